@@ -55,7 +55,7 @@ class BigResult(LabeledFile):
     """`photo.overlay.png`, if one was drawn."""
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
-        """The contents of `photo.json`: those of `Segmentation.report`, and "tiles" (side, overlap, wrap).
+        """The contents of `photo.json`: as `Segmentation.report`, plus "tiles" (side, overlap, wrap).
 
         Args:
             compact: list only the words that have pixels.

@@ -131,7 +131,7 @@ class Processes:
         self.store.wait([everyone], UNEVEN_TIMEOUT)
 
     def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrite tensors with those of rank 0."""
+        """Broadcast tensors from rank 0, in place."""
         if self.count > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)

@@ -18,7 +18,7 @@ Images: TypeAlias = Float[Tensor, "B 3 H W"]
 """RGB images with values in [0, 255]."""
 
 FeatureMaps: TypeAlias = Sequence[Float[Tensor, "B _ _ _"]]
-"""Feature maps of the same images, each B C H W with a grid and channels of its own."""
+"""Feature maps of the same images, each B C H W with separate grid and channels."""
 
 PromptEmbeddings: TypeAlias = Float[Tensor, "B T N C"]
 """Embeddings of N prompts for each of T classes."""

@@ -282,7 +282,7 @@ def test_other_settings_are_named(tmp_path: Path, options: dict[str, Any], told:
         ("two", {}, "columns with files: a, b"),
         ("two", {"image_column": "n"}, "--image-column"),
         ("in", {"out": "in"}, "source folder"),
-        ("in/sub", {"out": "in"}, "source's own folder"),
+        ("in/sub", {"out": "in"}, "source folder"),
         ("in", {"out": "two"}, "aren't of segvoc batch"),
         ("in", {"options": LabelOptions(window="tcl")}, "window='tcl' is unknown"),
         ("in", {"words": None}, "no words"),

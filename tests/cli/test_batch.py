@@ -29,7 +29,7 @@ def test_all_done_is_0_and_the_same_call_goes_on(batch: Command) -> None:
     assert [row["key"] for row in rows_of("out")] == ["a.jpg", "sub/b.jpg"]
     again = batch("in", "--out", "out", *WORDS)
     assert (again.code, again.out) == (0, done.out)
-    assert "2 of 2 images were done before" in again.err
+    assert "2 of 2 images were already done" in again.err
 
 
 def test_an_unreadable_image_is_1_and_named(batch: Command) -> None:

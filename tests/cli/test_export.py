@@ -83,7 +83,7 @@ def test_networks_of_parts_have_no_fixed_words(command: Command, monkeypatch: py
     preset = replace(PRESETS["part-cat-seg-b"], build=lambda configuration: small_part_network(PART_CAT_SEG))
     monkeypatch.setitem(PRESETS, "part-cat-seg-b", preset)
     done = command("export", "part-cat-seg-b", "model", "--weights", "random", "--words-file", "words.txt")
-    done.refused("a network of parts sorts its words by itself; export it without fixed words")
+    done.refused("a part network sorts its words; export it without fixed words")
 
 
 @needs_export

@@ -50,7 +50,7 @@ def test_resume_skips_what_is_done(segment: Command, labeled: list[object]) -> N
     draw_photos("in/new.jpg")
     done = segment("in", *WORDS, "--resume")
     assert done.code == 1  # the damaged one is tried again
-    assert "3 of 5 images were done before" in done.err
+    assert "3 of 5 images were already done" in done.err
     assert [line.split(":")[0] for line in done.out.splitlines()] == ["in/new.jpg"]
     assert len(labeled) == 1
     assert segment("in", *WORDS, "--resume").out == ""

@@ -63,7 +63,7 @@ def test_resume_skips_what_is_done(segment: Command) -> None:
     again = segment(*call, "--resume")
     assert (first.code, again.code) == (0, 0)
     assert again.out == first.out
-    assert again.err.count("was done before") == 2
+    assert again.err.count("was already done") == 2
     segment(*call, "--overlap=20", "--resume").refused("overlap: 7, now 20")
 
 

@@ -46,10 +46,10 @@ def test_several_videos_keep_a_journal_and_their_suffixes(segment: Command) -> N
     expected = {"video.mp4", "video.mp4.json", "video.mkv", "video.mkv.json"}
     assert {name.split("/")[0] for name in result_files()} == expected
     again = segment(*call, "--resume", "--json")
-    assert again.err.count("was done before") == 2
+    assert again.err.count("was already done") == 2
     assert [json.loads(line)["image"] for line in again.out.splitlines()] == ["a/video.mp4", "a/video.mkv"]
     Path("out/video.mp4/000003.png").unlink()
-    assert segment(*call, "--resume").err.count("was done before") == 1
+    assert segment(*call, "--resume").err.count("was already done") == 1
     assert Path("out/video.mp4/000003.png").is_file()
     segment(*call, "--resume", "--smooth=0.3").refused("smooth: 0.0, now 0.3")
 

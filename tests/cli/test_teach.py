@@ -77,7 +77,7 @@ def test_batch_and_serve_give_the_labels_of_segment(command, monkeypatch):
     assert done.code == 0, done.err
     for name, labels in expected.items():
         assert np.array_equal(read_label_map(Path("labeled") / name), labels)
-    assert "4 of 4 images were done before" in command(*batch, *taught).err
+    assert "4 of 4 images were already done" in command(*batch, *taught).err
     for other in ((), ("--taught", "1.words.safetensors")):
         command(*batch, *other).refused("'labeled' has results of another call (taught", "give another --out")
 

@@ -97,7 +97,7 @@ def test_what_cannot_be_shared_is_told(hub, model):
         model.push_to_hub(NAME, weights=False)
     with one_line_error(UsageError, "is a custom network"):
         segvoc.load("cat-seg-l", network=model.network, weights="random").push_to_hub(NAME)
-    with one_line_error(CheckpointError, "can't be written to the hub", "nobody is logged in"):
+    with one_line_error(CheckpointError, "can't be written to the hub", "not logged in"):
         model.push_to_hub(NAME)
     with one_line_error(CheckpointError, "this token has no write access (403)"):
         model.push_to_hub(NAME, token=hub.repositories.reader)

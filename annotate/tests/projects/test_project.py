@@ -134,7 +134,7 @@ def test_ids_of_words_stay(tmp_path: Path) -> None:
         ("../x.png", "points outside"),
         (".x.png", "is hidden"),
         ("x", "no image suffix"),
-        ("x\n.png", "no name of a file"),
+        ("x\n.png", "not a file name"),
     ],
 )
 def test_names_that_cannot_be_used(tmp_path: Path, name: str, said: str) -> None:

@@ -1,1 +1,1 @@
-"""Labels as other programs write them down: connected regions, outlines, and the entries of COCO and LabelMe."""
+"""Labels in other tools' terms: connected components, polygons, and the entries of COCO and LabelMe."""

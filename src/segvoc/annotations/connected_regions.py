@@ -1,4 +1,4 @@
-"""The instances in a label map: its objects, or else its connected regions, where a dataset has any."""
+"""The instances in a label map: its objects, or else its connected components."""
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from segvoc.imaging.label_maps import UNLABELED
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Pixels of one class: an object, those that touch one another, or all of an image."""
+    """Pixels of a class: an object, a connected component, or all pixels of the class in an image."""
 
     label: int
     left: int
@@ -21,16 +21,16 @@ class Region:
     top: int
     """First row of the bounding box."""
     inside: Bool[np.ndarray, "h w"]
-    """Which pixels of the bounding box it has."""
+    """Mask within the bounding box."""
     number: int | None = None
     """The number of the object; 0 for the pixels of a class with objects that are in none of them; None without
     objects."""
     is_connected: bool = False
-    """Whether it is known that all its pixels touch one another."""
+    """Whether it is known to be connected."""
 
     @property
     def is_crowd(self) -> bool:
-        """Whether nobody says how many objects it shows."""
+        """Whether its number of objects is unknown (COCO's crowd)."""
         return self.number == 0
 
     @property
@@ -54,10 +54,10 @@ class Region:
 def connected_regions(
     labels: UInt16[np.ndarray, "H W"], classes: int, objects: UInt16[np.ndarray, "H W"] | None = None
 ) -> list[Region]:
-    """The connected regions of every class, class by class, each from top to bottom.
+    """The 8-connected components of every class, class by class, each from top to bottom.
 
-    Pixels that touch at a corner are connected. Of a class that has objects, each object is one region, wherever its
-    pixels are, in the order of their numbers; its other pixels together come first.
+    In a class with objects, each object is a region, connected or not, in the order of their numbers; the class's other
+    pixels together come first.
 
     Args:
         labels: the index of each pixel's class; indices from `classes` on (65535: unlabeled) have no region.
@@ -92,7 +92,7 @@ def connected_regions(
 def segments(
     labels: UInt16[np.ndarray, "H W"], classes: int, stuff: Set[int], objects: UInt16[np.ndarray, "H W"] | None = None
 ) -> Iterator[Region]:
-    """The segments of an image: each region of a thing, and all pixels of a kind of stuff without objects together."""
+    """The segments of an image: each region of a thing, and all pixels of each stuff class without objects."""
     same: list[Region] = []
     for region in [*connected_regions(labels, classes, objects), None]:
         if same and (region is None or region.label != same[0].label):
@@ -116,7 +116,7 @@ def _united(regions: Sequence[Region]) -> Region:
 
 
 def pieces_of(region: Region) -> list[Region]:
-    """The connected pieces of a region, from top to bottom; itself if it is connected."""
+    """The connected components of a region, from top to bottom; the region itself if it is connected."""
     pieces = [] if region.is_connected else connected_regions((~region.inside).astype(np.uint16), 1)
     if len(pieces) < 2:
         return [region]

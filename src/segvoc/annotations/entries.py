@@ -1,4 +1,4 @@
-"""Regions in the words of other tools: COCO's annotations, LabelMe's shapes, and detections of supervision."""
+"""Regions in other tools' formats: COCO annotations, LabelMe shapes, and supervision detections."""
 
 from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,7 +28,7 @@ STUFF_NAMES = frozenset(
         *("vegetation", "wall", "wallpaper", "water", "waterfall", "waves", "window", "wood", "woods"),
     )
 )
-"""Names of stuff: those of COCO's panoptic, COCO-Stuff's and Cityscapes' classes, and what is like them."""
+"""Names of stuff: classes of COCO panoptic, COCO-Stuff and Cityscapes, and similar words."""
 
 
 def stuff_classes(words: Sequence[str], background: str | None) -> frozenset[int]:
@@ -46,11 +46,11 @@ def _is_stuff(word: str) -> bool:
 
 
 MaskForm = Literal["rle", "polygons"]
-"""How an annotation has its mask: compressed run lengths, which are exact, or polygons, one for each piece."""
+"""Mask format of an annotation: compressed run lengths (exact), or polygons, one per component."""
 
 
 def region_facts(region: Region) -> dict[str, Any]:
-    """What any annotation says of a region; the id of a category is label + 1."""
+    """The fields of any annotation of a region; the id of a category is label + 1."""
     return {
         "category_id": region.label + 1,
         "area": region.area,
@@ -62,12 +62,12 @@ def region_facts(region: Region) -> dict[str, Any]:
 def region_annotations(
     regions: Iterable[Region], size: tuple[int, int], form: MaskForm = "rle"
 ) -> Iterator[tuple[Region, dict[str, Any]]]:
-    """Each region with its annotation, which lacks the ids of the annotation and of its image.
+    """Each region with its annotation, without the ids of the annotation and of its image.
 
     Args:
-        regions: any regions of one image.
+        regions: any regions of an image.
         size: height and width of the image [px].
-        form: how the masks are written down; crowds are run lengths in any case, as COCO's own tools expect.
+        form: mask format; crowds are always run lengths, as COCO's tools expect.
 
     Raises:
         UsageError: pycocotools isn't installed, or for polygons scikit-image.
@@ -75,7 +75,7 @@ def region_annotations(
     mask = np.zeros(size, np.uint8, order="F")
     for region in regions:
         if form == "polygons" and not region.is_crowd:
-            # a polygon of less than three points is none to COCO's tools; an outline has four at least
+            # COCO's tools ignore polygons of less than three points; an outline has at least four
             shape: object = [polygon_of(piece).round(2).ravel().tolist() for piece in pieces_of(region)]
         else:
             mask[region.place] = region.inside
@@ -85,7 +85,7 @@ def region_annotations(
 
 
 def _run_lengths(mask: UInt8[np.ndarray, "H W"]) -> dict[str, Any]:
-    """A mask of zeros and ones as compressed run lengths, {"size": [H, W], "counts": "..."}."""
+    """A binary mask as compressed run lengths, {"size": [H, W], "counts": "..."}."""
     try:
         from pycocotools.mask import encode
     except ModuleNotFoundError:
@@ -95,7 +95,7 @@ def _run_lengths(mask: UInt8[np.ndarray, "H W"]) -> dict[str, Any]:
 
 
 def categories(words: Sequence[str], stuff: Set[int]) -> Iterator[dict[str, Any]]:
-    """COCO's category of each word, with the ids from 1 on; `stuff` are the labels that are no things."""
+    """The COCO category of each word, with ids from 1; `stuff` are the labels of stuff."""
     for label, (word, color) in enumerate(zip(words, class_colors(len(words)).tolist(), strict=True)):
         kind = {"isthing": int(label not in stuff), "supercategory": "stuff" if label in stuff else "thing"}
         yield {"id": label + 1, "name": word, **kind, "color": color}
@@ -118,14 +118,14 @@ def labelme_content(
         labels: the index of each pixel's word; indices without a word (65535: unlabeled) have no polygon.
         words: the words.
         objects: the number of each pixel's object, 0 for none; None: connected regions are the objects.
-        path: of the image, as seen from the file.
-        data: the image itself, a file in base64; None: LabelMe reads it from `path`.
+        path: path of the image, relative to the file.
+        data: the image file in base64; None: LabelMe reads it from `path`.
 
     Raises:
         UsageError: scikit-image isn't installed.
     """
     regions = [piece for region in connected_regions(labels, len(words), objects) for piece in pieces_of(region)]
-    # LabelMe draws outlines too, so that what lies in a hole has to come after what is around it
+    # LabelMe draws outlines too, so a region in a hole has to come after the region around it
     regions.sort(key=lambda region: -region.area)
     height, width = labels.shape
     return {

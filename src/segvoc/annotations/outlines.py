@@ -1,8 +1,7 @@
 """Regions as polygons, for formats without masks.
 
-A polygon goes along the outline of its region, and has holes: in the row in which a hole begins it crosses over to the
-hole, goes round it and comes back on the same way. Programs that fill polygons by the even-odd or by the winding rule
-leave the hole out.
+A polygon follows the outline of its region and includes holes: in the first row of a hole, it crosses over to the hole,
+goes around it and returns on the same path. Even-odd and winding fill rules both exclude the hole.
 """
 
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from segvoc.annotations.connected_regions import Region, pieces_of
 from segvoc.errors import missing_extra
 
 OUTLINE_TOLERANCE = 0.3
-"""How far a polygon may leave the line between the pixels inside and those outside [px]."""
+"""Maximum distance of a polygon from the pixel boundary of its region [px]."""
 
 _Points = Float64[np.ndarray, "_ 2"]
 
@@ -24,13 +23,13 @@ def polygon_of(
 ) -> Float64[np.ndarray, "V 2"]:
     """The outline of a region as one polygon of (x, y) in pixels; the corner of the first pixel is (0, 0).
 
-    The last corner is not the first one again. The pieces of an object that isn't connected follow one another: the
-    polygon crosses over to each and comes back on the same way.
+    The first corner isn't repeated at the end. For an object with several components, the polygon crosses over to each
+    and returns on the same path.
 
     Args:
         region: the region.
-        tolerance: how far it may leave the line between the pixels inside and those outside [px].
-        inset: how far its corners are inside of that line [px], below 0.5.
+        tolerance: maximum distance from the pixel boundary of the region [px].
+        inset: distance of its corners inside that boundary [px], below 0.5.
 
     Raises:
         UsageError: scikit-image isn't installed.
@@ -55,10 +54,10 @@ def polygon_of(
 
 
 def _joined(rings: list[_Points], padded: Bool[np.ndarray, "h w"], tolerance: float) -> list[_Points]:
-    """The pieces of one path along all rings.
+    """The pieces of a single path along all rings.
 
-    A hole is reached from the ring left of its leftmost point, on a way inside the region. That ring begins further
-    left, hence all of them are reached from the outer one.
+    A hole is reached from the ring left of its leftmost point, on a path inside the region. That ring starts further
+    left, hence all rings are reached from the outer ring.
     """
     outer = min(range(len(rings)), key=lambda index: rings[index][:, 1].min())
     entries = [int(points[:, 1].argmin()) for points in rings]
@@ -100,7 +99,7 @@ def _joined(rings: list[_Points], padded: Bool[np.ndarray, "h w"], tolerance: fl
 
 
 def _simplified(points: _Points, tolerance: float) -> _Points:
-    """A path with fewer points, between the same ends."""
+    """Simplify a path, keeping its ends."""
     from skimage.measure import approximate_polygon
 
     if len(points) < 3:

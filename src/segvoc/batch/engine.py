@@ -153,4 +153,4 @@ def _lost(error: BaseException) -> SegvocError:
             if isinstance(found, SegvocError) and not isinstance(found, RayError):
                 return found
         cause = cause.__cause__ or cause.__context__
-    return ProcessError(f"Ray failed ({one_line(error)}); run the same call again to go on")
+    return ProcessError(f"Ray can't go on ({one_line(error)}); run the same call again to go on")

@@ -87,7 +87,7 @@ def _label(run: BatchRun) -> int:
     for warning in run.warnings:
         print_line(f"segvoc: warning: {warning}")
     if run.before:
-        print_line(f"segvoc: {run.before}{'' if run.total is None else f' of {run.total}'} images were done before")
+        print_line(f"segvoc: {run.before}{'' if run.total is None else f' of {run.total}'} images were already done")
     if run.failed:
         print_line(f"segvoc: {len(run.failed)} images failed before; --retry-failed does their shards again")
     with Progress("labeling", total=run.total, done=run.before) as progress:

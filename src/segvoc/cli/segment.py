@@ -241,7 +241,7 @@ def segment(
             lines = label_images(labeling, segmenter, list(chain.from_iterable(groups)), kept)
         done -= {paths.stem for group in groups for _, paths in group}
         if done:
-            print_line(f"segvoc: {len(done)} of {len(work)} images were done before")
+            print_line(f"segvoc: {len(done)} of {len(work)} images were already done")
         progress = Progress("labeling", total=len(work), done=len(done), silent=len(inputs) == 1)
         with progress, closing(lines):
             for (_, paths), line in zip(work, _in_order(work, done, lines, as_json=as_json), strict=True):
@@ -341,9 +341,7 @@ def _report_again(paths: ResultFiles) -> str | SegvocError:
     try:
         return json.dumps(paths.read_report(), allow_nan=False)
     except (OSError, ValueError) as error:
-        return OutputError(
-            f"{str(paths.report)!r}, which was done before, can't be read ({one_line(error)}); try again"
-        )
+        return OutputError(f"{str(paths.report)!r} of an earlier run can't be read ({one_line(error)}); try again")
 
 
 def json_line(result: "Segmentation", paths: ResultFiles, *, compact: bool) -> str:
@@ -471,7 +469,7 @@ class _OneByOne:
                     if files is None:
                         raise InputError(source.problem or "nothing to read")
                     if files.stem in done:
-                        print_line(f"segvoc: {str(source.path)!r} was done before")
+                        print_line(f"segvoc: {str(source.path)!r} was already done")
                         line = json.dumps(files.read_report(), allow_nan=False) if self.as_json else None
                     else:
                         read = stamp_of(source.path)

@@ -15,20 +15,20 @@ from segvoc.inference.edges import SEEN, VIEW, shipped_program
 from segvoc.inference.windows import views
 
 IMAGE = SEEN
-"""From pixels to what `tiny` sees in them, without the heads for words; its weights are those of `tiny`."""
+"""From pixels to `tiny`'s image features, without its heads for words; shares `tiny`'s weights."""
 
 PROGRAM = "clicks.onnx"
-"""From what `tiny` sees in a view, clicks and the mask so far to the mask."""
+"""From `tiny`'s features of a view, clicks and the current mask to the mask."""
 
 CLICK_PROGRAM = shipped_program(PROGRAM)
-"""From features, clicks and the mask so far to the mask; loaded when it first runs, for all threads."""
+"""From features, clicks and the current mask to the mask; loaded at its first run and shared by all threads."""
 
 VIEW_PROGRAM = shipped_program(IMAGE)
-"""From pixels to the features, which are those of `tiny`."""
+"""From pixels to `tiny`'s features."""
 
 
 VIEWS = 8
-"""Views whose features are kept."""
+"""Size of the feature cache, in views."""
 
 
 @dataclass(frozen=True)
@@ -40,23 +40,23 @@ class Click:
     y: float
     """From the top [px]."""
     adds: bool = True
-    """Whether the object is to have this place; else it isn't."""
+    """Whether the click is on the object (positive) or off it (negative)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Guess:
-    """What clicks say of an object so far."""
+    """The current prediction for an object."""
 
     clicks: tuple[Click, ...]
     view: ViewBox
-    """The part of the image that was looked at."""
+    """The crop of the image that the network saw."""
     logits: Float32[np.ndarray, "h w"]
-    """Of every second pixel of the view as the network sees it; positive: in the mask."""
+    """Logits of every second pixel of the view at the network's input size; positive: in the mask."""
 
 
 @dataclass(eq=False)
 class ClickedImage:
-    """An image on which objects are clicked; what `tiny` sees in it is computed once for each view."""
+    """An image for clicks; `tiny`'s features are computed once per view."""
 
     image: UInt8[np.ndarray, "H W 3"]
     seen: dict[ViewBox, dict[str, np.ndarray]] = field(default_factory=dict)
@@ -64,12 +64,12 @@ class ClickedImage:
 
     @property
     def whole(self) -> ViewBox:
-        """All of the image."""
+        """The whole image as a view."""
         height, width = self.image.shape[:2]
         return ViewBox(0.0, 0.0, float(width), float(height))
 
     def boxed(self, box: ViewBox) -> Guess:
-        """The object in a box."""
+        """Predict the object in a box."""
         view = view_around(box, self.whole)
         height, width = self._size(view)
         inside = np.zeros((height, width), np.float32)
@@ -80,7 +80,7 @@ class ClickedImage:
         return Guess((), view, self._run((), view, inside))
 
     def clicked(self, click: Click, before: Guess | None = None) -> Guess:
-        """The object after one more click."""
+        """Predict the object after another click."""
         whole = self.whole
         if before is None:
             before = Guess((), whole, np.full(self._size(whole), -20.0, np.float32))
@@ -100,7 +100,7 @@ class ClickedImage:
         return guess if nearer == view else self._in_view(guess, clicks, nearer)
 
     def mask(self, guess: Guess) -> Bool[np.ndarray, "H W"]:
-        """Which pixels of the image a guess has."""
+        """The mask of a guess at the image's size."""
         view, result = guess.view, np.zeros(self.image.shape[:2], bool)
         rows, columns = slice(int(view.top), int(view.bottom)), slice(int(view.left), int(view.right))
         size = (rows.stop - rows.start, columns.stop - columns.start)
@@ -133,7 +133,7 @@ class ClickedImage:
 
     def _features(self, view: ViewBox) -> dict[str, np.ndarray]:
         if view in self.seen:
-            self.seen[view] = self.seen.pop(view)  # those that weren't used for the longest time go first
+            self.seen[view] = self.seen.pop(view)  # LRU: the least recently used go first
         else:
             part = self.image[int(view.top) : int(view.bottom), int(view.left) : int(view.right)]
             pixels = views(part, VIEW)[:1]
@@ -149,27 +149,27 @@ def click(
     labels: Sequence[bool | int] | None = None,
     box: Sequence[float | int] | None = None,
 ) -> Bool[np.ndarray, "H W"]:
-    """Find the object under clicks or in a box.
+    """Segment the object under clicks or in a box.
 
         mask = segvoc.click("photo.jpg", points=[(120, 80)])
         mask = segvoc.click("photo.jpg", points=[(120, 80), (200, 90)], labels=[True, False])
         mask = segvoc.click("photo.jpg", box=(60, 40, 210, 160))
 
-    It needs no words and no PyTorch; docs/explanation/clicks.md says how it works, and how many clicks it takes.
+    Needs no words and no PyTorch; see docs/explanation/clicks.md for the method, and the clicks needed per object.
 
     Args:
-        image: a path or address, a PIL image or an (H, W, 3) uint8 array; see `segvoc.imaging.reading.read_given`.
-        points: places (x, y) in pixels from the top left corner, in the order of the clicks.
-        labels: for each point, whether it is on the object (True or 1) or beside it (False or 0); None: all are on it.
-        box: a rectangle (x0, y0, x1, y1) around the object, in pixels; points then correct what is found in it.
+        image: a path or URL, a PIL image or an (H, W, 3) uint8 array; see `segvoc.imaging.reading.read_given`.
+        points: clicks (x, y) in pixels from the top left corner, in order.
+        labels: for each point, whether it is on the object (True or 1) or off it (False or 0); None: all are on it.
+        box: a box (x0, y0, x1, y1) around the object, in pixels; points then correct its mask.
 
     Returns:
-        The pixels of the object.
+        The mask of the object.
 
     Raises:
         InputError: the image can't be read.
-        UsageError: there is neither a box nor a point on the object, the labels aren't as many as the points, or a
-            point or the box is not in the image.
+        UsageError: there is neither a box nor a point on the object, the numbers of labels and points differ, or a
+            point or the box is outside the image.
     """
     pixels = read_given(image)
     height, width = pixels.shape[:2]

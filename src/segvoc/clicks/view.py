@@ -1,4 +1,4 @@
-"""Which part of an image is looked at while an object is clicked."""
+"""Views: the crop of an image to segment a clicked object in."""
 
 from dataclasses import dataclass
 
@@ -9,24 +9,24 @@ ROOM = 1.4
 """Sides of a view, relative to the object in it (RITM's)."""
 
 LEAST = 144.0
-"""Shortest side of a view [px]; the network learned from none that were smaller."""
+"""Minimum side of a view [px], as in training."""
 
 MOST_ASPECT = 2.0
-"""Longer side of a view relative to the shorter one: what squashing to a square still bears."""
+"""Maximum aspect ratio of a view, since it is squashed to a square."""
 
 WORTH = 0.5
-"""A view is left for one of at most this share of its area."""
+"""Zoom in if the new view has at most this share of the area."""
 
 WHOLE = 0.6
 """A view of more than this share of the image's area is the whole image."""
 
 CUT_OFF = 0.02
-"""So near to the side of a view an object may be cut off by it, relative to the side."""
+"""Margin within which an object may be cut off by the view, relative to its side."""
 
 
 @dataclass(frozen=True)
 class ViewBox:
-    """A rectangle of an image [px]; right and bottom aren't in it."""
+    """A rectangle of an image [px]; right and bottom are exclusive."""
 
     left: float
     top: float
@@ -39,7 +39,7 @@ class ViewBox:
         return (self.right - self.left) * (self.bottom - self.top)
 
     def joined(self, other: "ViewBox") -> "ViewBox":
-        """The smallest rectangle around two."""
+        """The bounding box of two rectangles."""
         return ViewBox(
             min(self.left, other.left),
             min(self.top, other.top),
@@ -48,12 +48,12 @@ class ViewBox:
         )
 
     def holds(self, x: float, y: float) -> bool:
-        """Whether a place is in it."""
+        """Whether it contains a point."""
         return self.left <= x < self.right and self.top <= y < self.bottom
 
 
 def view_around(box: ViewBox, image: ViewBox) -> ViewBox:
-    """The view of an object: with room around it, in whole pixels of the image."""
+    """The view of an object: its box with a margin, in whole pixels of the image."""
     sides = [max(LEAST, ROOM * (box.right - box.left)), max(LEAST, ROOM * (box.bottom - box.top))]
     sides = [max(side, max(sides) / MOST_ASPECT) for side in sides]
     left, right = _placed(box.left, box.right, sides[0], image.right)
@@ -70,7 +70,7 @@ def _placed(first: float, last: float, side: float, most: float) -> tuple[float,
 
 
 def next_view(view: ViewBox, found: ViewBox, image: ViewBox) -> ViewBox:
-    """The view to go on with, once an object was found in one: nearer if it is small, farther if it is cut off."""
+    """The next view for an object: zoom in if it is small, out if it is cut off."""
     wanted = view_around(found, image)
     margin = (CUT_OFF * (view.right - view.left), CUT_OFF * (view.bottom - view.top))
     is_cut = (
@@ -85,7 +85,7 @@ def next_view(view: ViewBox, found: ViewBox, image: ViewBox) -> ViewBox:
 
 
 def box_of(mask: Bool[np.ndarray, "h w"], view: ViewBox) -> ViewBox | None:
-    """The rectangle around the cells of a view that are in a mask; None: none is."""
+    """The bounding box of a mask in a view; None if the mask is empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return None
@@ -101,7 +101,7 @@ def box_of(mask: Bool[np.ndarray, "h w"], view: ViewBox) -> ViewBox | None:
 def resampled(
     values: Float32[np.ndarray, "h w"], of: ViewBox, to: ViewBox, size: tuple[int, int], outside: float
 ) -> Float32[np.ndarray, "H W"]:
-    """The values of one view on the grid of another, interpolated bilinearly."""
+    """Resample the values of a view to the grid of another, bilinearly."""
     rows = _cells(values.shape[0], (of.top, of.bottom), (to.top, to.bottom), size[0])
     columns = _cells(values.shape[1], (of.left, of.right), (to.left, to.right), size[1])
     lines = rows.interpolated(values, 0)
@@ -111,7 +111,7 @@ def resampled(
 
 @dataclass(frozen=True, eq=False)
 class _Cells:
-    """Where the cells of a new axis are among those of an old one."""
+    """Positions of a new axis's cells among an old axis's cells."""
 
     lower: Int64[np.ndarray, " n"]
     share: Float32[np.ndarray, " n"]

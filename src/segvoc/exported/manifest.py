@@ -1,4 +1,4 @@
-"""What an exported folder says of itself: `segvoc.json`."""
+"""The manifest of an exported folder: `segvoc.json`."""
 
 import json
 import os
@@ -21,16 +21,16 @@ from segvoc.storage.files import file_sha256
 from segvoc.teaching.taught_words import TaughtWords
 
 MANIFEST = "segvoc.json"
-"""Name of the file; a folder that holds one is an exported model."""
+"""Name of the manifest, which marks a folder as an exported model."""
 
 TAUGHT_FILE = "taught_{}.words.safetensors"
-"""Name of a file of taught words by its place, from 1."""
+"""Name of a file of taught words, by its number from 1."""
 
 FOLDER_FORMAT = 1
 """Version of the folder's layout."""
 
 MAX_VIEW = 65_535
-"""Longest side of a view [px]."""
+"""Maximum side of a view [px]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +40,13 @@ class TextPart:
     program: str
     """File of the text encoder's program."""
     tokenizer: str
-    """File of the tokenizer, as the library `tokenizers` reads it."""
+    """File of the tokenizer, for the library `tokenizers`."""
     max_tokens: int
     """Tokens of the longest prompt, including start and end."""
     padding: int
-    """Token that fills short prompts."""
+    """Padding token."""
     unknown_by: UnknownBy
-    """How words are recognized that the encoder doesn't know."""
+    """How to recognize words that the encoder doesn't know."""
     templates: tuple[str, ...]
     """Prompt templates; `{}` stands for the word."""
     average: bool
@@ -54,7 +54,7 @@ class TextPart:
     unit_length: bool
     """Whether embeddings have unit length."""
     whole: bool = False
-    """Whether short prompts are always filled to `max_tokens`, as the encoder attends to the padding."""
+    """Whether to pad prompts to `max_tokens`, because the encoder attends to the padding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +66,10 @@ class WordsProgram:
     program: str
     """Its file."""
     apart: tuple[str, str] | None = None
-    """Files of the same program in two, of which the second runs for some classes at a time; see `WordsApart`."""
+    """Files of the program's two halves (the second runs for a few classes at a time); see `WordsApart`."""
 
     def renamed(self, names: Mapping[str, str]) -> "WordsProgram":
-        """The same for files that have other names, by their names until now."""
+        """Rename files, by their old names."""
         apart = None
         if self.apart is not None:
             apart = (names.get(self.apart[0], self.apart[0]), names.get(self.apart[1], self.apart[1]))
@@ -78,18 +78,18 @@ class WordsProgram:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportManifest:
-    """Everything about an exported model but its programs."""
+    """Everything about an exported model except its programs."""
 
     name: str
     """Name of the model in results."""
     dtype: str
     """Precision of most weights: "float32", "float16" or "int8"."""
     image: str
-    """File of the program from pixels to features, like all files by its path in the folder."""
+    """File of the program from pixels to features; like all files, by its path in the folder."""
     stride: int
     """Sides of its input are multiples of this [px]."""
     smallest: int
-    """Smallest side of its input [px]."""
+    """Minimum side of its input [px]."""
     words: tuple[WordsProgram, ...]
     """The programs from features and words to logits, one for each pooling."""
     text: TextPart | None
@@ -103,7 +103,7 @@ class ExportManifest:
     selects: bool
     """Whether the programs select classes."""
     has_parts: bool
-    """Whether words are sorted into objects and parts first."""
+    """Whether to sort words into objects and parts first."""
     has_background: bool
     """Whether the network predicts a map for "none of the words"."""
     own_selection: OwnShare | OwnQuarter | None
@@ -115,13 +115,13 @@ class ExportManifest:
     background_words: BackgroundWords | None
     """Words that stand for the background."""
     origin: Mapping[str, Any]
-    """Where the weights come from: the preset and its configuration, and for the shipped ones sources and licenses."""
+    """Origin of the weights: the preset and its configuration; for shipped weights also sources and licenses."""
     files: Mapping[str, Mapping[str, Any]]
     """Size ("bytes") and "sha256" of every other file of the folder."""
     taught: tuple[str, ...] = ()
-    """Files of words that the model was taught, which are applied by itself; of a word in several, the last counts."""
+    """Files of taught words, applied at load; if a word is in several, the last counts."""
     known_words: tuple[str, ...] = ()
-    """What the model was trained on, if its file or repository said so."""
+    """Words that the model was trained on, if its file or repository lists them."""
     known_background: str | None = None
     """The word among them that means "none of the others"."""
 
@@ -133,7 +133,7 @@ class ExportManifest:
 
     @property
     def files_apart(self) -> tuple[str, ...]:
-        """Files of the programs that are there in two, too."""
+        """Files of the halves of split programs."""
         return tuple(name for words in self.words for name in words.apart or ())
 
     def _named_files(self) -> Iterator[str]:
@@ -143,7 +143,7 @@ class ExportManifest:
         yield from self.taught
 
     def renamed(self, names: Mapping[str, str]) -> "ExportManifest":
-        """The same for programs and a tokenizer that have other names, by their names until now."""
+        """Rename programs and tokenizer, by their old names."""
         text = self.text
         return replace(
             self,
@@ -185,14 +185,14 @@ class ExportManifest:
             raise CheckpointError(f"{str(path)!r} is damaged ({one_line(error)}); export the model again") from None
 
     def _check_sizes(self, place: str) -> None:
-        """Check what can't be computed with, although it is a number."""
+        """Check for numbers that can't be computed with."""
         sizes: list[tuple[str, Any]] = [("stride", self.stride), ("smallest", self.smallest)]
         for window, protocol in self.protocols.items():
             if all(words.pooling != protocol.pooling for words in self.words):
                 raise UsageError(f"no program pools as {window} does, over {protocol.pooling} cells")
             if not isinstance(protocol.selection, MostSimilar | None):
                 raise UsageError(f"{window} selects classes by {protocol.selection.kind}, which no program can")
-            # 0 is the size that the loader gives; what is selected is limited by the number of words
+            # 0 is the loader's size; selection is limited by the number of words
             steps = replace(protocol, size=protocol.size or 1, selection=None)
             sizes += leaves(to_json(steps), window)
         for name, number in sizes:
@@ -204,10 +204,10 @@ class ExportManifest:
             raise UsageError(f"{place} has no templates, or prompts of {self.text.max_tokens} tokens")
 
     def check_files(self, folder: Path) -> None:
-        """Check that all files of a folder are there and whole.
+        """Check that all files of a folder exist and are intact.
 
         Raises:
-            CheckpointError: a file is missing, differs from what was exported, or isn't in the folder; also by a link.
+            CheckpointError: a file is missing, was modified, or is outside the folder (also by a link).
         """
         for name in (*self.files, *self._named_files()):
             if not _is_inside(name):
@@ -225,13 +225,13 @@ class ExportManifest:
 
 
 def _is_inside(name: object) -> bool:
-    """Whether a file's name, which a stranger may have written, stays in its folder on any system."""
+    """Whether an untrusted file name stays in its folder on any system."""
     parts = re.split(r"[/\\]", name) if isinstance(name, str) else [".."]
     return not any(part in ("", ".", "..") or ":" in part or "\0" in part for part in parts)
 
 
 def described_files(folder: Path) -> dict[str, dict[str, object]]:
-    """Size and digest of every file in a folder and below it, as the manifest keeps them."""
+    """Size and digest of every file below a folder, for the manifest."""
     return {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
         for path in sorted(folder.rglob("*"))
@@ -241,16 +241,16 @@ def described_files(folder: Path) -> dict[str, dict[str, object]]:
 
 def is_exported(path: str | os.PathLike[str]) -> bool:
     """Whether a path is an exported folder."""
-    # unlike pathlib's, this answers for any text, however long
+    # unlike pathlib, this accepts text of any length
     return os.path.isfile(os.path.join(path, MANIFEST))
 
 
 @contextmanager
 def export_in_the_making(out: Path) -> Iterator[Path]:
-    """As `folder_in_the_making`, for a folder that is new, empty, or an earlier export.
+    """Like `folder_in_the_making`, for a folder that is new, empty, or an earlier export.
 
     Raises:
-        UsageError: `out` is something else than an exported model.
+        UsageError: `out` exists and is not an exported model.
         OutputError: the folder can't be written.
     """
     if out.exists() and not is_exported(out) and (not out.is_dir() or any(out.iterdir())):
@@ -260,7 +260,7 @@ def export_in_the_making(out: Path) -> Iterator[Path]:
 
 
 def add_taught(folder: Path, taught: Sequence[TaughtWords]) -> None:
-    """Write taught words into an exported folder that has none, and list them in its description.
+    """Write taught words to an exported folder without any, and list them in its manifest.
 
     Raises:
         OutputError: the folder can't be written.

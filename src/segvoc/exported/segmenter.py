@@ -26,7 +26,7 @@ from segvoc.teaching.taught_words import TaughtWords, probe_image
 from segvoc.vocabulary import Vocabulary
 
 EVERYTHING = 1 << 30
-"""More words than any vocabulary has."""
+"""Larger than any vocabulary."""
 
 
 class ExportedSegmenter(Segmenter):
@@ -34,8 +34,8 @@ class ExportedSegmenter(Segmenter):
 
     Args:
         folder: the exported folder.
-        manifest: the file that describes it, in the same folder.
-        threads: threads that ONNX Runtime computes with; 0: OMP_NUM_THREADS, or one for each core.
+        manifest: name of its manifest.
+        threads: number of threads of ONNX Runtime; 0: OMP_NUM_THREADS, or one per core.
 
     Raises:
         CheckpointError: the folder is damaged.
@@ -69,8 +69,8 @@ class ExportedSegmenter(Segmenter):
         return self.manifest.dtype
 
     def shareable(self, *, weights: bool | None = None) -> ShareableModel:
-        """The words that were taught to `tiny`; see `Shareable.shareable`."""
-        record = self.origin.get("record")  # only what has the shipped weights has one
+        """The words taught to `tiny`; see `Shareable.shareable`."""
+        record = self.origin.get("record")  # only models with the shipped weights have a record
         if self.origin.get("preset") != "tiny" or not isinstance(record, Mapping) or weights:
             return super().shareable(weights=weights)
         license = str(record.get("license", ""))
@@ -90,7 +90,7 @@ class ExportedSegmenter(Segmenter):
         """Run the program for images; see `Segmenter.find_features`.
 
         Raises:
-            UsageError: the views are smaller than the program can read, or the network is one of parts.
+            UsageError: the views are smaller than the program supports, or the network is a part network.
         """
         return super().find_features(pixels) if self.manifest.has_parts else self._features(pixels)
 
@@ -109,16 +109,16 @@ class ExportedSegmenter(Segmenter):
         """Run the program for words; see `Segmenter.compare`.
 
         Raises:
-            UsageError: classes are to be selected by a network that refines all of them.
+            UsageError: class selection is requested, but the network doesn't support it.
         """
         inputs, views = dict(features), len(next(iter(features.values())))
         if self.manifest.has_parts:
             if protocol.selection is not None:
-                raise UsageError("a network of parts goes on with all words; leave out keep_classes, or give 'all'")
+                raise UsageError("part networks don't support class selection; leave out keep_classes, or give 'all'")
             inputs |= cast(PartEmbeddings, text).inputs()
         else:
             words, rule = cast(np.ndarray, text), protocol.selection
-            if isinstance(rule, Listed):  # as the words are inputs, the others are simply left out
+            if isinstance(rule, Listed):  # words are inputs, so just leave out the others
                 words, rule = words[list(rule.classes)], None
             inputs["words"] = words
             if self.selects:
@@ -134,12 +134,12 @@ class ExportedSegmenter(Segmenter):
         return read_features(self._image({"pixels": views(probe_image(), self.protocols["single"])[:1]}))
 
     def check_taught(self) -> None:
-        """Check that the words that the folder says the model was taught were taught to it.
+        """Check that the folder's taught words were taught to this model.
 
-        This runs the image program, so it is left to `load_exported`.
+        This runs the image program, so only `load_exported` calls it.
 
         Raises:
-            CheckpointError: they were taught to another model.
+            CheckpointError: the words were taught to another model.
         """
         if not self.taught:
             return
@@ -168,7 +168,7 @@ class ExportedSegmenter(Segmenter):
 
 
 def selection_inputs(rule: SelectionRule | None, words: int) -> dict[str, Any]:
-    """A rule of class selection as inputs of a program.
+    """Convert a class selection rule to inputs of a program.
 
     Args:
         rule: the rule; None keeps all words.
@@ -200,7 +200,7 @@ class ExportedWordEncoder(PromptedWordEncoder):
     Args:
         program: the text encoder.
         tokenizer: the tokenizer's file.
-        part: what the exported folder says of them.
+        part: their entry in the manifest.
     """
 
     def __init__(self, program: RunProgram, tokenizer: Path, part: TextPart) -> None:
@@ -241,7 +241,7 @@ class PartEmbeddings:
         return len(self.names.places)
 
     def inputs(self) -> dict[str, np.ndarray]:
-        """Inputs of the program; without parts of objects, it gets one that no word is."""
+        """Inputs of the program; without parts of objects, it gets a dummy part."""
         parts, objects = len(self.names.parts), len(self.names.objects)
         # the program's logits: generic parts, objects, "no object", parts of objects, "no part"
         none = parts + objects
@@ -292,7 +292,7 @@ class ExportedPartEncoder:
 
 
 class FixedWords:
-    """The embeddings of a vocabulary that was fixed when the model was exported.
+    """The embeddings of a vocabulary that was fixed at export.
 
     Args:
         words: the vocabulary.

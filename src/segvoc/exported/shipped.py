@@ -10,22 +10,22 @@ from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.inference.edges import EDGES, WEIGHTS
 
 SHIPPED = WEIGHTS
-"""Folder of the weights that ship with the package, to which the programs refer."""
+"""Folder of the shipped weights, which the programs refer to."""
 
 TINY_MANIFEST = "tiny_segvoc.json"
-"""What describes the programs, in that folder."""
+"""Manifest of the programs in that folder."""
 
 _OWN_PREFIX = "tiny_"
 _TOKENIZER = "tokenizer.json"
 
 
 def open_tiny() -> ExportedSegmenter:
-    """Open `tiny`, which gives the results of its PyTorch network in float32."""
+    """Open `tiny`; its results equal those of its PyTorch network in float32."""
     return ExportedSegmenter(SHIPPED, manifest=TINY_MANIFEST)
 
 
 def copy_tiny(folder: Path) -> None:
-    """Write `tiny` as an exported folder of its own.
+    """Write `tiny` as a self-contained exported folder.
 
     Args:
         folder: an empty folder.
@@ -46,7 +46,7 @@ def copy_tiny(folder: Path) -> None:
 
 
 def is_tiny(origin: object) -> bool:
-    """Whether a model's origin says that it is built as `tiny` is, with the preset's own configuration."""
+    """Whether a model's origin is `tiny` with the preset's configuration."""
     shipped = json.loads((SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8"))["origin"]
     del shipped["record"]
     return json.loads(json.dumps(origin)) == shipped

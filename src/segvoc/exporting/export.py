@@ -1,4 +1,4 @@
-"""Exports a model as a folder that runs without PyTorch, and checks that it gives the same results."""
+"""Exports a model to a folder that runs without PyTorch, and checks that the results match."""
 
 import os
 import re
@@ -67,23 +67,23 @@ WORDS = (
     "building", "window", "door", "bread", "cup", "horse", "boat", "mountain", "snow", "flower", "lamp", "bottle",
     "shoe", "bicycle",
 )  # fmt: skip
-"""The larger of two vocabularies; the smaller one is its first words."""
+"""The larger of two vocabularies; the smaller is its first words."""
 
 FEW_WORDS = 3
-"""Words of the smaller one."""
+"""Size of the smaller vocabulary."""
 
 LARGEST_DIFFERENCES = {"float32": 1e-4, "float16": 0.05, "int8": 0.3}
-"""Largest difference of a logit, relative to the largest one of the image."""
+"""Maximum difference of a logit, relative to the image's largest logit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """How an exported model compares with the original one."""
+    """Comparison of an exported model with the original."""
 
     difference: float
     """Largest difference of a logit, relative to the largest logit of its image."""
     tolerance: float
-    """What is allowed."""
+    """Allowed difference."""
     equal_labels: float
     """Share of the pixels with equal labels, in [0, 1]."""
 
@@ -98,16 +98,16 @@ def compare_with_export(
 ) -> Comparison:
     """Compare logits of all words, and labels, for three images and two vocabularies, in windows of each pooling.
 
-    If the model was taught words, there is a third vocabulary: these and the first of the others.
+    If the model has taught words, a third vocabulary contains these and the first of the others.
 
     Args:
         model: the original model.
-        exported: the exported one.
-        dtype: precision of the exported one, which decides the tolerance.
+        exported: the exported model.
+        dtype: precision of the exported model, which determines the tolerance.
         vocabulary: the words if they are fixed.
 
     Raises:
-        CheckpointError: the exported model isn't recognized as the one that its taught words were taught to.
+        CheckpointError: the taught words don't recognize the exported model.
     """
     exported.check_taught()
     words = WORDS if vocabulary is None else vocabulary.words
@@ -119,7 +119,7 @@ def compare_with_export(
     for number, size in enumerate(SIZES):
         image = _scene(*size, seed=number)
         for some in vocabularies:
-            # windows of another pooling take several views: one image is enough
+            # windows of another pooling have several views: one image is enough
             for options in _options(model)[: None if number == 0 else 1]:
                 ours, theirs = (_logits(one, image, some, options) for one in (model, exported))
                 differences.append(np.abs(ours - theirs).max() / np.abs(ours).max())
@@ -154,7 +154,7 @@ def _logits(
 
 
 def _scene(height: int, width: int, seed: int) -> UInt8[np.ndarray, "H W 3"]:
-    """Blurred patches of random colors: no photograph, but every feature of an encoder varies in it."""
+    """Blurred patches of random colors, in which every feature of an encoder varies."""
     random = np.random.default_rng(seed)
     patches = random.integers(0, 256, (7, 9, 3), np.uint8)
     smooth = Image.fromarray(patches).resize((width, height), Image.Resampling.BICUBIC)
@@ -163,19 +163,19 @@ def _scene(height: int, width: int, seed: int) -> UInt8[np.ndarray, "H W 3"]:
 
 
 ExportFormat = Literal["onnx", "triton"]
-"""What is written: ONNX programs, or a model repository of Triton with them."""
+"""Output format: ONNX programs, or a Triton model repository of them."""
 
 ExportDtype = Literal["float32", "float16", "int8"]
-"""Precision of most weights: "float16" also computes in it, "int8" in float32."""
+"""Precision of most weights; "float16" also computes in float16, "int8" in float32."""
 
 OLDEST_PYTORCH = "2.10"
-"""The first PyTorch that exports class selection: earlier ones don't defer a size that depends on data."""
+"""The first PyTorch that exports class selection: earlier versions don't support data-dependent sizes."""
 
 _POSITIONS = re.compile(r"pos(ition(al)?)?_embed")
-"""Names of the embeddings of positions."""
+"""Names of position embeddings."""
 
 _SHORTEST_ROW = 64
-"""Values in the shortest row that is stored as int8."""
+"""Minimum row length for int8."""
 
 WEIGHTS_FILE = "weights.safetensors"
 """File of the weights, by their names in the network."""
@@ -190,7 +190,7 @@ _Write = Callable[[Program, Path], None]
 
 @dataclass(frozen=True, kw_only=True)
 class _Settings:
-    """What was asked for; see `export`."""
+    """Settings of an export; see `export`."""
 
     format: ExportFormat
     dtype: ExportDtype = "float32"
@@ -198,15 +198,15 @@ class _Settings:
     vocabulary: Vocabulary | None = None
 
     def apart(self, network: SegmentationNetwork) -> bool:
-        """Whether programs for words are written in two, too, which is quicker on a CPU."""
+        """Whether to also split programs for words in two, which is faster on CPUs."""
         return self.format == "onnx" and self.dtype != "float16" and comes_apart(network)
 
     def check(self, model: NetworkSegmenter) -> None:
-        """Refuse what is unknown, or doesn't go together."""
+        """Check for unknown or conflicting settings."""
         if self.format not in get_args(ExportFormat):
             raise UsageError(f"format {self.format!r} is unknown; it is one of {', '.join(get_args(ExportFormat))}")
         if self.vocabulary is not None and isinstance(model.network, PartNetwork):
-            raise UsageError("a network of parts sorts its words by itself; export it without fixed words")
+            raise UsageError("a part network sorts its words; export it without fixed words")
         if model.taught and self.format == "triton":
             raise UsageError(
                 "Triton runs programs alone, which know nothing of taught words; export without them, and give them "
@@ -225,28 +225,28 @@ def export(
     afresh: bool = False,
     say: Callable[[str], object] = lambda step: None,
 ) -> Comparison:
-    """Write a model as a folder of programs that `segvoc.load` takes, which run without the code of its network.
+    """Export a model to a folder of programs for `segvoc.load`, which run without the code of its network.
 
-    The folder appears when it is complete and was compared with the model, on three images and two vocabularies; an
+    The folder appears once it is complete and its results match the model's, on three images and two vocabularies; an
     earlier export of the same name is replaced.
 
     Args:
         model: the model, in float32, on a CPU.
         out: the folder.
-        format: how the folder is laid out.
+        format: layout of the folder.
         dtype: precision of most weights.
         vocabulary: fixes the words; the folder then has no text encoder. None: any words.
-        taught: words that were taught to the model, beside those that it has by `with_taught`. The folder has them all,
-            and they are applied wherever it is loaded.
-        afresh: write programs for `tiny`, too, of which copies ship.
-        say: called with each step before it begins.
+        taught: taught words, in addition to the model's (`with_taught`). The folder includes all of them, applied at
+            load.
+        afresh: also write the programs of `tiny`, instead of copying the shipped ones.
+        say: called with each step before it starts.
 
     Returns:
-        How the folder compares with the model.
+        The comparison of the folder with the model.
 
     Raises:
-        UsageError: `out` is something else than an exported folder, the model is an exported one or can't be exported
-            like this, or its programs differ from it.
+        UsageError: `out` exists and is not an exported folder, the model is an export or can't be exported with these
+            settings, or its programs differ from it.
         CheckpointError: words were taught to another model.
         OutputError: the folder can't be written.
     """
@@ -304,7 +304,7 @@ def _write_folder(model: NetworkSegmenter, folder: Path, settings: _Settings, sa
 def _write_weights(
     model: NetworkSegmenter, network: SegmentationNetwork, folder: Path, settings: _Settings
 ) -> list[Path]:
-    """Write the weights, or copy those that ship: they are the same, in fewer bits."""
+    """Write the weights, or copy the shipped file: the same weights, in fewer bits."""
     preset = PRESETS.get(str(model.origin.get("preset")))
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     free = settings.vocabulary is None
@@ -313,12 +313,12 @@ def _write_weights(
     if not free:
         state = {name: value for name, value in state.items() if not name.startswith("text_encoder.")}
     packed = _packed(state) if settings.dtype == "int8" else state
-    (folder / WEIGHTS_FILE).write_bytes(save(packed))  # `save_file` makes a file that only its owner can read
+    (folder / WEIGHTS_FILE).write_bytes(save(packed))  # `save_file` creates a file that only its owner can read
     return [folder / WEIGHTS_FILE]
 
 
 def _has_shipped_network(model: NetworkSegmenter) -> bool:
-    """Whether a model's network is that of `tiny` as it ships, also where words were learned with it."""
+    """Whether a model's network is the shipped `tiny`, with or without taught words."""
     built = {name: model.origin.get(name) for name in ("preset", "configuration")}
     if not is_tiny(built) or model.protocols != ExportManifest.read(SHIPPED / TINY_MANIFEST).protocols:
         return False
@@ -338,7 +338,7 @@ def _write_programs(
     write: _Write,
     say: Callable[[str], object],
 ) -> dict[tuple[int, int], str]:
-    """Write the programs, and return those of the words by pooling."""
+    """Write the programs, and return the word programs by pooling."""
     say("writing the program for images")
     write(image_program(network), folder / "image.onnx")
     prompts = 1 if network.average_prompts else len(model.templates)
@@ -421,7 +421,7 @@ def _write_manifest(
         own_selection=model.own_selection,
         votes=model.votes,
         parts_against=model.parts_against,
-        # they are words, too, which a fixed vocabulary doesn't have
+        # stand-ins are words, which a fixed vocabulary doesn't include
         background_words=model.background_words if vocabulary is None else None,
         origin={**model.origin, **({"record": record} if record else {})},
         files=described_files(folder),
@@ -432,10 +432,10 @@ def _write_manifest(
 
 
 def _packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights as int8 rows, but for few that matter much and stay in float16.
+    """Quantize weights to int8 by row, except for a few sensitive ones, which stay in float16.
 
-    These are small kernels (of depthwise convolutions and of the first layer), for whose rows a scale takes as much
-    space as they do, and positions, which are added to all pixels or words.
+    These are small kernels (depthwise convolutions and the first layer), whose scales would take as much space as their
+    rows, and position embeddings, which are added to all pixels or words.
     """
     return pack_int8_rows(
         state,
@@ -449,7 +449,7 @@ def _packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @contextmanager
 def _in_dtype(network: SegmentationNetwork, dtype: ExportDtype) -> Iterator[SegmentationNetwork]:
-    """The network with its weights in a dtype; they are restored afterwards."""
+    """Convert the network's weights to a dtype in this block; restores them afterwards."""
     if dtype == "float32":
         yield network
         return
@@ -483,7 +483,7 @@ PLAIN = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'} | {
 def clip_tokenizer() -> Tokenizer:
     """CLIP's tokenizer: lower case, byte pairs with an end-of-word mark, and the start and end of the text.
 
-    open_clip's own also repairs wrongly decoded text and HTML entities, which this one takes literally.
+    open_clip's tokenizer also repairs wrongly decoded text and HTML entities; this one takes them literally.
     """
     original = SimpleTokenizer()
     merges = cast(list[tuple[str, str]], sorted(original.bpe_ranks, key=original.bpe_ranks.__getitem__))

@@ -1,8 +1,8 @@
-"""Programs as ONNX files, whose weights lie in .safetensors files, to whose bytes an ONNX file may refer.
+"""Programs as ONNX files, which refer to weights in .safetensors files (ONNX external data).
 
-So all programs of a model share one file of weights, with the names that they have in the network, and `tiny` ships
-once for both engines. What is stored in fewer bits than it is computed in is expanded by operators that ONNX Runtime
-evaluates when it loads a program; of tables of embeddings only the rows that are looked up, in each call.
+So all programs of a model share a single weights file, with the network's names, and `tiny`'s weights ship once for
+both engines. Quantized weights are dequantized by operators that ONNX Runtime evaluates at load; embedding tables by
+row at lookup, in each call.
 """
 
 import json
@@ -22,27 +22,27 @@ from segvoc.checkpoints.files import SCALE
 from segvoc.exporting.programs import Program, quiet
 
 OPSET = 18
-"""Version of ONNX's operators. Readers of newer versions read it too. By the next version, whose `AveragePool` has
-dilations, ONNX Runtime takes ten times as long for it."""
+"""ONNX opset. Newer runtimes also read it. With the next opset, whose `AveragePool` has dilations, ONNX Runtime is ten
+times slower at it."""
 
 SMALLEST = 256
-"""Weights with fewer values are written into the program itself."""
+"""Smaller weights are embedded in the program [values]."""
 
 _DTYPES = {"F32": ir.DataType.FLOAT, "F16": ir.DataType.FLOAT16, "I8": ir.DataType.INT8}
 
 _EINSUM = torch.ops.aten.einsum.default
-"""Written as products of matrices, which ONNX Runtime computes several times faster."""
+"""Written as matrix products, which ONNX Runtime computes several times faster."""
 
 
 def write_onnx(program: Program, path: Path, weights: Sequence[Path]) -> None:
     """Write a program as an ONNX file.
 
-    Inputs and outputs have the names that the program gives them, and the sizes of free axes have names too.
+    Inputs, outputs and the sizes of dynamic axes are named.
 
     Args:
         program: the program.
         path: the file.
-        weights: .safetensors files in the same folder, to which it refers for its weights.
+        weights: .safetensors files in the same folder to refer to.
     """
     with quiet():
         exported = torch.onnx.export(
@@ -66,10 +66,10 @@ def write_onnx(program: Program, path: Path, weights: Sequence[Path]) -> None:
 
 
 def _simplify(model: ir.Model) -> None:
-    """Fold small constants, and drop what is unused or there twice; ONNX Runtime fuses operators at loading.
+    """Fold small constants, and drop unused and duplicate nodes; ONNX Runtime fuses operators at load.
 
-    What is computed from weights alone is left to it, too: results would be as large as the weights. Rules that rewrite
-    patterns of operators aren't applied: those for batch norms leave convolutions with weights in another precision.
+    Constants computed from weights are also left to it: they would be as large as the weights. Pattern rewrite rules
+    aren't applied: those for batch norms leave convolutions with weights in another precision.
     """
     inline(model)
     fold_constants(model, onnx_shape_inference=True, input_size_limit=SMALLEST)
@@ -87,14 +87,14 @@ def _simplify(model: ir.Model) -> None:
 
 
 def _stable_sort(x: Any, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
-    """ONNX's TopK gives equal values in the order of their indices, which is all that a stable sort asks for."""
+    """Stable sort by ONNX's TopK, which returns equal values in the order of their indices."""
     op: Any = opset18  # its types are for scripts that are compiled; this one is traced
     size = op.Reshape(op.Gather(op.Shape(x), op.Constant(value_ints=[dim])), op.Constant(value_ints=[1]))
     return op.TopK(x, size, axis=dim, largest=int(descending), sorted=1)
 
 
 def _keep_operators_only(model: ir.Model) -> None:
-    """Delete what readers don't need, and most of a file would be: stack traces, and shapes that they infer again."""
+    """Delete metadata that would be most of a file: stack traces, and shapes that runtimes infer again."""
     results = set(model.graph.outputs)
     for node in model.graph.all_nodes():
         node.metadata_props.clear()
@@ -131,10 +131,10 @@ class _Stored:
 
 
 def refer_to(model: ir.Model, files: Sequence[Path]) -> None:
-    """Replace the weights of a program by references to equal ones in .safetensors files, also to transposed ones.
+    """Replace the weights of a program by references to equal or transposed tensors in .safetensors files.
 
     Args:
-        model: the program, changed in place. It has to be saved in the folder of the files.
+        model: the program, modified in place. Save it in the folder of the files.
         files: the files.
     """
     stored = {name: one for path in files for name, one in _tensors_of(path)}
@@ -165,10 +165,10 @@ _Key = tuple[str, tuple[int, ...], bytes]
 
 
 def _places(stored: dict[str, _Stored], name: str) -> Iterator[tuple[_Key, tuple[str, tuple[int, ...] | None]]]:
-    """The weights that a stored tensor can stand for: as it is, in float32, and transposed if it is a matrix.
+    """The weights that a stored tensor can represent: as stored, in float32, and transposed if it is a matrix.
 
     Yields:
-        The weight, and where it is: the name of the tensor and the order of its axes (None: as stored).
+        The weight, and its source: the name of the tensor and the order of its axes (None: as stored).
     """
     if name.endswith(SCALE):
         return
@@ -187,7 +187,7 @@ def _replace(
 ) -> None:
     """Compute a weight from a stored tensor; `axes` is the order of its axes, None: as stored.
 
-    Of tables whose rows are looked up, such as those of tokens, only these rows are computed, in each call.
+    For lookup tables, such as token embeddings, each call computes only the rows that it looks up.
     """
     readers = [use.node for use in value.uses()]
     is_table = axes is None and len(stored[name].shape) == 2
@@ -206,19 +206,19 @@ def _replace(
 
 
 def _looks_up(node: ir.Node, value: ir.Value) -> bool:
-    """Whether an operator takes rows of a weight by their numbers."""
+    """Whether an operator looks up rows of a weight by index."""
     takes_rows = node.op_type == "Gather" and node.attributes.get_int("axis", 0) == 0
     return takes_rows and node.inputs[0] is value and node.inputs[1] is not value
 
 
 class _Expanded:
-    """Operators that compute a weight from a stored tensor, once: as a whole, or some of its rows.
+    """Operators that compute a weight from a stored tensor, once: the whole tensor, or some rows.
 
     Args:
-        model: the program, which gets the initialisers that they need.
+        model: the program, to which the required initializers are added.
         stored: the tensors.
-        name: that of the tensor.
-        dtype: of the weight; None: as stored.
+        name: name of the tensor.
+        dtype: dtype of the weight; None: as stored.
     """
 
     def __init__(self, model: ir.Model, stored: dict[str, _Stored], name: str, dtype: ir.DataType | None) -> None:
@@ -230,14 +230,14 @@ class _Expanded:
         self._scale = None if scale is None else self._initializer(scale.tensor(f"stored.{name}{SCALE}"))
 
     def whole(self, axes: tuple[int, ...] | None) -> tuple[ir.Value, list[ir.Node]]:
-        """All of it, its axes in an order."""
+        """The whole weight, with permuted axes."""
         shape = [-1, *[1] * (self._rank - 1)]
         scale = None if self._scale is None else self._apply("Reshape", self._scale, self._constant("rows", shape))
         result = self._scaled(self._tensor, scale)
         return result if axes is None else self._apply("Transpose", result, perm=list(axes)), self._nodes
 
     def rows(self, numbers: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
-        """Rows of a matrix, by their numbers."""
+        """Rows of a matrix, by index."""
         scale = self._scale
         if scale is not None:
             scale = self._apply("Unsqueeze", self._apply("Gather", scale, numbers), self._constant("last", [-1]))

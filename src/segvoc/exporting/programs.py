@@ -1,8 +1,8 @@
-"""A network as two programs: what is computed once for each image, and what is computed for its words.
+"""A network as two programs: one runs once per image, the other per vocabulary.
 
-The split lets a caller ask for other words without encoding the image again. `image` maps pixels to features; `words`
-maps these features and word embeddings to logits, with class selection as part of the program. The networks' own
-modules are traced; nothing is written twice.
+The split lets a caller change the words without encoding the image again. `image` maps pixels to features; `words`
+maps these features and word embeddings to logits, including class selection. Both trace the network's modules, without
+a second implementation.
 """
 
 import contextlib
@@ -41,26 +41,26 @@ SELECTION_INPUTS = ("least", "share", "by_similarity", "objects", "part", "owner
 
 @dataclass(frozen=True)
 class TracedSelection:
-    """Selects classes by settings that are tensors; see `segvoc.layers.class_selection` for the rules in Python."""
+    """Class selection with tensors as settings; see `segvoc.layers.class_selection` for the rules in Python."""
 
     least: Int64[Tensor, ""]
-    """Smallest number of objects to keep."""
+    """Minimum number of objects to keep."""
     share: Float64[Tensor, ""]
     """Share of the votes that the kept objects hold, in [0, 1]."""
     by_similarity: Bool[Tensor, ""]
-    """Score by the largest similarity at any cell instead of by votes."""
+    """Score by the maximum similarity at any cell instead of by votes."""
     objects: Int64[Tensor, ""]
     """Number of objects, which are the first classes. The others are parts, which are kept with their objects."""
     part: Int64[Tensor, " M"]
     """Classes that are parts; one that is an object has no effect."""
     owner: Int64[Tensor, " M"]
-    """For each of them, an object that it is kept with, in all images if any image keeps it."""
+    """For each part, an object that it is kept with, in all images if any image keeps the object."""
     votes: Votes = PUBLISHED_VOTES
-    """How cells vote, which is part of the program."""
+    """How cells vote; constant in the program."""
 
     @staticmethod
     def example() -> dict[str, Tensor]:
-        """Inputs to trace a program with: all classes are objects, one is listed as its own part."""
+        """Example inputs for tracing: all classes are objects, one is listed as its own part."""
         return {
             "least": torch.tensor(5),
             "share": torch.tensor(0.9, dtype=torch.float64),
@@ -72,7 +72,7 @@ class TracedSelection:
 
     @staticmethod
     def free_axes() -> dict[str, dict[int, Any]]:
-        """Axes of any size of these inputs."""
+        """Dynamic axes of these inputs."""
         pairs = Dim("parts", min=1, max=1 << 20)
         return {name: {0: pairs} if name in ("part", "owner") else {} for name in SELECTION_INPUTS}
 
@@ -100,31 +100,31 @@ class TracedSelection:
 
 
 EXAMPLE_CELLS = (30, 34)
-"""Rows and columns of the example that a program is traced with: more than the windows of any published network."""
+"""Rows and columns of the tracing example: more than the windows of any published network."""
 
 EXAMPLE_CLASSES = 37
-"""Words of that example."""
+"""Number of words in the tracing example."""
 
 LARGEST = 1 << 17
-"""Largest size of a free axis: more than the objects and parts of any vocabulary."""
+"""Maximum size of a dynamic axis: more than the objects and parts of any vocabulary."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A module to trace, with an example of its inputs."""
+    """A module to trace, with example inputs."""
 
     module: nn.Module
     """Takes the inputs as a dictionary, by name, and returns a dictionary."""
     inputs: dict[str, Tensor]
     """Example inputs."""
     free: dict[str, dict[int, Any]]
-    """For each input, its axes of any size, with the expressions of `Dim` for their sizes."""
+    """For each input, its dynamic axes, with `Dim` expressions for their sizes."""
 
     def traced(self) -> ExportedProgram:
         """Trace the module.
 
         Raises:
-            torch.export's errors: the module decides something by the size of a free axis.
+            torch.export's errors: the module branches on the size of a dynamic axis.
         """
         with torch.no_grad():
             return torch.export.export(
@@ -132,12 +132,12 @@ class Program:
                 (dict(sorted(self.inputs.items())),),
                 dynamic_shapes={"inputs": self.free},
                 strict=False,
-                # sizes of padded and pooled maps are true for all sizes, which the tracer can't always prove
+                # the sizes of padded and pooled maps hold generally, but the tracer can't always prove it
                 prefer_deferred_runtime_asserts_over_guards=True,
             )
 
     def outputs(self) -> dict[str, Tensor]:
-        """The outputs for the example, contiguous, as another program gets them."""
+        """The outputs for the example, contiguous, as inputs of another program."""
         with torch.no_grad():
             return {name: value.contiguous() for name, value in self.module(self.inputs).items()}
 
@@ -220,7 +220,7 @@ class TextProgram(nn.Module):
 
 
 def smallest_grid(network: SegmentationNetwork) -> int:
-    """Smallest number of cells along a side for which the exported programs hold: windows are always shifted."""
+    """Minimum number of cells along a side of the exported programs, whose windows are always shifted."""
     windows = [module.window for module in network.modules() if isinstance(module, WindowBlock)]
     return max(windows, default=1) + 1
 
@@ -271,7 +271,7 @@ def _features_of_larger(image: Program) -> dict[str, Tensor]:
 def _free_axes(
     features: Mapping[str, Tensor], of_larger: Mapping[str, Tensor], least: int
 ) -> dict[str, dict[int, Any]]:
-    """The free axes of features: images, and those sides of maps that follow the image's, relative to the coarsest."""
+    """The dynamic axes of features: images, and sides of maps that scale with the image, relative to the coarsest."""
     grids = [feature.shape[2:] for feature in features.values() if feature.ndim == 4]
     coarsest = [min(sides) for sides in zip(*grids, strict=True)]
     rows, columns = _axis("rows", least), _axis("columns", least)
@@ -318,7 +318,7 @@ def _images() -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Any:
-    """Silence the exporter, which reports its steps on standard output and warns of its own workings."""
+    """Silence the exporter, which prints its steps to standard output and warns about its internals."""
     level = logging.getLogger("torch.onnx").level
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
@@ -334,7 +334,7 @@ BLOCKS = 2
 
 
 def comes_apart(network: SegmentationNetwork) -> bool:
-    """Whether a network's program for words can be cut in two: its classes meet in a single place."""
+    """Whether a network's word program can be split in two: its classes interact in a single place."""
     aggregation = network.aggregation
     if not network.selects or type(aggregation) is not CostAggregation or len(aggregation.blocks) != 1:
         return False
@@ -344,11 +344,11 @@ def comes_apart(network: SegmentationNetwork) -> bool:
 def programs_apart(
     words: Program, network: SegmentationNetwork, pooling: tuple[int, int], votes: Votes
 ) -> list[Program]:
-    """The two halves of a program for words: up to the sums over all classes, and from there on.
+    """The two halves of a word program: up to the sums over all classes, and after them.
 
     Args:
         words: the whole program.
-        network: its network, of which `comes_apart` is true.
+        network: its network, for which `comes_apart` is true.
         pooling: cells over which class aggregation pools.
         votes: how the cells of an image vote for classes.
     """
@@ -361,14 +361,14 @@ def programs_apart(
 
 
 class SharedByClasses(nn.Module):
-    """From the inputs of `WordProgram` to the selected classes ("kept"), what is known of each, and what all share."""
+    """From the inputs of `WordProgram` to the selected classes ("kept"), per-class tensors, and shared tensors."""
 
     def __init__(self, aggregation: CostAggregation, pooling: tuple[int, int], votes: Votes) -> None:
         super().__init__()
         self.aggregation, self.pooling, self.votes = aggregation, pooling, votes
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """All that `OfEachClass` reads, by name, and the selected classes; see `CostAggregation.forward`."""
+        """The inputs of `OfEachClass`, by name, and the selected classes; see `CostAggregation.forward`."""
         whole = self.aggregation
         block, decoder = cast(ParallelBlock, whole.blocks[0]), cast(UpsamplingDecoder, whole.decoder)
         selection = TracedSelection(**{name: inputs[name] for name in SELECTION_INPUTS}, votes=self.votes)
@@ -395,7 +395,7 @@ class SharedByClasses(nn.Module):
 
 
 class OfEachClass(nn.Module):
-    """From what `SharedByClasses` finds to "logits" (B K h w); of its inputs, those of classes may hold only some."""
+    """From the outputs of `SharedByClasses` to "logits" (B K h w); per-class inputs may cover a subset."""
 
     def __init__(self, aggregation: CostAggregation, pooling: tuple[int, int]) -> None:
         super().__init__()
@@ -426,7 +426,7 @@ def _shared(guided: WindowGuidance) -> dict[str, Tensor]:
 
 
 def _given(inputs: Mapping[str, Tensor], block: int) -> WindowGuidance:
-    """The inverse of `_shared`, from the inputs that have a block's number in their names."""
+    """The inverse of `_shared`, from the inputs with the block's number in their names."""
     q, k, *windows = (inputs[f"{name}_{block}"] for name in ("query", "key", *Windows._fields))
     return WindowGuidance(q, k, Windows(*windows))
 

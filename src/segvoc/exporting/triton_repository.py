@@ -1,8 +1,8 @@
 """An exported folder of ONNX programs as a model repository of NVIDIA's Triton Inference Server.
 
-Each program becomes a model for the ONNX Runtime backend, and an ensemble joins images and words, so that features of
-images don't leave the server. Files beside the models' folders are ignored by Triton; they keep the repository an
-exported folder, which `segvoc.load` takes.
+Each program becomes a model for the ONNX Runtime backend, and an ensemble joins images and words, so that image
+features don't leave the server. Triton ignores files beside the models' folders; with them, the repository remains an
+exported folder for `segvoc.load`.
 
 Source: Triton's model_config.proto, and its documentation of repositories, of ensembles and of the backend.
 """
@@ -23,7 +23,7 @@ VERSION = "1"
 """Folder of the only version of each model."""
 
 BATCHED_IMAGES, BATCHED_PROMPTS = 8, 256
-"""Images and prompts that Triton may collect from several requests for one run."""
+"""Maximum batch size of Triton's dynamic batching, in images or prompts."""
 
 _TYPES = {
     ir.DataType.FLOAT: "TYPE_FP32",
@@ -40,20 +40,20 @@ class _Tensor:
 
     name: str
     type: str
-    """Its type, as Triton calls it."""
+    """Triton's name of its dtype."""
     dims: tuple[int, ...]
-    """Its sizes, with the batch; -1 for those that are free."""
+    """Its shape, including the batch; -1 for dynamic axes."""
 
     @classmethod
     def of(cls, value: ir.Value) -> "_Tensor":
         """An input or output of a program."""
         assert value.shape is not None and value.dtype is not None
         dims = tuple(size if isinstance(size, int) else -1 for size in value.shape)
-        # Triton knows no scalars: its backend passes a single value as one if the program asks for it
+        # Triton has no scalars: its backend passes a single value as a scalar if the program expects it
         return cls(str(value.name), _TYPES[value.dtype], dims or (1,))
 
     def text(self, *, batched: bool) -> str:
-        """Its entry in a configuration; the batch isn't among the sizes of a batched model."""
+        """Its entry in a configuration; shapes of batched models exclude the batch."""
         dims = ", ".join(map(str, self.dims[1:] if batched else self.dims))
         return f'{{ name: "{self.name}" data_type: {self.type} dims: [ {dims} ] }}'
 
@@ -68,7 +68,7 @@ class _Model:
     outputs: tuple[_Tensor, ...]
 
     def write(self, repository: Path, batch: int, rest: Iterable[str]) -> None:
-        """Write its configuration; `batch` is the largest number of images or prompts, 0: not batched."""
+        """Write its configuration; `batch` is the maximum number of images or prompts, 0: not batched."""
         entries = [
             f'name: "{self.name}"',
             f"max_batch_size: {batch}",
@@ -111,7 +111,7 @@ def make_repository(folder: Path) -> None:
 
 
 def _move(folder: Path, program: str, name: str, place: str) -> _Model:
-    """Write a program with weights of its own as a model of the repository."""
+    """Write a program with its weights as a model of the repository."""
     model = ir.load(folder / program)
     path = folder / place
     path.parent.mkdir(parents=True)
@@ -134,7 +134,7 @@ def _write_ensemble(name: str, image: _Model, words: _Model, folder: Path) -> No
     steps = _listed("step", [_step(one) for one in (image, words)])
     rest = ['platform: "ensemble"', "ensemble_scheduling {", *(f"  {line}" for line in steps), "}"]
     _Model(name, (*image.inputs, *given), words.outputs).write(folder, 0, rest)
-    # it has no files, and not every storage keeps empty folders
+    # an ensemble has no files, and not every storage keeps empty folders
     (folder / name / VERSION / ".keep").touch()
 
 

@@ -1,7 +1,7 @@
-"""A folder of results as a dataset: files for each image as soon as it is labeled, and files about all at the end.
+"""Results as a dataset: per-image files as soon as an image is labeled, and dataset-wide files at the end.
 
-What the latter need of each image is kept in `.segvoc/<format>/photo.json`, its piece, which is written last. Any
-number of processes may write images into the folder; at the end, each of them makes the same files from all pieces.
+An image's data for the dataset-wide files is kept in `.segvoc/<format>/photo.json`, its piece, which is written last.
+Any number of processes may write images to the folder; at the end, each builds the same files from all pieces.
 """
 
 import os
@@ -31,22 +31,22 @@ FormatName = Literal[
     "voc",
     "label-studio",
 ]
-"""A format of datasets; docs/how_to/formats.md says what each keeps."""
+"""A dataset format; see docs/how_to/formats.md for what each keeps."""
 
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
 PublishedName = Literal["cityscapes", "ade20k", "mapillary-vistas", "camvid", "kitti", "coco-stuff", "masks"]
-"""A format of datasets as they are published, which are only read; "masks" are folders with a table of classes."""
+"""A format of published datasets, read-only; "masks" are folders with a table of classes."""
 
 DatasetName = Literal[FormatName, PublishedName, "project", "huggingface"]
-"""A format of datasets that are read: also a project of ours, of which the images that are done count, and a folder
-that `save_to_disk` of Hugging Face's `datasets` wrote."""
+"""A readable dataset format, including projects (only finished images), and folders written by `save_to_disk` of
+Hugging Face's `datasets`."""
 
 DATASET_NAMES: tuple[DatasetName, ...] = (*FORMAT_NAMES, *get_args(PublishedName), "project", "huggingface")
 
 
 PIECE_FOLDER = ".segvoc"
-"""The folder of the pieces, in that of the dataset."""
+"""The folder of the pieces, in the dataset's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class EntryFiles:
     """The files of one image in a dataset."""
 
     stem: str
-    """The image's name, which may begin with sub-folders."""
+    """The image's name, may include subfolders."""
     folder: Path
     own: tuple[str, ...]
     """Files of the format, below the folder."""
@@ -75,15 +75,15 @@ class EntryFiles:
 
     @property
     def shown(self) -> Path:
-        """What to name to the user."""
+        """The path to show to the user."""
         return self.folder / self.own[0] if self.own else self.folder
 
     def read_report(self) -> Any:
-        """The image's report.
+        """Read the image's report.
 
         Raises:
             OSError: the piece can't be read.
-            ValueError: it is damaged.
+            ValueError: the piece is damaged.
         """
         piece = read_json(self.report)
         if not isinstance(piece, dict) or "report" not in piece:
@@ -93,32 +93,32 @@ class EntryFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A dataset that is written. Other processes can be told."""
+    """A dataset to write; picklable for worker processes."""
 
     folder: str
     format: FormatName | str
     background: str | None = None
     """The word that stands for "none of the others"."""
     copy_images: bool = True
-    """Whether the images go along."""
+    """Whether to copy the images."""
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
             raise UsageError(f"format {self.format!r} is unknown; it is one of {', '.join(FORMAT_NAMES)}")
 
     def record(self) -> dict[str, object]:
-        """What the files depend on."""
+        """The settings that the files depend on."""
         return {"name": self.format, "images": self.copy_images}
 
     def check(self, words: Sequence[str]) -> None:
-        """Raise a `UsageError` if the format has no room for these words, or a library is missing."""
+        """Raise a `UsageError` if the format can't hold these words, or a library is missing."""
         for module in FORMATS[self.format].needs:
             if find_spec(module) is None:
                 raise missing_extra("scikit-image" if module == "skimage" else module, "data")
         FORMATS[self.format](words, self.background)
 
     def files(self, stem: str, image: str | os.PathLike[str] | None) -> EntryFiles:
-        """The files of an image by its name in the dataset; `image` is its file, None for one from memory."""
+        """The files of an image by its name in the dataset; `image` is its file, None for an image from memory."""
         kind, folder = FORMATS[self.format], Path(self.folder)
         suffix = ".png" if image is None else os.path.splitext(image)[1]
         is_copied = self.copy_images or image is None
@@ -134,7 +134,7 @@ class Dataset:
         Args:
             result: the labeled image.
             files: from `files`.
-            compact: whether the report lists only words that were found.
+            compact: whether the report lists only words that have pixels.
 
         Raises:
             OutputError: a file can't be written.
@@ -157,7 +157,7 @@ class Dataset:
         FORMATS[self.format](words, self.background).finish(Path(self.folder), _Pieces(ordered))
 
     def refuse_inputs(self, images: Iterable[InputImage]) -> None:
-        """Raise a `UsageError` if an image lies in the folder of the dataset, where it might be overwritten."""
+        """Raise a `UsageError` if an image is in the dataset's folder, where it might be overwritten."""
         folder = os.path.realpath(self.folder)
         parents: dict[str, str] = {}
         for image in images:
@@ -172,7 +172,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class _Pieces:
-    """The images of a dataset, each of which is read when its turn comes."""
+    """The images of a dataset, read lazily."""
 
     files: Sequence[EntryFiles]
 
@@ -186,7 +186,7 @@ class _Pieces:
 
 
 def _copy_image(result: Segmentation, target: Path) -> None:
-    """Copy the image; as an upright one if a camera has turned it, since few programs look at that."""
+    """Copy the image; applies the EXIF orientation, which few programs support."""
     source = result.source
     kinds = Image.registered_extensions()
     kind = kinds.get(target.suffix.lower(), "PNG")
@@ -200,7 +200,7 @@ def _copy_image(result: Segmentation, target: Path) -> None:
     options = {"quality": 95, "subsampling": 0} if kind in ("JPEG", "MPO") else {}
     try:
         write_atomically(target, lambda file: image.save(file, "JPEG" if kind == "MPO" else kind, **options))
-    except (KeyError, ValueError):  # Pillow reads this format but doesn't write it
+    except (KeyError, ValueError):  # Pillow can read but not write this format
         write_atomically(target, lambda file: image.save(file, "PNG"))
 
 
@@ -213,22 +213,22 @@ def _is_upright(path: str) -> bool:
 
 
 class DatasetWriter:
-    """Writes results as a dataset in the format of another program; use it in a `with` block.
+    """Writes results as a dataset in another tool's format; use it in a `with` block.
 
         with segvoc.DatasetWriter("out/", "coco-panoptic") as dataset:
             for result in model.segment_many(photos, words):
                 dataset.add(result)
 
-    The files about all images are written at the end of the block, unless it ends with an error.
+    Dataset-wide files are written at the end of the block, unless it ends with an error.
 
     Args:
-        folder: where the dataset is to be.
+        folder: the dataset's folder.
         format: "coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc" or "label-studio".
         background: the word that stands for "none of the others", as for `Segmenter.segment`.
-        copy_images: whether the images go along.
+        copy_images: copy the images into the dataset.
 
     Raises:
-        UsageError: there is no such format.
+        UsageError: the format is unknown.
     """
 
     def __init__(
@@ -254,13 +254,12 @@ class DatasetWriter:
         """Write an image.
 
         Args:
-            result: the labeled image; all of a dataset have the same words.
-            stem: its name in the dataset, which may begin with sub-folders; by default the image's own name without
-                suffix.
+            result: the labeled image; all images of a dataset need the same words.
+            stem: its name in the dataset, may include subfolders; by default the image's name without suffix.
 
         Raises:
-            UsageError: it has other words than those before, no name, or that of another one; or the format has no room
-                for the words.
+            UsageError: its words differ from earlier images, it has no name or a duplicate name, or the format can't
+                hold the words.
             OutputError: a file can't be written.
         """
         if stem is None:
@@ -282,7 +281,7 @@ class DatasetWriter:
         self._files[stem] = files
 
     def finish(self) -> None:
-        """Write the files about all images so far.
+        """Write the dataset-wide files for all images so far.
 
         Raises:
             OutputError: a file can't be written.

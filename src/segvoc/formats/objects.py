@@ -1,4 +1,4 @@
-"""Objects of a labeled image: each connected region of a thing is one."""
+"""Objects of a labeled image: the connected components of things."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,10 +13,10 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
 
 LEAST_SHARE, LEAST_PIXELS = 1 / 5000, 12
-"""Share of an image's pixels that a region needs to become an object, and the fewest pixels of one [px]."""
+"""Minimum size of an object, as a share of the image and in pixels."""
 
 SPECK_REACH = 1 / 50
-"""How far a speck may be from the object that it joins, as a share of the image's longer side."""
+"""Maximum distance of a speck from the object that it joins, as a share of the image's longer side."""
 
 
 def with_objects(
@@ -26,27 +26,27 @@ def with_objects(
     least: int | None = None,
     background: str | None = None,
 ) -> Segmentation:
-    """A result whose things are counted: each connected region of a word becomes an object.
+    """Split words into objects: each connected component becomes an object.
 
         result = segvoc.with_objects(model.segment("photo.jpg", ["cat", "sofa", "wall"]))
         result.objects, result.object_counts
 
-    Pixels that touch at a corner are connected. A region that is too small joins the object of its word that is
-    nearest, if one is within a fiftieth of the image's longer side; otherwise it is no object, and formats of datasets
-    call it a crowd. Two things that touch are one object: the page takes them apart.
+    Components are 8-connected. A component that is too small joins the nearest object of its word within a fiftieth of
+    the image's longer side; otherwise it belongs to no object, and dataset formats mark it as crowd. Things that touch
+    become a single object, which can be split on the page.
 
     Args:
         result: a labeled image.
-        words: the words whose regions are objects; None: all that aren't stuff (sky, wall, ..., see
+        words: the words to split into objects; None: all except stuff (sky, wall, ..., see
             `segvoc.annotations.entries`).
-        least: fewest pixels of a region that becomes an object [px]; None: a 5,000th of the image, and 12 at least.
-        background: the word that stands for "none of the others", which is stuff.
+        least: minimum size of an object [px]; None: a 5,000th of the image, at least 12.
+        background: the word that stands for "none of the others", treated as stuff.
 
     Returns:
         The result with `objects`, numbered from 1, word by word and from top to bottom.
 
     Raises:
-        UsageError: the result has no such word, there are more than 65,535 objects, or scikit-image isn't installed.
+        UsageError: a word isn't in the result, there are more than 65,535 objects, or scikit-image isn't installed.
     """
     chosen = _labels(result, words, background)
     if least is None:
@@ -67,11 +67,11 @@ def with_objects(
 def consecutive(
     labels: UInt16[np.ndarray, "H W"], objects: UInt16[np.ndarray, "H W"], classes: int
 ) -> UInt16[np.ndarray, "H W"]:
-    """The objects of classes, numbered from 1 without gaps, the largest first; 0 for none.
+    """Renumber the objects of classes from 1 without gaps, the largest first; 0 for none.
 
     Args:
-        labels: the index of each pixel's class; those from `classes` on have no object.
-        objects: the number of each pixel's object, 0 for none; pixels of two classes are never one object.
+        labels: the index of each pixel's class; indices from `classes` on have no object.
+        objects: the object number of each pixel, 0 for none; an object has a single class.
         classes: number of classes.
     """
     inside: Bool[np.ndarray, "H W"] = (objects > 0) & (labels < classes)
@@ -94,7 +94,7 @@ def _labels(result: Segmentation, words: Iterable[str] | None, background: str |
 
 
 def _nearest(region: Region, labels: UInt16[np.ndarray, "H W"], objects: UInt16[np.ndarray, "H W"]) -> int:
-    """The number of the object of a small region's word that is nearest to its bounding box; 0: none is near."""
+    """The number of the word's object nearest to a small component's bounding box; 0: none is near."""
     height, width = labels.shape
     reach = max(2, round(SPECK_REACH * max(height, width)))
     top, left = max(0, region.top - reach), max(0, region.left - reach)

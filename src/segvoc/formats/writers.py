@@ -1,4 +1,4 @@
-"""The formats of datasets that are written: files for each image, and files about all of them at the end."""
+"""The dataset formats: per-image files, and dataset-wide files at the end."""
 
 import json
 import os
@@ -28,7 +28,7 @@ from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import strict_json, write_json
 
 Facts = Mapping[str, Any]
-"""What the files about all images have to know of one, as plain values."""
+"""Data of an image for the dataset-wide files, as plain values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,33 +36,33 @@ class DatasetEntry:
     """An image in a dataset."""
 
     stem: str
-    """Its name in the dataset, which may begin with sub-folders, without suffix."""
+    """Its name in the dataset, may include subfolders, without suffix."""
     image: str
-    """Path of the image below the dataset's folder, where it is or would be if it had gone along."""
+    """Path of the image below the dataset's folder, copied or not."""
     facts: Facts
-    """What `DatasetFormat.write` has returned."""
+    """The return value of `DatasetFormat.write`."""
 
 
 DatasetEntries = Iterable[DatasetEntry]
-"""The images of a dataset in the order of their names; each time they are gone through, they are read one by one."""
+"""The images of a dataset, sorted by name; each iteration reads them lazily."""
 
 
 class DatasetFormat(ABC):
-    """A format. Objects know the words of a dataset, classes where its files are.
+    """A format. Instances hold the words of a dataset; classes define the layout of its files.
 
     Args:
         words: the words, whose indices are the labels.
         background: the word that stands for "none of the others".
 
     Raises:
-        UsageError: the format has no room for these words.
+        UsageError: the format can't hold these words.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("skimage",)
     """The modules of the extra `data` that `write` needs."""
     name: ClassVar[str]
     lost: ClassVar[str] = "(?!)"
-    """What a word must not have, as it would come back as another word, as several or as none: a pattern."""
+    """Pattern of text that words must not contain, since it wouldn't survive a round trip."""
 
     def __init__(self, words: Sequence[str], background: str | None = None) -> None:
         self.words, self.background = tuple(words), background
@@ -74,24 +74,24 @@ class DatasetFormat(ABC):
 
     @classmethod
     def image_file(cls, stem: str, suffix: str) -> str:
-        """Where the format wants an image's image."""
+        """The format's path for an image."""
         return f"images/{stem}{suffix}"
 
     @classmethod
     def files(cls, stem: str) -> tuple[str, ...]:
-        """The files that `write` always writes for an image; none if all is in those about all images."""
+        """The files that `write` always writes for an image; empty if everything is in dataset-wide files."""
         return ()
 
     @abstractmethod
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
-        """Write the files of an image, each atomically, and return what `finish` has to know of it.
+        """Write the files of an image, each atomically, and return its data for `finish`.
 
         `image` is the path of the image: below `folder`, or absolute.
         """
 
     @abstractmethod
     def finish(self, folder: Path, entries: DatasetEntries) -> None:
-        """Write the files about all images, each atomically."""
+        """Write the dataset-wide files, each atomically."""
 
     def _regions(self, result: Segmentation) -> list[Region]:
         return connected_regions(result.labels, len(self.words), result.objects)
@@ -113,7 +113,7 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def _list_lines(entries: Iterable[Facts]) -> Iterator[str]:
-    """The lines of a JSON list, an entry a line."""
+    """The lines of a JSON list, an entry per line."""
     yield "["
     before = None
     for entry in entries:
@@ -126,7 +126,7 @@ def _list_lines(entries: Iterable[Facts]) -> Iterator[str]:
 
 
 _NO_XML = "[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-"""What XML has no way to write, or reads as a space."""
+"""Characters that XML can't represent, or reads as a space."""
 
 
 class _Coco(DatasetFormat):
@@ -138,7 +138,7 @@ class _Coco(DatasetFormat):
         _write_lines(folder / self._file, self._lines(entries))
 
     def _lines(self, entries: DatasetEntries) -> Iterator[str]:
-        # what has objects in one of the images is counted, whatever its name
+        # a word with objects in any image is a thing, whatever its name
         counted = {label for entry in entries for label in entry.facts["counted"]}
         stuff = stuff_classes(self.words, self.background) - counted
         yield '{"info": {"description": "labeled by segvoc", "version": "1.0"},'
@@ -154,16 +154,16 @@ class _Coco(DatasetFormat):
     def _images(self, entries: DatasetEntries) -> Iterator[Facts]:
         for number, entry in enumerate(entries, 1):
             height, width = entry.facts["size"]
-            # below "images", as it is usual
+            # below "images", as usual
             yield {"id": number, "file_name": entry.image.removeprefix("images/"), "width": width, "height": height}
 
     @abstractmethod
     def _annotations(self, entries: DatasetEntries) -> Iterator[Facts]: ...
 
     def _segments(self, result: Segmentation) -> tuple[list[Region], Facts]:
-        """Objects, and of words without any each connected region, or all of its stuff; and what to know of an image.
+        """Objects, or for words without objects each connected component (stuff: all pixels); and the image's data.
 
-        The latter are its size and which words have objects.
+        The data are its size and the words with objects.
         """
         stuff = stuff_classes(self.words, self.background)
         found = list(segments(result.labels, len(self.words), stuff, result.objects))
@@ -223,10 +223,10 @@ class _CocoInstances(_Coco):
 
 
 VOC_ROOT = "VOCdevkit/VOC2012"
-"""The folder with all others, below that of the dataset."""
+"""The folder of all others, below the dataset's folder."""
 
 VOC_SETS = ("train", "val", "trainval")
-"""The lists of images. Each has all of them: who divides them is the user."""
+"""The lists of images. Each has all images; splits are up to the user."""
 
 VOID = 255
 """The index of pixels without a class."""
@@ -245,7 +245,7 @@ def voc_names(words: Sequence[str], background: str | None) -> tuple[str, ...]:
 
 
 def voc_colors() -> UInt8[np.ndarray, "256 3"]:
-    """VOC's palette: the bits of an index, three at a time, from the highest bits of red, green and blue on."""
+    """VOC's palette: three bits of an index at a time go to red, green and blue, highest bit first."""
     index = np.arange(256)
     colors = np.zeros((256, 3), np.uint8)
     for bit in range(8):
@@ -289,7 +289,7 @@ class _Voc(DatasetFormat):
         _write_palette_png(folder / self.files(stem)[0], self._indices[result.labels])
         file = folder / f"{VOC_ROOT}/SegmentationObject/{stem}.png"
         if result.objects is None:
-            file.unlink(missing_ok=True)  # that of an earlier result
+            file.unlink(missing_ok=True)  # left by an earlier result
             return {}
         numbers = consecutive(result.labels, result.objects, len(self.words))
         counted = np.isin(result.labels, result.labels[numbers > 0])
@@ -338,7 +338,7 @@ LABELME_IGNORED = "__ignore__"
 
 
 def _yaml_text(text: str) -> str:
-    """A text in YAML: as in JSON, but all that isn't ASCII has eight digits, since YAML has no surrogates."""
+    """Quote text for YAML: as in JSON, but with eight-digit escapes for non-ASCII, since YAML has no surrogates."""
     quoted = json.dumps(text, ensure_ascii=False)
     return "".join(one if " " <= one <= "~" else f"\\U{ord(one):08x}" for one in quoted)
 
@@ -346,8 +346,8 @@ def _yaml_text(text: str) -> str:
 class _LabelMe(DatasetFormat):
     """`photo.json` beside `photo.jpg`, and `labels.txt` with the words.
 
-    The polygons of an object have its number as their group. LabelMe has no word for "none of them", so a word
-    `__ignore__` comes first there, as its own converters want it.
+    The polygons of an object have its number as their group. LabelMe has no background class, so a word `__ignore__`
+    comes first, as its converters expect.
     """
 
     name = "labelme"
@@ -395,7 +395,7 @@ class _Cvat(DatasetFormat):
         words = [quoteattr(word) for word in self.words]
         for number, entry in enumerate(entries):
             height, width = entry.facts["size"]
-            # CVAT finds its image by this name, as it was uploaded
+            # CVAT matches the uploaded image by this name
             name = quoteattr(re.sub(_NO_XML, "\ufffd", entry.image.removeprefix("images/")))
             yield f'<image id="{number}" name={name} width="{width}" height="{height}">'
             for mask in entry.facts["masks"]:
@@ -414,7 +414,7 @@ def _box_runs(region: Region) -> str:
 
 
 LOCAL_FILES = "/data/local-files/?d="
-"""How Label Studio addresses files below its LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT."""
+"""Label Studio's URL prefix of files below its LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT."""
 
 
 class _LabelStudio(DatasetFormat):

@@ -363,7 +363,7 @@ def _warn_of_other_frames(image: Image.Image, name: str) -> None:
     if _has_other_frames(image):
         kind = "page" if image.format == "TIFF" else "frame"
         warnings.warn(
-            f"{name} has several {kind}s, of which only the first is labeled; save the others as images of their own",
+            f"{name} has several {kind}s, of which only the first is labeled; save the others as separate images",
             FirstFrameWarning,
             stacklevel=4,
         )

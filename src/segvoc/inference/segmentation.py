@@ -247,8 +247,8 @@ class Segmentation:
 
         Returns:
             One detection per word that has pixels, or per object for words with objects (`segvoc.with_objects`): its
-            "mask", box "xyxy" [px], mean "confidence", "class_id" (index into `words`) and `data["class_name"]`. Pixels
-            outside the objects of such words are left out.
+            "mask", box "xyxy" [px], mean "confidence", "class_id" (index into `words`) and `data["class_name"]`. For
+            words with objects, pixels outside any object are left out.
 
         Raises:
             UsageError: supervision or scikit-image isn't installed.

@@ -191,7 +191,7 @@ class PixelAxis:
         return slice(int(self.lower[pixels.start]), int(self.upper[pixels.stop - 1]) + 1)
 
     def interpolate(self, maps: Float[Array, "K h w"], pixels: slice, cells: slice, dim: int) -> Float[Array, "K H W"]:
-        """Interpolate maps, of which only `cells` are given, to `pixels` along the axis `dim`."""
+        """Interpolate maps, cropped to `cells`, to `pixels` along the axis `dim`."""
         lower, upper = self.lower[pixels] - cells.start, self.upper[pixels] - cells.start
         return lerp(maps, lower, upper, self.fraction[pixels], dim)
 

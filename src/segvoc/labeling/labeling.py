@@ -139,7 +139,7 @@ class Labeling:
     load: Callable[[], Segmenter]
     """Loads the model."""
     words: Vocabulary | None
-    """The words; None for those of the parts."""
+    """The words; None: the words of the parts."""
     parts: PartVocabulary | None = None
     """As for `Segmenter.segment`."""
     options: LabelOptions = field(default_factory=LabelOptions)

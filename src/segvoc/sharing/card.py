@@ -1,4 +1,4 @@
-"""The model card: what a shared model is, how to use it, how good it is, and whose it is."""
+"""The model card: description, usage, scores, license and provenance of a shared model."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 CURVES = "curves.png"
-"""Name of the image of a run's curves on the card."""
+"""Name of the card's image of training curves."""
 
 TINY = "the network `tiny` of segvoc (EfficientNet-Lite2 and MiniLM)"
 """What `tiny` is, as `CardFacts.network`."""
@@ -25,21 +25,21 @@ SHIPPED_WEIGHTS = "the weights of `tiny`, which ship with segvoc"
 
 @dataclass(frozen=True, kw_only=True)
 class WordScore:
-    """How well a word is found."""
+    """The score of a word."""
 
     name: str
     """The word."""
     images: int | None = None
-    """Images that show it, of those that were learned from."""
+    """Number of training images with the word."""
     before: float | None = None
-    """IoU before [%]; None: not measured."""
+    """IoU before training [%]; None: not measured."""
     after: float | None = None
     """IoU of this model [%]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreTable:
-    """Scores on images that weren't learned from."""
+    """Scores on held-out images."""
 
     title: str
     """What was measured, as a sentence without its period."""
@@ -48,15 +48,15 @@ class ScoreTable:
     miou: float | None
     """Mean IoU [%]."""
     miou_before: float | None = None
-    """The same before [%]; None: not measured."""
+    """Mean IoU before training [%]; None: not measured."""
     accuracy: float | None = None
-    """Share of pixels that are right [%]."""
+    """Pixel accuracy [%]."""
     accuracy_before: float | None = None
-    """The same before [%]."""
+    """Pixel accuracy before training [%]."""
     words: tuple[WordScore, ...] = ()
     """The words."""
     columns: tuple[str, str] = ("before", "this model")
-    """What the two scores of a word are."""
+    """Headers of the two scores of a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,24 +73,24 @@ class CardImage:
 
 @dataclass(frozen=True, kw_only=True)
 class CardFacts:
-    """What is known of a model."""
+    """Facts about a model."""
 
     base: str
     """The preset."""
     network: str
     """What the preset is, after "It is", as Markdown."""
     made: str = ""
-    """How the model was made from it, such as "fine-tuned on 24 labeled images"; empty if it wasn't changed."""
+    """How the model was made from the preset, such as "fine-tuned on 24 labeled images"; empty if unchanged."""
     words: tuple[str, ...] = ()
-    """What it was trained on or taught."""
+    """The words that it was trained on or taught."""
     background: str | None = None
     """The word among them that means "none of the others"."""
     license: str | None = None
-    """SPDX identifier that its author gives it; None: the author has stated none."""
+    """SPDX identifier of the model's license; None: not stated."""
     licenses: Mapping[str, str] = field(default_factory=dict)
-    """Licenses of what it is made from, by what that is."""
+    """Licenses of its components, by component."""
     source: str | None = None
-    """Where the images that were learned from come from, in its author's words."""
+    """Origin of the training images, in the author's words."""
     data: Mapping[str, str] = field(default_factory=dict)
     """Rows about these images."""
     scores: tuple[ScoreTable, ...] = ()
@@ -102,10 +102,10 @@ class CardFacts:
 
 
 def taught_scores(record: TeachingRecord, data: str = "the images it was taught by") -> ScoreTable | None:
-    """The scores that taught words have on images that were held out; None if there are none.
+    """The scores of taught words on held-out images; None if there are none.
 
     Args:
-        record: what was learned.
+        record: the record of what was learned.
         data: name of the images.
     """
     if record.miou is None:
@@ -131,13 +131,13 @@ def taught_scores(record: TeachingRecord, data: str = "the images it was taught 
 
 
 def taught_facts(base: str, network: str, taught: Sequence[TaughtWords], *, licenses: Mapping[str, str]) -> CardFacts:
-    """The facts of a model that was taught words, from what their files record.
+    """The facts of a model with taught words, from the records in their files.
 
     Args:
         base: the preset.
-        network: what the preset is (`CardFacts.network`).
-        taught: the words, none or several files of them.
-        licenses: licenses of what the model is made from.
+        network: description of the preset (`CardFacts.network`).
+        taught: the words, from any number of files.
+        licenses: licenses of the model's components.
     """
     records = [one.record for one in taught]
     words = dict.fromkeys(word.name for record in records for word in record.words)
@@ -162,10 +162,10 @@ def taught_facts(base: str, network: str, taught: Sequence[TaughtWords], *, lice
 
 
 SHOWN_WORDS = 12
-"""Words that the first paragraph names."""
+"""Maximum number of words in the first paragraph."""
 
 ASKED_WORDS = 4
-"""Words in the examples of calls."""
+"""Maximum number of words in example calls."""
 
 CARD_IMAGES = "card"
 """Folder of the card's images."""
@@ -177,8 +177,8 @@ def model_card(name: str, shared: SharedModel, facts: CardFacts, records: Sequen
     Args:
         name: the repository, owner/name; or any other name.
         shared: its files.
-        facts: what it says.
-        records: files that say how it was made.
+        facts: the facts on the card.
+        records: files that record how the model was made.
 
     Returns:
         The card, with its metadata for the hub.
@@ -338,7 +338,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text of the user as one that Markdown and tables leave as it is."""
+    """Escape user text for Markdown and tables."""
     for mark in "\\|*_`<>[]":
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())

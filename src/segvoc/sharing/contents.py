@@ -1,4 +1,4 @@
-"""What a shared model says of itself: the entry `segvoc` of its `config.json`."""
+"""The entry `segvoc` in the `config.json` of a shared model."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from segvoc.records import from_json, to_json
 from segvoc.storage.json_files import read_json
 
 CONFIG = "config.json"
-"""The file, by whose downloads the hub counts those of the repository."""
+"""The config file; the hub counts its downloads as the repository's."""
 
 LIBRARY = "segvoc"
 """Our entry in the file, and the hub's name of the library."""
@@ -24,7 +24,7 @@ SHARED_WEIGHTS = "model.safetensors"
 """The network's weights in a shared folder."""
 
 WORDS_SUFFIX = ".words.safetensors"
-"""How names of files of taught words end."""
+"""Suffix of files of taught words."""
 
 SHARED_FORMAT = 1
 """Version of the layout."""
@@ -32,18 +32,18 @@ SHARED_FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class SharedModel:
-    """The files of a shared model, and what they are for."""
+    """The files of a shared model and their purpose."""
 
     model: str
-    """The preset that the network is built by."""
+    """The network's preset."""
     version: str
     """Version of segvoc that wrote it."""
     weights: str | None = None
-    """File of the network's weights, which also hold its taught words; None: they are the preset's own."""
+    """The weights file, which also holds taught words; None: the preset's shipped weights."""
     taught: tuple[str, ...] = ()
-    """Files of taught words for the preset's own weights."""
+    """Files of taught words for the preset's shipped weights."""
     words: tuple[str, ...] = ()
-    """What the model was trained on or taught: the words to ask for first."""
+    """The words that the model was trained on or taught: the best words to try first."""
     background: str | None = None
     """The word among them that means "none of the others"."""
     format: int = SHARED_FORMAT
@@ -51,7 +51,7 @@ class SharedModel:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """All files that it names."""
+        """All files listed."""
         return (*([self.weights] if self.weights else []), *self.taught)
 
     def to_config(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class SharedModel:
             name: the folder or repository, for errors.
 
         Raises:
-            CheckpointError: it is damaged, of a newer version, or names files outside of its folder.
+            CheckpointError: the entry is damaged, of a newer version, or lists files outside its folder.
         """
         entry = config.get(LIBRARY) if isinstance(config, Mapping) else None
         if entry is None:
@@ -79,19 +79,19 @@ class SharedModel:
         except UsageError as error:
             raise CheckpointError(f"the {CONFIG} of {name!r} is damaged ({error}); share the model again") from None
         if not shared.files or not all(re.fullmatch(r"[\w][\w .()+-]*", file) for file in shared.files):
-            raise CheckpointError(f"the {CONFIG} of {name!r} names no files, or files elsewhere; share the model again")
+            raise CheckpointError(f"the {CONFIG} of {name!r} lists no files, or files elsewhere; share the model again")
         return shared
 
 
 def read_model_config(path: Path, name: str) -> Mapping[str, Any]:
-    """The content of a `config.json`, whoever wrote it.
+    """Read any `config.json`.
 
     Args:
         path: the file.
         name: the folder or repository, for errors.
 
     Raises:
-        CheckpointError: it can't be read.
+        CheckpointError: the file can't be read.
     """
     try:
         config = read_json(path)
@@ -101,7 +101,7 @@ def read_model_config(path: Path, name: str) -> Mapping[str, Any]:
 
 
 def named_weights(path: Path, name: str) -> str:
-    """The preset in the header of a weights file of segvoc, read without the library that the weights need.
+    """Read the preset in the header of a segvoc weights file, without the safetensors library.
 
     Args:
         path: the safetensors file.

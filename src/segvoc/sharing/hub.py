@@ -1,6 +1,6 @@
-"""A repository of the Hugging Face hub: its files, from the cache or fetched, and every failure in one line.
+"""Repositories of the Hugging Face hub: cached downloads, and one-line errors.
 
-The hub's own variables apply: HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE.
+The hub's environment variables apply: HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE.
 """
 
 import errno
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^@\s]+))?", re.ASCII)
 _FILES = (".safetensors", ".pt", ".pth", ".bin", ".onnx", ".json", ".npz")
-"""Names that end like this are files, not repositories."""
+"""Suffixes of files, which aren't repository names."""
 
 Token = str | bool | None
-"""A token of the hub; None: the one of HF_TOKEN or hf auth login, False: none."""
+"""A token of the hub; None: HF_TOKEN or hf auth login, False: no token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +37,11 @@ class HubRepository:
     revision: str | None = None
     """Branch, tag or commit; None: the main branch."""
     token: Token = None
-    """Whose it is read as."""
+    """The token to read with."""
 
     @classmethod
     def of(cls, name: str, revision: str | None = None, token: Token = None) -> "HubRepository | None":
-        """The repository that a name is meant as: "owner/name", or "owner/name@revision"; None if it can't be one.
+        """Parse a repository name: "owner/name", or "owner/name@revision"; None if it isn't valid.
 
         Raises:
             UsageError: two revisions are given.
@@ -51,22 +51,22 @@ class HubRepository:
             return None
         own = found["revision"]
         if own is not None and revision is not None:
-            raise UsageError(f"{name!r} names a revision, and revision={revision!r} another; give one of them")
+            raise UsageError(f"{name!r} has a revision, and revision={revision!r} is another; give one of them")
         return cls(repository=found["repository"], revision=own or revision, token=token)
 
     @property
     def name(self) -> str:
-        """The name with the revision, if it isn't the main branch's."""
+        """The name, with the revision unless it is the main branch."""
         return self.repository if self.revision is None else f"{self.repository}@{self.revision}"
 
     def fetch(self, file: str) -> Path | None:
-        """The path of a file in the cache, fetched if it isn't there or has changed; None: the repository has no such.
+        """Return a file's path in the cache, downloading new or changed files; None if it isn't in the repository.
 
-        If the hub can't be reached, the cache is enough.
+        If the hub can't be reached, the cached file is used.
 
         Raises:
-            CheckpointError: there is no such repository or revision, it may not be read, or it can't be reached.
-            UsageError: the hub's client isn't installed.
+            CheckpointError: the repository or revision doesn't exist, isn't readable, or can't be reached.
+            UsageError: huggingface_hub isn't installed.
         """
         with self.explained("read"):
             import huggingface_hub as hub
@@ -90,7 +90,7 @@ class HubRepository:
                 raise
 
     def at_commit_of(self, path: Path) -> "HubRepository":
-        """The same at the commit that a fetched file is of, so that further files are of the same."""
+        """Pin the commit of a downloaded file, so that further files are from the same commit."""
         return replace(self, revision=path.parent.name)
 
     def files(self) -> list[str]:
@@ -105,17 +105,17 @@ class HubRepository:
             return HfApi().list_repo_files(self.repository, revision=self.revision, token=self.token)
 
     def _known_missing(self, file: str) -> bool:
-        """Whether the cache remembers that the repository has no such file."""
+        """Whether the cache records that the file isn't in the repository."""
         from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 
         return try_to_load_from_cache(self.repository, file, revision=self.revision) is _CACHED_NO_EXIST
 
     @contextmanager
     def explained(self, what: str) -> Iterator[None]:
-        """Raise a `CheckpointError` of one line where the hub's client fails inside.
+        """Turn errors of the hub's client into a one-line `CheckpointError`.
 
         Args:
-            what: what is done with the repository: "read" or "written".
+            what: the operation on the repository: "read" or "written".
         """
         try:
             yield
@@ -133,7 +133,7 @@ class HubRepository:
             raise CheckpointError(f"{self.name!r} {failed}: {self._reason(error, what)}") from error
 
     def _reason(self, error: BaseException, what: str) -> str:
-        """What has happened, and what to do."""
+        """The cause, and how to fix it."""
         from huggingface_hub import errors
 
         if type(error) is RuntimeError and error.__cause__ is not None:  # the client's, around what an upload raised
@@ -152,7 +152,7 @@ class HubRepository:
         return _broken(error)
 
     def _answer(self, error: "HfHubHTTPError", what: str) -> str:
-        """What an answer of the hub means."""
+        """Explain a response of the hub."""
         from huggingface_hub import constants, errors
 
         match error:
@@ -170,11 +170,11 @@ class HubRepository:
         return self._refusal(error.response.status_code, what)
 
     def _refusal(self, status: int, what: str) -> str:
-        """What a status means."""
+        """Explain an HTTP status."""
         from huggingface_hub import get_token
 
         if status == 401 and self.token is None and get_token() is None:
-            return "nobody is logged in; log in with hf auth login, set HF_TOKEN, or pass token=..."
+            return "not logged in; log in with hf auth login, set HF_TOKEN, or pass token=..."
         if status == 401:
             return "the hub refuses the token (401); log in again with hf auth login, or set another HF_TOKEN"
         if status == 403:
@@ -196,7 +196,7 @@ class HubRepository:
 
 
 def _without_network() -> bool:
-    """Whether the hub's name can't be resolved: its client would try that six times, in 23 seconds."""
+    """Whether DNS lookup of the hub fails: its client would retry six times, in 23 seconds."""
     from huggingface_hub import constants
 
     address = urlsplit(constants.ENDPOINT)
@@ -210,7 +210,7 @@ def _without_network() -> bool:
 
 
 def _broken(error: BaseException) -> str:
-    """What a failure of the disk or the network means."""
+    """Explain a failure of the disk or the network."""
     from huggingface_hub import constants
 
     match error:
@@ -218,6 +218,6 @@ def _broken(error: BaseException) -> str:
             return f"no space is left at {constants.HF_HUB_CACHE!r}; free some, or set HF_HOME to another disk"
         case OSError(errno=errno.EACCES | errno.EPERM | errno.EROFS):
             return f"{constants.HF_HUB_CACHE!r} can't be written; change its mode, or set HF_HOME to another folder"
-    # the HTTP library below the client is another in its earlier versions
+    # earlier versions of the client use another HTTP library
     failure = "the hub can't be reached" if type(error).__name__.startswith("Connect") else "the transfer broke off"
     return f"{failure} ({one_line(error)}); check the network, and try again"

@@ -1,4 +1,4 @@
-"""Sharing a loaded model: a part of every segmenter."""
+"""Sharing a loaded model: a mixin of every segmenter."""
 
 import os
 from collections.abc import Mapping
@@ -10,23 +10,23 @@ from segvoc.sharing.uploading import ShareableModel
 
 
 class Shareable:
-    """What a segmenter needs to be shared; see `Segmenter`."""
+    """Mixin of `Segmenter` for sharing."""
 
     name: str
     origin: Mapping[str, object]
     known_words: tuple[str, ...] = ()
-    """What it was trained on or taught, where its file or repository says so."""
+    """The words that it was trained on or taught, if its file or repository lists them."""
     known_background: str | None = None
     """The word among them that means "none of the others"."""
 
     def shareable(self, *, weights: bool | None = None) -> ShareableModel:
-        """The model as files and facts.
+        """Collect the model's files and facts.
 
         Args:
-            weights: upload the network's weights; None: unless they are those that ship with segvoc.
+            weights: upload the network's weights; None: unless they ship with segvoc.
 
         Raises:
-            UsageError: it can't be shared as it is.
+            UsageError: the model can't be shared.
         """
         raise UsageError(
             f"{self.name!r} is exported programs; share the preset, file or run that it was exported from: "
@@ -36,7 +36,7 @@ class Shareable:
     def save_pretrained(
         self, folder: str | os.PathLike[str], *, license: str | None = None, weights: bool | None = None
     ) -> None:
-        """Write what `push_to_hub` uploads into a folder, which `segvoc.load` takes.
+        """Write the files of `push_to_hub` to a folder, which `segvoc.load` accepts.
 
         Args:
             folder: a new folder, or an empty one.
@@ -44,7 +44,7 @@ class Shareable:
             weights: see `push_to_hub`.
 
         Raises:
-            UsageError: the model can't be shared as it is, or the hub's client, which writes the card, isn't installed.
+            UsageError: the model can't be shared, or huggingface_hub, which writes the card, isn't installed.
             OutputError: a file can't be written.
         """
         found = self._shareable(weights, license)
@@ -64,25 +64,25 @@ class Shareable:
     ) -> str:
         """Upload the model to the Hugging Face hub, with its taught words and a card, for `segvoc.load("owner/name")`.
 
-        `segvoc push RUN owner/name` does the same for the folder of a run, whose card also has data, curves and images.
+        `segvoc push RUN owner/name` does the same for a run folder, whose card also has data, curves and images.
 
         Args:
-            repository: owner/name; it is created if there is none.
-            private: whether a new repository is private; None: as its owner's are by default.
-            token: a token with write access; None: HF_TOKEN, or that of `hf auth login`.
-            revision: branch to write to, created if there is none; None: the main branch.
-            license: SPDX identifier of the license that you give the model, for the card.
-            weights: upload the network's weights; None: unless they are those of `tiny` that ship with segvoc, for
-                which the taught words alone are enough.
-            keep_card: leave the repository's own card as it is.
+            repository: owner/name; created if missing.
+            private: whether a new repository is private; None: the owner's default.
+            token: a token with write access; None: HF_TOKEN, or `hf auth login`.
+            revision: branch to write to, created if missing; None: the main branch.
+            license: SPDX identifier of the model's license, for the card.
+            weights: upload the network's weights; None: unless they are `tiny`'s shipped weights, for which the taught
+                words are enough.
+            keep_card: keep the repository's existing card.
 
         Returns:
-            The address of the repository.
+            The URL of the repository.
 
         Raises:
-            UsageError: the name is no repository's, there is nothing to share, the network isn't a preset's, its
-                weights were rounded, or the hub's client isn't installed.
-            CheckpointError: the hub can't be reached, or refuses.
+            UsageError: the repository name is invalid, there is nothing to share, the network isn't a preset's, its
+                weights were rounded, or huggingface_hub isn't installed.
+            CheckpointError: the hub can't be reached, or rejects the upload.
             OutputError: a temporary file can't be written.
         """
         found = self._shareable(weights, license)

@@ -20,22 +20,22 @@ from segvoc.version import __version__
 
 @dataclass(frozen=True, kw_only=True)
 class ShareableModel:
-    """A model that is about to be shared."""
+    """A model to share."""
 
     facts: CardFacts
-    """What its card says."""
+    """The facts on its card."""
     write_weights: Callable[[Path], None] | None
-    """Writes the file of weights; None: the preset's own are meant, which ship with segvoc."""
+    """Writes the weights file; None: the preset's shipped weights."""
     taught: tuple[TaughtWords, ...] = ()
-    """Words taught to the preset's own weights."""
+    """Words taught to the preset's shipped weights."""
     records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """JSON files about how it was made, by name."""
+    """JSON files that record how it was made, by name."""
 
     def write(self, folder: str | os.PathLike[str], name: str) -> SharedModel:
-        """Write all files into a folder.
+        """Write all files to a folder.
 
         Args:
-            folder: a folder, new or empty or of an earlier call.
+            folder: a new or empty folder, or the folder of an earlier call.
             name: the model's name on the card.
 
         Raises:
@@ -87,7 +87,7 @@ class ShareableModel:
         """Upload all files to a repository of the hub; see `segvoc.sharing.shareable.Shareable.push_to_hub`."""
         place = HubRepository.of(repository, token=token)
         if place is None or place.revision is not None:
-            raise UsageError(f"{repository!r} is no name of a repository; give owner/name, and the branch as revision")
+            raise UsageError(f"{repository!r} is not a repository name; give owner/name, and the branch as revision")
         with tempfile.TemporaryDirectory(prefix="segvoc-share-") as folder:
             self.write(folder, repository)
             with place.explained("written"):
@@ -113,7 +113,7 @@ class ShareableModel:
 
 
 def copied(source: Path) -> Callable[[Path], None]:
-    """Writes weights as a copy of their file.
+    """Return a function that copies a weights file.
 
     Args:
         source: the file.

@@ -1,1 +1,1 @@
-"""Files that are whole at any moment: atomic writes, journals, digests, locks."""
+"""Crash-safe files: atomic writes, journals, digests, locks."""

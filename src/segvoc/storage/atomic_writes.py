@@ -1,4 +1,4 @@
-"""Writing a file or a folder so that at every moment either the old or the new one stands there, whole."""
+"""Atomic writes of files and folders: at any moment, the path has the complete old or new content."""
 
 import errno
 import os
@@ -29,21 +29,21 @@ _FIXES = {
 
 
 WINDOWS_SECONDS = 2.0
-"""How long a file is waited for that another process has open, on Windows [s]."""
+"""Timeout for a file that another process has open, on Windows [s]."""
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
-    """Write a file through a temporary one in the same folder, which then takes its place (POSIX `rename`).
+    """Write a file through a temporary file in the same folder, renamed into place (POSIX `rename`).
 
-    Folders are made where needed. Whoever reads, and whenever the process is killed, finds the old file or the new one,
-    never a part; only a hidden `.segvoc-*.tmp` may stay after a kill. A symbolic link is replaced, not followed.
+    Creates folders as needed. Readers always see the complete old or new file, even if the process is killed; a kill
+    may leave a hidden `.segvoc-*.tmp`. A symbolic link is replaced, not followed.
 
     Args:
         path: the file to write.
-        write: writes the content into the open file it is given; what it raises comes through, except `OSError`.
+        write: writes the content to the given open file; its exceptions propagate, except `OSError`.
 
     Raises:
-        OutputError: the system refused, for example because the disk is full.
+        OutputError: the file can't be written, for example because the disk is full.
     """
 
     def write_and_flush(temporary: Path) -> None:
@@ -57,28 +57,28 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file with this content, atomically.
+    """Write bytes to a file, atomically.
 
     Raises:
-        OutputError: the system refused.
+        OutputError: the file can't be written.
     """
     write_atomically(path, lambda file: file.write(content))
 
 
 def write_path_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
-    """Do the same for a library that writes to a path rather than into an open file.
+    """Like `write_atomically`, for libraries that write to a path.
 
     Args:
         path: the file to write.
-        write: writes the content to the path that it is given, where nothing is yet.
+        write: writes the content to the given path, which doesn't exist yet.
 
     Raises:
-        OutputError: the system refused.
+        OutputError: the file can't be written.
     """
 
     def write_and_flush(temporary: Path) -> None:
         write(temporary)
-        with temporary.open("r+b") as file:  # Windows flushes only what may be written
+        with temporary.open("r+b") as file:  # Windows only flushes writable files
             os.fsync(file.fileno())
 
     _replace(Path(path), write_and_flush)
@@ -98,12 +98,12 @@ def _replace(target: Path, write: Callable[[Path], object]) -> None:
 
 
 def put_in_place(new: Path, target: Path) -> None:
-    """Move a file over another one, which it replaces.
+    """Move a file, replacing the target.
 
-    Windows refuses while some process has that one open, such as a virus scanner or a reader; most let go of it soon.
+    Windows fails while a process, such as a virus scanner, has the target open, so retry for a while.
 
     Raises:
-        OSError: the system refused.
+        OSError: the file can't be moved.
     """
     end = time.monotonic() + (WINDOWS_SECONDS if sys.platform == "win32" else 0.0)
     while True:
@@ -118,13 +118,13 @@ def put_in_place(new: Path, target: Path) -> None:
 
 @contextmanager
 def folder_in_the_making(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out` that takes its place if nothing fails; a kill leaves no folder that looks done.
+    """Write a folder atomically: yields a hidden folder beside `out`, which replaces `out` on success.
 
     Args:
-        out: the folder to write; what is there is replaced.
+        out: the folder to write or replace.
 
     Yields:
-        The hidden folder, which is empty.
+        The hidden, empty folder.
 
     Raises:
         OutputError: the folder can't be written.
@@ -144,7 +144,7 @@ def folder_in_the_making(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Raise what the system refuses inside as an `OutputError` about a file or folder."""
+    """Turn an `OSError` inside into an `OutputError` about a file or folder."""
     try:
         yield
     except OSError as error:
@@ -152,7 +152,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
-    """The error for a file that the system refused to write: what is wrong and how to fix it, in one line."""
+    """The error for a file that can't be written: the cause and the fix, in one line."""
     fix = _FIXES.get(error.errno or 0, "check the folder and the disk")
     kind = DiskFullError if error.errno in _FULL else OutputError
     return kind(f"{os.fspath(path)!r} can't be written: {error.strerror or error}; {fix}")

@@ -1,4 +1,4 @@
-"""Files: names that others have chosen, scratch folders, the user's cache, and digests."""
+"""Files: untrusted names, scratch folders, the user's cache, and digests."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from segvoc.errors import OutputError
 
 
 def digest_of(*parts: object) -> str:
-    """A short digest of values, in hexadecimal: equal for values of equal `repr`."""
+    """A short hexadecimal digest of values: equal for values of equal `repr`."""
     return hashlib.blake2b(repr(parts).encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -28,14 +28,14 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
 
 
 CACHE_VARIABLE = "SEGVOC_CACHE"
-"""Environment variable that moves the folder, or switches it off: "off"."""
+"""Environment variable with the cache folder, or "off"."""
 
 
 def cache_folder() -> Path | None:
-    """The folder, which need not exist: SEGVOC_CACHE, or "segvoc" among the user's caches by the platform's convention.
+    """The cache folder, which need not exist: SEGVOC_CACHE, or "segvoc" in the platform's user cache.
 
     Returns:
-        The folder (on Linux ~/.cache/segvoc, on macOS ~/Library/Caches/segvoc); None where nothing is to be kept.
+        The folder (on Linux ~/.cache/segvoc, on macOS ~/Library/Caches/segvoc); None if caching is off.
     """
     given = os.environ.get(CACHE_VARIABLE)
     if given:
@@ -46,10 +46,10 @@ def cache_folder() -> Path | None:
 
 @contextmanager
 def scratch_folder() -> Iterator[str]:
-    """A folder in the system's temporary directory, deleted afterwards.
+    """Create a folder in the system's temporary directory, deleted on exit.
 
     Raises:
-        OutputError: it can't be made.
+        OutputError: the folder can't be created.
     """
     try:
         folder = tempfile.TemporaryDirectory(prefix="segvoc-", ignore_cleanup_errors=True)
@@ -61,10 +61,10 @@ def scratch_folder() -> Iterator[str]:
 
 
 def safe_path(name: str) -> Path:
-    """The name of a file in a dataset or an archive as a path that stays below the folder that it is joined to.
+    """Validate a file name from a dataset or archive as a relative path that can't escape its folder.
 
     Raises:
-        ValueError: it is a URL, absolute, or points outside the folder.
+        ValueError: the name is a URL, absolute, or points outside the folder.
     """
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", name):
         raise ValueError(f"{name[:100]!r} is a URL, which isn't fetched")
@@ -73,7 +73,7 @@ def safe_path(name: str) -> Path:
         or "\n" in name
         or any(len(piece.encode("utf-8", "replace")) > 255 for piece in re.split(r"[/\\]", name))
     ):
-        raise ValueError(f"{name[:100]!r} is no name of a file")
+        raise ValueError(f"{name[:100]!r} is not a file name")
     path = Path(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match(r"[a-zA-Z]:", name):
         raise ValueError(f"{name[:100]!r} points outside the folder")

@@ -1,12 +1,11 @@
-"""Journals: JSON Lines files that keep finished work through kills, and the locks of those who write them.
+"""Journals: crash-safe JSON Lines files that record finished work, and their locks.
 
-An entry is one JSON object on one line, written with a single system call. Once `Journal.append` returns, the entry
-survives the death of the process. It is also flushed to the disk (fsync) when `SYNC_INTERVAL` has passed since the last
-time, on `Journal.sync` and on `Journal.close`: a power failure costs a few seconds of work, and a sync after every
-entry would cost more than that.
+An entry is a JSON object on one line, written with a single system call. Once `Journal.append` returns, the entry
+survives the death of the process. It is also flushed to the disk (fsync) every `SYNC_INTERVAL`, on `Journal.sync` and
+on `Journal.close`: a power failure costs a few seconds of work; a sync after every entry would cost more.
 
-A process that is killed while it writes leaves at most one unfinished line at the end. Readers ignore it, and the next
-`Journal` that opens the file cuts it off. A damaged line anywhere else is reported and skipped.
+A process killed while writing leaves at most one unfinished line at the end. Readers ignore it, and the next `Journal`
+that opens the file truncates it. Damaged lines elsewhere are reported and skipped.
 """
 
 import json
@@ -29,24 +28,24 @@ if TYPE_CHECKING:
 
 
 LOCK_NAME = ".segvoc-lock"
-"""The file in a folder that is locked."""
+"""The lock file of a folder."""
 
 _one = threading.Lock()
-"""Held while a lock is taken, since one that another thread is just taking counts as taken by another process."""
+"""Serializes acquisition: a lock that another thread is just acquiring would look like another process's."""
 
 
 def lock_folder(folder: str | os.PathLike[str], *, wait: bool = False) -> "BaseFileLock":
-    """Lock a folder against other processes; it is made where needed.
+    """Lock a folder against other processes; creates it if needed.
 
     Args:
         folder: the folder.
-        wait: wait for a process that has locked it, rather than raise.
+        wait: wait for the lock instead of raising.
 
     Returns:
-        The lock, which lasts as long as somebody keeps it. A process that locks a folder again gets the same one.
+        The lock, held as long as it is referenced. Locking the folder again in this process returns the same lock.
 
     Raises:
-        UsageError: another process has locked it.
+        UsageError: another process holds the lock.
         OutputError: the folder can't be written.
     """
     from filelock import FileLock, Timeout  # here, since it takes a tenth of a second to import
@@ -71,11 +70,11 @@ SYNC_INTERVAL = 5.0
 
 
 class Journal:
-    """A journal that is open for appending, by one process; use it in a `with` block or close it.
+    """A journal open for appending by a single process; use it in a `with` block or close it.
 
     Args:
-        path: the file; it and its folder are created where needed.
-        exclusive: lock the file against other processes, where the file system has locks.
+        path: the file; created with its folder if needed.
+        exclusive: lock the file against other processes, if the file system supports locks.
         busy: the error if another process holds the lock.
 
     Raises:
@@ -106,14 +105,14 @@ class Journal:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the file holds no entry yet."""
+        """Whether the file has no entries yet."""
         return os.fstat(self._file.fileno()).st_size == 0
 
     def clear(self) -> None:
         """Remove all entries.
 
         Raises:
-            OutputError: the system refused.
+            OutputError: the file can't be written.
         """
         with writing(self.path):
             self._file.truncate(0)
@@ -122,7 +121,7 @@ class Journal:
         """Add an entry; NaN and infinity are written as null.
 
         Raises:
-            OutputError: the system refused, for example because the disk is full. The journal stays as it was.
+            OutputError: the file can't be written, for example because the disk is full; the journal is unchanged.
         """
         line = f"{strict_json(entry)}\n".encode()
         size = os.fstat(self._file.fileno()).st_size
@@ -132,7 +131,7 @@ class Journal:
                     self._file.truncate(self._damaged_from)
                     size, self._damaged_from = self._damaged_from, None
                 written = self._file.write(line)
-                while written < len(line):  # the disk is nearly full, and the next write says so
+                while written < len(line):  # the disk is nearly full; the next write raises
                     written += self._file.write(line[written:])
                 if time.monotonic() - self._synced > SYNC_INTERVAL:
                     self.sync()
@@ -140,24 +139,24 @@ class Journal:
             try:
                 self._file.truncate(size)
             except OSError:
-                self._damaged_from = size  # a disk that fails altogether: before the next entry, or by the next process
+                self._damaged_from = size  # the disk failed: truncate before the next entry, or in the next process
             raise
 
     def sync(self) -> None:
         """Flush all entries to the disk.
 
         Raises:
-            OutputError: the system refused.
+            OutputError: the file can't be written.
         """
         with writing(self.path):
             os.fsync(self._file.fileno())
         self._synced = time.monotonic()
 
     def close(self) -> None:
-        """Flush all entries to the disk and close the file; the lock is released.
+        """Flush all entries to the disk, close the file and release the lock.
 
         Raises:
-            OutputError: the system refused.
+            OutputError: the file can't be written.
         """
         if self._file.closed:
             return
@@ -175,7 +174,7 @@ class Journal:
         return self.path.open("ab", buffering=0)
 
     def _is_locked(self, busy: str | None) -> bool:
-        """Lock the open file; False if another process has removed it meanwhile, so that the lock is of no use."""
+        """Lock the open file; False if another process has removed it meanwhile, which makes the lock useless."""
         from filelock import lock_descriptor  # here, since it takes a tenth of a second to import
 
         try:
@@ -201,13 +200,13 @@ def warn_of_damage(message: str) -> None:
 def read_journal(
     path: str | os.PathLike[str], *, is_whole: Callable[[Mapping[str, Any]], bool] = lambda entry: True
 ) -> Iterator[dict[str, Any]]:
-    """The entries of a journal in the order of writing; none if there is no such file.
+    """Read the entries of a journal in order; empty if the file doesn't exist.
 
-    An unfinished last line and empty lines are skipped, and damaged lines with a `DamagedJournalWarning`.
+    Skips empty lines, an unfinished last line, and damaged lines (with a `DamagedJournalWarning`).
 
     Args:
         path: the file; another process may be writing it.
-        is_whole: whether an entry has what the caller needs of it; a line with another one is damaged.
+        is_whole: whether an entry is valid; lines with invalid entries count as damaged.
     """
     try:
         file = Path(path).open("rb")

@@ -1,4 +1,4 @@
-"""Strict JSON: no NaN and no infinity, which other programs can't read, and files that are whole at any moment."""
+"""Strict JSON: no NaN or infinity, which other programs can't read, and atomic files."""
 
 import json
 import math
@@ -11,10 +11,10 @@ from segvoc.storage.atomic_writes import write_atomically
 
 
 def strict_json(value: object, *, indent: int | None = None, sort_keys: bool = False) -> str:
-    """A value as strict JSON in one line (or indented); NaN and infinity become null.
+    """Encode a value as strict JSON on one line (or indented); NaN and infinity become null.
 
     Raises:
-        TypeError: the value holds something that JSON has no form for.
+        TypeError: the value isn't JSON-serializable.
     """
     options: dict[str, Any] = {"indent": indent, "sort_keys": sort_keys, "allow_nan": False}
     try:
@@ -28,19 +28,19 @@ def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None
     """Write an indented file of strict JSON, atomically.
 
     Raises:
-        OutputError: the system refused.
-        TypeError: the content holds something that JSON has no form for.
+        OutputError: the file can't be written.
+        TypeError: the content isn't JSON-serializable.
     """
     text = strict_json(content, indent=1) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """The content of a JSON file in UTF-8, with or without a byte order mark.
+    """Read a UTF-8 JSON file, with or without a byte order mark.
 
     Raises:
         OSError: the file can't be read.
-        ValueError: it holds no JSON, or is nested too deeply.
+        ValueError: the content isn't JSON, or is nested too deeply.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8-sig"))

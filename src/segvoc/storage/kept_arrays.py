@@ -1,4 +1,4 @@
-"""Arrays that are kept on disk by key, for all processes of a user."""
+"""On-disk cache of arrays by key, shared by all processes of a user."""
 
 import hashlib
 import sqlite3
@@ -11,32 +11,32 @@ import numpy as np
 from jaxtyping import Float32
 
 LARGEST_FILE = 4 << 30
-"""Size at which a file starts over [bytes]."""
+"""Maximum size of the cache file, which then starts over [bytes]."""
 
 _WAIT = 10.0
-"""How long a process waits for others that write [s]."""
+"""Timeout for other writers [s]."""
 
 _AT_ONCE = 500
-"""Keys of a query."""
+"""Maximum number of keys per query."""
 
 _TABLE = "create table if not exists kept (key text primary key, shape text, content blob, checksum blob)"
 
 
 class KeptArrays:
-    """Arrays of float32 in an SQLite file.
+    """Cache of float32 arrays in an SQLite file.
 
-    Any number of processes may use it at once, and one that is killed leaves it whole. It only ever saves time: what
-    is damaged, or can't be read or written, is as if it weren't there. A damaged file is removed.
+    Safe for concurrent processes and kills. Damaged, unreadable or unwritable data counts as a cache miss; a damaged
+    file is removed.
 
     Args:
-        path: the file; it and its folder are made where needed.
+        path: the file; created with its folder if needed.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self, keys: Iterable[str]) -> dict[str, Float32[np.ndarray, "..."]]:
-        """The arrays of those of the keys that are there."""
+        """The cached arrays among the keys."""
         found: dict[str, np.ndarray] = {}
         pending = iter(keys)
 
@@ -55,7 +55,7 @@ class KeptArrays:
         return found
 
     def add(self, arrays: Mapping[str, Float32[np.ndarray, "..."]]) -> None:
-        """Keep arrays: all of them, or none if this process is killed meanwhile."""
+        """Add arrays in a single transaction."""
         rows = []
         for key, array in arrays.items():
             shape, content = " ".join(map(str, array.shape)), array.astype("<f4").tobytes()
@@ -76,7 +76,7 @@ class KeptArrays:
             with closing(sqlite3.connect(self.path, timeout=_WAIT)) as database:
                 work(database)
         except (OSError, sqlite3.OperationalError):
-            pass  # no space or no permission, or another process writes for longer than we wait
+            pass  # no space, no permission, or a timeout
         except (sqlite3.DatabaseError, TypeError, ValueError, AttributeError):
             self._remove()
 

@@ -1,19 +1,19 @@
-"""Resuming: which items of some work are done, kept so that a kill at any moment costs at most the items in the making.
+"""Resuming: records the finished items of some work, so that a kill costs at most the items in progress.
 
-Everything that goes on where an earlier call was stopped uses this: folders of images, tiles, videos, batches,
-evaluation, preparation, reproduction, ablations. Four words describe it:
+All resumable work uses this: folders of images, tiles, videos, batches, evaluation, preparation, reproduction,
+ablations. The terms:
 
     key     all settings that the results depend on, as plain values under readable names. Results under another key
-            don't count, and `DoneItems.require_key` refuses to go on among them, in a line that says what differs.
-    item    the name of one result: an image, a row of tiles, a piece of a video, a shard.
-    stamp   the files that an item was made from and those that it was written to, by size and time (`stamp_of`). An
-            item whose stamp is another one now is not done.
-    done    an entry with an item, its stamp and a small value. It is written once all files of the item are whole on
-            the disk, so a kill leaves an item with its entry, or one that is made again into the same files.
+            don't count; `DoneItems.require_key` raises an error that names the differences.
+    item    the name of a result: an image, a row of tiles, a chunk of a video, a shard.
+    stamp   the source and result files of an item, by size and time (`stamp_of`). An item whose stamp has changed is
+            not done.
+    done    an entry with an item, its stamp and a small value, written after all files of the item are complete on
+            disk. So after a kill, an item either has its entry, or is redone into the same files.
 
-`ResumableWork` keeps the entries in a journal (`segvoc.storage.journal`), of which each process has one of its own and
-holds it locked. `StepwiseWork` is for items that build on each other. A batch, whose results may be in a bucket,
-where nothing can be appended to a file, writes a manifest anew every few seconds (`segvoc.batch.results`).
+`ResumableWork` keeps the entries in a locked journal (`segvoc.storage.journal`) per process. `StepwiseWork` is for
+items that build on each other. A batch, whose results may be in object storage, which can't append to files, rewrites a
+manifest every few seconds (`segvoc.batch.results`).
 """
 
 import json
@@ -33,16 +33,16 @@ from segvoc.storage.journal import Journal, read_journal, warn_of_damage
 from segvoc.storage.json_files import strict_json
 
 RESUME_FOLDER = ".segvoc"
-"""The folder of the journals among the results, for work whose results are in a folder."""
+"""The folder of the journals, in the output folder."""
 
 RESUME_FORMAT = 1
-"""Version of the entries; those of other versions are ignored."""
+"""Version of the entries; other versions are ignored."""
 
 Key = Mapping[str, object]
 """All settings that the results depend on, as plain values under readable names."""
 
 Stamp = tuple[int, int] | None
-"""Size [bytes] and time of the last change [ns] of a file; None if it isn't there."""
+"""Size [bytes] and modification time [ns] of a file; None if it doesn't exist."""
 
 Value = TypeVar("Value")
 
@@ -57,28 +57,28 @@ def stamp_of(path: str | os.PathLike[str]) -> Stamp:
 
 
 def key_entry(key: Key) -> dict[str, object]:
-    """The entry that says which settings a key stands for."""
+    """The entry with the settings of a key."""
     return {"key": _digest(key), "settings": key}
 
 
 def done_entry(key: Key, item: str, stamp: object = None, value: object = None) -> dict[str, object]:
-    """The entry that says that an item is done."""
+    """The entry of a finished item."""
     return {"key": _digest(key), "item": item, "stamp": stamp, "value": value}
 
 
 def difference(before: Mapping[str, Any], key: Key) -> str:
-    """How the settings of an earlier call, as read from JSON, differ from those of this one; empty if they don't."""
+    """The differences between an earlier call's settings, read from JSON, and this call's; empty if equal."""
     return "; ".join(_differences(before, json.loads(strict_json(key))))
 
 
 class DoneItems(Generic[Value]):
-    """The items that are done under a key, as they were when this was made.
+    """A snapshot of the finished items under a key.
 
     Args:
-        entries: those of `key_entry` and `done_entry`, as read from JSON; others are ignored.
-        key: of this call.
-        decode: makes the value of an item from that of its entry; an entry for which it raises `KeyError`, `TypeError`
-            or `ValueError` is damaged, which is reported as a `DamagedJournalWarning`, and the item isn't done.
+        entries: entries of `key_entry` and `done_entry`, read from JSON; others are ignored.
+        key: the key of this call.
+        decode: decodes the value of an entry; if it raises `KeyError`, `TypeError` or `ValueError`, the entry is
+            damaged (reported as a `DamagedJournalWarning`), and the item isn't done.
     """
 
     def __init__(
@@ -103,20 +103,20 @@ class DoneItems(Generic[Value]):
             self._others = None
 
     def require_key(self, where: str | os.PathLike[str], fix: str = "give another --out") -> None:
-        """Refuse to go on among results of other settings alone.
+        """Raise an error if all results are of other settings.
 
         Args:
-            where: the folder of the results.
-            fix: what to do about it.
+            where: the output folder.
+            fix: the fix, for the error.
 
         Raises:
-            UsageError: there are none of this call's key, but some of another; the message names the differences.
+            UsageError: all results have other keys; the message names the differences.
         """
         if self._others is not None and (told := difference(self._others, self.key)):
             raise UsageError(f"{os.fspath(where)!r} has results of another call ({told}); {fix}")
 
     def has(self, item: str, stamp: object = None) -> bool:
-        """Whether an item is done, with the stamp that it has now."""
+        """Whether an item is done with its current stamp."""
         return item in self._found and strict_json(stamp) in self._found[item]
 
     def get(self, item: str, stamp: object = None) -> Value | None:
@@ -124,7 +124,7 @@ class DoneItems(Generic[Value]):
         return self._found.get(item, {}).get(strict_json(stamp))
 
     def __iter__(self) -> Iterator[tuple[str, Any, Value]]:
-        """Item, stamp and value of each entry; an item that was made several times may come with several stamps."""
+        """Item, stamp and value of each entry; a redone item may have several stamps."""
         for item, by_stamp in self._found.items():
             for stamp, value in by_stamp.items():
                 yield item, json.loads(stamp), value
@@ -133,11 +133,11 @@ class DoneItems(Generic[Value]):
 def read_done(
     paths: Iterable[Path], key: Key, decode: Callable[[Any], Value] = lambda value: value
 ) -> DoneItems[Value]:
-    """What the journals of all processes hold; the newest is read last.
+    """Read the journals of all processes, the newest last.
 
     Args:
         paths: the journals; other processes may be writing them.
-        key: of this call.
+        key: the key of this call.
         decode: as for `DoneItems`.
     """
     ordered = sorted(paths, key=lambda path: (stamp_of(path) or (0, 0))[1])
@@ -145,21 +145,21 @@ def read_done(
 
 
 class ResumableWork(Generic[Value]):
-    """Work whose finished items are kept in a journal of this process; use it in a `with` block or close it.
+    """Work with a journal of finished items for this process; use it in a `with` block or close it.
 
-    The journal is locked as long as this is open, and removed in the end if it holds nothing. `done` says what earlier
-    calls, and other processes, have done.
+    The journal is locked while open, and removed on close if empty. `done` has the items of earlier calls and other
+    processes.
 
     Args:
         path: the journal of this process.
         key: all settings that the results depend on.
-        writers: pattern of the journals of all processes that share the work, in the same folder; None: this one.
+        writers: pattern of the journals of all processes that share the work, in the same folder; None: this journal.
         decode: as for `DoneItems`.
         busy: the error if another process has the journal open.
 
     Raises:
-        UsageError: another process has it open.
-        OutputError: it can't be opened for writing.
+        UsageError: another process has the journal open.
+        OutputError: the journal can't be opened for writing.
     """
 
     def __init__(
@@ -183,15 +183,15 @@ class ResumableWork(Generic[Value]):
         self.close()
 
     def finish(self, item: str, stamp: object = None, value: object = None) -> None:
-        """Keep that an item is done, whose files are on the disk; from any thread.
+        """Record a finished item, whose files are on disk; thread-safe.
 
         Args:
             item: its name.
-            stamp: of all files that it was made from, before they were read, and that were written.
-            value: what is kept of it, for `DoneItems.get`; anything that JSON has a form for.
+            stamp: stamps of its source files (taken before reading) and of the written files.
+            value: JSON-serializable value for `DoneItems.get`.
 
         Raises:
-            OutputError: the system refused, for example because the disk is full.
+            OutputError: the journal can't be written, for example because the disk is full.
         """
         with self._lock:
             if not self._has_key:
@@ -200,17 +200,17 @@ class ResumableWork(Generic[Value]):
             self._journal.append(done_entry(self.key, item, stamp, value))
 
     def restart(self) -> None:
-        """Take everything in the journal for not done."""
+        """Discard all entries of the journal."""
         self._journal.clear()
         self._has_key, self.done = False, DoneItems((), self.key)
 
     def close(self) -> None:
-        """Flush the journal to the disk and let other processes have it.
+        """Flush the journal to the disk and release it.
 
         Raises:
-            OutputError: the system refused.
+            OutputError: the journal can't be written.
         """
-        with suppress(OSError, ValueError):  # closed before
+        with suppress(OSError, ValueError):  # already closed
             if self._journal.is_empty:
                 self.path.unlink()
                 self.path.parent.rmdir()
@@ -218,21 +218,21 @@ class ResumableWork(Generic[Value]):
 
 
 class StepwiseWork(ResumableWork[Any]):
-    """Work of steps that build on each other, in a folder with their files that goes once the results are written.
+    """Work in steps that build on each other, with a folder for their files until the results are written.
 
-    Rows of tiles and pieces of a video are such steps: subclasses say what they are (`take`, `usable`). At most one
-    process works in the folder. Use it in a `with` block, and `remove` it there in the end.
+    Rows of tiles and chunks of a video are steps; subclasses define them (`take`, `usable`). Only a single process can
+    use the folder. Use it in a `with` block, and call `remove` at the end of the block.
 
     Args:
         folder: the folder.
         key: all settings that the results depend on.
-        stamp: what the steps are made from; with another one, all of them begin anew.
-        out: the folder of the results, for errors.
-        resume: go on after the steps of an earlier call; otherwise begin anew.
+        stamp: stamp of the source; if it has changed, all steps start over.
+        out: the output folder, for errors.
+        resume: resume after the steps of an earlier call; otherwise start over.
 
     Raises:
-        UsageError: another process works there, or an earlier call has left steps of other settings.
-        OutputError: the system refused.
+        UsageError: another process uses the folder, or an earlier call left steps with other settings.
+        OutputError: a file can't be written.
     """
 
     def __init__(self, folder: Path, key: Key, stamp: object, *, out: str | os.PathLike[str], resume: bool) -> None:
@@ -251,18 +251,18 @@ class StepwiseWork(ResumableWork[Any]):
             raise
 
     def take(self, value: Any) -> None:
-        """Count in the next step that is done, in this call or an earlier one: its value, as given to `add`."""
+        """Process the value (as given to `add`) of the next finished step, of this or an earlier call."""
         raise NotImplementedError
 
     def usable(self, values: list[Any]) -> list[Any]:
-        """The steps that can be gone on after, of all that are done: those whose files are there."""
+        """The finished steps to resume after: those whose files exist."""
         raise NotImplementedError
 
     def add(self, value: object) -> None:
-        """Keep that the next step is done, whose files are on the disk.
+        """Record the next finished step, whose files are on disk.
 
         Raises:
-            OutputError: the system refused.
+            OutputError: the journal can't be written.
         """
         self.finish(str(self._count), self._stamp, value)
         self._journal.sync()
@@ -270,10 +270,10 @@ class StepwiseWork(ResumableWork[Any]):
         self.take(value)
 
     def remove(self) -> None:
-        """Remove the folder, and the one around it if nothing else is there.
+        """Remove the folder, and its parent if empty.
 
         Raises:
-            OutputError: the system refused.
+            OutputError: the folder can't be removed.
         """
         with writing(self.folder):
             shutil.rmtree(self.folder)

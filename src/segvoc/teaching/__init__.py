@@ -1,1 +1,1 @@
-"""Words learned from labeled examples: small classifiers on a frozen encoder's features, beside the text."""
+"""Few-shot learning of words: small classifiers on a frozen encoder's features, in addition to the text."""

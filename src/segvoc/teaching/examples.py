@@ -1,4 +1,4 @@
-"""Cells of labeled images, with what encoder and text say of them: all that learning words keeps of an image."""
+"""Labeled cells of images, with their features and zero-shot logits: the training data of taught words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -11,10 +11,10 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.teaching.features import FeatureArrays, cell_features
 
 KEPT_CELLS = 40_000
-"""Cells that are kept in all; those of tiny take 3 kB each."""
+"""Maximum number of cells in total; tiny's take 3 kB each."""
 
 CELLS_OF_AN_IMAGE = 500
-"""Cells that are kept of one image at most."""
+"""Maximum number of cells per image."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Cells:
     zero_shot: Float16[np.ndarray, "M K"]
     """Logits of all words by their text alone."""
     mixed: Float16[np.ndarray, "S M K"]
-    """Logits of all words by their text mixed with their regions in other images (`regions.py`), for each share that is
-    tried; S = 0 where none is."""
+    """Logits of all words by their text mixed with their regions in other images (`regions.py`), for each candidate
+    share; S = 0 without candidates."""
     labels: Int[np.ndarray, " M"]
     """Index of each cell's word."""
     weights: Float32[np.ndarray, " M"]
-    """How many labeled pixels of its image each cell stands for: cells of small regions are kept more often."""
+    """Number of labeled pixels that each cell represents: cells of small regions are sampled more often."""
     images: Int[np.ndarray, " M"]
     """Index of each cell's image."""
 
@@ -40,18 +40,18 @@ class Cells:
         return len(self.labels)
 
     def only(self, chosen: np.ndarray) -> "Cells":
-        """Some of the cells: indices, or a mask."""
+        """Select cells by indices or a mask."""
         arrays = (self.labels, self.weights, self.images)
         return Cells(
             self.features[chosen], self.zero_shot[chosen], self.mixed[:, chosen], *(array[chosen] for array in arrays)
         )
 
     def with_share(self, share: int, keep_text: Sequence[int] = ()) -> "Cells":
-        """The cells with other logits in place of those by text alone.
+        """Replace the text-only logits.
 
         Args:
-            share: 0 for text alone, and from 1 on the shares that are tried.
-            keep_text: words that keep theirs.
+            share: 0 for text alone, and from 1 on the candidate shares.
+            keep_text: words that keep their text-only logits.
         """
         if not share:
             return self
@@ -61,7 +61,7 @@ class Cells:
 
     @classmethod
     def joined(cls, several: Sequence["Cells"]) -> "Cells":
-        """The cells of several images, one after the other."""
+        """Concatenate the cells of several images."""
         return cls(
             **{
                 one.name: np.concatenate([getattr(cells, one.name) for cells in several], axis=int(one.name == "mixed"))
@@ -71,12 +71,12 @@ class Cells:
 
 
 def cells_per_image(images: int) -> int:
-    """How many cells of each of so many images are kept, so that memory is bounded."""
+    """Number of cells to keep per image, to bound memory."""
     return max(1, min(CELLS_OF_AN_IMAGE, KEPT_CELLS // images))
 
 
 def labels_of_cells(labels: UInt16[np.ndarray, "H W"], grid: tuple[int, int]) -> UInt16[np.ndarray, "h w"]:
-    """The label of each cell of a grid: that of the first labeled pixel among nine in it, or `UNLABELED`.
+    """The label of each cell of a grid: the first labeled of nine pixels in it, or `UNLABELED`.
 
     Single pixels would miss scribbles, which are thinner than cells.
     """
@@ -97,16 +97,16 @@ def sampled_cells(
     random: np.random.Generator,
     mixed: Sequence[Array] = (),
 ) -> Cells | None:
-    """Draw labeled cells of one image, words with fewer pixels more often: in proportion to pixels^-0.5.
+    """Sample labeled cells of an image, rare words more often: in proportion to pixels^-0.5.
 
     Args:
         features: the image's maps (1 C h w).
         logits: the words' logits by text (1 K h w); their grid is that of the cells.
         labels: the index of each pixel's word, or `UNLABELED`.
         image: the image's index.
-        count: cells to draw.
-        random: where the choice comes from.
-        mixed: the logits by text and regions for each share that is tried, on the same grid.
+        count: number of cells to sample.
+        random: random generator.
+        mixed: the logits by text and regions for each candidate share, on the same grid.
 
     Returns:
         The cells; None if the image has no labeled pixel.

@@ -1,7 +1,7 @@
-"""A small convolutional network on the feature maps of a frozen encoder, on whose output tuned words are classified.
+"""A small convolutional network on the feature maps of a frozen encoder, followed by classifiers of tuned words.
 
-`segvoc train finetune` trains it. It joins what the encoder's coarse map says of the surroundings with the finer maps,
-as the top-down pathway of a feature pyramid network does (Lin et al., 2017, arXiv:1612.03144).
+`segvoc train finetune` trains it. It merges the context of the encoder's coarse map with the finer maps, like the
+top-down pathway of a feature pyramid network (Lin et al., 2017, arXiv:1612.03144).
 """
 
 from collections.abc import Callable, Sequence
@@ -14,11 +14,11 @@ from jaxtyping import Float
 from segvoc.arrays import Array, array_namespace, bilinear, convolved, group_normed
 
 DILATIONS = (1, 2, 4)
-"""Dilations of the convolutions on the coarse map, which look ever further around."""
+"""Dilations of the convolutions on the coarse map, with a growing receptive field."""
 
 
 GROUPS = 8
-"""Groups of channels that are normalized together; the pyramid's channels are a multiple of it."""
+"""Number of groups of group normalization; divides the pyramid's channels."""
 
 
 FINER = 2
@@ -43,7 +43,7 @@ class FeaturePyramid:
     coarse_norm: Float[Array, "2 C"]
     """Gain and offset of its norm."""
     context: Float[Array, "L C C 3 3"]
-    """Convolutions of coarse cells, one for each of `DILATIONS`."""
+    """Convolutions of coarse cells, one per dilation (`DILATIONS`)."""
     context_norm: Float[Array, "L 2 C"]
     """Gains and offsets of their norms."""
     fine: Float[Array, "C E"]
@@ -65,7 +65,7 @@ class FeaturePyramid:
         return {one.name: getattr(self, one.name) for one in fields(self)}
 
     def beside(self, like: Array) -> "FeaturePyramid":
-        """The weights as float32 arrays of the library and on the device of another array."""
+        """Convert the weights to float32 arrays with the library and device of another array."""
         xp = array_namespace(like)
         weights = {name: np.asarray(one, np.float32) for name, one in self.named().items()}
         return FeaturePyramid(**{name: xp.asarray(one, device=device(like)) for name, one in weights.items()})
@@ -73,11 +73,11 @@ class FeaturePyramid:
     def __call__(
         self, maps: Sequence[Float[Array, "N _ _ _"]], drop: Callable[[Array], Array] = unchanged
     ) -> Float[Array, "N C H W"]:
-        """The output, on a grid of twice as many rows and columns as the coarse map's.
+        """Compute the output, on a grid with twice the coarse map's rows and columns.
 
         Args:
-            maps: standardized feature maps in float32, the coarse one first; the others may have any grids.
-            drop: applied to features in training.
+            maps: standardized feature maps in float32, the coarse map first; the others may have any grids.
+            drop: dropout in training.
         """
         coarse, *finer = maps
         size = (FINER * int(coarse.shape[2]), FINER * int(coarse.shape[3]))
@@ -97,7 +97,7 @@ def pyramid_shapes(channels: int, coarse: int, fine: int) -> dict[str, tuple[int
     """The shapes of the weights by name.
 
     Args:
-        channels: of the output (C).
+        channels: channels of the output (C).
         coarse: channels of the coarse map (D).
         fine: channels of all finer ones (E).
     """

@@ -1,4 +1,4 @@
-"""What classifiers of taught words read: the feature maps of an image that every engine has."""
+"""Inputs of the classifiers of taught words: feature maps of an image, available on every engine."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,21 +10,21 @@ from segvoc.arrays import Array, array_namespace, bilinear, neighbors, to_numpy
 from segvoc.errors import UsageError
 
 APPEARANCE, CLASS_LOGITS, FIRST_MAP = "appearance", "class_logits", "map_0"
-"""Names of features, as exported programs call them (`ImageFeatures.named`)."""
+"""Names of features in exported programs (`ImageFeatures.named`)."""
 
 FeatureArrays = Mapping[str, Array]
-"""Feature maps of N images (N C h w) by name; each has a grid of its own."""
+"""Feature maps of N images (N C h w) by name, each on a separate grid."""
 
 
 def read_features(features: FeatureArrays) -> dict[str, Array]:
     """The maps that classifiers read, in order.
 
     These are the map that guides the aggregation (the encoder's last stages, or its dense map), the logits of the
-    classes that the encoder knows, and the maps that guide the decoder. tiny's class logits are a linear function
-    of its trunk's head, so a linear classifier on them is one on the head.
+    encoder's known classes, and the maps that guide the decoder. tiny's class logits are a linear function of its
+    trunk's head, so a linear classifier on them is equivalent to one on the head.
 
     Raises:
-        UsageError: there is no such map.
+        UsageError: the network has none of these maps.
     """
     taps = sorted(name for name in features if name.startswith("tap_"))
     names = [name for name in (first_map(features), CLASS_LOGITS, *taps) if name in features]
@@ -41,12 +41,12 @@ def first_map(features: Mapping[str, object]) -> str:
 def pyramid_inputs(
     features: FeatureArrays, mean: Float32[np.ndarray, " D"], scale: Float32[np.ndarray, " D"]
 ) -> list[Float[Array, "N _ _ _"]]:
-    """The maps that a pyramid reads, standardized: all but the logits of known classes, the coarse one first.
+    """The standardized maps that a pyramid reads: all but the logits of known classes, the coarse map first.
 
     Args:
         features: the maps that classifiers read (`read_features`).
         mean: the mean of each feature.
-        scale: their standard deviations.
+        scale: the standard deviation of each feature.
     """
     maps: list[Array] = []
     ends = np.cumsum([one.shape[1] for one in features.values()]).tolist()
@@ -67,7 +67,7 @@ def channels_of(features: FeatureArrays) -> dict[str, int]:
 def cell_features(
     features: FeatureArrays, grid: tuple[int, int], cells: Int[np.ndarray, " M"]
 ) -> Float32[np.ndarray, "M D"]:
-    """The features at some cells of a grid: each map interpolated bilinearly to the grid, one after the other.
+    """The features at cells of a grid: all maps interpolated bilinearly to the grid and concatenated.
 
     Args:
         features: the maps of one image (1 C h w).
@@ -116,7 +116,7 @@ def scored(
 
 
 def as_float32(maps: Array) -> Array:
-    """An array in float32, also one of a type that NumPy doesn't have."""
+    """Convert an array to float32, including types that NumPy lacks."""
     if is_torch_array(maps):
         return maps.float()
     return np.asarray(maps, np.float32)

@@ -1,4 +1,4 @@
-"""Fits one linear classifier for each word on top of its zero-shot logits."""
+"""Fits a linear classifier per word on top of its zero-shot logits."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,19 +9,19 @@ from jaxtyping import Float32, Int
 from segvoc.teaching.examples import Cells
 
 DIMENSIONS = 256
-"""Principal components that classifiers are fitted on; all further ones are noise at these numbers of images."""
+"""Number of principal components; further components are noise for few images."""
 
 STEPS = 80
 """Steps of Adam."""
 
 BATCH = 2048
-"""Cells in a step."""
+"""Batch size [cells]."""
 
 LEARNING_RATE = 0.1
-"""Of Adam, falling to 0 along a cosine."""
+"""Adam's learning rate, with cosine decay to 0."""
 
 UNTAUGHT = 0.5
-"""Share of the loss in which a random half of the words has to do with its text."""
+"""Share of the loss in which a random half of the words uses only its text."""
 
 COMPONENT_LENGTH = 10.0
 """Root mean square length of the components of a cell, which sets the scale of the penalty."""
@@ -31,9 +31,9 @@ class Penalty(NamedTuple):
     """Weights of the penalties on the squares of a classifier's weights and of its bias."""
 
     weights: float
-    """On the weights: how much of the examples' looks is trusted."""
+    """On the weights: trust in the examples' appearance."""
     bias: float
-    """On the bias: how much of the examples' frequencies is trusted."""
+    """On the bias: trust in the examples' frequencies."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Classifiers:
     """b."""
 
     def scores(self, components: Float32[np.ndarray, "M C"]) -> Float32[np.ndarray, "M T"]:
-        """What is added to the logits of the words."""
+        """The scores to add to the words' logits."""
         return components @ self.weights.T + self.bias
 
 
@@ -108,7 +108,7 @@ def fit(
         cells: the cells.
         words: indices of the words to fit, ascending.
         penalty: the weights w and v.
-        random: where batches and halves come from.
+        random: random generator of batches and halves.
     """
     of_word = np.bincount(cells.labels, minlength=cells.zero_shot.shape[1])
     importance = of_word[cells.labels] ** -0.5

@@ -1,4 +1,4 @@
-"""Learns words from cells of labeled images, judged on images that were held out."""
+"""Learns words from cells of labeled images, with cross-validation on held-out images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,60 +19,60 @@ PENALTIES = (
     Penalty(0.01, 0.001),
     Penalty(0.003, 0.0003),
 )
-"""Penalties that are tried, from trusting text to trusting examples."""
+"""Candidate penalties, from trusting text to trusting examples."""
 
 BETTER = 0.5
-"""What the sum of mean IoU and accuracy has to gain for a smaller penalty, or a share of regions [points]: held-out
+"""Minimum gain of the sum of mean IoU and accuracy for a smaller penalty, or a share of regions [points]: held-out
 images are few."""
 
 HOPELESS = 4.0
-"""What it may lose before smaller penalties aren't tried [points]."""
+"""Maximum loss of the sum before the search for smaller penalties stops [points]."""
 
 SINGLE_IMAGE = 0.5
-"""Factor of the classifier of a word in a single image: no held-out image can tell whether it is right."""
+"""Factor of the classifier of a word in a single image, which no held-out image can validate."""
 
 FOLDS = 4
-"""Parts that images are divided into for cross-validation."""
+"""Number of folds of cross-validation."""
 
 HeldOutParts = Sequence[Int[np.ndarray, " _"]]
-"""The images of each part, by index."""
+"""The images of each fold, by index."""
 
 HELD_OUT_CELLS = 12_000
-"""Cells of the images that judge, at most: with more, a part of the images is held out once."""
+"""Maximum number of held-out cells for cross-validation; with more, use a single split."""
 
 
 @dataclass(frozen=True)
 class Learned:
-    """Classifiers and what was measured on held-out images."""
+    """Classifiers and their scores on held-out images."""
 
     components: Components
-    """What the classifiers read."""
+    """Inputs of the classifiers."""
     classifiers: Classifiers
     """The classifiers of the words that don't keep their text."""
     words: tuple[TaughtWord, ...]
     """All words with labeled cells, in the order of their indices."""
     penalty: Penalty
-    """The penalty that was chosen."""
+    """The chosen penalty."""
     share: int
-    """The share of regions that was chosen: 0 for text alone, and from 1 on those that `Cells.mixed` has."""
+    """The chosen share of regions: 0 for text alone, and from 1 on the shares of `Cells.mixed`."""
     before: "HeldOutScores"
-    """By text alone."""
+    """Scores by text alone."""
     after: "HeldOutScores"
     """With examples."""
 
 
 @dataclass(frozen=True)
 class HeldOutScores:
-    """HeldOutScores of held-out cells [%]."""
+    """Scores on held-out cells [%]."""
 
     iou: Float[np.ndarray, " K"]
-    """Of each word; NaN where no held-out cell shows it."""
+    """IoU of each word; NaN without held-out cells."""
     accuracy: float
-    """Share of the right pixels."""
+    """Pixel accuracy."""
 
     @classmethod
     def of(cls, cells: Cells, predicted: Int[np.ndarray, " M"]) -> "HeldOutScores":
-        """Those of predictions; each cell counts as many pixels as it stands for."""
+        """Score predictions; each cell is weighted by the pixels that it represents."""
         count = cells.zero_shot.shape[1]
         pairs = cells.labels * count + predicted
         confusion = np.bincount(pairs, cells.weights, count * count).reshape(count, count)
@@ -83,11 +83,11 @@ class HeldOutScores:
 
     @property
     def miou(self) -> float:
-        """Mean IoU over the words that held-out cells show."""
+        """Mean IoU over the words with held-out cells."""
         return float(np.nanmean(self.iou))
 
     def value(self, before: "HeldOutScores") -> float:
-        """What a penalty is chosen by: the sum of mean IoU and accuracy, where a loss counts twice."""
+        """The criterion for penalties: the sum of mean IoU and accuracy, where a loss counts twice."""
         gains = self.miou - before.miou, self.accuracy - before.accuracy
         return sum(gains) + sum(min(gain, 0.0) for gain in gains)
 
@@ -103,20 +103,20 @@ def learn(
     keep_worse: bool = False,
     on_fit: Callable[[], None] = lambda: None,
 ) -> Learned:
-    """Fit classifiers of the words that labeled cells show, and measure on held-out images what they are good for.
+    """Fit classifiers of the words with labeled cells, and score them on held-out images.
 
-    First the penalty is chosen with the text alone. Regions have to add to what these classifiers gain: with this
-    penalty, each share is tried. The regions in a cell's logits are those of images in other parts, in fitting too.
+    The penalty is chosen with the text alone; then each share of regions is tried with this penalty, and has to improve
+    the classifiers. The regions in a cell's logits come from images of other folds, also in fitting.
 
     Args:
         cells: labeled cells of at least two images.
         vocabulary: the words.
-        pixels: labeled pixels of each word.
-        images: images that show each word.
-        parts: the parts that images are held out in (default: `held_out_parts` the images of the cells).
-        seed: of everything that is drawn.
-        keep_worse: use the examples of a word even if it gets worse by them.
-        on_fit: called after each fit, for progress.
+        pixels: number of labeled pixels of each word.
+        images: number of images with each word.
+        parts: the folds (default: `held_out_parts` of the cells' images).
+        seed: random seed.
+        keep_worse: use the examples of a word even if it gets worse with them.
+        on_fit: progress callback, called after each fit.
 
     Raises:
         UsageError: there are fewer than two labeled images or words.
@@ -166,7 +166,7 @@ def learn(
 
 
 class _Tried(NamedTuple):
-    """Classifiers of each fold, and how they did."""
+    """Classifiers of each fold, and their scores."""
 
     penalty: Penalty
     share: int
@@ -176,7 +176,7 @@ class _Tried(NamedTuple):
 
 @dataclass(frozen=True)
 class _Folds:
-    """What can be tried with the cells of each fold held out."""
+    """Experiments with the cells of each fold held out."""
 
     cells: Cells
     reduced: np.ndarray
@@ -196,7 +196,7 @@ class _Folds:
 
 
 def _best(folds: _Folds, before: HeldOutScores) -> _Tried:
-    """The best penalty by text alone, and with it the best share."""
+    """The best penalty by text alone, and the best share with that penalty."""
     best = folds.tried(PENALTIES[0], 0)
     for penalty in PENALTIES[1:]:
         other = folds.tried(penalty, 0)
@@ -212,12 +212,12 @@ def _best(folds: _Folds, before: HeldOutScores) -> _Tried:
 
 
 def fits_of(cells: Cells, parts: HeldOutParts) -> int:
-    """How often `learn` fits classifiers, for progress."""
+    """Number of fits of `learn`, for progress."""
     return (len(PENALTIES) + len(cells.mixed)) * len(_folds(cells, parts)) + 1
 
 
 def predicted(cells: Cells, reduced: np.ndarray, classifiers: Classifiers, taught: np.ndarray) -> np.ndarray:
-    """The strongest word of each cell, where only some words use their classifiers (see `TaughtQuery`)."""
+    """The strongest word of each cell if only some words use their classifiers (see `TaughtQuery`)."""
     found: list[np.ndarray] = []
     use = np.isin(classifiers.words, taught)
     strangers = len(classifiers.words) < cells.zero_shot.shape[1]
@@ -235,18 +235,18 @@ def predicted(cells: Cells, reduced: np.ndarray, classifiers: Classifiers, taugh
 
 
 def held_out_parts(images: Int[np.ndarray, " _"], seed: int) -> HeldOutParts:
-    """The parts that images are held out in, which are drawn.
+    """Assign images to random folds.
 
     Args:
-        images: indices of the labeled images; an image may be there several times.
-        seed: of the draw.
+        images: indices of the labeled images, may have duplicates.
+        seed: random seed.
     """
     drawn = np.random.default_rng(seed).permutation(np.unique(images))
     return np.array_split(drawn, min(FOLDS, max(1, len(drawn))))
 
 
 def _folds(cells: Cells, parts: HeldOutParts) -> list[Bool[np.ndarray, " M"]]:
-    """For each fold, which cells are held out: those of whole images; at least one cell is, and at least one isn't."""
+    """For each fold, the mask of held-out cells, by whole images; never empty or full."""
     held = [np.isin(cells.images, part) for part in parts]
     held = [one for one in held if one.any() and not one.all()]
     return held if len(cells) <= HELD_OUT_CELLS else held[:1]
@@ -259,7 +259,7 @@ def _judged(
     fitted: Sequence[Classifiers],
     taught: np.ndarray,
 ) -> HeldOutScores:
-    """HeldOutScores of all held-out cells, each by the classifiers that were fitted without its image."""
+    """Scores on all held-out cells, each by the classifiers fitted without its image."""
     found = [predicted(cells.only(held), reduced[held], one, taught) for held, one in zip(folds, fitted, strict=True)]
     judged = np.concatenate([np.flatnonzero(held) for held in folds])
     return HeldOutScores.of(cells.only(judged), np.concatenate(found))

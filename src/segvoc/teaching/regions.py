@@ -1,4 +1,4 @@
-"""Examples in the space that images and words share: regions of words, mixed into the words' embeddings."""
+"""Examples in the joint embedding space: embeddings of regions, mixed into the words' text embeddings."""
 
 from collections.abc import Iterable, Mapping
 
@@ -12,25 +12,25 @@ from segvoc.teaching.examples import labels_of_cells
 from segvoc.teaching.features import CLASS_LOGITS, FeatureArrays, as_float32
 
 SHARES = (0.25, 0.5)
-"""Shares of the regions in the words' embeddings that are tried, beside 0."""
+"""Candidate shares of regions in the words' embeddings, besides 0."""
 
 
 FEW_IMAGES = 10
-"""Images from which on networks that know classes are taught by classifiers alone."""
+"""Number of images from which networks with known classes only learn classifiers."""
 
 
 WordRegions = Mapping[int, Float32[np.ndarray, " C"]]
-"""For each word that an image shows, by its index: the direction of its cells in the space of the words."""
+"""For each word in an image, by index: the direction of its cells in the words' embedding space."""
 
 
 def mixes(features: FeatureArrays, images: int) -> bool:
-    """Whether regions are worth a try in the words' embeddings of a network: it has maps in their space.
+    """Whether to try mixing regions into a network's word embeddings: it has maps in their space.
 
-    tiny, which also compares words with the names of the classes that its encoder knows, gains by regions only where
-    examples are few (docs/explanation/teaching.md).
+    tiny, which also compares words with the names of its encoder's known classes, only gains from regions if examples
+    are few (docs/explanation/teaching.md).
 
     Args:
-        features: what the network finds in an image.
+        features: the network's features of an image.
         images: number of images to learn from.
     """
     few = CLASS_LOGITS not in features or images < FEW_IMAGES
@@ -38,10 +38,10 @@ def mixes(features: FeatureArrays, images: int) -> bool:
 
 
 def regions_of(features: FeatureArrays, labels: UInt16[np.ndarray, "H W"]) -> dict[int, Float32[np.ndarray, " C"]]:
-    """The regions of one image: for each word, the mean of its cells, which all have unit length.
+    """The regions of an image: for each word, the mean of its unit-length cells.
 
-    Each map that the network compares with words is pooled on its own grid, and the directions are added up, since one
-    embedding is compared with all of them.
+    Each map that the network compares with words is pooled on its grid, and the directions are summed, since the same
+    embedding is compared with all maps.
 
     Args:
         features: the image's maps (1 C h w).
@@ -58,10 +58,10 @@ def regions_of(features: FeatureArrays, labels: UInt16[np.ndarray, "H W"]) -> di
 
 
 def toward_examples(images: Iterable[WordRegions], text: Float[Array, "K P C"]) -> Float32[np.ndarray, "K C"]:
-    """Where examples pull each word: its mean region, moved from where images are to where texts are.
+    """The target of each word: its mean region, shifted across the modality gap from images to texts.
 
-    Embeddings of images and of texts lie apart by nearly the same vector everywhere, so the mean of all regions is
-    taken off, and that of the words' texts added: u = v - mean(v) + mean(e), with unit lengths.
+    Image and text embeddings differ by a nearly constant vector, so subtract the mean of all regions and add the mean
+    of the words' texts: u = v - mean(v) + mean(e), with unit lengths.
 
     Args:
         images: the regions of some images.
@@ -89,12 +89,12 @@ def mixed(
     toward: Float[np.ndarray, "T C"],
     shares: Float[np.ndarray, " T"],
 ) -> Float[Array, "K P C"]:
-    """The embeddings with those of some words mixed with their regions: e' = |e| unit((1 - a) unit(e) + a u).
+    """Mix regions into the embeddings of some words: e' = |e| unit((1 - a) unit(e) + a u).
 
     Args:
         text: prompt embeddings of all K words, which keep their lengths.
         words: indices of the words to mix.
-        toward: u for each of them; 0 leaves the embedding as it is.
+        toward: u for each of them; 0 leaves the embedding unchanged.
         shares: a for each of them.
     """
     xp, where = array_namespace(text), device(text)

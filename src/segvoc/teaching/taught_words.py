@@ -1,4 +1,4 @@
-"""Taught words: classifiers learned from examples, which add to the logits that words have by their text."""
+"""Taught words: few-shot classifiers, added to the words' text-based logits."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ TAUGHT_HEADER = "segvoc_taught"
 """Key of our entry in the safetensors metadata; its value is a JSON object."""
 
 LARGEST_HEADER = 1 << 26
-"""Bytes of the largest header that is read."""
+"""Maximum size of a header [bytes]."""
 
 _TYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 
@@ -45,14 +45,14 @@ _TYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 def write_taught_file(
     path: str | os.PathLike[str], record: Mapping[str, object], arrays: Mapping[str, np.ndarray]
 ) -> None:
-    """Write arrays of float32 or float16 with a record; equal contents give equal bytes.
+    """Write float32 or float16 arrays with a record, reproducibly.
 
     Raises:
         OutputError: the file can't be written.
     """
     names = {dtype: name for name, dtype in _TYPES.items()}
     entries: dict[str, object] = {
-        # not sorted: the order of the channels is that of the arrays' columns
+        # not sorted: the channels are in the order of the arrays' columns
         "__metadata__": {TAUGHT_HEADER: json.dumps(record, ensure_ascii=False)}
     }
     ends = np.cumsum([array.nbytes for array in arrays.values()]).tolist()
@@ -115,14 +115,14 @@ TAUGHT_FORMAT = 1
 """Version of the file."""
 
 MARGIN = 2.0
-"""Logits by which examples have to raise the best taught word of a cell before untaught words lose by it."""
+"""Minimum gain from examples of a cell's best taught word [logits] before it can win over untaught words."""
 
 PYRAMID = "pyramid."
 """Prefix of the arrays of a pyramid in a file."""
 
 PROBE_TOLERANCE = 0.05
-"""Largest difference between two engines' features of the same image, relative to their length. Those of other weights
-differ by more than half."""
+"""Maximum difference between two engines' features of the same image, relative to their length. With other weights,
+they differ by more than half."""
 
 
 def is_half(name: str) -> bool:
@@ -132,78 +132,78 @@ def is_half(name: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class TaughtWord:
-    """A word that was taught, and how well."""
+    """A taught word and its scores."""
 
     name: str
     """The word, as in a vocabulary."""
     images: int
-    """Images that show it."""
+    """Number of images with the word."""
     pixels: int
-    """Its labeled pixels in them."""
+    """Number of its labeled pixels."""
     before: float | None
-    """IoU of its text alone on images that were held out [%]; None if they don't show it."""
+    """IoU by text alone on held-out images [%]; None if it isn't in them."""
     after: float | None
-    """IoU with examples from the other images [%]."""
+    """IoU with examples on held-out images [%]."""
     keeps_text: bool = False
-    """Whether it keeps its text alone, because examples made it worse."""
+    """Whether it only uses its text, because examples made it worse."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeachingRecord:
-    """What taught words were made from and for."""
+    """Provenance of taught words, and their model."""
 
     model: str
     """Name of the model."""
     words: tuple[TaughtWord, ...]
-    """The words; the arrays are of those that don't keep their text, in this order."""
+    """The words; the arrays cover those with classifiers, in this order."""
     channels: Mapping[str, int]
     """Channels of the features that the classifiers read, in order."""
     images: int
     """Images with at least one labeled pixel."""
     penalty: tuple[float, float] | None
-    """Weights of the penalties on weights and bias, as cross-validation chose them; None for fine-tuned words."""
+    """Weights of the penalties on weights and bias, chosen by cross-validation; None for fine-tuned words."""
     miou_before: float | None
-    """Mean IoU over the words by their text alone, on held-out images [%]."""
+    """Mean IoU over the words by text alone, on held-out images [%]."""
     miou: float | None
     """With examples [%]."""
     accuracy_before: float | None
-    """Share of held-out pixels that are right by text alone [%]; None if no image was held out."""
+    """Pixel accuracy by text alone, on held-out images [%]; None without held-out images."""
     accuracy: float | None
     """With examples [%]."""
     segvoc: str
     """Version of segvoc."""
     pyramid_channels: int = 0
-    """Channels of the network on the features; 0: there is none."""
+    """Channels of the pyramid; 0: no pyramid."""
     share: float = 0.0
-    """Share of the regions in the words' embeddings, as held-out images chose it; 0: they are those of the text."""
+    """Share of the regions in the words' embeddings, chosen on held-out images; 0: text only."""
     format: int = TAUGHT_FORMAT
     """Version of the file."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TaughtWords:
-    """Words learned from examples, for one model; `Segmenter.with_taught` uses them.
+    """Words learned from examples for a specific model; apply them with `Segmenter.with_taught`.
 
-    A word's classifier is s = W (x - mean) / scale + b, with features x of a cell: `Segmenter.teach` makes such words.
-    Those of `segvoc train finetune` have a network of their own on the standardized features: s = W p(x) + b.
+    A word's classifier from `Segmenter.teach` is s = W (x - mean) / scale + b, with features x of a cell. Words from
+    `segvoc train finetune` have a network p on the standardized features: s = W p(x) + b.
     """
 
     record: TeachingRecord
-    """What they were made from and for."""
+    """Their provenance and model."""
     weights: Float16[np.ndarray, "T _"]
-    """W: for each word, weights of the D features or of the C channels of the pyramid."""
+    """W: for each word, weights of the D features, or of the C channels of the pyramid."""
     bias: Float32[np.ndarray, " T"]
     """b."""
     mean: Float32[np.ndarray, " D"]
-    """Mean of each feature in the images."""
+    """Mean of each feature over the images."""
     scale: Float32[np.ndarray, " D"]
     """Standard deviation of each feature."""
     probe: Float32[np.ndarray, " D"]
-    """Mean features of a drawn image, by which a model is recognized."""
+    """Mean features of a synthetic image, the model's fingerprint."""
     toward: Float16[np.ndarray, "T C"] | None = None
-    """What the words' embeddings are mixed with (`toward_examples`); None without a share."""
+    """Directions to mix into the words' embeddings (`toward_examples`); None without a share."""
     pyramid: FeaturePyramid | None = None
-    """The network p, with weights in float16; None: there is none."""
+    """The network p, if any, with weights in float16."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -211,12 +211,12 @@ class TaughtWords:
         return tuple(word.name for word in self.record.words if not word.keeps_text)
 
     def __repr__(self) -> str:
-        """One line, in place of all the arrays."""
+        """One line, without the arrays."""
         words = ", ".join(self.words[:5]) + (f" and {len(self.words) - 5} more" if len(self.words) > 5 else "")
         return f"<TaughtWords for {self.record.model!r}, {self.record.images} images: {words or 'none'}>"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: each word's scores before and after."""
+        """Notebook view: each word's scores before and after."""
         record = self.record
         rows = [
             (word.name, str(word.images), f"{word.pixels:,}", one_digit(word.before), one_digit(word.after))
@@ -232,7 +232,7 @@ class TaughtWords:
 
     @cached_property
     def digest(self) -> str:
-        """A digest of all content: equal for files that give equal labels."""
+        """Digest of the content; files with equal digests give equal labels."""
         found = hashlib.blake2b(digest_size=16)
         found.update(json.dumps(to_json(self.record), sort_keys=True).encode("utf-8", "surrogatepass"))
         for array in self.arrays().values():
@@ -240,7 +240,7 @@ class TaughtWords:
         return found.hexdigest()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a .safetensors file; its name ends by convention in `.words.safetensors`.
+        """Write a .safetensors file, by convention named `*.words.safetensors`.
 
         Raises:
             OutputError: the file can't be written.
@@ -249,21 +249,21 @@ class TaughtWords:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "TaughtWords":
-        """Read what `save` wrote.
+        """Load a file written by `save`.
 
         Raises:
-            CheckpointError: the file is missing, damaged, not finite, or no file of taught words.
+            CheckpointError: the file is missing, damaged, not finite, or not a file of taught words.
         """
         return cls.of(os.fspath(path), *read_taught_file(path))
 
     @classmethod
     def of(cls, name: str, record: object, arrays: Mapping[str, np.ndarray]) -> "TaughtWords":
-        """Taught words from what their file holds.
+        """Build taught words from the content of their file.
 
         Args:
             name: the file, for errors.
-            record: what `TeachingRecord` becomes as JSON.
-            arrays: the arrays by the names that `arrays` gives them.
+            record: a `TeachingRecord` as JSON.
+            arrays: the arrays, by name as in `arrays`.
 
         Raises:
             CheckpointError: the record or an array is damaged.
@@ -312,10 +312,10 @@ class TaughtWords:
 
         Args:
             name: the model.
-            features: its features of the drawn image (`probe_image`).
+            features: its features of the synthetic image (`probe_image`).
 
         Raises:
-            CheckpointError: they were taught to another model, or to the same with other weights.
+            CheckpointError: the words were taught to another model, or to this model with other weights.
         """
         if channels_of(features) == dict(self.record.channels):
             found = mean_features(features)
@@ -326,7 +326,7 @@ class TaughtWords:
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays by the names that files have for them."""
+        """All arrays, by their names in files."""
         arrays = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("record", "pyramid")}
         if self.pyramid is not None:
             arrays |= {f"{PYRAMID}{name}": array for name, array in self.pyramid.named().items()}
@@ -335,20 +335,20 @@ class TaughtWords:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Source:
-    """The classifiers of those words of a query that one file has."""
+    """The classifiers from one file for words of a query."""
 
     places: tuple[int, ...]
-    """Places of the words among the taught ones of the query."""
+    """Indices of the words among the query's taught words."""
     weights: tuple[Float32[np.ndarray, "T _"], ...]
-    """For each feature map, the weights on its values as they are; or those on the pyramid's output."""
+    """For each feature map, the weights on its raw values; or the weights on the pyramid's output."""
     bias: Float32[np.ndarray, " T"]
     """The biases."""
     tuned: TaughtWords | None
-    """Where the pyramid is, if there is one."""
+    """The file with the pyramid, if any."""
 
     @classmethod
     def of(cls, taught: TaughtWords, places: Sequence[int], rows: Sequence[int]) -> "_Source":
-        """The classifiers at some rows of a file."""
+        """Select classifiers by rows of a file."""
         weights, bias = taught.weights[list(rows)].astype(np.float32), taught.bias[list(rows)]
         if taught.pyramid is not None:
             return cls(places=tuple(places), weights=(weights,), bias=bias, tuned=taught)
@@ -357,7 +357,7 @@ class _Source:
         return cls(places=tuple(places), weights=tuple(parts), bias=bias - raw @ taught.mean, tuned=None)
 
     def scores(self, features: FeatureArrays, grid: tuple[int, int]) -> Float[Array, "N T h w"]:
-        """What the examples add to the words' logits."""
+        """The scores that examples add to the words' logits."""
         if self.tuned is not None:
             features = {PYRAMID: self.tuned.pyramid_features(features)}
         return scored(features, self.weights, self.bias, grid)
@@ -365,12 +365,12 @@ class _Source:
 
 @dataclass(frozen=True, eq=False)
 class TaughtQuery:
-    """The classifiers of those words of a query that were taught, ready to be applied."""
+    """The classifiers of a query's taught words, ready to apply."""
 
     has_strangers: bool
-    """Whether the query has words that no image showed when the others were taught."""
+    """Whether the query has untaught words."""
     indices: Int[np.ndarray, " T"]
-    """Indices of the taught words among them."""
+    """Indices of the taught words in the query."""
     sources: tuple[_Source, ...]
     """Their classifiers."""
     shares: Float32[np.ndarray, " T"]
@@ -380,12 +380,12 @@ class TaughtQuery:
 
     @classmethod
     def of(cls, taught: Sequence[TaughtWords], words: Iterable[str], asked: int) -> "TaughtQuery | None":
-        """The classifiers of some words; None if none of them was taught.
+        """Collect the classifiers of words; None if none of them was taught.
 
         Args:
-            taught: taught words; of a word that was taught several times, the last counts.
+            taught: taught words; if a word was taught several times, the last counts.
             words: the words of the query, as in a vocabulary.
-            asked: the number of its maps: there may be one for "none of the words" too.
+            asked: the number of its maps, which may include a map for "none of the words".
         """
         places = {
             folded(word): (number, row) for number, one in enumerate(taught) for row, word in enumerate(one.words)
@@ -407,13 +407,13 @@ class TaughtQuery:
         return cls(len(known.intersection(words)) < asked, np.array(found), classifiers, shares, tuple(toward))
 
     def embeddings(self, text: Array) -> Array:
-        """The words' embeddings (K P C), those of taught words mixed with their regions; the same if none are.
+        """Mix regions into the embeddings (K P C) of taught words; returns `text` if there is nothing to mix.
 
         Args:
-            text: the words of the query, encoded by their text.
+            text: text embeddings of the query's words.
 
         Raises:
-            CheckpointError: the regions aren't of the model's space; the file was changed.
+            CheckpointError: the regions have another dimension than the model's embeddings; the file was changed.
         """
         if not self.toward:
             return text
@@ -425,10 +425,10 @@ class TaughtQuery:
     def __call__(
         self, logits: Float[Array, "N P h w"], kept: Int[Array, "N P"] | None, features: FeatureArrays
     ) -> Float[Array, "N P h w"]:
-        """The logits with what examples add; those of untaught words are returned as they are.
+        """Add the classifiers' scores to the logits; logits of untaught words are unchanged.
 
         Args:
-            logits: the logits by text alone of the P words that were kept.
+            logits: the text-only logits of the P kept words.
             kept: their indices among the query's words; None: all.
             features: the feature maps of the same views.
         """
@@ -466,14 +466,14 @@ class TaughtQuery:
 
 
 def withheld(before: Array, after: Array) -> Array:
-    """What all taught words lose again where words are asked that weren't taught: min(max(after - before, 0), MARGIN).
+    """The margin to subtract from all taught words in a query with untaught words: min(max(after - before, 0), MARGIN).
 
-    Examples of some words say nothing of others. So they decide between the taught words, and may take cells from
-    themselves, but take cells from an untaught word only where they are surer than by a margin.
+    Examples say nothing about untaught words. So they decide among taught words, and may lower them, but win cells from
+    untaught words only by more than a margin.
 
     Args:
-        before: the highest logit of the taught words by their text.
-        after: the highest with examples.
+        before: the highest logit of the taught words by text alone.
+        after: the highest logit with examples.
     """
     xp = array_namespace(before)
     return xp.clip(after - before, min=0.0, max=MARGIN)
@@ -486,7 +486,7 @@ def mean_features(features: FeatureArrays) -> Float32[np.ndarray, " D"]:
 
 
 def probe_image() -> np.ndarray:
-    """The drawn image (H W 3) by whose features a model is recognized: waves in three colors."""
+    """The synthetic image (H W 3) whose features are a model's fingerprint: waves in three colors."""
     row, column = np.mgrid[:256, :256] / 256
     waves = [np.sin(2 * np.pi * (3 * row + 5 * column * row)), np.cos(17 * column), np.sin(40 * row * column)]
     return np.round(127.5 + 127.5 * np.stack(waves, axis=-1)).astype(np.uint8)

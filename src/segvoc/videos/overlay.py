@@ -26,7 +26,7 @@ X264_OPTIONS = {"preset": "veryfast", "crf": "20", "bf": "0"}
 """Without B-frames, the first frame is shown at time zero."""
 
 MP4_SOUND = frozenset(("aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"))
-"""FFmpeg's names of the audio codecs that are copied: those that MP4 can hold and players expect in it."""
+"""FFmpeg's names of audio codecs to copy: those that MP4 can hold and players expect in it."""
 
 BT709, LIMITED_RANGE = 1, 1
 """FFmpeg's numbers of the colors of HD television, and of its range of values."""

@@ -212,7 +212,7 @@ TRAVERSAL = [
     ("coco-instances", _name("/etc/secret.png"), "points outside the folder"),
     ("coco-instances", _name("C:\\secret.png"), "points outside the folder"),
     ("coco-instances", _name("https://example.com/secret.png"), "is a URL, which isn't fetched"),
-    ("coco-instances", _name("a\0b.png"), "is no name of a file"),
+    ("coco-instances", _name("a\0b.png"), "is not a file name"),
     (
         "coco-panoptic",
         _json(PANOPTIC, lambda all: all["annotations"][0].update(file_name="../../x.png")),
