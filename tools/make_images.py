@@ -6,8 +6,7 @@ Usage: python tools/make_images.py. It takes about three minutes.
 import tempfile
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 import segvoc
 
@@ -21,8 +20,7 @@ WORDS = {
     "astronaut": ["woman", "flag", "space shuttle"],
 }
 CLICKS = {"photo": "coffee", "points": [(290, 110), (350, 330), (110, 250)], "labels": [True, False, False]}
-SHOWN = (2, 3, 4)
-"""Indices of the facades that are shown, among those of the test set."""
+SHOWN = (2, 3, 4)  # of the test set
 
 
 def draw_samples() -> None:
@@ -34,7 +32,7 @@ def draw_samples() -> None:
         overlay = model.segment(photo, words).overlay(legend=False)
         left = column * (WIDTH + GAP)
         for row, image in enumerate((photo, overlay)):
-            sheet.paste(_filling(image, WIDTH, HEIGHT), (left, row * (HEIGHT + GAP)))
+            sheet.paste(ImageOps.fit(image, (WIDTH, HEIGHT)), (left, row * (HEIGHT + GAP)))
         _title(sheet, left, 2 * HEIGHT + GAP, ", ".join(words))
     sheet.save(TARGET / "samples.jpg", quality=60, optimize=True, progressive=True)
 
@@ -73,23 +71,14 @@ def draw_clicks() -> None:
     for point, inside in zip(CLICKS["points"], CLICKS["labels"], strict=True):
         pen.circle(point, 9, fill="limegreen" if inside else "red", outline="white", width=3)
     sheet = Image.new("RGB", (2 * WIDTH + GAP, HEIGHT), "white")
-    for column, image in enumerate((photo, cut_out)):
-        sheet.paste(_filling(image, WIDTH, HEIGHT), (column * (WIDTH + GAP), 0))
+    sheet.paste(ImageOps.fit(photo, (WIDTH, HEIGHT)), (0, 0))
+    sheet.paste(ImageOps.fit(cut_out, (WIDTH, HEIGHT)), (WIDTH + GAP, 0))
     sheet.save(TARGET / "click.jpg", quality=60, optimize=True, progressive=True)
 
 
 def _title(sheet: Image.Image, left: int, top: int, text: str) -> None:
-    pen = ImageDraw.Draw(sheet)
-    pen.text((left + 4, top + LINE / 2), text, fill="black", font=ImageFont.load_default(16), anchor="lm")
-
-
-def _filling(image: Image.Image, width: int, height: int) -> Image.Image:
-    """An image scaled and cropped to a size."""
-    scale = max(width / image.width, height / image.height)
-    size = np.maximum((round(image.width * scale), round(image.height * scale)), (width, height))
-    scaled = image.resize((int(size[0]), int(size[1])), Image.Resampling.LANCZOS)
-    left, top = (scaled.width - width) // 2, (scaled.height - height) // 2
-    return scaled.crop((left, top, left + width, top + height))
+    font = ImageFont.load_default(16)
+    ImageDraw.Draw(sheet).text((left + 4, top + LINE / 2), text, fill="black", font=font, anchor="lm")
 
 
 if __name__ == "__main__":

@@ -28,14 +28,14 @@ Sink = Literal["parquet", "webdataset", "files"]
 ResultFile = tuple[str, bytes]
 """Name below the output folder, and content."""
 
-MANIFEST = f"{RESUME_FOLDER}/batch.json"
+BATCH_MANIFEST = f"{RESUME_FOLDER}/batch.json"
 
 _SUFFIXES: dict[Sink, str] = {"parquet": ".parquet", "webdataset": ".tar"}
 """Of the file of a shard; results in files have their images' names."""
 
 
-def encoded(sink: Sink, image: BatchImage, result: Segmentation | str) -> Any:
-    """Encode the results of an image, for `packed`; runs in threads.
+def encoded_result(sink: Sink, image: BatchImage, result: Segmentation | str) -> Any:
+    """Encode the results of an image, for `shard_files`; runs in threads.
 
     Args:
         sink: the format.
@@ -57,7 +57,7 @@ def encoded(sink: Sink, image: BatchImage, result: Segmentation | str) -> Any:
     return [(image.stem + suffix, content) for suffix, content in files.items()]
 
 
-def packed(sink: Sink, shard: Shard, results: Sequence[Any], *, parts: bool) -> list[ResultFile]:
+def shard_files(sink: Sink, shard: Shard, results: Sequence[Any], *, parts: bool) -> list[ResultFile]:
     """The files of a shard."""
     if sink == "files":
         return [file for result in results for file in result]
@@ -129,7 +129,7 @@ class Record:
     """Its result files, with their sizes [bytes]."""
 
 
-class Manifest:
+class BatchManifest:
     """The finished work in an output folder; only a single run may use it at a time.
 
     Raises:
@@ -144,7 +144,7 @@ class Manifest:
         entries = {path: size for path, size, _ in out.files()}
         made = [path for path in entries if path.lower().endswith(_SUFFIXES.get(sink, "/"))]
         records = list[Record]()
-        if MANIFEST in entries:
+        if BATCH_MANIFEST in entries:
             before = _read(out)
             told = "a manifest that can't be read" if before is None else difference(before["settings"], settings)
             if told:
@@ -199,14 +199,14 @@ class Manifest:
         """
         start = time.monotonic()
         content = {"settings": self._settings, "shards": [asdict(record) for record in self.records.values()]}
-        self._out.write(MANIFEST, strict_json(content).encode())
+        self._out.write(BATCH_MANIFEST, strict_json(content).encode())
         self._due = time.monotonic() + max(2.0, 20 * (time.monotonic() - start))
 
 
 def _read(out: Folder) -> dict[str, Any] | None:
     """The manifest; None if it is damaged."""
     try:
-        content = json.loads(out.read(MANIFEST))
+        content = json.loads(out.read(BATCH_MANIFEST))
         [Record(**entry) for entry in content["shards"]]
         return content if isinstance(content["settings"], dict) else None
     except (OSError, ValueError, KeyError, TypeError):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from segvoc.batch.results import Manifest, Record
+from segvoc.batch.results import BatchManifest, Record
 from segvoc.batch.sources import find_source
 from segvoc.batch.storage import folder_at
 from segvoc.batch.work import Batch, ModelFacts
@@ -48,7 +48,7 @@ class BatchRun:
             "shards": f"{batch.shard_images} images",
             **self._facts.settings,
         }
-        self._manifest = Manifest(out, batch.sink, settings)
+        self._manifest = BatchManifest(out, batch.sink, settings)
         self._shards = self._manifest.left(self.source, batch.shard_images, retry_failed=batch.retry_failed)
         self.before = self.images
         """Images done by earlier runs."""

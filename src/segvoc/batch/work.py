@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from segvoc import process_settings
-from segvoc.batch.results import Record, ResultFile, Sink, encoded, packed
+from segvoc.batch.results import Record, ResultFile, Sink, encoded_result, shard_files
 from segvoc.batch.sources import BatchImage, Shard
 from segvoc.batch.storage import folder_at
 from segvoc.errors import SegvocError, UnavailableError, UsageError
@@ -144,12 +144,12 @@ class ShardLabeler:
             for image, result in self._results(shard):
                 if isinstance(result, str):
                     failed.append((image.address, result))
-                waiting.append(encoders.submit(encoded, batch.sink, image, result))
+                waiting.append(encoders.submit(encoded_result, batch.sink, image, result))
                 del result  # the encoder thread holds the last reference
                 if len(waiting) > WAITING_TO_ENCODE:
                     results.append(waiting.popleft().result())
             results.extend(future.result() for future in waiting)
-        files = packed(batch.sink, shard, results, parts=batch.parts is not None)
+        files = shard_files(batch.sink, shard, results, parts=batch.parts is not None)
         written = tuple((name, len(content)) for name, content in files)
         record = Record(key=shard.key, units=shard.units, images=len(results), failed=tuple(failed), files=written)
         return record, files

@@ -11,10 +11,10 @@ from segvoc.arrays import sigmoid
 from segvoc.clicks.view import ViewBox, box_of, next_view, resampled, view_around
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource, read_given
-from segvoc.inference.edges import SEEN, VIEW, shipped_program
+from segvoc.inference.edges import IMAGE_PROGRAM, VIEW, shipped_program
 from segvoc.inference.windows import views
 
-IMAGE = SEEN
+IMAGE = IMAGE_PROGRAM
 """From pixels to `tiny`'s image features, without its heads for words; shares `tiny`'s weights."""
 
 PROGRAM = "clicks.onnx"

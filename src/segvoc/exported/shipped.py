@@ -7,9 +7,9 @@ from pathlib import Path
 
 from segvoc.exported.manifest import MANIFEST, ExportManifest, described_files
 from segvoc.exported.segmenter import ExportedSegmenter
-from segvoc.inference.edges import EDGES, WEIGHTS
+from segvoc.inference.edges import EDGES, PROGRAMS
 
-SHIPPED = WEIGHTS
+SHIPPED = PROGRAMS
 """Folder of the shipped weights, which the programs refer to."""
 
 TINY_MANIFEST = "tiny_segvoc.json"

@@ -320,7 +320,7 @@ def with_parts(
     return Regions(labels, np.concatenate(colors), entries)
 
 
-def with_objects(regions: Regions, words: Sequence[str], objects: UInt16[np.ndarray, "H W"]) -> Regions:
+def with_object_borders(regions: Regions, words: Sequence[str], objects: UInt16[np.ndarray, "H W"]) -> Regions:
     """The regions of classes, divided into their objects (0: none), each with borders and a number."""
     inside = (objects > 0) & (regions.labels != UNLABELED)
     pairs = regions.labels[inside].astype(np.uint32) << 16 | objects[inside]

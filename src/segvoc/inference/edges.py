@@ -19,16 +19,16 @@ from segvoc.inference.protocols import Protocol
 if TYPE_CHECKING:
     from segvoc.inference.onnx_program import OnnxProgram
 
-WEIGHTS = Path(__file__).parents[1] / "weights"
+PROGRAMS = Path(__file__).parents[1] / "weights"
 """Folder of the programs and weights that ship with the package."""
 
-SEEN = "clicks_image.onnx"
+IMAGE_PROGRAM = "clicks_image.onnx"
 """From pixels to `tiny`'s image features, without its heads for words; shares `tiny`'s weights."""
 
 EDGES = "edges.onnx"
 """From `tiny`'s image features and maps of words to refined maps."""
 
-FEATURES = ("tap_1", "tap_0", "appearance")
+EDGE_FEATURES = ("tap_1", "tap_0", "appearance")
 """Image features it reads besides the pixels: `tiny`'s maps at stride 4, 8 and 16."""
 
 VIEW = Protocol(size=448, multiple=32, squash=2.0, max_aspect=4.0)
@@ -46,7 +46,7 @@ def shipped_program(name: str) -> "OnnxProgram":
     """A shipped program, loaded at its first run and shared by all threads."""
     from segvoc.inference.onnx_program import OnnxProgram  # here, since importing ONNX Runtime takes long
 
-    return OnnxProgram(WEIGHTS / name)
+    return OnnxProgram(PROGRAMS / name)
 
 
 def refined(
@@ -57,18 +57,18 @@ def refined(
     Args:
         logits: maps of K words in each of N views, on any grid.
         pixels: the views, in [0, 255].
-        features: `tiny`'s features of them; computed here if None or without `FEATURES`.
+        features: `tiny`'s features of them; computed here if None or without `EDGE_FEATURES`.
 
     Returns:
         Logits at stride 2 of `tiny`'s input size.
     """
-    if features is None or not all(name in features for name in FEATURES):
+    if features is None or not all(name in features for name in EDGE_FEATURES):
         height, width = VIEW.input_size(*pixels.shape[2:])
         pixels = interpolated(interpolated(pixels, 2, height), 3, width)
-        features = shipped_program(SEEN)({"pixels": pixels})
+        features = shipped_program(IMAGE_PROGRAM)({"pixels": pixels})
     xp = array_namespace(logits)
     coarse = bilinear(xp.astype(logits, xp.float32), (pixels.shape[2] // 4, pixels.shape[3] // 4))
-    seen = {name: to_numpy(_float32(features[name])) for name in FEATURES}
+    seen = {name: to_numpy(_float32(features[name])) for name in EDGE_FEATURES}
     return shipped_program(EDGES)({"pixels": pixels, "maps": to_numpy(coarse), **seen})["refined"]
 
 

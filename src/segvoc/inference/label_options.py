@@ -111,11 +111,12 @@ class LabelOptions:
     edges: bool | None = field(
         default=None,
         metadata=_text(
-            "Let masks follow the edges in the image; on by default for tiny, without parts.", has_opposite=True
+            "Let masks follow the edges in the image; on by default for tiny, but for parts and taught words.",
+            has_opposite=True,
         ),
     )
     """Refine the maps of up to 512 words so that masks follow the image (`segvoc.inference.edges`); None: for `tiny` in
-    its own windows, without parts."""
+    its own windows, without parts and taught words, of which small ones would get lost."""
     return_probabilities: bool = False
     """Keep the probability of every class at every pixel in the result."""
     tile: int | None = field(

@@ -27,7 +27,14 @@ from segvoc.annotations.entries import (
 from segvoc.errors import OutputError, UsageError, did_you_mean
 from segvoc.imaging.label_maps import nearest, object_counts, write_label_map
 from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side
-from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay, with_objects, with_parts
+from segvoc.imaging.overlay import (
+    SAVED_OVERLAY,
+    OverlayStyle,
+    class_regions,
+    draw_overlay,
+    with_object_borders,
+    with_parts,
+)
 from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import TiffPlace, write_placed_label_map
@@ -185,7 +192,7 @@ class Segmentation:
         if self.part_labels is not None:
             regions = with_parts(regions, self.words, self.part_labels, self.parts)
         elif self.objects is not None:
-            regions = with_objects(regions, self.words, self.objects)
+            regions = with_object_borders(regions, self.words, self.objects)
         pixels = self.image
         if max_pixels is not None and self.labels.size > max_pixels:
             scale = math.sqrt(max_pixels / self.labels.size)

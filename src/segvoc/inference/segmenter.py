@@ -408,15 +408,15 @@ class Segmenter(Teachable, Shareable, ABC):
             groups=checked_groups(groups, len(query.words)),
             # the classes kept for an image must not depend on the other images in its batch
             batch=1 if protocol.counts_classes or options.tiling is not None else self.batch,
-            edges=self._follows_edges(options, has_parts=bool(query.candidates)),
+            edges=self._follows_edges(options, plain=not query.candidates and taught is None),
             smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
         )
 
-    def _follows_edges(self, options: LabelOptions, *, has_parts: bool) -> bool:
-        """Whether maps are refined: if nothing else is asked for, those of `tiny` in its own windows, without parts."""
+    def _follows_edges(self, options: LabelOptions, *, plain: bool) -> bool:
+        """Whether to refine maps; by default those of `tiny` in its own windows, of plain words alone."""
         if options.edges is not None:
             return options.edges
-        return self._is_tiny and options.window in ("auto", "single") and not has_parts
+        return self._is_tiny and options.window in ("auto", "single") and plain
 
     def _label(self, images: Sequence[ReadImage], job: LabelingJob) -> Iterator[Segmentation | NotFinite | InputError]:
         """Label a batch of images; yields a result at a time."""

@@ -103,7 +103,7 @@ def _ask_for_new(folder: Path) -> None:
     beside = [other.name for other in folder.absolute().parent.glob("*/") if is_project(other)]
     alike = get_close_matches(folder.name, beside, n=1)
     hint = f"; did you mean {str(folder.with_name(alike[0]))!r}?" if alike else "."
-    click.confirm(f"There is no project {str(folder)!r}{hint} Make it?", default=not alike, abort=True)
+    click.confirm(f"There is no project {str(folder)!r}{hint} Create it?", default=not alike, abort=True)
 
 
 def _is_free(port: int) -> int:
