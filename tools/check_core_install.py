@@ -194,8 +194,9 @@ def check_light(python: Path, folder: Path) -> int:
     checks.works("label it with the export", "segvoc", "segment", PHOTO, "--words", WORDS, "--model", "exported")
     checks.works("list the models", "segvoc", "models")
     checks.works("list the published files", "segvoc", "fetch", "--list")
-    for command in (["info", "tiny"], ["segment", PHOTO, "--words", WORDS, "--model", "cat-seg-b"]):
-        checks.names_extra(f"segvoc {command[0]}", "PyTorch", "torch", "segvoc", *command)
+    checks.works("describe a model", "segvoc", "info", "cat-seg-b")
+    large = ["segment", PHOTO, "--words", WORDS, "--model", "cat-seg-b"]
+    checks.names_extra("segvoc segment", "PyTorch", "torch", "segvoc", *large)
     return checks.failures
 
 
