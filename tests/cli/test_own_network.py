@@ -32,7 +32,7 @@ def test_a_network_of_ones_own_is_segmented_and_evaluated_by_command(segvoc_comm
     model = names["build"]()
     segvoc.save(model, tmp_path / "mine.safetensors")
     call = ["segment", "set/images/0.png", "--words", "ground, red disc", "--model", "mine.safetensors"]
-    segvoc_command(*call, "--out", "no").refused("built", "--network FILE.py:FUNCTION")
+    segvoc_command(*call, "--out", "no").refused("--network FILE.py:FUNCTION")
     segvoc_command(*call, "--network", "mine.py:absent", "--out", "no").refused("AttributeError")
     segvoc_command(*call, "--network", "mine.py", "--out", "no").refused("for example mine.py:build")
     segvoc_command(*call, "--network", "mine.py:nothing", "--out", "no").refused("gives a NoneType")

@@ -58,7 +58,7 @@ def test_calls_that_make_no_sense_are_refused(segment: Command, monkeypatch: pyt
     _video("video.mp4")
     draw_photos("photo.png")
     segment("video.mp4", *WORDS, "--format=voc").refused("leave out --format")
-    segment("video.mp4", *WORDS, "--parts", "cat: head").refused("leave out --parts")
+    segment("video.mp4", *WORDS, "--parts", "cat: head").refused("--parts is for images only")
     segment("video.mp4", *WORDS, "--tile=64").refused("leave out --tile")
     segment("video.mp4", *WORDS, "--jobs=2").refused("leave out --jobs")
     segment("video.mp4", "photo.png", *WORDS).refused("two calls")

@@ -13,7 +13,7 @@ from PIL import Image
 from segvoc.errors import OutputError
 from segvoc.imaging import overlay as legend
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
-from segvoc.imaging.overlay import class_regions, with_objects
+from segvoc.imaging.overlay import class_regions, with_object_borders
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.reading import read_image
 from segvoc.inference.segmentation import Segmentation
@@ -151,7 +151,7 @@ def test_objects_have_borders_and_numbers() -> None:
     assert (drawn[100, 196:204] > 200).all(axis=-1).any() and not (plain[50, 196:204] > 200).all(axis=-1).any()
     changed = (drawn != plain).any(axis=-1)
     assert changed[:, 50:150].any() and changed[:, 250:350].any()  # "cat 1", "cat 2"
-    regions = with_objects(class_regions(result.labels, ("cat",), result.colors), ("cat",), objects)
+    regions = with_object_borders(class_regions(result.labels, ("cat",), result.colors), ("cat",), objects)
     assert [names for _, *names in regions.objects] == [["cat 1", "1"], ["cat 2", "2"]]
 
 

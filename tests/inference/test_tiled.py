@@ -166,7 +166,7 @@ def test_words_are_selected_once_for_the_whole_image() -> None:
 def test_what_tiles_cannot_do_is_refused() -> None:
     model, image = NumpySegmenter(), _image(80, 80)
     for options in ({"parts": {"cat": ["head"]}}, {"return_probabilities": True}, {"groups": [[0]]}):
-        with pytest.raises(UsageError, match=r"tiles have no (parts|probabilities)"):
+        with pytest.raises(UsageError, match=r"tiles don't support (parts|probabilities)"):
             model.segment(image, WORDS, tile=64, **options)  # type: ignore[call-overload]
     with pytest.raises(UsageError, match="tiles don't support parts"):
         model.segment(image, model.encode(WORDS, parts={"cat": ["head"]}), tile=64)

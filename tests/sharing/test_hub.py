@@ -91,7 +91,7 @@ def test_a_second_push_replaces_the_files_of_the_first_and_may_keep_the_card(hub
 
 
 def test_what_cannot_be_shared_is_told(hub, model):
-    with one_line_error(UsageError, "no name of a repository", "owner/name"):
+    with one_line_error(UsageError, "is not a repository name", "owner/name"):
         model.push_to_hub("drawn", token=hub.repositories.token)
     with one_line_error(UsageError, "unpublished weights", "share its weights too"):
         model.push_to_hub(NAME, weights=False)

@@ -46,7 +46,7 @@ def test_the_last_watched_score_is_that_of_an_evaluation(tmp_path, model, weight
 def test_a_network_of_ones_own_is_trained_in_place_of_the_presets(tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
     images, recipe = drawn_images(tmp_path / "set", 3), RECIPE.with_settings(steps=1)
-    with pytest.raises(UsageError, match="has its own weights"):
+    with pytest.raises(UsageError, match="already has weights"):
         train(recipe, images, tmp_path / "no", network=small_network(), start=Start(), progress=False)
     with pytest.raises(UsageError, match="were rounded to bfloat16; train it loaded with dtype='float32'"):
         rounded = small_network().to(torch.bfloat16)

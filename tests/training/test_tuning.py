@@ -38,13 +38,13 @@ def tuned(run) -> dict[str, np.ndarray]:
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_words_and_encodes_nothing_again(tmp_path, monkeypatch):
     # more patience than there are validations, so that no score of these images ends either run before its last step
-    images, chosen = drawn_images(tmp_path / "set", 8), recipe(8, steps=24, eval_every=6, patience=9)
+    images, chosen = drawn_images(tmp_path / "set", 8), recipe(8, steps=60, eval_every=15, patience=9)
     train(chosen, images, tmp_path / "whole", device="cpu", progress=False)
     step = Monitor.step
 
     def stop(self: Monitor, metrics: dict) -> None:
         step(self, metrics)
-        if metrics["step"] == 16:
+        if metrics["step"] == 22:
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(Monitor, "step", stop)
@@ -64,7 +64,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_words_and_encodes_nothing_ag
     whole, parts = tuned(tmp_path / "whole"), tuned(tmp_path / "parts")
     assert whole.keys() == parts.keys()
     assert all(np.array_equal(value, parts[name]) for name, value in whole.items())
-    assert result.metrics["step"] == 24
+    assert result.metrics["step"] == 60
 
 
 @pytest.mark.slow

@@ -215,7 +215,7 @@ def test_label_maps_that_other_programs_change_are_taken_over(tmp_path: Path) ->
     assert states_of(tmp_path / "street")["b.png"].pixels == {"1": 3072}
     Image.fromarray(np.full((48, 64), 7, np.uint8)).save(tmp_path / "street/labels/b.png")
     (problem,) = project.recover()
-    assert "labels/b.png" in problem and "has the value 7, which stands for no word" in problem
+    assert "labels/b.png" in problem and "has the value 7, the id of no word" in problem
     assert states_of(tmp_path / "street")["b.png"].revision == 1
 
 

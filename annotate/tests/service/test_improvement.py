@@ -145,7 +145,7 @@ def test_a_killed_service_says_so(project: Project) -> None:
     (project.folder / "taught/.tuning-x/run").mkdir(parents=True)
     with client_of(project) as client:
         told = client.get(ADDRESS).json()
-    assert told["state"] == "failed" and "was stopped" in told["message"]
+    assert told["state"] == "failed" and "the service stopped" in told["message"]
     assert [path.name for path in (project.folder / "taught").iterdir()] == ["improvement.json"]
 
 

@@ -22,7 +22,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of the output, not of the call."""
 
 COMMANDS = {
-    "batch": "Label large image collections with Ray, on a cluster or one machine.",
+    "batch": "Label large image collections on one machine or a cluster.",
     "bench": "Measure a model's latency and memory on this machine.",
     "click": "Segment the object under a click or in a box.",
     "convert": "Convert an official checkpoint to a segvoc file.",

@@ -57,7 +57,7 @@ def test_what_is_not_plain_is_asked_for_and_what_is_damaged_is_named() -> None:
         ({"dataset": datasets.DatasetDict(train=dataset, test=dataset), "classes": NAMES}, "splits train, test"),
         ({"dataset": dataset.to_iterable_dataset(), "classes": NAMES}, "without streaming"),
         ({"dataset": rows(number=[1, 2, 3]), "classes": NAMES, "labels": "number"}, "has no images; cast it"),
-        ({"dataset": rows(depth=[png(LABELS)] * 3), "classes": NAMES}, "name it .labels="),
+        ({"dataset": rows(depth=[png(LABELS)] * 3), "classes": NAMES}, "set labels="),
         ({"dataset": dataset, "classes": NAMES, "labels": "mask"}, "no column 'mask'"),
         ({"dataset": dataset.remove_columns("image"), "classes": NAMES, "image": "x"}, "no column 'x'"),
         ({"dataset": dataset, "classes": {"cat": "0"}}, "whole numbers"),

@@ -131,7 +131,7 @@ OF_ONE = [
     (
         "ADEChallengeData2016",
         _map("annotations/validation/ADE_val_00000001.png", values(151, 3, 0)),
-        "index 151, which",
+        "undefined index 151",
     ),
     (
         "CamVid",

@@ -112,7 +112,7 @@ def test_the_strongest_confusions_come_first():
 
 def test_labels_beyond_the_classes_are_refused():
     label = np.zeros((2, 2), np.uint16)
-    with pytest.raises(ValueError, match="the prediction has the label 3"):
+    with pytest.raises(ValueError, match="the prediction has label 3"):
         Confusion.count(label, label + np.uint16(3), 3)
-    with pytest.raises(ValueError, match="the truth has the label 3"):
+    with pytest.raises(ValueError, match="the truth has label 3"):
         Confusion.count(label + np.uint16(3), label, 3)
