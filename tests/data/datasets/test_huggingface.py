@@ -60,7 +60,7 @@ def test_what_is_not_plain_is_asked_for_and_what_is_damaged_is_named() -> None:
         ({"dataset": rows(depth=[png(LABELS)] * 3), "classes": NAMES}, "set labels="),
         ({"dataset": dataset, "classes": NAMES, "labels": "mask"}, "no column 'mask'"),
         ({"dataset": dataset.remove_columns("image"), "classes": NAMES, "image": "x"}, "no column 'x'"),
-        ({"dataset": dataset, "classes": {"cat": "0"}}, "whole numbers"),
+        ({"dataset": dataset, "classes": {"cat": "0"}}, "names by integer"),
     ):
         with pytest.raises(UsageError, match=problem):
             read_huggingface(**arguments)  # pyright: ignore[reportArgumentType]
