@@ -28,6 +28,7 @@ def test_keyword_arguments_are_the_fields() -> None:
         ({"tile": 8}, "tile=8 is too small"),
         ({"overlap": DEFAULT_TILE}, f"overlap={DEFAULT_TILE} doesn't fit tiles of {DEFAULT_TILE} pixels"),
         ({"smooth": 1.0}, "smooth=1.0 is out of range; give the weight of earlier frames"),
+        *(({"stretch": value}, "is not a stretch") for value in ("", "5")),
         ({"tile": 64, "smooth": 0.5}, "tiles don't support smoothing"),
         ({"wrap": True, "return_probabilities": True}, "tiles don't support probabilities"),
     ],

@@ -177,10 +177,11 @@ class LabelOptions:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise UsageError(f"threshold={self.threshold} is not a probability; give a number from 0 to 1")
         Smoothing(self.smooth)
-        Stretch.parsed(self.stretch or "0,1")
-        self._check_tiling()
+        self._check_reading()
 
-    def _check_tiling(self) -> None:
+    def _check_reading(self) -> None:
+        if self.stretch is not None:
+            Stretch.parsed(self.stretch)
         if self.tiling is not None and self.return_probabilities:
             raise UsageError("tiles don't support probabilities; leave these out, or the tile")
         if self.tiling is not None and self.smooth:
