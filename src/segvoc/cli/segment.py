@@ -356,7 +356,7 @@ def summary_line(result: "Segmentation", paths: ResultFiles) -> str:
     """
     report = result.report(compact=True)
     kinds = [_largest(report[kind]) for kind in ("classes", "parts") if kind in report]
-    line = f"{result.source}: {'; '.join(['; parts: '.join(kinds), *result.told()])} -> {paths.shown}"
+    line = f"{result.source}: {'; '.join(['; parts: '.join(kinds), *result.notes()])} -> {paths.shown}"
     if not report["unsure"]:
         return line
     mean = report["mean_confidence"]

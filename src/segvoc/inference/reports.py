@@ -19,10 +19,10 @@ UNSURE_BELOW = 0.12
 """Mean confidence of `tiny` below which perhaps none of the words is in an image. On 66 photos of ten datasets,
 nonsense words have 0.007 to 0.118, and the datasets' words 0.076 to 0.76, below 0.12 on four."""
 
-SEEN = ("mean_confidence", "not_found", "unsure")
+SUMMARY = ("mean_confidence", "not_found", "unsure")
 """Fields of a report about all words together."""
 
-_TOLD = 5
+_MOST_LISTED = 5
 """Maximum number of absent words to list."""
 
 _AT_ONCE = 1 << 24
@@ -87,7 +87,7 @@ class LabelStatistics:
             for label in self.listed(len(words), compact=compact)
         ]
 
-    def seen(self, words: Sequence[str], background: str | None, unsure_below: float | None) -> dict[str, Any]:
+    def summary(self, words: Sequence[str], background: str | None, unsure_below: float | None) -> dict[str, Any]:
         """The report's summary of all words except the background.
 
         Returns:
@@ -102,13 +102,13 @@ class LabelStatistics:
         return {"mean_confidence": mean, "not_found": missing, "unsure": unsure}
 
 
-def told(seen: Mapping[str, Any]) -> list[str]:
-    """Format `LabelStatistics.seen` for people: the confidence, and the absent words."""
-    mean, missing = seen["mean_confidence"], seen["not_found"]
-    lines = [] if mean is None else [f"{'unsure' if seen['unsure'] else 'confidence'} {mean:.2f}"]
+def summary_notes(summary: Mapping[str, Any]) -> list[str]:
+    """Format `LabelStatistics.summary` for people: the confidence, and the absent words."""
+    mean, missing = summary["mean_confidence"], summary["not_found"]
+    lines = [] if mean is None else [f"{'unsure' if summary['unsure'] else 'confidence'} {mean:.2f}"]
     if missing:
-        more = f" and {len(missing) - _TOLD} more" if len(missing) > _TOLD else ""
-        lines.append(f"not found: {', '.join(missing[:_TOLD])}{more}")
+        more = f" and {len(missing) - _MOST_LISTED} more" if len(missing) > _MOST_LISTED else ""
+        lines.append(f"not found: {', '.join(missing[:_MOST_LISTED])}{more}")
     return lines
 
 
@@ -156,13 +156,13 @@ class LabeledFile:
             **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
             "classes": self.statistics.classes(self.words, self.colors, compact=compact),
             "unlabeled": self.statistics.unlabeled,
-            **self.statistics.seen(self.words, self.background, self.unsure_below),
+            **self.statistics.summary(self.words, self.background, self.unsure_below),
             "seconds": round(self.seconds, 3),
         }
 
-    def told(self) -> list[str]:
+    def notes(self) -> list[str]:
         """The confidence and the absent words, a line each."""
-        return told(self.statistics.seen(self.words, self.background, self.unsure_below))
+        return summary_notes(self.statistics.summary(self.words, self.background, self.unsure_below))
 
     def _repr_html_(self) -> str:
         """Notebook view: the share and confidence of each word."""

@@ -38,7 +38,7 @@ from segvoc.imaging.overlay import (
 from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import TiffPlace, write_placed_label_map
-from segvoc.inference.reports import LabelStatistics, json_text, report_head, report_table, told
+from segvoc.inference.reports import LabelStatistics, json_text, report_head, report_table, summary_notes
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
 from segvoc.vocabulary import Part, folded
@@ -205,7 +205,7 @@ class Segmentation:
             alpha=alpha,
             names=names,
             legend=legend,
-            notes=self.told(),
+            notes=self.notes(),
         )
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
@@ -238,13 +238,13 @@ class Segmentation:
             "classes": classes,
             **parts,
             "unlabeled": statistics.unlabeled,
-            **statistics.seen(self.words, self.background, self.unsure_below),
+            **statistics.summary(self.words, self.background, self.unsure_below),
             "seconds": round(self.seconds, 3),
         }
 
-    def told(self) -> list[str]:
+    def notes(self) -> list[str]:
         """The confidence and the absent words, a line each."""
-        return told(self._statistics.seen(self.words, self.background, self.unsure_below))
+        return summary_notes(self._statistics.summary(self.words, self.background, self.unsure_below))
 
     def to_supervision(self) -> "supervision.Detections":
         """Convert to `supervision.Detections`, for that library's annotators, trackers and zones.

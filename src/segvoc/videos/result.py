@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segvoc.errors import UsageError
-from segvoc.inference.reports import SEEN, LabeledFile
+from segvoc.inference.reports import SUMMARY, LabeledFile
 from segvoc.storage.json_files import read_json
 from segvoc.videos.overlay import Sound
 
@@ -138,7 +138,7 @@ class VideoResult(LabeledFile):
             "damage": self.damage,
         }
         report = super().report(compact=compact)
-        counts = {name: report.pop(name) for name in ("classes", "unlabeled", *SEEN)}
+        counts = {name: report.pop(name) for name in ("classes", "unlabeled", *SUMMARY)}
         seconds = {"seconds": report.pop("seconds")}
         return {
             **report,
