@@ -81,8 +81,8 @@ def float32_by_default() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def shipped_programs_loaded_once() -> Iterator[None]:
     """Models share ONNX Runtime's sessions of what ships with segvoc: hundreds of tests label images with it."""
-    from segvoc.exported.shipped import SHIPPED
     from segvoc.inference import onnx_program  # behind the hook above
+    from segvoc.storage.files import SHIPPED
 
     plain, engine = onnx_program.OnnxProgram._session, onnx_program.onnxruntime.InferenceSession
     kept: dict[tuple[object, ...], Any] = {}

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from segvoc.encoders.minilm import TOKENIZER_FILE
 from segvoc.exported.manifest import MANIFEST, ExportManifest
-from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
+from segvoc.exported.shipped import TINY_MANIFEST
 from segvoc.exporting.export import export
 from segvoc.models.loading import load_network
+from segvoc.storage.files import SHIPPED
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from segvoc.exported.segmenter import ExportedSegmenter
-from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
+from segvoc.exported.shipped import TINY_MANIFEST
+from segvoc.storage.files import SHIPPED
 
 
 class QuickSegmenter(ExportedSegmenter):

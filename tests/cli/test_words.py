@@ -197,7 +197,7 @@ def test_misspelled_options_get_a_suggestion() -> None:
         with pytest.raises(UsageError, match=said):
             model.segment(PHOTO, ["cup"], **wrong)
     with pytest.raises(UsageError, match="is not a number"):
-        model.segment(PHOTO, ["cup"], threshold="0.5")  # type: ignore[arg-type]
+        model.segment(PHOTO, ["cup"], threshold="0.5")
 
 
 def test_gpu_may_be_a_number() -> None:

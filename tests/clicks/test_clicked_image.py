@@ -6,8 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from segvoc.clicks.clicked_image import IMAGE, PROGRAM, VIEW_PROGRAM, Click, ClickedImage
-from segvoc.exported.shipped import SHIPPED, open_tiny
+from segvoc.clicks.clicked_image import PROGRAM, VIEW_PROGRAM, Click, ClickedImage
+from segvoc.exported.shipped import open_tiny
+from segvoc.inference.edges import IMAGE_PROGRAM
+from segvoc.storage.files import SHIPPED
 
 HEIGHT, WIDTH = 192, 256
 
@@ -60,5 +62,5 @@ def test_what_clicks_read_of_an_image_is_what_tiny_sees(image: ClickedImage) -> 
 def test_the_record_is_of_the_programs_that_ship() -> None:
     record = json.loads((SHIPPED / "clicks.json").read_text(encoding="utf-8"))
     assert record["sha256"] == {
-        name: hashlib.sha256((SHIPPED / name).read_bytes()).hexdigest() for name in (PROGRAM, IMAGE)
+        name: hashlib.sha256((SHIPPED / name).read_bytes()).hexdigest() for name in (PROGRAM, IMAGE_PROGRAM)
     }

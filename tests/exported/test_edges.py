@@ -8,7 +8,8 @@ import pytest
 import segvoc
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import open_tiny
-from segvoc.inference.edges import ISLAND, PROGRAMS, connected_cells, refined, without_islands
+from segvoc.inference.edges import ISLAND, connected_cells, refined, without_islands
+from segvoc.storage.files import SHIPPED
 from tests.inference.small_network import small_segmenter
 from tests.teaching.drawn_examples import drawn_examples
 
@@ -96,4 +97,4 @@ def test_connected_cells_are_those_of_a_search() -> None:
 
 
 def test_the_program_is_small() -> None:
-    assert (PROGRAMS / "edges.onnx").stat().st_size <= 2_000_000
+    assert (SHIPPED / "edges.onnx").stat().st_size <= 2_000_000

@@ -24,9 +24,10 @@ from segvoc.data.captions.sources import find_captions
 from segvoc.data.labeled_images import read_classes
 from segvoc.errors import SegvocError
 from segvoc.exported.manifest import ExportManifest
-from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
+from segvoc.exported.shipped import TINY_MANIFEST
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.imaging.reading import read_image
+from segvoc.storage.files import SHIPPED
 from segvoc.storage.journal import read_journal
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 

@@ -13,8 +13,9 @@ from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.clip_with_dino import ClipWithDino, DinoTokens
 from segvoc.errors import UsageError
 from segvoc.models.builders import part_segmentation_network
-from segvoc.models.presets import PRESETS, WEIGHTS
+from segvoc.models.presets import PRESETS
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.storage.files import SHIPPED
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES, finetune
 from segvoc.training.start import Start, build
@@ -91,7 +92,7 @@ def test_files_that_are_given_are_recorded_and_nothing_is_fetched(hub, monkeypat
 def test_shipped_weights_are_recorded(hub: LoopbackHub) -> None:
     built = build(RECIPES["tiny"](), Start(), 0)
     assert [file["filename"] for file in built.started_from] == ["minilm_l6.safetensors", "tiny.safetensors"]
-    digest = hashlib.sha256((WEIGHTS / "tiny.safetensors").read_bytes()).hexdigest()
+    digest = hashlib.sha256((SHIPPED / "tiny.safetensors").read_bytes()).hexdigest()
     assert built.started_from[1]["sha256"] == digest
     assert hub.asked == []
 

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn import functional as F
 
-from segvoc.clicks.clicked_image import IMAGE, PROGRAM
+from segvoc.clicks.clicked_image import PROGRAM
 from segvoc.exported.manifest import ExportManifest
-from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
+from segvoc.exported.shipped import TINY_MANIFEST
+from segvoc.inference.edges import IMAGE_PROGRAM
+from segvoc.storage.files import SHIPPED
 from tools.clicks.network import ClickNetwork
 from tools.clicks.views import SIZE
 from tools.tiny.photos import DATA_SETS
@@ -113,8 +115,8 @@ def main() -> None:
     network = ClickNetwork()
     network.load_state_dict(torch.load(chosen.network))
     write(network, chosen.out)
-    chosen.out.with_name(IMAGE).write_bytes(cut_tiny())
-    contents = {name: chosen.out.with_name(name).read_bytes() for name in (chosen.out.name, IMAGE)}
+    chosen.out.with_name(IMAGE_PROGRAM).write_bytes(cut_tiny())
+    contents = {name: chosen.out.with_name(name).read_bytes() for name in (chosen.out.name, IMAGE_PROGRAM)}
     print({name: len(content) for name, content in contents.items()}, "bytes")
     if chosen.date:
         tiny = json.loads((SHIPPED / "tiny.json").read_text(encoding="utf-8"))

@@ -15,7 +15,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from segvoc.inference.edges import EDGES, PROGRAMS
+from segvoc.inference.edges import EDGES
+from segvoc.storage.files import SHIPPED
 from tools.edges.maps import COUNTS, HELD_OUT
 from tools.edges.network import CHANNELS, FEATURES, STEPS, EdgeNetwork, Residual
 
@@ -147,7 +148,7 @@ def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", type=Path, default=Path("build/edges/network.pt"))
-    parser.add_argument("--out", type=Path, default=PROGRAMS / EDGES, help="the program")
+    parser.add_argument("--out", type=Path, default=SHIPPED / EDGES, help="the program")
     parser.add_argument("--date", help="the day on which it was trained; without it no record is written")
     chosen = parser.parse_args()
     network = EdgeNetwork()
@@ -156,7 +157,7 @@ def main() -> None:
     chosen.out.write_bytes(content)
     print(len(content), "bytes")
     if chosen.date:
-        photographs = json.loads((PROGRAMS / "tiny.json").read_text(encoding="utf-8"))["origin"]["photographs"]
+        photographs = json.loads((SHIPPED / "tiny.json").read_text(encoding="utf-8"))["origin"]["photographs"]
         record = {
             "origin": {
                 "features": "tiny, frozen; see tiny.json",
@@ -171,7 +172,7 @@ def main() -> None:
             "sha256": {EDGES: hashlib.sha256(content).hexdigest()},
             "bytes": {EDGES: len(content)},
         }
-        (PROGRAMS / "edges.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        (SHIPPED / "edges.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

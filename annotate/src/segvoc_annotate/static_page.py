@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from segvoc import UsageError
-from segvoc.clicks.clicked_image import IMAGE, PROGRAM
+from segvoc.clicks.clicked_image import PROGRAM
 from segvoc.exported.manifest import is_exported
-from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
+from segvoc.exported.shipped import TINY_MANIFEST
+from segvoc.inference.edges import IMAGE_PROGRAM
 from segvoc.storage.atomic_writes import folder_in_the_making
+from segvoc.storage.files import SHIPPED
 
 WEB = Path(__file__).parent / "web"
 """The built page; its sources are in `annotate/web`."""
@@ -99,7 +101,7 @@ def click_description(weights: str) -> dict[str, object]:
     """
     about = json.loads((SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8"))
     protocol = about["protocols"]["auto"]
-    return {"image": IMAGE, "weights": {TINY_WEIGHTS: weights}, "program": PROGRAM, "protocol": protocol}
+    return {"image": IMAGE_PROGRAM, "weights": {TINY_WEIGHTS: weights}, "program": PROGRAM, "protocol": protocol}
 
 
 def _write_click_files(folder: Path, model: Path) -> None:
@@ -107,7 +109,7 @@ def _write_click_files(folder: Path, model: Path) -> None:
     folder.mkdir()
     own = model / TINY_WEIGHTS
     is_tiny = own.is_file() and filecmp.cmp(own, SHIPPED / TINY_WEIGHTS, False)
-    for name in (IMAGE, PROGRAM) if is_tiny else (IMAGE, PROGRAM, TINY_WEIGHTS):
+    for name in (IMAGE_PROGRAM, PROGRAM) if is_tiny else (IMAGE_PROGRAM, PROGRAM, TINY_WEIGHTS):
         shutil.copyfile(SHIPPED / name, folder / name)
     content = click_description(f"../{model.name}/{TINY_WEIGHTS}" if is_tiny else TINY_WEIGHTS)
     (folder / CLICKS_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -372,7 +372,7 @@ def test_browsers_get_images_as_they_are_read(tmp_path: Path, name: str, by: str
     text.add_itxt("XML:com.adobe.xmp", XMP.decode())
     options = {"exif": exif} if by == "exif" else {"pnginfo": text} if name == "a.png" else {"xmp": XMP}
     upright = Image.fromarray(drawn_image())
-    upright.save(tmp_path / name, **options)  # type: ignore[arg-type]
+    upright.save(tmp_path / name, **options)
     project = Project.create(tmp_path / "street", words=["cat"])
     state = project.add(name, (tmp_path / name).read_bytes())
     assert (state.width, state.height) == upright.size[::-1]

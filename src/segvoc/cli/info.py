@@ -12,8 +12,9 @@ from segvoc.checkpoints.published import PUBLISHED, PublishedFile, UnconfirmedFi
 from segvoc.cli.output import echo
 from segvoc.configuration import differences, parse_settings
 from segvoc.errors import UsageError, missing_extra
-from segvoc.exported.shipped import SHIPPED, open_tiny
+from segvoc.exported.shipped import open_tiny
 from segvoc.models.catalog import catalog, check_name_without_torch
+from segvoc.storage.files import SHIPPED
 
 if TYPE_CHECKING:
     from segvoc.models.presets import Preset

@@ -11,11 +11,9 @@ from segvoc.arrays import sigmoid
 from segvoc.clicks.view import ViewBox, box_of, next_view, resampled, view_around
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource, read_given
-from segvoc.inference.edges import IMAGE_PROGRAM, VIEW, shipped_program
+from segvoc.inference.edges import IMAGE_PROGRAM, shipped_program
+from segvoc.inference.protocols import TINY_VIEW
 from segvoc.inference.windows import views
-
-IMAGE = IMAGE_PROGRAM
-"""From pixels to `tiny`'s image features, without its heads for words; shares `tiny`'s weights."""
 
 PROGRAM = "clicks.onnx"
 """From `tiny`'s features of a view, clicks and the current mask to the mask."""
@@ -23,9 +21,8 @@ PROGRAM = "clicks.onnx"
 CLICK_PROGRAM = shipped_program(PROGRAM)
 """From features, clicks and the current mask to the mask; loaded at its first run and shared by all threads."""
 
-VIEW_PROGRAM = shipped_program(IMAGE)
+VIEW_PROGRAM = shipped_program(IMAGE_PROGRAM)
 """From pixels to `tiny`'s features."""
-
 
 VIEWS = 8
 """Size of the feature cache, in views."""
@@ -136,7 +133,7 @@ class ClickedImage:
             self.seen[view] = self.seen.pop(view)  # LRU: the least recently used go first
         else:
             part = self.image[int(view.top) : int(view.bottom), int(view.left) : int(view.right)]
-            pixels = views(part, VIEW)[:1]
+            pixels = views(part, TINY_VIEW)[:1]
             self.seen[view] = VIEW_PROGRAM({"pixels": pixels}) | {"pixels": pixels}
             while len(self.seen) > VIEWS:
                 del self.seen[next(iter(self.seen))]

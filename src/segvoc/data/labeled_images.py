@@ -308,7 +308,7 @@ class LabeledImages:
         left = set(range(len(self.vocabulary))) - {
             label for label, word in enumerate(self.vocabulary.words) if word == self.background
         }
-        chosen = [self.images[index] for index in sorted({*range(0, len(self), -(-len(self) // ABSENCE_IMAGES) or 1)})]
+        chosen = self.images[:: max(1, -(-len(self) // ABSENCE_IMAGES))]
         unlabeled = pixels = 0
         for image in chosen:
             if not left:

@@ -7,10 +7,8 @@ from pathlib import Path
 
 from segvoc.exported.manifest import MANIFEST, ExportManifest, described_files
 from segvoc.exported.segmenter import ExportedSegmenter
-from segvoc.inference.edges import EDGES, PROGRAMS
-
-SHIPPED = PROGRAMS
-"""Folder of the shipped weights, which the programs refer to."""
+from segvoc.inference.edges import EDGES
+from segvoc.storage.files import SHIPPED
 
 TINY_MANIFEST = "tiny_segvoc.json"
 """Manifest of the programs in that folder."""

@@ -37,7 +37,7 @@ from segvoc.exported.manifest import (
     export_in_the_making,
 )
 from segvoc.exported.segmenter import ExportedSegmenter
-from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST, copy_tiny, is_tiny
+from segvoc.exported.shipped import TINY_MANIFEST, copy_tiny, is_tiny
 from segvoc.exporting.programs import (
     Program,
     comes_apart,
@@ -52,10 +52,11 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
-from segvoc.models.presets import PRESETS, WEIGHTS, Preset, preset_name
+from segvoc.models.presets import PRESETS, Preset, preset_name
 from segvoc.models.taught_weights import shipped_weights
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
+from segvoc.storage.files import SHIPPED
 from segvoc.teaching.taught_words import TaughtQuery, TaughtWords
 from segvoc.vocabulary import Vocabulary
 
@@ -309,7 +310,7 @@ def _write_weights(
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     free = settings.vocabulary is None
     if settings.dtype == "float32" and free and preset is not None and preset.shipped and _are_shipped(state, preset):
-        return [Path(shutil.copy(WEIGHTS / file, folder)) for file in preset.shipped]
+        return [Path(shutil.copy(SHIPPED / file, folder)) for file in preset.shipped]
     if not free:
         state = {name: value for name, value in state.items() if not name.startswith("text_encoder.")}
     packed = _packed(state) if settings.dtype == "int8" else state

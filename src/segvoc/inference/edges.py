@@ -7,20 +7,18 @@ favored. `tools.edges` trains it and writes its program.
 
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int64
 
-from segvoc.arrays import Array, array_namespace, bilinear, interpolated, strongest, to_numpy
-from segvoc.inference.protocols import Protocol
+from segvoc.arrays import Array, bilinear, interpolated, strongest, to_numpy
+from segvoc.inference.protocols import TINY_VIEW
+from segvoc.storage.files import SHIPPED
+from segvoc.teaching.features import as_float32
 
 if TYPE_CHECKING:
     from segvoc.inference.onnx_program import OnnxProgram
-
-PROGRAMS = Path(__file__).parents[1] / "weights"
-"""Folder of the programs and weights that ship with the package."""
 
 IMAGE_PROGRAM = "clicks_image.onnx"
 """From pixels to `tiny`'s image features, without its heads for words; shares `tiny`'s weights."""
@@ -30,9 +28,6 @@ EDGES = "edges.onnx"
 
 EDGE_FEATURES = ("tap_1", "tap_0", "appearance")
 """Image features it reads besides the pixels: `tiny`'s maps at stride 4, 8 and 16."""
-
-VIEW = Protocol(size=448, multiple=32, squash=2.0, max_aspect=4.0)
-"""Input size of `tiny`."""
 
 MOST_WORDS = 512
 """Maps of more words stay as they are: refined maps have 16 times as many cells."""
@@ -46,7 +41,7 @@ def shipped_program(name: str) -> "OnnxProgram":
     """A shipped program, loaded at its first run and shared by all threads."""
     from segvoc.inference.onnx_program import OnnxProgram  # here, since importing ONNX Runtime takes long
 
-    return OnnxProgram(PROGRAMS / name)
+    return OnnxProgram(SHIPPED / name)
 
 
 def refined(
@@ -63,18 +58,12 @@ def refined(
         Logits at stride 2 of `tiny`'s input size.
     """
     if features is None or not all(name in features for name in EDGE_FEATURES):
-        height, width = VIEW.input_size(*pixels.shape[2:])
+        height, width = TINY_VIEW.input_size(*pixels.shape[2:])
         pixels = interpolated(interpolated(pixels, 2, height), 3, width)
         features = shipped_program(IMAGE_PROGRAM)({"pixels": pixels})
-    xp = array_namespace(logits)
-    coarse = bilinear(xp.astype(logits, xp.float32), (pixels.shape[2] // 4, pixels.shape[3] // 4))
-    seen = {name: to_numpy(_float32(features[name])) for name in EDGE_FEATURES}
+    coarse = bilinear(as_float32(logits), (pixels.shape[2] // 4, pixels.shape[3] // 4))
+    seen = {name: to_numpy(as_float32(features[name])) for name in EDGE_FEATURES}
     return shipped_program(EDGES)({"pixels": pixels, "maps": to_numpy(coarse), **seen})["refined"]
-
-
-def _float32(x: Array) -> Array:
-    xp = array_namespace(x)
-    return xp.astype(x, xp.float32)
 
 
 def without_islands(maps: Float32[np.ndarray, "K h w"]) -> Float32[np.ndarray, "K h w"]:

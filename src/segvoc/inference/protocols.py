@@ -123,6 +123,9 @@ class Protocol:
 Protocols = dict[Window, Protocol]
 """A network's protocol for each `window`."""
 
+TINY_VIEW = Protocol(size=448, multiple=32, squash=2.0, max_aspect=4.0)
+"""How `tiny` views an image; photographs up to 2:1 score at least as well squashed as at their aspect ratio."""
+
 
 def clip_protocols(size: int, patch_size: int) -> Protocols:
     """Protocols of CAT-Seg and PCA-Seg, whose image encoders take squares of `size` pixels.
@@ -217,3 +220,9 @@ def frozen_clip_protocols(size: int) -> Protocols:
         sliding=Strides(window=size, stride=size // 2),
     )
     return {"auto": slide, "single": single, "official": slide, "official-single": single}
+
+
+def tiny_protocols() -> Protocols:
+    """Protocols of `tiny`; apart from `auto`, every image is squashed to a square."""
+    single = Protocol(size=TINY_VIEW.size)
+    return {"auto": TINY_VIEW, "single": single, "official": single, "official-single": single}

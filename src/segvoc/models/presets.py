@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
@@ -15,7 +14,7 @@ from segvoc.encoders.vit import clip_seg_b16, vit_b16, vit_big_g14, vit_h14, vit
 from segvoc.inference import protocols
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.prepared_vocabulary import BackgroundWords
-from segvoc.inference.protocols import Protocol, Protocols
+from segvoc.inference.protocols import Protocols
 from segvoc.layers.cost_sum import COSINES, CosineLogits
 from segvoc.models import builders
 from segvoc.models.catalog import unknown_model
@@ -35,6 +34,7 @@ from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.networks.syn_seg import ConditionedDecoderConfig, Head, SynSegConfig
 from segvoc.networks.tiny import TinyConfig
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, OwnShare, Votes
+from segvoc.storage.files import SHIPPED
 
 
 class ClipTowers(NamedTuple):
@@ -83,9 +83,6 @@ OPEN_CLIP_G = ClipTowers(
 BACKBONES: dict[str, UnconfirmedFile] = {"resnet101": UNCONFIRMED["resnet101"], "swin_b": UNCONFIRMED["swin-b"]}
 """Initial weights of the guidance backbones."""
 
-
-WEIGHTS = Path(__file__).parents[1] / "weights"
-"""Folder of the weights that ship with the package."""
 
 SYN_TEMPLATE = "a photo of a {}."
 """Prompt template of TCL's evaluation; the SynSeg paper doesn't specify one."""
@@ -143,7 +140,7 @@ class Preset:
     cosine_logits: CosineLogits = COSINES
     """Logits of a plain CLIP without an aggregation."""
     shipped: tuple[str, ...] = ()
-    """Files in `WEIGHTS` that together contain its weights."""
+    """Files in `SHIPPED` that together contain its weights."""
     record: str | None = None
     """JSON file in the same folder that documents their origin."""
     published: PublishedFile | None = None
@@ -177,7 +174,7 @@ class Preset:
 
     def read_record(self) -> dict[str, Any]:
         """Metadata of the shipped weights: origin, licenses, data, command, date, sha256, scores."""
-        return {} if self.record is None else json.loads((WEIGHTS / self.record).read_text(encoding="utf-8"))
+        return {} if self.record is None else json.loads((SHIPPED / self.record).read_text(encoding="utf-8"))
 
 
 def votes_of(configuration: builders.NetworkConfig) -> Votes:
@@ -357,13 +354,6 @@ TINY_SELECTION = OwnShare(share=0.98, least=16)
 """Class selection of tiny: keeps all of up to 16 words, otherwise those with nearly all votes."""
 
 
-def _tiny_protocols(configuration: TinyConfig) -> Protocols:
-    single = Protocol(size=448)
-    # photographs up to 2:1 score at least as well squashed to squares as at their aspect ratio
-    shaped = replace(single, multiple=32, squash=2.0, max_aspect=4.0)
-    return {"auto": shaped, "single": single, "official": single, "official-single": single}
-
-
 def _part_preset(
     network: Family,
     aggregation: PartAggregationConfig,
@@ -392,7 +382,7 @@ PRESETS: dict[str, Preset] = {
         configuration=TinyConfig(),
         build=builders.build_tiny,
         templates_of=_one_template("{}"),
-        protocols_of=_tiny_protocols,
+        protocols_of=lambda configuration: protocols.tiny_protocols(),
         own_selection=TINY_SELECTION,
         background_words=BackgroundWords(),
         parts_against="contrast",

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from segvoc.checkpoints.files import WeightsFile, read_weights
 from segvoc.errors import CheckpointError
-from segvoc.models.presets import PRESETS, WEIGHTS, Preset
+from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.records import to_json
+from segvoc.storage.files import SHIPPED
 from segvoc.teaching.taught_words import TaughtWords, is_half
 
 
@@ -19,8 +20,8 @@ def shipped_weights(name: str, preset: Preset) -> WeightsFile:
     """Read a preset's shipped weights."""
     tensors: dict[str, Tensor] = {}
     for file in preset.shipped:
-        tensors |= read_weights(WEIGHTS / file).tensors
-    return WeightsFile(path=str(WEIGHTS), tensors=tensors, preset=name)
+        tensors |= read_weights(SHIPPED / file).tensors
+    return WeightsFile(path=str(SHIPPED), tensors=tensors, preset=name)
 
 
 def has_shipped_weights(name: str, network: SegmentationNetwork) -> bool:

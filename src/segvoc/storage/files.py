@@ -1,4 +1,4 @@
-"""Files: untrusted names, scratch folders, the user's cache, and digests."""
+"""Files: untrusted names, scratch folders, the user's cache, the shipped weights, and digests."""
 
 import hashlib
 import os
@@ -26,6 +26,9 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
+
+SHIPPED = Path(__file__).parents[1] / "weights"
+"""Folder of the weights and programs that ship with the package."""
 
 CACHE_VARIABLE = "SEGVOC_CACHE"
 """Environment variable with the cache folder, or "off"."""

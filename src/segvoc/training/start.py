@@ -25,11 +25,11 @@ from segvoc.models.loading import (
     named_preset,
     state_of,
 )
-from segvoc.models.presets import WEIGHTS, Preset, find_preset
+from segvoc.models.presets import Preset, find_preset
 from segvoc.models.taught_weights import shipped_weights, taught_words_of
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
-from segvoc.storage.files import file_sha256
+from segvoc.storage.files import SHIPPED, file_sha256
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.recipe import Recipe
 
@@ -84,7 +84,7 @@ def build(recipe: Recipe, start: Start, seed: int, network: SegmentationNetwork 
     if file is not None:
         _fill(network, state_of(recipe.model, preset, network, file), file)
     elif start.weights is None and preset.shipped:
-        file, paths = shipped_weights(recipe.model, preset), [str(WEIGHTS / name) for name in preset.shipped]
+        file, paths = shipped_weights(recipe.model, preset), [str(SHIPPED / name) for name in preset.shipped]
         same = file.tensors.keys() == network.state_dict().keys() or isinstance(network.aggregation, NoAggregation)
         _fill(network, state_of(recipe.model, preset, network, file) if same else begin_with(file, network), file)
     encoders = list[str]()

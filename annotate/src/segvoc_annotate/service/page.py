@@ -8,11 +8,12 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from segvoc.clicks.clicked_image import IMAGE, PROGRAM
+from segvoc.clicks.clicked_image import PROGRAM
 from segvoc.exported.manifest import MANIFEST, ExportManifest
-from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
-from segvoc.inference.edges import EDGES
+from segvoc.exported.shipped import TINY_MANIFEST
+from segvoc.inference.edges import EDGES, IMAGE_PROGRAM
 from segvoc.serving.failures import ServiceFailure
+from segvoc.storage.files import SHIPPED
 from segvoc_annotate.static_page import CLICKS_FILE, CLICKS_FOLDER, MODEL_FOLDER, TINY_WEIGHTS, click_description
 
 _RUNTIME = "*.wasm*"
@@ -48,7 +49,7 @@ class ServedPage:
             sizes = {name: {"bytes": path.stat().st_size} for name, path in files.items()}
             about = json.loads((SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8"))
             self._described[f"/{MODEL_FOLDER}/{MANIFEST}"] = about | {"files": sizes}
-            self._models |= {f"/{CLICKS_FOLDER}/{name}": SHIPPED / name for name in (IMAGE, PROGRAM)}
+            self._models |= {f"/{CLICKS_FOLDER}/{name}": SHIPPED / name for name in (IMAGE_PROGRAM, PROGRAM)}
 
     def add(self, app: FastAPI) -> None:
         """Serve the page at all paths without another route."""
