@@ -1,1 +1,1 @@
-"""Trains the network that lets maps of words follow the edges in an image, and writes its program."""
+"""Trains the edge refiner (`segvoc.inference.edges`), and writes its program."""

@@ -1,4 +1,4 @@
-"""Write the program of edges that ships with segvoc, with a record of where the network comes from.
+"""Write the shipped ONNX program of the edge refiner, and a record of its origin.
 
 python -m tools.edges.export --network build/edges/network.pt
 """
@@ -25,25 +25,25 @@ LAST = np.iinfo(np.int64).max
 
 
 class Graph:
-    """Writes the network's operators one by one: tracing hundreds of slices of free sizes takes minutes."""
+    """Builds the ONNX graph operator by operator; tracing hundreds of slices with dynamic sizes takes minutes."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Create an empty graph."""
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
 
     def apply(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> list[str]:
-        """Add an operator; returns the names of its results."""
+        """Add an operator; returns the names of its outputs."""
         names = [f"{operator.lower()}_{len(self.nodes)}_{number}" for number in range(outputs)]
         self.nodes.append(onnx.helper.make_node(operator, inputs, names, **attributes))
         return names
 
     def one(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Add an operator with a single result."""
+        """Add an operator with a single output."""
         return self.apply(operator, *inputs, **attributes)[0]
 
     def constant(self, values: np.ndarray) -> str:
-        """The name of a constant, which is kept once."""
+        """The name of a constant; equal constants are stored once."""
         name = (
             f"constant_{hashlib.sha256(f'{values.dtype}{values.shape}'.encode() + values.tobytes()).hexdigest()[:16]}"
         )
@@ -59,7 +59,7 @@ class Graph:
         return self.constant(np.array(value, np.float32))
 
     def convolved(self, x: str, layer: nn.Module, *, of: slice = slice(None), weight: Tensor | None = None) -> str:
-        """Apply a convolution, or some of its outputs, maybe with another weight."""
+        """Apply a convolution, or some of its output channels, optionally with another weight."""
         assert isinstance(layer, nn.Conv2d) and layer.bias is not None
         values = [(layer.weight if weight is None else weight)[of], layer.bias[of]]
         inputs = [self.constant(np.ascontiguousarray(value.detach().numpy())) for value in values]
@@ -85,7 +85,7 @@ class Graph:
         ]
 
     def mean(self, around: Sequence[str], logits: str) -> str:
-        """The weighted mean of nine maps, by weights before their softmax."""
+        """The softmax-weighted mean of nine maps."""
         weights = self.apply("Split", self.one("Softmax", logits, axis=1), axis=1, num_outputs=9, outputs=9)
         first, *others = [self.one("Mul", x, weight) for x, weight in zip(around, weights, strict=True)]
         for other in others:

@@ -1,4 +1,4 @@
-"""What `tiny` says of labeled photographs and sees in them, kept on disk."""
+"""`tiny`'s maps and image features of labeled photographs, cached on disk."""
 
 import json
 import random
@@ -25,22 +25,22 @@ COUNTS = {
     "voc": 200, "coco-minis": 110, "coco-panoptic": 100, "coco-things": 75, "clothing": 70, "caltech": 60,
     "car-parts": 60, "facade-demo": 42, "pantry": 30, "indoor": 15,
 }  # fmt: skip
-"""Photographs of each data set that are read. `tiny` has learned from all but car-parts and facade-demo."""
+"""Number of photographs per dataset. `tiny` was trained on all datasets except car-parts and facade-demo."""
 
 HELD_OUT = ("voc", "coco-panoptic", "facade-demo", "car-parts")
-"""Data sets that what ships hasn't learned from, on which it is scored."""
+"""Datasets held out from the shipped refiner, to score it."""
 
 NONE, UNLABELED = -2, -1
-"""Labels of pixels of no word, and of unlabeled ones."""
+"""Labels of pixels without a word, and of unlabeled pixels."""
 
 
 def seen_photographs(root: Path, data_set: str, cache: Path) -> list[Mapping[str, Tensor]]:
-    """Photographs of a data set with their maps, from the file in `cache` if it exists.
+    """Load the photographs of a dataset with their maps, from `cache` if possible.
 
     Returns:
-        For each its "pixels" (3 H W) as `tiny` sees them and what it sees (`FEATURES`); "maps" (K H/4 W/4) of the words
-        it keeps of the data set's and, where the data set has a background, of those that stand for it; "word" (K), the
-        index of each, and "own", how many of these are the data set's; "labels" (h w) at the size of the file.
+        For each photograph: "pixels" (3 H W) at `tiny`'s input size; its image features (`FEATURES`); "maps" (K H/4
+        W/4) of the words it keeps, with stand-ins for the background if the dataset has one; "word" (K), their indices,
+        and "own", how many of them are the dataset's; "labels" (h w) at the size of the file.
     """
     file = cache / f"{data_set}.pt"
     if not file.exists():
@@ -83,7 +83,7 @@ def _computed(root: Path, data_set: str) -> list[Mapping[str, Tensor]]:
 
 
 def places(photo: Mapping[str, Tensor], labels: Tensor) -> Tensor:
-    """Labels of a photograph as places among its maps; of words that were dropped, pixels are unlabeled."""
+    """Convert labels to indices of maps; pixels of dropped words become unlabeled."""
     table = torch.full((int(photo["own"]) + 2,), UNLABELED)  # the last two are UNLABELED and NONE
     is_own = photo["word"] < photo["own"]
     table[photo["word"][is_own]] = is_own.nonzero()[:, 0]
@@ -93,7 +93,7 @@ def places(photo: Mapping[str, Tensor], labels: Tensor) -> Tensor:
 
 
 def near_edges(labels: Tensor, distance: int) -> Tensor:
-    """Pixels (h w) that are at most so far from one with another label."""
+    """Mask (h w) of the pixels within a distance of another label."""
     numbers, side = labels[None, None].float(), 2 * distance + 1
     highest, lowest = (sign * F.max_pool2d(sign * numbers, side, 1, distance) for sign in (1, -1))
     return (highest != lowest)[0, 0]

@@ -1,4 +1,4 @@
-"""The network of edges: from what `tiny` sees in an image to weights of neighboring cells, which hold for any word.
+"""The edge refiner: predicts weights of neighboring cells from `tiny`'s image features; all words share the weights.
 
 Sources: pixel-adaptive propagation as in Liu et al. (SPN, NeurIPS 2017) with local attention on image features, as
 JAFAR (Couairon et al., 2025) and AnyUp (Wimmer et al., 2025) upsample with, and the convex upsampling of RAFT (Teed and
@@ -13,13 +13,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segvoc.inference.edges import EDGE_FEATURES
+
 STEPS = (1, 2, 4, 8, 4, 2, 1)
-"""Distances of the neighbors [cells of stride 4], one step after another."""
+"""Neighbor distance of each propagation step [cells at stride 4]."""
 
 CHANNELS = 48
 QUERIES = 16
-FEATURES = {"tap_1": 24, "tap_0": 48, "appearance": 472}
-"""Channels of what `tiny` sees, at stride 4, 8 and 16."""
+FEATURES = dict(zip(EDGE_FEATURES, (24, 48, 472), strict=True))
+"""Channels of `tiny`'s image features at stride 4, 8 and 16."""
 
 
 class Residual(nn.Module):
@@ -37,17 +39,17 @@ class Residual(nn.Module):
             self.project.weight.mul_(0.5)
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
-        """Add what the surroundings say."""
+        """Apply the block."""
         return x + self.project(F.relu(self.depthwise(F.relu(self.expand(x)))))
 
 
 class EdgeNetwork(nn.Module):
-    """Refines maps of words at stride 4, and divides each cell into four."""
+    """Refines maps of words at stride 4, then upsamples them to stride 2."""
 
     scale: Tensor
 
     def __init__(self) -> None:
-        """Build a network that changes maps little."""
+        """Initialize near the identity."""
         super().__init__()
         self.fine = nn.Conv2d(3, 16, 3, stride=2, padding=1)
         self.coarse = nn.Conv2d(16, CHANNELS, 3, stride=2, padding=1)
@@ -95,7 +97,7 @@ class EdgeNetwork(nn.Module):
 
 
 def neighbors(x: Float[Tensor, "B C h w"], distance: int) -> list[Float[Tensor, "B C h w"]]:
-    """For each cell the nine at a distance, row by row; beyond the border, those at the border."""
+    """The 3 x 3 neighbors of each cell at a distance, in row-major order, with replicated borders."""
     height, width = x.shape[-2:]
     padded = F.pad(x, (distance,) * 4, mode="replicate")
     starts = (0, distance, 2 * distance)
@@ -103,7 +105,7 @@ def neighbors(x: Float[Tensor, "B C h w"], distance: int) -> list[Float[Tensor, 
 
 
 def mean(around: Sequence[Float[Tensor, "B C h w"]], weights: Float[Tensor, "B 9 h w"]) -> Float[Tensor, "B C h w"]:
-    """The weighted mean of nine maps; one after the other, as all together would not stay in a processor's caches."""
+    """The weighted mean of nine maps, accumulated one at a time to stay in the processor's caches."""
     total = around[0] * weights[:, :1]
     for place in range(1, 9):
         total = total + around[place] * weights[:, place : place + 1]
@@ -111,6 +113,6 @@ def mean(around: Sequence[Float[Tensor, "B C h w"]], weights: Float[Tensor, "B 9
 
 
 def _bilinear() -> Tensor:
-    """Weights (36) by which the four quarters of a cell are interpolated from the nine cells around it."""
+    """Bilinear upsampling weights (36): of the 3 x 3 neighbors for each of a cell's four quarters."""
     near = torch.tensor([[0.25, 0.75, 0.003], [0.003, 0.75, 0.25]])
     return torch.einsum("ia,jb->ijab", near, near).flatten()

@@ -1,9 +1,9 @@
-"""Train the network of edges on `tiny`'s maps of labeled photographs, and score it on data sets that it hasn't seen.
+"""Train the edge refiner on `tiny`'s maps of labeled photographs, and score it on held-out datasets.
 
     python -m tools.edges.train --photos ../shared/data/photos
 
-The network only sees the image, so it can learn neither a word nor where maps err: it learns which cells belong
-together. Maps get noise and are shifted, as those of photographs that `tiny` hasn't learned from are worse.
+The network's only input is the image, so it learns which cells belong together, not words or the maps' errors. Maps
+are augmented with noise and shifts, since `tiny`'s maps are worse on photographs outside its training set.
 """
 
 import argparse
@@ -21,20 +21,20 @@ from tools.edges.network import FEATURES, EdgeNetwork
 from tools.tiny.scoring import counts_of_labels, scores
 
 WINDOW = 56
-"""Side of the windows that it learns from [cells of 4 px]."""
+"""Side of the training crops [cells of 4 px]."""
 
 BATCH = 4
 EDGE_WEIGHT, NONE_WEIGHT = 3.0, 0.5
-"""What a pixel near an edge weighs more than others, and the weight of pixels that have none of the words."""
+"""Extra loss weight of pixels near an edge, and the weight of pixels without a word."""
 
 NOISE, SHIFT = 0.7, 1.5
-"""Largest noise of maps, relative to the spread of words in a cell, and largest shift [cells]."""
+"""Maximum noise, relative to the standard deviation over the words in a cell, and maximum shift [cells]."""
 
 Photo = Mapping[str, Tensor]
 
 
 def window(photo: Photo, chance: random.Random) -> dict[str, Tensor]:
-    """A random part of a photograph, half of them mirrored, with worse maps and other colors."""
+    """A random crop, mirrored half of the time, with augmented maps and colors."""
     height, width = photo["maps"].shape[1:]
     top, left = (chance.randrange(0, side - WINDOW + 1, 4) for side in (height, width))
     labels = F.interpolate(photo["labels"][None, None].float(), size=(4 * height, 4 * width), mode="nearest-exact")
@@ -67,7 +67,7 @@ def _worse(maps: Tensor, chance: random.Random) -> Tensor:
 
 
 def loss(maps: Tensor, target: Tensor, weight: Tensor, is_none: Tensor) -> Tensor:
-    """Sum of the cross entropy over pixels (h w), by maps (K h w); no word is right where a stand-in (K) wins."""
+    """Cross-entropy of maps (K h w), summed over pixels (h w); any stand-in (K) is right for pixels without a word."""
     right = maps.gather(0, target.clamp(min=0)[None])[0]
     if is_none.any():
         right = torch.where(target == NONE, maps[is_none].logsumexp(dim=0), right)
@@ -75,7 +75,7 @@ def loss(maps: Tensor, target: Tensor, weight: Tensor, is_none: Tensor) -> Tenso
 
 
 def train(data: Mapping[str, Sequence[Photo]], steps: int, rate: float = 2e-3, seed: int = 0) -> EdgeNetwork:
-    """Train a network; photographs are drawn by the square roots of the data sets' sizes."""
+    """Train a network; datasets are sampled by the square root of their sizes."""
     torch.manual_seed(seed)
     chance, network = random.Random(seed), EdgeNetwork()
     some = [photo for photos in data.values() for photo in photos[:3]]
@@ -107,7 +107,7 @@ def train(data: Mapping[str, Sequence[Photo]], steps: int, rate: float = 2e-3, s
 
 @torch.no_grad()
 def report(network: EdgeNetwork, data_set: str, photos: Sequence[Photo]) -> None:
-    """Print scores of a data set's own words without and with the network, and those of pixels within 5 of an edge."""
+    """Print a dataset's scores without and with the refiner, over all pixels and within 5 px of an edge."""
     rows: dict[str, list[Tensor]] = {"plain": [], "edges": []}
     near: dict[str, list[Tensor]] = {"plain": [], "edges": []}
     for photo in tqdm(photos, desc=data_set):
