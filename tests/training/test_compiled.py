@@ -1,6 +1,7 @@
 """`compile=true`: the numbers of a run that isn't compiled, and no graph that is compiled anew at every step."""
 
 import json
+import shutil
 
 import pytest
 
@@ -9,8 +10,11 @@ from tests.processes import printed
 
 # a process of its own: annotations that are checked at run time break graphs
 @pytest.mark.slow
-def test_a_compiled_run_has_the_same_numbers_and_its_graphs_serve_all_steps(tmp_path, pytestconfig):
-    shown = printed("-m", "tests.training.compiled_run", tmp_path, cwd=pytestconfig.rootpath)
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
+def test_a_compiled_run_has_the_same_numbers_and_its_graphs_serve_all_steps(backend, tmp_path, pytestconfig):
+    if backend == "inductor" and shutil.which("g++") is None:
+        pytest.skip("inductor needs a C++ compiler")
+    shown = printed("-m", "tests.training.compiled_run", tmp_path, backend, cwd=pytestconfig.rootpath)
     graphs = json.loads(shown)
     assert graphs.keys() == {"all", "sampled"}
     for name, counts in graphs.items():
