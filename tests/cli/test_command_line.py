@@ -2,16 +2,18 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 import segvoc
 from segvoc.checkpoints.fetching import cache_path
 from segvoc.checkpoints.published import PUBLISHED
-from segvoc.cli import COMMANDS
+from segvoc.cli import COMMANDS, command_line
 from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
 from tests.loopback_hub import use_hub
@@ -48,10 +50,16 @@ def test_help_lists_every_command(segvoc_command: Command) -> None:
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
-def test_every_command_has_help(segvoc_command: Command, name: str) -> None:
+def test_every_command_has_help_with_an_example_that_parses(segvoc_command: Command, name: str) -> None:
     done = segvoc_command(name, "--help")
     assert done.code == 0
     assert done.out.startswith(f"Usage: segvoc {name}")
+    _, _, example = done.out.partition("Example:\n")
+    program, called, *arguments = shlex.split(example.splitlines()[0])
+    assert (program, called) == ("segvoc", name)
+    command = command_line.get_command(click.Context(command_line), name)
+    assert command is not None
+    command.make_context(name, arguments)
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,12 @@ from segvoc.cli.options import (
     vocabulary_of,
     word_options,
 )
-from segvoc.cli.output import echo, show_hints, word_hints
+from segvoc.cli.output import echo, example, show_hints, word_hints
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelOptions
 from segvoc.progress import Progress, print_line
 
 
-@click.command()
+@click.command(epilog=example('segvoc batch photos --words "cat, sofa, wall" --out labels'))
 @click.argument("source")
 @click.option("--out", required=True, metavar="SINK", help="Folder for the results: a path or a URL.")
 @word_options

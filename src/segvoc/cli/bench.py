@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from segvoc.cli.options import ModelOptions, label_options, model_options
-from segvoc.cli.output import echo
+from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError
 from segvoc.hardware import peak_gigabytes
 from segvoc.inference.label_options import LabelOptions
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-@click.command()
+@click.command(epilog=example("segvoc bench tiny --words 20,171"))
 @click.argument("model", default="tiny")
 @click.option("--words", default="20,171", metavar="N,...", help="Vocabulary sizes to measure.")
 @click.option("--size", default="640x480", metavar="WxH", help="Width and height of the image.")

@@ -8,7 +8,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from segvoc.cli.output import echo
+from segvoc.cli.output import echo, example
 from segvoc.clicks.clicked_image import click as find_object
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_given
@@ -18,7 +18,7 @@ _COLOR = (30, 144, 255)
 """RGB of the object in the overlay."""
 
 
-@click.command("click")
+@click.command("click", epilog=example("segvoc click photo.jpg 120,80 --not 30,200 --out mask.png"))
 @click.argument("image")
 @click.argument("points", nargs=-1, metavar="[X,Y]...")
 @click.option("--not", "beside", multiple=True, metavar="X,Y", help="A background click, off the object; repeatable.")

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segvoc.cli.output import echo
+from segvoc.cli.output import echo, example
 
 if TYPE_CHECKING:
     from segvoc.models.conversion import Conversion
 
 
-@click.command()
+@click.command(epilog=example("segvoc convert official.pth cat-seg-b.safetensors --model cat-seg-b"))
 @click.argument("official")
 @click.argument("out")
 @click.option("--model", required=True, metavar="NAME", help="The preset that the checkpoint is for.")

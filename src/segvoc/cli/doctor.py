@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from segvoc.cli.output import echo
+from segvoc.cli.output import echo, example
 from segvoc.version import __version__
 
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "SEGVOC_CACHE")
@@ -22,7 +22,7 @@ VARIABLES = ("CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREA
 _Facts = dict[str, str]
 
 
-@click.command()
+@click.command(epilog=example("segvoc doctor"))
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:

@@ -16,7 +16,7 @@ from segvoc.cli.dataset_options import (
     refuse_twice,
 )
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, given_options, model_options
-from segvoc.cli.output import echo
+from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOptions
 from segvoc.storage.json_files import strict_json
@@ -24,7 +24,10 @@ from segvoc.storage.json_files import strict_json
 DATA_NEEDED = "--benchmark needs --data ROOT, the data folder given to `segvoc prepare`; give it"
 
 
-@click.command(cls=SeveralBenchmarks)
+@click.command(
+    cls=SeveralBenchmarks,
+    epilog=example("segvoc evaluate tiny --images photos --labels masks --classes classes.json --out report"),
+)
 @click.argument("model", metavar="MODEL")
 @click.option(
     "--benchmark", "benchmarks", multiple=True, metavar="NAME...", help="Benchmarks, prepared by `segvoc prepare`."

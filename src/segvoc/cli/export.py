@@ -8,14 +8,14 @@ from typing import Literal
 import click
 
 from segvoc.cli.options import ModelOptions, model_options
-from segvoc.cli.output import echo
+from segvoc.cli.output import echo, example
 from segvoc.errors import missing_extra, naming_torch
 from segvoc.exported.manifest import add_taught, export_in_the_making
 from segvoc.exported.shipped import copy_tiny, open_tiny
 from segvoc.vocabulary import Vocabulary
 
 
-@click.command()
+@click.command(epilog=example("segvoc export tiny exported --dtype float16"))
 @click.argument("model")
 @click.argument("out")
 @model_options("weights", "options", "taught")

@@ -7,13 +7,13 @@ import click
 from segvoc.checkpoints.fetching import cached, check_space, transfer_size
 from segvoc.checkpoints.fetching import fetch as fetch_file
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile, human_size
-from segvoc.cli.output import echo
+from segvoc.cli.output import echo, example
 from segvoc.errors import CheckpointError, UsageError, did_you_mean
 from segvoc.models.catalog import catalog
 from segvoc.progress import aligned
 
 
-@click.command(epilog=f"Files: {', '.join(PUBLISHED)}.")
+@click.command(epilog=example("segvoc fetch cat-seg-b", more=f"Files: {', '.join(PUBLISHED)}."))
 @click.argument("names", nargs=-1, metavar="NAME...")
 @click.option("--all", "everything", is_flag=True, help="Fetch every file.")
 @click.option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from segvoc.checkpoints.published import PUBLISHED, PublishedFile, UnconfirmedFile, human_size
-from segvoc.cli.output import echo
+from segvoc.cli.output import echo, example
 from segvoc.configuration import differences, parse_settings
 from segvoc.errors import UsageError, missing_extra
 from segvoc.exported.shipped import open_tiny
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from segvoc.models.presets import Preset
 
 
-@click.command()
+@click.command(epilog=example("segvoc info pca-seg-b"))
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @click.option(

@@ -5,11 +5,11 @@ from importlib.util import find_spec
 import click
 
 from segvoc.checkpoints.published import PUBLISHED
-from segvoc.cli.output import echo, show_hints
+from segvoc.cli.output import echo, example, show_hints
 from segvoc.models.catalog import ListedModel, catalog
 
 
-@click.command()
+@click.command(epilog=example("segvoc models"))
 def models() -> None:
     """List the models: ready, fetched at first use, or to be trained."""
     listed = catalog().models

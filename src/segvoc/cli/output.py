@@ -97,3 +97,9 @@ def _separator_hint(word: str, from_file: bool) -> str:
         return f'"{word}" is taken as a single class; write one class per line'
     listed = ", ".join(filter(None, (name.strip() for name in _SEPARATORS.split(word))))
     return f'"{word}" is taken as a single word; separate words with commas: "{listed}"'
+
+
+def example(*calls: str, more: str = "") -> str:
+    """The end of a command's help: calls, one a line, and perhaps a paragraph."""
+    lines = "\n".join(f"  {call}" for call in calls)
+    return f"\b\nExample:\n{lines}\n\n{more}"

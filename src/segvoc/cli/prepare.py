@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from segvoc.cli.dataset_options import data_option, data_root
-from segvoc.cli.output import echo
+from segvoc.cli.output import echo, example
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark, find_benchmark
 from segvoc.data.manifests import Manifest
 from segvoc.data.preparation.prepare import check_preparation
@@ -16,7 +16,12 @@ from segvoc.errors import InputError, UsageError
 from segvoc.progress import print_line
 
 
-@click.command(epilog=f"Benchmarks: {', '.join(BENCHMARKS)}. See docs/how_to/benchmarks.md for their downloads.")
+@click.command(
+    epilog=example(
+        "segvoc prepare a-150 pc-59 --data datasets",
+        more=f"Benchmarks: {', '.join(BENCHMARKS)}. See docs/how_to/benchmarks.md for their downloads.",
+    )
+)
 @click.argument("benchmarks", nargs=-1, required=True, metavar="BENCHMARK...")
 @data_option("The data folder, with the downloads; label maps are written there too.")
 @click.option("--jobs", type=int, metavar="N", help="Number of processes; by default one per core.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segvoc.cli.output import echo
+from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError, missing_extra
 from segvoc.sharing.card import CURVES
 from segvoc.sharing.contents import WORDS_SUFFIX
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from segvoc.sharing.uploading import ShareableModel
 
 
-@click.command()
+@click.command(epilog=example("segvoc push run my-name/facades --private"))
 @click.argument("source")
 @click.argument("repository", metavar="OWNER/NAME")
 @click.option("--private/--public", default=None, help="Whether a new repository is private.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segvoc.cli.dataset_options import SeveralBenchmarks, data_option, data_root, refuse_twice
-from segvoc.cli.output import echo
+from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError
 from segvoc.progress import print_line
 from segvoc.storage.json_files import strict_json
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from segvoc.reproduction.reproduce import TrainingCall
 
 
-@click.command(cls=SeveralBenchmarks)
+@click.command(
+    cls=SeveralBenchmarks, epilog=example("segvoc reproduce cat-seg-b --benchmark a-150 --data datasets --out report")
+)
 @click.argument("names", nargs=-1, metavar="NAME...")
 @click.option(
     "--all",

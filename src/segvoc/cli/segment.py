@@ -27,7 +27,7 @@ from segvoc.cli.options import (
     word_options,
     words_or_own,
 )
-from segvoc.cli.output import model_hints, show_hints, unquoted_hint, word_hints
+from segvoc.cli.output import example, model_hints, show_hints, unquoted_hint, word_hints
 from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, UsageError, missing_extra, one_line
 from segvoc.formats.dataset import FORMAT_NAMES, Dataset, FormatName
 from segvoc.imaging.image_formats import MAX_PIXELS
@@ -76,7 +76,7 @@ Work = Sequence[tuple[InputImage, ResultFiles | None]]
 """The images of a call and their result files if they were small; None if there is nothing to read."""
 
 
-@click.command()
+@click.command(epilog=example('segvoc segment photo.jpg --words "cat, sofa, wall" --out labels'))
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @word_options
 @part_options

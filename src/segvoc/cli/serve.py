@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from segvoc.cli.options import ModelOptions, model_options
+from segvoc.cli.output import example
 from segvoc.errors import UsageError, missing_extra
 from segvoc.serving.extensions import installed_extensions
 from segvoc.serving.settings import KEY_VARIABLE, ServiceSettings, key_settings
@@ -25,7 +26,7 @@ def naming_fastapi() -> Iterator[None]:
         raise
 
 
-@click.command()
+@click.command(epilog=example("segvoc serve tiny --port 8000"))
 @click.argument("model", default="tiny")
 @click.option("--host", default="127.0.0.1", help="Address to listen on; any other address needs an API key.")
 @click.option("--port", default=8000, type=click.IntRange(0, 65_535), help="Port to listen on.")

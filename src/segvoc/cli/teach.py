@@ -8,7 +8,7 @@ import click
 
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options, warn_of_absent_classes
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
-from segvoc.cli.output import echo
+from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError
 from segvoc.progress import Progress, aligned, printable
 from segvoc.records import to_json
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from segvoc.teaching.taught_words import TaughtWord, TeachingRecord
 
 
-@click.command()
+@click.command(epilog=example("segvoc teach --dataset labeled --out facades.words.safetensors"))
 @click.option("--images", metavar="FOLDER", help="Folder of your images.")
 @click.option(
     "--labels", metavar="FOLDER", help="Their label maps, with the same names: PNG or TIFF; 255 or 65535 is ignored."

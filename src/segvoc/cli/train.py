@@ -14,7 +14,7 @@ from segvoc.cli.dataset_options import (
     dataset_options,
     warn_of_absent_classes,
 )
-from segvoc.cli.output import echo
+from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError, did_you_mean
 from segvoc.models.catalog import catalog
 from segvoc.training.trackers import TRACKERS, named_tracker
@@ -26,19 +26,7 @@ if TYPE_CHECKING:
     from segvoc.training.recipe import Method, Recipe
 
 
-class _ListingRecipes(click.Command):
-    """A command whose help ends with examples and the names of all recipes."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List all recipes without importing them, which takes seconds."""
-        with formatter.section("Recipes"):
-            formatter.write_text(", ".join((*catalog().recipes, FINETUNE)))
-        with formatter.section("For example"):
-            for line in EXAMPLES:
-                formatter.write_text(line)
-
-
-EXAMPLES = (
+_EXAMPLES = (
     "segvoc train finetune --model tiny --images DIR --labels DIR --classes classes.json --out RUN",
     "segvoc train finetune --model tiny --dataset coco/ --split train2017 --out RUN",
     "segvoc train tiny-syn --images DIR --captions captions.json --out RUN",
@@ -55,7 +43,7 @@ FINETUNE = "finetune"
 """The recipe for your own images; its settings depend on their number."""
 
 
-@click.command(cls=_ListingRecipes)
+@click.command(epilog=example(*_EXAMPLES, more=f"Recipes: {', '.join((*catalog().recipes, FINETUNE))}."))
 @click.argument("recipe")
 @click.option("--images", metavar="DIR", help="Folder of your images.")
 @click.option("--labels", metavar="DIR", help="Folder of their label maps: sub/photo.png for sub/photo.jpg.")

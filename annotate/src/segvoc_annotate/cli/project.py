@@ -9,7 +9,7 @@ import click
 
 from segvoc import UsageError, Vocabulary
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
-from segvoc.cli.output import echo
+from segvoc.cli.output import echo, example
 from segvoc.formats.dataset import FORMAT_NAMES
 from segvoc.progress import Progress, aligned, printable
 from segvoc.records import to_json
@@ -26,7 +26,7 @@ def project() -> None:
     """
 
 
-@project.command("export")
+@project.command("export", epilog=example("segvoc project export facades --format coco-panoptic --out coco"))
 @click.argument("folder", metavar="DIR")
 @click.option("--format", "format_", required=True, type=click.Choice(FORMAT_NAMES), metavar="NAME", help="The format.")
 @click.option("--out", required=True, metavar="FOLDER", help="Folder for the dataset.")
@@ -111,7 +111,7 @@ def import_(
     return 1 if result.problems else 0
 
 
-@project.command()
+@project.command(epilog=example("segvoc project status facades"))
 @click.argument("folder", metavar="DIR")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON with the state of each image.")
 def status(folder: str, as_json: bool) -> int:
@@ -146,7 +146,7 @@ def status(folder: str, as_json: bool) -> int:
     return 1 if problems else 0
 
 
-@project.command()
+@project.command(epilog=example('segvoc project words facades --add "curb, hedge"'))
 @click.argument("folder", metavar="DIR")
 @click.option("--add", metavar="WORDS", help='Words to add, separated by commas: "curb, hedge".')
 @click.option("--rename", nargs=2, multiple=True, metavar="OLD NEW", help="Rename a word; its pixels stay.")
@@ -185,7 +185,7 @@ def _changed(folder: str, add: str | None, rename: Sequence[tuple[str, str]], re
     return opened.record
 
 
-@project.command("zip")
+@project.command("zip", epilog=example("segvoc project zip facades --out facades.zip"))
 @click.argument("folder", metavar="DIR")
 @click.option("--out", metavar="FILE", help="The zip.  [default: DIR.zip]")
 def zip_(folder: str, out: str | None) -> None:
