@@ -18,8 +18,9 @@ def pages() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", segvoc.__all__)
-def test_every_public_name_has_its_page(name: str, pages: dict[str, str]) -> None:
-    assert pages[f"reference/python/{name}.md"].endswith(f"\n::: segvoc.{name}\n")
+def test_every_public_name_has_its_page_with_an_example(name: str, pages: dict[str, str]) -> None:
+    start, reference, example = pages[f"reference/python/{name}.md"].partition(f"\n::: segvoc.{name}\n")
+    assert reference and example.startswith("\n## Example\n\n```python\n"), start
     assert f"[`segvoc.{name}`]({name}.md)" in pages["reference/python/index.md"]
 
 

@@ -35,6 +35,9 @@ EXTENSION_POINTS = (
 LAST_IN_SEARCH = "---\nsearch:\n  boost: 0.2\n---\n"
 """Ranks a generated page below the guides."""
 
+EXAMPLES = Path(__file__).parents[1] / "docs/reference/examples.md"
+"""A page with a section for each public name."""
+
 OUTSIDE = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)=\"?(?:https?:)?//[^>]*>")
 """What would make a reader's browser ask another machine."""
 
@@ -48,8 +51,18 @@ def pages() -> dict[str, str]:
         "reference/python/index.md": "\n".join(public_names_page()),
         "reference/modules/index.md": "\n".join(modules_page()),
     }
-    found |= {f"reference/python/{name}.md": f"{LAST_IN_SEARCH}::: segvoc.{name}\n" for name in segvoc.__all__}
+    examples = examples_by_name()
+    found |= {
+        f"reference/python/{name}.md": f"{LAST_IN_SEARCH}::: segvoc.{name}\n\n## Example\n\n{examples[name]}"
+        for name in segvoc.__all__
+    }
     return found | {f"reference/modules/{name}.md": f"{LAST_IN_SEARCH}::: {name}\n" for name in EXTENSION_POINTS}
+
+
+def examples_by_name() -> dict[str, str]:
+    """The Python block of each public name."""
+    text = EXAMPLES.read_text(encoding="utf-8")
+    return dict(re.findall(r"^## (\w+)\n\n(```python\n.*?^```\n)", text, re.DOTALL | re.MULTILINE))
 
 
 def command_line_page() -> Iterator[str]:

@@ -16,7 +16,7 @@ SCRIPTS = scripts()
 
 QUICK = ["README.md", "docs/how_to/aggregation_module.md", "docs/how_to/parts.md", "docs/how_to/training_loop.md"]
 _TASKS = ("big_images", "captions", "export", "formats", "python", "share", "track", "videos")
-SLOW = [f"docs/how_to/{name}.md" for name in _TASKS]
+SLOW = ["docs/reference/examples.md", *(f"docs/how_to/{name}.md" for name in _TASKS)]
 ELSEWHERE = {
     "docs/index.md": "the README's",
     "docs/explanation/clicks.md": "tests/clicks/test_click.py",
@@ -25,6 +25,9 @@ ELSEWHERE = {
     "docs/how_to/viewers.md": "tests/inference/test_viewers.py",
     "docs/how_to/triton.md": "there is no Triton server here",
 }
+
+NEEDED = {"examples": "datasets", "track": "wandb"}
+"""Packages that pages import, which segvoc doesn't bring."""
 
 
 @pytest.fixture
@@ -63,8 +66,8 @@ def test_a_page(page: str, place: Path) -> None:
 @pytest.mark.parametrize("page", SLOW)
 def test_a_slow_page(page: str, place: Path, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     name = Path(page).stem
-    if name == "track":
-        pytest.importorskip("wandb")
+    if name in NEEDED:
+        pytest.importorskip(NEEDED[name])
         monkeypatch.setenv("WANDB_MODE", "offline")
         train, short = segvoc.train, {"steps": 2, "views": 1, "crop_size": 64, "short_sides": (64,)}
         monkeypatch.setattr("segvoc.train", lambda recipe, *a, **k: train(recipe.with_settings(**short), *a, **k))
