@@ -10,9 +10,9 @@ from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.inference.protocols import frozen_clip_protocols
+from segvoc.models.builders import build_aggregation
 from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.choices import build_aggregation
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
 from tests.encoders.image_tower_contract import TINY_VIT
 from tests.golden_rules import golden_parameter

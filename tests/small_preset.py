@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from segvoc.encoders.vit import vit_b16
+from segvoc.models.builders import build_aggregation
 from segvoc.models.presets import Preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.choices import build_aggregation
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, OpenAIEncoders
 from tests.inference.small_network import CONFIG, Letters, Patches, small_protocols
 

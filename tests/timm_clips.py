@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from segvoc.checkpoints.official_towers import towers_state
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, SiglipTextEncoder
 from segvoc.encoders.timm_clip import TimmClipImageEncoder
+from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.choices import build_aggregation
 from tests.dino_txt import both_dino_files, small_dino_txt
 
 CHANNELS = 32

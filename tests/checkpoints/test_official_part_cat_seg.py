@@ -10,7 +10,6 @@ from torch import Tensor
 from segvoc.checkpoints.official_cost_aggregation import part_aggregation_state
 from segvoc.errors import CheckpointError
 from segvoc.models.conversion import convert
-from segvoc.networks.choices import layers_of
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PartAggregation, none_vector
 
 
@@ -26,7 +25,7 @@ def empty(shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
 
 @pytest.mark.golden
 def test_the_list_of_real_size_fits_exactly(keys: dict[str, torch.Size]) -> None:
-    module = PartAggregation(PART_CAT_SEG, layers_of(PART_CAT_SEG), 512, (384, 384))
+    module = PartAggregation(PART_CAT_SEG, 512, (384, 384))
     state = part_aggregation_state(empty(keys), module)
     module.load_state_dict(state)
     assert torch.equal(state["none"], none_vector(512))

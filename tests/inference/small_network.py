@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from segvoc.encoders.base import ImageFeatures
 from segvoc.inference.protocols import Protocols, clip_protocols
 from segvoc.layers.aggregation import DecoderSizes
+from segvoc.models.builders import build_aggregation
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.choices import build_aggregation
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 
 CONFIG = CostAggregationConfig(

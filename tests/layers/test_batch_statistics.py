@@ -1,5 +1,7 @@
 """Batch norm over chunks against PyTorch's own over all at once."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -16,7 +18,9 @@ def test_moments_and_running_statistics_are_those_of_all_chunks(sizes):
     x = torch.randn(2, 7, 3, 4, 6).double()
     for _ in range(2):
         chunks = [(part,) for part in x.split(sizes, dim=1)]
-        moments = batch_moments([(linear, norm)], lambda x: x, chunks, AggregationContext().over)[0]
+        moments = batch_moments(
+            [SimpleNamespace(expand=linear, norm=norm)], lambda x: x, chunks, AggregationContext().over
+        )[0]
         y = linear(x).flatten(0, 1).permute(0, 3, 1, 2)
         own(y)
     torch.testing.assert_close(moments[0], y.mean((0, 2, 3)))

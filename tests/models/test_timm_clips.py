@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 import segvoc
 from segvoc.inference.protocols import Protocol
+from segvoc.models.builders import build_aggregation
 from segvoc.models.presets import PRESETS
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.choices import build_aggregation
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from tests.dino_txt import both_dino_files, small_dino_txt
 from tests.timm_clips import ALL, image_encoder, small_network_on, small_tokenizer, text_encoder, weights

@@ -21,9 +21,9 @@ from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import scatter_to_all
+from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.choices import build_aggregation, layers_of
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.selection_rules import MostSimilar
@@ -137,7 +137,7 @@ def aggregation(name: str, **changes) -> CostAggregation:
     if changes.get("pad_classes") == 0:
         shapes = {name: shape for name, shape in shapes.items() if ".padding_" not in name}
     config = replace(family.config, decoder_sizes=DecoderSizes(lifts=()), **changes)
-    module = CostAggregation(config, layers_of(config), channels=512)
+    module = CostAggregation(config, channels=512)
     official = {name: golden_parameter(f"agg.{name}", tuple(shape)) for name, shape in shapes.items()}
     module.load_state_dict(aggregation_state(official, module))
     return module.eval()

@@ -9,9 +9,10 @@ from torch import nn
 
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.choices import FUSIONS, build_aggregation, layers_of
+from segvoc.networks.choices import FUSIONS, fusion_of
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
 from tests.networks.aggregation_contract import AggregationContract, SelectionContract, ThreeMaps, small, text_tower
@@ -129,7 +130,7 @@ class TestOnTheSumOfCosts(AggregationContract):
 def test_experts_go_with_a_fusion_that_has_some():
     for fusion in ("last", "single"):
         with pytest.raises(UsageError, match=f"experts=2 doesn't go with fusion={fusion}; add fusion=experts"):
-            layers_of(replace(PCA_SEG, fusion=fusion, experts=2))
+            fusion_of(replace(PCA_SEG, fusion=fusion, experts=2))
     with pytest.raises(UsageError, match="experts=0"):
         replace(PCA_SEG, experts=0)
 

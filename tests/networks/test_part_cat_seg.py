@@ -10,7 +10,6 @@ from segvoc.encoders.prompts import PartNames, split_name
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import DecoderSizes
-from segvoc.networks.choices import layers_of
 from segvoc.networks.part_cat_seg import (
     PART_CAT_SEG,
     PCA_PART,
@@ -34,7 +33,7 @@ def small(config: PartAggregationConfig, **changes) -> PartNetwork:
     sizes |= {"costs": 6, "prompts": 2}
     decoder = DecoderSizes(lifts=(), taps=(24, 16), guidance=(16, 8), stages=(32, 16))
     changed = replace(config, **(sizes | {"decoder_sizes": decoder} | changes))
-    return PartNetwork(ThreeMaps(), text_tower(""), PartAggregation(changed, layers_of(changed), 32, (24, 16)))
+    return PartNetwork(ThreeMaps(), text_tower(""), PartAggregation(changed, 32, (24, 16)))
 
 
 def part_words(count: int, prompts: int = 2, channels: int = 32) -> PartWords:

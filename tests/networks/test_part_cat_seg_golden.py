@@ -13,7 +13,6 @@ from torch import Tensor
 from segvoc.checkpoints.official_cost_aggregation import part_aggregation_state
 from segvoc.encoders.prompts import PartNames
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.networks.choices import layers_of
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, Level, PartAggregation, PartWords
 from tests.err_goldens import err_case
 from tests.golden_sets import TOLERANCE, GoldenCase
@@ -39,7 +38,7 @@ def stages(folder: Path, chunk: int) -> tuple[GoldenCase, Level, Level]:
     stored = case.tensors
     weights = load_file(folder / "err_part_syn" / "part_aggregator_weights_fp16.safetensors")
     config = replace(PART_CAT_SEG, costs=8, prompts=8, window=4)
-    module = GoldenAggregation(config, layers_of(config), 512, (384, 384)).eval()
+    module = GoldenAggregation(config, 512, (384, 384)).eval()
     official = {name: value.float() for name, value in weights.items()}
     module.load_state_dict(part_aggregation_state(official, module))
     general, specific = stored["in.text_part_obj"][0], stored["in.text_specific"][0]

@@ -8,8 +8,8 @@ from einops import rearrange
 from torch import nn
 
 from segvoc.layers.batch_statistics import ClassBatchNorm
+from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.choices import build_aggregation
 from segvoc.networks.pca_seg import PCA_SEG
 from tests.built import built
 from tests.networks.aggregation_contract import (

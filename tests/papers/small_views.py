@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from segvoc.models.builders import build_aggregation
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.choices import build_aggregation
 from tests.inference.small_network import CONFIG, Letters, Patches, small_protocols
 
 WORDS = ("cat", "sofa", "wall", "rocket", "cup")

@@ -7,10 +7,10 @@ import torch
 
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.inference.protocols import Protocol
+from segvoc.models.builders import build_aggregation
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.choices import build_aggregation
 from segvoc.networks.pca_seg import PCA_SEG
 from tests.networks.aggregation_contract import SMALL, VIT, small, text_tower
 from tests.networks.small_syn_seg import small_syn_seg

@@ -9,7 +9,6 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import PartTrainingSet
 from segvoc.distributed import Processes
 from segvoc.layers.aggregation import DecoderSizes
-from segvoc.networks.choices import layers_of
 from segvoc.networks.part_cat_seg import PartAggregation, PartAggregationConfig, PartNetwork
 from segvoc.records import to_json
 from segvoc.training.loop import Training
@@ -26,7 +25,7 @@ DECODER = DecoderSizes(lifts=(2, 4), taps=(8, 4), guidance=(4, 2), stages=(32, 1
 def network(config: PartAggregationConfig) -> PartNetwork:
     torch.manual_seed(0)
     sized = replace(config, **SIZES, blocks=1, decoder_sizes=DECODER)
-    return PartNetwork(Patches(), Letters(), PartAggregation(sized, layers_of(sized), 12, (12, 12)))
+    return PartNetwork(Patches(), Letters(), PartAggregation(sized, 12, (12, 12)))
 
 
 def drawn_parts(root: Path, count: int = 5) -> LabeledImages:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.choices import build_aggregation
 from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig
 from segvoc.training.objectives.losses import (
     competing_segmentation_loss,

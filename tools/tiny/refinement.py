@@ -19,7 +19,6 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import count_votes
 from segvoc.layers.cost_sum import all_costs
 from segvoc.networks.base import CostAggregation
-from segvoc.networks.choices import layers_of
 from segvoc.networks.tiny import MAPS, TinyAggregationConfig
 from segvoc.selection_rules import PUBLISHED_VOTES
 from tools.tiny.features import Features
@@ -129,7 +128,7 @@ def new_aggregation(
     torch.manual_seed(recipe.seed)
     config = replace(AGGREGATION, familiar_words=len(familiar))
     channels, taps = familiar.shape[1], EfficientNetLite.tap_channels
-    aggregation = CostAggregation(config, layers_of(config), channels, taps).to(familiar.device)
+    aggregation = CostAggregation(config, channels, taps).to(familiar.device)
     values = {"weight": torch.tensor(recipe.cost_weights), "novelty_weight": torch.tensor(recipe.novelty_weights)}
     aggregation.get_submodule("skip").load_state_dict(values | {"bias": torch.zeros(()), "familiar": familiar})
     aggregation.get_submodule("skip").requires_grad_(False)

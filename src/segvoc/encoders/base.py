@@ -1,6 +1,6 @@
 """The interfaces of image and text encoders ("towers")."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,13 +11,16 @@ from torch import Tensor
 
 from segvoc.encoders.word_encoder import Tokenizer
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Statistics of values in [0, 1], per channel."""
+IMAGENET_STATISTICS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLIP_STATISTICS = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""Mean and standard deviation of values in [0, 1], per channel."""
 
 
-def imagenet_pixels(image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
-    """Normalize RGB pixels in [0, 255] by ImageNet's mean and standard deviation."""
-    mean, std = torch.tensor((IMAGENET_MEAN, IMAGENET_STD), device=image.device).view(2, 3, 1, 1)
+def normalized_pixels(
+    image: Float[Tensor, "B 3 H W"], statistics: Sequence[Sequence[float]] = IMAGENET_STATISTICS
+) -> Float[Tensor, "B 3 H W"]:
+    """Normalize RGB pixels in [0, 255] by a mean and standard deviation."""
+    mean, std = torch.tensor(statistics, device=image.device).view(2, 3, 1, 1)
     return (image / 255 - mean) / std
 
 
@@ -35,6 +38,11 @@ class ImageFeatures:
     class_logits: Float[Tensor, "B K h w"] | None = None
     """Logits of K known classes of the encoder, on the same grid, if any."""
 
+    @property
+    def guidance(self) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+        """What guides the aggregation: the appearance, then the taps."""
+        return (self.maps[0] if self.appearance is None else self.appearance, *self.taps)
+
     def named(self) -> dict[str, Tensor]:
         """All maps by their names in exported programs and taught words."""
         named = {f"map_{i}": one for i, one in enumerate(self.maps)}
@@ -44,7 +52,7 @@ class ImageFeatures:
 
     @classmethod
     def of_named(cls, named: Mapping[str, Tensor]) -> "ImageFeatures":
-        """Those that `named` gave; what else is there is left out."""
+        """The inverse of `named`, which ignores other names."""
         return cls(
             maps=numbered("map", named),
             taps=numbered("tap", named),
@@ -60,7 +68,6 @@ def numbered(prefix: str, named: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
 
 TOWERS = ("image_encoder", "text_encoder")
 """A network's encoders, by name. A segvoc file converted from a plain CLIP lists them as its "parts"."""
-
 
 TOKENIZER = "tokenizer"
 """Name of a text encoder's buffer with the content of its tokenizer's file; a SigLIP has one."""
@@ -87,7 +94,7 @@ class TokenFeatures:
 
     @classmethod
     def of_named(cls, named: Mapping[str, Tensor]) -> "TokenFeatures":
-        """Those that `named` gave; what else is there is left out."""
+        """The inverse of `named`, which ignores other names."""
         taps = numbered("tap", named)
         tokens = [
             torch.cat((start, rearrange(tap, "b c h w -> b (h w) c")), dim=1)

@@ -18,7 +18,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.encoders.base import ImageFeatures, imagenet_pixels
+from segvoc.encoders.base import ImageFeatures, normalized_pixels
 from segvoc.encoders.clip_text import ClipTextConfig
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.timm_clip import TimmClipImageEncoder
@@ -138,7 +138,7 @@ class DinoTokens(nn.Module):
             UsageError: H or W is not a multiple of 14.
         """
         tower, (rows, columns) = self.tower, patch_grid(image, 14)
-        pixels = imagenet_pixels(image).to(tower.patch_embed.proj.weight.dtype)
+        pixels = normalized_pixels(image).to(tower.patch_embed.proj.weight.dtype)
         patches = rearrange(tower.patch_embed.proj(pixels), "b c h w -> b (h w) c")
         x = torch.cat([cast(Tensor, tower.cls_token).expand(image.shape[0], -1, -1), patches], dim=1)
         x = tower.norm(tower.blocks(x + self.positions(rows, columns)))

@@ -8,28 +8,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, cast
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers.mlp import Mlp
 from timm.layers.norm import LayerNorm2d
 from timm.models.convnext import ConvNeXt, ConvNeXtStage
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from segvoc.encoders.base import ImageFeatures
+from segvoc.encoders.base import IMAGENET_STATISTICS, ImageFeatures, normalized_pixels
 from segvoc.encoders.vit import patch_grid
 
 StageFourGradient = Literal["both", "stride_16", "stride_32"]
 """Which of the two passes trains the last stage's blocks (ERR-Seg, Table 6: F3 + F4, F3, F4)."""
 
-PIXEL_MEAN, PIXEL_STD = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-"""Mean and standard deviation that normalize pixels in [0, 1], for R, G and B.
-
-These are ImageNet's, although open_clip trained the encoder with OpenAI's (`OPENAI_DATASET_MEAN`): ERR-Seg's released
-configurations have detectron2's `PIXEL_MEAN` 123.675, 116.28, 103.53 and `PIXEL_STD` 58.395, 57.12, 57.375 (these
-constants times 255), and its weights were fine-tuned with them."""
+PIXEL_STATISTICS = IMAGENET_STATISTICS
+"""ImageNet's, although open_clip trained the encoder with OpenAI's: ERR-Seg's released configurations have detectron2's
+`PIXEL_MEAN` 123.675, 116.28, 103.53 and `PIXEL_STD` 58.395, 57.12, 57.375 (these constants times 255), and its weights
+were fine-tuned with them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +132,7 @@ class ConvNextClipImageEncoder(nn.Module):
             UsageError: H or W is not a multiple of `stride`, where convolutions would silently drop rows.
         """
         patch_grid(image, self.stride)
-        mean, std = torch.tensor((PIXEL_MEAN, PIXEL_STD), device=image.device).view(2, 3, 1, 1)
-        pixels = ((image / 255 - mean) / std).to(next(self.tower.stem.parameters()).dtype)
+        pixels = normalized_pixels(image, PIXEL_STATISTICS).to(next(self.tower.stem.parameters()).dtype)
         stage_1, stage_2, stage_3, stage_4 = (cast(ConvNeXtStage, stage) for stage in self.tower.stages)
         stride_4 = stage_1(self.tower.stem(pixels))
         stride_8 = stage_2(stride_4)

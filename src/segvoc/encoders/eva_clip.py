@@ -10,13 +10,12 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
-from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.layers.pos_embed_sincos import build_rotary_pos_embed
 from timm.models.eva import Eva, EvaAttention, EvaBlock
 from torch import Tensor, nn
 
-from segvoc.encoders.base import ImageFeatures
+from segvoc.encoders.base import CLIP_STATISTICS, ImageFeatures, normalized_pixels
 from segvoc.encoders.dense_modes import SELF_SIMILARITIES, DenseMode, mix_values
 from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights
 
@@ -63,16 +62,10 @@ class EvaClipImageEncoder(nn.Module):
         # t = 16 i / side for row or column i: on any grid, the angles span those of the 16x16 pre-training grid
         head_width = self.vit.width // self.vit.heads
         angles = build_rotary_pos_embed(
-            [rows, columns],
-            dim=head_width,
-            in_pixels=False,
-            temperature=1e4,
-            ref_feat_shape=[16, 16],
-            device=image.device,
+            [rows, columns], dim=head_width, in_pixels=False, ref_feat_shape=[16, 16], device=image.device
         )
         rope = torch.cat(angles, dim=-1)
-        mean, std = torch.tensor((OPENAI_DATASET_MEAN, OPENAI_DATASET_STD), device=image.device).view(2, 3, 1, 1)
-        pixels = (image / 255 - mean) / std
+        pixels = normalized_pixels(image, CLIP_STATISTICS)
         patches = tower.patch_embed.proj(pixels.to(tower.patch_embed.proj.weight.dtype)).flatten(2).mT
         cls_token, positions = cast(Tensor, tower.cls_token), cast(Tensor, tower.pos_embed)
         x = torch.cat([cls_token.expand(image.shape[0], -1, -1), patches], dim=1)

@@ -10,7 +10,7 @@ import timm
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from segvoc.encoders.base import ImageEncoder, ImageFeatures, imagenet_pixels
+from segvoc.encoders.base import ImageEncoder, ImageFeatures, normalized_pixels
 from segvoc.encoders.vit import attention_and_positions
 from segvoc.layers.maps import resized
 
@@ -78,7 +78,7 @@ class GuidedClip(nn.Module):
         """
         maps = self.clip(image).maps
         rows, columns = maps[0].shape[2:]
-        pixels = imagenet_pixels(resized(image, (BACKBONE_STRIDE * rows, BACKBONE_STRIDE * columns)))
+        pixels = normalized_pixels(resized(image, (BACKBONE_STRIDE * rows, BACKBONE_STRIDE * columns)))
         found = self.backbone(pixels.to(next(self.backbone.parameters()).dtype))
         grids = ((scale * rows, scale * columns) for scale in (4, 2, 1))
         fine, middle, coarse = (resized(one, grid) for one, grid in zip(found, grids, strict=True))

@@ -10,13 +10,11 @@ from typing import cast
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from segvoc.encoders.base import ImageFeatures, TokenFeatures
+from segvoc.encoders.base import CLIP_STATISTICS, IMAGENET_STATISTICS, ImageFeatures, TokenFeatures, normalized_pixels
 from segvoc.encoders.dense_modes import SELF_SIMILARITIES, OpenAIDenseMode, mix_values
 from segvoc.encoders.vit import (
     Activation,
@@ -27,11 +25,6 @@ from segvoc.encoders.vit import (
     projection_weights,
     separate_projections,
 )
-
-_STATISTICS: dict[PixelStatistics, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "clip": (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD),
-    "imagenet": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
-}
 
 
 class OpenAIClipImageEncoder(nn.Module):
@@ -102,8 +95,7 @@ class OpenAIClipImageEncoder(nn.Module):
             UsageError: H or W is not a multiple of `stride`.
         """
         tower, (rows, columns) = self.tower, patch_grid(image, self.stride)
-        mean, std = torch.tensor(_STATISTICS[self.pixels], device=image.device).view(2, 3, 1, 1)
-        pixels = (image / 255 - mean) / std
+        pixels = normalized_pixels(image, CLIP_STATISTICS if self.pixels == "clip" else IMAGENET_STATISTICS)
         patches = rearrange(tower.conv1(pixels.to(tower.conv1.weight.dtype)), "b c h w -> b (h w) c")
         x = torch.cat([tower.class_embedding.expand(image.shape[0], 1, -1), patches], dim=1)
         x = tower.ln_pre(x + resample_abs_pos_embed(tower.positional_embedding[None], [rows, columns], antialias=False))

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from open_clip import get_model_config
 from torch import Tensor, nn
 
-from segvoc.encoders.base import ImageFeatures
+from segvoc.encoders.base import ImageFeatures, normalized_pixels
 from segvoc.encoders.timm_clip_sizes import TimmClipSizes
 from segvoc.encoders.vit import patch_grid, projection_weights
 
@@ -97,8 +97,7 @@ class TimmClipImageEncoder(nn.Module):
         """
         tower, grid = self.tower, patch_grid(image, self.stride)
         statistics = [tower.pretrained_cfg[name] for name in ("mean", "std")]
-        mean, std = torch.tensor(statistics, device=image.device).view(2, 3, 1, 1)
-        pixels = ((image / 255 - mean) / std).to(next(tower.parameters()).dtype)
+        pixels = normalized_pixels(image, statistics).to(next(tower.parameters()).dtype)
         last, found = tower.forward_intermediates(pixels, indices=sorted(self.taps))
         by_place = dict(zip(sorted(self.taps), found, strict=True))
         return ImageFeatures(maps=(self.embedded(last, grid),), taps=tuple(by_place[tap] for tap in self.taps))

@@ -14,8 +14,8 @@ from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.errors import UsageError
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
-from segvoc.networks.choices import build_aggregation, layers_of
-from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders, TimmEncoders
+from segvoc.networks.choices import DECODERS, FeatureAggregation
+from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, CostAggregationConfig, EvaEncoders, TimmEncoders
 from segvoc.networks.err_seg import VIT_LIFTS, VIT_TAPS, ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartAggregation, PartAggregationConfig, PartNetwork, PartNetworkConfig
 from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig, SynSeg, SynSegConfig
@@ -107,6 +107,18 @@ def clip_segmentation_network(
     return SegmentationNetwork(image_encoder, text_encoder, aggregation, average_prompts=config.prompts == "imagenet")
 
 
+def build_aggregation(config: CostAggregationConfig, image_encoder: nn.Module) -> nn.Module:
+    """Build the aggregation of a configuration, with random weights, for the features of an image encoder."""
+    tower = cast(ImageEncoder, image_encoder)
+    channels = tower.channels
+    if config.kind == "none":
+        return NoAggregation(config.build_cost_sum(channels), config.build_synthesized_classifiers(channels))
+    if config.kind == "features":
+        decoder = DECODERS[config.decoder](2 * channels, tower.tap_channels, config.decoder_sizes)
+        return FeatureAggregation(decoder)
+    return CostAggregation(config, channels, tower.tap_channels)
+
+
 def build_err_seg(config: ErrSegConfig) -> SegmentationNetwork:
     """Build ERR-Seg."""
     encoders = _vit_of_err_seg(config) if config.encoder == "vit_b16" else _convnext_of_err_seg(config)
@@ -178,7 +190,7 @@ def part_segmentation_network(
     if config.kind == "none":
         return SegmentationNetwork(image_encoder, text_encoder, build_aggregation(config, image_encoder))
     tower = cast(ImageEncoder, image_encoder)
-    aggregation = PartAggregation(config, layers_of(config), tower.channels, tower.tap_channels)
+    aggregation = PartAggregation(config, tower.channels, tower.tap_channels)
     return PartNetwork(image_encoder, text_encoder, aggregation)
 
 

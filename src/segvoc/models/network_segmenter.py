@@ -136,7 +136,6 @@ class NetworkSegmenter(Segmenter):
             raise UsageError(f"a {type(network).__name__} has no aggregation to replace")
         side = CELLS * cast(ImageEncoder, network.image_encoder).stride
         found = network.encoded(torch.zeros(1, 3, side, side, device=self.device))
-        guide = found.maps[0] if found.appearance is None else found.appearance
 
         def size(features: Tensor) -> FeatureSize:
             return FeatureSize(channels=features.shape[1], stride=round(side / features.shape[-1]))
@@ -144,7 +143,7 @@ class NetworkSegmenter(Segmenter):
         return AggregationInputs(
             maps=tuple(map(size, found.maps)),
             prompts=1 if network.average_prompts else len(self.templates),
-            guidance=tuple(map(size, (guide, *found.taps))),
+            guidance=tuple(map(size, found.guidance)),
         )
 
     def prepare_to_run(self) -> None:

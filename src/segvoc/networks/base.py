@@ -16,13 +16,15 @@ from torch.nn import functional as F
 from segvoc.encoders.base import ImageFeatures, Tower
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.encoders.word_encoder import WordEncoder
+from segvoc.layers.aggregation import StageGuidance
 from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits, scatter_to_all, select_classes
 from segvoc.layers.cost_sum import all_costs, start_at_zero
 from segvoc.layers.maps import resized
 from segvoc.layers.precision import Float32Parts, lowest_precision, without_autocast
-from segvoc.networks.cost_aggregation_config import AggregationLayers, CostAggregationConfig
-from segvoc.shapes import FeatureMaps, Images, Logits, PromptEmbeddings
+from segvoc.networks.choices import DECODERS, block_of
+from segvoc.networks.cost_aggregation_config import CostAggregationConfig
+from segvoc.shapes import AppearanceGuidance, ClassTokens, CostVolume, FeatureMaps, Images, Logits, PromptEmbeddings
 
 
 class CostAggregation(nn.Module):
@@ -32,14 +34,11 @@ class CostAggregation(nn.Module):
     cost_gradient = True
     """Whether gradients reach the image encoder through the costs."""
 
-    def __init__(
-        self, config: CostAggregationConfig, layers: AggregationLayers, channels: int, tap_channels: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, config: CostAggregationConfig, channels: int, tap_channels: Sequence[int] = ()) -> None:
         """Build the aggregation with random weights.
 
         Args:
             config: sizes and choices of layers.
-            layers: the layer classes to instantiate.
             channels: channels of the embedding space that images and words share.
             tap_channels: channels of the image encoder's taps, from coarse to fine.
         """
@@ -48,8 +47,8 @@ class CostAggregation(nn.Module):
         self.synthesized = config.build_synthesized_classifiers(channels)
         self.embed_cost = nn.Conv2d(config.costs + (self.skip is not None), config.dim, kernel_size=7, padding=3)
         self.guidance, self.text_guidance = config.build_guidance(channels)
-        self.blocks = nn.ModuleList(config.build_block(layers) for _ in range(config.blocks))
-        self.decoder = layers.decoder(config.dim, tap_channels, config.decoder_sizes)
+        self.blocks = nn.ModuleList(block_of(config) for _ in range(config.blocks))
+        self.decoder = DECODERS[config.decoder](config.dim, tap_channels, config.decoder_sizes)
         if self.skip is not None:
             start_at_zero(self.decoder.head)
 
@@ -76,22 +75,42 @@ class CostAggregation(nn.Module):
         return self.refined(cost, text, guidance, context), kept
 
     def refined(
-        self,
-        cost: Float[Tensor, "B P T H W"],
-        text: PromptEmbeddings,
-        guidance: FeatureMaps,
-        context: AggregationContext,
+        self, cost: CostVolume, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
     ) -> Logits:
         """Refine and decode the selected classes; with a skip, the last cost is the weighted sum of the others."""
+        appearance, guided = self.precompute_guidance(guidance)
+        x = self.refine(self.embed_cost, self.blocks, cost, text, appearance, context)
+        return self.decode(x, guided, cost, context)
+
+    def precompute_guidance(self, guidance: FeatureMaps) -> tuple[AppearanceGuidance, list[StageGuidance]]:
+        """Guidance of the blocks and of the decoder, which all classes of an image share."""
+        first, *taps = [one.to(lowest_precision(self)) for one in guidance]
+        appearance = rearrange(F.relu(self.guidance(first)), "b c h w -> b h w c")
+        return appearance, self.decoder.precompute_guidance(taps)
+
+    def refine(
+        self,
+        embed: nn.Module,
+        blocks: nn.ModuleList,
+        cost: CostVolume,
+        text: PromptEmbeddings,
+        appearance: AppearanceGuidance,
+        context: AggregationContext,
+    ) -> ClassTokens:
+        """Embed the costs and refine them in blocks, which are numbered from `context.block`."""
         dtype = lowest_precision(self)
         with without_autocast(cost):
-            x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w")).to(dtype)
+            x = embed(rearrange(cost, "b p t h w -> (b t) p h w")).to(dtype)
         x = rearrange(x, "(b t) c h w -> b t h w c", b=cost.shape[0]).contiguous()
-        appearance = rearrange(F.relu(self.guidance(guidance[0].to(dtype))), "b c h w -> b h w c")
         words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(dtype)))
-        for number, block in enumerate(self.blocks):
+        for number, block in enumerate(blocks, context.block):
             x = block(x, appearance, words, context.of_block(number))
-        guided = self.decoder.precompute_guidance([tap.to(dtype) for tap in guidance[1:]])
+        return x
+
+    def decode(
+        self, x: ClassTokens, guided: Sequence[StageGuidance], cost: CostVolume, context: AggregationContext
+    ) -> Logits:
+        """Decode the refined classes; with a skip, add the last cost."""
         logits = context.map(self.decoder, x, shared=(guided,))
         return logits if self.skip is None else logits + resized(cost[:, -1], (logits.shape[2], logits.shape[3]))
 
@@ -179,5 +198,4 @@ class SegmentationNetwork(Float32Parts):
             options: fields of `AggregationContext`.
         """
         context = AggregationContext(**options, class_logits=found.class_logits)
-        guide = found.maps[0] if found.appearance is None else found.appearance
-        return self.aggregation(found.maps, text.expand(len(guide), -1, -1, -1), (guide, *found.taps), context)
+        return self.aggregation(found.maps, text.expand(len(found.maps[0]), -1, -1, -1), found.guidance, context)

@@ -1,11 +1,11 @@
-"""The rows of the ablation tables as layers, and the aggregation built from a configuration."""
+"""The rows of the ablation tables as layers, and the parts of an aggregation built from a configuration."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from inspect import signature
-from typing import Any, cast
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import (
     ClassAggregation,
@@ -29,19 +28,10 @@ from segvoc.layers.aggregation import (
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.batch_statistics import Moments
 from segvoc.layers.class_selection import SelectedLogits, select_classes
-from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.maps import plus_shared, pool
 from segvoc.layers.precision import without_autocast
-from segvoc.networks.base import CostAggregation
 from segvoc.networks.cat_seg import LastStream, SerialBlock
-from segvoc.networks.cost_aggregation_config import (
-    AggregationLayers,
-    ClassAttention,
-    CostAggregationConfig,
-    Decoder,
-    Fusion,
-    Order,
-)
+from segvoc.networks.cost_aggregation_config import ClassAttention, CostAggregationConfig, Decoder, Fusion, Order
 from segvoc.networks.pca_seg import CoefficientMapper, ExpertFusion, ExpertParser, ParallelBlock
 from segvoc.shapes import (
     AppearanceGuidance,
@@ -157,26 +147,16 @@ class ConvolvedExperts(nn.Module):
         return self.project(rearrange(parsed, "b t h w experts d -> b t h w (experts d)"))
 
 
-class AveragedExperts(nn.Module):
-    """Averages the experts (Table 5e, "Average"); a single expert is returned unchanged."""
+class ReducedExperts(nn.Module):
+    """Averages or sums the experts (Table 5e, "Average" and "Addition"); the mean of a single expert is the expert."""
 
-    def __init__(self, dim: int, experts: int) -> None:
+    def __init__(self, dim: int, experts: int, *, reduce: Callable[..., Tensor]) -> None:
         super().__init__()
+        self.reduce = reduce
 
     def forward(self, both: BothStreams, parsed: ParsedStreams) -> ClassTokens:
         """Combine the expert outputs."""
-        return parsed.mean(dim=-2)
-
-
-class AddedExperts(nn.Module):
-    """Sums the experts (Table 5e, "Addition")."""
-
-    def __init__(self, dim: int, experts: int) -> None:
-        super().__init__()
-
-    def forward(self, both: BothStreams, parsed: ParsedStreams) -> ClassTokens:
-        """Combine the expert outputs."""
-        return parsed.sum(dim=-2)
+        return self.reduce(parsed, dim=-2)
 
 
 class SplitStage(UpsamplingStage):
@@ -289,13 +269,15 @@ ORDERS: dict[Order, Callable[..., nn.Module]] = {
 }
 """Block classes, by the order of their aggregations."""
 
+_MEAN = partial(ReducedExperts, reduce=torch.mean)
+
 FUSIONS: dict[Fusion, Callable[..., nn.Module]] = {
     "experts": ExpertFusion,
     "experts-paper": PaperExpertFusion,
-    "single": partial(ExpertFusion, experts=1, integrate=AveragedExperts),
+    "single": partial(ExpertFusion, experts=1, integrate=_MEAN),
     "convolution": partial(ExpertFusion, integrate=ConvolvedExperts),
-    "average": partial(ExpertFusion, integrate=AveragedExperts),
-    "addition": partial(ExpertFusion, integrate=AddedExperts),
+    "average": partial(ExpertFusion, integrate=_MEAN),
+    "addition": partial(ExpertFusion, integrate=partial(ReducedExperts, reduce=torch.sum)),
     "concatenation": ConcatenatedStreams,
     "last": LastStream,
 }
@@ -316,8 +298,8 @@ DECODERS: dict[Decoder, type[UpsamplingDecoder]] = {
 """Decoders, which map refined features to logits."""
 
 
-def layers_of(config: CostAggregationConfig) -> AggregationLayers:
-    """The layer classes that a configuration names.
+def fusion_of(config: CostAggregationConfig) -> nn.Module:
+    """Build the module (spatial stream, class stream) -> features, with random weights.
 
     Raises:
         UsageError: the fusion is unknown, or doesn't take `experts`.
@@ -329,21 +311,13 @@ def layers_of(config: CostAggregationConfig) -> AggregationLayers:
         if "experts" not in signature(fusion).parameters or "experts" in getattr(fusion, "keywords", ()):
             raise UsageError(f"experts={config.experts} doesn't go with fusion={config.fusion}; add fusion=experts")
         chosen = {"experts": config.experts}
-    return AggregationLayers(
-        block=ORDERS[config.order],
-        fusion=partial(fusion, **chosen),
-        class_attention=CLASS_ATTENTIONS[config.class_attention],
-        decoder=DECODERS[config.decoder],
-    )
+    return fusion(config.dim, **chosen)
 
 
-def build_aggregation(config: CostAggregationConfig, image_encoder: nn.Module) -> nn.Module:
-    """Build the aggregation of a configuration, with random weights, for the features of an image encoder."""
-    tower = cast(ImageEncoder, image_encoder)
-    if config.kind == "none":
-        channels = tower.channels
-        return NoAggregation(config.build_cost_sum(channels), config.build_synthesized_classifiers(channels))
-    if config.kind == "features":
-        decoder = DECODERS[config.decoder](2 * tower.channels, tower.tap_channels, config.decoder_sizes)
-        return FeatureAggregation(decoder)
-    return CostAggregation(config, layers_of(config), tower.channels, tower.tap_channels)
+def block_of(config: CostAggregationConfig) -> nn.Module:
+    """Build a block with random weights."""
+    sizes = {"dim": config.dim, "guidance_dim": config.guidance_dim, "heads": config.heads}
+    spatial = SpatialAggregation(**sizes, window=config.window)
+    pads = 0 if config.order == "joint" else config.pad_classes  # where cells are tokens, there is nothing to pad
+    semantic = CLASS_ATTENTIONS[config.class_attention](**sizes, pad_classes=pads)
+    return ORDERS[config.order](spatial, semantic, fusion_of(config))

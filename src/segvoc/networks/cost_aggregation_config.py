@@ -4,9 +4,8 @@ Encoders and layers are given by name. `networks/choices.py` maps layer names to
 when they are built.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,18 +15,12 @@ from segvoc.encoders.dense_modes import DenseMode, OpenAIDenseMode
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
 from segvoc.encoders.vit import Activation, VitConfig
 from segvoc.errors import UsageError
-from segvoc.layers.aggregation import ClassAggregation, DecoderSizes, SpatialAggregation, UpsamplingDecoder
+from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.cost_sum import CostSum, SynthesizedClassifiers
 
 
 class NoGuidance(nn.Module):
-    """Projection to 0 channels, which PyTorch's layers don't support.
-
-    Args:
-        dim: the axis of the channels.
-    """
-
-    out_channels = 0
+    """Projection to 0 channels, which PyTorch's layers don't support, along the axis of the channels."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -46,19 +39,6 @@ ClassAttention = Literal["linear", "softmax", "query"]
 Decoder = Literal["transposed", "bilinear", "none"]
 Skip = Literal["sum", "none"]
 GuidanceBackbone = Literal["none", "resnet101", "swin_b"]
-
-
-class AggregationLayers(NamedTuple):
-    """The layer classes named in a `CostAggregationConfig`; `networks/choices.py` looks them up."""
-
-    block: Callable[[SpatialAggregation, ClassAggregation, nn.Module], nn.Module]
-    """Builds a block from both aggregations and a fusion."""
-    fusion: Callable[[int], nn.Module]
-    """Builds the fusion module, (spatial stream, class stream) -> features, for a number of channels."""
-    class_attention: type[ClassAggregation]
-    """Class aggregation, with its type of attention."""
-    decoder: type[UpsamplingDecoder]
-    """Maps the refined features to logits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,24 +109,15 @@ class CostAggregationConfig:
 
     def build_synthesized_classifiers(self, channels: int) -> SynthesizedClassifiers | None:
         """Build the blends of known classes, if there are any, for word embeddings with this many channels."""
-        if not self.known_classes:
-            return None
-        return SynthesizedClassifiers(self.known_classes, channels, self.sharpness)
+        classes = self.known_classes
+        return SynthesizedClassifiers(classes, channels, self.sharpness) if classes else None
 
-    def build_guidance(self, channels: int) -> tuple[nn.Conv2d | NoGuidance, nn.Linear | NoGuidance]:
+    def build_guidance(self, channels: int) -> tuple[nn.Module, nn.Module]:
         """Build the projections of image and word guidance, for word embeddings with this many channels."""
         if not self.guidance_dim:
             return NoGuidance(dim=1), NoGuidance(dim=-1)
         image = nn.Conv2d(self.appearance_channels or channels, self.guidance_dim, kernel_size=3, padding=1)
         return image, nn.Linear(channels, self.guidance_dim)
-
-    def build_block(self, layers: AggregationLayers) -> nn.Module:
-        """Build a block with random weights."""
-        sizes = {"dim": self.dim, "guidance_dim": self.guidance_dim, "heads": self.heads}
-        spatial = SpatialAggregation(**sizes, window=self.window)
-        pads = 0 if self.order == "joint" else self.pad_classes  # where cells are tokens, there is nothing to pad
-        semantic = layers.class_attention(**sizes, pad_classes=pads)
-        return layers.block(spatial, semantic, layers.fusion(self.dim))
 
 
 def check_vit(vit: VitConfig) -> None:

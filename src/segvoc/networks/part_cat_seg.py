@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Literal, Unpack, cast
 
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,22 +21,15 @@ from segvoc.encoders.prompts import PartNames, embed_names
 from segvoc.encoders.vit import VitConfig
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
-from segvoc.layers.aggregation import DecoderSizes, StageGuidance
+from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.aggregation_context import AggregationContext, ClassOptions, ForwardOptions
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits
 from segvoc.layers.cost_sum import all_costs
-from segvoc.layers.maps import resized
-from segvoc.layers.precision import at_least_float32, lowest_precision, without_autocast
+from segvoc.layers.precision import at_least_float32, without_autocast
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
-from segvoc.networks.cost_aggregation_config import (
-    AggregationLayers,
-    ClassAttention,
-    CostAggregationConfig,
-    Fusion,
-    Order,
-    check_vit,
-)
-from segvoc.shapes import AppearanceGuidance, ClassTokens, CostVolume, FeatureMaps, Images, Logits
+from segvoc.networks.choices import block_of
+from segvoc.networks.cost_aggregation_config import ClassAttention, CostAggregationConfig, Fusion, Order, check_vit
+from segvoc.shapes import ClassTokens, CostVolume, FeatureMaps, Images, Logits
 from segvoc.vocabulary import Vocabulary
 
 
@@ -206,13 +198,11 @@ class PartAggregation(CostAggregation):
 
     float32_parts = (*CostAggregation.float32_parts, "embed_specific", "none")
 
-    def __init__(
-        self, config: PartAggregationConfig, layers: AggregationLayers, channels: int, tap_channels: Sequence[int] = ()
-    ) -> None:
-        super().__init__(config, layers, channels, tap_channels)
+    def __init__(self, config: PartAggregationConfig, channels: int, tap_channels: Sequence[int] = ()) -> None:
+        super().__init__(config, channels, tap_channels)
         more = 0 if self.skip is None else 1
         self.embed_specific = nn.Conv2d(config.prompts + more, config.dim, kernel_size=7, padding=3)
-        self.specific_blocks = nn.ModuleList(config.build_block(layers) for _ in range(config.blocks))
+        self.specific_blocks = nn.ModuleList(block_of(config) for _ in range(config.blocks))
         self.project = nn.Linear(2 * config.dim, channels)
         # the released code draws a new one at every start and never trains it; here it is saved with the weights
         self.register_buffer("none", none_vector(channels).to(self.project.weight.device))
@@ -221,22 +211,20 @@ class PartAggregation(CostAggregation):
         self, maps: FeatureMaps, words: PartWords, guidance: FeatureMaps, context: AggregationContext
     ) -> tuple[Level, Level | None]:
         """Both levels, or only the first if no word is a part; see `SegmentationNetwork.selected_logits`."""
-        guidance = [one.to(lowest_precision(self)) for one in guidance]
-        appearance = rearrange(F.relu(self.guidance(guidance[0])), "b c h w -> b h w c")
-        guided = self.decoder.precompute_guidance(guidance[1:])
+        appearance, guided = self.precompute_guidance(guidance)
         general, specific = self._with_none(words.general, maps[0]), self._with_none(words.specific, maps[0])
-        summed = self._sum(maps, general, context)
         cost = all_costs(maps, general, self.synthesized, context.class_logits)
-        x = self._refined(self.embed_cost, self.blocks, cost, summed, general, appearance, context)
-        first = Level(cost, self._decoded(x, guided, summed, context))
+        costs = self._with_sum(cost, maps, general, context)
+        x = self.refine(self.embed_cost, self.blocks, costs, general, appearance, context)
+        first = Level(cost, self.decode(x, guided, costs, context))
         if words.specific.shape[0] == 0:
             return first, None
         last = words.part_of.new_full((1,), words.general.shape[0])
         part_of, object_of = torch.cat((words.part_of, last)), torch.cat((words.object_of, last))
-        summed = self._sum(maps, specific, context)
         cost = self._specific_cost(x, specific, part_of, object_of, context)
-        x = self._refined(self.embed_specific, self.specific_blocks, cost, summed, specific, appearance, context)
-        return first, Level(cost, self._decoded(x, guided, summed, context))
+        costs, context = self._with_sum(cost, maps, specific, context), context.of_block(len(self.blocks))
+        x = self.refine(self.embed_specific, self.specific_blocks, costs, specific, appearance, context)
+        return first, Level(cost, self.decode(x, guided, costs, context))
 
     def _specific_cost(
         self,
@@ -256,44 +244,15 @@ class PartAggregation(CostAggregation):
 
         return torch.cat(context.each(costs, text, part_of[None], object_of[None]), dim=2)
 
-    def _refined(
-        self,
-        embed: nn.Module,
-        blocks: nn.ModuleList,
-        cost: CostVolume,
-        summed: Float[Tensor, "B T H W"] | None,
-        text: Float[Tensor, "B T N E"],
-        appearance: AppearanceGuidance,
-        context: AggregationContext,
-    ) -> ClassTokens:
-        """Refined features of all classes of a level."""
-        cost = cost if summed is None else torch.cat((cost, summed[:, None]), dim=1)
-        dtype = lowest_precision(self)
-        with without_autocast(cost):
-            x = embed(rearrange(cost, "b p t h w -> (b t) p h w")).to(dtype)
-        x = rearrange(x, "(b t) c h w -> b t h w c", b=cost.shape[0])
-        words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(dtype)))
-        for number, block in enumerate(blocks, 0 if blocks is self.blocks else len(self.blocks)):
-            x = block(x, appearance, words, context.of_block(number))
-        return x
-
-    def _decoded(
-        self,
-        x: ClassTokens,
-        guided: Sequence[StageGuidance],
-        summed: Float[Tensor, "B T H W"] | None,
-        context: AggregationContext,
-    ) -> Logits:
-        logits = context.map(self.decoder, x, shared=(guided,))
-        return logits if summed is None else logits + resized(summed, (logits.shape[2], logits.shape[3]))
-
-    def _sum(self, maps: FeatureMaps, text: Float[Tensor, "B T N C"], context: AggregationContext) -> Logits | None:
-        """Sum of the raw costs of a level's classes, with 0 for "none of them"."""
+    def _with_sum(
+        self, cost: CostVolume, maps: FeatureMaps, text: Float[Tensor, "B T N C"], context: AggregationContext
+    ) -> Float[Tensor, "B _ T H W"]:
+        """Append the sum of the raw costs of a level's classes, 0 for "none of them", if the logits are added to it."""
         if self.skip is None:
-            return None
-        cost = all_costs(maps, text[:, :-1], self.synthesized, context.class_logits)
-        logits = self.skip(cost, text[:, :-1])
-        return F.pad(logits, (0, 0, 0, 0, 0, 1))
+            return cost
+        raw = all_costs(maps, text[:, :-1], self.synthesized, context.class_logits)
+        summed = F.pad(self.skip(raw, text[:, :-1]), (0, 0, 0, 0, 0, 1))
+        return torch.cat((cost, summed[:, None]), dim=1)
 
     def _with_none(self, text: Float[Tensor, "T N C"], image: Float[Tensor, "B _ _ _"]) -> Float[Tensor, "B T1 N C"]:
         none = cast(Tensor, self.none).to(text).expand(1, *text.shape[1:])
@@ -358,5 +317,4 @@ class PartNetwork(SegmentationNetwork):
         """
         features = self.image_encoder(image)
         context = AggregationContext(**options, class_logits=features.class_logits)
-        appearance = features.maps[0] if features.appearance is None else features.appearance
-        return self.aggregation.levels(features.maps, words, (appearance, *features.taps), context)
+        return self.aggregation.levels(features.maps, words, features.guidance, context)

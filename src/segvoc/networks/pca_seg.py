@@ -69,20 +69,11 @@ class ExpertParser(nn.Module):
                 running statistics otherwise).
         """
         if self.training and moments is None:
-            moments = self.moments(nn.Identity(), [(both,)], AggregationContext().over)
+            moments = batch_moments(self.halves, nn.Identity(), [(both,)], AggregationContext().over)
         given = moments or (None, None)
         first, second = (half(both, some) for half, some in zip(self.halves, given, strict=True))
         # GELU is twice as fast on a contiguous tensor
         return F.gelu(rearrange(first + second, "(b t) (e c) h w -> b t h w e c", b=both.shape[0], e=self.experts))
-
-    def moments(
-        self,
-        inputs: Callable[..., BothStreams],
-        chunks: Sequence[tuple[Tensor, ...]],
-        over: Callable[..., list[Tensor]],
-    ) -> list[Moments]:
-        """Statistics for `forward` over the classes of all chunks; see `batch_moments`."""
-        return batch_moments([(half.expand, half.norm) for half in self.halves], inputs, chunks, over)  # pyright: ignore[reportArgumentType]
 
 
 class CoefficientMapper(nn.Module):
@@ -170,7 +161,7 @@ class ParallelBlock(nn.Module):
                 context.observe(context.block, *pair)
         # batch norm needs all classes before the first chunk is fused
         fuse = cast(ExpertFusion, self.fuse)
-        moments = (fuse.parse.moments(fuse.both, pairs, context.over),) if normed else ()
+        moments = (batch_moments(fuse.parse.halves, fuse.both, pairs, context.over),) if normed else ()
         return torch.cat(context.over(self.fuse, pairs, moments), dim=1)
 
     def streams(
