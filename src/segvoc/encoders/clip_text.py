@@ -86,11 +86,7 @@ def convnext_text(channels: int, layers: int) -> ClipTextConfig:
 
 
 def open_clip_text_of(model: str) -> ClipTextConfig:
-    """The text encoder of an open_clip model by name; "qv" is trained, as in CAT-Seg and PCA-Seg.
-
-    Raises:
-        KeyError: open_clip's configuration has an unsupported value.
-    """
+    """The text encoder of an open_clip model by name; "qv" is trained, as in CAT-Seg and PCA-Seg."""
     config = cast(dict[str, Any], get_model_config(model))
     sizes: dict[str, Any] = {name: config["text_cfg"].pop(name) for name in ("width", "layers", "heads")}
     text = {name: value for name, value in config["text_cfg"].items() if not name.startswith(("hf_", "tokenizer_"))}
@@ -146,13 +142,7 @@ class ClipTextEncoder(nn.Module):
         return tuple(name for name, _ in self.named_parameters() if name in projections or name.endswith(others))
 
     def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int[Tensor, "N L"]:
-        """Token ids, padded with 0 to the longest of the N prompts rounded up (L <= context_length).
-
-        If tokens attend to the padding, L is always context_length.
-
-        Warns:
-            PromptTruncatedWarning: a prompt is too long; its end is cut off, but never the end token.
-        """
+        """See `Tokenizer.tokenize`; if tokens attend to the padding, L is always `context_length`."""
         tokenizer, room = _tokenizer(), self.config.context_length - 2
         rows = []
         for prompt in prompts:
@@ -203,15 +193,7 @@ class SiglipTextEncoder(ClipTextEncoder):
         self.register_load_state_dict_pre_hook(_make_room)
 
     def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int[Tensor, "N L"]:
-        """Token ids, padded to `context_length` (L), since tokens attend to the padding.
-
-        Raises:
-            UsageError: without weights there is no tokenizer.
-            CheckpointError: the tokenizer is damaged.
-
-        Warns:
-            PromptTruncatedWarning: a prompt is too long; its end is cut off.
-        """
+        """Token ids, padded to `context_length` (L), since tokens attend to the padding; see `own_tokenizer`."""
         if self._prompts is None:
             tokenizer, length = self.own_tokenizer(), self.config.context_length
             self._prompts = PromptTokenizer(tokenizer, max_tokens=length, unknown_by="never", whole=True)

@@ -33,11 +33,7 @@ HEAD_BLOCKS = 2
 
 
 class DinoRotations(nn.Module):
-    """DINOv3's rotary embedding of a grid as in timm, but traceable for any grid.
-
-    Args:
-        channels: channels of an attention head.
-    """
+    """DINOv3's rotary embedding of a grid as in timm, but traceable for any grid; `channels` are those of a head."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -48,11 +44,7 @@ class DinoRotations(nn.Module):
         """Called by `TimmClipImageEncoder` as for timm's modules; nothing is stored."""
 
     def get_embed(self, shape: Sequence[int]) -> Float[Tensor, "N D"]:
-        """Sine and cosine, side by side, of each cell's angles 2 pi p / 100^(4 i / channels), p in [-1, 1].
-
-        Args:
-            shape: rows and columns of cells.
-        """
+        """Sine and cosine, side by side, of each cell's angles 2 pi p / 100^(4 i / channels), p in [-1, 1]."""
         device = cast(Tensor, self.place).device
         rates = 100.0 ** (torch.arange(0, self.channels, 4, dtype=torch.float32, device=device) / self.channels)
         places = [2 * ((torch.arange(side, device=device) + 0.5) / side) - 1 for side in shape]
@@ -72,14 +64,7 @@ class DinoTxtImageEncoder(TimmClipImageEncoder):
     """The part with a separate weights file, besides dino.txt's."""
 
     def __init__(self, tower: Eva, *, heads: int, taps: tuple[int, ...], input_size: int) -> None:
-        """Build the head, with random weights, on an image encoder.
-
-        Args:
-            tower: DINOv3, as timm builds it.
-            heads: attention heads of the head's blocks.
-            taps: blocks of DINOv3, 0-based, whose outputs guide the decoder, in the order in which it uses them.
-            input_size: side of the square images that the networks read [pixels].
-        """
+        """Build the head, whose blocks have so many attention heads, with random weights on timm's DINOv3."""
         super().__init__(tower, taps=taps, input_size=input_size)
         tower.rope = DinoRotations(cast(int, tower.embed_dim) // cast(Any, tower.blocks)[0].attn.num_heads)
         norm = partial(LayerNorm, eps=1e-5)
@@ -132,11 +117,7 @@ class DinoTokens(nn.Module):
         )
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
-        """Encode RGB pixels in [0, 255].
-
-        Raises:
-            UsageError: H or W is not a multiple of 14.
-        """
+        """Encode RGB pixels in [0, 255]; H and W must be multiples of 14."""
         tower, (rows, columns) = self.tower, patch_grid(image, 14)
         pixels = normalized_pixels(image).to(tower.patch_embed.proj.weight.dtype)
         patches = rearrange(tower.patch_embed.proj(pixels), "b c h w -> b (h w) c")

@@ -4,7 +4,6 @@ ConvNeXt: Liu et al., arXiv:2201.03545 (the architecture is timm's); ConvNeXt-CL
 and `convnext_large_d_320`; the second pass through the last stage: ERR-Seg, Sec. 3.1.1 and its released code.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -114,31 +113,29 @@ class ConvNextClipImageEncoder(nn.Module):
             if config.head_width is None
             else Mlp(widened, config.head_width, config.channels, bias=(True, False), drop=(config.head_dropout, 0.0))
         )
-        self._run_fine, self._run_coarse = _LEARNING[config.stage_4_gradient]
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
-        """Names of the parameters that the published recipe trains.
+        """Gamma, depth-wise kernels and MLP weights of all blocks, and the weights of an MLP head (ConvNeXt-L).
 
-        These are gamma, the depth-wise kernels and the MLP weights of all blocks, and the weights of an MLP head
-        (ConvNeXt-L). Biases, norms, the stem, all downsampling layers and a linear head stay frozen.
+        In the published recipe biases, norms, the stem, all downsampling layers and a linear head stay frozen.
         """
         endings = (".gamma", ".conv_dw.weight", ".fc1.weight", ".fc2.weight")
         return tuple(name for name, _ in self.named_parameters() if name.endswith(endings))
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
-        """Encode RGB pixels in [0, 255].
-
-        Raises:
-            UsageError: H or W is not a multiple of `stride`, where convolutions would silently drop rows.
-        """
+        """Encode RGB pixels in [0, 255]; H and W must be multiples of `stride`, or convolutions would drop rows."""
         patch_grid(image, self.stride)
         pixels = normalized_pixels(image, PIXEL_STATISTICS).to(next(self.tower.stem.parameters()).dtype)
         stage_1, stage_2, stage_3, stage_4 = (cast(ConvNeXtStage, stage) for stage in self.tower.stages)
         stride_4 = stage_1(self.tower.stem(pixels))
         stride_8 = stage_2(stride_4)
         stride_16 = stage_3(stride_8)
-        fine = [self._run_fine(stage_4.blocks, downsample(stride_16)) for downsample in self.stride_one]
-        stride_32 = self._run_coarse(stage_4.blocks, stage_4.downsample(stride_16))
+        trained = self.config.stage_4_gradient
+        run_fine, run_coarse = (
+            nn.Module.__call__ if trained in ("both", stride) else _constant for stride in ("stride_16", "stride_32")
+        )
+        fine = [run_fine(stage_4.blocks, downsample(stride_16)) for downsample in self.stride_one]
+        stride_32 = run_coarse(stage_4.blocks, stage_4.downsample(stride_16))
         return ImageFeatures(
             maps=tuple(self._embed(x) for x in (*fine, stride_32)),
             taps=(stride_32, stride_16, stride_8.detach(), stride_4.detach()),
@@ -149,18 +146,6 @@ class ConvNextClipImageEncoder(nn.Module):
         return self.project(cast(LayerNorm2d, self.tower.head.norm)(x).movedim(1, -1)).movedim(-1, 1)
 
 
-def _learning(blocks: nn.Module, x: Tensor) -> Tensor:
-    return blocks(x)
-
-
 def _constant(blocks: nn.Module, x: Tensor) -> Tensor:
-    """The same values; the gradient reaches `x` but not the blocks."""
+    """The output of the blocks, whose gradient reaches `x` but not the blocks."""
     return functional_call(blocks, {name: value.detach() for name, value in blocks.named_parameters()}, (x,))
-
-
-_Run = Callable[[nn.Module, Tensor], Tensor]
-_LEARNING: dict[StageFourGradient, tuple[_Run, _Run]] = {
-    "both": (_learning, _learning),
-    "stride_16": (_learning, _constant),
-    "stride_32": (_constant, _learning),
-}

@@ -64,11 +64,7 @@ def mix_values(
 ) -> Float[Tensor, "B L D"]:
     """Mix the tokens' values by self-similarity: the sum of softmax(s x xᵀ + g) v over the terms, per head.
 
-    Args:
-        similarity: which projections x are compared, the scale s and the Gaussian g.
-        project: gives the projection q, k or v of all tokens, the CLS token first; only those in use are computed.
-        heads: attention heads.
-        grid: rows and columns of cells (h, w), with L = 1 + h w.
+    `project` gives the projection x ("q", "k" or "v") of all L = 1 + h w tokens, the CLS token first.
     """
     v = project("v")
     projected = {"v": v} | {name: project(name) for name in set("".join(similarity.terms)) - {"v"}}
@@ -85,13 +81,7 @@ def mix_values(
 
 
 def nearness(grid: tuple[int, int], deviation: float, device: torch.device) -> Float[Tensor, "L L"]:
-    """exp(-d² / 2 deviation²) for the distance d between two cells; 0 for the CLS token, which comes first.
-
-    Args:
-        grid: rows and columns of cells (h, w), with L = 1 + h w.
-        deviation: standard deviation [cells].
-        device: where to compute it.
-    """
+    """exp(-d² / 2 deviation²) for the distance d between two cells [cells]; 0 for the CLS token, which comes first."""
     rows, columns = (torch.arange(side, device=device, dtype=torch.float32) for side in grid)
     y, x = (torch.exp(-((place[:, None] - place) ** 2) / (2 * deviation**2)) for place in (rows, columns))
     near = rearrange(y, "r s -> r 1 s 1") * rearrange(x, "c d -> 1 c 1 d")  # exporting `kron` would fix the grid

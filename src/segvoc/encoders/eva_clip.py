@@ -21,12 +21,7 @@ from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights
 
 
 class EvaClipImageEncoder(nn.Module):
-    """One dense map of unit vectors in the space shared with the text, and taps of intermediate blocks.
-
-    Args:
-        vit: sizes of the transformer.
-        dense: how the last block attends: as the weights were distilled, or a mode for weights that weren't.
-    """
+    """One dense map of unit vectors in the space shared with the text, and taps of intermediate blocks."""
 
     def __init__(self, vit: VitConfig, *, dense: DenseMode = "csa") -> None:
         super().__init__()
@@ -53,11 +48,7 @@ class EvaClipImageEncoder(nn.Module):
         return projection_weights(self, "qv")
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
-        """Encode RGB pixels in [0, 255].
-
-        Raises:
-            UsageError: H or W is not a multiple of `stride`.
-        """
+        """Encode RGB pixels in [0, 255]; H and W must be multiples of `stride`."""
         tower, (rows, columns) = self.tower, patch_grid(image, self.stride)
         # t = 16 i / side for row or column i: on any grid, the angles span those of the 16x16 pre-training grid
         head_width = self.vit.width // self.vit.heads

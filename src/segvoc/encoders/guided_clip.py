@@ -4,7 +4,7 @@ CAT-Seg's first version (arXiv:2303.11797v1, Sec. 4.1 and A.1) guides the aggreg
 Swin-B (stage 3), and the decoder by the two stages before. The architectures are timm's.
 """
 
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import timm
 from jaxtyping import Float
@@ -17,41 +17,20 @@ from segvoc.layers.maps import resized
 BACKBONE_STRIDE = 16
 """Pixels of the backbone's image for each cell of the cost volume."""
 
-
-class _Architecture(NamedTuple):
-    """A backbone of timm."""
-
-    name: str
-    stages: tuple[int, int, int]
-    """Indices of the stages at stride 4, 8 and 16."""
-    options: dict[str, Any]
-
-
-_ARCHITECTURES = {
-    "resnet101": _Architecture("resnet101", (1, 2, 3), {}),
-    "swin_b": _Architecture("swin_base_patch4_window12_384", (0, 1, 2), {"strict_img_size": False}),
+_BACKBONES: dict[str, dict[str, Any]] = {
+    "resnet101": {"model_name": "resnet101", "out_indices": (1, 2, 3)},
+    "swin_b": {"model_name": "swin_base_patch4_window12_384", "out_indices": (0, 1, 2), "strict_img_size": False},
 }
+"""timm's models; the indices are those of the stages at stride 4, 8 and 16."""
 
 
 def build_backbone(kind: str) -> nn.Module:
     """Build "resnet101" or "swin_b" with random weights, up to the stage at stride 16."""
-    architecture = _ARCHITECTURES[kind]
-    return timm.create_model(
-        architecture.name,
-        features_only=True,
-        feature_cls="getter",
-        out_indices=architecture.stages,
-        **architecture.options,
-    )
+    return timm.create_model(**_BACKBONES[kind], features_only=True, feature_cls="getter")
 
 
 class GuidedClip(nn.Module):
-    """CLIP's dense map (not of unit norm), and the backbone's maps for guidance.
-
-    Args:
-        clip: the CLIP image encoder.
-        backbone: gives maps at stride 4, 8 and 16 of an image.
-    """
+    """CLIP's dense map (not of unit norm), and the backbone's maps at stride 16, 8 and 4 for guidance."""
 
     companion = "a backbone for guidance"
     """The part with separate initial weights, besides CLIP."""
@@ -69,13 +48,7 @@ class GuidedClip(nn.Module):
         return attention_and_positions(self, "clip.")
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
-        """Encode RGB pixels in [0, 255].
-
-        The backbone reads the image at 16 px per CLIP cell, so both share a grid.
-
-        Raises:
-            UsageError: H or W is not a multiple of `stride`.
-        """
+        """Encode RGB pixels in [0, 255]. The backbone reads the image at 16 px per CLIP cell, so both share a grid."""
         maps = self.clip(image).maps
         rows, columns = maps[0].shape[2:]
         pixels = normalized_pixels(resized(image, (BACKBONE_STRIDE * rows, BACKBONE_STRIDE * columns)))

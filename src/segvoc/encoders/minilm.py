@@ -41,7 +41,6 @@ class TransformerLayer(nn.Module):
     """A post-norm transformer layer (BERT): attention and an MLP with GELU, each added and then normalized."""
 
     def __init__(self, config: MiniLMConfig) -> None:
-        """Build one layer of `config`."""
         super().__init__()
         self.heads = config.heads
         self.query_key_value = nn.Linear(config.channels, 3 * config.channels)

@@ -30,14 +30,7 @@ from segvoc.encoders.vit import (
 class OpenAIClipImageEncoder(nn.Module):
     """One dense map in the space shared with the text (not of unit norm), and taps of intermediate blocks.
 
-    Args:
-        config: sizes of the transformer.
-        dense: how the last block attends.
-        pixels: the statistics that normalize the pixels.
-        activation: of the MLPs: OpenAI's approximation of the GELU, or the exact one, as in open_clip's own models.
-        mlp_width: channels inside the MLPs; None: 4 times the tokens'.
-        visual_prompts: learned tokens that each block reads beside its input (`VisualPrompts`); the dense last block
-            treats each cell separately and reads none.
+    See `OpenAIEncoders` for the options. The dense last block treats each cell separately and reads no visual prompts.
     """
 
     def __init__(
@@ -74,11 +67,7 @@ class OpenAIClipImageEncoder(nn.Module):
         return projection_weights(self, "qv")
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
-        """Encode RGB pixels in [0, 255].
-
-        Raises:
-            UsageError: H or W is not a multiple of `stride`.
-        """
+        """Encode RGB pixels in [0, 255]; H and W must be multiples of `stride`."""
         features = self.tokens(image, dense=True)
         rows = features.grid[0]
         taps = tuple(rearrange(tap[:, 1:], "b (h w) c -> b c h w", h=rows) for tap in features.taps)
@@ -90,9 +79,6 @@ class OpenAIClipImageEncoder(nn.Module):
         The dense map is what the last block gives in the chosen mode, after ln_post and the projection. As in CAT-Seg,
         the block treats each token separately: t = W_out W_v ln_1(x) + x_CLS, then t + mlp(ln_2(t)). The residual is
         the CLS token's input for all tokens, since the released weights were trained so.
-
-        Raises:
-            UsageError: H or W is not a multiple of `stride`.
         """
         tower, (rows, columns) = self.tower, patch_grid(image, self.stride)
         pixels = normalized_pixels(image, CLIP_STATISTICS if self.pixels == "clip" else IMAGENET_STATISTICS)
@@ -130,13 +116,7 @@ class OpenAIClipImageEncoder(nn.Module):
 
 
 class VisualPrompts(nn.Module):
-    """Learned tokens that each block of a transformer reads beside its input.
-
-    Args:
-        blocks: number of blocks.
-        count: tokens for each block.
-        width: channels of the tokens.
-    """
+    """Learned tokens, `count` for each block of a transformer, which reads them beside its input."""
 
     def __init__(self, blocks: int, count: int, width: int) -> None:
         super().__init__()

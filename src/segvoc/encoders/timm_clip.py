@@ -22,11 +22,7 @@ from segvoc.encoders.vit import patch_grid, projection_weights
 
 
 class SeparateProjections(nn.Module):
-    """The queries, keys and values of timm's attention, whose weights are separate parameters.
-
-    Args:
-        packed: the layer to replace, whose weights are kept.
-    """
+    """Replaces timm's `packed` queries, keys and values by layers with separate parameters; the weights are kept."""
 
     def __init__(self, packed: nn.Linear) -> None:
         super().__init__()
@@ -81,20 +77,13 @@ class TimmClipImageEncoder(nn.Module):
         return self
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
-        """Names of the parameters that are trained: the q and v weights of each block, as in CAT-Seg and PCA-Seg.
-
-        For a convolutional network also the weights of its blocks' MLPs, as in ERR-Seg.
-        """
+        """The q and v weights of each block, as in CAT-Seg and PCA-Seg; in a CNN its blocks' MLPs, as in ERR-Seg."""
         endings = (".mlp.fc1.weight", ".mlp.fc2.weight")
         convolutions = [name for name, value in self.named_parameters() if name.endswith(endings) and value.ndim == 4]
         return (*projection_weights(self, "qv"), *convolutions)
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
-        """Encode RGB pixels in [0, 255].
-
-        Raises:
-            UsageError: H or W is not a multiple of `stride`.
-        """
+        """Encode RGB pixels in [0, 255]; H and W must be multiples of `stride`."""
         tower, grid = self.tower, patch_grid(image, self.stride)
         statistics = [tower.pretrained_cfg[name] for name in ("mean", "std")]
         pixels = normalized_pixels(image, statistics).to(next(tower.parameters()).dtype)
@@ -105,12 +94,7 @@ class TimmClipImageEncoder(nn.Module):
     def embedded(
         self, last: Float[Tensor, "B L D"] | Float[Tensor, "B D h w"], grid: tuple[int, int]
     ) -> Float[Tensor, "B C h w"]:
-        """The dense map.
-
-        Args:
-            last: normalized output of the last block: tokens, the CLS token (if any) first, or a map.
-            grid: rows and columns of cells (h, w).
-        """
+        """The dense map from the normalized output of the last block: tokens (the CLS token first) or a map."""
         if last.ndim == 4:
             cells = rearrange(last, "b c h w -> (b h w) c 1 1")
         else:

@@ -40,60 +40,36 @@ class TimmClipSizes:
     """Whether the taps have 2 and 4 times the dense map's resolution, as in convolutional networks."""
 
 
-def _siglip2(size: str, title: str, *, layers: int) -> TimmClipSizes:
+def _vit(
+    model: str | None, title: str, side: int, layers: int, *, stride: int = 16, pretrained: int | None = None
+) -> TimmClipSizes:
+    """A ViT, tapped after one and two thirds of its layers."""
+    taps = (layers // 3 - 1, 2 * layers // 3 - 1)
+    pretrained = pretrained or side
     return TimmClipSizes(
-        model=f"ViT-{size}-16-SigLIP2-384",
-        title=f"SigLIP 2 ViT-{title}/16",
-        stride=16,
-        input_size=384,
-        pretrained_size=384,
-        taps=(layers // 3 - 1, 2 * layers // 3 - 1),
-    )
-
-
-def _pe_core(model: str, *, side: int, pretrained: int, layers: int) -> TimmClipSizes:
-    size, patch = model.split("-")[:2]
-    return TimmClipSizes(
-        model=f"PE-Core-{model}",
-        title=f"PE-Core-{size}/{patch}",
-        stride=int(patch),
-        input_size=side,
-        pretrained_size=pretrained,
-        taps=(layers // 3 - 1, 2 * layers // 3 - 1),
+        model=model, title=title, stride=stride, input_size=side, pretrained_size=pretrained, taps=taps
     )
 
 
 def _mobileclip(model: str) -> TimmClipSizes:
+    title = model.replace("CLIP2", "CLIP 2").replace("-", " ")
     return TimmClipSizes(
-        model=model,
-        title=model.replace("CLIP2", "CLIP 2").replace("-", " "),
-        stride=32,
-        input_size=768,
-        pretrained_size=256,
-        taps=(2, 1),
-        pyramid=True,
+        model=model, title=title, stride=32, input_size=768, pretrained_size=256, taps=(2, 1), pyramid=True
     )
 
 
 TIMM_CLIPS: dict[TimmClipName, TimmClipSizes] = {
-    "siglip2-b": _siglip2("B", "B", layers=12),
-    "siglip2-l": _siglip2("L", "L", layers=24),
-    "siglip2-so400m": _siglip2("SO400M", "So400m", layers=27),
-    "pe-core-t": _pe_core("T-16-384", side=384, pretrained=384, layers=12),
-    "pe-core-s": _pe_core("S-16-384", side=384, pretrained=384, layers=12),
-    "pe-core-b": _pe_core("B-16", side=384, pretrained=224, layers=12),
-    "pe-core-l": _pe_core("L-14-336", side=336, pretrained=336, layers=24),
+    "siglip2-b": _vit("ViT-B-16-SigLIP2-384", "SigLIP 2 ViT-B/16", 384, 12),
+    "siglip2-l": _vit("ViT-L-16-SigLIP2-384", "SigLIP 2 ViT-L/16", 384, 24),
+    "siglip2-so400m": _vit("ViT-SO400M-16-SigLIP2-384", "SigLIP 2 ViT-So400m/16", 384, 27),
+    "pe-core-t": _vit("PE-Core-T-16-384", "PE-Core-T/16", 384, 12),
+    "pe-core-s": _vit("PE-Core-S-16-384", "PE-Core-S/16", 384, 12),
+    "pe-core-b": _vit("PE-Core-B-16", "PE-Core-B/16", 384, 12, pretrained=224),
+    "pe-core-l": _vit("PE-Core-L-14-336", "PE-Core-L/14", 336, 24, stride=14),
     "mobileclip-s1": _mobileclip("MobileCLIP-S1"),
     "mobileclip-s2": _mobileclip("MobileCLIP-S2"),
     "mobileclip2-s0": _mobileclip("MobileCLIP2-S0"),
     "mobileclip2-s2": _mobileclip("MobileCLIP2-S2"),
-    "dinov3-l": TimmClipSizes(
-        model=None,
-        title="DINOv3 ViT-L/16 with dino.txt",
-        stride=16,
-        input_size=384,
-        pretrained_size=224,
-        taps=(7, 15),
-    ),
+    "dinov3-l": _vit(None, "DINOv3 ViT-L/16 with dino.txt", 384, 24, pretrained=224),
 }
 """All of them."""

@@ -46,11 +46,7 @@ def vit_b16() -> VitConfig:
 
 
 def clip_seg_b16(input_size: int = 224) -> VitConfig:
-    """ViT-B/16 as tapped by CLIPSeg, at 352 px, and SynSeg, at 224: after the 4th, 7th and 10th block.
-
-    Args:
-        input_size: side of the images that it reads [pixels].
-    """
+    """ViT-B/16 as tapped by CLIPSeg, at 352 px, and SynSeg, at 224: after the 4th, 7th and 10th block."""
     return replace(vit_b16(), input_size=input_size, taps=(3, 6, 9))
 
 
@@ -91,11 +87,7 @@ class Attention(nn.Module):
     """Replaces open_clip's `nn.MultiheadAttention`, with the same arguments.
 
     PyTorch packs q, k and v in one parameter, but the published recipes train only some of the three. Separated, "train
-    q and v" is a rule on parameter names, and the dense last block computes the values alone.
-
-    Args:
-        packed: the module to replace, whose weights are kept.
-        causal: whether attention is causal.
+    q and v" is a rule on parameter names, and the dense last block computes the values alone. The weights are kept.
     """
 
     def __init__(self, packed: nn.MultiheadAttention, *, causal: bool = False) -> None:
@@ -138,12 +130,7 @@ def projection_weights(tower: nn.Module, projections: str) -> tuple[str, ...]:
 
 
 def attention_and_positions(tower: nn.Module, prefix: str = "") -> tuple[str, ...]:
-    """Names of all attention parameters and of the position embeddings (CAT-Seg, arXiv v1, Fig. 9).
-
-    Args:
-        tower: an encoder.
-        prefix: names must begin with it.
-    """
+    """Names of attention parameters and position embeddings that begin with a prefix (CAT-Seg, arXiv v1, Fig. 9)."""
     endings = ("positional_embedding", "pos_embed")
     names = (name for name, _ in tower.named_parameters() if name.startswith(prefix))
     return tuple(name for name in names if ".attn." in name or name.endswith(endings))

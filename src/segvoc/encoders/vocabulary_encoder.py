@@ -24,11 +24,6 @@ class VocabularyEncoder(PromptedWordEncoder):
     and every in-place operation. Writes through `.data` or NumPy bypass the counter, so it also compares a checksum of
     each 2 KiB block (10 ms for 90 MB on a CPU; one synchronization on a GPU). The only undetected change is a write
     past the counter that leaves all checksums the same.
-
-    Args:
-        text_encoder: a `TextEncoder`.
-        templates: prompt templates; `{}` stands for the word.
-        average: whether a class has one embedding, the mean over the templates (P = 1), instead of one for each.
     """
 
     def __init__(self, text_encoder: nn.Module, templates: Sequence[str], *, average: bool = False) -> None:
