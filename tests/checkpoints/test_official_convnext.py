@@ -89,7 +89,7 @@ class TestStrideOne:
             assert state.keys() == both.keys() - ADDED
 
     def test_a_released_checkpoint_must_have_it(self, plain):
-        with pytest.raises(CheckpointError, match=r"missing stride_one\.0\.norm\.weight"):
+        with pytest.raises(CheckpointError, match=r"missing image\.stride_one\.0\.norm\.weight"):
             convnext_clip_states({f"{ERR_CLIP}{n}": x for n, x in plain.items()}, *towers(TINY, TINY_TEXT))
 
 

@@ -6,13 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from segvoc.checkpoints.official_cost_aggregation import (
-    clip_and_dino_state,
-    network_state,
-    part_network_state,
-    syn_seg_state,
-)
-from segvoc.checkpoints.official_towers import dino_state
+from segvoc.checkpoints.official_cost_aggregation import network_state, part_network_state, syn_seg_state
+from segvoc.checkpoints.official_towers import clip_state, dino_state
 from segvoc.errors import CheckpointError
 from segvoc.models.presets import PRESETS
 from tests.built import built
@@ -80,9 +75,9 @@ def test_a_foreign_file_is_called_by_its_origin(name, weights, said):
 def test_clip_and_dinov2_in_the_wrong_order_are_told():
     parts = network("part-cat-seg-b")
     with pytest.raises(CheckpointError, match=r"of DINOv2, not of CLIP; .*, named after a CLIP: --encoder-weights ViT"):
-        clip_and_dino_state(DINO, CLIP, parts)
+        clip_state(DINO, parts, CLIP)
     with pytest.raises(CheckpointError, match="of CLIP, not of DINOv2; networks of parts start from them and DINOv2's"):
-        clip_and_dino_state(CLIP, CLIP, parts)
+        clip_state(CLIP, parts, CLIP)
     with pytest.raises(CheckpointError, match="of CLIPSeg, not of DINOv2"):
         dino_state(CLIPSEG, small_dino())
 
@@ -90,7 +85,7 @@ def test_clip_and_dinov2_in_the_wrong_order_are_told():
 def test_what_fits_is_taken():
     parts = network("part-cat-seg-b")
     towers = {name for name in parts.state_dict() if not name.startswith("aggregation.")}
-    assert clip_and_dino_state(CLIP, DINO, parts).keys() == towers
+    assert clip_state(CLIP, parts, DINO).keys() == towers
     whole = network("cat-seg-b", aggregation="none")
     assert network_state(CLIP, whole).keys() == whole.state_dict().keys()
     clipseg = network("syn-seg-b", film="linear")

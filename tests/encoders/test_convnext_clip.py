@@ -6,8 +6,9 @@ import pytest
 import torch
 from open_clip.timm_model import TimmModel
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import nn
 
-from segvoc.checkpoints.official_towers import convnext_image_state, with_stride_one
+from segvoc.checkpoints.official_towers import convnext_clip_states
 from segvoc.encoders.convnext_clip import (
     ConvNextClipConfig,
     ConvNextClipImageEncoder,
@@ -51,7 +52,7 @@ def weights(case):
 class TestGolden:
     def features(self, config, weights, case):
         tower = ConvNextClipImageEncoder(config).eval()
-        tower.load_state_dict(convnext_image_state(weights, tower))
+        tower.load_state_dict(convnext_clip_states(weights, tower, nn.Module())[0])
         with torch.no_grad():
             return tower(255 * (case.tensors["in.image"] * STD + MEAN))
 
@@ -110,7 +111,7 @@ def test_it_computes_what_open_clip_computes(head):
     weights = {f"visual.{name}": torch.randn_like(x) * 0.05 for name, x in published.state_dict().items()}
     published.load_state_dict({name.removeprefix("visual."): x for name, x in weights.items()})
     tower = ConvNextClipImageEncoder(config).eval()
-    tower.load_state_dict(convnext_image_state(with_stride_one(weights), tower))
+    tower.load_state_dict(convnext_clip_states(weights, tower, nn.Module())[0])
     pixels = make_image(2, 32, 32)
     with torch.no_grad():
         theirs, ours = published((pixels / 255 - MEAN) / STD), tower(pixels).maps[1]

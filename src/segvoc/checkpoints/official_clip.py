@@ -4,6 +4,9 @@ They read OpenAI CLIP with the names of OpenAI, open_clip, transformers, CAT-Seg
 names of its authors, DeCLIP, PCA-Seg and open_clip (whose image tower is timm's, like ours). All of them are strict:
 each published name must be used or known to be irrelevant, and each of our parameters must get a value of its shape,
 otherwise they raise a `CheckpointError` that lists the differences. Values keep their dtype (OpenAI publishes float16).
+
+transformers' `CLIPModel`, and the CLIP in `CLIPSegForImageSegmentation`, have the same names in the files of 4.57 and
+5.23; files of earlier versions may also contain the buffers `position_ids`.
 """
 
 import math
@@ -13,8 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from segvoc.checkpoints.strict import fit_exactly
-from segvoc.checkpoints.transformers_names import is_position_ids, openai_form
+from segvoc.checkpoints.strict import fit_exactly, inside, renamed, shapes_of
 from segvoc.errors import CheckpointError
 
 Renamed = Iterator[tuple[str, Tensor]]
@@ -27,17 +29,50 @@ _PROMPTS = "visual prompts"
 """Pseudo-name of the image tower's visual prompts, which no CLIP has."""
 
 _OLD_TEXT_NAMES = ("text_projection", "positional_embedding", "token_embedding", "transformer", "ln_final")
-# Sizes stored by OpenAI among the weights, masks stored by TorchScript, and tables that we compute for any grid.
-_IGNORED = re.compile(r"input_resolution|context_length|vocab_size|(.+\.)?attn_mask|(.+\.)?rope\.freqs_(cos|sin)")
-_EVA_TO_TIMM = {
-    "attn.q_bias": "attn.q_proj.bias",
-    "attn.v_bias": "attn.v_proj.bias",
-    "attn.inner_attn_ln.": "attn.norm.",
-    "mlp.w1.": "mlp.fc1_g.",
-    "mlp.w2.": "mlp.fc1_x.",
-    "mlp.ffn_ln.": "mlp.norm.",
-    "mlp.w3.": "mlp.fc2.",
-}
+_IGNORED = re.compile(
+    r"input_resolution|context_length|vocab_size|(.+\.)?(attn_mask|rope\.freqs_(cos|sin)|embeddings\.position_ids)"
+)
+"""Sizes stored by OpenAI among the weights, masks stored by TorchScript, and tables that we compute for any grid."""
+
+_EVA_TO_TIMM = (
+    (r"\.attn\.([qv])_bias$", r".attn.\1_proj.bias"),
+    (r"\.attn\.inner_attn_ln\.", ".attn.norm."),
+    (r"\.mlp\.w1\.", ".mlp.fc1_g."),
+    (r"\.mlp\.w2\.", ".mlp.fc1_x."),
+    (r"\.mlp\.ffn_ln\.", ".mlp.norm."),
+    (r"\.mlp\.w3\.", ".mlp.fc2."),
+)
+_TO_OPENAI = (
+    (r"\.self_attn\.", ".attn."),
+    (r"\.layer_norm([12])\.", r".ln_\1."),
+    (r"\.mlp\.fc1\.", ".mlp.c_fc."),
+    (r"\.mlp\.fc2\.", ".mlp.c_proj."),
+    (r"^vision_model\.encoder\.layers\.", "visual.transformer.resblocks."),
+    (r"^vision_model\.embeddings\.patch_embedding\.", "visual.conv1."),
+    (r"^vision_model\.embeddings\.class_embedding$", "visual.class_embedding"),
+    (r"^vision_model\.embeddings\.position_embedding\.weight$", "visual.positional_embedding"),
+    (r"^vision_model\.pre_layrnorm\.", "visual.ln_pre."),
+    (r"^vision_model\.post_layernorm\.", "visual.ln_post."),
+    (r"^text_model\.encoder\.layers\.", "transformer.resblocks."),
+    (r"^text_model\.embeddings\.token_embedding\.", "token_embedding."),
+    (r"^text_model\.embeddings\.position_embedding\.weight$", "positional_embedding"),
+    (r"^text_model\.final_layer_norm\.", "ln_final."),
+)
+_TRANSPOSED = {"visual_projection.weight": "visual.proj", "text_projection.weight": "text_projection"}
+_SIGLIP_TO_OPEN_CLIP = (
+    (r"^vision_model\.embeddings\.patch_embedding\.", "visual.trunk.patch_embed.proj."),
+    (r"^vision_model\.embeddings\.position_embedding\.weight$", "visual.trunk.pos_embed"),
+    (r"^vision_model\.post_layernorm\.", "visual.trunk.norm."),
+    (r"^vision_model\.head\.probe$", "visual.trunk.attn_pool.latent"),
+    (r"^vision_model\.head\.attention\.out_proj\.", "visual.trunk.attn_pool.proj."),
+    (r"^vision_model\.head\.layernorm\.", "visual.trunk.attn_pool.norm."),
+    (r"^vision_model\.head\.", "visual.trunk.attn_pool."),
+    (r"^vision_model\.encoder\.layers\.(\d+)\.layer_norm", r"visual.trunk.blocks.\1.norm"),
+    (r"^vision_model\.encoder\.layers\.(\d+)\.self_attn\.out_proj\.", r"visual.trunk.blocks.\1.attn.proj."),
+    (r"^vision_model\.encoder\.layers\.(\d+)\.self_attn\.", r"visual.trunk.blocks.\1.attn.qkv."),
+    (r"^vision_model\.encoder\.layers\.", "visual.trunk.blocks."),
+    (r"^text_model\.head\.", "text.text_projection."),
+)
 
 
 def openai_clip_states(
@@ -47,22 +82,13 @@ def openai_clip_states(
 
     It reads the names of OpenAI and open_clip (q, k, v packed in `attn.in_proj_weight`), of transformers' `CLIPModel`
     (`text_model.*`, `vision_model.*`), and of CAT-Seg and PCA-Seg (`attn.q_proj_weight`, ...) without the prefix
-    `sem_seg_head.predictor.clip_model.`.
-
-    Raises:
-        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
+    `sem_seg_head.predictor.clip_model.`. Visual prompts, which no CLIP has, keep the values of the image encoder.
     """
-    return map_towers(_with_prompts(official, image_encoder), image_encoder, text_encoder, _rename_openai)
-
-
-def _with_prompts(official: Mapping[str, Tensor], image_encoder: nn.Module) -> Mapping[str, Tensor]:
-    """The weights, and the image tower's own visual prompts, which no CLIP has."""
     prompts = dict(image_encoder.named_parameters()).get("prompts.table")
-    if prompts is None:
-        return official
-    if prompts.is_meta:
+    if prompts is not None and prompts.is_meta:
         raise CheckpointError("a CLIP has no visual prompts, which have to be trained; leave out visual_prompts")
-    return {**official, _PROMPTS: prompts.detach()}
+    official = official if prompts is None else {**official, _PROMPTS: prompts.detach()}
+    return map_towers(official, image_encoder, text_encoder, rename_openai)
 
 
 def eva_clip_states(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
@@ -70,9 +96,6 @@ def eva_clip_states(official: Mapping[str, Tensor], image_encoder: nn.Module, te
 
     It reads the names of PCA-Seg, of EVA-CLIP's and DeCLIP's authors (those of the text tower with or without "text."),
     and of open_clip ("visual.trunk."). Position embeddings of another grid are resized (bicubic).
-
-    Raises:
-        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     official = {f"text.{name}" if name.startswith(_OLD_TEXT_NAMES) else name: x for name, x in official.items()}
     side = math.isqrt(image_encoder.state_dict()["tower.pos_embed"].shape[1] - 1)
@@ -83,12 +106,9 @@ def eva_clip_states(official: Mapping[str, Tensor], image_encoder: nn.Module, te
 
 
 def resized_positions(table: Tensor, side: int, others: int = 1) -> Tensor:
-    """Resize position embeddings to a grid of side x side; other tensors are returned unchanged.
+    """Resize position embeddings (1 N C) to a grid of side x side; other tensors are returned unchanged.
 
-    Args:
-        table: the embeddings (1 N C), those of `others` tokens before those of the cells.
-        side: rows and columns of cells.
-        others: number of tokens that aren't cells.
+    The embeddings of `others` tokens that aren't cells come first.
     """
     cells = table.shape[1] - others if table.ndim == 3 else 0
     if cells < 1 or math.isqrt(cells) ** 2 != cells:
@@ -96,11 +116,12 @@ def resized_positions(table: Tensor, side: int, others: int = 1) -> Tensor:
     return resample_abs_pos_embed(table, [side, side], num_prefix_tokens=others, antialias=False)
 
 
-def _rename_openai(name: str, value: Tensor) -> Renamed:
+def rename_openai(name: str, value: Tensor) -> Renamed:
+    """Map a name of `openai_clip_states` for `map_towers`."""
     if name == _PROMPTS:
         yield "image.prompts.table", value
         return
-    name, value = openai_form(name, value)
+    name, value = _openai_form(name, value)
     if name == "logit_scale":
         yield "text.logit_scale", value
     else:
@@ -109,15 +130,39 @@ def _rename_openai(name: str, value: Tensor) -> Renamed:
         yield from split_packed(f"{tower}.tower.{name}", value)
 
 
+def _openai_form(name: str, value: Tensor) -> tuple[str, Tensor]:
+    """A weight of transformers' CLIP by OpenAI's name and layout, with q, k and v separate; others are unchanged."""
+    if name in _TRANSPOSED:
+        return _TRANSPOSED[name], value.mT if value.ndim == 2 else value
+    return renamed(name, _TO_OPENAI), value
+
+
+def open_clip_form_of_siglip(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convert the weights of transformers' `SiglipModel` to open_clip's names and layout.
+
+    Queries, keys and values of the blocks stay separate; in the pooling, only the queries do.
+    """
+    found: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        stem, packed, suffix = name.partition("vision_model.head.attention.in_proj_")
+        if packed and not stem and value.ndim:
+            queries, others = value.tensor_split([len(value) // 3])
+            found |= {f"visual.trunk.attn_pool.q.{suffix}": queries, f"visual.trunk.attn_pool.kv.{suffix}": others}
+        elif name.startswith("text_model.") and not name.startswith("text_model.head."):
+            found[f"text.{_openai_form(name, value)[0]}"] = value
+        else:
+            ours = renamed(name, _SIGLIP_TO_OPEN_CLIP)
+            found[ours] = value[None] if ours == "visual.trunk.pos_embed" else value
+    return found
+
+
 def _rename_eva(name: str, value: Tensor) -> Renamed:
     if name == "logit_scale":
         yield "text.logit_scale", value
     elif name.startswith("visual.trunk."):
         yield f"image.tower.{name.removeprefix('visual.trunk.')}", value
     elif name.startswith("visual."):
-        for theirs, ours in _EVA_TO_TIMM.items():
-            name = name.replace(theirs, ours)
-        yield f"image.tower.{name.removeprefix('visual.')}", value
+        yield f"image.tower.{renamed(name, _EVA_TO_TIMM).removeprefix('visual.')}", value
     else:
         yield from split_packed(f"text.tower.{name.removeprefix('text.')}", value)
 
@@ -144,28 +189,13 @@ def map_towers(
     text_encoder: nn.Module,
     rename: Callable[[str, Tensor], Renamed],
 ) -> TowerStates:
-    """State dicts for two towers.
-
-    Args:
-        official: published names and values.
-        image_encoder: the image encoder.
-        text_encoder: the text encoder.
-        rename: maps a published name and value to our names, prefixed by "image." or "text.", and values.
-
-    Raises:
-        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
-    """
-    expected = {f"image.{name}": value.shape for name, value in image_encoder.state_dict().items()}
-    expected |= {f"text.{name}": value.shape for name, value in text_encoder.state_dict().items()}
+    """State dicts for two towers; `rename` gives our names, prefixed by "image." or "text.", and values."""
     renamed = (
         (theirs, ours, tensor)
         for theirs, value in official.items()
-        if not (_IGNORED.fullmatch(theirs) or is_position_ids(theirs))
+        if not _IGNORED.fullmatch(theirs)
         for ours, tensor in rename(theirs, value)
     )
+    expected = shapes_of(image_encoder, "image.") | shapes_of(text_encoder, "text.")
     found = fit_exactly(renamed, expected, "CLIP")
-    image, text = (
-        {name.removeprefix(tower): value for name, value in found.items() if name.startswith(tower)}
-        for tower in ("image.", "text.")
-    )
-    return image, text
+    return inside("image.", found), inside("text.", found)

@@ -1,4 +1,7 @@
-"""Key maps from the released weights of CAT-Seg, PCA-Seg, ERR-Seg, SynSeg and PartCATSeg to our names."""
+"""Key maps from the released weights of CAT-Seg, PCA-Seg, ERR-Seg, SynSeg and PartCATSeg to our names.
+
+They are strict, as those of `official_clip.py`.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,17 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.checkpoints.official_towers import (
-    ERR_CLIP,
-    clip_state,
-    dino_state,
-    is_plain_clip,
-    plain_clip_state,
-    towers_state,
-)
+from segvoc.checkpoints.official_towers import ERR_CLIP, clip_state, cosine_state, is_plain_clip, towers_state
 from segvoc.checkpoints.origins import refuse_other_origins
-from segvoc.checkpoints.strict import fit_exactly, fit_thirds, inside, renamed, third, with_prefixes
-from segvoc.encoders.clip_with_dino import ClipWithDino
+from segvoc.checkpoints.strict import fit_exactly, fit_thirds, inside, renamed, shapes_of, third, with_prefixes
 from segvoc.errors import CheckpointError
 from segvoc.layers.cost_sum import COSINES, CosineLogits
 from segvoc.networks.base import SegmentationNetwork
@@ -66,12 +61,8 @@ def is_decoder_alone(official: Mapping[str, Tensor]) -> bool:
 def syn_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
     """State dict for a SynSeg network: a CLIPSeg with a projector.
 
-    The projector, unused in inference, gets fixed random values.
-
-    It reads a whole CLIPSeg with Hugging Face's names, or the authors' decoder together with a plain CLIP.
-
-    Raises:
-        CheckpointError: A name or shape doesn't fit, a parameter has no value, or the decoder or the CLIP is missing.
+    The projector, unused in inference, gets fixed random values. It reads a whole CLIPSeg with Hugging Face's names, or
+    the authors' decoder together with a plain CLIP.
     """
     decoder, clip = _decoder_and_clip(official)
     if not decoder:
@@ -83,8 +74,8 @@ def syn_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) 
             "this is CLIPSeg's decoder without its CLIP; convert it with OpenAI's beside it: "
             "segvoc convert DECODER OUT --model syn-seg-b --encoder-weights ViT-B-16.pt"
         )
-    state = decoder_state(decoder, network.aggregation) | projector_state(network.aggregation)
-    return clip_state(clip, network) | {f"aggregation.{name}": value for name, value in state.items()}
+    state = decoder_state(decoder, network.aggregation) | _projector_state(network.aggregation)
+    return clip_state(clip, network) | with_prefixes({"aggregation.": state})
 
 
 def _decoder_and_clip(official: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -104,12 +95,8 @@ def _decoder_and_clip(official: Mapping[str, Tensor]) -> tuple[dict[str, Tensor]
 
 
 def decoder_state(official: Mapping[str, Tensor], decoder: nn.Module) -> dict[str, Tensor]:
-    """State dict of `decoder`, without its projector, from CLIPSeg's weights in either format.
-
-    Raises:
-        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
-    """
-    expected = {name: x.shape for name, x in decoder.state_dict().items() if not name.startswith("projector.")}
+    """State dict of `decoder`, without its projector, from CLIPSeg's weights in either format."""
+    expected = {name: shape for name, shape in shapes_of(decoder).items() if not name.startswith("projector.")}
     refined = "head.0.weight" in expected
     if any(map(_REFINED.fullmatch, official)) != refined:
         theirs, option = ("plain", "head=plain") if refined else ("refined", "head=refined")
@@ -120,7 +107,7 @@ def decoder_state(official: Mapping[str, Tensor], decoder: nn.Module) -> dict[st
     return fit_thirds(weights, expected, "CLIPSeg", _PACKED)
 
 
-def projector_state(decoder: nn.Module) -> dict[str, Tensor]:
+def _projector_state(decoder: nn.Module) -> dict[str, Tensor]:
     """Random values for the projector, drawn like those of a new linear layer; the same each time."""
     shapes = inside("projector.", decoder.state_dict())
     generator, bound = torch.Generator().manual_seed(0), shapes["weight"].shape[1] ** -0.5
@@ -186,12 +173,9 @@ def network_state(
 
     It reads the whole released state dict (`sem_seg_head.predictor.*`, `upsample1.*`, `upsample2.*`), or that of a
     plain CLIP, with its `cosines` as logits, for a network without aggregation.
-
-    Raises:
-        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     if is_plain_clip(official):
-        return plain_clip_state(official, network, cosines)
+        return clip_state(official, network) | cosine_state(network.aggregation, cosines)
     refuse_other_origins(official, "CAT-Seg or PCA-Seg")
     if not any(name.startswith(_PREDICTOR) for name in official):
         raise CheckpointError(
@@ -201,25 +185,21 @@ def network_state(
     clip = inside(_CLIP, official)
     rest = {name.removeprefix(_AGGREGATOR): value for name, value in official.items() if not name.startswith(_CLIP)}
     aggregation = aggregation_state(rest, network.aggregation)
-    return clip_state(clip, network) | {f"aggregation.{name}": value for name, value in aggregation.items()}
+    return clip_state(clip, network) | with_prefixes({"aggregation.": aggregation})
 
 
 def aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> dict[str, Tensor]:
-    """State dict of `aggregation` from that of the released aggregator and its two upsampling layers.
-
-    Raises:
-        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
-    """
+    """State dict of `aggregation` from that of the released aggregator and its two upsampling layers."""
     expected: dict[str, torch.Size] = {}
     experts: dict[str, tuple[str, ...]] = {}
-    for name, value in aggregation.state_dict().items():
+    for name, shape in shapes_of(aggregation).items():
         if (found := _HALF.search(name)) is None:
-            expected[name] = value.shape
+            expected[name] = shape
             continue
         whole = _HALF.sub(".parse.", name)
         experts[name] = tuple(f"{whole} of expert {number}" for number in range(_EXPERTS))
         if found[1] == "0":
-            expected |= dict.fromkeys(experts[name], _expert_shape(whole, value.shape))
+            expected |= dict.fromkeys(experts[name], _expert_shape(whole, shape))
     _check_family(official, has_experts=bool(experts), has_blocks=any(name.startswith("blocks.") for name in expected))
     weights = (
         (name, ours := aggregator_name(name), _our_shape(ours, value))
@@ -237,12 +217,7 @@ def aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) ->
 def split_terms(
     weights: Iterable[tuple[str, str, Tensor]], expected: Mapping[str, torch.Size]
 ) -> Iterator[tuple[str, str, Tensor]]:
-    """Split released weights of [x; guidance] into our separate layers for x and the guidance.
-
-    Args:
-        weights: published name, our name and value of each weight.
-        expected: shape of each of our parameters and buffers.
-    """
+    """Split released weights of [x; guidance] into our separate layers for x and the guidance; see `fit_exactly`."""
     for theirs, ours, value in weights:
         module, _, kind = ours.rpartition(".")
         own, guidance = f"{module}.own.{kind}", f"{module}.guidance.{kind}"
@@ -335,27 +310,20 @@ def err_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) 
 
     It reads the whole released state dict (`sem_seg_head.clip_model.*`, `sem_seg_head.decoder.*`), or that of a plain
     CLIP for a network without aggregation.
-
-    Raises:
-        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     if is_plain_clip(official):
-        return plain_clip_state(official, network)
+        return clip_state(official, network) | cosine_state(network.aggregation)
     refuse_other_origins(official, "ERR-Seg")
     unexpected = [name for name in official if not name.startswith((ERR_CLIP, HEAD))]
     if unexpected:
         raise CheckpointError(f"these weights aren't from ERR-Seg ({unexpected[0]}); use its authors' checkpoint")
     head = err_head_state(inside(HEAD, official), network.aggregation)
-    return clip_state(official, network) | {f"aggregation.{name}": value for name, value in head.items()}
+    return clip_state(official, network) | with_prefixes({"aggregation.": head})
 
 
 def err_head_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> dict[str, Tensor]:
-    """State dict of `aggregation` from that of the released head (`sem_seg_head.decoder.*`).
-
-    Raises:
-        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
-    """
-    expected = {name: value.shape for name, value in aggregation.state_dict().items()}
+    """State dict of `aggregation` from that of the released head (`sem_seg_head.decoder.*`)."""
+    expected = shapes_of(aggregation)
     weights = ((name, err_seg_name(name), value) for name, value in official.items())
     return fit_exactly(split_terms(weights, expected), expected, "ERR-Seg")
 
@@ -365,86 +333,48 @@ def err_seg_name(official: str) -> str:
     return renamed(official, _ERR_SEG_NAMES)
 
 
-_PART_PREDICTOR = "sem_seg_head.predictor."
-_PART_CLIP, _PART_AGGREGATOR, _NONE = (
-    f"{_PART_PREDICTOR}clip_model.",
-    f"{_PART_PREDICTOR}transformer.",
-    f"{_PART_PREDICTOR}non_object_embedding",
-)
+_NONE = f"{_PREDICTOR}non_object_embedding"
 _DINO = "backbone.dinov2."
 _NEVER_USED = "layers_object."
 """A copy of the blocks that the released forward pass never uses."""
 
+_PART_NAMES = ((r"^conv2\.", "embed_specific."), (r"^conv_proj_feat\.", "project."))
 _SPECIFIC = "layers_specific_part."
 
 
-def part_network_state(official: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+def part_network_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
     """State dict of a `PartNetwork` on OpenAI CLIP and DINOv2 from the whole released one.
 
     The embedding for "none of them" is taken from the checkpoint, which was trained with it. (The released code loads
     it into an unused parameter and uses a newly drawn one; they are only equal due to the fixed seed.)
-
-    Raises:
-        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     if not isinstance(network, PartNetwork):
         raise CheckpointError("checkpoints of PartCATSeg have an aggregation; leave out the option aggregation=none")
     if is_plain_clip(official):
-        towers_state(
-            official, network.image_encoder, network.text_encoder
-        )  # the error says that two encoders are needed
+        towers_state(official, network.image_encoder, network.text_encoder)  # says that two encoders are needed
     refuse_other_origins(official, "PartCATSeg")
-    rest = {
-        name: value for name, value in official.items() if not name.startswith((_PART_CLIP, _DINO)) and name != _NONE
-    }
-    state = part_aggregation_state(
-        {name.removeprefix(_PART_AGGREGATOR): value for name, value in rest.items()}, network.aggregation
-    )
+    rest = {name: value for name, value in official.items() if not name.startswith((_CLIP, _DINO)) and name != _NONE}
+    released = {name.removeprefix(_AGGREGATOR): value for name, value in rest.items()}
+    state = part_aggregation_state(released, network.aggregation)
     if _NONE in official:
         state["none"] = F.normalize(official[_NONE].flatten().float(), dim=0)
-    towers = clip_and_dino_state(inside(_PART_CLIP, official), inside(_DINO, official), network)
-    return towers | {f"aggregation.{name}": value for name, value in state.items()}
+    towers = clip_state(inside(_CLIP, official), network, inside(_DINO, official))
+    return towers | with_prefixes({"aggregation.": state})
 
 
 def part_aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> dict[str, Tensor]:
-    """State dict of a `PartAggregation` from that of the released aggregator, which lacks the embedding for none.
-
-    Raises:
-        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
-    """
-    expected = {name: value.shape for name, value in aggregation.state_dict().items()}
+    """State dict of a `PartAggregation` from that of the released aggregator, which lacks the embedding for none."""
+    expected = shapes_of(aggregation)
     none = none_vector(expected.pop("none")[0])
     weights = (
-        (name, part_name(name), value.flatten(1) if name == "conv_proj_feat.weight" else value)
+        (name, _part_name(name), value.flatten(1) if name == "conv_proj_feat.weight" else value)
         for name, value in official.items()
-        if not name.startswith(_NEVER_USED) and not name.endswith(".attn_mask")
+        if not name.startswith(_NEVER_USED) and not _COMPUTED.search(name)
     )
     return fit_exactly(split_terms(weights, expected), expected, "aggregation") | {"none": none}
 
 
-def part_name(official: str) -> str:
-    """Our name of a weight of the released aggregator."""
+def _part_name(official: str) -> str:
     if official.startswith(_SPECIFIC):
         return "specific_" + aggregator_name("layers." + official.removeprefix(_SPECIFIC))
-    for theirs, ours in (("conv2.", "embed_specific."), ("conv_proj_feat.", "project.")):
-        if official.startswith(theirs):
-            return ours + official.removeprefix(theirs)
-    return aggregator_name(official)
-
-
-def clip_and_dino_state(
-    clip: Mapping[str, Tensor], dino: Mapping[str, Tensor], network: nn.Module
-) -> dict[str, Tensor]:
-    """State dict of the towers of a network on CLIP and DINOv2.
-
-    See `openai_clip_states` and `dino_state`.
-
-    Raises:
-        CheckpointError: See `part_network_state`.
-    """
-    tower = network.get_submodule("image_encoder")
-    if not isinstance(tower, ClipWithDino):
-        raise CheckpointError("these weights contain CLIP and DINOv2; load them as part-cat-seg-b")
-    image, text = towers_state(clip, tower.clip, network.get_submodule("text_encoder"))
-    guide = dino_state(dino, tower.dino)
-    return with_prefixes({"image_encoder.clip.": image, "image_encoder.dino.": guide, "text_encoder.": text})
+    return aggregator_name(renamed(official, _PART_NAMES))

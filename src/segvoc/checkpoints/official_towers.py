@@ -1,15 +1,18 @@
-"""Published weights of any family for the towers of a network: CLIPs, DINOv2 and guidance backbones."""
+"""Published weights of any family for the towers of a network: CLIPs, DINOv2 and guidance backbones.
+
+The maps are strict, as those of `official_clip.py`.
+"""
 
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from open_clip.convert import convert_mobile_clip_state_dict
+from open_clip.transformer import QuickGELU
 from timm.models.eva import Eva, checkpoint_filter_fn
 from timm.models.fastvit import FastVit
 from timm.models.vision_transformer import VisionTransformer
@@ -20,16 +23,17 @@ from segvoc.checkpoints.official_clip import (
     TowerStates,
     eva_clip_states,
     map_towers,
+    open_clip_form_of_siglip,
     openai_clip_states,
+    rename_openai,
     resized_positions,
     split_packed,
 )
 from segvoc.checkpoints.origins import BOTH_DINO_FILES, clip_family, refuse_other_origins
-from segvoc.checkpoints.strict import fit_exactly, fit_thirds, inside, renamed, third, with_prefixes
-from segvoc.checkpoints.transformers_names import open_clip_form_of_siglip
+from segvoc.checkpoints.strict import fit_exactly, fit_thirds, inside, renamed, shapes_of, third, with_prefixes
 from segvoc.encoders.base import TOKENIZER
 from segvoc.encoders.clip_text import SiglipTextEncoder
-from segvoc.encoders.clip_with_dino import DinoTxtImageEncoder
+from segvoc.encoders.clip_with_dino import ClipWithDino, DinoTxtImageEncoder
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.guided_clip import GuidedClip
@@ -44,16 +48,11 @@ ERR_CLIP = "sem_seg_head.clip_model."
 """Prefix of the towers' weights in the released ERR-Seg."""
 
 _STRIDE_ONE = "visual.modify_downsample."
-_RENAMED = (
-    (f"{_STRIDE_ONE}0.", "stride_one.0.norm."),
-    (f"{_STRIDE_ONE}2.", "stride_one.0.conv."),
-    ("visual.head.proj.", "project."),
-    ("visual.head.mlp.", "project."),
-    ("visual.trunk.", "tower."),
-)
-_COPIED = (
-    ("visual.trunk.stages.3.downsample.0.", f"{_STRIDE_ONE}0."),
-    ("visual.trunk.stages.3.downsample.1.", f"{_STRIDE_ONE}2."),
+_CONVNEXT = (
+    (r"^visual\.modify_downsample\.0\.", "stride_one.0.norm."),
+    (r"^visual\.modify_downsample\.2\.", "stride_one.0.conv."),
+    (r"^visual\.head\.(proj|mlp)\.", "project."),
+    (r"^visual\.trunk\.", "tower."),
 )
 
 
@@ -63,48 +62,32 @@ def convnext_clip_states(
     """State dicts for a `ConvNextClipImageEncoder` and its `ClipTextEncoder`.
 
     It reads a plain CLIP as published by open_clip, or the towers from the whole state dict of the released ERR-Seg.
-
-    Raises:
-        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
+    `visual.modify_downsample` is ignored if the tower only uses stride 32.
     """
     clip = inside(ERR_CLIP, official) or with_stride_one(official)
-    text = {name: x for name, x in clip.items() if not name.startswith("visual.")}
-    # the text tower has OpenAI's names; an empty module stands in for the image tower, which that map can't fill
-    return convnext_image_state(clip, image_encoder), openai_clip_states(text, nn.Module(), text_encoder)[1]
-
-
-def convnext_image_state(clip: Mapping[str, Tensor], image_encoder: nn.Module) -> dict[str, Tensor]:
-    """State dict for a `ConvNextClipImageEncoder` from the weights of a CLIP whose names start with "visual.".
-
-    `visual.modify_downsample` is ignored if the tower only uses stride 32.
-
-    Raises:
-        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
-    """
-    expected = {name: value.shape for name, value in image_encoder.state_dict().items()}
-    ignored = () if any(name.startswith("stride_one.") for name in expected) else (_STRIDE_ONE,)
-    visual = {name: x for name, x in clip.items() if name.startswith("visual.") and not name.startswith(ignored)}
-    return fit_exactly(((name, _our_name(name), x) for name, x in visual.items()), expected, "CLIP")
+    if not any(name.startswith("stride_one.") for name in image_encoder.state_dict()):
+        clip = {name: value for name, value in clip.items() if not name.startswith(_STRIDE_ONE)}
+    return map_towers(clip, image_encoder, text_encoder, _rename_convnext)
 
 
 def with_stride_one(clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Add ERR-Seg's downsampling with stride 1 to a plain CLIP, initialized from that of the last stage (Eq. 2)."""
     if any(name.startswith(_STRIDE_ONE) for name in clip):
         return dict(clip)
-    return {**clip, **dict(_copies(clip))}
+    copies = {
+        name.replace(f"visual.trunk.stages.3.downsample.{theirs}.", f"{_STRIDE_ONE}{ours}."): value.clone()
+        for theirs, ours in (("0", "0"), ("1", "2"))
+        for name, value in clip.items()
+        if name.startswith(f"visual.trunk.stages.3.downsample.{theirs}.")
+    }
+    return {**clip, **copies}
 
 
-def _copies(clip: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    for theirs, copy in _COPIED:
-        for name, value in clip.items():
-            if name.startswith(theirs):
-                yield name.replace(theirs, copy), value.clone()
-
-
-def _our_name(official: str) -> str:
-    """Our name of a weight; unknown names stay the same, and are reported as unexpected later."""
-    theirs, ours = next((pair for pair in _RENAMED if official.startswith(pair[0])), ("", ""))
-    return f"{ours}{official.removeprefix(theirs)}"
+def _rename_convnext(name: str, value: Tensor) -> Renamed:
+    if name.startswith("visual."):
+        yield f"image.{renamed(name, _CONVNEXT)}", value
+    else:
+        yield from rename_openai(name, value)
 
 
 _BACKBONE_MARK = "storage_tokens"
@@ -135,9 +118,6 @@ def dino_txt_states(official: Mapping[str, Tensor], image_encoder: nn.Module, te
     """State dicts for a `DinoTxtImageEncoder` and its `ClipTextEncoder`.
 
     It reads the names of both of Meta's files together: DINOv3, and dino.txt's head with its text encoder.
-
-    Raises:
-        CheckpointError: One of the files is missing, a name or shape doesn't fit, or a parameter has no value.
     """
     if _BACKBONE_MARK not in official:
         raise CheckpointError(
@@ -171,10 +151,7 @@ def timm_clip_states(official: Mapping[str, Tensor], image_encoder: nn.Module, t
     """State dicts for a `TimmClipImageEncoder` and its text encoder.
 
     It reads open_clip's names; of SigLIP 2 also transformers', of PE-Core Meta's, and of MobileCLIP Apple's. Position
-    embeddings of another grid are resized (bicubic).
-
-    Raises:
-        CheckpointError: A name or shape doesn't fit, a parameter has no value, or a SigLIP comes without its tokenizer.
+    embeddings of another grid are resized (bicubic). A SigLIP needs its tokenizer among the weights.
     """
     tower = cast(TimmClipImageEncoder, image_encoder).tower
     weights = _open_clip_form(official, tower)
@@ -221,16 +198,12 @@ _CLASSIFIER = "dinov2."
 """Prefix of the tower's weights in `Dinov2ForImageClassification`."""
 
 _PACKED = ".attn.qkv."
-_FILES_THIRDS = {"query": "q", "key": "k", "value": "v"}
 _FROM_TRANSFORMERS = (
     (r"^embeddings\.(cls_token|mask_token)$", r"\1"),
     (r"^embeddings\.position_embeddings$", "pos_embed"),
     (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
     (r"^encoder\.layer\.", "blocks."),
-    (
-        r"\.attention\.attention\.(query|key|value)\.(weight|bias)$",
-        lambda found: third(f"{_PACKED}{found[2]}", _FILES_THIRDS[found[1]]),
-    ),
+    (r"\.attention\.attention\.([qkv])(uery|ey|alue)\.", r".attention.\1_proj."),
     (r"\.attention\.([qkv])_proj\.(weight|bias)$", lambda found: third(f"{_PACKED}{found[2]}", found[1])),
     (r"\.attention\.(output\.dense|o_proj)\.", ".attn.proj."),
     (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
@@ -241,31 +214,19 @@ _MASK_TOKEN = "mask_token"
 
 
 def dino_state(official: Mapping[str, Tensor], dino: nn.Module) -> dict[str, Tensor]:
-    """State dict for a `DinoTokens`.
-
-    A classifier on top of the tower is ignored.
-
-    Raises:
-        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
-    """
+    """State dict for a `DinoTokens`; a classifier on top of the tower is ignored."""
     refuse_other_origins(official, "DINOv2")
     has_classifier = any(name.startswith(_CLASSIFIER) for name in official)
-    expected = {name: value.shape for name, value in dino.state_dict().items()}
     weights = (
         (name, f"tower.{ours}", value)
         for name, value in official.items()
-        if (ours := _timm_name(name)) != _MASK_TOKEN
+        if (ours := renamed(name.removeprefix(_CLASSIFIER), _FROM_TRANSFORMERS)) != _MASK_TOKEN
         and not (has_classifier and re.fullmatch(r"classifier\.(weight|bias)", name))
     )
-    return fit_thirds(weights, expected, "DINOv2", _PACKED)
+    return fit_thirds(weights, shapes_of(dino), "DINOv2", _PACKED)
 
 
-def _timm_name(official: str) -> str:
-    return renamed(official.removeprefix(_CLASSIFIER), _FROM_TRANSFORMERS)
-
-
-@dataclass(frozen=True)
-class _Family:
+class _Family(NamedTuple):
     """A family of CLIP models."""
 
     name: str
@@ -276,31 +237,17 @@ class _Family:
     """Which presets to use it with, for error messages."""
     states: Callable[[Mapping[str, Tensor], nn.Module, nn.Module], TowerStates]
     """The key map."""
-    tower: type[nn.Module] | None = None
+    tower: type[nn.Module] = nn.Module
     """Class of timm's model, for families that share an image encoder class."""
-    also: tuple[str, ...] = ()
-    """Origins of whole networks whose towers the key map also reads."""
-
-    def is_of(self, image_encoder: nn.Module) -> bool:
-        """Whether an image encoder belongs to this family."""
-        return isinstance(image_encoder, self.encoder) and (
-            self.tower is None or isinstance(image_encoder.get_submodule("tower"), self.tower)
-        )
 
 
 def _timm_family(name: str, tower: type[nn.Module]) -> _Family:
     kinds = [kind for kind in TIMM_CLIPS if kind.startswith(name.lower())]
-    return _Family(name, TimmClipImageEncoder, f"set encoder={' or '.join(kinds)}", timm_clip_states, tower=tower)
+    return _Family(name, TimmClipImageEncoder, f"set encoder={' or '.join(kinds)}", timm_clip_states, tower)
 
 
 _FAMILIES = (
-    _Family(
-        "ConvNeXt-CLIP",
-        ConvNextClipImageEncoder,
-        "use err-seg-b or err-seg-l",
-        convnext_clip_states,
-        also=("ERR-Seg",),
-    ),
+    _Family("ConvNeXt-CLIP", ConvNextClipImageEncoder, "use err-seg-b or err-seg-l", convnext_clip_states),
     _Family(
         "EVA02-CLIP",
         EvaClipImageEncoder,
@@ -322,8 +269,6 @@ _FAMILIES = (
 
 def _warn_of_activation(official: Mapping[str, Tensor], image_encoder: nn.Module) -> None:
     """Warn if open_clip's names don't determine the towers' activation."""
-    from open_clip.transformer import QuickGELU
-
     by_open_clip = "visual.transformer.resblocks.0.attn.in_proj_weight" in official
     by_openai = bool({"input_resolution", "context_length", "vocab_size"} & official.keys())
     if by_open_clip and not by_openai and any(isinstance(module, QuickGELU) for module in image_encoder.modules()):
@@ -344,7 +289,8 @@ def towers_state(official: Mapping[str, Tensor], image_encoder: nn.Module, text_
         CheckpointError: The weights belong to another family (the message names its presets), a name or shape doesn't
             fit, or a parameter has no value.
     """
-    wanted = next((family for family in _FAMILIES if family.is_of(image_encoder)), None)
+    towers = (family for family in _FAMILIES if isinstance(image_encoder, family.encoder))
+    wanted = next((one for one in towers if isinstance(image_encoder.get_submodule("tower"), one.tower)), None)
     if wanted is None:
         raise CheckpointError(
             "these are only a CLIP's encoders, but a part network needs two kinds; start a training "
@@ -352,21 +298,37 @@ def towers_state(official: Mapping[str, Tensor], image_encoder: nn.Module, text_
         )
     found = next((family for family in _FAMILIES if family.name == clip_family(official)), None)
     if found is None:
-        refuse_other_origins(official, "CLIP", *wanted.also)
+        refuse_other_origins(official, "CLIP", *(("ERR-Seg",) if wanted.encoder is ConvNextClipImageEncoder else ()))
     elif found is not wanted:
         raise CheckpointError(f"these are {found.name} weights, for towers of {wanted.name}; {found.presets}")
     _warn_of_activation(official, image_encoder)
     return wanted.states(official, image_encoder, text_encoder)
 
 
-def clip_state(clip: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
-    """The towers' entries of a network's state dict.
+def clip_state(
+    clip: Mapping[str, Tensor], network: SegmentationNetwork, companion: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """The encoders' entries of a network's state dict.
+
+    Args:
+        clip: the weights of a CLIP; see `towers_state`.
+        network: the network.
+        companion: weights of the image encoder's other part: DINOv2, a backbone for guidance, or dino.txt's DINOv3.
 
     Raises:
-        CheckpointError: See `towers_state`.
+        CheckpointError: Some weights don't fit; see `towers_state`.
     """
-    image, text = towers_state(clip, network.image_encoder, network.text_encoder)
-    return with_prefixes({"image_encoder.": image, "text_encoder.": text})
+    tower, text_encoder = network.image_encoder, network.text_encoder
+    if companion is None or isinstance(tower, DinoTxtImageEncoder):
+        image, text = towers_state({**clip, **(companion or {})}, tower, text_encoder)
+        return with_prefixes({"image_encoder.": image, "text_encoder.": text})
+    if not isinstance(tower, ClipWithDino | GuidedClip):
+        raise CheckpointError("these weights contain CLIP and DINOv2; load them as part-cat-seg-b")
+    image, text = towers_state(clip, tower.clip, text_encoder)
+    state = with_prefixes({"image_encoder.clip.": image, "text_encoder.": text})
+    if isinstance(tower, ClipWithDino):
+        return state | with_prefixes({"image_encoder.dino.": dino_state(companion, tower.dino)})
+    return state | with_prefixes({"image_encoder.backbone.": backbone_state(companion, tower.backbone)})
 
 
 def is_plain_clip(official: Mapping[str, Tensor]) -> bool:
@@ -375,7 +337,7 @@ def is_plain_clip(official: Mapping[str, Tensor]) -> bool:
 
 
 def cosine_state(aggregation: nn.Module, logits: CosineLogits = COSINES) -> dict[str, Tensor]:
-    """State dict for a `NoAggregation` with the logits of a CLIP alone.
+    """The aggregation's entries of the state dict of a network without one, with the logits of a CLIP alone.
 
     Raises:
         CheckpointError: The network has an aggregation.
@@ -385,65 +347,23 @@ def cosine_state(aggregation: nn.Module, logits: CosineLogits = COSINES) -> dict
             "these are towers alone, a plain CLIP without an aggregation; give a checkpoint of the whole network, or "
             "use the towers alone with the option aggregation=none"
         )
-    shapes = {name: value.shape for name, value in aggregation.state_dict().items()}
     return {
         name: torch.full(shape, -logits.scale * logits.likely if name.endswith("bias") else logits.scale)
-        for name, shape in shapes.items()
+        for name, shape in shapes_of(aggregation, "aggregation.").items()
     }
-
-
-def plain_clip_state(
-    clip: Mapping[str, Tensor], network: SegmentationNetwork, logits: CosineLogits = COSINES
-) -> dict[str, Tensor]:
-    """State dict for a network without aggregation from a plain CLIP.
-
-    Raises:
-        CheckpointError: The network has an aggregation; see also `towers_state`.
-    """
-    towers = clip_state(clip, network)
-    return towers | {f"aggregation.{name}": value for name, value in cosine_state(network.aggregation, logits).items()}
 
 
 _LEFT_OUT = re.compile(r"(layer4|layers\.3|fc|head|norm)\.|.*(attn_mask|relative_position_index)$")
 """Weights after stride 16, and tables that timm computes."""
 
 _AUTHORS_DOWNSAMPLING = "layers.0.downsample.reduction.weight"
+_TIMMS_DOWNSAMPLING = ((r"^layers\.(\d)\.downsample", lambda found: f"layers.{int(found[1]) + 1}.downsample"),)
 """Swin's authors downsample at the end of a stage, timm at the beginning of the next one."""
 
 
 def backbone_state(official: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
-    """State dict for a backbone.
-
-    It reads the weights of the whole classifier.
-
-    Raises:
-        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
-    """
-    expected = {name: value.shape for name, value in backbone.state_dict().items()}
-    later = _AUTHORS_DOWNSAMPLING in official
-
-    def ours(name: str) -> str:
-        found = re.match(r"layers\.(\d)\.downsample\.", name) if later else None
-        return name if found is None else f"layers.{int(found[1]) + 1}.{name[found.start(1) + 2 :]}"
-
-    named = ((theirs, ours(theirs), value) for theirs, value in official.items())
+    """State dict for a guidance backbone, from the weights of the whole classifier."""
+    renames = _TIMMS_DOWNSAMPLING if _AUTHORS_DOWNSAMPLING in official else ()
+    named = ((theirs, renamed(theirs, renames), value) for theirs, value in official.items())
     kept = ((theirs, f"model.{name}", value) for theirs, name, value in named if not _LEFT_OUT.match(name))
-    return fit_exactly(kept, expected, "guidance backbone's")
-
-
-def guided_clip_state(
-    clip: Mapping[str, Tensor], backbone: Mapping[str, Tensor], network: nn.Module
-) -> dict[str, Tensor]:
-    """State dict of the towers of a network on a CLIP and a backbone for guidance.
-
-    See `towers_state` and `backbone_state`.
-
-    Raises:
-        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
-    """
-    tower = network.get_submodule("image_encoder")
-    if not isinstance(tower, GuidedClip):
-        raise CheckpointError("this network has no backbone for guidance; give the CLIP alone, or guidance_backbone")
-    image, text = towers_state(clip, tower.clip, network.get_submodule("text_encoder"))
-    guide = backbone_state(backbone, tower.backbone)
-    return with_prefixes({"image_encoder.clip.": image, "image_encoder.backbone.": guide, "text_encoder.": text})
+    return fit_exactly(kept, shapes_of(backbone), "guidance backbone's")

@@ -3,12 +3,10 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from segvoc.checkpoints.transformers_names import CLIP_MARK
 from segvoc.errors import CheckpointError
 
 
@@ -33,46 +31,39 @@ BOTH_DINO_FILES = "DINOTXT.pth,DINOV3_VITL16.pth"
 """Option value with both dino.txt's and DINOv3's files."""
 
 
-@dataclass(frozen=True)
-class _Origin:
-    """A network that weights come from."""
-
-    name: str
-    """Its name in errors."""
-    mark: str
-    """Regular expression for name prefixes unique to its weights."""
-    fix: str
-    """The fix to suggest in errors."""
-
+_CLIP_MARK = r"vision_model\.pre_layrnorm\."
+"""Prefix (misspelled in transformers) unique to OpenAI's CLIP: SigLIP and other models share `vision_model.`."""
 
 _PREDICTOR = r"sem_seg_head\.predictor\."
 _ORIGINS = (
-    _Origin("CLIPSeg", r"(decoder\.)?film_mul\.", "load them as clipseg"),
-    _Origin(
+    ("CLIPSeg", r"(decoder\.)?film_mul\.", "load them as clipseg"),
+    (
         "PartCATSeg",
         rf"backbone\.dinov2\.|{_PREDICTOR}transformer\.layers_specific_part\.",
         "load them as part-cat-seg-b",
     ),
-    _Origin("ERR-Seg", r"sem_seg_head\.(clip_model|decoder)\.", "load them as err-seg-b or err-seg-l"),
-    _Origin("CAT-Seg or PCA-Seg", _PREDICTOR, "load them as one of the cat-seg or pca-seg models"),
-    _Origin("DINOv3", r"storage_tokens$", f"set encoder=dinov3-l, with dino.txt's file first: {BOTH_DINO_FILES}"),
-    _Origin(
+    ("ERR-Seg", r"sem_seg_head\.(clip_model|decoder)\.", "load them as err-seg-b or err-seg-l"),
+    ("CAT-Seg or PCA-Seg", _PREDICTOR, "load them as one of the cat-seg or pca-seg models"),
+    ("DINOv3", r"storage_tokens$", f"set encoder=dinov3-l, with dino.txt's file first: {BOTH_DINO_FILES}"),
+    (
         "DINOv2",
         r"blocks\.\d+\.ls1\.gamma|(dinov2\.)?encoder\.layer\.\d+\.layer_scale1\.lambda1",
         f"networks of parts start from them, named after a CLIP: {_BOTH}",
     ),
-    _Origin(
+    (
         "an image encoder alone",
         r"blocks\.\d+\.attn\.|stages\.\d+\.blocks\.",
         "take a file with the text encoder too (in timm's repositories open_clip_model.safetensors)",
     ),
-    _Origin(
+    (
         "CLIP",
-        rf"visual\.|image_encoder\.model\.|{re.escape(CLIP_MARK)}|vision_model\.head\.",
+        rf"visual\.|image_encoder\.model\.|{_CLIP_MARK}|vision_model\.head\.",
         f"networks of parts start from them and DINOv2's: {_BOTH}",
     ),
 )
-"""Ordered, since the weights of a network contain those of its encoders, which follow."""
+"""The name of a network that weights come from, what its weights' names begin with, and the fix to suggest.
+
+In order, since the weights of a network contain those of its encoders, which follow."""
 
 
 CLIP_FAMILIES = {
@@ -82,7 +73,7 @@ CLIP_FAMILIES = {
     "MobileCLIP": r"(visual\.trunk\.stem\.\d+\.(?!weight$|bias$)|image_encoder\.model\.(patch_embed|network)\.)",
     "ConvNeXt-CLIP": r"visual\.trunk\.(stem|stages)\.",
     "EVA02-CLIP": r"visual\.(trunk|blocks)\.",
-    "OpenAI CLIP": rf"visual\.transformer\.|{re.escape(CLIP_MARK)}",
+    "OpenAI CLIP": rf"visual\.transformer\.|{_CLIP_MARK}",
 }
 """Families of CLIP models, and what names of their weights begin with. In order: a PE-Core has an attention pooling, as
 a SigLIP has, and its authors' names are OpenAI's else."""
@@ -95,15 +86,13 @@ def clip_family(official: Mapping[str, Tensor]) -> str | None:
 
 
 def refuse_other_origins(official: Mapping[str, Tensor], *wanted: str) -> None:
-    """Refuse weights that are recognized as those of another network; weights of unknown networks pass.
-
-    Args:
-        official: the weights; only their names are read.
-        wanted: names of the accepted origins.
+    """Refuse weights whose names are those of a network that isn't wanted; weights of unknown networks pass.
 
     Raises:
         CheckpointError: The weights are from another origin.
     """
-    origin = next((one for one in _ORIGINS if any(re.match(one.mark, name) for name in official)), None)
-    if origin is not None and origin.name not in wanted:
-        raise CheckpointError(f"these are weights of {origin.name}, not of {wanted[0]}; {origin.fix}")
+    for origin, mark, fix in _ORIGINS:
+        if any(re.match(mark, name) for name in official):
+            if origin not in wanted:
+                raise CheckpointError(f"these are weights of {origin}, not of {wanted[0]}; {fix}")
+            return

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from segvoc.errors import CheckpointError
 
@@ -29,6 +29,11 @@ def renamed(official: str, renames: Renames) -> str:
 def inside(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Select the weights whose names start with `prefix`, and remove it."""
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def shapes_of(module: nn.Module, prefix: str = "") -> dict[str, torch.Size]:
+    """The shapes that a module's parameters and buffers must have, by name."""
+    return {f"{prefix}{name}": value.shape for name, value in module.state_dict().items()}
 
 
 def with_prefixes(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -76,14 +81,7 @@ def fit_thirds(
 ) -> dict[str, Tensor]:
     """Like `fit_exactly`, for published queries, keys and values that are packed like ours or separate.
 
-    Args:
-        renamed: published name, our name and value of each weight; for a single third, our name is that of `third`.
-        expected: shape of each of our parameters and buffers.
-        whose: name of the module or model in errors.
-        packed: marker of our packed parameters' names.
-
-    Raises:
-        CheckpointError: See `fit_exactly`.
+    Our packed parameters have `packed` in their names; the name of a single third is that of `third`.
     """
     thirds = {name: [third(name, letter) for letter in "qkv"] for name in expected if packed in name}
     shapes = {name: shape for name, shape in expected.items() if name not in thirds}
@@ -115,15 +113,13 @@ def check_values(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> Non
         CheckpointError: A value is NaN, infinite or too large for float32, or the dtype doesn't fit.
     """
     for name, value in state.items():
-        if value.is_floating_point() != ours[name].is_floating_point() or not _all_finite(value.float()):
+        values = value.float()
+        # a sum is faster; it is non-finite if any value is, but may also overflow
+        is_finite = bool(values.sum().isfinite()) or bool(values.isfinite().all())
+        if value.is_floating_point() != ours[name].is_floating_point() or not is_finite:
             raise CheckpointError(
                 f"{name} has values that can't be weights (NaN, infinity or {value.dtype}); use another"
             )
-
-
-def _all_finite(values: Tensor) -> bool:
-    # a sum is faster; it is non-finite if any value is, but may also overflow
-    return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
 
 def _first(status: str, names: list[str]) -> str:

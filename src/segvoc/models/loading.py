@@ -271,8 +271,7 @@ def _own_tensors(name: str, preset: Preset, network: SegmentationNetwork, file: 
         raise CheckpointError("its header names modules unknown to this segvoc; install a newer segvoc")
     from segvoc.checkpoints.official_towers import cosine_state  # imported here because timm takes seconds to import
 
-    logits = cosine_state(network.aggregation, preset.cosine_logits)
-    return file.tensors | {f"aggregation.{key}": value for key, value in logits.items()}
+    return file.tensors | cosine_state(network.aggregation, preset.cosine_logits)
 
 
 def begin_with(file: WeightsFile, network: SegmentationNetwork) -> dict[str, Tensor]:

@@ -212,22 +212,9 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
         if others:
             raise UsageError(f"{file.path!r} is a segvoc file, which holds all encoders; give only this file")
         return _with_own_additions(begin_with(file, network), network.state_dict())
-    # here, since timm takes seconds to import
-    from segvoc.checkpoints.official_towers import clip_state
-    from segvoc.encoders.clip_with_dino import DinoTxtImageEncoder
-    from segvoc.encoders.guided_clip import GuidedClip
+    from segvoc.checkpoints.official_towers import clip_state  # here, since timm takes seconds to import
 
-    if others and isinstance(network.image_encoder, DinoTxtImageEncoder):
-        return clip_state(file.tensors | others[0].tensors, network)
-    if others and not isinstance(network.image_encoder, GuidedClip):
-        from segvoc.checkpoints.official_cost_aggregation import clip_and_dino_state
-
-        return clip_and_dino_state(file.tensors, others[0].tensors, network)
-    if others:
-        from segvoc.checkpoints.official_towers import guided_clip_state
-
-        return guided_clip_state(file.tensors, others[0].tensors, network)
-    return clip_state(file.tensors, network)
+    return clip_state(file.tensors, network, *(other.tensors for other in others))
 
 
 _ADDITIONS = (".prompts.", ".stride_one.")
