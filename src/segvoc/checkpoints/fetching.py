@@ -9,11 +9,9 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
 
 from segvoc.checkpoints.published import HubPlace, PublishedFile, WebPlace, human_size
 from segvoc.errors import CheckpointError, OutputError, one_line
@@ -23,22 +21,18 @@ from segvoc.storage.json_files import read_json, write_json
 
 
 def has_sha256(path: Path, sha256: str) -> bool:
-    """Whether a file has a SHA-256.
+    """Whether a file has a SHA-256; raises OSError if it can't be read.
 
     Verified files are recorded in the user's cache with identity, size and times, so that the next call takes
     milliseconds instead of seconds per gigabyte. Without a cache, every call reads the file.
-
-    Args:
-        path: the file.
-        sha256: hexadecimal digest.
-
-    Raises: OSError: the file can't be read.
     """
     folder = cache_folder()
     note = None if folder is None else folder / "verified" / f"{digest_of(os.fspath(path.resolve()))}.json"
     found = {"sha256": sha256, **_identity(path)}
-    if note is not None and _noted(note) == found:
-        return True
+    if note is not None:
+        with contextlib.suppress(OSError, ValueError):
+            if read_json(note) == found:
+                return True
     if file_sha256(path) != sha256:
         return False
     if note is not None and _identity(path) | {"sha256": sha256} == found:  # unchanged since
@@ -52,16 +46,6 @@ def _identity(path: Path) -> dict[str, int]:
     status = os.stat(path)
     times = {"modified": status.st_mtime_ns, "changed": status.st_ctime_ns}
     return {"device": status.st_dev, "inode": status.st_ino, "size": status.st_size, **times}
-
-
-def _noted(note: Path) -> object:
-    try:
-        return read_json(note)
-    except (OSError, ValueError):
-        return None
-
-
-Result = TypeVar("Result")
 
 
 def fetch(published: PublishedFile) -> Path:
@@ -123,18 +107,20 @@ def transfer_size(published: PublishedFile) -> int | None:
     Raises:
         CheckpointError: The server can't be reached, or the file isn't public.
     """
-    from huggingface_hub import get_hf_file_metadata
+    import huggingface_hub as hub
 
-    # a single request without the hub's retries, which fails at once if there is no network
-    request = partial(get_hf_file_metadata, address(published), token=False)
-    return _explained(published, lambda: request().size, f"{_server(published)} can't be reached")
+    place = published.place
+    if isinstance(place, WebPlace):
+        url = place.url
+    else:  # depends on HF_ENDPOINT
+        url = hub.hf_hub_url(place.repository, place.filename, repo_type=place.repository_type, revision=place.revision)
+    with _explained(published, f"{_server(published)} can't be reached"):
+        # a single request without the hub's retries, which fails at once if there is no network
+        return hub.get_hf_file_metadata(url, token=False).size
 
 
 def check_space(needed: int) -> None:
-    """Check that the cache's disk has room for files to be fetched.
-
-    Args:
-        needed: their size [B].
+    """Check that the cache's disk has room for files to be fetched, of this size [B].
 
     Raises:
         CheckpointError: The disk is too full.
@@ -148,30 +134,13 @@ def check_space(needed: int) -> None:
         raise CheckpointError(_no_space(home, error)) from None
 
 
-def address(published: PublishedFile) -> str:
-    """URL of the file; for hub files, it depends on HF_ENDPOINT."""
-    import huggingface_hub
-
-    place = published.place
-    if isinstance(place, WebPlace):
-        return place.url
-    return huggingface_hub.hf_hub_url(
-        place.repository, place.filename, repo_type=place.repository_type, revision=place.revision
-    )
-
-
 def _download(published: PublishedFile) -> Path:
     size = transfer_size(published)
     size_text = published.size_text if size is None else human_size(size)
-    # only rank 0 of `torchrun` prints it
-    silent = os.environ.get("RANK", "0") != "0"
-    place = published.place
-
-    def transfer() -> Path:
+    what, place = f"fetching {published.name} ({published.filename}, {size_text})", published.place
+    silent = os.environ.get("RANK", "0") != "0"  # only rank 0 of `torchrun` prints it
+    with announced(what, silent=silent), _explained(published, "the transfer broke off"):
         return _web_download(published, place, size) if isinstance(place, WebPlace) else _hub_download(place, size)
-
-    with announced(f"fetching {published.name} ({published.filename}, {size_text})", silent=silent):
-        return _explained(published, transfer, "the transfer broke off")
 
 
 def _hub_download(place: HubPlace, size: int | None) -> Path:
@@ -210,16 +179,13 @@ def _web_download(published: PublishedFile, place: WebPlace, size: int | None) -
 
 
 def _require_space(folder: Path, needed: int) -> None:
-    if needed > (free := _free_bytes(folder)):
+    free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
+    if needed > free:
         raise OSError(errno.ENOSPC, f"{needed >> 20} MiB are needed, {free >> 20} are free")
 
 
-def _free_bytes(folder: Path) -> int:
-    return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
-
-
 def _remove(path: Path) -> None:
-    """Remove a file from the cache; named entries in the hub's cache are links to files."""
+    """Remove a file from the cache; entries in the hub's cache are links to files."""
     from huggingface_hub import constants
 
     file = path.resolve()
@@ -228,16 +194,11 @@ def _remove(path: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _explained(published: PublishedFile, call: Callable[[], Result], failure: str) -> Result:
-    """Call a function of the hub's client, turning any error into one line.
-
-    Args:
-        published: the file that the call is about.
-        call: the function.
-        failure: description of errors whose type is unspecific.
-    """
+@contextlib.contextmanager
+def _explained(published: PublishedFile, failure: str) -> Iterator[None]:
+    """Turn any error of the hub's client into one line; `failure` describes those whose type is unspecific."""
     try:
-        return call()
+        yield
     except Exception as error:
         # errors of the hub's client, of the HTTP libraries below it, and of the disk
         reason = _reason(error, published) or f"{failure} ({one_line(error)})"
@@ -247,7 +208,6 @@ def _explained(published: PublishedFile, call: Callable[[], Result], failure: st
 
 
 def _reason(error: Exception, published: PublishedFile) -> str | None:
-    """The reason for an error, if known from its type."""
     from huggingface_hub import errors
 
     match error:
@@ -273,7 +233,6 @@ def _server(published: PublishedFile) -> str:
 
 
 def _cache(published: PublishedFile) -> Path:
-    """The cache folder of a file."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE if isinstance(published.place, HubPlace) else constants.HF_ASSETS_CACHE)

@@ -4,10 +4,10 @@ import json
 import os
 import pickle
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import safetensors
 import safetensors.torch
@@ -51,12 +51,9 @@ def unpack_int8_rows(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Restore the state dict given to `pack_int8_rows`, in fp32 and to within half a quantisation step."""
     state: dict[str, Tensor] = {}
     for name, weight in packed.items():
-        if name.endswith(SCALE):
-            continue
-        scale = packed.get(name + SCALE)
-        if scale is not None:
-            state[name] = weight.float().mul_(scale.view(-1, *[1] * (weight.ndim - 1)))
-        else:
+        if name + SCALE in packed:
+            state[name] = weight.float().mul_(packed[name + SCALE].view(-1, *[1] * (weight.ndim - 1)))
+        elif not name.endswith(SCALE):
             state[name] = weight.float() if weight.is_floating_point() else weight
     return state
 
@@ -97,7 +94,14 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     Raises:
         CheckpointError: The file is missing, damaged or not a weights file, contains code, or contains no tensors.
     """
-    file = _read_folder(Path(path)) if os.fspath(path) and Path(path).is_dir() else _guarded(path, _read)
+    if os.fspath(path) and Path(path).is_dir():
+        folder = Path(path)
+        path = file_of_weights(lambda name: folder / name if (folder / name).is_file() else None)
+        if path is None:
+            raise CheckpointError(
+                f"{str(folder)!r} is a folder; name the file of weights (it has none of {', '.join(IN_FOLDERS)})"
+            )
+    file = _guarded(path, _read)
     if not file.tensors:
         raise CheckpointError(f"the weights' file {file.path!r} holds no tensors; use another")
     return _with_tokenizer(file)
@@ -114,15 +118,6 @@ def _with_tokenizer(file: WeightsFile) -> WeightsFile:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{str(tokenizer)!r} can't be read ({one_line(error)}); fetch it again") from None
     return replace(file, tensors={**file.tensors, TOKENIZER: content})
-
-
-def _read_folder(folder: Path) -> WeightsFile:
-    path = file_of_weights(lambda name: folder / name if (folder / name).is_file() else None)
-    if path is None:
-        raise CheckpointError(
-            f"{str(folder)!r} is a folder; name the file of weights (it has none of {', '.join(IN_FOLDERS)})"
-        )
-    return _guarded(path, _read)
 
 
 def read_header(path: str | os.PathLike[str]) -> WeightsFile:
@@ -155,19 +150,17 @@ def _guarded(path: str | os.PathLike[str], read: Callable[[str, str], WeightsFil
         raise CheckpointError(f"the weights' file {name} is damaged ({one_line(error)}); fetch it again") from None
 
 
-def _start(path: str) -> bytes:
+def _start(path: str) -> tuple[bytes, bool]:
+    """The first bytes of a file, and whether it is safetensors."""
     with open(path, "rb") as file:
-        return file.read(512)
-
-
-def _is_safetensors(start: bytes) -> bool:
+        start = file.read(512)
     # eight bytes of header length, then JSON: neither pickles nor zips start like this
-    return start[5:9] == b"\0\0\0{"
+    return start, start[5:9] == b"\0\0\0{"
 
 
 def _read(path: str, name: str) -> WeightsFile:
-    start = _start(path)
-    if _is_safetensors(start):
+    start, is_safetensors = _start(path)
+    if is_safetensors:
         return _read_safetensors(path, name)
     if start.startswith(b"PK") and is_torchscript(path):
         return WeightsFile(path=path, tensors=read_torchscript(path))
@@ -197,7 +190,7 @@ def _read_safetensors(path: str, name: str) -> WeightsFile:
 
 
 def _read_header(path: str, name: str) -> WeightsFile:
-    if not _is_safetensors(_start(path)):
+    if not _start(path)[1]:
         raise CheckpointError(
             f"{name} is not a safetensors file; `segvoc convert` makes one from an official checkpoint"
         )
@@ -250,11 +243,7 @@ def unwrap(checkpoint: Mapping[Any, object]) -> dict[str, Tensor]:
     weights = next((found for found in inner if isinstance(found, Mapping)), None)
     if weights is None:
         weights = {key: value for key, value in checkpoint.items() if key not in _COMPANIONS}
-    tensors = {
-        key: value
-        for key, value in weights.items()
-        if isinstance(key, str) and isinstance(value, Tensor) and _is_plain(value)
-    }
+    tensors = {key: x for key, x in weights.items() if isinstance(key, str) and _is_plain(x)}
     if tensors and len(tensors) < len(weights):
         invalid = [repr(key)[:100] for key in weights if key not in tensors]
         more = f" and {len(invalid) - 10} more" if len(invalid) > 10 else ""
@@ -264,9 +253,10 @@ def unwrap(checkpoint: Mapping[Any, object]) -> dict[str, Tensor]:
     return tensors
 
 
-def _is_plain(value: Tensor) -> bool:
-    """Whether a tensor is dense, not quantized, and has its values in memory."""
-    return value.layout is torch.strided and not value.is_quantized and value.device.type == "cpu"
+def _is_plain(value: object) -> TypeGuard[Tensor]:
+    """Whether a value is a dense tensor, not quantized, with its values in memory."""
+    is_dense = isinstance(value, Tensor) and value.layout is torch.strided
+    return is_dense and not value.is_quantized and value.device.type == "cpu"
 
 
 def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], preset: str, **record: object) -> None:
@@ -276,15 +266,10 @@ def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], p
         OutputError: The file can't be written.
     """
     header = json.dumps({"preset": preset, **record}, sort_keys=True)
-    content = safetensors.torch.save(dict(_unshared(tensors)), {HEADER: header})
-    write_bytes(path, content)
-
-
-def _unshared(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Copy tensors that share memory, such as views, as safetensors requires."""
-    seen: set[int] = set()
-    for name, value in tensors.items():
+    unshared, seen = dict[str, Tensor](), set[int]()
+    for name, value in tensors.items():  # safetensors refuses views of one tensor
         dense = value.detach().contiguous()
         place = dense.untyped_storage().data_ptr()
-        yield name, dense.clone() if place in seen else dense
+        unshared[name] = dense.clone() if place in seen else dense
         seen.add(place)
+    write_bytes(path, safetensors.torch.save(unshared, {HEADER: header}))

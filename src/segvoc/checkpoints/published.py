@@ -33,7 +33,6 @@ class HubPlace:
     """A file in a repository of the Hugging Face hub."""
 
     kind: Literal["hub"] = "hub"
-    """Discriminates it from a `WebPlace`."""
     repository: str
     """The repository as owner/name."""
     revision: str
@@ -41,7 +40,6 @@ class HubPlace:
     filename: str
     """Path in the repository."""
     repository_type: Literal["model", "space"] = "model"
-    """Type of the repository."""
 
     @property
     def page(self) -> str:
@@ -65,9 +63,7 @@ class WebPlace:
     """A file at a URL without revisions: only the SHA-256 reveals changes."""
 
     kind: Literal["web"] = "web"
-    """Discriminates it from a `HubPlace`."""
     url: str
-    """Its address."""
 
     @property
     def filename(self) -> str:
@@ -100,9 +96,7 @@ class PublishedFile:
     kind: Kind
     """What the file contains."""
     place: HubPlace | WebPlace
-    """Where it is."""
     sha256: str
-    """Checksum of the file."""
     size: int | None
     """Size stated by its page, rounded to three digits unless `exact_size`; None if not stated [B]."""
     exact_size: bool = False
@@ -112,7 +106,6 @@ class PublishedFile:
     license_note: str = ""
     """Notes on the license, for example contradicting pages."""
     sources: tuple[SourcePage, ...]
-    """The source pages."""
 
     @property
     def filename(self) -> str:
@@ -165,11 +158,7 @@ def file_of_weights(get: Callable[[str], Path | None]) -> Path | None:
 
 
 def human_size(size: int) -> str:
-    """Format a size like the hub's pages: three digits and a decimal unit, "819 MB".
-
-    Args:
-        size: the size [B].
-    """
+    """Format a size [B] like the hub's pages: three digits and a decimal unit, "819 MB"."""
     value = float(size)
     for unit in ("B", "kB", "MB"):
         if value < 999.5:
@@ -180,12 +169,8 @@ def human_size(size: int) -> str:
 
 _MANIFEST = read_json(Path(__file__).with_suffix(".json"))
 
-PUBLISHED: dict[str, PublishedFile] = {
-    entry["name"]: from_json(PublishedFile, entry) for entry in _MANIFEST["published"]
-}
+PUBLISHED = {entry["name"]: from_json(PublishedFile, entry) for entry in _MANIFEST["published"]}
 """Every file that segvoc fetches, by name."""
 
-UNCONFIRMED: dict[str, UnconfirmedFile] = {
-    entry["name"]: from_json(UnconfirmedFile, entry) for entry in _MANIFEST["unconfirmed"]
-}
+UNCONFIRMED = {entry["name"]: from_json(UnconfirmedFile, entry) for entry in _MANIFEST["unconfirmed"]}
 """Published weights that our presets could use if verified, by name."""
