@@ -13,7 +13,7 @@ import pickletools
 import zipfile
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,11 +32,7 @@ _STEPS = frozenset(
 
 
 def is_torchscript(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a TorchScript archive; False for a damaged zip.
-
-    Raises:
-        OSError: The file can't be read.
-    """
+    """Whether a file is a TorchScript archive; False for a damaged zip."""
     try:
         with zipfile.ZipFile(path) as file:
             return _prefix(file.namelist()) is not None
@@ -107,13 +103,8 @@ class _Archive:
         return self.values[key]
 
 
-class _TensorRecord(NamedTuple):
-    """A tensor as the pickle describes it, untrusted until `_tensor` has checked it."""
-
-    storage: Any
-    offset: Any
-    size: Any
-    stride: Any
+class _TensorRecord(tuple[Any, ...]):
+    """Storage, offset, size and stride as the pickle has them, untrusted until `_tensor` has checked them."""
 
 
 class _Object:
@@ -130,7 +121,7 @@ class _RebuildTensor:
     __slots__ = ()
 
     def __call__(self, storage: object, offset: object, size: object, stride: object, *_: object) -> _TensorRecord:
-        return _TensorRecord(storage, offset, size, stride)
+        return _TensorRecord((storage, offset, size, stride))
 
 
 class _Same:

@@ -114,13 +114,16 @@ class Tower(Protocol):
         ...
 
 
-class ImageEncoder(Tower, Protocol):
-    """An encoder from pixels to features."""
-
+class _PixelTower(Tower, Protocol):
     input_size: int
     """Side of the square images that it reads [pixels]."""
     stride: int
     """Sides of the images must be multiples of this [pixels]."""
+
+
+class ImageEncoder(_PixelTower, Protocol):
+    """An encoder from pixels to features."""
+
     tap_channels: tuple[int, ...]
     """Channels of each tap."""
 
@@ -129,13 +132,9 @@ class ImageEncoder(Tower, Protocol):
         ...
 
 
-class TokenEncoder(Tower, Protocol):
+class TokenEncoder(_PixelTower, Protocol):
     """An encoder from pixels to tokens."""
 
-    input_size: int
-    """Side of the square images that it reads [pixels]."""
-    stride: int
-    """Sides of the images must be multiples of this [pixels]."""
     token_channels: tuple[int, ...]
     """Channels of each tap."""
 

@@ -81,22 +81,19 @@ def convnext_text(channels: int, layers: int) -> ClipTextConfig:
 
     ERR-Seg's recipe trains q, k and v, and the first layer of each MLP.
     """
-    config = _config(channels, layers=layers, fine_tuned="qkv")
-    return replace(config, also_fine_tuned=(".mlp.c_fc.weight",))
+    return replace(_config(channels, layers=layers, fine_tuned="qkv"), also_fine_tuned=(".mlp.c_fc.weight",))
 
 
 def open_clip_text_of(model: str) -> ClipTextConfig:
     """The text encoder of an open_clip model by name; "qv" is trained, as in CAT-Seg and PCA-Seg."""
     config = cast(dict[str, Any], get_model_config(model))
-    sizes: dict[str, Any] = {name: config["text_cfg"].pop(name) for name in ("width", "layers", "heads")}
     text = {name: value for name, value in config["text_cfg"].items() if not name.startswith(("hf_", "tokenizer_"))}
     siglip = text.pop("pool_type", "argmax") == "last"
     if siglip:
         assert text.pop("proj_bias") and (text.pop("norm_kwargs"), text.pop("act_kwargs")) == _OF_SIGLIP
-    names = {"context_length": "context_length", "vocab_size": "vocabulary_size", "mlp_ratio": "mlp_ratio"}
-    sizes["causal"] = not text.pop("no_causal_mask", False)
-    sizes |= {names[name]: value for name, value in text.items()}
-    return ClipTextConfig(channels=config["embed_dim"], quick_gelu=False, fine_tuned="qv", siglip=siglip, **sizes)
+    text["causal"] = not text.pop("no_causal_mask", False)
+    text["vocabulary_size"] = text.pop("vocab_size")
+    return ClipTextConfig(channels=config["embed_dim"], quick_gelu=False, fine_tuned="qv", siglip=siglip, **text)
 
 
 _OF_SIGLIP = ({"eps": 1e-6}, {"approximate": "tanh"})
@@ -203,17 +200,8 @@ class SiglipTextEncoder(ClipTextEncoder):
         """None: SigLIP 2 was trained on captions of 109 languages."""
         return []
 
-    def forget_tokenizer(self) -> None:
-        """Drop the cached tokenizer; it is reloaded on demand."""
-        self._prompts = None
-
     def own_tokenizer(self) -> Tokenizer:
-        """The tokenizer of raw prompts.
-
-        Raises:
-            UsageError: without weights there is no tokenizer.
-            CheckpointError: the tokenizer is damaged.
-        """
+        """The tokenizer of raw prompts, which is among the weights."""
         if not len(self.tokenizer):
             raise UsageError(
                 "a SigLIP without its published weights has no tokenizer; give them with --encoder-weights or --weights"
@@ -234,4 +222,4 @@ def _make_room(encoder: nn.Module, state: Mapping[str, Any], prefix: str, *_: ob
     kept = state.get(f"{prefix}{TOKENIZER}")
     if isinstance(encoder, SiglipTextEncoder) and isinstance(kept, Tensor):
         encoder.tokenizer = torch.empty_like(kept, device=encoder.tokenizer.device)
-        encoder.forget_tokenizer()
+        encoder._prompts = None

@@ -58,7 +58,7 @@ class SameConv2d(nn.Conv2d):
     def __init__(
         self, channels: int, out_channels: int, kernel: int, *, stride: int = 1, dilation: int = 1, groups: int = 1
     ) -> None:
-        """Build the convolution; `dilation` is 1 if there is a stride."""
+        # `dilation` is 1 if there is a stride
         padding = dilation * (kernel // 2) if stride == 1 else 0
         super().__init__(channels, out_channels, kernel, stride, padding, dilation, groups, bias=False)
 
@@ -81,7 +81,6 @@ class SeparableBlock(nn.Module):
     """A depthwise convolution and a linear pointwise one."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
-        """Build the block."""
         super().__init__()
         self.conv_dw = SameConv2d(channels, channels, 3, groups=channels)
         self.bn1 = nn.BatchNorm2d(channels, NORM_EPSILON)
@@ -97,7 +96,6 @@ class InvertedResidual(nn.Module):
     """A pointwise expansion, a depthwise convolution, and a linear pointwise one; added to the input if it fits."""
 
     def __init__(self, channels: int, out_channels: int, kernel: int, *, stride: int, dilation: int) -> None:
-        """Build the block."""
         super().__init__()
         inner = EXPANSION * channels
         self.has_skip = stride == 1 and channels == out_channels
@@ -120,15 +118,18 @@ class EfficientNetTrunk(nn.Module):
     """Stem, stages, head and classifier, which `EfficientNetLite` runs one by one to classify each cell."""
 
     def __init__(self) -> None:
-        """Build the trunk with random weights."""
         super().__init__()
         self.conv_stem = SameConv2d(3, STEM_CHANNELS, 3, stride=2)
         self.bn1 = nn.BatchNorm2d(STEM_CHANNELS, NORM_EPSILON)
         stages = [nn.Sequential(SeparableBlock(STEM_CHANNELS, SEPARABLE_CHANNELS))]
         channels, dilation = SEPARABLE_CHANNELS, 1
-        for stage in LITE_2_STAGES:
-            stages.append(_blocks(channels, dilation, stage))
-            channels, dilation = stage.channels, stage.dilation
+        for number, out_channels, kernel, stride, next_dilation in LITE_2_STAGES:
+            first = InvertedResidual(channels, out_channels, kernel, stride=stride, dilation=dilation)
+            channels, dilation = out_channels, next_dilation
+            others = (
+                InvertedResidual(channels, channels, kernel, stride=1, dilation=dilation) for _ in range(number - 1)
+            )
+            stages.append(nn.Sequential(first, *others))
         self.blocks = nn.Sequential(*stages)
         self.conv_head = SameConv2d(channels, HEAD_CHANNELS, 1)
         self.bn2 = nn.BatchNorm2d(HEAD_CHANNELS, NORM_EPSILON)
@@ -148,13 +149,6 @@ class EfficientNetTrunk(nn.Module):
     def head(self, last: Float[Tensor, "B 352 h w"]) -> Float[Tensor, "B 1280 h w"]:
         """Input of the classifier in each cell of the last stage."""
         return _relu6(self.bn2(self.conv_head(last)))
-
-
-def _blocks(channels: int, dilation: int, stage: Stage) -> nn.Sequential:
-    blocks = [InvertedResidual(channels, stage.channels, stage.kernel, stride=stage.stride, dilation=dilation)]
-    for _ in range(stage.blocks - 1):
-        blocks.append(InvertedResidual(stage.channels, stage.channels, stage.kernel, stride=1, dilation=stage.dilation))
-    return nn.Sequential(*blocks)
 
 
 def _relu6(x: Tensor) -> Tensor:
@@ -193,12 +187,6 @@ class EfficientNetLite(nn.Module):
     float32_parts = ("class_embeddings", *(f"trunk.{part}" for part in FLOAT32_PARTS))
 
     def __init__(self, *, own_appearance: bool = False, known_classes: bool = False) -> None:
-        """Build the encoder with random weights.
-
-        Args:
-            own_appearance: return the stages that map 2 is a projection of, to guide the aggregation.
-            known_classes: return the logits of the ImageNet classes too.
-        """
         super().__init__()
         self.own_appearance, self.known_classes = own_appearance, known_classes
         self.trunk = EfficientNetTrunk()
@@ -263,7 +251,7 @@ class EfficientNetLite(nn.Module):
         # with channels last, all convolutions are a fifth faster on a CPU
         x = self.trunk.stem(pixels.contiguous(memory_format=torch.channels_last))
         outputs: list[Tensor] = []
-        for stage in list(self.trunk.blocks.children())[:UPPER]:
+        for stage in list(self.trunk.blocks)[:UPPER]:
             x = stage(x)
             outputs.append(x)
         return outputs[1], outputs[2], outputs[4]
@@ -271,7 +259,7 @@ class EfficientNetLite(nn.Module):
     def last_stage(self, stride_16: Float[Tensor, "B 120 h w"]) -> Float[Tensor, "B 352 h w"]:
         """The last of `stages`."""
         x = stride_16
-        for stage in list(self.trunk.blocks.children())[UPPER:]:
+        for stage in list(self.trunk.blocks)[UPPER:]:
             x = stage(x)
         return x
 

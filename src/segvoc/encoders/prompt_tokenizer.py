@@ -31,14 +31,11 @@ class PromptTokenizer:
     """Turns prompts into token ids, and detects words unknown to the text encoder.
 
     Args:
-        source: the tokenizer, or its JSON file.
+        source: the tokenizer, or its JSON file; a damaged one raises a `CheckpointError` here or when it is used.
         max_tokens: max tokens per prompt, including start and end.
         padding: the id that fills short prompts.
         unknown_by: how unknown words are recognized.
         whole: whether to pad all prompts to `max_tokens`, for encoders that attend to the padding.
-
-    Raises:
-        CheckpointError: the file is damaged.
     """
 
     def __init__(
@@ -65,11 +62,7 @@ class PromptTokenizer:
     def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int64[np.ndarray, "N L"]:
         """Token ids of N prompts, from start to end, padded to the longest rounded up (L <= max_tokens).
 
-        Raises:
-            CheckpointError: the file is damaged.
-
-        Warns:
-            PromptTruncatedWarning: a prompt is too long; its end is cut off, but never the end token.
+        Of a prompt that is too long the end is cut off, but never the end token, with a `PromptTruncatedWarning`.
         """
         try:
             encodings = self._tokenizer.encode_batch_fast(list(prompts))
@@ -113,14 +106,8 @@ class PromptTokenizer:
             fragmented = [odd and not is_known_to_clip(name) for odd, name in zip(fragmented, names, strict=True)]
         if sum(fragmented) >= enough:
             foreign = [other or odd for other, odd in zip(foreign, fragmented, strict=True)]
-        return [
-            word
-            for word, name, is_foreign in zip(words, names, foreign, strict=True)
-            if is_foreign or self._has_no_known_token(name)
-        ]
-
-    def _has_no_known_token(self, name: str) -> bool:
-        return set(self._pieces(name)) <= {"[UNK]"}
+        unknown = [other or set(self._pieces(name)) <= {"[UNK]"} for other, name in zip(foreign, names, strict=True)]
+        return [word for word, is_unknown in zip(words, unknown, strict=True) if is_unknown]
 
     def _is_fragmented(self, name: str) -> bool:
         """Whether WordPiece breaks every word of a name into pieces that are not English words or endings.
@@ -129,8 +116,8 @@ class PromptTokenizer:
         """
         words = [word for word in name.split() if any(map(str.isalpha, word))]
         return bool(words) and all(
-            any(not self._is_word_or_ending(piece) for piece in tokens) and any(map(_continues, tokens))
-            for tokens in map(self._pieces, words)
+            any(piece.startswith("##") for piece in pieces) and not all(map(self._is_word_or_ending, pieces))
+            for pieces in map(self._pieces, words)
         )
 
     def _pieces(self, text: str) -> list[str]:
@@ -142,8 +129,4 @@ class PromptTokenizer:
     def _is_word_or_ending(self, piece: str) -> bool:
         text = piece.removeprefix("##")
         is_word = len(text) >= 3 and self._tokenizer.token_to_id(text) is not None
-        return is_word or (_continues(piece) and text in ENDINGS)
-
-
-def _continues(token: str) -> bool:
-    return token.startswith("##")
+        return is_word or (piece.startswith("##") and text in ENDINGS)

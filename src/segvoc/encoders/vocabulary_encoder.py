@@ -48,8 +48,11 @@ class VocabularyEncoder(PromptedWordEncoder):
 
     def has_changed(self) -> bool:
         """Whether the text encoder's weights have changed since the last call."""
-        before, self._weights = self._weights, _WeightsState.of(self.text_encoder)
-        return before is not None and not self._weights.same_as(before)
+        before, self._weights = self._weights, _weights_of(self.text_encoder)
+        same = before is None or (
+            self._weights.stamps == before.stamps and torch.equal(self._weights.sums, before.sums)
+        )
+        return not same
 
     @property
     def batch(self) -> int:
@@ -72,22 +75,16 @@ class _WeightsState(NamedTuple):
 
     tensors: tuple[Tensor, ...]
     """Kept alive, so that no other tensor gets the same id."""
-    stamps: tuple[object, ...]
+    stamps: tuple[tuple[object, ...], ...]
     sums: Int[Tensor, " N"]
 
-    @classmethod
-    def of(cls, module: nn.Module) -> "_WeightsState":
-        tensors = (*module.parameters(), *module.buffers())
-        sums = torch.cat([piece for tensor in tensors for piece in _sums(tensor.detach())])
-        return cls(tensors, tuple(map(_stamp, tensors)), sums)
 
-    def same_as(self, other: "_WeightsState") -> bool:
-        return self.stamps == other.stamps and torch.equal(self.sums, other.sums)
-
-
-def _stamp(tensor: Tensor) -> tuple[object, ...]:
-    version = None if tensor.is_inference() else tensor._version
-    return id(tensor), tensor.data_ptr(), version, tensor.dtype, tensor.shape, tensor.device
+def _weights_of(module: nn.Module) -> _WeightsState:
+    tensors = (*module.parameters(), *module.buffers())
+    stamps = tuple(
+        (id(x), x.data_ptr(), None if x.is_inference() else x._version, x.dtype, x.shape, x.device) for x in tensors
+    )
+    return _WeightsState(tensors, stamps, torch.cat([piece for x in tensors for piece in _sums(x.detach())]))
 
 
 def _sums(tensor: Tensor) -> Iterable[Int[Tensor, " N"]]:

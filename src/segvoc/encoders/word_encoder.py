@@ -4,7 +4,7 @@ import unicodedata
 import warnings
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
@@ -24,11 +24,7 @@ _QUOTED = 3
 
 
 def warn_of_unknown_words(unknown: Sequence[str]) -> None:
-    """Warn, in one line, of words that a text encoder probably doesn't know (`TextEncoder.unknown_words`).
-
-    Warns:
-        UnknownWordWarning: there are such words.
-    """
+    """Warn, in one line, of words that a text encoder probably doesn't know (`TextEncoder.unknown_words`)."""
     if not unknown:
         return
     quoted = [f'"{word}"' for word in unknown[:_QUOTED]]
@@ -110,12 +106,7 @@ class WordEncoder(Protocol):
         ...
 
     def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> EncodedWords:
-        """Encode all words.
-
-        Args:
-            vocabulary: the words.
-            none: the word for "none of the others", for networks that were trained with this class.
-        """
+        """Encode all words; `none` is the one for "none of the others", for networks trained with this class."""
         ...
 
 
@@ -151,10 +142,8 @@ class PromptedWordEncoder(ABC):
     """Whether embeddings have unit length; if not, their lengths carry meaning and are kept."""
 
     digest: Callable[[Self], str] | None = None
-    """Computes a digest of everything that the embeddings depend on, the key of the on-disk cache; None disables it.
-
-    Takes the encoder as argument, since a copy has its own text encoder.
-    """
+    """Computes a digest of everything that the embeddings of the encoder given depend on, the key of the on-disk cache;
+    None disables it."""
 
     def __init__(self, templates: Sequence[str], *, average: bool = False) -> None:
         self.templates = tuple(templates)
@@ -192,10 +181,7 @@ class PromptedWordEncoder(ABC):
     def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> Float[Array, "T P C"]:
         """Embed P prompts for each of T classes; synonyms are averaged if the vocabulary asks for it.
 
-        Embeddings have unit length, unless the text encoder keeps their lengths (`unit_length`).
-
-        Raises:
-            ValueError: `none` is given, but this encoder has no embedding for "none of the words".
+        There is no embedding for "none of the words" (`none`).
         """
         if none is not None:
             raise ValueError(f"this encoder has no embedding for the class {none!r}")
@@ -249,21 +235,19 @@ class PromptedWordEncoder(ABC):
 
     def _encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
         """Compute the embeddings of classes; shared prompts are encoded once."""
-        prompts = sorted({prompt for by_class in classes for names in by_class for prompt in names})
-        vectors = dict(self._through_encoder(prompts))
-        return {by_class: self._of_class(by_class, vectors) for by_class in classes}
+        vectors = self._through_encoder({prompt for by_class in classes for names in by_class for prompt in names})
+        xp, found = array_namespace(next(iter(vectors.values()))), {}
+        for by_class in classes:
+            each = xp.stack([xp.mean(xp.stack([vectors[prompt] for prompt in names]), axis=0) for names in by_class])
+            found[by_class] = xp.mean(each, axis=0, keepdims=True) if self.average else each
+        return found
 
-    def _of_class(self, by_class: ClassPrompts, vectors: Mapping[str, Float[Array, " C"]]) -> Float[Array, "P C"]:
-        xp = array_namespace(next(iter(vectors.values())))
-        each = xp.stack([xp.mean(xp.stack([vectors[prompt] for prompt in names]), axis=0) for names in by_class])
-        return xp.mean(each, axis=0, keepdims=True) if self.average else each
-
-    def _through_encoder(self, prompts: Iterable[str]) -> list[tuple[str, Float[Array, " C"]]]:
+    def _through_encoder(self, prompts: Iterable[str]) -> dict[str, Float[Array, " C"]]:
         by_length: dict[int, list[tuple[str, Int[np.ndarray, "1 L"]]]] = {}
-        for prompt in prompts:
+        for prompt in sorted(prompts):
             tokens = np.asarray(self.tokenizer.tokenize([prompt], multiple=LENGTH_STEP))
             by_length.setdefault(tokens.shape[1], []).append((prompt, tokens))
-        found = []
+        found: dict[str, Float[Array, " C"]] = {}
         for same_length in by_length.values():
             for start in range(0, len(same_length), self.batch):
                 batch = same_length[start : start + self.batch]
@@ -271,5 +255,5 @@ class PromptedWordEncoder(ABC):
                 vectors = self.embed(np.concatenate(tokens + tokens[:1] * (self.batch - len(batch))))
                 # copy each row: a view would keep the whole batch in memory
                 copied = (array_namespace(vectors).asarray(vector, copy=True) for vector in vectors[: len(batch), ...])
-                found += zip((prompt for prompt, _ in batch), copied, strict=True)
+                found |= zip((prompt for prompt, _ in batch), copied, strict=True)
         return found

@@ -60,17 +60,7 @@ class AggregationContext:
     def each(
         self, function: Callable[..., _Result], *of_classes: Tensor, shared: Sequence[Any] = (), dim: int = 1
     ) -> list[_Result]:
-        """Call `function` with each chunk of classes.
-
-        Args:
-            function: takes the same classes of each tensor, then the shared arguments.
-            of_classes: tensors with a class axis.
-            shared: arguments shared by all chunks.
-            dim: the class axis.
-
-        Returns:
-            The results in the order of the classes.
-        """
+        """Call `function` for each chunk of classes, with these of each tensor, then the shared arguments."""
         return self.over(function, list(zip(*(self.split(x, dim) for x in of_classes), strict=True)), shared)
 
     def over(

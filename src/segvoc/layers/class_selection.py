@@ -21,12 +21,7 @@ ClassSelection = SelectionRule | Callable[[CostVolume], Kept | None]
 
 
 def kept_classes(selection: ClassSelection | None, cost: CostVolume) -> Kept | None:
-    """Select the classes to keep for each image; None if all are kept.
-
-    Args:
-        selection: a rule or a function; None keeps all.
-        cost: the first cost volume of the images.
-    """
+    """Select the classes to keep for each image by the first cost volume; None if all are kept."""
     match selection:
         case None:
             return None
@@ -48,7 +43,7 @@ def count_votes(cost: CostVolume, votes: Votes) -> Float[Tensor, "B T"]:
     cells = cost.detach().amax(dim=1).flatten(2)
     chosen = cells.topk(min(votes.top, cells.shape[1]), dim=1).indices
     values = votes.decay ** torch.arange(chosen.shape[1], device=cost.device, dtype=_exact(cost.device))
-    values = values[:, None].expand_as(chosen[0]).expand_as(chosen)
+    values = values[:, None].expand_as(chosen)
     total = values.new_zeros(cells.shape[:2])
     return total.scatter_add_(1, chosen.flatten(1), values.flatten(1)).float()
 
@@ -81,16 +76,9 @@ def select_classes(
     selection: ClassSelection | None,
     by: Float[Tensor, "B _ T H W"] | None = None,
 ) -> tuple[Float[Tensor, "B P K H W"], Float[Tensor, "B K N C"], Kept | None]:
-    """Drop the classes that a selection doesn't keep.
+    """Costs, prompt embeddings and indices (None: all) of the classes that a selection keeps by some costs.
 
-    Args:
-        cost: cost volume (B P T H W).
-        text: prompt embeddings (B T N C).
-        selection: selects the classes; None keeps all.
-        by: costs for the selection; None: `cost`.
-
-    Returns:
-        Costs, prompt embeddings and indices of the kept classes; None as indices if all are kept.
+    Those costs are `by`; None: `cost`.
     """
     kept = kept_classes(selection, cost if by is None else by)
     return (cost, text, None) if kept is None else (gather_classes(cost, kept, 2), gather_classes(text, kept, 1), kept)

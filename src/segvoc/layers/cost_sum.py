@@ -46,27 +46,12 @@ class SynthesizedClassifiers(nn.Module):
     anchors: Tensor
 
     def __init__(self, classes: int, channels: int, sharpness: float) -> None:
-        """Build the module with random embeddings of the class names.
-
-        Args:
-            classes: known classes.
-            channels: channels of the word embeddings.
-            sharpness: factor of the cosine similarities in the softmax.
-        """
         super().__init__()
         self.sharpness = sharpness
         self.register_buffer("anchors", torch.randn(classes, channels))
 
     def forward(self, class_logits: Float[Tensor, "B K H W"], text: PromptEmbeddings) -> CostVolume:
-        """Weighted mean over the known classes of each cell's centered logits, which have unit norm in each cell.
-
-        Args:
-            class_logits: logits of the K known classes.
-            text: prompt embeddings of the words, any norm.
-
-        Returns:
-            Costs in [-1, 1], unitless.
-        """
+        """Weighted mean over the known classes of each cell's centered logits, which have unit norm in each cell."""
         class_logits, text = at_least_float32(class_logits), at_least_float32(text)
         with without_autocast(text):
             similarity = F.normalize(text, dim=-1) @ F.normalize(self.anchors, dim=-1).mT
@@ -81,19 +66,16 @@ def all_costs(
     synthesized: SynthesizedClassifiers | None,
     class_logits: Float[Tensor, "B K h w"] | None,
 ) -> CostVolume:
-    """Compare the maps with the words by cosine, and the known classes by synthesized classifiers.
+    """Compare the maps with the words by cosine, and the known classes by synthesized classifiers, if there are any.
 
     Args:
         maps: dense feature maps on one grid, in the space shared with the text.
         text: prompt embeddings of the words, any norm.
-        synthesized: the synthesized classifiers; None: only the maps are compared.
+        synthesized: the synthesized classifiers.
         class_logits: logits of the known classes on the same grid, which the synthesized classifiers need.
 
     Returns:
         P prompts x (maps and synthesized classifiers) costs for each word.
-
-    Raises:
-        ValueError: there are synthesized classifiers but no logits, since the image encoder has no known classes.
     """
     costs = [cost_volume(image, text) for image in maps]
     if synthesized is not None:

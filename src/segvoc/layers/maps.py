@@ -79,14 +79,9 @@ class Windows(NamedTuple):
 
 
 def windows_of(grid: tuple[int, int], window: int, shift: int, dtype: torch.dtype, device: torch.device) -> Windows:
-    """The windows of a grid.
+    """The windows of `window` x `window` cells, shifted to the right and down along axes with several of them.
 
-    Args:
-        grid: its rows and columns.
-        window: side of a window, in cells.
-        shift: shift of the windows to the right and down [cells], along axes with several windows.
-        dtype: dtype of the mask.
-        device: device of all tensors.
+    The mask has the dtype.
     """
     rows, columns = (_axis(size, window, shift, device) for size in grid)
     across, area = columns.cells.shape[0] // window, window * window

@@ -90,11 +90,7 @@ class CostAggregationConfig:
     """Channels of the decoder."""
 
     def __post_init__(self) -> None:
-        """Check the sizes.
-
-        Raises:
-            UsageError: a size is out of range, or two options don't fit together.
-        """
+        """Check that the sizes are in range and that the options fit together."""
         sizes = ("costs", "experts", "appearance_channels", "dim", "heads", "window")
         counts = ("blocks", "pad_classes", "familiar_words", "known_classes", "sharpness", "guidance_dim")
         check_range(self, {name: (0, 1000) for name in counts} | {name: (1, 4096) for name in sizes})
@@ -121,11 +117,7 @@ class CostAggregationConfig:
 
 
 def check_vit(vit: VitConfig) -> None:
-    """Check that the sizes of a ViT, which may come from an untrusted file, are plausible.
-
-    Raises:
-        UsageError: a size is out of range.
-    """
+    """Check that the sizes of a ViT, which may come from an untrusted file, are plausible."""
     counts = ("layers", "heads", "patch_size")
     check_range(vit, {name: (1, 256) for name in counts} | {"channels": (1, 8192), "width": (1, 8192)})
     check_range(vit, {"pretrained_size": (1, 4096), "input_size": (1, 4096), "taps": (0, 255)})

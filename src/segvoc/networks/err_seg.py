@@ -110,11 +110,7 @@ class ErrSegConfig:
     """The aggregation between the encoders and the logits."""
 
     def __post_init__(self) -> None:
-        """Check the input size and the vote settings.
-
-        Raises:
-            UsageError: `side` is not a multiple of the coarsest stride, or a value is out of range.
-        """
+        """Check the input size and the vote settings."""
         check_range(self, {"side": (64, 4096)})
         check_range(self.votes, {"top": (1, 1000), "decay": (0, 1)})
         if self.side % STRIDE:
@@ -199,10 +195,6 @@ class ReducedSpatialAggregation(nn.Module):
         k = self.reduce_k.guidance(rearrange(guidance, "b h w c -> b c h w"))
         return q, rearrange(k, "b c h w -> b 1 h w c")
 
-    def drop_factors(self, x: ClassTokens) -> tuple[Float[Tensor, "B T 1 1 1"], Float[Tensor, "B T 1 1 1"]]:
-        """Factors of both residual branches for each class of each image."""
-        return self.drop(x, 2), self.drop(x, 2)
-
     def forward(
         self,
         x: ClassTokens,
@@ -210,7 +202,7 @@ class ReducedSpatialAggregation(nn.Module):
         mlp_factor: Float[Tensor, "B T 1 1 1"],
         guided: GuidedQueriesKeys,
     ) -> ClassTokens:
-        """Refine each class independently; see `drop_factors`."""
+        """Refine each class independently; the factors are `drop`'s, of both residual branches."""
         x = torch.addcmul(x, attention_factor, self.attend(self.norm1(x), guided))
         y = self.norm2(x)
         y = self.mlp(on_maps(self.local, y)) if self.local_first else on_maps(self.local, self.mlp(y))
@@ -227,16 +219,13 @@ class ReducedSpatialAggregation(nn.Module):
     ) -> tuple[Float[Tensor, "BT n L c"], Float[Tensor, "BT n S c"], Float[Tensor, "BT n S c"]]:
         """Queries of all L cells, and keys and values of the S reduced ones, for each class and each of n heads."""
         q = self.project.q(x, guided[0])
-        k, v = self._keys_values(x, guided[1])
+        if self.reduction == 1:
+            k, v = self.project.k(x, guided[1]), self.project.v(x)
+        else:
+            k = self.project.k(self.norm_k(on_maps(self.reduce_k.own, x) + guided[1]))
+            v = self.project.v(self.norm_v(on_maps(self.reduce_v, x)))
         q, k, v = (rearrange(part, "b t h w (n c) -> (b t) n (h w) c", n=self.heads) for part in (q, k, v))
         return q, k, v
-
-    def _keys_values(self, x: ClassTokens, shared: Float[Tensor, "B 1 h w D"]) -> tuple[Tensor, Tensor]:
-        """Keys and values of all cells, or of the reduced ones; `shared` is the guidance's contribution to the keys."""
-        if self.reduction == 1:
-            return self.project.k(x, shared), self.project.v(x)
-        k = on_maps(self.reduce_k.own, x) + shared
-        return self.project.k(self.norm_k(k)), self.project.v(self.norm_v(on_maps(self.reduce_v, x)))
 
 
 class ReducedClassAggregation(nn.Module):
@@ -305,7 +294,7 @@ class ErrBlock(nn.Module):
         """Refine all classes."""
         if (spatial := self.spatial) is not None:
             guided = spatial.precompute_guidance(guidance)
-            x = context.map(spatial, x, *spatial.drop_factors(x), shared=(guided,))
+            x = context.map(spatial, x, spatial.drop(x, 2), spatial.drop(x, 2), shared=(guided,))
         return x if self.semantic is None else context.run(self.semantic, x, text)
 
 
@@ -339,18 +328,10 @@ class ErrAggregation(nn.Module):
     def forward(
         self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
     ) -> SelectedLogits:
-        """Compute logits of the selected classes; see `SegmentationNetwork.selected_logits`.
+        """Compute logits of the selected classes; see `CostAggregation.forward`.
 
-        The costs of one map vote for classes (`voting_map`). Pooling follows the configuration, not the context.
-
-        Args:
-            maps: dense feature maps of the images, one for each cost.
-            text: prompt embeddings of the T classes of each image.
-            guidance: the last maps are used: strides 32, 16, 8 and 4, or a ViT's dense map and two taps.
-            context: settings of this forward pass.
-
-        Returns:
-            Logits, and the indices of the selected classes (None: all of them).
+        The costs of one map vote for classes (`voting_map`). Pooling follows the configuration, not the context. Of the
+        guidance the last maps are used: strides 32, 16, 8 and 4, or a ViT's dense map and two taps.
         """
         dtype = lowest_precision(self)
         taps = [tap.to(dtype).clamp(-LARGEST_TAP, LARGEST_TAP) for tap in guidance[-self.taps :]]
@@ -361,7 +342,8 @@ class ErrAggregation(nn.Module):
             costs, text = [gather_classes(cost, kept, 2) for cost in costs], gather_classes(text, kept, 1)
         size = (stride_16.shape[2], stride_16.shape[3])
         x = self._embedded(costs, size, context)
-        appearance = rearrange(self._appearance(taps[:-2], size), "b c h w -> b h w c")
+        guides = [resized(F.relu6(project(tap)), size) for project, tap in zip(self.guidance, taps[:-2], strict=True)]
+        appearance = rearrange(self.merge_guidance(torch.stack(guides).mean(dim=0)), "b c h w -> b h w c")
         words = F.gelu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(dtype)))
         for number, block in enumerate(self.blocks):
             x = block(x, appearance, words, context.of_block(number))
@@ -384,7 +366,3 @@ class ErrAggregation(nn.Module):
             return rearrange(maps, "(b t) c h w -> b t h w c", b=some[0].shape[0])
 
         return torch.cat(context.each(merged, *costs, dim=2), dim=1)
-
-    def _appearance(self, taps: Sequence[Float[Tensor, "B _ _ _"]], size: tuple[int, int]) -> Float[Tensor, "B C H W"]:
-        guides = [resized(F.relu6(project(tap)), size) for project, tap in zip(self.guidance, taps, strict=True)]
-        return self.merge_guidance(torch.stack(guides).mean(dim=0))

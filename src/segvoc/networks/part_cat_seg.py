@@ -105,7 +105,6 @@ class PartWordEncoder:
 NONE_SEED = 12345678
 """Random seed of the "none" embedding, as released."""
 
-
 PART_CAT_SEG_DECODER = DecoderSizes(lifts=(), taps=(384, 384))
 """Decoder sizes of both levels; DINOv2's tokens guide it without projection."""
 
@@ -125,19 +124,12 @@ class PartAggregationConfig(CostAggregationConfig):
     prompts: int = 80
     """Prompts per class; each is one cost on the second level."""
     appearance_channels: int | None = 384
-    """Channels of the feature map that guides the blocks."""
     order: Order = "serial"
-    """Whether spatial and class aggregation run in parallel or in series."""
     blocks: int = 2
-    """Number of blocks on each level."""
     fusion: Fusion = "last"
-    """How the streams are fused."""
     class_attention: ClassAttention = "query"
-    """Type of attention among classes."""
     pad_classes: int = 0
-    """Pad the class axis to this length with a learned token; 0: no padding."""
     decoder_sizes: DecoderSizes = PART_CAT_SEG_DECODER
-    """Decoder channels."""
 
     def __post_init__(self) -> None:
         """Check the sizes."""
@@ -291,10 +283,7 @@ class PartNetwork(SegmentationNetwork):
         """Logits of every word, and None, because all words are kept.
 
         The word for "none of the others" gets the logits of "no object", or of "no part" if only parts of objects are
-        queried.
-
-        Raises:
-            UsageError: `selection` is given; it could drop words that the other level needs.
+        queried. Class selection is refused, since it could drop words that the other level needs.
         """
         if selection is not None:
             raise UsageError("part networks don't support class selection; leave out keep_classes, or give 'all'")
@@ -305,12 +294,7 @@ class PartNetwork(SegmentationNetwork):
         none = objects[:, -1:] if text.names_objects else second.logits[:, -1:]
         return torch.cat((objects[:, :-1], second.logits[:, :-1], none), dim=1)[:, text.places], None
 
-    def levels(
-        self,
-        image: Images,
-        words: PartWords,
-        **options: Unpack[ClassOptions],
-    ) -> tuple[Level, Level | None]:
+    def levels(self, image: Images, words: PartWords, **options: Unpack[ClassOptions]) -> tuple[Level, Level | None]:
         """Outputs of both levels: [parts; objects; none] and [parts of objects; none].
 
         See `SegmentationNetwork.selected_logits` for the arguments. The second level is None if no word is a part.

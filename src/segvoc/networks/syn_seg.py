@@ -77,11 +77,7 @@ class ConditionedDecoderConfig:
     """Logits per cell along each axis."""
 
     def __post_init__(self) -> None:
-        """Check the sizes.
-
-        Raises:
-            UsageError: a size is out of range or doesn't fit the refined head.
-        """
+        """Check the sizes."""
         check_range(self, {"dim": (1, 4096), "heads": (1, 256), "hidden": (1, 16384), "finer": (1, 64)})
         if self.head == "refined" and self.finer != REFINED:
             raise UsageError(f"the refined head makes {REFINED} logits of a cell; this network has {self.finer}")
@@ -195,18 +191,10 @@ class ConditionedDecoder(nn.Module):
         self.skip = CostSum(self.costs) if c.skip == "sum" else None
 
     def forward(self, features: TokenFeatures, text: PromptEmbeddings, context: AggregationContext) -> SelectedLogits:
-        """Logits of the selected words; the embeddings of several prompts for a word are averaged.
+        """Logits of the selected words, and their indices (None: all); the prompt embeddings of a word are averaged.
 
         Words are selected by the sum of costs if there is one, otherwise by the cosine similarity with the image
         encoder's dense map.
-
-        Args:
-            features: tokens of the image encoder's taps, and its dense maps.
-            text: prompt embeddings of the T classes of each image.
-            context: settings of this forward pass.
-
-        Returns:
-            Logits, and the indices of the selected words (None: all of them).
         """
         cost, summed = self._costs(features, text)
         kept = kept_classes(context.selection, cost if summed is None else summed[:, None])
@@ -215,7 +203,7 @@ class ConditionedDecoder(nn.Module):
         dtype = lowest_precision(self)
         reduced = [tap[:, None] for tap in self.reduce_taps([tap.to(dtype) for tap in features.taps])]
         words = text.mean(dim=2).to(dtype)
-        logits = context.map(lambda part: self._decoded(reduced, part, features.grid), words)
+        logits = context.map(lambda part: self.decode(self.conditioned(reduced, part), reduced, features.grid), words)
         return logits if summed is None else logits + resized(summed, (logits.shape[2], logits.shape[3])), kept
 
     def reduce_taps(self, taps: Sequence[Float[Tensor, "B L _"]]) -> list[Float[Tensor, "B L C"]]:
@@ -242,9 +230,6 @@ class ConditionedDecoder(nn.Module):
 
         The deepest tap is projected onto the principal directions of these word embeddings and FiLM leaves it almost
         unchanged. The projector maps it back to the text embedding space. The head outputs zero.
-
-        Args:
-            embeddings: embeddings of N words.
         """
         reduce, dim = self.reduce[0], self.projector.in_features
         main = torch.linalg.svd(F.normalize(embeddings.float(), dim=-1), full_matrices=False).Vh[:dim]
@@ -285,9 +270,6 @@ class ConditionedDecoder(nn.Module):
         costs = [cost_volume(dense, text) for dense in features.maps]
         return torch.cat(costs, dim=1) if costs else text.new_zeros(text.shape[0], 1, text.shape[1], 1, 1), None
 
-    def _decoded(self, reduced: Sequence[Tokens], words: Float[Tensor, "B t W"], grid: tuple[int, int]) -> Logits:
-        return self.decode(self.conditioned(reduced, words), reduced, grid)
-
 
 class SynSeg(SegmentationNetwork):
     """Two frozen encoders and the decoder, which takes the place of the aggregation."""
@@ -300,10 +282,7 @@ class SynSeg(SegmentationNetwork):
         return tuple(name for name, _ in self.named_parameters() if name.startswith("aggregation."))
 
     def selected_logits(
-        self,
-        image: Images,
-        text: Float[Tensor, "T P C"],
-        **options: Unpack[ForwardOptions],
+        self, image: Images, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]
     ) -> SelectedLogits:
         """Compute logits; see `SegmentationNetwork.selected_logits`. Pooling and `observe` have no effect here."""
         # the encoder's last blocks are only needed to select words
@@ -323,16 +302,7 @@ class SynSeg(SegmentationNetwork):
     def learn(
         self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]
     ) -> tuple[Synergy, Float[Tensor, "M h w"]]:
-        """Compute synergy vectors and logits of M phrases; the grids must be square.
-
-        Args:
-            taps: tokens of the image encoder's taps for B images.
-            phrases: embeddings of the phrases.
-            owner: index of each phrase's image.
-
-        Returns:
-            Synergy vectors of the phrases, and their logits.
-        """
+        """Synergy vectors and logits of M phrases, each with its image's index; the taps' grids must be square."""
         decoder, side = self.aggregation, round((taps[0].shape[1] - 1) ** 0.5)
         reduced = [tap[owner] for tap in decoder.reduce_taps(taps)]
         conditional = decoder.conditioned(reduced, phrases)

@@ -26,32 +26,21 @@ DECODER = DecoderSizes(lifts=(), taps=(48, 24), guidance=(8, 8), stages=(32, 16)
 
 @dataclass(frozen=True, kw_only=True)
 class TinySizes:
-    """Sizes of an aggregation on tiny's encoders, which replace the published ones."""
+    """Sizes of an aggregation on tiny's encoders, in place of those of `CostAggregationConfig`, which explains them."""
 
     blocks: int = 1
-    """Number of consecutive blocks."""
     pad_classes: int = 0
-    """Pad the class axis to this length with a learned token; 0: no padding."""
     skip: Skip = "sum"
-    """Whether the aggregation adds to the sum of the costs."""
     familiar_words: int = FAMILIAR_WORDS
-    """Number of words that the costs were trained on."""
     costs: int = MAPS + 1
-    """Costs per class."""
     known_classes: int = KNOWN_CLASSES
-    """Classes whose logits are the image encoder's last map; each word is compared with a blend of these classes."""
     appearance_channels: int | None = STAGES
     """Channels of the feature map that guides the blocks: the last stages, or None for the first dense map."""
     dim: int = 48
-    """Channels of the features of a class at a cell."""
     guidance_dim: int = 48
-    """Channels of the image and text guidance."""
     heads: int = 3
-    """Attention heads."""
     window: int = 7
-    """Side of the attention windows in spatial aggregation, in cells."""
     decoder_sizes: DecoderSizes = DECODER
-    """Decoder channels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +48,7 @@ class TinyAggregationConfig(TinySizes, CostAggregationConfig):
     """tiny's own aggregation: one small block that adds to the sum of the costs."""
 
     order: Order = "parallel"
-    """Whether spatial and class aggregation run in parallel or in series."""
     fusion: Fusion = "concatenation"
-    """How the streams are fused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +56,7 @@ class TinyPartsConfig(TinySizes, PartAggregationConfig):
     """A small version of PartCATSeg's aggregation on tiny's encoders, which adds to the sums of their costs."""
 
     kind: Literal["parts"] = "parts"  # pyright: ignore[reportIncompatibleVariableOverride]
-    """Identifies the aggregation's type."""
     prompts: int = 1
-    """Prompts per class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +64,9 @@ class TinySynergyConfig(ConditionedDecoderConfig):
     """A small version of SynSeg's decoder on tiny's encoders, which adds to the cost of ImageNet's classes."""
 
     hidden: int = 128
-    """Width of the hidden layer of its MLPs."""
     finer: int = 8
-    """Logits per cell along each axis."""
     pooled: Pooled = "visual"
-    """Features that the synergy vectors are sums of."""
     skip: Skip = "sum"
-    """Whether the decoder adds to a sum of costs."""
 
 
 @dataclass(frozen=True, kw_only=True)
