@@ -13,7 +13,9 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
-from segvoc.errors import CheckpointError, PromptTruncatedWarning
+from segvoc.encoders.word_encoder import WORDS_FILE, in_another_script, is_known_to_clip, warn_of_unknown_words
+from segvoc.errors import CheckpointError, PromptTruncatedWarning, UnknownWordWarning
+from tools.make_clip_words import clip_words
 
 PROMPTS = ["a photo of a cat in the scene", "sofa", "Traffic  LIGHT's", "a 12 year old", "猫 🦊", ""]
 SPLIT = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -85,3 +87,41 @@ def test_a_tokenizer_that_fails_when_it_is_used_is_damaged(tmp_path: Path) -> No
         tokenizer.tokenize(["cat"])
     with pytest.raises(CheckpointError, match="is damaged"):
         tokenizer.unknown_words(["cat"])
+
+
+@pytest.mark.slow
+def test_packaged_words_are_all_that_open_clip_reads_as_one_token() -> None:
+    assert WORDS_FILE.read_text(encoding="utf-8").splitlines() == clip_words()
+
+
+@pytest.mark.parametrize(
+    "name", ["giraffe", "Sushi", "candlesticks", "Katze", "hotel room", "straßenbahn", "a", "2", "sofa,", "don't", ""]
+)
+def test_a_name_is_known_if_a_word_of_it_is_one_token(name: str) -> None:
+    tokenizer = SimpleTokenizer()
+    assert is_known_to_clip(name) == any(len(tokenizer.encode(word)) == 1 for word in name.split())
+
+
+@pytest.mark.parametrize("word", ["кошка", "γάτα", "猫", "ねこ", "고양이", "قطة", "חתול", "बिल्ली", "แมว", "🐱 кот"])
+def test_words_in_other_scripts(word: str) -> None:
+    assert in_another_script(word)
+
+
+@pytest.mark.parametrize("word", ["cat", "crème brûlée", "Straße", "mèo", "łóżko", "🐱", "3", "", "alpha α particle"])
+def test_latin_words_and_words_without_letters(word: str) -> None:
+    assert not in_another_script(word)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "listed"),
+    [
+        (["a"], 'know "a"; use'),
+        (["a", "b"], 'know "a" and "b"; use'),
+        (["a", "b", "c"], 'know "a", "b" and "c"; use'),
+        (list("abcdefg"), 'know "a", "b", "c" and 4 more; use'),
+    ],
+)
+def test_one_warning_names_all_words(unknown: list[str], listed: str) -> None:
+    with pytest.warns(UnknownWordWarning, match=listed) as caught:
+        warn_of_unknown_words(unknown)
+    assert len(caught) == 1

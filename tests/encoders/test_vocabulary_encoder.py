@@ -1,9 +1,10 @@
-"""Embeddings of a vocabulary: computed once, and never stale."""
+"""Embeddings of a vocabulary: computed once, in memory and on disk, and never stale."""
 
 import copy
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,3 +163,95 @@ def test_a_copy_begins_without_what_the_original_has_computed(tower: Letters) ->
     other.text_encoder.load_state_dict({name: x.flip(0) for name, x in tower.state_dict().items()})
     assert not torch.allclose(other(WORDS), before, atol=1e-4)
     assert torch.equal(encode(WORDS), before) and not tower.calls
+
+
+# ---- on disk
+
+
+MANY = Vocabulary([f"word {number}" for number in range(100)])
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def _encoder(
+    tower: Letters, digest: str = "weights", templates: tuple[str, ...] = ("{}",), *, average: bool = False
+) -> VocabularyEncoder:
+    encoder = VocabularyEncoder(tower, templates, average=average)
+    encoder.digest = lambda _: digest
+    return encoder
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_words_are_encoded_once(tower: Letters, cache: Path, average: bool) -> None:
+    templates = ("{}", "a {}", "the {}")
+    first = _encoder(tower, templates=templates, average=average)(MANY)
+    assert torch.equal(first, VocabularyEncoder(tower, templates, average=average)(MANY))
+    tower.calls.clear()
+    more = Vocabulary(["dog", *MANY.words])
+    again = _encoder(tower, templates=templates, average=average)(more)
+    assert len(tower.calls) <= 3  # "dog", in a batch for each length
+    assert torch.equal(again[1:], first)
+    assert len(list(cache.rglob("*.sqlite"))) == 1
+
+
+def test_a_list_that_is_stopped_halfway_goes_on(tower: Letters, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_encoder, "PROMPTS_AT_ONCE", 32)
+    encoder, plain = _encoder(tower), VocabularyEncoder.embed
+
+    def stopped(self: VocabularyEncoder, tokens: np.ndarray) -> torch.Tensor:
+        if len(tower.calls) == 5:
+            raise KeyboardInterrupt
+        return plain(self, tokens)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VocabularyEncoder, "embed", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            encoder(MANY)
+    tower.calls.clear()
+    assert torch.equal(_encoder(tower)(MANY), _fresh(tower, MANY))
+    assert 0 < len(tower.calls) - 7 < 7  # seven batches are those of the second encoder
+
+
+def test_what_changes_embeddings_is_told_apart(tower: Letters, cache: Path) -> None:
+    _encoder(tower)(MANY)
+    with torch.no_grad():
+        tower.table.weight.add_(0.5)
+    for encoder in (
+        _encoder(tower, "other weights"),
+        _encoder(tower, "other weights", ("a {}",)),
+        _encoder(tower, "other weights", ("{}", "a {}")),
+        _encoder(tower, "other weights", ("{}", "a {}"), average=True),
+    ):
+        fresh = VocabularyEncoder(tower, encoder.templates, average=encoder.average)
+        assert torch.equal(encoder(MANY), fresh(MANY))
+    synonyms = [f"{word}, thing" for word in MANY.words]
+    for how in ("first", "average"):
+        vocabulary = Vocabulary(synonyms, synonyms=how)  # type: ignore[arg-type]
+        assert torch.equal(_encoder(tower, "other weights")(vocabulary), _fresh(tower, vocabulary))
+
+
+def test_weights_that_were_changed_after_loading_are_not_kept(tower: Letters, cache: Path) -> None:
+    encoder = _encoder(tower)
+    encoder(MANY)
+    with torch.no_grad():
+        tower.table.weight.add_(0.5)
+    assert torch.equal(encoder(MANY), _fresh(tower, MANY))
+    assert encoder.digest is None
+    tower.calls.clear()
+    _fresh(tower, MANY)
+    assert tower.calls
+
+
+@pytest.mark.parametrize("setting", ["off", None])
+def test_nothing_is_kept_unless_it_may_be(tower, cache, monkeypatch, setting):
+    encoder = _encoder(tower)
+    if setting is None:
+        encoder.digest = None
+    else:
+        monkeypatch.setenv("SEGVOC_CACHE", setting)
+    encoder(MANY)
+    assert not cache.exists()

@@ -1,11 +1,12 @@
-"""The sum of the costs, and how it weighs new words."""
+"""The sum of the costs, and costs of any words from the logits of known classes."""
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.cost_sum import CostSum, NoAggregation
+from segvoc.layers.cost_sum import CostSum, NoAggregation, SynthesizedClassifiers, all_costs
 
 
 def unit(*vectors: tuple[float, ...]) -> torch.Tensor:
@@ -39,3 +40,42 @@ def test_no_aggregation_sums_the_costs_of_its_maps():
     text = torch.randn(2, 6, 1, 3)
     logits, _ = NoAggregation(CostSum(2))(maps, text, [], AggregationContext((1, 1), None, 6))
     assert torch.allclose(logits, sum(cost_volume(image, text)[:, 0] for image in maps), atol=1e-6)
+
+
+CLASSES, CHANNELS = 12, 16
+
+
+@pytest.fixture
+def synthesized() -> SynthesizedClassifiers:
+    torch.manual_seed(0)
+    return SynthesizedClassifiers(CLASSES, CHANNELS, sharpness=100.0)
+
+
+def test_the_name_of_a_known_class_gets_its_centered_logit(synthesized):
+    logits = torch.randn(2, CLASSES, 3, 4)
+    text = 5 * synthesized.anchors[None, [7, 2], None].expand(2, -1, -1, -1)
+    centered = F.normalize(logits - logits.mean(dim=1, keepdim=True), dim=1)
+    torch.testing.assert_close(synthesized(logits, text)[:, 0], centered[:, [7, 2]], atol=1e-4, rtol=1e-4)
+
+
+def test_a_word_between_two_classes_gets_the_classifier_between_theirs(synthesized):
+    synthesized.anchors.copy_(torch.eye(CLASSES, CHANNELS))
+    logits = torch.randn(1, CLASSES, 3, 4)
+    text = (synthesized.anchors[0] + synthesized.anchors[1])[None, None, None]
+    centered = F.normalize(logits - logits.mean(dim=1, keepdim=True), dim=1)
+    torch.testing.assert_close(synthesized(logits, text)[0, 0, 0], centered[0, :2].mean(dim=0), atol=1e-5, rtol=1e-4)
+
+
+def test_what_all_classes_share_and_how_large_logits_are_makes_no_difference(synthesized):
+    logits, text = torch.randn(1, CLASSES, 3, 4), torch.randn(1, 5, 1, CHANNELS)
+    torch.testing.assert_close(synthesized(3 * logits + 7, text), synthesized(logits, text))
+    assert synthesized(logits, text).abs().max() <= 1
+
+
+def test_the_last_cost_is_that_of_the_known_classes(synthesized):
+    maps, text = [torch.randn(1, CHANNELS, 3, 4) for _ in range(2)], torch.randn(1, 5, 1, CHANNELS)
+    logits = torch.randn(1, CLASSES, 3, 4)
+    found = all_costs(maps, text, synthesized, logits)
+    expected = [*(cost_volume(image, text) for image in maps), synthesized(logits, text)]
+    assert torch.equal(found, torch.cat(expected, dim=1))
+    assert torch.equal(all_costs(maps, text, None, logits), found[:, :2])

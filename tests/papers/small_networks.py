@@ -38,7 +38,7 @@ from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from tests.inference.small_network import Letters
 from tests.networks.aggregation_contract import SMALL, SMALL_DECODER, VIT, ThreeMaps, text_tower
-from tests.networks.test_cat_seg_v1 import small_backbone
+from tests.networks.test_cat_seg import small_backbone
 from tests.networks.test_err_seg import TOWER
 from tests.small_preset import SMALL as SMALL_PRESET
 

@@ -1,0 +1,76 @@
+"""The image towers of OpenAI's CLIP and EVA02-CLIP: the official code's values, and the contract of image towers."""
+
+import math
+
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+
+from segvoc.checkpoints.official_clip import openai_clip_states
+from segvoc.encoders.base import CLIP_STATISTICS, normalized_pixels
+from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
+from segvoc.encoders.eva_clip import EvaClipImageEncoder
+from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from segvoc.encoders.vit import VitConfig, vit_b16, vit_l14
+from tests.encoders.image_tower_contract import TINY_VIT, ImageTowerContract, make_image
+from tests.golden_rules import golden_clip_weights
+from tests.golden_sets import TOLERANCE, full_case
+
+
+class TestOpenAIClipImageEncoder(ImageTowerContract):
+    def build(self, vit: VitConfig) -> nn.Module:
+        return OpenAIClipImageEncoder(vit)
+
+    def unused(self, tower: nn.Module) -> set[str]:
+        last = "tower.transformer.resblocks.8.attn."
+        return {f"{last}{letter}_proj.{kind}" for letter in "qk" for kind in ("weight", "bias")}
+
+
+@pytest.mark.golden
+def test_the_whole_tower_still_embeds_a_image(golden):
+    """The dense reading leaves the last block's queries and keys out; this one needs them."""
+    case, tower = full_case(golden, "tiny_cat_openai"), OpenAIClipImageEncoder(TINY_VIT).eval()
+    text = ClipTextConfig(channels=64, width=64, layers=2, heads=2, quick_gelu=True, fine_tuned="qv")
+    with torch.device("meta"):
+        text_encoder = ClipTextEncoder(text)
+    tower.load_state_dict(openai_clip_states(golden_clip_weights(golden, "tiny_cat_openai"), tower, text_encoder)[0])
+    pixels = normalized_pixels(case.tensors["image384_u8"][None].float(), CLIP_STATISTICS)
+    with torch.no_grad():
+        embedding = tower.tower(F.interpolate(pixels, size=224, mode="bilinear"))
+    assert case.error("image_embed_224", embedding) <= TOLERANCE
+
+
+@pytest.mark.parametrize(("name", "config"), [("ViT-B-16-quickgelu", vit_b16()), ("ViT-L-14-336-quickgelu", vit_l14())])
+def test_sizes_are_those_of_open_clip(name, config):
+    published = open_clip.get_model_config(name)
+    assert published is not None and published["quick_gelu"]
+    vision = published["vision_cfg"]
+    ours = (config.channels, config.width, config.layers, config.patch_size, config.pretrained_size, config.heads)
+    theirs = (published["embed_dim"], *(vision[key] for key in ("width", "layers", "patch_size", "image_size")))
+    assert ours == (*theirs, vision["width"] // 64)
+
+
+_FFN = ("tower.blocks.8.norm2", "tower.blocks.8.mlp")  # the csa reading stops after the attention
+
+
+class TestEvaClipImageEncoder(ImageTowerContract):
+    def build(self, vit: VitConfig) -> nn.Module:
+        return EvaClipImageEncoder(vit)
+
+    def unused(self, tower: nn.Module) -> set[str]:
+        return {name for name, _ in tower.named_parameters() if name.startswith(_FFN)}
+
+
+@pytest.mark.golden
+def test_rotary_angles_are_the_stored_table_on_the_native_grid(golden):
+    stored = load_file(golden / "cat_pca" / "tiny_pca_eva_weights.safetensors")
+    cosine, sine = (stored[f"sem_seg_head.predictor.clip_model.visual.rope.freqs_{part}"] for part in ("cos", "sin"))
+    seen, tower = {}, EvaClipImageEncoder(TINY_VIT)
+    tower.tower.blocks[0].register_forward_pre_hook(lambda _, args, kwargs: seen.update(kwargs), with_kwargs=True)
+    side = TINY_VIT.patch_size * math.isqrt(len(cosine))
+    with torch.no_grad():
+        tower(make_image(1, side, side))
+    torch.testing.assert_close(seen["rope"], torch.cat([sine, cosine], dim=-1), rtol=0, atol=1e-5)
