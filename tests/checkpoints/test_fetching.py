@@ -228,6 +228,3 @@ def test_a_file_outside_the_cache_is_never_removed(home, monkeypatch, tmp_path, 
     without_network(monkeypatch)
     assert "was removed" in _refusal(file)
     assert not link.is_symlink() and (tmp_path / "own.pth").read_bytes() == b"own"
-
-
-# ---- for a file with an address of its own

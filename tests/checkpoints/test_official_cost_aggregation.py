@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from segvoc.checkpoints.official_cost_aggregation import network_state
+from segvoc.checkpoints.strict import inside
 from segvoc.errors import CheckpointError
 from segvoc.networks.base import SegmentationNetwork
 from tests.built import built
@@ -65,37 +66,26 @@ def test_what_does_not_fit_is_reported_in_one_line_with_its_remedy(network, publ
 
 
 def test_a_checkpoint_of_the_other_network_is_called_by_its_name(network, published):
-    shapes = compact_case("tiny_cat_openai").record["weights"]
-    serial = {name: torch.empty(shape, device="meta") for name, shape in shapes.items() if name.startswith(AGGREGATOR)}
-    with pytest.raises(CheckpointError, match="weights of CAT-Seg; load them as one of the cat-seg models"):
-        network_state({name: value for name, value in published.items() if AGGREGATOR not in name} | serial, network)
     with torch.device("meta"):
-        cat = tiny_network("cat")
-    shapes = compact_case("tiny_cat_openai").record["weights"]
-    towers = {name: torch.empty(shape, device="meta") for name, shape in shapes.items() if AGGREGATOR not in name}
-    parallel = {name: value for name, value in published.items() if name.startswith(AGGREGATOR)}
-    with pytest.raises(CheckpointError, match="weights of PCA-Seg; load them as one of the pca-seg models"):
-        network_state(towers | parallel, cat)
+        shapes = compact_case("tiny_cat_openai").record["weights"]
+        cat, serial = tiny_network("cat"), {name: torch.empty(shape) for name, shape in shapes.items()}
+    for ours, other, into, name in ((published, serial, network, "CAT-Seg"), (serial, published, cat, "PCA-Seg")):
+        towers = {name: value for name, value in ours.items() if AGGREGATOR not in name}
+        foreign = {name: value for name, value in other.items() if AGGREGATOR in name}
+        with pytest.raises(CheckpointError, match=f"weights of {name}; load them as one of the {name.lower()} models"):
+            network_state(towers | foreign, into)
 
 
-class TestPlainClip:
-    @pytest.fixture
-    def clip(self, published):
-        prefix = "sem_seg_head.predictor.clip_model."
-        return {name.removeprefix(prefix): value for name, value in published.items() if name.startswith(prefix)}
-
-    def test_it_fills_a_network_without_aggregation_whose_logits_are_the_cosines(self, clip):
-        with torch.device("meta"):
-            network = built("pca-seg-b", aggregation="none")
-            tiny = tiny_network("pca")
-            network = SegmentationNetwork(tiny.image_encoder, tiny.text_encoder, network.aggregation)
-        state = network_state(clip, network)
-        assert state.keys() == network.state_dict().keys()
-        assert state["aggregation.skip.weight"].tolist() == [1.0] and state["aggregation.skip.bias"] == 0
-
-    def test_it_is_no_whole_network(self, network, clip):
-        with pytest.raises(CheckpointError, match="towers alone, a plain CLIP without an aggregation; give"):
-            network_state(clip, network)
+def test_a_plain_clip_fills_a_network_without_aggregation_whose_logits_are_the_cosines(network, published):
+    clip = inside("sem_seg_head.predictor.clip_model.", published)
+    with pytest.raises(CheckpointError, match="towers alone, a plain CLIP without an aggregation; give"):
+        network_state(clip, network)
+    with torch.device("meta"):
+        none = built("pca-seg-b", aggregation="none").aggregation
+    network = SegmentationNetwork(network.image_encoder, network.text_encoder, none)
+    state = network_state(clip, network)
+    assert state.keys() == network.state_dict().keys()
+    assert state["aggregation.skip.weight"].tolist() == [1.0] and state["aggregation.skip.bias"] == 0
 
 
 @pytest.mark.golden

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from segvoc.checkpoints.files import read_weights
 from segvoc.checkpoints.official_cost_aggregation import syn_seg_state
+from segvoc.checkpoints.strict import renamed
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.errors import CheckpointError
 from segvoc.networks.syn_seg import SynSeg
@@ -28,34 +29,28 @@ from tests.transformers_models import (
 
 pytestmark = pytest.mark.filterwarnings("ignore::segvoc.errors.ActivationWarning")  # weights without OpenAI's sizes
 
-AUTHORS = {
-    "film.mul": "film_mul",
-    "film.add": "film_add",
-    "query_key_value.weight": "self_attn.in_proj_weight",
-    "query_key_value.bias": "self_attn.in_proj_bias",
-    ".out.": ".self_attn.out_proj.",
-    ".expand.": ".linear1.",
-    ".contract.": ".linear2.",
-    "attention_norm": "norm1",
-    "mlp_norm": "norm2",
-    "head": "trans_conv",
-    "reduce.": "reduces.",
-    "layers.": "blocks.",
-}
+AUTHORS = (
+    (r"film\.", "film_"),
+    (r"query_key_value\.", "self_attn.in_proj_"),
+    (r"\.out\.", ".self_attn.out_proj."),
+    (r"\.expand\.", ".linear1."),
+    (r"\.contract\.", ".linear2."),
+    ("attention_norm", "norm1"),
+    ("mlp_norm", "norm2"),
+    ("head", "trans_conv"),
+    (r"reduce\.", "reduces."),
+    (r"layers\.", "blocks."),
+)
 """From our names of the decoder to those of timojl/clipseg, as the golden's weights have them."""
-
-
-def _replaced(name: str, table: dict[str, str]) -> str:
-    for ours, theirs in table.items():
-        name = name.replace(ours, theirs)
-    return name
 
 
 def authors_decoder(network: SynSeg) -> dict[str, Tensor]:
     """As `rd64-uni.pth` holds it, with the layer `reduce` that its base class has and no forward pass uses."""
-    decoder = {n: x for n, x in network.aggregation.state_dict().items() if not n.startswith("projector")}
-    named = {_replaced(name, AUTHORS): value for name, value in decoder.items()}
-    return named | {"reduce.weight": torch.zeros(16, 64), "reduce.bias": torch.zeros(16)}
+    found = {"reduce.weight": torch.zeros(16, 64), "reduce.bias": torch.zeros(16)}
+    for name, value in network.aggregation.state_dict().items():
+        if not name.startswith("projector"):
+            found[renamed(name, AUTHORS)] = value
+    return found
 
 
 def openai_clip(network: SynSeg) -> dict[str, Tensor]:
@@ -78,15 +73,11 @@ def network() -> SynSeg:
     return small_syn_seg()
 
 
-def _assert_all_but_the_projector(state: dict[str, Tensor], network: SynSeg) -> None:
-    ours = network.state_dict()
+def test_the_authors_decoder_with_a_clip_is_the_network_but_for_the_projector(network):
+    state, ours = syn_seg_state(authors_decoder(network) | openai_clip(network), network), network.state_dict()
     assert state.keys() == ours.keys()
     different = {name for name, value in state.items() if not torch.equal(value, ours[name])}
     assert different == {"aggregation.projector.weight", "aggregation.projector.bias"}
-
-
-def test_the_authors_decoder_with_a_clip_is_the_network(network):
-    _assert_all_but_the_projector(syn_seg_state(authors_decoder(network) | openai_clip(network), network), network)
 
 
 def test_the_refined_head_fits_the_option_alone(network):

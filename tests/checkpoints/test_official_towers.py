@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from segvoc.checkpoints.files import read_weights
 from segvoc.checkpoints.official_towers import is_plain_clip, towers_state
+from segvoc.checkpoints.strict import renamed
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
@@ -27,15 +28,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::segvoc.errors.ActivationWarning
 
 VIT = VitConfig(channels=40, width=64, layers=2, heads=1, patch_size=16, pretrained_size=64, input_size=64, taps=(0,))
 TEXT = ClipTextConfig(channels=40, width=64, layers=2, heads=1, quick_gelu=False, fine_tuned="qv")
-NOT_TIMMS = {
-    ".attn.q_proj.bias": ".attn.q_bias",
-    ".attn.v_proj.bias": ".attn.v_bias",
-    ".attn.norm.": ".attn.inner_attn_ln.",
-    ".mlp.fc1_g.": ".mlp.w1.",
-    ".mlp.fc1_x.": ".mlp.w2.",
-    ".mlp.norm.": ".mlp.ffn_ln.",
-    ".mlp.fc2.": ".mlp.w3.",
-}
+NOT_TIMMS = (
+    (r"\.attn\.([qv])_proj\.bias", r".attn.\1_bias"),
+    (r"\.attn\.norm\.", ".attn.inner_attn_ln."),
+    (r"\.mlp\.fc1_g\.", ".mlp.w1."),
+    (r"\.mlp\.fc1_x\.", ".mlp.w2."),
+    (r"\.mlp\.norm\.", ".mlp.ffn_ln."),
+    (r"\.mlp\.fc2\.", ".mlp.w3."),
+)
 """From timm's names in EVA's blocks to those of its authors."""
 
 
@@ -64,12 +64,8 @@ def timms_eva() -> dict[str, Tensor]:
 
 
 def authors_eva(prefix: str) -> dict[str, Tensor]:
-    found = text(prefix) | {"visual.rope.freqs_cos": torch.zeros(16, 64)}
-    for name, value in trunk().items():
-        for theirs, authors in NOT_TIMMS.items():
-            name = name.replace(theirs, authors)
-        found[f"visual.{name}"] = value
-    return found
+    image = {f"visual.{renamed(name, NOT_TIMMS)}": value for name, value in trunk().items()}
+    return text(prefix) | image | {"visual.rope.freqs_cos": torch.zeros(16, 64)}
 
 
 def convnext() -> dict[str, Tensor]:

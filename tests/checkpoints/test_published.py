@@ -6,13 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from segvoc.checkpoints.published import (
-    PUBLISHED,
-    UNCONFIRMED,
-    HubPlace,
-    PublishedFile,
-    WebPlace,
-)
+from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, HubPlace, PublishedFile, WebPlace
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTICE = (REPOSITORY / "NOTICE").read_text(encoding="utf-8")
