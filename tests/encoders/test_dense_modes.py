@@ -27,11 +27,6 @@ def eva(dense: DenseMode = "csa") -> EvaClipImageEncoder:
     return EvaClipImageEncoder(VIT, dense=dense).eval()
 
 
-def projections() -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    return {name: torch.randn(2, 13, 16, generator=generator) for name in "qkv"}
-
-
 def attention(x: Tensor, v: Tensor, scale: float, added: Tensor | float = 0.0) -> Tensor:
     """softmax(scale x xᵀ + added) v of two heads, written out."""
     heads = []
@@ -58,22 +53,20 @@ def test_nearness_is_the_gaussian_of_the_distance_and_leaves_the_cls_token_out()
 
 @pytest.mark.parametrize("mode", SELF_SIMILARITIES)
 def test_values_are_mixed_by_the_formula_of_the_mode(mode):
-    x = projections()
-    expected = {
-        "csa": lambda: attention(x["q"], x["v"], 1) + attention(x["k"], x["v"], 1),
-        "qq": lambda: attention(x["q"], x["v"], 1),
-        "kk": lambda: attention(x["k"], x["v"], 1),
-        "vv": lambda: attention(x["v"], x["v"], 1),
-        "clearclip": lambda: attention(x["q"], x["v"], 8**-0.5),
-        "naclip": lambda: attention(x["k"], x["v"], 8**-0.5, gaussian(5.0)),
-    }
+    generator = torch.Generator().manual_seed(1)
+    x = {name: torch.randn(2, 13, 16, generator=generator) for name in "qkv"}
     # "all" compares q, k and v of a head together
-    expected["all"] = lambda: attention(
-        torch.cat([torch.cat([x[name].chunk(2, dim=-1)[head] for name in "qkv"], dim=-1) for head in (0, 1)], dim=-1),
-        x["v"],
-        1 / 3,
-    )
-    torch.testing.assert_close(mix_values(SELF_SIMILARITIES[mode], x.__getitem__, 2, GRID), expected[mode]())
+    heads = [torch.cat([x[name].chunk(2, dim=-1)[head] for name in "qkv"], dim=-1) for head in (0, 1)]
+    expected = {
+        "csa": attention(x["q"], x["v"], 1) + attention(x["k"], x["v"], 1),
+        "qq": attention(x["q"], x["v"], 1),
+        "kk": attention(x["k"], x["v"], 1),
+        "vv": attention(x["v"], x["v"], 1),
+        "all": attention(torch.cat(heads, dim=-1), x["v"], 1 / 3),
+        "clearclip": attention(x["q"], x["v"], 8**-0.5),
+        "naclip": attention(x["k"], x["v"], 8**-0.5, gaussian(5.0)),
+    }
+    torch.testing.assert_close(mix_values(SELF_SIMILARITIES[mode], x.__getitem__, 2, GRID), expected[mode])
 
 
 @pytest.mark.parametrize("build", [openai, eva])

@@ -34,12 +34,6 @@ def test_the_last_map_is_a_convex_combination_of_class_embeddings(tower: Efficie
     conse = tower.conse(tower.class_logits(head))
     probabilities = tower.trunk.classifier(head[0, :, 1, 2]).softmax(dim=0)
     torch.testing.assert_close(conse[0, :, 1, 2], probabilities @ tower.class_embeddings)
-    tower_of_ones = tower.class_embeddings.clone()
-    try:
-        tower.class_embeddings.fill_(1.0)
-        torch.testing.assert_close(tower.conse(tower.class_logits(head)), torch.ones(1, tower.channels, 2, 3))
-    finally:
-        tower.class_embeddings.copy_(tower_of_ones)
 
 
 @torch.inference_mode()
@@ -83,18 +77,12 @@ def trunks() -> tuple[EfficientNetTrunk, EfficientNet]:
     return ours.eval(), theirs.eval()
 
 
-def outputs_of_ours(trunk: EfficientNetTrunk, pixels: Tensor) -> list[Tensor]:
-    outputs = [trunk.stem(pixels)]
+def outputs_of(trunk: EfficientNetTrunk | EfficientNet, pixels: Tensor) -> list[Tensor]:
+    ours = isinstance(trunk, EfficientNetTrunk)
+    outputs = [trunk.stem(pixels) if ours else trunk.bn1(trunk.conv_stem(pixels))]
     for stage in trunk.blocks:
         outputs.append(stage(outputs[-1]))
-    return [*outputs, trunk.head(outputs[-1])]
-
-
-def outputs_of_timms(trunk: EfficientNet, pixels: Tensor) -> list[Tensor]:
-    outputs = [trunk.bn1(trunk.conv_stem(pixels))]
-    for stage in trunk.blocks:
-        outputs.append(stage(outputs[-1]))
-    return [*outputs, trunk.bn2(trunk.conv_head(outputs[-1]))]
+    return [*outputs, trunk.head(outputs[-1]) if ours else trunk.bn2(trunk.conv_head(outputs[-1]))]
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (61, 79)])
@@ -102,7 +90,7 @@ def outputs_of_timms(trunk: EfficientNet, pixels: Tensor) -> list[Tensor]:
 def test_every_stage_is_timms(trunks: tuple[EfficientNetTrunk, EfficientNet], height: int, width: int) -> None:
     ours, theirs = trunks
     pixels = torch.rand(2, 3, height, width) * 2 - 1
-    found, expected = outputs_of_ours(ours, pixels), outputs_of_timms(theirs, pixels)
+    found, expected = outputs_of(ours, pixels), outputs_of(theirs, pixels)
     assert len(found) == 9
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5 * float(other.abs().max()))
@@ -113,9 +101,9 @@ def test_training_moves_the_same_statistics_and_gradients() -> None:
     torch.manual_seed(0)
     ours, theirs = EfficientNetTrunk().double(), tf_efficientnet_lite2(output_stride=16).double()
     theirs.load_state_dict(ours.state_dict())
-    pixels = torch.rand(2, 3, 64, 64, dtype=torch.float64) * 2 - 1
-    outputs_of_ours(ours, pixels)[-1].square().mean().backward()
-    outputs_of_timms(theirs, pixels)[-1].square().mean().backward()
+    pixels = torch.rand(2, 3, 32, 32, dtype=torch.float64) * 2 - 1
+    for trunk in (ours, theirs):
+        outputs_of(trunk, pixels)[-1].square().mean().backward()
     for (name, one), (_, other) in zip(ours.state_dict().items(), theirs.state_dict().items(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9, msg=name)
     found, expected = (trunk.get_parameter("blocks.2.0.conv_dw.weight").grad for trunk in (ours, theirs))

@@ -94,22 +94,29 @@ def test_packaged_words_are_all_that_open_clip_reads_as_one_token() -> None:
     assert WORDS_FILE.read_text(encoding="utf-8").splitlines() == clip_words()
 
 
-@pytest.mark.parametrize(
-    "name", ["giraffe", "Sushi", "candlesticks", "Katze", "hotel room", "straßenbahn", "a", "2", "sofa,", "don't", ""]
-)
-def test_a_name_is_known_if_a_word_of_it_is_one_token(name: str) -> None:
+def test_a_name_is_known_if_a_word_of_it_is_one_token() -> None:
     tokenizer = SimpleTokenizer()
-    assert is_known_to_clip(name) == any(len(tokenizer.encode(word)) == 1 for word in name.split())
+    for name in (
+        "giraffe",
+        "Sushi",
+        "candlesticks",
+        "Katze",
+        "hotel room",
+        "straßenbahn",
+        "a",
+        "2",
+        "sofa,",
+        "don't",
+        "",
+    ):
+        assert is_known_to_clip(name) == any(len(tokenizer.encode(word)) == 1 for word in name.split()), name
 
 
-@pytest.mark.parametrize("word", ["кошка", "γάτα", "猫", "ねこ", "고양이", "قطة", "חתול", "बिल्ली", "แมว", "🐱 кот"])
-def test_words_in_other_scripts(word: str) -> None:
-    assert in_another_script(word)
-
-
-@pytest.mark.parametrize("word", ["cat", "crème brûlée", "Straße", "mèo", "łóżko", "🐱", "3", "", "alpha α particle"])
-def test_latin_words_and_words_without_letters(word: str) -> None:
-    assert not in_another_script(word)
+def test_words_in_other_scripts_but_not_latin_ones_or_words_without_letters() -> None:
+    for word in ("кошка", "γάτα", "猫", "ねこ", "고양이", "قطة", "חתול", "बिल्ली", "แมว", "🐱 кот"):
+        assert in_another_script(word), word
+    for word in ("cat", "crème brûlée", "Straße", "mèo", "łóżko", "🐱", "3", "", "alpha α particle"):
+        assert not in_another_script(word), word
 
 
 @pytest.mark.parametrize(
