@@ -1,18 +1,24 @@
-"""The contract of networks for a small PartCATSeg, serial and parallel, and what two levels mean."""
+"""The contract of networks for a small PartCATSeg, what its two levels mean, and the official stages."""
 
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from segvoc.checkpoints.official_cost_aggregation import part_aggregation_state
 from segvoc.encoders.prompts import PartNames, split_name
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import DecoderSizes
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.networks.part_cat_seg import (
     PART_CAT_SEG,
     PCA_PART,
+    Level,
     PartAggregation,
     PartAggregationConfig,
     PartNetwork,
@@ -22,6 +28,8 @@ from segvoc.networks.part_cat_seg import (
 from segvoc.selection_rules import MostSimilar
 from segvoc.training.objectives.losses import StreamSimilarity
 from segvoc.vocabulary import Vocabulary
+from tests.err_goldens import err_case
+from tests.golden_sets import TOLERANCE, GoldenCase
 from tests.networks.aggregation_contract import ThreeMaps, text_tower
 from tests.networks.contract import NetworkContract, PaperContract, assert_alike, make_image, words
 
@@ -163,15 +171,9 @@ def test_every_word_is_answered_by_its_level(network):
     image, text = make_image(1, 64, 96), encoded(network, WORDS)
     with torch.no_grad():
         logits, (first, second) = network(image, text), network.levels(image, text)
-    for place, word in enumerate(WORDS):
-        level, at = {
-            "dog's head": (second, 0),
-            "dog's leg": (second, 1),
-            "cat's head": (second, 2),
-            "cat": (first, 2),
-            "sofa": (first, 4),
-        }[word]
-        assert torch.equal(logits[:, place], level.logits[:, at]), word
+    places = [(second, 0), (second, 1), (first, 2), (second, 2), (first, 4)]
+    for place, (level, at) in enumerate(places):
+        assert torch.equal(logits[:, place], level.logits[:, at]), WORDS[place]
 
 
 @pytest.mark.parametrize(
@@ -191,3 +193,56 @@ def test_a_part_sees_the_other_level(network):
         alone = network(image, encoded(network, ["dog's head", "dog's leg"]))
         beside = network(image, encoded(network, ["dog's head", "dog's leg", "sofa"]))
     assert not torch.allclose(alone, beside[:, :2], atol=1e-3)
+
+
+# ---- stages at real channels; losses are in tests/training/test_part_losses.py
+
+NAMES = ["cat's tail", "cat's head", "dog's tail", "dog's head", "dog's ear", "bus's wheel", "car's wheel"]
+PARTS = 4
+
+
+@cache
+def stages(folder: Path, chunk: int) -> tuple[GoldenCase, Level, Level]:
+    case = err_case(folder, "part_aggregator_io")
+    stored = case.tensors
+    weights = load_file(folder / "err_part_syn" / "part_aggregator_weights_fp16.safetensors")
+    config = replace(PART_CAT_SEG, costs=8, prompts=8, window=4)
+    module = PartAggregation(config, 512, (384, 384)).eval()
+    official = {name: value.float() for name, value in weights.items()}
+    module.load_state_dict(part_aggregation_state(official, module))
+    general, specific = stored["in.text_part_obj"][0], stored["in.text_specific"][0]
+    # the stored inputs have a vector for none of its own for every prompt and level
+    module._with_none = lambda text, image: (specific if len(text) == len(NAMES) else general)[None]
+    words = PartWords(
+        general=general[:-1],
+        specific=specific[:-1],
+        part_of=stored["in.part_index"],
+        object_of=PARTS + stored["in.obj_index"],
+        places=torch.arange(PARTS, PARTS + len(NAMES)),
+        parts=PARTS,
+        names_objects=False,
+    )
+    guidance = [stored[f"in.vis{number}"] for number in range(3)]
+    with torch.no_grad():
+        first, second = module.levels([stored["in.img"]], words, guidance, AggregationContext((2, 2), None, chunk))
+    assert second is not None
+    return case, first, second
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("chunk", [99, 3])
+@pytest.mark.parametrize("stage", ["part_obj_cost", "part_obj_logit", "specific_part_cost", "specific_logit"])
+def test_a_stage(golden, stage, chunk):
+    case, first, second = stages(golden, chunk)
+    level = first if stage.startswith("part") else second
+    ours = level.cost if stage.endswith("cost") else level.logits
+    assert case.error(f"out.{stage}", ours) <= TOLERANCE
+
+
+@pytest.mark.golden
+def test_names_are_sorted_as_the_released_code_does(golden):
+    stored = stages(golden, 99)[0].tensors
+    names = PartNames.of(NAMES)
+    assert names.parts == ("ear", "head", "tail", "wheel") and names.objects == ("bus", "car", "cat", "dog")
+    assert list(names.part_of) == stored["in.part_index"].tolist()
+    assert list(names.object_of) == stored["in.obj_index"].tolist()
