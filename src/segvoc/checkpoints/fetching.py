@@ -84,9 +84,7 @@ def cached(published: PublishedFile) -> Path | None:
     if isinstance(place, WebPlace):
         path = cache_path(published)
         return path if path.is_file() else None
-    found = try_to_load_from_cache(
-        place.repository, place.filename, revision=place.revision, repo_type=place.repository_type
-    )
+    found = try_to_load_from_cache(**place.arguments)
     return Path(found) if isinstance(found, str) else None
 
 
@@ -109,11 +107,8 @@ def transfer_size(published: PublishedFile) -> int | None:
     """
     import huggingface_hub as hub
 
-    place = published.place
-    if isinstance(place, WebPlace):
-        url = place.url
-    else:  # depends on HF_ENDPOINT
-        url = hub.hf_hub_url(place.repository, place.filename, repo_type=place.repository_type, revision=place.revision)
+    place = published.place  # of a file on the hub, the address depends on HF_ENDPOINT
+    url = place.url if isinstance(place, WebPlace) else hub.hf_hub_url(**place.arguments)
     with _explained(published, f"{_server(published)} can't be reached"):
         # a single request without the hub's retries, which fails at once if there is no network
         return hub.get_hf_file_metadata(url, token=False).size
@@ -147,17 +142,11 @@ def _hub_download(place: HubPlace, size: int | None) -> Path:
     import huggingface_hub as hub
 
     _require_space(Path(hub.constants.HF_HUB_CACHE), size or 0)
-    path = hub.hf_hub_download(
-        place.repository, place.filename, repo_type=place.repository_type, revision=place.revision, token=False
-    )
-    return Path(path)
+    return Path(hub.hf_hub_download(**place.arguments, token=False))
 
 
 def _web_download(published: PublishedFile, place: WebPlace, size: int | None) -> Path:
-    """Begin or continue a transfer, one process at a time.
-
-    Without file locks, two processes may corrupt the incomplete file, which its SHA-256 reveals.
-    """
+    """Begin or continue a transfer, one process at a time; where locks don't work, the SHA-256 reveals a mix."""
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import WeakFileLock
 

@@ -78,7 +78,6 @@ class WeightsFile:
     path: str
     """The file, or the folder of shipped weights."""
     tensors: dict[str, Tensor]
-    """Tensors by name."""
     preset: str | None = None
     """Name of the network that the weights belong to, if segvoc wrote the file."""
     record: dict[str, Any] = field(default_factory=dict)
@@ -180,13 +179,12 @@ def _describe_invalid(start: bytes) -> str:
     return "is damaged or not a weights file (neither safetensors nor a PyTorch file); fetch it again"
 
 
-def _read_safetensors(path: str, name: str) -> WeightsFile:
+def _read_safetensors(path: str, name: str, *, values: bool = True) -> WeightsFile:
     with safetensors.safe_open(path, framework="pt") as file:
         record = _record(file.metadata(), name)
-        tensors = {key: file.get_tensor(key) for key in file.keys()}
-    if not record:
-        return WeightsFile(path=path, tensors=tensors)
-    return WeightsFile(path=path, tensors=unpack_int8_rows(tensors), preset=record["preset"], record=record)
+        tensors = {key: file.get_tensor(key) for key in file.keys()} if values else {}
+    tensors = unpack_int8_rows(tensors) if record else tensors
+    return WeightsFile(path=path, tensors=tensors, preset=record.get("preset"), record=record)
 
 
 def _read_header(path: str, name: str) -> WeightsFile:
@@ -194,9 +192,7 @@ def _read_header(path: str, name: str) -> WeightsFile:
         raise CheckpointError(
             f"{name} is not a safetensors file; `segvoc convert` makes one from an official checkpoint"
         )
-    with safetensors.safe_open(path, framework="pt") as file:
-        record = _record(file.metadata(), name)
-    return WeightsFile(path=path, tensors={}, preset=record.get("preset"), record=record)
+    return _read_safetensors(path, name, values=False)
 
 
 def _record(metadata: Mapping[str, str] | None, name: str) -> dict[str, Any]:

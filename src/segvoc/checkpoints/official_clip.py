@@ -168,14 +168,7 @@ def _rename_eva(name: str, value: Tensor) -> Renamed:
 
 
 def split_packed(name: str, value: Tensor, packed: str = "attn.in_proj_", apart: str = "attn.") -> Renamed:
-    """Split a packed `in_proj_weight` or `in_proj_bias` into q, k and v; yield anything else unchanged.
-
-    Args:
-        name: our name of a weight.
-        value: the weight.
-        packed: marker of packed names, before "weight" or "bias".
-        apart: our marker of separate names, before "q_proj." and so on.
-    """
+    """Split a packed weight or bias into q, k and v, with `apart` for `packed` in their names; others are unchanged."""
     stem, found, suffix = name.partition(packed)
     if found and suffix in ("weight", "bias") and value.ndim:
         yield from zip((f"{stem}{apart}{letter}_proj.{suffix}" for letter in "qkv"), value.tensor_split(3), strict=True)

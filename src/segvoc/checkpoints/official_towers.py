@@ -286,8 +286,7 @@ def towers_state(official: Mapping[str, Tensor], image_encoder: nn.Module, text_
     `official` is a CLIP in any format that the key maps of the family read.
 
     Raises:
-        CheckpointError: The weights belong to another family (the message names its presets), a name or shape doesn't
-            fit, or a parameter has no value.
+        CheckpointError: The weights belong to another family (the message names its presets) or don't fit.
     """
     towers = (family for family in _FAMILIES if isinstance(image_encoder, family.encoder))
     wanted = next((one for one in towers if isinstance(image_encoder.get_submodule("tower"), one.tower)), None)
@@ -308,15 +307,9 @@ def towers_state(official: Mapping[str, Tensor], image_encoder: nn.Module, text_
 def clip_state(
     clip: Mapping[str, Tensor], network: SegmentationNetwork, companion: Mapping[str, Tensor] | None = None
 ) -> dict[str, Tensor]:
-    """The encoders' entries of a network's state dict.
+    """The encoders' entries of a network's state dict, from a CLIP; see `towers_state`.
 
-    Args:
-        clip: the weights of a CLIP; see `towers_state`.
-        network: the network.
-        companion: weights of the image encoder's other part: DINOv2, a backbone for guidance, or dino.txt's DINOv3.
-
-    Raises:
-        CheckpointError: Some weights don't fit; see `towers_state`.
+    `companion` has those of the image encoder's other part: DINOv2, a backbone for guidance, or dino.txt's DINOv3.
     """
     tower, text_encoder = network.image_encoder, network.text_encoder
     if companion is None or isinstance(tower, DinoTxtImageEncoder):
@@ -337,11 +330,7 @@ def is_plain_clip(official: Mapping[str, Tensor]) -> bool:
 
 
 def cosine_state(aggregation: nn.Module, logits: CosineLogits = COSINES) -> dict[str, Tensor]:
-    """The aggregation's entries of the state dict of a network without one, with the logits of a CLIP alone.
-
-    Raises:
-        CheckpointError: The network has an aggregation.
-    """
+    """The aggregation's entries of the state dict of a network without one, with the logits of a CLIP alone."""
     if not isinstance(aggregation, NoAggregation):
         raise CheckpointError(
             "these are towers alone, a plain CLIP without an aggregation; give a checkpoint of the whole network, or "

@@ -8,7 +8,7 @@ the sources.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from segvoc.records import from_json
@@ -20,12 +20,10 @@ Kind = Literal["network", "encoders"]
 
 @dataclass(frozen=True, kw_only=True)
 class SourcePage:
-    """A page that states facts about a file."""
+    """A page, and the facts that it states about a file, quoted where short."""
 
     page: str
-    """Its address."""
     states: str
-    """The facts, quoted from the page where short."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +38,12 @@ class HubPlace:
     filename: str
     """Path in the repository."""
     repository_type: Literal["model", "space"] = "model"
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """How functions of the hub's client name the file."""
+        names = {"repo_id": self.repository, "filename": self.filename}
+        return names | {"repo_type": self.repository_type, "revision": self.revision}
 
     @property
     def page(self) -> str:

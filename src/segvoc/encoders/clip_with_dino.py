@@ -140,12 +140,8 @@ class DinoTokens(nn.Module):
 class ClipWithDino(nn.Module):
     """CLIP's dense map (not of unit norm), and DINOv2's tokens at its size and two and four times as fine.
 
-    Every image is squashed to the two squares that the encoders read, as in training.
-
-    Args:
-        vit: sizes of CLIP.
-        clip_tuned: letters of CLIP's projections whose weights the recipe trains; all of DINOv2 is trained.
-        dino: the DINOv2 encoder; by default ViT-S/14.
+    Every image is squashed to the two squares that the encoders read, as in training. The recipe trains all of DINOv2,
+    and of CLIP the projections with the letters `clip_tuned`.
     """
 
     stride = 1

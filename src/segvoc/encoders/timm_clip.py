@@ -44,12 +44,7 @@ class TimmClipImageEncoder(nn.Module):
 
     The dense map is the encoder's head applied to each cell alone, as if it were the whole image: the pooling becomes
     trivial, and everything after it is kept. For SigLIP and PE-Core this is MaskCLIP's reading (Zhou et al.,
-    arXiv:2112.01071) of the attention pooling.
-
-    Args:
-        tower: a model of timm with `forward_intermediates` and `forward_head`.
-        taps: its blocks or stages, 0-based, whose outputs guide the decoder, in the order in which it uses them.
-        input_size: side of the square images that the networks read [pixels].
+    arXiv:2112.01071) of the attention pooling. `TimmClipSizes` explains the sizes.
     """
 
     def __init__(self, tower: nn.Module, *, taps: Sequence[int], input_size: int) -> None:

@@ -131,11 +131,8 @@ class PromptedWordEncoder(ABC):
 
     A prompt's embedding depends only on the prompt and the text encoder, to the last bit: each prompt is encoded in a
     batch of fixed size, padded to a length that follows from its own number of tokens. Embeddings of words are cached
-    in memory, and if the text encoder's `digest` is known, those of longer lists on disk (`cache_folder`).
-
-    Args:
-        templates: prompt templates; `{}` stands for the word.
-        average: whether a class has one embedding, the mean over the templates (P = 1), instead of one for each.
+    in memory, and if the text encoder's `digest` is known, those of longer lists on disk (`cache_folder`). With
+    `average` a class has one embedding, the mean over the prompt templates (P = 1), instead of one for each.
     """
 
     unit_length = True

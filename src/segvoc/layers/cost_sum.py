@@ -68,14 +68,8 @@ def all_costs(
 ) -> CostVolume:
     """Compare the maps with the words by cosine, and the known classes by synthesized classifiers, if there are any.
 
-    Args:
-        maps: dense feature maps on one grid, in the space shared with the text.
-        text: prompt embeddings of the words, any norm.
-        synthesized: the synthesized classifiers.
-        class_logits: logits of the known classes on the same grid, which the synthesized classifiers need.
-
-    Returns:
-        P prompts x (maps and synthesized classifiers) costs for each word.
+    The maps and the logits of the known classes, which the synthesized classifiers need, are on one grid. Each word has
+    P prompts x (maps and synthesized classifiers) costs.
     """
     costs = [cost_volume(image, text) for image in maps]
     if synthesized is not None:

@@ -162,8 +162,8 @@ class ReducedExperts(nn.Module):
 class SplitStage(UpsamplingStage):
     """A stage whose `upsample`, here a 1x1 convolution, isn't merged with its first convolution."""
 
-    def __init__(self, *, dim: int, own_dim: int, guidance_dim: int, out_dim: int, group: int = 16) -> None:
-        super().__init__(dim=dim, own_dim=own_dim, guidance_dim=guidance_dim, out_dim=out_dim, group=group)
+    def __init__(self, *, dim: int, own_dim: int, **sizes: int) -> None:
+        super().__init__(dim=dim, own_dim=own_dim, **sizes)
         self.upsample = nn.Conv2d(dim, own_dim, kernel_size=1)
         del self.bias
 
@@ -179,8 +179,8 @@ class SplitStage(UpsamplingStage):
 class BilinearStage(SplitStage):
     """An upsampling stage of arXiv v1 (section 3.4): bilinear interpolation in place of the transposed convolution."""
 
-    def __init__(self, *, dim: int, own_dim: int, guidance_dim: int, out_dim: int, group: int = 16) -> None:
-        super().__init__(dim=dim, own_dim=own_dim, guidance_dim=guidance_dim, out_dim=out_dim, group=group)
+    def __init__(self, *, dim: int, **sizes: int) -> None:
+        super().__init__(dim=dim, own_dim=dim, **sizes)
         self.upsample = nn.Upsample(scale_factor=2, mode="bilinear")
 
 
@@ -189,7 +189,7 @@ class BilinearDecoder(UpsamplingDecoder):
 
     def build_stage(self, index: int, dim: int, guidance_dim: int, out_dim: int) -> UpsamplingStage:
         """Build the stage at an index."""
-        return BilinearStage(dim=dim, own_dim=dim, guidance_dim=guidance_dim, out_dim=out_dim)
+        return BilinearStage(dim=dim, guidance_dim=guidance_dim, out_dim=out_dim)
 
 
 class NoUpsampling(UpsamplingDecoder):
@@ -299,11 +299,7 @@ DECODERS: dict[Decoder, type[UpsamplingDecoder]] = {
 
 
 def fusion_of(config: CostAggregationConfig) -> nn.Module:
-    """Build the module (spatial stream, class stream) -> features, with random weights.
-
-    Raises:
-        UsageError: the fusion is unknown, or doesn't take `experts`.
-    """
+    """Build the module (spatial stream, class stream) -> features, with random weights."""
     if config.fusion not in FUSIONS:
         raise UsageError(f"fusion={config.fusion} is unknown; it is one of {', '.join(FUSIONS)}")
     fusion, chosen = FUSIONS[config.fusion], dict[str, Any]()

@@ -304,14 +304,10 @@ class ErrAggregation(nn.Module):
     float32_parts = ("embed_costs",)
 
     def __init__(self, config: ErrAggregationConfig, channels: int, tap_channels: Sequence[int], maps: int = 2) -> None:
-        """Build the aggregation with random weights.
+        """Build the aggregation with random weights, for words of so many channels and `maps` costs per class.
 
-        Args:
-            config: sizes and options.
-            channels: channels of the embedding space that images and words share.
-            tap_channels: channels of the guidance maps, from coarse to fine. The last two guide the decoder, the others
-                the blocks, and the third from the end, at stride 16, both.
-            maps: costs per class.
+        Of the guidance maps, from coarse to fine, the last two guide the decoder, the others the blocks, and the third
+        from the end, at stride 16, both.
         """
         super().__init__()
         c = config

@@ -44,12 +44,7 @@ class ExpertParser(nn.Module):
     All experts share tensors, side by side along the channels. In the released code the second convolution is a
     grouped 3x3 convolution, in which each output reads two hidden channels. Here the first channels of all these pairs
     form one half of the hidden channels and the second ones the other, so that the convolution is the sum of two
-    depthwise ones, which are six times as fast.
-
-    Args:
-        dim: channels of each stream and of each expert's output.
-        experts: number of experts.
-        between: module after the batch norm; the released code has a second GELU there.
+    depthwise ones, which are six times as fast. `between` follows the batch norm; the released code has a second GELU.
     """
 
     def __init__(self, dim: int, experts: int, between: nn.Module) -> None:
@@ -63,10 +58,8 @@ class ExpertParser(nn.Module):
     def forward(self, both: BothStreams, moments: Sequence[Moments] | None = None) -> ParsedStreams:
         """Apply all experts to both streams.
 
-        Args:
-            both: the concatenated streams.
-            moments: mean and variance of each half's `expand`, for `norm` (None: computed from `both` in training, the
-                running statistics otherwise).
+        `moments` are the mean and variance of each half's `expand`, for `norm` (None: computed from `both` in training,
+        the running statistics otherwise).
         """
         if self.training and moments is None:
             moments = batch_moments(self.halves, nn.Identity(), [(both,)], AggregationContext().over)
@@ -96,12 +89,7 @@ class ExpertFusion(nn.Module):
     """Expert-driven perceptual learning (EPL), Eqs. 4 to 6: experts parse both streams, coefficients weight them.
 
     As in the released code, which goes beyond the paper, each stream is projected first, and a scaled linear map of
-    both is added.
-
-    Args:
-        dim: channels of each stream.
-        experts: number of experts.
-        integrate: builds the module (both streams, expert outputs) -> features.
+    both is added. `integrate` builds the module (both streams, expert outputs) -> features.
     """
 
     def __init__(
@@ -145,11 +133,7 @@ class ParallelBlock(nn.Module):
     ) -> ClassTokens:
         """Fuse spatial and class aggregation of x, chunk by chunk; class attention spans all chunks.
 
-        Args:
-            x: features of all classes.
-            guided: shared guidance of spatial aggregation; None: x is the spatial stream.
-            text: guidance of class aggregation.
-            context: settings of this forward pass.
+        `guided` is the shared guidance of spatial aggregation; None: x is the spatial stream.
         """
         shared = guided, self.semantic.summarize(x, text, context), context.pooling
         normed = self.training and hasattr(self.fuse, "parse")
