@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from segvoc.encoders.base import ImageFeatures, normalized_pixels
 from segvoc.encoders.timm_clip_sizes import TimmClipSizes
-from segvoc.encoders.vit import patch_grid, projection_weights
+from segvoc.encoders.vit import linear_of, patch_grid, projection_weights
 
 
 class SeparateProjections(nn.Module):
@@ -26,13 +26,8 @@ class SeparateProjections(nn.Module):
 
     def __init__(self, packed: nn.Linear) -> None:
         super().__init__()
-        width, channels = packed.out_features // 3, packed.in_features
-        for name in ("q_proj", "k_proj", "v_proj"):
-            self.add_module(name, nn.Linear(channels, width, bias=packed.bias is not None, device=packed.weight.device))
-        with torch.no_grad():
-            for layer, *values in zip(self.children(), *(x.chunk(3) for x in packed.parameters()), strict=True):
-                for parameter, value in zip(layer.parameters(), values, strict=True):
-                    parameter.copy_(value)
+        values = zip(*(parameter.detach().chunk(3) for parameter in packed.parameters()), strict=True)
+        self.q_proj, self.k_proj, self.v_proj = (linear_of(*of_layer) for of_layer in values)
 
     def forward(self, x: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells 3*C"]:
         """Queries, keys and values, side by side."""

@@ -96,7 +96,7 @@ class Attention(nn.Module):
         self.causal = causal
         weights = cast(Tensor, packed.in_proj_weight).detach().chunk(3)
         biases = cast(Tensor, packed.in_proj_bias).detach().chunk(3)
-        self.q_proj, self.k_proj, self.v_proj = map(_linear, weights, biases)
+        self.q_proj, self.k_proj, self.v_proj = map(linear_of, weights, biases)
         self.out_proj = packed.out_proj
 
     def forward(
@@ -136,7 +136,10 @@ def attention_and_positions(tower: nn.Module, prefix: str = "") -> tuple[str, ..
     return tuple(name for name in names if ".attn." in name or name.endswith(endings))
 
 
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")  # no memory, no random numbers
-    linear.weight, linear.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
+def linear_of(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    """A linear layer with a copy of these values."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, "meta")  # no memory, no random numbers
+    linear.weight = nn.Parameter(weight.clone())
+    if bias is not None:
+        linear.bias = nn.Parameter(bias.clone())
     return linear

@@ -29,10 +29,18 @@ def kept_classes(selection: ClassSelection | None, cost: CostVolume) -> Kept | N
             return _highest(cost.detach().amax(dim=(1, 3, 4)), keep)
         case Voted(keep, votes):
             return _highest(count_votes(cost, votes), keep)
-        case VotedShare():
-            return _share(cost, selection)
-        case WithParts():
-            return _with_parts(cost, selection)
+        case VotedShare(share, least, votes):
+            counted = count_votes(cost, votes)
+            held = counted.to(_exact(counted.device)).sort(dim=1, descending=True).values.cumsum(dim=1)
+            needed = 1 + int((held < share * held[:, -1:]).sum(dim=1).max())
+            return _highest(counted, max(least, needed))
+        case WithParts(objects, number, owners):
+            if (kept := kept_classes(objects, cost[:, :, :number])) is None:
+                return None
+            anywhere = set(kept.unique().tolist())
+            chosen = [number + part for part, owned_by in enumerate(owners) if not anywhere.isdisjoint(owned_by)]
+            parts = torch.tensor(chosen, dtype=kept.dtype, device=kept.device)
+            return torch.cat((kept, parts.expand(kept.shape[0], -1)), dim=1)
         case Listed(classes):
             return torch.tensor(classes, device=cost.device).repeat(cost.shape[0], 1)
     return selection(cost)
@@ -51,23 +59,6 @@ def count_votes(cost: CostVolume, votes: Votes) -> Float[Tensor, "B T"]:
 def _exact(device: torch.device) -> torch.dtype:
     """The dtype for summing votes: Apple's GPUs have no float64."""
     return torch.float32 if device.type == "mps" else torch.float64
-
-
-def _share(cost: CostVolume, rule: VotedShare) -> Kept | None:
-    votes = count_votes(cost, rule.votes)
-    held = votes.to(_exact(votes.device)).sort(dim=1, descending=True).values.cumsum(dim=1)
-    needed = 1 + int((held < rule.share * held[:, -1:]).sum(dim=1).max())
-    return _highest(votes, max(rule.least, needed))
-
-
-def _with_parts(cost: CostVolume, rule: WithParts) -> Kept | None:
-    kept = kept_classes(rule.objects, cost[:, :, : rule.number])
-    if kept is None:
-        return None
-    anywhere = set(kept.unique().tolist())
-    chosen = [rule.number + at for at, owners in enumerate(rule.owners) if not anywhere.isdisjoint(owners)]
-    parts = torch.tensor(chosen, dtype=kept.dtype, device=kept.device)
-    return torch.cat((kept, parts.expand(kept.shape[0], -1)), dim=1)
 
 
 def select_classes(

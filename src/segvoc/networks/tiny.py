@@ -11,15 +11,6 @@ from segvoc.networks.syn_seg import ConditionedDecoderConfig, Pooled
 MAPS = 3
 """Dense maps of the image encoder in the text embedding space; each gives one cost."""
 
-KNOWN_CLASSES = 1000
-"""Classes of ImageNet, whose classifiers are blended into one per word, for an additional cost."""
-
-FAMILIAR_WORDS = 401
-"""Number of words that its projections were trained on."""
-
-STAGES = 472
-"""Channels of its last stages, which guide the blocks."""
-
 DECODER = DecoderSizes(lifts=(), taps=(48, 24), guidance=(8, 8), stages=(32, 16))
 """Decoder sizes; the taps are the image encoder's."""
 
@@ -31,10 +22,10 @@ class TinySizes:
     blocks: int = 1
     pad_classes: int = 0
     skip: Skip = "sum"
-    familiar_words: int = FAMILIAR_WORDS
+    familiar_words: int = 401
     costs: int = MAPS + 1
-    known_classes: int = KNOWN_CLASSES
-    appearance_channels: int | None = STAGES
+    known_classes: int = 1000
+    appearance_channels: int | None = 472
     """Channels of the feature map that guides the blocks: the last stages, or None for the first dense map."""
     dim: int = 48
     guidance_dim: int = 48
