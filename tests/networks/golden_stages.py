@@ -50,7 +50,7 @@ FULL_WORDS += ["dog", "horse", "motorbike", "person", "pottedplant", "sheep", "s
 class Family:
     """One of the two released networks, and what its goldens are called.
 
-    blocks: our blocks whose outputs are those of the official layers 0 and 1. streams: official name of a stage, our
+    layers: our blocks whose outputs are those of the official layers 0 and 1. streams: official name of a stage, our
     block and its part; coarse: the step of the stored cells of some of these.
     """
 
@@ -67,6 +67,7 @@ class Family:
     coarse: dict[str, int] = field(default_factory=dict)
 
 
+ENDS = ("conv1.weight", "head.weight")
 PCA = Family(
     aggregator="pca_aggregator",
     tiny="tiny_pca_eva",
@@ -81,12 +82,8 @@ PCA = Family(
         for block, half in enumerate(("first", "second"))
         for official, part in (("swin_block", "spatial"), ("attention", "semantic"), ("fusion", "fuse"))
     },
-    gradients={
-        "grad.conv1.weight": "conv1.weight",
-        "grad.head.weight": "head.weight",
-        "grad.gate": "layers.0.fusion_by_channel_first.gate_net.0.weight",
-        "grad.layers.0.attention_first.padding_tokens": "layers.0.attention_first.padding_tokens",
-    },
+    gradients={f"grad.{name}": name for name in (*ENDS, "layers.0.attention_first.padding_tokens")}
+    | {"grad.gate": "layers.0.fusion_by_channel_first.gate_net.0.weight"},
     coarse={"layer0.swin_block_second": 2, "layer0.attention_second": 2},
 )
 CAT = Family(
@@ -99,11 +96,7 @@ CAT = Family(
     eva=False,
     layers=(0, 1),
     streams={"layer0.swin_block": (0, "spatial"), "layer0.attention": (0, "semantic")},
-    gradients={
-        "grad.conv1.weight": "conv1.weight",
-        "grad.head.weight": "head.weight",
-        "grad.layers.0.attention.padding_tokens": "layers.0.attention.padding_tokens",
-    },
+    gradients={f"grad.{name}": name for name in (*ENDS, "layers.0.attention.padding_tokens")},
 )
 FAMILIES = {"cat": CAT, "pca": PCA}
 

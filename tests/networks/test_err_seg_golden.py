@@ -1,7 +1,6 @@
 """ERR-Seg's head at real size, stage by stage against the official code."""
 
 import json
-from functools import cache
 
 import pytest
 import torch
@@ -19,11 +18,9 @@ from segvoc.training.objectives.losses import released_segmentation_loss
 from segvoc.training.objectives.segmentation import GroundTruthFirst
 from tests.err_goldens import FOLDER, err_case
 from tests.golden_sets import TOLERANCE
-from tests.networks.golden_stages import gradient
+from tests.networks.golden_stages import gradient, record
 
 pytestmark = pytest.mark.golden
-
-TAPS = (1024, 512, 256, 128)
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +28,17 @@ def case(golden):
     return err_case(golden, "err_decoder_B_io")
 
 
-@cache
-def weights(folder):
-    return {name: value.float() for name, value in load_file(folder / "err_decoder_B_weights_fp16.safetensors").items()}
+def filled(golden, **options) -> ErrAggregation:
+    module = ErrAggregation(ErrAggregationConfig(**options), 640, (1024, 512, 256, 128))
+    weights = load_file(golden / FOLDER / "err_decoder_B_weights_fp16.safetensors")
+    official = {name.removeprefix("decoder."): value.float() for name, value in weights.items()}
+    module.load_state_dict(err_head_state(official, module))
+    return module
 
 
 @pytest.fixture(scope="module")
 def head(golden):
-    module = ErrAggregation(ErrAggregationConfig(), 640, TAPS)
-    official = {name.removeprefix("decoder."): value for name, value in weights(golden / FOLDER).items()}
-    module.load_state_dict(err_head_state(official, module))
-    return module.eval()
+    return filled(golden).eval()
 
 
 def inputs(case) -> tuple[list[Tensor], Tensor, list[Tensor]]:
@@ -65,51 +62,35 @@ def stages(case, head):
         "up_decoder1": head.decoder.stages[0],
         "head": head.decoder.head,
     }
-    handles = [
-        part.register_forward_hook(lambda _, inputs, output, name=name: seen.__setitem__(name, output))
-        for name, part in hooked.items()
-    ]
+    for name, part in hooked.items():
+        record(part, seen, name)
     maps, text, guidance = inputs(case)
     with torch.no_grad():
         logits, kept = head(maps, text, guidance, AggregationContext((2, 2), Voted(12), 12))
-    for handle in handles:
-        handle.remove()
-    second = {name: seen[name].permute(0, 4, 1, 2, 3) for name in ("aggregator_layers.0", "aggregator_layers.3")}
-    apart = {
-        name: seen[name].permute(0, 1, 4, 2, 3).flatten(0, 1) for name in hooked if name.endswith("spatial_fusion")
-    }
-    seen["aggregator_layers.0.class_fusion"] = seen["aggregator_layers.0"].permute(0, 1, 4, 2, 3).flatten(0, 1)
+    for part in hooked.values():
+        part._forward_hooks.clear()
+    seen["aggregator_layers.0.class_fusion"] = seen["aggregator_layers.0"]
+    for name in seen:
+        if name.endswith("_fusion") and "layers" in name:
+            seen[name] = seen[name].permute(0, 1, 4, 2, 3).flatten(0, 1)
+        elif "layers" in name:
+            seen[name] = seen[name].permute(0, 4, 1, 2, 3)
+    costs = {name: cost_volume(image, text) for name, image in zip(("S3", "S4"), maps, strict=True)}
     words = {"text_guidance_projection": F.gelu(seen["text_guidance"])}
-    return seen | second | apart | words | {"logits": logits, "kept": kept}
-
-
-def test_costs(case):
-    maps, text, _ = inputs(case)
-    for name, image in zip(("S3", "S4"), maps, strict=True):
-        assert case.error(f"mid.{name}", cost_volume(image, text)) <= TOLERANCE
+    return seen | costs | words | {"logits": logits, "kept": kept}
 
 
 def test_kept_classes_are_the_official_ones(case, stages):
     assert case.agreement("mid.kept_eval", stages["kept"], case.tensors["mid.kept_eval"]) == 1
 
 
-@pytest.mark.parametrize(
-    "stage",
-    [
-        "low_corr_fusion",
-        "low_img_fusion",
-        "text_guidance_projection",
-        "aggregator_layers.0.spatial_fusion",
-        "aggregator_layers.0.class_fusion",
-        "aggregator_layers.0",
-        "aggregator_layers.3",
-        "up_decoder1",
-        "head",
-    ],
-)
+STAGES = ["S3", "S4", "low_corr_fusion", "low_img_fusion", "text_guidance_projection", "up_decoder1", "head"]
+BLOCKS = [f"aggregator_layers.{name}" for name in ("0.spatial_fusion", "0.class_fusion", "0", "3")]
+
+
+@pytest.mark.parametrize("stage", STAGES + BLOCKS)
 def test_stage(case, stages, stage):
-    stored = case.tensors[f"mid.{stage}"]
-    ours = stages[stage]
+    stored, ours = case.tensors[f"mid.{stage}"], stages[stage]
     if stored.dtype == torch.float16:  # rounded to half on storing: half a unit in the last place of the largest value
         assert ((ours - stored.float()).abs() <= 1e-4 * stored.abs().max() + 2**-11 * stored.float().abs()).all()
     else:
@@ -135,10 +116,7 @@ def step(case, golden):
 
     In float64: in float32 rounding flips single ReLUs, by the number of threads, and moves gradients by up to 5e-4.
     """
-    module = ErrAggregation(ErrAggregationConfig(drop_path=0.0), 640, TAPS).train()
-    official = {name.removeprefix("decoder."): value for name, value in weights(golden / FOLDER).items()}
-    module.load_state_dict(err_head_state(official, module))
-    module.double()
+    module = filled(golden, drop_path=0.0).train().double()
     maps, text, guidance = inputs(case)
     maps, guidance, text = [x.double() for x in maps], [x.double() for x in guidance], text.double()
     leaves = {"feat_os16": maps[0], "feat_os32": maps[1], "text": text, "guid_os16_is_agg_only": guidance[2]}
@@ -153,33 +131,20 @@ def step(case, golden):
     return module, leaves, kept, logits.detach(), loss.detach()
 
 
-class TestTraining:
-    def test_labeled_classes_are_kept(self, case, step):
-        assert case.agreement("mid.kept_train", step[2], case.tensors["mid.kept_train"].sort(dim=1).values) == 1
+def test_training_keeps_labeled_classes_and_gives_the_official_logits_and_loss(case, step):
+    assert case.agreement("mid.kept_train", step[2], case.tensors["mid.kept_train"].sort(dim=1).values) == 1
+    assert case.error("out.logits_train", step[3]) <= TOLERANCE
+    assert case.error("out.loss", step[4][None]) <= TOLERANCE
 
-    def test_logits_and_loss(self, case, step):
-        assert case.error("out.logits_train", step[3]) <= TOLERANCE
-        assert case.error("out.loss", step[4][None]) <= TOLERANCE
 
-    @pytest.mark.parametrize("leaf", ["feat_os16", "feat_os32", "text", "guid_os16_is_agg_only"])
-    def test_gradient_of_an_input(self, case, step, leaf):
-        assert case.error(f"grad.{leaf}", step[1][leaf].grad) <= TOLERANCE
-
-    @pytest.mark.parametrize(
-        "name",
-        [
-            "aggregator_layers.0.spatial_fusion.sa.attention.q.weight",
-            "corr_proj_convs.0.0.weight",
-            "head.bias",
-            "head.weight",
-            "text_guidance_projection.0.bias",
-        ],
-    )
-    def test_gradient_of_a_parameter(self, case, step, name):
-        assert case.error(f"grad.param.{name}", gradient(step[0], err_seg_name(name))) <= TOLERANCE
-
-    def test_the_norms_of_all_gradients(self, golden, step):
-        norms = json.loads((golden / FOLDER / "err_decoder_B_meta.json").read_text())["grad_norms"]
-        for name, norm in norms.items():
-            ours = gradient(step[0], err_seg_name(name.removeprefix("decoder."))).norm().item()
-            assert ours == pytest.approx(norm, rel=5e-4, abs=1e-7), name
+def test_gradients_of_inputs_and_parameters_and_the_norms_of_all(golden, case, step):
+    for name, leaf in step[1].items():
+        assert case.error(f"grad.{name}", leaf.grad) <= TOLERANCE, name
+    stored = [name.removeprefix("grad.param.") for name in case.tensors if name.startswith("grad.param.")]
+    assert len(stored) == 5
+    for name in stored:
+        assert case.error(f"grad.param.{name}", gradient(step[0], err_seg_name(name))) <= TOLERANCE, name
+    norms = json.loads((golden / FOLDER / "err_decoder_B_meta.json").read_text())["grad_norms"]
+    for name, norm in norms.items():
+        ours = gradient(step[0], err_seg_name(name.removeprefix("decoder."))).norm().item()
+        assert ours == pytest.approx(norm, rel=5e-4, abs=1e-7), name
