@@ -1,4 +1,8 @@
-"""The small DINOv3 with dino.txt of the goldens (`tests/golden/make_dino_txt.py`)."""
+"""The small DINOv3 with dino.txt of the goldens in tests/golden/dino_txt.*, which are outputs of Meta's own code.
+
+Its `DINOTxt` (github.com/facebookresearch/dinov3), built with these sizes and filled by `dino_txt_parameter`, gave the
+names and shapes of the weights in both files, and every `step`-th value of patch tokens, two blocks and texts.
+"""
 
 from functools import cache
 
@@ -35,7 +39,6 @@ def dino_txt_parameter(name: str, shape: tuple[int, ...]) -> Tensor:
 
 @cache
 def dino_txt_case() -> GoldenCase:
-    """Stored names and outputs."""
     return compact_case("dino_txt")
 
 

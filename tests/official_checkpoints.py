@@ -1,6 +1,6 @@
 """Checkpoints as their authors save them, of networks small enough to write and read in a test."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -19,36 +19,27 @@ from tests.golden_rules import golden_parameter
 from tests.golden_sets import compact_case
 from tests.networks.golden_stages import CLIP, FAMILIES, SMALL, tiny_network
 
-
-@dataclass(frozen=True)
-class _Kind:
-    """Whose towers and whose aggregation, if any, a preset has, as the keys of `FAMILIES`."""
-
-    towers: str
-    aggregation: str | None
-
-
 KINDS = {
-    "cat-seg-b": _Kind("cat", "cat"),
-    "cat-seg-eva-b": _Kind("pca", "cat"),
-    "pca-seg-b": _Kind("pca", "pca"),
-    "pca-seg-clip-b": _Kind("cat", "pca"),
+    "cat-seg-b": ("cat", "cat"),
+    "cat-seg-eva-b": ("pca", "cat"),
+    "pca-seg-b": ("pca", "pca"),
+    "pca-seg-clip-b": ("cat", "pca"),
 }
-"""Presets of whole networks."""
+"""Presets of whole networks: whose towers and whose aggregation they have, as the keys of `FAMILIES`."""
 
-_ALONE = {"clip-b": _Kind("cat", None), "eva-clip-b": _Kind("pca", None)}
+_ALONE = {"clip-b": ("cat", None), "eva-clip-b": ("pca", None)}
 """CLIPs alone."""
 
 
 def small_preset(name: str) -> Preset:
     """The preset with towers and aggregation of a few channels, at 96 px."""
-    kind, configuration = _kind(name), PRESETS[name].configuration
+    (towers, of_aggregation), configuration = (KINDS | _ALONE)[name], PRESETS[name].configuration
     assert isinstance(configuration, ClipNetworkConfig)
-    if kind.aggregation is not None:
-        configuration = replace(configuration, aggregation=replace(FAMILIES[kind.aggregation].config, **SMALL))
+    if of_aggregation is not None:
+        configuration = replace(configuration, aggregation=replace(FAMILIES[of_aggregation].config, **SMALL))
 
     def build(configuration: ClipNetworkConfig) -> SegmentationNetwork:
-        text_encoder, encoders = tiny_network(kind.towers).text_encoder, configuration.encoder
+        text_encoder, encoders = tiny_network(towers).text_encoder, configuration.encoder
         assert isinstance(text_encoder, ClipTextEncoder)
         if isinstance(encoders, EvaEncoders):
             tower = EvaClipImageEncoder(TINY_VIT, dense=encoders.dense)
@@ -59,23 +50,19 @@ def small_preset(name: str) -> Preset:
         return SegmentationNetwork(tower, text_encoder, aggregation, average_prompts=average)
 
     protocols = frozen_clip_protocols(96)
-    if kind.aggregation is not None:
+    if of_aggregation is not None:
         protocols = {window: replace(way, size=96) for window, way in PRESETS[name].protocols.items()}
     return replace(PRESETS[name], configuration=configuration, build=build, protocols_of=lambda _: protocols)
-
-
-def _kind(name: str) -> _Kind:
-    return (KINDS | _ALONE)[name]
 
 
 @cache
 def official_weights(name: str) -> dict[str, Tensor]:
     """The state dict of the released code for the small preset; not to be changed."""
-    kind = _kind(name)
-    towers = {key: value for key, value in _weights(FAMILIES[kind.towers].tiny).items() if key.startswith(CLIP)}
-    if kind.aggregation is None:
+    of_towers, of_aggregation = (KINDS | _ALONE)[name]
+    towers = {key: value for key, value in _weights(FAMILIES[of_towers].tiny).items() if key.startswith(CLIP)}
+    if of_aggregation is None:
         return towers
-    rest = _weights(FAMILIES[kind.aggregation].tiny)
+    rest = _weights(FAMILIES[of_aggregation].tiny)
     return towers | {key: value for key, value in rest.items() if not key.startswith(CLIP)}
 
 

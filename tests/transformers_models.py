@@ -6,15 +6,9 @@ from typing import Any
 
 import timm
 import torch
-from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-from timm.data.constants import (
-    IMAGENET_DEFAULT_MEAN,
-    IMAGENET_DEFAULT_STD,
-    IMAGENET_INCEPTION_MEAN,
-    IMAGENET_INCEPTION_STD,
-)
 from torch import Tensor
 
+from segvoc.encoders.base import CLIP_STATISTICS, IMAGENET_STATISTICS
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, SiglipTextEncoder
 from segvoc.encoders.clip_with_dino import DinoTokens
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
@@ -29,11 +23,8 @@ VERSIONS = ("4.57.6", "5.23.0")
 """Of transformers, whose outputs are stored."""
 
 PHRASES = ["a glass", "something to fill", "wood", "a jar", "the shadow of a red umbrella"]
-STATISTICS = {
-    "openai": (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD),
-    "imagenet": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
-    "siglip": (IMAGENET_INCEPTION_MEAN, IMAGENET_INCEPTION_STD),
-}
+STATISTICS = {"openai": CLIP_STATISTICS, "imagenet": IMAGENET_STATISTICS, "siglip": ((0.5,) * 3, (0.5,) * 3)}
+"""Mean and standard deviation of the pixels that transformers' models expect."""
 
 
 def _images(side: int) -> Tensor:
@@ -56,12 +47,6 @@ PHOTOGRAPHS = [
 """Three images of other sizes than CLIPSeg's, in 8 bits, as a user gives them."""
 
 
-def normalized(images: Tensor, statistics: str) -> Tensor:
-    """What our encoders make of the pixels, and transformers' models expect."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in STATISTICS[statistics])
-    return (images / 255 - mean) / std
-
-
 @cache
 def transformers_case() -> GoldenCase:
     """Stored names and outputs."""
@@ -69,12 +54,7 @@ def transformers_case() -> GoldenCase:
 
 
 def shapes_of(kind: str, model: str) -> dict[str, torch.Size]:
-    """Names and shapes of a model's file.
-
-    Args:
-        kind: "files": the small models; "full": those of published sizes.
-        model: its name in the record.
-    """
+    """Names and shapes of the file of a small model (of the kind "files") or one of published size ("full")."""
     grouped: dict[str, list[Any]] = transformers_case().record[kind][model]
     return {
         name.replace("*", str(number)): torch.Size(shape)
@@ -101,12 +81,16 @@ def in_memory(weights: dict[str, Tensor], model: str) -> dict[str, Tensor]:
     return {named(name): value for name, value in weights.items()}
 
 
+SMALL: dict[str, Any] = {"channels": 64, "width": 64, "layers": 2, "heads": 2, "fine_tuned": "qv"}
+"""Sizes of the text encoders."""
+
+
 def small_towers() -> tuple[OpenAIClipImageEncoder, ClipTextEncoder]:
     """Encoders of the small CLIP."""
     vit = VitConfig(
         channels=32, width=64, layers=4, heads=2, patch_size=16, pretrained_size=64, input_size=96, taps=(0, 1, 2)
     )
-    text = ClipTextConfig(channels=32, width=64, layers=2, heads=2, quick_gelu=True, fine_tuned="qv")
+    text = ClipTextConfig(**SMALL | {"channels": 32}, quick_gelu=True)
     return OpenAIClipImageEncoder(vit).eval(), ClipTextEncoder(text).eval()
 
 
@@ -114,18 +98,7 @@ def small_siglip() -> tuple[TimmClipImageEncoder, SiglipTextEncoder]:
     """Encoders of the small SigLIP."""
     sizes = {"embed_dim": 64, "depth": 3, "num_heads": 2, "img_size": 64, "act_layer": "gelu_tanh"}
     tower = timm.create_model("vit_base_patch16_siglip_224", num_classes=0, global_pool="map", **sizes)
-    text = ClipTextConfig(
-        channels=64,
-        width=64,
-        layers=2,
-        heads=2,
-        quick_gelu=False,
-        fine_tuned="qv",
-        context_length=32,
-        vocabulary_size=300,
-        causal=False,
-        siglip=True,
-    )
+    text = ClipTextConfig(**SMALL, quick_gelu=False, context_length=32, vocabulary_size=300, causal=False, siglip=True)
     return TimmClipImageEncoder(tower, taps=(0, 1), input_size=64).eval(), SiglipTextEncoder(text).eval()
 
 

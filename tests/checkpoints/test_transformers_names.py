@@ -8,6 +8,7 @@ from torch import Tensor
 
 from segvoc.checkpoints.files import read_weights
 from segvoc.checkpoints.official_towers import is_plain_clip, towers_state
+from segvoc.encoders.base import normalized_pixels
 from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import vit_b16, vit_l14
@@ -19,7 +20,6 @@ from tests.transformers_models import (
     SIGLIP_TOKENS,
     STATISTICS,
     VERSIONS,
-    normalized,
     shapes_of,
     small_siglip,
     small_towers,
@@ -71,7 +71,7 @@ def test_outputs_of_siglip_are_those_of_transformers(tmp_path):
     assert is_plain_clip(read)
     for tower, state in zip((image, text), towers_state(read, image, text), strict=True):
         tower.load_state_dict(state)
-    case, pixels = transformers_case(), normalized(CLIP_IMAGES, "siglip")
+    case, pixels = transformers_case(), normalized_pixels(CLIP_IMAGES, STATISTICS["siglip"])
     assert tuple(image.tower.pretrained_cfg[name] for name in ("mean", "std")) == STATISTICS["siglip"]
     with torch.no_grad():
         state = image.tower.forward_features(pixels)

@@ -23,6 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from segvoc.encoders.base import normalized_pixels
 from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
 from tests.golden.cut import step_for
 from tests.golden_rules import golden_parameter
@@ -35,7 +36,6 @@ from tests.transformers_models import (
     PHRASES,
     SIGLIP_TOKENS,
     STATISTICS,
-    normalized,
 )
 
 VALUES = 300
@@ -134,7 +134,7 @@ def _segmented(tf: Any, model: Any, tokens: Tensor) -> dict[str, Tensor]:
     processor = getattr(tf, "ViTImageProcessorPil", None) or tf.ViTImageProcessor
     prepare = processor(size=size, resample=2, image_mean=list(mean), image_std=list(std))
     prepared = prepare(images=[Image.fromarray(image) for image in PHOTOGRAPHS], return_tensors="pt")["pixel_values"]
-    given = normalized(CLIPSEG_IMAGES, "openai")
+    given = normalized_pixels(CLIPSEG_IMAGES, STATISTICS["openai"])
     return {"logits": _logits(model, given, tokens), "photographs": _logits(model, prepared, tokens)}
 
 
@@ -149,19 +149,21 @@ def _logits(model: Any, pixels: Tensor, tokens: Tensor) -> Tensor:
 
 
 def _embedded(model: Any, tokens: Tensor) -> dict[str, Tensor]:
-    done = model(pixel_values=normalized(CLIP_IMAGES, "openai"), input_ids=tokens)
+    done = model(pixel_values=normalized_pixels(CLIP_IMAGES, STATISTICS["openai"]), input_ids=tokens)
     state = done.vision_model_output.last_hidden_state
     return {"last_hidden_state": state, "image_embeds": done.image_embeds, "text_embeds": done.text_embeds}
 
 
 def _compared(model: Any) -> dict[str, Tensor]:
-    done = model(pixel_values=normalized(CLIP_IMAGES, "siglip"), input_ids=SIGLIP_TOKENS)
+    done = model(pixel_values=normalized_pixels(CLIP_IMAGES, STATISTICS["siglip"]), input_ids=SIGLIP_TOKENS)
     state = done.vision_model_output.last_hidden_state
     return {"last_hidden_state": state, "image_embeds": done.image_embeds, "text_embeds": done.text_embeds}
 
 
 def _tokens(model: Any) -> dict[str, Tensor]:
-    return {"tokens": model(pixel_values=normalized(DINO_IMAGES, "imagenet")).last_hidden_state[:, 1:]}
+    return {
+        "tokens": model(pixel_values=normalized_pixels(DINO_IMAGES, STATISTICS["imagenet"])).last_hidden_state[:, 1:]
+    }
 
 
 def _published(tf: Any) -> dict[str, dict[str, list[Any]]]:
