@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from segvoc.errors import UsageError
-from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.cat_seg import CAT_SEG
+from segvoc.networks.cat_seg import CAT_SEG, LastStream
 from segvoc.networks.choices import FUSIONS, fusion_of
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
@@ -71,14 +70,10 @@ class TestFeatureAggregation(SelectionContract):
         """The logits depend on more than the cosines: a turn of both spaces changes them."""
         image, text = self.inputs(network)
         turn = torch.linalg.qr(torch.randn(32, 32, generator=torch.Generator().manual_seed(0)))[0]
-        maps = network.image_encoder(image)
-        guidance = (maps.maps[0], *maps.taps)
         with torch.no_grad():
-            plain, _ = network.aggregation(maps.maps, text[None], guidance, AggregationContext((2, 2), None, 3))
-            turned = torch.einsum("bchw,dc->bdhw", maps.maps[0], turn)
-            other, _ = network.aggregation(
-                [turned], (text @ turn.mT)[None], guidance, AggregationContext((2, 2), None, 3)
-            )
+            features = network.image_encoder(image)
+            turned = replace(features, maps=(torch.einsum("bchw,dc->bdhw", features.maps[0], turn),))
+            plain, other = network.compared(features, text)[0], network.compared(turned, text @ turn.mT)[0]
             assert not torch.allclose(other, plain, atol=1e-3)
 
 
@@ -116,13 +111,11 @@ class TestOnTheSumOfCosts(AggregationContract):
 
     def test_it_starts_as_the_sum(self, network):
         image, text = self.inputs(network)
-        fresh = small(skip="sum")
-        none = small(aggregation="none")
+        fresh, none = small(skip="sum"), small(aggregation="none")
         assert fresh.aggregation.skip.state_dict().keys() == none.aggregation.skip.state_dict().keys()
         none.load_state_dict(fresh.state_dict(), strict=False)
         with torch.no_grad():
-            sums = none(image, text)
-            logits = fresh(image, text)
+            sums, logits = none(image, text), fresh(image, text)
             assert_alike(logits, F.interpolate(sums, size=logits.shape[2:], mode="bilinear"))
             assert not torch.allclose(network(image, text), logits, atol=1e-2)
 
@@ -136,15 +129,7 @@ def test_experts_go_with_a_fusion_that_has_some():
 
 
 def test_a_line_in_the_table_of_fusions_is_all_that_a_new_one_needs(monkeypatch):
-    monkeypatch.setitem(FUSIONS, "sum", AddedStreams)
-    assert isinstance(small(fusion="sum").aggregation.blocks[0].fuse, AddedStreams)
-    with pytest.raises(UsageError, match=r"fusion=nothing is unknown; it is one of experts, .*, last, sum"):
+    monkeypatch.setitem(FUSIONS, "new", LastStream)
+    assert isinstance(small(fusion="new").aggregation.blocks[0].fuse, LastStream)
+    with pytest.raises(UsageError, match=r"fusion=nothing is unknown; it is one of experts, .*, last, new"):
         small(fusion="nothing")
-
-
-class AddedStreams(nn.Module):
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-
-    def forward(self, spatial, semantic):
-        return spatial + semantic

@@ -10,6 +10,7 @@ from torch import nn
 
 import segvoc
 from segvoc.checkpoints.official_cost_aggregation import err_seg_state
+from segvoc.checkpoints.strict import with_prefixes
 from segvoc.configuration import parse_settings
 from segvoc.encoders.clip_text import ClipTextConfig
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
@@ -45,6 +46,10 @@ def plain_clip() -> SegmentationNetwork:
     config = ErrAggregationConfig(embed_dim=16, dim=32, heads=2, blocks=2, decoder_sizes=sizes)
     tower = OpenAIClipImageEncoder(VIT)
     return SegmentationNetwork(tower, text_tower("qv"), ErrAggregation(config, 32, (32, *tower.tap_channels), 1))
+
+
+OF_WORDS = {"aggregation.text_guidance.weight", "aggregation.text_guidance.bias"}
+"""What guides class aggregation alone."""
 
 
 def of_appearance(network: SegmentationNetwork) -> set[str]:
@@ -90,9 +95,7 @@ class TestSpatialAlone(ErrContract):
     """Table 10."""
 
     build = staticmethod(lambda: small(streams="spatial"))
-
-    def unused(self, network):
-        return {"aggregation.text_guidance.weight", "aggregation.text_guidance.bias"}
+    idle = frozenset(OF_WORDS)
 
 
 @pytest.mark.slow
@@ -111,18 +114,15 @@ class TestWithoutAggregation(ErrContract):
     build = staticmethod(lambda: small(streams="none"))
 
     def unused(self, network):
-        return of_appearance(network) | {"aggregation.text_guidance.weight", "aggregation.text_guidance.bias"}
+        return of_appearance(network) | OF_WORDS
 
 
 def test_the_star_mlp_activates_one_factor_or_the_product():
     torch.manual_seed(0)
-    released, paper = StarMLP(4), PaperStarMLP(4)
-    paper.load_state_dict(released.state_dict())
-    x = torch.randn(5, 4)
+    released, paper, x = StarMLP(4), PaperStarMLP(4), torch.randn(5, 4)
     with torch.no_grad():
-        factors = released.fc1(x), released.fc2(x)
-        assert_alike(released(x), released.fc3(factors[0].clamp(0, 6) * factors[1]))
-        assert_alike(paper(x), released.fc3((factors[0] * factors[1]).clamp(0, 6)))
+        assert_alike(released(x), released.fc3(released.fc1(x).clamp(0, 6) * released.fc2(x)))
+        assert_alike(paper(x), paper.fc3((paper.fc1(x) * paper.fc2(x)).clamp(0, 6)))
 
 
 @pytest.mark.slow
@@ -151,22 +151,14 @@ def test_the_voting_map_is_the_released_or_the_papers(voting_map, kept):
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize(
-    ("preset", "clip", "head"),
-    [
-        ("err-seg-b", "convnext_base_w_320", "err_decoder_B_keys"),
-        ("err-seg-l", "convnext_large_d_320", "err_decoder_L_keys"),
-    ],
-)
-def test_the_key_lists_of_the_released_models_fit(golden, preset, clip, head):
+@pytest.mark.parametrize(("size", "clip"), [("B", "convnext_base_w_320"), ("L", "convnext_large_d_320")])
+def test_the_key_lists_of_the_released_models_fit(golden, size, clip):
+    names = json.loads((golden / FOLDER / f"err_decoder_{size}_keys.json").read_text())
+    shapes = {"clip_model.": err_clip(golden, clip).shapes, "decoder.": names}
     with torch.device("meta"):
-        network = built(preset)
-        official = {
-            f"sem_seg_head.clip_model.{name}": torch.empty(shape)
-            for name, shape in err_clip(golden, clip).shapes.items()
-        }
-        names = json.loads((golden / FOLDER / f"{head}.json").read_text())
-        official |= {f"sem_seg_head.decoder.{name}": torch.empty(shape) for name, shape in names.items()}
+        network = built(f"err-seg-{size.lower()}")
+        states = {part: {name: torch.empty(shape) for name, shape in of.items()} for part, of in shapes.items()}
+    official = with_prefixes({f"sem_seg_head.{part}": state for part, state in states.items()})
     assert err_seg_state(official, network).keys() == network.state_dict().keys()
     with pytest.raises(CheckpointError, match="weights aren't from ERR-Seg"):
         err_seg_state(official | {"backbone.weight": torch.empty(1, device="meta")}, network)

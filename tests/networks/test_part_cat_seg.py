@@ -110,12 +110,11 @@ class TestParallel(PartContract, PaperContract):
         with torch.no_grad():
             assert_alike(exported(image), network(image, text))
 
-    @pytest.mark.parametrize("chunk", [None, 2])
-    def test_the_losses_view_of_the_streams_does_not_depend_on_chunks(self, network, chunk):
+    def test_the_losses_view_of_the_streams_does_not_depend_on_chunks(self, network):
         image, text = self.inputs(network, classes=7)
         parts, whole = StreamSimilarity(), StreamSimilarity()
         with torch.no_grad():
-            network.levels(image, text, chunk=chunk, observe=parts.observe)
+            network.levels(image, text, chunk=2, observe=parts.observe)
             network.levels(image, text, observe=whole.observe)
         torch.testing.assert_close(parts.means(), whole.means(), rtol=1e-4, atol=1e-6)
         assert len(whole.means().squared) == 4
@@ -130,19 +129,11 @@ class TestAddedToTheCosts(PartContract):
 # ---- words
 
 
-@pytest.mark.parametrize(
-    ("word", "pair"),
-    [
-        ("dog's head", ("dog", "head")),
-        ("chest of drawers's leg", ("chest of drawers", "leg")),
-        ("sofa's leg, couch's leg", ("sofa", "leg")),
-        ("dog", None),
-        ("dog's", None),
-        ("'s head", None),
-    ],
-)
-def test_a_word_is_split_as_published_names_are(word, pair):
-    assert split_name(word) == pair
+def test_a_word_is_split_as_published_names_are():
+    assert split_name("dog's head") == ("dog", "head")
+    assert split_name("chest of drawers's leg") == ("chest of drawers", "leg")
+    assert split_name("sofa's leg, couch's leg") == ("sofa", "leg")
+    assert [split_name(word) for word in ("dog", "dog's", "'s head")] == [None] * 3
 
 
 def test_words_are_sorted_into_parts_and_objects():

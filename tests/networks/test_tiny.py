@@ -54,10 +54,8 @@ def test_an_aggregation_gets_what_is_told():
     model.network.aggregation = Recorder()
     words: Any = model.encode_words(segvoc.Vocabulary(["cat", "wall"]))
     model.network(torch.zeros(1, 3, 64, 96), words)
-    sizes = [*told.maps, *told.guidance]
-    assert model.network.aggregation.shapes == [
-        (1, size.channels, 64 // size.stride, 96 // size.stride) for size in sizes
-    ]
+    expected = [(1, one.channels, 64 // one.stride, 96 // one.stride) for one in (*told.maps, *told.guidance)]
+    assert model.network.aggregation.shapes == expected
     assert told.cost_maps == len(told.maps) * words.shape[1] == 3
     assert f"guidance: {told.guidance[0].channels} channels at stride 16; " in str(told)
     small = small_segmenter()

@@ -96,7 +96,7 @@ class CostAggregation(nn.Module):
         text: PromptEmbeddings,
         appearance: AppearanceGuidance,
         context: AggregationContext,
-    ) -> ClassTokens:
+    ) -> Float[Tensor, "B T H W D"]:
         """Embed the costs and refine them in blocks, which are numbered from `context.block`."""
         dtype = lowest_precision(self)
         with without_autocast(cost):
