@@ -174,6 +174,8 @@ def aggregator_variant(name: str, variant: str) -> Tensor:
     image, text, guidance = aggregator_inputs()
     pooling, keep, chunk, step, changes = (2, 2), None, None, 2, {}
     match variant:
+        case "eval.logits in chunks":
+            chunk, step = 2, 1
         case "eval_pool1.logits":
             pooling, step = (1, 1), 1
         case "trunc_padlen4.logits":

@@ -153,6 +153,7 @@ class TestWithoutGuidance(AggregationContract):
     idle = frozenset({VALUES_ALONE})
 
 
+@pytest.mark.slow  # without prompts it is `TestGuidedByABackbone`
 class TestVisualPrompts(NetworkContract):
     """Table 3, II."""
 
@@ -160,15 +161,14 @@ class TestVisualPrompts(NetworkContract):
 
     unused = TestGuidedByABackbone.unused
 
-    def test_each_block_reads_prompts_of_its_own_but_the_last(self, network):
-        prompts, (image, text) = network.image_encoder.clip.prompts.table, self.inputs(network)
-        network(image, text).square().mean().backward()
-        assert [bool(gradient.abs().max() > 0) for gradient in prompts.grad] == [True, True, True, False]
 
-    def test_they_alone_learn(self, network):
-        recipe = RECIPES["cat-seg-v1-b"]().with_settings(["trainable=prompts"])
-        rates = learning_rates(network, recipe)
-        assert {name for name in rates if not name.startswith("aggregation.")} == {"image_encoder.clip.prompts.table"}
+def test_each_block_reads_visual_prompts_of_its_own_but_the_last_and_they_alone_learn():
+    network = guided(visual_prompts=3)
+    network(make_image(1, 96, 96), nn.functional.normalize(torch.randn(3, 1, 32), dim=-1)).square().mean().backward()
+    gradients = network.image_encoder.clip.prompts.table.grad
+    assert [bool(gradient.abs().max() > 0) for gradient in gradients] == [True, True, True, False]
+    rates = learning_rates(network, RECIPES["cat-seg-v1-b"]().with_settings(["trainable=prompts"]))
+    assert {name for name in rates if not name.startswith("aggregation.")} == {"image_encoder.clip.prompts.table"}
 
 
 def test_without_gradients_of_the_costs_the_guidance_alone_teaches_clip():
