@@ -44,7 +44,7 @@ def test_the_dilated_head_equals_the_published_stride_32_trunk_where_their_grids
     strided.load_state_dict(tower.trunk.state_dict())
     image = torch.rand(1, 3, 512, 512) * 255
     expected = strided.eval().forward_features(image / 127.5 - 1.0)[..., 7:9, 7:9]
-    dense = tower.head(tower.stages(image)[-1])
+    dense = tower.trunk.head(tower.stages(image)[-1])
     # "same" padding of the strided convolution puts its cell i on the dense cell 2 i + 1
     torch.testing.assert_close(dense[..., 15:18:2, 15:18:2], expected, rtol=1e-3, atol=1e-3)
 
@@ -58,7 +58,7 @@ def test_class_logits_come_on_request(tower: EfficientNetLite) -> None:
     assert plain.class_logits is None
     for one, other in zip(features.maps, plain.maps, strict=True):
         torch.testing.assert_close(one, other)
-    cells = tower.trunk.classifier(tower.head(tower.stages(image)[3]).movedim(1, -1)).movedim(-1, 1)
+    cells = tower.trunk.classifier(tower.trunk.head(tower.stages(image)[3]).movedim(1, -1)).movedim(-1, 1)
     expected = torch.nn.functional.avg_pool2d(cells, 3, stride=1, padding=1, count_include_pad=False)
     torch.testing.assert_close(features.class_logits, expected)
 

@@ -65,7 +65,7 @@ def test_the_upper_trunk_is_the_towers_before_and_after_training():
     upper = UpperTrunk(tower)
     last, head = upper(middle)
     torch.testing.assert_close(last, tower.last_stage(middle), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(head, tower.head(tower.last_stage(middle)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(head, tower.trunk.head(tower.last_stage(middle)), rtol=1e-4, atol=1e-4)
     with torch.no_grad():
         for parameter in upper.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))

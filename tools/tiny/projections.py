@@ -99,7 +99,7 @@ class Projections:
             The maps, and the stages that guide the aggregation (B 472 h w).
         """
         last = tower.last_stage(middle)
-        head, stages = tower.head(last), torch.cat([middle, last], dim=1)
+        head, stages = tower.trunk.head(last), torch.cat([middle, last], dim=1)
 
         def projected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             cells = torch.baddbmm(bias[fits][:, None], x.flatten(2).mT, weight[fits])
@@ -238,7 +238,7 @@ class _Cells:
             views = torch.arange(start, min(start + 16, count), device=device)
             middle = features.middle[views].float().contiguous(memory_format=torch.channels_last)
             last = tower.last_stage(middle)
-            top, both = tower.head(last), torch.cat([middle, last], dim=1)
+            top, both = tower.trunk.head(last), torch.cat([middle, last], dim=1)
             self.probabilities[views] = tower.class_logits(top).softmax(dim=-1).mean(dim=(1, 2))
             self.mean[views], self.square[views] = both.mean(dim=(2, 3)), both.square().mean(dim=(2, 3))
             target = (cell_shares(features.labels[views], words) * 255).to(torch.uint8)

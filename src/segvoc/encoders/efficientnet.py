@@ -160,10 +160,6 @@ TEXT_CHANNELS = 384
 UPPER = 5
 """First group of trunk blocks that `make tiny` trains."""
 
-FLOAT32_PARTS = ("conv_stem", *(f"blocks.{index}" for index in range(UPPER + 1)))
-"""Parts of the trunk that stay in float32. bfloat16 in the first five groups of blocks would change 2 % of the labels,
-in the sixth 0.4 %, in all other layers together 0.2 %."""
-
 
 class EfficientNetLite(nn.Module):
     """Dense maps at stride 16 from one trunk trained on ImageNet, in the space shared with the text.
@@ -184,7 +180,9 @@ class EfficientNetLite(nn.Module):
     tap_channels = (48, 24)
     appearance_channels = 120 + 352
     token_channels = (120, 352, TEXT_CHANNELS)
-    float32_parts = ("class_embeddings", *(f"trunk.{part}" for part in FLOAT32_PARTS))
+    float32_parts = ("class_embeddings", "trunk.conv_stem", *(f"trunk.blocks.{index}" for index in range(UPPER + 1)))
+    """bfloat16 in the first five groups of blocks would change 2 % of the labels, in the sixth 0.4 %, in all other
+    layers together 0.2 %."""
 
     def __init__(self, *, own_appearance: bool = False, known_classes: bool = False) -> None:
         super().__init__()
@@ -202,10 +200,13 @@ class EfficientNetLite(nn.Module):
         """Encode RGB pixels in [0, 255]; H and W are multiples of 16."""
         stride_4, stride_8, stride_16, last = self.stages(image)
         stages = torch.cat([stride_16, last], dim=1)
-        head = self.head(last)
+        head = self.trunk.head(last)
         logits = self.class_logits(head)
+        of_stages = self.project_stages(stages.to(self.project_stages.weight.dtype))
+        maps = (self.project_head(head), of_stages, self.conse(logits))
+        of_head, of_stages, of_classes = (at_least_float32(one) for one in maps)
         return ImageFeatures(
-            maps=self.project(head, stages, logits),
+            maps=(smoothed(of_head), of_stages, smoothed(of_classes)),
             taps=(stride_8, stride_4),
             appearance=stages if self.own_appearance else None,
             class_logits=smoothed(logits.movedim(-1, 1)) if self.known_classes else None,
@@ -217,28 +218,12 @@ class EfficientNetLite(nn.Module):
         The projections are not used. There are no dense maps, whatever `dense` is.
         """
         _, _, stride_16, last = self.stages(image)
-        words = functional.normalize(smoothed(self.conse(self.class_logits(self.head(last)))), dim=1)
+        words = functional.normalize(smoothed(self.conse(self.class_logits(self.trunk.head(last)))), dim=1)
         # as many tokens as CLIP at 224 px: attention over four times as many would take most of the time
         cells = [functional.avg_pool2d(tap, 2, ceil_mode=True) for tap in (stride_16, last, words)]
         taps = tuple(tap.flatten(2).mT for tap in cells)
         taps = tuple(torch.cat((tap.mean(dim=1, keepdim=True), tap), dim=1) for tap in taps)
         return TokenFeatures(taps=taps, grid=(cells[0].shape[2], cells[0].shape[3]))
-
-    def project(
-        self,
-        head: Float[Tensor, "B 1280 h w"],
-        stages: Float[Tensor, "B 472 h w"],
-        logits: Float[Tensor, "B h w K"],
-    ) -> tuple[Tensor, ...]:
-        """The maps; `stages` is the stride-16 stage and the last one, concatenated, and `logits` the class logits.
-
-        Maps (1) and (3) are averaged over 3x3 cells, as the returned class logits are: in the dilated last stage, a
-        cell's neighbors describe it as well as the cell itself.
-        """
-        stages = stages.to(self.project_stages.weight.dtype)
-        maps = (self.project_head(head), self.project_stages(stages), self.conse(logits))
-        of_head, of_stages, of_classes = (at_least_float32(one) for one in maps)
-        return smoothed(of_head), of_stages, smoothed(of_classes)
 
     def stages(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Maps of the trunk: stride 4 (24 channels), 8 (48), 16 (120) and the last stage (352, stride 16, dilated)."""
@@ -263,10 +248,6 @@ class EfficientNetLite(nn.Module):
             x = stage(x)
         return x
 
-    def head(self, last: Float[Tensor, "B 352 h w"]) -> Float[Tensor, "B 1280 h w"]:
-        """The trunk's own head on each cell of its last stage."""
-        return self.trunk.head(last)
-
     def class_logits(self, head: Float[Tensor, "B 1280 h w"]) -> Float[Tensor, "B h w K"]:
         """Logits of the K ImageNet classes in each cell, by the trunk's own classifier."""
         return at_least_float32(self.trunk.classifier(head.movedim(1, -1)))
@@ -277,5 +258,8 @@ class EfficientNetLite(nn.Module):
 
 
 def smoothed(maps: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
-    """Means over 3x3 cells, or as many of them as there are at the edge."""
+    """Means over 3x3 cells, or as many of them as there are at the edge.
+
+    In the dilated last stage, a cell's neighbors describe it as well as the cell itself.
+    """
     return functional.avg_pool2d(maps, 3, stride=1, padding=1, count_include_pad=False)
