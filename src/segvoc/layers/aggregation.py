@@ -211,7 +211,6 @@ class DecoderSizes:
     """Output channels of each stage."""
 
     def __post_init__(self) -> None:
-        """Reject sizes that are out of range."""
         check_range(self, {"lifts": (1, 16), "taps": (1, 4096), "guidance": (1, 4096), "stages": (1, 4096)})
 
 

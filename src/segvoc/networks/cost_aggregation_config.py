@@ -90,7 +90,6 @@ class CostAggregationConfig:
     """Channels of the decoder."""
 
     def __post_init__(self) -> None:
-        """Check that the sizes are in range and that the options fit together."""
         sizes = ("costs", "experts", "appearance_channels", "dim", "heads", "window")
         counts = ("blocks", "pad_classes", "familiar_words", "known_classes", "sharpness", "guidance_dim")
         check_range(self, {name: (0, 1000) for name in counts} | {name: (1, 4096) for name in sizes})
@@ -144,14 +143,12 @@ class EvaEncoders(_VitEncoders):
     """The image and text encoders of EVA02-CLIP."""
 
     kind: Literal["eva"] = "eva"
-    """Identifies the encoders' type."""
     vit: VitConfig
     """Sizes of the image encoder; the text encoder matches its channels."""
     dense: DenseMode = "csa"
     """Attention of the last block in dense mode; it must match the mode that the weights were distilled in, if any."""
 
     def __post_init__(self) -> None:
-        """Check the sizes."""
         check_vit(self.vit)
 
 
@@ -160,7 +157,6 @@ class OpenAIEncoders(_VitEncoders):
     """The image and text encoders of OpenAI's CLIP."""
 
     kind: Literal["openai"] = "openai"
-    """Identifies the encoders' type."""
     vit: VitConfig
     """Sizes of the image encoder; the text encoder matches its channels."""
     dense: OpenAIDenseMode = "cat-seg"
@@ -173,7 +169,6 @@ class OpenAIEncoders(_VitEncoders):
     """Learned prompt tokens per block of the image encoder (CAT-Seg, arXiv v1, Table 3, II)."""
 
     def __post_init__(self) -> None:
-        """Check the sizes."""
         check_vit(self.vit)
         check_range(self, {"mlp_width": (1, 65536), "visual_prompts": (0, 1000)})
 
@@ -188,7 +183,6 @@ class TimmEncoders:
     """Side of the images that the network reads [pixels]; None: the encoder's own."""
 
     def __post_init__(self) -> None:
-        """Check the side."""
         check_range(self, {"side": (1, 4096)})
         if self.side is not None and self.side % self.stride:
             raise UsageError(f"side={self.side} doesn't divide into cells of {self.stride} px; give a multiple of that")
@@ -209,7 +203,6 @@ class ClipNetworkConfig:
     """A network with CLIP encoders: PCA-Seg, CAT-Seg, or the encoders alone."""
 
     kind: Literal["clip"] = "clip"
-    """Identifies the network's type."""
     encoder: EvaEncoders | OpenAIEncoders | TimmEncoders
     """Image and text encoder."""
     aggregation: CostAggregationConfig

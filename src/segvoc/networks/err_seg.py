@@ -85,7 +85,6 @@ class ErrAggregationConfig:
     """Decoder channels; those of the taps come from the image encoder."""
 
     def __post_init__(self) -> None:
-        """Check the sizes."""
         check_range(self, {"ssr": (1, 8), "csr": (1, 8), "blocks": (0, 100), "drop_path": (0, 1 / max(1, self.blocks))})
         check_range(self, {"embed_dim": (1, 4096), "dim": (1, 4096), "heads": (1, 256)})
 
@@ -95,7 +94,6 @@ class ErrSegConfig:
     """Configuration of an ERR-Seg network."""
 
     kind: Literal["err-seg"] = "err-seg"
-    """Identifies the network's type."""
     encoder: Literal["convnext_base_w", "convnext_large_d", "vit_b16"]
     """The CLIP model of both encoders: ConvNeXt-CLIP by its open_clip name, or OpenAI's ViT-B/16 (Table 13)."""
     side: int
@@ -110,7 +108,6 @@ class ErrSegConfig:
     """The aggregation between the encoders and the logits."""
 
     def __post_init__(self) -> None:
-        """Check the input size and the vote settings."""
         check_range(self, {"side": (64, 4096)})
         check_range(self.votes, {"top": (1, 1000), "decay": (0, 1)})
         if self.side % STRIDE:

@@ -132,7 +132,6 @@ class PartAggregationConfig(CostAggregationConfig):
     decoder_sizes: DecoderSizes = PART_CAT_SEG_DECODER
 
     def __post_init__(self) -> None:
-        """Check the sizes."""
         super().__post_init__()
         check_range(self, {"prompts": (1, 1000)})
 
@@ -149,7 +148,6 @@ class PartNetworkConfig:
     """Configuration of a PartCATSeg network, or of PCA-Seg's part mode."""
 
     kind: Literal["part-network"] = "part-network"
-    """Identifies the network's type."""
     vit: VitConfig
     """Sizes of OpenAI's image encoder; the text encoder matches its channels. A DINOv2 next to it provides guidance."""
     clip_tuned: str = ""
@@ -158,7 +156,6 @@ class PartNetworkConfig:
     """The aggregation between the encoders and the logits."""
 
     def __post_init__(self) -> None:
-        """Check the sizes."""
         check_vit(self.vit)
 
 

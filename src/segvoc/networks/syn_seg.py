@@ -56,7 +56,6 @@ class ConditionedDecoderConfig:
     """Sizes and options of SynSeg's decoder; the defaults are those of CLIPSeg's rd64."""
 
     kind: Literal["synergy"] = "synergy"
-    """Identifies the aggregation's type."""
     film: Film = "linear"
     """FiLM's conditioning: two linear layers (CLIPSeg) or an MLP (SynSeg)."""
     head: Head = "plain"
@@ -77,7 +76,6 @@ class ConditionedDecoderConfig:
     """Logits per cell along each axis."""
 
     def __post_init__(self) -> None:
-        """Check the sizes."""
         check_range(self, {"dim": (1, 4096), "heads": (1, 256), "hidden": (1, 16384), "finer": (1, 64)})
         if self.head == "refined" and self.finer != REFINED:
             raise UsageError(f"the refined head makes {REFINED} logits of a cell; this network has {self.finer}")
@@ -93,7 +91,6 @@ class SynSegConfig:
     """Configuration of a SynSeg network."""
 
     kind: Literal["syn-seg"] = "syn-seg"
-    """Identifies the network's type."""
     vit: VitConfig
     """Sizes of OpenAI's image encoder; the text encoder matches its channels."""
     decoder: ConditionedDecoderConfig = ConditionedDecoderConfig()
@@ -104,7 +101,6 @@ class SynSegConfig:
     """Pixel normalization; CLIPSeg was trained with ImageNet's mean and standard deviation."""
 
     def __post_init__(self) -> None:
-        """Check the sizes."""
         check_vit(self.vit)
 
 

@@ -65,7 +65,6 @@ class TinyConfig:
     """Configuration of a tiny network."""
 
     kind: Literal["tiny"] = "tiny"
-    """Identifies the network's type."""
     aggregation: TinyAggregationConfig | TinyPartsConfig | TinySynergyConfig = TinyAggregationConfig()
     """The aggregation between the encoders and the logits."""
 
