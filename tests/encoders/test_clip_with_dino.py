@@ -5,6 +5,7 @@ import timm
 import torch
 import torch.nn.functional as F
 
+from segvoc.encoders.base import normalized_pixels
 from segvoc.encoders.clip_with_dino import ClipWithDino, DinoTokens
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from tests.encoders.image_tower_contract import TINY_VIT, make_image
@@ -34,15 +35,13 @@ def test_a_image_of_any_size_is_squashed_to_both_squares(tower, size):
 
 def test_dinov2_is_timms(tower):
     """At the size of its position table nothing is interpolated: timm's own forward pass gives the same tokens."""
-    torch.manual_seed(0)
-    theirs = timm.create_model("vit_small_patch14_dinov2", pretrained=False, num_classes=0, img_size=70).eval()
-    ours = DinoTokens(pretrained_size=70).eval()
-    ours.tower.load_state_dict(theirs.state_dict())
-    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 1, 3, 1, 1)
+    sizes = {"embed_dim": 64, "depth": 2, "num_heads": 2, "img_size": 70}
+    theirs = timm.create_model("vit_small_patch14_dinov2", num_classes=0, **sizes).eval()
+    tower.dino.tower.load_state_dict(theirs.state_dict())
     image = make_image(2, 70, 70)
     with torch.no_grad():
-        tokens = theirs.forward_features((image / 255 - mean) / std)[:, 1:]
-        assert_alike(ours(image).flatten(2).mT, tokens)
+        tokens = theirs.forward_features(normalized_pixels(image))[:, 1:]
+        assert_alike(tower.dino(image).flatten(2).mT, tokens)
 
 
 def test_positions_are_interpolated_as_dinov2_does(tower):

@@ -19,6 +19,7 @@ from segvoc.encoders.minilm import MiniLM, MiniLMConfig
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import Letters
+from tests.networks.contract import torch_threads
 
 WORDS = Vocabulary(["cat", "sofa", "wall"])
 KINDS = ("", "red", "made of stone", "on the left of it", "that nobody has ever seen")
@@ -63,25 +64,16 @@ def test_order_of_the_words_changes_no_bit(order: list[str]) -> None:
     assert torch.equal(mixed, plain[[words.index(word) for word in order]])
 
 
-def _minilm() -> nn.Module:
-    return MiniLM(replace(MiniLMConfig(), layers=1))
-
-
-def _clip() -> nn.Module:
-    return ClipTextEncoder(replace(openai_text(512), layers=1))
-
-
-@pytest.mark.parametrize("build", [_minilm, _clip])
+@pytest.mark.parametrize(
+    "build",
+    [lambda: MiniLM(replace(MiniLMConfig(), layers=1)), lambda: ClipTextEncoder(replace(openai_text(512), layers=1))],
+)
 @pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_an_embedding_is_the_same_to_the_bit_whatever_it_is_asked_with(build, threads):
     torch.manual_seed(0)
-    tower, words = (
-        build(),
-        [f"{name} {kind}" for name in ("cat", "sofa", "skateboard", "playingfield") for kind in KINDS],
-    )
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    tower = build()
+    words = [f"{name} {kind}" for name in ("cat", "sofa", "skateboard", "playingfield") for kind in KINDS]
+    with torch_threads(threads):
         alone = {word: VocabularyEncoder(tower, ("a {}",))(Vocabulary([word]))[0] for word in words}
         kept = VocabularyEncoder(tower, ("a {}",))
         for seed in range(3):
@@ -89,8 +81,6 @@ def test_an_embedding_is_the_same_to_the_bit_whatever_it_is_asked_with(build, th
             for encode in (kept, VocabularyEncoder(tower, ("a {}",))):
                 for word, embedding in zip(chosen, encode(Vocabulary(chosen)), strict=True):
                     assert torch.equal(embedding, alone[word]), (seed, word)
-    finally:
-        torch.set_num_threads(before)
 
 
 # ---- the cache
@@ -220,14 +210,9 @@ def test_what_changes_embeddings_is_told_apart(tower: Letters, cache: Path) -> N
     _encoder(tower)(MANY)
     with torch.no_grad():
         tower.table.weight.add_(0.5)
-    for encoder in (
-        _encoder(tower, "other weights"),
-        _encoder(tower, "other weights", ("a {}",)),
-        _encoder(tower, "other weights", ("{}", "a {}")),
-        _encoder(tower, "other weights", ("{}", "a {}"), average=True),
-    ):
-        fresh = VocabularyEncoder(tower, encoder.templates, average=encoder.average)
-        assert torch.equal(encoder(MANY), fresh(MANY))
+    for templates, average in ((("{}",), False), (("a {}",), False), (("{}", "a {}"), False), (("{}", "a {}"), True)):
+        encoder = _encoder(tower, "other weights", templates, average=average)
+        assert torch.equal(encoder(MANY), VocabularyEncoder(tower, templates, average=average)(MANY))
     synonyms = [f"{word}, thing" for word in MANY.words]
     for how in ("first", "average"):
         vocabulary = Vocabulary(synonyms, synonyms=how)  # type: ignore[arg-type]

@@ -13,26 +13,17 @@ def unit(*vectors: tuple[float, ...]) -> torch.Tensor:
     return torch.nn.functional.normalize(torch.tensor(vectors), dim=-1)
 
 
-@pytest.fixture
-def skip() -> CostSum:
+def test_the_weights_of_a_word_grow_with_its_distance_to_the_nearest_familiar_one():
     skip = CostSum(2, familiar_words=2, channels=3)
     familiar = unit((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
     weights = {"weight": torch.tensor([2.0, 3.0]), "novelty_weight": torch.tensor([0.0, 4.0])}
     skip.load_state_dict(weights | {"bias": torch.tensor(-1.0), "familiar": familiar})
-    return skip
-
-
-def test_familiar_words_get_the_plain_weights(skip):
-    text = unit((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))[None, :, None]
     cost = torch.rand(1, 2, 2, 4, 5, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(skip(cost, text), 2 * cost[:, 0] + 3 * cost[:, 1] - 1)
-
-
-def test_the_weights_of_a_new_word_grow_with_its_distance_to_the_nearest_familiar_one(skip):
-    text = unit((0.0, 0.0, 1.0), (1.0, 0.0, 1.0))[None, :, None]
-    cost = torch.ones(1, 2, 2, 1, 1)
-    expected = torch.tensor([2 + 3 + 4 * 1.0 - 1, 2 + 3 + 4 * (1 - 0.5**0.5) - 1])
-    assert torch.allclose(skip(cost, text)[0, :, 0, 0], expected)
+    plain = 2 * cost[:, 0] + 3 * cost[:, 1] - 1
+    assert torch.allclose(skip(cost, familiar[None, :, None]), plain)
+    new = unit((0.0, 0.0, 1.0), (1.0, 0.0, 1.0))[None, :, None]
+    distances = torch.tensor([1, 1 - 0.5**0.5])[:, None, None]
+    assert torch.allclose(skip(cost, new), plain + 4 * distances * cost[:, 1])
 
 
 def test_no_aggregation_sums_the_costs_of_its_maps():
@@ -51,19 +42,14 @@ def synthesized() -> SynthesizedClassifiers:
     return SynthesizedClassifiers(CLASSES, CHANNELS, sharpness=100.0)
 
 
-def test_the_name_of_a_known_class_gets_its_centered_logit(synthesized):
+def test_the_name_of_a_known_class_gets_its_centered_logit_and_a_word_between_two_what_is_between_theirs(synthesized):
     logits = torch.randn(2, CLASSES, 3, 4)
     text = 5 * synthesized.anchors[None, [7, 2], None].expand(2, -1, -1, -1)
     centered = F.normalize(logits - logits.mean(dim=1, keepdim=True), dim=1)
     torch.testing.assert_close(synthesized(logits, text)[:, 0], centered[:, [7, 2]], atol=1e-4, rtol=1e-4)
-
-
-def test_a_word_between_two_classes_gets_the_classifier_between_theirs(synthesized):
     synthesized.anchors.copy_(torch.eye(CLASSES, CHANNELS))
-    logits = torch.randn(1, CLASSES, 3, 4)
-    text = (synthesized.anchors[0] + synthesized.anchors[1])[None, None, None]
-    centered = F.normalize(logits - logits.mean(dim=1, keepdim=True), dim=1)
-    torch.testing.assert_close(synthesized(logits, text)[0, 0, 0], centered[0, :2].mean(dim=0), atol=1e-5, rtol=1e-4)
+    text = (synthesized.anchors[0] + synthesized.anchors[1]).expand(2, 1, 1, -1)
+    torch.testing.assert_close(synthesized(logits, text)[:, 0, 0], centered[:, :2].mean(dim=1), atol=1e-5, rtol=1e-4)
 
 
 def test_what_all_classes_share_and_how_large_logits_are_makes_no_difference(synthesized):
