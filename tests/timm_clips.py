@@ -35,21 +35,17 @@ IMAGES: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
 }
 """timm's name, its options and the taps of each family's image encoder."""
 
-TEXT = {"context_length": 64, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
+TEXT: dict[str, Any] = {"context_length": 64, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
 SIGLIP_TEXT = TEXT | {"vocab_size": 300, "no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
-TEXTS: dict[str, tuple[dict[str, Any], ClipTextConfig]] = {}
+SIGLIP_TEXT |= {"norm_kwargs": {"eps": 1e-6}, "act_kwargs": {"approximate": "tanh"}}
+OURS: Any = {"channels": CHANNELS, "width": 64, "layers": 2, "heads": 1, "quick_gelu": False, "fine_tuned": "qv"}
+OURS["context_length"] = 64
+TEXTS = {
+    "siglip": (SIGLIP_TEXT, ClipTextConfig(**OURS, vocabulary_size=300, causal=False, siglip=True)),
+    "pe-core": (TEXT, ClipTextConfig(**OURS)),
+    "mobileclip": (TEXT | {"no_causal_mask": True}, ClipTextConfig(**OURS, causal=False)),
+}
 """Of each family, the text encoder as open_clip's configuration has it, and as ours."""
-
-_OURS = {"channels": CHANNELS, "width": 64, "layers": 2, "heads": 1, "quick_gelu": False, "fine_tuned": "qv"}
-TEXTS["siglip"] = (
-    SIGLIP_TEXT | {"norm_kwargs": {"eps": 1e-6}, "act_kwargs": {"approximate": "tanh"}},
-    ClipTextConfig(**_OURS, context_length=64, vocabulary_size=300, causal=False, siglip=True),
-)
-TEXTS["pe-core"] = (TEXT, ClipTextConfig(**_OURS, context_length=64))
-TEXTS["mobileclip"] = (
-    TEXT | {"no_causal_mask": True},
-    ClipTextConfig(**_OURS, context_length=64, causal=False),
-)
 
 
 def image_encoder(family: str, *, side: int = 2 * SIDE) -> TimmClipImageEncoder:
@@ -129,8 +125,7 @@ def small_network_on(family: str) -> SegmentationNetwork:
         for tower, state in zip((image, text), towers_state(both_dino_files(), image, text), strict=True):
             tower.load_state_dict(state)
     else:
-        towers = filled(family)
-        image, text = towers.image, towers.text
+        image, text = vars(filled(family)).values()
     torch.manual_seed(0)
     taps = {"lifts": (), "taps": image.tap_channels} if family == "mobileclip" else {}
     sizes = replace(CAT_SEG.decoder_sizes, guidance=(16, 8), stages=(32, 16), **taps)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segvoc.checkpoints.files import read_weights
 from segvoc.checkpoints.official_cost_aggregation import syn_seg_state
-from segvoc.checkpoints.strict import renamed
+from segvoc.checkpoints.strict import renamed, with_prefixes
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.errors import CheckpointError
 from segvoc.networks.syn_seg import SynSeg
@@ -54,17 +54,9 @@ def authors_decoder(network: SynSeg) -> dict[str, Tensor]:
 
 
 def openai_clip(network: SynSeg) -> dict[str, Tensor]:
-    """The towers as OpenAI publishes them."""
-    found = {"logit_scale": network.text_encoder.logit_scale}
-    for prefix, tower in (("visual.", network.image_encoder.tower), ("", network.text_encoder.tower)):
-        state = tower.state_dict()
-        for name, value in state.items():
-            if ".q_proj." in name:
-                stem, kind = name.split("q_proj.")
-                found[f"{prefix}{stem}in_proj_{kind}"] = torch.cat([state[f"{stem}{c}_proj.{kind}"] for c in "qkv"])
-            elif not re.search(r"\.[kv]_proj\.|attn_mask", name):
-                found[prefix + name] = value
-    return {name: value.detach().clone() for name, value in found.items()}
+    """The towers by OpenAI's names, but for queries, keys and values, which stay apart."""
+    towers = {"visual.": network.image_encoder.tower.state_dict(), "": network.text_encoder.tower.state_dict()}
+    return with_prefixes(towers) | {"logit_scale": network.text_encoder.logit_scale.detach()}
 
 
 @pytest.fixture

@@ -36,15 +36,10 @@ def attention(x: Tensor, v: Tensor, scale: float, added: Tensor | float = 0.0) -
 
 
 def gaussian(deviation: float) -> Tensor:
-    """Of the distances of a grid's cells, one by one."""
-    rows, columns = GRID
-    places = [(y, x) for y in range(rows) for x in range(columns)]
-    found = torch.zeros(13, 13)
-    for i, (y, x) in enumerate(places, 1):
-        for j, (other_y, other_x) in enumerate(places, 1):
-            squared = (y - other_y) ** 2 + (x - other_x) ** 2
-            found[i, j] = torch.exp(torch.tensor(-squared / (2 * deviation**2)))
-    return found
+    """Of the distances of a grid's cells."""
+    places = torch.cartesian_prod(*(torch.arange(side, dtype=torch.float32) for side in GRID))
+    squared = torch.cdist(places, places) ** 2
+    return nn.functional.pad(torch.exp(-squared / (2 * deviation**2)), (1, 0, 1, 0))
 
 
 def test_nearness_is_the_gaussian_of_the_distance_and_leaves_the_cls_token_out():
@@ -84,26 +79,17 @@ def test_every_mode_reads_the_same_weights_in_its_own_way(build):
         assert [other for other in modes if torch.allclose(maps[one], maps[other], atol=1e-6)] == [one]
 
 
-def last_input(encoder: nn.Module, block: nn.Module) -> Tensor:
-    """The tokens that the last block gets."""
-    seen: list[Tensor] = []
-    handle = block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    with torch.no_grad():
-        encoder(IMAGE)
-    handle.remove()
-    return seen[0]
-
-
 def test_openais_readings_are_the_papers():
     vanilla = openai("vanilla")
-    block = cast(Any, vanilla.tower.transformer.resblocks[-1])
-    x = last_input(vanilla, block)
+    block, seen = cast(Any, vanilla.tower.transformer.resblocks[-1]), []
+    block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
 
     def cells(tokens: Tensor) -> Tensor:
         return (vanilla.tower.ln_post(tokens) @ vanilla.tower.proj)[:, 1:].mT.unflatten(2, GRID)
 
     with torch.no_grad():
-        assert torch.allclose(vanilla(IMAGE).maps[0], cells(block(x)), atol=1e-6)
+        found, x = vanilla(IMAGE).maps[0], seen[0]
+        assert torch.allclose(found, cells(block(x)), atol=1e-6)
         y = block.ln_1(x)
         q, k, v = (getattr(block.attn, f"{name}_proj")(y) for name in "qkv")
         t = x + block.attn.out_proj(v)

@@ -51,26 +51,17 @@ def test_words_of_the_benchmarks_are_known(small: MiniLM, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
-    [
-        ["cat", "sofa", "wall"],
-        ["giraffe", "frisbee", "broccoli"],
-        ["kimono", "sushi", "ramen", "futon"],
-        ["awning", "sky", "grass"],
-        ["crème brûlée", "naïve café"],
-        ["dog's head", "dog's leg"],
-        ["x-ray", "t-shirt", "3D printer"],
-        ["1001", "1002", "20 30"],
-        ["Katze"],  # one word alone could as well be a rare English one
-    ],
-)
-def test_english_words_are_known(small: MiniLM, words: list[str]) -> None:
-    assert small.unknown_words(words) == []
-
-
-@pytest.mark.parametrize(
     ("words", "unknown"),
     [
+        (["cat", "sofa", "wall"], []),
+        (["giraffe", "frisbee", "broccoli"], []),
+        (["kimono", "sushi", "ramen", "futon"], []),
+        (["awning", "sky", "grass"], []),
+        (["crème brûlée", "naïve café"], []),
+        (["dog's head", "dog's leg"], []),
+        (["x-ray", "t-shirt", "3D printer"], []),
+        (["1001", "1002", "20 30"], []),
+        (["Katze"], []),  # one word alone could as well be a rare English one
         (["Katze", "Sofa", "Gehweg", "Schrank"], ["Katze", "Gehweg", "Schrank"]),
         (["oiseau", "fenêtre", "mur"], ["oiseau", "fenêtre"]),
         (["кошка"], ["кошка"]),
@@ -80,7 +71,9 @@ def test_english_words_are_known(small: MiniLM, words: list[str]) -> None:
         (["cat, кошка", "кошка, cat"], ["кошка, cat"]),
     ],
 )
-def test_words_of_other_languages_are_unknown(small: MiniLM, words: list[str], unknown: list[str]) -> None:
+def test_english_words_are_known_and_words_of_other_languages_are_not(
+    small: MiniLM, words: list[str], unknown: list[str]
+) -> None:
     assert small.unknown_words(words) == unknown
 
 

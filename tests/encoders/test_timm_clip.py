@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from segvoc.encoders.base import normalized_pixels
 from segvoc.encoders.clip_text import open_clip_text_of
 from segvoc.encoders.timm_clip import build_timm_clip
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
@@ -17,12 +18,6 @@ from tests.images import one_line_error
 from tests.timm_clips import IMAGES, SIDE, filled, open_clips, small_tokenizer, text_encoder
 
 FAMILIES = list(IMAGES)
-
-
-def normalized(trunk: nn.Module, image: Tensor) -> Tensor:
-    """What timm's model expects."""
-    mean, std = (torch.tensor(trunk.pretrained_cfg[name]).view(3, 1, 1) for name in ("mean", "std"))
-    return (image / 255 - mean) / std
 
 
 def cells_of(trunk: nn.Module, pixels: Tensor) -> Tensor:
@@ -41,7 +36,8 @@ def cells_of(trunk: nn.Module, pixels: Tensor) -> Tensor:
 
 def assert_librarys(trunk: nn.Module, ours: nn.Module, image: Tensor, taps: tuple[int, ...]) -> None:
     with torch.inference_mode():
-        features, pixels = ours(image), normalized(trunk, image)
+        features = ours(image)
+        pixels = normalized_pixels(image, [trunk.pretrained_cfg[name] for name in ("mean", "std")])
         cells = features.maps[0].flatten(2).mT
         theirs = cells_of(trunk, pixels)
         cells = cells.mean(dim=1, keepdim=True) if theirs.shape[1] == 1 else cells
