@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from segvoc.checkpoints.files import read_weights
 from segvoc.checkpoints.official_towers import is_plain_clip, towers_state
 from segvoc.checkpoints.origins import clip_family
-from segvoc.checkpoints.strict import renamed
+from segvoc.checkpoints.strict import inside, renamed
 from segvoc.errors import CheckpointError
 from tests.images import one_line_error
 from tests.timm_clips import image_encoder, small_tokenizer, text_encoder, weights
@@ -38,13 +38,9 @@ METAS = (
 
 def metas(official: dict[str, Tensor]) -> dict[str, Tensor]:
     """A PE-Core as Meta publishes it."""
-    forms = {
-        "class_embedding": lambda x: x.reshape(-1),
-        "positional_embedding": lambda x: x[0],
-        "proj": lambda x: x.mT,
-    }
+    forms = {"class_embedding": torch.flatten, "positional_embedding": lambda x: x[0], "proj": lambda x: x.mT}
     found = {key.removeprefix("text."): value for key, value in official.items() if not key.startswith("visual.")}
-    trunk = {key.removeprefix("visual.trunk."): value for key, value in official.items() if key.startswith("visual.")}
+    trunk = inside("visual.trunk.", official)
     for kind in ("weight", "bias"):
         queries = trunk.pop(f"attn_pool.q.{kind}")
         trunk[f"attn_pool.kv.{kind}"] = torch.cat((queries, trunk[f"attn_pool.kv.{kind}"]))
