@@ -5,7 +5,6 @@ from dataclasses import replace
 import open_clip
 import pytest
 import torch
-from torch import Tensor
 
 from segvoc.checkpoints.official_towers import ERR_CLIP, convnext_clip_states, with_stride_one
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, convnext_text
@@ -16,10 +15,10 @@ from segvoc.encoders.convnext_clip import (
     convnext_large_d,
 )
 from segvoc.errors import CheckpointError
+from tests.checkpoints.test_official_towers import TEXT, convnext
 from tests.encoders.test_convnext_clip import TINY
 from tests.err_goldens import err_clip
 
-TINY_TEXT = ClipTextConfig(channels=40, width=64, layers=2, heads=1, quick_gelu=False, fine_tuned="qkv")
 MODELS = {
     "convnext_base_w_320": (convnext_base_w(), convnext_text(640, 12)),
     "convnext_large_d_320": (convnext_large_d(), convnext_text(768, 16)),
@@ -31,19 +30,6 @@ ADDED = {f"stride_one.0.{name}" for name in ("norm.weight", "norm.bias", "conv.w
 def towers(image: ConvNextClipConfig, text: ClipTextConfig) -> tuple[ConvNextClipImageEncoder, ClipTextEncoder]:
     with torch.device("meta"):
         return ConvNextClipImageEncoder(image), ClipTextEncoder(text)
-
-
-@pytest.fixture
-def plain() -> dict[str, Tensor]:
-    """A small CLIP as open_clip would publish it."""
-    torch.manual_seed(0)
-    image = ConvNextClipImageEncoder(replace(TINY, hierarchical=False)).state_dict()
-    names = {name: f"visual.{name.replace('tower.', 'trunk.').replace('project.', 'head.proj.')}" for name in image}
-    text = open_clip.CLIP(
-        40, open_clip.CLIPVisionCfg(layers=1, width=64), open_clip.CLIPTextCfg(width=64, heads=1, layers=2)
-    )
-    weights = {name: x for name, x in text.state_dict().items() if not name.startswith("visual.")}
-    return weights | {names[name]: torch.randn_like(x) for name, x in image.items()}
 
 
 @pytest.mark.golden
@@ -69,13 +55,14 @@ def test_every_name_and_shape_of_open_clip_fits(model):
         assert state.keys() == tower.state_dict().keys()
 
 
-def test_stride_one_begins_as_the_last_stage_in_a_plain_clip_and_is_left_out_without_the_hierarchy(plain):
-    state, _ = convnext_clip_states(plain, *towers(TINY, TINY_TEXT))
+def test_stride_one_begins_as_the_last_stage_in_a_plain_clip_and_is_left_out_without_the_hierarchy():
+    plain = convnext()
+    state, _ = convnext_clip_states(plain, *towers(TINY, TEXT))
     for name in ADDED:
         original = state[name.replace("stride_one.0.norm", f"{LAST}0").replace("stride_one.0.conv", f"{LAST}1")]
         assert torch.equal(state[name], original) and state[name].data_ptr() != original.data_ptr()
     for official in (plain, with_stride_one(plain)):
-        single, _ = convnext_clip_states(official, *towers(replace(TINY, hierarchical=False), TINY_TEXT))
+        single, _ = convnext_clip_states(official, *towers(replace(TINY, hierarchical=False), TEXT))
         assert single.keys() == state.keys() - ADDED
     with pytest.raises(CheckpointError, match=r"missing image\.stride_one\.0\.norm\.weight"):  # nor a released one
-        convnext_clip_states({f"{ERR_CLIP}{n}": x for n, x in plain.items()}, *towers(TINY, TINY_TEXT))
+        convnext_clip_states({f"{ERR_CLIP}{n}": x for n, x in plain.items()}, *towers(TINY, TEXT))

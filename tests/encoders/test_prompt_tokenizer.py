@@ -26,16 +26,12 @@ def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """open_clip's tokenizer in the form of the `tokenizers` library."""
     theirs = SimpleTokenizer()
     ours = Tokenizer(models.BPE(theirs.encoder, list(theirs.bpe_ranks), end_of_word_suffix="</w>"))
-    ours.normalizer = normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
-    )
-    ours.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(SPLIT), "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    start, end = "<start_of_text>", "<end_of_text>"
-    ours.post_processor = processors.TemplateProcessing(
-        f"{start} $A {end}", special_tokens=[(start, theirs.sot_token_id), (end, theirs.eot_token_id)]
-    )
+    cleaning = [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    ours.normalizer = normalizers.Sequence(cleaning)
+    splits = pre_tokenizers.Split(Regex(SPLIT), "removed", invert=True)
+    ours.pre_tokenizer = pre_tokenizers.Sequence([splits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    ends = [("<start_of_text>", theirs.sot_token_id), ("<end_of_text>", theirs.eot_token_id)]
+    ours.post_processor = processors.TemplateProcessing(f"{ends[0][0]} $A {ends[1][0]}", special_tokens=ends)
     file = tmp_path_factory.mktemp("clip") / "tokenizer.json"
     ours.save(str(file))
     return file
@@ -43,10 +39,9 @@ def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clip() -> ClipTextEncoder:
+    sizes = {"channels": 8, "width": 64, "layers": 1, "heads": 1, "context_length": 16}
     with torch.device("meta"):
-        return ClipTextEncoder(
-            ClipTextConfig(channels=8, width=64, layers=1, heads=1, quick_gelu=False, fine_tuned="", context_length=16)
-        )
+        return ClipTextEncoder(ClipTextConfig(**sizes, quick_gelu=False, fine_tuned=""))
 
 
 @pytest.mark.parametrize("multiple", [1, 8])

@@ -37,6 +37,9 @@ def test_ranks_and_decay_weigh_the_votes():
     )
     assert torch.equal(count_votes(cost, Votes(top=1)), torch.tensor([[1.0, 1.0, 1.0, 0.0]]))
     assert count_votes(cost, Votes(top=2, decay=0.5))[0, 0] == 1.5
+    cost = torch.zeros(1, 2, 3, 1, 1)
+    cost[0, 1, 2] = 1  # a cell votes with its best prompt
+    assert kept_classes(Voted(1), cost).tolist() == [[2]]
 
 
 def test_of_equal_classes_the_lower_index_is_kept_in_ascending_order():
@@ -45,12 +48,6 @@ def test_of_equal_classes_the_lower_index_is_kept_in_ascending_order():
     cost[1, 0, 4, 0, 0] = 2
     assert kept_classes(MostSimilar(3), cost).tolist() == [[0, 1, 7], [0, 1, 4]]
     assert kept_classes(Voted(3, Votes(top=1)), cost)[0].tolist() == [0, 1, 7]
-
-
-def test_a_cell_votes_with_its_best_prompt():
-    cost = torch.zeros(1, 2, 3, 1, 1)
-    cost[0, 1, 2] = 1
-    assert kept_classes(Voted(1), cost).tolist() == [[2]]
 
 
 def agreed(*shares: int) -> torch.Tensor:

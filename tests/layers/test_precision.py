@@ -1,11 +1,10 @@
 """What of a network is in reduced precision, and what stays in float32."""
 
-from collections.abc import Iterable
 from operator import attrgetter
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.precision import reduce_precision
@@ -24,15 +23,11 @@ class Outer(nn.Module):
         self.register_buffer("index", torch.zeros(3, dtype=torch.int64))
 
 
-def dtypes(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, torch.dtype]:
-    return {name: value.dtype for name, value in tensors}
-
-
 def test_batch_norms_and_listed_parts_stay_in_float32() -> None:
     network = nn.Sequential(Outer())
     weight = network.get_parameter("0.inner.0.weight")
     reduce_precision(network, torch.bfloat16)
-    found = dtypes(network.state_dict().items())
+    found = {name: value.dtype for name, value in network.state_dict().items()}
     reduced = {name for name, dtype in found.items() if dtype == torch.bfloat16}
     assert reduced == {"0.exact_not.weight", "0.exact_not.bias", "0.inner.0.weight", "0.inner.0.bias"}
     assert found["0.index"] == torch.int64
@@ -52,7 +47,7 @@ def test_words_are_encoded_and_compared_in_float32() -> None:
     with weightless():
         network = PRESETS["tiny"].build(PRESETS["tiny"].configuration)
     reduce_precision(network, torch.bfloat16)
-    assert set(dtypes(network.text_encoder.named_parameters()).values()) == {torch.float32}
+    assert {parameter.dtype for parameter in network.text_encoder.parameters()} == {torch.float32}
     assert network.get_parameter("aggregation.skip.weight").dtype == torch.float32
     assert network.get_parameter("aggregation.decoder.head.weight").dtype == torch.float32
     assert network.get_parameter("aggregation.guidance.weight").dtype == torch.bfloat16

@@ -31,22 +31,14 @@ class TestOpenAI(AggregationContract, PaperContract):
     build = staticmethod(lambda: small(CAT_SEG, eva=False))
     idle = frozenset({VALUES_ALONE})
 
-    def test_class_aggregation_sees_what_spatial_aggregation_gives(self, network):
-        inputs, blocks = self.inputs(network), network.aggregation.blocks
-        seen: list[torch.Tensor] = []
-        handle = blocks[0].semantic.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
-        with torch.no_grad():
-            network(*inputs, observe=lambda block, spatial, _: seen.append(spatial))
-        handle.remove()
-        assert torch.equal(seen[0], seen[1])
-
-    def test_the_last_stream_is_all_that_goes_on(self, network):
-        inputs, block, seen = self.inputs(network), network.aggregation.blocks[1], {}
+    def test_class_aggregation_sees_what_spatial_aggregation_gives_and_alone_goes_on(self, network):
+        block, seen = network.aggregation.blocks[0], {}
         for name, part in (("block", block), ("semantic", block.semantic)):
-            part.register_forward_hook(lambda _, inputs, output, name=name: seen.__setitem__(name, output))
+            part.register_forward_hook(lambda _, inputs, output, name=name: seen.update({name: (inputs[0], output)}))
         with torch.no_grad():
-            network(*inputs)
-        assert_alike(seen["block"], seen["semantic"])
+            network(*self.inputs(network), observe=lambda number, spatial, _: seen.setdefault(number, spatial))
+        assert torch.equal(seen["semantic"][0], seen[0])
+        assert_alike(seen["block"][1], seen["semantic"][1])
 
 
 @pytest.mark.slow
