@@ -1,5 +1,11 @@
 """Networks of presets, as their users ask for them."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from segvoc.checkpoints.official_towers import towers_state
 from segvoc.configuration import with_settings
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.presets import find_preset
@@ -14,3 +20,10 @@ def configured(preset: str, **settings: object) -> NetworkConfig:
 def built(preset: str, **settings: object) -> SegmentationNetwork:
     """Its network, with random weights."""
     return find_preset(preset).build(configured(preset, **settings))
+
+
+def loaded(weights: Mapping[str, Tensor], *towers: nn.Module) -> tuple[Any, ...]:
+    """An image and a text encoder, filled with the weights of a CLIP."""
+    for tower, state in zip(towers, towers_state(weights, *towers), strict=True):
+        tower.load_state_dict(state)
+    return towers

@@ -11,12 +11,12 @@ from open_clip.model import _build_text_tower
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_towers import towers_state
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, SiglipTextEncoder
 from segvoc.encoders.timm_clip import TimmClipImageEncoder
 from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
+from tests.built import loaded
 from tests.dino_txt import both_dino_files, small_dino_txt
 
 CHANNELS = 32
@@ -108,9 +108,7 @@ def small_tokenizer() -> Tokenizer:
 
 def filled(family: str) -> SimpleNamespace:
     """Both encoders of ours with the weights of open_clip's model."""
-    image, text = image_encoder(family, side=SIDE).eval(), text_encoder(family).eval()
-    for tower, state in zip((image, text), towers_state(weights(family), image, text), strict=True):
-        tower.load_state_dict(state)
+    image, text = loaded(weights(family), image_encoder(family, side=SIDE).eval(), text_encoder(family).eval())
     return SimpleNamespace(image=image, text=text)
 
 
@@ -121,9 +119,7 @@ ALL = (*IMAGES, "dino_txt")
 def small_network_on(family: str) -> SegmentationNetwork:
     """A CAT-Seg on the small encoders of a family, with their weights."""
     if family == "dino_txt":
-        image, text = small_dino_txt()
-        for tower, state in zip((image, text), towers_state(both_dino_files(), image, text), strict=True):
-            tower.load_state_dict(state)
+        image, text = loaded(both_dino_files(), *small_dino_txt())
     else:
         image, text = vars(filled(family)).values()
     torch.manual_seed(0)

@@ -198,15 +198,11 @@ def test_the_hub_s_own_variables_set_endpoint_cache_and_offline_mode(hub: Loopba
 
 
 @each_kind
-@pytest.mark.parametrize(
-    ("status", "said"),
-    [(404, "no longer has it"), (401, "no longer has it"), (403, "no longer has it"), (503, "answers 503")],
-)
-def test_refusals_of_the_server_are_told(hub, home, file, status, said):
-    file = hub.publish(file)
-    hub.status = status
-    refusal = _refusal(file)
-    assert said in refusal and "weights FILE" in refusal
+def test_refusals_of_the_server_are_told(hub, home, file):
+    file, gone = hub.publish(file), "no longer has it"
+    for hub.status, said in ((404, gone), (401, gone), (403, gone), (503, "answers 503")):
+        refusal = _refusal(file)
+        assert said in refusal and "weights FILE" in refusal
 
 
 @each_kind

@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from torch import Tensor
 
 from segvoc.checkpoints.files import read_weights
 from segvoc.checkpoints.official_towers import is_plain_clip, towers_state
@@ -12,6 +11,7 @@ from segvoc.encoders.base import normalized_pixels
 from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import vit_b16, vit_l14
+from tests.built import loaded
 from tests.golden_sets import TOLERANCE
 from tests.timm_clips import small_tokenizer
 from tests.transformers_models import (
@@ -27,29 +27,12 @@ from tests.transformers_models import (
     weights_of,
 )
 
-POSITION_IDS = {
-    "text_model.embeddings.position_ids": torch.arange(77)[None],
-    "vision_model.embeddings.position_ids": torch.arange(17)[None],
-}
-"""Buffers in files of early versions."""
 
-
-@pytest.fixture(scope="module")
-def clip() -> dict[str, Tensor]:
-    return weights_of("clip")
-
-
-def loaded(weights: dict[str, Tensor]) -> tuple[OpenAIClipImageEncoder, ClipTextEncoder]:
-    towers = small_towers()
-    for tower, state in zip(towers, towers_state(weights, *towers), strict=True):
-        tower.load_state_dict(state)
-    return towers
-
-
-@pytest.mark.parametrize("buffers", [{}, POSITION_IDS], ids=["", "position_ids"])
-def test_outputs_are_those_of_transformers(clip, buffers, tmp_path):
-    save_file(clip | buffers, tmp_path / "model.safetensors")
-    image, text = loaded(read_weights(tmp_path / "model.safetensors").tensors)
+@pytest.mark.parametrize("buffers", [{}, {"text": 77, "vision": 17}], ids=["", "early versions"])
+def test_outputs_are_those_of_transformers(buffers, tmp_path):
+    early = {f"{kind}_model.embeddings.position_ids": torch.arange(count)[None] for kind, count in buffers.items()}
+    save_file(weights_of("clip") | early, tmp_path / "model.safetensors")
+    image, text = loaded(read_weights(tmp_path / "model.safetensors").tensors, *small_towers())
     case = transformers_case()
     with torch.no_grad():
         *_, deepest = image.tokens(CLIP_IMAGES, dense=False).taps
@@ -66,11 +49,9 @@ def test_outputs_of_siglip_are_those_of_transformers(tmp_path):
     weights = weights_of("siglip") | {"vision_model.embeddings.position_ids": torch.arange(16)[None]}
     save_file(weights, tmp_path / "model.safetensors")
     (tmp_path / "tokenizer.json").write_text(small_tokenizer().to_str())
-    image, text = small_siglip()
     read = read_weights(tmp_path / "model.safetensors").tensors
     assert is_plain_clip(read)
-    for tower, state in zip((image, text), towers_state(read, image, text), strict=True):
-        tower.load_state_dict(state)
+    image, text = loaded(read, *small_siglip())
     case, pixels = transformers_case(), normalized_pixels(CLIP_IMAGES, STATISTICS["siglip"])
     assert tuple(image.tower.pretrained_cfg[name] for name in ("mean", "std")) == STATISTICS["siglip"]
     with torch.no_grad():

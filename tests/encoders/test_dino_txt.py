@@ -9,6 +9,7 @@ from segvoc.checkpoints.origins import clip_family
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.clip_with_dino import DinoTxtImageEncoder
 from segvoc.errors import CheckpointError
+from tests.built import loaded
 from tests.dino_txt import IMAGES, TOKENS, WIDTH, both_dino_files, dino_txt_case, dino_txt_weights, small_dino_txt
 from tests.golden_sets import TOLERANCE
 from tests.images import one_line_error
@@ -18,10 +19,7 @@ BOTH = both_dino_files()
 
 @pytest.fixture(scope="module")
 def towers() -> tuple[DinoTxtImageEncoder, ClipTextEncoder]:
-    found = small_dino_txt()
-    for tower, state in zip(found, towers_state(BOTH, *found), strict=True):
-        tower.load_state_dict(state)
-    return found
+    return loaded(BOTH, *small_dino_txt())
 
 
 def test_outputs_are_metas(towers: tuple[DinoTxtImageEncoder, ClipTextEncoder]) -> None:

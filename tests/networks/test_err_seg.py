@@ -32,9 +32,11 @@ from tests.networks.contract import PaperContract, assert_alike
 TOWER = replace(TINY, channels=32, widths=(8, 16, 32, 64), depths=(1, 1, 1, 1))
 DECODER = DecoderSizes(lifts=(), taps=(32, 16, 8), guidance=(8, 8, 8), stages=(32, 16, 8))
 
+SMALL = ErrAggregationConfig(embed_dim=16, dim=32, heads=2, blocks=2, decoder_sizes=DECODER)
+
 
 def small(*, hierarchical: bool = True, **changes) -> SegmentationNetwork:
-    config = ErrAggregationConfig(embed_dim=16, dim=32, heads=2, blocks=2, decoder_sizes=DECODER, **changes)
+    config = replace(SMALL, **changes)
     tower = ConvNextClipImageEncoder(replace(TOWER, hierarchical=hierarchical))
     aggregation = ErrAggregation(config, tower.channels, tower.tap_channels, maps=2 if hierarchical else 1)
     return SegmentationNetwork(tower, text_tower("qkv"), aggregation)
@@ -42,9 +44,7 @@ def small(*, hierarchical: bool = True, **changes) -> SegmentationNetwork:
 
 def plain_clip() -> SegmentationNetwork:
     """The aggregation on a ViT, whose dense map and taps guide it."""
-    sizes = DecoderSizes(lifts=(2, 4), taps=(32, 16, 8), guidance=(8, 8, 8), stages=(32, 16, 8))
-    config = ErrAggregationConfig(embed_dim=16, dim=32, heads=2, blocks=2, decoder_sizes=sizes)
-    tower = OpenAIClipImageEncoder(VIT)
+    config, tower = replace(SMALL, decoder_sizes=replace(DECODER, lifts=(2, 4))), OpenAIClipImageEncoder(VIT)
     return SegmentationNetwork(tower, text_tower("qv"), ErrAggregation(config, 32, (32, *tower.tap_channels), 1))
 
 
