@@ -30,12 +30,7 @@ _BY_RULE = ("trunc.text_feats", "c300.text_feats")
 
 
 def cut(full: Path, case: str) -> tuple[dict[str, Tensor], dict[str, object]]:
-    """Tensors and record of one case: its stages cut, its weights' names and shapes, its inputs that follow no rule.
-
-    Args:
-        full: the folder of all goldens.
-        case: one of `CASES`.
-    """
+    """Tensors and record of one case: its stages cut, its weights' names and shapes, its inputs that follow no rule."""
     tensors: dict[str, Tensor] = {}
     stages: dict[str, object] = {}
     for name, value in load_file(full / "cat_pca" / f"{case}_outputs.safetensors").items():
@@ -50,12 +45,8 @@ def cut(full: Path, case: str) -> tuple[dict[str, Tensor], dict[str, object]]:
             stages[name] = {"shape": list(value.shape), "step": step}
     record = json.loads((full / "cat_pca" / f"{case}_outputs.json").read_text())
     weights = json.loads((full / "cat_pca" / f"{case}_weights.json").read_text())
-    fixed = runpy.run_path(str(full / "rules.py"))["FIXED"]
-    shapes = {
-        name: shape
-        for name, (shape, _) in weights.pop("tensors").items()
-        if not name.endswith(fixed) and name[0] != "@"
-    }
+    fixed, listed = runpy.run_path(str(full / "rules.py"))["FIXED"], weights.pop("tensors").items()
+    shapes = {name: shape for name, (shape, _) in listed if not name.endswith(fixed) and name[0] != "@"}
     if case == "pca_aggregator":
         tensors["similar_cells"] = similar_cells(full)
     elif "token_embedding_key" in weights:
@@ -87,9 +78,8 @@ def main(full: Path) -> None:
         tensors, record = cut(full, case)
         for name in cast(dict[str, list[int]], record["planes"]):
             # the planes of an image, or several label maps, one below the other
-            Image.fromarray(tensors.pop(name).flatten(0, -2).numpy()).save(
-                COMPACT / f"{case}.{name}.png", optimize=True
-            )
+            planes = Image.fromarray(tensors.pop(name).flatten(0, -2).numpy())
+            planes.save(COMPACT / f"{case}.{name}.png", optimize=True)
         save_file(tensors, COMPACT / f"{case}.safetensors")
         (COMPACT / f"{case}.json").write_text(json.dumps(record, separators=(",", ":")) + "\n")
 

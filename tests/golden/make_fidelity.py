@@ -9,9 +9,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -45,25 +44,18 @@ is developed, so no published mIoU was measured, only that each stage computes t
 """
 
 
-def compared() -> list[dict[str, Any]]:
-    """Run the golden tests; every comparison that they made."""
+def worst() -> dict[str, dict[tuple[str, str], float]]:
+    """Run the golden tests; of each case and stage the worst comparison, since several tests may look at one stage."""
+    cases: dict[str, dict[tuple[str, str], float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "comparisons.jsonl"
         environment = os.environ | {"SEGVOC_FIDELITY": str(lines), "SEGVOC_REQUIRE_GOLDEN": "1"}
         command = [sys.executable, "-m", "pytest", "-q", "-m", "golden", "-k", "not compact", "tests"]
         subprocess.run(command, check=True, cwd=ROOT, env=environment)
-        return [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
-
-
-def worst(comparisons: Iterable[dict[str, Any]]) -> dict[str, dict[tuple[str, str], float]]:
-    """Of each case and stage the worst comparison: several tests may look at one stage."""
-    cases: dict[str, dict[tuple[str, str], float]] = {}
-    for line in comparisons:
-        stages = cases.setdefault(line["case"], {})
-        kind = "error" if "error" in line else "agreement"
-        key, value = (line["stage"], kind), line[kind]
-        choose = max if kind == "error" else min
-        stages[key] = choose(stages.get(key, value), value)
+        for line in map(json.loads, lines.read_text(encoding="utf-8").splitlines()):
+            kind, choose = ("error", max) if "error" in line else ("agreement", min)
+            stages, key = cases.setdefault(line["case"], {}), (line["stage"], kind)
+            stages[key] = choose(stages.get(key, line[kind]), line[kind])
     return cases
 
 
@@ -84,12 +76,5 @@ def page(cases: dict[str, dict[tuple[str, str], float]]) -> Iterator[str]:
     yield f"\nMade with PyTorch {torch.__version__}, {torch.get_num_threads()} threads."
 
 
-def main() -> None:
-    """Write the page anew."""
-    text = "\n".join(page(worst(compared()))) + "\n"
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(text, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    PAGE.write_text("\n".join(page(worst())) + "\n", encoding="utf-8")
