@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from segvoc.layers.aggregation import cost_volume
-from segvoc.layers.precision import reduce_precision
+from segvoc.layers.precision import Float32Parts
 from segvoc.models.presets import PRESETS
 from segvoc.models.weightless import weightless
 
@@ -24,9 +24,10 @@ class Outer(nn.Module):
 
 
 def test_batch_norms_and_listed_parts_stay_in_float32() -> None:
-    network = nn.Sequential(Outer())
+    network = Float32Parts()
+    network.add_module("0", Outer())
     weight = network.get_parameter("0.inner.0.weight")
-    reduce_precision(network, torch.bfloat16)
+    network.to(torch.bfloat16)
     found = {name: value.dtype for name, value in network.state_dict().items()}
     reduced = {name for name, dtype in found.items() if dtype == torch.bfloat16}
     assert reduced == {"0.exact_not.weight", "0.exact_not.bias", "0.inner.0.weight", "0.inner.0.bias"}
@@ -46,7 +47,7 @@ def test_parts_that_are_listed_exist(name: str) -> None:
 def test_words_are_encoded_and_compared_in_float32() -> None:
     with weightless():
         network = PRESETS["tiny"].build(PRESETS["tiny"].configuration)
-    reduce_precision(network, torch.bfloat16)
+    network.to(torch.bfloat16)
     assert {parameter.dtype for parameter in network.text_encoder.parameters()} == {torch.float32}
     assert network.get_parameter("aggregation.skip.weight").dtype == torch.float32
     assert network.get_parameter("aggregation.decoder.head.weight").dtype == torch.float32

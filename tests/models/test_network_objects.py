@@ -11,7 +11,6 @@ from torch import nn
 
 from segvoc.errors import UsageError
 from segvoc.hardware import DtypeName
-from segvoc.layers.precision import reduce_precision
 from segvoc.models.digests import keep_words
 from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.images import squares
@@ -50,7 +49,7 @@ CONVERSIONS: dict[str, Callable[[nn.Module], nn.Module]] = {
 def test_a_converted_network_keeps_in_float32_what_a_loaded_one_keeps(kind: str) -> None:
     dtype: DtypeName = "float16" if kind == "half" else "bfloat16"
     loaded, model = small_segmenter(), small_segmenter()
-    reduce_precision(loaded.network, getattr(torch, dtype))
+    loaded.network.to(getattr(torch, dtype))
     exact = model.segment(IMAGE, WORDS)
     CONVERSIONS[kind](model.network)
     state, expected = model.network.state_dict(), loaded.network.state_dict()

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.layers.precision import reduce_precision
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.teaching.taught_words import TaughtWords
 from tests.teaching.drawn_examples import drawn_examples
@@ -77,7 +76,7 @@ def test_words_of_another_network_are_refused(model, taught):
 
 def test_weights_of_low_precision():
     model = small_model("cat-seg")
-    reduce_precision(model.network, torch.bfloat16)
+    model.network.to(torch.bfloat16)
     taught = with_share(model.teach(drawn_examples(3), keep_worse=True), 0.25)
     assert right(model.with_taught(taught), drawn_examples(3)) > right(model, drawn_examples(3))
 

@@ -95,11 +95,12 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     """
     if os.fspath(path) and Path(path).is_dir():
         folder = Path(path)
-        path = file_of_weights(lambda name: folder / name if (folder / name).is_file() else None)
-        if path is None:
+        found = file_of_weights(lambda name: folder / name if (folder / name).is_file() else None)
+        if found is None:
             raise CheckpointError(
                 f"{str(folder)!r} is a folder; name the file of weights (it has none of {', '.join(IN_FOLDERS)})"
             )
+        path = found
     file = _guarded(path, _read)
     if not file.tensors:
         raise CheckpointError(f"the weights' file {file.path!r} holds no tensors; use another")
@@ -251,8 +252,9 @@ def unwrap(checkpoint: Mapping[Any, object]) -> dict[str, Tensor]:
 
 def _is_plain(value: object) -> TypeGuard[Tensor]:
     """Whether a value is a dense tensor, not quantized, with its values in memory."""
-    is_dense = isinstance(value, Tensor) and value.layout is torch.strided
-    return is_dense and not value.is_quantized and value.device.type == "cpu"
+    if not isinstance(value, Tensor):
+        return False
+    return value.layout is torch.strided and not value.is_quantized and value.device.type == "cpu"
 
 
 def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], preset: str, **record: object) -> None:

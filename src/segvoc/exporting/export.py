@@ -50,7 +50,6 @@ from segvoc.exporting.programs import (
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
-from segvoc.layers.precision import reduce_precision
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import PRESETS, Preset, preset_name
 from segvoc.models.taught_weights import shipped_weights
@@ -461,7 +460,7 @@ def _in_dtype(network: SegmentationNetwork, dtype: ExportDtype) -> Iterator[Segm
         if dtype == "int8":
             network.load_state_dict(unpack_int8_rows(_packed(network.state_dict())))
         else:
-            reduce_precision(network, getattr(torch, dtype))
+            network.to(getattr(torch, dtype))
         yield network
     finally:
         for name, tensor in (*network.named_parameters(), *network.named_buffers()):

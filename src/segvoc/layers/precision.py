@@ -37,14 +37,6 @@ class Float32Parts(nn.Module):
         return self
 
 
-def reduce_precision(network: nn.Module, dtype: torch.dtype) -> None:
-    """Convert the weights of a network in place, except those of `float32_tensors`."""
-    kept = {name for name, _ in float32_tensors(network)}
-    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-        if tensor.is_floating_point() and name not in kept:
-            tensor.data = tensor.data.to(dtype)
-
-
 def lowest_precision(network: nn.Module) -> torch.dtype:
     """The least precise dtype of a network's parameters."""
     return min((parameter.dtype for parameter in network.parameters()), key=lambda dtype: dtype.itemsize)

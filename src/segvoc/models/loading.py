@@ -16,7 +16,6 @@ from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.hardware import DtypeName, bfloat16_instructions, device_name
 from segvoc.layers.cost_sum import NoAggregation
-from segvoc.layers.precision import reduce_precision
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.digests import keep_words
 from segvoc.models.finding import FoundModel, find_model
@@ -85,7 +84,7 @@ def load_network(
     training = None if file is None else file.record.get(TRAINING)
     network = network.requires_grad_(False).to(where)
     if kind != torch.float32:
-        reduce_precision(network, kind)
+        network.to(kind)
     segmenter = segmenter_of(name, preset, network, configuration, training)
     segmenter.taught = () if file is None else taught_words_of(file)
     segmenter.known_words = () if file is None else _classes(file)

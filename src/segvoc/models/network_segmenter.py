@@ -121,7 +121,7 @@ class NetworkSegmenter(Segmenter):
 
     @property
     def dtype(self) -> str:
-        """Dtype of most weights; some parts of a network stay in float32 (`reduce_precision`)."""
+        """Dtype of most weights; some parts of a network stay in float32 (`Float32Parts`)."""
         return str(lowest_precision(self.network)).removeprefix("torch.")
 
     @torch.inference_mode()
