@@ -25,12 +25,6 @@ from segvoc.encoders.timm_clip import TimmClipImageEncoder
 from segvoc.encoders.timm_clip_sizes import TimmClipSizes
 from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights
 
-DINO_V3 = "vit_large_patch16_dinov3"
-"""timm's name of dino.txt's image encoder."""
-
-HEAD_BLOCKS = 2
-"""Blocks of dino.txt's head on the image encoder."""
-
 
 class DinoRotations(nn.Module):
     """DINOv3's rotary embedding of a grid as in timm, but traceable for any grid; `channels` are those of a head."""
@@ -71,7 +65,7 @@ class DinoTxtImageEncoder(TimmClipImageEncoder):
         sizes: dict[str, Any] = {"mlp_ratio": 8 / 3, "swiglu_mlp": True, "swiglu_align_to": 64, "init_values": 1e-5}
         blocks = [
             EvaBlock(self.channels, heads, qkv_bias=False, norm_layer=norm, act_layer=nn.SiLU, **sizes)
-            for _ in range(HEAD_BLOCKS)
+            for _ in range(2)
         ]
         self.head = nn.Sequential(*blocks, norm(self.channels))
         self.prepare(self.head)
@@ -84,7 +78,7 @@ class DinoTxtImageEncoder(TimmClipImageEncoder):
 
 def build_dino_txt(sizes: TimmClipSizes) -> DinoTxtImageEncoder:
     """Build the image encoder with random weights."""
-    tower = cast(Eva, timm.create_model(DINO_V3, num_classes=0, global_pool="token"))
+    tower = cast(Eva, timm.create_model("vit_large_patch16_dinov3", num_classes=0, global_pool="token"))
     return DinoTxtImageEncoder(tower, heads=16, taps=sizes.taps, input_size=sizes.input_size)
 
 

@@ -130,12 +130,9 @@ class ConvNextClipImageEncoder(nn.Module):
         stride_4 = stage_1(self.tower.stem(pixels))
         stride_8 = stage_2(stride_4)
         stride_16 = stage_3(stride_8)
-        trained = self.config.stage_4_gradient
-        run_fine, run_coarse = (
-            nn.Module.__call__ if trained in ("both", stride) else _constant for stride in ("stride_16", "stride_32")
-        )
-        fine = [run_fine(stage_4.blocks, downsample(stride_16)) for downsample in self.stride_one]
-        stride_32 = run_coarse(stage_4.blocks, stage_4.downsample(stride_16))
+        source = self.config.stage_4_gradient
+        fine = [_run(stage_4.blocks, down(stride_16), trained=source != "stride_32") for down in self.stride_one]
+        stride_32 = _run(stage_4.blocks, stage_4.downsample(stride_16), trained=source != "stride_16")
         return ImageFeatures(
             maps=tuple(self._embed(x) for x in (*fine, stride_32)),
             taps=(stride_32, stride_16, stride_8.detach(), stride_4.detach()),
@@ -146,6 +143,8 @@ class ConvNextClipImageEncoder(nn.Module):
         return self.project(cast(LayerNorm2d, self.tower.head.norm)(x).movedim(1, -1)).movedim(-1, 1)
 
 
-def _constant(blocks: nn.Module, x: Tensor) -> Tensor:
-    """The output of the blocks, whose gradient reaches `x` but not the blocks."""
+def _run(blocks: nn.Module, x: Tensor, *, trained: bool) -> Tensor:
+    """The output of the blocks; unless they are trained, its gradient reaches `x` alone."""
+    if trained:
+        return blocks(x)
     return functional_call(blocks, {name: value.detach() for name, value in blocks.named_parameters()}, (x,))
