@@ -17,7 +17,7 @@ from pyarrow import parquet
 from segvoc.batch import run
 from segvoc.batch.results import Record
 from segvoc.batch.run import BatchRun
-from segvoc.batch.sources import Shard
+from segvoc.batch.sources import BatchSource
 from segvoc.batch.storage import folder_at
 from segvoc.batch.work import Batch, ModelFacts, ShardLabeler, find_facts
 from segvoc.vocabulary import Vocabulary
@@ -50,7 +50,7 @@ class Loop:
     def facts(self) -> ModelFacts:
         return find_facts(self.batch)
 
-    def run(self, shards: Sequence[Shard], facts: ModelFacts) -> Iterator[Record | str]:
+    def run(self, shards: Sequence[BatchSource], facts: ModelFacts) -> Iterator[Record | str]:
         labeler = ShardLabeler(self.batch, facts)
         for shard in shards:
             if self.left == 0:
