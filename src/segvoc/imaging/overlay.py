@@ -156,12 +156,7 @@ class Paint:
         return cls(painted, line, borders, (regions.labels == UNLABELED) & ~edges)
 
     def over(self, image: UInt8[np.ndarray, "H W 3"], alpha: float) -> Image.Image:
-        """Blend the colors over an image; outlines stay white.
-
-        Args:
-            image: the image, RGB.
-            alpha: weight of the colors, in [0, 1].
-        """
+        """Blend the colors over an RGB image, with a weight in [0, 1]; outlines stay white."""
         photograph = np.array(image)
         photograph[self.lines] = _LINE
         # partly desaturate the photo: its colors would tint the colors of the classes
@@ -183,13 +178,10 @@ def _borders(labels: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
 def _draw_outlines(
     painted: UInt32[np.ndarray, "H W"], borders: Bool[np.ndarray, "H W"]
 ) -> tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
-    """Draw white lines with dark edges into the layer of colors.
+    """Draw white lines with dark edges into the layer of colors; returns the lines, and the lines with their edges.
 
     The caller also draws the lines white in the photo, so that they stay white after blending. Thumbnails have no dark
     edges, which would hide too much.
-
-    Returns:
-        The pixels of the lines, and these with their edges.
     """
     line = _widened(borders, max(1, round(min(borders.shape) / 450)))
     wide = _widened(line, 1 + 2 * round(min(borders.shape) / 600))
@@ -359,14 +351,9 @@ _NAME, _RIM = (255, 255, 255), PANEL_COLOR
 def draw_names(overlay: Image.Image, regions: Regions, sizes: Sequence[int], covered: Box = (0, 0, 0, 0)) -> None:
     """Write each region's name into it, white with a dark rim, readable on any background.
 
-    A name is centered in the largest box of its shape that fits into the region. If it doesn't fit, try two lines, then
-    the next smaller size, then (for an object) the number alone; otherwise leave it out.
-
-    Args:
-        overlay: the image to draw on.
-        regions: the regions; unlabeled pixels get no name.
-        sizes: text sizes [px], in the order of trial.
-        covered: the area of the legend.
+    A name is centered in the largest box of its shape that fits into the region and lies beside the legend (`covered`).
+    If it doesn't fit, try two lines, then the next size of `sizes` [px], then (for an object) the number alone;
+    otherwise leave it out.
     """
     cells, step = regions.cells, regions.cell_size
     free = np.ones(cells.shape, bool)
@@ -546,12 +533,7 @@ def _share(fraction: float) -> str:
 def _shortened(text: str, font: Font, width: int) -> str:
     if font.getlength(text) <= width:
         return text
-    # lengths grow with the text: search for the longest beginning that fits
-    shortest, longest = 0, min(len(text), max(0, width))
-    while shortest < longest:
-        middle = (shortest + longest + 1) // 2
-        if font.getlength(text[:middle].rstrip() + "…") <= width:
-            shortest = middle
-        else:
-            longest = middle - 1
-    return text[:shortest].rstrip() + "…"
+    text = text[: max(0, width)]
+    while text and font.getlength(text.rstrip() + "…") > width:
+        text = text[:-1]
+    return text.rstrip() + "…"

@@ -31,16 +31,7 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 def create_app(
     open_model: Callable[[], Segmenter], settings: ServiceSettings, model: Segmenter | None = None
 ) -> FastAPI:
-    """Create the service as an ASGI application, which loads its model at startup.
-
-    Args:
-        open_model: loads the model.
-        settings: limits, timeouts and the API key.
-        model: the model, if already loaded.
-
-    Raises:
-        UsageError: the API key file can't be read.
-    """
+    """Create the service as an ASGI application, which loads its model at startup, unless `model` is given."""
     metrics = ServiceMetrics()
     service = Service(open_model, settings, metrics)
 

@@ -85,7 +85,8 @@ class HubRepository:
             except hub.errors.RemoteEntryNotFoundError:
                 return None
             except hub.errors.LocalEntryNotFoundError:
-                if self._known_missing(file):
+                # the cache may record that the file isn't in the repository
+                if hub.try_to_load_from_cache(self.repository, file, revision=self.revision) is hub._CACHED_NO_EXIST:
                     return None
                 raise
 
@@ -94,29 +95,15 @@ class HubRepository:
         return replace(self, revision=path.parent.name)
 
     def files(self) -> list[str]:
-        """The names of all files.
-
-        Raises:
-            CheckpointError: see `fetch`.
-        """
+        """The names of all files; raises the errors of `fetch`."""
         with self.explained("read"):
             from huggingface_hub import HfApi
 
             return HfApi().list_repo_files(self.repository, revision=self.revision, token=self.token)
 
-    def _known_missing(self, file: str) -> bool:
-        """Whether the cache records that the file isn't in the repository."""
-        from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
-
-        return try_to_load_from_cache(self.repository, file, revision=self.revision) is _CACHED_NO_EXIST
-
     @contextmanager
     def explained(self, what: str) -> Iterator[None]:
-        """Turn errors of the hub's client into a one-line `CheckpointError`.
-
-        Args:
-            what: the operation on the repository: "read" or "written".
-        """
+        """Turn errors of the hub's client into a one-line `CheckpointError`; `what` is "read" or "written"."""
         try:
             yield
         except (CheckpointError, UsageError):

@@ -12,7 +12,7 @@ from segvoc.errors import CheckpointError, UsageError
 from segvoc.sharing.card import CARD_IMAGES, CardFacts, model_card
 from segvoc.sharing.contents import CARD, CONFIG, SHARED_WEIGHTS, WORDS_SUFFIX, SharedModel
 from segvoc.sharing.hub import HubRepository, Token
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.atomic_writes import write_atomically, write_bytes
 from segvoc.storage.json_files import write_json
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.version import __version__
@@ -32,18 +32,11 @@ class ShareableModel:
     """JSON files that record how it was made, by name."""
 
     def write(self, folder: str | os.PathLike[str], name: str) -> SharedModel:
-        """Write all files to a folder.
-
-        Args:
-            folder: a new or empty folder, or the folder of an earlier call.
-            name: the model's name on the card.
-
-        Raises:
-            OutputError: a file can't be written.
-        """
+        """Write all files to a new or empty folder, or that of an earlier call; `name` stands on the card."""
         folder = Path(folder)
-        many = len(self.taught) > 1
-        files = [f"taught_{number}{WORDS_SUFFIX}" if many else f"taught{WORDS_SUFFIX}" for number in self._numbers()]
+        files = [f"taught_{number}{WORDS_SUFFIX}" for number in range(1, len(self.taught) + 1)]
+        if len(files) == 1:
+            files = [f"taught{WORDS_SUFFIX}"]
         shared = SharedModel(
             model=self.facts.base,
             version=__version__,
@@ -66,14 +59,10 @@ class ShareableModel:
         for file, record in self.records.items():
             write_json(folder / file, record)
         for image in self.facts.shown:
-            content = image.path.read_bytes()
-            write_atomically(folder / CARD_IMAGES / image.name, lambda file, content=content: file.write(content))
+            write_bytes(folder / CARD_IMAGES / image.name, image.path.read_bytes())
         write_json(folder / CONFIG, shared.to_config())
-        write_atomically(folder / CARD, lambda file: file.write(card.encode()))
+        write_bytes(folder / CARD, card.encode())
         return shared
-
-    def _numbers(self) -> range:
-        return range(1, len(self.taught) + 1)
 
     def upload(
         self,
@@ -113,11 +102,7 @@ class ShareableModel:
 
 
 def copied(source: Path) -> Callable[[Path], None]:
-    """Return a function that copies a weights file.
-
-    Args:
-        source: the file.
-    """
+    """Return a function that copies a weights file."""
 
     def write(target: Path) -> None:
         try:
