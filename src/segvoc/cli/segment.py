@@ -42,7 +42,6 @@ from segvoc.imaging.result_paths import (
     ResultFiles,
     ResultPaths,
     image_paths,
-    name_case_pairs,
     passed_over_line,
     plan_files,
     plan_results,
@@ -208,7 +207,7 @@ def segment(
     With --format, writes a dataset of all images to FOLDER instead, for COCO's tools, LabelMe, CVAT, ...
     """
     asked_parts, vocabulary = parts_of(parts, parts_file), _vocabulary(words, words_file, images)
-    inputs = name_case_pairs(_named_images(images, out), out)
+    inputs = _named_images(images, out)
     tiles = {"bands": bands, "max_pixels": MAX_PIXELS if max_megapixels is None else round(max_megapixels * 1e6)}
     given = {"--parts": asked_parts, "--format": dataset_format, "--jobs": jobs > 1, "--objects": objects}
     kind = _kind(inputs, labels, every, given, tiled=labels.tiling is not None or {bands, max_megapixels} != {None})

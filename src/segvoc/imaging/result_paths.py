@@ -5,9 +5,9 @@ import json
 import os
 import tempfile
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 from urllib.parse import urlsplit
@@ -265,8 +265,7 @@ def plan_files(
 
     Raises:
         UsageError: `out_dir` is a file; or two results would be the same file in spite of their suffixes, including on
-            case-insensitive file systems (`name_case_pairs`); or a result would overwrite an input, by any path or
-            link.
+            case-insensitive file systems; or a result would overwrite an input, by any path or link.
     """
     if os.path.exists(out_dir) and not os.path.isdir(out_dir):
         raise UsageError(f"the output folder {os.fspath(out_dir)!r} is a file; choose another --out")
@@ -302,23 +301,6 @@ def _meeting(planned: Mapping[int, tuple[Path, ResultFiles]], short: Set[int], o
                 )
             meeting |= short & {index, other}
     return meeting
-
-
-def name_case_pairs(images: Sequence[InputImage], out_dir: PathLike) -> list[InputImage]:
-    """Mark images whose names differ only in case as a problem if the file system is case-insensitive."""
-    groups: dict[str, dict[str, int]] = defaultdict(dict)
-    for index, image in enumerate(images):
-        if image.problem is None:
-            groups[folded(name := image.stem + image.path.suffix)][name] = index
-    found, pairs = list(images), [tuple(group.values()) for group in groups.values() if len(group) > 1]
-    for pair in () if not pairs or tells_case_apart(out_dir) else pairs:
-        named = " and ".join(repr(str(images[index].path)) for index in pair)
-        problem = (
-            f"the names of {named} differ only in case, and {os.fspath(out_dir)!r} is case-insensitive; rename one"
-        )
-        for index in pair:
-            found[index] = replace(images[index], problem=problem)
-    return found
 
 
 def tells_case_apart(folder: PathLike) -> bool:
