@@ -7,9 +7,8 @@ import re
 import shutil
 import sys
 import tempfile
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -82,24 +81,23 @@ def _packages() -> _Facts:
 def _engines() -> _Facts:
     """ONNX Runtime and PyTorch with their devices."""
     found: _Facts = {}
-    for name, module, describe in (("ONNX Runtime", "onnxruntime", _onnx_runtime), ("PyTorch", "torch", _torch)):
-        try:
-            found |= describe(import_module(module))
-        except Exception as error:  # whatever a broken installation raises
-            found[name] = f"can't be imported ({type(error).__name__}: {error})"
+    try:
+        import onnxruntime
+
+        found["ONNX Runtime"] = f"{onnxruntime.__version__} ({', '.join(onnxruntime.get_available_providers())})"
+    except Exception as error:  # whatever a broken installation raises
+        found["ONNX Runtime"] = f"can't be imported ({type(error).__name__}: {error})"
+    try:
+        import torch
+
+        devices = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+        gpus = [f"{one.name}, {one.total_memory / 1e9:.0f} GB" for one in devices]
+        gpus += ["Apple's, through MPS"] if torch.backends.mps.is_available() else []
+        built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPUs"
+        found |= {"PyTorch": f"{torch.__version__} (built for {built})", "GPUs": "; ".join(gpus) or "none"}
+    except Exception as error:
+        found["PyTorch"] = f"can't be imported ({type(error).__name__}: {error})"
     return found
-
-
-def _onnx_runtime(onnxruntime: Any) -> _Facts:
-    return {"ONNX Runtime": f"{onnxruntime.__version__} ({', '.join(onnxruntime.get_available_providers())})"}
-
-
-def _torch(torch: Any) -> _Facts:
-    devices = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-    gpus = [f"{one.name}, {one.total_memory / 1e9:.0f} GB" for one in devices]
-    gpus += ["Apple's, through MPS"] if torch.backends.mps.is_available() else []
-    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPUs"
-    return {"PyTorch": f"{torch.__version__} (built for {built})", "GPUs": "; ".join(gpus) or "none"}
 
 
 def _folders() -> _Facts:
