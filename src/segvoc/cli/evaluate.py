@@ -18,7 +18,7 @@ from segvoc.cli.dataset_options import (
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, given_options, model_options
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError
-from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords
+from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOptions
 from segvoc.storage.json_files import strict_json
 
 DATA_NEEDED = "--benchmark needs --data ROOT, the data folder given to `segvoc prepare`; give it"
@@ -77,7 +77,7 @@ def evaluate(
     says otherwise, so that scores are comparable. If interrupted, run the same command again to resume. Under
     torchrun, the processes share the images.
     """
-    background = given.get("background")
+    background = LabelOptions(**given).background
     if not dataset.paths:
         _check_sources(benchmarks, data, {"--images": images, "--labels": labels, "--classes": classes}, background)
     if benchmarks and dataset.stretch is not None:
