@@ -275,14 +275,10 @@ def class_regions(labels: UInt16[np.ndarray, "H W"], words: Sequence[str], color
     table[:] = UNLABELED_COLOR
     table[: len(colors)] = colors
     counts = np.bincount(labels.ravel(), minlength=UNLABELED + 1)
-    present = np.flatnonzero(counts)
     # the legend lists the classes, so unlabeled comes last, however large it is
-    order = np.lexsort((-counts[present], present == UNLABELED))
-    entries = []
-    label: int
-    for label in present[order].tolist():
-        name = words[label] if label != UNLABELED else "unlabeled"
-        entries.append(_entry(label, name, table[label], counts[label] / labels.size))
+    order = sorted(np.flatnonzero(counts).tolist(), key=lambda label: (label == UNLABELED, -counts[label]))
+    names = {label: words[label] if label != UNLABELED else "unlabeled" for label in order}
+    entries = [_entry(label, name, table[label], counts[label] / labels.size) for label, name in names.items()]
     return Regions(labels, table, entries)
 
 
@@ -329,8 +325,8 @@ def with_object_borders(regions: Regions, words: Sequence[str], objects: UInt16[
 def _entry(
     region: int, name: str, color: UInt8[np.ndarray, " 3"], fraction: float, *, of_part: bool = False
 ) -> LegendEntry:
-    red, green, blue = color.tolist()
-    return LegendEntry(region=region, name=name, color=(red, green, blue), fraction=float(fraction), of_part=of_part)
+    rgb: Any = tuple(color.tolist())
+    return LegendEntry(region=region, name=name, color=rgb, fraction=float(fraction), of_part=of_part)
 
 
 Box = tuple[int, int, int, int]
