@@ -132,7 +132,27 @@ def draw_overlay(
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is the weight of the colors, in [0, 1], not {alpha}")
     paint = Paint.of(regions)
-    return _annotated(paint.over(image, alpha), paint.borders, regions, notes, names=names, legend=legend)
+    overlay = paint.over(image, alpha)
+    shorter, longer = sorted(overlay.size)
+    # for panoramas, the longer side decides, since it has to fit on a screen
+    size, size_of_names = (
+        max(_SMALLEST_TEXT, round(shorter / share), round(longer / 2.35 / share)) for share in (34, 24)
+    )
+    panel, corner = None, (0, 0)
+    if legend and len(regions.entries) <= _MOST_INSIDE:
+        has_room = overlay.width >= 30 * size and overlay.height >= 22 * size
+        limits = round(overlay.width * _WIDTH_SHARE), round(overlay.height * _HEIGHT_SHARE)
+        panel = draw_legend(regions.entries, *limits, size, notes=notes, shorten=has_room)
+    if panel is not None:
+        corner = _free_corner(panel, paint.borders, margin=max(4, round(shorter / 60)))
+    if names:
+        covered = (0, 0, 0, 0) if panel is None else (*corner, corner[0] + panel.width, corner[1] + panel.height)
+        draw_names(overlay, regions, (size_of_names, size), covered)
+    if panel is not None:
+        overlay.paste(panel, corner, panel)
+    elif legend:
+        overlay = _with_legend_outside(overlay, regions.entries, notes, size)
+    return overlay
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,38 +222,6 @@ def _widened(lines: Bool[np.ndarray, "H W"], width: int) -> Bool[np.ndarray, "H 
             reached += shift
         lines = np.moveaxis(moved[after:], 0, axis)
     return lines
-
-
-def _annotated(
-    overlay: Image.Image,
-    borders: Bool[np.ndarray, "H W"],
-    regions: Regions,
-    notes: Sequence[str],
-    *,
-    names: bool,
-    legend: bool,
-) -> Image.Image:
-    """The overlay with names, and with its legend: inside if that is easy to read and covers little, else outside."""
-    shorter, longer = sorted(overlay.size)
-    # for panoramas, the longer side decides, since it has to fit on a screen
-    size, size_of_names = (
-        max(_SMALLEST_TEXT, round(shorter / share), round(longer / 2.35 / share)) for share in (34, 24)
-    )
-    panel, corner = None, (0, 0)
-    if legend and len(regions.entries) <= _MOST_INSIDE:
-        has_room = overlay.width >= 30 * size and overlay.height >= 22 * size
-        limits = round(overlay.width * _WIDTH_SHARE), round(overlay.height * _HEIGHT_SHARE)
-        panel = draw_legend(regions.entries, *limits, size, notes=notes, shorten=has_room)
-    if panel is not None:
-        corner = _free_corner(panel, borders, margin=max(4, round(shorter / 60)))
-    if names:
-        covered = (0, 0, 0, 0) if panel is None else (*corner, corner[0] + panel.width, corner[1] + panel.height)
-        draw_names(overlay, regions, (size_of_names, size), covered)
-    if panel is not None:
-        overlay.paste(panel, corner, panel)
-    elif legend:
-        overlay = _with_legend_outside(overlay, regions.entries, notes, size)
-    return overlay
 
 
 def _free_corner(panel: Image.Image, borders: Bool[np.ndarray, "H W"], margin: int) -> tuple[int, int]:
@@ -495,7 +483,7 @@ def _lines(entries: Sequence[LegendEntry], room: int, size: int, *, shares: bool
     lines = [
         _Line(
             *drawable(entry.name, size),
-            share=_share(entry.fraction) if shares else "",
+            share="" if not shares else f"{entry.fraction:.0%}" if entry.fraction >= 0.01 else "<1%",
             color=entry.color,
             indent=line_height(size) if entry.of_part else 0,
         )
@@ -520,10 +508,6 @@ def _panel(
         left, top = line_left * scale, (line_top + line / 2) * scale - side / 2
         draw.rounded_rectangle((left, top, left + side, top + side), side * 0.2, color, _FAINT_TEXT, outline)
     return large.resize(size, Image.Resampling.BOX)
-
-
-def _share(fraction: float) -> str:
-    return f"{fraction:.0%}" if fraction >= 0.01 else "<1%"
 
 
 def _shortened(text: str, font: Font, width: int) -> str:

@@ -53,7 +53,6 @@ class ScoreTable:
     accuracy_before: float | None = None
     """Pixel accuracy before training [%]."""
     words: tuple[WordScore, ...] = ()
-    """The words."""
     columns: tuple[str, str] = ("before", "this model")
     """Headers of the two scores of a word."""
 
@@ -63,11 +62,9 @@ class CardImage:
     """An image of the card."""
 
     path: Path
-    """The file."""
     name: str
     """Its name beside the card."""
     caption: str
-    """What it shows."""
 
 
 @dataclass(frozen=True, kw_only=True)

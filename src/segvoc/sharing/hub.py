@@ -10,15 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from segvoc.errors import CheckpointError, UsageError, missing_extra, one_line
 from segvoc.version import __version__
-
-if TYPE_CHECKING:
-    from huggingface_hub.errors import HfHubHTTPError
 
 _NAME = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^@\s]+))?", re.ASCII)
 _FILES = (".safetensors", ".pt", ".pth", ".bin", ".onnx", ".json", ".npz")
@@ -121,27 +117,16 @@ class HubRepository:
 
     def _reason(self, error: BaseException, what: str) -> str:
         """The cause, and how to fix it."""
-        from huggingface_hub import errors
+        from huggingface_hub import constants, errors
 
         if type(error) is RuntimeError and error.__cause__ is not None:  # the client's, around what an upload raised
             error = error.__cause__
-        match error:
-            case errors.HfHubHTTPError():
-                return self._answer(error, what)
-            case errors.LocalTokenNotFoundError():
-                return "no token is set; log in with hf auth login, set HF_TOKEN, or pass token=..."
-            case errors.OfflineModeIsEnabled():
-                return "HF_HUB_OFFLINE is set; unset it"
-            case errors.LocalEntryNotFoundError():
-                return self._not_cached(error)
-            case errors.HFValidationError():
-                return f"that is no name of a repository ({one_line(error)}); give owner/name"
-        return _broken(error)
-
-    def _answer(self, error: "HfHubHTTPError", what: str) -> str:
-        """Explain a response of the hub."""
-        from huggingface_hub import constants, errors
-
+        told = {
+            errors.LocalTokenNotFoundError: "no token is set; log in with hf auth login, set HF_TOKEN, or pass token=...",
+            errors.OfflineModeIsEnabled: "HF_HUB_OFFLINE is set; unset it",
+        }
+        if type(error) in told:
+            return told[type(error)]
         match error:
             case errors.GatedRepoError():
                 page = f"{constants.ENDPOINT}/{self.repository}"
@@ -154,7 +139,13 @@ class HubRepository:
                 seen = "this token doesn't see it" if isinstance(self.token, str) else "it is private"
                 advice = "check the name, or log in (hf auth login, HF_TOKEN or token=...)"
                 return f"there is no such repository, or {seen}; {advice}"
-        return self._refusal(error.response.status_code, what)
+            case errors.HfHubHTTPError():
+                return self._refusal(error.response.status_code, what)
+            case errors.LocalEntryNotFoundError():
+                return self._not_cached(error)
+            case errors.HFValidationError():
+                return f"that is no name of a repository ({one_line(error)}); give owner/name"
+        return _broken(error)
 
     def _refusal(self, status: int, what: str) -> str:
         """Explain an HTTP status."""
