@@ -20,6 +20,8 @@ _NAME = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<
 _FILES = (".safetensors", ".pt", ".pth", ".bin", ".onnx", ".json", ".npz")
 """Suffixes of files, which aren't repository names."""
 
+LOG_IN = "log in with hf auth login, set HF_TOKEN, or pass token=..."
+
 Token = str | bool | None
 """A token of the hub; None: HF_TOKEN or hf auth login, False: no token."""
 
@@ -122,7 +124,7 @@ class HubRepository:
         if type(error) is RuntimeError and error.__cause__ is not None:  # the client's, around what an upload raised
             error = error.__cause__
         told = {
-            errors.LocalTokenNotFoundError: "no token is set; log in with hf auth login, set HF_TOKEN, or pass token=...",
+            errors.LocalTokenNotFoundError: f"no token is set; {LOG_IN}",
             errors.OfflineModeIsEnabled: "HF_HUB_OFFLINE is set; unset it",
         }
         if type(error) in told:
@@ -152,7 +154,7 @@ class HubRepository:
         from huggingface_hub import get_token
 
         if status == 401 and self.token is None and get_token() is None:
-            return "not logged in; log in with hf auth login, set HF_TOKEN, or pass token=..."
+            return f"not logged in; {LOG_IN}"
         if status == 401:
             return "the hub refuses the token (401); log in again with hf auth login, or set another HF_TOKEN"
         if status == 403:
