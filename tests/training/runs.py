@@ -13,10 +13,10 @@ from segvoc.distributed import Processes
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.records import to_json
-from segvoc.training.loop import Listeners, Training
+from segvoc.training.loop import Training
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder, open_together
-from segvoc.training.tasks import LabelTask
+from segvoc.training.tasks import LabelTask, TrainingTask
 from tests.inference.small_network import small_network
 
 RECIPE = Recipe(model="small").with_settings(
@@ -62,6 +62,27 @@ def drawn_images(root: Path, count: int = 5, labeled: Sequence[int] | None = Non
     return LabeledImages.from_folders(root / "images", root / "labels", root / "classes.json")
 
 
+def begun(
+    out: Path,
+    recipe: Recipe,
+    network: SegmentationNetwork,
+    task: TrainingTask,
+    *,
+    resume: bool = False,
+    processes: Processes | None = None,
+    warn: Callable[[str], None] = lambda line: None,
+) -> Training:
+    """A run, ready to go on."""
+    processes = processes or Processes()
+    folder, state = open_together(processes, out, {"recipe": to_json(recipe)}, resume=resume)
+    training = Training(
+        network=network, task=task, recipe=recipe, folder=folder, seed=1, processes=processes, warn=warn
+    )
+    if state is not None:
+        training.restore(state)
+    return training
+
+
 def open_run(
     images: LabeledImages,
     out: Path,
@@ -77,24 +98,11 @@ def open_run(
     """A run of the small network, ready to go on."""
     recipe = RECIPE.with_settings(**changes)
     network = (network or small_network(2)).to(device, dtype)
-    processes = processes or Processes()
-    config = {"recipe": to_json(recipe)}
-    folder, state = open_together(processes, torch.device(device), out, config, resume=resume)
     training_set = TrainingSet(images=images, augmentation=recipe.data, seed=1)
     with torch.no_grad():
         words = VocabularyEncoder(network.text_encoder, ("{}",))(training_set.vocabulary).to(device)
-    training = Training(
-        network=network,
-        task=LabelTask(training_set=training_set, words=words, chosen=recipe.objective.num_sampled_classes, seed=1),
-        recipe=recipe,
-        folder=folder,
-        seed=1,
-        processes=processes,
-        listeners=Listeners(warn=warn),
-    )
-    if state is not None:
-        training.restore(state)
-    return training
+    task = LabelTask(training_set=training_set, words=words, chosen=recipe.objective.num_sampled_classes, seed=1)
+    return begun(out, recipe, network, task, resume=resume, processes=processes, warn=warn)
 
 
 def losses(out: Path) -> list[tuple[int, float, float]]:

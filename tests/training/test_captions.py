@@ -8,14 +8,14 @@ from segvoc.training.caption_task import CaptionObjective
 from segvoc.training.objectives.losses import SynergyLosses
 from segvoc.training.run_folder import RunFolder
 from tests.networks.small_syn_seg import small_syn_seg
-from tests.training.caption_runs import RECIPE, InMemory, open_captions
+from tests.training.small_runs import CAPTIONS, CaptionsInMemory, open_captions
 
 
 def test_a_step_minimizes_the_weighted_sum_and_trains_the_decoder_alone(tmp_path):
     weights = {"align": 1.0, "cont": 2.0, "back": 0.5, "sep": 0.25}
     settings = {f"{term}_weight": weight for term, weight in weights.items()}
     training = open_captions(tmp_path / "run", steps=1, loss_eps=0.02, loss_version="v2", **settings)
-    network, batch = training.network, InMemory().batch([0, 1])
+    network, batch = training.network, CaptionsInMemory().batch([0, 1])
     with torch.no_grad():
         taps = tuple(tap.float() for tap in batch.taps)
         vectors, _ = network.learn(taps, batch.phrases, batch.owner)
@@ -32,8 +32,8 @@ def test_a_step_minimizes_the_weighted_sum_and_trains_the_decoder_alone(tmp_path
 
 def test_a_loss_without_weight_teaches_nothing(tmp_path):
     """It is reported nevertheless."""
-    recipe = RECIPE.with_settings(align_weight=0.0, cont_weight=0.0, back_weight=0.0, sep_weight=1.0)
-    network, batch = small_syn_seg(), InMemory().batch([4, 5])
+    recipe = CAPTIONS.with_settings(align_weight=0.0, cont_weight=0.0, back_weight=0.0, sep_weight=1.0)
+    network, batch = small_syn_seg(), CaptionsInMemory().batch([4, 5])
     objective = CaptionObjective(network, recipe)
     terms = objective(tuple(tap.float() for tap in batch.taps), batch.phrases, batch.owner)
     assert terms["loss"].item() == pytest.approx(terms["sep"].item())
@@ -42,9 +42,9 @@ def test_a_loss_without_weight_teaches_nothing(tmp_path):
 
 def test_without_a_readable_image_the_run_says_so(tmp_path):
     with pytest.raises(InputError, match=r"none of the 7 captioned images can be read; 'a\.jpg' is gone"):
-        open_captions(tmp_path / "run", task=InMemory(readable=False)).run()
+        open_captions(tmp_path / "run", task=CaptionsInMemory(readable=False)).run()
 
 
 def test_margins_that_leave_no_cosine_are_refused():
     with pytest.raises(UsageError, match=r"loss_eps=0\.5 leaves no range for the cosine"):
-        RECIPE.with_settings(["loss_eps=0.5"])
+        CAPTIONS.with_settings(["loss_eps=0.5"])

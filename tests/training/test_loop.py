@@ -5,7 +5,6 @@ import json
 import os
 import signal
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 import torch
@@ -250,7 +249,7 @@ def test_images_that_a_kill_kept_from_being_looked_at_are_looked_at(images, tmp_
 
     for look in (killed, looked.append):
         training = open_run(images, tmp_path / "run", steps=2, resume=True)
-        training.listeners = replace(training.listeners, watch=look)
+        training.watch = look
         with suppress(Killed):
             training.run()
     assert looked == [2]
@@ -342,7 +341,7 @@ def watch_with(training: Training, seen: list, scores):
         seen.append({name: value.detach().clone() for name, value in training._state().items()})
         return next(scores)
 
-    training.listeners = replace(training.listeners, watch=watch)
+    training.watch = watch
 
 
 def test_the_best_weights_are_saved_with_the_buffers_that_were_validated_with_them(images, tmp_path):
@@ -378,7 +377,7 @@ def test_precision_of_products_is_put_back_after_a_validation_that_fails(images,
         assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
         raise Killed
 
-    training.listeners = replace(training.listeners, watch=watch)
+    training.watch = watch
     with float32_products(tf32=True):
         with pytest.raises(Killed):
             training.run()

@@ -145,8 +145,6 @@ def test_what_cant_be_tuned_is_refused(tmp_path):
     images = drawn_images(tmp_path / "set", 3)
     with pytest.raises(UsageError, match="not a multiple of 8; take 64"):
         recipe(3, pyramid_channels=12)
-    with pytest.raises(UsageError, match="which parallel=fsdp doesn't support"):
-        recipe(30, parallel="fsdp")
     with pytest.raises(UsageError, match="leave out the label maps of objects"):
         train(recipe(3), images, tmp_path / "no", object_maps=images, device="cpu", progress=False)
     for one in images.images:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from segvoc.data.feature_cache import FeatureCache
 from segvoc.data.training.training_set import ShardedSampler, epoch_order, read_ahead, seed_of
 from segvoc.distributed import Processes, available_cores
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
-from segvoc.errors import InputError, SegvocError, UsageError
+from segvoc.errors import InputError, UsageError
 from segvoc.layers.precision import at_least_float32
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg
@@ -68,8 +68,6 @@ class CaptionObjective(nn.Module):
         detached = {term: value.detach() for term, value in terms.items()}
         return {"loss": loss, **detached, "activation": logits.detach().sigmoid().mean()}
 
-
-_Result = TypeVar("_Result")
 
 PHRASES_LAYOUT = 2
 """Version of the cached embeddings; other versions are recomputed."""
@@ -262,7 +260,7 @@ def open_captions(
         workers = min(recipe.runtime.num_workers, available_cores())
         return build_index(source, folder, config.extractor, rules, workers=workers, on_problem=warn, silent=silent)
 
-    return CaptionDataset(_by_first(processes, build))
+    return CaptionDataset(cast(Path, processes.gather(processes.on_first(build))[0]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,20 +363,6 @@ def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> Fro
         digest=digest_of(content_hash(network.text_encoder), list(templates)),
         device=device,
     )
-
-
-def _by_first(processes: Processes, work: Callable[[], _Result]) -> _Result:
-    """Run `work` on rank 0; return its result or raise its error in all processes."""
-    outcome: _Result | SegvocError | None = None
-    if processes.first:
-        try:
-            outcome = work()
-        except SegvocError as error:
-            outcome = error
-    result = processes.gather(outcome)[0]
-    if isinstance(result, SegvocError):
-        raise result
-    return cast(_Result, result)
 
 
 _Collated = tuple[Tensor | None, Tensor, Tensor, tuple[str, ...]]

@@ -18,7 +18,6 @@ Precision = Literal["float32", "bfloat16", "float16"]
 Trainable = Literal["published", "none", "all", "attention", "prompts", "q", "k", "v", "qk", "qv", "kv", "qkv"]
 Encoders = Literal["both", "image", "text"]
 Fill = Literal["strongest", "released"]
-Parallel = Literal["ddp", "fsdp"]
 Supervision = Literal["labels", "captions"]
 Method = Literal["network", "words"]
 InitFrom = Literal["encoders", "network"]
@@ -190,8 +189,6 @@ class RuntimeConfig(_Group):
     """Whether the backward pass recomputes a chunk's activations instead of storing them."""
     sync_batch_norm: bool = True
     """Whether batch norm statistics are synchronized over all processes."""
-    parallel: Parallel = "ddp"
-    """How the network is distributed: replicated in each process, or sharded over them."""
     compile: bool = False
     """Whether to compile the network's modules."""
     num_workers: int = 4
@@ -271,13 +268,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check that the groups fit together."""
-        if self.supervision == "captions" and self.runtime.parallel == "fsdp":
-            raise UsageError("learning from captions needs unsharded encoders; leave out parallel=fsdp")
         preset = PRESETS.get(self.model)
         if self.method == "words" and preset is not None and self.network not in (None, preset.configuration):
             raise UsageError("method=words freezes the network, so its settings can't be changed; add method=network")
-        if self.runtime.patience and self.runtime.parallel == "fsdp":
-            raise UsageError("patience keeps the best weights, which parallel=fsdp doesn't support; leave it out")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UsageError(f"seeds={self.seeds} are not distinct; give different seeds, for example 42,43,44")
 

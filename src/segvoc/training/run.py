@@ -35,7 +35,7 @@ from segvoc.storage.atomic_writes import write_atomically
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.callbacks import Callback, Followers, RunStart
 from segvoc.training.caption_task import CaptionFiles
-from segvoc.training.loop import Listeners, Training
+from segvoc.training.loop import Training
 from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import FEATURES, MODEL_FILE, STARTED_FROM, RunFolder, open_together
@@ -172,7 +172,7 @@ def train(
         config = _config(recipe, start or Start(), data, seed, network) | {STARTED_FROM: list(started_from)}
         network = network.to(where)
         config["session"] = _session(processes, where)
-        folder, state = open_together(processes, where, out, config, resume=resume)
+        folder, state = open_together(processes, out, config, resume=resume)
 
         def model(step: int) -> NetworkSegmenter:
             found = segmenter_of(f"step {step}", preset, network, configuration, _training_record(config))
@@ -209,7 +209,9 @@ def train(
                     folder=folder,
                     seed=seed,
                     processes=processes,
-                    listeners=Listeners(step=monitor.step, warn=monitor.warn, watch=monitor.watch),
+                    on_step=monitor.step,
+                    warn=monitor.warn,
+                    watch=monitor.watch,
                 ),
                 state,
                 monitor,

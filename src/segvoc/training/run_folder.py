@@ -25,7 +25,7 @@ import torch
 from filelock import BaseFileLock
 
 from segvoc.distributed import Processes
-from segvoc.errors import CheckpointError, SegvocError, UsageError, one_line
+from segvoc.errors import CheckpointError, UsageError, one_line
 from segvoc.records import flattened
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.journal import Journal, lock_folder, read_journal
@@ -269,25 +269,10 @@ def _is_config(config: object) -> bool:
 
 
 def open_together(
-    processes: Processes,
-    device: torch.device,
-    path: str | os.PathLike[str],
-    config: Mapping[str, Any],
-    *,
-    resume: bool,
+    processes: Processes, path: str | os.PathLike[str], config: Mapping[str, Any], *, resume: bool
 ) -> tuple[RunFolder, dict[str, Any] | None]:
     """Call `RunFolder.open` in all processes: rank 0 creates or refuses the folder, the others follow or exit."""
-    error, opened = None, None
-    if processes.first:
-        try:
-            opened = RunFolder.open(path, config, resume=resume)
-        except SegvocError as refusal:
-            error = refusal
-    (refused,) = processes.any(error is not None, device=device)
-    if error is not None:
-        raise error
-    if refused:
-        raise SystemExit(2)  # rank 0 prints the reason
+    opened = processes.on_first(lambda: RunFolder.open(path, config, resume=resume))
     if opened is None:
         folder = RunFolder(Path(path))
         opened = folder, folder.state() if resume else None
