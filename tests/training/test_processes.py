@@ -70,7 +70,7 @@ def test_two_processes_learn_what_one_learns(both, tmp_path, name, alone):
     assert ours.keys() == weights.keys()
     for key, value in weights.items():
         if name == "synchronized" or not (".running_" in key or "num_batches" in key):
-            torch.testing.assert_close(ours[key], value, rtol=1e-9, atol=1e-9, msg=lambda text: f"{key}: {text}")
+            torch.testing.assert_close(ours[key], value, rtol=1e-9, atol=1e-9, msg=key)
     found, expected = (torch.tensor(losses(folder), dtype=torch.float64) for folder in (both / name, tmp_path / "one"))
     torch.testing.assert_close(found[:, :2], expected[:, :2], rtol=1e-6, atol=0)  # losses are noted in float32
     torch.testing.assert_close(found[:, 2], expected[:, 2], rtol=1e-9, atol=0)

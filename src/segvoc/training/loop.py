@@ -325,12 +325,7 @@ class Training:
                 self.scaler.scale(losses["loss"] / accumulated).backward()
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach() / accumulated
-        for parameter in self.learning.values():
-            if parameter.grad is None:  # weight decay applies to it too, as in the released code
-                parameter.grad = torch.zeros_like(parameter)
-        self.scaler.unscale_(self.optimizer)
-        limit = recipe.optimizer.max_grad_norm or math.inf
-        found = nn.utils.clip_grad_norm_(list(self.learning.values()), limit, foreach=True)
+        found = self._clip_gradients()
         # the step's only device sync; non-finite values in one process make the mean non-finite
         flags = {_UNREADABLE: bool(unreadable), _STOPPED: bool(received)}
         noted = {_NORM: found} | {name: torch.full_like(found, float(flag)) for name, flag in flags.items()}
@@ -354,6 +349,15 @@ class Training:
         if self.bad_in_a_row >= recipe.runtime.max_bad_steps:
             raise TrainingError(f"{self.bad_in_a_row} steps in a row were not finite ({problem}); {self._kept()}")
         return stopped or (self.processes.count == 1 and bool(received))
+
+    def _clip_gradients(self) -> Tensor:
+        """Clip the global gradient norm; returns the norm before."""
+        for parameter in self.learning.values():
+            if parameter.grad is None:  # weight decay applies to it too, as in the released code
+                parameter.grad = torch.zeros_like(parameter)
+        self.scaler.unscale_(self.optimizer)
+        limit = self.recipe.optimizer.max_grad_norm or math.inf
+        return nn.utils.clip_grad_norm_(list(self.learning.values()), limit, foreach=True)
 
     def _pass_over(self, problems: Iterable[str]) -> list[str]:
         """Warn about unreadable images, counting each once; return the new ones."""
