@@ -9,15 +9,7 @@ from segvoc.data.training.training_set import ShardedSampler
 from segvoc.distributed import Processes
 from segvoc.errors import UsageError
 from segvoc.training import caption_task
-from segvoc.training.caption_task import (
-    CaptionFiles,
-    DrawSampler,
-    encode_phrases,
-    open_caption_task,
-    open_captions,
-    own_shards,
-    phrase_cache,
-)
+from segvoc.training.caption_task import CaptionFiles, open_caption_task, open_captions
 from segvoc.training.recipe import Recipe
 from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set
 from tests.images import one_line_error
@@ -78,6 +70,8 @@ def test_each_pass_shows_every_image_once_with_its_own_phrases(open_task):
         assert phrases == [[4.0, float(ord(str(number)))], [3.0, float(ord("t"))]]
     sides = {side for turn in passes for number, side, _ in turn if number}
     assert sides == {"left", "right"}
+    other = [[number for number, _, _ in shown(batch)] for batch in batches(open_task(seed=1), 5, steps=8)]
+    assert other != orders
 
 
 def test_without_mirror_images_none_is_shown(open_task):
@@ -117,11 +111,6 @@ def test_where_no_image_can_be_read_batches_are_empty(open_task, tmp_path):
     assert batch.taps == () and len(batch.owner) == 0 and len(batch.problems) == 4
 
 
-@pytest.fixture
-def two_phrases_a_shard(monkeypatch):
-    monkeypatch.setattr(caption_task, "PHRASES_PER_SHARD", 2)
-
-
 def test_phrases_are_embedded_once_each(tmp_path, open_task):
     dataset, encoders = dataset_of(tmp_path, 3), Encoders()
     for _ in range(2):
@@ -131,45 +120,35 @@ def test_phrases_are_embedded_once_each(tmp_path, open_task):
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-@pytest.mark.usefixtures("two_phrases_a_shard")
-def test_processes_share_what_is_missing_evenly(tmp_path):
+def test_processes_share_what_is_missing_wait_for_each_other_and_say_whose_files_are_missing(
+    open_task, tmp_path, monkeypatch
+):
     """The fault that was: all shards were dealt before those that exist were left out."""
-    dataset, encoders = dataset_of(tmp_path, 11), Encoders().frozen()  # 12 phrases
-    cache = phrase_cache(tmp_path / "cache", dataset, encoders)
-    encode_phrases(cache, dataset, encoders, [0, 2, 4], silent=True)  # an earlier run had two processes
-    assert [own_shards(cache, Rank(rank, 2)) for rank in range(2)] == [[1, 5], [3]]
-    assert [own_shards(cache, Rank(rank, 3)) for rank in range(3)] == [[1], [3], [5]]
+    monkeypatch.setattr(caption_task, "PHRASES_PER_SHARD", 2)
+    dataset = dataset_of(tmp_path, 11)  # 12 phrases
+    for written in ({0, 2, 4}, {0, 1, 2, 4, 5}):
+        with one_line_error(UsageError, f"phrases-00000{3 if 1 in written else 1}", "same folder"):
+            open_task(dataset=dataset, processes=Rank(0, 2))
+        assert {int(path.name.split("-")[1]) for path in (tmp_path / "cache").iterdir()} == written
+    assert len(open_task(dataset=dataset, processes=Rank(1, 2, others=lambda: open_task(dataset=dataset)))) == 11
 
 
-@pytest.mark.usefixtures("two_phrases_a_shard")
-def test_processes_wait_for_each_other_and_say_whose_files_are_missing(open_task, tmp_path):
-    dataset = dataset_of(tmp_path, 3)  # 4 phrases
-    with one_line_error(UsageError, "phrases-000001", "same folder"):
-        open_task(dataset=dataset, processes=Rank(0, 2))
+class Other(Processes):
+    """The second of two processes, which hears what the first one gathers."""
 
-    def others_work():
-        cache = phrase_cache(tmp_path / "cache", dataset, Encoders().frozen())
-        encode_phrases(cache, dataset, Encoders().frozen(), [1], silent=True)
-
-    assert len(open_task(dataset=dataset, processes=Rank(0, 2, others=others_work))) == 3
+    def gather(self, value):
+        return [self.heard.pop(0), value]
 
 
-def test_the_first_process_alone_reads_captions_and_its_errors_are_everybodys(tmp_path):
+def test_the_first_process_alone_reads_captions_and_the_others_end_when_it_fails(tmp_path):
     draw_set(tmp_path / "set", 3)
-    files = CaptionFiles(captions=tmp_path / "set")
+    files, second = CaptionFiles(captions=tmp_path / "set"), Other(1, 2)
     first = open_captions(files, RECIPE, tmp_path / "index", Processes(0, 1), print)
-
-    class Second(Processes):
-        def gather(self, value):
-            assert value is None
-            return [self.heard, value]
-
-    second = Second(1, 2)
-    object.__setattr__(second, "heard", first.index)
+    object.__setattr__(second, "heard", [False, first.index])
     other = open_captions(CaptionFiles(captions="not read"), RECIPE, tmp_path / "index", second, print)
     assert list(other.entries()) == list(first.entries())
-    object.__setattr__(second, "heard", UsageError("no such captions"))
-    with pytest.raises(UsageError, match="no such captions"):
+    object.__setattr__(second, "heard", [True])
+    with pytest.raises(SystemExit, match="2"):
         open_captions(files, RECIPE, tmp_path / "index", second, print)
 
 
@@ -180,13 +159,3 @@ def test_skipped_captions_are_listed_and_then_counted(tmp_path):
     warnings = []
     open_captions(CaptionFiles(captions=tmp_path / "set"), RECIPE, tmp_path / "index", Processes(), warnings.append)
     assert len(warnings) == 21 and "has no captions" in warnings[0] and warnings[-1].startswith("10 more problems")
-
-
-def test_the_order_is_that_of_the_seed():
-    def draws(seed):
-        return [
-            draw for row in DrawSampler(places=sampler(4, steps=5), images=5, seed=seed, mirror=True) for draw in row
-        ]
-
-    assert draws(1) == draws(1) != draws(2)
-    assert {draw.mirrored for draw in draws(1)} == {True, False}

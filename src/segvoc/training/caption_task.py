@@ -154,32 +154,6 @@ def resize_to_square(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[Tens
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawSampler:
-    """The draws for a sampler's positions.
-
-    Place p shows image number p modulo N of pass p // N, in an order that depends on the seed, as does mirroring. Draws
-    are made in the parent process, since the memory for a pass's order grows with the set.
-    """
-
-    places: ShardedSampler
-    images: int
-    seed: int
-    mirror: bool
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        for places in self.places:
-            yield [self._draw(place) for place in places]
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def _draw(self, place: int) -> Draw:
-        order = epoch_order(self.images, self.seed, place // self.images)
-        mirrored = self.mirror and bool(seed_of(self.seed, "mirror", place) & 1)
-        return Draw(int(order[place % self.images]), mirrored)
-
-
-@dataclass(frozen=True, kw_only=True)
 class CaptionTask:
     """Training on captioned images; see `TrainingTask`."""
 
@@ -202,13 +176,20 @@ class CaptionTask:
 
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[CaptionBatch]:
         """The batches of a sampler's positions, read by `workers` processes (0: this process)."""
-        draws = DrawSampler(places=sampler, images=len(self), seed=self.seed, mirror=self.mirror)
+        # drawn in this process, since the memory for an epoch's order grows with the set
+        draws = ([self._draw(place) for place in places] for places in sampler)
         for pixels, phrases, owner, problems in read_ahead(self.reader, draws, _collate, workers, pinned=pinned):
             taps: tuple[Tensor, ...] = ()
             if pixels is not None:
                 with torch.no_grad():
                     taps = self.encoders.images(pixels.to(self.encoders.device, non_blocking=True).float())
             yield CaptionBatch(taps, phrases, owner, problems)
+
+    def _draw(self, place: int) -> Draw:
+        """Place p shows image number p modulo N of epoch p // N, in an order that depends on the seed."""
+        order = epoch_order(len(self), self.seed, place // len(self))
+        mirrored = self.mirror and bool(seed_of(self.seed, "mirror", place) & 1)
+        return Draw(int(order[place % len(self)]), mirrored)
 
     def inputs(
         self, batch: CaptionBatch, info: StepInfo, device: torch.device
@@ -297,51 +278,27 @@ def open_caption_task(
         OutputError: a file can't be written; finished files are kept.
         UsageError: files of another process are missing.
     """
-    phrases = phrase_cache(folder, dataset, encoders)
-    encode_phrases(phrases, dataset, encoders, own_shards(phrases, processes), silent=silent)
-    processes.gather(None)  # wait until all have finished
-    if missing := phrases.missing():
-        raise UsageError(
-            f"{str(phrases.path(missing[0]))!r} and {len(missing) - 1} other files are missing; all processes need "
-            "the same folder"
-        )
-    reader = CaptionReader(dataset=dataset, phrases=phrases, input_size=encoders.input_size)
-    return CaptionTask(reader=reader, encoders=encoders, seed=seed, mirror=mirror)
-
-
-def phrase_cache(folder: Path, dataset: CaptionDataset, encoders: FrozenEncoders) -> FeatureCache:
-    """Create the cache of a set's phrase embeddings; row n is phrase n. Computes nothing."""
     starts = range(0, dataset.facts["phrases"], PHRASES_PER_SHARD)
     texts = (text for start in starts for text in dataset.phrase_texts(start, start + PHRASES_PER_SHARD))
-    return FeatureCache.of(folder, "phrases", texts, PHRASES_PER_SHARD, PHRASES_LAYOUT, encoders.digest)
+    cache = FeatureCache.of(folder, "phrases", texts, PHRASES_PER_SHARD, PHRASES_LAYOUT, encoders.digest)
 
+    def encode(rows: range, progress: Progress) -> tuple[dict[str, Tensor], dict[int, str]]:
+        embeddings: list[Tensor] = []
+        for start in range(rows.start, rows.stop, PHRASES_PER_BATCH):
+            batch = dataset.phrase_texts(start, min(start + PHRASES_PER_BATCH, rows.stop))
+            with torch.no_grad():
+                embeddings.append(encoders.texts(batch).float().cpu())
+            progress.update(len(batch))
+        return {"embeddings": torch.cat(embeddings).contiguous()}, {}
 
-def encode_phrases(
-    cache: FeatureCache, dataset: CaptionDataset, encoders: FrozenEncoders, shards: Sequence[int], *, silent: bool
-) -> None:
-    """Compute and write some shards of phrase embeddings.
-
-    Raises:
-        OutputError: a file can't be written, for example because the disk is full; finished shards stay.
-    """
-    total = sum(len(cache.span(shard)) for shard in shards)
-    with Progress("encoding phrases", total=total, unit="phrase", silent=silent) as progress:
-        for shard in shards:
-            span = cache.span(shard)
-            phrases, embeddings = dataset.phrase_texts(span.start, span.stop), list[Tensor]()
-            for start in range(0, len(phrases), PHRASES_PER_BATCH):
-                batch = phrases[start : start + PHRASES_PER_BATCH]
-                with torch.no_grad():
-                    embeddings.append(encoders.texts(batch).float().cpu())
-                progress.update(len(batch))
-            cache.write(shard, {"embeddings": torch.cat(embeddings).contiguous()})
-
-
-def own_shards(cache: FeatureCache, processes: Processes) -> list[int]:
-    """This process's even share of the shards missing on rank 0."""
-    # other ranks may see files being written
-    missing = processes.gather(cache.missing())[0]
-    return processes.share(missing)
+    cache.fill(encode, processes, "encoding phrases", unit="phrase", silent=silent)
+    if missing := cache.missing():
+        raise UsageError(
+            f"{str(cache.path(missing[0]))!r} and {len(missing) - 1} other files are missing; all processes need "
+            "the same folder"
+        )
+    reader = CaptionReader(dataset=dataset, phrases=cache, input_size=encoders.input_size)
+    return CaptionTask(reader=reader, encoders=encoders, seed=seed, mirror=mirror)
 
 
 def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> FrozenEncoders:

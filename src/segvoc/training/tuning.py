@@ -31,7 +31,6 @@ from segvoc.training.recipe import Recipe, TunedWordsConfig
 from segvoc.training.tasks import StepInfo
 from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData
 from segvoc.version import __version__
-from segvoc.vocabulary import Vocabulary
 
 CLASSIFIER_DEVIATION = 0.1
 """Standard deviation of the classifiers' initial weights; with zeros, the pyramid learns more slowly."""
@@ -52,7 +51,6 @@ class TunedWords(nn.Module):
             words: number of words.
         """
         super().__init__()
-        self.channels = config.pyramid_channels
         self.dropout = nn.Dropout2d(config.dropout)
         self.weights = nn.ParameterDict()
         for name, shape in pyramid_shapes(config.pyramid_channels, coarse, fine).items():
@@ -77,29 +75,6 @@ class TunedWords(nn.Module):
         found = FeaturePyramid(**self.weights)(maps, self.dropout)
         scores = torch.einsum("kc,bchw->bkhw", self.classifiers, found) + self.bias[:, None, None]
         return bilinear(zero_shot, (found.shape[2], found.shape[3])) + scores
-
-    def taught_words(
-        self, record: TeachingRecord, mean: np.ndarray, scale: np.ndarray, probe: np.ndarray, words: Sequence[int]
-    ) -> TaughtWords:
-        """Export the result as taught words.
-
-        Args:
-            record: the training record.
-            mean: the mean of each feature.
-            scale: their standard deviations.
-            probe: mean features of the drawn image.
-            words: indices of labeled words.
-        """
-        weights = {name: _array(value).astype(np.float16) for name, value in self.weights.items()}
-        return TaughtWords(
-            record=record,
-            weights=_array(self.classifiers)[list(words)].astype(np.float16),
-            bias=_array(self.bias)[list(words)],
-            mean=mean,
-            scale=scale,
-            probe=probe,
-            pyramid=FeaturePyramid(**weights),
-        )
 
 
 class TunedWordsObjective(nn.Module):
@@ -139,15 +114,6 @@ class TunedWordsObjective(nn.Module):
         cells = self.counted(zero_shot, labels, maps).clamp(min=1) if cells is None else cells
         loss = F.cross_entropy(logits, labels, weight, ignore_index=IGNORED, reduction="sum") / cells
         return {"loss": loss, "segmentation": loss.detach()}
-
-
-def trained_network(network: SegmentationNetwork, tuned: TunedWords) -> SegmentationNetwork:
-    """The network to train: the tuned words behind the frozen encoders."""
-    return SegmentationNetwork(network.image_encoder, network.text_encoder, tuned)
-
-
-def _array(value: Tensor) -> np.ndarray:
-    return value.detach().cpu().numpy().astype(np.float32)
 
 
 VIEWS_LAYOUT = 1
@@ -194,23 +160,6 @@ class CachedViews(Dataset[ViewBatch]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Rows:
-    """The rows of a sampler's positions: each epoch shuffles all views."""
-
-    positions: ShardedSampler
-    rows: Sequence[int]
-    seed: int
-
-    def __iter__(self) -> Iterator[list[int]]:
-        count = len(self.rows)
-        for positions in self.positions:
-            yield [self.rows[int(epoch_order(count, self.seed, p // count)[p % count])] for p in positions]
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-
-@dataclass(frozen=True, kw_only=True)
 class TunedWordsTask:
     """The training task of tuned words; see `TrainingTask`."""
 
@@ -230,8 +179,8 @@ class TunedWordsTask:
     """The same in pixels of the augmented images."""
     images: Int[np.ndarray, " K"]
     """Images that show each word."""
-    image_numbers: tuple[int, ...]
-    """Indices of the images with labels."""
+    image_count: int
+    """Number of images with labels."""
     seed: int
     """Seed of the order."""
 
@@ -241,8 +190,13 @@ class TunedWordsTask:
 
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[ViewBatch]:
         """The batches of a sampler; memory-mapped, so no workers are needed."""
-        rows = _Rows(positions=sampler, rows=self.rows, seed=self.seed)
+        rows = ([self._row(position) for position in positions] for positions in sampler)
         return read_ahead(self.views, rows, _collate, 0, pinned=pinned)
+
+    def _row(self, position: int) -> int:
+        """Each epoch shuffles all views."""
+        epoch, place = divmod(position, len(self.rows))
+        return self.rows[int(epoch_order(len(self.rows), self.seed, epoch)[place])]
 
     def inputs(
         self, batch: ViewBatch, info: StepInfo, device: torch.device
@@ -269,77 +223,6 @@ class TunedWordsTask:
         # unlabeled words have no classifier; their weight is irrelevant
         tuned.frequency.copy_(torch.from_numpy(np.maximum(self.cells, self.cells.sum() * 1e-4)))
         return tuned
-
-
-def open_tuned_words_task(
-    segmenter: NetworkSegmenter,
-    text: EncodedWords,
-    images: TrainingSet,
-    recipe: Recipe,
-    folder: Path,
-    channels: dict[str, int],
-    *,
-    processes: Processes,
-    warn: Callable[[str], None],
-    silent: bool,
-) -> TunedWordsTask:
-    """Compute the missing cached views of a training set, and create the task.
-
-    Args:
-        segmenter: the frozen network.
-        text: the words' embeddings.
-        images: the images, with their augmentation.
-        recipe: number and size of the views.
-        folder: the cache folder.
-        channels: channels of each feature map that classifiers read.
-        processes: all processes of the run, which share the work.
-        warn: called with a line per unreadable image.
-        silent: whether to hide progress.
-
-    Raises:
-        OutputError: a file can't be written; finished files are kept.
-        InputError: no image can be read.
-    """
-    count = len(images.images)
-    rows = count * recipe.words.views
-    files = images.images.images
-    prints = [(one.stem, file_fingerprint(one.image), file_fingerprint(one.labels), one.stamp()) for one in files]
-    settings = (
-        VIEWS_LAYOUT,
-        to_json(recipe.data),
-        list(images.vocabulary.words),
-        images.images.background,
-        images.seed,
-        *(() if images.transform is None else (images.transform.name,)),
-    )
-    cache = FeatureCache.of(
-        folder,
-        "views",
-        ((row, prints) for row in range(rows)),
-        VIEWS_PER_SHARD,
-        *settings,
-        content_hash(segmenter.network),
-        segmenter.dtype,
-    )
-    missing = processes.share(processes.gather(cache.missing())[0])
-    with Progress("encoding views", total=sum(len(cache.span(one)) for one in missing), silent=silent) as progress:
-        for shard in missing:
-            encoded = [_encoded(segmenter, text, images, row, recipe) for row in cache.span(shard)]
-            problems = {row: one for row, one in enumerate(encoded) if isinstance(one, str)}
-            good = [one for one in encoded if not isinstance(one, str)]
-            blank = {name: torch.zeros_like(value) for name, value in good[0].items()} if good else {}
-            tensors = [blank if isinstance(one, str) else one for one in encoded]
-            names = blank or {LABELS: None}
-            cache.write(
-                shard,
-                {name: torch.stack([one.get(name, torch.empty(0)) for one in tensors]) for name in names},
-                problems,
-            )
-            for problem in problems.values():
-                warn(f"passed over: {problem}")
-            progress.update(len(encoded))
-    processes.gather(None)  # wait until all have finished
-    return _task(CachedViews(cache=cache), channels, images, recipe)
 
 
 def _encoded(
@@ -405,7 +288,7 @@ def _task(views: CachedViews, channels: dict[str, int], images: TrainingSet, rec
         cells=cells,
         pixels=cells[:words] * area,
         images=shown.sum(axis=0),
-        image_numbers=tuple(np.flatnonzero(shown.any(axis=1)).tolist()),
+        image_count=int(shown.any(axis=1).sum()),
         seed=images.seed,
     )
 
@@ -426,20 +309,14 @@ class Tuning:
 
     plain: Callable[[int], NetworkSegmenter]
     """Maps a number of steps to the model without tuned words."""
+    data: LabelTrainingData
+    """The images, with the recipe."""
     task: TunedWordsTask
-    """The data."""
+    """Their cached features."""
     network: SegmentationNetwork
-    """The trained network: the tuned words behind the frozen encoders."""
+    """The trained network: `tuned` behind the frozen encoders."""
     tuned: TunedWords
     """The tuned words, updated by the loop."""
-    vocabulary: Vocabulary
-    """The words."""
-    scored: tuple[str, ...]
-    """The classes scored in watched.jsonl, in order: the words, and the background if any."""
-    held_out: bool
-    """Whether the scored images are held out."""
-    patience: bool
-    """Whether the best weights are kept."""
     probe: np.ndarray
     """Mean features of the drawn image that identifies the model."""
 
@@ -454,36 +331,47 @@ class Tuning:
         Args:
             watched: scores before and after, lines of watched.jsonl; empty if unknown.
         """
-        before, after = (watched[0], watched[-1]) if watched and self.held_out else ({}, {})
-        shown = np.flatnonzero(self.task.images).tolist()
+        task, tuned = self.task, self.tuned
+        held_out = bool(watched and self.data.recipe.data.num_val_images)
+        before, after = (watched[0], watched[-1]) if held_out else ({}, {})
+        shown = np.flatnonzero(task.images).tolist()
+        vocabulary = self.data.training_set().vocabulary.words
         record = TeachingRecord(
             model=str(self.plain(0).origin["preset"]),
             words=tuple(
                 TaughtWord(
-                    name=self.vocabulary.words[index],
-                    images=int(self.task.images[index]),
-                    pixels=int(self.task.pixels[index]),
-                    before=self._score(before, index),
-                    after=self._score(after, index),
+                    name=vocabulary[index],
+                    images=int(task.images[index]),
+                    pixels=int(task.pixels[index]),
+                    before=self._iou(before, vocabulary[index]),
+                    after=self._iou(after, vocabulary[index]),
                 )
                 for index in shown
             ),
-            channels=self.task.channels,
-            images=len(self.task.image_numbers),
+            channels=task.channels,
+            images=task.image_count,
             penalty=None,
             miou_before=_percent(before.get("mean_iou")),
             miou=_percent(after.get("mean_iou")),
             accuracy_before=_percent(before.get("pixel_accuracy")),
             accuracy=_percent(after.get("pixel_accuracy")),
             segvoc=__version__,
-            pyramid_channels=self.tuned.channels,
+            pyramid_channels=self.data.recipe.words.pyramid_channels,
         )
-        return self.tuned.taught_words(record, self.task.mean, self.task.scale, self.probe, shown)
+        return TaughtWords(
+            record=record,
+            weights=_array(tuned.classifiers)[shown].astype(np.float16),
+            bias=_array(tuned.bias)[shown],
+            mean=task.mean,
+            scale=task.scale,
+            probe=self.probe,
+            pyramid=FeaturePyramid(**{name: _array(value).astype(np.float16) for name, value in tuned.weights.items()}),
+        )
 
-    def _score(self, scores: dict[str, Any], index: int) -> float | None:
+    def _iou(self, scores: dict[str, Any], word: str) -> float | None:
         """The IoU of a word [%]."""
-        word = self.vocabulary.words[index]
-        return _percent(scores["iou"][self.scored.index(word)]) if "iou" in scores and word in self.scored else None
+        scored = self.data.watched.classes
+        return _percent(scores["iou"][scored.index(word)]) if "iou" in scores and word in scored else None
 
     def finish(self, weights: dict[str, Tensor], watched: Sequence[dict[str, Any]]) -> tuple[TaughtWords | None, int]:
         """Export the run's tuned words, with their step.
@@ -497,7 +385,7 @@ class Tuning:
         """
         scored = [line for line in watched if line["mean_iou"] is not None]
         best = scored[-1]["step"] if scored else watched[-1]["step"]
-        if self.patience and scored:
+        if self.data.recipe.runtime.patience and scored:
             best = max(scored, key=lambda line: line["mean_iou"])["step"]
             if best == 0:
                 return None, 0
@@ -515,20 +403,20 @@ def open_tuning(
     *,
     silent: bool,
 ) -> Tuning:
-    """Compute the features of a run's images, and build the trained parts.
+    """Compute the missing features of a run's images, and build the trained parts.
 
     Args:
         plain: maps a number of steps to the model without tuned words.
         data: the labeled images, with the recipe.
         folder: the cache folder.
-        processes: all processes of the run.
+        processes: all processes of the run, which share the work.
         warn: called with each warning, as a readable line.
         silent: whether to hide progress.
 
     Raises:
         UsageError: the network can't be taught words, or the images have captions.
         InputError: no image can be read.
-        OutputError: a file can't be written.
+        OutputError: a file can't be written; finished files are kept.
     """
     if isinstance(data, CaptionTrainingData):
         raise UsageError("tuning words needs label maps rather than captions; leave out method=words")
@@ -540,21 +428,48 @@ def open_tuning(
         images = data.training_set()
         text = segmenter.encode_words(images.vocabulary)
         probed = segmenter.probed_features()
-    task = open_tuned_words_task(
-        segmenter, text, images, recipe, folder, channels_of(probed), processes=processes, warn=warn, silent=silent
-    )
+    cache = _view_cache(segmenter, images, recipe, folder)
+
+    def encode(rows: range, progress: Progress) -> tuple[dict[str, Tensor], dict[int, str]]:
+        views, problems = dict[int, dict[str, Tensor]](), dict[int, str]()
+        for place, row in enumerate(rows):
+            view = _encoded(segmenter, text, images, row, recipe)
+            (problems if isinstance(view, str) else views)[place] = view
+            progress.update()
+        for problem in problems.values():
+            warn(f"passed over: {problem}")
+        some = next(iter(views.values()), {LABELS: torch.empty(0)})
+        blank = {name: torch.zeros_like(value) for name, value in some.items()}
+        every = [views.get(place, blank) for place in range(len(rows))]
+        return {name: torch.stack([view[name] for view in every]) for name in blank}, problems
+
+    cache.fill(encode, processes, "encoding views", silent=silent)
+    task = _task(CachedViews(cache=cache), channels_of(probed), images, recipe)
     tuned = task.tuned_words(recipe, data.seed).to(segmenter.device)
-    return Tuning(
-        plain=plain,
-        task=task,
-        network=trained_network(segmenter.network, tuned),
-        tuned=tuned,
-        vocabulary=images.vocabulary,
-        scored=data.watched.classes,
-        held_out=bool(recipe.data.num_val_images),
-        patience=bool(recipe.runtime.patience),
-        probe=mean_features(probed),
+    network = SegmentationNetwork(segmenter.network.image_encoder, segmenter.network.text_encoder, tuned)
+    return Tuning(plain=plain, data=data, task=task, network=network, tuned=tuned, probe=mean_features(probed))
+
+
+def _view_cache(segmenter: NetworkSegmenter, images: TrainingSet, recipe: Recipe, folder: Path) -> FeatureCache:
+    """The cache of a training set's views."""
+    files = images.images.images
+    prints = [(one.stem, file_fingerprint(one.image), file_fingerprint(one.labels), one.stamp()) for one in files]
+    settings = (
+        VIEWS_LAYOUT,
+        to_json(recipe.data),
+        list(images.vocabulary.words),
+        images.images.background,
+        images.seed,
+        *(() if images.transform is None else (images.transform.name,)),
+        content_hash(segmenter.network),
+        segmenter.dtype,
     )
+    rows = ((row, prints) for row in range(len(files) * recipe.words.views))
+    return FeatureCache.of(folder, "views", rows, VIEWS_PER_SHARD, *settings)
+
+
+def _array(value: Tensor) -> np.ndarray:
+    return value.detach().cpu().numpy().astype(np.float32)
 
 
 def _percent(share: float | None) -> float | None:
