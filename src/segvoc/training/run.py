@@ -46,38 +46,10 @@ from segvoc.training.tuning import TUNED_WORDS_FILE, Tuning, open_tuning
 from segvoc.version import __version__
 
 COMPARED_IMAGES = 6
-"""Number of images."""
+"""Images that are shown before and after tuning."""
 
 GAP = 8
 """White pixels between the two overlays."""
-
-
-def compare_in_images(run: Path, best: int) -> list[Path]:
-    """Write before_after/NAME.png for the first validation images: overlays before training and at a step.
-
-    Args:
-        run: the run folder, with overlays in images/step_NNNNNN.
-        best: the step.
-
-    Returns:
-        The files.
-
-    Raises:
-        OutputError: a file can't be written.
-    """
-    before, after = (run / "images" / f"step_{step:06d}" for step in (0, best))
-    written: list[Path] = []
-    for path in sorted(before.rglob("*.png"))[:COMPARED_IMAGES]:
-        name = path.relative_to(before)
-        if not (after / name).exists():
-            continue
-        with Image.open(path) as one, Image.open(after / name) as other:
-            pair = Image.new("RGB", (one.width + GAP + other.width, max(one.height, other.height)), "white")
-            pair.paste(one, (0, 0))
-            pair.paste(other, (one.width + GAP, 0))
-        written.append(run / "before_after" / name)
-        write_atomically(written[-1], lambda file, pair=pair: pair.save(file, "PNG"))
-    return written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +171,15 @@ def train(
         if processes.first:
             chosen = default_callbacks() if callbacks is None else callbacks
             monitor.followers = Followers(chosen, monitor.warn)
-        with monitor.followers.session(_run_start(folder, config, recipe, state), folder.path / MODEL_FILE):
+        start_of_run = RunStart(
+            folder=folder.path,
+            config={key: value for key, value in config.items() if key != "session"},
+            steps=recipe.optimizer.steps,
+            done=0 if state is None else state["step"],
+            kept=folder.kept(),
+            keep=folder.keep,
+        )
+        with monitor.followers.session(start_of_run, folder.path / MODEL_FILE):
             # not kept in a variable: a wrapped network must not outlive the process group
             weights = _trained(
                 Training(
@@ -222,11 +202,15 @@ def train(
                 tensors, header = taught_tensors(taught)
                 metadata = data.metadata() | header | ({CUSTOM: True} if custom else {})
                 _write_model(folder, recipe, metadata, weights | tensors, config)
-        # no process returns before the file exists
-        results = processes.gather([_result(folder)] if processes.first else [])
+        processes.gather(None)  # no process returns before the file exists
+    metrics, watched_lines = (folder.read_lines(name)[-1:] for name in ("metrics.jsonl", "watched.jsonl"))
     # same memory format as after loading: channels-last weights would change the last bits of results
     network.eval().to(memory_format=torch.contiguous_format)
-    return results[0][0]
+    return TrainingResult(
+        weights=folder.path / MODEL_FILE,
+        metrics=metrics[0],
+        validation=watched_lines[0] if watched_lines else None,
+    )
 
 
 def _check_call(
@@ -259,18 +243,6 @@ def _own_transform(recipe: Recipe, transform: Transform | None) -> OwnTransform 
     return own
 
 
-def _run_start(folder: RunFolder, config: dict[str, Any], recipe: Recipe, state: dict[str, Any] | None) -> RunStart:
-    """The run's description for callbacks."""
-    return RunStart(
-        folder=folder.path,
-        config={key: value for key, value in config.items() if key != "session"},
-        steps=recipe.optimizer.steps,
-        done=0 if state is None else state["step"],
-        kept=folder.kept(),
-        keep=folder.keep,
-    )
-
-
 def _tuned(
     tuning: Tuning, weights: dict[str, Tensor], folder: RunFolder, taught: tuple[TaughtWords, ...]
 ) -> tuple[TaughtWords, ...]:
@@ -280,14 +252,22 @@ def _tuned(
         print_line("segvoc: warning: no better on held-out images than by text alone, so the words keep it")
         return taught
     words.save(folder.path / TUNED_WORDS_FILE)
-    compare_in_images(folder.path, best)
+    _compare_in_images(folder.path, best)
     return (*taught, words)
 
 
-def _result(folder: RunFolder) -> TrainingResult:
-    metrics, watched = (folder.read_lines(name)[-1:] for name in ("metrics.jsonl", "watched.jsonl"))
-    weights = folder.path / MODEL_FILE
-    return TrainingResult(weights=weights, metrics=metrics[0], validation=watched[0] if watched else None)
+def _compare_in_images(run: Path, best: int) -> None:
+    """Write before_after/NAME.png for the first validation images: overlays before training and at the best step."""
+    before, after = (run / "images" / f"step_{step:06d}" for step in (0, best))
+    for path in sorted(before.rglob("*.png"))[:COMPARED_IMAGES]:
+        name = path.relative_to(before)
+        if not (after / name).exists():
+            continue
+        with Image.open(path) as one, Image.open(after / name) as other:
+            pair = Image.new("RGB", (one.width + GAP + other.width, max(one.height, other.height)), "white")
+            pair.paste(one, (0, 0))
+            pair.paste(other, (one.width + GAP, 0))
+        write_atomically(run / "before_after" / name, lambda file, pair=pair: pair.save(file, "PNG"))
 
 
 def _trained(training: Training, state: dict[str, Any] | None, monitor: Monitor) -> dict[str, Tensor]:

@@ -35,19 +35,16 @@ LOOKED_AT = 100
 """Number of its images."""
 
 
-def held_out_benchmark(recipe: Recipe) -> str:
-    """The validation benchmark of a recipe: the benchmark of its training set.
+def needed_data(recipe: Recipe) -> tuple[str, ...]:
+    """The training and validation benchmarks of a recipe; empty for captions.
 
     Raises:
         UsageError: the recipe's dataset isn't a benchmark.
     """
+    if recipe.supervision == "captions":
+        return ()
     name = find_benchmark(recipe.data.dataset).name
-    return name.removesuffix("-train") if name.endswith("-train") else HELD_OUT
-
-
-def needed_data(recipe: Recipe) -> tuple[str, ...]:
-    """The training and validation benchmarks of a recipe; empty for captions."""
-    return () if recipe.supervision == "captions" else (recipe.data.dataset, held_out_benchmark(recipe))
+    return recipe.data.dataset, name.removesuffix("-train") if name.endswith("-train") else HELD_OUT
 
 
 def recipe_data(recipe: Recipe, root: str | Path) -> tuple[LabeledImages, EvaluationTask]:
@@ -111,34 +108,26 @@ class LabelTrainingData:
 
         `{}` in prompt templates stands for the word; `warn` gets each warning as a readable line.
         """
-        training_set = self._training_set(network)
+        training_set = self.training_set(network)
         words = class_words(network, templates, training_set.vocabulary, self.recipe)
-        where = next(network.parameters()).device
-        return LabelTask(
-            training_set=training_set,
-            words=words.to(where),
-            chosen=self.recipe.objective.num_sampled_classes,
-            seed=self.seed,
-        )
+        words = words.to(next(network.parameters()).device)
+        chosen = self.recipe.objective.num_sampled_classes
+        return LabelTask(training_set=training_set, words=words, chosen=chosen, seed=self.seed)
 
-    def training_set(self) -> TrainingSet:
-        """The images, augmented, for a network with one label for each pixel."""
-        return TrainingSet(images=self.learned, augmentation=self.recipe.data, seed=self.seed, transform=self.transform)
+    def training_set(self, network: SegmentationNetwork) -> TrainingSet:
+        """The images, augmented, with one label for each pixel, or two for a network of parts.
 
-    def _training_set(self, network: SegmentationNetwork) -> TrainingSet:
+        Raises:
+            UsageError: the network isn't one of parts, and object maps are given.
+        """
         recipe, images, object_maps = self.recipe, self.learned, self.object_maps
+        own: dict[str, Any] = {"augmentation": recipe.data, "seed": self.seed, "transform": self.transform}
         if isinstance(network, PartNetwork):
             object_maps = images.object_maps if isinstance(images, PartTrainingImages) else object_maps
-            return PartTrainingSet(
-                images=images,
-                augmentation=recipe.data,
-                seed=self.seed,
-                transform=self.transform,
-                object_maps=object_maps,
-            )
+            return PartTrainingSet(images=images, object_maps=object_maps, **own)
         if object_maps is not None:
             raise UsageError(f"{recipe.model} is not trained on separate objects; leave out the label maps of objects")
-        return self.training_set()
+        return TrainingSet(images=images, **own)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -335,7 +335,7 @@ class Tuning:
         held_out = bool(watched and self.data.recipe.data.num_val_images)
         before, after = (watched[0], watched[-1]) if held_out else ({}, {})
         shown = np.flatnonzero(task.images).tolist()
-        vocabulary = self.data.training_set().vocabulary.words
+        vocabulary = self.data.training_set(self.network).vocabulary.words
         record = TeachingRecord(
             model=str(self.plain(0).origin["preset"]),
             words=tuple(
@@ -421,11 +421,9 @@ def open_tuning(
     if isinstance(data, CaptionTrainingData):
         raise UsageError("tuning words needs label maps rather than captions; leave out method=words")
     recipe = data.recipe
-    if data.object_maps is not None:
-        raise UsageError(f"{recipe.model} is not trained on separate objects; leave out the label maps of objects")
     segmenter = plain(0)
     with announced("encoding the classes' names", silent=silent):
-        images = data.training_set()
+        images = data.training_set(segmenter.network)
         text = segmenter.encode_words(images.vocabulary)
         probed = segmenter.probed_features()
     cache = _view_cache(segmenter, images, recipe, folder)
