@@ -142,10 +142,8 @@ FOUR_STEPS: Mapping[str, Any] = {
     "steps": 4,
     "save_every": 1,
     "batch_size": 2,
-    "activation_checkpointing": False,
-    "class_chunk_size": 0,
 }
-"""Settings of a short run, which computes nothing twice."""
+"""Settings of a short run."""
 
 
 def _train() -> None:

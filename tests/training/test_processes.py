@@ -18,7 +18,7 @@ from tests.training.process_run import opened
 from tests.training.runs import losses
 
 RUNS = {
-    "copies": {"steps": 2},
+    "copies": {"steps": 2, "class_chunk_size": 2, "activation_checkpointing": True},
     "synchronized": {"steps": 2, "loss": "masked", "fod_weight": 0.0, "sync_batch_norm": True},
     "captions": {"supervision": "captions", "steps": 3, "batch_size": 4},
 }

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from segvoc.networks.base import SegmentationNetwork
+from segvoc.training.loop import Training
 from tests.timm_clips import ALL, small_network_on
-from tests.training.runs import drawn_images, losses, open_run
+from tests.training.runs import drawn_images, kill, losses, open_run
 
 OPTIONS: dict[str, Any] = {
     "steps": 3,
@@ -22,34 +23,23 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-class Killed(Exception):
-    """Stands for the death of the process."""
-
-
 @pytest.mark.parametrize(
     "family", [pytest.param(family, marks=pytest.mark.slow if place else ()) for place, family in enumerate(ALL)]
 )
 def test_a_resumed_training_ends_as_an_uninterrupted_one(family: str, tmp_path: Path) -> None:
     images = drawn_images(tmp_path / "data", 3)
 
-    def trained(name: str, *, resume: bool = False, killed_in: int = 0) -> SegmentationNetwork:
-        network = small_network_on(family)
-        training = open_run(images, tmp_path / name, network=network, resume=resume, **OPTIONS)
-        note = training.folder.note
+    def opened(name: str, *, resume: bool = False) -> Training:
+        return open_run(images, tmp_path / name, network=small_network_on(family), resume=resume, **OPTIONS)
 
-        def killed(file: str, entry: Any) -> None:
-            if entry["step"] == killed_in:
-                raise Killed
-            note(file, entry)
-
-        training.folder.note = killed
+    def trained(name: str, *, resume: bool = False) -> dict[str, Tensor]:
+        training = opened(name, resume=resume)
         training.run()
-        return network
+        return training.network.state_dict()
 
-    whole, before = trained("whole").state_dict(), small_network_on(family)
-    with pytest.raises(Killed):
-        trained("run", killed_in=2)
-    resumed = trained("run", resume=True).state_dict()
+    whole, before = trained("whole"), small_network_on(family)
+    kill(opened("run"), 2)
+    resumed = trained("run", resume=True)
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
     changed = {name for name, value in before.state_dict().items() if not torch.equal(value, whole[name])}
