@@ -1,9 +1,9 @@
 """Networks of presets, as their users ask for them."""
 
-from segvoc.configuration import with_settings
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.records import with_settings
 
 
 def configured(preset: str, **settings: object) -> NetworkConfig:

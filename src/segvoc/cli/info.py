@@ -10,10 +10,10 @@ import click
 
 from segvoc.checkpoints.published import PUBLISHED, PublishedFile, UnconfirmedFile, human_size
 from segvoc.cli.output import echo, example
-from segvoc.configuration import differences, parse_settings
 from segvoc.errors import UsageError, missing_extra
 from segvoc.exported.shipped import open_tiny
 from segvoc.models.catalog import catalog, check_name_without_torch
+from segvoc.records import differences, parse_settings
 from segvoc.storage.files import SHIPPED
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from segvoc.configuration import parse_settings, plain_value
 from segvoc.errors import UsageError, one_line
 from segvoc.hardware import DtypeName
 from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, LabelOptions
 from segvoc.models.catalog import check_name_without_torch
 from segvoc.progress import print_line
+from segvoc.records import parse, parse_settings
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class ModelOptions:
         Raises:
             UsageError: a setting has no "=", or a name occurs twice.
         """
-        return {name: plain_value(text) for name, text in parse_settings(self.options).items()}
+        return {name: parse(bool | int | float, text) for name, text in parse_settings(self.options).items()}
 
     def load(self, model: str, device: str | None = None) -> "NetworkSegmenter":
         """Load a PyTorch network onto `device` (default: --device), for commands that need its modules.

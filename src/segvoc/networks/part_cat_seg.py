@@ -16,7 +16,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.configuration import check_range
 from segvoc.encoders.base import TextEncoder
 from segvoc.encoders.prompts import PartNames, embed_names
 from segvoc.encoders.vit import VitConfig
@@ -37,6 +36,7 @@ from segvoc.networks.cost_aggregation_config import (
     Order,
     check_vit,
 )
+from segvoc.records import check_range
 from segvoc.shapes import AppearanceGuidance, ClassTokens, CostVolume, FeatureMaps, Images, Logits
 from segvoc.vocabulary import Vocabulary
 

@@ -16,11 +16,11 @@ from typing import Any
 from fastapi import FastAPI
 from ray import serve
 
-from segvoc.configuration import with_settings
 from segvoc.errors import UsageError
 from segvoc.hardware import DtypeName
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.opening import load
+from segvoc.records import with_settings
 from segvoc.serving.app import create_app
 from segvoc.serving.labeler import BATCHES
 from segvoc.serving.logs import log_settings

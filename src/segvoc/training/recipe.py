@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from segvoc.configuration import check_range, parse_settings, with_settings
 from segvoc.data.captions.phrases import EXCLUDED, Extractor, Match
 from segvoc.data.training.augmentations import Augmentation
 from segvoc.errors import UsageError
 from segvoc.models.builders import NetworkConfig, input_size_of
 from segvoc.models.presets import PRESETS, find_preset
+from segvoc.records import check_range, parse_settings, with_settings
 
 Loss = Literal["released", "masked", "competing", "cross-entropy"]
 Precision = Literal["float32", "bfloat16", "float16"]
