@@ -12,7 +12,7 @@ from segvoc.data.training.training_set import ShardedSampler, TrainingBatch, Tra
 from segvoc.errors import InputError
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartWords
-from segvoc.training.objectives.segmentation import AnyObjective, objective_of
+from segvoc.training.objectives.segmentation import Objective, PartObjective, objective_of
 from segvoc.training.recipe import Recipe
 
 
@@ -68,7 +68,7 @@ class LabelTask:
     seed: int
     """Seed for drawing the random classes."""
 
-    def objective(self, network: SegmentationNetwork, recipe: Recipe) -> AnyObjective:
+    def objective(self, network: SegmentationNetwork, recipe: Recipe) -> Objective | PartObjective:
         """See `TrainingTask`."""
         return objective_of(network, recipe)
 

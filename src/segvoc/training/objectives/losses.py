@@ -1,8 +1,8 @@
 """Losses of the published networks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -280,10 +280,8 @@ def _softmax_entropy(
         true = scores.gather(1, place.where(here, place.new_zeros(()))[:, None])[:, 0]
         return scores.logsumexp(dim=1), true * here
 
-    step = chunk or logits.shape[1]
     total, true = (torch.full_like(labels, value, dtype=torch.float32) for value in (none, 0.0))
-    for number, some in enumerate(logits.split(step, dim=1)):
-        more, found = sums(some, 0) if chunk is None else checkpoint(sums, some, number * step, use_reentrant=False)  # pyright: ignore[reportGeneralTypeIssues]
+    for more, found in _by_chunk(sums, logits, chunk):
         total, true = torch.logaddexp(total, more), true + found
     return ((total - true) * counted).sum() / (counted.sum().clamp(min=1) if pixels is None else pixels)
 
@@ -298,13 +296,16 @@ def _entropy(logits: Logits, labels: Int[Tensor, "B H W"], counted: Tensor, chun
         targets = (labels[:, None] == classes[:, None, None]).to(scores.dtype)
         return F.binary_cross_entropy_with_logits(scores, targets, weight=counted.to(scores.dtype), reduction="sum")
 
+    return torch.stack(list(_by_chunk(of_some, logits, chunk))).sum()
+
+
+def _by_chunk(function: Callable[[Logits, int], Any], logits: Logits, chunk: int | None) -> Iterator[Any]:
+    """The function of each chunk of classes and its first class, recomputed in the backward pass; None: of all."""
     if chunk is None:
-        return of_some(logits, 0)
-    sums = [
-        checkpoint(of_some, some, number * chunk, use_reentrant=False)
-        for number, some in enumerate(logits.split(chunk, dim=1))
-    ]
-    return torch.stack(sums).sum()  # pyright: ignore[reportArgumentType]
+        yield function(logits, 0)
+        return
+    for number, some in enumerate(logits.split(chunk, dim=1)):
+        yield checkpoint(function, some, number * chunk, use_reentrant=False)
 
 
 class StreamMeans(NamedTuple):

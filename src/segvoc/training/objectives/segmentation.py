@@ -165,7 +165,7 @@ WordTensor = Float[Tensor, "T P C"] | Int[Tensor, "T P L"]
 """Prompt embeddings of the classes, or prompt tokens where the text encoder is trained."""
 
 
-def objective_of(network: SegmentationNetwork, recipe: Recipe) -> "AnyObjective":
+def objective_of(network: SegmentationNetwork, recipe: Recipe) -> "Objective | PartObjective":
     """Build a network's objective: losses of parts and objects, or of one label per pixel."""
     return PartObjective(network, recipe) if isinstance(network, PartNetwork) else Objective(network, recipe)
 
@@ -237,6 +237,3 @@ class Objective(nn.Module):
         else:
             text = encoder(rows)
         return rearrange(F.normalize(text, dim=-1), "(t p) c -> t p c", t=len(tokens))
-
-
-AnyObjective = Objective | PartObjective
