@@ -44,7 +44,6 @@ class Processes:
     """The rank of this process and the world size. All processes share a file system."""
 
     rank: int = 0
-    """Rank of this process, from 0."""
     count: int = 1
     """Number of processes (world size)."""
     store: Any = field(default=None, compare=False, repr=False)

@@ -13,13 +13,14 @@ from segvoc.encoders.clip_with_dino import ClipWithDino
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import part_segmentation_network
+from segvoc.models.presets import PRESETS
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build
 from tests.transformers_models import in_memory, small_dino, small_towers, weights_of
 
-PARTS, SYN = RECIPES["part-cat-seg-b"](), RECIPES["syn-seg-b"]()
+PARTS = RECIPES["part-cat-seg-b"]()
 
 
 def part_network() -> SegmentationNetwork:
@@ -40,7 +41,10 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def started(network: SegmentationNetwork, encoder_weights: str) -> dict[str, Tensor]:
     """What the network has after its start, without aggregation."""
-    build(PARTS, Start(encoder_weights=encoder_weights), 0, network)
+    preset = replace(PRESETS["part-cat-seg-b"], build=lambda _: network)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "part-cat-seg-b", preset)
+        build(PARTS, Start(encoder_weights=encoder_weights), 0)
     return {name: value for name, value in network.state_dict().items() if not name.startswith("aggregation.")}
 
 

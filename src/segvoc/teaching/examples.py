@@ -22,7 +22,6 @@ class Cells:
     """Labeled cells of one or more images."""
 
     features: Float16[np.ndarray, "M D"]
-    """Features of the encoder."""
     zero_shot: Float16[np.ndarray, "M K"]
     """Logits of all words by their text alone."""
     mixed: Float16[np.ndarray, "S M K"]

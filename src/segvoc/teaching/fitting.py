@@ -12,10 +12,8 @@ DIMENSIONS = 256
 """Number of principal components; further components are noise for few images."""
 
 STEPS = 80
-"""Steps of Adam."""
 
 BATCH = 2048
-"""Batch size [cells]."""
 
 LEARNING_RATE = 0.1
 """Adam's learning rate, with cosine decay to 0."""
@@ -41,9 +39,7 @@ class Components:
     """Principal components of standardized features (x - mean) / scale, with a length of COMPONENT_LENGTH."""
 
     mean: Float32[np.ndarray, " D"]
-    """Mean of each feature."""
     scale: Float32[np.ndarray, " D"]
-    """Standard deviation of each feature."""
     basis: Float32[np.ndarray, "D C"]
     """From standardized features to components."""
 
@@ -78,11 +74,8 @@ class Classifiers:
     """Linear classifiers of some words on components: scores W c + b, which are added to the zero-shot logits."""
 
     words: Int[np.ndarray, " T"]
-    """Indices of the words."""
     weights: Float32[np.ndarray, "T C"]
-    """W."""
     bias: Float32[np.ndarray, " T"]
-    """b."""
 
     def scores(self, components: Float32[np.ndarray, "M C"]) -> Float32[np.ndarray, "M T"]:
         """The scores to add to the words' logits."""

@@ -32,7 +32,6 @@ SINGLE_IMAGE = 0.5
 """Factor of the classifier of a word in a single image, which no held-out image can validate."""
 
 FOLDS = 4
-"""Number of folds of cross-validation."""
 
 HeldOutParts = Sequence[Int[np.ndarray, " _"]]
 """The images of each fold, by index."""
@@ -46,13 +45,11 @@ class Learned:
     """Classifiers and their scores on held-out images."""
 
     components: Components
-    """Inputs of the classifiers."""
     classifiers: Classifiers
     """The classifiers of the words that don't keep their text."""
     words: tuple[TaughtWord, ...]
     """All words with labeled cells, in the order of their indices."""
     penalty: Penalty
-    """The chosen penalty."""
     share: int
     """The chosen share of regions: 0 for text alone, and from 1 on the shares of `Cells.mixed`."""
     before: "HeldOutScores"
@@ -68,7 +65,6 @@ class HeldOutScores:
     iou: Float[np.ndarray, " K"]
     """IoU of each word; NaN without held-out cells."""
     accuracy: float
-    """Pixel accuracy."""
 
     @classmethod
     def of(cls, cells: Cells, predicted: Int[np.ndarray, " M"]) -> "HeldOutScores":

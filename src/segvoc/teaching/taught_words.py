@@ -112,7 +112,6 @@ def _foreign(name: str) -> CheckpointError:
 
 
 TAUGHT_FORMAT = 1
-"""Version of the file."""
 
 MARGIN = 2.0
 """Minimum gain from examples of a cell's best taught word [logits] before it can win over untaught words."""
@@ -342,7 +341,6 @@ class _Source:
     weights: tuple[Float32[np.ndarray, "T _"], ...]
     """For each feature map, the weights on its raw values; or the weights on the pyramid's output."""
     bias: Float32[np.ndarray, " T"]
-    """The biases."""
     tuned: TaughtWords | None
     """The file with the pyramid, if any."""
 
@@ -372,7 +370,6 @@ class TaughtQuery:
     indices: Int[np.ndarray, " T"]
     """Indices of the taught words in the query."""
     sources: tuple[_Source, ...]
-    """Their classifiers."""
     shares: Float32[np.ndarray, " T"]
     """Shares of the regions in the embeddings."""
     toward: tuple[Float16[np.ndarray, " C"], ...]

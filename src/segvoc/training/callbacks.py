@@ -8,9 +8,6 @@ from typing import Any, Literal
 
 from segvoc.errors import one_line
 
-NOT_MEASURED = ("step",)
-"""Numeric step metrics that aren't plotted."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunStart:
@@ -91,7 +88,7 @@ def step_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {
         f"train/{name}": float(value)
         for name, value in metrics.items()
-        if isinstance(value, int | float) and name not in NOT_MEASURED
+        if isinstance(value, int | float) and name != "step"
     }
 
 

@@ -123,7 +123,6 @@ class CaptionReader(Dataset[DrawnImage]):
 
     dataset: CaptionDataset
     phrases: FeatureCache
-    """Embeddings of the phrases."""
     input_size: int
     """Side of the square that images are resized to [px]."""
 
@@ -159,11 +158,9 @@ class CaptionTask:
 
     reader: CaptionReader
     encoders: "FrozenEncoders"
-    """Encoders that run during training."""
     seed: int
     """Seed of the order of images and of mirroring."""
     mirror: bool
-    """Whether half of the images are mirrored."""
 
     def __len__(self) -> int:
         """The number of images in one pass."""

@@ -51,10 +51,6 @@ def stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-NAMED = 3
-"""Max tensors of each kind named in a message."""
-
-
 def not_finite(
     network: nn.Module,
     losses: dict[str, float],
@@ -116,8 +112,8 @@ def _finite(value: object) -> bool:
 
 
 def _some(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(name or "the network" for name in names[:NAMED]) + more
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(name or "the network" for name in names[:3]) + more
 
 
 @dataclass(kw_only=True)
@@ -127,13 +123,11 @@ class BestWeights:
     patience: int
     """Validations in a row without a better score after which training stops; 0: no weights are kept."""
     score: float | None = None
-    """The best score; None before the first one."""
     step: int = 0
     """The step of the best score."""
     waited: int = 0
     """Validations since the best score."""
     weights: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
-    """The best state, by name."""
 
     @property
     def out_of_patience(self) -> bool:
@@ -164,17 +158,12 @@ class Training:
     """A run in progress."""
 
     network: SegmentationNetwork
-    """The network with its initial weights, on its device."""
     task: TrainingTask
-    """Training data and objective."""
     recipe: Recipe
-    """The hyper-parameters."""
     folder: RunFolder
-    """Where metrics and checkpoints go."""
     seed: int
     """Seed for dropout."""
     processes: Processes = field(default_factory=Processes)
-    """All processes of the run."""
     on_step: Callable[[dict[str, Any]], None] = lambda metrics: None
     """Called on rank 0 with the metrics of every step."""
     warn: Callable[[str], None] = lambda line: None
@@ -184,7 +173,6 @@ class Training:
     in every process, or None. The network then has the weights that would be saved, in the default memory format."""
 
     def __post_init__(self) -> None:
-        """Wrap the network for distributed training and build its optimizer."""
         recipe, count = self.recipe, self.processes.count
         batch_size, accumulated = recipe.optimizer.batch_size, recipe.optimizer.grad_accum_steps
         if batch_size % (count * accumulated):

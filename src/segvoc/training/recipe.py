@@ -42,7 +42,6 @@ class _Group:
     """Ranges of fields by name; all other numbers must be >= 0."""
 
     def __post_init__(self) -> None:
-        """Check that all values are in range."""
         numbers = [field.name for field in dataclasses.fields(self) if field.type in (int, float)]
         check_range(self, {**dict.fromkeys(numbers, _AMOUNT), **self._LIMITS})
 
@@ -140,7 +139,6 @@ class CaptionConfig(_Group):
     _LIMITS: ClassVar = {"max_phrases": _COUNT}
 
     def __post_init__(self) -> None:
-        """Check that all values are in range."""
         super().__post_init__()
         if not 0 < self.loss_eps < 0.5:
             raise UsageError(f"loss_eps={self.loss_eps} leaves no range for the cosine; it must be between 0 and 0.5")
@@ -163,7 +161,6 @@ class DataConfig(Augmentation, _Group):
     }
 
     def __post_init__(self) -> None:
-        """Check that all values are in range."""
         super().__post_init__()
         if not self.short_sides:
             raise UsageError("short_sides is empty; give lengths in pixels, for example 384,512")
@@ -229,7 +226,6 @@ class TunedWordsConfig(_Group):
     }
 
     def __post_init__(self) -> None:
-        """Check that all values are in range."""
         super().__post_init__()
         if self.pyramid_channels % 8:
             raise UsageError(f"pyramid_channels={self.pyramid_channels} is not a multiple of 8; take 64, for example")
@@ -267,7 +263,6 @@ class Recipe:
     """The network's full configuration. None: taken from the initial weights, or else from the preset."""
 
     def __post_init__(self) -> None:
-        """Check that the groups fit together."""
         preset = PRESETS.get(self.model)
         if self.method == "words" and preset is not None and self.network not in (None, preset.configuration):
             raise UsageError("method=words freezes the network, so its settings can't be changed; add method=network")
@@ -297,7 +292,9 @@ class Recipe:
         """
         network = self.network or (PRESETS[self.model].configuration if self.model in PRESETS else None)
         settings = parse_settings(assignments) | values
-        recipe = with_settings(replace(self, network=network), settings, f"a recipe for {self.model}", FIXED)
+        recipe = with_settings(
+            replace(self, network=network), settings, f"a recipe for {self.model}", ("model", "network")
+        )
         if recipe.network == network:
             return replace(recipe, network=self.network)
         sides = [input_size_of(one) for one in (recipe.network, network)]
@@ -305,7 +302,3 @@ class Recipe:
             resized = 0 if sides[0] == recipe.data.crop_size else sides[0]
             recipe = replace(recipe, data=replace(recipe.data, resize_crop_to=resized))
         return recipe
-
-
-FIXED = ("model", "network")
-"""Fields that can't be set as a whole."""

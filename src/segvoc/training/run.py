@@ -166,7 +166,7 @@ def train(
         else:
             with announced("encoding the classes' names", silent=quiet or isinstance(data, CaptionTrainingData)):
                 task = data.task(network, templates, monitor.warn)
-        for note in folder.notes():
+        for note in folder.notes:
             monitor.warn(note)
         if processes.first:
             chosen = default_callbacks() if callbacks is None else callbacks

@@ -17,7 +17,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,8 @@ class RunFolder:
         self.path = path
         self._journals: dict[str, Journal] = {}
         self._lock: BaseFileLock | None = None
-        self.begins_again = False
-        """Whether the resumed run was stopped before its first checkpoint."""
-        self.rounding = ""
-        """Changes since the last session that may affect the last digits of the losses; empty without any."""
+        self.notes: list[str] = []
+        """Notes on a resumed run, as readable lines."""
 
     @classmethod
     def open(
@@ -107,20 +105,14 @@ class RunFolder:
             folder._refuse_changes(known, config)
             folder._continue(known, config, session)
         state = folder.state() if resume else None
-        folder.begins_again = resume and known is not None and state is None
+        if resume and known is not None and state is None:
+            folder.notes.append(f"{str(path)!r} has no checkpoint yet: the run restarts at step 1")
         for name in ("metrics.jsonl", "watched.jsonl"):
             last = 0 if state is None else state["step"]
-            if (path := folder.path / name).exists():
+            if (journal := folder.path / name).exists():
                 kept = "".join(f"{strict_json(line)}\n" for line in folder.read_lines(name) if line["step"] <= last)
-                write_atomically(path, lambda file, kept=kept: file.write(kept.encode()))
+                write_atomically(journal, lambda file, kept=kept: file.write(kept.encode()))
         return folder, state
-
-    def notes(self) -> Iterator[str]:
-        """Notes on a resumed run, as readable lines."""
-        if self.begins_again:
-            yield f"{str(self.path)!r} has no checkpoint yet: the run restarts at step 1"
-        if self.rounding:
-            yield f"{self.rounding}: losses may differ in the last digits from those of an uninterrupted run"
 
     @classmethod
     def check(cls, path: str | os.PathLike[str], recipe: Mapping[str, Any] | None = None) -> None:
@@ -185,7 +177,7 @@ class RunFolder:
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """The entries of a journal of the folder."""
-        return list(read_journal(self.path / name, is_whole=_has_step))
+        return list(read_journal(self.path / name, is_whole=lambda line: isinstance(line.get("step"), int)))
 
     def _config(self) -> dict[str, Any] | None:
         path = self.path / "config.json"
@@ -206,7 +198,7 @@ class RunFolder:
             raise UsageError(f"{str(self.path)!r} holds other files ({others[0]}); choose a new folder")
         if not exists:
             return None
-        if not _is_config(config):
+        if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
             raise UsageError(f"{str(path)!r} does not belong to a run; choose a new folder")
         return config
 
@@ -225,7 +217,8 @@ class RunFolder:
         before = last | flattened({"machine": sessions[-1].get("machine", {}) if sessions else {}})
         now = flattened(config) | flattened({"machine": session.get("machine", {})})
         rounding = ({key: value for key, value in one.items() if key.startswith(ROUNDING)} for one in (before, now))
-        self.rounding = difference(*rounding)
+        if told := difference(*rounding):
+            self.notes.append(f"{told}: losses may differ in the last digits from those of an uninterrupted run")
         changed = {key: now.get(key) for key in FREE if now.get(key) != flattened(known).get(key)}
         write_json(self.path / "config.json", {**known, "sessions": [*sessions, session | {"changed": changed}]})
 
@@ -247,25 +240,6 @@ class RunFolder:
             # unpickling damaged data raises a dozen different exceptions
             raise CheckpointError(f"{str(path)!r} is damaged ({one_line(error)}); delete it to start over") from None
         return state
-
-
-def _has_step(entry: Mapping[str, Any]) -> bool:
-    return isinstance(entry.get("step"), int)
-
-
-def _is_config(config: object) -> bool:
-    """Whether a value is the configuration of a run, with its sessions."""
-    if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
-        return False
-    sessions, kept = config.get("sessions", []), config.get(OF_CALLBACKS, {})
-    if not isinstance(kept, dict) or not all(isinstance(value, str) for value in kept.values()):
-        return False
-    return isinstance(sessions, list) and all(
-        isinstance(session, dict)
-        and isinstance(session.get("changed", {}), dict)
-        and isinstance(session.get("machine", {}), dict)
-        for session in sessions
-    )
 
 
 def open_together(

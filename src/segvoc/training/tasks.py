@@ -20,9 +20,7 @@ class StepInfo(NamedTuple):
     """Identifies one forward pass of a run."""
 
     step: int
-    """Index of the step, from 0."""
     rank: int
-    """Rank of the process that runs it."""
     number: int
     """Index of the forward pass within the step, from 0."""
 
@@ -60,7 +58,6 @@ class LabelTask:
     """Training with labeled images."""
 
     training_set: TrainingSet
-    """The images and their labels."""
     words: Tensor | PartWords
     """Embeddings of the class prompts, or their tokens if the text encoder is trained."""
     chosen: int

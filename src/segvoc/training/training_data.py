@@ -71,7 +71,6 @@ class LabelTrainingData:
     """Labeled images for training, and images for validation."""
 
     recipe: Recipe
-    """How the network is trained."""
     learned: LabeledImages
     """Images for training."""
     watched: EvaluationTask
@@ -79,9 +78,7 @@ class LabelTrainingData:
     object_maps: LabeledImages | None
     """Label maps of objects, for part networks whose part label maps don't imply the object."""
     seed: int
-    """Seed of the run."""
     transform: OwnTransform | None = None
-    """The user's transform."""
 
     def described(self) -> dict[str, Any]:
         """The data's entries in the configuration of the run: everything its results depend on."""
@@ -135,17 +132,13 @@ class CaptionTrainingData:
     """Captioned images for training; overlays are drawn for the first few."""
 
     recipe: Recipe
-    """How the network is trained."""
     watched: CaptionDataset
     """All images, for training and for the overlays."""
     folder: Path
     """The folder of the cached features."""
     seed: int
-    """Seed of the run."""
     processes: Processes
-    """All processes of the run."""
     silent: bool
-    """Whether to hide progress in this process."""
 
     def described(self) -> dict[str, Any]:
         """The data's entries in the configuration of the run: everything its results depend on."""

@@ -128,14 +128,13 @@ ZERO_SHOT, LABELS = "zero_shot", "labels"
 class ViewBatch(NamedTuple):
     """Cached views of B images."""
 
-    maps: tuple[Float[Tensor, "B _ _ _"], ...]
-    """The feature maps, the coarse one first; empty if no image can be read."""
+    maps: dict[str, Float[Tensor, "B _ _ _"]]
+    """The feature maps by name; empty if the image can't be read."""
     zero_shot: Float[Tensor, "B K H W"]
     """The words' logits by text."""
     labels: Int[Tensor, "B H W"]
     """The index of each cell's word."""
     problems: tuple[str, ...]
-    """A line per unreadable image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +142,6 @@ class CachedViews(Dataset[ViewBatch]):
     """The views of a training set, each as a batch of one."""
 
     cache: FeatureCache
-    """The feature cache."""
 
     def __len__(self) -> int:
         """Number of views."""
@@ -153,10 +151,10 @@ class CachedViews(Dataset[ViewBatch]):
         """A view."""
         problem = self.cache.problem(row)
         if problem is not None:
-            return ViewBatch((), torch.empty(0), torch.empty(0), (problem,))
+            return ViewBatch({}, torch.empty(0), torch.empty(0), (problem,))
         found = {name: value[None] for name, value in self.cache.read(row).items()}
         zero_shot, labels = found.pop(ZERO_SHOT), found.pop(LABELS)
-        return ViewBatch(tuple(found[name] for name in sorted(found)), zero_shot, labels, ())
+        return ViewBatch(found, zero_shot, labels, ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +162,6 @@ class TunedWordsTask:
     """The training task of tuned words; see `TrainingTask`."""
 
     views: CachedViews
-    """The cached training views."""
     rows: tuple[int, ...]
     """Rows of the views with readable images."""
     mean: Float32[np.ndarray, " D"]
@@ -172,7 +169,6 @@ class TunedWordsTask:
     scale: Float32[np.ndarray, " D"]
     """Their standard deviations."""
     channels: dict[str, int]
-    """Channels of each map."""
     cells: Int[np.ndarray, " K1"]
     """Labeled cells per word, and of none of them."""
     pixels: Int[np.ndarray, " K"]
@@ -182,7 +178,6 @@ class TunedWordsTask:
     image_count: int
     """Number of images with labels."""
     seed: int
-    """Seed of the order."""
 
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> TunedWordsObjective:
         """See `TrainingTask`."""
@@ -203,9 +198,8 @@ class TunedWordsTask:
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Logits by text, labels and standardized maps, on the device."""
         to = {"device": device, "non_blocking": True}
-        named = dict(zip(sorted(self.map_names), (one.to(**to).float() for one in batch.maps), strict=True))
-        ordered = {name: named[name] for name in self.map_names}
-        whole = {name: ordered.get(name, torch.empty(1, size, 0, 0)) for name, size in self.channels.items()}
+        named = {name: one.to(**to).float() for name, one in batch.maps.items()}
+        whole = {name: named.get(name, torch.empty(1, size, 0, 0)) for name, size in self.channels.items()}
         maps = pyramid_inputs(whole, self.mean, self.scale)
         return batch.zero_shot.to(**to).float(), batch.labels.to(**to).long(), tuple(maps)
 
@@ -266,7 +260,7 @@ def _task(views: CachedViews, channels: dict[str, int], images: TrainingSet, rec
         area = recipe.data.crop_size**2 // view.labels.numel()
         image = int(epoch_order(len(images.images), images.seed, row // len(images.images))[row % len(images.images)])
         shown[image] |= of_word[:words] > 0
-        for name, one in zip(sorted(kept), view.maps, strict=True):
+        for name, one in view.maps.items():
             x = one[0].double().flatten(1).numpy()
             sums[name][0] += x.sum(axis=1)
             sums[name][1] += np.square(x).sum(axis=1)
@@ -294,7 +288,7 @@ def _task(views: CachedViews, channels: dict[str, int], images: TrainingSet, rec
 
 
 def _collate(samples: Sequence[ViewBatch]) -> ViewBatch:
-    maps = tuple(torch.cat(each) for each in zip(*(one.maps for one in samples), strict=True))
+    maps = {name: torch.cat([one.maps[name] for one in samples]) for name in samples[0].maps}
     zero_shot, labels = (torch.cat([getattr(one, name) for one in samples]) for name in (ZERO_SHOT, LABELS))
     return ViewBatch(maps, zero_shot, labels, ())
 
@@ -310,7 +304,6 @@ class Tuning:
     plain: Callable[[int], NetworkSegmenter]
     """Maps a number of steps to the model without tuned words."""
     data: LabelTrainingData
-    """The images, with the recipe."""
     task: TunedWordsTask
     """Their cached features."""
     network: SegmentationNetwork

@@ -53,7 +53,6 @@ class PartTargets:
     object_of: Int[Tensor, " S"]
     """For each part of an object, the index of its object."""
     general_parts: int
-    """Number of general parts."""
     counts: Float[Tensor, "3"] | None = None
     """Divisors of the sums over the pixels of `counted`; None: their numbers in this batch."""
 
