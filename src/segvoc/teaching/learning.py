@@ -125,17 +125,16 @@ def learn(
         raise UsageError("only one image has labels; give at least two, so that one can be held out")
     components = Components.of(cells)
     reduced = components(cells)
-    folds = _folds(cells, held_out_parts(cells.images, seed) if parts is None else parts)
-    judged = np.concatenate([np.flatnonzero(held) for held in folds])
-    before = HeldOutScores.of(cells.only(judged), cells.zero_shot[judged].argmax(axis=1))
-    best = _best(_Folds(cells, reduced, folds, shown, seed, on_fit), before)
-    penalty, share, fitted, after = best
+    held = _folds(cells, held_out_parts(cells.images, seed) if parts is None else parts)
+    folds = _Folds(cells, reduced, held, shown, seed, on_fit)
+    before = HeldOutScores.of(cells.only(folds.indices), cells.zero_shot[folds.indices].argmax(axis=1))
+    penalty, share, fitted, after = folds.best(before)
     taught = shown
     worse = [] if keep_worse else [index for index in shown.tolist() if after.iou[index] < before.iou[index]]
     for index in sorted(worse, key=lambda index: after.iou[index] - before.iou[index]):
         fewer = taught[taught != index]
         chosen = cells.with_share(share, np.setdiff1d(shown, fewer).tolist())
-        without = _judged(chosen, reduced, folds, fitted, fewer)
+        without = folds.judged(chosen, fitted, fewer)
         if without.iou[index] > after.iou[index]:
             taught, after = fewer, without
     if after.value(before) <= 0 and not keep_worse:
@@ -176,35 +175,46 @@ class _Folds:
 
     cells: Cells
     reduced: np.ndarray
-    folds: Sequence[np.ndarray]
+    held: Sequence[np.ndarray]
+    """For each fold, the mask of held-out cells."""
     shown: np.ndarray
     seed: int
     on_fit: Callable[[], None]
 
+    def judged(self, cells: Cells, fitted: Sequence[Classifiers], taught: np.ndarray) -> HeldOutScores:
+        """Scores on all held-out cells, each by the classifiers fitted without its image."""
+        folds = zip(self.held, fitted, strict=True)
+        found = [predicted(cells.only(held), self.reduced[held], one, taught) for held, one in folds]
+        return HeldOutScores.of(cells.only(self.indices), np.concatenate(found))
+
+    @property
+    def indices(self) -> Int[np.ndarray, " _"]:
+        """All held-out cells, fold by fold."""
+        return np.concatenate([np.flatnonzero(held) for held in self.held])
+
     def tried(self, penalty: Penalty, share: int) -> _Tried:
         """Fit the classifiers of all words."""
         cells, fitted = self.cells.with_share(share), []
-        for held in self.folds:
+        for held in self.held:
             words, random = np.unique(cells.labels[~held]), np.random.default_rng(self.seed)
             fitted.append(fit(self.reduced[~held], cells.only(~held), words, penalty, random))
             self.on_fit()
-        return _Tried(penalty, share, fitted, _judged(cells, self.reduced, self.folds, fitted, self.shown))
+        return _Tried(penalty, share, fitted, self.judged(cells, fitted, self.shown))
 
-
-def _best(folds: _Folds, before: HeldOutScores) -> _Tried:
-    """The best penalty by text alone, and the best share with that penalty."""
-    best = folds.tried(PENALTIES[0], 0)
-    for penalty in PENALTIES[1:]:
-        other = folds.tried(penalty, 0)
-        if other.after.value(before) > best.after.value(before) + BETTER:
-            best = other
-        elif other.after.value(before) < best.after.value(before) - HOPELESS:
-            break
-    for share in range(1, 1 + len(folds.cells.mixed)):
-        other = folds.tried(best.penalty, share)
-        if other.after.value(before) > best.after.value(before) + BETTER:
-            best = other
-    return best
+    def best(self, before: HeldOutScores) -> _Tried:
+        """The best penalty by text alone, and the best share with that penalty."""
+        best = self.tried(PENALTIES[0], 0)
+        for penalty in PENALTIES[1:]:
+            other = self.tried(penalty, 0)
+            if other.after.value(before) > best.after.value(before) + BETTER:
+                best = other
+            elif other.after.value(before) < best.after.value(before) - HOPELESS:
+                break
+        for share in range(1, 1 + len(self.cells.mixed)):
+            other = self.tried(best.penalty, share)
+            if other.after.value(before) > best.after.value(before) + BETTER:
+                best = other
+        return best
 
 
 def fits_of(cells: Cells, parts: HeldOutParts) -> int:
@@ -246,19 +256,6 @@ def _folds(cells: Cells, parts: HeldOutParts) -> list[Bool[np.ndarray, " M"]]:
     held = [np.isin(cells.images, part) for part in parts]
     held = [one for one in held if one.any() and not one.all()]
     return held if len(cells) <= HELD_OUT_CELLS else held[:1]
-
-
-def _judged(
-    cells: Cells,
-    reduced: np.ndarray,
-    folds: Sequence[np.ndarray],
-    fitted: Sequence[Classifiers],
-    taught: np.ndarray,
-) -> HeldOutScores:
-    """Scores on all held-out cells, each by the classifiers fitted without its image."""
-    found = [predicted(cells.only(held), reduced[held], one, taught) for held, one in zip(folds, fitted, strict=True)]
-    judged = np.concatenate([np.flatnonzero(held) for held in folds])
-    return HeldOutScores.of(cells.only(judged), np.concatenate(found))
 
 
 def _rounded(value: float) -> float | None:

@@ -92,12 +92,11 @@ class Monitor:
         watched: EvaluationTask | CaptionDataset,
         processes: Processes,
         progress: bool,
-        followers: Followers | None = None,
     ) -> None:
         self.folder, self.recipe, self.segmenter, self.watched = folder, recipe, segmenter, watched
         self.processes, self._silent = processes, not (progress and processes.first)
         self._progress: Progress | None = None
-        self.followers = followers or Followers((), self.warn)
+        self.followers = Followers((), self.warn)
         self._warned: set[str] = set()
 
     @contextmanager
@@ -142,23 +141,34 @@ class Monitor:
         Returns:
             The mean IoU in [0, 1]; None without labels.
         """
-        segmenter = self.segmenter(step)
-        if isinstance(self.watched, CaptionDataset):
-            problems = self._show_captioned(segmenter, self.watched, step)
-            counts = None
+        segmenter, watched, counts = self.segmenter(step), self.watched, None
+        if isinstance(watched, CaptionDataset):
+            words, problems = (), self._show_captioned(segmenter, watched, step)
         else:
-            counts, problems = self._score(segmenter, self.watched, step)
+            words, (counts, problems) = watched.classes, self._score(segmenter, watched, step)
         gathered = self.processes.gather((counts, problems))
         for problem in (problem for _, problems in gathered for problem in problems):
             self.warn(f"passed over: {problem}")
         scores: dict[str, Any] = {}
-        if isinstance(self.watched, EvaluationTask):
-            scores = _scores(Confusion.total((counts for counts, _ in gathered if counts), len(self.watched.classes)))
+        if words:
+            scores = _scores(Confusion.total((counts for counts, _ in gathered if counts), len(words)))
         if self.processes.first:
             if scores:
                 self.folder.note("watched.jsonl", {"step": step, **scores})
             self._draw()
-            self.followers.evaluation(self._evaluation(step, scores))
+            folder = self._overlays(step)
+            self.followers.evaluation(
+                RunEvaluation(
+                    step=step,
+                    scores={name: value for name, value in scores.items() if isinstance(value, float)},
+                    # empty without labels
+                    iou={w: v for w, v in zip(words, scores.get("iou", ()), strict=False) if v is not None},
+                    images={
+                        path.relative_to(folder).with_suffix("").as_posix(): path
+                        for path in sorted(folder.rglob("*.png"))
+                    },
+                )
+            )
         return scores.get("mean_iou")
 
     def _score(self, segmenter: Segmenter, task: EvaluationTask, step: int) -> tuple[Confusion, list[str]]:
@@ -170,7 +180,12 @@ class Monitor:
         # same batches as in an evaluation: the other images of a batch can change the last bits of a result
         batches = [images[at : at + network.batch] for at in range(0, len(images), network.batch)]
         for batch in self.processes.share(batches):
-            good = _readable(batch, len(task.images.vocabulary), problems)
+            good = list[tuple[EvaluationImage, Any]]()
+            for image in batch:
+                try:
+                    good.append((image, image.read(len(task.images.vocabulary))))
+                except InputError as error:
+                    problems.append(str(error))
             results = network.segment([truth for _, truth in good]) if good else []
             for (image, truth), result in zip(good, results, strict=True):
                 counts.append(network.score(image, truth, result).confusion)
@@ -191,19 +206,6 @@ class Monitor:
             self._write_overlay(result, entry.name, step)
         return problems
 
-    def _evaluation(self, step: int, scores: dict[str, Any]) -> RunEvaluation:
-        """The validation scores for callbacks."""
-        words = self.watched.classes if isinstance(self.watched, EvaluationTask) else ()
-        iou = zip(words, scores.get("iou", ()), strict=False)  # empty without labels
-        folder = self._overlays(step)
-        overlays = sorted(folder.rglob("*.png"))
-        return RunEvaluation(
-            step=step,
-            scores={name: value for name, value in scores.items() if isinstance(value, float)},
-            iou={word: value for word, value in iou if value is not None},
-            images={path.relative_to(folder).with_suffix("").as_posix(): path for path in overlays},
-        )
-
     def _overlays(self, step: int) -> Path:
         return self.folder.path / "images" / f"step_{step:06d}"
 
@@ -215,16 +217,6 @@ class Monitor:
         if self.processes.first and importlib.util.find_spec("matplotlib") is not None:
             metrics, watched = (self.folder.read_lines(name) for name in ("metrics.jsonl", "watched.jsonl"))
             draw_curves(self.folder.path / "curves.png", metrics, watched)
-
-
-def _readable(batch: Sequence[EvaluationImage], classes: int, problems: list[str]) -> list[tuple[EvaluationImage, Any]]:
-    good = []
-    for image in batch:
-        try:
-            good.append((image, image.read(classes)))
-        except InputError as error:
-            problems.append(str(error))
-    return good
 
 
 def _scores(counts: Confusion) -> dict[str, Any]:
