@@ -73,11 +73,7 @@ class Processes:
         return list(items[self.rank :: self.count])
 
     def own_device(self, device: str) -> str:
-        """Assign each local process its GPU, unless the user named a device.
-
-        Args:
-            device: the requested device: "auto", "cpu", "cuda", "cuda:1", ...
-        """
+        """Assign each local process its GPU, unless the user named a device: "cpu", "cuda:1", ..."""
         if self.count == 1 or device not in ("auto", "cuda") or not torch.cuda.is_available():
             return device
         return f"cuda:{int(os.environ.get('LOCAL_RANK', self.rank)) % torch.cuda.device_count()}"

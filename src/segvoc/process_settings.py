@@ -76,9 +76,7 @@ def ignore_warnings_of_image_libraries() -> None:
 def float32_products(*, tf32: bool, benchmark: bool = False) -> Iterator[None]:
     """Set the GPU precision of float32 matrix products and convolutions in this block; restores it afterwards.
 
-    Args:
-        tf32: allow TF32, which has ten bits of mantissa.
-        benchmark: let cuDNN benchmark its algorithms for each new size.
+    TF32 has ten bits of mantissa; `benchmark` lets cuDNN benchmark its algorithms for each new size.
     """
     import torch  # here, since it takes seconds to import
 

@@ -90,12 +90,7 @@ class Progress:
             print_line(f"segvoc: {self._line(finished=True)}")
 
     def update(self, count: int = 1, note: str | None = None) -> None:
-        """Count more units as done.
-
-        Args:
-            count: number of units.
-            note: extra text, for example a loss; it is shown until the next note.
-        """
+        """Count more units as done; `note` is extra text, for example a loss, shown until the next note."""
         with self._lock:
             self.done += count
             if note is not None:
@@ -164,12 +159,7 @@ def printable(text: str) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
-    """Format rows as the lines of a table.
-
-    Args:
-        rows: the cells of each row, all of the same length.
-        left: number of left-aligned columns; the others are right-aligned.
-    """
+    """Format rows of equally many cells as the lines of a table, whose first `left` columns are left-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

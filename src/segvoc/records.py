@@ -48,18 +48,12 @@ def plain(value: Any) -> Plain:
 
 
 def from_json(cls: type[Instance], content: object, place: str = "") -> Instance:
-    """Restore a record written by `to_json`.
+    """Restore a record written by `to_json`, the output of `json.loads`.
 
     Missing fields get their defaults, so files from before a field was added still load.
 
-    Args:
-        cls: the dataclass.
-        content: the output of `json.loads`.
-        place: dotted path of the content, for errors.
-
-    Raises:
-        UsageError: a field is unknown, a field without a default is missing, or a value has the wrong type or is out of
-            range; the error contains the dotted path.
+    Raises: UsageError: a field is unknown or missing, or a value has the wrong type or is out of range; the error
+        contains the dotted path, which starts at `place`.
     """
     if not isinstance(content, Mapping):
         raise UsageError(f"{place or 'the content'} is {shortened(content)}, not an object of named values")
@@ -73,15 +67,9 @@ def from_json(cls: type[Instance], content: object, place: str = "") -> Instance
 
 
 def field_value(annotation: Any, value: object, place: str) -> Any:
-    """Convert a JSON value to the type of a field: lists to tuples, objects to records.
+    """Convert a JSON value to the type of a field: lists to tuples, objects to records; other values have their type.
 
-    Args:
-        annotation: the type.
-        value: the output of `json.loads`, or a value that has the type already.
-        place: dotted path of the value, for errors.
-
-    Raises:
-        UsageError: the value has another type; the error contains the place.
+    Raises: UsageError: the value has another type; the error contains its place, a dotted path.
     """
     members = union_members(annotation)
     classes: list[Any] = [member for member in members if dataclasses.is_dataclass(member)]

@@ -35,7 +35,6 @@ class Cells:
     """Index of each cell's image."""
 
     def __len__(self) -> int:
-        """Number of cells."""
         return len(self.labels)
 
     def only(self, chosen: np.ndarray) -> "Cells":
@@ -46,12 +45,7 @@ class Cells:
         )
 
     def with_share(self, share: int, keep_text: Sequence[int] = ()) -> "Cells":
-        """Replace the text-only logits.
-
-        Args:
-            share: 0 for text alone, and from 1 on the candidate shares.
-            keep_text: words that keep their text-only logits.
-        """
+        """Replace the text-only logits, except for words that keep them: 0 for text alone, then the candidate shares."""
         if not share:
             return self
         logits = self.mixed[share - 1].copy()
@@ -107,8 +101,7 @@ def sampled_cells(
         random: random generator.
         mixed: the logits by text and regions for each candidate share, on the same grid.
 
-    Returns:
-        The cells; None if the image has no labeled pixel.
+    Returns: the cells; None if the image has no labeled pixel.
     """
     grid = (int(logits.shape[2]), int(logits.shape[3]))
     of_cells = labels_of_cells(labels, grid).ravel().astype(np.int64)

@@ -94,13 +94,7 @@ class FeaturePyramid:
 
 
 def pyramid_shapes(channels: int, coarse: int, fine: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of the weights by name.
-
-    Args:
-        channels: channels of the output (C).
-        coarse: channels of the coarse map (D).
-        fine: channels of all finer ones (E).
-    """
+    """The shapes of the weights by name, for C output channels, D of the coarse map and E of all finer ones."""
     kernel, dilations = (channels, channels, 3, 3), len(DILATIONS)
     return {
         "coarse": (channels, coarse),

@@ -43,10 +43,7 @@ def pyramid_inputs(
 ) -> list[Float[Array, "N _ _ _"]]:
     """The standardized maps that a pyramid reads: all but the logits of known classes, the coarse map first.
 
-    Args:
-        features: the maps that classifiers read (`read_features`).
-        mean: the mean of each feature.
-        scale: the standard deviation of each feature.
+    `features` are the maps that classifiers read (`read_features`).
     """
     maps: list[Array] = []
     ends = np.cumsum([one.shape[1] for one in features.values()]).tolist()
@@ -67,12 +64,9 @@ def channels_of(features: FeatureArrays) -> dict[str, int]:
 def cell_features(
     features: FeatureArrays, grid: tuple[int, int], cells: Int[np.ndarray, " M"]
 ) -> Float32[np.ndarray, "M D"]:
-    """The features at cells of a grid: all maps interpolated bilinearly to the grid and concatenated.
+    """The features at cells of a grid, counted row by row, in one image (1 C h w).
 
-    Args:
-        features: the maps of one image (1 C h w).
-        grid: rows and columns of the grid.
-        cells: the cells, row by row.
+    All maps are interpolated bilinearly to the grid and concatenated.
     """
     rows, columns = np.divmod(cells, grid[1])
     found: list[np.ndarray] = []
@@ -92,15 +86,9 @@ def scored(
     bias: Float32[np.ndarray, " T"],
     grid: tuple[int, int],
 ) -> Float[Array, "N T h w"]:
-    """Linear classifiers at every cell of a grid: sum_k up(W_k F_k) + b.
+    """Linear classifiers, with weights for each map, at every cell of a grid: sum_k up(W_k F_k) + b.
 
     A linear map and bilinear interpolation commute, so each map is classified on its own grid.
-
-    Args:
-        features: the maps, in the order of the weights.
-        weights: for each map, the weights of T classifiers.
-        bias: their biases.
-        grid: rows and columns of the grid.
     """
     total: Array = 0.0
     for one, weight in zip(features.values(), weights, strict=True):

@@ -94,14 +94,7 @@ def fit(
     z are the zero-shot logits of all words, so that without examples nothing changes: the text is the prior, and the
     fewer cells a word has, the closer it stays to its text. In half of the loss m is 0 for a random half of the words:
     classifiers learn to compete with words that only have their text. Cells count by the frequency of their word to the
-    power of -0.5.
-
-    Args:
-        components: the components of the cells.
-        cells: the cells.
-        words: indices of the words to fit, ascending.
-        penalty: the weights w and v.
-        random: random generator of batches and halves.
+    power of -0.5. c are the components of the cells, w and v the penalty; `words` are indices, ascending.
     """
     of_word = np.bincount(cells.labels, minlength=cells.zero_shot.shape[1])
     importance = of_word[cells.labels] ** -0.5

@@ -112,10 +112,9 @@ def learn(
         parts: the folds (default: `held_out_parts` of the cells' images).
         seed: random seed.
         keep_worse: use the examples of a word even if it gets worse with them.
-        on_fit: progress callback, called after each fit.
+        on_fit: called after each fit (`fits_of`).
 
-    Raises:
-        UsageError: there are fewer than two labeled images or words.
+    Raises: UsageError: there are fewer than two labeled images or words.
     """
     shown = np.unique(cells.labels)
     if len(shown) < 2:
@@ -241,12 +240,7 @@ def predicted(cells: Cells, reduced: np.ndarray, classifiers: Classifiers, taugh
 
 
 def held_out_parts(images: Int[np.ndarray, " _"], seed: int) -> HeldOutParts:
-    """Assign images to random folds.
-
-    Args:
-        images: indices of the labeled images, may have duplicates.
-        seed: random seed.
-    """
+    """Assign labeled images, by index, to random folds."""
     drawn = np.random.default_rng(seed).permutation(np.unique(images))
     return np.array_split(drawn, min(FOLDS, max(1, len(drawn))))
 

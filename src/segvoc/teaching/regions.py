@@ -24,14 +24,10 @@ WordRegions = Mapping[int, Float32[np.ndarray, " C"]]
 
 
 def mixes(features: FeatureArrays, images: int) -> bool:
-    """Whether to try mixing regions into a network's word embeddings: it has maps in their space.
+    """Whether to try mixing regions of so many images into a network's word embeddings: it has maps in their space.
 
     tiny, which also compares words with the names of its encoder's known classes, only gains from regions if examples
     are few (docs/explanation/teaching.md).
-
-    Args:
-        features: the network's features of an image.
-        images: number of images to learn from.
     """
     few = CLASS_LOGITS not in features or images < FEW_IMAGES
     return few and any(name.startswith("map_") for name in features)
@@ -40,12 +36,8 @@ def mixes(features: FeatureArrays, images: int) -> bool:
 def regions_of(features: FeatureArrays, labels: UInt16[np.ndarray, "H W"]) -> dict[int, Float32[np.ndarray, " C"]]:
     """The regions of an image: for each word, the mean of its unit-length cells.
 
-    Each map that the network compares with words is pooled on its grid, and the directions are summed, since the same
-    embedding is compared with all maps.
-
-    Args:
-        features: the image's maps (1 C h w).
-        labels: the index of each pixel's word, or `UNLABELED`.
+    Each map that the network compares with words is pooled on its grid (1 C h w), and the directions are summed, since
+    the same embedding is compared with all maps. Labels are the index of each pixel's word, or `UNLABELED`.
     """
     found: dict[int, np.ndarray] = {}
     for name in sorted(name for name in features if name.startswith("map_")):
@@ -61,14 +53,8 @@ def toward_examples(images: Iterable[WordRegions], text: Float[Array, "K P C"]) 
     """The target of each word: its mean region, shifted across the modality gap from images to texts.
 
     Image and text embeddings differ by a nearly constant vector, so subtract the mean of all regions and add the mean
-    of the words' texts: u = v - mean(v) + mean(e), with unit lengths.
-
-    Args:
-        images: the regions of some images.
-        text: prompt embeddings of all K words, any norm.
-
-    Returns:
-        Unit vectors; 0 for words without regions, and for all if fewer than two words have some.
+    of the words' texts (of any norm): u = v - mean(v) + mean(e), with unit lengths. It is 0 for words without regions,
+    and for all if fewer than two words have some.
     """
     unit = normalized(to_numpy(as_float32(text)))
     sums, shown = np.zeros((len(unit), unit.shape[2]), np.float32), np.zeros(len(unit), bool)

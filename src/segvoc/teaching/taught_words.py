@@ -210,7 +210,6 @@ class TaughtWords:
         return tuple(word.name for word in self.record.words if not word.keeps_text)
 
     def __repr__(self) -> str:
-        """One line, without the arrays."""
         words = ", ".join(self.words[:5]) + (f" and {len(self.words) - 5} more" if len(self.words) > 5 else "")
         return f"<TaughtWords for {self.record.model!r}, {self.record.images} images: {words or 'none'}>"
 
@@ -257,15 +256,9 @@ class TaughtWords:
 
     @classmethod
     def of(cls, name: str, record: object, arrays: Mapping[str, np.ndarray]) -> "TaughtWords":
-        """Build taught words from the content of their file.
+        """Build taught words from a `TeachingRecord` as JSON, and the arrays by name; `name` is the file, for errors.
 
-        Args:
-            name: the file, for errors.
-            record: a `TeachingRecord` as JSON.
-            arrays: the arrays, by name as in `arrays`.
-
-        Raises:
-            CheckpointError: the record or an array is damaged.
+        Raises: CheckpointError: the record or an array is damaged.
         """
         if not isinstance(record, dict):
             raise CheckpointError(f"the taught words {name!r} are damaged (they have no record); teach them again")
@@ -297,24 +290,15 @@ class TaughtWords:
         return cls(record=about, pyramid=FeaturePyramid(**pyramid) if pyramid else None, **cast(Any, own))
 
     def pyramid_features(self, features: FeatureArrays) -> Float[Array, "N C H W"]:
-        """The output of the pyramid.
-
-        Args:
-            features: the maps that classifiers read (`read_features`).
-        """
+        """The output of the pyramid, of the maps that classifiers read (`read_features`)."""
         assert self.pyramid is not None
         maps = pyramid_inputs(features, self.mean, self.scale)
         return self.pyramid.beside(maps[0])(maps)
 
     def check_model(self, name: str, features: FeatureArrays) -> None:
-        """Check that the words were taught to a model.
+        """Check that the words were taught to a model, by its features of the synthetic image (`probe_image`).
 
-        Args:
-            name: the model.
-            features: its features of the synthetic image (`probe_image`).
-
-        Raises:
-            CheckpointError: the words were taught to another model, or to this model with other weights.
+        Raises: CheckpointError: the words were taught to another model, or to this model with other weights.
         """
         if channels_of(features) == dict(self.record.channels):
             found = mean_features(features)
@@ -404,13 +388,9 @@ class TaughtQuery:
         return cls(len(known.intersection(words)) < asked, np.array(found), classifiers, shares, tuple(toward))
 
     def embeddings(self, text: Array) -> Array:
-        """Mix regions into the embeddings (K P C) of taught words; returns `text` if there is nothing to mix.
+        """Mix regions into the text embeddings (K P C) of taught words; returns `text` if there is nothing to mix.
 
-        Args:
-            text: text embeddings of the query's words.
-
-        Raises:
-            CheckpointError: the regions have another dimension than the model's embeddings; the file was changed.
+        Raises: CheckpointError: the regions have another dimension than the model's embeddings; the file was changed.
         """
         if not self.toward:
             return text
@@ -422,12 +402,9 @@ class TaughtQuery:
     def __call__(
         self, logits: Float[Array, "N P h w"], kept: Int[Array, "N P"] | None, features: FeatureArrays
     ) -> Float[Array, "N P h w"]:
-        """Add the classifiers' scores to the logits; logits of untaught words are unchanged.
+        """Add the classifiers' scores to the logits of the P kept words, indices of the query's (None: all).
 
-        Args:
-            logits: the text-only logits of the P kept words.
-            kept: their indices among the query's words; None: all.
-            features: the feature maps of the same views.
+        Logits of untaught words are unchanged. The features are those of the same views.
         """
         features, grid = read_features(features), (logits.shape[2], logits.shape[3])
         xp, where = array_namespace(logits), device(logits)
@@ -465,12 +442,9 @@ class TaughtQuery:
 def withheld(before: Array, after: Array) -> Array:
     """The margin to subtract from all taught words in a query with untaught words: min(max(after - before, 0), MARGIN).
 
-    Examples say nothing about untaught words. So they decide among taught words, and may lower them, but win cells from
-    untaught words only by more than a margin.
-
-    Args:
-        before: the highest logit of the taught words by text alone.
-        after: the highest logit with examples.
+    `before` and `after` are the highest logits of the taught words by text alone and with examples. Examples say
+    nothing about untaught words. So they decide among taught words, and may lower them, but win cells from untaught
+    words only by more than a margin.
     """
     xp = array_namespace(before)
     return xp.clip(after - before, min=0.0, max=MARGIN)

@@ -105,12 +105,7 @@ class Followers:
 
     @contextmanager
     def session(self, run: RunStart, weights: Path) -> Iterator[None]:
-        """Notify them of the start and the end.
-
-        Args:
-            run: the run.
-            weights: the weights file of a finished run.
-        """
+        """Notify them of the start and the end; `weights` is the file of a finished run."""
         self._step = run.done
         self._tell(lambda callback: callback.on_start(run))
         status: Literal["finished", "stopped", "failed"] = "failed"

@@ -49,15 +49,12 @@ class CaptionObjective(nn.Module):
     def forward(
         self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """Compute the losses of a batch.
+        """Compute the losses of a batch by name; only "loss", the weighted sum, has a gradient.
 
         Args:
             taps: tokens of intermediate blocks of the image encoder.
             phrases: embeddings of all phrases of all images, not normalized.
             owner: for each phrase, its image's position in the batch.
-
-        Returns:
-            "loss", the weighted sum; each term by name; and "activation". Only "loss" has a gradient.
         """
         vectors, logits = self.network.learn(taps, phrases, owner)
         # similarities near 1 need more digits than bfloat16, which autocast would use
@@ -127,7 +124,6 @@ class CaptionReader(Dataset[DrawnImage]):
     """Side of the square that images are resized to [px]."""
 
     def __len__(self) -> int:
-        """The number of images."""
         return len(self.dataset)
 
     def __getitem__(self, draw: Draw) -> DrawnImage:
@@ -163,7 +159,6 @@ class CaptionTask:
     mirror: bool
 
     def __len__(self) -> int:
-        """The number of images in one pass."""
         return len(self.reader)
 
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> CaptionObjective:
@@ -216,9 +211,7 @@ def open_captions(
 
     `warn` receives a line for the first skipped captions and images, and the number of the others.
 
-    Raises:
-        UsageError: no image has a phrase, the captions can't be read, or the extractor is not installed.
-        OutputError: the index can't be written.
+    Raises: UsageError: no image has a phrase, the captions can't be read, or the extractor is not installed.
     """
     config = recipe.captions
     rules = CleaningRules(
@@ -269,11 +262,7 @@ def open_caption_task(
 ) -> CaptionTask:
     """Create the task of a dataset, after computing missing phrase embeddings.
 
-    With `mirror`, half of the images are mirrored.
-
-    Raises:
-        OutputError: a file can't be written; finished files are kept.
-        UsageError: files of another process are missing.
+    Raises: UsageError: files of another process are missing.
     """
     starts = range(0, dataset.facts["phrases"], PHRASES_PER_SHARD)
     texts = (text for start in starts for text in dataset.phrase_texts(start, start + PHRASES_PER_SHARD))

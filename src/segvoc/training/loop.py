@@ -59,13 +59,8 @@ def not_finite(
 ) -> str:
     """Name non-finite losses, weights and gradients, and the module where they start, in one line.
 
-    The forward passes are repeated without gradients, in the network's mode, so they change running statistics.
-
-    Args:
-        network: maps the inputs of a pass to losses.
-        losses: the step's losses.
-        passes: inputs of the step's forward passes, as many in every process.
-        autocast: autocast context of the passes; float16 may overflow where float32 doesn't.
+    The forward passes, as many in every process, are repeated without gradients, in the network's mode, so they change
+    running statistics. They run under the caller's autocast: float16 may overflow where float32 doesn't.
     """
     parameters = dict(network.named_parameters())
     gradients = {name: value.grad for name, value in parameters.items() if value.grad is not None}
@@ -283,8 +278,8 @@ class Training:
     def _counted(self, passes: Iterable[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
         """Append to each pass the mean number of labeled pixels over all passes and processes.
 
-        Dividing a pass's sums by it makes their mean over passes the mean over all labeled pixels.
-        Objectives without `counted` average over the images of a pass, an equal number in each.
+        Dividing a pass's sums by it makes their mean over passes the mean over all labeled pixels. Objectives without
+        `counted` average over the images of a pass.
         """
         if (count := getattr(self.objective, "counted", None)) is None:
             return passes
@@ -457,11 +452,10 @@ class Training:
 
 
 def rate_factor(optimizer: OptimizerConfig, step: int) -> float:
-    """The factor of all learning rates at a step (from 0), in [0, 1].
+    """The factor of all learning rates at a step (from 0), in [0, 1]: half a cosine from 1 to 0.
 
-    It follows half a cosine from 1 to 0 over all steps. With a warm-up of W steps, the first W factors increase
-    linearly from `warmup_start_factor` to the cosine's value at W (detectron2's WarmupCosineLR, which ERR-Seg was
-    trained with). W is at most half of the steps, so that short runs learn too.
+    With a warm-up of W steps, at most half of all, the first W factors increase linearly from `warmup_start_factor` to
+    the cosine's value at W (detectron2's WarmupCosineLR, which ERR-Seg was trained with).
     """
     warm_up = min(optimizer.warmup_steps, optimizer.steps // 2)
     if step >= warm_up:

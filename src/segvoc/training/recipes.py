@@ -125,12 +125,7 @@ def tuned_words(recipe: Recipe, images: int, steps: int | None = None) -> Recipe
     """Tune words on the features of a recipe's network: a small pyramid, and a classifier for each word.
 
     Fewer images get more views each; more images get more steps. A tenth, and at least two, are held out to choose
-    the best weights, unless there are fewer than eight images.
-
-    Args:
-        recipe: the network, and how its images are augmented.
-        images: number of labeled images.
-        steps: number of steps, with five validations; None: by the number of images.
+    the best weights, unless there are fewer than eight images. There are five validations.
     """
     held_out = 0 if images < 8 else min(50, max(2, round(images / 10)))
     steps = steps or min(3000, 900 + 4 * images)

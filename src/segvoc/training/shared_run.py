@@ -28,13 +28,7 @@ def is_run(folder: str | os.PathLike[str]) -> bool:
 
 
 def shareable_run(found: ShareableModel, folder: str | os.PathLike[str], *, images: bool = True) -> ShareableModel:
-    """Add a run's record and model-card facts to its model.
-
-    Args:
-        found: the model loaded from the folder.
-        folder: the run folder.
-        images: whether the card shows some of the run's validation images.
-    """
+    """Add a run's record and model-card facts, with or without validation images, to the model of its folder."""
     path = Path(folder)
     config = read_json(path / "config.json")
     watched = list(read_journal(path / "watched.jsonl", is_whole=lambda line: "step" in line))

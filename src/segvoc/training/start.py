@@ -120,9 +120,7 @@ def _network_file(recipe: Recipe, start: Start) -> tuple[WeightsFile | None, lis
 
 
 def with_file_configuration(recipe: Recipe, start: Start) -> Recipe:
-    """Take the network configuration from the segvoc file that the recipe starts from, if any.
-
-    Network settings are then applied to that configuration.
+    """Take the network configuration, to which settings apply, from the segvoc file that the recipe starts from.
 
     Raises: CheckpointError: the file can't be read.
     """

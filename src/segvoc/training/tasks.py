@@ -92,16 +92,13 @@ class LabelTask:
 
 
 def chosen_words(labels: Int[Tensor, "B H W"], classes: int, words: int, seed: int) -> Int[Tensor, " N"]:
-    """Sample classes for a step.
+    """Sample classes for a step: those in the images, even if there are more, and random others; ascending.
 
     Args:
         labels: the class of every pixel; values from `classes` on are not classes.
         classes: number of all classes.
-        words: number of classes to sample. All classes in the images are kept even if there are more.
-        seed: seed of the random distractors.
-
-    Returns:
-        The sampled classes in ascending order.
+        words: number of classes to sample.
+        seed: seed of the random others.
     """
     there = labels.unique()
     there = there[there < classes]

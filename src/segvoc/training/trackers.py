@@ -121,11 +121,7 @@ class Wandb(Callback):
 
 
 def named_tracker(name: str, project: str | None = None) -> Callback:
-    """Create a tracker by name.
-
-    Args:
-        name: one of `TRACKERS`.
-        project: W&B project; TensorBoard ignores it.
+    """Create one of `TRACKERS`; only W&B has projects.
 
     Raises: UsageError: its package isn't installed.
     """

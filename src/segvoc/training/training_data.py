@@ -203,9 +203,7 @@ def class_words(
 ) -> Tensor | PartWords:
     """Compute embeddings (T P C) of the class prompts, or their tokens (T P L) if the text encoder is trained.
 
-    Raises:
-        UsageError: the recipe trains the text encoder of a part network or of a CLIP alone, with 80 prompts for each of
-            hundreds of names.
+    Raises: UsageError: a text encoder of a part network, or with 80 prompts for each name, can't be trained.
     """
     if not any(name.startswith("text_encoder.") for name in learning_rates(network, recipe)):
         with torch.no_grad():

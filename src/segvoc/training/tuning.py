@@ -42,14 +42,7 @@ class TunedWords(nn.Module):
     frequency: Tensor
 
     def __init__(self, config: TunedWordsConfig, coarse: int, fine: int, words: int) -> None:
-        """Build them with random weights.
-
-        Args:
-            config: sizes.
-            coarse: channels of the coarse feature map.
-            fine: channels of all finer ones.
-            words: number of words.
-        """
+        """Build them with random weights, for a coarse feature map and finer ones of so many channels in all."""
         super().__init__()
         self.dropout = nn.Dropout2d(config.dropout)
         self.weights = nn.ParameterDict()
@@ -66,12 +59,7 @@ class TunedWords(nn.Module):
         self.register_buffer("frequency", torch.ones(words + 1))
 
     def forward(self, maps: Sequence[Tensor], zero_shot: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K H W"]:
-        """The logits on the pyramid's grid.
-
-        Args:
-            maps: standardized feature maps, the coarse one first.
-            zero_shot: the network's logits by text.
-        """
+        """The logits on the pyramid's grid, of standardized feature maps (the coarse one first) and the logits by text."""
         found = FeaturePyramid(**self.weights)(maps, self.dropout)
         scores = torch.einsum("kc,bchw->bkhw", self.classifiers, found) + self.bias[:, None, None]
         return bilinear(zero_shot, (found.shape[2], found.shape[3])) + scores
@@ -144,11 +132,9 @@ class CachedViews(Dataset[ViewBatch]):
     cache: FeatureCache
 
     def __len__(self) -> int:
-        """Number of views."""
         return self.cache.rows
 
     def __getitem__(self, row: int) -> ViewBatch:
-        """A view."""
         problem = self.cache.problem(row)
         if problem is not None:
             return ViewBatch({}, torch.empty(0), torch.empty(0), (problem,))
@@ -319,11 +305,7 @@ class Tuning:
         return plain.with_taught(self.words(())) if step else plain
 
     def words(self, watched: Sequence[dict[str, Any]]) -> TaughtWords:
-        """Export the current tuned words.
-
-        Args:
-            watched: scores before and after, lines of watched.jsonl; empty if unknown.
-        """
+        """Export the current tuned words, with the scores before and after, lines of watched.jsonl, if known."""
         task, tuned = self.task, self.tuned
         held_out = bool(watched and self.data.recipe.data.num_val_images)
         before, after = (watched[0], watched[-1]) if held_out else ({}, {})
@@ -367,14 +349,11 @@ class Tuning:
         return _percent(scores["iou"][scored.index(word)]) if "iou" in scores and word in scored else None
 
     def finish(self, weights: dict[str, Tensor], watched: Sequence[dict[str, Any]]) -> tuple[TaughtWords | None, int]:
-        """Export the run's tuned words, with their step.
+        """Export the run's tuned words with their step, or None if they never beat the text on held-out images.
 
         Args:
             weights: the loop's final weights: the best ones if images are held out.
             watched: the lines of watched.jsonl.
-
-        Returns:
-            The words, or None if they never beat the model without them on held-out images.
         """
         scored = [line for line in watched if line["mean_iou"] is not None]
         best = scored[-1]["step"] if scored else watched[-1]["step"]
@@ -396,20 +375,13 @@ def open_tuning(
     *,
     silent: bool,
 ) -> Tuning:
-    """Compute the missing features of a run's images, and build the trained parts.
+    """Compute the missing features of a run's images, shared by all processes, and build the trained parts.
 
-    Args:
-        plain: maps a number of steps to the model without tuned words.
-        data: the labeled images, with the recipe.
-        folder: the cache folder.
-        processes: all processes of the run, which share the work.
-        warn: called with each warning, as a readable line.
-        silent: whether to hide progress.
+    `plain` maps a number of steps to the model without tuned words.
 
     Raises:
         UsageError: the network can't be taught words, or the images have captions.
         InputError: no image can be read.
-        OutputError: a file can't be written; finished files are kept.
     """
     if isinstance(data, CaptionTrainingData):
         raise UsageError("tuning words needs label maps rather than captions; leave out method=words")
