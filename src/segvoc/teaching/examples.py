@@ -45,7 +45,7 @@ class Cells:
         )
 
     def with_share(self, share: int, keep_text: Sequence[int] = ()) -> "Cells":
-        """Replace the text-only logits, except for words that keep them: 0 for text alone, then the candidate shares."""
+        """Replace the text-only logits, except of words that keep them: 0 for text alone, then the candidates."""
         if not share:
             return self
         logits = self.mixed[share - 1].copy()

@@ -59,7 +59,7 @@ class TunedWords(nn.Module):
         self.register_buffer("frequency", torch.ones(words + 1))
 
     def forward(self, maps: Sequence[Tensor], zero_shot: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K H W"]:
-        """The logits on the pyramid's grid, of standardized feature maps (the coarse one first) and the logits by text."""
+        """The logits on the pyramid's grid, from standardized maps (the coarse one first) and the logits by text."""
         found = FeaturePyramid(**self.weights)(maps, self.dropout)
         scores = torch.einsum("kc,bchw->bkhw", self.classifiers, found) + self.bias[:, None, None]
         return bilinear(zero_shot, (found.shape[2], found.shape[3])) + scores
