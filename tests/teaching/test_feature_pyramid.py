@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from segvoc.teaching.feature_pyramid import FeaturePyramid, pyramid_shapes
+from segvoc.teaching.features import FeaturePyramid, pyramid_shapes
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from segvoc.teaching.examples import Cells
+from segvoc.teaching.examples import Cells, mixed, regions_of, toward_examples
 from segvoc.teaching.learning import learn
-from segvoc.teaching.regions import mixed, regions_of, toward_examples
 
 UNLABELED = 65535
 

@@ -15,10 +15,10 @@ from segvoc.distributed import Processes
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.records import to_json
-from segvoc.training.loop import Training
+from segvoc.training.loop import Training, TrainingTask
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder, open_together
-from segvoc.training.tasks import LabelTask, TrainingTask
+from segvoc.training.training_data import LabelTask
 from tests.inference.small_network import small_network
 
 RECIPE = Recipe(model="small").with_settings(

@@ -15,10 +15,9 @@ from segvoc.layers.aggregation import DecoderSizes
 from segvoc.networks.choices import layers_of
 from segvoc.networks.part_cat_seg import PCA_PART, PartAggregation, PartAggregationConfig, PartNetwork
 from segvoc.training.caption_task import CaptionBatch, CaptionTask
-from segvoc.training.loop import Training
+from segvoc.training.loop import StepInfo, Training
 from segvoc.training.recipe import Recipe
-from segvoc.training.tasks import LabelTask, StepInfo
-from segvoc.training.training_data import class_words
+from segvoc.training.training_data import LabelTask, class_words
 from tests.inference.small_network import Letters, Patches
 from tests.networks.small_syn_seg import small_syn_seg
 from tests.training.runs import RECIPE, begun, drawn_images, open_run

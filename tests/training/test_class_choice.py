@@ -7,8 +7,9 @@ import torch
 
 from segvoc.data.training.training_set import TrainingBatch
 from segvoc.selection_rules import Voted
+from segvoc.training.loop import StepInfo
 from segvoc.training.objectives.segmentation import GroundTruthFirst
-from segvoc.training.tasks import LabelTask, StepInfo, chosen_words
+from segvoc.training.training_data import LabelTask, chosen_words
 from tests.device_waits import NoDeviceWaits
 
 

@@ -19,18 +19,20 @@ from segvoc.errors import CheckpointError, UsageError
 from segvoc.imaging.notebook_html import line, one_digit, table
 from segvoc.records import from_json, to_json
 from segvoc.storage.atomic_writes import write_atomically
-from segvoc.teaching.feature_pyramid import GROUPS, FeaturePyramid, pyramid_shapes
+from segvoc.teaching.examples import mixed
 from segvoc.teaching.features import (
     CLASS_LOGITS,
+    GROUPS,
     FeatureArrays,
+    FeaturePyramid,
     as_float32,
     channels_of,
     first_map,
     pyramid_inputs,
+    pyramid_shapes,
     read_features,
     scored,
 )
-from segvoc.teaching.regions import mixed
 from segvoc.vocabulary import folded
 
 TAUGHT_HEADER = "segvoc_taught"

@@ -27,9 +27,9 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.progress import Progress
 from segvoc.storage.files import digest_of
+from segvoc.training.loop import StepInfo
 from segvoc.training.objectives.losses import TERMS, SynergyLosses
 from segvoc.training.recipe import Recipe
-from segvoc.training.tasks import StepInfo
 from segvoc.vocabulary import Vocabulary
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, is_dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,6 @@ from segvoc.process_settings import float32_products
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
 from segvoc.training.recipe import OptimizerConfig, Recipe
 from segvoc.training.run_folder import RunFolder
-from segvoc.training.tasks import StepInfo, TrainingTask
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -109,6 +108,43 @@ def _finite(value: object) -> bool:
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(name or "the network" for name in names[:3]) + more
+
+
+class StepInfo(NamedTuple):
+    """Identifies one forward pass of a run."""
+
+    step: int
+    rank: int
+    number: int
+    """Index of the forward pass within the step, from 0."""
+
+
+@runtime_checkable
+class TrainingTask(Protocol):
+    """Training data with a matching objective.
+
+    Every batch has `problems`, with one line for each unreadable image.
+    """
+
+    def objective(self, network: SegmentationNetwork, recipe: Recipe) -> nn.Module:
+        """The module that maps `inputs` to losses by name; training minimizes "loss".
+
+        If the loss is a mean over labeled pixels, the module also has `counted`, which maps `inputs` to their number,
+        or to several for a sum of means. Its last input is then the divisor of the sums.
+        """
+        ...
+
+    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[Any]:
+        """The sampler's batches, loaded by `workers` processes (0: this process)."""
+        ...
+
+    def inputs(self, batch: Any, info: StepInfo, device: torch.device) -> tuple[Any, ...]:
+        """The arguments of the objective, moved to the device.
+
+        Raises:
+            InputError: the batch is empty because none of its images could be read.
+        """
+        ...
 
 
 @dataclass(kw_only=True)

@@ -1,30 +1,39 @@
 """The training data of a run (labeled or captioned images), and the training task made from them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from segvoc.data.benchmarks import PartTrainingImages, find_benchmark, prepared
 from segvoc.data.captions.caption_index import CaptionDataset
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.augmentations import OwnTransform
-from segvoc.data.training.training_set import PartTrainingSet, TrainingSet, seed_of
+from segvoc.data.training.training_set import (
+    PartTrainingSet,
+    ShardedSampler,
+    TrainingBatch,
+    TrainingSet,
+    batches,
+    seed_of,
+)
 from segvoc.distributed import Processes
-from segvoc.errors import UsageError
+from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork, PartWords
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.progress import print_line
 from segvoc.training.caption_task import CaptionFiles, CaptionTask, frozen_encoders, open_caption_task, open_captions
+from segvoc.training.loop import StepInfo
+from segvoc.training.objectives.segmentation import Objective, PartObjective, objective_of
 from segvoc.training.parameters import learning_rates
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import FEATURES
-from segvoc.training.tasks import LabelTask
 from segvoc.vocabulary import Vocabulary
 
 HELD_OUT = "coco-stuff"
@@ -64,6 +73,60 @@ def recipe_data(recipe: Recipe, root: str | Path) -> tuple[LabeledImages, Evalua
         raise UsageError(f"the recipe trains on {learned} and is validated on {watched}: {'; '.join(problems)}")
     first = sets[watched].only(range(min(LOOKED_AT, len(sets[watched]))))
     return sets[learned], replace(EvaluationTask.of_benchmark(find_benchmark(watched), root), images=first)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelTask:
+    """Training with labeled images."""
+
+    training_set: TrainingSet
+    words: Tensor | PartWords
+    """Embeddings of the class prompts, or their tokens if the text encoder is trained."""
+    chosen: int
+    """Number of classes per step: those in its images, plus random others (0: all)."""
+    seed: int
+    """Seed for drawing the random classes."""
+
+    def objective(self, network: SegmentationNetwork, recipe: Recipe) -> Objective | PartObjective:
+        """See `TrainingTask`."""
+        return objective_of(network, recipe)
+
+    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[TrainingBatch]:
+        """See `TrainingTask`."""
+        return batches(self.training_set, sampler, workers, pinned=pinned)
+
+    def inputs(
+        self, batch: TrainingBatch, info: StepInfo, device: torch.device
+    ) -> tuple[Tensor, Tensor, Tensor | PartWords]:
+        """Images, labels and words."""
+        if not batch.images.numel():
+            raise InputError(f"none of the {len(self.training_set.images)} images can be read; {batch.problems[0]}")
+        to = {"device": device, "non_blocking": True}
+        # copied from pinned memory unchanged, then widened on the device
+        labels, words = batch.labels.to(**to).long(), self.words
+        if self.chosen and isinstance(words, Tensor):
+            seed = seed_of(self.seed, "words", *info)
+            chosen = chosen_words(batch.labels, len(words), self.chosen, seed)
+            chosen = (chosen.pin_memory() if device.type == "cuda" else chosen).to(**to)
+            labels = torch.where(labels < len(words), torch.searchsorted(chosen, labels), labels)
+            words = words[chosen]
+        return batch.images.to(**to), labels, words
+
+
+def chosen_words(labels: Int[Tensor, "B H W"], classes: int, words: int, seed: int) -> Int[Tensor, " N"]:
+    """Sample classes for a step: those in the images, even if there are more, and random others; ascending.
+
+    Args:
+        labels: the class of every pixel; values from `classes` on are not classes.
+        classes: number of all classes.
+        words: number of classes to sample.
+        seed: seed of the random others.
+    """
+    there = labels.unique()
+    there = there[there < classes]
+    order = torch.randperm(classes, generator=torch.Generator().manual_seed(seed))
+    others = order[~torch.isin(order, there)][: max(0, words - len(there))]
+    return torch.cat((there, others)).sort().values
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,11 +24,18 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.progress import Progress, announced
 from segvoc.records import to_json
-from segvoc.teaching.feature_pyramid import FINER, FeaturePyramid, pyramid_shapes
-from segvoc.teaching.features import CLASS_LOGITS, channels_of, pyramid_inputs, read_features
+from segvoc.teaching.features import (
+    CLASS_LOGITS,
+    FINER,
+    FeaturePyramid,
+    channels_of,
+    pyramid_inputs,
+    pyramid_shapes,
+    read_features,
+)
 from segvoc.teaching.taught_words import TaughtWord, TaughtWords, TeachingRecord, mean_features
+from segvoc.training.loop import StepInfo
 from segvoc.training.recipe import Recipe, TunedWordsConfig
-from segvoc.training.tasks import StepInfo
 from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData
 from segvoc.version import __version__
 
