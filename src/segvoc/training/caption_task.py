@@ -85,10 +85,10 @@ class CaptionFiles:
 
 
 class CaptionBatch(NamedTuple):
-    """Features of B images and their M phrases. If no image can be read, B and M are 0."""
+    """Features of B images and their M phrases. If no image can be read, there are no taps, and M is 0."""
 
-    taps: tuple[Float[Tensor, "B _ _"], ...]
-    """Tokens of intermediate blocks of the image encoder; length and width may differ between blocks."""
+    taps: tuple[Float[Tensor, "B ..."], ...]
+    """Tokens of intermediate blocks of the image encoder (B L C); as read from files, the pixels (B 3 S S)."""
     phrases: Float[Tensor, "M C"]
     """Embeddings of all phrases of all images, not normalized."""
     owner: Int[Tensor, " M"]
@@ -97,16 +97,8 @@ class CaptionBatch(NamedTuple):
     """A line per unreadable image that was replaced."""
 
 
-class Draw(NamedTuple):
-    """The image at a place in the training order."""
-
-    image: int
-    """Position in the data set."""
-    mirrored: bool
-
-
 class DrawnImage(NamedTuple):
-    """The image of a draw."""
+    """An image at a place in the training order."""
 
     pixels: UInt8[Tensor, "3 S S"] | None
     """The image, squashed and possibly mirrored; None if no image can be read."""
@@ -116,7 +108,7 @@ class DrawnImage(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionReader(Dataset[DrawnImage]):
-    """Captioned images by draw, independent of the worker and the order."""
+    """Captioned images by position in the data set, and whether to mirror them."""
 
     dataset: CaptionDataset
     phrases: FeatureCache
@@ -126,26 +118,23 @@ class CaptionReader(Dataset[DrawnImage]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, draw: Draw) -> DrawnImage:
-        """Read the image of a draw, or the next readable image."""
-        problems: list[str] = []
+    def __getitem__(self, draw: tuple[int, bool]) -> DrawnImage:
+        """Read the image, or the next readable one."""
+        (image, mirrored), problems = draw, list[str]()
+        side = (self.input_size, self.input_size)
         for offset in range(len(self)):
-            entry = self.dataset.entry((draw.image + offset) % len(self))
+            entry = self.dataset.entry((image + offset) % len(self))
             try:
-                pixels = resize_to_square(entry.location.read(), self.input_size)
+                # squashed to the encoders' square input (SynSeg, v2), bilinear with antialiasing
+                square = Image.fromarray(entry.location.read()).resize(side, Image.Resampling.BILINEAR)
                 phrases = torch.stack([self.phrases.read(number)["embeddings"] for number in entry.phrases])
             except InputError as error:
                 problems.append(str(error))
                 continue
-            return DrawnImage(pixels.flip(2) if draw.mirrored else pixels, phrases, tuple(problems))
+            pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)
+            return DrawnImage((pixels.flip(2) if mirrored else pixels).contiguous(), phrases, tuple(problems))
         # not an exception, which would lose its type in a worker
         return DrawnImage(None, torch.empty(0, 0), tuple(problems))
-
-
-def resize_to_square(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[Tensor, "3 S S"]:
-    """Squash an image to the encoders' square input (SynSeg, v2), bilinear with antialiasing."""
-    square = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,18 +159,16 @@ class CaptionTask:
         """The batches of a sampler's positions, read by `workers` processes (0: this process)."""
         # drawn in this process, since the memory for an epoch's order grows with the set
         draws = ([self._draw(place) for place in places] for places in sampler)
-        for pixels, phrases, owner, problems in read_ahead(self.reader, draws, _collate, workers, pinned=pinned):
-            taps: tuple[Tensor, ...] = ()
-            if pixels is not None:
-                with torch.no_grad():
-                    taps = self.encoders.images(pixels.to(self.encoders.device, non_blocking=True).float())
-            yield CaptionBatch(taps, phrases, owner, problems)
+        for batch in read_ahead(self.reader, draws, _collate, workers, pinned=pinned):
+            with torch.no_grad():
+                pixels = [one.to(self.encoders.device, non_blocking=True).float() for one in batch.taps]
+                yield batch._replace(taps=tuple(tap for one in pixels for tap in self.encoders.images(one)))
 
-    def _draw(self, place: int) -> Draw:
+    def _draw(self, place: int) -> tuple[int, bool]:
         """Place p shows image number p modulo N of epoch p // N, in an order that depends on the seed."""
         order = epoch_order(len(self), self.seed, place // len(self))
         mirrored = self.mirror and bool(seed_of(self.seed, "mirror", place) & 1)
-        return Draw(int(order[place % len(self)]), mirrored)
+        return int(order[place % len(self)]), mirrored
 
     def inputs(
         self, batch: CaptionBatch, info: StepInfo, device: torch.device
@@ -215,10 +202,7 @@ def open_captions(
     """
     config = recipe.captions
     rules = CleaningRules(
-        excluded=config.excluded_words,
-        match=config.match,
-        most=config.max_phrases,
-        determiners=config.determiners,
+        excluded=config.excluded_words, match=config.match, most=config.max_phrases, determiners=config.determiners
     )
 
     def build() -> Path:
@@ -308,15 +292,11 @@ def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> Fro
     )
 
 
-_Collated = tuple[Tensor | None, Tensor, Tensor, tuple[str, ...]]
-
-
-def _collate(samples: Sequence[DrawnImage]) -> _Collated:
-    """Pixels (None without images), phrases, the image of each phrase, and problems."""
+def _collate(samples: Sequence[DrawnImage]) -> CaptionBatch:
     problems = tuple(problem for sample in samples for problem in sample.problems)
     pixels = [sample.pixels for sample in samples if sample.pixels is not None]
     if not pixels:
-        return None, torch.empty(0, 0), torch.empty(0, dtype=torch.int64), problems
+        return CaptionBatch((), torch.empty(0, 0), torch.empty(0, dtype=torch.int64), problems)
     good = [sample.phrases for sample in samples if sample.pixels is not None]
     owner = torch.arange(len(good)).repeat_interleave(torch.tensor([len(phrases) for phrases in good]))
-    return torch.stack(pixels), torch.cat(good), owner, problems
+    return CaptionBatch((torch.stack(pixels),), torch.cat(good), owner, problems)

@@ -162,7 +162,7 @@ def train(
         tuning = None
         if recipe.method == "words":
             tuning = open_tuning(model, data, folder.path / FEATURES, processes, monitor.warn, silent=quiet)
-            task, monitor.segmenter = tuning.task, tuning.segmenter
+            task, monitor.segmenter = tuning, tuning.segmenter
         else:
             with announced("encoding the classes' names", silent=quiet or isinstance(data, CaptionTrainingData)):
                 task = data.task(network, templates, monitor.warn)

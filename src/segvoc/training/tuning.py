@@ -150,68 +150,6 @@ class CachedViews(Dataset[ViewBatch]):
         return ViewBatch(found, zero_shot, labels, ())
 
 
-@dataclass(frozen=True, kw_only=True)
-class TunedWordsTask:
-    """The training task of tuned words; see `TrainingTask`."""
-
-    views: CachedViews
-    rows: tuple[int, ...]
-    """Rows of the views with readable images."""
-    mean: Float32[np.ndarray, " D"]
-    """Mean of each feature over the views, in the classifiers' input order."""
-    scale: Float32[np.ndarray, " D"]
-    """Their standard deviations."""
-    channels: dict[str, int]
-    cells: Int[np.ndarray, " K1"]
-    """Labeled cells per word, and of none of them."""
-    pixels: Int[np.ndarray, " K"]
-    """The same in pixels of the augmented images."""
-    images: Int[np.ndarray, " K"]
-    """Images that show each word."""
-    image_count: int
-    """Number of images with labels."""
-    seed: int
-
-    def objective(self, network: SegmentationNetwork, recipe: Recipe) -> TunedWordsObjective:
-        """See `TrainingTask`."""
-        return TunedWordsObjective(network, recipe)
-
-    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[ViewBatch]:
-        """The batches of a sampler; memory-mapped, so no workers are needed."""
-        rows = ([self._row(position) for position in positions] for positions in sampler)
-        return read_ahead(self.views, rows, _collate, 0, pinned=pinned)
-
-    def _row(self, position: int) -> int:
-        """Each epoch shuffles all views."""
-        epoch, place = divmod(position, len(self.rows))
-        return self.rows[int(epoch_order(len(self.rows), self.seed, epoch)[place])]
-
-    def inputs(
-        self, batch: ViewBatch, info: StepInfo, device: torch.device
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Logits by text, labels and standardized maps, on the device."""
-        to = {"device": device, "non_blocking": True}
-        named = {name: one.to(**to).float() for name, one in batch.maps.items()}
-        whole = {name: named.get(name, torch.empty(1, size, 0, 0)) for name, size in self.channels.items()}
-        maps = pyramid_inputs(whole, self.mean, self.scale)
-        return batch.zero_shot.to(**to).float(), batch.labels.to(**to).long(), tuple(maps)
-
-    @property
-    def map_names(self) -> tuple[str, ...]:
-        """Names of the maps that the pyramid reads, the coarse one first."""
-        return tuple(name for name in self.channels if name != CLASS_LOGITS)
-
-    def tuned_words(self, recipe: Recipe, seed: int) -> TunedWords:
-        """Create pyramid and classifiers for these features."""
-        coarse, *fine = (self.channels[name] for name in self.map_names)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed_of(seed, "weights"))
-            tuned = TunedWords(recipe.words, coarse, sum(fine), len(self.pixels))
-        # unlabeled words have no classifier; their weight is irrelevant
-        tuned.frequency.copy_(torch.from_numpy(np.maximum(self.cells, self.cells.sum() * 1e-4)))
-        return tuned
-
-
 def _encoded(
     segmenter: NetworkSegmenter, text: EncodedWords, images: TrainingSet, row: int, recipe: Recipe
 ) -> dict[str, Tensor] | str:
@@ -235,8 +173,33 @@ def _encoded(
     return kept | {ZERO_SHOT: bilinear(logits, grid)[0].half().cpu(), LABELS: labels}
 
 
-def _task(views: CachedViews, channels: dict[str, int], images: TrainingSet, recipe: Recipe) -> TunedWordsTask:
-    """The task, with the statistics of its views."""
+def _collate(samples: Sequence[ViewBatch]) -> ViewBatch:
+    maps = {name: torch.cat([one.maps[name] for one in samples]) for name in samples[0].maps}
+    zero_shot, labels = (torch.cat([getattr(one, name) for one in samples]) for name in (ZERO_SHOT, LABELS))
+    return ViewBatch(maps, zero_shot, labels, ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Statistics:
+    """Statistics of the cached views."""
+
+    rows: tuple[int, ...]
+    """Rows of the views with readable images."""
+    mean: Float32[np.ndarray, " D"]
+    """Mean of each feature, in the classifiers' input order."""
+    scale: Float32[np.ndarray, " D"]
+    """Their standard deviations."""
+    cells: Int[np.ndarray, " K1"]
+    """Labeled cells per word, and of none of them."""
+    pixels: Int[np.ndarray, " K"]
+    """The same in pixels of the augmented images."""
+    images: Int[np.ndarray, " K"]
+    """Images that show each word."""
+    image_count: int
+    """Number of images with labels."""
+
+
+def _statistics(views: CachedViews, channels: dict[str, int], images: TrainingSet, recipe: Recipe) -> _Statistics:
     kept = [name for name in channels if name != CLASS_LOGITS]
     words, area, rows = len(images.vocabulary), 0, list[int]()
     cells, shown = np.zeros(words + 1, np.int64), np.zeros((len(images.images), words), bool)
@@ -266,24 +229,15 @@ def _task(views: CachedViews, channels: dict[str, int], images: TrainingSet, rec
         own = slice(ends[name] - channels[name], ends[name])
         mean[own] = total / count
         scale[own] = np.sqrt(np.maximum(squares / count - mean[own] ** 2, 0)) + 1e-3
-    return TunedWordsTask(
-        views=views,
+    return _Statistics(
         rows=tuple(rows),
         mean=mean.astype(np.float32),
         scale=scale.astype(np.float32),
-        channels=channels,
         cells=cells,
         pixels=cells[:words] * area,
         images=shown.sum(axis=0),
         image_count=int(shown.any(axis=1).sum()),
-        seed=images.seed,
     )
-
-
-def _collate(samples: Sequence[ViewBatch]) -> ViewBatch:
-    maps = {name: torch.cat([one.maps[name] for one in samples]) for name in samples[0].maps}
-    zero_shot, labels = (torch.cat([getattr(one, name) for one in samples]) for name in (ZERO_SHOT, LABELS))
-    return ViewBatch(maps, zero_shot, labels, ())
 
 
 TUNED_WORDS_FILE = "tuned.words.safetensors"
@@ -292,19 +246,46 @@ TUNED_WORDS_FILE = "tuned.words.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """The parts of a run that tunes words."""
+    """A run that tunes words: its task (see `TrainingTask`), and what comes of it."""
 
     plain: Callable[[int], NetworkSegmenter]
     """Maps a number of steps to the model without tuned words."""
     data: LabelTrainingData
-    task: TunedWordsTask
-    """Their cached features."""
+    views: CachedViews
+    statistics: _Statistics
     network: SegmentationNetwork
     """The trained network: `tuned` behind the frozen encoders."""
     tuned: TunedWords
     """The tuned words, updated by the loop."""
+    channels: dict[str, int]
+    """Channels of each feature map."""
     probe: np.ndarray
     """Mean features of the drawn image that identifies the model."""
+
+    def objective(self, network: SegmentationNetwork, recipe: Recipe) -> TunedWordsObjective:
+        """See `TrainingTask`."""
+        return TunedWordsObjective(network, recipe)
+
+    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[ViewBatch]:
+        """The batches of a sampler; memory-mapped, so no workers are needed."""
+        rows = ([self._row(position) for position in positions] for positions in sampler)
+        return read_ahead(self.views, rows, _collate, 0, pinned=pinned)
+
+    def _row(self, position: int) -> int:
+        """Each epoch shuffles all views."""
+        rows = self.statistics.rows
+        epoch, place = divmod(position, len(rows))
+        return rows[int(epoch_order(len(rows), self.data.seed, epoch)[place])]
+
+    def inputs(
+        self, batch: ViewBatch, info: StepInfo, device: torch.device
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Logits by text, labels and standardized maps, on the device."""
+        to = {"device": device, "non_blocking": True}
+        named = {name: one.to(**to).float() for name, one in batch.maps.items()}
+        whole = {name: named.get(name, torch.empty(1, size, 0, 0)) for name, size in self.channels.items()}
+        maps = pyramid_inputs(whole, self.statistics.mean, self.statistics.scale)
+        return batch.zero_shot.to(**to).float(), batch.labels.to(**to).long(), tuple(maps)
 
     def segmenter(self, step: int) -> NetworkSegmenter:
         """The model after some steps; without tuned words before the first."""
@@ -313,25 +294,25 @@ class Tuning:
 
     def words(self, watched: Sequence[dict[str, Any]]) -> TaughtWords:
         """Export the current tuned words, with the scores before and after, lines of watched.jsonl, if known."""
-        task, tuned = self.task, self.tuned
+        found, tuned = self.statistics, self.tuned
         held_out = bool(watched and self.data.recipe.data.num_val_images)
         before, after = (watched[0], watched[-1]) if held_out else ({}, {})
-        shown = np.flatnonzero(task.images).tolist()
+        shown = np.flatnonzero(found.images).tolist()
         vocabulary = self.data.training_set(self.network).vocabulary.words
         record = TeachingRecord(
             model=str(self.plain(0).origin["preset"]),
             words=tuple(
                 TaughtWord(
                     name=vocabulary[index],
-                    images=int(task.images[index]),
-                    pixels=int(task.pixels[index]),
+                    images=int(found.images[index]),
+                    pixels=int(found.pixels[index]),
                     before=self._iou(before, vocabulary[index]),
                     after=self._iou(after, vocabulary[index]),
                 )
                 for index in shown
             ),
-            channels=task.channels,
-            images=task.image_count,
+            channels=self.channels,
+            images=found.image_count,
             penalty=None,
             miou_before=_percent(before.get("mean_iou")),
             miou=_percent(after.get("mean_iou")),
@@ -344,8 +325,8 @@ class Tuning:
             record=record,
             weights=_array(tuned.classifiers)[shown].astype(np.float16),
             bias=_array(tuned.bias)[shown],
-            mean=task.mean,
-            scale=task.scale,
+            mean=found.mean,
+            scale=found.scale,
             probe=self.probe,
             pyramid=FeaturePyramid(**{name: _array(value).astype(np.float16) for name, value in tuned.weights.items()}),
         )
@@ -414,10 +395,25 @@ def open_tuning(
         return {name: torch.stack([view[name] for view in every]) for name in blank}, problems
 
     cache.fill(encode, processes, "encoding views", silent=silent)
-    task = _task(CachedViews(cache=cache), channels_of(probed), images, recipe)
-    tuned = task.tuned_words(recipe, data.seed).to(segmenter.device)
-    network = SegmentationNetwork(segmenter.network.image_encoder, segmenter.network.text_encoder, tuned)
-    return Tuning(plain=plain, data=data, task=task, network=network, tuned=tuned, probe=mean_features(probed))
+    views, channels = CachedViews(cache=cache), channels_of(probed)
+    statistics = _statistics(views, channels, images, recipe)
+    coarse, *fine = (size for name, size in channels.items() if name != CLASS_LOGITS)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed_of(data.seed, "weights"))
+        tuned = TunedWords(recipe.words, coarse, sum(fine), len(images.vocabulary))
+    # unlabeled words have no classifier; their weight is irrelevant
+    tuned.frequency.copy_(torch.from_numpy(np.maximum(statistics.cells, statistics.cells.sum() * 1e-4)))
+    tuned = tuned.to(segmenter.device)
+    return Tuning(
+        plain=plain,
+        data=data,
+        views=views,
+        statistics=statistics,
+        network=SegmentationNetwork(segmenter.network.image_encoder, segmenter.network.text_encoder, tuned),
+        tuned=tuned,
+        channels=channels,
+        probe=mean_features(probed),
+    )
 
 
 def _view_cache(segmenter: NetworkSegmenter, images: TrainingSet, recipe: Recipe, folder: Path) -> FeatureCache:
