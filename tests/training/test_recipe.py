@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from segvoc.errors import UsageError
+from segvoc.models.presets import PRESETS
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.tiny import TinyAggregationConfig, TinyConfig
 from segvoc.records import from_json, to_json
