@@ -78,14 +78,6 @@ class Processes:
             return device
         return f"cuda:{int(os.environ.get('LOCAL_RANK', self.rank)) % torch.cuda.device_count()}"
 
-    def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether a flag is set in any process."""
-        if self.count == 1:
-            return flag  # without a device sync
-        raised = torch.tensor(flag, dtype=torch.uint8, device=device)
-        dist.all_reduce(raised, dist.ReduceOp.MAX)
-        return bool(raised.item())
-
     def mean(self, values: Mapping[str, Tensor]) -> dict[str, float]:
         """Average scalars by name over all processes, with one device sync."""
         stacked = torch.stack([value.detach().float() for value in values.values()])

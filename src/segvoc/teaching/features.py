@@ -128,11 +128,6 @@ FINER = 2
 """Cells of the output per cell of the coarse map, along each axis."""
 
 
-def unchanged(x: Array) -> Array:
-    """The same."""
-    return x
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FeaturePyramid:
     """The weights, as NumPy arrays or PyTorch tensors; calling it with maps of the same library applies them.
@@ -158,11 +153,6 @@ class FeaturePyramid:
     blend_norm: Float[Array, "2 C"]
     """Gain and offset of its norm."""
 
-    @property
-    def channels(self) -> int:
-        """Channels of the output (C)."""
-        return len(self.coarse)
-
     def named(self) -> dict[str, Array]:
         """The weights by name."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
@@ -174,7 +164,7 @@ class FeaturePyramid:
         return FeaturePyramid(**{name: xp.asarray(one, device=device(like)) for name, one in weights.items()})
 
     def __call__(
-        self, maps: Sequence[Float[Array, "N _ _ _"]], drop: Callable[[Array], Array] = unchanged
+        self, maps: Sequence[Float[Array, "N _ _ _"]], drop: Callable[[Array], Array] = lambda x: x
     ) -> Float[Array, "N C H W"]:
         """Compute the output, on a grid with twice the coarse map's rows and columns.
 

@@ -277,10 +277,11 @@ class Training:
     def _save_if_finite(self) -> bool:
         """Save unless the weights are non-finite in any process; return whether it saved."""
         weights = [*self.learning.values(), *self.network.aggregation.buffers()]
-        spoilt = self.processes.any(not _finite(weights), self.device)
-        if not spoilt:
+        spoilt = torch.tensor(float(not _finite(weights)), device=self.device)
+        (share,) = self.processes.mean({"spoilt": spoilt}).values()
+        if not share:
             self.save()
-        return not spoilt
+        return not share
 
     def _kept(self) -> str:
         """Message on the state of a failed run, and the fix."""

@@ -10,13 +10,12 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from segvoc.arrays import bilinear
 from segvoc.checkpoints.origins import content_hash
 from segvoc.data.captions.sources import file_fingerprint
 from segvoc.data.feature_cache import FeatureCache
-from segvoc.data.training.training_set import IGNORED, ShardedSampler, TrainingSet, epoch_order, read_ahead, seed_of
+from segvoc.data.training.training_set import IGNORED, ShardedSampler, TrainingSet, epoch_order, seed_of
 from segvoc.distributed import Processes
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import InputError, UsageError
@@ -124,30 +123,12 @@ class ViewBatch(NamedTuple):
     """Cached views of B images."""
 
     maps: dict[str, Float[Tensor, "B _ _ _"]]
-    """The feature maps by name; empty if the image can't be read."""
+    """The feature maps by name."""
     zero_shot: Float[Tensor, "B K H W"]
     """The words' logits by text."""
     labels: Int[Tensor, "B H W"]
     """The index of each cell's word."""
-    problems: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CachedViews(Dataset[ViewBatch]):
-    """The views of a training set, each as a batch of one."""
-
-    cache: FeatureCache
-
-    def __len__(self) -> int:
-        return self.cache.rows
-
-    def __getitem__(self, row: int) -> ViewBatch:
-        problem = self.cache.problem(row)
-        if problem is not None:
-            return ViewBatch({}, torch.empty(0), torch.empty(0), (problem,))
-        found = {name: value[None] for name, value in self.cache.read(row).items()}
-        zero_shot, labels = found.pop(ZERO_SHOT), found.pop(LABELS)
-        return ViewBatch(found, zero_shot, labels, ())
+    problems: tuple[str, ...] = ()
 
 
 def _encoded(
@@ -173,12 +154,6 @@ def _encoded(
     return kept | {ZERO_SHOT: bilinear(logits, grid)[0].half().cpu(), LABELS: labels}
 
 
-def _collate(samples: Sequence[ViewBatch]) -> ViewBatch:
-    maps = {name: torch.cat([one.maps[name] for one in samples]) for name in samples[0].maps}
-    zero_shot, labels = (torch.cat([getattr(one, name) for one in samples]) for name in (ZERO_SHOT, LABELS))
-    return ViewBatch(maps, zero_shot, labels, ())
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Statistics:
     """Statistics of the cached views."""
@@ -199,25 +174,26 @@ class _Statistics:
     """Number of images with labels."""
 
 
-def _statistics(views: CachedViews, channels: dict[str, int], images: TrainingSet, recipe: Recipe) -> _Statistics:
+def _statistics(cache: FeatureCache, channels: dict[str, int], images: TrainingSet, recipe: Recipe) -> _Statistics:
     kept = [name for name in channels if name != CLASS_LOGITS]
     words, area, rows = len(images.vocabulary), 0, list[int]()
     cells, shown = np.zeros(words + 1, np.int64), np.zeros((len(images.images), words), bool)
     sums = {name: [np.zeros(channels[name]), np.zeros(channels[name]), 0] for name in kept}
     problem = ""
-    for row in range(len(views)):
-        view = views[row]
-        if not view.maps:
-            problem = view.problems[0]
+    for row in range(cache.rows):
+        if found := cache.problem(row):
+            problem = found
             continue
-        of_word = np.bincount(view.labels[view.labels != IGNORED].numpy(), minlength=words + 1)
+        view = cache.read(row)
+        labels = view[LABELS]
+        of_word = np.bincount(labels[labels != IGNORED].numpy(), minlength=words + 1)
         rows.append(row)
         cells += of_word
-        area = recipe.data.crop_size**2 // view.labels.numel()
+        area = recipe.data.crop_size**2 // labels.numel()
         image = int(epoch_order(len(images.images), images.seed, row // len(images.images))[row % len(images.images)])
         shown[image] |= of_word[:words] > 0
-        for name, one in view.maps.items():
-            x = one[0].double().flatten(1).numpy()
+        for name in kept:
+            x = view[name].double().flatten(1).numpy()
             sums[name][0] += x.sum(axis=1)
             sums[name][1] += np.square(x).sum(axis=1)
             sums[name][2] += x.shape[1]
@@ -251,7 +227,8 @@ class Tuning:
     plain: Callable[[int], NetworkSegmenter]
     """Maps a number of steps to the model without tuned words."""
     data: LabelTrainingData
-    views: CachedViews
+    cache: FeatureCache
+    """Their cached views."""
     statistics: _Statistics
     network: SegmentationNetwork
     """The trained network: `tuned` behind the frozen encoders."""
@@ -268,8 +245,10 @@ class Tuning:
 
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[ViewBatch]:
         """The batches of a sampler; memory-mapped, so no workers are needed."""
-        rows = ([self._row(position) for position in positions] for positions in sampler)
-        return read_ahead(self.views, rows, _collate, 0, pinned=pinned)
+        for positions in sampler:
+            views = [self.cache.read(self._row(position)) for position in positions]
+            found = {name: torch.stack([view[name] for view in views]) for name in views[0]}
+            yield ViewBatch(zero_shot=found.pop(ZERO_SHOT), labels=found.pop(LABELS), maps=found)
 
     def _row(self, position: int) -> int:
         """Each epoch shuffles all views."""
@@ -395,8 +374,8 @@ def open_tuning(
         return {name: torch.stack([view[name] for view in every]) for name in blank}, problems
 
     cache.fill(encode, processes, "encoding views", silent=silent)
-    views, channels = CachedViews(cache=cache), channels_of(probed)
-    statistics = _statistics(views, channels, images, recipe)
+    channels = channels_of(probed)
+    statistics = _statistics(cache, channels, images, recipe)
     coarse, *fine = (size for name, size in channels.items() if name != CLASS_LOGITS)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_of(data.seed, "weights"))
@@ -407,7 +386,7 @@ def open_tuning(
     return Tuning(
         plain=plain,
         data=data,
-        views=views,
+        cache=cache,
         statistics=statistics,
         network=SegmentationNetwork(segmenter.network.image_encoder, segmenter.network.text_encoder, tuned),
         tuned=tuned,

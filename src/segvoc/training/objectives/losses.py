@@ -162,16 +162,10 @@ class SynergyLosses:
         owner: Int[Tensor, " M"],
         images: int,
     ) -> dict[str, Float[Tensor, ""]]:
-        """The mean of each loss over the images, by name.
+        """The mean of each loss over the images, by name, of the synergy vectors and text embeddings of M phrases.
 
-        For an image with one phrase, back and sep are 0; for an image without phrases, all four are.
-
-        Args:
-            foreground: foreground synergy vectors of M phrases, of any norm.
-            background: their background synergy vectors, of any norm.
-            text: their text embeddings, of any norm.
-            owner: for each phrase, its image's position in the batch.
-            images: number of images in the batch.
+        For an image with one phrase, back and sep are 0; for an image without phrases, all four are. `owner` is the
+        position of each phrase's image in the batch. All vectors may have any norm.
         """
         f, g, t = (F.normalize(vectors, dim=-1) for vectors in (foreground, background, text))
         counts = owner.bincount(minlength=images)[owner].to(f.dtype)
@@ -218,12 +212,9 @@ def released_segmentation_loss(
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy of every class at every pixel, as CAT-Seg, PCA-Seg and ERR-Seg were trained.
 
-    Args:
-        logits: at any size; they are interpolated to that of the labels.
-        labels: the class of every pixel.
-        ignored: pixels with this label, or a label that isn't a class, are trained as negatives for every class.
-        chunk: classes processed at a time, whose maps at the labels' size are recomputed in the backward pass instead
-            of stored; None: all classes at once, stored.
+    Logits of any size are interpolated to that of the labels. Pixels that are `ignored`, or whose label isn't a class,
+    are trained as negatives for every class. Classes are processed in chunks, whose maps at the labels' size are
+    recomputed in the backward pass; without, all are stored.
     """
     return _entropy(logits, labels, labels.new_ones(()).bool(), chunk) / (labels.numel() * logits.shape[1])
 
@@ -247,8 +238,7 @@ def competing_segmentation_loss(
 
     A class then wins over "none of them" where its sigmoid exceeds 1/2, the default threshold of the background rule.
     With few training images this works better than binary losses, in which the many negative classes of a pixel
-    outweigh its positive one. No published network is trained this way. The arguments are those of
-    `masked_segmentation_loss`.
+    outweigh its positive one. No published network is trained this way. It averages as `masked_segmentation_loss`.
     """
     return _softmax_entropy(logits, labels, labels != ignored, chunk, pixels, none=0.0)
 
@@ -256,11 +246,7 @@ def competing_segmentation_loss(
 def cross_entropy_segmentation_loss(
     logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255, chunk: int | None = None, pixels: Count = None
 ) -> Float[Tensor, ""]:
-    """Softmax cross-entropy over all classes (ERR-Seg, Sec. 4.1.4) at pixels with a class: `F.cross_entropy`.
-
-    Pixels with another label, such as the background's, are left out like `ignored` ones. The arguments are those of
-    `masked_segmentation_loss`.
-    """
+    """Softmax cross-entropy over all classes (ERR-Seg, Sec. 4.1.4) at pixels with a class: `F.cross_entropy`."""
     return _softmax_entropy(logits, labels, labels < logits.shape[1], chunk, pixels, none=-torch.inf)
 
 
