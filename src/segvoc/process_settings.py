@@ -92,16 +92,16 @@ def float32_products(*, tf32: bool, benchmark: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """Processes started in this block ignore Ctrl-C from the start, even during imports."""
+def interrupts_ignored(number: signal.Signals = signal.SIGINT) -> Iterator[None]:
+    """Processes started in this block ignore Ctrl-C (or another signal) from the start, even during imports."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread can set signal handlers
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
 
 
 def how_it_ended(code: int | None) -> str:

@@ -44,40 +44,8 @@ LARGEST_HEADER = 1 << 26
 _TYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 
 
-def write_taught_file(
-    path: str | os.PathLike[str], record: Mapping[str, object], arrays: Mapping[str, np.ndarray]
-) -> None:
-    """Write float32 or float16 arrays with a record, reproducibly.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
-    names = {dtype: name for name, dtype in _TYPES.items()}
-    entries: dict[str, object] = {
-        # not sorted: the channels are in the order of the arrays' columns
-        "__metadata__": {TAUGHT_HEADER: json.dumps(record, ensure_ascii=False)}
-    }
-    ends = np.cumsum([array.nbytes for array in arrays.values()]).tolist()
-    for (name, array), end in zip(arrays.items(), ends, strict=True):
-        offsets = [end - array.nbytes, end]
-        entries[name] = {"dtype": names[array.dtype], "shape": list(array.shape), "data_offsets": offsets}
-    header = json.dumps(entries, ensure_ascii=False).encode()
-    header += b" " * (-len(header) % 8)
-
-    def write(file: BinaryIO) -> None:
-        file.write(len(header).to_bytes(8, "little") + header)
-        for array in arrays.values():
-            file.write(np.ascontiguousarray(array).tobytes())
-
-    write_atomically(path, write)
-
-
-def read_taught_file(path: str | os.PathLike[str]) -> tuple[dict[str, object], dict[str, np.ndarray]]:
-    """Read the record and the arrays of a file.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, or no file of taught words.
-    """
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, object], dict[str, np.ndarray]]:
+    """Read the record and the arrays of a file."""
     name = os.fspath(path)
     try:
         content = Path(path).read_bytes()
@@ -240,12 +208,29 @@ class TaughtWords:
         return found.hexdigest()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a .safetensors file, by convention named `*.words.safetensors`.
+        """Write a .safetensors file, reproducibly; by convention it is named `*.words.safetensors`.
 
         Raises:
             OutputError: the file can't be written.
         """
-        write_taught_file(path, to_json(self.record), self.arrays())
+        names, arrays = {dtype: name for name, dtype in _TYPES.items()}, self.arrays()
+        # not sorted: the channels are in the order of the arrays' columns
+        entries: dict[str, object] = {
+            "__metadata__": {TAUGHT_HEADER: json.dumps(to_json(self.record), ensure_ascii=False)}
+        }
+        ends = np.cumsum([array.nbytes for array in arrays.values()]).tolist()
+        for (name, array), end in zip(arrays.items(), ends, strict=True):
+            offsets = [end - array.nbytes, end]
+            entries[name] = {"dtype": names[array.dtype], "shape": list(array.shape), "data_offsets": offsets}
+        header = json.dumps(entries, ensure_ascii=False).encode()
+        header += b" " * (-len(header) % 8)
+
+        def write(file: BinaryIO) -> None:
+            file.write(len(header).to_bytes(8, "little") + header)
+            for array in arrays.values():
+                file.write(np.ascontiguousarray(array).tobytes())
+
+        write_atomically(path, write)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "TaughtWords":
@@ -254,7 +239,7 @@ class TaughtWords:
         Raises:
             CheckpointError: the file is missing, damaged, not finite, or not a file of taught words.
         """
-        return cls.of(os.fspath(path), *read_taught_file(path))
+        return cls.of(os.fspath(path), *_read(path))
 
     @classmethod
     def of(cls, name: str, record: object, arrays: Mapping[str, np.ndarray]) -> "TaughtWords":

@@ -343,8 +343,7 @@ def tiny_syn() -> Recipe:
     """SynSeg's decoder on tiny's encoders, small enough to train on a laptop with tens of captioned photographs.
 
     It uses tiny's text encoder, trunk and ImageNet classes, but not the projections. The last stages of the trunk were
-    trained further with masks, so the result doesn't come from captions alone.
-    Row: none; docs/papers/syn_seg.md has results for 37 photographs. Hardware: a laptop; minutes.
+    trained with masks, too. Row: none; docs/papers/syn_seg.md has results for 37 photographs. Hardware: a laptop.
     Command: segvoc train tiny-syn --images DIR --captions captions.json --out RUN
     """
     return Recipe(
@@ -374,8 +373,7 @@ def tiny() -> Recipe:
 
     `--set trunk_lr_scale=0` freezes the trunk, which takes a quarter of the time but fits less well: on 8 training
     photographs with 58 garments, 93 % of the pixels are correct after 150 steps, compared to 95 % after 60 steps with
-    the trunk.
-    Row: none, since the network isn't from a paper. Hardware: a laptop; minutes for tens of photographs.
+    the trunk. Hardware: a laptop; minutes for tens of photographs.
     Command: segvoc train tiny --images DIR --labels DIR --classes classes.json --out RUN
     """
     return Recipe(
@@ -402,8 +400,7 @@ def tiny_aggregation() -> Recipe:
 
     Their output is zero at first. `--set skip=none` omits the sum, so that everything is learned from scratch. `--set
     order=serial --set fusion=last`, `--set fusion=...`, `--set experts=...` and `--set aggregation=none` are small
-    versions of the rows of the papers' tables.
-    Row: none. Hardware: a laptop, seconds per step; or any GPU.
+    versions of the rows of the papers' tables. Hardware: a laptop, seconds per step.
     Command: segvoc train tiny-aggregation --images DIR --labels DIR --classes classes.json --out RUN
     """
     recipe = tiny().with_settings(trunk_lr_scale=0.0, batch_size=4, fod_weight=0.01, steps=600)
@@ -416,8 +413,7 @@ def tiny_parts() -> Recipe:
     `--set order=parallel --set fusion=experts --set fod_weight=0.01` is a small version of PCA-Seg's part mode. The
     classes are parts of objects ("car's door", or `--object car`) and objects without parts. The output of the
     aggregation is added to the sums of the raw costs, and all classes of a level compete. This loss isn't from a paper,
-    but works better with few images, see `tiny`.
-    Row: none. Hardware: a laptop; minutes.
+    but works better with few images, see `tiny`. Hardware: a laptop; minutes.
     Command: segvoc train tiny-parts --object car --images DIR --labels DIR --classes classes.json --background
     background --out RUN
     """
