@@ -145,13 +145,10 @@ def join_processes(backend: Literal["gloo", "nccl"]) -> Iterator[Processes]:
     """Open the process group of all processes started by `torchrun`; without it, just this process.
 
     At the end of the block the group is destroyed. The block must not leave a module from `wrap_distributed` in a
-    variable: it would keep the group and its threads, which may then crash as the interpreter shuts down.
+    variable: it would keep the group and its threads, which may then crash as the interpreter shuts down. The backend
+    "nccl" reduces GPU tensors.
 
-    Args:
-        backend: "nccl" to reduce GPU tensors, otherwise "gloo".
-
-    Raises:
-        UsageError: RANK and WORLD_SIZE are inconsistent.
+    Raises: UsageError: RANK and WORLD_SIZE are inconsistent.
     """
     processes = Processes.from_environment()
     if processes.count == 1:

@@ -32,8 +32,7 @@ cores many times slower; not spinning at all costs a tenth on dedicated cores.""
 def for_own_process(threads: int | None = None) -> None:
     """Apply settings for a process that only runs segvoc; call before importing NumPy or PyTorch.
 
-    Args:
-        threads: CPU threads of networks (default: from the environment).
+    `threads` are CPU threads of networks, by default those of the environment.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SHORT_SPIN)

@@ -256,16 +256,11 @@ def parse_settings(assignments: Iterable[str]) -> dict[str, str]:
 def with_settings(
     configuration: Instance, settings: Mapping[str, object], what: str, fixed: Sequence[str] = ()
 ) -> Instance:
-    """Return a copy of the configuration with some fields changed.
+    """Return a copy of a configuration, called `what` in errors, with some fields changed.
 
-    Args:
-        configuration: the configuration to change.
-        settings: values by name, typed or as text ("2", "true", "384,512").
-        what: name of the configuration in errors, for example "cat-seg-b".
-        fixed: fields that can't be set.
+    Settings are values by name, typed or as text ("2", "true", "384,512"); `fixed` fields can't be set.
 
-    Raises:
-        UsageError: a name is unknown or ambiguous, or a value has the wrong type or is out of range.
+    Raises: UsageError: a name is unknown or ambiguous, or a value has the wrong type or is out of range.
     """
     # kinds are set first, because they determine which fields exist
     for name, kind in settings.items():
@@ -299,14 +294,11 @@ def differences(configuration: object, base: object) -> dict[str, Plain]:
 
 
 def check_range(configuration: object, limits: Mapping[str, tuple[int | float, int | float]]) -> None:
-    """Check that numbers are in range; for use in `__post_init__`.
+    """Check that numbers, or those in tuples, are in range; for use in `__post_init__`.
 
-    Args:
-        configuration: the configuration to check. All entries of a tuple are checked; None is always valid.
-        limits: minimum and maximum by field name, both inclusive. Infinite numbers are never valid.
+    Limits are minimum and maximum by field name, both inclusive. None is always valid, infinite numbers never.
 
-    Raises:
-        UsageError: a number is out of range.
+    Raises: UsageError: a number is out of range.
     """
     for name, (least, most) in limits.items():
         value = getattr(configuration, name)

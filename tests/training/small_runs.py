@@ -15,7 +15,7 @@ from segvoc.layers.aggregation import DecoderSizes
 from segvoc.networks.choices import layers_of
 from segvoc.networks.part_cat_seg import PCA_PART, PartAggregation, PartAggregationConfig, PartNetwork
 from segvoc.training.caption_task import CaptionBatch, CaptionTask
-from segvoc.training.loop import StepInfo, Training
+from segvoc.training.loop import ForwardPass, Training
 from segvoc.training.recipe import Recipe
 from segvoc.training.training_data import LabelTask, class_words
 from tests.inference.small_network import Letters, Patches
@@ -99,9 +99,9 @@ class CaptionsInMemory:
         return CaptionBatch(tuple(taps), torch.cat(phrases), owner, ())
 
     def inputs(
-        self, batch: CaptionBatch, info: StepInfo, device: torch.device
+        self, batch: CaptionBatch, number: ForwardPass, device: torch.device
     ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-        taps, phrases, owner = CaptionTask.inputs(self, batch, info, device)
+        taps, phrases, owner = CaptionTask.inputs(self, batch, number, device)
         return tuple(tap.to(self.dtype) for tap in taps), phrases.to(self.dtype), owner
 
 

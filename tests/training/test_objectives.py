@@ -8,7 +8,6 @@ import torch
 from segvoc.data.training.training_set import TrainingBatch
 from segvoc.errors import UsageError
 from segvoc.selection_rules import Voted
-from segvoc.training.loop import StepInfo
 from segvoc.training.objectives.segmentation import GroundTruthFirst, Objective
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
@@ -32,7 +31,7 @@ def test_labels_count_the_words_of_their_step(as_users_call):
     labels = torch.tensor([[[7, 7, 2]], [[20, 65535, 2]]], dtype=torch.int32)
     task = LabelTask(training_set=SimpleNamespace(), words=words, chosen=6, seed=3)  # type: ignore[arg-type]
     batch = TrainingBatch(torch.zeros(2, 3, 1, 3, dtype=torch.uint8), labels, ())
-    _, relabeled, chosen = task.inputs(batch, StepInfo(0, 0, 0), torch.device("cpu"))
+    _, relabeled, chosen = task.inputs(batch, (0, 0, 0), torch.device("cpu"))
     known = labels < 20
     assert relabeled.dtype == torch.int64 and len(chosen) == 6
     assert torch.equal(chosen[relabeled[known], 0, 0], labels[known].float())

@@ -94,18 +94,10 @@ def sampled_cells(
     random: np.random.Generator,
     mixed: Sequence[Array] = (),
 ) -> Cells | None:
-    """Sample labeled cells of an image, rare words more often: in proportion to pixels^-0.5.
+    """Sample labeled cells of an image, rare words more often: in proportion to pixels^-0.5; None without labels.
 
-    Args:
-        features: the image's maps (1 C h w).
-        logits: the words' logits by text (1 K h w); their grid is that of the cells.
-        labels: the index of each pixel's word, or `UNLABELED`.
-        image: the image's index.
-        count: number of cells to sample.
-        random: random generator.
-        mixed: the logits by text and regions for each candidate share, on the same grid.
-
-    Returns: the cells; None if the image has no labeled pixel.
+    The words' logits by text (1 K h w), and those by text and regions for each candidate share, have the grid of the
+    cells. Labels are the index of each pixel's word, or `UNLABELED`; `image` is the image's index.
     """
     grid = (int(logits.shape[2]), int(logits.shape[3]))
     of_cells = labels_of_cells(labels, grid).ravel().astype(np.int64)

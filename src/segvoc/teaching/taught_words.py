@@ -348,12 +348,9 @@ class TaughtQuery:
 
     @classmethod
     def of(cls, taught: Sequence[TaughtWords], words: Iterable[str], asked: int) -> "TaughtQuery | None":
-        """Collect the classifiers of words; None if none of them was taught.
+        """Collect the classifiers of words, the last if a word was taught several times; None if none was taught.
 
-        Args:
-            taught: taught words; if a word was taught several times, the last counts.
-            words: the words of the query, as in a vocabulary.
-            asked: the number of its maps, which may include a map for "none of the words".
+        `asked` is the number of the query's maps, which may include a map for "none of the words".
         """
         places = {
             folded(word): (number, row) for number, one in enumerate(taught) for row, word in enumerate(one.words)

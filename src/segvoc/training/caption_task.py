@@ -27,7 +27,7 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.progress import Progress
 from segvoc.storage.files import digest_of
-from segvoc.training.loop import StepInfo
+from segvoc.training.loop import ForwardPass
 from segvoc.training.objectives.losses import TERMS, SynergyLosses
 from segvoc.training.recipe import Recipe
 from segvoc.vocabulary import Vocabulary
@@ -51,10 +51,8 @@ class CaptionObjective(nn.Module):
     ) -> dict[str, Float[Tensor, ""]]:
         """Compute the losses of a batch by name; only "loss", the weighted sum, has a gradient.
 
-        Args:
-            taps: tokens of intermediate blocks of the image encoder.
-            phrases: embeddings of all phrases of all images, not normalized.
-            owner: for each phrase, its image's position in the batch.
+        Taps are tokens of intermediate blocks of the image encoder; phrases, those of all images, aren't normalized;
+        `owner` is the position of each phrase's image in the batch.
         """
         vectors, logits = self.network.learn(taps, phrases, owner)
         # similarities near 1 need more digits than bfloat16, which autocast would use
@@ -171,7 +169,7 @@ class CaptionTask:
         return int(order[place % len(self)]), mirrored
 
     def inputs(
-        self, batch: CaptionBatch, info: StepInfo, device: torch.device
+        self, batch: CaptionBatch, number: ForwardPass, device: torch.device
     ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
         """Tokens, phrases, and the image of each phrase, on the device.
 

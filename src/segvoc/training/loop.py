@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, is_dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -110,13 +110,8 @@ def _some(names: list[str]) -> str:
     return ", ".join(name or "the network" for name in names[:3]) + more
 
 
-class StepInfo(NamedTuple):
-    """Identifies one forward pass of a run."""
-
-    step: int
-    rank: int
-    number: int
-    """Index of the forward pass within the step, from 0."""
+ForwardPass = tuple[int, int, int]
+"""Step, rank and number (within the step) of a forward pass, from 0."""
 
 
 @runtime_checkable
@@ -138,7 +133,7 @@ class TrainingTask(Protocol):
         """The sampler's batches, loaded by `workers` processes (0: this process)."""
         ...
 
-    def inputs(self, batch: Any, info: StepInfo, device: torch.device) -> tuple[Any, ...]:
+    def inputs(self, batch: Any, number: ForwardPass, device: torch.device) -> tuple[Any, ...]:
         """The arguments of the objective, moved to the device.
 
         Raises:
@@ -159,11 +154,6 @@ class BestWeights:
     waited: int = 0
     """Validations since the best score."""
     weights: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
-
-    @property
-    def out_of_patience(self) -> bool:
-        """Whether to stop training."""
-        return bool(self.patience) and self.waited >= self.patience
 
     @torch.no_grad()
     def note(self, score: float | None, step: int, state: Mapping[str, Tensor]) -> None:
@@ -257,7 +247,7 @@ class Training:
         with closing(self.folder), stop_signals() as received:
             if self._is_watched() and not self._was_watched():
                 self._watch()  # before the first step, or after a kill between the checkpoint and its validation
-            while self.step < recipe.optimizer.steps and not self.best.out_of_patience:
+            while self.step < recipe.optimizer.steps and not 0 < self.best.patience <= self.best.waited:
                 stopped = self._one_step(loader, received)
                 last = self.step == recipe.optimizer.steps
                 saved = False
@@ -310,7 +300,7 @@ class Training:
         for number in range(self.recipe.optimizer.grad_accum_steps):
             batch = next(loader)
             unreadable += self._pass_over(batch.problems)
-            yield self.task.inputs(batch, StepInfo(self.step, self.processes.rank, number), self.device)
+            yield self.task.inputs(batch, (self.step, self.processes.rank, number), self.device)
 
     def _counted(self, passes: Iterable[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
         """Append to each pass the mean number of labeled pixels over all passes and processes.

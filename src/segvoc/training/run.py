@@ -45,12 +45,6 @@ from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData
 from segvoc.training.tuning import TUNED_WORDS_FILE, Tuning, open_tuning
 from segvoc.version import __version__
 
-COMPARED_IMAGES = 6
-"""Images that are shown before and after tuning."""
-
-GAP = 8
-"""White pixels between the two overlays."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
@@ -115,8 +109,8 @@ def train(
         OutputError: a file can't be written, for example because the disk is full.
         SystemExit: the process received SIGTERM or SIGINT; the run can be resumed.
     """
-    _check_call(recipe, images, network, start)
-    own = _own_transform(recipe, transform)
+    own = None if transform is None else OwnTransform(function=transform)
+    _check_call(recipe, images, network, start, own)
     seed = recipe.seeds[0] if seed is None else seed
     custom, quiet = network is not None, not (progress and Processes.from_environment().first)
     taught: tuple[TaughtWords, ...] = ()
@@ -218,6 +212,7 @@ def _check_call(
     images: LabeledImages | CaptionFiles,
     network: SegmentationNetwork | None,
     start: Start | None,
+    transform: OwnTransform | None,
 ) -> None:
     """Refuse arguments of `train` that don't fit together."""
     if (recipe.supervision == "captions") != isinstance(images, CaptionFiles):
@@ -230,17 +225,10 @@ def _check_call(
     if network is not None and lowest_precision(network).itemsize < torch.float32.itemsize:
         kind = str(lowest_precision(network)).removeprefix("torch.")
         raise UsageError(f"the network's weights were rounded to {kind}; train it loaded with dtype='float32'")
-
-
-def _own_transform(recipe: Recipe, transform: Transform | None) -> OwnTransform | None:
-    if transform is None:
-        return None
-    if recipe.supervision == "captions":
+    if transform is not None and recipe.supervision == "captions":
         raise UsageError("a recipe that learns from captions takes no transform; leave it out")
-    own = OwnTransform(function=transform)
-    if recipe.runtime.num_workers:
-        own.check_sendable()
-    return own
+    if transform is not None and recipe.runtime.num_workers:
+        transform.check_sendable()
 
 
 def _tuned(
@@ -257,16 +245,16 @@ def _tuned(
 
 
 def _compare_in_images(run: Path, best: int) -> None:
-    """Write before_after/NAME.png for the first validation images: overlays before training and at the best step."""
+    """Write before_after/NAME.png for six validation images: overlays before training and at the best step."""
     before, after = (run / "images" / f"step_{step:06d}" for step in (0, best))
-    for path in sorted(before.rglob("*.png"))[:COMPARED_IMAGES]:
+    for path in sorted(before.rglob("*.png"))[:6]:
         name = path.relative_to(before)
         if not (after / name).exists():
             continue
         with Image.open(path) as one, Image.open(after / name) as other:
-            pair = Image.new("RGB", (one.width + GAP + other.width, max(one.height, other.height)), "white")
+            pair = Image.new("RGB", (one.width + 8 + other.width, max(one.height, other.height)), "white")
             pair.paste(one, (0, 0))
-            pair.paste(other, (one.width + GAP, 0))
+            pair.paste(other, (one.width + 8, 0))
         write_atomically(run / "before_after" / name, lambda file, pair=pair: pair.save(file, "PNG"))
 
 

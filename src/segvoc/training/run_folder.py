@@ -75,16 +75,11 @@ class RunFolder:
     ) -> tuple["RunFolder", dict[str, Any] | None]:
         """Create or resume a run folder; return it and the checkpoint to resume from, if any.
 
-        A folder without a completed step counts as new, for example after a refused call.
-
-        Args:
-            path: the folder.
-            config: everything that the run's results depend on. Its entry "session" describes this start only.
-            resume: continue the run in the folder. All settings except `FREE` must be unchanged.
+        A folder without a completed step counts as new, for example after a refused call. `config` is everything that the
+        run's results depend on, all but `FREE` unchanged in a resumed run; its entry "session" describes this start only.
 
         Raises:
-            UsageError: the folder has a run in progress or with another configuration, or any run without
-                `resume`.
+            UsageError: the folder has a run in progress or with another configuration, or any run without `resume`.
             CheckpointError: its checkpoint is damaged.
             OutputError: the folder can't be written.
         """
@@ -116,11 +111,7 @@ class RunFolder:
 
     @classmethod
     def check(cls, path: str | os.PathLike[str], recipe: Mapping[str, Any] | None = None) -> None:
-        """Check early that a run can use the folder, before any data are prepared or written.
-
-        Args:
-            path: the folder.
-            recipe: the recipe that an existing run must have to be resumed; None: any.
+        """Check early that a run with some recipe (None: any) can use the folder, before data are prepared or written.
 
         Raises:
             UsageError: the path is a file, the folder holds other files, or its run has another recipe.

@@ -29,7 +29,7 @@ from segvoc.networks.part_cat_seg import PartNetwork, PartWords
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.progress import print_line
 from segvoc.training.caption_task import CaptionFiles, CaptionTask, frozen_encoders, open_caption_task, open_captions
-from segvoc.training.loop import StepInfo
+from segvoc.training.loop import ForwardPass
 from segvoc.training.objectives.segmentation import Objective, PartObjective, objective_of
 from segvoc.training.parameters import learning_rates
 from segvoc.training.recipe import Recipe
@@ -96,7 +96,7 @@ class LabelTask:
         return batches(self.training_set, sampler, workers, pinned=pinned)
 
     def inputs(
-        self, batch: TrainingBatch, info: StepInfo, device: torch.device
+        self, batch: TrainingBatch, number: ForwardPass, device: torch.device
     ) -> tuple[Tensor, Tensor, Tensor | PartWords]:
         """Images, labels and words."""
         if not batch.images.numel():
@@ -105,7 +105,7 @@ class LabelTask:
         # copied from pinned memory unchanged, then widened on the device
         labels, words = batch.labels.to(**to).long(), self.words
         if self.chosen and isinstance(words, Tensor):
-            seed = seed_of(self.seed, "words", *info)
+            seed = seed_of(self.seed, "words", *number)
             chosen = chosen_words(batch.labels, len(words), self.chosen, seed)
             chosen = (chosen.pin_memory() if device.type == "cuda" else chosen).to(**to)
             labels = torch.where(labels < len(words), torch.searchsorted(chosen, labels), labels)
@@ -116,11 +116,7 @@ class LabelTask:
 def chosen_words(labels: Int[Tensor, "B H W"], classes: int, words: int, seed: int) -> Int[Tensor, " N"]:
     """Sample classes for a step: those in the images, even if there are more, and random others; ascending.
 
-    Args:
-        labels: the class of every pixel; values from `classes` on are not classes.
-        classes: number of all classes.
-        words: number of classes to sample.
-        seed: seed of the random others.
+    Labels from `classes` on, the number of all classes, are not classes.
     """
     there = labels.unique()
     there = there[there < classes]

@@ -33,7 +33,7 @@ from segvoc.teaching.features import (
     read_features,
 )
 from segvoc.teaching.taught_words import TaughtWord, TaughtWords, TeachingRecord, mean_features
-from segvoc.training.loop import StepInfo
+from segvoc.training.loop import ForwardPass
 from segvoc.training.recipe import Recipe, TunedWordsConfig
 from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData
 from segvoc.version import __version__
@@ -92,13 +92,10 @@ class TunedWordsObjective(nn.Module):
         maps: Sequence[Tensor],
         cells: Float[Tensor, ""] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
-        """Compute the loss.
+        """Compute the loss, from the network's logits by text and standardized feature maps, the coarse one first.
 
-        Args:
-            zero_shot: the network's logits by text.
-            labels: the word index of each cell; K means none of them, `IGNORED` unlabeled.
-            maps: standardized feature maps, the coarse one first.
-            cells: divisor of the sum over labeled cells; None: their number (`counted`).
+        A cell's label is the index of its word; K means none of them, `IGNORED` unlabeled. The sum over labeled cells
+        is divided by `cells`, by default their number.
         """
         tuned = cast(TunedWords, self.network.aggregation)
         logits = tuned(maps, zero_shot)
@@ -257,7 +254,7 @@ class Tuning:
         return rows[int(epoch_order(len(rows), self.data.seed, epoch)[place])]
 
     def inputs(
-        self, batch: ViewBatch, info: StepInfo, device: torch.device
+        self, batch: ViewBatch, number: ForwardPass, device: torch.device
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Logits by text, labels and standardized maps, on the device."""
         to = {"device": device, "non_blocking": True}
