@@ -160,7 +160,8 @@ class CaptionTask:
         for batch in read_ahead(self.reader, draws, _collate, workers, pinned=pinned):
             with torch.no_grad():
                 pixels = [one.to(self.encoders.device, non_blocking=True).float() for one in batch.taps]
-                yield batch._replace(taps=tuple(tap for one in pixels for tap in self.encoders.images(one)))
+                taps = tuple(tap for one in pixels for tap in self.encoders.images(one))
+            yield batch._replace(taps=taps)
 
     def _draw(self, place: int) -> tuple[int, bool]:
         """Place p shows image number p modulo N of epoch p // N, in an order that depends on the seed."""
