@@ -75,8 +75,9 @@ class RunFolder:
     ) -> tuple["RunFolder", dict[str, Any] | None]:
         """Create or resume a run folder; return it and the checkpoint to resume from, if any.
 
-        A folder without a completed step counts as new, for example after a refused call. `config` is everything that
-        the run's results depend on, all but `FREE` unchanged in a resumed run; its entry "session" describes this start.
+        A folder without a completed step counts as new, for example after a refused call. `config` is everything
+        that the run's results depend on; a resumed run may only differ in `FREE`. Its entry "session" describes this
+        start.
 
         Raises:
             UsageError: the folder has a run in progress or with another configuration, or any run without `resume`.
