@@ -41,13 +41,8 @@ class Progress:
                 ...
                 progress.update()
 
-    Args:
-        what: name of the task, which starts the line: "encoding images".
-        total: number of units; None if unknown.
-        unit: name of a unit in the singular: "image" or "step".
-        done: units finished by an earlier call.
-        silent: show nothing, for example on all ranks except 0.
-        keep: leave the bar on the terminal when the task is done.
+    A task has `total` units (None if unknown), of which an earlier call has `done` some. It is `silent` on all ranks
+    except 0. `keep` leaves the bar on the terminal when the task is done.
     """
 
     def __init__(

@@ -399,15 +399,10 @@ class TaughtQuery:
             return self._added(logits, xp.asarray(self.indices, device=where), scores)
         views: list[Array] = []
         for number in range(logits.shape[0]):
-            own = kept[number, :]
-            here = [
-                (place, at)
-                for at, index in enumerate(self.indices.tolist())
-                for place in np.flatnonzero(np.asarray(own.tolist()) == index)
-            ]
+            _, *both = np.intersect1d(np.asarray(kept[number, :].tolist()), self.indices, return_indices=True)
+            places, of_scores = (xp.asarray(column, device=where) for column in both)
             view = logits[number : number + 1, ...]
-            if here:
-                places, of_scores = (xp.asarray(list(column), device=where) for column in zip(*here, strict=True))
+            if places.shape[0]:
                 view = self._added(view, places, scores[number : number + 1, ...][:, of_scores])
             views.append(view)
         return xp.concat(views) if len(views) > 1 else views[0]

@@ -93,12 +93,7 @@ def step_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 class Followers:
-    """The callbacks of a run; failing ones are disabled.
-
-    Args:
-        callbacks: this process's callbacks.
-        warn: called with a line per failing callback.
-    """
+    """The callbacks of a run in this process; failing ones are disabled, with a line to `warn`."""
 
     def __init__(self, callbacks: Sequence[Callback], warn: Callable[[str], None]) -> None:
         self._callbacks, self._warn, self._step = list(callbacks), warn, 0

@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,6 @@ from segvoc.training.objectives.losses import TERMS
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 
-POINTS = 2000
-"""Max steps to plot; longer runs are thinned out evenly."""
-
-FEW = 20
-"""With fewer points than this, add markers: a single point draws no line."""
-
 
 def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence[dict[str, Any]]) -> None:
     """Plot losses and their terms, learning rate, gradient norm and validation scores over the steps.
@@ -42,7 +37,7 @@ def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, since it takes a second to import
     from matplotlib.figure import Figure
 
-    shown = metrics[:: max(1, len(metrics) // POINTS)]
+    shown = metrics[:: max(1, len(metrics) // 2000)]
     terms = [name for name in metrics[-1] if name in ("loss", "segmentation", "fod", *TERMS)]
     panels = [
         ("loss", terms, shown, "log"),
@@ -55,7 +50,10 @@ def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence
         panels.append(("watched images", ["pixel_accuracy", "mean_iou"], watched, "linear"))
     figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
     for axes, (title, names, lines, scale) in zip(np.ravel(figure.subplots(1, len(panels))), panels, strict=True):
-        steps, marker = [line["step"] for line in lines], "o" if len(lines) < FEW else None
+        steps, marker = (
+            [line["step"] for line in lines],
+            "o" if len(lines) < 20 else None,
+        )  # a single point draws no line
         values = {name: [np.nan if line.get(name) is None else line[name] for line in lines] for name in names}
         if not any(value > 0 for row in values.values() for value in row):
             scale = "linear"
@@ -76,35 +74,27 @@ SHOWN = 8
 _NOT_LOSSES = ("step", "loss", "seconds", "learning_rate", "learning_rates", "gradient_norm", "gigabytes", "problem")
 
 
+@dataclass(kw_only=True, eq=False)
 class Monitor:
-    """Monitors a run. Every process has a monitor and segments validation images; only rank 0 writes and prints.
+    """Monitors a run. Every process has a monitor and segments validation images; only rank 0 writes and prints."""
 
-    `segmenter` returns a segmenter with the network's current weights; its argument is the number of steps so far.
-    Validation images have scoring rules, or phrases from captions. `followers` receive steps and scores.
-    """
+    folder: RunFolder
+    recipe: Recipe
+    segmenter: Callable[[int], Segmenter]
+    """Returns a segmenter with the network's current weights; its argument is the number of steps so far."""
+    watched: EvaluationTask | CaptionDataset
+    """Validation images with scoring rules, or phrases from captions."""
+    processes: Processes
+    progress: bool
 
-    def __init__(
-        self,
-        *,
-        folder: RunFolder,
-        recipe: Recipe,
-        segmenter: Callable[[int], Segmenter],
-        watched: EvaluationTask | CaptionDataset,
-        processes: Processes,
-        progress: bool,
-    ) -> None:
-        self.folder, self.recipe, self.segmenter, self.watched = folder, recipe, segmenter, watched
-        self.processes, self._silent = processes, not (progress and processes.first)
-        self._progress: Progress | None = None
-        self.followers = Followers((), self.warn)
-        self._warned: set[str] = set()
+    def __post_init__(self) -> None:
+        self.followers, self._warned = Followers((), self.warn), set[str]()
 
     @contextmanager
     def session(self, done: int) -> Iterator[None]:
         """Show progress while the run continues from step `done`, and draw its curves at the end."""
-        with Progress(
-            "training", total=self.recipe.optimizer.steps, done=done, unit="step", silent=self._silent, keep=True
-        ) as self._progress:
+        steps, silent = self.recipe.optimizer.steps, not (self.progress and self.processes.first)
+        with Progress("training", total=steps, done=done, unit="step", silent=silent, keep=True) as self._bar:
             if self.processes.first and importlib.util.find_spec("matplotlib") is None:
                 print_line('no curves.png will be drawn: matplotlib is missing; pip install "segvoc[train]"')
             try:
@@ -117,15 +107,14 @@ class Monitor:
         # GPU memory is in the metrics; process memory isn't per step
         self.followers.step({"gigabytes": peak_gigabytes(), **metrics})
         numbers = {name: value for name, value in metrics.items() if isinstance(value, float)}
-        if self._progress is not None:
-            shown = {"loss": f"{metrics['loss']:.4f}"}
-            # signed cosines are only in the files; the line shows the squared ones
-            losses = [name for name in numbers if name not in _NOT_LOSSES and not name.startswith("cosine_")]
-            shown |= {name: f"{numbers[name]:.4f}" for name in losses}
-            shown |= {"lr": f"{metrics['learning_rate']:.1e}", "s": f"{metrics['seconds']:.2f}"}
-            if "gigabytes" in numbers:
-                shown["GB"] = f"{numbers['gigabytes']:.1f}"
-            self._progress.update(note=", ".join(f"{name} {value}" for name, value in shown.items()))
+        shown = {"loss": f"{metrics['loss']:.4f}"}
+        # signed cosines are only in the files; the line shows the squared ones
+        losses = [name for name in numbers if name not in _NOT_LOSSES and not name.startswith("cosine_")]
+        shown |= {name: f"{numbers[name]:.4f}" for name in losses}
+        shown |= {"lr": f"{metrics['learning_rate']:.1e}", "s": f"{metrics['seconds']:.2f}"}
+        if "gigabytes" in numbers:
+            shown["GB"] = f"{numbers['gigabytes']:.1f}"
+        self._bar.update(note=", ".join(f"{name} {value}" for name, value in shown.items()))
 
     def warn(self, line: str) -> None:
         """Print a warning once."""

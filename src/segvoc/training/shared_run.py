@@ -47,7 +47,10 @@ def shareable_run(found: ShareableModel, folder: str | os.PathLike[str], *, imag
         **(_captioned(config["captions"]) if "captions" in config else _labeled(data, held_out)),
     )
     write = None if found.write_weights is None else copied(path / MODEL_FILE)
-    return replace(found, facts=facts, write_weights=write, records={RECORD: _record(config, watched)})
+    # without commands, which contain local paths
+    sessions = [{key: value for key, value in one.items() if key != "command"} for one in config["sessions"]]
+    record = {**config, "sessions": sessions, "scores": watched}
+    return replace(found, facts=facts, write_weights=write, records={RECORD: record})
 
 
 def _chosen(watched: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> int | None:
@@ -138,9 +141,3 @@ def _images(path: Path, chosen: int | None) -> list[CardImage]:
     shown = [CardImage(path=one, name=f"{name}_{number}.png", caption=caption) for number, one in enumerate(pairs, 1)]
     curves = CardImage(path=path / "curves.png", name=CURVES, caption="Losses and scores over the steps of the run")
     return [*shown, curves] if curves.path.is_file() else shown
-
-
-def _record(config: Mapping[str, Any], watched: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The run's configuration and scores, without its commands, which contain local paths."""
-    sessions = [{key: value for key, value in one.items() if key != "command"} for one in config.get("sessions", [])]
-    return {**config, "sessions": sessions, "scores": list(watched)}

@@ -16,16 +16,11 @@ from segvoc.layers.precision import at_least_float32
 from segvoc.shapes import ClassTokens, Logits
 from segvoc.training.recipe import Recipe, Version
 
-NONE_WEIGHT = 0.05
-"""Weight of the channel "none of them"."""
-
 PixelLoss = Callable[[Logits, Int[Tensor, "B H W"]], Float[Tensor, "B H W"]]
 """Maps logits and classes to the loss of each pixel."""
 
 
-def binary_loss(
-    logits: Logits, labels: Int[Tensor, "B H W"], none_weight: float = NONE_WEIGHT
-) -> Float[Tensor, "B H W"]:
+def binary_loss(logits: Logits, labels: Int[Tensor, "B H W"], none_weight: float = 0.05) -> Float[Tensor, "B H W"]:
     """Mean binary cross-entropy over the classes; the last class is "none of them"."""
     weight = logits.new_ones(logits.shape[1])
     weight[-1] = none_weight
