@@ -50,10 +50,8 @@ def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence
         panels.append(("watched images", ["pixel_accuracy", "mean_iou"], watched, "linear"))
     figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
     for axes, (title, names, lines, scale) in zip(np.ravel(figure.subplots(1, len(panels))), panels, strict=True):
-        steps, marker = (
-            [line["step"] for line in lines],
-            "o" if len(lines) < 20 else None,
-        )  # a single point draws no line
+        steps = [line["step"] for line in lines]
+        marker = "o" if len(lines) < 20 else None  # a single point draws no line
         values = {name: [np.nan if line.get(name) is None else line[name] for line in lines] for name in names}
         if not any(value > 0 for row in values.values() for value in row):
             scale = "linear"
