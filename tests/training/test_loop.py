@@ -130,18 +130,6 @@ def test_sigterm_ends_the_step_saves_and_leaves(images, whole, tmp_path, monkeyp
     assert losses(out) == whole[0]
 
 
-def test_a_run_in_the_folder_is_not_overwritten_nor_continued_otherwise(images, tmp_path):
-    open_run(images, tmp_path / "run", steps=1).run()
-    with pytest.raises(UsageError, match="already holds a run; continue it with --resume"):
-        open_run(images, tmp_path / "run", steps=1)
-    with pytest.raises(UsageError, match=r"started with other settings \(recipe\.data\.flip_prob: 0\.5, now 0\.25\)"):
-        open_run(images, tmp_path / "run", steps=1, flip_prob=0.25, resume=True)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other/holiday.jpg").touch()
-    with pytest.raises(UsageError, match=r"holds other files \(holiday.jpg\)"):
-        open_run(images, tmp_path / "other")
-
-
 def test_a_full_disk_keeps_the_last_checkpoint(images, tmp_path, monkeypatch):
     out = tmp_path / "run"
     training = open_run(images, out, steps=2, save_every=1)
@@ -273,14 +261,6 @@ def test_half_precision_stays_near(images, tmp_path, precision):
         open_run(images, tmp_path / number, precision=number, steps=2).run()
     for (_, rough, _), (_, exact, _) in zip(losses(tmp_path / precision), losses(tmp_path / "float32"), strict=True):
         assert rough == pytest.approx(exact, rel=0.05)
-
-
-def test_words_of_a_step_are_those_of_its_images_and_some_more(images, tmp_path):
-    training = open_run(images, tmp_path / "run", num_sampled_classes=2, steps=2)
-    seen = []
-    training.network.register_forward_hook(lambda module, given, logits: seen.append(logits.shape[1]))
-    training.run()
-    assert seen == [3, 3]  # all three classes are in every batch
 
 
 def watch_with(training: Training, seen: list, scores):

@@ -30,6 +30,14 @@ def test_a_folder_in_which_no_step_was_done_is_taken_anew(tmp_path):
         assert f'"seed": {seed}' in (tmp_path / "config.json").read_text()
 
 
+def test_a_run_in_the_folder_and_other_files_are_not_overwritten(tmp_path):
+    begun(tmp_path / "run")
+    with pytest.raises(UsageError, match="already holds a run; continue it with --resume"):
+        RunFolder.open(tmp_path / "run", CONFIG, resume=False)
+    with pytest.raises(UsageError, match=r"holds other files \(run\)"):
+        RunFolder.open(tmp_path, CONFIG, resume=False)
+
+
 def test_another_programs_configuration_is_left_alone(tmp_path):
     (tmp_path / "config.json").write_text('{"architectures": []}')
     with pytest.raises(UsageError, match="does not belong to a run"):
