@@ -17,12 +17,8 @@ from segvoc.teaching.taught_words import TaughtWord, withheld
 DIMENSIONS = 256
 """Number of principal components; further components are noise for few images."""
 
-STEPS = 80
-
-BATCH = 2048
-
-LEARNING_RATE = 0.1
-"""Adam's learning rate, with cosine decay to 0."""
+STEPS, BATCH, LEARNING_RATE = 80, 2048, 0.1
+"""Of Adam: steps, cells of a batch, and the rate, with cosine decay to 0."""
 
 UNTAUGHT = 0.5
 """Share of the loss in which a random half of the words uses only its text."""

@@ -282,7 +282,6 @@ def _config(
 
 def _session(processes: Processes, device: torch.device) -> dict[str, Any]:
     """Time, command and machine of a start or resume. Entries of "machine" can change the last bits of results."""
-    versions = {"segvoc": __version__, "torch": torch.__version__, "numpy": np.__version__}
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
@@ -291,7 +290,9 @@ def _session(processes: Processes, device: torch.device) -> dict[str, Any]:
             "instruction_set": torch.backends.cpu.get_cpu_capability(),
             "processes": processes.count,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            **versions,
+            "segvoc": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
             "python": platform.python_version(),
         },
     }

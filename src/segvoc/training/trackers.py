@@ -21,8 +21,6 @@ __all__ = ["TRACKERS", "TensorBoard", "Wandb", "default_callbacks", "named_track
 TRACKERS = ("tensorboard", "wandb")
 """Tracker names on the command line."""
 
-_EXIT_CODES = {"finished": 0, "stopped": 130, "failed": 1}
-
 
 class _Tracker(Callback):
     """A callback that logs all numbers, and the overlays of validation images."""
@@ -119,7 +117,7 @@ class Wandb(_Tracker):
     def on_end(self, end: RunEnd) -> None:
         """Finish the run."""
         if self._run is not None:
-            self._run.finish(exit_code=_EXIT_CODES[end.status])
+            self._run.finish(exit_code={"finished": 0, "stopped": 130, "failed": 1}[end.status])
 
 
 def named_tracker(name: str, project: str | None = None) -> Callback:
