@@ -13,6 +13,7 @@ import time
 import pytest
 import torch
 
+from segvoc.distributed import Processes
 from tests.processes import free_port
 from tests.training.process_run import opened
 from tests.training.runs import losses
@@ -79,3 +80,20 @@ def test_two_processes_learn_what_one_learns(both, tmp_path, name, alone):
 def test_processes_share_a_validation_and_wait_for_one_that_takes_longer_than_the_default_timeout(both):
     two, one = (json.loads((both / name / "watched.jsonl").read_text()) for name in ("copies", "alone"))
     assert two == one and two["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "count", "expected"),
+    [
+        ("auto", 4, "cuda:1"),  # the third rank, the second on its machine
+        ("cuda", 4, "cuda:1"),
+        ("cuda:0", 4, "cuda:0"),
+        ("cpu", 4, "cpu"),
+        ("auto", 1, "auto"),
+    ],
+)
+def test_each_rank_of_a_machine_has_a_gpu_of_its_own(monkeypatch, asked, count, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert Processes(rank=min(2, count - 1), count=count).own_device(asked) == expected
