@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED
-from segvoc.encoders.clip_text import ClipTextEncoder
-from segvoc.encoders.clip_with_dino import ClipWithDino, DinoTokens
+from segvoc.encoders.clip_with_dino import ClipWithDino
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import part_segmentation_network
@@ -23,8 +22,6 @@ from segvoc.storage.files import SHIPPED
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES, finetune
 from segvoc.training.start import Start, build
-from tests.built import configured
-from tests.encoders.image_tower_contract import TINY_VIT
 from tests.loopback_hub import LoopbackHub, use_hub, without_network
 from tests.networks.golden_stages import tiny_network
 from tests.official_checkpoints import official_weights
@@ -102,17 +99,15 @@ def test_shipped_weights_are_recorded(hub: LoopbackHub) -> None:
     assert hub.asked == []
 
 
-def _small_part_network(_: object) -> SegmentationNetwork:
-    text = tiny_network("cat").text_encoder
-    assert isinstance(text, ClipTextEncoder)
-    dino = DinoTokens(width=24, depth=1, heads=2, pretrained_size=28)
-    return part_segmentation_network(
-        configured("part-cat-seg-b", aggregation="none").aggregation, ClipWithDino(TINY_VIT, dino=dino), text
-    )
+def part_network(seed: int = 0) -> SegmentationNetwork:
+    torch.manual_seed(seed)
+    clip, text = small_towers()
+    tower = ClipWithDino(clip.config, dino=small_dino())
+    return part_segmentation_network(replace(PART_CAT_SEG, kind="none"), tower, text)
 
 
 def test_networks_of_parts_fetch_clip_and_dinov2(hub: LoopbackHub, monkeypatch: Patch) -> None:
-    released = _small_part_network(None)
+    released = part_network(1)
     tower = released.image_encoder
     assert isinstance(tower, ClipWithDino)
     clip = {name.replace("tower.", "visual.", 1): value for name, value in tower.clip.state_dict().items()}
@@ -122,22 +117,15 @@ def test_networks_of_parts_fetch_clip_and_dinov2(hub: LoopbackHub, monkeypatch: 
         publish_tensors(hub, monkeypatch, "openai-clip-b", clip),
         publish_tensors(hub, monkeypatch, "dinov2-s", dino),
     )
-    monkeypatch.setitem(
-        PRESETS, "pca-part-b", replace(PRESETS["pca-part-b"], build=_small_part_network, encoders=encoders)
-    )
+    preset = replace(PRESETS["pca-part-b"], build=lambda _: part_network(), encoders=encoders)
+    monkeypatch.setitem(PRESETS, "pca-part-b", preset)
     built = build(Recipe(model="pca-part-b").with_settings(crop_size=448), Start(), 0)
     assert built.started_from == tuple(file.record() for file in encoders)
     theirs, ours = tower.state_dict(), built.network.image_encoder.state_dict()
     assert theirs and all(torch.equal(theirs[name], ours[name]) for name in theirs)
 
 
-@pytest.mark.parametrize(
-    ("recipe", "missing"),
-    [
-        ("pca-seg-b", "declip-b"),
-        ("err-seg-b", "convnext-clip-b"),
-    ],
-)
+@pytest.mark.parametrize(("recipe", "missing"), [("pca-seg-b", "declip-b"), ("err-seg-b", "convnext-clip-b")])
 def test_encoders_that_are_not_confirmed_are_named_with_page_and_option(hub, monkeypatch, recipe, missing):
     preset = PRESETS[RECIPES[recipe]().model]
     monkeypatch.setitem(PRESETS, RECIPES[recipe]().model, replace(preset, build=lambda _: tiny_network("cat")))
@@ -156,13 +144,6 @@ def test_a_crop_that_does_not_fit_is_refused_before_anything_is_fetched(hub: Loo
 
 
 PARTS = RECIPES["part-cat-seg-b"]()
-
-
-def part_network() -> SegmentationNetwork:
-    torch.manual_seed(0)
-    clip, text = small_towers()
-    tower = ClipWithDino(clip.config, dino=small_dino())
-    return part_segmentation_network(replace(PART_CAT_SEG, kind="none"), tower, text)
 
 
 @pytest.fixture
