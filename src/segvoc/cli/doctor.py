@@ -40,7 +40,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
             "system": platform.platform(),
             "Python": f"{platform.python_version()} ({sys.executable})",
             "processor": f"{cpu_name()}, {cores()} cores",
-            "memory": f"{installed_memory() / 1e9:.1f} GB",
+            "memory": f"{memory / 1e9:.1f} GB" if (memory := installed_memory()) else "unknown",
         },
         "engines": _engines(),
         "packages": {name: metadata.version(name) for name in names if any(metadata.distributions(name=name))},

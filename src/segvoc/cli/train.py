@@ -15,9 +15,9 @@ from segvoc.cli.dataset_options import (
     warn_of_absent_classes,
 )
 from segvoc.cli.output import echo, example
-from segvoc.records import parse_settings
 from segvoc.errors import UsageError, did_you_mean
 from segvoc.models.catalog import catalog
+from segvoc.records import parse_settings
 from segvoc.training.trackers import TRACKERS, named_tracker
 
 if TYPE_CHECKING:
