@@ -45,9 +45,8 @@ from tests.evaluation.drawn_sets import arguments, draw_set
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.inference.small_network import small_segmenter
 from tests.small_preset import SMALL as SMALL_PRESET
-from tests.training.caption_runs import open_captions
-from tests.training.part_runs import drawn_parts, open_parts
 from tests.training.runs import RECIPE, drawn_images, losses, open_run
+from tests.training.small_runs import drawn_parts, open_captions, open_parts
 from tests.videos.videos import write_video
 
 VARYING = {"seconds", "latency_seconds", "peak_memory_gb", "run", "sessions", "read", "written", "generated", "date"}
@@ -143,10 +142,8 @@ FOUR_STEPS: Mapping[str, Any] = {
     "steps": 4,
     "save_every": 1,
     "batch_size": 2,
-    "activation_checkpointing": False,
-    "class_chunk_size": 0,
 }
-"""Settings of a short run, which computes nothing twice."""
+"""Settings of a short run."""
 
 
 def _train() -> None:

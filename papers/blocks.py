@@ -24,7 +24,6 @@ from papers.drawing import markdown_table, save_table
 from papers.view_options import out_option
 from segvoc.cli import run_command
 from segvoc.cli.output import echo
-from segvoc.configuration import differences, parse_settings
 from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
 from segvoc.evaluation.multiply_adds import (
@@ -48,6 +47,7 @@ from segvoc.networks.cat_seg import LastStream
 from segvoc.networks.choices import ConcatenatedStreams, PaperExpertFusion, SoftmaxClassAggregation
 from segvoc.networks.err_seg import ErrAggregation
 from segvoc.networks.pca_seg import CoefficientMapper, ExpertFusion, ExpertHalf, ExpertParser, ParallelBlock
+from segvoc.records import differences, parse_settings
 from segvoc.selection_rules import Voted
 from segvoc.version import __version__
 

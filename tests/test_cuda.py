@@ -134,7 +134,7 @@ def test_a_step_of_two_processes_waits_once_too(tmp_path):
     try:
         run = RUNS["parallel"](tmp_path / "set", tmp_path / "run", device="cuda")
         run.processes = Processes(rank=0, count=2)
-        run.module = wrap_distributed(run.objective, run.processes, parallel="ddp")
+        run.module = wrap_distributed(run.objective, run.processes)
         assert waits_of_a_step(run) == 1
     finally:
         distributed.destroy_process_group()

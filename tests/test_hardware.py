@@ -5,7 +5,6 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -30,45 +29,36 @@ def uncached() -> Iterator[None]:
         ({"amx_bf16": False, "avx512_bf16": True}, "AVX512-BF16"),
         ({"bf16": True, "sve": True}, "Arm BF16"),
         ({"amx_bf16": False, "avx512_f": True}, None),
-        ({}, None),
+        (None, None),  # PyTorch before 2.11
     ],
 )
-def test_instructions_as_new_versions_of_pytorch_tell_them(monkeypatch, known, name):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+def test_instructions_that_pytorch_tells_and_was_built_with(monkeypatch, known, name):
+    if known is None:
+        monkeypatch.delattr(torch.cpu, "get_capabilities")
+    else:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
     assert hardware.bfloat16_instructions() == name
-
-
-def test_instructions_that_pytorch_was_built_without_count_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"bf16": True}, raising=False)
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-        assert hardware.bfloat16_instructions() is None
     hardware.bfloat16_instructions.cache_clear()
-    monkeypatch.delattr(torch.cpu, "get_capabilities")  # older than 2.11
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert hardware.bfloat16_instructions() is None
 
 
-def test_name_of_the_processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    told = tmp_path / "cpuinfo"
-    monkeypatch.setattr(hardware, "_CPU_INFO", told)
-    told.write_text("processor\t: 0\nmodel\t\t: 7\nmodel name\t: Quick   CPU @ 3 GHz\nmodel name\t: other\n")
-    assert hardware.cpu_name() == "Quick CPU @ 3 GHz"
-
-
-def test_name_of_a_processor_that_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    told = tmp_path / "cpuinfo"
-    monkeypatch.setattr(hardware, "_CPU_INFO", told)
-    monkeypatch.setattr(platform, "processor", lambda: "")
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    told.write_text("processor\t: 0\nCPU implementer\t: 0x41\n")
-    assert hardware.cpu_name() == "aarch64"
-
-
-def test_name_of_the_processor_of_a_mac(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(hardware, "_CPU_INFO", tmp_path / "none")
-    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+@pytest.mark.parametrize(
+    ("system", "told", "name"),
+    [
+        ("Linux", "model\t\t: 7\nmodel name\t: Quick   CPU @ 3 GHz\nmodel name\t: other\n", "Quick CPU @ 3 GHz"),
+        ("Linux", "processor\t: 0\nCPU implementer\t: 0x41\n", "aarch64"),
+        ("Darwin", None, "Apple M4"),
+    ],
+)
+def test_name_of_the_processor(monkeypatch, tmp_path, system, told, name):
+    monkeypatch.setattr(hardware, "_CPU_INFO", tmp_path / "cpuinfo")
+    for function, value in (("system", system), ("processor", ""), ("machine", "aarch64")):
+        monkeypatch.setattr(platform, function, lambda value=value: value)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout="Apple M4\n"))
-    assert hardware.cpu_name() == "Apple M4"
+    if told is not None:
+        (tmp_path / "cpuinfo").write_text(told)
+    assert hardware.cpu_name() == name
 
 
 def test_peak_memory_is_in_bytes_by_the_thousand(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,7 @@ import pytest
 import torch
 from packaging.version import Version
 
-from segvoc.distributed import SHARDS
-
 needs_export = pytest.mark.skipif(find_spec("onnx_ir") is None, reason="the extra export isn't installed")
-
-needs_shards = pytest.mark.skipif(not SHARDS, reason="PyTorch 2.6 can't leave scalars out of what it shards")
 
 needs_light_imports = pytest.mark.skipif(
     Version(torch.__version__) < Version("2.10"), reason="older PyTorch versions import their compiler and sympy"

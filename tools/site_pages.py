@@ -111,7 +111,8 @@ def recipes_page() -> Iterator[str]:
 
     yield "# Recipes\n"
     yield "`segvoc train NAME` trains by one of these recipes; `segvoc train finetune --model MODEL` adapts a model to"
-    yield "your own data. Every setting can be changed with `--set NAME=VALUE`;"
+    yield "your own data. On N GPUs: `torchrun --nproc-per-node N --no-python segvoc train NAME --data ROOT --out RUN`,"
+    yield "with the options that the recipe names. Every setting can be changed with `--set NAME=VALUE`;"
     yield "[`Recipe`](modules/segvoc.training.recipe.md) says what each one means. A setting is named by its short name"
     yield "(`--set lr=1e-4`) or with its group (`--set optimizer.lr=1e-4`).\n"
     columns = ("model", "data.dataset", "optimizer.steps", "optimizer.batch_size", "optimizer.lr", "data.crop_size")

@@ -21,8 +21,7 @@ from segvoc.imaging.overlay import class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestClass
-from segvoc.teaching.feature_pyramid import FeaturePyramid, pyramid_shapes
-from segvoc.teaching.features import pyramid_inputs
+from segvoc.teaching.features import FeaturePyramid, pyramid_inputs, pyramid_shapes
 from segvoc.teaching.taught_words import (
     TaughtQuery,
     TaughtWord,

@@ -1,4 +1,4 @@
-"""Single-process runs and runs under `torchrun`: sharing work, collective operations, DDP and FSDP2.
+"""Single-process runs and runs under `torchrun`: sharing work, collective operations and DDP.
 
 Training and evaluation both run in the process group opened by `join_processes`.
 """
@@ -8,27 +8,23 @@ import inspect
 import itertools
 import os
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
-from packaging.version import Version
 from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
 
-from segvoc.errors import UsageError
+from segvoc.errors import SegvocError, UsageError
+from segvoc.process_settings import cores
 
 T = TypeVar("T")
-
-SHARDS = Version(torch.__version__) >= Version("2.7")
-"""Whether this PyTorch can exclude scalars from sharding, as `wrap_distributed` needs."""
 
 _groups = itertools.count()
 """Counter of opened process groups. `torchrun`'s store outlives a group: without a new prefix, the next group would
@@ -48,7 +44,6 @@ class Processes:
     """The rank of this process and the world size. All processes share a file system."""
 
     rank: int = 0
-    """Rank of this process, from 0."""
     count: int = 1
     """Number of processes (world size)."""
     store: Any = field(default=None, compare=False, repr=False)
@@ -78,22 +73,10 @@ class Processes:
         return list(items[self.rank :: self.count])
 
     def own_device(self, device: str) -> str:
-        """Assign each local process its GPU, unless the user named a device.
-
-        Args:
-            device: the requested device: "auto", "cpu", "cuda", "cuda:1", ...
-        """
+        """Assign each local process its GPU, unless the user named a device: "cpu", "cuda:1", ..."""
         if self.count == 1 or device not in ("auto", "cuda") or not torch.cuda.is_available():
             return device
         return f"cuda:{int(os.environ.get('LOCAL_RANK', self.rank)) % torch.cuda.device_count()}"
-
-    def any(self, *flags: bool | float, device: torch.device) -> list[bool]:
-        """For each flag, whether it is set in any process."""
-        if self.count == 1:
-            return [bool(flag) for flag in flags]  # without a device sync
-        raised = torch.tensor([float(flag) for flag in flags], device=device)
-        dist.all_reduce(raised, dist.ReduceOp.MAX)
-        return [bool(flag) for flag in raised.tolist()]
 
     def mean(self, values: Mapping[str, Tensor]) -> dict[str, float]:
         """Average scalars by name over all processes, with one device sync."""
@@ -117,6 +100,21 @@ class Processes:
         dist.all_gather_object(values, value)
         return values
 
+    def on_first(self, work: Callable[[], T]) -> T | None:
+        """Run `work` on rank 0 and return its result there. If it fails, the other ranks exit; rank 0 says why."""
+        result, error = None, None
+        if self.first:
+            try:
+                result = work()
+            except SegvocError as failure:
+                error = failure
+        failed = self.gather(error is not None)[0]
+        if error is not None:
+            raise error
+        if failed:
+            raise SystemExit(2)
+        return result
+
     def wait_for_all(self) -> None:
         """Barrier after work of very uneven length.
 
@@ -139,8 +137,7 @@ class Processes:
 
 def available_cores() -> int:
     """CPU cores per process: the available cores divided among all processes on this machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return max(1, cores() // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 @contextmanager
@@ -148,13 +145,10 @@ def join_processes(backend: Literal["gloo", "nccl"]) -> Iterator[Processes]:
     """Open the process group of all processes started by `torchrun`; without it, just this process.
 
     At the end of the block the group is destroyed. The block must not leave a module from `wrap_distributed` in a
-    variable: it would keep the group and its threads, which may then crash as the interpreter shuts down.
+    variable: it would keep the group and its threads, which may then crash as the interpreter shuts down. The backend
+    "nccl" reduces GPU tensors.
 
-    Args:
-        backend: "nccl" to reduce GPU tensors, otherwise "gloo".
-
-    Raises:
-        UsageError: RANK and WORLD_SIZE are inconsistent.
+    Raises: UsageError: RANK and WORLD_SIZE are inconsistent.
     """
     processes = Processes.from_environment()
     if processes.count == 1:
@@ -175,33 +169,8 @@ def join_processes(backend: Literal["gloo", "nccl"]) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def wrap_distributed(
-    module: nn.Module, processes: Processes, *, parallel: Literal["ddp", "fsdp"], shards: Iterable[nn.Module] = ()
-) -> nn.Module:
-    """Wrap a module for distributed training: replicated (DDP) or sharded (FSDP2).
-
-    Args:
-        module: the module to train, with the same weights in every process.
-        processes: all processes.
-        parallel: "ddp" or "fsdp".
-        shards: for FSDP, the submodules to gather one at a time; only their `forward` may read their weights.
-
-    Raises:
-        UsageError: FSDP was requested without a process group, or with PyTorch 2.6.
-    """
-    if parallel == "fsdp":
-        if not dist.is_initialized():
-            raise UsageError("parallel=fsdp needs several processes; start them with torchrun")
-        if not SHARDS:
-            raise UsageError("parallel=fsdp needs PyTorch 2.7 or newer; upgrade it, or use parallel=ddp")
-        from torch.distributed.fsdp import fully_shard  # here, since it takes a second to import
-
-        # FSDP2 can't shard scalar parameters; `reduce_gradients` handles them
-        scalars = {parameter for parameter in module.parameters() if not parameter.ndim}
-        for shard in shards:
-            fully_shard(shard, ignored_params=scalars)
-        fully_shard(module, ignored_params=scalars)
-        return module
+def wrap_distributed(module: nn.Module, processes: Processes) -> nn.Module:
+    """Replicate a module, whose weights are the same in every process, for distributed training."""
     if processes.count == 1:
         return module
     # `broadcast_buffers` is deprecated since PyTorch 2.13
@@ -210,54 +179,3 @@ def wrap_distributed(
     sync_buffers: dict[str, Any] = {name: False}
     # some parameters get no gradient, for example queries where a block only uses the values
     return DistributedDataParallel(module, find_unused_parameters=True, **sync_buffers)
-
-
-def sync_gradients_if(module: nn.Module, last: bool) -> AbstractContextManager[Any]:
-    """Gradient accumulation: synchronize gradients only in the last forward and backward pass."""
-    if isinstance(module, DistributedDataParallel):
-        return nullcontext() if last else module.no_sync()
-    if hasattr(module, "set_requires_gradient_sync"):
-        module.set_requires_gradient_sync(last)  # pyright: ignore[reportCallIssue]
-    return nullcontext()
-
-
-def reduce_gradients(parameters: Iterable[nn.Parameter], processes: Processes, *, sharded: bool) -> None:
-    """Complete the gradients before the optimizer step.
-
-    A parameter that no loss depends on gets a zero gradient, so that weight decay applies to it, as in the released
-    code. With FSDP, scalar parameters are not sharded, and their gradients are averaged here.
-    """
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-        elif sharded and not parameter.ndim:
-            dist.all_reduce(parameter.grad)
-            parameter.grad /= processes.count
-
-
-def clip_gradients(parameters: list[nn.Parameter], limit: float) -> Tensor:
-    """Clip the global gradient norm to `limit` (0: no clipping); returns the norm before clipping."""
-    norm = nn.utils.clip_grad_norm_(parameters, limit or float("inf"), foreach=True)
-    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def full_state_dict(module: nn.Module, optimizer: Optimizer | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Weights and optimizer state by name, gathered from all shards; with FSDP every process must call this."""
-    from torch.distributed.checkpoint import state_dict as states  # here, since it takes seconds to import
-
-    options = states.StateDictOptions(full_state_dict=True, cpu_offload=True)
-    weights = states.get_model_state_dict(module, options=options)
-    return weights, {} if optimizer is None else states.get_optimizer_state_dict(module, optimizer, options=options)
-
-
-def load_full_state_dict(
-    module: nn.Module, optimizer: Optimizer, weights: dict[str, Any], state: dict[str, Any]
-) -> None:
-    """Load a state from `full_state_dict`; weights missing from `weights` are left unchanged."""
-    from torch.distributed.checkpoint import state_dict as states  # here, since it takes seconds to import
-
-    if not SHARDS:  # this PyTorch requires every weight, even with strict=False
-        weights = states.get_model_state_dict(module) | weights
-    options = states.StateDictOptions(full_state_dict=True, strict=False)
-    states.set_model_state_dict(module, weights, options=options)
-    states.set_optimizer_state_dict(module, optimizer, state, options=states.StateDictOptions(full_state_dict=True))

@@ -1,6 +1,5 @@
 """This machine's processor, memory and devices."""
 
-import ctypes
 import os
 import platform
 import subprocess
@@ -75,20 +74,5 @@ def peak_gigabytes() -> float:
 
 
 def installed_memory() -> int:
-    """This machine's main memory [bytes]."""
-    if sys.platform == "win32":
-        status = _WindowsMemory(length=ctypes.sizeof(_WindowsMemory))
-        ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
-        return status.total
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-class _WindowsMemory(ctypes.Structure):
-    """MEMORYSTATUSEX."""
-
-    _fields_ = (
-        ("length", ctypes.c_uint32),
-        ("used_percent", ctypes.c_uint32),
-        ("total", ctypes.c_uint64),
-        ("others", ctypes.c_uint64 * 6),
-    )
+    """This machine's main memory [bytes]; 0 on Windows."""
+    return 0 if sys.platform == "win32" else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -32,8 +32,7 @@ cores many times slower; not spinning at all costs a tenth on dedicated cores.""
 def for_own_process(threads: int | None = None) -> None:
     """Apply settings for a process that only runs segvoc; call before importing NumPy or PyTorch.
 
-    Args:
-        threads: CPU threads of networks (default: from the environment).
+    `threads` are CPU threads of networks, by default those of the environment.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SHORT_SPIN)
@@ -76,9 +75,7 @@ def ignore_warnings_of_image_libraries() -> None:
 def float32_products(*, tf32: bool, benchmark: bool = False) -> Iterator[None]:
     """Set the GPU precision of float32 matrix products and convolutions in this block; restores it afterwards.
 
-    Args:
-        tf32: allow TF32, which has ten bits of mantissa.
-        benchmark: let cuDNN benchmark its algorithms for each new size.
+    TF32 has ten bits of mantissa; `benchmark` lets cuDNN benchmark its algorithms for each new size.
     """
     import torch  # here, since it takes seconds to import
 
@@ -94,16 +91,16 @@ def float32_products(*, tf32: bool, benchmark: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """Processes started in this block ignore Ctrl-C from the start, even during imports."""
+def interrupts_ignored(number: signal.Signals = signal.SIGINT) -> Iterator[None]:
+    """Processes started in this block ignore Ctrl-C (or another signal) from the start, even during imports."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread can set signal handlers
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
 
 
 def how_it_ended(code: int | None) -> str:

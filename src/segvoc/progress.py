@@ -41,13 +41,8 @@ class Progress:
                 ...
                 progress.update()
 
-    Args:
-        what: name of the task, which starts the line: "encoding images".
-        total: number of units; None if unknown.
-        unit: name of a unit in the singular: "image" or "step".
-        done: units finished by an earlier call.
-        silent: show nothing, for example on all ranks except 0.
-        keep: leave the bar on the terminal when the task is done.
+    A task has `total` units (None if unknown), of which an earlier call has `done` some. It is `silent` on all ranks
+    except 0. `keep` leaves the bar on the terminal when the task is done.
     """
 
     def __init__(
@@ -90,12 +85,7 @@ class Progress:
             print_line(f"segvoc: {self._line(finished=True)}")
 
     def update(self, count: int = 1, note: str | None = None) -> None:
-        """Count more units as done.
-
-        Args:
-            count: number of units.
-            note: extra text, for example a loss; it is shown until the next note.
-        """
+        """Count more units as done; `note` is extra text, for example a loss, shown until the next note."""
         with self._lock:
             self.done += count
             if note is not None:
@@ -164,12 +154,7 @@ def printable(text: str) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
-    """Format rows as the lines of a table.
-
-    Args:
-        rows: the cells of each row, all of the same length.
-        left: number of left-aligned columns; the others are right-aligned.
-    """
+    """Format rows of equally many cells as the lines of a table, whose first `left` columns are left-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

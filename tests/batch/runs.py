@@ -17,14 +17,29 @@ from pyarrow import parquet
 from segvoc.batch import run
 from segvoc.batch.results import Record
 from segvoc.batch.run import BatchRun
-from segvoc.batch.sources import Shard
+from segvoc.batch.sources import BatchSource
 from segvoc.batch.storage import folder_at
 from segvoc.batch.work import Batch, ModelFacts, ShardLabeler, find_facts
+from segvoc.exported.segmenter import ExportedSegmenter
+from segvoc.exported.shipped import TINY_MANIFEST
+from segvoc.storage.files import SHIPPED
 from segvoc.vocabulary import Vocabulary
-from tests.batch.quick_model import QuickSegmenter
 
 WORDS = Vocabulary(["cat", "sofa", "wall"])
 BAD = b"no image"
+
+
+class QuickSegmenter(ExportedSegmenter):
+    """The words of `tiny`, and a network of a few lines: logits are linear in the mean colors of 16 x 16 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__(SHIPPED, manifest=TINY_MANIFEST, threads=1)
+
+    def run(self, pixels: np.ndarray, text: Any, protocol: Any) -> tuple[Any, Any]:
+        n, _, height, width = pixels.shape
+        cells = pixels.reshape(n, 3, height // 16, 16, width // 16, 16).mean((3, 5)) / 255 - 0.5
+        colors = np.random.default_rng(0).standard_normal((3, text.shape[-1])).astype(np.float32)
+        return np.einsum("nchw,cd,td->nthw", cells, colors, text.mean(1)).astype(np.float32) * 5, None
 
 
 @functools.cache
@@ -50,7 +65,7 @@ class Loop:
     def facts(self) -> ModelFacts:
         return find_facts(self.batch)
 
-    def run(self, shards: Sequence[Shard], facts: ModelFacts) -> Iterator[Record | str]:
+    def run(self, shards: Sequence[BatchSource], facts: ModelFacts) -> Iterator[Record | str]:
         labeler = ShardLabeler(self.batch, facts)
         for shard in shards:
             if self.left == 0:

@@ -12,8 +12,7 @@ from segvoc.batch.run import BatchRun
 from segvoc.batch.work import Batch
 from segvoc.errors import ProcessError, UsageError
 from segvoc.inference.label_options import LabelOptions
-from tests.batch.quick_model import QuickSegmenter
-from tests.batch.runs import WORDS, contents, folder_of, label
+from tests.batch.runs import WORDS, QuickSegmenter, contents, folder_of, label
 from tests.images import one_line_error
 
 engine = pytest.importorskip("segvoc.batch.engine", reason='needs the extra "batch"')

@@ -1,9 +1,11 @@
-"""The comparison with the official code, on a checkout that only looks like one."""
+"""The comparison with the official code, on a checkout that only looks like one: imports, inputs, calls, results."""
 
+import math
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import against_official, machine
 from benchmarks.against_official import (
@@ -11,9 +13,75 @@ from benchmarks.against_official import (
     measured,
     peak_memory,
 )
-from benchmarks.compared_calls import Kind, Setting
-from segvoc.errors import SegvocError
+from benchmarks.compared_calls import Inputs, Kind, Setting, clear_words, difference, equal_labels
+from benchmarks.official_code import CLIP_FILE, ERR_FILE, USED, find_model, official_code, official_file
+from segvoc.errors import SegvocError, UsageError
+from segvoc.layers.aggregation import cost_volume
+from segvoc.layers.class_selection import count_votes
+from segvoc.models.presets import PRESETS
+from segvoc.selection_rules import DROPPED, PUBLISHED_VOTES
 from tests.benchmarks.official_stand_in import make_checkout
+from tests.official_checkpoints import small_preset
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a network of few channels into the table."""
+    monkeypatch.setitem(PRESETS, "cat-seg-b", small_preset("cat-seg-b"))
+
+
+def test_a_checkout_is_known_by_its_files(tmp_path: Path):
+    assert find_model(make_checkout(tmp_path / "cat")) == "cat-seg-b"
+    assert official_file(tmp_path / "cat") == tmp_path / "cat" / CLIP_FILE
+    make_checkout(tmp_path / "pca")
+    (tmp_path / "pca" / CLIP_FILE).write_text("class DualFeatureMoE: ...")
+    assert find_model(tmp_path / "pca") == "pca-seg-b"
+    (tmp_path / "err" / ERR_FILE).parent.mkdir(parents=True)
+    (tmp_path / "err" / ERR_FILE).touch()
+    assert find_model(tmp_path / "err") == "err-seg-b"
+    with pytest.raises(UsageError, match="give a checkout of CAT-Seg, PCA-Seg or ERR-Seg"):
+        find_model(tmp_path)
+
+
+def test_missing_libraries_are_replaced_while_importing_and_named_when_called(tmp_path: Path):
+    before = dict(sys.modules)
+    with official_code(make_checkout(tmp_path)) as find:
+        code = find("cat_seg.modeling.transformer.model")
+        assert "cca_zoo.models" in sys.modules
+    assert not [name for name in sys.modules if name.startswith(("cca_zoo", "cat_seg", "detectron2", "xformers"))]
+    assert {name: sys.modules[name] for name in before} == before
+    with pytest.raises(UsageError, match=r"calls cca_zoo\.models\.CCA; install cca_zoo"):
+        code.Aggregator.correlate(None)
+
+
+def test_fused_attention_is_that_of_xformers():
+    q, k, v = torch.randn(3, 2, 5, 4, 8)
+    weights = torch.einsum("blnc,bmnc->bnlm", q, k) * 0.3
+    found = USED["memory_efficient_attention"](q, k, v, p=0.0, scale=0.3, attn_bias=None)
+    assert torch.allclose(found, torch.einsum("bnlm,bmnc->blnc", weights.softmax(-1), v), atol=1e-6)
+    causal = weights.masked_fill(torch.ones(5, 5).triu(1).bool(), -torch.inf).softmax(-1)
+    found = USED["memory_efficient_attention"](q, k, v, p=0.0, scale=0.3, attn_bias=USED["LowerTriangularMask"]())
+    assert torch.allclose(found, torch.einsum("bnlm,bmnc->blnc", causal, v), atol=1e-6)
+
+
+def test_dropped_words_count_only_if_one_code_kept_them():
+    official = torch.tensor([[1.0, 2.0], [DROPPED, DROPPED]])[None, :, None]
+    assert difference(official, official.clone()) == 0
+    changed = official.clone()
+    changed[0, 0] += 0.5
+    assert difference(official, changed) == 0.25
+    changed[0, 1] = 0.0
+    assert difference(official, changed) == math.inf
+    assert equal_labels(torch.tensor([[3, 1]]), torch.tensor([[3, 2]])) == 0.5
+
+
+def test_clear_words_leave_no_doubt_which_are_kept():
+    setting = Setting("err-seg-b", 60, "aggregation")
+    maps = Inputs(setting).maps
+    votes = count_votes(cost_volume(maps[0], clear_words(maps[0], setting)[None]), PUBLISHED_VOTES)[0]
+    assert setting.kept == 16
+    assert votes[:16].min() > 10 * votes[16:].max()
+    assert [tuple(one.shape) for one in maps] == [(1, 640, 40, 40), (1, 640, 20, 20)]
 
 
 @pytest.fixture

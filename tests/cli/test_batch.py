@@ -45,26 +45,16 @@ def test_an_unreadable_image_is_1_and_named(batch: Command) -> None:
     ("arguments", "told"),
     [
         (["missing", "--out", "out", *WORDS], "'missing' does not exist"),
-        (["nosuch://x", "--out", "out", *WORDS], "'nosuch://x'"),
         (["in", "--out", "nosuch://x", *WORDS], "'nosuch://x'"),
-        (["in", "--out", "out"], "no words"),
         (["in", *WORDS], "--out"),
-        (["in", "--out", "in", *WORDS], "source folder"),
         (["in", "--out", "out", *WORDS, "--to", "csv"], "--to"),
         (["in", "--out", "out", *WORDS, "--workers", "0"], "not positive"),
-        (["in", "--out", "out", *WORDS, "--shard-images", "0"], "not positive"),
         (["in", "--out", "out", *WORDS, "--keep-classes", "few"], "--keep-classes"),
-        (["in", "--out", "out", *WORDS, "--image-column", "x"], "no columns"),
     ],
 )
 def test_a_wrong_call_is_2(batch: Command, arguments: list[str], told: str) -> None:
     batch(*arguments).refused(told)
     assert not Path("out").exists()
-
-
-def test_results_of_other_settings_are_2(batch: Command) -> None:
-    batch("in", "--out", "out", *WORDS)
-    batch("in", "--out", "out", "--words", "cat, dog").refused("results of another call", "words: cat, sofa, wall")
 
 
 @pytest.mark.parametrize("missing", ["ray", "pyarrow"])

@@ -1,6 +1,5 @@
 """`segvoc convert`, and what `info` and `load` make of its files."""
 
-import errno
 import hashlib
 import json
 import os
@@ -288,20 +287,3 @@ def test_nothing_that_stands_at_the_place_is_lost(convert: Command) -> None:
     assert convert("w.pth", "linked.safetensors", "--model", "cat-seg-b", "--overwrite").code == 0
     assert read_header("linked.safetensors").preset == "cat-seg-b"
     assert Path("other.safetensors").read_bytes() == Path("w.safetensors").read_bytes() == b"precious"
-
-
-# ---- disks and kills
-
-
-def test_a_full_disk_keeps_the_earlier_file(convert: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.save(official_weights("cat-seg-b"), "w.pth")
-    Path("out.safetensors").write_bytes(b"earlier")
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    call = ("w.pth", "out.safetensors", "--model", "cat-seg-b", "--overwrite")
-    convert(*call).failed(1, "No space left on device", "out.safetensors", "free some space")
-    assert Path("out.safetensors").read_bytes() == b"earlier"
-    assert sorted(os.listdir(".")) == ["out.safetensors", "w.pth"]

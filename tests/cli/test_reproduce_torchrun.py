@@ -33,13 +33,6 @@ def torchrun(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_process_groups_follow_one_another(tmp_path: Path) -> None:
-    """The store of torchrun, which outlives them, has the closed addresses of the last one."""
-    done = torchrun(tmp_path, "tests.training.several_groups")
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.slow
 def test_two_processes_prepare_train_and_score(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     write_originals(["coco-stuff-train", "coco-stuff", "pas-20"], tmp_path / "data")

@@ -15,18 +15,7 @@ from tests.built import configured
 from tests.loopback_hub import use_hub, without_network
 from tests.training.runs import drawn_images
 
-SMALL = (
-    "--set",
-    "trunk_lr_scale=0",
-    "--set",
-    "crop_size=64",
-    "--set",
-    "short_sides=64,80",
-    "--set",
-    "num_workers=0",
-    "--device",
-    "cpu",
-)
+SMALL = "--set trunk_lr_scale=0 --set crop_size=64 --set short_sides=64,80 --set num_workers=0 --device cpu".split()
 
 
 @pytest.fixture

@@ -8,18 +8,7 @@ from PIL import Image
 
 from tests.training.runs import drawn_images
 
-SMALL = [
-    "--set",
-    "crop_size=64",
-    "--set",
-    "short_sides=64",
-    "--set",
-    "batch_size=2",
-    "--set",
-    "num_workers=0",
-    "--device",
-    "cpu",
-]
+SMALL = "--set crop_size=64 --set short_sides=64 --set batch_size=2 --set num_workers=0 --device cpu".split()
 FOLDERS = ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
 OBJECTS = ["--objects", "set/objects", "--object-classes", "set/objects.json"]
 RULES = ["--background", "ground", "--object", "sign"]

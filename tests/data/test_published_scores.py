@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 
-from segvoc.configuration import parse_settings, with_settings
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.published_scores import PUBLISHED_ROWS, find_rows, published_rows, published_scores, scored_benchmarks
 from segvoc.errors import UsageError
+from segvoc.records import parse_settings, with_settings
 from segvoc.training.recipes import RECIPES
 
 TABLES = tuple(dict.fromkeys(row.title for row in PUBLISHED_ROWS))

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from segvoc.configuration import with_settings
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.published_scores import published_scores
@@ -37,6 +36,7 @@ from segvoc.models.headers import configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS, SYN_TEMPLATE
 from segvoc.networks.err_seg import OWN_SELECTION
+from segvoc.records import with_settings
 from segvoc.vocabulary import Vocabulary
 from tests.cli.command import Command, make_command
 from tests.data.replicas import replica

@@ -10,7 +10,6 @@ from segvoc.imaging.result_paths import (
     InputImage,
     ResultPaths,
     image_paths,
-    name_case_pairs,
     plan_results,
     tells_case_apart,
 )
@@ -143,19 +142,6 @@ def test_two_inputs_with_one_result_are_refused(folder, names, monkeypatch):
         assert all(name in message for name in names)
         assert "would both write" in message
         assert "\n" not in message
-
-
-@pytest.mark.parametrize("apart", [True, False])
-def test_names_that_differ_in_case_alone_are_problems_where_they_are_one(folder, apart, monkeypatch):
-    monkeypatch.setattr(result_paths, "tells_case_apart", lambda out: apart)
-    images = [InputImage(path=Path("in", name), stem=Path(name).stem) for name in ("A.JPG", "a.jpg", "a.png", "b.jpg")]
-    named = name_case_pairs(images, "out")
-    if apart:
-        assert named == images
-    else:
-        told = "the names of 'in/A.JPG' and 'in/a.jpg' differ only in case, and 'out' is case-insensitive; rename one"
-        assert [image.problem for image in named] == [told, told, None, None]
-        assert plan_results(named, "out")[2:] == [ResultPaths.below("out", "a"), ResultPaths.below("out", "b")]
 
 
 def test_a_folder_is_asked_whether_it_tells_case_apart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

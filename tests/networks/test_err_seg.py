@@ -11,7 +11,6 @@ from torch import nn
 import segvoc
 from segvoc.checkpoints.official_cost_aggregation import err_seg_state
 from segvoc.checkpoints.strict import with_prefixes
-from segvoc.configuration import parse_settings
 from segvoc.encoders.clip_text import ClipTextConfig
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
@@ -22,6 +21,7 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, PaperStarMLP, StarMLP
+from segvoc.records import parse_settings
 from segvoc.selection_rules import Voted, Votes
 from tests.built import built
 from tests.encoders.test_convnext_clip import TINY

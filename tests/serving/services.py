@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import threading
+import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -33,6 +34,18 @@ class GatedSegmenter(NumpySegmenter):
     def run(self, pixels: np.ndarray, text: Any, protocol: Any) -> tuple[Any, Any]:
         self.sizes.append(len(pixels))
         assert self.gate.wait(30)
+        return super().run(pixels, text, protocol)
+
+
+class SlowSegmenter(NumpySegmenter):
+    """Sleeps before it runs, so that several of them don't share cores; `seconds` is the time for a batch [s]."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def run(self, pixels: np.ndarray, text: Any, protocol: Any) -> tuple[Any, Any]:
+        time.sleep(self.seconds)
         return super().run(pixels, text, protocol)
 
 

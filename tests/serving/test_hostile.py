@@ -1,21 +1,212 @@
-"""Hostile requests: each gets an answer that fits, and the service goes on.
+"""Requests of people who mean harm, drawn with a seed: each gets an answer that fits, and the service goes on.
 
 SEGVOC_HOSTILE_REQUESTS sets their number; `make fuzz` sends many.
 """
 
 import contextlib
+import functools
+import io
 import os
 import socket
+import struct
 import time
+import zlib
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
+from typing import NamedTuple
 
-from tests.serving.hostile import CLOSED, KINDS, Hostile
-from tests.serving.services import listening
+from PIL import Image
+
+from tests.serving.services import listening, png
 from tests.serving.test_connections import ask
 
 REQUESTS = int(os.environ.get("SEGVOC_HOSTILE_REQUESTS", "60"))
 LIMITS = {"max_pixels": 1_000_000, "upload_seconds": 1.0, "requests": 200, "queue": 200}
+CLOSED = 0
+"""The status of a connection that the service closes without an answer."""
+
+
+class Hostile(NamedTuple):
+    """A request: what it tries, what is sent (with a pause after each chunk but the last), and allowed answers."""
+
+    kind: str
+    chunks: Sequence[bytes]
+    statuses: tuple[int, ...]
+
+
+def _post(path: str, kind: str, body: bytes, *more: str, length: int | None = None) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *more]
+    return "\r\n".join([*lines, f"Content-Length: {len(body) if length is None else length}", "", ""]).encode() + body
+
+
+def _form(image: bytes, words: bytes = b"cat, wall", name: bytes = b"a.png") -> bytes:
+    return (
+        b'--b\r\nContent-Disposition: form-data; name="words"\r\n\r\n' + words + b"\r\n"
+        b'--b\r\nContent-Disposition: form-data; name="image"; filename="' + name + b'"\r\n'
+        b"Content-Type: image/png\r\n\r\n" + image + b"\r\n--b--\r\n"
+    )
+
+
+_FORM = "multipart/form-data; boundary=b"
+_JSON = "application/json"
+
+
+def _segment(image: bytes, words: bytes = b"cat, wall") -> bytes:
+    return _post("/v1/segment", _FORM, _form(image, words))
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def _png_of(width: int, height: int, *chunks: bytes) -> bytes:
+    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + _chunk(b"IEND", b"")
+
+
+@functools.cache
+def _zeros(number: int) -> bytes:
+    return zlib.compress(b"\0" * number)
+
+
+@functools.cache
+def _drawn(side: int, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("1", (side, side)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+@functools.cache
+def _tiff(directories: int, *, loop: bool = False) -> bytes:
+    """A tiny image, and so many more directories, all of which claim to be thumbnails."""
+    entries = [(254, 4, 1, 1), (256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 8)]
+    entries += [(278, 3, 1, 1), (279, 4, 1, 1)]
+    size = 2 + 12 * len(entries) + 4
+    content = [b"II*\0" + struct.pack("<I", 12) + b"\x80\0\0\0"]
+    for number in range(directories + 1):
+        after = 12 + size * (number + 1) if number < directories else (12 if loop else 0)
+        fields = (struct.pack("<HHI", *entry[:3]) + struct.pack("<I", entry[3]) for entry in entries)
+        content += [struct.pack("<H", len(entries)), *fields, struct.pack("<I", after)]
+    return b"".join(content)
+
+
+def bombs(random: Random) -> Hostile:
+    """Small files of large images."""
+    width, height = random.randint(20_000, 2**31 - 1), random.randint(20_000, 2**31 - 1)
+    screen = struct.pack("<HH", 65_535, 65_535)
+    image = random.choice(
+        [
+            _png_of(width, height, _chunk(b"IDAT", _zeros(10**7))),
+            b"GIF89a" + screen + b"\xf7\0\0" + bytes(768) + b",\0\0\0\0" + screen + b"\0\x08\x01\0\0;",
+            b"P6\n%d %d\n255\n" % (width % 10**6 + 9000, height % 10**6 + 9000) + bytes(100),
+            b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0),
+            _drawn(2000, random.choice(["PNG", "GIF", "TIFF", "WEBP"])),
+        ]
+    )
+    return Hostile("bomb", [_segment(image)], (413, 422))
+
+
+def inner_bombs(random: Random) -> Hostile:
+    """Images of allowed size with something large inside."""
+    text = _zeros(random.choice([10**6, 10**8]))
+    pixels = _chunk(b"IDAT", _zeros((1 + 3 * 64) * 48))
+    image = random.choice(
+        [
+            _png_of(64, 48, _chunk(b"zTXt", b"Comment\0\0" + text), pixels),
+            _png_of(64, 48, _chunk(b"iCCP", b"profile\0\0" + text), pixels),
+            _png_of(64, 48, _chunk(b"IDAT", text)),
+            _tiff(random.choice([10, 30_000])),
+            _tiff(3, loop=True),
+        ]
+    )
+    return Hostile("inner bomb", [_segment(image)], (200, 422))
+
+
+def damaged(random: Random) -> Hostile:
+    """What begins like an image."""
+    buffer = io.BytesIO()
+    kind = random.choice(["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000"])
+    Image.open(io.BytesIO(png())).save(buffer, kind)
+    content = buffer.getvalue()
+    cut = content[: random.randint(0, min(60, len(content) // 2))]
+    return Hostile("damaged image", [_segment(cut + random.randbytes(random.choice([0, 50])))], (413, 422))
+
+
+def forms(random: Random) -> Hostile:
+    """Forms that break off, or aren't forms."""
+    whole = _form(png())
+    header = b'--b\r\nContent-Disposition: form-data; name="words"\r\n'
+    body = random.choice(
+        [
+            whole[: random.randint(0, whole.index(b"IHDR"))],
+            whole[: -random.randint(5, 40)],
+            whole.replace(b"--b", b"--c"),
+            header * 20 + b"\r\n\r\n--b--",
+            header + b"X: " + b"y" * 100_000 + b"\r\n\r\na\r\n--b--\r\n",
+            (header + b"\r\ncat\r\n") * 50 + b"--b--\r\n",
+            whole.replace(b'name="image"', b"name=" + b'"' * 7),
+            whole.replace(b'; filename="a.png"', b""),
+            random.randbytes(300),
+        ]
+    )
+    kind = random.choice([_FORM, _FORM, _FORM, "multipart/form-data", f"multipart/form-data; boundary={'b' * 5000}"])
+    return Hostile("broken form", [_post("/v1/segment", kind, body)], (400, 422))
+
+
+def lengths(random: Random) -> Hostile:
+    """Lengths that are wrong."""
+    body, kind = _form(png()), random.randrange(6)
+    head = f"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: {_FORM}\r\n"
+    if kind == 0:
+        return Hostile(
+            "too long", [_post("/v1/segment", _FORM, body, length=len(body) + random.randint(1, 999))], (408,)
+        )
+    if kind == 1:
+        return Hostile("too short", [_post("/v1/segment", _FORM, body, length=random.randint(0, 100))], (400, 422))
+    if kind == 2:
+        length = random.choice(["-1", "x", "1e9", "0x10", "5, 6", "9" * 40, ""])
+        return Hostile("no length", [f"{head}Content-Length: {length}\r\n\r\n".encode() + body], (400, 413, 422))
+    if kind == 3:
+        both = f"{head}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        return Hostile("two lengths", [both + b"0\r\n\r\nGET /metrics HTTP/1.1\r\n\r\n"], (400, 422))
+    if kind == 4:
+        chunk = random.choice([b"zz\r\n", b"ffffffffffffffffffff\r\n", b"-5\r\nhello\r\n", b"5;" + b"x" * 99_999])
+        return Hostile("bad chunk", [f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunk], (400, 408, CLOSED))
+    return Hostile("large", [_post("/v1/segment", _FORM, b"", length=10 ** random.randint(8, 15))], (413,))
+
+
+def slow(random: Random) -> Hostile:
+    """Bodies that trickle in."""
+    whole = _segment(png())
+    body = whole.index(b"\r\n\r\n") + 4
+    trickle = (bytes([byte]) for byte in whole[body : body + random.randint(100, 200)])
+    return Hostile("slow body", [whole[:body], *trickle], (408,))
+
+
+def headers(random: Random) -> Hostile:
+    """Odd heads of requests."""
+    request, statuses = random.choice(
+        [
+            (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 400_000 + b"\r\n\r\n", (400, CLOSED)),
+            (b"GET /" + b"x" * 400_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", (400, CLOSED)),
+            (b"GET /healthz HTTP/1.1\r\n\r\n", (400,)),
+            (b"\x16\x03\x01" + random.randbytes(200), (400, CLOSED)),
+            (random.randbytes(100) + b"\r\n\r\n", (400, CLOSED)),
+            (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX\x00: y\r\n\r\n", (400,)),
+            (b"GET /v1/models HTTP/1.1\r\nHost: evil.example\r\n\r\n", (403,)),
+            (_post("/v1/segment", _FORM, _form(png()), "Origin: http://evil.example"), (403,)),
+            (_post("/v1/segment", _JSON, b"{}"), (415,)),
+            (_post("/v1/segment", "text/html", b"<html>"), (415,)),
+            (_post("/v1/segment", _FORM, _form(png()), "Accept: text/html"), (406,)),
+            (b"BREW /v1/segment HTTP/1.1\r\nHost: localhost\r\n\r\n", (405,)),
+            (b"GET /v1/segment HTTP/1.1\r\nHost: localhost\r\n\r\n", (405,)),
+        ]
+    )
+    return Hostile("odd head", [request], statuses)
+
+
+KINDS: Sequence[Callable[[Random], Hostile]] = (bombs, inner_bombs, damaged, forms, lengths, slow, headers)
 
 
 def status_of(port: int, hostile: Hostile) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from segvoc.inference.label_options import LabelOptions
 from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.labeler import BATCHES, ImageWork, Labeler
+from segvoc.serving.labeler import BATCHES, Labeler
 from segvoc.serving.observation import ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from segvoc.serving.vocabularies import VocabularyDefinition
@@ -18,9 +18,10 @@ from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import GatedSegmenter, drawn_image
 
 
-def work(seed: int = 0, words: str = "cat, wall", **options: Any) -> ImageWork[Any]:
+def work(seed: int = 0, words: str = "cat, wall", answer: Any = lambda result, hints: result, **options: Any) -> Any:
+    """Arguments of `Labeler.label`."""
     definition = VocabularyDefinition(Vocabulary.parse(words), None, None)
-    return ImageWork(definition, LabelOptions(**options), lambda: drawn_image(seed), lambda result, hints: result)
+    return definition, LabelOptions(**options), lambda: drawn_image(seed), answer
 
 
 def run(
@@ -46,7 +47,7 @@ async def crowd(labeler: Labeler, waiting: int) -> list[asyncio.Task[Any]]:
     """Callers whose work keeps a model busy whose gate is closed, the last ones of which wait in the queue."""
     tasks: list[asyncio.Task[Any]] = []
     for number in range(BATCHES + waiting):
-        tasks.append(asyncio.create_task(labeler.label(work(number))))
+        tasks.append(asyncio.create_task(labeler.label(*work(number))))
         left = max(0, number + 1 - BATCHES)
         await asyncio.sleep(0.01)
         while len(labeler._waiting) != left:
@@ -57,7 +58,7 @@ async def crowd(labeler: Labeler, waiting: int) -> list[asyncio.Task[Any]]:
 
 def test_results_are_those_of_the_model_alone():
     async def scenario(labeler: Labeler) -> None:
-        results = await asyncio.gather(*(labeler.label(work(seed)) for seed in range(4)))
+        results = await asyncio.gather(*(labeler.label(*work(seed)) for seed in range(4)))
         for seed, result in enumerate(results):
             alone = NumpySegmenter().segment(drawn_image(seed), ["cat", "wall"])
             np.testing.assert_array_equal(result.labels, alone.labels)
@@ -72,7 +73,7 @@ def test_equal_requests_go_through_the_network_together():
     async def scenario(labeler: Labeler) -> None:
         model.sizes.clear()
         works = [work(0), work(1), work(2, "dog"), work(3), work(4, threshold=0.5), work(5), work(6)]
-        await asyncio.gather(*map(labeler.label, works))
+        await asyncio.gather(*(labeler.label(*one) for one in works))
         assert model.sizes == [4, 1, 1, 1]  # no more than four at a time
 
     metrics = run(scenario, model, batch=4, batch_wait=0.2)
@@ -89,7 +90,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back():
         model.gate.clear()
         tasks = await crowd(labeler, 2)
         with pytest.raises(ServiceFailure) as refused:
-            await labeler.label(work(9))
+            await labeler.label(*work(9))
         assert refused.value.status == 429
         assert 1 <= int(refused.value.headers["Retry-After"]) <= 60
         model.gate.set()
@@ -113,7 +114,7 @@ def test_who_leaves_gives_the_place_back():
         tasks[BATCHES - 1].cancel()
         model.gate.set()
         await asyncio.gather(*tasks[: BATCHES - 1])
-        await labeler.label(work(9))
+        await labeler.label(*work(9))
         assert len(model.sizes) <= BATCHES + 1
 
     run(scenario, model, queue=2)
@@ -126,7 +127,7 @@ def test_who_waits_too_long_is_told_so():
         model.gate.clear()
         tasks = await crowd(labeler, 0)
         with pytest.raises(ServiceFailure, match=r"no time within 0\.1 s") as refused:
-            await labeler.label(work(9))
+            await labeler.label(*work(9))
         assert refused.value.status == 503
         assert "Retry-After" in refused.value.headers
         model.gate.set()
@@ -140,8 +141,8 @@ def test_an_answer_that_cannot_be_made_fails_alone():
         raise RuntimeError("inside")
 
     async def scenario(labeler: Labeler) -> None:
-        bad = ImageWork(work().definition, LabelOptions(), drawn_image, unanswerable)
-        good, failed = await asyncio.gather(labeler.label(work()), labeler.label(bad), return_exceptions=True)
+        calls = labeler.label(*work()), labeler.label(*work(answer=unanswerable))
+        good, failed = await asyncio.gather(*calls, return_exceptions=True)
         assert isinstance(failed, RuntimeError)
         assert good.labels.size
 
@@ -169,7 +170,7 @@ def test_an_output_that_is_not_finite_is_no_fault_of_the_caller():
 
     async def scenario(labeler: Labeler) -> None:
         with pytest.raises(RuntimeError, match="not finite"):
-            await labeler.label(work())
+            await labeler.label(*work())
 
     metrics = ServiceMetrics()
 

@@ -20,8 +20,7 @@ import pytest
 from segvoc.errors import UsageError
 from segvoc.serving.settings import ServiceSettings
 from tests.processes import free_port
-from tests.serving.services import drawn_image, labeled, listening, png
-from tests.serving.slow_models import SlowSegmenter
+from tests.serving.services import SlowSegmenter, drawn_image, labeled, listening, png
 
 ray_app = pytest.importorskip("segvoc.serving.ray_app", reason='needs the extra "batch"')
 

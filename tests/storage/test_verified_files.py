@@ -13,30 +13,17 @@ CONTENT = b"weights" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
-    """The files that are read."""
-    seen: list[Path] = []
+def test_it_is_read_once_and_other_content_is_noticed_though_size_and_time_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Path] = []
     inner = fetching.file_sha256
-    monkeypatch.setattr(fetching, "file_sha256", lambda path: seen.append(path) or inner(path))
+    monkeypatch.setattr(fetching, "file_sha256", lambda path: reads.append(path) or inner(path))
     monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path / "cache"))
-    return seen
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    file = tmp_path / "model.safetensors"
-    file.write_bytes(CONTENT)
-    return file
-
-
-def test_it_is_read_once(path: Path, reads: list[Path]) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(CONTENT)
     assert has_sha256(path, DIGEST) and has_sha256(path, DIGEST)
     assert len(reads) == 1
-
-
-def test_other_content_is_noticed_though_size_and_time_are_the_same(path: Path, reads: list[Path]) -> None:
-    assert has_sha256(path, DIGEST)
     times = path.stat()
     path.write_bytes(CONTENT[::-1])
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))

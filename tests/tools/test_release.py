@@ -1,20 +1,23 @@
-"""What makes a release: its archives, its version, and the commands of the pages that are tried with it."""
+"""What makes a release: a wheel that lacks no file, its archives and its version."""
 
+import re
 import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
+from hatchling.bridge.app import Application
 
-from tools.build_hook import MADE, PACKAGE
+from tools.build_hook import MADE, PACKAGE, CompletePackage
 from tools.release import files
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A repository with a version, its changes, and a package of one module and what is made."""
+    """A repository with a version, its changes, and a package of a few files and what is made."""
     package = tmp_path / PACKAGE
-    for name in ("version.py", *(name for names in MADE.values() for name in names)):
+    own = ("version.py", "vocabulary.py", "data/classes/voc20.json")
+    for name in (*own, *(name for names in MADE.values() for name in names)):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).touch()
     (package / "version.py").write_text('"""Version."""\n\n__version__ = "1.2.0"\n')
@@ -64,3 +67,30 @@ def test_a_wheel_has_what_git_tracks_and_what_is_made_and_nothing_else(clone: Pa
     ]
     del notices[1]
     assert problems(whole) == [f"{wheel.name} lacks segvoc-1.2.0.dist-info/licenses/NOTICE"]
+
+
+def built(clone: Path, version: str = "standard") -> None:
+    hook = CompletePackage(str(clone), {}, None, None, str(clone), "wheel", Application())
+    hook.initialize(version, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("weights/tiny.safetensors", "run 'make tiny'$"),
+        ("weights/clicks.onnx", "run 'make clicks'$"),
+        ("vocabulary.py", "run 'git restore src/segvoc/vocabulary.py'$"),
+        ("data/classes/voc20.json", "run 'git restore src/segvoc/data/classes/voc20.json'$"),
+    ],
+)
+def test_a_missing_file_ends_the_build_in_one_line(
+    clone: Path, capfd: pytest.CaptureFixture[str], name: str, fix: str
+) -> None:
+    built(clone)
+    (clone / PACKAGE / name).unlink()
+    with pytest.raises(SystemExit):
+        built(clone)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"error: the wheel would lack a file: {PACKAGE}/{name} is missing: ")
+    assert re.search(fix, line)
+    built(clone, "editable")

@@ -34,8 +34,8 @@ def main(folder: Path, backend: str) -> None:
     own = torch.nn.Module.compile
     torch.nn.Module.compile = lambda self, **options: own(self, backend=backend, **options)
     for name, options in (
-        ("all", {"activation_checkpointing": False}),
-        ("sampled", {"num_sampled_classes": 2}),
+        ("all", {"class_chunk_size": 2}),
+        ("sampled", {"class_chunk_size": 2, "activation_checkpointing": True, "num_sampled_classes": 2}),
     ):
         run(folder / name / "plain", compiled=False, **options)
         graphs[name] = run(folder / name / "compiled", compiled=True, **options)

@@ -1,22 +1,34 @@
-"""One of several processes of runs of small networks: `python -m tests.training.process_run IMAGES OUT JSON`.
+"""One of several processes of runs of small networks: `python -m tests.training.process_run OUT JSON`.
 
-All run in float64; `test_processes` says why.
+They run in float64; `test_processes` says why.
 """
 
 import json
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed.constants
+import torch.distributed.distributed_c10d as c10d
 
 from segvoc.distributed import Processes, join_processes
+from segvoc.evaluation.task import EvaluationTask
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.training.loop import Training
-from tests.training.caption_runs import open_captions
+from segvoc.training.monitor import Monitor
+from segvoc.training.run_folder import RunFolder
+from tests.inference.small_network import small_protocols
 from tests.training.runs import drawn_images, open_run
+from tests.training.small_runs import open_captions
+
+TIMEOUT = timedelta(seconds=1)
+"""PyTorch's default in these processes."""
 
 
 def opened(images: Path, out: Path, **changes) -> Training:
@@ -25,6 +37,31 @@ def opened(images: Path, out: Path, **changes) -> Training:
         return open_captions(out, dtype=torch.float64, **changes)
     # one image of a batch is labeled, the others hardly: a mean of means over passes or processes would differ
     return open_run(drawn_images(images, labeled=(0, 3)), out, dtype=torch.float64, **changes)
+
+
+def monitor(training: Training, images: Path, folder: RunFolder, processes: Processes) -> Monitor:
+    """Validates the network on the images that it learns from."""
+    segmenter = NetworkSegmenter(
+        name="small", network=training.network.float(), protocols=small_protocols(), templates=("{}",)
+    )
+    return Monitor(
+        folder=folder,
+        recipe=training.recipe,
+        segmenter=lambda _: segmenter,
+        watched=EvaluationTask.of_images(drawn_images(images)),
+        processes=processes,
+        progress=False,
+    )
+
+
+def watch(training: Training, images: Path, out: Path) -> None:
+    """Validate together, the first process for longer than the default timeout, and then in that process alone."""
+    if training.processes.first:
+        time.sleep(2 * TIMEOUT.total_seconds())
+    monitor(training, images, training.folder, training.processes).watch(training.step)
+    if training.processes.first:
+        out.mkdir()
+        monitor(training, images, RunFolder(out), Processes()).watch(training.step)
 
 
 def run(images: Path, out: Path, name: str, processes: Processes, **changes) -> None:
@@ -40,15 +77,18 @@ def run(images: Path, out: Path, name: str, processes: Processes, **changes) -> 
     weights = training.weights()
     if processes.first:
         torch.save(weights, out / f"{name}.pt")
+    if name == "copies":
+        watch(training, images, out / "alone")
 
 
-def main(images: Path, out: Path, runs: dict[str, dict[str, Any]]) -> None:
+def main(out: Path, runs: dict[str, dict[str, Any]]) -> None:
     """Each run in turn, with its changes of the recipe."""
     torch.set_num_threads(1)
+    c10d.default_pg_timeout = torch.distributed.constants.default_pg_timeout = TIMEOUT
     with join_processes("gloo") as processes:
         for name, changes in runs.items():
-            run(images / str(processes.rank), out, name, processes, **changes)
+            run(out / f"images-{processes.rank}", out, name, processes, **changes)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -1,9 +1,11 @@
 """Small runs for the tests of training: a network of a few thousand parameters, drawn images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -13,10 +15,10 @@ from segvoc.distributed import Processes
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.records import to_json
-from segvoc.training.loop import Listeners, Training
+from segvoc.training.loop import Training, TrainingTask
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder, open_together
-from segvoc.training.tasks import LabelTask
+from segvoc.training.training_data import LabelTask
 from tests.inference.small_network import small_network
 
 RECIPE = Recipe(model="small").with_settings(
@@ -31,8 +33,6 @@ RECIPE = Recipe(model="small").with_settings(
     dataset="",
     short_sides=(40, 48),
     crop_size=32,
-    class_chunk_size=2,
-    activation_checkpointing=True,
     sync_batch_norm=False,
     num_workers=0,
     save_every=2,
@@ -62,6 +62,27 @@ def drawn_images(root: Path, count: int = 5, labeled: Sequence[int] | None = Non
     return LabeledImages.from_folders(root / "images", root / "labels", root / "classes.json")
 
 
+def begun(
+    out: Path,
+    recipe: Recipe,
+    network: SegmentationNetwork,
+    task: TrainingTask,
+    *,
+    resume: bool = False,
+    processes: Processes | None = None,
+    warn: Callable[[str], None] = lambda line: None,
+) -> Training:
+    """A run, ready to go on."""
+    processes = processes or Processes()
+    folder, state = open_together(processes, out, {"recipe": to_json(recipe)}, resume=resume)
+    training = Training(
+        network=network, task=task, recipe=recipe, folder=folder, seed=1, processes=processes, warn=warn
+    )
+    if state is not None:
+        training.restore(state)
+    return training
+
+
 def open_run(
     images: LabeledImages,
     out: Path,
@@ -76,25 +97,32 @@ def open_run(
 ) -> Training:
     """A run of the small network, ready to go on."""
     recipe = RECIPE.with_settings(**changes)
-    network = (network or small_network(2)).to(device, dtype)
-    processes = processes or Processes()
-    config = {"recipe": to_json(recipe)}
-    folder, state = open_together(processes, torch.device(device), out, config, resume=resume)
+    network = (network or small_network()).to(device, dtype)
     training_set = TrainingSet(images=images, augmentation=recipe.data, seed=1)
     with torch.no_grad():
         words = VocabularyEncoder(network.text_encoder, ("{}",))(training_set.vocabulary).to(device)
-    training = Training(
-        network=network,
-        task=LabelTask(training_set=training_set, words=words, chosen=recipe.objective.num_sampled_classes, seed=1),
-        recipe=recipe,
-        folder=folder,
-        seed=1,
-        processes=processes,
-        listeners=Listeners(warn=warn),
-    )
-    if state is not None:
-        training.restore(state)
-    return training
+    task = LabelTask(training_set=training_set, words=words, chosen=recipe.objective.num_sampled_classes, seed=1)
+    return begun(out, recipe, network, task, resume=resume, processes=processes, warn=warn)
+
+
+class Killed(BaseException):
+    """Stands for the death of the process."""
+
+
+def kill(training: Training, step: int) -> None:
+    """Run until the metrics of a step are written, the last line of which may be cut anywhere."""
+    note = training.folder.note
+
+    def killed(name: str, entry: Mapping[str, Any]) -> None:
+        if entry["step"] == step:
+            with (training.folder.path / name).open("a") as file:
+                file.write('{"step": ')
+            raise Killed
+        note(name, entry)
+
+    training.folder.note = killed
+    with pytest.raises(Killed):
+        training.run()
 
 
 def losses(out: Path) -> list[tuple[int, float, float]]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from segvoc.models.presets import PRESETS
-from segvoc.training.callbacks import Callback, RunEnd, RunEvaluation, RunStart
+from segvoc.training.callbacks import Callback, RunEnd, RunStart
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from segvoc.training.trackers import TensorBoard
@@ -21,8 +21,9 @@ class Recorder(Callback):
     """Notes what it is told; `stop_after` ends the run as a signal does."""
 
     def __init__(self, stop_after: int | None = None) -> None:
-        self.stop_after, self.steps = stop_after, list[Mapping[str, Any]]()
-        self.starts, self.evaluations, self.ends = list[RunStart](), list[RunEvaluation](), list[RunEnd]()
+        self.stop_after, self.starts, self.steps, self.evaluations = stop_after, [], [], []
+        self.ends = list[RunEnd]()
+        self.on_evaluation, self.on_end = self.evaluations.append, self.ends.append
 
     def on_start(self, run: RunStart) -> None:
         self.starts.append(run)
@@ -32,12 +33,6 @@ class Recorder(Callback):
         self.steps.append(metrics)
         if metrics["step"] == self.stop_after:
             raise SystemExit(143)
-
-    def on_evaluation(self, evaluation: RunEvaluation) -> None:
-        self.evaluations.append(evaluation)
-
-    def on_end(self, end: RunEnd) -> None:
-        self.ends.append(end)
 
 
 class OnAFullDisk(Callback):

@@ -1,21 +1,31 @@
-"""Training on captions: what a step minimizes, resuming, and images that can't be read."""
+"""Training on captions: what a step minimizes, the order of images, shared features, and images that can't be read."""
+
+import pickle
+from dataclasses import dataclass
 
 import pytest
 import torch
 
+from segvoc.data.training.training_set import ShardedSampler
+from segvoc.distributed import Processes
 from segvoc.errors import InputError, UsageError
-from segvoc.training.caption_task import CaptionObjective
+from segvoc.training import caption_task
+from segvoc.training.caption_task import CaptionFiles, CaptionObjective, open_caption_task, open_captions
 from segvoc.training.objectives.losses import SynergyLosses
+from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
+from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set
+from tests.images import one_line_error
 from tests.networks.small_syn_seg import small_syn_seg
-from tests.training.caption_runs import RECIPE, InMemory, open_captions
+from tests.training.small_runs import CAPTIONS, CaptionsInMemory
+from tests.training.small_runs import open_captions as open_run
 
 
 def test_a_step_minimizes_the_weighted_sum_and_trains_the_decoder_alone(tmp_path):
     weights = {"align": 1.0, "cont": 2.0, "back": 0.5, "sep": 0.25}
     settings = {f"{term}_weight": weight for term, weight in weights.items()}
-    training = open_captions(tmp_path / "run", steps=1, loss_eps=0.02, loss_version="v2", **settings)
-    network, batch = training.network, InMemory().batch([0, 1])
+    training = open_run(tmp_path / "run", steps=1, loss_eps=0.02, loss_version="v2", **settings)
+    network, batch = training.network, CaptionsInMemory().batch([0, 1])
     with torch.no_grad():
         taps = tuple(tap.float() for tap in batch.taps)
         vectors, _ = network.learn(taps, batch.phrases, batch.owner)
@@ -32,8 +42,8 @@ def test_a_step_minimizes_the_weighted_sum_and_trains_the_decoder_alone(tmp_path
 
 def test_a_loss_without_weight_teaches_nothing(tmp_path):
     """It is reported nevertheless."""
-    recipe = RECIPE.with_settings(align_weight=0.0, cont_weight=0.0, back_weight=0.0, sep_weight=1.0)
-    network, batch = small_syn_seg(), InMemory().batch([4, 5])
+    recipe = CAPTIONS.with_settings(align_weight=0.0, cont_weight=0.0, back_weight=0.0, sep_weight=1.0)
+    network, batch = small_syn_seg(), CaptionsInMemory().batch([4, 5])
     objective = CaptionObjective(network, recipe)
     terms = objective(tuple(tap.float() for tap in batch.taps), batch.phrases, batch.owner)
     assert terms["loss"].item() == pytest.approx(terms["sep"].item())
@@ -42,9 +52,156 @@ def test_a_loss_without_weight_teaches_nothing(tmp_path):
 
 def test_without_a_readable_image_the_run_says_so(tmp_path):
     with pytest.raises(InputError, match=r"none of the 7 captioned images can be read; 'a\.jpg' is gone"):
-        open_captions(tmp_path / "run", task=InMemory(readable=False)).run()
+        open_run(tmp_path / "run", task=CaptionsInMemory(readable=False)).run()
 
 
 def test_margins_that_leave_no_cosine_are_refused():
     with pytest.raises(UsageError, match=r"loss_eps=0\.5 leaves no range for the cosine"):
-        RECIPE.with_settings(["loss_eps=0.5"])
+        CAPTIONS.with_settings(["loss_eps=0.5"])
+
+
+RECIPE = Recipe(model="small", supervision="captions").with_settings(crop_size=SIDE, num_workers=0)
+
+
+@dataclass(frozen=True)
+class Rank(Processes):
+    """One of several processes; `others` is what they do before this one goes on."""
+
+    others: object = None
+
+    def gather(self, value):
+        if self.others is not None:
+            self.others()
+        return [value] * self.count
+
+
+@pytest.fixture
+def open_task(tmp_path):
+    """Opens a task on drawn images with encoders that are fast."""
+
+    def opened(count=5, *, dataset=None, encoders=None, seed=0, **options):
+        frozen = (encoders or Encoders()).frozen()
+        return open_caption_task(
+            frozen, dataset or dataset_of(tmp_path, count), tmp_path / "cache", seed=seed, **options
+        )
+
+    return opened
+
+
+def sampler(batch, first_step=0, steps=1, rank=0, ranks=1):
+    return ShardedSampler(batch=batch, passes=1, rank=rank, ranks=ranks, first_step=first_step, steps=steps)
+
+
+def batches(task, *places, workers=0, **options):
+    return list(task.batches(sampler(*places, **options), workers, pinned=False))
+
+
+def shown(batch):
+    """Number and side of each image (its red half left or right), and its phrases' embeddings."""
+    red = batch.taps[0][:, :, 0].view(-1, SIDE, SIDE).float()
+    numbers = (red.amax((1, 2)) / 20).round().int().tolist()
+    sides = ["left" if row[0, 0] >= row[0, -1] else "right" for row in red]
+    phrases = [batch.phrases[batch.owner == own].tolist() for own in range(len(red))]
+    return list(zip(numbers, sides, phrases, strict=True))
+
+
+def test_each_pass_shows_every_image_once_with_its_own_phrases(open_task):
+    task = open_task()
+    assert len(task) == 5
+    passes = [shown(batch) for batch in batches(task, 5, steps=8)]
+    orders = [[number for number, _, _ in turn] for turn in passes]
+    assert all(sorted(order) == list(range(5)) for order in orders)
+    assert len({tuple(order) for order in orders}) > 3
+    for number, _, phrases in (entry for turn in passes for entry in turn):
+        assert phrases == [[4.0, float(ord(str(number)))], [3.0, float(ord("t"))]]
+    sides = {side for turn in passes for number, side, _ in turn if number}
+    assert sides == {"left", "right"}
+    other = [[number for number, _, _ in shown(batch)] for batch in batches(open_task(seed=1), 5, steps=8)]
+    assert other != orders
+
+
+def test_without_mirror_images_none_is_shown(open_task):
+    task = open_task(mirror=False)
+    (batch,) = batches(task, 20)
+    assert {side for _, side, _ in shown(batch)} == {"left"}
+
+
+@pytest.mark.parametrize(("workers", "ranks"), [(0, 2), (1, 1)])
+def test_any_number_of_processes_and_workers_and_a_resumed_run_see_the_same_order(open_task, workers, ranks):
+    task = open_task()
+    expected = [shown(batch) for batch in batches(task, 4, steps=3)][1:]
+    seen = [[shown(batch) for batch in batches(task, 4, 1, 3, rank, ranks, workers=workers)] for rank in range(ranks)]
+    assert [[entry for own in seen for entry in own[step]] for step in range(2)] == expected
+
+
+def test_what_readers_are_given_does_not_grow_with_the_set(open_task, tmp_path):
+    small, large = (
+        len(pickle.dumps(open_task(dataset=dataset_of(tmp_path / str(count), count)).reader)) for count in (2, 12)
+    )
+    assert large < small + 20
+
+
+def test_in_place_of_an_image_that_can_not_be_read_comes_the_next(open_task, tmp_path):
+    dataset = dataset_of(tmp_path, 3)
+    (tmp_path / "set/1.png").write_bytes(b"broken")
+    (batch,) = batches(open_task(dataset=dataset), 3)
+    assert sorted(number for number, _, _ in shown(batch)) == [0, 2, 2]
+    assert len(batch.problems) == 1 and "1.png" in batch.problems[0]
+
+
+def test_where_no_image_can_be_read_batches_are_empty(open_task, tmp_path):
+    dataset = dataset_of(tmp_path, 2)
+    for number in range(2):
+        (tmp_path / f"set/{number}.png").write_bytes(b"broken")
+    (batch,) = batches(open_task(dataset=dataset), 2)
+    assert batch.taps == () and len(batch.owner) == 0 and len(batch.problems) == 4
+
+
+def test_phrases_are_embedded_once_each(tmp_path, open_task):
+    dataset, encoders = dataset_of(tmp_path, 3), Encoders()
+    for _ in range(2):
+        open_task(dataset=dataset, encoders=encoders)
+    assert encoders.texts == ["dog0", "cat", "dog1", "dog2"] == dataset.phrase_texts()
+    open_task(dataset=dataset, encoders=Encoders(digest="two"))
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_processes_share_what_is_missing_wait_for_each_other_and_say_whose_files_are_missing(
+    open_task, tmp_path, monkeypatch
+):
+    """The fault that was: all shards were dealt before those that exist were left out."""
+    monkeypatch.setattr(caption_task, "PHRASES_PER_SHARD", 2)
+    dataset = dataset_of(tmp_path, 11)  # 12 phrases
+    for written in ({0, 2, 4}, {0, 1, 2, 4, 5}):
+        with one_line_error(UsageError, f"phrases-00000{3 if 1 in written else 1}", "same folder"):
+            open_task(dataset=dataset, processes=Rank(0, 2))
+        assert {int(path.name.split("-")[1]) for path in (tmp_path / "cache").iterdir()} == written
+    assert len(open_task(dataset=dataset, processes=Rank(1, 2, others=lambda: open_task(dataset=dataset)))) == 11
+
+
+class Other(Processes):
+    """The second of two processes, which hears what the first one gathers."""
+
+    def gather(self, value):
+        return [self.heard.pop(0), value]
+
+
+def test_the_first_process_alone_reads_captions_and_the_others_end_when_it_fails(tmp_path):
+    draw_set(tmp_path / "set", 3)
+    files, second = CaptionFiles(captions=tmp_path / "set"), Other(1, 2)
+    first = open_captions(files, RECIPE, tmp_path / "index", Processes(0, 1), print)
+    object.__setattr__(second, "heard", [False, first.index])
+    other = open_captions(CaptionFiles(captions="not read"), RECIPE, tmp_path / "index", second, print)
+    assert list(other.entries()) == list(first.entries())
+    object.__setattr__(second, "heard", [True])
+    with pytest.raises(SystemExit, match="2"):
+        open_captions(files, RECIPE, tmp_path / "index", second, print)
+
+
+def test_skipped_captions_are_listed_and_then_counted(tmp_path):
+    draw_set(tmp_path / "set", 3)
+    for number in range(30):
+        (tmp_path / f"set/{number}x.png").write_bytes((tmp_path / "set/0.png").read_bytes())
+    warnings = []
+    open_captions(CaptionFiles(captions=tmp_path / "set"), RECIPE, tmp_path / "index", Processes(), warnings.append)
+    assert len(warnings) == 21 and "has no captions" in warnings[0] and warnings[-1].startswith("10 more problems")

@@ -7,7 +7,6 @@ import torch
 
 from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig
 from segvoc.training.objectives.losses import (
     competing_segmentation_loss,
     cross_entropy_segmentation_loss,
@@ -16,9 +15,8 @@ from segvoc.training.objectives.losses import (
 )
 from segvoc.training.objectives.segmentation import SEGMENTATION_LOSSES, Objective
 from tests.inference.small_network import CONFIG, Letters, Patches, small_network
+from tests.networks.test_err_seg import small as small_err_seg
 from tests.training.runs import RECIPE
-
-WORDS = torch.nn.functional.normalize(torch.randn(5, 1, 12, generator=torch.Generator().manual_seed(0)), dim=-1)
 
 
 def computed(network, **changes):
@@ -30,8 +28,9 @@ def computed(network, **changes):
     objective = Objective(
         network.double().requires_grad_(True).train(), RECIPE.with_settings(resize_crop_to=64, **changes)
     )
+    words = torch.randn(5, 1, network.image_encoder.channels, generator=generator)
     torch.manual_seed(5)
-    losses = objective(images, labels, WORDS.double())
+    losses = objective(images, labels, torch.nn.functional.normalize(words, dim=-1).double())
     losses["loss"].backward()
     gradients = {name: value.grad for name, value in network.named_parameters() if value.grad is not None}
     return losses, gradients, dict(network.named_buffers())
@@ -48,24 +47,9 @@ def variant(**options):
 
 def err_seg():
     """With a drop path, whose draws must be the same the second time."""
-
-    class Pyramid(Patches):
-        """Two maps and four taps."""
-
-        tap_channels = (12, 12, 12, 12)
-
-        def forward(self, image):
-            features = super().forward(image)
-            tap = features.maps[0]
-            grow = torch.nn.functional.interpolate
-            taps = (grow(tap, scale_factor=0.5), tap, grow(tap, scale_factor=2.0), grow(tap, scale_factor=4.0))
-            return replace(features, maps=(tap, taps[0]), taps=taps)
-
-    sizes = replace(ErrAggregationConfig().decoder_sizes, taps=(12, 12, 12), guidance=(8, 8, 8), stages=(16, 16, 8))
-    config = ErrAggregationConfig(embed_dim=16, dim=16, blocks=2, drop_path=0.3, decoder_sizes=sizes)
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        return SegmentationNetwork(Pyramid(), Letters(), ErrAggregation(config, 12, (12, 12, 12, 12)))
+        return small_err_seg(drop_path=0.3)
 
 
 NETWORKS = {

@@ -5,13 +5,12 @@ import json
 import os
 import signal
 from contextlib import suppress
-from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from segvoc.data.training.training_set import IGNORED, TrainingBatch
 from segvoc.distributed import Processes
@@ -20,9 +19,10 @@ from segvoc.process_settings import float32_products
 from segvoc.training import run_folder
 from segvoc.training.loop import Training
 from segvoc.training.run_folder import RunFolder
+from tests.device_waits import NoDeviceWaits
 from tests.images import one_line_error
 from tests.inference.small_network import small_network
-from tests.training.runs import drawn_images, losses, open_run
+from tests.training.runs import Killed, drawn_images, kill, losses, open_run
 
 
 @pytest.fixture(scope="module")
@@ -30,21 +30,35 @@ def images(tmp_path_factory):
     return drawn_images(tmp_path_factory.mktemp("images"))
 
 
+def opened(images, out, **options) -> Training:
+    """A run with dropout, whose random numbers have to go on where they were."""
+    network = small_network()
+    network.aggregation.embed_cost = nn.Sequential(network.aggregation.embed_cost, nn.Dropout(0.3))
+    return open_run(images, out, network=network, **options)
+
+
 @pytest.fixture(scope="module")
 def whole(images, tmp_path_factory):
     """The metrics and the weights of a run that nothing has broken off."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    training = open_run(images, out)
+    training = opened(images, out)
     training.run()
     return losses(out), training.weights()
+
+
+def batch_of(training: Training) -> TrainingBatch:
+    """The batch of the first step."""
+    samples = [training.task.training_set[place] for place in range(4)]
+    return TrainingBatch(torch.stack([s.image for s in samples]), torch.stack([s.labels for s in samples]), ())
 
 
 def test_one_step_is_what_the_papers_equations_say(images, tmp_path):
     """In float64: Adam's first step divides each gradient by its own size, rounding included."""
     reference = small_network(2).double().train()
-    training = open_run(images, tmp_path / "run", dtype=torch.float64, color_jitter=False, weight_decay=0.1)
-    samples = [training.task.training_set[place] for place in range(4)]
-    pixels, labels = (torch.stack([sample[part] for sample in samples]).long() for part in (0, 1))
+    changes = {"color_jitter": False, "weight_decay": 0.1, "class_chunk_size": 2, "activation_checkpointing": True}
+    training = open_run(images, tmp_path / "run", network=small_network(2), dtype=torch.float64, **changes)
+    batch = batch_of(training)
+    pixels, labels = batch.images, batch.labels.long()
     streams = []
     logits = reference.requires_grad_(True)(
         pixels.float(), training.task.words, observe=lambda _, *pair: streams.append(F.cosine_similarity(*pair, dim=-1))
@@ -70,7 +84,7 @@ def test_one_step_is_what_the_papers_equations_say(images, tmp_path):
         decay = 0 if name.rpartition(".")[0] in norms else 0.1
         # AdamW's first step: both moments, without their bias, are g and g^2
         expected[name] = value * (1 - rate * decay) - rate * gradient / (gradient.abs() + 1e-8)
-    training._one_step(iter([TrainingBatch(pixels.byte(), labels, ())]))
+    training._one_step(iter([batch]))
     training.folder.close()
     ours = dict(training.network.named_parameters())
     for name, value in expected.items():
@@ -84,92 +98,36 @@ def test_one_step_is_what_the_papers_equations_say(images, tmp_path):
     assert line["gradient_norm"] == pytest.approx(norm.item(), rel=1e-4)
 
 
-class Killed(BaseException):
-    pass
-
-
-@pytest.mark.parametrize("killed_in", [*(pytest.param(step, marks=pytest.mark.slow) for step in (1, 2, 4)), 5])
-def test_a_run_that_is_killed_goes_on_with_the_same_numbers(images, whole, tmp_path, monkeypatch, killed_in):
-    out = tmp_path / "run"
-    training = open_run(images, out)
-    note = training.folder.note
-
-    def killed(name, entry):
-        if entry["step"] == killed_in:
-            with (out / name).open("a") as file:
-                file.write('{"step": ')  # the last line may be cut anywhere
-            raise Killed
-        note(name, entry)
-
-    monkeypatch.setattr(training.folder, "note", killed)
-    with pytest.raises(Killed):
-        training.run()
+@pytest.mark.parametrize("step", [1, 4, 5])
+def test_a_run_that_is_killed_goes_on_with_the_same_numbers(images, whole, tmp_path, step):
+    kill(opened(images, tmp_path / "run"), step)
     torch.manual_seed(99)
-    again = open_run(images, out, resume=True)
-    assert again.step == (killed_in - 1) // 2 * 2
+    again = opened(images, tmp_path / "run", resume=True)
+    assert again.step == (step - 1) // 2 * 2
     again.run()
-    assert losses(out) == whole[0]
+    assert losses(tmp_path / "run") == whole[0]
     weights = again.weights()
     assert all(torch.equal(value, weights[name]) for name, value in whole[1].items())
 
 
-def test_dropout_goes_on_where_it_was(images, tmp_path):
-    """As in ERR-Seg: what reads the images must not draw from the same random numbers at each start."""
-
-    def opened(name: str, *, resume: bool = False) -> Training:
-        network = small_network(2)
-        network.aggregation.embed_cost = nn.Sequential(network.aggregation.embed_cost, nn.Dropout(0.3))
-        return open_run(images, tmp_path / name, network=network, steps=3, save_every=1, resume=resume)
-
-    opened("whole").run()
-    training = opened("run")
-    note = training.folder.note
-
-    def killed(name, entry):
-        if entry["step"] == 3:
-            raise Killed
-        note(name, entry)
-
-    training.folder.note = killed
-    with pytest.raises(Killed):
-        training.run()
-    opened("run", resume=True).run()
-    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
-
-
-def test_workers_that_read_ahead_change_nothing(images, whole, tmp_path):
-    open_run(images, tmp_path / "run", num_workers=1).run()
-    assert losses(tmp_path / "run") == whole[0]
-
-
 def test_sigterm_ends_the_step_saves_and_leaves(images, whole, tmp_path, monkeypatch):
     out, told = tmp_path / "run", []
-    training = open_run(images, out, save_every=100, warn=told.append)
-    note = training.folder.note
-    monkeypatch.setattr(
-        training.folder,
-        "note",
-        lambda name, entry: (note(name, entry), entry["step"] == 3 and os.kill(os.getpid(), signal.SIGTERM)),
-    )
-    before = signal.getsignal(signal.SIGTERM)
+    training = opened(images, out, save_every=100, warn=told.append)
+    note, before = training.folder.note, signal.getsignal(signal.SIGTERM)
+
+    def terminated(name, entry):
+        note(name, entry)
+        if entry["step"] == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signal.getsignal(signal.SIGTERM) == before  # the second one has its usual effect
+
+    monkeypatch.setattr(training.folder, "note", terminated)
     with pytest.raises(SystemExit) as end:
         training.run()
     assert end.value.code == 143 and "step 3 is saved" in told[-1]
     assert signal.getsignal(signal.SIGTERM) == before
-    open_run(images, out, save_every=100, resume=True).run()
+    opened(images, out, save_every=100, resume=True).run()
     assert losses(out) == whole[0]
-
-
-def test_a_run_in_the_folder_is_not_overwritten_nor_continued_otherwise(images, tmp_path):
-    open_run(images, tmp_path / "run", steps=1).run()
-    with pytest.raises(UsageError, match="already holds a run; continue it with --resume"):
-        open_run(images, tmp_path / "run", steps=1)
-    with pytest.raises(UsageError, match=r"started with other settings \(recipe\.data\.flip_prob: 0\.5, now 0\.25\)"):
-        open_run(images, tmp_path / "run", steps=1, flip_prob=0.25, resume=True)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other/holiday.jpg").touch()
-    with pytest.raises(UsageError, match=r"holds other files \(holiday.jpg\)"):
-        open_run(images, tmp_path / "other")
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(images, tmp_path, monkeypatch):
@@ -197,8 +155,7 @@ def test_a_step_that_is_not_finite_is_named_and_skipped(images, tmp_path):
     before = {name: value.clone() for name, value in whole.items()}
     conv = training.network.image_encoder.project
     handle = conv.register_forward_hook(lambda module, given, result: result * float("nan"))
-    batch = [training.task.training_set[place] for place in range(4)]
-    batch = TrainingBatch(torch.stack([s.image for s in batch]), torch.stack([s.labels for s in batch]), ())
+    batch = batch_of(training)
     training._one_step(iter([batch]))
     assert "step 1 is skipped" in told[0] and "loss (nan)" in told[0]
     assert "outputs of network.image_encoder.project" in told[0] and "gradients of" in told[0]
@@ -227,19 +184,19 @@ def test_a_bad_step_does_not_replace_a_good_checkpoint_and_is_noted(images, tmp_
 
 
 def test_weights_that_are_not_finite_at_the_end_are_not_saved(images, tmp_path, monkeypatch):
-    training = open_run(images, tmp_path / "run", max_bad_steps=9, save_every=1, steps=6)
+    training = open_run(images, tmp_path / "run", save_every=1, steps=3)
     step = training.optimizer.step
 
     def spoil(*arguments, **keywords):
         step(*arguments, **keywords)
-        if training.step >= 5:
+        if training.step >= 2:
             next(iter(training.learning.values())).data.fill_(float("nan"))
 
     monkeypatch.setattr(training.optimizer, "step", spoil)
     with pytest.raises(TrainingError, match="not finite after the last step; the last good checkpoint stays"):
         training.run()
     state = RunFolder(tmp_path / "run").state()
-    assert state is not None and state["step"] == 4
+    assert state is not None and state["step"] == 1
 
 
 def test_images_that_a_kill_kept_from_being_looked_at_are_looked_at(images, tmp_path):
@@ -250,58 +207,37 @@ def test_images_that_a_kill_kept_from_being_looked_at_are_looked_at(images, tmp_
 
     for look in (killed, looked.append):
         training = open_run(images, tmp_path / "run", steps=2, resume=True)
-        training.listeners = replace(training.listeners, watch=look)
+        training.watch = look
         with suppress(Killed):
             training.run()
     assert looked == [2]
 
 
-class ReadsBack(TorchDispatchMode):
-    """Counts how often a number is read from a tensor, which on a GPU waits for all that was started before."""
-
-    def __init__(self):
-        super().__init__()
-        self.times = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.times += func is torch.ops.aten._local_scalar_dense.default
-        return func(*args, **kwargs or {})
-
-
 def test_passes_and_clipping_wait_for_no_device(images, tmp_path, monkeypatch):
-    training, counter, waits = open_run(images, tmp_path / "run", steps=2), ReadsBack(), []
-    own = Processes.mean
-    monkeypatch.setattr(Processes, "mean", lambda self, values: waits.append(counter.times) or own(self, values))
-    batch = _batch(training)
-    with counter:
+    training = open_run(images, tmp_path / "run")
+    batch = batch_of(training)
+    monkeypatch.setattr(Processes, "mean", Mock(side_effect=Killed))  # the only wait of a step
+    with NoDeviceWaits(), pytest.raises(Killed):
         training._one_step(iter([batch]))
     training.folder.close()
-    assert waits == [0]
 
 
 def test_a_step_meets_the_other_processes_once(images, tmp_path, monkeypatch):
     """Each meeting waits for the device; only the checkpoint has one of its own."""
     training, met = open_run(images, tmp_path / "run", steps=3, save_every=100), []
-    for name in ("mean", "any"):
-        own = getattr(Processes, name)
-        spy = lambda self, *a, own=own, name=name, **k: met.append(name) or own(self, *a, **k)  # noqa: E731
-        monkeypatch.setattr(Processes, name, spy)
+    own = Processes.mean
+    monkeypatch.setattr(Processes, "mean", lambda self, values: met.append(list(values)) or own(self, values))
     training.run()
-    assert met == ["mean"] * 3 + ["any"]
-
-
-def _batch(training):
-    samples = [training.task.training_set[place] for place in range(4)]
-    return TrainingBatch(torch.stack([s.image for s in samples]), torch.stack([s.labels for s in samples]), ())
+    assert len(met) == 4 and met[-1] == ["spoilt"] and met[0] == met[2]
 
 
 def test_a_image_that_can_not_be_read_is_passed_over_named_and_counted(tmp_path):
     images, told = drawn_images(tmp_path), []
     (tmp_path / "images/3.png").write_bytes(b"no image")
-    open_run(images, tmp_path / "run", warn=told.append).run()
+    open_run(images, tmp_path / "run", warn=told.append, steps=3).run()
     assert len(told) == 1 and "passed over" in told[0] and "images/3.png" in told[0]
     lines = RunFolder(tmp_path / "run").read_lines("metrics.jsonl")
-    assert len(lines) == 6 and lines[-1]["unreadable_images"] == 1
+    assert len(lines) == 3 and lines[-1]["unreadable_images"] == 1
 
 
 def test_images_none_of_which_can_be_read_end_the_run(tmp_path):
@@ -319,19 +255,12 @@ def test_a_few_steps_learn(images, tmp_path):
     assert sum(seen[-5:]) < 0.8 * sum(seen[:5]), seen
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
-def test_half_precision_stays_near(images, whole, tmp_path, precision):
-    open_run(images, tmp_path / "run", precision=precision, steps=6).run()
-    for (_, rough, _), (_, exact, _) in zip(losses(tmp_path / "run"), whole[0], strict=True):
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_stays_near(images, tmp_path, precision):
+    for number in ("float32", precision):
+        open_run(images, tmp_path / number, precision=number, steps=2).run()
+    for (_, rough, _), (_, exact, _) in zip(losses(tmp_path / precision), losses(tmp_path / "float32"), strict=True):
         assert rough == pytest.approx(exact, rel=0.05)
-
-
-def test_words_of_a_step_are_those_of_its_images_and_some_more(images, tmp_path):
-    training = open_run(images, tmp_path / "run", num_sampled_classes=2, steps=2, network=small_network(1))
-    seen = []
-    training.network.register_forward_hook(lambda module, given, logits: seen.append(logits.shape[1]))
-    training.run()
-    assert seen == [3, 3]  # all three classes are in every batch
 
 
 def watch_with(training: Training, seen: list, scores):
@@ -342,7 +271,7 @@ def watch_with(training: Training, seen: list, scores):
         seen.append({name: value.detach().clone() for name, value in training._state().items()})
         return next(scores)
 
-    training.listeners = replace(training.listeners, watch=watch)
+    training.watch = watch
 
 
 def test_the_best_weights_are_saved_with_the_buffers_that_were_validated_with_them(images, tmp_path):
@@ -351,16 +280,7 @@ def test_the_best_weights_are_saved_with_the_buffers_that_were_validated_with_th
     seen = []
     training = open_run(images, tmp_path / "run", **options)
     watch_with(training, seen, (0.1, 0.9, 0.2, 0.3))
-    note = training.folder.note
-
-    def killed(name, entry):
-        if entry["step"] == 5:
-            raise Killed
-        note(name, entry)
-
-    training.folder.note = killed
-    with pytest.raises(Killed):
-        training.run()
+    kill(training, 5)
     again = open_run(images, tmp_path / "run", resume=True, **options)
     watch_with(again, [], (0.3, 0.4, 0.5))
     again.run()
@@ -378,7 +298,7 @@ def test_precision_of_products_is_put_back_after_a_validation_that_fails(images,
         assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
         raise Killed
 
-    training.listeners = replace(training.listeners, watch=watch)
+    training.watch = watch
     with float32_products(tf32=True):
         with pytest.raises(Killed):
             training.run()
@@ -399,7 +319,7 @@ def test_unevenly_labeled_passes_add_up_to_the_batch(images, tmp_path, loss):
             loss=loss,
             grad_accum_steps=passes,
         )
-        whole = _batch(training)
+        whole = batch_of(training)
         labels = whole.labels.clone()
         labels[2:, 1:] = IGNORED  # a thirtieth of the second pass
         halves = zip(whole.images.chunk(passes), labels.chunk(passes), strict=True)

@@ -1,7 +1,9 @@
-"""What is watched in training is what `segvoc evaluate` gives."""
+"""What is watched in training is what `segvoc evaluate` gives, and the metrics as a figure."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from segvoc.checkpoints.files import read_weights
 from segvoc.errors import UsageError
@@ -9,30 +11,29 @@ from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.models.loading import load_network
 from segvoc.models.presets import PRESETS
-from segvoc.training.recipes import RECIPES, finetune
+from segvoc.training.monitor import draw_curves
+from segvoc.training.recipes import finetune
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.inference.small_network import small_network
 from tests.small_preset import SMALL as SMALL_PRESET
 from tests.training.runs import RECIPE, drawn_images
 
-SMALL = ("crop_size=64", "short_sides=64,80", "num_workers=0", "steps=1", "batch_size=1", "trunk_lr_scale=0")
+
+@pytest.fixture(autouse=True)
+def small_preset(monkeypatch):
+    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
 
 
-@pytest.mark.parametrize(
-    ("model", "weights", "settings"),
-    [
-        ("tiny", None, ("lr=0.01", "steps=2")),
-        # a protocol and a class selection that depend on the configuration
-        pytest.param("err-seg-b", "random", ("side=128", "top=1"), marks=pytest.mark.slow),
-    ],
-)
-def test_the_last_watched_score_is_that_of_an_evaluation(tmp_path, model, weights, settings):
-    images, run = drawn_images(tmp_path / "set", 3), tmp_path / "run"
-    names = {setting.partition("=")[0] for setting in settings}
-    small = [setting for setting in SMALL if setting.partition("=")[0] not in names]
-    recipe = (RECIPES["tiny"]() if model == "tiny" else finetune(model, model)).with_settings([*small, *settings])
-    trained = train(recipe, images, run, start=Start(weights=weights), watched=images, device="cpu", progress=False)
+# a protocol and a class selection that depend on the configuration
+ERR = ("side=128", "top=1", "crop_size=64", "short_sides=64,80", "num_workers=0", "steps=1", "batch_size=1")
+
+
+@pytest.mark.parametrize("model", ["small", pytest.param("err-seg-b", marks=pytest.mark.slow)])
+def test_the_last_watched_score_is_that_of_an_evaluation(tmp_path, model):
+    images, run, start = drawn_images(tmp_path / "set", 3), tmp_path / "run", Start(weights="random")
+    recipe = RECIPE.with_settings(steps=2) if model == "small" else finetune(model, model).with_settings(ERR)
+    trained = train(recipe, images, run, start=start, watched=images, device="cpu", progress=False)
     watched = trained.validation
     assert watched is not None and watched["step"] == trained.metrics["step"]
     report = evaluate(
@@ -43,8 +44,7 @@ def test_the_last_watched_score_is_that_of_an_evaluation(tmp_path, model, weight
     )
 
 
-def test_a_network_of_ones_own_is_trained_in_place_of_the_presets(tmp_path, monkeypatch):
-    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
+def test_a_network_of_ones_own_is_trained_in_place_of_the_presets(tmp_path):
     images, recipe = drawn_images(tmp_path / "set", 3), RECIPE.with_settings(steps=1)
     with pytest.raises(UsageError, match="already has weights"):
         train(recipe, images, tmp_path / "no", network=small_network(), start=Start(), progress=False)
@@ -61,9 +61,27 @@ def test_a_network_of_ones_own_is_trained_in_place_of_the_presets(tmp_path, monk
 
 
 def test_without_matplotlib_a_run_has_no_curves_and_says_so_once(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
     monkeypatch.setattr("segvoc.training.monitor.importlib.util.find_spec", lambda name: None)
     images, run = drawn_images(tmp_path / "set", 3), tmp_path / "run"
     train(RECIPE.with_settings(steps=2), images, run, device="cpu", start=Start(weights="random"))
     assert (run / "model.safetensors").exists() and not (run / "curves.png").exists()
     assert capsys.readouterr().err.count('matplotlib is missing; pip install "segvoc[train]"') == 1
+
+
+def orange(path):
+    """Pixels in the color of the second line of a panel."""
+    return (np.abs(np.asarray(Image.open(path).convert("RGB")).astype(int) - (255, 127, 14)).sum(-1) < 60).sum()
+
+
+def test_a_single_look_at_images_can_be_seen(tmp_path):
+    metrics = [{"step": step, "loss": 1 / step, "learning_rate": 1e-3, "gradient_norm": 1.0} for step in range(1, 50)]
+    counts = []
+    for accuracy in (None, 0.5):
+        draw_curves(tmp_path / "c.png", metrics, [{"step": 49, "pixel_accuracy": 0.9, "mean_iou": accuracy}])
+        counts.append(orange(tmp_path / "c.png"))
+    assert counts[1] > counts[0]
+
+
+def test_losses_that_are_zero_or_not_finite_are_drawn_in_silence(tmp_path):
+    metrics = [{"step": 1, "loss": 0.0, "gradient_norm": None}, {"step": 2, "loss": None, "gradient_norm": None}]
+    draw_curves(tmp_path / "c.png", metrics, [])

@@ -12,8 +12,8 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART
 from segvoc.training.objectives.segmentation import PartObjective
 from segvoc.training.run_folder import RunFolder
-from tests.training.part_runs import drawn_parts, network, open_parts
 from tests.training.runs import RECIPE, losses
+from tests.training.small_runs import drawn_parts, open_parts, part_network
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_its_own_rule_takes_the_background(images, tmp_path):
 @pytest.mark.parametrize("changes", [{"num_sampled_classes": 2}, {"num_kept_classes": 2}])
 def test_what_it_can_not_do_is_refused(changes):
     with pytest.raises(UsageError, match="at 0"):
-        PartObjective(network(PART_CAT_SEG), RECIPE.with_settings(**changes))
+        PartObjective(part_network(PART_CAT_SEG), RECIPE.with_settings(**changes))
 
 
 def test_classes_without_any_part_are_refused(images, tmp_path):

@@ -9,39 +9,35 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
-from segvoc.distributed import SHARDS
+from segvoc.distributed import Processes
 from tests.processes import free_port
 from tests.training.process_run import opened
 from tests.training.runs import losses
-from tests.versions import needs_shards
 
-COPIES = {"steps": 3}
-SYNCHRONIZED = {"steps": 2, "loss": "masked", "fod_weight": 0.0}
-SHARDED = {"steps": 2, "save_every": 1}
-CAPTIONS = {"supervision": "captions", "steps": 3, "batch_size": 4}
 RUNS = {
-    "copies": COPIES,
-    "synchronized": SYNCHRONIZED | {"sync_batch_norm": True},
-    **({"shards": SHARDED | {"parallel": "fsdp"}} if SHARDS else {}),
-    "captions": CAPTIONS,
+    "copies": {"steps": 2, "class_chunk_size": 2, "activation_checkpointing": True},
+    "synchronized": {"steps": 2, "loss": "masked", "fod_weight": 0.0, "sync_batch_norm": True},
+    "captions": {"supervision": "captions", "steps": 3, "batch_size": 4},
 }
 
 
-def run_two(root: Path, errors: Path, module: str, *arguments: object) -> None:
-    """Run a module in two processes, as `torchrun` would; both must end well. What they warn of goes to `errors`."""
+@pytest.fixture(scope="module")
+def both(tmp_path_factory, pytestconfig):
+    """The folder of the runs of two processes, started as by `torchrun`: `NAME` and the final weights `NAME.pt`."""
+    out = tmp_path_factory.mktemp("two")
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
-    with errors.open("w") as file:
+    command = [sys.executable, "-X", "faulthandler", "-m", "tests.training.process_run", str(out), json.dumps(RUNS)]
+    with (out / "errors.txt").open("w") as errors:
         running = [
             subprocess.Popen(
-                [sys.executable, "-X", "faulthandler", "-m", module, *map(str, arguments)],
+                command,
                 env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-                cwd=root,
-                stderr=file,
+                cwd=pytestconfig.rootpath,
+                stderr=errors,
             )
             for rank in range(2)
         ]
@@ -54,70 +50,50 @@ def run_two(root: Path, errors: Path, module: str, *arguments: object) -> None:
             for process in running:
                 process.kill()
                 process.wait()
-    assert codes == [0, 0], f"the processes ended with {codes}:\n{errors.read_text()}"
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory, pytestconfig):
-    """The folder of the runs of two processes: `NAME` and the final weights `NAME.pt`."""
-    out = tmp_path_factory.mktemp("two")
-    arguments = out / "images", out, json.dumps(RUNS)
-    run_two(pytestconfig.rootpath, out / "errors.txt", "tests.training.process_run", *arguments)
+    assert codes == [0, 0], f"the processes ended with {codes}:\n{(out / 'errors.txt').read_text()}"
     return out
 
 
-def assert_same(both, name, tmp_path, *, statistics=False, **changes):
-    """One process with these changes gives what the two gave: losses, norms of gradients, and weights."""
-    training = opened(tmp_path / "images", tmp_path / "one", **changes)
+@pytest.mark.parametrize(
+    ("name", "alone"),
+    [
+        ("copies", {"grad_accum_steps": 2}),  # batch norm is local to a process, as it is to a pass
+        ("synchronized", {"sync_batch_norm": False}),  # batch norm over all processes is that of the whole batch
+        ("captions", {"grad_accum_steps": 2}),
+        ("captions", {}),  # every image counts alike, however many phrases it has
+    ],
+)
+def test_two_processes_learn_what_one_learns(both, tmp_path, name, alone):
+    """Losses, norms of gradients and weights; statistics too, where they are those of the whole batch."""
+    training = opened(tmp_path / "images", tmp_path / "one", **RUNS[name] | alone)
     training.run()
     ours, weights = torch.load(both / f"{name}.pt", weights_only=True), training.weights()
     assert ours.keys() == weights.keys()
     for key, value in weights.items():
-        if statistics or not (".running_" in key or "num_batches" in key):
-            torch.testing.assert_close(
-                ours[key], value, rtol=1e-9, atol=1e-9, msg=lambda text, key=key: f"{key}: {text}"
-            )
+        if name == "synchronized" or not (".running_" in key or "num_batches" in key):
+            torch.testing.assert_close(ours[key], value, rtol=1e-9, atol=1e-9, msg=key)
     found, expected = (torch.tensor(losses(folder), dtype=torch.float64) for folder in (both / name, tmp_path / "one"))
     torch.testing.assert_close(found[:, :2], expected[:, :2], rtol=1e-6, atol=0)  # losses are noted in float32
     torch.testing.assert_close(found[:, 2], expected[:, 2], rtol=1e-9, atol=0)
 
 
-@pytest.mark.slow
-def test_copies_of_the_network_learn_as_one_process_that_sums_up(both, tmp_path):
-    """Batch norm is local to a process, as it is to a pass."""
-    assert_same(both, "copies", tmp_path, grad_accum_steps=2, **COPIES)
+def test_processes_share_a_validation_and_wait_for_one_that_takes_longer_than_the_default_timeout(both):
+    two, one = (json.loads((both / name / "watched.jsonl").read_text()) for name in ("copies", "alone"))
+    assert two == one and two["step"] == 2
 
 
-def test_batch_norm_over_all_processes_is_that_of_the_whole_batch(both, tmp_path):
-    assert_same(both, "synchronized", tmp_path, statistics=True, **SYNCHRONIZED)
-
-
-@needs_shards
-def test_a_network_in_shards_takes_the_same_steps(both, tmp_path):
-    assert_same(both, "shards", tmp_path, grad_accum_steps=2, **SHARDED)
-    state = torch.load(both / "shards/checkpoint.pt", weights_only=True)
-    assert state["step"] == 2 and len(state["generators"]) == 2
-
-
-def test_captions_teach_two_processes_what_they_teach_one(both, tmp_path):
-    """Every image counts alike, however many phrases it has."""
-    assert_same(both, "captions", tmp_path, grad_accum_steps=2, **CAPTIONS)
-    assert_same(both, "captions", tmp_path / "whole", **CAPTIONS)
-
-
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory, pytestconfig):
-    """The folder of a run of two processes that watches images for longer than PyTorch's default time-out."""
-    out = tmp_path_factory.mktemp("watched")
-    run_two(pytestconfig.rootpath, out / "errors.txt", "tests.training.slow_watch", out)
-    return out
-
-
-@pytest.mark.slow
-def test_processes_wait_for_one_that_watches_longer_than_the_default_time_out(watched):
-    """They share the watched images, too, and count what one process counts."""
-    two, one = (
-        [json.loads(line) for line in (watched / name / "watched.jsonl").read_text().splitlines()]
-        for name in ("run", "alone")
-    )
-    assert [line["step"] for line in two] == [1, 2] and two[-1] == one[-1]
+@pytest.mark.parametrize(
+    ("asked", "count", "expected"),
+    [
+        ("auto", 4, "cuda:1"),  # the third rank, the second on its machine
+        ("cuda", 4, "cuda:1"),
+        ("cuda:0", 4, "cuda:0"),
+        ("cpu", 4, "cpu"),
+        ("auto", 1, "auto"),
+    ],
+)
+def test_each_rank_of_a_machine_has_a_gpu_of_its_own(monkeypatch, asked, count, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert Processes(rank=min(2, count - 1), count=count).own_device(asked) == expected

@@ -30,6 +30,14 @@ def test_a_folder_in_which_no_step_was_done_is_taken_anew(tmp_path):
         assert f'"seed": {seed}' in (tmp_path / "config.json").read_text()
 
 
+def test_a_run_in_the_folder_and_other_files_are_not_overwritten(tmp_path):
+    begun(tmp_path / "run")
+    with pytest.raises(UsageError, match="already holds a run; continue it with --resume"):
+        RunFolder.open(tmp_path / "run", CONFIG, resume=False)
+    with pytest.raises(UsageError, match=r"holds other files \(run\)"):
+        RunFolder.open(tmp_path, CONFIG, resume=False)
+
+
 def test_another_programs_configuration_is_left_alone(tmp_path):
     (tmp_path / "config.json").write_text('{"architectures": []}')
     with pytest.raises(UsageError, match="does not belong to a run"):
@@ -53,13 +61,14 @@ def test_every_start_is_recorded_and_what_changes_the_last_digits_is_told(tmp_pa
         folder, _ = RunFolder.open(tmp_path, recipe, resume=resume)
         folder.note("metrics.jsonl", {"step": 1})
         folder.close()
-        return folder.rounding
+        return folder.notes
 
-    assert opened(chunk=0, threads=2, processes=1, resume=False) == ""
-    assert opened(chunk=0, threads=2, processes=1) == ""
-    told = opened(chunk=4, threads=1, processes=1)
-    assert told == "recipe.runtime.class_chunk_size: 0, now 4; machine.threads: 2, now 1"
-    assert opened(chunk=4, threads=1, processes=2) == "machine.processes: 1, now 2"
+    assert opened(chunk=0, threads=2, processes=1, resume=False) == []
+    again = f"{str(tmp_path)!r} has no checkpoint yet: the run restarts at step 1"
+    assert opened(chunk=0, threads=2, processes=1) == [again]
+    told, _ = opened(chunk=4, threads=1, processes=1)
+    assert told.startswith("recipe.runtime.class_chunk_size: 0, now 4; machine.threads: 2, now 1: losses may differ")
+    assert opened(chunk=4, threads=1, processes=2)[0].startswith("machine.processes: 1, now 2")
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["recipe"] == {"runtime": {"class_chunk_size": 0}}
     assert [session["machine"]["threads"] for session in config["sessions"]] == [2, 2, 1, 1]
@@ -112,14 +121,3 @@ def test_metrics_are_on_the_disk_before_their_checkpoint(tmp_path, monkeypatch):
         folder.save(dict.fromkeys(STATE) | {"step": 2})
     folder.close()
     assert synced == [("metrics.jsonl", None)]
-
-
-def test_a_run_without_a_checkpoint_says_that_it_begins_again(tmp_path):
-    first, _ = RunFolder.open(tmp_path, CONFIG, resume=True)
-    assert not first.begins_again  # there was no run
-    first.note("metrics.jsonl", {"step": 1})
-    first.close()
-    del first
-    again, state = RunFolder.open(tmp_path, CONFIG, resume=True)
-    assert state is None
-    assert list(again.notes()) == [f"{str(tmp_path)!r} has no checkpoint yet: the run restarts at step 1"]

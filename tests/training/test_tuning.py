@@ -4,95 +4,101 @@ import json
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import segvoc
 from segvoc.checkpoints.files import read_weights, write_weights
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import CheckpointError, InputError, UsageError
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.presets import PRESETS
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
-from segvoc.training.recipes import RECIPES, finetune
-from segvoc.training.run import train
-from tests.training.runs import drawn_images
+from segvoc.training.recipes import RECIPES, finetune, tuned_words
+from segvoc.training.run import TrainingResult, train
+from segvoc.training.start import Start
+from tests.small_preset import SMALL as SMALL_PRESET
+from tests.training.runs import RECIPE, drawn_images
 
 SMALL = {"crop_size": 64, "short_sides": (64, 80), "views": 2, "pyramid_channels": 16, "save_every": 2}
 
 
 @pytest.fixture(autouse=True)
-def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing the curves takes a third of runs as short as these; other runs of the tests draw them."""
+def small_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words of a small random network. No curves: drawing them takes a third of runs as short as these."""
+    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
     monkeypatch.setattr("segvoc.training.monitor.draw_curves", lambda *_: None)
 
 
 def recipe(images: int, **changes: object) -> Recipe:
-    return finetune("tiny", images=images).with_settings(**(SMALL | changes))
+    return tuned_words(RECIPE, images).with_settings(**(SMALL | changes))
 
 
-def tuned(run) -> dict[str, np.ndarray]:
-    return TaughtWords.load(run / "tuned.words.safetensors").arrays()
+def tune(images: LabeledImages, out: Path, *, steps: int, resume: bool = False, **changes: object) -> TrainingResult:
+    chosen = recipe(len(images), steps=steps, **changes)
+    start = Start(weights="random")
+    return train(chosen, images, out, start=start, device="cpu", progress=False, resume=resume)
+
+
+def tuned(run: Path) -> TaughtWords:
+    return TaughtWords.load(run / "tuned.words.safetensors")
+
+
+def cached(run: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (run / "features").iterdir()}
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_words_and_encodes_nothing_again(tmp_path, monkeypatch):
     # more patience than there are validations, so that no score of these images ends either run before its last step
-    images, chosen = drawn_images(tmp_path / "set", 8), recipe(8, steps=60, eval_every=15, patience=9)
-    train(chosen, images, tmp_path / "whole", device="cpu", progress=False)
+    images, changes = drawn_images(tmp_path / "set", 8), {"steps": 12, "eval_every": 4, "patience": 9}
+    tune(images, tmp_path / "whole", **changes)
     step = Monitor.step
 
     def stop(self: Monitor, metrics: dict) -> None:
         step(self, metrics)
-        if metrics["step"] == 22:
+        if metrics["step"] == 6:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Monitor, "step", stop)
-    with pytest.raises(SystemExit):
-        train(chosen, images, tmp_path / "parts", device="cpu", progress=False)
-    monkeypatch.setattr(Monitor, "step", step)
-    seen: list[tuple[int, ...]] = []
-    find = NetworkSegmenter.find_features
-
-    def counted(self: NetworkSegmenter, pixels: np.ndarray) -> object:
-        seen.append(pixels.shape)
-        return find(self, pixels)
-
-    monkeypatch.setattr(NetworkSegmenter, "find_features", counted)
-    result = train(chosen, images, tmp_path / "parts", device="cpu", resume=True, progress=False)
-    assert (1, 3, 64, 64) not in seen
-    whole, parts = tuned(tmp_path / "whole"), tuned(tmp_path / "parts")
+    with monkeypatch.context() as patch:
+        patch.setattr(Monitor, "step", stop)
+        with pytest.raises(SystemExit):
+            tune(images, tmp_path / "parts", **changes)
+    before = cached(tmp_path / "parts")
+    result = tune(images, tmp_path / "parts", resume=True, **changes)
+    assert cached(tmp_path / "parts") == before and result.metrics["step"] == 12
+    whole, parts = (tuned(tmp_path / name).arrays() for name in ("whole", "parts"))
     assert whole.keys() == parts.keys()
     assert all(np.array_equal(value, parts[name]) for name, value in whole.items())
-    assert result.metrics["step"] == 60
 
 
-@pytest.mark.slow
-def test_changed_labels_are_encoded_again(tmp_path, monkeypatch):
-    images, chosen = drawn_images(tmp_path / "set", 3), recipe(3, steps=1)
-    train(chosen, images, tmp_path / "run", device="cpu", progress=False)
-    before = {path.name for path in (tmp_path / "run/features").iterdir()}
-    labels = images.images[0].labels
-    os.utime(labels, (0, 0))
+def test_changed_labels_are_encoded_again(tmp_path):
+    images = drawn_images(tmp_path / "set", 3)
+    tune(images, tmp_path / "run", steps=1)
+    before = cached(tmp_path / "run")
+    os.utime(images.images[0].labels, (0, 0))
     (tmp_path / "again").mkdir()
     (tmp_path / "run/features").rename(tmp_path / "again/features")
-    train(chosen, images, tmp_path / "again", device="cpu", progress=False)
-    after = {path.name for path in (tmp_path / "again/features").iterdir()}
-    assert before < after
+    tune(images, tmp_path / "again", steps=1)
+    assert before.keys() < cached(tmp_path / "again").keys()
 
 
 def test_a_class_without_labels_keeps_its_text(tmp_path):
     images = drawn_images(tmp_path / "set", 3)
     more = replace(images, vocabulary=segvoc.Vocabulary([*images.vocabulary.words, "cat"]))
-    train(recipe(3, steps=2), more, tmp_path / "run", device="cpu", progress=False)
-    found = TaughtWords.load(tmp_path / "run/tuned.words.safetensors")
+    tune(more, tmp_path / "run", steps=2)
+    found = tuned(tmp_path / "run")
     assert found.words == ("ground", "red disc", "blue disc")
     assert found.record.miou is None and found.record.images == 3  # three images are too few to hold some out
 
 
 @pytest.mark.slow
 def test_words_that_are_never_better_keep_their_text(tmp_path, capsys):
-    images, chosen = drawn_images(tmp_path / "set", 8), recipe(8, steps=4, eval_every=1, lr=0.0)
+    images = drawn_images(tmp_path / "set", 8)
+    chosen = finetune("tiny", images=8).with_settings(**SMALL, steps=4, eval_every=1, lr=0.0)
     result = train(chosen, images, tmp_path / "run", device="cpu", progress=False)
     assert "no better on held-out images than by text alone" in capsys.readouterr().err
     assert not (tmp_path / "run/tuned.words.safetensors").exists()
@@ -102,10 +108,10 @@ def test_words_that_are_never_better_keep_their_text(tmp_path, capsys):
 
 def test_scores_are_those_of_their_words_beside_a_background(tmp_path):
     images = replace(drawn_images(tmp_path / "set", 8), background="ground")
-    train(recipe(8, steps=6, eval_every=6, patience=0), images, tmp_path / "run", device="cpu", progress=False)
+    tune(images, tmp_path / "run", steps=6, eval_every=6, patience=0)
     lines = [json.loads(line) for line in (tmp_path / "run/watched.jsonl").read_text().splitlines()]
     by_class = dict(zip(images.vocabulary.words, zip(*(line["iou"] for line in lines), strict=True), strict=True))
-    found = TaughtWords.load(tmp_path / "run/tuned.words.safetensors").record.words
+    found = tuned(tmp_path / "run").record.words
     assert [word.name for word in found] == ["red disc", "blue disc"]
     for word in found:
         assert (word.before, word.after) == pytest.approx([100 * score for score in by_class[word.name]], abs=0.01)
@@ -113,28 +119,25 @@ def test_scores_are_those_of_their_words_beside_a_background(tmp_path):
 
 def test_tuned_words_are_part_of_the_model_wherever_it_goes(tmp_path):
     images = drawn_images(tmp_path / "set", 3)
-    result = train(recipe(3, steps=10), images, tmp_path / "run", device="cpu", progress=False)
+    result = tune(images, tmp_path / "run", steps=10)
     model, photo, words = segvoc.load(result.weights, device="cpu"), images.images[0].image, images.vocabulary
     expected = model.segment(photo, words).labels
-    assert (expected != segvoc.load("tiny", device="cpu").segment(photo, words).labels).any()
+    plain = NetworkSegmenter(name="", network=model.network, protocols=model.protocols, templates=("{}",))
+    assert (expected != plain.segment(photo, words).labels).any()
     segvoc.save(model, tmp_path / "copy.safetensors")
     again = segvoc.load(tmp_path / "copy.safetensors", device="cpu")
     assert [one.digest for one in again.taught] == [one.digest for one in model.taught]
     assert np.array_equal(again.segment(photo, words).labels, expected)
-    more = train(
-        finetune(str(result.weights), images=3).with_settings(**SMALL, steps=2),
-        images,
-        tmp_path / "more",
-        device="cpu",
-        progress=False,
-    )
+    file = replace(recipe(3, steps=2), model=str(result.weights))
+    more = train(file, images, tmp_path / "more", device="cpu", progress=False)
     assert len(segvoc.load(more.weights, device="cpu").taught) == 2
 
 
 @pytest.mark.slow
 def test_an_exported_model_has_its_tuned_words(tmp_path):
     images = drawn_images(tmp_path / "set", 3)
-    result = train(recipe(3, steps=10), images, tmp_path / "run", device="cpu", progress=False)
+    chosen = finetune("tiny", images=3).with_settings(**SMALL, steps=10)
+    result = train(chosen, images, tmp_path / "run", device="cpu", progress=False)
     model, photo, words = segvoc.load(result.weights, device="cpu"), images.images[0].image, images.vocabulary
     segvoc.export(model, tmp_path / "programs")
     labels = segvoc.load(tmp_path / "programs").segment(photo, words).labels
@@ -142,36 +145,33 @@ def test_an_exported_model_has_its_tuned_words(tmp_path):
 
 
 def test_what_cant_be_tuned_is_refused(tmp_path):
-    images = drawn_images(tmp_path / "set", 3)
+    images, start = drawn_images(tmp_path / "set", 3), Start(weights="random")
     with pytest.raises(UsageError, match="not a multiple of 8; take 64"):
         recipe(3, pyramid_channels=12)
-    with pytest.raises(UsageError, match="which parallel=fsdp doesn't support"):
-        recipe(30, parallel="fsdp")
     with pytest.raises(UsageError, match="leave out the label maps of objects"):
-        train(recipe(3), images, tmp_path / "no", object_maps=images, device="cpu", progress=False)
+        train(recipe(3), images, tmp_path / "no", object_maps=images, start=start, device="cpu", progress=False)
     for one in images.images:
         one.image.write_bytes(b"none")
     with pytest.raises(InputError, match=r"known format"):
-        train(recipe(3), images, tmp_path / "run", device="cpu", progress=False)
+        tune(images, tmp_path / "run", steps=1)
 
 
 def test_an_image_that_cant_be_read_is_passed_over(tmp_path, capsys):
     images = drawn_images(tmp_path / "set", 4)
     images.images[1].image.write_bytes(b"none")
-    train(recipe(4, steps=2), images, tmp_path / "run", device="cpu", progress=False)
+    tune(images, tmp_path / "run", steps=2)
     assert capsys.readouterr().err.count("1.png") == 1
-    assert TaughtWords.load(tmp_path / "run/tuned.words.safetensors").record.images == 3
+    assert tuned(tmp_path / "run").record.images == 3
 
 
 def test_damaged_words_are_refused_in_a_model_and_alone(tmp_path):
-    images = drawn_images(tmp_path / "set", 3)
-    result = train(recipe(3, steps=1), images, tmp_path / "run", device="cpu", progress=False)
+    result = tune(drawn_images(tmp_path / "set", 3), tmp_path / "run", steps=1)
     file, path = read_weights(result.weights), tmp_path / "damaged.safetensors"
     del file.tensors["taught.0.bias"]
-    write_weights(path, file.tensors, **({"preset": "tiny"} | file.record))
+    write_weights(path, file.tensors, **({"preset": "small"} | file.record))
     with pytest.raises(CheckpointError, match="wrong shape"):
         segvoc.load(path, device="cpu")
-    found = TaughtWords.load(tmp_path / "run/tuned.words.safetensors")
+    found = tuned(tmp_path / "run")
     for changes in ({"pyramid_channels": 12}, {"channels": {"other": 1544}}, {"pyramid_channels": 24}):
         replace(found, record=replace(found.record, **changes)).save(path)
         with pytest.raises(CheckpointError, match=r"damaged\.safetensors'.*teach them again"):

@@ -4,17 +4,13 @@ import http.server
 from collections.abc import Mapping
 from typing import Any
 
-ISOLATION = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
-"""Headers with which browsers let a page share memory between threads."""
+from segvoc.serving.admission import HEADERS as SENT
 
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
-    "img-src 'self' blob: data:; connect-src 'self'; worker-src 'self'; media-src 'self' blob:; manifest-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
-    "Referrer-Policy": "no-referrer",
-}
+HEADERS = {name: SENT[name] for name in ("Content-Security-Policy", "Permissions-Policy", "Referrer-Policy")}
 """What the page may do."""
+
+ISOLATION = {name: SENT[name] for name in ("Cross-Origin-Opener-Policy", "Cross-Origin-Embedder-Policy")}
+"""Headers with which browsers let a page share memory between threads."""
 
 
 class PageFiles(http.server.SimpleHTTPRequestHandler):

@@ -12,6 +12,9 @@ from PIL import Image
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 
+AXE = Path(__file__).resolve().parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+"""The rules of axe-core, if they are installed."""
+
 _TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
 
 _DROP = """files => {
@@ -142,3 +145,18 @@ class Site:
         self.tab.get_by_role("application").focus()
         for key in keys:
             self.tab.keyboard.press(key)
+
+
+def check(site: Site, state: str) -> None:
+    """No serious or critical finding of axe-core, and nothing beside the window."""
+    hidden = site.tab.evaluate("() => document.documentElement.scrollWidth - visualViewport.width")
+    assert hidden <= 0, f"{state}: {hidden:g} pixels are beyond the side of the window"
+    site.tab.evaluate(AXE.read_text(encoding="utf-8"))
+    found: list[dict[str, Any]] = site.tab.evaluate("async () => (await axe.run()).violations")
+    bad = [
+        f"{state}: {one['impact']}: {one['help']}: {node['html'][:150]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+    assert bad == []

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from annotate.tests.web.accessibility import AXE, check
-from annotate.tests.web.site import SAMPLES, Site
+from annotate.tests.web.site import AXE, SAMPLES, Site, check
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="axe-core is missing: run 'npm ci' in annotate/web")

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from annotate.tests.web.accessibility import check
 from annotate.tests.web.conftest import SIZES
 from annotate.tests.web.real_service import RealService
-from annotate.tests.web.site import Site
+from annotate.tests.web.site import Site, check
 from segvoc.vocabulary import Vocabulary
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project

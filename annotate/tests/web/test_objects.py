@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from annotate.tests.web.accessibility import AXE, check
 from annotate.tests.web.conftest import SCREENS
-from annotate.tests.web.site import SAMPLES, Site
+from annotate.tests.web.site import AXE, SAMPLES, Site, check
 
 
 def _annotations(site: Site, word: str) -> list[dict]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -63,9 +64,6 @@ def connected_regions(
         labels: the index of each pixel's class; indices from `classes` on (65535: unlabeled) have no region.
         classes: number of classes.
         objects: the number of each pixel's object, 0 for none; pixels of two classes are never one object.
-
-    Raises:
-        UsageError: scikit-image isn't installed.
     """
     try:
         from scipy.ndimage import find_objects
@@ -93,26 +91,22 @@ def segments(
     labels: UInt16[np.ndarray, "H W"], classes: int, stuff: Set[int], objects: UInt16[np.ndarray, "H W"] | None = None
 ) -> Iterator[Region]:
     """The segments of an image: each region of a thing, and all pixels of each stuff class without objects."""
-    same: list[Region] = []
-    for region in [*connected_regions(labels, classes, objects), None]:
-        if same and (region is None or region.label != same[0].label):
-            yield _united(same)
-            same = []
-        if region is not None and region.label in stuff and region.number is None:
-            same.append(region)
-        elif region is not None:
-            yield region
+    for label, same in groupby(connected_regions(labels, classes, objects), lambda region: region.label):
+        regions = list(same)
+        if label in stuff and regions[0].number is None:
+            yield _united(regions, labels)
+        else:
+            yield from regions
 
 
-def _united(regions: Sequence[Region]) -> Region:
-    left, top = min(region.left for region in regions), min(region.top for region in regions)
-    right = max(region.left + region.inside.shape[1] for region in regions)
-    bottom = max(region.top + region.inside.shape[0] for region in regions)
-    inside = np.zeros((bottom - top, right - left), bool)
-    for region in regions:
-        rows, columns = region.place
-        inside[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] |= region.inside
-    return Region(regions[0].label, left, top, inside)
+def _united(regions: Sequence[Region], labels: UInt16[np.ndarray, "H W"]) -> Region:
+    """All pixels of the regions' class."""
+    rows, columns = (
+        slice(min(place.start for place in places), max(place.stop for place in places))
+        for places in zip(*(region.place for region in regions), strict=True)
+    )
+    label = regions[0].label
+    return Region(label, columns.start, rows.start, labels[rows, columns] == label)
 
 
 def pieces_of(region: Region) -> list[Region]:

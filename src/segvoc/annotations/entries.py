@@ -62,12 +62,9 @@ def region_facts(region: Region) -> dict[str, Any]:
 def region_annotations(
     regions: Iterable[Region], size: tuple[int, int], form: MaskForm = "rle"
 ) -> Iterator[tuple[Region, dict[str, Any]]]:
-    """Each region with its annotation, without the ids of the annotation and of its image.
+    """Each region of an image of this height and width [px] with its annotation, but for the ids of both.
 
-    Args:
-        regions: any regions of an image.
-        size: height and width of the image [px].
-        form: mask format; crowds are always run lengths, as COCO's tools expect.
+    Crowds are always run lengths, as COCO's tools expect.
 
     Raises:
         UsageError: pycocotools isn't installed, or for polygons scikit-image.
@@ -120,9 +117,6 @@ def labelme_content(
         objects: the number of each pixel's object, 0 for none; None: connected regions are the objects.
         path: path of the image, relative to the file.
         data: the image file in base64; None: LabelMe reads it from `path`.
-
-    Raises:
-        UsageError: scikit-image isn't installed.
     """
     regions = [piece for region in connected_regions(labels, len(words), objects) for piece in pieces_of(region)]
     # LabelMe draws outlines too, so a region in a hole has to come after the region around it

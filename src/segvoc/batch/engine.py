@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 
 from segvoc import process_settings
 from segvoc.batch.results import Record
-from segvoc.batch.sources import Shard
+from segvoc.batch.sources import BatchSource
 from segvoc.batch.work import Batch, ModelFacts, ShardLabeler, find_facts
 from segvoc.errors import FirstFrameWarning, OutputError, ProcessError, SegvocError, UsageError, one_line
 
@@ -29,21 +29,13 @@ INPUT_BLOCKS = 4_000
 
 
 class RayEngine:
-    """Runs a batch on Ray; starts Ray or joins its cluster on first use.
-
-    If the program has already started Ray, that instance is used.
-    """
+    """Runs a batch on Ray; starts Ray or joins its cluster on first use, unless the program has already started it."""
 
     def __init__(self, batch: Batch) -> None:
-        self.batch = batch
+        self.batch, self._resources = batch, {"num_cpus": batch.cpus, "num_gpus": batch.gpus}
 
     def facts(self) -> ModelFacts:
-        """Run `find_facts` on a worker.
-
-        Raises:
-            UsageError: no node has enough cores and GPUs; see also `find_facts`.
-            ProcessError: the worker was lost.
-        """
+        """Run `find_facts` on a worker."""
         connect(self.batch)
         if self.batch.workers is None:  # an autoscaling cluster makes room for requested workers
             self._room()
@@ -53,13 +45,8 @@ class RayEngine:
         except RayError as error:
             raise _lost(error) from None
 
-    def run(self, shards: Sequence[Shard], facts: ModelFacts) -> Iterator[Record | str]:
-        """Read, label and write; yields each finished shard, in any order, or why a shard couldn't be read.
-
-        Raises:
-            OutputError: results can't be written.
-            ProcessError: the workers failed.
-        """
+    def run(self, shards: Sequence[BatchSource], facts: ModelFacts) -> Iterator[Record | str]:
+        """Read, label and write; yields each finished shard, in any order, or why a shard couldn't be read."""
         batch, number = self.batch, min(self.batch.workers or self._room(), len(shards))
         context = DataContext.get_current().copy()
         context.enable_progress_bars = False
@@ -83,10 +70,6 @@ class RayEngine:
             except Exception as error:  # Ray wraps workers' errors in several ways
                 raise _lost(error) from None
 
-    @property
-    def _resources(self) -> dict[str, float]:
-        return {"num_cpus": self.batch.cpus, "num_gpus": self.batch.gpus}
-
     def _room(self) -> int:
         """Number of workers that fit into the cluster."""
         cpus, gpus = self.batch.cpus, self.batch.gpus
@@ -100,12 +83,7 @@ class RayEngine:
 
 
 def connect(batch: Batch) -> None:
-    """Start Ray on this machine, or join its cluster, unless this process already has.
-
-    Raises:
-        UsageError: no cluster responds at the address.
-        ProcessError: Ray doesn't start.
-    """
+    """Start Ray on this machine, or join its cluster, unless this process already has."""
     if ray.is_initialized():
         return
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

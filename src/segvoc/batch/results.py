@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from segvoc.batch.sources import BatchImage, BatchSource, Shard, in_shards
+from segvoc.batch.sources import BatchImage, BatchSource
 from segvoc.batch.storage import Folder, Unit
 from segvoc.errors import UsageError
 from segvoc.imaging.brush_masks import coco_masks
@@ -35,13 +35,7 @@ _SUFFIXES: dict[Sink, str] = {"parquet": ".parquet", "webdataset": ".tar"}
 
 
 def encoded_result(sink: Sink, image: BatchImage, result: Segmentation | str) -> Any:
-    """Encode the results of an image, for `shard_files`; runs in threads.
-
-    Args:
-        sink: the format.
-        image: the image.
-        result: the result, or why there is none.
-    """
+    """Encode the result of an image, or why there is none, for `shard_files`; runs in threads."""
     if sink == "parquet":
         return _row(image, result)
     if isinstance(result, str):
@@ -57,12 +51,12 @@ def encoded_result(sink: Sink, image: BatchImage, result: Segmentation | str) ->
     return [(image.stem + suffix, content) for suffix, content in files.items()]
 
 
-def shard_files(sink: Sink, shard: Shard, results: Sequence[Any], *, parts: bool) -> list[ResultFile]:
+def shard_files(sink: Sink, key: str, results: Sequence[Any], *, parts: bool) -> list[ResultFile]:
     """The files of a shard."""
     if sink == "files":
         return [file for result in results for file in result]
     content = _parquet(results, parts=parts) if sink == "parquet" else _tar(results)
-    return [(f"part-{shard.key}{_SUFFIXES[sink]}", content)]
+    return [(f"part-{key}{_SUFFIXES[sink]}", content)]
 
 
 def _row(image: BatchImage, result: Segmentation | str) -> dict[str, Any]:
@@ -70,12 +64,9 @@ def _row(image: BatchImage, result: Segmentation | str) -> dict[str, Any]:
     if isinstance(result, str):
         return {**row, "error": result}
     report = result.report(compact=True)
-    for kind, labels, number in (
-        ("classes", result.labels, len(result.words)),
-        ("parts", result.part_labels, len(result.parts)),
-    ):
+    for kind, labels in (("classes", result.labels), ("parts", result.part_labels)):
         if labels is not None and kind in report:
-            masks = list(coco_masks(labels, number))
+            masks = list(coco_masks(labels, len(result.words if kind == "classes" else result.parts)))
             row[kind] = [{**entry, "counts": masks[entry["id"]]["counts"]} for entry in report[kind]]
     return {**row, **{name: report[name] for name in ("width", "height", "unlabeled")}}
 
@@ -130,13 +121,7 @@ class Record:
 
 
 class BatchManifest:
-    """The finished work in an output folder; only a single run may use it at a time.
-
-    Raises:
-        UsageError: the folder has results of other settings, or files of another program.
-        OutputError: the folder can't be written.
-        UnavailableError: the storage doesn't respond.
-    """
+    """The finished work in an output folder; only a single run may use it at a time."""
 
     def __init__(self, out: Folder, sink: Sink, settings: Key) -> None:
         self._out, self._settings = out, settings
@@ -145,11 +130,10 @@ class BatchManifest:
         made = [path for path in entries if path.lower().endswith(_SUFFIXES.get(sink, "/"))]
         records = list[Record]()
         if BATCH_MANIFEST in entries:
-            before = _read(out)
-            told = "a manifest that can't be read" if before is None else difference(before["settings"], settings)
+            before, records = _read(out) or (None, [])
+            told = "a manifest that can't be read" if before is None else difference(before, settings)
             if told:
                 raise UsageError(f"{out.address!r} has results of another call ({told}); give another --out")
-            records = [Record(**entry) for entry in (before or {})["shards"]]
         elif made:
             raise UsageError(f"{out.address!r} has files that aren't of segvoc batch ({made[0]!r}); give another --out")
         whole = [record for record in records if all(entries.get(name) == size for name, size in record.files)]
@@ -161,20 +145,13 @@ class BatchManifest:
             if path.startswith("part-"):
                 out.delete(path)
 
-    def left(self, source: BatchSource, shard_images: int, *, retry_failed: bool = False) -> list[Shard]:
-        """The remaining shards of a source, including those with changed files.
-
-        Args:
-            source: the source.
-            shard_images: maximum number of images per shard.
-            retry_failed: redo shards with failed images.
-        """
+    def left(self, source: BatchSource, shard_images: int, *, retry_failed: bool = False) -> list[BatchSource]:
+        """The remaining shards of a source, also those with changed files, or with failed images if `retry_failed`."""
         now = {unit[0]: unit for unit in source.units}
         again = [
             record
             for record in self.records.values()
-            if any(now.get(unit[0], tuple(unit)) != tuple(unit) for unit in record.units)
-            or (retry_failed and record.failed)
+            if any(now.get(unit[0], unit) != unit for unit in record.units) or (retry_failed and record.failed)
         ]
         for record in again:
             del self.records[record.key]
@@ -182,8 +159,8 @@ class BatchManifest:
         for record in again:
             for name, _ in record.files:
                 self._out.delete(name)
-        done = [(path, size, time) for record in self.records.values() for path, size, time in record.units]
-        return list(in_shards(source, done, shard_images))
+        done = {unit for record in self.records.values() for unit in record.units}
+        return list(source.shards(done, shard_images))
 
     def add(self, record: Record) -> None:
         """Add a finished shard; it is saved within seconds."""
@@ -192,22 +169,18 @@ class BatchManifest:
             self.save()
 
     def save(self) -> None:
-        """Write the manifest.
-
-        Raises:
-            OutputError: the manifest can't be written.
-        """
+        """Write the manifest."""
         start = time.monotonic()
         content = {"settings": self._settings, "shards": [asdict(record) for record in self.records.values()]}
         self._out.write(BATCH_MANIFEST, strict_json(content).encode())
         self._due = time.monotonic() + max(2.0, 20 * (time.monotonic() - start))
 
 
-def _read(out: Folder) -> dict[str, Any] | None:
-    """The manifest; None if it is damaged."""
+def _read(out: Folder) -> tuple[Key, list[Record]] | None:
+    """The settings and shards of the manifest; None if it is damaged."""
     try:
         content = json.loads(out.read(BATCH_MANIFEST))
-        [Record(**entry) for entry in content["shards"]]
-        return content if isinstance(content["settings"], dict) else None
+        shards = [Record(**{**entry, "units": tuple(map(tuple, entry["units"]))}) for entry in content["shards"]]
+        return (content["settings"], shards) if isinstance(content["settings"], dict) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

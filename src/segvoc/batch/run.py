@@ -6,7 +6,7 @@ from typing import Any
 from segvoc.batch.results import BatchManifest, Record
 from segvoc.batch.sources import find_source
 from segvoc.batch.storage import folder_at
-from segvoc.batch.work import Batch, ModelFacts
+from segvoc.batch.work import Batch
 from segvoc.errors import UsageError, missing_extra
 from segvoc.storage.journal import lock_folder
 from segvoc.storage.resume import RESUME_FOLDER
@@ -20,9 +20,6 @@ class BatchRun:
 
     Iterating yields each finished shard, and one line per unreadable shard; it raises `OutputError` if results can't be
     written, and `ProcessError` if the workers fail.
-
-    Args:
-        batch: the source, settings and output folder.
 
     Raises:
         UsageError: the source, words or options conflict, the results are of other settings, or Ray isn't installed.
@@ -38,7 +35,7 @@ class BatchRun:
         self.batch = batch
         self.source = find_source(batch.source, column=batch.image_column, skip=out.root)
         self._engine = _ray(batch)
-        self._facts: ModelFacts = self._engine.facts()
+        self._facts = self._engine.facts()
         self._lock: Any = lock_folder(f"{out.path}/{RESUME_FOLDER}") if out.is_local else None
         settings = {
             "source": place.root,

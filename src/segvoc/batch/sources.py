@@ -6,7 +6,7 @@ writes a whole shard.
 
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -25,7 +25,6 @@ SHARD_BYTES = 32_000_000
 """Target size of a folder's shards [bytes]; a larger image is a separate shard."""
 
 SourceKind = Literal["images", "tars", "Parquet files"]
-"""Kind of a source."""
 
 _SUFFIXES: Mapping[SourceKind, tuple[str, ...]] = {
     "images": tuple(sorted(IMAGE_SUFFIXES)),
@@ -33,36 +32,6 @@ _SUFFIXES: Mapping[SourceKind, tuple[str, ...]] = {
     "Parquet files": (".parquet", ".pq"),
 }
 _ROWS_AT_ONCE = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchSource:
-    """The files of a source."""
-
-    address: str
-    """Address of the folder, or of a single file's folder."""
-    kind: SourceKind
-    units: tuple[Unit, ...]
-    """Its files, sorted by path."""
-    column: str | None = None
-    """Parquet: the column with the images. Tars: the suffix of the images; None: any image suffix."""
-
-    @property
-    def folder(self) -> Folder:
-        """The folder of its files."""
-        return folder_at(self.address)
-
-    @property
-    def stems(self) -> list[str]:
-        """The result names of its files: without suffix, unless two would collide."""
-        suffixes = (*_SUFFIXES["tars"], *_SUFFIXES["Parquet files"])
-        plain = []
-        for path, _, _ in self.units:
-            suffix = next((one for one in suffixes if path.lower().endswith(one)), PurePosixPath(path).suffix)
-            plain.append(path[: len(path) - len(suffix)])
-        number = Counter(map(str.lower, plain))
-        found = zip(plain, self.units, strict=True)
-        return [stem if number[stem.lower()] == 1 else unit[0] for stem, unit in found]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,43 +49,61 @@ class BatchImage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shard:
-    """The unit of reading, labeling and writing."""
+class BatchSource:
+    """The files of a source, or of a shard of it, the unit of reading, labeling and writing."""
 
-    source: BatchSource
-    """The source, without its units."""
+    address: str
+    """Address of the folder, or of a single file's folder."""
+    kind: SourceKind
     units: tuple[Unit, ...]
-    """Some images, or a single tar or Parquet file."""
+    """Its files, sorted by path."""
     stems: tuple[str, ...]
-    """The names of their results."""
+    """The names of their results: without suffix, unless two of the whole source would collide."""
+    column: str | None = None
+    """Parquet: the column with the images. Tars: the suffix of the images; None: any image suffix."""
+
+    @property
+    def folder(self) -> Folder:
+        """The folder of its files."""
+        return folder_at(self.address)
 
     @property
     def key(self) -> str:
-        """Its key, the same in every run."""
+        """The key of a shard, the same in every run."""
         return digest_of(self.units)
 
     def read(self) -> Iterator[BatchImage]:
-        """Yield its images in order, including unreadable images with their problems.
+        """Yield the images of a shard in order, including unreadable images with their problems."""
+        readers = {"images": _images, "tars": _samples, "Parquet files": _rows}
+        yield from readers[self.kind](self)
 
-        Raises:
-            UnavailableError: the storage doesn't respond.
-        """
-        yield from _READERS[self.source.kind](self)
+    def shards(self, done: Collection[Unit], most: int) -> Iterator["BatchSource"]:
+        """Split the remaining files into shards: at most `most` images each, or a single tar or Parquet file."""
+        most, group, size = (most if self.kind == "images" else 1), list[tuple[Unit, str]](), 0
+
+        def shard() -> BatchSource:
+            units, stems = zip(*group, strict=True)
+            return replace(self, units=units, stems=stems)
+
+        for unit, stem in zip(self.units, self.stems, strict=True):
+            if unit in done:
+                continue
+            if group and (len(group) == most or size + unit[1] > SHARD_BYTES):
+                yield shard()
+                group, size = [], 0
+            group.append((unit, stem))
+            size += unit[1]
+        if group:
+            yield shard()
 
 
 def find_source(address: str, *, column: str | None = None, skip: str = "") -> BatchSource:
     """List the files of a source, and detect their kind.
 
-    Hidden files and folders (.name) and internal ones (_name) are skipped.
-
-    Args:
-        address: path or URL of a folder or a file.
-        column: Parquet: the column with the images; tars: the suffix of the images ("jpg").
-        skip: the root of the results, to skip.
+    Skips hidden files and folders (.name), internal ones (_name), and results, whose root is `skip`.
 
     Raises:
         UsageError: the source doesn't exist, has nothing to label, or mixes kinds; or the column is missing.
-        UnavailableError: the storage doesn't respond.
     """
     place = folder_at(address)
     units = place.files()
@@ -127,44 +114,34 @@ def find_source(address: str, *, column: str | None = None, skip: str = "") -> B
         address, units = folder or slash or ".", [(name, *units[0][1:])]
     found = [unit for unit in units if not (place.root + unit[0]).startswith(skip or "\0")]
     shown = [unit for unit in found if not any(part.startswith((".", "_")) for part in unit[0].split("/"))]
-    sources = [
-        BatchSource(address=address, kind=kind, units=own, column=column)
+    kinds: dict[SourceKind, tuple[Unit, ...]] = {
+        kind: own
         for kind, suffixes in _SUFFIXES.items()
         if (own := tuple(unit for unit in shown if unit[0].lower().endswith(suffixes)))
-    ]
-    if len(sources) != 1:
-        told = " and ".join(f"{len(one.units)} {one.kind}" for one in sources)
+    }
+    if len(kinds) != 1:
+        told = " and ".join(f"{len(own)} {kind}" for kind, own in kinds.items())
         told = told or "no images (.jpg, .png, ...), tars or Parquet files"
         raise UsageError(f"the source {place.address!r} has {told}; give a folder of one kind, or one file")
-    (source,) = sources
-    if source.kind == "images" and column is not None:
+    ((kind, units),) = kinds.items()
+    if kind == "images" and column is not None:
         raise UsageError("a folder of images has no columns; leave out --image-column")
-    return replace(source, column=_image_column(source)) if source.kind == "Parquet files" else source
+    source = BatchSource(address=address, kind=kind, units=units, stems=_stems(units), column=column)
+    return replace(source, column=_image_column(source)) if kind == "Parquet files" else source
 
 
-def in_shards(source: BatchSource, done: Iterable[Unit], most: int) -> Iterator[Shard]:
-    """Shards of the remaining files: at most `most` images each, or a single tar or Parquet file."""
-    skip, group, size, bare = frozenset(done), list[tuple[Unit, str]](), 0, replace(source, units=())
-
-    def shard() -> Shard:
-        units, stems = zip(*group, strict=True)
-        return Shard(source=bare, units=units, stems=stems)
-
-    most = most if source.kind == "images" else 1
-    for unit, stem in zip(source.units, source.stems, strict=True):
-        if unit in skip:
-            continue
-        if group and (len(group) == most or size + unit[1] > SHARD_BYTES):
-            yield shard()
-            group, size = [], 0
-        group.append((unit, stem))
-        size += unit[1]
-    if group:
-        yield shard()
+def _stems(units: tuple[Unit, ...]) -> tuple[str, ...]:
+    suffixes = (*_SUFFIXES["tars"], *_SUFFIXES["Parquet files"])
+    plain = []
+    for path, _, _ in units:
+        suffix = next((one for one in suffixes if path.lower().endswith(one)), PurePosixPath(path).suffix)
+        plain.append(path[: len(path) - len(suffix)])
+    number = Counter(map(str.lower, plain))
+    return tuple(stem if number[stem.lower()] == 1 else unit[0] for stem, unit in zip(plain, units, strict=True))
 
 
-def _images(shard: Shard) -> Iterator[BatchImage]:
-    folder = shard.source.folder
+def _images(shard: BatchSource) -> Iterator[BatchImage]:
+    folder = shard.folder
 
     def fetched(unit: Unit, stem: str) -> BatchImage:
         image = BatchImage(key=unit[0], address=folder.address_of(unit[0]), stem=stem)
@@ -177,15 +154,14 @@ def _images(shard: Shard) -> Iterator[BatchImage]:
         yield from pool.map(fetched, shard.units, shard.stems)
 
 
-def _samples(shard: Shard) -> Iterator[BatchImage]:
+def _samples(shard: BatchSource) -> Iterator[BatchImage]:
     """The samples of a tar: consecutive members with the same name up to the first dot."""
-    ((path, _, _),), (base,) = shard.units, shard.stems
-    folder, column, count = shard.source.folder, shard.source.column, 0
+    ((path, _, _),), (base,), count = shard.units, shard.stems, 0
+    folder, column = shard.folder, shard.column
     address = folder.address_of(path)
     wanted = IMAGE_SUFFIXES if column is None else {f".{column.lstrip('.').lower()}"}
     try:
-        stream: Any = _Stream(folder, path)
-        with tarfile.open(fileobj=stream, mode="r|*") as tar:
+        with folder.asked(path), tarfile.open(fileobj=folder.open(path), mode="r|*") as tar:
             for key, members in groupby(filter(tarfile.TarInfo.isfile, tar), lambda member: _split(member.name)[0]):
                 image = BatchImage(key=key, address=f"{address}#{key}", stem=f"{base}/{_safe(key)}")
                 problem = f"{image.address!r} has no {column or 'image'} file; check the sample"
@@ -199,19 +175,6 @@ def _samples(shard: Shard) -> Iterator[BatchImage]:
         name = f"{address}#{count}"
         problem = f"{address!r} is damaged after {count} samples ({one_line(error)}); copy it again"
         yield BatchImage(key=name, address=name, stem=f"{base}/damaged", problem=problem)
-
-
-class _Stream:
-    """A file read sequentially."""
-
-    def __init__(self, folder: Folder, path: str) -> None:
-        self._folder, self._path = folder, path
-        with folder.asked(path):
-            self._file = folder.filesystem.open_input_file(folder.path_of(path))
-
-    def read(self, size: int) -> bytes:
-        with self._folder.asked(self._path):
-            return self._file.read(size)
 
 
 def _split(member: str) -> tuple[str, str]:
@@ -258,16 +221,16 @@ def _parquet(folder: Folder, path: str) -> Any:
 
     try:
         with folder.asked(path):
-            return ParquetFile(folder.filesystem.open_input_file(folder.path_of(path)))
+            return ParquetFile(folder.open(path))
     except (ArrowInvalid, OSError) as error:
         raise InputError(f"not a readable Parquet file ({one_line(error)})") from None
 
 
-def _rows(shard: Shard) -> Iterator[BatchImage]:
+def _rows(shard: BatchSource) -> Iterator[BatchImage]:
     from pyarrow.lib import ArrowException
 
     ((path, _, _),), (base,), row = shard.units, shard.stems, 0
-    folder, column = shard.source.folder, shard.source.column
+    folder, column = shard.folder, shard.column
 
     def image(content: bytes | None, problem: str | None = None) -> BatchImage:
         key = f"{path}#{row}"
@@ -288,10 +251,3 @@ def _rows(shard: Shard) -> Iterator[BatchImage]:
     except (ArrowException, InputError, OSError) as error:
         address = folder.address_of(path)
         yield image(None, f"{address!r} is damaged from row {row} on ({one_line(error)}); write it again")
-
-
-_READERS: Mapping[SourceKind, Callable[[Shard], Iterable[BatchImage]]] = {
-    "images": _images,
-    "tars": _samples,
-    "Parquet files": _rows,
-}

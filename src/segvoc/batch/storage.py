@@ -1,4 +1,4 @@
-"""Folders on disks, and on S3, GCS, Azure and HDFS by Arrow's file systems, with retries."""
+"""Folders on disks, and on S3, GCS, Azure and HDFS by Arrow's file systems, which retry."""
 
 import os
 from collections.abc import Iterator
@@ -64,11 +64,7 @@ class Folder:
             raise UnavailableError(told) from None
 
     def files(self) -> list[Unit]:
-        """List the file itself, or all files below the folder, sorted by path; empty if it doesn't exist.
-
-        Raises:
-            UnavailableError: the storage doesn't respond.
-        """
+        """List the file itself, or all files below the folder, sorted by path; empty if it doesn't exist."""
         from pyarrow.fs import FileSelector, FileType
 
         with self.asked(""):
@@ -82,22 +78,17 @@ class Folder:
             if info.is_file and not info.path.endswith("/")
         )
 
-    def read(self, name: str) -> bytes:
-        """Read a file.
+    def open(self, name: str) -> Any:
+        """Open a file for reading, inside of `asked`."""
+        return self.filesystem.open_input_file(self.path_of(name))
 
-        Raises:
-            OSError: the file is missing or not readable.
-            UnavailableError: the storage doesn't respond.
-        """
-        with self.asked(name), self.filesystem.open_input_file(self.path_of(name)) as file:
+    def read(self, name: str) -> bytes:
+        """Read a file; raises the errors of `asked`."""
+        with self.asked(name), self.open(name) as file:
             return file.read()
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file atomically, on disks and object storage.
-
-        Raises:
-            OutputError: the file can't be written, or the storage doesn't respond.
-        """
+        """Write a file atomically, on disks and object storage; raises `OutputError`."""
         try:
             if self.is_local:
                 write_bytes(self.path_of(name), content)
@@ -110,11 +101,7 @@ class Folder:
             ) from None
 
     def delete(self, name: str) -> None:
-        """Remove a file if it exists.
-
-        Raises:
-            OutputError: the file can't be removed, or the storage doesn't respond.
-        """
+        """Remove a file if it exists; raises `OutputError`."""
         try:
             with suppress(FileNotFoundError):
                 self.filesystem.delete_file(self.path_of(name))
@@ -123,7 +110,7 @@ class Folder:
 
 
 def folder_at(address: str) -> Folder:
-    """Open the folder at an address: a path, or SCHEME://... .
+    """Open the folder at an address: a path, or SCHEME://... (which may access the storage).
 
     Raises:
         UsageError: Arrow doesn't support the scheme, the address is invalid, or PyArrow isn't installed.
@@ -132,23 +119,22 @@ def folder_at(address: str) -> Folder:
         raise UsageError("the address is empty; give a folder, or s3://bucket/folder")
     try:
         from pyarrow.fs import LocalFileSystem
+        from pyarrow.lib import ArrowException
     except ModuleNotFoundError:
         raise missing_extra("PyArrow", "batch") from None
     if "://" not in address:
         return Folder(address, os.path.abspath(address), LocalFileSystem(), is_local=True)
-    filesystem, path = _opened(address)
-    return Folder(address, path, filesystem, is_local=isinstance(filesystem, LocalFileSystem))
-
-
-@cache
-def _opened(address: str) -> tuple[Any, str]:
-    """The file system of an address (may access the storage), and the path in it."""
-    from pyarrow import fs
-    from pyarrow.lib import ArrowException
-
     try:
-        return fs.FileSystem.from_uri(address)
+        filesystem, path = _file_system(address)
     except (ArrowException, ValueError, TypeError, OSError) as error:
         raise UsageError(
             f"{address!r} can't be opened: {one_line(error)}; give a path, or an address such as s3://bucket/folder"
         ) from None
+    return Folder(address, path, filesystem, is_local=isinstance(filesystem, LocalFileSystem))
+
+
+@cache
+def _file_system(address: str) -> tuple[Any, str]:
+    from pyarrow.fs import FileSystem
+
+    return FileSystem.from_uri(address)

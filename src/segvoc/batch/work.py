@@ -9,7 +9,7 @@ from typing import Any
 
 from segvoc import process_settings
 from segvoc.batch.results import Record, ResultFile, Sink, encoded_result, shard_files
-from segvoc.batch.sources import BatchImage, Shard
+from segvoc.batch.sources import BatchImage, BatchSource
 from segvoc.batch.storage import folder_at
 from segvoc.errors import SegvocError, UnavailableError, UsageError
 from segvoc.imaging.reading import UNNAMED_BYTES
@@ -81,11 +81,7 @@ class ModelFacts:
 
 
 def find_facts(batch: Batch) -> ModelFacts:
-    """Load the model and encode the words, once for all workers.
-
-    Raises:
-        UsageError: model, words or options conflict.
-    """
+    """Load the model and encode the words, once for all workers."""
     how = {"load": batch.load, "words": batch.words, "parts": batch.parts, "options": batch.options, "out": batch.out}
     labeling = Labeling(**how, overlay=None, describe=lambda result, files: "")
     with warnings.catch_warnings(record=True) as caught:
@@ -99,11 +95,7 @@ def find_facts(batch: Batch) -> ModelFacts:
 
 
 class ShardLabeler:
-    """Labels and writes shards with a model that is loaded once; use it in a separate process.
-
-    Raises:
-        UsageError: the model differs from the one that the facts are about.
-    """
+    """Labels and writes shards with a model that is loaded once; use it in a separate process."""
 
     def __init__(self, batch: Batch, facts: ModelFacts, threads: int | None = None) -> None:
         if threads is not None:
@@ -117,12 +109,8 @@ class ShardLabeler:
             )
         self.words = facts.words.for_encoder(self.model.encode_words)
 
-    def __call__(self, shard: Shard) -> Record | str:
-        """Label a shard and write its results; returns the reason if it can't be read now.
-
-        Raises:
-            OutputError: results can't be written.
-        """
+    def __call__(self, shard: BatchSource) -> Record | str:
+        """Label a shard and write its results; returns the reason if it can't be read now."""
         try:
             record, files = self.label(shard)
         except UnavailableError as error:
@@ -131,15 +119,10 @@ class ShardLabeler:
             folder_at(self.batch.out).write(name, content)
         return record
 
-    def label(self, shard: Shard) -> tuple[Record, list[ResultFile]]:
-        """Label a shard, with concurrent decoding, inference and encoding of results.
-
-        Raises:
-            UnavailableError: a storage doesn't respond.
-        """
+    def label(self, shard: BatchSource) -> tuple[Record, list[ResultFile]]:
+        """Label a shard, with concurrent decoding, inference and encoding of results."""
         batch, results = self.batch, list[Any]()
-        failed = list[tuple[str, str]]()
-        waiting: deque[Future[Any]] = deque()
+        failed, waiting = list[tuple[str, str]](), deque[Future[Any]]()
         with ThreadPoolExecutor(4) as encoders:
             for image, result in self._results(shard):
                 if isinstance(result, str):
@@ -149,12 +132,12 @@ class ShardLabeler:
                 if len(waiting) > WAITING_TO_ENCODE:
                     results.append(waiting.popleft().result())
             results.extend(future.result() for future in waiting)
-        files = shard_files(batch.sink, shard, results, parts=batch.parts is not None)
+        files = shard_files(batch.sink, shard.key, results, parts=batch.parts is not None)
         written = tuple((name, len(content)) for name, content in files)
         record = Record(key=shard.key, units=shard.units, images=len(results), failed=tuple(failed), files=written)
         return record, files
 
-    def _results(self, shard: Shard) -> Iterator[tuple[BatchImage, Segmentation | str]]:
+    def _results(self, shard: BatchSource) -> Iterator[tuple[BatchImage, Segmentation | str]]:
         """Each image, and its result or problem."""
         taken: deque[BatchImage] = deque()
 

@@ -60,16 +60,14 @@ def bench(
         encoding = time.perf_counter() - start
         times: list[float] = []
         with Progress(f"{number} words", total=repeat + 1, unit="call") as progress:
-            for _ in range(repeat + 1):
+            for _ in progress.over(range(repeat + 1)):
                 start = time.perf_counter()
                 network.segment(image, encoded, options=labels)
                 times.append(time.perf_counter() - start)
-                progress.update()
         on_gpu = network.device.type == "cuda"
         peak = torch.cuda.max_memory_allocated(network.device) / 1e9 if on_gpu else peak_gigabytes()
         timed = times[1:]  # the first call warms up
-        row = f"{number:5} {encoding:9.2f} {median(timed):8.3f} {min(timed):6.3f} - {max(timed):.3f} {peak:7.2f}"
-        echo(row)
+        echo(f"{number:5} {encoding:9.2f} {median(timed):8.3f} {min(timed):6.3f} - {max(timed):.3f} {peak:7.2f}")
 
 
 def _numbers(text: str, separator: str, option: str, example: str) -> list[int]:

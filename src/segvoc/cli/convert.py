@@ -39,8 +39,8 @@ def convert(
     """
     if sys.stderr.isatty():
         echo(f"segvoc: reading {official} ...", err=True)
-    from segvoc.configuration import parse_settings
     from segvoc.models.conversion import convert as convert_file  # here, since PyTorch takes seconds to import
+    from segvoc.records import parse_settings
 
     given = {"encoder_weights": encoder_weights, "overwrite": overwrite}
     done = convert_file(official, out, model, parse_settings(options), **given)

@@ -1,13 +1,13 @@
 """Options of commands that read datasets in other tools' formats, or prepared benchmarks."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from segvoc.cli.options import Decorator, gathered
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.formats.dataset import DATASET_NAMES, DatasetName
@@ -20,24 +20,16 @@ DATASETS = "DETECTRON2_DATASETS"
 """Environment variable with the folder of the benchmarks, as in detectron2 and thus the papers' code."""
 
 
-def data_option(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add --data to a command, which gets its value as `data`; `data_root` resolves the folder.
-
-    Args:
-        help: what the folder is for; the default is added.
-    """
+def data_option(help: str) -> Decorator:
+    """Add --data to a command, which gets its value as `data`; `data_root` resolves the folder."""
     return click.option("--data", metavar="ROOT", help=f"{help} [default: ${DATASETS}]")
 
 
 def data_root(given: str | None, needed: str) -> str:
     """The folder of the benchmarks: --data, else the environment variable.
 
-    Args:
-        given: the value of --data.
-        needed: start of the error if neither is set: what needs the folder, and that --data names it.
-
     Raises:
-        UsageError: neither is set.
+        UsageError: neither is set; `needed` says what needs the folder, and that --data names it.
     """
     root = os.environ.get(DATASETS) if given is None else given
     if root:
@@ -62,11 +54,7 @@ class SeveralBenchmarks(click.Command):
 
 
 def refuse_twice(benchmarks: Sequence[str]) -> None:
-    """Check that no benchmark is given twice.
-
-    Raises:
-        UsageError: a benchmark is given twice.
-    """
+    """Raise `UsageError` if a benchmark is given twice."""
     if twice := [name for name in benchmarks if benchmarks.count(name) > 1]:
         raise UsageError(f"the benchmark {twice[0]!r} is given twice; name it once")
 
@@ -88,11 +76,6 @@ class DatasetOptions:
     stretch: str | None
     """Values of 16-bit images to map to black and white."""
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether there is at most one dataset, used without changes."""
-        return len(self.paths) < 2 and not (self.rename or self.drop or self.stretch)
-
     def read(self, images: str | None, background: str | None) -> "LabeledImages | None":
         """Read the images of the datasets; None if no dataset is given.
 
@@ -104,35 +87,29 @@ class DatasetOptions:
             UsageError: a dataset doesn't exist, or its options are given without --dataset.
         """
         if not self.paths:
-            given = {
-                "--dataset-format": self.formats,
-                "--split": self.splits,
-                "--rename": self.rename,
-                "--drop": self.drop,
-            }
-            if alone := [option for option, value in given.items() if value]:
+            options = ("--dataset-format", "--split", "--rename", "--drop")
+            values = (self.formats, self.splits, self.rename, self.drop)
+            if alone := [option for option, value in zip(options, values, strict=True) if value]:
                 raise UsageError(f"{alone[0]} needs --dataset; add it, or leave {alone[0]} out")
             return None
         from segvoc.data.datasets.opening import read_dataset
         from segvoc.data.labeled_images import LabeledImages
 
-        renamed = [entry.partition("=") for entry in self.rename]
-        if wrong := [
-            before for before, is_sign, after in renamed if not (before.strip() and is_sign and after.strip())
-        ]:
-            raise UsageError(f"--rename {wrong[0]!r} isn't OLD=NEW; write --rename sofa=couch")
+        rename = dict[str, str]()
+        for entry in self.rename:
+            before, _, after = (piece.strip() for piece in entry.partition("="))
+            if not (before and after):
+                raise UsageError(f"--rename {entry.partition('=')[0]!r} isn't OLD=NEW; write --rename sofa=couch")
+            rename[before] = after
+        drop = [word.strip() for words in self.drop for word in words.split(",") if word.strip()]
         formats, splits = self._for_each("--dataset-format", self.formats), self._for_each("--split", self.splits)
         found = [
             read_dataset(path, format, images=images, split=split or None, background=background)
             for path, format, split in zip(self.paths, formats, splits, strict=True)
         ]
-        rename = {before.strip(): after.strip() for before, _, after in renamed}
-        drop = [word.strip() for words in self.drop for word in words.split(",") if word.strip()]
-        whole = (
-            found[0]
-            if len(found) == 1 and not (rename or drop)
-            else LabeledImages.joined(found, rename=rename, drop=drop)
-        )
+        whole = found[0]
+        if len(found) > 1 or rename or drop:
+            whole = LabeledImages.joined(found, rename=rename, drop=drop)
         return self.stretched(whole)
 
     def stretched(self, images: "LabeledImages") -> "LabeledImages":
@@ -141,11 +118,12 @@ class DatasetOptions:
 
     def record(self) -> dict[str, object]:
         """The given options, for a report: a string for a single value, otherwise a list."""
-        given = {field.name: value for field in fields(self) if (value := getattr(self, field.name))}
         names = {"paths": "dataset", "formats": "format", "splits": "split"}
+        given = {names.get(field.name, field.name): getattr(self, field.name) for field in fields(self)}
         return {
-            names.get(name, name): value[0] if isinstance(value, tuple) and len(value) == 1 else value
+            name: value[0] if isinstance(value, tuple) and len(value) == 1 else value
             for name, value in given.items()
+            if value
         }
 
     def _for_each(self, option: str, values: Sequence[str]) -> Sequence[str | None]:
@@ -158,11 +136,7 @@ class DatasetOptions:
         return values
 
     def refuse_beside(self, options: dict[str, object]) -> None:
-        """Check that --dataset isn't combined with other sources of images.
-
-        Raises:
-            UsageError: a dataset is given together with one of these options.
-        """
+        """Raise `UsageError` if --dataset is combined with one of these options."""
         if self.paths and (given := [option for option, value in options.items() if value]):
             raise UsageError(f"--dataset includes labels and classes; leave out {', '.join(given)}")
 
@@ -173,37 +147,39 @@ def warn_of_absent_classes(images: "LabeledImages") -> None:
         echo(f"segvoc: {line}", err=True)
 
 
-def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command, which gets them as `dataset`."""
-
-    @click.option(
+_OPTIONS: Mapping[str, Decorator] = {
+    "paths": click.option(
         "--dataset",
         "paths",
         multiple=True,
         metavar="PATH",
         help="A dataset in another tool's format, or a project; repeatable: classes are merged by name.",
-    )
-    @click.option(
+    ),
+    "formats": click.option(
         "--dataset-format",
         "formats",
         multiple=True,
         type=click.Choice(DATASET_NAMES),
         metavar="NAME",
         help=f"Its format, if its files are ambiguous: {', '.join(DATASET_NAMES)}.",
-    )
-    @click.option(
+    ),
+    "splits": click.option(
         "--split",
         "splits",
         multiple=True,
         metavar="NAME",
         help="The split to use (train, val, ...), if it has several; with several datasets, once for all or for each.",
-    )
-    @click.option("--rename", multiple=True, metavar="OLD=NEW", help="Rename a class of the datasets; repeatable.")
-    @click.option("--drop", multiple=True, metavar="WORDS", help="Classes of the datasets that become unlabeled.")
-    @click.option("--stretch", metavar="B,W", help="Values of 16-bit images to map to black and white, such as 0,4095.")
-    @wraps(command)
-    def with_options(*arguments: Any, **rest: Any) -> Any:
-        own = {field.name: rest.pop(field.name) for field in fields(DatasetOptions)}
-        return command(*arguments, dataset=DatasetOptions(**own), **rest)
+    ),
+    "rename": click.option(
+        "--rename", multiple=True, metavar="OLD=NEW", help="Rename a class of the datasets; repeatable."
+    ),
+    "drop": click.option(
+        "--drop", multiple=True, metavar="WORDS", help="Classes of the datasets that become unlabeled."
+    ),
+    "stretch": click.option(
+        "--stretch", metavar="B,W", help="Values of 16-bit images to map to black and white, such as 0,4095."
+    ),
+}
 
-    return with_options
+dataset_options = gathered(_OPTIONS, "dataset", lambda given: DatasetOptions(**given))
+"""Adds the options to a command, which gets them as `dataset`."""

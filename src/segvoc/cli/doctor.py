@@ -7,9 +7,8 @@ import re
 import shutil
 import sys
 import tempfile
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -18,8 +17,6 @@ from segvoc.version import __version__
 
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "SEGVOC_CACHE")
 """Environment variables that change how segvoc runs; none is secret."""
-
-_Facts = dict[str, str]
 
 
 @click.command(epilog=example("segvoc doctor"))
@@ -30,13 +27,29 @@ def doctor(context: click.Context, as_json: bool) -> None:
 
     Also labels a small image with the shipped model. The exit code is 1 if that fails.
     """
-    failure = _failure_of_tiny()
+    from segvoc.hardware import cpu_name, installed_memory
+    from segvoc.process_settings import cores
+    from segvoc.storage.files import cache_folder
+
+    failure, cache = _failure_of_tiny(), cache_folder()
+    asked = [line for line in metadata.requires("segvoc") or [] if not re.search("extra == .(dev|docs).", line)]
+    names = [re.split(r"[^\w.-]", line)[0] for line in asked]
     facts = {
         "segvoc": {"version": __version__, "tiny": failure or "labels an image"},
-        "machine": _machine(),
+        "machine": {
+            "system": platform.platform(),
+            "Python": f"{platform.python_version()} ({sys.executable})",
+            "processor": f"{cpu_name()}, {cores()} cores",
+            "memory": f"{memory / 1e9:.1f} GB" if (memory := installed_memory()) else "unknown",
+        },
         "engines": _engines(),
-        "packages": _packages(),
-        "folders": _folders(),
+        "packages": {name: metadata.version(name) for name in names if any(metadata.distributions(name=name))},
+        "folders": {
+            "working directory": _described(Path.cwd()),
+            "temporary files": _described(Path(tempfile.gettempdir())),
+            "encoded words (SEGVOC_CACHE)": "off" if cache is None else _described(cache),
+            "fetched weights (HF_HOME)": _described(Path(os.environ.get("HF_HOME") or "~/.cache/huggingface")),
+        },
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }
     if as_json:
@@ -60,61 +73,30 @@ def _failure_of_tiny() -> str | None:
     return None
 
 
-def _machine() -> _Facts:
-    from segvoc.hardware import cpu_name, installed_memory
-    from segvoc.process_settings import cores
-
-    return {
-        "system": platform.platform(),
-        "Python": f"{platform.python_version()} ({sys.executable})",
-        "processor": f"{cpu_name()}, {cores()} cores",
-        "memory": f"{installed_memory() / 1e9:.1f} GB",
-    }
-
-
-def _packages() -> _Facts:
-    """Versions of the installed dependencies of segvoc and its user extras."""
-    asked = [line for line in metadata.requires("segvoc") or [] if not re.search("extra == .(dev|docs).", line)]
-    names = [re.split(r"[^\w.-]", line)[0] for line in asked]
-    return {name: metadata.version(name) for name in names if any(metadata.distributions(name=name))}
-
-
-def _engines() -> _Facts:
+def _engines() -> dict[str, str]:
     """ONNX Runtime and PyTorch with their devices."""
-    found: _Facts = {}
-    for name, module, describe in (("ONNX Runtime", "onnxruntime", _onnx_runtime), ("PyTorch", "torch", _torch)):
-        try:
-            found |= describe(import_module(module))
-        except Exception as error:  # whatever a broken installation raises
-            found[name] = f"can't be imported ({type(error).__name__}: {error})"
+    found = {}
+    try:
+        import onnxruntime
+
+        found["ONNX Runtime"] = f"{onnxruntime.__version__} ({', '.join(onnxruntime.get_available_providers())})"
+    except Exception as error:  # whatever a broken installation raises
+        found["ONNX Runtime"] = f"can't be imported ({type(error).__name__}: {error})"
+    try:
+        import torch
+
+        devices = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+        gpus = [f"{one.name}, {one.total_memory / 1e9:.0f} GB" for one in devices]
+        gpus += ["Apple's, through MPS"] if torch.backends.mps.is_available() else []
+        built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPUs"
+        found |= {"PyTorch": f"{torch.__version__} (built for {built})", "GPUs": "; ".join(gpus) or "none"}
+    except Exception as error:
+        found["PyTorch"] = f"can't be imported ({type(error).__name__}: {error})"
     return found
 
 
-def _onnx_runtime(onnxruntime: Any) -> _Facts:
-    return {"ONNX Runtime": f"{onnxruntime.__version__} ({', '.join(onnxruntime.get_available_providers())})"}
-
-
-def _torch(torch: Any) -> _Facts:
-    devices = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-    gpus = [f"{one.name}, {one.total_memory / 1e9:.0f} GB" for one in devices]
-    gpus += ["Apple's, through MPS"] if torch.backends.mps.is_available() else []
-    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPUs"
-    return {"PyTorch": f"{torch.__version__} (built for {built})", "GPUs": "; ".join(gpus) or "none"}
-
-
-def _folders() -> _Facts:
-    from segvoc.storage.files import cache_folder
-
-    cache = cache_folder()
-    return {
-        "working directory": _described(Path.cwd()),
-        "temporary files": _described(Path(tempfile.gettempdir())),
-        "encoded words (SEGVOC_CACHE)": "off" if cache is None else _described(cache),
-        "fetched weights (HF_HOME)": _described(Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")),
-    }
-
-
 def _described(folder: Path) -> str:
-    existing = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.is_dir())
+    folder = folder.expanduser().absolute()
+    existing = next(one for one in (folder, *folder.parents) if one.is_dir())
     room = "" if os.access(existing, os.W_OK | os.X_OK) else ", can't be written"
     return f"{folder} ({shutil.disk_usage(existing).free / 1e9:.1f} GB free{room})"

@@ -79,7 +79,7 @@ def evaluate(
     """
     background = LabelOptions(**given).background
     if not dataset.paths:
-        _check_sources(benchmarks, data, images, labels, classes, background)
+        _check_sources(benchmarks, data, {"--images": images, "--labels": labels, "--classes": classes}, background)
     if benchmarks and dataset.stretch is not None:
         raise UsageError("--stretch is for your own images; leave it out")
     others = {"--benchmark": benchmarks, "--data": data, "--labels": labels, "--classes": classes, "--object": owner}
@@ -101,11 +101,7 @@ def evaluate(
     else:
         # open all before evaluating the first, to report an unprepared benchmark at once
         tasks = [EvaluationTask.of_benchmark(name, data_root(data, DATA_NEEDED)) for name in benchmarks]
-    settings = EvaluationSettings(
-        options=given,
-        limit=limit,
-        substring_guide=substring_guide,
-    )
+    settings = EvaluationSettings(options=given, limit=limit, substring_guide=substring_guide)
     origin = origin_of(model, chosen.weights, chosen.departures())
     reports: dict[str, dict[str, Any]] = {}
     with join_processes("gloo") as processes:
@@ -119,15 +115,9 @@ def evaluate(
 
 
 def _check_sources(
-    benchmarks: Sequence[str],
-    data: str | None,
-    images: str | None,
-    labels: str | None,
-    classes: str | None,
-    background: str | None,
+    benchmarks: Sequence[str], data: str | None, own: Mapping[str, str | None], background: str | None
 ) -> None:
     """Check that either benchmarks with --data are given, or images with labels and classes."""
-    own = {"--images": images, "--labels": labels, "--classes": classes}
     given = [name for name, value in own.items() if value is not None]
     if benchmarks and given:
         raise UsageError(f"--benchmark and {given[0]} can't be combined; evaluate them in two calls")

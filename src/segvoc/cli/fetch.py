@@ -46,7 +46,12 @@ def _files_of(name: str) -> Sequence[PublishedFile]:
         return [PUBLISHED[name]]
     models, recipes = catalog().models, catalog().recipes
     if name not in PUBLISHED and name not in models and name not in recipes:
-        raise _unknown(name, [*models, *(recipe for recipe in recipes if recipe not in models)])
+        others = list(dict.fromkeys([*models, *recipes]))
+        meant = did_you_mean(name, [*PUBLISHED, *others])
+        raise UsageError(
+            f"{name!r} is unknown{meant}; it is one of the files {', '.join(PUBLISHED)}, or of the models and recipes "
+            f"{', '.join(others)}"
+        )
     from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
     from segvoc.training.recipes import RECIPES
 
@@ -67,14 +72,6 @@ def _files_of(name: str) -> Sequence[PublishedFile]:
     return preset.fetched_encoders
 
 
-def _unknown(name: str, others: Sequence[str]) -> UsageError:
-    meant = did_you_mean(name, [*PUBLISHED, *others])
-    return UsageError(
-        f"{name!r} is unknown{meant}; it is one of the files {', '.join(PUBLISHED)}, or of the models and recipes "
-        f"{', '.join(others)}"
-    )
-
-
 def _not_fetched(name: str, files: Sequence[UnconfirmedFile]) -> UsageError:
     told = "; ".join(f"{file.summary} ({file.reason}): get it from {file.page}" for file in files)
     return UsageError(f"{name}: not fetched, since it can't be checked: {told}, and give the file to the command")
@@ -86,35 +83,30 @@ def _fetch_all(files: Sequence[PublishedFile]) -> int:
     sizes: dict[str, int | None] = {}
     failed = 0
     for file in files:
-        if file not in here:
-            try:
+        try:
+            if file not in here:
                 sizes[file.name] = transfer_size(file)
-            except CheckpointError as error:
-                failed += 1
-                _say_error(error)
+        except CheckpointError as error:
+            failed += 1
+            echo(f"segvoc: error: {error}", err=True)
     if sizes:
         total = sum(size or 0 for size in sizes.values())
         at_least = "at least " if None in sizes.values() else ""
         echo(f"segvoc: {_count(len(sizes))} to fetch, {at_least}{human_size(total)}", err=True)
         check_space(total)
-    for file in files:
-        if file in here or file.name in sizes:
-            try:
-                path = fetch_file(file)
-            except CheckpointError as error:
-                failed += 1
-                _say_error(error)
-                continue
-            state = "here already" if file in here else "fetched"
-            size = human_size(path.stat().st_size)
-            echo(f"{file.name}: {state}, {size}, SHA-256 verified, license {file.license} -> {path}")
-            if file.license_note:
-                echo(f"segvoc: license of {file.name}: {file.license_note}", err=True)
+    for file in (file for file in files if file in here or file.name in sizes):
+        try:
+            path = fetch_file(file)
+        except CheckpointError as error:
+            failed += 1
+            echo(f"segvoc: error: {error}", err=True)
+            continue
+        state = "here already" if file in here else "fetched"
+        size = human_size(path.stat().st_size)
+        echo(f"{file.name}: {state}, {size}, SHA-256 verified, license {file.license} -> {path}")
+        if file.license_note:
+            echo(f"segvoc: license of {file.name}: {file.license_note}", err=True)
     return failed
-
-
-def _say_error(error: CheckpointError) -> None:
-    echo(f"segvoc: error: {error}", err=True)
 
 
 def _count(files: int) -> str:
@@ -136,7 +128,5 @@ def _use(file: PublishedFile) -> str:
     listed = catalog()
     models = [name for name, model in listed.models.items() if model.published == file.name]
     trainings = [name for name, model in listed.recipes.items() if file.name in listed.models[model].encoders]
-    uses = ([f"model {', '.join(models)}"] if models else []) + (
-        [f"training {', '.join(trainings)}"] if trainings else []
-    )
+    uses = [f"{what} {', '.join(names)}" for what, names in (("model", models), ("training", trainings)) if names]
     return "; ".join(uses) or file.summary

@@ -10,10 +10,10 @@ import click
 
 from segvoc.checkpoints.published import PUBLISHED, PublishedFile, UnconfirmedFile, human_size
 from segvoc.cli.output import echo, example
-from segvoc.configuration import differences, parse_settings
 from segvoc.errors import UsageError, missing_extra
 from segvoc.exported.shipped import open_tiny
 from segvoc.models.catalog import catalog, check_name_without_torch
+from segvoc.records import differences, parse_settings
 from segvoc.storage.files import SHIPPED
 
 if TYPE_CHECKING:
@@ -53,9 +53,6 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
     presets add "training_starts_from" and "published_scores" (without PyTorch, only facts from the catalog).
     "trainable" counts the parameters that the published recipe trains: all but the towers, and some of the towers'
     attention. A published file that isn't the weights of a preset has only "name", "summary" and "weights".
-
-    Raises:
-        UsageError: the preset, file or option doesn't exist.
     """
     check_name_without_torch(model)
     if model in catalog().models and find_spec("torch") is None:
@@ -184,16 +181,15 @@ def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
             lines += [title, *_lines(value, f"{indent}  ")]
         elif isinstance(value, list):
             lines.append(title)
-            texts = all(isinstance(entry, str) for entry in value)
-            shown = value[:_SHOWN_TEXTS] if texts and len(value) > _SHOWN_TEXTS + 1 else value
-            for entry in shown:
+            texts = [entry for entry in value if isinstance(entry, str)]
+            cut = len(value) - _SHOWN_TEXTS if len(texts) == len(value) > _SHOWN_TEXTS + 1 else 0
+            for entry in value[: len(value) - cut]:
                 if isinstance(entry, dict):
                     first, *rest = _lines(entry, f"{indent}    ")
                     lines += [f"{indent}  - {first.lstrip()}", *rest]
                 else:
                     lines.append(f"{indent}  {_shown(entry)}")
-            if len(shown) < len(value):
-                lines.append(f"{indent}  and {len(value) - len(shown)} more (--json has all)")
+            lines += [f"{indent}  and {cut} more (--json has all)"] if cut else []
         else:
             lines.append(f"{title} {value:,}" if isinstance(value, int) else f"{title} {_shown(value)}")
     return lines

@@ -21,12 +21,7 @@ def models() -> None:
 
 
 def summary_of_weights(model: ListedModel, *, here: bool = True) -> str:
-    """Describe briefly whether a model is ready, fetched at first use, or needs training or a file.
-
-    Args:
-        model: the model.
-        here: whether to consider this machine's cache.
-    """
+    """Whether a model is ready, fetched at first use (`here`: unless cached here), or needs training or a file."""
     from segvoc.checkpoints.fetching import cached
 
     if model.ships:

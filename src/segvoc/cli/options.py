@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from segvoc.configuration import parse_settings, plain_value
 from segvoc.errors import UsageError, one_line
 from segvoc.hardware import DtypeName
 from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, LabelOptions
 from segvoc.models.catalog import check_name_without_torch
 from segvoc.progress import print_line
+from segvoc.records import parse, parse_settings
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 if TYPE_CHECKING:
@@ -98,6 +98,9 @@ def parts_of(parts: str | None, parts_file: str | None) -> PartVocabulary | None
     return None if parts is None else PartVocabulary.parse(parts)
 
 
+_NO_WORDS = 'no words are given; give some: --words "cat, sofa, wall" or --words-file FILE'
+
+
 def words_or_own(
     vocabulary: Vocabulary | None, model: "Segmenter", labels: LabelOptions
 ) -> tuple[Vocabulary, LabelOptions]:
@@ -109,7 +112,7 @@ def words_or_own(
     if vocabulary is not None:
         return vocabulary, labels
     if not model.own_words:
-        raise UsageError('no words are given; give some: --words "cat, sofa, wall" or --words-file FILE')
+        raise UsageError(_NO_WORDS)
     own = model.own_words
     print_line(f"segvoc: the words of {model.name}: {', '.join(own[:8])}{', ...' if len(own) > 8 else ''}")
     background = model.known_background if model.known_background in own else None
@@ -127,7 +130,7 @@ def vocabulary_of(words: str | None, words_file: str | None) -> Vocabulary:
     if words_file is not None:
         return Vocabulary.read(words_file)
     if words is None:
-        raise UsageError('no words are given; give some: --words "cat, sofa, wall" or --words-file FILE')
+        raise UsageError(_NO_WORDS)
     return Vocabulary.parse(words)
 
 
@@ -138,7 +141,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """The values of the options that `model_options` adds."""
+    """The values of the options that `model_options` adds; the model is loaded as by `segvoc.load`."""
 
     weights: str | None = None
     options: tuple[str, ...] = ()
@@ -156,14 +159,13 @@ class ModelOptions:
         Raises:
             UsageError: a setting has no "=", or a name occurs twice.
         """
-        return {name: plain_value(text) for name, text in parse_settings(self.options).items()}
+        return {name: parse(bool | int | float, text) for name, text in parse_settings(self.options).items()}
 
     def load(self, model: str, device: str | None = None) -> "NetworkSegmenter":
         """Load a PyTorch network onto `device` (default: --device), for commands that need its modules.
 
         Raises:
             UsageError: see `segvoc.load`; or the model is an export.
-            CheckpointError: see `segvoc.load`.
         """
         check_name_without_torch(model)
         from segvoc.models.loading import load_network
@@ -171,62 +173,26 @@ class ModelOptions:
 
         if means_exported_folder(model):
             raise UsageError(f"{model!r} is an exported model, which only labels images; name the original model")
-        departures = self.departures()
-        network = load_network(
-            model,
-            weights=self.weights,
-            device=device or self.device,
-            dtype=self.dtype,
-            options=departures,
-            network=self.own_network(),
-        )
-        return self.with_taught(network)
+        return self.with_taught(load_network(model, **{**self._how(), "device": device or self.device}))
 
     def open_light(self, model: str) -> "Segmenter":
-        """Load any model that labels images; plain `tiny` without PyTorch if possible (`load_to_label`).
-
-        Raises:
-            UsageError: see `segvoc.load`.
-            CheckpointError: see `segvoc.load`.
-        """
+        """Load any model that labels images; plain `tiny` without PyTorch if possible (`load_to_label`)."""
         from segvoc.models.opening import load_to_label
 
-        return self._opened(load_to_label, model)
+        return self.with_taught(load_to_label(model, **self._how()))
 
     def open(self, model: str) -> "Segmenter":
-        """Load any model that labels images.
-
-        Raises:
-            UsageError: see `segvoc.load`.
-            CheckpointError: see `segvoc.load`.
-        """
+        """Load any model that labels images."""
         from segvoc.models.opening import load
 
-        return self._opened(load, model)
+        return self.with_taught(load(model, **self._how()))
 
-    def _opened(self, load: "Callable[..., Segmenter]", model: str) -> "Segmenter":
-        opened = load(
-            model,
-            weights=self.weights,
-            device=self.device,
-            dtype=self.dtype,
-            options=self.departures(),
-            network=self.own_network(),
-        )
-        return self.with_taught(opened)
+    def _how(self) -> dict[str, Any]:
+        network = None if self.network is None else own_network(self.network)
+        how = {"weights": self.weights, "device": self.device, "dtype": self.dtype}
+        return {**how, "options": self.departures(), "network": network}
 
-    def own_network(self) -> "SegmentationNetwork | None":
-        """The network of --network.
-
-        Raises:
-            UsageError: it can't be built.
-        """
-        if self.network is None:
-            return None
-
-        return own_network(self.network)
-
-    def with_taught(self, model: "AnyModel") -> "AnyModel":
+    def with_taught(self, model: AnyModel) -> AnyModel:
         """Add the words of --taught to a model.
 
         Raises:
@@ -243,6 +209,27 @@ NETWORK_OPTIONS = ("weights", "options", "device", "dtype")
 """Options of a command that inspects a network or compares its outputs."""
 
 
+def gathered(options: Mapping[str, Decorator], argument: str, value: Callable[[dict[str, Any]], Any]) -> Decorator:
+    """Add options to a command, which gets a single argument in place of their values.
+
+    Args:
+        options: the options, by the names of their values.
+        argument: name of the argument.
+        value: its value, from the values of the options.
+    """
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def with_options(**values: Any) -> Any:
+            given = {name: values.pop(name) for name in options}
+            return function(**values, **{argument: value(given)})
+
+        # decorators apply bottom-up
+        return functools.reduce(lambda command, option: option(command), reversed(options.values()), with_options)
+
+    return add
+
+
 def model_options(*names: str, dtype: DtypeName = "float32") -> Decorator:
     """Add model options to a command, which gets their values as its argument `chosen`.
 
@@ -250,27 +237,14 @@ def model_options(*names: str, dtype: DtypeName = "float32") -> Decorator:
         names: the fields of `ModelOptions`.
         dtype: the default of --dtype.
     """
-
-    def add(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def with_options(**given: Any) -> Any:
-            chosen = {name: given.pop(name) for name in names}
-            return function(**given, chosen=ModelOptions(**chosen))
-
-        # decorators apply bottom-up
-        options = {**_OPTIONS, "dtype": _dtype_option(dtype)}
-        return functools.reduce(lambda command, name: options[name](command), reversed(names), with_options)
-
-    return add
-
-
-def _dtype_option(default: DtypeName) -> Decorator:
-    return click.option(
+    precision = click.option(
         "--dtype",
-        default=default,
+        default=dtype,
         type=click.Choice(get_args(DtypeName)),
         help="Precision; auto: the fastest that preserves labels for tiny's shipped weights, otherwise float32.",
     )
+    options = {**_OPTIONS, "dtype": precision}
+    return gathered({name: options[name] for name in names}, "chosen", lambda given: ModelOptions(**given))
 
 
 _OPTIONS: Mapping[str, Decorator] = {
@@ -298,43 +272,23 @@ _OPTIONS: Mapping[str, Decorator] = {
 
 
 def label_options(*names: str) -> Decorator:
-    """Add options to a command, which gets them as a `LabelOptions`, its argument `labels`.
-
-    Args:
-        names: fields of `LabelOptions`.
-    """
-    return _with_label_options(names, lambda labels, given: {"labels": labels}, window="auto")
+    """Add fields of `LabelOptions` as options to a command, which gets a `LabelOptions`, its argument `labels`."""
+    options = {name: _label_option(name, "auto" if name == "window" else None) for name in names}
+    return gathered(options, "labels", lambda values: _checked(_given(values)))
 
 
 def given_options(*names: str) -> Decorator:
-    """Add options to a command, which gets the given ones as its argument `given` (`LabelKeywords`).
+    """Like `label_options`, but the command gets only the given options, its argument `given` (`LabelKeywords`)."""
 
-    Args:
-        names: fields of `LabelOptions`.
-    """
-    return _with_label_options(names, lambda labels, given: {"given": given})
+    def checked(values: dict[str, Any]) -> LabelKeywords:
+        _checked(_given(values))
+        return _given(values)
+
+    return gathered({name: _label_option(name, None) for name in names}, "given", checked)
 
 
-def _with_label_options(
-    names: tuple[str, ...],
-    arguments: Callable[[LabelOptions, LabelKeywords], dict[str, Any]],
-    **defaults: str,
-) -> Decorator:
-    def add(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def with_options(**values: Any) -> Any:
-            options = {name: values.pop(name) for name in names}
-            given: Any = {name: value for name, value in options.items() if value is not None}
-            return function(**values, **arguments(_checked(given), given))
-
-        # decorators apply bottom-up
-        return functools.reduce(
-            lambda command, name: _label_option(name, defaults.get(name))(command),
-            reversed(names),
-            with_options,
-        )
-
-    return add
+def _given(values: dict[str, Any]) -> Any:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _checked(given: LabelKeywords) -> LabelOptions:

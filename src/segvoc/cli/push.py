@@ -66,7 +66,8 @@ def push(
     found = _with_scores(found, opened, reports)
     found = replace(found, facts=replace(found.facts, license=license, source=data))
     if out is not None:
-        _refuse_used(out)
+        if Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
+            raise UsageError(f"{out!r} exists already; name a new folder")
         found.write(out, repository)
         echo(f"-> {out}: look at {os.path.join(out, 'README.md')}")
         return
@@ -75,7 +76,8 @@ def push(
     address = found.upload(repository, private=private, revision=revision, keep_card=keep_card)
     echo(f"-> {address}")
     name = repository if revision is None else f"{repository}@{revision}"
-    echo(f'segvoc segment photo.jpg --model {name} --words "{_asked(found)}"')
+    words = ", ".join(found.facts.words[:3]) or "cat, sofa, wall"
+    echo(f'segvoc segment photo.jpg --model {name} --words "{words}"')
 
 
 def _opened(source: str, model: str | None) -> "Segmenter":
@@ -105,12 +107,3 @@ def _with_scores(found: "ShareableModel", opened: "Segmenter", reports: Sequence
     weights, taught = content_hash(opened.network), [one.digest for one in opened.taught]
     tables = [shared_scores(report, weights, taught) for report in reports]
     return replace(found, facts=replace(found.facts, scores=(*tables, *found.facts.scores)))
-
-
-def _refuse_used(out: str) -> None:
-    if Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
-        raise UsageError(f"{out!r} exists already; name a new folder")
-
-
-def _asked(found: "ShareableModel") -> str:
-    return ", ".join(found.facts.words[:3]) or "cat, sofa, wall"

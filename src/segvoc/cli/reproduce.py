@@ -83,10 +83,7 @@ def reproduce(
     _check(names, everything, jobs, out)
     only_training = {f"--{name.replace('_', '-')}": None if value == () else value for name, value in training.items()}
     given = [option for option, value in only_training.items() if value is not None]
-    if trains:
-        _check_training(everything, weights, given)
-    elif given:
-        raise UsageError(f"{given[0]} is for training; add --train, or leave it out")
+    _check_training(trains, everything, weights, given)
     root = data_root(data, "--data is missing; name the data folder with --data ROOT")
     from segvoc.distributed import Processes
     from segvoc.reproduction.report import verdict_table
@@ -130,10 +127,12 @@ def _check(names: Sequence[str], everything: bool, jobs: int | None, out: str) -
         raise UsageError(f"the folder of the report {out!r} is a file; choose another --out")
 
 
-def _check_training(everything: bool, weights: str | None, given: Sequence[str]) -> None:
-    if everything:
+def _check_training(trains: bool, everything: bool, weights: str | None, given: Sequence[str]) -> None:
+    if given and not trains:
+        raise UsageError(f"{given[0]} is for training; add --train, or leave it out")
+    if trains and everything:
         raise UsageError("--all is for published weights; name the recipes to train")
-    if weights is not None:
+    if trains and weights is not None:
         raise UsageError(
             "--weights and --train can't be combined; to start a training from weights, give --start-weights"
         )
@@ -147,13 +146,9 @@ def _training(options: Mapping[str, Any]) -> "TrainingCall":
     from segvoc.training.caption_task import CaptionFiles
     from segvoc.training.start import Start
 
-    files, features = None, options["--features"]
+    files, features = None, None if options["--features"] is None else Path(options["--features"])
     if options["--captions"] is not None:
-        files = CaptionFiles(
-            captions=options["--captions"],
-            images=options["--images"],
-            features=None if features is None else Path(features),
-        )
+        files = CaptionFiles(captions=options["--captions"], images=options["--images"], features=features)
     return TrainingCall(
         seeds=() if options["--seeds"] is None else _numbers(options["--seeds"]),
         start=Start(weights=options["--start-weights"], encoder_weights=options["--encoder-weights"]),

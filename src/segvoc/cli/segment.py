@@ -1,21 +1,25 @@
-"""`segvoc segment`: label maps, overlays and reports of images."""
+"""`segvoc segment`: label maps, overlays and reports of images and videos.
+
+Whole images are read, labeled and written in a stream; images in tiles and videos one after the other (`_one_by_one`).
+Otherwise all are planned, resumed and reported alike.
+"""
 
 import json
 import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from itertools import chain, compress
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from segvoc.big_images import BigResult, label_big_image
+from segvoc.big_images import label_big_image
 from segvoc.cli.options import (
     NETWORK_OPTIONS,
     ModelOptions,
@@ -35,19 +39,16 @@ from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.rasters import is_raster, require_rasterio
 from segvoc.imaging.result_paths import (
     InputImage,
-    PathLike,
     ResultFiles,
     ResultPaths,
     image_paths,
-    name_case_pairs,
     passed_over_line,
     plan_files,
     plan_results,
-    refuse_overwriting,
 )
 from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
 from segvoc.labeling.labeling import (
-    BeginWork,
+    FolderWork,
     Labeling,
     Planned,
     dataset_words,
@@ -59,21 +60,42 @@ from segvoc.labeling.labeling import (
     result_stamp,
 )
 from segvoc.progress import Progress, print_line
-from segvoc.storage.resume import Key, stamp_of
+from segvoc.storage.resume import stamp_of
 from segvoc.videos.labeling import label_video
 from segvoc.videos.reading import is_video, require_av
-from segvoc.videos.result import VideoPaths, VideoResult, check_every
+from segvoc.videos.result import VideoPaths, VideoResult
 
 if TYPE_CHECKING:
+    from segvoc.inference.reports import LabeledFile
     from segvoc.inference.segmentation import Segmentation
     from segvoc.inference.segmenter import Segmenter
     from segvoc.vocabulary import PartVocabulary, Vocabulary
 
-
-_Files = TypeVar("_Files", bound=ResultFiles)
+IMAGES, TILES, VIDEOS = "images", "images in tiles", "videos"
+"""The kinds of inputs; all inputs of a call are of one kind."""
 
 Work = Sequence[tuple[InputImage, ResultFiles | None]]
-"""The images of a call and their result files if they were small; None if there is nothing to read."""
+"""The inputs of a call and their result files; None if there is nothing to read."""
+
+LabelOne = Callable[[Path, str, "_Steps"], "LabeledFile"]
+"""Labels an image in tiles, or a video, given the stem of its results, and writes the results."""
+
+_REFUSED: Mapping[str, Mapping[str, str]] = {
+    TILES: {
+        "--parts": "--parts needs whole images; leave out --parts, or --tile",
+        "--format": "--format needs whole images; leave out --format, or --tile",
+        "--jobs": "tiles go through the network one after the other; leave out --jobs, or --tile",
+        "--objects": "objects aren't counted in images in tiles; leave out --objects",
+    },
+    VIDEOS: {
+        "--format": "--format needs images; leave out --format, or extract the video's frames first",
+        "--parts": "--parts is for images only; leave it out, or the video",
+        "--tile": "videos have no tiles; leave out --tile and its relatives",
+        "--jobs": "frames go through the network one after the other; leave out --jobs",
+        "--objects": "objects aren't counted in videos; leave out --objects",
+    },
+}
+"""Options that inputs other than whole images don't have, with the error for each."""
 
 
 @click.command(epilog=example('segvoc segment photo.jpg --words "cat, sofa, wall" --out labels'))
@@ -185,17 +207,17 @@ def segment(
     With --format, writes a dataset of all images to FOLDER instead, for COCO's tools, LabelMe, CVAT, ...
     """
     asked_parts, vocabulary = parts_of(parts, parts_file), _vocabulary(words, words_file, images)
-    inputs = name_case_pairs(_named_images(images, skip=out), out)
-    stretched_in_tiles = dataset_format is None and asked_parts is None and jobs == 1 and _are_stretched(inputs, labels)
-    in_tiles = labels.tiling is not None or {bands, max_megapixels} != {None} or stretched_in_tiles
-    videos = _has_videos(
-        inputs, labels, every, dataset_format=dataset_format, parts=asked_parts is not None, tiles=in_tiles, jobs=jobs
-    )
-    _check_objects(objects, least_object, instead="videos" if videos else "images in tiles" if in_tiles else None)
+    inputs = _named_images(images, out)
+    tiles = {"bands": bands, "max_pixels": MAX_PIXELS if max_megapixels is None else round(max_megapixels * 1e6)}
+    given = {"--parts": asked_parts, "--format": dataset_format, "--jobs": jobs > 1, "--objects": objects}
+    kind = _kind(inputs, labels, every, given, tiled=labels.tiling is not None or {bands, max_megapixels} != {None})
+    if least_object is not None and not objects:
+        raise UsageError("--least-object is for --objects; add it, or leave both out")
+    if objects and find_spec("skimage") is None:
+        raise missing_extra("scikit-image", "data")
     dataset = None if dataset_format is None else _dataset(dataset_format, out, asked_parts, labels, copy_images)
     kinds = {"parts": asked_parts is not None, "objects": objects, "overlay": overlay}
-    plans = _plans(dataset, inputs, out, videos=videos, kinds=kinds)
-    work = list(compress(zip(inputs, plans, strict=True), _share(inputs, shard)))
+    work = list(compress(zip(inputs, _plans(kind, inputs, out, dataset, kinds), strict=True), _share(inputs, shard)))
     load = partial(chosen.open_light, model)
     segmenter = load()
     if asked_parts is None:
@@ -209,58 +231,42 @@ def segment(
         load=load,
         words=vocabulary,
         parts=asked_parts,
-        options=labels.in_tiles() if in_tiles else labels,
+        options=labels.in_tiles() if kind == TILES else labels,
         out=out,
         overlay=style if overlay and dataset is None else None,
         compact=compact,
         dataset=dataset,
         objects=objects,
         least_object=least_object,
-        describe=partial(json_line, compact=compact) if as_json else summary_line,
+        describe=partial(_json_line, compact=compact) if as_json else summary_line,
     )
-    begin = partial(image_work, out, sources=images, shard=shard)
-    call = _OneByOne(labeling=labeling, model=segmenter, begin=begin, as_json=as_json, resume=resume)
-    if videos:
-        return _segment_videos(call, work, every or 1)
-    if in_tiles:
-        most = MAX_PIXELS if max_megapixels is None else round(max_megapixels * 1e6)
-        return _segment_in_tiles(call, work, {"bands": bands, "max_pixels": most}, jobs)
-    del call  # each of several processes loads its model
-    # a call with one image has nothing to resume, so it leaves only its results
-    keeps_done = resume or len(inputs) > 1 or dataset is not None
+    settings, label_one, damaged = dict(labeling.settings(segmenter)), None, list[str]()
+    if kind == TILES:
+        settings["bands"] = bands and list(bands)
+        label_one = _labeler(label_big_image, labeling, segmenter, resume=resume, **tiles)
+    elif kind == VIDEOS:
+        settings["every"] = every or 1
+        label_one = _labeler(label_video, labeling, segmenter, resume=resume, every=every or 1)
+    planned = [(image.path, files) for image, files in work if files is not None]
     all_words = dataset_words(labeling, segmenter)
-    planned = [(image.path, paths) for image, paths in work if paths is not None]
-    failures = 0
-    with begin(labeling.settings(segmenter)) if keeps_done else nullcontext() as kept:
+    # a call with one input has nothing to resume, so it leaves only its results
+    keeps_done = resume or len(inputs) > 1 or dataset is not None
+    with image_work(out, settings, images, shard) if keeps_done else nullcontext() as kept:
         done = finished(kept, planned) if resume and kept is not None else set()
-        groups = _unfinished(planned, done, segmenter.batch)
-        if min(jobs, len(groups)) > 1:
+        groups = _unfinished(planned, done, 1 if label_one is not None else segmenter.batch)
+        unfinished = list(chain.from_iterable(groups))
+        if label_one is not None:
+            lines = _one_by_one(labeling, unfinished, label_one, kept, damaged)
+        elif min(jobs, len(groups)) > 1:
             lines = label_in_processes(labeling, segmenter, groups, jobs, kept)
             del segmenter  # each process loads its model
         else:
-            lines = label_images(labeling, segmenter, list(chain.from_iterable(groups)), kept)
-        done -= {paths.stem for group in groups for _, paths in group}
-        if done:
-            print_line(f"segvoc: {len(done)} of {len(work)} images were already done")
-        progress = Progress("labeling", total=len(work), done=len(done), silent=len(inputs) == 1)
-        with progress, closing(lines):
-            for (_, paths), line in zip(work, _in_order(work, done, lines, as_json=as_json), strict=True):
-                if isinstance(line, DiskFullError):
-                    raise _disk_full(line, progress.done - failures, len(work), "images")
-                if isinstance(line, SegvocError):
-                    failures += 1
-                    print_line(f"segvoc: error: {line}")
-                _print_result(line if isinstance(line, str) else None)
-                if paths is None or paths.stem not in done:
-                    progress.update()
+            lines = label_images(labeling, segmenter, unfinished, kept)
+        done -= {files.stem for _, files in unfinished}
+        with closing(lines):
+            failures = _print_all(kind, work, done, lines, as_json=as_json, silent=len(inputs) == 1)
         finish_dataset(dataset, all_words, None if kept is None else kept.key)
-    _print_failures(failures, len(work), "images")
-    return 1 if failures else 0
-
-
-def _are_stretched(inputs: Sequence[InputImage], labels: LabelOptions) -> bool:
-    """Whether all images are TIFFs and --stretch is given."""
-    return labels.stretch is not None and all(is_raster(image.path) for image in inputs)
+    return 1 if failures or damaged else 0
 
 
 def _vocabulary(words: str | None, words_file: str | None, images: Sequence[str]) -> "Vocabulary | None":
@@ -268,6 +274,38 @@ def _vocabulary(words: str | None, words_file: str | None, images: Sequence[str]
     if words is not None and (hint := unquoted_hint(words, images)):
         raise UsageError(hint)
     return None if words is None and words_file is None else vocabulary_of(words, words_file)
+
+
+def _named_images(arguments: Sequence[str], skip: str) -> list[InputImage]:
+    """The images of the arguments; prints a line about skipped files that aren't images."""
+    passed_over: Counter[str] = Counter()
+    found = image_paths(arguments, skip, passed_over)
+    if (line := passed_over_line(passed_over)) is not None:
+        print_line(f"segvoc: {line}")
+    return found
+
+
+def _kind(
+    inputs: Sequence[InputImage], labels: LabelOptions, every: int | None, given: Mapping[str, object], *, tiled: bool
+) -> str:
+    """The kind of the inputs; raises `UsageError` for options that inputs of this kind don't have."""
+    named = [source.path for source in inputs if source.problem is None]
+    videos = [path for path in named if is_video(path)]
+    if videos and len(videos) < len(named):
+        image = next(path for path in named if not is_video(path))
+        raise UsageError(f"{str(videos[0])!r} is a video, {str(image)!r} is not; label videos and images in two calls")
+    if not videos and (every is not None or labels.smooth):
+        option = "--every" if every is not None else "--smooth"
+        raise UsageError(f"{option} is for videos (.mp4, .mkv, ...); leave it out")
+    # only a TIFF in tiles is stretched by all of its values
+    is_stretched = labels.stretch is not None
+    needs_whole = any(given[option] for option in ("--parts", "--format", "--jobs"))
+    tiled |= is_stretched and (bool(videos) or (not needs_whole and all(is_raster(image.path) for image in inputs)))
+    kind = VIDEOS if videos else TILES if tiled else IMAGES
+    for option, error in _REFUSED.get(kind, {}).items():
+        if {**given, "--tile": tiled}[option]:
+            raise UsageError(error)
+    return kind
 
 
 def _dataset(
@@ -278,21 +316,22 @@ def _dataset(
     return Dataset(folder=out, format=name, background=labels.background, copy_images=copy_images)
 
 
-def _check_objects(objects: bool, least: int | None, *, instead: str | None) -> None:
-    if least is not None and not objects:
-        raise UsageError("--least-object is for --objects; add it, or leave both out")
-    if objects and instead is not None:
-        raise UsageError(f"objects aren't counted in {instead}; leave out --objects")
-    if objects and find_spec("skimage") is None:
-        raise missing_extra("scikit-image", "data")
-
-
 def _plans(
-    dataset: Dataset | None, inputs: Sequence[InputImage], out: str, *, videos: bool, kinds: Mapping[str, bool]
+    kind: str, inputs: Sequence[InputImage], out: str, dataset: Dataset | None, kinds: Mapping[str, bool]
 ) -> Sequence[ResultFiles | None]:
-    """The result files of each image or video; `kinds` are the possible kinds of files."""
-    if videos:
+    """The result files of each input, None without one; `kinds` are the possible kinds of files of an image."""
+    if kind == VIDEOS:
+        require_av()
         return plan_files(inputs, out, lambda video, stem: VideoPaths.below(out, stem, overlay=kinds["overlay"]))
+    if kind == TILES:
+        if any(is_raster(image.path) for image in inputs):
+            require_rasterio()
+        overlay = kinds["overlay"]
+        return plan_files(
+            inputs,
+            out,
+            lambda image, stem: ResultPaths.below(out, stem, overlay=overlay, placed=is_raster(image.path)),
+        )
     if dataset is None:
         return plan_results(inputs, out, **kinds)
     dataset.refuse_inputs(inputs)
@@ -320,31 +359,107 @@ def _unfinished(planned: Sequence[Planned], done: Collection[str], batch: int) -
     return [group for group in groups if not all(paths.stem in done for _, paths in group)]
 
 
-def _in_order(
-    work: Sequence[tuple[InputImage, ResultFiles | None]],
-    done: Collection[str],
-    lines: Iterator[str | SegvocError],
-    *,
-    as_json: bool,
-) -> Iterator[str | SegvocError | None]:
-    """For each image the line to print, or its error; None if it was done and printed by an earlier call."""
-    for image, paths in work:
-        if paths is None:
-            yield InputError(image.problem or "nothing to read")
-        elif paths.stem not in done:
-            yield next(lines)
-        else:
-            yield _report_again(paths) if as_json else None
+def _print_all(
+    kind: str, work: Work, done: Collection[str], lines: Iterator[str | SegvocError], *, as_json: bool, silent: bool
+) -> int:
+    """Print the line or error of each input, those of earlier calls included; returns the number of errors."""
+    what, failures, one_by_one = VIDEOS if kind == VIDEOS else IMAGES, 0, kind != IMAGES
+    if done and not one_by_one:
+        print_line(f"segvoc: {len(done)} of {len(work)} images were already done")
+    with Progress("labeling", total=len(work), done=len(done), silent=silent or one_by_one) as progress:
+        for image, files in work:
+            is_done = files is not None and files.stem in done
+            if files is None:
+                line = InputError(image.problem or "nothing to read")
+            elif is_done:
+                line = _report_again(files) if as_json else None
+            else:
+                line = next(lines)
+            if isinstance(line, DiskFullError):
+                raise _disk_full(line, f"{progress.done - failures} of {len(work)} {what}", total=len(work))
+            if is_done and one_by_one:
+                print_line(f"segvoc: {str(image.path)!r} was already done")
+            if isinstance(line, SegvocError):
+                failures += 1
+                print_line(f"segvoc: error: {line}")
+            elif line is not None:
+                print_line(line, err=False)
+            progress.update(not is_done)
+    if failures and len(work) > 1:
+        rest = "" if failures == len(work) else ", the others are done"
+        print_line(f"segvoc: {failures} of {len(work)} {what} failed{rest}")
+    return failures
 
 
-def _report_again(paths: ResultFiles) -> str | SegvocError:
+def _disk_full(error: DiskFullError, done: str, *, total: int) -> DiskFullError:
+    return error if total == 1 else DiskFullError(f"{error}; {done} are done; run again with --resume for the others")
+
+
+def _report_again(files: ResultFiles) -> str | SegvocError:
     try:
-        return json.dumps(paths.read_report(), allow_nan=False)
+        return json.dumps(files.read_report(), allow_nan=False)
     except (OSError, ValueError) as error:
-        return OutputError(f"{str(paths.report)!r} of an earlier run can't be read ({one_line(error)}); try again")
+        return OutputError(f"{str(files.report)!r} of an earlier run can't be read ({one_line(error)}); try again")
 
 
-def json_line(result: "Segmentation", paths: ResultFiles, *, compact: bool) -> str:
+def _labeler(label: Callable[..., Any], labeling: Labeling, model: "Segmenter", **options: Any) -> LabelOne:
+    """A function that labels one video, or one image in tiles, with `label_video` or `label_big_image`."""
+    words = labeling.encoded(model)
+    if labeling.options.tiling is not None:
+        model.in_tiles(words, labeling.options)  # checks the options before any work
+    how = {"options": labeling.options, "overlay": labeling.overlay, "compact": labeling.compact, **options}
+    return lambda path, stem, steps: label(model, path, words, labeling.out, stem=stem, progress=steps, **how)
+
+
+def _one_by_one(
+    labeling: Labeling, planned: Sequence[Planned], label: LabelOne, kept: FolderWork | None, damaged: list[str]
+) -> Generator[str | SegvocError, None, None]:
+    """Label images in tiles, or videos, like `label_images`; adds those that end early to `damaged`."""
+    for path, files in planned:
+        read = stamp_of(path)
+        try:
+            with Progress("labeling", unit="frame" if isinstance(files, VideoPaths) else "row") as progress:
+                result = label(path, files.stem, _Steps(progress))
+            if isinstance(result, VideoResult) and _is_damaged(result):
+                damaged.append(result.source)
+            elif kept is not None:
+                kept.finish(files.stem, result_stamp(path, read, files))
+        except (InputError, DiskFullError) as error:
+            yield error
+        else:
+            yield labeling.describe(result, files)
+
+
+def _is_damaged(result: VideoResult) -> bool:
+    """Whether a video ends early; prints what is lost of it."""
+    for sound in result.sound:
+        if not sound.copied:
+            print_line(f"segvoc: {result.source!r}: MP4 can't hold its {sound.codec} sound, which is left out")
+    if result.damage is not None:
+        print_line(
+            f"segvoc: error: {result.source!r} is damaged ({result.damage}); "
+            f"its {result.number} frames that can be read are labeled"
+        )
+    return result.damage is not None
+
+
+class _Steps:
+    """Progress within one image or video: called with the finished (by earlier calls too) and total steps."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._has_begun = progress, False
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Show that `done` rows or frames of `total` are done."""
+        if not self._has_begun:
+            self._has_begun, self._progress.done = True, done
+            if total is not None:
+                self._progress.start(total)
+        else:
+            self._progress.update(done - self._progress.done)
+
+
+def _json_line(result: "Segmentation", paths: ResultFiles, *, compact: bool) -> str:
     """The report as one line of JSON; ASCII only, since standard output may have any encoding."""
     return json.dumps(result.report(compact=compact), allow_nan=False)
 
@@ -375,23 +490,6 @@ def _count(entry: Mapping[str, Any]) -> str:
     return f" ({count} {'object' if count == 1 else 'objects'})" if count else ""
 
 
-def _named_images(arguments: Iterable[PathLike], skip: PathLike | None = None) -> list[InputImage]:
-    """Resolve arguments to images with `image_paths`; prints a line on skipped files that aren't images."""
-    passed_over: Counter[str] = Counter()
-    found = image_paths(arguments, skip, passed_over)
-    if (line := passed_over_line(passed_over)) is not None:
-        print_line(f"segvoc: {line}")
-    return found
-
-
-def _print_failures(failures: int, total: int, what: str) -> None:
-    """Print how many of several images failed."""
-    if total > 1 and failures:
-        print_line(
-            f"segvoc: {failures} of {total} {what} failed" + ("" if failures == total else ", the others are done")
-        )
-
-
 def _band_numbers(text: str | None) -> tuple[int, ...] | None:
     """The bands for red, green and blue, or for gray."""
     if text is None:
@@ -403,190 +501,3 @@ def _band_numbers(text: str | None) -> tuple[int, ...] | None:
     if len(numbers) not in (1, 3) or min(numbers) < 1:
         raise UsageError(f"--bands {text!r} is invalid; give one number from 1, or three such as 3,2,1")
     return numbers
-
-
-def _disk_full(error: DiskFullError, done: int, total: int, what: str) -> DiskFullError:
-    """The error for a full disk, with the number of finished images or videos."""
-    if total == 1:
-        return error
-    return DiskFullError(f"{error}; {done} of {total} {what} are done; run again with --resume for the others")
-
-
-def _print_result(line: str | None) -> None:
-    """Print a line to standard output, above any progress bar; None prints nothing."""
-    if line is not None:
-        print_line(line, err=False)
-
-
-class _Steps:
-    """Progress within one image or video: called with the finished (by earlier calls too) and total steps."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress, self._has_begun = progress, False
-
-    def __call__(self, done: int, total: int | None) -> None:
-        """Show that `done` rows or frames of `total` are done."""
-        if not self._has_begun:
-            self._has_begun, self._progress.done = True, done
-            if total is not None:
-                self._progress.start(total)
-        else:
-            self._progress.update(done - self._progress.done)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _OneByOne:
-    """A call of `segvoc segment` with big images or videos."""
-
-    labeling: Labeling
-    model: "Segmenter"
-    begin: BeginWork
-    """Starts or resumes the work, with everything that the results depend on."""
-    as_json: bool
-    """Whether to print JSON reports, also of images done before."""
-    resume: bool
-    """Whether to resume an earlier call."""
-
-    def label(
-        self,
-        work: Sequence[tuple[InputImage, _Files | None]],
-        label: Callable[[InputImage, _Files, _Steps], tuple[Any, bool]],
-        settings: Key,
-        *,
-        what: str,
-        unit: str,
-    ) -> int:
-        """Label images or videos, print a line for each, and record which are done; returns the exit code.
-
-        `label` labels one input, writes its results, and returns its result and whether all of it could be read.
-        """
-        planned = [(source.path, files) for source, files in work if files is not None]
-        failures, damaged = 0, 0
-        with self.begin(settings) if self.resume or len(work) > 1 else nullcontext() as kept:
-            done = finished(kept, planned) if self.resume and kept is not None else set()
-            for number, (source, files) in enumerate(work):
-                try:
-                    if files is None:
-                        raise InputError(source.problem or "nothing to read")
-                    if files.stem in done:
-                        print_line(f"segvoc: {str(source.path)!r} was already done")
-                        line = json.dumps(files.read_report(), allow_nan=False) if self.as_json else None
-                    else:
-                        read = stamp_of(source.path)
-                        with Progress("labeling", unit=unit) as progress:
-                            result, whole = label(source, files, _Steps(progress))
-                        damaged += not whole
-                        if kept is not None and whole:
-                            kept.finish(files.stem, result_stamp(source.path, read, files))
-                        line = self.labeling.describe(result, files)
-                except InputError as error:
-                    failures += 1
-                    print_line(f"segvoc: error: {error}")
-                    continue
-                except DiskFullError as error:
-                    raise _disk_full(error, number - failures, len(work), what) from None
-                _print_result(line)
-        _print_failures(failures, len(work), what)
-        return 1 if failures or damaged else 0
-
-
-def _has_videos(
-    inputs: Sequence[InputImage],
-    labels: LabelOptions,
-    every: int | None,
-    *,
-    dataset_format: str | None,
-    parts: bool,
-    tiles: bool,
-    jobs: int,
-) -> bool:
-    """Whether a call labels videos; then all of its options and inputs must be for videos."""
-    named = [source for source in inputs if source.problem is None]
-    videos = [source for source in named if is_video(source.path)]
-    if not videos:
-        if every is not None or labels.smooth:
-            given = "--every" if every is not None else "--smooth"
-            raise UsageError(f"{given} is for videos (.mp4, .mkv, ...); leave it out")
-        return False
-    if len(videos) < len(named):
-        image = next(source.path for source in named if not is_video(source.path))
-        raise UsageError(
-            f"{str(videos[0].path)!r} is a video, {str(image)!r} is not; label videos and images in two calls"
-        )
-    if dataset_format is not None:
-        raise UsageError("--format needs images; leave out --format, or extract the video's frames first")
-    if parts:
-        raise UsageError("--parts is for images only; leave it out, or the video")
-    if tiles or labels.stretch is not None:
-        raise UsageError("videos have no tiles; leave out --tile and its relatives")
-    if jobs > 1:
-        raise UsageError("frames go through the network one after the other; leave out --jobs")
-    require_av()
-    return True
-
-
-def _segment_videos(call: _OneByOne, work: Work, every: int) -> int:
-    """Label every `every`-th frame of videos (None: nothing to read), print a line for each; returns the exit code."""
-    labeling, model = call.labeling, call.model
-    check_every(every)
-    words = labeling.encoded(model)
-    how = {"options": labeling.options, "overlay": labeling.overlay, "compact": labeling.compact, "resume": call.resume}
-
-    def label(video: InputImage, paths: VideoPaths, steps: _Steps) -> tuple[VideoResult, bool]:
-        result = label_video(
-            model, video.path, words, labeling.out, every=every, stem=paths.stem, progress=steps, **how
-        )
-        _print_losses(result)
-        return result, result.damage is None
-
-    planned = [(video, paths if isinstance(paths, VideoPaths) else None) for video, paths in work]
-    return call.label(planned, label, {**labeling.settings(model), "every": every}, what="videos", unit="frame")
-
-
-def _print_losses(result: VideoResult) -> None:
-    for sound in result.sound:
-        if not sound.copied:
-            print_line(f"segvoc: {result.source!r}: MP4 can't hold its {sound.codec} sound, which is left out")
-    if result.damage is not None:
-        print_line(
-            f"segvoc: error: {result.source!r} is damaged ({result.damage}); "
-            f"its {result.number} frames that can be read are labeled"
-        )
-
-
-def _segment_in_tiles(call: _OneByOne, work: Work, reading: Mapping[str, Any], jobs: int) -> int:
-    """Label big images by `label_big_image`, and print a line for each; returns the exit code."""
-    labeling, model = call.labeling, call.model
-    if labeling.parts is not None:
-        raise UsageError("--parts needs whole images; leave out --parts, or --tile")
-    if labeling.dataset is not None:
-        raise UsageError("--format needs whole images; leave out --format, or --tile")
-    if jobs > 1:
-        raise UsageError("tiles go through the network one after the other; leave out --jobs, or --tile")
-    paths = _planned(work, labeling.out, overlay=labeling.overlay is not None)
-    words = labeling.encoded(model)
-    model.in_tiles(words, labeling.options)
-    how = {"options": labeling.options, "overlay": labeling.overlay, "compact": labeling.compact, "resume": call.resume}
-
-    def label(image: InputImage, files: ResultPaths, steps: _Steps) -> tuple[BigResult, bool]:
-        result = label_big_image(
-            model, image.path, words, labeling.out, stem=files.stem, progress=steps, **how, **reading
-        )
-        return result, True
-
-    planned = [(image, files) for (image, _), files in zip(work, paths, strict=True)]
-    settings = {**labeling.settings(model), "bands": reading["bands"] and list(reading["bands"])}
-    return call.label(planned, label, settings, what="images", unit="row")
-
-
-def _planned(work: Work, out: str, *, overlay: bool) -> list[ResultPaths | None]:
-    """Plan the result files; checks that required packages are installed and no result overwrites an input."""
-    images = [image.path for image, files in work if files is not None]
-    paths = [
-        None if files is None else ResultPaths.below(out, files.stem, overlay=overlay, placed=is_raster(image.path))
-        for image, files in work
-    ]
-    refuse_overwriting(images, [file for one in paths if one is not None for file in one])
-    if any(map(is_raster, images)):
-        require_rasterio()
-    return paths

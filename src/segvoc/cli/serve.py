@@ -41,7 +41,7 @@ def naming_fastapi() -> Iterator[None]:
 @click.option(
     "--api-key-file",
     metavar="FILE",
-    help=f"File with the API key, or with lines 'NAME: KEY' or 'NAME: KEY until YYYY-MM-DD'; or set {KEY_VARIABLE}.",
+    help=f"File with the API key, or with lines 'NAME: KEY'; or set {KEY_VARIABLE}.",
 )
 def serve(
     model: str,

@@ -59,12 +59,11 @@ def teach(
     if as_json:
         echo(strict_json(to_json(taught.record)))
         return
-    for line in _table(taught.record):
-        echo(line)
+    echo("\n".join(_table(taught.record)))
     kept = [word.name for word in taught.record.words if word.keeps_text]
     if kept:
         echo(f"segvoc: no better with examples, so they keep their text: {', '.join(kept)}", err=True)
-    worse = [word.name for word in taught.record.words if not word.keeps_text and _got_worse(word)]
+    worse = [word.name for word in taught.record.words if _got_worse(word)]
     if worse:
         echo(f"segvoc: worse, also by their text beside the others: {', '.join(worse)}", err=True)
     echo(f"-> {out}")
@@ -97,9 +96,10 @@ def _shown(stack: ExitStack) -> Callable[[str, int, int], None]:
 
 
 def _table(record: "TeachingRecord") -> list[str]:
-
     rows = [["word", "images", "pixels", "text", "with examples"]]
-    rows += [[printable(word.name), str(word.images), str(word.pixels), *_scores(word)] for word in record.words]
+    for word in record.words:
+        after = "keeps text" if word.keeps_text else _percent(word.after)
+        rows.append([printable(word.name), str(word.images), str(word.pixels), _percent(word.before), after])
     means = [_percent(record.miou_before), _percent(record.miou)]
     right = [_percent(record.accuracy_before), _percent(record.accuracy)]
     rows += [["mean IoU", "", "", *means], ["pixels right", "", "", *right]]
@@ -108,11 +108,7 @@ def _table(record: "TeachingRecord") -> list[str]:
 
 
 def _got_worse(word: "TaughtWord") -> bool:
-    return word.before is not None and word.after is not None and word.after < word.before
-
-
-def _scores(word: "TaughtWord") -> list[str]:
-    return [_percent(word.before), "keeps text" if word.keeps_text else _percent(word.after)]
+    return not word.keeps_text and word.before is not None and word.after is not None and word.after < word.before
 
 
 def _percent(score: float | None) -> str:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,13 +17,14 @@ from segvoc.cli.dataset_options import (
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError, did_you_mean
 from segvoc.models.catalog import catalog
+from segvoc.records import parse_settings
 from segvoc.training.trackers import TRACKERS, named_tracker
 
 if TYPE_CHECKING:
     from segvoc.data.labeled_images import LabeledImages
     from segvoc.training.callbacks import Callback
     from segvoc.training.caption_task import CaptionFiles
-    from segvoc.training.recipe import Method, Recipe
+    from segvoc.training.recipe import Recipe
 
 
 _EXAMPLES = (
@@ -135,7 +136,8 @@ def train(
     start = Start(weights=weights, encoder_weights=encoder_weights)
 
     def recipe_for(count: int) -> "Recipe":
-        by_number = {"images": count, "steps": steps, "method": _method(settings)}
+        method = parse_settings(settings).get("method")  # which sets the defaults of other settings
+        by_number = {"images": count, "steps": steps, "method": method if method in ("network", "words") else None}
         found = with_file_configuration(_recipe(recipe, model, by_number), start).with_settings(settings)
         return found if steps is None else found.with_settings(steps=steps)
 
@@ -193,14 +195,6 @@ def _callbacks(trackers: Sequence[str], project: str | None) -> "list[Callback] 
     if project is not None and "wandb" not in chosen:
         raise UsageError("--track-project is for W&B; name it: --track wandb")
     return [named_tracker(name, project) for name in chosen if name != NO_TRACKER] if chosen else None
-
-
-def _method(settings: Sequence[str]) -> "Method | None":
-    """The method in the settings, which sets the defaults of others."""
-    from segvoc.configuration import parse_settings
-
-    given = parse_settings(settings).get("method")
-    return cast("Method", given) if given in ("network", "words") else None  # other values are refused as settings
 
 
 def _recipe(name: str, model: str | None, of_own_images: dict[str, Any]) -> "Recipe":

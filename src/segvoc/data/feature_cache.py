@@ -8,7 +8,7 @@ shard is never read.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -20,7 +20,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from segvoc.distributed import Processes
 from segvoc.errors import InputError, one_line
+from segvoc.progress import Progress
 from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import digest_of
 
@@ -87,6 +89,34 @@ class FeatureCache:
         content = save(dict(tensors), {"problems": json.dumps(problems or {})})
         write_bytes(self.path(shard), content)
 
+    def fill(
+        self,
+        encode: Callable[[range, Progress], tuple[Mapping[str, Tensor], Mapping[int, str]]],
+        processes: Processes,
+        what: str,
+        *,
+        unit: str = "image",
+        silent: bool = False,
+    ) -> None:
+        """Compute and write the missing shards, shared evenly by all processes; returns when all have finished.
+
+        Args:
+            encode: maps some rows to what `write` takes, and counts them as done.
+            processes: all processes of the call.
+            what: name of the task on the progress bar.
+            unit: name of a row.
+            silent: show no progress.
+
+        Raises:
+            OutputError: a file can't be written; finished shards stay.
+        """
+        missing = processes.share(processes.gather(self.missing())[0])  # other ranks may see files being written
+        total = sum(len(self.span(shard)) for shard in missing)
+        with Progress(what, total=total, unit=unit, silent=silent) as progress:
+            for shard in missing:
+                self.write(shard, *encode(self.span(shard), progress))
+        processes.gather(None)  # wait until all have finished
+
     def read(self, row: int) -> dict[str, Shaped[Tensor, "..."]]:
         """Read the tensors of a row, by name.
 
@@ -113,11 +143,6 @@ class FeatureCache:
             return _opened(str(path))[1].get(own)
         except DAMAGE as error:
             raise _damaged(path, error) from None
-
-    def bytes(self) -> int:
-        """Size of all shards that exist [bytes]."""
-        paths = map(self.path, self.shards)
-        return sum(path.stat().st_size for path in paths if path.exists())
 
     def _is_whole(self, shard: int) -> bool:
         path = self.path(shard)

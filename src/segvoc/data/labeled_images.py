@@ -55,7 +55,6 @@ def image_stems(name: str) -> tuple[str, ...]:
 LABEL_SUFFIXES = (".png", ".tif", ".tiff")
 """Suffixes of label maps, in search order."""
 
-
 ABSENCE_IMAGES = 300
 """Max images to read when looking for absent classes."""
 
@@ -85,10 +84,7 @@ class LabeledImage:
     """Black and white values of a gray image with more than 8 bits; None: see `read_image`."""
 
     def read(self, classes: int) -> ImageAndLabels:
-        """Read the image and its labels, and check that they match.
-
-        Args:
-            classes: number of classes, which all labels must be below.
+        """Read the image and its labels, which must be below the number of classes.
 
         Raises:
             InputError: a file is missing or damaged, the sizes differ, or a label has no class.
@@ -97,11 +93,7 @@ class LabeledImage:
         return ImageAndLabels(image, self.read_labels(image.shape[:2], classes))
 
     def content(self) -> Path | bytes:
-        """The image's path, or its content if embedded in another file.
-
-        Raises:
-            InputError: that file is damaged.
-        """
+        """The image's path, or its content if embedded in another file; an `InputError` if that is damaged."""
         return self.image
 
     @property
@@ -119,11 +111,7 @@ class LabeledImage:
         return stamp_of(self.image), stamp_of(self.labels)
 
     def read_labels(self, size: tuple[int, int], classes: int) -> UInt16[np.ndarray, "H W"]:
-        """Read only the labels.
-
-        Args:
-            size: height and width of the image and the labels [px].
-            classes: number of classes, which all labels must be below.
+        """Read only the labels, for an image of this height and width [px].
 
         Raises:
             InputError: the file is missing or damaged, has another size, or a label has no class.
@@ -145,22 +133,13 @@ class LabeledImage:
         return labels if self.new_labels is None else label_table(dict(enumerate(self.new_labels)))[labels]
 
     def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
-        """Read the labels as stored.
-
-        Args:
-            size: height and width of the image [px], for labels that are shapes.
-
-        Raises:
-            InputError: the file is missing or damaged.
-        """
+        """Read the labels as stored; labels that are shapes are drawn at this height and width [px]."""
         return read_label_map(self.labels)
 
     def read_objects(self, size: tuple[int, int], stuff: Set[int] = frozenset()) -> UInt16[np.ndarray, "H W"] | None:
         """Read each pixel's object number, 0 for none; None if the dataset has no objects.
 
-        Args:
-            size: height and width of the image [px].
-            stuff: labels that aren't objects unless the dataset says so (not for shapes without groups).
+        Labels of `stuff` aren't objects unless the dataset says so.
 
         Raises:
             InputError: a file is missing or damaged.
@@ -305,9 +284,7 @@ class LabeledImages:
 
         Large sets are sampled (`ABSENCE_IMAGES` images). Unreadable images are skipped.
         """
-        left = set(range(len(self.vocabulary))) - {
-            label for label, word in enumerate(self.vocabulary.words) if word == self.background
-        }
+        left = {label for label, word in enumerate(self.vocabulary.words) if word != self.background}
         chosen = self.images[:: max(1, -(-len(self) // ABSENCE_IMAGES))]
         unlabeled = pixels = 0
         for image in chosen:
@@ -330,38 +307,20 @@ class LabeledImages:
         return replace(self, images=tuple(self.images[index] for index in indices))
 
     def read(self, index: int) -> ImageAndLabels:
-        """Read the image and the labels at a position.
-
-        Raises:
-            InputError: see `LabeledImage.read`.
-        """
+        """Read the image and the labels at a position, or raise an `InputError`."""
         return self.images[index].read(len(self.vocabulary))
 
     def read_objects(self, index: int, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"] | None:
         """Read the object number of each pixel of an image, 0 for none; None if the dataset has no objects.
 
-        Shapes of stuff (sky, wall, ...) aren't objects unless the dataset says so.
-
-        Args:
-            index: the position.
-            size: height and width of the image [px].
-
-        Raises:
-            InputError: see `LabeledImage.read_objects`.
+        Shapes of stuff (sky, wall, ...) aren't objects unless the dataset says so. `size` is the image's height and
+        width [px]. Raises an `InputError` like `read`.
         """
         return self.images[index].read_objects(size, stuff_classes(self.vocabulary.words, self.background))
 
 
 def absence_line(names: Sequence[str], classes: int, unlabeled: int, pixels: int, where: str = "") -> str | None:
-    """A line about classes without a labeled pixel; None if there are none.
-
-    Args:
-        names: the classes.
-        classes: number of all classes.
-        unlabeled: pixels that are unlabeled.
-        pixels: pixels of all labels.
-        where: which images were read, if not all.
-    """
+    """A line about the classes (of so many) without a labeled pixel, where images were read; None if there are none."""
     if not names:
         return None
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
@@ -380,11 +339,10 @@ def _parts_of(owner: str, vocabulary: Vocabulary, background: str | None) -> Voc
 def _distinct_images(folder: str | os.PathLike[str], skip: str | os.PathLike[str] | None) -> Sequence[InputImage]:
     """The images in a folder, checked to have distinct stems."""
     images = image_paths([folder], skip)
+    seen: dict[str, Path] = {}
     for image in images:
         if image.problem is not None:
             raise UsageError(image.problem)
-    seen: dict[str, Path] = {}
-    for image in images:
         if (other := seen.setdefault(image.stem, image.path)) is not image.path:
             raise UsageError(f"{str(other)!r} and {str(image.path)!r} would share a label map; rename one of them")
     return images

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from segvoc.configuration import with_settings
 from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.errors import UsageError
@@ -21,6 +20,7 @@ from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.err_seg import ErrAggregation
 from segvoc.networks.part_cat_seg import PartNetwork
+from segvoc.records import with_settings
 from segvoc.selection_rules import Voted
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from segvoc.configuration import differences
 from segvoc.data.benchmarks import SEMANTIC, find_benchmark
 from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from segvoc.errors import UsageError
@@ -14,7 +13,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.models.headers import CONFIGURATION
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS, SYN_TEMPLATE, Family
 from segvoc.networks.err_seg import OWN_SELECTION
-from segvoc.records import from_json, to_json
+from segvoc.records import differences, from_json, to_json
 from segvoc.selection_rules import MostSimilar, SelectionRule, Voted, may_drop
 
 

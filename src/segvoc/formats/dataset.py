@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,15 +23,7 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import read_json, strict_json
 
-FormatName = Literal[
-    "coco-panoptic",
-    "coco-instances",
-    "labelme",
-    "cvat",
-    "yolo-seg",
-    "voc",
-    "label-studio",
-]
+FormatName = Literal["coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc", "label-studio"]
 """A dataset format; see docs/how_to/formats.md for what each keeps."""
 
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
@@ -43,7 +36,6 @@ DatasetName = Literal[FormatName, PublishedName, "project", "huggingface"]
 Hugging Face's `datasets`."""
 
 DATASET_NAMES: tuple[DatasetName, ...] = (*FORMAT_NAMES, *get_args(PublishedName), "project", "huggingface")
-
 
 PIECE_FOLDER = ".segvoc"
 """The folder of the pieces, in the dataset's folder."""
@@ -79,12 +71,7 @@ class EntryFiles:
         return self.folder / self.own[0] if self.own else self.folder
 
     def read_report(self) -> Any:
-        """Read the image's report.
-
-        Raises:
-            OSError: the piece can't be read.
-            ValueError: the piece is damaged.
-        """
+        """Read the image's report; raises an `OSError`, or a `ValueError` if the piece is damaged."""
         piece = read_json(self.report)
         if not isinstance(piece, dict) or "report" not in piece:
             raise ValueError("it has no report")
@@ -123,18 +110,13 @@ class Dataset:
         suffix = ".png" if image is None else os.path.splitext(image)[1]
         is_copied = self.copy_images or image is None
         # an image that isn't copied keeps its name, which its stem may hold with the suffix
-        name = kind.image_file(stem, suffix if is_copied or not stem.endswith(suffix) else "")
+        name = kind.image_file.format(stem=stem, suffix=suffix if is_copied or not stem.endswith(suffix) else "")
         report = folder / PIECE_FOLDER / self.format / f"{stem}.json"
         copy = name if is_copied else None
         return EntryFiles(stem=stem, folder=folder, own=kind.files(stem), image=copy, name=name, report=report)
 
     def write(self, result: Segmentation, files: EntryFiles, *, compact: bool = False) -> None:
-        """Write the files of an image, each atomically.
-
-        Args:
-            result: the labeled image.
-            files: from `files`.
-            compact: whether the report lists only words that have pixels.
+        """Write the files of an image, each atomically; a compact report lists only words that have pixels.
 
         Raises:
             OutputError: a file can't be written.
@@ -159,12 +141,9 @@ class Dataset:
     def refuse_inputs(self, images: Iterable[InputImage]) -> None:
         """Raise a `UsageError` if an image is in the dataset's folder, where it might be overwritten."""
         folder = os.path.realpath(self.folder)
-        parents: dict[str, str] = {}
+        realpath = cache(os.path.realpath)
         for image in images:
-            parent = os.path.dirname(image.path)
-            if parent not in parents:
-                parents[parent] = os.path.realpath(parent)
-            if image.problem is None and os.path.commonpath([folder, parents[parent]]) == folder:
+            if image.problem is None and os.path.commonpath([folder, realpath(image.path.parent)]) == folder:
                 raise UsageError(
                     f"{str(image.path)!r} is in {self.folder!r}, where the dataset is to be; choose another --out"
                 )
@@ -180,7 +159,7 @@ class _Pieces:
         for files in self.files:
             try:
                 piece = read_json(files.report)
-                yield DatasetEntry(stem=files.stem, image=piece["image"], facts=piece["facts"])
+                yield DatasetEntry(files.stem, piece["image"], piece["facts"])
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise OutputError(f"{str(files.report)!r} can't be read ({one_line(error)}); label it again") from None
 

@@ -5,9 +5,8 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, ClassVar
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
@@ -31,8 +30,7 @@ Facts = Mapping[str, Any]
 """Data of an image for the dataset-wide files, as plain values."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class DatasetEntry:
+class DatasetEntry(NamedTuple):
     """An image in a dataset."""
 
     stem: str
@@ -63,6 +61,10 @@ class DatasetFormat(ABC):
     name: ClassVar[str]
     lost: ClassVar[str] = "(?!)"
     """Pattern of text that words must not contain, since it wouldn't survive a round trip."""
+    image_file: ClassVar[str] = "images/{stem}{suffix}"
+    """The path of an image."""
+    own_file: ClassVar[str | None] = None
+    """The path of the file that `write` always writes for an image; None if all is in dataset-wide files."""
 
     def __init__(self, words: Sequence[str], background: str | None = None) -> None:
         self.words, self.background = tuple(words), background
@@ -73,14 +75,9 @@ class DatasetFormat(ABC):
                 )
 
     @classmethod
-    def image_file(cls, stem: str, suffix: str) -> str:
-        """The format's path for an image."""
-        return f"images/{stem}{suffix}"
-
-    @classmethod
     def files(cls, stem: str) -> tuple[str, ...]:
-        """The files that `write` always writes for an image; empty if everything is in dataset-wide files."""
-        return ()
+        """The files that `write` always writes for an image."""
+        return () if cls.own_file is None else (cls.own_file.format(stem=stem),)
 
     @abstractmethod
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
@@ -141,9 +138,7 @@ class _Coco(DatasetFormat):
         # a word with objects in any image is a thing, whatever its name
         counted = {label for entry in entries for label in entry.facts["counted"]}
         stuff = stuff_classes(self.words, self.background) - counted
-        yield '{"info": {"description": "labeled by segvoc", "version": "1.0"},'
-        yield '"licenses": [],'
-        yield '"images":'
+        yield '{"info": {"description": "labeled by segvoc", "version": "1.0"}, "licenses": [], "images":'
         yield from _list_lines(self._images(entries))
         yield ', "annotations":'
         yield from _list_lines(self._annotations(entries))
@@ -178,10 +173,7 @@ class _CocoPanoptic(_Coco):
     """
 
     _file = "annotations/panoptic_default.json"
-
-    @classmethod
-    def files(cls, stem: str) -> tuple[str, ...]:
-        return (f"annotations/panoptic_default/{stem}.png",)
+    own_file = "annotations/panoptic_default/{stem}.png"
 
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
         ids = np.zeros(result.labels.shape, np.uint32)
@@ -223,25 +215,17 @@ class _CocoInstances(_Coco):
 
 
 VOC_ROOT = "VOCdevkit/VOC2012"
-"""The folder of all others, below the dataset's folder."""
+"""The folder of all others."""
 
 VOC_SETS = ("train", "val", "trainval")
 """The lists of images. Each has all images; splits are up to the user."""
 
-VOID = 255
-"""The index of pixels without a class."""
-
+_VOID = 255
 VOC_IGNORED = ("ignored", "void")
 """Names of pixels without a class; the first is that of index 255."""
 
 VOC_BACKGROUND = "background"
 """The name of index 0 where no word is the background."""
-
-
-def voc_names(words: Sequence[str], background: str | None) -> tuple[str, ...]:
-    """The names of the indices from 0: the background (None: the word "background"), then the other words in order."""
-    first = VOC_BACKGROUND if background is None else background
-    return (first, *(word for word in words if word != first))
 
 
 def voc_colors() -> UInt8[np.ndarray, "256 3"]:
@@ -264,26 +248,21 @@ class _Voc(DatasetFormat):
     needs = ()
     name = "voc"
     lost = rf"[:\n\r]|^#|^({'|'.join(VOC_IGNORED)})$"
+    # whatever the image was: VOC's own tools and torchvision look for nothing else
+    image_file = f"{VOC_ROOT}/JPEGImages/{{stem}}.jpg"
+    own_file = f"{VOC_ROOT}/SegmentationClass/{{stem}}.png"
 
     def __init__(self, words: Sequence[str], background: str | None = None) -> None:
         super().__init__(words, background)
-        self.names = voc_names(words, background)
-        if len(self.names) > VOID:
+        first = VOC_BACKGROUND if background is None else background
+        self.names = (first, *(word for word in words if word != first))
+        if len(self.names) > _VOID:
             raise UsageError(
-                f"voc has room for {VOID - 1} words besides the background, not for {len(self.names) - 1}; "
+                f"voc has room for {_VOID - 1} words besides the background, not for {len(self.names) - 1}; "
                 "choose coco-panoptic, which has room for all"
             )
-        self._indices = np.full(UNLABELED + 1, VOID, np.uint8)
+        self._indices = np.full(UNLABELED + 1, _VOID, np.uint8)
         self._indices[: len(self.words)] = [self.names.index(word) for word in self.words]
-
-    @classmethod
-    def image_file(cls, stem: str, suffix: str) -> str:
-        # whatever it was: VOC's own tools and torchvision look for nothing else
-        return f"{VOC_ROOT}/JPEGImages/{stem}.jpg"
-
-    @classmethod
-    def files(cls, stem: str) -> tuple[str, ...]:
-        return (f"{VOC_ROOT}/SegmentationClass/{stem}.png",)
 
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
         _write_palette_png(folder / self.files(stem)[0], self._indices[result.labels])
@@ -294,13 +273,13 @@ class _Voc(DatasetFormat):
         numbers = consecutive(result.labels, result.objects, len(self.words))
         counted = np.isin(result.labels, result.labels[numbers > 0])
         uncounted = (numbers == 0) & (counted | (result.labels >= len(self.words)))
-        _write_palette_png(file, np.where(uncounted, VOID, np.minimum(numbers, VOID)).astype(np.uint8))
+        _write_palette_png(file, np.where(uncounted, _VOID, np.minimum(numbers, _VOID)).astype(np.uint8))
         return {}
 
     def finish(self, folder: Path, entries: DatasetEntries) -> None:
         colors = voc_colors().tolist()
         lines = [f"{name}:{','.join(map(str, color))}::" for name, color in zip(self.names, colors, strict=False)]
-        lines.append(f"{VOC_IGNORED[0]}:{','.join(map(str, colors[VOID]))}::")
+        lines.append(f"{VOC_IGNORED[0]}:{','.join(map(str, colors[_VOID]))}::")
         _write_lines(folder / VOC_ROOT / "labelmap.txt", ["# label:color_rgb:parts:actions", *lines])
         for name in VOC_SETS:
             file = folder / VOC_ROOT / f"ImageSets/Segmentation/{name}.txt"
@@ -316,9 +295,7 @@ def _write_palette_png(path: Path, values: UInt8[np.ndarray, "H W"]) -> None:
 class _YoloSegmentation(DatasetFormat):
     """`images/photo.jpg`, `labels/photo.txt` and `data.yaml`; a line of a text file is a label and a polygon."""
 
-    @classmethod
-    def files(cls, stem: str) -> tuple[str, ...]:
-        return (f"labels/{stem}.txt",)
+    own_file = "labels/{stem}.txt"
 
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
         lines = []
@@ -333,14 +310,14 @@ class _YoloSegmentation(DatasetFormat):
         _write_lines(folder / "data.yaml", ["train: images", "val: images", "names:", *names])
 
 
-LABELME_IGNORED = "__ignore__"
-"""LabelMe's word for pixels without a class."""
-
-
 def _yaml_text(text: str) -> str:
     """Quote text for YAML: as in JSON, but with eight-digit escapes for non-ASCII, since YAML has no surrogates."""
     quoted = json.dumps(text, ensure_ascii=False)
     return "".join(one if " " <= one <= "~" else f"\\U{ord(one):08x}" for one in quoted)
+
+
+LABELME_IGNORED = "__ignore__"
+"""LabelMe's word for pixels without a class."""
 
 
 class _LabelMe(DatasetFormat):
@@ -353,19 +330,14 @@ class _LabelMe(DatasetFormat):
     name = "labelme"
     lost = rf"[\n\r]|^{LABELME_IGNORED}$"
 
-    @classmethod
-    def image_file(cls, stem: str, suffix: str) -> str:
-        return f"{stem}{suffix}"
-
-    @classmethod
-    def files(cls, stem: str) -> tuple[str, ...]:
-        return (f"{stem}.json",)
+    image_file = "{stem}{suffix}"
+    own_file = "{stem}.json"
 
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
-        file = self.files(stem)[0]
-        path = image if os.path.isabs(image) else os.path.relpath(image, PurePosixPath(file).parent)
-        content = labelme_content(result.labels, self.words, result.objects, path=PurePosixPath(path).as_posix())
-        write_json(folder / file, content)
+        # a copy is beside the file
+        path = Path(image if os.path.isabs(image) else os.path.basename(image)).as_posix()
+        content = labelme_content(result.labels, self.words, result.objects, path=path)
+        write_json(folder / self.files(stem)[0], content)
         return {}
 
     def finish(self, folder: Path, entries: DatasetEntries) -> None:

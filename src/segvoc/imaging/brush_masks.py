@@ -47,12 +47,7 @@ def coco_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[dict
 
 
 def class_runs(values: UInt16[np.ndarray, " N"], classes: int) -> Iterator[Integer[np.ndarray, " R"]]:
-    """Yield the bounds of each class's runs: begin, end (exclusive), begin, end, and so on.
-
-    Args:
-        values: indices of classes.
-        classes: number of classes.
-    """
+    """Yield the bounds of each class's runs: begin, end (exclusive), begin, end, and so on."""
     edges = np.flatnonzero(values[1:] != values[:-1]) + 1
     begins, ends = np.concatenate(([0], edges)), np.concatenate((edges, [values.size]))
     by_class = np.argsort(values[begins], kind="stable")
@@ -62,29 +57,21 @@ def class_runs(values: UInt16[np.ndarray, " N"], classes: int) -> Iterator[Integ
         yield np.stack((begins[own], ends[own]), axis=1).ravel()
 
 
-CHANNELS = 4
+_CHANNELS = 4
 """Values of a pixel: red, green, blue and alpha, which are equal here."""
 
-
-_VALUE_BITS = 8
-
-
-_INSIDE = 255
-
+_VALUE_BITS, _INSIDE = 8, 255
 
 _WIDTHS = np.array([3, 4, 8, 16])
 """Bit widths of run lengths; the shortest sufficient width is used."""
 
-
 _LONGEST = 1 << 16
 """Maximum run length; longer runs are split."""
-
 
 _BLOCK = 1 << 16
 """Runs per chunk; each takes 32 bytes."""
 
-
-_MOST_PIXELS = (1 << 32) // CHANNELS - 1
+_MOST_PIXELS = (1 << 32) // _CHANNELS - 1
 
 
 def brush_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[UInt8[np.ndarray, " N"]]:
@@ -105,7 +92,7 @@ def brush_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[UIn
 
 def packed_runs(changes: Integer[np.ndarray, " R"], pixels: int) -> UInt8[np.ndarray, " N"]:
     """Pack a mask of `pixels` pixels from the run bounds of `class_runs`."""
-    lengths = np.diff(changes, prepend=0, append=pixels) * CHANNELS
+    lengths = np.diff(changes, prepend=0, append=pixels) * _CHANNELS
     values = np.resize(np.array([0, _INSIDE]), lengths.size)
     lengths, values = lengths[lengths > 0], values[lengths > 0]
     pieces = -(-lengths // _LONGEST)
@@ -113,7 +100,7 @@ def packed_runs(changes: Integer[np.ndarray, " R"], pixels: int) -> UInt8[np.nda
     values = np.repeat(values, pieces)
     pieces_of = np.full(values.size, _LONGEST)
     pieces_of[last] = lengths - (pieces - 1) * _LONGEST
-    header = [(pixels * CHANNELS, 32), (_VALUE_BITS - 1, 5), *((width - 1, 4) for width in _WIDTHS)]
+    header = [(pixels * _CHANNELS, 32), (_VALUE_BITS - 1, 5), *((width - 1, 4) for width in _WIDTHS)]
     left = np.concatenate([_bits(np.array([number]), np.array([size])) for number, size in header])
     packed = []
     for start in range(0, values.size, _BLOCK):

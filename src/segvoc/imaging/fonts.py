@@ -1,22 +1,24 @@
 """Fonts for names in any script: Pillow's default, system fonts, or code points as a fallback."""
 
 import functools
-import shutil
-import subprocess
 import unicodedata
-from collections.abc import Iterator
 
 from PIL import Image, ImageDraw, ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
+_NOTO_SCRIPTS = (
+    "Devanagari Arabic Thai Bengali Tamil Telugu Gujarati Gurmukhi Kannada Malayalam Sinhala Hebrew Armenian Georgian "
+    "Ethiopic Khmer Lao Myanmar Symbols Symbols2"
+).split()
+
 SYSTEM_FONTS = (
     *("DejaVuSans.ttf", "NotoSans-Regular.ttf", "segoeui.ttf", "Arial Unicode.ttf", "Arial.ttf", "arial.ttf"),
     *("NotoSansCJK-Regular.ttc", "DroidSansFallbackFull.ttf", "wqy-microhei.ttc", "wqy-zenhei.ttc", "PingFang.ttc"),
     *("Hiragino Sans GB.ttc", "msyh.ttc", "msgothic.ttc", "malgun.ttf", "AppleSDGothicNeo.ttc", "Nirmala.ttc"),
-    *("Nirmala.ttf", "NotoSansDevanagari-Regular.ttf", "NotoSansArabic-Regular.ttf", "NotoSansThai-Regular.ttf"),
-    *("Kohinoor.ttc", "Thonburi.ttc", "FreeSans.ttf"),
+    *("Nirmala.ttf", "Kohinoor.ttc", "Thonburi.ttc", "FreeSans.ttf"),
+    *(f"NotoSans{script}-Regular.ttf" for script in _NOTO_SCRIPTS),
 )
 """Fonts of Linux, macOS and Windows that together cover most scripts; Pillow knows the system folders."""
 
@@ -29,8 +31,8 @@ def drawable(name: str, size: int) -> tuple[str, Font]:
     characters their code points ("U+732B"), which keeps names distinct.
     """
     name = " ".join("".join(char if char.isprintable() else " " for char in name).split()) or "(blank)"
-    for font_name in _font_names(name):
-        if _draws(font_name, name):
+    for font_name in (None, *SYSTEM_FONTS):
+        if all(_has_glyph(font_name, char) for char in set(name)):
             return name, _font(font_name, size) or default_font(size)
     decomposed = unicodedata.normalize("NFKD", name)
     without_accents = "".join(char for char in decomposed if not unicodedata.combining(char))
@@ -42,32 +44,6 @@ def drawable(name: str, size: int) -> tuple[str, Font]:
 def default_font(size: int) -> Font:
     """Pillow's default font, which covers English, at a size [px]."""
     return ImageFont.load_default(size)
-
-
-def _font_names(text: str) -> Iterator[str | None]:
-    yield None
-    yield from SYSTEM_FONTS
-    yield from _fontconfig_files(frozenset(text))
-
-
-@functools.lru_cache(maxsize=256)
-def _fontconfig_files(chars: frozenset[str]) -> tuple[str, ...]:
-    """Font files with these characters, by fontconfig if it is installed (mostly Linux)."""
-    command = shutil.which("fc-list")
-    if command is None:
-        return ()
-    points = " ".join(f"{ord(char):x}" for char in sorted(chars) if not char.isspace())
-    try:
-        done = subprocess.run([command, f":charset={points}", "file"], capture_output=True, text=True, timeout=5)
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return ()
-    files = sorted(line.rstrip(": ") for line in done.stdout.splitlines() if line.strip())
-    # regular faces first: a legend in bold italics is harder to read
-    return tuple(sorted(files, key=lambda file: ("Regular" not in file, len(file), file)))
-
-
-def _draws(font_name: str | None, text: str) -> bool:
-    return all(_has_glyph(font_name, char) for char in set(text))
 
 
 @functools.lru_cache(maxsize=64)

@@ -5,11 +5,11 @@ import ctypes
 import importlib
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import PIL
 from PIL import Image
@@ -62,19 +62,7 @@ _BYTE_COUNTS = (279, 325)
 
 
 def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS, more: str = "") -> None:
-    """Refuse an image that has no pixels or too many.
-
-    Args:
-        width: width [px].
-        height: height [px].
-        name: name of the image in errors.
-        max_pixels: maximum number of pixels.
-        more: end of the error.
-
-    Raises:
-        InputError: the image has no pixels.
-        ImageTooLargeError: the image has too many pixels.
-    """
+    """Refuse an image that has no pixels (`InputError`) or too many (`ImageTooLargeError`, which ends with `more`)."""
     if width < 1 or height < 1:
         raise InputError(f"{name} has no pixels ({width} x {height}); export it again")
     if width * height > max_pixels or max(width, height) > MAX_SIDE:
@@ -116,7 +104,8 @@ def identified(file: BinaryIO | io.BytesIO, name: str, *, rgb: bool = False) -> 
             if image_format == "TIFF" and isinstance(error, SyntaxError | KeyError):
                 return _unusual_tiff(file, name, error)
             raise damaged_image(name, image_format, error) from None
-        if _is_misread(image) or (rgb and _is_measured(image) and find_spec("rasterio") is not None):
+        tags = image.tag_v2 if image.format == "TIFF" else {}  # pyright: ignore[reportAttributeAccessIssue]
+        if _is_misread(tags) or (rgb and _is_measured(tags) and find_spec("rasterio") is not None):
             return _unusual_tiff(file, name)
         return image
     _refuse_dicom(file, name)
@@ -168,32 +157,23 @@ def _is_heif(prefix: bytes) -> bool:
     return major in _HEIF_BRANDS or (major in _EITHER_BRANDS and not compatible & _AVIF_BRANDS)
 
 
-def _is_misread(image: Image.Image) -> bool:
+def _is_misread(tags: Mapping[int, Any]) -> bool:
     """Whether Pillow can't decode a TIFF, or mixes up its bytes.
 
     It can't decode WebP and omitted blocks, and mixes up bytes of uncompressed 16-bit planar TIFFs.
     """
-    if image.format != "TIFF":
-        return False
-    tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
     if tags.get(259) == _WEBP_IN_TIFF or any(0 in tags.get(tag, ()) for tag in _BYTE_COUNTS):
         return True
     return tags.get(284) == 2 and tags.get(259, 1) == 1 and max(tags.get(258, (1,))) > 8
 
 
-def _is_measured(image: Image.Image) -> bool:
+def _is_measured(tags: Mapping[int, Any]) -> bool:
     """Whether a TIFF is a measurement, with coordinates and more than 8 bits, whose range depends on its values."""
-    if image.format != "TIFF":
-        return False
-    tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
     return max(tags.get(258, (1,))) > 8 and not tags.keys().isdisjoint(PLACE_TAGS)
 
 
 def _unusual_tiff(file: BinaryIO | io.BytesIO, name: str, error: Exception | None = None) -> Image.Image:
-    """The RGB of a TIFF that Pillow can't read correctly: five bands, floats, LERC, ... (`RasterImage`).
-
-    `error` is Pillow's error.
-    """
+    """The RGB of a TIFF that Pillow can't read correctly (`error`): five bands, floats, LERC, ... (`RasterImage`)."""
     from segvoc.imaging.rasters import RasterImage
 
     file.seek(0)

@@ -22,17 +22,7 @@ UNLABELED_8_BIT = 255
 def write_label_map(
     path: str | os.PathLike[str], labels: UInt16[np.ndarray, "H W"], colors: UInt8[np.ndarray, "K 3"]
 ) -> None:
-    """Write a label map as PNG, atomically; see `label_map_image`.
-
-    Args:
-        path: the file to write.
-        labels: as for `label_map_image`.
-        colors: as for `label_map_image`.
-
-    Raises:
-        ValueError: a label is neither below K nor 65535.
-        OutputError: the file can't be written.
-    """
+    """Write a label map as PNG, atomically; see `label_map_image`."""
     image = label_map_image(labels, colors)
     write_atomically(path, lambda file: image.save(file, "PNG"))
 
@@ -96,15 +86,7 @@ def read_label_map(path: str | os.PathLike[str]) -> UInt16[np.ndarray, "H W"]:
 
 
 def labels_of(image: Image.Image, name: str) -> UInt16[np.ndarray, "H W"]:
-    """The labels in an image, as `read_label_map` returns them.
-
-    Args:
-        image: the opened image.
-        name: name of the image in the error.
-
-    Raises:
-        InputError: the image is neither palette nor gray.
-    """
+    """The labels in an opened image, as `read_label_map` returns them; `name` names it in errors."""
     values = np.array(image)
     if image.mode in ("P", "L"):
         labels = values.astype(np.uint16)
@@ -123,12 +105,7 @@ def label_table(labels: Mapping[int, int]) -> UInt16[np.ndarray, " N"]:
 
 
 def object_counts(labels: UInt16[np.ndarray, "H W"], objects: UInt16[np.ndarray, "H W"]) -> dict[int, int]:
-    """Number of objects of each label that has objects; an object has a single label.
-
-    Args:
-        labels: the label of each pixel.
-        objects: the number of each pixel's object, 0 for none.
-    """
+    """Number of objects (0: none) of each label that has objects; an object has a single label."""
     inside = (objects > 0) & (labels != UNLABELED)
     pairs = np.unique(labels[inside].astype(np.uint32) << 16 | objects[inside])
     found, counts = np.unique(pairs >> 16, return_counts=True)

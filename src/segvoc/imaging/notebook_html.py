@@ -12,17 +12,10 @@ MOST_PIXELS = 200_000
 
 
 def figure(image: Image.Image, caption: str) -> str:
-    """An image with a caption, as a JPEG embedded in the HTML.
-
-    Args:
-        image: RGB.
-        caption: plain text.
-    """
+    """An RGB image with a caption (plain text), as a JPEG embedded in the HTML."""
     content = io.BytesIO()
-    shown = image.copy()
-    scale = (MOST_PIXELS / max(1, image.width * image.height)) ** 0.5
-    if scale < 1:
-        shown = shown.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    scale = min(1.0, (MOST_PIXELS / max(1, image.width * image.height)) ** 0.5)
+    shown = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     shown.save(content, "JPEG", quality=85)
     address = f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
     label = escape(caption)
@@ -38,13 +31,7 @@ def side_by_side(*parts: str) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], colors: Sequence[Sequence[int]] | None = None) -> str:
-    """A table of plain text.
-
-    Args:
-        header: names of the columns; all but the first are right-aligned.
-        rows: the cells of each row.
-        colors: RGB of a swatch ahead of each row.
-    """
+    """A table of plain text, all but the first column right-aligned; `colors` are RGB of a swatch ahead of each row."""
 
     def cells(texts: Sequence[str], tag: str, color: Sequence[int] | None = None) -> str:
         swatch = ""

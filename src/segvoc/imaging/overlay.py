@@ -132,7 +132,27 @@ def draw_overlay(
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is the weight of the colors, in [0, 1], not {alpha}")
     paint = Paint.of(regions)
-    return _annotated(paint.over(image, alpha), paint.borders, regions, notes, names=names, legend=legend)
+    overlay = paint.over(image, alpha)
+    shorter, longer = sorted(overlay.size)
+    # for panoramas, the longer side decides, since it has to fit on a screen
+    size, size_of_names = (
+        max(_SMALLEST_TEXT, round(shorter / share), round(longer / 2.35 / share)) for share in (34, 24)
+    )
+    panel, corner = None, (0, 0)
+    if legend and len(regions.entries) <= _MOST_INSIDE:
+        has_room = overlay.width >= 30 * size and overlay.height >= 22 * size
+        limits = round(overlay.width * _WIDTH_SHARE), round(overlay.height * _HEIGHT_SHARE)
+        panel = draw_legend(regions.entries, *limits, size, notes=notes, shorten=has_room)
+    if panel is not None:
+        corner = _free_corner(panel, paint.borders, margin=max(4, round(shorter / 60)))
+    if names:
+        covered = (0, 0, 0, 0) if panel is None else (*corner, corner[0] + panel.width, corner[1] + panel.height)
+        draw_names(overlay, regions, (size_of_names, size), covered)
+    if panel is not None:
+        overlay.paste(panel, corner, panel)
+    elif legend:
+        overlay = _with_legend_outside(overlay, regions.entries, notes, size)
+    return overlay
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,12 +176,7 @@ class Paint:
         return cls(painted, line, borders, (regions.labels == UNLABELED) & ~edges)
 
     def over(self, image: UInt8[np.ndarray, "H W 3"], alpha: float) -> Image.Image:
-        """Blend the colors over an image; outlines stay white.
-
-        Args:
-            image: the image, RGB.
-            alpha: weight of the colors, in [0, 1].
-        """
+        """Blend the colors over an RGB image, with a weight in [0, 1]; outlines stay white."""
         photograph = np.array(image)
         photograph[self.lines] = _LINE
         # partly desaturate the photo: its colors would tint the colors of the classes
@@ -183,13 +198,10 @@ def _borders(labels: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
 def _draw_outlines(
     painted: UInt32[np.ndarray, "H W"], borders: Bool[np.ndarray, "H W"]
 ) -> tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
-    """Draw white lines with dark edges into the layer of colors.
+    """Draw white lines with dark edges into the layer of colors; returns the lines, and the lines with their edges.
 
     The caller also draws the lines white in the photo, so that they stay white after blending. Thumbnails have no dark
     edges, which would hide too much.
-
-    Returns:
-        The pixels of the lines, and these with their edges.
     """
     line = _widened(borders, max(1, round(min(borders.shape) / 450)))
     wide = _widened(line, 1 + 2 * round(min(borders.shape) / 600))
@@ -210,38 +222,6 @@ def _widened(lines: Bool[np.ndarray, "H W"], width: int) -> Bool[np.ndarray, "H 
             reached += shift
         lines = np.moveaxis(moved[after:], 0, axis)
     return lines
-
-
-def _annotated(
-    overlay: Image.Image,
-    borders: Bool[np.ndarray, "H W"],
-    regions: Regions,
-    notes: Sequence[str],
-    *,
-    names: bool,
-    legend: bool,
-) -> Image.Image:
-    """The overlay with names, and with its legend: inside if that is easy to read and covers little, else outside."""
-    shorter, longer = sorted(overlay.size)
-    # for panoramas, the longer side decides, since it has to fit on a screen
-    size, size_of_names = (
-        max(_SMALLEST_TEXT, round(shorter / share), round(longer / 2.35 / share)) for share in (34, 24)
-    )
-    panel, corner = None, (0, 0)
-    if legend and len(regions.entries) <= _MOST_INSIDE:
-        has_room = overlay.width >= 30 * size and overlay.height >= 22 * size
-        limits = round(overlay.width * _WIDTH_SHARE), round(overlay.height * _HEIGHT_SHARE)
-        panel = draw_legend(regions.entries, *limits, size, notes=notes, shorten=has_room)
-    if panel is not None:
-        corner = _free_corner(panel, borders, margin=max(4, round(shorter / 60)))
-    if names:
-        covered = (0, 0, 0, 0) if panel is None else (*corner, corner[0] + panel.width, corner[1] + panel.height)
-        draw_names(overlay, regions, (size_of_names, size), covered)
-    if panel is not None:
-        overlay.paste(panel, corner, panel)
-    elif legend:
-        overlay = _with_legend_outside(overlay, regions.entries, notes, size)
-    return overlay
 
 
 def _free_corner(panel: Image.Image, borders: Bool[np.ndarray, "H W"], margin: int) -> tuple[int, int]:
@@ -283,14 +263,10 @@ def class_regions(labels: UInt16[np.ndarray, "H W"], words: Sequence[str], color
     table[:] = UNLABELED_COLOR
     table[: len(colors)] = colors
     counts = np.bincount(labels.ravel(), minlength=UNLABELED + 1)
-    present = np.flatnonzero(counts)
     # the legend lists the classes, so unlabeled comes last, however large it is
-    order = np.lexsort((-counts[present], present == UNLABELED))
-    entries = []
-    label: int
-    for label in present[order].tolist():
-        name = words[label] if label != UNLABELED else "unlabeled"
-        entries.append(_entry(label, name, table[label], counts[label] / labels.size))
+    order = sorted(np.flatnonzero(counts).tolist(), key=lambda label: (label == UNLABELED, -counts[label]))
+    names = {label: words[label] if label != UNLABELED else "unlabeled" for label in order}
+    entries = [_entry(label, name, table[label], counts[label] / labels.size) for label, name in names.items()]
     return Regions(labels, table, entries)
 
 
@@ -337,8 +313,8 @@ def with_object_borders(regions: Regions, words: Sequence[str], objects: UInt16[
 def _entry(
     region: int, name: str, color: UInt8[np.ndarray, " 3"], fraction: float, *, of_part: bool = False
 ) -> LegendEntry:
-    red, green, blue = color.tolist()
-    return LegendEntry(region=region, name=name, color=(red, green, blue), fraction=float(fraction), of_part=of_part)
+    rgb: Any = tuple(color.tolist())
+    return LegendEntry(region=region, name=name, color=rgb, fraction=float(fraction), of_part=of_part)
 
 
 Box = tuple[int, int, int, int]
@@ -359,14 +335,9 @@ _NAME, _RIM = (255, 255, 255), PANEL_COLOR
 def draw_names(overlay: Image.Image, regions: Regions, sizes: Sequence[int], covered: Box = (0, 0, 0, 0)) -> None:
     """Write each region's name into it, white with a dark rim, readable on any background.
 
-    A name is centered in the largest box of its shape that fits into the region. If it doesn't fit, try two lines, then
-    the next smaller size, then (for an object) the number alone; otherwise leave it out.
-
-    Args:
-        overlay: the image to draw on.
-        regions: the regions; unlabeled pixels get no name.
-        sizes: text sizes [px], in the order of trial.
-        covered: the area of the legend.
+    A name is centered in the largest box of its shape that fits into the region and lies beside the legend (`covered`).
+    If it doesn't fit, try two lines, then the next size of `sizes` [px], then (for an object) the number alone;
+    otherwise leave it out.
     """
     cells, step = regions.cells, regions.cell_size
     free = np.ones(cells.shape, bool)
@@ -512,7 +483,7 @@ def _lines(entries: Sequence[LegendEntry], room: int, size: int, *, shares: bool
     lines = [
         _Line(
             *drawable(entry.name, size),
-            share=_share(entry.fraction) if shares else "",
+            share="" if not shares else f"{entry.fraction:.0%}" if entry.fraction >= 0.01 else "<1%",
             color=entry.color,
             indent=line_height(size) if entry.of_part else 0,
         )
@@ -539,19 +510,10 @@ def _panel(
     return large.resize(size, Image.Resampling.BOX)
 
 
-def _share(fraction: float) -> str:
-    return f"{fraction:.0%}" if fraction >= 0.01 else "<1%"
-
-
 def _shortened(text: str, font: Font, width: int) -> str:
     if font.getlength(text) <= width:
         return text
-    # lengths grow with the text: search for the longest beginning that fits
-    shortest, longest = 0, min(len(text), max(0, width))
-    while shortest < longest:
-        middle = (shortest + longest + 1) // 2
-        if font.getlength(text[:middle].rstrip() + "…") <= width:
-            shortest = middle
-        else:
-            longest = middle - 1
-    return text[:shortest].rstrip() + "…"
+    text = text[: max(0, width)]
+    while text and font.getlength(text.rstrip() + "…") > width:
+        text = text[:-1]
+    return text.rstrip() + "…"

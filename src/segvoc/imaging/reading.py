@@ -147,10 +147,6 @@ def read_given(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
     """Read an image named by the user: as `read_image`, or a URL (http or https), or "-" for standard input.
 
     For names from files, use `read_image`, so that no file can trigger a download.
-
-    Raises:
-        InputError: see `read_image`; also if the URL can't be fetched.
-        UsageError: see `read_image`.
     """
     if isinstance(source, str | os.PathLike):
         if (url := web_address(source)) is not None:
@@ -187,17 +183,7 @@ def _fetched(url: str) -> bytes:
 def decode_image(
     content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS, stretch: Stretch | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Decode an image file in memory, like `read_image`.
-
-    Args:
-        content: the bytes of the file.
-        name: name of the image in errors, such as a file name in quotes.
-        max_pixels: maximum number of pixels.
-        stretch: as for `read_image`.
-
-    Raises:
-        InputError: see `read_image`.
-    """
+    """Decode an image file in memory, like `read_image`; `name` names it in errors, such as a file name in quotes."""
     image = identified(io.BytesIO(content), name, rgb=True)
     if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN_BYTES:
         raise InputError(f"{name} is a PPM of decimal numbers, {len(content)} bytes; save it as PNG or binary PPM")
@@ -210,11 +196,6 @@ def decode_image(
 
 def image_size(content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Height and width of an image file in memory [px], from its header, before the orientation is applied.
-
-    Args:
-        content: the bytes of the file.
-        name: name of the image in errors.
-        max_pixels: maximum number of pixels.
 
     Raises:
         InputError: the header is not an image's, or the image has too many pixels.
@@ -255,16 +236,7 @@ def _url_of(path: str | os.PathLike[str]) -> str | None:
 def decode_whole(
     path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, stretch: Stretch | None = None
 ) -> Image.Image:
-    """Decode a large image file in its mode, upright; `rgb_window` then converts windows of it.
-
-    Args:
-        path: the file.
-        max_pixels: maximum number of pixels.
-        stretch: as for `read_image`.
-
-    Raises:
-        InputError: see `read_image`.
-    """
+    """Decode a large image file in its mode, upright, like `read_image`; `rgb_window` then converts windows of it."""
     with opened_image(path, max_pixels=max_pixels, rgb=True) as image:
         _warn_of_other_frames(image, repr(os.fsdecode(path)))
         _load(image)

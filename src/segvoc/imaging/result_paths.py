@@ -5,9 +5,9 @@ import json
 import os
 import tempfile
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 from urllib.parse import urlsplit
@@ -64,12 +64,7 @@ class ResultFiles(Protocol):
         ...
 
     def read_report(self) -> Any:
-        """Read the report.
-
-        Raises:
-            OSError: the report can't be read.
-            ValueError: the report is damaged.
-        """
+        """Read the report; raises `OSError` and `ValueError`."""
         ...
 
 
@@ -101,16 +96,7 @@ class ResultPaths:
         overlay: bool = True,
         placed: bool = False,
     ) -> "ResultPaths":
-        """`folder/stem.png`, `folder/stem.overlay.png` and `folder/stem.json`.
-
-        Args:
-            folder: the output folder.
-            stem: the common name of the files, may include subfolders.
-            parts: add `folder/stem.parts.png`.
-            objects: add `folder/stem.objects.png`.
-            overlay: include the overlay.
-            placed: whether the image is georeferenced, so that its label map is `folder/stem.tif`.
-        """
+        """The files of these kinds below a folder; `stem` may include subfolders, `placed` means georeferenced."""
         base = Path(folder)
         return cls(
             stem=stem,
@@ -143,13 +129,13 @@ class ResultPaths:
         """
         stem = self.report.name.removesuffix(".json")
         all_kinds = {"parts": self.part_map, "objects": self.object_map, "overlay": self.overlay}
-        kinds = [kind for kind, path in all_kinds.items() if path is None]
-        left = {
-            kind: self.report.with_name(f"{stem}.{kind}.png")
-            for kind in kinds
-            if not self.report.with_name(f"{stem}.{kind}.json").exists()
+        found = {
+            kind: path
+            for kind, written in all_kinds.items()
+            if written is None
+            and (path := self.report.with_name(f"{stem}.{kind}.png")).is_file()
+            and not path.with_suffix(".json").exists()
         }
-        found = {kind: path for kind, path in left.items() if path.is_file()}
         try:
             earlier = json.loads(self.report.read_bytes()) if found else None
         except (OSError, ValueError, RecursionError):
@@ -255,21 +241,7 @@ def plan_results(
     objects: bool = False,
     overlay: bool = True,
 ) -> list[ResultPaths | None]:
-    """Plan the result files of each image (None for an image with a problem), without writing or decoding anything.
-
-    Images whose results would collide, because their names only differ in suffix or case, keep their suffixes: the
-    results of a.jpg and a.png are a.jpg.png, a.png.png, ... This depends on all images of the call.
-
-    Args:
-        images: the images of a call.
-        out_dir: the output folder.
-        parts: whether the results include part maps.
-        objects: whether they include maps of objects.
-        overlay: whether they include overlays.
-
-    Raises:
-        UsageError: see `plan_files`.
-    """
+    """Plan the result files of each image, as `plan_files`; `parts`, `objects` and `overlay` are kinds of files."""
 
     def files(image: InputImage, stem: str) -> ResultPaths:
         placed = TiffPlace.of(image.path) is not None
@@ -281,7 +253,10 @@ def plan_results(
 def plan_files(
     images: Sequence[InputImage], out_dir: PathLike, files_of: Callable[[InputImage, str], _Files]
 ) -> list[_Files | None]:
-    """Plan the result files of each image, like `plan_results`, in any form.
+    """Plan the result files of each image (None for an image with a problem), without writing or decoding anything.
+
+    Images whose results would collide, because their names only differ in suffix or case, keep their suffixes: the
+    results of a.jpg and a.png are a.jpg.png, a.png.png, ... This depends on all images of the call.
 
     Args:
         images: the images of a call.
@@ -290,8 +265,7 @@ def plan_files(
 
     Raises:
         UsageError: `out_dir` is a file; or two results would be the same file in spite of their suffixes, including on
-            case-insensitive file systems (`name_case_pairs`); or a result would overwrite an input, by any path or
-            link.
+            case-insensitive file systems; or a result would overwrite an input, by any path or link.
     """
     if os.path.exists(out_dir) and not os.path.isdir(out_dir):
         raise UsageError(f"the output folder {os.fspath(out_dir)!r} is a file; choose another --out")
@@ -329,23 +303,6 @@ def _meeting(planned: Mapping[int, tuple[Path, ResultFiles]], short: Set[int], o
     return meeting
 
 
-def name_case_pairs(images: Sequence[InputImage], out_dir: PathLike) -> list[InputImage]:
-    """Mark images whose names differ only in case as a problem if the file system is case-insensitive."""
-    groups: dict[str, dict[str, int]] = defaultdict(dict)
-    for index, image in enumerate(images):
-        if image.problem is None:
-            groups[folded(name := image.stem + image.path.suffix)][name] = index
-    found, pairs = list(images), [tuple(group.values()) for group in groups.values() if len(group) > 1]
-    for pair in () if not pairs or tells_case_apart(out_dir) else pairs:
-        named = " and ".join(repr(str(images[index].path)) for index in pair)
-        problem = (
-            f"the names of {named} differ only in case, and {os.fspath(out_dir)!r} is case-insensitive; rename one"
-        )
-        for index in pair:
-            found[index] = replace(images[index], problem=problem)
-    return found
-
-
 def tells_case_apart(folder: PathLike) -> bool:
     """Whether the file system of a folder, which needn't exist yet, distinguishes case and accent encodings."""
     place = Path(folder)
@@ -361,11 +318,7 @@ def tells_case_apart(folder: PathLike) -> bool:
 
 
 def refuse_overwriting(inputs: Iterable[PathLike], results: Iterable[Path]) -> None:
-    """Check that no result is one of the inputs.
-
-    Raises:
-        UsageError: a result is the same file as an input (following links), or has the path of a missing input.
-    """
+    """Raise `UsageError` if a result is the same file as an input (following links), or has a missing input's path."""
     owners: dict[object, PathLike] = {}
     missing: dict[str, PathLike] = {}
     for path in inputs:

@@ -30,7 +30,7 @@ from segvoc.inference.teaching import Teachable
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.windows import ViewLogits, views
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes, requested_selection
-from segvoc.sharing.shareable import Shareable
+from segvoc.sharing.uploading import Shareable
 from segvoc.teaching.features import FeatureArrays
 from segvoc.teaching.taught_words import TaughtQuery
 from segvoc.vocabulary import Vocabulary, folded

@@ -15,10 +15,19 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.protocols import Protocol as ViewProtocol
 from segvoc.inference.protocols import Protocols
 from segvoc.inference.windows import views
-from segvoc.teaching.examples import Cells, cells_per_image, sampled_cells
+from segvoc.teaching.examples import (
+    SHARES,
+    Cells,
+    WordRegions,
+    cells_per_image,
+    mixed,
+    mixes,
+    regions_of,
+    sampled_cells,
+    toward_examples,
+)
 from segvoc.teaching.features import FeatureArrays, channels_of, read_features
 from segvoc.teaching.learning import HeldOutParts, fits_of, held_out_parts, learn
-from segvoc.teaching.regions import SHARES, WordRegions, mixed, mixes, regions_of, toward_examples
 from segvoc.teaching.taught_words import TaughtWords, TeachingRecord, mean_features, probe_image
 from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary

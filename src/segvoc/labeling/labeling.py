@@ -4,7 +4,7 @@ import json
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from segvoc import process_settings
 from segvoc.errors import InputError, ProcessError, PromptTruncatedWarning, SegvocError, UnknownWordWarning, UsageError
@@ -76,22 +76,12 @@ def work_of_process(work: FolderWork, number: int) -> Callable[[], FolderWork]:
 
 
 def result_stamp(path: Path, read: Stamp, results: ResultFiles) -> list[object]:
-    """The stamp of a finished image.
-
-    Args:
-        path: the image.
-        read: its stamp, taken before it was read.
-        results: the written files.
-    """
+    """The stamp of a finished image, from the image's stamp before it was read, and from its written files."""
     return [path.name, read, [stamp_of(file) for file in results]]
 
 
 def finished(work: FolderWork, planned: Iterable[Planned]) -> set[str]:
-    """The finished images, by the stems of their results.
-
-    Args:
-        work: the work of the call.
-        planned: the images of the call.
+    """The finished images among those of the call, by the stems of their results.
 
     Raises:
         UsageError: the folder only has results of other settings (named in the error).
@@ -105,13 +95,7 @@ def finished(work: FolderWork, planned: Iterable[Planned]) -> set[str]:
 
 
 def written(out: str | os.PathLike[str], key: Key, files_of: Callable[[str, str], _Files]) -> Iterator[_Files]:
-    """The results in a folder from all calls with these settings, for any images.
-
-    Args:
-        out: the folder of the results.
-        key: the settings.
-        files_of: the files of an image, by their stem and the image's file name.
-    """
+    """The results in a folder from all calls with these settings; `files_of` takes a stem and an image's file name."""
     given: set[str] = set()
     for stem, (name, _, stamps), _ in read_done(Path(out, RESUME_FOLDER).glob(_JOURNALS), key):
         if stem not in given and stamps == json.loads(strict_json([stamp_of(file) for file in files_of(stem, name)])):
@@ -168,10 +152,7 @@ class Labeling:
         return model.encode(self.words, parts=self.parts, background=self.options.background)
 
     def write(self, result: Segmentation, files: ResultFiles) -> str:
-        """Write the results of an image.
-
-        Returns:
-            The line to print about it.
+        """Write the results of an image, and return the line to print about it.
 
         Raises:
             OutputError: a file can't be written.
@@ -240,14 +221,16 @@ def label_images(
             for (path, files), result in zip(images, results, strict=True):
                 read = stamps.popleft()
                 if isinstance(result, InputError):
-                    waiting.append(_Waiting(result))
+                    failed: Future[str] = Future()
+                    failed.set_exception(result)
+                    waiting.append(_Waiting(failed, 0))
                 else:
                     waiting.append(_Waiting(pool.submit(write, path, files, read, result), result.labels.size))
                 del result  # the writer thread holds the last reference
-                while waiting and (_too_many(waiting) or waiting[0].is_done):
-                    yield waiting.popleft().line()
+                while waiting and (_too_many(waiting) or waiting[0].line.done()):
+                    yield _line(waiting.popleft())
             while waiting:
-                yield waiting.popleft().line()
+                yield _line(waiting.popleft())
 
     return lines()
 
@@ -268,12 +251,8 @@ def dataset_words(labeling: Labeling, model: Segmenter) -> Sequence[str]:
 def finish_dataset(dataset: Dataset | None, words: Sequence[str], settings: Key | None) -> None:
     """Write the dataset-wide files, from the results of all calls with the same settings so far.
 
-    Concurrent calls are serialized by a lock, so the last call sees all images.
-
-    Args:
-        dataset: the dataset; None: nothing to do.
-        words: its words.
-        settings: settings of the calls (`Labeling.settings`).
+    Concurrent calls are serialized by a lock, so the last call sees all images. Without a dataset or settings
+    (`Labeling.settings`), there is nothing to do.
 
     Raises:
         OutputError: a file can't be written.
@@ -287,30 +266,22 @@ def finish_dataset(dataset: Dataset | None, words: Sequence[str], settings: Key 
     del lock
 
 
-@dataclass(frozen=True)
-class _Waiting:
-    """A labeled image."""
+class _Waiting(NamedTuple):
+    """A labeled image whose results are being written."""
 
-    outcome: Future[str] | SegvocError
-    """Resolves to its line when its results are written."""
-    pixels: int = 0
-    """Pixels of its results in memory."""
-
-    @property
-    def is_done(self) -> bool:
-        return isinstance(self.outcome, SegvocError) or self.outcome.done()
-
-    def line(self) -> str | SegvocError:
-        if isinstance(self.outcome, SegvocError):
-            return self.outcome
-        try:
-            return self.outcome.result()
-        except SegvocError as error:
-            return error
+    line: Future[str]
+    pixels: int
 
 
-def _too_many(waiting: Collection[_Waiting]) -> bool:
-    unfinished = [one for one in waiting if not one.is_done]
+def _line(image: _Waiting) -> str | SegvocError:
+    try:
+        return image.line.result()
+    except SegvocError as error:
+        return error
+
+
+def _too_many(waiting: Iterable[_Waiting]) -> bool:
+    unfinished = [one for one in waiting if not one.line.done()]
     return len(unfinished) > WAITING_RESULTS or sum(one.pixels for one in unfinished) > WAITING_PIXELS
 
 
@@ -346,8 +317,7 @@ def label_in_processes(
         work: records finished images; None: not recorded.
 
     Returns:
-        A generator of the line to print for each image, in order and after its files are written; or its error. Raises
-        `ProcessError` if a process was killed, or couldn't load the model.
+        The generator of `label_images`. Raises `ProcessError` if a process was killed, or couldn't load the model.
 
     Raises:
         UsageError: the words and options conflict, or the model is on a GPU; raised by this call.
@@ -398,17 +368,10 @@ def _next_line(connection: Connection, process: BaseProcess) -> str | SegvocErro
             ) from None
         if isinstance(received, Warning):
             warnings.warn(received, stacklevel=4)
-        elif isinstance(received, _Failure):
-            raise ProcessError(received.message)
+        elif isinstance(received, ProcessError):  # of the whole process
+            raise received
         else:
             return received
-
-
-class _Failure:
-    """A failure of a whole worker process."""
-
-    def __init__(self, message: str) -> None:
-        self.message = message
 
 
 def _serve(
@@ -438,4 +401,4 @@ def _serve(
                     for line in lines:
                         send(line)
         except SegvocError as error:
-            send(_Failure(str(error)))
+            send(ProcessError(str(error)))

@@ -16,11 +16,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.configuration import check_range
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.guided import GuidedConv2d, Projections, gelu_mlp
 from segvoc.layers.maps import Windows, is_exporting, plus_shared, pool, unpool, windows_of
 from segvoc.layers.precision import at_least_float32, without_autocast
+from segvoc.records import check_range
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, Logits
 
 HeadTokens: TypeAlias = Float[Tensor, "B T H W heads c"]

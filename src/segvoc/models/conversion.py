@@ -12,7 +12,6 @@ from segvoc.checkpoints.files import FORMAT, WeightsFile, read_weights, write_we
 from segvoc.checkpoints.origins import clip_family
 from segvoc.checkpoints.published import PublishedFile, known_file
 from segvoc.checkpoints.strict import check_values
-from segvoc.configuration import with_settings
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.cost_sum import NoAggregation
@@ -22,6 +21,7 @@ from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import Preset, find_preset
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.records import with_settings
 from segvoc.storage.files import file_sha256
 from segvoc.version import __version__
 

@@ -13,7 +13,7 @@ from segvoc.errors import CheckpointError, UsageError, missing_extra
 from segvoc.exported.manifest import MANIFEST
 from segvoc.sharing.contents import CONFIG, SHARED_WEIGHTS, SharedModel, named_weights, read_model_config
 from segvoc.sharing.hub import HubRepository, Token
-from segvoc.sharing.shareable import Shareable
+from segvoc.sharing.uploading import Shareable
 
 AnyShareable = TypeVar("AnyShareable", bound=Shareable)
 

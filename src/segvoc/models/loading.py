@@ -11,7 +11,6 @@ from torch import Tensor
 from segvoc.checkpoints.fetching import fetch
 from segvoc.checkpoints.files import WeightsFile, read_header, read_weights
 from segvoc.checkpoints.strict import check_values, fit_exactly
-from segvoc.configuration import with_settings
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.hardware import DtypeName, bfloat16_instructions, device_name
@@ -25,6 +24,7 @@ from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name, vot
 from segvoc.models.taught_weights import shipped_weights, taught_words_of, without_taught
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.records import with_settings
 from segvoc.sharing.hub import Token
 from segvoc.teaching.taught_words import TaughtWords
 

@@ -10,13 +10,13 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from segvoc.configuration import check_range
 from segvoc.encoders.dense_modes import DenseMode, OpenAIDenseMode
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
 from segvoc.encoders.vit import Activation, VitConfig
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.cost_sum import CostSum, SynthesizedClassifiers
+from segvoc.records import check_range
 
 
 class NoGuidance(nn.Module):

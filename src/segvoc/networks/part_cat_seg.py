@@ -15,7 +15,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.configuration import check_range
 from segvoc.encoders.base import TextEncoder
 from segvoc.encoders.prompts import PartNames, embed_names
 from segvoc.encoders.vit import VitConfig
@@ -29,6 +28,7 @@ from segvoc.layers.precision import at_least_float32, without_autocast
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.choices import block_of
 from segvoc.networks.cost_aggregation_config import ClassAttention, CostAggregationConfig, Fusion, Order, check_vit
+from segvoc.records import check_range
 from segvoc.shapes import ClassTokens, CostVolume, FeatureMaps, Images, Logits
 from segvoc.vocabulary import Vocabulary
 

@@ -16,7 +16,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.configuration import check_range
 from segvoc.encoders.base import TokenEncoder, TokenFeatures
 from segvoc.encoders.vit import PixelStatistics, VitConfig
 from segvoc.errors import UsageError
@@ -28,6 +27,7 @@ from segvoc.layers.maps import resized
 from segvoc.layers.precision import at_least_float32, lowest_precision, without_autocast
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import Skip, check_vit
+from segvoc.records import check_range
 from segvoc.shapes import Images, Logits, PromptEmbeddings
 
 Head = Literal["plain", "refined"]

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from segvoc.configuration import differences, parse_settings, plain_value
 from segvoc.data.benchmarks import Benchmark, find_benchmark
 from segvoc.data.preparation.prepare import check_preparation, prepare
 from segvoc.data.published_scores import PublishedRow, PublishedScore, find_rows, published_rows, recipe_rows
 from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.models.presets import PRESETS, find_preset
+from segvoc.records import differences, parse, parse_settings
 from segvoc.storage.files import file_sha256
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
@@ -145,7 +145,7 @@ class Subject:
 
     def network_options(self) -> dict[str, Any]:
         """The settings for the evaluation, as `segvoc.load` takes them."""
-        return {name: plain_value(text) for name, text in parse_settings(self.options).items()}
+        return {name: parse(bool | int | float, text) for name, text in parse_settings(self.options).items()}
 
 
 def own_file(path: str) -> dict[str, Any]:

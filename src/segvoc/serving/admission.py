@@ -33,9 +33,6 @@ class Admission:
         settings: the API keys and their limit.
         routes: the API's routes; other paths, such as the files of a page, need no key.
         password_paths: paths that also accept the key as a password.
-
-    Raises:
-        UsageError: the API key file can't be read.
     """
 
     def __init__(
@@ -105,9 +102,6 @@ def check_origin(headers: Headers, method: str) -> None:
 
     Otherwise other sites could use a service on their visitor's machine: by a form (CSRF), or, to read responses too,
     by DNS rebinding.
-
-    Raises:
-        ServiceFailure: the request is cross-site.
     """
     address = headers.get("host", "")
     name = address.rpartition(":")[0] if not address.endswith("]") and ":" in address else address

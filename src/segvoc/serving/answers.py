@@ -17,11 +17,7 @@ JSON, PNG, ZIP = "application/json", "image/png", "application/zip"
 
 
 def negotiated(accept: str | None) -> str:
-    """The first supported type in the header Accept, ignoring weights.
-
-    Raises:
-        ServiceFailure: no type is supported.
-    """
+    """The first supported type in the header Accept, ignoring weights."""
     for entry in (accept or "*/*").split(","):
         wanted = entry.partition(";")[0].strip().lower()
         for offered in ANSWERS:

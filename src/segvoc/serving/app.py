@@ -31,16 +31,7 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 def create_app(
     open_model: Callable[[], Segmenter], settings: ServiceSettings, model: Segmenter | None = None
 ) -> FastAPI:
-    """Create the service as an ASGI application, which loads its model at startup.
-
-    Args:
-        open_model: loads the model.
-        settings: limits, timeouts and the API key.
-        model: the model, if already loaded.
-
-    Raises:
-        UsageError: the API key file can't be read.
-    """
+    """Create the service as an ASGI application, which loads its model at startup, unless `model` is given."""
     metrics = ServiceMetrics()
     service = Service(open_model, settings, metrics)
 
@@ -69,7 +60,7 @@ def create_app(
         exception_handlers={SegvocError: _failed, ServiceFailure: _failed, HTTPException: _failed},
     )
     app.state.service = service
-    _Routes(service).add(app)
+    _add_routes(app, service)
     added = [add_routes(app, service) for add_routes in settings.extensions]
     # the middleware added last sees requests first
     app.add_middleware(Admission, settings=settings, routes=app.routes, password_paths=service.password_paths)
@@ -78,44 +69,20 @@ def create_app(
     return app
 
 
-class _Routes:
-    """The API's routes."""
+def _add_routes(app: FastAPI, service: Service) -> None:
+    binary = {"schema": {"type": "string", "format": "binary"}}
 
-    def __init__(self, service: Service) -> None:
-        self.service = service
-
-    def add(self, app: FastAPI) -> None:
-        binary = {"schema": {"type": "string", "format": "binary"}}
-        app.add_api_route(
-            "/v1/segment",
-            self.segment,
-            methods=["POST"],
-            summary="Label an image",
-            description="Labels every pixel of an image with one of the words. The header Accept chooses the answer: "
-            "the report with a mask for each class (application/json), the label map (image/png), or both with the "
-            "confidence and an overlay (application/zip).",
-            responses={200: {"model": schemas.SegmentAnswer, "content": {PNG: binary, ZIP: binary}}},
-            openapi_extra=schemas.request_body(FORM, schemas.SegmentForm),
-        )
-        app.add_api_route(
-            "/v1/vocabularies",
-            self.add_vocabulary,
-            methods=["POST"],
-            status_code=201,
-            summary="Encode a vocabulary",
-            description="Encodes words and gives them a name, which POST /v1/segment takes in their place. Names don't "
-            "expire: they hold the words.",
-            responses={201: {"model": schemas.VocabularyAnswer}},
-            openapi_extra=schemas.request_body(JSON_BODY, schemas.VocabularyJson),
-        )
-        app.add_api_route("/v1/models", self.models, summary="The model and the limits")
-        # plain routes, omitted from OpenAPI, which also accept HEAD
-        app.add_route("/metrics", self.metrics)
-        app.add_route("/healthz", self.health)
-        app.add_route("/readyz", self.ready)
-
-    async def segment(self, request: Request) -> Response:
-        service, kind = self.service, negotiated(request.headers.get("accept"))
+    @app.post(
+        "/v1/segment",
+        summary="Label an image",
+        description="Labels every pixel of an image with one of the words. The header Accept chooses the answer: the "
+        "report with a mask for each class (application/json), the label map (image/png), or both with the confidence "
+        "and an overlay (application/zip).",
+        responses={200: {"model": schemas.SegmentAnswer, "content": {PNG: binary, ZIP: binary}}},
+        openapi_extra=schemas.request_body(FORM, schemas.SegmentForm),
+    )
+    async def segment(request: Request) -> Response:
+        kind = negotiated(request.headers.get("accept"))
         with service.place():
             call = await segment_call(request, service.settings)
             options = call.options if kind == ZIP else replace(call.options, return_probabilities=False)
@@ -125,32 +92,45 @@ class _Routes:
             body = await unless_gone(request, work)
         return Response(body, media_type=kind, headers={"Vary": "Accept"})
 
-    async def add_vocabulary(self, request: Request) -> Response:
-        service = self.service
+    @app.post(
+        "/v1/vocabularies",
+        status_code=201,
+        summary="Encode a vocabulary",
+        description="Encodes words and gives them a name, which POST /v1/segment takes in their place. Names don't "
+        "expire: they hold the words.",
+        responses={201: {"model": schemas.VocabularyAnswer}},
+        openapi_extra=schemas.request_body(JSON_BODY, schemas.VocabularyJson),
+    )
+    async def add_vocabulary(request: Request) -> Response:
         with service.place():
             name, definition = await vocabulary_call(request, service.settings)
             found = await unless_gone(request, service.labeler.encode(definition))
         told = {"vocabulary": name, "words": found.prepared.words, "hints": found.hints}
         return JSONResponse(told, status_code=201)
 
-    async def models(self) -> schemas.ModelsAnswer:
-        settings = self.service.settings
+    @app.get("/v1/models", summary="The model and the limits")
+    async def models() -> schemas.ModelsAnswer:
+        settings = service.settings
         limits = schemas.Limits(bytes=settings.max_bytes, pixels=settings.max_pixels, words=settings.max_words)
-        return schemas.ModelsAnswer(models=[model_facts(self.service.labeler.model)], limits=limits)
+        return schemas.ModelsAnswer(models=[model_facts(service.labeler.model)], limits=limits)
 
-    async def metrics(self, _: Request) -> Response:
-        text = await asyncio.to_thread(generate_latest, self.service.metrics.registry)
+    async def metrics(_: Request) -> Response:
+        text = await asyncio.to_thread(generate_latest, service.metrics.registry)
         return Response(text, media_type=METRICS_TYPE)
 
-    async def health(self, _: Request) -> Response:
-        if not self.service.labeler.is_healthy:
+    async def health(_: Request) -> Response:
+        if not service.labeler.is_healthy:
             raise ServiceFailure("busy", "the model is stuck in a batch; restart the service")
         return JSONResponse({"status": "ok"})
 
-    async def ready(self, request: Request) -> Response:
-        if self.service.stopping:
+    async def ready(request: Request) -> Response:
+        if service.stopping:
             raise ServiceFailure("busy", "the service is stopping; ask another one", retry_after=1)
-        return await self.health(request)
+        return await health(request)
+
+    # plain routes, omitted from OpenAPI, which also accept HEAD
+    for path, answer in (("/metrics", metrics), ("/healthz", health), ("/readyz", ready)):
+        app.add_route(path, answer)
 
 
 def model_facts(model: Segmenter) -> schemas.ModelAnswer:

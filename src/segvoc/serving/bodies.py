@@ -71,14 +71,11 @@ async def vocabulary_call(request: Request, settings: ServiceSettings) -> tuple[
 
     Returns:
         The vocabulary, and its name, which encodes the body, so that every process and replica can decode it.
-
-    Raises:
-        ServiceFailure: the body is too large, too slow, of an unsupported type, or invalid.
-        UsageError: the words are invalid.
     """
     body = await json_request(request, VocabularyJson, settings, limit=TEXT_BYTES // 2)
     text = body.model_dump_json(exclude_defaults=True)
-    return f"v{base64.urlsafe_b64encode(text.encode()).decode()}", _defined(body, settings)
+    definition = _definition(body.words, body.parts, body.background, body.synonyms, settings)
+    return f"v{base64.urlsafe_b64encode(text.encode()).decode()}", definition
 
 
 def _named(name: str, settings: ServiceSettings) -> VocabularyDefinition:
@@ -87,10 +84,7 @@ def _named(name: str, settings: ServiceSettings) -> VocabularyDefinition:
     except ValueError:
         message = "this isn't a vocabulary's name; POST the words to v1/vocabularies again"
         raise ServiceFailure("invalid_request", message) from None
-    return _defined(_json_body(VocabularyJson, text, settings), settings)
-
-
-def _defined(body: VocabularyJson, settings: ServiceSettings) -> VocabularyDefinition:
+    body = _json_body(VocabularyJson, text, settings)
     return _definition(body.words, body.parts, body.background, body.synonyms, settings)
 
 
@@ -117,16 +111,13 @@ async def json_request(
         ServiceFailure: the body is too large, too slow, of an unsupported type, or invalid.
     """
     content_type(request, JSON_BODY)
-    text = await _read(request, limit, settings)
+    async with body_within(settings.upload_seconds):
+        text = b"".join([chunk async for chunk in body_stream(request, limit)])
     return await asyncio.to_thread(_json_body, model, text, settings, values, lists)
 
 
 async def discard_body(request: Request, settings: ServiceSettings) -> None:
-    """Read and discard a body.
-
-    Raises:
-        ServiceFailure: the body is too large or too slow.
-    """
+    """Read and discard a body, within the limits."""
     async with body_within(settings.upload_seconds):
         async for _ in body_stream(request, settings.max_bytes):
             pass
@@ -152,11 +143,7 @@ def _definition(
 
 
 def content_type(request: Request, *known: str) -> str:
-    """The content type of a body.
-
-    Raises:
-        ServiceFailure: the body has an unsupported type, or is compressed.
-    """
+    """The content type of a body; raises a `ServiceFailure` if it is not among `known`, or compressed."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in known or request.headers.get("content-encoding", "identity") != "identity":
         raise ServiceFailure("unsupported_media_type", f"send the body as {' or '.join(known)}, not compressed")
@@ -194,17 +181,8 @@ class _MemoryParser(MultiPartParser):
             file.close()
 
 
-async def _read(request: Request, limit: int, settings: ServiceSettings) -> bytes:
-    async with body_within(settings.upload_seconds):
-        return b"".join([chunk async for chunk in body_stream(request, limit)])
-
-
 async def body_stream(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks of a body.
-
-    Raises:
-        ServiceFailure: the body exceeds the limit.
-    """
+    """Yield the chunks of a body; raises a `ServiceFailure` if it has more bytes than the limit."""
     failure = ServiceFailure("too_large", f"the body has more than {limit} bytes; send a smaller one")
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
@@ -219,14 +197,7 @@ async def body_stream(request: Request, limit: int) -> AsyncGenerator[bytes, Non
 
 @asynccontextmanager
 async def body_within(seconds: float) -> AsyncIterator[None]:
-    """Context manager with a timeout for reading a body.
-
-    Args:
-        seconds: the timeout [s].
-
-    Raises:
-        ServiceFailure: the timeout expired.
-    """
+    """Context manager with a timeout for reading a body, which raises a `ServiceFailure`."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -235,15 +206,7 @@ async def body_within(seconds: float) -> AsyncIterator[None]:
 
 
 async def parsed_form(parser: MultiPartParser, seconds: float) -> FormData:
-    """Parse the fields of a form.
-
-    Args:
-        parser: the parser.
-        seconds: the timeout [s].
-
-    Raises:
-        ServiceFailure: the body is not a form, has too many fields, or takes too long.
-    """
+    """Parse the fields of a form; raises a `ServiceFailure` if it can't be parsed, or takes too long."""
     try:
         async with body_within(seconds):
             return await parser.parse()

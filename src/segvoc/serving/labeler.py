@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -33,30 +33,16 @@ FIRST_GUESS = 1.0
 """Initial estimate of the time per image [s]."""
 
 
-@dataclass(frozen=True)
-class ImageWork(Generic[_T]):
-    """An image to label."""
-
-    definition: VocabularyDefinition
-    options: LabelOptions
-    read: Callable[[], UInt8[np.ndarray, "H W 3"]]
-    """Reads the image; called in a thread, shortly before inference."""
-    answer: Callable[[Segmentation, tuple[str, ...]], _T]
-    """Encodes the response from the result and hints about the words; called in a thread."""
-
-
 @dataclass(eq=False)
 class _Job:
     """A queued or running image."""
 
-    work: ImageWork[Any]
+    key: tuple[VocabularyDefinition, LabelOptions]
+    read: Callable[[], UInt8[np.ndarray, "H W 3"]]
+    answer: Callable[[Segmentation, tuple[str, ...]], Any]
     future: asyncio.Future[Any]
     arrived: float = field(default_factory=time.monotonic)
     expiry: asyncio.TimerHandle | None = None
-
-    @property
-    def key(self) -> tuple[VocabularyDefinition, LabelOptions]:
-        return self.work.definition, self.work.options
 
     def fail(self, error: BaseException) -> None:
         if not self.future.done():
@@ -99,11 +85,7 @@ class Labeler:
             threads.shutdown(wait=False, cancel_futures=True)
 
     async def change_model(self, make: Callable[[], Segmenter]) -> None:
-        """Switch to another model from the next batch on.
-
-        Args:
-            make: returns the model; called in the model's thread.
-        """
+        """Switch to another model from the next batch on; `make` is called in the model's thread."""
 
         def change() -> None:
             self.model = make()
@@ -123,11 +105,7 @@ class Labeler:
         return min(60, math.ceil(self._seconds_per_image * (1 + len(self._waiting) / 4)))
 
     def check_room(self) -> None:
-        """Check that the queue has room.
-
-        Raises:
-            ServiceFailure: the queue is full.
-        """
+        """Raise a `ServiceFailure` if the queue is full."""
         if len(self._waiting) >= self.settings.queue:
             raise ServiceFailure(
                 "queue_full",
@@ -135,8 +113,20 @@ class Labeler:
                 retry_after=self.retry_after,
             )
 
-    async def label(self, work: ImageWork[_T]) -> _T:
+    async def label(
+        self,
+        definition: VocabularyDefinition,
+        options: LabelOptions,
+        read: Callable[[], UInt8[np.ndarray, "H W 3"]],
+        answer: Callable[[Segmentation, tuple[str, ...]], _T],
+    ) -> _T:
         """Label an image; cancellation frees its place in the queue.
+
+        Args:
+            definition: the vocabulary.
+            options: labeling options.
+            read: reads the image; called in a thread, shortly before inference.
+            answer: encodes the response from the result and hints about the words; called in a thread.
 
         Raises:
             ServiceFailure: the queue is full, or the wait or the run took too long.
@@ -145,7 +135,7 @@ class Labeler:
         """
         self.check_room()
         loop = asyncio.get_running_loop()
-        job = _Job(work, loop.create_future())
+        job = _Job((definition, options), read, answer, loop.create_future())
         job.expiry = loop.call_later(self.settings.queue_seconds, self._expire, job)
         self._waiting.append(job)
         self._arrival.set()
@@ -157,12 +147,7 @@ class Labeler:
                 self._forget(job)
 
     async def encode(self, definition: VocabularyDefinition) -> EncodedVocabulary:
-        """Encode a vocabulary between two batches.
-
-        Raises:
-            ServiceFailure: the queue is full, or the wait took too long.
-            UsageError: words, parts and background conflict.
-        """
+        """Encode a vocabulary between two batches; raises errors like `label`."""
         self.check_room()
         try:
             async with asyncio.timeout(self.settings.queue_seconds):
@@ -258,7 +243,7 @@ class Labeler:
         if job.future.done():
             return None
         try:
-            return await self._in_thread(self._images, job.work.read)
+            return await self._in_thread(self._images, job.read)
         except Exception as error:
             job.fail(error)
             return None
@@ -284,17 +269,17 @@ class Labeler:
     async def _answer(self, job: _Job, found: EncodedVocabulary, result: Segmentation | InputError) -> None:
         if job.future.done():
             return
-        if isinstance(result, Segmentation):
-            try:
-                answer = await self._in_thread(self._images, job.work.answer, result, found.hints)
-            except Exception as error:
-                job.fail(error)
-            else:
-                if not job.future.done():
-                    job.future.set_result(answer)
-        else:
+        if not isinstance(result, Segmentation):
             # the image was decoded, so the error is internal
             job.fail(RuntimeError(str(result)))
+            return
+        try:
+            answer = await self._in_thread(self._images, job.answer, result, found.hints)
+        except Exception as error:
+            job.fail(error)
+        else:
+            if not job.future.done():
+                job.future.set_result(answer)
 
     def _warm_up(self) -> None:
         try:

@@ -16,11 +16,11 @@ from typing import Any
 from fastapi import FastAPI
 from ray import serve
 
-from segvoc.configuration import with_settings
 from segvoc.errors import UsageError
 from segvoc.hardware import DtypeName
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.opening import load
+from segvoc.records import with_settings
 from segvoc.serving.app import create_app
 from segvoc.serving.labeler import BATCHES
 from segvoc.serving.logs import log_settings
@@ -29,17 +29,17 @@ from segvoc.serving.settings import KEY_VARIABLE, ServiceSettings, key_settings
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSettings:
-    """Settings of the application."""
+    """Settings of the application; paths are the same on all nodes."""
 
     model: str = "tiny"
-    """A preset, or a path that is the same on all nodes; see `segvoc.load`."""
+    """A preset, or a path; see `segvoc.load`."""
     weights: str | None = None
-    """A weights file for the model, at the same path on all nodes."""
+    """A weights file for the model."""
     device: str = "auto"
     dtype: DtypeName = "auto"
     """Precision of the model."""
     api_key_file: str | None = None
-    """API key file on all nodes; alternatively, the environment has a key."""
+    """API key file; alternatively, the environment has a key."""
     service: ServiceSettings = field(default_factory=ServiceSettings)
 
     def with_secrets(self) -> ServiceSettings:
@@ -59,23 +59,16 @@ class ClusterSettings:
 class Replica:
     """A service in its process on a node."""
 
-    _app: FastAPI
-
     def __init__(self, open_model: Callable[[], Segmenter], settings: ClusterSettings) -> None:
         logging.config.dictConfig(log_settings())  # Ray collects standard error
-        self._open_model, self._settings = open_model, settings.with_secrets()
+        self._app = create_app(open_model, settings.with_secrets())
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The application; called once by Ray."""
-        self._app = create_app(self._open_model, self._settings)
         return self._app
 
     def check_health(self) -> None:
-        """Health check of Ray, which replaces a replica whose model is stuck.
-
-        Raises:
-            RuntimeError: the model is stuck in a batch.
-        """
+        """Raise an error if the model is stuck in a batch; Ray then replaces the replica."""
         if not self._app.state.service.labeler.is_healthy:
             raise RuntimeError("the model is stuck in a batch")
 
@@ -96,16 +89,7 @@ def build_app(arguments: dict[str, Any]) -> Any:
 
 
 def application(open_model: Callable[[], Segmenter], settings: ClusterSettings, **options: Any) -> Any:
-    """Build the application with any model, for `ray.serve.run`.
-
-    Args:
-        open_model: loads the model in each replica; must be picklable.
-        settings: the settings.
-        options: options of Ray's deployment, which override the defaults.
-
-    Raises:
-        UsageError: there is no API key.
-    """
+    """Build the application with any model (`open_model` is picklable); `options` override Ray's deployment."""
     settings.with_secrets()
     batch = settings.service.batch or 1
     own = {

@@ -27,12 +27,6 @@ LONGEST_HEADERS = 16_384
 def run(open_model: Callable[[], Segmenter], settings: ServiceSettings, *, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT, then finish accepted requests.
 
-    Args:
-        open_model: loads the model.
-        settings: the settings.
-        host: address to listen on.
-        port: port to listen on; 0: any free port (see the log).
-
     Raises:
         UsageError: the address can't be used, or the model can't be loaded.
     """
@@ -55,11 +49,7 @@ def run(open_model: Callable[[], Segmenter], settings: ServiceSettings, *, host:
 
 @contextmanager
 def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
-    """Bind a socket without listening yet, so that connections are refused until the model is loaded.
-
-    Raises:
-        UsageError: the address can't be used.
-    """
+    """Bind a socket without listening yet, so that connections are refused until the model is loaded."""
     # asyncio sets TCP_NODELAY only for sockets with an explicit protocol; without it, response bodies wait for 40 ms
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:

@@ -15,7 +15,7 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.labeler import ImageWork, Labeler
+from segvoc.serving.labeler import Labeler
 from segvoc.serving.observation import ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from segvoc.serving.vocabularies import VocabularyDefinition
@@ -24,13 +24,7 @@ _T = TypeVar("_T")
 
 
 class Service:
-    """State shared by the routes.
-
-    Args:
-        open_model: loads the model.
-        settings: limits, timeouts and the API key.
-        metrics: the metrics.
-    """
+    """State shared by the routes."""
 
     labeler: Labeler
     """Labels images; set at startup."""
@@ -52,11 +46,8 @@ class Service:
     def place(self, *, labels: bool = True) -> Iterator[None]:
         """Take a slot among the open requests; released on exit.
 
-        Args:
-            labels: whether the request needs the model.
-
         Raises:
-            ServiceFailure: no slot is free, or the queue is full.
+            ServiceFailure: no slot is free, or the queue is full and the request needs the model (`labels`).
         """
         if self.open >= self.settings.requests:
             raise ServiceFailure("busy", f"{self.open} requests are open already; try again later", retry_after=1)
@@ -75,22 +66,10 @@ class Service:
         options: LabelOptions,
         answer: Callable[[Segmentation, tuple[str, ...]], _T],
     ) -> _T:
-        """Label an image file.
-
-        Args:
-            image: bytes of the file.
-            definition: the vocabulary.
-            options: labeling options.
-            answer: encodes the response from the result and hints about the words; called in a thread.
-
-        Raises:
-            ServiceFailure: the queue is full, or the wait or the run took too long.
-            InputError: the image can't be read.
-            UsageError: words and options conflict.
-        """
+        """Label the bytes of an image file; see `Labeler.label`."""
         await asyncio.to_thread(self._check_image, image, definition, options)
         read = partial(decode_image, image, max_pixels=self.settings.max_pixels)
-        return await self.labeler.label(ImageWork(definition, options, read, answer))
+        return await self.labeler.label(definition, options, read, answer)
 
     def _check_image(self, image: bytes, definition: VocabularyDefinition, options: LabelOptions) -> None:
         """Check the image's header before queueing it."""
@@ -103,15 +82,7 @@ class Service:
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
-    """Run work, and cancel it if the client disconnects.
-
-    Args:
-        request: the request, with its body read.
-        work: the work.
-
-    Raises:
-        ClientDisconnect: the client disconnected.
-    """
+    """Run work for a request with its body read; if the client disconnects, cancel it and raise `ClientDisconnect`."""
     task, gone = asyncio.create_task(work), asyncio.create_task(_gone(request))
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)

@@ -73,11 +73,7 @@ class ServiceSettings:
         self.keys()
 
     def keys(self) -> Mapping[str, str]:
-        """The names of all API keys, by key; empty: requests need no key.
-
-        Raises:
-            UsageError: see the class.
-        """
+        """The names of all API keys, by key; empty: requests need no key."""
         if self.api_key_file is None:
             return {} if self.api_key is None else _parsed_keys(self.api_key)
         name = f"the file of the API keys, {str(self.api_key_file)!r}"
@@ -116,15 +112,7 @@ def _parsed_keys(text: str) -> dict[str, str]:
 
 
 def key_settings(file: str | None, option: str) -> dict[str, Any]:
-    """The settings of the API keys: their file, or the key in the environment, if any.
-
-    Args:
-        file: the file, if any.
-        option: the option for the file, for errors.
-
-    Raises:
-        UsageError: both are given.
-    """
+    """The settings of the API keys: their file, or the key in the environment; `option` names the file in errors."""
     key = os.environ.get(KEY_VARIABLE) or None
     if key is not None and file is not None:
         raise UsageError(f"both {KEY_VARIABLE} and {option} are given; give one of them")

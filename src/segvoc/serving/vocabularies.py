@@ -31,11 +31,7 @@ class VocabularyDefinition:
         return len(words) + (self.background is not None and self.background.strip() not in words)
 
     def check_size(self, max_words: int) -> None:
-        """Check the number of words and their lengths; a part of several objects counts for each.
-
-        Raises:
-            UsageError: there are too many words, or words that conflict.
-        """
+        """Check the number of words and their lengths; a part of several objects counts for each."""
         vocabulary = words_with_objects(self.words, self.parts)
         parts = () if self.parts is None else self.parts.parts
         names = (*vocabulary.words, *(part.part for part in parts), self.background or "")

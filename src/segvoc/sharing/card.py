@@ -23,12 +23,11 @@ SHIPPED_WEIGHTS = "the weights of `tiny`, which ship with segvoc"
 """What they are among `CardFacts.licenses`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class WordScore:
     """The score of a word."""
 
     name: str
-    """The word."""
     images: int | None = None
     """Number of training images with the word."""
     before: float | None = None
@@ -54,7 +53,6 @@ class ScoreTable:
     accuracy_before: float | None = None
     """Pixel accuracy before training [%]."""
     words: tuple[WordScore, ...] = ()
-    """The words."""
     columns: tuple[str, str] = ("before", "this model")
     """Headers of the two scores of a word."""
 
@@ -64,11 +62,9 @@ class CardImage:
     """An image of the card."""
 
     path: Path
-    """The file."""
     name: str
     """Its name beside the card."""
     caption: str
-    """What it shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +98,7 @@ class CardFacts:
 
 
 def taught_scores(record: TeachingRecord, data: str = "the images it was taught by") -> ScoreTable | None:
-    """The scores of taught words on held-out images; None if there are none.
-
-    Args:
-        record: the record of what was learned.
-        data: name of the images.
-    """
+    """The scores of taught words on held-out images, called `data`; None if there are none."""
     if record.miou is None:
         return None
     return ScoreTable(
@@ -118,12 +109,7 @@ def taught_scores(record: TeachingRecord, data: str = "the images it was taught 
         accuracy=record.accuracy,
         accuracy_before=record.accuracy_before,
         words=tuple(
-            WordScore(
-                name=word.name,
-                images=word.images,
-                before=word.before,
-                after=word.before if word.keeps_text else word.after,
-            )
+            WordScore(word.name, word.images, word.before, word.before if word.keeps_text else word.after)
             for word in record.words
         ),
         columns=("by text alone", "this model"),
@@ -131,14 +117,7 @@ def taught_scores(record: TeachingRecord, data: str = "the images it was taught 
 
 
 def taught_facts(base: str, network: str, taught: Sequence[TaughtWords], *, licenses: Mapping[str, str]) -> CardFacts:
-    """The facts of a model with taught words, from the records in their files.
-
-    Args:
-        base: the preset.
-        network: description of the preset (`CardFacts.network`).
-        taught: the words, from any number of files.
-        licenses: licenses of the model's components.
-    """
+    """The facts of a model with taught words from any number of files; see `CardFacts` for the arguments."""
     records = [one.record for one in taught]
     words = dict.fromkeys(word.name for record in records for word in record.words)
     images = sum(record.images for record in records)
@@ -172,20 +151,17 @@ CARD_IMAGES = "card"
 
 
 def model_card(name: str, shared: SharedModel, facts: CardFacts, records: Sequence[str] = ()) -> "ModelCard":
-    """Write the card of a model.
+    """Write the card of a model, with its metadata for the hub.
 
     Args:
         name: the repository, owner/name; or any other name.
         shared: its files.
         facts: the facts on the card.
         records: files that record how the model was made.
-
-    Returns:
-        The card, with its metadata for the hub.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    title = name.rpartition("/")[2]
+    title, source = name.rpartition("/")[2], {"source": facts.source} if facts.source else {}
     results = [result for table in facts.scores for result in _results(table)]
     data = ModelCardData(
         license=None if facts.license is None else facts.license.lower(),
@@ -199,11 +175,11 @@ def model_card(name: str, shared: SharedModel, facts: CardFacts, records: Sequen
     sections = [
         f"# {title}",
         _introduction(facts),
-        *_images(facts),
+        *(f"![{one.caption}]({CARD_IMAGES}/{one.name})  \n*{one.caption}*" for one in facts.shown),
         "## Use it",
         _use(name, shared, facts),
         *(["## Scores", *(_scores(table) for table in facts.scores)] if facts.scores else []),
-        *(["## Data", _data(facts)] if facts.data else []),
+        *(["## Data", _rows({**source, **facts.data})] if facts.data else []),
         *(["## Training", _rows(facts.training)] if facts.training else []),
         "## License",
         _license(facts),
@@ -242,10 +218,6 @@ def _introduction(facts: CardFacts) -> str:
     return told
 
 
-def _images(facts: CardFacts) -> list[str]:
-    return [f"![{one.caption}]({CARD_IMAGES}/{one.name})  \n*{one.caption}*" for one in facts.shown]
-
-
 def _use(name: str, shared: SharedModel, facts: CardFacts) -> str:
     named = [word for word in facts.words if word != facts.background] or ["cat", "sofa", "wall"]
     asked = named[:ASKED_WORDS] + ([facts.background] if facts.background else [])
@@ -273,25 +245,23 @@ def _use(name: str, shared: SharedModel, facts: CardFacts) -> str:
 
 
 def _scores(table: ScoreTable) -> str:
-    before = table.miou_before is not None or any(word.before is not None for word in table.words)
-    images = any(word.images is not None for word in table.words)
-    header = ["word", *(["images"] if images else []), *([table.columns[0]] if before else []), table.columns[1]]
-    rows = [
-        [
-            _plain(word.name),
-            *(["" if word.images is None else str(word.images)] if images else []),
-            *([_percent(word.before)] if before else []),
-            _percent(word.after),
-        ]
-        for word in table.words
-    ]
-    for label, earlier, now in (
+    rows = [(_plain(word.name), word.images, word.before, word.after) for word in table.words]
+    for label, before, after in (
         ("**mean IoU**", table.miou_before, table.miou),
         ("**pixels right**", table.accuracy_before, table.accuracy),
     ):
-        if now is not None:
-            rows.append([label, *([""] if images else []), *([_percent(earlier)] if before else []), _percent(now)])
-    return f"{table.title}. Intersection over union of each word, in percent:\n\n{_table(header, rows)}"
+        if after is not None:
+            rows.append((label, None, before, after))
+    texts = [
+        (name, "" if images is None else str(images), _percent(before), _percent(after))
+        for name, images, before, after in rows
+    ]
+    header = ("word", "images", *table.columns)
+    # columns without any value are left out
+    kept = [column for column in range(4) if column in (0, 3) or any(row[column] is not None for row in rows)]
+    cells = [[row[column] for column in kept] for row in (header, *texts)]
+    title = f"{table.title}. Intersection over union of each word, in percent:"
+    return f"{title}\n\n{_table(cells[0], cells[1:])}"
 
 
 def _percent(score: float | None) -> str:
@@ -311,10 +281,6 @@ def _license(facts: CardFacts) -> str:
         return own
     listed = "\n".join(f"- {what}: {_plain(license)}" for what, license in parts.items())
     return f"{own} What it is made from has licenses of its own:\n\n{listed}"
-
-
-def _data(facts: CardFacts) -> str:
-    return _rows({**({"source": facts.source} if facts.source else {}), **facts.data})
 
 
 def _files(shared: SharedModel, records: Sequence[str]) -> str:

@@ -62,12 +62,9 @@ class SharedModel:
     def of(cls, config: object, name: str) -> "SharedModel | None":
         """Read the content of a `config.json`; None if segvoc didn't write it.
 
-        Args:
-            config: the content.
-            name: the folder or repository, for errors.
-
         Raises:
-            CheckpointError: the entry is damaged, of a newer version, or lists files outside its folder.
+            CheckpointError: the entry is damaged, of a newer version, or lists files outside its folder; it names the
+                folder or repository (`name`).
         """
         entry = config.get(LIBRARY) if isinstance(config, Mapping) else None
         if entry is None:
@@ -84,15 +81,7 @@ class SharedModel:
 
 
 def read_model_config(path: Path, name: str) -> Mapping[str, Any]:
-    """Read any `config.json`.
-
-    Args:
-        path: the file.
-        name: the folder or repository, for errors.
-
-    Raises:
-        CheckpointError: the file can't be read.
-    """
+    """Read any `config.json`; raises a `CheckpointError` that names the folder or repository."""
     try:
         config = read_json(path)
     except (OSError, ValueError) as error:
@@ -101,17 +90,10 @@ def read_model_config(path: Path, name: str) -> Mapping[str, Any]:
 
 
 def named_weights(path: Path, name: str) -> str:
-    """Read the preset in the header of a segvoc weights file, without the safetensors library.
-
-    Args:
-        path: the safetensors file.
-        name: the folder or repository, for errors.
-
-    Returns:
-        The preset; an empty string for a file that segvoc didn't write.
+    """Read the preset in the header of a weights file, without the safetensors library; "" if segvoc didn't write it.
 
     Raises:
-        CheckpointError: the file is damaged.
+        CheckpointError: the file is damaged; it names the folder or repository (`name`).
     """
     try:
         with open(path, "rb") as file:

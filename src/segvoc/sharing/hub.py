@@ -10,19 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from segvoc.errors import CheckpointError, UsageError, missing_extra, one_line
 from segvoc.version import __version__
 
-if TYPE_CHECKING:
-    from huggingface_hub.errors import HfHubHTTPError
-
 _NAME = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^@\s]+))?", re.ASCII)
 _FILES = (".safetensors", ".pt", ".pth", ".bin", ".onnx", ".json", ".npz")
 """Suffixes of files, which aren't repository names."""
+
+LOG_IN = "log in with hf auth login, set HF_TOKEN, or pass token=..."
 
 Token = str | bool | None
 """A token of the hub; None: HF_TOKEN or hf auth login, False: no token."""
@@ -85,7 +83,8 @@ class HubRepository:
             except hub.errors.RemoteEntryNotFoundError:
                 return None
             except hub.errors.LocalEntryNotFoundError:
-                if self._known_missing(file):
+                # the cache may record that the file isn't in the repository
+                if hub.try_to_load_from_cache(self.repository, file, revision=self.revision) is hub._CACHED_NO_EXIST:
                     return None
                 raise
 
@@ -94,29 +93,15 @@ class HubRepository:
         return replace(self, revision=path.parent.name)
 
     def files(self) -> list[str]:
-        """The names of all files.
-
-        Raises:
-            CheckpointError: see `fetch`.
-        """
+        """The names of all files; raises the errors of `fetch`."""
         with self.explained("read"):
             from huggingface_hub import HfApi
 
             return HfApi().list_repo_files(self.repository, revision=self.revision, token=self.token)
 
-    def _known_missing(self, file: str) -> bool:
-        """Whether the cache records that the file isn't in the repository."""
-        from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
-
-        return try_to_load_from_cache(self.repository, file, revision=self.revision) is _CACHED_NO_EXIST
-
     @contextmanager
     def explained(self, what: str) -> Iterator[None]:
-        """Turn errors of the hub's client into a one-line `CheckpointError`.
-
-        Args:
-            what: the operation on the repository: "read" or "written".
-        """
+        """Turn errors of the hub's client into a one-line `CheckpointError`; `what` is "read" or "written"."""
         try:
             yield
         except (CheckpointError, UsageError):
@@ -134,27 +119,16 @@ class HubRepository:
 
     def _reason(self, error: BaseException, what: str) -> str:
         """The cause, and how to fix it."""
-        from huggingface_hub import errors
+        from huggingface_hub import constants, errors
 
         if type(error) is RuntimeError and error.__cause__ is not None:  # the client's, around what an upload raised
             error = error.__cause__
-        match error:
-            case errors.HfHubHTTPError():
-                return self._answer(error, what)
-            case errors.LocalTokenNotFoundError():
-                return "no token is set; log in with hf auth login, set HF_TOKEN, or pass token=..."
-            case errors.OfflineModeIsEnabled():
-                return "HF_HUB_OFFLINE is set; unset it"
-            case errors.LocalEntryNotFoundError():
-                return self._not_cached(error)
-            case errors.HFValidationError():
-                return f"that is no name of a repository ({one_line(error)}); give owner/name"
-        return _broken(error)
-
-    def _answer(self, error: "HfHubHTTPError", what: str) -> str:
-        """Explain a response of the hub."""
-        from huggingface_hub import constants, errors
-
+        told = {
+            errors.LocalTokenNotFoundError: f"no token is set; {LOG_IN}",
+            errors.OfflineModeIsEnabled: "HF_HUB_OFFLINE is set; unset it",
+        }
+        if type(error) in told:
+            return told[type(error)]
         match error:
             case errors.GatedRepoError():
                 page = f"{constants.ENDPOINT}/{self.repository}"
@@ -167,14 +141,20 @@ class HubRepository:
                 seen = "this token doesn't see it" if isinstance(self.token, str) else "it is private"
                 advice = "check the name, or log in (hf auth login, HF_TOKEN or token=...)"
                 return f"there is no such repository, or {seen}; {advice}"
-        return self._refusal(error.response.status_code, what)
+            case errors.HfHubHTTPError():
+                return self._refusal(error.response.status_code, what)
+            case errors.LocalEntryNotFoundError():
+                return self._not_cached(error)
+            case errors.HFValidationError():
+                return f"that is no name of a repository ({one_line(error)}); give owner/name"
+        return _broken(error)
 
     def _refusal(self, status: int, what: str) -> str:
         """Explain an HTTP status."""
         from huggingface_hub import get_token
 
         if status == 401 and self.token is None and get_token() is None:
-            return "not logged in; log in with hf auth login, set HF_TOKEN, or pass token=..."
+            return f"not logged in; {LOG_IN}"
         if status == 401:
             return "the hub refuses the token (401); log in again with hf auth login, or set another HF_TOKEN"
         if status == 403:

@@ -57,24 +57,12 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write bytes to a file, atomically.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
+    """Write bytes to a file, like `write_atomically`."""
     write_atomically(path, lambda file: file.write(content))
 
 
 def write_path_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
-    """Like `write_atomically`, for libraries that write to a path.
-
-    Args:
-        path: the file to write.
-        write: writes the content to the given path, which doesn't exist yet.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
+    """Like `write_atomically`, for libraries that write to a path, which doesn't exist yet."""
 
     def write_and_flush(temporary: Path) -> None:
         write(temporary)
@@ -101,9 +89,6 @@ def put_in_place(new: Path, target: Path) -> None:
     """Move a file, replacing the target.
 
     Windows fails while a process, such as a virus scanner, has the target open, so retry for a while.
-
-    Raises:
-        OSError: the file can't be moved.
     """
     end = time.monotonic() + (WINDOWS_SECONDS if sys.platform == "win32" else 0.0)
     while True:
@@ -118,17 +103,7 @@ def put_in_place(new: Path, target: Path) -> None:
 
 @contextmanager
 def folder_in_the_making(out: Path) -> Iterator[Path]:
-    """Write a folder atomically: yields a hidden folder beside `out`, which replaces `out` on success.
-
-    Args:
-        out: the folder to write or replace.
-
-    Yields:
-        The hidden, empty folder.
-
-    Raises:
-        OutputError: the folder can't be written.
-    """
+    """Write a folder atomically: yields a hidden, empty folder beside `out`, which replaces `out` on success."""
     folder, old = (out.parent / f".segvoc-{secrets.token_hex(8)}.tmp" for _ in range(2))
     with writing(out):
         folder.mkdir(parents=True)

@@ -19,10 +19,7 @@ def digest_of(*parts: object) -> str:
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file, in hexadecimal.
-
-    Raises: OSError: the file can't be read.
-    """
+    """The SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -49,11 +46,7 @@ def cache_folder() -> Path | None:
 
 @contextmanager
 def scratch_folder() -> Iterator[str]:
-    """Create a folder in the system's temporary directory, deleted on exit.
-
-    Raises:
-        OutputError: the folder can't be created.
-    """
+    """Create a folder in the system's temporary directory, deleted on exit."""
     try:
         folder = tempfile.TemporaryDirectory(prefix="segvoc-", ignore_cleanup_errors=True)
     except OSError as error:
@@ -71,11 +64,8 @@ def safe_path(name: str) -> Path:
     """
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", name):
         raise ValueError(f"{name[:100]!r} is a URL, which isn't fetched")
-    if (
-        "\0" in name
-        or "\n" in name
-        or any(len(piece.encode("utf-8", "replace")) > 255 for piece in re.split(r"[/\\]", name))
-    ):
+    pieces = re.split(r"[/\\]", name)
+    if "\0" in name or "\n" in name or any(len(piece.encode("utf-8", "replace")) > 255 for piece in pieces):
         raise ValueError(f"{name[:100]!r} is not a file name")
     path = Path(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match(r"[a-zA-Z]:", name):

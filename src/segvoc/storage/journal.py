@@ -37,16 +37,11 @@ _one = threading.Lock()
 def lock_folder(folder: str | os.PathLike[str], *, wait: bool = False) -> "BaseFileLock":
     """Lock a folder against other processes; creates it if needed.
 
-    Args:
-        folder: the folder.
-        wait: wait for the lock instead of raising.
-
     Returns:
         The lock, held as long as it is referenced. Locking the folder again in this process returns the same lock.
 
     Raises:
-        UsageError: another process holds the lock.
-        OutputError: the folder can't be written.
+        UsageError: another process holds the lock, and `wait` is false.
     """
     from filelock import FileLock, Timeout  # here, since it takes a tenth of a second to import
 
@@ -75,11 +70,7 @@ class Journal:
     Args:
         path: the file; created with its folder if needed.
         exclusive: lock the file against other processes, if the file system supports locks.
-        busy: the error if another process holds the lock.
-
-    Raises:
-        UsageError: another process holds the lock.
-        OutputError: the file can't be opened for writing.
+        busy: the message of the `UsageError` if another process holds the lock.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, exclusive: bool = False, busy: str | None = None) -> None:
@@ -109,11 +100,7 @@ class Journal:
         return os.fstat(self._file.fileno()).st_size == 0
 
     def clear(self) -> None:
-        """Remove all entries.
-
-        Raises:
-            OutputError: the file can't be written.
-        """
+        """Remove all entries."""
         with writing(self.path):
             self._file.truncate(0)
 
@@ -143,21 +130,13 @@ class Journal:
             raise
 
     def sync(self) -> None:
-        """Flush all entries to the disk.
-
-        Raises:
-            OutputError: the file can't be written.
-        """
+        """Flush all entries to the disk."""
         with writing(self.path):
             os.fsync(self._file.fileno())
         self._synced = time.monotonic()
 
     def close(self) -> None:
-        """Flush all entries to the disk, close the file and release the lock.
-
-        Raises:
-            OutputError: the file can't be written.
-        """
+        """Flush all entries to the disk, close the file and release the lock."""
         if self._file.closed:
             return
         try:
@@ -166,12 +145,11 @@ class Journal:
             self._file.close()
 
     def _opened(self) -> FileIO:
-        for _ in range(10):
+        while True:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # another process has just removed the empty folder
                 # unbuffered: an entry is one write, and "a" writes at the end whatever else happens
                 return self.path.open("ab", buffering=0)
-        return self.path.open("ab", buffering=0)
 
     def _is_locked(self, busy: str | None) -> bool:
         """Lock the open file; False if another process has removed it meanwhile, which makes the lock useless."""

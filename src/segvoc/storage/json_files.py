@@ -7,15 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.atomic_writes import write_bytes
 
 
 def strict_json(value: object, *, indent: int | None = None, sort_keys: bool = False) -> str:
-    """Encode a value as strict JSON on one line (or indented); NaN and infinity become null.
-
-    Raises:
-        TypeError: the value isn't JSON-serializable.
-    """
+    """Encode a value as strict JSON on one line (or indented); NaN and infinity become null."""
     options: dict[str, Any] = {"indent": indent, "sort_keys": sort_keys, "allow_nan": False}
     try:
         return json.dumps(value, **options)
@@ -25,23 +21,12 @@ def strict_json(value: object, *, indent: int | None = None, sort_keys: bool = F
 
 
 def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
-    """Write an indented file of strict JSON, atomically.
-
-    Raises:
-        OutputError: the file can't be written.
-        TypeError: the content isn't JSON-serializable.
-    """
-    text = strict_json(content, indent=1) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    """Write an indented file of strict JSON, atomically."""
+    write_bytes(path, f"{strict_json(content, indent=1)}\n".encode())
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read a UTF-8 JSON file, with or without a byte order mark.
-
-    Raises:
-        OSError: the file can't be read.
-        ValueError: the content isn't JSON, or is nested too deeply.
-    """
+    """Read a UTF-8 JSON file, with or without a byte order mark; raises `OSError` and `ValueError`."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except RecursionError:

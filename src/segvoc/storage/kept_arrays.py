@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -82,11 +82,9 @@ class KeptArrays:
 
     def _remove(self) -> None:
         # the journal too, which SQLite would apply to the next file of this name
-        for path in (self.path, self.path.with_name(f"{self.path.name}-journal")):
-            try:
+        with suppress(OSError):
+            for path in (self.path, self.path.with_name(f"{self.path.name}-journal")):
                 path.unlink(missing_ok=True)
-            except OSError:
-                return
 
 
 def _checksum(key: str, shape: str, content: bytes) -> bytes:

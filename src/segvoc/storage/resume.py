@@ -56,11 +56,6 @@ def stamp_of(path: str | os.PathLike[str]) -> Stamp:
     return status.st_size, status.st_mtime_ns
 
 
-def key_entry(key: Key) -> dict[str, object]:
-    """The entry with the settings of a key."""
-    return {"key": _digest(key), "settings": key}
-
-
 def done_entry(key: Key, item: str, stamp: object = None, value: object = None) -> dict[str, object]:
     """The entry of a finished item."""
     return {"key": _digest(key), "item": item, "stamp": stamp, "value": value}
@@ -75,7 +70,7 @@ class DoneItems(Generic[Value]):
     """A snapshot of the finished items under a key.
 
     Args:
-        entries: entries of `key_entry` and `done_entry`, read from JSON; others are ignored.
+        entries: entries with the settings of keys and of `done_entry`, read from JSON; others are ignored.
         key: the key of this call.
         decode: decodes the value of an entry; if it raises `KeyError`, `TypeError` or `ValueError`, the entry is
             damaged (reported as a `DamagedJournalWarning`), and the item isn't done.
@@ -103,15 +98,7 @@ class DoneItems(Generic[Value]):
             self._others = None
 
     def require_key(self, where: str | os.PathLike[str], fix: str = "give another --out") -> None:
-        """Raise an error if all results are of other settings.
-
-        Args:
-            where: the output folder.
-            fix: the fix, for the error.
-
-        Raises:
-            UsageError: all results have other keys; the message names the differences.
-        """
+        """Raise a `UsageError` that names the differences and the fix if all results in `where` have other keys."""
         if self._others is not None and (told := difference(self._others, self.key)):
             raise UsageError(f"{os.fspath(where)!r} has results of another call ({told}); {fix}")
 
@@ -133,13 +120,7 @@ class DoneItems(Generic[Value]):
 def read_done(
     paths: Iterable[Path], key: Key, decode: Callable[[Any], Value] = lambda value: value
 ) -> DoneItems[Value]:
-    """Read the journals of all processes, the newest last.
-
-    Args:
-        paths: the journals; other processes may be writing them.
-        key: the key of this call.
-        decode: as for `DoneItems`.
-    """
+    """Read the journals of all processes, which may be writing them, the newest last; see `DoneItems`."""
     ordered = sorted(paths, key=lambda path: (stamp_of(path) or (0, 0))[1])
     return DoneItems(chain.from_iterable(map(read_journal, ordered)), key, decode)
 
@@ -155,11 +136,7 @@ class ResumableWork(Generic[Value]):
         key: all settings that the results depend on.
         writers: pattern of the journals of all processes that share the work, in the same folder; None: this journal.
         decode: as for `DoneItems`.
-        busy: the error if another process has the journal open.
-
-    Raises:
-        UsageError: another process has the journal open.
-        OutputError: the journal can't be opened for writing.
+        busy: the message of the `UsageError` if another process has the journal open.
     """
 
     def __init__(
@@ -189,13 +166,10 @@ class ResumableWork(Generic[Value]):
             item: its name.
             stamp: stamps of its source files (taken before reading) and of the written files.
             value: JSON-serializable value for `DoneItems.get`.
-
-        Raises:
-            OutputError: the journal can't be written, for example because the disk is full.
         """
         with self._lock:
             if not self._has_key:
-                self._journal.append(key_entry(self.key))
+                self._journal.append({"key": _digest(self.key), "settings": self.key})
                 self._has_key = True
             self._journal.append(done_entry(self.key, item, stamp, value))
 
@@ -205,11 +179,7 @@ class ResumableWork(Generic[Value]):
         self._has_key, self.done = False, DoneItems((), self.key)
 
     def close(self) -> None:
-        """Flush the journal to the disk and release it.
-
-        Raises:
-            OutputError: the journal can't be written.
-        """
+        """Flush the journal to the disk and release it."""
         with suppress(OSError, ValueError):  # already closed
             if self._journal.is_empty:
                 self.path.unlink()
@@ -232,7 +202,6 @@ class StepwiseWork(ResumableWork[Any]):
 
     Raises:
         UsageError: another process uses the folder, or an earlier call left steps with other settings.
-        OutputError: a file can't be written.
     """
 
     def __init__(self, folder: Path, key: Key, stamp: object, *, out: str | os.PathLike[str], resume: bool) -> None:
@@ -259,22 +228,14 @@ class StepwiseWork(ResumableWork[Any]):
         raise NotImplementedError
 
     def add(self, value: object) -> None:
-        """Record the next finished step, whose files are on disk.
-
-        Raises:
-            OutputError: the journal can't be written.
-        """
+        """Record the next finished step, whose files are on disk."""
         self.finish(str(self._count), self._stamp, value)
         self._journal.sync()
         self._count += 1
         self.take(value)
 
     def remove(self) -> None:
-        """Remove the folder, and its parent if empty.
-
-        Raises:
-            OutputError: the folder can't be removed.
-        """
+        """Remove the folder, and its parent if empty."""
         with writing(self.folder):
             shutil.rmtree(self.folder)
         with suppress(OSError):
@@ -305,13 +266,8 @@ def _digest(key: Key) -> str:
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for name in {**before, **now}:
         then, value = before.get(name), now.get(name)
-        if then == value:
-            continue
         if isinstance(then, Mapping) and isinstance(value, Mapping):
             yield from _differences(then, value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}: {_told(then)}, now {_told(value)}"
-
-
-def _told(value: object) -> str:
-    return "none" if value is None else str(value)
+        elif then != value:
+            told = ["none" if one is None else str(one) for one in (then, value)]
+            yield f"{prefix}{name}: {told[0]}, now {told[1]}"

@@ -1,16 +1,137 @@
-"""Learns words from cells of labeled images, with cross-validation on held-out images."""
+"""Learns words from cells of labeled images: a linear classifier per word on top of its zero-shot logits.
+
+Cross-validation on held-out images chooses how far they are trusted.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float32, Int
 
 from segvoc.errors import UsageError
 from segvoc.teaching.examples import Cells
-from segvoc.teaching.fitting import BATCH, Classifiers, Components, Penalty, fit
 from segvoc.teaching.taught_words import TaughtWord, withheld
+
+DIMENSIONS = 256
+"""Number of principal components; further components are noise for few images."""
+
+STEPS, BATCH, LEARNING_RATE = 80, 2048, 0.1
+"""Of Adam: steps, cells of a batch, and the rate, with cosine decay to 0."""
+
+UNTAUGHT = 0.5
+"""Share of the loss in which a random half of the words uses only its text."""
+
+COMPONENT_LENGTH = 10.0
+"""Root mean square length of the components of a cell, which sets the scale of the penalty."""
+
+
+class Penalty(NamedTuple):
+    """Weights of the penalties on the squares of a classifier's weights and of its bias."""
+
+    weights: float
+    """On the weights: trust in the examples' appearance."""
+    bias: float
+    """On the bias: trust in the examples' frequencies."""
+
+
+@dataclass(frozen=True)
+class Components:
+    """Principal components of standardized features (x - mean) / scale, with a length of COMPONENT_LENGTH."""
+
+    mean: Float32[np.ndarray, " D"]
+    scale: Float32[np.ndarray, " D"]
+    basis: Float32[np.ndarray, "D C"]
+    """From standardized features to components."""
+
+    @classmethod
+    def of(cls, cells: Cells) -> "Components":
+        """Those of some cells."""
+        count, channels = cells.features.shape
+        mean = cells.features.mean(axis=0, dtype=np.float32)
+        scale = np.sqrt(np.square(cells.features - mean).mean(axis=0)) + 1e-4
+        covariance = np.zeros((channels, channels), np.float32)
+        for start in range(0, count, BATCH):
+            part = (cells.features[start : start + BATCH] - mean) / scale
+            covariance += part.T @ part / count
+        kept = min(DIMENSIONS, channels)
+        variance, directions = np.linalg.eigh(covariance)
+        length = np.sqrt(max(float(variance[-kept:].sum()), 1e-12))
+        return cls(
+            mean, scale, np.ascontiguousarray(directions[:, -kept:] * (COMPONENT_LENGTH / length), dtype=np.float32)
+        )
+
+    def __call__(self, cells: Cells) -> Float32[np.ndarray, "M C"]:
+        """The components of cells."""
+        parts = [
+            ((cells.features[start : start + BATCH] - self.mean) / self.scale) @ self.basis
+            for start in range(0, len(cells), BATCH)
+        ]
+        return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class Classifiers:
+    """Linear classifiers of some words on components: scores W c + b, which are added to the zero-shot logits."""
+
+    words: Int[np.ndarray, " T"]
+    weights: Float32[np.ndarray, "T C"]
+    bias: Float32[np.ndarray, " T"]
+
+    def scores(self, components: Float32[np.ndarray, "M C"]) -> Float32[np.ndarray, "M T"]:
+        """The scores to add to the words' logits."""
+        return components @ self.weights.T + self.bias
+
+
+def fit(
+    components: Float32[np.ndarray, "M C"],
+    cells: Cells,
+    words: Int[np.ndarray, " T"],
+    penalty: Penalty,
+    random: np.random.Generator,
+) -> Classifiers:
+    """Minimize the cross-entropy of softmax(z + m (W c + b)) + w |W|^2 + v |b|^2 over W and b by Adam.
+
+    z are the zero-shot logits of all words, so that without examples nothing changes: the text is the prior, and the
+    fewer cells a word has, the closer it stays to its text. In half of the loss m is 0 for a random half of the words:
+    classifiers learn to compete with words that only have their text. Cells count by the frequency of their word to the
+    power of -0.5. c are the components of the cells, w and v the penalty; `words` are indices, ascending.
+    """
+    of_word = np.bincount(cells.labels, minlength=cells.zero_shot.shape[1])
+    importance = of_word[cells.labels] ** -0.5
+    weights = np.zeros((len(words), components.shape[1] + 1), np.float32)
+    shrink = 2 * np.array([penalty.weights] * components.shape[1] + [penalty.bias], np.float32)
+    mean, square = np.zeros_like(weights), np.zeros_like(weights)
+    inputs = np.concatenate([components, np.ones((len(components), 1), np.float32)], axis=1)
+    for step in range(STEPS):
+        drawn = random.integers(len(cells), size=BATCH) if len(cells) > BATCH else np.arange(len(cells))
+        seen, truth = inputs[drawn], cells.labels[drawn]
+        zero_shot = cells.zero_shot[drawn].astype(np.float32)
+        share = (importance[drawn] / importance[drawn].sum())[:, None].astype(np.float32)
+        scores = seen @ weights.T
+        half = (random.random(len(words)) < 0.5).astype(np.float32)
+        one_hot = (truth[:, None] == words).astype(np.float32)
+        gradient = (1 - UNTAUGHT) * (_probabilities(zero_shot, words, scores) - one_hot)
+        gradient += UNTAUGHT * half * (_probabilities(zero_shot, words, scores * half) - one_hot)
+        slope = (gradient * share).T @ seen + shrink * weights
+        mean = 0.9 * mean + 0.1 * slope
+        square = 0.999 * square + 0.001 * slope**2
+        rate = LEARNING_RATE * (1 + np.cos(np.pi * step / STEPS)) / 2
+        weights -= rate * (mean / (1 - 0.9 ** (step + 1))) / (np.sqrt(square / (1 - 0.999 ** (step + 1))) + 1e-8)
+    return Classifiers(words, weights[:, :-1], weights[:, -1])
+
+
+def _probabilities(
+    zero_shot: Float32[np.ndarray, "M K"], words: Int[np.ndarray, " T"], scores: Float32[np.ndarray, "M T"]
+) -> Float32[np.ndarray, "M T"]:
+    """Probabilities of the taught words in a softmax over all words."""
+    logits = zero_shot.copy()
+    logits[:, words] += scores
+    logits -= logits.max(axis=1, keepdims=True)
+    np.exp(logits, out=logits)
+    return logits[:, words] / logits.sum(axis=1, keepdims=True)
+
 
 PENALTIES = (
     Penalty(0.2, 0.2),
@@ -32,7 +153,6 @@ SINGLE_IMAGE = 0.5
 """Factor of the classifier of a word in a single image, which no held-out image can validate."""
 
 FOLDS = 4
-"""Number of folds of cross-validation."""
 
 HeldOutParts = Sequence[Int[np.ndarray, " _"]]
 """The images of each fold, by index."""
@@ -46,13 +166,11 @@ class Learned:
     """Classifiers and their scores on held-out images."""
 
     components: Components
-    """Inputs of the classifiers."""
     classifiers: Classifiers
     """The classifiers of the words that don't keep their text."""
     words: tuple[TaughtWord, ...]
     """All words with labeled cells, in the order of their indices."""
     penalty: Penalty
-    """The chosen penalty."""
     share: int
     """The chosen share of regions: 0 for text alone, and from 1 on the shares of `Cells.mixed`."""
     before: "HeldOutScores"
@@ -68,7 +186,6 @@ class HeldOutScores:
     iou: Float[np.ndarray, " K"]
     """IoU of each word; NaN without held-out cells."""
     accuracy: float
-    """Pixel accuracy."""
 
     @classmethod
     def of(cls, cells: Cells, predicted: Int[np.ndarray, " M"]) -> "HeldOutScores":
@@ -116,10 +233,9 @@ def learn(
         parts: the folds (default: `held_out_parts` of the cells' images).
         seed: random seed.
         keep_worse: use the examples of a word even if it gets worse with them.
-        on_fit: progress callback, called after each fit.
+        on_fit: called after each fit (`fits_of`).
 
-    Raises:
-        UsageError: there are fewer than two labeled images or words.
+    Raises: UsageError: there are fewer than two labeled images or words.
     """
     shown = np.unique(cells.labels)
     if len(shown) < 2:
@@ -129,17 +245,16 @@ def learn(
         raise UsageError("only one image has labels; give at least two, so that one can be held out")
     components = Components.of(cells)
     reduced = components(cells)
-    folds = _folds(cells, held_out_parts(cells.images, seed) if parts is None else parts)
-    judged = np.concatenate([np.flatnonzero(held) for held in folds])
-    before = HeldOutScores.of(cells.only(judged), cells.zero_shot[judged].argmax(axis=1))
-    best = _best(_Folds(cells, reduced, folds, shown, seed, on_fit), before)
-    penalty, share, fitted, after = best
+    held = _folds(cells, held_out_parts(cells.images, seed) if parts is None else parts)
+    folds = _Folds(cells, reduced, held, shown, seed, on_fit)
+    before = HeldOutScores.of(cells.only(folds.indices), cells.zero_shot[folds.indices].argmax(axis=1))
+    penalty, share, fitted, after = folds.best(before)
     taught = shown
     worse = [] if keep_worse else [index for index in shown.tolist() if after.iou[index] < before.iou[index]]
     for index in sorted(worse, key=lambda index: after.iou[index] - before.iou[index]):
         fewer = taught[taught != index]
         chosen = cells.with_share(share, np.setdiff1d(shown, fewer).tolist())
-        without = _judged(chosen, reduced, folds, fitted, fewer)
+        without = folds.judged(chosen, fitted, fewer)
         if without.iou[index] > after.iou[index]:
             taught, after = fewer, without
     if after.value(before) <= 0 and not keep_worse:
@@ -180,35 +295,46 @@ class _Folds:
 
     cells: Cells
     reduced: np.ndarray
-    folds: Sequence[np.ndarray]
+    held: Sequence[np.ndarray]
+    """For each fold, the mask of held-out cells."""
     shown: np.ndarray
     seed: int
     on_fit: Callable[[], None]
 
+    def judged(self, cells: Cells, fitted: Sequence[Classifiers], taught: np.ndarray) -> HeldOutScores:
+        """Scores on all held-out cells, each by the classifiers fitted without its image."""
+        folds = zip(self.held, fitted, strict=True)
+        found = [predicted(cells.only(held), self.reduced[held], one, taught) for held, one in folds]
+        return HeldOutScores.of(cells.only(self.indices), np.concatenate(found))
+
+    @property
+    def indices(self) -> Int[np.ndarray, " _"]:
+        """All held-out cells, fold by fold."""
+        return np.concatenate([np.flatnonzero(held) for held in self.held])
+
     def tried(self, penalty: Penalty, share: int) -> _Tried:
         """Fit the classifiers of all words."""
         cells, fitted = self.cells.with_share(share), []
-        for held in self.folds:
+        for held in self.held:
             words, random = np.unique(cells.labels[~held]), np.random.default_rng(self.seed)
             fitted.append(fit(self.reduced[~held], cells.only(~held), words, penalty, random))
             self.on_fit()
-        return _Tried(penalty, share, fitted, _judged(cells, self.reduced, self.folds, fitted, self.shown))
+        return _Tried(penalty, share, fitted, self.judged(cells, fitted, self.shown))
 
-
-def _best(folds: _Folds, before: HeldOutScores) -> _Tried:
-    """The best penalty by text alone, and the best share with that penalty."""
-    best = folds.tried(PENALTIES[0], 0)
-    for penalty in PENALTIES[1:]:
-        other = folds.tried(penalty, 0)
-        if other.after.value(before) > best.after.value(before) + BETTER:
-            best = other
-        elif other.after.value(before) < best.after.value(before) - HOPELESS:
-            break
-    for share in range(1, 1 + len(folds.cells.mixed)):
-        other = folds.tried(best.penalty, share)
-        if other.after.value(before) > best.after.value(before) + BETTER:
-            best = other
-    return best
+    def best(self, before: HeldOutScores) -> _Tried:
+        """The best penalty by text alone, and the best share with that penalty."""
+        best = self.tried(PENALTIES[0], 0)
+        for penalty in PENALTIES[1:]:
+            other = self.tried(penalty, 0)
+            if other.after.value(before) > best.after.value(before) + BETTER:
+                best = other
+            elif other.after.value(before) < best.after.value(before) - HOPELESS:
+                break
+        for share in range(1, 1 + len(self.cells.mixed)):
+            other = self.tried(best.penalty, share)
+            if other.after.value(before) > best.after.value(before) + BETTER:
+                best = other
+        return best
 
 
 def fits_of(cells: Cells, parts: HeldOutParts) -> int:
@@ -235,12 +361,7 @@ def predicted(cells: Cells, reduced: np.ndarray, classifiers: Classifiers, taugh
 
 
 def held_out_parts(images: Int[np.ndarray, " _"], seed: int) -> HeldOutParts:
-    """Assign images to random folds.
-
-    Args:
-        images: indices of the labeled images, may have duplicates.
-        seed: random seed.
-    """
+    """Assign labeled images, by index, to random folds."""
     drawn = np.random.default_rng(seed).permutation(np.unique(images))
     return np.array_split(drawn, min(FOLDS, max(1, len(drawn))))
 
@@ -250,19 +371,6 @@ def _folds(cells: Cells, parts: HeldOutParts) -> list[Bool[np.ndarray, " M"]]:
     held = [np.isin(cells.images, part) for part in parts]
     held = [one for one in held if one.any() and not one.all()]
     return held if len(cells) <= HELD_OUT_CELLS else held[:1]
-
-
-def _judged(
-    cells: Cells,
-    reduced: np.ndarray,
-    folds: Sequence[np.ndarray],
-    fitted: Sequence[Classifiers],
-    taught: np.ndarray,
-) -> HeldOutScores:
-    """Scores on all held-out cells, each by the classifiers fitted without its image."""
-    found = [predicted(cells.only(held), reduced[held], one, taught) for held, one in zip(folds, fitted, strict=True)]
-    judged = np.concatenate([np.flatnonzero(held) for held in folds])
-    return HeldOutScores.of(cells.only(judged), np.concatenate(found))
 
 
 def _rounded(value: float) -> float | None:

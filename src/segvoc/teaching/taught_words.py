@@ -19,18 +19,20 @@ from segvoc.errors import CheckpointError, UsageError
 from segvoc.imaging.notebook_html import line, one_digit, table
 from segvoc.records import from_json, to_json
 from segvoc.storage.atomic_writes import write_atomically
-from segvoc.teaching.feature_pyramid import GROUPS, FeaturePyramid, pyramid_shapes
+from segvoc.teaching.examples import mixed
 from segvoc.teaching.features import (
     CLASS_LOGITS,
+    GROUPS,
     FeatureArrays,
+    FeaturePyramid,
     as_float32,
     channels_of,
     first_map,
     pyramid_inputs,
+    pyramid_shapes,
     read_features,
     scored,
 )
-from segvoc.teaching.regions import mixed
 from segvoc.vocabulary import folded
 
 TAUGHT_HEADER = "segvoc_taught"
@@ -42,40 +44,8 @@ LARGEST_HEADER = 1 << 26
 _TYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 
 
-def write_taught_file(
-    path: str | os.PathLike[str], record: Mapping[str, object], arrays: Mapping[str, np.ndarray]
-) -> None:
-    """Write float32 or float16 arrays with a record, reproducibly.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
-    names = {dtype: name for name, dtype in _TYPES.items()}
-    entries: dict[str, object] = {
-        # not sorted: the channels are in the order of the arrays' columns
-        "__metadata__": {TAUGHT_HEADER: json.dumps(record, ensure_ascii=False)}
-    }
-    ends = np.cumsum([array.nbytes for array in arrays.values()]).tolist()
-    for (name, array), end in zip(arrays.items(), ends, strict=True):
-        offsets = [end - array.nbytes, end]
-        entries[name] = {"dtype": names[array.dtype], "shape": list(array.shape), "data_offsets": offsets}
-    header = json.dumps(entries, ensure_ascii=False).encode()
-    header += b" " * (-len(header) % 8)
-
-    def write(file: BinaryIO) -> None:
-        file.write(len(header).to_bytes(8, "little") + header)
-        for array in arrays.values():
-            file.write(np.ascontiguousarray(array).tobytes())
-
-    write_atomically(path, write)
-
-
-def read_taught_file(path: str | os.PathLike[str]) -> tuple[dict[str, object], dict[str, np.ndarray]]:
-    """Read the record and the arrays of a file.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, or no file of taught words.
-    """
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, object], dict[str, np.ndarray]]:
+    """Read the record and the arrays of a file."""
     name = os.fspath(path)
     try:
         content = Path(path).read_bytes()
@@ -112,7 +82,6 @@ def _foreign(name: str) -> CheckpointError:
 
 
 TAUGHT_FORMAT = 1
-"""Version of the file."""
 
 MARGIN = 2.0
 """Minimum gain from examples of a cell's best taught word [logits] before it can win over untaught words."""
@@ -211,7 +180,6 @@ class TaughtWords:
         return tuple(word.name for word in self.record.words if not word.keeps_text)
 
     def __repr__(self) -> str:
-        """One line, without the arrays."""
         words = ", ".join(self.words[:5]) + (f" and {len(self.words) - 5} more" if len(self.words) > 5 else "")
         return f"<TaughtWords for {self.record.model!r}, {self.record.images} images: {words or 'none'}>"
 
@@ -240,12 +208,29 @@ class TaughtWords:
         return found.hexdigest()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a .safetensors file, by convention named `*.words.safetensors`.
+        """Write a .safetensors file, reproducibly; by convention it is named `*.words.safetensors`.
 
         Raises:
             OutputError: the file can't be written.
         """
-        write_taught_file(path, to_json(self.record), self.arrays())
+        names, arrays = {dtype: name for name, dtype in _TYPES.items()}, self.arrays()
+        # not sorted: the channels are in the order of the arrays' columns
+        entries: dict[str, object] = {
+            "__metadata__": {TAUGHT_HEADER: json.dumps(to_json(self.record), ensure_ascii=False)}
+        }
+        ends = np.cumsum([array.nbytes for array in arrays.values()]).tolist()
+        for (name, array), end in zip(arrays.items(), ends, strict=True):
+            offsets = [end - array.nbytes, end]
+            entries[name] = {"dtype": names[array.dtype], "shape": list(array.shape), "data_offsets": offsets}
+        header = json.dumps(entries, ensure_ascii=False).encode()
+        header += b" " * (-len(header) % 8)
+
+        def write(file: BinaryIO) -> None:
+            file.write(len(header).to_bytes(8, "little") + header)
+            for array in arrays.values():
+                file.write(np.ascontiguousarray(array).tobytes())
+
+        write_atomically(path, write)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "TaughtWords":
@@ -254,19 +239,13 @@ class TaughtWords:
         Raises:
             CheckpointError: the file is missing, damaged, not finite, or not a file of taught words.
         """
-        return cls.of(os.fspath(path), *read_taught_file(path))
+        return cls.of(os.fspath(path), *_read(path))
 
     @classmethod
     def of(cls, name: str, record: object, arrays: Mapping[str, np.ndarray]) -> "TaughtWords":
-        """Build taught words from the content of their file.
+        """Build taught words from a `TeachingRecord` as JSON, and the arrays by name; `name` is the file, for errors.
 
-        Args:
-            name: the file, for errors.
-            record: a `TeachingRecord` as JSON.
-            arrays: the arrays, by name as in `arrays`.
-
-        Raises:
-            CheckpointError: the record or an array is damaged.
+        Raises: CheckpointError: the record or an array is damaged.
         """
         if not isinstance(record, dict):
             raise CheckpointError(f"the taught words {name!r} are damaged (they have no record); teach them again")
@@ -298,24 +277,15 @@ class TaughtWords:
         return cls(record=about, pyramid=FeaturePyramid(**pyramid) if pyramid else None, **cast(Any, own))
 
     def pyramid_features(self, features: FeatureArrays) -> Float[Array, "N C H W"]:
-        """The output of the pyramid.
-
-        Args:
-            features: the maps that classifiers read (`read_features`).
-        """
+        """The output of the pyramid, of the maps that classifiers read (`read_features`)."""
         assert self.pyramid is not None
         maps = pyramid_inputs(features, self.mean, self.scale)
         return self.pyramid.beside(maps[0])(maps)
 
     def check_model(self, name: str, features: FeatureArrays) -> None:
-        """Check that the words were taught to a model.
+        """Check that the words were taught to a model, by its features of the synthetic image (`probe_image`).
 
-        Args:
-            name: the model.
-            features: its features of the synthetic image (`probe_image`).
-
-        Raises:
-            CheckpointError: the words were taught to another model, or to this model with other weights.
+        Raises: CheckpointError: the words were taught to another model, or to this model with other weights.
         """
         if channels_of(features) == dict(self.record.channels):
             found = mean_features(features)
@@ -342,7 +312,6 @@ class _Source:
     weights: tuple[Float32[np.ndarray, "T _"], ...]
     """For each feature map, the weights on its raw values; or the weights on the pyramid's output."""
     bias: Float32[np.ndarray, " T"]
-    """The biases."""
     tuned: TaughtWords | None
     """The file with the pyramid, if any."""
 
@@ -372,7 +341,6 @@ class TaughtQuery:
     indices: Int[np.ndarray, " T"]
     """Indices of the taught words in the query."""
     sources: tuple[_Source, ...]
-    """Their classifiers."""
     shares: Float32[np.ndarray, " T"]
     """Shares of the regions in the embeddings."""
     toward: tuple[Float16[np.ndarray, " C"], ...]
@@ -380,12 +348,9 @@ class TaughtQuery:
 
     @classmethod
     def of(cls, taught: Sequence[TaughtWords], words: Iterable[str], asked: int) -> "TaughtQuery | None":
-        """Collect the classifiers of words; None if none of them was taught.
+        """Collect the classifiers of words, the last if a word was taught several times; None if none was taught.
 
-        Args:
-            taught: taught words; if a word was taught several times, the last counts.
-            words: the words of the query, as in a vocabulary.
-            asked: the number of its maps, which may include a map for "none of the words".
+        `asked` is the number of the query's maps, which may include a map for "none of the words".
         """
         places = {
             folded(word): (number, row) for number, one in enumerate(taught) for row, word in enumerate(one.words)
@@ -407,13 +372,9 @@ class TaughtQuery:
         return cls(len(known.intersection(words)) < asked, np.array(found), classifiers, shares, tuple(toward))
 
     def embeddings(self, text: Array) -> Array:
-        """Mix regions into the embeddings (K P C) of taught words; returns `text` if there is nothing to mix.
+        """Mix regions into the text embeddings (K P C) of taught words; returns `text` if there is nothing to mix.
 
-        Args:
-            text: text embeddings of the query's words.
-
-        Raises:
-            CheckpointError: the regions have another dimension than the model's embeddings; the file was changed.
+        Raises: CheckpointError: the regions have another dimension than the model's embeddings; the file was changed.
         """
         if not self.toward:
             return text
@@ -425,12 +386,9 @@ class TaughtQuery:
     def __call__(
         self, logits: Float[Array, "N P h w"], kept: Int[Array, "N P"] | None, features: FeatureArrays
     ) -> Float[Array, "N P h w"]:
-        """Add the classifiers' scores to the logits; logits of untaught words are unchanged.
+        """Add the classifiers' scores to the logits of the P kept words, indices of the query's (None: all).
 
-        Args:
-            logits: the text-only logits of the P kept words.
-            kept: their indices among the query's words; None: all.
-            features: the feature maps of the same views.
+        Logits of untaught words are unchanged. The features are those of the same views.
         """
         features, grid = read_features(features), (logits.shape[2], logits.shape[3])
         xp, where = array_namespace(logits), device(logits)
@@ -441,15 +399,10 @@ class TaughtQuery:
             return self._added(logits, xp.asarray(self.indices, device=where), scores)
         views: list[Array] = []
         for number in range(logits.shape[0]):
-            own = kept[number, :]
-            here = [
-                (place, at)
-                for at, index in enumerate(self.indices.tolist())
-                for place in np.flatnonzero(np.asarray(own.tolist()) == index)
-            ]
+            _, *both = np.intersect1d(np.asarray(kept[number, :].tolist()), self.indices, return_indices=True)
+            places, of_scores = (xp.asarray(column, device=where) for column in both)
             view = logits[number : number + 1, ...]
-            if here:
-                places, of_scores = (xp.asarray(list(column), device=where) for column in zip(*here, strict=True))
+            if places.shape[0]:
                 view = self._added(view, places, scores[number : number + 1, ...][:, of_scores])
             views.append(view)
         return xp.concat(views) if len(views) > 1 else views[0]
@@ -468,12 +421,9 @@ class TaughtQuery:
 def withheld(before: Array, after: Array) -> Array:
     """The margin to subtract from all taught words in a query with untaught words: min(max(after - before, 0), MARGIN).
 
-    Examples say nothing about untaught words. So they decide among taught words, and may lower them, but win cells from
-    untaught words only by more than a margin.
-
-    Args:
-        before: the highest logit of the taught words by text alone.
-        after: the highest logit with examples.
+    `before` and `after` are the highest logits of the taught words by text alone and with examples. Examples say
+    nothing about untaught words. So they decide among taught words, and may lower them, but win cells from untaught
+    words only by more than a margin.
     """
     xp = array_namespace(before)
     return xp.clip(after - before, min=0.0, max=MARGIN)

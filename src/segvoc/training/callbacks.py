@@ -8,9 +8,6 @@ from typing import Any, Literal
 
 from segvoc.errors import one_line
 
-NOT_MEASURED = ("step",)
-"""Numeric step metrics that aren't plotted."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunStart:
@@ -91,29 +88,19 @@ def step_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {
         f"train/{name}": float(value)
         for name, value in metrics.items()
-        if isinstance(value, int | float) and name not in NOT_MEASURED
+        if isinstance(value, int | float) and name != "step"
     }
 
 
 class Followers:
-    """The callbacks of a run; failing ones are disabled.
-
-    Args:
-        callbacks: this process's callbacks.
-        warn: called with a line per failing callback.
-    """
+    """The callbacks of a run in this process; failing ones are disabled, with a line to `warn`."""
 
     def __init__(self, callbacks: Sequence[Callback], warn: Callable[[str], None]) -> None:
         self._callbacks, self._warn, self._step = list(callbacks), warn, 0
 
     @contextmanager
     def session(self, run: RunStart, weights: Path) -> Iterator[None]:
-        """Notify them of the start and the end.
-
-        Args:
-            run: the run.
-            weights: the weights file of a finished run.
-        """
+        """Notify them of the start and the end; `weights` is the file of a finished run."""
         self._step = run.done
         self._tell(lambda callback: callback.on_start(run))
         status: Literal["finished", "stopped", "failed"] = "failed"

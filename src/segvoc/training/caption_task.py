@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -21,15 +21,15 @@ from segvoc.data.feature_cache import FeatureCache
 from segvoc.data.training.training_set import ShardedSampler, epoch_order, read_ahead, seed_of
 from segvoc.distributed import Processes, available_cores
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
-from segvoc.errors import InputError, SegvocError, UsageError
+from segvoc.errors import InputError, UsageError
 from segvoc.layers.precision import at_least_float32
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.progress import Progress
 from segvoc.storage.files import digest_of
+from segvoc.training.loop import ForwardPass
 from segvoc.training.objectives.losses import TERMS, SynergyLosses
 from segvoc.training.recipe import Recipe
-from segvoc.training.tasks import StepInfo
 from segvoc.vocabulary import Vocabulary
 
 
@@ -49,15 +49,10 @@ class CaptionObjective(nn.Module):
     def forward(
         self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """Compute the losses of a batch.
+        """Compute the losses of a batch by name; only "loss", the weighted sum, has a gradient.
 
-        Args:
-            taps: tokens of intermediate blocks of the image encoder.
-            phrases: embeddings of all phrases of all images, not normalized.
-            owner: for each phrase, its image's position in the batch.
-
-        Returns:
-            "loss", the weighted sum; each term by name; and "activation". Only "loss" has a gradient.
+        Taps are tokens of intermediate blocks of the image encoder; phrases, those of all images, aren't normalized;
+        `owner` is the position of each phrase's image in the batch.
         """
         vectors, logits = self.network.learn(taps, phrases, owner)
         # similarities near 1 need more digits than bfloat16, which autocast would use
@@ -68,8 +63,6 @@ class CaptionObjective(nn.Module):
         detached = {term: value.detach() for term, value in terms.items()}
         return {"loss": loss, **detached, "activation": logits.detach().sigmoid().mean()}
 
-
-_Result = TypeVar("_Result")
 
 PHRASES_LAYOUT = 2
 """Version of the cached embeddings; other versions are recomputed."""
@@ -90,10 +83,10 @@ class CaptionFiles:
 
 
 class CaptionBatch(NamedTuple):
-    """Features of B images and their M phrases. If no image can be read, B and M are 0."""
+    """Features of B images and their M phrases. If no image can be read, there are no taps, and M is 0."""
 
-    taps: tuple[Float[Tensor, "B _ _"], ...]
-    """Tokens of intermediate blocks of the image encoder; length and width may differ between blocks."""
+    taps: tuple[Float[Tensor, "B ..."], ...]
+    """Tokens of intermediate blocks of the image encoder (B L C); as read from files, the pixels (B 3 S S)."""
     phrases: Float[Tensor, "M C"]
     """Embeddings of all phrases of all images, not normalized."""
     owner: Int[Tensor, " M"]
@@ -102,16 +95,8 @@ class CaptionBatch(NamedTuple):
     """A line per unreadable image that was replaced."""
 
 
-class Draw(NamedTuple):
-    """The image at a place in the training order."""
-
-    image: int
-    """Position in the data set."""
-    mirrored: bool
-
-
 class DrawnImage(NamedTuple):
-    """The image of a draw."""
+    """An image at a place in the training order."""
 
     pixels: UInt8[Tensor, "3 S S"] | None
     """The image, squashed and possibly mirrored; None if no image can be read."""
@@ -121,64 +106,33 @@ class DrawnImage(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionReader(Dataset[DrawnImage]):
-    """Captioned images by draw, independent of the worker and the order."""
+    """Captioned images by position in the data set, and whether to mirror them."""
 
     dataset: CaptionDataset
     phrases: FeatureCache
-    """Embeddings of the phrases."""
     input_size: int
     """Side of the square that images are resized to [px]."""
 
     def __len__(self) -> int:
-        """The number of images."""
         return len(self.dataset)
 
-    def __getitem__(self, draw: Draw) -> DrawnImage:
-        """Read the image of a draw, or the next readable image."""
-        problems: list[str] = []
+    def __getitem__(self, draw: tuple[int, bool]) -> DrawnImage:
+        """Read the image, or the next readable one."""
+        (image, mirrored), problems = draw, list[str]()
+        side = (self.input_size, self.input_size)
         for offset in range(len(self)):
-            entry = self.dataset.entry((draw.image + offset) % len(self))
+            entry = self.dataset.entry((image + offset) % len(self))
             try:
-                pixels = resize_to_square(entry.location.read(), self.input_size)
+                # squashed to the encoders' square input (SynSeg, v2), bilinear with antialiasing
+                square = Image.fromarray(entry.location.read()).resize(side, Image.Resampling.BILINEAR)
                 phrases = torch.stack([self.phrases.read(number)["embeddings"] for number in entry.phrases])
             except InputError as error:
                 problems.append(str(error))
                 continue
-            return DrawnImage(pixels.flip(2) if draw.mirrored else pixels, phrases, tuple(problems))
+            pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)
+            return DrawnImage((pixels.flip(2) if mirrored else pixels).contiguous(), phrases, tuple(problems))
         # not an exception, which would lose its type in a worker
         return DrawnImage(None, torch.empty(0, 0), tuple(problems))
-
-
-def resize_to_square(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[Tensor, "3 S S"]:
-    """Squash an image to the encoders' square input (SynSeg, v2), bilinear with antialiasing."""
-    square = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
-
-
-@dataclass(frozen=True, kw_only=True)
-class DrawSampler:
-    """The draws for a sampler's positions.
-
-    Place p shows image number p modulo N of pass p // N, in an order that depends on the seed, as does mirroring. Draws
-    are made in the parent process, since the memory for a pass's order grows with the set.
-    """
-
-    places: ShardedSampler
-    images: int
-    seed: int
-    mirror: bool
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        for places in self.places:
-            yield [self._draw(place) for place in places]
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def _draw(self, place: int) -> Draw:
-        order = epoch_order(self.images, self.seed, place // self.images)
-        mirrored = self.mirror and bool(seed_of(self.seed, "mirror", place) & 1)
-        return Draw(int(order[place % self.images]), mirrored)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,14 +141,11 @@ class CaptionTask:
 
     reader: CaptionReader
     encoders: "FrozenEncoders"
-    """Encoders that run during training."""
     seed: int
     """Seed of the order of images and of mirroring."""
     mirror: bool
-    """Whether half of the images are mirrored."""
 
     def __len__(self) -> int:
-        """The number of images in one pass."""
         return len(self.reader)
 
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> CaptionObjective:
@@ -204,16 +155,22 @@ class CaptionTask:
 
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[CaptionBatch]:
         """The batches of a sampler's positions, read by `workers` processes (0: this process)."""
-        draws = DrawSampler(places=sampler, images=len(self), seed=self.seed, mirror=self.mirror)
-        for pixels, phrases, owner, problems in read_ahead(self.reader, draws, _collate, workers, pinned=pinned):
-            taps: tuple[Tensor, ...] = ()
-            if pixels is not None:
-                with torch.no_grad():
-                    taps = self.encoders.images(pixels.to(self.encoders.device, non_blocking=True).float())
-            yield CaptionBatch(taps, phrases, owner, problems)
+        # drawn in this process, since the memory for an epoch's order grows with the set
+        draws = ([self._draw(place) for place in places] for places in sampler)
+        for batch in read_ahead(self.reader, draws, _collate, workers, pinned=pinned):
+            with torch.no_grad():
+                pixels = [one.to(self.encoders.device, non_blocking=True).float() for one in batch.taps]
+                taps = tuple(tap for one in pixels for tap in self.encoders.images(one))
+            yield batch._replace(taps=taps)
+
+    def _draw(self, place: int) -> tuple[int, bool]:
+        """Place p shows image number p modulo N of epoch p // N, in an order that depends on the seed."""
+        order = epoch_order(len(self), self.seed, place // len(self))
+        mirrored = self.mirror and bool(seed_of(self.seed, "mirror", place) & 1)
+        return int(order[place % len(self)]), mirrored
 
     def inputs(
-        self, batch: CaptionBatch, info: StepInfo, device: torch.device
+        self, batch: CaptionBatch, number: ForwardPass, device: torch.device
     ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
         """Tokens, phrases, and the image of each phrase, on the device.
 
@@ -240,16 +197,11 @@ def open_captions(
 
     `warn` receives a line for the first skipped captions and images, and the number of the others.
 
-    Raises:
-        UsageError: no image has a phrase, the captions can't be read, or the extractor is not installed.
-        OutputError: the index can't be written.
+    Raises: UsageError: no image has a phrase, the captions can't be read, or the extractor is not installed.
     """
     config = recipe.captions
     rules = CleaningRules(
-        excluded=config.excluded_words,
-        match=config.match,
-        most=config.max_phrases,
-        determiners=config.determiners,
+        excluded=config.excluded_words, match=config.match, most=config.max_phrases, determiners=config.determiners
     )
 
     def build() -> Path:
@@ -262,7 +214,7 @@ def open_captions(
         workers = min(recipe.runtime.num_workers, available_cores())
         return build_index(source, folder, config.extractor, rules, workers=workers, on_problem=warn, silent=silent)
 
-    return CaptionDataset(_by_first(processes, build))
+    return CaptionDataset(cast(Path, processes.gather(processes.on_first(build))[0]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,57 +245,29 @@ def open_caption_task(
 ) -> CaptionTask:
     """Create the task of a dataset, after computing missing phrase embeddings.
 
-    With `mirror`, half of the images are mirrored.
-
-    Raises:
-        OutputError: a file can't be written; finished files are kept.
-        UsageError: files of another process are missing.
+    Raises: UsageError: files of another process are missing.
     """
-    phrases = phrase_cache(folder, dataset, encoders)
-    encode_phrases(phrases, dataset, encoders, own_shards(phrases, processes), silent=silent)
-    processes.gather(None)  # wait until all have finished
-    if missing := phrases.missing():
-        raise UsageError(
-            f"{str(phrases.path(missing[0]))!r} and {len(missing) - 1} other files are missing; all processes need "
-            "the same folder"
-        )
-    reader = CaptionReader(dataset=dataset, phrases=phrases, input_size=encoders.input_size)
-    return CaptionTask(reader=reader, encoders=encoders, seed=seed, mirror=mirror)
-
-
-def phrase_cache(folder: Path, dataset: CaptionDataset, encoders: FrozenEncoders) -> FeatureCache:
-    """Create the cache of a set's phrase embeddings; row n is phrase n. Computes nothing."""
     starts = range(0, dataset.facts["phrases"], PHRASES_PER_SHARD)
     texts = (text for start in starts for text in dataset.phrase_texts(start, start + PHRASES_PER_SHARD))
-    return FeatureCache.of(folder, "phrases", texts, PHRASES_PER_SHARD, PHRASES_LAYOUT, encoders.digest)
+    cache = FeatureCache.of(folder, "phrases", texts, PHRASES_PER_SHARD, PHRASES_LAYOUT, encoders.digest)
 
+    def encode(rows: range, progress: Progress) -> tuple[dict[str, Tensor], dict[int, str]]:
+        embeddings: list[Tensor] = []
+        for start in range(rows.start, rows.stop, PHRASES_PER_BATCH):
+            batch = dataset.phrase_texts(start, min(start + PHRASES_PER_BATCH, rows.stop))
+            with torch.no_grad():
+                embeddings.append(encoders.texts(batch).float().cpu())
+            progress.update(len(batch))
+        return {"embeddings": torch.cat(embeddings).contiguous()}, {}
 
-def encode_phrases(
-    cache: FeatureCache, dataset: CaptionDataset, encoders: FrozenEncoders, shards: Sequence[int], *, silent: bool
-) -> None:
-    """Compute and write some shards of phrase embeddings.
-
-    Raises:
-        OutputError: a file can't be written, for example because the disk is full; finished shards stay.
-    """
-    total = sum(len(cache.span(shard)) for shard in shards)
-    with Progress("encoding phrases", total=total, unit="phrase", silent=silent) as progress:
-        for shard in shards:
-            span = cache.span(shard)
-            phrases, embeddings = dataset.phrase_texts(span.start, span.stop), list[Tensor]()
-            for start in range(0, len(phrases), PHRASES_PER_BATCH):
-                batch = phrases[start : start + PHRASES_PER_BATCH]
-                with torch.no_grad():
-                    embeddings.append(encoders.texts(batch).float().cpu())
-                progress.update(len(batch))
-            cache.write(shard, {"embeddings": torch.cat(embeddings).contiguous()})
-
-
-def own_shards(cache: FeatureCache, processes: Processes) -> list[int]:
-    """This process's even share of the shards missing on rank 0."""
-    # other ranks may see files being written
-    missing = processes.gather(cache.missing())[0]
-    return processes.share(missing)
+    cache.fill(encode, processes, "encoding phrases", unit="phrase", silent=silent)
+    if missing := cache.missing():
+        raise UsageError(
+            f"{str(cache.path(missing[0]))!r} and {len(missing) - 1} other files are missing; all processes need "
+            "the same folder"
+        )
+    reader = CaptionReader(dataset=dataset, phrases=cache, input_size=encoders.input_size)
+    return CaptionTask(reader=reader, encoders=encoders, seed=seed, mirror=mirror)
 
 
 def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> FrozenEncoders:
@@ -367,29 +291,11 @@ def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> Fro
     )
 
 
-def _by_first(processes: Processes, work: Callable[[], _Result]) -> _Result:
-    """Run `work` on rank 0; return its result or raise its error in all processes."""
-    outcome: _Result | SegvocError | None = None
-    if processes.first:
-        try:
-            outcome = work()
-        except SegvocError as error:
-            outcome = error
-    result = processes.gather(outcome)[0]
-    if isinstance(result, SegvocError):
-        raise result
-    return cast(_Result, result)
-
-
-_Collated = tuple[Tensor | None, Tensor, Tensor, tuple[str, ...]]
-
-
-def _collate(samples: Sequence[DrawnImage]) -> _Collated:
-    """Pixels (None without images), phrases, the image of each phrase, and problems."""
+def _collate(samples: Sequence[DrawnImage]) -> CaptionBatch:
     problems = tuple(problem for sample in samples for problem in sample.problems)
     pixels = [sample.pixels for sample in samples if sample.pixels is not None]
     if not pixels:
-        return None, torch.empty(0, 0), torch.empty(0, dtype=torch.int64), problems
+        return CaptionBatch((), torch.empty(0, 0), torch.empty(0, dtype=torch.int64), problems)
     good = [sample.phrases for sample in samples if sample.pixels is not None]
     owner = torch.arange(len(good)).repeat_interleave(torch.tensor([len(phrases) for phrases in good]))
-    return torch.stack(pixels), torch.cat(good), owner, problems
+    return CaptionBatch((torch.stack(pixels),), torch.cat(good), owner, problems)

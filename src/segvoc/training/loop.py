@@ -7,23 +7,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, is_dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
 
 from segvoc.data.training.training_set import ShardedSampler, seed_of
-from segvoc.distributed import (
-    Processes,
-    available_cores,
-    clip_gradients,
-    full_state_dict,
-    load_full_state_dict,
-    reduce_gradients,
-    sync_gradients_if,
-    wrap_distributed,
-)
+from segvoc.distributed import Processes, available_cores, wrap_distributed
 from segvoc.errors import TrainingError, UsageError
 from segvoc.layers.batch_statistics import share_norms
 from segvoc.networks.base import SegmentationNetwork
@@ -31,7 +22,6 @@ from segvoc.process_settings import float32_products
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
 from segvoc.training.recipe import OptimizerConfig, Recipe
 from segvoc.training.run_folder import RunFolder
-from segvoc.training.tasks import StepInfo, TrainingTask
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -60,20 +50,6 @@ def stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-NAMED = 3
-"""Max tensors of each kind named in a message."""
-
-
-def all_finite(values: Iterable[float]) -> bool:
-    """Whether all values are finite."""
-    return bool(torch.tensor(list(values)).isfinite().all())
-
-
-def tensors_finite(values: Iterable[Tensor]) -> bool:
-    """Whether all tensors are finite; only this process's shard is checked."""
-    return all(_finite(value.to_local() if isinstance(value, DTensor) else value.detach()) for value in values)
-
-
 def not_finite(
     network: nn.Module,
     losses: dict[str, float],
@@ -82,18 +58,13 @@ def not_finite(
 ) -> str:
     """Name non-finite losses, weights and gradients, and the module where they start, in one line.
 
-    The forward passes are repeated without gradients, in the network's mode, so they change running statistics.
-
-    Args:
-        network: maps the inputs of a pass to losses.
-        losses: the step's losses.
-        passes: inputs of the step's forward passes, as many in every process.
-        autocast: autocast context of the passes; float16 may overflow where float32 doesn't.
+    The forward passes, as many in every process, are repeated without gradients, in the network's mode, so they change
+    running statistics. They run under the caller's autocast: float16 may overflow where float32 doesn't.
     """
     parameters = dict(network.named_parameters())
     gradients = {name: value.grad for name, value in parameters.items() if value.grad is not None}
     found = {
-        "losses": [f"{name} ({value})" for name, value in losses.items() if not all_finite([value])],
+        "losses": [f"{name} ({value})" for name, value in losses.items() if not math.isfinite(value)],
         "weights": [name for name, value in parameters.items() if not _finite(value)],
         "outputs of": _first_module(network, passes, autocast),
         "gradients of": [name for name, value in gradients.items() if not _finite(value)],
@@ -135,8 +106,40 @@ def _finite(value: object) -> bool:
 
 
 def _some(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(name or "the network" for name in names[:NAMED]) + more
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(name or "the network" for name in names[:3]) + more
+
+
+ForwardPass = tuple[int, int, int]
+"""Step, rank and number (within the step) of a forward pass, from 0."""
+
+
+@runtime_checkable
+class TrainingTask(Protocol):
+    """Training data with a matching objective.
+
+    Every batch has `problems`, with one line for each unreadable image.
+    """
+
+    def objective(self, network: SegmentationNetwork, recipe: Recipe) -> nn.Module:
+        """The module that maps `inputs` to losses by name; training minimizes "loss".
+
+        If the loss is a mean over labeled pixels, the module also has `counted`, which maps `inputs` to their number,
+        or to several for a sum of means. Its last input is then the divisor of the sums.
+        """
+        ...
+
+    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[Any]:
+        """The sampler's batches, loaded by `workers` processes (0: this process)."""
+        ...
+
+    def inputs(self, batch: Any, number: ForwardPass, device: torch.device) -> tuple[Any, ...]:
+        """The arguments of the objective, moved to the device.
+
+        Raises:
+            InputError: the batch is empty because none of its images could be read.
+        """
+        ...
 
 
 @dataclass(kw_only=True)
@@ -146,18 +149,11 @@ class BestWeights:
     patience: int
     """Validations in a row without a better score after which training stops; 0: no weights are kept."""
     score: float | None = None
-    """The best score; None before the first one."""
     step: int = 0
     """The step of the best score."""
     waited: int = 0
     """Validations since the best score."""
     weights: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
-    """The best state, by name."""
-
-    @property
-    def out_of_patience(self) -> bool:
-        """Whether to stop training."""
-        return bool(self.patience) and self.waited >= self.patience
 
     @torch.no_grad()
     def note(self, score: float | None, step: int, state: Mapping[str, Tensor]) -> None:
@@ -170,15 +166,6 @@ class BestWeights:
         self.score, self.step, self.waited = score, step, 0
         self.weights = {name: value.detach().cpu().clone() for name, value in state.items()}
 
-    def state(self) -> dict[str, Any]:
-        """The state for `restore`."""
-        return {"score": self.score, "step": self.step, "waited": self.waited, "weights": self.weights}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Load what `state` returned."""
-        self.score, self.step, self.waited = state["score"], state["step"], state["waited"]
-        self.weights = dict(state["weights"])
-
 
 AUTOCAST_TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Autocast data type for each `Recipe.precision`; None: no autocast."""
@@ -187,41 +174,26 @@ _NORM, _UNREADABLE, _STOPPED = "gradient norm", "unreadable images", "stopped by
 """Values besides the losses that a step averages over all processes."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Listeners:
-    """Callbacks of a run."""
-
-    step: Callable[[dict[str, Any]], None] = lambda metrics: None
-    """Called on rank 0 with the metrics of every step."""
-    warn: Callable[[str], None] = lambda line: None
-    """Called with each warning, as a readable line."""
-    watch: Callable[[int], float | None] = lambda step: None
-    """Called by every process with the number of completed steps, to validate the network;
-    returns the score, the same in every process, or None. The network then has the weights that would be saved, in the
-    default memory format."""
-
-
 @dataclass(kw_only=True)
 class Training:
     """A run in progress."""
 
     network: SegmentationNetwork
-    """The network with its initial weights, on its device."""
     task: TrainingTask
-    """Training data and objective."""
     recipe: Recipe
-    """The hyper-parameters."""
     folder: RunFolder
-    """Where metrics and checkpoints go."""
     seed: int
     """Seed for dropout."""
     processes: Processes = field(default_factory=Processes)
-    """All processes of the run."""
-    listeners: Listeners = field(default_factory=Listeners)
-    """Callbacks that monitor the run."""
+    on_step: Callable[[dict[str, Any]], None] = lambda metrics: None
+    """Called on rank 0 with the metrics of every step."""
+    warn: Callable[[str], None] = lambda line: None
+    """Called with each warning, as a readable line."""
+    watch: Callable[[int], float | None] = lambda step: None
+    """Called by every process with the number of completed steps, to validate the network; returns the score, the same
+    in every process, or None. The network then has the weights that would be saved, in the default memory format."""
 
     def __post_init__(self) -> None:
-        """Wrap the network for distributed training and build its optimizer."""
         recipe, count = self.recipe, self.processes.count
         batch_size, accumulated = recipe.optimizer.batch_size, recipe.optimizer.grad_accum_steps
         if batch_size % (count * accumulated):
@@ -234,11 +206,9 @@ class Training:
         if recipe.runtime.sync_batch_norm and count > 1:
             share_norms(self.network.aggregation)
         self.device = next(self.network.parameters()).device
-        if recipe.runtime.parallel != "fsdp":  # FSDP only shards tensors in the default memory format
-            self.network.image_encoder.to(memory_format=torch.channels_last)  # see `Objective.forward`
+        self.network.image_encoder.to(memory_format=torch.channels_last)  # see `Objective.forward`
         self.objective = self.task.objective(self.network, recipe)
-        shards = (*getattr(self.network.aggregation, "blocks", ()), self.network.text_encoder)
-        self.module = wrap_distributed(self.objective, self.processes, parallel=recipe.runtime.parallel, shards=shards)
+        self.module = wrap_distributed(self.objective, self.processes)
         if recipe.runtime.compile:
             # compile a block's parts, which only take tensors; the block's arguments change at every step
             blocks = getattr(self.network.aggregation, "blocks", ())
@@ -277,7 +247,7 @@ class Training:
         with closing(self.folder), stop_signals() as received:
             if self._is_watched() and not self._was_watched():
                 self._watch()  # before the first step, or after a kill between the checkpoint and its validation
-            while self.step < recipe.optimizer.steps and not self.best.out_of_patience:
+            while self.step < recipe.optimizer.steps and not 0 < self.best.patience <= self.best.waited:
                 stopped = self._one_step(loader, received)
                 last = self.step == recipe.optimizer.steps
                 saved = False
@@ -297,10 +267,11 @@ class Training:
     def _save_if_finite(self) -> bool:
         """Save unless the weights are non-finite in any process; return whether it saved."""
         weights = [*self.learning.values(), *self.network.aggregation.buffers()]
-        (spoilt,) = self.processes.any(not tensors_finite(weights), device=self.device)
-        if not spoilt:
+        spoilt = torch.tensor(float(not _finite(weights)), device=self.device)
+        (share,) = self.processes.mean({"spoilt": spoilt}).values()
+        if not share:
             self.save()
-        return not spoilt
+        return not share
 
     def _kept(self) -> str:
         """Message on the state of a failed run, and the fix."""
@@ -329,13 +300,13 @@ class Training:
         for number in range(self.recipe.optimizer.grad_accum_steps):
             batch = next(loader)
             unreadable += self._pass_over(batch.problems)
-            yield self.task.inputs(batch, StepInfo(self.step, self.processes.rank, number), self.device)
+            yield self.task.inputs(batch, (self.step, self.processes.rank, number), self.device)
 
     def _counted(self, passes: Iterable[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
         """Append to each pass the mean number of labeled pixels over all passes and processes.
 
-        Dividing a pass's sums by it makes their mean over passes the mean over all labeled pixels.
-        Objectives without `counted` average over the images of a pass, an equal number in each.
+        Dividing a pass's sums by it makes their mean over passes the mean over all labeled pixels. Objectives without
+        `counted` average over the images of a pass.
         """
         if (count := getattr(self.objective, "counted", None)) is None:
             return passes
@@ -358,21 +329,19 @@ class Training:
         accumulated = recipe.optimizer.grad_accum_steps
         passes = self._counted(self._passes(loader, unreadable))
         for number, inputs in enumerate(passes):
-            with sync_gradients_if(self.module, number == accumulated - 1):
+            with nullcontext() if number == accumulated - 1 else self._unsynchronized():
                 with self._autocast():
                     losses: dict[str, Tensor] = self.module(*inputs)
                 self.scaler.scale(losses["loss"] / accumulated).backward()
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach() / accumulated
-        reduce_gradients(self.learning.values(), self.processes, sharded=recipe.runtime.parallel == "fsdp")
-        self.scaler.unscale_(self.optimizer)
-        found = clip_gradients(list(self.learning.values()), recipe.optimizer.max_grad_norm)
+        found = self._clip_gradients()
         # the step's only device sync; non-finite values in one process make the mean non-finite
         flags = {_UNREADABLE: bool(unreadable), _STOPPED: bool(received)}
         noted = {_NORM: found} | {name: torch.full_like(found, float(flag)) for name, flag in flags.items()}
         means = self.processes.mean(totals | noted)
         norm, passed_over, stopped = means.pop(_NORM), means.pop(_UNREADABLE) > 0, means.pop(_STOPPED) > 0
-        bad, unstable = not all_finite(means.values()), not all_finite([norm])
+        bad, unstable = not all(map(math.isfinite, means.values())), not math.isfinite(norm)
         if passed_over:
             for problems in self.processes.gather(unreadable):
                 self._pass_over(problems)
@@ -391,26 +360,33 @@ class Training:
             raise TrainingError(f"{self.bad_in_a_row} steps in a row were not finite ({problem}); {self._kept()}")
         return stopped or (self.processes.count == 1 and bool(received))
 
+    def _clip_gradients(self) -> Tensor:
+        """Clip the global gradient norm; returns the norm before."""
+        for parameter in self.learning.values():
+            if parameter.grad is None:  # weight decay applies to it too, as in the released code
+                parameter.grad = torch.zeros_like(parameter)
+        self.scaler.unscale_(self.optimizer)
+        limit = self.recipe.optimizer.max_grad_norm or math.inf
+        return nn.utils.clip_grad_norm_(list(self.learning.values()), limit, foreach=True)
+
     def _pass_over(self, problems: Iterable[str]) -> list[str]:
         """Warn about unreadable images, counting each once; return the new ones."""
         new = [problem for problem in dict.fromkeys(problems) if problem not in self.unreadable]
         self.unreadable.update(new)
         for problem in new:
-            self.listeners.warn(f"passed over: {problem}")
+            self.warn(f"passed over: {problem}")
         return new
 
     def _skip(self, losses: dict[str, float], passes: Sequence[tuple[Any, ...]], running: Mapping[str, Tensor]) -> str:
         """Skip a step: restore the running statistics; return a description of the non-finite tensors."""
         self.bad_in_a_row += 1
-        where = "losses or gradients"
-        if self.recipe.runtime.parallel != "fsdp":  # one process can't run a sharded network
-            with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-                where = not_finite(self.objective, losses, passes, self._autocast)
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            where = not_finite(self.objective, losses, passes, self._autocast)
         with torch.no_grad():
             buffers = dict(self.network.named_buffers())
             for name, value in running.items():
                 buffers[name].copy_(value)
-        self.listeners.warn(f"step {self.step} is skipped, not finite: {where}")
+        self.warn(f"step {self.step} is skipped, not finite: {where}")
         return where
 
     def save(self) -> None:
@@ -418,20 +394,17 @@ class Training:
 
         Raises: OutputError: it can't be written; the previous checkpoint is kept.
         """
-        weights, optimizer = full_state_dict(self.module, self.optimizer)
         generators = self.processes.gather(torch.get_rng_state())
         on_gpu = self.device.type == "cuda"
         gpu_generators = self.processes.gather(torch.cuda.get_rng_state(self.device)) if on_gpu else []
         if self.processes.first:
-            # frozen weights are reloaded from their source
-            kept = {f"network.{name}" for name in self._state()}
             self.folder.save(
                 {
                     "step": self.step,
-                    "weights": {name: value for name, value in weights.items() if name in kept},
-                    "optimizer": optimizer,
+                    "weights": {name: value.detach() for name, value in self._state().items()},
+                    "optimizer": self.optimizer.state_dict(),
                     "scaler": self.scaler.state_dict(),
-                    "best": self.best.state(),
+                    "best": vars(self.best),
                     "generators": generators,
                     "gpu_generators": gpu_generators,
                     "unreadable": sorted(self.unreadable),
@@ -440,9 +413,10 @@ class Training:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore the state from a checkpoint written by `save`."""
-        load_full_state_dict(self.module, self.optimizer, state["weights"], state["optimizer"])
+        self.network.load_state_dict(state["weights"], strict=False)  # frozen weights come from their source
+        self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        self.best.restore(state["best"])
+        self.best = BestWeights(**state["best"])
         rank = self.processes.rank
         if rank < len(state["generators"]):
             torch.set_rng_state(state["generators"][rank])
@@ -452,21 +426,16 @@ class Training:
         self.step = state["step"]
 
     def weights(self) -> dict[str, Tensor]:
-        """The network's weights by name, the best ones if the recipe asks for them; every process must call this."""
-        weights = {
-            name.removeprefix("network."): value for name, value in full_state_dict(self.module, None)[0].items()
-        }
-        return weights | self.best.weights
+        """The network's weights by name, on the CPU; the best ones if the recipe asks for them."""
+        return {name: value.cpu() for name, value in self.network.state_dict().items()} | self.best.weights
 
     def _watch(self) -> None:
-        if self.recipe.runtime.parallel == "fsdp":
-            return  # a sharded network can't run on different images per process
         with float32_products(tf32=False):
             # without sync, batch norm statistics differ between processes; those of rank 0 are saved
             self.processes.copy_from_first(self.network.buffers())
             self.network.image_encoder.to(memory_format=torch.contiguous_format)
             try:
-                score = self.listeners.watch(self.step)
+                score = self.watch(self.step)
             finally:
                 self.network.image_encoder.to(memory_format=torch.channels_last)
                 self._training_mode()
@@ -474,7 +443,7 @@ class Training:
 
     def _leave(self, received: list[int], saved: bool) -> None:
         state = f"step {self.step} is saved" if saved else f"the weights are not finite, and {self._kept()}"
-        self.listeners.warn(f"stopped by a signal: {state}; continue with --resume")
+        self.warn(f"stopped by a signal: {state}; continue with --resume")
         raise SystemExit(128 + (received or [signal.SIGTERM])[0])
 
     def _note(self, losses: dict[str, float], norm: float, factor: float, seconds: float, problem: str | None) -> None:
@@ -490,7 +459,11 @@ class Training:
         if problem is not None:
             metrics["problem"] = f"step {self.step} is skipped, not finite: {problem}"
         self.folder.note("metrics.jsonl", metrics)
-        self.listeners.step(metrics)
+        self.on_step(metrics)
+
+    def _unsynchronized(self) -> AbstractContextManager[Any]:
+        """Gradient accumulation: a pass after which processes don't exchange gradients."""
+        return self.module.no_sync() if isinstance(self.module, DistributedDataParallel) else nullcontext()
 
     def _autocast(self) -> AbstractContextManager[Any]:
         kind = AUTOCAST_TYPES[self.recipe.runtime.precision]
@@ -506,11 +479,10 @@ class Training:
 
 
 def rate_factor(optimizer: OptimizerConfig, step: int) -> float:
-    """The factor of all learning rates at a step (from 0), in [0, 1].
+    """The factor of all learning rates at a step (from 0), in [0, 1]: half a cosine from 1 to 0.
 
-    It follows half a cosine from 1 to 0 over all steps. With a warm-up of W steps, the first W factors increase
-    linearly from `warmup_start_factor` to the cosine's value at W (detectron2's WarmupCosineLR, which ERR-Seg was
-    trained with). W is at most half of the steps, so that short runs learn too.
+    With a warm-up of W steps, at most half of all, the first W factors increase linearly from `warmup_start_factor` to
+    the cosine's value at W (detectron2's WarmupCosineLR, which ERR-Seg was trained with).
     """
     warm_up = min(optimizer.warmup_steps, optimizer.steps // 2)
     if step >= warm_up:

@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,6 @@ from segvoc.training.objectives.losses import TERMS
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 
-POINTS = 2000
-"""Max steps to plot; longer runs are thinned out evenly."""
-
-FEW = 20
-"""With fewer points than this, add markers: a single point draws no line."""
-
 
 def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence[dict[str, Any]]) -> None:
     """Plot losses and their terms, learning rate, gradient norm and validation scores over the steps.
@@ -42,7 +37,7 @@ def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, since it takes a second to import
     from matplotlib.figure import Figure
 
-    shown = metrics[:: max(1, len(metrics) // POINTS)]
+    shown = metrics[:: max(1, len(metrics) // 2000)]
     terms = [name for name in metrics[-1] if name in ("loss", "segmentation", "fod", *TERMS)]
     panels = [
         ("loss", terms, shown, "log"),
@@ -55,7 +50,8 @@ def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence
         panels.append(("watched images", ["pixel_accuracy", "mean_iou"], watched, "linear"))
     figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
     for axes, (title, names, lines, scale) in zip(np.ravel(figure.subplots(1, len(panels))), panels, strict=True):
-        steps, marker = [line["step"] for line in lines], "o" if len(lines) < FEW else None
+        steps = [line["step"] for line in lines]
+        marker = "o" if len(lines) < 20 else None  # a single point draws no line
         values = {name: [np.nan if line.get(name) is None else line[name] for line in lines] for name in names}
         if not any(value > 0 for row in values.values() for value in row):
             scale = "linear"
@@ -76,36 +72,27 @@ SHOWN = 8
 _NOT_LOSSES = ("step", "loss", "seconds", "learning_rate", "learning_rates", "gradient_norm", "gigabytes", "problem")
 
 
+@dataclass(kw_only=True, eq=False)
 class Monitor:
-    """Monitors a run. Every process has a monitor and segments validation images; only rank 0 writes and prints.
+    """Monitors a run. Every process has a monitor and segments validation images; only rank 0 writes and prints."""
 
-    `segmenter` returns a segmenter with the network's current weights; its argument is the number of steps so far.
-    Validation images have scoring rules, or phrases from captions. `followers` receive steps and scores.
-    """
+    folder: RunFolder
+    recipe: Recipe
+    segmenter: Callable[[int], Segmenter]
+    """Returns a segmenter with the network's current weights; its argument is the number of steps so far."""
+    watched: EvaluationTask | CaptionDataset
+    """Validation images with scoring rules, or phrases from captions."""
+    processes: Processes
+    progress: bool
 
-    def __init__(
-        self,
-        *,
-        folder: RunFolder,
-        recipe: Recipe,
-        segmenter: Callable[[int], Segmenter],
-        watched: EvaluationTask | CaptionDataset,
-        processes: Processes,
-        progress: bool,
-        followers: Followers | None = None,
-    ) -> None:
-        self.folder, self.recipe, self.segmenter, self.watched = folder, recipe, segmenter, watched
-        self.processes, self._silent = processes, not (progress and processes.first)
-        self._progress: Progress | None = None
-        self.followers = followers or Followers((), self.warn)
-        self._warned: set[str] = set()
+    def __post_init__(self) -> None:
+        self.followers, self._warned = Followers((), self.warn), set[str]()
 
     @contextmanager
     def session(self, done: int) -> Iterator[None]:
         """Show progress while the run continues from step `done`, and draw its curves at the end."""
-        with Progress(
-            "training", total=self.recipe.optimizer.steps, done=done, unit="step", silent=self._silent, keep=True
-        ) as self._progress:
+        steps, silent = self.recipe.optimizer.steps, not (self.progress and self.processes.first)
+        with Progress("training", total=steps, done=done, unit="step", silent=silent, keep=True) as self._bar:
             if self.processes.first and importlib.util.find_spec("matplotlib") is None:
                 print_line('no curves.png will be drawn: matplotlib is missing; pip install "segvoc[train]"')
             try:
@@ -118,15 +105,14 @@ class Monitor:
         # GPU memory is in the metrics; process memory isn't per step
         self.followers.step({"gigabytes": peak_gigabytes(), **metrics})
         numbers = {name: value for name, value in metrics.items() if isinstance(value, float)}
-        if self._progress is not None:
-            shown = {"loss": f"{metrics['loss']:.4f}"}
-            # signed cosines are only in the files; the line shows the squared ones
-            losses = [name for name in numbers if name not in _NOT_LOSSES and not name.startswith("cosine_")]
-            shown |= {name: f"{numbers[name]:.4f}" for name in losses}
-            shown |= {"lr": f"{metrics['learning_rate']:.1e}", "s": f"{metrics['seconds']:.2f}"}
-            if "gigabytes" in numbers:
-                shown["GB"] = f"{numbers['gigabytes']:.1f}"
-            self._progress.update(note=", ".join(f"{name} {value}" for name, value in shown.items()))
+        shown = {"loss": f"{metrics['loss']:.4f}"}
+        # signed cosines are only in the files; the line shows the squared ones
+        losses = [name for name in numbers if name not in _NOT_LOSSES and not name.startswith("cosine_")]
+        shown |= {name: f"{numbers[name]:.4f}" for name in losses}
+        shown |= {"lr": f"{metrics['learning_rate']:.1e}", "s": f"{metrics['seconds']:.2f}"}
+        if "gigabytes" in numbers:
+            shown["GB"] = f"{numbers['gigabytes']:.1f}"
+        self._bar.update(note=", ".join(f"{name} {value}" for name, value in shown.items()))
 
     def warn(self, line: str) -> None:
         """Print a warning once."""
@@ -142,23 +128,34 @@ class Monitor:
         Returns:
             The mean IoU in [0, 1]; None without labels.
         """
-        segmenter = self.segmenter(step)
-        if isinstance(self.watched, CaptionDataset):
-            problems = self._show_captioned(segmenter, self.watched, step)
-            counts = None
+        segmenter, watched, counts = self.segmenter(step), self.watched, None
+        if isinstance(watched, CaptionDataset):
+            words, problems = (), self._show_captioned(segmenter, watched, step)
         else:
-            counts, problems = self._score(segmenter, self.watched, step)
+            words, (counts, problems) = watched.classes, self._score(segmenter, watched, step)
         gathered = self.processes.gather((counts, problems))
         for problem in (problem for _, problems in gathered for problem in problems):
             self.warn(f"passed over: {problem}")
         scores: dict[str, Any] = {}
-        if isinstance(self.watched, EvaluationTask):
-            scores = _scores(Confusion.total((counts for counts, _ in gathered if counts), len(self.watched.classes)))
+        if words:
+            scores = _scores(Confusion.total((counts for counts, _ in gathered if counts), len(words)))
         if self.processes.first:
             if scores:
                 self.folder.note("watched.jsonl", {"step": step, **scores})
             self._draw()
-            self.followers.evaluation(self._evaluation(step, scores))
+            folder = self._overlays(step)
+            self.followers.evaluation(
+                RunEvaluation(
+                    step=step,
+                    scores={name: value for name, value in scores.items() if isinstance(value, float)},
+                    # empty without labels
+                    iou={w: v for w, v in zip(words, scores.get("iou", ()), strict=False) if v is not None},
+                    images={
+                        path.relative_to(folder).with_suffix("").as_posix(): path
+                        for path in sorted(folder.rglob("*.png"))
+                    },
+                )
+            )
         return scores.get("mean_iou")
 
     def _score(self, segmenter: Segmenter, task: EvaluationTask, step: int) -> tuple[Confusion, list[str]]:
@@ -170,7 +167,12 @@ class Monitor:
         # same batches as in an evaluation: the other images of a batch can change the last bits of a result
         batches = [images[at : at + network.batch] for at in range(0, len(images), network.batch)]
         for batch in self.processes.share(batches):
-            good = _readable(batch, len(task.images.vocabulary), problems)
+            good = list[tuple[EvaluationImage, Any]]()
+            for image in batch:
+                try:
+                    good.append((image, image.read(len(task.images.vocabulary))))
+                except InputError as error:
+                    problems.append(str(error))
             results = network.segment([truth for _, truth in good]) if good else []
             for (image, truth), result in zip(good, results, strict=True):
                 counts.append(network.score(image, truth, result).confusion)
@@ -191,19 +193,6 @@ class Monitor:
             self._write_overlay(result, entry.name, step)
         return problems
 
-    def _evaluation(self, step: int, scores: dict[str, Any]) -> RunEvaluation:
-        """The validation scores for callbacks."""
-        words = self.watched.classes if isinstance(self.watched, EvaluationTask) else ()
-        iou = zip(words, scores.get("iou", ()), strict=False)  # empty without labels
-        folder = self._overlays(step)
-        overlays = sorted(folder.rglob("*.png"))
-        return RunEvaluation(
-            step=step,
-            scores={name: value for name, value in scores.items() if isinstance(value, float)},
-            iou={word: value for word, value in iou if value is not None},
-            images={path.relative_to(folder).with_suffix("").as_posix(): path for path in overlays},
-        )
-
     def _overlays(self, step: int) -> Path:
         return self.folder.path / "images" / f"step_{step:06d}"
 
@@ -215,16 +204,6 @@ class Monitor:
         if self.processes.first and importlib.util.find_spec("matplotlib") is not None:
             metrics, watched = (self.folder.read_lines(name) for name in ("metrics.jsonl", "watched.jsonl"))
             draw_curves(self.folder.path / "curves.png", metrics, watched)
-
-
-def _readable(batch: Sequence[EvaluationImage], classes: int, problems: list[str]) -> list[tuple[EvaluationImage, Any]]:
-    good = []
-    for image in batch:
-        try:
-            good.append((image, image.read(classes)))
-        except InputError as error:
-            problems.append(str(error))
-    return good
 
 
 def _scores(counts: Confusion) -> dict[str, Any]:

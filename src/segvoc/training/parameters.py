@@ -1,6 +1,5 @@
 """Which parameters are trained, with which learning rate and weight decay."""
 
-from collections.abc import Iterator
 from typing import Any, cast
 
 from torch import nn
@@ -60,7 +59,12 @@ def parameter_groups(network: nn.Module, rates: dict[str, float], weight_decay: 
     "rate" is a group's learning rate before the schedule. As in detectron2's defaults, norms and embeddings have no
     weight decay, while biases, padding values and scales do.
     """
-    undecayed = set(_undecayed(network))
+    undecayed = {
+        f"{place}.{name}"
+        for place, module in network.named_modules()
+        if isinstance(module, UNDECAYED)
+        for name, _ in module.named_parameters(recurse=False)
+    }
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if name in rates:
@@ -69,13 +73,6 @@ def parameter_groups(network: nn.Module, rates: dict[str, float], weight_decay: 
         {"params": members, "lr": rate, "rate": rate, "weight_decay": decay}
         for (rate, decay), members in sorted(groups.items(), reverse=True, key=lambda entry: entry[0])
     ]
-
-
-def _undecayed(network: nn.Module) -> Iterator[str]:
-    for place, module in network.named_modules():
-        if isinstance(module, UNDECAYED):
-            for name, _ in module.named_parameters(recurse=False):
-                yield f"{place}.{name}"
 
 
 def trainable_count(network: SegmentationNetwork, recipe: Recipe) -> int:

@@ -6,19 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from segvoc.configuration import check_range, parse_settings, with_settings
 from segvoc.data.captions.phrases import EXCLUDED, Extractor, Match
 from segvoc.data.training.augmentations import Augmentation
 from segvoc.errors import UsageError
 from segvoc.models.builders import NetworkConfig, input_size_of
 from segvoc.models.presets import PRESETS, find_preset
+from segvoc.records import check_range, parse_settings, with_settings
 
 Loss = Literal["released", "masked", "competing", "cross-entropy"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Trainable = Literal["published", "none", "all", "attention", "prompts", "q", "k", "v", "qk", "qv", "kv", "qkv"]
 Encoders = Literal["both", "image", "text"]
 Fill = Literal["strongest", "released"]
-Parallel = Literal["ddp", "fsdp"]
 Supervision = Literal["labels", "captions"]
 Method = Literal["network", "words"]
 InitFrom = Literal["encoders", "network"]
@@ -43,7 +42,6 @@ class _Group:
     """Ranges of fields by name; all other numbers must be >= 0."""
 
     def __post_init__(self) -> None:
-        """Check that all values are in range."""
         numbers = [field.name for field in dataclasses.fields(self) if field.type in (int, float)]
         check_range(self, {**dict.fromkeys(numbers, _AMOUNT), **self._LIMITS})
 
@@ -141,7 +139,6 @@ class CaptionConfig(_Group):
     _LIMITS: ClassVar = {"max_phrases": _COUNT}
 
     def __post_init__(self) -> None:
-        """Check that all values are in range."""
         super().__post_init__()
         if not 0 < self.loss_eps < 0.5:
             raise UsageError(f"loss_eps={self.loss_eps} leaves no range for the cosine; it must be between 0 and 0.5")
@@ -164,7 +161,6 @@ class DataConfig(Augmentation, _Group):
     }
 
     def __post_init__(self) -> None:
-        """Check that all values are in range."""
         super().__post_init__()
         if not self.short_sides:
             raise UsageError("short_sides is empty; give lengths in pixels, for example 384,512")
@@ -190,8 +186,6 @@ class RuntimeConfig(_Group):
     """Whether the backward pass recomputes a chunk's activations instead of storing them."""
     sync_batch_norm: bool = True
     """Whether batch norm statistics are synchronized over all processes."""
-    parallel: Parallel = "ddp"
-    """How the network is distributed: replicated in each process, or sharded over them."""
     compile: bool = False
     """Whether to compile the network's modules."""
     num_workers: int = 4
@@ -232,7 +226,6 @@ class TunedWordsConfig(_Group):
     }
 
     def __post_init__(self) -> None:
-        """Check that all values are in range."""
         super().__post_init__()
         if self.pyramid_channels % 8:
             raise UsageError(f"pyramid_channels={self.pyramid_channels} is not a multiple of 8; take 64, for example")
@@ -270,14 +263,9 @@ class Recipe:
     """The network's full configuration. None: taken from the initial weights, or else from the preset."""
 
     def __post_init__(self) -> None:
-        """Check that the groups fit together."""
-        if self.supervision == "captions" and self.runtime.parallel == "fsdp":
-            raise UsageError("learning from captions needs unsharded encoders; leave out parallel=fsdp")
         preset = PRESETS.get(self.model)
         if self.method == "words" and preset is not None and self.network not in (None, preset.configuration):
             raise UsageError("method=words freezes the network, so its settings can't be changed; add method=network")
-        if self.runtime.patience and self.runtime.parallel == "fsdp":
-            raise UsageError("patience keeps the best weights, which parallel=fsdp doesn't support; leave it out")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UsageError(f"seeds={self.seeds} are not distinct; give different seeds, for example 42,43,44")
 
@@ -304,7 +292,9 @@ class Recipe:
         """
         network = self.network or (PRESETS[self.model].configuration if self.model in PRESETS else None)
         settings = parse_settings(assignments) | values
-        recipe = with_settings(replace(self, network=network), settings, f"a recipe for {self.model}", FIXED)
+        recipe = with_settings(
+            replace(self, network=network), settings, f"a recipe for {self.model}", ("model", "network")
+        )
         if recipe.network == network:
             return replace(recipe, network=self.network)
         sides = [input_size_of(one) for one in (recipe.network, network)]
@@ -312,7 +302,3 @@ class Recipe:
             resized = 0 if sides[0] == recipe.data.crop_size else sides[0]
             recipe = replace(recipe, data=replace(recipe.data, resize_crop_to=resized))
         return recipe
-
-
-FIXED = ("model", "network")
-"""Fields that can't be set as a whole."""

@@ -1,9 +1,12 @@
 """The recipes of the papers, one function for each published row, a table of all recipes, and `finetune`.
 
-Change a recipe with `Recipe.with_settings`, or on the command line with `--set`.
+Change a recipe with `Recipe.with_settings`, or on the command line with `--set`. On N GPUs, the command of a recipe is
+
+    torchrun --nproc-per-node N --no-python segvoc train NAME --data ROOT --out RUN
+
+with the options that its docstring names. Steps are 80,000 if it doesn't say otherwise.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from segvoc.checkpoints.files import read_header
@@ -32,8 +35,7 @@ def cat_seg_b() -> Recipe:
     """CAT-Seg, ViT-B/16, as its released code trains it on COCO-Stuff.
 
     Row: CVPR 2024, Table 1, CAT-Seg (ViT-B/16): A-847 12.0, PC-459 19.0, A-150 31.8, PC-59 57.5, PAS-20 94.6, PAS-20b
-    77.3 mIoU. Hardware: 4 RTX 3090; batch 4, one image per GPU; 80,000 steps, no mixed precision.
-    Command: torchrun --nproc-per-node 4 --no-python segvoc train cat-seg-b --data ROOT --out RUN
+    77.3 mIoU. Hardware: 4 RTX 3090; batch 4, one image per GPU, no mixed precision.
 
     Activations are recomputed in the backward pass, chunk by chunk, so that several images fit on a GPU with 24 GB.
     With one image on a large GPU, `--set activation_checkpointing=false --set class_chunk_size=0` is faster and
@@ -51,8 +53,7 @@ def cat_seg_l() -> Recipe:
     """CAT-Seg, ViT-L/14 at 336 px: crops of 384 px are resized to 336 px.
 
     Row: CVPR 2024, Table 1, CAT-Seg (ViT-L/14): A-847 16.0, PC-459 23.8, A-150 37.9, PC-59 63.3, PAS-20 97.0, PAS-20b
-    82.5 mIoU. Hardware: 4 RTX 3090; batch 4; 80,000 steps.
-    Command: torchrun --nproc-per-node 4 --no-python segvoc train cat-seg-l --data ROOT --out RUN
+    82.5 mIoU. Hardware: 4 RTX 3090; batch 4.
     """
     return replace(cat_seg_b(), model="cat-seg-l").with_settings(resize_crop_to=336)
 
@@ -61,11 +62,9 @@ def cat_seg_v1_b() -> Recipe:
     """CAT-Seg of arXiv v1, ViT-B/16, guided by a frozen ResNet-101.
 
     Row: arXiv v1, Table 1, CAT-Seg (ViT-B/16): A-847 8.4, PC-459 16.6, A-150 27.2, PC-59 57.5, PAS-20 93.7, PAS-20b
-    78.3 mIoU. Hardware: 4 RTX 3090; batch 4; 80,000 steps. CLIP's attention and position embeddings learn, its text
-    encoder doesn't; the paper doesn't say whether the backbone does (`--set trunk_lr_scale=0.01` trains it, with the
-    rest of CLIP).
-    Command: torchrun --nproc-per-node 4 --no-python segvoc train cat-seg-v1-b
-    --encoder-weights ViT-B-16.pt,resnet101.pth --data ROOT --out RUN
+    78.3 mIoU. Hardware: 4 RTX 3090; batch 4. Options: --encoder-weights ViT-B-16.pt,resnet101.pth. CLIP's attention and
+    position embeddings learn, its text encoder doesn't; the paper doesn't say whether the backbone does (`--set
+    trunk_lr_scale=0.01` trains it, with the rest of CLIP).
     """
     return replace(cat_seg_b(), model="cat-seg-v1-b").with_settings(trainable_encoders="image")
 
@@ -74,8 +73,7 @@ def cat_seg_v1_l() -> Recipe:
     """CAT-Seg of arXiv v1, ViT-L/14 at 336 px, guided by a frozen Swin-B.
 
     Row: arXiv v1, Table 1, CAT-Seg (ViT-L/14): A-847 10.8, PC-459 20.4, A-150 31.5, PC-59 62.0, PAS-20 96.6, PAS-20b
-    81.8 mIoU. Hardware: 4 RTX 3090; batch 4; 80,000 steps.
-    Command: like `cat_seg_v1_b`, with cat-seg-v1-l and the weights ViT-L-14-336px.pt,swin_b.pth
+    81.8 mIoU. Hardware: 4 RTX 3090; batch 4. Options: --encoder-weights ViT-L-14-336px.pt,swin_b.pth
     """
     return replace(cat_seg_v1_b(), model="cat-seg-v1-l").with_settings(resize_crop_to=336)
 
@@ -84,8 +82,7 @@ def cat_seg_v1_h() -> Recipe:
     """CAT-Seg of arXiv v1, open_clip's ViT-H/14 at 336 px, guided by a frozen Swin-B.
 
     Row: arXiv v1, Table 1, CAT-Seg (ViT-H/14): A-847 12.4, PC-459 20.1, A-150 34.4, PC-59 61.2, PAS-20 96.7, PAS-20b
-    80.2 mIoU. Hardware: 4 RTX 3090; batch 4; 80,000 steps.
-    Command: like `cat_seg_v1_b`, with cat-seg-v1-h and the weights ViT-H-14.safetensors,swin_b.pth
+    80.2 mIoU. Hardware: 4 RTX 3090; batch 4. Options: --encoder-weights ViT-H-14.safetensors,swin_b.pth
     """
     return replace(cat_seg_v1_l(), model="cat-seg-v1-h")
 
@@ -94,8 +91,7 @@ def cat_seg_v1_g() -> Recipe:
     """CAT-Seg of arXiv v1, open_clip's ViT-bigG/14 at 336 px, guided by a frozen Swin-B.
 
     Row: arXiv v1, Table 1, CAT-Seg (ViT-G/14): A-847 13.3, PC-459 21.4, A-150 36.2, PC-59 61.5, PAS-20 97.1, PAS-20b
-    81.4 mIoU. Hardware: one A100; batch 4; 80,000 steps.
-    Command: like `cat_seg_v1_b`, with cat-seg-v1-g and the weights ViT-bigG-14.safetensors,swin_b.pth
+    81.4 mIoU. Hardware: one A100; batch 4. Options: --encoder-weights ViT-bigG-14.safetensors,swin_b.pth
     """
     return replace(cat_seg_v1_l(), model="cat-seg-v1-g")
 
@@ -104,9 +100,7 @@ def cat_seg_eva_b() -> Recipe:
     """PCA-Seg's serial baseline with DeCLIP's EVA02-CLIP-B/16 (its "DeCLIP" rows).
 
     Row: PCA-Seg, Table 3, serial; learning rate and batch size of its released configuration eva_vitb_384 (5e-4, 8).
-    Hardware: 8 GPUs, one image each; 80,000 steps.
-    Command: torchrun --nproc-per-node 8 --no-python segvoc train cat-seg-eva-b --encoder-weights DECLIP-B.pt
-    --data ROOT --out RUN
+    Hardware: 8 GPUs, one image each. Options: --encoder-weights DECLIP-B.pt
     """
     return replace(cat_seg_b(), model="cat-seg-eva-b").with_settings(batch_size=8, lr=5e-4)
 
@@ -115,9 +109,7 @@ def cat_seg_eva_l() -> Recipe:
     """PCA-Seg's serial baseline with DeCLIP's EVA02-CLIP-L/14, at 336 px.
 
     Row: PCA-Seg, Table 3, serial; learning rate and batch size of its released configuration eva_vitl_336 (3e-4, 8).
-    Hardware: 8 GPUs; 80,000 steps.
-    Command: torchrun --nproc-per-node 8 --no-python segvoc train cat-seg-eva-l --encoder-weights DECLIP-L.pt
-    --data ROOT --out RUN
+    Hardware: 8 GPUs. Options: --encoder-weights DECLIP-L.pt
     """
     return replace(cat_seg_eva_b(), model="cat-seg-eva-l").with_settings(lr=3e-4, resize_crop_to=336)
 
@@ -133,12 +125,7 @@ def tuned_words(recipe: Recipe, images: int, steps: int | None = None) -> Recipe
     """Tune words on the features of a recipe's network: a small pyramid, and a classifier for each word.
 
     Fewer images get more views each; more images get more steps. A tenth, and at least two, are held out to choose
-    the best weights, unless there are fewer than eight images.
-
-    Args:
-        recipe: the network, and how its images are augmented.
-        images: number of labeled images.
-        steps: number of steps, with five validations; None: by the number of images.
+    the best weights, unless there are fewer than eight images. There are five validations.
     """
     held_out = 0 if images < 8 else min(50, max(2, round(images / 10)))
     steps = steps or min(3000, 900 + 4 * images)
@@ -170,9 +157,7 @@ def pca_seg_b() -> Recipe:
     """PCA-Seg with DeCLIP's EVA02-CLIP-B/16.
 
     Row: Table 1, PCA-Seg (ViT-B/16): A-847 16.1, PC-459 22.3, A-150 38.1, PC-59 62.2, PAS-20 97.3, PAS-20b 82.7 mIoU.
-    Hardware: 8 A6000; batch 8, one image per GPU; 80,000 steps.
-    Command: torchrun --nproc-per-node 8 --no-python segvoc train pca-seg-b --encoder-weights DECLIP-B.pt --data ROOT
-    --out RUN
+    Hardware: 8 A6000; batch 8, one image per GPU. Options: --encoder-weights DECLIP-B.pt
     """
     return replace(cat_seg_eva_b(), model="pca-seg-b").with_settings(fod_weight=PAPER_FOD)
 
@@ -181,9 +166,7 @@ def pca_seg_l() -> Recipe:
     """PCA-Seg with DeCLIP's EVA02-CLIP-L/14, at 336 px.
 
     Row: Table 1, PCA-Seg (ViT-L/14): A-847 18.3, PC-459 26.7, A-150 41.5, PC-59 64.7, PAS-20 98.4, PAS-20b 84.4 mIoU.
-    Hardware: 8 A6000; batch 8; 80,000 steps.
-    Command: torchrun --nproc-per-node 8 --no-python segvoc train pca-seg-l --encoder-weights DECLIP-L.pt --data ROOT
-    --out RUN
+    Hardware: 8 A6000; batch 8. Options: --encoder-weights DECLIP-L.pt
     """
     return replace(cat_seg_eva_l(), model="pca-seg-l").with_settings(fod_weight=PAPER_FOD)
 
@@ -191,8 +174,7 @@ def pca_seg_l() -> Recipe:
 def pca_seg_b_released() -> Recipe:
     """PCA-Seg with EVA02-CLIP-B/16 and the released code's FOD loss weight.
 
-    Row: Table 5d, lambda 0.001: A-150 37.4 mIoU. Hardware: 8 A6000; batch 8; 80,000 steps.
-    Command: like `pca_seg_b`, with pca-seg-b-released.
+    Row: Table 5d, lambda 0.001: A-150 37.4 mIoU. Hardware and options: as for `pca_seg_b`.
     """
     return pca_seg_b().with_settings(fod_weight=RELEASED_FOD)
 
@@ -200,8 +182,7 @@ def pca_seg_b_released() -> Recipe:
 def pca_seg_l_released() -> Recipe:
     """PCA-Seg with EVA02-CLIP-L/14 and the released code's FOD loss weight.
 
-    Row: not published. Hardware: 8 A6000; batch 8; 80,000 steps.
-    Command: like `pca_seg_l`, with pca-seg-l-released.
+    Row: not published. Hardware and options: as for `pca_seg_l`.
     """
     return pca_seg_l().with_settings(fod_weight=RELEASED_FOD)
 
@@ -209,8 +190,7 @@ def pca_seg_l_released() -> Recipe:
 def pca_seg_clip_b() -> Recipe:
     """PCA-Seg with OpenAI's ViT-B/16, as in the released configuration vitb_384.
 
-    Row: not published. Hardware: 4 GPUs with 24 GB each; batch 4; 80,000 steps.
-    Command: torchrun --nproc-per-node 4 --no-python segvoc train pca-seg-clip-b --data ROOT --out RUN
+    Row: not published. Hardware: 4 GPUs with 24 GB each; batch 4.
     """
     return replace(cat_seg_b(), model="pca-seg-clip-b").with_settings(fod_weight=PAPER_FOD)
 
@@ -218,8 +198,7 @@ def pca_seg_clip_b() -> Recipe:
 def pca_seg_clip_l() -> Recipe:
     """PCA-Seg with OpenAI's ViT-L/14 at 336 px, as in the released configuration vitl_336.
 
-    Row: not published. Hardware: 4 GPUs with 24 GB each; batch 4; 80,000 steps.
-    Command: torchrun --nproc-per-node 4 --no-python segvoc train pca-seg-clip-l --data ROOT --out RUN
+    Row: not published. Hardware: 4 GPUs with 24 GB each; batch 4.
     """
     return replace(cat_seg_l(), model="pca-seg-clip-l").with_settings(fod_weight=PAPER_FOD)
 
@@ -228,9 +207,7 @@ def no_aggregation_b() -> Recipe:
     """DeCLIP's EVA02-CLIP-B/16 without aggregation: the logits are the scaled and shifted cosine similarities.
 
     Row: Table 3, without aggregation: A-847 14.1, PC-459 20.7, A-150 34.4, PC-59 59.3, PAS-20b 79.1 mIoU. Hardware: 8
-    A6000; batch 8; 80,000 steps.
-    Command: torchrun --nproc-per-node 8 --no-python segvoc train no-aggregation-b --encoder-weights DECLIP-B.pt
-    --data ROOT --out RUN
+    A6000; batch 8. Options: --encoder-weights DECLIP-B.pt
     """
     return pca_seg_b().with_settings(aggregation="none", fod_weight=0.0)
 
@@ -242,9 +219,8 @@ def err_seg_b() -> Recipe:
     """ERR-Seg, CLIP-ConvNeXt-B, with image and text encoder fine-tuned.
 
     Row: Table 3, ERR-Seg (ConvNeXt-B, Img. and Txt.): A-847 13.9, PC-459 20.5, A-150 35.8, PC-59 56.9, PAS-20 95.4
-    mIoU. Hardware: 4 RTX 3090; batch 4; 80,000 steps, mixed precision, no gradient clipping.
-    Command: torchrun --nproc-per-node 4 --no-python segvoc train err-seg-b --encoder-weights convnext_base_w_320.bin
-    --data ROOT --out RUN
+    mIoU. Hardware: 4 RTX 3090; batch 4, mixed precision, no gradient clipping. Options: --encoder-weights
+    convnext_base_w_320.bin
     """
     return Recipe(
         model="err-seg-b",
@@ -259,8 +235,7 @@ def err_seg_l() -> Recipe:
     """ERR-Seg, CLIP-ConvNeXt-L, trained at 640 px and tested at 768.
 
     Row: Table 3, ERR-Seg (ConvNeXt-L, Img. and Txt.): A-847 16.9, PC-459 23.9, A-150 38.3, PC-59 60.7, PAS-20 96.6
-    mIoU. Hardware: 4 RTX 3090; batch 4; 80,000 steps, mixed precision.
-    Command: torchrun --nproc-per-node 4 --no-python segvoc train err-seg-l --data ROOT --out RUN
+    mIoU. Hardware: 4 RTX 3090; batch 4, mixed precision.
     """
     return replace(err_seg_b(), model="err-seg-l")
 
@@ -269,9 +244,7 @@ def err_seg_b_frozen() -> Recipe:
     """ERR-Seg, CLIP-ConvNeXt-B with frozen encoders at 384 px, trained and tested.
 
     Row: Table 13, ConvNeXt-B: A-847 9.7, PC-459 12.5, A-150 26.9, PC-59 49.4, PAS-20 89.9 mIoU. The paper gives no
-    other setting of it; these are those of `err_seg_b`. Hardware: 4 RTX 3090.
-    Command: torchrun --nproc-per-node 4 --no-python segvoc train err-seg-b-frozen --encoder-weights
-    convnext_base_w_320.bin --data ROOT --out RUN
+    other setting of it; these are those of `err_seg_b`. Hardware: 4 RTX 3090. Options: as for `err_seg_b`.
     """
     network = ErrSegConfig(encoder="convnext_base_w", side=384)
     frozen = err_seg_b().with_settings(trainable="none", short_sides=(384,), crop_size=384)
@@ -283,7 +256,6 @@ def err_seg_vit_b_frozen() -> Recipe:
 
     Row: Table 13, ViT-B/16: A-847 7.5, PC-459 13.0, A-150 22.8, PC-59 49.7, PAS-20 91.0 mIoU. The paper doesn't say
     which maps of a ViT guide the aggregation and the decoder; here they are CAT-Seg's. Hardware: 4 RTX 3090.
-    Command: torchrun --nproc-per-node 4 --no-python segvoc train err-seg-vit-b-frozen --data ROOT --out RUN
     """
     return replace(err_seg_b_frozen(), model="err-seg-vit-b", network=None)
 
@@ -300,7 +272,6 @@ def part_cat_seg_b() -> Recipe:
     Row: PCA-Seg, Table 2, PartCATSeg: Pascal-Part-116 Pred-All 52.6 / 40.5 / 45.8, Oracle-Obj 57.5 / 44.9 / 50.4;
     ADE20K-Part-234 38.9 / 17.6 / 24.2 and 53.1 / 47.2 / 50.0 (seen, unseen, harmonic mIoU). Hardware: batch 4; 20,000
     steps for both; no mixed precision.
-    Command: segvoc train part-cat-seg-b --data ROOT --out RUN
 
     CLIP is frozen, and DINOv2 is trained at a hundredth of the learning rate. The released code starts from a CAT-Seg
     checkpoint; this recipe starts from the encoders and a randomly initialized aggregation.
@@ -318,7 +289,6 @@ def pca_part_b() -> Recipe:
 
     Row: Table 2, PCA-Seg: Pascal-Part-116 Pred-All 57.2 / 43.5 / 49.3, Oracle-Obj 60.5 / 47.1 / 52.9 (seen, unseen,
     harmonic mIoU). Hardware: 8 A6000; batch 8; 30,000 steps.
-    Command: torchrun --nproc-per-node 8 --no-python segvoc train pca-part-b --data ROOT --out RUN
     """
     recipe = replace(part_cat_seg_b(), model="pca-part-b")
     return recipe.with_settings(steps=30_000, batch_size=8, fod_weight=0.01)
@@ -329,7 +299,6 @@ def pca_part_b_ade() -> Recipe:
 
     Row: Table 2, PCA-Seg: ADE20K-Part-234 Pred-All 40.8 / 19.2 / 26.1, Oracle-Obj 56.3 / 48.2 / 51.8. Hardware: 8
     A6000; batch 8; 20,000 steps.
-    Command: like `pca_part_b`, with pca-part-b-ade.
     """
     return pca_part_b().with_settings(steps=20_000, dataset="ade20k-part-234-train")
 
@@ -374,8 +343,7 @@ def tiny_syn() -> Recipe:
     """SynSeg's decoder on tiny's encoders, small enough to train on a laptop with tens of captioned photographs.
 
     It uses tiny's text encoder, trunk and ImageNet classes, but not the projections. The last stages of the trunk were
-    trained further with masks, so the result doesn't come from captions alone.
-    Row: none; docs/papers/syn_seg.md has results for 37 photographs. Hardware: a laptop; minutes.
+    trained with masks, too. Row: none; docs/papers/syn_seg.md has results for 37 photographs. Hardware: a laptop.
     Command: segvoc train tiny-syn --images DIR --captions captions.json --out RUN
     """
     return Recipe(
@@ -405,8 +373,7 @@ def tiny() -> Recipe:
 
     `--set trunk_lr_scale=0` freezes the trunk, which takes a quarter of the time but fits less well: on 8 training
     photographs with 58 garments, 93 % of the pixels are correct after 150 steps, compared to 95 % after 60 steps with
-    the trunk.
-    Row: none, since the network isn't from a paper. Hardware: a laptop; minutes for tens of photographs.
+    the trunk. Hardware: a laptop; minutes for tens of photographs.
     Command: segvoc train tiny --images DIR --labels DIR --classes classes.json --out RUN
     """
     return Recipe(
@@ -433,8 +400,7 @@ def tiny_aggregation() -> Recipe:
 
     Their output is zero at first. `--set skip=none` omits the sum, so that everything is learned from scratch. `--set
     order=serial --set fusion=last`, `--set fusion=...`, `--set experts=...` and `--set aggregation=none` are small
-    versions of the rows of the papers' tables.
-    Row: none. Hardware: a laptop, seconds per step; or any GPU.
+    versions of the rows of the papers' tables. Hardware: a laptop, seconds per step.
     Command: segvoc train tiny-aggregation --images DIR --labels DIR --classes classes.json --out RUN
     """
     recipe = tiny().with_settings(trunk_lr_scale=0.0, batch_size=4, fod_weight=0.01, steps=600)
@@ -447,8 +413,7 @@ def tiny_parts() -> Recipe:
     `--set order=parallel --set fusion=experts --set fod_weight=0.01` is a small version of PCA-Seg's part mode. The
     classes are parts of objects ("car's door", or `--object car`) and objects without parts. The output of the
     aggregation is added to the sums of the raw costs, and all classes of a level compete. This loss isn't from a paper,
-    but works better with few images, see `tiny`.
-    Row: none. Hardware: a laptop; minutes.
+    but works better with few images, see `tiny`. Hardware: a laptop; minutes.
     Command: segvoc train tiny-parts --object car --images DIR --labels DIR --classes classes.json --background
     background --out RUN
     """
@@ -465,38 +430,14 @@ def tiny_parts() -> Recipe:
     return replace(recipe, network=TinyConfig(aggregation=TinyPartsConfig()))
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {
-    function.__name__.replace("_", "-"): function
-    for function in (
-        cat_seg_b,
-        cat_seg_l,
-        cat_seg_eva_b,
-        cat_seg_eva_l,
-        cat_seg_v1_b,
-        cat_seg_v1_l,
-        cat_seg_v1_h,
-        cat_seg_v1_g,
-        pca_seg_b,
-        pca_seg_l,
-        pca_seg_b_released,
-        pca_seg_l_released,
-        pca_seg_clip_b,
-        pca_seg_clip_l,
-        no_aggregation_b,
-        err_seg_b,
-        err_seg_l,
-        err_seg_b_frozen,
-        err_seg_vit_b_frozen,
-        part_cat_seg_b,
-        pca_part_b,
-        pca_part_b_ade,
-        tiny,
-        tiny_aggregation,
-        tiny_parts,
-        syn_seg_b,
-        tiny_syn,
-    )
-}
+_ALL = (
+    (cat_seg_b, cat_seg_l, cat_seg_eva_b, cat_seg_eva_l, cat_seg_v1_b, cat_seg_v1_l, cat_seg_v1_h, cat_seg_v1_g),
+    (pca_seg_b, pca_seg_l, pca_seg_b_released, pca_seg_l_released, pca_seg_clip_b, pca_seg_clip_l, no_aggregation_b),
+    (err_seg_b, err_seg_l, err_seg_b_frozen, err_seg_vit_b_frozen),
+    (part_cat_seg_b, pca_part_b, pca_part_b_ade),
+    (tiny, tiny_aggregation, tiny_parts, syn_seg_b, tiny_syn),
+)
+RECIPES = {function.__name__.replace("_", "-"): function for group in _ALL for function in group}
 """Every recipe, by its function's name with hyphens."""
 
 

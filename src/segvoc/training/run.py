@@ -35,7 +35,7 @@ from segvoc.storage.atomic_writes import write_atomically
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.callbacks import Callback, Followers, RunStart
 from segvoc.training.caption_task import CaptionFiles
-from segvoc.training.loop import Listeners, Training
+from segvoc.training.loop import Training
 from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import FEATURES, MODEL_FILE, STARTED_FROM, RunFolder, open_together
@@ -44,40 +44,6 @@ from segvoc.training.trackers import default_callbacks
 from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData, training_data_of
 from segvoc.training.tuning import TUNED_WORDS_FILE, Tuning, open_tuning
 from segvoc.version import __version__
-
-COMPARED_IMAGES = 6
-"""Number of images."""
-
-GAP = 8
-"""White pixels between the two overlays."""
-
-
-def compare_in_images(run: Path, best: int) -> list[Path]:
-    """Write before_after/NAME.png for the first validation images: overlays before training and at a step.
-
-    Args:
-        run: the run folder, with overlays in images/step_NNNNNN.
-        best: the step.
-
-    Returns:
-        The files.
-
-    Raises:
-        OutputError: a file can't be written.
-    """
-    before, after = (run / "images" / f"step_{step:06d}" for step in (0, best))
-    written: list[Path] = []
-    for path in sorted(before.rglob("*.png"))[:COMPARED_IMAGES]:
-        name = path.relative_to(before)
-        if not (after / name).exists():
-            continue
-        with Image.open(path) as one, Image.open(after / name) as other:
-            pair = Image.new("RGB", (one.width + GAP + other.width, max(one.height, other.height)), "white")
-            pair.paste(one, (0, 0))
-            pair.paste(other, (one.width + GAP, 0))
-        written.append(run / "before_after" / name)
-        write_atomically(written[-1], lambda file, pair=pair: pair.save(file, "PNG"))
-    return written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +109,8 @@ def train(
         OutputError: a file can't be written, for example because the disk is full.
         SystemExit: the process received SIGTERM or SIGINT; the run can be resumed.
     """
-    _check_call(recipe, images, network, start)
-    own = _own_transform(recipe, transform)
+    own = None if transform is None else OwnTransform(function=transform)
+    _check_call(recipe, images, network, start, own)
     seed = recipe.seeds[0] if seed is None else seed
     custom, quiet = network is not None, not (progress and Processes.from_environment().first)
     taught: tuple[TaughtWords, ...] = ()
@@ -172,7 +138,7 @@ def train(
         config = _config(recipe, start or Start(), data, seed, network) | {STARTED_FROM: list(started_from)}
         network = network.to(where)
         config["session"] = _session(processes, where)
-        folder, state = open_together(processes, where, out, config, resume=resume)
+        folder, state = open_together(processes, out, config, resume=resume)
 
         def model(step: int) -> NetworkSegmenter:
             found = segmenter_of(f"step {step}", preset, network, configuration, _training_record(config))
@@ -190,16 +156,24 @@ def train(
         tuning = None
         if recipe.method == "words":
             tuning = open_tuning(model, data, folder.path / FEATURES, processes, monitor.warn, silent=quiet)
-            task, monitor.segmenter = tuning.task, tuning.segmenter
+            task, monitor.segmenter = tuning, tuning.segmenter
         else:
             with announced("encoding the classes' names", silent=quiet or isinstance(data, CaptionTrainingData)):
                 task = data.task(network, templates, monitor.warn)
-        for note in folder.notes():
+        for note in folder.notes:
             monitor.warn(note)
         if processes.first:
             chosen = default_callbacks() if callbacks is None else callbacks
             monitor.followers = Followers(chosen, monitor.warn)
-        with monitor.followers.session(_run_start(folder, config, recipe, state), folder.path / MODEL_FILE):
+        start_of_run = RunStart(
+            folder=folder.path,
+            config={key: value for key, value in config.items() if key != "session"},
+            steps=recipe.optimizer.steps,
+            done=0 if state is None else state["step"],
+            kept=folder.kept(),
+            keep=folder.keep,
+        )
+        with monitor.followers.session(start_of_run, folder.path / MODEL_FILE):
             # not kept in a variable: a wrapped network must not outlive the process group
             weights = _trained(
                 Training(
@@ -209,7 +183,9 @@ def train(
                     folder=folder,
                     seed=seed,
                     processes=processes,
-                    listeners=Listeners(step=monitor.step, warn=monitor.warn, watch=monitor.watch),
+                    on_step=monitor.step,
+                    warn=monitor.warn,
+                    watch=monitor.watch,
                 ),
                 state,
                 monitor,
@@ -220,11 +196,15 @@ def train(
                 tensors, header = taught_tensors(taught)
                 metadata = data.metadata() | header | ({CUSTOM: True} if custom else {})
                 _write_model(folder, recipe, metadata, weights | tensors, config)
-        # no process returns before the file exists
-        results = processes.gather([_result(folder)] if processes.first else [])
+        processes.gather(None)  # no process returns before the file exists
+    metrics, watched_lines = (folder.read_lines(name)[-1:] for name in ("metrics.jsonl", "watched.jsonl"))
     # same memory format as after loading: channels-last weights would change the last bits of results
     network.eval().to(memory_format=torch.contiguous_format)
-    return results[0][0]
+    return TrainingResult(
+        weights=folder.path / MODEL_FILE,
+        metrics=metrics[0],
+        validation=watched_lines[0] if watched_lines else None,
+    )
 
 
 def _check_call(
@@ -232,6 +212,7 @@ def _check_call(
     images: LabeledImages | CaptionFiles,
     network: SegmentationNetwork | None,
     start: Start | None,
+    transform: OwnTransform | None,
 ) -> None:
     """Refuse arguments of `train` that don't fit together."""
     if (recipe.supervision == "captions") != isinstance(images, CaptionFiles):
@@ -244,29 +225,10 @@ def _check_call(
     if network is not None and lowest_precision(network).itemsize < torch.float32.itemsize:
         kind = str(lowest_precision(network)).removeprefix("torch.")
         raise UsageError(f"the network's weights were rounded to {kind}; train it loaded with dtype='float32'")
-
-
-def _own_transform(recipe: Recipe, transform: Transform | None) -> OwnTransform | None:
-    if transform is None:
-        return None
-    if recipe.supervision == "captions":
+    if transform is not None and recipe.supervision == "captions":
         raise UsageError("a recipe that learns from captions takes no transform; leave it out")
-    own = OwnTransform(function=transform)
-    if recipe.runtime.num_workers:
-        own.check_sendable()
-    return own
-
-
-def _run_start(folder: RunFolder, config: dict[str, Any], recipe: Recipe, state: dict[str, Any] | None) -> RunStart:
-    """The run's description for callbacks."""
-    return RunStart(
-        folder=folder.path,
-        config={key: value for key, value in config.items() if key != "session"},
-        steps=recipe.optimizer.steps,
-        done=0 if state is None else state["step"],
-        kept=folder.kept(),
-        keep=folder.keep,
-    )
+    if transform is not None and recipe.runtime.num_workers:
+        transform.check_sendable()
 
 
 def _tuned(
@@ -278,14 +240,22 @@ def _tuned(
         print_line("segvoc: warning: no better on held-out images than by text alone, so the words keep it")
         return taught
     words.save(folder.path / TUNED_WORDS_FILE)
-    compare_in_images(folder.path, best)
+    _compare_in_images(folder.path, best)
     return (*taught, words)
 
 
-def _result(folder: RunFolder) -> TrainingResult:
-    metrics, watched = (folder.read_lines(name)[-1:] for name in ("metrics.jsonl", "watched.jsonl"))
-    weights = folder.path / MODEL_FILE
-    return TrainingResult(weights=weights, metrics=metrics[0], validation=watched[0] if watched else None)
+def _compare_in_images(run: Path, best: int) -> None:
+    """Write before_after/NAME.png for six validation images: overlays before training and at the best step."""
+    before, after = (run / "images" / f"step_{step:06d}" for step in (0, best))
+    for path in sorted(before.rglob("*.png"))[:6]:
+        name = path.relative_to(before)
+        if not (after / name).exists():
+            continue
+        with Image.open(path) as one, Image.open(after / name) as other:
+            pair = Image.new("RGB", (one.width + 8 + other.width, max(one.height, other.height)), "white")
+            pair.paste(one, (0, 0))
+            pair.paste(other, (one.width + 8, 0))
+        write_atomically(run / "before_after" / name, lambda file, pair=pair: pair.save(file, "PNG"))
 
 
 def _trained(training: Training, state: dict[str, Any] | None, monitor: Monitor) -> dict[str, Tensor]:
@@ -312,7 +282,6 @@ def _config(
 
 def _session(processes: Processes, device: torch.device) -> dict[str, Any]:
     """Time, command and machine of a start or resume. Entries of "machine" can change the last bits of results."""
-    versions = {"segvoc": __version__, "torch": torch.__version__, "numpy": np.__version__}
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
@@ -321,7 +290,9 @@ def _session(processes: Processes, device: torch.device) -> dict[str, Any]:
             "instruction_set": torch.backends.cpu.get_cpu_capability(),
             "processes": processes.count,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            **versions,
+            "segvoc": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
             "python": platform.python_version(),
         },
     }

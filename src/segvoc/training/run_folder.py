@@ -17,7 +17,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import torch
 from filelock import BaseFileLock
 
 from segvoc.distributed import Processes
-from segvoc.errors import CheckpointError, SegvocError, UsageError, one_line
+from segvoc.errors import CheckpointError, UsageError, one_line
 from segvoc.records import flattened
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.journal import Journal, lock_folder, read_journal
@@ -66,10 +66,8 @@ class RunFolder:
         self.path = path
         self._journals: dict[str, Journal] = {}
         self._lock: BaseFileLock | None = None
-        self.begins_again = False
-        """Whether the resumed run was stopped before its first checkpoint."""
-        self.rounding = ""
-        """Changes since the last session that may affect the last digits of the losses; empty without any."""
+        self.notes: list[str] = []
+        """Notes on a resumed run, as readable lines."""
 
     @classmethod
     def open(
@@ -77,16 +75,12 @@ class RunFolder:
     ) -> tuple["RunFolder", dict[str, Any] | None]:
         """Create or resume a run folder; return it and the checkpoint to resume from, if any.
 
-        A folder without a completed step counts as new, for example after a refused call.
-
-        Args:
-            path: the folder.
-            config: everything that the run's results depend on. Its entry "session" describes this start only.
-            resume: continue the run in the folder. All settings except `FREE` must be unchanged.
+        A folder without a completed step counts as new, for example after a refused call. `config` is everything
+        that the run's results depend on; a resumed run may only differ in `FREE`. Its entry "session" describes this
+        start.
 
         Raises:
-            UsageError: the folder has a run in progress or with another configuration, or any run without
-                `resume`.
+            UsageError: the folder has a run in progress or with another configuration, or any run without `resume`.
             CheckpointError: its checkpoint is damaged.
             OutputError: the folder can't be written.
         """
@@ -107,28 +101,18 @@ class RunFolder:
             folder._refuse_changes(known, config)
             folder._continue(known, config, session)
         state = folder.state() if resume else None
-        folder.begins_again = resume and known is not None and state is None
+        if resume and known is not None and state is None:
+            folder.notes.append(f"{str(path)!r} has no checkpoint yet: the run restarts at step 1")
         for name in ("metrics.jsonl", "watched.jsonl"):
             last = 0 if state is None else state["step"]
-            if (path := folder.path / name).exists():
+            if (journal := folder.path / name).exists():
                 kept = "".join(f"{strict_json(line)}\n" for line in folder.read_lines(name) if line["step"] <= last)
-                write_atomically(path, lambda file, kept=kept: file.write(kept.encode()))
+                write_atomically(journal, lambda file, kept=kept: file.write(kept.encode()))
         return folder, state
-
-    def notes(self) -> Iterator[str]:
-        """Notes on a resumed run, as readable lines."""
-        if self.begins_again:
-            yield f"{str(self.path)!r} has no checkpoint yet: the run restarts at step 1"
-        if self.rounding:
-            yield f"{self.rounding}: losses may differ in the last digits from those of an uninterrupted run"
 
     @classmethod
     def check(cls, path: str | os.PathLike[str], recipe: Mapping[str, Any] | None = None) -> None:
-        """Check early that a run can use the folder, before any data are prepared or written.
-
-        Args:
-            path: the folder.
-            recipe: the recipe that an existing run must have to be resumed; None: any.
+        """Check early that a run with some recipe (None: any) can use the folder, before data are prepared or written.
 
         Raises:
             UsageError: the path is a file, the folder holds other files, or its run has another recipe.
@@ -185,7 +169,7 @@ class RunFolder:
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """The entries of a journal of the folder."""
-        return list(read_journal(self.path / name, is_whole=_has_step))
+        return list(read_journal(self.path / name, is_whole=lambda line: isinstance(line.get("step"), int)))
 
     def _config(self) -> dict[str, Any] | None:
         path = self.path / "config.json"
@@ -206,7 +190,7 @@ class RunFolder:
             raise UsageError(f"{str(self.path)!r} holds other files ({others[0]}); choose a new folder")
         if not exists:
             return None
-        if not _is_config(config):
+        if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
             raise UsageError(f"{str(path)!r} does not belong to a run; choose a new folder")
         return config
 
@@ -225,7 +209,8 @@ class RunFolder:
         before = last | flattened({"machine": sessions[-1].get("machine", {}) if sessions else {}})
         now = flattened(config) | flattened({"machine": session.get("machine", {})})
         rounding = ({key: value for key, value in one.items() if key.startswith(ROUNDING)} for one in (before, now))
-        self.rounding = difference(*rounding)
+        if told := difference(*rounding):
+            self.notes.append(f"{told}: losses may differ in the last digits from those of an uninterrupted run")
         changed = {key: now.get(key) for key in FREE if now.get(key) != flattened(known).get(key)}
         write_json(self.path / "config.json", {**known, "sessions": [*sessions, session | {"changed": changed}]})
 
@@ -249,45 +234,11 @@ class RunFolder:
         return state
 
 
-def _has_step(entry: Mapping[str, Any]) -> bool:
-    return isinstance(entry.get("step"), int)
-
-
-def _is_config(config: object) -> bool:
-    """Whether a value is the configuration of a run, with its sessions."""
-    if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
-        return False
-    sessions, kept = config.get("sessions", []), config.get(OF_CALLBACKS, {})
-    if not isinstance(kept, dict) or not all(isinstance(value, str) for value in kept.values()):
-        return False
-    return isinstance(sessions, list) and all(
-        isinstance(session, dict)
-        and isinstance(session.get("changed", {}), dict)
-        and isinstance(session.get("machine", {}), dict)
-        for session in sessions
-    )
-
-
 def open_together(
-    processes: Processes,
-    device: torch.device,
-    path: str | os.PathLike[str],
-    config: Mapping[str, Any],
-    *,
-    resume: bool,
+    processes: Processes, path: str | os.PathLike[str], config: Mapping[str, Any], *, resume: bool
 ) -> tuple[RunFolder, dict[str, Any] | None]:
     """Call `RunFolder.open` in all processes: rank 0 creates or refuses the folder, the others follow or exit."""
-    error, opened = None, None
-    if processes.first:
-        try:
-            opened = RunFolder.open(path, config, resume=resume)
-        except SegvocError as refusal:
-            error = refusal
-    (refused,) = processes.any(error is not None, device=device)
-    if error is not None:
-        raise error
-    if refused:
-        raise SystemExit(2)  # rank 0 prints the reason
+    opened = processes.on_first(lambda: RunFolder.open(path, config, resume=resume))
     if opened is None:
         folder = RunFolder(Path(path))
         opened = folder, folder.state() if resume else None

@@ -28,49 +28,37 @@ def is_run(folder: str | os.PathLike[str]) -> bool:
 
 
 def shareable_run(found: ShareableModel, folder: str | os.PathLike[str], *, images: bool = True) -> ShareableModel:
-    """Add a run's record and model-card facts to its model.
-
-    Args:
-        found: the model loaded from the folder.
-        folder: the run folder.
-        images: whether the card shows some of the run's validation images.
-    """
+    """Add a run's record and model-card facts, with or without validation images, to the model of its folder."""
     path = Path(folder)
     config = read_json(path / "config.json")
     watched = list(read_journal(path / "watched.jsonl", is_whole=lambda line: "step" in line))
     metrics = list(read_journal(path / "metrics.jsonl", is_whole=lambda line: "seconds" in line))
-    data = _mapping(config.get("images"))
-    held_out = len(data.get("watched", ())) if _recipe(config, "data", "num_val_images") else 0
-    chosen = _chosen(watched, config)
+    data = config.get("images", {})
+    held_out = len(data["watched"]) if data and config["recipe"]["data"]["num_val_images"] else 0
+    chosen = _chosen(watched, config["recipe"])
     table = _validation(data, watched, chosen, held_out)
     facts = replace(
         found.facts,
-        made=_made(config, data),
-        words=tuple(str(word) for word in data.get("classes", found.facts.words)),
+        words=tuple(data.get("classes", found.facts.words)),
         background=data.get("background"),
-        data=_data(config, data, held_out),
         scores=found.facts.scores if table is None else (table,),
         training=_training(config, metrics),
         shown=tuple(_images(path, chosen)) if images else (),
+        **(_captioned(config["captions"]) if "captions" in config else _labeled(data, held_out)),
     )
     write = None if found.write_weights is None else copied(path / MODEL_FILE)
-    return replace(found, facts=facts, write_weights=write, records={RECORD: _record(config, watched)})
+    # without commands, which contain local paths
+    sessions = [{key: value for key, value in one.items() if key != "command"} for one in config["sessions"]]
+    record = {**config, "sessions": sessions, "scores": watched}
+    return replace(found, facts=facts, write_weights=write, records={RECORD: record})
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _recipe(config: Mapping[str, Any], group: str, setting: str) -> Any:
-    return _mapping(_mapping(config["recipe"]).get(group)).get(setting)
-
-
-def _chosen(watched: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> int | None:
+def _chosen(watched: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> int | None:
     """The step whose weights were saved: the best with early stopping, else the last; None without scores."""
     scored = [line for line in watched if line.get("mean_iou") is not None]
     if not scored:
         return watched[-1]["step"] if watched else None
-    best = max(scored, key=lambda line: line["mean_iou"]) if _recipe(config, "runtime", "patience") else scored[-1]
+    best = max(scored, key=lambda line: line["mean_iou"]) if recipe["runtime"]["patience"] else scored[-1]
     return best["step"]
 
 
@@ -82,8 +70,7 @@ def _validation(
     after, before = by_step.get(chosen), by_step.get(0, {})
     if not held_out or after is None:
         return None
-    classes = [str(name) for name in data.get("classes", ())]
-    pairs = zip(classes, before.get("iou", [None] * len(classes)), after["iou"], strict=True)
+    pairs = zip(data["classes"], before.get("iou", [None] * len(data["classes"])), after["iou"], strict=True)
     return ScoreTable(
         title=f"Measured on {held_out} of the images, which were held out from training",
         data=f"{held_out} held-out images",
@@ -104,23 +91,22 @@ def _percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
-def _made(config: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    if "captions" in config:
-        return f"trained from the captions of {_mapping(config['captions']).get('images', 'its')} images"
-    return f"fine-tuned on {data.get('count', 'its')} labeled images of {len(data.get('classes', ()))} classes"
+def _captioned(captions: Mapping[str, Any]) -> dict[str, Any]:
+    """What the model learned from, for the card."""
+    data = {"captioned images": f"{captions['images']}", "phrases": f"{captions['phrases']}"}
+    return {"made": f"trained from the captions of {captions['images']} images", "data": data}
 
 
-def _data(config: Mapping[str, Any], data: Mapping[str, Any], held_out: int) -> dict[str, str]:
-    if "captions" in config:
-        captions = _mapping(config["captions"])
-        return {"captioned images": f"{captions.get('images', '')}", "phrases": f"{captions.get('phrases', '')}"}
-    rows = {"images to learn from": f"{data.get('count', '')}"}
-    if held_out:
-        rows["images held out"] = f"{held_out}"
-    rows["classes"] = ", ".join(str(word) for word in data.get("classes", ()))
-    if data.get("background"):
-        rows["none of the others"] = str(data["background"])
-    return rows
+def _labeled(data: Mapping[str, Any], held_out: int) -> dict[str, Any]:
+    """What the model learned from, for the card."""
+    rows = {
+        "images to learn from": f"{data['count']}",
+        "images held out": f"{held_out or ''}",
+        "classes": ", ".join(data["classes"]),
+        "none of the others": data.get("background") or "",
+    }
+    made = f"fine-tuned on {data['count']} labeled images of {len(data['classes'])} classes"
+    return {"made": made, "data": {what: value for what, value in rows.items() if value}}
 
 
 def _training(config: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -129,21 +115,20 @@ def _training(config: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -
         "words": "the network is frozen; a small feature pyramid with a classifier per word is trained",
         "network": "the network itself is trained",
     }
-    recipe, session = config["recipe"], (config.get("sessions") or [{}])[-1]
-    machine = _mapping(_mapping(session).get("machine"))
-    seconds = sum(line["seconds"] for line in metrics)
-    planned, batch = (_recipe(config, "optimizer", name) for name in ("steps", "batch_size"))
+    recipe, machine = config["recipe"], config["sessions"][-1].get("machine", {})
+    optimizer, seconds = recipe["optimizer"], sum(line["seconds"] for line in metrics)
+    done = metrics[-1]["step"] if metrics else 0
     rows = {
-        "method": method.get(str(recipe.get("method")), ""),
-        "steps": f"{metrics[-1]['step'] if metrics else 0} of {planned}, with {batch} images each",
-        "learning rate": f"{_recipe(config, 'optimizer', 'lr')}",
-        "loss": f"{_recipe(config, 'objective', 'loss')}",
-        "seed": f"{config.get('seed')}",
+        "method": method[recipe["method"]],
+        "steps": f"{done} of {optimizer['steps']}, with {optimizer['batch_size']} images each",
+        "learning rate": f"{optimizer['lr']}",
+        "loss": f"{recipe['objective']['loss']}",
+        "seed": f"{config['seed']}",
         "time": f"{seconds / 60:.1f} minutes of steps on {machine.get('device', 'cpu').replace('cpu', 'a CPU')}",
         "versions": f"segvoc {machine.get('segvoc', '')}, PyTorch {machine.get('torch', '')}, Python "
         f"{machine.get('python', '')}",
     }
-    return {what: value for what, value in rows.items() if value} | {"all settings": RECORD}
+    return rows | {"all settings": RECORD}
 
 
 def _images(path: Path, chosen: int | None) -> list[CardImage]:
@@ -156,9 +141,3 @@ def _images(path: Path, chosen: int | None) -> list[CardImage]:
     shown = [CardImage(path=one, name=f"{name}_{number}.png", caption=caption) for number, one in enumerate(pairs, 1)]
     curves = CardImage(path=path / "curves.png", name=CURVES, caption="Losses and scores over the steps of the run")
     return [*shown, curves] if curves.path.is_file() else shown
-
-
-def _record(config: Mapping[str, Any], watched: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The run's configuration and scores, without its commands, which contain local paths."""
-    sessions = [{key: value for key, value in one.items() if key != "command"} for one in config.get("sessions", [])]
-    return {**config, "sessions": sessions, "scores": list(watched)}

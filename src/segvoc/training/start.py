@@ -55,19 +55,15 @@ class BuiltNetwork:
     recipe: Recipe
     """The recipe with the name of its preset and the network's full configuration."""
     preset: Preset
-    """The preset."""
     network: SegmentationNetwork
-    """The network."""
     started_from: tuple[dict[str, str], ...]
     """The source files of its weights: name and SHA-256; for a published file also its place and license."""
     taught: tuple[TaughtWords, ...]
     """Words taught or tuned before."""
 
 
-def build(recipe: Recipe, start: Start, seed: int, network: SegmentationNetwork | None = None) -> BuiltNetwork:
+def build(recipe: Recipe, start: Start, seed: int) -> BuiltNetwork:
     """Build the network with its initial weights, fetching published weights as needed.
-
-    The caller's `network` replaces the one built from the recipe's configuration.
 
     Raises:
         UsageError: the model is unknown, required weights are missing, or the crop doesn't fit the network's stride.
@@ -78,7 +74,9 @@ def build(recipe: Recipe, start: Start, seed: int, network: SegmentationNetwork 
     preset = find_preset(recipe.model)
     configuration = recipe.network or (preset.configuration if file is None else configuration_of(file, preset))
     recipe = replace(recipe, network=configuration)
-    network = network or _random_network(preset, configuration, seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed_of(seed, "weights"))
+        network = preset.build(configuration)
     _check_side(recipe, cast(ImageEncoder, network.image_encoder).stride)
     same = file is not None
     if file is not None:
@@ -106,12 +104,6 @@ def build(recipe: Recipe, start: Start, seed: int, network: SegmentationNetwork 
     )
 
 
-def _random_network(preset: Preset, configuration: NetworkConfig, seed: int) -> SegmentationNetwork:
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed_of(seed, "weights"))
-        return preset.build(configuration)
-
-
 def _network_file(recipe: Recipe, start: Start) -> tuple[WeightsFile | None, list[str]]:
     """The given or fetched weights of the whole network, if any, and the path of their file."""
     if is_own_path(recipe.model):
@@ -128,9 +120,7 @@ def _network_file(recipe: Recipe, start: Start) -> tuple[WeightsFile | None, lis
 
 
 def with_file_configuration(recipe: Recipe, start: Start) -> Recipe:
-    """Take the network configuration from the segvoc file that the recipe starts from, if any.
-
-    Network settings are then applied to that configuration.
+    """Take the network configuration, to which settings apply, from the segvoc file that the recipe starts from.
 
     Raises: CheckpointError: the file can't be read.
     """

@@ -10,6 +10,7 @@ import importlib.util
 import os
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from segvoc.errors import UsageError, missing_extra, missing_package
@@ -20,10 +21,23 @@ __all__ = ["TRACKERS", "TensorBoard", "Wandb", "default_callbacks", "named_track
 TRACKERS = ("tensorboard", "wandb")
 """Tracker names on the command line."""
 
-_EXIT_CODES = {"finished": 0, "stopped": 130, "failed": 1}
+
+class _Tracker(Callback):
+    """A callback that logs all numbers, and the overlays of validation images."""
+
+    def on_step(self, metrics: Mapping[str, Any]) -> None:
+        """Log the step's numbers."""
+        self._log(metrics["step"], step_numbers(metrics), {})
+
+    def on_evaluation(self, evaluation: RunEvaluation) -> None:
+        """Log scores and overlays."""
+        self._log(evaluation.step, evaluation.numbers(), evaluation.images)
+
+    def _log(self, step: int, numbers: Mapping[str, float], images: Mapping[str, Path]) -> None:
+        raise NotImplementedError
 
 
-class TensorBoard(Callback):
+class TensorBoard(_Tracker):
     """Writes RUN/tensorboard, for `tensorboard --logdir RUN`.
 
     Raises: UsageError: the package isn't installed.
@@ -39,26 +53,20 @@ class TensorBoard(Callback):
 
         self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.done + 1)
 
-    def on_step(self, metrics: Mapping[str, Any]) -> None:
-        """Write the step's numbers."""
-        for name, value in step_numbers(metrics).items():
-            self._writer.add_scalar(name, value, metrics["step"])
-
-    def on_evaluation(self, evaluation: RunEvaluation) -> None:
-        """Write scores and overlays."""
+    def _log(self, step: int, numbers: Mapping[str, float], images: Mapping[str, Path]) -> None:
         from segvoc.imaging.reading import read_image  # here, so that the command line can list trackers quickly
 
-        for name, value in evaluation.numbers().items():
-            self._writer.add_scalar(name, value, evaluation.step)
-        for name, path in evaluation.images.items():
-            self._writer.add_image(f"images/{name}", read_image(path), evaluation.step, dataformats="HWC")
+        for name, value in numbers.items():
+            self._writer.add_scalar(name, value, step)
+        for name, path in images.items():
+            self._writer.add_image(f"images/{name}", read_image(path), step, dataformats="HWC")
 
     def on_end(self, end: RunEnd) -> None:
         """Close the files."""
         self._writer.close()
 
 
-class Wandb(Callback):
+class Wandb(_Tracker):
     """Logs to Weights & Biases, whose settings apply: `wandb login`, WANDB_MODE=offline, WANDB_ENTITY, ...
 
     Args:
@@ -99,33 +107,21 @@ class Wandb(Callback):
         self._run.define_metric("*", step_metric="step")
         run.keep("wandb", self._run.id)
 
-    def on_step(self, metrics: Mapping[str, Any]) -> None:
-        """Log the step's numbers."""
-        self._log({"step": metrics["step"], **step_numbers(metrics)})
-
-    def on_evaluation(self, evaluation: RunEvaluation) -> None:
-        """Log scores and overlays."""
+    def _log(self, step: int, numbers: Mapping[str, float], images: Mapping[str, Path]) -> None:
         import wandb
 
-        images = {f"images/{name}": wandb.Image(str(path)) for name, path in evaluation.images.items()}
-        self._log({"step": evaluation.step, **evaluation.numbers(), **images})
+        if self._run is not None:
+            shown = {f"images/{name}": wandb.Image(str(path)) for name, path in images.items()}
+            self._run.log({"step": step, **numbers, **shown})
 
     def on_end(self, end: RunEnd) -> None:
         """Finish the run."""
         if self._run is not None:
-            self._run.finish(exit_code=_EXIT_CODES[end.status])
-
-    def _log(self, values: dict[str, Any]) -> None:
-        if self._run is not None:
-            self._run.log(values)
+            self._run.finish(exit_code={"finished": 0, "stopped": 130, "failed": 1}[end.status])
 
 
 def named_tracker(name: str, project: str | None = None) -> Callback:
-    """Create a tracker by name.
-
-    Args:
-        name: one of `TRACKERS`.
-        project: W&B project; TensorBoard ignores it.
+    """Create one of `TRACKERS`; only W&B has projects.
 
     Raises: UsageError: its package isn't installed.
     """

@@ -1,30 +1,39 @@
 """The training data of a run (labeled or captioned images), and the training task made from them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from segvoc.data.benchmarks import PartTrainingImages, find_benchmark, prepared
 from segvoc.data.captions.caption_index import CaptionDataset
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.augmentations import OwnTransform
-from segvoc.data.training.training_set import PartTrainingSet, TrainingSet, seed_of
+from segvoc.data.training.training_set import (
+    PartTrainingSet,
+    ShardedSampler,
+    TrainingBatch,
+    TrainingSet,
+    batches,
+    seed_of,
+)
 from segvoc.distributed import Processes
-from segvoc.errors import UsageError
+from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork, PartWords
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.progress import print_line
 from segvoc.training.caption_task import CaptionFiles, CaptionTask, frozen_encoders, open_caption_task, open_captions
+from segvoc.training.loop import ForwardPass
+from segvoc.training.objectives.segmentation import Objective, PartObjective, objective_of
 from segvoc.training.parameters import learning_rates
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import FEATURES
-from segvoc.training.tasks import LabelTask
 from segvoc.vocabulary import Vocabulary
 
 HELD_OUT = "coco-stuff"
@@ -35,19 +44,16 @@ LOOKED_AT = 100
 """Number of its images."""
 
 
-def held_out_benchmark(recipe: Recipe) -> str:
-    """The validation benchmark of a recipe: the benchmark of its training set.
+def needed_data(recipe: Recipe) -> tuple[str, ...]:
+    """The training and validation benchmarks of a recipe; empty for captions.
 
     Raises:
         UsageError: the recipe's dataset isn't a benchmark.
     """
+    if recipe.supervision == "captions":
+        return ()
     name = find_benchmark(recipe.data.dataset).name
-    return name.removesuffix("-train") if name.endswith("-train") else HELD_OUT
-
-
-def needed_data(recipe: Recipe) -> tuple[str, ...]:
-    """The training and validation benchmarks of a recipe; empty for captions."""
-    return () if recipe.supervision == "captions" else (recipe.data.dataset, held_out_benchmark(recipe))
+    return recipe.data.dataset, name.removesuffix("-train") if name.endswith("-train") else HELD_OUT
 
 
 def recipe_data(recipe: Recipe, root: str | Path) -> tuple[LabeledImages, EvaluationTask]:
@@ -70,11 +76,60 @@ def recipe_data(recipe: Recipe, root: str | Path) -> tuple[LabeledImages, Evalua
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelTask:
+    """Training with labeled images."""
+
+    training_set: TrainingSet
+    words: Tensor | PartWords
+    """Embeddings of the class prompts, or their tokens if the text encoder is trained."""
+    chosen: int
+    """Number of classes per step: those in its images, plus random others (0: all)."""
+    seed: int
+    """Seed for drawing the random classes."""
+
+    def objective(self, network: SegmentationNetwork, recipe: Recipe) -> Objective | PartObjective:
+        """See `TrainingTask`."""
+        return objective_of(network, recipe)
+
+    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[TrainingBatch]:
+        """See `TrainingTask`."""
+        return batches(self.training_set, sampler, workers, pinned=pinned)
+
+    def inputs(
+        self, batch: TrainingBatch, number: ForwardPass, device: torch.device
+    ) -> tuple[Tensor, Tensor, Tensor | PartWords]:
+        """Images, labels and words."""
+        if not batch.images.numel():
+            raise InputError(f"none of the {len(self.training_set.images)} images can be read; {batch.problems[0]}")
+        to = {"device": device, "non_blocking": True}
+        # copied from pinned memory unchanged, then widened on the device
+        labels, words = batch.labels.to(**to).long(), self.words
+        if self.chosen and isinstance(words, Tensor):
+            seed = seed_of(self.seed, "words", *number)
+            chosen = chosen_words(batch.labels, len(words), self.chosen, seed)
+            chosen = (chosen.pin_memory() if device.type == "cuda" else chosen).to(**to)
+            labels = torch.where(labels < len(words), torch.searchsorted(chosen, labels), labels)
+            words = words[chosen]
+        return batch.images.to(**to), labels, words
+
+
+def chosen_words(labels: Int[Tensor, "B H W"], classes: int, words: int, seed: int) -> Int[Tensor, " N"]:
+    """Sample classes for a step: those in the images, even if there are more, and random others; ascending.
+
+    Labels from `classes` on, the number of all classes, are not classes.
+    """
+    there = labels.unique()
+    there = there[there < classes]
+    order = torch.randperm(classes, generator=torch.Generator().manual_seed(seed))
+    others = order[~torch.isin(order, there)][: max(0, words - len(there))]
+    return torch.cat((there, others)).sort().values
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelTrainingData:
     """Labeled images for training, and images for validation."""
 
     recipe: Recipe
-    """How the network is trained."""
     learned: LabeledImages
     """Images for training."""
     watched: EvaluationTask
@@ -82,9 +137,7 @@ class LabelTrainingData:
     object_maps: LabeledImages | None
     """Label maps of objects, for part networks whose part label maps don't imply the object."""
     seed: int
-    """Seed of the run."""
     transform: OwnTransform | None = None
-    """The user's transform."""
 
     def described(self) -> dict[str, Any]:
         """The data's entries in the configuration of the run: everything its results depend on."""
@@ -111,34 +164,26 @@ class LabelTrainingData:
 
         `{}` in prompt templates stands for the word; `warn` gets each warning as a readable line.
         """
-        training_set = self._training_set(network)
+        training_set = self.training_set(network)
         words = class_words(network, templates, training_set.vocabulary, self.recipe)
-        where = next(network.parameters()).device
-        return LabelTask(
-            training_set=training_set,
-            words=words.to(where),
-            chosen=self.recipe.objective.num_sampled_classes,
-            seed=self.seed,
-        )
+        words = words.to(next(network.parameters()).device)
+        chosen = self.recipe.objective.num_sampled_classes
+        return LabelTask(training_set=training_set, words=words, chosen=chosen, seed=self.seed)
 
-    def training_set(self) -> TrainingSet:
-        """The images, augmented, for a network with one label for each pixel."""
-        return TrainingSet(images=self.learned, augmentation=self.recipe.data, seed=self.seed, transform=self.transform)
+    def training_set(self, network: SegmentationNetwork) -> TrainingSet:
+        """The images, augmented, with one label for each pixel, or two for a network of parts.
 
-    def _training_set(self, network: SegmentationNetwork) -> TrainingSet:
+        Raises:
+            UsageError: the network isn't one of parts, and object maps are given.
+        """
         recipe, images, object_maps = self.recipe, self.learned, self.object_maps
+        own: dict[str, Any] = {"augmentation": recipe.data, "seed": self.seed, "transform": self.transform}
         if isinstance(network, PartNetwork):
             object_maps = images.object_maps if isinstance(images, PartTrainingImages) else object_maps
-            return PartTrainingSet(
-                images=images,
-                augmentation=recipe.data,
-                seed=self.seed,
-                transform=self.transform,
-                object_maps=object_maps,
-            )
+            return PartTrainingSet(images=images, object_maps=object_maps, **own)
         if object_maps is not None:
             raise UsageError(f"{recipe.model} is not trained on separate objects; leave out the label maps of objects")
-        return self.training_set()
+        return TrainingSet(images=images, **own)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,17 +191,13 @@ class CaptionTrainingData:
     """Captioned images for training; overlays are drawn for the first few."""
 
     recipe: Recipe
-    """How the network is trained."""
     watched: CaptionDataset
     """All images, for training and for the overlays."""
     folder: Path
     """The folder of the cached features."""
     seed: int
-    """Seed of the run."""
     processes: Processes
-    """All processes of the run."""
     silent: bool
-    """Whether to hide progress in this process."""
 
     def described(self) -> dict[str, Any]:
         """The data's entries in the configuration of the run: everything its results depend on."""
@@ -221,9 +262,7 @@ def class_words(
 ) -> Tensor | PartWords:
     """Compute embeddings (T P C) of the class prompts, or their tokens (T P L) if the text encoder is trained.
 
-    Raises:
-        UsageError: the recipe trains the text encoder of a part network or of a CLIP alone, with 80 prompts for each of
-            hundreds of names.
+    Raises: UsageError: a text encoder of a part network, or with 80 prompts for each name, can't be trained.
     """
     if not any(name.startswith("text_encoder.") for name in learning_rates(network, recipe)):
         with torch.no_grad():

@@ -10,13 +10,12 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from segvoc.arrays import bilinear
 from segvoc.checkpoints.origins import content_hash
 from segvoc.data.captions.sources import file_fingerprint
 from segvoc.data.feature_cache import FeatureCache
-from segvoc.data.training.training_set import IGNORED, ShardedSampler, TrainingSet, epoch_order, read_ahead, seed_of
+from segvoc.data.training.training_set import IGNORED, ShardedSampler, TrainingSet, epoch_order, seed_of
 from segvoc.distributed import Processes
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import InputError, UsageError
@@ -24,14 +23,20 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.progress import Progress, announced
 from segvoc.records import to_json
-from segvoc.teaching.feature_pyramid import FINER, FeaturePyramid, pyramid_shapes
-from segvoc.teaching.features import CLASS_LOGITS, channels_of, pyramid_inputs, read_features
+from segvoc.teaching.features import (
+    CLASS_LOGITS,
+    FINER,
+    FeaturePyramid,
+    channels_of,
+    pyramid_inputs,
+    pyramid_shapes,
+    read_features,
+)
 from segvoc.teaching.taught_words import TaughtWord, TaughtWords, TeachingRecord, mean_features
+from segvoc.training.loop import ForwardPass
 from segvoc.training.recipe import Recipe, TunedWordsConfig
-from segvoc.training.tasks import StepInfo
 from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData
 from segvoc.version import __version__
-from segvoc.vocabulary import Vocabulary
 
 CLASSIFIER_DEVIATION = 0.1
 """Standard deviation of the classifiers' initial weights; with zeros, the pyramid learns more slowly."""
@@ -43,16 +48,8 @@ class TunedWords(nn.Module):
     frequency: Tensor
 
     def __init__(self, config: TunedWordsConfig, coarse: int, fine: int, words: int) -> None:
-        """Build them with random weights.
-
-        Args:
-            config: sizes.
-            coarse: channels of the coarse feature map.
-            fine: channels of all finer ones.
-            words: number of words.
-        """
+        """Build them with random weights, for a coarse feature map and finer ones of so many channels in all."""
         super().__init__()
-        self.channels = config.pyramid_channels
         self.dropout = nn.Dropout2d(config.dropout)
         self.weights = nn.ParameterDict()
         for name, shape in pyramid_shapes(config.pyramid_channels, coarse, fine).items():
@@ -68,38 +65,10 @@ class TunedWords(nn.Module):
         self.register_buffer("frequency", torch.ones(words + 1))
 
     def forward(self, maps: Sequence[Tensor], zero_shot: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K H W"]:
-        """The logits on the pyramid's grid.
-
-        Args:
-            maps: standardized feature maps, the coarse one first.
-            zero_shot: the network's logits by text.
-        """
+        """The logits on the pyramid's grid, from standardized maps (the coarse one first) and the logits by text."""
         found = FeaturePyramid(**self.weights)(maps, self.dropout)
         scores = torch.einsum("kc,bchw->bkhw", self.classifiers, found) + self.bias[:, None, None]
         return bilinear(zero_shot, (found.shape[2], found.shape[3])) + scores
-
-    def taught_words(
-        self, record: TeachingRecord, mean: np.ndarray, scale: np.ndarray, probe: np.ndarray, words: Sequence[int]
-    ) -> TaughtWords:
-        """Export the result as taught words.
-
-        Args:
-            record: the training record.
-            mean: the mean of each feature.
-            scale: their standard deviations.
-            probe: mean features of the drawn image.
-            words: indices of labeled words.
-        """
-        weights = {name: _array(value).astype(np.float16) for name, value in self.weights.items()}
-        return TaughtWords(
-            record=record,
-            weights=_array(self.classifiers)[list(words)].astype(np.float16),
-            bias=_array(self.bias)[list(words)],
-            mean=mean,
-            scale=scale,
-            probe=probe,
-            pyramid=FeaturePyramid(**weights),
-        )
 
 
 class TunedWordsObjective(nn.Module):
@@ -123,13 +92,10 @@ class TunedWordsObjective(nn.Module):
         maps: Sequence[Tensor],
         cells: Float[Tensor, ""] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
-        """Compute the loss.
+        """Compute the loss, from the network's logits by text and standardized feature maps, the coarse one first.
 
-        Args:
-            zero_shot: the network's logits by text.
-            labels: the word index of each cell; K means none of them, `IGNORED` unlabeled.
-            maps: standardized feature maps, the coarse one first.
-            cells: divisor of the sum over labeled cells; None: their number (`counted`).
+        A cell's label is the index of its word; K means none of them, `IGNORED` unlabeled. The sum over labeled cells
+        is divided by `cells`, by default their number.
         """
         tuned = cast(TunedWords, self.network.aggregation)
         logits = tuned(maps, zero_shot)
@@ -139,15 +105,6 @@ class TunedWordsObjective(nn.Module):
         cells = self.counted(zero_shot, labels, maps).clamp(min=1) if cells is None else cells
         loss = F.cross_entropy(logits, labels, weight, ignore_index=IGNORED, reduction="sum") / cells
         return {"loss": loss, "segmentation": loss.detach()}
-
-
-def trained_network(network: SegmentationNetwork, tuned: TunedWords) -> SegmentationNetwork:
-    """The network to train: the tuned words behind the frozen encoders."""
-    return SegmentationNetwork(network.image_encoder, network.text_encoder, tuned)
-
-
-def _array(value: Tensor) -> np.ndarray:
-    return value.detach().cpu().numpy().astype(np.float32)
 
 
 VIEWS_LAYOUT = 1
@@ -162,184 +119,13 @@ ZERO_SHOT, LABELS = "zero_shot", "labels"
 class ViewBatch(NamedTuple):
     """Cached views of B images."""
 
-    maps: tuple[Float[Tensor, "B _ _ _"], ...]
-    """The feature maps, the coarse one first; empty if no image can be read."""
+    maps: dict[str, Float[Tensor, "B _ _ _"]]
+    """The feature maps by name."""
     zero_shot: Float[Tensor, "B K H W"]
     """The words' logits by text."""
     labels: Int[Tensor, "B H W"]
     """The index of each cell's word."""
-    problems: tuple[str, ...]
-    """A line per unreadable image."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CachedViews(Dataset[ViewBatch]):
-    """The views of a training set, each as a batch of one."""
-
-    cache: FeatureCache
-    """The feature cache."""
-
-    def __len__(self) -> int:
-        """Number of views."""
-        return self.cache.rows
-
-    def __getitem__(self, row: int) -> ViewBatch:
-        """A view."""
-        problem = self.cache.problem(row)
-        if problem is not None:
-            return ViewBatch((), torch.empty(0), torch.empty(0), (problem,))
-        found = {name: value[None] for name, value in self.cache.read(row).items()}
-        zero_shot, labels = found.pop(ZERO_SHOT), found.pop(LABELS)
-        return ViewBatch(tuple(found[name] for name in sorted(found)), zero_shot, labels, ())
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rows:
-    """The rows of a sampler's positions: each epoch shuffles all views."""
-
-    positions: ShardedSampler
-    rows: Sequence[int]
-    seed: int
-
-    def __iter__(self) -> Iterator[list[int]]:
-        count = len(self.rows)
-        for positions in self.positions:
-            yield [self.rows[int(epoch_order(count, self.seed, p // count)[p % count])] for p in positions]
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TunedWordsTask:
-    """The training task of tuned words; see `TrainingTask`."""
-
-    views: CachedViews
-    """The cached training views."""
-    rows: tuple[int, ...]
-    """Rows of the views with readable images."""
-    mean: Float32[np.ndarray, " D"]
-    """Mean of each feature over the views, in the classifiers' input order."""
-    scale: Float32[np.ndarray, " D"]
-    """Their standard deviations."""
-    channels: dict[str, int]
-    """Channels of each map."""
-    cells: Int[np.ndarray, " K1"]
-    """Labeled cells per word, and of none of them."""
-    pixels: Int[np.ndarray, " K"]
-    """The same in pixels of the augmented images."""
-    images: Int[np.ndarray, " K"]
-    """Images that show each word."""
-    image_numbers: tuple[int, ...]
-    """Indices of the images with labels."""
-    seed: int
-    """Seed of the order."""
-
-    def objective(self, network: SegmentationNetwork, recipe: Recipe) -> TunedWordsObjective:
-        """See `TrainingTask`."""
-        return TunedWordsObjective(network, recipe)
-
-    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[ViewBatch]:
-        """The batches of a sampler; memory-mapped, so no workers are needed."""
-        rows = _Rows(positions=sampler, rows=self.rows, seed=self.seed)
-        return read_ahead(self.views, rows, _collate, 0, pinned=pinned)
-
-    def inputs(
-        self, batch: ViewBatch, info: StepInfo, device: torch.device
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Logits by text, labels and standardized maps, on the device."""
-        to = {"device": device, "non_blocking": True}
-        named = dict(zip(sorted(self.map_names), (one.to(**to).float() for one in batch.maps), strict=True))
-        ordered = {name: named[name] for name in self.map_names}
-        whole = {name: ordered.get(name, torch.empty(1, size, 0, 0)) for name, size in self.channels.items()}
-        maps = pyramid_inputs(whole, self.mean, self.scale)
-        return batch.zero_shot.to(**to).float(), batch.labels.to(**to).long(), tuple(maps)
-
-    @property
-    def map_names(self) -> tuple[str, ...]:
-        """Names of the maps that the pyramid reads, the coarse one first."""
-        return tuple(name for name in self.channels if name != CLASS_LOGITS)
-
-    def tuned_words(self, recipe: Recipe, seed: int) -> TunedWords:
-        """Create pyramid and classifiers for these features."""
-        coarse, *fine = (self.channels[name] for name in self.map_names)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed_of(seed, "weights"))
-            tuned = TunedWords(recipe.words, coarse, sum(fine), len(self.pixels))
-        # unlabeled words have no classifier; their weight is irrelevant
-        tuned.frequency.copy_(torch.from_numpy(np.maximum(self.cells, self.cells.sum() * 1e-4)))
-        return tuned
-
-
-def open_tuned_words_task(
-    segmenter: NetworkSegmenter,
-    text: EncodedWords,
-    images: TrainingSet,
-    recipe: Recipe,
-    folder: Path,
-    channels: dict[str, int],
-    *,
-    processes: Processes,
-    warn: Callable[[str], None],
-    silent: bool,
-) -> TunedWordsTask:
-    """Compute the missing cached views of a training set, and create the task.
-
-    Args:
-        segmenter: the frozen network.
-        text: the words' embeddings.
-        images: the images, with their augmentation.
-        recipe: number and size of the views.
-        folder: the cache folder.
-        channels: channels of each feature map that classifiers read.
-        processes: all processes of the run, which share the work.
-        warn: called with a line per unreadable image.
-        silent: whether to hide progress.
-
-    Raises:
-        OutputError: a file can't be written; finished files are kept.
-        InputError: no image can be read.
-    """
-    count = len(images.images)
-    rows = count * recipe.words.views
-    files = images.images.images
-    prints = [(one.stem, file_fingerprint(one.image), file_fingerprint(one.labels), one.stamp()) for one in files]
-    settings = (
-        VIEWS_LAYOUT,
-        to_json(recipe.data),
-        list(images.vocabulary.words),
-        images.images.background,
-        images.seed,
-        *(() if images.transform is None else (images.transform.name,)),
-    )
-    cache = FeatureCache.of(
-        folder,
-        "views",
-        ((row, prints) for row in range(rows)),
-        VIEWS_PER_SHARD,
-        *settings,
-        content_hash(segmenter.network),
-        segmenter.dtype,
-    )
-    missing = processes.share(processes.gather(cache.missing())[0])
-    with Progress("encoding views", total=sum(len(cache.span(one)) for one in missing), silent=silent) as progress:
-        for shard in missing:
-            encoded = [_encoded(segmenter, text, images, row, recipe) for row in cache.span(shard)]
-            problems = {row: one for row, one in enumerate(encoded) if isinstance(one, str)}
-            good = [one for one in encoded if not isinstance(one, str)]
-            blank = {name: torch.zeros_like(value) for name, value in good[0].items()} if good else {}
-            tensors = [blank if isinstance(one, str) else one for one in encoded]
-            names = blank or {LABELS: None}
-            cache.write(
-                shard,
-                {name: torch.stack([one.get(name, torch.empty(0)) for one in tensors]) for name in names},
-                problems,
-            )
-            for problem in problems.values():
-                warn(f"passed over: {problem}")
-            progress.update(len(encoded))
-    processes.gather(None)  # wait until all have finished
-    return _task(CachedViews(cache=cache), channels, images, recipe)
+    problems: tuple[str, ...] = ()
 
 
 def _encoded(
@@ -365,26 +151,46 @@ def _encoded(
     return kept | {ZERO_SHOT: bilinear(logits, grid)[0].half().cpu(), LABELS: labels}
 
 
-def _task(views: CachedViews, channels: dict[str, int], images: TrainingSet, recipe: Recipe) -> TunedWordsTask:
-    """The task, with the statistics of its views."""
+@dataclass(frozen=True, kw_only=True)
+class _Statistics:
+    """Statistics of the cached views."""
+
+    rows: tuple[int, ...]
+    """Rows of the views with readable images."""
+    mean: Float32[np.ndarray, " D"]
+    """Mean of each feature, in the classifiers' input order."""
+    scale: Float32[np.ndarray, " D"]
+    """Their standard deviations."""
+    cells: Int[np.ndarray, " K1"]
+    """Labeled cells per word, and of none of them."""
+    pixels: Int[np.ndarray, " K"]
+    """The same in pixels of the augmented images."""
+    images: Int[np.ndarray, " K"]
+    """Images that show each word."""
+    image_count: int
+    """Number of images with labels."""
+
+
+def _statistics(cache: FeatureCache, channels: dict[str, int], images: TrainingSet, recipe: Recipe) -> _Statistics:
     kept = [name for name in channels if name != CLASS_LOGITS]
     words, area, rows = len(images.vocabulary), 0, list[int]()
     cells, shown = np.zeros(words + 1, np.int64), np.zeros((len(images.images), words), bool)
     sums = {name: [np.zeros(channels[name]), np.zeros(channels[name]), 0] for name in kept}
     problem = ""
-    for row in range(len(views)):
-        view = views[row]
-        if not view.maps:
-            problem = view.problems[0]
+    for row in range(cache.rows):
+        if found := cache.problem(row):
+            problem = found
             continue
-        of_word = np.bincount(view.labels[view.labels != IGNORED].numpy(), minlength=words + 1)
+        view = cache.read(row)
+        labels = view[LABELS]
+        of_word = np.bincount(labels[labels != IGNORED].numpy(), minlength=words + 1)
         rows.append(row)
         cells += of_word
-        area = recipe.data.crop_size**2 // view.labels.numel()
+        area = recipe.data.crop_size**2 // labels.numel()
         image = int(epoch_order(len(images.images), images.seed, row // len(images.images))[row % len(images.images)])
         shown[image] |= of_word[:words] > 0
-        for name, one in zip(sorted(kept), view.maps, strict=True):
-            x = one[0].double().flatten(1).numpy()
+        for name in kept:
+            x = view[name].double().flatten(1).numpy()
             sums[name][0] += x.sum(axis=1)
             sums[name][1] += np.square(x).sum(axis=1)
             sums[name][2] += x.shape[1]
@@ -396,24 +202,15 @@ def _task(views: CachedViews, channels: dict[str, int], images: TrainingSet, rec
         own = slice(ends[name] - channels[name], ends[name])
         mean[own] = total / count
         scale[own] = np.sqrt(np.maximum(squares / count - mean[own] ** 2, 0)) + 1e-3
-    return TunedWordsTask(
-        views=views,
+    return _Statistics(
         rows=tuple(rows),
         mean=mean.astype(np.float32),
         scale=scale.astype(np.float32),
-        channels=channels,
         cells=cells,
         pixels=cells[:words] * area,
         images=shown.sum(axis=0),
-        image_numbers=tuple(np.flatnonzero(shown.any(axis=1)).tolist()),
-        seed=images.seed,
+        image_count=int(shown.any(axis=1).sum()),
     )
-
-
-def _collate(samples: Sequence[ViewBatch]) -> ViewBatch:
-    maps = tuple(torch.cat(each) for each in zip(*(one.maps for one in samples), strict=True))
-    zero_shot, labels = (torch.cat([getattr(one, name) for one in samples]) for name in (ZERO_SHOT, LABELS))
-    return ViewBatch(maps, zero_shot, labels, ())
 
 
 TUNED_WORDS_FILE = "tuned.words.safetensors"
@@ -422,26 +219,49 @@ TUNED_WORDS_FILE = "tuned.words.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """The parts of a run that tunes words."""
+    """A run that tunes words: its task (see `TrainingTask`), and what comes of it."""
 
     plain: Callable[[int], NetworkSegmenter]
     """Maps a number of steps to the model without tuned words."""
-    task: TunedWordsTask
-    """The data."""
+    data: LabelTrainingData
+    cache: FeatureCache
+    """Their cached views."""
+    statistics: _Statistics
     network: SegmentationNetwork
-    """The trained network: the tuned words behind the frozen encoders."""
+    """The trained network: `tuned` behind the frozen encoders."""
     tuned: TunedWords
     """The tuned words, updated by the loop."""
-    vocabulary: Vocabulary
-    """The words."""
-    scored: tuple[str, ...]
-    """The classes scored in watched.jsonl, in order: the words, and the background if any."""
-    held_out: bool
-    """Whether the scored images are held out."""
-    patience: bool
-    """Whether the best weights are kept."""
+    channels: dict[str, int]
+    """Channels of each feature map."""
     probe: np.ndarray
     """Mean features of the drawn image that identifies the model."""
+
+    def objective(self, network: SegmentationNetwork, recipe: Recipe) -> TunedWordsObjective:
+        """See `TrainingTask`."""
+        return TunedWordsObjective(network, recipe)
+
+    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[ViewBatch]:
+        """The batches of a sampler; memory-mapped, so no workers are needed."""
+        for positions in sampler:
+            views = [self.cache.read(self._row(position)) for position in positions]
+            found = {name: torch.stack([view[name] for view in views]) for name in views[0]}
+            yield ViewBatch(zero_shot=found.pop(ZERO_SHOT), labels=found.pop(LABELS), maps=found)
+
+    def _row(self, position: int) -> int:
+        """Each epoch shuffles all views."""
+        rows = self.statistics.rows
+        epoch, place = divmod(position, len(rows))
+        return rows[int(epoch_order(len(rows), self.data.seed, epoch)[place])]
+
+    def inputs(
+        self, batch: ViewBatch, number: ForwardPass, device: torch.device
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Logits by text, labels and standardized maps, on the device."""
+        to = {"device": device, "non_blocking": True}
+        named = {name: one.to(**to).float() for name, one in batch.maps.items()}
+        whole = {name: named.get(name, torch.empty(1, size, 0, 0)) for name, size in self.channels.items()}
+        maps = pyramid_inputs(whole, self.statistics.mean, self.statistics.scale)
+        return batch.zero_shot.to(**to).float(), batch.labels.to(**to).long(), tuple(maps)
 
     def segmenter(self, step: int) -> NetworkSegmenter:
         """The model after some steps; without tuned words before the first."""
@@ -449,55 +269,59 @@ class Tuning:
         return plain.with_taught(self.words(())) if step else plain
 
     def words(self, watched: Sequence[dict[str, Any]]) -> TaughtWords:
-        """Export the current tuned words.
-
-        Args:
-            watched: scores before and after, lines of watched.jsonl; empty if unknown.
-        """
-        before, after = (watched[0], watched[-1]) if watched and self.held_out else ({}, {})
-        shown = np.flatnonzero(self.task.images).tolist()
+        """Export the current tuned words, with the scores before and after, lines of watched.jsonl, if known."""
+        found, tuned = self.statistics, self.tuned
+        held_out = bool(watched and self.data.recipe.data.num_val_images)
+        before, after = (watched[0], watched[-1]) if held_out else ({}, {})
+        shown = np.flatnonzero(found.images).tolist()
+        vocabulary = self.data.training_set(self.network).vocabulary.words
         record = TeachingRecord(
             model=str(self.plain(0).origin["preset"]),
             words=tuple(
                 TaughtWord(
-                    name=self.vocabulary.words[index],
-                    images=int(self.task.images[index]),
-                    pixels=int(self.task.pixels[index]),
-                    before=self._score(before, index),
-                    after=self._score(after, index),
+                    name=vocabulary[index],
+                    images=int(found.images[index]),
+                    pixels=int(found.pixels[index]),
+                    before=self._iou(before, vocabulary[index]),
+                    after=self._iou(after, vocabulary[index]),
                 )
                 for index in shown
             ),
-            channels=self.task.channels,
-            images=len(self.task.image_numbers),
+            channels=self.channels,
+            images=found.image_count,
             penalty=None,
             miou_before=_percent(before.get("mean_iou")),
             miou=_percent(after.get("mean_iou")),
             accuracy_before=_percent(before.get("pixel_accuracy")),
             accuracy=_percent(after.get("pixel_accuracy")),
             segvoc=__version__,
-            pyramid_channels=self.tuned.channels,
+            pyramid_channels=self.data.recipe.words.pyramid_channels,
         )
-        return self.tuned.taught_words(record, self.task.mean, self.task.scale, self.probe, shown)
+        return TaughtWords(
+            record=record,
+            weights=_array(tuned.classifiers)[shown].astype(np.float16),
+            bias=_array(tuned.bias)[shown],
+            mean=found.mean,
+            scale=found.scale,
+            probe=self.probe,
+            pyramid=FeaturePyramid(**{name: _array(value).astype(np.float16) for name, value in tuned.weights.items()}),
+        )
 
-    def _score(self, scores: dict[str, Any], index: int) -> float | None:
+    def _iou(self, scores: dict[str, Any], word: str) -> float | None:
         """The IoU of a word [%]."""
-        word = self.vocabulary.words[index]
-        return _percent(scores["iou"][self.scored.index(word)]) if "iou" in scores and word in self.scored else None
+        scored = self.data.watched.classes
+        return _percent(scores["iou"][scored.index(word)]) if "iou" in scores and word in scored else None
 
     def finish(self, weights: dict[str, Tensor], watched: Sequence[dict[str, Any]]) -> tuple[TaughtWords | None, int]:
-        """Export the run's tuned words, with their step.
+        """Export the run's tuned words with their step, or None if they never beat the text on held-out images.
 
         Args:
             weights: the loop's final weights: the best ones if images are held out.
             watched: the lines of watched.jsonl.
-
-        Returns:
-            The words, or None if they never beat the model without them on held-out images.
         """
         scored = [line for line in watched if line["mean_iou"] is not None]
         best = scored[-1]["step"] if scored else watched[-1]["step"]
-        if self.patience and scored:
+        if self.data.recipe.runtime.patience and scored:
             best = max(scored, key=lambda line: line["mean_iou"])["step"]
             if best == 0:
                 return None, 0
@@ -515,46 +339,79 @@ def open_tuning(
     *,
     silent: bool,
 ) -> Tuning:
-    """Compute the features of a run's images, and build the trained parts.
+    """Compute the missing features of a run's images, shared by all processes, and build the trained parts.
 
-    Args:
-        plain: maps a number of steps to the model without tuned words.
-        data: the labeled images, with the recipe.
-        folder: the cache folder.
-        processes: all processes of the run.
-        warn: called with each warning, as a readable line.
-        silent: whether to hide progress.
+    `plain` maps a number of steps to the model without tuned words.
 
     Raises:
         UsageError: the network can't be taught words, or the images have captions.
         InputError: no image can be read.
-        OutputError: a file can't be written.
     """
     if isinstance(data, CaptionTrainingData):
         raise UsageError("tuning words needs label maps rather than captions; leave out method=words")
     recipe = data.recipe
-    if data.object_maps is not None:
-        raise UsageError(f"{recipe.model} is not trained on separate objects; leave out the label maps of objects")
     segmenter = plain(0)
     with announced("encoding the classes' names", silent=silent):
-        images = data.training_set()
+        images = data.training_set(segmenter.network)
         text = segmenter.encode_words(images.vocabulary)
         probed = segmenter.probed_features()
-    task = open_tuned_words_task(
-        segmenter, text, images, recipe, folder, channels_of(probed), processes=processes, warn=warn, silent=silent
-    )
-    tuned = task.tuned_words(recipe, data.seed).to(segmenter.device)
+    cache = _view_cache(segmenter, images, recipe, folder)
+
+    def encode(rows: range, progress: Progress) -> tuple[dict[str, Tensor], dict[int, str]]:
+        views, problems = dict[int, dict[str, Tensor]](), dict[int, str]()
+        for place, row in enumerate(rows):
+            view = _encoded(segmenter, text, images, row, recipe)
+            (problems if isinstance(view, str) else views)[place] = view
+            progress.update()
+        for problem in problems.values():
+            warn(f"passed over: {problem}")
+        some = next(iter(views.values()), {LABELS: torch.empty(0)})
+        blank = {name: torch.zeros_like(value) for name, value in some.items()}
+        every = [views.get(place, blank) for place in range(len(rows))]
+        return {name: torch.stack([view[name] for view in every]) for name in blank}, problems
+
+    cache.fill(encode, processes, "encoding views", silent=silent)
+    channels = channels_of(probed)
+    statistics = _statistics(cache, channels, images, recipe)
+    coarse, *fine = (size for name, size in channels.items() if name != CLASS_LOGITS)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed_of(data.seed, "weights"))
+        tuned = TunedWords(recipe.words, coarse, sum(fine), len(images.vocabulary))
+    # unlabeled words have no classifier; their weight is irrelevant
+    tuned.frequency.copy_(torch.from_numpy(np.maximum(statistics.cells, statistics.cells.sum() * 1e-4)))
+    tuned = tuned.to(segmenter.device)
     return Tuning(
         plain=plain,
-        task=task,
-        network=trained_network(segmenter.network, tuned),
+        data=data,
+        cache=cache,
+        statistics=statistics,
+        network=SegmentationNetwork(segmenter.network.image_encoder, segmenter.network.text_encoder, tuned),
         tuned=tuned,
-        vocabulary=images.vocabulary,
-        scored=data.watched.classes,
-        held_out=bool(recipe.data.num_val_images),
-        patience=bool(recipe.runtime.patience),
+        channels=channels,
         probe=mean_features(probed),
     )
+
+
+def _view_cache(segmenter: NetworkSegmenter, images: TrainingSet, recipe: Recipe, folder: Path) -> FeatureCache:
+    """The cache of a training set's views."""
+    files = images.images.images
+    prints = [(one.stem, file_fingerprint(one.image), file_fingerprint(one.labels), one.stamp()) for one in files]
+    settings = (
+        VIEWS_LAYOUT,
+        to_json(recipe.data),
+        list(images.vocabulary.words),
+        images.images.background,
+        images.seed,
+        *(() if images.transform is None else (images.transform.name,)),
+        content_hash(segmenter.network),
+        segmenter.dtype,
+    )
+    rows = ((row, prints) for row in range(len(files) * recipe.words.views))
+    return FeatureCache.of(folder, "views", rows, VIEWS_PER_SHARD, *settings)
+
+
+def _array(value: Tensor) -> np.ndarray:
+    return value.detach().cpu().numpy().astype(np.float32)
 
 
 def _percent(share: float | None) -> float | None:

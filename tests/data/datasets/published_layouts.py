@@ -5,8 +5,8 @@ Each image has 12 x 10 pixels. A square of one class lies in pixels of a second 
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -14,8 +14,7 @@ from PIL import Image
 HEIGHT, WIDTH = 10, 12
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layout:
+class Layout(NamedTuple):
     """A dataset that `write` makes, and what reading it has to give."""
 
     format: str
@@ -26,10 +25,10 @@ class Layout:
     """The word of the square."""
     rest: str
     """The word around it."""
-    split: str | None = None
-    """The set to read, if it has several."""
     words: int
     """How many classes it has."""
+    split: str | None = None
+    """The set to read, if it has several."""
     objects: int | None = None
     """How many objects the square is; None: the dataset has none."""
     start: str = ""
@@ -180,22 +179,24 @@ def _cityscapes(folder: Path) -> None:
         save(folder / f"gtFine/{split}/ulm/a_gtFine_instanceIds.png", values(26_000, 7, 0, np.uint16))
 
 
-def _masks_beside_images(folder: Path, table: str, content: str, ending: str) -> None:
-    for split in ("train", "valid"):
-        photo(folder / split / f"one{ending}.jpg")
-        save(folder / split / "one_mask.png", _INDICES if ending == "" else _COLORS)
-        text(folder / split / table, content)
+def _masks_beside_images(table: str, content: str, ending: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        for split in ("train", "valid"):
+            photo(folder / split / f"one{ending}.jpg")
+            save(folder / split / "one_mask.png", _INDICES if ending == "" else _COLORS)
+            text(folder / split / table, content)
+
+    return write
 
 
-def _masks(folder: Path, table: str, content: object, pixels: np.ndarray, *, palette: bool = False) -> None:
-    photo(folder / "images/sub/one.jpg")
-    save(folder / "masks/sub/one.png", pixels, palette=palette)
-    save(folder / "masks/sub/one_preview.png", colored((9, 9, 9), (8, 8, 8), (7, 7, 7)))
-    text(folder / table, content)
+def _masks(table: str, content: object, pixels: np.ndarray, *, palette: bool = False) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        photo(folder / "images/sub/one.jpg")
+        save(folder / "masks/sub/one.png", pixels, palette=palette)
+        save(folder / "masks/sub/one_preview.png", colored((9, 9, 9), (8, 8, 8), (7, 7, 7)))
+        text(folder / table, content)
 
-
-def _masks_of(table: str, content: object, pixels: np.ndarray, *, palette: bool = False) -> Callable[[Path], None]:
-    return lambda folder: _masks(folder, table, content, pixels, palette=palette)
+    return write
 
 
 def _masks_in_sets(folder: Path) -> None:
@@ -207,110 +208,37 @@ def _masks_in_sets(folder: Path) -> None:
 
 _INDICES, _COLORS = values(7, 4, 255), colored((0, 0, 142), (128, 64, 128), (0, 0, 0))
 
+_OBJECTS = [
+    {"title": 1, "name": "car", "color": "#00008e"},
+    {"name": "road", "color": [128, 64, 128]},
+    {"name": "void", "color": [0, 0, 0]},
+]
+_ROBOFLOW = _masks_beside_images("_classes.csv", "Pixel Value, Class\n4, road\n7, car\n", "")
+_CSV_COLORS = "name,r,g,b\nroad,128,64,128\n3060,0,0,142\nunknown,0,0,0\n"
+_INDEX_LINES = _masks("classes.txt", "# all\n4 road\n7: car\n", _INDICES, palette=True)
+_INDEX_CSV = _masks("classes.csv", 'id;name\n4;"road; track"\n7;car\n9;void\n', _INDICES)
+_COLOR_LINES = _masks("classes.txt", "0,0,0,unlabeled\n128,64,128,road\n0,0,142,car\n", _COLORS)
+_NAME_LINES = _masks("classes.txt", "class 0\nroad\ncar\n", np.stack([values(2, 1, 255)] * 3, axis=-1))
+
 LAYOUTS = {
-    "Cityscapes": Layout(
-        format="cityscapes", write=_cityscapes, square="car", rest="road", split="val", words=19, objects=1
-    ),
-    "ADEChallengeData2016": Layout(
-        format="ade20k", write=_ade_challenge, square="person, individual", rest="sky", split="validation", words=13
-    ),
-    "mapillary-vistas-v1.2": Layout(
-        format="mapillary-vistas",
-        write=lambda folder: _vistas(folder, ""),
-        square="Car",
-        rest="Sky",
-        split="validation",
-        words=3,
-        objects=2,
-    ),
-    "mapillary-vistas-v2.0": Layout(
-        format="mapillary-vistas",
-        write=_vistas_both,
-        square="Car",
-        rest="Sky",
-        split="validation",
-        words=3,
-        objects=2,
-        start="config_v2.0.json",
-    ),
-    "CamVid": Layout(format="camvid", write=_camvid, square="Car", rest="Road", words=31),
-    "CamVid in CSV": Layout(format="masks", write=_camvid_csv, square="Car", rest="Road", split="val", words=3),
-    "data_semantics": Layout(format="kitti", write=_kitti, square="car", rest="road", words=19, objects=1),
-    "coco": Layout(format="coco-stuff", write=_stuff_maps, square="car", rest="tree", split="val2017", words=171),
-    "coco_stuff164k": Layout(
-        format="coco-stuff", write=_stuff_annotations, square="car", rest="tree", split="val2017", words=171
-    ),
-    "stuff in JSON": Layout(
-        format="coco-instances",
-        write=_stuff_json,
-        square="bridge",
-        rest="wall-brick",
-        split="val2017",
-        words=2,
-        objects=0,
-    ),
-    "masks in sets": Layout(
-        format="masks", write=_masks_in_sets, square="car", rest="road", split="train", words=2, start="names.json"
-    ),
-    "masks of Roboflow": Layout(
-        format="masks",
-        write=lambda folder: _masks_beside_images(folder, "_classes.csv", "Pixel Value, Class\n4, road\n7, car\n", ""),
-        square="car",
-        rest="road",
-        split="valid",
-        words=2,
-    ),
+    "cityscapes": Layout("cityscapes", _cityscapes, "car", "road", 19, "val", objects=1),
+    "ade20k": Layout("ade20k", _ade_challenge, "person, individual", "sky", 13, "validation"),
+    "vistas 1.2": Layout("mapillary-vistas", lambda folder: _vistas(folder, ""), "Car", "Sky", 3, "validation", 2),
+    "vistas 2.0": Layout("mapillary-vistas", _vistas_both, "Car", "Sky", 3, "validation", 2, "config_v2.0.json"),
+    "camvid": Layout("camvid", _camvid, "Car", "Road", 31),
+    "camvid in CSV": Layout("masks", _camvid_csv, "Car", "Road", 3, "val"),
+    "kitti": Layout("kitti", _kitti, "car", "road", 19, objects=1),
+    "stuff": Layout("coco-stuff", _stuff_maps, "car", "tree", 171, "val2017"),
+    "stuff 164k": Layout("coco-stuff", _stuff_annotations, "car", "tree", 171, "val2017"),
+    "stuff in JSON": Layout("coco-instances", _stuff_json, "bridge", "wall-brick", 2, "val2017", objects=0),
+    "masks in sets": Layout("masks", _masks_in_sets, "car", "road", 2, "train", start="names.json"),
+    "masks of Roboflow": Layout("masks", _ROBOFLOW, "car", "road", 2, "valid"),
     "masks of DeepGlobe": Layout(
-        format="masks",
-        write=lambda folder: _masks_beside_images(
-            folder, "class_dict.csv", "name,r,g,b\nroad,128,64,128\n3060,0,0,142\nunknown,0,0,0\n", "_sat"
-        ),
-        square="3060",
-        rest="road",
-        split="valid",
-        words=2,
+        "masks", _masks_beside_images("class_dict.csv", _CSV_COLORS, "_sat"), "3060", "road", 2, "valid"
     ),
-    "index and name": Layout(
-        format="masks",
-        write=_masks_of("classes.txt", "# all\n4 road\n7: car\n", _INDICES, palette=True),
-        square="car",
-        rest="road",
-        words=2,
-    ),
-    "index and name in CSV": Layout(
-        format="masks",
-        write=_masks_of("classes.csv", 'id;name\n4;"road; track"\n7;car\n9;void\n', _INDICES),
-        square="car",
-        rest="road; track",
-        words=2,
-    ),
-    "color and name": Layout(
-        format="masks",
-        write=_masks_of("classes.txt", "0,0,0,unlabeled\n128,64,128,road\n0,0,142,car\n", _COLORS),
-        square="car",
-        rest="road",
-        words=2,
-    ),
-    "objects in JSON": Layout(
-        format="masks",
-        write=_masks_of(
-            "classes.json",
-            [
-                {"title": 1, "name": "car", "color": "#00008e"},
-                {"name": "road", "color": [128, 64, 128]},
-                {"name": "void", "color": [0, 0, 0]},
-            ],
-            _COLORS,
-        ),
-        square="car",
-        rest="road",
-        words=2,
-    ),
-    "names by line, gray in three channels": Layout(
-        format="masks",
-        write=_masks_of("classes.txt", "class 0\nroad\ncar\n", np.stack([values(2, 1, 255)] * 3, axis=-1)),
-        square="car",
-        rest="road",
-        words=3,
-    ),
+    "indices": Layout("masks", _INDEX_LINES, "car", "road", 2),
+    "indices in CSV": Layout("masks", _INDEX_CSV, "car", "road; track", 2),
+    "colors": Layout("masks", _COLOR_LINES, "car", "road", 2),
+    "objects": Layout("masks", _masks("classes.json", _OBJECTS, _COLORS), "car", "road", 2),
+    "names, gray in three channels": Layout("masks", _NAME_LINES, "car", "road", 3),
 }

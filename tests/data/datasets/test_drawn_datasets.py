@@ -25,6 +25,7 @@ import segvoc
 from segvoc.errors import InputError, SkippedShapesWarning, UsageError
 from segvoc.imaging.brush_masks import packed_runs
 from segvoc.imaging.label_maps import UNLABELED
+from tests.data.datasets.published_layouts import text as _write
 
 HEIGHT, WIDTH = 12, 16
 EXAMPLES = int(os.environ.get("SEGVOC_EXAMPLES", "20"))
@@ -95,11 +96,6 @@ def _png(values: np.ndarray) -> str:
 def _image(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (WIDTH, HEIGHT), (9, 99, 199)).save(path)
-
-
-def _write(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
 
 
 def _flat(box: Box) -> list[int]:

@@ -4,17 +4,21 @@ import base64
 import io
 import json
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 import segvoc
-from segvoc.errors import SkippedShapesWarning, UsageError
+from segvoc.data.datasets.opening import dataset_format
+from segvoc.data.datasets.shapes import Polygons, Shape, Shapes
+from segvoc.errors import InputError, SkippedShapesWarning, UsageError
 from segvoc.imaging.label_maps import UNLABELED
+from tests.data.datasets.published_layouts import text as write
+from tests.formats.drawn_results import drawn_result
 
 HEIGHT, WIDTH = 30, 40
 
@@ -22,11 +26,6 @@ HEIGHT, WIDTH = 30, 40
 def image(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (WIDTH, HEIGHT), (10, 200, 30)).save(path)
-
-
-def write(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
 
 
 def corners(left: float, top: float, right: float, bottom: float) -> list[list[float]]:
@@ -105,6 +104,61 @@ def test_coco_polygons_are_those_of_pycocotools(tmp_path: Path) -> None:
     assert "without an area (1 box, 1 line): 2" in told
 
 
+def test_polygons_are_those_of_pycocotools() -> None:
+    height, width = 48, 64
+    rng = np.random.default_rng(0)
+    polygons = [[8.1, 4, 12, 4, 8.1, 24]]
+    polygons += [rng.uniform(-5, 70, 2 * corners).round(corners % 4).tolist() for corners in rng.integers(3, 20, 300)]
+    for flat in polygons:
+        shapes = Shapes(shapes=(Shape(label=1, patch=Polygons([flat])),))
+        expected: Any = coco_mask.decode(coco_mask.frPyObjects([flat], height, width))  # type: ignore[call-overload]
+        np.testing.assert_array_equal(shapes.draw((height, width), 0), expected[..., 0])
+
+
+def test_coco_with_several_sets_and_a_byte_order_mark(tmp_path: Path) -> None:
+    for split, category in (("train2017", 1), ("val2017", 2)):
+        image(tmp_path / split / "photo.png")
+        content = json.dumps(coco({"category_id": category, "segmentation": [flat(5, 5, 15, 15)]}))
+        write(tmp_path / f"annotations/instances_{split}.json", f"\ufeff{content}")
+    with pytest.raises(UsageError, match=r"several files: train2017, val2017; choose one with --split"):
+        segvoc.read_dataset(tmp_path)
+    with pytest.raises(UsageError, match="no set 'test'; its files are train2017, val2017"):
+        segvoc.read_dataset(tmp_path, split="test")
+    assert segvoc.read_dataset(tmp_path, split="val2017").images[0].image == tmp_path / "val2017/photo.png"
+    assert pixels(tmp_path, split="val2017")[0] == {"cat": 0, "dog": 100}
+
+
+def test_coco_of_roboflow_and_labelme2coco(tmp_path: Path) -> None:
+    for place in ("rf/train/_annotations.coco.json", "rf/valid/_annotations.coco.json", "l2c/annotations.json"):
+        image((tmp_path / place).with_name("photo.png"))
+        write(tmp_path / place, coco({"segmentation": [flat(5, 5, 15, 15)]}))
+    with pytest.raises(UsageError, match="several sets: train, valid; choose one with --split"):
+        segvoc.read_dataset(tmp_path / "rf")
+    assert pixels(tmp_path / "rf", split="valid") == pixels(tmp_path / "l2c") == ({"cat": 100, "dog": 0}, "")
+
+
+@pytest.mark.parametrize(("background", "words"), [("cat", ("cat", "dog")), ("rest", ("cat", "dog", "rest"))])
+def test_background_is_what_lies_outside(tmp_path: Path, background: str, words: tuple[str, ...]) -> None:
+    image(tmp_path / "images/photo.png")
+    write(tmp_path / "annotations/instances.json", coco({"category_id": 2, "segmentation": [flat(5, 5, 15, 15)]}))
+    assert segvoc.read_dataset(tmp_path, background=background).background == background
+    assert pixels(tmp_path, background=background)[0] == dict.fromkeys(words, 0) | {"dog": 100, background: 1100}
+
+
+def test_missing_images(tmp_path: Path) -> None:
+    content = coco({"segmentation": [flat(5, 5, 15, 15)]}, names=("photo.png", "other.png"))
+    write(tmp_path / "annotations/instances.json", content)
+    with pytest.raises(
+        UsageError, match=r"has none of its images: .*photo\.png' is missing; give their folder with --im"
+    ):
+        segvoc.read_dataset(tmp_path)
+    image(tmp_path / "images/other.png")
+    dataset = segvoc.read_dataset(tmp_path)
+    assert (dataset.read(0).labels == UNLABELED).all()
+    with pytest.raises(InputError, match=r"photo\.png' does not exist"):
+        dataset.read(1)
+
+
 # ---- CVAT
 
 
@@ -148,6 +202,14 @@ def test_cvat_skeletons_and_leftovers(tmp_path: Path) -> None:
     counts, told = pixels(tmp_path)
     assert counts == {"cat": 12 * 20, "person": 0, "horse": 0}
     assert "(1 skeleton, 1 polyline, 1 points): 3" in told
+
+
+def test_cvat_layers(tmp_path: Path) -> None:
+    image(tmp_path / "images/default/a.png")
+    front = '<polygon label="cat" points="2,2;6,2;6,6;2,6" z_order="3"><attribute name="id">7</attribute></polygon>'
+    back = '<box label="dog" xtl="0" ytl="0" xbr="8.0" ybr="8.0" z_order="-1"/>'
+    write(tmp_path / "annotations.xml", cvat(("a.png", "default", front + back)))
+    assert pixels(tmp_path)[0] == {"cat": 16, "dog": 48}
 
 
 # ---- YOLO
@@ -199,6 +261,25 @@ def test_yolo_lists_with_absolute_paths(tmp_path: Path, place: str) -> None:
     assert pixels(tmp_path) == ({"cat": 200}, "")
 
 
+def test_yolo_of_roboflow(tmp_path: Path) -> None:
+    image(tmp_path / "train/images/photo.PNG")
+    write(tmp_path / "train/labels/photo.txt", f"{yolo_line(1, 5, 5, 15, 15)}\r\n\r\n")
+    image(tmp_path / "valid/images/other.png")  # nothing in it, so no text file
+    (tmp_path / "valid/labels").mkdir()
+    write(tmp_path / "data.yaml", "train: ../train/images\nval: ../valid/images\nnc: 2\nnames: ['cat', 'dog']\n")
+    assert pixels(tmp_path, split="train")[0] == {"cat": 0, "dog": 100}
+    assert pixels(tmp_path, split="val")[0] == {"cat": 0, "dog": 0}
+
+
+def test_yolo_with_text_files_beside_the_images_or_nowhere(tmp_path: Path) -> None:
+    image(tmp_path / "images/photo.png")
+    write(tmp_path / "data.yaml", "names: [cat]\ntrain: images\n")
+    with pytest.raises(UsageError, match="labels' of its text files is missing"):
+        segvoc.read_dataset(tmp_path)
+    write(tmp_path / "images/photo.txt", yolo_line(0, 5, 5, 15, 15))
+    assert pixels(tmp_path)[0] == {"cat": 100}
+
+
 def test_exports_of_label_studio_in_other_formats(tmp_path: Path) -> None:
     image(tmp_path / "yolo/images/0a1b2c3d-a.png")
     write(tmp_path / "yolo/labels/0a1b2c3d-a.txt", yolo_line(1, 5, 5, 15, 15))
@@ -213,6 +294,44 @@ def test_exports_of_label_studio_in_other_formats(tmp_path: Path) -> None:
 # ---- LabelMe and AnyLabeling
 
 
+def labelme(*shapes: dict[str, Any], path: str = "photo.png", data: str | None = None) -> dict[str, Any]:
+    return {"shapes": shapes, "imagePath": path, "imageHeight": HEIGHT, "imageWidth": WIDTH, "imageData": data}
+
+
+def test_old_labelme_without_shape_types_and_labels(tmp_path: Path) -> None:
+    image(tmp_path / "photo.png")
+    ignored = {"label": "__ignore__", "points": [[0, 0], [9, 0], [9, 9]]}
+    write(tmp_path / "photo.json", labelme(ignored, {"label": "cat", "points": corners(5, 5, 15, 15)}))
+    write(tmp_path / "notes.json", {"about": "this folder"})
+    assert pixels(tmp_path)[0] == {"cat": 100}
+
+
+def test_labelme_beside_an_image_folder(tmp_path: Path) -> None:
+    image(tmp_path / "images/photo.png")
+    box = {"label": "dog", "shape_type": "rectangle", "points": [[6, 6], [2, 2]]}
+    circle = {"label": "cat", "shape_type": "circle", "points": [[9, 7], [9, 8]]}
+    write(tmp_path / "json/photo.json", labelme(circle, box, path="..\\images\\photo.png"))
+    write(tmp_path / "labels.txt", "__ignore__\n_background_\ndog\ncat\n")
+    assert segvoc.read_dataset(tmp_path).background == "_background_"
+    assert pixels(tmp_path)[0] == {"_background_": 1180, "dog": 16, "cat": 4}
+
+
+def test_labelme_with_ignored_pixels_and_an_embedded_image(tmp_path: Path) -> None:
+    image(tmp_path / "photo.png")
+    data = base64.b64encode((tmp_path / "photo.png").read_bytes()).decode()
+    (tmp_path / "photo.png").unlink()
+    shapes = [
+        {"label": "cat", "points": corners(5, 5, 15, 15), "shape_type": "polygon"},
+        {"label": "__ignore__", "points": [[0, 28], [40, 30]], "shape_type": "rectangle"},
+    ]
+    write(tmp_path / "photo.json", labelme(*shapes, data=data))
+    assert (segvoc.read_dataset(tmp_path).read(0).image == (10, 200, 30)).all()
+    assert pixels(tmp_path, background="rest")[0] == {"cat": 100, "rest": 1020}
+    write(tmp_path / "photo.json", labelme(*shapes, data="no base64!"))
+    with pytest.raises(InputError, match="its image is not in base64"):
+        segvoc.read_dataset(tmp_path).read(0)
+
+
 def test_labelme_shapes(tmp_path: Path) -> None:
     image(tmp_path / "photo.png")
     shapes = [
@@ -223,8 +342,7 @@ def test_labelme_shapes(tmp_path: Path) -> None:
         {"label": "d", "shape_type": "linestrip", "points": [[1, 1], [2, 2]]},
         {"label": "e", "shape_type": "point", "points": [[1, 1]]},
     ]
-    content = {"shapes": shapes, "imagePath": "C:\\images\\photo.png", "imageHeight": HEIGHT, "imageWidth": WIDTH}
-    write(tmp_path / "photo.json", content)
+    write(tmp_path / "photo.json", labelme(*shapes, path="C:\\images\\photo.png"))
     counts, told = pixels(tmp_path)
     assert counts == {"a": 20, "b": 20, "c": 20, "d": 20, "e": 0}
     assert "(1 linestrip, 1 point): 2" in told
@@ -381,6 +499,45 @@ def test_voc_background_needn_t_be_first(tmp_path: Path) -> None:
     assert pixels(tmp_path)[0] == {"cat": 0, "background": 1200}
 
 
+def test_official_voc(tmp_path: Path) -> None:
+    root = tmp_path / "VOCdevkit/VOC2012"
+    (root / "SegmentationClass").mkdir(parents=True)
+    for name, split in (("a", "train"), ("b", "val")):
+        image(root / f"JPEGImages/{name}.jpg")
+        Image.new("L", (WIDTH, HEIGHT), 8).save(root / f"SegmentationClass/{name}.png")
+        write(root / f"ImageSets/Segmentation/{split}.txt", f"{name}\n")
+    with pytest.raises(UsageError, match="several lists in ImageSets/Segmentation: train, val"):
+        segvoc.read_dataset(tmp_path)
+    dataset = segvoc.read_dataset(tmp_path, split="val")
+    assert dataset.background == "background" and pixels(tmp_path, split="val")[0]["cat"] == 1200
+    assert [image.stem for image in segvoc.read_dataset(root / "ImageSets/Segmentation/train.txt").images] == ["a"]
+
+
+def test_voc_of_labelme2voc(tmp_path: Path) -> None:
+    image(tmp_path / "JPEGImages/photo.jpg")
+    (tmp_path / "SegmentationClass").mkdir()
+    Image.new("L", (WIDTH, HEIGHT), 1).save(tmp_path / "SegmentationClass/photo.png")
+    write(tmp_path / "class_names.txt", "_background_\nyellow duck\n")
+    assert segvoc.read_dataset(tmp_path).background == "background"
+    assert pixels(tmp_path)[0] == {"background": 0, "yellow duck": 1200}
+    write(tmp_path / "class_names.txt", "\n")
+    with pytest.raises(UsageError, match=r"class_names\.txt' is damaged: it has no class"):
+        segvoc.read_dataset(tmp_path)
+
+
+def test_format_that_is_not_plain(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not in any known dataset format; name its format"):
+        dataset_format(tmp_path)
+    write(tmp_path / "annotations.xml", "<annotations/>")
+    write(tmp_path / "tasks.json", [])
+    with pytest.raises(UsageError, match="could be cvat or label-studio; name its format"):
+        segvoc.read_dataset(tmp_path)
+    with pytest.raises(UsageError, match="does not exist"):
+        segvoc.read_dataset(tmp_path / "missing")
+    with pytest.raises(UsageError, match="format 'tfrecord' is unknown"):
+        segvoc.read_dataset(tmp_path, "tfrecord")
+
+
 # ---- several sets, classes that occur nowhere
 
 
@@ -442,20 +599,13 @@ def test_stretch_of_12_bits_in_16(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "word", ["🐱 x", "a\u2028b", "a\x0bb", "void", "Ignored", "__ignore__", "#1", "no", "é: \"'\\", "a\x7fb"]
 )
-def test_odd_words_come_back_or_are_refused(tmp_path: Path, name: str, word: str, drawn: Callable[..., Any]) -> None:
+def test_odd_words_come_back_or_are_refused(tmp_path: Path, name: str, word: str) -> None:
     labels = np.zeros((HEIGHT, WIDTH), np.uint16)
     labels[5:15, 5:15] = 1
     try:
         with segvoc.DatasetWriter(tmp_path / "set", name) as dataset:
-            dataset.add(drawn(labels, ("wall", word)), "a")
+            dataset.add(drawn_result(labels, ("wall", word)), "a")
     except UsageError as error:
         assert "can't hold the word" in str(error) and not (tmp_path / "set").exists()
         return
     assert pixels(tmp_path / "set")[0][word] == 100
-
-
-@pytest.fixture
-def drawn() -> Callable[..., Any]:
-    from tests.formats.drawn_results import drawn_result
-
-    return drawn_result

@@ -11,15 +11,7 @@ import segvoc
 from segvoc.data.datasets.opening import dataset_format
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
-from tests.data.datasets.published_layouts import (
-    CAMVID,
-    LAYOUTS,
-    colored,
-    photo,
-    save,
-    text,
-    values,
-)
+from tests.data.datasets.published_layouts import CAMVID, LAYOUTS, colored, photo, save, text, values
 from tests.images import one_line_error
 
 
@@ -61,55 +53,34 @@ def _text(name: str, content: object) -> Callable[[Path], None]:
     return lambda folder: text(folder / name, content)
 
 
+_NO_MAPS = _gone(*(f"{split}/{kind}" for split in ("training", "validation") for kind in ("labels", "instances")))
+_ONLY_READABLE = _text("config.json", {"labels": [{"readable": "Car"}, 7]})
+_ONE_INDEX = _text("classes.json", [{"name": "car", "id": 1}, {"name": "road"}])
+_BLUE = _text("classes.json", [{"name": "car", "color": "blue"}])
 OF_ALL = [
-    ("ADEChallengeData2016", "validation", _gone("annotations"), "has no folder annotations/training; unpack ADEChall"),
-    ("ADEChallengeData2016", "validation", _gone("images"), "has no images: the folder"),
-    (
-        "ADEChallengeData2016",
-        "validation",
-        _text("objectInfo150.txt", "Idx\tName\nx\twall\n"),
-        "'x' where a whole number",
-    ),
-    (
-        "mapillary-vistas-v1.2",
-        "validation",
-        _gone("training/labels", "training/instances", "validation/labels", "validation/instances"),
-        "has no folder training/labels; unpack all of Vistas",
-    ),
-    (
-        "mapillary-vistas-v1.2",
-        "validation",
-        _text("config.json", {"labels": [{"readable": "Car"}, 7]}),
-        "label 1 is 7, not an object",
-    ),
-    (
-        "mapillary-vistas-v2.0",
-        "testing",
-        lambda folder: None,
-        "has no set 'testing'; its sets are training, validation",
-    ),
-    ("CamVid", None, _gone("LabeledApproved_full"), "has no folder LabeledApproved_full; unpack both"),
-    ("CamVid", None, _gone("701_StillsRaw_full"), "has no images: the folder"),
-    ("color and name", None, _text("classes.txt", "1 2 3 Car\n1 2 Road\n"), "the line '1 2 Road' isn't like the first"),
-    ("color and name", None, _text("classes.txt", "1 2 3 Car\n1 2 3 Road\n"), "two classes have the color 1, 2, 3"),
-    ("color and name", None, _text("classes.txt", "1 2 300 Car\n"), "the color 1, 2, 300 has a value above 255"),
-    ("data_semantics", None, _gone("training/semantic"), "has no folder training/semantic; unpack data_semantics.zip"),
-    ("coco_stuff164k", None, _gone("images"), "several sets"),
-    ("index and name", None, _text("classes.txt", "4 road\n4 car\n"), "two classes have the index 4"),
-    ("index and name", None, _text("classes.txt", "void\n"), "it has no class"),
-    ("index and name", None, _text("classes.txt", "4 road\n99999 car\n"), "the index 99999 is not from 0 to 65535"),
-    ("index and name", None, _moved("masks/sub/one.png", "masks/sub/other.png"), "no image in"),
-    ("index and name in CSV", None, _text("classes.csv", "id;name\n4;\n"), "the line '4, ' has no name"),
-    (
-        "objects in JSON",
-        None,
-        _text("classes.json", [{"name": "car", "id": 1}, {"name": "road"}]),
-        "'road' has no index, others",
-    ),
-    ("objects in JSON", None, _text("classes.json", [{"name": "car", "color": "blue"}]), "entry 0 has no color of red"),
-    ("objects in JSON", None, _text("classes.json", {"car": None}), "entry 0 has no name"),
-    ("objects in JSON", None, _text("classes.json", ["car", 7]), "entry 1 is neither a name nor an object"),
-    ("objects in JSON", None, _text("classes.json", "{"), "is damaged: it is not JSON"),
+    ("ade20k", "validation", _gone("annotations"), "has no folder annotations/training; unpack ADEChall"),
+    ("ade20k", "validation", _gone("images"), "has no images: the folder"),
+    ("ade20k", "validation", _text("objectInfo150.txt", "Idx\tName\nx\twall\n"), "'x' where a whole number"),
+    ("vistas 1.2", "validation", _NO_MAPS, "has no folder training/labels; unpack all of Vistas"),
+    ("vistas 1.2", "validation", _ONLY_READABLE, "label 1 is 7, not an object"),
+    ("vistas 2.0", "testing", lambda folder: None, "has no set 'testing'; its sets are training, validation"),
+    ("camvid", None, _gone("LabeledApproved_full"), "has no folder LabeledApproved_full; unpack both"),
+    ("camvid", None, _gone("701_StillsRaw_full"), "has no images: the folder"),
+    ("colors", None, _text("classes.txt", "1 2 3 Car\n1 2 Road\n"), "the line '1 2 Road' isn't like the first"),
+    ("colors", None, _text("classes.txt", "1 2 3 Car\n1 2 3 Road\n"), "two classes have the color 1, 2, 3"),
+    ("colors", None, _text("classes.txt", "1 2 300 Car\n"), "the color 1, 2, 300 has a value above 255"),
+    ("kitti", None, _gone("training/semantic"), "has no folder training/semantic; unpack data_semantics.zip"),
+    ("stuff 164k", None, _gone("images"), "several sets"),
+    ("indices", None, _text("classes.txt", "4 road\n4 car\n"), "two classes have the index 4"),
+    ("indices", None, _text("classes.txt", "void\n"), "it has no class"),
+    ("indices", None, _text("classes.txt", "4 road\n99999 car\n"), "the index 99999 is not from 0 to 65535"),
+    ("indices", None, _moved("masks/sub/one.png", "masks/sub/other.png"), "no image in"),
+    ("indices in CSV", None, _text("classes.csv", "id;name\n4;\n"), "the line '4, ' has no name"),
+    ("objects", None, _ONE_INDEX, "'road' has no index, others"),
+    ("objects", None, _BLUE, "entry 0 has no color of red"),
+    ("objects", None, _text("classes.json", {"car": None}), "entry 0 has no name"),
+    ("objects", None, _text("classes.json", ["car", 7]), "entry 1 is neither a name nor an object"),
+    ("objects", None, _text("classes.json", "{"), "is damaged: it is not JSON"),
 ]
 
 
@@ -127,30 +98,20 @@ def _map(name: str, pixels: np.ndarray) -> Callable[[Path], None]:
 
 
 MASK = "masks/sub/one.png"
+ADE, CAMVID_MAP = "annotations/validation/ADE_val_00000001.png", "LabeledApproved_full/0001TP_006690_L.png"
+UNKNOWN_COLOR = colored((1, 2, 3), (0, 0, 0), (0, 0, 0))
 OF_ONE = [
-    (
-        "ADEChallengeData2016",
-        _map("annotations/validation/ADE_val_00000001.png", values(151, 3, 0)),
-        "undefined index 151",
-    ),
-    (
-        "CamVid",
-        _map("LabeledApproved_full/0001TP_006690_L.png", colored((1, 2, 3), (0, 0, 0), (0, 0, 0))),
-        "'0001TP_006690_L.png' has the undefined color 1, 2, 3 (#010203)",
-    ),
-    (
-        "CamVid",
-        _map("LabeledApproved_full/0001TP_006690_L.png", colored(**CAMVID)[:9]),
-        "it is for 12 x 9 pixels, the image",
-    ),
-    ("Cityscapes", _map("gtFine/val/ulm/a_gtFine_labelIds.png", values(99, 7, 0)), "has the undefined index 99"),
-    ("data_semantics", _map("training/semantic/000000_10.png", values(99, 7, 0)), "has the undefined index 99"),
-    ("index and name", _gone(MASK), "one.png' does not exist"),
-    ("index and name", _map(MASK, values(5, 4, 255)), "'one.png' has the undefined index 5"),
-    ("index and name", _map(MASK, colored((1, 2, 3), (0, 0, 0), (0, 0, 0))), "but the class table has no colors"),
-    ("index and name", lambda folder: (folder / MASK).write_bytes(b"\x89PNG"), "one.png'"),
-    ("color and name", _map(MASK, np.dstack([*[values(0, 0, 0)] * 3, values(0, 255, 255)])), "is a RGBA image"),
-    ("index and name", _gone("images/sub/one.jpg"), "one.jpg' does not exist"),
+    ("ade20k", _map(ADE, values(151, 3, 0)), "undefined index 151"),
+    ("camvid", _map(CAMVID_MAP, UNKNOWN_COLOR), "'0001TP_006690_L.png' has the undefined color 1, 2, 3 (#010203)"),
+    ("camvid", _map(CAMVID_MAP, colored(**CAMVID)[:9]), "it is for 12 x 9 pixels, the image"),
+    ("cityscapes", _map("gtFine/val/ulm/a_gtFine_labelIds.png", values(99, 7, 0)), "has the undefined index 99"),
+    ("kitti", _map("training/semantic/000000_10.png", values(99, 7, 0)), "has the undefined index 99"),
+    ("indices", _gone(MASK), "one.png' does not exist"),
+    ("indices", _map(MASK, values(5, 4, 255)), "'one.png' has the undefined index 5"),
+    ("indices", _map(MASK, UNKNOWN_COLOR), "but the class table has no colors"),
+    ("indices", lambda folder: (folder / MASK).write_bytes(b"\x89PNG"), "one.png'"),
+    ("colors", _map(MASK, np.dstack([*[values(0, 0, 0)] * 3, values(0, 255, 255)])), "is a RGBA image"),
+    ("indices", _gone("images/sub/one.jpg"), "one.jpg' does not exist"),
 ]
 
 
@@ -172,7 +133,7 @@ def test_damage_to_one_image_leaves_the_others(tmp_path, name, damage, told):
 
 def test_the_wrong_folder_is_answered_with_the_right_one(tmp_path: Path) -> None:
     root = tmp_path / "data/ADEChallengeData2016"
-    LAYOUTS["ADEChallengeData2016"].write(root)
+    LAYOUTS["ade20k"].write(root)
     for wrong in (tmp_path, tmp_path / "data", root / "images", root / "images/validation"):
         with one_line_error(UsageError, f"did you mean {str(root)!r}?"):
             segvoc.read_dataset(wrong)
@@ -183,6 +144,6 @@ def test_the_wrong_folder_is_answered_with_the_right_one(tmp_path: Path) -> None
         photo(tmp_path / f"pair/{name}/photo.png")
     with one_line_error(UsageError, "has no class table; write classes.txt"):
         segvoc.read_dataset(tmp_path / "pair", "masks")
-    LAYOUTS["mapillary-vistas-v2.0"].write(tmp_path / "vistas")
+    LAYOUTS["vistas 2.0"].write(tmp_path / "vistas")
     with one_line_error(UsageError, "has labels of several versions; give one as --dataset"):
         segvoc.read_dataset(tmp_path / "vistas")

@@ -94,7 +94,7 @@ def import_(
             progress.total = total
             progress.update(count - progress.done)
 
-        if dataset.is_plain and dataset.paths:
+        if len(dataset.paths) == 1 and not (dataset.rename or dataset.drop or dataset.stretch):
             format_, split = (next(iter(values), None) for values in (dataset.formats, dataset.splits))
             result = import_path(opened, dataset.paths[0], format_, images=images, split=split, done=done, on_step=show)
         elif (joined := dataset.read(images, None)) is not None:

@@ -121,7 +121,7 @@ function LegendRow(props: LegendRowProps) {
         <span class="swatch" style={{ background: css(color) }} />
         {shown}
       </button>
-      {objects > 0 && <span class="share">{plural(objects, "object")}</span>}
+      {objects > 0 && <span class="share objects">{plural(objects, "object")}</span>}
       <span class="share">{percent(fraction)}</span>
       <span class="share" title="Mean confidence">
         <span class="hidden">mean confidence</span> {meanConfidence?.toFixed(2)}

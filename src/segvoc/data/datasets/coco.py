@@ -11,34 +11,27 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt16
 
-from segvoc.data.datasets.annotated_images import (
-    Annotation,
-    FoundDataset,
-    NoArea,
-    Patch,
-    Polygons,
-    Shape,
-    Shapes,
-    annotated,
-    checked_size,
-    unique_stems,
-)
-from segvoc.data.datasets.fields import DatasetSource, Entry, chosen_set, json_content, naming_damage, path_ends
+from segvoc.data.datasets.annotated_images import Annotation, FoundDataset, annotated, checked_size, unique_stems
+from segvoc.data.datasets.fields import DatasetSource, Entry, chosen_set, inner_path, json_content, naming_damage
 from segvoc.data.datasets.maps import looked_up
+from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes
 from segvoc.data.preparation.conversions import coco_mask
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import opened_image
 
+_LOOSE_FILES = ("_annotations.coco.json", "annotations.json", "result.json", "labels.json")
+"""File names used by Roboflow, labelme2coco, Label Studio and FiftyOne, beside the images or their folder."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class PanopticSegments:
+class PanopticSegments(Annotation):
     """A PNG whose colors are the ids of segments: red + 256 green + 256² blue; 0 is unlabeled."""
 
     path: Path
     labels: Mapping[int, int]
     """The label of each segment."""
-    things: frozenset[int] = frozenset()
+    things: frozenset[int]
     """The segments that are objects."""
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
@@ -51,19 +44,13 @@ class PanopticSegments:
         return self._mapped(size, dict.fromkeys((*self.labels, 0), 0) | numbers)
 
     def _mapped(self, size: tuple[int, int], values: Mapping[int, int]) -> UInt16[np.ndarray, "H W"]:
+        name = self.path.name
         with opened_image(self.path) as image:
             if image.mode != "RGB":
-                raise ValueError(f"{self.path.name!r} is a {image.mode} image, not RGB")
-            red, green, blue = (np.asarray(band, np.uint32) for band in image.split())
-        checked_size(size, red.shape)
-        ids = red + 256 * green + 256 * 256 * blue
-        return looked_up(
-            ids, values, lambda id: f"{self.path.name!r} has a segment {id} that the JSON file doesn't know"
-        )
-
-
-_LOOSE_FILES = ("_annotations.coco.json", "annotations.json", "result.json", "labels.json")
-"""File names used by Roboflow, labelme2coco, Label Studio and FiftyOne, beside the images or their folder."""
+                raise ValueError(f"{name!r} is a {image.mode} image, not RGB")
+            ids = np.asarray(image, np.uint32) @ np.array([1, 256, 256 * 256], np.uint32)
+        checked_size(size, ids.shape)
+        return looked_up(ids, values, lambda id: f"{name!r} has a segment {id} that the JSON file doesn't know")
 
 
 def loose_coco_files(folder: Path) -> dict[str, Path]:
@@ -73,16 +60,6 @@ def loose_coco_files(folder: Path) -> dict[str, Path]:
     """
     files = [place / name for place in (folder, *sorted(folder.iterdir())) for name in _LOOSE_FILES]
     return {"" if file.parent == folder else file.parent.name: file for file in files if file.is_file()}
-
-
-def read_coco(source: DatasetSource, *, panoptic: bool) -> FoundDataset:
-    """Read panoptic segments, or instances; later instances are in front.
-
-    The source is a folder with `annotations/` or with a JSON file beside the images of each set, or a JSON file.
-    """
-    path = source.path if source.path.is_file() else _annotation_file(source, panoptic)
-    with naming_damage(path):
-        return _Reader(source, path, Entry(json_content(path), "the file"), panoptic).dataset()
 
 
 def _annotation_file(source: DatasetSource, panoptic: bool) -> Path:
@@ -102,104 +79,110 @@ def _set_of(file: Path) -> str:
     return re.sub("^(instances|panoptic|stuff)", "", file.stem).strip("_")
 
 
-class _Reader:
-    def __init__(self, source: DatasetSource, path: Path, content: Entry, panoptic: bool) -> None:
-        self.source, self.path, self.panoptic = source, path, panoptic
-        categories, self.images, self.annotations = (
-            [Entry(entry, f"{name} {number}") for number, entry in enumerate(content.items(key))]
-            for key, name in (("categories", "category"), ("images", "image"), ("annotations", "annotation"))
-        )
-        if len({entry.identity("id") for entry in categories}) < len(categories):
-            raise ValueError("two categories have the same id")
-        categories = self._without_roots(categories)
-        self.names = [entry.text("name").strip() for entry in categories]
-        self.labels = {entry.identity("id"): label for label, entry in enumerate(categories)}
-        # only panoptic files must declare stuff; even COCO's stuff file doesn't
-        is_stuff = path.stem.startswith("stuff_")
-        self.stuff = {label for label, entry in enumerate(categories) if is_stuff or entry.content.get("isthing") == 0}
+def read_coco(source: DatasetSource, *, panoptic: bool) -> FoundDataset:
+    """Read panoptic segments, or instances; later instances are in front.
 
-    def _without_roots(self, categories: Sequence[Entry]) -> list[Entry]:
-        """Drop categories that only group others, like Roboflow's first category."""
-        segments = (
-            entry.content.get("segments_info") if self.panoptic else [entry.content] for entry in self.annotations
-        )
-        flat = [one for some in segments if isinstance(some, list) for one in some if isinstance(one, Mapping)]
-        used = {repr(one.get("category_id")) for one in flat}
-        groups = Counter(repr(entry.content.get("supercategory")) for entry in categories)
+    The source is a folder with `annotations/` or with a JSON file beside the images of each set, or a JSON file.
+    """
+    path = source.path if source.path.is_file() else _annotation_file(source, panoptic)
+    with naming_damage(path):
+        return _read(source, path, panoptic)
 
-        def is_root(entry: Entry) -> bool:
-            name = repr(entry.content.get("name"))
-            others = groups[name] - (name == repr(entry.content.get("supercategory")))
-            return others > 0 and repr(entry.content["id"]) not in used
 
-        return [entry for entry in categories if not is_root(entry)]
+def _read(source: DatasetSource, path: Path, panoptic: bool) -> FoundDataset:
+    content = Entry(json_content(path), "the file")
+    categories = content.entries("categories", "category")
+    images, annotations = content.entries("images", "image"), content.entries("annotations", "annotation")
+    if len({entry.identity("id") for entry in categories}) < len(categories):
+        raise ValueError("two categories have the same id")
+    by_image: dict[int | str, list[Entry]] = {entry.identity("id"): [] for entry in images}
+    if len(by_image) < len(images):
+        raise ValueError("two images have the same id")
+    for entry in annotations:
+        if (image_id := entry.identity("image_id")) not in by_image:
+            raise ValueError(f"an annotation is of the unlisted image {image_id!r}")
+        by_image[image_id].append(entry)
+    categories = _without_roots(categories, annotations, panoptic)
+    labels = {entry.identity("id"): label for label, entry in enumerate(categories)}
+    # only panoptic files must declare stuff; even COCO's stuff file doesn't
+    is_stuff = path.stem.startswith("stuff_")
+    stuff = {label for label, entry in enumerate(categories) if is_stuff or entry.content.get("isthing") == 0}
+    names = [entry.text("file_name") for entry in images]
+    # "images", or a folder named after the set ("val2017" of "instances_val2017")
+    root = path.parent.parent if path.parent.name == "annotations" else path.parent
+    split = _set_of(path)
+    folders = [root / "images", root / "images" / split, root / split, root / "data", root]
 
-    def dataset(self) -> FoundDataset:
-        by_image: dict[int | str, list[Entry]] = {entry.identity("id"): [] for entry in self.images}
-        if len(by_image) < len(self.images):
-            raise ValueError("two images have the same id")
-        for entry in self.annotations:
-            if (image_id := entry.identity("image_id")) not in by_image:
-                raise ValueError(f"an annotation is of the unlisted image {image_id!r}")
-            by_image[image_id].append(entry)
-        names = [entry.text("file_name") for entry in self.images]
-        stems = unique_stems([(path_ends(name) or [Path("image")])[0] for name in names])
-        # "images", or a folder named after the set ("val2017" of "instances_val2017")
-        root = self.path.parent.parent if self.path.parent.name == "annotations" else self.path.parent
-        split = _set_of(self.path)
-        folders = [root / "images", root / "images" / split, root / split, root / "data", root]
-        images = [
-            annotated(
-                self.path,
-                stem,
-                partial(self.source.image, name, folders),
-                partial(self._panoptic if self.panoptic else self._instances, entry, by_image[entry.identity("id")]),
-            )
-            for entry, name, stem in zip(self.images, names, stems, strict=True)
-        ]
-        if images and sum(len(image.skipped) for image in images) == len(self.annotations) > 0:
-            raise ValueError("its annotations are boxes or points; masks are required")
-        return FoundDataset(names=self.names, images=images, has_outside=not self.panoptic)
+    def annotation(image: Entry) -> Annotation:
+        entries = by_image[image.identity("id")]
+        if panoptic:
+            return _segments(path, entries, labels, stuff)
+        return Shapes.of(entries, lambda entry: _shape(entry, labels, stuff), size=image.size())
 
-    def _instances(self, image: Entry, entries: Sequence[Entry]) -> Shapes:
-        return Shapes.of(entries, self._shape, size=image.size())
+    found = [
+        annotated(path, stem, partial(source.image, name, folders), partial(annotation, entry))
+        for entry, name, stem in zip(images, names, unique_stems(list(map(inner_path, names))), strict=True)
+    ]
+    if found and sum(len(image.annotation.skipped) for image in found) == len(annotations) > 0:
+        raise ValueError("its annotations are boxes or points; masks are required")
+    return FoundDataset(
+        names=[entry.text("name").strip() for entry in categories], images=found, has_outside=not panoptic
+    )
 
-    def _panoptic(self, image: Entry, entries: Sequence[Entry]) -> Annotation:
-        if len(entries) != 1:
-            raise ValueError(f"an image has {len(entries)} panoptic annotations instead of one")
-        folders = [self.path.with_suffix(""), self.path.parent / "panoptic", self.path.parent]
-        png = DatasetSource(path=self.path).image(entries[0].text("file_name"), folders)
-        segments = [Entry(segment, "a segment") for segment in entries[0].items("segments_info")]
-        labels = {segment.whole("id"): self._label(segment) for segment in segments}
-        crowds = {segment.whole("id") for segment in segments if segment.content.get("iscrowd")}
-        things = frozenset(id for id, label in labels.items() if label not in self.stuff and id not in crowds)
-        return PanopticSegments(path=png, labels=labels, things=things)
 
-    def _shape(self, entry: Entry) -> Shape:
-        label = self._label(entry)
-        content: Any = entry.content.get("segmentation")
-        if isinstance(content, Mapping):
-            patch = partial(_runs, content)
-        elif not content:
-            raise NoArea("box")
-        elif not isinstance(content, list):
-            raise ValueError(f"{entry.name} has a segmentation that is neither polygons nor run lengths")
-        else:
-            # some tools write a single polygon without the list around it
-            content = content if any(isinstance(one, list) for one in content) else [content]
-            # some tools write clipped polygons as lines of at most two corners
-            patch = Polygons([one for one in content if not (isinstance(one, list) and len(one) in (0, 2, 4))])
-            if not patch.corners:
-                raise NoArea("line")
-        # each annotation is an object, so its name serves as its group
-        is_crowd = label in self.stuff or bool(entry.content.get("iscrowd"))
-        return Shape(label=label, patch=patch, group=entry.name, is_crowd=is_crowd)
+def _without_roots(categories: Sequence[Entry], annotations: Sequence[Entry], panoptic: bool) -> list[Entry]:
+    """Drop categories that only group others, like Roboflow's first category."""
+    segments = (entry.content.get("segments_info") if panoptic else [entry.content] for entry in annotations)
+    flat = [one for some in segments if isinstance(some, list) for one in some if isinstance(one, Mapping)]
+    used = {repr(one.get("category_id")) for one in flat}
+    groups = Counter(repr(entry.content.get("supercategory")) for entry in categories)
 
-    def _label(self, entry: Entry) -> int:
-        category = entry.identity("category_id")
-        if category not in self.labels:
-            raise ValueError(f"{entry.name} is of the undefined category {category!r}")
-        return self.labels[category]
+    def is_root(entry: Entry) -> bool:
+        name = repr(entry.content.get("name"))
+        others = groups[name] - (name == repr(entry.content.get("supercategory")))
+        return others > 0 and repr(entry.content["id"]) not in used
+
+    return [entry for entry in categories if not is_root(entry)]
+
+
+def _segments(path: Path, entries: Sequence[Entry], known: Mapping[int | str, int], stuff: Set[int]) -> Annotation:
+    if len(entries) != 1:
+        raise ValueError(f"an image has {len(entries)} panoptic annotations instead of one")
+    folders = [path.with_suffix(""), path.parent / "panoptic", path.parent]
+    png = DatasetSource(path=path).image(entries[0].text("file_name"), folders)
+    segments = entries[0].entries("segments_info", "segment")
+    labels = {segment.whole("id"): _label(segment, known) for segment in segments}
+    crowds = {segment.whole("id") for segment in segments if segment.content.get("iscrowd")}
+    things = frozenset(id for id, label in labels.items() if label not in stuff and id not in crowds)
+    return PanopticSegments(path=png, labels=labels, things=things)
+
+
+def _shape(entry: Entry, labels: Mapping[int | str, int], stuff: Set[int]) -> Shape:
+    label = _label(entry, labels)
+    content: Any = entry.content.get("segmentation")
+    if isinstance(content, Mapping):
+        patch = partial(_runs, content)
+    elif not content:
+        raise NoArea("box")
+    elif not isinstance(content, list):
+        raise ValueError(f"{entry.name} has a segmentation that is neither polygons nor run lengths")
+    else:
+        # some tools write a single polygon without the list around it
+        content = content if any(isinstance(one, list) for one in content) else [content]
+        # some tools write clipped polygons as lines of at most two corners
+        patch = Polygons([one for one in content if not (isinstance(one, list) and len(one) in (0, 2, 4))])
+        if not patch.corners:
+            raise NoArea("line")
+    # each annotation is an object, so its name serves as its group
+    is_crowd = label in stuff or bool(entry.content.get("iscrowd"))
+    return Shape(label=label, patch=patch, group=entry.name, is_crowd=is_crowd)
+
+
+def _label(entry: Entry, labels: Mapping[int | str, int]) -> int:
+    category = entry.identity("category_id")
+    if category not in labels:
+        raise ValueError(f"{entry.name} is of the undefined category {category!r}")
+    return labels[category]
 
 
 def _runs(runs: Mapping[str, Any], height: int, width: int) -> Patch:

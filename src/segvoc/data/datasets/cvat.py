@@ -9,20 +9,9 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from segvoc.data.datasets.annotated_images import (
-    FoundDataset,
-    NoArea,
-    Patch,
-    Polygons,
-    Shape,
-    Shapes,
-    annotated,
-    check_box,
-    ellipse,
-    rectangle,
-    unique_stems,
-)
-from segvoc.data.datasets.fields import DatasetSource, chosen_set, finite, naming_damage, path_ends, read_xml
+from segvoc.data.datasets.annotated_images import FoundDataset, annotated, unique_stems
+from segvoc.data.datasets.fields import DatasetSource, chosen_set, finite, inner_path, naming_damage, read_xml
+from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, check_box, ellipse, rectangle
 from segvoc.errors import UsageError
 from segvoc.storage.files import safe_path
 
@@ -43,10 +32,10 @@ def read_cvat(source: DatasetSource) -> FoundDataset:
         files = find_xml(path)
         if not files:
             raise UsageError(f"{str(path)!r} has no CVAT XML file; give the file itself as --dataset")
-        # in a single file, a split selects a subset
-        path, split = (
-            (next(iter(files.values())), split) if len(files) == 1 else (chosen_set(source, files, "files"), None)
-        )
+        if len(files) == 1:  # a split selects a subset
+            path = next(iter(files.values()))
+        else:
+            path, split = chosen_set(source, files, "files"), None
     with naming_damage(path):
         root = read_xml(path)
         if root.tag != "annotations":
@@ -63,12 +52,10 @@ def read_cvat(source: DatasetSource) -> FoundDataset:
     if split is not None:
         chosen_set(source, subsets, "subsets")
         elements = [element for element in elements if _subset(element) == split]
-    files = [(path_ends(element.get("name", "")) or [Path("image")])[0] for element in elements]
+    files = [inner_path(element.get("name", "")) for element in elements]
     often = Counter(files)
-    places = [
-        file if often[file] == 1 else Path(_subset(element)) / file
-        for element, file in zip(elements, files, strict=True)
-    ]
+    pairs = list(zip(elements, files, strict=True))
+    stems = unique_stems([file if often[file] == 1 else Path(_subset(element)) / file for element, file in pairs])
     label_of = {name: label for label, name in reversed(list(enumerate(names)))}
     images = [
         annotated(
@@ -78,7 +65,7 @@ def read_cvat(source: DatasetSource) -> FoundDataset:
             partial(_annotation, element, label_of),
             name=f"image {element.get('name', '')[:60]!r}",
         )
-        for element, file, stem in zip(elements, files, unique_stems(places), strict=True)
+        for (element, file), stem in zip(pairs, stems, strict=True)
     ]
     return FoundDataset(names=names, images=images)
 
@@ -116,29 +103,27 @@ def _shape(element: Element, labels: Mapping[str, int]) -> Shape:
         return [finite(element.get(name), f"{name!r} of a {kind}") for name in names]
 
     kind, word, group = element.tag, element.get("label", "").strip(), element.get("group_id", "0")
+    center = (0.0, 0.0)
     if kind not in ("mask", "polygon", "box", "ellipse"):
         raise NoArea(kind)
     if word not in labels:
         raise ValueError(f"a {kind} has the unlisted label {word[:60]!r}")
-    if kind == "mask":
-        left, top, width, height = (int(element.get(name, "")) for name in ("left", "top", "width", "height"))
-        patch = partial(_runs, element.get("rle", ""), (left, top, width, height))
+    if kind == "box":
+        left, top, right, bottom = numbers("xtl", "ytl", "xbr", "ybr")
+        corners, center = rectangle(left, top, right, bottom), ((left + right) / 2, (top + bottom) / 2)
+    elif kind == "ellipse":
+        x, y, *radii = numbers("cx", "cy", "rx", "ry")
+        corners, center = ellipse(x, y, *radii), (x, y)
+    elif kind == "polygon":
+        points = [point.split(",") for point in element.get("points", "").split(";")]
+        if any(len(point) != 2 for point in points):
+            raise ValueError("a polygon has a point that isn't x and y")
+        corners = [finite(value, "a coordinate of a polygon") for point in points for value in point]
     else:
-        if kind == "box":
-            left, top, right, bottom = numbers("xtl", "ytl", "xbr", "ybr")
-            corners, center = rectangle(left, top, right, bottom), ((left + right) / 2, (top + bottom) / 2)
-        elif kind == "ellipse":
-            x, y, *radii = numbers("cx", "cy", "rx", "ry")
-            corners, center = ellipse(x, y, *radii), (x, y)
-        else:
-            points = [point.split(",") for point in element.get("points", "").split(";")]
-            if any(len(point) != 2 for point in points):
-                raise ValueError("a polygon has a point that isn't x and y")
-            corners, center = (
-                [finite(value, "a coordinate of a polygon") for point in points for value in point],
-                (0.0, 0.0),
-            )
-        patch = Polygons([corners], degrees=finite(element.get("rotation", "0"), "a rotation"), about=center)
+        left, top, width, height = (int(element.get(name, "")) for name in ("left", "top", "width", "height"))
+        mask = partial(_runs, element.get("rle", ""), (left, top, width, height))
+        return Shape(label=labels[word], patch=mask, group=None if group == "0" else group)
+    patch = Polygons([corners], degrees=finite(element.get("rotation", "0"), "a rotation"), about=center)
     return Shape(label=labels[word], patch=patch, group=None if group == "0" else group)
 
 

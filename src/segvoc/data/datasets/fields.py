@@ -1,8 +1,9 @@
 """Shared by dataset readers: locating files, and checked access to their untrusted values."""
 
 import math
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class DatasetSource:
             whole, outside = safe_path(name), None
         except ValueError as error:
             whole, outside = Path(), error
-        ends = [whole] if outside is None and self.images is None else path_ends(name)
+        ends = [whole] if outside is None and self.images is None else path_ends(name) or [whole]
         places = [folder / end for end in ends for folder in folders]
         if (found := next((place for place in places if place.is_file()), None)) is not None:
             return found
@@ -65,6 +66,11 @@ def path_ends(name: str) -> list[Path]:
     return []
 
 
+def inner_path(name: str) -> Path:
+    """The longest relative end of a path or URL; "image" if it isn't a file name."""
+    return next(iter(path_ends(name)), Path("image"))
+
+
 def chosen_set(source: DatasetSource, sets: Mapping[str, _Set], kind: str) -> _Set:
     """Choose the requested set; `kind` describes the sets in errors: "files in annotations/".
 
@@ -81,52 +87,39 @@ def chosen_set(source: DatasetSource, sets: Mapping[str, _Set], kind: str) -> _S
     return next(iter(sets.values()))
 
 
-def visible_files(folder: Path, accept: Callable[[Path], bool]) -> list[Path]:
-    """List the accepted files below a folder, sorted by path; hidden files and folders are skipped."""
+def visible_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """List the files with these suffixes below a folder, sorted by path; hidden files and folders are skipped."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
     found = []
-    pending = [folder]
-    while pending:
-        for path in pending.pop().iterdir():
-            if path.name.startswith("."):
-                continue
-            if path.is_dir() and not path.is_symlink():
-                pending.append(path)
-            elif accept(path):
-                found.append(path)
-    return sorted(found)
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in files if not name.startswith(".")]
+    return sorted(path for path in found if path.suffix.lower() in suffixes)
 
 
-class DamagedDatasetError(UsageError):
-    """The annotation file of a dataset is damaged."""
-
-
-def damaged(path: Path, problem: str) -> DamagedDatasetError:
+def damaged(path: Path, problem: str) -> UsageError:
     """The error for a damaged annotation file."""
-    return DamagedDatasetError(f"{str(path)!r} is damaged: {problem}; export the dataset again")
+    return UsageError(f"{str(path)!r} is damaged: {problem}; export the dataset again")
 
 
 @contextmanager
 def naming_damage(path: Path) -> Iterator[None]:
-    """Turn read errors and `ValueError`s about a file's content into `DamagedDatasetError`.
-
-    A `UsageError` passes through.
-    """
+    """Turn read errors and `ValueError`s about a file's content into `UsageError`s, which pass through."""
     try:
         yield
     except UsageError:
         raise
     except OSError as error:
-        raise DamagedDatasetError(f"{str(path)!r} can't be read: {error.strerror}; check the path") from None
+        raise UsageError(f"{str(path)!r} can't be read: {error.strerror}; check the path") from None
     except ValueError as error:
         raise damaged(path, one_line(error)) from None
 
 
 def json_content(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        DamagedDatasetError: it can't be read.
-    """
+    """Read a JSON file, or raise a `UsageError`."""
     with naming_damage(path):
         try:
             return read_json(path)
@@ -135,11 +128,7 @@ def json_content(path: Path) -> Any:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a UTF-8 text file.
-
-    Raises:
-        DamagedDatasetError: it can't be read.
-    """
+    """Read the lines of a UTF-8 text file, or raise a `UsageError`."""
     with naming_damage(path):
         try:
             # not `splitlines`, which also splits at characters that names may contain
@@ -154,11 +143,7 @@ class _WithoutDoctype(ElementTree.TreeBuilder):
 
 
 def read_xml(path: Path) -> ElementTree.Element:
-    """Read the root of an XML file.
-
-    Raises:
-        DamagedDatasetError: the file can't be read, isn't XML, or has a DOCTYPE.
-    """
+    """Read the root of an XML file without DOCTYPE, or raise a `UsageError`."""
     with naming_damage(path):
         try:
             return ElementTree.parse(path, ElementTree.XMLParser(target=_WithoutDoctype())).getroot()
@@ -178,53 +163,47 @@ class Entry:
         return self.content.get(key) is not None
 
     def text(self, key: str) -> str:
-        """Get a non-empty text."""
-        value = self._value(key)
-        if not isinstance(value, str) or not value.strip():
-            raise ValueError(f"{key!r} of {self.name} is {_kind(value)}, not a text")
-        return value
+        """A text that isn't blank."""
+        return self._value(key, "a text", lambda value: isinstance(value, str) and bool(value.strip()))
 
     def whole(self, key: str) -> int:
-        """Get an integer."""
-        value = self._value(key)
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ValueError(f"{key!r} of {self.name} is {_kind(value)}, not a whole number")
-        return value
+        """An integer."""
+        return int(self._value(key, "a whole number", lambda value: isinstance(value, int) or _is_whole(value)))
 
     def identity(self, key: str) -> int | str:
-        """Get an id: a number or a text."""
-        value = self._value(key)
-        if not isinstance(value, int | str) or isinstance(value, bool):
-            raise ValueError(f"{key!r} of {self.name} is {_kind(value)}, not an id")
-        return value
+        """An id: a number or a text."""
+        return self._value(key, "an id", lambda value: isinstance(value, int | str))
 
     def number(self, key: str) -> float:
-        """Get a finite number."""
+        """A finite number."""
         return finite(self._value(key), f"{key!r} of {self.name}")
 
     def items(self, key: str) -> Sequence[Any]:
         """A list."""
-        value = self._value(key)
-        if not isinstance(value, list):
-            raise ValueError(f"{key!r} of {self.name} is {_kind(value)}, not a list")
-        return value
+        return self._value(key, "a list", lambda value: isinstance(value, list))
 
     def entry(self, key: str) -> "Entry":
-        """Get a nested entry."""
+        """A nested entry."""
         return Entry(self._value(key), f"{key!r} of {self.name}")
 
-    def size(self, height: str = "height", width: str = "width") -> tuple[int, int] | None:
-        """Get the height and width of an image [px]; None if either is missing."""
-        if height not in self or width not in self:
-            return None
-        return self.whole(height), self.whole(width)
+    def entries(self, key: str, name: str) -> list["Entry"]:
+        """A list of entries, each named with its position."""
+        return [Entry(content, f"{name} {number}") for number, content in enumerate(self.items(key))]
 
-    def _value(self, key: str) -> Any:
-        if self.content.get(key) is None:
+    def size(self, height: str = "height", width: str = "width") -> tuple[int, int] | None:
+        """The height and width of an image [px]; None if either is missing."""
+        return (self.whole(height), self.whole(width)) if height in self and width in self else None
+
+    def _value(self, key: str, kind: str = "", fits: Callable[[Any], bool] | None = None) -> Any:
+        if (value := self.content.get(key)) is None:
             raise ValueError(f"{self.name} has no {key!r}")
-        return self.content[key]
+        if fits is not None and (isinstance(value, bool) or not fits(value)):
+            raise ValueError(f"{key!r} of {self.name} is {_kind(value)}, not {kind}")
+        return value
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, float) and value.is_integer()
 
 
 def finite(value: object, name: str) -> float:
@@ -236,6 +215,13 @@ def finite(value: object, name: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{name} is {_kind(value)}, not a finite number")
     return number
+
+
+def points_of(listed: Sequence[Any], name: str) -> list[float]:
+    """The coordinates of points, alternating x and y, or raise `ValueError`."""
+    if not all(isinstance(point, list) and len(point) == 2 for point in listed):
+        raise ValueError(f"a point of {name} isn't x and y")
+    return [finite(value, f"a coordinate of {name}") for point in listed for value in point]
 
 
 def _kind(value: object) -> str:

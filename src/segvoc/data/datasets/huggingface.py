@@ -1,6 +1,6 @@
 """Hugging Face `datasets`: rows with an image and a label map, in memory or saved by `save_to_disk`."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,60 +30,17 @@ ClassNames = Sequence[str] | Mapping[int, str] | Mapping[str, str]
 """The class names, in the order of their values in label maps or keyed by value (the hub's `id2label`)."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Cell:
-    """An image file in a column of a dataset."""
-
-    dataset: "datasets.Dataset"
-    """The dataset, with image decoding off."""
-    column: str
-    row: int
-
-    def content(self) -> bytes:
-        """Read the file, or raise `InputError`."""
-        stored = self.dataset.select_columns([self.column])[self.row][self.column]
-        if stored is None:
-            raise InputError(f"row {self.row} has no value in the column {self.column!r}; filter it out")
-        if stored.get("bytes") is not None:
-            return bytes(stored["bytes"])
-        try:
-            return Path(stored["path"]).read_bytes()
-        except (OSError, TypeError) as error:
-            problem = f"the column {self.column!r} of row {self.row} can't be read: {one_line(error)}"
-            raise InputError(f"{problem}; check {stored.get('path')!r}") from None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowLabels:
-    """The label map of a row."""
-
-    cell: Cell
-    values: Mapping[int, int]
-    """The label of each value; `UNLABELED` for values that mean "no class"."""
-
-    def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
-        """See `Annotation.draw`."""
-        with opened_image(f"label map of row {self.cell.row}", content=self.cell.content()) as image:
-            mode, values = image.mode, np.array(image)
-        if mode not in ("P", "L") and not mode.startswith("I"):
-            raise ValueError(f"it is a {mode} image; a label map is a palette or gray PNG")
-        checked_size(size, (values.shape[0], values.shape[1]))
-        return looked_up(values, self.values, lambda value: f"it has the undefined value {value}")
-
-    def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
-        """See `Annotation.objects`."""
-        return None
-
-
 @dataclass(frozen=True, kw_only=True)
 class RowImage(AnnotatedImage):
     """A row of a dataset; its paths only serve messages, and its stamps come from the dataset's content."""
 
-    cell: Cell
-
-    def content(self) -> bytes:
-        """See `LabeledImage.content`."""
-        return self.cell.content()
+    dataset: "datasets.Dataset"
+    """The dataset, with image decoding off."""
+    row: int
+    columns: tuple[str, str]
+    """Names of the image column and the label map column."""
+    values: Mapping[int, int]
+    """The label of each value; `UNLABELED` for values that mean "no class"."""
 
     def exists(self) -> bool:
         """See `LabeledImage.exists`."""
@@ -91,8 +48,37 @@ class RowImage(AnnotatedImage):
 
     def stamp(self) -> tuple[Stamp, Stamp]:
         """See `LabeledImage.stamp`."""
-        number = int.from_bytes(self.cell.dataset._fingerprint.encode()[:16], "little")
-        return (self.cell.row, number), (self.cell.row, number)
+        number = int.from_bytes(self.dataset._fingerprint.encode()[:16], "little")
+        return (self.row, number), (self.row, number)
+
+    def content(self) -> bytes:
+        """See `LabeledImage.content`."""
+        return self._file(self.columns[0])
+
+    def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
+        """See `LabeledImage.stored_labels`."""
+        with (
+            self.naming_damage(),
+            opened_image(f"label map of row {self.row}", content=self._file(self.columns[1])) as image,
+        ):
+            if image.mode not in ("P", "L") and not image.mode.startswith("I"):
+                raise ValueError(f"it is a {image.mode} image; a label map is a palette or gray PNG")
+            values = np.array(image)
+            checked_size(size, values.shape)
+            return looked_up(values, self.values, lambda value: f"it has the undefined value {value}")
+
+    def _file(self, column: str) -> bytes:
+        """The image file in a column, or raise `InputError`."""
+        stored = self.dataset.select_columns([column])[self.row][column]
+        if stored is None:
+            raise InputError(f"row {self.row} has no value in the column {column!r}; filter it out")
+        if stored.get("bytes") is not None:
+            return bytes(stored["bytes"])
+        try:
+            return Path(stored["path"]).read_bytes()
+        except (OSError, TypeError) as error:
+            problem = f"the column {column!r} of row {self.row} can't be read: {one_line(error)}"
+            raise InputError(f"{problem}; check {stored.get('path')!r}") from None
 
 
 def read_huggingface(
@@ -183,12 +169,12 @@ def _found_rows(
     plain = dataset.with_format(None).select_columns(list(columns))
     for column in columns:
         plain = plain.cast_column(column, Image(decode=False))
-    found = []
+    images = []
     for row in range(len(dataset)):
-        pixels, label_map = (Cell(dataset=plain, column=column, row=row) for column in columns)
-        place, annotation = Path(name) / f"{row:06}", RowLabels(cell=label_map, values=values)
-        found.append(RowImage(image=place, labels=place, stem=place.name, annotation=annotation, cell=pixels))
-    return FoundDataset(names=list(by_value.values()), images=found, has_outside=False)
+        place = Path(name) / f"{row:06}"
+        files = {"image": place, "labels": place, "stem": place.name}
+        images.append(RowImage(**files, dataset=plain, row=row, columns=columns, values=values))
+    return FoundDataset(names=list(by_value.values()), images=images, has_outside=False)
 
 
 def _columns(dataset: "datasets.Dataset", image: str | None, labels: str | None) -> tuple[str, str]:
@@ -197,21 +183,16 @@ def _columns(dataset: "datasets.Dataset", image: str | None, labels: str | None)
 
     features: Mapping[str, Any] = dataset.features
     pictures = [column for column in features if isinstance(features[column], Image)]
-    for column in (image, labels):
-        if column is not None and column not in features:
+    for column in filter(None, (image, labels)):
+        if column not in features:
             raise UsageError(f"the dataset has no column {column!r}; it has {', '.join(features)}")
-        if column is not None and column not in pictures:
+        if column not in pictures:
             raise UsageError(f"the column {column!r} has no images; cast it: dataset.cast_column({column!r}, Image())")
-    if image is None:
-        image = next((column for column in IMAGE_COLUMNS if column in pictures and column != labels), None)
-    if image is None:
-        raise UsageError(f"can't tell which of the columns {', '.join(features)} has the images; set image=")
-    if labels is None:
-        maps = [column for column in pictures if column != image]
-        if len(maps) != 1:
-            raise UsageError(
-                f"can't tell which of the columns {', '.join(features)} has the label maps; set labels=, or "
-                "keep only it and the images (select_columns)"
-            )
-        return image, maps[0]
-    return image, labels
+    unclear = f"can't tell which of the columns {', '.join(features)} has the"
+    images = [image] if image else [one for one in IMAGE_COLUMNS if one in pictures and one != labels]
+    if not images:
+        raise UsageError(f"{unclear} images; set image=")
+    maps = [labels] if labels else [one for one in pictures if one != images[0]]
+    if len(maps) != 1:
+        raise UsageError(f"{unclear} label maps; set labels=, or keep only it and the images (select_columns)")
+    return images[0], maps[0]

@@ -9,21 +9,19 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
+from jaxtyping import Float64
 
-from segvoc.data.datasets.annotated_images import (
-    FoundDataset,
-    NoArea,
-    Patch,
-    PngMask,
-    Polygons,
-    Shape,
-    Shapes,
-    annotated,
-    ellipse,
-    rectangle,
-    unique_stems,
+from segvoc.data.datasets.annotated_images import FoundDataset, annotated, unique_stems
+from segvoc.data.datasets.fields import (
+    DatasetSource,
+    Entry,
+    inner_path,
+    json_content,
+    naming_damage,
+    points_of,
+    read_xml,
 )
-from segvoc.data.datasets.fields import DatasetSource, Entry, finite, json_content, naming_damage, path_ends, read_xml
+from segvoc.data.datasets.shapes import NoArea, Patch, PngMask, Polygons, Shape, Shapes, ellipse, rectangle
 
 _ABOUT_IMAGE = frozenset(
     ("choices", "datetime", "number", "pairwise", "ranker", "rating", "relation", "taxonomy", "textarea")
@@ -52,19 +50,18 @@ def read_label_studio(source: DatasetSource) -> FoundDataset:
             labels = {word: word for word in sorted(found)}
         if not labels:
             raise ValueError("it has no labels")
-        addresses = [_address(task.entry("data")) for task in tasks]
+        files = [_file_name(_address(task.entry("data"))) for task in tasks]
     names = list(dict.fromkeys(labels.values()))
     indices = {word: names.index(name) for word, name in labels.items()}
-    files = [_file_name(address) for address in addresses]
-    stems = [
-        stem.removeprefix("images/")
-        for stem in unique_stems([(path_ends(file) or [Path("image")])[0] for file in files])
-    ]
     images = [
         annotated(
-            path, stem, partial(_image, source, path.parent, file), partial(_shapes, task, indices), name=task.name
+            path,
+            stem.removeprefix("images/"),
+            partial(_image, source, path.parent, file),
+            partial(_shapes, task, indices),
+            name=task.name,
         )
-        for task, file, stem in zip(tasks, files, stems, strict=True)
+        for task, file, stem in zip(tasks, files, unique_stems(list(map(inner_path, files))), strict=True)
     ]
     return FoundDataset(names=names, images=images)
 
@@ -97,17 +94,18 @@ def _file_name(address: str) -> str:
 
 def _image(source: DatasetSource, folder: Path, name: str) -> Path:
     places = [folder, folder / "images"]
-    base = (path_ends(name) or [Path("image")])[-1].name
+    base = inner_path(name).name
     # uploaded files have a random prefix: "data/upload/1/0a1b2c3d-photo.jpg"
     others = (base, re.sub(r"^[0-9a-f]{8}-", "", base)) if "upload/" in name.replace("\\", "/") else ()
     found = [place / other for other in others for place in ([source.images] if source.images else places)]
+    existing = next((file for file in found if file.is_file()), None)
     try:
         exact = source.image(name, places)
+        return exact if existing is None or exact.is_file() else existing
     except ValueError:
-        exact = next((file for file in found if file.is_file()), None)
-        if exact is None:
+        if existing is None:
             raise
-    return next((file for file in (exact, *found) if file.is_file()), exact)
+        return existing
 
 
 def _regions(task: Entry) -> Sequence[Any] | None:
@@ -117,16 +115,14 @@ def _regions(task: Entry) -> Sequence[Any] | None:
         # ids refer to results outside the file
         answers = [Entry(answer, f"an entry of {key!r}") for answer in listed if not isinstance(answer, int)]
         kept = [answer for answer in answers if not answer.content.get("was_cancelled")]
-        if kept:
-            return kept[-1].items("result")
         if answers:
-            return None
+            return kept[-1].items("result") if kept else None
     return None
 
 
 def _words(region: object) -> list[str]:
     """The labels of a region; empty for regions without labels, like a choice."""
-    if not isinstance(region, dict) or not isinstance(value := region.get("value"), dict):
+    if not isinstance(region, Mapping) or not isinstance(value := region.get("value"), Mapping):
         return []
     kind = region.get("type")
     labels = value.get(kind) if isinstance(kind, str) and kind.endswith("labels") else None
@@ -141,22 +137,19 @@ def _shapes(task: Entry, labels: Mapping[str, int]) -> Shapes:
         entry = Entry(content, f"region {number}")
         if entry.content.get("type") not in _ABOUT_IMAGE:
             regions.setdefault(entry.identity("id") if "id" in entry else (number,), []).append(entry)
-    words = [
-        list(dict.fromkeys(word for entry in region for word in _words(entry.content))) for region in regions.values()
-    ]
-    sizes = {entry.size("original_height", "original_width") for region in regions.values() for entry in region} - {
-        None
-    }
-    if len(sizes) > 1:
+    sizes = {entry.size("original_height", "original_width") for region in regions.values() for entry in region}
+    if len(sizes - {None}) > 1:
         raise ValueError("its regions are of images of different sizes")
-    shapes = Shapes.of(
-        zip(regions.values(), words, strict=True),
-        lambda region: _shape(region[0][0], region[1], labels),
-        size=next(iter(sizes), None),
-        is_answered=answer is not None,
-    )
-    further = ("further label of a region",) * sum(len(of_region[1:]) for of_region in words)
-    return replace(shapes, skipped=shapes.skipped + further)
+    further: list[str] = []
+
+    def shape(region: Sequence[Entry]) -> Shape:
+        words = list(dict.fromkeys(word for entry in region for word in _words(entry.content)))
+        further.extend(["further label of a region"] * len(words[1:]))
+        return _shape(region[0], words, labels)
+
+    size = next(iter(sizes - {None}), None)
+    shapes = Shapes.of(regions.values(), shape, size=size, is_answered=answer is not None)
+    return replace(shapes, skipped=(*shapes.skipped, *further))
 
 
 def _shape(region: Entry, words: Sequence[str], labels: Mapping[str, int]) -> Shape:
@@ -178,13 +171,9 @@ def _patch(value: Entry, kind: str) -> Callable[[int, int], Patch]:
     if "imageDataURL" in value:
         return PngMask(value.text("imageDataURL").partition("base64,")[2], is_whole=True)
     if "points" in value and value.content.get("closed", True):
-        points = value.items("points")
-        if not all(isinstance(point, list) and len(point) == 2 for point in points):
-            raise ValueError(f"a point of {value.name} isn't x and y")
-        corners = [finite(one, f"a coordinate of {value.name}") for point in points for one in point]
-        return Polygons([corners], relative=100.0)
+        return Polygons([points_of(value.items("points"), value.name)], relative=100.0)
     if "vertices" in value and value.content.get("closed"):
-        return Polygons([_vector([Entry(one, "a vertex") for one in value.items("vertices")])], relative=100.0)
+        return Polygons([_vector(value.entries("vertices", "vertex"))], relative=100.0)
     if not {"x", "y", "height"} <= value.content.keys() and "radiusX" not in value:
         raise NoArea(kind)
     x, y = value.number("x"), value.number("y")
@@ -197,23 +186,27 @@ def _patch(value: Entry, kind: str) -> Callable[[int, int], Patch]:
 
 
 def _vector(vertices: Sequence[Entry]) -> list[float]:
-    """The corners of a closed vector, whose sides may be Bézier curves."""
+    """The corners of a closed vector, whose sides may be cubic Bézier curves."""
     corners: list[float] = []
     for start, end in zip(vertices, [*vertices[1:], *vertices[:1]], strict=True):
-        first, last = (np.array([one.number("x"), one.number("y")]) for one in (start, end))
+        first, last = _point(start), _point(end)
         corners += first.tolist()
-        out, back = (
-            one.entry(key) if one.content.get("isBezier") and key in one else None
+        has_out, has_back = (
+            bool(one.content.get("isBezier")) and key in one
             for one, key in ((start, "controlPoint2"), (end, "controlPoint1"))
         )
-        if out is not None or back is not None:
+        if has_out or has_back:
             # a missing control point lies on the straight line
-            near = first + 0.3 * (last - first) if out is None else np.array([out.number("x"), out.number("y")])
-            far = last - 0.3 * (last - first) if back is None else np.array([back.number("x"), back.number("y")])
+            near = _point(start.entry("controlPoint2")) if has_out else first + 0.3 * (last - first)
+            far = _point(end.entry("controlPoint1")) if has_back else last - 0.3 * (last - first)
             rest = 1 - _STEPS
             curve = rest**3 * first + 3 * rest**2 * _STEPS * near + 3 * rest * _STEPS**2 * far + _STEPS**3 * last
             corners += curve.ravel().tolist()
     return corners
+
+
+def _point(entry: Entry) -> Float64[np.ndarray, " 2"]:
+    return np.array([entry.number("x"), entry.number("y")])
 
 
 def _brush(runs: Sequence[Any], height: int, width: int) -> Patch:

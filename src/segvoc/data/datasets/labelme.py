@@ -7,21 +7,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from segvoc.data.datasets.annotated_images import (
-    AnnotatedImage,
-    FoundDataset,
-    NoArea,
-    PngMask,
-    Polygons,
-    Shape,
-    Shapes,
-    annotated,
-    broken,
-    ellipse,
-    rectangle,
-    unique_stems,
+from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, annotated, broken, unique_stems
+from segvoc.data.datasets.fields import (
+    DatasetSource,
+    Entry,
+    inner_path,
+    json_content,
+    points_of,
+    read_lines,
+    visible_files,
 )
-from segvoc.data.datasets.fields import DatasetSource, Entry, finite, json_content, path_ends, read_lines, visible_files
+from segvoc.data.datasets.shapes import NoArea, PngMask, Polygons, Shape, Shapes, ellipse, rectangle
 from segvoc.errors import UsageError
 from segvoc.formats.writers import LABELME_IGNORED
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
@@ -39,35 +35,31 @@ def read_labelme(source: DatasetSource) -> FoundDataset:
 
     The classes are the lines of `labels.txt`, or else all labels, in alphabetical order.
     """
-    contents: dict[Path, Entry] = {}
-    problems: dict[Path, str] = {}
-    for path in visible_files(source.folder, lambda path: path.suffix.lower() == ".json"):
+    contents: dict[Path, Entry | ValueError] = {}
+    for path in visible_files(source.folder, (".json",)):
         try:
             content = Entry(json_content(path), "the file")
             if "shapes" in content:
                 contents[path] = content
         except ValueError as error:
-            problems[path] = str(error)
-    if not contents:
+            contents[path] = error
+    entries = [content for content in contents.values() if isinstance(content, Entry)]
+    if not entries:
         raise UsageError(f"{str(source.path)!r} has no LabelMe JSON file; check the path")
     file = source.folder / "labels.txt"
     listed = read_lines(file) if file.is_file() else []
     if not listed:
-        shapes = [one.content["shapes"] for one in contents.values() if isinstance(one.content["shapes"], list)]
+        shapes = [entry.content["shapes"] for entry in entries if isinstance(entry.content["shapes"], list)]
         found = (shape.get("label") for of_image in shapes for shape in of_image if isinstance(shape, dict))
         listed = sorted({label.strip() for label in found if isinstance(label, str)})
     names = [name.strip() for name in listed if name.strip() and name.strip() != LABELME_IGNORED]
     labels = {name: label for label, name in reversed(list(enumerate(names)))} | {LABELME_IGNORED: UNLABELED}
-    paths = sorted((*contents, *problems))
+    stems = unique_stems([path.relative_to(source.folder) for path in contents])
     images = [
-        broken(path, stem, problems[path])
-        if path in problems
-        else _annotated(source, path, stem, contents[path], labels)
-        for path, stem in zip(paths, unique_stems([path.relative_to(source.folder) for path in paths]), strict=True)
+        _annotated(source, path, stem, content, labels) if isinstance(content, Entry) else broken(path, stem, content)
+        for (path, content), stem in zip(contents.items(), stems, strict=True)
     ]
-    return FoundDataset(
-        names=names, images=images, background=LABELME_BACKGROUND if LABELME_BACKGROUND in names else None
-    )
+    return FoundDataset(names=names, images=images, background=LABELME_BACKGROUND)
 
 
 def _annotated(
@@ -80,7 +72,7 @@ def _annotated(
         nonlocal is_there
         name = content.text("imagePath").replace("\\", "/")
         if source.images is not None:
-            name = (path_ends(name) or [Path("image")])[-1].as_posix()
+            name = inner_path(name).name
         elif not re.match("/|[a-zA-Z]:", name):
             # the path may lead into another folder of the dataset ("../images/photo.jpg"), but not out of it
             name = os.path.normpath(PurePosixPath(path.relative_to(source.folder).parent.as_posix(), name))
@@ -94,8 +86,8 @@ def _annotated(
         return found
 
     def annotation() -> Shapes:
-        entries = [Entry(shape, f"shape {number}") for number, shape in enumerate(content.items("shapes"))]
-        return Shapes.of(entries, lambda entry: _shape(entry, labels), size=content.size("imageHeight", "imageWidth"))
+        size = content.size("imageHeight", "imageWidth")
+        return Shapes.of(content.entries("shapes", "shape"), lambda entry: _shape(entry, labels), size=size)
 
     found = annotated(path, stem, image, annotation)
     if is_there or not isinstance(embedded, str):
@@ -108,25 +100,18 @@ def _shape(entry: Entry, labels: Mapping[str, int]) -> Shape:
     if word not in labels:
         raise ValueError(f"{entry.name} has the label {word[:60]!r}, which is not in labels.txt")
     kind = entry.text("shape_type") if "shape_type" in entry else "polygon"
-    points = [_point(point, entry.name) for point in entry.items("points")]
-    if kind in _WITHOUT_AREA or (kind in _OF_CORNERS and len(points) < (2 if kind == "rectangle" else 3)):
+    corners = points_of(entry.items("points"), entry.name)
+    count = len(corners) // 2
+    if kind in _WITHOUT_AREA or (kind in _OF_CORNERS and count < (2 if kind == "rectangle" else 3)):
         raise NoArea(kind)
     if kind in _OF_CORNERS:
-        corners = [value for point in points for value in point]
-        patch = Polygons([rectangle(*corners) if len(points) == 2 else corners])
-    elif len(points) != 2 or kind not in ("circle", "mask"):
-        raise ValueError(f"{entry.name} is a {kind[:30]} of {len(points)} points, which isn't a LabelMe shape")
+        patch = Polygons([rectangle(*corners) if count == 2 else corners])
+    elif count != 2 or kind not in ("circle", "mask"):
+        raise ValueError(f"{entry.name} is a {kind[:30]} of {count} points, which isn't a LabelMe shape")
     elif kind == "mask":
-        patch = PngMask(entry.text("mask"), round(points[0][0]), round(points[0][1]))
+        patch = PngMask(entry.text("mask"), round(corners[0]), round(corners[1]))
     else:
-        radius = math.dist(*points)
-        patch = Polygons([ellipse(*points[0], radius, radius)])
+        (x, y), radius = corners[:2], math.dist(corners[:2], corners[2:])
+        patch = Polygons([ellipse(x, y, radius, radius)])
     group = entry.content.get("group_id")
     return Shape(label=labels[word], patch=patch, group=group if isinstance(group, int | str) else None)
-
-
-def _point(point: object, name: str) -> tuple[float, float]:
-    if not isinstance(point, list) or len(point) != 2:
-        raise ValueError(f"a point of {name} isn't x and y")
-    x, y = (finite(value, f"a coordinate of {name}") for value in point)
-    return x, y

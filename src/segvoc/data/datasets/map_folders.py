@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
 from segvoc.data.datasets.fields import (
@@ -37,11 +38,9 @@ MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pairing:
-    """An image folder and a map folder, with their naming scheme."""
+class Naming:
+    """How the maps of a folder are named after their images, and their object maps after them."""
 
-    images: Path
-    maps: Path
     image_ending: str = ""
     """Ending of image names after the part shared with their maps, without the suffix."""
     endings: tuple[str, ...] = ("",)
@@ -58,39 +57,44 @@ class _Pairing:
             own, others = self.objects
             before, _, after = path.as_posix().rpartition(own)
             objects_path = Path(f"{before}{others}{after}")
-        is_there = objects_path is not None and objects_path.is_file()
-        return MapFile(path=path, table=table, objects_path=objects_path if is_there else None, numbers=self.numbers)
+            objects_path = objects_path if objects_path.is_file() else None
+        return MapFile(path=path, table=table, objects_path=objects_path, numbers=self.numbers)
 
 
-def _paired(
-    source: DatasetSource, pairing: _Pairing, table: LabelTable, stems: Iterable[str] | None = None
-) -> FoundDataset:
+class _Pair(NamedTuple):
+    """An image folder and a map folder."""
+
+    images: Path
+    maps: Path
+    naming: Naming = Naming()
+
+
+def _paired(source: DatasetSource, pair: _Pair, table: LabelTable, stems: Iterable[str] | None = None) -> FoundDataset:
     """Pair images and maps of the same names, or only those in a list.
 
     Images without a map and maps without an image are included, and reading them says which file is missing.
     """
-    folder, maps_folder, endings = source.images or pairing.images, pairing.maps, pairing.endings
+    folder, maps_folder, naming = source.images or pair.images, pair.maps, pair.naming
     for one, what in ((folder, "images"), (maps_folder, "labels")):
         if not one.is_dir():
             raise UsageError(f"{str(source.path)!r} has no {what}: the folder {str(one)!r} is missing; unpack it there")
-    maps = _by_stem(maps_folder, MASK_SUFFIXES)
-    files = [path.relative_to(folder) for path in _files(folder, IMAGE_SUFFIXES)]
-    files = [file for file in files if folder != maps_folder or not file.stem.endswith(endings)]
-    stems_of_files = [stem.removesuffix(pairing.image_ending) for stem in unique_stems(files)]
-    images = {stem: folder / file for stem, file in zip(stems_of_files, files, strict=True)}
-    for stem, file in zip(stems_of_files, files, strict=True):  # a.jpg.png may be the mask of a.jpg
-        maps |= {
-            stem + end: maps.pop(f"{file.as_posix()}{end}") for end in endings if f"{file.as_posix()}{end}" in maps
-        }
-    counts = {ending: sum(stem + ending in maps for stem in images) for ending in endings}
-    ending = max(endings, key=counts.__getitem__)
+    files = [path.relative_to(folder) for path in visible_files(folder, IMAGE_SUFFIXES)]
+    files = [file for file in files if folder != maps_folder or not file.stem.endswith(naming.endings)]
+    stems_of_files = (stem.removesuffix(naming.image_ending) for stem in unique_stems(files))
+    images = dict(zip(stems_of_files, files, strict=True))
+    maps = _by_stem(maps_folder)
+    for stem, whole in ((stem + end, f"{images[stem].as_posix()}{end}") for stem in images for end in naming.endings):
+        if whole in maps:  # a.jpg.png may be the mask of a.jpg
+            maps[stem] = maps.pop(whole)
+    counts = {ending: sum(stem + ending in maps for stem in images) for ending in naming.endings}
+    ending = max(naming.endings, key=counts.__getitem__)
     if stems is None:
         if not images:
             raise UsageError(f"{str(folder)!r} has no images; give their folder with --images")
         if not counts[ending]:
-            first = next(iter(images))
+            first, file = next(iter(images.items()))
             raise UsageError(
-                f"no image in {str(folder)!r} has a map in {str(maps_folder)!r}; {str(images[first])!r} needs "
+                f"no image in {str(folder)!r} has a map in {str(maps_folder)!r}; {str(folder / file)!r} needs "
                 f"{str(maps_folder / f'{first}{ending}.png')!r}"
             )
         # "photo_color.png" is another view of photo.png, not a mask whose image is missing
@@ -102,20 +106,17 @@ def _paired(
         try:
             safe_path(stem)
         except ValueError as error:
-            found.append(broken(source.path, stem, str(error)))
+            found.append(broken(source.path, stem, error))
             continue
         path = maps.get(stem + ending, maps_folder / f"{stem}{ending}.png")
-        image = images.get(stem, folder / f"{stem}{pairing.image_ending}.jpg")
-        found.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=pairing.map_file(path, table)))
+        image = folder / images.get(stem, f"{stem}{naming.image_ending}.jpg")
+        found.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=naming.map_file(path, table)))
     return FoundDataset(names=table.names, images=found, has_outside=False)
 
 
-def _files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    return visible_files(folder, lambda path: path.suffix.lower() in suffixes)
-
-
-def _by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in _files(folder, suffixes)}
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """The masks in a folder."""
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in visible_files(folder, MASK_SUFFIXES)}
 
 
 def _sets(folder: Path, pattern: str) -> dict[str, Path]:
@@ -143,12 +144,7 @@ class MapLayout:
     images: tuple[str, ...]
     """Candidate image folders; the first that exists is used."""
     classes: Callable[[DatasetSource], LabelTable]
-    image_ending: str = ""
-    map_ending: str = ""
-    objects: tuple[str, str] | None = None
-    """Path replacement from a map to its object map."""
-    numbers: ObjectNumbers | None = None
-    """What the values of that file are."""
+    naming: Naming = Naming()
     archive: str
     """The archive to unpack, for errors."""
 
@@ -200,10 +196,12 @@ MAP_LAYOUTS: Mapping[PublishedName, MapLayout] = {
         maps=("gtFine/*",),
         images=("leftImg8bit/*",),
         classes=_cityscapes_classes,
-        image_ending="_leftImg8bit",
-        map_ending="_gtFine_labelIds",
-        objects=("_labelIds", "_instanceIds"),
-        numbers=ObjectNumbers(1000, _CITYSCAPES_THINGS),
+        naming=Naming(
+            image_ending="_leftImg8bit",
+            endings=("_gtFine_labelIds",),
+            objects=("_labelIds", "_instanceIds"),
+            numbers=ObjectNumbers(1000, _CITYSCAPES_THINGS),
+        ),
         archive="gtFine_trainvaltest.zip",
     ),
     "kitti": MapLayout(
@@ -211,8 +209,7 @@ MAP_LAYOUTS: Mapping[PublishedName, MapLayout] = {
         maps=("*/semantic",),
         images=("*/image_2",),
         classes=_cityscapes_classes,
-        objects=("/semantic/", "/instance/"),
-        numbers=ObjectNumbers(256, _CITYSCAPES_THINGS, first=1),
+        naming=Naming(objects=("/semantic/", "/instance/"), numbers=ObjectNumbers(256, _CITYSCAPES_THINGS, first=1)),
         archive="data_semantics.zip",
     ),
     "ade20k": MapLayout(
@@ -227,7 +224,7 @@ MAP_LAYOUTS: Mapping[PublishedName, MapLayout] = {
         maps=("LabeledApproved_full",),
         images=("701_StillsRaw_full",),
         classes=lambda source: read_label_table(CLASS_LIST_FOLDER / "camvid32.json"),
-        map_ending="_L",
+        naming=Naming(endings=("_L",)),
         archive="both of CamVid's archives",
     ),
     "coco-stuff": MapLayout(
@@ -247,20 +244,19 @@ def _vistas(file: Path) -> MapLayout:
     Classes have readable names; classes excluded from evaluation are unlabeled.
     """
     with naming_damage(file):
-        labels = Entry(json_content(file), "the file").items("labels")
-        entries = [Entry(label, f"label {index}") for index, label in enumerate(labels)]
+        entries = Entry(json_content(file), "the file").entries("labels", "label")
         readable = [entry.text("readable").strip() for entry in entries]
         known = [index for index, entry in enumerate(entries) if entry.content.get("evaluate", True)]
         names = [entries[at].text("name") if readable.count(readable[at]) > 1 else readable[at] for at in known]
     indices = dict.fromkeys((*range(len(entries)), 255), UNLABELED) | {index: at for at, index in enumerate(known)}
+    things = frozenset(index for index in known if entries[index].content.get("instances"))
     version = re.search(r"v\d+\.\d+", file.stem)
     return MapLayout(
         marks=(),
         maps=(f"*/{version[0]}/labels", "*/labels") if version else ("*/labels",),
         images=("*/images",),
         classes=lambda source: LabelTable(names=tuple(names), indices=indices),
-        objects=("/labels/", "/instances/"),
-        numbers=ObjectNumbers(256, frozenset(index for index in known if entries[index].content.get("instances"))),
+        naming=Naming(objects=("/labels/", "/instances/"), numbers=ObjectNumbers(256, things)),
         archive="all of Vistas",
     )
 
@@ -285,15 +281,8 @@ def read_published(source: DatasetSource, layout: MapLayout) -> FoundDataset:
         raise UsageError(f"{str(source.path)!r} has no folder {needed}; unpack {layout.archive} there")
     split, maps = chosen_set(source, {name: (name, path) for name, path in sets.items()}, "sets")
     places = [folder / pattern.replace("*", split) for pattern in layout.images]
-    pairing = _Pairing(
-        images=next((place for place in places if place.is_dir()), places[0]),
-        maps=maps,
-        image_ending=layout.image_ending,
-        endings=(layout.map_ending,),
-        objects=layout.objects,
-        numbers=layout.numbers,
-    )
-    return _paired(source, pairing, layout.classes(source))
+    images = next((place for place in places if place.is_dir()), places[0])
+    return _paired(source, _Pair(images, maps, layout.naming), layout.classes(source))
 
 
 # ---- VOC
@@ -314,10 +303,10 @@ def read_voc(source: DatasetSource) -> FoundDataset:
     root = find_voc(source.folder.parent.parent if source.path.is_file() else source.folder)
     if root is None:
         raise UsageError(f"{str(source.path)!r} has no folder SegmentationClass; check the path")
-    table, objects = _voc_classes(root), ("/SegmentationClass/", "/SegmentationObject/")
-    pairing = _Pairing(images=root / "JPEGImages", maps=root / "SegmentationClass", objects=objects)
-    found = _paired(source, pairing, table, _voc_stems(source, root))
-    return replace(found, background=VOC_BACKGROUND if VOC_BACKGROUND in table.names else None)
+    naming = Naming(objects=("/SegmentationClass/", "/SegmentationObject/"))
+    pair = _Pair(root / "JPEGImages", root / "SegmentationClass", naming)
+    found = _paired(source, pair, _voc_classes(root), _voc_stems(source, root))
+    return replace(found, background=VOC_BACKGROUND)
 
 
 def _voc_stems(source: DatasetSource, root: Path) -> list[str]:
@@ -325,7 +314,7 @@ def _voc_stems(source: DatasetSource, root: Path) -> list[str]:
     if source.path.is_file():
         stems = read_lines(source.path)
     elif not lists:
-        return sorted(_by_stem(root / "SegmentationClass", MASK_SUFFIXES))
+        return sorted(_by_stem(root / "SegmentationClass"))
     elif source.split is None and all(lines == next(iter(lists.values())) for lines in lists.values()):
         stems = next(iter(lists.values()))  # as written by segvoc, without a split
     else:
@@ -372,11 +361,12 @@ _IMAGES, _MASKS = ("images", "JPEGImages"), ("masks", "labels", "annotations", "
 _BESIDE = ("_masks", "_labels")
 """Suffixes of mask folders relative to image folders: "train" and "train_masks"."""
 
-_MASK_ENDINGS = ("", "_mask", "_label", "_L", "_P", "_seg", "_gt")
-"""Suffixes of mask names relative to image names."""
+_OF_MASKS = Naming(endings=("", "_mask", "_label", "_L", "_P", "_seg", "_gt"))
+_OF_MASKS_BESIDE = Naming(image_ending="_sat", endings=("_mask",))
+"""In a single folder with the images."""
 
 
-def find_pairs(folder: Path) -> dict[str, _Pairing]:
+def find_pairs(folder: Path) -> dict[str, _Pair]:
     """Find the folder pairs of a dataset by set name; "" for a dataset without sets.
 
     Supported are `images/train` with `masks/train`, `train/images` with `train/masks`, `train` with `train_masks`,
@@ -386,32 +376,27 @@ def find_pairs(folder: Path) -> dict[str, _Pairing]:
         inside, sets = _sets(pair.images, "*"), _sets(pair.maps, "*")
         if not inside.keys() & sets.keys() or any(path.suffix.lower() in MASK_SUFFIXES for path in pair.maps.iterdir()):
             return {"": pair}
-        return {name: _of_masks(inside[name], sets[name]) for name in sets if name in inside}
+        return {name: _Pair(inside[name], sets[name], _OF_MASKS) for name in sets if name in inside}
     folders = _sets(folder, "*")
     pairs = {name: pair for name, path in folders.items() if (pair := _pair(path)) is not None}
     for name, path in folders.items():
         beside = [folders[f"{name}{ending}"] for ending in _BESIDE if f"{name}{ending}" in folders]
         if beside and name not in pairs:
-            pairs[name] = _of_masks(path, beside[0])
-    mixed = {} if pairs else {"": folder, **folders}
-    return pairs | {
-        name: _Pairing(images=path, maps=path, image_ending="_sat", endings=("_mask",))
-        for name, path in mixed.items()
+            pairs[name] = _Pair(path, beside[0], _OF_MASKS)
+    return pairs or {
+        name: _Pair(path, path, _OF_MASKS_BESIDE)
+        for name, path in {"": folder, **folders}.items()
         if any(file.suffix.lower() in MASK_SUFFIXES and file.stem.endswith("_mask") for file in path.iterdir())
     }
 
 
-def _pair(folder: Path) -> _Pairing | None:
+def _pair(folder: Path) -> _Pair | None:
     images = [folder / name for name in _IMAGES if (folder / name).is_dir()]
     masks = [folder / name for name in _MASKS if (folder / name).is_dir()]
-    return _of_masks(images[0], masks[0]) if images and masks else None
+    return _Pair(images[0], masks[0], _OF_MASKS) if images and masks else None
 
 
-def _of_masks(images: Path, masks: Path) -> _Pairing:
-    return _Pairing(images=images, maps=masks, endings=_MASK_ENDINGS)
-
-
-def _find_table(folder: Path, pairs: Iterable[_Pairing]) -> Path | None:
+def _find_table(folder: Path, pairs: Iterable[_Pair]) -> Path | None:
     """The class table in a folder, or beside its masks; None without one."""
     places = [folder, *(pair.maps for pair in pairs)]
     return next((place / name for place in places for name in _TABLES if (place / name).is_file()), None)
@@ -420,7 +405,7 @@ def _find_table(folder: Path, pairs: Iterable[_Pairing]) -> Path | None:
 def has_masks(folder: Path) -> bool:
     """Whether a folder has images and masks with a class table."""
     pairs = find_pairs(folder).values()
-    return any(_by_stem(pair.maps, MASK_SUFFIXES) for pair in pairs) and _find_table(folder, pairs) is not None
+    return any(_by_stem(pair.maps) for pair in pairs) and _find_table(folder, pairs) is not None
 
 
 def read_masks(source: DatasetSource) -> FoundDataset:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt16
 
-from segvoc.data.datasets.annotated_images import checked_size
+from segvoc.data.datasets.annotated_images import Annotation, checked_size
 from segvoc.data.datasets.fields import json_content, naming_damage, read_lines
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
 from segvoc.imaging.reading import opened_image
@@ -54,7 +54,7 @@ class ObjectNumbers(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MapFile:
+class MapFile(Annotation):
     """A map of indices (gray or palette) or colors, with an optional object map."""
 
     path: Path
@@ -70,7 +70,7 @@ class MapFile:
         values, name = self._values(self.path), self.path.name
         if values.ndim == 3 and self.table.colors is None and (values == values[..., :1]).all():
             values = values[..., 0]  # indices saved as three-channel gray
-        checked_size(size, (values.shape[0], values.shape[1]))
+        checked_size(size, values.shape)
         if values.ndim == 2:
             return looked_up(values, self.table.indices, lambda value: f"{name!r} has the undefined index {value}")
         if self.table.colors is None:
@@ -115,11 +115,7 @@ class MapFile:
 def looked_up(
     values: np.ndarray, labels: Mapping[int, int], problem: Callable[[int], str]
 ) -> UInt16[np.ndarray, "H W"]:
-    """Look up the label of each value of a map.
-
-    Raises:
-        ValueError: a value has no label; the message is from `problem`.
-    """
+    """Look up the label of each value of a map, or raise a `ValueError` with the problem of a value without one."""
     found, inverse = np.unique(values, return_inverse=True)
     if unknown := [value for value in found.tolist() if value not in labels]:
         raise ValueError(problem(unknown[0]))
@@ -144,7 +140,7 @@ def read_label_table(path: Path) -> LabelTable:
     index. Classes called "void", "unlabeled", "ignore", ... are unlabeled.
 
     Raises:
-        DamagedDatasetError: the file can't be read or isn't a class table.
+        UsageError: the file can't be read or isn't a class table.
     """
     with naming_damage(path):
         if path.suffix.lower() == ".json":
@@ -165,8 +161,8 @@ def _label_table(rows: Sequence[_Row]) -> LabelTable:
     labels = [names.index(row.name) if row.name in names else UNLABELED for row in rows]
     # default indices follow the order of the rows
     indices = {order if row.index is None else row.index: labels[order] for order, row in enumerate(rows)}
-    if wrong := [index for index in indices if not 0 <= index <= UNLABELED]:
-        raise ValueError(f"the index {wrong[0]} is not from 0 to {UNLABELED}")
+    if max(indices) > UNLABELED:
+        raise ValueError(f"the index {max(indices)} is not from 0 to {UNLABELED}")
     colors = {row.color: label for row, label in zip(rows, labels, strict=True) if row.color is not None}
     if wrong := [color for color in colors if max(color) > 255]:
         raise ValueError(f"the color {_shown(wrong[0])} has a value above 255")
@@ -218,10 +214,12 @@ def _json_rows(content: Any) -> list[_Row]:
         content = [{"index": index, "name": name} for index, name in content.items()]
     if not isinstance(content, list):
         raise ValueError("it is neither a list nor an object")
-    entries = [{"name": entry} if isinstance(entry, str) else entry for entry in content]
-    if wrong := [number for number, entry in enumerate(entries) if not isinstance(entry, dict)]:
-        raise ValueError(f"entry {wrong[0]} is neither a name nor an object")
-    return [_row(entry.items(), f"entry {number}") for number, entry in enumerate(entries)]
+    rows = []
+    for number, entry in enumerate(content):
+        if not isinstance(entry, str | dict):
+            raise ValueError(f"entry {number} is neither a name nor an object")
+        rows.append(_row((entry if isinstance(entry, dict) else {"name": entry}).items(), f"entry {number}"))
+    return rows
 
 
 def _column(title: str) -> str:

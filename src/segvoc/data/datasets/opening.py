@@ -2,12 +2,13 @@
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from segvoc.data.datasets.annotated_images import FoundDataset, skipped_line
+from segvoc.data.datasets.annotated_images import FoundDataset
 from segvoc.data.datasets.coco import loose_coco_files, read_coco
 from segvoc.data.datasets.cvat import find_xml, read_cvat
 from segvoc.data.datasets.fields import DatasetSource, json_content, visible_files
@@ -86,7 +87,9 @@ def read_dataset(
         raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
     source = DatasetSource(path=Path(path), images=None if images is None else Path(images), split=split)
     found = _found(source, format)
-    if (line := skipped_line(found.images)) is not None:
+    if skipped := Counter(kind for image in found.images for kind in image.annotation.skipped):
+        kinds = ", ".join(f"{number} {kind}" for kind, number in skipped.most_common())
+        line = f"skipped annotations without an area ({kinds}): {skipped.total()}"
         warnings.warn(f"{os.fspath(path)!r}: {line}; draw polygons or masks if they matter", SkippedShapesWarning, 2)
     dataset = found.labeled_images(_name(source), background)
     if not any(image.exists() for image in dataset.images):
@@ -118,10 +121,7 @@ def _name(source: DatasetSource) -> str:
 
 
 def dataset_format(path: Path) -> DatasetName:
-    """Detect the format of a dataset by its files.
-
-    Args:
-        path: the folder, or the annotation file.
+    """Detect the format of a dataset by its folder or annotation file.
 
     Raises:
         UsageError: no format matches, or several do.
@@ -131,17 +131,19 @@ def dataset_format(path: Path) -> DatasetName:
         return found[0]
     if found:
         what = f"could be {' or '.join(found)}"
-    elif path.is_dir() and (near := _near(path)) is not None:
+    elif (near := _near(path)) is not None:
         raise UsageError(f"no dataset in {str(path)!r}; did you mean {str(near)!r}?")
     else:
         what = "is not in any known dataset format"
-        if path.is_dir() and any(map(_has_images, [path, *_folders_in(path)])):
+        if any(_is_image(file) for folder in (path, *_folders_in(path)) for file in _listed(folder)):
             what += ": it has images without labels"
     raise UsageError(f"{str(path)!r} {what}; name its format with --dataset-format: {', '.join(DATASET_NAMES)}")
 
 
 def _near(folder: Path) -> Path | None:
-    """A parent or child folder that is certainly a dataset."""
+    """A parent or child folder that is certainly a dataset; None for a file."""
+    if not folder.is_dir():
+        return None
     below = _folders_in(folder)
     deeper = [path for child in below for path in _folders_in(child)][:_MOST_NEAR]
     for one in (*below, *deeper, *list(folder.resolve().parents)[:3]):
@@ -152,15 +154,17 @@ def _near(folder: Path) -> Path | None:
 
 
 def _folders_in(folder: Path) -> list[Path]:
+    return [path for path in sorted(_listed(folder)) if path.is_dir() and path.name[0] != "."][:_MOST_NEAR]
+
+
+def _listed(folder: Path) -> list[Path]:
     with suppress(OSError):
-        return [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."][:_MOST_NEAR]
+        return list(folder.iterdir())
     return []
 
 
-def _has_images(folder: Path) -> bool:
-    with suppress(OSError):
-        return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
-    return False
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _formats_of_file(path: Path) -> list[DatasetName]:
@@ -226,7 +230,7 @@ def marked_formats(folder: Path) -> list[DatasetName]:
 
 
 def _has_labelme(folder: Path) -> bool:
-    for path in visible_files(folder, lambda path: path.suffix.lower() == ".json")[:20]:
+    for path in visible_files(folder, (".json",))[:20]:
         with suppress(UsageError):
             content = json_content(path)
             if isinstance(content, dict) and "shapes" in content:

@@ -42,7 +42,7 @@ def read_project(source: DatasetSource) -> FoundDataset:
             raise UsageError(f"{str(file)!r} is not a segvoc project; give the folder of a project")
         if (version := project.whole("version")) > PROJECT_VERSION:
             raise UsageError(f"{str(file)!r} is of version {version}, made by a newer segvoc; update segvoc")
-        words = [Entry(word, "a word") for word in project.items("words")]
+        words = project.entries("words", "word")
         names = {word.whole("id"): word.text("name") for word in words if not word.content.get("removed")}
         background = project.entry("options").content.get("background") if "options" in project else None
         images_folder = folder / (project.text("images") if "images" in project else "images")
@@ -64,9 +64,5 @@ def read_project(source: DatasetSource) -> FoundDataset:
         images.append(AnnotatedImage(image=image, labels=label_map, stem=stem, annotation=annotation))
     if not images:
         raise UsageError(f"no image of the project {str(folder)!r} is done; mark images as done on its page (N)")
-    return FoundDataset(
-        names=table.names,
-        images=images,
-        background=background if background in table.names else None,
-        has_outside=False,
-    )
+    background = background if isinstance(background, str) else None
+    return FoundDataset(names=table.names, images=images, background=background, has_outside=False)

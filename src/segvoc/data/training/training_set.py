@@ -1,11 +1,9 @@
 """Training samples: an endless sequence of augmented images, the same for any number of processes and workers."""
 
 import hashlib
-import multiprocessing
 import os
 import re
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -23,7 +21,7 @@ from segvoc.data.training.augmentations import Augmentation, OwnTransform
 from segvoc.encoders.prompts import PartNames
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.process_settings import WORKER_START
+from segvoc.process_settings import WORKER_START, end_with_parent, interrupts_ignored
 from segvoc.vocabulary import Vocabulary
 
 _Sample = TypeVar("_Sample")
@@ -241,35 +239,20 @@ def read_ahead(
 
 
 def _isolate_worker(worker: int) -> None:
-    """Move a worker to its own process group, so that a signal to the run's group doesn't kill it mid-step.
-
-    The worker exits when the run does.
-    """
+    """Move a worker to its own process group, so that a signal to the run's group doesn't kill it mid-step."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(os, "setpgid"):  # Windows has no such groups
         os.setpgid(0, 0)
-    threading.Thread(target=_exit_with_run, daemon=True).start()
-
-
-def _exit_with_run() -> None:
-    if (run := multiprocessing.parent_process()) is not None:
-        run.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _start_forkserver() -> None:
     """Start the fork server of the workers, which ignores SIGTERM; workers exit with it."""
-    if WORKER_START != "forkserver":
-        return
-    from multiprocessing import forkserver  # not for Windows
+    if WORKER_START == "forkserver":
+        from multiprocessing import forkserver  # not for Windows
 
-    if threading.current_thread() is not threading.main_thread():
-        return  # only the main thread can set signal handlers
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        with interrupts_ignored(signal.SIGTERM):
+            forkserver.ensure_running()
 
 
 @lru_cache(maxsize=4)

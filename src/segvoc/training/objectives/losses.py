@@ -1,8 +1,8 @@
 """Losses of the published networks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,16 +16,11 @@ from segvoc.layers.precision import at_least_float32
 from segvoc.shapes import ClassTokens, Logits
 from segvoc.training.recipe import Recipe, Version
 
-NONE_WEIGHT = 0.05
-"""Weight of the channel "none of them"."""
-
 PixelLoss = Callable[[Logits, Int[Tensor, "B H W"]], Float[Tensor, "B H W"]]
 """Maps logits and classes to the loss of each pixel."""
 
 
-def binary_loss(
-    logits: Logits, labels: Int[Tensor, "B H W"], none_weight: float = NONE_WEIGHT
-) -> Float[Tensor, "B H W"]:
+def binary_loss(logits: Logits, labels: Int[Tensor, "B H W"], none_weight: float = 0.05) -> Float[Tensor, "B H W"]:
     """Mean binary cross-entropy over the classes; the last class is "none of them"."""
     weight = logits.new_ones(logits.shape[1])
     weight[-1] = none_weight
@@ -53,7 +48,6 @@ class PartTargets:
     object_of: Int[Tensor, " S"]
     """For each part of an object, the index of its object."""
     general_parts: int
-    """Number of general parts."""
     counts: Float[Tensor, "3"] | None = None
     """Divisors of the sums over the pixels of `counted`; None: their numbers in this batch."""
 
@@ -163,16 +157,10 @@ class SynergyLosses:
         owner: Int[Tensor, " M"],
         images: int,
     ) -> dict[str, Float[Tensor, ""]]:
-        """The mean of each loss over the images, by name.
+        """The mean of each loss over the images, by name, of the synergy vectors and text embeddings of M phrases.
 
-        For an image with one phrase, back and sep are 0; for an image without phrases, all four are.
-
-        Args:
-            foreground: foreground synergy vectors of M phrases, of any norm.
-            background: their background synergy vectors, of any norm.
-            text: their text embeddings, of any norm.
-            owner: for each phrase, its image's position in the batch.
-            images: number of images in the batch.
+        For an image with one phrase, back and sep are 0; for an image without phrases, all four are. `owner` is the
+        position of each phrase's image in the batch. All vectors may have any norm.
         """
         f, g, t = (F.normalize(vectors, dim=-1) for vectors in (foreground, background, text))
         counts = owner.bincount(minlength=images)[owner].to(f.dtype)
@@ -219,12 +207,9 @@ def released_segmentation_loss(
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy of every class at every pixel, as CAT-Seg, PCA-Seg and ERR-Seg were trained.
 
-    Args:
-        logits: at any size; they are interpolated to that of the labels.
-        labels: the class of every pixel.
-        ignored: pixels with this label, or a label that isn't a class, are trained as negatives for every class.
-        chunk: classes processed at a time, whose maps at the labels' size are recomputed in the backward pass instead
-            of stored; None: all classes at once, stored.
+    Logits of any size are interpolated to that of the labels. Pixels that are `ignored`, or whose label isn't a class,
+    are trained as negatives for every class. Classes are processed in chunks, whose maps at the labels' size are
+    recomputed in the backward pass; without, all are stored.
     """
     return _entropy(logits, labels, labels.new_ones(()).bool(), chunk) / (labels.numel() * logits.shape[1])
 
@@ -248,8 +233,7 @@ def competing_segmentation_loss(
 
     A class then wins over "none of them" where its sigmoid exceeds 1/2, the default threshold of the background rule.
     With few training images this works better than binary losses, in which the many negative classes of a pixel
-    outweigh its positive one. No published network is trained this way. The arguments are those of
-    `masked_segmentation_loss`.
+    outweigh its positive one. No published network is trained this way. It averages as `masked_segmentation_loss`.
     """
     return _softmax_entropy(logits, labels, labels != ignored, chunk, pixels, none=0.0)
 
@@ -257,11 +241,7 @@ def competing_segmentation_loss(
 def cross_entropy_segmentation_loss(
     logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255, chunk: int | None = None, pixels: Count = None
 ) -> Float[Tensor, ""]:
-    """Softmax cross-entropy over all classes (ERR-Seg, Sec. 4.1.4) at pixels with a class: `F.cross_entropy`.
-
-    Pixels with another label, such as the background's, are left out like `ignored` ones. The arguments are those of
-    `masked_segmentation_loss`.
-    """
+    """Softmax cross-entropy over all classes (ERR-Seg, Sec. 4.1.4) at pixels with a class: `F.cross_entropy`."""
     return _softmax_entropy(logits, labels, labels < logits.shape[1], chunk, pixels, none=-torch.inf)
 
 
@@ -280,10 +260,8 @@ def _softmax_entropy(
         true = scores.gather(1, place.where(here, place.new_zeros(()))[:, None])[:, 0]
         return scores.logsumexp(dim=1), true * here
 
-    step = chunk or logits.shape[1]
     total, true = (torch.full_like(labels, value, dtype=torch.float32) for value in (none, 0.0))
-    for number, some in enumerate(logits.split(step, dim=1)):
-        more, found = sums(some, 0) if chunk is None else checkpoint(sums, some, number * step, use_reentrant=False)  # pyright: ignore[reportGeneralTypeIssues]
+    for more, found in _by_chunk(sums, logits, chunk):
         total, true = torch.logaddexp(total, more), true + found
     return ((total - true) * counted).sum() / (counted.sum().clamp(min=1) if pixels is None else pixels)
 
@@ -298,13 +276,16 @@ def _entropy(logits: Logits, labels: Int[Tensor, "B H W"], counted: Tensor, chun
         targets = (labels[:, None] == classes[:, None, None]).to(scores.dtype)
         return F.binary_cross_entropy_with_logits(scores, targets, weight=counted.to(scores.dtype), reduction="sum")
 
+    return torch.stack(list(_by_chunk(of_some, logits, chunk))).sum()
+
+
+def _by_chunk(function: Callable[[Logits, int], Any], logits: Logits, chunk: int | None) -> Iterator[Any]:
+    """The function of each chunk of classes and its first class, recomputed in the backward pass; None: of all."""
     if chunk is None:
-        return of_some(logits, 0)
-    sums = [
-        checkpoint(of_some, some, number * chunk, use_reentrant=False)
-        for number, some in enumerate(logits.split(chunk, dim=1))
-    ]
-    return torch.stack(sums).sum()  # pyright: ignore[reportArgumentType]
+        yield function(logits, 0)
+        return
+    for number, some in enumerate(logits.split(chunk, dim=1)):
+        yield checkpoint(function, some, number * chunk, use_reentrant=False)
 
 
 class StreamMeans(NamedTuple):

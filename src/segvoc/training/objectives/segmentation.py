@@ -73,10 +73,6 @@ class GroundTruthFirst:
         return rank.argsort(dim=1, stable=True)[:, :keep].sort(dim=1).values
 
 
-SOFTMAX: tuple[Loss, ...] = ("competing", "cross-entropy")
-"""Losses in which all classes compete; a part network's "none of them" is a separate class in both."""
-
-
 class PartObjective(nn.Module):
     """The losses of a batch, by name; "loss" is minimized.
 
@@ -93,7 +89,9 @@ class PartObjective(nn.Module):
             if value:
                 raise UsageError(f"{name}={value}: a part network trains on all its words at once; leave {name} at 0")
         self.two_streams = isinstance(next(iter(network.aggregation.blocks), None), ParallelBlock)
-        self.of_pixels = competing_loss if recipe.objective.loss in SOFTMAX else binary_loss
+        # a part network's "none of them" is a class of its own in both
+        competing = recipe.objective.loss in ("competing", "cross-entropy")
+        self.of_pixels = competing_loss if competing else binary_loss
         self.orthogonality = OrthogonalityLoss(recipe.objective.fod_weight)
 
     def counted(self, images: Tensor, labels: Int[Tensor, "B 2 H W"], words: PartWords) -> Int[Tensor, "3"] | None:
@@ -165,7 +163,7 @@ WordTensor = Float[Tensor, "T P C"] | Int[Tensor, "T P L"]
 """Prompt embeddings of the classes, or prompt tokens where the text encoder is trained."""
 
 
-def objective_of(network: SegmentationNetwork, recipe: Recipe) -> "AnyObjective":
+def objective_of(network: SegmentationNetwork, recipe: Recipe) -> "Objective | PartObjective":
     """Build a network's objective: losses of parts and objects, or of one label per pixel."""
     return PartObjective(network, recipe) if isinstance(network, PartNetwork) else Objective(network, recipe)
 
@@ -237,6 +235,3 @@ class Objective(nn.Module):
         else:
             text = encoder(rows)
         return rearrange(F.normalize(text, dim=-1), "(t p) c -> t p c", t=len(tokens))
-
-
-AnyObjective = Objective | PartObjective

@@ -6,25 +6,27 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
+from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED
-from segvoc.encoders.clip_text import ClipTextEncoder
-from segvoc.encoders.clip_with_dino import ClipWithDino, DinoTokens
-from segvoc.errors import UsageError
+from segvoc.encoders.clip_with_dino import ClipWithDino
+from segvoc.errors import CheckpointError, UsageError
+from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import part_segmentation_network
 from segvoc.models.presets import PRESETS
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.storage.files import SHIPPED
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES, finetune
 from segvoc.training.start import Start, build
-from tests.built import configured
-from tests.encoders.image_tower_contract import TINY_VIT
 from tests.loopback_hub import LoopbackHub, use_hub, without_network
 from tests.networks.golden_stages import tiny_network
 from tests.official_checkpoints import official_weights
 from tests.small_published import publish_tensors, use_small_published
+from tests.transformers_models import in_memory, small_dino, small_towers, weights_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::segvoc.errors.ActivationWarning")  # weights without OpenAI's sizes
 
@@ -97,17 +99,15 @@ def test_shipped_weights_are_recorded(hub: LoopbackHub) -> None:
     assert hub.asked == []
 
 
-def _small_part_network(_: object) -> SegmentationNetwork:
-    text = tiny_network("cat").text_encoder
-    assert isinstance(text, ClipTextEncoder)
-    dino = DinoTokens(width=24, depth=1, heads=2, pretrained_size=28)
-    return part_segmentation_network(
-        configured("part-cat-seg-b", aggregation="none").aggregation, ClipWithDino(TINY_VIT, dino=dino), text
-    )
+def part_network(seed: int = 0) -> SegmentationNetwork:
+    torch.manual_seed(seed)
+    clip, text = small_towers()
+    tower = ClipWithDino(clip.config, dino=small_dino())
+    return part_segmentation_network(replace(PART_CAT_SEG, kind="none"), tower, text)
 
 
 def test_networks_of_parts_fetch_clip_and_dinov2(hub: LoopbackHub, monkeypatch: Patch) -> None:
-    released = _small_part_network(None)
+    released = part_network(1)
     tower = released.image_encoder
     assert isinstance(tower, ClipWithDino)
     clip = {name.replace("tower.", "visual.", 1): value for name, value in tower.clip.state_dict().items()}
@@ -117,22 +117,15 @@ def test_networks_of_parts_fetch_clip_and_dinov2(hub: LoopbackHub, monkeypatch: 
         publish_tensors(hub, monkeypatch, "openai-clip-b", clip),
         publish_tensors(hub, monkeypatch, "dinov2-s", dino),
     )
-    monkeypatch.setitem(
-        PRESETS, "pca-part-b", replace(PRESETS["pca-part-b"], build=_small_part_network, encoders=encoders)
-    )
+    preset = replace(PRESETS["pca-part-b"], build=lambda _: part_network(), encoders=encoders)
+    monkeypatch.setitem(PRESETS, "pca-part-b", preset)
     built = build(Recipe(model="pca-part-b").with_settings(crop_size=448), Start(), 0)
     assert built.started_from == tuple(file.record() for file in encoders)
     theirs, ours = tower.state_dict(), built.network.image_encoder.state_dict()
     assert theirs and all(torch.equal(theirs[name], ours[name]) for name in theirs)
 
 
-@pytest.mark.parametrize(
-    ("recipe", "missing"),
-    [
-        ("pca-seg-b", "declip-b"),
-        ("err-seg-b", "convnext-clip-b"),
-    ],
-)
+@pytest.mark.parametrize(("recipe", "missing"), [("pca-seg-b", "declip-b"), ("err-seg-b", "convnext-clip-b")])
 def test_encoders_that_are_not_confirmed_are_named_with_page_and_option(hub, monkeypatch, recipe, missing):
     preset = PRESETS[RECIPES[recipe]().model]
     monkeypatch.setitem(PRESETS, RECIPES[recipe]().model, replace(preset, build=lambda _: tiny_network("cat")))
@@ -148,3 +141,64 @@ def test_a_crop_that_does_not_fit_is_refused_before_anything_is_fetched(hub: Loo
     with pytest.raises(UsageError, match="crop_size=97 does not divide"):
         build(RECIPES["pca-seg-clip-b"]().with_settings(crop_size=97), Start(), 0)
     assert hub.asked == []
+
+
+PARTS = RECIPES["part-cat-seg-b"]()
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("clip").mkdir()
+    save_file(weights_of("clip"), "clip/model.safetensors")
+    save_file(weights_of("dinov2"), "dinov2.safetensors")
+    torch.save({"state_dict": in_memory(weights_of("dinov2"), "dinov2")}, "dinov2.pth")
+
+
+def started(network: SegmentationNetwork, encoder_weights: str) -> dict[str, Tensor]:
+    """What the network has after its start, without aggregation."""
+    preset = replace(PRESETS["part-cat-seg-b"], build=lambda _: network)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "part-cat-seg-b", preset)
+        build(PARTS, Start(encoder_weights=encoder_weights), 0)
+    return {name: value for name, value in network.state_dict().items() if not name.startswith("aggregation.")}
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("dino", ["dinov2.safetensors", "dinov2.pth"])
+def test_a_network_of_parts_starts_from_two_files_of_transformers(dino):
+    network = part_network()
+    assert isinstance(network.aggregation, NoAggregation)
+    state = started(network, f"clip/model.safetensors,{dino}")
+    clip, guide = weights_of("clip"), weights_of("dinov2")
+    expected = {
+        "image_encoder.clip.tower.proj": clip["visual_projection.weight"].T,
+        "image_encoder.dino.tower.pos_embed": guide["embeddings.position_embeddings"],
+        "text_encoder.tower.text_projection": clip["text_projection.weight"].T,
+    }
+    for name, value in expected.items():
+        assert torch.equal(state[name], value)
+
+
+@pytest.mark.usefixtures("files")
+def test_one_file_or_the_wrong_two_are_told_with_the_mend():
+    with pytest.raises(CheckpointError, match=r"two kinds.*--encoder-weights"):
+        started(part_network(), "clip/model.safetensors")
+    with pytest.raises(CheckpointError, match="does not exist"):
+        started(part_network(), "run/model.safetensors")
+    with pytest.raises(UsageError, match="names one file"):
+        started(part_network(), "clip.pt")
+    with pytest.raises(CheckpointError, match="of DINOv2, not of CLIP"):
+        started(part_network(), "dinov2.safetensors,clip/model.safetensors")
+
+
+@pytest.mark.usefixtures("files")
+def test_a_file_of_segvoc_has_both_and_stands_alone():
+    first = part_network()
+    state = {name: value + 1 if value.is_floating_point() else value for name, value in first.state_dict().items()}
+    write_weights("run,1.safetensors", state, "part-cat-seg-b")
+    after = started(part_network(), "run,1.safetensors")
+    assert all(torch.equal(value, state[name]) for name, value in after.items())
+    with pytest.raises(UsageError, match="holds all encoders; give only this file"):
+        Path("run,1.safetensors").rename("run.safetensors")
+        started(part_network(), "run.safetensors,dinov2.pth")

@@ -1,9 +1,10 @@
-"""PartCATSeg's losses: each term, and the gradient of their sum, against the official code."""
+"""The losses against their definitions and the official code: SynSeg's and PartCATSeg's."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,7 +12,9 @@ from torch import Tensor
 from segvoc.data.training.training_set import IGNORED, NONE
 from segvoc.encoders.prompts import PartNames
 from segvoc.training.objectives.losses import (
+    TERMS,
     PartTargets,
+    SynergyLosses,
     competing_loss,
     compositional_loss,
     object_loss,
@@ -21,6 +24,82 @@ from segvoc.training.objectives.losses import (
 from tests.device_waits import NoDeviceWaits
 from tests.err_goldens import FOLDER, err_case
 from tests.golden_sets import TOLERANCE
+
+OWNER = [0, 0, 0, 1, 2, 2]
+IMAGES = 4
+"""The last one has no phrase."""
+
+
+def _vectors(seed: int = 0) -> list[np.ndarray]:
+    """Foreground, background and text of six phrases; the first pair of f and g is nearly opposite, one is alike."""
+    generator = np.random.default_rng(seed)
+    f, g, t = (generator.normal(size=(len(OWNER), 5)) for _ in range(3))
+    g[0] = -f[0] + 0.01 * g[0]
+    g[1] = 2 * f[1] + 0.1 * g[1]
+    f[5] = 0.9 * f[4] + 0.1 * f[5]
+    return [f, g, t]
+
+
+def _bounded(cosine: float, version: str, eps: float) -> float:
+    """Eq. 4: v2 clips, v3 clamps and then maps [-1, 1] to [eps, 1 - eps]."""
+    if version == "v2":
+        return min(max(cosine, eps), 1 - eps)
+    return eps + (1 - 2 * eps) * (min(max(cosine, -1.0), 1.0) + 1) / 2
+
+
+def _cosine(u: np.ndarray, v: np.ndarray) -> float:
+    return float(u @ v / (np.linalg.norm(u) * np.linalg.norm(v)))
+
+
+def reference(vectors: list[np.ndarray], version: str, eps: float, active: float) -> dict[str, float]:
+    """Eqs. 5 to 8, term by term, averaged over the images."""
+    f, g, t = vectors
+    sums = dict.fromkeys(TERMS, 0.0)
+    for image in range(IMAGES):
+        mine = [index for index, owner in enumerate(OWNER) if owner == image]
+        n = len(mine)
+        for i in mine:
+            sums["align"] -= np.log(_bounded(_cosine(f[i], t[i]), version, eps)) / n
+            apart = _cosine(f[i], g[i])
+            if version == "v2" or apart > active:
+                sums["cont"] -= np.log(1 - _bounded(apart, version, eps)) / n
+        if n < 2:
+            continue
+        pairs = [(j, k) for j in mine for k in mine if version == "v2" or j != k]
+        assert len(pairs) == (n * n if version == "v2" else n * (n - 1))
+        for j, k in pairs:
+            sums["back"] -= np.log(_bounded(_cosine(g[j], g[k]), version, eps)) / len(pairs)
+            sums["sep"] -= np.log(1 - _bounded(_cosine(f[j], f[k]), version, eps)) / len(pairs)
+    return {term: value / IMAGES for term, value in sums.items()}
+
+
+def _ours(vectors: list[torch.Tensor], **settings) -> dict[str, torch.Tensor]:
+    return SynergyLosses(**settings)(*vectors, torch.tensor(OWNER), IMAGES)
+
+
+@pytest.mark.parametrize("version", ["v2", "v3"])
+@pytest.mark.parametrize(("eps", "active"), [(5e-3, 0.1), (0.1, -0.5)])
+def test_losses_are_the_papers(version, eps, active):
+    vectors = _vectors()
+    ours = _ours([torch.tensor(part) for part in vectors], version=version, eps=eps, active=active)
+    expected = reference(vectors, version, eps, active)
+    assert list(ours) == list(TERMS)
+    for term, value in expected.items():
+        assert ours[term].item() == pytest.approx(value, rel=1e-9), term
+        assert value > 0
+
+
+@pytest.mark.parametrize("version", ["v2", "v3"])
+@pytest.mark.parametrize("term", TERMS)
+def test_gradients_are_finite_differences(version, term):
+    vectors = [torch.tensor(part, requires_grad=True) for part in _vectors(1)]
+    assert torch.autograd.gradcheck(lambda *given: _ours(list(given), version=version)[term], vectors)
+
+
+def test_without_phrases_there_is_nothing_to_learn():
+    losses = SynergyLosses()(*(torch.zeros(0, 4) for _ in range(3)), torch.zeros(0, dtype=torch.int64), 2)
+    assert [value.item() for value in losses.values()] == [0, 0, 0, 0]
+
 
 NAMES = PartNames.of(["cat's tail", "cat's head", "bus's wheel"])
 
