@@ -12,20 +12,13 @@ GRIDS = [(8, 8), (4, 4), (3, 5), (9, 4), (6, 11), (1, 1), (1, 13)]
 
 @pytest.mark.parametrize("shift", [0, 2])
 @pytest.mark.parametrize("grid", GRIDS)
-def test_joining_undoes_splitting(grid: tuple[int, int], shift: int):
-    x = torch.randn(2, 3, *grid, 5)
-    windows = windows_of(grid, 4, shift, x.dtype, x.device)
-    assert windows.order.shape[1] == 16
-    assert torch.equal(windows.join(windows.split(x), *grid), x)
-
-
-@pytest.mark.parametrize("shift", [0, 2])
-@pytest.mark.parametrize("grid", GRIDS)
 def test_a_cell_attends_to_the_neighbors_in_its_window(grid: tuple[int, int], shift: int):
     """By a mask over all cells, where a window is told by the coordinates of the shifted grid, without wrapping."""
     torch.manual_seed(0)
     block = WindowBlock(dim=8, guidance_dim=4, heads=2, window=4, shift=shift)
     x, guidance = torch.randn(2, 3, *grid, 8), torch.randn(2, *grid, 4)
+    windows = windows_of(grid, 4, shift, x.dtype, x.device)
+    assert windows.order.shape[1] == 16 and torch.equal(windows.join(windows.split(x), *grid), x)
     moved = [0 if size <= 4 else shift for size in grid]
     y, xs = ((torch.arange(size) - by).div(4, rounding_mode="floor") for size, by in zip(grid, moved, strict=True))
     window = (100 * y[:, None] + xs).flatten()
