@@ -19,8 +19,8 @@ from tests.networks.contract import assert_alike
 
 
 def choice(config: CostAggregationConfig = PCA_SEG, **options: object) -> type[AggregationContract]:
-    """The contract of a network with these options."""
-    return type("Choice", (AggregationContract,), {"build": lambda self: small(config, **options)})
+    """The contract of a network of one block with these options."""
+    return type("Choice", (AggregationContract,), {"build": lambda self: small(config, blocks=1, **options)})
 
 
 slow = pytest.mark.slow
@@ -49,7 +49,7 @@ class WithoutTaps:
 class TestNoUpsampling(WithoutTaps, AggregationContract):
     """CAT-Seg, Table 10, first row."""
 
-    build = staticmethod(lambda: small(CAT_SEG, decoder="none"))
+    build = staticmethod(lambda: small(CAT_SEG, decoder="none", blocks=1))
 
 
 class TestCostBaseline(SelectionContract):
@@ -105,7 +105,7 @@ class TestOnTheSumOfCosts(AggregationContract):
     """As in tiny; the head is no longer zero, as after a step."""
 
     def build(self) -> nn.Module:
-        network = small(skip="sum")
+        network = small(skip="sum", blocks=1)
         nn.init.normal_(network.aggregation.decoder.head.weight)
         return network
 

@@ -93,7 +93,7 @@ class TestSerial(PartContract):
 
 
 class TestParallel(PartContract, PaperContract):
-    build = staticmethod(lambda: small(PCA_PART))
+    build = staticmethod(lambda: small(PCA_PART, blocks=1))
 
     @pytest.mark.slow
     def test_it_is_built_and_runs_on_the_meta_device(self):
@@ -117,7 +117,7 @@ class TestParallel(PartContract, PaperContract):
             network.levels(image, text, chunk=2, observe=parts.observe)
             network.levels(image, text, observe=whole.observe)
         torch.testing.assert_close(parts.means(), whole.means(), rtol=1e-4, atol=1e-6)
-        assert len(whole.means().squared) == 4
+        assert len(whole.means().squared) == 2  # a block of each level
 
 
 class TestAddedToTheCosts(PartContract):
