@@ -100,11 +100,7 @@ def cache_path(published: PublishedFile) -> Path:
 
 
 def transfer_size(published: PublishedFile) -> int | None:
-    """Ask the server for the file's size [B] without a transfer; None if unknown.
-
-    Raises:
-        CheckpointError: The server can't be reached, or the file isn't public.
-    """
+    """Ask the server for the file's size [B] without a transfer; None if unknown."""
     import huggingface_hub as hub
 
     place = published.place  # of a file on the hub, the address depends on HF_ENDPOINT
@@ -115,11 +111,7 @@ def transfer_size(published: PublishedFile) -> int | None:
 
 
 def check_space(needed: int) -> None:
-    """Check that the cache's disk has room for files to be fetched, of this size [B].
-
-    Raises:
-        CheckpointError: The disk is too full.
-    """
+    """Check that the cache's disk has room for files to be fetched, of this size [B]."""
     from huggingface_hub import constants
 
     home = Path(constants.HF_HOME)

@@ -121,11 +121,7 @@ def _with_tokenizer(file: WeightsFile) -> WeightsFile:
 
 
 def read_header(path: str | os.PathLike[str]) -> WeightsFile:
-    """Read only the header of a safetensors file: preset and record (see `write_weights`), no tensors.
-
-    Raises:
-        CheckpointError: The file is missing, damaged or not safetensors.
-    """
+    """Read only the header of a safetensors file: preset and record (see `write_weights`), no tensors."""
     return _guarded(path, _read_header)
 
 
@@ -231,10 +227,8 @@ def unwrap(checkpoint: Mapping[Any, object]) -> dict[str, Tensor]:
     """Extract the weights of a published checkpoint, by name, without skipping any silently.
 
     They are the entry "model", "module" or "state_dict" (the first that exists); otherwise the top level without other
-    training state ("optimizer", "epoch", ...). The prefix "module." of `nn.DataParallel` is removed.
-
-    Raises:
-        CheckpointError: Some entries are named tensors, others are not; the message lists the latter.
+    training state ("optimizer", "epoch", ...). The prefix "module." of `nn.DataParallel` is removed. Where some entries
+    are named tensors and others are not, the error lists the latter.
     """
     inner = (checkpoint.get(key) for key in _WRAPPERS)
     weights = next((found for found in inner if isinstance(found, Mapping)), None)
@@ -258,11 +252,7 @@ def _is_plain(value: object) -> TypeGuard[Tensor]:
 
 
 def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], preset: str, **record: object) -> None:
-    """Atomically write a safetensors file whose metadata hold the preset and `record`.
-
-    Raises:
-        OutputError: The file can't be written.
-    """
+    """Atomically write a safetensors file whose metadata hold the preset and `record`."""
     header = json.dumps({"preset": preset, **record}, sort_keys=True)
     unshared, seen = dict[str, Tensor](), set[int]()
     for name, value in tensors.items():  # safetensors refuses views of one tensor

@@ -86,11 +86,7 @@ def clip_family(official: Mapping[str, Tensor]) -> str | None:
 
 
 def refuse_other_origins(official: Mapping[str, Tensor], *wanted: str) -> None:
-    """Refuse weights whose names are those of a network that isn't wanted; weights of unknown networks pass.
-
-    Raises:
-        CheckpointError: The weights are from another origin.
-    """
+    """Refuse weights whose names are those of a network that isn't wanted; weights of unknown networks pass."""
     for origin, mark, fix in _ORIGINS:
         if any(re.match(mark, name) for name in official):
             if origin not in wanted:

@@ -107,11 +107,7 @@ def third(name: str, letter: str) -> str:
 
 
 def check_values(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> None:
-    """Check that values can be weights: finite in float32, and floating-point or integer as in `ours`.
-
-    Raises:
-        CheckpointError: A value is NaN, infinite or too large for float32, or the dtype doesn't fit.
-    """
+    """Check that values can be weights: finite in float32, and floating-point or integer as in `ours`."""
     for name, value in state.items():
         values = value.float()
         # a sum is faster; it is non-finite if any value is, but may also overflow

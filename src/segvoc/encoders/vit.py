@@ -70,11 +70,7 @@ def vit_big_g14() -> VitConfig:
 
 
 def patch_grid(image: Float[Tensor, "B 3 H W"], patch_size: int) -> tuple[int, int]:
-    """Rows and columns of patches.
-
-    Raises:
-        UsageError: H or W is not a multiple of `patch_size`.
-    """
+    """Rows and columns of patches; H and W must be multiples of `patch_size`."""
     height, width = image.shape[-2:]
     if height % patch_size or width % patch_size:
         raise UsageError(
