@@ -61,9 +61,8 @@ from segvoc.labeling.labeling import (
 )
 from segvoc.progress import Progress, print_line
 from segvoc.storage.resume import stamp_of
-from segvoc.videos.labeling import label_video
+from segvoc.videos.labeling import VideoResult, label_video, video_paths
 from segvoc.videos.reading import is_video, require_av
-from segvoc.videos.result import VideoPaths, VideoResult
 
 if TYPE_CHECKING:
     from segvoc.inference.reports import LabeledFile
@@ -322,7 +321,7 @@ def _plans(
     """The result files of each input, None without one; `kinds` are the possible kinds of files of an image."""
     if kind == VIDEOS:
         require_av()
-        return plan_files(inputs, out, lambda video, stem: VideoPaths.below(out, stem, overlay=kinds["overlay"]))
+        return plan_files(inputs, out, lambda video, stem: video_paths(out, stem, overlay=kinds["overlay"]))
     if kind == TILES:
         if any(is_raster(image.path) for image in inputs):
             require_rasterio()

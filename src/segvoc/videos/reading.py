@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,7 @@ MOST_AHEAD = 8
 
 
 def require_av() -> Any:
-    """Import av.
-
-    Raises:
-        UsageError: PyAV isn't installed.
-    """
+    """Import av; raises `UsageError` if PyAV isn't installed."""
     try:
         import av
     except ImportError:
@@ -82,7 +79,7 @@ class OpenVideo:
             self.time_base: Fraction = self._stream.time_base or Fraction(1, 90_000)
             self.damage: str | None = None
             self._has_no_times = self._container.format.name == "avi"
-            self._decoded = self._decode()
+            self._decoded: Iterator[Any] = self._decode()
             self._begin()
         except BaseException:
             self._container.close()
@@ -163,13 +160,7 @@ class OpenVideo:
         if first is None:
             why = f" ({self.damage})" if self.damage else ""
             raise InputError(f"{self._name} has no frame that can be decoded{why}; save it again")
-        rest = self._decoded
-
-        def again() -> Iterator[Any]:
-            yield first
-            yield from rest
-
-        self._decoded = again()
+        self._decoded = chain([first], self._decoded)
         self._check_size(first.width, first.height)
         self._turns = round((first.rotation or 0) / 90) % 4
         self._size = first.width, first.height
@@ -199,11 +190,11 @@ class OpenVideo:
             except self._errors as error:
                 self.damage = _reason(error)
                 return
+            frames = []
             try:
                 frames = packet.decode()
             except self._errors as error:
                 self.damage = _reason(error)
-                continue
             for frame in frames:
                 if frame.is_corrupt:
                     self.damage = "a damaged frame"
@@ -246,12 +237,7 @@ class OpenVideo:
 
 
 def open_container(path: Path) -> Any:
-    """Open a video for reading, without opening any file or URL that it refers to.
-
-    Raises:
-        InputError: the file is missing, unreadable, or not a video.
-        UsageError: PyAV isn't installed.
-    """
+    """Open a video for reading, without opening any file or URL that it refers to; see `OpenVideo` for errors."""
     av, name = require_av(), repr(os.fspath(path))
     if not path.exists():
         raise InputError(f"{name} does not exist; check the path")
@@ -260,11 +246,9 @@ def open_container(path: Path) -> Any:
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
     try:
         return av.open(os.path.abspath(path), container_options=options, metadata_errors="replace")
-    except OSError as error:
-        if isinstance(error, PermissionError):
-            raise InputError(f"{name} can't be read: {error.strerror}; change its permissions") from None
-        raise InputError(f"{name} is damaged or not a video ({_reason(error)}); save it again") from None
-    except (av.error.FFmpegError, ValueError) as error:
+    except PermissionError as error:
+        raise InputError(f"{name} can't be read: {error.strerror}; change its permissions") from None
+    except (av.error.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{name} is damaged or not a video ({_reason(error)}); save it again") from None
 
 
