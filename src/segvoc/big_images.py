@@ -19,7 +19,7 @@ from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, stored_dtype
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.rasters import RasterImage, Stretch, gdal_writing, is_raster, require_rasterio
-from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
+from segvoc.imaging.result_paths import PathLike, ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import DecodedImage, WindowedImage
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.reports import LabeledFile, LabelStatistics, json_text
@@ -67,9 +67,9 @@ class BigResult(LabeledFile):
 
 def label_big_image(
     model: Segmenter,
-    path: str | os.PathLike[str],
+    path: PathLike,
     words: Words,
-    out: str | os.PathLike[str] = "out",
+    out: PathLike = "out",
     *,
     options: LabelOptions | None = None,
     bands: Sequence[int] | None = None,
@@ -114,12 +114,8 @@ def label_big_image(
     how = LabelOptions.of(options, changes).in_tiles()
     prepared = model.encode(words, background=how.background)
     tiled = model.in_tiles(prepared, how)
-    settings = {
-        **model_record(model),
-        **how.record(),
-        **prepared.record(),
-        "bands": None if bands is None else ",".join(map(str, bands)),
-    }
+    given = None if bands is None else ",".join(map(str, bands))
+    settings = {**model_record(model), **how.record(), **prepared.record(), "bands": given}
     paths = ResultPaths.below(out, stem or path.stem, overlay=overlay is not None, placed=is_raster(path))
     refuse_overwriting([path], paths)
     stamp = stamp_of(path)
@@ -198,14 +194,13 @@ def _write(
     """Write the results; the report comes last."""
     colors = result.colors
     if isinstance(image, RasterImage):
-        write_geotiff(result.label_map, labels, image, result.words, colors)
+        _write_geotiff(result.label_map, labels, image, result.words, colors)
     else:
-        write_png(result.label_map, labels, colors)
+        _write_png(result.label_map, labels, colors)
     if result.overlay is not None and overlay is not None:
         drawn = _overlay(image, labels, result.words, colors, overlay)
         write_atomically(result.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
-    report = json_text(result.report(compact=compact))
-    write_atomically(result.report_file, lambda file: file.write(report))
+    write_atomically(result.report_file, lambda file: file.write(json_text(result.report(compact=compact))))
 
 
 def _overlay(
@@ -226,32 +221,11 @@ class PartialLabels(StepwiseWork):
     """The labels of the finished rows of tiles, in a file of raw values until the results are written.
 
     The values are those of the label map: 8 bits with 255 for unlabeled, or 16 bits. The first step records the classes
-    selected for the image; each later step is a row of tiles.
-
-    Args:
-        out: the folder of the results.
-        stem: the stem of the image's results.
-        settings: words, model and options.
-        image: size and time of the image's file.
-        size: height and width of the image [px].
-        classes: number of words.
-        resume: resume an earlier call; otherwise start over.
-
-    Raises:
-        UsageError: another process is labeling this image, or an earlier call left partial labels with other settings.
-        OutputError: a file can't be written.
+    selected for the image; each later step is a row of tiles. See `StepwiseWork` for arguments and errors.
     """
 
     def __init__(
-        self,
-        out: str | os.PathLike[str],
-        stem: str,
-        settings: Key,
-        image: Stamp,
-        *,
-        size: tuple[int, int],
-        classes: int,
-        resume: bool,
+        self, out: PathLike, stem: str, key: Key, image: Stamp, *, size: tuple[int, int], classes: int, resume: bool
     ) -> None:
         folder = Path(out, RESUME_FOLDER, f"tiles-{digest_of(stem)[:16]}")
         self.labels, self.dtype = folder / "labels", np.dtype(stored_dtype(classes))
@@ -260,7 +234,7 @@ class PartialLabels(StepwiseWork):
         self.selected: tuple[int, ...] | None = None
         self.is_new = True
         self._stop = 0
-        super().__init__(folder, settings, (image, size), out=out, resume=resume)
+        super().__init__(folder, key, (image, size), out=out, resume=resume)
 
     def begin(self, selected: tuple[int, ...] | None) -> None:
         """Store the classes selected for the image, before the first row."""
@@ -271,38 +245,16 @@ class PartialLabels(StepwiseWork):
     def add_row(
         self, stop: int, labels: UInt16[np.ndarray, "h W"], statistics: LabelStatistics, seconds: float
     ) -> None:
-        """Store the next rows of the image, from one row of tiles.
-
-        Args:
-            stop: the row after the last of them.
-            labels: their labels; 65535 is unlabeled.
-            statistics: statistics of these labels.
-            seconds: time spent on them.
-
-        Raises:
-            OutputError: the labels can't be written, for example because the disk is full.
-        """
+        """Store the next rows of the image, up to `stop`, from one row of tiles."""
         with writing(self.labels), self.labels.open("r+b") as file:
             file.seek(self._stop * self.width * self.dtype.itemsize)
             file.write(np.ascontiguousarray(labels, self.dtype).data)
             file.flush()
             os.fsync(file.fileno())
-        present = np.flatnonzero(statistics.pixels).tolist()
-        self.add(
-            {
-                "stop": stop,
-                "pixels": {str(label): int(statistics.pixels[label]) for label in present},
-                "confidence": {str(label): float(statistics.confidence[label]) for label in present},
-                "seconds": seconds,
-            }
-        )
+        self.add({"stop": stop, "labels": statistics.by_label(), "seconds": seconds})
 
     def read(self, rows: slice) -> Integer[np.ndarray, "h W"]:
-        """Read rows of the image, as stored.
-
-        Raises:
-            OutputError: the file can't be read.
-        """
+        """Read rows of the image, as stored."""
         width, count = self.width, rows.stop - rows.start
         try:
             with self.labels.open("rb") as file:
@@ -314,10 +266,9 @@ class PartialLabels(StepwiseWork):
 
     def bands(self, multiple: int = 1) -> Iterator[tuple[slice, Integer[np.ndarray, "h W"]]]:
         """Read all values from top to bottom, in bands of a multiple of `multiple` rows (except for the last)."""
-        height = self.height
         step = max(1, BAND_BYTES // (self.width * self.dtype.itemsize) // multiple) * multiple
-        for start in range(0, height, step):
-            rows = slice(start, min(start + step, height))
+        for start in range(0, self.height, step):
+            rows = slice(start, min(start + step, self.height))
             yield rows, self.read(rows)
 
     def reduced(self, height: int, width: int) -> UInt16[np.ndarray, "{height} {width}"]:
@@ -340,36 +291,26 @@ class PartialLabels(StepwiseWork):
         if "selected" in value:
             self.selected = None if value["selected"] is None else tuple(value["selected"])
             return
-        more = LabelStatistics.none()
-        for label, count in value["pixels"].items():
-            more.pixels[int(label)], more.confidence[int(label)] = count, value["confidence"][label]
-        self.statistics += more
+        self.statistics.add(value["labels"])
         self.rows, self._stop = self.rows + 1, value["stop"]
         self.seconds += value["seconds"]
 
 
-def write_png(path: Path, labels: PartialLabels, colors: UInt8[np.ndarray, "K 3"]) -> None:
-    """Write a label map like `segvoc.imaging.label_maps.write_label_map`; holds it in memory once.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
+def _write_png(path: Path, labels: PartialLabels, colors: UInt8[np.ndarray, "K 3"]) -> None:
+    """Write a label map like `segvoc.imaging.label_maps.write_label_map`; holds it in memory once."""
     image = Image.fromarray(labels.read(slice(0, labels.height)))
     if labels.dtype == np.uint8:
         image.putpalette(label_palette(colors).tobytes())
     write_atomically(path, lambda file: image.save(file, "PNG", compress_level=4))
 
 
-def write_geotiff(
+def _write_geotiff(
     path: Path, labels: PartialLabels, raster: RasterImage, words: Sequence[str], colors: UInt8[np.ndarray, "K 3"]
 ) -> None:
     """Write a label map with the coordinates of an image, a color table and overviews.
 
     It has a single band, compressed in blocks, of 8 bits (255: nodata), or 16 bits (65535: nodata) beyond 255 words.
     The tag SEGVOC_WORDS holds the words as JSON.
-
-    Raises:
-        OutputError: the file can't be written.
     """
     rasterio, source = require_rasterio(), raster.dataset
     nodata = UNLABELED_8_BIT if labels.dtype == np.uint8 else UNLABELED
@@ -388,10 +329,8 @@ def write_geotiff(
         "bigtiff": "if_safer",
     }
     points, their_crs = source.gcps
-    if source.crs is not None:
-        profile["crs"] = source.crs
-    if not source.transform.is_identity:
-        profile["transform"] = source.transform
+    places = {"crs": source.crs, "transform": None if source.transform.is_identity else source.transform}
+    profile |= {name: value for name, value in places.items() if value is not None}
 
     def write(temporary: Path) -> None:
         with rasterio.open(temporary, "w", **profile) as file:

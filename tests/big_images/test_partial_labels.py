@@ -12,7 +12,7 @@ from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.reports import LabelStatistics
 
-IMAGE: dict[str, Any] = {"settings": {"tile": 4}, "image": (10, 20), "size": (10, 6), "classes": 3}
+IMAGE: dict[str, Any] = {"key": {"tile": 4}, "image": (10, 20), "size": (10, 6), "classes": 3}
 
 
 def _labels(rows: int, seed: int = 0) -> np.ndarray:

@@ -46,14 +46,13 @@ class Stretch:
         Raises:
             UsageError: the text is neither.
         """
-        found = re.fullmatch(r"\s*([-+.\deE]+)(%?)\s*,\s*([-+.\deE]+)(%?)\s*", text)
+        found = re.fullmatch(r"\s*([-+.\deE]+)(%?)\s*,\s*([-+.\deE]+)\2\s*", text)
         try:
             black, white = (float(found[1]), float(found[3])) if found else (0.0, 0.0)
         except ValueError:
             black = white = 0.0
         percent = bool(found and found[2])
-        outside = percent and not 0 <= black < white <= 100
-        if found is None or found[2] != found[4] or not black < white or not math.isfinite(white - black) or outside:
+        if not black < white or not math.isfinite(white - black) or (percent and not 0 <= black < white <= 100):
             raise UsageError(f"{text!r} is not a stretch; give the values of black and white (0,3000), or 2%,98%")
         return cls(black=black, white=white, percent=percent)
 
@@ -71,11 +70,7 @@ def is_raster(path: str | os.PathLike[str]) -> bool:
 
 
 def require_rasterio() -> Any:
-    """Import rasterio.
-
-    Raises:
-        UsageError: rasterio isn't installed.
-    """
+    """Import rasterio; raises `UsageError` if it isn't installed."""
     os.environ.setdefault("CPL_LOG", os.devnull)  # for messages that GDAL doesn't raise
     try:
         import rasterio
@@ -149,10 +144,13 @@ class RasterImage:
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             self.dataset = rasterio.open(source, driver="GTiff")
         self.height, self.width = int(self.dataset.height), int(self.dataset.width)
-        self.bands = self._checked(bands)
-        if any(np.dtype(self.dataset.dtypes[band - 1]).kind == "c" for band in self.bands):
-            raise InputError(f"{self._name} has complex values; save their magnitudes")
         self._interpretation = [one.name for one in self.dataset.colorinterp]
+        self.bands = self._checked(bands)
+        kinds = {np.dtype(self.dataset.dtypes[band - 1]).kind for band in self.bands}
+        self._has_floats = "f" in kinds
+        if "c" in kinds:
+            raise InputError(f"{self._name} has complex values; save their magnitudes")
+        self._nodata = [self.dataset.nodatavals[band - 1] for band in self.bands]
         self._masks = self._mask_kind(alpha=bands is None)
         self._palette = self._colors() if bands is None else None
         self._limits = self._find_limits(stretch)
@@ -175,13 +173,13 @@ class RasterImage:
     def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
         """RGB of a window; invalid pixels have the color `NO_IMAGE`."""
         values = self._values(rows, columns)
-        return self._rgb(values, self._valid(rows, columns, values=values))
+        return self._rgb(values, self._valid(rows, columns, None, values))
 
     def valid(self, rows: slice, columns: slice) -> Bool[np.ndarray, "h w"] | None:
         """Which pixels of a window are valid; None: all."""
         if self._masks is None:
             return None
-        return self._valid(rows, columns, values=self._values(rows, columns) if self._has_floats else None)
+        return self._valid(rows, columns, None, self._values(rows, columns) if self._has_floats else None)
 
     def overview(self, longest: int) -> UInt8[np.ndarray, "h w 3"]:
         """The downscaled image, from the file's overviews if it has any."""
@@ -190,7 +188,7 @@ class RasterImage:
         # a mean would mix measurements with nodata, or palette entries
         resampling = "nearest" if self._masks or self._palette is not None else "average"
         values = self._values(rows, columns, size, resampling)
-        return self._rgb(values, self._valid(rows, columns, size, values=values))
+        return self._rgb(values, self._valid(rows, columns, size, values))
 
     def _checked(self, bands: Sequence[int] | None) -> tuple[int, ...]:
         count = int(self.dataset.count)
@@ -202,7 +200,7 @@ class RasterImage:
                     f"{self._name} has {have}, not {','.join(map(str, bands))}; give one or three of its bands"
                 )
             return tuple(bands)
-        names = [one.name for one in self.dataset.colorinterp]
+        names = self._interpretation
         if "cyan" in names:
             raise InputError(f"{self._name} has printing inks (CMYK); convert it to RGB, or give the bands to use")
         if all(name in names for name in ("red", "green", "blue")):
@@ -210,21 +208,14 @@ class RasterImage:
         colors = [number for number, name in enumerate(names, 1) if name != "alpha"]
         return tuple(colors[:3]) if len(colors) >= 3 else tuple(colors[:1] or [1])
 
-    @property
-    def _has_floats(self) -> bool:
-        return any(np.dtype(self.dataset.dtypes[band - 1]).kind == "f" for band in self.bands)
-
     def _mask_kind(self, *, alpha: bool) -> str | None:
         """The source of invalid pixels: GDAL's masks, or only nodata values; None: all pixels are valid."""
         flags = {flag.name for band in self.bands for flag in self.dataset.mask_flag_enums[band - 1]}
         if "alpha" in flags and not alpha:
-            return "values" if self._has_floats or any(one is not None for one in self._nodata()) else None
+            return "values" if self._has_floats or self._nodata.count(None) < len(self.bands) else None
         if flags == {"all_valid"}:
             return "values" if self._has_floats else None
         return "masks"
-
-    def _nodata(self) -> list[float | None]:
-        return [self.dataset.nodatavals[band - 1] for band in self.bands]
 
     def _colors(self) -> UInt8[np.ndarray, "256 3"] | None:
         if self._interpretation[self.bands[0] - 1] != "palette" or self.dataset.dtypes[self.bands[0] - 1] != "uint8":
@@ -245,7 +236,7 @@ class RasterImage:
             return np.array([(stretch.black, stretch.white)] * len(self.bands), np.float32)
         rows, columns, size = slice(0, self.height), slice(0, self.width), self._reduced(SAMPLE_SIDE)
         values = self._values(rows, columns, size, "nearest")
-        valid = self._valid(rows, columns, size, values=values)
+        valid = self._valid(rows, columns, size, values)
         limits = []
         for band in values:
             known = band[np.isfinite(band) if valid is None else valid & np.isfinite(band)]
@@ -264,19 +255,14 @@ class RasterImage:
     ) -> Shaped[np.ndarray, "n h w"]:
         from rasterio.enums import Resampling
 
-        shape = None if size is None else (len(self.bands), *size)
+        shape, window = None if size is None else (len(self.bands), *size), (_ends(rows), _ends(columns))
         with self._reading():
             return self.dataset.read(
-                list(self.bands), window=_window(rows, columns), out_shape=shape, resampling=Resampling[resampling]
+                list(self.bands), window=window, out_shape=shape, resampling=Resampling[resampling]
             )
 
     def _valid(
-        self,
-        rows: slice,
-        columns: slice,
-        size: tuple[int, int] | None = None,
-        *,
-        values: Shaped[np.ndarray, "n h w"] | None,
+        self, rows: slice, columns: slice, size: tuple[int, int] | None, values: Shaped[np.ndarray, "n h w"] | None
     ) -> Bool[np.ndarray, "h w"] | None:
         if self._masks is None:
             return None
@@ -284,11 +270,12 @@ class RasterImage:
         if self._masks == "masks":
             shape = None if size is None else (len(self.bands), *size)
             with self._reading():
-                masks = self.dataset.read_masks(list(self.bands), window=_window(rows, columns), out_shape=shape)
+                window = _ends(rows), _ends(columns)
+                masks = self.dataset.read_masks(list(self.bands), window=window, out_shape=shape)
             found = np.any(masks > 0, axis=0)
-        elif any(one is not None for one in self._nodata()):
+        elif self._nodata.count(None) < len(self.bands):
             values = self._values(rows, columns, size) if values is None else values
-            same = [band == none for band, none in zip(values, self._nodata(), strict=True) if none is not None]
+            same = [band == none for band, none in zip(values, self._nodata, strict=True) if none is not None]
             found = ~np.all(same, axis=0)
         if self._has_floats and values is not None:
             finite = np.all(np.isfinite(values), axis=0)
@@ -301,9 +288,9 @@ class RasterImage:
         if self._palette is not None:
             pixels = self._palette[values[0]]
         else:
-            bands = (
-                values if self._limits is None else [_stretched(*one) for one in zip(values, self._limits, strict=True)]
-            )
+            bands = values
+            if self._limits is not None:
+                bands = [_stretched(*one) for one in zip(values, self._limits, strict=True)]
             pixels = np.stack([bands[number % len(bands)] for number in range(3)], axis=-1)
         if valid is not None:
             pixels[~valid] = NO_IMAGE
@@ -322,10 +309,8 @@ class RasterImage:
                 ) from None
 
 
-def _window(rows: slice, columns: slice) -> Any:
-    from rasterio.windows import Window
-
-    return Window.from_slices(rows, columns)
+def _ends(pixels: slice) -> tuple[int, int]:
+    return pixels.start, pixels.stop
 
 
 def _stretched(values: Shaped[np.ndarray, "h w"], limits: Float32[np.ndarray, " 2"]) -> UInt8[np.ndarray, "h w"]:

@@ -57,6 +57,17 @@ class LabelStatistics:
         """Combine two statistics."""
         return LabelStatistics(self.pixels + other.pixels, self.confidence + other.confidence)
 
+    def by_label(self) -> dict[str, tuple[int, float]]:
+        """Pixels and confidence of each label that has pixels, for JSON."""
+        present = np.flatnonzero(self.pixels).tolist()
+        return {str(label): (int(self.pixels[label]), float(self.confidence[label])) for label in present}
+
+    def add(self, by_label: Mapping[str, tuple[int, float]]) -> None:
+        """Add the output of `by_label`, in place."""
+        for label, (pixels, confidence) in by_label.items():
+            self.pixels[int(label)] += pixels
+            self.confidence[int(label)] += confidence
+
     @functools.cached_property
     def total(self) -> int:
         """Number of all pixels."""

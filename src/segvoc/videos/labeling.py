@@ -374,9 +374,7 @@ class _FrameWriter:
             self._partial.label_map(number),
             lambda file: image.save(file, "PNG", compress_level=1, compress_type=Z_RLE),
         )
-        found = LabelStatistics.of(result.labels, result.confidence)
-        present = np.flatnonzero(found.pixels).tolist()
-        labels = {str(label): (int(found.pixels[label]), float(found.confidence[label])) for label in present}
+        labels = LabelStatistics.of(result.labels, result.confidence).by_label()
         self._entries.append({"number": number, "labels": labels})
         self._state = state
         if self._overlay is not None:
@@ -493,7 +491,5 @@ class PartialVideo(StepwiseWork):
         self.times.extend(value["times"])
         self.frames.extend(value["frames"][: MOST_LISTED - len(self.frames)])
         for frame in value["frames"]:
-            for label, (pixels, confidence) in frame["labels"].items():
-                self.statistics.pixels[int(label)] += pixels
-                self.statistics.confidence[int(label)] += confidence
+            self.statistics.add(frame["labels"])
         self.pieces, self.seconds = self.pieces + 1, self.seconds + value["seconds"]
