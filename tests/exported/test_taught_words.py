@@ -9,7 +9,7 @@ import pytest
 
 import segvoc
 from segvoc.errors import CheckpointError
-from segvoc.exported.manifest import MANIFEST, ExportManifest, add_taught, described_files
+from segvoc.exported.manifest import MANIFEST, ExportManifest, add_taught
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import copy_tiny, open_tiny
 from segvoc.models.digests import model_record
@@ -45,10 +45,7 @@ def folder(taught: TaughtWords, tmp_path: Path) -> Path:
 
 def describe_again(folder: Path) -> None:
     """Make the description fit the files, as somebody may who changes one."""
-    files = described_files(folder)
-    del files[MANIFEST]
-    manifest = replace(ExportManifest.read(folder / MANIFEST), files=files)
-    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    ExportManifest.read(folder / MANIFEST).write(folder)
 
 
 def test_a_folder_applies_its_words_by_itself(folder, taught):

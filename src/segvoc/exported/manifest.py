@@ -14,7 +14,7 @@ from segvoc.errors import CheckpointError, UsageError, one_line
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocols
-from segvoc.records import check_amounts, from_json, leaves, to_json
+from segvoc.records import check_amounts, from_json, leaves, plain, to_json
 from segvoc.selection_rules import MostSimilar, OwnQuarter, OwnShare, Votes
 from segvoc.storage.atomic_writes import folder_in_the_making
 from segvoc.storage.files import file_sha256
@@ -67,13 +67,6 @@ class WordsProgram:
     """Its file."""
     apart: tuple[str, str] | None = None
     """Files of the program's two halves (the second runs for a few classes at a time); see `WordsApart`."""
-
-    def renamed(self, names: Mapping[str, str]) -> "WordsProgram":
-        """Rename files, by their old names."""
-        apart = None
-        if self.apart is not None:
-            apart = (names.get(self.apart[0], self.apart[0]), names.get(self.apart[1], self.apart[1]))
-        return replace(self, program=names.get(self.program, self.program), apart=apart)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,31 +129,23 @@ class ExportManifest:
         """Files of the halves of split programs."""
         return tuple(name for words in self.words for name in words.apart or ())
 
-    def _named_files(self) -> Iterator[str]:
-        yield from self.program_files
-        yield from self.files_apart
-        yield from (name for name in (self.text and self.text.tokenizer, self.embeddings) if name is not None)
-        yield from self.taught
-
     def renamed(self, names: Mapping[str, str]) -> "ExportManifest":
         """Rename programs and tokenizer, by their old names."""
-        text = self.text
-        return replace(
-            self,
-            image=names.get(self.image, self.image),
-            words=tuple(one.renamed(names) for one in self.words),
-            text=None
-            if text is None
-            else replace(
-                text,
-                program=names.get(text.program, text.program),
-                tokenizer=names.get(text.tokenizer, text.tokenizer),
-            ),
-        )
+        places = {name: _renamed(plain(getattr(self, name)), names) for name in ("image", "words", "text")}
+        return from_json(ExportManifest, to_json(self) | places)
 
     def to_json(self) -> str:
         """The text of `segvoc.json`."""
         return json.dumps({"format": FOLDER_FORMAT} | to_json(self), indent=1, ensure_ascii=False) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """Write `segvoc.json` for the files that a folder has now."""
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MANIFEST]
+        files = {
+            path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+            for path in paths
+        }
+        (folder / MANIFEST).write_text(replace(self, files=files).to_json(), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> "ExportManifest":
@@ -209,7 +194,8 @@ class ExportManifest:
         Raises:
             CheckpointError: a file is missing, was modified, or is outside the folder (also by a link).
         """
-        for name in (*self.files, *self._named_files()):
+        others = [name for name in (self.text and self.text.tokenizer, self.embeddings) if name is not None]
+        for name in (*self.files, *self.program_files, *self.files_apart, *others, *self.taught):
             if not _is_inside(name):
                 raise CheckpointError(f"{str(folder)!r} names {name!r}, a file outside of it; it was tampered with")
             if not (folder / name).resolve().is_relative_to(folder.resolve()):
@@ -230,13 +216,11 @@ def _is_inside(name: object) -> bool:
     return not any(part in ("", ".", "..") or ":" in part or "\0" in part for part in parts)
 
 
-def described_files(folder: Path) -> dict[str, dict[str, object]]:
-    """Size and digest of every file below a folder, for the manifest."""
-    return {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """A JSON value whose file names are replaced."""
+    if isinstance(value, dict):
+        return {key: _renamed(one, names) for key, one in value.items()}
+    return [_renamed(one, names) for one in value] if isinstance(value, list) else names.get(value, value)
 
 
 def is_exported(path: str | os.PathLike[str]) -> bool:
@@ -260,17 +244,10 @@ def export_in_the_making(out: Path) -> Iterator[Path]:
 
 
 def add_taught(folder: Path, taught: Sequence[TaughtWords]) -> None:
-    """Write taught words to an exported folder without any, and list them in its manifest.
-
-    Raises:
-        OutputError: the folder can't be written.
-    """
+    """Write taught words to an exported folder without any, and list them in its manifest."""
     if not taught:
         return
     names = tuple(TAUGHT_FILE.format(place) for place in range(1, len(taught) + 1))
     for name, one in zip(names, taught, strict=True):
         one.save(folder / name)
-    files = described_files(folder)
-    del files[MANIFEST]
-    manifest = replace(ExportManifest.read(folder / MANIFEST), files=files, taught=names)
-    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    replace(ExportManifest.read(folder / MANIFEST), taught=names).write(folder)
