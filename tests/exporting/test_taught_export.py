@@ -89,7 +89,7 @@ def test_a_model_tuned_with_the_network_of_tiny_has_the_programs_that_ship(tmp_p
     taught = model.teach(drawn_examples(2))
     tuned = model.with_taught(taught)
     tuned.origin = {**tuned.origin, "training": {"steps": 1}}
-    monkeypatch.setattr(exporting, "_write_folder", None)
+    monkeypatch.setattr(exporting._Folder, "write", None)
     assert export(tuned, tmp_path / "out").equal_labels > 0.999
     exported = segvoc.load_exported(tmp_path / "out")
     assert exported.origin["training"] == {"steps": 1}
