@@ -14,8 +14,8 @@ from segvoc.checkpoints.files import read_weights
 from segvoc.errors import OutputError, TrainingError, UsageError
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.imaging.reading import read_image
+from segvoc.models.headers import shipped_weights
 from segvoc.models.presets import PRESETS
-from segvoc.models.taught_weights import shipped_weights
 from segvoc.training import monitor
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build

@@ -49,9 +49,9 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
 from segvoc.layers.precision import reduce_precision
+from segvoc.models.headers import has_shipped_weights
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import PRESETS
-from segvoc.models.taught_weights import has_shipped_weights
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.storage.files import SHIPPED

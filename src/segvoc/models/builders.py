@@ -78,13 +78,7 @@ def _timm_encoders(config: TimmEncoders) -> tuple[nn.Module, nn.Module]:
 def clip_segmentation_network(
     config: ClipNetworkConfig, image_encoder: nn.Module, text_encoder: nn.Module, backbone: nn.Module | None = None
 ) -> SegmentationNetwork:
-    """Build a network on these encoders.
-
-    Args:
-        config: the aggregation, and how it is trained and prompted.
-        image_encoder: the CLIP image encoder.
-        text_encoder: the CLIP text encoder.
-        backbone: guides the aggregation, see `build_backbone`; None: the image encoder does.
+    """Build a network on these encoders; the backbone (None: the image encoder) guides the aggregation.
 
     Raises:
         UsageError: `cost_gradient` is false and the network aggregates no costs.
@@ -217,9 +211,6 @@ def build_tiny(config: TinyConfig) -> SegmentationNetwork:
 
 
 def start_tiny_from_towers(network: SegmentationNetwork) -> None:
-    """Initialize SynSeg's decoder on tiny's encoders so that its logits are the costs.
-
-    Other networks stay as they are.
-    """
+    """Initialize SynSeg's decoder on tiny's encoders so that its logits are the costs; other networks stay."""
     if isinstance(network, SynSeg):
         network.aggregation.begin_as_cost(cast(Tensor, network.image_encoder.class_embeddings))

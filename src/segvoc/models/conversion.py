@@ -121,7 +121,20 @@ def convert(
         raise
     digest = file_sha256(official)
     published = known_file(digest)
-    write_weights(out, state, name, **_record(Path(official), digest, published, configuration, parts))
+    record: dict[str, object] = {
+        "format": FORMAT,
+        "origin": Path(official).name,
+        "sha256": digest,
+        "license": "unknown; the original file's" if published is None else published.license,
+        "version": __version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **configuration_record(configuration),
+    }
+    if published is not None:
+        record["published"] = published.record()
+    if parts:
+        record["parts"] = list(parts)
+    write_weights(out, state, name, **record)
     return Conversion(tensors=len(state), parts=parts, sha256=digest, published=published)
 
 
@@ -168,7 +181,7 @@ def _state(
     official: Mapping[str, Tensor], preset: Preset, network: SegmentationNetwork
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The weights by segvoc's keys, and the names of the modules they belong to (empty: the whole network)."""
-    # imported here because timm takes seconds to import
+    # here, since timm takes seconds to import
     from segvoc.checkpoints.official_cost_aggregation import holds_decoder
     from segvoc.checkpoints.official_towers import clip_state, is_plain_clip
 
@@ -176,27 +189,3 @@ def _state(
         return clip_state(official, network), TOWERS
     assert preset.from_official is not None
     return preset.from_official(official, network), ()
-
-
-def _record(
-    official: Path,
-    digest: str,
-    published: PublishedFile | None,
-    configuration: NetworkConfig,
-    parts: tuple[str, ...],
-) -> dict[str, object]:
-    """Metadata of the file besides its preset."""
-    record: dict[str, object] = {
-        "format": FORMAT,
-        "origin": official.name,
-        "sha256": digest,
-        "license": "unknown; the original file's" if published is None else published.license,
-        "version": __version__,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **configuration_record(configuration),
-    }
-    if published is not None:
-        record["published"] = published.record()
-    if parts:
-        record["parts"] = list(parts)
-    return record

@@ -52,8 +52,7 @@ def keep_words(model: Segmenter) -> None:
 
 
 def _exported_words(digest: str, encoder: PromptedWordEncoder) -> str:
-    """The files of an exported model don't change: `ExportManifest.check_files`."""
-    return digest
+    return digest  # the files of an exported model don't change
 
 
 def _network_words(encoder: PromptedWordEncoder) -> str:

@@ -19,10 +19,17 @@ from segvoc.layers.precision import reduce_precision
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.digests import keep_words
 from segvoc.models.finding import FoundModel, find_model
-from segvoc.models.headers import CUSTOM, TRAINING, configuration_of, configuration_record
+from segvoc.models.headers import (
+    CUSTOM,
+    TRAINING,
+    configuration_of,
+    configuration_record,
+    shipped_weights,
+    taught_words_of,
+    without_taught,
+)
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name, votes_of
-from segvoc.models.taught_weights import shipped_weights, taught_words_of, without_taught
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.records import with_settings
@@ -53,12 +60,7 @@ def load_network(
     revision: str | None = None,
     token: Token = None,
 ) -> NetworkSegmenter:
-    """Load a PyTorch network; see `segvoc.load` for the arguments.
-
-    Raises:
-        UsageError: the name, device, dtype or an option is unknown.
-        CheckpointError: the weights are missing, damaged or for another network, or can't be downloaded.
-    """
+    """Load a PyTorch network; see `segvoc.load` for arguments and errors."""
     where, chosen = find_device(device), options or {}
     name = os.fspath(name)
     if (found := find_model(name, revision=revision, token=token)) is not None:
@@ -87,8 +89,10 @@ def load_network(
     if kind != torch.float32:
         reduce_precision(network, kind)
     segmenter = segmenter_of(name, preset, network, configuration, training)
-    segmenter.taught = () if file is None else taught_words_of(file)
-    segmenter.known_words = () if file is None else _classes(file)
+    if file is not None:
+        classes = file.record.get("classes", ())  # of a file written by `segvoc train`
+        segmenter.taught = taught_words_of(file)
+        segmenter.known_words = tuple(map(str, classes)) if isinstance(classes, list) else ()
     keep_words(segmenter)
     return segmenter
 
@@ -114,26 +118,13 @@ def _load_found(
     return found.named(model)
 
 
-def _classes(file: WeightsFile) -> tuple[str, ...]:
-    """The training classes of a file written by `segvoc train`."""
-    classes = file.record.get("classes", ())
-    return tuple(map(str, classes)) if isinstance(classes, list) else ()
-
-
 def segmenter_of(
     name: str, preset: Preset, network: SegmentationNetwork, configuration: NetworkConfig, training: object = None
 ) -> NetworkSegmenter:
     """Build the segmenter of a network, with the windows, prompts, class selection and votes of its configuration.
 
     Every segmenter of a preset is built here, so that a network scores the same in training, after loading and in
-    evaluation.
-
-    Args:
-        name: the model's name in results.
-        preset: the preset that the network was built from.
-        network: the network with its weights, on its device.
-        configuration: the network's own configuration.
-        training: the record of `segvoc train`; None if no user trained the weights.
+    evaluation. `training` is the record of `segvoc train`; None if no user trained the weights.
     """
     trained = {} if training is None else {TRAINING: training}
     return NetworkSegmenter(
@@ -160,16 +151,7 @@ class NamedModel(NamedTuple):
 
 
 def named_model(model: str, changes: Mapping[str, object] | None = None) -> NamedModel:
-    """Look up a preset, or read the header of a segvoc file or a shared model.
-
-    Args:
-        model: the name of the preset, or the path, or a repository of the hub.
-        changes: network settings to override.
-
-    Raises:
-        UsageError: the preset or a setting is unknown.
-        CheckpointError: the file can't be read or wasn't written by segvoc.
-    """
+    """Look up a preset, or read the header of a segvoc file or a shared model; `changes` override network settings."""
     if (found := find_model(model)) is not None:
         model, changes = found.model, {**found.options, **(changes or {})}
     file = read_header(model) if is_own_path(model) else None
@@ -184,11 +166,7 @@ def is_own_path(name: str) -> bool:
 
 
 def named_preset(file: WeightsFile) -> str:
-    """Return the preset of a segvoc file.
-
-    Raises:
-        CheckpointError: the file wasn't written by segvoc, or by a newer version.
-    """
+    """The preset of a segvoc file; raises `CheckpointError` unless this or an older segvoc wrote it."""
     if file.preset is None:
         raise CheckpointError(
             f"{file.path!r} was not written by segvoc; name its preset and give the file as weights, or convert it"
@@ -205,14 +183,7 @@ def filled(
     configuration: NetworkConfig,
     network: SegmentationNetwork | None = None,
 ) -> SegmentationNetwork:
-    """Load the weights of a segvoc file or a released checkpoint into a network.
-
-    Args:
-        name: the model's name in errors.
-        preset: the preset to load the file as.
-        file: the weights.
-        configuration: configuration of the network to build.
-        network: the network to load the weights into; None builds one.
+    """Load the weights of a segvoc file or a released checkpoint into a network; None builds one.
 
     Raises:
         CheckpointError: the weights are for another network.
@@ -244,11 +215,7 @@ def _weights_file(name: str, preset: Preset, weights: str | os.PathLike[str] | N
 
 
 def state_of(name: str, preset: Preset, network: SegmentationNetwork, file: WeightsFile) -> dict[str, Tensor]:
-    """Read the network's state dict from a file, renaming the keys of released checkpoints.
-
-    Raises:
-        CheckpointError: the weights are for another network.
-    """
+    """Read the network's state dict from a file, renaming the keys of released checkpoints; see `filled`."""
     ours = network.state_dict()
     if file.preset is None and preset.from_official is not None:
         state = preset.from_official(file.tensors, network)
@@ -289,11 +256,7 @@ def begin_with(file: WeightsFile, network: SegmentationNetwork) -> dict[str, Ten
 
 
 def find_device(device: str) -> torch.device:
-    """Find a device by name.
-
-    Raises:
-        UsageError: the device is not available.
-    """
+    """Find a device by name; raises `UsageError` if it is not available."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with contextlib.suppress(RuntimeError):
@@ -305,16 +268,10 @@ def find_device(device: str) -> torch.device:
 
 
 def find_dtype(dtype: DtypeName, device: torch.device, *, keeps_labels: bool) -> torch.dtype:
-    """Resolve the dtype of most computations by name.
+    """Resolve the dtype of most computations by name; raises `UsageError` if it is unknown, or for GPUs.
 
-    Args:
-        dtype: the name; "auto" is bfloat16 if `keeps_labels` and the device has bfloat16 hardware, else float32.
-        device: the device of the network.
-        keeps_labels: whether the network's labels are known not to change in bfloat16: its weights and configuration
-            are a preset's with `Preset.keeps_labels_in_bfloat16`.
-
-    Raises:
-        UsageError: the name is unknown, or the dtype is for GPUs.
+    "auto" is bfloat16 if the device has bfloat16 hardware and the network's labels are known not to change in bfloat16
+    (its weights and configuration are a preset's with `Preset.keeps_labels_in_bfloat16`), else float32.
     """
     if dtype not in get_args(DtypeName):
         raise UsageError(f"dtype {dtype!r} is unknown; it is 'auto', 'float32', 'bfloat16' or, on a GPU, 'float16'")
