@@ -123,7 +123,7 @@ def label_big_image(
         reading = time.perf_counter() - start
         size, classes = (image.height, image.width), len(tiled.words)
         with PartialLabels(out, paths.stem, settings, stamp, size=size, classes=classes, resume=resume) as labels:
-            _label_rows(image, tiled, labels, progress, source=str(path), before=reading)
+            _label_rows(image, tiled, labels, progress, name=repr(str(path)), before=reading)
             result = BigResult(
                 source=str(path),
                 height=image.height,
@@ -164,7 +164,7 @@ def _label_rows(
     labels: "PartialLabels",
     progress: Callable[[int, int], object],
     *,
-    source: str,
+    name: str,
     before: float,
 ) -> None:
     """Label the remaining rows of tiles."""
@@ -176,7 +176,7 @@ def _label_rows(
         return
     columns = len(tiled.tiling.columns(image.width))
     row, found, statistics = np.empty((0, image.width), np.uint16), 0, LabelStatistics.none()
-    for cell in tiled.cells(image, labels.selected, first_row=labels.rows, source=source):
+    for cell in tiled.cells(image, labels.selected, first_row=labels.rows, name=name):
         if not found:
             row = np.empty((cell.rows.stop - cell.rows.start, image.width), np.uint16)
         row[:, cell.columns] = cell.labels

@@ -57,7 +57,7 @@ def test_a_stand_in_takes_the_pixels_where_it_is_likelier_than_all_words(sigmoid
     logits = torch.tensor([[[cat], [dog], [wall], [sky]]])
     query, protocol = _query("wall", "sky"), Protocol(size=1, sigmoid_first=sigmoid_first)
     found = label_classes(
-        ViewLogits(logits, None, 4), (1, 5), query, protocol, threshold=0.5, return_probabilities=True
+        ViewLogits(logits, None, 4), (1, 5), query, protocol, 0.5, return_probabilities=True
     )
     assert found.labels.tolist() == [[1, 0, 2, 0, 0]]
     np.testing.assert_array_equal(found.probabilities.argmax(axis=0), found.labels)

@@ -64,13 +64,7 @@ class Candidate:
 def beside_parts(
     vocabulary: Vocabulary, parts: PartVocabulary, none: str | None = None, stand_ins: Sequence[str] = ()
 ) -> tuple[Vocabulary, tuple[Candidate, ...]]:
-    """Add the parts of the requested words to the query.
-
-    Args:
-        vocabulary: the requested words.
-        parts: the parts to label.
-        none: the background, which has no parts.
-        stand_ins: words that stand for the background, also without parts.
+    """Add the parts of the requested words, except of the background and its stand-ins, to the query.
 
     Returns:
         The requested words, followed by the words of parts ("dog's head"; a part of any object has one per object);
@@ -149,10 +143,7 @@ def label_parts(
 def _missing(chosen: Sequence[Candidate], found: Int[Array, " N"], owner: Int[Array, "H W"]) -> list[int]:
     """The candidates with less than `FOUND_SHARE` of their object, excluding parts of any object.
 
-    Args:
-        chosen: candidates whose objects are in the image.
-        found: the candidate at each pixel that has one.
-        owner: the object at each pixel, from -1.
+    `found` is the candidate at each pixel that has one, `owner` the object at each pixel, from -1.
     """
     xp = array_namespace(owner)
     pixels = xp.bincount(found, minlength=len(chosen)).tolist()
@@ -166,22 +157,14 @@ def _missing(chosen: Sequence[Candidate], found: Int[Array, " N"], owner: Int[Ar
 
 @dataclass(frozen=True)
 class _CandidateMaps:
-    """The maps of some candidates in the output for an image."""
+    """The maps of some candidates in the output for an image, which is for the whole query."""
 
     candidates: tuple[Candidate, ...]
-    """The candidates; their words may be a subset of the query's."""
     output: ViewLogits
-    """The network's logits for the whole query."""
     protocol: Protocol
-    """The protocol that the image was segmented with."""
 
     def strongest(self, owner: Int[Array, "H W"], lift: Float[Array, " M"] | None = None) -> StrongestOfOwner:
-        """The strongest candidate at each pixel among those of its object, as an index into the candidates.
-
-        Args:
-            owner: the object at each pixel, from -1.
-            lift: a value per candidate, added to its map.
-        """
+        """The strongest candidate of its object at each pixel; `lift` has a value per candidate, added to its map."""
         best = StrongestOfOwner(owner)
         owners = self._owners()
         for maps, numbers in self._read(owner.shape):
@@ -192,9 +175,7 @@ class _CandidateMaps:
     def lift_to_object(self, owner: Int[Array, "H W"], objects: Float[Array, "H W"]) -> Float[Array, " M"]:
         """For each of M candidates, its object's mean score over the object minus the candidate's mean there.
 
-        Args:
-            owner: the object at each pixel, from -1; all objects of the candidates are in the image.
-            objects: that object's score at each pixel.
+        All objects of the candidates are in the image; `objects` is the score of a pixel's object.
         """
         xp = array_namespace(objects)
         lift = xp.zeros(len(self.candidates), dtype=xp.float32, device=device(objects))

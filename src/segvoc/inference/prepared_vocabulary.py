@@ -101,15 +101,7 @@ class ClassQuery:
         stand_ins: tuple[str, ...] = (),
         own_threshold: float = DEFAULT_THRESHOLD,
     ) -> "ClassQuery":
-        """Build the query.
-
-        Args:
-            vocabulary: the words, including the background.
-            parts: parts of objects among the words.
-            background: name of the class for "none of the others".
-            learned: whether the network predicts the background, rather than a threshold deciding it.
-            stand_ins: words queried on behalf of a thresholded background; none is a class.
-            own_threshold: default probability below which a pixel is background.
+        """Build the query for words including the background, which is learned by the network or thresholded.
 
         Raises:
             UsageError: the words and parts conflict.
@@ -137,11 +129,6 @@ class ClassQuery:
     def asked_indices(self) -> list[int]:
         """Class indices of the queried words, without the background's stand-ins."""
         return [index for index in range(len(self.words)) if index != self.background]
-
-    @property
-    def asked_names(self) -> tuple[str, ...]:
-        """The queried words, including parts, in the order of their logits."""
-        return self.asked.words
 
     @property
     def background_name(self) -> str | None:
@@ -211,11 +198,7 @@ class PreparedVocabulary:
         return copied
 
     def query(self, threshold: float | None) -> tuple[ClassQuery, EncodedWords]:
-        """Return the query and its encoded words.
-
-        Args:
-            threshold: decides the background; None lets a network that was trained with a background predict it.
-        """
+        """The query and its encoded words; a network trained with a background predicts it unless a threshold does."""
         learned = self._learns_background and threshold is None
         if learned not in self._encoded:
             words = self._background_words

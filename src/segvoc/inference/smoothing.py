@@ -65,16 +65,7 @@ class Smoothing:
         self._last = state
 
     def __call__(self, output: ViewLogits, protocol: Protocol, image: UInt8[np.ndarray, "H W 3"]) -> ViewLogits:
-        """Update the mean with the next frame.
-
-        Args:
-            output: the network's output for the frame.
-            protocol: the protocol of the output.
-            image: the frame.
-
-        Returns:
-            The mean, as logits of one view of the whole frame.
-        """
+        """Update the mean with the network's output for the next frame; returns it as logits of one view."""
         xp, where = array_namespace(output.logits), device(output.logits)
         now, classes = _probabilities(output, protocol, image.shape[:2])
         small = Image.fromarray(image).resize((now.shape[2], now.shape[1]), Image.Resampling.BOX)
@@ -83,13 +74,12 @@ class Smoothing:
             before, known = (xp.asarray(kept, device=where) for kept in (last.probabilities, last.classes))
             moved = np.abs(frame - last.frame).max(axis=2)
             share = xp.asarray(self.weight * np.exp(-((moved / MOVED) ** 2)), device=where)
-            current, fresh = classes, now
+            current = classes
             classes = xp.sort(xp.unique_values(xp.concat([known, current])))
-            before, now = _spread(before, known, classes), _spread(fresh, current, classes)
+            before, now = _spread(before, known, classes), _spread(now, current, classes)
             now = now + share * (before - now)
             lively = xp.isin(classes, current) | (xp.max(now, axis=(1, 2)) >= FORGOTTEN)
-            if not bool(xp.all(lively)):
-                classes, now = classes[lively], now[lively]
+            classes, now = classes[lively], now[lively]
         self._last = SmoothingState(classes, now, frame)
         bounded = xp.clip(now, min=1e-30, max=1 - 2**-24)
         logits = xp.log(bounded) - xp.log1p(-bounded)
