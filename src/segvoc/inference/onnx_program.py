@@ -33,12 +33,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class OnnxProgram:
-    """An ONNX file, loaded at its first run, and again after a fork, which loses the session's threads.
-
-    Args:
-        file: the file.
-        threads: number of threads; 0: `onnx_threads`.
-    """
+    """An ONNX file, loaded at its first run, and again after a fork; by default with `onnx_threads` threads."""
 
     def __init__(self, file: Path, threads: int = 0) -> None:
         self.file, self.threads = file, threads

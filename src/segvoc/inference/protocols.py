@@ -17,9 +17,6 @@ Window = Literal["auto", "single", "official", "official-single", "tcl"]
 
 WINDOWS: tuple[Window, ...] = get_args(Window)
 
-COMMON_WINDOWS: tuple[Window, ...] = WINDOWS[:4]
-"""Windows of every network."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class LoaderResize:

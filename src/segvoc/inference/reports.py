@@ -22,9 +22,6 @@ nonsense words have 0.007 to 0.118, and the datasets' words 0.076 to 0.76, below
 SUMMARY = ("mean_confidence", "not_found", "unsure")
 """Fields of a report about all words together."""
 
-_MOST_LISTED = 5
-"""Maximum number of absent words to list."""
-
 _AT_ONCE = 1 << 24
 """Pixels counted per chunk: counting takes 16 bytes per pixel."""
 
@@ -101,9 +98,8 @@ class LabelStatistics:
     def summary(self, words: Sequence[str], background: str | None, unsure_below: float | None) -> dict[str, Any]:
         """The report's summary of all words except the background.
 
-        Returns:
-            "mean_confidence" (None without pixels), the words without pixels ("not_found"), and "unsure": whether the
-            mean is so low that perhaps none of the words is in the image.
+        "mean_confidence" (None without pixels), the words without pixels ("not_found"), and "unsure": whether the mean
+        is so low that perhaps none of the words is in the image.
         """
         none = None if background is None else folded(background)
         own = [label for label, word in enumerate(words) if folded(word) != none]
@@ -118,8 +114,8 @@ def summary_notes(summary: Mapping[str, Any]) -> list[str]:
     mean, missing = summary["mean_confidence"], summary["not_found"]
     lines = [] if mean is None else [f"{'unsure' if summary['unsure'] else 'confidence'} {mean:.2f}"]
     if missing:
-        more = f" and {len(missing) - _MOST_LISTED} more" if len(missing) > _MOST_LISTED else ""
-        lines.append(f"not found: {', '.join(missing[:_MOST_LISTED])}{more}")
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        lines.append(f"not found: {', '.join(missing[:5])}{more}")
     return lines
 
 
@@ -186,12 +182,7 @@ TABLE_WORDS = 15
 
 
 def report_table(report: Mapping[str, Any], last: str = "") -> str:
-    """Notebook view of a report: tables of the words that have pixels, and of the parts.
-
-    Args:
-        report: the output of `report(compact=True)`.
-        last: a line below it.
-    """
+    """Notebook view of `report(compact=True)`: tables of the words that have pixels and of the parts, then a line."""
 
     def of(kind: str, name: str) -> str:
         entries = sorted(report[kind], key=lambda entry: -entry["pixels"])

@@ -196,17 +196,10 @@ class Segmentation:
         pixels = self.image
         if max_pixels is not None and self.labels.size > max_pixels:
             scale = math.sqrt(max_pixels / self.labels.size)
-            height, width = (max(1, round(side * scale)) for side in self.labels.shape)
-            pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
-            regions = replace(regions, labels=nearest(regions.labels, (height, width)))
-        return draw_overlay(
-            pixels,
-            regions,
-            alpha=alpha,
-            names=names,
-            legend=legend,
-            notes=self.notes(),
-        )
+            size = max(1, round(self.height * scale)), max(1, round(self.width * scale))
+            pixels = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BOX))
+            regions = replace(regions, labels=nearest(regions.labels, size))
+        return draw_overlay(pixels, regions, alpha=alpha, names=names, legend=legend, notes=self.notes())
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `out/photo.json`, as plain Python values that strict JSON can represent.
