@@ -98,7 +98,7 @@ def write_network(
     if is_custom(network, built):
         record[CUSTOM] = True
     preset = str(record.pop("preset"))
-    tensors, words = _taught_tensors(taught)
+    tensors, words = taught_tensors(taught)
     write_weights(path, network.state_dict() | tensors, preset, **record, **words)
 
 
@@ -122,7 +122,7 @@ TAUGHT = "taught"
 """Header entry with the records, and prefix of the tensors."""
 
 
-def _taught_tensors(taught: Sequence[TaughtWords]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def taught_tensors(taught: Sequence[TaughtWords]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the header entries of taught words; both are empty without any."""
     tensors = {
         f"{TAUGHT}.{number}.{name}": torch.from_numpy(array.copy())
