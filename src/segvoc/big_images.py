@@ -314,20 +314,9 @@ def _write_geotiff(
     """
     rasterio, source = require_rasterio(), raster.dataset
     nodata = UNLABELED_8_BIT if labels.dtype == np.uint8 else UNLABELED
-    profile = {
-        "driver": "GTiff",
-        "height": raster.height,
-        "width": raster.width,
-        "count": 1,
-        "dtype": labels.dtype.name,
-        "nodata": nodata,
-        "tiled": True,
-        "blockxsize": BLOCK,
-        "blockysize": BLOCK,
-        "compress": "deflate",
-        "photometric": "palette",
-        "bigtiff": "if_safer",
-    }
+    profile = {"driver": "GTiff", "height": raster.height, "width": raster.width, "count": 1, "bigtiff": "if_safer"}
+    profile |= {"dtype": labels.dtype.name, "nodata": nodata, "photometric": "palette", "compress": "deflate"}
+    profile |= {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK}
     points, their_crs = source.gcps
     places = {"crs": source.crs, "transform": None if source.transform.is_identity else source.transform}
     profile |= {name: value for name, value in places.items() if value is not None}

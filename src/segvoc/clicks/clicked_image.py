@@ -19,7 +19,6 @@ PROGRAM = "clicks.onnx"
 """From `tiny`'s features of a view, clicks and the current mask to the mask."""
 
 CLICK_PROGRAM = shipped_program(PROGRAM)
-"""From features, clicks and the current mask to the mask; loaded at its first run and shared by all threads."""
 
 VIEW_PROGRAM = shipped_program(IMAGE_PROGRAM)
 """From pixels to `tiny`'s features."""
@@ -105,11 +104,9 @@ class ClickedImage:
         return result
 
     def _in_view(self, before: Guess, clicks: tuple[Click, ...], view: ViewBox) -> Guess:
-        logits = (
-            before.logits
-            if view == before.view
-            else resampled(before.logits, before.view, view, self._size(view), -20.0)
-        )
+        logits = before.logits
+        if view != before.view:
+            logits = resampled(logits, before.view, view, self._size(view), -20.0)
         return Guess(clicks, view, self._run(clicks, view, sigmoid(logits)))
 
     def _size(self, view: ViewBox) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32
 
 ROOM = 1.4
 """Sides of a view, relative to the object in it (RITM's)."""
@@ -102,32 +102,20 @@ def resampled(
     values: Float32[np.ndarray, "h w"], of: ViewBox, to: ViewBox, size: tuple[int, int], outside: float
 ) -> Float32[np.ndarray, "H W"]:
     """Resample the values of a view to the grid of another, bilinearly."""
-    rows = _cells(values.shape[0], (of.top, of.bottom), (to.top, to.bottom), size[0])
-    columns = _cells(values.shape[1], (of.left, of.right), (to.left, to.right), size[1])
-    lines = rows.interpolated(values, 0)
-    found = columns.interpolated(lines, 1)
-    return np.where(rows.inside[:, None] & columns.inside, found, np.float32(outside))
+    lines, in_rows = _resampled_axis(values, 0, (of.top, of.bottom), (to.top, to.bottom), size[0])
+    found, in_columns = _resampled_axis(lines, 1, (of.left, of.right), (to.left, to.right), size[1])
+    return np.where(in_rows[:, None] & in_columns, found, np.float32(outside))
 
 
-@dataclass(frozen=True, eq=False)
-class _Cells:
-    """Positions of a new axis's cells among an old axis's cells."""
-
-    lower: Int64[np.ndarray, " n"]
-    share: Float32[np.ndarray, " n"]
-    """Of the next one."""
-    inside: Bool[np.ndarray, " n"]
-
-    def interpolated(self, values: Float32[np.ndarray, "h w"], axis: int) -> Float32[np.ndarray, "H W"]:
-        """The values of the new cells along an axis."""
-        first = values.take(self.lower, axis)
-        after = values.take(np.minimum(self.lower + 1, values.shape[axis] - 1), axis)
-        return first + (after - first) * (self.share if axis else self.share[:, None])
-
-
-def _cells(count: int, of: tuple[float, float], to: tuple[float, float], size: int) -> _Cells:
+def _resampled_axis(
+    values: Float32[np.ndarray, "h w"], axis: int, of: tuple[float, float], to: tuple[float, float], size: int
+) -> tuple[Float32[np.ndarray, "H W"], Bool[np.ndarray, " n"]]:
+    """Values at new cells along an axis, and which of these cells are inside the old ones."""
+    count = values.shape[axis]
     place = to[0] + (np.arange(size, dtype=np.float64) + 0.5) * ((to[1] - to[0]) / size)
     cell = (place - of[0]) * (count / (of[1] - of[0])) - 0.5
     kept = np.clip(cell, 0, count - 1)
-    lower = np.floor(kept)
-    return _Cells(lower.astype(np.int64), (kept - lower).astype(np.float32), (cell > -1) & (cell < count))
+    lower = np.floor(kept).astype(np.int64)
+    first, after = (values.take(np.minimum(lower + step, count - 1), axis) for step in (0, 1))
+    share = (kept - lower).astype(np.float32)
+    return first + (after - first) * (share if axis else share[:, None]), (cell > -1) & (cell < count)

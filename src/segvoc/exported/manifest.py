@@ -149,11 +149,7 @@ class ExportManifest:
 
     @classmethod
     def read(cls, path: Path) -> "ExportManifest":
-        """Read a folder's `segvoc.json`.
-
-        Raises:
-            CheckpointError: the file can't be read, is damaged, or was written by a newer segvoc.
-        """
+        """Read `segvoc.json`; raises `CheckpointError` if it is damaged, unreadable, or of a newer segvoc."""
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             if record.pop("format") != FOLDER_FORMAT:
@@ -189,11 +185,7 @@ class ExportManifest:
             raise UsageError(f"{place} has no templates, or prompts of {self.text.max_tokens} tokens")
 
     def check_files(self, folder: Path) -> None:
-        """Check that all files of a folder exist and are intact.
-
-        Raises:
-            CheckpointError: a file is missing, was modified, or is outside the folder (also by a link).
-        """
+        """Raise `CheckpointError` if a file is missing, was modified, or is outside the folder (also by a link)."""
         others = [name for name in (self.text and self.text.tokenizer, self.embeddings) if name is not None]
         for name in (*self.files, *self.program_files, *self.files_apart, *others, *self.taught):
             if not _is_inside(name):
@@ -231,12 +223,7 @@ def is_exported(path: str | os.PathLike[str]) -> bool:
 
 @contextmanager
 def export_in_the_making(out: Path) -> Iterator[Path]:
-    """Like `folder_in_the_making`, for a folder that is new, empty, or an earlier export.
-
-    Raises:
-        UsageError: `out` exists and is not an exported model.
-        OutputError: the folder can't be written.
-    """
+    """Like `folder_in_the_making`, for a folder that is new, empty, or an earlier export; else `UsageError`."""
     if out.exists() and not is_exported(out) and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{str(out)!r} exists and is not an exported model; name another folder")
     with folder_in_the_making(out) as folder:

@@ -41,11 +41,7 @@ class Stretch:
 
     @classmethod
     def parsed(cls, text: str) -> "Stretch":
-        """Parse a stretch: "0,3000" (values of all bands) or "2%,98%" (percentiles).
-
-        Raises:
-            UsageError: the text is neither.
-        """
+        """Parse a stretch: "0,3000" (values of all bands) or "2%,98%" (percentiles); else `UsageError`."""
         found = re.fullmatch(r"\s*([-+.\deE]+)(%?)\s*,\s*([-+.\deE]+)\2\s*", text)
         try:
             black, white = (float(found[1]), float(found[3])) if found else (0.0, 0.0)

@@ -30,11 +30,7 @@ FOUND_SHARE = 0.01
 
 
 def words_with_objects(words: Iterable[str] | Vocabulary | None, parts: PartVocabulary | None) -> Vocabulary:
-    """The words, followed by the objects that only the parts mention.
-
-    Raises:
-        UsageError: there are no words, or invalid ones.
-    """
+    """The words, followed by the objects that only the parts mention; `UsageError` without any, or if invalid."""
     if parts is None:
         return words if isinstance(words, Vocabulary) else Vocabulary(() if words is None else words)
     if words is None:
@@ -99,7 +95,7 @@ def label_parts(
     against: PartsAgainst,
     protocol: Protocol,
 ) -> tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
-    """Label the part at each pixel.
+    """Label the part at each pixel: its index or `NO_PART`, and its probability (0 without a part).
 
     Args:
         candidates: the candidates of `beside_parts`.
@@ -109,9 +105,6 @@ def label_parts(
         label_of: the label of each requested word, without stand-ins of the background.
         against: the rule by which a pixel gets a part.
         protocol: the protocol that the image was segmented with.
-
-    Returns:
-        Index of the part at each pixel, or `NO_PART`, and its probability (0 without a part).
     """
     xp, where = array_namespace(objects), device(objects)
     place_of = np.full(UNLABELED + 1, -1, np.int32)

@@ -102,13 +102,7 @@ class StrongestOfOwner(StrongestClass):
 
 
 def mean_weights(region: Bool[Array, "H W"], rows: int, columns: int) -> Float[Array, "h w"]:
-    """Cell weights with which the sum of a coarse map is the mean of the interpolated map over a region.
-
-    Args:
-        region: pixels of the image, at least one.
-        rows: rows of the coarse map.
-        columns: columns of the coarse map.
-    """
+    """Cell weights with which the sum of a coarse map is the mean of the interpolated map over a region's pixels."""
     xp = array_namespace(region)
     along_y, along_x = (
         PixelAxis(cells, pixels, region).matrix() for cells, pixels in zip((rows, columns), region.shape, strict=True)

@@ -75,13 +75,7 @@ class TiledLabeling:
 
         A class is kept if the rule keeps it in the image downscaled to `OVERVIEW` pixels, or in any of a few evenly
         spread tiles: at most every `SAMPLE`-th, and at most `MOST_SAMPLES`. The tiles catch small things that the
-        downscaled image doesn't show, at little cost.
-
-        Returns:
-            The classes; None (without reading the image) if the rule can't drop any.
-
-        Raises:
-            InputError: the image is damaged, or the network's output for it is not finite.
+        downscaled image doesn't show, at little cost. None (without reading the image) if the rule can't drop any.
         """
         number = len(self.job.text)
         if not may_drop(self.job.protocol.selection, number):
@@ -218,13 +212,12 @@ class TiledLabeling:
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """A piece of a cell, covered by the same tiles throughout."""
+    """A piece of a cell, covered by the same tiles throughout, with the shares of each tile in rows and columns."""
 
     rows: slice
     columns: slice
     outputs: list[ViewLogits]
     shares: list[tuple[Share, Share]]
-    """For each output the share of its tile in the rows and in the columns."""
 
 
 @dataclass(frozen=True, eq=False)

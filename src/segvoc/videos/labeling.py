@@ -47,11 +47,7 @@ FrameProgress = Callable[[int, int | None], object]
 
 
 def check_every(every: int) -> None:
-    """Check the step between labeled frames.
-
-    Raises:
-        UsageError: the step isn't positive.
-    """
+    """Raise `UsageError` if the step between labeled frames isn't positive."""
     if every < 1:
         raise UsageError(f"every={every} is out of range; give 1 for every frame, 2 for every second one, ...")
 
