@@ -185,11 +185,7 @@ class ExportedWordEncoder(PromptedWordEncoder):
         self.unit_length = part.unit_length
         self._program = program
         self._tokenizer = PromptTokenizer(
-            tokenizer,
-            max_tokens=part.max_tokens,
-            padding=part.padding,
-            unknown_by=part.unknown_by,
-            whole=part.whole,
+            tokenizer, max_tokens=part.max_tokens, padding=part.padding, unknown_by=part.unknown_by, whole=part.whole
         )
 
     @property

@@ -27,13 +27,7 @@ from segvoc.encoders.clip_text import ClipTextEncoder, SiglipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
 from segvoc.encoders.prompt_tokenizer import UnknownBy
 from segvoc.errors import UsageError, missing_extra
-from segvoc.exported.manifest import (
-    ExportManifest,
-    TextPart,
-    WordsProgram,
-    add_taught,
-    export_in_the_making,
-)
+from segvoc.exported.manifest import ExportManifest, TextPart, WordsProgram, add_taught, export_in_the_making
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import TINY_MANIFEST, copy_tiny, is_tiny
 from segvoc.exporting.programs import (

@@ -65,11 +65,7 @@ def label_classes(
 
 
 def decided(
-    best: StrongestClass,
-    stand_in: StrongestClass,
-    query: ClassQuery,
-    protocol: Protocol,
-    threshold: float | None,
+    best: StrongestClass, stand_in: StrongestClass, query: ClassQuery, protocol: Protocol, threshold: float | None
 ) -> tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
     """Decide the labels of pixels and their probabilities, by the strongest word, stand-in (or -inf) and threshold."""
     # copy even if the score is already a probability on the CPU: the threshold changes only one of the two

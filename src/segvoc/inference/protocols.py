@@ -151,12 +151,7 @@ def part_protocols(size: int) -> Protocols:
     """
     single = Protocol(size=size)
     official = Protocol(size=0, loader=LoaderResize(shortest=640, longest=768), sigmoid_first=True)
-    return {
-        "auto": single,
-        "single": single,
-        "official": official,
-        "official-single": replace(official, pad_to=32),
-    }
+    return {"auto": single, "single": single, "official": official, "official-single": replace(official, pad_to=32)}
 
 
 def err_protocols(size: int) -> Protocols:

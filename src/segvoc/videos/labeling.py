@@ -367,8 +367,7 @@ class _FrameWriter:
         image = label_map_image(result.labels, self._colors)
         # run-length compression suits label maps: a tenth of the default's time, at about the same size
         write_atomically(
-            self._partial.label_map(number),
-            lambda file: image.save(file, "PNG", compress_level=1, compress_type=Z_RLE),
+            self._partial.label_map(number), lambda file: image.save(file, "PNG", compress_level=1, compress_type=Z_RLE)
         )
         labels = LabelStatistics.of(result.labels, result.confidence).by_label()
         self._entries.append({"number": number, "labels": labels})
