@@ -92,7 +92,7 @@ def label_big_image(
         path: the image.
         words: as for `Segmenter.segment`.
         out: the folder of the results.
-        options: how to label; by default, in tiles of 2048 pixels.
+        options: how to label, by default in tiles of 2048 pixels, and `changes` that override them.
         bands: 1-based bands of a TIFF for red, green and blue, or a single gray one (default: by color interpretation).
         max_pixels: maximum number of pixels, except for TIFFs.
         overlay: settings of the overlay, 4 megapixels unless they set a limit; None draws no overlay.
@@ -100,7 +100,6 @@ def label_big_image(
         resume: resume an earlier call with the same settings.
         stem: common name of the results, by default the image's name without suffix.
         progress: called with the number of finished rows of tiles, and the total.
-        changes: options of `LabelOptions` that override `options`.
 
     Returns:
         The statistics, and the paths of the files.

@@ -29,14 +29,11 @@ VIEWS = 8
 
 @dataclass(frozen=True)
 class Click:
-    """A click on an image."""
+    """A click on an image [px], on the object (positive) or off it (negative)."""
 
     x: float
-    """From the left [px]."""
     y: float
-    """From the top [px]."""
     adds: bool = True
-    """Whether the click is on the object (positive) or off it (negative)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,15 +123,15 @@ class ClickedImage:
         return CLICK_PROGRAM(self._features(view) | inputs)["logits"]
 
     def _features(self, view: ViewBox) -> dict[str, np.ndarray]:
-        if view in self.seen:
-            self.seen[view] = self.seen.pop(view)  # LRU: the least recently used go first
-        else:
+        features = self.seen.pop(view, None)
+        if features is None:
             part = self.image[int(view.top) : int(view.bottom), int(view.left) : int(view.right)]
             pixels = views(part, TINY_VIEW)[:1]
-            self.seen[view] = VIEW_PROGRAM({"pixels": pixels}) | {"pixels": pixels}
-            while len(self.seen) > VIEWS:
-                del self.seen[next(iter(self.seen))]
-        return self.seen[view]
+            features = VIEW_PROGRAM({"pixels": pixels}) | {"pixels": pixels}
+        self.seen[view] = features  # the last one is the most recently used
+        while len(self.seen) > VIEWS:
+            del self.seen[next(iter(self.seen))]
+        return features
 
 
 def click(

@@ -38,13 +38,11 @@ class TextPart:
     """How words become embeddings."""
 
     program: str
-    """File of the text encoder's program."""
     tokenizer: str
     """File of the tokenizer, for the library `tokenizers`."""
     max_tokens: int
     """Tokens of the longest prompt, including start and end."""
     padding: int
-    """Padding token."""
     unknown_by: UnknownBy
     """How to recognize words that the encoder doesn't know."""
     templates: tuple[str, ...]
@@ -64,7 +62,6 @@ class WordsProgram:
     pooling: tuple[int, int]
     """Cells over which class aggregation pools."""
     program: str
-    """Its file."""
     apart: tuple[str, str] | None = None
     """Files of the program's two halves (the second runs for a few classes at a time); see `WordsApart`."""
 
@@ -74,7 +71,6 @@ class ExportManifest:
     """Everything about an exported model except its programs."""
 
     name: str
-    """Name of the model in results."""
     dtype: str
     """Precision of most weights: "float32", "float16" or "int8"."""
     image: str
@@ -92,7 +88,6 @@ class ExportManifest:
     embeddings: str | None
     """File of the fixed vocabulary's embeddings (NumPy's .npz)."""
     protocols: Protocols
-    """Test protocols, one for each window."""
     selects: bool
     """Whether the programs select classes."""
     has_parts: bool
@@ -102,11 +97,8 @@ class ExportManifest:
     own_selection: OwnShare | OwnQuarter | None
     """Default class selection; None: the protocol's."""
     votes: Votes
-    """How the cells of an image vote for classes."""
     parts_against: PartsAgainst
-    """The rule by which a pixel gets a part."""
     background_words: BackgroundWords | None
-    """Words that stand for the background."""
     origin: Mapping[str, Any]
     """Origin of the weights: the preset and its configuration; for shipped weights also sources and licenses."""
     files: Mapping[str, Mapping[str, Any]]

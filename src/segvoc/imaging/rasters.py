@@ -33,9 +33,7 @@ class Stretch:
     """The values of the bands to map to black and white."""
 
     black: float
-    """Value or percentile to map to 0."""
     white: float
-    """Value or percentile to map to 255."""
     percent: bool
     """Whether these are percentiles of each band, over the valid pixels of an overview."""
 
@@ -109,13 +107,8 @@ class RasterImage:
     orientation tag isn't applied.
 
     A pixel is invalid if all of its bands are nodata, NaN or masked, or if the band with the color interpretation alpha
-    is 0. With `bands`, no other band counts as alpha, since infrared is often tagged as alpha.
-
-    Args:
-        source: path of the file, or the open file.
-        bands: 1-based bands for red, green and blue, or a single gray band.
-        stretch: the values to map to black and white.
-        name: name of the image in errors (default: its path in quotes).
+    is 0. With `bands` (1-based, for red, green and blue, or a single gray one), no other band counts as alpha, since
+    infrared is often tagged as alpha.
 
     Raises:
         InputError: the file is missing, damaged, not a TIFF, or lacks the bands.

@@ -90,41 +90,6 @@ class ClassQuery:
     own_threshold: float
     """Default probability below which a pixel is background."""
 
-    @classmethod
-    def of(
-        cls,
-        vocabulary: Vocabulary,
-        parts: PartVocabulary | None,
-        background: str | None,
-        *,
-        learned: bool,
-        stand_ins: tuple[str, ...] = (),
-        own_threshold: float = DEFAULT_THRESHOLD,
-    ) -> "ClassQuery":
-        """Build the query for words including the background, which is learned by the network or thresholded.
-
-        Raises:
-            UsageError: the words and parts conflict.
-        """
-        index, asked, none = None, vocabulary, background if learned else None
-        if background is not None and not learned:
-            index, asked = vocabulary.words.index(background), vocabulary.without(background)
-            asked = Vocabulary((*asked.words, *stand_ins), synonyms=asked.synonyms)
-        named, candidates = len(asked), ()
-        if parts is not None:
-            asked, candidates = beside_parts(asked, parts, none, stand_ins)
-        return cls(
-            words=vocabulary.words,
-            asked=asked,
-            named=named,
-            background=index,
-            parts=parts,
-            candidates=candidates,
-            none=none,
-            stand_ins=stand_ins,
-            own_threshold=own_threshold,
-        )
-
     @property
     def asked_indices(self) -> list[int]:
         """Class indices of the queried words, without the background's stand-ins."""
@@ -201,17 +166,31 @@ class PreparedVocabulary:
         """The query and its encoded words; a network trained with a background predicts it unless a threshold does."""
         learned = self._learns_background and threshold is None
         if learned not in self._encoded:
-            words = self._background_words
-            query = ClassQuery.of(
-                self.vocabulary,
-                self.parts,
-                self.background,
-                learned=learned,
-                stand_ins=() if learned else self._stand_ins(),
-                own_threshold=DEFAULT_THRESHOLD if words is None else words.threshold,
-            )
+            query = self._query(self.background if learned else None)
             self._encoded[learned] = query, self.encode(query.asked, query.none)
         return self._encoded[learned]
+
+    def _query(self, none: str | None) -> ClassQuery:
+        """The query, by a background that the network learned, or else thresholded."""
+        asked, index, stand_ins = self.vocabulary, None, ()
+        if self.background is not None and none is None:
+            index, stand_ins = asked.words.index(self.background), self._stand_ins()
+            asked = Vocabulary((*asked.without(self.background).words, *stand_ins), synonyms=asked.synonyms)
+        named, candidates = len(asked), ()
+        if self.parts is not None:
+            asked, candidates = beside_parts(asked, self.parts, none, stand_ins)
+        words = self._background_words
+        return ClassQuery(
+            words=self.vocabulary.words,
+            asked=asked,
+            named=named,
+            background=index,
+            parts=self.parts,
+            candidates=candidates,
+            none=none,
+            stand_ins=stand_ins,
+            own_threshold=DEFAULT_THRESHOLD if words is None else words.threshold,
+        )
 
     def _stand_ins(self) -> tuple[str, ...]:
         if self.background is None or self._background_words is None:

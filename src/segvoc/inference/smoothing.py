@@ -21,12 +21,10 @@ FORGOTTEN = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class SmoothingState:
-    """The mean after a frame."""
+    """The mean after a frame, of the classes (ascending) whose probability isn't 0."""
 
     classes: Int[Array, " N"]
-    """Its classes among the queried ones, ascending; all others have probability 0."""
     probabilities: Float[Array, "N h w"]
-    """Their mean probabilities in each cell."""
     frame: Float32[np.ndarray, "h w 3"]
     """The frame, downscaled to the cells [0..1]."""
 

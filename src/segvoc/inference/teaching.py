@@ -124,7 +124,6 @@ class Teachable:
             InputError: an image or its labels can't be read.
             UsageError: fewer than two images or words have labels, or words can't be taught to this network.
         """
-        vocabulary = images.vocabulary
         if not len(images):
             raise UsageError("there are no images to learn from; give at least two with labels")
         self.prepare_to_run()
@@ -143,16 +142,8 @@ class Teachable:
             done += 1
             on_step("learning words", done, fits)
 
-        learned = learn(
-            cells,
-            vocabulary.words,
-            seen.pixels,
-            seen.shown,
-            parts=parts,
-            seed=seed,
-            keep_worse=keep_worse,
-            on_fit=fitted,
-        )
+        pixels, shown, words = seen.pixels, seen.shown, images.vocabulary.words
+        learned = learn(cells, words, pixels, shown, parts=parts, seed=seed, keep_worse=keep_worse, on_fit=fitted)
         components, classifiers = learned.components, learned.classifiers
         before, after = learned.before, learned.after
         toward = toward_examples(regions.values(), seen.text)[classifiers.words] if learned.share else None

@@ -83,18 +83,8 @@ def convert(
     """Convert a published checkpoint to a segvoc file, which records its preset, origin and license.
 
     Values and dtypes are kept. A plain CLIP has no aggregation, so its file contains only the encoders, unless the
-    options ask for no aggregation.
-
-    Args:
-        official: the checkpoint to convert.
-        out: the .safetensors file to write; missing folders are created.
-        name: the preset that the checkpoint is for.
-        options: network settings that differ from the preset's, by name; they are stored in the file.
-        encoder_weights: a plain CLIP, for a checkpoint without encoders; DINOv3, for dino.txt's.
-        overwrite: whether to replace an existing file at `out`.
-
-    Returns:
-        A summary of the conversion.
+    options (network settings that differ from the preset's) ask for no aggregation. A checkpoint without encoders needs
+    `encoder_weights`: a plain CLIP, or DINOv3 for dino.txt's.
 
     Raises:
         UsageError: the preset or an option is unknown, or `out` can't be used.

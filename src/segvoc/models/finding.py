@@ -26,7 +26,6 @@ class FoundModel:
     """The parts of a model in a folder or a repository."""
 
     name: str
-    """Its name in results, as requested."""
     model: str
     """The preset, or the path of a file of segvoc."""
     weights: str | None = None
@@ -34,11 +33,9 @@ class FoundModel:
     options: Mapping[str, object] = field(default_factory=dict)
     """Settings of the preset that the weights are for."""
     taught: tuple[str, ...] = ()
-    """Files of its taught words."""
     words: tuple[str, ...] = ()
     """The classes that it was trained on or taught."""
     background: str | None = None
-    """The word among `classes` that means "none of the others"."""
 
     def named(self, model: "AnyShareable") -> "AnyShareable":
         """Apply the name and the words to a model loaded from these parts."""

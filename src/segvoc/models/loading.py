@@ -107,7 +107,7 @@ def _load_found(
 ) -> NetworkSegmenter:
     """Load a shared model; "auto" is float32, for the same labels everywhere."""
     kind: DtypeName = "float32" if dtype == "auto" else dtype
-    chosen = {**found.options, **(options or {})} or options
+    chosen = {**found.options, **(options or {})}
     try:
         model = load_network(
             found.model, weights=found.weights, device=device, dtype=kind, options=chosen, network=network

@@ -67,15 +67,12 @@ class VideoResult(LabeledFile):
     """The result for a video; its labels are in files."""
 
     times: Sequence[int]
-    """Presentation time of each frame, in units of `time_base`."""
+    """Presentation time of each frame, in units of `time_base` [s]."""
     time_base: Fraction
-    """[s]"""
     rate: Fraction
     """Frames per second, on average."""
     every: int
-    """Every n-th frame was labeled, from the first on."""
     smooth: float
-    """The weight of earlier frames (`Smoothing`)."""
     rotation: int
     """Counterclockwise rotation that made frames upright [degrees]."""
     frames: Sequence[dict[str, Any]]
@@ -206,14 +203,13 @@ def label_video(
         path: the video.
         words: as for `Segmenter.segment`; without parts.
         out: the folder of the results.
-        options: labeling options (default: `LabelOptions()`).
+        options: labeling options (default: `LabelOptions()`), and `changes` that override them.
         every: label every n-th frame, from the first on; in the overlay video, the frames between keep its labels.
         overlay: settings of the overlay video; None: no overlay video.
         compact: in the report, list only words that have pixels.
         resume: resume an earlier call with the same settings.
         stem: common name of the results, by default the video's name without suffix.
         progress: progress callback.
-        changes: options of `LabelOptions` that override `options`.
 
     Returns:
         The statistics, and the paths of the files. A damaged video is labeled as far as it can be read, and `damage`
