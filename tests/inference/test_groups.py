@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.inference.protocols import COMMON_WINDOWS, Window
+from segvoc.inference.protocols import Window
 from tests.images import squares
 from tests.inference.small_network import small_segmenter
 

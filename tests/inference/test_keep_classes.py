@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from segvoc.inference.protocols import COMMON_WINDOWS, Protocols, Sliding, Window, clip_protocols
+from segvoc.inference.protocols import Protocols, Sliding, Window, clip_protocols
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.windows import merged
 from segvoc.models.network_segmenter import NetworkSegmenter

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 import segvoc
 from segvoc.errors import UsageError
 from segvoc.inference.part_labels import FOUND_SHARE, PartsAgainst
-from segvoc.inference.protocols import COMMON_WINDOWS, Window
+from segvoc.inference.protocols import Window
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.strongest_class import StrongestClass, StrongestOfOwner
 from segvoc.layers.class_selection import kept_classes

@@ -11,7 +11,7 @@ from PIL import Image
 import segvoc
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.protocols import COMMON_WINDOWS, Window
+from segvoc.inference.protocols import Window
 from segvoc.inference.segmentation import Segmentation
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary

@@ -9,7 +9,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
-from segvoc.inference.protocols import COMMON_WINDOWS, Protocol, Sliding, clip_protocols
+from segvoc.inference.protocols import Protocol, Sliding, clip_protocols
 from segvoc.inference.windows import MEAN_COLOR
 from segvoc.models.presets import PRESETS
 from tests.inference.tensor_views import views

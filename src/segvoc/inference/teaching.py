@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -31,6 +31,8 @@ from segvoc.teaching.learning import HeldOutParts, fits_of, held_out_parts, lear
 from segvoc.teaching.taught_words import TaughtWords, TeachingRecord, mean_features, probe_image
 from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary
+
+AnyTeachable = TypeVar("AnyTeachable", bound="Teachable")
 
 OnTeaching = Callable[[str, int, int], None]
 """Progress callback: the task ("reading images"), the finished and total number of steps."""
@@ -169,7 +171,7 @@ class Teachable:
             toward=None if toward is None else toward.astype(np.float16),
         )
 
-    def with_taught(self, *taught: TaughtWords) -> Self:
+    def with_taught(self: AnyTeachable, *taught: TaughtWords) -> AnyTeachable:
         """Return this model with taught words, sharing its weights.
 
         Args:
