@@ -24,7 +24,7 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.selection_rules import MostSimilar, WithParts
 from segvoc.vocabulary import parts_by_object
 from tests.images import one_line_error, squares
-from tests.inference.small_network import Letters, small_protocols, small_segmenter
+from tests.inference.small_network import COMMON_WINDOWS, Letters, small_segmenter
 
 NO_PART = 65_535
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -53,9 +53,7 @@ class Noise(SegmentationNetwork):
 
 
 def noise_segmenter(seed: int, against: PartsAgainst = "object") -> NetworkSegmenter:
-    return NetworkSegmenter(
-        name="noise", network=Noise(seed), protocols=small_protocols(), templates=("{}",), parts_against=against
-    )
+    return small_segmenter(name="noise", network=Noise(seed), parts_against=against)
 
 
 def check_nesting(result: Segmentation) -> None:
@@ -69,9 +67,6 @@ def check_nesting(result: Segmentation) -> None:
     some = result.part_labels != NO_PART
     assert (result.part_confidence[~some] == 0).all()
     assert result.part_confidence.max() <= 1
-
-
-# ---- the result
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
@@ -166,9 +161,6 @@ def test_parts_nest_inside_objects_whatever_a_network_says(
     assert sum(entry["pixels"] for entry in report["parts"]) == (result.part_labels != NO_PART).sum()
 
 
-# ---- parts found by contrast
-
-
 def contrast_segmenter(offsets: Sequence[float], spread: float = 1.0) -> NetworkSegmenter:
     """A segmenter of random logits around an offset for each class, by the rule "contrast"."""
     segmenter = noise_segmenter(11, "contrast")
@@ -221,9 +213,6 @@ def test_shipped_model_finds_the_head_of_the_shipped_cat(parts: str) -> None:
     assert (rows < len(head) * 2 / 3).mean() > 0.5
 
 
-# ---- class selection
-
-
 @pytest.mark.parametrize(("window", "keep"), [("auto", 1), ("auto", 4), ("auto", "auto"), ("official", 2)])
 def test_parts_neither_push_objects_out_nor_are_counted(window: Window, keep: Any) -> None:
     words = [f"word {number}" for number in range(30)]
@@ -247,9 +236,6 @@ def test_parts_of_what_any_view_keeps_go_on_in_all_views() -> None:
     selection = WithParts(MostSimilar(1), 3, ((0,), (1,), (2,), (1, 2)))
     assert kept_classes(selection, cost).tolist() == [[0, 3, 5, 6], [2, 3, 5, 6]]
     assert kept_classes(WithParts(MostSimilar(3), 3, ((0,), (1,), (2,), (1, 2))), cost) is None
-
-
-# ---- the strongest class of an owner
 
 
 @given(
@@ -282,9 +268,6 @@ def test_strongest_of_the_owner_is_that_of_whole_interpolated_maps(seed, classes
         torch.testing.assert_close(strongest.value[here], full.amax(0)[here])
 
 
-# ---- wrong calls
-
-
 @pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize(
     ("words", "parts", "way", "said"),
@@ -305,6 +288,3 @@ def test_strongest_of_the_owner_is_that_of_whole_interpolated_maps(seed, classes
 def test_wrong_call_is_refused_before_images_are_read(small, words, parts, way, said):
     with one_line_error(UsageError, said):
         small.segment("missing.jpg", words, parts=parts, **way)
-
-
-# ---- what another network may do

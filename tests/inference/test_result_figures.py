@@ -18,9 +18,8 @@ WORDS = ["cat", "sofa", "wall", "rocket", "cup"]
 
 def _part_network() -> NetworkSegmenter:
     protocols = {"auto": Protocol(size=64), "official": Protocol(size=64, sigmoid_first=True)}
-    return NetworkSegmenter(
-        name="parts", network=small_part_network(PART_CAT_SEG), protocols=protocols, templates=("a {}", "{}")
-    )
+    network = small_part_network(PART_CAT_SEG)
+    return small_segmenter(network=network, protocols=protocols, templates=("a {}", "{}"))
 
 
 CASES = [

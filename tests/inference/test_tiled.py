@@ -125,9 +125,6 @@ def test_labels_differ_across_tiles_no_more_often_than_elsewhere() -> None:
     assert found[0]["across"] > 1.5 * found[0]["elsewhere"]
 
 
-# ---- class selection
-
-
 class _Selecting(NumpySegmenter):
     """Notes the rule of each call."""
 
@@ -158,9 +155,6 @@ def test_words_are_selected_once_for_the_whole_image() -> None:
     assert listed.classes == tuple(np.flatnonzero(result.selected))
     assert 3 <= len(listed.classes) < 20
     assert set(np.unique(result.labels)) <= set(listed.classes)
-
-
-# ---- the cells of an image
 
 
 def test_what_tiles_cannot_do_is_refused() -> None:

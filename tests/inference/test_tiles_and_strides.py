@@ -60,7 +60,7 @@ def test_windows_follow_mmsegs_places():
 def tiles_and_strides() -> NetworkSegmenter:
     torch.manual_seed(0)
     protocols = {"single": Protocol(size=64), "official": TILES, "tcl": SLIDING}
-    return NetworkSegmenter(name="small", network=small_syn_seg(), protocols=protocols, templates=("a photo of a {}.",))
+    return small_segmenter(network=small_syn_seg(), protocols=protocols, template="a photo of a {}.")
 
 
 segmenter = pytest.fixture(scope="module")(tiles_and_strides)

@@ -12,6 +12,7 @@ from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.inference.protocols import Protocol, Sliding, clip_protocols
 from segvoc.inference.windows import MEAN_COLOR
 from segvoc.models.presets import PRESETS
+from tests.inference.small_network import COMMON_WINDOWS
 from tests.inference.tensor_views import views
 
 SIDES = st.integers(1, 5000)
@@ -21,9 +22,6 @@ SLIDING = Sliding(canvas=640, window=384, stride=256)
 
 def _image(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-# ---- sizes
 
 
 SQUASHING = ("part-cat-seg-b", "pca-part-b")
@@ -55,9 +53,6 @@ def test_towers_that_squash_get_the_loaders_image_in_the_official_windows(preset
 def test_every_preset_has_every_window() -> None:
     for preset in PRESETS.values():
         assert set(preset.protocols) >= set(COMMON_WINDOWS)
-
-
-# ---- views
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 20), (400, 20), (333, 500)])
@@ -106,9 +101,6 @@ def test_official_single_pads_with_what_normalizes_to_zero_and_does_not_cut_it_o
     padding = seen[:, :, int(image_columns) + 2 :]
     assert padding.numel()
     assert torch.allclose(padding, torch.tensor(MEAN_COLOR).view(3, 1, 1).expand_as(padding), atol=1e-3)
-
-
-# ---- answers
 
 
 @pytest.mark.parametrize(

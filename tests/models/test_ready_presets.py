@@ -62,9 +62,6 @@ def photograph_logits(model: NetworkSegmenter) -> Tensor:
         return model.network(pixels, text)
 
 
-# ---- CLIPSeg
-
-
 @pytest.mark.parametrize("name", CLIPSEGS)
 def test_clipseg_is_fetched_and_its_logits_are_those_of_transformers(name, hub, monkeypatch):
     file = use_small_clipseg(hub, monkeypatch, name)
@@ -110,9 +107,6 @@ def test_each_phrase_of_clipseg_has_a_probability_of_its_own(hub: LoopbackHub, m
     beside = model.segment(IMAGE, PHRASES[:3], background="other")
     assert beside.words == (*PHRASES[:3], "other")
     np.testing.assert_array_equal(beside.labels == 3, three.probabilities.max(axis=0) < 0.5)
-
-
-# ---- CLIPs alone
 
 
 @pytest.mark.parametrize("name", CLIPS)

@@ -31,11 +31,6 @@ class ScaledCost(nn.Module):
         return self.scale * costs.mean(dim=1), None
 
 
-@pytest.fixture
-def custom() -> segvoc.NetworkSegmenter:
-    return with_scaled_cost()
-
-
 def with_scaled_cost() -> segvoc.NetworkSegmenter:
     model = segvoc.load("small", weights="random", device="cpu")
     model.network.aggregation = ScaledCost()
@@ -59,29 +54,26 @@ def test_options_come_back(tmp_path: Path) -> None:
 
 
 def test_rounded_weights_are_not_saved(tmp_path: Path) -> None:
+    model = segvoc.load("small", weights="random", device="cpu", dtype="bfloat16")
     with pytest.raises(segvoc.UsageError, match="were rounded to bfloat16; save it loaded with dtype='float32'"):
-        segvoc.save(
-            segvoc.load("small", weights="random", device="cpu", dtype="bfloat16"), tmp_path / "rounded.safetensors"
-        )
+        segvoc.save(model, tmp_path / "rounded.safetensors")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_of_ones_own_is_filled(tmp_path: Path, custom: segvoc.NetworkSegmenter) -> None:
+def test_a_network_of_ones_own_must_be_given_and_is_filled(tmp_path: Path) -> None:
+    custom = with_scaled_cost()
     with torch.no_grad():
         custom.network.aggregation.scale.fill_(7)
     segvoc.save(custom, tmp_path / "mine.safetensors")
     again = segvoc.load(tmp_path / "mine.safetensors", network=with_scaled_cost().network, device="cpu")
     assert float(again.network.aggregation.scale) == 7
     assert_same(custom, again)
-
-
-def test_a_network_of_ones_own_must_be_given(tmp_path: Path, custom: segvoc.NetworkSegmenter) -> None:
-    segvoc.save(custom, tmp_path / "mine.safetensors")
     with pytest.raises(segvoc.CheckpointError, match=r"load it with network="):
         segvoc.load(tmp_path / "mine.safetensors")
 
 
-def test_a_model_that_load_did_not_make_is_refused(tmp_path: Path, custom: segvoc.NetworkSegmenter) -> None:
+def test_a_model_that_load_did_not_make_is_refused(tmp_path: Path) -> None:
+    custom = with_scaled_cost()
     model = segvoc.NetworkSegmenter(name="mine", network=custom.network, protocols=custom.protocols, templates=["{}"])
     with pytest.raises(segvoc.UsageError, match="the preset of 'mine' is unknown"):
         segvoc.save(model, tmp_path / "mine.safetensors")
