@@ -1,6 +1,7 @@
 """Big images from file to files: the same labels as in memory, coordinates, and going on after a stop."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.big_images import label_big_image
+from segvoc.big_images import PartialLabels, label_big_image
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
+from segvoc.inference.reports import LabelStatistics
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.journal import Journal
 from tests.images import saved
@@ -152,3 +154,61 @@ def test_what_cannot_be_done_is_one_line(model: NetworkSegmenter, scene: Path, t
         label_big_image(model, scene, WORDS, scene.parent)
     with pytest.raises(InputError, match="too large"):
         label_big_image(model, photo, WORDS, tmp_path / "out", max_pixels=8000)
+
+
+PARTIAL: dict[str, Any] = {"key": {"tile": 4}, "image": (10, 20), "size": (10, 6), "classes": 3}
+
+
+def _labels(rows: int, seed: int = 0) -> np.ndarray:
+    labels = np.random.default_rng(seed).integers(0, 4, (rows, 6)).astype(np.uint16)
+    labels[labels == 3] = UNLABELED
+    return labels
+
+
+def _add(partial: PartialLabels, stop: int, labels: np.ndarray) -> None:
+    partial.add_row(stop, labels, LabelStatistics.of(labels, np.full(labels.shape, 0.3, np.float32)), 1.5)
+
+
+def _open(out: Path, **changed: Any) -> PartialLabels:
+    return PartialLabels(out, "sub/scene", **PARTIAL | {"resume": True} | changed)
+
+
+@pytest.mark.parametrize("changed", [{"image": (11, 20)}, {"image": None}, {"size": (12, 6)}, {"resume": False}])
+def test_another_image_begins_anew(tmp_path: Path, changed: dict[str, Any]) -> None:
+    with _open(tmp_path) as partial:
+        partial.begin(None)
+        _add(partial, 4, _labels(4))
+    with _open(tmp_path, **changed) as partial:
+        assert partial.is_new
+
+
+def test_a_file_that_was_cut_off_begins_anew(tmp_path: Path) -> None:
+    with _open(tmp_path) as partial:
+        partial.begin(None)
+        _add(partial, 4, _labels(4))
+    os.truncate(partial.labels, 23)
+    with _open(tmp_path) as partial:
+        assert partial.is_new
+
+
+@pytest.mark.parametrize("classes", [3, 300])
+def test_half_a_row_counts_for_nothing(tmp_path: Path, classes: int) -> None:
+    """Labels that were written before a kill, and that the journal doesn't name, are written again."""
+    with _open(tmp_path, classes=classes) as partial:
+        partial.begin((0, 2))
+        _add(partial, 4, _labels(4))
+    with partial.labels.open("ab") as file:
+        file.write(bytes(7))
+    with _open(tmp_path, classes=classes) as partial:
+        assert (partial.rows, partial.selected, partial.seconds) == (1, (0, 2), 1.5)
+        _add(partial, 10, _labels(6, seed=1))
+        whole = np.concatenate([_labels(4), _labels(6, seed=1)])
+        np.testing.assert_array_equal(partial.reduced(10, 6), whole)
+        np.testing.assert_array_equal(partial.reduced(5, 2), whole[1::2][:, [1, 4]])
+
+
+def test_two_processes_do_not_label_one_image(tmp_path: Path) -> None:
+    with _open(tmp_path) as partial:
+        partial.begin(None)
+        with pytest.raises(UsageError, match="another process"):
+            _open(tmp_path)

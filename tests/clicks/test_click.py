@@ -9,38 +9,17 @@ from PIL import Image
 import segvoc
 from tests.cli.command import Command
 from tests.cli.conftest import segvoc_command as segvoc_command
-
-HEIGHT, WIDTH = 192, 256
-
-
-def disk(row: int, column: int) -> np.ndarray:
-    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
-    return (rows - row) ** 2 + (columns - column) ** 2 < 45**2
+from tests.clicks.drawn import HEIGHT, LEFT, PIXELS, RIGHT, WIDTH, iou
 
 
-LEFT, RIGHT = disk(96, 70), disk(96, 186)
-
-
-@pytest.fixture(scope="module")
-def pixels() -> np.ndarray:
-    """A red disk and a blue one on gray ground."""
-    pixels = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
-    pixels[LEFT], pixels[RIGHT] = (200, 30, 30), (30, 30, 200)
-    return pixels
-
-
-def iou(one: np.ndarray, other: np.ndarray) -> float:
-    return float((one & other).sum() / (one | other).sum())
-
-
-def test_points_labels_and_a_box(pixels: np.ndarray) -> None:
-    mask = segvoc.click(pixels, points=[(70, 96)])
+def test_points_labels_and_a_box() -> None:
+    mask = segvoc.click(PIXELS, points=[(70, 96)])
     assert (mask.shape, mask.dtype) == ((HEIGHT, WIDTH), bool) and iou(mask, LEFT) > 0.8
     for places, labels in (([(70, 96), (186, 96)], [1, 0]), ([(186, 96), (70, 96)], [False, True])):
-        corrected = segvoc.click(Image.fromarray(pixels), points=places, labels=labels)
+        corrected = segvoc.click(Image.fromarray(PIXELS), points=places, labels=labels)
         assert iou(corrected, LEFT) > 0.8 and not corrected[96, 186]
-    assert iou(segvoc.click(pixels, box=(136, 46, 236, 146)), RIGHT) > 0.8
-    assert iou(segvoc.click(pixels, [(186, 96)], box=(136, 46, 236, 146)), RIGHT) > 0.8
+    assert iou(segvoc.click(PIXELS, box=(136, 46, 236, 146)), RIGHT) > 0.8
+    assert iou(segvoc.click(PIXELS, [(186, 96)], box=(136, 46, 236, 146)), RIGHT) > 0.8
 
 
 @pytest.mark.parametrize(
@@ -57,13 +36,13 @@ def test_points_labels_and_a_box(pixels: np.ndarray) -> None:
         ({"box": (0, 0, float("inf"), 192)}, "is no rectangle"),
     ],
 )
-def test_what_cannot_be_answered(pixels: np.ndarray, arguments: dict, said: str) -> None:
+def test_what_cannot_be_answered(arguments: dict, said: str) -> None:
     with pytest.raises(segvoc.UsageError, match=said):
-        segvoc.click(pixels, **arguments)
+        segvoc.click(PIXELS, **arguments)
 
 
-def test_the_command_writes_a_mask_and_an_overlay(pixels: np.ndarray, segvoc_command: Command) -> None:
-    Image.fromarray(pixels).save("photo.png")
+def test_the_command_writes_a_mask_and_an_overlay(segvoc_command: Command) -> None:
+    Image.fromarray(PIXELS).save("photo.png")
     outcome = segvoc_command(
         "click", "photo.png", "70,96", "--not", "186,96", "--out", "m/mask.png", "--overlay", "o.jpg"
     )
@@ -74,6 +53,9 @@ def test_the_command_writes_a_mask_and_an_overlay(pixels: np.ndarray, segvoc_com
     with Image.open("o.jpg") as shown:
         assert shown.format == "JPEG" and shown.size == (WIDTH, HEIGHT)
     assert segvoc_command("click", "photo.png", "--box", "20,46,120,146", "--out", "mask.png").code == 0
+    segvoc_command("click", "photo.png", "1,1", "--out", "mask.jpg").refused("'mask.jpg' is a PNG; name it so")
+    outcome = segvoc_command("click", "missing.png", "1,1", "--out", "mask.png")
+    assert outcome.code == 1 and "missing.png" in outcome.err
 
 
 @pytest.mark.parametrize(
@@ -86,15 +68,7 @@ def test_the_command_writes_a_mask_and_an_overlay(pixels: np.ndarray, segvoc_com
         (("photo.png", "1,1", "--overlay", "shown.svg"), "shown.svg"),
     ],
 )
-def test_wrong_calls_are_one_line(
-    pixels: np.ndarray, segvoc_command: Command, arguments: tuple[str, ...], said: str
-) -> None:
-    Image.fromarray(pixels).save("photo.png")
+def test_wrong_calls_are_one_line(segvoc_command: Command, arguments: tuple[str, ...], said: str) -> None:
+    Image.fromarray(PIXELS).save("photo.png")
     segvoc_command("click", *arguments, "--out", "mask.png").refused(said)
     assert not Path("mask.png").exists()
-
-
-def test_other_names_of_masks_and_missing_images(segvoc_command: Command) -> None:
-    segvoc_command("click", "photo.png", "1,1", "--out", "mask.jpg").refused("'mask.jpg' is a PNG; name it so")
-    outcome = segvoc_command("click", "photo.png", "1,1", "--out", "mask.png")
-    assert outcome.code == 1 and "photo.png" in outcome.err

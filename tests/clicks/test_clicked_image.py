@@ -1,4 +1,4 @@
-"""Clicks on a drawn image: what they add and take out, and where they look."""
+"""Clicks on a drawn image, and views of objects; annotate/web/tests/clicks.test.ts has the same cases of views."""
 
 import hashlib
 import json
@@ -7,40 +7,25 @@ import numpy as np
 import pytest
 
 from segvoc.clicks.clicked_image import PROGRAM, VIEW_PROGRAM, Click, ClickedImage
+from segvoc.clicks.view import ViewBox, box_of, next_view, resampled, view_around
 from segvoc.exported.shipped import open_tiny
 from segvoc.inference.edges import IMAGE_PROGRAM
 from segvoc.storage.files import SHIPPED
-
-HEIGHT, WIDTH = 192, 256
+from tests.clicks.drawn import LEFT, PIXELS, RIGHT, iou
 
 
 @pytest.fixture(scope="module")
 def image() -> ClickedImage:
-    """A red disk and a blue one on gray ground."""
-    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
-    pixels = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
-    pixels[disk(rows, columns, 96, 70)] = (200, 30, 30)
-    pixels[disk(rows, columns, 96, 186)] = (30, 30, 200)
-    return ClickedImage(pixels)
-
-
-def disk(rows: np.ndarray, columns: np.ndarray, row: int, column: int) -> np.ndarray:
-    return (rows - row) ** 2 + (columns - column) ** 2 < 45**2
-
-
-def iou(one: np.ndarray, other: np.ndarray) -> float:
-    return float((one & other).sum() / (one | other).sum())
+    return ClickedImage(PIXELS)
 
 
 def test_a_click_beside_takes_out_and_another_object_is_added(image: ClickedImage) -> None:
-    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
-    left, right = (disk(rows, columns, 96, column) for column in (70, 186))
     first = image.clicked(Click(70.0, 96.0))
     both = image.clicked(Click(186.0, 96.0), first)
-    assert iou(image.mask(both), left | right) > 0.5
+    assert iou(image.mask(both), LEFT | RIGHT) > 0.5
     again = image.clicked(Click(186.0, 96.0, adds=False), first)
     assert not image.mask(again)[96, 186]
-    assert iou(image.mask(again), left) > 0.8
+    assert iou(image.mask(again), LEFT) > 0.8
     assert first.clicks == (Click(70.0, 96.0),)  # a guess doesn't change
 
 
@@ -64,3 +49,35 @@ def test_the_record_is_of_the_programs_that_ship() -> None:
     assert record["sha256"] == {
         name: hashlib.sha256((SHIPPED / name).read_bytes()).hexdigest() for name in (PROGRAM, IMAGE_PROGRAM)
     }
+
+
+def box(*sides: float) -> ViewBox:
+    return ViewBox(*map(float, sides))
+
+
+IMAGE = box(0, 0, 1000, 600)
+
+
+def test_a_view_has_room_around_an_object_and_stays_in_the_image() -> None:
+    assert view_around(box(400, 200, 500, 300), IMAGE) == box(378, 178, 522, 322)
+    assert view_around(box(950, 560, 1000, 600), IMAGE) == box(856, 456, 1000, 600)
+    # at most twice as long as high
+    assert view_around(box(100, 300, 500, 310), IMAGE) == box(20, 165, 580, 445)
+    assert view_around(box(100, 50, 900, 550), IMAGE) == IMAGE
+
+
+def test_small_objects_are_looked_at_closely_and_cut_ones_from_farther_away() -> None:
+    near = box(378, 178, 522, 322)
+    assert next_view(IMAGE, box(400, 200, 500, 300), IMAGE) == near
+    assert next_view(near, box(400, 200, 500, 300), IMAGE) == near
+    assert next_view(near, box(378, 200, 500, 300), IMAGE) == box(353, 178, 524, 322)
+    assert next_view(near, box(100, 200, 500, 300), IMAGE) == box(20, 110, 580, 390)
+
+
+def test_a_mask_moves_from_view_to_view() -> None:
+    values = np.array([[0, 4], [8, 12]], np.float32)
+    small, large = box(0, 0, 4, 4), box(0, 0, 8, 4)
+    assert resampled(values, small, small, (2, 4), -9.0).tolist() == [[0, 1, 3, 4], [8, 9, 11, 12]]
+    assert resampled(values, small, large, (2, 4), -9.0).tolist() == [[0, 4, -9, -9], [8, 12, -9, -9]]
+    assert box_of(values > 5, large) == box(0, 2, 8, 4)
+    assert box_of(values > 50, large) is None

@@ -26,13 +26,6 @@ def taught() -> TaughtWords:
     return open_tiny().teach(drawn_examples(2))
 
 
-@pytest.fixture(scope="module")
-def other() -> TaughtWords:
-    """Words by other examples, in which their colors are swapped."""
-    examples = drawn_examples(2)
-    return open_tiny().teach(DrawnExamples(examples.images, [2 - one for one in examples.labels], examples.vocabulary))
-
-
 @pytest.fixture
 def folder(taught: TaughtWords, tmp_path: Path) -> Path:
     """`tiny` as an exported folder with taught words."""
@@ -59,7 +52,10 @@ def test_a_folder_applies_its_words_by_itself(folder, taught):
     assert len(about["files"][FIRST]["sha256"]) == 64
 
 
-def test_more_words_add_to_those_of_the_folder(folder, taught, other):
+def test_more_words_add_to_those_of_the_folder(folder, taught):
+    examples = drawn_examples(2)  # of others, the colors are swapped
+    others = DrawnExamples(examples.images, [2 - one for one in examples.labels], examples.vocabulary)
+    other = open_tiny().teach(others)
     model = segvoc.load_exported(folder).with_taught(other)
     assert [one.digest for one in model.taught] == [taught.digest, other.digest]
     last = open_tiny().with_taught(other).segment(IMAGE, WORDS).labels

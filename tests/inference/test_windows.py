@@ -75,12 +75,6 @@ def test_upright_images_are_resized_along_the_rows_first():
     np.testing.assert_array_equal(view, expected)
 
 
-def test_small_images_are_resized_with_antialiasing() -> None:
-    image = _image(1000, 900)
-    expected = np.asarray(Image.fromarray(image).resize((384, 384), Image.Resampling.BILINEAR))
-    assert np.array_equal(views(image, CLIP_B["single"])[0].permute(1, 2, 0).numpy(), expected)
-
-
 def test_windows_are_crops_of_the_canvas_and_last_the_whole() -> None:
     image = _image(640, 640)
     seen = views(image, Protocol(size=384, sliding=SLIDING))
