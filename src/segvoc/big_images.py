@@ -35,10 +35,7 @@ BAND_BYTES = 64 << 20
 """Labels per chunk when all are read."""
 
 BLOCK = 512
-"""Side of the blocks of a GeoTIFF [px]."""
-
-SMALLEST_OVERVIEW = 512
-"""Overviews are added to a GeoTIFF until their longer side is about this [px]."""
+"""Side of the blocks of a GeoTIFF, and longer side of its smallest overview, about [px]."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,11 +52,7 @@ class BigResult(LabeledFile):
     """`photo.overlay.png`, if one was drawn."""
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
-        """The contents of `photo.json`: as `Segmentation.report`, plus "tiles" (side, overlap, wrap).
-
-        Args:
-            compact: list only the words that have pixels.
-        """
+        """The contents of `photo.json`: as `Segmentation.report`, plus "tiles" (side, overlap, wrap)."""
         report = super().report(compact=compact)
         seconds = report.pop("seconds")
         return {**report, "tiles": asdict(self.tiling), "seconds": seconds}
@@ -332,9 +325,9 @@ def _write_geotiff(
             for rows, values in labels.bands(BLOCK):
                 file.write(values, 1, window=((rows.start, rows.stop), (0, raster.width)))
         longer, factors = max(raster.height, raster.width), [2]
-        while longer / factors[-1] > SMALLEST_OVERVIEW:
+        while longer / factors[-1] > BLOCK:
             factors.append(2 * factors[-1])
-        if longer > 2 * SMALLEST_OVERVIEW:
+        if longer > 2 * BLOCK:
             with rasterio.open(temporary, "r+") as file:
                 file.build_overviews(factors, rasterio.enums.Resampling.nearest)
 

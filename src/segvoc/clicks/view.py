@@ -14,11 +14,8 @@ LEAST = 144.0
 MOST_ASPECT = 2.0
 """Maximum aspect ratio of a view, since it is squashed to a square."""
 
-WORTH = 0.5
-"""Zoom in if the new view has at most this share of the area."""
-
-WHOLE = 0.6
-"""A view of more than this share of the image's area is the whole image."""
+WORTH, WHOLE = 0.5, 0.6
+"""Zoom in if the new view has at most this share of the area; with more than that of the image's, take all of it."""
 
 CUT_OFF = 0.02
 """Margin within which an object may be cut off by the view, relative to its side."""

@@ -60,10 +60,7 @@ WORDS = (
     "building", "window", "door", "bread", "cup", "horse", "boat", "mountain", "snow", "flower", "lamp", "bottle",
     "shoe", "bicycle",
 )  # fmt: skip
-"""The larger of two vocabularies; the smaller is its first words."""
-
-FEW_WORDS = 3
-"""Size of the smaller vocabulary."""
+"""The larger of two vocabularies; the smaller is its first three words."""
 
 LARGEST_DIFFERENCES = {"float32": 1e-4, "float16": 0.05, "int8": 0.3}
 """Maximum difference of a logit, relative to the image's largest logit."""
@@ -99,10 +96,10 @@ def compare_with_export(
     """
     exported.check_taught()
     words = WORDS if vocabulary is None else vocabulary.words
-    vocabularies = [words[:FEW_WORDS], words]
+    vocabularies = [words[:3], words]
     taught = [word for one in model.taught for word in one.words if vocabulary is None or word in words]
     if taught:
-        vocabularies.append(tuple(dict.fromkeys((*taught, *words[:FEW_WORDS]))))
+        vocabularies.append(tuple(dict.fromkeys((*taught, *words[:3]))))
     differences, equal = [], []
     for number, size in enumerate(SIZES):
         image = _scene(*size, seed=number)
@@ -158,12 +155,6 @@ ExportDtype = Literal["float32", "float16", "int8"]
 
 OLDEST_PYTORCH = "2.10"
 """The first PyTorch that exports class selection: earlier versions don't support data-dependent sizes."""
-
-_POSITIONS = re.compile(r"pos(ition(al)?)?_embed")
-"""Names of position embeddings."""
-
-_SHORTEST_ROW = 64
-"""Minimum row length for int8."""
 
 WEIGHTS_FILE = "weights.safetensors"
 """File of the weights, by their names in the network."""
@@ -405,7 +396,7 @@ def _packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     sensitive = [
         name
         for name, weight in state.items()
-        if _POSITIONS.search(name) or (weight.ndim > 1 and weight[0].numel() < _SHORTEST_ROW)
+        if re.search(r"pos(ition(al)?)?_embed", name) or (weight.ndim > 1 and weight[0].numel() < 64)
     ]
     return pack_int8_rows(state, keep_fp16=sensitive)
 

@@ -27,10 +27,6 @@ _PLACE = (*PLACE_TAGS, 33550, 34736, 34737, _RPC)
 
 _ORIENTATION, _GDAL_METADATA, _GDAL_NODATA = 274, 42112, 42113
 
-_WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld")
-_MOST_BYTES = 1000
-"""Maximum size of a world file [bytes]."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class TiffPlace:
@@ -69,9 +65,9 @@ class TiffPlace:
 
 def _world_file(path: Path) -> tuple[float, ...] | None:
     """The 4 x 4 matrix from columns and rows to coordinates, by the six numbers of a world file."""
-    for suffix in (suffix for low in _WORLD_FILES for suffix in (low, low.upper())):
+    for suffix in (".tfw", ".TFW", ".tifw", ".TIFW", ".tiffw", ".TIFFW", ".wld", ".WLD"):
         try:
-            text = path.with_suffix(suffix).read_bytes()[:_MOST_BYTES].decode("ascii")
+            text = path.with_suffix(suffix).read_bytes()[:1000].decode("ascii")
             numbers = [float(number) for number in text.replace(",", ".").split()]
         except (OSError, ValueError):
             continue

@@ -21,9 +21,6 @@ from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.windows import ViewLogits
 from segvoc.teaching.taught_words import TaughtQuery
 
-READERS = 4
-"""Maximum number of reader threads; a single thread suffices for batches of 1."""
-
 
 @dataclass(frozen=True)
 class ReadImage:
@@ -53,13 +50,9 @@ class ReadImage:
 def read_in_batches(
     images: Iterable[ImageSource], batch: int, stretch: Stretch | None = None
 ) -> Generator[list[ReadImage | InputError], None, None]:
-    """Read images in threads, consumed as batches are requested; at most two batches are in memory.
-
-    Yields:
-        Batches in order, with the error in place of an image that can't be read.
-    """
+    """Read images in threads, at most two batches ahead; an error takes the place of an image that can't be read."""
     sources = enumerate(images, 1)
-    with ThreadPoolExecutor(min(batch, READERS), thread_name_prefix="segvoc-reader") as reader:
+    with ThreadPoolExecutor(min(batch, 4), thread_name_prefix="segvoc-reader") as reader:
         ahead: deque[Future[ReadImage | InputError]] = deque()
 
         def read_ahead() -> None:
@@ -85,22 +78,15 @@ def _outcome(source: ImageSource, stretch: Stretch | None, place: str) -> ReadIm
 
 @dataclass(frozen=True)
 class LabelingJob:
-    """Settings of one call, shared by all of its images.
-
-    Raises:
-        UsageError: parts or groups are combined with tiles or smoothing.
-    """
+    """Settings of one call, shared by all of its images; parts and groups exclude tiles and smoothing."""
 
     options: LabelOptions
     query: ClassQuery
     text: EncodedWords
     protocol: Protocol
     threshold: float | None
-    """Probability below which pixels are unlabeled, or background."""
     groups: list[list[int]]
-    """Groups of words; each adds a label map."""
     batch: int
-    """Batch size."""
     edges: bool = False
     """Whether to refine maps by the image's edges."""
     smoothing: Smoothing | None = None

@@ -42,7 +42,6 @@ class OptionText:
     """The text form of an option, on the command line and over HTTP."""
 
     help: str
-    """Help text, one sentence."""
     parse: Callable[[str], Any] | None
     """Parses a text (ValueError: invalid); None for an on/off switch."""
     has_opposite: bool = False
@@ -53,7 +52,6 @@ class OptionText:
     """Valid texts; empty: any."""
     use: OptionUse = "all"
     minimum: float | None = None
-    """Minimum of a numeric value."""
     maximum: float | None = None
 
 

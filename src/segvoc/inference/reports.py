@@ -31,9 +31,8 @@ class LabelStatistics:
     """Pixel count and confidence of each label."""
 
     pixels: Int64[np.ndarray, " 65536"]
-    """Number of pixels of each label."""
     confidence: Float64[np.ndarray, " 65536"]
-    """Sum of their confidences."""
+    """Sum of the confidences of these pixels."""
 
     @classmethod
     def none(cls) -> "LabelStatistics":
@@ -131,18 +130,14 @@ class LabeledFile:
     source: str
     """Path of the file, as given."""
     height: int
-    """Size of the image or frames, upright [px]."""
     width: int
-    """Likewise."""
+    """Size of the image or frames, upright [px]."""
     words: tuple[str, ...]
     background: str | None = None
     """The word that stands for "none of the others"."""
     statistics: LabelStatistics
-    """Pixels and confidences of all labels."""
     model: str
-    """Name of the model."""
     dtype: str
-    """Precision of most of the network's computations."""
     unsure_below: float | None = None
     """Mean confidence below which perhaps none of the words is in it; None if unknown."""
     seconds: float
@@ -154,11 +149,7 @@ class LabeledFile:
         return word_colors(self.words, self.background)
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
-        """The fields common to reports of files.
-
-        Args:
-            compact: list only the words that have pixels.
-        """
+        """The fields common to reports of files; compact: only the words that have pixels."""
         return {
             **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
             "classes": self.statistics.classes(self.words, self.colors, compact=compact),

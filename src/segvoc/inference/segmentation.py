@@ -46,11 +46,8 @@ from segvoc.vocabulary import Part, folded
 if TYPE_CHECKING:
     import supervision
 
-REPR_WORDS = 5
-"""Maximum number of words in a result's `repr`."""
-
-SHOWN_RESULTS = 12
-"""Maximum number of results of a list in a notebook."""
+REPR_WORDS, SHOWN_RESULTS = 5, 12
+"""Maximum number of words in a result's `repr`, and of results of a list in a notebook."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -23,14 +23,8 @@ from segvoc.inference.tile_grid import Share, TileAxis
 from segvoc.inference.windows import ViewLogits, views
 from segvoc.selection_rules import Listed, may_drop
 
-OVERVIEW = 1024
-"""Longer side of the downscaled image for class selection [px]."""
-
-SAMPLE = 8
-"""Class selection also samples every n-th tile, ..."""
-
-MOST_SAMPLES = 16
-"""... but at most this many."""
+OVERVIEW, SAMPLE, MOST_SAMPLES = 1024, 8, 16
+"""Class selection sees the image with its longer side downscaled to this [px], and every n-th tile, up to this many."""
 
 RunViews = Callable[[Sequence[Float32[np.ndarray, "_ 3 _ _"]], Protocol], list[ViewLogits]]
 """Runs the network on the views of several tiles."""
@@ -54,11 +48,7 @@ class LabeledCell:
 
 
 class TiledLabeling:
-    """Labels large images with the same words and options; created by `Segmenter.in_tiles`.
-
-    Raises:
-        UsageError: the options have no tile.
-    """
+    """Labels large images with the same words and options, which have a tile; created by `Segmenter.in_tiles`."""
 
     def __init__(self, job: LabelingJob, *, batch: int, run: RunViews) -> None:
         if job.options.tiling is None:

@@ -78,11 +78,7 @@ def _timm_encoders(config: TimmEncoders) -> tuple[nn.Module, nn.Module]:
 def clip_segmentation_network(
     config: ClipNetworkConfig, image_encoder: nn.Module, text_encoder: nn.Module, backbone: nn.Module | None = None
 ) -> SegmentationNetwork:
-    """Build a network on these encoders; the backbone (None: the image encoder) guides the aggregation.
-
-    Raises:
-        UsageError: `cost_gradient` is false and the network aggregates no costs.
-    """
+    """Build a network on these encoders; the backbone (None: the image encoder) guides the aggregation."""
     layers = config.aggregation
     if backbone is not None:
         from segvoc.encoders.guided_clip import GuidedClip
@@ -115,18 +111,17 @@ def build_err_seg(config: ErrSegConfig) -> SegmentationNetwork:
 
 
 class _ErrEncoders(NamedTuple):
-    """ERR-Seg's encoders, and the sizes that its aggregation needs."""
+    """ERR-Seg's encoders, and the sizes that its aggregation needs: costs per class, and channels of its guides.
+
+    The decoder upsamples the last of these by `lifts`, to `decoder_taps` channels.
+    """
 
     image: nn.Module
     text: nn.Module
     costs: int
-    """Costs per class."""
     guides: tuple[int, ...]
-    """Channels of the maps that guide the aggregation, from coarse to fine."""
     lifts: tuple[int, ...]
-    """Factors by which the decoder upsamples the last of them."""
     decoder_taps: tuple[int, ...]
-    """Channels of the decoder's guidance after upsampling."""
 
 
 def _convnext_of_err_seg(config: ErrSegConfig) -> _ErrEncoders:

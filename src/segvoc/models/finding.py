@@ -89,11 +89,7 @@ def find_model(name: str, *, revision: str | None = None, token: Token = None) -
 
 
 def trainable_model(name: str) -> str:
-    """Resolve a model for fine-tuning, to a preset or the path of a segvoc file; see `find_model`.
-
-    Raises:
-        UsageError: the model has only taught words, or weights of another library.
-    """
+    """Resolve a model for fine-tuning, whose weights are segvoc's, to a preset or the path of a file."""
     found = find_model(name)
     if found is None:
         return name

@@ -36,9 +36,6 @@ from segvoc.records import with_settings
 from segvoc.sharing.hub import Token
 from segvoc.teaching.taught_words import TaughtWords
 
-FIRST_WITH_BFLOAT16 = (8, 0)
-"""Compute capability of the first GPUs that multiply bfloat16 (Ampere)."""
-
 ENCODERS = tuple(f"{tower}." for tower in TOWERS)
 """Key prefixes of the encoders."""
 
@@ -141,13 +138,11 @@ def segmenter_of(
 
 
 class NamedModel(NamedTuple):
-    """A model's header and configuration, before any weights are read."""
+    """A model's header (None for a preset) and configuration, before any weights are read."""
 
     file: WeightsFile | None
-    """The header of a file of segvoc; None for a preset."""
     preset: Preset
     configuration: NetworkConfig
-    """The configuration with the changes applied."""
 
 
 def named_model(model: str, changes: Mapping[str, object] | None = None) -> NamedModel:
@@ -183,11 +178,7 @@ def filled(
     configuration: NetworkConfig,
     network: SegmentationNetwork | None = None,
 ) -> SegmentationNetwork:
-    """Load the weights of a segvoc file or a released checkpoint into a network; None builds one.
-
-    Raises:
-        CheckpointError: the weights are for another network.
-    """
+    """Load the weights of a segvoc file or a released checkpoint into a network (None: a new one) that they fit."""
     if network is None:
         if file.record.get(CUSTOM):
             raise CheckpointError(
@@ -243,10 +234,7 @@ def _own_tensors(name: str, preset: Preset, network: SegmentationNetwork, file: 
 
 
 def begin_with(file: WeightsFile, network: SegmentationNetwork) -> dict[str, Tensor]:
-    """Read the tensors of a segvoc file that a network with another aggregation can reuse.
-
-    These are the encoders, and the cost sum if its shape matches.
-    """
+    """The tensors of a segvoc file for a network with another aggregation: encoders, and the cost sum if it fits."""
     theirs, ours = (
         {name: value.shape for name, value in tensors.items() if name.startswith(COSTS)}
         for tensors in (file.tensors, network.state_dict())
@@ -285,5 +273,5 @@ def find_dtype(dtype: DtypeName, device: torch.device, *, keeps_labels: bool) ->
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether a device multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= FIRST_WITH_BFLOAT16
+        return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
     return device.type == "cpu" and bfloat16_instructions() is not None

@@ -115,7 +115,6 @@ class Preset:
     """A named network."""
 
     summary: str
-    """One-line description."""
     family: Family | None = None
     """The paper's network; None for networks of other origins."""
     configuration: builders.NetworkConfig
@@ -125,13 +124,11 @@ class Preset:
     templates_of: Callable[[Any], tuple[str, ...]]
     """Prompt templates for such a configuration; `{}` stands for the word."""
     protocols_of: Callable[[Any], Protocols]
-    """Test protocols for such a configuration."""
     own_selection: OwnSelection | None = None
     """Default class selection; None: the protocol's."""
     background_words: BackgroundWords | None = None
     """Words that stand for the background. A fine-tuned network drops them: it learns where none of its classes is."""
     parts_against: PartsAgainst = "object"
-    """The rule that assigns parts to pixels."""
     keeps_labels_in_bfloat16: bool = False
     """Whether bfloat16 gives at least 99.5 % of the pixels of photographs the same labels as float32, with the shipped
     weights. Not verified for published networks' or users' weights."""

@@ -54,7 +54,6 @@ class Sound:
     """An audio stream of the source."""
 
     codec: str
-    """FFmpeg's name of the codec."""
     copied: bool
     """Whether the overlay video includes it: MP4 can't hold every codec."""
 
@@ -63,10 +62,6 @@ class OverlayVideo:
     """Reads a source, and draws and encodes its overlay video; not thread-safe. Call `close`.
 
     Frames keep their times. Odd sides are padded by a pixel, since H.264 halves the resolution of color.
-
-    Raises:
-        InputError: the source can't be read.
-        OutputError: the file can't be written; also raised by `show` and `finish`.
     """
 
     def __init__(

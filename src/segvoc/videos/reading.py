@@ -27,11 +27,8 @@ refer to other files and URLs."""
 MAX_FRAME_PIXELS = 36_000_000
 """Maximum number of pixels of a frame: 8K (7680 × 4320) fits."""
 
-AHEAD_PIXELS = 30_000_000
-"""Maximum number of pixels of prefetched frames."""
-
-MOST_AHEAD = 8
-"""Maximum number of prefetched frames."""
+AHEAD_PIXELS, MOST_AHEAD = 30_000_000, 8
+"""Maximum number of prefetched frames, in pixels and frames."""
 
 
 def require_av() -> Any:
