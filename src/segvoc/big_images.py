@@ -256,9 +256,9 @@ class PartialLabels(StepwiseWork):
         except (OSError, ValueError) as error:
             raise OutputError(f"{str(self.labels)!r} can't be read ({error}); label the image again") from None
 
-    def bands(self, multiple: int = 1) -> Iterator[tuple[slice, Integer[np.ndarray, "h W"]]]:
-        """Read all values from top to bottom, in bands of a multiple of `multiple` rows (except for the last)."""
-        step = max(1, BAND_BYTES // (self.width * self.dtype.itemsize) // multiple) * multiple
+    def bands(self) -> Iterator[tuple[slice, Integer[np.ndarray, "h W"]]]:
+        """Read all values from top to bottom, in bands of whole blocks (except for the last)."""
+        step = max(1, BAND_BYTES // (self.width * self.dtype.itemsize) // BLOCK) * BLOCK
         for start in range(0, self.height, step):
             rows = slice(start, min(start + step, self.height))
             yield rows, self.read(rows)
@@ -322,7 +322,7 @@ def _write_geotiff(
             table = {number: (*color, 255) for number, color in enumerate(colors.tolist())}
             file.write_colormap(1, {**table, nodata: (0, 0, 0, 0)})
             file.update_tags(SEGVOC_WORDS=json.dumps(list(words)))
-            for rows, values in labels.bands(BLOCK):
+            for rows, values in labels.bands():
                 file.write(values, 1, window=((rows.start, rows.stop), (0, raster.width)))
         longer, factors = max(raster.height, raster.width), [2]
         while longer / factors[-1] > BLOCK:

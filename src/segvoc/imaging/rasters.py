@@ -99,7 +99,7 @@ _SILENT = logging.NullHandler()
 
 
 class RasterImage:
-    """A TIFF as an 8-bit RGB image, read by windows (`WindowedImage`); call `close`.
+    """A TIFF as an 8-bit RGB image, read by windows; call `close`.
 
     By default, the bands are those with the color interpretations red, green and blue, else the first three that aren't
     alpha, else the first as gray; a palette is applied. 8-bit values are unchanged, 16-bit values of files without

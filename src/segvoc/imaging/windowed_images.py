@@ -8,16 +8,16 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
-from jaxtyping import Bool, UInt8, UInt16
+from jaxtyping import UInt8, UInt16
 from PIL import Image, TiffImagePlugin, TiffTags
 
 from segvoc.imaging.image_formats import MAX_PIXELS, MODEL_MATRIX, PLACE_TAGS, TIE_POINTS
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_map_image
-from segvoc.imaging.rasters import Stretch, is_raster
+from segvoc.imaging.rasters import RasterImage, Stretch, is_raster
 from segvoc.imaging.reading import decode_whole, rgb_window
 from segvoc.storage.atomic_writes import write_atomically
 
@@ -108,50 +108,29 @@ STRIP_PIXELS = 16_000_000
 """Pixels per strip when reading an overview."""
 
 
-@runtime_checkable
-class WindowedImage(Protocol):
-    """An image whose windows can be read, also from several threads."""
-
-    @property
-    def height(self) -> int:
-        """Height [px]."""
-        ...
-
-    @property
-    def width(self) -> int:
-        """Width [px]."""
-        ...
-
-    def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
-        """RGB of a window, which lies inside the image; `InputError` if the file is damaged, here and below."""
-        ...
-
-    def valid(self, rows: slice, columns: slice) -> Bool[np.ndarray, "h w"] | None:
-        """Which pixels of a window are valid; None: all."""
-        ...
-
-    def overview(self, longest: int) -> UInt8[np.ndarray, "h w 3"]:
-        """The image, downscaled so that its longer side has at most `longest` pixels."""
-        ...
-
-
 class ArrayImage:
-    """An image in memory, with all pixels valid."""
+    """An image in memory, with all pixels valid, whose windows can be read, also from several threads."""
 
     def __init__(self, pixels: UInt8[np.ndarray, "H W 3"]) -> None:
         self.pixels = pixels
         self.height, self.width = pixels.shape[:2]
 
     def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
-        """RGB of a window."""
+        """RGB of a window, which lies inside the image."""
         return np.ascontiguousarray(self.pixels[rows, columns])
 
     def valid(self, rows: slice, columns: slice) -> None:
-        """All pixels are valid."""
+        """Which pixels of a window are valid; None: all."""
 
     def overview(self, longest: int) -> UInt8[np.ndarray, "h w 3"]:
-        """The downscaled image."""
-        return reduced(self, longest)
+        """The image downscaled by an integer factor (box filter) to at most `longest` pixels a side, read in strips."""
+        factor = max(1, -(-max(self.height, self.width) // longest))
+        rows = factor * max(1, STRIP_PIXELS // self.width // factor)
+        strips = []
+        for start in range(0, self.height, rows):
+            strip = self.read(slice(start, min(start + rows, self.height)), slice(0, self.width))
+            strips.append(np.asarray(Image.fromarray(strip).reduce(factor)) if factor > 1 else strip)
+        return np.concatenate(strips)
 
 
 class DecodedImage(ArrayImage):
@@ -171,12 +150,5 @@ class DecodedImage(ArrayImage):
         return rgb_window(self._image, rows, columns)
 
 
-def reduced(image: WindowedImage, longest: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Downscale an image by an integer factor (box filter) to at most `longest` pixels a side, reading it in strips."""
-    factor = max(1, -(-max(image.height, image.width) // longest))
-    rows = factor * max(1, STRIP_PIXELS // image.width // factor)
-    strips = []
-    for start in range(0, image.height, rows):
-        strip = image.read(slice(start, min(start + rows, image.height)), slice(0, image.width))
-        strips.append(np.asarray(Image.fromarray(strip).reduce(factor)) if factor > 1 else strip)
-    return np.concatenate(strips)
+WindowedImage = ArrayImage | RasterImage
+"""An image that is read by windows."""

@@ -65,7 +65,9 @@ class Smoothing:
     def __call__(self, output: ViewLogits, protocol: Protocol, image: UInt8[np.ndarray, "H W 3"]) -> ViewLogits:
         """Update the mean with the network's output for the next frame; returns it as logits of one view."""
         xp, where = array_namespace(output.logits), device(output.logits)
-        now, classes = _probabilities(output, protocol, image.shape[:2])
+        found = list(output.maps(protocol, image.shape[:2]))
+        now, classes = xp.concat([maps for maps, _ in found]), xp.concat([classes for _, classes in found])
+        now = now if protocol.sigmoid_first else sigmoid(now)
         small = Image.fromarray(image).resize((now.shape[2], now.shape[1]), Image.Resampling.BOX)
         frame = np.asarray(small, np.float32) / 255
         if (last := self._last) is not None and last.probabilities.shape[1:] == now.shape[1:]:
@@ -82,16 +84,6 @@ class Smoothing:
         bounded = xp.clip(now, min=1e-30, max=1 - 2**-24)
         logits = xp.log(bounded) - xp.log1p(-bounded)
         return ViewLogits(logits[None, ...], classes[None, ...], output.classes)
-
-
-def _probabilities(
-    output: ViewLogits, protocol: Protocol, size: tuple[int, int]
-) -> tuple[Float[Array, "N h w"], Int[Array, " N"]]:
-    """The probabilities of the classes kept in any view, and their indices."""
-    found = list(output.maps(protocol, size))
-    xp = array_namespace(output.logits)
-    maps = xp.concat([maps for maps, _ in found])
-    return maps if protocol.sigmoid_first else sigmoid(maps), xp.concat([classes for _, classes in found])
 
 
 def _spread(maps: Float[Array, "N h w"], classes: Int[Array, " N"], to: Int[Array, " M"]) -> Float[Array, "M h w"]:
