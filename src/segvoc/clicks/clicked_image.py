@@ -23,9 +23,6 @@ CLICK_PROGRAM = shipped_program(PROGRAM)
 VIEW_PROGRAM = shipped_program(IMAGE_PROGRAM)
 """From pixels to `tiny`'s features."""
 
-VIEWS = 8
-"""Size of the feature cache, in views."""
-
 
 @dataclass(frozen=True)
 class Click:
@@ -129,7 +126,7 @@ class ClickedImage:
             pixels = views(part, TINY_VIEW)[:1]
             features = VIEW_PROGRAM({"pixels": pixels}) | {"pixels": pixels}
         self.seen[view] = features  # the last one is the most recently used
-        while len(self.seen) > VIEWS:
+        while len(self.seen) > 8:
             del self.seen[next(iter(self.seen))]
         return features
 

@@ -23,9 +23,6 @@ from segvoc.teaching.taught_words import TaughtWords
 MANIFEST = "segvoc.json"
 """Name of the manifest, which marks a folder as an exported model."""
 
-TAUGHT_FILE = "taught_{}.words.safetensors"
-"""Name of a file of taught words, by its number from 1."""
-
 FOLDER_FORMAT = 1
 """Version of the folder's layout."""
 
@@ -226,7 +223,7 @@ def add_taught(folder: Path, taught: Sequence[TaughtWords]) -> None:
     """Write taught words to an exported folder without any, and list them in its manifest."""
     if not taught:
         return
-    names = tuple(TAUGHT_FILE.format(place) for place in range(1, len(taught) + 1))
+    names = tuple(f"taught_{number}.words.safetensors" for number in range(1, len(taught) + 1))
     for name, one in zip(names, taught, strict=True):
         one.save(folder / name)
     replace(ExportManifest.read(folder / MANIFEST), taught=names).write(folder)

@@ -308,10 +308,6 @@ def quiet() -> Any:
         logging.getLogger("torch.onnx").setLevel(level)
 
 
-BLOCKS = 2
-"""Window blocks of a spatial aggregation."""
-
-
 def comes_apart(network: SegmentationNetwork) -> bool:
     """Whether a network's word program can be split in two: its classes interact in a single place."""
     aggregation = network.aggregation
@@ -381,7 +377,7 @@ class OfEachClass(nn.Module):
         whole = self.aggregation
         block, decoder = cast(ParallelBlock, whole.blocks[0]), cast(UpsamplingDecoder, whole.decoder)
         x = inputs["class_features"]
-        guided = [_given(inputs, number) for number in range(BLOCKS)]
+        guided = [_given(inputs, number) for number in range(2)]  # the window blocks of a spatial aggregation
         semantic = block.semantic(x, inputs["class_words"], numbered("summary", inputs), self.pooling)
         x = block.fuse(block.spatial(x, guided), semantic)
         stages = [cast(UpsamplingStage, stage) for stage in decoder.stages]

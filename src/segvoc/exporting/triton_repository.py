@@ -16,9 +16,6 @@ import onnx_ir as ir
 
 from segvoc.exported.manifest import MANIFEST, ExportManifest
 
-MODEL_WEIGHTS = "model.weights"
-"""File of a model's weights, beside its program."""
-
 VERSION = "1"
 """Folder of the only version of each model."""
 
@@ -105,7 +102,7 @@ def _move(folder: Path, program: str, name: str, place: str) -> _Model:
     model = ir.load(folder / program)
     path = folder / place
     path.parent.mkdir(parents=True)
-    ir.save(model, path, external_data=MODEL_WEIGHTS)
+    ir.save(model, path, external_data="model.weights")
     (folder / program).unlink()
     inputs, outputs = (tuple(map(_Tensor.of, values)) for values in (model.graph.inputs, model.graph.outputs))
     return _Model(name, inputs, outputs)

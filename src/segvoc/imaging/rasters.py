@@ -54,9 +54,6 @@ class Stretch:
 PERCENTILES = Stretch(black=2.0, white=98.0, percent=True)
 """The stretch of measurements: all bands except 8-bit bands and 16-bit bands without coordinates."""
 
-FULL_RANGE = Stretch(black=0.0, white=65_535.0, percent=False)
-"""The stretch of 16-bit images without coordinates, which are photos."""
-
 
 def is_raster(path: str | os.PathLike[str]) -> bool:
     """Whether a file is read by windows: its suffix is .tif or .tiff."""
@@ -220,7 +217,9 @@ class RasterImage:
         if stretch is None and kinds == {"uint8"}:
             return None
         if stretch is None:
-            stretch = FULL_RANGE if kinds == {"uint16"} and not self.is_georeferenced else PERCENTILES
+            stretch = PERCENTILES
+            if kinds == {"uint16"} and not self.is_georeferenced:  # a photo
+                stretch = Stretch(black=0.0, white=65_535.0, percent=False)
         if not stretch.percent:
             return np.array([(stretch.black, stretch.white)] * len(self.bands), np.float32)
         rows, columns, size = slice(0, self.height), slice(0, self.width), self._reduced(SAMPLE_SIDE)

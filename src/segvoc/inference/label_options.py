@@ -17,9 +17,6 @@ from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
 from segvoc.selection_rules import KeepClasses, requested_selection
 
-OptionUse = Literal["all", "files", "tiles", "video"]
-"""Where an option applies: all images, image files only, tiled images, or frames of a video."""
-
 
 class LabelKeywords(TypedDict, total=False):
     """The fields of `LabelOptions` as keyword arguments; omitted fields keep their value."""
@@ -50,7 +47,8 @@ class OptionText:
     """Placeholder for the value in the help; None: the choices."""
     choices: tuple[str, ...] = ()
     """Valid texts; empty: any."""
-    use: OptionUse = "all"
+    use: Literal["all", "files", "tiles", "video"] = "all"
+    """Where it applies: all images, image files only, tiled images, or frames of a video."""
     minimum: float | None = None
     maximum: float | None = None
 

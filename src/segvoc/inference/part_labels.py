@@ -22,9 +22,6 @@ PartsAgainst = Literal["object", "contrast", "half"]
 most above its mean over the object, if the object's word rises less above its mean. "half": if the probability of the
 best part is above 0.5, for networks trained on parts, or on phrases with independent probabilities."""
 
-NO_PART = UNLABELED
-"""Label of pixels without a part."""
-
 FOUND_SHARE = 0.01
 """With "contrast", minimum share of an object's pixels for a part to count as present."""
 
@@ -95,7 +92,7 @@ def label_parts(
     against: PartsAgainst,
     protocol: Protocol,
 ) -> tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
-    """Label the part at each pixel: its index or `NO_PART`, and its probability (0 without a part).
+    """Label the part at each pixel: its index or 65535, and its probability (0 without a part).
 
     Args:
         candidates: the candidates of `beside_parts`.
@@ -112,7 +109,7 @@ def label_parts(
     present = set(place_of[np.bincount(labels.ravel()).nonzero()[0]].tolist())
     chosen = tuple(candidate for candidate in candidates if candidate.owner in present)
     if not chosen:
-        return np.full(labels.shape, NO_PART, np.uint16), np.zeros(labels.shape, np.float32)
+        return np.full(labels.shape, UNLABELED, np.uint16), np.zeros(labels.shape, np.float32)
     owner = xp.asarray(place_of[labels], device=where)
     maps = _CandidateMaps(chosen, output, protocol)
     best = maps.strongest(owner)
@@ -129,7 +126,7 @@ def label_parts(
         found |= more
     probability = xp.clip(score, min=0, max=1) if protocol.sigmoid_first else sigmoid(score)
     parts = xp.asarray([candidate.part for candidate in chosen], device=where)
-    part_labels = xp.where(found, parts[winner], NO_PART)
+    part_labels = xp.where(found, parts[winner], UNLABELED)
     return to_numpy(part_labels).astype(np.uint16), to_numpy(xp.where(found, probability, 0))
 
 

@@ -18,14 +18,11 @@ from segvoc.inference.windows import ViewLogits
 
 @dataclass(frozen=True)
 class ClassLabels:
-    """Class labels of an image's pixels; the arrays share no memory."""
+    """Class labels of an image's pixels, as in `Segmentation`; the arrays share no memory."""
 
     labels: UInt16[np.ndarray, "H W"]
-    """Index of each pixel's class; 65535 is unlabeled."""
     confidence: Float32[np.ndarray, "H W"]
-    """Probability of this class, or of the most likely word if the pixel is unlabeled."""
     probabilities: Float32[np.ndarray, "K H W"] | None
-    """Probability of every class, if requested."""
     strongest: Float[Array, "H W"]
     """Score of the most likely word, regardless of the threshold: a logit or, with `sigmoid_first`, a probability."""
 

@@ -82,7 +82,6 @@ class ClassQuery:
     """Index of the thresholded background class, if any."""
     parts: PartVocabulary | None
     candidates: tuple[Candidate, ...]
-    """The candidate parts."""
     none: str | None
     """Name of the background, if the network was trained with "none of the words"; it is queried like a word."""
     stand_ins: tuple[str, ...]

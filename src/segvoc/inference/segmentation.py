@@ -394,7 +394,11 @@ class Segmentation:
             write_atomically(paths.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
         write_atomically(paths.report, lambda file: file.write(json_text(self.report(compact=compact))))
         for left in stale:
-            _remove(left)
+            try:
+                left.unlink(missing_ok=True)
+            except OSError as error:
+                problem = f"{str(left)!r} of an earlier run can't be removed: {error.strerror}; remove it yourself"
+                raise OutputError(problem) from None
         return paths
 
 
@@ -415,11 +419,3 @@ def _seen_from(file: str, image: str) -> str:
         return Path(os.path.relpath(image, os.path.dirname(file) or ".")).as_posix()
     except ValueError:  # on another drive of Windows
         return Path(image).absolute().as_posix()
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        problem = f"{str(path)!r} of an earlier run can't be removed: {error.strerror}; remove it yourself"
-        raise OutputError(problem) from None

@@ -42,9 +42,8 @@ class LabeledCell:
     rows: slice
     columns: slice
     labels: UInt16[np.ndarray, "h w"]
-    """Index of each pixel's class; 65535 is unlabeled."""
     confidence: Float32[np.ndarray, "h w"]
-    """Probability of this class, as in `Segmentation`; 0 outside the valid pixels."""
+    """As in `Segmentation`; 0 outside the valid pixels."""
 
 
 class TiledLabeling:

@@ -62,7 +62,6 @@ class Conversion:
     """Summary of a conversion."""
 
     tensors: int
-    """Number of tensors written."""
     parts: tuple[str, ...]
     """Modules of the network in the file; empty: all."""
     sha256: str
@@ -148,7 +147,7 @@ def _with_towers(file: WeightsFile, encoder_weights: str | os.PathLike[str]) -> 
 
 
 def _refuse_place(official: Path, out: Path, overwrite: bool) -> None:
-    """Check that the output file may be written; raises `UsageError` otherwise."""
+    """Raise `UsageError` if the output file may not be written."""
     if out.suffix.lower() != ".safetensors":
         raise UsageError(f"{str(out)!r} doesn't end in .safetensors, the format that is written; use that suffix")
     if out.is_dir():

@@ -90,17 +90,17 @@ def load(
         if dtype not in ("auto", model.dtype):
             raise UsageError(f"{name!r} was exported in {model.dtype}; leave out dtype, or load the preset with it")
         return cast("NetworkSegmenter", model)  # documented: an exported model has no network
-    plain = _is_plain(weights, options, network) and device in ("auto", "cpu")
-    if name == "tiny" and plain and find_spec("torch") is None:
-        if dtype not in ("auto", "float32"):
+    is_plain = _is_plain(weights, options, network) and device in ("auto", "cpu")
+    if is_plain and find_spec("torch") is None:
+        is_exact = dtype in ("auto", "float32")
+        if name == "tiny" and not is_exact:
             raise UsageError(
                 f"without PyTorch, tiny computes in float32, not in {dtype!r}; leave out dtype, or pip install "
                 '"segvoc[torch]"'
             )
-        return cast("NetworkSegmenter", load_tiny())
-    if find_spec("torch") is None and plain and dtype in ("auto", "float32"):
-        found = find_model(name, revision=revision, token=token)
-        if found is not None:
+        if name == "tiny":
+            return cast("NetworkSegmenter", load_tiny())
+        if is_exact and (found := find_model(name, revision=revision, token=token)) is not None:
             return cast("NetworkSegmenter", found.named(load_tiny().with_taught(*map(TaughtWords.load, found.taught))))
     check_name_without_torch(name)
     with naming_torch():
