@@ -6,8 +6,17 @@ import json
 import numpy as np
 import pytest
 
-from segvoc.clicks.clicked_image import PROGRAM, VIEW_PROGRAM, Click, ClickedImage
-from segvoc.clicks.view import ViewBox, box_of, next_view, resampled, view_around
+from segvoc.clicks.clicked_image import (
+    PROGRAM,
+    VIEW_PROGRAM,
+    Click,
+    ClickedImage,
+    ViewBox,
+    box_of,
+    next_view,
+    resampled,
+    view_around,
+)
 from segvoc.exported.shipped import open_tiny
 from segvoc.inference.edges import IMAGE_PROGRAM
 from segvoc.storage.files import SHIPPED

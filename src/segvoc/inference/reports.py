@@ -118,9 +118,17 @@ def summary_notes(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def report_head(*, source: str | None, height: int, width: int, model: str, dtype: str) -> dict[str, Any]:
-    """The head of every report: the image and the model."""
-    return {"image": source, "width": width, "height": height, "model": model, "dtype": dtype}
+def report_fields(result: Any, statistics: LabelStatistics, classes: list[Any], **parts: list[Any]) -> dict[str, Any]:
+    """The fields of every report, of a `Segmentation` or `LabeledFile`, in their order."""
+    return {
+        "image": result.source,
+        **{name: getattr(result, name) for name in ("width", "height", "model", "dtype")},
+        "classes": classes,
+        **parts,
+        "unlabeled": statistics.unlabeled,
+        **statistics.summary(result.words, result.background, result.unsure_below),
+        "seconds": round(result.seconds, 3),
+    }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -150,13 +158,8 @@ class LabeledFile:
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The fields common to reports of files; compact: only the words that have pixels."""
-        return {
-            **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
-            "classes": self.statistics.classes(self.words, self.colors, compact=compact),
-            "unlabeled": self.statistics.unlabeled,
-            **self.statistics.summary(self.words, self.background, self.unsure_below),
-            "seconds": round(self.seconds, 3),
-        }
+        classes = self.statistics.classes(self.words, self.colors, compact=compact)
+        return report_fields(self, self.statistics, classes)
 
     def notes(self) -> list[str]:
         """The confidence and the absent words, a line each."""

@@ -38,7 +38,7 @@ from segvoc.imaging.overlay import (
 from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import TiffPlace, write_placed_label_map
-from segvoc.inference.reports import LabelStatistics, json_text, report_head, report_table, summary_notes
+from segvoc.inference.reports import LabelStatistics, json_text, report_fields, report_table, summary_notes
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
 from segvoc.vocabulary import Part, folded
@@ -215,22 +215,13 @@ class Segmentation:
         """
         statistics, parts = self._statistics, {}
         if (of_parts := self._part_statistics) is not None:
-            parts["parts"] = [
-                {"id": index, "object": part.object, "part": part.part, "name": part.name, **of_parts.entry(index)}
-                for index in of_parts.listed(len(self.parts), compact=compact)
-                for part in (self.parts[index],)
-            ]
+            named = [{"object": part.object, "part": part.part, "name": part.name} for part in self.parts]
+            listed = of_parts.listed(len(named), compact=compact)
+            parts["parts"] = [{"id": index, **named[index], **of_parts.entry(index)} for index in listed]
         classes = statistics.classes(self.words, self.colors, compact=compact)
         if (counts := self.object_counts) is not None:
             classes = [{**entry, "objects": counts[entry["id"]]} for entry in classes]
-        return {
-            **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
-            "classes": classes,
-            **parts,
-            "unlabeled": statistics.unlabeled,
-            **statistics.summary(self.words, self.background, self.unsure_below),
-            "seconds": round(self.seconds, 3),
-        }
+        return report_fields(self, statistics, classes, **parts)
 
     def notes(self) -> list[str]:
         """The confidence and the absent words, a line each."""
