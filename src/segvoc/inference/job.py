@@ -108,7 +108,7 @@ class LabelingJob:
         return mean, replace(self, protocol=replace(self.protocol, sliding=None))
 
 
-def not_finite(name: str) -> InputError:
+def not_finite_error(name: str) -> InputError:
     """The error if the logits of an image are not finite."""
     return InputError(
         f"{name}: the network's output is not finite (NaN or infinity); check the weights, or use dtype float32"

@@ -17,7 +17,7 @@ from segvoc.errors import InputError, UsageError
 from segvoc.imaging.notebook_html import table
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.edges import MOST_WORDS, refined, without_islands
-from segvoc.inference.job import LabelingJob, ReadImage, not_finite, read_in_batches
+from segvoc.inference.job import LabelingJob, ReadImage, not_finite_error, read_in_batches
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.part_labels import PartsAgainst, label_parts
 from segvoc.inference.pixel_labels import checked_groups, label_classes, selected_classes, strongest_of_groups
@@ -427,7 +427,7 @@ class Segmenter(Teachable, Shareable, ABC):
         finite = xp.stack([xp.all(xp.isfinite(output.logits)) for output in outputs]).tolist()  # waits for a GPU
         share = (time.perf_counter() - start) / len(images)
         for image, output, is_finite in zip(images, outputs, finite, strict=True):
-            yield self._result(image, output, job, share) if is_finite else not_finite(image.name)
+            yield self._result(image, output, job, share) if is_finite else not_finite_error(image.name)
 
     def _result(self, image: ReadImage, output: ViewLogits, job: LabelingJob, network_seconds: float) -> Segmentation:
         start, query = time.perf_counter(), job.query

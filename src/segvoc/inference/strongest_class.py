@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from segvoc.arrays import Array, array_namespace, lerp, neighbors, on_cpu, strongest
 from segvoc.inference.tile_grid import Share
 
-BLOCK = 16
+BLOCK_CELLS = 16
 """Side of a block on CPUs [cells of the coarse maps]: fits into the caches."""
 
 BLOCK_PIXELS = 80
@@ -176,7 +176,7 @@ class Layer:
 def _blocks(height: int, width: int, layer: Layer) -> Iterator[tuple[slice, slice]]:
     """Blocks of a piece to interpolate at a time."""
     if on_cpu(layer.maps):
-        sides = [max(BLOCK_PIXELS, BLOCK * len(axis.lower) // axis.cells) for axis in (layer.rows, layer.columns)]
+        sides = [max(BLOCK_PIXELS, BLOCK_CELLS * len(axis.lower) // axis.cells) for axis in (layer.rows, layer.columns)]
     else:
         sides = [max(BLOCK_PIXELS, int((GPU_VALUES / len(layer.maps)) ** 0.5))] * 2
     for top in range(0, height, sides[0]):

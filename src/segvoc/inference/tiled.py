@@ -14,7 +14,7 @@ from segvoc.arrays import Array, array_namespace, to_numpy
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.windowed_images import ArrayImage, WindowedImage
-from segvoc.inference.job import LabelingJob, ReadImage, not_finite
+from segvoc.inference.job import LabelingJob, ReadImage, not_finite_error
 from segvoc.inference.pixel_labels import decided
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmentation import Segmentation
@@ -174,7 +174,7 @@ class TiledLabeling:
         for place, output in zip(seen, self._run([*seen.values()], protocol) if seen else (), strict=True):
             xp = array_namespace(output.logits)
             if not bool(xp.all(xp.isfinite(output.logits))):
-                raise not_finite(name)
+                raise not_finite_error(name)
             found[place] = output
         return found
 
