@@ -59,12 +59,8 @@ def run(name: str, *arguments: object, without_torch: bool = False) -> str:
 
 def test_segment(tmp_path: Path) -> None:
     assert "cat " in run("segment.py", CHELSEA, tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "chelsea.json",
-        "chelsea.overlay.png",
-        "chelsea.png",
-        "look.png",
-    }
+    written = {"chelsea.json", "chelsea.overlay.png", "chelsea.png", "look.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == written
 
 
 @pytest.mark.slow

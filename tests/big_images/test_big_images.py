@@ -65,11 +65,7 @@ def test_files_hold_what_labeling_in_memory_gives(model, image, tmp_path, words,
         for entry in report["classes"]:
             entry["mean_confidence"] = round(entry["mean_confidence"] or 0, 4)
     assert ours == theirs
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
-        "photo.json",
-        "photo.overlay.png",
-        "photo.png",
-    ]
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"photo.json", "photo.overlay.png", "photo.png"}
     with Image.open(tmp_path / "out" / "photo.overlay.png") as overlay:
         assert overlay.width >= width
 
@@ -96,10 +92,6 @@ def test_a_geotiff_keeps_its_coordinates(model: NetworkSegmenter, scene: Path, i
     np.testing.assert_array_equal(read_label_map(result.label_map) == UNLABELED, found == 255)
 
 
-class _StoppedError(Exception):
-    """Ends a call as a kill would."""
-
-
 @pytest.mark.parametrize(
     "words",
     [
@@ -123,7 +115,7 @@ def test_a_stopped_call_goes_on_to_the_same_files(model, scene, monkeypatch, wor
     def stopping(self: Journal, entry: Any) -> None:
         append(self, entry)
         if isinstance(entry.get("value"), dict) and "stop" in entry["value"]:
-            raise _StoppedError
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(NetworkSegmenter, "run", counted)
     whole = label("whole")
@@ -131,7 +123,7 @@ def test_a_stopped_call_goes_on_to_the_same_files(model, scene, monkeypatch, wor
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "append", stopping)
         for _ in range(2):
-            with pytest.raises(_StoppedError):
+            with pytest.raises(KeyboardInterrupt):
                 label("broken", resume=True)
     assert not (scene.parent / "broken" / "scene.tif").exists()
     with pytest.raises(UsageError, match="tile: 80, now 64"):

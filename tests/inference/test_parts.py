@@ -120,39 +120,24 @@ def test_pixels_without_a_word_have_no_part(way: dict[str, Any]) -> None:
     numbers=st.lists(st.integers(0, 3), min_size=4, max_size=4),
     of_any=st.integers(0, 2),
     against=st.sampled_from(["object", "contrast", "half"]),
-    window=st.sampled_from(COMMON_WINDOWS),
-    keep=st.sampled_from([None, 1, 2, "auto", "all"]),
-    background=st.sampled_from([None, "rest", "object 0"]),
-    threshold=st.sampled_from([None, 0.0, 0.6, 1.0]),
+    asked=st.fixed_dictionaries(
+        {
+            "window": st.sampled_from(COMMON_WINDOWS),
+            "keep_classes": st.sampled_from([None, 1, 2, "auto", "all"]),
+            "background": st.sampled_from([None, "rest", "object 0"]),
+            "threshold": st.sampled_from([None, 0.0, 0.6, 1.0]),
+        }
+    ),
     size=st.sampled_from([(1, 1), (13, 40), (31, 5)]),
 )
 @settings(max_examples=40, deadline=None)
-def test_parts_nest_inside_objects_whatever_a_network_says(
-    seed: int,
-    objects: int,
-    numbers: list[int],
-    of_any: int,
-    against: PartsAgainst,
-    window: Window,
-    keep: Any,
-    background: str | None,
-    threshold: float | None,
-    size: tuple[int, int],
-) -> None:
+def test_parts_nest_inside_objects_whatever_a_network_says(seed, objects, numbers, of_any, against, size, asked):
     words = [f"object {number}" for number in range(objects + 1)]
     parts = {word: [f"part {n}" for n in range(number)] for word, number in zip(words[1:], numbers, strict=False)}
     parts["*"] = ["part 0", "edge"][:of_any]
     if not any(parts.values()):
         parts["*"] = ["edge"]
-    result = noise_segmenter(seed, against).segment(
-        np.zeros((*size, 3), np.uint8),
-        words,
-        parts=parts,
-        window=window,
-        keep_classes=keep,
-        background=background,
-        threshold=threshold,
-    )
+    result = noise_segmenter(seed, against).segment(np.zeros((*size, 3), np.uint8), words, parts=parts, **asked)
     check_nesting(result)
     report = result.report()
     found = {entry["name"]: entry["pixels"] for entry in report["classes"]}

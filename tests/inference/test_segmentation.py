@@ -102,17 +102,6 @@ def test_three_files_are_written(tmp_path: Path) -> None:
     assert json.loads(paths.report.read_text("utf-8"), parse_constant=_refuse_constant) == result.report()
 
 
-@pytest.mark.parametrize("side", [20, pytest.param(100, marks=pytest.mark.slow)])
-def test_ten_thousand_words_give_a_16_bit_map(tmp_path: Path, side: int) -> None:
-    labels = np.arange(0, 10_000, 10_000 // side**2).reshape(side, side)
-    labels[0, 0] = UNLABELED
-    result = _segmentation(labels, tuple(f"word {index}" for index in range(10_000)))
-    paths = result.save(tmp_path)
-    with Image.open(paths.label_map) as image:
-        assert np.array_equal(np.array(image), labels)
-    assert len(json.loads(paths.report.read_text("utf-8"))["classes"]) == 10_000
-
-
 def test_full_disk_keeps_earlier_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = _segmentation(_halves(), WORDS, "photo.jpg").save(tmp_path)
     before = [path.read_bytes() for path in paths]

@@ -19,7 +19,7 @@ from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
 from tests.inference.small_network import COMMON_WINDOWS, small_segmenter
-from tests.inference.test_tiles_and_strides import tiles_and_strides
+from tests.inference.test_windows import tiles_and_strides
 from tests.networks.test_part_cat_seg import small as small_part_network
 
 WORDS = ("cat", "sofa", "wall", "rocket", "cup")

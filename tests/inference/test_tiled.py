@@ -83,15 +83,9 @@ def test_one_tile_is_the_whole_image(model: Any, options: dict[str, Any]) -> Non
 
 
 def seams(labels: UInt16[np.ndarray, "H W"], rows: TileAxis, columns: TileAxis) -> dict[str, float]:
-    """How often neighboring pixels differ in their label: across the lines of tiles, and elsewhere.
+    """How often neighboring pixels differ in their label: across the lines of tiles (by axis), and elsewhere.
 
-    Lines are where a tile begins or ends, and halfway between the two, where both tiles weigh the same. Pairs along an
-    axis are counted near the lines of that axis, for both axes together.
-
-    Args:
-        labels: a label map.
-        rows: its tiles from top to bottom.
-        columns: from left to right.
+    Lines are where a tile begins or ends, and halfway between the two, where both tiles weigh the same.
     """
     pairs, different = np.zeros(2, np.int64), np.zeros(2, np.int64)
     for axis, tiles in ((0, rows), (1, columns)):
