@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from segvoc.big_images import PartialLabels, label_big_image
-from segvoc.errors import InputError, UsageError
+from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.inference.reports import LabelStatistics
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -136,16 +136,6 @@ def test_a_stopped_call_goes_on_to_the_same_files(model, scene, monkeypatch, wor
     one, other = (_report(result.report_file) for result in (whole, resumed))
     assert {**one, "seconds": 0} == {**other, "seconds": 0}
     assert not (scene.parent / "broken" / ".segvoc").exists()
-
-
-def test_what_cannot_be_done_is_one_line(model: NetworkSegmenter, scene: Path, tmp_path: Path) -> None:
-    photo = saved(Image.new("RGB", (90, 90)), tmp_path / "photo.png")
-    with pytest.raises(InputError, match="is not a TIFF"):
-        label_big_image(model, photo, WORDS, tmp_path / "out", bands=[1])
-    with pytest.raises(UsageError, match="would overwrite"):
-        label_big_image(model, scene, WORDS, scene.parent)
-    with pytest.raises(InputError, match="too large"):
-        label_big_image(model, photo, WORDS, tmp_path / "out", max_pixels=8000)
 
 
 PARTIAL: dict[str, Any] = {"key": {"tile": 4}, "image": (10, 20), "size": (10, 6), "classes": 3}

@@ -110,12 +110,6 @@ def test_an_exported_model_has_its_own_weights_and_settings(folder: Path) -> Non
             segvoc.load(folder, **setting)
 
 
-def test_other_folders_are_not_overwritten(model: NetworkSegmenter, tmp_path: Path) -> None:
-    (tmp_path / "photo.jpg").touch()
-    with pytest.raises(UsageError, match="is not an exported model; name another folder"):
-        export(model, tmp_path)
-
-
 class TestWithoutTracing:
     """What happens around the programs, with programs that are written at once."""
 

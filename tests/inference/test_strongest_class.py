@@ -1,5 +1,7 @@
 """The strongest class of every pixel: exactly that of the interpolated maps."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from hypothesis import given, settings
@@ -10,37 +12,23 @@ from torch.nn import functional as F
 from segvoc.inference.strongest_class import StrongestClass, mean_weights
 
 
-def _strongest(maps: Tensor, size: tuple[int, int], chunk: int | None = None) -> StrongestClass:
-    best = StrongestClass(*size, maps)
-    indices = torch.arange(len(maps))
-    for part, names in zip(maps.split(chunk or len(maps)), indices.split(chunk or len(maps)), strict=True):
-        best.update(part, names)
+def _strongest(maps: Any, size: tuple[int, int], chunk: int | None = None) -> StrongestClass:
+    best, chunk = StrongestClass(*size, maps), chunk or len(maps)
+    indices = np.arange(len(maps)) if isinstance(maps, np.ndarray) else torch.arange(len(maps))
+    for start in range(0, len(maps), chunk):
+        best.update(maps[start : start + chunk], indices[start : start + chunk])
     return best
 
 
 def _check(maps: Tensor, size: tuple[int, int], chunk: int | None = None) -> None:
-    best = _strongest(maps, size, chunk)
+    """Values and indices are those of whole maps but for rounding, with tensors and with NumPy arrays."""
     full = F.interpolate(maps.double()[None], size=size, mode="bilinear")[0]
-    value, index = full.max(0)
-    assert (best.value - value).abs().max() <= 1e-6
-    # where two classes are equal but for rounding, either is the strongest
-    two = full.topk(min(2, len(full)), dim=0).values
-    clear = two[0] - two[-1] > 1e-5 if len(full) > 1 else torch.ones(size, dtype=torch.bool)
-    assert torch.equal(best.index[clear], index[clear])
-    chosen = full.gather(0, best.index[None])[0]
-    assert (value - chosen).max() <= 1e-5
-    _check_numpy(maps, best)
-
-
-def _check_numpy(maps: Tensor, best: StrongestClass) -> None:
-    """NumPy arrays give the same, but for rounding."""
-    same = StrongestClass(*best.value.shape, maps.numpy())
-    same.update(maps.numpy(), np.arange(len(maps)))
-    assert isinstance(same.value, np.ndarray) and same.value.dtype == np.float32
-    value, index = torch.from_numpy(same.value), torch.from_numpy(same.index)
-    assert (value - best.value).abs().max() <= 1e-6
-    full = F.interpolate(maps.double()[None], size=best.value.shape, mode="bilinear")[0]
-    assert (full.amax(0) - full.gather(0, index[None])[0]).max() <= 1e-5
+    for some in (maps, maps.numpy()):
+        best = _strongest(some, size, chunk)
+        assert type(best.value) is type(some) and np.asarray(best.value).dtype == np.float32
+        value, index = torch.as_tensor(best.value), torch.as_tensor(best.index)
+        assert (value - full.amax(0)).abs().max() <= 1e-6
+        assert (full.amax(0) - full.gather(0, index[None])[0]).max() <= 1e-5
 
 
 @given(

@@ -1,4 +1,4 @@
-"""The model as an object, and its network as PyTorch's users treat modules: pickled, copied, converted, moved."""
+"""The model as an object, and its network as PyTorch's users treat modules: pickled, copied, converted, weightless."""
 
 import copy
 import pickle
@@ -66,3 +66,16 @@ def test_a_network_without_weights_is_refused_in_one_line() -> None:
     for call in (lambda: model.segment(IMAGE, WORDS), lambda: model.encode(WORDS)):
         with pytest.raises(UsageError, match="has no weights"):
             call()
+
+
+def test_modules_take_no_memory_and_draw_no_numbers() -> None:
+    before = torch.get_rng_state()
+    with weightless():
+        modules = nn.ModuleList((nn.Linear(3, 4), nn.Conv2d(3, 4, 1), nn.Embedding(5, 6), nn.MultiheadAttention(8, 2)))
+        filled = nn.init.normal_(tensor=torch.empty(2, 3), std=0.1)
+        random = torch.randn(4, 5, generator=torch.Generator())
+    assert random.is_meta and random.shape == (4, 5)
+    assert all(parameter.is_meta for parameter in modules.parameters())
+    assert [tuple(parameter.shape) for parameter in modules[0].parameters()] == [(4, 3), (4,)]
+    assert filled.is_meta and filled.shape == (2, 3)
+    assert torch.equal(torch.get_rng_state(), before)
