@@ -29,9 +29,6 @@ SMALLEST = 256
 
 _DTYPES = {"F32": ir.DataType.FLOAT, "F16": ir.DataType.FLOAT16, "I8": ir.DataType.INT8}
 
-_EINSUM = torch.ops.aten.einsum.default
-"""Written as matrix products, which ONNX Runtime computes several times faster."""
-
 
 def write_onnx(program: Program, path: Path, weights: Sequence[Path]) -> None:
     """Write a program as an ONNX file that refers to weights in .safetensors files of the same folder.
@@ -40,7 +37,7 @@ def write_onnx(program: Program, path: Path, weights: Sequence[Path]) -> None:
     """
     with quiet():
         exported = torch.onnx.export(
-            program.traced().run_decompositions({_EINSUM: torch.export.default_decompositions()[_EINSUM]}),
+            program.traced(),
             dynamo=True,
             optimize=False,
             verbose=False,
