@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
-from jaxtyping import Integer, UInt8, UInt16
+from jaxtyping import Integer, UInt16
 from PIL import Image
 
 from segvoc.errors import InputError, OutputError
@@ -184,28 +184,21 @@ def _write(
     result: BigResult, image: WindowedImage, labels: "PartialLabels", overlay: OverlayStyle | None, *, compact: bool
 ) -> None:
     """Write the results; the report comes last."""
-    colors = result.colors
     if isinstance(image, RasterImage):
-        _write_geotiff(result.label_map, labels, image, result.words, colors)
+        _write_geotiff(result, labels, image)
     else:
-        _write_png(result.label_map, labels, colors)
+        _write_png(result, labels)
     if result.overlay is not None and overlay is not None:
-        drawn = _overlay(image, labels, result.words, colors, overlay)
+        drawn = _overlay(result, image, labels, overlay)
         write_atomically(result.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
     write_atomically(result.report_file, lambda file: file.write(json_text(result.report(compact=compact))))
 
 
-def _overlay(
-    image: WindowedImage,
-    labels: "PartialLabels",
-    words: Sequence[str],
-    colors: UInt8[np.ndarray, "K 3"],
-    style: OverlayStyle,
-) -> Any:
+def _overlay(result: BigResult, image: WindowedImage, labels: "PartialLabels", style: OverlayStyle) -> Any:
     most = style.max_pixels or SAVED_OVERLAY.max_pixels or 1
     scale = min(1.0, math.sqrt(most / (image.height * image.width)))
     pixels = image.overview(max(1, round(max(image.height, image.width) * scale)))
-    regions = class_regions(labels.reduced(pixels.shape[0], pixels.shape[1]), words, colors)
+    regions = class_regions(labels.reduced(pixels.shape[0], pixels.shape[1]), result.words, result.colors)
     return draw_overlay(pixels, regions, alpha=style.alpha, names=style.names, legend=style.legend)
 
 
@@ -288,17 +281,15 @@ class PartialLabels(StepwiseWork):
         self.seconds += value["seconds"]
 
 
-def _write_png(path: Path, labels: PartialLabels, colors: UInt8[np.ndarray, "K 3"]) -> None:
+def _write_png(result: BigResult, labels: PartialLabels) -> None:
     """Write a label map like `segvoc.imaging.label_maps.write_label_map`; holds it in memory once."""
     image = Image.fromarray(labels.read(slice(0, labels.height)))
     if labels.dtype == np.uint8:
-        image.putpalette(label_palette(colors).tobytes())
-    write_atomically(path, lambda file: image.save(file, "PNG", compress_level=4))
+        image.putpalette(label_palette(result.colors).tobytes())
+    write_atomically(result.label_map, lambda file: image.save(file, "PNG", compress_level=4))
 
 
-def _write_geotiff(
-    path: Path, labels: PartialLabels, raster: RasterImage, words: Sequence[str], colors: UInt8[np.ndarray, "K 3"]
-) -> None:
+def _write_geotiff(result: BigResult, labels: PartialLabels, raster: RasterImage) -> None:
     """Write a label map with the coordinates of an image, a color table and overviews.
 
     It has a single band, compressed in blocks, of 8 bits (255: nodata), or 16 bits (65535: nodata) beyond 255 words.
@@ -319,9 +310,9 @@ def _write_geotiff(
                 file.gcps = (points, their_crs)
             if source.rpcs is not None:
                 file.rpcs = source.rpcs
-            table = {number: (*color, 255) for number, color in enumerate(colors.tolist())}
+            table = {number: (*color, 255) for number, color in enumerate(result.colors.tolist())}
             file.write_colormap(1, {**table, nodata: (0, 0, 0, 0)})
-            file.update_tags(SEGVOC_WORDS=json.dumps(list(words)))
+            file.update_tags(SEGVOC_WORDS=json.dumps(list(result.words)))
             for rows, values in labels.bands():
                 file.write(values, 1, window=((rows.start, rows.stop), (0, raster.width)))
         longer, factors = max(raster.height, raster.width), [2]
@@ -331,5 +322,5 @@ def _write_geotiff(
             with rasterio.open(temporary, "r+") as file:
                 file.build_overviews(factors, rasterio.enums.Resampling.nearest)
 
-    with gdal_writing(path):
-        write_path_atomically(path, write)
+    with gdal_writing(result.label_map):
+        write_path_atomically(result.label_map, write)

@@ -12,9 +12,9 @@ from torch import nn
 from segvoc.errors import UsageError
 from segvoc.hardware import DtypeName
 from segvoc.layers.precision import reduce_precision
+from segvoc.models.builders import weightless
 from segvoc.models.digests import keep_words
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.weightless import weightless
 from tests.images import squares
 from tests.inference.small_network import small_segmenter
 

@@ -68,9 +68,9 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
             raise UsageError(f"{model} is a published file without settings; leave out --set")
         return {"name": model, "summary": PUBLISHED[model].summary, "weights": _published(PUBLISHED[model])}
 
+    from segvoc.models.builders import weightless
     from segvoc.models.loading import find_device, find_dtype, named_model
     from segvoc.models.presets import preset_name
-    from segvoc.models.weightless import weightless
 
     file, preset, configuration = named_model(model, parse_settings(options))
     name, record = preset_name(preset), {} if file is None else file.record

@@ -81,11 +81,7 @@ class ExportedSegmenter(Segmenter):
         return self.compare(self._features(pixels), text, protocol)
 
     def find_features(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Mapping[str, np.ndarray]:
-        """Run the program for images; see `Segmenter.find_features`.
-
-        Raises:
-            UsageError: the views are smaller than the program supports, or the network is a part network.
-        """
+        """Run the program for images, which may not be smaller than it supports; see `Segmenter.find_features`."""
         return super().find_features(pixels) if self.manifest.has_parts else self._features(pixels)
 
     def _features(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Mapping[str, np.ndarray]:
@@ -101,11 +97,7 @@ class ExportedSegmenter(Segmenter):
     def compare(
         self, features: Mapping[str, np.ndarray], text: EncodedWords, protocol: Protocol
     ) -> tuple[Float32[np.ndarray, "N P h w"], Int[np.ndarray, "N P"] | None]:
-        """Run the program for words; see `Segmenter.compare`.
-
-        Raises:
-            UsageError: class selection is requested, but the network doesn't support it.
-        """
+        """Run the program for words; see `Segmenter.compare`."""
         inputs, views = dict(features), len(next(iter(features.values())))
         if self.manifest.has_parts:
             if protocol.selection is not None:
@@ -207,10 +199,8 @@ class PartEmbeddings:
     specific: Float32[np.ndarray, "S P C"]
     """Embeddings of the parts of objects."""
     names: PartNames
-    """How the words are grouped."""
 
     def __len__(self) -> int:
-        """Number of words."""
         return len(self.names.places)
 
     def inputs(self) -> dict[str, np.ndarray]:
@@ -239,11 +229,7 @@ class ExportedPartEncoder:
 
     def __init__(self, encode: ExportedWordEncoder) -> None:
         self.encode = encode
-
-    @property
-    def templates(self) -> Sequence[str]:
-        """Prompt templates; `{}` stands for the word."""
-        return self.encode.templates
+        self.templates: Sequence[str] = encode.templates
 
     def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> PartEmbeddings:
         """Embed the words; `none` is the word for "none of the others", which gets no text embedding."""

@@ -141,11 +141,7 @@ _Key = tuple[str, tuple[int, ...], bytes]
 
 
 def _places(stored: _Stored, name: str) -> Iterator[tuple[_Key, tuple[str, bool]]]:
-    """The weights that a stored tensor can represent: as stored, in float32, and transposed if it is a matrix.
-
-    Yields:
-        The weight, and its source: the name of the tensor, and whether it is transposed.
-    """
+    """The weights that a stored tensor is as it is, in float32, or transposed; with its name, and whether it is that."""
     if name.endswith(SCALE):
         return
     array = stored[name].numpy()

@@ -7,7 +7,7 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -95,7 +95,7 @@ def gdal_writing(path: Path) -> Iterator[None]:
 _SILENT = logging.NullHandler()
 
 
-class RasterImage:
+class RasterImage(AbstractContextManager["RasterImage"]):
     """A TIFF as an 8-bit RGB image, read by windows; call `close`.
 
     By default, the bands are those with the color interpretations red, green and blue, else the first three that aren't
@@ -149,9 +149,6 @@ class RasterImage:
     def close(self) -> None:
         """Close the file."""
         self.dataset.close()
-
-    def __enter__(self) -> "RasterImage":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

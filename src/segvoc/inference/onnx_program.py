@@ -41,15 +41,10 @@ class OnnxProgram:
         """By process: freeing the parent's session in a forked child would wait for threads that don't exist there."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Make copies load the file again."""
-        return OnnxProgram, (self.file, self.threads)
+        return OnnxProgram, (self.file, self.threads)  # copies load the file again
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Run the program; inputs that it doesn't have are ignored.
-
-        Raises:
-            CheckpointError: the file is damaged, fails on these inputs, or has unusable outputs.
-        """
+        """Run the program; other inputs are ignored. `CheckpointError`: it is damaged, fails, or has unusable outputs."""
         try:
             session = self._loaded()
             fed = {one.name: np.asarray(inputs[one.name]) for one in session.get_inputs()}

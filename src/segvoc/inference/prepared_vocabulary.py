@@ -211,5 +211,4 @@ class PreparedVocabulary:
         return self.vocabulary.words
 
     def __len__(self) -> int:
-        """Number of classes."""
         return len(self.vocabulary)

@@ -1,6 +1,5 @@
 """Label statistics, and reports as JSON."""
 
-import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -50,7 +49,6 @@ class LabelStatistics:
         return found
 
     def __add__(self, other: "LabelStatistics") -> "LabelStatistics":
-        """Combine two statistics."""
         return LabelStatistics(self.pixels + other.pixels, self.confidence + other.confidence)
 
     def by_label(self) -> dict[str, tuple[int, float]]:

@@ -94,7 +94,6 @@ class Segmentation:
     """Mean confidence below which perhaps none of the words is in the image; None if unknown."""
 
     def __repr__(self) -> str:
-        """One line: image, size and the most frequent words, without the arrays."""
         counts = self._statistics.pixels
         found = sorted((i for i in range(len(self.words)) if counts[i]), key=lambda i: -counts[i])
         shares = [f"{self.words[i]} {100 * counts[i] / self.labels.size:.0f} %" for i in found[:REPR_WORDS]]

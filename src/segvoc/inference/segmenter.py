@@ -110,7 +110,6 @@ class Segmenter(Teachable, Shareable, ABC):
         self.origin = dict(origin or {})
 
     def __repr__(self) -> str:
-        """One line: name, precision, and the number of taught words."""
         taught = sum(len(one.words) for one in self.taught)
         return f"<{type(self).__name__} {self.name!r}, {self.dtype}{f', {taught} taught words' if taught else ''}>"
 

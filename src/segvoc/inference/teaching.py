@@ -47,9 +47,7 @@ class LabeledExamples(Protocol):
         """The words; the index of a word is its label."""
         ...
 
-    def __len__(self) -> int:
-        """Number of images."""
-        ...
+    def __len__(self) -> int: ...
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Read an image (H W 3) and the index of each pixel's word (H W), or 65535."""

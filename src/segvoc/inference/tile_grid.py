@@ -71,11 +71,9 @@ class TileAxis:
     side: int
     """Pixels along the axis."""
     tile: int
-    """Largest side of a tile [px]."""
     overlap: int
-    """As in `Tiling`."""
     wrap: bool = False
-    """Whether the last pixel is followed by the first."""
+    """Tile (the largest side), overlap and wrap are as in `Tiling`."""
 
     @property
     def size(self) -> int:
@@ -93,7 +91,6 @@ class TileAxis:
         return [min(number * stride, self.side - self.size) for number in range(count)]
 
     def __len__(self) -> int:
-        """Number of tiles."""
         return len(self.starts)
 
     def cell(self, number: int) -> slice:

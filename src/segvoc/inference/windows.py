@@ -64,8 +64,7 @@ def merged(
     if isinstance(protocol.sliding, Tiles):
         return _stitched(sigmoid(logits), protocol.sliding)
     if isinstance(protocol.sliding, Strides):
-        if size is None or protocol.loader is None:
-            raise ValueError("merging `Strides` windows requires the image's size")
+        assert size is not None and protocol.loader is not None
         maps = sigmoid(logits) if protocol.sigmoid_first else logits
         return _overlaid(maps, protocol.sliding, protocol.loader.size(*size))
     if protocol.sliding is not None:

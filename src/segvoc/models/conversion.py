@@ -15,11 +15,10 @@ from segvoc.checkpoints.strict import check_values
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.cost_sum import NoAggregation
-from segvoc.models.builders import NetworkConfig
+from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.headers import configuration_of, configuration_record, write_network
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import Preset, find_preset
-from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.records import with_settings
 from segvoc.storage.files import file_sha256

@@ -14,9 +14,8 @@ from segvoc.checkpoints.files import FORMAT, WeightsFile, read_weights, write_we
 from segvoc.encoders.base import TOKENIZER, TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.precision import lowest_precision
-from segvoc.models.builders import NetworkConfig
+from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.presets import PRESETS, Preset, find_preset
-from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
 from segvoc.records import from_json, to_json

@@ -16,7 +16,7 @@ from segvoc.errors import CheckpointError, UsageError
 from segvoc.hardware import DtypeName, bfloat16_instructions, device_name
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.precision import reduce_precision
-from segvoc.models.builders import NetworkConfig
+from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.digests import keep_words
 from segvoc.models.finding import FoundModel, find_model
 from segvoc.models.headers import (
@@ -30,7 +30,6 @@ from segvoc.models.headers import (
 )
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name, votes_of
-from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.records import with_settings
 from segvoc.sharing.hub import Token

@@ -121,11 +121,7 @@ class NetworkSegmenter(Segmenter):
 
     @torch.inference_mode()
     def aggregation_inputs(self) -> AggregationInputs:
-        """Probe what the encoders pass to the aggregation, for building a custom one.
-
-        Raises:
-            UsageError: the network has no cost aggregation.
-        """
+        """Probe what the encoders pass to the aggregation, for building a custom one; `UsageError` without any."""
         network = self.network
         if network.features_type is not ImageFeatures:
             raise UsageError(f"a {type(network).__name__} has no aggregation to replace")

@@ -42,9 +42,6 @@ PIECE = 60
 MOST_LISTED = 1000
 """Maximum number of labeled frames listed in a report."""
 
-FrameProgress = Callable[[int, int | None], object]
-"""Called with the number of finished frames, and the total if the file declares it."""
-
 
 def check_every(every: int) -> None:
     """Raise `UsageError` if the step between labeled frames isn't positive."""
@@ -145,7 +142,7 @@ def segment_frames(
         words: as for `Segmenter.segment`, encoded once.
         every: label every n-th frame, from the first on.
         options: labeling options (default: `LabelOptions()`).
-        smoothing: the mean to continue (default: a new one, by the options).
+        smoothing: the mean to continue at the frame `first` (default: a new one, by the options).
         first: the frame to start at.
         on_frame: called in another thread with each frame that is read, labeled or not.
 
@@ -193,7 +190,7 @@ def label_video(
     compact: bool = False,
     resume: bool = False,
     stem: str | None = None,
-    progress: FrameProgress = lambda done, total: None,
+    progress: Callable[[int, int | None], object] = lambda done, total: None,
     **changes: Unpack[LabelKeywords],
 ) -> VideoResult:
     """Label a video, and write an overlay video, label maps of its frames, and a report.
@@ -209,7 +206,7 @@ def label_video(
         compact: in the report, list only words that have pixels.
         resume: resume an earlier call with the same settings.
         stem: common name of the results, by default the video's name without suffix.
-        progress: progress callback.
+        progress: called with the number of finished frames, and the total if the file declares it.
 
     Returns:
         The statistics, and the paths of the files. A damaged video is labeled as far as it can be read, and `damage`
@@ -271,7 +268,7 @@ def _label(
     options: LabelOptions,
     partial: "PartialVideo",
     writer: "_FrameWriter",
-    progress: FrameProgress,
+    progress: Callable[[int, int | None], object],
 ) -> None:
     """Label the remaining frames."""
     first, smoothing = len(partial.times), None

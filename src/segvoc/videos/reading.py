@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -57,7 +58,7 @@ class Frame:
     """RGB, upright; None for a frame that wasn't requested."""
 
 
-class OpenVideo:
+class OpenVideo(AbstractContextManager["OpenVideo"]):
     """A video open for reading; use it in a `with` block, in one thread at a time.
 
     Raises:
@@ -81,9 +82,6 @@ class OpenVideo:
         except BaseException:
             self._container.close()
             raise
-
-    def __enter__(self) -> "OpenVideo":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
