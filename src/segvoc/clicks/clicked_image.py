@@ -22,7 +22,6 @@ CLICK_PROGRAM = shipped_program(PROGRAM)
 VIEW_PROGRAM = shipped_program(IMAGE_PROGRAM)
 """From pixels to `tiny`'s features."""
 
-
 ROOM = 1.4
 """Sides of a view, relative to the object in it (RITM's)."""
 

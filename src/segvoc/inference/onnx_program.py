@@ -44,7 +44,7 @@ class OnnxProgram:
         return OnnxProgram, (self.file, self.threads)  # copies load the file again
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Run the program; other inputs are ignored. `CheckpointError`: it is damaged, fails, or has unusable outputs."""
+        """Run the program; ignores other inputs. `CheckpointError`: it is damaged, fails, or has unusable outputs."""
         try:
             session = self._loaded()
             fed = {one.name: np.asarray(inputs[one.name]) for one in session.get_inputs()}

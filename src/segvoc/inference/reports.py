@@ -1,5 +1,6 @@
 """Label statistics, and reports as JSON."""
 
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence

@@ -81,7 +81,6 @@ OPEN_CLIP_G = ClipTowers(
 BACKBONES: dict[str, UnconfirmedFile] = {"resnet101": UNCONFIRMED["resnet101"], "swin_b": UNCONFIRMED["swin-b"]}
 """Initial weights of the guidance backbones."""
 
-
 SYN_TEMPLATE = "a photo of a {}."
 """Prompt template of TCL's evaluation; the SynSeg paper doesn't specify one."""
 
@@ -101,10 +100,8 @@ TCL_TEMPLATES = (
 CLIP_TEMPLATE = "A photo of a {} in the scene"
 """Prompt template of the published networks."""
 
-
 Family = Literal["PCA-Seg", "CAT-Seg", "CAT-Seg v1", "ERR-Seg", "SynSeg", "PartCATSeg", "PCA-Seg for parts"]
 """The papers' networks; all sizes share a test protocol."""
-
 
 KeyMap = Callable[[Mapping[str, Tensor], SegmentationNetwork], dict[str, Tensor]]
 """Maps a released checkpoint's tensors to a network's state dict."""
