@@ -47,7 +47,6 @@ class TextPart:
     average: bool
     """Whether a word has a single embedding, the mean over the templates."""
     unit_length: bool
-    """Whether embeddings have unit length."""
     whole: bool = False
     """Whether to pad prompts to `max_tokens`, because the encoder attends to the padding."""
 

@@ -35,7 +35,6 @@ from segvoc.vocabulary import Vocabulary
 AnyTeachable = TypeVar("AnyTeachable", bound="Teachable")
 
 OnTeaching = Callable[[str, int, int], None]
-"""Progress callback: the task ("reading images"), the finished and total number of steps."""
 
 
 @runtime_checkable

@@ -43,7 +43,6 @@ class Catalog:
     """All names."""
 
     models: Mapping[str, ListedModel]
-    """By name, in the order of the lists."""
     recipes: Mapping[str, str]
     """The model that each recipe of the papers trains."""
 

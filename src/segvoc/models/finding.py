@@ -31,7 +31,6 @@ class FoundModel:
     weights: str | None = None
     """A folder of another library's weights for the preset; None: the weights of the preset or file."""
     options: Mapping[str, object] = field(default_factory=dict)
-    """Settings of the preset that the weights are for."""
     taught: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     """The classes that it was trained on or taught."""

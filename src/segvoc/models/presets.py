@@ -117,7 +117,6 @@ class Preset:
     configuration: builders.NetworkConfig
     """The complete configuration of the network."""
     build: Callable[[Any], SegmentationNetwork]
-    """Builds a network from such a configuration, with random weights."""
     templates_of: Callable[[Any], tuple[str, ...]]
     """Prompt templates for such a configuration; `{}` stands for the word."""
     protocols_of: Callable[[Any], Protocols]
@@ -136,7 +135,6 @@ class Preset:
     record: str | None = None
     """JSON file in the same folder that documents their origin."""
     published: PublishedFile | None = None
-    """Weights that are downloaded on first use."""
     encoders: tuple[PublishedFile | UnconfirmedFile, ...] = ()
     """Published encoders that training starts from, in the order of `--encoder-weights`."""
     how_to_get: str = ""

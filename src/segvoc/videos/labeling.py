@@ -309,8 +309,7 @@ class _FrameWriter:
     ) -> None:
         self._every, self._piece = every, every * max(1, PIECE // every)
         self._partial, self._colors = partial, word_colors(vocabulary.words, vocabulary.background)
-        self.times = partial.times[:]
-        """Times of all frames read so far."""
+        self.times = partial.times[:]  # of all frames read so far
         self._overlay: OverlayVideo | None = None
         if style is not None:
             self._overlay = OverlayVideo(partial.overlay, video.path, vocabulary.words, self._colors, style)
