@@ -146,9 +146,9 @@ def test_impossible_background_is_refused(small, words, background, said):
 
 
 @pytest.mark.usefixtures("as_users_call")
-@pytest.mark.parametrize("window", ["sliding", "", None])
+@pytest.mark.parametrize("window", ["sliding", "", None, "tcl"])
 def test_unknown_window_is_refused_with_those_that_there_are(small: NetworkSegmenter, window: str) -> None:
-    with pytest.raises(UsageError, match="auto, single, official, official-single"):
+    with pytest.raises(UsageError, match=f"{window!r} is unknown to small; it is one of auto, single, official,"):
         small.segment(squares(), WORDS, window=window)  # type: ignore[call-overload]
 
 

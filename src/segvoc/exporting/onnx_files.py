@@ -141,7 +141,7 @@ _Key = tuple[str, tuple[int, ...], bytes]
 
 
 def _places(stored: _Stored, name: str) -> Iterator[tuple[_Key, tuple[str, bool]]]:
-    """The weights that a stored tensor is: as stored, in float32, transposed; its name, and whether it is transposed."""
+    """The weights that a stored tensor is: as stored, in float32, transposed; its name, and whether transposed."""
     if name.endswith(SCALE):
         return
     array = stored[name].numpy()
