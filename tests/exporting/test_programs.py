@@ -1,22 +1,21 @@
 """Programs refer to weights in .safetensors files, and select with tensors as settings what the rules do."""
 
 from pathlib import Path
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
 from safetensors.torch import save_file
+
 from segvoc.checkpoints.files import pack_int8_rows, unpack_int8_rows
-from segvoc.exporting.onnx_files import refer_to
-from typing import Any
-import pytest
-import torch
 from segvoc.exported.segmenter import selection_inputs
+from segvoc.exporting.onnx_files import refer_to
 from segvoc.exporting.programs import TracedSelection
 from segvoc.layers.class_selection import kept_classes
 from segvoc.selection_rules import MostSimilar, SelectionRule, Voted, VotedShare, WithParts
-
 
 TABLE = torch.randn(40, 16, generator=torch.Generator().manual_seed(0))
 NUMBERS = np.array([[3, 39, 0], [7, 7, 1]])
@@ -72,7 +71,8 @@ def test_of_a_table_only_the_rows_that_are_looked_up_are_computed(dtype: str, tm
 
 CLASSES = 30
 
-RULES: list[SelectionRule] = [
+RULES: list[SelectionRule | None] = [
+    None,
     Voted(7),
     Voted(1000),
     VotedShare(),
@@ -92,7 +92,7 @@ def _traced(rule: SelectionRule | None) -> TracedSelection:
 
 @pytest.mark.parametrize(("images", "prompts"), [(1, 1), (3, 2)])
 @pytest.mark.parametrize("rule", RULES)
-def test_the_same_classes_are_kept(rule: SelectionRule, prompts: int, images: int) -> None:
+def test_the_same_classes_are_kept(rule: SelectionRule | None, prompts: int, images: int) -> None:
     for seed in range(2):
         generator = torch.Generator().manual_seed(seed)
         cost = torch.rand(images, prompts, CLASSES, 6, 7, generator=generator)
@@ -107,8 +107,3 @@ def test_ties_go_to_lower_classes() -> None:
     cost = torch.zeros(1, 1, CLASSES, 2, 2)
     cost[:, :, 9:12] = 1 - torch.arange(3)[:, None, None] / 10  # all votes go to these
     assert _traced(Voted(6))(cost).tolist() == [[0, 1, 2, 9, 10, 11]]
-
-
-def test_no_rule_keeps_all_classes() -> None:
-    cost = torch.rand(2, 1, CLASSES, 3, 3)
-    assert torch.equal(_traced(None)(cost), torch.arange(CLASSES).expand(2, -1))

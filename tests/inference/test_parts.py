@@ -10,14 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn import functional as F
 
 import segvoc
 from segvoc.errors import UsageError
 from segvoc.inference.part_labels import FOUND_SHARE, PartsAgainst
 from segvoc.inference.protocols import Window
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.strongest_class import StrongestClass, StrongestOfOwner
 from segvoc.layers.class_selection import kept_classes
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
@@ -221,36 +219,6 @@ def test_parts_of_what_any_view_keeps_go_on_in_all_views() -> None:
     selection = WithParts(MostSimilar(1), 3, ((0,), (1,), (2,), (1, 2)))
     assert kept_classes(selection, cost).tolist() == [[0, 3, 5, 6], [2, 3, 5, 6]]
     assert kept_classes(WithParts(MostSimilar(3), 3, ((0,), (1,), (2,), (1, 2))), cost) is None
-
-
-@given(
-    seed=st.integers(0, 10_000),
-    classes=st.integers(1, 9),
-    grid=st.tuples(st.integers(1, 40), st.integers(1, 40)),
-    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
-)
-@settings(max_examples=40, deadline=None)
-def test_strongest_of_the_owner_is_that_of_whole_interpolated_maps(seed, classes, grid, size):
-    generator = torch.Generator().manual_seed(seed)
-    maps = torch.randn(classes, *grid, generator=generator)
-    owners = torch.randint(0, 3, (classes,), generator=generator)
-    owner = torch.randint(-1, 4, size, generator=generator)
-    strongest = StrongestOfOwner(owner)
-    indices = torch.arange(10, 10 + classes)
-    half = classes // 2
-    for some in (slice(0, half), slice(half, None)) if half else (slice(None),):
-        strongest.update_of(maps[some], indices[some], owners[some])
-    for present in range(-1, 4):
-        here, own = owner == present, owners == present
-        if not own.any():
-            assert (strongest.value[here] == -torch.inf).all()
-            continue
-        plain = StrongestClass(*size, maps)
-        plain.update(maps[own], indices[own])
-        assert torch.equal(strongest.index[here], plain.index[here])
-        assert torch.equal(strongest.value[here], plain.value[here])
-        full = F.interpolate(maps[own][None], size=size, mode="bilinear")[0]
-        torch.testing.assert_close(strongest.value[here], full.amax(0)[here])
 
 
 @pytest.mark.usefixtures("as_users_call")

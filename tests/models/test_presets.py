@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,22 +53,18 @@ def test_unknown_name_is_refused_with_those_that_there_are(name: str) -> None:
         load_network(name)
 
 
-@pytest.mark.parametrize("device", ["gpu", "", "meta", "cuda:99", "cpu:x"])
-def test_unknown_device_is_refused(device: str) -> None:
-    with one_line_error(UsageError, repr(device), match="is not available; use 'auto', 'cpu'"):
-        load_network("tiny", device=device)
-
-
 @pytest.mark.usefixtures("as_users_call")
-@pytest.mark.parametrize("dtype", ["double", "half", torch.float32, None])
-def test_unknown_type_is_refused(dtype: object) -> None:
-    with pytest.raises(UsageError, match="it is 'auto', 'float32', 'bfloat16' or, on a GPU, 'float16'"):
-        load_network("tiny", dtype=dtype)  # type: ignore[arg-type]
-
-
-def test_float16_is_for_gpus() -> None:
-    with pytest.raises(UsageError, match="'float16' is for GPUs; on a CPU use 'bfloat16'"):
-        load_network("tiny", device="cpu", dtype="float16")
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        *(({"device": name}, f"{name!r} is not available; use 'auto'") for name in ("gpu", "", "meta", "cuda:99", "cpu:x")),
+        *(({"dtype": kind}, "it is 'auto', 'float32', 'bfloat16' or") for kind in ("double", "half", torch.float32, None)),
+        ({"dtype": "float16", "device": "cpu"}, "'float16' is for GPUs; on a CPU use 'bfloat16'"),
+    ],
+)
+def test_unknown_devices_and_types_are_refused(setting: dict[str, Any], said: str) -> None:
+    with one_line_error(UsageError, match=said):
+        load_network("tiny", **setting)
     assert find_dtype("float16", torch.device("cuda"), keeps_labels=False) == torch.float16
 
 

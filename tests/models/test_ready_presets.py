@@ -1,13 +1,17 @@
 """Presets that need no training: CLIPSeg and CLIPs alone, small, from a hub on loopback; CLIPs of timm from files."""
 
+from dataclasses import replace
 from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+
+import segvoc
 from segvoc.checkpoints.fetching import cached
 from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
@@ -15,30 +19,22 @@ from segvoc.errors import CheckpointError
 from segvoc.inference import windows
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import BackgroundWords
+from segvoc.inference.protocols import Protocol
 from segvoc.models.conversion import convert
 from segvoc.models.loading import load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.vocabulary import Vocabulary
-from tests.golden_sets import TOLERANCE
-from tests.inference.tensor_views import views
-from tests.loopback_hub import LoopbackHub, use_hub, without_network
-from tests.small_published import use_small_clip, use_small_clipseg
-from tests.transformers_models import PHOTOGRAPHS, PHRASES, VERSIONS, transformers_case, weights_of
-from dataclasses import replace
-from pathlib import Path
-import numpy as np
-import pytest
-from safetensors.torch import save_file
-from torch import Tensor, nn
-import segvoc
-from segvoc.inference.protocols import Protocol
 from segvoc.models.presets import PRESETS
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.choices import build_aggregation
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
+from segvoc.vocabulary import Vocabulary
 from tests.dino_txt import both_dino_files, small_dino_txt
+from tests.golden_sets import TOLERANCE
+from tests.inference.tensor_views import views
+from tests.loopback_hub import LoopbackHub, use_hub, without_network
+from tests.small_published import use_small_clip, use_small_clipseg
 from tests.timm_clips import ALL, image_encoder, small_network_on, small_tokenizer, text_encoder, weights
-
+from tests.transformers_models import PHOTOGRAPHS, PHRASES, VERSIONS, transformers_case, weights_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::segvoc.errors.ActivationWarning")  # weights without OpenAI's sizes
 
@@ -154,7 +150,7 @@ def test_stand_ins_decide_the_background_of_a_clip_alone(name, hub, monkeypatch)
 
 
 PRESET = {"siglip": "siglip2-b", "pe-core": "pe-core-b", "mobileclip": "mobileclip2-s2", "dino_txt": "dinov3-l"}
-TIMM_IMAGE = np.random.default_rng(0).integers(0, 256, (70, 110, 3), np.uint8)
+PIXELS = np.random.default_rng(0).integers(0, 256, (70, 110, 3), np.uint8)
 
 
 @pytest.fixture(params=ALL)
@@ -188,17 +184,17 @@ def test_published_weights_are_loaded_saved_and_loaded_again(family: str, tmp_pa
     (tmp_path / "tokenizer.json").write_text(small_tokenizer().to_str())
     model = segvoc.load(PRESET[family], weights=tmp_path / "published.safetensors", device="cpu")
     words = ["cat", "dog"]
-    first = model.segment(TIMM_IMAGE, words, return_probabilities=True)
+    first = model.segment(PIXELS, words, return_probabilities=True)
     features, network = model.network.image_encoder, small_network_on(family)
     assert all(
         np.array_equal(value, network.image_encoder.state_dict()[name]) for name, value in features.state_dict().items()
     )
     (tmp_path / "tokenizer.json").unlink()
     segvoc.save(model, tmp_path / "own.safetensors")
-    again = segvoc.load(tmp_path / "own.safetensors", device="cpu").segment(TIMM_IMAGE, words, return_probabilities=True)
+    again = segvoc.load(tmp_path / "own.safetensors", device="cpu").segment(PIXELS, words, return_probabilities=True)
     network.aggregation = model.network.aggregation
     model.network = network
-    mixed = model.segment(TIMM_IMAGE, words, return_probabilities=True)
+    mixed = model.segment(PIXELS, words, return_probabilities=True)
     for other in (again, mixed):
         # weights at other addresses: on some processors products are rounded otherwise
         np.testing.assert_allclose(other.probabilities, first.probabilities, rtol=0, atol=1e-6)

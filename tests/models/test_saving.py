@@ -1,22 +1,22 @@
 """`segvoc.save`: what it writes, `segvoc.load` reads, the same to the bit; the configuration in headers."""
 
+import json
 from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
 import segvoc
-from segvoc.layers.aggregation import cost_volume
-import json
-import pytest
 from segvoc.checkpoints.files import WeightsFile
 from segvoc.errors import CheckpointError
+from segvoc.layers.aggregation import cost_volume
 from segvoc.models.headers import configuration_of, configuration_record
 from segvoc.models.presets import PRESETS
 from tests.built import configured
 from tests.images import one_line_error
-
 
 pytestmark = pytest.mark.usefixtures("small_in_the_table")
 
