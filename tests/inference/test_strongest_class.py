@@ -1,16 +1,15 @@
 """The strongest class of every pixel: exactly that of the interpolated maps; where tiles are, and their weights."""
 
 from typing import Any
+
 import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
+
 from segvoc.inference.strongest_class import StrongestClass
-import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from segvoc.inference.tile_grid import TileAxis, Tiling
 
 

@@ -57,8 +57,14 @@ def test_unknown_name_is_refused_with_those_that_there_are(name: str) -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        *(({"device": name}, f"{name!r} is not available; use 'auto'") for name in ("gpu", "", "meta", "cuda:99", "cpu:x")),
-        *(({"dtype": kind}, "it is 'auto', 'float32', 'bfloat16' or") for kind in ("double", "half", torch.float32, None)),
+        *(
+            ({"device": name}, f"{name!r} is not available; use 'auto'")
+            for name in ("gpu", "", "meta", "cuda:99", "cpu:x")
+        ),
+        *(
+            ({"dtype": kind}, "it is 'auto', 'float32', 'bfloat16' or")
+            for kind in ("double", "half", torch.float32, None)
+        ),
         ({"dtype": "float16", "device": "cpu"}, "'float16' is for GPUs; on a CPU use 'bfloat16'"),
     ],
 )
