@@ -62,9 +62,6 @@ class AggregationInputs:
         )
 
 
-CELLS = 8
-"""Cells along each side of the probe image."""
-
 LICENSE = "that of the weights it started from and of its training data"
 """Default license in a file's header."""
 
@@ -125,7 +122,7 @@ class NetworkSegmenter(Segmenter):
         network = self.network
         if network.features_type is not ImageFeatures:
             raise UsageError(f"a {type(network).__name__} has no aggregation to replace")
-        side = CELLS * cast(ImageEncoder, network.image_encoder).stride
+        side = 8 * cast(ImageEncoder, network.image_encoder).stride
         found = network.encoded(torch.zeros(1, 3, side, side, device=self.device))
         guide = found.maps[0] if found.appearance is None else found.appearance
 
