@@ -42,10 +42,6 @@ def scene(tmp_path: Path, image: np.ndarray) -> Path:
     return write_raster(tmp_path / "scene.tif", values, photometric="rgb", **options)
 
 
-def _report(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 @pytest.mark.parametrize(
     ("words", "width"),
     [
@@ -58,7 +54,7 @@ def test_files_hold_what_labeling_in_memory_gives(model, image, tmp_path, words,
     result = label_big_image(model, path, words, tmp_path / "out", tile=80, overlap=20, wrap=True, threshold=0.4)
     expected = model.segment(path, words, tile=80, overlap=20, wrap=True, threshold=0.4)
     np.testing.assert_array_equal(read_label_map(result.label_map), expected.labels)
-    ours, theirs = _report(result.report_file), expected.report()
+    ours, theirs = json.loads(result.report_file.read_text()), expected.report()
     assert ours.pop("tiles") == {"tile": 80, "overlap": 20, "wrap": True}
     for report in (ours, theirs):
         report.pop("seconds")
@@ -133,7 +129,7 @@ def test_a_stopped_call_goes_on_to_the_same_files(model, scene, monkeypatch, wor
     assert len(seen) < tiles
     with rasterio.open(whole.label_map) as one, rasterio.open(resumed.label_map) as other:
         np.testing.assert_array_equal(one.read(1), other.read(1))
-    one, other = (_report(result.report_file) for result in (whole, resumed))
+    one, other = (json.loads(result.report_file.read_text()) for result in (whole, resumed))
     assert {**one, "seconds": 0} == {**other, "seconds": 0}
     assert not (scene.parent / "broken" / ".segvoc").exists()
 

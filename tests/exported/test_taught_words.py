@@ -36,11 +36,6 @@ def folder(taught: TaughtWords, tmp_path: Path) -> Path:
     return out
 
 
-def describe_again(folder: Path) -> None:
-    """Make the description fit the files, as somebody may who changes one."""
-    ExportManifest.read(folder / MANIFEST).write(folder)
-
-
 def test_a_folder_applies_its_words_by_itself(folder, taught):
     expected = open_tiny().with_taught(taught).segment(IMAGE, WORDS)
     model = segvoc.load_exported(folder)
@@ -67,7 +62,7 @@ def test_more_words_add_to_those_of_the_folder(folder, taught):
 def test_damaged_and_foreign_files_are_refused(folder):
     content = (folder / FIRST).read_bytes()
     (folder / FIRST).write_bytes(content[:-4])
-    describe_again(folder)
+    ExportManifest.read(folder / MANIFEST).write(folder)  # fits the files, as somebody may make it who changes one
     with pytest.raises(CheckpointError, match=rf"{FIRST}' are cut off or damaged"):
         segvoc.load_exported(folder)
     manifest = ExportManifest.read(folder / MANIFEST)
@@ -78,7 +73,7 @@ def test_damaged_and_foreign_files_are_refused(folder):
 
 def test_words_of_another_model_are_refused(folder, taught):
     replace(taught, probe=taught.probe + 1, record=replace(taught.record, model="theirs")).save(folder / FIRST)
-    describe_again(folder)
+    ExportManifest.read(folder / MANIFEST).write(folder)
     with pytest.raises(CheckpointError, match="were taught to 'theirs', and 'tiny' has other weights"):
         segvoc.load_exported(folder)
     assert ExportedSegmenter(folder).taught  # opening alone runs nothing

@@ -65,13 +65,9 @@ def test_a_stand_in_takes_the_pixels_where_it_is_likelier_than_all_words(sigmoid
 
 def test_only_a_background_that_a_threshold_decides_has_stand_ins() -> None:
     def stand_ins(background: str | None, *, learns: bool, threshold: float | None) -> tuple[str, ...]:
+        words, asked = BackgroundWords(words=("grass", "wall"), similarity=0.7), ["cat", "lawn"]
         prepared = PreparedVocabulary(
-            _Plane(),
-            ["cat", "lawn"],
-            None,
-            background,
-            learns_background=learns,
-            background_words=BackgroundWords(words=("grass", "wall"), similarity=0.7),
+            _Plane(), asked, None, background, learns_background=learns, background_words=words
         )
         query, _ = prepared.query(threshold)
         assert query.threshold(None) == (None if query.background is None else 0.3) and query.threshold(0.7) == 0.7

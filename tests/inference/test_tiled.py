@@ -125,7 +125,6 @@ class _Selecting(NumpySegmenter):
     def __init__(self) -> None:
         super().__init__()
         self.rules: list[Any] = []
-        self.sizes: list[int] = []
 
     def run(self, pixels: np.ndarray, text: Any, protocol: Any) -> tuple[Any, Any]:
         self.rules.append(protocol.selection)
