@@ -116,9 +116,6 @@ def test_the_programs_halves_give_what_the_whole_gives(exported: ExportedSegment
     np.testing.assert_allclose(logits, whole["logits"], atol=1e-5)
 
 
-THREADS = 4
-
-
 def test_threads_that_come_first_load_one_session(monkeypatch: pytest.MonkeyPatch) -> None:
     calls, two = [], Barrier(2)
 
@@ -129,9 +126,9 @@ def test_threads_that_come_first_load_one_session(monkeypatch: pytest.MonkeyPatc
         return SimpleNamespace(get_inputs=list, get_outputs=list, run=lambda *_: [])
 
     monkeypatch.setattr(onnx_program.onnxruntime, "InferenceSession", loading)
-    program, start = OnnxProgram(Path("program.onnx")), Barrier(THREADS)
-    with ThreadPoolExecutor(THREADS) as threads:
-        list(threads.map(lambda _: (start.wait() and None) or program({}), range(THREADS)))
+    program, start = OnnxProgram(Path("program.onnx")), Barrier(4)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: (start.wait() and None) or program({}), range(4)))
     assert len(calls) == 1
 
 

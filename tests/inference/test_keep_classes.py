@@ -21,8 +21,7 @@ from tests.inference.small_network import COMMON_WINDOWS, small_protocols, small
 from tests.inference.tensor_views import views
 
 WORDS = tuple(f"word {number}" for number in range(40))
-GRID = 16 * 16
-"""Cells of the small network's answer to a square."""
+GRID = 16 * 16  # cells of the small network's answer to a square
 
 
 def _protocols(selection: SelectionRule | None = None) -> Protocols:

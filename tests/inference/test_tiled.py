@@ -19,8 +19,7 @@ from tests.inference.small_network import small_segmenter
 
 WORDS = ["cat", "sofa", "wall", "tree", "sky"]
 
-NEAR = 2
-"""Pixels on both sides of a line that count as across it."""
+NEAR = 2  # pixels on both sides of a line that count as across it
 
 
 def _image(height: int, width: int, seed: int = 0, cells: int = 40) -> np.ndarray:

@@ -27,9 +27,7 @@ def _image(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-SQUASHING = ("part-cat-seg-b", "pca-part-b")
-"""Networks whose towers see squares, whatever they are shown."""
-
+SQUASHING = ("part-cat-seg-b", "pca-part-b")  # networks whose towers see squares, whatever they are shown
 SQUARES = ("clipseg", "clipseg-rd64", "clip-b", "clip-l", "eva-clip-b", "eva-clip-l", *TIMM_CLIPS)
 """Networks whose images or windows are squares in every way, as published."""
 
