@@ -417,7 +417,7 @@ def _one_by_one(
     for path, files in planned:
         read = stamp_of(path)
         try:
-            with Progress("labeling", unit="frame" if isinstance(files, VideoPaths) else "row") as progress:
+            with Progress("labeling", unit="frame" if is_video(path) else "row") as progress:
                 result = label(path, files.stem, _Steps(progress))
             if isinstance(result, VideoResult) and _is_damaged(result):
                 damaged.append(result.source)
@@ -437,7 +437,7 @@ def _is_damaged(result: VideoResult) -> bool:
     if result.damage is not None:
         print_line(
             f"segvoc: error: {result.source!r} is damaged ({result.damage}); "
-            f"its {result.number} frames that can be read are labeled"
+            f"its {len(result.times)} frames that can be read are labeled"
         )
     return result.damage is not None
 
