@@ -90,8 +90,8 @@ def load(
         if dtype not in ("auto", model.dtype):
             raise UsageError(f"{name!r} was exported in {model.dtype}; leave out dtype, or load the preset with it")
         return cast("NetworkSegmenter", model)  # documented: an exported model has no network
-    is_plain = _is_plain(weights, options, network) and device in ("auto", "cpu")
-    if is_plain and find_spec("torch") is None:
+    is_plain = weights is None and not options and network is None
+    if is_plain and device in ("auto", "cpu") and find_spec("torch") is None:
         is_exact = dtype in ("auto", "float32")
         if name == "tiny" and not is_exact:
             raise UsageError(
@@ -125,14 +125,10 @@ def load_to_label(
     """
     device = device_name(device)
     on_cpu = device == "cpu" or (device == "auto" and not may_have_gpu())
-    if name == "tiny" and _is_plain(weights, options, network) and on_cpu and dtype in ("auto", "float32"):
+    is_plain = weights is None and not options and network is None
+    if name == "tiny" and is_plain and on_cpu and dtype in ("auto", "float32"):
         return load_tiny()
     return load(name, weights=weights, device=device, dtype=dtype, options=options, network=network)
-
-
-def _is_plain(weights: object, options: object, network: object) -> bool:
-    """Whether the model is loaded with default arguments."""
-    return weights is None and not options and network is None
 
 
 def means_exported_folder(name: str) -> bool:
