@@ -9,6 +9,7 @@ import segvoc
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import open_tiny
 from segvoc.inference.edges import EDGES, ISLAND, connected_cells, refined, without_islands
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.files import SHIPPED
 from tests.inference.small_network import small_segmenter
 from tests.teaching.drawn_examples import drawn_examples
@@ -17,9 +18,12 @@ SAMPLE = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
 WORDS = ["cat", "wall", "blanket", "sky"]
 
 
+tiny = pytest.fixture(scope="module")(open_tiny)
+
+
 @pytest.fixture(scope="module")
-def tiny() -> ExportedSegmenter:
-    return open_tiny()
+def network() -> NetworkSegmenter:
+    return segvoc.load("tiny", device="cpu", dtype="float32")
 
 
 def test_a_rough_border_moves_to_the_edge_in_the_image() -> None:
@@ -47,8 +51,8 @@ def test_words_are_refined_alike_whatever_is_asked_beside_them() -> None:
 
 
 @pytest.mark.parametrize("asked", [{}, {"parts": {"cat": ["head", "ear"]}}, {"taught": True}])
-def test_pytorch_and_onnx_agree(tiny: ExportedSegmenter, asked: dict) -> None:
-    models, words, image = [segvoc.load("tiny", device="cpu", dtype="float32"), tiny], WORDS, SAMPLE
+def test_pytorch_and_onnx_agree(network: NetworkSegmenter, tiny: ExportedSegmenter, asked: dict) -> None:
+    models, words, image = [network, tiny], WORDS, SAMPLE
     asked = {"edges": True, **asked}
     if asked.pop("taught", False):
         taught = tiny.teach(drawn_examples(2))

@@ -35,9 +35,7 @@ def network() -> NetworkSegmenter:
     return segvoc.load("tiny", device="cpu", dtype="float32")
 
 
-@pytest.fixture(scope="module")
-def exported() -> ExportedSegmenter:
-    return open_tiny()
+exported = pytest.fixture(scope="module")(open_tiny)
 
 
 def _assert_alike(one: Segmentation, other: Segmentation) -> None:

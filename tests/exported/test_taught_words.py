@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,13 @@ from tests.teaching.drawn_examples import DrawnExamples, drawn_examples
 
 WORDS = ["grass", "sky", "brick", "cat"]
 IMAGE = drawn_examples(3).images[2]
+plain = cache(open_tiny)
 FIRST = "taught_1.words.safetensors"
 
 
 @pytest.fixture(scope="module")
 def taught() -> TaughtWords:
-    return open_tiny().teach(drawn_examples(2))
+    return plain().teach(drawn_examples(2))
 
 
 @pytest.fixture
@@ -37,11 +39,11 @@ def folder(taught: TaughtWords, tmp_path: Path) -> Path:
 
 
 def test_a_folder_applies_its_words_by_itself(folder, taught):
-    expected = open_tiny().with_taught(taught).segment(IMAGE, WORDS)
+    expected = plain().with_taught(taught).segment(IMAGE, WORDS)
     model = segvoc.load_exported(folder)
     assert [one.digest for one in model.taught] == [taught.digest]
     assert np.array_equal(model.segment(IMAGE, WORDS).labels, expected.labels)
-    assert (open_tiny().segment(IMAGE, WORDS).labels != expected.labels).mean() > 0.01
+    assert (plain().segment(IMAGE, WORDS).labels != expected.labels).mean() > 0.01
     about = json.loads((folder / MANIFEST).read_text())
     assert about["taught"] == [FIRST]
     assert len(about["files"][FIRST]["sha256"]) == 64
@@ -50,10 +52,10 @@ def test_a_folder_applies_its_words_by_itself(folder, taught):
 def test_more_words_add_to_those_of_the_folder(folder, taught):
     examples = drawn_examples(2)  # of others, the colors are swapped
     others = DrawnExamples(examples.images, [2 - one for one in examples.labels], examples.vocabulary)
-    other = open_tiny().teach(others)
+    other = plain().teach(others)
     model = segvoc.load_exported(folder).with_taught(other)
     assert [one.digest for one in model.taught] == [taught.digest, other.digest]
-    last = open_tiny().with_taught(other).segment(IMAGE, WORDS).labels
+    last = plain().with_taught(other).segment(IMAGE, WORDS).labels
     assert np.array_equal(model.segment(IMAGE, WORDS).labels, last)
     assert not np.array_equal(segvoc.load_exported(folder).segment(IMAGE, WORDS).labels, last)
     assert model_record(model)["taught"] != model_record(segvoc.load_exported(folder))["taught"]

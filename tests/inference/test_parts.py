@@ -184,16 +184,14 @@ def test_unlikely_parts_share_out_their_object_by_contrast(offset: float) -> Non
     assert (before.part_labels == NO_PART).all()
 
 
-@pytest.mark.parametrize("parts", ["head, ear, body", "head"])
-def test_shipped_model_finds_the_head_of_the_shipped_cat(parts: str) -> None:
+def test_shipped_model_finds_the_head_of_the_shipped_cat() -> None:
     model = segvoc.load("tiny", device="cpu")
-    asked = {"cat": parts.split(", ")}
-    result = model.segment(SAMPLES / "chelsea.jpg", ["cat", "wall", "blanket"], parts=asked)
-    check_nesting(result)
-    head, cat = result.part_labels == 0, result.labels == 0
-    assert FOUND_SHARE < head.sum() / cat.sum() < 0.9
-    rows = head.nonzero()[0]
-    assert (rows < len(head) * 2 / 3).mean() > 0.5
+    for parts in (["head", "ear", "body"], ["head"]):
+        result = model.segment(SAMPLES / "chelsea.jpg", ["cat", "wall", "blanket"], parts={"cat": parts})
+        check_nesting(result)
+        head, cat = result.part_labels == 0, result.labels == 0
+        assert FOUND_SHARE < head.sum() / cat.sum() < 0.9
+        assert (head.nonzero()[0] < len(head) * 2 / 3).mean() > 0.5
 
 
 @pytest.mark.parametrize(("window", "keep"), [("auto", 1), ("auto", 4), ("auto", "auto"), ("official", 2)])
