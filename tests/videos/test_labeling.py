@@ -163,7 +163,7 @@ def test_other_settings_are_refused_and_other_results_replaced(model: NetworkSeg
     with pytest.raises(UsageError, match="every: 1, now 2"):
         label_video(model, path, WORDS, tmp_path / "out", every=2, resume=True)
     others = model.encode([*WORDS, "nothing"]), model.encode(Vocabulary(WORDS, synonyms="average"))
-    for words in (*others, model.encode(WORDS, background="nothing")):
+    for words in (model.encode(WORDS, background="nothing"), *others):
         with pytest.raises(UsageError, match=r"(words|background): "):
             label_video(model, path, words, tmp_path / "out", resume=True)
     with pytest.raises(UsageError, match="encoded words include parts and background"):
