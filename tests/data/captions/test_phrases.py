@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
-from segvoc.data.captions.phrases import SpacyPhrases, chunks_with_nouns, phrase_extractor
+from segvoc.data.captions.phrases import SpacyPhrases, phrase_extractor
 from segvoc.errors import UsageError
 from tests.images import one_line_error
 
@@ -61,7 +61,6 @@ class Language:
 
 
 def test_of_spacys_chunks_those_with_a_common_noun_count():
-    assert chunks_with_nouns(document()) == ["a brown horse"]
     assert list(SpacyPhrases(Language())(["one", "two"])) == [["a brown horse"]] * 2
 
 

@@ -47,11 +47,7 @@ class ImageLocation(NamedTuple):
     """Length in the tar [bytes]."""
 
     def read(self) -> UInt8[np.ndarray, "H W 3"]:
-        """Read and decode the image.
-
-        Raises:
-            InputError: the image is missing, damaged, not an image, or too large.
-        """
+        """Read and decode the image; `InputError` if it is missing, damaged or too large."""
         if not self.member:
             return read_image(Path(self.file))
         name = f"{self.file}: {self.member}"
@@ -85,10 +81,7 @@ def file_fingerprint(path: str | os.PathLike[str]) -> tuple[object, ...]:
 
 
 def usable_captions(found: object, name: str, on_problem: OnProblem) -> tuple[str, ...]:
-    """Extract an image's usable captions, with white space normalized and duplicates removed.
-
-    `on_problem` receives one line for each entry that is not a caption.
-    """
+    """An image's captions, with white space normalized and duplicates removed; others go to `on_problem`."""
     entries = found if isinstance(found, list | tuple) else [found]
     captions = []
     for entry in entries:
@@ -129,13 +122,7 @@ _FORMS = 'known are COCO captions, {"photo": ["a caption"]}, [{"image", "caption
 
 
 def captions_in_file(path: Path, on_problem: OnProblem) -> dict[str, tuple[str, ...]]:
-    """Read the captions of each image, by its name in the file; entries of the same image are joined.
-
-    `on_problem` receives one line for each entry that is skipped.
-
-    Raises:
-        UsageError: the file can't be read, or its format is unknown.
-    """
+    """The captions of each image, by its name in the file; `UsageError` if it can't be read or is of no format."""
     try:
         # undecodable bytes become surrogates, which spoil a caption but not the file
         with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -185,7 +172,6 @@ def _of_coco(content: dict[str, Any], path: Path, on_problem: OnProblem) -> Iter
 def _of_records(
     records: Iterable[tuple[str, Any]], path: Path, on_problem: OnProblem
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Captions of records; each record comes with its position in the file ("line 3")."""
     for position, record in records:
         if keys := _record(record):
             image, captions = keys
@@ -204,7 +190,6 @@ def _record(entry: Any) -> tuple[str, str] | None:
 
 
 def _parsed(line: str) -> Any:
-    """The value of a line of JSON; None if it is not JSON."""
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
@@ -231,14 +216,9 @@ _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"
 
 
 def tars_of_pattern(pattern: str, on_problem: OnProblem) -> list[Path]:
-    """The tars that a pattern such as "set/{000000..000099}.tar" or "set/*.tar" matches.
+    """The tars that a pattern such as "set/{000000..000099}.tar" or "set/*.tar" matches; `UsageError` if none does.
 
-    Args:
-        pattern: a path with ranges or wildcards. An existing path, or one without wildcards, matches nothing.
-        on_problem: receives one line for each tar of a range that is missing.
-
-    Raises:
-        UsageError: no tar matches.
+    An existing path, or one without wildcards, is no pattern. Missing tars of a range go to `on_problem`.
     """
     if not (_RANGE.search(pattern) or glob.has_magic(pattern)) or Path(pattern).exists():
         return []
@@ -253,11 +233,7 @@ def tars_of_pattern(pattern: str, on_problem: OnProblem) -> list[Path]:
 
 
 def is_tar(path: Path) -> bool:
-    """Whether a file is a tar, judged by its content.
-
-    Raises:
-        UsageError: the file can't be read, or is compressed as a whole, so members can't be read individually.
-    """
+    """Whether a file is a tar, judged by its content; `UsageError` if it can't be read, or is compressed as a whole."""
     try:
         with path.open("rb") as file:
             start = file.read(512)
@@ -287,12 +263,7 @@ def _expanded(pattern: str) -> Iterator[str]:
 
 
 def images_in_tar(tar: Path, on_problem: OnProblem) -> Iterator[CaptionedImage]:
-    """The captioned images of a tar, named "tar/sample".
-
-    Args:
-        tar: the file. If it is damaged, the images before the damaged position are used.
-        on_problem: receives one line for each member that is skipped, and one if the tar is damaged.
-    """
+    """The captioned images of a tar, named "tar/sample"; those before the damage if it is damaged."""
     locations: dict[str, ImageLocation] = {}
     captions: dict[str, tuple[str, ...]] = {}
     try:
@@ -322,7 +293,6 @@ def images_in_tar(tar: Path, on_problem: OnProblem) -> Iterator[CaptionedImage]:
 
 
 def _refusal(member: tarfile.TarInfo, size: int) -> str:
-    """Why a member is skipped; empty if it is read."""
     path = PurePosixPath(member.name)
     if member.isdir():
         return ""
@@ -382,7 +352,7 @@ class CaptionChunk:
     """The images of a list; empty for a tar."""
 
     def read(self, on_problem: OnProblem) -> Iterable[CaptionedImage]:
-        """The captioned images; `on_problem` receives one line for each member of a tar that is skipped."""
+        """The captioned images."""
         return images_in_tar(Path(self.tar), on_problem) if self.tar else self.images
 
     def digest(self) -> str:
@@ -407,14 +377,7 @@ class CaptionSource:
         return Path(self.path).name
 
     def images(self, on_problem: OnProblem = lambda message: None) -> Iterator[CaptionedImage]:
-        """All captioned images in order, one chunk in memory at a time.
-
-        Args:
-            on_problem: receives one line for each member of a tar that is skipped.
-
-        Raises:
-            UsageError: no image has a caption.
-        """
+        """All captioned images in order, one chunk in memory at a time; `UsageError` if there are none."""
         empty = True
         for chunk in self.chunks:
             for image in chunk.read(on_problem):
@@ -464,9 +427,9 @@ def find_captions(
     else:
         folder = Path(name).parent if images is None else Path(images)
         found = _named(captions_in_file(Path(name), on_problem), folder, on_problem)
+    starts = range(0, len(found), IMAGES_PER_CHUNK)
     chunks = [CaptionChunk(tar=str(tar)) for tar in tars]
-    for start in range(0, len(found), IMAGES_PER_CHUNK):
-        chunks.append(CaptionChunk(images=tuple(found[start : start + IMAGES_PER_CHUNK])))
+    chunks += [CaptionChunk(images=tuple(found[start : start + IMAGES_PER_CHUNK])) for start in starts]
     source = CaptionSource(path=name, chunks=tuple(chunks))
     if not chunks:
         raise source.empty()
@@ -496,18 +459,18 @@ def _in_folder(folder: Path, images: str | os.PathLike[str] | None, on_problem: 
 def _named(captions: dict[str, tuple[str, ...]], folder: Path, on_problem: OnProblem) -> list[CaptionedImage]:
     """The images below a folder that have these names, with or without suffix."""
     found = _ImageNames.below(_existing(folder))
-    joined: dict[str, list[str]] = {}
+    entries: list[tuple[str, tuple[str, ...]]] = []
     for name, texts in captions.items():
         path, problem = found.find(name)
         if path is None:
             on_problem(f"{problem}; its captions are left out")
         elif texts:
-            joined.setdefault(path, []).extend(texts)
+            entries.append((path, texts))
         else:
             on_problem(f"{name!r} has no usable caption; it is left out")
     return [
-        CaptionedImage(found.stems.get(path) or _inner(path), ImageLocation(path), tuple(dict.fromkeys(texts)))
-        for path, texts in joined.items()
+        CaptionedImage(found.stems.get(path) or _inner(path), ImageLocation(path), texts)
+        for path, texts in joined_captions(entries).items()
     ]
 
 
