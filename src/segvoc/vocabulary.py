@@ -249,13 +249,7 @@ def _checked_parts(owner: str, listed: object) -> Iterator[Part]:
 
 
 def _checked_name(given: object, kind: str, place: str = "") -> str:
-    """Strip a name and convert it to NFC.
-
-    Args:
-        given: the name; anything but a valid string is an error.
-        kind: the kind of name, for the error: "word".
-        place: its location, for the error: " of 'dog'".
-    """
+    """Strip a name and convert it to NFC; `kind` ("word") and `place` (" of 'dog'") are for the error."""
     if not isinstance(given, str):
         raise UsageError(f"the {kind} {_shortened(given)}{place} isn't a string; write {kind}s as text")
     name = unicodedata.normalize("NFC", given.strip())

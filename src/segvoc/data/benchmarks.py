@@ -73,7 +73,7 @@ class BenchmarkParts:
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A benchmark."""
+    """A benchmark, or a training set."""
 
     name: str
     """Name on the command line."""
@@ -204,27 +204,17 @@ class PartTrainingImages(LabeledImages):
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """Find a benchmark by name.
-
-    Raises:
-        UsageError: the name is unknown; the message lists all names.
-    """
+    """The benchmark of a name; `UsageError` lists all names."""
     if name not in BENCHMARKS:
         raise UsageError(f"the benchmark {name!r} is unknown; choose one of {', '.join(BENCHMARKS)}")
     return BENCHMARKS[name]
 
 
 def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
-    """Open the images and label maps of a prepared benchmark.
+    """The images and label maps of a prepared benchmark; `UsageError` says how to prepare it.
 
     There may be fewer images than `Benchmark.image_count` if `--partial` allowed missing images, or if the published
-    evaluations leave some out too.
-
-    Returns:
-        The images: `PartRecords` for part benchmarks, `PartTrainingImages` for training sets of parts.
-
-    Raises:
-        UsageError: the benchmark isn't fully prepared; the message has the command to run.
+    evaluations leave some out too. Part benchmarks have `PartRecords`, training sets of parts `PartTrainingImages`.
     """
     root = Path(root)
     remedy = f"run `segvoc prepare {benchmark.name} --data {root}`"
@@ -244,28 +234,20 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
     vocabulary = Vocabulary(benchmark.classes)
     paths = [(record, root / record.image, root / record.labels) for record in manifest.records]
     if benchmark.training_parts is not None:
-        return PartTrainingImages(
-            name=benchmark.name,
-            vocabulary=vocabulary,
-            object_names=Vocabulary(benchmark.training_parts.objects),
-            images=tuple(
-                PartTrainingImage(stem=record.stem, object_labels=root / record.mask, image=image, labels=labels)
-                for record, image, labels in paths
-                if record.mask is not None
-            ),
+        learned = (
+            PartTrainingImage(stem=record.stem, object_labels=root / record.mask, image=image, labels=labels)
+            for record, image, labels in paths
+            if record.mask is not None
         )
+        names = Vocabulary(benchmark.training_parts.objects)
+        return PartTrainingImages(name=benchmark.name, vocabulary=vocabulary, object_names=names, images=tuple(learned))
     if benchmark.parts is not None:
-        return PartRecords(
-            name=benchmark.name,
-            vocabulary=vocabulary,
-            images=tuple(
-                PartRecord(
-                    stem=record.stem, object=record.part_object, mask=root / record.mask, image=image, labels=labels
-                )
-                for record, image, labels in paths
-                if record.part_object is not None and record.mask is not None
-            ),
+        records = (
+            PartRecord(stem=record.stem, object=record.part_object, mask=root / record.mask, image=image, labels=labels)
+            for record, image, labels in paths
+            if record.part_object is not None and record.mask is not None
         )
+        return PartRecords(name=benchmark.name, vocabulary=vocabulary, images=tuple(records))
     images = tuple(LabeledImage(stem=record.stem, image=image, labels=labels) for record, image, labels in paths)
     return LabeledImages(name=benchmark.name, vocabulary=vocabulary, images=images, background=benchmark.background)
 

@@ -24,9 +24,7 @@ class ManifestRecord:
     stem: str
     """Names the record in its benchmark."""
     image: str
-    """Path of the image."""
     labels: str
-    """Path of the label map."""
     part_object: int | None = None
     """In a part benchmark: index of the object whose parts are labeled."""
     mask: str | None = None
@@ -43,7 +41,6 @@ class Manifest:
     """The result of `segvoc prepare` for a benchmark."""
 
     benchmark: str
-    """Name of the benchmark."""
     records: tuple[ManifestRecord, ...]
     """All records, in the order of their stems."""
     sha256: str
@@ -68,14 +65,7 @@ class Manifest:
 
     @classmethod
     def read(cls, root: Path, benchmark: str) -> "Manifest | None":
-        """Read the manifest of a benchmark.
-
-        Returns:
-            The manifest; None if it doesn't exist, or was written for another version of the prepared files.
-
-        Raises:
-            UsageError: the manifest is damaged.
-        """
+        """The manifest of a benchmark; None if there is none of this layout, `UsageError` if it is damaged."""
         path = cls.path(root, benchmark)
         try:
             content: dict[str, Any] = read_json(path)
@@ -93,11 +83,7 @@ class Manifest:
             ) from None
 
     def write(self, root: Path) -> None:
-        """Write the manifest, atomically.
-
-        Raises:
-            OutputError: the file can't be written.
-        """
+        """Write the manifest, atomically."""
         content = {"layout": PREPARED_LAYOUT, "images": len(self.records), **to_json(self)}
         content["records"] = [
             {name: value for name, value in record.items() if value is not None} for record in content["records"]

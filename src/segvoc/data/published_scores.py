@@ -38,13 +38,10 @@ class PublishedScore:
     """A paper's score of a network on a benchmark."""
 
     preset: str
-    """Our name of the network."""
     table: str
     """The paper and its table."""
     scores: PrintedScores
-    """In percent: "miou", or for parts "seen", "unseen" and "harmonic" (their harmonic mean, as printed)."""
     protocol: PartProtocol | None = None
-    """For parts: how they were predicted."""
     source: str = ""
     """URL of a page with the scores besides the paper, if any."""
 
@@ -57,9 +54,7 @@ class PublishedRow:
     """
 
     paper: Paper
-    """The paper of the row."""
     version: str
-    """The version of the paper."""
     table: str
     """The table: "Table 1"."""
     row: str
@@ -128,14 +123,7 @@ def recipe_rows(recipe: str) -> tuple[PublishedRow, ...]:
 
 
 def find_rows(name: str) -> tuple[PublishedRow, ...]:
-    """Look up rows by name.
-
-    Args:
-        name: a row's name, case-insensitive; or a preset, for its main rows.
-
-    Raises:
-        UsageError: the name is unknown; the message suggests similar names.
-    """
+    """The rows of a name, case-insensitive, or the main rows of a preset; `UsageError` suggests similar names."""
     folded = name.casefold()
     rows = tuple(row for row in PUBLISHED_ROWS if row.name.casefold() == folded or (row.main and row.preset == name))
     if rows:

@@ -29,17 +29,7 @@ PUBLISHED_WEIGHTS = "published by the authors"
 
 
 def origin_of(model: str, weights: str | None = None, options: Mapping[str, object] | None = None) -> ModelOrigin:
-    """The origin of a model that `segvoc.load` loads with the same arguments.
-
-    Args:
-        model: a preset, the path of a .safetensors file of segvoc or of a shared folder, or a repository of the hub.
-        weights: file of the weights; None: the preset's own.
-        options: settings of the network that differ from the preset's.
-
-    Raises:
-        UsageError: the preset is unknown.
-        CheckpointError: the file can't be read.
-    """
+    """The origin of a model that `segvoc.load` loads with the same arguments."""
     options = options or {}
     if (found := find_model(model)) is not None:
         preset = named_preset(read_header(found.model)) if is_own_path(found.model) else found.model
@@ -56,9 +46,7 @@ class FailedImage:
     """An image that could not be evaluated."""
 
     stem: str
-    """Names the image in its set."""
     error: str
-    """What is wrong, in one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +54,6 @@ class EvaluationResult:
     """The scores of all images, and facts about the run."""
 
     images: Sequence[EvaluationImage]
-    """All images of the evaluation."""
     scores: Sequence[ImageScore]
     """Scores of the images that could be read, in order."""
     failures: Sequence[FailedImage]
@@ -74,7 +61,6 @@ class EvaluationResult:
     peak_memory: float
     """Peak memory of the largest process [GB]."""
     processes: int
-    """Number of processes."""
     resumed: int
     """Images scored by an earlier run."""
     seconds: float

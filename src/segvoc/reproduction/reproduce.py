@@ -43,9 +43,6 @@ from segvoc.training.run_folder import RunFolder
 from segvoc.training.start import Start
 from segvoc.training.training_data import needed_data, recipe_data
 
-RUN = "run"
-"""Subfolder of a run in its seed's folder."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingCall:
@@ -67,11 +64,7 @@ class TrainingCall:
         return self.seeds or recipe.seeds
 
     def check(self, name: str, recipe: Recipe) -> None:
-        """Check that the data fits the recipe's supervision.
-
-        Raises:
-            UsageError: the data doesn't fit.
-        """
+        """Raise `UsageError` if the data doesn't fit the recipe's supervision."""
         if recipe.supervision == "captions" and self.captions is None:
             raise UsageError(f"{name} learns from captions; name them: --captions captions.json --images DIR")
         if recipe.supervision != "captions" and self.captions is not None:
@@ -99,16 +92,13 @@ def incomplete_data(recipe: Recipe, states: dict[str, Availability]) -> tuple[st
 
 
 def trained(recipe: Recipe, seed: int, folder: Path, call: TrainingCall, data: Path, device: str) -> Path:
-    """Train a network, continue a run, or return if it is finished.
-
-    Returns:
-        The file of the trained weights.
+    """Train a network, continue a run, or return if it is finished; the file of its weights.
 
     Raises:
         UsageError: the folder holds a run with other settings.
         TrainingError, InputError, OutputError, SystemExit: see `segvoc.training.run.train`.
     """
-    run = folder / RUN
+    run = folder / "run"
     weights = run / "model.safetensors"
     if weights.exists():
         _check_finished(run, recipe, seed, call)
@@ -161,12 +151,7 @@ class ReproductionCall:
     """The command line, for the report."""
 
     def subjects(self) -> tuple[Subject, ...]:
-        """The networks, checked.
-
-        Raises:
-            UsageError: a name or setting is wrong, or weights or published scores are missing.
-            CheckpointError: initial weights can't be read.
-        """
+        """The networks, checked: `UsageError` if a name or setting is wrong, or weights or scores are missing."""
         for benchmark in self.benchmarks:
             find_benchmark(benchmark)
         if self.weights is not None and (len(self.names) > 1 or self.training is not None):
@@ -307,8 +292,7 @@ def _prepare(
 ) -> tuple[dict[str, Availability], dict[str, Path]]:
     """Print the plan, fetch published weights, and prepare downloaded benchmarks.
 
-    Returns:
-        Each evaluation or training benchmark; the files of published weights by preset, if evaluated.
+    Returns each evaluation or training benchmark, and the files of published weights by preset, if evaluated.
     """
     benchmarks = dict.fromkeys(name for subject in subjects for name in call.wanted(subject))
     learned = dict.fromkeys(name for subject in subjects if subject.recipe for name in needed_data(subject.recipe))

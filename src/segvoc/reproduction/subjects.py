@@ -27,9 +27,7 @@ class Availability:
     """A benchmark in the data folder."""
 
     name: str
-    """Name of the benchmark."""
     status: Status
-    """Its status."""
     images: int = 0
     """Number of prepared images; for a part benchmark, of objects."""
     partial: bool = False
@@ -39,7 +37,7 @@ class Availability:
 
     @property
     def benchmark(self) -> Benchmark:
-        """The benchmark."""
+        """What the name stands for."""
         return find_benchmark(self.name)
 
     @property
@@ -64,11 +62,7 @@ class Availability:
 
 
 def availability(name: str, root: Path) -> Availability:
-    """Look for a benchmark in the data folder, without writing anything.
-
-    Raises:
-        UsageError: the name is unknown.
-    """
+    """Look for a benchmark in the data folder, without writing anything."""
     benchmark = find_benchmark(name)
     try:
         manifest = check_preparation(benchmark, root, allow_missing=True)
@@ -82,15 +76,9 @@ def availability(name: str, root: Path) -> Availability:
 def prepare_downloaded(
     found: Sequence[Availability], root: Path, jobs: int, on_failure: Callable[[str], object]
 ) -> list[Availability]:
-    """Prepare downloaded benchmarks, like `segvoc prepare` without --partial.
+    """Prepare downloaded benchmarks, like `segvoc prepare` without --partial; now they are prepared or failed.
 
     `on_failure` is called per damaged file with a one-line error.
-
-    Returns:
-        The same benchmarks, now prepared or failed with an obstacle.
-
-    Raises:
-        OutputError: a file can't be written.
     """
     return [_prepared(entry, root, jobs, on_failure) if entry.status == "downloaded" else entry for entry in found]
 
@@ -117,7 +105,6 @@ class Subject:
     name: str
     """Name of a preset, a recipe, or a row of a paper's table."""
     preset: str
-    """The preset of the network."""
     rows: tuple[PublishedRow, ...]
     """The published rows to compare with."""
     recipe: Recipe | None = None
@@ -160,15 +147,12 @@ def reproducible() -> tuple[str, ...]:
 
 
 def scored_subject(name: str, *, weights: str | None, named_benchmarks: bool) -> Subject:
-    """Resolve a network with existing weights: published, or a file.
+    """A network with existing weights: published (None), or a file.
 
     Args:
         name: a preset, or the name of a row that a preset covers without separate training.
         weights: a file of weights; None: the published ones.
         named_benchmarks: whether the user chose the benchmarks, which then don't need published scores.
-
-    Raises:
-        UsageError: the name is unknown, there are no published weights, or no published score to compare with.
     """
     if "," not in name:
         find_preset(name)
@@ -200,10 +184,6 @@ def trained_subject(name: str, start: Start, settings: Sequence[str], steps: int
         start: the initial weights.
         settings: changes of the recipe or its network, as NAME=VALUE.
         steps: number of steps; None: the recipe's.
-
-    Raises:
-        UsageError: the recipe or row is unknown, the row has no recipe, or a setting is wrong.
-        CheckpointError: the file of the initial weights can't be read.
     """
     if name in RECIPES:
         recipe = RECIPES[name]()

@@ -108,20 +108,20 @@ LARGEST_BLOWN_UP = 64 << 20
 
 def files_below(folder: Path, suffix: str) -> list[str]:
     """The files below a folder with this suffix, without hidden files such as macOS's `._*`; sorted relative paths."""
-    return sorted(path.relative_to(folder).as_posix() for path in _files(folder, suffix))
-
-
-def _files(folder: Path, suffix: str) -> Iterator[Path]:
+    found: list[str] = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent, name) for name in names if name.endswith(suffix) and not name.startswith("."))
+        paths = (Path(parent, name) for name in names if name.endswith(suffix) and not name.startswith("."))
+        found += [path.relative_to(folder).as_posix() for path in paths]
+    return sorted(found)
 
 
 def find_original(download: Download, root: Path) -> str | None:
     """Where a download is unpacked, below the data folder; None if its files are missing or incompletely unpacked."""
     for location in download.locations:
         path = root / location
-        exists = path.is_file() if download.is_file else any(_files(path, download.suffix))
+        names = (name for _, _, names in os.walk(path) for name in names)
+        exists = path.is_file() if download.is_file else any(name.endswith(download.suffix) for name in names)
         if exists and not _marker(root, location).exists():
             return location
     return None

@@ -11,7 +11,8 @@ from PIL import Image
 from segvoc.errors import InputError
 from segvoc.evaluation.metrics import Confusion
 from segvoc.evaluation.result import EvaluationResult
-from segvoc.evaluation.task import EvaluationTask, GroundTruth, ImageScore, shown_prediction
+from segvoc.evaluation.task import EvaluationTask, GroundTruth, ImageScore
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.overlay import class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.segmentation import Segmentation
@@ -35,7 +36,6 @@ MAX_CLASSES_LISTED = 8
 SegmentBatch = Callable[[Sequence[GroundTruth]], list[Segmentation]]
 """Segments some images."""
 
-
 OnDrawn = Callable[[int, int], object]
 """Called with the number of examples drawn and the total: first with 0, then after each."""
 
@@ -45,13 +45,8 @@ def write_examples(
 ) -> dict[str, Any]:
     """Write the images with the lowest and the highest mIoU, their true labels and their predictions.
 
-    These images are segmented again, so an evaluation needn't keep all predictions.
-
-    Returns:
-        The entries "worst" and "best" of the report, most extreme image first.
-
-    Raises:
-        OutputError: a file can't be written.
+    These images are segmented again, so an evaluation needn't keep all predictions. Returns the entries "worst" and
+    "best" of the report, most extreme image first.
     """
     ranked = _ranked(result.scores)
     worst = ranked[: min(MAX_EXAMPLES, (len(ranked) + 1) // 2)]
@@ -72,10 +67,12 @@ def write_examples(
             finally:
                 drawn += 1
             (prediction,) = segment([truth])
-            maps = (truth.combined(), shown_prediction(task, truth, prediction))
+            true, predicted = truth.combined(), task.scored(prediction.labels)
+            if task.parts is not None:  # nothing else is scored
+                predicted = np.where(true == UNLABELED, np.uint16(UNLABELED), predicted)
             colors = class_colors(len(task.classes))
-            shown = [truth.image, *(_overlay(truth.image, labels, task.classes, colors) for labels in maps)]
-            for name, pixels in zip(files, shown, strict=True):
+            overlays = (_overlay(truth.image, labels, task.classes, colors) for labels in (true, predicted))
+            for name, pixels in zip(files, (truth.image, *overlays), strict=True):
                 _write(folder / files[name], pixels)
                 written.add(folder / files[name])
             accuracy = score.confusion.scores().pixel_accuracy

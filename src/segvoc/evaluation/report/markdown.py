@@ -29,12 +29,9 @@ def markdown_rows(reports: Sequence[Mapping[str, Any]]) -> str:
     """
     kinds = [[report for report in reports if (report["parts"] is None) is plain] for plain in (True, False)]
     tables = [_table([_cells(report) for report in kind]) for kind in kinds if kind]
-    verdicts = [
-        f"- {_escaped(report['data']['title'])}: {_escaped(report['verdict'])}\n"
-        for report in reports
-        if report["verdict"]
-    ]
-    return "\n".join([*tables, *(["".join(verdicts)] if verdicts else [])])
+    judged = [(report["data"]["title"], report["verdict"]) for report in reports if report["verdict"]]
+    verdicts = "".join(f"- {_escaped(title)}: {_escaped(verdict)}\n" for title, verdict in judged)
+    return "\n".join([*tables, *([verdicts] if verdicts else [])])
 
 
 def _cells(report: Mapping[str, Any]) -> dict[str, str]:
@@ -85,10 +82,8 @@ AGREEMENT = 0.1
 
 def published_entries(scores: Iterable[PublishedScore]) -> list[dict[str, Any]]:
     """Published scores as plain values, for the entry "published" of a report."""
-    return [
-        {"table": score.table, "source": score.source, "protocol": score.protocol, "scores": dict(score.scores)}
-        for score in scores
-    ]
+    names = ("table", "source", "protocol", "scores")
+    return [{name: getattr(score, name) for name in names} for score in scores]
 
 
 def without_scores(scores: Iterable[PublishedScore]) -> list[dict[str, Any]]:

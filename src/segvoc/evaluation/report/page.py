@@ -21,23 +21,14 @@ MAX_BARS = 60
 
 
 def write_page(folder: Path, report: Mapping[str, Any]) -> None:
-    """Write `index.html` of a report; see `write_html`.
-
-    Raises:
-        OutputError: the system refused.
-    """
+    """Write `index.html` of a report; see `write_html`."""
     write_html(folder / "index.html", "page.html", {**report, **_derived(report)})
 
 
 def write_html(path: Path, template: str, values: Mapping[str, Any]) -> None:
-    """Write a page atomically; names are escaped.
+    """Write a page of a template beside this module, atomically; names are escaped.
 
     Without jinja2 the page is skipped with a warning that says how to install it.
-
-    The template is a file beside this module.
-
-    Raises:
-        OutputError: the system refused.
     """
     try:
         import jinja2  # noqa: F401
@@ -61,10 +52,7 @@ def _environment() -> "jinja2.Environment":
         lstrip_blocks=True,
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
     )
-    environment.filters["percent"] = percent
-    environment.filters["kept"] = kept_text
-    environment.filters["thousands"] = thousands
-    environment.filters["linked"] = _linked
+    environment.filters |= {"percent": percent, "kept": kept_text, "thousands": thousands, "linked": _linked}
     return environment
 
 
@@ -110,16 +98,14 @@ def _facts(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     """The settings and circumstances of the evaluation, as names and values."""
     data, protocol, run, found = report["data"], report["protocol"], report["run"], report["classes_per_image"]
     weights = f"{report['model']['weights'] or 'not given'} (digest {protocol['weights_digest']})"
+    classes = "none" if found is None else f"{found['true']:.1f}, of which {found['found']:.1f} found"
     resumed = f", {run['resumed_images']} images from an earlier run" if run["resumed_images"] else ""
     facts = [
         ("weights", weights),
         *((name, str(value)) for name, value in data["source"].items() if value not in ("", None)),
         ("pixels", f"{thousands(data['labeled_pixels'])} scored, {thousands(data['ignored_pixels'])} ignored"),
         ("unlabeled predictions", f"{thousands(data['unlabeled_predictions'])} pixels"),
-        (
-            "classes in an image",
-            "none" if found is None else f"{found['true']:.1f}, of which {found['found']:.1f} found",
-        ),
+        ("classes in an image", classes),
         ("scoring", protocol["rule"]),
         ("protocol", protocol["source"] or "no paper's"),
         ("deviations", ", ".join(protocol["deviations"]) or "none"),

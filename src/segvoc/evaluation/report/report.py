@@ -77,17 +77,12 @@ def write_report(
 ) -> Report:
     """Write `report.json`, `classes.csv`, `row.md`, `index.html` and `images/`, each file atomically.
 
-    The files of an earlier report are replaced. `segment` segments the examples; for `on_drawn` see `OnDrawn`.
-
-    Returns:
-        The content of `report.json`.
-
-    Raises:
-        OutputError: a file can't be written.
+    The files of an earlier report are replaced. `segment` segments the examples; for `on_drawn` see `OnDrawn`. Returns
+    the content of `report.json`.
     """
     report = build_report(task, origin, result, fingerprint, protocol)
     report |= write_examples(folder, task, result, segment, on_drawn)
-    write_atomically(folder / "classes.csv", lambda file: file.write(classes_table(report["classes"])))
+    write_atomically(folder / "classes.csv", lambda file: file.write(csv_table(report["classes"])))
     write_atomically(folder / "row.md", lambda file: file.write(encoded(markdown_rows([report]))))
     write_page(folder, report)
     # written last, so its presence means that the report is complete
@@ -184,20 +179,18 @@ def _classes(
     true, predicted = confusion.truth_pixels(), confusion.predicted_pixels()
     seen = () if task.parts is None else task.parts.seen
     oracle = _oracle(task, result).scores().iou
-    entries = []
-    for label, name in enumerate(task.classes):
-        entry: dict[str, Any] = {
+    return [
+        {
             "id": label,
             "name": name,
             "iou": defined(scores.iou[label]),
             "accuracy": defined(scores.accuracy[label]),
             "pixels": int(true[label]),
             "predicted_pixels": int(predicted[label]),
+            **({"oracle_iou": defined(oracle[label]), "seen": seen[label]} if task.parts is not None else {}),
         }
-        if task.parts is not None:
-            entry |= {"oracle_iou": defined(oracle[label]), "seen": seen[label]}
-        entries.append(entry)
-    return entries
+        for label, name in enumerate(task.classes)
+    ]
 
 
 def _classes_per_image(confusions: Sequence[Confusion]) -> dict[str, float] | None:
@@ -254,11 +247,8 @@ def _latency(seconds: Sequence[float]) -> dict[str, float | None]:
     """Network time per image, without word encoding and file reading [s]."""
     if not seconds:
         return {"mean": None, "median": None, "p95": None}
-    return {
-        "mean": statistics.fmean(seconds),
-        "median": statistics.median(seconds),
-        "p95": float(np.percentile(seconds, 95)),
-    }
+    p95 = float(np.percentile(seconds, 95))
+    return {"mean": statistics.fmean(seconds), "median": statistics.median(seconds), "p95": p95}
 
 
 def defined(value: float) -> float | None:
@@ -266,21 +256,17 @@ def defined(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def classes_table(classes: Sequence[Mapping[str, Any]]) -> bytes:
-    """Comma-separated values with one line per class; undefined scores are empty."""
+def csv_table(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Rows as comma-separated values below a head; None is empty."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(classes[0]))
+    writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
-    writer.writerows(classes)
+    writer.writerows(rows)
     return encoded(text.getvalue())
 
 
 def write_report_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write strict JSON, atomically; lists have one entry per line, which diffs well.
-
-    Raises:
-        OutputError: the system refused.
-    """
+    """Write strict JSON, atomically; lists have one entry per line, which diffs well."""
     fields = []
     for key, value in content.items():
         if isinstance(value, list) and value:
@@ -297,15 +283,9 @@ def encoded(text: str) -> bytes:
 
 
 def shared_scores(folder: str | os.PathLike[str], weights: str, taught: Sequence[str]) -> ScoreTable:
-    """Read a model's `segvoc evaluate` report.
+    """Read a model's `segvoc evaluate` report from a folder; `UsageError` if there is none, or one of another model.
 
-    Args:
-        folder: the report's folder.
-        weights: digest of the weights of the model's network (`content_hash`).
-        taught: digests of its taught words.
-
-    Raises:
-        UsageError: the folder has no report, or a report of another model.
+    `weights` is the digest of the weights of its network (`content_hash`), `taught` those of its taught words.
     """
     path = Path(folder) / "report.json"
     try:
@@ -359,11 +339,7 @@ def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def write_summary(folder: Path, whole: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> None:
-    """Write the `report.json` of several benchmarks, and `row.md` with a row per benchmark.
-
-    Raises:
-        OutputError: a file can't be written.
-    """
+    """Write the `report.json` of several benchmarks, and `row.md` with a row per benchmark."""
     write_atomically(folder / "row.md", lambda file: file.write(encoded(markdown_rows(reports))))
     write_report_json(folder / "report.json", whole)
 
