@@ -79,7 +79,7 @@ def test_parts_belong_to_objects(name, objects, unseen_classes, unseen):
 
 
 def test_the_scores_that_papers_report_for_a_preset():
-    assert [score.scores for score in find_benchmark("a-150").published_for("pca-seg-b")] == [{"miou": 38.1}]
+    assert [row.scores["a-150"] for row in find_benchmark("a-150").published_for("pca-seg-b")] == [{"miou": 38.1}]
     assert [score.protocol for score in find_benchmark("pascal-part-116").published_for("pca-part-b")] == [
         "pred-all",
         "oracle-obj",

@@ -129,10 +129,10 @@ def _scores(preset: str, *, fetched: bool) -> dict[str, Any]:
 
     tables: dict[str, dict[str, Any]] = {}
     for benchmark in scored_benchmarks(preset):
-        for score in published_scores(benchmark):
-            if score.preset == preset:
-                row = benchmark if score.protocol is None else f"{benchmark}, {score.protocol}"
-                tables.setdefault(score.table, {})[row] = dict(score.scores)
+        for row in published_scores(benchmark):
+            if row.preset == preset:
+                name = benchmark if row.protocol is None else f"{benchmark}, {row.protocol}"
+                tables.setdefault(row.title, {})[name] = dict(row.scores[benchmark])
     if not tables:
         return {"note": "the papers that segvoc reproduces report no scores for exactly this network"}
     check = {"check": f"segvoc reproduce {preset} --data ROOT --out REPORT"} if fetched else {}

@@ -7,7 +7,7 @@ from typing import Literal
 
 from segvoc.data.labeled_images import ENGLISH_NAMES, LabeledImage, LabeledImages, class_names, read_class_list
 from segvoc.data.manifests import Manifest
-from segvoc.data.published_scores import PublishedScore, published_scores
+from segvoc.data.published_scores import PublishedRow, published_scores
 from segvoc.errors import UsageError
 from segvoc.records import from_json
 from segvoc.storage.json_files import read_json
@@ -135,13 +135,13 @@ class Benchmark:
         return "all classes"
 
     @property
-    def published(self) -> tuple[PublishedScore, ...]:
-        """The scores that papers report."""
+    def published(self) -> tuple[PublishedRow, ...]:
+        """The rows of papers' tables with scores of unchanged presets on it."""
         return published_scores(self.name)
 
-    def published_for(self, preset: str) -> tuple[PublishedScore, ...]:
-        """The scores reported for a network: for parts one per protocol, else one or none."""
-        return tuple(score for score in self.published if score.preset == preset)
+    def published_for(self, preset: str) -> tuple[PublishedRow, ...]:
+        """The rows of a network: for parts one per protocol, else one or none."""
+        return tuple(row for row in self.published if row.preset == preset)
 
     @property
     def pages(self) -> tuple[str, ...]:

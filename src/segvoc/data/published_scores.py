@@ -34,19 +34,6 @@ the mean number of an image's classes that are found (ERR-Seg, Table 9)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublishedScore:
-    """A paper's score of a network on a benchmark."""
-
-    preset: str
-    table: str
-    """The paper and its table."""
-    scores: PrintedScores
-    protocol: PartProtocol | None = None
-    source: str = ""
-    """URL of a page with the scores besides the paper, if any."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class PublishedRow:
     """A row of a paper's table of scores.
 
@@ -92,15 +79,15 @@ class PublishedRow:
         protocol = "" if self.protocol is None else f", {self.protocol}"
         return f"{self.title}, {self.row}{protocol}"
 
-    def score_on(self, benchmark: str) -> PublishedScore:
-        """The published score on a benchmark of `scores`."""
-        return PublishedScore(
-            preset=self.preset,
-            table=self.title if self.main else self.name,
-            scores=self.scores[benchmark],
-            protocol=self.protocol,
-            source=self.source,
-        )
+    def score_on(self, benchmark: str) -> dict[str, Any]:
+        """The published score on a benchmark, as plain values: an entry of "published" in a report."""
+        table = self.title if self.main else self.name
+        return {
+            "table": table,
+            "source": self.source,
+            "protocol": self.protocol,
+            "scores": dict(self.scores[benchmark]),
+        }
 
 
 def _row(entry: dict[str, Any]) -> PublishedRow:
@@ -140,9 +127,9 @@ def scored_benchmarks(preset: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for row in _main_rows() if row.preset == preset for name in row.scores))
 
 
-def published_scores(benchmark: str) -> tuple[PublishedScore, ...]:
-    """The published scores of unchanged presets on a benchmark, in table order; may be empty."""
-    return tuple(row.score_on(benchmark) for row in _main_rows() if benchmark in row.scores)
+def published_scores(benchmark: str) -> tuple[PublishedRow, ...]:
+    """The rows with scores of unchanged presets on a benchmark, in table order; may be empty."""
+    return tuple(row for row in _main_rows() if benchmark in row.scores)
 
 
 def _main_rows() -> Sequence[PublishedRow]:

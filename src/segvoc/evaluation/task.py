@@ -13,7 +13,6 @@ from jaxtyping import UInt8, UInt16
 from segvoc.data.benchmarks import Benchmark, BenchmarkParts, PartRecords, find_benchmark, prepared
 from segvoc.data.labeled_images import FolderRules, LabeledImage, LabeledImages
 from segvoc.data.manifests import Manifest
-from segvoc.data.published_scores import PublishedScore
 from segvoc.errors import UsageError
 from segvoc.evaluation.metrics import Confusion
 from segvoc.imaging.label_maps import UNLABELED
@@ -217,9 +216,10 @@ class EvaluationTask:
         collapsed = (labels >= self.collapse_from) & (labels != UNLABELED)
         return np.where(collapsed, np.uint16(self.collapse_from), labels)
 
-    def published_for(self, preset: str) -> Sequence[PublishedScore]:
-        """The scores reported for a network in papers."""
-        return () if self.benchmark is None else self.benchmark.published_for(preset)
+    def published_for(self, preset: str) -> list[dict[str, Any]]:
+        """The scores reported for a network in papers, as plain values."""
+        benchmark = self.benchmark
+        return [] if benchmark is None else [row.score_on(benchmark.name) for row in benchmark.published_for(preset)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

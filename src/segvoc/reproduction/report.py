@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from segvoc.data.published_scores import PublishedScore
-from segvoc.evaluation.report.markdown import AGREEMENT, comparison, percent, published_entries, without_scores
+from segvoc.evaluation.report.markdown import AGREEMENT, comparison, percent, without_scores
 from segvoc.evaluation.report.page import protocol_facts, write_html
 from segvoc.evaluation.report.report import csv_table, write_report_json
 from segvoc.progress import aligned
@@ -36,7 +35,7 @@ Row = dict[str, Any]
 """A benchmark in the report, as plain values."""
 
 
-def empty_row(found: Availability, published: Sequence[PublishedScore]) -> Row:
+def empty_row(found: Availability, published: Sequence[Mapping[str, Any]]) -> Row:
     """The row of a benchmark before its evaluation."""
     return {
         "name": found.name,
@@ -55,14 +54,14 @@ def evaluated_row(
     found: Availability,
     report: Mapping[str, Any],
     folder: str,
-    published: Sequence[PublishedScore],
+    published: Sequence[Mapping[str, Any]],
     deviations: Sequence[str] = (),
 ) -> Row:
     """Create the row of an evaluated benchmark, whose own report is in `folder`, relative to the whole report's.
 
     `deviations` lists differences from the published network.
     """
-    data, scores = report["data"], comparison({**report, "published": published_entries(published)})
+    data, scores = report["data"], comparison({**report, "published": published})
     why = _incomplete(found, report)
     verdict: Verdict = "no published score"
     if scores:

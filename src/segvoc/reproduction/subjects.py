@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from segvoc.data.benchmarks import Benchmark, find_benchmark
 from segvoc.data.preparation.prepare import check_preparation, prepare
-from segvoc.data.published_scores import PublishedRow, PublishedScore, find_rows, published_rows, recipe_rows
+from segvoc.data.published_scores import PublishedRow, find_rows, published_rows, recipe_rows
 from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.models.presets import PRESETS, find_preset
@@ -126,8 +126,8 @@ class Subject:
         """The benchmarks with published scores, in table order."""
         return tuple(dict.fromkeys(name for row in self.rows for name in row.scores))
 
-    def published(self, benchmark: str) -> list[PublishedScore]:
-        """The published scores on a benchmark."""
+    def published(self, benchmark: str) -> list[dict[str, Any]]:
+        """The published scores on a benchmark, as plain values."""
         return [row.score_on(benchmark) for row in self.rows if benchmark in row.scores]
 
     def network_options(self) -> dict[str, Any]:

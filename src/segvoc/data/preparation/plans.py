@@ -55,14 +55,11 @@ def plan_preparation(benchmark: Benchmark, root: Path, originals: OriginalPaths)
 def _paired(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
     """An image folder and a label folder, whose file names differ only in the suffix."""
     folders = [(folder, download.suffix) for download, folder in zip(benchmark.downloads, originals, strict=True)]
-    listed, stems = set[str](), set[str]()
-    for folder, suffix in folders:
-        names = files_below(root / folder, suffix)
-        listed.update(f"{folder}/{name}" for name in names)
-        stems.update(name.removesuffix(suffix) for name in names)
+    names = ((name, suffix) for folder, suffix in folders for name in files_below(root / folder, suffix))
+    stems = sorted({name.removesuffix(suffix) for name, suffix in names})
     return _planned(
-        {stem: tuple(f"{folder}/{stem}{suffix}" for folder, suffix in folders) for stem in sorted(stems)},
-        listed.__contains__,
+        root,
+        {stem: tuple(f"{folder}/{stem}{suffix}" for folder, suffix in folders) for stem in stems},
         lambda stem, image, path: _id_map_conversion(benchmark, stem, image, path),
     )
 
@@ -71,8 +68,8 @@ def _voc(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
     images, labels, listing = originals
     stems = (root / listing).read_text(encoding="utf-8", errors="replace").split()
     return _planned(
+        root,
         {stem: (f"{images}/{stem}.jpg", f"{labels}/{stem}.png") for stem in stems},
-        _exist_in(root),
         lambda stem, image, path: _id_map_conversion(benchmark, stem, image, path, skip_empty=True),
     )
 
@@ -103,8 +100,8 @@ def _context_masks(benchmark: Benchmark, root: Path, originals: OriginalPaths) -
     except (KeyError, TypeError, ValueError) as error:
         raise _unknown_form(root / listing, error) from None
     return _planned(
+        root,
         {stem: (f"{images}/{stem}.jpg",) for stem in sorted(sources)},
-        _exist_in(root),
         lambda stem, image: _conversion(benchmark, stem, image, sources[stem]),
     )
 
@@ -112,8 +109,8 @@ def _context_masks(benchmark: Benchmark, root: Path, originals: OriginalPaths) -
 def _context_matlab(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
     images, labels = originals
     plan = _planned(
+        root,
         {stem: (f"{images}/{stem}.jpg",) for stem in image_stems("pascalcontext_val")},
-        _exist_in(root),
         lambda stem, image: _conversion(
             benchmark, stem, image, partial(read_matlab_labels, path=f"{labels}/{stem}.mat")
         ),
@@ -146,8 +143,8 @@ def _full_ade20k(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> 
         if name.startswith("ADE_val_"):
             wanted[path.stem] = (path.as_posix(), path.with_name(f"{path.stem}_seg.png").as_posix())
     return _planned(
+        root,
         wanted,
-        _exist_in(root),
         lambda stem, image, _: partial(
             convert_full_ade,
             stem=stem,
@@ -163,8 +160,8 @@ def _pascal_part(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> 
     images, objects, parts = originals
     stems = sorted({PurePosixPath(name).stem for folder in originals for name in files_below(root / folder, "")})
     return _planned(
+        root,
         {stem: (f"{images}/{stem}.jpg", f"{objects}/{stem}.png", f"{parts}/{stem}.png") for stem in stems},
-        _exist_in(root),
         lambda stem, image, object_map, path: _part_conversion(
             benchmark, stem, image, path, partial(read_object_map, path=object_map)
         ),
@@ -186,8 +183,8 @@ def _ade20k_part(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> 
             wanted[f"{split}/{stem}"] = (f"{images}/{stem}.jpg", f"{parts}/{stem}.png")
             sources[f"{split}/{stem}"] = partial(read_instances, path=listing, instances=instances[stem])
     return _planned(
+        root,
         wanted,
-        _exist_in(root),
         lambda stem, image, path: _part_conversion(benchmark, stem, image, path, sources[stem]),
     )
 
@@ -249,21 +246,15 @@ def _label_path(benchmark: Benchmark, stem: str) -> str:
     return f"{benchmark.label_folder}/{stem}{benchmark.label_suffix}"
 
 
-def _planned(
-    wanted: Mapping[str, tuple[str, ...]], exists: Callable[[str], bool], convert: Callable[..., Conversion]
-) -> Plan:
+def _planned(root: Path, wanted: Mapping[str, tuple[str, ...]], convert: Callable[..., Conversion]) -> Plan:
     """The conversions of all complete images, and the first missing file of each other image.
 
     `wanted` has the files of each image by stem; `convert` takes a stem and its files.
     """
-    absent = {stem: next((path for path in paths if not exists(path)), None) for stem, paths in wanted.items()}
-    missing = {stem: path for stem, path in absent.items() if path is not None}
+    absent = {stem: [path for path in paths if not (root / path).exists()] for stem, paths in wanted.items()}
+    missing = {stem: paths[0] for stem, paths in absent.items() if paths}
     conversions = {stem: convert(stem, *paths) for stem, paths in wanted.items() if stem not in missing}
     return Plan(conversions=conversions, missing=missing)
-
-
-def _exist_in(root: Path) -> Callable[[str], bool]:
-    return lambda path: (root / path).exists()
 
 
 def _read_json(path: Path) -> Any:

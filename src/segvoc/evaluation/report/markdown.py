@@ -1,10 +1,8 @@
 """Scores as a Markdown table, ready for the draft of a paper."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from segvoc.data.published_scores import PublishedScore
 
 PLAIN_COLUMNS = (
     ("mIoU", "miou"),
@@ -80,17 +78,10 @@ AGREEMENT = 0.1
 """Largest difference from a printed score that counts as reproduced [percentage points]."""
 
 
-def published_entries(scores: Iterable[PublishedScore]) -> list[dict[str, Any]]:
-    """Published scores as plain values, for the entry "published" of a report."""
-    names = ("table", "source", "protocol", "scores")
-    return [{name: getattr(score, name) for name in names} for score in scores]
-
-
-def without_scores(scores: Iterable[PublishedScore]) -> list[dict[str, Any]]:
+def without_scores(published: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows of `comparison` before anything is evaluated: "here" is None."""
-    entries = published_entries(scores)
-    parts = {entry["protocol"]: {"part-cat-seg": dict.fromkeys(entry["scores"])} for entry in entries}
-    return comparison({"published": entries, "miou": None, "classes_per_image": None, "parts": parts})
+    parts = {entry["protocol"]: {"part-cat-seg": dict.fromkeys(entry["scores"])} for entry in published}
+    return comparison({"published": published, "miou": None, "classes_per_image": None, "parts": parts})
 
 
 def comparison(report: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -26,7 +26,6 @@ from segvoc.evaluation.report.markdown import (
     comparison,
     markdown_rows,
     percent,
-    published_entries,
     score_cells,
     verdict,
 )
@@ -125,7 +124,7 @@ def build_report(
         "classes_per_image": _classes_per_image([score.confusion for score in result.scores]),
         "classes": _classes(task, confusion, scores, result),
         "parts": _parts(task, confusion, result),
-        "published": published_entries(task.published_for(origin.preset)),
+        "published": task.published_for(origin.preset),
         "confusions": _confusions(task, confusion),
         "failures": [dataclasses.asdict(failure) for failure in result.failures],
         "protocol": {
