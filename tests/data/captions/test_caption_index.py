@@ -50,10 +50,7 @@ def test_a_set_has_the_images_that_keep_a_phrase(tmp_path):
     dataset = CaptionDataset(build_index(source, tmp_path, "rules", RULES))
     assert len(dataset) == 2 and dataset.name == "drawn"
     assert dataset.phrase_texts() == ["dog", "cat", "cats"] and dataset.phrase_texts(1, 2) == ["cat"]
-    assert [(entry.name, dataset.phrases(entry)) for entry in dataset.entries()] == [
-        ("0", ("dog", "cat")),
-        ("2", ("cats",)),
-    ]
+    assert {entry.name: dataset.phrases(entry) for entry in dataset.entries()} == {"0": ("dog", "cat"), "2": ("cats",)}
     assert [dataset.facts[name] for name in ("images", "captions", "with_phrases", "phrases")] == [3, 4, 2, 3]
     with pytest.raises(IndexError):
         dataset.entry(2)

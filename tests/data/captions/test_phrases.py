@@ -1,8 +1,10 @@
 """The extractors of noun phrases."""
 
 import sys
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import ClassVar
+
+import pytest
 
 from segvoc.data.captions.phrases import SpacyPhrases, phrase_extractor
 from segvoc.errors import UsageError
@@ -14,71 +16,51 @@ def test_an_unknown_extractor_is_named():
         phrase_extractor("nltk")
 
 
-def test_without_spacy_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "spacy", None)
-    with one_line_error(UsageError, "spaCy is not installed", "spacy download en_core_web_sm", "'rules'"):
-        phrase_extractor("spacy")
-
-
-@dataclass
-class Token:
-    text: str
-    pos_: str
-
-
 class Chunk(list):
+    """Words with their tags."""
+
     @property
     def text(self):
         return " ".join(token.text for token in self)
 
 
-@dataclass
-class Document:
-    noun_chunks: list
+def chunk(**tags: str) -> Chunk:
+    return Chunk(SimpleNamespace(text=text, pos_=tag) for text, tag in tags.items())
 
 
-def document():
-    """What spaCy makes of "She rides a brown horse to Paris": three chunks, one of which has a common noun."""
-    return Document(
-        [
-            Chunk([Token("She", "PRON")]),
-            Chunk([Token("a", "DET"), Token("brown", "ADJ"), Token("horse", "NOUN")]),
-            Chunk([Token("Paris", "PROPN")]),
-        ]
-    )
+CHUNKS = [chunk(She="PRON"), chunk(a="DET", brown="ADJ", horse="NOUN"), chunk(Paris="PROPN")]
+"""What spaCy makes of "She rides a brown horse to Paris": three chunks, one of which has a common noun."""
 
 
 class Language:
-    meta: ClassVar = {
-        "lang": "en",
-        "name": "core_web_sm",
-        "version": "3.8.0",
-        "pipeline": ["tok2vec", "tagger", "parser"],
-    }
+    meta: ClassVar = {"lang": "en", "name": "core_web_sm", "version": "3.8.0"}
 
     def pipe(self, captions):
-        return (document() for _ in captions)
+        return (SimpleNamespace(noun_chunks=CHUNKS) for _ in captions)
 
 
-def test_of_spacys_chunks_those_with_a_common_noun_count():
-    assert list(SpacyPhrases(Language())(["one", "two"])) == [["a brown horse"]] * 2
+@pytest.fixture
+def spacy(monkeypatch):
+    """Stands for the module: it knows no model but the one, which needs tagger and parser."""
 
-
-class Installed:
-    """Stands for the module: `load` knows no model but the one."""
-
-    @staticmethod
     def load(name, *, exclude):
         if name != "en_core_web_sm":
             raise OSError(f"[E050] Can't find model '{name}'.")
         assert "parser" not in exclude and "tagger" not in exclude
         return Language()
 
+    monkeypatch.setitem(sys.modules, "spacy", SimpleNamespace(load=load))
 
-def test_the_model_is_loaded_when_it_is_chosen_and_its_absence_told(monkeypatch):
-    monkeypatch.setitem(sys.modules, "spacy", Installed)
+
+def test_of_spacys_chunks_those_with_a_common_noun_count(spacy):
     extractor = phrase_extractor("spacy")
-    assert list(extractor(["She rides"])) == [["a brown horse"]]
+    assert list(extractor(["one", "two"])) == [["a brown horse"]] * 2
     assert extractor.identity == "spacy en_core_web_sm 3.8.0"
+
+
+def test_without_spacy_or_its_model_it_says_what_to_install(spacy, monkeypatch):
     with one_line_error(UsageError, "'en_core_web_xl' is not installed", "'rules'"):
         SpacyPhrases.load("en_core_web_xl")
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    with one_line_error(UsageError, "spaCy is not installed", "spacy download en_core_web_sm", "'rules'"):
+        phrase_extractor("spacy")

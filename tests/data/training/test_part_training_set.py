@@ -78,7 +78,7 @@ def test_an_image_with_nothing_to_learn_is_skipped(root):
 
 
 def test_both_maps_are_augmented_alike(root):
-    changes = Augmentation(short_sides=(6, 9, 12), max_long_side=100, crop_size=5, color_jitter=False, flip_prob=0.5)
+    changes = replace(WHOLE, short_sides=(6, 9, 12), crop_size=5, flip_prob=0.5)
     own = PartTrainingSet(images=labeled_images(root, background="background"), augmentation=changes, seed=0)
     pairs = {(part, thing) for part, thing in zip(*labels(root), strict=True)} | {(IGNORED, IGNORED)}
     for place in range(8):

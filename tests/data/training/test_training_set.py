@@ -44,11 +44,9 @@ def folder(tmp_path):
 
 def training_set(folder, *, seed=0, background=None, **changes):
     settings = {"short_sides": (8, 10), "max_long_side": 99, "crop_size": SIDE, "color_jitter": False} | changes
-    images = LabeledImages.from_folders(
-        folder / "images", folder / "labels", folder / "classes.json", background=background
-    )
-    augmentation = Augmentation(**settings)
-    return TrainingSet(images=images, augmentation=augmentation, seed=seed)
+    files = (folder / name for name in ("images", "labels", "classes.json"))
+    images = LabeledImages.from_folders(*files, background=background)
+    return TrainingSet(images=images, augmentation=Augmentation(**settings), seed=seed)
 
 
 def numbers(samples, positions):
