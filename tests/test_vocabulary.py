@@ -1,5 +1,6 @@
-"""The words of a call: what is a word, what is refused and how."""
+"""The words of a call and the parts of objects: what is one, what is refused and how."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.vocabulary import MAX_CLASSES, Vocabulary
+from segvoc.vocabulary import MAX_CLASSES, Part, PartVocabulary, Vocabulary, parts_by_object
 from tests.images import one_line_error
 
 # ---- words
@@ -132,3 +133,121 @@ def test_file_without_proper_words_is_refused(tmp_path: Path, content: bytes, sa
 def test_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
     with one_line_error(UsageError, repr(f"{tmp_path}/{name}"), match="can't be read"):
         Vocabulary.read(f"{tmp_path}/{name}")
+
+
+# ---- objects and parts
+
+
+def test_order_is_kept_and_white_space_around_names_goes() -> None:
+    parts = PartVocabulary({" dog ": ["head", "leg\n"], "sofa": [], "cat": [" head"]})
+    assert parts.objects == ("dog", "sofa", "cat")
+    assert parts.parts == (Part("dog", "head"), Part("dog", "leg"), Part("cat", "head"))
+    assert [part.name for part in parts.parts] == ["dog's head", "dog's leg", "cat's head"]
+    assert len(parts) == 3
+
+
+def test_line_mapping_and_file_are_the_same(tmp_path: Path) -> None:
+    mapping = {"traffic light": ["red lamp", "pole"], "cat": ["head"], "*": ["shadow"]}
+    (tmp_path / "parts.json").write_text("\ufeff" + json.dumps(mapping), encoding="utf-8")
+    parts = PartVocabulary(mapping)
+    assert PartVocabulary.parse("traffic light:red lamp , pole;cat: head ;*:shadow") == parts
+    assert PartVocabulary.read(tmp_path / "parts.json") == parts
+    assert hash(PartVocabulary(mapping)) == hash(parts)
+    assert parts != PartVocabulary({**mapping, "cat": ["tail"]})
+
+
+def test_part_of_any_object_belongs_to_none() -> None:
+    parts = PartVocabulary.parse("*: head; cat: tail")
+    assert parts.objects == ("cat",)
+    assert [(part.object, part.name) for part in parts.parts] == [(None, "head"), ("cat", "cat's tail")]
+
+
+def test_object_has_its_own_parts_and_those_of_any_that_it_does_not_name() -> None:
+    parts = PartVocabulary.parse("*: head, foot; cat: tail, head; dog: leg").parts
+    of_cat, of_wall = parts_by_object(["cat", "wall"], parts)
+    assert [(index, part.name) for index, part in of_cat] == [(1, "foot"), (2, "cat's tail"), (3, "cat's head")]
+    assert [(index, part.word("wall")) for index, part in of_wall] == [(0, "wall's head"), (1, "wall's foot")]
+
+
+def test_synonyms_of_object_and_part_are_synonyms_of_the_whole() -> None:
+    word = Part("sofa, couch", "arm,  armrest").word("sofa, couch")
+    assert word == "sofa's arm, sofa's armrest, couch's arm, couch's armrest"
+    assert Vocabulary([word]).prompts(["the {}"]) == [[["the sofa's arm"]]]
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "there are no parts; give at least one, for example 'dog: head, leg; cat: head'"),
+        ("cat", "'cat' has no colon"),
+        ("dog: head; cat", "'cat' has no colon"),
+        ("cat:", "the part '' of 'cat' is empty"),
+        ("dog: head; cat: head,, tail", "the part '' of 'cat' is empty"),
+        (": head", "the object before the colon of ': head' is empty"),
+        ("dog: head;", "list 2 of 'dog: head;' is empty ('')"),
+        ("dog: head, cat: leg", "'cat: leg' among the parts of 'dog' has a colon too; put a semicolon between objects"),
+        ("dog: head; cat: head; dog: leg", "the object 'dog' is given twice"),
+        ("dog: head, leg, head", "the part 'head' of 'dog' is given twice"),
+        ("a: b's c; a's b: c", "\"b's c\" of 'a' and 'c' of \"a's b\" are both called \"a's b's c\""),
+        (f"dog: {os.fsdecode(b'caf' + bytes([0xE9]))}", "isn't valid Unicode"),
+    ],
+)
+def test_malformed_line_is_refused_in_one_line_that_quotes_the_place(line: str, said: str) -> None:
+    with one_line_error(UsageError, said):
+        PartVocabulary.parse(line)
+
+
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "there are no parts"),
+        ({"": ["head"]}, "the object '' is empty"),
+        ({"cat": ["head"], "cat ": ["leg"]}, "the object 'cat' is given twice"),
+        ({"cat": ["head", " "]}, "the part ' ' of 'cat' is empty"),
+        ({"cat": "head, leg"}, "the parts of 'cat' must be a list, not 'head, leg'"),
+        ({"cat": {"head": 1}}, "the parts of 'cat' must be a list, not {'head': 1}"),
+        ({"cat": ["head", 3]}, "the part 3 of 'cat' isn't a string; write parts as text"),
+        ({3: ["head"]}, "the object 3 isn't a string; write objects as text"),
+        ("cat: head", "the parts must be a dictionary, not 'cat: head'"),
+    ],
+)
+def test_malformed_mapping_is_refused(given: object, said: str) -> None:
+    with one_line_error(UsageError, said):
+        PartVocabulary(given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "isn't valid JSON"),
+        ('{"cat": ["head"]', "isn't valid JSON: Expecting ',' delimiter in line 1, column 17"),
+        ('["cat"]', "has ['cat'], not an object of lists"),
+        ('{"cat": ["head"], "cat": ["leg"]}', "the object 'cat' is given twice"),
+        ('{"cat": "head"}', "must be a list, not 'head'"),
+        ('{"cat": ' + "[" * 100_000, "nested too deeply"),
+        ('{"cat": ' * 100_000 + "[]" + "}" * 100_000, "nested too deeply"),
+    ],
+)
+def test_malformed_file_is_refused_by_its_name(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "parts.json"
+    path.write_text(text, encoding="utf-8")
+    with one_line_error(UsageError, said, repr(str(path))):
+        PartVocabulary.read(path)
+
+
+def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "latin.json").write_bytes('{"café": ["door"]}'.encode("latin-1"))
+    for name, said in (("missing.json", "can't be read"), ("latin.json", "isn't UTF-8"), (".", "can't be read")):
+        with pytest.raises(UsageError, match=said):
+            PartVocabulary.read(tmp_path / name)
+
+
+def test_map_of_parts_limits_their_number() -> None:
+    names = [f"part {number}" for number in range(MAX_CLASSES + 1)]
+    assert len(PartVocabulary({"cat": names[:-1]})) == 65_535
+    with pytest.raises(UsageError, match='"cat\'s part 65535" is one part too many'):
+        PartVocabulary({"cat": names})

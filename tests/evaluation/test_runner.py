@@ -124,40 +124,28 @@ def test_images_whose_files_changed_are_evaluated_again(small, drawn, tmp_path):
     done: list[str] = []
     report = evaluate(small, task_of(drawn), tmp_path / "out", on_result=lambda image, _: done.append(image.stem))
     assert done == ["3"]
-    assert report is not None
-    fresh = evaluate(small, task_of(drawn), tmp_path / "fresh")
-    assert fresh is not None
-    assert scores_of(report) == scores_of(fresh)
+    assert scores_of(report) == scores_of(evaluate(small, task_of(drawn), tmp_path / "fresh"))
 
 
-@pytest.mark.parametrize(
-    ("settings", "names"),
-    [
-        (EvaluationSettings(limit=3), "limit: none, now 3"),
-        (EvaluationSettings(options={"window": "single"}), "window: auto, now single"),
-    ],
-)
-def test_a_changed_call_is_refused_with_the_difference_and_the_remedy(small, drawn, tmp_path, settings, names):
+def test_other_settings_weights_words_and_images_are_refused_with_the_difference_and_the_remedy(small, drawn, tmp_path):
     evaluate(small, task_of(drawn), tmp_path / "out")
     before = (tmp_path / "out/report.json").read_bytes()
-    with one_line_error(UsageError, "give another --out, or delete that folder", match=names):
-        evaluate(small, task_of(drawn), tmp_path / "out", settings)
-    assert (tmp_path / "out/report.json").read_bytes() == before
 
+    def refused(difference, settings=None, model=small):
+        with one_line_error(UsageError, "give another --out, or delete that folder", match=difference):
+            evaluate(model, task_of(drawn), tmp_path / "out", settings)
 
-def test_other_weights_words_and_images_are_refused(small, drawn, tmp_path):
-    evaluate(small, task_of(drawn), tmp_path / "out")
+    refused("limit: none, now 3", EvaluationSettings(limit=3))
+    refused("window: auto, now single", EvaluationSettings(options={"window": "single"}))
     other = small_segmenter()
     next(other.network.parameters()).data[0] += 1e-3
-    with pytest.raises(UsageError, match="weights_digest"):
-        evaluate(other, task_of(drawn), tmp_path / "out")
+    refused("weights_digest", model=other)
     (drawn / "classes.json").write_text(json.dumps([*WORDS[:-1], "dog"]))
-    with pytest.raises(UsageError, match=r"classes: 5 \(\w+\), now 5"):
-        evaluate(small, task_of(drawn), tmp_path / "out")
+    refused(r"classes: 5 \(\w+\), now 5")
     (drawn / "classes.json").write_text(json.dumps(WORDS))
     (drawn / "images/4.png").unlink()
-    with pytest.raises(UsageError, match=r"images: 5 \(\w+\), now 4"):
-        evaluate(small, task_of(drawn), tmp_path / "out")
+    refused(r"images: 5 \(\w+\), now 4")
+    assert (tmp_path / "out/report.json").read_bytes() == before
 
 
 def test_two_evaluations_at_once_in_one_folder_are_refused(small, drawn, tmp_path):
@@ -175,7 +163,6 @@ def test_two_evaluations_at_once_in_one_folder_are_refused(small, drawn, tmp_pat
 
 def test_damaged_images_are_reported_and_the_others_are_scored(small, drawn, tmp_path):
     good = evaluate(small, task_of(drawn), tmp_path / "good", EvaluationSettings())
-    assert good is not None
     (drawn / "images/1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     Image.fromarray(np.zeros((3, 3), np.uint8)).save(drawn / "labels/2.png")
     (drawn / "labels/4.png").unlink()
@@ -190,7 +177,7 @@ def test_damaged_images_are_reported_and_the_others_are_scored(small, drawn, tmp
     # once the files are repaired, the same call scores the rest
     shutil.rmtree(drawn)
     draw_set(drawn)
-    assert scores_of(evaluate(small, task_of(drawn), tmp_path / "out") or {}) == scores_of(good)
+    assert scores_of(evaluate(small, task_of(drawn), tmp_path / "out")) == scores_of(good)
 
 
 def test_nothing_to_score_is_a_report_without_scores(small, drawn, tmp_path):
@@ -215,7 +202,7 @@ def test_an_error_of_the_network_ends_the_evaluation_and_keeps_what_is_done(smal
         evaluate(broken, task_of(drawn), tmp_path / "out")
     assert len(lines(tmp_path / "out")) >= 3
     broken.__class__ = NetworkSegmenter
-    assert evaluate(broken, task_of(drawn), tmp_path / "out") is not None
+    assert evaluate(broken, task_of(drawn), tmp_path / "out")
 
 
 def test_a_journal_that_cannot_be_written_ends_the_evaluation(small, drawn, tmp_path, monkeypatch):
@@ -240,14 +227,11 @@ def test_journals_of_several_processes_are_continued_by_one(small, drawn, tmp_pa
     done: list[str] = []
     report = evaluate(small, task_of(drawn), tmp_path / "out", on_result=lambda image, _: done.append(image.stem))
     assert done == ["3", "4"]
-    assert scores_of(report or {}) == scores_of(whole or {})
+    assert scores_of(report) == scores_of(whole)
 
 
 def test_words_are_encoded_once(drawn, tmp_path, monkeypatch):
-    calls = []
-    encode = NetworkSegmenter.encode
-    monkeypatch.setattr(
-        NetworkSegmenter, "encode", lambda *given, **options: calls.append(1) or encode(*given, **options)
-    )
+    calls, encode = [], NetworkSegmenter.encode
+    monkeypatch.setattr(NetworkSegmenter, "encode", lambda *words, **how: calls.append(1) or encode(*words, **how))
     evaluate(small_segmenter(batch=1), task_of(drawn), tmp_path / "out")
     assert len(calls) == 1

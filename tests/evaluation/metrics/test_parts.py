@@ -14,7 +14,7 @@ from segvoc.data.labeled_images import class_names
 from segvoc.evaluation.metrics import Confusion, guided_parts, part_scores
 from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter
-from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
+from segvoc.evaluation.task import EvaluationSettings, EvaluationTask, ImageScore
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.protocols import Protocol
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -145,6 +145,16 @@ def part_task(root: Path) -> EvaluationTask:
     return EvaluationTask(name="set", title="set", images=images, classes=names, parts=parts)
 
 
+def scores_of(network: PartNetwork, task: EvaluationTask) -> list[ImageScore]:
+    protocols = {"auto": Protocol(size=64)}
+    segmenter = NetworkSegmenter(name="own", network=network, protocols=protocols, templates=("{}", "a {}"))
+    judge, scores = TaskSegmenter(segmenter, task, evaluation_protocol(segmenter, task, EvaluationSettings())), []
+    for image in task.select_images(None):
+        truth = image.read(len(task.classes))
+        scores.append(judge.score(image, truth, *judge.segment([truth])))
+    return scores
+
+
 @pytest.mark.parametrize(
     "subset", [lambda images: images.only([2]), lambda images: replace(images, images=images.images[2:])]
 )
@@ -171,16 +181,7 @@ def test_parts_compete_with_none_of_them_where_a_network_knows_it(tmp_path, none
     """Pred-All: what is given to "none" is a miss of its part; with the object given none has no say."""
     network = small(PART_CAT_SEG)
     network.__class__, Answering.height = Answering, none
-    segmenter = NetworkSegmenter(
-        name="own", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}")
-    )
-    task = part_task(tmp_path)
-    judge = TaskSegmenter(segmenter, task, evaluation_protocol(segmenter, task, EvaluationSettings()))
-    scores = []
-    for image in task.select_images(None):
-        truth = image.read(len(task.classes))
-        (result,) = judge.segment([truth])
-        scores.append(judge.score(image, truth, result))
+    scores = scores_of(network, part_task(tmp_path))
     assert sum(score.confusion.unlabeled() for score in scores) == unlabeled
     assert sum(score.oracle.unlabeled() for score in scores if score.oracle is not None) == 0
 
@@ -191,14 +192,6 @@ def test_parts_in_the_mask_of_an_object_without_any_count_in_pred_all_alone(tmp_
     sofa = BenchmarkParts(class_list="pascal_part116").objects.index("sofa")
     records = (*task.images.images[:2], replace(task.images.images[2], object=sofa))
     task = replace(task, images=replace(task.images, images=records))
-    network = small(PART_CAT_SEG)
-    segmenter = NetworkSegmenter(
-        name="own", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}")
-    )
-    judge = TaskSegmenter(segmenter, task, evaluation_protocol(segmenter, task, EvaluationSettings()))
-    for image, given in zip(task.select_images(None), (2, 0), strict=True):
-        truth = image.read(len(task.classes))
-        (result,) = judge.segment([truth])
-        score = judge.score(image, truth, result)
-        assert score.confusion.pixels.sum() == 24 * len(image.records)
+    for score, drawn, given in zip(scores_of(small(PART_CAT_SEG), task), (2, 1), (2, 0), strict=True):
+        assert score.confusion.pixels.sum() == 24 * drawn
         assert (0 if score.oracle is None else score.oracle.pixels.sum()) == 24 * given
