@@ -26,12 +26,7 @@ from segvoc.cli import run_command
 from segvoc.cli.output import echo
 from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
-from segvoc.evaluation.multiply_adds import (
-    err_block,
-    multiply_adds_of,
-    published_err_seg,
-    require_single_level,
-)
+from segvoc.evaluation.multiply_adds import err_block, multiply_adds_of, published_err_seg, require_single_level
 from segvoc.evaluation.protocol import err_seg_kept
 from segvoc.inference.protocols import Window
 from segvoc.inference.windows import views

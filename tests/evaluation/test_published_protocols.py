@@ -96,8 +96,7 @@ def kept(err_seg: NetworkSegmenter, monkeypatch: pytest.MonkeyPatch) -> list[int
 
 
 @pytest.mark.parametrize(
-    "name",
-    [name if name in ("pc-59", "cityscapes") else pytest.param(name, marks=pytest.mark.slow) for name in KEPT],
+    "name", [name if name in ("pc-59", "cityscapes") else pytest.param(name, marks=pytest.mark.slow) for name in KEPT]
 )
 def test_err_seg_keeps_as_many_classes_as_published_or_by_its_own_rule(name, evaluated, err_seg, kept):
     report = evaluated(err_seg, name)

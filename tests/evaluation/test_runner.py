@@ -1,4 +1,4 @@
-"""The loop: scores, resuming, what is refused, damage."""
+"""The loop: scores, resuming, what is refused, damage, and the precision of an evaluation."""
 
 import json
 import os
@@ -7,19 +7,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from segvoc.errors import OutputError, UsageError
 from segvoc.evaluation.metrics import Confusion
 from segvoc.evaluation.report import examples
 from segvoc.evaluation.runner import evaluate
-from segvoc.evaluation.task import EvaluationSettings
+from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.presets import PRESETS
+from segvoc.process_settings import float32_products
 from segvoc.storage.resume import ResumableWork
+from segvoc.training.run import train
+from segvoc.training.start import Start
 from tests.evaluation.drawn_sets import WORDS, draw_set, scores_of, task_of
 from tests.images import one_line_error
 from tests.inference.small_network import small_segmenter
+from tests.small_preset import SMALL as SMALL_PRESET
+from tests.training.runs import RECIPE, drawn_images
 
 
 @pytest.fixture
@@ -235,3 +242,39 @@ def test_words_are_encoded_once(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(NetworkSegmenter, "encode", lambda *words, **how: calls.append(1) or encode(*words, **how))
     evaluate(small_segmenter(batch=1), task_of(drawn), tmp_path / "out")
     assert len(calls) == 1
+
+
+def in_force() -> tuple[object, ...]:
+    cudnn = torch.backends.cudnn
+    return torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
+
+
+def test_an_evaluation_is_in_float32_and_says_so(tmp_path):
+    model, seen = small_segmenter(), []
+    model.network.image_encoder.register_forward_pre_hook(lambda *_: seen.append(in_force()))
+    task = EvaluationTask.of_images(drawn_images(tmp_path / "set", 2))
+    with float32_products(tf32=True, benchmark=True):
+        before = in_force()
+        report = evaluate(model, task, tmp_path / "report")
+        assert in_force() == before == ("high", True, True)
+    assert set(seen) == {("highest", False, False)}
+    assert report["protocol"]["tf32"] is False
+    key = json.loads((tmp_path / "report/journal/rank-0.jsonl").read_text().splitlines()[0])
+    assert '"tf32": false' in json.dumps(key)
+
+
+def test_training_leaves_the_precision_as_it_was(tmp_path, monkeypatch):
+    """On a GPU it may train in TF32, and what is evaluated afterwards must not be."""
+    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
+    asked = []
+
+    def noted(**settings):
+        asked.append(settings)
+        return float32_products(tf32=True, benchmark=True)  # as on a GPU
+
+    monkeypatch.setattr("segvoc.training.run.float32_products", noted)
+    before = in_force()
+    images = drawn_images(tmp_path / "set", 2)
+    train(RECIPE.with_settings(steps=1), images, tmp_path / "run", start=Start(weights="random"), device="cpu")
+    assert asked == [{"tf32": False, "benchmark": False}]
+    assert in_force() == before

@@ -1,20 +1,27 @@
-"""Training samples: order, augmentation, workers and several processes."""
+"""Training samples: order, workers and processes; the parts and objects of pixels; a user's transform."""
 
+import functools
+import json
 import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from multiprocessing import forkserver
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import segvoc
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.data.training.augmentations import Augmentation
+from segvoc.data.training.augmentations import Augmentation, OwnTransform
 from segvoc.data.training.training_set import (
     IGNORED,
+    NONE,
+    PartTrainingSet,
     ShardedSampler,
     TrainingSet,
     batches,
@@ -23,8 +30,10 @@ from segvoc.data.training.training_set import (
     read_ahead,
     seed_of,
 )
-from segvoc.errors import ProcessError
+from segvoc.errors import ProcessError, UsageError
+from tests.data.training.own_transforms import Failing, brighter
 from tests.processes import survivors
+from tests.training.runs import RECIPE, drawn_images
 
 SIDE = 8
 
@@ -198,3 +207,165 @@ def read_and_leave(folder):
     global held
     held = batches(training_set(folder), SAMPLER, 1, pinned=False)
     next(held)
+
+
+WHOLE = Augmentation(short_sides=(6,), max_long_side=100, crop_size=6, color_jitter=False, flip_prob=0.0)
+CLASSES = ["background", "dog's head", "sofa", "cat's head", "dog's leg"]
+
+
+def drawn(root: Path, values: np.ndarray, classes: list[str], name: str = "labels") -> None:
+    (root / name).mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values.astype(np.uint8)).save(root / name / "one.png")
+    (root / f"{name}.json").write_text(json.dumps(classes))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """An image with a column for each of the five classes and an unlabeled one."""
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.zeros((6, 6, 3), np.uint8)).save(tmp_path / "images/one.png")
+    drawn(tmp_path, np.tile([0, 1, 2, 3, 4, 255], (6, 1)), CLASSES)
+    return tmp_path
+
+
+def labeled_images(root: Path, **rules) -> LabeledImages:
+    return LabeledImages.from_folders(root / "images", root / "labels", root / "labels.json", **rules)
+
+
+def labels(root: Path, **maps) -> list[list[int]]:
+    """The two labels of each column."""
+    own = PartTrainingSet(images=labeled_images(root, background="background"), augmentation=WHOLE, seed=0, **maps)
+    sample = own[0]
+    assert sample.problems == () and sample.labels.shape == (2, 6, 6)
+    assert (sample.labels == sample.labels[:, :1]).all()
+    return sample.labels[:, 0].tolist()
+
+
+def test_a_pixel_has_a_part_and_an_object(root):
+    parts, objects = labels(root)
+    assert parts == [NONE, 0, NONE, 1, 2, IGNORED]  # dog's head, cat's head, dog's leg
+    assert objects == [NONE, 1, 2, 0, 1, IGNORED]  # cat, dog, sofa
+
+
+def test_object_maps_cover_more_than_parts(root):
+    """The image is a dog except for its first column, a horse, which isn't learned."""
+    drawn(root, np.tile([1, 0, 0, 0, 0, 0], (6, 1)), ["dog", "horse"], "objects")
+    maps = LabeledImages.from_folders(root / "images", root / "objects", root / "objects.json")
+    parts, objects = labels(root, object_maps=maps)
+    assert parts == [NONE, 0, NONE, 1, 2, IGNORED]
+    assert objects == [NONE, 1, 1, 1, 1, 1]
+
+
+def test_every_image_needs_an_object_map(root):
+    (root / "other").mkdir()
+    Image.fromarray(np.zeros((6, 6, 3), np.uint8)).save(root / "other/two.png")
+    drawn(root, np.zeros((6, 6)), ["dog"], "objects")
+    (root / "objects/one.png").rename(root / "objects/two.png")
+    maps = LabeledImages.from_folders(root / "other", root / "objects", root / "objects.json")
+    with pytest.raises(UsageError, match="'one' has no object map"):
+        PartTrainingSet(images=labeled_images(root), augmentation=WHOLE, seed=0, object_maps=maps)
+
+
+def test_an_image_with_nothing_to_learn_is_skipped(root):
+    drawn(root, np.tile([0, 0, 0, 255, 255, 255], (6, 1)), CLASSES)
+    own = PartTrainingSet(images=labeled_images(root, background="background"), augmentation=WHOLE, seed=0)
+    assert "no learned part or object" in own[0].problems[0]
+
+
+def test_both_maps_are_augmented_alike(root):
+    changes = replace(WHOLE, short_sides=(6, 9, 12), crop_size=5, flip_prob=0.5)
+    own = PartTrainingSet(images=labeled_images(root, background="background"), augmentation=changes, seed=0)
+    pairs = {(part, thing) for part, thing in zip(*labels(root), strict=True)} | {(IGNORED, IGNORED)}
+    for place in range(8):
+        found = own[place].labels
+        assert {tuple(pair) for pair in found.flatten(1).T.tolist()} <= pairs
+        assert found.unique().numel() > 2 and found.shape == (2, 5, 5)
+
+
+def test_the_classes_of_an_owner_are_its_parts(root):
+    drawn(root, np.zeros((6, 6)), ["rest", "door", "hood"])
+    named = labeled_images(root, background="rest", owner="car")
+    assert named.vocabulary.words == ("rest", "car's door", "car's hood")
+    with pytest.raises(UsageError, match="has no name"):
+        labeled_images(root, owner=" ")
+
+
+def test_labels_of_one_map_stay_one_map():
+    image, one = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.arange(64).view(8, 8)
+    generators = [torch.Generator().manual_seed(3) for _ in range(2)]
+    changes = replace(WHOLE, short_sides=(8, 16), max_long_side=99, flip_prob=0.5)
+    alone = changes(image, one, generators[0])[1]
+    stacked = changes(image, torch.stack((one, -one)), generators[1])[1]
+    assert torch.equal(stacked[0], alone) and torch.equal(stacked[1], -alone)
+
+
+def test_flipping_swaps_left_and_right_parts_but_not_objects(root):
+    drawn(root, np.tile([0, 0, 1, 1, 2, 2], (6, 1)), ["car's left door", "car's right door", "left luggage"])
+    changes = replace(WHOLE, flip_prob=1.0, swap_left_right=True)
+    own = PartTrainingSet(images=labeled_images(root), augmentation=changes, seed=0)
+    assert own[0].labels[:, 0].tolist() == [[NONE, NONE, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0]]
+
+
+AUGMENTATION = RECIPE.data
+
+
+def transformed_set(images: LabeledImages, transform=brighter, *, kind=TrainingSet):
+    return kind(images=images, augmentation=AUGMENTATION, seed=3, transform=OwnTransform(function=transform))
+
+
+def test_what_it_returns_is_learned_the_same_with_workers_and_after_a_resume(tmp_path) -> None:
+    images = drawn_images(tmp_path)
+    plain = TrainingSet(images=images, augmentation=AUGMENTATION, seed=3)
+    changed = transformed_set(images)
+    assert not torch.equal(plain[0].image, changed[0].image) and not torch.equal(changed[0].image, changed[5].image)
+    sampler = ShardedSampler(batch=2, passes=1, rank=0, ranks=1, first_step=0, steps=3)
+    here = list(batches(changed, sampler, 0, pinned=False))
+    resumed = ShardedSampler(batch=2, passes=1, rank=0, ranks=1, first_step=2, steps=4)
+    failing = transformed_set(images, Failing(after=2))
+    read = batches(failing, resumed, 1, pinned=False)
+    there = next(read)
+    assert torch.equal(here[2].images, there.images) and torch.equal(here[2].labels, there.labels)
+    # a wrong result is one line, also from a worker
+    with pytest.raises(UsageError, match=r"own_transforms:Failing returned the label 77, .*65535") as caught:
+        next(read)
+    assert "\n" not in str(caught.value)
+
+
+def test_it_gets_the_labels_of_the_classes_and_of_what_is_none(tmp_path) -> None:
+    seen = {}
+
+    def look(image, labels, rng):
+        seen.setdefault(labels.shape[2:], set()).update(np.unique(labels).tolist())
+        assert image.dtype == np.uint8 and labels.dtype == np.int32 and image.flags.writeable
+        return image, labels.astype(np.int64)
+
+    images = drawn_images(tmp_path, 1)
+    assert set(transformed_set(images, look)[0].labels.unique().tolist()) <= {0, 1, 2, IGNORED}
+    (tmp_path / "classes.json").write_text(json.dumps(["ground", "dog's head", "dog"]))
+    folders = (tmp_path / "images", tmp_path / "labels", tmp_path / "classes.json")
+    of_parts = transformed_set(LabeledImages.from_folders(*folders, background="ground"), look, kind=PartTrainingSet)
+    assert of_parts[0].labels.shape[0] == 2
+    assert seen == {(): {0, 1, 2, IGNORED}, (2,): {0, NONE, IGNORED}} or seen[(2,)] <= {0, 1, NONE, IGNORED}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda image, labels, rng: image, "returned a ndarray"),
+        (lambda image, labels, rng: (image / 255, labels), "type float64"),
+        (lambda image, labels, rng: (image[:8], labels), "labels of shape"),
+        (lambda image, labels, rng: (image, labels / 2), "labels of shape"),
+    ],
+)
+def test_other_results_are_refused(tmp_path, wrong, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        transformed_set(drawn_images(tmp_path, 1), wrong)[0]
+
+
+def test_a_transform_that_workers_could_not_import_is_refused_before_training(tmp_path) -> None:
+    images = drawn_images(tmp_path, 2)
+    recipe = segvoc.recipes.finetune("tiny", images=2, steps=1)
+    with pytest.raises(UsageError, match=r"can't be sent to reading processes .*num_workers=0"):
+        segvoc.train(recipe.with_settings(num_workers=1), images, tmp_path / "run", transform=lambda *all: all[:2])
+    OwnTransform(function=functools.partial(brighter)).check_sendable()
+    assert OwnTransform(function=functools.partial(brighter)).name == "functools:partial"

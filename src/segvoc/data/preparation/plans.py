@@ -183,9 +183,7 @@ def _ade20k_part(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> 
             wanted[f"{split}/{stem}"] = (f"{images}/{stem}.jpg", f"{parts}/{stem}.png")
             sources[f"{split}/{stem}"] = partial(read_instances, path=listing, instances=instances[stem])
     return _planned(
-        root,
-        wanted,
-        lambda stem, image, path: _part_conversion(benchmark, stem, image, path, sources[stem]),
+        root, wanted, lambda stem, image, path: _part_conversion(benchmark, stem, image, path, sources[stem])
     )
 
 

@@ -21,14 +21,7 @@ from segvoc.errors import UsageError, one_line
 from segvoc.evaluation.metrics import Confusion, PartProtocol, Scores, part_scores
 from segvoc.evaluation.protocol import EvaluationProtocol
 from segvoc.evaluation.report.examples import OnDrawn, SegmentBatch, write_examples
-from segvoc.evaluation.report.markdown import (
-    PLAIN_COLUMNS,
-    comparison,
-    markdown_rows,
-    percent,
-    score_cells,
-    verdict,
-)
+from segvoc.evaluation.report.markdown import PLAIN_COLUMNS, comparison, markdown_rows, percent, score_cells, verdict
 from segvoc.evaluation.report.page import write_page
 from segvoc.evaluation.result import EvaluationResult, ModelOrigin
 from segvoc.evaluation.task import EvaluationTask
