@@ -48,30 +48,24 @@ def test_any_script_is_a_word(word: str) -> None:
     assert vocabulary.prompts(["a photo of a {}"]) == [[[f"a photo of a {word}"]]]
 
 
-def test_label_map_limits_the_number_of_words() -> None:
+def test_label_map_limits_the_number_of_words_and_parts() -> None:
     words = [f"word {number}" for number in range(MAX_CLASSES + 1)]
-    assert len(Vocabulary(words[:-1])) == 65_535
+    assert len(Vocabulary(words[:-1])) == len(PartVocabulary({"cat": words[:-1]})) == 65_535
     with pytest.raises(UsageError, match="'word 65535' is one word too many"):
         Vocabulary(words)
+    with pytest.raises(UsageError, match='"cat\'s word 65535" is one part too many'):
+        PartVocabulary({"cat": words})
 
 
 # ---- synonyms and templates
 
 
-def test_first_synonym_is_used_alone() -> None:
-    assert Vocabulary(["sofa, couch", "cat"]).prompts(["a {}", "the {}"]) == [
-        [["a sofa"], ["the sofa"]],
-        [["a cat"], ["the cat"]],
-    ]
-
-
-def test_synonyms_are_averaged_where_wanted() -> None:
-    vocabulary = Vocabulary(["sofa,  couch, settee", "cat"], synonyms="average")
-    assert vocabulary.prompts(["a {}"]) == [[["a sofa", "a couch", "a settee"]], [["a cat"]]]
-
-
 @pytest.mark.usefixtures("as_users_call")
-def test_unknown_rule_for_synonyms_is_refused() -> None:
+def test_the_first_synonym_is_used_alone_or_all_are_averaged() -> None:
+    first = Vocabulary(["sofa, couch", "cat"]).prompts(["a {}", "the {}"])
+    assert first == [[["a sofa"], ["the sofa"]], [["a cat"], ["the cat"]]]
+    average = Vocabulary(["sofa,  couch, settee", "cat"], synonyms="average")
+    assert average.prompts(["a {}"]) == [[["a sofa", "a couch", "a settee"]], [["a cat"]]]
     with pytest.raises(UsageError, match="'all' is unknown"):
         Vocabulary(["cat"], synonyms="all")  # type: ignore[arg-type]
 
@@ -81,31 +75,19 @@ def test_unknown_rule_for_synonyms_is_refused() -> None:
 
 def test_commas_separate_words_of_a_line() -> None:
     assert Vocabulary.parse("cat,sofa , traffic light").words == ("cat", "sofa", "traffic light")
-
-
-@pytest.mark.parametrize("text", ["cat,,sofa", ",cat", "cat,", "cat, ,sofa", "", "  "])
-def test_line_without_proper_words_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is empty" if "," in text else "no words"):
-        Vocabulary.parse(text)
+    for text in ("cat,,sofa", ",cat", "cat,", "cat, ,sofa", "", "  "):
+        with pytest.raises(UsageError, match="is empty" if "," in text else "no words"):
+            Vocabulary.parse(text)
 
 
 # ---- a file of words
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "cat\nsofa, couch\n猫\n",
-        "cat\nsofa, couch\n猫",
-        "cat\r\nsofa, couch\r\n猫\r\n",
-        "\ufeffcat\nsofa, couch\n猫\n",
-        " cat \nsofa, couch\t\n猫\n\n  \n\n",
-    ],
-    ids=["newline at the end", "none at the end", "Windows", "byte order mark", "white space"],
-)
-def test_file_holds_one_class_a_line(tmp_path: Path, content: str) -> None:
-    (tmp_path / "words.txt").write_bytes(content.encode())
-    assert Vocabulary.read(tmp_path / "words.txt").words == ("cat", "sofa, couch", "猫")
+def test_file_holds_one_class_a_line(tmp_path: Path) -> None:
+    text = "cat\nsofa, couch\n猫"
+    for content in (text, f"{text}\n", text.replace("\n", "\r\n"), f"\ufeff{text}\n", f" {text}\t\n\n  \n\n"):
+        (tmp_path / "words.txt").write_bytes(content.encode())
+        assert Vocabulary.read(tmp_path / "words.txt").words == ("cat", "sofa, couch", "猫")
     assert Vocabulary.read(str(tmp_path / "words.txt")).words == ("cat", "sofa, couch", "猫")
 
 
@@ -129,10 +111,15 @@ def test_file_without_proper_words_is_refused(tmp_path: Path, content: bytes, sa
         Vocabulary.read(tmp_path / "words.txt")
 
 
-@pytest.mark.parametrize("name", ["missing.txt", ".", "a\0b"])
-def test_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
-    with one_line_error(UsageError, repr(f"{tmp_path}/{name}"), match="can't be read"):
-        Vocabulary.read(f"{tmp_path}/{name}")
+@pytest.mark.parametrize("kind", [Vocabulary, PartVocabulary])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [*((name, "can't be read") for name in ("missing.json", ".", "a\0b")), ("latin.json", "isn't UTF-8")],
+)
+def test_file_that_cannot_be_read_is_named(tmp_path: Path, kind, name: str, said: str) -> None:
+    (tmp_path / "latin.json").write_bytes('{"café": ["door"]}'.encode("latin-1"))
+    with one_line_error(UsageError, repr(f"{tmp_path}/{name}"), match=said):
+        kind.read(f"{tmp_path}/{name}")
 
 
 # ---- objects and parts
@@ -237,17 +224,3 @@ def test_malformed_file_is_refused_by_its_name(tmp_path: Path, text: str, said: 
     path.write_text(text, encoding="utf-8")
     with one_line_error(UsageError, said, repr(str(path))):
         PartVocabulary.read(path)
-
-
-def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "latin.json").write_bytes('{"café": ["door"]}'.encode("latin-1"))
-    for name, said in (("missing.json", "can't be read"), ("latin.json", "isn't UTF-8"), (".", "can't be read")):
-        with pytest.raises(UsageError, match=said):
-            PartVocabulary.read(tmp_path / name)
-
-
-def test_map_of_parts_limits_their_number() -> None:
-    names = [f"part {number}" for number in range(MAX_CLASSES + 1)]
-    assert len(PartVocabulary({"cat": names[:-1]})) == 65_535
-    with pytest.raises(UsageError, match='"cat\'s part 65535" is one part too many'):
-        PartVocabulary({"cat": names})

@@ -66,9 +66,8 @@ truncated.
 
 ## Class names
 
-Names are spelled exactly as in the datasets, including synonyms and trailing spaces (A-150 has a `"bed "`). For
-run-together names such as "diningtable", `Benchmark.classes_in_words` has the English spelling; the published
-scores were obtained with the original names.
+Names are spelled exactly as in the datasets, including synonyms, trailing spaces (A-150 has a `"bed "`) and
+run-together names such as "diningtable": the published scores were obtained with them.
 
 ## About the published scores
 

@@ -43,16 +43,6 @@ def test_the_lists_are_the_shared_ones(golden):
             assert path.read_bytes() == (facts / path.name).read_bytes()
 
 
-def test_both_spellings():
-    benchmark = find_benchmark("voc-21")
-    spelled = dict(zip(benchmark.classes, benchmark.classes_in_words, strict=True))
-    assert {name: words for name, words in spelled.items() if name != words} == {
-        "diningtable": "dining table",
-        "pottedplant": "potted plant",
-        "tvmonitor": "tv monitor",
-    }
-
-
 def test_pas_20b_scores_21_classes_of_its_59():
     benchmark = find_benchmark("pas-20b")
     assert benchmark.scored_classes == (*find_benchmark("pas-20").classes, "background")

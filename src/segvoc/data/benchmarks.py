@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from segvoc.data.labeled_images import ENGLISH_NAMES, LabeledImage, LabeledImages, class_names, read_class_list
+from segvoc.data.labeled_images import LabeledImage, LabeledImages, class_names, read_class_list
 from segvoc.data.manifests import Manifest
 from segvoc.data.published_scores import PublishedRow, published_scores
 from segvoc.errors import UsageError
@@ -110,11 +110,6 @@ class Benchmark:
         if self.training_parts is not None:
             return self.training_parts.seen_classes
         return class_names(self.class_list)
-
-    @property
-    def classes_in_words(self) -> tuple[str, ...]:
-        """The class names in English: "dining table" instead of "diningtable"."""
-        return tuple(ENGLISH_NAMES.get(name, name) for name in self.classes)
 
     @property
     def scored_classes(self) -> tuple[str, ...]:
