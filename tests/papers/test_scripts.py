@@ -13,9 +13,11 @@ from PIL import Image
 from papers.seen import read_reports, scores_of_report
 from papers.vocabulary import count_classes, training_labels
 from segvoc.cli.options import ModelOptions
+from segvoc.data.benchmarks import find_benchmark
 from segvoc.data.labeled_images import class_names
+from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import UsageError
-from tests.cli.command import Command, Outcome, make_command, make_script
+from tests.cli.command import Outcome, make_script
 from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import draw_set, task_of
 from tests.inference.small_network import small_segmenter
@@ -34,23 +36,9 @@ def script(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], t
 
 
 @pytest.fixture
-def segvoc_command(script: Script, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Runs `segvoc` in the same folder."""
-    return make_command(monkeypatch, capfd)
-
-
-@pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that is quick to make, whatever is asked for."""
     monkeypatch.setattr(ModelOptions, "load", lambda *_: small_segmenter())
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """A photograph of a hundred pixels."""
-    path = tmp_path / "small.jpg"
-    Image.fromarray(make_image(height=80, width=112)).save(path)
-    return path
 
 
 def read(path: str) -> dict:
@@ -80,9 +68,9 @@ def test_a_image_is_not_overwritten(script: Script) -> None:
     assert Path("costs.png").read_bytes() == content
 
 
-def test_classes_in_the_images_of_a_benchmark(script: Script, segvoc_command: Command, tmp_path: Path) -> None:
+def test_classes_in_the_images_of_a_benchmark(script: Script, tmp_path: Path) -> None:
     drawn = replica("pas-20", tmp_path / "data")
-    assert segvoc_command("prepare", "pas-20", "--data", "data", "--jobs", "1", "--partial").code == 0
+    prepare(find_benchmark("pas-20"), tmp_path / "data", allow_missing=True)
     done = script("vocabulary", "--benchmark", "pas-20", "--data", "data", "--out", "tables")
     assert done.code == 0, done.err
     counts = [len(np.setdiff1d(np.unique(drawn.labels[stem]), [65535])) for stem in drawn.labels]
@@ -122,11 +110,7 @@ def test_wrong_vocabularies_are_refused(script: Script, options: tuple[str, ...]
 def test_seen_classes_of_reports_are_scored_apart(script: Script) -> None:
     script("seen", "nowhere", "--model", "tiny").refused("'nowhere' holds no report", "--out")
     Path("report").mkdir()
-    classes = [{"name": name, "iou": iou, "accuracy": iou} for name, iou in (("cat", 80.0), ("rocket", 20.0))]
-    means = dict.fromkeys(("miou", "fwiou", "pixel_accuracy", "mean_accuracy"), 50.0)
-    facts = {"model": {"name": "own"}, "data": {"title": "drawn"}, "classes": classes, "parts": None}
-    facts |= {**means, "protocol": {"background": None, "collapse_from": None}}
-    Path("report/report.json").write_text(json.dumps(facts))
+    Path("report/report.json").write_text(json.dumps(report({"cat": 80.0, "rocket": 20.0}, background=None)))
     Path("learned.json").write_text('["cat"]')
     done = script("seen", "report", "--model", "err-seg-b", "--training", "learned.json", "--above", 0.999)
     assert done.code == 0, done.err
@@ -177,15 +161,17 @@ def test_training_labels_are_those_of_a_benchmark_or_of_a_file(tmp_path):
         training_labels("coco")
 
 
-def report(**changes):
-    iou = {"cat": 80.0, "sofa": 20.0, "wall": None, "rocket": 40.0, "floor": 1.0}
+IOUS = {"cat": 80.0, "sofa": 20.0, "wall": None, "rocket": 40.0, "floor": 1.0}
+
+
+def report(iou=IOUS, background="floor", collapse_from=None, parts=None):
     return {
         **dict.fromkeys(("miou", "fwiou", "pixel_accuracy", "mean_accuracy"), 50.0),
         "classes": [{"name": name, "iou": value, "accuracy": value} for name, value in iou.items()],
+        "model": {"name": "own"},
         "data": {"title": "drawn"},
-        "protocol": {"background": "floor", "collapse_from": None},
-        "parts": None,
-        **changes,
+        "protocol": {"background": background, "collapse_from": collapse_from},
+        "parts": parts,
     }
 
 
@@ -199,7 +185,7 @@ def test_reports_are_read_alone_and_of_several_benchmarks(tmp_path):
 def test_a_reports_seen_classes_are_scored_apart_and_its_background_is_neither():
     scores = scores_of_report(report(), frozenset(("cat", "wall")))
     assert (scores.seen, scores.unseen, scores.seen_count, scores.unseen_count) == (80, 30, 1, 2)
-    collapsed = report(protocol={"background": None, "collapse_from": 3})
+    collapsed = report(background=None, collapse_from=3)
     assert scores_of_report(collapsed, frozenset(("cat", "wall"))).unseen == 20
 
 
