@@ -19,6 +19,7 @@ from segvoc.evaluation.report.markdown import AGREEMENT
 from segvoc.evaluation.result import origin_of
 from segvoc.evaluation.runner import evaluate_shown
 from segvoc.evaluation.task import EvaluationTask
+from segvoc.hardware import cpu_name
 from segvoc.models.loading import load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import find_preset
@@ -92,12 +93,7 @@ def incomplete_data(recipe: Recipe, states: dict[str, Availability]) -> tuple[st
 
 
 def trained(recipe: Recipe, seed: int, folder: Path, call: TrainingCall, data: Path, device: str) -> Path:
-    """Train a network, continue a run, or return if it is finished; the file of its weights.
-
-    Raises:
-        UsageError: the folder holds a run with other settings.
-        TrainingError, InputError, OutputError, SystemExit: see `segvoc.training.run.train`.
-    """
+    """Train a network, continue a run, or return if it is finished; the file of its weights."""
     run = folder / "run"
     weights = run / "model.safetensors"
     if weights.exists():
@@ -121,10 +117,6 @@ def _check_finished(run: Path, recipe: Recipe, seed: int, call: TrainingCall) ->
     wanted = {"seed": seed, "weights": call.start.weights, "encoder_weights": call.start.encoder_weights}
     if told := difference({name: found.get(name) for name in wanted}, wanted):
         raise UsageError(f"{str(run)!r} was trained otherwise ({told}); choose another --out")
-
-
-Say = Callable[[str], object]
-"""Called with each line of output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +186,7 @@ def with_scores() -> tuple[str, ...]:
     return tuple(name for name in reproducible() if scored_benchmarks(name))
 
 
-def reproduce(call: ReproductionCall, say: Say = lambda line: None) -> dict[str, Any]:
+def reproduce(call: ReproductionCall, say: Callable[[str], object] = lambda line: None) -> dict[str, Any]:
     """Score networks of the papers by their published protocols, and compare the scores with the published ones.
 
     First lists which benchmarks are prepared, downloaded or missing, then fetches published weights and prepares
@@ -203,18 +195,7 @@ def reproduce(call: ReproductionCall, say: Say = lambda line: None) -> dict[str,
     next image or from the last checkpoint; finished work isn't repeated. Under `torchrun`, the processes share
     training and evaluation.
 
-    Args:
-        call: what to reproduce, and where.
-        say: called with each line of output, only on rank 0.
-
-    Returns:
-        The content of the report, in all processes.
-
-    Raises:
-        UsageError: a name is wrong, no benchmark or no training set is in the data folder, or a folder holds another
-            report, evaluation or run.
-        CheckpointError: the weights can't be fetched, or don't fit.
-        OutputError: a file can't be written.
+    `say` is called with each line of output, only on rank 0. Returns the content of the report, in all processes.
     """
     subjects = call.subjects()
     _check_report(call)
@@ -288,7 +269,7 @@ def _check_report(call: ReproductionCall) -> None:
 
 
 def _prepare(
-    call: ReproductionCall, subjects: Sequence[Subject], processes: Processes, say: Say
+    call: ReproductionCall, subjects: Sequence[Subject], processes: Processes, say: Callable[[str], object]
 ) -> tuple[dict[str, Availability], dict[str, Path]]:
     """Print the plan, fetch published weights, and prepare downloaded benchmarks.
 
@@ -325,8 +306,9 @@ def _require(
         raise UsageError(f"none of {names} can be evaluated from {str(call.data)!r}; for example, {scored[0].obstacle}")
 
 
-def _say_plan(call: ReproductionCall, found: Sequence[Availability], subjects: Sequence[Subject], say: Say) -> None:
-    """Print available and missing data, planned transfers and planned training."""
+def _say_plan(
+    call: ReproductionCall, found: Sequence[Availability], subjects: Sequence[Subject], say: Callable[[str], object]
+) -> None:
     width = max(len(entry.name) for entry in found)
     say(f"segvoc: benchmarks in {str(call.data)!r}:")
     for entry in found:
@@ -379,7 +361,7 @@ def _conclude(call: ReproductionCall, content: dict[str, Any]) -> None:
 def machine(segmenter: NetworkSegmenter) -> dict[str, str]:
     """Describe the machine that runs a network, as names and values."""
     device = segmenter.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     return {
         "device": f"{device.type} ({name})",
         "precision": segmenter.dtype,

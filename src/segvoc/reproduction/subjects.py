@@ -147,12 +147,9 @@ def reproducible() -> tuple[str, ...]:
 
 
 def scored_subject(name: str, *, weights: str | None, named_benchmarks: bool) -> Subject:
-    """A network with existing weights: published (None), or a file.
+    """A network with existing weights, published (None) or a file: a preset, or a row that needs no other training.
 
-    Args:
-        name: a preset, or the name of a row that a preset covers without separate training.
-        weights: a file of weights; None: the published ones.
-        named_benchmarks: whether the user chose the benchmarks, which then don't need published scores.
+    With `named_benchmarks`, the user chose the benchmarks, which then don't need published scores.
     """
     if "," not in name:
         find_preset(name)
@@ -177,13 +174,9 @@ def scored_subject(name: str, *, weights: str | None, named_benchmarks: bool) ->
 
 
 def trained_subject(name: str, start: Start, settings: Sequence[str], steps: int | None) -> Subject:
-    """A network to train.
+    """A network to train: a recipe, a preset that has a recipe of this name, or a published row.
 
-    Args:
-        name: a recipe, a preset that has a recipe of this name, or the name of a published row.
-        start: the initial weights.
-        settings: changes of the recipe or its network, as NAME=VALUE.
-        steps: number of steps; None: the recipe's.
+    `settings` change the recipe or its network (NAME=VALUE), `steps` its length.
     """
     if name in RECIPES:
         recipe = RECIPES[name]()

@@ -64,11 +64,7 @@ def build_index(
     Memory use: one chunk, and all distinct phrases.
 
     Several sets may share the `folder`. `workers` processes scan and extract (0: this process). `on_problem` receives
-    a line per skipped caption or image, also if the index is reused.
-
-    Raises:
-        UsageError: no image has a phrase, or the extractor is not installed.
-        OutputError: a file can't be written; finished chunks stay.
+    a line per skipped caption or image, also if the index is reused. `UsageError` if no image has a phrase.
     """
     identity = phrase_extractor(extractor).identity
     paths = tuple(

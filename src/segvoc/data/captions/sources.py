@@ -42,9 +42,9 @@ class ImageLocation(NamedTuple):
     member: str = ""
     """Name inside the tar; empty for an image file."""
     offset: int = 0
-    """Where the image begins in the tar [bytes]."""
+    """Of the image in the tar [bytes]."""
     size: int = 0
-    """Length in the tar [bytes]."""
+    """In the tar [bytes]."""
 
     def read(self) -> UInt8[np.ndarray, "H W 3"]:
         """Read and decode the image; `InputError` if it is missing, damaged or too large."""
@@ -356,7 +356,7 @@ class CaptionChunk:
         return images_in_tar(Path(self.tar), on_problem) if self.tar else self.images
 
     def digest(self) -> str:
-        """A digest of a tar's name, size and modification time, or of the list itself."""
+        """Of a tar's name, size and modification time, or of the list itself."""
         if self.tar:
             return digest_of(os.path.basename(self.tar), file_fingerprint(self.tar))
         return digest_of(self.images)
@@ -369,7 +369,6 @@ class CaptionSource:
     path: str
     """The path or pattern that the user gave."""
     chunks: tuple[CaptionChunk, ...]
-    """Chunks that can be read independently of each other."""
 
     @property
     def name(self) -> str:
@@ -457,21 +456,47 @@ def _in_folder(folder: Path, images: str | os.PathLike[str] | None, on_problem: 
 
 
 def _named(captions: dict[str, tuple[str, ...]], folder: Path, on_problem: OnProblem) -> list[CaptionedImage]:
-    """The images below a folder that have these names, with or without suffix."""
-    found = _ImageNames.below(_existing(folder))
+    """The images below a folder that have these names, with or without suffix, sub-folder, or both."""
+    # paths are strings: millions of `Path`s take minutes
+    stems = {str(image.path): image.stem for image in image_paths([_existing(folder)]) if image.problem is None}
+    find = _image_finder(str(folder), stems)
     entries: list[tuple[str, tuple[str, ...]]] = []
     for name, texts in captions.items():
-        path, problem = found.find(name)
-        if path is None:
+        path, problem = find(name)
+        if problem:
             on_problem(f"{problem}; its captions are left out")
         elif texts:
             entries.append((path, texts))
         else:
             on_problem(f"{name!r} has no usable caption; it is left out")
     return [
-        CaptionedImage(found.stems.get(path) or _inner(path), ImageLocation(path), texts)
+        CaptionedImage(stems.get(path) or _inner(path), ImageLocation(path), texts)
         for path, texts in joined_captions(entries).items()
     ]
+
+
+def _image_finder(folder: str, stems: Mapping[str, str]) -> Callable[[str], tuple[str, str]]:
+    """Finds the path of the image with a name, or the reason why there is none; `stems` has the images' paths."""
+    shorter: dict[str, list[str]] = {}
+    for path, stem in stems.items():
+        for name in {stem, os.path.basename(path), os.path.basename(stem)}:
+            shorter.setdefault(name, []).append(path)
+
+    def find(name: str) -> tuple[str, str]:
+        path, (stem, suffix) = os.path.normpath(os.path.join(folder, name)), os.path.splitext(name)
+        suffixed = suffix.lower() in IMAGE_SUFFIXES
+        if path in stems:
+            return path, ""
+        for short in (name, stem if suffixed else ""):
+            if candidates := shorter.get(short):
+                if len(candidates) == 1:
+                    return candidates[0], ""
+                return "", f"{name!r} may be {candidates[0]!r} or {candidates[1]!r}"
+        if suffixed and os.path.isfile(path):
+            return path, ""
+        return "", f"the image {name!r} is not in {folder!r}"
+
+    return find
 
 
 def _existing(folder: Path) -> Path:
@@ -483,38 +508,3 @@ def _existing(folder: Path) -> Path:
 def _inner(path: str) -> str:
     """A name for an image outside of the folder; drawings named after it must stay inside the run's folder."""
     return "/".join(piece for piece in Path(path).with_suffix("").parts if piece not in (os.sep, ".."))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _ImageNames:
-    """The images below a folder, by all their possible names. Paths are strings: millions of `Path`s take minutes."""
-
-    folder: str
-    stems: Mapping[str, str]
-    """Path below the folder without suffix, by path."""
-    shorter: Mapping[str, list[str]]
-    """Paths by shortened name: without suffix, without sub-folder, or without both."""
-
-    @classmethod
-    def below(cls, folder: Path) -> "_ImageNames":
-        stems = {str(image.path): image.stem for image in image_paths([folder]) if image.problem is None}
-        shorter: dict[str, list[str]] = {}
-        for path, stem in stems.items():
-            for name in {stem, os.path.basename(path), os.path.basename(stem)}:
-                shorter.setdefault(name, []).append(path)
-        return cls(folder=str(folder), stems=stems, shorter=shorter)
-
-    def find(self, name: str) -> tuple[str | None, str]:
-        """The path of the image with this name; or None and the reason."""
-        path = os.path.normpath(os.path.join(self.folder, name))
-        suffixed = os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-        if path in self.stems:
-            return path, ""
-        for shorter in (name, os.path.splitext(name)[0] if suffixed else ""):
-            if candidates := self.shorter.get(shorter):
-                if len(candidates) == 1:
-                    return candidates[0], ""
-                return None, f"{name!r} may be {candidates[0]!r} or {candidates[1]!r}"
-        if suffixed and os.path.isfile(path):
-            return path, ""
-        return None, f"the image {name!r} is not in {self.folder!r}"

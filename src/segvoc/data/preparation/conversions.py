@@ -189,7 +189,6 @@ class ConversionResult:
     """The files that a conversion has written."""
 
     stem: str
-    """Names the image in its benchmark."""
     records: tuple[ManifestRecord, ...] = ()
     """Entries for the manifest: one for the image, or one for each of its objects in a part benchmark."""
     sha256: Mapping[str, str] = field(default_factory=dict)
@@ -221,14 +220,9 @@ def read_matlab_labels(root: Path, path: str) -> UInt16[np.ndarray, "H W"]:
 def paint_context_masks(
     root: Path, path: str, size: tuple[int, int], masks: Sequence[tuple[int, "str | tuple[int, ...]"]], table: str
 ) -> UInt16[np.ndarray, "H W"]:
-    """The labels in the masks of a PASCAL-Context JSON file; where masks overlap, the later one wins.
+    """The labels in masks of a PASCAL-Context JSON file (category id, run lengths); where they overlap, the later wins.
 
-    Args:
-        root: the data folder.
-        path: the JSON file below it, for error messages.
-        size: height and width of the image [px].
-        masks: category id and run lengths of each mask; pixels outside all masks have id 0.
-        table: see `id_table`.
+    `path` is for error messages, `size` (height, width). Pixels outside all masks have id 0.
     """
     ids = np.zeros(size, np.int64)
     with _damage_named(root / path):
@@ -399,18 +393,8 @@ def convert_parts(
 ) -> ConversionResult:
     """Write a label map and a mask per object of an image; for training, maps of learned parts and objects.
 
-    Objects without parts, which can't be scored, and images without learned parts are left out.
-
-    Args:
-        root: the data folder.
-        stem: names the image.
-        image: the image.
-        part_map: the original part map.
-        read_objects: reads the objects.
-        table: see `id_table`.
-        folder: of the written files; each image of an evaluation benchmark gets a subfolder.
-        ignored: the label of ignored pixels in the written maps.
-        learned: for training: labels of the learned parts among all parts, in the order of their labels in training.
+    `learned`, for training, are the labels of the learned parts among all parts, in the order of their labels in
+    training. Objects without parts, which can't be scored, and images without learned parts are left out.
     """
     parts = ids_to_labels(read_ids(root / part_map), table, root / part_map)
     check_image(root / image, parts.shape)

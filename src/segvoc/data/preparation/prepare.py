@@ -66,7 +66,6 @@ def prepare(
     Raises:
         UsageError: originals are missing or have another format.
         InputError: a whole archive is damaged.
-        OutputError: a file can't be written.
     """
     root = Path(root)
     if (manifest := check_preparation(benchmark, root, allow_missing=allow_missing)) is not None:

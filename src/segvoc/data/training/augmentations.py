@@ -57,14 +57,9 @@ class OwnTransform:
         others: frozenset[int],
         classes: tuple[int, ...],
     ) -> tuple[UInt8[np.ndarray, "h w 3"], Int[np.ndarray, "h w *maps"]]:
-        """Transform an image and its labels; `UsageError` if the result isn't an image with labels.
+        """Transform an image and its labels (several maps in the last axis), and check the result.
 
-        Args:
-            image: RGB in [0, 255].
-            labels: one label map, or several in the last axis.
-            rng: the source of random numbers.
-            others: valid labels that aren't classes.
-            classes: for each label map, the number of its classes.
+        `others` are valid labels that aren't classes, `classes` is the number of classes of each label map.
         """
         maps = labels.shape[2:]
         found = self.function(image, labels, rng)
