@@ -28,7 +28,6 @@ from segvoc.data.training.training_set import (
     epoch_order,
     other_sides,
     read_ahead,
-    seed_of,
 )
 from segvoc.errors import ProcessError, UsageError
 from tests.data.training.own_transforms import Failing, brighter
@@ -73,7 +72,7 @@ def test_each_epoch_has_every_image_once_in_an_order_of_its_own(folder):
 def test_a_sample_depends_only_on_its_position(folder):
     first, second = training_set(folder), training_set(folder)
     for position in (5, 19, 5, 0):
-        assert all(torch.equal(a, b) for a, b in zip(first[position][:2], second[position][:2], strict=True))
+        assert all(map(torch.equal, first[position][:2], second[position][:2]))
     views = {tuple(first[position].labels.flatten().tolist()) for position in range(0, 70)}
     assert len(views) > 10  # each position is augmented differently
 
@@ -112,12 +111,6 @@ def test_an_image_that_can_not_be_read_is_replaced_by_the_next_of_its_epoch(fold
     assert f"images/{order[2]}.png" in problem and "\n" not in problem
 
 
-def test_seeds_differ_between_purposes_positions_and_runs():
-    seeds = [seed_of(*keys) for keys in ((0, "order", 0), (0, "changes", 0), (0, "order", 1), (1, "order", 0))]
-    assert len(set(seeds)) == 4 and all(0 <= seed < 2**63 for seed in seeds)
-    assert seed_of(0, "order", 0) == seeds[0]
-
-
 @pytest.mark.parametrize(
     ("flip", "swap_sides", "expected"), [(0.0, True, "012"), (1.0, False, "210"), (1.0, True, "201")]
 )
@@ -126,9 +119,7 @@ def test_flipping_swaps_left_and_right_if_that_is_requested(folder, flip, swap_s
     samples = training_set(folder, flip_prob=flip, squash_prob=1.0, crop_size=12, swap_left_right=swap_sides)
     row = [label for label in samples[0].labels[0].tolist() if label != IGNORED]
     assert row == [int(label) for label in expected for _ in range(3)]
-
-
-def test_only_whole_words_with_a_counterpart_change_sides():
+    # whole words with a counterpart alone
     names = ["left mirror", "back right door", "right mirror", "back left door", "right", "left-hand glove", "bright"]
     assert other_sides(names) == {0: 2, 1: 3, 2: 0, 3: 1}
 
@@ -178,35 +169,27 @@ def read_and_wait(folder, started):
     time.sleep(60)
 
 
-@pytest.mark.slow
-def test_readers_leave_when_the_run_is_killed(folder):
-    context = multiprocessing.get_context("spawn")
-    started = context.Queue()
-    run = context.Process(target=read_and_wait, args=(folder, started))
-    run.start()
-    reader = started.get(timeout=60)
-    run.kill()
-    run.join()
-    assert survivors([reader]) == []
-
-
-@pytest.mark.slow
-def test_a_run_that_leaves_readers_behind_ends(folder):
-    """At its end no batch is asked for that isn't there."""
-    context = multiprocessing.get_context("spawn")
-    run = context.Process(target=read_and_leave, args=(folder,))
-    run.start()
-    run.join(60)
-    left = run.exitcode
-    run.kill()
-    assert left == 0
-
-
-def read_and_leave(folder):
-    """What a run does, up to where it is left without having read all."""
+def read_and_leave(folder, started):
+    """What a run does, up to where it is left without having read all; at its end no batch is asked for."""
     global held
     held = batches(training_set(folder), SAMPLER, 1, pinned=False)
     next(held)
+    started.put(multiprocessing.active_children()[0].pid)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", [read_and_wait, read_and_leave])
+def test_readers_leave_when_the_run_is_killed_or_ends(folder, run):
+    context = multiprocessing.get_context("spawn")
+    started = context.Queue()
+    process = context.Process(target=run, args=(folder, started))
+    process.start()
+    reader = started.get(timeout=60)
+    if run is read_and_wait:
+        process.kill()
+    process.join(60)
+    assert process.exitcode == (0 if run is read_and_leave else -signal.SIGKILL)
+    assert survivors([reader]) == []
 
 
 WHOLE = Augmentation(short_sides=(6,), max_long_side=100, crop_size=6, color_jitter=False, flip_prob=0.0)
@@ -251,9 +234,7 @@ def test_object_maps_cover_more_than_parts(root):
     """The image is a dog except for its first column, a horse, which isn't learned."""
     drawn(root, np.tile([1, 0, 0, 0, 0, 0], (6, 1)), ["dog", "horse"], "objects")
     maps = LabeledImages.from_folders(root / "images", root / "objects", root / "objects.json")
-    parts, objects = labels(root, object_maps=maps)
-    assert parts == [NONE, 0, NONE, 1, 2, IGNORED]
-    assert objects == [NONE, 1, 1, 1, 1, 1]
+    assert labels(root, object_maps=maps) == [[NONE, 0, NONE, 1, 2, IGNORED], [NONE, 1, 1, 1, 1, 1]]
 
 
 def test_every_image_needs_an_object_map(root):
@@ -288,15 +269,6 @@ def test_the_classes_of_an_owner_are_its_parts(root):
     assert named.vocabulary.words == ("rest", "car's door", "car's hood")
     with pytest.raises(UsageError, match="has no name"):
         labeled_images(root, owner=" ")
-
-
-def test_labels_of_one_map_stay_one_map():
-    image, one = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.arange(64).view(8, 8)
-    generators = [torch.Generator().manual_seed(3) for _ in range(2)]
-    changes = replace(WHOLE, short_sides=(8, 16), max_long_side=99, flip_prob=0.5)
-    alone = changes(image, one, generators[0])[1]
-    stacked = changes(image, torch.stack((one, -one)), generators[1])[1]
-    assert torch.equal(stacked[0], alone) and torch.equal(stacked[1], -alone)
 
 
 def test_flipping_swaps_left_and_right_parts_but_not_objects(root):

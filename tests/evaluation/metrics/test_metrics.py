@@ -41,34 +41,23 @@ def maps(
 def reference(truth: np.ndarray, prediction: np.ndarray, classes: int) -> dict[str, object]:
     """detectron2's rule, written out a pixel at a time."""
     pairs = [(t, p) for t, p in zip(truth.ravel().tolist(), prediction.ravel().tolist(), strict=True) if t != UNLABELED]
-    iou, accuracy, weight = {}, {}, {}
-    for label in range(classes):
+    iou, accuracy, weight = (np.full(classes, np.nan) for _ in range(3))
+    for label in {t for t, _ in pairs}:
         both = sum(t == p == label for t, p in pairs)
-        true, given = sum(t == label for t, _ in pairs), sum(p == label for _, p in pairs)
-        if true:
-            iou[label], accuracy[label] = both / (true + given - both), both / true
-            weight[label] = true / len(pairs)
-    return {
-        "miou": 100 * sum(iou.values()) / len(iou),
-        "fwiou": 100 * sum(iou[label] * weight[label] for label in iou),
-        "pixel_accuracy": 100 * sum(t == p for t, p in pairs) / len(pairs),
-        "mean_accuracy": 100 * sum(accuracy.values()) / len(accuracy),
-        "iou": iou,
-    }
+        true, predicted = sum(t == label for t, _ in pairs), sum(p == label for _, p in pairs)
+        iou[label], accuracy[label] = 100 * both / (true + predicted - both), 100 * both / true
+        weight[label] = true / len(pairs)
+    means = {"miou": np.nanmean(iou), "fwiou": np.nansum(iou * weight), "mean_accuracy": np.nanmean(accuracy)}
+    right = 100 * sum(t == p for t, p in pairs) / len(pairs)
+    return {**means, "pixel_accuracy": right, "iou": iou, "accuracy": accuracy}
 
 
 @pytest.mark.parametrize("absent", [(), (0, 4), (1, 2, 3, 4, 5, 6)])
 def test_scores_are_those_of_a_plain_reference(absent):
     truth, prediction = maps(1, 7, absent)
-    expected, scores = reference(truth, prediction, 7), Confusion.count(truth, prediction, 7).scores()
-    for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy"):
-        assert getattr(scores, name) == pytest.approx(expected[name], abs=1e-9)
-    for label in range(7):
-        if label in absent:
-            assert np.isnan(scores.iou[label])
-            assert np.isnan(scores.accuracy[label])
-        else:
-            assert scores.iou[label] == pytest.approx(100 * expected["iou"][label], abs=1e-9)
+    scores = Confusion.count(truth, prediction, 7).scores()
+    for name, expected in reference(truth, prediction, 7).items():
+        np.testing.assert_allclose(getattr(scores, name), expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("absent", [(), (2, 5)])
@@ -95,8 +84,7 @@ def test_shards_add_up_exactly_in_any_order(seeds, random):
     random.shuffle(parts)
     cut = len(parts) // 2
     merged = Confusion.total([Confusion.total(parts[:cut], 6), Confusion.total(parts[cut:], 6)], 6)
-    assert (merged.dense() == whole.dense()).all()
-    assert merged.ignored == whole.ignored
+    assert (merged.dense() == whole.dense()).all() and merged.ignored == whole.ignored
     assert merged.scores().miou == whole.scores().miou
 
 
@@ -114,8 +102,7 @@ def test_many_classes_are_counted_alike_in_a_table_and_by_sorting(classes):
 def test_nothing_labeled_gives_no_scores():
     truth = np.full((2, 2), UNLABELED, np.uint16)
     confusion = Confusion.count(truth, np.zeros((2, 2), np.uint16), 3)
-    assert np.isnan(confusion.scores().miou)
-    assert np.isnan(confusion.scores().pixel_accuracy)
+    assert np.isnan([confusion.scores().miou, confusion.scores().pixel_accuracy]).all()
     assert Confusion.total([], 3).pixels.size == 0
 
 
@@ -127,10 +114,9 @@ def test_the_strongest_confusions_come_first():
 
 def test_labels_beyond_the_classes_are_refused():
     label = np.zeros((2, 2), np.uint16)
-    with pytest.raises(ValueError, match="the prediction has label 3"):
-        Confusion.count(label, label + np.uint16(3), 3)
-    with pytest.raises(ValueError, match="the truth has label 3"):
-        Confusion.count(label + np.uint16(3), label, 3)
+    for name, maps_of_3 in (("prediction", (label, label + np.uint16(3))), ("truth", (label + np.uint16(3), label))):
+        with pytest.raises(ValueError, match=f"the {name} has label 3"):
+            Confusion.count(*maps_of_3, 3)
 
 
 GOLDEN = Path(__file__).resolve().parent
