@@ -53,7 +53,6 @@ class Voted:
     keep: int
     """Classes to keep; on ties (many classes have no votes) those with lower indices."""
     votes: Votes = PUBLISHED_VOTES
-    """How cells vote."""
     kind: Literal["voted"] = "voted"
 
 
@@ -70,7 +69,6 @@ class VotedShare:
     least: int = 16
     """Lower bound on the number of kept classes."""
     votes: Votes = PUBLISHED_VOTES
-    """How cells vote."""
     kind: Literal["voted-share"] = "voted-share"
 
 
@@ -150,7 +148,6 @@ def may_drop(rule: SelectionRule | None, classes: int) -> bool:
 
 
 OwnSelection = OwnShare | OwnQuarter
-"""A network's default class selection."""
 
 
 def requested_selection(keep_classes: KeepClasses, votes: Votes = PUBLISHED_VOTES) -> SelectionRule | None:

@@ -44,12 +44,7 @@ def stems_of(name: str) -> list[str]:
 
 
 def write_originals(names: Sequence[str], root: Path) -> None:
-    """Write the archives of benchmarks, and what is downloaded without one, into a data folder.
-
-    Args:
-        names: the benchmarks; those that share an archive must be written together.
-        root: the data folder.
-    """
+    """Write benchmarks' archives (shared ones together), and what is downloaded without one, into a data folder."""
     unpacked = root / "unpacked"
     for name in names:
         training = name.endswith("-train")

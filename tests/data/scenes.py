@@ -20,9 +20,7 @@ class Concept:
     names: tuple[str, ...]
     """What the class lists call it."""
     color: tuple[int, int, int]
-    """RGB in [0, 255]."""
     texture: Texture = "plain"
-    """What its surface looks like."""
     parts: tuple[str, ...] = ()
     """What the lists of parts call its upper, middle and lower third; stuff has no parts."""
 
@@ -57,7 +55,6 @@ class Scene:
     """An image, and what each pixel shows."""
 
     image: UInt8[np.ndarray, "H W 3"]
-    """RGB in [0, 255]."""
     concepts: Int[np.ndarray, "H W"]
     """Places in `CONCEPTS`."""
     parts: Int[np.ndarray, "H W"]
@@ -71,12 +68,7 @@ class Scene:
 
 
 def draw_scene(seed: Sequence[int], things: Sequence[int] = (PERSON, CAR, BUS, DOG, CAT)) -> Scene:
-    """Draw a scene: sky above grass or road, perhaps a building and a tree at the horizon, and two or three things.
-
-    Args:
-        seed: determines everything.
-        things: the concepts from which the things are drawn.
-    """
+    """Draw a scene: sky above grass or road, perhaps a building and a tree at the horizon, and two or three things."""
     generator = np.random.default_rng(seed)
     width, height = SIZE
     rows, columns = np.mgrid[:height, :width]
@@ -129,13 +121,7 @@ def place_in(classes: Sequence[str], concept: Concept) -> int | None:
 
 
 def labels_of(scene: Scene, classes: Sequence[str], none: int) -> Int[np.ndarray, "H W"]:
-    """The scene's map as places in a list of classes.
-
-    Args:
-        scene: the scene.
-        classes: the names; with synonyms, the first counts.
-        none: what pixels get whose concept isn't in the list.
-    """
+    """The scene's map as places in a list of classes, or `none` where its concept isn't in the list."""
     places = [place_in(classes, concept) for concept in CONCEPTS]
     return np.array([none if place is None else place for place in places])[scene.concepts]
 

@@ -137,13 +137,6 @@ def test_the_official_window_is_the_default_to_the_last_digit(evaluated):
     assert other["protocol"]["deviations"] == ["window auto instead of official"]
 
 
-def test_a_report_that_another_protocol_began_is_refused_in_one_line(evaluated, command, err_seg):
-    evaluated(err_seg, "a-150", "--keep-classes", "16")
-    call = ("evaluate", "err-seg-b", "--benchmark", "a-150", "--data", "data", "--out", "report")
-    command(*call).refused("'report' has results of another call (kept_classes: 16, now 32;", "another --out")
-    command(*call, "--window", "auto", "--keep-classes", "16").refused("window: official, now auto")
-
-
 def test_options_that_say_the_same_do_not_deviate_and_others_are_named_everywhere(evaluated, command, err_seg):
     same = evaluated(err_seg, "pc-59", "--keep-classes", "24", "--window", "official", out="same")
     assert same["protocol"]["deviations"] == []

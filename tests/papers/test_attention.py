@@ -93,13 +93,9 @@ def test_what_can_not_be_shown_is_refused(segmenter, maps):
     refused("all 12 words are kept", keep=12)
     refused("'lamp' can't be shown", show=["lamp"])
     refused("don't fit into one figure", show=["red cat"] * (MAX_WORDS + 1))
-    dropped = next(word for word in WORDS if not is_kept(segmenter, word))
+    selected = segmenter.segment(make_image(), WORDS, keep_classes=4).selected
+    dropped = next(word for word, kept in zip(WORDS, selected, strict=True) if not kept)
     refused(f"'{dropped}' isn't kept and has no attention; show some of: ", show=[dropped])
-
-
-def is_kept(segmenter, word) -> bool:
-    found = segmenter.segment(make_image(), WORDS, keep_classes=4)
-    return bool(found.selected[WORDS.index(word)])
 
 
 def test_networks_without_such_attention_are_refused():

@@ -27,7 +27,6 @@ class Download:
     suffix: str
     """Suffix of the file names in the folder; empty if `member` is a single file."""
     page: str
-    """Address of the download page."""
 
     @property
     def is_file(self) -> bool:
@@ -76,15 +75,12 @@ class Benchmark:
     """A benchmark, or a training set."""
 
     name: str
-    """Name on the command line."""
     title: str
-    """Name in papers."""
     class_list: str
     """File of the class names (`segvoc.data.labeled_images`)."""
     ignored: Literal[255, 65535] = 255
     """The label of ignored pixels in the prepared maps: 255 in maps of 8 bits, 65535 in maps of 16 bits."""
     downloads: tuple[Download, ...]
-    """The original files."""
     label_folder: str
     """Folder of the prepared label maps, below the data folder."""
     label_suffix: str = ".png"
@@ -96,11 +92,9 @@ class Benchmark:
     collapse_from: int | None = None
     """Predictions of this class or a later one count as this class, which is scored as "background"."""
     parts: BenchmarkParts | None = None
-    """For part benchmarks."""
     training_parts: BenchmarkParts | None = None
     """For training sets of parts, whose classes are the parts of seen objects."""
     citation: str
-    """The paper of the data."""
     note: str = ""
     """Peculiarities of the data, for the documentation."""
 
@@ -147,7 +141,6 @@ class Benchmark:
 BENCHMARKS: Mapping[str, Benchmark] = {
     entry["name"]: from_json(Benchmark, entry) for entry in read_json(Path(__file__).with_suffix(".json"))
 }
-"""Every benchmark, by name."""
 
 SEMANTIC = ("a-847", "pc-459", "a-150", "pc-59", "pas-20", "pas-20b")
 """The benchmarks in the tables of PCA-Seg and CAT-Seg, in order; ERR-Seg's have the first five."""
@@ -171,7 +164,6 @@ class PartRecords(LabeledImages):
     """Images of a part benchmark, with one record per object in an image."""
 
     images: tuple[PartRecord, ...]
-    """By stem."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,9 +179,7 @@ class PartTrainingImages(LabeledImages):
     """Images labeled with the parts of objects seen in training, with label maps of all objects."""
 
     images: tuple[PartTrainingImage, ...]
-    """By stem."""
     object_names: Vocabulary
-    """The classes of the object maps."""
 
     @property
     def object_maps(self) -> LabeledImages:

@@ -22,7 +22,6 @@ class ManifestRecord:
     """A label map and its image, or one object of an image in a part benchmark; paths are below the data folder."""
 
     stem: str
-    """Names the record in its benchmark."""
     image: str
     labels: str
     part_object: int | None = None
@@ -42,7 +41,6 @@ class Manifest:
 
     benchmark: str
     records: tuple[ManifestRecord, ...]
-    """All records, in the order of their stems."""
     sha256: str
     """SHA-256 over the names and contents of all files written."""
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -50,13 +48,10 @@ class Manifest:
     missing: tuple[str, ...] = ()
     """Images with missing files, if allowed."""
     failed: tuple[str, ...] = ()
-    """Images whose files are damaged."""
     partial: bool = False
-    """Whether images are missing from the benchmark."""
     sources: Mapping[str, int] = field(default_factory=dict)
     """Original folders and files, with the number of files read from each."""
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Versions of segvoc and of the libraries that read and write images."""
 
     @staticmethod
     def path(root: Path, benchmark: str) -> Path:

@@ -45,7 +45,6 @@ class PublishedRow:
     table: str
     """The table: "Table 1"."""
     row: str
-    """Name of the row within its table."""
     preset: str
     """Our network; empty if there is none."""
     recipe: str
@@ -59,7 +58,6 @@ class PublishedRow:
     protocol: PartProtocol | None = None
     """For parts: how they are predicted."""
     scores: Mapping[str, PrintedScores]
-    """The printed scores, by benchmark."""
     main: bool = False
     """Whether these are the main scores of the unchanged preset."""
     departs: str = ""
@@ -96,7 +94,6 @@ def _row(entry: dict[str, Any]) -> PublishedRow:
 
 
 PUBLISHED_ROWS: tuple[PublishedRow, ...] = tuple(map(_row, read_json(Path(__file__).with_suffix(".json"))["rows"]))
-"""The rows of all tables, by paper."""
 
 
 def published_rows(preset: str) -> tuple[PublishedRow, ...]:

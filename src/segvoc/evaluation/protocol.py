@@ -118,7 +118,6 @@ class EvaluationProtocol:
     """Number of classes in the forward pass, without the background but with up to all of its stand-ins."""
     templates: tuple[str, ...]
     substring_guide: bool
-    """See `EvaluationSettings`."""
     published: PublishedProtocol | None
     """The published protocol of the benchmark (`NO_PAPER` if there is none); None for your own images."""
     deviations: tuple[str, ...] = ()

@@ -19,13 +19,11 @@ class ModelOrigin:
     weights: str = ""
     """Description or path of the weights."""
     published: bool = False
-    """Whether the weights are those of the paper."""
     options: Mapping[str, object] = field(default_factory=dict)
     """Options that differ from the preset."""
 
 
 PUBLISHED_WEIGHTS = "published by the authors"
-"""Name of a preset's published weights in reports."""
 
 
 def origin_of(model: str, weights: str | None = None, options: Mapping[str, object] | None = None) -> ModelOrigin:
@@ -57,11 +55,9 @@ class EvaluationResult:
     scores: Sequence[ImageScore]
     """Scores of the images that could be read, in order."""
     failures: Sequence[FailedImage]
-    """The other images."""
     peak_memory: float
     """Peak memory of the largest process [GB]."""
     processes: int
     resumed: int
-    """Images scored by an earlier run."""
     seconds: float
     """Duration of this run [s]."""

@@ -39,10 +39,8 @@ from segvoc.progress import Progress, print_line, printable
 from segvoc.storage.resume import DoneItems, Key, ResumableWork, read_done
 
 READER_THREADS = 4
-"""Threads that read images."""
 
 BATCHES_AHEAD = 2
-"""Batches to prefetch."""
 
 BATCHES_BEHIND = 2
 """Size of the scoring queue, in batches; bounds memory."""
@@ -51,7 +49,6 @@ TF32 = False
 """Whether float32 products use TF32 on a GPU, regardless of the process-wide setting."""
 
 _JOURNALS = "journal"
-"""The folder of the journals, one of each process."""
 
 OnStart = Callable[[int], object]
 """Called once before the first image with the number of images left for this process."""

@@ -55,9 +55,7 @@ class GroundTruth(NamedTuple):
 
     image: UInt8[np.ndarray, "H W 3"]
     records: list[UInt16[np.ndarray, "H W"]]
-    """The label map of each record."""
     objects: tuple[int | None, ...]
-    """See `EvaluationImage`."""
     stamp: list[Stamp]
     """File stamps from before reading."""
 

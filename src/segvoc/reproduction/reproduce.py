@@ -58,7 +58,6 @@ class TrainingCall:
     settings: tuple[str, ...] = ()
     """Changed settings of the recipe, as NAME=VALUE."""
     steps: int | None = None
-    """Number of steps; None: the recipe's."""
 
     def seeds_of(self, recipe: Recipe) -> tuple[int, ...]:
         """The seeds of the runs."""
@@ -136,11 +135,8 @@ class ReproductionCall:
     out: Path
     """Folder of the report; an interrupted call is continued."""
     device: str = "auto"
-    """See `segvoc.load`."""
     jobs: int = 1
-    """Processes that prepare downloads."""
     command: str = ""
-    """The command line, for the report."""
 
     def subjects(self) -> tuple[Subject, ...]:
         """The networks, checked: `UsageError` if a name or setting is wrong, or weights or scores are missing."""

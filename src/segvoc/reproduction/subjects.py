@@ -106,7 +106,6 @@ class Subject:
     """Name of a preset, a recipe, or a row of a paper's table."""
     preset: str
     rows: tuple[PublishedRow, ...]
-    """The published rows to compare with."""
     recipe: Recipe | None = None
     """The recipe that trains it; None: weights exist."""
     options: tuple[str, ...] = ()

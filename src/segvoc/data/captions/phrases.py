@@ -36,7 +36,6 @@ class CleaningRules:
     """Which noun phrases an image keeps."""
 
     excluded: tuple[str, ...] = EXCLUDED
-    """Words that exclude a phrase."""
     match: Match = "word"
     """How excluded words match.
 
@@ -79,7 +78,6 @@ class CleaningRules:
 _LISTS = Path(__file__).with_name("english.json")
 _WORDS = {name: frozenset(" ".join(lines).split()) for name, lines in read_json(_LISTS).items()}
 _DETERMINERS = _WORDS["determiners"]
-"""Words at the start of a noun phrase that say which or how many."""
 
 
 def without_determiners(phrase: str) -> str:

@@ -42,9 +42,8 @@ class ImageLocation(NamedTuple):
     member: str = ""
     """Name inside the tar; empty for an image file."""
     offset: int = 0
-    """Of the image in the tar [bytes]."""
+    """Of the image in the tar [bytes], as is `size`."""
     size: int = 0
-    """In the tar [bytes]."""
 
     def read(self) -> UInt8[np.ndarray, "H W 3"]:
         """Read and decode the image; `InputError` if it is missing, damaged or too large."""

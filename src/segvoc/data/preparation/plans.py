@@ -275,4 +275,3 @@ _PLANS: Mapping[str, Callable[[Benchmark, Path, OriginalPaths], Plan]] = {
     "pascal-part-116": _pascal_part,
     "ade20k-part-234": _ade20k_part,
 }
-"""Planner of each benchmark and training set."""

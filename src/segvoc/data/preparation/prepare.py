@@ -30,7 +30,6 @@ class PreparationResult:
 
     manifest: Manifest
     already: bool
-    """Whether the benchmark was already prepared."""
 
 
 def check_preparation(benchmark: Benchmark, root: Path, *, allow_missing: bool = False) -> Manifest | None:

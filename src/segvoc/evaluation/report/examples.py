@@ -19,22 +19,17 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
 
 EXAMPLE_FOLDER = "images"
-"""Subfolder of the report that holds the examples."""
 
 EXAMPLE_FILES = ("photograph", "truth", "prediction")
-"""The three files of an example."""
 
 MAX_EXAMPLES = 6
-"""Max examples of each kind."""
 
 EXAMPLE_SIDE = 720
 """Longest side of an example [px]."""
 
 MAX_CLASSES_LISTED = 8
-"""Max classes listed below an example."""
 
 SegmentBatch = Callable[[Sequence[GroundTruth]], list[Segmentation]]
-"""Segments some images."""
 
 OnDrawn = Callable[[int, int], object]
 """Called with the number of examples drawn and the total: first with 0, then after each."""

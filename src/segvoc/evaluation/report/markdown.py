@@ -10,14 +10,12 @@ PLAIN_COLUMNS = (
     ("pixel accuracy", "pixel_accuracy"),
     ("mean accuracy", "mean_accuracy"),
 )
-"""Headings and names of the scores."""
 
 PART_COLUMNS = tuple(
     (f"{title} {head}", protocol, name)
     for title, protocol in (("Pred-All", "pred-all"), ("Oracle-Obj", "oracle-obj"))
     for head, name in (("seen", "seen"), ("unseen", "unseen"), ("h-IoU", "harmonic"))
 )
-"""Headings, protocols and names of the part scores."""
 
 
 def markdown_rows(reports: Sequence[Mapping[str, Any]]) -> str:

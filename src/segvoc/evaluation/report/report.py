@@ -38,7 +38,6 @@ RULE = (
 )
 
 MAX_CONFUSIONS = 25
-"""Largest number of confused pairs that are listed."""
 
 
 class Report(dict[str, Any]):
