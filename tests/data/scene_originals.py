@@ -13,6 +13,7 @@ from segvoc.data.labeled_images import class_names, image_stems, read_class_list
 from tests.data.original_files import (
     compressed_runs,
     pack,
+    runs_of,
     save_ade20k_ids,
     save_ade20k_index,
     save_context_masks,
@@ -128,13 +129,6 @@ def _a847(name: str, root: Path, scenes: Mapping[str, Scene]) -> None:
     save_ade20k_index(root, [(folder, stem) for stem in scenes])
 
 
-def _runs(mask: np.ndarray) -> list[int]:
-    """Run lengths of a mask, column by column, of zeros first."""
-    flat = mask.flatten(order="F").astype(np.int8)
-    changes = np.flatnonzero(np.diff(np.concatenate(([0], flat))))
-    return np.diff(np.concatenate(([0], changes, [flat.size]))).tolist()
-
-
 def _context(name: str, root: Path, scenes: Mapping[str, Scene]) -> None:
     """PC-59 and PC-60: one mask for each class of an image; the file has both phases, whichever is asked for."""
     ids, phases = read_class_list("pc59_ids")["ids"], []
@@ -145,7 +139,7 @@ def _context(name: str, root: Path, scenes: Mapping[str, Scene]) -> None:
             _save_image(_files(phase, root, stem)[0], scene)
             labels = labels_of(scene, class_names("pc59"), -1)
             found = [int(label) for label in np.unique(labels) if label >= 0]
-            masks[stem] = [(ids[label + 1], {"counts": compressed_runs(_runs(labels == label))}) for label in found]
+            masks[stem] = [(ids[label + 1], {"counts": compressed_runs(runs_of(labels == label))}) for label in found]
         phases.append(masks)
     val, train = phases
     save_context_masks(_files(name, root, "")[-1], SIZE, val, train)
@@ -185,7 +179,7 @@ def _ade20k_part(name: str, root: Path, scenes: Mapping[str, Scene]) -> None:
             labels = labels_of(scene, things, -1)
             present = (int(label) for label in np.unique(labels) if label >= 0)
             instances[stem] = [
-                (label, {"size": [SIZE[1], SIZE[0]], "counts": _runs(labels == label)}) for label in present
+                (label, {"size": [SIZE[1], SIZE[0]], "counts": runs_of(labels == label)}) for label in present
             ]
         save_instances(listing, SIZE, instances)
 

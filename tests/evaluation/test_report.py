@@ -3,9 +3,10 @@
 import csv
 import io
 import json
+import re
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -33,24 +34,6 @@ UNUSUAL = (
     "={1+1} `x` {{ 7*7 }} {% if %}",
     "ключ 猫 \N{RIGHT-TO-LEFT OVERRIDE}x\x1b[31m",
 )
-
-
-class Page(HTMLParser):
-    """The tags and the text of a page, as a browser sees them."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.texts: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -91,17 +74,17 @@ def test_table_of_classes_reads_back(out):
 
 
 def test_page_shows_names_as_text_and_fetches_nothing(out):
-    page = Page((out / "index.html").read_text(encoding="utf-8"))
-    assert "script" not in page.tags
-    assert "b" in page.tags  # ours, around scores
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "<script" not in page and "<b>bad" not in page
     for name in (UNUSUAL[0], "{{ 7*7 }}", "<b>bad & "):
-        assert any(name in text for text in page.texts)
-    assert page.links
-    for link in page.links:
+        assert escape(name) in page
+    links = re.findall(r"""\b(?:src|href)=["']([^"']*)""", page)
+    assert links
+    for link in links:
         assert "//" not in link
         with Image.open(out / link) as image:
             assert image.size == (60, 40)
-    assert {Path(link).name for link in page.links} == {path.name for path in (out / "images").iterdir()}
+    assert {Path(link).name for link in links} == {path.name for path in (out / "images").iterdir()}
 
 
 def test_best_and_worst_are_the_extremes(out):

@@ -215,10 +215,14 @@ def labeled_images(root: Path, **rules) -> LabeledImages:
     return LabeledImages.from_folders(root / "images", root / "labels", root / "labels.json", **rules)
 
 
+def part_set(root: Path, augmentation=WHOLE, **maps) -> PartTrainingSet:
+    images = labeled_images(root, background="background")
+    return PartTrainingSet(images=images, augmentation=augmentation, seed=0, **maps)
+
+
 def labels(root: Path, **maps) -> list[list[int]]:
     """The two labels of each column."""
-    own = PartTrainingSet(images=labeled_images(root, background="background"), augmentation=WHOLE, seed=0, **maps)
-    sample = own[0]
+    sample = part_set(root, **maps)[0]
     assert sample.problems == () and sample.labels.shape == (2, 6, 6)
     assert (sample.labels == sample.labels[:, :1]).all()
     return sample.labels[:, 0].tolist()
@@ -244,18 +248,16 @@ def test_every_image_needs_an_object_map(root):
     (root / "objects/one.png").rename(root / "objects/two.png")
     maps = LabeledImages.from_folders(root / "other", root / "objects", root / "objects.json")
     with pytest.raises(UsageError, match="'one' has no object map"):
-        PartTrainingSet(images=labeled_images(root), augmentation=WHOLE, seed=0, object_maps=maps)
+        part_set(root, object_maps=maps)
 
 
 def test_an_image_with_nothing_to_learn_is_skipped(root):
     drawn(root, np.tile([0, 0, 0, 255, 255, 255], (6, 1)), CLASSES)
-    own = PartTrainingSet(images=labeled_images(root, background="background"), augmentation=WHOLE, seed=0)
-    assert "no learned part or object" in own[0].problems[0]
+    assert "no learned part or object" in part_set(root)[0].problems[0]
 
 
 def test_both_maps_are_augmented_alike(root):
-    changes = replace(WHOLE, short_sides=(6, 9, 12), crop_size=5, flip_prob=0.5)
-    own = PartTrainingSet(images=labeled_images(root, background="background"), augmentation=changes, seed=0)
+    own = part_set(root, replace(WHOLE, short_sides=(6, 9, 12), crop_size=5, flip_prob=0.5))
     pairs = {(part, thing) for part, thing in zip(*labels(root), strict=True)} | {(IGNORED, IGNORED)}
     for place in range(8):
         found = own[place].labels

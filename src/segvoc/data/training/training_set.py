@@ -30,8 +30,8 @@ _Batch = TypeVar("_Batch")
 IGNORED = UNLABELED
 """Label of unlabeled pixels."""
 
-MAX_LABEL = UNLABELED + 1
-"""The largest label of a sample."""
+NONE = UNLABELED + 1
+"""Label of a pixel without a part or a learned object; not a class, and the largest label of a sample."""
 
 
 class TrainingSample(NamedTuple):
@@ -141,7 +141,7 @@ class TrainingSet(Dataset[TrainingSample]):
     @cached_property
     def _swap_tables(self) -> list[Int[Tensor, " N"]]:
         """For each label map of a sample, the label of the other side for each label."""
-        tables = [torch.arange(MAX_LABEL + 1, dtype=torch.int32) for _ in self.names_of_maps()]
+        tables = [torch.arange(NONE + 1, dtype=torch.int32) for _ in self.names_of_maps()]
         for table, names in zip(tables, self.names_of_maps(), strict=True):
             for label, other in other_sides(names).items():
                 table[label] = other
@@ -255,10 +255,6 @@ def seed_of(*keys: int | str) -> int:
     """A 63-bit seed from keys, such as the run's seed, a purpose and a position; others give unrelated seeds."""
     digest = hashlib.blake2b(repr(keys).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
-
-
-NONE = MAX_LABEL
-"""Label of a pixel without a part or a learned object; not a class."""
 
 
 @dataclass(frozen=True, kw_only=True)
