@@ -160,13 +160,6 @@ class PartRecord(LabeledImage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartRecords(LabeledImages):
-    """Images of a part benchmark, with one record per object in an image."""
-
-    images: tuple[PartRecord, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class PartTrainingImage(LabeledImage):
     """An image whose labels are parts, with a second label map of its objects."""
 
@@ -199,7 +192,7 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
     """The images and label maps of a prepared benchmark; `UsageError` says how to prepare it.
 
     There may be fewer images than `Benchmark.image_count` if `--partial` allowed missing images, or if the published
-    evaluations leave some out too. Part benchmarks have `PartRecords`, training sets of parts `PartTrainingImages`.
+    evaluations leave some out too. Part benchmarks have `PartRecord`s, training sets of parts `PartTrainingImages`.
     """
     root = Path(root)
     remedy = f"run `segvoc prepare {benchmark.name} --data {root}`"
@@ -232,7 +225,7 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
             for record, image, labels in paths
             if record.part_object is not None and record.mask is not None
         )
-        return PartRecords(name=benchmark.name, vocabulary=vocabulary, images=tuple(records))
+        return LabeledImages(name=benchmark.name, vocabulary=vocabulary, images=tuple(records))
     images = tuple(LabeledImage(stem=record.stem, image=image, labels=labels) for record, image, labels in paths)
     return LabeledImages(name=benchmark.name, vocabulary=vocabulary, images=images, background=benchmark.background)
 

@@ -3,7 +3,7 @@
 `published_scores.json` has the rows, with notes on the tables.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -121,13 +121,11 @@ def find_rows(name: str) -> tuple[PublishedRow, ...]:
 
 def scored_benchmarks(preset: str) -> tuple[str, ...]:
     """The benchmarks with published scores of the unchanged preset, in table order."""
-    return tuple(dict.fromkeys(name for row in _main_rows() if row.preset == preset for name in row.scores))
+    return tuple(
+        dict.fromkeys(name for row in PUBLISHED_ROWS if row.main and row.preset == preset for name in row.scores)
+    )
 
 
 def published_scores(benchmark: str) -> tuple[PublishedRow, ...]:
     """The rows with scores of unchanged presets on a benchmark, in table order; may be empty."""
-    return tuple(row for row in _main_rows() if benchmark in row.scores)
-
-
-def _main_rows() -> Sequence[PublishedRow]:
-    return [row for row in PUBLISHED_ROWS if row.main]
+    return tuple(row for row in PUBLISHED_ROWS if row.main and benchmark in row.scores)

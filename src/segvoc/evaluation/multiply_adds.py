@@ -85,11 +85,8 @@ def published_err_seg(network: SegmentationNetwork, side: int, classes: int, kee
 def err_head(head: Any, cells: int, classes: int, keep: int) -> int:
     """Multiply-adds of the head (an `ErrAggregation`) as released, layer by layer; cells are those at stride 16."""
     deep, quarter = cells // 4, 4 * cells
-    channels, dim, embedded = (
-        head.text_guidance.in_features,
-        head.merge_costs.out_channels,
-        head.merge_costs.in_channels,
-    )
+    channels, merge = head.text_guidance.in_features, head.merge_costs
+    dim, embedded = merge.out_channels, merge.in_channels
     os32, os16 = (conv.in_channels for conv in head.guidance)
     maps = (cells, deep)[-len(head.embed_costs) :]
     costs = sum(maps) * classes * channels + keep * (sum(maps) * embedded * 49 + cells * embedded * dim)

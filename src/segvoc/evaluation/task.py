@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Unpack
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from segvoc.data.benchmarks import Benchmark, BenchmarkParts, PartRecords, find_benchmark, prepared
+from segvoc.data.benchmarks import Benchmark, BenchmarkParts, PartRecord, find_benchmark, prepared
 from segvoc.data.labeled_images import FolderRules, LabeledImage, LabeledImages
 from segvoc.data.manifests import Manifest
 from segvoc.errors import UsageError
@@ -181,9 +181,10 @@ class EvaluationTask:
 
     def select_images(self, limit: int | None) -> list[EvaluationImage]:
         """The first `limit` images; None: all."""
-        if not isinstance(self.images, PartRecords):
+        parts = [record for record in self.images.images if isinstance(record, PartRecord)]
+        if not parts:
             return [EvaluationImage(stem=image.stem, records=(image,)) for image in self.images.images[:limit]]
-        groups = (tuple(group) for _, group in itertools.groupby(self.images.images, key=lambda record: record.image))
+        groups = (tuple(group) for _, group in itertools.groupby(parts, key=lambda record: record.image))
         answering = set() if self.parts is None else set(self.parts.object_of)
         return [
             EvaluationImage(

@@ -29,12 +29,12 @@ from segvoc.reproduction.subjects import (
     Availability,
     Subject,
     availability,
-    own_file,
     prepare_downloaded,
     reproducible,
     scored_subject,
     trained_subject,
 )
+from segvoc.storage.files import file_sha256
 from segvoc.storage.json_files import read_json
 from segvoc.storage.resume import difference
 from segvoc.training.caption_task import CaptionFiles
@@ -72,37 +72,20 @@ class TrainingCall:
         if recipe.supervision != "captions" and not recipe.data.dataset:
             raise UsageError(f"{name} is not a recipe of a paper; train it with `segvoc train {name}`")
 
-    def described(self) -> dict[str, Any]:
-        """Settings that must not change when a reproduction is continued; seeds may be added."""
-        return {
-            "settings": list(self.settings),
-            "steps": self.steps,
-            "weights": self.start.weights,
-            "encoder_weights": self.start.encoder_weights,
-        }
 
-
-def incomplete_data(recipe: Recipe, states: dict[str, Availability]) -> tuple[str, ...]:
-    """A short note if the training set was prepared from only some of its images."""
-    if not needed_data(recipe) or not states[recipe.data.dataset].partial:
-        return ()
-    dataset = recipe.data.dataset
-    found, whole = states[dataset].images, find_benchmark(dataset).image_count
-    return (f"trained on {found:,}{'' if whole is None else f' of {whole:,}'} images of {dataset}",)
-
-
-def trained(recipe: Recipe, seed: int, folder: Path, call: TrainingCall, data: Path, device: str) -> Path:
+def _trained(call: "ReproductionCall", subject: Subject, seed: int | None) -> Path:
     """Train a network, continue a run, or return if it is finished; the file of its weights."""
-    run = folder / "run"
+    recipe, training, device = subject.recipe, call.training, call.device
+    assert recipe is not None and training is not None and seed is not None, "the subject is checked"
+    run = call.out / call.folder(subject, seed) / "run"
     weights = run / "model.safetensors"
     if weights.exists():
-        _check_finished(run, recipe, seed, call)
-        return weights
-    if call.captions is not None:
-        train(recipe, call.captions, run, start=call.start, seed=seed, device=device, resume=True)
+        _check_finished(run, recipe, seed, training)
+    elif training.captions is not None:
+        train(recipe, training.captions, run, start=training.start, seed=seed, device=device, resume=True)
     else:
-        images, watched = recipe_data(recipe, data)
-        train(recipe, images, run, start=call.start, watched=watched, seed=seed, device=device, resume=True)
+        images, watched = recipe_data(recipe, call.data)
+        train(recipe, images, run, start=training.start, watched=watched, seed=seed, device=device, resume=True)
     return weights
 
 
@@ -172,8 +155,11 @@ class ReproductionCall:
         return named if seed is None else named / f"seed-{seed}"
 
     def described(self) -> dict[str, Any]:
-        """Settings that must not change when a report is continued."""
-        training = None if self.training is None else self.training.described()
+        """Settings that must not change when a report is continued; seeds may be added."""
+        training = None
+        if (call := self.training) is not None:
+            start = {"weights": call.start.weights, "encoder_weights": call.start.encoder_weights}
+            training = {"settings": list(call.settings), "steps": call.steps, **start}
         return {"names": list(self.names), "weights": self.weights, "training": training}
 
 
@@ -234,7 +220,7 @@ def reproduce(call: ReproductionCall, say: Callable[[str], object] = lambda line
                     report,
                     folder.as_posix(),
                     subject.published(row["name"]),
-                    _deviations(call, subject, states),
+                    list(_deviations(call, subject, states)),
                 )
                 _conclude(call, content)
                 if processes.first:
@@ -326,17 +312,15 @@ def _published(subject: Subject) -> PublishedFile:
     return file
 
 
-def _trained(call: ReproductionCall, subject: Subject, seed: int | None) -> Path:
-    assert subject.recipe is not None and call.training is not None and seed is not None, "the subject is checked"
-    folder = call.out / call.folder(subject, seed)
-    return trained(subject.recipe, seed, folder, call.training, call.data, call.device)
-
-
-def _deviations(call: ReproductionCall, subject: Subject, states: dict[str, Availability]) -> tuple[str, ...]:
+def _deviations(call: ReproductionCall, subject: Subject, states: dict[str, Availability]) -> Iterator[str]:
     """Differences from the published network."""
-    own = () if call.weights is None else (f"weights of your own, {Path(call.weights).name}",)
-    data = () if subject.recipe is None else incomplete_data(subject.recipe, states)
-    return (*own, *subject.deviations, *data)
+    if call.weights is not None:
+        yield f"weights of your own, {Path(call.weights).name}"
+    yield from subject.deviations
+    if subject.recipe is not None and needed_data(subject.recipe) and states[subject.recipe.data.dataset].partial:
+        state = states[subject.recipe.data.dataset]
+        whole = "" if state.benchmark.image_count is None else f" of {state.benchmark.image_count:,}"
+        yield f"trained on {state.images:,}{whole} images of {state.name}"
 
 
 def _conclude(call: ReproductionCall, content: dict[str, Any]) -> None:
@@ -386,13 +370,8 @@ def _waiting(
 
 
 def _weights_record(call: ReproductionCall, subject: Subject, path: str) -> dict[str, Any]:
+    facts = {"bytes": Path(path).stat().st_size, "path": path}
     if call.weights is not None or subject.recipe is not None:
-        return own_file(path)
+        return {"filename": Path(path).name, "sha256": file_sha256(path), **facts}
     file = _published(subject)
-    return {
-        **file.record(),
-        "page": file.place.page,
-        "license_note": file.license_note,
-        "bytes": Path(path).stat().st_size,
-        "path": path,
-    }
+    return {**file.record(), "page": file.place.page, "license_note": file.license_note, **facts}

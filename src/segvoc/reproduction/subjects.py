@@ -13,7 +13,6 @@ from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.models.presets import PRESETS, find_preset
 from segvoc.records import differences, parse, parse_settings
-from segvoc.storage.files import file_sha256
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, with_file_configuration
@@ -132,12 +131,6 @@ class Subject:
     def network_options(self) -> dict[str, Any]:
         """The settings for the evaluation, as `segvoc.load` takes them."""
         return {name: parse(bool | int | float, text) for name, text in parse_settings(self.options).items()}
-
-
-def own_file(path: str) -> dict[str, Any]:
-    """Facts about a weights file, for the report."""
-    own = Path(path)
-    return {"filename": own.name, "bytes": own.stat().st_size, "sha256": file_sha256(own), "path": path}
 
 
 def reproducible() -> tuple[str, ...]:

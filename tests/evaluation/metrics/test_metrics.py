@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassJaccardIndex
 
-from segvoc.data.benchmarks import BenchmarkParts, PartRecord, PartRecords
-from segvoc.data.labeled_images import class_names
+from segvoc.data.benchmarks import BenchmarkParts, PartRecord
+from segvoc.data.labeled_images import LabeledImages, class_names
 from segvoc.evaluation.metrics import Confusion, guided_parts, part_scores
 from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter
@@ -237,7 +237,7 @@ def part_task(root: Path) -> EvaluationTask:
         Image.fromarray(np.full((4, 6), names.index(part), np.uint8)).save(path)
         source = root / f"{stem.partition('/')[0]}.png"
         records.append(PartRecord(image=source, labels=path, stem=stem, object=owner, mask=image))
-    images = PartRecords(name="set", vocabulary=Vocabulary(names), images=tuple(records))
+    images = LabeledImages(name="set", vocabulary=Vocabulary(names), images=tuple(records))
     parts = BenchmarkParts(class_list="pascal_part116")
     return EvaluationTask(name="set", title="set", images=images, classes=names, parts=parts)
 

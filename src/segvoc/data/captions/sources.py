@@ -234,8 +234,7 @@ def tars_of_pattern(pattern: str, on_problem: OnProblem) -> list[Path]:
 def is_tar(path: Path) -> bool:
     """Whether a file is a tar, judged by its content; `UsageError` if it can't be read, or is compressed as a whole."""
     try:
-        with path.open("rb") as file:
-            start = file.read(512)
+        start = _start(path)
     except OSError as error:
         raise UsageError(f"the captions {str(path)!r} can't be read: {error.strerror}; check the path") from None
     if refusal := _compressed(path, start):
@@ -265,8 +264,9 @@ def images_in_tar(tar: Path, on_problem: OnProblem) -> Iterator[CaptionedImage]:
     """The captioned images of a tar, named "tar/sample"; those before the damage if it is damaged."""
     locations: dict[str, ImageLocation] = {}
     captions: dict[str, tuple[str, ...]] = {}
+    start = b""
     try:
-        size = tar.stat().st_size
+        size, start = tar.stat().st_size, _start(tar)
         with tarfile.open(tar, "r:") as archive:
             for member in archive:
                 # tarfile keeps every member in memory, 1 kB each
@@ -283,7 +283,7 @@ def images_in_tar(tar: Path, on_problem: OnProblem) -> Iterator[CaptionedImage]:
                     captions[sample] = tuple(dict.fromkeys((*captions.get(sample, ()), *found)))
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, MemoryError) as error:
         damage = f"{str(tar)!r} is damaged ({one_line(error)}): {len(locations)} images before the damage are used"
-        on_problem(_compressed(tar, _start(tar)) or damage)
+        on_problem(_compressed(tar, start) or damage)
     for sample, location in locations.items():
         if captions.get(sample):
             yield CaptionedImage(f"{tar.stem}/{sample}", location, captions[sample])
@@ -304,12 +304,9 @@ def _refusal(member: tarfile.TarInfo, size: int) -> str:
     return ""
 
 
-def _start(tar: Path) -> bytes:
-    try:
-        with tar.open("rb") as file:
-            return file.read(8)
-    except OSError:
-        return b""
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(512)
 
 
 def _split(name: str) -> tuple[str, str]:

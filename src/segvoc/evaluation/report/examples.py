@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import UInt8
 from PIL import Image
 
 from segvoc.errors import InputError
@@ -66,9 +66,10 @@ def write_examples(
             if task.parts is not None:  # nothing else is scored
                 predicted = np.where(true == UNLABELED, np.uint16(UNLABELED), predicted)
             colors = class_colors(len(task.classes))
-            overlays = (_overlay(truth.image, labels, task.classes, colors) for labels in (true, predicted))
-            for name, pixels in zip(files, (truth.image, *overlays), strict=True):
-                _write(folder / files[name], pixels)
+            regions = (class_regions(labels, task.classes, colors) for labels in (true, predicted))
+            overlays = (draw_overlay(truth.image, found, alpha=0.6, legend=False) for found in regions)
+            for name, image in zip(files, (Image.fromarray(truth.image), *overlays), strict=True):
+                _write(folder / files[name], image)
                 written.add(folder / files[name])
             accuracy = score.confusion.scores().pixel_accuracy
             entries[kind].append(
@@ -88,17 +89,7 @@ def _ranked(scores: Sequence[ImageScore]) -> list[tuple[float, ImageScore]]:
     return sorted(rated, key=lambda entry: (entry[0], entry[1].stem))
 
 
-def _overlay(
-    image: UInt8[np.ndarray, "H W 3"],
-    labels: UInt16[np.ndarray, "H W"],
-    names: Sequence[str],
-    colors: UInt8[np.ndarray, "K 3"],
-) -> UInt8[np.ndarray, "H W 3"]:
-    return np.asarray(draw_overlay(image, class_regions(labels, names, colors), alpha=0.6, legend=False))
-
-
-def _write(path: Path, pixels: UInt8[np.ndarray, "H W 3"]) -> None:
-    image = Image.fromarray(pixels)
+def _write(path: Path, image: Image.Image) -> None:
     image.thumbnail((EXAMPLE_SIDE, EXAMPLE_SIDE), Image.Resampling.LANCZOS)
     write_atomically(path, lambda file: image.save(file, "JPEG", quality=88))
 

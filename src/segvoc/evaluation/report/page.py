@@ -20,11 +20,6 @@ MAX_BARS = 60
 """Max classes shown as bars; beyond it, the highest and the lowest half of this number."""
 
 
-def write_page(folder: Path, report: Mapping[str, Any]) -> None:
-    """Write `index.html` of a report; see `write_html`."""
-    write_html(folder / "index.html", "page.html", {**report, **_derived(report)})
-
-
 def write_html(path: Path, template: str, values: Mapping[str, Any]) -> None:
     """Write a page of a template beside this module, atomically; names are escaped.
 
@@ -71,12 +66,13 @@ def thousands(number: int) -> str:
     return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
-def _derived(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Values that the page adds to the report or reorders."""
+def page_values(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report, and what its page adds or reorders."""
     classes = report["classes"]
     present = sorted((entry for entry in classes if entry["iou"] is not None), key=lambda entry: -entry["iou"])
     many = len(present) > MAX_BARS
     return {
+        **report,
         "cards": _cards(report),
         "present": present,
         "absent": [entry for entry in classes if entry["iou"] is None],

@@ -22,7 +22,7 @@ from segvoc.evaluation.metrics import Confusion, PartProtocol, Scores, part_scor
 from segvoc.evaluation.protocol import EvaluationProtocol
 from segvoc.evaluation.report.examples import OnDrawn, SegmentBatch, write_examples
 from segvoc.evaluation.report.markdown import PLAIN_COLUMNS, comparison, markdown_rows, percent, score_cells, verdict
-from segvoc.evaluation.report.page import write_page
+from segvoc.evaluation.report.page import page_values, write_html
 from segvoc.evaluation.result import EvaluationResult, ModelOrigin
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.imaging.notebook_html import line, one_digit, side_by_side, table
@@ -75,7 +75,7 @@ def write_report(
     report |= write_examples(folder, task, result, segment, on_drawn)
     write_atomically(folder / "classes.csv", lambda file: file.write(csv_table(report["classes"])))
     write_atomically(folder / "row.md", lambda file: file.write(encoded(markdown_rows([report]))))
-    write_page(folder, report)
+    write_html(folder / "index.html", "page.html", page_values(report))
     # written last, so its presence means that the report is complete
     write_report_json(folder / "report.json", report)
     return report
@@ -92,6 +92,7 @@ def build_report(
     classes = len(task.classes)
     confusion = Confusion.total((score.confusion for score in result.scores), classes)
     scores = confusion.scores()
+    oracle = Confusion.total((score.oracle for score in result.scores if score.oracle is not None), classes)
     content = {
         "model": {
             "name": fingerprint["model"],
@@ -114,8 +115,8 @@ def build_report(
         },
         **{name: defined(getattr(scores, name)) for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy")},
         "classes_per_image": _classes_per_image([score.confusion for score in result.scores]),
-        "classes": _classes(task, confusion, scores, result),
-        "parts": _parts(task, confusion, result),
+        "classes": _classes(task, confusion, scores, oracle.scores().iou),
+        "parts": _parts(task, confusion, oracle),
         "published": task.published_for(origin.preset),
         "confusions": _confusions(task, confusion),
         "failures": [dataclasses.asdict(failure) for failure in result.failures],
@@ -164,12 +165,9 @@ def _kept_classes(protocol: EvaluationProtocol, task: EvaluationTask, result: Ev
     return None if not kept or min(kept) >= len(task.images.vocabulary) else round(statistics.fmean(kept), 2)
 
 
-def _classes(
-    task: EvaluationTask, confusion: Confusion, scores: Scores, result: EvaluationResult
-) -> list[dict[str, Any]]:
+def _classes(task: EvaluationTask, confusion: Confusion, scores: Scores, oracle: np.ndarray) -> list[dict[str, Any]]:
     true, predicted = confusion.truth_pixels(), confusion.predicted_pixels()
     seen = () if task.parts is None else task.parts.seen
-    oracle = _oracle(task, result).scores().iou
     return [
         {
             "id": label,
@@ -198,14 +196,9 @@ def _classes_per_image(confusions: Sequence[Confusion]) -> dict[str, float] | No
     }
 
 
-def _oracle(task: EvaluationTask, result: EvaluationResult) -> Confusion:
-    return Confusion.total((score.oracle for score in result.scores if score.oracle is not None), len(task.classes))
-
-
-def _parts(task: EvaluationTask, confusion: Confusion, result: EvaluationResult) -> dict[str, Any] | None:
+def _parts(task: EvaluationTask, confusion: Confusion, oracle: Confusion) -> dict[str, Any] | None:
     if task.parts is None:
         return None
-    oracle = _oracle(task, result)
     seen = np.array(task.parts.seen)
     protocols: tuple[tuple[PartProtocol, Confusion], ...] = (("pred-all", confusion), ("oracle-obj", oracle))
     return {
