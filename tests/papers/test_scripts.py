@@ -11,10 +11,9 @@ import pytest
 from PIL import Image
 
 from papers.seen import read_reports, scores_of_report
-from papers.vocabulary import count_classes, training_labels
+from papers.vocabulary import count_classes
 from segvoc.cli.options import ModelOptions
 from segvoc.data.benchmarks import find_benchmark
-from segvoc.data.labeled_images import class_names
 from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import UsageError
 from tests.cli.command import Outcome, make_script
@@ -124,13 +123,10 @@ def test_seen_classes_of_reports_are_scored_apart(script: Script) -> None:
     }
 
 
-@pytest.fixture
-def folders(tmp_path):
+def test_wrong_ablations_are_refused_in_one_line(script, tmp_path):
     drawn_images(tmp_path / "set", 4)
-    return ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
+    folders = ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
 
-
-def test_wrong_ablations_are_refused_in_one_line(script, folders):
     def ablation(*arguments):
         return script("ablation", *arguments, "--out", "out")
 
@@ -151,14 +147,6 @@ def test_images_that_can_not_be_read_are_told(tmp_path):
     (folder / "labels/1.png").write_bytes(b"")
     with pytest.raises(UsageError, match="no image of set can be read"):
         count_classes(task_of(folder))
-
-
-def test_training_labels_are_those_of_a_benchmark_or_of_a_file(tmp_path):
-    assert training_labels("coco-stuff") == class_names("coco")
-    (tmp_path / "own.json").write_text('["cat", "dog"]')
-    assert training_labels(str(tmp_path / "own.json")) == ("cat", "dog")
-    with pytest.raises(UsageError, match="'coco' is unknown"):
-        training_labels("coco")
 
 
 IOUS = {"cat": 80.0, "sofa": 20.0, "wall": None, "rocket": 40.0, "floor": 1.0}

@@ -55,19 +55,15 @@ def correlations(first, second, variance=1.0):
     return canonical_correlations(directions(first, variance), directions(second, variance))
 
 
-def test_features_that_are_another_basis_of_the_same_say_the_same():
+def test_canonical_correlations_of_the_same_in_another_basis_of_independent_features_and_of_mixtures():
     features = ROWS.normal(size=(500, 6))
     turned = features @ ROWS.normal(size=(6, 6)) + 7
     np.testing.assert_allclose(correlations(features, features), np.ones(6), atol=1e-9)
     np.testing.assert_allclose(correlations(features, turned), np.ones(6), atol=1e-9)
-
-
-def test_independent_features_say_little_alike_and_the_fewer_the_more_rows_there_are():
+    # independent features say little alike, and the fewer the more rows there are
     few, many = (correlations(ROWS.normal(size=(n, 4)), ROWS.normal(size=(n, 4))).mean() for n in (40, 20_000))
     assert many < 0.03 < 0.1 < few
-
-
-def test_a_mixture_correlates_by_the_cosine_of_its_angle():
+    # a mixture correlates by the cosine of its angle
     columns = directions(ROWS.normal(size=(300, 4)), 1.0)
     first, second = columns[:, :2], columns[:, 2:]
     angles = np.array([0.3, 1.2])

@@ -25,13 +25,9 @@ def test_both_forms_give_the_mask_back(mask):
 @pytest.mark.parametrize(
     ("segmentation", "match"),
     [
-        ({"size": [2, 3], "counts": [5]}, "don't fill the 6 pixels"),
-        ({"size": [2, 3], "counts": [7, -1]}, "don't fill the 6 pixels"),
+        *(({"size": [2, 3], "counts": counts}, "don't fill the 6 pixels") for counts in ([5], [7, -1], "5", "6O")),
+        *(({"size": [2, 3], "counts": counts}, "not valid") for counts in ("", "PPPPPPP0")),
         ({"size": [3, 2], "counts": [6]}, r"a mask is \[3, 2\], its image \[2, 3\]"),
-        ({"size": [2, 3], "counts": "5"}, "don't fill the 6 pixels"),
-        ({"size": [2, 3], "counts": "6O"}, "don't fill the 6 pixels"),
-        ({"size": [2, 3], "counts": ""}, "not valid"),
-        ({"size": [2, 3], "counts": "PPPPPPP0"}, "not valid"),
         ([[0, 0, float("nan"), 0, 0, 1]], "far outside"),
     ],
 )
@@ -51,14 +47,11 @@ def test_rectangles_on_the_borders_of_pixels_hold_these_pixels(corners, clockwis
     assert (coco_mask([polygon.tolist()], 9, 9) == expected).all()
 
 
-def test_a_triangle_holds_the_pixels_whose_centers_are_in_it():
+def test_polygons_hold_the_pixels_whose_centers_are_in_them_and_are_united_and_lines_passed_over():
     # the hypotenuse x + y = 6.5 meets no center
     mask = coco_mask([[0, 0, 6.5, 0, 0, 6.5]], 8, 8)
     rows, columns = np.mgrid[:8, :8] + 0.5
     assert (mask == (rows + columns < 6.5)).all()
-
-
-def test_polygons_are_united_and_lines_passed_over():
     square, other, line = [0, 0, 2, 0, 2, 2, 0, 2], [1, 1, 3, 1, 3, 3, 1, 3], [0, 0, 3, 3]
     assert coco_mask([square, other, line], 4, 4).sum() == 7
     assert not coco_mask([line, []], 4, 4).any()
