@@ -11,7 +11,7 @@ from typing import Any
 from segvoc.data.benchmarks import Benchmark, BenchmarkParts
 from segvoc.data.labeled_images import image_stems, read_class_list
 from segvoc.data.preparation.conversions import (
-    Conversion,
+    LabelConversion,
     LabelReader,
     ObjectReader,
     convert_full_ade,
@@ -34,7 +34,7 @@ OriginalPaths = Sequence[str]
 class Plan:
     """The conversions that prepare a benchmark."""
 
-    conversions: Mapping[str, Conversion]
+    conversions: Mapping[str, LabelConversion]
     """By stem: the conversions of all images whose files exist, in order."""
     missing: Mapping[str, str] = field(default_factory=dict)
     """By stem: the first missing file of each image that lacks one."""
@@ -204,7 +204,9 @@ def _instances(path: Path, parts: BenchmarkParts, *, unseen_only: bool) -> dict[
     return found
 
 
-def _part_conversion(benchmark: Benchmark, stem: str, image: str, part_map: str, objects: ObjectReader) -> Conversion:
+def _part_conversion(
+    benchmark: Benchmark, stem: str, image: str, part_map: str, objects: ObjectReader
+) -> LabelConversion:
     training = benchmark.training_parts
     return partial(
         convert_parts,
@@ -221,14 +223,14 @@ def _part_conversion(benchmark: Benchmark, stem: str, image: str, part_map: str,
 
 def _id_map_conversion(
     benchmark: Benchmark, stem: str, image: str, path: str, *, skip_empty: bool = False
-) -> Conversion:
+) -> LabelConversion:
     read = partial(read_id_map, path=path, table=_table(benchmark))
     return _conversion(benchmark, stem, image, read, skip_empty=skip_empty)
 
 
 def _conversion(
     benchmark: Benchmark, stem: str, image: str, read: LabelReader, *, skip_empty: bool = False
-) -> Conversion:
+) -> LabelConversion:
     labels = _label_path(benchmark, stem)
     ignored = benchmark.ignored
     return partial(
@@ -244,7 +246,7 @@ def _label_path(benchmark: Benchmark, stem: str) -> str:
     return f"{benchmark.label_folder}/{stem}{benchmark.label_suffix}"
 
 
-def _planned(root: Path, wanted: Mapping[str, tuple[str, ...]], convert: Callable[..., Conversion]) -> Plan:
+def _planned(root: Path, wanted: Mapping[str, tuple[str, ...]], convert: Callable[..., LabelConversion]) -> Plan:
     """The conversions of all complete images, and the first missing file of each other image.
 
     `wanted` has the files of each image by stem; `convert` takes a stem and its files.

@@ -14,7 +14,7 @@ from typing import Any
 
 from segvoc.data.benchmarks import Benchmark
 from segvoc.data.manifests import PREPARATION_FOLDER, PREPARED_LAYOUT, Manifest
-from segvoc.data.preparation.conversions import Conversion, ConversionResult
+from segvoc.data.preparation.conversions import ConversionResult, LabelConversion
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpack_downloads
 from segvoc.data.preparation.plans import Plan, plan_preparation
 from segvoc.errors import InputError, OutputError, UsageError
@@ -138,7 +138,7 @@ def _digest(done: Iterable[ConversionResult]) -> str:
 def _converted(
     benchmark: Benchmark,
     root: Path,
-    conversions: Mapping[str, Conversion],
+    conversions: Mapping[str, LabelConversion],
     jobs: int,
     on_failure: Callable[[str], object],
 ) -> tuple[dict[str, ConversionResult], list[str]]:
@@ -176,7 +176,7 @@ def _stamp(root: Path, item: ConversionResult) -> list[object]:
     return [list(stamp_of(root / name) or ()) for name in item.sha256]
 
 
-def _results(conversions: Sequence[Conversion], root: Path, jobs: int) -> Iterator[ConversionResult | str]:
+def _results(conversions: Sequence[LabelConversion], root: Path, jobs: int) -> Iterator[ConversionResult | str]:
     """The result of each conversion, or its error."""
     work = partial(_run, root)
     if jobs == 1 or len(conversions) < 2:
@@ -196,7 +196,7 @@ def _results(conversions: Sequence[Conversion], root: Path, jobs: int) -> Iterat
         executor.shutdown(cancel_futures=True)
 
 
-def _run(root: Path, conversion: Conversion) -> ConversionResult | str:
+def _run(root: Path, conversion: LabelConversion) -> ConversionResult | str:
     try:
         return conversion(root)
     except InputError as error:
