@@ -28,7 +28,6 @@ from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import digest_of
 
 DAMAGE = (OSError, SafetensorError, ValueError)
-"""Exceptions that reading a damaged file raises."""
 
 OPEN_SHARDS = 64
 """Max files that a process keeps open for reading."""
@@ -42,7 +41,6 @@ class FeatureCache:
 
     folder: Path
     kind: str
-    """Prefix of the file names."""
     digests: bytes
     """The digests of all shards, 8 bytes each; all that is kept in memory."""
     rows: int

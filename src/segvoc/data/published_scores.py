@@ -15,7 +15,6 @@ from segvoc.records import from_json
 from segvoc.storage.json_files import read_json
 
 Paper = Literal["PCA-Seg", "CAT-Seg", "ERR-Seg", "SynSeg"]
-"""A paper, named by its network."""
 
 LAST_VERSIONS: Mapping[Paper, str] = {
     "PCA-Seg": "CVPR 2026",

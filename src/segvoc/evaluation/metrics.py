@@ -16,19 +16,17 @@ _DENSE_CODES = 4_000_000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Confusion:
-    """A sparse confusion matrix: pixel counts per pair of true and predicted class.
+    """A sparse confusion matrix of K classes: pixel counts per pair of true and predicted class.
 
     Pairs are distinct and sorted; empty pairs are left out.
     """
 
     classes: int
-    """Number of classes (K)."""
     truth: Int64[np.ndarray, " N"]
     """The true class of each pair, in [0, K)."""
     prediction: Int64[np.ndarray, " N"]
     """The predicted class of each pair, in [0, K]; K is "unlabeled"."""
     pixels: Int64[np.ndarray, " N"]
-    """The number of pixels of each pair."""
     ignored: int = 0
     """Pixels without a true class; no other count includes them."""
 
@@ -143,9 +141,7 @@ class Scores:
     fwiou: float
     """Mean IoU, weighted by the true pixels of the classes."""
     pixel_accuracy: float
-    """Share of correct pixels."""
     mean_accuracy: float
-    """Mean accuracy of the classes."""
     iou: Float64[np.ndarray, " K"]
     """For each class: hits / (true + predicted - hits)."""
     accuracy: Float64[np.ndarray, " K"]
@@ -171,7 +167,6 @@ class PartScores:
     fwiou: float
     """Mean IoU, weighted by the true pixels of the classes."""
     pixel_accuracy: float
-    """Share of correct pixels."""
     mean_accuracy: float
     """Mean recall (hits / true) of the classes."""
     seen: float

@@ -89,7 +89,6 @@ PUBLISHED_PROTOCOLS: Mapping[Family, Mapping[str, PublishedProtocol]] = {
     "PartCATSeg": dict.fromkeys(_PART_BENCHMARKS, _PARTS),
     "PCA-Seg for parts": dict.fromkeys(_PART_BENCHMARKS, _PARTS),
 }
-"""The protocol of each network on each benchmark of its paper."""
 
 
 def published_protocol(preset: str, benchmark: str) -> PublishedProtocol:

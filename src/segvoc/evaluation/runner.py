@@ -132,13 +132,11 @@ def evaluate(
         if processes.first:
             scores = _current_scores(read_done(path.parent.glob("rank-*.jsonl"), fingerprint, scored), images)
             order = {image.stem: index for index, image in enumerate(images)}
+            failures = [failure for failures, _ in gathered for failure in failures]
             result = EvaluationResult(
                 images=images,
                 scores=[scores[image.stem] for image in images if image.stem in scores],
-                failures=sorted(
-                    (failure for failures, _ in gathered for failure in failures),
-                    key=lambda failure: order[failure.stem],
-                ),
+                failures=sorted(failures, key=lambda failure: order[failure.stem]),
                 peak_memory=max(memory for _, memory in gathered),
                 processes=processes.count,
                 resumed=len(done),
@@ -189,10 +187,9 @@ class TaskSegmenter:
     def __init__(self, segmenter: Segmenter, task: EvaluationTask, protocol: EvaluationProtocol) -> None:
         self.segmenter, self.task, self.protocol = segmenter, task, protocol
         self._guides: list[list[int]] = []
-        if task.parts is not None:
-            self._guides = guided_parts(
-                task.parts.objects, task.parts.object_of, task.classes, substring=protocol.substring_guide
-            )
+        if (parts := task.parts) is not None:
+            substring = protocol.substring_guide
+            self._guides = guided_parts(parts.objects, parts.object_of, task.classes, substring=substring)
 
     @property
     def batch(self) -> int:

@@ -11,7 +11,7 @@ from segvoc.evaluation.report.page import protocol_facts, write_html
 from segvoc.evaluation.report.report import csv_table, write_report_json
 from segvoc.progress import aligned
 from segvoc.reproduction.subjects import Availability
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.atomic_writes import write_bytes
 
 Verdict = Literal["within", "within the spread", "outside", "incomplete", "no published score", "not run", "waiting"]
 """Verdicts on a benchmark: all scores are within `AGREEMENT`; the means over seeds are within `SPREAD`; a score is
@@ -29,7 +29,6 @@ VERDICT_TEXTS: Mapping[str, str] = {
     "not run": "not run",
     "waiting": "not run yet",
 }
-"""Verdicts as shown in tables; see `verdict_text`."""
 
 Row = dict[str, Any]
 """A benchmark in the report, as plain values."""
@@ -198,10 +197,8 @@ def headline(rows: Sequence[Row]) -> str:
 
 def write_reproduction(folder: Path, content: Mapping[str, Any]) -> None:
     """Write `scores.csv`, `index.html` and `report.json` of the result of `reproduce`, each atomically."""
-    scores = csv_table(
-        [{name: "" if value == "—" else value for name, value in line.items()} for line in _lines(content)]
-    )
-    write_atomically(folder / "scores.csv", lambda file: file.write(scores))
+    lines = [{name: "" if value == "—" else value for name, value in line.items()} for line in _lines(content)]
+    write_bytes(folder / "scores.csv", csv_table(lines))
     values = {
         **content,
         "verdict_texts": VERDICT_TEXTS,
@@ -271,9 +268,8 @@ def _facts(content: Mapping[str, Any], model: Mapping[str, Any]) -> Sequence[tup
     done = [row for row in model["benchmarks"] if "images" in row]
     facts = [("command", content["command"]), ("data folder", content["data"])]
     if training is not None:
-        facts.append(
-            ("trained", f"{training['steps']:,} steps on {training['data'] or 'captions'}, seed {model['seed']}")
-        )
+        data = training["data"] or "captions"
+        facts.append(("trained", f"{training['steps']:,} steps on {data}, seed {model['seed']}"))
     if weights:
         published = "license" in weights
         note = weights["license_note"] if published else ""

@@ -56,7 +56,6 @@ class TrainingCall:
     captions: CaptionFiles | None = None
     """The training data of a recipe that learns from captions."""
     settings: tuple[str, ...] = ()
-    """Changed settings of the recipe, as NAME=VALUE."""
     steps: int | None = None
 
     def seeds_of(self, recipe: Recipe) -> tuple[int, ...]:

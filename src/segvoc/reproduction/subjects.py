@@ -47,17 +47,12 @@ class Availability:
     def line(self) -> str:
         """Status line for the plan."""
         if self.status == "prepared":
-            images = "1 image" if self.images == 1 else f"{self.images:,} images"
-            return f"prepared, {images}{self._lacking()}"
+            images, of = "1 image" if self.images == 1 else f"{self.images:,} images", self.benchmark.image_count
+            whole = f"{'' if of is None else f' of {of:,}'} (incomplete)" if self.partial else ""
+            return f"prepared, {images}{whole}"
         if self.status == "downloaded":
             return "downloaded, will be prepared first"
         return f"{self.status}: {self.obstacle}"
-
-    def _lacking(self) -> str:
-        if not self.partial:
-            return ""
-        of = self.benchmark.image_count
-        return " (incomplete)" if of is None else f" of {of:,} (incomplete)"
 
 
 def availability(name: str, root: Path) -> Availability:

@@ -28,7 +28,6 @@ from segvoc.imaging.result_paths import image_paths
 from segvoc.storage.files import digest_of
 
 LONGEST_CAPTION = 10_000
-"""Longest caption that is accepted [characters]."""
 
 OnProblem = Callable[[str], object]
 """Receives a line per skipped caption or image."""
@@ -335,7 +334,6 @@ def _captions(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, on_p
 
 
 IMAGES_PER_CHUNK = 1024
-"""Images per chunk of a set without tars."""
 
 
 @dataclass(frozen=True)

@@ -360,7 +360,6 @@ def resized_nearest(labels: UInt16[np.ndarray, "H W"], height: int, width: int) 
 
 
 Objects = Iterable[tuple[int, Bool[np.ndarray, "H W"]]]
-"""Index and mask of each object of an image."""
 
 ObjectReader = Callable[[Path, tuple[int, int]], Objects]
 """Reads the objects of an image of this shape (H, W) from its original files below the data folder."""

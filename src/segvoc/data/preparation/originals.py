@@ -60,10 +60,18 @@ def read_matlab_array(path: Path, variable: str) -> np.ndarray:
     try:
         with path.open("rb") as file:
             header = file.read(128)
-        is_hdf5 = header.startswith(b"MATLAB 7.3") or b"\x89HDF" in header
-        array = _read_hdf5(path, variable) if is_hdf5 else _read_version_5(path, variable)
-    except UsageError:
-        raise
+        if header.startswith(b"MATLAB 7.3") or b"\x89HDF" in header:
+            import h5py
+
+            with h5py.File(path, "r") as content:
+                # MATLAB stores arrays column by column, HDF5 row by row
+                array = np.asarray(content[variable]).T
+        else:
+            from scipy.io import loadmat
+
+            array = np.asarray(loadmat(path, variable_names=[variable])[variable])
+    except ImportError as error:
+        raise missing_extra((error.name or "scipy").partition(".")[0], "data") from None
     except Exception as error:
         # both libraries raise many different exceptions on damaged files
         raise InputError(
@@ -72,24 +80,6 @@ def read_matlab_array(path: Path, variable: str) -> np.ndarray:
     if array.ndim != 2 or array.dtype.kind not in "uif":
         raise InputError(f"{variable!r} in {str(path)!r} is not a matrix of numbers; unpack it again")
     return array
-
-
-def _read_hdf5(path: Path, variable: str) -> np.ndarray:
-    try:
-        import h5py
-    except ImportError:
-        raise missing_extra("h5py", "data") from None
-    with h5py.File(path, "r") as content:
-        # MATLAB stores arrays column by column, HDF5 row by row
-        return np.asarray(content[variable]).T
-
-
-def _read_version_5(path: Path, variable: str) -> np.ndarray:
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise missing_extra("scipy", "data") from None
-    return np.asarray(loadmat(path, variable_names=[variable])[variable])
 
 
 _BROKEN = (

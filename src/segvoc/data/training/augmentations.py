@@ -120,10 +120,8 @@ def named_transform(name: str) -> Transform:
 Pixels = UInt8[Tensor, "3 H W"]
 """An RGB image in [0, 255]."""
 Labels = Int[Tensor, "*maps H W"]
-"""One label map of an image, or several."""
 
 AugmentedImage = tuple[UInt8[Tensor, "3 h w"], Int[Tensor, "*maps h w"]]
-"""An image and its label maps after an augmentation."""
 
 PAD_COLOR = 128
 """Value of all channels in the padding, in [0, 255]."""
@@ -143,9 +141,7 @@ class Augmentation:
     crop_size: int = 384
     """Side of the square crop [px]; smaller images are padded at the bottom and the right, with gray and unlabeled."""
     color_jitter: bool = True
-    """Whether to apply color jitter (SSD's augmentation)."""
     flip_prob: float = 0.5
-    """Probability of a horizontal flip."""
     squash_prob: float = 0.0
     """Probability of resizing the whole image to the square instead of cropping it."""
     swap_left_right: bool = False

@@ -40,7 +40,6 @@ class TrainingSample(NamedTuple):
     image: UInt8[Tensor, "3 S S"]
     """RGB in [0, 255]; S is 0 if no image of the set can be read."""
     labels: Int[Tensor, "*maps S S"]
-    """One label map, or several."""
     problems: tuple[str, ...]
     """A line per unreadable image that was skipped."""
 

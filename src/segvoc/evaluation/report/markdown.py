@@ -91,8 +91,10 @@ def comparison(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for entry in report["published"]:
         for name, published in entry["scores"].items():
-            if entry["protocol"] is None:
-                here, title = _score(report, name)
+            if name == "found":
+                here, title = (report["classes_per_image"] or {"found": None})["found"], "classes found"
+            elif entry["protocol"] is None:
+                here, title = report[name], "mIoU"
             else:
                 # PCA-Seg follows PartCATSeg
                 here = report["parts"][entry["protocol"]]["part-cat-seg"][name]
@@ -105,17 +107,13 @@ def comparison(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _score(report: Mapping[str, Any], name: str) -> tuple[float | None, str]:
-    """Our score by name (parts excepted), and its heading in tables."""
-    if name == "found":
-        return (report["classes_per_image"] or {"found": None})["found"], "classes found"
-    return report[name], "mIoU"
-
-
 def verdict(report: Mapping[str, Any], *, published_weights: bool) -> str:
     """Say whether the scores agree with the published ones, and what deviates."""
     model, data, rows = report["model"], report["data"], comparison(report)
-    parts = [f"{_agreement(report, table)} {table}" for table in dict.fromkeys(row["table"] for row in rows)]
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        tables.setdefault(row["table"], []).append(row)
+    parts = [f"{_agreement(own)} {table}" for table, own in tables.items()]
     if not rows:
         parts.append(f"no paper that segvoc knows reports a score of {model['preset']} on {data['title']}")
     elif not published_weights:
@@ -127,9 +125,8 @@ def verdict(report: Mapping[str, Any], *, published_weights: bool) -> str:
     return "; ".join(parts)
 
 
-def _agreement(report: Mapping[str, Any], table: str) -> str:
-    """How the scores agree with a paper's table."""
-    rows = [row for row in comparison(report) if row["table"] == table]
+def _agreement(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How our scores agree with those of a paper's table."""
     if any(row["here"] is None for row in rows):
         return "nothing to compare with"
     return f"within {AGREEMENT} of" if all(row["within"] for row in rows) else f"not within {AGREEMENT} of"

@@ -29,7 +29,7 @@ from segvoc.imaging.notebook_html import line, one_digit, side_by_side, table
 from segvoc.progress import aligned, printable
 from segvoc.selection_rules import VotedShare
 from segvoc.sharing.card import ScoreTable, WordScore
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.json_files import read_json
 
 RULE = (
@@ -73,8 +73,8 @@ def write_report(
     """
     report = build_report(task, origin, result, fingerprint, protocol)
     report |= write_examples(folder, task, result, segment, on_drawn)
-    write_atomically(folder / "classes.csv", lambda file: file.write(csv_table(report["classes"])))
-    write_atomically(folder / "row.md", lambda file: file.write(encoded(markdown_rows([report]))))
+    write_bytes(folder / "classes.csv", csv_table(report["classes"]))
+    write_bytes(folder / "row.md", encoded(markdown_rows([report])))
     write_html(folder / "index.html", "page.html", page_values(report))
     # written last, so its presence means that the report is complete
     write_report_json(folder / "report.json", report)
@@ -258,7 +258,7 @@ def write_report_json(path: Path, content: Mapping[str, Any]) -> None:
             fields.append(f" {json.dumps(key)}: [\n{lines}\n ]")
         else:
             fields.append(f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}")
-    write_atomically(path, lambda file: file.write(encoded("{\n" + ",\n".join(fields) + "\n}\n")))
+    write_bytes(path, encoded("{\n" + ",\n".join(fields) + "\n}\n"))
 
 
 def encoded(text: str) -> bytes:
@@ -324,7 +324,7 @@ def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def write_summary(folder: Path, whole: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> None:
     """Write the `report.json` of several benchmarks, and `row.md` with a row per benchmark."""
-    write_atomically(folder / "row.md", lambda file: file.write(encoded(markdown_rows(reports))))
+    write_bytes(folder / "row.md", encoded(markdown_rows(reports)))
     write_report_json(folder / "report.json", whole)
 
 
