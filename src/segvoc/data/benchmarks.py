@@ -1,6 +1,6 @@
 """The benchmarks of `benchmarks.json`: classes, original downloads, scoring rules and published scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -201,13 +201,13 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
         raise UsageError(f"{benchmark.title} is not prepared in {str(root)!r}; {remedy}")
     if manifest.failed and not manifest.partial:
         raise UsageError(
-            f"{_counted(manifest.failed, 'image')} of {benchmark.title} failed when it was prepared, for example "
+            f"{counted(len(manifest.failed), 'image')} of {benchmark.title} failed when it was prepared, for example "
             f"{manifest.failed[0]!r}; replace the damaged files and {remedy}"
         )
     if lost := manifest.lost_files(root):
         verb = "is" if len(lost) == 1 else "are"
         raise UsageError(
-            f"{_counted(lost, 'file')} of {benchmark.title} {verb} missing, for example {lost[0]!r}; {remedy}"
+            f"{counted(len(lost), 'file')} of {benchmark.title} {verb} missing, for example {lost[0]!r}; {remedy}"
         )
     vocabulary = Vocabulary(benchmark.classes)
     paths = [(record, root / record.image, root / record.labels) for record in manifest.records]
@@ -230,5 +230,6 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
     return LabeledImages(name=benchmark.name, vocabulary=vocabulary, images=images, background=benchmark.background)
 
 
-def _counted(names: Sequence[str], noun: str) -> str:
-    return f"1 {noun}" if len(names) == 1 else f"{len(names)} {noun}s"
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 image", "2 images"."""
+    return f"1 {noun}" if number == 1 else f"{number} {noun}s"

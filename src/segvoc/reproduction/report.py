@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from segvoc.data.benchmarks import counted
 from segvoc.evaluation.report.markdown import AGREEMENT, comparison, percent, without_scores
 from segvoc.evaluation.report.page import protocol_facts, write_html
 from segvoc.evaluation.report.report import csv_table, write_report_json
@@ -172,12 +173,10 @@ def headline(rows: Sequence[Row]) -> str:
     """The result of a model in one sentence."""
     counts = Counter(row["verdict"] for row in rows)
     compared = counts["within"] + counts["within the spread"] + counts["outside"]
-    benchmarks = "1 benchmark" if compared == 1 else f"{compared} benchmarks"
-    sentences = [
-        f"{counts['within']} of {benchmarks} within {AGREEMENT} mIoU of the published score"
-        if compared
-        else "no score could be compared with a published one"
-    ]
+    sentences = ["no score could be compared with a published one"]
+    if compared:
+        of = counted(compared, "benchmark")
+        sentences = [f"{counts['within']} of {of} within {AGREEMENT} mIoU of the published score"]
     scores = [score for row in rows for score in row["scores"] if score["score"] == "mIoU"]
     if len(scores) > 1 and all(score["here"] is not None for score in scores):
         here, published = (statistics.fmean(score[name] for score in scores) for name in ("here", "published"))

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from segvoc.data.benchmarks import Benchmark
+from segvoc.data.benchmarks import Benchmark, counted
 from segvoc.data.manifests import PREPARATION_FOLDER, PREPARED_LAYOUT, Manifest
 from segvoc.data.preparation.conversions import ConversionResult, LabelConversion
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpack_downloads
@@ -108,16 +108,12 @@ def _check_complete(benchmark: Benchmark, root: Path, plan: Plan, missing: Mappi
     if missing:
         paths = ", ".join(repr(str(root / path)) for path in list(missing.values())[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise UsageError(f"{benchmark.title} lacks files of {_images(len(missing))}: {paths}{more}; {remedy}")
+        raise UsageError(f"{benchmark.title} lacks files of {counted(len(missing), 'image')}: {paths}{more}; {remedy}")
     if benchmark.image_count is not None and plan.image_count != benchmark.image_count:
         raise UsageError(
-            f"{benchmark.title} has {_images(plan.image_count)} in {str(root)!r} and should have "
+            f"{benchmark.title} has {counted(plan.image_count, 'image')} in {str(root)!r} and should have "
             f"{benchmark.image_count}; {remedy}"
         )
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
 
 
 def _sources(benchmark: Benchmark, root: Path) -> dict[str, int]:
