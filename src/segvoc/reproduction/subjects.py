@@ -167,7 +167,7 @@ def trained_subject(name: str, start: Start, settings: Sequence[str], steps: int
     """
     if name in RECIPES:
         recipe = RECIPES[name]()
-        whole = tuple(row for row in recipe_rows(name) if not _is_variant(row))
+        whole = tuple(row for row in recipe_rows(name) if not (row.training or row.options or row.labels))
         rows = tuple(row for row in whole if row.main) or whole
         subject = Subject(name=name, preset=recipe.model, rows=rows)
     elif "," not in name:
@@ -186,10 +186,6 @@ def trained_subject(name: str, start: Start, settings: Sequence[str], steps: int
     if start.weights is not None:
         departures.append(f"started from {start.weights}")
     return replace(subject, recipe=changed, deviations=(*subject.deviations, *departures))
-
-
-def _is_variant(row: PublishedRow) -> bool:
-    return bool(row.training or row.options or row.labels)
 
 
 def _subject_of_rows(name: str) -> Subject:

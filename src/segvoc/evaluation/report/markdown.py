@@ -19,10 +19,7 @@ PART_COLUMNS = tuple(
 
 
 def markdown_rows(reports: Sequence[Mapping[str, Any]]) -> str:
-    """Build a table with a row per report; part benchmarks (by PartCATSeg's rule) get a separate table.
-
-    Below the tables, a line per benchmark compares the scores with the papers.
-    """
+    """A table with a row per report, another for part benchmarks (by PartCATSeg's rule), and comparisons with papers."""
     kinds = [[report for report in reports if (report["parts"] is None) is plain] for plain in (True, False)]
     tables = [_table([_cells(report) for report in kind]) for kind in kinds if kind]
     judged = [(report["data"]["title"], report["verdict"]) for report in reports if report["verdict"]]

@@ -21,10 +21,7 @@ MAX_BARS = 60
 
 
 def write_html(path: Path, template: str, values: Mapping[str, Any]) -> None:
-    """Write a page of a template beside this module, atomically; names are escaped.
-
-    Without jinja2 the page is skipped with a warning that says how to install it.
-    """
+    """Write a page of a template beside this module, atomically; without jinja2, warn and say how to install it."""
     try:
         import jinja2  # noqa: F401
     except ImportError:
