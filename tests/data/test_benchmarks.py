@@ -12,20 +12,17 @@ from segvoc.data.benchmarks import BENCHMARKS, PartTrainingImages, find_benchmar
 from segvoc.data.labeled_images import CLASS_LIST_FOLDER, read_class_list
 from segvoc.data.manifests import Manifest
 from segvoc.data.preparation.prepare import prepare
-from segvoc.data.published_scores import PUBLISHED_ROWS, find_rows, published_rows, published_scores, scored_benchmarks
+from segvoc.data.published_scores import PUBLISHED_ROWS, find_rows, published_scores, scored_benchmarks
 from segvoc.errors import UsageError
 from segvoc.training.recipes import RECIPES
 from segvoc.vocabulary import Vocabulary
 from tests.data.replicas import replica
 
 
-def test_every_benchmark_has_its_classes():
+def test_every_benchmark_has_its_classes_to_the_letter():
     for benchmark in BENCHMARKS.values():
         assert len(Vocabulary(benchmark.classes)) == len(benchmark.classes)
         assert benchmark.background in (None, benchmark.classes[0])
-
-
-def test_names_are_kept_to_the_letter():
     assert "bed " in find_benchmark("a-150").classes
     assert find_benchmark("a-847").classes[11] == "person, individual, someone, somebody, mortal, soul"
     assert find_benchmark("coco-stuff").classes[11] == "stop sign"
@@ -73,10 +70,8 @@ def test_parts_belong_to_objects(name, objects, unseen_classes, unseen):
 
 def test_the_scores_that_papers_report_for_a_preset():
     assert [row.scores["a-150"] for row in find_benchmark("a-150").published_for("pca-seg-b")] == [{"miou": 38.1}]
-    assert [score.protocol for score in find_benchmark("pascal-part-116").published_for("pca-part-b")] == [
-        "pred-all",
-        "oracle-obj",
-    ]
+    rows = find_benchmark("pascal-part-116").published_for("pca-part-b")
+    assert [row.protocol for row in rows] == ["pred-all", "oracle-obj"]
     assert find_benchmark("a-150").published_for("tiny") == ()
 
 
@@ -94,25 +89,23 @@ def test_the_table_is_read_without_class_lists_and_pytorch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_what_is_not_prepared_names_the_command(tmp_path):
-    with pytest.raises(UsageError, match=r"A-150 is not prepared in .*; run `segvoc prepare a-150 --data"):
-        prepared(find_benchmark("a-150"), tmp_path)
+NOT_PREPARED = r"A-150 is not prepared in .*; run `segvoc prepare a-150 --data"
 
 
-def test_a_damaged_manifest_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        *((content, NOT_PREPARED) for content in (None, json.dumps({"layout": 0}))),  # of another layout
+        *((content, r"a-150\.json' can't be read .*; delete it and prepare again") for content in ("{", "[]")),
+        (json.dumps({"layout": 1, "records": [{"stem": 3}]}), r"a-150\.json' can't be read"),
+    ],
+)
+def test_what_is_not_prepared_names_the_command_and_a_damaged_manifest_is_named(tmp_path, content, said):
     path = Manifest.path(tmp_path, "a-150")
     path.parent.mkdir()
-    for content in ("{", "[]", json.dumps({"layout": 1, "records": [{"stem": 3}]})):
+    if content is not None:
         path.write_text(content)
-        with pytest.raises(UsageError, match=r"a-150\.json' can't be read .*; delete it and prepare again"):
-            prepared(find_benchmark("a-150"), tmp_path)
-
-
-def test_a_manifest_of_another_layout_does_not_count(tmp_path):
-    path = Manifest.path(tmp_path, "a-150")
-    path.parent.mkdir()
-    path.write_text(json.dumps({"layout": 0}))
-    with pytest.raises(UsageError, match="is not prepared"):
+    with pytest.raises(UsageError, match=said):
         prepared(find_benchmark("a-150"), tmp_path)
 
 
@@ -192,15 +185,6 @@ def test_a_preset_has_one_main_score_on_a_benchmark():
     assert scored_benchmarks("pca-part-b") == ("pascal-part-116", "ade20k-part-234")
     assert scored_benchmarks("tiny") == ()
     assert all(row.main for row in PUBLISHED_ROWS if not row.training and row.title == "PCA-Seg, Table 1")
-
-
-def test_versions_of_cat_seg_are_told_apart():
-    (cvpr,) = find_rows("cat-seg-b")
-    (first,) = find_rows("CAT-Seg (arXiv v1), Table 1, ViT-B/16")
-    assert (cvpr.scores["a-150"]["miou"], first.scores["a-150"]["miou"]) == (31.8, 27.2)
-    assert (first.preset, first.main, first.departs) == ("cat-seg-v1-b", True, "")
-    assert {row.version for row in published_rows("cat-seg-l")} == {"CVPR 2024"}
-    assert {row.version for row in published_rows("cat-seg-v1-l")} == {"arXiv v1"}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Preparation of every benchmark from replicas of its original files: special cases, damage, kills and resuming."""
 
+import itertools
 import json
 import pickle
 import shutil
@@ -58,17 +59,6 @@ def test_unpacked_downloads_are_prepared_and_a_second_run_does_nothing(tmp_path,
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert run(name, tmp_path, on_failure=pytest.fail) == replace(first, already=True)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_archives_are_prepared_as_they_are_downloaded(tmp_path, name):
-    expected = replica(name, tmp_path / "unpacked")
-    replica(name, tmp_path / "packed")
-    pack(name, tmp_path / "packed")
-    run(name, tmp_path / "unpacked", on_failure=pytest.fail)
-    result = run(name, tmp_path / "packed", on_failure=pytest.fail)
-    assert_prepared(name, tmp_path / "packed", expected)
-    assert result.manifest == run(name, tmp_path / "unpacked").manifest
 
 
 @pytest.mark.parametrize("name", ["coco-stuff", "pc-59", "ade20k-part-234"])
@@ -258,36 +248,31 @@ def test_annotations_in_another_format_are_refused(tmp_path, name, path, content
 
 def results(root: Path) -> dict[str, bytes]:
     """All files but the temporary ones that a kill may leave."""
-    return {
-        str(path.relative_to(root)): path.read_bytes()
-        for path in root.rglob("*")
-        if path.is_file() and not path.name.endswith(".tmp")
-    }
+    paths = (path for path in root.rglob("*") if path.is_file() and path.suffix != ".tmp")
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths}
 
 
 @pytest.mark.parametrize(
     "name", [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in BENCHMARKS]
 )
 def test_interrupted_again_and_again_every_benchmark_comes_to_the_same_end(tmp_path, monkeypatch, name):
-    """Ctrl-C at every sixth write at the latest."""
-    replica(name, tmp_path / "whole")
+    """From archives, with Ctrl-C at every sixth write at the latest."""
+    expected = replica(name, tmp_path / "whole")
     pack(name, tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "interrupted")
-    prepare(find_benchmark(name), tmp_path / "whole", allow_missing=True)
-    replace, writes, interrupts = Path.replace, 0, 0
+    run(name, tmp_path / "whole", on_failure=pytest.fail)
+    assert_prepared(name, tmp_path / "whole", expected)
+    rename, writes, interrupts = Path.replace, itertools.count(1), 0
 
     def interrupted(path: Path, target: Path) -> None:
-        nonlocal writes
-        writes += 1
-        if writes == 6:
+        if next(writes) % 6 == 0:
             raise KeyboardInterrupt
-        replace(path, target)
+        rename(path, target)
 
     monkeypatch.setattr(Path, "replace", interrupted)
     while interrupts < 20:
-        writes = 0
         try:
-            prepare(find_benchmark(name), tmp_path / "interrupted", allow_missing=True)
+            run(name, tmp_path / "interrupted")
             break
         except KeyboardInterrupt:
             interrupts += 1
@@ -300,7 +285,7 @@ def test_interrupted_again_and_again_every_benchmark_comes_to_the_same_end(tmp_p
 def test_a_journal_that_ends_within_a_line_is_read_up_to_it(tmp_path):
     name = "coco-stuff"
     replica(name, tmp_path)
-    first = prepare(find_benchmark(name), tmp_path, allow_missing=True).manifest
+    first = run(name, tmp_path).manifest
     (stem, labels), value = ("000000000139", first.records[0].labels), {"records": [vars(first.records[0])]}
     value |= {"stem": stem, "left_out": {}, "sha256": {labels: "0" * 64}}
     line = json.dumps(done_entry({"layout": 1}, stem, [stamp_of(tmp_path / labels)], value))
@@ -309,7 +294,7 @@ def test_a_journal_that_ends_within_a_line_is_read_up_to_it(tmp_path):
     journal.write_text(f"{line}\n{line.replace('139', '285')[:50]}")
     labels = [tmp_path / record.labels for record in first.records]
     before = [path.stat().st_mtime_ns for path in labels]
-    second = prepare(find_benchmark(name), tmp_path, allow_missing=True).manifest
+    second = run(name, tmp_path).manifest
     assert second.records == first.records
     assert [path.stat().st_mtime_ns == time for path, time in zip(labels, before, strict=True)] == [True, False, False]
     assert second.sha256 != first.sha256  # the journal's word for the first file is taken
@@ -322,7 +307,7 @@ def test_label_maps_of_another_program_are_made_anew(tmp_path):
     path = tmp_path / "ADEChallengeData2016/annotations_detectron2/validation/ADE_val_00000001.png"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"something else")
-    prepare(find_benchmark("a-150"), tmp_path, allow_missing=True)
+    run("a-150", tmp_path)
     assert path.read_bytes().startswith(b"\x89PNG")
 
 

@@ -19,7 +19,7 @@ PART_COLUMNS = tuple(
 
 
 def markdown_rows(reports: Sequence[Mapping[str, Any]]) -> str:
-    """A table with a row per report, another for part benchmarks (by PartCATSeg's rule), and comparisons with papers."""
+    """A table with a row per report, one for part benchmarks (by PartCATSeg's rule), and comparisons with papers."""
     kinds = [[report for report in reports if (report["parts"] is None) is plain] for plain in (True, False)]
     tables = [_table([_cells(report) for report in kind]) for kind in kinds if kind]
     judged = [(report["data"]["title"], report["verdict"]) for report in reports if report["verdict"]]
