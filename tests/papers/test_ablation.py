@@ -1,10 +1,8 @@
 """Ablation grids on a network of a few thousand parameters."""
 
 import json
-import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from papers import ablation_runs
@@ -64,32 +62,16 @@ def test_every_cell_is_a_network_that_differs_from_the_others_of_its_grid(ablati
 def test_a_grid_is_trained_scored_and_compared_and_nothing_is_done_twice(ablation, tmp_path):
     out, lines, ablation = tmp_path / "out", [], replace(ablation, seeds=1)
     results = run_grids(ablation, AGGREGATION, out, device="cpu", log=lines.append)
-    assert len(lines) == 3 * 2
-    assert read_results(out) == results
+    assert len(lines) == 3 * 2 and read_results(out) == results
     assert all(run["unreadable"] == 0 and 0 <= run["miou"] <= 100 for run in results.values())
     kept = {entry.name for folder in (out / "runs").iterdir() for entry in folder.iterdir()}
     assert kept == {"config.json", "metrics.jsonl"}
-
     table = ablation_table(ablation, AGGREGATION, results)
     none, serial, parallel = table["grids"]["aggregation"]["cells"]
     assert none["miou"]["difference"] is None
     assert none["trainable"] < serial["trainable"] < parallel["trainable"]
     assert serial["squared_cosine"] is None and 0 <= parallel["squared_cosine"] <= 1
-    scores = {
-        name: {(run["seed"], run["fold"]): run["miou"] for run in cell["runs"]}
-        for name, cell in (("none", none), ("parallel", parallel))
-    }
-    assert set(scores["none"]) == {(0, 0), (0, 1)}
-    apart = np.array([scores["parallel"][place] - scores["none"][place] for place in scores["none"]])
-    difference = parallel["miou"]["difference"]
-    assert difference["mean"] == pytest.approx(apart.mean())
-    assert difference["se"] == pytest.approx(apart.std(ddof=1) / math.sqrt(2))
-    assert (difference["pairs"], difference["better"]) == (2, (apart > 0).sum())
-
-    again = []
-    assert run_grids(ablation, AGGREGATION, out, device="cpu", log=again.append) == results
-    assert again == []
-
+    assert run_grids(ablation, AGGREGATION, out, device="cpu", log=pytest.fail) == results
     write_table(out, table)
     assert json.loads((out / "ablation.json").read_text()) == table
     page = (out / "ablation.md").read_text()

@@ -56,10 +56,7 @@ def test_by_default_found_words_are_shown_where_they_are_likeliest(maps):
         assert len(word.reduced) == len(word.full) == 2
         for block in (*word.reduced, *word.full):
             assert block.sum() == pytest.approx(1, abs=1e-5)
-
-
-def test_the_first_block_does_not_know_the_other_classes_and_later_ones_do(maps):
-    for word in maps.words:
+        # the first block does not know the other classes, and later ones do
         np.testing.assert_allclose(word.reduced[0], word.full[0], atol=1e-5)
         assert np.abs(word.reduced[1] - word.full[1]).max() > 2e-4
 
@@ -96,8 +93,5 @@ def test_what_can_not_be_shown_is_refused(segmenter, maps):
     selected = segmenter.segment(make_image(), WORDS, keep_classes=4).selected
     dropped = next(word for word, kept in zip(WORDS, selected, strict=True) if not kept)
     refused(f"'{dropped}' isn't kept and has no attention; show some of: ", show=[dropped])
-
-
-def test_networks_without_such_attention_are_refused():
     with pytest.raises(UsageError, match="no spatial attention over the whole image; use ERR-Seg"):
         attention_maps(serial_segmenter(), make_image(), WORDS, LabelOptions(keep_classes=4))

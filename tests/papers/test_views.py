@@ -1,14 +1,16 @@
-"""Costs before and after aggregation; canonical correlation of experts against cases with a known answer."""
+"""Costs before and after aggregation, canonical correlation of experts, and two label maps side by side."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from papers.compare import Disagreement
 from papers.costs import MAX_WORDS, cost_views, forward_single_view
 from papers.experts import PrincipalDirections, canonical_correlations, expert_redundancy
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelOptions
+from segvoc.inference.segmentation import Segmentation
 from segvoc.vocabulary import Vocabulary
 from tests.inference.tensor_views import views
 from tests.papers.small_views import WORDS, make_image, segmenter
@@ -74,8 +76,9 @@ def test_canonical_correlations_of_the_same_in_another_basis_of_independent_feat
 
 def test_experts_of_equal_weights_are_redundant_and_others_less():
     small = segmenter()
-    for block in small.network.aggregation.blocks:
-        copy_expert(block.fuse.parse, source=0, target=2)
+    for values in (values for block in small.network.aggregation.blocks for values in block.fuse.parse.parameters()):
+        width = len(values) // 3
+        values[2 * width :] = values[:width]
     found = expert_redundancy(small, [make_image(), make_image(1)], WORDS)
     assert found.rows == 2 * len(WORDS) * 16
     assert len(found.cca) == len(found.svcca)
@@ -91,13 +94,6 @@ def test_experts_of_equal_weights_are_redundant_and_others_less():
         assert min(plain.directions) >= max(strong.directions)
 
 
-def copy_expert(parse, source: int, target: int) -> None:
-    """Give one expert another's weights."""
-    for values in parse.parameters():
-        width = len(values) // parse.experts
-        values[target * width : (target + 1) * width] = values[source * width : (source + 1) * width]
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -109,3 +105,38 @@ def copy_expert(parse, source: int, target: int) -> None:
 def test_networks_without_experts_are_refused(options, said):
     with pytest.raises(UsageError, match=said), torch.inference_mode():
         expert_redundancy(segmenter(**options), [make_image()], WORDS)
+
+
+SCENE = ("truck", "runway", "sky")
+
+
+def result(labels, confidence=0.5, words=SCENE) -> Segmentation:
+    labels = np.array(labels, np.uint16)
+    return Segmentation(
+        labels=labels,
+        words=words,
+        confidence=np.full(labels.shape, confidence, np.float32),
+        selected=np.ones(len(words), bool),
+        image=np.zeros((*labels.shape, 3), np.uint8),
+        model="drawn",
+        seconds=0.0,
+    )
+
+
+FIRST = result([[0, 0, 1, 1], [2, 2, 2, 1]], 0.75)
+SECOND = result([[1, 1, 1, 1], [2, 65535, 2, 0]], 0.25)
+
+
+def test_where_two_maps_differ_and_by_which_words():
+    found = Disagreement(first=FIRST, second=SECOND, names=("a", "b"))
+    assert found.differing.tolist() == [[True, True, False, False], [False, True, False, True]]
+    facts = found.facts()
+    assert facts["differing"] == 0.5
+    assert facts["models"][0]["fractions"] == {"truck": 0.25, "runway": 0.375, "sky": 0.375}
+    assert [model["mean_confidence"] for model in facts["models"]] == [0.75, 0.25]
+
+
+def test_other_words_or_sizes_can_not_be_compared():
+    for other in (result(FIRST.labels, words=("a", "b", "c")), result([[0]])):
+        with pytest.raises(UsageError, match="differ in their words or image"):
+            Disagreement(first=FIRST, second=other, names=("a", "b"))

@@ -104,19 +104,13 @@ def in_hsv(image, change):
     return torch.tensor(changed).view(*image.shape[1:], 3).permute(2, 0, 1) * 255
 
 
-@pytest.mark.parametrize("factor", [0.5, 1.0, 1.5])
-def test_saturation_is_a_factor_in_hsv(monkeypatch, factor):
+@pytest.mark.parametrize(("factor", "turn"), [(0.5, -18), (1.0, 5), (1.5, 17)])
+def test_saturation_is_a_factor_and_hue_rotated_in_steps_of_two_degrees(monkeypatch, factor, turn):
     image, _ = labeled_image(8, 9)
-    image[:, 0] = 0
-    image[:, 1] = 90
+    image[:, 0], image[:, 1] = 0, 90
     fixed(monkeypatch, factor)
     expected = in_hsv(image, lambda h, s, v: (h, min(1.0, s * factor), v))
     assert (augmentations.change_saturation(image, drawing()).float() - expected).abs().max() <= 1
-
-
-@pytest.mark.parametrize("turn", [-18, 5, 17])
-def test_hue_is_rotated_in_steps_of_two_degrees(monkeypatch, turn):
-    image, _ = labeled_image(8, 9)
     monkeypatch.setattr(augmentations, "_integer_below", lambda *_: turn + 18)
     expected = in_hsv(image, lambda h, s, v: ((h + turn / 180) % 1, s, v))
     assert (augmentations.change_hue(image, drawing()).float() - expected).abs().max() <= 2
