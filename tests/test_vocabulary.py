@@ -4,6 +4,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -158,14 +159,13 @@ def test_synonyms_of_object_and_part_are_synonyms_of_the_whole() -> None:
 # ---- what is refused
 
 
+@pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("given", "said"),
     [
         ("", "there are no parts; give at least one, for example 'dog: head, leg; cat: head'"),
-        ("cat", "'cat' has no colon"),
-        ("dog: head; cat", "'cat' has no colon"),
-        ("cat:", "the part '' of 'cat' is empty"),
-        ("dog: head; cat: head,, tail", "the part '' of 'cat' is empty"),
+        *((line, "'cat' has no colon") for line in ("cat", "dog: head; cat")),
+        *((line, "the part '' of 'cat' is empty") for line in ("cat:", "dog: head; cat: head,, tail")),
         (": head", "the object before the colon of ': head' is empty"),
         ("dog: head;", "list 2 of 'dog: head;' is empty ('')"),
         ("dog: head, cat: leg", "'cat: leg' among the parts of 'dog' has a colon too; put a semicolon between objects"),
@@ -173,17 +173,6 @@ def test_synonyms_of_object_and_part_are_synonyms_of_the_whole() -> None:
         ("dog: head, leg, head", "the part 'head' of 'dog' is given twice"),
         ("a: b's c; a's b: c", "\"b's c\" of 'a' and 'c' of \"a's b\" are both called \"a's b's c\""),
         (f"dog: {os.fsdecode(b'caf' + bytes([0xE9]))}", "isn't valid Unicode"),
-    ],
-)
-def test_malformed_line_is_refused_in_one_line_that_quotes_the_place(line: str, said: str) -> None:
-    with one_line_error(UsageError, said):
-        PartVocabulary.parse(line)
-
-
-@pytest.mark.usefixtures("as_users_call")
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
         ({}, "there are no parts"),
         ({"": ["head"]}, "the object '' is empty"),
         ({"cat": ["head"], "cat ": ["leg"]}, "the object 'cat' is given twice"),
@@ -192,12 +181,12 @@ def test_malformed_line_is_refused_in_one_line_that_quotes_the_place(line: str, 
         ({"cat": {"head": 1}}, "the parts of 'cat' must be a list, not {'head': 1}"),
         ({"cat": ["head", 3]}, "the part 3 of 'cat' isn't a string; write parts as text"),
         ({3: ["head"]}, "the object 3 isn't a string; write objects as text"),
-        ("cat: head", "the parts must be a dictionary, not 'cat: head'"),
+        (["cat: head"], "the parts must be a dictionary, not ['cat: head']"),
     ],
 )
-def test_malformed_mapping_is_refused(given: object, said: str) -> None:
+def test_malformed_line_or_mapping_is_refused_in_one_line_that_quotes_the_place(given: Any, said: str) -> None:
     with one_line_error(UsageError, said):
-        PartVocabulary(given)  # type: ignore[arg-type]
+        PartVocabulary.parse(given) if isinstance(given, str) else PartVocabulary(given)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,6 @@ from tests.data.original_files import (
 
 IGNORED = 65535
 SIZE = (24, 16)
-"""Width and height of nearly all images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +35,6 @@ class Replica:
     labels: dict[str, np.ndarray]
     """The label map of each stem; 65535 is ignored."""
     left_out: frozenset[str] = frozenset()
-    """Stems that must be left out."""
     objects: dict[str, int] = field(default_factory=dict)
     """For part benchmarks: the object index of each stem."""
 
@@ -63,7 +61,6 @@ def halves(left: int, right: int, size: tuple[int, int] = SIZE) -> np.ndarray:
 
 
 Ids = dict[str, np.ndarray]
-"""The ids in the files of each stem."""
 
 
 def _write(root: Path, image: str, labels: str, ids: Ids, *, palette: bool = False) -> None:

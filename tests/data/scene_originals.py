@@ -24,10 +24,8 @@ from tests.data.original_files import (
 from tests.data.scenes import SIZE, Scene, draw_scene, labels_of, part_labels_of
 
 TRAINING_IMAGES, TEST_IMAGES = 48, 3
-"""Images of a training set, and of a benchmark."""
 
 Writer = Callable[[str, Path, Mapping[str, Scene]], None]
-"""Writes the unpacked files of a benchmark below a root."""
 
 
 def stems_of(name: str) -> list[str]:

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 SIZE = (128, 96)
-"""Width and height of every image [px]."""
 
 Texture = Literal["plain", "stripes", "checks", "dots"]
 
@@ -39,12 +38,10 @@ CONCEPTS: tuple[Concept, ...] = (
     Concept(names=("dog",), color=(120, 40, 200), texture="plain", parts=_BODY),
     Concept(names=("cat",), color=(235, 240, 240), texture="stripes", parts=_BODY),
 )
-"""All concepts; a scene's map has their places."""
 
 SKY, GRASS, ROAD, BUILDING, TREE, PERSON, CAR, BUS, DOG, CAT = range(len(CONCEPTS))
 
 OFTEN = 0.6
-"""Probability of a building, and of a tree."""
 
 SHADES = (0.35, 0.0, -0.45)
 """How much lighter (or darker, below 0) the upper, middle and lower third of a thing is."""

@@ -13,14 +13,7 @@ from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.published_scores import published_scores
 from segvoc.encoders.prompts import IMAGENET_TEMPLATES
-from segvoc.evaluation.protocol import (
-    ERR_SEG_KEPT,
-    NO_PAPER,
-    EvaluationProtocol,
-    err_seg_kept,
-    evaluation_protocol,
-    published_protocol,
-)
+from segvoc.evaluation.protocol import ERR_SEG_KEPT, NO_PAPER, err_seg_kept, evaluation_protocol, published_protocol
 from segvoc.evaluation.report import examples
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference import protocols
@@ -149,7 +142,7 @@ def test_every_published_score_has_a_published_protocol():
 # ---- the protocols of the networks, on tasks without images
 
 
-def protocol_of(preset: str, name: str, *, has_background: bool = False, **settings: Any) -> EvaluationProtocol:
+def protocol_of(preset: str, name: str, *, has_background: bool = False, **settings: Any):
     """The protocol of a preset's own windows and prompts on a benchmark."""
     clip = protocols.clip_protocols(384, 16)
     windows = {"CAT-Seg": clip, "PCA-Seg": clip, "SynSeg": protocols.syn_protocols()}

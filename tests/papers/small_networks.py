@@ -51,7 +51,6 @@ START_OF = {
 """The small network whose towers stand for published encoders."""
 
 PAPERS = ("PCA-Seg", "CAT-Seg", "CAT-Seg v1", "ERR-Seg", "SynSeg", "PartCATSeg", "PCA-Seg for parts")
-"""The families of the presets that are made small."""
 
 
 def build_small(configuration: NetworkConfig) -> SegmentationNetwork:
@@ -216,7 +215,6 @@ SHORTER: Mapping[str, tuple[str, ...]] = {
     "steps": ("--repeat", "1", "--classes", "5"),
     "demo": ("--sides", "64"),
 }
-"""Options that the tests add to a command."""
 
 MANY_WORDS = ("a-847", "pc-459")
 """Benchmarks that are left out where others are named beside them."""

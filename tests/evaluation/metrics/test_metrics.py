@@ -252,17 +252,6 @@ def scores_of(network: PartNetwork, task: EvaluationTask) -> list[ImageScore]:
     return scores
 
 
-@pytest.mark.parametrize(
-    "subset", [lambda images: images.only([2]), lambda images: replace(images, images=images.images[2:])]
-)
-def test_a_subset_of_part_records_keeps_each_record_with_its_object(tmp_path, subset):
-    """Objects and masks were tuples of their own beside the images, which a subset left at full length."""
-    task = part_task(tmp_path)
-    (image,) = replace(task, images=subset(task.images)).select_images(None)
-    assert image.stem == "second"
-    assert image.objects == (7,)
-
-
 class Answering(PartNetwork):
     """Gives every word's map a height of its own, and "none of them" the one that it is told."""
 
