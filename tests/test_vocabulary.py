@@ -15,10 +15,6 @@ from tests.images import one_line_error
 # ---- words
 
 
-def test_words_keep_their_order_and_lose_white_space_around_them() -> None:
-    assert Vocabulary([" sofa ", "cat\n", "\ttraffic light"]).words == ("sofa", "cat", "traffic light")
-
-
 @pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize(
     ("words", "said"),
@@ -73,6 +69,7 @@ def test_the_first_synonym_is_used_alone_or_all_are_averaged() -> None:
 
 def test_commas_separate_words_of_a_line() -> None:
     assert Vocabulary.parse("cat,sofa , traffic light").words == ("cat", "sofa", "traffic light")
+    assert Vocabulary([" sofa ", "cat\n", "\ttraffic light"]).words == ("sofa", "cat", "traffic light")
     for text in ("cat,,sofa", ",cat", "cat,", "cat, ,sofa", "", "  "):
         with pytest.raises(UsageError, match="is empty" if "," in text else "no words"):
             Vocabulary.parse(text)
