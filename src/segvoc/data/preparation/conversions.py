@@ -362,7 +362,7 @@ def resized_nearest(labels: UInt16[np.ndarray, "H W"], height: int, width: int) 
 Objects = Iterable[tuple[int, Bool[np.ndarray, "H W"]]]
 
 ObjectReader = Callable[[Path, tuple[int, int]], Objects]
-"""Reads index and mask of each object of an image of this shape (H, W) from its original files below the data folder."""
+"""Reads index and mask of each object in an image of this shape (H, W) from its original files in the data folder."""
 
 
 def read_object_map(root: Path, shape: tuple[int, int], path: str) -> Objects:
