@@ -27,7 +27,8 @@ def test_one_recipe_learns(tmp_path: Path) -> None:
 
 
 def test_every_recipe_of_a_paper_and_every_benchmark_is_rehearsed() -> None:
-    papers = {name for name, recipe in RECIPES.items() if "Row: " in (recipe.__doc__ or "")}
+    docs = {name: recipe.__doc__ or "" for name, recipe in RECIPES.items()}
+    papers = {name for name, doc in docs.items() if "Row: " in doc and "Row: none" not in doc}
     assert papers <= set(REHEARSED)
     trials = [Trial.of(name, Path(), Path()) for name in REHEARSED]
     scored = {benchmark for trial in trials for benchmark in trial.benchmarks}
