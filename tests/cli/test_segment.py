@@ -35,8 +35,7 @@ def _strict(text: str) -> dict[str, Any]:
 
 def test_three_files_for_a_photograph(segment: Command) -> None:
     draw_photos("photo.jpg")
-    done = segment("photo.jpg", "--words", WORDS)
-    assert done.code == 0
+    done = segment("photo.jpg", "--words", WORDS).ok()
     assert done.err == ""
     assert done.out.startswith("photo.jpg: ")
     assert "out/photo.overlay.png" in done.out
@@ -140,8 +139,7 @@ def test_name_that_is_no_unicode_costs_nothing(segment: Command) -> None:
     name = os.fsdecode(b"caf\xe9.jpg")
     draw_photos("a.jpg", "z.jpg")
     Path("a.jpg").rename(name)
-    done = segment(name, "z.jpg", "--words", WORDS)
-    assert done.code == 0
+    done = segment(name, "z.jpg", "--words", WORDS).ok()
     assert len(result_files()) == 6
     done = segment(name, "--words", WORDS, "--json")
     assert _strict(done.out)["image"] == name

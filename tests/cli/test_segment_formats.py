@@ -27,8 +27,7 @@ def test_dataset_in_place_of_the_usual_results(segment: Command, name: str) -> N
     """It has the labels of the label maps, and the images to the byte."""
     draw_photos("in/a.jpg", "in/sub/b.png")
     assert segment("in", *WORDS, "--out", "plain").code == 0
-    done = segment("in", *WORDS, "--format", name)
-    assert done.code == 0, done.err
+    done = segment("in", *WORDS, "--format", name).ok()
     assert len(done.out.splitlines()) == 2
     dataset = segvoc.read_dataset("out")
     words = [word for word in dataset.vocabulary.words if word != "background"]
@@ -100,8 +99,7 @@ def test_refused_calls(segment: Command, options: list[str], told: str) -> None:
 
 def test_objects_are_counted_in_reports_and_datasets(segment: Command) -> None:
     draw_photos("in/a.jpg")
-    done = segment("in", *WORDS, "--objects", "--least-object", "4", "--json")
-    assert done.code == 0, done.err
+    done = segment("in", *WORDS, "--objects", "--least-object", "4", "--json").ok()
     counts = {entry["name"]: entry["objects"] for entry in json.loads(done.out)["classes"]}
     assert counts["stone wall"] == counts["road"] == 0 < counts["cat"]
     assert len(np.unique(np.array(Image.open("out/a.objects.png")))) == 1 + counts["cat"]

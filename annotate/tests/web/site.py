@@ -67,6 +67,11 @@ class Site:
         self.type(words)
         self.done()
 
+    def open_and_label(self, sample: str, words: str) -> None:
+        """Open the page, and label one of the sample images."""
+        self.open()
+        self.label(SAMPLES / sample, words)
+
     def done(self) -> None:
         """Wait for the result."""
         self.tab.get_by_role("status").filter(has_text=" labeled ").wait_for()
@@ -118,6 +123,12 @@ class Site:
             if not number:
                 self.tab.mouse.down()
         self.tab.mouse.up()
+
+    def paint(self, word: str, *places: tuple[float, float]) -> None:
+        """Paint a word with the brush."""
+        self.press("Brush")
+        self.tab.get_by_label("Paint").select_option(word)
+        self.drag(*places)
 
     def click(self, x: float, y: float) -> None:
         """Click a place of the image."""

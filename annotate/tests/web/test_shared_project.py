@@ -48,9 +48,7 @@ def saved(site: Site) -> None:
 
 def paint(site: Site, word: str, y: float) -> None:
     """Paint a line across the open image."""
-    site.press("Brush")
-    site.tab.get_by_label("Paint").select_option(word)
-    site.drag((0.1, y), (0.9, y))
+    site.paint(word, (0.1, y), (0.9, y))
 
 
 def has_line(labels: np.ndarray, y: float, value: int) -> bool:
