@@ -25,7 +25,6 @@ class Outcome:
     err: str
 
     def ok(self) -> "Outcome":
-        """Check that everything was done."""
         assert self.code == 0, self.err
         return self
 

@@ -124,7 +124,6 @@ def environment(**more: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Drawn images for `tiny`."""
     return draw_set(tmp_path_factory.mktemp("photographs") / "set", count=4)
 
 

@@ -40,7 +40,6 @@ class FakeService:
     """Fields of the forms that were sent, without images."""
 
     def server(self) -> http.server.ThreadingHTTPServer:
-        """A server of the page and of the service."""
         handler = functools.partial(_Handler, service=self, directory=str(self.folder), headers_too=HEADERS | ISOLATION)
         return http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
 

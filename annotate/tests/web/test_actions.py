@@ -16,7 +16,6 @@ COFFEE = "cup, table, spoon, coffee"
 
 @pytest.fixture
 def coffee(served: Site) -> Site:
-    """The page with a labeled photograph."""
     served.open_and_label("coffee.jpg", COFFEE)
     return served
 
@@ -27,7 +26,6 @@ def same(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def names(page: Site, name: str) -> list[str]:
-    """What a list of words has."""
     lines = page.tab.get_by_role("list", name=name, exact=True).inner_text().split("\n")
     return [line for line in lines if line.strip()]
 

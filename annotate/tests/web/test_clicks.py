@@ -26,7 +26,6 @@ def expected() -> np.ndarray:
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union."""
     return float((one & other).sum() / (one | other).sum())
 
 

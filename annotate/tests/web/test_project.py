@@ -21,7 +21,6 @@ _SLOW_IMAGES = """() => {
 
 
 def wait_all(site: Site, count: int) -> None:
-    """Wait until all images are labeled."""
     site.tab.get_by_text(f"{count} of {count} images labeled").wait_for()
 
 
