@@ -57,21 +57,16 @@ def test_parts_of_a_file_with_any_names(segment: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--parts", ""], "there are no parts"),
         (["--parts", "cat:"], "the part '' of 'cat' is empty"),
         (["--parts", "*: head"], "no object is named; give words too"),
         (["--parts", LINE, "--parts-file", "good.json"], "both --parts and --parts-file"),
         (["--parts-file", "missing.json"], "'missing.json' can't be read"),
-        (["--parts-file", "list.json"], "not an object of lists"),
-        (["--parts-file", "twice.json"], "the object 'cat' is given twice"),
         (["--parts", LINE, "--words", ""], "no words"),
         (["--parts", LINE, "--words", "cat, cat's head"], "both a word and a part"),
         (["--parts", LINE, "--background", "sofa"], "'sofa' is the background"),
     ],
 )
 def test_malformed_list_is_refused_in_one_line(segment: Command, arguments: list[str], said: str) -> None:
-    Path("list.json").write_text('["cat"]')
-    Path("twice.json").write_text('{"cat": ["head"], "cat": ["leg"]}')
     Path("good.json").write_text('{"cat": ["head"]}')
     segment(*arguments).refused(said)
     assert not Path("out").exists()
