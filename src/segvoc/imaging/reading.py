@@ -60,9 +60,14 @@ class ImageTensor(Protocol):
     shape: Any
     dtype: Any
 
-    def detach(self) -> Any: ...
-    def cpu(self) -> Any: ...
-    def numpy(self) -> Any: ...
+    def detach(self) -> Any:
+        """The tensor without its gradient."""
+
+    def cpu(self) -> Any:
+        """The tensor in main memory."""
+
+    def numpy(self) -> Any:
+        """The tensor as an array."""
 
 
 ImageSource = (
