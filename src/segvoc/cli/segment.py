@@ -458,12 +458,12 @@ class _Steps:
             self._progress.update(done - self._progress.done)
 
 
-def _json_line(result: "Segmentation", paths: ResultFiles, *, compact: bool) -> str:
+def _json_line(result: "Segmentation | LabeledFile", paths: ResultFiles, *, compact: bool) -> str:
     """The report as one line of JSON; ASCII only, since standard output may have any encoding."""
     return json.dumps(result.report(compact=compact), allow_nan=False)
 
 
-def summary_line(result: "Segmentation", paths: ResultFiles) -> str:
+def summary_line(result: "Segmentation | LabeledFile", paths: ResultFiles) -> str:
     """The human-readable summary: words and parts with the most pixels, absent words, and the result files.
 
     A second line warns if perhaps none of the words is in the image.

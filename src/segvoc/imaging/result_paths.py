@@ -47,20 +47,25 @@ class ResultFiles(Protocol):
     @property
     def stem(self) -> str:
         """Their common name below the output folder, may include subfolders."""
+        ...
 
     @property
     def report(self) -> Path:
         """The file with the report."""
+        ...
 
     @property
     def shown(self) -> Path:
         """The path to show to the user."""
+        ...
 
     def __iter__(self) -> Iterator[Path]:
         """The files in the order of writing: if the last exists, so do the others."""
+        ...
 
     def read_report(self) -> Any:
         """Read the report; raises `OSError` and `ValueError`."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
