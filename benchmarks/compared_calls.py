@@ -21,8 +21,8 @@ from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.evaluation.protocol import err_seg_kept
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all
+from segvoc.models.builders import weightless
 from segvoc.models.presets import find_preset
-from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.selection_rules import DROPPED, MostSimilar, Voted
 from segvoc.training.objectives.segmentation import Objective

@@ -26,22 +26,16 @@ from segvoc.cli import run_command
 from segvoc.cli.output import echo
 from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
-from segvoc.evaluation.multiply_adds import (
-    err_block,
-    multiply_adds_of,
-    published_err_seg,
-    require_single_level,
-)
+from segvoc.evaluation.multiply_adds import err_block, multiply_adds_of, published_err_seg, require_single_level
 from segvoc.evaluation.protocol import err_seg_kept
 from segvoc.inference.protocols import Window
 from segvoc.inference.windows import views
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, WindowBlock
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.models.builders import NetworkConfig
+from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.loading import find_device, named_model
 from segvoc.models.network_segmenter import classes_at_a_time
 from segvoc.models.presets import find_preset, preset_name
-from segvoc.models.weightless import weightless
 from segvoc.networks.base import CostAggregation
 from segvoc.networks.cat_seg import LastStream
 from segvoc.networks.choices import ConcatenatedStreams, PaperExpertFusion, SoftmaxClassAggregation

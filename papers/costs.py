@@ -97,11 +97,7 @@ def forward_single_view(
             pixels, text, pooling=protocol.pooling, observe=lambda _, *both: streams.append(both)
         )
     return SingleView(
-        image=array,
-        words=vocabulary.words,
-        costs=tuple(costs),
-        streams=tuple(streams),
-        logits=logits[0].float(),
+        image=array, words=vocabulary.words, costs=tuple(costs), streams=tuple(streams), logits=logits[0].float()
     )
 
 
@@ -135,11 +131,7 @@ class CostViews:
 
 
 def cost_views(
-    segmenter: NetworkSegmenter,
-    image: ImageSource,
-    words: WordInput,
-    show: Sequence[str] = (),
-    window: Window = "auto",
+    segmenter: NetworkSegmenter, image: ImageSource, words: WordInput, show: Sequence[str] = (), window: Window = "auto"
 ) -> CostViews:
     """Compute the costs of some words before aggregation, and their probabilities after it.
 

@@ -182,9 +182,7 @@ def expert_redundancy(
             parsed[block].append(rows if len(rows) <= share else rows[generator.permutation(len(rows))[:share]])
     blocks = [_redundancy(np.concatenate(features)) for features in parsed]
     return Redundancy(
-        cca=tuple(cca for cca, _ in blocks),
-        svcca=tuple(svcca for _, svcca in blocks),
-        rows=sum(map(len, parsed[0])),
+        cca=tuple(cca for cca, _ in blocks), svcca=tuple(svcca for _, svcca in blocks), rows=sum(map(len, parsed[0]))
     )
 
 

@@ -21,9 +21,9 @@ from segvoc.evaluation.result import ModelOrigin, origin_of
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, parse_option
+from segvoc.models.builders import weightless
 from segvoc.models.loading import load_network, named_model
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.weightless import weightless
 
 ModelLoader = Callable[[Mapping[str, object]], tuple[NetworkSegmenter, ModelOrigin]]
 """Loads the model with changed options."""

@@ -59,12 +59,8 @@ def run(name: str, *arguments: object, without_torch: bool = False) -> str:
 
 def test_segment(tmp_path: Path) -> None:
     assert "cat " in run("segment.py", CHELSEA, tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "chelsea.json",
-        "chelsea.overlay.png",
-        "chelsea.png",
-        "look.png",
-    }
+    written = {"chelsea.json", "chelsea.overlay.png", "chelsea.png", "look.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == written
 
 
 @pytest.mark.slow
@@ -81,22 +77,17 @@ def test_teach(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_evaluate(tmp_path: Path, labeled: list[str]) -> None:
-    assert "mIoU" in run("evaluate.py", *labeled, tmp_path / "report")
-    assert (tmp_path / "report" / "index.html").exists()
-
-
-@pytest.mark.slow
-def test_fine_tune(tmp_path: Path, labeled: list[str]) -> None:
-    run("fine_tune.py", *labeled, tmp_path / "run", *SMALL)
-    assert (tmp_path / "run" / "model.safetensors").exists()
-    assert (tmp_path / "run" / "look" / "cat.overlay.png").exists()
-
-
-@pytest.mark.slow
-def test_new_aggregation(tmp_path: Path, labeled: list[str]) -> None:
-    assert "the same to the bit" in run("new_aggregation.py", *labeled, tmp_path / "run", *SMALL)
-    assert (tmp_path / "run" / "mine.safetensors").exists()
+@pytest.mark.parametrize(
+    ("script", "settings", "said", "made"),
+    [
+        ("evaluate.py", [], "mIoU", ["index.html"]),
+        ("fine_tune.py", SMALL, "", ["model.safetensors", "look/cat.overlay.png"]),
+        ("new_aggregation.py", SMALL, "the same to the bit", ["mine.safetensors"]),
+    ],
+)
+def test_labeled_images(tmp_path, labeled, script: str, settings: list[str], said: str, made: list[str]) -> None:
+    assert said in run(script, *labeled, tmp_path / "run", *settings)
+    assert all((tmp_path / "run" / name).exists() for name in made)
 
 
 @pytest.mark.slow
@@ -122,5 +113,5 @@ def test_train_and_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_every_example_is_short_and_is_tested() -> None:
     tested = Path(__file__).read_text(encoding="utf-8")
     for path in EXAMPLES.glob("*.py"):
-        assert f'run("{path.name}"' in tested
+        assert f'("{path.name}", ' in tested
         assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES

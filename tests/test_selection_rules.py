@@ -4,16 +4,7 @@ import numpy as np
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.selection_rules import (
-    Listed,
-    MostSimilar,
-    SelectionRule,
-    Voted,
-    VotedShare,
-    WithParts,
-    may_drop,
-    requested_selection,
-)
+from segvoc.selection_rules import Listed, MostSimilar, Voted, VotedShare, WithParts, may_drop, requested_selection
 
 
 @pytest.mark.usefixtures("as_users_call")
@@ -40,11 +31,7 @@ def test_what_is_no_number_of_classes_is_refused(wrong):
         (WithParts(Voted(3), 3, ((0,),) * 9), 12),
     ],
 )
-def test_whether_a_rule_may_drop_classes_depends_on_their_number(rule: SelectionRule, most_that_are_kept: int) -> None:
+def test_whether_a_rule_may_drop_classes_depends_on_their_number(rule, most_that_are_kept):
     assert not may_drop(rule, most_that_are_kept)
     assert may_drop(rule, most_that_are_kept + 1) != isinstance(rule, WithParts)  # parts don't compete
-    assert not may_drop(None, 10**6)
-
-
-def test_objects_beside_parts_may_be_dropped() -> None:
-    assert may_drop(WithParts(Voted(3), 4, ()), 4)
+    assert not may_drop(None, 10**6) and may_drop(WithParts(Voted(3), 4, ()), 4)

@@ -1,20 +1,18 @@
-"""The words of a call: what is a word, what is refused and how."""
+"""The words of a call and the parts of objects: what is one, what is refused and how."""
 
+import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.vocabulary import MAX_CLASSES, Vocabulary
+from segvoc.vocabulary import MAX_CLASSES, Part, PartVocabulary, Vocabulary, parts_by_object
 from tests.images import one_line_error
 
 # ---- words
-
-
-def test_words_keep_their_order_and_lose_white_space_around_them() -> None:
-    assert Vocabulary([" sofa ", "cat\n", "\ttraffic light"]).words == ("sofa", "cat", "traffic light")
 
 
 @pytest.mark.usefixtures("as_users_call")
@@ -22,10 +20,7 @@ def test_words_keep_their_order_and_lose_white_space_around_them() -> None:
     ("words", "said"),
     [
         *((["cat", word], f"{word!r}.* is empty") for word in ("", " ", "\t\n", "\u3000")),
-        *(
-            (words, f"'{words[0]}' is given twice")
-            for words in (["cat", "dog", "cat"], ["cat", " cat "], ["a, b", "a, b"])
-        ),
+        *((["a, b", *others], "'a, b' is given twice") for others in (["a, b"], [" a, b "], ["dog", "a, b"])),
         ([], "no words"),
         *((words, "give a list with one string per class") for words in ("cat, sofa", "", None, 3)),
         *((["cat", word], "isn't a string") for word in (None, 3, b"cat", ["cat"], float("nan"))),
@@ -47,30 +42,24 @@ def test_any_script_is_a_word(word: str) -> None:
     assert vocabulary.prompts(["a photo of a {}"]) == [[[f"a photo of a {word}"]]]
 
 
-def test_label_map_limits_the_number_of_words() -> None:
+def test_label_map_limits_the_number_of_words_and_parts() -> None:
     words = [f"word {number}" for number in range(MAX_CLASSES + 1)]
-    assert len(Vocabulary(words[:-1])) == 65_535
+    assert len(Vocabulary(words[:-1])) == len(PartVocabulary({"cat": words[:-1]})) == 65_535
     with pytest.raises(UsageError, match="'word 65535' is one word too many"):
         Vocabulary(words)
+    with pytest.raises(UsageError, match='"cat\'s word 65535" is one part too many'):
+        PartVocabulary({"cat": words})
 
 
 # ---- synonyms and templates
 
 
-def test_first_synonym_is_used_alone() -> None:
-    assert Vocabulary(["sofa, couch", "cat"]).prompts(["a {}", "the {}"]) == [
-        [["a sofa"], ["the sofa"]],
-        [["a cat"], ["the cat"]],
-    ]
-
-
-def test_synonyms_are_averaged_where_wanted() -> None:
-    vocabulary = Vocabulary(["sofa,  couch, settee", "cat"], synonyms="average")
-    assert vocabulary.prompts(["a {}"]) == [[["a sofa", "a couch", "a settee"]], [["a cat"]]]
-
-
 @pytest.mark.usefixtures("as_users_call")
-def test_unknown_rule_for_synonyms_is_refused() -> None:
+def test_the_first_synonym_is_used_alone_or_all_are_averaged() -> None:
+    first = Vocabulary(["sofa, couch", "cat"]).prompts(["a {}", "the {}"])
+    assert first == [[["a sofa"], ["the sofa"]], [["a cat"], ["the cat"]]]
+    average = Vocabulary(["sofa,  couch, settee", "cat"], synonyms="average")
+    assert average.prompts(["a {}"]) == [[["a sofa", "a couch", "a settee"]], [["a cat"]]]
     with pytest.raises(UsageError, match="'all' is unknown"):
         Vocabulary(["cat"], synonyms="all")  # type: ignore[arg-type]
 
@@ -80,31 +69,20 @@ def test_unknown_rule_for_synonyms_is_refused() -> None:
 
 def test_commas_separate_words_of_a_line() -> None:
     assert Vocabulary.parse("cat,sofa , traffic light").words == ("cat", "sofa", "traffic light")
-
-
-@pytest.mark.parametrize("text", ["cat,,sofa", ",cat", "cat,", "cat, ,sofa", "", "  "])
-def test_line_without_proper_words_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is empty" if "," in text else "no words"):
-        Vocabulary.parse(text)
+    assert Vocabulary([" sofa ", "cat\n", "\ttraffic light"]).words == ("sofa", "cat", "traffic light")
+    for text in ("cat,,sofa", ",cat", "cat,", "cat, ,sofa", "", "  "):
+        with pytest.raises(UsageError, match="is empty" if "," in text else "no words"):
+            Vocabulary.parse(text)
 
 
 # ---- a file of words
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "cat\nsofa, couch\n猫\n",
-        "cat\nsofa, couch\n猫",
-        "cat\r\nsofa, couch\r\n猫\r\n",
-        "\ufeffcat\nsofa, couch\n猫\n",
-        " cat \nsofa, couch\t\n猫\n\n  \n\n",
-    ],
-    ids=["newline at the end", "none at the end", "Windows", "byte order mark", "white space"],
-)
-def test_file_holds_one_class_a_line(tmp_path: Path, content: str) -> None:
-    (tmp_path / "words.txt").write_bytes(content.encode())
-    assert Vocabulary.read(tmp_path / "words.txt").words == ("cat", "sofa, couch", "猫")
+def test_file_holds_one_class_a_line(tmp_path: Path) -> None:
+    text = "cat\nsofa, couch\n猫"
+    for content in (text, f"{text}\n", text.replace("\n", "\r\n"), f"\ufeff{text}\n", f" {text}\t\n\n  \n\n"):
+        (tmp_path / "words.txt").write_bytes(content.encode())
+        assert Vocabulary.read(tmp_path / "words.txt").words == ("cat", "sofa, couch", "猫")
     assert Vocabulary.read(str(tmp_path / "words.txt")).words == ("cat", "sofa, couch", "猫")
 
 
@@ -128,7 +106,100 @@ def test_file_without_proper_words_is_refused(tmp_path: Path, content: bytes, sa
         Vocabulary.read(tmp_path / "words.txt")
 
 
-@pytest.mark.parametrize("name", ["missing.txt", ".", "a\0b"])
-def test_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
-    with one_line_error(UsageError, repr(f"{tmp_path}/{name}"), match="can't be read"):
-        Vocabulary.read(f"{tmp_path}/{name}")
+@pytest.mark.parametrize("kind", [Vocabulary, PartVocabulary])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [*((name, "can't be read") for name in ("missing.json", ".", "a\0b")), ("latin.json", "isn't UTF-8")],
+)
+def test_file_that_cannot_be_read_is_named(tmp_path: Path, kind, name: str, said: str) -> None:
+    (tmp_path / "latin.json").write_bytes('{"café": ["door"]}'.encode("latin-1"))
+    with one_line_error(UsageError, repr(f"{tmp_path}/{name}"), match=said):
+        kind.read(f"{tmp_path}/{name}")
+
+
+# ---- objects and parts
+
+
+def test_order_is_kept_and_white_space_around_names_goes() -> None:
+    parts = PartVocabulary({" dog ": ["head", "leg\n"], "sofa": [], "cat": [" head"]})
+    assert parts.objects == ("dog", "sofa", "cat")
+    assert parts.parts == (Part("dog", "head"), Part("dog", "leg"), Part("cat", "head"))
+    assert [part.name for part in parts.parts] == ["dog's head", "dog's leg", "cat's head"]
+    assert len(parts) == 3
+
+
+def test_line_mapping_and_file_are_the_same(tmp_path: Path) -> None:
+    mapping = {"traffic light": ["red lamp", "pole"], "cat": ["head"], "*": ["shadow"]}
+    (tmp_path / "parts.json").write_text("\ufeff" + json.dumps(mapping), encoding="utf-8")
+    parts = PartVocabulary(mapping)
+    assert PartVocabulary.parse("traffic light:red lamp , pole;cat: head ;*:shadow") == parts
+    assert PartVocabulary.read(tmp_path / "parts.json") == parts
+    assert hash(PartVocabulary(mapping)) == hash(parts)
+    assert parts != PartVocabulary({**mapping, "cat": ["tail"]})
+
+
+def test_parts_of_any_object_belong_to_those_that_do_not_name_them() -> None:
+    parts = PartVocabulary.parse("*: head, foot; cat: tail, head; dog: leg")
+    assert parts.objects == ("cat", "dog")
+    assert [(part.object, part.name) for part in parts.parts[1:3]] == [(None, "foot"), ("cat", "cat's tail")]
+    of_cat, of_wall = parts_by_object(["cat", "wall"], parts.parts)
+    assert [(index, part.name) for index, part in of_cat] == [(1, "foot"), (2, "cat's tail"), (3, "cat's head")]
+    assert [(index, part.word("wall")) for index, part in of_wall] == [(0, "wall's head"), (1, "wall's foot")]
+
+
+def test_synonyms_of_object_and_part_are_synonyms_of_the_whole() -> None:
+    word = Part("sofa, couch", "arm,  armrest").word("sofa, couch")
+    assert word == "sofa's arm, sofa's armrest, couch's arm, couch's armrest"
+    assert Vocabulary([word]).prompts(["the {}"]) == [[["the sofa's arm"]]]
+
+
+# ---- what is refused
+
+
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("", "there are no parts; give at least one, for example 'dog: head, leg; cat: head'"),
+        *((line, "'cat' has no colon") for line in ("cat", "dog: head; cat")),
+        *((line, "the part '' of 'cat' is empty") for line in ("cat:", "dog: head; cat: head,, tail")),
+        (": head", "the object before the colon of ': head' is empty"),
+        ("dog: head;", "list 2 of 'dog: head;' is empty ('')"),
+        ("dog: head, cat: leg", "'cat: leg' among the parts of 'dog' has a colon too; put a semicolon between objects"),
+        ("dog: head; cat: head; dog: leg", "the object 'dog' is given twice"),
+        ("dog: head, leg, head", "the part 'head' of 'dog' is given twice"),
+        ("a: b's c; a's b: c", "\"b's c\" of 'a' and 'c' of \"a's b\" are both called \"a's b's c\""),
+        (f"dog: {os.fsdecode(b'caf' + bytes([0xE9]))}", "isn't valid Unicode"),
+        ({}, "there are no parts"),
+        ({"": ["head"]}, "the object '' is empty"),
+        ({"cat": ["head"], "cat ": ["leg"]}, "the object 'cat' is given twice"),
+        ({"cat": ["head", " "]}, "the part ' ' of 'cat' is empty"),
+        ({"cat": "head, leg"}, "the parts of 'cat' must be a list, not 'head, leg'"),
+        ({"cat": {"head": 1}}, "the parts of 'cat' must be a list, not {'head': 1}"),
+        ({"cat": ["head", 3]}, "the part 3 of 'cat' isn't a string; write parts as text"),
+        ({3: ["head"]}, "the object 3 isn't a string; write objects as text"),
+        (["cat: head"], "the parts must be a dictionary, not ['cat: head']"),
+    ],
+)
+def test_malformed_line_or_mapping_is_refused_in_one_line_that_quotes_the_place(given: Any, said: str) -> None:
+    with one_line_error(UsageError, said):
+        PartVocabulary.parse(given) if isinstance(given, str) else PartVocabulary(given)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "isn't valid JSON"),
+        ('{"cat": ["head"]', "isn't valid JSON: Expecting ',' delimiter in line 1, column 17"),
+        ('["cat"]', "has ['cat'], not an object of lists"),
+        ('{"cat": ["head"], "cat": ["leg"]}', "the object 'cat' is given twice"),
+        ('{"cat": "head"}', "must be a list, not 'head'"),
+        ('{"cat": ' + "[" * 100_000, "nested too deeply"),
+        ('{"cat": ' * 100_000 + "[]" + "}" * 100_000, "nested too deeply"),
+    ],
+)
+def test_malformed_file_is_refused_by_its_name(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "parts.json"
+    path.write_text(text, encoding="utf-8")
+    with one_line_error(UsageError, said, repr(str(path))):
+        PartVocabulary.read(path)

@@ -66,9 +66,8 @@ truncated.
 
 ## Class names
 
-Names are spelled exactly as in the datasets, including synonyms and trailing spaces (A-150 has a `"bed "`). For
-run-together names such as "diningtable", `Benchmark.classes_in_words` has the English spelling; the published
-scores were obtained with the original names.
+Names are spelled exactly as in the datasets, including synonyms, trailing spaces (A-150 has a `"bed "`) and
+run-together names such as "diningtable": the published scores were obtained with them.
 
 ## About the published scores
 
@@ -161,9 +160,9 @@ def _scores(benchmarks: Sequence[Benchmark]) -> Iterator[str]:
     """A Markdown table of the scores in percent, with a row for each network and paper table."""
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     for benchmark in benchmarks:
-        for score in benchmark.published:
-            row = found.setdefault((score.preset, score.protocol or "mIoU", score.table), {})
-            row[benchmark.name] = " / ".join(f"{value:.1f}" for value in score.scores.values())
+        for published in benchmark.published:
+            row = found.setdefault((published.preset, published.protocol or "mIoU", published.title), {})
+            row[benchmark.name] = " / ".join(f"{value:.1f}" for value in published.scores[benchmark.name].values())
     columns = [benchmark for benchmark in benchmarks if any(benchmark.name in row for row in found.values())]
     yield f"| network | score | {' | '.join(benchmark.title for benchmark in columns)} | from |"
     yield "|---" * (len(columns) + 3) + "|"

@@ -4,9 +4,9 @@ python -m tools.make_catalog
 """
 
 from segvoc.checkpoints.published import PublishedFile
+from segvoc.models.builders import weightless
 from segvoc.models.catalog import CATALOG, Catalog, ListedModel
 from segvoc.models.presets import PRESETS, Preset
-from segvoc.models.weightless import weightless
 from segvoc.records import to_json
 from segvoc.storage.json_files import write_json
 from segvoc.training.recipes import RECIPES

@@ -24,12 +24,10 @@ POLYGONS = BRUSH.replace("BrushLabels", "PolygonLabels")
 
 
 def with_options(config: str, options: str) -> str:
-    """The configuration, with further attributes of its tool."""
     return config.replace('toName="img"', f'toName="img" {options}')
 
 
 def data_uri(content: bytes, kind: str = "image/png") -> str:
-    """An image file as a `data:` URI."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
@@ -45,8 +43,6 @@ def predict_body(*images: object, config: str = BRUSH) -> dict[str, Any]:
 
 @dataclass
 class Answer:
-    """What the stand-in answers."""
-
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
@@ -54,8 +50,6 @@ class Answer:
 
 @dataclass
 class LabelStudio:
-    """The stand-in."""
-
     url: str
     answers: dict[str, Answer]
     """By path and query."""

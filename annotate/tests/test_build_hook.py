@@ -19,7 +19,6 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A folder with a built page."""
     page = tmp_path / PAGE
     page.mkdir(parents=True)
     for name in FILES:

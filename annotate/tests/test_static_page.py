@@ -15,7 +15,6 @@ WASM = b"\0asm" + bytes(1000)
 
 @pytest.fixture
 def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A built front end for the stand-in."""
     folder = tmp_path / "web"
     folder.mkdir()
     (folder / "index.html").write_text("<p>")

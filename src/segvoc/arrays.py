@@ -66,12 +66,7 @@ def lerp(
 ) -> Float[Array, "..."]:
     """Interpolate between the cells of an axis: a + weight (b - a) for neighbors a and b, never beyond either.
 
-    Args:
-        x: the cells.
-        lower: index of a for each of N values.
-        upper: index of b: the next cell, or the last cell again at the end.
-        weight: weights in [0, 1].
-        axis: the axis.
+    `lower` is the index of a for each of N values, `upper` that of b: the next cell, or the last again at the end.
     """
     xp, shape = array_namespace(x), [-1 if number == axis else 1 for number in range(x.ndim)]
     if is_torch_array(x):
@@ -91,11 +86,7 @@ def neighbors(
 ) -> tuple[Int[Array, " {pixels}"], Int[Array, " {pixels}"], Float[Array, " {pixels}"]]:
     """For each pixel of an axis, the two cells that bilinear interpolation blends (corners not aligned).
 
-    Args:
-        cells: cells along the axis of a coarse map.
-        pixels: pixels along the axis of the fine map.
-        like: an array whose library and device to use.
-        rounded: round as PyTorch's interpolation of float32 maps does.
+    `like` is an array whose library and device to use; `rounded` rounds as PyTorch does for float32 maps.
 
     Returns:
         Indices of the lower and the upper cell, and the weight of the upper cell, in [0, 1).

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
-from jaxtyping import Integer, UInt8, UInt16
+from jaxtyping import Integer, UInt16
 from PIL import Image
 
 from segvoc.errors import InputError, OutputError
@@ -19,7 +19,7 @@ from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, stored_dtype
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.rasters import RasterImage, Stretch, gdal_writing, is_raster, require_rasterio
-from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
+from segvoc.imaging.result_paths import PathLike, ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import DecodedImage, WindowedImage
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.reports import LabeledFile, LabelStatistics, json_text
@@ -35,10 +35,7 @@ BAND_BYTES = 64 << 20
 """Labels per chunk when all are read."""
 
 BLOCK = 512
-"""Side of the blocks of a GeoTIFF [px]."""
-
-SMALLEST_OVERVIEW = 512
-"""Overviews are added to a GeoTIFF until their longer side is about this [px]."""
+"""Side of the blocks of a GeoTIFF, and longer side of its smallest overview, about [px]."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,11 +52,7 @@ class BigResult(LabeledFile):
     """`photo.overlay.png`, if one was drawn."""
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
-        """The contents of `photo.json`: as `Segmentation.report`, plus "tiles" (side, overlap, wrap).
-
-        Args:
-            compact: list only the words that have pixels.
-        """
+        """The contents of `photo.json`: as `Segmentation.report`, plus "tiles" (side, overlap, wrap)."""
         report = super().report(compact=compact)
         seconds = report.pop("seconds")
         return {**report, "tiles": asdict(self.tiling), "seconds": seconds}
@@ -67,9 +60,9 @@ class BigResult(LabeledFile):
 
 def label_big_image(
     model: Segmenter,
-    path: str | os.PathLike[str],
+    path: PathLike,
     words: Words,
-    out: str | os.PathLike[str] = "out",
+    out: PathLike = "out",
     *,
     options: LabelOptions | None = None,
     bands: Sequence[int] | None = None,
@@ -92,7 +85,7 @@ def label_big_image(
         path: the image.
         words: as for `Segmenter.segment`.
         out: the folder of the results.
-        options: how to label; by default, in tiles of 2048 pixels.
+        options: how to label, by default in tiles of 2048 pixels, and `changes` that override them.
         bands: 1-based bands of a TIFF for red, green and blue, or a single gray one (default: by color interpretation).
         max_pixels: maximum number of pixels, except for TIFFs.
         overlay: settings of the overlay, 4 megapixels unless they set a limit; None draws no overlay.
@@ -100,7 +93,6 @@ def label_big_image(
         resume: resume an earlier call with the same settings.
         stem: common name of the results, by default the image's name without suffix.
         progress: called with the number of finished rows of tiles, and the total.
-        changes: options of `LabelOptions` that override `options`.
 
     Returns:
         The statistics, and the paths of the files.
@@ -114,12 +106,8 @@ def label_big_image(
     how = LabelOptions.of(options, changes).in_tiles()
     prepared = model.encode(words, background=how.background)
     tiled = model.in_tiles(prepared, how)
-    settings = {
-        **model_record(model),
-        **how.record(),
-        **prepared.record(),
-        "bands": None if bands is None else ",".join(map(str, bands)),
-    }
+    given = None if bands is None else ",".join(map(str, bands))
+    settings = {**model_record(model), **how.record(), **prepared.record(), "bands": given}
     paths = ResultPaths.below(out, stem or path.stem, overlay=overlay is not None, placed=is_raster(path))
     refuse_overwriting([path], paths)
     stamp = stamp_of(path)
@@ -127,7 +115,7 @@ def label_big_image(
         reading = time.perf_counter() - start
         size, classes = (image.height, image.width), len(tiled.words)
         with PartialLabels(out, paths.stem, settings, stamp, size=size, classes=classes, resume=resume) as labels:
-            _label_rows(image, tiled, labels, progress, source=str(path), before=reading)
+            _label_rows(image, tiled, labels, progress, name=repr(str(path)), before=reading)
             result = BigResult(
                 source=str(path),
                 height=image.height,
@@ -168,7 +156,7 @@ def _label_rows(
     labels: "PartialLabels",
     progress: Callable[[int, int], object],
     *,
-    source: str,
+    name: str,
     before: float,
 ) -> None:
     """Label the remaining rows of tiles."""
@@ -180,7 +168,7 @@ def _label_rows(
         return
     columns = len(tiled.tiling.columns(image.width))
     row, found, statistics = np.empty((0, image.width), np.uint16), 0, LabelStatistics.none()
-    for cell in tiled.cells(image, labels.selected, first_row=labels.rows, source=source):
+    for cell in tiled.cells(image, labels.selected, first_row=labels.rows, name=name):
         if not found:
             row = np.empty((cell.rows.stop - cell.rows.start, image.width), np.uint16)
         row[:, cell.columns] = cell.labels
@@ -196,29 +184,21 @@ def _write(
     result: BigResult, image: WindowedImage, labels: "PartialLabels", overlay: OverlayStyle | None, *, compact: bool
 ) -> None:
     """Write the results; the report comes last."""
-    colors = result.colors
     if isinstance(image, RasterImage):
-        write_geotiff(result.label_map, labels, image, result.words, colors)
+        _write_geotiff(result, labels, image)
     else:
-        write_png(result.label_map, labels, colors)
+        _write_png(result, labels)
     if result.overlay is not None and overlay is not None:
-        drawn = _overlay(image, labels, result.words, colors, overlay)
+        drawn = _overlay(result, image, labels, overlay)
         write_atomically(result.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
-    report = json_text(result.report(compact=compact))
-    write_atomically(result.report_file, lambda file: file.write(report))
+    write_atomically(result.report_file, lambda file: file.write(json_text(result.report(compact=compact))))
 
 
-def _overlay(
-    image: WindowedImage,
-    labels: "PartialLabels",
-    words: Sequence[str],
-    colors: UInt8[np.ndarray, "K 3"],
-    style: OverlayStyle,
-) -> Any:
+def _overlay(result: BigResult, image: WindowedImage, labels: "PartialLabels", style: OverlayStyle) -> Any:
     most = style.max_pixels or SAVED_OVERLAY.max_pixels or 1
     scale = min(1.0, math.sqrt(most / (image.height * image.width)))
     pixels = image.overview(max(1, round(max(image.height, image.width) * scale)))
-    regions = class_regions(labels.reduced(pixels.shape[0], pixels.shape[1]), words, colors)
+    regions = class_regions(labels.reduced(pixels.shape[0], pixels.shape[1]), result.words, result.colors)
     return draw_overlay(pixels, regions, alpha=style.alpha, names=style.names, legend=style.legend)
 
 
@@ -226,32 +206,11 @@ class PartialLabels(StepwiseWork):
     """The labels of the finished rows of tiles, in a file of raw values until the results are written.
 
     The values are those of the label map: 8 bits with 255 for unlabeled, or 16 bits. The first step records the classes
-    selected for the image; each later step is a row of tiles.
-
-    Args:
-        out: the folder of the results.
-        stem: the stem of the image's results.
-        settings: words, model and options.
-        image: size and time of the image's file.
-        size: height and width of the image [px].
-        classes: number of words.
-        resume: resume an earlier call; otherwise start over.
-
-    Raises:
-        UsageError: another process is labeling this image, or an earlier call left partial labels with other settings.
-        OutputError: a file can't be written.
+    selected for the image; each later step is a row of tiles. See `StepwiseWork` for arguments and errors.
     """
 
     def __init__(
-        self,
-        out: str | os.PathLike[str],
-        stem: str,
-        settings: Key,
-        image: Stamp,
-        *,
-        size: tuple[int, int],
-        classes: int,
-        resume: bool,
+        self, out: PathLike, stem: str, key: Key, image: Stamp, *, size: tuple[int, int], classes: int, resume: bool
     ) -> None:
         folder = Path(out, RESUME_FOLDER, f"tiles-{digest_of(stem)[:16]}")
         self.labels, self.dtype = folder / "labels", np.dtype(stored_dtype(classes))
@@ -260,7 +219,7 @@ class PartialLabels(StepwiseWork):
         self.selected: tuple[int, ...] | None = None
         self.is_new = True
         self._stop = 0
-        super().__init__(folder, settings, (image, size), out=out, resume=resume)
+        super().__init__(folder, key, (image, size), out=out, resume=resume)
 
     def begin(self, selected: tuple[int, ...] | None) -> None:
         """Store the classes selected for the image, before the first row."""
@@ -271,38 +230,16 @@ class PartialLabels(StepwiseWork):
     def add_row(
         self, stop: int, labels: UInt16[np.ndarray, "h W"], statistics: LabelStatistics, seconds: float
     ) -> None:
-        """Store the next rows of the image, from one row of tiles.
-
-        Args:
-            stop: the row after the last of them.
-            labels: their labels; 65535 is unlabeled.
-            statistics: statistics of these labels.
-            seconds: time spent on them.
-
-        Raises:
-            OutputError: the labels can't be written, for example because the disk is full.
-        """
+        """Store the next rows of the image, up to `stop`, from one row of tiles."""
         with writing(self.labels), self.labels.open("r+b") as file:
             file.seek(self._stop * self.width * self.dtype.itemsize)
             file.write(np.ascontiguousarray(labels, self.dtype).data)
             file.flush()
             os.fsync(file.fileno())
-        present = np.flatnonzero(statistics.pixels).tolist()
-        self.add(
-            {
-                "stop": stop,
-                "pixels": {str(label): int(statistics.pixels[label]) for label in present},
-                "confidence": {str(label): float(statistics.confidence[label]) for label in present},
-                "seconds": seconds,
-            }
-        )
+        self.add({"stop": stop, "labels": statistics.by_label(), "seconds": seconds})
 
     def read(self, rows: slice) -> Integer[np.ndarray, "h W"]:
-        """Read rows of the image, as stored.
-
-        Raises:
-            OutputError: the file can't be read.
-        """
+        """Read rows of the image, as stored."""
         width, count = self.width, rows.stop - rows.start
         try:
             with self.labels.open("rb") as file:
@@ -312,12 +249,11 @@ class PartialLabels(StepwiseWork):
         except (OSError, ValueError) as error:
             raise OutputError(f"{str(self.labels)!r} can't be read ({error}); label the image again") from None
 
-    def bands(self, multiple: int = 1) -> Iterator[tuple[slice, Integer[np.ndarray, "h W"]]]:
-        """Read all values from top to bottom, in bands of a multiple of `multiple` rows (except for the last)."""
-        height = self.height
-        step = max(1, BAND_BYTES // (self.width * self.dtype.itemsize) // multiple) * multiple
-        for start in range(0, height, step):
-            rows = slice(start, min(start + step, height))
+    def bands(self) -> Iterator[tuple[slice, Integer[np.ndarray, "h W"]]]:
+        """Read all values from top to bottom, in bands of whole blocks (except for the last)."""
+        step = max(1, BAND_BYTES // (self.width * self.dtype.itemsize) // BLOCK) * BLOCK
+        for start in range(0, self.height, step):
+            rows = slice(start, min(start + step, self.height))
             yield rows, self.read(rows)
 
     def reduced(self, height: int, width: int) -> UInt16[np.ndarray, "{height} {width}"]:
@@ -340,58 +276,33 @@ class PartialLabels(StepwiseWork):
         if "selected" in value:
             self.selected = None if value["selected"] is None else tuple(value["selected"])
             return
-        more = LabelStatistics.none()
-        for label, count in value["pixels"].items():
-            more.pixels[int(label)], more.confidence[int(label)] = count, value["confidence"][label]
-        self.statistics += more
+        self.statistics.add(value["labels"])
         self.rows, self._stop = self.rows + 1, value["stop"]
         self.seconds += value["seconds"]
 
 
-def write_png(path: Path, labels: PartialLabels, colors: UInt8[np.ndarray, "K 3"]) -> None:
-    """Write a label map like `segvoc.imaging.label_maps.write_label_map`; holds it in memory once.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
+def _write_png(result: BigResult, labels: PartialLabels) -> None:
+    """Write a label map like `segvoc.imaging.label_maps.write_label_map`; holds it in memory once."""
     image = Image.fromarray(labels.read(slice(0, labels.height)))
     if labels.dtype == np.uint8:
-        image.putpalette(label_palette(colors).tobytes())
-    write_atomically(path, lambda file: image.save(file, "PNG", compress_level=4))
+        image.putpalette(label_palette(result.colors).tobytes())
+    write_atomically(result.label_map, lambda file: image.save(file, "PNG", compress_level=4))
 
 
-def write_geotiff(
-    path: Path, labels: PartialLabels, raster: RasterImage, words: Sequence[str], colors: UInt8[np.ndarray, "K 3"]
-) -> None:
+def _write_geotiff(result: BigResult, labels: PartialLabels, raster: RasterImage) -> None:
     """Write a label map with the coordinates of an image, a color table and overviews.
 
     It has a single band, compressed in blocks, of 8 bits (255: nodata), or 16 bits (65535: nodata) beyond 255 words.
     The tag SEGVOC_WORDS holds the words as JSON.
-
-    Raises:
-        OutputError: the file can't be written.
     """
     rasterio, source = require_rasterio(), raster.dataset
     nodata = UNLABELED_8_BIT if labels.dtype == np.uint8 else UNLABELED
-    profile = {
-        "driver": "GTiff",
-        "height": raster.height,
-        "width": raster.width,
-        "count": 1,
-        "dtype": labels.dtype.name,
-        "nodata": nodata,
-        "tiled": True,
-        "blockxsize": BLOCK,
-        "blockysize": BLOCK,
-        "compress": "deflate",
-        "photometric": "palette",
-        "bigtiff": "if_safer",
-    }
+    profile = {"driver": "GTiff", "height": raster.height, "width": raster.width, "count": 1, "bigtiff": "if_safer"}
+    profile |= {"dtype": labels.dtype.name, "nodata": nodata, "photometric": "palette", "compress": "deflate"}
+    profile |= {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK}
     points, their_crs = source.gcps
-    if source.crs is not None:
-        profile["crs"] = source.crs
-    if not source.transform.is_identity:
-        profile["transform"] = source.transform
+    places = {"crs": source.crs, "transform": None if source.transform.is_identity else source.transform}
+    profile |= {name: value for name, value in places.items() if value is not None}
 
     def write(temporary: Path) -> None:
         with rasterio.open(temporary, "w", **profile) as file:
@@ -399,17 +310,17 @@ def write_geotiff(
                 file.gcps = (points, their_crs)
             if source.rpcs is not None:
                 file.rpcs = source.rpcs
-            table = {number: (*color, 255) for number, color in enumerate(colors.tolist())}
+            table = {number: (*color, 255) for number, color in enumerate(result.colors.tolist())}
             file.write_colormap(1, {**table, nodata: (0, 0, 0, 0)})
-            file.update_tags(SEGVOC_WORDS=json.dumps(list(words)))
-            for rows, values in labels.bands(BLOCK):
+            file.update_tags(SEGVOC_WORDS=json.dumps(list(result.words)))
+            for rows, values in labels.bands():
                 file.write(values, 1, window=((rows.start, rows.stop), (0, raster.width)))
         longer, factors = max(raster.height, raster.width), [2]
-        while longer / factors[-1] > SMALLEST_OVERVIEW:
+        while longer / factors[-1] > BLOCK:
             factors.append(2 * factors[-1])
-        if longer > 2 * SMALLEST_OVERVIEW:
+        if longer > 2 * BLOCK:
             with rasterio.open(temporary, "r+") as file:
                 file.build_overviews(factors, rasterio.enums.Resampling.nearest)
 
-    with gdal_writing(path):
-        write_path_atomically(path, write)
+    with gdal_writing(result.label_map):
+        write_path_atomically(result.label_map, write)

@@ -26,7 +26,7 @@ class MostSimilar:
     keep: int
     """Classes to keep; on ties those with lower indices."""
     kind: Literal["most-similar"] = "most-similar"
-    """Tells the rules apart."""
+    """Tells the rules apart, here and in the others."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,7 @@ class Voted:
     keep: int
     """Classes to keep; on ties (many classes have no votes) those with lower indices."""
     votes: Votes = PUBLISHED_VOTES
-    """How cells vote."""
     kind: Literal["voted"] = "voted"
-    """Tells the rules apart."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +69,7 @@ class VotedShare:
     least: int = 16
     """Lower bound on the number of kept classes."""
     votes: Votes = PUBLISHED_VOTES
-    """How cells vote."""
     kind: Literal["voted-share"] = "voted-share"
-    """Tells the rules apart."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,6 @@ class WithParts:
     owners: tuple[tuple[int, ...], ...]
     """Indices of the objects that each part belongs to."""
     kind: Literal["with-parts"] = "with-parts"
-    """Tells the rules apart."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,6 @@ class Listed:
     classes: tuple[int, ...]
     """Indices of the classes, ascending; at least one."""
     kind: Literal["listed"] = "listed"
-    """Tells the rules apart."""
 
 
 SelectionRule = MostSimilar | Voted | VotedShare | WithParts | Listed
@@ -110,14 +104,11 @@ SelectionRule = MostSimilar | Voted | VotedShare | WithParts | Listed
 
 @dataclass(frozen=True, kw_only=True)
 class OwnShare:
-    """A network's default selection: the fewest classes with a share of the votes."""
+    """A network's default selection: see `VotedShare`."""
 
     kind: Literal["share"] = "share"
-    """Tells the rules apart."""
     share: float
-    """Share of all votes that the kept classes hold, in [0, 1]."""
     least: int
-    """Lower bound on the number of kept classes."""
 
     def rule(self, words: int, votes: Votes) -> SelectionRule:
         """The rule for a number of words."""
@@ -129,11 +120,8 @@ class OwnQuarter:
     """A network's default selection: a quarter of the classes, within bounds."""
 
     kind: Literal["quarter"] = "quarter"
-    """Tells the rules apart."""
     least: int
-    """Lower bound on the number of kept classes."""
     most: int
-    """Upper bound."""
 
     def keep(self, words: int) -> int:
         """Number of classes to keep."""
@@ -160,15 +148,10 @@ def may_drop(rule: SelectionRule | None, classes: int) -> bool:
 
 
 OwnSelection = OwnShare | OwnQuarter
-"""A network's default class selection."""
 
 
 def requested_selection(keep_classes: KeepClasses, votes: Votes = PUBLISHED_VOTES) -> SelectionRule | None:
-    """The selection by votes that a caller requests; None keeps all classes.
-
-    Raises:
-        UsageError: `keep_classes` is neither a positive number nor "auto" or "all".
-    """
+    """The selection by votes that a caller requests, a positive number, "auto" or "all" (None)."""
     if isinstance(keep_classes, Integral) and not isinstance(keep_classes, bool) and int(keep_classes) >= 1:
         return Voted(min(int(keep_classes), MAX_CLASSES), votes)
     if isinstance(keep_classes, str) and keep_classes in ("auto", "all"):

@@ -154,9 +154,7 @@ class PartVocabulary:
         Raises:
             UsageError: see `PartVocabulary`.
         """
-        if not text.strip():
-            raise _nothing()
-        return cls._of(_clauses(text))
+        return cls._of(_clauses(text) if text.strip() else ())
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "PartVocabulary":
@@ -199,12 +197,16 @@ class PartVocabulary:
             objects[owner] = None
             for part in _checked_parts(owner, listed):
                 if part.name in parts:
-                    raise UsageError(_two_of_one_name(parts[part.name], part))
+                    places = [
+                        f"{_shortened(one.part)} of {_shortened(one.object or ANY)}" for one in (parts[part.name], part)
+                    ]
+                    name = _shortened(part.name)
+                    raise UsageError(f"{places[0]} and {places[1]} are both called {name}; rename one")
                 if len(parts) == MAX_CLASSES:
                     raise UsageError(f"{_shortened(part.name)} is one part too many; a label map holds {MAX_CLASSES}")
                 parts[part.name] = part
         if not parts:
-            raise _nothing()
+            raise UsageError(f"there are no parts; give at least one, for example {_EXAMPLE!r}")
         object.__setattr__(self, "objects", tuple(name for name in objects if name != ANY))
         object.__setattr__(self, "parts", tuple(parts.values()))
 
@@ -249,13 +251,7 @@ def _checked_parts(owner: str, listed: object) -> Iterator[Part]:
 
 
 def _checked_name(given: object, kind: str, place: str = "") -> str:
-    """Strip a name and convert it to NFC.
-
-    Args:
-        given: the name; anything but a valid string is an error.
-        kind: the kind of name, for the error: "word".
-        place: its location, for the error: " of 'dog'".
-    """
+    """Strip a name and convert it to NFC; `kind` ("word") and `place` (" of 'dog'") are for the error."""
     if not isinstance(given, str):
         raise UsageError(f"the {kind} {_shortened(given)}{place} isn't a string; write {kind}s as text")
     name = unicodedata.normalize("NFC", given.strip())
@@ -292,15 +288,6 @@ def _clauses(text: str) -> Iterator[tuple[str, object]]:
                 "put a semicolon between objects, or give a name with a colon in a parts file"
             )
         yield owner, listed
-
-
-def _two_of_one_name(first: Part, second: Part) -> str:
-    places = [f"{_shortened(part.part)} of {_shortened(part.object or ANY)}" for part in (first, second)]
-    return f"{places[0]} and {places[1]} are both called {_shortened(second.name)}; rename one"
-
-
-def _nothing() -> UsageError:
-    return UsageError(f"there are no parts; give at least one, for example {_EXAMPLE!r}")
 
 
 def _read_text(path: str | os.PathLike[str], what: str) -> str:

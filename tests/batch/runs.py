@@ -18,7 +18,6 @@ from segvoc.batch import run
 from segvoc.batch.results import Record
 from segvoc.batch.run import BatchRun
 from segvoc.batch.sources import BatchSource
-from segvoc.batch.storage import folder_at
 from segvoc.batch.work import Batch, ModelFacts, ShardLabeler, find_facts
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import TINY_MANIFEST
@@ -70,8 +69,7 @@ class Loop:
         for shard in shards:
             if self.left == 0:
                 if self.before_record:
-                    for name, content in labeler.label(shard)[1]:
-                        folder_at(self.batch.out).write(name, content)
+                    labeler(shard)
                 raise Stopped
             self.left = None if self.left is None else self.left - 1
             outcome = labeler(shard)

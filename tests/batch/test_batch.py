@@ -41,7 +41,6 @@ NAMES = ["a.jpg", "b.jpg", "bad.jpg", "sub/c.jpg", "sub/d.jpg"]
 
 
 def labels_in(row: dict[str, Any]) -> np.ndarray:
-    """The label map of a row, from its masks."""
     labels = np.full((row["height"], row["width"]), 65535, np.uint16)
     for entry in row["classes"]:
         found = coco.decode({"size": list(labels.shape), "counts": entry["counts"].encode()})

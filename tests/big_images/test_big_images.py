@@ -1,6 +1,7 @@
 """Big images from file to files: the same labels as in memory, coordinates, and going on after a stop."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.big_images import label_big_image
-from segvoc.errors import InputError, UsageError
+from segvoc.big_images import PartialLabels, label_big_image
+from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
+from segvoc.inference.reports import LabelStatistics
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.journal import Journal
 from tests.images import saved
@@ -40,10 +42,6 @@ def scene(tmp_path: Path, image: np.ndarray) -> Path:
     return write_raster(tmp_path / "scene.tif", values, photometric="rgb", **options)
 
 
-def _report(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 @pytest.mark.parametrize(
     ("words", "width"),
     [
@@ -56,18 +54,14 @@ def test_files_hold_what_labeling_in_memory_gives(model, image, tmp_path, words,
     result = label_big_image(model, path, words, tmp_path / "out", tile=80, overlap=20, wrap=True, threshold=0.4)
     expected = model.segment(path, words, tile=80, overlap=20, wrap=True, threshold=0.4)
     np.testing.assert_array_equal(read_label_map(result.label_map), expected.labels)
-    ours, theirs = _report(result.report_file), expected.report()
+    ours, theirs = json.loads(result.report_file.read_text()), expected.report()
     assert ours.pop("tiles") == {"tile": 80, "overlap": 20, "wrap": True}
     for report in (ours, theirs):
         report.pop("seconds")
         for entry in report["classes"]:
             entry["mean_confidence"] = round(entry["mean_confidence"] or 0, 4)
     assert ours == theirs
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
-        "photo.json",
-        "photo.overlay.png",
-        "photo.png",
-    ]
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"photo.json", "photo.overlay.png", "photo.png"}
     with Image.open(tmp_path / "out" / "photo.overlay.png") as overlay:
         assert overlay.width >= width
 
@@ -94,10 +88,6 @@ def test_a_geotiff_keeps_its_coordinates(model: NetworkSegmenter, scene: Path, i
     np.testing.assert_array_equal(read_label_map(result.label_map) == UNLABELED, found == 255)
 
 
-class _StoppedError(Exception):
-    """Ends a call as a kill would."""
-
-
 @pytest.mark.parametrize(
     "words",
     [
@@ -121,7 +111,7 @@ def test_a_stopped_call_goes_on_to_the_same_files(model, scene, monkeypatch, wor
     def stopping(self: Journal, entry: Any) -> None:
         append(self, entry)
         if isinstance(entry.get("value"), dict) and "stop" in entry["value"]:
-            raise _StoppedError
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(NetworkSegmenter, "run", counted)
     whole = label("whole")
@@ -129,7 +119,7 @@ def test_a_stopped_call_goes_on_to_the_same_files(model, scene, monkeypatch, wor
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "append", stopping)
         for _ in range(2):
-            with pytest.raises(_StoppedError):
+            with pytest.raises(KeyboardInterrupt):
                 label("broken", resume=True)
     assert not (scene.parent / "broken" / "scene.tif").exists()
     with pytest.raises(UsageError, match="tile: 80, now 64"):
@@ -139,16 +129,64 @@ def test_a_stopped_call_goes_on_to_the_same_files(model, scene, monkeypatch, wor
     assert len(seen) < tiles
     with rasterio.open(whole.label_map) as one, rasterio.open(resumed.label_map) as other:
         np.testing.assert_array_equal(one.read(1), other.read(1))
-    one, other = (_report(result.report_file) for result in (whole, resumed))
+    one, other = (json.loads(result.report_file.read_text()) for result in (whole, resumed))
     assert {**one, "seconds": 0} == {**other, "seconds": 0}
     assert not (scene.parent / "broken" / ".segvoc").exists()
 
 
-def test_what_cannot_be_done_is_one_line(model: NetworkSegmenter, scene: Path, tmp_path: Path) -> None:
-    photo = saved(Image.new("RGB", (90, 90)), tmp_path / "photo.png")
-    with pytest.raises(InputError, match="is not a TIFF"):
-        label_big_image(model, photo, WORDS, tmp_path / "out", bands=[1])
-    with pytest.raises(UsageError, match="would overwrite"):
-        label_big_image(model, scene, WORDS, scene.parent)
-    with pytest.raises(InputError, match="too large"):
-        label_big_image(model, photo, WORDS, tmp_path / "out", max_pixels=8000)
+PARTIAL: dict[str, Any] = {"key": {"tile": 4}, "image": (10, 20), "size": (10, 6), "classes": 3}
+
+
+def _labels(rows: int, seed: int = 0) -> np.ndarray:
+    labels = np.random.default_rng(seed).integers(0, 4, (rows, 6)).astype(np.uint16)
+    labels[labels == 3] = UNLABELED
+    return labels
+
+
+def _add(partial: PartialLabels, stop: int, labels: np.ndarray) -> None:
+    partial.add_row(stop, labels, LabelStatistics.of(labels, np.full(labels.shape, 0.3, np.float32)), 1.5)
+
+
+def _open(out: Path, **changed: Any) -> PartialLabels:
+    return PartialLabels(out, "sub/scene", **PARTIAL | {"resume": True} | changed)
+
+
+@pytest.mark.parametrize("changed", [{"image": (11, 20)}, {"image": None}, {"size": (12, 6)}, {"resume": False}])
+def test_another_image_begins_anew(tmp_path: Path, changed: dict[str, Any]) -> None:
+    with _open(tmp_path) as partial:
+        partial.begin(None)
+        _add(partial, 4, _labels(4))
+    with _open(tmp_path, **changed) as partial:
+        assert partial.is_new
+
+
+def test_a_file_that_was_cut_off_begins_anew(tmp_path: Path) -> None:
+    with _open(tmp_path) as partial:
+        partial.begin(None)
+        _add(partial, 4, _labels(4))
+    os.truncate(partial.labels, 23)
+    with _open(tmp_path) as partial:
+        assert partial.is_new
+
+
+@pytest.mark.parametrize("classes", [3, 300])
+def test_half_a_row_counts_for_nothing(tmp_path: Path, classes: int) -> None:
+    """Labels that were written before a kill, and that the journal doesn't name, are written again."""
+    with _open(tmp_path, classes=classes) as partial:
+        partial.begin((0, 2))
+        _add(partial, 4, _labels(4))
+    with partial.labels.open("ab") as file:
+        file.write(bytes(7))
+    with _open(tmp_path, classes=classes) as partial:
+        assert (partial.rows, partial.selected, partial.seconds) == (1, (0, 2), 1.5)
+        _add(partial, 10, _labels(6, seed=1))
+        whole = np.concatenate([_labels(4), _labels(6, seed=1)])
+        np.testing.assert_array_equal(partial.reduced(10, 6), whole)
+        np.testing.assert_array_equal(partial.reduced(5, 2), whole[1::2][:, [1, 4]])
+
+
+def test_two_processes_do_not_label_one_image(tmp_path: Path) -> None:
+    with _open(tmp_path) as partial:
+        partial.begin(None)
+        with pytest.raises(UsageError, match="another process"):
+            _open(tmp_path)

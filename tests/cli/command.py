@@ -24,6 +24,10 @@ class Outcome:
     out: str
     err: str
 
+    def ok(self) -> "Outcome":
+        assert self.code == 0, self.err
+        return self
+
     def refused(self, *said: str) -> None:
         """Check a wrong call: exit code 2, nothing on standard output, one line that says what and how to mend it."""
         self.failed(2, *said)

@@ -2,11 +2,14 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from segvoc import progress
 from segvoc.models import loading, opening
+from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.cli.command import Command, make_command
 from tests.cli.small_reproduction import use_small_reproduction
 from tests.inference.small_network import small_segmenter
@@ -48,3 +51,26 @@ def segment(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command
 def small_reproduction(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The downloads of PAS-20 and of the training set, and a small cat-seg-b."""
     use_small_reproduction(hub, monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """The calls of the service, which doesn't run."""
+    calls = []
+    monkeypatch.setattr("segvoc.serving.server.run", lambda *arguments, **options: calls.append((arguments, options)))
+    monkeypatch.delenv("SEGVOC_API_KEY", raising=False)
+    return calls
+
+
+@pytest.fixture
+def labeled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Shapes of the views that the network has seen."""
+    seen: list[tuple[int, ...]] = []
+    plain = NetworkSegmenter.run
+
+    def run(self: NetworkSegmenter, pixels: np.ndarray, *arguments: Any) -> Any:
+        seen.append(pixels.shape)
+        return plain(self, pixels, *arguments)
+
+    monkeypatch.setattr(NetworkSegmenter, "run", run)
+    return seen

@@ -6,8 +6,7 @@ from tests.cli.command import Command
 
 
 def test_each_vocabulary_is_a_row_of_times_and_memory(segvoc_command: Command) -> None:
-    done = segvoc_command("bench", "--words", "3,2,3", "--size", "40x30", "--repeat", "2")
-    assert done.code == 0, done.err
+    done = segvoc_command("bench", "--words", "3,2,3", "--size", "40x30", "--repeat", "2").ok()
     about, loaded, empty, head, *rows = done.out.splitlines()
     assert about.startswith("tiny, float32, ") and "40x30" in loaded and not empty
     assert head.split() == ["words", "encode", "s", "image", "s", "from", "-", "to", "peak", "GB"]

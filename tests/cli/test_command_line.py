@@ -41,8 +41,7 @@ NO_SCORES = "the papers that segvoc reproduces report no scores for exactly this
 
 
 def test_help_lists_every_command(segvoc_command: Command) -> None:
-    done = segvoc_command("--help")
-    assert done.code == 0
+    done = segvoc_command("--help").ok()
     assert done.err == ""
     for name, line in COMMANDS.items():
         assert f"  {name} " in done.out
@@ -51,8 +50,7 @@ def test_help_lists_every_command(segvoc_command: Command) -> None:
 
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_has_help_with_an_example_that_parses(segvoc_command: Command, name: str) -> None:
-    done = segvoc_command(name, "--help")
-    assert done.code == 0
+    done = segvoc_command(name, "--help").ok()
     assert done.out.startswith(f"Usage: segvoc {name}")
     _, _, example = done.out.partition("Example:\n")
     program, called, *arguments = shlex.split(example.splitlines()[0])
@@ -102,8 +100,7 @@ def test_unforeseen_error_is_one_line_too(segvoc_command: Command, monkeypatch: 
 
 def test_models_are_listed_one_a_line(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     use_hub(monkeypatch, tmp_path, "http://127.0.0.1:9")
-    done = segvoc_command("models")
-    assert done.code == 0
+    done = segvoc_command("models").ok()
     assert [line.split()[0] for line in done.out.splitlines()] == list(PRESETS)
     said = {line.split()[0]: line.rpartition("(")[2].removesuffix(")") for line in done.out.splitlines()}
     assert said["tiny"] == "ready: weights ship"

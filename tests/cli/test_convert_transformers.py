@@ -39,8 +39,7 @@ def convert(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command
 
 
 def test_clipseg_is_converted_and_segments(convert):
-    done = convert("clipseg.safetensors", "syn-seg-b")
-    assert done.code == 0, done.err
+    convert("clipseg.safetensors", "syn-seg-b").ok()
     ours, theirs = (
         load_network("out.safetensors", device="cpu"),
         load_network("syn-seg-b", weights="clipseg.safetensors", device="cpu"),

@@ -10,8 +10,7 @@ from tests.cli.command import Command
 
 
 def test_it_prints_the_same_facts_for_people_and_as_json(segvoc_command: Command) -> None:
-    done = segvoc_command("doctor", "--json")
-    assert done.code == 0, done.out
+    done = segvoc_command("doctor", "--json").ok()
     facts = json.loads(done.out)
     assert facts["segvoc"]["tiny"].startswith("labels an image")
     assert facts["engines"]["PyTorch"].startswith(metadata.version("torch").split("+")[0])

@@ -42,15 +42,13 @@ def command(segvoc_command: Command, as_users_call: None, monkeypatch: pytest.Mo
 
 
 def _labels(command: Command, out: str, *model: str) -> np.ndarray:
-    done = command("segment", "photo.png", "--words", WORDS, "--out", out, "--model", *model)
-    assert done.code == 0, done.err
+    command("segment", "photo.png", "--words", WORDS, "--out", out, "--model", *model).ok()
     return read_label_map(Path(out) / "photo.png")
 
 
 @pytest.mark.slow
 def test_from_a_preset_to_label_maps(command: Command) -> None:
-    done = command("export", *MODEL, "model", "--format", "triton", "--dtype", "int8", "--words-file", "words.txt")
-    assert done.code == 0, done.err
+    done = command("export", *MODEL, "model", "--format", "triton", "--dtype", "int8", "--words-file", "words.txt").ok()
     said = re.fullmatch(
         r"cat-seg-b: logits differ by at most \S+ of the largest, \S+% of the labels are equal -> model\n", done.out
     )
@@ -110,7 +108,6 @@ class TestTiny:
         segment("photo.png", "--words", WORDS).refused(f"{name}' is", "export the model again")
 
     def test_a_word_that_is_too_long_is_cut_with_a_warning(self, segment: Command) -> None:
-        done = segment("photo.png", "--words", f"cat, {'very ' * 300}long")
-        assert done.code == 0
+        done = segment("photo.png", "--words", f"cat, {'very ' * 300}long").ok()
         (line,) = done.err.splitlines()
         assert line.startswith('segvoc: warning: "very very') and line.endswith("tokens; shorten it")

@@ -42,8 +42,7 @@ def _names(out: str) -> list[str]:
     ],
 )
 def test_models_recipes_and_files_are_fetched_once(segvoc_command, files, hub, arguments, fetched):
-    done = segvoc_command("fetch", *arguments)
-    assert done.code == 0, done.err
+    done = segvoc_command("fetch", *arguments).ok()
     assert _names(done.out) == fetched
     for line, name in zip(done.out.splitlines(), fetched, strict=True):
         file = files[name]

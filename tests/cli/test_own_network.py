@@ -36,13 +36,11 @@ def test_a_network_of_ones_own_is_segmented_and_evaluated_by_command(segvoc_comm
     segvoc_command(*call, "--network", "mine.py:absent", "--out", "no").refused("AttributeError")
     segvoc_command(*call, "--network", "mine.py", "--out", "no").refused("for example mine.py:build")
     segvoc_command(*call, "--network", "mine.py:nothing", "--out", "no").refused("gives a NoneType")
-    done = segvoc_command(*call, "--network", "mine.py:build", "--out", "out")
-    assert done.code == 0, done.err
+    segvoc_command(*call, "--network", "mine.py:build", "--out", "out").ok()
     expected = model.segment(tmp_path / "set/images/0.png", ["ground", "red disc"])
     assert (segvoc.read_label_map(tmp_path / "out/0.png") == expected.labels).all()
     folders = ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
-    done = segvoc_command(
+    segvoc_command(
         "evaluate", "mine.safetensors", "--network", "mine.py:build", *folders, "--out", "report", "--device", "cpu"
-    )
-    assert done.code == 0, done.err
+    ).ok()
     assert 0 <= json.loads((tmp_path / "report/report.json").read_text())["miou"] <= 100

@@ -13,8 +13,7 @@ def test_prepares_several_benchmarks_and_prints_a_summary_of_each(segvoc_command
     replica("a-150", tmp_path)
     pack("a-150", tmp_path)
     call = ("prepare", "pas-20", "a-150", "--data", tmp_path, "--partial", "--jobs", 1)
-    done = segvoc_command(*call)
-    assert done.code == 0
+    done = segvoc_command(*call).ok()
     assert done.err == ""
     assert done.out.splitlines() == [
         f"pas-20: 2 of 1449 images, 1 left out -> {tmp_path}/VOCdevkit/VOC2012/annotations_detectron2/val",

@@ -68,8 +68,9 @@ def made_run(folder: str) -> None:
 def test_a_run_goes_there_with_its_record_and_back(command, hub, monkeypatch):
     monkeypatch.setitem(PRESETS, "cat-seg-b", small_preset("cat-seg-b"))
     made_run("run")
-    done = command("push", "run", "lab/street", "--license", "mit", "--data", "Streets of Ulm, CC BY 4.0", "--private")
-    assert done.code == 0, done.err
+    done = command(
+        "push", "run", "lab/street", "--license", "mit", "--data", "Streets of Ulm, CC BY 4.0", "--private"
+    ).ok()
     assert done.out.startswith(f"-> {hub.url}/lab/street\n") and "--model lab/street" in done.out
     assert "shows 1 of the run's images (--no-images: none)" in done.err
     files = hub.repositories.known["lab/street"].files()

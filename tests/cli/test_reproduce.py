@@ -120,8 +120,7 @@ def test_scores_within_a_tenth_are_reproduced(reproduce: Command, data: Path, sc
     reproduce(*CALL)
     here = {name: row["miou"] for name, row in rows().items()}
     scores(pas_20=here["pas-20"] + 0.1, pas_20b=here["pas-20b"] - 0.09)
-    done = reproduce(*CALL)
-    assert done.code == 0, done.err
+    done = reproduce(*CALL).ok()
     assert [row["verdict"] for row in rows().values()] == ["within", "within"]
     mean = sum(here.values()) / 2
     assert done.out.splitlines()[-3:] == [

@@ -8,31 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.labeling.labeling import image_work
-from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.resume import RESUME_FOLDER
 from tests.cli.command import Command, draw_photos, result_files
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 WORDS = ("--words", "cat, sofa, wall")
-
-
-@pytest.fixture
-def labeled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """Shapes of the views that the network has seen."""
-    seen: list[tuple[int, ...]] = []
-    plain = NetworkSegmenter.run
-
-    def run(self: NetworkSegmenter, pixels: np.ndarray, *arguments: Any) -> Any:
-        seen.append(pixels.shape)
-        return plain(self, pixels, *arguments)
-
-    monkeypatch.setattr(NetworkSegmenter, "run", run)
-    return seen
 
 
 def _report(path: str) -> dict[str, Any]:

@@ -22,8 +22,7 @@ def _draw_scene(name: str) -> None:
 
 def test_images_are_labeled_in_tiles(segment: Command) -> None:
     draw_photos("photo.png")
-    done = segment("photo.png", *WORDS, "--tile", 40, "--overlap", 10, "--json")
-    assert done.code == 0, done.err
+    done = segment("photo.png", *WORDS, "--tile", 40, "--overlap", 10, "--json").ok()
     expected = small_segmenter().segment("photo.png", ["cat", "sofa", "wall"], tile=40, overlap=10)
     np.testing.assert_array_equal(read_label_map("out/photo.png"), expected.labels)
     report = json.loads(done.out)

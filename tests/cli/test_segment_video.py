@@ -24,8 +24,7 @@ def _video(name: str, frames: int = 6, sound: str | None = None) -> Path:
 
 def test_videos_are_labeled_frame_by_frame(segment: Command) -> None:
     path = _video("video.mp4")
-    done = segment("video.mp4", *WORDS, "--every", 4, "--smooth=0.5", "--json", "--compact")
-    assert done.code == 0, done.err
+    done = segment("video.mp4", *WORDS, "--every", 4, "--smooth=0.5", "--json", "--compact").ok()
     report = json.loads(done.out)
     assert report == json.loads(Path("out/video.json").read_text())
     assert (report["video"]["frames"], report["video"]["labeled"], report["video"]["smooth"]) == (6, 2, 0.5)
@@ -40,8 +39,7 @@ def test_several_videos_keep_a_journal_and_their_suffixes(segment: Command) -> N
     _video("a/video.mp4")
     _video("a/video.mkv", sound="pcm_s16le")
     call = ("a/video.mp4", "a/video.mkv", *WORDS, "--no-overlay", "--every=3")
-    first = segment(*call)
-    assert first.code == 0, first.err
+    first = segment(*call).ok()
     assert first.out.splitlines()[0].startswith("a/video.mp4: ")
     expected = {"video.mp4", "video.mp4.json", "video.mkv", "video.mkv.json"}
     assert {name.split("/")[0] for name in result_files()} == expected

@@ -13,15 +13,6 @@ from tests.cli.command import Command
 KEY = "sixteen-characters-and-more"
 
 
-@pytest.fixture
-def served(monkeypatch):
-    """The calls of the service, which doesn't run."""
-    calls = []
-    monkeypatch.setattr("segvoc.serving.server.run", lambda *arguments, **options: calls.append((arguments, options)))
-    monkeypatch.delenv("SEGVOC_API_KEY", raising=False)
-    return calls
-
-
 def test_it_listens_on_this_machine_alone(segvoc_command: Command, served):
     assert segvoc_command("serve").code == 0
     assert segvoc_command("serve", "--host", "::1", "--queue", "3").code == 0

@@ -29,15 +29,13 @@ def command(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command
 
 
 def segmented(command: Command, *more: object) -> list[dict[str, Any]]:
-    done = command("segment", "set/images/0.png", "--words", "grass, sky, brick", "--json", *more)
-    assert done.code == 0, done.err
+    done = command("segment", "set/images/0.png", "--words", "grass, sky, brick", "--json", *more).ok()
     return json.loads(done.out)["classes"]
 
 
 def test_teach_and_use(command):
     options = drawn_examples(4).write(Path("set"))
-    done = command("teach", *options, "--out", "drawn.words.safetensors")
-    assert done.code == 0, done.err
+    done = command("teach", *options, "--out", "drawn.words.safetensors").ok()
     title, head, *rows, last = done.out.splitlines()
     assert "learned from 4 images" in title and head.split()[:3] == ["word", "images", "pixels"]
     assert rows[0].startswith("grass") and rows[-1].startswith("pixels right")
@@ -50,8 +48,7 @@ def test_teach_and_use(command):
     done = command("segment", "set/images/0.png", "--taught", "drawn.words.safetensors", "--words", "cat, dog")
     assert "hint: none of the words that this model was taught" in done.err
     command("segment", "set/images/0.png").refused("no words are given")
-    done = command("evaluate", "tiny", *options, "--taught", "drawn.words.safetensors", "--out", "report")
-    assert done.code == 0, done.err
+    done = command("evaluate", "tiny", *options, "--taught", "drawn.words.safetensors", "--out", "report").ok()
     command("evaluate", "tiny", *options, "--out", "report").refused("taught")  # another evaluation than before
 
 
@@ -66,15 +63,13 @@ def test_batch_and_serve_give_the_labels_of_segment(command, monkeypatch):
     for seed in (0, 1):
         command("teach", *options, "--out", f"{seed}.words.safetensors", "--seed", seed)
     taught = ("--taught", "0.words.safetensors")
-    segmented = command("segment", "set/images", *words, *taught, "--out", "expected")
-    assert segmented.code == 0, segmented.err
+    command("segment", "set/images", *words, *taught, "--out", "expected").ok()
     names = sorted(path.name for path in Path("set/images").iterdir())
     expected = {name: read_label_map(Path("expected") / name) for name in names}
 
     monkeypatch.setattr(run, "_ray", lambda batch: Loop()(batch))
     batch = ("batch", "set/images", "--out", "labeled", "--to", "files", *words)
-    done = command(*batch, *taught)
-    assert done.code == 0, done.err
+    command(*batch, *taught).ok()
     for name, labels in expected.items():
         assert np.array_equal(read_label_map(Path("labeled") / name), labels)
     assert "4 of 4 images were already done" in command(*batch, *taught).err
@@ -107,8 +102,7 @@ def test_export_without_pytorch_copies_the_words_too(segvoc_command, monkeypatch
     Image.fromarray(examples.images[1]).save("photo.png")
     find_spec = exporting.find_spec
     monkeypatch.setattr(exporting, "find_spec", lambda name: None if name == "torch" else find_spec(name))
-    done = segvoc_command("export", "tiny", "model", "--taught", "a.words.safetensors")
-    assert done.code == 0, done.err
+    segvoc_command("export", "tiny", "model", "--taught", "a.words.safetensors").ok()
     asked = ("segment", "photo.png", "--words", "grass, sky, brick", "--model", "./model", "--out", "out")
     assert segvoc_command(*asked).code == 0
     expected = open_tiny().with_taught(taught).segment("photo.png", ["grass", "sky", "brick"])

@@ -29,8 +29,7 @@ def metrics(run):
 
 
 def test_training_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc_command, folders, tmp_path):
-    outcome = segvoc_command("train", "tiny", *folders, "--out", "run", "--steps", 3, *SMALL)
-    assert outcome.code == 0, outcome.err
+    outcome = segvoc_command("train", "tiny", *folders, "--out", "run", "--steps", 3, *SMALL).ok()
     assert outcome.out == "run/model.safetensors\n"
     run = tmp_path / "run"
     lines = metrics(run)
@@ -61,8 +60,7 @@ def test_finetune_leaves_the_network_and_tunes_words(segvoc_command, tmp_path):
     folders = ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
     small = ["--set", "crop_size=64", "--set", "short_sides=64,80", "--set", "views=2", "--device", "cpu"]
     call = ["train", "finetune", *folders, "--model", "tiny", "--out", "run", "--steps", 60, *small]
-    outcome = segvoc_command(*call)
-    assert outcome.code == 0, outcome.err
+    outcome = segvoc_command(*call).ok()
     path, figures = outcome.out.splitlines()
     assert path == "run/model.safetensors"
     assert re.fullmatch(r"on 2 held-out images: mean IoU [\d.]+ -> [\d.]+ %, pixels right [\d.]+ -> [\d.]+ %", figures)
@@ -95,10 +93,9 @@ def test_an_aggregation_on_tinys_towers_is_a_setting_and_is_remembered(segvoc_co
     assert segvoc_command("train", *arguments).code == 0
     trained = segvoc.load(tmp_path / "run/model.safetensors")
     assert type(trained.network.aggregation.blocks[0]).__name__ == "SerialBlock"
-    again = segvoc_command(
+    segvoc_command(
         "train", "finetune", *folders, "--model", "run/model.safetensors", "--out", "more", "--steps", 1, *SMALL
-    )
-    assert again.code == 0, again.err
+    ).ok()
     configuration = read_header(tmp_path / "more/model.safetensors").record["configuration"]
     assert configuration == to_json(configured("tiny", order="serial", fusion="last", blocks=1))
 
@@ -145,8 +142,7 @@ SMALL_SYN = ("--set", "crop_size=64", "--set", "batch_size=2", "--set", "save_ev
 
 
 def test_captions_are_learned_from_with_one_call(segvoc_command, captioned, tmp_path):
-    outcome = segvoc_command("train", *captioned, "--out", "run", "--steps", 2, *SMALL_SYN)
-    assert outcome.code == 0, outcome.err
+    outcome = segvoc_command("train", *captioned, "--out", "run", "--steps", 2, *SMALL_SYN).ok()
     assert "'3' is not in" in outcome.err
     lines = metrics(tmp_path / "run")
     assert len(lines) == 2 and all(line[term] >= 0 for line in lines for term in ("align", "cont", "back", "sep"))

@@ -81,6 +81,13 @@ def save_ade20k_index(root: Path, images: Sequence[tuple[str, str]]) -> None:
     (root / "ADE20K_2021_17_01/index_ade20k.pkl").write_bytes(pickle.dumps(index, protocol=4))
 
 
+def runs_of(mask: np.ndarray) -> list[int]:
+    """Run lengths of a mask, column by column, of zeros first."""
+    flat = mask.flatten(order="F").astype(np.int8)
+    changes = np.flatnonzero(np.diff(np.concatenate(([0], flat))))
+    return np.diff(np.concatenate(([0], changes, [flat.size]))).tolist()
+
+
 def compressed_runs(runs: list[int]) -> str:
     """Run lengths as COCO compresses them, written from the format's description."""
     text = ""

@@ -26,7 +26,6 @@ from tests.data.original_files import (
 
 IGNORED = 65535
 SIZE = (24, 16)
-"""Width and height of nearly all images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +35,6 @@ class Replica:
     labels: dict[str, np.ndarray]
     """The label map of each stem; 65535 is ignored."""
     left_out: frozenset[str] = frozenset()
-    """Stems that must be left out."""
     objects: dict[str, int] = field(default_factory=dict)
     """For part benchmarks: the object index of each stem."""
 
@@ -62,6 +60,16 @@ def halves(left: int, right: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     return values
 
 
+Ids = dict[str, np.ndarray]
+
+
+def _write(root: Path, image: str, labels: str, ids: Ids, *, palette: bool = False) -> None:
+    """Draw the image of each stem, and write its ids; * in the paths stands for the stem."""
+    for stem, values in ids.items():
+        draw(root / image.replace("*", stem))
+        save_ids(root / labels.replace("*", stem), values, palette=palette)
+
+
 def _drawn(write: Callable[[Path], object], stems: Iterable[str], *labels: np.ndarray) -> Callable[[Path], Replica]:
     """Writes the originals of several benchmarks, and expects these label maps."""
 
@@ -72,42 +80,30 @@ def _drawn(write: Callable[[Path], object], stems: Iterable[str], *labels: np.nd
     return build
 
 
-def _coco(split: str) -> Callable[[Path], dict[str, np.ndarray]]:
-    """The raw ids: 12 follows 10 (stop sign, after a gap), 181 is the last (wood), 11 is in a gap, 255 unlabeled."""
+_COCO_IDS = {"000000000139": halves(0, 12), "000000000285": halves(181, 255), "000000000632": halves(89, 11)}
+"""12 follows 10 (stop sign, after a gap), 181 is the last (wood), 11 is in a gap, 255 unlabeled; 89 is the toothbrush,
+the last of the 80 things."""
 
-    def build(root: Path) -> dict[str, np.ndarray]:
-        raw = {"000000000139": halves(0, 12), "000000000285": halves(181, 255), "000000000632": halves(89, 11)}
-        for stem, ids in raw.items():
-            draw(root / f"coco-stuff/images/{split}/{stem}.jpg")
-            save_ids(root / f"coco-stuff/annotations/{split}/{stem}.png", ids)
-        return raw
 
-    return build
+def _coco(split: str) -> Callable[[Path], None]:
+    image, labels = f"images/{split}/*.jpg", f"annotations/{split}/*.png"
+    return lambda root: _write(root / "coco-stuff", image, labels, _COCO_IDS)
 
 
 def _coco_stuff(split: str) -> Callable[[Path], Replica]:
-    def build(root: Path) -> Replica:
-        first, second, third = _coco(split)(root)
-        # 89 is the toothbrush, the last of the 80 things
-        return Replica(labels={first: halves(0, 11), second: halves(170, IGNORED), third: halves(79, IGNORED)})
-
-    return build
+    return _drawn(_coco(split), _COCO_IDS, halves(0, 11), halves(170, IGNORED), halves(79, IGNORED))
 
 
-def _coco_object(root: Path) -> Replica:
-    first, second, third = _coco("val2017")(root)
-    # things are one more than their place among the 80; stuff, gaps and unlabeled pixels are background
-    return Replica(labels={first: halves(1, 12), second: halves(0, 0), third: halves(80, 0)})
-
-
-def _a150(split: str) -> Callable[[Path], Replica]:
-    first, second = (f"ADE_{split.removesuffix('idation').removesuffix('ing')}_0000000{number}" for number in (1, 2))
+def _a150(split: str, short: str) -> Callable[[Path], Replica]:
+    first, second = (f"ADE_{short}_0000000{number}" for number in (1, 2))
+    ids, image, labels = (
+        {first: halves(1, 150), second: halves(0, 8)},
+        f"images/{split}/*.jpg",
+        f"annotations/{split}/*.png",
+    )
 
     def build(root: Path) -> Replica:
-        base = root / "ADEChallengeData2016"
-        for stem, ids in {first: halves(1, 150), second: halves(0, 8)}.items():
-            draw(base / f"images/{split}/{stem}.jpg")
-            save_ids(base / f"annotations/{split}/{stem}.png", ids)
+        _write(root / "ADEChallengeData2016", image, labels, ids)
         return Replica(labels={first: halves(0, 149), second: halves(IGNORED, 7)})
 
     return build
@@ -171,12 +167,8 @@ _VOC_IDS = {"2007_000033": halves(1, 20), "2007_000042": halves(0, 255), "2007_0
 
 def _voc(root: Path) -> None:
     """Palette PNGs: 0 background, 1 aeroplane, 20 tvmonitor, 255 outlines. The second has no object at all."""
-    base = root / "VOCdevkit/VOC2012"
-    for stem, ids in _VOC_IDS.items():
-        draw(base / f"JPEGImages/{stem}.jpg")
-        save_ids(base / f"SegmentationClass/{stem}.png", ids, palette=True)
-    draw(base / "JPEGImages/2007_000027.jpg")
-    save_ids(base / "SegmentationClass/2007_000027.png", halves(15, 0), palette=True)
+    base, unlisted = root / "VOCdevkit/VOC2012", {"2007_000027": halves(15, 0)}
+    _write(base, "JPEGImages/*.jpg", "SegmentationClass/*.png", _VOC_IDS | unlisted, palette=True)
     (base / "ImageSets/Segmentation").mkdir(parents=True, exist_ok=True)
     (base / "ImageSets/Segmentation/val.txt").write_text("".join(f"{stem}\n" for stem in _VOC_IDS))
 
@@ -190,33 +182,34 @@ def _pas20(root: Path) -> Replica:
 def _cityscapes(root: Path) -> Replica:
     """Label ids: 7 road, 33 bicycle, 0 unlabeled, 34 is none; 29 is a caravan, which is not scored."""
     raw = {"frankfurt/frankfurt_000000_000294": halves(7, 33), "munster/munster_000000_000019": halves(29, 11)}
-    for stem, ids in raw.items():
-        draw(root / f"cityscapes/leftImg8bit/val/{stem}_leftImg8bit.png")
-        save_ids(root / f"cityscapes/gtFine/val/{stem}_gtFine_labelIds.png", ids)
-        save_ids(root / f"cityscapes/gtFine/val/{stem}_gtFine_instanceIds.png", ids)
+    for kind in ("labelIds", "instanceIds"):
+        image, labels = "leftImg8bit/val/*_leftImg8bit.png", f"gtFine/val/*_gtFine_{kind}.png"
+        _write(root / "cityscapes", image, labels, raw)
     first, second = raw
     return Replica(labels={first: halves(0, 18), second: halves(IGNORED, 2)})
 
 
+_HEAD, _LEG = map(class_names("pascal_part116").index, ("cat's head", "dog's leg"))
+
+
+def _write_pascal_part(root: Path, split: str, objects: Ids, parts: Ids) -> None:
+    for kind, ids in (("obj", objects), ("part", parts)):
+        image, labels = f"images/{split}/*.jpg", f"annotations_detectron2_{kind}/{split}/*.png"
+        _write(root / "PascalPart116", image, labels, ids)
+
+
 def _pascal_part(root: Path) -> Replica:
     """A cat (7) on the left and a dog (11) on the right; parts of the cat run over into the dog, the sofa has none."""
-    base, names = root / "PascalPart116", class_names("pascal_part116")
-    head, leg = names.index("cat's head"), names.index("dog's leg")
-    parts = halves(head, leg)
-    parts[:, 13] = head
+    parts = halves(_HEAD, _LEG)
+    parts[:, 13] = _HEAD
     parts[0, :] = 255
     in_dog = parts.copy()
     in_dog[:, :12] = IGNORED
     in_dog[0, :] = IGNORED
-    in_cat = halves(head, IGNORED)
+    in_cat = halves(_HEAD, IGNORED)
     in_cat[0, :] = IGNORED
-    for stem, objects, part_map in (
-        ("2008_000003", halves(7, 11), parts),
-        ("2008_000009", halves(17, 255), parts * 0 + 255),
-    ):
-        draw(base / f"images/val/{stem}.jpg")
-        save_ids(base / f"annotations_detectron2_obj/val/{stem}.png", objects)
-        save_ids(base / f"annotations_detectron2_part/val/{stem}.png", part_map)
+    objects = {"2008_000003": halves(7, 11), "2008_000009": halves(17, 255)}
+    _write_pascal_part(root, "val", objects, {"2008_000003": parts, "2008_000009": parts * 0 + 255})
     return Replica(
         labels={"2008_000003/0": in_cat, "2008_000003/1": in_dog},
         left_out=frozenset({"2008_000009/0"}),
@@ -226,15 +219,8 @@ def _pascal_part(root: Path) -> Replica:
 
 def _pascal_part_train(root: Path) -> Replica:
     """A cat (seen) and a dog (unseen) with a part each: the cat's is learned; the image of the sofa has none."""
-    base, names = root / "PascalPart116", class_names("pascal_part116")
-    head, leg = names.index("cat's head"), names.index("dog's leg")
-    for stem, objects, part_map in (
-        ("2008_000004", halves(7, 11), halves(head, leg)),
-        ("2008_000005", halves(17, 11), halves(255, leg)),
-    ):
-        draw(base / f"images/train/{stem}.jpg")
-        save_ids(base / f"annotations_detectron2_obj/train/{stem}.png", objects)
-        save_ids(base / f"annotations_detectron2_part/train/{stem}.png", part_map)
+    objects = {"2008_000004": halves(7, 11), "2008_000005": halves(17, 11)}
+    _write_pascal_part(root, "train", objects, {"2008_000004": halves(_HEAD, _LEG), "2008_000005": halves(255, _LEG)})
     learned = read_class_list("pascal_part116")["seen_class_names"].index("cat's head")
     return Replica(labels={"2008_000004": halves(learned, IGNORED)}, left_out=frozenset({"2008_000005"}))
 
@@ -275,8 +261,8 @@ def _ade20k_part(root: Path) -> Replica:
 _BUILDERS: dict[str, Callable[[Path], Replica]] = {
     "coco-stuff": _coco_stuff("val2017"),
     "coco-stuff-train": _coco_stuff("train2017"),
-    "a-150": _a150("validation"),
-    "a-150-train": _a150("training"),
+    "a-150": _a150("validation", "val"),
+    "a-150-train": _a150("training", "train"),
     "a-847": _a847,
     "pc-59": _drawn(_context_masks, _CONTEXT, halves(0, 58), halves(IGNORED, 1), halves(IGNORED, 58)),
     "pc-59-train": _drawn(_context_masks, [_CONTEXT_TRAIN], halves(IGNORED, 0)),
@@ -285,7 +271,8 @@ _BUILDERS: dict[str, Callable[[Path], Replica]] = {
     "pas-20b": _drawn(_voc, _VOC_IDS, halves(0, 19), halves(20, IGNORED), halves(20, 3)),
     "voc-21": _drawn(_voc, _VOC_IDS, halves(1, 20), halves(0, IGNORED), halves(0, 4)),
     "pc-60": _drawn(_context_masks, _CONTEXT, halves(1, 59), halves(0, 2), halves(IGNORED, 59)),
-    "coco-object": _coco_object,
+    # things are one more than their place among the 80; stuff, gaps and unlabeled pixels are background
+    "coco-object": _drawn(_coco("val2017"), _COCO_IDS, halves(1, 12), halves(0, 0), halves(80, 0)),
     "cityscapes": _cityscapes,
     "pascal-part-116": _pascal_part,
     "ade20k-part-234": _ade20k_part,

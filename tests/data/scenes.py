@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 SIZE = (128, 96)
-"""Width and height of every image [px]."""
 
 Texture = Literal["plain", "stripes", "checks", "dots"]
 
@@ -20,9 +19,7 @@ class Concept:
     names: tuple[str, ...]
     """What the class lists call it."""
     color: tuple[int, int, int]
-    """RGB in [0, 255]."""
     texture: Texture = "plain"
-    """What its surface looks like."""
     parts: tuple[str, ...] = ()
     """What the lists of parts call its upper, middle and lower third; stuff has no parts."""
 
@@ -41,12 +38,10 @@ CONCEPTS: tuple[Concept, ...] = (
     Concept(names=("dog",), color=(120, 40, 200), texture="plain", parts=_BODY),
     Concept(names=("cat",), color=(235, 240, 240), texture="stripes", parts=_BODY),
 )
-"""All concepts; a scene's map has their places."""
 
 SKY, GRASS, ROAD, BUILDING, TREE, PERSON, CAR, BUS, DOG, CAT = range(len(CONCEPTS))
 
 OFTEN = 0.6
-"""Probability of a building, and of a tree."""
 
 SHADES = (0.35, 0.0, -0.45)
 """How much lighter (or darker, below 0) the upper, middle and lower third of a thing is."""
@@ -57,7 +52,6 @@ class Scene:
     """An image, and what each pixel shows."""
 
     image: UInt8[np.ndarray, "H W 3"]
-    """RGB in [0, 255]."""
     concepts: Int[np.ndarray, "H W"]
     """Places in `CONCEPTS`."""
     parts: Int[np.ndarray, "H W"]
@@ -71,12 +65,7 @@ class Scene:
 
 
 def draw_scene(seed: Sequence[int], things: Sequence[int] = (PERSON, CAR, BUS, DOG, CAT)) -> Scene:
-    """Draw a scene: sky above grass or road, perhaps a building and a tree at the horizon, and two or three things.
-
-    Args:
-        seed: determines everything.
-        things: the concepts from which the things are drawn.
-    """
+    """Draw a scene: sky above grass or road, perhaps a building and a tree at the horizon, and two or three things."""
     generator = np.random.default_rng(seed)
     width, height = SIZE
     rows, columns = np.mgrid[:height, :width]
@@ -129,13 +118,7 @@ def place_in(classes: Sequence[str], concept: Concept) -> int | None:
 
 
 def labels_of(scene: Scene, classes: Sequence[str], none: int) -> Int[np.ndarray, "H W"]:
-    """The scene's map as places in a list of classes.
-
-    Args:
-        scene: the scene.
-        classes: the names; with synonyms, the first counts.
-        none: what pixels get whose concept isn't in the list.
-    """
+    """The scene's map as places in a list of classes, or `none` where its concept isn't in the list."""
     places = [place_in(classes, concept) for concept in CONCEPTS]
     return np.array([none if place is None else place for place in places])[scene.concepts]
 

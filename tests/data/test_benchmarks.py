@@ -1,4 +1,4 @@
-"""The table of benchmarks: class lists to the letter, what papers report, and what is refused."""
+"""The table of benchmarks, and the papers' tables: every row stands for a network that exists."""
 
 import json
 import subprocess
@@ -11,18 +11,18 @@ from segvoc.data.benchmarks import BENCHMARKS, PartTrainingImages, find_benchmar
 from segvoc.data.labeled_images import CLASS_LIST_FOLDER, read_class_list
 from segvoc.data.manifests import Manifest
 from segvoc.data.preparation.prepare import prepare
+from segvoc.data.published_scores import PUBLISHED_ROWS, find_rows, published_scores, scored_benchmarks
 from segvoc.errors import UsageError
+from segvoc.records import parse_settings, with_settings
+from segvoc.training.recipes import RECIPES
 from segvoc.vocabulary import Vocabulary
 from tests.data.replicas import replica
 
 
-def test_every_benchmark_has_its_classes():
+def test_every_benchmark_has_its_classes_to_the_letter():
     for benchmark in BENCHMARKS.values():
         assert len(Vocabulary(benchmark.classes)) == len(benchmark.classes)
         assert benchmark.background in (None, benchmark.classes[0])
-
-
-def test_names_are_kept_to_the_letter():
     assert "bed " in find_benchmark("a-150").classes
     assert find_benchmark("a-847").classes[11] == "person, individual, someone, somebody, mortal, soul"
     assert find_benchmark("coco-stuff").classes[11] == "stop sign"
@@ -38,16 +38,6 @@ def test_the_lists_are_the_shared_ones(golden):
             assert path.read_bytes() == (golden / f"err_part_syn/ovparts_{number}_classes.json").read_bytes()
         else:
             assert path.read_bytes() == (facts / path.name).read_bytes()
-
-
-def test_both_spellings():
-    benchmark = find_benchmark("voc-21")
-    spelled = dict(zip(benchmark.classes, benchmark.classes_in_words, strict=True))
-    assert {name: words for name, words in spelled.items() if name != words} == {
-        "diningtable": "dining table",
-        "pottedplant": "potted plant",
-        "tvmonitor": "tv monitor",
-    }
 
 
 def test_pas_20b_scores_21_classes_of_its_59():
@@ -78,16 +68,11 @@ def test_parts_belong_to_objects(name, objects, unseen_classes, unseen):
     assert seen_classes == read_class_list(parts.class_list)["seen_class_names"]
 
 
-def test_the_scores_that_papers_report_for_a_preset():
-    assert [score.scores for score in find_benchmark("a-150").published_for("pca-seg-b")] == [{"miou": 38.1}]
-    assert [score.protocol for score in find_benchmark("pascal-part-116").published_for("pca-part-b")] == [
-        "pred-all",
-        "oracle-obj",
-    ]
+def test_the_scores_that_papers_report_for_a_preset_and_unknown_benchmarks():
+    assert [row.scores["a-150"] for row in find_benchmark("a-150").published_for("pca-seg-b")] == [{"miou": 38.1}]
+    rows = find_benchmark("pascal-part-116").published_for("pca-part-b")
+    assert [row.protocol for row in rows] == ["pred-all", "oracle-obj"]
     assert find_benchmark("a-150").published_for("tiny") == ()
-
-
-def test_an_unknown_benchmark_is_refused_with_all_names():
     with pytest.raises(UsageError, match="'a-151' is unknown") as caught:
         find_benchmark("a-151")
     assert all(name in str(caught.value) for name in BENCHMARKS)
@@ -101,25 +86,23 @@ def test_the_table_is_read_without_class_lists_and_pytorch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_what_is_not_prepared_names_the_command(tmp_path):
-    with pytest.raises(UsageError, match=r"A-150 is not prepared in .*; run `segvoc prepare a-150 --data"):
-        prepared(find_benchmark("a-150"), tmp_path)
+NOT_PREPARED = r"A-150 is not prepared in .*; run `segvoc prepare a-150 --data"
 
 
-def test_a_damaged_manifest_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        *((content, NOT_PREPARED) for content in (None, json.dumps({"layout": 0}))),  # of another layout
+        *((content, r"a-150\.json' can't be read .*; delete it and prepare again") for content in ("{", "[]")),
+        (json.dumps({"layout": 1, "records": [{"stem": 3}]}), r"a-150\.json' can't be read"),
+    ],
+)
+def test_what_is_not_prepared_names_the_command_and_a_damaged_manifest_is_named(tmp_path, content, said):
     path = Manifest.path(tmp_path, "a-150")
     path.parent.mkdir()
-    for content in ("{", "[]", json.dumps({"layout": 1, "records": [{"stem": 3}]})):
+    if content is not None:
         path.write_text(content)
-        with pytest.raises(UsageError, match=r"a-150\.json' can't be read .*; delete it and prepare again"):
-            prepared(find_benchmark("a-150"), tmp_path)
-
-
-def test_a_manifest_of_another_layout_does_not_count(tmp_path):
-    path = Manifest.path(tmp_path, "a-150")
-    path.parent.mkdir()
-    path.write_text(json.dumps({"layout": 0}))
-    with pytest.raises(UsageError, match="is not prepared"):
+    with pytest.raises(UsageError, match=said):
         prepared(find_benchmark("a-150"), tmp_path)
 
 
@@ -138,3 +121,85 @@ def test_training_images_of_parts_have_object_maps(name, tmp_path):
     )
     assert {word.partition("'s ")[0] for word in images.vocabulary.words} <= set(words)
     assert len(images.only([]).object_maps) == 0
+
+
+TABLES = tuple(dict.fromkeys(row.title for row in PUBLISHED_ROWS))
+
+
+def rows_of(table):
+    return [row for row in PUBLISHED_ROWS if row.title == table]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_rows_are_trained_and_evaluated_with_settings_that_exist(table):
+    for row in rows_of(table):
+        if not row.preset:
+            assert row.departs and not (row.recipe or row.training or row.options)
+            continue
+        recipe = RECIPES[row.recipe]().with_settings(row.training)
+        assert recipe.model == row.preset
+        with_settings(recipe.network_config(), parse_settings(row.options), row.preset)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_rows_have_plausible_scores_on_benchmarks(table):
+    for row in rows_of(table):
+        assert row.scores
+        for benchmark, scores in row.scores.items():
+            if BENCHMARKS[benchmark].parts is None:
+                assert row.protocol is None
+                assert set(scores) in ({"miou"}, {"seen", "unseen"}, {"found", "miou"})
+            else:
+                assert row.protocol is not None
+                seen, unseen, harmonic = (scores[name] for name in ("seen", "unseen", "harmonic"))
+                # the printed means are of unrounded scores
+                assert harmonic == pytest.approx(2 * seen * unseen / (seen + unseen), abs=0.15)
+            assert all(1 < score < 100 for score in scores.values())
+
+
+def test_names_are_unique_and_find_their_rows():
+    assert [name for name, count in Counter(row.name for row in PUBLISHED_ROWS).items() if count > 1] == []
+    for row in PUBLISHED_ROWS:
+        assert find_rows(row.name.upper()) == (row,)
+    assert [row.table for row in find_rows("pca-seg-b")] == ["Table 1"]
+    assert {row.protocol for row in find_rows("pca-part-b")} == {"pred-all", "oracle-obj"}
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [("pca-seg-x", "'pca-seg-b'"), ("pca-seg, table 3, parallelle", "'PCA-Seg, Table 3, parallel'")],
+)
+def test_an_unknown_row_is_refused_with_similar_names(name, suggestion):
+    with pytest.raises(UsageError, match=f"no published row is called '{name}'; did you mean .*{suggestion}"):
+        find_rows(name)
+
+
+def test_a_preset_has_one_main_score_on_a_benchmark():
+    for benchmark in BENCHMARKS:
+        scores = published_scores(benchmark)
+        assert len({(score.preset, score.protocol) for score in scores}) == len(scores)
+    assert scored_benchmarks("err-seg-b") == ("a-847", "pc-459", "a-150", "pc-59", "pas-20")
+    assert scored_benchmarks("pca-part-b") == ("pascal-part-116", "ade20k-part-234")
+    assert scored_benchmarks("tiny") == ()
+    assert all(row.main for row in PUBLISHED_ROWS if not row.training and row.title == "PCA-Seg, Table 1")
+
+
+@pytest.mark.parametrize(
+    ("repeated", "original"),
+    [
+        ("PCA-Seg, Table 3, serial", "cat-seg-eva-b"),
+        ("PCA-Seg, Table 3, parallel", "pca-seg-b"),
+        ("PCA-Seg, Table 5a, EPL and FOD", "pca-seg-b"),
+        ("PCA-Seg, Table 5b, serial", "cat-seg-eva-b"),
+        ("PCA-Seg, Table 5c, n = 4", "PCA-Seg, Table 5a, EPL"),
+        ("PCA-Seg, Table 5d, lambda 0.01", "pca-seg-b"),
+        ("CAT-Seg (arXiv v1), Table 7, II: feature aggregation", "CAT-Seg (arXiv v1), Table 2, I: feature aggregation"),
+        ("ERR-Seg, Table 9, without removal", "ERR-Seg, Table 6, no class removed"),
+        ("ERR-Seg, Table 8, P = 48", "err-seg-b"),
+    ],
+)
+def test_numbers_that_are_printed_twice_agree(repeated, original):
+    (again,), (first,) = find_rows(repeated), find_rows(original)
+    shared = again.scores.keys() & first.scores.keys()
+    assert shared
+    assert all(again.scores[name]["miou"] == first.scores[name]["miou"] for name in shared)

@@ -11,7 +11,7 @@ from torch import nn
 from segvoc.checkpoints.official_towers import convnext_clip_states
 from segvoc.checkpoints.strict import inside
 from segvoc.encoders.convnext_clip import ConvNextClipConfig, ConvNextClipImageEncoder
-from segvoc.models.weightless import weightless
+from segvoc.models.builders import weightless
 from tests.encoders.image_tower_contract import make_image
 from tests.err_goldens import err_case
 from tests.golden_sets import TOLERANCE

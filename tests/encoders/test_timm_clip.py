@@ -13,7 +13,7 @@ from segvoc.encoders.clip_text import open_clip_text_of
 from segvoc.encoders.timm_clip import build_timm_clip
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
 from segvoc.errors import CheckpointError, PromptTruncatedWarning, UsageError
-from segvoc.models.weightless import weightless
+from segvoc.models.builders import weightless
 from tests.encoders.image_tower_contract import make_image
 from tests.images import one_line_error
 from tests.timm_clips import IMAGES, SIDE, filled, open_clips, small_tokenizer, text_encoder

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,10 +19,6 @@ from tests.data.replicas import Replica, replica
 
 QUICK = ("a-150", "voc-21", "pascal-part-116", "ade20k-part-234-train")
 """One benchmark of each kind of originals."""
-
-
-def _slow(name: str) -> Any:
-    return pytest.param(name, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -59,39 +54,33 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
 
 def ious(pairs: list[tuple[np.ndarray, np.ndarray]], classes: int) -> dict[int, float]:
     """IoU in percent of the classes with a true pixel, computed class by class."""
+    truth, given = (np.concatenate([maps[side].ravel() for maps in pairs]) for side in range(2))
     found = {}
-    for label in range(classes):
-        hits = sum(((truth == label) & (given == label)).sum() for truth, given in pairs)
-        union = sum((((truth == label) | (given == label)) & (truth != UNLABELED)).sum() for truth, given in pairs)
-        if any((truth == label).any() for truth, _ in pairs):
-            found[label] = 100 * hits / union
+    for label in set(truth.tolist()) & set(range(classes)):
+        union = ((truth == label) | (given == label)) & (truth != UNLABELED)
+        found[label] = 100 * ((truth == label) & (given == label)).sum() / union.sum()
     return found
 
 
 def answers(benchmark: Benchmark, drawn: Replica, results: list[Segmentation]) -> dict[str, Segmentation]:
     """The network's prediction for each record, by stem."""
-    stems = sorted(drawn.labels)
-    if benchmark.parts is None:
-        return dict(zip(stems, results, strict=False))
-    photographs = list(dict.fromkeys(stem.rpartition("/")[0] for stem in stems))
-    return {stem: results[photographs.index(stem.rpartition("/")[0])] for stem in stems}
+    photographs = {stem: stem if benchmark.parts is None else stem.rpartition("/")[0] for stem in sorted(drawn.labels)}
+    by_photograph = dict(zip(dict.fromkeys(photographs.values()), results, strict=False))
+    return {stem: by_photograph[photograph] for stem, photograph in photographs.items()}
 
 
-@pytest.mark.parametrize("name", [one if one in QUICK else _slow(one) for one in BENCHMARKS])
+@pytest.mark.parametrize(
+    "name", [one if one in QUICK else pytest.param(one, marks=pytest.mark.slow) for one in BENCHMARKS]
+)
 def test_two_commands_from_originals_to_scores(name, command, results, tmp_path):
     benchmark, drawn = BENCHMARKS[name], replica(name, tmp_path / "data")
     prepared = command("prepare", name, "--data", "data", "--jobs", "1", "--partial")
     assert prepared.code == 0, prepared.err
     done = command("evaluate", "tiny", "--benchmark", name, "--data", "data", "--out", "report", "--json")
     assert done.code == 0, done.err
-    report = json.loads(done.out)
-    by_stem = answers(benchmark, drawn, results)
-    pairs = []
-    for stem, truth in drawn.labels.items():
-        given = by_stem[stem].labels
-        if name == "pas-20b":
-            given = np.where(given >= 20, 20, given)
-        pairs.append((truth, given))
+    report, by_stem = json.loads(done.out), answers(benchmark, drawn, results)
+    last = 20 if name == "pas-20b" else UNLABELED
+    pairs = [(truth, np.minimum(by_stem[stem].labels, last)) for stem, truth in drawn.labels.items()]
     expected = ious(pairs, len(benchmark.classes))
     reported = {entry["id"]: entry["iou"] for entry in report["classes"] if entry["iou"] is not None}
     assert reported == pytest.approx(expected, abs=1e-9)
@@ -110,15 +99,13 @@ def check_parts(benchmark: Benchmark, drawn: Replica, by_stem: dict[str, Segment
     object_of, pairs = np.array(benchmark.parts.object_of), []
     for stem, truth in drawn.labels.items():
         objects = sorted({drawn.objects[other] for other in drawn.labels if other.rpartition("/")[0] in stem})
-        among = by_stem[stem].group_labels
-        given = among[objects.index(drawn.objects[stem])]
+        given = by_stem[stem].group_labels[objects.index(drawn.objects[stem])]
         assert set(object_of[given[truth != UNLABELED]]) <= {drawn.objects[stem]}
         pairs.append((truth, given))
-    expected = ious(pairs, len(benchmark.classes))
-    seen = np.array(benchmark.parts.seen)
-    for which, chosen in (("seen", seen), ("unseen", ~seen)):
-        hit = [iou for label, iou in expected.items() if chosen[label] and iou > 0]
-        reported = report["parts"]["oracle-obj"]["part-cat-seg"][which]
+    expected, seen = ious(pairs, len(benchmark.classes)), benchmark.parts.seen
+    for group in ("seen", "unseen"):
+        hit = [iou for label, iou in expected.items() if seen[label] == (group == "seen") and iou > 0]
+        reported = report["parts"]["oracle-obj"]["part-cat-seg"][group]
         assert reported == (pytest.approx(np.mean(hit), abs=1e-9) if hit else None)
     oracle = {entry["id"]: entry["oracle_iou"] for entry in report["classes"] if entry["oracle_iou"] is not None}
     assert oracle == pytest.approx(expected, abs=1e-9)

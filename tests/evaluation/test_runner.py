@@ -1,4 +1,4 @@
-"""The loop: scores, resuming, what is refused, damage."""
+"""The loop: scores, resuming, what is refused, damage, and the precision of an evaluation."""
 
 import json
 import os
@@ -7,19 +7,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from segvoc.errors import OutputError, UsageError
 from segvoc.evaluation.metrics import Confusion
 from segvoc.evaluation.report import examples
 from segvoc.evaluation.runner import evaluate
-from segvoc.evaluation.task import EvaluationSettings
+from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.presets import PRESETS
+from segvoc.process_settings import float32_products
 from segvoc.storage.resume import ResumableWork
+from segvoc.training.run import train
+from segvoc.training.start import Start
 from tests.evaluation.drawn_sets import WORDS, draw_set, scores_of, task_of
 from tests.images import one_line_error
 from tests.inference.small_network import small_segmenter
+from tests.small_preset import SMALL as SMALL_PRESET
+from tests.training.runs import RECIPE, drawn_images
 
 
 @pytest.fixture
@@ -59,12 +66,16 @@ def test_scores_are_those_of_segment_pixel_by_pixel(small, drawn, tmp_path):
     assert json.loads((tmp_path / "out/report.json").read_text()) == report
 
 
+def miou_of(drawn, results) -> float:
+    truths = [read_label_map(drawn / f"labels/{number}.png") for number in range(5)]
+    counts = (Confusion.count(truth, result.labels, 5) for truth, result in zip(truths, results, strict=True))
+    return Confusion.total(counts, 5).scores().miou
+
+
 def test_a_background_that_is_named_is_no_word(small, drawn, tmp_path):
     named = evaluate(small, task_of(drawn, "wall"), tmp_path / "named")
-    labels = [small.segment(drawn / f"images/{n}.png", WORDS, background="wall").labels for n in range(5)]
-    truths = [read_label_map(drawn / f"labels/{n}.png") for n in range(5)]
-    whole = Confusion.total((Confusion.count(*pair, 5) for pair in zip(truths, labels, strict=True)), 5)
-    assert named["miou"] == whole.scores().miou
+    results = (small.segment(drawn / f"images/{number}.png", WORDS, background="wall") for number in range(5))
+    assert named["miou"] == miou_of(drawn, results)
 
 
 def test_threshold_leaves_pixels_unlabeled_which_are_misses(small, drawn, tmp_path):
@@ -74,19 +85,10 @@ def test_threshold_leaves_pixels_unlabeled_which_are_misses(small, drawn, tmp_pa
     assert {pair["prediction"] for pair in report["confusions"]} == {None}
 
 
-def test_batches_differ_only_where_two_words_are_equally_likely(small, drawn, tmp_path):
+def test_batches_are_scored_as_they_are_segmented(drawn, tmp_path):
     images, several = [drawn / f"images/{number}.png" for number in range(5)], small_segmenter(batch=4)
-    counts = []
-    for at in (0, 4):
-        together = several.segment(images[at : at + 4], WORDS, return_probabilities=True)
-        for number, result in enumerate(together, at):
-            alone = small.segment(images[number], WORDS, return_probabilities=True)
-            np.testing.assert_allclose(result.probabilities, alone.probabilities, atol=1e-5)
-            first, second = np.sort(alone.probabilities, axis=0)[[-1, -2]]
-            assert (first - second)[result.labels != alone.labels].max(initial=0) < 2e-5
-            counts.append(Confusion.count(read_label_map(drawn / f"labels/{number}.png"), result.labels, 5))
-    report = evaluate(several, task_of(drawn), tmp_path / "four")
-    assert report["miou"] == Confusion.total(counts, 5).scores().miou
+    results = [*several.segment(images[:4], WORDS), *several.segment(images[4:], WORDS)]
+    assert evaluate(several, task_of(drawn), tmp_path / "four")["miou"] == miou_of(drawn, results)
 
 
 def test_limit_takes_the_first(small, drawn, tmp_path):
@@ -100,20 +102,18 @@ def test_limit_takes_the_first(small, drawn, tmp_path):
 # ---- resuming
 
 
-@pytest.mark.parametrize(("batch", "kept"), [(2, 2.5), (2, 5)])
-def test_an_interrupted_evaluation_is_continued_to_the_same_report(drawn, tmp_path, batch, kept):
-    segmenter, task = small_segmenter(batch=batch), task_of(drawn)
+@pytest.mark.parametrize(("kept", "redone"), [(3, ["2", "3", "4"]), (5, [])])
+def test_an_interrupted_evaluation_is_continued_to_the_same_report(drawn, tmp_path, kept, redone):
+    """A batch (of two) with a missing image is evaluated again."""
+    segmenter, task = small_segmenter(batch=2), task_of(drawn)
     whole = evaluate(segmenter, task, tmp_path / "out")
     path = tmp_path / "out/journal/rank-0.jsonl"
-    before = path.read_bytes().splitlines(keepends=True)
-    rest = before[int(kept) + 1 : int(kept) + 2] if kept % 1 else []
-    path.write_bytes(b"".join(before[: int(kept) + 1]) + b"".join(line[: len(line) // 2] for line in rest))
+    header, *entries = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([header, *entries[:kept], *(entry[:50] for entry in entries[kept : kept + 1])]))
     done: list[str] = []
     again = evaluate(segmenter, task, tmp_path / "out", on_result=lambda image, _: done.append(image.stem))
     assert scores_of(again) == scores_of(whole)
-    assert again["run"]["resumed_images"] == int(kept)
-    # a batch with a missing image is evaluated again
-    assert done == [str(number) for number in range(int(kept) // batch * batch if kept < 5 else 5, 5)]
+    assert (again["run"]["resumed_images"], done) == (kept, redone)
 
 
 def test_images_whose_files_changed_are_evaluated_again(small, drawn, tmp_path):
@@ -124,40 +124,28 @@ def test_images_whose_files_changed_are_evaluated_again(small, drawn, tmp_path):
     done: list[str] = []
     report = evaluate(small, task_of(drawn), tmp_path / "out", on_result=lambda image, _: done.append(image.stem))
     assert done == ["3"]
-    assert report is not None
-    fresh = evaluate(small, task_of(drawn), tmp_path / "fresh")
-    assert fresh is not None
-    assert scores_of(report) == scores_of(fresh)
+    assert scores_of(report) == scores_of(evaluate(small, task_of(drawn), tmp_path / "fresh"))
 
 
-@pytest.mark.parametrize(
-    ("settings", "names"),
-    [
-        (EvaluationSettings(limit=3), "limit: none, now 3"),
-        (EvaluationSettings(options={"window": "single"}), "window: auto, now single"),
-    ],
-)
-def test_a_changed_call_is_refused_with_the_difference_and_the_remedy(small, drawn, tmp_path, settings, names):
+def test_other_settings_weights_words_and_images_are_refused_with_the_difference_and_the_remedy(small, drawn, tmp_path):
     evaluate(small, task_of(drawn), tmp_path / "out")
     before = (tmp_path / "out/report.json").read_bytes()
-    with one_line_error(UsageError, "give another --out, or delete that folder", match=names):
-        evaluate(small, task_of(drawn), tmp_path / "out", settings)
-    assert (tmp_path / "out/report.json").read_bytes() == before
 
+    def refused(difference, settings=None, model=small):
+        with one_line_error(UsageError, "give another --out, or delete that folder", match=difference):
+            evaluate(model, task_of(drawn), tmp_path / "out", settings)
 
-def test_other_weights_words_and_images_are_refused(small, drawn, tmp_path):
-    evaluate(small, task_of(drawn), tmp_path / "out")
+    refused("limit: none, now 3", EvaluationSettings(limit=3))
+    refused("window: auto, now single", EvaluationSettings(options={"window": "single"}))
     other = small_segmenter()
     next(other.network.parameters()).data[0] += 1e-3
-    with pytest.raises(UsageError, match="weights_digest"):
-        evaluate(other, task_of(drawn), tmp_path / "out")
+    refused("weights_digest", model=other)
     (drawn / "classes.json").write_text(json.dumps([*WORDS[:-1], "dog"]))
-    with pytest.raises(UsageError, match=r"classes: 5 \(\w+\), now 5"):
-        evaluate(small, task_of(drawn), tmp_path / "out")
+    refused(r"classes: 5 \(\w+\), now 5")
     (drawn / "classes.json").write_text(json.dumps(WORDS))
     (drawn / "images/4.png").unlink()
-    with pytest.raises(UsageError, match=r"images: 5 \(\w+\), now 4"):
-        evaluate(small, task_of(drawn), tmp_path / "out")
+    refused(r"images: 5 \(\w+\), now 4")
+    assert (tmp_path / "out/report.json").read_bytes() == before
 
 
 def test_two_evaluations_at_once_in_one_folder_are_refused(small, drawn, tmp_path):
@@ -175,22 +163,19 @@ def test_two_evaluations_at_once_in_one_folder_are_refused(small, drawn, tmp_pat
 
 def test_damaged_images_are_reported_and_the_others_are_scored(small, drawn, tmp_path):
     good = evaluate(small, task_of(drawn), tmp_path / "good", EvaluationSettings())
-    assert good is not None
     (drawn / "images/1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     Image.fromarray(np.zeros((3, 3), np.uint8)).save(drawn / "labels/2.png")
     (drawn / "labels/4.png").unlink()
-    errors: dict[str, str | None] = {}
-    report = evaluate(
-        small, task_of(drawn), tmp_path / "out", on_result=lambda image, error: errors.update({image.stem: error})
-    )
+    failed: list[str] = []
+    report = evaluate(small, task_of(drawn), tmp_path / "out", on_result=lambda *given: failed.extend(given[1:]))
     assert (report["data"]["images"], report["data"]["evaluated"], report["data"]["failed"]) == (5, 2, 3)
-    assert [entry["stem"] for entry in report["failures"]] == ["1", "2", "4"]
-    assert "does not exist" in report["failures"][2]["error"]
-    assert {stem for stem, error in errors.items() if error} == {"1", "2", "4"}
+    errors = {entry["stem"]: entry["error"] for entry in report["failures"]}
+    assert list(errors) == ["1", "2", "4"] and "does not exist" in errors["4"]
+    assert sorted(filter(None, failed)) == sorted(errors.values())
     # once the files are repaired, the same call scores the rest
     shutil.rmtree(drawn)
     draw_set(drawn)
-    assert scores_of(evaluate(small, task_of(drawn), tmp_path / "out") or {}) == scores_of(good)
+    assert scores_of(evaluate(small, task_of(drawn), tmp_path / "out")) == scores_of(good)
 
 
 def test_nothing_to_score_is_a_report_without_scores(small, drawn, tmp_path):
@@ -202,20 +187,19 @@ def test_nothing_to_score_is_a_report_without_scores(small, drawn, tmp_path):
     assert (tmp_path / "out/index.html").exists()
 
 
-def test_an_error_of_the_network_ends_the_evaluation_and_keeps_what_is_done(small, drawn, tmp_path):
-    class Broken(NetworkSegmenter):
-        def segment(self, images, words, *options, **named):
-            if len(lines(tmp_path / "out")) > 2:
-                raise RuntimeError("out of memory")
-            return super().segment(images, words, *options, **named)
+def test_an_error_of_the_network_ends_the_evaluation_and_keeps_what_is_done(small, drawn, tmp_path, monkeypatch):
+    segment = small.segment
 
-    broken = small_segmenter()
-    broken.__class__ = Broken
-    with pytest.raises(RuntimeError, match="out of memory"):
-        evaluate(broken, task_of(drawn), tmp_path / "out")
+    def broken(*images, **options):
+        if len(lines(tmp_path / "out")) > 2:
+            raise RuntimeError("out of memory")
+        return segment(*images, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="out of memory"):
+        patch.setattr(small, "segment", broken)
+        evaluate(small, task_of(drawn), tmp_path / "out")
     assert len(lines(tmp_path / "out")) >= 3
-    broken.__class__ = NetworkSegmenter
-    assert evaluate(broken, task_of(drawn), tmp_path / "out") is not None
+    assert evaluate(small, task_of(drawn), tmp_path / "out")
 
 
 def test_a_journal_that_cannot_be_written_ends_the_evaluation(small, drawn, tmp_path, monkeypatch):
@@ -240,14 +224,47 @@ def test_journals_of_several_processes_are_continued_by_one(small, drawn, tmp_pa
     done: list[str] = []
     report = evaluate(small, task_of(drawn), tmp_path / "out", on_result=lambda image, _: done.append(image.stem))
     assert done == ["3", "4"]
-    assert scores_of(report or {}) == scores_of(whole or {})
+    assert scores_of(report) == scores_of(whole)
 
 
 def test_words_are_encoded_once(drawn, tmp_path, monkeypatch):
-    calls = []
-    encode = NetworkSegmenter.encode
-    monkeypatch.setattr(
-        NetworkSegmenter, "encode", lambda *given, **options: calls.append(1) or encode(*given, **options)
-    )
+    calls, encode = [], NetworkSegmenter.encode
+    monkeypatch.setattr(NetworkSegmenter, "encode", lambda *words, **how: calls.append(1) or encode(*words, **how))
     evaluate(small_segmenter(batch=1), task_of(drawn), tmp_path / "out")
     assert len(calls) == 1
+
+
+def in_force() -> tuple[object, ...]:
+    cudnn = torch.backends.cudnn
+    return torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
+
+
+def test_an_evaluation_is_in_float32_and_says_so(tmp_path):
+    model, seen = small_segmenter(), []
+    model.network.image_encoder.register_forward_pre_hook(lambda *_: seen.append(in_force()))
+    task = EvaluationTask.of_images(drawn_images(tmp_path / "set", 2))
+    with float32_products(tf32=True, benchmark=True):
+        before = in_force()
+        report = evaluate(model, task, tmp_path / "report")
+        assert in_force() == before == ("high", True, True)
+    assert set(seen) == {("highest", False, False)}
+    assert report["protocol"]["tf32"] is False
+    key = json.loads((tmp_path / "report/journal/rank-0.jsonl").read_text().splitlines()[0])
+    assert '"tf32": false' in json.dumps(key)
+
+
+def test_training_leaves_the_precision_as_it_was(tmp_path, monkeypatch):
+    """On a GPU it may train in TF32, and what is evaluated afterwards must not be."""
+    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
+    asked = []
+
+    def noted(**settings):
+        asked.append(settings)
+        return float32_products(tf32=True, benchmark=True)  # as on a GPU
+
+    monkeypatch.setattr("segvoc.training.run.float32_products", noted)
+    before = in_force()
+    images = drawn_images(tmp_path / "set", 2)
+    train(RECIPE.with_settings(steps=1), images, tmp_path / "run", start=Start(weights="random"), device="cpu")
+    assert asked == [{"tf32": False, "benchmark": False}]
+    assert in_force() == before

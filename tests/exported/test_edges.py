@@ -8,7 +8,8 @@ import pytest
 import segvoc
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import open_tiny
-from segvoc.inference.edges import ISLAND, connected_cells, refined, without_islands
+from segvoc.inference.edges import EDGES, ISLAND, connected_cells, refined, without_islands
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.files import SHIPPED
 from tests.inference.small_network import small_segmenter
 from tests.teaching.drawn_examples import drawn_examples
@@ -17,9 +18,12 @@ SAMPLE = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
 WORDS = ["cat", "wall", "blanket", "sky"]
 
 
+tiny = pytest.fixture(scope="module")(open_tiny)
+
+
 @pytest.fixture(scope="module")
-def tiny() -> ExportedSegmenter:
-    return open_tiny()
+def network() -> NetworkSegmenter:
+    return segvoc.load("tiny", device="cpu", dtype="float32")
 
 
 def test_a_rough_border_moves_to_the_edge_in_the_image() -> None:
@@ -43,20 +47,17 @@ def test_words_are_refined_alike_whatever_is_asked_beside_them() -> None:
     whole = refined(maps, image, None)
     np.testing.assert_allclose(refined(maps[:, 3:5], image, None), whole[:, 3:5], atol=1e-5)
     assert whole.min() >= maps.min() - 1e-4 and whole.max() <= maps.max() + 1e-4
+    assert (SHIPPED / EDGES).stat().st_size <= 2_000_000
 
 
 @pytest.mark.parametrize("asked", [{}, {"parts": {"cat": ["head", "ear"]}}, {"taught": True}])
-def test_pytorch_and_onnx_agree(tiny: ExportedSegmenter, asked: dict) -> None:
-    network = segvoc.load("tiny", device="cpu", dtype="float32")
+def test_pytorch_and_onnx_agree(network: NetworkSegmenter, tiny: ExportedSegmenter, asked: dict) -> None:
     models, words, image = [network, tiny], WORDS, SAMPLE
     asked = {"edges": True, **asked}
     if asked.pop("taught", False):
         taught = tiny.teach(drawn_examples(2))
-        models, words, image = (
-            [one.with_taught(taught) for one in models],
-            list(taught.words),
-            drawn_examples(3).images[2],
-        )
+        models, words = [one.with_taught(taught) for one in models], list(taught.words)
+        image = drawn_examples(3).images[2]
     one, other = (model.segment(image, words, **asked) for model in models)
     assert (one.labels == other.labels).mean() > 0.999
     if one.part_labels is not None:
@@ -94,7 +95,3 @@ def test_connected_cells_are_those_of_a_search() -> None:
         labels = np.random.default_rng(seed).integers(3, size=(17, 23)).repeat(1 + seed % 2, axis=1)
         ours, theirs = connected_cells(labels), label(labels, connectivity=1, background=-1)
         assert len(np.unique(ours * 10_000 + theirs)) == ours.max() + 1 == theirs.max()
-
-
-def test_the_program_is_small() -> None:
-    assert (SHIPPED / "edges.onnx").stat().st_size <= 2_000_000

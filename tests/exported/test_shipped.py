@@ -1,20 +1,30 @@
-"""`tiny` without PyTorch gives what its network gives."""
+"""`tiny` without PyTorch gives what its network gives; programs are loaded once by all threads, pickled, and copied."""
 
+import contextlib
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 import segvoc
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.exported.segmenter import ExportedSegmenter, selection_inputs
 from segvoc.exported.shipped import TINY_MANIFEST, copy_tiny, is_tiny, open_tiny
+from segvoc.inference import onnx_program
 from segvoc.inference.onnx_program import OnnxProgram
 from segvoc.inference.segmentation import Segmentation
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.selection_rules import Listed, Voted
 from segvoc.vocabulary import Vocabulary
+from tests.images import squares
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 WORDS = ["cat", "person", "sky", "rocket", "cup", "spoon", "table", "flag", "wall", "tree", "flame", "tower"]
@@ -25,9 +35,7 @@ def network() -> NetworkSegmenter:
     return segvoc.load("tiny", device="cpu", dtype="float32")
 
 
-@pytest.fixture(scope="module")
-def exported() -> ExportedSegmenter:
-    return open_tiny()
+exported = pytest.fixture(scope="module")(open_tiny)
 
 
 def _assert_alike(one: Segmentation, other: Segmentation) -> None:
@@ -49,17 +57,12 @@ def test_what_needs_the_network_says_so(exported: ExportedSegmenter, tmp_path: P
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize(("photo", "window"), [("chelsea.jpg", "auto"), ("rocket.jpg", "single")])
-def test_photographs(network: NetworkSegmenter, exported: ExportedSegmenter, photo: str, window: str) -> None:
-    one, other = (model.segment(SAMPLES / photo, WORDS, window=window) for model in (network, exported))
+@pytest.mark.parametrize(("photo", "window", "more"), [("rocket.jpg", "single", 0), ("coffee.jpg", "auto", 120)])
+def test_photographs(network, exported, photo: str, window: str, more: int) -> None:
+    words = [*WORDS, *(f"thing {number}" for number in range(more))]
+    one, other = (model.segment(SAMPLES / photo, words, window=window) for model in (network, exported))
     _assert_alike(one, other)
-
-
-def test_many_words_of_which_few_are_refined(network: NetworkSegmenter, exported: ExportedSegmenter) -> None:
-    words = [*WORDS, *(f"thing {number}" for number in range(120))]
-    one, other = (model.segment(SAMPLES / "coffee.jpg", words) for model in (network, exported))
-    _assert_alike(one, other)
-    assert not one.selected.all()
+    assert one.selected.all() != bool(more)  # of many words, few are refined
 
 
 def test_listed_words_are_refined_as_if_the_program_had_selected_them(network, exported):
@@ -74,16 +77,8 @@ def test_listed_words_are_refined_as_if_the_program_had_selected_them(network, e
 
 
 def test_parts_background_and_probabilities(network: NetworkSegmenter, exported: ExportedSegmenter) -> None:
-    one, other = (
-        model.segment(
-            SAMPLES / "chelsea.jpg",
-            ["cat"],
-            parts={"cat": ["head", "ear"]},
-            background="other",
-            return_probabilities=True,
-        )
-        for model in (network, exported)
-    )
+    asked = {"parts": {"cat": ["head", "ear"]}, "background": "other", "return_probabilities": True}
+    one, other = (model.segment(SAMPLES / "chelsea.jpg", ["cat"], **asked) for model in (network, exported))
     _assert_alike(one, other)
     assert one.part_labels is not None and other.part_labels is not None
     assert (one.part_labels == other.part_labels).mean() > 0.9999
@@ -92,9 +87,7 @@ def test_parts_background_and_probabilities(network: NetworkSegmenter, exported:
 
 def test_a_copy_is_an_exported_folder_with_the_same_results(exported: ExportedSegmenter, tmp_path: Path) -> None:
     copy_tiny(tmp_path)
-    copied = segvoc.load(tmp_path)
-    assert isinstance(copied, ExportedSegmenter)
-    one, other = (model.segment(SAMPLES / "chelsea.jpg", WORDS) for model in (exported, copied))
+    one, other = (model.segment(SAMPLES / "chelsea.jpg", WORDS) for model in (exported, segvoc.load(tmp_path)))
     assert np.array_equal(one.labels, other.labels)
     (tmp_path / "words.onnx").write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"words\.onnx.* is not what was exported"):
@@ -119,3 +112,43 @@ def test_the_programs_halves_give_what_the_whole_gives(exported: ExportedSegment
     logits, kept = halved.compare(features, text, replace(halved.protocols["single"], selection=Voted(5)))
     assert kept is not None and np.array_equal(kept, whole["kept"])
     np.testing.assert_allclose(logits, whole["logits"], atol=1e-5)
+
+
+def test_threads_that_come_first_load_one_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, two = [], Barrier(2)
+
+    def loading(*_: object, **__: object) -> object:
+        calls.append(None)
+        with contextlib.suppress(BrokenBarrierError):
+            two.wait(0.3)  # for another thread to come
+        return SimpleNamespace(get_inputs=list, get_outputs=list, run=lambda *_: [])
+
+    monkeypatch.setattr(onnx_program.onnxruntime, "InferenceSession", loading)
+    program, start = OnnxProgram(Path("program.onnx")), Barrier(4)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: (start.wait() and None) or program({}), range(4)))
+    assert len(calls) == 1
+
+
+def test_waiting_threads_leave_the_cores_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[onnxruntime.SessionOptions] = []
+    plain = onnxruntime.InferenceSession
+
+    def noted(file: str, options: onnxruntime.SessionOptions, **more: Any) -> onnxruntime.InferenceSession:
+        made.append(options)
+        return plain(file, options, **more)
+
+    monkeypatch.setattr(onnx_program.onnxruntime, "InferenceSession", noted)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    open_tiny().encode(["cat"])
+    assert made[0].get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert made[0].intra_op_num_threads == 3
+
+
+def test_an_exported_model_is_pickled_and_copied() -> None:
+    model, image = open_tiny(), squares(60, 90, 0)
+    expected = model.segment(image, ["cat", "wall"])
+    for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        found = other.segment(image, ["cat", "wall"])
+        np.testing.assert_array_equal(found.labels, expected.labels)
+        np.testing.assert_array_equal(found.confidence, expected.confidence)

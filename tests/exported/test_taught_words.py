@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import segvoc
 from segvoc.errors import CheckpointError
-from segvoc.exported.manifest import MANIFEST, ExportManifest, add_taught, described_files
+from segvoc.exported.manifest import MANIFEST, ExportManifest, add_taught
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import copy_tiny, open_tiny
 from segvoc.models.digests import model_record
@@ -18,19 +19,13 @@ from tests.teaching.drawn_examples import DrawnExamples, drawn_examples
 
 WORDS = ["grass", "sky", "brick", "cat"]
 IMAGE = drawn_examples(3).images[2]
+plain = cache(open_tiny)
 FIRST = "taught_1.words.safetensors"
 
 
 @pytest.fixture(scope="module")
 def taught() -> TaughtWords:
-    return open_tiny().teach(drawn_examples(2))
-
-
-@pytest.fixture(scope="module")
-def other() -> TaughtWords:
-    """Words by other examples, in which their colors are swapped."""
-    examples = drawn_examples(2)
-    return open_tiny().teach(DrawnExamples(examples.images, [2 - one for one in examples.labels], examples.vocabulary))
+    return plain().teach(drawn_examples(2))
 
 
 @pytest.fixture
@@ -43,29 +38,24 @@ def folder(taught: TaughtWords, tmp_path: Path) -> Path:
     return out
 
 
-def describe_again(folder: Path) -> None:
-    """Make the description fit the files, as somebody may who changes one."""
-    files = described_files(folder)
-    del files[MANIFEST]
-    manifest = replace(ExportManifest.read(folder / MANIFEST), files=files)
-    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-
-
 def test_a_folder_applies_its_words_by_itself(folder, taught):
-    expected = open_tiny().with_taught(taught).segment(IMAGE, WORDS)
+    expected = plain().with_taught(taught).segment(IMAGE, WORDS)
     model = segvoc.load_exported(folder)
     assert [one.digest for one in model.taught] == [taught.digest]
     assert np.array_equal(model.segment(IMAGE, WORDS).labels, expected.labels)
-    assert (open_tiny().segment(IMAGE, WORDS).labels != expected.labels).mean() > 0.01
+    assert (plain().segment(IMAGE, WORDS).labels != expected.labels).mean() > 0.01
     about = json.loads((folder / MANIFEST).read_text())
     assert about["taught"] == [FIRST]
     assert len(about["files"][FIRST]["sha256"]) == 64
 
 
-def test_more_words_add_to_those_of_the_folder(folder, taught, other):
+def test_more_words_add_to_those_of_the_folder(folder, taught):
+    examples = drawn_examples(2)  # of others, the colors are swapped
+    others = DrawnExamples(examples.images, [2 - one for one in examples.labels], examples.vocabulary)
+    other = plain().teach(others)
     model = segvoc.load_exported(folder).with_taught(other)
     assert [one.digest for one in model.taught] == [taught.digest, other.digest]
-    last = open_tiny().with_taught(other).segment(IMAGE, WORDS).labels
+    last = plain().with_taught(other).segment(IMAGE, WORDS).labels
     assert np.array_equal(model.segment(IMAGE, WORDS).labels, last)
     assert not np.array_equal(segvoc.load_exported(folder).segment(IMAGE, WORDS).labels, last)
     assert model_record(model)["taught"] != model_record(segvoc.load_exported(folder))["taught"]
@@ -74,7 +64,7 @@ def test_more_words_add_to_those_of_the_folder(folder, taught, other):
 def test_damaged_and_foreign_files_are_refused(folder):
     content = (folder / FIRST).read_bytes()
     (folder / FIRST).write_bytes(content[:-4])
-    describe_again(folder)
+    ExportManifest.read(folder / MANIFEST).write(folder)  # fits the files, as somebody may make it who changes one
     with pytest.raises(CheckpointError, match=rf"{FIRST}' are cut off or damaged"):
         segvoc.load_exported(folder)
     manifest = ExportManifest.read(folder / MANIFEST)
@@ -85,7 +75,7 @@ def test_damaged_and_foreign_files_are_refused(folder):
 
 def test_words_of_another_model_are_refused(folder, taught):
     replace(taught, probe=taught.probe + 1, record=replace(taught.record, model="theirs")).save(folder / FIRST)
-    describe_again(folder)
+    ExportManifest.read(folder / MANIFEST).write(folder)
     with pytest.raises(CheckpointError, match="were taught to 'theirs', and 'tiny' has other weights"):
         segvoc.load_exported(folder)
     assert ExportedSegmenter(folder).taught  # opening alone runs nothing

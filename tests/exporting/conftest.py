@@ -13,7 +13,7 @@ from tests.exporting.small_export import small_cat_seg
 collect_ignore_glob = [] if find_spec("onnx_ir") else ["test_*.py"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def untyped() -> Iterator[None]:
     """No shape checks: a traced size is no integer."""
     jaxtyping.config.update("jaxtyping_disable", True)
@@ -21,7 +21,7 @@ def untyped() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def model() -> NetworkSegmenter:
     """The network to export; a second program for words, of another pooling, would take long to trace."""
     return small_cat_seg(one_pooling=True)

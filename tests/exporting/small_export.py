@@ -15,10 +15,7 @@ from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, OpenAIEncoders
 from tests.timm_clips import small_network_on
 
-SIDE = 128
-"""Side of the image encoder's input [px]."""
-
-
+SIDE = 128  # of the image encoder's input [px]
 WORDS = [f"thing {number}" for number in range(40)]
 IMAGES = [
     np.asarray(np.random.default_rng(number).integers(0, 256, (*size, 3), np.uint8).repeat(8, 0).repeat(8, 1))

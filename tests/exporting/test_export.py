@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from open_clip.tokenizer import SimpleTokenizer
+from tokenizers import Tokenizer
 
 import segvoc
+from segvoc.data.labeled_images import class_names
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exporting import export as exporting
 from segvoc.exporting import onnx_files
-from segvoc.exporting.export import Comparison, export
+from segvoc.exporting.export import Comparison, clip_tokenizer, export
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
 from tests.exporting.small_export import IMAGES, WORDS, assert_alike, small_cat_seg, small_timm_clip
@@ -32,9 +35,18 @@ def folder(model: NetworkSegmenter, tmp_path_factory: pytest.TempPathFactory, un
     return out
 
 
-@pytest.mark.parametrize(("window", "count"), [("auto", 40), ("single", 1)])
-def test_labels_are_the_networks(model: NetworkSegmenter, folder: Path, window: str, count: int) -> None:
-    assert_alike(model, segvoc.load(folder), WORDS[:count], window=window)
+@pytest.mark.parametrize(
+    ("count", "options"),
+    [
+        (40, {"window": "auto"}),
+        (1, {"window": "single"}),
+        (40, {"keep_classes": 7}),
+        (40, {"keep_classes": "auto"}),
+        (12, {"keep_classes": 5, "parts": {"thing 1": ["head", "leg"], "*": ["edge"]}}),
+    ],
+)
+def test_labels_are_the_networks(model: NetworkSegmenter, folder: Path, count: int, options: dict) -> None:
+    assert_alike(model, segvoc.load(folder), WORDS[:count], **options)
 
 
 @pytest.mark.slow
@@ -44,11 +56,6 @@ def test_so_are_those_of_timms_encoders(family: str, tmp_path: Path, untyped: No
     found = export(model, tmp_path / "small")
     assert found.difference < 1e-4 and found.equal_labels > 0.999
     assert_alike(model, segvoc.load(tmp_path / "small"), ["A Cat!", "dog", "the sky"], window="auto")
-
-
-@pytest.mark.parametrize("keep", [7, "auto"])
-def test_class_selection_is_part_of_the_programs(model: NetworkSegmenter, folder: Path, keep: int | str) -> None:
-    assert_alike(model, segvoc.load(folder), WORDS, keep_classes=keep)
 
 
 @pytest.mark.slow
@@ -62,11 +69,6 @@ def test_published_windows_have_another_pooling(tmp_path: Path, untyped: None) -
         one.segment(IMAGES[0], WORDS[:5], window="official", return_probabilities=True) for one in (model, exported)
     )
     np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
-
-
-def test_parts_go_with_their_objects(model: NetworkSegmenter, folder: Path) -> None:
-    parts = {"thing 1": ["head", "leg"], "*": ["edge"]}
-    assert_alike(model, segvoc.load(folder), WORDS[:12], parts=parts, keep_classes=5)
 
 
 def test_the_folder_says_what_it_is(folder: Path) -> None:
@@ -99,18 +101,13 @@ def test_damaged_files_are_named(folder: Path, tmp_path: Path) -> None:
 
 
 def test_an_exported_model_has_its_own_weights_and_settings(folder: Path) -> None:
-    with pytest.raises(UsageError, match="leave out weights"):
-        segvoc.load(folder, weights="other.safetensors")
-    with pytest.raises(UsageError, match="runs on the CPU"):
-        segvoc.load(folder, device="cuda")
-    with pytest.raises(UsageError, match="was exported in float32; leave out dtype"):
-        segvoc.load(folder, dtype="bfloat16")
-
-
-def test_other_folders_are_not_overwritten(model: NetworkSegmenter, tmp_path: Path) -> None:
-    (tmp_path / "photo.jpg").touch()
-    with pytest.raises(UsageError, match="is not an exported model; name another folder"):
-        export(model, tmp_path)
+    for said, setting in (
+        ("leave out weights", {"weights": "other.safetensors"}),
+        ("runs on the CPU", {"device": "cuda"}),
+        ("was exported in float32; leave out dtype", {"dtype": "bfloat16"}),
+    ):
+        with pytest.raises(UsageError, match=said):
+            segvoc.load(folder, **setting)
 
 
 class TestWithoutTracing:
@@ -165,3 +162,17 @@ class TestWithoutTracing:
         assert all(value.equal(after[name]) and value.dtype == after[name].dtype for name, value in before.items())
         size = (tmp_path / "out" / "weights.safetensors").stat().st_size
         assert size < share * 4 * sum(map(torch.numel, before.values()))
+
+
+ODD = (
+    "fire-hydrant", "café", "naïve", "it's a dog's head", "St. John's 3rd", "traffic light (red)", "猫", "Straße",
+    "ÉCLAIR", "  two   spaces ", "don't", "100%", "emoji 😀 face", "\u212bngstr\u00f6m", "İstanbul", "ﬁsh", "½ cup",
+    "\u201cquoted\u201d", "dog\u2019s", "a\u00a0b", "кошка", "",
+)  # fmt: skip
+
+
+def test_tokens_are_open_clips() -> None:
+    ours, theirs = Tokenizer.from_str(clip_tokenizer().to_str()), SimpleTokenizer()
+    for text in (*ODD, *class_names("ade847"), *class_names("pc459")):
+        expected = [theirs.sot_token_id, *theirs.encode(text), theirs.eot_token_id]
+        assert ours.encode(text).ids == expected, text

@@ -8,7 +8,6 @@ from segvoc.imaging.fonts import drawable
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system without any font."""
     monkeypatch.setattr(fonts, "SYSTEM_FONTS", ())
 
 

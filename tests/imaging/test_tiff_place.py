@@ -19,7 +19,6 @@ LABELS[:10] = 1
 
 
 def written(path: Path, words: list[str]) -> Path:
-    """A label map at the place of an image."""
     place = TiffPlace.of(path)
     assert place is not None
     out = path.with_name("out.tif")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.encoders.base import ImageFeatures
-from segvoc.inference.protocols import Protocols, clip_protocols
+from segvoc.inference.protocols import WINDOWS, Protocols, Window, clip_protocols
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.models.builders import build_aggregation
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -28,6 +29,9 @@ CONFIG = CostAggregationConfig(
     experts=2,
     decoder_sizes=DecoderSizes(taps=(8, 4), guidance=(4, 2), stages=(32, 16)),
 )
+
+COMMON_WINDOWS: tuple[Window, ...] = WINDOWS[:4]
+"""Those of every network; "tcl" is that of some."""
 
 
 class Patches(nn.Module):
@@ -96,20 +100,8 @@ def small_network(blocks: int = 1) -> SegmentationNetwork:
     return network.requires_grad_(False)
 
 
-def small_segmenter(
-    *,
-    name: str = "small",
-    template: str = "{}",
-    blocks: int = 1,
-    class_chunk: int | None = None,
-    batch: int | None = None,
-) -> NetworkSegmenter:
-    """A segmenter of it, with one prompt a word."""
-    return NetworkSegmenter(
-        name=name,
-        network=small_network(blocks),
-        protocols=small_protocols(),
-        templates=(template,),
-        class_chunk=class_chunk,
-        batch=batch,
-    )
+def small_segmenter(*, template: str = "{}", blocks: int = 1, **rest: Any) -> NetworkSegmenter:
+    """A segmenter of it, with one prompt a word; the rest replaces what its constructor is given."""
+    network = rest.pop("network", None) or small_network(blocks)
+    given = {"name": "small", "protocols": small_protocols(), "templates": (template,)}
+    return NetworkSegmenter(network=network, **given | rest)

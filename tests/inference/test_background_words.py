@@ -9,15 +9,15 @@ from torch import Tensor
 
 import segvoc
 from segvoc.inference.pixel_labels import label_classes
-from segvoc.inference.prepared_vocabulary import STUFF, BackgroundWords, ClassQuery, PreparedVocabulary
+from segvoc.inference.prepared_vocabulary import STUFF, BackgroundWords, PreparedVocabulary
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import ViewLogits
 from segvoc.models.headers import TRAINING
 from segvoc.models.loading import segmenter_of
 from segvoc.models.presets import PRESETS
-from segvoc.vocabulary import PartVocabulary, Vocabulary
+from segvoc.vocabulary import Vocabulary
 
-PLANE = {"cat": 0.0, "lawn": 1.0, "grass": 1.1, "wall": 2.0, "Door": 3.0, "door": 3.0, "sky": 4.0}
+PLANE = {"cat": 0.0, "dog": 0.5, "lawn": 1.0, "grass": 1.1, "wall": 2.0, "Door": 3.0, "door": 3.0, "sky": 4.0}
 """Directions of words in a plane [rad]."""
 
 
@@ -44,21 +44,16 @@ def test_what_is_requested_is_no_background(words: list[str], parts: list[str], 
     assert background.beside(Vocabulary(words), parts, _Plane()) == expected
 
 
-def _query(*stand_ins: str, parts: PartVocabulary | None = None) -> ClassQuery:
-    vocabulary = Vocabulary(["nothing", "cat", "dog"])
-    return ClassQuery.of(vocabulary, parts, "nothing", learned=False, stand_ins=stand_ins)
-
-
 @pytest.mark.parametrize("sigmoid_first", [False, True])
 def test_a_stand_in_takes_the_pixels_where_it_is_likelier_than_all_words(sigmoid_first):
     # a sure word; a stand-in above a word; a word above a stand-in; nothing is likely; only a stand-in is
     cat, dog = [2.0, 1.0, 2.0, -2.0, -1.0], [0.0, -1.0, 3.0, -3.0, -1.0]
     wall, sky = [-1.0, 1.5, 1.0, -2.5, 0.5], [0.0, -3.0, 2.5, -4.0, -9.0]
     logits = torch.tensor([[[cat], [dog], [wall], [sky]]])
-    query, protocol = _query("wall", "sky"), Protocol(size=1, sigmoid_first=sigmoid_first)
-    found = label_classes(
-        ViewLogits(logits, None, 4), (1, 5), query, protocol, threshold=0.5, return_probabilities=True
-    )
+    stand_ins, words = BackgroundWords(words=("wall", "sky"), similarity=1.0), ["nothing", "cat", "dog"]
+    prepared = PreparedVocabulary(_Plane(), words, None, "nothing", learns_background=False, background_words=stand_ins)
+    query, protocol = prepared.query(0.5)[0], Protocol(size=1, sigmoid_first=sigmoid_first)
+    found = label_classes(ViewLogits(logits, None, 4), (1, 5), query, protocol, 0.5, return_probabilities=True)
     assert found.labels.tolist() == [[1, 0, 2, 0, 0]]
     np.testing.assert_array_equal(found.probabilities.argmax(axis=0), found.labels)
     np.testing.assert_allclose(found.probabilities.max(axis=0), found.confidence)
@@ -70,13 +65,9 @@ def test_a_stand_in_takes_the_pixels_where_it_is_likelier_than_all_words(sigmoid
 
 def test_only_a_background_that_a_threshold_decides_has_stand_ins() -> None:
     def stand_ins(background: str | None, *, learns: bool, threshold: float | None) -> tuple[str, ...]:
+        words, asked = BackgroundWords(words=("grass", "wall"), similarity=0.7), ["cat", "lawn"]
         prepared = PreparedVocabulary(
-            _Plane(),
-            ["cat", "lawn"],
-            None,
-            background,
-            learns_background=learns,
-            background_words=BackgroundWords(words=("grass", "wall"), similarity=0.7),
+            _Plane(), asked, None, background, learns_background=learns, background_words=words
         )
         query, _ = prepared.query(threshold)
         assert query.threshold(None) == (None if query.background is None else 0.3) and query.threshold(0.7) == 0.7

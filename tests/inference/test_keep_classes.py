@@ -10,19 +10,18 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from segvoc.inference.protocols import COMMON_WINDOWS, Protocols, Sliding, Window, clip_protocols
+from segvoc.inference.protocols import Protocols, Sliding, Window, clip_protocols
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.windows import merged
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.selection_rules import KeepClasses, MostSimilar, OwnQuarter, SelectionRule, Voted, VotedShare
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
-from tests.inference.small_network import small_network, small_protocols, small_segmenter
+from tests.inference.small_network import COMMON_WINDOWS, small_protocols, small_segmenter
 from tests.inference.tensor_views import views
 
 WORDS = tuple(f"word {number}" for number in range(40))
-GRID = 16 * 16
-"""Cells of the small network's answer to a square."""
+GRID = 16 * 16  # cells of the small network's answer to a square
 
 
 def _protocols(selection: SelectionRule | None = None) -> Protocols:
@@ -33,9 +32,7 @@ def _protocols(selection: SelectionRule | None = None) -> Protocols:
 
 
 def _segmenter(protocols: Protocols | None = None, **rest: Any) -> NetworkSegmenter:
-    segmenter = small_segmenter(**rest)
-    segmenter.protocols = _protocols() if protocols is None else protocols
-    return segmenter
+    return small_segmenter(protocols=protocols or _protocols(), **rest)
 
 
 small = pytest.fixture(scope="module")(_segmenter)
@@ -62,9 +59,6 @@ def _probabilities(segmenter: NetworkSegmenter, keep: int, window: Window) -> Te
     return full if protocol.sigmoid_first else full.sigmoid()
 
 
-# ---- a number
-
-
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 @pytest.mark.parametrize("number", [40, pytest.param(41, marks=pytest.mark.slow), 10**30])
 def test_as_many_as_there_are_is_all(small: NetworkSegmenter, window: Window, number: int) -> None:
@@ -88,19 +82,16 @@ def test_dropped_words_have_no_pixels_and_the_others_what_the_network_says(small
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
-@pytest.mark.parametrize("keep", [pytest.param(5, marks=pytest.mark.slow), "auto"])
-def test_batches_equal_one_by_one(small: NetworkSegmenter, window: Window, keep: KeepClasses) -> None:
+@pytest.mark.parametrize("keep", [None, pytest.param(5, marks=pytest.mark.slow), "auto"])
+def test_batches_equal_one_by_one(small: NetworkSegmenter, window: Window, keep: KeepClasses | None) -> None:
     flat = np.full((90, 120, 3), 99, np.uint8)
-    images = [flat, squares(90, 120, 1), squares(64, 64, 2), flat, squares(90, 120, 3)]
+    images = [flat, squares(90, 120, 1), squares(64, 64, 2), flat, squares(50, 200, 3)]
     together = _segmenter(batch=5).segment(images, WORDS, window=window, keep_classes=keep)
     for image, result in zip(images, together, strict=True):
         alone = small.segment(image, WORDS, window=window, keep_classes=keep)
         assert np.array_equal(result.selected, alone.selected)
         np.testing.assert_allclose(result.confidence, alone.confidence, atol=1e-5)
         assert (result.labels != alone.labels).mean() < 0.002
-
-
-# ---- "auto", "all" and the network's own rule
 
 
 def test_auto_keeps_what_the_votes_tell(small: NetworkSegmenter) -> None:
@@ -129,20 +120,11 @@ def test_all_lifts_the_bound_of_the_official_windows() -> None:
 
 
 def test_network_may_have_a_rule_of_its_own() -> None:
-    own = NetworkSegmenter(
-        name="own",
-        network=small_network(),
-        protocols=_protocols(),
-        templates=("{}",),
-        own_selection=OwnQuarter(least=1, most=100),
-    )
+    own = _segmenter(own_selection=OwnQuarter(least=1, most=100))
     assert _segment(own, None).selected.sum() == 10
     assert _segment(own, None, words=WORDS[:37], background="word 5").selected.sum() == 9 + 1
     _identical(_segment(own, "all"), _segment(_segmenter(), None))
     assert _segment(own, 7).selected.sum() == 7
-
-
-# ---- with the other options
 
 
 def test_background_is_always_selected_and_never_votes(small: NetworkSegmenter) -> None:
@@ -159,9 +141,6 @@ def test_background_is_always_selected_and_never_votes(small: NetworkSegmenter) 
     ]
 
 
-# ---- memory
-
-
 class _LargestTensor(TorchDispatchMode):
     """Notes the most elements that a tensor made under it has."""
 
@@ -169,9 +148,8 @@ class _LargestTensor(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
-        for tensor in made if isinstance(made, tuple | list) else [made]:
-            if isinstance(tensor, Tensor):
-                self.elements = max(self.elements, tensor.numel())
+        tensors = [one for one in (made if isinstance(made, tuple | list) else [made]) if isinstance(one, Tensor)]
+        self.elements = max(self.elements, *(tensor.numel() for tensor in tensors), 0)
         return made
 
 

@@ -39,30 +39,16 @@ def test_values_out_of_range_are_refused(values: dict[str, Any], message: str) -
 
 
 def test_equal_options_have_equal_records() -> None:
+    asked: dict[str, Any] = {"keep_classes": np.int64(3), "threshold": np.float64(0.5), "background": " other "}
     plain = LabelOptions(keep_classes=3, threshold=0.5, background="other", tile=800)
-    numpy = LabelOptions(
-        keep_classes=np.int64(3),  # pyright: ignore[reportArgumentType]
-        threshold=np.float64(0.5),
-        background=" other ",
-        tile=800,
-        overlap=100,
-    )
+    numpy = LabelOptions(**asked, tile=800, overlap=100)
     assert plain.record() == numpy.record()
     assert json.loads(strict_json(plain.record())) == plain.record()
 
 
 def test_every_option_that_changes_labels_is_in_the_record() -> None:
-    changed = LabelOptions(
-        window="single",
-        keep_classes=3,
-        background="other",
-        threshold=0.5,
-        edges=True,
-        tile=800,
-        overlap=200,
-        wrap=True,
-        stretch="0,4095",
-    )
+    selected = {"window": "single", "keep_classes": 3, "background": "other", "threshold": 0.5, "edges": True}
+    changed = LabelOptions(**selected, tile=800, overlap=200, wrap=True, stretch="0,4095")  # type: ignore[arg-type]
     before, after = LabelOptions().record(), changed.record()
     assert {name for name in before if before[name] != after[name]} == set(before) - {"smooth"}
     assert LabelOptions(smooth=0.5).record()["smooth"] == 0.5

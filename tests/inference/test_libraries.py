@@ -34,10 +34,9 @@ class TorchSegmenter(NumpySegmenter):
     [
         ("object", None),
         ("contrast", 20),
-        pytest.param("half", 20, marks=pytest.mark.slow),
+        *(pytest.param("half", keep, marks=pytest.mark.slow) for keep in (20, None)),
         pytest.param("object", 20, marks=pytest.mark.slow),
         pytest.param("contrast", None, marks=pytest.mark.slow),
-        pytest.param("half", None, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("window", WINDOWS)

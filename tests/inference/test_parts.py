@@ -10,21 +10,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn import functional as F
 
 import segvoc
 from segvoc.errors import UsageError
 from segvoc.inference.part_labels import FOUND_SHARE, PartsAgainst
-from segvoc.inference.protocols import COMMON_WINDOWS, Window
+from segvoc.inference.protocols import Window
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.strongest_class import StrongestClass, StrongestOfOwner
 from segvoc.layers.class_selection import kept_classes
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.selection_rules import MostSimilar, WithParts
 from segvoc.vocabulary import parts_by_object
 from tests.images import one_line_error, squares
-from tests.inference.small_network import Letters, small_protocols, small_segmenter
+from tests.inference.small_network import COMMON_WINDOWS, Letters, small_segmenter
 
 NO_PART = 65_535
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -53,9 +51,7 @@ class Noise(SegmentationNetwork):
 
 
 def noise_segmenter(seed: int, against: PartsAgainst = "object") -> NetworkSegmenter:
-    return NetworkSegmenter(
-        name="noise", network=Noise(seed), protocols=small_protocols(), templates=("{}",), parts_against=against
-    )
+    return small_segmenter(name="noise", network=Noise(seed), parts_against=against)
 
 
 def check_nesting(result: Segmentation) -> None:
@@ -69,9 +65,6 @@ def check_nesting(result: Segmentation) -> None:
     some = result.part_labels != NO_PART
     assert (result.part_confidence[~some] == 0).all()
     assert result.part_confidence.max() <= 1
-
-
-# ---- the result
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
@@ -125,48 +118,30 @@ def test_pixels_without_a_word_have_no_part(way: dict[str, Any]) -> None:
     numbers=st.lists(st.integers(0, 3), min_size=4, max_size=4),
     of_any=st.integers(0, 2),
     against=st.sampled_from(["object", "contrast", "half"]),
-    window=st.sampled_from(COMMON_WINDOWS),
-    keep=st.sampled_from([None, 1, 2, "auto", "all"]),
-    background=st.sampled_from([None, "rest", "object 0"]),
-    threshold=st.sampled_from([None, 0.0, 0.6, 1.0]),
+    asked=st.fixed_dictionaries(
+        {
+            "window": st.sampled_from(COMMON_WINDOWS),
+            "keep_classes": st.sampled_from([None, 1, 2, "auto", "all"]),
+            "background": st.sampled_from([None, "rest", "object 0"]),
+            "threshold": st.sampled_from([None, 0.0, 0.6, 1.0]),
+        }
+    ),
     size=st.sampled_from([(1, 1), (13, 40), (31, 5)]),
 )
 @settings(max_examples=40, deadline=None)
-def test_parts_nest_inside_objects_whatever_a_network_says(
-    seed: int,
-    objects: int,
-    numbers: list[int],
-    of_any: int,
-    against: PartsAgainst,
-    window: Window,
-    keep: Any,
-    background: str | None,
-    threshold: float | None,
-    size: tuple[int, int],
-) -> None:
+def test_parts_nest_inside_objects_whatever_a_network_says(seed, objects, numbers, of_any, against, size, asked):
     words = [f"object {number}" for number in range(objects + 1)]
     parts = {word: [f"part {n}" for n in range(number)] for word, number in zip(words[1:], numbers, strict=False)}
     parts["*"] = ["part 0", "edge"][:of_any]
     if not any(parts.values()):
         parts["*"] = ["edge"]
-    result = noise_segmenter(seed, against).segment(
-        np.zeros((*size, 3), np.uint8),
-        words,
-        parts=parts,
-        window=window,
-        keep_classes=keep,
-        background=background,
-        threshold=threshold,
-    )
+    result = noise_segmenter(seed, against).segment(np.zeros((*size, 3), np.uint8), words, parts=parts, **asked)
     check_nesting(result)
     report = result.report()
     found = {entry["name"]: entry["pixels"] for entry in report["classes"]}
     for word in words:
         assert sum(entry["pixels"] for entry in report["parts"] if entry["object"] == word) <= found[word]
     assert sum(entry["pixels"] for entry in report["parts"]) == (result.part_labels != NO_PART).sum()
-
-
-# ---- parts found by contrast
 
 
 def contrast_segmenter(offsets: Sequence[float], spread: float = 1.0) -> NetworkSegmenter:
@@ -209,19 +184,14 @@ def test_unlikely_parts_share_out_their_object_by_contrast(offset: float) -> Non
     assert (before.part_labels == NO_PART).all()
 
 
-@pytest.mark.parametrize("parts", ["head, ear, body", "head"])
-def test_shipped_model_finds_the_head_of_the_shipped_cat(parts: str) -> None:
+def test_shipped_model_finds_the_head_of_the_shipped_cat() -> None:
     model = segvoc.load("tiny", device="cpu")
-    asked = {"cat": parts.split(", ")}
-    result = model.segment(SAMPLES / "chelsea.jpg", ["cat", "wall", "blanket"], parts=asked)
-    check_nesting(result)
-    head, cat = result.part_labels == 0, result.labels == 0
-    assert FOUND_SHARE < head.sum() / cat.sum() < 0.9
-    rows = head.nonzero()[0]
-    assert (rows < len(head) * 2 / 3).mean() > 0.5
-
-
-# ---- class selection
+    for parts in (["head", "ear", "body"], ["head"]):
+        result = model.segment(SAMPLES / "chelsea.jpg", ["cat", "wall", "blanket"], parts={"cat": parts})
+        check_nesting(result)
+        head, cat = result.part_labels == 0, result.labels == 0
+        assert FOUND_SHARE < head.sum() / cat.sum() < 0.9
+        assert (head.nonzero()[0] < len(head) * 2 / 3).mean() > 0.5
 
 
 @pytest.mark.parametrize(("window", "keep"), [("auto", 1), ("auto", 4), ("auto", "auto"), ("official", 2)])
@@ -249,42 +219,6 @@ def test_parts_of_what_any_view_keeps_go_on_in_all_views() -> None:
     assert kept_classes(WithParts(MostSimilar(3), 3, ((0,), (1,), (2,), (1, 2))), cost) is None
 
 
-# ---- the strongest class of an owner
-
-
-@given(
-    seed=st.integers(0, 10_000),
-    classes=st.integers(1, 9),
-    grid=st.tuples(st.integers(1, 40), st.integers(1, 40)),
-    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
-)
-@settings(max_examples=40, deadline=None)
-def test_strongest_of_the_owner_is_that_of_whole_interpolated_maps(seed, classes, grid, size):
-    generator = torch.Generator().manual_seed(seed)
-    maps = torch.randn(classes, *grid, generator=generator)
-    owners = torch.randint(0, 3, (classes,), generator=generator)
-    owner = torch.randint(-1, 4, size, generator=generator)
-    strongest = StrongestOfOwner(owner)
-    indices = torch.arange(10, 10 + classes)
-    half = classes // 2
-    for some in (slice(0, half), slice(half, None)) if half else (slice(None),):
-        strongest.update_of(maps[some], indices[some], owners[some])
-    for present in range(-1, 4):
-        here, own = owner == present, owners == present
-        if not own.any():
-            assert (strongest.value[here] == -torch.inf).all()
-            continue
-        plain = StrongestClass(*size, maps)
-        plain.update(maps[own], indices[own])
-        assert torch.equal(strongest.index[here], plain.index[here])
-        assert torch.equal(strongest.value[here], plain.value[here])
-        full = F.interpolate(maps[own][None], size=size, mode="bilinear")[0]
-        torch.testing.assert_close(strongest.value[here], full.amax(0)[here])
-
-
-# ---- wrong calls
-
-
 @pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize(
     ("words", "parts", "way", "said"),
@@ -305,6 +239,3 @@ def test_strongest_of_the_owner_is_that_of_whole_interpolated_maps(seed, classes
 def test_wrong_call_is_refused_before_images_are_read(small, words, parts, way, said):
     with one_line_error(UsageError, said):
         small.segment("missing.jpg", words, parts=parts, **way)
-
-
-# ---- what another network may do

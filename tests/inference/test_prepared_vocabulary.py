@@ -39,9 +39,6 @@ def _same(first: Segmentation, second: Segmentation) -> None:
         np.testing.assert_array_equal(first.part_labels, second.part_labels)
 
 
-# ---- prepared vocabularies
-
-
 @pytest.mark.parametrize("parts", [None, PARTS])
 @pytest.mark.parametrize("background", [None, "wall", "nothing"])
 @pytest.mark.parametrize("threshold", [None, 0.52])
@@ -55,10 +52,8 @@ def test_prepared_words_give_what_words_give(small, parts, background, threshold
 
 @pytest.mark.parametrize("threshold", [None, 0.3])
 def test_prepared_words_of_a_network_of_parts(threshold: float | None) -> None:
-    network = small_part_network(PART_CAT_SEG)
-    model = NetworkSegmenter(
-        name="parts", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}")
-    )
+    network, protocols = small_part_network(PART_CAT_SEG), {"auto": Protocol(size=64)}
+    model = small_segmenter(network=network, protocols=protocols, templates=("{}", "a {}"))
     words = ["dog", "dog's head", "cat's tail", "sofa"]
     prepared = model.encode(Vocabulary(words), background="ground")
     expected = model.segment(_image(), words, background="ground", threshold=threshold)
@@ -86,9 +81,6 @@ def test_prepared_words_of_another_model_or_with_more_are_refused(small: Network
             small.segment(_image(), prepared, **more)
     with pytest.raises(UsageError, match="no words"):
         small.encode([])
-
-
-# ---- streams
 
 
 def test_a_stream_gives_what_one_call_gives(small: NetworkSegmenter) -> None:
@@ -138,9 +130,6 @@ def test_a_wrong_call_is_told_before_the_first_image(small: NetworkSegmenter) ->
         small.segment_many([_image()], WORDS, window="none")  # type: ignore[call-overload]
 
 
-# ---- what is no number
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_output_that_is_not_finite_is_named(tmp_path: Path, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
@@ -162,6 +151,3 @@ def test_output_that_is_not_finite_is_named(tmp_path: Path, value: float, monkey
     results = list(model.segment_many([_image(0), path, _image(1)], WORDS, yield_errors=True))
     assert [isinstance(result, Segmentation) for result in results] == [True, False, True]
     assert "dark.png" in str(results[1])
-
-
-# ---- memory of the result

@@ -1,6 +1,7 @@
-"""From images and words to label maps."""
+"""From images and words to label maps, and what confidence, selected and seconds mean for every kind of network."""
 
 import io
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,33 +12,26 @@ from PIL import Image
 import segvoc
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.protocols import COMMON_WINDOWS, Window
+from segvoc.inference.protocols import Protocol, Window
 from segvoc.inference.segmentation import Segmentation
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
-from tests.inference.small_network import small_segmenter
+from tests.inference.small_network import COMMON_WINDOWS, small_segmenter
+from tests.inference.test_windows import tiles_and_strides
+from tests.networks.test_part_cat_seg import small as small_part_network
 
-SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 WORDS = ("cat", "sofa", "wall", "rocket", "cup")
 UNLABELED = 65_535
 
 small = pytest.fixture(scope="module")(small_segmenter)
 
 
-@pytest.fixture(scope="module")
-def tiny() -> NetworkSegmenter:
-    return segvoc.load("tiny", device="cpu")
-
-
-def _same(first: Segmentation, second: Segmentation, tolerance: float = 0) -> None:
-    """Equal results; with a tolerance, labels may differ where confidences all but tie."""
+def _same(first: Segmentation, second: Segmentation) -> None:
     assert first.words == second.words
-    np.testing.assert_allclose(first.confidence, second.confidence, atol=tolerance)
-    assert (first.labels != second.labels).mean() <= (0.002 if tolerance else 0)
-
-
-# ---- the result
+    np.testing.assert_array_equal(first.confidence, second.confidence)
+    np.testing.assert_array_equal(first.labels, second.labels)
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
@@ -56,31 +50,9 @@ def test_result_is_as_the_contract_says(small: NetworkSegmenter, window: Window,
     assert result.probabilities.max() <= 1
     assert result.seconds > 0
     assert np.array_equal(result.image, image)
-
-
-@pytest.mark.parametrize("window", COMMON_WINDOWS)
-def test_label_is_the_most_probable_word_and_confidence_its_probability(small, window):
-    result = small.segment(squares(), WORDS, window=window, return_probabilities=True)
-    assert len(np.unique(result.labels)) > 1
-    best = result.probabilities.max(0)
-    chosen = np.take_along_axis(result.probabilities, result.labels[None].astype(int), 0)[0]
-    np.testing.assert_allclose(result.confidence, best, atol=1e-5)
-    np.testing.assert_allclose(chosen, best, atol=1e-5)
+    np.testing.assert_allclose(result.confidence, result.probabilities.max(0), atol=1e-5)
     assert (result.probabilities.argmax(0) == result.labels).mean() > 0.999
-
-
-# ---- images
-
-
-@pytest.mark.parametrize("window", COMMON_WINDOWS)
-def test_batches_equal_one_by_one(small: NetworkSegmenter, window: Window) -> None:
-    images = [squares(90, 120, 1), squares(64, 64, 2), squares(90, 120, 3), squares(50, 200, 4)]
-    together = small_segmenter(batch=3).segment(images, WORDS, window=window)
-    for image, result in zip(images, together, strict=True):
-        _same(result, small.segment(image, WORDS, window=window), tolerance=1e-5)
-
-
-# ---- words
+    assert len(np.unique(result.labels)) > 1 or size != (90, 120)
 
 
 def test_order_of_the_words_only_renames_labels(small: NetworkSegmenter) -> None:
@@ -91,8 +63,8 @@ def test_order_of_the_words_only_renames_labels(small: NetworkSegmenter) -> None
     assert (np.array(order)[mixed.labels] == plain.labels).mean() > 0.998
 
 
-def test_words_are_literal(tiny: NetworkSegmenter) -> None:
-    result = tiny.segment(SAMPLES / "chelsea.jpg", ["background", "other", "{}", "50%"])
+def test_words_are_literal() -> None:
+    result = segvoc.load("tiny", device="cpu").segment(squares(), ["background", "other", "{}", "50%"])
     assert result.words == ("background", "other", "{}", "50%")
     assert result.labels.max() < 4
 
@@ -112,9 +84,6 @@ def test_wrong_words_are_refused_before_images_are_read(small: NetworkSegmenter,
     with pytest.raises(UsageError) as refusal:
         small.segment("missing.jpg", words)  # type: ignore[call-overload]
     assert "missing.jpg" not in str(refusal.value)
-
-
-# ---- background and threshold
 
 
 def _plain(small: NetworkSegmenter, window: Window = "auto") -> tuple[np.ndarray, np.ndarray]:
@@ -176,40 +145,25 @@ def test_impossible_background_is_refused(small, words, background, said):
         small.segment(squares(), words, background=background)
 
 
-# ---- options
-
-
 @pytest.mark.usefixtures("as_users_call")
-@pytest.mark.parametrize("window", ["sliding", "", None])
+@pytest.mark.parametrize("window", ["sliding", "", None, "tcl"])
 def test_unknown_window_is_refused_with_those_that_there_are(small: NetworkSegmenter, window: str) -> None:
-    with pytest.raises(UsageError, match="auto, single, official, official-single"):
+    with pytest.raises(UsageError, match=f"{window!r} is unknown to small; it is one of auto, single, official,"):
         small.segment(squares(), WORDS, window=window)  # type: ignore[call-overload]
 
 
 def test_options_are_one_value_or_keywords_or_both(small: NetworkSegmenter) -> None:
     options = LabelOptions(window="single", threshold=0.9)
     for one, other in (
-        (
-            small.segment(squares(), WORDS, options=options),
-            small.segment(squares(), WORDS, window="single", threshold=0.9),
-        ),
-        (
-            small.segment(squares(), WORDS, options=options, threshold=None),
-            small.segment(squares(), WORDS, window="single"),
-        ),
+        ({"options": options}, {"window": "single", "threshold": 0.9}),
+        ({"options": options, "threshold": None}, {"window": "single"}),
     ):
-        np.testing.assert_array_equal(one.labels, other.labels)
+        _same(small.segment(squares(), WORDS, **one), small.segment(squares(), WORDS, **other))
 
 
 def test_frames_of_a_video_are_no_images(small: NetworkSegmenter) -> None:
     with pytest.raises(UsageError, match="smooth is for the frames of a video"):
         small.segment(squares(), WORDS, smooth=0.5)
-
-
-# ---- the embedded model
-
-
-# ---- images from memory
 
 
 def test_every_kind_of_image_gives_the_same_labels(small: NetworkSegmenter, tmp_path: Path) -> None:
@@ -241,3 +195,79 @@ def test_no_more_views_go_through_a_network_together_than_it_takes(small: Networ
     sizes.clear()
     small.segment(image, WORDS, window="official", keep_classes="auto")
     assert sizes == [5]
+
+
+@pytest.mark.parametrize("window", COMMON_WINDOWS)
+def test_it_is_the_most_probable_word_of_the_group(small, window: Window):
+    groups = ((1, 3, 4), (2,), (0, 1, 2, 3, 4))
+    result = small.segment(squares(), WORDS, window=window, groups=groups, return_probabilities=True)
+    assert result.group_labels.shape == (3, 90, 120)
+    for group, labels in zip(groups, result.group_labels, strict=True):
+        best = result.probabilities[list(group)].argmax(0)
+        # interpolated in tiles and as a whole: the last bit may differ where two words all but tie
+        assert (labels == np.array(group)[best]).mean() > 0.999
+    assert (result.group_labels[1] == 2).all()
+    assert (result.group_labels[2] == result.labels).all()
+    assert len(np.unique(result.group_labels[0])) > 1
+
+
+def test_words_that_were_dropped_leave_the_group_to_the_others(small):
+    result = small.segment(squares(), WORDS, keep_classes=1, groups=[(0, 1, 2, 3, 4), (1, 2)])
+    (kept,) = np.flatnonzero(result.selected)
+    assert (result.group_labels[0] == kept).all()
+    assert (result.group_labels[1] == (kept if kept in (1, 2) else 1)).all()
+
+
+@pytest.mark.parametrize("group", [(), (5,), (-1, 2)])
+def test_a_group_of_no_words_is_refused(small, group):
+    with pytest.raises(UsageError, match="has no valid words"):
+        small.segment(squares(), WORDS, groups=[group])
+
+
+def _part_network() -> NetworkSegmenter:
+    protocols = {"auto": Protocol(size=64), "official": Protocol(size=64, sigmoid_first=True)}
+    network = small_part_network(PART_CAT_SEG)
+    return small_segmenter(network=network, protocols=protocols, templates=("a {}", "{}"))
+
+
+KINDS = [
+    *((small_segmenter, window) for window in ("auto", "single", "official", "official-single")),
+    *((tiles_and_strides, window) for window in ("official", "tcl")),
+    *((_part_network, window) for window in ("auto", "official")),
+]
+
+
+def _image(seed: int = 0) -> np.ndarray:
+    return squares(75, 105, seed)
+
+
+@pytest.mark.parametrize(("build", "window"), KINDS)
+@pytest.mark.parametrize("options", [{}, {"threshold": 0.5}, {"background": "nothing", "threshold": 0.5}])
+def test_confidence_is_the_probability_of_the_class(build, window, options):
+    result = build().segment(_image(), WORDS, window=window, return_probabilities=True, **options)  # type: ignore[call-overload]
+    assert result.confidence.min() >= 0
+    assert result.confidence.max() <= 1
+    labeled = result.labels < len(result.words)
+    rows, columns = labeled.nonzero()
+    chosen = result.probabilities[result.labels[labeled], rows, columns]
+    np.testing.assert_allclose(result.confidence[labeled], chosen, atol=1e-5)
+    words = result.probabilities[: len(WORDS)].max(0)
+    np.testing.assert_allclose(result.confidence[~labeled], words[~labeled], atol=1e-5)
+    if "threshold" in options:
+        assert (words[~labeled] < 0.5 + 1e-5).all()
+    if "background" in options:
+        assert labeled.all()
+        background = result.labels == len(WORDS)
+        np.testing.assert_allclose(result.confidence[background], 1 - words[background], atol=1e-5)
+    assert result.selected.all()
+
+
+def test_seconds_are_the_share_of_each_image() -> None:
+    model = small_segmenter(batch=4)
+    images = [_image(seed) for seed in range(8)]
+    words, start = model.encode(WORDS), time.perf_counter()
+    results = model.segment(images, words)
+    passed = time.perf_counter() - start
+    assert all(result.seconds > 0 for result in results)
+    assert sum(result.seconds for result in results) < passed
+    assert all(result.seconds > 0 for result in model.segment_many(images, words))

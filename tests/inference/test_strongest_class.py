@@ -1,4 +1,6 @@
-"""The strongest class of every pixel: exactly that of the interpolated maps."""
+"""The strongest class of every pixel: exactly that of the interpolated maps; where tiles are, and their weights."""
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -7,40 +9,27 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from segvoc.inference.strongest_class import StrongestClass, mean_weights
+from segvoc.inference.strongest_class import StrongestClass
+from segvoc.inference.tile_grid import TileAxis, Tiling
 
 
-def _strongest(maps: Tensor, size: tuple[int, int], chunk: int | None = None) -> StrongestClass:
-    best = StrongestClass(*size, maps)
-    indices = torch.arange(len(maps))
-    for part, names in zip(maps.split(chunk or len(maps)), indices.split(chunk or len(maps)), strict=True):
-        best.update(part, names)
+def _strongest(maps: Any, size: tuple[int, int], chunk: int | None = None) -> StrongestClass:
+    best, chunk = StrongestClass(*size, maps), chunk or len(maps)
+    indices = np.arange(len(maps)) if isinstance(maps, np.ndarray) else torch.arange(len(maps))
+    for start in range(0, len(maps), chunk):
+        best.update(maps[start : start + chunk], indices[start : start + chunk])
     return best
 
 
 def _check(maps: Tensor, size: tuple[int, int], chunk: int | None = None) -> None:
-    best = _strongest(maps, size, chunk)
+    """Values and indices are those of whole maps but for rounding, with tensors and with NumPy arrays."""
     full = F.interpolate(maps.double()[None], size=size, mode="bilinear")[0]
-    value, index = full.max(0)
-    assert (best.value - value).abs().max() <= 1e-6
-    # where two classes are equal but for rounding, either is the strongest
-    two = full.topk(min(2, len(full)), dim=0).values
-    clear = two[0] - two[-1] > 1e-5 if len(full) > 1 else torch.ones(size, dtype=torch.bool)
-    assert torch.equal(best.index[clear], index[clear])
-    chosen = full.gather(0, best.index[None])[0]
-    assert (value - chosen).max() <= 1e-5
-    _check_numpy(maps, best)
-
-
-def _check_numpy(maps: Tensor, best: StrongestClass) -> None:
-    """NumPy arrays give the same, but for rounding."""
-    same = StrongestClass(*best.value.shape, maps.numpy())
-    same.update(maps.numpy(), np.arange(len(maps)))
-    assert isinstance(same.value, np.ndarray) and same.value.dtype == np.float32
-    value, index = torch.from_numpy(same.value), torch.from_numpy(same.index)
-    assert (value - best.value).abs().max() <= 1e-6
-    full = F.interpolate(maps.double()[None], size=best.value.shape, mode="bilinear")[0]
-    assert (full.amax(0) - full.gather(0, index[None])[0]).max() <= 1e-5
+    for some in (maps, maps.numpy()):
+        best = _strongest(some, size, chunk)
+        assert type(best.value) is type(some) and np.asarray(best.value).dtype == np.float32
+        value, index = torch.as_tensor(best.value), torch.as_tensor(best.index)
+        assert (value - full.amax(0)).abs().max() <= 1e-6
+        assert (full.amax(0) - full.gather(0, index[None])[0]).max() <= 1e-5
 
 
 @given(
@@ -71,17 +60,51 @@ def test_memory_does_not_hold_all_classes_at_image_size():
     assert (_strongest(maps, (600, 600)).index == 12_345).all()
 
 
-@given(
-    cells=st.tuples(st.integers(1, 20), st.integers(1, 20)),
-    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
-    seed=st.integers(0, 999),
-)
-@settings(max_examples=40, deadline=None)
-def test_mean_over_a_region_is_that_of_the_interpolated_map(cells, size, seed):
-    generator = torch.Generator().manual_seed(seed)
-    maps = torch.randn(3, *cells, generator=generator)
-    region = torch.rand(size, generator=generator) < 0.3
-    region[0, 0] = True
-    means = (maps * mean_weights(region, *cells)).sum((1, 2))
-    full = F.interpolate(maps[None], size=size, mode="bilinear")[0]
-    torch.testing.assert_close(means, full[:, region].mean(1), atol=1e-5, rtol=1e-5)
+@st.composite
+def axes(draw: st.DrawFn) -> TileAxis:
+    tile = draw(st.integers(32, 100))
+    side, wrap = draw(st.integers(1, 500)), draw(st.booleans())
+    return TileAxis(side=side, tile=tile, overlap=draw(st.integers(0, tile // 2)), wrap=wrap and side > tile)
+
+
+def _weights(axis: TileAxis, pixels: slice) -> np.ndarray:
+    """(tiles, pixels): the weight of each tile at each pixel of a range."""
+    found = np.zeros((len(axis), pixels.stop - pixels.start))
+    for piece, shares in axis.shares(pixels):
+        for share in shares:
+            found[share.tile, piece.start - pixels.start : piece.stop - pixels.start] += share.weights
+            first = axis.starts[share.tile]
+            assert (piece.start - share.pixels.start - first) % axis.side == 0
+            assert 0 <= share.pixels.start < share.pixels.stop <= axis.size
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(axes())
+def test_weights_of_all_tiles_add_up_to_one(axis: TileAxis) -> None:
+    weights = _weights(axis, slice(0, axis.side))
+    np.testing.assert_allclose(weights.sum(0), 1, atol=1e-5)
+    assert (weights >= 0).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(axes())
+def test_cells_divide_the_axis_and_know_their_tiles(axis: TileAxis) -> None:
+    cells = [axis.cell(number) for number in range(len(axis))]
+    assert [cell.start for cell in cells] + [axis.side] == [0, *(cell.stop for cell in cells)]
+    assert all(0 < cell.stop - cell.start <= axis.size for cell in cells)
+    whole = _weights(axis, slice(0, axis.side))
+    for number, cell in enumerate(cells):
+        np.testing.assert_array_equal(_weights(axis, cell), whole[:, cell])
+        if not axis.wrap:
+            present = np.flatnonzero(whole[:, cell].sum(1))
+            assert axis.first_tile(number) <= present.min()
+            assert present.max() <= number
+
+
+def test_tiles_have_one_size_and_the_last_one_ends_at_the_edge() -> None:
+    axis = Tiling.checked(100).rows(250)
+    assert (axis.starts, axis.size, axis.overlap) == ([0, 88, 150], 100, 12)
+    small = Tiling.checked(100).columns(60)
+    assert (small.starts, small.size) == ([0], 60)
+    assert not Tiling.checked(100, wrap=True).columns(60).wrap

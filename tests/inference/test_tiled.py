@@ -19,8 +19,7 @@ from tests.inference.small_network import small_segmenter
 
 WORDS = ["cat", "sofa", "wall", "tree", "sky"]
 
-NEAR = 2
-"""Pixels on both sides of a line that count as across it."""
+NEAR = 2  # pixels on both sides of a line that count as across it
 
 
 def _image(height: int, width: int, seed: int = 0, cells: int = 40) -> np.ndarray:
@@ -83,15 +82,9 @@ def test_one_tile_is_the_whole_image(model: Any, options: dict[str, Any]) -> Non
 
 
 def seams(labels: UInt16[np.ndarray, "H W"], rows: TileAxis, columns: TileAxis) -> dict[str, float]:
-    """How often neighboring pixels differ in their label: across the lines of tiles, and elsewhere.
+    """How often neighboring pixels differ in their label: across the lines of tiles (by axis), and elsewhere.
 
-    Lines are where a tile begins or ends, and halfway between the two, where both tiles weigh the same. Pairs along an
-    axis are counted near the lines of that axis, for both axes together.
-
-    Args:
-        labels: a label map.
-        rows: its tiles from top to bottom.
-        columns: from left to right.
+    Lines are where a tile begins or ends, and halfway between the two, where both tiles weigh the same.
     """
     pairs, different = np.zeros(2, np.int64), np.zeros(2, np.int64)
     for axis, tiles in ((0, rows), (1, columns)):
@@ -125,16 +118,12 @@ def test_labels_differ_across_tiles_no_more_often_than_elsewhere() -> None:
     assert found[0]["across"] > 1.5 * found[0]["elsewhere"]
 
 
-# ---- class selection
-
-
 class _Selecting(NumpySegmenter):
     """Notes the rule of each call."""
 
     def __init__(self) -> None:
         super().__init__()
         self.rules: list[Any] = []
-        self.sizes: list[int] = []
 
     def run(self, pixels: np.ndarray, text: Any, protocol: Any) -> tuple[Any, Any]:
         self.rules.append(protocol.selection)
@@ -158,9 +147,6 @@ def test_words_are_selected_once_for_the_whole_image() -> None:
     assert listed.classes == tuple(np.flatnonzero(result.selected))
     assert 3 <= len(listed.classes) < 20
     assert set(np.unique(result.labels)) <= set(listed.classes)
-
-
-# ---- the cells of an image
 
 
 def test_what_tiles_cannot_do_is_refused() -> None:

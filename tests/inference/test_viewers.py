@@ -1,10 +1,10 @@
 """A result goes to other programs' types, which their own libraries read."""
 
 import base64
-import builtins
 import dataclasses
 import io
 import json
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def test_supervision_gets_words_or_their_objects(monkeypatch: pytest.MonkeyPatch
     assert (shown != result.image).any()
     nothing = drawn_result(np.full((4, 5), UNLABELED, np.uint16)).to_supervision()
     assert nothing.is_empty() and nothing["class_name"].shape == (0,)
-    _without("supervision", monkeypatch)
+    monkeypatch.setitem(sys.modules, "supervision", None)  # as where it isn't installed
     with pytest.raises(UsageError, match="pip install supervision"):
         result.to_supervision()
 
@@ -83,15 +83,3 @@ def test_labelme_gets_a_file_beside_the_image_or_the_image_in_it(tmp_path: Path)
     with pytest.raises(UsageError, match="image itself"):
         result.to_labelme(photo)
     assert photo.read_bytes() == before
-
-
-def _without(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Imports of a package fail as where it isn't installed."""
-    real = builtins.__import__
-
-    def refusing(name: str, *rest: Any, **more: Any) -> Any:
-        if name.partition(".")[0] == package:
-            raise ModuleNotFoundError(name=package)
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", refusing)

@@ -1,4 +1,4 @@
-"""The way of an image to a network and back: sizes, views and how they are put together."""
+"""The way of an image to a network and back: sizes, views (windows, tiles, strides) and how they are put together."""
 
 import numpy as np
 import pytest
@@ -9,10 +9,14 @@ from PIL import Image
 from torch.nn import functional as F
 
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
-from segvoc.inference.protocols import COMMON_WINDOWS, Protocol, Sliding, clip_protocols
-from segvoc.inference.windows import MEAN_COLOR
+from segvoc.inference.protocols import LoaderResize, Protocol, Sliding, Strides, Tiles, clip_protocols
+from segvoc.inference.windows import MEAN_COLOR, merged
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
+from tests.inference.small_network import COMMON_WINDOWS, small_segmenter
 from tests.inference.tensor_views import views
+from tests.networks.contract import assert_alike
+from tests.networks.small_syn_seg import small_syn_seg
 
 SIDES = st.integers(1, 5000)
 CLIP_B, CLIP_L = clip_protocols(384, 16), clip_protocols(336, 14)
@@ -23,12 +27,7 @@ def _image(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-# ---- sizes
-
-
-SQUASHING = ("part-cat-seg-b", "pca-part-b")
-"""Networks whose towers see squares, whatever they are shown."""
-
+SQUASHING = ("part-cat-seg-b", "pca-part-b")  # networks whose towers see squares, whatever they are shown
 SQUARES = ("clipseg", "clipseg-rd64", "clip-b", "clip-l", "eva-clip-b", "eva-clip-l", *TIMM_CLIPS)
 """Networks whose images or windows are squares in every way, as published."""
 
@@ -46,18 +45,11 @@ def test_auto_keeps_the_shape_and_the_area(preset: str, height: int, width: int)
 
 @pytest.mark.parametrize("preset", SQUASHING)
 def test_towers_that_squash_get_the_loaders_image_in_the_official_windows(preset: str) -> None:
+    assert all(set(one.protocols) >= set(COMMON_WINDOWS) for one in PRESETS.values())
     protocols = PRESETS[preset].protocols
     image = np.zeros((400, 500, 3), np.uint8)
     shapes = {window: tuple(views(image, protocols[window]).shape[2:]) for window in protocols}
     assert shapes == {"auto": (448, 448), "single": (448, 448), "official": (614, 768), "official-single": (640, 768)}
-
-
-def test_every_preset_has_every_window() -> None:
-    for preset in PRESETS.values():
-        assert set(preset.protocols) >= set(COMMON_WINDOWS)
-
-
-# ---- views
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 20), (400, 20), (333, 500)])
@@ -78,12 +70,6 @@ def test_upright_images_are_resized_along_the_rows_first():
     expected = np.asarray(rows.resize((384, 384), Image.Resampling.BILINEAR))
     view = views(image, Protocol(size=384))[0].permute(1, 2, 0).numpy()
     np.testing.assert_array_equal(view, expected)
-
-
-def test_small_images_are_resized_with_antialiasing() -> None:
-    image = _image(1000, 900)
-    expected = np.asarray(Image.fromarray(image).resize((384, 384), Image.Resampling.BILINEAR))
-    assert np.array_equal(views(image, CLIP_B["single"])[0].permute(1, 2, 0).numpy(), expected)
 
 
 def test_windows_are_crops_of_the_canvas_and_last_the_whole() -> None:
@@ -108,19 +94,70 @@ def test_official_single_pads_with_what_normalizes_to_zero_and_does_not_cut_it_o
     assert torch.allclose(padding, torch.tensor(MEAN_COLOR).view(3, 1, 1).expand_as(padding), atol=1e-3)
 
 
-# ---- answers
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "expected"),
-    [
-        (300, 300, (448, 448)),
-        (300, 600, (448, 448)),
-        (300, 1200, (320, 640)),
-        (10, 4000, (224, 896)),
-        (4000, 10, (896, 224)),
-    ],
-)
-def test_shapes_are_squashed_first_and_kept_beyond(height: int, width: int, expected: tuple[int, int]) -> None:
+def test_shapes_are_squashed_first_and_kept_beyond() -> None:
     protocol = Protocol(size=448, multiple=32, squash=2.0, max_aspect=4.0)
-    assert protocol.input_size(height, width) == expected
+    sizes = ((300, 300), (300, 600), (300, 1200), (10, 4000), (4000, 10))
+    expected = [(448, 448), (448, 448), (320, 640), (224, 896), (896, 224)]
+    assert [protocol.input_size(*size) for size in sizes] == expected
+
+
+TILES = Protocol(size=64, sliding=Tiles(), sigmoid_first=True)
+STRIDES = Protocol(
+    size=64, loader=LoaderResize(shortest=64, longest=256), sliding=Strides(window=64, stride=32), sigmoid_first=True
+)
+
+
+def _quarters(height: int, width: int) -> np.ndarray:
+    """An image whose quarters have the colors 40, 80, 120 and 160."""
+    colors = np.array([[40, 80], [120, 160]], np.uint8)
+    rows, columns = np.arange(height) * 2 // height, np.arange(width) * 2 // width
+    return np.repeat(colors[rows][:, columns, None], 3, axis=2)
+
+
+def test_five_views_are_the_quarters_and_the_whole():
+    seen = views(_quarters(200, 300), TILES)
+    assert seen.shape == (5, 3, 64, 64)
+    for view, color in zip(seen, (40, 80, 120, 160), strict=False):
+        assert torch.equal(view, torch.full_like(view, color))
+    assert seen[4, 0, 0, 0] == 40 and seen[4, 0, 63, 63] == 160
+
+
+def test_tiles_stand_where_they_were_cut_and_count_as_much_as_the_whole():
+    logits = torch.tensor([-8.0, -4.0, 4.0, 8.0, 2.0]).view(5, 1, 1, 1).expand(5, 1, 16, 16)
+    answer, p = merged(logits, TILES)[0], torch.tensor([-8.0, -4.0, 4.0, 8.0, 2.0]).sigmoid()
+    assert answer.shape == (32, 32)
+    for corner, probability in zip((answer[0, 0], answer[0, 31], answer[31, 0], answer[31, 31]), p, strict=False):
+        assert corner.item() == pytest.approx((probability + p[4]).item() / 2)
+
+
+def test_windows_follow_mmsegs_places():
+    """mmseg's `slide_inference`: a window at every stride, the last one moved back to end with the image."""
+    image = np.zeros((64, 100, 3), np.uint8)
+    image[:, 36:] = 200  # the second of three windows would begin at 32, the last begins at 36
+    seen = views(image, STRIDES)
+    assert len(seen) == 3
+    assert (seen[2] == 200).all() and not (seen[1] == 200).all()
+    logits = torch.stack([torch.full((1, 4, 4), value) for value in (0.0, 2.0, 4.0)])
+    answer, p = merged(logits, STRIDES, (64, 100))[0], torch.tensor([0.0, 2.0, 4.0]).sigmoid()
+    assert answer.shape == (64, 100)
+    expected = [p[0], (p[0] + p[1]) / 2, p.mean(), (p[1] + p[2]) / 2, p[2]]
+    found = [answer[10, column].item() for column in (10, 33, 50, 80, 98)]
+    assert found == pytest.approx([value.item() for value in expected])
+
+
+def tiles_and_strides() -> NetworkSegmenter:
+    torch.manual_seed(0)
+    protocols = {"single": Protocol(size=64), "official": TILES, "tcl": STRIDES}
+    return small_segmenter(network=small_syn_seg(), protocols=protocols, template="a photo of a {}.")
+
+
+segmenter = pytest.fixture(scope="module")(tiles_and_strides)
+
+
+@pytest.mark.parametrize("window", ["single", "official", "tcl"])
+def test_every_window_labels_the_whole_image(segmenter, window):
+    image = _quarters(70, 120)
+    alone = segmenter.segment(image, ["cat", "sofa", "wall"], window=window, return_probabilities=True)
+    assert alone.labels.shape == (70, 120) and alone.probabilities.shape == (3, 70, 120)
+    together = segmenter.segment([image, image[:, ::-1].copy()], ["cat", "sofa", "wall"], window=window)
+    assert_alike(torch.from_numpy(together[0].confidence), torch.from_numpy(alone.confidence))

@@ -8,8 +8,8 @@ from torch import nn
 
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.precision import Float32Parts
+from segvoc.models.builders import weightless
 from segvoc.models.presets import PRESETS
-from segvoc.models.weightless import weightless
 
 
 class Outer(nn.Module):

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.published import PUBLISHED, PublishedFile
@@ -40,13 +42,9 @@ def saved(random_small: NetworkSegmenter, tmp_path_factory: pytest.TempPathFacto
 def _refused(*said: str, **arguments: object) -> str:
     with pytest.raises(CheckpointError) as refusal:
         load_network(**arguments)  # type: ignore[arg-type]
-    assert "\n" not in str(refusal.value)
-    for part in said:
-        assert part in str(refusal.value)
-    return str(refusal.value)
-
-
-# ---- names and options
+    message = str(refusal.value)
+    assert "\n" not in message and all(part in message for part in said)
+    return message
 
 
 @pytest.mark.parametrize("name", ["tinny", "", "Tiny", "tiny ", "some/folder/tiny", "weights.pth"])
@@ -55,37 +53,38 @@ def test_unknown_name_is_refused_with_those_that_there_are(name: str) -> None:
         load_network(name)
 
 
-@pytest.mark.parametrize("device", ["gpu", "", "meta", "cuda:99", "cpu:x"])
-def test_unknown_device_is_refused(device: str) -> None:
-    with one_line_error(UsageError, repr(device), match="is not available; use 'auto', 'cpu'"):
-        load_network("tiny", device=device)
-
-
 @pytest.mark.usefixtures("as_users_call")
-@pytest.mark.parametrize("dtype", ["double", "half", torch.float32, None])
-def test_unknown_type_is_refused(dtype: object) -> None:
-    with pytest.raises(UsageError, match="it is 'auto', 'float32', 'bfloat16' or, on a GPU, 'float16'"):
-        load_network("tiny", dtype=dtype)  # type: ignore[arg-type]
-
-
-def test_float16_is_for_gpus() -> None:
-    with pytest.raises(UsageError, match="'float16' is for GPUs; on a CPU use 'bfloat16'"):
-        load_network("tiny", device="cpu", dtype="float16")
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        *(
+            ({"device": name}, f"{name!r} is not available; use 'auto'")
+            for name in ("gpu", "", "meta", "cuda:99", "cpu:x")
+        ),
+        *(
+            ({"dtype": kind}, "it is 'auto', 'float32', 'bfloat16' or")
+            for kind in ("double", "half", torch.float32, None)
+        ),
+        ({"dtype": "float16", "device": "cpu"}, "'float16' is for GPUs; on a CPU use 'bfloat16'"),
+    ],
+)
+def test_unknown_devices_and_types_are_refused(setting: dict[str, Any], said: str) -> None:
+    with one_line_error(UsageError, match=said):
+        load_network("tiny", **setting)
     assert find_dtype("float16", torch.device("cuda"), keeps_labels=False) == torch.float16
 
 
-@pytest.mark.parametrize(("multiplies", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_dtype_is_bfloat16_for_tiny_where_the_processor_multiplies_it(multiplies, expected, monkeypatch):
+@pytest.mark.parametrize(
+    ("multiplies", "weights", "expected"),
+    [(True, None, "bfloat16"), (False, None, "float32"), (True, "random", "float32")],
+)
+def test_dtype_is_bfloat16_for_the_shipped_tiny_where_the_processor_multiplies_it(
+    multiplies: bool, weights: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(loading, "multiplies_bfloat16", lambda device: multiplies)
-    segmenter = load_network("tiny", device="cpu")
-    assert segmenter.dtype == str(expected).removeprefix("torch.")
+    segmenter = load_network("tiny", device="cpu", weights=weights)
     result = segmenter.segment(np.zeros((32, 32, 3), np.uint8), ["cat", "sofa"])
-    assert result.report()["dtype"] == str(expected).removeprefix("torch.")
-
-
-def test_dtype_is_float32_where_bfloat16_was_not_shown_to_keep_the_labels(monkeypatch):
-    monkeypatch.setattr(loading, "multiplies_bfloat16", lambda device: True)
-    assert load_network("tiny", device="cpu", weights="random").dtype == "float32"
+    assert segmenter.dtype == result.report()["dtype"] == expected
     assert [name for name, preset in PRESETS.items() if preset.keeps_labels_in_bfloat16] == ["tiny"]
 
 
@@ -129,9 +128,6 @@ def test_parameters_are_counted_as_published(name: str, total: int, trainable: i
 def test_an_option_that_a_preset_does_not_have_is_refused(name: str, option: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         describe(name, [option])
-
-
-# ---- weights
 
 
 @pytest.mark.parametrize("name", UNPUBLISHED)
@@ -180,22 +176,16 @@ def test_own_file_is_loaded_by_its_path_or_as_weights(random_small: NetworkSegme
         assert np.array_equal(result.confidence, expected.confidence)
 
 
-def test_weights_of_another_preset_are_refused(tmp_path: Path) -> None:
-    write_weights(tmp_path / "b.safetensors", {"a": torch.zeros(1)}, "pca-seg-b")
-    _refused("b.safetensors", "for 'pca-seg-b', not for tiny", name="tiny", weights=tmp_path / "b.safetensors")
-
-
-def test_weights_of_an_unknown_preset_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "x.safetensors"
-    write_weights(path, {"a": torch.zeros(1)}, "from-the-future")
-    _refused("x.safetensors", "from-the-future", "newer", name=path)
-    _refused("x.safetensors", "from-the-future", name="tiny", weights=path)
-
-
-@pytest.mark.parametrize("name", ["tiny", "pca-seg-clip-b"])
-def test_foreign_weights_are_refused_and_the_file_named(tmp_path: Path, name: str) -> None:
+def test_weights_of_another_network_are_refused_and_the_file_named(tmp_path: Path) -> None:
+    paths = {name: tmp_path / f"{name}.safetensors" for name in ("pca-seg-b", "from-the-future")}
+    for name, path in paths.items():
+        write_weights(path, {"a": torch.zeros(1)}, name)
+    _refused("pca-seg-b.safetensors", "for 'pca-seg-b', not for tiny", name="tiny", weights=paths["pca-seg-b"])
+    _refused("from-the-future", "newer", name=paths["from-the-future"])
+    _refused("from-the-future.safetensors", name="tiny", weights=paths["from-the-future"])
     torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "resnet.pth")
-    _refused("resnet.pth", "of another network", name=name, weights=tmp_path / "resnet.pth")
+    for name in ("tiny", "pca-seg-clip-b"):
+        _refused("resnet.pth", "of another network", name=name, weights=tmp_path / "resnet.pth")
 
 
 @pytest.mark.parametrize("change", ["missing", "unexpected", "shape", "nan", "integers"])
@@ -210,14 +200,8 @@ def test_weights_that_do_not_fit_are_refused(random_small: NetworkSegmenter, tmp
         state[key] = torch.zeros(7, 7)
     elif change == "nan":
         state[key] = state[key] * float("nan")
-    write_weights(tmp_path / "w.safetensors", state, "small")
+    path, named = tmp_path / "w.safetensors", "more" if change == "unexpected" else key
+    write_weights(path, state, "small")
     if change == "integers":
-        from safetensors.torch import save_file
-
-        save_file({**state, key: state[key].to(torch.int32)}, tmp_path / "w.safetensors")
-    _refused(
-        "w.safetensors", "more" if change == "unexpected" else key, name="small", weights=tmp_path / "w.safetensors"
-    )
-
-
-# ---- the large networks, with towers of a few channels
+        save_file({**state, key: state[key].to(torch.int32)}, path)
+    _refused("w.safetensors", named, name="small", weights=path)

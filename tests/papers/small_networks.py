@@ -21,7 +21,7 @@ from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.evaluation.report import report
-from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding, Strides
+from segvoc.inference.protocols import LoaderResize, Protocol, Sliding, Strides
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.models import loading
@@ -51,25 +51,25 @@ START_OF = {
 """The small network whose towers stand for published encoders."""
 
 PAPERS = ("PCA-Seg", "CAT-Seg", "CAT-Seg v1", "ERR-Seg", "SynSeg", "PartCATSeg", "PCA-Seg for parts")
-"""The families of the presets that are made small."""
 
 
 def build_small(configuration: NetworkConfig) -> SegmentationNetwork:
     """A network of this configuration whose towers and aggregation have a few channels."""
-    if isinstance(configuration, ClipNetworkConfig):
-        return _clip_network(configuration)
-    if isinstance(configuration, ErrSegConfig):
-        return _err_seg(configuration)
-    if isinstance(configuration, PartNetworkConfig):
-        costs = {"costs": 3 * 80, "prompts": 80, "appearance_channels": None}
-        sizes = SMALL | {"pad_classes": 0, "decoder_sizes": replace(SMALL_DECODER, lifts=())}
-        aggregation = replace(configuration.aggregation, **sizes, **costs)
-        return part_segmentation_network(aggregation, ThreeMaps(), _letters())
-    assert isinstance(configuration, SynSegConfig)
-    tower = OpenAIClipImageEncoder(replace(VIT, taps=(0, 1, 2)))
-    text = text_tower("qv")
-    text.unit_length = False
-    return SynSeg(tower, text, build_decoder(replace(configuration.decoder, dim=16, heads=2, hidden=24), tower))
+    match configuration:
+        case ClipNetworkConfig():
+            return _clip_network(configuration)
+        case ErrSegConfig():
+            return _err_seg(configuration)
+        case PartNetworkConfig():
+            costs = {"costs": 3 * 80, "prompts": 80, "appearance_channels": None, "pad_classes": 0}
+            sizes = SMALL | {"decoder_sizes": replace(SMALL_DECODER, lifts=())} | costs
+            return part_segmentation_network(replace(configuration.aggregation, **sizes), ThreeMaps(), _letters())
+        case SynSegConfig():
+            tower, text = OpenAIClipImageEncoder(replace(VIT, taps=(0, 1, 2))), text_tower("qv")
+            text.unit_length = False
+            decoder = replace(configuration.decoder, dim=16, heads=2, hidden=24)
+            return SynSeg(tower, text, build_decoder(decoder, tower))
+    raise AssertionError(configuration)
 
 
 def _letters() -> Letters:
@@ -116,12 +116,8 @@ def side_of(family: str | None) -> int:
     return 64 if family == "ERR-Seg" else 32
 
 
-def small_protocols(protocols: Protocols, side: int) -> Protocols:
-    """The same ways of cutting an image, with fewer pixels."""
-    return {window: _small_protocol(way, side) for window, way in protocols.items()}
-
-
-def _small_protocol(way: Protocol, side: int) -> Protocol:
+def small_protocol(way: Protocol, side: int) -> Protocol:
+    """The same way of cutting an image, with fewer pixels."""
     sliding = way.sliding
     if isinstance(sliding, Sliding):
         sliding = Sliding(canvas=side * 3 // 2, window=side, stride=side // 2)
@@ -140,18 +136,14 @@ def small_preset(preset: Preset) -> Preset:
     return replace(
         preset,
         build=build_small,
-        protocols_of=lambda configuration: small_protocols(protocols_of(configuration), side),
+        protocols_of=lambda asked: {window: small_protocol(way, side) for window, way in protocols_of(asked).items()},
         encoders=encoders,
     )
 
 
 @contextmanager
 def small_papers(folder: Path) -> Iterator[None]:
-    """The papers' presets and recipes in small, in the tables that all commands read.
-
-    Args:
-        folder: has the files that would be fetched, by the name of their preset.
-    """
+    """The papers' presets and recipes in small, in all commands' tables; `folder` has the files to be fetched."""
     published = {preset.published.name: name for name, preset in PRESETS.items() if preset.published is not None}
 
     def fetch(file: PublishedFile) -> Path:
@@ -220,11 +212,9 @@ SHORTER: Mapping[str, tuple[str, ...]] = {
     "ablation": ("--seeds", "1", "--scored", "1", "--weights", "random"),
     "sweep": ("--limit", "1"),
     "blocks": ("--repeat", "1"),
-    "steps": ("--repeat", "1"),
+    "steps": ("--repeat", "1", "--classes", "5"),
     "demo": ("--sides", "64"),
 }
-"""Options that the tests add to a command."""
-
 
 MANY_WORDS = ("a-847", "pc-459")
 """Benchmarks that are left out where others are named beside them."""
@@ -239,12 +229,8 @@ def smaller(words: Sequence[str]) -> list[str]:
     """The words of a command as the tests run it: the same, on fewer images and words, and with one seed."""
     name = name_of(words)
     shorter = [*words, *SHORTER.get(name, ())]
-    if name == "steps":
-        shorter += ["--classes", "5"]
     if "--classes" in words and name == "blocks":
         shorter[shorter.index("--classes") + 1] = "5"
-    if len([word for word in words if word in MANY_WORDS]) < len([word for word in words if word in BENCHMARKS]):
+    if not set(BENCHMARKS) & set(words) <= set(MANY_WORDS):
         shorter = [word for word in shorter if word not in MANY_WORDS]
-    if "--captions" in words and name == "reproduce":
-        shorter += ["--seeds", "42"]
-    return shorter
+    return [*shorter, *(("--seeds", "42") if "--captions" in words and name == "reproduce" else ())]

@@ -1,10 +1,8 @@
 """Ablation grids on a network of a few thousand parameters."""
 
 import json
-import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from papers import ablation_runs
@@ -14,8 +12,8 @@ from segvoc.checkpoints.files import read_weights
 from segvoc.errors import OutputError, TrainingError, UsageError
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.imaging.reading import read_image
+from segvoc.models.headers import shipped_weights
 from segvoc.models.presets import PRESETS
-from segvoc.models.taught_weights import shipped_weights
 from segvoc.training import monitor
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build
@@ -64,32 +62,16 @@ def test_every_cell_is_a_network_that_differs_from_the_others_of_its_grid(ablati
 def test_a_grid_is_trained_scored_and_compared_and_nothing_is_done_twice(ablation, tmp_path):
     out, lines, ablation = tmp_path / "out", [], replace(ablation, seeds=1)
     results = run_grids(ablation, AGGREGATION, out, device="cpu", log=lines.append)
-    assert len(lines) == 3 * 2
-    assert read_results(out) == results
+    assert len(lines) == 3 * 2 and read_results(out) == results
     assert all(run["unreadable"] == 0 and 0 <= run["miou"] <= 100 for run in results.values())
     kept = {entry.name for folder in (out / "runs").iterdir() for entry in folder.iterdir()}
     assert kept == {"config.json", "metrics.jsonl"}
-
     table = ablation_table(ablation, AGGREGATION, results)
     none, serial, parallel = table["grids"]["aggregation"]["cells"]
     assert none["miou"]["difference"] is None
     assert none["trainable"] < serial["trainable"] < parallel["trainable"]
     assert serial["squared_cosine"] is None and 0 <= parallel["squared_cosine"] <= 1
-    scores = {
-        name: {(run["seed"], run["fold"]): run["miou"] for run in cell["runs"]}
-        for name, cell in (("none", none), ("parallel", parallel))
-    }
-    assert set(scores["none"]) == {(0, 0), (0, 1)}
-    apart = np.array([scores["parallel"][place] - scores["none"][place] for place in scores["none"]])
-    difference = parallel["miou"]["difference"]
-    assert difference["mean"] == pytest.approx(apart.mean())
-    assert difference["se"] == pytest.approx(apart.std(ddof=1) / math.sqrt(2))
-    assert (difference["pairs"], difference["better"]) == (2, (apart > 0).sum())
-
-    again = []
-    assert run_grids(ablation, AGGREGATION, out, device="cpu", log=again.append) == results
-    assert again == []
-
+    assert run_grids(ablation, AGGREGATION, out, device="cpu", log=pytest.fail) == results
     write_table(out, table)
     assert json.loads((out / "ablation.json").read_text()) == table
     page = (out / "ablation.md").read_text()
@@ -137,11 +119,8 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(ablation, tmp_path, monke
     assert len(failed) == 4 and "aggregation serial, seed 0, fold 0 failed: 5 steps in a row" in failed[0]
     cells = ablation_table(ablation, AGGREGATION, results)["grids"]["aggregation"]["cells"]
     assert [len(cell["runs"]) for cell in cells] == [4, 0, 4]
-    assert cells[1]["miou"] == {
-        "mean": None,
-        "se": None,
-        "difference": {"mean": None, "se": None, "pairs": 0, "better": 0},
-    }
+    nothing = {"mean": None, "se": None}
+    assert cells[1]["miou"] == {**nothing, "difference": {**nothing, "pairs": 0, "better": 0}}
     write_table(tmp_path / "out", ablation_table(ablation, AGGREGATION, results))
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="can't be written"):
@@ -150,16 +129,9 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(ablation, tmp_path, monke
 
 @pytest.mark.slow
 def test_tinys_projections_are_fitted_anew_to_the_images_that_are_not_held_out(tmp_path, monkeypatch):
-    settings = [
-        "crop_size=32",
-        "short_sides=40",
-        "num_workers=0",
-        "num_sampled_classes=2",
-        "class_chunk_size=0",
-        "activation_checkpointing=false",
-        "batch_size=1",
-    ]
-    recipe = RECIPES["tiny-aggregation"]().with_settings(settings, steps=1)
+    sizes = {"crop_size": 32, "short_sides": (40,), "num_workers": 0, "num_sampled_classes": 2, "batch_size": 1}
+    settings = {**sizes, "class_chunk_size": 0, "activation_checkpointing": False}
+    recipe = RECIPES["tiny-aggregation"]().with_settings(**settings, steps=1)
     tiny = Ablation(recipe=recipe, images=drawn_images(tmp_path / "set", 4), seeds=1, align=2)
     monkeypatch.setattr(monitor, "draw_curves", lambda *_: None)
     alignments, starts, align = [], [], ablation_runs.align
@@ -199,9 +171,8 @@ def test_the_page_marks_what_exceeds_two_standard_errors(ablation, tmp_path, mon
         return _result(job) | {"miou": scores[name][2 * job.seed + job.fold]}
 
     monkeypatch.setattr(ablation_runs, "train_and_score", scored)
-    page = table_markdown(
-        ablation_table(ablation, AGGREGATION, run_grids(ablation, AGGREGATION, tmp_path), "segvoc it")
-    )
+    results = run_grids(ablation, AGGREGATION, tmp_path)
+    page = table_markdown(ablation_table(ablation, AGGREGATION, results, "segvoc it"))
     assert "| none | 4 | 2.50 ± 0.65 |  |  |" in page
     assert "| serial | 4 | 3.25 ± 0.85 | +0.75 ± 1.18 | 2 of 4 |" in page
     assert "| parallel | 4 | 4.75 ± 0.72 | **+2.25 ± 0.14** | 4 of 4 |" in page
@@ -209,8 +180,6 @@ def test_the_page_marks_what_exceeds_two_standard_errors(ablation, tmp_path, mon
 
 
 def test_wrong_calls_are_refused(ablation, tmp_path):
-    with pytest.raises(UsageError, match="folds=6 don't work for 5 images"):
-        replace(ablation, folds=6)
     with pytest.raises(UsageError, match="small has no projections to align; leave out --align"):
         run_grids(replace(ablation, align=1), AGGREGATION, tmp_path)
     assert ablation.recipe_of(GRIDS["aggregation"].cells[0]).network_config().aggregation.kind == "none"

@@ -34,7 +34,6 @@ OTHER_NAMES = ("background=NAME", "pad_len=0")
 """What looks like a setting: an argument in Python, and an option of the released code."""
 
 PROGRAMS = ("segvoc ", "python -m papers.")
-"""How commands begin."""
 
 NOT_RUN = {
     "convert": "tests/cli/test_convert.py has its files",

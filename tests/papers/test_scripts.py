@@ -1,4 +1,4 @@
-"""`python -m papers.NAME` as people call it, with networks that are quick to make."""
+"""`python -m papers.NAME` as people call it, with networks that are quick to make; classes in images and reports."""
 
 import json
 import subprocess
@@ -10,9 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from papers.seen import read_reports, scores_of_report
+from papers.vocabulary import count_classes
 from segvoc.cli.options import ModelOptions
-from tests.cli.command import Command, Outcome, make_command, make_script
+from segvoc.data.benchmarks import find_benchmark
+from segvoc.data.preparation.prepare import prepare
+from segvoc.errors import UsageError
+from tests.cli.command import Outcome, make_script
 from tests.data.replicas import replica
+from tests.evaluation.drawn_sets import draw_set, task_of
 from tests.inference.small_network import small_segmenter
 from tests.papers.small_views import make_image
 from tests.training.runs import drawn_images
@@ -29,23 +35,9 @@ def script(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], t
 
 
 @pytest.fixture
-def segvoc_command(script: Script, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Runs `segvoc` in the same folder."""
-    return make_command(monkeypatch, capfd)
-
-
-@pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that is quick to make, whatever is asked for."""
     monkeypatch.setattr(ModelOptions, "load", lambda *_: small_segmenter())
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """A photograph of a hundred pixels."""
-    path = tmp_path / "small.jpg"
-    Image.fromarray(make_image(height=80, width=112)).save(path)
-    return path
 
 
 def read(path: str) -> dict:
@@ -75,9 +67,9 @@ def test_a_image_is_not_overwritten(script: Script) -> None:
     assert Path("costs.png").read_bytes() == content
 
 
-def test_classes_in_the_images_of_a_benchmark(script: Script, segvoc_command: Command, tmp_path: Path) -> None:
+def test_classes_in_the_images_of_a_benchmark(script: Script, tmp_path: Path) -> None:
     drawn = replica("pas-20", tmp_path / "data")
-    assert segvoc_command("prepare", "pas-20", "--data", "data", "--jobs", "1", "--partial").code == 0
+    prepare(find_benchmark("pas-20"), tmp_path / "data", allow_missing=True)
     done = script("vocabulary", "--benchmark", "pas-20", "--data", "data", "--out", "tables")
     assert done.code == 0, done.err
     counts = [len(np.setdiff1d(np.unique(drawn.labels[stem]), [65535])) for stem in drawn.labels]
@@ -117,11 +109,7 @@ def test_wrong_vocabularies_are_refused(script: Script, options: tuple[str, ...]
 def test_seen_classes_of_reports_are_scored_apart(script: Script) -> None:
     script("seen", "nowhere", "--model", "tiny").refused("'nowhere' holds no report", "--out")
     Path("report").mkdir()
-    classes = [{"name": name, "iou": iou, "accuracy": iou} for name, iou in (("cat", 80.0), ("rocket", 20.0))]
-    means = dict.fromkeys(("miou", "fwiou", "pixel_accuracy", "mean_accuracy"), 50.0)
-    facts = {"model": {"name": "own"}, "data": {"title": "drawn"}, "classes": classes, "parts": None}
-    facts |= {**means, "protocol": {"background": None, "collapse_from": None}}
-    Path("report/report.json").write_text(json.dumps(facts))
+    Path("report/report.json").write_text(json.dumps(report({"cat": 80.0, "rocket": 20.0}, background=None)))
     Path("learned.json").write_text('["cat"]')
     done = script("seen", "report", "--model", "err-seg-b", "--training", "learned.json", "--above", 0.999)
     assert done.code == 0, done.err
@@ -135,13 +123,10 @@ def test_seen_classes_of_reports_are_scored_apart(script: Script) -> None:
     }
 
 
-@pytest.fixture
-def folders(tmp_path):
+def test_wrong_ablations_are_refused_in_one_line(script, tmp_path):
     drawn_images(tmp_path / "set", 4)
-    return ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
+    folders = ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
 
-
-def test_wrong_ablations_are_refused_in_one_line(script, folders):
     def ablation(*arguments):
         return script("ablation", *arguments, "--out", "out")
 
@@ -152,3 +137,57 @@ def test_wrong_ablations_are_refused_in_one_line(script, folders):
     ablation(*folders, "--set", "speed=1").refused("no setting 'speed'")
     call = (*folders, "--grid", "5a", "--recipe", "err-seg-b", "--weights", "random")
     ablation(*call).refused("a recipe for err-seg-b has no setting")
+
+
+def test_images_that_can_not_be_read_are_told(tmp_path):
+    folder, problems = draw_set(tmp_path / "set", 2), []
+    (folder / "labels/0.png").write_bytes(b"")
+    assert len(count_classes(task_of(folder), on_problem=problems.append).counts) == 1
+    assert len(problems) == 1 and "0.png" in problems[0]
+    (folder / "labels/1.png").write_bytes(b"")
+    with pytest.raises(UsageError, match="no image of set can be read"):
+        count_classes(task_of(folder))
+
+
+IOUS = {"cat": 80.0, "sofa": 20.0, "wall": None, "rocket": 40.0, "floor": 1.0}
+
+
+def report(iou=IOUS, background="floor", collapse_from=None, parts=None):
+    return {
+        **dict.fromkeys(("miou", "fwiou", "pixel_accuracy", "mean_accuracy"), 50.0),
+        "classes": [{"name": name, "iou": value, "accuracy": value} for name, value in iou.items()],
+        "model": {"name": "own"},
+        "data": {"title": "drawn"},
+        "protocol": {"background": background, "collapse_from": collapse_from},
+        "parts": parts,
+    }
+
+
+def test_reports_are_read_alone_and_of_several_benchmarks(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/report.json").write_text(json.dumps(report()))
+    (tmp_path / "report.json").write_text(json.dumps({"benchmarks": [{"report": "a/report.json"}]}))
+    assert read_reports(tmp_path) == read_reports(tmp_path / "a") == [report()]
+
+
+def test_a_reports_seen_classes_are_scored_apart_and_its_background_is_neither():
+    scores = scores_of_report(report(), frozenset(("cat", "wall")))
+    assert (scores.seen, scores.unseen, scores.seen_count, scores.unseen_count) == (80, 30, 1, 2)
+    collapsed = report(background=None, collapse_from=3)
+    assert scores_of_report(collapsed, frozenset(("cat", "wall"))).unseen == 20
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "holds no report"),
+        ("{}", "holds no report"),
+        ("[]", "holds no report"),
+        (json.dumps(report(parts={})), "drawn already reports seen and unseen parts"),
+    ],
+)
+def test_what_is_no_report_is_refused(tmp_path, content, said):
+    if content is not None:
+        (tmp_path / "report.json").write_text(content)
+    with pytest.raises(UsageError, match=said):
+        read_reports(tmp_path)

@@ -50,14 +50,12 @@ class SlowSegmenter(NumpySegmenter):
 
 
 def drawn_image(seed: int = 0, size: tuple[int, int] = (48, 64)) -> np.ndarray:
-    """Coarse noise (H, W, 3)."""
     height, width = size
     cells = np.random.default_rng(seed).integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), dtype=np.uint8)
     return np.kron(cells, np.ones((16, 16, 1), np.uint8))[:height, :width]
 
 
 def png(image: np.ndarray | None = None) -> bytes:
-    """An image as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(drawn_image() if image is None else image).save(buffer, "PNG")
     return buffer.getvalue()

@@ -92,7 +92,6 @@ def _tiff(directories: int, *, loop: bool = False) -> bytes:
 
 
 def bombs(random: Random) -> Hostile:
-    """Small files of large images."""
     width, height = random.randint(20_000, 2**31 - 1), random.randint(20_000, 2**31 - 1)
     screen = struct.pack("<HH", 65_535, 65_535)
     image = random.choice(
@@ -124,7 +123,6 @@ def inner_bombs(random: Random) -> Hostile:
 
 
 def damaged(random: Random) -> Hostile:
-    """What begins like an image."""
     buffer = io.BytesIO()
     kind = random.choice(["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000"])
     Image.open(io.BytesIO(png())).save(buffer, kind)
@@ -134,7 +132,6 @@ def damaged(random: Random) -> Hostile:
 
 
 def forms(random: Random) -> Hostile:
-    """Forms that break off, or aren't forms."""
     whole = _form(png())
     header = b'--b\r\nContent-Disposition: form-data; name="words"\r\n'
     body = random.choice(
@@ -155,7 +152,6 @@ def forms(random: Random) -> Hostile:
 
 
 def lengths(random: Random) -> Hostile:
-    """Lengths that are wrong."""
     body, kind = _form(png()), random.randrange(6)
     head = f"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: {_FORM}\r\n"
     if kind == 0:
@@ -177,7 +173,6 @@ def lengths(random: Random) -> Hostile:
 
 
 def slow(random: Random) -> Hostile:
-    """Bodies that trickle in."""
     whole = _segment(png())
     body = whole.index(b"\r\n\r\n") + 4
     trickle = (bytes([byte]) for byte in whole[body : body + random.randint(100, 200)])
@@ -185,7 +180,6 @@ def slow(random: Random) -> Hostile:
 
 
 def headers(random: Random) -> Hostile:
-    """Odd heads of requests."""
     request, statuses = random.choice(
         [
             (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 400_000 + b"\r\n\r\n", (400, CLOSED)),

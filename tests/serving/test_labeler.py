@@ -56,17 +56,6 @@ async def crowd(labeler: Labeler, waiting: int) -> list[asyncio.Task[Any]]:
     return tasks
 
 
-def test_results_are_those_of_the_model_alone():
-    async def scenario(labeler: Labeler) -> None:
-        results = await asyncio.gather(*(labeler.label(*work(seed)) for seed in range(4)))
-        for seed, result in enumerate(results):
-            alone = NumpySegmenter().segment(drawn_image(seed), ["cat", "wall"])
-            np.testing.assert_array_equal(result.labels, alone.labels)
-            np.testing.assert_allclose(result.confidence, alone.confidence, atol=1e-6)
-
-    run(scenario, batch=4, batch_wait=0.2)
-
-
 def test_equal_requests_go_through_the_network_together():
     model = GatedSegmenter()
 
@@ -95,27 +84,6 @@ def test_a_full_queue_refuses_and_says_when_to_come_back():
         assert 1 <= int(refused.value.headers["Retry-After"]) <= 60
         model.gate.set()
         assert len(await asyncio.gather(*tasks)) == BATCHES + 2
-
-    run(scenario, model, queue=2)
-
-
-def test_who_leaves_gives_the_place_back():
-    model = GatedSegmenter()
-
-    async def scenario(labeler: Labeler) -> None:
-        model.sizes.clear()
-        model.gate.clear()
-        tasks = await crowd(labeler, 2)
-        for task in tasks[BATCHES:]:
-            task.cancel()
-        await asyncio.sleep(0.01)
-        assert len(labeler._waiting) == 0
-        # this one is read already, and isn't labeled either
-        tasks[BATCHES - 1].cancel()
-        model.gate.set()
-        await asyncio.gather(*tasks[: BATCHES - 1])
-        await labeler.label(*work(9))
-        assert len(model.sizes) <= BATCHES + 1
 
     run(scenario, model, queue=2)
 

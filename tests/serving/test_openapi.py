@@ -21,7 +21,6 @@ schemathesis.openapi.format("binary", _IMAGES)
 
 @pytest.fixture(scope="module")
 def api():
-    """The description of a service that listens."""
     with listening(NumpySegmenter(), max_words=50) as port:
         yield schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/openapi.json")
 

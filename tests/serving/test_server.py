@@ -37,8 +37,6 @@ run(Slow, ServiceSettings(), host="127.0.0.1", port=int(sys.argv[1]))
 
 
 class Service:
-    """A service in a process of its own."""
-
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.lines: list[dict[str, object]] = []

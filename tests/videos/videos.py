@@ -37,19 +37,10 @@ def write_video(
     options: dict[str, str] | None = None,
     image: Callable[[int, int, int], np.ndarray] = panned,
 ) -> Path:
-    """Write a video.
+    """Write a video into the container of the suffix: of so many frames of a size (width, height) [px].
 
-    Args:
-        path: the file, whose suffix chooses the container.
-        frames: number of frames.
-        size: width and height [px].
-        rate: frames per second.
-        times: when each frame is shown [ms], in place of a constant rate.
-        codec: of the images.
-        sound: codec of a second of silence for each second of video.
-        matrix: how players turn the video.
-        options: of the container.
-        image: makes a frame from its number, width and height.
+    `times` [ms] of the frames may replace the constant rate; `sound` is the codec of as much silence; players turn the
+    video by the matrix; `image` makes a frame from its number, width and height.
     """
     with av.open(str(path), "w", options=options or {}) as video:
         # with B-frames, x264 encodes the same frames differently about once in four times

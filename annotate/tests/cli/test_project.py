@@ -17,10 +17,7 @@ from tests.cli.command import Command, draw_photos
 from tests.processes import free_port
 
 
-def test_from_labels_to_a_dataset_and_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segvoc_command: Command
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_from_labels_to_a_dataset_and_back(segvoc_command: Command) -> None:
     draw_photos("photos/a.png", "photos/sub/b.png")
     Path("labels").mkdir()
     Image.fromarray(np.ones((40, 60), np.uint8)).save("labels/a.png")
@@ -65,19 +62,13 @@ def test_from_labels_to_a_dataset_and_back(
         (("teach", "--dataset", "street", "--out", "x.words.safetensors"), "is done; mark images as done"),
     ],
 )
-def test_wrong_calls_say_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segvoc_command: Command, arguments: tuple[str, ...], said: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_wrong_calls_say_what_to_do(segvoc_command: Command, arguments: tuple[str, ...], said: str) -> None:
     draw_photos("photos/a.png")
     Project.create("street", words=["cat"])
     segvoc_command(*arguments).refused(said)
 
 
-def test_annotate_makes_a_project_and_opens_the_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segvoc_command: Command
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_annotate_makes_a_project_and_opens_the_page(monkeypatch: pytest.MonkeyPatch, segvoc_command: Command) -> None:
     draw_photos("photos/a.png")
     served, opened = [], []
     monkeypatch.setattr("webbrowser.open", opened.append)
@@ -104,10 +95,7 @@ def test_annotate_makes_a_project_and_opens_the_page(
     assert list(Project.open("street").images()) == ["a.png"]
 
 
-def test_a_mistyped_name_asks_before_a_folder_is_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segvoc_command: Command
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_mistyped_name_asks_before_a_folder_is_made(monkeypatch: pytest.MonkeyPatch, segvoc_command: Command) -> None:
     monkeypatch.setattr("segvoc.serving.server.run", lambda *_, **__: None)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     Project.create("street", words=["cat"]).close()

@@ -1,17 +1,6 @@
 """`segvoc serve` with a project and with Label Studio."""
 
-import pytest
-
 from tests.cli.command import Command
-
-
-@pytest.fixture
-def served(monkeypatch):
-    """The calls of the service, which doesn't run."""
-    calls = []
-    monkeypatch.setattr("segvoc.serving.server.run", lambda *arguments, **options: calls.append((arguments, options)))
-    monkeypatch.delenv("SEGVOC_API_KEY", raising=False)
-    return calls
 
 
 def test_label_studio_and_its_token_come_together(segvoc_command: Command, served, monkeypatch, tmp_path):

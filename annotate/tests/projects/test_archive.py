@@ -14,7 +14,6 @@ from segvoc_annotate.projects.project import Project
 
 
 def saved(project: Project, path: Path) -> Path:
-    """The zip of a project."""
     path.write_bytes(b"".join(archived(project)))
     return path
 
@@ -65,7 +64,6 @@ def test_zips_that_would_harm_are_refused(tmp_path: Path, name: str, content: by
 
 
 def _nothing() -> io.BytesIO:
-    """A context that expects nothing."""
     return io.BytesIO()
 
 

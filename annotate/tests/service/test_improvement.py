@@ -35,7 +35,6 @@ ADDRESS = "/v1/project/improvement"
 
 
 def stuck() -> Segmenter:
-    """A model that never opens."""
     while True:
         time.sleep(60)
 
@@ -63,7 +62,6 @@ def project(tmp_path: Path, examples: DrawnExamples) -> Project:
 
 
 def client_of(project: Project, open_model: Any = open_tiny) -> TestClient:
-    """A client of a service of the project."""
     routes = AnnotateRoutes(AnnotateSettings(page=NO_PAGE, project=project.folder))
     settings = ServiceSettings(extensions=(routes,))
     return TestClient(create_app(open_model, settings), base_url="http://127.0.0.1")

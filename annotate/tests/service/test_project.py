@@ -26,7 +26,6 @@ LABELS = np.repeat(np.array([0, 1], np.uint16), 24)[:, None].repeat(64, axis=1)
 
 @contextlib.contextmanager
 def served(folder: Path, **changes: Any) -> Iterator[TestClient]:
-    """A client of a service with the project in a folder."""
     with in_process(project=folder, **changes) as client:
         yield client
 
@@ -57,7 +56,6 @@ def work_of(labels: np.ndarray = LABELS, **changes: Any) -> bytes:
 
 
 def put_work(client: TestClient, name: str, revision: int, content: bytes | None = None, user: str = "anna") -> Any:
-    """Send what is known of an image."""
     headers = {"If-Match": f'"{revision}"', "Content-Type": "application/zip", "X-Segvoc-User": quote(user)}
     return client.put(f"/v1/project/work/{quote(name, safe='')}", content=content or work_of(), headers=headers)
 

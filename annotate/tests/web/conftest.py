@@ -51,7 +51,6 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An exported page of `tiny`."""
     folder = tmp_path_factory.mktemp("page") / "tiny"
     try:
         write_page(folder, copied_tiny)
@@ -62,7 +61,6 @@ def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def copied_tiny(folder: Path) -> None:
-    """`tiny` as an exported folder."""
     folder.mkdir()
     copy_tiny(folder)
 
@@ -87,13 +85,11 @@ def opened(browser: Any, server: http.server.ThreadingHTTPServer, folder: Path, 
 
 @pytest.fixture
 def screen() -> str:
-    """Most tests need one size."""
     return "desktop"
 
 
 @pytest.fixture
 def isolated() -> bool:
-    """Most tests need no threads."""
     return False
 
 
@@ -109,7 +105,6 @@ def site(browser: Any, page_folder: Path, tmp_path: Path, isolated: bool, screen
 
 @pytest.fixture
 def service(page_folder: Path) -> FakeService:
-    """A service in this process."""
     return FakeService(page_folder)
 
 

@@ -4,19 +4,15 @@ import email
 import email.policy
 import functools
 import http.server
-import io
 import json
 import threading
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from annotate.tests.web.pages import HEADERS, ISOLATION, PageFiles
 from segvoc.exported.shipped import open_tiny
+from segvoc.serving.answers import zip_answer
 from segvoc.vocabulary import PartVocabulary
 
 
@@ -40,7 +36,6 @@ class FakeService:
     """Fields of the forms that were sent, without images."""
 
     def server(self) -> http.server.ThreadingHTTPServer:
-        """A server of the page and of the service."""
         handler = functools.partial(_Handler, service=self, directory=str(self.folder), headers_too=HEADERS | ISOLATION)
         return http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
 
@@ -78,7 +73,7 @@ class _Handler(PageFiles):
         self.service.forms.append({name: content.decode() for name, content in fields.items()})
         if b"teapot" in fields.get("words", b""):
             return self._failure(422, "invalid", "this is no word for a teapot; choose another")
-        self._send(200, "application/zip", _answer(image, self.service.forms[-1]), {})
+        self._send(200, "application/zip", _answers(image, tuple(self.service.forms[-1].items())), {})
 
     def _may(self) -> bool:
         if self.service.key is None or self.headers["Authorization"] == f"Bearer {self.service.key}":
@@ -106,39 +101,11 @@ def _form(kind: str, body: bytes) -> dict[str, bytes]:
     return {str(name): part.get_payload(decode=True) for name, part in parts.items()}
 
 
-@functools.cache
-def _tiny() -> Any:
-    return open_tiny()
-
-
-def _answer(image: bytes, form: dict[str, str]) -> bytes:
-    return _answers(image, tuple(form.items()))
+_tiny = functools.cache(open_tiny)
 
 
 @functools.cache
 def _answers(image: bytes, fields: tuple[tuple[str, str], ...]) -> bytes:
     form = dict(fields)
     parts = PartVocabulary.parse(form["parts"]) if form.get("parts") else None
-    with Image.open(io.BytesIO(image)) as opened:
-        result = _tiny().segment(opened, json.loads(form["words"]), parts=parts)
-    confidence = Image.fromarray(np.rint(result.confidence * 255).astype(np.uint8))
-    answer = io.BytesIO()
-    with zipfile.ZipFile(answer, "w") as archive:
-        archive.writestr("result.json", json.dumps(result.report()))
-        archive.writestr("confidence.png", _png(confidence))
-        archive.writestr("labels.png", _palette_png(result.labels, result.colors))
-        if result.part_labels is not None:
-            archive.writestr("parts.png", _palette_png(result.part_labels, result.part_colors))
-    return answer.getvalue()
-
-
-def _palette_png(labels: np.ndarray, colors: np.ndarray) -> bytes:
-    image = Image.fromarray(labels.astype(np.uint8))
-    image.putpalette(np.concatenate([colors, np.zeros((256 - len(colors), 3), np.uint8)]).tobytes())
-    return _png(image)
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+    return zip_answer(_tiny().segment(image, json.loads(form["words"]), parts=parts), (), None)

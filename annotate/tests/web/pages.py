@@ -14,14 +14,11 @@ ISOLATION = {name: SENT[name] for name in ("Cross-Origin-Opener-Policy", "Cross-
 
 
 class PageFiles(http.server.SimpleHTTPRequestHandler):
-    """Files of a folder."""
-
     def __init__(self, *arguments: Any, headers_too: Mapping[str, str] = HEADERS, **options: Any) -> None:
         self.headers_too = headers_too
         super().__init__(*arguments, **options)
 
     def end_headers(self) -> None:
-        """Add the headers."""
         for name, value in self.headers_too.items():
             self.send_header(name, value)
         super().end_headers()

@@ -17,8 +17,6 @@ START_SECONDS = 120
 
 @dataclass
 class RealService:
-    """`segvoc serve --project` as a process."""
-
     folder: Path
     """The project's."""
     port: int = field(default_factory=free_port)
@@ -26,11 +24,9 @@ class RealService:
 
     @property
     def address(self) -> str:
-        """Of the page."""
         return f"http://127.0.0.1:{self.port}/"
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
         command = [sys.executable, "-m", "segvoc", "serve", "tiny", "--project", str(self.folder)]
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -46,7 +42,6 @@ class RealService:
         raise RuntimeError(f"the service didn't start; see {self.folder}.log")
 
     def kill(self) -> None:
-        """End it with SIGKILL."""
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()

@@ -41,22 +41,18 @@ class Site:
     """Errors and warnings on the console, uncaught ones included."""
 
     def open(self) -> None:
-        """Open the page, and wait until the model is ready."""
         self.tab.goto(self.address)
         self.tab.get_by_text("The model is ready").wait_for()
 
     def transfer(self, paths: Sequence[Path]) -> Any:
-        """Files as they are dropped or pasted."""
         types = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
         files = [[list(path.read_bytes()), path.name, types.get(path.suffix, "text/plain")] for path in paths]
         return self.tab.evaluate_handle(_DROP, files)
 
     def drop(self, *paths: Path) -> None:
-        """Drop files on the page."""
         self.tab.dispatch_event("main", "drop", {"dataTransfer": self.transfer(paths)})
 
     def type(self, words: str) -> None:
-        """Type words, and confirm them."""
         self.tab.get_by_label("Words to look for").fill(words)
         self.tab.get_by_label("Words to look for").press("Enter")
 
@@ -67,20 +63,20 @@ class Site:
         self.type(words)
         self.done()
 
+    def open_and_label(self, sample: str, words: str) -> None:
+        self.open()
+        self.label(SAMPLES / sample, words)
+
     def done(self) -> None:
-        """Wait for the result."""
         self.tab.get_by_role("status").filter(has_text=" labeled ").wait_for()
 
     def is_open(self, name: str) -> None:
-        """Wait until an image is open."""
         self.tab.locator(f".thumbnail[aria-current=true][title='{name}']").wait_for()
 
     def press(self, name: str, *, exact: bool = False) -> None:
-        """Press a button."""
         self.tab.get_by_role("button", name=name, exact=exact).click()
 
     def saved(self, button: str) -> Path:
-        """Press one of the buttons that save, and return the file."""
         with self.tab.expect_download() as download:
             self.tab.get_by_role("button", name=button).click()
         path = self.folder / "saved" / download.value.suggested_filename
@@ -112,15 +108,18 @@ class Site:
         return box["x"] + left + x * width, box["y"] + top + y * height
 
     def drag(self, *places: tuple[float, float]) -> None:
-        """Drag the mouse over places of the image."""
         for number, place in enumerate(places):
             self.tab.mouse.move(*self.place(*place), steps=4)
             if not number:
                 self.tab.mouse.down()
         self.tab.mouse.up()
 
+    def paint(self, word: str, *places: tuple[float, float]) -> None:
+        self.press("Brush")
+        self.tab.get_by_label("Paint").select_option(word)
+        self.drag(*places)
+
     def click(self, x: float, y: float) -> None:
-        """Click a place of the image."""
         self.tab.mouse.click(*self.place(x, y))
 
     def reading(self) -> str:
@@ -141,7 +140,6 @@ class Site:
         return np.array(Image.open(io.BytesIO(seen)).convert("RGB")).astype(int)
 
     def stage_key(self, *keys: str) -> None:
-        """Press keys while the stage has the focus."""
         self.tab.get_by_role("application").focus()
         for key in keys:
             self.tab.keyboard.press(key)

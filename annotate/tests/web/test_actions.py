@@ -16,9 +16,7 @@ COFFEE = "cup, table, spoon, coffee"
 
 @pytest.fixture
 def coffee(served: Site) -> Site:
-    """The page with a labeled photograph."""
-    served.open()
-    served.label(SAMPLES / "coffee.jpg", COFFEE)
+    served.open_and_label("coffee.jpg", COFFEE)
     return served
 
 
@@ -28,7 +26,6 @@ def same(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def names(page: Site, name: str) -> list[str]:
-    """What a list of words has."""
     lines = page.tab.get_by_role("list", name=name, exact=True).inner_text().split("\n")
     return [line for line in lines if line.strip()]
 
@@ -168,9 +165,7 @@ def test_brush_and_polygon_paint_a_word(coffee: Site):
         coffee.click(*corner)
     assert (coffee.labels() == painted).all()
     # what was painted can be given back to the model
-    coffee.press("Brush")
-    coffee.tab.get_by_label("Paint").select_option("as the model found it")
-    coffee.drag((0.1, 0.8), (0.3, 0.8), (0.3, 0.9))
+    coffee.paint("as the model found it", (0.1, 0.8), (0.3, 0.8), (0.3, 0.9))
     coffee.press("Undo")
     coffee.press("Redo")
     assert (coffee.labels()[int(0.5 * height) :] == before[int(0.5 * height) :]).all()
@@ -201,9 +196,7 @@ def test_a_stroke_or_a_word_that_is_followed_at_once_by_a_reload_is_kept(coffee:
     coffee.is_open("rocket.jpg")
     before = coffee.labels()
     for y in (0.2, 0.5, 0.8):
-        coffee.press("Brush")
-        coffee.tab.get_by_label("Paint").select_option("coffee")
-        coffee.drag((0.1, y), (0.3, y))
+        coffee.paint("coffee", (0.1, y), (0.3, y))
         coffee.tab.reload()
         coffee.is_open("rocket.jpg")
         coffee.done()

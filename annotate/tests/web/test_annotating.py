@@ -41,11 +41,8 @@ def test_images_that_failed_while_the_service_was_down_are_labeled_once_it_is_ba
 
 
 def test_a_removed_image_comes_back_with_its_corrections(served: Site):
-    served.open()
-    served.label(SAMPLES / "coffee.jpg", "cup, table")
-    served.press("Brush")
-    served.tab.get_by_label("Paint").select_option("table")
-    served.drag((0.1, 0.2), (0.9, 0.2))
+    served.open_and_label("coffee.jpg", "cup, table")
+    served.paint("table", (0.1, 0.2), (0.9, 0.2))
     corrected = served.labels()
     served.press("Remove coffee.jpg")
     served.tab.get_by_role("button", name="Choose images").or_(served.tab.get_by_text("Choose images")).first.wait_for()
@@ -58,11 +55,8 @@ def test_a_removed_image_comes_back_with_its_corrections(served: Site):
 
 
 def test_the_tab_that_was_opened_last_has_the_work_and_no_correction_is_lost(served: Site):
-    served.open()
-    served.label(SAMPLES / "coffee.jpg", "cup, table")
-    served.press("Brush")
-    served.tab.get_by_label("Paint").select_option("table")
-    served.drag((0.1, 0.2), (0.9, 0.2))
+    served.open_and_label("coffee.jpg", "cup, table")
+    served.paint("table", (0.1, 0.2), (0.9, 0.2))
     first = served.tab
     second = replace(served, tab=first.context.new_page())
     second.tab.goto(served.address)
@@ -70,9 +64,7 @@ def test_the_tab_that_was_opened_last_has_the_work_and_no_correction_is_lost(ser
     height, width = second.labels().shape
     assert (second.labels()[int(0.2 * height), int(0.2 * width) : int(0.8 * width)] == 1).all()
     first.get_by_text("open in another tab").wait_for()
-    second.press("Brush")
-    second.tab.get_by_label("Paint").select_option("table")
-    second.drag((0.1, 0.5), (0.9, 0.5))
+    second.paint("table", (0.1, 0.5), (0.9, 0.5))
     first.get_by_role("button", name="Continue here").click()
     served.done()
     for y in (0.2, 0.5):

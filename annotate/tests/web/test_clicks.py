@@ -26,7 +26,6 @@ def expected() -> np.ndarray:
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union."""
     return float((one & other).sum() / (one | other).sum())
 
 
@@ -38,8 +37,7 @@ def ready(site: Site) -> None:
 
 @pytest.mark.parametrize("screen", SCREENS)
 def test_an_object_that_is_clicked_gets_the_word_as_one_action(site: Site, screen: str):
-    site.open()
-    site.label(SAMPLES / "coffee.jpg", "table, spoon")
+    site.open_and_label("coffee.jpg", "table, spoon")
     site.press("Click an object")
     taps = site.tab.touchscreen.tap if screen == "phone" else site.tab.mouse.click
     taps(*site.place(*CUP))

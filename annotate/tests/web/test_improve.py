@@ -26,7 +26,6 @@ LAYOUTS = ([0, 1], [1, 0], [1, 0], [0, 1])
 
 
 def drawn() -> DrawnExamples:
-    """Images of two halves."""
     images, labels = [], []
     for number, words in enumerate(LAYOUTS):
         drawn = np.array(words, np.uint16)[None].repeat(96, axis=0).repeat(64, axis=1)
@@ -37,7 +36,6 @@ def drawn() -> DrawnExamples:
 
 
 def write(examples: DrawnExamples, folder: Path) -> list[Path]:
-    """Write the images."""
     paths = [folder / f"{number}.png" for number in range(len(examples))]
     for path, image in zip(paths, examples.images, strict=True):
         Image.fromarray(image).save(path)

@@ -8,7 +8,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from annotate.tests.web.conftest import SCREENS
-from annotate.tests.web.site import AXE, SAMPLES, Site, check
+from annotate.tests.web.site import AXE, Site, check
 
 
 def _annotations(site: Site, word: str) -> list[dict]:
@@ -23,8 +23,7 @@ def _annotations(site: Site, word: str) -> list[dict]:
 
 @pytest.mark.parametrize("screen", SCREENS)
 def test_a_region_becomes_two_objects_by_a_line_and_one_again(served: Site):
-    served.open()
-    served.label(SAMPLES / "coffee.jpg", "cup, table")
+    served.open_and_label("coffee.jpg", "cup, table")
     before = served.labels()
     served.press("Objects", exact=True)
     served.press("Make objects of cup")

@@ -21,21 +21,17 @@ _SLOW_IMAGES = """() => {
 
 
 def wait_all(site: Site, count: int) -> None:
-    """Wait until all images are labeled."""
     site.tab.get_by_text(f"{count} of {count} images labeled").wait_for()
 
 
 def with_one_done(site: Site) -> np.ndarray:
     """Open the page with two images, correct the first one and mark it as done; its labels."""
-    site.open()
-    site.label(SAMPLES / "coffee.jpg", "cup, table")
+    site.open_and_label("coffee.jpg", "cup, table")
     site.drop(SAMPLES / "rocket.jpg")
     wait_all(site, 2)
     site.press("coffee.jpg, labeled")
     site.is_open("coffee.jpg")
-    site.press("Brush")
-    site.tab.get_by_label("Paint").select_option("table")
-    site.drag((0.1, 0.2), (0.9, 0.2))
+    site.paint("table", (0.1, 0.2), (0.9, 0.2))
     labels = site.labels()
     site.stage_key("n")
     site.is_open("rocket.jpg")
@@ -70,8 +66,7 @@ def test_done_images_are_locked_and_other_words_leave_them_alone(served: Site, s
 
 
 def test_a_word_has_one_number_in_all_files_however_many_come_and_go(served: Site, service: FakeService):
-    served.open()
-    served.label(SAMPLES / "coffee.jpg", "cup, table, spoon")
+    served.open_and_label("coffee.jpg", "cup, table, spoon")
     served.drop(SAMPLES / "rocket.jpg", SAMPLES / "chelsea.jpg")
     wait_all(served, 3)
     service.hold = threading.Event()

@@ -9,12 +9,10 @@ NAMES = ("coffee.jpg", "rocket.jpg", "chelsea.jpg")
 
 
 def listed(site: Site) -> list[str]:
-    """The images in the strip, in their order."""
     return [entry.get_attribute("title") for entry in site.tab.locator(".thumbnail").all()]
 
 
 def choose(site: Site, what: str, option: str) -> None:
-    """Choose what to look for."""
     site.tab.get_by_role("search").get_by_label(what).select_option(option)
 
 

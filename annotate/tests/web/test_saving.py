@@ -17,11 +17,8 @@ WORDS = ["cup", "table", "spoon, teaspoon"]
 @pytest.fixture
 def corrected(served: Site) -> Site:
     """A labeled photograph with a hole painted into a region."""
-    served.open()
-    served.label(SAMPLES / "coffee.jpg", "cup, table, spoon = teaspoon")
-    served.press("Brush")
-    served.tab.get_by_label("Paint").select_option("no word")
-    served.drag((0.1, 0.8), (0.2, 0.8))
+    served.open_and_label("coffee.jpg", "cup, table, spoon = teaspoon")
+    served.paint("no word", (0.1, 0.8), (0.2, 0.8))
     return served
 
 

@@ -11,8 +11,7 @@ from annotate.tests.web.site import SAMPLES, Site
 
 @pytest.mark.parametrize("screen", SCREENS)
 def test_the_service_labels_images_until_the_page_does_it_itself(served: Site, service: FakeService):
-    served.open()
-    served.label(SAMPLES / "coffee.jpg", "cup = mug, table")
+    served.open_and_label("coffee.jpg", "cup = mug, table")
     assert service.forms[-1] == {"words": '["cup, mug","table"]'}
     result = segvoc.load("tiny", dtype="float32").segment(SAMPLES / "coffee.jpg", ["cup", "table"])
     assert (served.labels() == result.labels).mean() > 0.999
@@ -30,8 +29,7 @@ def test_the_service_labels_images_until_the_page_does_it_itself(served: Site, s
 
 
 def test_parts_are_asked_for_shown_and_explained(served: Site, service: FakeService):
-    served.open()
-    served.label(SAMPLES / "chelsea.jpg", "cat, wall")
+    served.open_and_label("chelsea.jpg", "cat, wall")
     field = served.tab.get_by_label("Parts of objects")
     field.fill("cat head")
     served.tab.get_by_role("alert").filter(has_text="no colon").wait_for()
@@ -68,8 +66,7 @@ def test_a_service_with_a_key_gets_it(served: Site, service: FakeService):
 
 def test_a_busy_service_is_asked_again_and_a_refusal_is_quoted(served: Site, service: FakeService):
     service.busy = 2
-    served.open()
-    served.label(SAMPLES / "coffee.jpg", "cup, table")
+    served.open_and_label("coffee.jpg", "cup, table")
     assert service.busy == 0
     served.type("teapot")
     served.tab.get_by_role("alert").filter(has_text="this is no word for a teapot").wait_for()

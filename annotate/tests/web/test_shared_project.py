@@ -34,7 +34,6 @@ def street(tmp_path: Path, page_folder: Path) -> Iterator[RealService]:
 
 @pytest.fixture
 def anna(browser: Any, street: RealService, tmp_path: Path) -> Iterator[Site]:
-    """The page of one person."""
     context = browser.new_context(**SIZES["desktop"], accept_downloads=True, reduced_motion="reduce")
     context.set_default_timeout(60_000)
     yield Site(context.new_page(), street.address, tmp_path)
@@ -47,14 +46,10 @@ def saved(site: Site) -> None:
 
 
 def paint(site: Site, word: str, y: float) -> None:
-    """Paint a line across the open image."""
-    site.press("Brush")
-    site.tab.get_by_label("Paint").select_option(word)
-    site.drag((0.1, y), (0.9, y))
+    site.paint(word, (0.1, y), (0.9, y))
 
 
 def has_line(labels: np.ndarray, y: float, value: int) -> bool:
-    """Whether a line is there."""
     height, width = labels.shape
     return bool((labels[int(y * height), int(0.2 * width) : int(0.8 * width)] == value).all())
 

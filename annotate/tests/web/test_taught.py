@@ -54,7 +54,6 @@ def taught_site(browser: Any, page_folder: Path, taught: TaughtWords, tmp_path: 
 
 
 def give(site: Site, path: Path) -> None:
-    """Choose a file of taught words."""
     site.tab.get_by_label("Add taught words").set_input_files(path)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from annotate.tests.web.conftest import SCREENS
-from annotate.tests.web.site import SAMPLES, Site
+from annotate.tests.web.site import Site
 
 pytestmark = pytest.mark.parametrize("screen", SCREENS)
 
@@ -12,8 +12,7 @@ WORDS = "cup, table, spoon, coffee"
 
 
 def test_regions_are_outlined_erased_and_looked_at(served: Site):
-    served.open()
-    served.label(SAMPLES / "coffee.jpg", WORDS)
+    served.open_and_label("coffee.jpg", WORDS)
     found = served.labels()
     height, width = found.shape
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from segvoc import process_settings
-from segvoc.batch.results import Record, ResultFile, Sink, encoded_result, shard_files
+from segvoc.batch.results import Record, Sink, encoded_result, shard_files
 from segvoc.batch.sources import BatchImage, BatchSource
 from segvoc.batch.storage import folder_at
 from segvoc.errors import SegvocError, UnavailableError, UsageError
@@ -110,32 +110,29 @@ class ShardLabeler:
         self.words = facts.words.for_encoder(self.model.encode_words)
 
     def __call__(self, shard: BatchSource) -> Record | str:
-        """Label a shard and write its results; returns the reason if it can't be read now."""
-        try:
-            record, files = self.label(shard)
-        except UnavailableError as error:
-            return str(error)
-        for name, content in files:
-            folder_at(self.batch.out).write(name, content)
-        return record
+        """Label a shard and write its results; returns the reason if it can't be read now.
 
-    def label(self, shard: BatchSource) -> tuple[Record, list[ResultFile]]:
-        """Label a shard, with concurrent decoding, inference and encoding of results."""
+        Decodes images, runs the network and encodes results at the same time.
+        """
         batch, results = self.batch, list[Any]()
         failed, waiting = list[tuple[str, str]](), deque[Future[Any]]()
-        with ThreadPoolExecutor(4) as encoders:
-            for image, result in self._results(shard):
-                if isinstance(result, str):
-                    failed.append((image.address, result))
-                waiting.append(encoders.submit(encoded_result, batch.sink, image, result))
-                del result  # the encoder thread holds the last reference
-                if len(waiting) > WAITING_TO_ENCODE:
-                    results.append(waiting.popleft().result())
-            results.extend(future.result() for future in waiting)
+        try:
+            with ThreadPoolExecutor(4) as encoders:
+                for image, result in self._results(shard):
+                    if isinstance(result, str):
+                        failed.append((image.address, result))
+                    waiting.append(encoders.submit(encoded_result, batch.sink, image, result))
+                    del result  # the encoder thread holds the last reference
+                    if len(waiting) > WAITING_TO_ENCODE:
+                        results.append(waiting.popleft().result())
+                results.extend(future.result() for future in waiting)
+        except UnavailableError as error:
+            return str(error)
         files = shard_files(batch.sink, shard.key, results, parts=batch.parts is not None)
+        for name, content in files:
+            folder_at(batch.out).write(name, content)
         written = tuple((name, len(content)) for name, content in files)
-        record = Record(key=shard.key, units=shard.units, images=len(results), failed=tuple(failed), files=written)
-        return record, files
+        return Record(key=shard.key, units=shard.units, images=len(results), failed=tuple(failed), files=written)
 
     def _results(self, shard: BatchSource) -> Iterator[tuple[BatchImage, Segmentation | str]]:
         """Each image, and its result or problem."""

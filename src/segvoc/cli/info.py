@@ -68,9 +68,9 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
             raise UsageError(f"{model} is a published file without settings; leave out --set")
         return {"name": model, "summary": PUBLISHED[model].summary, "weights": _published(PUBLISHED[model])}
 
+    from segvoc.models.builders import weightless
     from segvoc.models.loading import find_device, find_dtype, named_model
     from segvoc.models.presets import preset_name
-    from segvoc.models.weightless import weightless
 
     file, preset, configuration = named_model(model, parse_settings(options))
     name, record = preset_name(preset), {} if file is None else file.record
@@ -129,10 +129,10 @@ def _scores(preset: str, *, fetched: bool) -> dict[str, Any]:
 
     tables: dict[str, dict[str, Any]] = {}
     for benchmark in scored_benchmarks(preset):
-        for score in published_scores(benchmark):
-            if score.preset == preset:
-                row = benchmark if score.protocol is None else f"{benchmark}, {score.protocol}"
-                tables.setdefault(score.table, {})[row] = dict(score.scores)
+        for row in published_scores(benchmark):
+            if row.preset == preset:
+                name = benchmark if row.protocol is None else f"{benchmark}, {row.protocol}"
+                tables.setdefault(row.title, {})[name] = dict(row.scores[benchmark])
     if not tables:
         return {"note": "the papers that segvoc reproduces report no scores for exactly this network"}
     check = {"check": f"segvoc reproduce {preset} --data ROOT --out REPORT"} if fetched else {}

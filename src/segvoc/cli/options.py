@@ -225,7 +225,7 @@ def gathered(options: Mapping[str, Decorator], argument: str, value: Callable[[d
             return function(**values, **{argument: value(given)})
 
         # decorators apply bottom-up
-        return functools.reduce(lambda command, option: option(command), reversed(options.values()), with_options)
+        return functools.reduce(lambda command, option: option(command), reversed([*options.values()]), with_options)
 
     return add
 

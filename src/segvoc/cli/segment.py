@@ -61,9 +61,8 @@ from segvoc.labeling.labeling import (
 )
 from segvoc.progress import Progress, print_line
 from segvoc.storage.resume import stamp_of
-from segvoc.videos.labeling import label_video
+from segvoc.videos.labeling import VideoResult, label_video, video_paths
 from segvoc.videos.reading import is_video, require_av
-from segvoc.videos.result import VideoPaths, VideoResult
 
 if TYPE_CHECKING:
     from segvoc.inference.reports import LabeledFile
@@ -322,7 +321,7 @@ def _plans(
     """The result files of each input, None without one; `kinds` are the possible kinds of files of an image."""
     if kind == VIDEOS:
         require_av()
-        return plan_files(inputs, out, lambda video, stem: VideoPaths.below(out, stem, overlay=kinds["overlay"]))
+        return plan_files(inputs, out, lambda video, stem: video_paths(out, stem, overlay=kinds["overlay"]))
     if kind == TILES:
         if any(is_raster(image.path) for image in inputs):
             require_rasterio()
@@ -418,7 +417,7 @@ def _one_by_one(
     for path, files in planned:
         read = stamp_of(path)
         try:
-            with Progress("labeling", unit="frame" if isinstance(files, VideoPaths) else "row") as progress:
+            with Progress("labeling", unit="frame" if is_video(path) else "row") as progress:
                 result = label(path, files.stem, _Steps(progress))
             if isinstance(result, VideoResult) and _is_damaged(result):
                 damaged.append(result.source)
@@ -438,7 +437,7 @@ def _is_damaged(result: VideoResult) -> bool:
     if result.damage is not None:
         print_line(
             f"segvoc: error: {result.source!r} is damaged ({result.damage}); "
-            f"its {result.number} frames that can be read are labeled"
+            f"its {len(result.times)} frames that can be read are labeled"
         )
     return result.damage is not None
 
@@ -459,12 +458,12 @@ class _Steps:
             self._progress.update(done - self._progress.done)
 
 
-def _json_line(result: "Segmentation", paths: ResultFiles, *, compact: bool) -> str:
+def _json_line(result: "Segmentation | LabeledFile", paths: ResultFiles, *, compact: bool) -> str:
     """The report as one line of JSON; ASCII only, since standard output may have any encoding."""
     return json.dumps(result.report(compact=compact), allow_nan=False)
 
 
-def summary_line(result: "Segmentation", paths: ResultFiles) -> str:
+def summary_line(result: "Segmentation | LabeledFile", paths: ResultFiles) -> str:
     """The human-readable summary: words and parts with the most pixels, absent words, and the result files.
 
     A second line warns if perhaps none of the words is in the image.

@@ -1,13 +1,13 @@
 """The benchmarks of `benchmarks.json`: classes, original downloads, scoring rules and published scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from segvoc.data.labeled_images import ENGLISH_NAMES, LabeledImage, LabeledImages, class_names, read_class_list
+from segvoc.data.labeled_images import LabeledImage, LabeledImages, class_names, read_class_list
 from segvoc.data.manifests import Manifest
-from segvoc.data.published_scores import PublishedScore, published_scores
+from segvoc.data.published_scores import PublishedRow, published_scores
 from segvoc.errors import UsageError
 from segvoc.records import from_json
 from segvoc.storage.json_files import read_json
@@ -27,7 +27,6 @@ class Download:
     suffix: str
     """Suffix of the file names in the folder; empty if `member` is a single file."""
     page: str
-    """Address of the download page."""
 
     @property
     def is_file(self) -> bool:
@@ -73,18 +72,15 @@ class BenchmarkParts:
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A benchmark."""
+    """A benchmark, or a training set."""
 
     name: str
-    """Name on the command line."""
     title: str
-    """Name in papers."""
     class_list: str
     """File of the class names (`segvoc.data.labeled_images`)."""
     ignored: Literal[255, 65535] = 255
     """The label of ignored pixels in the prepared maps: 255 in maps of 8 bits, 65535 in maps of 16 bits."""
     downloads: tuple[Download, ...]
-    """The original files."""
     label_folder: str
     """Folder of the prepared label maps, below the data folder."""
     label_suffix: str = ".png"
@@ -96,11 +92,9 @@ class Benchmark:
     collapse_from: int | None = None
     """Predictions of this class or a later one count as this class, which is scored as "background"."""
     parts: BenchmarkParts | None = None
-    """For part benchmarks."""
     training_parts: BenchmarkParts | None = None
     """For training sets of parts, whose classes are the parts of seen objects."""
     citation: str
-    """The paper of the data."""
     note: str = ""
     """Peculiarities of the data, for the documentation."""
 
@@ -110,11 +104,6 @@ class Benchmark:
         if self.training_parts is not None:
             return self.training_parts.seen_classes
         return class_names(self.class_list)
-
-    @property
-    def classes_in_words(self) -> tuple[str, ...]:
-        """The class names in English: "dining table" instead of "diningtable"."""
-        return tuple(ENGLISH_NAMES.get(name, name) for name in self.classes)
 
     @property
     def scored_classes(self) -> tuple[str, ...]:
@@ -135,13 +124,13 @@ class Benchmark:
         return "all classes"
 
     @property
-    def published(self) -> tuple[PublishedScore, ...]:
-        """The scores that papers report."""
+    def published(self) -> tuple[PublishedRow, ...]:
+        """The rows of papers' tables with scores of unchanged presets on it."""
         return published_scores(self.name)
 
-    def published_for(self, preset: str) -> tuple[PublishedScore, ...]:
-        """The scores reported for a network: for parts one per protocol, else one or none."""
-        return tuple(score for score in self.published if score.preset == preset)
+    def published_for(self, preset: str) -> tuple[PublishedRow, ...]:
+        """The rows of a network: for parts one per protocol, else one or none."""
+        return tuple(row for row in self.published if row.preset == preset)
 
     @property
     def pages(self) -> tuple[str, ...]:
@@ -152,7 +141,6 @@ class Benchmark:
 BENCHMARKS: Mapping[str, Benchmark] = {
     entry["name"]: from_json(Benchmark, entry) for entry in read_json(Path(__file__).with_suffix(".json"))
 }
-"""Every benchmark, by name."""
 
 SEMANTIC = ("a-847", "pc-459", "a-150", "pc-59", "pas-20", "pas-20b")
 """The benchmarks in the tables of PCA-Seg and CAT-Seg, in order; ERR-Seg's have the first five."""
@@ -172,14 +160,6 @@ class PartRecord(LabeledImage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartRecords(LabeledImages):
-    """Images of a part benchmark, with one record per object in an image."""
-
-    images: tuple[PartRecord, ...]
-    """By stem."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class PartTrainingImage(LabeledImage):
     """An image whose labels are parts, with a second label map of its objects."""
 
@@ -192,9 +172,7 @@ class PartTrainingImages(LabeledImages):
     """Images labeled with the parts of objects seen in training, with label maps of all objects."""
 
     images: tuple[PartTrainingImage, ...]
-    """By stem."""
     object_names: Vocabulary
-    """The classes of the object maps."""
 
     @property
     def object_maps(self) -> LabeledImages:
@@ -204,27 +182,17 @@ class PartTrainingImages(LabeledImages):
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """Find a benchmark by name.
-
-    Raises:
-        UsageError: the name is unknown; the message lists all names.
-    """
+    """The benchmark of a name; `UsageError` lists all names."""
     if name not in BENCHMARKS:
         raise UsageError(f"the benchmark {name!r} is unknown; choose one of {', '.join(BENCHMARKS)}")
     return BENCHMARKS[name]
 
 
 def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
-    """Open the images and label maps of a prepared benchmark.
+    """The images and label maps of a prepared benchmark; `UsageError` says how to prepare it.
 
     There may be fewer images than `Benchmark.image_count` if `--partial` allowed missing images, or if the published
-    evaluations leave some out too.
-
-    Returns:
-        The images: `PartRecords` for part benchmarks, `PartTrainingImages` for training sets of parts.
-
-    Raises:
-        UsageError: the benchmark isn't fully prepared; the message has the command to run.
+    evaluations leave some out too. Part benchmarks have `PartRecord`s, training sets of parts `PartTrainingImages`.
     """
     root = Path(root)
     remedy = f"run `segvoc prepare {benchmark.name} --data {root}`"
@@ -233,42 +201,35 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
         raise UsageError(f"{benchmark.title} is not prepared in {str(root)!r}; {remedy}")
     if manifest.failed and not manifest.partial:
         raise UsageError(
-            f"{_counted(manifest.failed, 'image')} of {benchmark.title} failed when it was prepared, for example "
+            f"{counted(len(manifest.failed), 'image')} of {benchmark.title} failed when it was prepared, for example "
             f"{manifest.failed[0]!r}; replace the damaged files and {remedy}"
         )
     if lost := manifest.lost_files(root):
         verb = "is" if len(lost) == 1 else "are"
         raise UsageError(
-            f"{_counted(lost, 'file')} of {benchmark.title} {verb} missing, for example {lost[0]!r}; {remedy}"
+            f"{counted(len(lost), 'file')} of {benchmark.title} {verb} missing, for example {lost[0]!r}; {remedy}"
         )
     vocabulary = Vocabulary(benchmark.classes)
     paths = [(record, root / record.image, root / record.labels) for record in manifest.records]
     if benchmark.training_parts is not None:
-        return PartTrainingImages(
-            name=benchmark.name,
-            vocabulary=vocabulary,
-            object_names=Vocabulary(benchmark.training_parts.objects),
-            images=tuple(
-                PartTrainingImage(stem=record.stem, object_labels=root / record.mask, image=image, labels=labels)
-                for record, image, labels in paths
-                if record.mask is not None
-            ),
+        learned = (
+            PartTrainingImage(stem=record.stem, object_labels=root / record.mask, image=image, labels=labels)
+            for record, image, labels in paths
+            if record.mask is not None
         )
+        names = Vocabulary(benchmark.training_parts.objects)
+        return PartTrainingImages(name=benchmark.name, vocabulary=vocabulary, object_names=names, images=tuple(learned))
     if benchmark.parts is not None:
-        return PartRecords(
-            name=benchmark.name,
-            vocabulary=vocabulary,
-            images=tuple(
-                PartRecord(
-                    stem=record.stem, object=record.part_object, mask=root / record.mask, image=image, labels=labels
-                )
-                for record, image, labels in paths
-                if record.part_object is not None and record.mask is not None
-            ),
+        records = (
+            PartRecord(stem=record.stem, object=record.part_object, mask=root / record.mask, image=image, labels=labels)
+            for record, image, labels in paths
+            if record.part_object is not None and record.mask is not None
         )
+        return LabeledImages(name=benchmark.name, vocabulary=vocabulary, images=tuple(records))
     images = tuple(LabeledImage(stem=record.stem, image=image, labels=labels) for record, image, labels in paths)
     return LabeledImages(name=benchmark.name, vocabulary=vocabulary, images=images, background=benchmark.background)
 
 
-def _counted(names: Sequence[str], noun: str) -> str:
-    return f"1 {noun}" if len(names) == 1 else f"{len(names)} {noun}s"
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 image", "2 images"."""
+    return f"1 {noun}" if number == 1 else f"{number} {noun}s"

@@ -8,7 +8,8 @@ shard is never read.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -27,7 +28,6 @@ from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import digest_of
 
 DAMAGE = (OSError, SafetensorError, ValueError)
-"""Exceptions that reading a damaged file raises."""
 
 OPEN_SHARDS = 64
 """Max files that a process keeps open for reading."""
@@ -41,13 +41,10 @@ class FeatureCache:
 
     folder: Path
     kind: str
-    """Prefix of the file names."""
     digests: bytes
     """The digests of all shards, 8 bytes each; all that is kept in memory."""
     rows: int
-    """Number of rows in all shards."""
     shard_rows: int
-    """Rows per shard."""
 
     @classmethod
     def of(
@@ -82,9 +79,6 @@ class FeatureCache:
         """Write a shard atomically.
 
         The first axis of all tensors is the shard's rows. `problems` maps rows without features to the reason.
-
-        Raises:
-            OutputError: the file can't be written, for example because the disk is full.
         """
         content = save(dict(tensors), {"problems": json.dumps(problems or {})})
         write_bytes(self.path(shard), content)
@@ -118,31 +112,17 @@ class FeatureCache:
         processes.gather(None)  # wait until all have finished
 
     def read(self, row: int) -> dict[str, Shaped[Tensor, "..."]]:
-        """Read the tensors of a row, by name.
-
-        Raises:
-            InputError: its file is missing or damaged.
-        """
+        """Read the tensors of a row, by name; `InputError` if its file is missing or damaged."""
         shard, own = divmod(row, self.shard_rows)
-        path = self.path(shard)
-        try:
-            file = _opened(str(path))[0]
+        with _damage_named(self.path(shard)) as path:
+            file = _opened(path)[0]
             return {name: file.get_slice(name)[own] for name in file.keys()}
-        except DAMAGE as error:
-            raise _damaged(path, error) from None
 
     def problem(self, row: int) -> str | None:
-        """Why a row has no features; None if it has some.
-
-        Raises:
-            InputError: its file is missing or damaged.
-        """
+        """Why a row has no features; None if it has some. `InputError` if its file is missing or damaged."""
         shard, own = divmod(row, self.shard_rows)
-        path = self.path(shard)
-        try:
-            return _opened(str(path))[1].get(own)
-        except DAMAGE as error:
-            raise _damaged(path, error) from None
+        with _damage_named(self.path(shard)) as path:
+            return _opened(path)[1].get(own)
 
     def _is_whole(self, shard: int) -> bool:
         path = self.path(shard)
@@ -157,8 +137,12 @@ class FeatureCache:
             return False
 
 
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{str(path)!r} can't be read ({one_line(error)}); run the same command again")
+@contextmanager
+def _damage_named(path: Path) -> Iterator[str]:
+    try:
+        yield str(path)
+    except DAMAGE as error:
+        raise InputError(f"{str(path)!r} can't be read ({one_line(error)}); run the same command again") from None
 
 
 @lru_cache(maxsize=OPEN_SHARDS)

@@ -25,13 +25,6 @@ from segvoc.vocabulary import Vocabulary
 CLASS_LIST_FOLDER = Path(__file__).parent / "classes"
 """Folder of the class lists. Names are in label order, spelled as in the datasets."""
 
-ENGLISH_NAMES: Mapping[str, str] = {
-    "diningtable": "dining table",
-    "pottedplant": "potted plant",
-    "tvmonitor": "tv monitor",
-}
-"""English spelling of class names that datasets write as one word."""
-
 
 @cache
 def read_class_list(name: str) -> Any:

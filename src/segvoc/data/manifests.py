@@ -22,11 +22,8 @@ class ManifestRecord:
     """A label map and its image, or one object of an image in a part benchmark; paths are below the data folder."""
 
     stem: str
-    """Names the record in its benchmark."""
     image: str
-    """Path of the image."""
     labels: str
-    """Path of the label map."""
     part_object: int | None = None
     """In a part benchmark: index of the object whose parts are labeled."""
     mask: str | None = None
@@ -43,9 +40,7 @@ class Manifest:
     """The result of `segvoc prepare` for a benchmark."""
 
     benchmark: str
-    """Name of the benchmark."""
     records: tuple[ManifestRecord, ...]
-    """All records, in the order of their stems."""
     sha256: str
     """SHA-256 over the names and contents of all files written."""
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -53,13 +48,10 @@ class Manifest:
     missing: tuple[str, ...] = ()
     """Images with missing files, if allowed."""
     failed: tuple[str, ...] = ()
-    """Images whose files are damaged."""
     partial: bool = False
-    """Whether images are missing from the benchmark."""
     sources: Mapping[str, int] = field(default_factory=dict)
     """Original folders and files, with the number of files read from each."""
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Versions of segvoc and of the libraries that read and write images."""
 
     @staticmethod
     def path(root: Path, benchmark: str) -> Path:
@@ -68,14 +60,7 @@ class Manifest:
 
     @classmethod
     def read(cls, root: Path, benchmark: str) -> "Manifest | None":
-        """Read the manifest of a benchmark.
-
-        Returns:
-            The manifest; None if it doesn't exist, or was written for another version of the prepared files.
-
-        Raises:
-            UsageError: the manifest is damaged.
-        """
+        """The manifest of a benchmark; None if there is none of this layout, `UsageError` if it is damaged."""
         path = cls.path(root, benchmark)
         try:
             content: dict[str, Any] = read_json(path)
@@ -93,11 +78,7 @@ class Manifest:
             ) from None
 
     def write(self, root: Path) -> None:
-        """Write the manifest, atomically.
-
-        Raises:
-            OutputError: the file can't be written.
-        """
+        """Write the manifest, atomically."""
         content = {"layout": PREPARED_LAYOUT, "images": len(self.records), **to_json(self)}
         content["records"] = [
             {name: value for name, value in record.items() if value is not None} for record in content["records"]

@@ -3,7 +3,7 @@
 `published_scores.json` has the rows, with notes on the tables.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,7 +15,6 @@ from segvoc.records import from_json
 from segvoc.storage.json_files import read_json
 
 Paper = Literal["PCA-Seg", "CAT-Seg", "ERR-Seg", "SynSeg"]
-"""A paper, named by its network."""
 
 LAST_VERSIONS: Mapping[Paper, str] = {
     "PCA-Seg": "CVPR 2026",
@@ -34,22 +33,6 @@ the mean number of an image's classes that are found (ERR-Seg, Table 9)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublishedScore:
-    """A paper's score of a network on a benchmark."""
-
-    preset: str
-    """Our name of the network."""
-    table: str
-    """The paper and its table."""
-    scores: PrintedScores
-    """In percent: "miou", or for parts "seen", "unseen" and "harmonic" (their harmonic mean, as printed)."""
-    protocol: PartProtocol | None = None
-    """For parts: how they were predicted."""
-    source: str = ""
-    """URL of a page with the scores besides the paper, if any."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class PublishedRow:
     """A row of a paper's table of scores.
 
@@ -57,13 +40,10 @@ class PublishedRow:
     """
 
     paper: Paper
-    """The paper of the row."""
     version: str
-    """The version of the paper."""
     table: str
     """The table: "Table 1"."""
     row: str
-    """Name of the row within its table."""
     preset: str
     """Our network; empty if there is none."""
     recipe: str
@@ -77,7 +57,6 @@ class PublishedRow:
     protocol: PartProtocol | None = None
     """For parts: how they are predicted."""
     scores: Mapping[str, PrintedScores]
-    """The printed scores, by benchmark."""
     main: bool = False
     """Whether these are the main scores of the unchanged preset."""
     departs: str = ""
@@ -97,15 +76,15 @@ class PublishedRow:
         protocol = "" if self.protocol is None else f", {self.protocol}"
         return f"{self.title}, {self.row}{protocol}"
 
-    def score_on(self, benchmark: str) -> PublishedScore:
-        """The published score on a benchmark of `scores`."""
-        return PublishedScore(
-            preset=self.preset,
-            table=self.title if self.main else self.name,
-            scores=self.scores[benchmark],
-            protocol=self.protocol,
-            source=self.source,
-        )
+    def score_on(self, benchmark: str) -> dict[str, Any]:
+        """The published score on a benchmark, as plain values: an entry of "published" in a report."""
+        table = self.title if self.main else self.name
+        return {
+            "table": table,
+            "source": self.source,
+            "protocol": self.protocol,
+            "scores": dict(self.scores[benchmark]),
+        }
 
 
 def _row(entry: dict[str, Any]) -> PublishedRow:
@@ -114,7 +93,6 @@ def _row(entry: dict[str, Any]) -> PublishedRow:
 
 
 PUBLISHED_ROWS: tuple[PublishedRow, ...] = tuple(map(_row, read_json(Path(__file__).with_suffix(".json"))["rows"]))
-"""The rows of all tables, by paper."""
 
 
 def published_rows(preset: str) -> tuple[PublishedRow, ...]:
@@ -128,14 +106,7 @@ def recipe_rows(recipe: str) -> tuple[PublishedRow, ...]:
 
 
 def find_rows(name: str) -> tuple[PublishedRow, ...]:
-    """Look up rows by name.
-
-    Args:
-        name: a row's name, case-insensitive; or a preset, for its main rows.
-
-    Raises:
-        UsageError: the name is unknown; the message suggests similar names.
-    """
+    """The rows of a name, case-insensitive, or the main rows of a preset; `UsageError` suggests similar names."""
     folded = name.casefold()
     rows = tuple(row for row in PUBLISHED_ROWS if row.name.casefold() == folded or (row.main and row.preset == name))
     if rows:
@@ -149,13 +120,11 @@ def find_rows(name: str) -> tuple[PublishedRow, ...]:
 
 def scored_benchmarks(preset: str) -> tuple[str, ...]:
     """The benchmarks with published scores of the unchanged preset, in table order."""
-    return tuple(dict.fromkeys(name for row in _main_rows() if row.preset == preset for name in row.scores))
+    return tuple(
+        dict.fromkeys(name for row in PUBLISHED_ROWS if row.main and row.preset == preset for name in row.scores)
+    )
 
 
-def published_scores(benchmark: str) -> tuple[PublishedScore, ...]:
-    """The published scores of unchanged presets on a benchmark, in table order; may be empty."""
-    return tuple(row.score_on(benchmark) for row in _main_rows() if benchmark in row.scores)
-
-
-def _main_rows() -> Sequence[PublishedRow]:
-    return [row for row in PUBLISHED_ROWS if row.main]
+def published_scores(benchmark: str) -> tuple[PublishedRow, ...]:
+    """The rows with scores of unchanged presets on a benchmark, in table order; may be empty."""
+    return tuple(row for row in PUBLISHED_ROWS if row.main and benchmark in row.scores)

@@ -16,19 +16,17 @@ _DENSE_CODES = 4_000_000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Confusion:
-    """A sparse confusion matrix: pixel counts per pair of true and predicted class.
+    """A sparse confusion matrix of K classes: pixel counts per pair of true and predicted class.
 
     Pairs are distinct and sorted; empty pairs are left out.
     """
 
     classes: int
-    """Number of classes (K)."""
     truth: Int64[np.ndarray, " N"]
     """The true class of each pair, in [0, K)."""
     prediction: Int64[np.ndarray, " N"]
     """The predicted class of each pair, in [0, K]; K is "unlabeled"."""
     pixels: Int64[np.ndarray, " N"]
-    """The number of pixels of each pair."""
     ignored: int = 0
     """Pixels without a true class; no other count includes them."""
 
@@ -36,16 +34,9 @@ class Confusion:
     def count(
         cls, truth: UInt16[np.ndarray, "H W"], prediction: UInt16[np.ndarray, "H W"], classes: int
     ) -> "Confusion":
-        """Count the pairs of one label map.
+        """Count the pairs of one label map; `ValueError` if a label is not below `classes`.
 
-        Args:
-            truth: the true class of each pixel, below `classes`; 65535 is ignored.
-            prediction: the predicted class of each pixel, below `classes`; 65535 (unlabeled) is wrong where there is a
-                true class.
-            classes: number of classes.
-
-        Raises:
-            ValueError: a label is not below `classes`.
+        A truth of 65535 is ignored; a prediction of 65535 (unlabeled) is wrong where there is a true class.
         """
         known = truth != UNLABELED
         true, given = truth[known].astype(np.int64), prediction[known].astype(np.int64)
@@ -58,11 +49,7 @@ class Confusion:
 
     @classmethod
     def total(cls, confusions: Iterable["Confusion"], classes: int) -> "Confusion":
-        """Sum several confusion matrices; exact in any order.
-
-        Raises:
-            ValueError: the numbers of classes differ.
-        """
+        """Sum several confusion matrices of the same classes; exact in any order."""
         confusions = list(confusions)
         if any(confusion.classes != classes for confusion in confusions):
             raise ValueError(f"cannot add confusion matrices of different sizes; all need {classes} classes")
@@ -154,9 +141,7 @@ class Scores:
     fwiou: float
     """Mean IoU, weighted by the true pixels of the classes."""
     pixel_accuracy: float
-    """Share of correct pixels."""
     mean_accuracy: float
-    """Mean accuracy of the classes."""
     iou: Float64[np.ndarray, " K"]
     """For each class: hits / (true + predicted - hits)."""
     accuracy: Float64[np.ndarray, " K"]
@@ -182,9 +167,8 @@ class PartScores:
     fwiou: float
     """Mean IoU, weighted by the true pixels of the classes."""
     pixel_accuracy: float
-    """Share of correct pixels."""
     mean_accuracy: float
-    """Mean of hits / true over the classes."""
+    """Mean recall (hits / true) of the classes."""
     seen: float
     """Mean IoU of the parts of objects seen in training."""
     unseen: float
@@ -192,11 +176,8 @@ class PartScores:
     harmonic: float
     """Harmonic mean of `seen` (s) and `unseen` (u): 2su / (s + u)."""
     seen_recall: float
-    """Mean of hits / true over the parts of seen objects."""
     unseen_recall: float
-    """Mean of hits / true over the other parts."""
     harmonic_recall: float
-    """Harmonic mean of the two recalls."""
 
 
 def part_scores(
@@ -209,11 +190,8 @@ def part_scores(
     as predicted area of the background. Oracle-Obj: pixels without a prediction (part pixels outside the mask of the
     object) count nowhere.
 
-    Args:
-        confusion: of K parts, over all images.
-        seen: which parts belong to objects that are seen in training.
-        protocol: how the predictions were made.
-        rule: which classes enter the means `seen` and `unseen`; the other scores don't depend on it.
+    `seen` says which parts belong to objects that are seen in training, `rule` which classes enter the means `seen` and
+    `unseen`; the other scores don't depend on it.
     """
     table = confusion.dense()
     if protocol == "pred-all":
@@ -254,18 +232,11 @@ def guided_parts(
 ) -> list[list[int]]:
     """Candidate parts of each object when the object is given (Oracle-Obj), as ascending indices.
 
-    Args:
-        objects: names of the objects.
-        object_of: the object of each part, as an index.
-        names: names of the parts ("dog's head").
-        substring: as published, all parts whose name contains the object's name, so "car's door" is a candidate for
-            "door"; otherwise only the parts of the object itself.
+    `object_of` is the index of each part's object. With `substring`, as published, all parts whose name contains the
+    object's name are candidates, so "car's door" is one for "door"; otherwise only the parts of the object itself.
     """
+    parts = list(enumerate(zip(object_of, names, strict=True)))
     return [
-        [
-            part
-            for part, (whose, name) in enumerate(zip(object_of, names, strict=True))
-            if whose == number or (substring and owner in name)
-        ]
+        [part for part, (whose, name) in parts if whose == number or (substring and owner in name)]
         for number, owner in enumerate(objects)
     ]

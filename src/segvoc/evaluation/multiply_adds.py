@@ -32,9 +32,6 @@ def describe_multiply_adds(preset: str, options: Mapping[str, object], classes: 
     Returns:
         "side" of the image [px], "classes", classes "kept", multiply-adds "counted" in our graph and, for ERR-Seg with
         ConvNeXt-CLIP, "as_published".
-
-    Raises:
-        UsageError: the preset or an option is unknown, or the network is a part network.
     """
     found = find_preset(preset)
     configuration = with_settings(found.configuration, options, preset)
@@ -43,38 +40,22 @@ def describe_multiply_adds(preset: str, options: Mapping[str, object], classes: 
     require_single_level(network)
     side = found.protocols_of(configuration)["single"].size
     keep = err_seg_kept(classes) if isinstance(network.aggregation, ErrAggregation) else None
-    counted = count_multiply_adds(network, side, classes, keep)
+    channels = cast(ImageEncoder, network.image_encoder).channels
+    with torch.device("meta"):
+        image, text = torch.empty(1, 3, side, side), torch.empty(classes, 1, channels)
+        selection = None if keep is None else Voted(keep)
+        counted = multiply_adds_of(lambda: network.selected_logits(image, text, selection=selection))
     facts = {"side": side, "classes": classes, "kept": classes if keep is None else keep, "counted": counted}
     published = None if keep is None else published_err_seg(network, side, classes, keep)
     return facts if published is None else facts | {"as_published": published}
 
 
 def require_single_level(network: nn.Module) -> None:
-    """Check that a network has one cost volume and one sequence of blocks.
-
-    Raises:
-        UsageError: the network is a part network, which has an object and a part level.
-    """
+    """Refuse part networks, which have two cost volumes and sequences of blocks: for objects and for parts."""
     if isinstance(network, PartNetwork):
         raise UsageError(
             "this analysis reads one level and part networks have two; use another model, such as pca-seg-b or tiny"
         )
-
-
-def count_multiply_adds(network: SegmentationNetwork, side: int, classes: int, keep: int | None) -> int:
-    """Count the multiply-adds of our graph for a square image, with cached text embeddings.
-
-    Args:
-        network: the network, on the meta device and in evaluation mode.
-        side: side of the image [px].
-        classes: number of classes.
-        keep: number of classes after class selection; None for all.
-    """
-    channels = cast(ImageEncoder, network.image_encoder).channels
-    with torch.device("meta"):
-        image, text = torch.empty(1, 3, side, side), torch.empty(classes, 1, channels)
-        selection = None if keep is None else Voted(keep)
-        return multiply_adds_of(lambda: network.selected_logits(image, text, selection=selection))
 
 
 def multiply_adds_of(work: Callable[[], object]) -> int:
@@ -92,10 +73,7 @@ def _of_convolution_backward(out: Sequence[int], x: Sequence[int], weight: Seque
 
 
 def published_err_seg(network: SegmentationNetwork, side: int, classes: int, keep: int) -> int | None:
-    """Multiply-adds of ERR-Seg's released graph: our image encoder, a different head.
-
-    None for a ViT, for which no code was released.
-    """
+    """Multiply-adds of ERR-Seg's released graph: our encoder, another head; None for a ViT, which wasn't released."""
     if not isinstance(network.image_encoder, ConvNextClipImageEncoder):
         return None
     with torch.device("meta"):
@@ -107,11 +85,8 @@ def published_err_seg(network: SegmentationNetwork, side: int, classes: int, kee
 def err_head(head: Any, cells: int, classes: int, keep: int) -> int:
     """Multiply-adds of the head (an `ErrAggregation`) as released, layer by layer; cells are those at stride 16."""
     deep, quarter = cells // 4, 4 * cells
-    channels, dim, embedded = (
-        head.text_guidance.in_features,
-        head.merge_costs.out_channels,
-        head.merge_costs.in_channels,
-    )
+    channels, merge = head.text_guidance.in_features, head.merge_costs
+    dim, embedded = merge.out_channels, merge.in_channels
     os32, os16 = (conv.in_channels for conv in head.guidance)
     maps = (cells, deep)[-len(head.embed_costs) :]
     costs = sum(maps) * classes * channels + keep * (sum(maps) * embedded * 49 + cells * embedded * dim)

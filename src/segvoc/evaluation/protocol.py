@@ -89,15 +89,10 @@ PUBLISHED_PROTOCOLS: Mapping[Family, Mapping[str, PublishedProtocol]] = {
     "PartCATSeg": dict.fromkeys(_PART_BENCHMARKS, _PARTS),
     "PCA-Seg for parts": dict.fromkeys(_PART_BENCHMARKS, _PARTS),
 }
-"""The protocol of each network on each benchmark of its paper."""
 
 
 def published_protocol(preset: str, benchmark: str) -> PublishedProtocol:
-    """Look up the protocol by which a paper scores a network on a benchmark.
-
-    Returns:
-        The protocol; `NO_PAPER` if no paper reports a score.
-    """
+    """The protocol by which a paper scores a network on a benchmark; `NO_PAPER` if none does."""
     family = PRESETS[preset].family if preset in PRESETS else None
     return NO_PAPER if family is None else PUBLISHED_PROTOCOLS[family].get(benchmark, NO_PAPER)
 
@@ -116,15 +111,12 @@ class EvaluationProtocol:
     """How an evaluation labels images; built by `evaluation_protocol`."""
 
     options: LabelOptions
-    """How images are labeled."""
     steps: Protocol
     """The resolved window and class selection: resize, views, class pooling and selection rule."""
     classes: int
     """Number of classes in the forward pass, without the background but with up to all of its stand-ins."""
     templates: tuple[str, ...]
-    """Prompt templates."""
     substring_guide: bool
-    """See `EvaluationSettings`."""
     published: PublishedProtocol | None
     """The published protocol of the benchmark (`NO_PAPER` if there is none); None for your own images."""
     deviations: tuple[str, ...] = ()
@@ -197,34 +189,25 @@ def evaluation_protocol(
     usual = replace(published.options, background=background)
     same_window = replace(options, keep_classes=usual.keep_classes)
     as_published = replace(protocol, options=usual, steps=segmenter.protocol(same_window, asked))
-    deviations = [
-        *_of_options(protocol, as_published),
-        *_deviations(protocol, published),
-        *_of_settings(settings, segmenter),
-        *_of_network(segmenter),
-    ]
-    return replace(protocol, deviations=tuple(deviations))
+    deviations = (*_deviations(protocol, as_published, settings, segmenter), *_of_network(segmenter))
+    return replace(protocol, deviations=deviations)
 
 
-def _of_options(protocol: EvaluationProtocol, published: EvaluationProtocol) -> Iterator[str]:
-    """The options that differ from the published ones; class selection is compared within the same window."""
-    own = "the network's own"
+def _deviations(
+    protocol: EvaluationProtocol, as_published: EvaluationProtocol, settings: EvaluationSettings, segmenter: Segmenter
+) -> Iterator[str]:
+    """What differs from the published protocol; class selection is compared within the same window."""
+    own, published = "the network's own", protocol.published or NO_PAPER
     unset = {"keep_classes": f"{own} rule", "threshold": own if protocol.options.background else "none"}
-    usual = published.options.record()
+    usual = as_published.options.record()
     for name, value in protocol.options.record().items():
-        same = protocol.selection == published.selection if name == "keep_classes" else value == usual[name]
+        same = protocol.selection == as_published.selection if name == "keep_classes" else value == usual[name]
         if not same:
             yield f"{name} {value} instead of {unset.get(name, 'none') if usual[name] is None else usual[name]}"
-
-
-def _deviations(protocol: EvaluationProtocol, published: PublishedProtocol) -> Iterator[str]:
     if published.templates and protocol.templates != published.templates:
         yield f"prompts {_listed(protocol.templates)} instead of {_listed(published.templates)}"
     if protocol.substring_guide != published.substring_guide:
         yield f"substring_guide {protocol.substring_guide} instead of {published.substring_guide}"
-
-
-def _of_settings(settings: EvaluationSettings, segmenter: Segmenter) -> Iterator[str]:
     if settings.limit is not None:
         yield f"only the first {settings.limit} images"
     if segmenter.dtype != "float32":

@@ -19,27 +19,15 @@ class ModelOrigin:
     weights: str = ""
     """Description or path of the weights."""
     published: bool = False
-    """Whether the weights are those of the paper."""
     options: Mapping[str, object] = field(default_factory=dict)
     """Options that differ from the preset."""
 
 
 PUBLISHED_WEIGHTS = "published by the authors"
-"""Name of a preset's published weights in reports."""
 
 
 def origin_of(model: str, weights: str | None = None, options: Mapping[str, object] | None = None) -> ModelOrigin:
-    """The origin of a model that `segvoc.load` loads with the same arguments.
-
-    Args:
-        model: a preset, the path of a .safetensors file of segvoc or of a shared folder, or a repository of the hub.
-        weights: file of the weights; None: the preset's own.
-        options: settings of the network that differ from the preset's.
-
-    Raises:
-        UsageError: the preset is unknown.
-        CheckpointError: the file can't be read.
-    """
+    """The origin of a model that `segvoc.load` loads with the same arguments."""
     options = options or {}
     if (found := find_model(model)) is not None:
         preset = named_preset(read_header(found.model)) if is_own_path(found.model) else found.model
@@ -56,9 +44,7 @@ class FailedImage:
     """An image that could not be evaluated."""
 
     stem: str
-    """Names the image in its set."""
     error: str
-    """What is wrong, in one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,16 +52,12 @@ class EvaluationResult:
     """The scores of all images, and facts about the run."""
 
     images: Sequence[EvaluationImage]
-    """All images of the evaluation."""
     scores: Sequence[ImageScore]
     """Scores of the images that could be read, in order."""
     failures: Sequence[FailedImage]
-    """The other images."""
     peak_memory: float
     """Peak memory of the largest process [GB]."""
     processes: int
-    """Number of processes."""
     resumed: int
-    """Images scored by an earlier run."""
     seconds: float
     """Duration of this run [s]."""

@@ -16,7 +16,7 @@ from segvoc.checkpoints.origins import content_hash
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.distributed import Processes
 from segvoc.errors import InputError
-from segvoc.evaluation.metrics import guided_parts
+from segvoc.evaluation.metrics import Confusion, guided_parts
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
 from segvoc.evaluation.report.examples import OnDrawn
 from segvoc.evaluation.report.report import Report, write_report
@@ -28,7 +28,6 @@ from segvoc.evaluation.task import (
     GroundTruth,
     ImageScore,
     present_objects,
-    score_image,
 )
 from segvoc.hardware import peak_gigabytes
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
@@ -40,10 +39,8 @@ from segvoc.progress import Progress, print_line, printable
 from segvoc.storage.resume import DoneItems, Key, ResumableWork, read_done
 
 READER_THREADS = 4
-"""Threads that read images."""
 
 BATCHES_AHEAD = 2
-"""Batches to prefetch."""
 
 BATCHES_BEHIND = 2
 """Size of the scoring queue, in batches; bounds memory."""
@@ -52,7 +49,6 @@ TF32 = False
 """Whether float32 products use TF32 on a GPU, regardless of the process-wide setting."""
 
 _JOURNALS = "journal"
-"""The folder of the journals, one of each process."""
 
 OnStart = Callable[[int], object]
 """Called once before the first image with the number of images left for this process."""
@@ -136,13 +132,11 @@ def evaluate(
         if processes.first:
             scores = _current_scores(read_done(path.parent.glob("rank-*.jsonl"), fingerprint, scored), images)
             order = {image.stem: index for index, image in enumerate(images)}
+            failures = [failure for failures, _ in gathered for failure in failures]
             result = EvaluationResult(
                 images=images,
                 scores=[scores[image.stem] for image in images if image.stem in scores],
-                failures=sorted(
-                    (failure for failures, _ in gathered for failure in failures),
-                    key=lambda failure: order[failure.stem],
-                ),
+                failures=sorted(failures, key=lambda failure: order[failure.stem]),
                 peak_memory=max(memory for _, memory in gathered),
                 processes=processes.count,
                 resumed=len(done),
@@ -193,10 +187,9 @@ class TaskSegmenter:
     def __init__(self, segmenter: Segmenter, task: EvaluationTask, protocol: EvaluationProtocol) -> None:
         self.segmenter, self.task, self.protocol = segmenter, task, protocol
         self._guides: list[list[int]] = []
-        if task.parts is not None:
-            self._guides = guided_parts(
-                task.parts.objects, task.parts.object_of, task.classes, substring=protocol.substring_guide
-            )
+        if (parts := task.parts) is not None:
+            substring = protocol.substring_guide
+            self._guides = guided_parts(parts.objects, parts.object_of, task.classes, substring=substring)
 
     @property
     def batch(self) -> int:
@@ -209,15 +202,28 @@ class TaskSegmenter:
         return self.segmenter.encode(self.task.images.vocabulary, background=self.protocol.options.background)
 
     def segment(self, truths: Sequence[GroundTruth]) -> list[Segmentation]:
-        """The predictions for a batch of images; for parts, `among` holds one per object of the image."""
+        """The predictions for a batch of images; for parts, also among those of each object of the image."""
         among = [self._guides[owner] for owner in present_objects(truths[0].objects)] if self._guides else []
         images = [truth.image for truth in truths]
         with float32_products(tf32=TF32):
             return self.segmenter.segment(images, self._words, options=self.protocol.options, groups=among)
 
     def score(self, image: EvaluationImage, truth: GroundTruth, result: Segmentation) -> ImageScore:
-        """Compare a prediction with the truth."""
-        return score_image(self.task, image, truth, result)
+        """Compare a prediction with the truth; for parts, also the predictions among the parts of each object."""
+        classes, prediction = len(self.task.classes), self.task.scored(result.labels)
+        counts, oracle = [Confusion.count(record, prediction, classes) for record in truth.records], None
+        if self.task.parts is not None and result.group_labels is not None:
+            given = dict(zip(present_objects(truth.objects), result.group_labels, strict=True))
+            records = zip(truth.records, truth.objects, strict=True)
+            owned = (Confusion.count(record, given[owner], classes) for record, owner in records if owner is not None)
+            oracle = Confusion.total(owned, classes)
+        return ImageScore(
+            stem=image.stem,
+            seconds=result.seconds,
+            kept_classes=int(result.selected.sum()),
+            confusion=Confusion.total(counts, classes),
+            oracle=oracle,
+        )
 
 
 def segment_and_score(
@@ -226,12 +232,9 @@ def segment_and_score(
     keep: Callable[[EvaluationImage, GroundTruth, ImageScore], object],
     on_result: OnResult = lambda image, error: None,
 ) -> list[FailedImage]:
-    """Segment all images of some batches, and keep their scores.
+    """Segment all images of some batches, and keep their scores; returns the unreadable images.
 
     `keep` is called with each image, its truth and its score, in a thread; `on_result` as in `evaluate`.
-
-    Returns:
-        The unreadable images.
     """
     failures: list[FailedImage] = []
     scoring: deque[Future[None]] = deque()
@@ -266,7 +269,6 @@ def segment_and_score(
 def _read_ahead(
     batches: Sequence[Sequence[EvaluationImage]], classes: int
 ) -> Iterator[list[tuple[EvaluationImage, Future[GroundTruth]]]]:
-    """Prefetch the images of each batch."""
     readers = ThreadPoolExecutor(READER_THREADS, "reader")
     reading: deque[list[tuple[EvaluationImage, Future[GroundTruth]]]] = deque()
     try:

@@ -33,7 +33,6 @@ class NearestLabels:
     """The most similar training label of each of K labels."""
 
     names: tuple[str, ...]
-    """The labels."""
     nearest: tuple[str, ...]
     """Their most similar training labels; ties go to the first."""
     similarity: Float32[np.ndarray, " K"]
@@ -53,9 +52,6 @@ def nearest_labels(segmenter: NetworkSegmenter, names: Sequence[str], training: 
 
     Labels are embedded as for segmentation: the mean over the network's prompt templates; only the first synonym
     counts.
-
-    Raises:
-        UsageError: a list is empty, or a label is empty or duplicated.
     """
     labels, known = Vocabulary(names), Vocabulary(training)
     # float64, so that summation order can't decide what exceeds the threshold
@@ -75,27 +71,20 @@ def _embeddings(segmenter: NetworkSegmenter, vocabulary: Vocabulary) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class SeenScores:
-    """Mean IoU of seen and of unseen classes, in percent; NaN where no class has a true pixel."""
+    """Mean IoU of seen and of unseen classes, in percent, and their numbers; NaN where no class has a true pixel."""
 
     seen: float
-    """Mean IoU of the seen classes."""
     unseen: float
-    """Mean IoU of the unseen classes."""
     seen_count: int
-    """Number of seen classes in the mean, that is, with a true pixel."""
     unseen_count: int
-    """Number of unseen classes with a true pixel."""
 
 
 def seen_scores(
     scores: Scores, classes: Sequence[str], seen: Collection[str], *, apart: Collection[str] = ()
 ) -> SeenScores:
-    """Split the mean IoU by whether a class was seen in training.
+    """Split the mean IoU by whether a class was seen in training; as there, only classes with a true pixel count.
 
-    As in the overall mean, only classes with a true pixel count.
-
-    Names outside `seen` are unseen. Names in `apart`, such as a background that stands for all other classes, count
-    in neither mean.
+    Names in `apart`, such as a background that stands for all other classes, count in neither mean.
     """
     counted = ~np.isnan(scores.iou) & np.array([name not in apart for name in classes], bool)
     known = np.array([name in seen for name in classes], bool)

@@ -10,15 +10,13 @@ from typing import Any, NamedTuple, Unpack
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from segvoc.data.benchmarks import Benchmark, BenchmarkParts, PartRecord, PartRecords, find_benchmark, prepared
+from segvoc.data.benchmarks import Benchmark, BenchmarkParts, PartRecord, find_benchmark, prepared
 from segvoc.data.labeled_images import FolderRules, LabeledImage, LabeledImages
 from segvoc.data.manifests import Manifest
-from segvoc.data.published_scores import PublishedScore
 from segvoc.errors import UsageError
 from segvoc.evaluation.metrics import Confusion
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
-from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.resume import Stamp
 
 _GENERIC_FOLDERS = frozenset(
@@ -56,13 +54,10 @@ class GroundTruth(NamedTuple):
     """An image in memory with its true labels."""
 
     image: UInt8[np.ndarray, "H W 3"]
-    """RGB in [0, 255]."""
     records: list[UInt16[np.ndarray, "H W"]]
-    """The label map of each record."""
     objects: tuple[int | None, ...]
-    """The object of each record; see `EvaluationImage.objects`."""
     stamp: list[Stamp]
-    """File stamps from before reading; see `EvaluationImage.stamp`."""
+    """File stamps from before reading."""
 
     def combined(self) -> UInt16[np.ndarray, "H W"]:
         """The labels of all records in one map, later records over earlier ones."""
@@ -77,18 +72,13 @@ class EvaluationImage:
     """An image with its records: one label map, or for parts one per object."""
 
     stem: str
-    """Names the image in its set."""
     records: tuple[LabeledImage, ...]
-    """The records, all of the same image file."""
+    """All of the same image file."""
     objects: tuple[int | None, ...] = (None,)
     """For each record, the index of its object; None if no part of that object is a class."""
 
     def read(self, classes: int) -> GroundTruth:
-        """Read the image and all its label maps.
-
-        Raises:
-            InputError: a file is missing or damaged, sizes differ, or a label is not below `classes`.
-        """
+        """Read the image and all its label maps; `InputError` also if a label is not below `classes`."""
         stamp = self.stamp()
         first = self.records[0].read(classes)
         size = first.image.shape[0], first.image.shape[1]
@@ -191,28 +181,25 @@ class EvaluationTask:
 
     def select_images(self, limit: int | None) -> list[EvaluationImage]:
         """The first `limit` images; None: all."""
-        if not isinstance(self.images, PartRecords):
+        parts = [record for record in self.images.images if isinstance(record, PartRecord)]
+        if not parts:
             return [EvaluationImage(stem=image.stem, records=(image,)) for image in self.images.images[:limit]]
-        groups = (tuple(group) for _, group in itertools.groupby(self.images.images, key=lambda record: record.image))
+        groups = (tuple(group) for _, group in itertools.groupby(parts, key=lambda record: record.image))
         answering = set() if self.parts is None else set(self.parts.object_of)
-
-        def image_of(records: tuple[PartRecord, ...]) -> EvaluationImage:
-            return EvaluationImage(
+        return [
+            EvaluationImage(
                 # "photo/3" is a record of "photo"
                 stem=records[0].stem.rpartition("/")[0] or records[0].stem,
                 records=records,
                 objects=tuple(record.object if record.object in answering else None for record in records),
             )
-
-        return [image_of(group) for group in itertools.islice(groups, limit)]
+            for records in itertools.islice(groups, limit)
+        ]
 
     def asked_background(self, has_background: bool) -> str | None:
-        """The word passed to the network as the background.
+        """The word passed to a network as the background.
 
         Parts compete with "none of the parts" where the network has a background (Pred-All).
-
-        Args:
-            has_background: whether the network predicts a background.
         """
         if self.parts is not None and has_background:
             return PART_BACKGROUND
@@ -228,9 +215,10 @@ class EvaluationTask:
         collapsed = (labels >= self.collapse_from) & (labels != UNLABELED)
         return np.where(collapsed, np.uint16(self.collapse_from), labels)
 
-    def published_for(self, preset: str) -> Sequence[PublishedScore]:
-        """The scores reported for a network in papers."""
-        return () if self.benchmark is None else self.benchmark.published_for(preset)
+    def published_for(self, preset: str) -> list[dict[str, Any]]:
+        """The scores reported for a network in papers, as plain values."""
+        benchmark = self.benchmark
+        return [] if benchmark is None else [row.score_on(benchmark.name) for row in benchmark.published_for(preset)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -238,65 +226,30 @@ class ImageScore:
     """An image's contribution to the scores."""
 
     stem: str
-    """Names the image in its set."""
     seconds: float
     """Network time [s]."""
     kept_classes: int
     """Number of classes that class selection kept in any view of the image."""
     confusion: Confusion
-    """Confusion matrix of all records of the image."""
+    """Of all records of the image."""
     oracle: Confusion | None = None
     """For parts: the same with the object given (Oracle-Obj)."""
 
     def to_json(self) -> dict[str, Any]:
-        """The score as plain values, for `from_json`."""
+        """The score as plain values."""
         oracle = None if self.oracle is None else _packed(self.oracle)
         return {**vars(self), "confusion": _packed(self.confusion), "oracle": oracle}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "ImageScore":
-        """The score from the values that `to_json` returned."""
+        """The score of the values that `to_json` returned."""
         oracle = None if entry["oracle"] is None else _unpacked(entry["oracle"])
         return cls(**{**entry, "confusion": _unpacked(entry["confusion"]), "oracle": oracle})
-
-
-def score_image(task: EvaluationTask, image: EvaluationImage, truth: GroundTruth, result: Segmentation) -> ImageScore:
-    """Compare a prediction with the truth.
-
-    For parts, `result.group_labels` holds a prediction per object of `present_objects`.
-    """
-    classes, prediction = len(task.classes), task.scored(result.labels)
-    oracle = None
-    if task.parts is not None and result.group_labels is not None:
-        given = dict(zip(present_objects(truth.objects), result.group_labels, strict=True))
-        oracle = Confusion.total(
-            (
-                Confusion.count(record, given[owner], classes)
-                for record, owner in zip(truth.records, truth.objects, strict=True)
-                if owner is not None
-            ),
-            classes,
-        )
-    return ImageScore(
-        stem=image.stem,
-        seconds=result.seconds,
-        kept_classes=int(result.selected.sum()),
-        confusion=Confusion.total((Confusion.count(record, prediction, classes) for record in truth.records), classes),
-        oracle=oracle,
-    )
 
 
 def present_objects(objects: Sequence[int | None]) -> list[int]:
     """The distinct objects of an image's records, ascending."""
     return sorted({owner for owner in objects if owner is not None})
-
-
-def shown_prediction(task: EvaluationTask, truth: GroundTruth, result: Segmentation) -> np.ndarray:
-    """The prediction to display; for parts, only where the truth has a part, since nothing else is scored."""
-    prediction = task.scored(result.labels)
-    if task.parts is None:
-        return prediction
-    return np.where(truth.combined() == UNLABELED, np.uint16(UNLABELED), prediction)
 
 
 def _packed(confusion: Confusion) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from segvoc.errors import CheckpointError, UsageError, one_line
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocols
-from segvoc.records import check_amounts, from_json, leaves, to_json
+from segvoc.records import check_amounts, from_json, leaves, plain, to_json
 from segvoc.selection_rules import MostSimilar, OwnQuarter, OwnShare, Votes
 from segvoc.storage.atomic_writes import folder_in_the_making
 from segvoc.storage.files import file_sha256
@@ -22,9 +22,6 @@ from segvoc.teaching.taught_words import TaughtWords
 
 MANIFEST = "segvoc.json"
 """Name of the manifest, which marks a folder as an exported model."""
-
-TAUGHT_FILE = "taught_{}.words.safetensors"
-"""Name of a file of taught words, by its number from 1."""
 
 FOLDER_FORMAT = 1
 """Version of the folder's layout."""
@@ -38,13 +35,11 @@ class TextPart:
     """How words become embeddings."""
 
     program: str
-    """File of the text encoder's program."""
     tokenizer: str
     """File of the tokenizer, for the library `tokenizers`."""
     max_tokens: int
     """Tokens of the longest prompt, including start and end."""
     padding: int
-    """Padding token."""
     unknown_by: UnknownBy
     """How to recognize words that the encoder doesn't know."""
     templates: tuple[str, ...]
@@ -52,7 +47,6 @@ class TextPart:
     average: bool
     """Whether a word has a single embedding, the mean over the templates."""
     unit_length: bool
-    """Whether embeddings have unit length."""
     whole: bool = False
     """Whether to pad prompts to `max_tokens`, because the encoder attends to the padding."""
 
@@ -64,16 +58,8 @@ class WordsProgram:
     pooling: tuple[int, int]
     """Cells over which class aggregation pools."""
     program: str
-    """Its file."""
     apart: tuple[str, str] | None = None
     """Files of the program's two halves (the second runs for a few classes at a time); see `WordsApart`."""
-
-    def renamed(self, names: Mapping[str, str]) -> "WordsProgram":
-        """Rename files, by their old names."""
-        apart = None
-        if self.apart is not None:
-            apart = (names.get(self.apart[0], self.apart[0]), names.get(self.apart[1], self.apart[1]))
-        return replace(self, program=names.get(self.program, self.program), apart=apart)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +67,6 @@ class ExportManifest:
     """Everything about an exported model except its programs."""
 
     name: str
-    """Name of the model in results."""
     dtype: str
     """Precision of most weights: "float32", "float16" or "int8"."""
     image: str
@@ -99,7 +84,6 @@ class ExportManifest:
     embeddings: str | None
     """File of the fixed vocabulary's embeddings (NumPy's .npz)."""
     protocols: Protocols
-    """Test protocols, one for each window."""
     selects: bool
     """Whether the programs select classes."""
     has_parts: bool
@@ -109,11 +93,8 @@ class ExportManifest:
     own_selection: OwnShare | OwnQuarter | None
     """Default class selection; None: the protocol's."""
     votes: Votes
-    """How the cells of an image vote for classes."""
     parts_against: PartsAgainst
-    """The rule by which a pixel gets a part."""
     background_words: BackgroundWords | None
-    """Words that stand for the background."""
     origin: Mapping[str, Any]
     """Origin of the weights: the preset and its configuration; for shipped weights also sources and licenses."""
     files: Mapping[str, Mapping[str, Any]]
@@ -136,39 +117,27 @@ class ExportManifest:
         """Files of the halves of split programs."""
         return tuple(name for words in self.words for name in words.apart or ())
 
-    def _named_files(self) -> Iterator[str]:
-        yield from self.program_files
-        yield from self.files_apart
-        yield from (name for name in (self.text and self.text.tokenizer, self.embeddings) if name is not None)
-        yield from self.taught
-
     def renamed(self, names: Mapping[str, str]) -> "ExportManifest":
         """Rename programs and tokenizer, by their old names."""
-        text = self.text
-        return replace(
-            self,
-            image=names.get(self.image, self.image),
-            words=tuple(one.renamed(names) for one in self.words),
-            text=None
-            if text is None
-            else replace(
-                text,
-                program=names.get(text.program, text.program),
-                tokenizer=names.get(text.tokenizer, text.tokenizer),
-            ),
-        )
+        places = {name: _renamed(plain(getattr(self, name)), names) for name in ("image", "words", "text")}
+        return from_json(ExportManifest, to_json(self) | places)
 
     def to_json(self) -> str:
         """The text of `segvoc.json`."""
         return json.dumps({"format": FOLDER_FORMAT} | to_json(self), indent=1, ensure_ascii=False) + "\n"
 
+    def write(self, folder: Path) -> None:
+        """Write `segvoc.json` for the files that a folder has now."""
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MANIFEST]
+        files = {
+            path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+            for path in paths
+        }
+        (folder / MANIFEST).write_text(replace(self, files=files).to_json(), encoding="utf-8")
+
     @classmethod
     def read(cls, path: Path) -> "ExportManifest":
-        """Read a folder's `segvoc.json`.
-
-        Raises:
-            CheckpointError: the file can't be read, is damaged, or was written by a newer segvoc.
-        """
+        """Read `segvoc.json`; raises `CheckpointError` if it is damaged, unreadable, or of a newer segvoc."""
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             if record.pop("format") != FOLDER_FORMAT:
@@ -204,12 +173,9 @@ class ExportManifest:
             raise UsageError(f"{place} has no templates, or prompts of {self.text.max_tokens} tokens")
 
     def check_files(self, folder: Path) -> None:
-        """Check that all files of a folder exist and are intact.
-
-        Raises:
-            CheckpointError: a file is missing, was modified, or is outside the folder (also by a link).
-        """
-        for name in (*self.files, *self._named_files()):
+        """Raise `CheckpointError` if a file is missing, was modified, or is outside the folder (also by a link)."""
+        others = [name for name in (self.text and self.text.tokenizer, self.embeddings) if name is not None]
+        for name in (*self.files, *self.program_files, *self.files_apart, *others, *self.taught):
             if not _is_inside(name):
                 raise CheckpointError(f"{str(folder)!r} names {name!r}, a file outside of it; it was tampered with")
             if not (folder / name).resolve().is_relative_to(folder.resolve()):
@@ -230,13 +196,11 @@ def _is_inside(name: object) -> bool:
     return not any(part in ("", ".", "..") or ":" in part or "\0" in part for part in parts)
 
 
-def described_files(folder: Path) -> dict[str, dict[str, object]]:
-    """Size and digest of every file below a folder, for the manifest."""
-    return {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """A JSON value whose file names are replaced."""
+    if isinstance(value, dict):
+        return {key: _renamed(one, names) for key, one in value.items()}
+    return [_renamed(one, names) for one in value] if isinstance(value, list) else names.get(value, value)
 
 
 def is_exported(path: str | os.PathLike[str]) -> bool:
@@ -247,12 +211,7 @@ def is_exported(path: str | os.PathLike[str]) -> bool:
 
 @contextmanager
 def export_in_the_making(out: Path) -> Iterator[Path]:
-    """Like `folder_in_the_making`, for a folder that is new, empty, or an earlier export.
-
-    Raises:
-        UsageError: `out` exists and is not an exported model.
-        OutputError: the folder can't be written.
-    """
+    """Like `folder_in_the_making`, for a folder that is new, empty, or an earlier export; else `UsageError`."""
     if out.exists() and not is_exported(out) and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{str(out)!r} exists and is not an exported model; name another folder")
     with folder_in_the_making(out) as folder:
@@ -260,17 +219,10 @@ def export_in_the_making(out: Path) -> Iterator[Path]:
 
 
 def add_taught(folder: Path, taught: Sequence[TaughtWords]) -> None:
-    """Write taught words to an exported folder without any, and list them in its manifest.
-
-    Raises:
-        OutputError: the folder can't be written.
-    """
+    """Write taught words to an exported folder without any, and list them in its manifest."""
     if not taught:
         return
-    names = tuple(TAUGHT_FILE.format(place) for place in range(1, len(taught) + 1))
+    names = tuple(f"taught_{number}.words.safetensors" for number in range(1, len(taught) + 1))
     for name, one in zip(names, taught, strict=True):
         one.save(folder / name)
-    files = described_files(folder)
-    del files[MANIFEST]
-    manifest = replace(ExportManifest.read(folder / MANIFEST), files=files, taught=names)
-    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    replace(ExportManifest.read(folder / MANIFEST), taught=names).write(folder)

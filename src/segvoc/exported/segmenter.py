@@ -25,9 +25,6 @@ from segvoc.teaching.features import FeatureArrays, read_features
 from segvoc.teaching.taught_words import TaughtWords, probe_image
 from segvoc.vocabulary import Vocabulary
 
-EVERYTHING = 1 << 30
-"""Larger than any vocabulary."""
-
 
 class ExportedSegmenter(Segmenter):
     """Labels images with an exported model, on a CPU, without the code of its network.
@@ -80,37 +77,27 @@ class ExportedSegmenter(Segmenter):
     def run(
         self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol
     ) -> tuple[Float32[np.ndarray, "N P h w"], Int[np.ndarray, "N P"] | None]:
-        """Run the programs on views of images; see `Segmenter.run`.
-
-        Raises: see `find_features` and `compare`.
-        """
+        """Run the programs on views of images; see `Segmenter.run`, and `find_features` and `compare` for errors."""
         return self.compare(self._features(pixels), text, protocol)
 
     def find_features(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Mapping[str, np.ndarray]:
-        """Run the program for images; see `Segmenter.find_features`.
-
-        Raises:
-            UsageError: the views are smaller than the program supports, or the network is a part network.
-        """
+        """Run the program for images, which may not be smaller than it supports; see `Segmenter.find_features`."""
         return super().find_features(pixels) if self.manifest.has_parts else self._features(pixels)
 
     def _features(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Mapping[str, np.ndarray]:
         smallest = self.manifest.smallest
         if min(pixels.shape[2:]) < smallest:
+            squares = (window for window, one in self.protocols.items() if one.size and one.max_aspect == 1)
             raise UsageError(
                 f"{self.name} was exported for views of {smallest} px or more; "
-                f"window={self._fixed_window()!r} gives them"
+                f"window={next(squares, 'single')!r} gives them"
             )
         return self._image({"pixels": pixels})
 
     def compare(
         self, features: Mapping[str, np.ndarray], text: EncodedWords, protocol: Protocol
     ) -> tuple[Float32[np.ndarray, "N P h w"], Int[np.ndarray, "N P"] | None]:
-        """Run the program for words; see `Segmenter.compare`.
-
-        Raises:
-            UsageError: class selection is requested, but the network doesn't support it.
-        """
+        """Run the program for words; see `Segmenter.compare`."""
         inputs, views = dict(features), len(next(iter(features.values())))
         if self.manifest.has_parts:
             if protocol.selection is not None:
@@ -134,21 +121,14 @@ class ExportedSegmenter(Segmenter):
         return read_features(self._image({"pixels": views(probe_image(), self.protocols["single"])[:1]}))
 
     def check_taught(self) -> None:
-        """Check that the folder's taught words were taught to this model.
+        """Raise `CheckpointError` if the folder's words were taught to another model.
 
         This runs the image program, so only `load_exported` calls it.
-
-        Raises:
-            CheckpointError: the words were taught to another model.
         """
-        if not self.taught:
-            return
-        features = self.probed_features()
-        for one in self.taught:
-            one.check_model(self.name, features)
-
-    def _fixed_window(self) -> str:
-        return next((window for window, one in self.protocols.items() if one.size and one.max_aspect == 1), "single")
+        if self.taught:
+            features = self.probed_features()
+            for one in self.taught:
+                one.check_model(self.name, features)
 
     def _opened(self, file: str) -> RunProgram:
         return OnnxProgram(self.folder / file, self._threads)
@@ -168,18 +148,13 @@ class ExportedSegmenter(Segmenter):
 
 
 def selection_inputs(rule: SelectionRule | None, words: int) -> dict[str, Any]:
-    """Convert a class selection rule to inputs of a program.
-
-    Args:
-        rule: the rule; None keeps all words.
-        words: number of words.
-    """
+    """Convert a class selection rule (None keeps all) to inputs of a program, for so many words."""
     part, owner, objects = [0], [0], words
     if isinstance(rule, WithParts):
         pairs = [(rule.number + at, owner) for at, owners in enumerate(rule.owners) for owner in owners]
         part, owner = ([pair[i] for pair in pairs] or [0] for i in (0, 1))
         rule, objects = rule.objects, rule.number
-    least, share = EVERYTHING, 0.0
+    least, share = 1 << 30, 0.0  # more than any vocabulary has
     if isinstance(rule, VotedShare):
         least, share = rule.least, rule.share
     elif isinstance(rule, Voted | MostSimilar):
@@ -195,24 +170,14 @@ def selection_inputs(rule: SelectionRule | None, words: int) -> dict[str, Any]:
 
 
 class ExportedWordEncoder(PromptedWordEncoder):
-    """Computes word embeddings with an exported text encoder.
-
-    Args:
-        program: the text encoder.
-        tokenizer: the tokenizer's file.
-        part: their entry in the manifest.
-    """
+    """Computes word embeddings with an exported text encoder and the tokenizer's file."""
 
     def __init__(self, program: RunProgram, tokenizer: Path, part: TextPart) -> None:
         super().__init__(part.templates, average=part.average)
         self.unit_length = part.unit_length
         self._program = program
         self._tokenizer = PromptTokenizer(
-            tokenizer,
-            max_tokens=part.max_tokens,
-            padding=part.padding,
-            unknown_by=part.unknown_by,
-            whole=part.whole,
+            tokenizer, max_tokens=part.max_tokens, padding=part.padding, unknown_by=part.unknown_by, whole=part.whole
         )
 
     @property
@@ -234,10 +199,8 @@ class PartEmbeddings:
     specific: Float32[np.ndarray, "S P C"]
     """Embeddings of the parts of objects."""
     names: PartNames
-    """How the words are grouped."""
 
     def __len__(self) -> int:
-        """Number of words."""
         return len(self.names.places)
 
     def inputs(self) -> dict[str, np.ndarray]:
@@ -262,19 +225,11 @@ class PartEmbeddings:
 
 
 class ExportedPartEncoder:
-    """Computes the embeddings of the objects and parts in a list of words.
-
-    Args:
-        encode: computes the embeddings of names.
-    """
+    """Computes the embeddings of the objects and parts in a list of words."""
 
     def __init__(self, encode: ExportedWordEncoder) -> None:
         self.encode = encode
-
-    @property
-    def templates(self) -> Sequence[str]:
-        """Prompt templates; `{}` stands for the word."""
-        return self.encode.templates
+        self.templates: Sequence[str] = encode.templates
 
     def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> PartEmbeddings:
         """Embed the words; `none` is the word for "none of the others", which gets no text embedding."""
@@ -292,15 +247,7 @@ class ExportedPartEncoder:
 
 
 class FixedWords:
-    """The embeddings of a vocabulary that was fixed at export.
-
-    Args:
-        words: the vocabulary.
-        file: NumPy's .npz with their "embeddings" (T P C).
-
-    Raises:
-        CheckpointError: the file is damaged.
-    """
+    """The embeddings of a vocabulary that was fixed at export: "embeddings" (T P C) in NumPy's .npz."""
 
     templates: Sequence[str] = ()
 
@@ -319,10 +266,9 @@ class FixedWords:
             UsageError: a word isn't part of the fixed vocabulary.
         """
         places = {word: place for place, word in enumerate(self.words)}
-        for word in vocabulary.words:
-            if word not in places:
-                raise UsageError(
-                    f"{word!r} is not one of the {len(self.words)} words that this model was exported with; "
-                    "export it without --words-file for free words"
-                )
+        if missing := [word for word in vocabulary.words if word not in places]:
+            raise UsageError(
+                f"{missing[0]!r} is not one of the {len(self.words)} words that this model was exported with; "
+                "export it without --words-file for free words"
+            )
         return self.embeddings[[places[word] for word in vocabulary.words]]

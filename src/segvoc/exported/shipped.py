@@ -2,19 +2,15 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
-from segvoc.exported.manifest import MANIFEST, ExportManifest, described_files
+from segvoc.exported.manifest import ExportManifest
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.inference.edges import EDGES
 from segvoc.storage.files import SHIPPED
 
 TINY_MANIFEST = "tiny_segvoc.json"
 """Manifest of the programs in that folder."""
-
-_OWN_PREFIX = "tiny_"
-_TOKENIZER = "tokenizer.json"
 
 
 def open_tiny() -> ExportedSegmenter:
@@ -23,24 +19,15 @@ def open_tiny() -> ExportedSegmenter:
 
 
 def copy_tiny(folder: Path) -> None:
-    """Write `tiny` as a self-contained exported folder.
-
-    Args:
-        folder: an empty folder.
-
-    Raises:
-        OSError: the folder can't be written.
-    """
+    """Write `tiny` as a self-contained exported folder."""
     shipped = ExportManifest.read(SHIPPED / TINY_MANIFEST)
     assert shipped.text is not None
-    names = {name: name.removeprefix(_OWN_PREFIX) for name in (*shipped.program_files, *shipped.files_apart)} | {
-        shipped.text.tokenizer: _TOKENIZER
-    }
+    names = {name: name.removeprefix("tiny_") for name in (*shipped.program_files, *shipped.files_apart)}
+    names[shipped.text.tokenizer] = "tokenizer.json"
     weights = {path.name: path.name for path in SHIPPED.glob("*.safetensors")}
     for name, own in (names | weights | {EDGES: EDGES}).items():
         shutil.copyfile(SHIPPED / name, folder / own)
-    manifest = replace(shipped.renamed(names), files=described_files(folder))
-    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    shipped.renamed(names).write(folder)
 
 
 def is_tiny(origin: object) -> bool:

@@ -27,15 +27,7 @@ from segvoc.encoders.clip_text import ClipTextEncoder, SiglipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
 from segvoc.encoders.prompt_tokenizer import UnknownBy
 from segvoc.errors import UsageError, missing_extra
-from segvoc.exported.manifest import (
-    MANIFEST,
-    ExportManifest,
-    TextPart,
-    WordsProgram,
-    add_taught,
-    described_files,
-    export_in_the_making,
-)
+from segvoc.exported.manifest import ExportManifest, TextPart, WordsProgram, add_taught, export_in_the_making
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import TINY_MANIFEST, copy_tiny, is_tiny
 from segvoc.exporting.programs import (
@@ -50,9 +42,9 @@ from segvoc.exporting.programs import (
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
+from segvoc.models.headers import has_shipped_weights
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
-from segvoc.models.presets import PRESETS, Preset, preset_name
-from segvoc.models.taught_weights import shipped_weights
+from segvoc.models.presets import PRESETS
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.storage.files import SHIPPED
@@ -67,10 +59,7 @@ WORDS = (
     "building", "window", "door", "bread", "cup", "horse", "boat", "mountain", "snow", "flower", "lamp", "bottle",
     "shoe", "bicycle",
 )  # fmt: skip
-"""The larger of two vocabularies; the smaller is its first words."""
-
-FEW_WORDS = 3
-"""Size of the smaller vocabulary."""
+"""The larger of two vocabularies; the smaller is its first three words."""
 
 LARGEST_DIFFERENCES = {"float32": 1e-4, "float16": 0.05, "int8": 0.3}
 """Maximum difference of a logit, relative to the image's largest logit."""
@@ -98,23 +87,18 @@ def compare_with_export(
 ) -> Comparison:
     """Compare logits of all words, and labels, for three images and two vocabularies, in windows of each pooling.
 
-    If the model has taught words, a third vocabulary contains these and the first of the others.
-
-    Args:
-        model: the original model.
-        exported: the exported model.
-        dtype: precision of the exported model, which determines the tolerance.
-        vocabulary: the words if they are fixed.
+    If the model has taught words, a third vocabulary contains these and the first of the others. The precision of the
+    exported model determines the tolerance; `vocabulary` are the words if they are fixed.
 
     Raises:
         CheckpointError: the taught words don't recognize the exported model.
     """
     exported.check_taught()
     words = WORDS if vocabulary is None else vocabulary.words
-    vocabularies = [words[:FEW_WORDS], words]
+    vocabularies = [words[:3], words]
     taught = [word for one in model.taught for word in one.words if vocabulary is None or word in words]
     if taught:
-        vocabularies.append(tuple(dict.fromkeys((*taught, *words[:FEW_WORDS]))))
+        vocabularies.append(tuple(dict.fromkeys((*taught, *words[:3]))))
     differences, equal = [], []
     for number, size in enumerate(SIZES):
         image = _scene(*size, seed=number)
@@ -171,47 +155,11 @@ ExportDtype = Literal["float32", "float16", "int8"]
 OLDEST_PYTORCH = "2.10"
 """The first PyTorch that exports class selection: earlier versions don't support data-dependent sizes."""
 
-_POSITIONS = re.compile(r"pos(ition(al)?)?_embed")
-"""Names of position embeddings."""
-
-_SHORTEST_ROW = 64
-"""Minimum row length for int8."""
-
 WEIGHTS_FILE = "weights.safetensors"
 """File of the weights, by their names in the network."""
 
 EXAMPLE_PROMPTS = ("cat", "a photo of a traffic light beside the road in the scene")
 """Prompts that the text encoder is traced with."""
-
-
-_Write = Callable[[Program, Path], None]
-"""Writes a program as a file."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Settings:
-    """Settings of an export; see `export`."""
-
-    format: ExportFormat
-    dtype: ExportDtype = "float32"
-    """Precision of most weights."""
-    vocabulary: Vocabulary | None = None
-
-    def apart(self, network: SegmentationNetwork) -> bool:
-        """Whether to also split programs for words in two, which is faster on CPUs."""
-        return self.format == "onnx" and self.dtype != "float16" and comes_apart(network)
-
-    def check(self, model: NetworkSegmenter) -> None:
-        """Check for unknown or conflicting settings."""
-        if self.format not in get_args(ExportFormat):
-            raise UsageError(f"format {self.format!r} is unknown; it is one of {', '.join(get_args(ExportFormat))}")
-        if self.vocabulary is not None and isinstance(model.network, PartNetwork):
-            raise UsageError("a part network sorts its words; export it without fixed words")
-        if model.taught and self.format == "triton":
-            raise UsageError(
-                "Triton runs programs alone, which know nothing of taught words; export without them, and give them "
-                "where the folder labels images: segvoc segment --model OUT --taught FILE"
-            )
 
 
 def export(
@@ -257,20 +205,19 @@ def export(
         )
     if model.dtype != "float32" or model.device.type != "cpu":
         raise UsageError(f"{model.name!r} is in {model.dtype} on {model.device}; export it from float32 on the CPU")
-    settings = _Settings(format=format, dtype=dtype, vocabulary=vocabulary)
     if taught:
         model = model.with_taught(*taught)
-    settings.check(model)
+    _check(model, format, vocabulary)
     with export_in_the_making(Path(out)) as folder:
-        if settings == _Settings(format=format) and not afresh and _has_shipped_network(model):
+        made = _Folder(model=model, path=folder, format=format, dtype=dtype, vocabulary=vocabulary, say=say)
+        if (format, dtype, vocabulary) == ("onnx", "float32", None) and not afresh and _has_shipped_network(model):
             say("copying the programs that ship")
             copy_tiny(folder)
             if not is_tiny(model.origin):  # words were learned with it
-                (folder / MANIFEST).unlink()
                 [pooling] = {protocol.pooling for protocol in model.protocols.values()}
-                _write_manifest(model, folder, {pooling: "words.onnx"}, settings)
+                made.write_manifest({pooling: "words.onnx"})
         else:
-            _write_folder(model, folder, settings, say)
+            made.write()
         add_taught(folder, model.taught)
         if format == "triton":
             from segvoc.exporting.triton_repository import make_repository  # here, since it needs the extra
@@ -286,35 +233,17 @@ def export(
     return comparison
 
 
-def _write_folder(model: NetworkSegmenter, folder: Path, settings: _Settings, say: Callable[[str], object]) -> None:
-    vocabulary = settings.vocabulary
-    with _in_dtype(model.network, settings.dtype) as network:
-        try:
-            from segvoc.exporting.onnx_files import write_onnx  # here, since it needs the extra
-        except ImportError:
-            raise missing_extra("onnxscript", "export") from None
-        write = partial(write_onnx, weights=_write_weights(model, network, folder, settings))
-        names = _write_programs(model, network, folder, settings, write, say)
-    if vocabulary is not None:
-        say("encoding the words")
-        np.savez(folder / "words.npz", embeddings=to_numpy(model.encode_words(vocabulary)))
-    _write_manifest(model, folder, names, settings)
-
-
-def _write_weights(
-    model: NetworkSegmenter, network: SegmentationNetwork, folder: Path, settings: _Settings
-) -> list[Path]:
-    """Write the weights, or copy the shipped file: the same weights, in fewer bits."""
-    preset = PRESETS.get(str(model.origin.get("preset")))
-    state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    free = settings.vocabulary is None
-    if settings.dtype == "float32" and free and preset is not None and preset.shipped and _are_shipped(state, preset):
-        return [Path(shutil.copy(SHIPPED / file, folder)) for file in preset.shipped]
-    if not free:
-        state = {name: value for name, value in state.items() if not name.startswith("text_encoder.")}
-    packed = _packed(state) if settings.dtype == "int8" else state
-    (folder / WEIGHTS_FILE).write_bytes(save(packed))  # `save_file` creates a file that only its owner can read
-    return [folder / WEIGHTS_FILE]
+def _check(model: NetworkSegmenter, format: ExportFormat, vocabulary: Vocabulary | None) -> None:
+    """Check for unknown or conflicting settings."""
+    if format not in get_args(ExportFormat):
+        raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(get_args(ExportFormat))}")
+    if vocabulary is not None and isinstance(model.network, PartNetwork):
+        raise UsageError("a part network sorts its words; export it without fixed words")
+    if model.taught and format == "triton":
+        raise UsageError(
+            "Triton runs programs alone, which know nothing of taught words; export without them, and give them "
+            "where the folder labels images: segvoc segment --model OUT --taught FILE"
+        )
 
 
 def _has_shipped_network(model: NetworkSegmenter) -> bool:
@@ -322,50 +251,115 @@ def _has_shipped_network(model: NetworkSegmenter) -> bool:
     built = {name: model.origin.get(name) for name in ("preset", "configuration")}
     if not is_tiny(built) or model.protocols != ExportManifest.read(SHIPPED / TINY_MANIFEST).protocols:
         return False
-    return _are_shipped(model.network.state_dict(), PRESETS["tiny"])
+    return has_shipped_weights("tiny", model.network)
 
 
-def _are_shipped(state: Mapping[str, Tensor], preset: Preset) -> bool:
-    shipped = shipped_weights(preset_name(preset), preset).tensors
-    return state.keys() == shipped.keys() and all(torch.equal(value, shipped[name]) for name, value in state.items())
+@dataclass(frozen=True, kw_only=True)
+class _Folder:
+    """The folder of an export in the making; see `export` for the settings."""
 
+    model: NetworkSegmenter
+    path: Path
+    format: ExportFormat
+    dtype: ExportDtype
+    vocabulary: Vocabulary | None
+    say: Callable[[str], object]
 
-def _write_programs(
-    model: NetworkSegmenter,
-    network: SegmentationNetwork,
-    folder: Path,
-    settings: _Settings,
-    write: _Write,
-    say: Callable[[str], object],
-) -> dict[tuple[int, int], str]:
-    """Write the programs, and return the word programs by pooling."""
-    say("writing the program for images")
-    write(image_program(network), folder / "image.onnx")
-    prompts = 1 if network.average_prompts else len(model.templates)
-    poolings = sorted({protocol.pooling for protocol in model.protocols.values()}, reverse=True)
-    stems = {pooling: f"words_{pooling[0]}x{pooling[1]}" for pooling in poolings} | {poolings[0]: "words"}
-    names = {pooling: f"{stem}.onnx" for pooling, stem in stems.items()}
-    for pooling, name in names.items():
-        say(f"writing the program for words ({name})")
-        whole = word_program(network, pooling, prompts, model.votes)
-        write(whole, folder / name)
-        if settings.apart(network):
-            halves = programs_apart(whole, network, pooling, model.votes)
-            for half, file in zip(halves, files_apart(name), strict=True):
-                write(half, folder / file)
-    if settings.vocabulary is None:
-        say("writing the program for text")
-        encoder = cast(ClipTextEncoder | MiniLM, network.text_encoder)
-        text = _text_part(model, settings)
-        tokens = encoder.tokenize(EXAMPLE_PROMPTS, multiple=text.max_tokens)
-        write(text_program(network, torch.as_tensor(tokens)), folder / text.program)
-        if isinstance(encoder, MiniLM):
-            shutil.copyfile(TOKENIZER_FILE, folder / "tokenizer.json")
-        elif isinstance(encoder, SiglipTextEncoder):
-            (folder / "tokenizer.json").write_text(encoder.own_tokenizer().to_str(), encoding="utf-8")
-        else:
-            (folder / "tokenizer.json").write_text(clip_tokenizer().to_str(), encoding="utf-8")
-    return names
+    @property
+    def _in_halves(self) -> bool:
+        """Whether to also split programs for words in two, which is faster on CPUs."""
+        return self.format == "onnx" and self.dtype != "float16" and comes_apart(self.model.network)
+
+    def write(self) -> None:
+        """Write weights, programs, fixed words and the manifest."""
+        with _in_dtype(self.model.network, self.dtype):
+            try:
+                from segvoc.exporting.onnx_files import write_onnx  # here, since it needs the extra
+            except ImportError:
+                raise missing_extra("onnxscript", "export") from None
+            names = self._write_programs(partial(write_onnx, weights=self._write_weights()))
+        if self.vocabulary is not None:
+            self.say("encoding the words")
+            np.savez(self.path / "words.npz", embeddings=to_numpy(self.model.encode_words(self.vocabulary)))
+        self.write_manifest(names)
+
+    def _write_weights(self) -> list[Path]:
+        """Write the weights, or copy the shipped file: the same weights, in fewer bits."""
+        network, preset = self.model.network, str(self.model.origin.get("preset"))
+        free = self.vocabulary is None
+        if self.dtype == "float32" and free and preset in PRESETS and has_shipped_weights(preset, network):
+            return [Path(shutil.copy(SHIPPED / file, self.path)) for file in PRESETS[preset].shipped]
+        state = {name: value.contiguous() for name, value in network.state_dict().items()}
+        if not free:
+            state = {name: value for name, value in state.items() if not name.startswith("text_encoder.")}
+        packed = _packed(state) if self.dtype == "int8" else state
+        (self.path / WEIGHTS_FILE).write_bytes(save(packed))  # `save_file` creates a file that only its owner can read
+        return [self.path / WEIGHTS_FILE]
+
+    def _write_programs(self, write: Callable[[Program, Path], None]) -> dict[tuple[int, int], str]:
+        """Write the programs, and return the word programs by pooling."""
+        model, network = self.model, self.model.network
+        self.say("writing the program for images")
+        write(image_program(network), self.path / "image.onnx")
+        prompts = 1 if network.average_prompts else len(model.templates)
+        poolings = sorted({protocol.pooling for protocol in model.protocols.values()}, reverse=True)
+        names = {pooling: f"words_{pooling[0]}x{pooling[1]}.onnx" for pooling in poolings} | {poolings[0]: "words.onnx"}
+        for pooling, name in names.items():
+            self.say(f"writing the program for words ({name})")
+            whole = word_program(network, pooling, prompts, model.votes)
+            write(whole, self.path / name)
+            if self._in_halves:
+                halves = programs_apart(whole, network, pooling, model.votes)
+                for half, file in zip(halves, files_apart(name), strict=True):
+                    write(half, self.path / file)
+        if self.vocabulary is None:
+            self.say("writing the program for text")
+            encoder = cast(ClipTextEncoder | MiniLM, network.text_encoder)
+            text = _text_part(model)
+            tokens = encoder.tokenize(EXAMPLE_PROMPTS, multiple=text.max_tokens)
+            write(text_program(network, torch.as_tensor(tokens)), self.path / text.program)
+            if isinstance(encoder, MiniLM):
+                shutil.copyfile(TOKENIZER_FILE, self.path / text.tokenizer)
+            else:
+                siglip = isinstance(encoder, SiglipTextEncoder)
+                tokenizer = encoder.own_tokenizer() if siglip else clip_tokenizer()
+                (self.path / text.tokenizer).write_text(tokenizer.to_str(), encoding="utf-8")
+        return names
+
+    def write_manifest(self, words: Mapping[tuple[int, int], str]) -> None:
+        """Write the manifest, with these programs for words, by pooling."""
+        model, vocabulary = self.model, self.vocabulary
+        network, preset = model.network, PRESETS.get(str(model.origin.get("preset")))
+        stride = cast(ImageEncoder, network.image_encoder).stride
+        record = {} if preset is None or model.origin.get("training") else preset.read_record()
+        programs = (
+            WordsProgram(pooling=pooling, program=program, apart=files_apart(program) if self._in_halves else None)
+            for pooling, program in words.items()
+        )
+        ExportManifest(
+            name=model.name,
+            dtype=self.dtype,
+            image="image.onnx",
+            stride=stride,
+            smallest=stride * smallest_grid(network),
+            words=tuple(programs),
+            text=_text_part(model) if vocabulary is None else None,
+            vocabulary=() if vocabulary is None else vocabulary.words,
+            embeddings=None if vocabulary is None else "words.npz",
+            protocols=model.protocols,
+            selects=model.selects,
+            has_parts=isinstance(network, PartNetwork),
+            has_background=model.has_background,
+            own_selection=model.own_selection,
+            votes=model.votes,
+            parts_against=model.parts_against,
+            # stand-ins are words, which a fixed vocabulary doesn't include
+            background_words=model.background_words if vocabulary is None else None,
+            origin={**model.origin, **({"record": record} if record else {})},
+            files={},
+            known_words=model.known_words,
+            known_background=model.known_background,
+        ).write(self.path)
 
 
 def files_apart(words: str) -> tuple[str, str]:
@@ -374,7 +368,7 @@ def files_apart(words: str) -> tuple[str, str]:
     return f"{stem}_shared{ending}", f"{stem}_each{ending}"
 
 
-def _text_part(model: NetworkSegmenter, settings: _Settings) -> TextPart:
+def _text_part(model: NetworkSegmenter) -> TextPart:
     encoder = cast(ClipTextEncoder | MiniLM, model.network.text_encoder)
     rule: UnknownBy = "fragments" if isinstance(encoder, MiniLM) else "script"
     if isinstance(encoder, SiglipTextEncoder):
@@ -392,76 +386,31 @@ def _text_part(model: NetworkSegmenter, settings: _Settings) -> TextPart:
     )
 
 
-def _write_manifest(
-    model: NetworkSegmenter, folder: Path, words: dict[tuple[int, int], str], settings: _Settings
-) -> None:
-    vocabulary = settings.vocabulary
-    network, preset = model.network, PRESETS.get(str(model.origin.get("preset")))
-    stride = cast(ImageEncoder, network.image_encoder).stride
-    record = {} if preset is None or model.origin.get("training") else preset.read_record()
-    manifest = ExportManifest(
-        name=model.name,
-        dtype=settings.dtype,
-        image="image.onnx",
-        stride=stride,
-        smallest=stride * smallest_grid(network),
-        words=tuple(
-            WordsProgram(
-                pooling=pooling, program=program, apart=files_apart(program) if settings.apart(network) else None
-            )
-            for pooling, program in words.items()
-        ),
-        text=_text_part(model, settings) if vocabulary is None else None,
-        vocabulary=() if vocabulary is None else vocabulary.words,
-        embeddings=None if vocabulary is None else "words.npz",
-        protocols=model.protocols,
-        selects=model.selects,
-        has_parts=isinstance(network, PartNetwork),
-        has_background=model.has_background,
-        own_selection=model.own_selection,
-        votes=model.votes,
-        parts_against=model.parts_against,
-        # stand-ins are words, which a fixed vocabulary doesn't include
-        background_words=model.background_words if vocabulary is None else None,
-        origin={**model.origin, **({"record": record} if record else {})},
-        files=described_files(folder),
-        known_words=model.known_words,
-        known_background=model.known_background,
-    )
-    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-
-
 def _packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Quantize weights to int8 by row, except for a few sensitive ones, which stay in float16.
 
     These are small kernels (depthwise convolutions and the first layer), whose scales would take as much space as their
     rows, and position embeddings, which are added to all pixels or words.
     """
-    return pack_int8_rows(
-        state,
-        keep_fp16=[
-            name
-            for name, weight in state.items()
-            if _POSITIONS.search(name) or (weight.ndim > 1 and weight[0].numel() < _SHORTEST_ROW)
-        ],
-    )
+    sensitive = [
+        name
+        for name, weight in state.items()
+        if re.search(r"pos(ition(al)?)?_embed", name) or (weight.ndim > 1 and weight[0].numel() < 64)
+    ]
+    return pack_int8_rows(state, keep_fp16=sensitive)
 
 
 @contextmanager
-def _in_dtype(network: SegmentationNetwork, dtype: ExportDtype) -> Iterator[SegmentationNetwork]:
+def _in_dtype(network: SegmentationNetwork, dtype: ExportDtype) -> Iterator[None]:
     """Convert the network's weights to a dtype in this block; restores them afterwards."""
-    if dtype == "float32":
-        yield network
-        return
     kept = {name: tensor.data for name, tensor in (*network.named_parameters(), *network.named_buffers())}
-    if dtype == "int8":
-        kept = {name: value.clone() for name, value in kept.items()}
     try:
         if dtype == "int8":
+            kept = {name: value.clone() for name, value in kept.items()}
             network.load_state_dict(unpack_int8_rows(_packed(network.state_dict())))
-        else:
-            network.to(getattr(torch, dtype))
-        yield network
+        elif dtype == "float16":
+            network.to(torch.float16)
+        yield
     finally:
         for name, tensor in (*network.named_parameters(), *network.named_buffers()):
             tensor.data = kept[name]
@@ -469,11 +418,10 @@ def _in_dtype(network: SegmentationNetwork, dtype: ExportDtype) -> Iterator[Segm
 
 # ---- tokenizers
 
-PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 """The pieces of a text in which CLIP's tokenizer looks for byte pairs (OpenAI's clip/simple_tokenizer.py)."""
 
-
-PLAIN = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'} | {
+_PLAIN = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'} | {
     "\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl",
 }  # fmt: skip
 """Quotation marks and ligatures that open_clip's tokenizer writes plainly (by ftfy)."""
@@ -490,12 +438,12 @@ def clip_tokenizer() -> Tokenizer:
     tokenizer = Tokenizer(
         models.BPE(vocab=dict(original.encoder), merges=merges, end_of_word_suffix="</w>", fuse_unk=False)
     )
-    plain = [normalizers.Replace(mark, to) for mark, to in PLAIN.items()]
+    plain = [normalizers.Replace(mark, to) for mark, to in _PLAIN.items()]
     spaces = normalizers.Replace(Regex(r"\s+"), " ")
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), *plain, spaces, normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(PIECES), behavior="removed", invert=True),
+            pre_tokenizers.Split(Regex(_PIECES), behavior="removed", invert=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

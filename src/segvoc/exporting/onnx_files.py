@@ -7,7 +7,6 @@ row at lookup, in each call.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,23 +29,15 @@ SMALLEST = 256
 
 _DTYPES = {"F32": ir.DataType.FLOAT, "F16": ir.DataType.FLOAT16, "I8": ir.DataType.INT8}
 
-_EINSUM = torch.ops.aten.einsum.default
-"""Written as matrix products, which ONNX Runtime computes several times faster."""
-
 
 def write_onnx(program: Program, path: Path, weights: Sequence[Path]) -> None:
-    """Write a program as an ONNX file.
+    """Write a program as an ONNX file that refers to weights in .safetensors files of the same folder.
 
     Inputs, outputs and the sizes of dynamic axes are named.
-
-    Args:
-        program: the program.
-        path: the file.
-        weights: .safetensors files in the same folder to refer to.
     """
     with quiet():
         exported = torch.onnx.export(
-            program.traced().run_decompositions({_EINSUM: torch.export.default_decompositions()[_EINSUM]}),
+            program.traced(),
             dynamo=True,
             optimize=False,
             verbose=False,
@@ -112,30 +103,14 @@ def _keep_operators_only(model: ir.Model) -> None:
 # ---- weights
 
 
-@dataclass(frozen=True)
-class _Stored:
-    """A tensor in a file."""
-
-    path: Path
-    offset: int
-    length: int
-    dtype: ir.DataType
-    shape: tuple[int, ...]
-
-    def tensor(self, name: str) -> ir.ExternalTensor:
-        """A reference to it."""
-        return ir.ExternalTensor(
-            self.path.name, self.offset, self.length, self.dtype, shape=ir.Shape(self.shape), name=name,
-            base_dir=self.path.parent,
-        )  # fmt: skip
+_Stored = dict[str, ir.ExternalTensor]
+"""Tensors in files, by their names in the network."""
 
 
 def refer_to(model: ir.Model, files: Sequence[Path]) -> None:
     """Replace the weights of a program by references to equal or transposed tensors in .safetensors files.
 
-    Args:
-        model: the program, modified in place. Save it in the folder of the files.
-        files: the files.
+    The program is modified in place. Save it in the folder of the files.
     """
     stored = {name: one for path in files for name, one in _tensors_of(path)}
     places = {key: place for name in stored for key, place in _places(stored, name)}
@@ -149,48 +124,42 @@ def refer_to(model: ir.Model, files: Sequence[Path]) -> None:
             _replace(model, value, stored, *place)
 
 
-def _tensors_of(path: Path) -> Iterator[tuple[str, _Stored]]:
+def _tensors_of(path: Path) -> Iterator[tuple[str, ir.ExternalTensor]]:
     """The tensors of a .safetensors file, by name: a length, a JSON header, and their bytes one after another."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
     for name, entry in header.items():
         if name != "__metadata__" and entry["dtype"] in _DTYPES:
-            start, end = entry["data_offsets"]
-            yield name, _Stored(path, 8 + length + start, end - start, _DTYPES[entry["dtype"]], tuple(entry["shape"]))
+            (start, end), shape, dtype = entry["data_offsets"], ir.Shape(entry["shape"]), _DTYPES[entry["dtype"]]
+            at, place = 8 + length + start, {"name": f"stored.{name}", "base_dir": path.parent}
+            yield name, ir.ExternalTensor(path.name, at, end - start, dtype, shape=shape, **place)
 
 
 _Key = tuple[str, tuple[int, ...], bytes]
 """Type, shape and bytes of a weight."""
 
 
-def _places(stored: dict[str, _Stored], name: str) -> Iterator[tuple[_Key, tuple[str, tuple[int, ...] | None]]]:
-    """The weights that a stored tensor can represent: as stored, in float32, and transposed if it is a matrix.
-
-    Yields:
-        The weight, and its source: the name of the tensor and the order of its axes (None: as stored).
-    """
+def _places(stored: _Stored, name: str) -> Iterator[tuple[_Key, tuple[str, bool]]]:
+    """The weights that a stored tensor is: as stored, in float32, transposed; its name, and whether transposed."""
     if name.endswith(SCALE):
         return
-    array = stored[name].tensor(name).numpy()
+    array = stored[name].numpy()
     if name + SCALE in stored:
-        scale = stored[name + SCALE].tensor(name).numpy()
-        array = array.astype(np.float32) * scale.reshape(-1, *[1] * (array.ndim - 1))
+        array = array.astype(np.float32) * stored[name + SCALE].numpy().reshape(-1, *[1] * (array.ndim - 1))
     for one in {array.dtype: array, np.dtype(np.float32): array.astype(np.float32)}.values():
-        yield (one.dtype.char, one.shape, one.tobytes()), (name, None)
+        yield (one.dtype.char, one.shape, one.tobytes()), (name, False)
         if one.ndim == 2:
-            yield (one.dtype.char, one.T.shape, one.T.tobytes()), (name, (1, 0))
+            yield (one.dtype.char, one.T.shape, one.T.tobytes()), (name, True)
 
 
-def _replace(
-    model: ir.Model, value: ir.Value, stored: dict[str, _Stored], name: str, axes: tuple[int, ...] | None
-) -> None:
-    """Compute a weight from a stored tensor; `axes` is the order of its axes, None: as stored.
+def _replace(model: ir.Model, value: ir.Value, stored: _Stored, name: str, transposed: bool) -> None:
+    """Compute a weight from a stored tensor.
 
     For lookup tables, such as token embeddings, each call computes only the rows that it looks up.
     """
     readers = [use.node for use in value.uses()]
-    is_table = axes is None and len(stored[name].shape) == 2
+    is_table = not transposed and len(stored[name].shape) == 2
     if is_table and readers and all(_looks_up(node, value) for node in readers):
         for node in readers:
             rows, nodes = _Expanded(model, stored, name, value.dtype).rows(cast(ir.Value, node.inputs[1]))
@@ -198,7 +167,7 @@ def _replace(
             model.graph.insert_before(node, nodes)
             model.graph.remove(node, safe=True)
     else:
-        whole, nodes = _Expanded(model, stored, name, value.dtype).whole(axes)
+        whole, nodes = _Expanded(model, stored, name, value.dtype).whole(transposed)
         value.replace_all_uses_with(whole)
         if nodes:
             model.graph.insert_before(model.graph[0], nodes)
@@ -212,29 +181,24 @@ def _looks_up(node: ir.Node, value: ir.Value) -> bool:
 
 
 class _Expanded:
-    """Operators that compute a weight from a stored tensor, once: the whole tensor, or some rows.
+    """Operators that compute a weight of a dtype (None: as stored) from a stored tensor, once: all of it, or some rows.
 
-    Args:
-        model: the program, to which the required initializers are added.
-        stored: the tensors.
-        name: name of the tensor.
-        dtype: dtype of the weight; None: as stored.
+    The required initializers are added to the program.
     """
 
-    def __init__(self, model: ir.Model, stored: dict[str, _Stored], name: str, dtype: ir.DataType | None) -> None:
+    def __init__(self, model: ir.Model, stored: _Stored, name: str, dtype: ir.DataType | None) -> None:
         self._model, self._nodes = model, list[ir.Node]()
         self._rank = len(stored[name].shape)
         self._dtype = None if dtype == stored[name].dtype else dtype
-        self._tensor = self._initializer(stored[name].tensor(f"stored.{name}"))
-        scale = stored.get(name + SCALE)
-        self._scale = None if scale is None else self._initializer(scale.tensor(f"stored.{name}{SCALE}"))
+        self._tensor = self._initializer(stored[name])
+        self._scale = self._initializer(stored[name + SCALE]) if name + SCALE in stored else None
 
-    def whole(self, axes: tuple[int, ...] | None) -> tuple[ir.Value, list[ir.Node]]:
-        """The whole weight, with permuted axes."""
+    def whole(self, transposed: bool) -> tuple[ir.Value, list[ir.Node]]:
+        """The whole weight."""
         shape = [-1, *[1] * (self._rank - 1)]
         scale = None if self._scale is None else self._apply("Reshape", self._scale, self._constant("rows", shape))
         result = self._scaled(self._tensor, scale)
-        return result if axes is None else self._apply("Transpose", result, perm=list(axes)), self._nodes
+        return self._apply("Transpose", result, perm=[1, 0]) if transposed else result, self._nodes
 
     def rows(self, numbers: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
         """Rows of a matrix, by index."""

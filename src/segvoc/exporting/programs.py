@@ -9,7 +9,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from segvoc.encoders.base import ImageEncoder, TokenEncoder, TokenFeatures, numbered
 from segvoc.inference.onnx_program import OF_CLASSES
@@ -59,9 +60,10 @@ class TracedSelection:
     """How cells vote; constant in the program."""
 
     @staticmethod
-    def example() -> dict[str, Tensor]:
-        """Example inputs for tracing: all classes are objects, one is listed as its own part."""
-        return {
+    def example() -> tuple[dict[str, Tensor], dict[str, dict[int, Any]]]:
+        """Inputs for tracing (all classes are objects, one is listed as its own part), and their dynamic axes."""
+        pairs = Dim("parts", min=1, max=1 << 20)
+        inputs = {
             "least": torch.tensor(5),
             "share": torch.tensor(0.9, dtype=torch.float64),
             "by_similarity": torch.tensor(False),
@@ -69,12 +71,7 @@ class TracedSelection:
             "part": torch.zeros(2, dtype=torch.int64),
             "owner": torch.zeros(2, dtype=torch.int64),
         }
-
-    @staticmethod
-    def free_axes() -> dict[str, dict[int, Any]]:
-        """Dynamic axes of these inputs."""
-        pairs = Dim("parts", min=1, max=1 << 20)
-        return {name: {0: pairs} if name in ("part", "owner") else {} for name in SELECTION_INPUTS}
+        return inputs, {name: {0: pairs} if name in ("part", "owner") else {} for name in inputs}
 
     def __call__(self, cost: CostVolume) -> Kept:
         """Select classes, in ascending order."""
@@ -109,6 +106,17 @@ LARGEST = 1 << 17
 """Maximum size of a dynamic axis: more than the objects and parts of any vocabulary."""
 
 
+class _EinsumAsProducts(TorchFunctionMode):
+    """Traces einsum as matrix products, which ONNX Runtime computes several times faster."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.einsum:
+            return torch.ops.aten.einsum.default.decompose(args[0], args[1:])
+        return func(*args, **(kwargs or {}))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Program:
     """A module to trace, with example inputs."""
@@ -121,12 +129,8 @@ class Program:
     """For each input, its dynamic axes, with `Dim` expressions for their sizes."""
 
     def traced(self) -> ExportedProgram:
-        """Trace the module.
-
-        Raises:
-            torch.export's errors: the module branches on the size of a dynamic axis.
-        """
-        with torch.no_grad():
+        """Trace the module; torch.export raises an error if it branches on the size of a dynamic axis."""
+        with torch.no_grad(), _EinsumAsProducts():
             return torch.export.export(
                 self.module,
                 (dict(sorted(self.inputs.items())),),
@@ -230,24 +234,19 @@ def image_program(network: SegmentationNetwork) -> Program:
     least, stride = smallest_grid(network), cast(ImageEncoder, network.image_encoder).stride
     sides = [stride * Dim(name, min=least, max=LARGEST // stride) for name in ("rows", "columns")]
     pixels = 255 * torch.rand(2, 3, *(stride * cells for cells in EXAMPLE_CELLS))
-    free = {"pixels": {0: _images(), 2: sides[0], 3: sides[1]}}
+    free = {"pixels": {0: _axis("images"), 2: sides[0], 3: sides[1]}}
     return Program(module=ImageProgram(network).eval(), inputs={"pixels": pixels}, free=free)
 
 
 def word_program(
     network: SegmentationNetwork, pooling: tuple[int, int], prompts: int, votes: Votes = PUBLISHED_VOTES
 ) -> Program:
-    """The program from features and words to logits.
-
-    Args:
-        network: the network.
-        pooling: cells over which class aggregation pools; a program has a single one.
-        prompts: embeddings of each word.
-        votes: how the cells of an image vote for classes.
-    """
+    """The program from features and words, with so many prompts each, to logits; a program has a single pooling."""
     image = image_program(network)
     features = image.outputs()
-    free = _free_axes(features, _features_of_larger(image), smallest_grid(network))
+    with torch.no_grad():
+        of_larger = image.module({"pixels": image.inputs["pixels"][:1].repeat(1, 1, 2, 2)})
+    free = _free_axes(features, of_larger, smallest_grid(network))
     if isinstance(network, PartNetwork):
         words, of_words = _example_of_parts(network, prompts)
         module = PartProgram(network, pooling).eval()
@@ -255,29 +254,25 @@ def word_program(
     words = {"words": torch.randn(EXAMPLE_CLASSES, prompts, _channels(network))}
     free["words"] = {0: _axis("classes")}
     if network.selects:
-        words |= TracedSelection.example()
-        free |= TracedSelection.free_axes()
+        selection, of_selection = TracedSelection.example()
+        words, free = words | selection, free | of_selection
     module = WordProgram(network, pooling, votes).eval()
     return Program(module=module, inputs=features | words, free=free)
-
-
-def _features_of_larger(image: Program) -> dict[str, Tensor]:
-    """Features of an example twice as large."""
-    pixels = image.inputs["pixels"]
-    with torch.no_grad():
-        return image.module({"pixels": pixels[:1].repeat(1, 1, 2, 2)})
 
 
 def _free_axes(
     features: Mapping[str, Tensor], of_larger: Mapping[str, Tensor], least: int
 ) -> dict[str, dict[int, Any]]:
-    """The dynamic axes of features: images, and sides of maps that scale with the image, relative to the coarsest."""
+    """The dynamic axes of features: images, and sides of maps that scale with the image, relative to the coarsest.
+
+    `of_larger` are the features of an example twice as large.
+    """
     grids = [feature.shape[2:] for feature in features.values() if feature.ndim == 4]
     coarsest = [min(sides) for sides in zip(*grids, strict=True)]
     rows, columns = _axis("rows", least), _axis("columns", least)
     free: dict[str, dict[int, Any]] = {}
     for name, feature in features.items():
-        free[name] = {0: _images()}
+        free[name] = {0: _axis("images")}
         for axis, side, cells in zip((2, 3), (rows, columns), coarsest, strict=True):
             if feature.ndim == 4 and feature.shape[axis] != of_larger[name].shape[axis]:
                 free[name][axis] = side * (feature.shape[axis] // cells)
@@ -312,10 +307,6 @@ def _axis(name: str, least: int = 1) -> Any:
     return Dim(name, min=least, max=LARGEST)
 
 
-def _images() -> Any:
-    return _axis("images")
-
-
 @contextlib.contextmanager
 def quiet() -> Any:
     """Silence the exporter, which prints its steps to standard output and warns about its internals."""
@@ -327,10 +318,6 @@ def quiet() -> Any:
             yield
     finally:
         logging.getLogger("torch.onnx").setLevel(level)
-
-
-BLOCKS = 2
-"""Window blocks of a spatial aggregation."""
 
 
 def comes_apart(network: SegmentationNetwork) -> bool:
@@ -346,11 +333,7 @@ def programs_apart(
 ) -> list[Program]:
     """The two halves of a word program: up to the sums over all classes, and after them.
 
-    Args:
-        words: the whole program.
-        network: its network, for which `comes_apart` is true.
-        pooling: cells over which class aggregation pools.
-        votes: how the cells of an image vote for classes.
+    `comes_apart` is true for its network.
     """
     aggregation = cast(CostAggregation, network.aggregation)
     shared = Program(module=SharedByClasses(aggregation, pooling, votes).eval(), inputs=words.inputs, free=words.free)
@@ -406,7 +389,7 @@ class OfEachClass(nn.Module):
         whole = self.aggregation
         block, decoder = cast(ParallelBlock, whole.blocks[0]), cast(UpsamplingDecoder, whole.decoder)
         x = inputs["class_features"]
-        guided = [_given(inputs, number) for number in range(BLOCKS)]
+        guided = [_given(inputs, number) for number in range(2)]  # the window blocks of a spatial aggregation
         semantic = block.semantic(x, inputs["class_words"], numbered("summary", inputs), self.pooling)
         x = block.fuse(block.spatial(x, guided), semantic)
         stages = [cast(UpsamplingStage, stage) for stage in decoder.stages]
@@ -436,17 +419,16 @@ def _named(name: str, values: list[Tensor] | tuple[Tensor, ...]) -> dict[str, Te
 
 
 def _free_axes_apart(given: Mapping[str, Tensor], least: int) -> dict[str, dict[int, object]]:
-    images, classes = (Dim(name, min=1, max=LARGEST) for name in ("images", "classes"))
-    sides = tuple(Dim(name, min=least, max=LARGEST) for name in ("rows", "columns"))
+    sides = _axis("rows", least), _axis("columns", least)
     cells = given["class_features"].shape[2:4]
     free: dict[str, dict[int, object]] = {}
     for name, value in given.items():
         if name.startswith(Windows._fields):  # the tracer infers how many windows there are
             free[name] = {0: Dim.AUTO}
             continue
-        free[name] = {0: images}
+        free[name] = {0: _axis("images")}
         if name.startswith(OF_CLASSES):
-            free[name][1] = classes
+            free[name][1] = _axis("classes")
         if name.startswith("summary"):  # on the pooled grid, whose size the tracer infers
             free[name] |= {1: Dim.AUTO, 2: Dim.AUTO}
         elif name.startswith(("query", "key")):

@@ -14,10 +14,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from segvoc.exported.manifest import MANIFEST, ExportManifest, described_files
-
-MODEL_WEIGHTS = "model.weights"
-"""File of a model's weights, beside its program."""
+from segvoc.exported.manifest import MANIFEST, ExportManifest
 
 VERSION = "1"
 """Folder of the only version of each model."""
@@ -46,7 +43,6 @@ class _Tensor:
 
     @classmethod
     def of(cls, value: ir.Value) -> "_Tensor":
-        """An input or output of a program."""
         assert value.shape is not None and value.dtype is not None
         dims = tuple(size if isinstance(size, int) else -1 for size in value.shape)
         # Triton has no scalars: its backend passes a single value as a scalar if the program expects it
@@ -60,10 +56,9 @@ class _Tensor:
 
 @dataclass(frozen=True)
 class _Model:
-    """A model of the repository."""
+    """A model of the repository, in the folder of its name."""
 
     name: str
-    """Its name, which is that of its folder."""
     inputs: tuple[_Tensor, ...]
     outputs: tuple[_Tensor, ...]
 
@@ -81,11 +76,7 @@ class _Model:
 
 
 def make_repository(folder: Path) -> None:
-    """Turn an exported folder of ONNX programs into a model repository, in place.
-
-    Args:
-        folder: the folder, as `segvoc export` writes it.
-    """
+    """Turn a folder of ONNX programs, as `segvoc export` writes it, into a model repository, in place."""
     about = ExportManifest.read(folder / MANIFEST)
     prefix = re.sub(r"[^A-Za-z0-9_.-]", "_", Path(about.name).name.removesuffix(".safetensors"))
     models = {program: f"{prefix}_{Path(program).stem}" for program in about.program_files}
@@ -102,12 +93,8 @@ def make_repository(folder: Path) -> None:
         _write_backed(words, folder, 0)  # embeddings of words have no batch
         ending = Path(program).stem.removeprefix("words")
         _write_ensemble(f"{prefix}{ending}", image, words, folder)
-    files = described_files(folder)
-    del files[MANIFEST]
     whole = tuple(replace(words, apart=None) for words in about.words)
-    (folder / MANIFEST).write_text(
-        replace(replace(about, words=whole).renamed(moved), files=files).to_json(), encoding="utf-8"
-    )
+    replace(about, words=whole).renamed(moved).write(folder)
 
 
 def _move(folder: Path, program: str, name: str, place: str) -> _Model:
@@ -115,7 +102,7 @@ def _move(folder: Path, program: str, name: str, place: str) -> _Model:
     model = ir.load(folder / program)
     path = folder / place
     path.parent.mkdir(parents=True)
-    ir.save(model, path, external_data=MODEL_WEIGHTS)
+    ir.save(model, path, external_data="model.weights")
     (folder / program).unlink()
     inputs, outputs = (tuple(map(_Tensor.of, values)) for values in (model.graph.inputs, model.graph.outputs))
     return _Model(name, inputs, outputs)

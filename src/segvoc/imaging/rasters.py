@@ -7,7 +7,7 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -33,36 +33,26 @@ class Stretch:
     """The values of the bands to map to black and white."""
 
     black: float
-    """Value or percentile to map to 0."""
     white: float
-    """Value or percentile to map to 255."""
     percent: bool
     """Whether these are percentiles of each band, over the valid pixels of an overview."""
 
     @classmethod
     def parsed(cls, text: str) -> "Stretch":
-        """Parse a stretch: "0,3000" (values of all bands) or "2%,98%" (percentiles).
-
-        Raises:
-            UsageError: the text is neither.
-        """
-        found = re.fullmatch(r"\s*([-+.\deE]+)(%?)\s*,\s*([-+.\deE]+)(%?)\s*", text)
+        """Parse a stretch: "0,3000" (values of all bands) or "2%,98%" (percentiles); else `UsageError`."""
+        found = re.fullmatch(r"\s*([-+.\deE]+)(%?)\s*,\s*([-+.\deE]+)\2\s*", text)
         try:
             black, white = (float(found[1]), float(found[3])) if found else (0.0, 0.0)
         except ValueError:
             black = white = 0.0
         percent = bool(found and found[2])
-        outside = percent and not 0 <= black < white <= 100
-        if found is None or found[2] != found[4] or not black < white or not math.isfinite(white - black) or outside:
+        if not black < white or not math.isfinite(white - black) or (percent and not 0 <= black < white <= 100):
             raise UsageError(f"{text!r} is not a stretch; give the values of black and white (0,3000), or 2%,98%")
         return cls(black=black, white=white, percent=percent)
 
 
 PERCENTILES = Stretch(black=2.0, white=98.0, percent=True)
 """The stretch of measurements: all bands except 8-bit bands and 16-bit bands without coordinates."""
-
-FULL_RANGE = Stretch(black=0.0, white=65_535.0, percent=False)
-"""The stretch of 16-bit images without coordinates, which are photos."""
 
 
 def is_raster(path: str | os.PathLike[str]) -> bool:
@@ -71,11 +61,7 @@ def is_raster(path: str | os.PathLike[str]) -> bool:
 
 
 def require_rasterio() -> Any:
-    """Import rasterio.
-
-    Raises:
-        UsageError: rasterio isn't installed.
-    """
+    """Import rasterio; raises `UsageError` if it isn't installed."""
     os.environ.setdefault("CPL_LOG", os.devnull)  # for messages that GDAL doesn't raise
     try:
         import rasterio
@@ -109,8 +95,8 @@ def gdal_writing(path: Path) -> Iterator[None]:
 _SILENT = logging.NullHandler()
 
 
-class RasterImage:
-    """A TIFF as an 8-bit RGB image, read by windows (`WindowedImage`); call `close`.
+class RasterImage(AbstractContextManager["RasterImage"]):
+    """A TIFF as an 8-bit RGB image, read by windows; call `close`.
 
     By default, the bands are those with the color interpretations red, green and blue, else the first three that aren't
     alpha, else the first as gray; a palette is applied. 8-bit values are unchanged, 16-bit values of files without
@@ -118,13 +104,8 @@ class RasterImage:
     orientation tag isn't applied.
 
     A pixel is invalid if all of its bands are nodata, NaN or masked, or if the band with the color interpretation alpha
-    is 0. With `bands`, no other band counts as alpha, since infrared is often tagged as alpha.
-
-    Args:
-        source: path of the file, or the open file.
-        bands: 1-based bands for red, green and blue, or a single gray band.
-        stretch: the values to map to black and white.
-        name: name of the image in errors (default: its path in quotes).
+    is 0. With `bands` (1-based, for red, green and blue, or a single gray one), no other band counts as alpha, since
+    infrared is often tagged as alpha.
 
     Raises:
         InputError: the file is missing, damaged, not a TIFF, or lacks the bands.
@@ -149,10 +130,13 @@ class RasterImage:
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             self.dataset = rasterio.open(source, driver="GTiff")
         self.height, self.width = int(self.dataset.height), int(self.dataset.width)
-        self.bands = self._checked(bands)
-        if any(np.dtype(self.dataset.dtypes[band - 1]).kind == "c" for band in self.bands):
-            raise InputError(f"{self._name} has complex values; save their magnitudes")
         self._interpretation = [one.name for one in self.dataset.colorinterp]
+        self.bands = self._checked(bands)
+        kinds = {np.dtype(self.dataset.dtypes[band - 1]).kind for band in self.bands}
+        self._has_floats = "f" in kinds
+        if "c" in kinds:
+            raise InputError(f"{self._name} has complex values; save their magnitudes")
+        self._nodata = [self.dataset.nodatavals[band - 1] for band in self.bands]
         self._masks = self._mask_kind(alpha=bands is None)
         self._palette = self._colors() if bands is None else None
         self._limits = self._find_limits(stretch)
@@ -166,22 +150,19 @@ class RasterImage:
         """Close the file."""
         self.dataset.close()
 
-    def __enter__(self) -> "RasterImage":
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
         """RGB of a window; invalid pixels have the color `NO_IMAGE`."""
         values = self._values(rows, columns)
-        return self._rgb(values, self._valid(rows, columns, values=values))
+        return self._rgb(values, self._valid(rows, columns, None, values))
 
     def valid(self, rows: slice, columns: slice) -> Bool[np.ndarray, "h w"] | None:
         """Which pixels of a window are valid; None: all."""
         if self._masks is None:
             return None
-        return self._valid(rows, columns, values=self._values(rows, columns) if self._has_floats else None)
+        return self._valid(rows, columns, None, self._values(rows, columns) if self._has_floats else None)
 
     def overview(self, longest: int) -> UInt8[np.ndarray, "h w 3"]:
         """The downscaled image, from the file's overviews if it has any."""
@@ -190,7 +171,7 @@ class RasterImage:
         # a mean would mix measurements with nodata, or palette entries
         resampling = "nearest" if self._masks or self._palette is not None else "average"
         values = self._values(rows, columns, size, resampling)
-        return self._rgb(values, self._valid(rows, columns, size, values=values))
+        return self._rgb(values, self._valid(rows, columns, size, values))
 
     def _checked(self, bands: Sequence[int] | None) -> tuple[int, ...]:
         count = int(self.dataset.count)
@@ -202,7 +183,7 @@ class RasterImage:
                     f"{self._name} has {have}, not {','.join(map(str, bands))}; give one or three of its bands"
                 )
             return tuple(bands)
-        names = [one.name for one in self.dataset.colorinterp]
+        names = self._interpretation
         if "cyan" in names:
             raise InputError(f"{self._name} has printing inks (CMYK); convert it to RGB, or give the bands to use")
         if all(name in names for name in ("red", "green", "blue")):
@@ -210,21 +191,14 @@ class RasterImage:
         colors = [number for number, name in enumerate(names, 1) if name != "alpha"]
         return tuple(colors[:3]) if len(colors) >= 3 else tuple(colors[:1] or [1])
 
-    @property
-    def _has_floats(self) -> bool:
-        return any(np.dtype(self.dataset.dtypes[band - 1]).kind == "f" for band in self.bands)
-
     def _mask_kind(self, *, alpha: bool) -> str | None:
         """The source of invalid pixels: GDAL's masks, or only nodata values; None: all pixels are valid."""
         flags = {flag.name for band in self.bands for flag in self.dataset.mask_flag_enums[band - 1]}
         if "alpha" in flags and not alpha:
-            return "values" if self._has_floats or any(one is not None for one in self._nodata()) else None
+            return "values" if self._has_floats or self._nodata.count(None) < len(self.bands) else None
         if flags == {"all_valid"}:
             return "values" if self._has_floats else None
         return "masks"
-
-    def _nodata(self) -> list[float | None]:
-        return [self.dataset.nodatavals[band - 1] for band in self.bands]
 
     def _colors(self) -> UInt8[np.ndarray, "256 3"] | None:
         if self._interpretation[self.bands[0] - 1] != "palette" or self.dataset.dtypes[self.bands[0] - 1] != "uint8":
@@ -240,12 +214,14 @@ class RasterImage:
         if stretch is None and kinds == {"uint8"}:
             return None
         if stretch is None:
-            stretch = FULL_RANGE if kinds == {"uint16"} and not self.is_georeferenced else PERCENTILES
+            stretch = PERCENTILES
+            if kinds == {"uint16"} and not self.is_georeferenced:  # a photo
+                stretch = Stretch(black=0.0, white=65_535.0, percent=False)
         if not stretch.percent:
             return np.array([(stretch.black, stretch.white)] * len(self.bands), np.float32)
         rows, columns, size = slice(0, self.height), slice(0, self.width), self._reduced(SAMPLE_SIDE)
         values = self._values(rows, columns, size, "nearest")
-        valid = self._valid(rows, columns, size, values=values)
+        valid = self._valid(rows, columns, size, values)
         limits = []
         for band in values:
             known = band[np.isfinite(band) if valid is None else valid & np.isfinite(band)]
@@ -264,19 +240,14 @@ class RasterImage:
     ) -> Shaped[np.ndarray, "n h w"]:
         from rasterio.enums import Resampling
 
-        shape = None if size is None else (len(self.bands), *size)
+        shape, window = None if size is None else (len(self.bands), *size), (_ends(rows), _ends(columns))
         with self._reading():
             return self.dataset.read(
-                list(self.bands), window=_window(rows, columns), out_shape=shape, resampling=Resampling[resampling]
+                list(self.bands), window=window, out_shape=shape, resampling=Resampling[resampling]
             )
 
     def _valid(
-        self,
-        rows: slice,
-        columns: slice,
-        size: tuple[int, int] | None = None,
-        *,
-        values: Shaped[np.ndarray, "n h w"] | None,
+        self, rows: slice, columns: slice, size: tuple[int, int] | None, values: Shaped[np.ndarray, "n h w"] | None
     ) -> Bool[np.ndarray, "h w"] | None:
         if self._masks is None:
             return None
@@ -284,11 +255,12 @@ class RasterImage:
         if self._masks == "masks":
             shape = None if size is None else (len(self.bands), *size)
             with self._reading():
-                masks = self.dataset.read_masks(list(self.bands), window=_window(rows, columns), out_shape=shape)
+                window = _ends(rows), _ends(columns)
+                masks = self.dataset.read_masks(list(self.bands), window=window, out_shape=shape)
             found = np.any(masks > 0, axis=0)
-        elif any(one is not None for one in self._nodata()):
+        elif self._nodata.count(None) < len(self.bands):
             values = self._values(rows, columns, size) if values is None else values
-            same = [band == none for band, none in zip(values, self._nodata(), strict=True) if none is not None]
+            same = [band == none for band, none in zip(values, self._nodata, strict=True) if none is not None]
             found = ~np.all(same, axis=0)
         if self._has_floats and values is not None:
             finite = np.all(np.isfinite(values), axis=0)
@@ -301,9 +273,9 @@ class RasterImage:
         if self._palette is not None:
             pixels = self._palette[values[0]]
         else:
-            bands = (
-                values if self._limits is None else [_stretched(*one) for one in zip(values, self._limits, strict=True)]
-            )
+            bands = values
+            if self._limits is not None:
+                bands = [_stretched(*one) for one in zip(values, self._limits, strict=True)]
             pixels = np.stack([bands[number % len(bands)] for number in range(3)], axis=-1)
         if valid is not None:
             pixels[~valid] = NO_IMAGE
@@ -322,10 +294,8 @@ class RasterImage:
                 ) from None
 
 
-def _window(rows: slice, columns: slice) -> Any:
-    from rasterio.windows import Window
-
-    return Window.from_slices(rows, columns)
+def _ends(pixels: slice) -> tuple[int, int]:
+    return pixels.start, pixels.stop
 
 
 def _stretched(values: Shaped[np.ndarray, "h w"], limits: Float32[np.ndarray, " 2"]) -> UInt8[np.ndarray, "h w"]:

@@ -55,22 +55,19 @@ class BinaryFile(Protocol):
 
 @runtime_checkable
 class ImageTensor(Protocol):
-    """A PyTorch tensor, recognized by its methods to avoid importing PyTorch."""
+    """A PyTorch tensor, recognized by its members to avoid importing PyTorch."""
 
     shape: Any
     dtype: Any
 
     def detach(self) -> Any:
         """The tensor without its gradient."""
-        ...
 
     def cpu(self) -> Any:
         """The tensor in main memory."""
-        ...
 
     def numpy(self) -> Any:
         """The tensor as an array."""
-        ...
 
 
 ImageSource = (
@@ -351,19 +348,18 @@ def _has_other_frames(image: Image.Image) -> bool:
         if image.format != "TIFF":
             return True
         # counting all would take hours for a malicious file
-        return any(_is_page(image, number) for number in range(1, MAX_THUMBNAILS))
+        for number in range(1, MAX_THUMBNAILS):
+            image.seek(number)
+            # NewSubfileType: a thumbnail, pyramid level or mask is no page
+            if not image.tag_v2.get(254, 0) & 0b101:  # pyright: ignore[reportAttributeAccessIssue]
+                return True
+        return False
     except Exception:
         # damage behind the first frame doesn't matter
         return False
     finally:
         if image.tell():
             image.seek(0)
-
-
-def _is_page(image: Image.Image, number: int) -> bool:
-    """Whether a frame of a TIFF is a page rather than a thumbnail, pyramid level or mask (NewSubfileType)."""
-    image.seek(number)
-    return not image.tag_v2.get(254, 0) & 0b101  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _checked_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:

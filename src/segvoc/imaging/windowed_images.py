@@ -8,28 +8,24 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
-from jaxtyping import Bool, UInt8, UInt16
+from jaxtyping import UInt8, UInt16
 from PIL import Image, TiffImagePlugin, TiffTags
 
 from segvoc.imaging.image_formats import MAX_PIXELS, MODEL_MATRIX, PLACE_TAGS, TIE_POINTS
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_map_image
-from segvoc.imaging.rasters import Stretch, is_raster
+from segvoc.imaging.rasters import RasterImage, Stretch, is_raster
 from segvoc.imaging.reading import decode_whole, rgb_window
 from segvoc.storage.atomic_writes import write_atomically
 
-_SCALE, _DOUBLES, _TEXTS, _RPC = 33550, 34736, 34737, 50844
-_PLACE = (*PLACE_TAGS, _SCALE, _DOUBLES, _TEXTS, _RPC)
+_RPC = 50844
+_PLACE = (*PLACE_TAGS, 33550, 34736, 34737, _RPC)
 """Those, ModelPixelScale, the values of the keys of the coordinate system, and RPCCoefficients."""
 
 _ORIENTATION, _GDAL_METADATA, _GDAL_NODATA = 274, 42112, 42113
-
-_WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld")
-_MOST_BYTES = 1000
-"""Maximum size of a world file [bytes]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +37,10 @@ class TiffPlace:
 
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> "TiffPlace | None":
-        """Read the georeferencing of an image file.
+        """Read the georeferencing of an image file, or of its world file (.tfw).
 
-        Args:
-            path: the file; also uses its world file (.tfw).
-
-        Returns:
-            The place; None if the file isn't a TIFF, isn't georeferenced, can't be read, or has an orientation tag that
-            reorders its pixels.
+        None if the file isn't a TIFF, isn't georeferenced, can't be read, or has an orientation tag that reorders its
+        pixels.
         """
         if not is_raster(path):
             return None
@@ -73,21 +65,17 @@ class TiffPlace:
 
 def _world_file(path: Path) -> tuple[float, ...] | None:
     """The 4 x 4 matrix from columns and rows to coordinates, by the six numbers of a world file."""
-    for suffix in (suffix for low in _WORLD_FILES for suffix in (low, low.upper())):
+    for suffix in (".tfw", ".TFW", ".tifw", ".TIFW", ".tiffw", ".TIFFW", ".wld", ".WLD"):
         try:
-            text = path.with_suffix(suffix).read_bytes()[:_MOST_BYTES].decode("ascii")
-            x_of_column, y_of_column, x_of_row, y_of_row, x, y = map(float, text.replace(",", ".").split())
+            text = path.with_suffix(suffix).read_bytes()[:1000].decode("ascii")
+            numbers = [float(number) for number in text.replace(",", ".").split()]
         except (OSError, ValueError):
             continue
-        if all(map(math.isfinite, (x_of_column, y_of_column, x_of_row, y_of_row, x, y))):
+        if len(numbers) == 6 and all(map(math.isfinite, numbers)):
+            x_of_column, y_of_column, x_of_row, y_of_row, x, y = numbers
             left, top = x - (x_of_column + x_of_row) / 2, y - (y_of_column + y_of_row) / 2  # from center to corner
-            rows = (
-                (x_of_column, x_of_row, 0.0, left),
-                (y_of_column, y_of_row, 0.0, top),
-                (0.0,) * 4,
-                (0.0, 0.0, 0.0, 1.0),
-            )
-            return tuple(value for row in rows for value in row)
+            of_x, of_y = (x_of_column, x_of_row, 0.0, left), (y_of_column, y_of_row, 0.0, top)
+            return (*of_x, *of_y, *(0.0,) * 7, 1.0)
     return None
 
 
@@ -98,32 +86,21 @@ def write_placed_label_map(
     words: Sequence[str],
     place: TiffPlace,
 ) -> None:
-    """Write a label map as a GeoTIFF, atomically, as `segvoc.big_images.write_geotiff` does.
+    """Write a label map as a GeoTIFF, atomically, as `segvoc.big_images` does.
 
     It has the values and colors of `segvoc.imaging.label_maps.label_map_image`, nodata for unlabeled pixels, and the
     words as JSON in the tag SEGVOC_WORDS.
-
-    Args:
-        path: the file to write.
-        labels: the index of each pixel's class, below K, or 65535 (unlabeled).
-        colors: RGB of the K classes.
-        words: names of the classes.
-        place: georeferencing of the image.
-
-    Raises:
-        OutputError: the file can't be written.
     """
     image = label_map_image(labels, colors)
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     # twice, as GDAL unescapes the text of an element once more
     names = f'<Item name="SEGVOC_WORDS">{escape(escape(json.dumps(list(words))))}</Item>'
     texts = {
-        _GDAL_NODATA: str(UNLABELED_8_BIT if image.mode == "P" else UNLABELED),
-        _GDAL_METADATA: f"<GDALMetadata>{names}</GDALMetadata>",
+        _GDAL_NODATA: (TiffTags.ASCII, str(UNLABELED_8_BIT if image.mode == "P" else UNLABELED)),
+        _GDAL_METADATA: (TiffTags.ASCII, f"<GDALMetadata>{names}</GDALMetadata>"),
     }
-    for tag, (kind, value) in {**place.tags, **{tag: (TiffTags.ASCII, text) for tag, text in texts.items()}}.items():
-        tags.tagtype[tag] = kind
-        tags[tag] = value
+    for tag, (kind, value) in {**place.tags, **texts}.items():
+        tags.tagtype[tag], tags[tag] = kind, value
     write_atomically(path, lambda file: image.save(file, "TIFF", compression="tiff_adobe_deflate", tiffinfo=tags))
 
 
@@ -131,62 +108,35 @@ STRIP_PIXELS = 16_000_000
 """Pixels per strip when reading an overview."""
 
 
-@runtime_checkable
-class WindowedImage(Protocol):
-    """An image whose windows can be read, also from several threads."""
-
-    @property
-    def height(self) -> int:
-        """Height [px]."""
-        ...
-
-    @property
-    def width(self) -> int:
-        """Width [px]."""
-        ...
-
-    def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
-        """RGB of a window, which lies inside the image; `InputError` if the file is damaged, here and below."""
-        ...
-
-    def valid(self, rows: slice, columns: slice) -> Bool[np.ndarray, "h w"] | None:
-        """Which pixels of a window are valid; None: all."""
-        ...
-
-    def overview(self, longest: int) -> UInt8[np.ndarray, "h w 3"]:
-        """The image, downscaled so that its longer side has at most `longest` pixels."""
-        ...
-
-
 class ArrayImage:
-    """An image in memory, with all pixels valid."""
+    """An image in memory, with all pixels valid, whose windows can be read, also from several threads."""
 
     def __init__(self, pixels: UInt8[np.ndarray, "H W 3"]) -> None:
         self.pixels = pixels
         self.height, self.width = pixels.shape[:2]
 
     def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
-        """RGB of a window."""
+        """RGB of a window, which lies inside the image."""
         return np.ascontiguousarray(self.pixels[rows, columns])
 
     def valid(self, rows: slice, columns: slice) -> None:
-        """All pixels are valid."""
+        """Which pixels of a window are valid; None: all."""
 
     def overview(self, longest: int) -> UInt8[np.ndarray, "h w 3"]:
-        """The downscaled image."""
-        return reduced(self, longest)
+        """The image downscaled by an integer factor (box filter) to at most `longest` pixels a side, read in strips."""
+        factor = max(1, -(-max(self.height, self.width) // longest))
+        rows = factor * max(1, STRIP_PIXELS // self.width // factor)
+        strips = []
+        for start in range(0, self.height, rows):
+            strip = self.read(slice(start, min(start + rows, self.height)), slice(0, self.width))
+            strips.append(np.asarray(Image.fromarray(strip).reduce(factor)) if factor > 1 else strip)
+        return np.concatenate(strips)
 
 
 class DecodedImage(ArrayImage):
     """An image of a format that can only be decoded as a whole, such as JPEG: 1 to 4 bytes per pixel stay in memory.
 
-    Args:
-        path: the file.
-        max_pixels: maximum number of pixels.
-        stretch: as for `segvoc.imaging.reading.read_image`.
-
-    Raises:
-        InputError: see `segvoc.imaging.reading.read_image`.
+    See `segvoc.imaging.reading.read_image` for arguments and errors.
     """
 
     def __init__(
@@ -200,17 +150,5 @@ class DecodedImage(ArrayImage):
         return rgb_window(self._image, rows, columns)
 
 
-def reduced(image: WindowedImage, longest: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Downscale an image by an integer factor (box filter), reading it in strips.
-
-    Args:
-        image: the image.
-        longest: maximum longer side of the result [px].
-    """
-    factor = max(1, -(-max(image.height, image.width) // longest))
-    rows = factor * max(1, STRIP_PIXELS // image.width // factor)
-    strips = []
-    for start in range(0, image.height, rows):
-        strip = image.read(slice(start, min(start + rows, image.height)), slice(0, image.width))
-        strips.append(np.asarray(Image.fromarray(strip).reduce(factor)) if factor > 1 else strip)
-    return np.concatenate(strips)
+WindowedImage = ArrayImage | RasterImage
+"""An image that is read by windows."""

@@ -47,15 +47,9 @@ def shipped_program(name: str) -> "OnnxProgram":
 def refined(
     logits: Float[Array, "N K h w"], pixels: Float32[np.ndarray, "N 3 H W"], features: Mapping[str, Array] | None
 ) -> Float32[np.ndarray, "N K _ _"]:
-    """Refine the maps of words by the image.
+    """Refine the maps of words, on any grid, by the views of the image, to stride 2 of `tiny`'s input size.
 
-    Args:
-        logits: maps of K words in each of N views, on any grid.
-        pixels: the views, in [0, 255].
-        features: `tiny`'s features of them; computed here if None or without `EDGE_FEATURES`.
-
-    Returns:
-        Logits at stride 2 of `tiny`'s input size.
+    `tiny`'s features of the views are computed here if they are None or without `EDGE_FEATURES`.
     """
     if features is None or not all(name in features for name in EDGE_FEATURES):
         height, width = TINY_VIEW.input_size(*pixels.shape[2:])
@@ -69,13 +63,7 @@ def refined(
 def without_islands(maps: Float32[np.ndarray, "K h w"]) -> Float32[np.ndarray, "K h w"]:
     """Relabel small connected components (`ISLAND`) with their most frequent neighboring word.
 
-    In these cells, the maps of both words are swapped. Islands that only touch islands stay.
-
-    Args:
-        maps: maps of the words; a cell's label is the strongest.
-
-    Returns:
-        The maps, or modified copies.
+    In these cells, the maps of both words are swapped (in a copy). Islands that only touch islands stay.
     """
     labels = strongest(maps)[1]
     part = connected_cells(labels)

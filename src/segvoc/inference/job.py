@@ -1,4 +1,4 @@
-"""A call of a segmenter: its settings, prefetching of images, and a placeholder for non-finite results."""
+"""A call of a segmenter: its settings, and prefetching of images."""
 
 import time
 from collections import deque
@@ -21,9 +21,6 @@ from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.windows import ViewLogits
 from segvoc.teaching.taught_words import TaughtQuery
 
-READERS = 4
-"""Maximum number of reader threads; a single thread suffices for batches of 1."""
-
 
 @dataclass(frozen=True)
 class ReadImage:
@@ -32,19 +29,17 @@ class ReadImage:
     pixels: UInt8[np.ndarray, "H W 3"]
     source: str | None
     """File name, if any."""
+    name: str
+    """Its name in errors."""
     seconds: float
     """Reading time [s]."""
 
     @classmethod
-    def of(cls, source: ImageSource, stretch: Stretch | None = None) -> "ReadImage":
-        """Read an image by `read_image`.
-
-        Raises:
-            InputError: the image can't be read.
-        """
+    def of(cls, source: ImageSource, stretch: Stretch | None, place: str) -> "ReadImage":
+        """Read an image, which is named by its place if it has no file name; raises `InputError`."""
         start = time.perf_counter()
-        pixels = read_given(source, stretch)
-        return cls(pixels, image_name(source), time.perf_counter() - start)
+        pixels, name = read_given(source, stretch), image_name(source)
+        return cls(pixels, name, place if name is None else repr(name), time.perf_counter() - start)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -55,62 +50,47 @@ class ReadImage:
 def read_in_batches(
     images: Iterable[ImageSource], batch: int, stretch: Stretch | None = None
 ) -> Generator[list[ReadImage | InputError], None, None]:
-    """Read images in threads; at most two batches are in memory.
+    """Read images in threads, at most two batches ahead; an error takes the place of an image that can't be read."""
+    sources = enumerate(images, 1)
+    with ThreadPoolExecutor(min(batch, 4), thread_name_prefix="segvoc-reader") as reader:
+        ahead: deque[Future[ReadImage | InputError]] = deque()
 
-    Args:
-        images: the images, consumed as batches are requested.
-        batch: batch size.
-        stretch: as for `read_image`.
+        def read_ahead() -> None:
+            for number, source in islice(sources, 2 * batch - len(ahead)):
+                ahead.append(reader.submit(_outcome, source, stretch, f"image {number}"))
 
-    Yields:
-        Batches in order, with the error in place of an image that can't be read.
-    """
-    sources = iter(images)
-    with ThreadPoolExecutor(min(batch, READERS), thread_name_prefix="segvoc-reader") as reader:
-        ahead: deque[Future[ReadImage]] = deque()
         try:
-            while True:
-                ahead.extend(reader.submit(ReadImage.of, s, stretch) for s in islice(sources, 2 * batch - len(ahead)))
-                if not ahead:
-                    return
+            read_ahead()
+            while ahead:
                 next_batch = [ahead.popleft() for _ in range(min(batch, len(ahead)))]
-                # the threads read ahead while the caller works
-                ahead.extend(reader.submit(ReadImage.of, s, stretch) for s in islice(sources, 2 * batch - len(ahead)))
-                yield [_outcome(future) for future in next_batch]
+                read_ahead()  # while the caller works
+                yield [future.result() for future in next_batch]
         finally:
             reader.shutdown(wait=False, cancel_futures=True)
 
 
-def _outcome(future: "Future[ReadImage]") -> ReadImage | InputError:
+def _outcome(source: ImageSource, stretch: Stretch | None, place: str) -> ReadImage | InputError:
     try:
-        return future.result()
+        return ReadImage.of(source, stretch, place)
     except InputError as error:
         return error
 
 
 @dataclass(frozen=True)
 class LabelingJob:
-    """Settings of one call, shared by all of its images.
-
-    Raises:
-        UsageError: parts or groups are combined with tiles or smoothing.
-    """
+    """Settings of one call, shared by all of its images; parts and groups exclude tiles and smoothing."""
 
     options: LabelOptions
     query: ClassQuery
     text: EncodedWords
     protocol: Protocol
     threshold: float | None
-    """Probability below which pixels are unlabeled, or background."""
     groups: list[list[int]]
-    """Groups of words; each adds a label map."""
     batch: int
-    """Batch size."""
     edges: bool = False
     """Whether to refine maps by the image's edges."""
     smoothing: Smoothing | None = None
     """Temporal smoothing, for images that are frames of a video."""
-
     taught: TaughtQuery | None = None
     """Classifiers of the taught words, if any."""
 
@@ -128,16 +108,8 @@ class LabelingJob:
         return mean, replace(self, protocol=replace(self.protocol, sliding=None))
 
 
-@dataclass(frozen=True)
-class NotFinite:
-    """Placeholder for a result if an image's logits are not finite."""
-
-    source: str | None
-    """Path of the image, if any."""
-
-    def named(self, place: str) -> InputError:
-        """Build the error; `place` names an image without a path."""
-        name = place if self.source is None else repr(self.source)
-        return InputError(
-            f"{name}: the network's output is not finite (NaN or infinity); check the weights, or use dtype float32"
-        )
+def not_finite_error(name: str) -> InputError:
+    """The error if the logits of an image are not finite."""
+    return InputError(
+        f"{name}: the network's output is not finite (NaN or infinity); check the weights, or use dtype float32"
+    )

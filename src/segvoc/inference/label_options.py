@@ -17,9 +17,6 @@ from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
 from segvoc.selection_rules import KeepClasses, requested_selection
 
-OptionUse = Literal["all", "files", "tiles", "video"]
-"""Where an option applies: all images, image files only, tiled images, or frames of a video."""
-
 
 class LabelKeywords(TypedDict, total=False):
     """The fields of `LabelOptions` as keyword arguments; omitted fields keep their value."""
@@ -42,7 +39,6 @@ class OptionText:
     """The text form of an option, on the command line and over HTTP."""
 
     help: str
-    """Help text, one sentence."""
     parse: Callable[[str], Any] | None
     """Parses a text (ValueError: invalid); None for an on/off switch."""
     has_opposite: bool = False
@@ -51,9 +47,9 @@ class OptionText:
     """Placeholder for the value in the help; None: the choices."""
     choices: tuple[str, ...] = ()
     """Valid texts; empty: any."""
-    use: OptionUse = "all"
+    use: Literal["all", "files", "tiles", "video"] = "all"
+    """Where it applies: all images, image files only, tiled images, or frames of a video."""
     minimum: float | None = None
-    """Minimum of a numeric value."""
     maximum: float | None = None
 
 
@@ -79,12 +75,7 @@ class LabelOptions:
     """The protocol; see `segvoc.inference.protocols`."""
     keep_classes: KeepClasses | None = field(
         default=None,
-        metadata=_text(
-            "Refine only the P words with the most votes; or auto, or all.",
-            _kept,
-            metavar="P",
-            minimum=1,
-        ),
+        metadata=_text("Refine only the P words with the most votes; or auto, or all.", _kept, metavar="P", minimum=1),
     )
     """Refine only this many words per image (or window), by votes of its cells; "auto": as many as the votes suggest;
     "all": every word, even in the official windows; None: the network's default rule. Dropped words get no pixels and
@@ -99,11 +90,7 @@ class LabelOptions:
     threshold: float | None = field(
         default=None,
         metadata=_text(
-            "Leave pixels below this probability unlabeled (or background).",
-            float,
-            metavar="T",
-            minimum=0,
-            maximum=1,
+            "Leave pixels below this probability unlabeled (or background).", float, metavar="T", minimum=0, maximum=1
         ),
     )
     """Probability in [0, 1] below which a pixel is unlabeled, or background (by default 0.5, or that of
@@ -177,11 +164,7 @@ class LabelOptions:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise UsageError(f"threshold={self.threshold} is not a probability; give a number from 0 to 1")
         Smoothing(self.smooth)
-        self._check_reading()
-
-    def _check_reading(self) -> None:
-        if self.stretch is not None:
-            Stretch.parsed(self.stretch)
+        _ = self.value_range
         if self.tiling is not None and self.return_probabilities:
             raise UsageError("tiles don't support probabilities; leave these out, or the tile")
         if self.tiling is not None and self.smooth:
@@ -189,11 +172,7 @@ class LabelOptions:
 
     @property
     def tiling(self) -> Tiling | None:
-        """The tiling; None without tiles.
-
-        Raises:
-            UsageError: the tile is too small, or the overlap exceeds half of it.
-        """
+        """The tiling; None without tiles."""
         if self.tile is None and self.overlap is None and not self.wrap:
             return None
         return Tiling.checked(DEFAULT_TILE if self.tile is None else self.tile, self.overlap, wrap=self.wrap)
@@ -249,15 +228,7 @@ IMAGE_OPTIONS = tuple(name for name, text in OPTION_TEXTS.items() if text.use ==
 
 
 def parse_option(name: str, text: str) -> Any:
-    """Parse the text of an option.
-
-    Args:
-        name: a key of `OPTION_TEXTS`.
-        text: the text.
-
-    Raises:
-        UsageError: the text is not a valid value.
-    """
+    """Parse the text of an option, a key of `OPTION_TEXTS`; raises `UsageError` if it is not a valid value."""
     about = OPTION_TEXTS[name]
     if about.choices and text not in about.choices:
         raise UsageError(f"{name}={text} is unknown; it is one of {', '.join(about.choices)}")
@@ -271,11 +242,7 @@ def parse_option(name: str, text: str) -> Any:
 
 
 def checked_background(name: str) -> str:
-    """Strip the background's name.
-
-    Raises:
-        UsageError: the name is empty.
-    """
+    """Strip the background's name; raises `UsageError` if it is empty."""
     stripped = name.strip() if isinstance(name, str) else ""
     if not stripped:
         raise UsageError(f"the background's name {name!r} is empty; name it, for example 'background'")

@@ -33,12 +33,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class OnnxProgram:
-    """An ONNX file, loaded at its first run, and again after a fork, which loses the session's threads.
-
-    Args:
-        file: the file.
-        threads: number of threads; 0: `onnx_threads`.
-    """
+    """An ONNX file, loaded at its first run, and again after a fork; by default with `onnx_threads` threads."""
 
     def __init__(self, file: Path, threads: int = 0) -> None:
         self.file, self.threads = file, threads
@@ -46,15 +41,10 @@ class OnnxProgram:
         """By process: freeing the parent's session in a forked child would wait for threads that don't exist there."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Make copies load the file again."""
-        return OnnxProgram, (self.file, self.threads)
+        return OnnxProgram, (self.file, self.threads)  # copies load the file again
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Run the program; inputs that it doesn't have are ignored.
-
-        Raises:
-            CheckpointError: the file is damaged, fails on these inputs, or has unusable outputs.
-        """
+        """Run the program; ignores other inputs. `CheckpointError`: it is damaged, fails, or has unusable outputs."""
         try:
             session = self._loaded()
             fed = {one.name: np.asarray(inputs[one.name]) for one in session.get_inputs()}

@@ -22,19 +22,12 @@ PartsAgainst = Literal["object", "contrast", "half"]
 most above its mean over the object, if the object's word rises less above its mean. "half": if the probability of the
 best part is above 0.5, for networks trained on parts, or on phrases with independent probabilities."""
 
-NO_PART = UNLABELED
-"""Label of pixels without a part."""
-
 FOUND_SHARE = 0.01
 """With "contrast", minimum share of an object's pixels for a part to count as present."""
 
 
 def words_with_objects(words: Iterable[str] | Vocabulary | None, parts: PartVocabulary | None) -> Vocabulary:
-    """The words, followed by the objects that only the parts mention.
-
-    Raises:
-        UsageError: there are no words, or invalid ones.
-    """
+    """The words, followed by the objects that only the parts mention; `UsageError` without any, or if invalid."""
     if parts is None:
         return words if isinstance(words, Vocabulary) else Vocabulary(() if words is None else words)
     if words is None:
@@ -64,13 +57,7 @@ class Candidate:
 def beside_parts(
     vocabulary: Vocabulary, parts: PartVocabulary, none: str | None = None, stand_ins: Sequence[str] = ()
 ) -> tuple[Vocabulary, tuple[Candidate, ...]]:
-    """Add the parts of the requested words to the query.
-
-    Args:
-        vocabulary: the requested words.
-        parts: the parts to label.
-        none: the background, which has no parts.
-        stand_ins: words that stand for the background, also without parts.
+    """Add the parts of the requested words, except of the background and its stand-ins, to the query.
 
     Returns:
         The requested words, followed by the words of parts ("dog's head"; a part of any object has one per object);
@@ -105,7 +92,7 @@ def label_parts(
     against: PartsAgainst,
     protocol: Protocol,
 ) -> tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
-    """Label the part at each pixel.
+    """Label the part at each pixel: its index or 65535, and its probability (0 without a part).
 
     Args:
         candidates: the candidates of `beside_parts`.
@@ -115,9 +102,6 @@ def label_parts(
         label_of: the label of each requested word, without stand-ins of the background.
         against: the rule by which a pixel gets a part.
         protocol: the protocol that the image was segmented with.
-
-    Returns:
-        Index of the part at each pixel, or `NO_PART`, and its probability (0 without a part).
     """
     xp, where = array_namespace(objects), device(objects)
     place_of = np.full(UNLABELED + 1, -1, np.int32)
@@ -125,7 +109,7 @@ def label_parts(
     present = set(place_of[np.bincount(labels.ravel()).nonzero()[0]].tolist())
     chosen = tuple(candidate for candidate in candidates if candidate.owner in present)
     if not chosen:
-        return np.full(labels.shape, NO_PART, np.uint16), np.zeros(labels.shape, np.float32)
+        return np.full(labels.shape, UNLABELED, np.uint16), np.zeros(labels.shape, np.float32)
     owner = xp.asarray(place_of[labels], device=where)
     maps = _CandidateMaps(chosen, output, protocol)
     best = maps.strongest(owner)
@@ -142,17 +126,14 @@ def label_parts(
         found |= more
     probability = xp.clip(score, min=0, max=1) if protocol.sigmoid_first else sigmoid(score)
     parts = xp.asarray([candidate.part for candidate in chosen], device=where)
-    part_labels = xp.where(found, parts[winner], NO_PART)
+    part_labels = xp.where(found, parts[winner], UNLABELED)
     return to_numpy(part_labels).astype(np.uint16), to_numpy(xp.where(found, probability, 0))
 
 
 def _missing(chosen: Sequence[Candidate], found: Int[Array, " N"], owner: Int[Array, "H W"]) -> list[int]:
     """The candidates with less than `FOUND_SHARE` of their object, excluding parts of any object.
 
-    Args:
-        chosen: candidates whose objects are in the image.
-        found: the candidate at each pixel that has one.
-        owner: the object at each pixel, from -1.
+    `found` is the candidate at each pixel that has one, `owner` the object at each pixel, from -1.
     """
     xp = array_namespace(owner)
     pixels = xp.bincount(found, minlength=len(chosen)).tolist()
@@ -166,22 +147,14 @@ def _missing(chosen: Sequence[Candidate], found: Int[Array, " N"], owner: Int[Ar
 
 @dataclass(frozen=True)
 class _CandidateMaps:
-    """The maps of some candidates in the output for an image."""
+    """The maps of some candidates in the output for an image, which is for the whole query."""
 
     candidates: tuple[Candidate, ...]
-    """The candidates; their words may be a subset of the query's."""
     output: ViewLogits
-    """The network's logits for the whole query."""
     protocol: Protocol
-    """The protocol that the image was segmented with."""
 
     def strongest(self, owner: Int[Array, "H W"], lift: Float[Array, " M"] | None = None) -> StrongestOfOwner:
-        """The strongest candidate at each pixel among those of its object, as an index into the candidates.
-
-        Args:
-            owner: the object at each pixel, from -1.
-            lift: a value per candidate, added to its map.
-        """
+        """The strongest candidate of its object at each pixel; `lift` has a value per candidate, added to its map."""
         best = StrongestOfOwner(owner)
         owners = self._owners()
         for maps, numbers in self._read(owner.shape):
@@ -192,9 +165,7 @@ class _CandidateMaps:
     def lift_to_object(self, owner: Int[Array, "H W"], objects: Float[Array, "H W"]) -> Float[Array, " M"]:
         """For each of M candidates, its object's mean score over the object minus the candidate's mean there.
 
-        Args:
-            owner: the object at each pixel, from -1; all objects of the candidates are in the image.
-            objects: that object's score at each pixel.
+        All objects of the candidates are in the image; `objects` is the score of a pixel's object.
         """
         xp = array_namespace(objects)
         lift = xp.zeros(len(self.candidates), dtype=xp.float32, device=device(objects))

@@ -18,14 +18,11 @@ from segvoc.inference.windows import ViewLogits
 
 @dataclass(frozen=True)
 class ClassLabels:
-    """Class labels of an image's pixels; the arrays share no memory."""
+    """Class labels of an image's pixels, as in `Segmentation`; the arrays share no memory."""
 
     labels: UInt16[np.ndarray, "H W"]
-    """Index of each pixel's class; 65535 is unlabeled."""
     confidence: Float32[np.ndarray, "H W"]
-    """Probability of this class, or of the most likely word if the pixel is unlabeled."""
     probabilities: Float32[np.ndarray, "K H W"] | None
-    """Probability of every class, if requested."""
     strongest: Float[Array, "H W"]
     """Score of the most likely word, regardless of the threshold: a logit or, with `sigmoid_first`, a probability."""
 
@@ -35,20 +32,14 @@ def label_classes(
     size: tuple[int, int],
     query: ClassQuery,
     protocol: Protocol,
+    threshold: float | None,
     *,
-    threshold: float | None = None,
     return_probabilities: bool = False,
 ) -> ClassLabels:
-    """Find the strongest class of every pixel.
+    """Find the strongest class of every pixel, in an image of a size [px].
 
-    Args:
-        output: the network's logits.
-        size: height and width of the image [px].
-        query: the query that the logits answer.
-        protocol: the protocol that the image was segmented with.
-        threshold: probability in [0, 1] below which a pixel is background, or unlabeled without a background. Pixels
-            where a stand-in is likelier than all words are background too.
-        return_probabilities: keep the probability of every class.
+    A pixel is background, or unlabeled without a background, below the threshold, a probability in [0, 1]. Pixels where
+    a stand-in is likelier than all words are background too.
     """
     xp, where = array_namespace(output.logits), device(output.logits)
     best = StrongestClass(*size, output.logits)
@@ -71,21 +62,9 @@ def label_classes(
 
 
 def decided(
-    best: StrongestClass,
-    stand_in: StrongestClass,
-    query: ClassQuery,
-    protocol: Protocol,
-    threshold: float | None,
+    best: StrongestClass, stand_in: StrongestClass, query: ClassQuery, protocol: Protocol, threshold: float | None
 ) -> tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
-    """Decide the labels of pixels and their probabilities, by the strongest word and the threshold.
-
-    Args:
-        best: the strongest class.
-        stand_in: the strongest stand-in of the background; -inf without stand-ins.
-        query: the query that the logits answer.
-        protocol: the protocol that the image was segmented with.
-        threshold: as for `label_classes`.
-    """
+    """Decide the labels of pixels and their probabilities, by the strongest word, stand-in (or -inf) and threshold."""
     # copy even if the score is already a probability on the CPU: the threshold changes only one of the two
     confidence = np.array(_probability(best, protocol))
     labels = to_numpy(best.index).astype(np.uint16)
@@ -120,11 +99,7 @@ def selected_classes(output: ViewLogits, query: ClassQuery) -> Bool[np.ndarray, 
 
 
 def checked_groups(groups: Sequence[Sequence[int]], words: int) -> list[list[int]]:
-    """Validate groups of word indices, and sort and deduplicate each.
-
-    Raises:
-        UsageError: a group is empty, or an index is out of range.
-    """
+    """Sort and deduplicate groups of word indices; `UsageError` if one is empty, or an index is out of range."""
     checked = [sorted(set(group)) for group in groups]
     for group in checked:
         if not group or group[0] < 0 or group[-1] >= words:
@@ -136,8 +111,6 @@ def strongest_of_groups(
     groups: Sequence[Sequence[int]], output: ViewLogits, size: tuple[int, int], query: ClassQuery, protocol: Protocol
 ) -> UInt16[np.ndarray, "G H W"]:
     """The strongest word of each group at every pixel, or the group's first word if all of its words were dropped."""
-    if not groups:
-        return np.zeros((0, *size), np.uint16)
     xp, where = array_namespace(output.logits), device(output.logits)
     best = [StrongestClass(*size, output.logits) for _ in groups]
     indices = xp.asarray(query.asked_indices, device=where)

@@ -82,7 +82,6 @@ class ClassQuery:
     """Index of the thresholded background class, if any."""
     parts: PartVocabulary | None
     candidates: tuple[Candidate, ...]
-    """The candidate parts."""
     none: str | None
     """Name of the background, if the network was trained with "none of the words"; it is queried like a word."""
     stand_ins: tuple[str, ...]
@@ -90,58 +89,10 @@ class ClassQuery:
     own_threshold: float
     """Default probability below which a pixel is background."""
 
-    @classmethod
-    def of(
-        cls,
-        vocabulary: Vocabulary,
-        parts: PartVocabulary | None,
-        background: str | None,
-        *,
-        learned: bool,
-        stand_ins: tuple[str, ...] = (),
-        own_threshold: float = DEFAULT_THRESHOLD,
-    ) -> "ClassQuery":
-        """Build the query.
-
-        Args:
-            vocabulary: the words, including the background.
-            parts: parts of objects among the words.
-            background: name of the class for "none of the others".
-            learned: whether the network predicts the background, rather than a threshold deciding it.
-            stand_ins: words queried on behalf of a thresholded background; none is a class.
-            own_threshold: default probability below which a pixel is background.
-
-        Raises:
-            UsageError: the words and parts conflict.
-        """
-        index, asked, none = None, vocabulary, background if learned else None
-        if background is not None and not learned:
-            index, asked = vocabulary.words.index(background), vocabulary.without(background)
-            asked = Vocabulary((*asked.words, *stand_ins), synonyms=asked.synonyms)
-        named, candidates = len(asked), ()
-        if parts is not None:
-            asked, candidates = beside_parts(asked, parts, none, stand_ins)
-        return cls(
-            words=vocabulary.words,
-            asked=asked,
-            named=named,
-            background=index,
-            parts=parts,
-            candidates=candidates,
-            none=none,
-            stand_ins=stand_ins,
-            own_threshold=own_threshold,
-        )
-
     @property
     def asked_indices(self) -> list[int]:
         """Class indices of the queried words, without the background's stand-ins."""
         return [index for index in range(len(self.words)) if index != self.background]
-
-    @property
-    def asked_names(self) -> tuple[str, ...]:
-        """The queried words, including parts, in the order of their logits."""
-        return self.asked.words
 
     @property
     def background_name(self) -> str | None:
@@ -211,24 +162,34 @@ class PreparedVocabulary:
         return copied
 
     def query(self, threshold: float | None) -> tuple[ClassQuery, EncodedWords]:
-        """Return the query and its encoded words.
-
-        Args:
-            threshold: decides the background; None lets a network that was trained with a background predict it.
-        """
+        """The query and its encoded words; a network trained with a background predicts it unless a threshold does."""
         learned = self._learns_background and threshold is None
         if learned not in self._encoded:
-            words = self._background_words
-            query = ClassQuery.of(
-                self.vocabulary,
-                self.parts,
-                self.background,
-                learned=learned,
-                stand_ins=() if learned else self._stand_ins(),
-                own_threshold=DEFAULT_THRESHOLD if words is None else words.threshold,
-            )
+            query = self._query(self.background if learned else None)
             self._encoded[learned] = query, self.encode(query.asked, query.none)
         return self._encoded[learned]
+
+    def _query(self, none: str | None) -> ClassQuery:
+        """The query, by a background that the network learned, or else thresholded."""
+        asked, index, stand_ins = self.vocabulary, None, ()
+        if self.background is not None and none is None:
+            index, stand_ins = asked.words.index(self.background), self._stand_ins()
+            asked = Vocabulary((*asked.without(self.background).words, *stand_ins), synonyms=asked.synonyms)
+        named, candidates = len(asked), ()
+        if self.parts is not None:
+            asked, candidates = beside_parts(asked, self.parts, none, stand_ins)
+        words = self._background_words
+        return ClassQuery(
+            words=self.vocabulary.words,
+            asked=asked,
+            named=named,
+            background=index,
+            parts=self.parts,
+            candidates=candidates,
+            none=none,
+            stand_ins=stand_ins,
+            own_threshold=DEFAULT_THRESHOLD if words is None else words.threshold,
+        )
 
     def _stand_ins(self) -> tuple[str, ...]:
         if self.background is None or self._background_words is None:
@@ -250,5 +211,4 @@ class PreparedVocabulary:
         return self.vocabulary.words
 
     def __len__(self) -> int:
-        """Number of classes."""
         return len(self.vocabulary)

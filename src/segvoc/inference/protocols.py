@@ -17,9 +17,6 @@ Window = Literal["auto", "single", "official", "official-single", "tcl"]
 
 WINDOWS: tuple[Window, ...] = get_args(Window)
 
-COMMON_WINDOWS: tuple[Window, ...] = WINDOWS[:4]
-"""Windows of every network."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class LoaderResize:
@@ -154,12 +151,7 @@ def part_protocols(size: int) -> Protocols:
     """
     single = Protocol(size=size)
     official = Protocol(size=0, loader=LoaderResize(shortest=640, longest=768), sigmoid_first=True)
-    return {
-        "auto": single,
-        "single": single,
-        "official": official,
-        "official-single": replace(official, pad_to=32),
-    }
+    return {"auto": single, "single": single, "official": official, "official-single": replace(official, pad_to=32)}
 
 
 def err_protocols(size: int) -> Protocols:

@@ -22,9 +22,6 @@ nonsense words have 0.007 to 0.118, and the datasets' words 0.076 to 0.76, below
 SUMMARY = ("mean_confidence", "not_found", "unsure")
 """Fields of a report about all words together."""
 
-_MOST_LISTED = 5
-"""Maximum number of absent words to list."""
-
 _AT_ONCE = 1 << 24
 """Pixels counted per chunk: counting takes 16 bytes per pixel."""
 
@@ -34,9 +31,8 @@ class LabelStatistics:
     """Pixel count and confidence of each label."""
 
     pixels: Int64[np.ndarray, " 65536"]
-    """Number of pixels of each label."""
     confidence: Float64[np.ndarray, " 65536"]
-    """Sum of their confidences."""
+    """Sum of the confidences of these pixels."""
 
     @classmethod
     def none(cls) -> "LabelStatistics":
@@ -54,8 +50,18 @@ class LabelStatistics:
         return found
 
     def __add__(self, other: "LabelStatistics") -> "LabelStatistics":
-        """Combine two statistics."""
         return LabelStatistics(self.pixels + other.pixels, self.confidence + other.confidence)
+
+    def by_label(self) -> dict[str, tuple[int, float]]:
+        """Pixels and confidence of each label that has pixels, for JSON."""
+        present = np.flatnonzero(self.pixels).tolist()
+        return {str(label): (int(self.pixels[label]), float(self.confidence[label])) for label in present}
+
+    def add(self, by_label: Mapping[str, tuple[int, float]]) -> None:
+        """Add the output of `by_label`, in place."""
+        for label, (pixels, confidence) in by_label.items():
+            self.pixels[int(label)] += pixels
+            self.confidence[int(label)] += confidence
 
     @functools.cached_property
     def total(self) -> int:
@@ -90,9 +96,8 @@ class LabelStatistics:
     def summary(self, words: Sequence[str], background: str | None, unsure_below: float | None) -> dict[str, Any]:
         """The report's summary of all words except the background.
 
-        Returns:
-            "mean_confidence" (None without pixels), the words without pixels ("not_found"), and "unsure": whether the
-            mean is so low that perhaps none of the words is in the image.
+        "mean_confidence" (None without pixels), the words without pixels ("not_found"), and "unsure": whether the mean
+        is so low that perhaps none of the words is in the image.
         """
         none = None if background is None else folded(background)
         own = [label for label, word in enumerate(words) if folded(word) != none]
@@ -107,14 +112,22 @@ def summary_notes(summary: Mapping[str, Any]) -> list[str]:
     mean, missing = summary["mean_confidence"], summary["not_found"]
     lines = [] if mean is None else [f"{'unsure' if summary['unsure'] else 'confidence'} {mean:.2f}"]
     if missing:
-        more = f" and {len(missing) - _MOST_LISTED} more" if len(missing) > _MOST_LISTED else ""
-        lines.append(f"not found: {', '.join(missing[:_MOST_LISTED])}{more}")
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        lines.append(f"not found: {', '.join(missing[:5])}{more}")
     return lines
 
 
-def report_head(*, source: str | None, height: int, width: int, model: str, dtype: str) -> dict[str, Any]:
-    """The head of every report: the image and the model."""
-    return {"image": source, "width": width, "height": height, "model": model, "dtype": dtype}
+def report_fields(result: Any, statistics: LabelStatistics, classes: list[Any], **parts: list[Any]) -> dict[str, Any]:
+    """The fields of every report, of a `Segmentation` or `LabeledFile`, in their order."""
+    return {
+        "image": result.source,
+        **{name: getattr(result, name) for name in ("width", "height", "model", "dtype")},
+        "classes": classes,
+        **parts,
+        "unlabeled": statistics.unlabeled,
+        **statistics.summary(result.words, result.background, result.unsure_below),
+        "seconds": round(result.seconds, 3),
+    }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,18 +137,14 @@ class LabeledFile:
     source: str
     """Path of the file, as given."""
     height: int
-    """Size of the image or frames, upright [px]."""
     width: int
-    """Likewise."""
+    """Size of the image or frames, upright [px]."""
     words: tuple[str, ...]
     background: str | None = None
     """The word that stands for "none of the others"."""
     statistics: LabelStatistics
-    """Pixels and confidences of all labels."""
     model: str
-    """Name of the model."""
     dtype: str
-    """Precision of most of the network's computations."""
     unsure_below: float | None = None
     """Mean confidence below which perhaps none of the words is in it; None if unknown."""
     seconds: float
@@ -147,18 +156,9 @@ class LabeledFile:
         return word_colors(self.words, self.background)
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
-        """The fields common to reports of files.
-
-        Args:
-            compact: list only the words that have pixels.
-        """
-        return {
-            **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
-            "classes": self.statistics.classes(self.words, self.colors, compact=compact),
-            "unlabeled": self.statistics.unlabeled,
-            **self.statistics.summary(self.words, self.background, self.unsure_below),
-            "seconds": round(self.seconds, 3),
-        }
+        """The fields common to reports of files; compact: only the words that have pixels."""
+        classes = self.statistics.classes(self.words, self.colors, compact=compact)
+        return report_fields(self, self.statistics, classes)
 
     def notes(self) -> list[str]:
         """The confidence and the absent words, a line each."""
@@ -175,12 +175,7 @@ TABLE_WORDS = 15
 
 
 def report_table(report: Mapping[str, Any], last: str = "") -> str:
-    """Notebook view of a report: tables of the words that have pixels, and of the parts.
-
-    Args:
-        report: the output of `report(compact=True)`.
-        last: a line below it.
-    """
+    """Notebook view of `report(compact=True)`: tables of the words that have pixels and of the parts, then a line."""
 
     def of(kind: str, name: str) -> str:
         entries = sorted(report[kind], key=lambda entry: -entry["pixels"])

@@ -38,7 +38,7 @@ from segvoc.imaging.overlay import (
 from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import TiffPlace, write_placed_label_map
-from segvoc.inference.reports import LabelStatistics, json_text, report_head, report_table, summary_notes
+from segvoc.inference.reports import LabelStatistics, json_text, report_fields, report_table, summary_notes
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
 from segvoc.vocabulary import Part, folded
@@ -46,11 +46,8 @@ from segvoc.vocabulary import Part, folded
 if TYPE_CHECKING:
     import supervision
 
-REPR_WORDS = 5
-"""Maximum number of words in a result's `repr`."""
-
-SHOWN_RESULTS = 12
-"""Maximum number of results of a list in a notebook."""
+REPR_WORDS, SHOWN_RESULTS = 5, 12
+"""Maximum number of words in a result's `repr`, and of results of a list in a notebook."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -97,7 +94,6 @@ class Segmentation:
     """Mean confidence below which perhaps none of the words is in the image; None if unknown."""
 
     def __repr__(self) -> str:
-        """One line: image, size and the most frequent words, without the arrays."""
         counts = self._statistics.pixels
         found = sorted((i for i in range(len(self.words)) if counts[i]), key=lambda i: -counts[i])
         shares = [f"{self.words[i]} {100 * counts[i] / self.labels.size:.0f} %" for i in found[:REPR_WORDS]]
@@ -196,17 +192,10 @@ class Segmentation:
         pixels = self.image
         if max_pixels is not None and self.labels.size > max_pixels:
             scale = math.sqrt(max_pixels / self.labels.size)
-            height, width = (max(1, round(side * scale)) for side in self.labels.shape)
-            pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
-            regions = replace(regions, labels=nearest(regions.labels, (height, width)))
-        return draw_overlay(
-            pixels,
-            regions,
-            alpha=alpha,
-            names=names,
-            legend=legend,
-            notes=self.notes(),
-        )
+            size = max(1, round(self.height * scale)), max(1, round(self.width * scale))
+            pixels = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BOX))
+            regions = replace(regions, labels=nearest(regions.labels, size))
+        return draw_overlay(pixels, regions, alpha=alpha, names=names, legend=legend, notes=self.notes())
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `out/photo.json`, as plain Python values that strict JSON can represent.
@@ -225,22 +214,13 @@ class Segmentation:
         """
         statistics, parts = self._statistics, {}
         if (of_parts := self._part_statistics) is not None:
-            parts["parts"] = [
-                {"id": index, "object": part.object, "part": part.part, "name": part.name, **of_parts.entry(index)}
-                for index in of_parts.listed(len(self.parts), compact=compact)
-                for part in (self.parts[index],)
-            ]
+            named = [{"object": part.object, "part": part.part, "name": part.name} for part in self.parts]
+            listed = of_parts.listed(len(named), compact=compact)
+            parts["parts"] = [{"id": index, **named[index], **of_parts.entry(index)} for index in listed]
         classes = statistics.classes(self.words, self.colors, compact=compact)
         if (counts := self.object_counts) is not None:
             classes = [{**entry, "objects": counts[entry["id"]]} for entry in classes]
-        return {
-            **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
-            "classes": classes,
-            **parts,
-            "unlabeled": statistics.unlabeled,
-            **statistics.summary(self.words, self.background, self.unsure_below),
-            "seconds": round(self.seconds, 3),
-        }
+        return report_fields(self, statistics, classes, **parts)
 
     def notes(self) -> list[str]:
         """The confidence and the absent words, a line each."""
@@ -404,7 +384,11 @@ class Segmentation:
             write_atomically(paths.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
         write_atomically(paths.report, lambda file: file.write(json_text(self.report(compact=compact))))
         for left in stale:
-            _remove(left)
+            try:
+                left.unlink(missing_ok=True)
+            except OSError as error:
+                problem = f"{str(left)!r} of an earlier run can't be removed: {error.strerror}; remove it yourself"
+                raise OutputError(problem) from None
         return paths
 
 
@@ -425,11 +409,3 @@ def _seen_from(file: str, image: str) -> str:
         return Path(os.path.relpath(image, os.path.dirname(file) or ".")).as_posix()
     except ValueError:  # on another drive of Windows
         return Path(image).absolute().as_posix()
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        problem = f"{str(path)!r} of an earlier run can't be removed: {error.strerror}; remove it yourself"
-        raise OutputError(problem) from None

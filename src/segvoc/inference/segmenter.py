@@ -17,7 +17,7 @@ from segvoc.errors import InputError, UsageError
 from segvoc.imaging.notebook_html import table
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.edges import MOST_WORDS, refined, without_islands
-from segvoc.inference.job import LabelingJob, NotFinite, ReadImage, read_in_batches
+from segvoc.inference.job import LabelingJob, ReadImage, not_finite_error, read_in_batches
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.part_labels import PartsAgainst, label_parts
 from segvoc.inference.pixel_labels import checked_groups, label_classes, selected_classes, strongest_of_groups
@@ -31,7 +31,6 @@ from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.windows import ViewLogits, views
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes, requested_selection
 from segvoc.sharing.uploading import Shareable
-from segvoc.teaching.features import FeatureArrays
 from segvoc.teaching.taught_words import TaughtQuery
 from segvoc.vocabulary import Vocabulary, folded
 
@@ -111,7 +110,6 @@ class Segmenter(Teachable, Shareable, ABC):
         self.origin = dict(origin or {})
 
     def __repr__(self) -> str:
-        """One line: name, precision, and the number of taught words."""
         taught = sum(len(one.words) for one in self.taught)
         return f"<{type(self).__name__} {self.name!r}, {self.dtype}{f', {taught} taught words' if taught else ''}>"
 
@@ -239,12 +237,13 @@ class Segmenter(Teachable, Shareable, ABC):
         several = isinstance(images, Sequence) and not isinstance(images, str | bytes | bytearray | memoryview)
         sources = cast(Sequence[ImageSource], images if several else [images])
         job = self._job(words, options, parts, groups)
-        results = Segmentations()
+        results, stretch = Segmentations(), job.options.value_range
         for start in range(0, len(sources), job.batch):
-            batch = [ReadImage.of(source, job.options.value_range) for source in sources[start : start + job.batch]]
-            for number, result in enumerate(self._label(batch, job), start):
-                if isinstance(result, NotFinite):
-                    result = result.named(f"image {number + 1} of {len(sources)}" if several else "the image")
+            read = [
+                ReadImage.of(source, stretch, f"image {number} of {len(sources)}" if several else "the image")
+                for number, source in enumerate(sources[start : start + job.batch], start + 1)
+            ]
+            for result in self._label(read, job):
                 if isinstance(result, InputError):
                     raise result
                 results.append(result)
@@ -262,9 +261,7 @@ class Segmenter(Teachable, Shareable, ABC):
 
     def _tiled(self, job: LabelingJob) -> TiledLabeling:
         return TiledLabeling(
-            job,
-            batch=self.batch,
-            run=lambda seen, protocol: self._outputs(seen, replace(job, protocol=protocol)),
+            job, batch=self.batch, run=lambda seen, protocol: self._outputs(seen, replace(job, protocol=protocol))
         )
 
     @overload
@@ -327,15 +324,11 @@ class Segmenter(Teachable, Shareable, ABC):
     def _stream(
         self, images: Iterable[ImageSource], job: LabelingJob, yield_errors: bool
     ) -> Iterator[Segmentation | InputError]:
-        number = 0
         with closing(read_in_batches(images, job.batch, job.options.value_range)) as batches:
             for read in batches:
                 labeled = self._label([image for image in read if isinstance(image, ReadImage)], job)
                 for image in read:
-                    number += 1
                     result = next(labeled) if isinstance(image, ReadImage) else image
-                    if isinstance(result, NotFinite):
-                        result = result.named(f"image {number}")
                     if isinstance(result, InputError) and not yield_errors:
                         raise result
                     yield result
@@ -360,10 +353,10 @@ class Segmenter(Teachable, Shareable, ABC):
     @property
     def _is_tiny(self) -> bool:
         """Whether the network is `tiny`, possibly fine-tuned, whose features refine edges."""
-        configuration = self.origin.get("configuration")
-        aggregation = configuration.get("aggregation") if isinstance(configuration, Mapping) else None
-        is_cost = isinstance(aggregation, Mapping) and aggregation.get("kind") == "cost"
-        return self.origin.get("preset") == "tiny" and is_cost
+        match self.origin:
+            case {"preset": "tiny", "configuration": {"aggregation": {"kind": "cost"}}}:
+                return True
+        return False
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
         if words is None and parts is None and (own := self.own_words):
@@ -397,7 +390,10 @@ class Segmenter(Teachable, Shareable, ABC):
         self.prepare_to_run()
         query, text = prepared.query(options.threshold)
         protocol = query.adapted(self.protocol(options, query.named))
-        taught = TaughtQuery.of(self.taught, query.asked_names, len(text))
+        taught = TaughtQuery.of(self.taught, query.asked.words, len(text))
+        edges = options.edges
+        if edges is None:  # by default, maps of plain words of `tiny` in its own windows are refined
+            edges = self._is_tiny and options.window in ("auto", "single") and not query.candidates and taught is None
         return LabelingJob(
             options=options,
             query=query,
@@ -408,17 +404,11 @@ class Segmenter(Teachable, Shareable, ABC):
             groups=checked_groups(groups, len(query.words)),
             # the classes kept for an image must not depend on the other images in its batch
             batch=1 if protocol.counts_classes or options.tiling is not None else self.batch,
-            edges=self._follows_edges(options, plain=not query.candidates and taught is None),
+            edges=edges,
             smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
         )
 
-    def _follows_edges(self, options: LabelOptions, *, plain: bool) -> bool:
-        """Whether to refine maps; by default those of `tiny` in its own windows, of plain words alone."""
-        if options.edges is not None:
-            return options.edges
-        return self._is_tiny and options.window in ("auto", "single") and plain
-
-    def _label(self, images: Sequence[ReadImage], job: LabelingJob) -> Iterator[Segmentation | NotFinite | InputError]:
+    def _label(self, images: Sequence[ReadImage], job: LabelingJob) -> Iterator[Segmentation | InputError]:
         """Label a batch of images; yields a result at a time."""
         if not images:
             return
@@ -436,32 +426,26 @@ class Segmenter(Teachable, Shareable, ABC):
         finite = xp.stack([xp.all(xp.isfinite(output.logits)) for output in outputs]).tolist()  # waits for a GPU
         share = (time.perf_counter() - start) / len(images)
         for image, output, is_finite in zip(images, outputs, finite, strict=True):
-            yield self._result(image, output, job, share) if is_finite else NotFinite(image.source)
+            yield self._result(image, output, job, share) if is_finite else not_finite_error(image.name)
 
     def _result(self, image: ReadImage, output: ViewLogits, job: LabelingJob, network_seconds: float) -> Segmentation:
         start, query = time.perf_counter(), job.query
         output, job = job.smoothed(output, image.pixels)
-        found = label_classes(
-            output,
-            image.size,
-            query,
-            job.protocol,
-            threshold=job.threshold,
-            return_probabilities=job.options.return_probabilities,
-        )
-        part_labels, part_confidence = None, None
+        keep_all = job.options.return_probabilities
+        found = label_classes(output, image.size, query, job.protocol, job.threshold, return_probabilities=keep_all)
+        part_labels = part_confidence = group_labels = None
         if query.parts is not None:
             asked, against = query.asked_indices, self.parts_against
             part_labels, part_confidence = label_parts(
                 query.candidates, output, found.labels, found.strongest, asked, against, job.protocol
             )
+        if job.groups:
+            group_labels = strongest_of_groups(job.groups, output, image.size, query, job.protocol)
         return Segmentation(
             labels=found.labels,
             confidence=found.confidence,
             probabilities=found.probabilities,
-            group_labels=strongest_of_groups(job.groups, output, image.size, query, job.protocol)
-            if job.groups
-            else None,
+            group_labels=group_labels,
             words=query.words,
             selected=selected_classes(output, query),
             image=image.pixels,
@@ -479,10 +463,8 @@ class Segmenter(Teachable, Shareable, ABC):
     def _outputs(self, seen: Sequence[Float32[np.ndarray, "_ 3 _ _"]], job: LabelingJob) -> list[ViewLogits]:
         """The network's logits for all views of several images; views of equal size form one batch."""
         outputs: dict[int, ViewLogits] = {}
-        by_size: dict[tuple[int, ...], list[int]] = {}
-        for index, view in enumerate(seen):
-            by_size.setdefault(view.shape, []).append(index)
-        for shape, members in by_size.items():
+        for shape in dict.fromkeys(view.shape for view in seen):
+            members = [index for index, view in enumerate(seen) if view.shape == shape]
             logits, kept = self._run_in_batches(np.concatenate([seen[index] for index in members]), job)
             for number, index in enumerate(members):
                 own = slice(number * shape[0], (number + 1) * shape[0])
@@ -507,21 +489,10 @@ class Segmenter(Teachable, Shareable, ABC):
             features = self.find_features(pixels)
             logits, kept = self.compare(features, job.text, job.protocol)
             logits = logits if job.taught is None else job.taught(logits, kept, features)
-        return (self._with_edges(logits, kept, pixels, features, job), kept) if job.edges else (logits, kept)
-
-    def _with_edges(
-        self,
-        logits: Float[Array, "N P h w"],
-        kept: Int[Array, "N P"] | None,
-        pixels: Float32[np.ndarray, "N 3 H W"],
-        features: FeatureArrays | None,
-        job: LabelingJob,
-    ) -> Float[Array, "N P y x"]:
-        """Refine maps by the image's edges, and remove islands except of parts, which may be small."""
-        if logits.shape[1] > MOST_WORDS:
-            return logits
+        if not job.edges or logits.shape[1] > MOST_WORDS:
+            return logits, kept
         fine = refined(logits, pixels, features)
-        for number, maps in enumerate(fine):
+        for number, maps in enumerate(fine):  # parts may be as small as islands
             words = slice(job.query.named) if kept is None else to_numpy(kept[number, ...]) < job.query.named
             maps[words] = without_islands(maps[words])
-        return array_namespace(logits).asarray(fine, device=device(logits))
+        return array_namespace(logits).asarray(fine, device=device(logits)), kept

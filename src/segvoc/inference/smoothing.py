@@ -21,12 +21,10 @@ FORGOTTEN = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class SmoothingState:
-    """The mean after a frame."""
+    """The mean after a frame, of the classes (ascending) whose probability isn't 0."""
 
     classes: Int[Array, " N"]
-    """Its classes among the queried ones, ascending; all others have probability 0."""
     probabilities: Float[Array, "N h w"]
-    """Their mean probabilities in each cell."""
     frame: Float32[np.ndarray, "h w 3"]
     """The frame, downscaled to the cells [0..1]."""
 
@@ -65,45 +63,27 @@ class Smoothing:
         self._last = state
 
     def __call__(self, output: ViewLogits, protocol: Protocol, image: UInt8[np.ndarray, "H W 3"]) -> ViewLogits:
-        """Update the mean with the next frame.
-
-        Args:
-            output: the network's output for the frame.
-            protocol: the protocol of the output.
-            image: the frame.
-
-        Returns:
-            The mean, as logits of one view of the whole frame.
-        """
+        """Update the mean with the network's output for the next frame; returns it as logits of one view."""
         xp, where = array_namespace(output.logits), device(output.logits)
-        now, classes = _probabilities(output, protocol, image.shape[:2])
+        found = list(output.maps(protocol, image.shape[:2]))
+        now, classes = xp.concat([maps for maps, _ in found]), xp.concat([classes for _, classes in found])
+        now = now if protocol.sigmoid_first else sigmoid(now)
         small = Image.fromarray(image).resize((now.shape[2], now.shape[1]), Image.Resampling.BOX)
         frame = np.asarray(small, np.float32) / 255
         if (last := self._last) is not None and last.probabilities.shape[1:] == now.shape[1:]:
             before, known = (xp.asarray(kept, device=where) for kept in (last.probabilities, last.classes))
             moved = np.abs(frame - last.frame).max(axis=2)
             share = xp.asarray(self.weight * np.exp(-((moved / MOVED) ** 2)), device=where)
-            current, fresh = classes, now
+            current = classes
             classes = xp.sort(xp.unique_values(xp.concat([known, current])))
-            before, now = _spread(before, known, classes), _spread(fresh, current, classes)
+            before, now = _spread(before, known, classes), _spread(now, current, classes)
             now = now + share * (before - now)
             lively = xp.isin(classes, current) | (xp.max(now, axis=(1, 2)) >= FORGOTTEN)
-            if not bool(xp.all(lively)):
-                classes, now = classes[lively], now[lively]
+            classes, now = classes[lively], now[lively]
         self._last = SmoothingState(classes, now, frame)
         bounded = xp.clip(now, min=1e-30, max=1 - 2**-24)
         logits = xp.log(bounded) - xp.log1p(-bounded)
         return ViewLogits(logits[None, ...], classes[None, ...], output.classes)
-
-
-def _probabilities(
-    output: ViewLogits, protocol: Protocol, size: tuple[int, int]
-) -> tuple[Float[Array, "N h w"], Int[Array, " N"]]:
-    """The probabilities of the classes kept in any view, and their indices."""
-    found = list(output.maps(protocol, size))
-    xp = array_namespace(output.logits)
-    maps = xp.concat([maps for maps, _ in found])
-    return maps if protocol.sigmoid_first else sigmoid(maps), xp.concat([classes for _, classes in found])
 
 
 def _spread(maps: Float[Array, "N h w"], classes: Int[Array, " N"], to: Int[Array, " M"]) -> Float[Array, "M h w"]:

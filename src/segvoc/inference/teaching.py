@@ -35,7 +35,6 @@ from segvoc.vocabulary import Vocabulary
 AnyTeachable = TypeVar("AnyTeachable", bound="Teachable")
 
 OnTeaching = Callable[[str, int, int], None]
-"""Progress callback: the task ("reading images"), the finished and total number of steps."""
 
 
 @runtime_checkable
@@ -47,9 +46,7 @@ class LabeledExamples(Protocol):
         """The words; the index of a word is its label."""
         ...
 
-    def __len__(self) -> int:
-        """Number of images."""
-        ...
+    def __len__(self) -> int: ...
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Read an image (H W 3) and the index of each pixel's word (H W), or 65535."""
@@ -126,7 +123,50 @@ class Teachable:
             InputError: an image or its labels can't be read.
             UsageError: fewer than two images or words have labels, or words can't be taught to this network.
         """
-        return learn_from(self, images, judges=judges, keep_worse=keep_worse, seed=seed, on_step=on_step)
+        if not len(images):
+            raise UsageError("there are no images to learn from; give at least two with labels")
+        self.prepare_to_run()
+        probed = self.probed_features()
+        seen = _Examples(self, images, judges, on_step)
+        regions = seen.regions()
+        found = seen.cells(regions, seed)
+        if not found:
+            raise UsageError(f"none of the {len(images)} images has a labeled pixel; label some with the classes")
+        cells = Cells.joined(found)
+        parts = seen.parts(list(regions) if regions else cells.images, seed)
+        fits, done = fits_of(cells, parts), 0
+
+        def fitted() -> None:
+            nonlocal done
+            done += 1
+            on_step("learning words", done, fits)
+
+        pixels, shown, words = seen.pixels, seen.shown, images.vocabulary.words
+        learned = learn(cells, words, pixels, shown, parts=parts, seed=seed, keep_worse=keep_worse, on_fit=fitted)
+        components, classifiers = learned.components, learned.classifiers
+        before, after = learned.before, learned.after
+        toward = toward_examples(regions.values(), seen.text)[classifiers.words] if learned.share else None
+        return TaughtWords(
+            record=TeachingRecord(
+                model=self.name,
+                words=learned.words,
+                channels=channels_of(probed),
+                images=len(found),
+                penalty=(learned.penalty.weights, learned.penalty.bias),
+                miou_before=round(before.miou, 2),
+                miou=round(after.miou, 2),
+                accuracy_before=round(before.accuracy, 2),
+                accuracy=round(after.accuracy, 2),
+                segvoc=__version__,
+                share=(0.0, *SHARES)[learned.share],
+            ),
+            weights=(classifiers.weights @ components.basis.T).astype(np.float16),
+            bias=classifiers.bias,
+            mean=components.mean,
+            scale=components.scale,
+            probe=mean_features(probed),
+            toward=None if toward is None else toward.astype(np.float16),
+        )
 
     def with_taught(self: AnyTeachable, *taught: TaughtWords) -> AnyTeachable:
         """Return this model with taught words, sharing its weights.
@@ -149,71 +189,6 @@ class Teachable:
         """Features of a synthetic image, the fingerprint by which taught words recognize their model."""
         self.prepare_to_run()
         return read_features(self.find_features(views(probe_image(), self.protocols["single"])[:1]))
-
-
-def learn_from(
-    model: Teachable,
-    images: LabeledExamples,
-    *,
-    judges: Collection[int] | None,
-    keep_worse: bool,
-    seed: int,
-    on_step: OnTeaching,
-) -> TaughtWords:
-    """Learn words from labeled images; see `Segmenter.teach`."""
-    vocabulary = images.vocabulary
-    if not len(images):
-        raise UsageError("there are no images to learn from; give at least two with labels")
-    model.prepare_to_run()
-    probed = model.probed_features()
-    seen = _Examples(model, images, judges, on_step)
-    regions = seen.regions()
-    found = seen.cells(regions, seed)
-    if not found:
-        raise UsageError(f"none of the {len(images)} images has a labeled pixel; label some with the classes")
-    cells = Cells.joined(found)
-    parts = seen.parts(list(regions) if regions else cells.images, seed)
-    fits, done = fits_of(cells, parts), 0
-
-    def fitted() -> None:
-        nonlocal done
-        done += 1
-        on_step("learning words", done, fits)
-
-    learned = learn(
-        cells,
-        vocabulary.words,
-        seen.pixels,
-        seen.shown,
-        parts=parts,
-        seed=seed,
-        keep_worse=keep_worse,
-        on_fit=fitted,
-    )
-    components, classifiers = learned.components, learned.classifiers
-    before, after = learned.before, learned.after
-    toward = toward_examples(regions.values(), seen.text)[classifiers.words] if learned.share else None
-    return TaughtWords(
-        record=TeachingRecord(
-            model=model.name,
-            words=learned.words,
-            channels=channels_of(probed),
-            images=len(found),
-            penalty=(learned.penalty.weights, learned.penalty.bias),
-            miou_before=round(before.miou, 2),
-            miou=round(after.miou, 2),
-            accuracy_before=round(before.accuracy, 2),
-            accuracy=round(after.accuracy, 2),
-            segvoc=__version__,
-            share=(0.0, *SHARES)[learned.share],
-        ),
-        weights=(classifiers.weights @ components.basis.T).astype(np.float16),
-        bias=classifiers.bias,
-        mean=components.mean,
-        scale=components.scale,
-        probe=mean_features(probed),
-        toward=None if toward is None else toward.astype(np.float16),
-    )
 
 
 class _Examples:
@@ -239,7 +214,7 @@ class _Examples:
         for index in range(len(self.images)):
             image, labels = self.images.read(index)
             if (labels != UNLABELED).any():
-                features = self.model.find_features(self._view(image))
+                features = self._features(image)
                 if not mixes(features, len(self.images)):
                     return {}
                 found[index] = regions_of(features, labels)
@@ -255,7 +230,7 @@ class _Examples:
             image, labels = self.images.read(index)
             of_word = np.bincount(labels[labels != UNLABELED], minlength=len(self.shown))
             if of_word.any():
-                features = self.model.find_features(self._view(image))
+                features = self._features(image)
                 logits, *others = (
                     self.model.compare(features, text, self.protocol)[0] for text in (self.text, *texts.get(index, ()))
                 )
@@ -281,5 +256,5 @@ class _Examples:
             found |= dict.fromkeys(part.tolist(), texts)
         return found
 
-    def _view(self, image: np.ndarray) -> Float32[np.ndarray, "1 3 H W"]:
-        return views(image, self.protocol)[:1]
+    def _features(self, image: np.ndarray) -> FeatureArrays:
+        return self.model.find_features(views(image, self.protocol)[:1])

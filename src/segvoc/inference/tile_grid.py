@@ -16,9 +16,6 @@ LEAST_TILE = 32
 DEFAULT_TILE = 2048
 """Default side of tiles [px]."""
 
-DEFAULT_OVERLAP = 8
-"""Default overlap: the side divided by this."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Tiling:
@@ -33,14 +30,10 @@ class Tiling:
 
     @classmethod
     def checked(cls, tile: int, overlap: int | None = None, *, wrap: bool = False) -> "Tiling":
-        """Validate the side and overlap (default: an eighth of the side).
-
-        Raises:
-            UsageError: the tile is too small, or the overlap exceeds half of it.
-        """
+        """Validate the side and overlap (default: an eighth of the side); raises `UsageError`."""
         if tile < LEAST_TILE:
             raise UsageError(f"tile={tile} is too small; give a side of {LEAST_TILE} pixels or more")
-        overlap = tile // DEFAULT_OVERLAP if overlap is None else overlap
+        overlap = tile // 8 if overlap is None else overlap
         if not 0 <= overlap <= tile // 2:
             raise UsageError(f"overlap={overlap} doesn't fit tiles of {tile} pixels; give 0 to {tile // 2}")
         return cls(tile=tile, overlap=overlap, wrap=wrap)
@@ -78,11 +71,9 @@ class TileAxis:
     side: int
     """Pixels along the axis."""
     tile: int
-    """Largest side of a tile [px]."""
     overlap: int
-    """As in `Tiling`."""
     wrap: bool = False
-    """Whether the last pixel is followed by the first."""
+    """Tile (the largest side), overlap and wrap are as in `Tiling`."""
 
     @property
     def size(self) -> int:
@@ -100,7 +91,6 @@ class TileAxis:
         return [min(number * stride, self.side - self.size) for number in range(count)]
 
     def __len__(self) -> int:
-        """Number of tiles."""
         return len(self.starts)
 
     def cell(self, number: int) -> slice:
@@ -113,11 +103,7 @@ class TileAxis:
         return next(tile for tile, start in enumerate(self.starts) if start + self.size > self.starts[number])
 
     def shares(self, pixels: slice) -> Iterator[tuple[slice, list[Share]]]:
-        """Cut a range of pixels into pieces, each covered by the same tiles throughout.
-
-        Yields:
-            Each piece, and the shares of the tiles that cover it.
-        """
+        """Cut a range of pixels into pieces, each covered by the same tiles throughout, with these tiles' shares."""
         places = [place for place in self._places if place[1] < pixels.stop and place[1] + self.size > pixels.start]
         edges = {edge for _, start in places for edge in (start, start + self.size)}
         cuts = sorted({pixels.start, pixels.stop, *(edge for edge in edges if pixels.start < edge < pixels.stop)})

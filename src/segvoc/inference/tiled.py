@@ -14,23 +14,17 @@ from segvoc.arrays import Array, array_namespace, to_numpy
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.windowed_images import ArrayImage, WindowedImage
-from segvoc.inference.job import LabelingJob, NotFinite, ReadImage
+from segvoc.inference.job import LabelingJob, ReadImage, not_finite_error
 from segvoc.inference.pixel_labels import decided
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.strongest_class import Layer, PixelAxis, StrongestBlend
+from segvoc.inference.strongest_class import Layer, PixelAxis, StrongestClass
 from segvoc.inference.tile_grid import Share, TileAxis
 from segvoc.inference.windows import ViewLogits, views
 from segvoc.selection_rules import Listed, may_drop
 
-OVERVIEW = 1024
-"""Longer side of the downscaled image for class selection [px]."""
-
-SAMPLE = 8
-"""Class selection also samples every n-th tile, ..."""
-
-MOST_SAMPLES = 16
-"""... but at most this many."""
+OVERVIEW, SAMPLE, MOST_SAMPLES = 1024, 8, 16
+"""Class selection sees the image with its longer side downscaled to this [px], and every n-th tile, up to this many."""
 
 RunViews = Callable[[Sequence[Float32[np.ndarray, "_ 3 _ _"]], Protocol], list[ViewLogits]]
 """Runs the network on the views of several tiles."""
@@ -48,22 +42,12 @@ class LabeledCell:
     rows: slice
     columns: slice
     labels: UInt16[np.ndarray, "h w"]
-    """Index of each pixel's class; 65535 is unlabeled."""
     confidence: Float32[np.ndarray, "h w"]
-    """Probability of this class, as in `Segmentation`; 0 outside the valid pixels."""
+    """As in `Segmentation`; 0 outside the valid pixels."""
 
 
 class TiledLabeling:
-    """Labels large images with the same words and options; created by `Segmenter.in_tiles`.
-
-    Args:
-        job: the words and options.
-        batch: batch size, in tiles.
-        run: runs the network.
-
-    Raises:
-        UsageError: the options have no tile.
-    """
+    """Labels large images with the same words and options, which have a tile; created by `Segmenter.in_tiles`."""
 
     def __init__(self, job: LabelingJob, *, batch: int, run: RunViews) -> None:
         if job.options.tiling is None:
@@ -80,13 +64,7 @@ class TiledLabeling:
 
         A class is kept if the rule keeps it in the image downscaled to `OVERVIEW` pixels, or in any of a few evenly
         spread tiles: at most every `SAMPLE`-th, and at most `MOST_SAMPLES`. The tiles catch small things that the
-        downscaled image doesn't show, at little cost.
-
-        Returns:
-            The classes; None (without reading the image) if the rule can't drop any.
-
-        Raises:
-            InputError: the image is damaged, or the network's output for it is not finite.
+        downscaled image doesn't show, at little cost. None (without reading the image) if the rule can't drop any.
         """
         number = len(self.job.text)
         if not may_drop(self.job.protocol.selection, number):
@@ -106,7 +84,7 @@ class TiledLabeling:
         return np.array([index not in asked or asked[index] in kept for index in range(len(query.words))])
 
     def cells(
-        self, image: WindowedImage, classes: Classes | None, *, first_row: int = 0, source: str | None = None
+        self, image: WindowedImage, classes: Classes | None, *, first_row: int = 0, name: str = "the image"
     ) -> Generator[LabeledCell, None, None]:
         """Label an image; a thread prefetches the next tile during each forward pass.
 
@@ -116,13 +94,13 @@ class TiledLabeling:
             image: the image.
             classes: the result of `select`.
             first_row: the row of tiles to start at; its cells are the same as in a full run.
-            source: name of the image for errors.
+            name: name of the image in errors.
 
         Raises:
             InputError: the image is damaged, or the network's output for it is not finite.
         """
         rows, columns = self.tiling.rows(image.height), self.tiling.columns(image.width)
-        protocol = self._protocol(classes)
+        protocol = replace(self.job.protocol, selection=None if classes is None else Listed(classes))
         begin = rows.first_tile(first_row)
         places = [(rows.starts[row], column) for row in range(begin, len(rows)) for column in columns.starts]
         outputs: dict[int, list[ViewLogits | None]] = {}
@@ -132,7 +110,7 @@ class TiledLabeling:
                     output
                     for start in range(0, len(columns), self.batch)
                     for output in self._outputs(
-                        [next(tiles) for _ in columns.starts[start : start + self.batch]], protocol, source
+                        [next(tiles) for _ in columns.starts[start : start + self.batch]], protocol, name
                     )
                 ]
                 if row < first_row:
@@ -144,21 +122,12 @@ class TiledLabeling:
                     yield self._cell(image, cover, row, column, protocol)
 
     def segmentation(self, image: ReadImage, *, model: str, dtype: str) -> Segmentation:
-        """Label an image in memory.
-
-        Args:
-            image: the image.
-            model: name of the model, for the result.
-            dtype: precision of the model.
-
-        Raises:
-            InputError: the network's output is not finite.
-        """
+        """Label an image in memory, for a model of this name and precision; raises `InputError` as `cells` does."""
         start = time.perf_counter()
         whole = ArrayImage(image.pixels)
         labels, confidence = np.empty(image.size, np.uint16), np.empty(image.size, np.float32)
         classes = self.select(whole)
-        for cell in self.cells(whole, classes, source=image.source):
+        for cell in self.cells(whole, classes, name=image.name):
             labels[cell.rows, cell.columns] = cell.labels
             confidence[cell.rows, cell.columns] = cell.confidence
         return Segmentation(
@@ -173,9 +142,6 @@ class TiledLabeling:
             source=image.source,
             background=self.job.query.background_name,
         )
-
-    def _protocol(self, classes: Classes | None) -> Protocol:
-        return replace(self.job.protocol, selection=None if classes is None else Listed(classes))
 
     def _looks(self, image: WindowedImage) -> Iterable[UInt8[np.ndarray, "h w 3"]]:
         rows, columns = self.tiling.rows(image.height), self.tiling.columns(image.width)
@@ -201,16 +167,14 @@ class TiledLabeling:
                 yield pixels
 
     def _outputs(
-        self, tiles: Sequence[UInt8[np.ndarray, "h w 3"] | None], protocol: Protocol, source: str | None
+        self, tiles: Sequence[UInt8[np.ndarray, "h w 3"] | None], protocol: Protocol, name: str
     ) -> list[ViewLogits | None]:
         found: list[ViewLogits | None] = [None] * len(tiles)
-        seen = [(place, views(pixels, protocol)) for place, pixels in enumerate(tiles) if pixels is not None]
-        if not seen:
-            return found
-        for (place, _), output in zip(seen, self._run([view for _, view in seen], protocol), strict=True):
+        seen = {place: views(pixels, protocol) for place, pixels in enumerate(tiles) if pixels is not None}
+        for place, output in zip(seen, self._run([*seen.values()], protocol) if seen else (), strict=True):
             xp = array_namespace(output.logits)
             if not bool(xp.all(xp.isfinite(output.logits))):
-                raise NotFinite(source).named("the image")
+                raise not_finite_error(name)
             found[place] = output
         return found
 
@@ -224,7 +188,7 @@ class TiledLabeling:
         like = pieces[0].outputs[0].logits
         xp, where, query = array_namespace(like), device(like), self.job.query
         indices = xp.asarray(query.asked_indices, device=where)
-        best, stand_in = StrongestBlend(*size, like), StrongestBlend(*size, like)
+        best, stand_in = StrongestClass(*size, like), StrongestClass(*size, like)
         cover.update(best, pieces, protocol, xp.arange(len(indices), device=where), indices)
         if query.stand_ins:
             others = xp.arange(len(indices), query.named, device=where)
@@ -237,13 +201,12 @@ class TiledLabeling:
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """A piece of a cell, covered by the same tiles throughout."""
+    """A piece of a cell, covered by the same tiles throughout, with the shares of each tile in rows and columns."""
 
     rows: slice
     columns: slice
     outputs: list[ViewLogits]
     shares: list[tuple[Share, Share]]
-    """For each output the share of its tile in the rows and in the columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,11 +230,13 @@ class _Cover:
                             outputs.append(output)
                             shares.append((y, x))
                 if outputs:
-                    found.append(_Piece(_from(rows, down), _from(columns, across), outputs, shares))
+                    places = ((rows, down.start), (columns, across.start))
+                    piece = (slice(pixels.start - first, pixels.stop - first) for pixels, first in places)
+                    found.append(_Piece(*piece, outputs, shares))
         return found
 
     def update(
-        self, best: StrongestBlend, pieces: Sequence[_Piece], protocol: Protocol, classes: Array, indices: Array
+        self, best: StrongestClass, pieces: Sequence[_Piece], protocol: Protocol, classes: Array, indices: Array
     ) -> None:
         """Search some classes in all pieces of a cell; `indices` are their labels."""
         size = self.rows.size, self.columns.size
@@ -300,7 +265,3 @@ def _tile(image: WindowedImage, at: tuple[int, int], size: tuple[int, int]) -> U
     if all(one is not None and not one.any() for one in valid):
         return None
     return np.concatenate([image.read(rows, part) for part in parts], axis=1)
-
-
-def _from(pixels: slice, cell: slice) -> slice:
-    return slice(pixels.start - cell.start, pixels.stop - cell.start)

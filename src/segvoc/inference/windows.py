@@ -59,22 +59,12 @@ def merged(
 ) -> Float[Array, "K y x"]:
     """Merge the maps of all views of an image into one map for each class.
 
-    Args:
-        logits: logits of K classes in each of V views.
-        protocol: the protocol that made the views.
-        size: height and width of the image [px]; needed for `Strides`.
-
-    Returns:
-        Logits, or probabilities if the protocol sets `sigmoid_first`.
-
-    Raises:
-        ValueError: the protocol uses `Strides`, and `size` or its loader is missing.
+    Logits, or probabilities if the protocol sets `sigmoid_first`. `Strides` need the size of the image [px].
     """
     if isinstance(protocol.sliding, Tiles):
         return _stitched(sigmoid(logits), protocol.sliding)
     if isinstance(protocol.sliding, Strides):
-        if size is None or protocol.loader is None:
-            raise ValueError("merging `Strides` windows requires the image's size")
+        assert size is not None and protocol.loader is not None
         maps = sigmoid(logits) if protocol.sigmoid_first else logits
         return _overlaid(maps, protocol.sliding, protocol.loader.size(*size))
     if protocol.sliding is not None:

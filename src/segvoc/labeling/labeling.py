@@ -25,6 +25,7 @@ from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
 from segvoc.imaging.result_paths import ResultFiles
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
+from segvoc.inference.reports import LabeledFile
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.digests import model_device, model_record
@@ -140,7 +141,7 @@ class Labeling:
     """Whether to count objects."""
     least_object: int | None = None
     """Minimum size of an object [px]; see `with_objects`."""
-    describe: Callable[[Segmentation, ResultFiles], str]
+    describe: Callable[[Segmentation | LabeledFile, ResultFiles], str]
     """The line to print about an image."""
 
     def encoded(self, model: Segmenter) -> PreparedVocabulary:

@@ -1,13 +1,17 @@
-"""Builds networks with random weights from their configurations: one builder for each family.
+"""Builds networks from their configurations, with random weights or none: one builder for each family.
 
 Encoders are imported only when they are built: their libraries take seconds to import, and no network needs all of
 them.
 """
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from segvoc.encoders.base import ImageEncoder, TokenEncoder
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
@@ -78,17 +82,7 @@ def _timm_encoders(config: TimmEncoders) -> tuple[nn.Module, nn.Module]:
 def clip_segmentation_network(
     config: ClipNetworkConfig, image_encoder: nn.Module, text_encoder: nn.Module, backbone: nn.Module | None = None
 ) -> SegmentationNetwork:
-    """Build a network on these encoders.
-
-    Args:
-        config: the aggregation, and how it is trained and prompted.
-        image_encoder: the CLIP image encoder.
-        text_encoder: the CLIP text encoder.
-        backbone: guides the aggregation, see `build_backbone`; None: the image encoder does.
-
-    Raises:
-        UsageError: `cost_gradient` is false and the network aggregates no costs.
-    """
+    """Build a network on these encoders; the backbone (None: the image encoder) guides the aggregation."""
     layers = config.aggregation
     if backbone is not None:
         from segvoc.encoders.guided_clip import GuidedClip
@@ -133,18 +127,17 @@ def build_err_seg(config: ErrSegConfig) -> SegmentationNetwork:
 
 
 class _ErrEncoders(NamedTuple):
-    """ERR-Seg's encoders, and the sizes that its aggregation needs."""
+    """ERR-Seg's encoders, and the sizes that its aggregation needs: costs per class, and channels of its guides.
+
+    The decoder upsamples the last of these by `lifts`, to `decoder_taps` channels.
+    """
 
     image: nn.Module
     text: nn.Module
     costs: int
-    """Costs per class."""
     guides: tuple[int, ...]
-    """Channels of the maps that guide the aggregation, from coarse to fine."""
     lifts: tuple[int, ...]
-    """Factors by which the decoder upsamples the last of them."""
     decoder_taps: tuple[int, ...]
-    """Channels of the decoder's guidance after upsampling."""
 
 
 def _convnext_of_err_seg(config: ErrSegConfig) -> _ErrEncoders:
@@ -229,9 +222,42 @@ def build_tiny(config: TinyConfig) -> SegmentationNetwork:
 
 
 def start_tiny_from_towers(network: SegmentationNetwork) -> None:
-    """Initialize SynSeg's decoder on tiny's encoders so that its logits are the costs.
-
-    Other networks stay as they are.
-    """
+    """Initialize SynSeg's decoder on tiny's encoders so that its logits are the costs; other networks stay."""
     if isinstance(network, SynSeg):
         network.aggregation.begin_as_cost(cast(Tensor, network.image_encoder.class_embeddings))
+
+
+@contextmanager
+def weightless() -> Iterator[None]:
+    """Build modules on the meta device, without memory or random weights.
+
+    Alone, that device runs the Python reference of every random draw, which takes as long to import as PyTorch itself.
+    """
+    with torch.device("meta"), _NoDraws():
+        yield
+
+
+class _NoDraws(TorchFunctionMode):
+    """Skips random initialization."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        named = kwargs or {}
+        if func in _DRAWS:
+            return args[0] if args else named["tensor"]
+        if func in _STEPS_OF_DRAWS and args[0].is_meta:
+            return args[0]
+        if func in _RANDOM_TENSORS:
+            return torch.empty(*args, **{name: value for name, value in named.items() if name != "generator"})
+        return func(*args, **named)
+
+
+_DRAWS = frozenset((nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_, Tensor.normal_, Tensor.uniform_))
+"""Random fills of a tensor, which the functions of `torch.nn.init` call."""
+
+_STEPS_OF_DRAWS = frozenset((Tensor.erfinv_, Tensor.mul_, Tensor.add_, Tensor.clamp_, Tensor.fill_, Tensor.zero_))
+"""In-place operations that libraries chain to draw from other distributions or fill tensors."""
+
+_RANDOM_TENSORS = frozenset((torch.rand, torch.randn))
+"""Functions that create random tensors, with the arguments of `torch.empty`."""

@@ -16,7 +16,6 @@ from segvoc.records import from_json
 from segvoc.storage.json_files import read_json
 
 CATALOG = Path(__file__).with_name("catalog.json")
-"""The file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +23,6 @@ class ListedModel:
     """A model as listed by `segvoc models`."""
 
     summary: str
-    """One-line description."""
     ships: bool
     """Whether its weights ship with segvoc."""
     published: str | None
@@ -36,7 +34,6 @@ class ListedModel:
     how_to_get: str
     """Where its weights come from, if none ship or are fetched."""
     parameters: int
-    """Number of its parameters."""
     trainable: int
     """Number of parameters that the published recipe trains."""
 
@@ -46,7 +43,6 @@ class Catalog:
     """All names."""
 
     models: Mapping[str, ListedModel]
-    """By name, in the order of the lists."""
     recipes: Mapping[str, str]
     """The model that each recipe of the papers trains."""
 
@@ -61,11 +57,7 @@ def unknown_model(name: str) -> UsageError:
 
 
 def check_name_without_torch(name: str) -> None:
-    """Check, without PyTorch, that a name is a model, a path, or possibly a repository.
-
-    Raises:
-        UsageError: the name is none of these.
-    """
+    """Raise `UsageError`, without PyTorch, unless a name is a model, a path, or possibly a repository."""
     known = name in catalog().models or os.path.exists(name) or "/" in name or name.lower().endswith(".safetensors")
     if not known and find_spec("torch") is None:
         raise unknown_model(name)

@@ -15,11 +15,10 @@ from segvoc.checkpoints.strict import check_values
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.cost_sum import NoAggregation
-from segvoc.models.builders import NetworkConfig
+from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.headers import configuration_of, configuration_record, write_network
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import Preset, find_preset
-from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.records import with_settings
 from segvoc.storage.files import file_sha256
@@ -62,7 +61,6 @@ class Conversion:
     """Summary of a conversion."""
 
     tensors: int
-    """Number of tensors written."""
     parts: tuple[str, ...]
     """Modules of the network in the file; empty: all."""
     sha256: str
@@ -83,18 +81,8 @@ def convert(
     """Convert a published checkpoint to a segvoc file, which records its preset, origin and license.
 
     Values and dtypes are kept. A plain CLIP has no aggregation, so its file contains only the encoders, unless the
-    options ask for no aggregation.
-
-    Args:
-        official: the checkpoint to convert.
-        out: the .safetensors file to write; missing folders are created.
-        name: the preset that the checkpoint is for.
-        options: network settings that differ from the preset's, by name; they are stored in the file.
-        encoder_weights: a plain CLIP, for a checkpoint without encoders; DINOv3, for dino.txt's.
-        overwrite: whether to replace an existing file at `out`.
-
-    Returns:
-        A summary of the conversion.
+    options (network settings that differ from the preset's) ask for no aggregation. A checkpoint without encoders needs
+    `encoder_weights`: a plain CLIP, or DINOv3 for dino.txt's.
 
     Raises:
         UsageError: the preset or an option is unknown, or `out` can't be used.
@@ -121,7 +109,20 @@ def convert(
         raise
     digest = file_sha256(official)
     published = known_file(digest)
-    write_weights(out, state, name, **_record(Path(official), digest, published, configuration, parts))
+    record: dict[str, object] = {
+        "format": FORMAT,
+        "origin": Path(official).name,
+        "sha256": digest,
+        "license": "unknown; the original file's" if published is None else published.license,
+        "version": __version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **configuration_record(configuration),
+    }
+    if published is not None:
+        record["published"] = published.record()
+    if parts:
+        record["parts"] = list(parts)
+    write_weights(out, state, name, **record)
     return Conversion(tensors=len(state), parts=parts, sha256=digest, published=published)
 
 
@@ -145,7 +146,7 @@ def _with_towers(file: WeightsFile, encoder_weights: str | os.PathLike[str]) -> 
 
 
 def _refuse_place(official: Path, out: Path, overwrite: bool) -> None:
-    """Check that the output file may be written; raises `UsageError` otherwise."""
+    """Raise `UsageError` if the output file may not be written."""
     if out.suffix.lower() != ".safetensors":
         raise UsageError(f"{str(out)!r} doesn't end in .safetensors, the format that is written; use that suffix")
     if out.is_dir():
@@ -168,7 +169,7 @@ def _state(
     official: Mapping[str, Tensor], preset: Preset, network: SegmentationNetwork
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The weights by segvoc's keys, and the names of the modules they belong to (empty: the whole network)."""
-    # imported here because timm takes seconds to import
+    # here, since timm takes seconds to import
     from segvoc.checkpoints.official_cost_aggregation import holds_decoder
     from segvoc.checkpoints.official_towers import clip_state, is_plain_clip
 
@@ -176,27 +177,3 @@ def _state(
         return clip_state(official, network), TOWERS
     assert preset.from_official is not None
     return preset.from_official(official, network), ()
-
-
-def _record(
-    official: Path,
-    digest: str,
-    published: PublishedFile | None,
-    configuration: NetworkConfig,
-    parts: tuple[str, ...],
-) -> dict[str, object]:
-    """Metadata of the file besides its preset."""
-    record: dict[str, object] = {
-        "format": FORMAT,
-        "origin": official.name,
-        "sha256": digest,
-        "license": "unknown; the original file's" if published is None else published.license,
-        "version": __version__,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **configuration_record(configuration),
-    }
-    if published is not None:
-        record["published"] = published.record()
-    if parts:
-        record["parts"] = list(parts)
-    return record

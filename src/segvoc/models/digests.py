@@ -5,7 +5,6 @@ from importlib.metadata import version
 from typing import cast
 
 from segvoc.encoders.word_encoder import PromptedWordEncoder
-from segvoc.exported.manifest import ExportManifest
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.inference.segmenter import Segmenter
 from segvoc.storage.files import digest_of
@@ -20,7 +19,8 @@ def model_record(model: Segmenter) -> dict[str, str]:
     if model.taught:
         record["taught"] = " ".join(one.digest for one in model.taught)
     if isinstance(model, ExportedSegmenter):
-        return record | {"weights": _exported_digest(model.manifest), "engine": _engine(model)}
+        # the manifest has the digests of all files, checked when the folder was opened
+        return record | {"weights": digest_of(model.manifest.to_json()), "engine": _engine(model)}
     from segvoc.checkpoints.origins import content_hash
     from segvoc.models.network_segmenter import NetworkSegmenter
 
@@ -46,14 +46,13 @@ def keep_words(model: Segmenter) -> None:
     if not isinstance(encoder, PromptedWordEncoder):
         return  # the words of an exported model may be fixed
     if isinstance(model, ExportedSegmenter):
-        encoder.digest = partial(_exported_words, digest_of(_exported_digest(model.manifest), _engine(model)))
+        encoder.digest = partial(_exported_words, digest_of(digest_of(model.manifest.to_json()), _engine(model)))
     else:
         encoder.digest = _network_words
 
 
 def _exported_words(digest: str, encoder: PromptedWordEncoder) -> str:
-    """The files of an exported model don't change: `ExportManifest.check_files`."""
-    return digest
+    return digest  # the files of an exported model don't change
 
 
 def _network_words(encoder: PromptedWordEncoder) -> str:
@@ -69,8 +68,3 @@ def _engine(model: Segmenter) -> str:
     """The library that runs a model, and its version."""
     package = "onnxruntime" if isinstance(model, ExportedSegmenter) else "torch"
     return f"{package} {version(package)}"
-
-
-def _exported_digest(manifest: ExportManifest) -> str:
-    # the manifest has the digests of all files, checked when the folder was opened
-    return digest_of(manifest.to_json())

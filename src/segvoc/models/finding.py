@@ -26,19 +26,15 @@ class FoundModel:
     """The parts of a model in a folder or a repository."""
 
     name: str
-    """Its name in results, as requested."""
     model: str
     """The preset, or the path of a file of segvoc."""
     weights: str | None = None
     """A folder of another library's weights for the preset; None: the weights of the preset or file."""
     options: Mapping[str, object] = field(default_factory=dict)
-    """Settings of the preset that the weights are for."""
     taught: tuple[str, ...] = ()
-    """Files of its taught words."""
     words: tuple[str, ...] = ()
     """The classes that it was trained on or taught."""
     background: str | None = None
-    """The word among `classes` that means "none of the others"."""
 
     def named(self, model: "AnyShareable") -> "AnyShareable":
         """Apply the name and the words to a model loaded from these parts."""
@@ -51,13 +47,7 @@ class FoundModel:
 def find_model(name: str, *, revision: str | None = None, token: Token = None) -> FoundModel | None:
     """Resolve the path of a folder, or a repository of the hub, whose files are then fetched.
 
-    Args:
-        name: the model's name.
-        revision: branch, tag or commit of a repository; None: its main branch.
-        token: token of the hub.
-
-    Returns:
-        The model; None for presets and files.
+    None for presets and files. See `segvoc.load` for the revision and the token.
 
     Raises:
         CheckpointError: the model is unsupported, damaged or incomplete, or can't be fetched.
@@ -98,15 +88,7 @@ def find_model(name: str, *, revision: str | None = None, token: Token = None) -
 
 
 def trainable_model(name: str) -> str:
-    """Resolve a model for fine-tuning, to a preset or the path of a segvoc file.
-
-    Args:
-        name: a preset, a path, or a repository of the hub, whose weights are then fetched.
-
-    Raises:
-        CheckpointError: see `find_model`.
-        UsageError: the model has only taught words, or weights of another library.
-    """
+    """Resolve a model for fine-tuning, whose weights are segvoc's, to a preset or the path of a file."""
     found = find_model(name)
     if found is None:
         return name
@@ -131,15 +113,13 @@ def _place(name: str, revision: str | None, token: Token) -> tuple[Get, Callable
             return folder / file if (folder / file).is_file() else None
 
         return local, lambda: sorted(path.name for path in folder.iterdir())
-    repository = None if os.path.exists(name) else HubRepository.of(name, revision, token)
+    pinned = repository = None if os.path.exists(name) else HubRepository.of(name, revision, token)
     if repository is None:
         return None
-    pinned = repository
 
     def fetch(file: str) -> Path | None:
         nonlocal pinned
-        path = pinned.fetch(file)
-        if path is not None:
+        if (path := pinned.fetch(file)) is not None:
             pinned = repository.at_commit_of(path)
         return path
 
@@ -162,22 +142,12 @@ def _shared(name: str, shared: SharedModel, get: Get) -> FoundModel:
     wanted = [shared.weights] if shared.weights is not None and not light else list(shared.taught)
     paths: list[str] = []
     for file in wanted:
-        path = get(file)
-        if path is None:
+        if (path := get(file)) is None:
             raise CheckpointError(f"{name!r} has no {file}, which its {CONFIG} names; share the model again")
         paths.append(str(path))
-    whole = wanted == [shared.weights]
-    return FoundModel(
-        name=name,
-        model=paths[0] if whole else shared.model,
-        taught=() if whole else tuple(paths),
-        words=shared.words,
-        background=shared.background,
-    )
+    model, taught = (paths[0], ()) if wanted == [shared.weights] else (shared.model, tuple(paths))
+    return FoundModel(name=name, model=model, taught=taught, words=shared.words, background=shared.background)
 
-
-OPEN_CLIP_CONFIG = "open_clip_config.json"
-"""open_clip's configuration file."""
 
 _CLIP = {"hidden_size": 768, "patch_size": 32, "image_size": 224}
 """Transformers' defaults of a CLIP's image encoder, which a configuration may leave out."""
@@ -187,8 +157,7 @@ def _transformers_preset(config: Mapping[str, Any], name: str) -> str | None:
     """The preset for a model saved by transformers; None if there is none."""
     kind = config.get("model_type")
     if kind == "clipseg":
-        decoder = config.get("use_complex_transposed_convolution", False)
-        return "clipseg" if decoder else "clipseg-rd64"
+        return "clipseg" if config.get("use_complex_transposed_convolution") else "clipseg-rd64"
     if kind == "siglip":
         return _siglip_preset(config, name)
     if kind != "clip":
@@ -236,7 +205,7 @@ def _sizes_in(config: Mapping[str, Any], part: str, defaults: Mapping[str, int])
 
 def _open_clip_preset(get: Get, name: str) -> str | None:
     """The preset for a CLIP saved by open_clip with a timm image encoder; None if there is none."""
-    path = get(OPEN_CLIP_CONFIG)
+    path = get("open_clip_config.json")
     model = None if path is None else read_model_config(path, name).get("model_cfg")
     if not isinstance(model, Mapping):
         return None
@@ -266,15 +235,13 @@ def _transformers_options(config: Mapping[str, Any]) -> Mapping[str, object]:
 
 def _foreign(name: str, config: Mapping[str, Any], files: list[str]) -> CheckpointError:
     """The error for a model of another library."""
-    architectures = config.get("architectures")
+    kind, architectures = config.get("model_type"), config.get("architectures")
     found = [str(entry) for entry in architectures] if isinstance(architectures, list) else []
+    found = found or ([str(kind)] if kind else [])
     library = config.get("library_name") or ("transformers" if "model_type" in config else "")
-    if not found and config.get("model_type"):
-        found = [str(config["model_type"])]
-    if config.get("model_type") == "dinov2":
+    advice = "name a model that segvoc shared (segvoc push), or a preset with --weights FILE (segvoc models)"
+    if kind == "dinov2":
         advice = "give it as --encoder-weights of a network of parts"
-    else:
-        advice = "name a model that segvoc shared (segvoc push), or a preset with --weights FILE (segvoc models)"
     listed = ", ".join(files[:4]) + (", ..." if len(files) > 4 else "") or "nothing"
     told = f"{' '.join(found) or 'a model'}{f' of {library}' if library else ''}" if config else f"files ({listed})"
     return CheckpointError(f"{name!r} holds {told}, no model of segvoc; {advice}")

@@ -1,4 +1,4 @@
-"""Reads and writes the network configuration in the header of a weights file."""
+"""Weights files of segvoc: configuration and taught words (tensors taught.N.NAME) in the header; shipped weights."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -6,21 +6,21 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from segvoc.checkpoints.files import FORMAT, WeightsFile, write_weights
+from segvoc.checkpoints.files import FORMAT, WeightsFile, read_weights, write_weights
 from segvoc.encoders.base import TOKENIZER, TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.precision import lowest_precision
-from segvoc.models.builders import NetworkConfig
+from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.presets import PRESETS, Preset, find_preset
-from segvoc.models.taught_weights import taught_tensors
-from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
 from segvoc.records import from_json, to_json
-from segvoc.teaching.taught_words import TaughtWords
+from segvoc.storage.files import SHIPPED
+from segvoc.teaching.taught_words import TaughtWords, is_half
 from segvoc.version import __version__
 
 CONFIGURATION = "configuration"
@@ -39,12 +39,10 @@ def configuration_record(configuration: NetworkConfig) -> dict[str, Any]:
 
 
 def configuration_of(file: WeightsFile, preset: Preset) -> NetworkConfig:
-    """Read the network configuration of a weights file; for a released checkpoint, the preset's.
+    """Read the network configuration of a weights file or its header; for a released checkpoint, the preset's.
 
-    Args:
-        file: a weights file, or its header alone.
-        preset: the preset to load it as. An encoder-only file fits every preset with these encoders and takes that
-            preset's aggregation and prompts; EVA encoders keep the dense mode of their distillation.
+    An encoder-only file fits every preset with these encoders and takes that preset's aggregation and prompts; EVA
+    encoders keep the dense mode of their distillation.
 
     Raises:
         CheckpointError: the file has a setting unknown to this version.
@@ -80,18 +78,7 @@ def write_network(
 ) -> None:
     """Write a network's weights, with everything that `segvoc.load` needs to rebuild it.
 
-    Args:
-        path: the file; an existing one is replaced.
-        name: the model's name, for errors.
-        network: the network.
-        built: its preset, configuration and training record (`Segmenter.origin`).
-        taught: its taught words.
-        origin: where the weights come from.
-        license: license of the weights.
-
-    Raises:
-        UsageError: the network's preset is unknown, or its weights were rounded to a shorter dtype than float32.
-        OutputError: the file can't be written.
+    See `segvoc.save` for arguments and errors; `built` is `Segmenter.origin`.
     """
     if "preset" not in built:
         raise UsageError(f"the preset of {name!r} is unknown; save a model that segvoc.load made")
@@ -115,12 +102,7 @@ def write_network(
 
 
 def is_custom(network: SegmentationNetwork, built: Mapping[str, object]) -> bool:
-    """Whether a network differs from its preset's in module classes or weight shapes.
-
-    Args:
-        network: the network.
-        built: its preset and configuration.
-    """
+    """Whether a network differs in module classes or weight shapes from that of its preset and configuration."""
     name = str(built["preset"])
     preset = find_preset(name)
     file = WeightsFile(path=name, tensors={}, preset=name, record=dict(built))
@@ -133,3 +115,59 @@ def _structure(network: nn.Module) -> tuple[object, object]:
     modules = [(name, type(module)) for name, module in network.named_modules()]
     state = network.state_dict()  # excludes the tokenizer, whose size varies
     return modules, {name: value.shape for name, value in state.items() if not name.endswith(f".{TOKENIZER}")}
+
+
+TAUGHT = "taught"
+"""Header entry with the records, and prefix of the tensors."""
+
+
+def taught_tensors(taught: Sequence[TaughtWords]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the header entries of taught words; both are empty without any."""
+    tensors = {
+        f"{TAUGHT}.{number}.{name}": torch.from_numpy(array.copy())
+        for number, one in enumerate(taught)
+        for name, array in one.arrays().items()
+    }
+    return tensors, {TAUGHT: [to_json(one.record) for one in taught]} if taught else {}
+
+
+def taught_words_of(file: WeightsFile) -> tuple[TaughtWords, ...]:
+    """The taught words of a weights file; raises `CheckpointError` if they are damaged."""
+    records = file.record.get(TAUGHT, [])
+    if not isinstance(records, list):
+        raise CheckpointError(f"the header of {file.path!r} is damaged; fetch or train the model again")
+    found: list[TaughtWords] = []
+    for number, record in enumerate(records):
+        prefix = f"{TAUGHT}.{number}."
+        arrays = {
+            name.removeprefix(prefix): value.numpy() for name, value in file.tensors.items() if name.startswith(prefix)
+        }
+        # weights files are read as float32
+        halves = {name: array.astype(np.float16) for name, array in arrays.items() if is_half(name)}
+        found.append(TaughtWords.of(file.path, record, arrays | halves))
+    return tuple(found)
+
+
+def without_taught(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the network alone."""
+    return {name: value for name, value in tensors.items() if not name.startswith(f"{TAUGHT}.")}
+
+
+def shipped_weights(name: str, preset: Preset) -> WeightsFile:
+    """Read a preset's shipped weights."""
+    tensors: dict[str, Tensor] = {}
+    for file in preset.shipped:
+        tensors |= read_weights(SHIPPED / file).tensors
+    return WeightsFile(path=str(SHIPPED), tensors=tensors, preset=name)
+
+
+def has_shipped_weights(name: str, network: SegmentationNetwork) -> bool:
+    """Whether a network, in any precision, has exactly its preset's shipped weights."""
+    preset = PRESETS[name]
+    if not preset.shipped:
+        return False
+    shipped, ours = shipped_weights(name, preset).tensors, network.state_dict()
+    return shipped.keys() == ours.keys() and all(
+        value.shape == ours[key].shape and bool((value.to(ours[key].dtype) == ours[key].cpu()).all())
+        for key, value in shipped.items()
+    )

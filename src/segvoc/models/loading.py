@@ -15,21 +15,24 @@ from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.hardware import DtypeName, bfloat16_instructions, device_name
 from segvoc.layers.cost_sum import NoAggregation
-from segvoc.models.builders import NetworkConfig
+from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.digests import keep_words
 from segvoc.models.finding import FoundModel, find_model
-from segvoc.models.headers import CUSTOM, TRAINING, configuration_of, configuration_record
+from segvoc.models.headers import (
+    CUSTOM,
+    TRAINING,
+    configuration_of,
+    configuration_record,
+    shipped_weights,
+    taught_words_of,
+    without_taught,
+)
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name, votes_of
-from segvoc.models.taught_weights import shipped_weights, taught_words_of, without_taught
-from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.records import with_settings
 from segvoc.sharing.hub import Token
 from segvoc.teaching.taught_words import TaughtWords
-
-FIRST_WITH_BFLOAT16 = (8, 0)
-"""Compute capability of the first GPUs that multiply bfloat16 (Ampere)."""
 
 ENCODERS = tuple(f"{tower}." for tower in TOWERS)
 """Key prefixes of the encoders."""
@@ -52,12 +55,7 @@ def load_network(
     revision: str | None = None,
     token: Token = None,
 ) -> NetworkSegmenter:
-    """Load a PyTorch network; see `segvoc.load` for the arguments.
-
-    Raises:
-        UsageError: the name, device, dtype or an option is unknown.
-        CheckpointError: the weights are missing, damaged or for another network, or can't be downloaded.
-    """
+    """Load a PyTorch network; see `segvoc.load` for arguments and errors."""
     where, chosen = find_device(device), options or {}
     name = os.fspath(name)
     if (found := find_model(name, revision=revision, token=token)) is not None:
@@ -86,8 +84,10 @@ def load_network(
     if kind != torch.float32:
         network.to(kind)
     segmenter = segmenter_of(name, preset, network, configuration, training)
-    segmenter.taught = () if file is None else taught_words_of(file)
-    segmenter.known_words = () if file is None else _classes(file)
+    if file is not None:
+        classes = file.record.get("classes", ())  # of a file written by `segvoc train`
+        segmenter.taught = taught_words_of(file)
+        segmenter.known_words = tuple(map(str, classes)) if isinstance(classes, list) else ()
     keep_words(segmenter)
     return segmenter
 
@@ -102,7 +102,7 @@ def _load_found(
 ) -> NetworkSegmenter:
     """Load a shared model; "auto" is float32, for the same labels everywhere."""
     kind: DtypeName = "float32" if dtype == "auto" else dtype
-    chosen = {**found.options, **(options or {})} or options
+    chosen = {**found.options, **(options or {})}
     try:
         model = load_network(
             found.model, weights=found.weights, device=device, dtype=kind, options=chosen, network=network
@@ -113,26 +113,13 @@ def _load_found(
     return found.named(model)
 
 
-def _classes(file: WeightsFile) -> tuple[str, ...]:
-    """The training classes of a file written by `segvoc train`."""
-    classes = file.record.get("classes", ())
-    return tuple(map(str, classes)) if isinstance(classes, list) else ()
-
-
 def segmenter_of(
     name: str, preset: Preset, network: SegmentationNetwork, configuration: NetworkConfig, training: object = None
 ) -> NetworkSegmenter:
     """Build the segmenter of a network, with the windows, prompts, class selection and votes of its configuration.
 
     Every segmenter of a preset is built here, so that a network scores the same in training, after loading and in
-    evaluation.
-
-    Args:
-        name: the model's name in results.
-        preset: the preset that the network was built from.
-        network: the network with its weights, on its device.
-        configuration: the network's own configuration.
-        training: the record of `segvoc train`; None if no user trained the weights.
+    evaluation. `training` is the record of `segvoc train`; None if no user trained the weights.
     """
     trained = {} if training is None else {TRAINING: training}
     return NetworkSegmenter(
@@ -149,26 +136,15 @@ def segmenter_of(
 
 
 class NamedModel(NamedTuple):
-    """A model's header and configuration, before any weights are read."""
+    """A model's header (None for a preset) and configuration, before any weights are read."""
 
     file: WeightsFile | None
-    """The header of a file of segvoc; None for a preset."""
     preset: Preset
     configuration: NetworkConfig
-    """The configuration with the changes applied."""
 
 
 def named_model(model: str, changes: Mapping[str, object] | None = None) -> NamedModel:
-    """Look up a preset, or read the header of a segvoc file or a shared model.
-
-    Args:
-        model: the name of the preset, or the path, or a repository of the hub.
-        changes: network settings to override.
-
-    Raises:
-        UsageError: the preset or a setting is unknown.
-        CheckpointError: the file can't be read or wasn't written by segvoc.
-    """
+    """Look up a preset, or read the header of a segvoc file or a shared model; `changes` override network settings."""
     if (found := find_model(model)) is not None:
         model, changes = found.model, {**found.options, **(changes or {})}
     file = read_header(model) if is_own_path(model) else None
@@ -183,11 +159,7 @@ def is_own_path(name: str) -> bool:
 
 
 def named_preset(file: WeightsFile) -> str:
-    """Return the preset of a segvoc file.
-
-    Raises:
-        CheckpointError: the file wasn't written by segvoc, or by a newer version.
-    """
+    """The preset of a segvoc file; raises `CheckpointError` unless this or an older segvoc wrote it."""
     if file.preset is None:
         raise CheckpointError(
             f"{file.path!r} was not written by segvoc; name its preset and give the file as weights, or convert it"
@@ -204,18 +176,7 @@ def filled(
     configuration: NetworkConfig,
     network: SegmentationNetwork | None = None,
 ) -> SegmentationNetwork:
-    """Load the weights of a segvoc file or a released checkpoint into a network.
-
-    Args:
-        name: the model's name in errors.
-        preset: the preset to load the file as.
-        file: the weights.
-        configuration: configuration of the network to build.
-        network: the network to load the weights into; None builds one.
-
-    Raises:
-        CheckpointError: the weights are for another network.
-    """
+    """Load the weights of a segvoc file or a released checkpoint into a network (None: a new one) that they fit."""
     if network is None:
         if file.record.get(CUSTOM):
             raise CheckpointError(
@@ -243,11 +204,7 @@ def _weights_file(name: str, preset: Preset, weights: str | os.PathLike[str] | N
 
 
 def state_of(name: str, preset: Preset, network: SegmentationNetwork, file: WeightsFile) -> dict[str, Tensor]:
-    """Read the network's state dict from a file, renaming the keys of released checkpoints.
-
-    Raises:
-        CheckpointError: the weights are for another network.
-    """
+    """Read the network's state dict from a file, renaming the keys of released checkpoints; see `filled`."""
     ours = network.state_dict()
     if file.preset is None and preset.from_official is not None:
         state = preset.from_official(file.tensors, network)
@@ -274,10 +231,7 @@ def _own_tensors(name: str, preset: Preset, network: SegmentationNetwork, file: 
 
 
 def begin_with(file: WeightsFile, network: SegmentationNetwork) -> dict[str, Tensor]:
-    """Read the tensors of a segvoc file that a network with another aggregation can reuse.
-
-    These are the encoders, and the cost sum if its shape matches.
-    """
+    """The tensors of a segvoc file for a network with another aggregation: encoders, and the cost sum if it fits."""
     theirs, ours = (
         {name: value.shape for name, value in tensors.items() if name.startswith(COSTS)}
         for tensors in (file.tensors, network.state_dict())
@@ -287,11 +241,7 @@ def begin_with(file: WeightsFile, network: SegmentationNetwork) -> dict[str, Ten
 
 
 def find_device(device: str) -> torch.device:
-    """Find a device by name.
-
-    Raises:
-        UsageError: the device is not available.
-    """
+    """Find a device by name; raises `UsageError` if it is not available."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with contextlib.suppress(RuntimeError):
@@ -303,16 +253,10 @@ def find_device(device: str) -> torch.device:
 
 
 def find_dtype(dtype: DtypeName, device: torch.device, *, keeps_labels: bool) -> torch.dtype:
-    """Resolve the dtype of most computations by name.
+    """Resolve the dtype of most computations by name; raises `UsageError` if it is unknown, or for GPUs.
 
-    Args:
-        dtype: the name; "auto" is bfloat16 if `keeps_labels` and the device has bfloat16 hardware, else float32.
-        device: the device of the network.
-        keeps_labels: whether the network's labels are known not to change in bfloat16: its weights and configuration
-            are a preset's with `Preset.keeps_labels_in_bfloat16`.
-
-    Raises:
-        UsageError: the name is unknown, or the dtype is for GPUs.
+    "auto" is bfloat16 if the device has bfloat16 hardware and the network's labels are known not to change in bfloat16
+    (its weights and configuration are a preset's with `Preset.keeps_labels_in_bfloat16`), else float32.
     """
     if dtype not in get_args(DtypeName):
         raise UsageError(f"dtype {dtype!r} is unknown; it is 'auto', 'float32', 'bfloat16' or, on a GPU, 'float16'")
@@ -326,5 +270,5 @@ def find_dtype(dtype: DtypeName, device: torch.device, *, keeps_labels: bool) ->
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether a device multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= FIRST_WITH_BFLOAT16
+        return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
     return device.type == "cpu" and bfloat16_instructions() is not None

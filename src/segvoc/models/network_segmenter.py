@@ -17,9 +17,8 @@ from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmenter import ModelTraits, Segmenter
 from segvoc.layers.aggregation_context import ForwardOptions
 from segvoc.layers.precision import lowest_precision
-from segvoc.models.headers import TRAINING, is_custom, write_network
+from segvoc.models.headers import TRAINING, has_shipped_weights, is_custom, write_network
 from segvoc.models.presets import Preset, find_preset
-from segvoc.models.taught_weights import has_shipped_weights
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.process_settings import check_fork
 from segvoc.sharing.card import SHIPPED_WEIGHTS, TINY, CardFacts, taught_facts
@@ -32,12 +31,10 @@ class FeatureSize:
     """The size of one feature map."""
 
     channels: int
-    """Its channels."""
     stride: int
-    """Stride: pixels per cell along each axis."""
+    """Pixels per cell along each axis."""
 
     def __str__(self) -> str:
-        """Format as "256 channels at stride 32"."""
         return f"{self.channels} channels at stride {self.stride}"
 
 
@@ -58,17 +55,12 @@ class AggregationInputs:
         return len(self.maps) * self.prompts
 
     def __str__(self) -> str:
-        """Format all sizes in a few lines."""
-        lines = [
-            f"maps: {'; '.join(map(str, self.maps))}",
-            f"cost maps of a word: {self.cost_maps} ({len(self.maps)} maps x {self.prompts} prompts)",
-            f"guidance: {'; '.join(map(str, self.guidance))}",
-        ]
-        return "\n".join(lines)
+        return (
+            f"maps: {'; '.join(map(str, self.maps))}\n"
+            f"cost maps of a word: {self.cost_maps} ({len(self.maps)} maps x {self.prompts} prompts)\n"
+            f"guidance: {'; '.join(map(str, self.guidance))}"
+        )
 
-
-CELLS = 8
-"""Cells along each side of the probe image."""
 
 LICENSE = "that of the weights it started from and of its training data"
 """Default license in a file's header."""
@@ -126,15 +118,11 @@ class NetworkSegmenter(Segmenter):
 
     @torch.inference_mode()
     def aggregation_inputs(self) -> AggregationInputs:
-        """Probe what the encoders pass to the aggregation, for building a custom one.
-
-        Raises:
-            UsageError: the network has no cost aggregation.
-        """
+        """Probe what the encoders pass to the aggregation, for building a custom one; `UsageError` without any."""
         network = self.network
         if network.features_type is not ImageFeatures:
             raise UsageError(f"a {type(network).__name__} has no aggregation to replace")
-        side = CELLS * cast(ImageEncoder, network.image_encoder).stride
+        side = 8 * cast(ImageEncoder, network.image_encoder).stride
         found = network.encoded(torch.zeros(1, 3, side, side, device=self.device))
 
         def size(features: Tensor) -> FeatureSize:
@@ -147,23 +135,16 @@ class NetworkSegmenter(Segmenter):
         )
 
     def prepare_to_run(self) -> None:
-        """Refuse what would make PyTorch hang or raise an obscure error.
-
-        Raises:
-            UsageError: see `check_fork`; or the network has no weights.
-        """
+        """Raise `UsageError` where PyTorch would hang or raise an obscure error: after a fork, or without weights."""
         if any(parameter.is_meta for parameter in self.network.parameters()):
             raise UsageError(f"{self.name!r} has no weights: its network is on 'meta'; load it again with segvoc.load")
         if self.device.type == "cpu":
             check_fork()
 
     def shareable(self, *, weights: bool | None = None) -> ShareableModel:
-        """The model as files and facts; see `Shareable.shareable`.
+        """The model as files and facts; see `Shareable.shareable`. Custom networks raise `UsageError`.
 
         Taught words shared without weights are checked against the published weights when loaded.
-
-        Raises:
-            UsageError: the network is custom.
         """
         built, taught = self.origin, self.taught
         if "preset" not in built or is_custom(self.network, built):
@@ -215,11 +196,7 @@ class NetworkSegmenter(Segmenter):
         return (image.pin_memory() if self.device.type == "cuda" else image).to(self.device, non_blocking=True)
 
     def _options(self, protocol: Protocol) -> ForwardOptions:
-        return {
-            "pooling": protocol.pooling,
-            "selection": protocol.selection,
-            "chunk": self.class_chunk,
-        }
+        return {"pooling": protocol.pooling, "selection": protocol.selection, "chunk": self.class_chunk}
 
 
 def classes_at_a_time(device: torch.device) -> int:
@@ -228,15 +205,7 @@ def classes_at_a_time(device: torch.device) -> int:
 
 
 def require_network(model: Segmenter, what: str) -> None:
-    """Refuse an exported model where a network is needed.
-
-    Args:
-        model: from `segvoc.load`.
-        what: the purpose, as a verb.
-
-    Raises:
-        UsageError: the model is exported and has no network.
-    """
+    """Raise `UsageError` for an exported model where a network is needed; `what` is the purpose, as a verb."""
     if not isinstance(model, NetworkSegmenter):
         source = model.origin.get("preset", model.name)
         raise UsageError(

@@ -78,10 +78,10 @@ def load(
         UsageError: the name, device, dtype or an option is unknown, or PyTorch is required but not installed.
         CheckpointError: the weights or the folder are missing, damaged or for another network, or can't be downloaded.
     """
-    name, dtype, device = os.fspath(name), dtype_name(dtype), device_name(device)
+    name, device = os.fspath(name), device_name(device)
+    dtype = cast("DtypeName", str(dtype).removeprefix("torch."))  # unknown names are refused at lookup
     if means_exported_folder(name):
-        settings = {"weights": weights, "options": options, "network": network}
-        for setting, value in settings.items():
+        for setting, value in {"weights": weights, "options": options, "network": network}.items():
             if value:
                 raise UsageError(f"{name!r} is an exported model with fixed weights and settings; leave out {setting}")
         if device not in ("auto", "cpu"):
@@ -90,17 +90,17 @@ def load(
         if dtype not in ("auto", model.dtype):
             raise UsageError(f"{name!r} was exported in {model.dtype}; leave out dtype, or load the preset with it")
         return cast("NetworkSegmenter", model)  # documented: an exported model has no network
-    plain = _is_plain(weights, options, network) and device in ("auto", "cpu")
-    if name == "tiny" and plain and find_spec("torch") is None:
-        if dtype not in ("auto", "float32"):
+    is_plain = weights is None and not options and network is None
+    if is_plain and device in ("auto", "cpu") and find_spec("torch") is None:
+        is_exact = dtype in ("auto", "float32")
+        if name == "tiny" and not is_exact:
             raise UsageError(
                 f"without PyTorch, tiny computes in float32, not in {dtype!r}; leave out dtype, or pip install "
                 '"segvoc[torch]"'
             )
-        return cast("NetworkSegmenter", load_tiny())
-    if find_spec("torch") is None and plain and dtype in ("auto", "float32"):
-        found = find_model(name, revision=revision, token=token)
-        if found is not None:
+        if name == "tiny":
+            return cast("NetworkSegmenter", load_tiny())
+        if is_exact and (found := find_model(name, revision=revision, token=token)) is not None:
             return cast("NetworkSegmenter", found.named(load_tiny().with_taught(*map(TaughtWords.load, found.taught))))
     check_name_without_torch(name)
     with naming_torch():
@@ -119,36 +119,16 @@ def load_to_label(
     options: Mapping[str, object],
     network: "SegmentationNetwork | None",
 ) -> Segmenter:
-    """Load a model for labeling only: `tiny` runs as its shipped exported programs where possible.
+    """Load a model for labeling only, like `load`: `tiny` runs as its shipped exported programs where possible.
 
     They match its network in float32, equally fast on a CPU, without the second to import PyTorch.
-
-    Raises:
-        UsageError: see `load`.
-        CheckpointError: see `load`.
     """
     device = device_name(device)
     on_cpu = device == "cpu" or (device == "auto" and not may_have_gpu())
-    if name == "tiny" and _is_plain(weights, options, network) and on_cpu and dtype in ("auto", "float32"):
+    is_plain = weights is None and not options and network is None
+    if name == "tiny" and is_plain and on_cpu and dtype in ("auto", "float32"):
         return load_tiny()
-    return load(
-        name,
-        weights=weights,
-        device=device,
-        dtype=dtype,
-        options=options,
-        network=network,
-    )
-
-
-def _is_plain(weights: object, options: object, network: object) -> bool:
-    """Whether the model is loaded with default arguments."""
-    return weights is None and not options and network is None
-
-
-def dtype_name(dtype: "DtypeName | torch.dtype") -> DtypeName:
-    """The name of a dtype or PyTorch dtype: "float32" for `torch.float32`."""
-    return cast("DtypeName", str(dtype).removeprefix("torch."))  # unknown names are refused at lookup
+    return load(name, weights=weights, device=device, dtype=dtype, options=options, network=network)
 
 
 def means_exported_folder(name: str) -> bool:

@@ -38,13 +38,11 @@ from segvoc.storage.files import SHIPPED
 
 
 class ClipTowers(NamedTuple):
-    """A pair of published image and text encoders."""
+    """A pair of published image and text encoders, with the description and the file of their initial weights."""
 
     name: str
     start: str
-    """Description of the initial weights."""
     file: PublishedFile | UnconfirmedFile
-    """The file of the initial weights."""
     encoders: EvaEncoders | OpenAIEncoders
 
 
@@ -83,7 +81,6 @@ OPEN_CLIP_G = ClipTowers(
 BACKBONES: dict[str, UnconfirmedFile] = {"resnet101": UNCONFIRMED["resnet101"], "swin_b": UNCONFIRMED["swin-b"]}
 """Initial weights of the guidance backbones."""
 
-
 SYN_TEMPLATE = "a photo of a {}."
 """Prompt template of TCL's evaluation; the SynSeg paper doesn't specify one."""
 
@@ -103,10 +100,8 @@ TCL_TEMPLATES = (
 CLIP_TEMPLATE = "A photo of a {} in the scene"
 """Prompt template of the published networks."""
 
-
 Family = Literal["PCA-Seg", "CAT-Seg", "CAT-Seg v1", "ERR-Seg", "SynSeg", "PartCATSeg", "PCA-Seg for parts"]
 """The papers' networks; all sizes share a test protocol."""
-
 
 KeyMap = Callable[[Mapping[str, Tensor], SegmentationNetwork], dict[str, Tensor]]
 """Maps a released checkpoint's tensors to a network's state dict."""
@@ -117,23 +112,19 @@ class Preset:
     """A named network."""
 
     summary: str
-    """One-line description."""
     family: Family | None = None
     """The paper's network; None for networks of other origins."""
     configuration: builders.NetworkConfig
     """The complete configuration of the network."""
     build: Callable[[Any], SegmentationNetwork]
-    """Builds a network from such a configuration, with random weights."""
     templates_of: Callable[[Any], tuple[str, ...]]
     """Prompt templates for such a configuration; `{}` stands for the word."""
     protocols_of: Callable[[Any], Protocols]
-    """Test protocols for such a configuration."""
     own_selection: OwnSelection | None = None
     """Default class selection; None: the protocol's."""
     background_words: BackgroundWords | None = None
     """Words that stand for the background. A fine-tuned network drops them: it learns where none of its classes is."""
     parts_against: PartsAgainst = "object"
-    """The rule that assigns parts to pixels."""
     keeps_labels_in_bfloat16: bool = False
     """Whether bfloat16 gives at least 99.5 % of the pixels of photographs the same labels as float32, with the shipped
     weights. Not verified for published networks' or users' weights."""
@@ -144,7 +135,6 @@ class Preset:
     record: str | None = None
     """JSON file in the same folder that documents their origin."""
     published: PublishedFile | None = None
-    """Weights that are downloaded on first use."""
     encoders: tuple[PublishedFile | UnconfirmedFile, ...] = ()
     """Published encoders that training starts from, in the order of `--encoder-weights`."""
     how_to_get: str = ""
@@ -191,10 +181,6 @@ def _key_map(name: str, *more: object) -> KeyMap:
         return getattr(official_cost_aggregation, name)(official, network, *more)
 
     return state
-
-
-def _one_template(template: str) -> Callable[[builders.NetworkConfig], tuple[str, ...]]:
-    return lambda configuration: (template,)
 
 
 def _none_published(unconfirmed: UnconfirmedFile | None = None) -> str:
@@ -298,24 +284,25 @@ def _clip_protocols(configuration: ClipNetworkConfig) -> Protocols:
 
 
 def _err_preset(
-    configuration: ErrSegConfig,
+    encoder: Literal["convnext_base_w", "convnext_large_d", "vit_b16"],
+    side: int,
     towers: str,
-    start: str,
     encoders: PublishedFile | UnconfirmedFile,
-    unconfirmed: UnconfirmedFile | None = UNCONFIRMED["err-seg"],
 ) -> Preset:
+    is_vit = encoder == "vit_b16"
+    start = OPENAI_B.start if is_vit else f"open_clip's {encoder}_320"
     return Preset(
-        summary=f"ERR-Seg with {towers} at {configuration.side} px, for many words",
+        summary=f"ERR-Seg with {towers} at {side} px, for many words",
         family="ERR-Seg",
-        configuration=configuration,
+        configuration=ErrSegConfig(encoder=encoder, side=side, maps="single" if is_vit else "hierarchical"),
         build=builders.build_err_seg,
-        templates_of=_one_template(CLIP_TEMPLATE),
+        templates_of=lambda configuration: (CLIP_TEMPLATE,),
         protocols_of=lambda configuration: protocols.err_protocols(configuration.side),
         own_selection=OWN_SELECTION,
         encoders=(encoders,),
         how_to_get=(
-            f"{_none_published(unconfirmed)}; train them, or give a checkpoint of its authors' code (its towers start "
-            f"from {start})"
+            f"{_none_published(None if is_vit else UNCONFIRMED['err-seg'])}; train them, or give a checkpoint of its "
+            f"authors' code (its towers start from {start})"
         ),
         from_official=_key_map("err_seg_state"),
     )
@@ -381,7 +368,7 @@ PRESETS: dict[str, Preset] = {
         summary="ships with segvoc: EfficientNet-Lite2 and MiniLM, for any photograph and any words, on a laptop",
         configuration=TinyConfig(),
         build=builders.build_tiny,
-        templates_of=_one_template("{}"),
+        templates_of=lambda configuration: ("{}",),
         protocols_of=lambda configuration: protocols.tiny_protocols(),
         own_selection=TINY_SELECTION,
         background_words=BackgroundWords(),
@@ -403,25 +390,9 @@ PRESETS: dict[str, Preset] = {
     "cat-seg-v1-l": _first_version(OPENAI_L, "swin_b"),
     "cat-seg-v1-h": _first_version(OPEN_CLIP_H, "swin_b"),
     "cat-seg-v1-g": _first_version(OPEN_CLIP_G, "swin_b"),
-    "err-seg-b": _err_preset(
-        ErrSegConfig(encoder="convnext_base_w", side=640),
-        "CLIP-ConvNeXt-B",
-        "open_clip's convnext_base_w_320",
-        UNCONFIRMED["convnext-clip-b"],
-    ),
-    "err-seg-l": _err_preset(
-        ErrSegConfig(encoder="convnext_large_d", side=768),
-        "CLIP-ConvNeXt-L",
-        "open_clip's convnext_large_d_320",
-        PUBLISHED["convnext-clip-l"],
-    ),
-    "err-seg-vit-b": _err_preset(
-        ErrSegConfig(encoder="vit_b16", side=384, maps="single"),
-        OPENAI_B.name,
-        OPENAI_B.start,
-        PUBLISHED["openai-clip-b"],
-        unconfirmed=None,
-    ),
+    "err-seg-b": _err_preset("convnext_base_w", 640, "CLIP-ConvNeXt-B", UNCONFIRMED["convnext-clip-b"]),
+    "err-seg-l": _err_preset("convnext_large_d", 768, "CLIP-ConvNeXt-L", PUBLISHED["convnext-clip-l"]),
+    "err-seg-vit-b": _err_preset("vit_b16", 384, OPENAI_B.name, PUBLISHED["openai-clip-b"]),
     "part-cat-seg-b": _part_preset(
         "PartCATSeg",
         PART_CAT_SEG,
@@ -456,11 +427,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def find_preset(name: str) -> Preset:
-    """Look up a preset.
-
-    Raises:
-        UsageError: the name is unknown; the error lists the known names.
-    """
+    """Look up a preset; the `UsageError` for an unknown name lists the known names."""
     if name not in PRESETS:
         raise unknown_model(name)
     return PRESETS[name]

@@ -1,19 +1,18 @@
 """The report of a reproduction: JSON, a table and a page."""
 
-import csv
-import io
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from segvoc.data.published_scores import PublishedScore
-from segvoc.evaluation.report.markdown import AGREEMENT, comparison, percent, published_entries, without_scores
+from segvoc.data.benchmarks import counted
+from segvoc.evaluation.report.markdown import AGREEMENT, comparison, percent, without_scores
 from segvoc.evaluation.report.page import protocol_facts, write_html
-from segvoc.evaluation.report.report import encoded, write_report_json
+from segvoc.evaluation.report.report import csv_table, write_report_json
 from segvoc.progress import aligned
 from segvoc.reproduction.subjects import Availability
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.atomic_writes import write_bytes
 
 Verdict = Literal["within", "within the spread", "outside", "incomplete", "no published score", "not run", "waiting"]
 """Verdicts on a benchmark: all scores are within `AGREEMENT`; the means over seeds are within `SPREAD`; a score is
@@ -31,14 +30,13 @@ VERDICT_TEXTS: Mapping[str, str] = {
     "not run": "not run",
     "waiting": "not run yet",
 }
-"""Verdicts as shown in tables; see `verdict_text`."""
 
 Row = dict[str, Any]
 """A benchmark in the report, as plain values."""
 
 
-def empty_row(found: Availability, published: Sequence[PublishedScore]) -> Row:
-    """Create the row of an unevaluated benchmark."""
+def empty_row(found: Availability, published: Sequence[Mapping[str, Any]]) -> Row:
+    """The row of a benchmark before its evaluation."""
     return {
         "name": found.name,
         "title": found.benchmark.title,
@@ -56,15 +54,14 @@ def evaluated_row(
     found: Availability,
     report: Mapping[str, Any],
     folder: str,
-    published: Sequence[PublishedScore],
+    published: Sequence[Mapping[str, Any]],
     deviations: Sequence[str] = (),
 ) -> Row:
-    """Create the row of an evaluated benchmark.
+    """Create the row of an evaluated benchmark, whose own report is in `folder`, relative to the whole report's.
 
-    `folder` is the benchmark's report folder, relative to the whole report's; `deviations` lists differences from the
-    published network.
+    `deviations` lists differences from the published network.
     """
-    data, scores = report["data"], comparison({**report, "published": published_entries(published)})
+    data, scores = report["data"], comparison({**report, "published": published})
     why = _incomplete(found, report)
     verdict: Verdict = "no published score"
     if scores:
@@ -90,11 +87,9 @@ def evaluated_row(
 
 
 def mean_rows(runs: Sequence[Sequence[Row]]) -> list[Row]:
-    """Merge the rows of several runs, averaging each score over the runs that have it.
+    """Merge the rows of several runs, of the same benchmarks, averaging each score over the runs that have it.
 
     A score also has the "deviation" of the runs (sample standard deviation, None for a single run), and "runs".
-
-    All runs have the same benchmarks in the same order.
     """
     return [_mean_row(rows) for rows in zip(*runs, strict=True)]
 
@@ -138,10 +133,8 @@ def _mean_score(several: Sequence[Row]) -> Row:
 
 
 def _within_spread(score: Row) -> bool:
-    if score["within"]:
-        return True
     deviation, difference = score["deviation"], score["difference"]
-    return deviation is not None and difference is not None and abs(difference) <= SPREAD * deviation
+    return score["within"] or (None not in (deviation, difference) and abs(difference) <= SPREAD * deviation)
 
 
 def verdict_text(row: Mapping[str, Any]) -> str:
@@ -163,10 +156,7 @@ def _incomplete(found: Availability, report: Mapping[str, Any]) -> str:
 
 
 def failures(rows: Iterable[Row], *, named: bool) -> list[str]:
-    """Reasons for a non-zero exit code, a line per benchmark.
-
-    A missing benchmark only fails if the user `named` it.
-    """
+    """Reasons for a non-zero exit code, a line per benchmark; a missing one only fails if the user `named` it."""
     lines = []
     for row in rows:
         if row["verdict"] == "outside":
@@ -181,16 +171,12 @@ def failures(rows: Iterable[Row], *, named: bool) -> list[str]:
 
 def headline(rows: Sequence[Row]) -> str:
     """The result of a model in one sentence."""
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row["verdict"]] = counts.get(row["verdict"], 0) + 1
-    within, spread = counts.get("within", 0), counts.get("within the spread", 0)
-    compared = within + spread + counts.get("outside", 0)
-    sentences = [
-        f"{within} of {_benchmarks(compared)} within {AGREEMENT} mIoU of the published score"
-        if compared
-        else "no score could be compared with a published one"
-    ]
+    counts = Counter(row["verdict"] for row in rows)
+    compared = counts["within"] + counts["within the spread"] + counts["outside"]
+    sentences = ["no score could be compared with a published one"]
+    if compared:
+        of = counted(compared, "benchmark")
+        sentences = [f"{counts['within']} of {of} within {AGREEMENT} mIoU of the published score"]
     scores = [score for row in rows for score in row["scores"] if score["score"] == "mIoU"]
     if len(scores) > 1 and all(score["here"] is not None for score in scores):
         here, published = (statistics.fmean(score[name] for score in scores) for name in ("here", "published"))
@@ -208,36 +194,10 @@ def headline(rows: Sequence[Row]) -> str:
     return "; ".join(sentences)
 
 
-def _benchmarks(count: int) -> str:
-    return "1 benchmark" if count == 1 else f"{count} benchmarks"
-
-
-CSV_COLUMNS: tuple[str, ...] = (
-    "model",
-    "seed",
-    "benchmark",
-    "images",
-    "score",
-    "published",
-    "here",
-    "deviation",
-    "difference",
-    "verdict",
-    "table",
-    "source",
-)
-"""Columns of `scores.csv`; rows over several seeds have "mean" as "seed", and a standard "deviation"."""
-
-
 def write_reproduction(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write `scores.csv`, `index.html` and `report.json`, each atomically, replacing earlier ones.
-
-    `content` is what `segvoc.reproduction.reproduce.reproduce` returns.
-
-    Raises:
-        OutputError: a file can't be written.
-    """
-    write_atomically(folder / "scores.csv", lambda file: file.write(_table(content)))
+    """Write `scores.csv`, `index.html` and `report.json` of the result of `reproduce`, each atomically."""
+    lines = [{name: "" if value == "—" else value for name, value in line.items()} for line in _lines(content)]
+    write_bytes(folder / "scores.csv", csv_table(lines))
     values = {
         **content,
         "verdict_texts": VERDICT_TEXTS,
@@ -272,16 +232,8 @@ def title(entry: Mapping[str, Any]) -> str:
     return entry["name"] if entry["seed"] is None else f"{entry['name']}, seed {entry['seed']}"
 
 
-def _table(content: Mapping[str, Any]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, CSV_COLUMNS)
-    writer.writeheader()
-    writer.writerows({name: "" if value == "—" else value for name, value in line.items()} for line in _lines(content))
-    return encoded(text.getvalue())
-
-
 def _lines(content: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """A line per score, or per benchmark without one, with the values of `CSV_COLUMNS`."""
+    """A line per score, or per benchmark without one; over several seeds with "mean" as the seed and a deviation."""
     for model in (*content["models"], *content["means"]):
         seed = "mean" if "seeds" in model else "—" if model["seed"] is None else str(model["seed"])
         for row in model["benchmarks"]:
@@ -315,9 +267,8 @@ def _facts(content: Mapping[str, Any], model: Mapping[str, Any]) -> Sequence[tup
     done = [row for row in model["benchmarks"] if "images" in row]
     facts = [("command", content["command"]), ("data folder", content["data"])]
     if training is not None:
-        facts.append(
-            ("trained", f"{training['steps']:,} steps on {training['data'] or 'captions'}, seed {model['seed']}")
-        )
+        data = training["data"] or "captions"
+        facts.append(("trained", f"{training['steps']:,} steps on {data}, seed {model['seed']}"))
     if weights:
         published = "license" in weights
         note = weights["license_note"] if published else ""

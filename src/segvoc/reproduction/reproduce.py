@@ -19,6 +19,7 @@ from segvoc.evaluation.report.markdown import AGREEMENT
 from segvoc.evaluation.result import origin_of
 from segvoc.evaluation.runner import evaluate_shown
 from segvoc.evaluation.task import EvaluationTask
+from segvoc.hardware import cpu_name
 from segvoc.models.loading import load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import find_preset
@@ -28,12 +29,12 @@ from segvoc.reproduction.subjects import (
     Availability,
     Subject,
     availability,
-    own_file,
     prepare_downloaded,
     reproducible,
     scored_subject,
     trained_subject,
 )
+from segvoc.storage.files import file_sha256
 from segvoc.storage.json_files import read_json
 from segvoc.storage.resume import difference
 from segvoc.training.caption_task import CaptionFiles
@@ -42,9 +43,6 @@ from segvoc.training.run import train
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.start import Start
 from segvoc.training.training_data import needed_data, recipe_data
-
-RUN = "run"
-"""Subfolder of a run in its seed's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,20 +56,14 @@ class TrainingCall:
     captions: CaptionFiles | None = None
     """The training data of a recipe that learns from captions."""
     settings: tuple[str, ...] = ()
-    """Changed settings of the recipe, as NAME=VALUE."""
     steps: int | None = None
-    """Number of steps; None: the recipe's."""
 
     def seeds_of(self, recipe: Recipe) -> tuple[int, ...]:
         """The seeds of the runs."""
         return self.seeds or recipe.seeds
 
     def check(self, name: str, recipe: Recipe) -> None:
-        """Check that the data fits the recipe's supervision.
-
-        Raises:
-            UsageError: the data doesn't fit.
-        """
+        """Raise `UsageError` if the data doesn't fit the recipe's supervision."""
         if recipe.supervision == "captions" and self.captions is None:
             raise UsageError(f"{name} learns from captions; name them: --captions captions.json --images DIR")
         if recipe.supervision != "captions" and self.captions is not None:
@@ -79,45 +71,20 @@ class TrainingCall:
         if recipe.supervision != "captions" and not recipe.data.dataset:
             raise UsageError(f"{name} is not a recipe of a paper; train it with `segvoc train {name}`")
 
-    def described(self) -> dict[str, Any]:
-        """Settings that must not change when a reproduction is continued; seeds may be added."""
-        return {
-            "settings": list(self.settings),
-            "steps": self.steps,
-            "weights": self.start.weights,
-            "encoder_weights": self.start.encoder_weights,
-        }
 
-
-def incomplete_data(recipe: Recipe, states: dict[str, Availability]) -> tuple[str, ...]:
-    """A short note if the training set was prepared from only some of its images."""
-    if not needed_data(recipe) or not states[recipe.data.dataset].partial:
-        return ()
-    dataset = recipe.data.dataset
-    found, whole = states[dataset].images, find_benchmark(dataset).image_count
-    return (f"trained on {found:,}{'' if whole is None else f' of {whole:,}'} images of {dataset}",)
-
-
-def trained(recipe: Recipe, seed: int, folder: Path, call: TrainingCall, data: Path, device: str) -> Path:
-    """Train a network, continue a run, or return if it is finished.
-
-    Returns:
-        The file of the trained weights.
-
-    Raises:
-        UsageError: the folder holds a run with other settings.
-        TrainingError, InputError, OutputError, SystemExit: see `segvoc.training.run.train`.
-    """
-    run = folder / RUN
+def _trained(call: "ReproductionCall", subject: Subject, seed: int | None) -> Path:
+    """Train a network, continue a run, or return if it is finished; the file of its weights."""
+    recipe, training, device = subject.recipe, call.training, call.device
+    assert recipe is not None and training is not None and seed is not None, "the subject is checked"
+    run = call.out / call.folder(subject, seed) / "run"
     weights = run / "model.safetensors"
     if weights.exists():
-        _check_finished(run, recipe, seed, call)
-        return weights
-    if call.captions is not None:
-        train(recipe, call.captions, run, start=call.start, seed=seed, device=device, resume=True)
+        _check_finished(run, recipe, seed, training)
+    elif training.captions is not None:
+        train(recipe, training.captions, run, start=training.start, seed=seed, device=device, resume=True)
     else:
-        images, watched = recipe_data(recipe, data)
-        train(recipe, images, run, start=call.start, watched=watched, seed=seed, device=device, resume=True)
+        images, watched = recipe_data(recipe, call.data)
+        train(recipe, images, run, start=training.start, watched=watched, seed=seed, device=device, resume=True)
     return weights
 
 
@@ -131,10 +98,6 @@ def _check_finished(run: Path, recipe: Recipe, seed: int, call: TrainingCall) ->
     wanted = {"seed": seed, "weights": call.start.weights, "encoder_weights": call.start.encoder_weights}
     if told := difference({name: found.get(name) for name in wanted}, wanted):
         raise UsageError(f"{str(run)!r} was trained otherwise ({told}); choose another --out")
-
-
-Say = Callable[[str], object]
-"""Called with each line of output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,19 +117,11 @@ class ReproductionCall:
     out: Path
     """Folder of the report; an interrupted call is continued."""
     device: str = "auto"
-    """See `segvoc.load`."""
     jobs: int = 1
-    """Processes that prepare downloads."""
     command: str = ""
-    """The command line, for the report."""
 
     def subjects(self) -> tuple[Subject, ...]:
-        """The networks, checked.
-
-        Raises:
-            UsageError: a name or setting is wrong, or weights or published scores are missing.
-            CheckpointError: initial weights can't be read.
-        """
+        """The networks, checked: `UsageError` if a name or setting is wrong, or weights or scores are missing."""
         for benchmark in self.benchmarks:
             find_benchmark(benchmark)
         if self.weights is not None and (len(self.names) > 1 or self.training is not None):
@@ -199,8 +154,11 @@ class ReproductionCall:
         return named if seed is None else named / f"seed-{seed}"
 
     def described(self) -> dict[str, Any]:
-        """Settings that must not change when a report is continued."""
-        training = None if self.training is None else self.training.described()
+        """Settings that must not change when a report is continued; seeds may be added."""
+        training = None
+        if (call := self.training) is not None:
+            start = {"weights": call.start.weights, "encoder_weights": call.start.encoder_weights}
+            training = {"settings": list(call.settings), "steps": call.steps, **start}
         return {"names": list(self.names), "weights": self.weights, "training": training}
 
 
@@ -209,7 +167,7 @@ def with_scores() -> tuple[str, ...]:
     return tuple(name for name in reproducible() if scored_benchmarks(name))
 
 
-def reproduce(call: ReproductionCall, say: Say = lambda line: None) -> dict[str, Any]:
+def reproduce(call: ReproductionCall, say: Callable[[str], object] = lambda line: None) -> dict[str, Any]:
     """Score networks of the papers by their published protocols, and compare the scores with the published ones.
 
     First lists which benchmarks are prepared, downloaded or missing, then fetches published weights and prepares
@@ -218,18 +176,7 @@ def reproduce(call: ReproductionCall, say: Say = lambda line: None) -> dict[str,
     next image or from the last checkpoint; finished work isn't repeated. Under `torchrun`, the processes share
     training and evaluation.
 
-    Args:
-        call: what to reproduce, and where.
-        say: called with each line of output, only on rank 0.
-
-    Returns:
-        The content of the report, in all processes.
-
-    Raises:
-        UsageError: a name is wrong, no benchmark or no training set is in the data folder, or a folder holds another
-            report, evaluation or run.
-        CheckpointError: the weights can't be fetched, or don't fit.
-        OutputError: a file can't be written.
+    `say` is called with each line of output, only on rank 0. Returns the content of the report, in all processes.
     """
     subjects = call.subjects()
     _check_report(call)
@@ -272,7 +219,7 @@ def reproduce(call: ReproductionCall, say: Say = lambda line: None) -> dict[str,
                     report,
                     folder.as_posix(),
                     subject.published(row["name"]),
-                    _deviations(call, subject, states),
+                    list(_deviations(call, subject, states)),
                 )
                 _conclude(call, content)
                 if processes.first:
@@ -303,12 +250,11 @@ def _check_report(call: ReproductionCall) -> None:
 
 
 def _prepare(
-    call: ReproductionCall, subjects: Sequence[Subject], processes: Processes, say: Say
+    call: ReproductionCall, subjects: Sequence[Subject], processes: Processes, say: Callable[[str], object]
 ) -> tuple[dict[str, Availability], dict[str, Path]]:
     """Print the plan, fetch published weights, and prepare downloaded benchmarks.
 
-    Returns:
-        Each evaluation or training benchmark; the files of published weights by preset, if evaluated.
+    Returns each evaluation or training benchmark, and the files of published weights by preset, if evaluated.
     """
     benchmarks = dict.fromkeys(name for subject in subjects for name in call.wanted(subject))
     learned = dict.fromkeys(name for subject in subjects if subject.recipe for name in needed_data(subject.recipe))
@@ -341,8 +287,9 @@ def _require(
         raise UsageError(f"none of {names} can be evaluated from {str(call.data)!r}; for example, {scored[0].obstacle}")
 
 
-def _say_plan(call: ReproductionCall, found: Sequence[Availability], subjects: Sequence[Subject], say: Say) -> None:
-    """Print available and missing data, planned transfers and planned training."""
+def _say_plan(
+    call: ReproductionCall, found: Sequence[Availability], subjects: Sequence[Subject], say: Callable[[str], object]
+) -> None:
     width = max(len(entry.name) for entry in found)
     say(f"segvoc: benchmarks in {str(call.data)!r}:")
     for entry in found:
@@ -364,17 +311,15 @@ def _published(subject: Subject) -> PublishedFile:
     return file
 
 
-def _trained(call: ReproductionCall, subject: Subject, seed: int | None) -> Path:
-    assert subject.recipe is not None and call.training is not None and seed is not None, "the subject is checked"
-    folder = call.out / call.folder(subject, seed)
-    return trained(subject.recipe, seed, folder, call.training, call.data, call.device)
-
-
-def _deviations(call: ReproductionCall, subject: Subject, states: dict[str, Availability]) -> tuple[str, ...]:
+def _deviations(call: ReproductionCall, subject: Subject, states: dict[str, Availability]) -> Iterator[str]:
     """Differences from the published network."""
-    own = () if call.weights is None else (f"weights of your own, {Path(call.weights).name}",)
-    data = () if subject.recipe is None else incomplete_data(subject.recipe, states)
-    return (*own, *subject.deviations, *data)
+    if call.weights is not None:
+        yield f"weights of your own, {Path(call.weights).name}"
+    yield from subject.deviations
+    if subject.recipe is not None and needed_data(subject.recipe) and states[subject.recipe.data.dataset].partial:
+        state = states[subject.recipe.data.dataset]
+        whole = "" if state.benchmark.image_count is None else f" of {state.benchmark.image_count:,}"
+        yield f"trained on {state.images:,}{whole} images of {state.name}"
 
 
 def _conclude(call: ReproductionCall, content: dict[str, Any]) -> None:
@@ -395,7 +340,7 @@ def _conclude(call: ReproductionCall, content: dict[str, Any]) -> None:
 def machine(segmenter: NetworkSegmenter) -> dict[str, str]:
     """Describe the machine that runs a network, as names and values."""
     device = segmenter.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     return {
         "device": f"{device.type} ({name})",
         "precision": segmenter.dtype,
@@ -424,13 +369,8 @@ def _waiting(
 
 
 def _weights_record(call: ReproductionCall, subject: Subject, path: str) -> dict[str, Any]:
+    facts = {"bytes": Path(path).stat().st_size, "path": path}
     if call.weights is not None or subject.recipe is not None:
-        return own_file(path)
+        return {"filename": Path(path).name, "sha256": file_sha256(path), **facts}
     file = _published(subject)
-    return {
-        **file.record(),
-        "page": file.place.page,
-        "license_note": file.license_note,
-        "bytes": Path(path).stat().st_size,
-        "path": path,
-    }
+    return {**file.record(), "page": file.place.page, "license_note": file.license_note, **facts}

@@ -8,12 +8,11 @@ from typing import Any, Literal
 
 from segvoc.data.benchmarks import Benchmark, find_benchmark
 from segvoc.data.preparation.prepare import check_preparation, prepare
-from segvoc.data.published_scores import PublishedRow, PublishedScore, find_rows, published_rows, recipe_rows
+from segvoc.data.published_scores import PublishedRow, find_rows, published_rows, recipe_rows
 from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.models.presets import PRESETS, find_preset
 from segvoc.records import differences, parse, parse_settings
-from segvoc.storage.files import file_sha256
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, with_file_configuration
@@ -27,9 +26,7 @@ class Availability:
     """A benchmark in the data folder."""
 
     name: str
-    """Name of the benchmark."""
     status: Status
-    """Its status."""
     images: int = 0
     """Number of prepared images; for a part benchmark, of objects."""
     partial: bool = False
@@ -39,7 +36,7 @@ class Availability:
 
     @property
     def benchmark(self) -> Benchmark:
-        """The benchmark."""
+        """What the name stands for."""
         return find_benchmark(self.name)
 
     @property
@@ -50,25 +47,16 @@ class Availability:
     def line(self) -> str:
         """Status line for the plan."""
         if self.status == "prepared":
-            images = "1 image" if self.images == 1 else f"{self.images:,} images"
-            return f"prepared, {images}{self._lacking()}"
+            images, of = "1 image" if self.images == 1 else f"{self.images:,} images", self.benchmark.image_count
+            whole = f"{'' if of is None else f' of {of:,}'} (incomplete)" if self.partial else ""
+            return f"prepared, {images}{whole}"
         if self.status == "downloaded":
             return "downloaded, will be prepared first"
         return f"{self.status}: {self.obstacle}"
 
-    def _lacking(self) -> str:
-        if not self.partial:
-            return ""
-        of = self.benchmark.image_count
-        return " (incomplete)" if of is None else f" of {of:,} (incomplete)"
-
 
 def availability(name: str, root: Path) -> Availability:
-    """Look for a benchmark in the data folder, without writing anything.
-
-    Raises:
-        UsageError: the name is unknown.
-    """
+    """Look for a benchmark in the data folder, without writing anything."""
     benchmark = find_benchmark(name)
     try:
         manifest = check_preparation(benchmark, root, allow_missing=True)
@@ -82,15 +70,9 @@ def availability(name: str, root: Path) -> Availability:
 def prepare_downloaded(
     found: Sequence[Availability], root: Path, jobs: int, on_failure: Callable[[str], object]
 ) -> list[Availability]:
-    """Prepare downloaded benchmarks, like `segvoc prepare` without --partial.
+    """Prepare downloaded benchmarks, like `segvoc prepare` without --partial; now they are prepared or failed.
 
     `on_failure` is called per damaged file with a one-line error.
-
-    Returns:
-        The same benchmarks, now prepared or failed with an obstacle.
-
-    Raises:
-        OutputError: a file can't be written.
     """
     return [_prepared(entry, root, jobs, on_failure) if entry.status == "downloaded" else entry for entry in found]
 
@@ -117,9 +99,7 @@ class Subject:
     name: str
     """Name of a preset, a recipe, or a row of a paper's table."""
     preset: str
-    """The preset of the network."""
     rows: tuple[PublishedRow, ...]
-    """The published rows to compare with."""
     recipe: Recipe | None = None
     """The recipe that trains it; None: weights exist."""
     options: tuple[str, ...] = ()
@@ -139,19 +119,13 @@ class Subject:
         """The benchmarks with published scores, in table order."""
         return tuple(dict.fromkeys(name for row in self.rows for name in row.scores))
 
-    def published(self, benchmark: str) -> list[PublishedScore]:
-        """The published scores on a benchmark."""
+    def published(self, benchmark: str) -> list[dict[str, Any]]:
+        """The published scores on a benchmark, as plain values."""
         return [row.score_on(benchmark) for row in self.rows if benchmark in row.scores]
 
     def network_options(self) -> dict[str, Any]:
         """The settings for the evaluation, as `segvoc.load` takes them."""
         return {name: parse(bool | int | float, text) for name, text in parse_settings(self.options).items()}
-
-
-def own_file(path: str) -> dict[str, Any]:
-    """Facts about a weights file, for the report."""
-    own = Path(path)
-    return {"filename": own.name, "bytes": own.stat().st_size, "sha256": file_sha256(own), "path": path}
 
 
 def reproducible() -> tuple[str, ...]:
@@ -160,15 +134,9 @@ def reproducible() -> tuple[str, ...]:
 
 
 def scored_subject(name: str, *, weights: str | None, named_benchmarks: bool) -> Subject:
-    """Resolve a network with existing weights: published, or a file.
+    """A network with existing weights, published (None) or a file: a preset, or a row that needs no other training.
 
-    Args:
-        name: a preset, or the name of a row that a preset covers without separate training.
-        weights: a file of weights; None: the published ones.
-        named_benchmarks: whether the user chose the benchmarks, which then don't need published scores.
-
-    Raises:
-        UsageError: the name is unknown, there are no published weights, or no published score to compare with.
+    With `named_benchmarks`, the user chose the benchmarks, which then don't need published scores.
     """
     if "," not in name:
         find_preset(name)
@@ -193,21 +161,13 @@ def scored_subject(name: str, *, weights: str | None, named_benchmarks: bool) ->
 
 
 def trained_subject(name: str, start: Start, settings: Sequence[str], steps: int | None) -> Subject:
-    """A network to train.
+    """A network to train: a recipe, a preset that has a recipe of this name, or a published row.
 
-    Args:
-        name: a recipe, a preset that has a recipe of this name, or the name of a published row.
-        start: the initial weights.
-        settings: changes of the recipe or its network, as NAME=VALUE.
-        steps: number of steps; None: the recipe's.
-
-    Raises:
-        UsageError: the recipe or row is unknown, the row has no recipe, or a setting is wrong.
-        CheckpointError: the file of the initial weights can't be read.
+    `settings` change the recipe or its network (NAME=VALUE), `steps` its length.
     """
     if name in RECIPES:
         recipe = RECIPES[name]()
-        whole = tuple(row for row in recipe_rows(name) if not _is_variant(row))
+        whole = tuple(row for row in recipe_rows(name) if not (row.training or row.options or row.labels))
         rows = tuple(row for row in whole if row.main) or whole
         subject = Subject(name=name, preset=recipe.model, rows=rows)
     elif "," not in name:
@@ -226,10 +186,6 @@ def trained_subject(name: str, start: Start, settings: Sequence[str], steps: int
     if start.weights is not None:
         departures.append(f"started from {start.weights}")
     return replace(subject, recipe=changed, deviations=(*subject.deviations, *departures))
-
-
-def _is_variant(row: PublishedRow) -> bool:
-    return bool(row.training or row.options or row.labels)
 
 
 def _subject_of_rows(name: str) -> Subject:

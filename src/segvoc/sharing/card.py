@@ -226,22 +226,19 @@ def _use(name: str, shared: SharedModel, facts: CardFacts) -> str:
     flag = f' --background "{facts.background}"' if facts.background in safe else ""
     keyword = f', background="{facts.background}"' if facts.background in safe else ""
     light = shared.weights is None and shared.model == "tiny"
-    extra = "hub" if light else "torch"
-    lines = [
-        "```",
-        f'pip install "segvoc[{extra}]"' + ("   # with PyTorch: segvoc[torch]" if light else ""),
-        f'segvoc segment photo.jpg --model {name} --words "{words}"{flag} --out out/',
-        "```",
-        "",
-        "```python",
-        "import segvoc",
-        "",
-        f'model = segvoc.load("{name}")',
-        f'result = model.segment("photo.jpg", [{listed}]{keyword})',
-        "result.overlay().show()",
-        "```",
-    ]
-    return "\n".join(lines)
+    install = 'pip install "segvoc[hub]"   # with PyTorch: segvoc[torch]' if light else 'pip install "segvoc[torch]"'
+    return f"""```
+{install}
+segvoc segment photo.jpg --model {name} --words "{words}"{flag} --out out/
+```
+
+```python
+import segvoc
+
+model = segvoc.load("{name}")
+result = model.segment("photo.jpg", [{listed}]{keyword})
+result.overlay().show()
+```"""
 
 
 def _scores(table: ScoreTable) -> str:

@@ -22,11 +22,10 @@ from segvoc.distributed import Processes, join_processes
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.layers.precision import lowest_precision
-from segvoc.models.headers import CUSTOM, TRAINING, configuration_record
+from segvoc.models.headers import CUSTOM, TRAINING, configuration_record, taught_tensors
 from segvoc.models.loading import find_device, segmenter_of
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import find_preset
-from segvoc.models.taught_weights import taught_tensors
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.process_settings import float32_products
 from segvoc.progress import announced, print_line

@@ -17,7 +17,7 @@ from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig
-from segvoc.models.headers import configuration_of
+from segvoc.models.headers import configuration_of, shipped_weights, taught_words_of
 from segvoc.models.loading import (
     COMMON,
     begin_with,
@@ -26,7 +26,6 @@ from segvoc.models.loading import (
     state_of,
 )
 from segvoc.models.presets import Preset, find_preset
-from segvoc.models.taught_weights import shipped_weights, taught_words_of
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.storage.files import SHIPPED, file_sha256

@@ -1,13 +1,13 @@
 """Labeling a video with concurrent reading, inference, drawing and encoding, in bounded memory."""
 
-import os
 import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Unpack
 from zlib import Z_RLE
@@ -15,14 +15,14 @@ from zlib import Z_RLE
 import numpy as np
 from jaxtyping import UInt8
 
-from segvoc.errors import InputError, OutputError
+from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.imaging.label_maps import label_map_image, read_label_map
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
 from segvoc.imaging.palette import word_colors
-from segvoc.imaging.result_paths import refuse_overwriting
+from segvoc.imaging.result_paths import PathLike, ResultPaths, refuse_overwriting
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
-from segvoc.inference.reports import LabelStatistics, json_text
+from segvoc.inference.reports import SUMMARY, LabeledFile, LabelStatistics, json_text
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.smoothing import Smoothing, SmoothingState
@@ -32,7 +32,6 @@ from segvoc.storage.files import digest_of
 from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, StepwiseWork, stamp_of
 from segvoc.videos.overlay import OverlayVideo, Sound, require_encoder
 from segvoc.videos.reading import Frame, OpenVideo, frames_ahead, require_av
-from segvoc.videos.result import VideoPaths, VideoResult, check_every
 
 WAITING_FRAME_PIXELS = 30_000_000
 """Maximum number of pixels of queued frames (to draw and encode); the network waits beyond it."""
@@ -43,8 +42,85 @@ PIECE = 60
 MOST_LISTED = 1000
 """Maximum number of labeled frames listed in a report."""
 
-FrameProgress = Callable[[int, int | None], object]
-"""Called with the number of finished frames, and the total if the file declares it."""
+
+def check_every(every: int) -> None:
+    """Raise `UsageError` if the step between labeled frames isn't positive."""
+    if every < 1:
+        raise UsageError(f"every={every} is out of range; give 1 for every frame, 2 for every second one, ...")
+
+
+def video_paths(folder: PathLike, stem: str, *, overlay: bool = True) -> ResultPaths:
+    """The files of a labeled video: `video/000000.png`, ... (label maps), `video.overlay.mp4` and `video.json`."""
+    return ResultPaths(
+        stem=stem,
+        label_map=Path(folder, stem),
+        overlay=Path(folder, f"{stem}.overlay.mp4") if overlay else None,
+        report=Path(folder, f"{stem}.json"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VideoResult(LabeledFile):
+    """The result for a video; its labels are in files."""
+
+    times: Sequence[int]
+    """Presentation time of each frame, in units of `time_base` [s]."""
+    time_base: Fraction
+    rate: Fraction
+    """Frames per second, on average."""
+    every: int
+    smooth: float
+    rotation: int
+    """Counterclockwise rotation that made frames upright [degrees]."""
+    frames: Sequence[dict[str, Any]]
+    """The number of each labeled frame, and the pixels of its labels; at most `MOST_LISTED`."""
+    sound: Sequence[Sound]
+    """The audio streams; empty without an overlay video."""
+    damage: str | None
+    """Why the video ends early, or what is missing; None if it is whole."""
+    paths: ResultPaths
+
+    def report(self, *, compact: bool = False) -> dict[str, Any]:
+        """The contents of `video.json`.
+
+        Args:
+            compact: list only the words that have pixels.
+
+        Returns:
+            As `Segmentation.report`, with the pixels of all labeled frames. "video" has the number of "frames", the
+            number "labeled", "every", "smooth", the average "fps", the "duration" [s], "rotation", "audio" and
+            "damage". "timeline" lists for each labeled frame its number, its "time" [s] and the share of each word in
+            it; None for videos with more than `MOST_LISTED` labeled frames.
+        """
+        size, labeled = self.width * self.height, -(-len(self.times) // self.every)
+        timeline = [
+            {
+                "frame": frame["number"],
+                "time": round(float(self.times[frame["number"]] * self.time_base), 6),
+                "fractions": {
+                    self.words[int(label)]: round(pixels / size, 6)
+                    for label, (pixels, _) in frame["labels"].items()
+                    if int(label) < len(self.words)
+                },
+            }
+            for frame in self.frames
+        ]
+        about = {
+            "frames": len(self.times),
+            "labeled": labeled,
+            "every": self.every,
+            "smooth": self.smooth,
+            "fps": round(float(self.rate), 6),
+            "duration": round(float((self.times[-1] - self.times[0]) * self.time_base + 1 / self.rate), 6),
+            "rotation": self.rotation,
+            "audio": [asdict(sound) for sound in self.sound],
+            "damage": self.damage,
+        }
+        report = super().report(compact=compact)
+        counts = {name: report.pop(name) for name in ("classes", "unlabeled", *SUMMARY)}
+        seconds = report.pop("seconds")
+        timeline = timeline if len(timeline) == labeled else None
+        return {**report, "video": about, **counts, "timeline": timeline, "seconds": seconds}
 
 
 def segment_frames(
@@ -66,7 +142,7 @@ def segment_frames(
         words: as for `Segmenter.segment`, encoded once.
         every: label every n-th frame, from the first on.
         options: labeling options (default: `LabelOptions()`).
-        smoothing: the mean to continue (default: a new one, by the options).
+        smoothing: the mean to continue at the frame `first` (default: a new one, by the options).
         first: the frame to start at.
         on_frame: called in another thread with each frame that is read, labeled or not.
 
@@ -104,9 +180,9 @@ def segment_frames(
 
 def label_video(
     model: Segmenter,
-    path: str | os.PathLike[str],
+    path: PathLike,
     words: Words,
-    out: str | os.PathLike[str] = "out",
+    out: PathLike = "out",
     *,
     options: LabelOptions | None = None,
     every: int = 1,
@@ -114,7 +190,7 @@ def label_video(
     compact: bool = False,
     resume: bool = False,
     stem: str | None = None,
-    progress: FrameProgress = lambda done, total: None,
+    progress: Callable[[int, int | None], object] = lambda done, total: None,
     **changes: Unpack[LabelKeywords],
 ) -> VideoResult:
     """Label a video, and write an overlay video, label maps of its frames, and a report.
@@ -124,14 +200,13 @@ def label_video(
         path: the video.
         words: as for `Segmenter.segment`; without parts.
         out: the folder of the results.
-        options: labeling options (default: `LabelOptions()`).
+        options: labeling options (default: `LabelOptions()`), and `changes` that override them.
         every: label every n-th frame, from the first on; in the overlay video, the frames between keep its labels.
         overlay: settings of the overlay video; None: no overlay video.
         compact: in the report, list only words that have pixels.
         resume: resume an earlier call with the same settings.
         stem: common name of the results, by default the video's name without suffix.
-        progress: progress callback.
-        changes: options of `LabelOptions` that override `options`.
+        progress: called with the number of finished frames, and the total if the file declares it.
 
     Returns:
         The statistics, and the paths of the files. A damaged video is labeled as far as it can be read, and `damage`
@@ -151,7 +226,7 @@ def label_video(
     prepared = model.encode(words, background=how.background)
     versions = {"PyAV": av.__version__, "FFmpeg": av.ffmpeg_version_info}
     settings = {**model_record(model), **how.record(), **prepared.record(), "every": every, **versions}
-    paths = VideoPaths.below(out, stem or path.stem, overlay=overlay is not None)
+    paths = video_paths(out, stem or path.stem, overlay=overlay is not None)
     refuse_overwriting([path], paths)
     stamp = stamp_of(path)
     with OpenVideo(path) as video, PartialVideo(out, paths.stem, settings, stamp, resume=resume) as partial:
@@ -193,7 +268,7 @@ def _label(
     options: LabelOptions,
     partial: "PartialVideo",
     writer: "_FrameWriter",
-    progress: FrameProgress,
+    progress: Callable[[int, int | None], object],
 ) -> None:
     """Label the remaining frames."""
     first, smoothing = len(partial.times), None
@@ -210,8 +285,10 @@ def _label(
     progress(first, total)
     for number in range(0, first, every):
         writer.show(number)
-    how = {"every": every, "options": options, "smoothing": smoothing}
-    with closing(segment_frames(model, video, words, **how, first=first, on_frame=note)) as results:
+    frames = segment_frames(
+        model, video, words, every=every, options=options, smoothing=smoothing, first=first, on_frame=note
+    )
+    with closing(frames) as results:
         for frame, result in results:
             writer.add(frame.number, result, None if smoothing is None else smoothing.state)
             progress(min(frame.number + every, len(writer.times)), total)
@@ -220,10 +297,7 @@ def _label(
 
 
 class _FrameWriter:
-    """Stores labeled frames, and draws them into the overlay video, in a thread; call `close`.
-
-    The overlay video is always drawn from the start: a resumed call reads the label maps of the earlier call.
-    """
+    """Stores labeled frames and draws the overlay video in a thread, from the earlier call's label maps on."""
 
     def __init__(
         self,
@@ -235,8 +309,7 @@ class _FrameWriter:
     ) -> None:
         self._every, self._piece = every, every * max(1, PIECE // every)
         self._partial, self._colors = partial, word_colors(vocabulary.words, vocabulary.background)
-        self.times = partial.times[:]
-        """Times of all frames read so far."""
+        self.times = partial.times[:]  # of all frames read so far
         self._overlay: OverlayVideo | None = None
         if style is not None:
             self._overlay = OverlayVideo(partial.overlay, video.path, vocabulary.words, self._colors, style)
@@ -261,14 +334,10 @@ class _FrameWriter:
 
     def add(self, number: int, result: Segmentation, state: SmoothingState | None) -> None:
         """Add the next labeled frame, and the mean after it."""
-        self._submit(lambda: self._add(number, result, state))
+        self._submit(self._add, number, result, state)
 
     def finish(self, damage: str | None) -> None:
-        """Wait for all frames, and record the end of the video.
-
-        Raises:
-            OutputError: a file can't be written.
-        """
+        """Wait for all frames, and record the end of the video."""
         self._wait(0)
         if len(self.times) > len(self._partial.times):
             self._finish_piece(len(self.times))
@@ -276,8 +345,8 @@ class _FrameWriter:
             self._overlay.finish()
         self._partial.complete(damage, [] if self._overlay is None else self._overlay.sound)
 
-    def _submit(self, work: Callable[[], None]) -> None:
-        self._waiting.append(self._thread.submit(work))
+    def _submit(self, work: Callable[..., None], *arguments: object) -> None:
+        self._waiting.append(self._thread.submit(work, *arguments))
         self._wait(self._most)
 
     def _wait(self, most: int) -> None:
@@ -290,12 +359,9 @@ class _FrameWriter:
         image = label_map_image(result.labels, self._colors)
         # run-length compression suits label maps: a tenth of the default's time, at about the same size
         write_atomically(
-            self._partial.label_map(number),
-            lambda file: image.save(file, "PNG", compress_level=1, compress_type=Z_RLE),
+            self._partial.label_map(number), lambda file: image.save(file, "PNG", compress_level=1, compress_type=Z_RLE)
         )
-        found = LabelStatistics.of(result.labels, result.confidence)
-        present = np.flatnonzero(found.pixels).tolist()
-        labels = {str(label): (int(found.pixels[label]), float(found.confidence[label])) for label in present}
+        labels = LabelStatistics.of(result.labels, result.confidence).by_label()
         self._entries.append({"number": number, "labels": labels})
         self._state = state
         if self._overlay is not None:
@@ -312,20 +378,19 @@ def _publish(result: VideoResult, partial: "PartialVideo", *, compact: bool) -> 
     """Move the results into place: first remove an earlier report, and write the new report last."""
     paths = result.paths
     earlier = _earlier_frames(paths)
-    numbers = range(0, result.number, result.every)
-    with writing(paths.label_maps):
+    numbers = range(0, len(result.times), result.every)
+    with writing(paths.label_map):
         for number in set(earlier) - set(numbers):
-            (paths.label_maps / _frame_name(number)).unlink(missing_ok=True)
+            (paths.label_map / _frame_name(number)).unlink(missing_ok=True)
         if paths.overlay is None and earlier:
             paths.report.with_name(f"{Path(paths.stem).name}.overlay.mp4").unlink(missing_ok=True)
         paths.report.unlink(missing_ok=True)
-        paths.label_maps.mkdir(parents=True, exist_ok=True)
+        paths.label_map.mkdir(parents=True, exist_ok=True)
         for number in numbers:
-            _move(partial.label_map(number), paths.label_maps / _frame_name(number))
+            _move(partial.label_map(number), paths.label_map / _frame_name(number))
         if paths.overlay is not None:
             _move(partial.overlay, paths.overlay)
-    report = json_text(result.report(compact=compact))
-    write_atomically(paths.report, lambda file: file.write(report))
+    write_atomically(paths.report, lambda file: file.write(json_text(result.report(compact=compact))))
 
 
 def _move(made: Path, place: Path) -> None:
@@ -333,7 +398,7 @@ def _move(made: Path, place: Path) -> None:
         made.replace(place)
 
 
-def _earlier_frames(paths: VideoPaths) -> range:
+def _earlier_frames(paths: ResultPaths) -> range:
     """The frames with label maps of an earlier call, by its report."""
     try:
         about = paths.read_report()["video"]
@@ -350,21 +415,10 @@ class PartialVideo(StepwiseWork):
     """The finished frames of a video, in a folder below `.segvoc` until the results are written.
 
     A step is a chunk of frames: their label maps, times and statistics, and the mean after them if labels are smoothed.
-    The last step marks the end of the video and of the overlay video.
-
-    Args:
-        out: the folder of the results.
-        stem: the stem of the video's results.
-        settings: settings that the results depend on.
-        video: size and time of the video's file.
-        resume: resume an earlier call; otherwise start over.
-
-    Raises:
-        UsageError: another process is labeling this video, or an earlier call left results with other settings.
-        OutputError: a file can't be written.
+    The last step marks the end of the video and of the overlay video. See `StepwiseWork` for arguments and errors.
     """
 
-    def __init__(self, out: str | os.PathLike[str], stem: str, settings: Key, video: Stamp, *, resume: bool) -> None:
+    def __init__(self, out: PathLike, stem: str, settings: Key, video: Stamp, *, resume: bool) -> None:
         self.folder = Path(out, RESUME_FOLDER, f"video-{digest_of(stem)[:16]}")
         self.overlay = self.folder / "overlay.mp4"
         self.pieces, self.seconds, self.statistics = 0, 0.0, LabelStatistics.none()
@@ -379,11 +433,7 @@ class PartialVideo(StepwiseWork):
         return self.folder / "frames" / _frame_name(number)
 
     def state(self) -> SmoothingState | None:
-        """The mean after the last chunk; None without smoothing or chunks.
-
-        Raises:
-            OutputError: the file can't be read.
-        """
+        """The mean after the last chunk; None without smoothing or chunks."""
         path = self._state(self.pieces - 1)
         if not path.is_file():
             return None
@@ -396,17 +446,7 @@ class PartialVideo(StepwiseWork):
     def add_piece(
         self, times: list[int], frames: list[dict[str, Any]], state: SmoothingState | None, seconds: float
     ) -> None:
-        """Record the next chunk, whose label maps are written.
-
-        Args:
-            times: times of all of its frames.
-            frames: the number of each labeled frame, and the pixels and confidence of its labels.
-            state: the mean after it.
-            seconds: time spent on it.
-
-        Raises:
-            OutputError: a file can't be written.
-        """
+        """Record the next chunk, whose label maps are written: the times of all its frames, and its labeled frames."""
         if state is not None:
             write_atomically(self._state(self.pieces), lambda file: np.savez(file, **vars(state)))
         self.add({"times": times, "frames": frames, "seconds": seconds, "state": state is not None})
@@ -438,7 +478,5 @@ class PartialVideo(StepwiseWork):
         self.times.extend(value["times"])
         self.frames.extend(value["frames"][: MOST_LISTED - len(self.frames)])
         for frame in value["frames"]:
-            for label, (pixels, confidence) in frame["labels"].items():
-                self.statistics.pixels[int(label)] += pixels
-                self.statistics.confidence[int(label)] += confidence
+            self.statistics.add(frame["labels"])
         self.pieces, self.seconds = self.pieces + 1, self.seconds + value["seconds"]

@@ -39,11 +39,7 @@ _SMALLEST_TEXT = 11
 
 
 def require_encoder() -> None:
-    """Check that overlay videos can be encoded.
-
-    Raises:
-        UsageError: PyAV isn't installed, or its FFmpeg can't encode H.264.
-    """
+    """Raise `UsageError` if PyAV isn't installed, or its FFmpeg can't encode H.264."""
     av = require_av()
     try:
         av.codec.Codec(ENCODER, "w")
@@ -58,7 +54,6 @@ class Sound:
     """An audio stream of the source."""
 
     codec: str
-    """FFmpeg's name of the codec."""
     copied: bool
     """Whether the overlay video includes it: MP4 can't hold every codec."""
 
@@ -67,17 +62,6 @@ class OverlayVideo:
     """Reads a source, and draws and encodes its overlay video; not thread-safe. Call `close`.
 
     Frames keep their times. Odd sides are padded by a pixel, since H.264 halves the resolution of color.
-
-    Args:
-        path: the file to write.
-        source: the source.
-        words: names of the K classes.
-        colors: (K, 3) their colors.
-        style: settings of the overlay.
-
-    Raises:
-        InputError: the source can't be read.
-        OutputError: the file can't be written.
     """
 
     def __init__(
@@ -103,11 +87,7 @@ class OverlayVideo:
             self._next_played = next(self._played, None)
 
     def show(self, labels: UInt16[np.ndarray, "H W"], frames: int) -> None:
-        """Draw a label map over the next `frames` frames, or all that remain.
-
-        Raises:
-            OutputError: the file can't be written.
-        """
+        """Draw a label map over the next `frames` frames, or all that remain."""
         av, layer = require_av(), self._painter.layer(labels)
         for read in islice(self._frames, frames):
             assert read.pixels is not None
@@ -122,11 +102,7 @@ class OverlayVideo:
                 self._container.mux(self._stream.encode(frame))
 
     def finish(self) -> None:
-        """Finish the file on disk.
-
-        Raises:
-            OutputError: the file can't be written.
-        """
+        """Finish the file on disk."""
         with self._writing():
             self._container.mux(self._stream.encode(None))
             self._play(math.inf)
@@ -186,12 +162,6 @@ class VideoPainter:
 
     The legend in the lower left corner lists the classes of a frame in the order of the vocabulary, without shares,
     which would change in every frame. It is omitted from videos without enough room.
-
-    Args:
-        size: height and width of the video's frames [px].
-        words: names of the K classes.
-        colors: (K, 3) their colors.
-        style: settings of the overlay.
     """
 
     def __init__(
@@ -200,21 +170,17 @@ class VideoPainter:
         self.words, self.colors, self.style = words, colors, style
         scale = min(1.0, math.sqrt((style.max_pixels or math.inf) / (size[0] * size[1])))
         self.size = size if scale == 1 else (max(2, round(size[0] * scale)), max(2, round(size[1] * scale)))
-        self._is_smaller = scale < 1
         self._legend: tuple[list[int], Image.Image | None] = [], None
 
     def layer(self, labels: UInt16[np.ndarray, "H W"]) -> tuple[Regions, Paint]:
         """Prepare a label map for any number of frames: its regions, and their colors and outlines."""
-        if self._is_smaller:
-            labels = nearest(labels, self.size)
-        regions = class_regions(labels, self.words, self.colors)
+        regions = class_regions(nearest(labels, self.size), self.words, self.colors)
         return regions, Paint.of(regions)
 
     def draw(self, pixels: UInt8[np.ndarray, "H W 3"], layer: tuple[Regions, Paint]) -> UInt8[np.ndarray, "h w 3"]:
         """A frame of the overlay video, of the size `size`."""
-        if self._is_smaller:
-            height, width = self.size
-            pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
+        if pixels.shape[:2] != self.size:
+            pixels = np.asarray(Image.fromarray(pixels).resize(self.size[::-1], Image.Resampling.BOX))
         regions, paint = layer
         overlay = paint.over(pixels, self.style.alpha)
         shorter = min(self.size)

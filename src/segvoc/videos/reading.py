@@ -4,8 +4,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +28,12 @@ refer to other files and URLs."""
 MAX_FRAME_PIXELS = 36_000_000
 """Maximum number of pixels of a frame: 8K (7680 × 4320) fits."""
 
-AHEAD_PIXELS = 30_000_000
-"""Maximum number of pixels of prefetched frames."""
-
-MOST_AHEAD = 8
-"""Maximum number of prefetched frames."""
+AHEAD_PIXELS, MOST_AHEAD = 30_000_000, 8
+"""Maximum number of prefetched frames, in pixels and frames."""
 
 
 def require_av() -> Any:
-    """Import av.
-
-    Raises:
-        UsageError: PyAV isn't installed.
-    """
+    """Import av; raises `UsageError` if PyAV isn't installed."""
     try:
         import av
     except ImportError:
@@ -63,7 +58,7 @@ class Frame:
     """RGB, upright; None for a frame that wasn't requested."""
 
 
-class OpenVideo:
+class OpenVideo(AbstractContextManager["OpenVideo"]):
     """A video open for reading; use it in a `with` block, in one thread at a time.
 
     Raises:
@@ -82,14 +77,11 @@ class OpenVideo:
             self.time_base: Fraction = self._stream.time_base or Fraction(1, 90_000)
             self.damage: str | None = None
             self._has_no_times = self._container.format.name == "avi"
-            self._decoded = self._decode()
+            self._decoded: Iterator[Any] = self._decode()
             self._begin()
         except BaseException:
             self._container.close()
             raise
-
-    def __enter__(self) -> "OpenVideo":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -163,13 +155,7 @@ class OpenVideo:
         if first is None:
             why = f" ({self.damage})" if self.damage else ""
             raise InputError(f"{self._name} has no frame that can be decoded{why}; save it again")
-        rest = self._decoded
-
-        def again() -> Iterator[Any]:
-            yield first
-            yield from rest
-
-        self._decoded = again()
+        self._decoded = chain([first], self._decoded)
         self._check_size(first.width, first.height)
         self._turns = round((first.rotation or 0) / 90) % 4
         self._size = first.width, first.height
@@ -199,11 +185,11 @@ class OpenVideo:
             except self._errors as error:
                 self.damage = _reason(error)
                 return
+            frames = []
             try:
                 frames = packet.decode()
             except self._errors as error:
                 self.damage = _reason(error)
-                continue
             for frame in frames:
                 if frame.is_corrupt:
                     self.damage = "a damaged frame"
@@ -246,12 +232,7 @@ class OpenVideo:
 
 
 def open_container(path: Path) -> Any:
-    """Open a video for reading, without opening any file or URL that it refers to.
-
-    Raises:
-        InputError: the file is missing, unreadable, or not a video.
-        UsageError: PyAV isn't installed.
-    """
+    """Open a video for reading, without opening any file or URL that it refers to; see `OpenVideo` for errors."""
     av, name = require_av(), repr(os.fspath(path))
     if not path.exists():
         raise InputError(f"{name} does not exist; check the path")
@@ -260,11 +241,9 @@ def open_container(path: Path) -> Any:
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
     try:
         return av.open(os.path.abspath(path), container_options=options, metadata_errors="replace")
-    except OSError as error:
-        if isinstance(error, PermissionError):
-            raise InputError(f"{name} can't be read: {error.strerror}; change its permissions") from None
-        raise InputError(f"{name} is damaged or not a video ({_reason(error)}); save it again") from None
-    except (av.error.FFmpegError, ValueError) as error:
+    except PermissionError as error:
+        raise InputError(f"{name} can't be read: {error.strerror}; change its permissions") from None
+    except (av.error.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{name} is damaged or not a video ({_reason(error)}); save it again") from None
 
 

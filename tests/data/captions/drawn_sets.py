@@ -50,9 +50,4 @@ class Encoders:
         return torch.tensor([[float(len(phrase)), float(ord(phrase[-1]))] for phrase in phrases])
 
     def frozen(self) -> FrozenEncoders:
-        return FrozenEncoders(
-            input_size=SIDE,
-            images=self.images,
-            texts=self.embeddings,
-            digest=self.digest,
-        )
+        return FrozenEncoders(input_size=SIDE, images=self.images, texts=self.embeddings, digest=self.digest)

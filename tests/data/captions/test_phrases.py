@@ -1,10 +1,26 @@
-"""The extractors of noun phrases."""
+"""Noun phrases: by rules and by spaCy, and which of them an image keeps."""
 
+import json
 import sys
-from dataclasses import dataclass
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
-from segvoc.data.captions.phrases import SpacyPhrases, chunks_with_nouns, phrase_extractor
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segvoc.data.captions.phrases import (
+    EXCLUDED,
+    LONGEST,
+    CleaningRules,
+    RulePhrases,
+    SpacyPhrases,
+    noun_chunks,
+    phrase_extractor,
+    without_determiners,
+)
 from segvoc.errors import UsageError
 from tests.images import one_line_error
 
@@ -14,72 +30,154 @@ def test_an_unknown_extractor_is_named():
         phrase_extractor("nltk")
 
 
-def test_without_spacy_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "spacy", None)
-    with one_line_error(UsageError, "spaCy is not installed", "spacy download en_core_web_sm", "'rules'"):
-        phrase_extractor("spacy")
-
-
-@dataclass
-class Token:
-    text: str
-    pos_: str
-
-
 class Chunk(list):
+    """Words with their tags."""
+
     @property
     def text(self):
         return " ".join(token.text for token in self)
 
 
-@dataclass
-class Document:
-    noun_chunks: list
+def chunk(**tags: str) -> Chunk:
+    return Chunk(SimpleNamespace(text=text, pos_=tag) for text, tag in tags.items())
 
 
-def document():
-    """What spaCy makes of "She rides a brown horse to Paris": three chunks, one of which has a common noun."""
-    return Document(
-        [
-            Chunk([Token("She", "PRON")]),
-            Chunk([Token("a", "DET"), Token("brown", "ADJ"), Token("horse", "NOUN")]),
-            Chunk([Token("Paris", "PROPN")]),
-        ]
-    )
+CHUNKS = [chunk(She="PRON"), chunk(a="DET", brown="ADJ", horse="NOUN"), chunk(Paris="PROPN")]
+"""What spaCy makes of "She rides a brown horse to Paris": three chunks, one of which has a common noun."""
 
 
 class Language:
-    meta: ClassVar = {
-        "lang": "en",
-        "name": "core_web_sm",
-        "version": "3.8.0",
-        "pipeline": ["tok2vec", "tagger", "parser"],
-    }
+    meta: ClassVar = {"lang": "en", "name": "core_web_sm", "version": "3.8.0"}
 
     def pipe(self, captions):
-        return (document() for _ in captions)
+        return (SimpleNamespace(noun_chunks=CHUNKS) for _ in captions)
 
 
-def test_of_spacys_chunks_those_with_a_common_noun_count():
-    assert chunks_with_nouns(document()) == ["a brown horse"]
-    assert list(SpacyPhrases(Language())(["one", "two"])) == [["a brown horse"]] * 2
+@pytest.fixture
+def spacy(monkeypatch):
+    """Stands for the module: it knows no model but the one, which needs tagger and parser."""
 
-
-class Installed:
-    """Stands for the module: `load` knows no model but the one."""
-
-    @staticmethod
     def load(name, *, exclude):
         if name != "en_core_web_sm":
             raise OSError(f"[E050] Can't find model '{name}'.")
         assert "parser" not in exclude and "tagger" not in exclude
         return Language()
 
+    monkeypatch.setitem(sys.modules, "spacy", SimpleNamespace(load=load))
 
-def test_the_model_is_loaded_when_it_is_chosen_and_its_absence_told(monkeypatch):
-    monkeypatch.setitem(sys.modules, "spacy", Installed)
+
+def test_of_spacys_chunks_those_with_a_common_noun_count(spacy):
     extractor = phrase_extractor("spacy")
-    assert list(extractor(["She rides"])) == [["a brown horse"]]
+    assert list(extractor(["one", "two"])) == [["a brown horse"]] * 2
     assert extractor.identity == "spacy en_core_web_sm 3.8.0"
+
+
+def test_without_spacy_or_its_model_it_says_what_to_install(spacy, monkeypatch):
     with one_line_error(UsageError, "'en_core_web_xl' is not installed", "'rules'"):
         SpacyPhrases.load("en_core_web_xl")
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    with one_line_error(UsageError, "spaCy is not installed", "spacy download en_core_web_sm", "'rules'"):
+        phrase_extractor("spacy")
+
+
+WRITTEN = Path(__file__).parent
+"""Captions that were written for this test, and their noun phrases: in COCO's style, and as web pages have them."""
+
+
+@pytest.mark.parametrize(
+    ("caption", "phrases"),
+    [
+        ("A man riding a wave on top of a surfboard.", "A man|a wave|a surfboard"),
+        ("a couple of dogs", "dogs"),
+        ("A baseball player swings a bat.", "A baseball player|a bat"),
+        ("Knives and forks are on two plates", "Knives|forks|two plates"),
+        ("A red and white bus, a dog", "A red and white bus|a dog"),
+        ("A clean, spacious room", "A clean spacious room"),
+        ("a person's reflection in the girl's mirror", "a person's reflection|the girl's mirror"),
+        ("A man with a red hat rides a bike", "A man|a red hat|a bike"),
+        ("a man that is sitting near some old cars", "a man|some old cars"),
+        ("The dog is ready to run and it looks very happy.", "The dog"),
+        ("a bathroom with a walk-in closet and a shower", "a bathroom|a walk-in closet|a shower"),
+        ("dining tables and cooking utensils", "dining tables|cooking utensils"),
+        ("A woman cooking food for people eating cake", "A woman|food|people|cake"),
+        ("diamond patterned walls", "diamond patterned walls"),
+        ("people walk past Burger King", "people"),
+        ("A CITY ROAD WITH TAXIS", "A CITY ROAD|TAXIS"),
+        ("a 4x4 beside 3 mp3 players in the 1920s, 12,000 years old", "a 4x4|3 mp3 players|the 1920s|12,000 years"),
+        ("An orange on a white table", "An orange|a white table"),
+        ("3 female peacocks together", "3 female peacocks"),
+        ("A dog. 2 cats! A bird; the end.", "A dog|2 cats|A bird|the end"),
+        ("<PERSON> waves from <PERSON>'s red car #car @garage http://x.y/z.jpg", "PERSON|PERSON's red car"),
+        ("A farmers' market by the boys’ school", "A farmers' market|the boys’ school"),
+        ("A Boeing 747 taking off", ""),
+        ("It is what he does here.", ""),
+        ("", ""),
+    ],
+)
+def test_what_a_caption_names(caption, phrases):
+    assert "|".join(noun_chunks(caption)) == phrases
+
+
+def shared(expected, found):
+    """Precision and recall of lists of strings, caption by caption."""
+    hits = sum((Counter(a) & Counter(b)).total() for a, b in zip(expected, found, strict=True))
+    return hits / sum(map(len, found)), hits / sum(map(len, expected))
+
+
+@pytest.mark.parametrize(("name", "captions"), [("noun_phrases", 60), ("alt_texts", 24)])
+def test_nearly_all_phrases_and_nouns_are_found_and_few_that_are_none(name, captions):
+    written = json.loads((WRITTEN / f"{name}.json").read_text())
+    found = [[without_determiners(phrase) for phrase in phrases] for phrases in RulePhrases()(written)]
+    assert len(written) == len(found) == captions
+    assert min(shared(written.values(), found)) >= 0.96
+    nouns = [[[phrase.split()[-1] for phrase in own] for own in side] for side in (written.values(), found)]
+    assert min(shared(*nouns)) >= 0.96
+
+
+@given(st.text(alphabet=st.sampled_from("ab the and , . 's’-ing ed of\n\t1_ß猫🐈 that to is"), max_size=60))
+def test_no_text_breaks_the_rules(text):
+    for phrase in noun_chunks(text):
+        assert phrase.strip() and len(phrase.split()) <= LONGEST
+
+
+@pytest.mark.parametrize(
+    ("phrase", "plain"),
+    [
+        ("A Dog", "dog"),
+        ("his two  old dogs", "old dogs"),
+        ("the", ""),
+        ("12 eggs", "eggs"),
+        ("12,000 people", "people"),
+        ("twenty sheep", "sheep"),
+        ("a man’s hat", "man's hat"),
+        ("anteater", "anteater"),
+        ("A clean, dry towel", "clean dry towel"),
+    ],
+)
+def test_determiners_and_capitals_go(phrase, plain):
+    assert without_determiners(phrase) == plain
+
+
+def test_determiners_may_stay():
+    rules = CleaningRules(determiners=True)
+    assert rules.clean([["A red  Hat", "the", "two men"], ["a red hat"]]) == ("a red hat", "two men")
+
+
+def test_phrases_with_an_excluded_word_are_dropped_and_by_the_published_rule_those_with_its_letters():
+    rules = CleaningRules(match="substring")
+    assert rules.clean([["a laptop", "a chair repair", "a dog"]]) == ("dog",)
+    whole_words = [["a laptop", "the background", "two pictures", "a front door", "a chair repair", "a dog"]]
+    assert CleaningRules().clean(whole_words) == ("laptop", "chair repair", "dog")
+    assert {"reflection", "southwest", "background", "pair", "front"} <= set(EXCLUDED)
+
+
+def test_each_phrase_once_the_most_named_first_and_no_more_than_asked_for():
+    captions = [["a dog", "a ball"], ["The dog", "the dog", "grass"], ["dog", "grass", "a cat"]]
+    assert CleaningRules().clean(captions) == ("dog", "grass", "ball", "cat")
+    assert CleaningRules(most=2).clean(captions) == ("dog", "grass")
+
+
+@pytest.mark.parametrize("wrong", [{"match": "letters"}, {"most": 0}])
+def test_unknown_rules_are_wrong_calls(wrong, as_users_call):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        CleaningRules(**wrong)

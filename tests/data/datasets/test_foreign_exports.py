@@ -149,7 +149,7 @@ def test_missing_images(tmp_path: Path) -> None:
     content = coco({"segmentation": [flat(5, 5, 15, 15)]}, names=("photo.png", "other.png"))
     write(tmp_path / "annotations/instances.json", content)
     with pytest.raises(
-        UsageError, match=r"has none of its images: .*photo\.png' is missing; give their folder with --im"
+        UsageError, match=r"has none of its images: .*other\.png' is missing; give their folder with --im"
     ):
         segvoc.read_dataset(tmp_path)
     image(tmp_path / "images/other.png")

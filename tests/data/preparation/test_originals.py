@@ -1,12 +1,27 @@
+"""Archives are unpacked, and pickles and MATLAB files read, without trusting them."""
+
 import io
+import os
+import pickle
 import tarfile
 import zipfile
 
+import h5py
+import numpy as np
 import pytest
+import scipy.io
 
 from segvoc.data.benchmarks import Download
-from segvoc.data.preparation.originals import check_originals, find_original, unpack_downloads
+from segvoc.data.preparation.originals import (
+    check_originals,
+    find_original,
+    read_matlab_array,
+    read_pickled_index,
+    unpack_downloads,
+)
 from segvoc.errors import InputError, UsageError
+from tests.data.original_files import save_matlab_73
+from tests.images import one_line_error
 
 IMAGES = Download(
     archives=("set.zip", "set.tar.gz"),
@@ -55,26 +70,23 @@ def files(root):
 WANTED = {"data/images/a.jpg": b"first", "data/images/sub/b.jpg": b"second", "data/list.txt": b"a b"}
 
 
+def unpack(root, *downloads):
+    return unpack_downloads(downloads or (IMAGES, LIST), root, lambda *error: pytest.fail(error))
+
+
 @pytest.mark.parametrize("archive", ["set.zip", "data/set.zip", "set.tar.gz"])
 def test_wanted_files_are_unpacked_from_either_folder(tmp_path, archive):
     (write_zip if archive.endswith("zip") else write_tar)(tmp_path / archive)
     check_originals((IMAGES, LIST), tmp_path, "The set")
-    failures = []
-    assert unpack_downloads((IMAGES, LIST), tmp_path, lambda *error: failures.append(error)) == (
-        "data/images",
-        "data/list.txt",
-    )
-    found = files(tmp_path)
-    del found[archive]
-    assert found == WANTED
-    assert failures == []
+    assert unpack(tmp_path) == ("data/images", "data/list.txt")
+    assert files(tmp_path) == WANTED | {archive: (tmp_path / archive).read_bytes()}
 
 
 def test_what_lies_unpacked_is_used_as_it_is(tmp_path):
     write_zip(tmp_path / "set.zip")
     (tmp_path / "other/images").mkdir(parents=True)
     (tmp_path / "other/images/x.jpg").write_bytes(b"mine")
-    assert unpack_downloads((IMAGES,), tmp_path, lambda *error: None) == ("other/images",)
+    assert unpack(tmp_path, IMAGES) == ("other/images",)
     assert set(files(tmp_path)) == {"set.zip", "other/images/x.jpg"}
 
 
@@ -86,30 +98,101 @@ def test_an_interrupted_unpacking_goes_on(tmp_path):
     cut = (tmp_path / "set.tar.gz").read_bytes()
     (tmp_path / "set.tar.gz").write_bytes(cut[:-300])
     with pytest.raises(InputError, match=r"set\.tar\.gz' is damaged or incomplete"):
-        unpack_downloads((IMAGES, LIST), tmp_path, lambda *error: None)
-    assert (tmp_path / "data/images/a.jpg").exists()
-    assert find_original(IMAGES, tmp_path) is None
+        unpack(tmp_path)
+    assert (tmp_path / "data/images/a.jpg").exists() and find_original(IMAGES, tmp_path) is None
     (tmp_path / "set.tar.gz").write_bytes(whole)
-    unpack_downloads((IMAGES, LIST), tmp_path, lambda *error: None)
-    found = files(tmp_path)
-    del found["set.tar.gz"]
-    assert found == WANTED
+    unpack(tmp_path)
+    assert files(tmp_path) == WANTED | {"set.tar.gz": whole}
 
 
 @pytest.mark.parametrize("write", [write_zip, write_tar])
-@pytest.mark.parametrize("name", ["set/images/../../../out.jpg", "set/images/a\\..\\..\\out.jpg"])
-def test_names_that_point_out_of_the_folder_are_refused(tmp_path, write, name):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        *((f"set/images/{out}", "points outside its folder") for out in ("../../../out.jpg", "a\\..\\..\\out.jpg")),
+        ("else/a.jpg", r"doesn't contain 'set/images'; download it again from https://example\.org/set"),
+    ],
+)
+def test_names_that_point_out_of_the_folder_and_archives_of_something_else_are_refused(tmp_path, write, name, said):
     root = tmp_path / "root"
     root.mkdir()
     write(root / ("set.zip" if write is write_zip else "set.tar.gz"), {name: b"x"})
-    with pytest.raises(UsageError, match="points outside its folder"):
-        unpack_downloads((IMAGES,), root, lambda *error: None)
+    with pytest.raises(UsageError, match=said):
+        unpack(root, IMAGES)
     assert set(files(tmp_path)) <= {"root/set.zip", "root/set.tar.gz", "root/segvoc/data.images.unpacking"}
 
 
-def test_an_archive_of_something_else_is_refused(tmp_path):
-    write_zip(tmp_path / "set.zip", {"else/a.jpg": b"x"})
-    with pytest.raises(
-        UsageError, match=r"doesn't contain 'set/images'; download it again from https://example\.org/set"
-    ):
-        unpack_downloads((IMAGES,), tmp_path, lambda *error: None)
+class Command:
+    """What a hostile file holds: unpickled, it would run a command."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, pickle.HIGHEST_PROTOCOL])
+def test_lists_and_arrays_are_read_of_every_protocol(tmp_path, protocol):
+    path = tmp_path / "index.pkl"
+    content = {"names": ["a", "b"], "counts": np.arange(6.0).reshape(2, 3), "objects": np.array(["a", None], object)}
+    path.write_bytes(pickle.dumps(content, protocol=protocol))
+    index = read_pickled_index(path)
+    assert index["names"] == ["a", "b"]
+    assert index["counts"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert index["objects"].tolist() == ["a", None]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_nothing_in_a_pickle_runs(tmp_path, nested):
+    path, witness = tmp_path / "index.pkl", tmp_path / "ran"
+    command = Command(f"touch {witness}")
+    content = {"names": np.array([command], object)} if nested else command
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(UsageError, match=r"not safe to read \(it refers to posix\.system\)"):
+        read_pickled_index(path)
+    assert not witness.exists()
+
+
+NAMES = ("builtins\neval", "numpy\nload", "numpy.core.multiarray\nscalar", "numpy\nndarray.tofile")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        *((f"c{name}\n.".encode(), "not safe to read") for name in NAMES),  # only what arrays need can be named
+        *((content, r"index\.pkl") for content in (b"", b"\x80\x04", b"no pickle", pickle.dumps([1]))),
+        (pickle.dumps({"a": 1})[:-3], r"index\.pkl"),
+    ],
+)
+def test_other_and_damaged_indices_are_refused_in_one_line(tmp_path, content, said):
+    path = tmp_path / "index.pkl"
+    path.write_bytes(content)
+    with one_line_error(UsageError, match=said):
+        read_pickled_index(path)
+
+
+LABELS = np.arange(12, dtype=np.uint16).reshape(3, 4) + 400
+
+
+def test_both_versions_of_matlab_files_are_read(tmp_path):
+    scipy.io.savemat(tmp_path / "5.mat", {"LabelMap": LABELS, "other": 1})
+    save_matlab_73(tmp_path / "73.mat", LABELS)
+    for name in ("5.mat", "73.mat"):
+        assert (read_matlab_array(tmp_path / name, "LabelMap") == LABELS).all()
+
+
+def test_damaged_matlab_files_are_named(tmp_path):
+    scipy.io.savemat(tmp_path / "other.mat", {"other": LABELS})
+    with h5py.File(tmp_path / "h5.mat", "w") as file:
+        file["other"] = LABELS
+    save_matlab_73(tmp_path / "cut73.mat", LABELS)
+    scipy.io.savemat(tmp_path / "cut5.mat", {"LabelMap": LABELS})
+    scipy.io.savemat(tmp_path / "text.mat", {"LabelMap": "text"})
+    for name in ("cut73.mat", "cut5.mat"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) * 2 // 3])
+    (tmp_path / "empty.mat").write_bytes(b"")
+    for path in (*tmp_path.glob("*.mat"), tmp_path / "none.mat"):
+        with one_line_error(InputError, match=path.name):
+            read_matlab_array(path, "LabelMap")

@@ -1,22 +1,29 @@
-"""Preparation of every benchmark from replicas of its original files: special cases, damage and resuming."""
+"""Preparation of every benchmark from replicas of its original files: special cases, damage, kills and resuming."""
 
+import itertools
 import json
 import pickle
 import shutil
+import signal
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.data.benchmarks import BENCHMARKS, PartRecords, find_benchmark, prepared
+from segvoc.data.benchmarks import BENCHMARKS, find_benchmark, prepared
 from segvoc.data.manifests import Manifest
 from segvoc.data.preparation.prepare import PreparationResult, prepare
 from segvoc.errors import UsageError
+from segvoc.storage.resume import done_entry, stamp_of
 from tests.data.original_files import pack, save_ids
 from tests.data.replicas import IGNORED, Replica, draw, halves, replica
 from tests.images import one_line_error
+from tests.processes import survivors
 
 KINDS = ("a-150", "a-847", "pc-59", "pc-459", "pas-20", "cityscapes", "pascal-part-116", "ade20k-part-234")
 """One benchmark of each kind of originals."""
@@ -50,20 +57,8 @@ def test_unpacked_downloads_are_prepared_and_a_second_run_does_nothing(tmp_path,
     assert expected.left_out <= set(first.manifest.left_out)
     assert_prepared(name, tmp_path, expected)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    second = run(name, tmp_path, on_failure=pytest.fail)
-    assert second == PreparationResult(manifest=first.manifest, already=True)
+    assert run(name, tmp_path, on_failure=pytest.fail) == replace(first, already=True)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_archives_are_prepared_as_they_are_downloaded(tmp_path, name):
-    expected = replica(name, tmp_path / "unpacked")
-    replica(name, tmp_path / "packed")
-    pack(name, tmp_path / "packed")
-    run(name, tmp_path / "unpacked", on_failure=pytest.fail)
-    result = run(name, tmp_path / "packed", on_failure=pytest.fail)
-    assert_prepared(name, tmp_path / "packed", expected)
-    assert result.manifest == run(name, tmp_path / "unpacked").manifest
 
 
 @pytest.mark.parametrize("name", ["coco-stuff", "pc-59", "ade20k-part-234"])
@@ -80,7 +75,6 @@ def test_records_of_parts_know_their_objects_and_masks(tmp_path):
         expected = replica(name, tmp_path)
         run(name, tmp_path)
         records = prepared(find_benchmark(name), tmp_path)
-        assert isinstance(records, PartRecords)
         assert {record.stem: record.object for record in records.images} == expected.objects
         for number, record in enumerate(records.images):
             with Image.open(record.mask) as file:
@@ -99,17 +93,8 @@ def test_the_manifest_lists_missing_and_left_out_images(tmp_path):
     assert content["images"] == len(manifest.records) == 2
     assert list(manifest.left_out.values()) == ["it has no MATLAB file"]
     assert len(manifest.missing) == 5101  # of the list of 5104
-    assert manifest.partial
     assert manifest.sources == {"VOCdevkit/VOC2010/JPEGImages/*.jpg": 3, "VOCdevkit/VOC2010/trainval/*.mat": 2}
-    assert set(manifest.versions) == {"segvoc", "pillow", "numpy"}
-    assert len(manifest.sha256) == 64
-
-
-def test_the_digest_depends_on_the_written_files(tmp_path):
-    replica("a-150", tmp_path / "a")
-    replica("a-150", tmp_path / "b")
-    save_ids(tmp_path / "b/ADEChallengeData2016/annotations/validation/ADE_val_00000002.png", halves(0, 9))
-    assert run("a-150", tmp_path / "a").manifest.sha256 != run("a-150", tmp_path / "b").manifest.sha256
+    assert manifest.partial and len(manifest.sha256) == 64 and set(manifest.versions) == {"segvoc", "pillow", "numpy"}
 
 
 ANNOTATIONS = "ADEChallengeData2016/annotations/validation"
@@ -142,11 +127,13 @@ def test_a_damaged_image_is_reported_and_the_others_are_prepared(tmp_path, damag
     failures: list[str] = []
     result = run("a-150", tmp_path / "data", on_failure=failures.append)
     (message,) = failures
-    assert said in message
-    assert "ADE_val_00000002" in message
-    assert "\n" not in message
+    assert said in message and "ADE_val_00000002" in message and "\n" not in message
     assert result.manifest.failed == ("ADE_val_00000002",)
     assert [record.stem for record in result.manifest.records] == ["ADE_val_00000001"]
+    assert len(prepared(find_benchmark("a-150"), tmp_path / "data")) == 1
+    replace(result.manifest, partial=False).write(tmp_path / "data")  # as if no image were missing
+    with pytest.raises(UsageError, match=r"1 image of A-150 failed when it was prepared, .*'ADE_val_00000002'"):
+        prepared(find_benchmark("a-150"), tmp_path / "data")
     # the next call tries the failed image again, and only that one
     label = tmp_path / "data/ADEChallengeData2016/annotations_detectron2/validation/ADE_val_00000001.png"
     before = label.stat().st_mtime_ns
@@ -167,27 +154,12 @@ def test_a_damaged_file_in_an_archive_is_read_again_after_the_archive_is_replace
     archive.write_bytes(whole.replace(first[100:200], bytes(100), 1))
     failures: list[str] = []
     for _ in range(2):
-        result = run("a-150", tmp_path, on_failure=failures.append)
-        assert result.manifest.failed == ("ADE_val_00000001",)
-        assert len(result.manifest.records) == 1
-    assert len(failures) == 2
-    assert "ADE_val_00000001.jpg' in " in failures[0]
+        manifest = run("a-150", tmp_path, on_failure=failures.append).manifest
+        assert manifest.failed == ("ADE_val_00000001",) and len(manifest.records) == 1
+    assert len(failures) == 2 and "ADE_val_00000001.jpg' in " in failures[0]
     archive.write_bytes(whole)
     assert run("a-150", tmp_path, on_failure=pytest.fail).manifest.failed == ()
     assert_prepared("a-150", tmp_path, expected)
-
-
-def test_a_benchmark_with_a_damaged_image_can_not_be_used_unless_it_is_partial(tmp_path):
-    replica("a-150", tmp_path)
-    cut(tmp_path / ANNOTATIONS / "ADE_val_00000002.png")
-    result = run("a-150", tmp_path)
-    assert len(prepared(find_benchmark("a-150"), tmp_path)) == 1
-    # as if no image were missing
-    replace(result.manifest, partial=False).write(tmp_path)
-    with pytest.raises(
-        UsageError, match="1 image of A-150 failed when it was prepared, for example 'ADE_val_00000002'"
-    ):
-        prepared(find_benchmark("a-150"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -207,23 +179,16 @@ def test_missing_files_are_named(tmp_path, name, path, said):
     assert not Manifest.path(tmp_path, name).exists()
 
 
-def test_a_set_with_too_few_images_is_refused_unless_a_partial_one_is_requested(tmp_path):
+def test_a_set_with_too_few_images_is_refused_unless_a_partial_one_is_requested_which_grows(tmp_path):
     replica("a-150", tmp_path)
-    with pytest.raises(UsageError, match=r"A-150 has 2 images in .* and should have 2000; .*--partial"):
-        run("a-150", tmp_path, allow_missing=False)
-    assert not run("a-150", tmp_path).already
-    with pytest.raises(UsageError, match="should have 2000"):
-        run("a-150", tmp_path, allow_missing=False)
-
-
-def test_a_partial_set_grows_with_its_originals(tmp_path):
-    replica("a-150", tmp_path)
-    assert len(run("a-150", tmp_path).manifest.records) == 2
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"A-150 has 2 images in .* and should have 2000; .*--partial"):
+            run("a-150", tmp_path, allow_missing=False)
+        assert len(run("a-150", tmp_path).manifest.records) == 2
     draw(tmp_path / IMAGES / "ADE_val_00000003.jpg")
     save_ids(tmp_path / ANNOTATIONS / "ADE_val_00000003.png", halves(3, 4))
     result = run("a-150", tmp_path)
-    assert not result.already
-    assert len(result.manifest.records) == 3
+    assert not result.already and len(result.manifest.records) == 3
 
 
 def test_lost_label_maps_are_named_and_made_again(tmp_path):
@@ -236,8 +201,7 @@ def test_lost_label_maps_are_named_and_made_again(tmp_path):
     ):
         prepared(find_benchmark("coco-object"), tmp_path)
     second = run("coco-object", tmp_path)
-    assert not second.already
-    assert second.manifest == first.manifest
+    assert not second.already and second.manifest == first.manifest
     assert_prepared("coco-object", tmp_path, expected)
 
 
@@ -280,3 +244,96 @@ def test_annotations_in_another_format_are_refused(tmp_path, name, path, content
     (tmp_path / path).write_text(content)
     with one_line_error(UsageError, match=path.rpartition("/")[2]):
         run(name, tmp_path)
+
+
+def results(root: Path) -> dict[str, bytes]:
+    """All files but the temporary ones that a kill may leave."""
+    paths = (path for path in root.rglob("*") if path.is_file() and path.suffix != ".tmp")
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in BENCHMARKS]
+)
+def test_interrupted_again_and_again_every_benchmark_comes_to_the_same_end(tmp_path, monkeypatch, name):
+    """From archives, with Ctrl-C at every sixth write at the latest."""
+    expected = replica(name, tmp_path / "whole")
+    pack(name, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "interrupted")
+    run(name, tmp_path / "whole", on_failure=pytest.fail)
+    assert_prepared(name, tmp_path / "whole", expected)
+    rename, writes, interrupts = Path.replace, itertools.count(1), 0
+
+    def interrupted(path: Path, target: Path) -> None:
+        if next(writes) % 6 == 0:
+            raise KeyboardInterrupt
+        rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    while interrupts < 20:
+        try:
+            run(name, tmp_path / "interrupted")
+            break
+        except KeyboardInterrupt:
+            interrupts += 1
+            with pytest.raises(UsageError, match="is not prepared"):
+                prepared(find_benchmark(name), tmp_path / "interrupted")
+    assert 0 < interrupts < 20
+    assert results(tmp_path / "interrupted") == results(tmp_path / "whole")
+
+
+def test_a_journal_that_ends_within_a_line_is_read_up_to_it(tmp_path):
+    name = "coco-stuff"
+    replica(name, tmp_path)
+    first = run(name, tmp_path).manifest
+    (stem, labels), value = ("000000000139", first.records[0].labels), {"records": [vars(first.records[0])]}
+    value |= {"stem": stem, "left_out": {}, "sha256": {labels: "0" * 64}}
+    line = json.dumps(done_entry({"layout": 1}, stem, [stamp_of(tmp_path / labels)], value))
+    Manifest.path(tmp_path, name).unlink()
+    journal = tmp_path / "segvoc/coco-stuff.journal"
+    journal.write_text(f"{line}\n{line.replace('139', '285')[:50]}")
+    labels = [tmp_path / record.labels for record in first.records]
+    before = [path.stat().st_mtime_ns for path in labels]
+    second = run(name, tmp_path).manifest
+    assert second.records == first.records
+    assert [path.stat().st_mtime_ns == time for path, time in zip(labels, before, strict=True)] == [True, False, False]
+    assert second.sha256 != first.sha256  # the journal's word for the first file is taken
+    assert not journal.exists()
+
+
+def test_label_maps_of_another_program_are_made_anew(tmp_path):
+    """What no journal of ours tells of may be anything."""
+    replica("a-150", tmp_path)
+    path = tmp_path / "ADEChallengeData2016/annotations_detectron2/validation/ADE_val_00000001.png"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"something else")
+    run("a-150", tmp_path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+KILLED_WITH_WORKERS = """
+import multiprocessing, os, signal, sys
+from pathlib import Path
+from segvoc.data.preparation import prepare as preparation
+from segvoc.data.benchmarks import find_benchmark
+
+def run():
+    def killed(value):
+        Path(sys.argv[2]).write_text(" ".join(str(child.pid) for child in multiprocessing.active_children()))
+        os.kill(os.getpid(), signal.SIGKILL)
+    preparation.to_json = killed
+    preparation.prepare(find_benchmark("coco-stuff"), sys.argv[1], jobs=2, allow_missing=True)
+
+run()
+"""
+
+
+def test_no_worker_outlives_a_killed_preparation(tmp_path):
+    replica("coco-stuff", tmp_path)
+    pids = tmp_path / "pids"
+    # nothing is captured: a worker that lived on would keep a pipe open
+    done = subprocess.run([sys.executable, "-c", KILLED_WITH_WORKERS, str(tmp_path), str(pids)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    workers = [int(pid) for pid in pids.read_text().split()]
+    assert len(workers) == 2
+    assert survivors(workers) == []

@@ -1,30 +1,38 @@
-"""Training samples: order, augmentation, workers and several processes."""
+"""Training samples: order, workers and processes; the parts and objects of pixels; a user's transform."""
 
+import functools
+import json
 import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from multiprocessing import forkserver
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import segvoc
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.data.training.augmentations import Augmentation
+from segvoc.data.training.augmentations import Augmentation, OwnTransform
 from segvoc.data.training.training_set import (
     IGNORED,
+    NONE,
+    PartTrainingSet,
     ShardedSampler,
     TrainingSet,
     batches,
     epoch_order,
     other_sides,
     read_ahead,
-    seed_of,
 )
-from segvoc.errors import ProcessError
+from segvoc.errors import ProcessError, UsageError
+from tests.data.training.own_transforms import Failing, brighter
 from tests.processes import survivors
+from tests.training.runs import RECIPE, drawn_images
 
 SIDE = 8
 
@@ -44,11 +52,9 @@ def folder(tmp_path):
 
 def training_set(folder, *, seed=0, background=None, **changes):
     settings = {"short_sides": (8, 10), "max_long_side": 99, "crop_size": SIDE, "color_jitter": False} | changes
-    images = LabeledImages.from_folders(
-        folder / "images", folder / "labels", folder / "classes.json", background=background
-    )
-    augmentation = Augmentation(**settings)
-    return TrainingSet(images=images, augmentation=augmentation, seed=seed)
+    files = (folder / name for name in ("images", "labels", "classes.json"))
+    images = LabeledImages.from_folders(*files, background=background)
+    return TrainingSet(images=images, augmentation=Augmentation(**settings), seed=seed)
 
 
 def numbers(samples, positions):
@@ -66,7 +72,7 @@ def test_each_epoch_has_every_image_once_in_an_order_of_its_own(folder):
 def test_a_sample_depends_only_on_its_position(folder):
     first, second = training_set(folder), training_set(folder)
     for position in (5, 19, 5, 0):
-        assert all(torch.equal(a, b) for a, b in zip(first[position][:2], second[position][:2], strict=True))
+        assert all(map(torch.equal, first[position][:2], second[position][:2]))
     views = {tuple(first[position].labels.flatten().tolist()) for position in range(0, 70)}
     assert len(views) > 10  # each position is augmented differently
 
@@ -105,12 +111,6 @@ def test_an_image_that_can_not_be_read_is_replaced_by_the_next_of_its_epoch(fold
     assert f"images/{order[2]}.png" in problem and "\n" not in problem
 
 
-def test_seeds_differ_between_purposes_positions_and_runs():
-    seeds = [seed_of(*keys) for keys in ((0, "order", 0), (0, "changes", 0), (0, "order", 1), (1, "order", 0))]
-    assert len(set(seeds)) == 4 and all(0 <= seed < 2**63 for seed in seeds)
-    assert seed_of(0, "order", 0) == seeds[0]
-
-
 @pytest.mark.parametrize(
     ("flip", "swap_sides", "expected"), [(0.0, True, "012"), (1.0, False, "210"), (1.0, True, "201")]
 )
@@ -119,9 +119,7 @@ def test_flipping_swaps_left_and_right_if_that_is_requested(folder, flip, swap_s
     samples = training_set(folder, flip_prob=flip, squash_prob=1.0, crop_size=12, swap_left_right=swap_sides)
     row = [label for label in samples[0].labels[0].tolist() if label != IGNORED]
     assert row == [int(label) for label in expected for _ in range(3)]
-
-
-def test_only_whole_words_with_a_counterpart_change_sides():
+    # whole words with a counterpart alone
     names = ["left mirror", "back right door", "right mirror", "back left door", "right", "left-hand glove", "bright"]
     assert other_sides(names) == {0: 2, 1: 3, 2: 0, 3: 1}
 
@@ -171,32 +169,166 @@ def read_and_wait(folder, started):
     time.sleep(60)
 
 
-@pytest.mark.slow
-def test_readers_leave_when_the_run_is_killed(folder):
-    context = multiprocessing.get_context("spawn")
-    started = context.Queue()
-    run = context.Process(target=read_and_wait, args=(folder, started))
-    run.start()
-    reader = started.get(timeout=60)
-    run.kill()
-    run.join()
-    assert survivors([reader]) == []
-
-
-@pytest.mark.slow
-def test_a_run_that_leaves_readers_behind_ends(folder):
-    """At its end no batch is asked for that isn't there."""
-    context = multiprocessing.get_context("spawn")
-    run = context.Process(target=read_and_leave, args=(folder,))
-    run.start()
-    run.join(60)
-    left = run.exitcode
-    run.kill()
-    assert left == 0
-
-
-def read_and_leave(folder):
-    """What a run does, up to where it is left without having read all."""
+def read_and_leave(folder, started):
+    """What a run does, up to where it is left without having read all; at its end no batch is asked for."""
     global held
     held = batches(training_set(folder), SAMPLER, 1, pinned=False)
     next(held)
+    started.put(multiprocessing.active_children()[0].pid)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", [read_and_wait, read_and_leave])
+def test_readers_leave_when_the_run_is_killed_or_ends(folder, run):
+    context = multiprocessing.get_context("spawn")
+    started = context.Queue()
+    process = context.Process(target=run, args=(folder, started))
+    process.start()
+    reader = started.get(timeout=60)
+    if run is read_and_wait:
+        process.kill()
+    process.join(60)
+    assert process.exitcode == (0 if run is read_and_leave else -signal.SIGKILL)
+    assert survivors([reader]) == []
+
+
+WHOLE = Augmentation(short_sides=(6,), max_long_side=100, crop_size=6, color_jitter=False, flip_prob=0.0)
+CLASSES = ["background", "dog's head", "sofa", "cat's head", "dog's leg"]
+
+
+def drawn(root: Path, values: np.ndarray, classes: list[str], name: str = "labels") -> None:
+    (root / name).mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values.astype(np.uint8)).save(root / name / "one.png")
+    (root / f"{name}.json").write_text(json.dumps(classes))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """An image with a column for each of the five classes and an unlabeled one."""
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.zeros((6, 6, 3), np.uint8)).save(tmp_path / "images/one.png")
+    drawn(tmp_path, np.tile([0, 1, 2, 3, 4, 255], (6, 1)), CLASSES)
+    return tmp_path
+
+
+def labeled_images(root: Path, **rules) -> LabeledImages:
+    return LabeledImages.from_folders(root / "images", root / "labels", root / "labels.json", **rules)
+
+
+def part_set(root: Path, augmentation=WHOLE, **maps) -> PartTrainingSet:
+    images = labeled_images(root, background="background")
+    return PartTrainingSet(images=images, augmentation=augmentation, seed=0, **maps)
+
+
+def labels(root: Path, **maps) -> list[list[int]]:
+    """The two labels of each column."""
+    sample = part_set(root, **maps)[0]
+    assert sample.problems == () and sample.labels.shape == (2, 6, 6)
+    assert (sample.labels == sample.labels[:, :1]).all()
+    return sample.labels[:, 0].tolist()
+
+
+def test_a_pixel_has_a_part_and_an_object(root):
+    parts, objects = labels(root)
+    assert parts == [NONE, 0, NONE, 1, 2, IGNORED]  # dog's head, cat's head, dog's leg
+    assert objects == [NONE, 1, 2, 0, 1, IGNORED]  # cat, dog, sofa
+    drawn(root, np.tile([0, 0, 0, 255, 255, 255], (6, 1)), CLASSES)
+    assert "no learned part or object" in part_set(root)[0].problems[0]
+
+
+def test_object_maps_cover_more_than_parts(root):
+    """The image is a dog except for its first column, a horse, which isn't learned."""
+    drawn(root, np.tile([1, 0, 0, 0, 0, 0], (6, 1)), ["dog", "horse"], "objects")
+    maps = LabeledImages.from_folders(root / "images", root / "objects", root / "objects.json")
+    assert labels(root, object_maps=maps) == [[NONE, 0, NONE, 1, 2, IGNORED], [NONE, 1, 1, 1, 1, 1]]
+    with pytest.raises(UsageError, match="'one' has no object map"):
+        part_set(root, object_maps=maps.only([]))
+
+
+def test_both_maps_are_augmented_alike(root):
+    own = part_set(root, replace(WHOLE, short_sides=(6, 9, 12), crop_size=5, flip_prob=0.5))
+    pairs = {(part, thing) for part, thing in zip(*labels(root), strict=True)} | {(IGNORED, IGNORED)}
+    for place in range(8):
+        found = own[place].labels
+        assert {tuple(pair) for pair in found.flatten(1).T.tolist()} <= pairs
+        assert found.unique().numel() > 2 and found.shape == (2, 5, 5)
+
+
+def test_the_classes_of_an_owner_are_its_parts(root):
+    drawn(root, np.zeros((6, 6)), ["rest", "door", "hood"])
+    named = labeled_images(root, background="rest", owner="car")
+    assert named.vocabulary.words == ("rest", "car's door", "car's hood")
+    with pytest.raises(UsageError, match="has no name"):
+        labeled_images(root, owner=" ")
+
+
+def test_flipping_swaps_left_and_right_parts_but_not_objects(root):
+    drawn(root, np.tile([0, 0, 1, 1, 2, 2], (6, 1)), ["car's left door", "car's right door", "left luggage"])
+    changes = replace(WHOLE, flip_prob=1.0, swap_left_right=True)
+    own = PartTrainingSet(images=labeled_images(root), augmentation=changes, seed=0)
+    assert own[0].labels[:, 0].tolist() == [[NONE, NONE, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0]]
+
+
+AUGMENTATION = RECIPE.data
+
+
+def transformed_set(images: LabeledImages, transform=brighter, *, kind=TrainingSet):
+    return kind(images=images, augmentation=AUGMENTATION, seed=3, transform=OwnTransform(function=transform))
+
+
+def test_what_it_returns_is_learned_the_same_with_workers_and_after_a_resume(tmp_path) -> None:
+    images = drawn_images(tmp_path)
+    plain = TrainingSet(images=images, augmentation=AUGMENTATION, seed=3)
+    changed = transformed_set(images)
+    assert not torch.equal(plain[0].image, changed[0].image) and not torch.equal(changed[0].image, changed[5].image)
+    sampler = ShardedSampler(batch=2, passes=1, rank=0, ranks=1, first_step=0, steps=3)
+    here = list(batches(changed, sampler, 0, pinned=False))
+    resumed = ShardedSampler(batch=2, passes=1, rank=0, ranks=1, first_step=2, steps=4)
+    failing = transformed_set(images, Failing(after=2))
+    read = batches(failing, resumed, 1, pinned=False)
+    there = next(read)
+    assert torch.equal(here[2].images, there.images) and torch.equal(here[2].labels, there.labels)
+    # a wrong result is one line, also from a worker
+    with pytest.raises(UsageError, match=r"own_transforms:Failing returned the label 77, .*65535") as caught:
+        next(read)
+    assert "\n" not in str(caught.value)
+
+
+def test_it_gets_the_labels_of_the_classes_and_of_what_is_none(tmp_path) -> None:
+    seen = {}
+
+    def look(image, labels, rng):
+        seen.setdefault(labels.shape[2:], set()).update(np.unique(labels).tolist())
+        assert image.dtype == np.uint8 and labels.dtype == np.int32 and image.flags.writeable
+        return image, labels.astype(np.int64)
+
+    images = drawn_images(tmp_path, 1)
+    assert set(transformed_set(images, look)[0].labels.unique().tolist()) <= {0, 1, 2, IGNORED}
+    (tmp_path / "classes.json").write_text(json.dumps(["ground", "dog's head", "dog"]))
+    folders = (tmp_path / "images", tmp_path / "labels", tmp_path / "classes.json")
+    of_parts = transformed_set(LabeledImages.from_folders(*folders, background="ground"), look, kind=PartTrainingSet)
+    assert of_parts[0].labels.shape[0] == 2
+    assert seen == {(): {0, 1, 2, IGNORED}, (2,): {0, NONE, IGNORED}} or seen[(2,)] <= {0, 1, NONE, IGNORED}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda image, labels, rng: image, "returned a ndarray"),
+        (lambda image, labels, rng: (image / 255, labels), "type float64"),
+        (lambda image, labels, rng: (image[:8], labels), "labels of shape"),
+        (lambda image, labels, rng: (image, labels / 2), "labels of shape"),
+    ],
+)
+def test_other_results_are_refused(tmp_path, wrong, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        transformed_set(drawn_images(tmp_path, 1), wrong)[0]
+
+
+def test_a_transform_that_workers_could_not_import_is_refused_before_training(tmp_path) -> None:
+    images = drawn_images(tmp_path, 2)
+    recipe = segvoc.recipes.finetune("tiny", images=2, steps=1)
+    with pytest.raises(UsageError, match=r"can't be sent to reading processes .*num_workers=0"):
+        segvoc.train(recipe.with_settings(num_workers=1), images, tmp_path / "run", transform=lambda *all: all[:2])
+    OwnTransform(function=functools.partial(brighter)).check_sendable()
+    assert OwnTransform(function=functools.partial(brighter)).name == "functools:partial"

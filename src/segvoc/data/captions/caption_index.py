@@ -16,7 +16,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -49,9 +49,6 @@ CREATE TABLE phrases (id INTEGER PRIMARY KEY, phrase TEXT);
 """
 
 
-_ImageRow = tuple[int, bytes, int, bytes, int, int, str]
-
-
 def build_index(
     source: CaptionSource,
     folder: Path,
@@ -62,19 +59,12 @@ def build_index(
     on_problem: OnProblem = lambda message: None,
     silent: bool = False,
 ) -> Path:
-    """Scan a set and extract its phrases, unless the folder has an index of the same content.
+    """Scan a set and extract its phrases, unless the folder has an index of the same content; returns its path.
 
     Memory use: one chunk, and all distinct phrases.
 
     Several sets may share the `folder`. `workers` processes scan and extract (0: this process). `on_problem` receives
-    a line per skipped caption or image, also if the index is reused.
-
-    Returns:
-        The path of the index.
-
-    Raises:
-        UsageError: no image has a phrase, or the extractor is not installed.
-        OutputError: a file can't be written; finished chunks stay.
+    a line per skipped caption or image, also if the index is reused. `UsageError` if no image has a phrase.
     """
     identity = phrase_extractor(extractor).identity
     paths = tuple(
@@ -95,11 +85,7 @@ def build_index(
 
 
 def open_index(path: Path) -> sqlite3.Connection:
-    """Open an index for reading.
-
-    Raises:
-        sqlite3.Error: the index is missing or damaged.
-    """
+    """Open an index for reading; `sqlite3.Error` if it is missing or damaged."""
     # nothing writes to it, so it needs no locks, which network file systems lack
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
 
@@ -155,7 +141,6 @@ def _extract(chunks: _Chunks, workers: int, *, silent: bool) -> None:
 
 
 def _write_chunk(chunk: CaptionChunk, path: Path, extractor: PhraseExtractor) -> None:
-    """Scan a chunk and write what it holds."""
     problems: list[str] = []
     skipped = 0
 
@@ -178,7 +163,6 @@ def _write_chunk(chunk: CaptionChunk, path: Path, extractor: PhraseExtractor) ->
 
 
 def _read_chunk(path: Path) -> dict[str, Any]:
-    """What `_write_chunk` wrote."""
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -194,19 +178,50 @@ def _bytes(text: str) -> bytes:
 def _merge(
     source: CaptionSource, paths: Sequence[Path], rules: CleaningRules, index: Path, *, silent: bool
 ) -> dict[str, Any]:
-    """Write the index of chunks."""
-    merged = _Merged(source=source, paths=paths, rules=rules, silent=silent)
+    """Write the index of chunks; returns its facts about the whole set."""
+    counts = Counter[str]()
+    files, phrases, problems = dict[str, int](), dict[str, int](), list[str]()
+    digest, facts = hashlib.blake2b(digest_size=16), dict[str, Any]()
+
+    def image_rows() -> Iterator[tuple[int, bytes, int, bytes, int, int, str]]:
+        """The row of each image that keeps a phrase, numbered as the chunks are read in turn."""
+        progress = Progress("indexing captions", total=len(paths), unit="file", silent=silent)
+        with progress:
+            for chunk, path in progress.over(zip(source.chunks, paths, strict=True)):
+                content = _read_chunk(path)
+                counts["skipped"] += content["skipped"]
+                problems.extend(content["problems"][: PROBLEMS_KEPT - len(problems)])
+                for name, file, member, offset, size, found in content["images"]:
+                    kept = rules.clean(found)
+                    counts["images"] += 1
+                    counts["captions"] += len(found)
+                    if not kept:
+                        continue
+                    digest.update(repr((name, *kept)).encode(errors="surrogatepass"))
+                    number = files.setdefault(chunk.tar or file, len(files))
+                    own = json.dumps([phrases.setdefault(phrase, len(phrases)) for phrase in kept])
+                    yield counts["with_phrases"], _bytes(name), number, _bytes(member), offset, size, own
+                    counts["with_phrases"] += 1
 
     def write(temporary: Path) -> None:
         with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
             # an incomplete file is never renamed, so a journal would only cost time
             connection.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN; {_TABLES}")
-            connection.executemany("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", merged.images())
-            files = ((number, _bytes(path)) for path, number in merged.files.items())
-            connection.executemany("INSERT INTO files VALUES (?, ?)", files)
-            phrases = ((number, phrase) for phrase, number in merged.phrases.items())
-            connection.executemany("INSERT INTO phrases VALUES (?, ?)", phrases)
-            values = ((name, json.dumps(value)) for name, value in merged.facts().items())
+            connection.executemany("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", image_rows())
+            if not counts["images"]:
+                raise source.empty()
+            if not phrases:
+                raise UsageError(
+                    f"no caption of {source.name!r} has a noun phrase that is kept; change the cleaning rules, for "
+                    "example with --set match=word"
+                )
+            facts.update({name: counts[name] for name in ("images", "captions", "with_phrases", "skipped")})
+            facts.update(name=source.name, phrases=len(phrases), problems=problems, digest=digest.hexdigest())
+            connection.executemany(
+                "INSERT INTO files VALUES (?, ?)", ((at, _bytes(path)) for path, at in files.items())
+            )
+            connection.executemany("INSERT INTO phrases VALUES (?, ?)", ((at, text) for text, at in phrases.items()))
+            values = ((name, json.dumps(value)) for name, value in facts.items())
             connection.executemany("INSERT INTO facts VALUES (?, ?)", values)
             connection.execute("COMMIT")
 
@@ -214,64 +229,7 @@ def _merge(
         write_path_atomically(index, write)
     except sqlite3.Error as error:
         raise OutputError(f"{str(index)!r} can't be written: {error}; check the folder and the disk") from error
-    return merged.facts()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Merged:
-    """The rows of an index, numbered as the chunks are read in turn."""
-
-    source: CaptionSource
-    paths: Sequence[Path]
-    rules: CleaningRules
-    silent: bool
-    files: dict[str, int] = field(default_factory=dict)
-    phrases: dict[str, int] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)
-    problems: list[str] = field(default_factory=list)
-    digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
-
-    def images(self) -> Iterator[_ImageRow]:
-        """The row of each image that keeps a phrase."""
-        progress = Progress("indexing captions", total=len(self.paths), unit="file", silent=self.silent)
-        with progress:
-            for chunk, path in progress.over(zip(self.source.chunks, self.paths, strict=True)):
-                yield from self._chunk_images(chunk, _read_chunk(path))
-
-    def _chunk_images(self, chunk: CaptionChunk, content: dict[str, Any]) -> Iterator[_ImageRow]:
-        self.counts["skipped"] += content["skipped"]
-        self.problems.extend(content["problems"][: PROBLEMS_KEPT - len(self.problems)])
-        for name, file, member, offset, size, found in content["images"]:
-            kept = self.rules.clean(found)
-            self.counts["images"] += 1
-            self.counts["captions"] += len(found)
-            if not kept:
-                continue
-            self.digest.update(repr((name, *kept)).encode(errors="surrogatepass"))
-            number = self.files.setdefault(chunk.tar or file, len(self.files))
-            phrases = [self.phrases.setdefault(phrase, len(self.phrases)) for phrase in kept]
-            row = self.counts["with_phrases"]
-            self.counts["with_phrases"] += 1
-            yield row, _bytes(name), number, _bytes(member), offset, size, json.dumps(phrases)
-
-    def facts(self) -> dict[str, Any]:
-        """Facts about the whole set."""
-        if not self.counts["images"]:
-            raise self.source.empty()
-        if not self.phrases:
-            raise UsageError(
-                f"no caption of {self.source.name!r} has a noun phrase that is kept; change the cleaning rules, for "
-                "example with --set match=word"
-            )
-        names = ("images", "captions", "with_phrases", "skipped")
-        counts = {name: self.counts[name] for name in names}
-        return {
-            "name": self.source.name,
-            **counts,
-            "phrases": len(self.phrases),
-            "problems": self.problems,
-            "digest": self.digest.hexdigest(),
-        }
+    return facts
 
 
 class CaptionEntry(NamedTuple):
@@ -298,30 +256,18 @@ class CaptionDataset(Dataset[CaptionSample]):
     """
 
     def __init__(self, index: Path) -> None:
-        """Open an index.
-
-        Args:
-            index: the path that `build_index` returned.
-
-        Raises:
-            InputError: the index is missing or damaged.
-        """
+        """Open the index that `build_index` returned; `InputError` if it is missing or damaged."""
         self.index = index
         self._connection: tuple[int, sqlite3.Connection] | None = None
-        facts = {name: json.loads(value) for name, value in self._rows("SELECT name, value FROM facts")}
-        self.facts: dict[str, Any] = facts
+        rows = self._rows("SELECT name, value FROM facts")
+        self.facts: dict[str, Any] = {name: json.loads(value) for name, value in rows}
 
     def __len__(self) -> int:
         """Number of images with a phrase."""
         return self.facts["with_phrases"]
 
     def __getitem__(self, position: int) -> CaptionSample:
-        """Read an image.
-
-        Raises:
-            IndexError: there is no such position.
-            InputError: the image is missing, damaged, or too large.
-        """
+        """Read an image; `InputError` if it is missing, damaged, or too large."""
         entry = self.entry(position)
         return CaptionSample(entry.location.read(), self.phrases(entry))
 
@@ -335,11 +281,7 @@ class CaptionDataset(Dataset[CaptionSample]):
         return self.facts["name"]
 
     def entry(self, position: int) -> CaptionEntry:
-        """Where an image is, and its phrases.
-
-        Raises:
-            IndexError: there is no such position.
-        """
+        """Where an image is, and its phrases."""
         if not 0 <= position < len(self):
             raise IndexError(f"position {position} is outside of {len(self)} images")
         return next(self.entries(position, position + 1))

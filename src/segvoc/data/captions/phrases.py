@@ -8,11 +8,11 @@ counts as a noun. docs/how_to/captions.md measures how good they are.
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, get_args
 
 from segvoc.errors import UsageError
 from segvoc.storage.json_files import read_json
@@ -33,14 +33,9 @@ Match = Literal["word", "substring"]
 
 @dataclass(frozen=True, kw_only=True)
 class CleaningRules:
-    """Which noun phrases an image keeps.
-
-    Raises:
-        UsageError: a rule is unknown, or `most` is below 1.
-    """
+    """Which noun phrases an image keeps."""
 
     excluded: tuple[str, ...] = EXCLUDED
-    """Words that exclude a phrase."""
     match: Match = "word"
     """How excluded words match.
 
@@ -59,14 +54,7 @@ class CleaningRules:
             raise UsageError(f"most={self.most} is not a number of phrases; it must be at least 1")
 
     def clean(self, captions: Iterable[Sequence[str]]) -> tuple[str, ...]:
-        """Clean the phrases of one image and choose those to keep.
-
-        Args:
-            captions: the noun phrases of each of its captions.
-
-        Returns:
-            The kept phrases in lower case, most mentioned first.
-        """
+        """The phrases that an image keeps, of those of its captions: in lower case, most mentioned first."""
         mentions: Counter[str] = Counter()
         for phrases in captions:
             bare = {phrase: without_determiners(phrase) for phrase in map(_lower, phrases)}
@@ -90,7 +78,6 @@ class CleaningRules:
 _LISTS = Path(__file__).with_name("english.json")
 _WORDS = {name: frozenset(" ".join(lines).split()) for name, lines in read_json(_LISTS).items()}
 _DETERMINERS = _WORDS["determiners"]
-"""Words at the start of a noun phrase that say which or how many."""
 
 
 def without_determiners(phrase: str) -> str:
@@ -146,7 +133,7 @@ class RulePhrases:
         return f"rules {hashlib.sha256(b''.join(sources)).hexdigest()[:16]}"
 
     def __call__(self, captions: Iterable[str]) -> Iterator[list[str]]:
-        """See `PhraseExtractor`."""
+        """The noun phrases of each caption, as written and in order."""
         return (noun_chunks(caption) for caption in captions)
 
 
@@ -258,20 +245,11 @@ class SpacyPhrases:
     """Extracts noun chunks that contain a common noun, since names and pronouns alone describe nothing visible."""
 
     def __init__(self, language: Any) -> None:
-        """Wrap a pipeline.
-
-        Args:
-            language: a spaCy pipeline with tagger and parser.
-        """
         self.language = language
 
     @classmethod
     def load(cls, model: str = MODEL) -> "SpacyPhrases":
-        """Load an installed model.
-
-        Raises:
-            UsageError: spaCy or the model is not installed.
-        """
+        """Load an installed model, with tagger and parser; `UsageError` if it or spaCy is not installed."""
         fix = f"install both (pip install spacy; python -m spacy download {model}), or choose the extractor 'rules'"
         try:
             import spacy  # pyright: ignore[reportMissingImports]
@@ -289,48 +267,21 @@ class SpacyPhrases:
         return "spacy {lang}_{name} {version}".format_map(self.language.meta)
 
     def __call__(self, captions: Iterable[str]) -> Iterator[list[str]]:
-        """See `PhraseExtractor`."""
+        """The noun chunks of each caption in which at least one token has the coarse tag NOUN."""
         for document in self.language.pipe(captions):
-            yield chunks_with_nouns(document)
-
-
-def chunks_with_nouns(document: Any) -> list[str]:
-    """The noun chunks of a parsed spaCy `Doc` in which at least one token has the coarse tag NOUN."""
-    return [chunk.text for chunk in document.noun_chunks if any(token.pos_ == "NOUN" for token in chunk)]
+            yield [chunk.text for chunk in document.noun_chunks if any(token.pos_ == "NOUN" for token in chunk)]
 
 
 Extractor = Literal["rules", "spacy"]
 """Names of the extractors: `spacy` needs spaCy and its model en_core_web_sm, `rules` has no dependencies."""
 
 
-@runtime_checkable
-class PhraseExtractor(Protocol):
-    """Finds the noun phrases of captions; takes an iterable, since parsers are faster in batches."""
-
-    @property
-    def identity(self) -> str:
-        """Name and version. It changes whenever the extracted phrases may change."""
-        ...
-
-    def __call__(self, captions: Iterable[str]) -> Iterator[list[str]]:
-        """The noun phrases of each caption, as written and in order."""
-        ...
-
-
-def _spacy() -> PhraseExtractor:
-    return SpacyPhrases.load()
-
-
-EXTRACTORS: dict[str, Callable[[], PhraseExtractor]] = {"rules": RulePhrases, "spacy": _spacy}
-"""All extractors by name; see `Extractor`."""
+PhraseExtractor = RulePhrases | SpacyPhrases
+"""Takes an iterable of captions, since parsers are faster in batches; `identity` changes whenever its phrases may."""
 
 
 def phrase_extractor(name: str = "rules") -> PhraseExtractor:
-    """Load an extractor by name.
-
-    Raises:
-        UsageError: the name is unknown, or a package that the extractor needs is not installed.
-    """
-    if name not in EXTRACTORS:
-        raise UsageError(f"the phrase extractor {name!r} is unknown; it is one of {', '.join(EXTRACTORS)}")
-    return EXTRACTORS[name]()
+    """Load an extractor; `UsageError` if the name is unknown, or what it needs is not installed."""
+    if name not in get_args(Extractor):
+        raise UsageError(f"the phrase extractor {name!r} is unknown; it is one of {', '.join(get_args(Extractor))}")
+    return RulePhrases() if name == "rules" else SpacyPhrases.load()

@@ -28,7 +28,6 @@ from segvoc.imaging.result_paths import image_paths
 from segvoc.storage.files import digest_of
 
 LONGEST_CAPTION = 10_000
-"""Longest caption that is accepted [characters]."""
 
 OnProblem = Callable[[str], object]
 """Receives a line per skipped caption or image."""
@@ -42,16 +41,11 @@ class ImageLocation(NamedTuple):
     member: str = ""
     """Name inside the tar; empty for an image file."""
     offset: int = 0
-    """Where the image begins in the tar [bytes]."""
+    """Of the image in the tar [bytes], as is `size`."""
     size: int = 0
-    """Length in the tar [bytes]."""
 
     def read(self) -> UInt8[np.ndarray, "H W 3"]:
-        """Read and decode the image.
-
-        Raises:
-            InputError: the image is missing, damaged, not an image, or too large.
-        """
+        """Read and decode the image; `InputError` if it is missing, damaged or too large."""
         if not self.member:
             return read_image(Path(self.file))
         name = f"{self.file}: {self.member}"
@@ -85,10 +79,7 @@ def file_fingerprint(path: str | os.PathLike[str]) -> tuple[object, ...]:
 
 
 def usable_captions(found: object, name: str, on_problem: OnProblem) -> tuple[str, ...]:
-    """Extract an image's usable captions, with white space normalized and duplicates removed.
-
-    `on_problem` receives one line for each entry that is not a caption.
-    """
+    """An image's captions, with white space normalized and duplicates removed; others go to `on_problem`."""
     entries = found if isinstance(found, list | tuple) else [found]
     captions = []
     for entry in entries:
@@ -129,13 +120,7 @@ _FORMS = 'known are COCO captions, {"photo": ["a caption"]}, [{"image", "caption
 
 
 def captions_in_file(path: Path, on_problem: OnProblem) -> dict[str, tuple[str, ...]]:
-    """Read the captions of each image, by its name in the file; entries of the same image are joined.
-
-    `on_problem` receives one line for each entry that is skipped.
-
-    Raises:
-        UsageError: the file can't be read, or its format is unknown.
-    """
+    """The captions of each image, by its name in the file; `UsageError` if it can't be read or is of no format."""
     try:
         # undecodable bytes become surrogates, which spoil a caption but not the file
         with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -185,7 +170,6 @@ def _of_coco(content: dict[str, Any], path: Path, on_problem: OnProblem) -> Iter
 def _of_records(
     records: Iterable[tuple[str, Any]], path: Path, on_problem: OnProblem
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Captions of records; each record comes with its position in the file ("line 3")."""
     for position, record in records:
         if keys := _record(record):
             image, captions = keys
@@ -204,7 +188,6 @@ def _record(entry: Any) -> tuple[str, str] | None:
 
 
 def _parsed(line: str) -> Any:
-    """The value of a line of JSON; None if it is not JSON."""
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
@@ -231,14 +214,9 @@ _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"
 
 
 def tars_of_pattern(pattern: str, on_problem: OnProblem) -> list[Path]:
-    """The tars that a pattern such as "set/{000000..000099}.tar" or "set/*.tar" matches.
+    """The tars that a pattern such as "set/{000000..000099}.tar" or "set/*.tar" matches; `UsageError` if none does.
 
-    Args:
-        pattern: a path with ranges or wildcards. An existing path, or one without wildcards, matches nothing.
-        on_problem: receives one line for each tar of a range that is missing.
-
-    Raises:
-        UsageError: no tar matches.
+    An existing path, or one without wildcards, is no pattern. Missing tars of a range go to `on_problem`.
     """
     if not (_RANGE.search(pattern) or glob.has_magic(pattern)) or Path(pattern).exists():
         return []
@@ -253,14 +231,9 @@ def tars_of_pattern(pattern: str, on_problem: OnProblem) -> list[Path]:
 
 
 def is_tar(path: Path) -> bool:
-    """Whether a file is a tar, judged by its content.
-
-    Raises:
-        UsageError: the file can't be read, or is compressed as a whole, so members can't be read individually.
-    """
+    """Whether a file is a tar, judged by its content; `UsageError` if it can't be read, or is compressed as a whole."""
     try:
-        with path.open("rb") as file:
-            start = file.read(512)
+        start = _start(path)
     except OSError as error:
         raise UsageError(f"the captions {str(path)!r} can't be read: {error.strerror}; check the path") from None
     if refusal := _compressed(path, start):
@@ -287,16 +260,12 @@ def _expanded(pattern: str) -> Iterator[str]:
 
 
 def images_in_tar(tar: Path, on_problem: OnProblem) -> Iterator[CaptionedImage]:
-    """The captioned images of a tar, named "tar/sample".
-
-    Args:
-        tar: the file. If it is damaged, the images before the damaged position are used.
-        on_problem: receives one line for each member that is skipped, and one if the tar is damaged.
-    """
+    """The captioned images of a tar, named "tar/sample"; those before the damage if it is damaged."""
     locations: dict[str, ImageLocation] = {}
     captions: dict[str, tuple[str, ...]] = {}
+    start = b""
     try:
-        size = tar.stat().st_size
+        size, start = tar.stat().st_size, _start(tar)
         with tarfile.open(tar, "r:") as archive:
             for member in archive:
                 # tarfile keeps every member in memory, 1 kB each
@@ -313,7 +282,7 @@ def images_in_tar(tar: Path, on_problem: OnProblem) -> Iterator[CaptionedImage]:
                     captions[sample] = tuple(dict.fromkeys((*captions.get(sample, ()), *found)))
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, MemoryError) as error:
         damage = f"{str(tar)!r} is damaged ({one_line(error)}): {len(locations)} images before the damage are used"
-        on_problem(_compressed(tar, _start(tar)) or damage)
+        on_problem(_compressed(tar, start) or damage)
     for sample, location in locations.items():
         if captions.get(sample):
             yield CaptionedImage(f"{tar.stem}/{sample}", location, captions[sample])
@@ -322,7 +291,6 @@ def images_in_tar(tar: Path, on_problem: OnProblem) -> Iterator[CaptionedImage]:
 
 
 def _refusal(member: tarfile.TarInfo, size: int) -> str:
-    """Why a member is skipped; empty if it is read."""
     path = PurePosixPath(member.name)
     if member.isdir():
         return ""
@@ -335,12 +303,9 @@ def _refusal(member: tarfile.TarInfo, size: int) -> str:
     return ""
 
 
-def _start(tar: Path) -> bytes:
-    try:
-        with tar.open("rb") as file:
-            return file.read(8)
-    except OSError:
-        return b""
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(512)
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -369,7 +334,6 @@ def _captions(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, on_p
 
 
 IMAGES_PER_CHUNK = 1024
-"""Images per chunk of a set without tars."""
 
 
 @dataclass(frozen=True)
@@ -382,11 +346,11 @@ class CaptionChunk:
     """The images of a list; empty for a tar."""
 
     def read(self, on_problem: OnProblem) -> Iterable[CaptionedImage]:
-        """The captioned images; `on_problem` receives one line for each member of a tar that is skipped."""
+        """The captioned images."""
         return images_in_tar(Path(self.tar), on_problem) if self.tar else self.images
 
     def digest(self) -> str:
-        """A digest of a tar's name, size and modification time, or of the list itself."""
+        """Of a tar's name, size and modification time, or of the list itself."""
         if self.tar:
             return digest_of(os.path.basename(self.tar), file_fingerprint(self.tar))
         return digest_of(self.images)
@@ -399,7 +363,6 @@ class CaptionSource:
     path: str
     """The path or pattern that the user gave."""
     chunks: tuple[CaptionChunk, ...]
-    """Chunks that can be read independently of each other."""
 
     @property
     def name(self) -> str:
@@ -407,14 +370,7 @@ class CaptionSource:
         return Path(self.path).name
 
     def images(self, on_problem: OnProblem = lambda message: None) -> Iterator[CaptionedImage]:
-        """All captioned images in order, one chunk in memory at a time.
-
-        Args:
-            on_problem: receives one line for each member of a tar that is skipped.
-
-        Raises:
-            UsageError: no image has a caption.
-        """
+        """All captioned images in order, one chunk in memory at a time; `UsageError` if there are none."""
         empty = True
         for chunk in self.chunks:
             for image in chunk.read(on_problem):
@@ -464,9 +420,9 @@ def find_captions(
     else:
         folder = Path(name).parent if images is None else Path(images)
         found = _named(captions_in_file(Path(name), on_problem), folder, on_problem)
+    starts = range(0, len(found), IMAGES_PER_CHUNK)
     chunks = [CaptionChunk(tar=str(tar)) for tar in tars]
-    for start in range(0, len(found), IMAGES_PER_CHUNK):
-        chunks.append(CaptionChunk(images=tuple(found[start : start + IMAGES_PER_CHUNK])))
+    chunks += [CaptionChunk(images=tuple(found[start : start + IMAGES_PER_CHUNK])) for start in starts]
     source = CaptionSource(path=name, chunks=tuple(chunks))
     if not chunks:
         raise source.empty()
@@ -494,21 +450,47 @@ def _in_folder(folder: Path, images: str | os.PathLike[str] | None, on_problem: 
 
 
 def _named(captions: dict[str, tuple[str, ...]], folder: Path, on_problem: OnProblem) -> list[CaptionedImage]:
-    """The images below a folder that have these names, with or without suffix."""
-    found = _ImageNames.below(_existing(folder))
-    joined: dict[str, list[str]] = {}
+    """The images below a folder that have these names, with or without suffix, sub-folder, or both."""
+    # paths are strings: millions of `Path`s take minutes
+    stems = {str(image.path): image.stem for image in image_paths([_existing(folder)]) if image.problem is None}
+    find = _image_finder(str(folder), stems)
+    entries: list[tuple[str, tuple[str, ...]]] = []
     for name, texts in captions.items():
-        path, problem = found.find(name)
-        if path is None:
+        path, problem = find(name)
+        if problem:
             on_problem(f"{problem}; its captions are left out")
         elif texts:
-            joined.setdefault(path, []).extend(texts)
+            entries.append((path, texts))
         else:
             on_problem(f"{name!r} has no usable caption; it is left out")
     return [
-        CaptionedImage(found.stems.get(path) or _inner(path), ImageLocation(path), tuple(dict.fromkeys(texts)))
-        for path, texts in joined.items()
+        CaptionedImage(stems.get(path) or _inner(path), ImageLocation(path), texts)
+        for path, texts in joined_captions(entries).items()
     ]
+
+
+def _image_finder(folder: str, stems: Mapping[str, str]) -> Callable[[str], tuple[str, str]]:
+    """Finds the path of the image with a name, or the reason why there is none; `stems` has the images' paths."""
+    shorter: dict[str, list[str]] = {}
+    for path, stem in stems.items():
+        for name in {stem, os.path.basename(path), os.path.basename(stem)}:
+            shorter.setdefault(name, []).append(path)
+
+    def find(name: str) -> tuple[str, str]:
+        path, (stem, suffix) = os.path.normpath(os.path.join(folder, name)), os.path.splitext(name)
+        suffixed = suffix.lower() in IMAGE_SUFFIXES
+        if path in stems:
+            return path, ""
+        for short in (name, stem if suffixed else ""):
+            if candidates := shorter.get(short):
+                if len(candidates) == 1:
+                    return candidates[0], ""
+                return "", f"{name!r} may be {candidates[0]!r} or {candidates[1]!r}"
+        if suffixed and os.path.isfile(path):
+            return path, ""
+        return "", f"the image {name!r} is not in {folder!r}"
+
+    return find
 
 
 def _existing(folder: Path) -> Path:
@@ -520,38 +502,3 @@ def _existing(folder: Path) -> Path:
 def _inner(path: str) -> str:
     """A name for an image outside of the folder; drawings named after it must stay inside the run's folder."""
     return "/".join(piece for piece in Path(path).with_suffix("").parts if piece not in (os.sep, ".."))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _ImageNames:
-    """The images below a folder, by all their possible names. Paths are strings: millions of `Path`s take minutes."""
-
-    folder: str
-    stems: Mapping[str, str]
-    """Path below the folder without suffix, by path."""
-    shorter: Mapping[str, list[str]]
-    """Paths by shortened name: without suffix, without sub-folder, or without both."""
-
-    @classmethod
-    def below(cls, folder: Path) -> "_ImageNames":
-        stems = {str(image.path): image.stem for image in image_paths([folder]) if image.problem is None}
-        shorter: dict[str, list[str]] = {}
-        for path, stem in stems.items():
-            for name in {stem, os.path.basename(path), os.path.basename(stem)}:
-                shorter.setdefault(name, []).append(path)
-        return cls(folder=str(folder), stems=stems, shorter=shorter)
-
-    def find(self, name: str) -> tuple[str | None, str]:
-        """The path of the image with this name; or None and the reason."""
-        path = os.path.normpath(os.path.join(self.folder, name))
-        suffixed = os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-        if path in self.stems:
-            return path, ""
-        for shorter in (name, os.path.splitext(name)[0] if suffixed else ""):
-            if candidates := self.shorter.get(shorter):
-                if len(candidates) == 1:
-                    return candidates[0], ""
-                return None, f"{name!r} may be {candidates[0]!r} or {candidates[1]!r}"
-        if suffixed and os.path.isfile(path):
-            return path, ""
-        return None, f"the image {name!r} is not in {self.folder!r}"

@@ -1,9 +1,10 @@
-"""Conversions of one image's original labels to a prepared label map, as values that worker processes can run."""
+"""Convert one image's original labels to a prepared label map."""
 
 import hashlib
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -26,7 +27,7 @@ UNKNOWN_ID = 65_534
 """Marks ids in a table that no file of the benchmark should contain."""
 
 
-def _table(size: int, labels: Mapping[int, int], ignored: range | tuple[int, ...]) -> UInt16[np.ndarray, " N"]:
+def _table(size: int, labels: Mapping[int, int], ignored: Iterable[int] = ()) -> UInt16[np.ndarray, " N"]:
     table = np.full(size, UNKNOWN_ID, np.uint16)
     table[list(ignored)] = UNLABELED
     table[list(labels)] = list(labels.values())
@@ -34,65 +35,59 @@ def _table(size: int, labels: Mapping[int, int], ignored: range | tuple[int, ...
     return table
 
 
-@cache
-def _coco_stuff() -> UInt16[np.ndarray, " N"]:
-    labels = {entry["stuffthing_id"]: entry["train_id"] for entry in read_class_list("coco_stuff171_ids")}
-    return _table(256, labels, (*range(182), 255))  # the gaps between the ids are ignored
+def _counted(count: int, first_id: int = 0) -> dict[int, int]:
+    """Labels 0, 1, ... of consecutive ids."""
+    return {first_id + label: label for label in range(count)}
 
 
-@cache
+def _listed(class_list: str, id_key: str) -> dict[int, int]:
+    return {entry[id_key]: entry["train_id"] for entry in read_class_list(class_list)}
+
+
 def _coco_object() -> UInt16[np.ndarray, " N"]:
-    things = {entry["stuffthing_id"]: entry["train_id"] + 1 for entry in read_class_list("coco_stuff171_ids")[:80]}
-    return _table(256, dict.fromkeys((*range(182), 255), 0) | things, ())
+    things = {entry: label + 1 for entry, label in _listed("coco_stuff171_ids", "stuffthing_id").items() if label < 80}
+    return _table(256, dict.fromkeys((*range(182), 255), 0) | things)
 
 
-@cache
-def _context(background: bool) -> UInt16[np.ndarray, " N"]:
+def _context(*, background: bool) -> UInt16[np.ndarray, " N"]:
     ids: list[int] = read_class_list("pc59_ids")["ids"]
-    labels = {category: position - (not background) for position, category in enumerate(ids) if category or background}
-    return _table(460, labels, range(460))
+    return _table(460, {entry: label for label, entry in enumerate(ids if background else ids[1:])}, range(460))
 
 
-@cache
 def _cityscapes() -> UInt16[np.ndarray, " N"]:
     labels = {int(entry): label for entry, label in read_class_list("cityscapes19_ids").items()}
     return _table(256, labels, (*range(34), 255))
 
 
-@cache
-def _full_ade20k() -> UInt16[np.ndarray, " N"]:
-    # all values of red / 10 * 256 + green, since ids that aren't among the 847 are ignored
-    return _table(
-        26 * 256, {entry["ade_id"]: entry["train_id"] for entry in read_class_list("ade847_ids")}, range(26 * 256)
-    )
-
-
-ID_TABLES: Mapping[str, Callable[[], UInt16[np.ndarray, " N"]]] = {
-    "coco-stuff": _coco_stuff,
+_TABLES: Mapping[str, Callable[[], UInt16[np.ndarray, " N"]]] = {
+    # the gaps between the ids are ignored
+    "coco-stuff": lambda: _table(256, _listed("coco_stuff171_ids", "stuffthing_id"), (*range(182), 255)),
     "coco-object": _coco_object,
-    "a-150": cache(lambda: _table(256, {entry: entry - 1 for entry in range(1, 151)}, (0,))),
-    "a-847": _full_ade20k,
-    "pc-59": lambda: _context(False),
-    "pc-60": lambda: _context(True),
+    "a-150": lambda: _table(256, _counted(150, 1), (0,)),
+    # all values of red / 10 * 256 + green, since ids that aren't among the 847 are ignored
+    "a-847": lambda: _table(26 * 256, _listed("ade847_ids", "ade_id"), range(26 * 256)),
+    "pc-59": lambda: _context(background=False),
+    "pc-60": lambda: _context(background=True),
     # the published preparation maps 460 to 459, its ignored label
-    "pc-459": cache(lambda: _table(461, {entry: entry - 1 for entry in range(1, 460)}, (0, 460))),
-    "pas-20": cache(lambda: _table(256, {entry: entry - 1 for entry in range(1, 21)}, (0, 255))),
-    "pas-20b": cache(lambda: _table(256, {0: 20} | {entry: entry - 1 for entry in range(1, 21)}, (255,))),
-    "voc-21": cache(lambda: _table(256, {entry: entry for entry in range(21)}, (255,))),
+    "pc-459": lambda: _table(461, _counted(459, 1), (0, 460)),
+    "pas-20": lambda: _table(256, _counted(20, 1), (0, 255)),
+    "pas-20b": lambda: _table(256, {0: 20} | _counted(20, 1), (255,)),
+    "voc-21": lambda: _table(256, _counted(21), (255,)),
     "cityscapes": _cityscapes,
-    "pascal-part-116 objects": cache(lambda: _table(256, {entry: entry for entry in range(20)}, (255,))),
-    "pascal-part-116": cache(lambda: _table(256, {entry: entry for entry in range(116)}, (255,))),
-    "ade20k-part-234": cache(lambda: _table(65_536, {entry: entry for entry in range(234)}, (65_535,))),
+    "pascal-part-116 objects": lambda: _table(256, _counted(20), (255,)),
+    "pascal-part-116": lambda: _table(256, _counted(116), (255,)),
+    "ade20k-part-234": lambda: _table(65_536, _counted(234), (65_535,)),
 }
-"""Function per benchmark that returns its table: the label of each id, 65535 if ignored, else `UNKNOWN_ID`."""
+
+
+@cache
+def id_table(name: str) -> UInt16[np.ndarray, " N"]:
+    """The label of each id in a benchmark's files: 65535 if ignored, `UNKNOWN_ID` if undefined."""
+    return _TABLES[name]()
 
 
 def read_ids(path: Path) -> np.ndarray:
-    """Read the pixel values of a grayscale or palette image of 8 or 16 bits, shape (H, W).
-
-    Raises:
-        InputError: the file can't be read, or is a color image.
-    """
+    """Read the pixel values of a grayscale or palette image of 8 or 16 bits, shape (H, W)."""
     with opened_image(path) as image:
         mode, values = image.mode, np.array(image)
     if mode not in ("P", "L") and not mode.startswith("I"):
@@ -101,12 +96,8 @@ def read_ids(path: Path) -> np.ndarray:
 
 
 def ids_to_labels(ids: np.ndarray, table_name: str, path: Path) -> UInt16[np.ndarray, "H W"]:
-    """Map the ids of a file to labels.
-
-    Raises:
-        InputError: the table doesn't define an id.
-    """
-    table = ID_TABLES[table_name]()
+    """Map the ids of a file to labels; ids that the table doesn't define are an `InputError`."""
+    table = id_table(table_name)
     known = (ids >= 0) & (ids < len(table))
     labels = table[np.where(known, ids, 0)]
     unknown = ids[~known | (labels == UNKNOWN_ID)]
@@ -128,15 +119,7 @@ _NUMBERS = re.compile(rb"(?:[P-o]{0,6}[0-O])+")
 
 
 def coco_mask(segmentation: CocoSegmentation, height: int, width: int) -> Bool[np.ndarray, "H W"]:
-    """Decode the mask of an annotation; polygons with fewer than three corners are skipped.
-
-    Args:
-        segmentation: run lengths or polygons.
-        height: height of the image [px].
-        width: width of the image [px].
-
-    Returns:
-        The mask, shape (height, width).
+    """Decode the mask of an annotation in an image of this size [px]; polygons of fewer than three corners are skipped.
 
     Raises:
         ValueError: the segmentation has an unknown format, is damaged, or has another size than the image.
@@ -206,7 +189,6 @@ class ConversionResult:
     """The files that a conversion has written."""
 
     stem: str
-    """Names the image in its benchmark."""
     records: tuple[ManifestRecord, ...] = ()
     """Entries for the manifest: one for the image, or one for each of its objects in a part benchmark."""
     sha256: Mapping[str, str] = field(default_factory=dict)
@@ -215,116 +197,65 @@ class ConversionResult:
     """Stems of records left out as in the published evaluations, with the reason."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageConversion:
-    """The conversion of an image, picklable; all paths are below the data folder."""
+LabelConversion = Callable[[Path], ConversionResult]
+"""Reads an image's original files below the data folder and writes the prepared ones; picklable.
 
-    stem: str
-    """Names the image in its benchmark."""
-    image: str
-    """Path of the image."""
-    ignored: IgnoredLabel
-    """The label of ignored pixels in the written maps."""
+Raises `InputError` if a file is missing or damaged or has unknown ids, `OutputError` if one can't be written.
+"""
 
-    def run(self, root: Path) -> ConversionResult:
-        """Read the original files and write the prepared ones.
-
-        Raises:
-            InputError: an original file is missing or damaged, or contains ids that the benchmark doesn't define.
-            OutputError: a file can't be written.
-        """
-        raise NotImplementedError
+LabelReader = Callable[[Path], UInt16[np.ndarray, "H W"]]
+"""Reads the labels of an image from its original files below the data folder; 65535 is ignored."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class IdImageLabels:
-    """Labels in a PNG of ids."""
-
-    path: str
-    """Path below the data folder."""
-    table: str
-    """Name of the table in `ID_TABLES` that maps ids to labels."""
-
-    def read(self, root: Path) -> UInt16[np.ndarray, "H W"]:
-        """Read the labels and map them to those of the benchmark; 65535 is ignored.
-
-        Raises:
-            InputError: the file is missing or damaged, or contains unknown ids.
-        """
-        return ids_to_labels(read_ids(root / self.path), self.table, root / self.path)
+def read_id_map(root: Path, path: str, table: str) -> UInt16[np.ndarray, "H W"]:
+    """The labels in a PNG of ids."""
+    return ids_to_labels(read_ids(root / path), table, root / path)
 
 
-@dataclass(frozen=True, kw_only=True)
-class MatlabLabels:
-    """Labels in a MATLAB file of PASCAL-Context: the array "LabelMap" holds the label plus one."""
-
-    path: str
-    """Path below the data folder."""
-
-    def read(self, root: Path) -> UInt16[np.ndarray, "H W"]:
-        """See `IdImageLabels.read`."""
-        ids = read_matlab_array(root / self.path, "LabelMap").astype(np.int64)
-        return ids_to_labels(ids, "pc-459", root / self.path)
+def read_matlab_labels(root: Path, path: str) -> UInt16[np.ndarray, "H W"]:
+    """The labels in a MATLAB file of PASCAL-Context, whose "LabelMap" holds the label plus one."""
+    return ids_to_labels(read_matlab_array(root / path, "LabelMap").astype(np.int64), "pc-459", root / path)
 
 
-@dataclass(frozen=True, kw_only=True)
-class MaskLabels:
-    """Labels in the masks of a PASCAL-Context JSON file; where masks overlap, the later one wins."""
+def paint_context_masks(
+    root: Path, path: str, size: tuple[int, int], masks: Sequence[tuple[int, "str | tuple[int, ...]"]], table: str
+) -> UInt16[np.ndarray, "H W"]:
+    """The labels in masks of a PASCAL-Context JSON file (category id, run lengths); where they overlap, the later wins.
 
-    path: str
-    """Path of the JSON file below the data folder, for error messages."""
-    height: int
-    """Height of the image [px]."""
-    width: int
-    """Width of the image [px]."""
-    masks: tuple[tuple[int, "str | tuple[int, ...]"], ...]
-    """Category id and run lengths of each mask, in the order of the file; pixels outside all masks have id 0."""
-    table: str
-    """Name of the table in `ID_TABLES` that maps category ids to labels."""
-
-    def read(self, root: Path) -> UInt16[np.ndarray, "H W"]:
-        """See `IdImageLabels.read`."""
-        ids = np.zeros((self.height, self.width), np.int64)
-        try:
-            for category, counts in self.masks:
-                ids[coco_mask({"counts": counts}, self.height, self.width)] = category
-        except (ValueError, IndexError, OverflowError) as error:
-            raise InputError(f"a mask in {str(root / self.path)!r} is damaged: {error}; download it again") from None
-        return ids_to_labels(ids, self.table, root / self.path)
+    `path` is for error messages, `size` (height, width). Pixels outside all masks have id 0.
+    """
+    ids = np.zeros(size, np.int64)
+    with _damage_named(root / path):
+        for category, counts in masks:
+            ids[coco_mask({"counts": counts}, *size)] = category
+    return ids_to_labels(ids, table, root / path)
 
 
-LabelSource = IdImageLabels | MatlabLabels | MaskLabels
-"""The original labels of an image."""
+@contextmanager
+def _damage_named(annotations: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+        raise InputError(f"a mask in {str(annotations)!r} is damaged: {error}; download it again") from None
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabelConversion(ImageConversion):
-    """Writes the label map of an image; the image itself is unchanged."""
+def convert_labels(
+    root: Path, stem: str, image: str, labels: str, read: LabelReader, ignored: IgnoredLabel, *, skip_empty: bool
+) -> ConversionResult:
+    """Write the label map of an image to `labels`; the image itself is unchanged.
 
-    labels: str
-    """Path of the label map to write."""
-    source: LabelSource
-    """The original labels."""
-    skip_empty: bool = False
-    """Whether to leave out images with only ignored pixels, as the published preparation of VOC does."""
-
-    def run(self, root: Path) -> ConversionResult:
-        """See `ImageConversion.run`."""
-        labels = self.source.read(root)
-        check_image(root / self.image, labels.shape)
-        if self.skip_empty and (labels == UNLABELED).all():
-            return ConversionResult(stem=self.stem, left_out={self.stem: "every pixel is ignored"})
-        written = {self.labels: write_labels(root / self.labels, labels, self.ignored)}
-        record = ManifestRecord(stem=self.stem, image=self.image, labels=self.labels)
-        return ConversionResult(stem=self.stem, records=(record,), sha256=written)
+    `skip_empty` leaves out images with only ignored pixels, as the published preparation of VOC does.
+    """
+    label_map = read(root)
+    check_image(root / image, label_map.shape)
+    if skip_empty and (label_map == UNLABELED).all():
+        return ConversionResult(stem=stem, left_out={stem: "every pixel is ignored"})
+    written = {labels: write_labels(root / labels, label_map, ignored)}
+    return ConversionResult(stem=stem, records=(ManifestRecord(stem=stem, image=image, labels=labels),), sha256=written)
 
 
 def check_image(path: Path, shape: tuple[int, ...]) -> None:
-    """Check that an image can be decoded completely, and that its upright size matches the shape of its labels, (H, W).
-
-    Raises:
-        InputError: the image is missing or damaged, or has another size.
-    """
+    """Check that an image can be decoded completely, and that its upright size matches its labels' shape (H, W)."""
     with opened_image(path) as image:
         size = image.size
         if image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
@@ -340,16 +271,7 @@ def check_image(path: Path, shape: tuple[int, ...]) -> None:
 
 
 def write_labels(path: Path, labels: UInt16[np.ndarray, "H W"], ignored: IgnoredLabel) -> str:
-    """Write a label map, atomically.
-
-    Args:
-        path: the file; its suffix selects PNG or TIFF.
-        labels: the label map; 65535 is ignored.
-        ignored: the label of ignored pixels in the file: 255 writes 8 bits, 65535 writes 16 bits.
-
-    Returns:
-        SHA-256 of the file.
-    """
+    """Write a label map as PNG or TIFF, by the suffix, with 8 bits if `ignored` is 255; returns the file's SHA-256."""
     # the cast to 8 bits turns 65535 into 255
     image = Image.fromarray(labels.astype(np.uint8) if ignored == 255 else labels)
     if path.suffix == ".png":
@@ -370,40 +292,31 @@ SHORT_SIDE = 512
 """Max short side; larger images are shrunk [px]."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class FullAdeConversion(ImageConversion):
-    """Converts an image and its `_seg.png`, where red / 10 * 256 + green is the id of a pixel's object.
+def convert_full_ade(
+    root: Path, stem: str, original: str, image: str, labels: str, ignored: IgnoredLabel
+) -> ConversionResult:
+    """Convert an image and its `_seg.png`, where red / 10 * 256 + green is the id of a pixel's object.
 
     The image is always written as a new JPEG in Pillow's default quality, even if it keeps its size, as in the
     published preparation.
     """
-
-    original: str
-    """Path of the original image, beside its `_seg.png`; `image` is the output."""
-    labels: str
-    """Path of the label map to write."""
-
-    def run(self, root: Path) -> ConversionResult:
-        """See `ImageConversion.run`."""
-        original = root / self.original
-        colored = original.with_name(f"{original.stem}_seg.png")
-        image, segmentation = _read_rgb(original), _read_rgb(colored)
-        if image.shape != segmentation.shape:
-            raise InputError(
-                f"{str(original)!r} is {image.shape[1]} x {image.shape[0]} pixels, but its labels are "
-                f"{segmentation.shape[1]} x {segmentation.shape[0]}; unpack both again"
-            )
-        red, green = segmentation[..., 0].astype(np.int64), segmentation[..., 1].astype(np.int64)
-        labels = ids_to_labels(red // 10 * 256 + green, "a-847", colored)
-        height, width = shrunk_size(*labels.shape)
-        if (height, width) != labels.shape:
-            image, labels = resized_linear(image, height, width), resized_nearest(labels, height, width)
-        written = {
-            self.image: write_image(root / self.image, Image.fromarray(image), "JPEG"),
-            self.labels: write_labels(root / self.labels, labels, self.ignored),
-        }
-        record = ManifestRecord(stem=self.stem, image=self.image, labels=self.labels)
-        return ConversionResult(stem=self.stem, records=(record,), sha256=written)
+    photo, colored = root / original, (root / original).with_name(f"{stem}_seg.png")
+    pixels, segmentation = _read_rgb(photo), _read_rgb(colored)
+    if pixels.shape != segmentation.shape:
+        raise InputError(
+            f"{str(photo)!r} is {pixels.shape[1]} x {pixels.shape[0]} pixels, but its labels are "
+            f"{segmentation.shape[1]} x {segmentation.shape[0]}; unpack both again"
+        )
+    red, green = segmentation[..., 0].astype(np.int64), segmentation[..., 1].astype(np.int64)
+    label_map = ids_to_labels(red // 10 * 256 + green, "a-847", colored)
+    height, width = shrunk_size(*label_map.shape)
+    if (height, width) != label_map.shape:
+        pixels, label_map = resized_linear(pixels, height, width), resized_nearest(label_map, height, width)
+    written = {
+        image: write_image(root / image, Image.fromarray(pixels), "JPEG"),
+        labels: write_labels(root / labels, label_map, ignored),
+    }
+    return ConversionResult(stem=stem, records=(ManifestRecord(stem=stem, image=image, labels=labels),), sha256=written)
 
 
 def _read_rgb(path: Path) -> UInt8[np.ndarray, "H W 3"]:
@@ -447,104 +360,70 @@ def resized_nearest(labels: UInt16[np.ndarray, "H W"], height: int, width: int) 
 
 
 Objects = Iterable[tuple[int, Bool[np.ndarray, "H W"]]]
-"""Index and mask of each object of an image."""
+
+ObjectReader = Callable[[Path, tuple[int, int]], Objects]
+"""Reads index and mask of each object in an image of this shape (H, W) from its original files in the data folder."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ObjectMap:
-    """Objects of Pascal-Part-116: a PNG with the object class of each pixel; all pixels of a class are one object."""
-
-    path: str
-    """Path below the data folder."""
-
-    def read(self, root: Path, shape: tuple[int, int]) -> Objects:
-        """Read the index and the mask of each object in an image of this shape (H, W) [px].
-
-        Raises:
-            InputError: the masks are missing or damaged, or have another shape.
-        """
-        labels = ids_to_labels(read_ids(root / self.path), "pascal-part-116 objects", root / self.path)
-        if labels.shape != shape:
-            raise InputError(f"{str(root / self.path)!r} has another size than the part map; download both again")
-        return [(int(label), labels == label) for label in np.unique(labels) if label != UNLABELED]
+def read_object_map(root: Path, shape: tuple[int, int], path: str) -> Objects:
+    """The objects of Pascal-Part-116: a PNG with each pixel's object class; all pixels of a class are one object."""
+    labels = ids_to_labels(read_ids(root / path), "pascal-part-116 objects", root / path)
+    if labels.shape != shape:
+        raise InputError(f"{str(root / path)!r} has another size than the part map; download both again")
+    return [(int(label), labels == label) for label in np.unique(labels) if label != UNLABELED]
 
 
-@dataclass(frozen=True, kw_only=True)
-class InstanceMasks:
-    """Objects of ADE20K-Part-234: COCO masks of single instances."""
-
-    path: str
-    """Path of the annotation file below the data folder, for error messages."""
-    instances: tuple[tuple[int, Any], ...]
-    """Object index and COCO segmentation of each instance."""
-
-    def read(self, root: Path, shape: tuple[int, int]) -> Objects:
-        """See `ObjectMap.read`."""
-        try:
-            return [(index, coco_mask(mask, *shape)) for index, mask in self.instances]
-        except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
-            raise InputError(f"a mask in {str(root / self.path)!r} is damaged: {error}; download it again") from None
+def read_instances(root: Path, shape: tuple[int, int], path: str, instances: Sequence[tuple[int, Any]]) -> Objects:
+    """The objects of ADE20K-Part-234: index and COCO mask of each instance; `path` is for error messages."""
+    with _damage_named(root / path):
+        return [(index, coco_mask(mask, *shape)) for index, mask in instances]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PartConversion(ImageConversion):
-    """Writes a label map and a mask per object of an image; for training, maps of learned parts and objects.
+def convert_parts(
+    root: Path,
+    stem: str,
+    image: str,
+    part_map: str,
+    read_objects: ObjectReader,
+    table: str,
+    folder: str,
+    ignored: IgnoredLabel,
+    learned: Sequence[int] | None,
+) -> ConversionResult:
+    """Write a label map and a mask per object of an image; for training, maps of learned parts and objects.
 
-    Objects without parts, which can't be scored, and images without learned parts are left out.
+    `learned`, for training, are the labels of the learned parts among all parts, in the order of their labels in
+    training. Objects without parts, which can't be scored, and images without learned parts are left out.
     """
-
-    parts: str
-    """Path of the original part map."""
-    objects: ObjectMap | InstanceMasks
-    """The objects of the image."""
-    table: str
-    """Name of the table in `ID_TABLES` that maps part ids to labels."""
-    folder: str
-    """Folder of the written files; each image of an evaluation benchmark gets a subfolder."""
-    learned: tuple[int, ...] | None = None
-    """For training: labels of the learned parts among all parts, in the order of their labels in the training set."""
-
-    def run(self, root: Path) -> ConversionResult:
-        """See `ImageConversion.run`."""
-        parts = ids_to_labels(read_ids(root / self.parts), self.table, root / self.parts)
-        check_image(root / self.image, parts.shape)
-        objects = self.objects.read(root, parts.shape)
-        if self.learned is None:
-            return self._by_object(root, parts, objects)
-        return self._for_training(root, parts, objects, self.learned)
-
-    def _by_object(self, root: Path, parts: UInt16[np.ndarray, "H W"], objects: Objects) -> ConversionResult:
-        records: list[ManifestRecord] = []
-        written: dict[str, str] = {}
-        left_out: dict[str, str] = {}
-        for number, (part_object, mask) in enumerate(objects):
-            stem = f"{self.stem}/{number}"
-            labels = np.where(mask, parts, np.uint16(UNLABELED))
-            if (labels == UNLABELED).all():
-                left_out[stem] = "its object has no part"
-                continue
-            path, mask_path = f"{self.folder}/{stem}.png", f"{self.folder}/{stem}.mask.png"
-            written[path] = write_labels(root / path, labels, self.ignored)
-            outside = Image.fromarray(np.where(mask, 0, 255).astype(np.uint8))
-            written[mask_path] = write_image(root / mask_path, outside, "PNG")
-            records.append(
-                ManifestRecord(stem=stem, image=self.image, labels=path, part_object=part_object, mask=mask_path)
-            )
-        return ConversionResult(stem=self.stem, records=tuple(records), sha256=written, left_out=left_out)
-
-    def _for_training(
-        self, root: Path, parts: UInt16[np.ndarray, "H W"], objects: Objects, learned: tuple[int, ...]
-    ) -> ConversionResult:
+    parts = ids_to_labels(read_ids(root / part_map), table, root / part_map)
+    check_image(root / image, parts.shape)
+    objects = read_objects(root, parts.shape)
+    target = f"{folder}/{stem}"
+    if learned is not None:
         labels = np.full(UNLABELED + 1, UNLABELED, np.uint16)
         labels[list(learned)] = np.arange(len(learned))
         own = labels[parts]
         if (own == UNLABELED).all():
-            return ConversionResult(stem=self.stem, left_out={self.stem: "none of its parts is learned"})
+            return ConversionResult(stem=stem, left_out={stem: "none of its parts is learned"})
         object_map = np.full(parts.shape, UNLABELED, np.uint16)
         for index, mask in objects:
             object_map[mask] = index
-        maps = {f"{self.folder}/{self.stem}.png": own, f"{self.folder}/{self.stem}.objects.png": object_map}
-        written = {path: write_labels(root / path, values, self.ignored) for path, values in maps.items()}
-        path, object_path = maps
-        record = ManifestRecord(stem=self.stem, image=self.image, labels=path, mask=object_path)
-        return ConversionResult(stem=self.stem, records=(record,), sha256=written)
+        maps = {f"{target}.png": own, f"{target}.objects.png": object_map}
+        written = {path: write_labels(root / path, values, ignored) for path, values in maps.items()}
+        record = ManifestRecord(stem=stem, image=image, labels=f"{target}.png", mask=f"{target}.objects.png")
+        return ConversionResult(stem=stem, records=(record,), sha256=written)
+    records: list[ManifestRecord] = []
+    written, left_out = dict[str, str](), dict[str, str]()
+    for number, (part_object, mask) in enumerate(objects):
+        labels = np.where(mask, parts, np.uint16(UNLABELED))
+        if (labels == UNLABELED).all():
+            left_out[f"{stem}/{number}"] = "its object has no part"
+            continue
+        path, mask_path = f"{target}/{number}.png", f"{target}/{number}.mask.png"
+        written[path] = write_labels(root / path, labels, ignored)
+        written[mask_path] = write_image(
+            root / mask_path, Image.fromarray(np.where(mask, 0, 255).astype(np.uint8)), "PNG"
+        )
+        named = {"stem": f"{stem}/{number}", "image": image, "labels": path}
+        records.append(ManifestRecord(**named, part_object=part_object, mask=mask_path))
+    return ConversionResult(stem=stem, records=tuple(records), sha256=written, left_out=left_out)

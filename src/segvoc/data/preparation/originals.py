@@ -40,11 +40,7 @@ class _HarmlessUnpickler(pickle.Unpickler):
 
 
 def read_pickled_index(path: Path) -> dict[str, Any]:
-    """Read a pickled dictionary of lists and arrays without running code.
-
-    Raises:
-        UsageError: the file can't be read, is damaged, or refers to anything but dictionaries, lists and arrays.
-    """
+    """Read a pickled dictionary of lists and arrays without running code; anything else is a `UsageError`."""
     try:
         content = _HarmlessUnpickler(io.BytesIO(path.read_bytes())).load()
     except OSError as error:
@@ -60,22 +56,22 @@ def read_pickled_index(path: Path) -> dict[str, Any]:
 
 
 def read_matlab_array(path: Path, variable: str) -> np.ndarray:
-    """Read a matrix from a MATLAB file of version 5 or 7.3 (which is HDF5).
-
-    Returns:
-        The matrix, shape (rows, columns).
-
-    Raises:
-        InputError: the file can't be read, or doesn't contain the matrix.
-        UsageError: scipy or h5py, which read these files, is not installed.
-    """
+    """Read a matrix (rows, columns) from a MATLAB file of version 5 or 7.3 (which is HDF5)."""
     try:
         with path.open("rb") as file:
             header = file.read(128)
-        is_hdf5 = header.startswith(b"MATLAB 7.3") or b"\x89HDF" in header
-        array = _read_hdf5(path, variable) if is_hdf5 else _read_version_5(path, variable)
-    except UsageError:
-        raise
+        if header.startswith(b"MATLAB 7.3") or b"\x89HDF" in header:
+            import h5py
+
+            with h5py.File(path, "r") as content:
+                # MATLAB stores arrays column by column, HDF5 row by row
+                array = np.asarray(content[variable]).T
+        else:
+            from scipy.io import loadmat
+
+            array = np.asarray(loadmat(path, variable_names=[variable])[variable])
+    except ImportError as error:
+        raise missing_extra((error.name or "scipy").partition(".")[0], "data") from None
     except Exception as error:
         # both libraries raise many different exceptions on damaged files
         raise InputError(
@@ -84,24 +80,6 @@ def read_matlab_array(path: Path, variable: str) -> np.ndarray:
     if array.ndim != 2 or array.dtype.kind not in "uif":
         raise InputError(f"{variable!r} in {str(path)!r} is not a matrix of numbers; unpack it again")
     return array
-
-
-def _read_hdf5(path: Path, variable: str) -> np.ndarray:
-    try:
-        import h5py
-    except ImportError:
-        raise missing_extra("h5py", "data") from None
-    with h5py.File(path, "r") as content:
-        # MATLAB stores arrays column by column, HDF5 row by row
-        return np.asarray(content[variable]).T
-
-
-def _read_version_5(path: Path, variable: str) -> np.ndarray:
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise missing_extra("scipy", "data") from None
-    return np.asarray(loadmat(path, variable_names=[variable])[variable])
 
 
 _BROKEN = (
@@ -119,55 +97,35 @@ LARGEST_BLOWN_UP = 64 << 20
 
 
 def files_below(folder: Path, suffix: str) -> list[str]:
-    """Find files in a folder and its sub-folders, without hidden files such as macOS's `._*`.
-
-    Returns:
-        Sorted paths relative to the folder.
-    """
+    """The files below a folder with this suffix, without hidden files such as macOS's `._*`; sorted relative paths."""
     found: list[str] = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(parent, name).relative_to(folder).as_posix()
-            for name in names
-            if name.endswith(suffix) and not name.startswith(".")
-        ]
+        paths = (Path(parent, name) for name in names if name.endswith(suffix) and not name.startswith("."))
+        found += [path.relative_to(folder).as_posix() for path in paths]
     return sorted(found)
 
 
 def find_original(download: Download, root: Path) -> str | None:
-    """Find the unpacked files of a download.
-
-    Returns:
-        Path below the data folder; None if the files are missing or incompletely unpacked.
-    """
+    """Where a download is unpacked, below the data folder; None if its files are missing or incompletely unpacked."""
     for location in download.locations:
         path = root / location
-        exists = path.is_file() if download.is_file else _contains(path, download.suffix)
+        names = (name for _, _, names in os.walk(path) for name in names)
+        exists = path.is_file() if download.is_file else any(name.endswith(download.suffix) for name in names)
         if exists and not _marker(root, location).exists():
             return location
     return None
 
 
-def _contains(folder: Path, suffix: str) -> bool:
-    return any(name.endswith(suffix) for _, _, names in os.walk(folder) for name in names)
-
-
 def find_archive(download: Download, root: Path) -> Path | None:
     """Find the archive of a download: in the data folder, or in a folder on the path to the unpacked files."""
-    for folder in _archive_folders(download, root):
-        for name in download.archives:
-            if (folder / name).is_file():
-                return folder / name
-    return None
+    folders = [root / parent for parent in PurePosixPath(download.locations[0]).parents]
+    paths = (folder / name for folder in folders[::-1] for name in download.archives)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def check_originals(downloads: Sequence[Download], root: Path, title: str) -> None:
-    """Check that each download exists, unpacked or as an archive.
-
-    Raises:
-        UsageError: downloads are missing; the message says which, where to get them and where to put them.
-    """
+    """Raise `UsageError` if a download is missing: which, where to get it and where to put it."""
     if not root.is_dir():
         raise UsageError(f"the data folder {str(root)!r} does not exist; create it and download {title} into it")
     missing: dict[tuple[str, ...], list[Download]] = {}
@@ -199,13 +157,10 @@ def unpack_downloads(
     marker remains, and the next call resumes with the same or a newly downloaded archive.
 
     `on_failure` is called for each damaged file in an archive, with its path below the data folder and the error.
-
-    Returns:
-        The location of each download's files, below the data folder.
+    Returns the location of each download's files, below the data folder.
 
     Raises:
         InputError: a whole archive is damaged.
-        OutputError: a file can't be written.
         UsageError: an archive doesn't contain the expected files, or contains a path that points outside its folder.
     """
     archives: dict[Path, list[Download]] = {}
@@ -255,11 +210,6 @@ def _target(name: str, wanted: Sequence[Download], archive: Path) -> tuple[Downl
         if (inside := _path_inside(name, download, archive)) is not None:
             return download, str(PurePosixPath(download.locations[0]) / inside)
     return None
-
-
-def _archive_folders(download: Download, root: Path) -> list[Path]:
-    parents = [root / parent for parent in PurePosixPath(download.locations[0]).parents]
-    return parents[::-1]
 
 
 def _marker(root: Path, location: str) -> Path:

@@ -4,22 +4,24 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from segvoc.data.benchmarks import Benchmark, BenchmarkParts
 from segvoc.data.labeled_images import image_stems, read_class_list
 from segvoc.data.preparation.conversions import (
-    FullAdeConversion,
-    IdImageLabels,
-    ImageConversion,
-    InstanceMasks,
     LabelConversion,
-    LabelSource,
-    MaskLabels,
-    MatlabLabels,
-    ObjectMap,
-    PartConversion,
+    LabelReader,
+    ObjectReader,
+    convert_full_ade,
+    convert_labels,
+    convert_parts,
+    paint_context_masks,
+    read_id_map,
+    read_instances,
+    read_matlab_labels,
+    read_object_map,
 )
 from segvoc.data.preparation.originals import files_below, read_pickled_index
 from segvoc.errors import UsageError, one_line
@@ -32,8 +34,8 @@ OriginalPaths = Sequence[str]
 class Plan:
     """The conversions that prepare a benchmark."""
 
-    conversions: tuple[ImageConversion, ...]
-    """Conversions of all images whose files exist, in the order of their stems."""
+    conversions: Mapping[str, LabelConversion]
+    """By stem: the conversions of all images whose files exist, in order."""
     missing: Mapping[str, str] = field(default_factory=dict)
     """By stem: the first missing file of each image that lacks one."""
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -46,27 +48,19 @@ class Plan:
 
 
 def plan_preparation(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
-    """Plan the preparation of a benchmark.
-
-    Raises:
-        UsageError: a list, index or annotation file of the originals can't be read.
-    """
-    return _PLANS[benchmark.name.removesuffix("-train")](benchmark, root, originals)
+    """Plan the preparation of a benchmark; raises `UsageError` if a file that lists its originals can't be read."""
+    return _PLANS[_table(benchmark)](benchmark, root, originals)
 
 
 def _paired(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
     """An image folder and a label folder, whose file names differ only in the suffix."""
     folders = [(folder, download.suffix) for download, folder in zip(benchmark.downloads, originals, strict=True)]
-    listed, stems = set[str](), set[str]()
-    for folder, suffix in folders:
-        names = files_below(root / folder, suffix)
-        listed.update(f"{folder}/{name}" for name in names)
-        stems.update(name.removesuffix(suffix) for name in names)
-    table = benchmark.name.removesuffix("-train")
+    names = ((name, suffix) for folder, suffix in folders for name in files_below(root / folder, suffix))
+    stems = sorted({name.removesuffix(suffix) for name, suffix in names})
     return _planned(
-        {stem: tuple(f"{folder}/{stem}{suffix}" for folder, suffix in folders) for stem in sorted(stems)},
-        listed.__contains__,
-        lambda stem, image, path: _conversion(benchmark, stem, image, IdImageLabels(path=path, table=table)),
+        root,
+        {stem: tuple(f"{folder}/{stem}{suffix}" for folder, suffix in folders) for stem in stems},
+        lambda stem, image, path: _id_map_conversion(benchmark, stem, image, path),
     )
 
 
@@ -74,11 +68,9 @@ def _voc(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
     images, labels, listing = originals
     stems = (root / listing).read_text(encoding="utf-8", errors="replace").split()
     return _planned(
+        root,
         {stem: (f"{images}/{stem}.jpg", f"{labels}/{stem}.png") for stem in stems},
-        _exist_in(root),
-        lambda stem, image, path: _conversion(
-            benchmark, stem, image, IdImageLabels(path=path, table=benchmark.name), skip_empty=True
-        ),
+        lambda stem, image, path: _id_map_conversion(benchmark, stem, image, path, skip_empty=True),
     )
 
 
@@ -96,20 +88,20 @@ def _context_masks(benchmark: Benchmark, root: Path, originals: OriginalPaths) -
                     (int(entry["category_id"]), counts if isinstance(counts, str) else tuple(counts))
                 )
         sources = {
-            PurePosixPath(entry["file_name"]).stem: MaskLabels(
+            PurePosixPath(entry["file_name"]).stem: partial(
+                paint_context_masks,
                 path=listing,
-                height=int(entry["height"]),
-                width=int(entry["width"]),
-                masks=tuple(masks[number]),
-                table=benchmark.name.removesuffix("-train"),
+                size=(int(entry["height"]), int(entry["width"])),
+                masks=masks[number],
+                table=_table(benchmark),
             )
             for number, entry in wanted.items()
         }
     except (KeyError, TypeError, ValueError) as error:
         raise _unknown_form(root / listing, error) from None
     return _planned(
+        root,
         {stem: (f"{images}/{stem}.jpg",) for stem in sorted(sources)},
-        _exist_in(root),
         lambda stem, image: _conversion(benchmark, stem, image, sources[stem]),
     )
 
@@ -117,13 +109,14 @@ def _context_masks(benchmark: Benchmark, root: Path, originals: OriginalPaths) -
 def _context_matlab(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
     images, labels = originals
     plan = _planned(
+        root,
         {stem: (f"{images}/{stem}.jpg",) for stem in image_stems("pascalcontext_val")},
-        _exist_in(root),
-        lambda stem, image: _conversion(benchmark, stem, image, MatlabLabels(path=f"{labels}/{stem}.mat")),
+        lambda stem, image: _conversion(
+            benchmark, stem, image, partial(read_matlab_labels, path=f"{labels}/{stem}.mat")
+        ),
     )
-    stems = [one.stem for one in plan.conversions]
-    unlabeled = {stem: "it has no MATLAB file" for stem in stems if not (root / labels / f"{stem}.mat").exists()}
-    labeled = tuple(one for one in plan.conversions if one.stem not in unlabeled)
+    labeled = {stem: run for stem, run in plan.conversions.items() if (root / labels / f"{stem}.mat").exists()}
+    unlabeled = dict.fromkeys(plan.conversions.keys() - labeled.keys(), "it has no MATLAB file")
     return replace(plan, conversions=labeled, left_out=unlabeled)
 
 
@@ -150,9 +143,10 @@ def _full_ade20k(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> 
         if name.startswith("ADE_val_"):
             wanted[path.stem] = (path.as_posix(), path.with_name(f"{path.stem}_seg.png").as_posix())
     return _planned(
+        root,
         wanted,
-        _exist_in(root),
-        lambda stem, image, _: FullAdeConversion(
+        lambda stem, image, _: partial(
+            convert_full_ade,
             stem=stem,
             original=image,
             image=f"ADE20K_2021_17_01/images_detectron2/validation/{stem}.jpg",
@@ -166,10 +160,10 @@ def _pascal_part(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> 
     images, objects, parts = originals
     stems = sorted({PurePosixPath(name).stem for folder in originals for name in files_below(root / folder, "")})
     return _planned(
+        root,
         {stem: (f"{images}/{stem}.jpg", f"{objects}/{stem}.png", f"{parts}/{stem}.png") for stem in stems},
-        _exist_in(root),
         lambda stem, image, object_map, path: _part_conversion(
-            benchmark, stem, image, path, ObjectMap(path=object_map)
+            benchmark, stem, image, path, partial(read_object_map, path=object_map)
         ),
     )
 
@@ -181,17 +175,15 @@ def _ade20k_part(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> 
     if benchmark.training_parts is not None:
         splits = {"training": originals}
     wanted: dict[str, tuple[str, ...]] = {}
-    sources: dict[str, InstanceMasks] = {}
+    sources: dict[str, ObjectReader] = {}
     for split, (images, parts, listing) in splits.items():
         unseen_only = split == "training" and benchmark.training_parts is None
         instances = _instances(root / listing, parts_of_objects, unseen_only=unseen_only)
         for stem in sorted(instances):
             wanted[f"{split}/{stem}"] = (f"{images}/{stem}.jpg", f"{parts}/{stem}.png")
-            sources[f"{split}/{stem}"] = InstanceMasks(path=listing, instances=tuple(instances[stem]))
+            sources[f"{split}/{stem}"] = partial(read_instances, path=listing, instances=instances[stem])
     return _planned(
-        wanted,
-        _exist_in(root),
-        lambda stem, image, path: _part_conversion(benchmark, stem, image, path, sources[stem]),
+        root, wanted, lambda stem, image, path: _part_conversion(benchmark, stem, image, path, sources[stem])
     )
 
 
@@ -213,58 +205,56 @@ def _instances(path: Path, parts: BenchmarkParts, *, unseen_only: bool) -> dict[
 
 
 def _part_conversion(
-    benchmark: Benchmark, stem: str, image: str, parts: str, objects: ObjectMap | InstanceMasks
-) -> PartConversion:
-    learned = None
-    if benchmark.training_parts is not None:
-        learned = tuple(label for label, seen in enumerate(benchmark.training_parts.seen) if seen)
-    return PartConversion(
+    benchmark: Benchmark, stem: str, image: str, part_map: str, objects: ObjectReader
+) -> LabelConversion:
+    training = benchmark.training_parts
+    return partial(
+        convert_parts,
         stem=stem,
         image=image,
-        parts=parts,
-        objects=objects,
-        table=benchmark.name.removesuffix("-train"),
-        learned=learned,
+        part_map=part_map,
+        read_objects=objects,
+        table=_table(benchmark),
         folder=benchmark.label_folder,
         ignored=benchmark.ignored,
+        learned=None if training is None else [label for label, seen in enumerate(training.seen) if seen],
     )
+
+
+def _id_map_conversion(
+    benchmark: Benchmark, stem: str, image: str, path: str, *, skip_empty: bool = False
+) -> LabelConversion:
+    read = partial(read_id_map, path=path, table=_table(benchmark))
+    return _conversion(benchmark, stem, image, read, skip_empty=skip_empty)
 
 
 def _conversion(
-    benchmark: Benchmark, stem: str, image: str, source: LabelSource, *, skip_empty: bool = False
+    benchmark: Benchmark, stem: str, image: str, read: LabelReader, *, skip_empty: bool = False
 ) -> LabelConversion:
-    return LabelConversion(
-        stem=stem,
-        image=image,
-        labels=_label_path(benchmark, stem),
-        source=source,
-        ignored=benchmark.ignored,
-        skip_empty=skip_empty,
+    labels = _label_path(benchmark, stem)
+    ignored = benchmark.ignored
+    return partial(
+        convert_labels, stem=stem, image=image, labels=labels, read=read, ignored=ignored, skip_empty=skip_empty
     )
+
+
+def _table(benchmark: Benchmark) -> str:
+    return benchmark.name.removesuffix("-train")
 
 
 def _label_path(benchmark: Benchmark, stem: str) -> str:
     return f"{benchmark.label_folder}/{stem}{benchmark.label_suffix}"
 
 
-def _planned(
-    wanted: Mapping[str, tuple[str, ...]], exists: Callable[[str], bool], convert: Callable[..., ImageConversion]
-) -> Plan:
+def _planned(root: Path, wanted: Mapping[str, tuple[str, ...]], convert: Callable[..., LabelConversion]) -> Plan:
     """The conversions of all complete images, and the first missing file of each other image.
 
-    Args:
-        wanted: the files of each image, by stem.
-        exists: whether a file exists.
-        convert: creates the conversion of a stem and its files.
+    `wanted` has the files of each image by stem; `convert` takes a stem and its files.
     """
-    absent = {stem: next((path for path in paths if not exists(path)), None) for stem, paths in wanted.items()}
-    missing = {stem: path for stem, path in absent.items() if path is not None}
-    conversions = (convert(stem, *paths) for stem, paths in wanted.items() if stem not in missing)
-    return Plan(conversions=tuple(conversions), missing=missing)
-
-
-def _exist_in(root: Path) -> Callable[[str], bool]:
-    return lambda path: (root / path).exists()
+    absent = {stem: [path for path in paths if not (root / path).exists()] for stem, paths in wanted.items()}
+    missing = {stem: paths[0] for stem, paths in absent.items() if paths}
+    conversions = {stem: convert(stem, *paths) for stem, paths in wanted.items() if stem not in missing}
+    return Plan(conversions=conversions, missing=missing)
 
 
 def _read_json(path: Path) -> Any:
@@ -287,4 +277,3 @@ _PLANS: Mapping[str, Callable[[Benchmark, Path, OriginalPaths], Plan]] = {
     "pascal-part-116": _pascal_part,
     "ade20k-part-234": _ade20k_part,
 }
-"""Planner of each benchmark and training set."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from segvoc.data.benchmarks import Benchmark
+from segvoc.data.benchmarks import Benchmark, counted
 from segvoc.data.manifests import PREPARATION_FOLDER, PREPARED_LAYOUT, Manifest
-from segvoc.data.preparation.conversions import ConversionResult, ImageConversion
+from segvoc.data.preparation.conversions import ConversionResult, LabelConversion
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpack_downloads
 from segvoc.data.preparation.plans import Plan, plan_preparation
 from segvoc.errors import InputError, OutputError, UsageError
@@ -29,26 +29,13 @@ class PreparationResult:
     """The result of `prepare`."""
 
     manifest: Manifest
-    """The manifest of the prepared benchmark."""
     already: bool
-    """Whether the benchmark was already prepared."""
-
-
-class _Failure(NamedTuple):
-    stem: str
-    message: str
 
 
 def check_preparation(benchmark: Benchmark, root: Path, *, allow_missing: bool = False) -> Manifest | None:
-    """Check whether a benchmark is prepared or can be prepared.
+    """The manifest of a prepared benchmark, or None if only its originals exist; `UsageError` if they don't.
 
     With `allow_missing`, a benchmark prepared with missing images counts as prepared.
-
-    Returns:
-        The manifest if the benchmark is prepared; None if only its originals exist.
-
-    Raises:
-        UsageError: originals are missing; the message says which, where to get them and where to put them.
     """
     manifest = Manifest.read(root, benchmark.name)
     if manifest is not None and not manifest.failed and not manifest.lost_files(root):
@@ -75,13 +62,9 @@ def prepare(
 
     With `allow_missing`, missing images are skipped and listed in the manifest.
 
-    Returns:
-        The manifest, and whether it was already prepared.
-
     Raises:
         UsageError: originals are missing or have another format.
         InputError: a whole archive is damaged.
-        OutputError: a file can't be written.
     """
     root = Path(root)
     if (manifest := check_preparation(benchmark, root, allow_missing=allow_missing)) is not None:
@@ -125,16 +108,12 @@ def _check_complete(benchmark: Benchmark, root: Path, plan: Plan, missing: Mappi
     if missing:
         paths = ", ".join(repr(str(root / path)) for path in list(missing.values())[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise UsageError(f"{benchmark.title} lacks files of {_images(len(missing))}: {paths}{more}; {remedy}")
+        raise UsageError(f"{benchmark.title} lacks files of {counted(len(missing), 'image')}: {paths}{more}; {remedy}")
     if benchmark.image_count is not None and plan.image_count != benchmark.image_count:
         raise UsageError(
-            f"{benchmark.title} has {_images(plan.image_count)} in {str(root)!r} and should have "
+            f"{benchmark.title} has {counted(plan.image_count, 'image')} in {str(root)!r} and should have "
             f"{benchmark.image_count}; {remedy}"
         )
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
 
 
 def _sources(benchmark: Benchmark, root: Path) -> dict[str, int]:
@@ -155,7 +134,7 @@ def _digest(done: Iterable[ConversionResult]) -> str:
 def _converted(
     benchmark: Benchmark,
     root: Path,
-    conversions: Sequence[ImageConversion],
+    conversions: Mapping[str, LabelConversion],
     jobs: int,
     on_failure: Callable[[str], object],
 ) -> tuple[dict[str, ConversionResult], list[str]]:
@@ -163,17 +142,17 @@ def _converted(
     failed: list[str] = []
     with ResumableWork(_journal_path(root, benchmark), {"layout": PREPARED_LAYOUT}, decode=_conversion) as work:
         found = {item.stem: item for _, stamp, item in work.done if stamp == _stamp(root, item)}
-        done = {conversion.stem: found[conversion.stem] for conversion in conversions if conversion.stem in found}
-        rest = [conversion for conversion in conversions if conversion.stem not in done]
+        done = {stem: found[stem] for stem in conversions if stem in found}
+        rest = [(stem, run) for stem, run in conversions.items() if stem not in done]
         with Progress(f"preparing {benchmark.title}", total=len(conversions), done=len(done)) as progress:
-            for result in _results(rest, root, jobs):
+            for (stem, _), result in zip(rest, _results([run for _, run in rest], root, jobs), strict=True):
                 progress.update()
-                if isinstance(result, _Failure):
-                    failed.append(result.stem)
-                    on_failure(result.message)
+                if isinstance(result, str):
+                    failed.append(stem)
+                    on_failure(result)
                     continue
-                done[result.stem] = result
-                work.finish(result.stem, _stamp(root, result), to_json(result))
+                done[stem] = result
+                work.finish(stem, _stamp(root, result), to_json(result))
     return done, failed
 
 
@@ -193,7 +172,8 @@ def _stamp(root: Path, item: ConversionResult) -> list[object]:
     return [list(stamp_of(root / name) or ()) for name in item.sha256]
 
 
-def _results(conversions: Sequence[ImageConversion], root: Path, jobs: int) -> Iterator[ConversionResult | _Failure]:
+def _results(conversions: Sequence[LabelConversion], root: Path, jobs: int) -> Iterator[ConversionResult | str]:
+    """The result of each conversion, or its error."""
     work = partial(_run, root)
     if jobs == 1 or len(conversions) < 2:
         yield from map(work, conversions)
@@ -212,8 +192,8 @@ def _results(conversions: Sequence[ImageConversion], root: Path, jobs: int) -> I
         executor.shutdown(cancel_futures=True)
 
 
-def _run(root: Path, conversion: ImageConversion) -> ConversionResult | _Failure:
+def _run(root: Path, conversion: LabelConversion) -> ConversionResult | str:
     try:
-        return conversion.run(root)
+        return conversion(root)
     except InputError as error:
-        return _Failure(conversion.stem, str(error))
+        return str(error)

@@ -42,7 +42,6 @@ class OwnTransform:
     """A user's transform with checked results."""
 
     function: Transform
-    """The transform."""
 
     @property
     def name(self) -> str:
@@ -58,17 +57,9 @@ class OwnTransform:
         others: frozenset[int],
         classes: tuple[int, ...],
     ) -> tuple[UInt8[np.ndarray, "h w 3"], Int[np.ndarray, "h w *maps"]]:
-        """Transform an image and its labels.
+        """Transform an image and its labels (several maps in the last axis), and check the result.
 
-        Args:
-            image: RGB in [0, 255].
-            labels: one label map, or several in the last axis.
-            rng: the source of random numbers.
-            others: valid labels that aren't classes.
-            classes: for each label map, the number of its classes.
-
-        Raises:
-            UsageError: the result isn't an image with labels.
+        `others` are valid labels that aren't classes, `classes` is the number of classes of each label map.
         """
         maps = labels.shape[2:]
         found = self.function(image, labels, rng)
@@ -98,11 +89,7 @@ class OwnTransform:
         return image, labels.astype(np.int32)
 
     def check_sendable(self) -> None:
-        """Check that the transform can be sent to data loader workers.
-
-        Raises:
-            UsageError: it can't be pickled, or isn't in an importable file.
-        """
+        """Raise `UsageError` if data loader workers can't get it: it isn't picklable, or in no importable file."""
         fix = "define it at the top level of a module, or read images in this process (num_workers=0)"
         named = self.function if hasattr(self.function, "__qualname__") else type(self.function)
         if named.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__"):
@@ -115,11 +102,7 @@ class OwnTransform:
 
 
 def named_transform(name: str) -> Transform:
-    """Import the transform "module:function", also from the working directory.
-
-    Raises:
-        UsageError: the module or function doesn't exist.
-    """
+    """Import the transform "module:function", also from the working directory; `UsageError` if it doesn't exist."""
     module, colon, attribute = name.partition(":")
     if not colon or not module or not attribute.isidentifier():
         raise UsageError(f"{name!r} is not a function name; write MODULE:FUNCTION, for example transforms:rain")
@@ -137,10 +120,8 @@ def named_transform(name: str) -> Transform:
 Pixels = UInt8[Tensor, "3 H W"]
 """An RGB image in [0, 255]."""
 Labels = Int[Tensor, "*maps H W"]
-"""One label map of an image, or several."""
 
 AugmentedImage = tuple[UInt8[Tensor, "3 h w"], Int[Tensor, "*maps h w"]]
-"""An image and its label maps after an augmentation."""
 
 PAD_COLOR = 128
 """Value of all channels in the padding, in [0, 255]."""
@@ -160,9 +141,7 @@ class Augmentation:
     crop_size: int = 384
     """Side of the square crop [px]; smaller images are padded at the bottom and the right, with gray and unlabeled."""
     color_jitter: bool = True
-    """Whether to apply color jitter (SSD's augmentation)."""
     flip_prob: float = 0.5
-    """Probability of a horizontal flip."""
     squash_prob: float = 0.0
     """Probability of resizing the whole image to the square instead of cropping it."""
     swap_left_right: bool = False
@@ -175,16 +154,9 @@ class Augmentation:
         generator: torch.Generator,
         swap_sides: Callable[[Labels], Labels] = lambda labels: labels,
     ) -> AugmentedImage:
-        """Augment an image and its labels.
+        """Augment an image and its labels; both become `crop_size` x `crop_size` pixels.
 
-        Args:
-            image: RGB in [0, 255], shape (3, H, W).
-            labels: one or several label maps, shape (..., H, W).
-            generator: the source of all random numbers.
-            swap_sides: replaces labels after a flip ("left door" becomes "right door").
-
-        Returns:
-            The image and its labels, both `crop_size` x `crop_size` pixels.
+        `swap_sides` replaces labels after a flip ("left door" becomes "right door").
         """
         if _uniform(generator) < self.squash_prob:
             image, labels = resize(image, labels, (self.crop_size, self.crop_size))

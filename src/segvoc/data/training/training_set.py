@@ -30,8 +30,8 @@ _Batch = TypeVar("_Batch")
 IGNORED = UNLABELED
 """Label of unlabeled pixels."""
 
-MAX_LABEL = UNLABELED + 1
-"""The largest label of a sample."""
+NONE = UNLABELED + 1
+"""Label of a pixel without a part or a learned object; not a class, and the largest label of a sample."""
 
 
 class TrainingSample(NamedTuple):
@@ -40,7 +40,6 @@ class TrainingSample(NamedTuple):
     image: UInt8[Tensor, "3 S S"]
     """RGB in [0, 255]; S is 0 if no image of the set can be read."""
     labels: Int[Tensor, "*maps S S"]
-    """One label map, or several."""
     problems: tuple[str, ...]
     """A line per unreadable image that was skipped."""
 
@@ -49,11 +48,8 @@ class TrainingBatch(NamedTuple):
     """Several samples, stacked."""
 
     images: UInt8[Tensor, "B 3 S S"]
-    """RGB in [0, 255]."""
     labels: Int[Tensor, "B *maps S S"]
-    """One label map for each image, or several."""
     problems: tuple[str, ...]
-    """The problems of all samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +63,7 @@ class TrainingSet(Dataset[TrainingSample]):
     """
 
     images: LabeledImages
-    """The training images."""
     augmentation: Augmentation
-    """The augmentation."""
     seed: int
     """Determines the order and all augmentations."""
     transform: OwnTransform | None = None
@@ -103,11 +97,7 @@ class TrainingSet(Dataset[TrainingSample]):
         return TrainingSample(torch.empty(3, 0, 0, dtype=torch.uint8), torch.empty(0, 0).int(), tuple(problems))
 
     def read(self, index: int) -> tuple[np.ndarray, Int[Tensor, "*maps H W"]]:
-        """Read an image, and its labels as indices of the classes to learn.
-
-        Raises:
-            InputError: see `LabeledImage.read`.
-        """
+        """Read an image, and its labels as indices of the classes to learn."""
         image, labels = self.images.read(index)
         return image, torch.from_numpy(self._label_table[labels])
 
@@ -150,12 +140,10 @@ class TrainingSet(Dataset[TrainingSample]):
     @cached_property
     def _swap_tables(self) -> list[Int[Tensor, " N"]]:
         """For each label map of a sample, the label of the other side for each label."""
-        tables = []
-        for names in self.names_of_maps():
-            table = torch.arange(MAX_LABEL + 1, dtype=torch.int32)
+        tables = [torch.arange(NONE + 1, dtype=torch.int32) for _ in self.names_of_maps()]
+        for table, names in zip(tables, self.names_of_maps(), strict=True):
             for label, other in other_sides(names).items():
                 table[label] = other
-            tables.append(table)
         return tables
 
 
@@ -171,23 +159,21 @@ def other_sides(names: Sequence[str]) -> dict[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardedSampler:
-    """The positions read by a process: its share of each batch, split for gradient accumulation."""
+    """The positions that a process reads in a forward pass: its share of a batch, split for gradient accumulation."""
 
     batch: int
     """Samples per optimizer step, of all processes together."""
     passes: int
     """Forward passes per step (gradient accumulation)."""
     rank: int
-    """Rank of this process."""
     ranks: int
     """Number of processes (world size)."""
     first_step: int
-    """The first step, from 0; more than 0 if training is resumed."""
+    """More than 0 if training is resumed."""
     steps: int
     """The step after the last one."""
 
     def __iter__(self) -> Iterator[list[int]]:
-        """The positions of each forward pass."""
         share = self.batch // self.ranks
         size = share // self.passes
         for step in range(self.first_step, self.steps):
@@ -196,7 +182,6 @@ class ShardedSampler:
                 yield list(range(start + number * size, start + (number + 1) * size))
 
     def __len__(self) -> int:
-        """Number of forward passes."""
         return (self.steps - self.first_step) * self.passes
 
 
@@ -213,13 +198,10 @@ def read_ahead(
     *,
     pinned: bool,
 ) -> Iterator[_Batch]:
-    """Read the batches of a data set with PyTorch's data loader.
+    """Read the batches of a data set with PyTorch's data loader; `ProcessError` if a worker process is killed.
 
     `sampler` gives the indices of each batch. `workers` processes read them (0: this process). `pinned` copies the
     batches to pinned memory, for a GPU.
-
-    Raises:
-        ProcessError: (while iterating) a worker process was killed.
     """
     if workers:
         _start_forkserver()
@@ -269,16 +251,9 @@ def _collate(samples: Sequence[TrainingSample]) -> TrainingBatch:
 
 
 def seed_of(*keys: int | str) -> int:
-    """Derive a 63-bit seed from keys, such as the run's seed, a purpose and a position.
-
-    Different keys give unrelated seeds.
-    """
+    """A 63-bit seed from keys, such as the run's seed, a purpose and a position; others give unrelated seeds."""
     digest = hashlib.blake2b(repr(keys).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
-
-
-NONE = MAX_LABEL
-"""Label of a pixel without a part or a learned object; not a class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,11 +279,7 @@ class PartTrainingSet(TrainingSet):
         return PartNames.of(self.vocabulary.words)
 
     def read(self, index: int) -> tuple[np.ndarray, Int[Tensor, "2 H W"]]:
-        """Read an image, and its maps of parts and objects.
-
-        Raises:
-            InputError: a file is missing or damaged, or the image has no learned part or object.
-        """
+        """Read an image, and its maps of parts and objects; `InputError` also if none of them is learned."""
         image, labels = self.images.read(index)
         parts, objects = (torch.from_numpy(table[labels]) for table in self._tables)
         if self.object_maps is not None:
@@ -321,7 +292,7 @@ class PartTrainingSet(TrainingSet):
 
     @property
     def no_classes(self) -> frozenset[int]:
-        """See `TrainingSet.no_classes`."""
+        """Labels that aren't classes to learn."""
         return frozenset((IGNORED, NONE))
 
     def names_of_maps(self) -> tuple[Sequence[str], ...]:
@@ -330,23 +301,18 @@ class PartTrainingSet(TrainingSet):
 
     @cached_property
     def _object_maps(self) -> dict[str, LabeledImage]:
-        """The object maps by stem."""
         return {} if self.object_maps is None else {image.stem: image for image in self.object_maps.images}
 
     @cached_property
     def _tables(self) -> tuple[Int[np.ndarray, " N"], Int[np.ndarray, " N"]]:
         """For each label of the label maps, its part and its object."""
-        names, background = self.names, self.images.background
+        names = self.names
         part_of_word = {word: part for part, word in enumerate(names.specific)}
-        object_of_word = self._object_indices
+        object_of_word = self._object_indices | {word: names.object_of[part] for word, part in part_of_word.items()}
         parts, objects = (np.full(UNLABELED + 1, IGNORED, np.int32) for _ in range(2))
         for label, word in enumerate(self.images.vocabulary.words):
-            part = part_of_word.get(word)
-            parts[label] = NONE if part is None else part
-            if word == background:
-                objects[label] = NONE
-            else:
-                objects[label] = object_of_word[word] if part is None else names.object_of[part]
+            parts[label] = part_of_word.get(word, NONE)
+            objects[label] = NONE if word == self.images.background else object_of_word[word]
         return parts, objects
 
     @cached_property
@@ -354,8 +320,7 @@ class PartTrainingSet(TrainingSet):
         """For each label of the object maps, its object."""
         table = np.full(UNLABELED + 1, NONE, np.int32)
         words = () if self.object_maps is None else self.object_maps.vocabulary.words
-        for label, word in enumerate(words):
-            table[label] = self._object_indices.get(word, NONE)
+        table[: len(words)] = [self._object_indices.get(word, NONE) for word in words]
         return table
 
     @cached_property

@@ -5,36 +5,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import UInt8
 from PIL import Image
 
 from segvoc.errors import InputError
 from segvoc.evaluation.metrics import Confusion
 from segvoc.evaluation.result import EvaluationResult
-from segvoc.evaluation.task import EvaluationTask, GroundTruth, ImageScore, shown_prediction
+from segvoc.evaluation.task import EvaluationTask, GroundTruth, ImageScore
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.overlay import class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
 
 EXAMPLE_FOLDER = "images"
-"""Subfolder of the report that holds the examples."""
 
 EXAMPLE_FILES = ("photograph", "truth", "prediction")
-"""The three files of an example."""
 
 MAX_EXAMPLES = 6
-"""Max examples of each kind."""
 
 EXAMPLE_SIDE = 720
 """Longest side of an example [px]."""
 
 MAX_CLASSES_LISTED = 8
-"""Max classes listed below an example."""
 
 SegmentBatch = Callable[[Sequence[GroundTruth]], list[Segmentation]]
-"""Segments some images."""
-
 
 OnDrawn = Callable[[int, int], object]
 """Called with the number of examples drawn and the total: first with 0, then after each."""
@@ -45,13 +40,8 @@ def write_examples(
 ) -> dict[str, Any]:
     """Write the images with the lowest and the highest mIoU, their true labels and their predictions.
 
-    These images are segmented again, so an evaluation needn't keep all predictions.
-
-    Returns:
-        The entries "worst" and "best" of the report, most extreme image first.
-
-    Raises:
-        OutputError: a file can't be written.
+    These images are segmented again, so an evaluation needn't keep all predictions. Returns the entries "worst" and
+    "best" of the report, most extreme image first.
     """
     ranked = _ranked(result.scores)
     worst = ranked[: min(MAX_EXAMPLES, (len(ranked) + 1) // 2)]
@@ -72,11 +62,14 @@ def write_examples(
             finally:
                 drawn += 1
             (prediction,) = segment([truth])
-            maps = (truth.combined(), shown_prediction(task, truth, prediction))
+            true, predicted = truth.combined(), task.scored(prediction.labels)
+            if task.parts is not None:  # nothing else is scored
+                predicted = np.where(true == UNLABELED, np.uint16(UNLABELED), predicted)
             colors = class_colors(len(task.classes))
-            shown = [truth.image, *(_overlay(truth.image, labels, task.classes, colors) for labels in maps)]
-            for name, pixels in zip(files, shown, strict=True):
-                _write(folder / files[name], pixels)
+            regions = (class_regions(labels, task.classes, colors) for labels in (true, predicted))
+            overlays = (draw_overlay(truth.image, found, alpha=0.6, legend=False) for found in regions)
+            for name, image in zip(files, (Image.fromarray(truth.image), *overlays), strict=True):
+                _write(folder / files[name], image)
                 written.add(folder / files[name])
             accuracy = score.confusion.scores().pixel_accuracy
             entries[kind].append(
@@ -96,17 +89,7 @@ def _ranked(scores: Sequence[ImageScore]) -> list[tuple[float, ImageScore]]:
     return sorted(rated, key=lambda entry: (entry[0], entry[1].stem))
 
 
-def _overlay(
-    image: UInt8[np.ndarray, "H W 3"],
-    labels: UInt16[np.ndarray, "H W"],
-    names: Sequence[str],
-    colors: UInt8[np.ndarray, "K 3"],
-) -> UInt8[np.ndarray, "H W 3"]:
-    return np.asarray(draw_overlay(image, class_regions(labels, names, colors), alpha=0.6, legend=False))
-
-
-def _write(path: Path, pixels: UInt8[np.ndarray, "H W 3"]) -> None:
-    image = Image.fromarray(pixels)
+def _write(path: Path, image: Image.Image) -> None:
     image.thumbnail((EXAMPLE_SIDE, EXAMPLE_SIDE), Image.Resampling.LANCZOS)
     write_atomically(path, lambda file: image.save(file, "JPEG", quality=88))
 

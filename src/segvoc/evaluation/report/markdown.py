@@ -1,10 +1,8 @@
 """Scores as a Markdown table, ready for the draft of a paper."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from segvoc.data.published_scores import PublishedScore
 
 PLAIN_COLUMNS = (
     ("mIoU", "miou"),
@@ -12,29 +10,21 @@ PLAIN_COLUMNS = (
     ("pixel accuracy", "pixel_accuracy"),
     ("mean accuracy", "mean_accuracy"),
 )
-"""Headings and names of the scores."""
 
 PART_COLUMNS = tuple(
     (f"{title} {head}", protocol, name)
     for title, protocol in (("Pred-All", "pred-all"), ("Oracle-Obj", "oracle-obj"))
     for head, name in (("seen", "seen"), ("unseen", "unseen"), ("h-IoU", "harmonic"))
 )
-"""Headings, protocols and names of the part scores."""
 
 
 def markdown_rows(reports: Sequence[Mapping[str, Any]]) -> str:
-    """Build a table with a row per report; part benchmarks (by PartCATSeg's rule) get a separate table.
-
-    Below the tables, a line per benchmark compares the scores with the papers.
-    """
+    """A table with a row per report, one for part benchmarks (by PartCATSeg's rule), and comparisons with papers."""
     kinds = [[report for report in reports if (report["parts"] is None) is plain] for plain in (True, False)]
     tables = [_table([_cells(report) for report in kind]) for kind in kinds if kind]
-    verdicts = [
-        f"- {_escaped(report['data']['title'])}: {_escaped(report['verdict'])}\n"
-        for report in reports
-        if report["verdict"]
-    ]
-    return "\n".join([*tables, *(["".join(verdicts)] if verdicts else [])])
+    judged = [(report["data"]["title"], report["verdict"]) for report in reports if report["verdict"]]
+    verdicts = "".join(f"- {_escaped(title)}: {_escaped(verdict)}\n" for title, verdict in judged)
+    return "\n".join([*tables, *([verdicts] if verdicts else [])])
 
 
 def _cells(report: Mapping[str, Any]) -> dict[str, str]:
@@ -83,19 +73,10 @@ AGREEMENT = 0.1
 """Largest difference from a printed score that counts as reproduced [percentage points]."""
 
 
-def published_entries(scores: Iterable[PublishedScore]) -> list[dict[str, Any]]:
-    """Published scores as plain values, for the entry "published" of a report."""
-    return [
-        {"table": score.table, "source": score.source, "protocol": score.protocol, "scores": dict(score.scores)}
-        for score in scores
-    ]
-
-
-def without_scores(scores: Iterable[PublishedScore]) -> list[dict[str, Any]]:
+def without_scores(published: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows of `comparison` before anything is evaluated: "here" is None."""
-    entries = published_entries(scores)
-    parts = {entry["protocol"]: {"part-cat-seg": dict.fromkeys(entry["scores"])} for entry in entries}
-    return comparison({"published": entries, "miou": None, "classes_per_image": None, "parts": parts})
+    parts = {entry["protocol"]: {"part-cat-seg": dict.fromkeys(entry["scores"])} for entry in published}
+    return comparison({"published": published, "miou": None, "classes_per_image": None, "parts": parts})
 
 
 def comparison(report: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -107,8 +88,10 @@ def comparison(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for entry in report["published"]:
         for name, published in entry["scores"].items():
-            if entry["protocol"] is None:
-                here, title = _score(report, name)
+            if name == "found":
+                here, title = (report["classes_per_image"] or {"found": None})["found"], "classes found"
+            elif entry["protocol"] is None:
+                here, title = report[name], "mIoU"
             else:
                 # PCA-Seg follows PartCATSeg
                 here = report["parts"][entry["protocol"]]["part-cat-seg"][name]
@@ -121,17 +104,13 @@ def comparison(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _score(report: Mapping[str, Any], name: str) -> tuple[float | None, str]:
-    """Our score by name (parts excepted), and its heading in tables."""
-    if name == "found":
-        return (report["classes_per_image"] or {"found": None})["found"], "classes found"
-    return report[name], "mIoU"
-
-
 def verdict(report: Mapping[str, Any], *, published_weights: bool) -> str:
     """Say whether the scores agree with the published ones, and what deviates."""
     model, data, rows = report["model"], report["data"], comparison(report)
-    parts = [f"{_agreement(report, table)} {table}" for table in dict.fromkeys(row["table"] for row in rows)]
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        tables.setdefault(row["table"], []).append(row)
+    parts = [f"{_agreement(own)} {table}" for table, own in tables.items()]
     if not rows:
         parts.append(f"no paper that segvoc knows reports a score of {model['preset']} on {data['title']}")
     elif not published_weights:
@@ -143,9 +122,8 @@ def verdict(report: Mapping[str, Any], *, published_weights: bool) -> str:
     return "; ".join(parts)
 
 
-def _agreement(report: Mapping[str, Any], table: str) -> str:
-    """How the scores agree with a paper's table."""
-    rows = [row for row in comparison(report) if row["table"] == table]
+def _agreement(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How our scores agree with those of a paper's table."""
     if any(row["here"] is None for row in rows):
         return "nothing to compare with"
     return f"within {AGREEMENT} of" if all(row["within"] for row in rows) else f"not within {AGREEMENT} of"

@@ -20,25 +20,8 @@ MAX_BARS = 60
 """Max classes shown as bars; beyond it, the highest and the lowest half of this number."""
 
 
-def write_page(folder: Path, report: Mapping[str, Any]) -> None:
-    """Write `index.html` of a report; see `write_html`.
-
-    Raises:
-        OutputError: the system refused.
-    """
-    write_html(folder / "index.html", "page.html", {**report, **_derived(report)})
-
-
 def write_html(path: Path, template: str, values: Mapping[str, Any]) -> None:
-    """Write a page atomically; names are escaped.
-
-    Without jinja2 the page is skipped with a warning that says how to install it.
-
-    The template is a file beside this module.
-
-    Raises:
-        OutputError: the system refused.
-    """
+    """Write a page of a template beside this module, atomically; without jinja2, warn and say how to install it."""
     try:
         import jinja2  # noqa: F401
     except ImportError:
@@ -61,10 +44,7 @@ def _environment() -> "jinja2.Environment":
         lstrip_blocks=True,
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
     )
-    environment.filters["percent"] = percent
-    environment.filters["kept"] = kept_text
-    environment.filters["thousands"] = thousands
-    environment.filters["linked"] = _linked
+    environment.filters |= {"percent": percent, "kept": kept_text, "thousands": thousands, "linked": _linked}
     return environment
 
 
@@ -83,12 +63,13 @@ def thousands(number: int) -> str:
     return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
-def _derived(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Values that the page adds to the report or reorders."""
+def page_values(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report, and what its page adds or reorders."""
     classes = report["classes"]
     present = sorted((entry for entry in classes if entry["iou"] is not None), key=lambda entry: -entry["iou"])
     many = len(present) > MAX_BARS
     return {
+        **report,
         "cards": _cards(report),
         "present": present,
         "absent": [entry for entry in classes if entry["iou"] is None],
@@ -110,16 +91,14 @@ def _facts(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     """The settings and circumstances of the evaluation, as names and values."""
     data, protocol, run, found = report["data"], report["protocol"], report["run"], report["classes_per_image"]
     weights = f"{report['model']['weights'] or 'not given'} (digest {protocol['weights_digest']})"
+    classes = "none" if found is None else f"{found['true']:.1f}, of which {found['found']:.1f} found"
     resumed = f", {run['resumed_images']} images from an earlier run" if run["resumed_images"] else ""
     facts = [
         ("weights", weights),
         *((name, str(value)) for name, value in data["source"].items() if value not in ("", None)),
         ("pixels", f"{thousands(data['labeled_pixels'])} scored, {thousands(data['ignored_pixels'])} ignored"),
         ("unlabeled predictions", f"{thousands(data['unlabeled_predictions'])} pixels"),
-        (
-            "classes in an image",
-            "none" if found is None else f"{found['true']:.1f}, of which {found['found']:.1f} found",
-        ),
+        ("classes in an image", classes),
         ("scoring", protocol["rule"]),
         ("protocol", protocol["source"] or "no paper's"),
         ("deviations", ", ".join(protocol["deviations"]) or "none"),

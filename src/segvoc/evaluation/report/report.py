@@ -21,23 +21,15 @@ from segvoc.errors import UsageError, one_line
 from segvoc.evaluation.metrics import Confusion, PartProtocol, Scores, part_scores
 from segvoc.evaluation.protocol import EvaluationProtocol
 from segvoc.evaluation.report.examples import OnDrawn, SegmentBatch, write_examples
-from segvoc.evaluation.report.markdown import (
-    PLAIN_COLUMNS,
-    comparison,
-    markdown_rows,
-    percent,
-    published_entries,
-    score_cells,
-    verdict,
-)
-from segvoc.evaluation.report.page import write_page
+from segvoc.evaluation.report.markdown import PLAIN_COLUMNS, comparison, markdown_rows, percent, score_cells, verdict
+from segvoc.evaluation.report.page import page_values, write_html
 from segvoc.evaluation.result import EvaluationResult, ModelOrigin
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.imaging.notebook_html import line, one_digit, side_by_side, table
 from segvoc.progress import aligned, printable
 from segvoc.selection_rules import VotedShare
 from segvoc.sharing.card import ScoreTable, WordScore
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.json_files import read_json
 
 RULE = (
@@ -46,7 +38,6 @@ RULE = (
 )
 
 MAX_CONFUSIONS = 25
-"""Largest number of confused pairs that are listed."""
 
 
 class Report(dict[str, Any]):
@@ -77,19 +68,14 @@ def write_report(
 ) -> Report:
     """Write `report.json`, `classes.csv`, `row.md`, `index.html` and `images/`, each file atomically.
 
-    The files of an earlier report are replaced. `segment` segments the examples; for `on_drawn` see `OnDrawn`.
-
-    Returns:
-        The content of `report.json`.
-
-    Raises:
-        OutputError: a file can't be written.
+    The files of an earlier report are replaced. `segment` segments the examples; for `on_drawn` see `OnDrawn`. Returns
+    the content of `report.json`.
     """
     report = build_report(task, origin, result, fingerprint, protocol)
     report |= write_examples(folder, task, result, segment, on_drawn)
-    write_atomically(folder / "classes.csv", lambda file: file.write(classes_table(report["classes"])))
-    write_atomically(folder / "row.md", lambda file: file.write(encoded(markdown_rows([report]))))
-    write_page(folder, report)
+    write_bytes(folder / "classes.csv", csv_table(report["classes"]))
+    write_bytes(folder / "row.md", encoded(markdown_rows([report])))
+    write_html(folder / "index.html", "page.html", page_values(report))
     # written last, so its presence means that the report is complete
     write_report_json(folder / "report.json", report)
     return report
@@ -106,6 +92,7 @@ def build_report(
     classes = len(task.classes)
     confusion = Confusion.total((score.confusion for score in result.scores), classes)
     scores = confusion.scores()
+    oracle = Confusion.total((score.oracle for score in result.scores if score.oracle is not None), classes)
     content = {
         "model": {
             "name": fingerprint["model"],
@@ -128,9 +115,9 @@ def build_report(
         },
         **{name: defined(getattr(scores, name)) for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy")},
         "classes_per_image": _classes_per_image([score.confusion for score in result.scores]),
-        "classes": _classes(task, confusion, scores, result),
-        "parts": _parts(task, confusion, result),
-        "published": published_entries(task.published_for(origin.preset)),
+        "classes": _classes(task, confusion, scores, oracle.scores().iou),
+        "parts": _parts(task, confusion, oracle),
+        "published": task.published_for(origin.preset),
         "confusions": _confusions(task, confusion),
         "failures": [dataclasses.asdict(failure) for failure in result.failures],
         "protocol": {
@@ -178,26 +165,21 @@ def _kept_classes(protocol: EvaluationProtocol, task: EvaluationTask, result: Ev
     return None if not kept or min(kept) >= len(task.images.vocabulary) else round(statistics.fmean(kept), 2)
 
 
-def _classes(
-    task: EvaluationTask, confusion: Confusion, scores: Scores, result: EvaluationResult
-) -> list[dict[str, Any]]:
+def _classes(task: EvaluationTask, confusion: Confusion, scores: Scores, oracle: np.ndarray) -> list[dict[str, Any]]:
     true, predicted = confusion.truth_pixels(), confusion.predicted_pixels()
     seen = () if task.parts is None else task.parts.seen
-    oracle = _oracle(task, result).scores().iou
-    entries = []
-    for label, name in enumerate(task.classes):
-        entry: dict[str, Any] = {
+    return [
+        {
             "id": label,
             "name": name,
             "iou": defined(scores.iou[label]),
             "accuracy": defined(scores.accuracy[label]),
             "pixels": int(true[label]),
             "predicted_pixels": int(predicted[label]),
+            **({"oracle_iou": defined(oracle[label]), "seen": seen[label]} if task.parts is not None else {}),
         }
-        if task.parts is not None:
-            entry |= {"oracle_iou": defined(oracle[label]), "seen": seen[label]}
-        entries.append(entry)
-    return entries
+        for label, name in enumerate(task.classes)
+    ]
 
 
 def _classes_per_image(confusions: Sequence[Confusion]) -> dict[str, float] | None:
@@ -214,14 +196,9 @@ def _classes_per_image(confusions: Sequence[Confusion]) -> dict[str, float] | No
     }
 
 
-def _oracle(task: EvaluationTask, result: EvaluationResult) -> Confusion:
-    return Confusion.total((score.oracle for score in result.scores if score.oracle is not None), len(task.classes))
-
-
-def _parts(task: EvaluationTask, confusion: Confusion, result: EvaluationResult) -> dict[str, Any] | None:
+def _parts(task: EvaluationTask, confusion: Confusion, oracle: Confusion) -> dict[str, Any] | None:
     if task.parts is None:
         return None
-    oracle = _oracle(task, result)
     seen = np.array(task.parts.seen)
     protocols: tuple[tuple[PartProtocol, Confusion], ...] = (("pred-all", confusion), ("oracle-obj", oracle))
     return {
@@ -254,11 +231,8 @@ def _latency(seconds: Sequence[float]) -> dict[str, float | None]:
     """Network time per image, without word encoding and file reading [s]."""
     if not seconds:
         return {"mean": None, "median": None, "p95": None}
-    return {
-        "mean": statistics.fmean(seconds),
-        "median": statistics.median(seconds),
-        "p95": float(np.percentile(seconds, 95)),
-    }
+    p95 = float(np.percentile(seconds, 95))
+    return {"mean": statistics.fmean(seconds), "median": statistics.median(seconds), "p95": p95}
 
 
 def defined(value: float) -> float | None:
@@ -266,21 +240,17 @@ def defined(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def classes_table(classes: Sequence[Mapping[str, Any]]) -> bytes:
-    """Comma-separated values with one line per class; undefined scores are empty."""
+def csv_table(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Rows as comma-separated values below a head; None is empty."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(classes[0]))
+    writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
-    writer.writerows(classes)
+    writer.writerows(rows)
     return encoded(text.getvalue())
 
 
 def write_report_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write strict JSON, atomically; lists have one entry per line, which diffs well.
-
-    Raises:
-        OutputError: the system refused.
-    """
+    """Write strict JSON, atomically; lists have one entry per line, which diffs well."""
     fields = []
     for key, value in content.items():
         if isinstance(value, list) and value:
@@ -288,7 +258,7 @@ def write_report_json(path: Path, content: Mapping[str, Any]) -> None:
             fields.append(f" {json.dumps(key)}: [\n{lines}\n ]")
         else:
             fields.append(f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}")
-    write_atomically(path, lambda file: file.write(encoded("{\n" + ",\n".join(fields) + "\n}\n")))
+    write_bytes(path, encoded("{\n" + ",\n".join(fields) + "\n}\n"))
 
 
 def encoded(text: str) -> bytes:
@@ -297,15 +267,9 @@ def encoded(text: str) -> bytes:
 
 
 def shared_scores(folder: str | os.PathLike[str], weights: str, taught: Sequence[str]) -> ScoreTable:
-    """Read a model's `segvoc evaluate` report.
+    """Read a model's `segvoc evaluate` report from a folder; `UsageError` if there is none, or one of another model.
 
-    Args:
-        folder: the report's folder.
-        weights: digest of the weights of the model's network (`content_hash`).
-        taught: digests of its taught words.
-
-    Raises:
-        UsageError: the folder has no report, or a report of another model.
+    `weights` is the digest of the weights of its network (`content_hash`), `taught` those of its taught words.
     """
     path = Path(folder) / "report.json"
     try:
@@ -359,12 +323,8 @@ def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def write_summary(folder: Path, whole: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> None:
-    """Write the `report.json` of several benchmarks, and `row.md` with a row per benchmark.
-
-    Raises:
-        OutputError: a file can't be written.
-    """
-    write_atomically(folder / "row.md", lambda file: file.write(encoded(markdown_rows(reports))))
+    """Write the `report.json` of several benchmarks, and `row.md` with a row per benchmark."""
+    write_bytes(folder / "row.md", encoded(markdown_rows(reports)))
     write_report_json(folder / "report.json", whole)
 
 

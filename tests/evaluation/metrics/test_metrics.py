@@ -1,4 +1,4 @@
-"""Part metrics, beside the official evaluators' figures."""
+"""Confusion and scores beside a plain reference and torchmetrics; those of parts beside the official evaluators'."""
 
 import json
 from dataclasses import replace
@@ -7,20 +7,117 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassJaccardIndex
 
-from segvoc.data.benchmarks import BenchmarkParts, PartRecord, PartRecords
-from segvoc.data.labeled_images import class_names
+from segvoc.data.benchmarks import BenchmarkParts, PartRecord
+from segvoc.data.labeled_images import LabeledImages, class_names
 from segvoc.evaluation.metrics import Confusion, guided_parts, part_scores
 from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter
-from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
+from segvoc.evaluation.task import EvaluationSettings, EvaluationTask, ImageScore
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.protocols import Protocol
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PartNetwork
 from segvoc.vocabulary import Vocabulary
 from tests.networks.test_part_cat_seg import small
+
+
+def maps(
+    seed: int, classes: int, absent: tuple[int, ...] = (), unlabeled: float = 0.1
+) -> tuple[np.ndarray, np.ndarray]:
+    """A truth without some classes, and predictions that are right half of the time; both with unlabeled pixels."""
+    rng = np.random.default_rng(seed)
+    truth = rng.choice([label for label in range(classes) if label not in absent], (23, 31)).astype(np.uint16)
+    prediction = np.where(rng.random(truth.shape) < 0.5, truth, rng.integers(0, classes, truth.shape)).astype(np.uint16)
+    truth[rng.random(truth.shape) < 0.2] = UNLABELED
+    prediction[rng.random(truth.shape) < unlabeled] = UNLABELED
+    return truth, prediction
+
+
+def reference(truth: np.ndarray, prediction: np.ndarray, classes: int) -> dict[str, object]:
+    """detectron2's rule, written out a pixel at a time."""
+    pairs = [(t, p) for t, p in zip(truth.ravel().tolist(), prediction.ravel().tolist(), strict=True) if t != UNLABELED]
+    iou, accuracy, weight = (np.full(classes, np.nan) for _ in range(3))
+    for label in {t for t, _ in pairs}:
+        both = sum(t == p == label for t, p in pairs)
+        true, predicted = sum(t == label for t, _ in pairs), sum(p == label for _, p in pairs)
+        iou[label], accuracy[label] = 100 * both / (true + predicted - both), 100 * both / true
+        weight[label] = true / len(pairs)
+    means = {"miou": np.nanmean(iou), "fwiou": np.nansum(iou * weight), "mean_accuracy": np.nanmean(accuracy)}
+    right = 100 * sum(t == p for t, p in pairs) / len(pairs)
+    return {**means, "pixel_accuracy": right, "iou": iou, "accuracy": accuracy}
+
+
+@pytest.mark.parametrize("absent", [(), (0, 4), (1, 2, 3, 4, 5, 6)])
+def test_scores_are_those_of_a_plain_reference(absent):
+    truth, prediction = maps(1, 7, absent)
+    scores = Confusion.count(truth, prediction, 7).scores()
+    for name, expected in reference(truth, prediction, 7).items():
+        np.testing.assert_allclose(getattr(scores, name), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("absent", [(), (2, 5)])
+def test_torchmetrics_agrees(absent):
+    truth, prediction = maps(2, 9, absent, unlabeled=0)
+    confusion = Confusion.count(truth, prediction, 9)
+    target, predicted = torch.tensor(truth.astype(np.int64)), torch.tensor(prediction.astype(np.int64))
+    options = {"num_classes": 9, "ignore_index": UNLABELED}
+    assert confusion.dense()[:, :-1].tolist() == MulticlassConfusionMatrix(**options)(predicted, target).tolist()
+    scores, there = confusion.scores(), [label for label in range(9) if label not in absent]
+    theirs = MulticlassJaccardIndex(average="none", **options)(predicted, target).numpy()
+    np.testing.assert_allclose(scores.iou[there], 100 * theirs[there], rtol=1e-6)
+    accuracy = MulticlassAccuracy(average="none", **options)(predicted, target).numpy()
+    np.testing.assert_allclose(scores.accuracy[there], 100 * accuracy[there], rtol=1e-6)
+    micro = MulticlassAccuracy(average="micro", **options)(predicted, target)
+    assert scores.pixel_accuracy == pytest.approx(100 * micro.item(), rel=1e-6)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_shards_add_up_exactly_in_any_order(seeds, random):
+    parts = [Confusion.count(*maps(seed, 6), 6) for seed in seeds]
+    whole = Confusion.total(parts, 6)
+    random.shuffle(parts)
+    cut = len(parts) // 2
+    merged = Confusion.total([Confusion.total(parts[:cut], 6), Confusion.total(parts[cut:], 6)], 6)
+    assert (merged.dense() == whole.dense()).all() and merged.ignored == whole.ignored
+    assert merged.scores().miou == whole.scores().miou
+
+
+@pytest.mark.parametrize("classes", [847, 3000])
+def test_many_classes_are_counted_alike_in_a_table_and_by_sorting(classes):
+    truth, prediction = maps(4, classes)
+    confusion = Confusion.count(truth, prediction, classes)
+    known = truth != UNLABELED
+    given = np.where(prediction == UNLABELED, classes, prediction)
+    pairs = sorted(zip(truth[known].tolist(), given[known].tolist(), strict=True))
+    told = zip(confusion.truth.tolist(), confusion.prediction.tolist(), confusion.pixels.tolist(), strict=True)
+    assert [(t, p) for t, p, pixels in told for _ in range(pixels)] == pairs
+
+
+def test_nothing_labeled_gives_no_scores():
+    truth = np.full((2, 2), UNLABELED, np.uint16)
+    confusion = Confusion.count(truth, np.zeros((2, 2), np.uint16), 3)
+    assert np.isnan([confusion.scores().miou, confusion.scores().pixel_accuracy]).all()
+    assert Confusion.total([], 3).pixels.size == 0
+
+
+def test_the_strongest_confusions_come_first():
+    truth = np.array([[0, 0, 0, 1, 1, 2]], np.uint16)
+    prediction = np.array([[1, 1, 0, UNLABELED, 1, 0]], np.uint16)
+    assert Confusion.count(truth, prediction, 3).strongest(2) == [(0, 1, 2), (1, 3, 1)]
+
+
+def test_labels_beyond_the_classes_are_refused():
+    label = np.zeros((2, 2), np.uint16)
+    for name, maps_of_3 in (("prediction", (label, label + np.uint16(3))), ("truth", (label + np.uint16(3), label))):
+        with pytest.raises(ValueError, match=f"the {name} has label 3"):
+            Confusion.count(*maps_of_3, 3)
+
 
 GOLDEN = Path(__file__).resolve().parent
 K = 116
@@ -140,20 +237,19 @@ def part_task(root: Path) -> EvaluationTask:
         Image.fromarray(np.full((4, 6), names.index(part), np.uint8)).save(path)
         source = root / f"{stem.partition('/')[0]}.png"
         records.append(PartRecord(image=source, labels=path, stem=stem, object=owner, mask=image))
-    images = PartRecords(name="set", vocabulary=Vocabulary(names), images=tuple(records))
+    images = LabeledImages(name="set", vocabulary=Vocabulary(names), images=tuple(records))
     parts = BenchmarkParts(class_list="pascal_part116")
     return EvaluationTask(name="set", title="set", images=images, classes=names, parts=parts)
 
 
-@pytest.mark.parametrize(
-    "subset", [lambda images: images.only([2]), lambda images: replace(images, images=images.images[2:])]
-)
-def test_a_subset_of_part_records_keeps_each_record_with_its_object(tmp_path, subset):
-    """Objects and masks were tuples of their own beside the images, which a subset left at full length."""
-    task = part_task(tmp_path)
-    (image,) = replace(task, images=subset(task.images)).select_images(None)
-    assert image.stem == "second"
-    assert image.objects == (7,)
+def scores_of(network: PartNetwork, task: EvaluationTask) -> list[ImageScore]:
+    protocols = {"auto": Protocol(size=64)}
+    segmenter = NetworkSegmenter(name="own", network=network, protocols=protocols, templates=("{}", "a {}"))
+    judge, scores = TaskSegmenter(segmenter, task, evaluation_protocol(segmenter, task, EvaluationSettings())), []
+    for image in task.select_images(None):
+        truth = image.read(len(task.classes))
+        scores.append(judge.score(image, truth, *judge.segment([truth])))
+    return scores
 
 
 class Answering(PartNetwork):
@@ -171,16 +267,7 @@ def test_parts_compete_with_none_of_them_where_a_network_knows_it(tmp_path, none
     """Pred-All: what is given to "none" is a miss of its part; with the object given none has no say."""
     network = small(PART_CAT_SEG)
     network.__class__, Answering.height = Answering, none
-    segmenter = NetworkSegmenter(
-        name="own", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}")
-    )
-    task = part_task(tmp_path)
-    judge = TaskSegmenter(segmenter, task, evaluation_protocol(segmenter, task, EvaluationSettings()))
-    scores = []
-    for image in task.select_images(None):
-        truth = image.read(len(task.classes))
-        (result,) = judge.segment([truth])
-        scores.append(judge.score(image, truth, result))
+    scores = scores_of(network, part_task(tmp_path))
     assert sum(score.confusion.unlabeled() for score in scores) == unlabeled
     assert sum(score.oracle.unlabeled() for score in scores if score.oracle is not None) == 0
 
@@ -191,14 +278,6 @@ def test_parts_in_the_mask_of_an_object_without_any_count_in_pred_all_alone(tmp_
     sofa = BenchmarkParts(class_list="pascal_part116").objects.index("sofa")
     records = (*task.images.images[:2], replace(task.images.images[2], object=sofa))
     task = replace(task, images=replace(task.images, images=records))
-    network = small(PART_CAT_SEG)
-    segmenter = NetworkSegmenter(
-        name="own", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}")
-    )
-    judge = TaskSegmenter(segmenter, task, evaluation_protocol(segmenter, task, EvaluationSettings()))
-    for image, given in zip(task.select_images(None), (2, 0), strict=True):
-        truth = image.read(len(task.classes))
-        (result,) = judge.segment([truth])
-        score = judge.score(image, truth, result)
-        assert score.confusion.pixels.sum() == 24 * len(image.records)
-        assert (0 if score.oracle is None else score.oracle.pixels.sum()) == 24 * given
+    for score, drawn, answered in zip(scores_of(small(PART_CAT_SEG), task), (2, 1), (2, 0), strict=True):
+        assert score.confusion.pixels.sum() == 24 * drawn
+        assert (0 if score.oracle is None else score.oracle.pixels.sum()) == 24 * answered
