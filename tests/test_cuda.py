@@ -19,7 +19,7 @@ from segvoc.training.loop import Training
 from segvoc.training.objectives.losses import OrthogonalityLoss, StreamSimilarity, masked_segmentation_loss
 from segvoc.training.run import train
 from segvoc.training.start import Start
-from tests.evaluation.test_precision import in_force
+from tests.evaluation.test_runner import in_force
 from tests.golden_sets import TOLERANCE, compact_case
 from tests.inference.small_network import small_segmenter
 from tests.networks import test_err_seg
