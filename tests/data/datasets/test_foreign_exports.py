@@ -62,16 +62,10 @@ def coco(
     return {"images": listed, "annotations": entries, "categories": named}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "/home/somebody/photo.png",
-        "C:\\data\\photo.png",
-        "..\\..\\photo.png",
-        "https://example.org/a/photo.png?size=1",
-        "s3://bucket/photo.png",
-    ],
-)
+URLS = ["https://example.org/a/photo.png?size=1", "s3://bucket/photo.png"]
+
+
+@pytest.mark.parametrize("name", ["/home/somebody/photo.png", "C:\\data\\photo.png", "..\\..\\photo.png", *URLS])
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_name_of_another_machine_is_found_by_its_end(tmp_path: Path, name: str, elsewhere: bool) -> None:
     image(tmp_path / ("elsewhere" if elsewhere else "set/images") / "photo.png")
@@ -377,54 +371,31 @@ ROUND = [
 ]
 
 
+VECTOR = {"vertices": VERTICES, "vectorlabels": ["cat"]}
+TURNED = {"x": 25, "y": 20, "width": 50, "height": 40, "rotation": 90}
+
+
 @pytest.mark.parametrize(
     ("regions", "cat", "told"),
     [
-        ([{"type": "bitmasklabels", "value": {"imageDataURL": bitmap("L"), "bitmasklabels": ["cat"]}}], 200, ""),
-        ([{"type": "bitmasklabels", "value": {"imageDataURL": bitmap("RGBA"), "bitmasklabels": ["cat"]}}], 200, ""),
-        (
-            [
-                {"id": "a", "type": "polygon", "value": SQUARE},
-                {"id": "a", "type": "labels", "value": SQUARE | {"labels": ["cat"]}},
-                {"id": "a", "type": "textarea", "value": SQUARE | {"text": ["torn"]}},
-            ],
-            300,
-            "",
-        ),
-        ([{"type": "vectorlabels", "value": {"vertices": VERTICES, "closed": True, "vectorlabels": ["cat"]}}], 300, ""),
-        (
-            [{"type": "vectorlabels", "value": {"vertices": VERTICES, "closed": False, "vectorlabels": ["cat"]}}],
-            0,
-            "(1 vectorlabels): 1",
-        ),
-        (
-            [{"type": "keypointlabels", "value": {"x": 5, "y": 5, "width": 1, "keypointlabels": ["cat"]}}],
-            0,
-            "(1 keypointlabels): 1",
-        ),
-        (
-            [{"type": "polygonlabels", "value": SQUARE | {"polygonlabels": ["cat", "dog"]}}],
-            300,
-            "(1 further label of a region): 1",
-        ),
-        ([{"type": "polygon", "value": SQUARE}], 0, "(1 polygon without a label): 1"),
-        (
-            [
-                {
-                    "type": "rectanglelabels",
-                    "value": {"x": 25, "y": 20, "width": 50, "height": 40, "rotation": 90, "rectanglelabels": ["cat"]},
-                }
-            ],
-            200,
-            "",
-        ),
-        ([{"type": "choices", "value": {"choices": ["blurred"]}}], 0, ""),
+        ([("bitmasklabels", {"imageDataURL": bitmap("L"), "bitmasklabels": ["cat"]})], 200, ""),
+        ([("bitmasklabels", {"imageDataURL": bitmap("RGBA"), "bitmasklabels": ["cat"]})], 200, ""),
+        ([("polygon", SQUARE), ("labels", {"labels": ["cat"]}), ("textarea", {"text": ["torn"]})], 300, ""),
+        ([("vectorlabels", VECTOR | {"closed": True})], 300, ""),
+        ([("vectorlabels", VECTOR | {"closed": False})], 0, "(1 vectorlabels): 1"),
+        ([("keypointlabels", {"x": 5, "y": 5, "width": 1, "keypointlabels": ["cat"]})], 0, "(1 keypointlabels): 1"),
+        ([("polygonlabels", SQUARE | {"polygonlabels": ["cat", "dog"]})], 300, "(1 further label of a region): 1"),
+        ([("polygon", SQUARE)], 0, "(1 polygon without a label): 1"),
+        ([("rectanglelabels", TURNED | {"rectanglelabels": ["cat"]})], 200, ""),
+        ([("choices", {"choices": ["blurred"]})], 0, ""),
     ],
 )
-def test_label_studio_regions(tmp_path: Path, regions: list[dict[str, Any]], cat: int, told: str) -> None:
+def test_label_studio_regions(tmp_path: Path, regions: list[tuple[str, dict[str, Any]]], cat: int, told: str) -> None:
+    """Several entries of one id are one region, and each repeats its shape."""
     image(tmp_path / "images/photo.png")
     write(tmp_path / "label_config.xml", '<View><Label value="cat"/><Label value="dog"/></View>')
-    write(tmp_path / "tasks.json", [task(*regions)])
+    entries = [{"id": "a", "type": kind, "value": regions[0][1] | value} for kind, value in regions]
+    write(tmp_path / "tasks.json", [task(*entries)])
     counts, line = pixels(tmp_path)
     assert counts == {"cat": cat, "dog": 0}
     assert told in line and bool(told) == bool(line)
@@ -438,10 +409,8 @@ def test_label_studio_turns_ellipses_and_draws_curves(tmp_path: Path) -> None:
         {"x": 50, "y": 50, "radiusX": 25, "radiusY": 10, "rotation": 90, "ellipselabels": ["cat"]},
         {"vertices": ROUND, "closed": True, "vectorlabels": ["cat"]},
     ):
-        write(
-            tmp_path / "tasks.json",
-            [task({"type": "ellipselabels" if "x" in value else "vectorlabels", "value": value})],
-        )
+        kind = "ellipselabels" if "x" in value else "vectorlabels"
+        write(tmp_path / "tasks.json", [task({"type": kind, "value": value})])
         labels = segvoc.read_dataset(tmp_path).read(0).labels == 0
         rows, columns = np.nonzero(labels)
         areas.append((int(labels.sum()), np.ptp(rows) + 1, np.ptp(columns) + 1))
@@ -548,10 +517,8 @@ def test_sets_are_joined_by_names(tmp_path: Path) -> None:
         write(tmp_path / folder / "data.yaml", f"train: images\nnames: {names}\n")
     sets = [segvoc.read_dataset(tmp_path / folder) for folder in ("one", "two")]
     joined = segvoc.LabeledImages.joined(sets, rename={"sofa": "couch"}, drop=["wall"])
-    assert joined.vocabulary.words == ("couch", "cat") and [one.stem for one in joined.images] == [
-        "one/photo",
-        "two/photo",
-    ]
+    assert joined.vocabulary.words == ("couch", "cat")
+    assert [one.stem for one in joined.images] == ["one/photo", "two/photo"]
     found = [[int((joined.read(index).labels == label).sum()) for label in (0, 1)] for index in range(2)]
     assert found == [[100, 1], [25, 0]]
     objects = joined.read_objects(1, (HEIGHT, WIDTH))
