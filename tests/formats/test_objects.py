@@ -13,7 +13,6 @@ import segvoc
 from segvoc.annotations.connected_regions import connected_regions
 from segvoc.errors import UsageError
 from segvoc.formats.dataset import FORMAT_NAMES, DatasetWriter, FormatName
-from segvoc.formats.objects import consecutive
 from segvoc.imaging.label_maps import UNLABELED
 from tests.formats.drawn_results import WORDS, drawn_result, hard_labels
 
@@ -84,11 +83,6 @@ def test_more_objects_than_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     labels[::2, ::2] = 0
     with pytest.raises(UsageError, match=r"there are 25 objects, more than 20"):
         segvoc.with_objects(drawn_result(labels, PEOPLE), least=1)
-
-
-def test_consecutive_numbers_begin_with_the_largest() -> None:
-    labels, objects = np.array([[0, 0, 1, 1, 1, 5]], np.uint16), np.array([[9, 0, 9, 9, 3, 3]], np.uint16)
-    assert consecutive(labels, objects, 2).tolist() == [[2, 0, 1, 1, 3, 0]]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from segvoc.errors import InputError, OutputError, UsageError
+from segvoc.errors import InputError, OutputError
 from segvoc.exported.shipped import open_tiny
 from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.result_paths import ResultPaths
@@ -42,11 +42,6 @@ def test_result_that_cannot_be_written_fails_its_image(tmp_path: Path) -> None:
     (tmp_path / "in" / "out" / "1.png").mkdir(parents=True)
     lines = list(label_images(_labeling(tmp_path / "in/out"), small_segmenter(), planned))
     assert [type(line) for line in lines] == [str, OutputError, str]
-
-
-def test_wrong_call_is_told_before_the_first_image(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="window='tcl' is unknown"):
-        label_images(_labeling(tmp_path, options=LabelOptions(window="tcl")), small_segmenter(), [])
 
 
 @pytest.mark.parametrize(("limit", "most"), [(10**9, 9), (2400, 2)])
