@@ -156,11 +156,10 @@ def test_legend_lies_where_no_border_is() -> None:
     assert rows.max() < 200 <= columns.min()
 
 
-def _entry(name: str) -> legend.LegendEntry:
-    return legend.LegendEntry(region=7, name=name, color=(1, 2, 3), fraction=0.5)
-
-
 def test_legend_counts_what_does_not_fit() -> None:
+    def _entry(name: str) -> legend.LegendEntry:
+        return legend.LegendEntry(region=7, name=name, color=(1, 2, 3), fraction=0.5)
+
     tall = legend.draw_legend([_entry("cat")] * 50, 300, 2000, 20)
     short = legend.draw_legend([_entry("cat")] * 50, 300, 200, 20)
     assert short.height <= 200 < tall.height
