@@ -66,13 +66,10 @@ def test_configurations_are_those_of_the_programs(repository: Path, configs: dic
         for declared, actual in ((config.input, session.get_inputs()), (config.output, session.get_outputs())):
             assert [one.name for one in declared] == [one.name for one in actual]
             for one, other in zip(declared, actual, strict=True):
-                assert _type_name(one) == ONNX_TYPES[other.type]
+                types = one.DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number
+                assert types[one.data_type].name == ONNX_TYPES[other.type]
                 shape = [size if isinstance(size, int) else -1 for size in other.shape]
                 assert list(one.dims) == ((shape[1:] if config.max_batch_size else shape) or [1])
-
-
-def _type_name(tensor: Any) -> str:
-    return tensor.DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number[tensor.data_type].name
 
 
 def test_the_ensemble_gives_the_logits(repository: Path, configs: dict[str, Any]) -> None:

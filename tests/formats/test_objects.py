@@ -13,7 +13,6 @@ import segvoc
 from segvoc.annotations.connected_regions import connected_regions
 from segvoc.errors import UsageError
 from segvoc.formats.dataset import FORMAT_NAMES, DatasetWriter, FormatName
-from segvoc.formats.objects import consecutive
 from segvoc.imaging.label_maps import UNLABELED
 from tests.formats.drawn_results import WORDS, drawn_result, hard_labels
 
@@ -86,11 +85,6 @@ def test_more_objects_than_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
         segvoc.with_objects(drawn_result(labels, PEOPLE), least=1)
 
 
-def test_consecutive_numbers_begin_with_the_largest() -> None:
-    labels, objects = np.array([[0, 0, 1, 1, 1, 5]], np.uint16), np.array([[9, 0, 9, 9, 3, 3]], np.uint16)
-    assert consecutive(labels, objects, 2).tolist() == [[2, 0, 1, 1, 3, 0]]
-
-
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a dataset in each format."""
@@ -133,12 +127,8 @@ def test_pycocotools_counts_objects_and_crowds(datasets: Path) -> None:
     # trees are stuff by name, but these were counted
     assert [count(file, "tree") for file in ("photo.png", "uncounted.png")] == [2, 1]
     assert count("photo.png", "stone wall") == 1
-    assert {entry["name"]: entry["isthing"] for entry in coco.dataset["categories"]} == {
-        "person": 1,
-        "tree": 1,
-        "stone wall": 0,
-        "dog": 1,
-    }
+    things = {entry["name"]: entry["isthing"] for entry in coco.dataset["categories"]}
+    assert things == {"person": 1, "tree": 1, "stone wall": 0, "dog": 1}
     panoptic = json.loads((datasets / "coco-panoptic/annotations/panoptic_default.json").read_text(encoding="utf-8"))
     segments = panoptic["annotations"][0]["segments_info"]
     assert [(one["category_id"], one["iscrowd"]) for one in segments[:4]] == [(1, 1), (1, 0), (1, 0), (1, 0)]
@@ -151,31 +141,18 @@ def test_voc_has_maps_of_objects(datasets: Path, tmp_path: Path) -> None:
     assert voc[10, 20] == 1 and voc[10, 10] == 2 and set(np.unique(voc)) == {0, 1, 2, 3, 4, 5, 255}
     np.testing.assert_array_equal(voc == 0, (truth.labels == 2) | (truth.labels == 3))
     assert (voc[35:38, 5:9] == 255).all()
-    with DatasetWriter(tmp_path, "voc") as dataset:
-        dataset.add(crowded(), "photo")
-    file = tmp_path / "VOCdevkit/VOC2012/SegmentationObject/photo.png"
-    assert file.is_file()
-    with DatasetWriter(tmp_path, "voc") as dataset:
-        dataset.add(replace(crowded(), objects=None), "photo")
-    assert not file.exists()
+    for result in (crowded(), replace(crowded(), objects=None)):
+        with DatasetWriter(tmp_path, "voc") as dataset:
+            dataset.add(result, "photo")
+        file = tmp_path / "VOCdevkit/VOC2012/SegmentationObject/photo.png"
+        assert file.is_file() == (result.objects is not None)
 
 
 def test_labelme_groups_the_pieces_of_an_object(datasets: Path) -> None:
     shapes = json.loads((datasets / "labelme/photo.json").read_text(encoding="utf-8"))["shapes"]
     groups = sorted((shape["label"], shape["group_id"] or 0) for shape in shapes)
-    assert groups == [
-        *(
-            ("dog", 0),
-            ("dog", 0),
-            ("person", 0),
-            ("person", 0),
-            ("person", 3),
-            ("person", 7),
-            ("person", 9),
-            ("person", 9),
-        ),
-        *(("stone wall", 0), ("stone wall", 0), ("tree", 3), ("tree", 4)),
-    ]
+    persons = [("person", number) for number in (0, 0, 3, 7, 9, 9)]
+    assert groups == [*[("dog", 0)] * 2, *persons, *[("stone wall", 0)] * 2, ("tree", 3), ("tree", 4)]
 
 
 def test_objects_of_hard_labels_keep_every_pixel(tmp_path: Path) -> None:

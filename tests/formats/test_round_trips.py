@@ -141,11 +141,6 @@ def test_cvat_counts_runs_row_by_row(datasets: Path) -> None:
     np.testing.assert_array_equal(_painted(masks), hard_labels())
 
 
-def test_voc_is_a_plain_map(datasets: Path) -> None:
-    voc = np.array(Image.open(datasets / "voc/VOCdevkit/VOC2012/SegmentationClass/photo.png"))
-    np.testing.assert_array_equal(voc, np.where(hard_labels() == UNLABELED, 255, hard_labels() + 1))
-
-
 # ---- outlines
 
 

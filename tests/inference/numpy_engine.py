@@ -1,20 +1,25 @@
 """An engine of a few lines of NumPy, for tests of what all engines share; nothing here needs PyTorch."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from segvoc.encoders.word_encoder import PromptedWordEncoder
-from segvoc.inference.protocols import Protocol, Protocols, clip_protocols, frozen_clip_protocols, syn_protocols
+from segvoc.inference import protocols
+from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding
 from segvoc.inference.segmenter import Segmenter
 
 CHANNELS = 12
 
+_CLIP = protocols.clip_protocols(64, 16)
+_SMALL = {"loader": LoaderResize(shortest=160, longest=640), "sliding": Sliding(canvas=160, window=96, stride=64)}
 PROTOCOLS: Protocols = {
-    **clip_protocols(64, 16),
-    "tcl": frozen_clip_protocols(64)["auto"],
-    "official-single": syn_protocols()["official"],
+    **_CLIP,
+    "official": replace(_CLIP["official"], **_SMALL),
+    "tcl": protocols.frozen_clip_protocols(64)["auto"],
+    "official-single": protocols.syn_protocols()["official"],
 }
 """A protocol of each kind: resized views, sliding windows, strides, tiles."""
 

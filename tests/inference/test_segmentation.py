@@ -156,19 +156,14 @@ def test_legend_lies_where_no_border_is() -> None:
     assert rows.max() < 200 <= columns.min()
 
 
-def _entry(name: str) -> legend.LegendEntry:
-    return legend.LegendEntry(region=7, name=name, color=(1, 2, 3), fraction=0.5)
-
-
 def test_legend_counts_what_does_not_fit() -> None:
-    tall = legend.draw_legend([_entry("cat")] * 50, 300, 2000, 20)
-    short = legend.draw_legend([_entry("cat")] * 50, 300, 200, 20)
+    draw, cat = legend.draw_legend, legend.LegendEntry(region=7, name="cat", color=(1, 2, 3), fraction=0.5)
+    tall, short = draw([cat] * 50, 300, 2000, 20), draw([cat] * 50, 300, 200, 20)
     assert short.height <= 200 < tall.height
-    assert legend.draw_legend([_entry("cat")], 300, 20, 20) is None
-    assert legend.draw_legend([_entry("catalog")], 60, 300, 20) is None
-    assert legend.draw_legend([_entry("cat")] * 50, 300, 200, 20, shorten=False) is None
-    wide = legend.draw_legend([_entry("cat")] * 50, 2000, 200, 20, columns=12, shorten=False)
-    assert wide.width > 1000
+    assert draw([cat], 300, 20, 20) is None
+    assert draw([replace(cat, name="catalog")], 60, 300, 20) is None
+    assert draw([cat] * 50, 300, 200, 20, shorten=False) is None
+    assert draw([cat] * 50, 2000, 200, 20, columns=12, shorten=False).width > 1000
 
 
 def test_repr_is_one_short_line() -> None:

@@ -5,22 +5,19 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from segvoc.errors import InputError, OutputError, UsageError
+from segvoc.errors import InputError, OutputError
 from segvoc.exported.shipped import open_tiny
 from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.result_paths import ResultPaths
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.labeling import labeling as labeling_module
-from segvoc.labeling.labeling import Labeling, Planned, label_images
+from segvoc.labeling.labeling import Labeling, label_images
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 from tests.inference.small_network import small_segmenter
-
-WORDS = Vocabulary(["cat", "sofa", "wall"])
+from tests.labeling.test_processes import WORDS, planned_images
 
 
 def _describe(result: Segmentation, paths: ResultPaths) -> str:
@@ -31,17 +28,9 @@ def _labeling(out: Path, **options: object) -> Labeling:
     return Labeling(**{"load": small_segmenter, "words": WORDS, "out": str(out), "describe": _describe} | options)  # type: ignore[arg-type]
 
 
-def _planned(folder: Path, number: int) -> list[Planned]:
-    folder.mkdir()
-    for index in range(number):
-        pixels = np.random.default_rng(index).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{index}.png")
-    return [(folder / f"{index}.png", ResultPaths.below(folder / "out", str(index))) for index in range(number)]
-
-
 @pytest.mark.parametrize("batch", [1, 3, 8])
 def test_lines_keep_the_order_of_the_images(tmp_path: Path, batch: int) -> None:
-    planned = _planned(tmp_path / "in", 10)
+    planned = planned_images(tmp_path / "in", tmp_path / "in/out", 10)
     planned[4][0].write_bytes(b"no image")
     lines = list(label_images(_labeling(tmp_path / "in/out"), small_segmenter(batch=batch), planned))
     assert isinstance(lines[4], InputError)
@@ -49,15 +38,10 @@ def test_lines_keep_the_order_of_the_images(tmp_path: Path, batch: int) -> None:
 
 
 def test_result_that_cannot_be_written_fails_its_image(tmp_path: Path) -> None:
-    planned = _planned(tmp_path / "in", 3)
+    planned = planned_images(tmp_path / "in", tmp_path / "in/out", 3)
     (tmp_path / "in" / "out" / "1.png").mkdir(parents=True)
     lines = list(label_images(_labeling(tmp_path / "in/out"), small_segmenter(), planned))
     assert [type(line) for line in lines] == [str, OutputError, str]
-
-
-def test_wrong_call_is_told_before_the_first_image(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="window='tcl' is unknown"):
-        label_images(_labeling(tmp_path, options=LabelOptions(window="tcl")), small_segmenter(), [])
 
 
 @pytest.mark.parametrize(("limit", "most"), [(10**9, 9), (2400, 2)])
@@ -85,7 +69,8 @@ def test_network_waits_for_results_to_be_written(tmp_path, monkeypatch, limit, m
         return run(*arguments)  # type: ignore[arg-type]
 
     model.run = counted  # type: ignore[method-assign,assignment]
-    assert len(list(label_images(_labeling(tmp_path / "in/out"), model, _planned(tmp_path / "in", 12)))) == 12
+    planned = planned_images(tmp_path / "in", tmp_path / "in/out", 12)
+    assert len(list(label_images(_labeling(tmp_path / "in/out"), model, planned))) == 12
     assert max(unsaved) <= most
     assert len(alive) == 0
 

@@ -53,7 +53,8 @@ def _labeling(out: Path, load: Callable[[], Segmenter] = small_segmenter) -> Lab
     return Labeling(load=load, words=WORDS, out=str(out), describe=describe)
 
 
-def _planned(folder: Path, out: Path, number: int) -> list[Planned]:
+def planned_images(folder: Path, out: Path, number: int) -> list[Planned]:
+    """Noisy images in a folder, and where their results will be."""
     folder.mkdir()
     for index in range(number):
         pixels = np.random.default_rng(index).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -63,7 +64,7 @@ def _planned(folder: Path, out: Path, number: int) -> list[Planned]:
 
 @pytest.mark.slow  # tests/cli/test_segment_many.py has the command with two processes
 def test_lines_are_in_order_and_as_those_of_one_process(tmp_path: Path) -> None:
-    planned = _planned(tmp_path / "in", tmp_path / "out", 7)
+    planned = planned_images(tmp_path / "in", tmp_path / "out", 7)
     planned[3][0].write_bytes(b"no image")
     Image.new("RGB", (60, 40)).save(
         planned[4][0], format="GIF", save_all=True, append_images=[Image.new("RGB", (60, 40), "red")]
@@ -85,14 +86,14 @@ def test_lines_are_in_order_and_as_those_of_one_process(tmp_path: Path) -> None:
 
 
 def test_process_that_is_killed_is_told(tmp_path: Path) -> None:
-    groups = [[one] for one in _planned(tmp_path / "in", tmp_path / "out", 2)]
+    groups = [planned_images(tmp_path / "in", tmp_path / "out", 1)]
     with pytest.raises(ProcessError, match=r"was killed, probably because memory ran out.*--resume"):
         list(label_in_processes(_labeling(tmp_path / "out", killed), small_segmenter(), groups, 2))
 
 
 @pytest.mark.slow
 def test_process_without_a_model_is_told(tmp_path: Path) -> None:
-    groups = [[one] for one in _planned(tmp_path / "in", tmp_path / "out", 2)]
+    groups = [planned_images(tmp_path / "in", tmp_path / "out", 1)]
     with pytest.raises(ProcessError, match="the weights have gone"):
         list(label_in_processes(_labeling(tmp_path / "out", refused), small_segmenter(), groups, 2))
 
@@ -106,7 +107,7 @@ def test_wrong_call_is_told_before_a_process_is_started(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_caller_that_wants_no_more_ends_the_processes(tmp_path: Path) -> None:
-    planned = _planned(tmp_path / "in", tmp_path / "out", 40)
+    planned = planned_images(tmp_path / "in", tmp_path / "out", 40)
     with closing(
         label_in_processes(_labeling(tmp_path / "out", slow), small_segmenter(), [[one] for one in planned], 2)
     ) as lines:

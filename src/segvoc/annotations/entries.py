@@ -157,11 +157,7 @@ def detections(
         labels: the index of each pixel's word; indices without a word (65535: unlabeled) are in no detection.
         words: the words.
         confidence: the probability of each pixel's word, in [0, 1]; a detection has the mean over its pixels.
-        objects: the number of each pixel's object, 0 for none; pixels of a word with objects that are in none of them
-            are in no detection.
-
-    Raises:
-        UsageError: supervision or scikit-image isn't installed.
+        objects: the number of each pixel's object, 0 for none; other pixels of a word with objects are in no detection.
     """
     try:
         from supervision import Detections

@@ -24,15 +24,8 @@ def polygon_of(
     """The outline of a region as one polygon of (x, y) in pixels; the corner of the first pixel is (0, 0).
 
     The first corner isn't repeated at the end. For an object with several components, the polygon crosses over to each
-    and returns on the same path.
-
-    Args:
-        region: the region.
-        tolerance: maximum distance from the pixel boundary of the region [px].
-        inset: distance of its corners inside that boundary [px], below 0.5.
-
-    Raises:
-        UsageError: scikit-image isn't installed.
+    and returns on the same path. It is at most `tolerance` from the pixel boundary, with corners `inset` (below 0.5)
+    inside it [px].
     """
     try:
         from skimage.measure import find_contours

@@ -18,7 +18,6 @@ PROGRAM = "clicks.onnx"
 """From `tiny`'s features of a view, clicks and the current mask to the mask."""
 
 CLICK_PROGRAM = shipped_program(PROGRAM)
-
 VIEW_PROGRAM = shipped_program(IMAGE_PROGRAM)
 """From pixels to `tiny`'s features."""
 

@@ -19,6 +19,7 @@ from segvoc.imaging.label_maps import UNLABELED, label_table, read_label_map
 from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import read_image
 from segvoc.imaging.result_paths import InputImage, image_paths
+from segvoc.storage.json_files import read_json
 from segvoc.storage.resume import Stamp, stamp_of
 from segvoc.vocabulary import Vocabulary
 
@@ -203,7 +204,10 @@ class LabeledImages:
         """
         vocabulary = read_classes(classes)
         if owner is not None:
-            vocabulary = _parts_of(owner, vocabulary, background)
+            if not (whole := owner.strip()):
+                raise UsageError(f"the object {owner!r} has no name; give the object that the classes are parts of")
+            words = vocabulary.words
+            vocabulary = Vocabulary(word if word == background else f"{whole}'s {word}" for word in words)
         for folder in (images, labels):
             if not os.path.isdir(folder):
                 raise UsageError(f"the folder {os.fspath(folder)!r} does not exist; check the path")
@@ -323,12 +327,6 @@ def absence_line(names: Sequence[str], classes: int, unlabeled: int, pixels: int
     return f"no pixel is labeled{where}: {', '.join(names[:10])}{more}{why}"
 
 
-def _parts_of(owner: str, vocabulary: Vocabulary, background: str | None) -> Vocabulary:
-    if not owner.strip():
-        raise UsageError(f"the object {owner!r} has no name; give the object that the classes are parts of")
-    return Vocabulary(word if word == background else f"{owner.strip()}'s {word}" for word in vocabulary.words)
-
-
 def _distinct_images(folder: str | os.PathLike[str], skip: str | os.PathLike[str] | None) -> Sequence[InputImage]:
     """The images in a folder, checked to have distinct stems."""
     images = image_paths([folder], skip)
@@ -356,13 +354,12 @@ def read_classes(path: str | os.PathLike[str]) -> Vocabulary:
     """
     name = os.fspath(path)
     try:
-        names = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        names = read_json(path)
     except OSError as error:
         raise UsageError(f"the class file {name!r} can't be read: {error.strerror}; check the path") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(
-            f"the class file {name!r} is not valid JSON ({one_line(error)}); write a list of names"
-        ) from None
+    except ValueError as error:
+        problem = f"the class file {name!r} is not valid JSON ({one_line(error)})"
+        raise UsageError(f"{problem}; write a list of names") from None
     if not isinstance(names, list) or not all(isinstance(entry, str) for entry in names):
         raise UsageError(f'the class file {name!r} is not a list of names; write ["cat", "sofa", ...] in label order')
     return Vocabulary(names)

@@ -11,13 +11,9 @@ _Batch = TypeVar("_Batch")
 
 
 def batches_of(loader: DataLoader[Any], what: str, fix: str) -> Iterator[Any]:
-    """Start the workers of a data loader now, and iterate over its batches.
+    """Start the workers of a data loader now, and iterate over its batches; re-raises workers' errors in one line.
 
-    `what` ("reads images") and `fix` complete the error message.
-
-    Raises:
-        ProcessError: (while iterating) a worker was killed.
-        SegvocError: (while iterating) an error raised in a worker.
+    A killed worker is a `ProcessError`, whose message `what` ("reads images") and `fix` complete.
     """
     batches = iter(loader)
     return _naming_killed_readers(batches, what, fix) if loader.num_workers else batches

@@ -132,8 +132,8 @@ def _tensors_of(path: Path) -> Iterator[tuple[str, ir.ExternalTensor]]:
     for name, entry in header.items():
         if name != "__metadata__" and entry["dtype"] in _DTYPES:
             (start, end), shape, dtype = entry["data_offsets"], ir.Shape(entry["shape"]), _DTYPES[entry["dtype"]]
-            at, place = 8 + length + start, {"name": f"stored.{name}", "base_dir": path.parent}
-            yield name, ir.ExternalTensor(path.name, at, end - start, dtype, shape=shape, **place)
+            at, size, label = 8 + length + start, end - start, f"stored.{name}"
+            yield name, ir.ExternalTensor(path.name, at, size, dtype, shape=shape, name=label, base_dir=path.parent)
 
 
 _Key = tuple[str, tuple[int, ...], bytes]

@@ -67,13 +67,7 @@ def with_objects(
 def consecutive(
     labels: UInt16[np.ndarray, "H W"], objects: UInt16[np.ndarray, "H W"], classes: int
 ) -> UInt16[np.ndarray, "H W"]:
-    """Renumber the objects of classes from 1 without gaps, the largest first; 0 for none.
-
-    Args:
-        labels: the index of each pixel's class; indices from `classes` on have no object.
-        objects: the object number of each pixel, 0 for none; an object has a single class.
-        classes: number of classes.
-    """
+    """Renumber the objects of the first `classes` classes from 1 without gaps, the largest first; 0 for none."""
     inside: Bool[np.ndarray, "H W"] = (objects > 0) & (labels < classes)
     pairs = labels[inside] * np.int64(UNLABELED + 1) + objects[inside]
     found, index, pixels = np.unique(pairs, return_inverse=True, return_counts=True)

@@ -111,15 +111,11 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 
 def _list_lines(entries: Iterable[Facts]) -> Iterator[str]:
     """The lines of a JSON list, an entry per line."""
-    yield "["
-    before = None
+    separator = "["
     for entry in entries:
-        if before is not None:
-            yield f"{before},"
-        before = strict_json(entry)
-    if before is not None:
-        yield before
-    yield "]"
+        yield separator + strict_json(entry)
+        separator = ","
+    yield "]" if separator == "," else "[]"
 
 
 _NO_XML = "[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"

@@ -22,11 +22,8 @@ from segvoc.errors import UsageError, missing_extra
 def coco_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[dict[str, Any]]:
     """Yield the mask of each class, {"size": [H, W], "counts": "..."}, as pycocotools compresses it.
 
-    A single pass finds the runs of all classes, so time doesn't grow with their number.
-
-    Args:
-        labels: the index of each pixel's class; indices from `classes` on (65535: unlabeled) have no mask.
-        classes: number of classes.
+    A single pass finds the runs of all classes, so time doesn't grow with their number. Labels from `classes` on
+    (65535: unlabeled) have no mask.
 
     Raises:
         UsageError: pycocotools isn't installed.
@@ -76,10 +73,6 @@ _MOST_PIXELS = (1 << 32) // _CHANNELS - 1
 
 def brush_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[UInt8[np.ndarray, " N"]]:
     """Yield the mask of each class as packed bytes; empty for a class without pixels.
-
-    Args:
-        labels: the index of each pixel's class; indices from `classes` on (65535: unlabeled) have no mask.
-        classes: number of classes.
 
     Raises:
         UsageError: the label map has 2^30 pixels or more.

@@ -193,7 +193,7 @@ class Segmentation:
         if max_pixels is not None and self.labels.size > max_pixels:
             scale = math.sqrt(max_pixels / self.labels.size)
             size = max(1, round(self.height * scale)), max(1, round(self.width * scale))
-            pixels = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BOX))
+            pixels = np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BOX))
             regions = replace(regions, labels=nearest(regions.labels, size))
         return draw_overlay(pixels, regions, alpha=alpha, names=names, legend=legend, notes=self.notes())
 

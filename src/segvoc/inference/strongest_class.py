@@ -90,8 +90,9 @@ class StrongestOfOwner(StrongestClass):
     def update_of(self, maps: Float[Array, "K h w"], indices: Int[Array, " K"], owners: Int[Array, " K"]) -> None:
         """Update the result with more classes, and the owner of each; a map may occur several times, for several."""
         xp = array_namespace(maps)
-        layer = Layer.whole(maps, *self.owner.shape)
-        for y, x in _blocks(*self.owner.shape, layer):
+        height, width = self.owner.shape
+        layer = Layer.whole(maps, height, width)
+        for y, x in _blocks(height, width, layer):
             owner = self.owner[y, x]
             # `bincount` takes a tenth of the time of `unique`, which sorts
             for present in xp.nonzero(xp.bincount(xp.reshape(owner, (-1,)) + 1))[0] - 1:

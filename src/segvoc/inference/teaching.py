@@ -33,7 +33,6 @@ from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary
 
 AnyTeachable = TypeVar("AnyTeachable", bound="Teachable")
-
 OnTeaching = Callable[[str, int, int], None]
 
 

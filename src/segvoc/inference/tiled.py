@@ -1,5 +1,6 @@
 """Labeling a large image tile by tile: words are selected once per image, and logits are blended across overlaps."""
 
+import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -224,15 +225,14 @@ class _Cover:
         for rows, vertical in self.rows.shares(down):
             for columns, horizontal in self.columns.shares(across):
                 outputs, shares = [], []
-                for y in vertical:
-                    for x in horizontal:
-                        if (output := self.outputs[y.tile][x.tile]) is not None:
-                            outputs.append(output)
-                            shares.append((y, x))
+                for share_y, share_x in itertools.product(vertical, horizontal):
+                    if (output := self.outputs[share_y.tile][share_x.tile]) is not None:
+                        outputs.append(output)
+                        shares.append((share_y, share_x))
                 if outputs:
-                    places = ((rows, down.start), (columns, across.start))
-                    piece = (slice(pixels.start - first, pixels.stop - first) for pixels, first in places)
-                    found.append(_Piece(*piece, outputs, shares))
+                    y = slice(rows.start - down.start, rows.stop - down.start)
+                    x = slice(columns.start - across.start, columns.stop - across.start)
+                    found.append(_Piece(y, x, outputs, shares))
         return found
 
     def update(

@@ -46,18 +46,9 @@ Planned = tuple[Path, ResultFiles]
 FolderWork = ResumableWork[object]
 """The images of a call."""
 
-BeginWork = Callable[[Key], FolderWork]
-"""Starts the work of a call, given the settings that its results depend on (`image_work`)."""
-
 
 def image_work(out: str | os.PathLike[str], key: Key, sources: Sequence[str], shard: str | None = None) -> FolderWork:
-    """Start the work of a call, locked against concurrent calls.
-
-    Args:
-        out: the folder of the results.
-        key: all settings that the results depend on.
-        sources: inputs of the call: files, folders, patterns.
-        shard: the shard K/N; None: all.
+    """Start the work of a call on these files, folders and patterns (or a shard K/N), locked against concurrent calls.
 
     Raises:
         UsageError: another call is labeling the same images.
@@ -187,15 +178,9 @@ def label_images(
 ) -> Generator[str | SegvocError, None, None]:
     """Label images; threads write results while the network processes the next images.
 
-    Args:
-        labeling: the settings.
-        model: the loaded model.
-        images: the images.
-        work: records finished images; None: not recorded.
-
     Returns:
-        A generator of the line to print for each image, in order and after its files are written; or its error. Closing
-        it waits for pending writes.
+        A generator of the line to print for each image, in order and after its files are written and `work` has
+        recorded it; or its error. Closing it waits for pending writes.
 
     Raises:
         UsageError: the words and options conflict; raised by this call, not by the iterator.
@@ -308,17 +293,10 @@ def label_in_processes(
     jobs: int,
     work: FolderWork | None = None,
 ) -> Generator[str | SegvocError, None, None]:
-    """Label images like `label_images`, in several processes, which share the CPU's cores.
+    """Label batches of images like `label_images`, in several processes, which share the CPU's cores.
 
-    Args:
-        labeling: the settings.
-        model: the model, to validate words and options; each process loads a copy.
-        groups: the images, in batches.
-        jobs: number of processes.
-        work: records finished images; None: not recorded.
-
-    Returns:
-        The generator of `label_images`. Raises `ProcessError` if a process was killed, or couldn't load the model.
+    `model` validates words and options; each process loads a copy. The generator raises `ProcessError` if a process was
+    killed, or couldn't load the model.
 
     Raises:
         UsageError: the words and options conflict, or the model is on a GPU; raised by this call.

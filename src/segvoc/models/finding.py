@@ -113,9 +113,10 @@ def _place(name: str, revision: str | None, token: Token) -> tuple[Get, Callable
             return folder / file if (folder / file).is_file() else None
 
         return local, lambda: sorted(path.name for path in folder.iterdir())
-    pinned = repository = None if os.path.exists(name) else HubRepository.of(name, revision, token)
+    repository = None if os.path.exists(name) else HubRepository.of(name, revision, token)
     if repository is None:
         return None
+    pinned = repository
 
     def fetch(file: str) -> Path | None:
         nonlocal pinned

@@ -180,7 +180,7 @@ class VideoPainter:
     def draw(self, pixels: UInt8[np.ndarray, "H W 3"], layer: tuple[Regions, Paint]) -> UInt8[np.ndarray, "h w 3"]:
         """A frame of the overlay video, of the size `size`."""
         if pixels.shape[:2] != self.size:
-            pixels = np.asarray(Image.fromarray(pixels).resize(self.size[::-1], Image.Resampling.BOX))
+            pixels = np.asarray(Image.fromarray(pixels).resize((self.size[1], self.size[0]), Image.Resampling.BOX))
         regions, paint = layer
         overlay = paint.over(pixels, self.style.alpha)
         shorter = min(self.size)

@@ -3,6 +3,8 @@
 Each image has 12 x 10 pixels. A square of one class lies in pixels of a second one, and a column is unlabeled.
 """
 
+import base64
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +57,13 @@ def save(path: Path, pixels: np.ndarray, *, palette: bool = False) -> None:
     if palette:
         image.putpalette(np.random.default_rng(0).integers(0, 256, 768).astype(np.uint8).tobytes())
     image.save(path)
+
+
+def png(pixels: np.ndarray) -> str:
+    """A PNG in base64."""
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return base64.b64encode(content.getvalue()).decode()
 
 
 def photo(path: Path) -> None:

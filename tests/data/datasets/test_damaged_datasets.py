@@ -73,31 +73,25 @@ def _voc_lists(content: bytes) -> Callable[[Path], object]:
 INSTANCES, PANOPTIC = "annotations/instances_default.json", "annotations/panoptic_default.json"
 LABELME, CVAT, YOLO, TASKS = "photo.json", "annotations.xml", "labels/photo.txt", "tasks.json"
 BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+COCO, SEGMENTS, SEGMENT_MAP = "coco-instances", "coco-panoptic", "annotations/panoptic_default/photo.png"
+VOC_MAP = f"{VOC_ROOT}/SegmentationClass/photo.png"
 
 OF_ALL = [
-    ("coco-instances", _bytes(INSTANCES, b'{"images": ['), "is damaged: it is not JSON"),
-    ("coco-instances", _bytes(INSTANCES, b"[" * 100_000), "is damaged: it is not JSON (it is nested too deeply"),
-    ("coco-instances", _bytes(INSTANCES, b"\xff\xfe\x00"), "is damaged: it is not JSON"),
-    ("coco-instances", _json(INSTANCES, lambda all: all.pop("categories")), "the file has no 'categories'"),
-    ("coco-instances", _json(INSTANCES, lambda all: all.update(images={})), "not a list"),
-    ("coco-instances", _json(INSTANCES, lambda all: all["images"][0].pop("file_name")), "image 0 has no 'file_name'"),
+    (COCO, _bytes(INSTANCES, b'{"images": ['), "is damaged: it is not JSON"),
+    (COCO, _bytes(INSTANCES, b"[" * 100_000), "is damaged: it is not JSON (it is nested too deeply"),
+    (COCO, _bytes(INSTANCES, b"\xff\xfe\x00"), "is damaged: it is not JSON"),
+    (COCO, _json(INSTANCES, lambda all: all.pop("categories")), "the file has no 'categories'"),
+    (COCO, _json(INSTANCES, lambda all: all.update(images={})), "not a list"),
+    (COCO, _json(INSTANCES, lambda all: all["images"][0].pop("file_name")), "image 0 has no 'file_name'"),
+    (COCO, _json(INSTANCES, lambda all: all["images"].append(all["images"][0])), "two images have the same id"),
+    (COCO, _json(INSTANCES, lambda all: all["annotations"][0].update(image_id=99)), "is of the unlisted image 99"),
     (
-        "coco-instances",
-        _json(INSTANCES, lambda all: all["images"].append(all["images"][0])),
-        "two images have the same id",
-    ),
-    (
-        "coco-instances",
-        _json(INSTANCES, lambda all: all["annotations"][0].update(image_id=99)),
-        "is of the unlisted image 99",
-    ),
-    (
-        "coco-instances",
+        COCO,
         _json(INSTANCES, lambda all: [one.update(segmentation=[]) for one in all["annotations"]]),
         "boxes or points",
     ),
-    ("coco-instances", _json(INSTANCES, lambda all: all["categories"][1].update(id=[1])), "is a list, not an id"),
-    ("coco-panoptic", _json(PANOPTIC, lambda all: all["annotations"].append(7)), "annotation 1 is 7, not an object"),
+    (COCO, _json(INSTANCES, lambda all: all["categories"][1].update(id=[1])), "is a list, not an id"),
+    (SEGMENTS, _json(PANOPTIC, lambda all: all["annotations"].append(7)), "annotation 1 is 7, not an object"),
     ("cvat", _text(CVAT, "<annotations>", f"{BOMB}<annotations>"), "it has a DOCTYPE"),
     ("cvat", _text(CVAT, "</image>.*", ""), "is damaged: no element found"),
     ("cvat", _text(CVAT, "<labels>.*</labels>", ""), "it lists no labels"),
@@ -146,26 +140,18 @@ def _brush(**change: object) -> Callable[[Path], object]:
 
 
 OF_ONE = [
-    ("coco-instances", _segment(segmentation={"size": [12, 16], "counts": "0000"}), "run lengths don't fill"),
-    ("coco-instances", _segment(segmentation={"size": [10**9, 10**9], "counts": [5]}), "a mask is [1000000000, 10"),
-    ("coco-instances", _segment(segmentation={"size": [12, 16], "counts": [-4, 196]}), "run lengths don't fill"),
-    ("coco-instances", _segment(segmentation={"size": [12, 16], "counts": ["a"]}), "run lengths don't fill"),
-    ("coco-instances", _segment(segmentation=[[1, 2, 3, 4, 5, 1e300]]), "lies far outside its image"),
-    ("coco-instances", _segment(segmentation=[[1, 2, 3, 4, 5, {}]]), "corner that isn't a number"),
-    ("coco-instances", _segment(segmentation=[[1, 2, 3, 4, 5]]), "isn't a list of 3 corners or more"),
-    ("coco-instances", _segment(segmentation="1, 2"), "that is neither polygons nor run lengths"),
-    ("coco-instances", _segment(category_id=99), "annotation 0 is of the undefined category 99"),
-    (
-        "coco-panoptic",
-        _png("annotations/panoptic_default/photo.png", "RGB", (16, 12), (1, 2, 3)),
-        "has a segment 197121",
-    ),
-    ("coco-panoptic", _png("annotations/panoptic_default/photo.png", "L", (16, 12)), "is a L image, not RGB"),
-    (
-        "coco-panoptic",
-        _png("annotations/panoptic_default/photo.png", "RGB", (8, 8)),
-        "it is for 8 x 8 pixels, the image",
-    ),
+    (COCO, _segment(segmentation={"size": [12, 16], "counts": "0000"}), "run lengths don't fill"),
+    (COCO, _segment(segmentation={"size": [10**9, 10**9], "counts": [5]}), "a mask is [1000000000, 10"),
+    (COCO, _segment(segmentation={"size": [12, 16], "counts": [-4, 196]}), "run lengths don't fill"),
+    (COCO, _segment(segmentation={"size": [12, 16], "counts": ["a"]}), "run lengths don't fill"),
+    (COCO, _segment(segmentation=[[1, 2, 3, 4, 5, 1e300]]), "lies far outside its image"),
+    (COCO, _segment(segmentation=[[1, 2, 3, 4, 5, {}]]), "corner that isn't a number"),
+    (COCO, _segment(segmentation=[[1, 2, 3, 4, 5]]), "isn't a list of 3 corners or more"),
+    (COCO, _segment(segmentation="1, 2"), "that is neither polygons nor run lengths"),
+    (COCO, _segment(category_id=99), "annotation 0 is of the undefined category 99"),
+    (SEGMENTS, _png(SEGMENT_MAP, "RGB", (16, 12), (1, 2, 3)), "has a segment 197121"),
+    (SEGMENTS, _png(SEGMENT_MAP, "L", (16, 12)), "is a L image, not RGB"),
+    (SEGMENTS, _png(SEGMENT_MAP, "RGB", (8, 8)), "it is for 8 x 8 pixels, the image"),
     ("labelme", _shape(points=[[1, 2], [3, 4], [5, "x"]]), "is 'x', not a finite number"),
     ("labelme", _shape(points=[[1, 2], [3, 4], [5, 1e9]]), "lies far outside its image"),
     ("labelme", _shape(shape_type="blob"), "isn't a LabelMe shape"),
@@ -184,13 +170,9 @@ OF_ONE = [
     ("yolo-seg", _bytes(YOLO, b"1 10 10 50 10 50 50\n"), "isn't a fraction of the image's size"),
     ("yolo-seg", _bytes(YOLO, b"1 nan 0.1 0.5 0.1 0.5 0.5\n"), "isn't a fraction of the image's size"),
     ("yolo-seg", _bytes(YOLO, b"1 \xff\xfe"), "it is not UTF-8 text"),
-    ("voc", _png(f"{VOC_ROOT}/SegmentationClass/photo.png", "L", (16, 12), 77), "has the undefined index 77"),
-    (
-        "voc",
-        _png(f"{VOC_ROOT}/SegmentationClass/photo.png", "RGB", (16, 12), (9, 9, 9)),
-        "has the undefined color 9, 9, 9 (#090909)",
-    ),
-    ("voc", _bytes(f"{VOC_ROOT}/SegmentationClass/photo.png", b"\x89PNG"), "photo.png'"),
+    ("voc", _png(VOC_MAP, "L", (16, 12), 77), "has the undefined index 77"),
+    ("voc", _png(VOC_MAP, "RGB", (16, 12), (9, 9, 9)), "has the undefined color 9, 9, 9 (#090909)"),
+    ("voc", _bytes(VOC_MAP, b"\x89PNG"), "photo.png'"),
     ("label-studio", _brush(rle=[0, 0, 1]), "run lengths that end too early"),
     ("label-studio", _brush(rle=[255] * 40), "run lengths of 4294967295 values instead of 768"),
     ("label-studio", _brush(rle=["a"]), "run lengths that aren't bytes"),
@@ -208,16 +190,12 @@ def test_damage_to_one_image_leaves_the_others(written, name, damage, told):
 
 
 TRAVERSAL = [
-    ("coco-instances", _name("../../secret.png"), "points outside the folder"),
-    ("coco-instances", _name("/etc/secret.png"), "points outside the folder"),
-    ("coco-instances", _name("C:\\secret.png"), "points outside the folder"),
-    ("coco-instances", _name("https://example.com/secret.png"), "is a URL, which isn't fetched"),
-    ("coco-instances", _name("a\0b.png"), "is not a file name"),
-    (
-        "coco-panoptic",
-        _json(PANOPTIC, lambda all: all["annotations"][0].update(file_name="../../x.png")),
-        "points outside",
-    ),
+    (COCO, _name("../../secret.png"), "points outside the folder"),
+    (COCO, _name("/etc/secret.png"), "points outside the folder"),
+    (COCO, _name("C:\\secret.png"), "points outside the folder"),
+    (COCO, _name("https://example.com/secret.png"), "is a URL, which isn't fetched"),
+    (COCO, _name("a\0b.png"), "is not a file name"),
+    (SEGMENTS, _json(PANOPTIC, lambda all: all["annotations"][0].update(file_name="../../x.png")), "points outside"),
     ("labelme", _json(LABELME, lambda all: all.update(imagePath="../secret.png")), "points outside"),
     ("labelme", _json(LABELME, lambda all: all.update(imagePath="a/../../secret.png")), "points outside"),
     ("cvat", _text(CVAT, 'name="photo.png"', 'name="../../secret.png"'), "points outside"),

@@ -3,8 +3,6 @@
 `make test` tries 20 of each kind; with SEGVOC_EXAMPLES=300, that many are tried.
 """
 
-import base64
-import io
 import json
 import os
 import re
@@ -13,6 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import pytest
@@ -25,6 +24,7 @@ import segvoc
 from segvoc.errors import InputError, SkippedShapesWarning, UsageError
 from segvoc.imaging.brush_masks import packed_runs
 from segvoc.imaging.label_maps import UNLABELED
+from tests.data.datasets.published_layouts import png, save
 from tests.data.datasets.published_layouts import text as _write
 
 HEIGHT, WIDTH = 12, 16
@@ -87,17 +87,6 @@ def scenes(draw: st.DrawFn) -> Scene:
     return Scene(words, [first, *draw(st.lists(some, max_size=2))], draw(st.lists(st.integers(0, 1), max_size=3)))
 
 
-def _png(values: np.ndarray) -> str:
-    content = io.BytesIO()
-    Image.fromarray(values).save(content, "PNG")
-    return base64.b64encode(content.getvalue()).decode()
-
-
-def _image(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (WIDTH, HEIGHT), (9, 99, 199)).save(path)
-
-
 def _flat(box: Box) -> list[int]:
     return [value for corner in box.corners for value in corner]
 
@@ -131,8 +120,6 @@ def coco(folder: Path, scene: Scene) -> list[Path]:
 
 
 def cvat(folder: Path, scene: Scene) -> list[Path]:
-    from xml.sax.saxutils import escape, quoteattr
-
     def element(box: Box) -> str:
         label = f"label={quoteattr(scene.words[box.word])}"
         (left, top), _, (right, bottom), _ = box.corners
@@ -174,7 +161,7 @@ def labelme(folder: Path, scene: Scene) -> list[Path]:
     def shape(box: Box) -> dict[str, object]:
         kinds = ("polygon", "rectangle", "rotation", "mask")
         points: list[list[int]] = [box.corners, box.corners[::2], box.corners, [[box.left, box.top], [0, 0]]][box.way]
-        mask = _png(np.ones((box.height, box.width), bool)) if box.way == 3 else None
+        mask = png(np.ones((box.height, box.width), bool)) if box.way == 3 else None
         return {"label": scene.words[box.word], "shape_type": kinds[box.way], "points": points, "mask": mask}
 
     files = [folder / "labels.txt"]
@@ -200,7 +187,7 @@ def label_studio(folder: Path, scene: Scene) -> list[Path]:
             runs = packed_runs(bounds, HEIGHT * WIDTH).tolist()
             return [{"id": id, "type": "brushlabels", "value": {"rle": runs, "format": "rle", "brushlabels": word}}]
         if box.way == 2:
-            url = "data:image/png;base64," + _png(box.inside * np.uint8(255))
+            url = "data:image/png;base64," + png(box.inside * np.uint8(255))
             return [{"id": id, "type": "bitmasklabels", "value": {"imageDataURL": url, "bitmasklabels": word}}]
         (x, y), _, (right, bottom), _ = percent
         value = {"x": x, "y": y, "width": right - x, "height": bottom - y, "rotation": 0}
@@ -220,17 +207,11 @@ def label_studio(folder: Path, scene: Scene) -> list[Path]:
         size = {"original_width": WIDTH, "original_height": HEIGHT}
         answer = {"result": [size | region for region in found]}
         tasks.append({"data": {"image": f"/data/local-files/?d=images/{number}.png"}, "annotations": [answer]})
-    config = "".join(f"<Label value={_quoted(word)}/>" for word in scene.words)
+    config = "".join(f"<Label value={quoteattr(word)}/>" for word in scene.words)
     files = [folder / "tasks.json", folder / "label_config.xml"]
     _write(files[0], tasks)
     _write(files[1], f"<View>{config}</View>")
     return files
-
-
-def _quoted(word: str) -> str:
-    from xml.sax.saxutils import quoteattr
-
-    return quoteattr(word)
 
 
 def voc(folder: Path, scene: Scene) -> list[Path]:
@@ -294,7 +275,7 @@ MAPS = ("coco-panoptic", "voc", "masks")
 
 def _written(folder: Path, name: str, scene: Scene) -> list[Path]:
     for number in range(len(scene.images)):
-        _image(folder / f"images/{number}.png")
+        save(folder / f"images/{number}.png", np.full((HEIGHT, WIDTH, 3), (9, 99, 199), np.uint8))
     return WRITERS[name](folder, scene)
 
 

@@ -1,7 +1,6 @@
 """What other programs export, in small: each is read as its maker means it, and what isn't drawn is counted."""
 
 import base64
-import io
 import json
 import warnings
 from pathlib import Path
@@ -17,6 +16,7 @@ from segvoc.data.datasets.opening import dataset_format
 from segvoc.data.datasets.shapes import Polygons, Shape, Shapes
 from segvoc.errors import InputError, SkippedShapesWarning, UsageError
 from segvoc.imaging.label_maps import UNLABELED
+from tests.data.datasets.published_layouts import png, save
 from tests.data.datasets.published_layouts import text as write
 from tests.formats.drawn_results import drawn_result
 
@@ -62,16 +62,10 @@ def coco(
     return {"images": listed, "annotations": entries, "categories": named}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "/home/somebody/photo.png",
-        "C:\\data\\photo.png",
-        "..\\..\\photo.png",
-        "https://example.org/a/photo.png?size=1",
-        "s3://bucket/photo.png",
-    ],
-)
+URLS = ["https://example.org/a/photo.png?size=1", "s3://bucket/photo.png"]
+
+
+@pytest.mark.parametrize("name", ["/home/somebody/photo.png", "C:\\data\\photo.png", "..\\..\\photo.png", *URLS])
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_name_of_another_machine_is_found_by_its_end(tmp_path: Path, name: str, elsewhere: bool) -> None:
     image(tmp_path / ("elsewhere" if elsewhere else "set/images") / "photo.png")
@@ -363,10 +357,7 @@ def task(*regions: dict[str, Any], address: str = "/data/upload/1/0a1b2c3d-photo
 def bitmap(mode: str) -> str:
     inside = np.zeros((HEIGHT, WIDTH), np.uint8)
     inside[5:15, 5:25] = 255
-    picture = Image.fromarray(inside) if mode == "L" else Image.fromarray(np.dstack([inside * 0] * 3 + [inside]))
-    content = io.BytesIO()
-    picture.save(content, "PNG")
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+    return "data:image/png;base64," + png(inside if mode == "L" else np.dstack([inside * 0] * 3 + [inside]))
 
 
 SQUARE = {"points": percent(5, 5, 25, 20), "closed": True}
@@ -377,54 +368,31 @@ ROUND = [
 ]
 
 
+VECTOR = {"vertices": VERTICES, "vectorlabels": ["cat"]}
+TURNED = {"x": 25, "y": 20, "width": 50, "height": 40, "rotation": 90}
+
+
 @pytest.mark.parametrize(
     ("regions", "cat", "told"),
     [
-        ([{"type": "bitmasklabels", "value": {"imageDataURL": bitmap("L"), "bitmasklabels": ["cat"]}}], 200, ""),
-        ([{"type": "bitmasklabels", "value": {"imageDataURL": bitmap("RGBA"), "bitmasklabels": ["cat"]}}], 200, ""),
-        (
-            [
-                {"id": "a", "type": "polygon", "value": SQUARE},
-                {"id": "a", "type": "labels", "value": SQUARE | {"labels": ["cat"]}},
-                {"id": "a", "type": "textarea", "value": SQUARE | {"text": ["torn"]}},
-            ],
-            300,
-            "",
-        ),
-        ([{"type": "vectorlabels", "value": {"vertices": VERTICES, "closed": True, "vectorlabels": ["cat"]}}], 300, ""),
-        (
-            [{"type": "vectorlabels", "value": {"vertices": VERTICES, "closed": False, "vectorlabels": ["cat"]}}],
-            0,
-            "(1 vectorlabels): 1",
-        ),
-        (
-            [{"type": "keypointlabels", "value": {"x": 5, "y": 5, "width": 1, "keypointlabels": ["cat"]}}],
-            0,
-            "(1 keypointlabels): 1",
-        ),
-        (
-            [{"type": "polygonlabels", "value": SQUARE | {"polygonlabels": ["cat", "dog"]}}],
-            300,
-            "(1 further label of a region): 1",
-        ),
-        ([{"type": "polygon", "value": SQUARE}], 0, "(1 polygon without a label): 1"),
-        (
-            [
-                {
-                    "type": "rectanglelabels",
-                    "value": {"x": 25, "y": 20, "width": 50, "height": 40, "rotation": 90, "rectanglelabels": ["cat"]},
-                }
-            ],
-            200,
-            "",
-        ),
-        ([{"type": "choices", "value": {"choices": ["blurred"]}}], 0, ""),
+        ([("bitmasklabels", {"imageDataURL": bitmap("L"), "bitmasklabels": ["cat"]})], 200, ""),
+        ([("bitmasklabels", {"imageDataURL": bitmap("RGBA"), "bitmasklabels": ["cat"]})], 200, ""),
+        ([("polygon", SQUARE), ("labels", {"labels": ["cat"]}), ("textarea", {"text": ["torn"]})], 300, ""),
+        ([("vectorlabels", VECTOR | {"closed": True})], 300, ""),
+        ([("vectorlabels", VECTOR | {"closed": False})], 0, "(1 vectorlabels): 1"),
+        ([("keypointlabels", {"x": 5, "y": 5, "width": 1, "keypointlabels": ["cat"]})], 0, "(1 keypointlabels): 1"),
+        ([("polygonlabels", SQUARE | {"polygonlabels": ["cat", "dog"]})], 300, "(1 further label of a region): 1"),
+        ([("polygon", SQUARE)], 0, "(1 polygon without a label): 1"),
+        ([("rectanglelabels", TURNED | {"rectanglelabels": ["cat"]})], 200, ""),
+        ([("choices", {"choices": ["blurred"]})], 0, ""),
     ],
 )
-def test_label_studio_regions(tmp_path: Path, regions: list[dict[str, Any]], cat: int, told: str) -> None:
+def test_label_studio_regions(tmp_path: Path, regions: list[tuple[str, dict[str, Any]]], cat: int, told: str) -> None:
+    """Several entries of one id are one region, and each repeats its shape."""
     image(tmp_path / "images/photo.png")
     write(tmp_path / "label_config.xml", '<View><Label value="cat"/><Label value="dog"/></View>')
-    write(tmp_path / "tasks.json", [task(*regions)])
+    entries = [{"id": "a", "type": kind, "value": regions[0][1] | value} for kind, value in regions]
+    write(tmp_path / "tasks.json", [task(*entries)])
     counts, line = pixels(tmp_path)
     assert counts == {"cat": cat, "dog": 0}
     assert told in line and bool(told) == bool(line)
@@ -438,10 +406,8 @@ def test_label_studio_turns_ellipses_and_draws_curves(tmp_path: Path) -> None:
         {"x": 50, "y": 50, "radiusX": 25, "radiusY": 10, "rotation": 90, "ellipselabels": ["cat"]},
         {"vertices": ROUND, "closed": True, "vectorlabels": ["cat"]},
     ):
-        write(
-            tmp_path / "tasks.json",
-            [task({"type": "ellipselabels" if "x" in value else "vectorlabels", "value": value})],
-        )
+        kind = "ellipselabels" if "x" in value else "vectorlabels"
+        write(tmp_path / "tasks.json", [task({"type": kind, "value": value})])
         labels = segvoc.read_dataset(tmp_path).read(0).labels == 0
         rows, columns = np.nonzero(labels)
         areas.append((int(labels.sum()), np.ptp(rows) + 1, np.ptp(columns) + 1))
@@ -480,8 +446,7 @@ def test_masks_named_after_the_whole_file(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.jpg", "b.png"):
         image(tmp_path / "images" / name)
     for name, value in (("a.jpg", 1), ("b.jpg", 1), ("b.png", 0)):
-        (tmp_path / "masks").mkdir(exist_ok=True)
-        Image.new("L", (WIDTH, HEIGHT), value).save(tmp_path / f"masks/{name}.png")
+        save(tmp_path / f"masks/{name}.png", np.full((HEIGHT, WIDTH), value, np.uint8))
     write(tmp_path / "classes.txt", "background\nobject\n")
     assert pixels(tmp_path)[0] == {"background": 1200, "object": 2400}
     write(tmp_path / "names.json", ["background", "object"])
@@ -490,10 +455,15 @@ def test_masks_named_after_the_whole_file(tmp_path: Path) -> None:
     assert [int(own.read(index).labels.sum()) for index in range(2)] == [1200, 1200]
 
 
+def voc(root: Path, *names: str, label: int) -> None:
+    """VOC's folder of images, each with a map of one label."""
+    for name in names:
+        image(root / f"JPEGImages/{name}.jpg")
+        save(root / f"SegmentationClass/{name}.png", np.full((HEIGHT, WIDTH), label, np.uint8))
+
+
 def test_voc_background_needn_t_be_first(tmp_path: Path) -> None:
-    image(tmp_path / "JPEGImages/a.jpg")
-    (tmp_path / "SegmentationClass").mkdir()
-    Image.new("L", (WIDTH, HEIGHT), 1).save(tmp_path / "SegmentationClass/a.png")
+    voc(tmp_path, "a", label=1)
     write(tmp_path / "labelmap.txt", "cat:9,9,9::\nbackground:0,0,0::\nvoid:1,1,1::\n")
     assert segvoc.read_dataset(tmp_path).background == "background"
     assert pixels(tmp_path)[0] == {"cat": 0, "background": 1200}
@@ -501,10 +471,8 @@ def test_voc_background_needn_t_be_first(tmp_path: Path) -> None:
 
 def test_official_voc(tmp_path: Path) -> None:
     root = tmp_path / "VOCdevkit/VOC2012"
-    (root / "SegmentationClass").mkdir(parents=True)
+    voc(root, "a", "b", label=8)
     for name, split in (("a", "train"), ("b", "val")):
-        image(root / f"JPEGImages/{name}.jpg")
-        Image.new("L", (WIDTH, HEIGHT), 8).save(root / f"SegmentationClass/{name}.png")
         write(root / f"ImageSets/Segmentation/{split}.txt", f"{name}\n")
     with pytest.raises(UsageError, match="several lists in ImageSets/Segmentation: train, val"):
         segvoc.read_dataset(tmp_path)
@@ -514,9 +482,7 @@ def test_official_voc(tmp_path: Path) -> None:
 
 
 def test_voc_of_labelme2voc(tmp_path: Path) -> None:
-    image(tmp_path / "JPEGImages/photo.jpg")
-    (tmp_path / "SegmentationClass").mkdir()
-    Image.new("L", (WIDTH, HEIGHT), 1).save(tmp_path / "SegmentationClass/photo.png")
+    voc(tmp_path, "photo", label=1)
     write(tmp_path / "class_names.txt", "_background_\nyellow duck\n")
     assert segvoc.read_dataset(tmp_path).background == "background"
     assert pixels(tmp_path)[0] == {"background": 0, "yellow duck": 1200}
@@ -548,10 +514,8 @@ def test_sets_are_joined_by_names(tmp_path: Path) -> None:
         write(tmp_path / folder / "data.yaml", f"train: images\nnames: {names}\n")
     sets = [segvoc.read_dataset(tmp_path / folder) for folder in ("one", "two")]
     joined = segvoc.LabeledImages.joined(sets, rename={"sofa": "couch"}, drop=["wall"])
-    assert joined.vocabulary.words == ("couch", "cat") and [one.stem for one in joined.images] == [
-        "one/photo",
-        "two/photo",
-    ]
+    assert joined.vocabulary.words == ("couch", "cat")
+    assert [one.stem for one in joined.images] == ["one/photo", "two/photo"]
     found = [[int((joined.read(index).labels == label).sum()) for label in (0, 1)] for index in range(2)]
     assert found == [[100, 1], [25, 0]]
     objects = joined.read_objects(1, (HEIGHT, WIDTH))
@@ -563,10 +527,9 @@ def test_sets_are_joined_by_names(tmp_path: Path) -> None:
 def test_class_that_occurs_nowhere_is_named(tmp_path: Path) -> None:
     """Masks of 0 and 255, which is unlabeled."""
     image(tmp_path / "images/a.png")
-    (tmp_path / "labels").mkdir()
     values = np.zeros((HEIGHT, WIDTH), np.uint8)
     values[5:15] = 255
-    Image.fromarray(values).save(tmp_path / "labels/a.png")
+    save(tmp_path / "labels/a.png", values)
     write(tmp_path / "classes.json", ["background", "object"])
     places = (tmp_path / "images", tmp_path / "labels", tmp_path / "classes.json")
     own = segvoc.LabeledImages.from_folders(*places)
@@ -576,18 +539,18 @@ def test_class_that_occurs_nowhere_is_named(tmp_path: Path) -> None:
 
 
 def test_stretch_of_12_bits_in_16(tmp_path: Path) -> None:
-    image(tmp_path / "images/a.png")
     values = np.linspace(0, 4095, HEIGHT * WIDTH).astype(np.uint16).reshape(HEIGHT, WIDTH)
-    Image.fromarray(values).save(tmp_path / "images/a.png")
+    save(tmp_path / "images/a.png", values)
     write(tmp_path / "labels/a.txt", yolo_line(0, 5, 5, 15, 15))
     write(tmp_path / "data.yaml", "train: images\nnames: [cat]\n")
     dataset = segvoc.read_dataset(tmp_path)
     for images, brightest in ((dataset, 16), (dataset.stretched("0,4095"), 255), (dataset.stretched("0%,50%"), 255)):
         assert images.read(0).image.max() == brightest
-    result = segvoc.load("tiny").segment(tmp_path / "images/a.png", ["cat", "dog"], stretch="0,4095")
+    model = segvoc.load("tiny")
+    result = model.segment(tmp_path / "images/a.png", ["cat", "dog"], stretch="0,4095")
     assert result.image.max() == 255
     with pytest.raises(UsageError, match="is not a stretch"):
-        segvoc.load("tiny").segment(tmp_path / "images/a.png", ["cat", "dog"], stretch="4095")
+        model.segment(tmp_path / "images/a.png", ["cat", "dog"], stretch="4095")
 
 
 # ---- out and back

@@ -20,38 +20,32 @@ def drawn_labels() -> np.ndarray:
     return labels
 
 
-def _read(name: str) -> tuple[tuple[str, ...], np.ndarray]:
+def _square() -> np.ndarray:
+    labels = np.full((12, 16), UNLABELED, np.uint16)
+    labels[3:8, 2:9] = 0
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "expected"),
+    [
+        ("datumaro-coco-instances", ("cat", "sofa"), drawn_labels()),
+        ("datumaro-coco-panoptic", ("cat", "sofa"), drawn_labels()),
+        ("label-studio", ("cat", "sofa"), drawn_labels()),
+        # Datumaro writes unlabeled pixels as background, and a label map without colors
+        ("datumaro-voc", ("background", "cat", "sofa"), drawn_labels() + np.uint16(1)),
+        ("datumaro-cvat", ("cat", "sofa"), _square()),
+    ],
+)
+def test_labels(name: str, words: tuple[str, ...], expected: np.ndarray) -> None:
     dataset = segvoc.read_dataset(FOLDER / name)
-    assert len(dataset) == 1
-    return dataset.vocabulary.words, dataset.read(0).labels
-
-
-@pytest.mark.parametrize("name", ["datumaro-coco-instances", "datumaro-coco-panoptic", "label-studio"])
-def test_masks(name: str) -> None:
-    words, labels = _read(name)
-    assert words == ("cat", "sofa")
-    np.testing.assert_array_equal(labels, drawn_labels())
-
-
-def test_voc() -> None:
-    """Datumaro writes unlabeled pixels as background, and a label map without colors."""
-    words, labels = _read("datumaro-voc")
-    assert words == ("background", "cat", "sofa")
-    np.testing.assert_array_equal(labels, np.where(drawn_labels() == UNLABELED, 0, drawn_labels() + 1))
-
-
-def test_cvat() -> None:
-    words, labels = _read("datumaro-cvat")
-    assert words == ("cat", "sofa")
-    expected = np.full((12, 16), UNLABELED)
-    expected[3:8, 2:9] = 0
-    np.testing.assert_array_equal(labels, expected)
+    assert len(dataset) == 1 and dataset.vocabulary.words == words
+    np.testing.assert_array_equal(dataset.read(0).labels, expected)
 
 
 def test_labelme() -> None:
     """Polygons, rectangles and circles as LabelMe draws them, but without the half pixel that it adds around them."""
-    words, labels = _read("labelme")
-    assert words == ("cat", "sofa")
+    labels = segvoc.read_dataset(FOLDER / "labelme").read(0).labels
     own = np.load(FOLDER / "labelme.npy").astype(int)
     assert (labels != np.where(own < 0, UNLABELED, own)).sum() == 21
     assert (own[labels != UNLABELED] >= 0).all()

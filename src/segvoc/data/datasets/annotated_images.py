@@ -30,9 +30,7 @@ class Annotation:
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         """Draw the label map of an image of this height and width [px].
 
-        Args:
-            size: image size.
-            outside: the label of pixels outside all shapes; ignored by maps, which define what is unlabeled.
+        `outside` is the label of pixels outside all shapes; ignored by maps, which define what is unlabeled.
         """
         raise NotImplementedError
 
@@ -97,18 +95,12 @@ class AnnotatedImage(LabeledImage):
 def annotated(
     labels: Path, stem: str, image: Callable[[], Path], annotation: Callable[[], Annotation], name: str = ""
 ) -> AnnotatedImage:
-    """Create an image with its annotation; a `ValueError` from either is raised when the image is read.
+    """Locate an image, and read its annotation from the file `labels`; a `ValueError` is raised when it is read.
 
-    Args:
-        labels: the file with the annotation.
-        stem: the name of the image.
-        image: locates the image.
-        annotation: reads the annotation.
-        name: name of the image in errors; "": omitted.
+    `name` is the image's in errors.
     """
     try:
-        found = annotation()
-        return AnnotatedImage(image=image(), labels=labels, stem=stem, annotation=found)
+        return AnnotatedImage(annotation=annotation(), image=image(), labels=labels, stem=stem)
     except ValueError as error:
         return broken(labels, stem, error, name)
 
@@ -134,11 +126,7 @@ class FoundDataset:
     """Whether the labels are shapes, which don't cover the image, rather than maps."""
 
     def labeled_images(self, name: str, background: str | None) -> LabeledImages:
-        """The images by stem; images that share a file become broken ones.
-
-        Args:
-            name: name of the dataset.
-            background: the class that stands for "none of the others"; None: the format's.
+        """The images by stem, in a set of this name; images that share a file become broken ones.
 
         Raises:
             UsageError: a class name is invalid, or the maps lack the background.

@@ -212,16 +212,10 @@ def _point(entry: Entry) -> Float64[np.ndarray, " 2"]:
 def _brush(runs: Sequence[Any], height: int, width: int) -> Patch:
     """Decodes Label Studio's run lengths of RGBA pixels (see `segvoc.imaging.brush_masks`)."""
     try:
-        content = bytes(runs)
+        content = np.frombuffer(bytes(runs), np.uint8)
     except (TypeError, ValueError):
         raise ValueError("run lengths that aren't bytes") from None
-    values = _brush_values(content, 4 * height * width)
-    return Patch(0, 0, values.reshape(height, width, 4)[..., 3] > 0)
-
-
-def _brush_values(content: bytes, expected: int) -> np.ndarray:
-    bits = np.unpackbits(np.frombuffer(content, np.uint8))
-    text = (bits + ord("0")).astype(np.uint8).tobytes().decode("ascii")
+    text = (np.unpackbits(content) + ord("0")).astype(np.uint8).tobytes().decode("ascii")
     at = 0
 
     def number(size: int) -> int:
@@ -231,6 +225,7 @@ def _brush_values(content: bytes, expected: int) -> np.ndarray:
             raise ValueError("run lengths that end too early")
         return int(text[at - size : at], 2)
 
+    expected = 4 * height * width
     count, word = number(32), number(5) + 1
     if count != expected or word > 8:
         raise ValueError(f"run lengths of {count} values instead of {expected}")
@@ -244,4 +239,4 @@ def _brush_values(content: bytes, expected: int) -> np.ndarray:
             raise ValueError("run lengths that are too long")
         values[place:end] = number(word) if repeated else [number(word) for _ in range(end - place)]
         place = end
-    return values
+    return Patch(0, 0, values.reshape(height, width, 4)[..., 3] > 0)

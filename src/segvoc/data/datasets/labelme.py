@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, annotated, broken, unique_stems
@@ -65,34 +66,32 @@ def read_labelme(source: DatasetSource) -> FoundDataset:
 def _annotated(
     source: DatasetSource, path: Path, stem: str, content: Entry, labels: Mapping[str, int]
 ) -> AnnotatedImage:
+    found = annotated(path, stem, partial(_image, source, path, content), partial(_shapes, content, labels))
     embedded = content.content.get("imageData")
-    is_there = False
-
-    def image() -> Path:
-        nonlocal is_there
-        name = content.text("imagePath").replace("\\", "/")
-        if source.images is not None:
-            name = inner_path(name).name
-        elif not re.match("/|[a-zA-Z]:", name):
-            # the path may lead into another folder of the dataset ("../images/photo.jpg"), but not out of it
-            name = os.path.normpath(PurePosixPath(path.relative_to(source.folder).parent.as_posix(), name))
-        try:
-            found = source.image(name, [source.folder, path.parent])
-        except ValueError:
-            if not isinstance(embedded, str):
-                raise
-            found = path.with_name("image")
-        is_there = found.is_file() and found.suffix.lower() in IMAGE_SUFFIXES
-        return found
-
-    def annotation() -> Shapes:
-        size = content.size("imageHeight", "imageWidth")
-        return Shapes.of(content.entries("shapes", "shape"), lambda entry: _shape(entry, labels), size=size)
-
-    found = annotated(path, stem, image, annotation)
+    is_there = found.image.is_file() and found.image.suffix.lower() in IMAGE_SUFFIXES
     if is_there or not isinstance(embedded, str):
         return found
     return replace(found, image=path.with_name(found.image.name), embedded=embedded)
+
+
+def _image(source: DatasetSource, path: Path, content: Entry) -> Path:
+    name = content.text("imagePath").replace("\\", "/")
+    if source.images is not None:
+        name = inner_path(name).name
+    elif not re.match("/|[a-zA-Z]:", name):
+        # the path may lead into another folder of the dataset ("../images/photo.jpg"), but not out of it
+        name = os.path.normpath(PurePosixPath(path.relative_to(source.folder).parent.as_posix(), name))
+    try:
+        return source.image(name, [source.folder, path.parent])
+    except ValueError:
+        if isinstance(content.content.get("imageData"), str):
+            return path.with_name("image")
+        raise
+
+
+def _shapes(content: Entry, labels: Mapping[str, int]) -> Shapes:
+    size = content.size("imageHeight", "imageWidth")
+    return Shapes.of(content.entries("shapes", "shape"), lambda entry: _shape(entry, labels), size=size)
 
 
 def _shape(entry: Entry, labels: Mapping[str, int]) -> Shape:

@@ -149,10 +149,14 @@ class MapLayout:
     """The archive to unpack, for errors."""
 
 
+def _table(names: tuple[str, ...], ids: Mapping[int, int], size: int) -> LabelTable:
+    """The labels of the evaluated ids; the others below `size` and 255 are unlabeled."""
+    return LabelTable(names=names, indices={**dict.fromkeys((*range(size), 255), UNLABELED), **ids})
+
+
 def _cityscapes_classes(source: DatasetSource) -> LabelTable:
-    """The 19 classes that Cityscapes evaluates, by id; its other ids are unlabeled."""
     ids = {int(number): label for number, label in read_class_list("cityscapes19_ids").items()}
-    return LabelTable(names=class_names("cityscapes19"), indices=dict.fromkeys((*range(35), 255), UNLABELED) | ids)
+    return _table(class_names("cityscapes19"), ids, 35)
 
 
 _CITYSCAPES_THINGS = frozenset(range(24, 34))
@@ -161,18 +165,16 @@ _CITYSCAPES_THINGS = frozenset(range(24, 34))
 
 def _ade_classes(source: DatasetSource) -> LabelTable:
     """The classes of `objectInfo150.txt`; 0 is unlabeled."""
-    names = class_names("ade150")
-    labels = {index: label for label, index in enumerate(range(1, len(names) + 1))}
     if (file := source.folder / "objectInfo150.txt").is_file():
         table = read_label_table(file)
-        names, labels = table.names, dict(table.indices)
-    return LabelTable(names=names, indices=labels | {0: UNLABELED})
+        return replace(table, indices={**table.indices, 0: UNLABELED})
+    names = class_names("ade150")
+    return LabelTable(names=names, indices={0: UNLABELED} | {label + 1: label for label in range(len(names))})
 
 
 def _stuff_classes(source: DatasetSource) -> LabelTable:
-    """The 171 classes that are evaluated; the ids between them and 255 are unlabeled."""
     ids = {entry["stuffthing_id"]: entry["train_id"] for entry in read_class_list("coco_stuff171_ids")}
-    return LabelTable(names=class_names("coco"), indices=dict.fromkeys((*range(182), 255), UNLABELED) | ids)
+    return _table(class_names("coco"), ids, 182)
 
 
 def find_vistas(path: Path) -> list[Path]:
@@ -248,14 +250,14 @@ def _vistas(file: Path) -> MapLayout:
         readable = [entry.text("readable").strip() for entry in entries]
         known = [index for index, entry in enumerate(entries) if entry.content.get("evaluate", True)]
         names = [entries[at].text("name") if readable.count(readable[at]) > 1 else readable[at] for at in known]
-    indices = dict.fromkeys((*range(len(entries)), 255), UNLABELED) | {index: at for at, index in enumerate(known)}
+    table = _table(tuple(names), {index: at for at, index in enumerate(known)}, len(entries))
     things = frozenset(index for index in known if entries[index].content.get("instances"))
     version = re.search(r"v\d+\.\d+", file.stem)
     return MapLayout(
         marks=(),
         maps=(f"*/{version[0]}/labels", "*/labels") if version else ("*/labels",),
         images=("*/images",),
-        classes=lambda source: LabelTable(names=tuple(names), indices=indices),
+        classes=lambda source: table,
         naming=Naming(objects=("/labels/", "/instances/"), numbers=ObjectNumbers(256, things)),
         archive="all of Vistas",
     )

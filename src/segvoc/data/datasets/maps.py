@@ -76,11 +76,11 @@ class MapFile(Annotation):
         if self.table.colors is None:
             raise ValueError(f"{name!r} is a color mask, but the class table has no colors")
 
-        def unknown(key: int) -> str:
-            color = f"{key >> 16}, {key >> 8 & 255}, {key & 255} (#{key:06x})"
-            return f"{name!r} has the undefined color {color}"
-
-        return looked_up(values.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32), self.table.colors, unknown)
+        return looked_up(
+            values.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32),
+            self.table.colors,
+            lambda key: f"{name!r} has the undefined color {_shown(tuple(key.to_bytes(3)))} (#{key:06x})",
+        )
 
     def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
         """See `Annotation.objects`."""

@@ -86,7 +86,14 @@ def read_dataset(
     if images is not None and not os.path.isdir(images):
         raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
     source = DatasetSource(path=Path(path), images=None if images is None else Path(images), split=split)
-    found = _found(source, format)
+    if format is not None and format not in _READERS:
+        raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(DATASET_NAMES)}")
+    try:
+        found = _READERS[format or dataset_format(source.path)](source)
+    except OSError as error:
+        raise UsageError(f"{str(error.filename or source.path)!r} can't be read: {error.strerror}; check it") from None
+    if not found.images:
+        raise UsageError(f"the dataset {os.fspath(path)!r} has no images; check the path")
     if skipped := Counter(kind for image in found.images for kind in image.annotation.skipped):
         kinds = ", ".join(f"{number} {kind}" for kind, number in skipped.most_common())
         line = f"skipped annotations without an area ({kinds}): {skipped.total()}"
@@ -98,18 +105,6 @@ def read_dataset(
             "give their folder with --images"
         )
     return dataset
-
-
-def _found(source: DatasetSource, format: str | None) -> FoundDataset:
-    if format is not None and format not in _READERS:
-        raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(DATASET_NAMES)}")
-    try:
-        found = _READERS[format or dataset_format(source.path)](source)
-    except OSError as error:
-        raise UsageError(f"{str(error.filename or source.path)!r} can't be read: {error.strerror}; check it") from None
-    if not found.images:
-        raise UsageError(f"the dataset {str(source.path)!r} has no images; check the path")
-    return found
 
 
 def _name(source: DatasetSource) -> str:
@@ -135,7 +130,8 @@ def dataset_format(path: Path) -> DatasetName:
         raise UsageError(f"no dataset in {str(path)!r}; did you mean {str(near)!r}?")
     else:
         what = "is not in any known dataset format"
-        if any(_is_image(file) for folder in (path, *_folders_in(path)) for file in _listed(folder)):
+        files = (file for folder in (path, *_folders_in(path)) for file in _listed(folder))
+        if any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
             what += ": it has images without labels"
     raise UsageError(f"{str(path)!r} {what}; name its format with --dataset-format: {', '.join(DATASET_NAMES)}")
 
@@ -161,10 +157,6 @@ def _listed(folder: Path) -> list[Path]:
     with suppress(OSError):
         return list(folder.iterdir())
     return []
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _formats_of_file(path: Path) -> list[DatasetName]:
