@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import jaxtyping
 import pytest
@@ -25,3 +26,17 @@ def untyped() -> Iterator[None]:
 def model() -> NetworkSegmenter:
     """The network to export; a second program for words, of another pooling, would take long to trace."""
     return small_cat_seg(one_pooling=True)
+
+
+@pytest.fixture(scope="package")
+def folder(model: NetworkSegmenter, tmp_path_factory: pytest.TempPathFactory, untyped: None) -> Path:
+    """The exported network, in float32."""
+    from segvoc.exporting.export import export  # needs the extra
+
+    out = tmp_path_factory.mktemp("exports") / "small"
+    steps: list[str] = []
+    found = export(model, out, say=steps.append)
+    assert found.difference < 1e-4
+    assert found.equal_labels > 0.999
+    assert not any("words_1x1.onnx" in step for step in steps)
+    return out

@@ -23,18 +23,6 @@ from tests.exporting.small_export import IMAGES, WORDS, assert_alike, small_cat_
 from tests.timm_clips import ALL
 
 
-@pytest.fixture(scope="module")
-def folder(model: NetworkSegmenter, tmp_path_factory: pytest.TempPathFactory, untyped: None) -> Path:
-    """The exported network, in float32."""
-    out = tmp_path_factory.mktemp("exports") / "small"
-    steps: list[str] = []
-    found = export(model, out, say=steps.append)
-    assert found.difference < 1e-4
-    assert found.equal_labels > 0.999
-    assert not any("words_1x1.onnx" in step for step in steps)
-    return out
-
-
 @pytest.mark.parametrize(
     ("count", "options"),
     [

@@ -9,8 +9,6 @@ import pytest
 
 import segvoc
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.exported.segmenter import ExportedSegmenter
-from segvoc.exported.shipped import copy_tiny
 from segvoc.exporting import export as exporting
 from segvoc.exporting.export import compare_with_export, export
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -47,11 +45,10 @@ def test_a_model_tuned_with_the_network_of_tiny_has_the_programs_that_ship(tiny,
     assert (one.labels == other.labels).mean() > 0.999
 
 
-def test_the_comparison_is_about_taught_words_too(tiny, taught, tmp_path, monkeypatch):
+def test_the_comparison_is_about_taught_words_too(model, folder, monkeypatch):
     monkeypatch.setattr(exporting, "SIZES", ((96, 128),))
-    copy_tiny(tmp_path)
-    exported, words = ExportedSegmenter(tmp_path), Vocabulary(["cat", "grass", "wall"])
-    better = tiny.with_taught(taught)
+    taught, words = model.teach(drawn_examples(4)), Vocabulary(["cat", "grass", "wall"])
+    exported, better = segvoc.load_exported(folder), model.with_taught(taught)
     assert compare_with_export(better, exported.with_taught(taught), "float32", words).agrees
     changed = replace(taught, bias=taught.bias + np.float32(0.1))
     assert not compare_with_export(better, exported.with_taught(changed), "float32", words).agrees
