@@ -33,12 +33,7 @@ class StrongestClass:
     interpolated value lies between the minimum and maximum of its cells, so a class whose maximum in a block is below
     the minimum of another class can't win there, and only the other classes are interpolated. The result is exact, and
     time and memory hardly grow with the number of classes. Where tiles overlap, the value is the weighted mean of their
-    maps; weights of a pixel add up to 1, so this holds for them too.
-
-    Args:
-        height: height of the image [px].
-        width: width of the image [px].
-        like: an array with the library and device of the maps.
+    maps; weights of a pixel add up to 1, so this holds for them too. `like` has the library and device of the maps.
     """
 
     def __init__(self, height: int, width: int, like: Array) -> None:

@@ -182,15 +182,9 @@ class ViewLogits:
     def maps(
         self, protocol: Protocol, size: tuple[int, int] | None = None, *, classes: Int[Array, " M"] | None = None
     ) -> Iterator[tuple[Float[Array, "N y x"], Int[Array, " N"]]]:
-        """Yield the merged map of each class that was kept in any view, several classes at a time.
+        """Yield the merged maps of classes that were kept in any view, several at a time, and their indices.
 
-        Args:
-            protocol: the protocol that made the views; see `merged`.
-            size: height and width of the image [px], for protocols whose windows depend on it.
-            classes: only these classes, ascending; None: all.
-
-        Yields:
-            Maps, and the indices of their classes.
+        See `merged` for the protocol and the size; `classes` are the only ones, ascending (None: all).
         """
         kept = self.kept_anywhere()
         if classes is not None:
