@@ -28,13 +28,12 @@ def read(folders, **options):
 
 def test_pairs_images_with_label_maps_of_8_and_16_bits(folders):
     (folders / "images/._a.jpg").write_bytes(b"\0\5\x16\7")  # a hidden file of macOS
-    pairs = read(folders)
+    pairs = read(folders, background="none")
+    assert pairs.background == "none"
     assert [pair.stem for pair in pairs.images] == ["a", "sub/b"]
     assert pairs.vocabulary.words == ("cat", "sofa, couch", "none")
-    for index in range(2):
-        image, labels = pairs.read(index)
-        assert image.shape == (3, 4, 3)
-        assert labels.tolist() == [[0, 1, 2, 65535]] * 3
+    for image, labels in map(pairs.read, range(2)):
+        assert image.shape == (3, 4, 3) and labels.tolist() == [[0, 1, 2, 65535]] * 3
 
 
 def test_reading_an_image_without_a_label_map_fails_and_names_the_file(folders):
@@ -87,6 +86,5 @@ def test_folders_that_can_not_be_used_are_refused_in_one_line(folders, damage, m
 
 
 def test_the_background_is_one_of_the_classes(folders):
-    assert read(folders, background="none").background == "none"
     with pytest.raises(UsageError, match="'nothing' is not one of the classes"):
         read(folders, background="nothing")

@@ -98,9 +98,5 @@ def test_settings_tell_what_changes_results(tmp_path: Path) -> None:
         assert one not in [plain, *settings][:number]
     assert settings[2]["words"].startswith("word 0, word 1, word 2, word 3, word 4, ... (9 in all) [")  # type: ignore[attr-defined]
     tiny = _labeling(tmp_path).settings(open_tiny())
-    assert {name: tiny[name] for name in ("model", "dtype", "device")} == {
-        "model": "tiny",
-        "dtype": "float32",
-        "device": "cpu",
-    }
+    assert (tiny["model"], tiny["dtype"], tiny["device"]) == ("tiny", "float32", "cpu")
     assert str(tiny["engine"]).startswith("onnxruntime ")

@@ -7,6 +7,7 @@ Any number of processes may write images to the folder; at the end, each builds 
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -184,11 +185,9 @@ def _copy_image(result: Segmentation, target: Path) -> None:
 
 
 def _is_upright(path: str) -> bool:
-    try:
-        with opened_image(path) as image:
-            return image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-    except InputError:
-        return True
+    with suppress(InputError), opened_image(path) as image:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    return True
 
 
 class DatasetWriter:

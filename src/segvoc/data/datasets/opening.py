@@ -3,10 +3,11 @@
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from segvoc.data.datasets.annotated_images import FoundDataset
 from segvoc.data.datasets.coco import loose_coco_files, read_coco
@@ -37,20 +38,37 @@ from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 _MOST_NEAR = 50
 """Max subfolders to search if a folder isn't a dataset."""
 
-_READERS: dict[str, Callable[[DatasetSource], FoundDataset]] = {
-    "coco-panoptic": partial(read_coco, panoptic=True),
-    "coco-instances": partial(read_coco, panoptic=False),
-    "labelme": read_labelme,
-    "cvat": read_cvat,
-    "yolo-seg": read_yolo,
-    "voc": read_voc,
-    "label-studio": read_label_studio,
-    **{name: partial(read_published, layout=layout) for name, layout in MAP_LAYOUTS.items()},
-    "mapillary-vistas": read_vistas,
-    "masks": read_masks,
-    "project": read_project,
-    "huggingface": read_saved,
+
+class _Format(NamedTuple):
+    read: Callable[[DatasetSource], FoundDataset]
+    is_marked: Callable[[Path], bool] = lambda folder: False
+    """Whether a folder has files or folders that no other format has."""
+
+
+def _has(*patterns: str) -> Callable[[Path], bool]:
+    return lambda folder: any(any(folder.glob(pattern)) for pattern in patterns)
+
+
+_FORMATS: dict[DatasetName, _Format] = {
+    "project": _Format(read_project, is_project),
+    "coco-panoptic": _Format(partial(read_coco, panoptic=True), _has("annotations/panoptic*.json")),
+    "coco-instances": _Format(
+        partial(read_coco, panoptic=False), _has("annotations/instances*.json", "annotations/stuff*.json")
+    ),
+    "cvat": _Format(read_cvat, lambda folder: bool(find_xml(folder))),
+    "yolo-seg": _Format(read_yolo, lambda folder: find_yaml(folder) is not None),
+    "voc": _Format(read_voc, lambda folder: find_voc(folder) is not None),
+    "label-studio": _Format(read_label_studio, lambda folder: (folder / "tasks.json").is_file()),
+    "huggingface": _Format(read_saved, is_saved),
+    "labelme": _Format(read_labelme),
+    "masks": _Format(read_masks),
 }
+
+_MAP_FORMATS: dict[DatasetName, _Format] = {
+    **{name: _Format(partial(read_published, layout=one), _has(*one.marks)) for name, one in MAP_LAYOUTS.items()},
+    "mapillary-vistas": _Format(read_vistas, lambda folder: bool(find_vistas(folder))),
+}
+"""Considered if no other format is there: COCO's folders have stuff maps beside the instances."""
 
 
 def read_dataset(
@@ -86,10 +104,11 @@ def read_dataset(
     if images is not None and not os.path.isdir(images):
         raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
     source = DatasetSource(path=Path(path), images=None if images is None else Path(images), split=split)
-    if format is not None and format not in _READERS:
+    formats: Mapping[str, _Format] = {**_FORMATS, **_MAP_FORMATS}
+    if format is not None and format not in formats:
         raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(DATASET_NAMES)}")
     try:
-        found = _READERS[format or dataset_format(source.path)](source)
+        found = formats[format or dataset_format(source.path)].read(source)
     except OSError as error:
         raise UsageError(f"{str(error.filename or source.path)!r} can't be read: {error.strerror}; check it") from None
     if not found.images:
@@ -201,24 +220,11 @@ def _formats_of_folder(folder: Path) -> list[DatasetName]:
 
 
 def marked_formats(folder: Path) -> list[DatasetName]:
-    """List the formats whose unique files or folders exist in a folder."""
-    if is_project(folder):  # regardless of other files
+    """List the formats whose unique files or folders exist in a folder; a project, regardless of other files."""
+    found = [name for name, one in _FORMATS.items() if one.is_marked(folder)]
+    if "project" in found:
         return ["project"]
-    annotations = folder / "annotations"
-    marks: dict[DatasetName, bool] = {
-        "coco-panoptic": any(annotations.glob("panoptic*.json")),
-        "coco-instances": any(annotations.glob("instances*.json")) or any(annotations.glob("stuff*.json")),
-        "cvat": bool(find_xml(folder)),
-        "yolo-seg": find_yaml(folder) is not None,
-        "voc": find_voc(folder) is not None,
-        "label-studio": (folder / "tasks.json").is_file(),
-        "huggingface": is_saved(folder),
-    }
-    # COCO's folders have stuff maps beside the instances
-    return [name for name, marked in marks.items() if marked] or [
-        *(name for name, layout in MAP_LAYOUTS.items() if any(any(folder.glob(mark)) for mark in layout.marks)),
-        *(["mapillary-vistas"] if find_vistas(folder) else []),
-    ]
+    return found or [name for name, one in _MAP_FORMATS.items() if one.is_marked(folder)]
 
 
 def _has_labelme(folder: Path) -> bool:
