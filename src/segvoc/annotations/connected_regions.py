@@ -22,12 +22,10 @@ class Region:
     top: int
     """First row of the bounding box."""
     inside: Bool[np.ndarray, "h w"]
-    """Mask within the bounding box."""
     number: int | None = None
     """The number of the object; 0 for the pixels of a class with objects that are in none of them; None without
     objects."""
     is_connected: bool = False
-    """Whether it is known to be connected."""
 
     @property
     def is_crowd(self) -> bool:

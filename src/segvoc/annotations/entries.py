@@ -16,17 +16,14 @@ if TYPE_CHECKING:
 
 
 STUFF_NAMES = frozenset(
-    (
-        *("air", "asphalt", "background", "beach", "brick", "building", "bush", "cardboard", "carpet", "ceiling"),
-        *("cement", "clay", "cloth", "cloud", "concrete", "counter", "countertop", "cupboard", "curtain", "desert"),
-        *("dirt", "earth", "fabric", "fence", "field", "floor", "flooring", "fog", "foliage", "forest"),
-        *("glacier", "grass", "gravel", "ground", "hill", "ice", "lake", "land", "lawn", "leaves", "liquid"),
-        *("marble", "meadow", "metal", "mirror", "moss", "mountain", "mud", "ocean", "other", "path"),
-        *("pavement", "plastic", "platform", "playingfield", "railing", "railroad", "river", "road"),
-        *("rock", "roof", "rug", "runway", "sand", "sea", "shelf", "shrub", "sidewalk", "sky", "smoke", "snow"),
-        *("soil", "stairs", "stone", "straw", "structure", "sunlight", "terrain", "textile", "tile", "track", "tree"),
-        *("vegetation", "wall", "wallpaper", "water", "waterfall", "waves", "window", "wood", "woods"),
-    )
+    """
+    air asphalt background beach brick building bush cardboard carpet ceiling cement clay cloth cloud concrete
+    counter countertop cupboard curtain desert dirt earth fabric fence field floor flooring fog foliage forest
+    glacier grass gravel ground hill ice lake land lawn leaves liquid marble meadow metal mirror moss mountain mud
+    ocean other path pavement plastic platform playingfield railing railroad river road rock roof rug runway sand
+    sea shelf shrub sidewalk sky smoke snow soil stairs stone straw structure sunlight terrain textile tile track
+    tree vegetation wall wallpaper water waterfall waves window wood woods
+    """.split()
 )
 """Names of stuff: classes of COCO panoptic, COCO-Stuff and Cityscapes, and similar words."""
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
@@ -67,9 +67,7 @@ class LabeledImage:
     """The files of an image and its label map."""
 
     image: Path
-    """Path of the image."""
     labels: Path
-    """Path of the label map."""
     stem: str
     """Path of both below their folders, without suffix ("sub/photo")."""
     new_labels: tuple[int, ...] | None = None
@@ -145,17 +143,6 @@ class LabeledImage:
     def stored_objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
         """Like `read_objects`, but `stuff` are stored labels."""
         return None
-
-
-class FolderRules(TypedDict, total=False):
-    """Keyword arguments of `LabeledImages.from_folders`."""
-
-    background: str | None
-    """The class that stands for "none of the others"."""
-    owner: str | None
-    """The object whose parts all other classes are."""
-    skip: str | os.PathLike[str] | None
-    """A folder to leave out."""
 
 
 @dataclass(frozen=True, kw_only=True)

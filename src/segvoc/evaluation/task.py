@@ -5,13 +5,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from segvoc.data.benchmarks import Benchmark, BenchmarkParts, PartRecord, find_benchmark, prepared
-from segvoc.data.labeled_images import FolderRules, LabeledImage, LabeledImages
+from segvoc.data.labeled_images import LabeledImage, LabeledImages
 from segvoc.data.manifests import Manifest
 from segvoc.errors import UsageError
 from segvoc.evaluation.metrics import Confusion
@@ -121,7 +121,10 @@ class EvaluationTask:
         images: str | os.PathLike[str],
         labels: str | os.PathLike[str],
         classes: str | os.PathLike[str],
-        **rules: Unpack[FolderRules],
+        *,
+        background: str | None = None,
+        owner: str | None = None,
+        skip: str | os.PathLike[str] | None = None,
     ) -> "EvaluationTask":
         """Create a task from your own images and label maps.
 
@@ -129,12 +132,13 @@ class EvaluationTask:
             images: folder of the images, including sub-folders.
             labels: folder of the label maps, under the same names.
             classes: JSON file with the list of class names, in label order.
-            rules: `background`, `owner` and `skip` of `LabeledImages.from_folders`.
+            background, owner, skip: see `LabeledImages.from_folders`.
 
         Raises:
             UsageError: a folder or the file of class names is missing, or they don't fit together.
         """
-        found = cls.of_images(LabeledImages.from_folders(images, labels, classes, **rules))
+        pairs = LabeledImages.from_folders(images, labels, classes, background=background, owner=owner, skip=skip)
+        found = cls.of_images(pairs)
         folder = Path(images).resolve()
         while folder.name.lower() in _GENERIC_FOLDERS and folder.parent.name:
             folder = folder.parent

@@ -47,7 +47,6 @@ class EntryFiles:
     """The files of one image in a dataset."""
 
     stem: str
-    """The image's name, may include subfolders."""
     folder: Path
     own: tuple[str, ...]
     """Files of the format, below the folder."""
@@ -86,9 +85,7 @@ class Dataset:
     folder: str
     format: FormatName | str
     background: str | None = None
-    """The word that stands for "none of the others"."""
     copy_images: bool = True
-    """Whether to copy the images."""
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:

@@ -62,7 +62,6 @@ class DatasetFormat(ABC):
     lost: ClassVar[str] = "(?!)"
     """Pattern of text that words must not contain, since it wouldn't survive a round trip."""
     image_file: ClassVar[str] = "images/{stem}{suffix}"
-    """The path of an image."""
     own_file: ClassVar[str | None] = None
     """The path of the file that `write` always writes for an image; None if all is in dataset-wide files."""
 

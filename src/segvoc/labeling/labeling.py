@@ -113,15 +113,11 @@ class Labeling:
     """How to label images and what to write; picklable for worker processes."""
 
     load: Callable[[], Segmenter]
-    """Loads the model."""
     words: Vocabulary | None
     """The words; None: the words of the parts."""
     parts: PartVocabulary | None = None
-    """As for `Segmenter.segment`."""
     options: LabelOptions = field(default_factory=LabelOptions)
-    """How to label."""
     out: str
-    """The output folder."""
     overlay: OverlayStyle | None = SAVED_OVERLAY
     """Settings of overlays; None: no overlays."""
     compact: bool = False
@@ -129,7 +125,6 @@ class Labeling:
     dataset: Dataset | None = None
     """The dataset to write instead of label maps, overlays and reports."""
     objects: bool = False
-    """Whether to count objects."""
     least_object: int | None = None
     """Minimum size of an object [px]; see `with_objects`."""
     describe: Callable[[Segmentation | LabeledFile, ResultFiles], str]

@@ -47,7 +47,6 @@ class AnnotatedImage(LabeledImage):
     """An image of a dataset; `labels` is its annotation file."""
 
     annotation: Annotation = field(default_factory=Annotation)
-    """Its labels."""
     problem: str | None = None
     """Why its files can't be used, and how to fix it."""
     outside: int = UNLABELED

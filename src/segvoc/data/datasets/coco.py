@@ -30,7 +30,6 @@ class PanopticSegments(Annotation):
 
     path: Path
     labels: Mapping[int, int]
-    """The label of each segment."""
     things: frozenset[int]
     """The segments that are objects."""
 

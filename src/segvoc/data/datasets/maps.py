@@ -43,7 +43,6 @@ class ObjectNumbers(NamedTuple):
     things: frozenset[int]
     """The indices that have objects."""
     first: int = 0
-    """The first number of an object."""
 
     def of(self, values: np.ndarray) -> np.ndarray:
         """Extract each pixel's object number, 0 for none."""
@@ -59,9 +58,7 @@ class MapFile(Annotation):
 
     path: Path
     table: LabelTable
-    """The class table of its values."""
     objects_path: Path | None = None
-    """The object map file, if any."""
     numbers: ObjectNumbers | None = None
     """Encoding of the object map; None: plain object numbers, with 255 for none in 8 bits."""
 

@@ -221,10 +221,11 @@ def _formats_of_folder(folder: Path) -> list[DatasetName]:
 
 def marked_formats(folder: Path) -> list[DatasetName]:
     """List the formats whose unique files or folders exist in a folder; a project, regardless of other files."""
-    found = [name for name, one in _FORMATS.items() if one.is_marked(folder)]
-    if "project" in found:
-        return ["project"]
-    return found or [name for name, one in _MAP_FORMATS.items() if one.is_marked(folder)]
+    for formats in (_FORMATS, _MAP_FORMATS):
+        found: list[DatasetName] = [name for name, one in formats.items() if one.is_marked(folder)]
+        if found:
+            return ["project"] if "project" in found else found
+    return []
 
 
 def _has_labelme(folder: Path) -> bool:

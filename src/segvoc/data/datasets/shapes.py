@@ -27,7 +27,6 @@ class Patch(NamedTuple):
     top: int
     left: int
     inside: Bool[np.ndarray, "h w"]
-    """Mask of the selected pixels."""
 
 
 class NoArea(ValueError):
