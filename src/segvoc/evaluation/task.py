@@ -132,7 +132,9 @@ class EvaluationTask:
             images: folder of the images, including sub-folders.
             labels: folder of the label maps, under the same names.
             classes: JSON file with the list of class names, in label order.
-            background, owner, skip: see `LabeledImages.from_folders`.
+            background: the class that stands for "none of the others".
+            owner: the object that all classes except the background are parts of.
+            skip: a folder inside `images` to leave out.
 
         Raises:
             UsageError: a folder or the file of class names is missing, or they don't fit together.
