@@ -7,10 +7,19 @@ import torch
 from segvoc.errors import UsageError
 from segvoc.models.digests import model_record
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.teaching import learning
 from segvoc.teaching.examples import labels_of_cells
 from segvoc.teaching.taught_words import TaughtQuery, TaughtWords
 from tests.inference.small_network import small_segmenter
 from tests.teaching.drawn_examples import UNLABELED, DrawnExamples, drawn_examples
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_steps():
+    """Enough for drawn colors."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learning, "STEPS", 20)
+        yield
 
 
 @pytest.fixture(scope="module")

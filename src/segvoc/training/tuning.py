@@ -361,7 +361,10 @@ def open_tuning(
         views, problems = dict[int, dict[str, Tensor]](), dict[int, str]()
         for place, row in enumerate(rows):
             view = _encoded(segmenter, text, images, row, recipe)
-            (problems if isinstance(view, str) else views)[place] = view
+            if isinstance(view, str):
+                problems[place] = view
+            else:
+                views[place] = view
             progress.update()
         for problem in problems.values():
             warn(f"passed over: {problem}")
