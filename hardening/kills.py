@@ -109,6 +109,11 @@ def torn(result: Mapping[str, Any], whole: Mapping[str, Any]) -> list[str]:
     return [name for name, value in result.items() if name != "weights" and value != whole.get(name)]
 
 
+def changed(expected: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
+    """A few of the names whose results differ."""
+    return sorted(name for name in {**expected, **result} if expected.get(name) != result.get(name))[:3]
+
+
 def unbroken(work: Work, folder: Path) -> tuple[dict[str, Any], int, float]:
     """The result of a run that nothing ends, the number of its writes, and its time [s]."""
     with inside(folder):
@@ -154,8 +159,8 @@ def kill(work: Work, whole: tuple[dict[str, Any], int, float], folder: Path, rng
         ending = run(work)
         if ending.code:
             return killed, f"can't go on: {ending.said[-300:]}"
-        different = [name for name in {**expected, **work.result()} if expected.get(name) != work.result().get(name)]
-        return killed, f"another result: {sorted(different)[:3]}" if different else ""
+        different = changed(expected, work.result())
+        return killed, f"another result: {different}" if different else ""
 
 
 def fail(work: Work, whole: tuple[dict[str, Any], int, float], folder: Path, rng: random.Random) -> tuple[int, str]:
@@ -174,8 +179,8 @@ def fail(work: Work, whole: tuple[dict[str, Any], int, float], folder: Path, rng
         ending = run(work)
         if ending.code:
             return 1, f"{kind} at {moment} of {writes}: can't go on: {ending.said[-300:]}"
-        different = [name for name in {**expected, **work.result()} if expected.get(name) != work.result().get(name)]
-        return 1, f"{kind} at {moment} of {writes}: another result: {sorted(different)[:3]}" if different else ""
+        different = changed(expected, work.result())
+        return 1, f"{kind} at {moment} of {writes}: another result: {different}" if different else ""
 
 
 def trials(

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +26,7 @@ from segvoc.cli import main
 from segvoc.cli.options import ModelOptions
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
 from segvoc.data.datasets.project import is_project
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.exported.manifest import export_in_the_making
 from segvoc.exported.shipped import copy_tiny
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS
@@ -73,6 +75,10 @@ def command(*words: str) -> None:
     main()
 
 
+WORDS = ("--words", "cat, sofa, wall")
+PREPARE = ("prepare", "coco-stuff", "--data", "root", "--partial", "--jobs", "1")
+
+
 def _files(folder: str, *hidden: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(Path(folder).rglob("*")):
@@ -90,18 +96,6 @@ def _without_varying(content: object) -> object:
     return [_without_varying(value) for value in content] if isinstance(content, list) else content
 
 
-def _segment() -> None:
-    command("segment", "in", "--words", "cat, sofa, wall", "--out", "out", "--resume", "--device", "cpu")
-
-
-def _tiles() -> None:
-    command("segment", "in", "--words", "cat, sofa, wall", "--tile", "32", "--overlap", "8", "--resume")
-
-
-def _video() -> None:
-    command("segment", "in/video.mkv", "--words", "cat, sofa, wall", "--every", "20", "--smooth", "0.5", "--resume")
-
-
 def _draw_originals() -> None:
     replica("pas-20", Path("data"))
     Path("weights").write_bytes(bytes(1000))
@@ -117,10 +111,6 @@ def _reproduce() -> None:
     )
 
 
-def _evaluate() -> None:
-    command("evaluate", "tiny", *arguments(Path("set")), "--out", "out", "--device", "cpu")
-
-
 def _scores() -> dict[str, Any]:
     return {name: one for name, one in _files("out", "journal").items() if name.endswith("report.json")}
 
@@ -128,10 +118,6 @@ def _scores() -> dict[str, Any]:
 def _draw_benchmark() -> None:
     replica("coco-stuff", Path("root"))
     pack("coco-stuff", Path("root"))
-
-
-def _prepare() -> None:
-    command("prepare", "coco-stuff", "--data", "root", "--partial", "--jobs", "1")
 
 
 def _prepared() -> dict[str, Any]:
@@ -146,14 +132,9 @@ FOUR_STEPS: Mapping[str, Any] = {
 """Settings of a short run."""
 
 
-def _train() -> None:
-    images = drawn_images(Path("drawn"), count=2) if not Path("drawn").exists() else _drawn()
-    open_run(images, Path("out"), resume=True, **FOUR_STEPS).run()
-
-
-def _drawn() -> Any:
-    from segvoc.data.labeled_images import LabeledImages
-
+def _drawn(count: int) -> LabeledImages:
+    if not Path("drawn").exists():
+        return drawn_images(Path("drawn"), count=count)
     return LabeledImages.from_folders("drawn/images", "drawn/labels", "drawn/classes.json")
 
 
@@ -165,17 +146,8 @@ def _trained() -> dict[str, Any]:
     return {"weights": weights, **{f"step {step}": rest for step, *rest in steps}} if state else {}
 
 
-def _train_parts() -> None:
-    open_parts(drawn_parts(Path("drawn"), count=2), Path("out"), PART_CAT_SEG, resume=True, **FOUR_STEPS).run()
-
-
-def _train_captions() -> None:
-    open_captions(Path("out"), resume=True, steps=4, save_every=1).run()
-
-
 def _finetune() -> None:
     PRESETS["small"] = SMALL_PRESET
-    images = drawn_images(Path("drawn"), count=4) if not Path("drawn").exists() else _drawn()
     recipe = RECIPE.with_settings(
         method="words",
         trainable="none",
@@ -188,7 +160,7 @@ def _finetune() -> None:
         views=2,
         pyramid_channels=8,
     )
-    train(recipe, images, "out", start=Start(weights="random"), device="cpu", resume=True, progress=False)
+    train(recipe, _drawn(4), "out", start=Start(weights="random"), device="cpu", resume=True, progress=False)
 
 
 def _finetuned() -> dict[str, Any]:
@@ -201,8 +173,7 @@ def _finetuned() -> dict[str, Any]:
 
 def _batch() -> None:
     run._ray = lambda batch: Loop()(batch)
-    words = ("--words", "cat, sofa, wall", "--to", "files", "--shard-images", "1")
-    command("batch", "in", "--out", "out", *words, "--device", "cpu")
+    command("batch", "in", "--out", "out", *WORDS, "--to", "files", "--shard-images", "1", "--device", "cpu")
 
 
 def _prepare_service() -> None:
@@ -326,28 +297,48 @@ WORKS = (
     Work(
         name="segment",
         set_up=lambda: draw_photos("in/a.png", "in/b.jpg", "in/sub/c.png"),
-        call=_segment,
+        call=partial(command, "segment", "in", *WORDS, "--out", "out", "--resume", "--device", "cpu"),
         result=lambda: _files("out", ".segvoc"),
     ),
     Work(
         name="tiles",
         set_up=lambda: draw_photos("in/a.png", "in/b.jpg"),
-        call=_tiles,
+        call=partial(command, "segment", "in", *WORDS, "--tile", "32", "--overlap", "8", "--resume"),
         result=lambda: _files("out", ".segvoc"),
     ),
     Work(
         name="video",
         set_up=lambda: (Path("in").mkdir(), write_video(Path("in/video.mkv"), 130, codec="ffv1")),
-        call=_video,
+        call=partial(command, "segment", "in/video.mkv", *WORDS, "--every", "20", "--smooth", "0.5", "--resume"),
         result=lambda: _files("out", ".segvoc"),
     ),
-    Work(name="evaluate", set_up=lambda: draw_set(Path("set"), 3), call=_evaluate, result=_scores),
-    Work(name="prepare", set_up=_draw_benchmark, call=_prepare, result=_prepared),
+    Work(
+        name="evaluate",
+        set_up=lambda: draw_set(Path("set"), 3),
+        call=lambda: command("evaluate", "tiny", *arguments(Path("set")), "--out", "out", "--device", "cpu"),
+        result=_scores,
+    ),
+    Work(name="prepare", set_up=_draw_benchmark, call=partial(command, *PREPARE), result=_prepared),
     Work(name="reproduce", set_up=_draw_originals, call=_reproduce, result=_scores),
-    Work(name="train", set_up=lambda: drawn_images(Path("drawn"), count=2), call=_train, result=_trained),
-    Work(name="finetune", set_up=lambda: drawn_images(Path("drawn"), count=4), call=_finetune, result=_finetuned),
-    Work(name="train captions", set_up=lambda: Path("in").mkdir(), call=_train_captions, result=_trained),
-    Work(name="train parts", set_up=lambda: drawn_parts(Path("drawn"), count=2), call=_train_parts, result=_trained),
+    Work(
+        name="train",
+        set_up=lambda: _drawn(2),
+        call=lambda: open_run(_drawn(2), Path("out"), resume=True, **FOUR_STEPS).run(),
+        result=_trained,
+    ),
+    Work(name="finetune", set_up=lambda: _drawn(4), call=_finetune, result=_finetuned),
+    Work(
+        name="train captions",
+        set_up=lambda: Path("in").mkdir(),
+        call=lambda: open_captions(Path("out"), resume=True, steps=4, save_every=1).run(),
+        result=_trained,
+    ),
+    Work(
+        name="train parts",
+        set_up=lambda: drawn_parts(Path("drawn"), count=2),
+        call=lambda: open_parts(drawn_parts(Path("drawn")), Path("out"), PART_CAT_SEG, resume=True, **FOUR_STEPS).run(),
+        result=_trained,
+    ),
     Work(
         name="batch",
         set_up=lambda: draw_photos("in/a.png", "in/b.jpg", "in/sub/c.png"),

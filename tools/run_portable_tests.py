@@ -20,6 +20,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from segvoc.hardware import cpu_name
+
 NUMERICAL = (
     "tests/layers",
     "tests/networks",
@@ -32,20 +34,14 @@ NUMERICAL = (
 """The tests that compare computed numbers, so that the processor may matter."""
 
 NOT_IN_A_CUT = tuple(
-    f"tests/{name}.py"
-    for name in (
-        *(f"training/test_{name}" for name in ("callbacks", "curves", "loop", "monitor", "processes", "recipe")),
-        *(f"training/test_{name}" for name in ("run_folder", "start_from_transformers", "start_published")),
-        *(f"training/test_{name}" for name in ("stop_signals", "threads", "trackers", "tuning")),
-        *(
-            f"inference/test_{name}"
-            for name in ("groups", "keep_classes", "label_options", "libraries", "part_results")
-        ),
-        *(f"inference/test_{name}" for name in ("parts", "result_figures", "segmentation", "segmenter", "tile_grid")),
-        *(f"inference/test_{name}" for name in ("tiled", "viewers")),
-        *(f"networks/test_{name}" for name in ("cat_seg", "cat_seg_v1", "choices", "err_seg", "part_cat_seg")),
-        *(f"networks/test_{name}" for name in ("pca_seg", "syn_seg")),
-    )
+    f"tests/{folder}/test_{name}.py"
+    for folder, names in {
+        "training": "callbacks loop monitor processes recipe run_folder start threads trackers tuning",
+        "inference": "groups keep_classes label_options libraries part_results parts result_figures segmentation "
+        "segmenter tile_grid tiled viewers",
+        "networks": "cat_seg cat_seg_v1 choices err_seg part_cat_seg pca_seg syn_seg",
+    }.items()
+    for name in names.split()
 )
 """Of those, the files that are about order, files, messages and drawings, or are whole runs, and those whose networks
 compute with 1, 2 and 4 threads in every run of the tests. What they are made of is compared in the other files."""
@@ -127,7 +123,7 @@ def main() -> int:
         result = {0: "passed", 5: "no tests"}.get(code, f"FAILED ({code})")
         rows.append((setting.name, "all" if whole else "numerical", f"{time.monotonic() - start:.0f}", result))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    print(f"\nProcessor: {processor()}, its own instructions: {own['torch']}")
+    print(f"\nProcessor: {cpu_name()}, its own instructions: {own['torch']}")
     for row in rows:
         print("  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip())
     return int(any("FAILED" in row[3] for row in rows))
@@ -191,15 +187,6 @@ def run_tests(setting: Setting, environment: dict[str, str], tests: list[str], j
     return subprocess.run(
         [*command, *arguments, *chosen], env=os.environ | environment | limits, check=False
     ).returncode
-
-
-def processor() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":
