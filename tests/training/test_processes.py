@@ -1,22 +1,99 @@
 """Two processes on gloo against one that sums up two passes, or takes the whole batch.
 
 Both in float64, where they agree but for the last digits on any processor. In float32 they don't: Adam's first steps
-are as long for a gradient that is zero but for rounding as for any other.
+are as long for a gradient that is zero but for rounding as for any other. The two are started as
+`python -m tests.training.test_processes OUT JSON`.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch.distributed.constants
+import torch.distributed.distributed_c10d as c10d
 
-from segvoc.distributed import Processes
+from segvoc.distributed import Processes, join_processes
+from segvoc.evaluation.task import EvaluationTask
+from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.training.loop import Training
+from segvoc.training.monitor import Monitor
+from segvoc.training.run_folder import RunFolder
+from tests.inference.small_network import small_protocols
 from tests.processes import free_port
-from tests.training.process_run import opened
-from tests.training.runs import losses
+from tests.training.runs import drawn_images, losses, open_run
+from tests.training.small_runs import open_captions
+
+TIMEOUT = timedelta(seconds=1)
+"""PyTorch's default in these processes."""
+
+
+def opened(images: Path, out: Path, **changes) -> Training:
+    """A run on labels or on captions, as its recipe says."""
+    if changes.get("supervision") == "captions":
+        return open_captions(out, dtype=torch.float64, **changes)
+    # one image of a batch is labeled, the others hardly: a mean of means over passes or processes would differ
+    return open_run(drawn_images(images, labeled=(0, 3)), out, dtype=torch.float64, **changes)
+
+
+def monitor(training: Training, images: Path, folder: RunFolder, processes: Processes) -> Monitor:
+    """Validates the network on the images that it learns from."""
+    segmenter = NetworkSegmenter(
+        name="small", network=training.network.float(), protocols=small_protocols(), templates=("{}",)
+    )
+    return Monitor(
+        folder=folder,
+        recipe=training.recipe,
+        segmenter=lambda _: segmenter,
+        watched=EvaluationTask.of_images(drawn_images(images)),
+        processes=processes,
+        progress=False,
+    )
+
+
+def watch(training: Training, images: Path, out: Path) -> None:
+    """Validate together, the first process for longer than the default timeout, and then in that process alone."""
+    if training.processes.first:
+        time.sleep(2 * TIMEOUT.total_seconds())
+    monitor(training, images, training.folder, training.processes).watch(training.step)
+    if training.processes.first:
+        out.mkdir()
+        monitor(training, images, RunFolder(out), Processes()).watch(training.step)
+
+
+def run(images: Path, out: Path, name: str, processes: Processes, **changes) -> None:
+    """A run that is interrupted and resumed; it is named by the folder that it gets."""
+    training = opened(images, out / name, processes=processes, **changes)
+    if processes.first:  # it alone is told to stop during the first step; all stop, and go on from the checkpoint
+        training.objective.register_forward_pre_hook(lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    with suppress(SystemExit):
+        training.run()
+    assert training.step == 1
+    training = opened(images, out / name, processes=processes, resume=True, **changes)
+    training.run()
+    weights = training.weights()
+    if processes.first:
+        torch.save(weights, out / f"{name}.pt")
+    if name == "copies":
+        watch(training, images, out / "alone")
+
+
+def main(out: Path, runs: dict[str, dict[str, Any]]) -> None:
+    """Each run in turn, with its changes of the recipe."""
+    torch.set_num_threads(1)
+    c10d.default_pg_timeout = torch.distributed.constants.default_pg_timeout = TIMEOUT
+    with join_processes("gloo") as processes:
+        for name, changes in runs.items():
+            run(out / f"images-{processes.rank}", out, name, processes, **changes)
+
 
 RUNS = {
     "copies": {"steps": 2, "class_chunk_size": 2, "activation_checkpointing": True},
@@ -30,7 +107,7 @@ def both(tmp_path_factory, pytestconfig):
     """The folder of the runs of two processes, started as by `torchrun`: `NAME` and the final weights `NAME.pt`."""
     out = tmp_path_factory.mktemp("two")
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-X", "faulthandler", "-m", "tests.training.process_run", str(out), json.dumps(RUNS)]
+    command = [sys.executable, "-X", "faulthandler", "-m", "tests.training.test_processes", str(out), json.dumps(RUNS)]
     with (out / "errors.txt").open("w") as errors:
         running = [
             subprocess.Popen(
@@ -97,3 +174,7 @@ def test_each_rank_of_a_machine_has_a_gpu_of_its_own(monkeypatch, asked, count, 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert Processes(rank=min(2, count - 1), count=count).own_device(asked) == expected
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
