@@ -29,8 +29,8 @@ class Cells:
     zero_shot: Float16[np.ndarray, "M K"]
     """Logits of all words by their text alone."""
     mixed: Float16[np.ndarray, "S M K"]
-    """Logits of all words by their text mixed with their regions in other images (`regions.py`), for each candidate
-    share; S = 0 without candidates."""
+    """Logits of all words by their text mixed with their regions in other images (`mixed`), for each candidate share;
+    S = 0 without candidates."""
     labels: Int[np.ndarray, " M"]
     """Index of each cell's word."""
     weights: Float32[np.ndarray, " M"]
