@@ -72,12 +72,8 @@ def test_one_step_is_what_the_papers_equations_say(images, tmp_path):
     (segmentation + fod).backward()
     named = {n: p for n, p in reference.named_parameters() if not n.startswith("text_encoder")}
     norm = torch.stack([p.grad.norm() for p in named.values()]).norm()
-    expected = {}
-    norms = {
-        n
-        for n, m in reference.named_modules()
-        if isinstance(m, torch.nn.LayerNorm | torch.nn.GroupNorm | torch.nn.BatchNorm2d)
-    }
+    expected, kinds = {}, nn.LayerNorm | nn.GroupNorm | nn.BatchNorm2d
+    norms = {n for n, m in reference.named_modules() if isinstance(m, kinds)}
     for name, value in named.items():
         gradient = value.grad * min(1, 0.01 / (norm + 1e-6))
         rate = 1e-2 * (0.1 if name.startswith("image_encoder") else 1)
@@ -177,8 +173,7 @@ def test_a_bad_step_does_not_replace_a_good_checkpoint_and_is_noted(images, tmp_
     )
     with pytest.raises(TrainingError, match=r"2 steps in a row were not finite .*the last good checkpoint stays"):
         training.run()
-    state = RunFolder(tmp_path / "run").state()
-    assert state is not None and state["step"] == 2
+    assert RunFolder(tmp_path / "run").state()["step"] == 2
     lines = RunFolder(tmp_path / "run").read_lines("metrics.jsonl")
     assert ["problem" in line for line in lines] == [False, False, True, True]
 
@@ -195,8 +190,7 @@ def test_weights_that_are_not_finite_at_the_end_are_not_saved(images, tmp_path, 
     monkeypatch.setattr(training.optimizer, "step", spoil)
     with pytest.raises(TrainingError, match="not finite after the last step; the last good checkpoint stays"):
         training.run()
-    state = RunFolder(tmp_path / "run").state()
-    assert state is not None and state["step"] == 1
+    assert RunFolder(tmp_path / "run").state()["step"] == 1
 
 
 def test_images_that_a_kill_kept_from_being_looked_at_are_looked_at(images, tmp_path):
@@ -263,26 +257,20 @@ def test_half_precision_stays_near(images, tmp_path, precision):
         assert rough == pytest.approx(exact, rel=0.05)
 
 
-def watch_with(training: Training, seen: list, scores):
-    """A validation with given scores, which notes the whole state that it validates."""
-    scores = iter(scores)
-
-    def watch(step: int) -> float:
-        seen.append({name: value.detach().clone() for name, value in training._state().items()})
-        return next(scores)
-
-    training.watch = watch
-
-
 def test_the_best_weights_are_saved_with_the_buffers_that_were_validated_with_them(images, tmp_path):
     """Also after a kill between the best validation and the end: not the best parameters beside the last statistics."""
     options = {"steps": 6, "eval_every": 1, "patience": 9, "save_every": 1}
     seen = []
     training = open_run(images, tmp_path / "run", **options)
-    watch_with(training, seen, (0.1, 0.9, 0.2, 0.3))
+
+    def watch(step: int) -> float:
+        seen.append({name: value.detach().clone() for name, value in training._state().items()})
+        return 0.9 if step == 2 else 0.1 * step
+
+    training.watch = watch
     kill(training, 5)
     again = open_run(images, tmp_path / "run", resume=True, **options)
-    watch_with(again, [], (0.3, 0.4, 0.5))
+    again.watch = lambda step: 0.1 * step
     again.run()
     saved, best = again.weights(), seen[1]
     assert any("running_mean" in name for name in best) and again.step == 6
@@ -310,15 +298,8 @@ def test_unevenly_labeled_passes_add_up_to_the_batch(images, tmp_path, loss):
     """The sum over all labeled pixels divided by their number, not the mean of the passes' means."""
     found = []
     for passes in (1, 2):
-        training = open_run(
-            images,
-            tmp_path / f"{passes}",
-            network=small_network(0),
-            dtype=torch.float64,
-            fod_weight=0.0,
-            loss=loss,
-            grad_accum_steps=passes,
-        )
+        changes = {"fod_weight": 0.0, "loss": loss, "grad_accum_steps": passes, "dtype": torch.float64}
+        training = open_run(images, tmp_path / f"{passes}", network=small_network(0), **changes)
         whole = batch_of(training)
         labels = whole.labels.clone()
         labels[2:, 1:] = IGNORED  # a thirtieth of the second pass
