@@ -37,11 +37,8 @@ class DrawnExamples:
                 folder / f"labels/{number}.png"
             )
         (folder / "classes.json").write_text(json.dumps(list(self.vocabulary.words)), encoding="utf-8")
-        return [
-            f"--images={folder / 'images'}",
-            f"--labels={folder / 'labels'}",
-            f"--classes={folder / 'classes.json'}",
-        ]
+        files = {"images": "images", "labels": "labels", "classes": "classes.json"}
+        return [f"--{option}={folder / name}" for option, name in files.items()]
 
 
 def drawn_examples(count: int, words: int = 3, extra: tuple[str, ...] = ()) -> DrawnExamples:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -91,23 +92,12 @@ def test_callbacks_follow_a_run_that_was_stopped_and_resumed(tmp_path, monkeypat
 
 def test_a_training_that_fails_tells_so_and_a_tracker_that_cant_start_is_left_out(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
-
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO), "tensorboard")
-
-    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", fail)
-    monkeypatch.setattr("segvoc.training.run._write_model", fail)
-    recorder = Recorder()
+    for name in ("torch.utils.tensorboard.SummaryWriter", "segvoc.training.run._write_model"):
+        monkeypatch.setattr(name, Mock(side_effect=OSError(errno.EIO, os.strerror(errno.EIO), "tensorboard")))
+    images, recorder = drawn_images(tmp_path / "set", 3), Recorder()
+    call: Any = {"device": "cpu", "start": Start(weights="random"), "progress": False}
     with pytest.raises(OSError, match="tensorboard"):
-        train(
-            RECIPE.with_settings(steps=1),
-            drawn_images(tmp_path / "set", 3),
-            tmp_path / "run",
-            device="cpu",
-            start=Start(weights="random"),
-            progress=False,
-            callbacks=[TensorBoard(), recorder],
-        )
+        train(RECIPE.with_settings(steps=1), images, tmp_path / "run", callbacks=[TensorBoard(), recorder], **call)
     assert recorder.ends == [RunEnd(status="failed", step=1, weights=None)]
     assert capsys.readouterr().err.count("TensorBoard is disabled") == 1
 
