@@ -32,7 +32,7 @@ def create(self, folder):
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored here
 venv.EnvBuilder.create = create
-install.SPACE["requirements.lock"] = {space}
+install.SPACE["requirements.lock"] = 0.0, 0.0
 install.main()
 """
 
@@ -46,12 +46,11 @@ class Installation:
         self.lock.write_text("# head\nanyio==1 \\\n    --hash=sha256:0\ntorch==2 \\\n    --hash=sha256:1\n")
         self.calls, self.hangs, self.gate = folder / "calls", folder / "hangs", folder / "gate"
         os.mkfifo(self.gate)
-        self.space = (0.0, 0.0)
 
     def start(self, **environment: str) -> subprocess.Popen[str]:
         stub = STUB.format(calls=self.calls, hangs=self.hangs, gate=self.gate)
         return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM.format(stub=stub, space=self.space), str(self.folder), str(self.lock)],
+            [sys.executable, "-c", PROGRAM.format(stub=stub), str(self.folder), str(self.lock)],
             cwd=REPOSITORY,
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,
@@ -94,17 +93,15 @@ def installation(tmp_path: Path) -> Installation:
     return Installation(tmp_path)
 
 
-def test_the_second_time_does_nothing(installation: Installation) -> None:
+def test_the_second_time_does_nothing_and_what_changed_is_tried_again_when_pip_failed(
+    installation: Installation,
+) -> None:
     first = installation.run()
     assert (first.returncode, first.stderr) == (0, "")
     assert sorted(installation.steps()) == ALL
     second = installation.run()
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
     assert not installation.calls.exists()
-
-
-def test_what_changed_is_tried_again_when_pip_failed(installation: Installation) -> None:
-    installation.run()
     installation.lock.write_text(installation.lock.read_text() + "yarl==1\n")
     assert installation.run(FAIL="tmp/all").returncode == 1
     installation.steps()
@@ -145,30 +142,24 @@ def test_an_interrupted_installation_leaves_no_process(installation: Installatio
     assert installation.complete()
 
 
-class TestChoiceOfPython:
-    """tools/install.sh, with stand-ins for Pythons that can or can't make environments."""
-
-    def choose(self, tmp_path: Path, pythons: dict[str, bool], **environment: str) -> subprocess.CompletedProcess[str]:
-        for name, able in pythons.items():
-            file = tmp_path / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exit {0 if able else 1}\necho "{name}: $*"\n')
-            file.chmod(0o755)
-        command = ["/bin/sh", str(REPOSITORY / "tools" / "install.sh"), "my venv", "a.lock"]
-        environment = {"PATH": str(tmp_path / "bin"), **environment}
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-
-    @pytest.mark.parametrize(
-        ("pythons", "chosen"),
-        [
-            ({"bin/python3": True, "bin/python3.12": True}, "bin/python3"),
-            ({"bin/python3": False, "bin/python3.12": True, "bin/python3.11": True}, "bin/python3.12"),
-            ({"bin/python3": True, "my venv/bin/python": True}, "bin/python3"),
-            ({"bin/python3": True, "my venv/bin/python": True, "my venv/.installed": True}, "my venv/bin/python"),
-            ({"bin/python3": True, "my venv/bin/python": False, "my venv/.installed": True}, "bin/python3"),
-        ],
-        ids=["the default", "the newest able one", "interrupted", "installed", "no longer able"],
-    )
-    def test_the_first_able_one(self, tmp_path: Path, pythons: dict[str, bool], chosen: str) -> None:
-        done = self.choose(tmp_path, pythons)
-        assert done.stdout == f"{chosen}: {REPOSITORY}/tools/install.py my venv a.lock\n"
+@pytest.mark.parametrize(
+    ("pythons", "chosen"),
+    [
+        ({"bin/python3": True, "bin/python3.12": True}, "bin/python3"),
+        ({"bin/python3": False, "bin/python3.12": True, "bin/python3.11": True}, "bin/python3.12"),
+        ({"bin/python3": True, "my venv/bin/python": True}, "bin/python3"),
+        ({"bin/python3": True, "my venv/bin/python": True, "my venv/.installed": True}, "my venv/bin/python"),
+        ({"bin/python3": True, "my venv/bin/python": False, "my venv/.installed": True}, "bin/python3"),
+    ],
+    ids=["the default", "the newest able one", "interrupted", "installed", "no longer able"],
+)
+def test_the_first_python_that_can_make_environments_is_chosen(tmp_path, pythons, chosen) -> None:
+    """tools/install.sh, with stand-ins for Pythons."""
+    for name, able in pythons.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exit {0 if able else 1}\necho "{name}: $*"\n')
+        file.chmod(0o755)
+    command = ["/bin/sh", str(REPOSITORY / "tools" / "install.sh"), "my venv", "a.lock"]
+    done = subprocess.run(command, cwd=tmp_path, env={"PATH": str(tmp_path / "bin")}, capture_output=True, text=True)
+    assert done.stdout == f"{chosen}: {REPOSITORY}/tools/install.py my venv a.lock\n"
