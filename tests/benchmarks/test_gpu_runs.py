@@ -9,15 +9,7 @@ from benchmarks import gpu_runs
 from benchmarks.gpu_runs import RUNS, Place, Progress, Run, run_piece, work
 from tests.data.scene_originals import write_originals
 
-SMALL = (
-    "batch_size=2",
-    "crop_size=96",
-    "short_sides=96",
-    "num_sampled_classes=8",
-    "num_workers=0",
-    "eval_every=0",
-    "save_every=1000",
-)
+SMALL = "batch_size=2 crop_size=96 short_sides=96 num_sampled_classes=8 num_workers=0 eval_every=0 save_every=1000"
 ENDED = "import sys; print('segvoc: error: {}', file=sys.stderr); sys.exit({})"
 
 
@@ -44,7 +36,7 @@ def test_a_piece_that_is_cut_off_goes_on(place: Place, monkeypatch: pytest.Monke
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     write_originals(["coco-stuff-train", "coco-stuff", "pas-20"], place.data)
     words = ("reproduce", "cat-seg-b", "--train", "--benchmark", "pas-20", "--steps", "12", "--start-weights", "random")
-    settings = tuple(part for setting in SMALL for part in ("--set", setting))
+    settings = tuple(part for setting in SMALL.split() for part in ("--set", setting))
     run = Run(name="small", words=(*words, *settings, "--jobs", "1"), purpose="")
     small = Place(**{**vars(place), "program": ("-m", "papers.rehearsal.networks")})
     metrics = place.out / "small/seed-0/run/metrics.jsonl"
