@@ -4,7 +4,7 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
@@ -14,12 +14,9 @@ from segvoc import hardware
 
 
 @pytest.fixture(autouse=True)
-def uncached() -> Iterator[None]:
-    for function in (hardware.bfloat16_instructions, hardware.cpu_name):
-        function.cache_clear()
-    yield
-    for function in (hardware.bfloat16_instructions, hardware.cpu_name):
-        function.cache_clear()
+def uncached(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("bfloat16_instructions", "cpu_name"):
+        monkeypatch.setattr(hardware, name, cache(getattr(hardware, name).__wrapped__))
 
 
 @pytest.mark.parametrize(

@@ -62,12 +62,10 @@ WORDS = ["grass", "sky", "brick"]
 
 
 QUICK = ("clip", "pca-seg")
-"""Those of which every run of the tests teaches words; the others are slow."""
+KINDS = [pytest.param(kind, marks=[pytest.mark.slow] * (kind not in QUICK)) for kind in NETWORKS]
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(kind, marks=[pytest.mark.slow] * (kind not in QUICK)) for kind in NETWORKS]
-)
+@pytest.fixture(scope="module", params=KINDS)
 def model(request: pytest.FixtureRequest) -> NetworkSegmenter:
     return small_model(request.param)
 

@@ -105,13 +105,8 @@ NAMES = PartNames.of(["cat's tail", "cat's head", "bus's wheel"])
 
 
 def targets(parts: Tensor, objects: Tensor) -> PartTargets:
-    return PartTargets(
-        parts=parts,
-        objects=objects,
-        part_of=torch.tensor(NAMES.part_of),
-        object_of=torch.tensor(NAMES.object_of),
-        general_parts=len(NAMES.parts),
-    )
+    related = {"part_of": torch.tensor(NAMES.part_of), "object_of": torch.tensor(NAMES.object_of)}
+    return PartTargets(parts=parts, objects=objects, general_parts=len(NAMES.parts), **related)
 
 
 def terms(inputs: dict[str, Tensor], of: PartTargets, **options) -> dict[str, Tensor]:
@@ -150,10 +145,8 @@ def test_every_term_and_the_gradient_of_their_sum(golden: Path):
 def random_inputs() -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     shapes = ((2, 4, 6, 4, 4), (2, 6, 8, 8), (2, 4, 4, 4, 4), (2, 4, 8, 8))
-    return {
-        name: torch.randn(shape, generator=generator).requires_grad_()
-        for name, shape in zip(INPUTS, shapes, strict=True)
-    }
+    named = zip(INPUTS, shapes, strict=True)
+    return {name: torch.randn(shape, generator=generator).requires_grad_() for name, shape in named}
 
 
 @pytest.mark.parametrize("options", [{}, {"of_pixels": competing_loss}])
