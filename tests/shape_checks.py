@@ -52,8 +52,8 @@ WHOLE_RUNS = (
     "training/test_monitor.py",
     "training/test_part_training.py",
     "training/test_processes.py",
-    "training/test_start_published.py",
-    "training/test_watched_streams.py",
+    "training/test_objectives.py",
+    "training/test_start.py",
     *(f"../annotate/tests/{name}" for name in ("cli", "service", "test_cvat.py", "test_label_studio.py", "web")),
 )
 """Tests of whole commands and runs, and of numbers: they call what other tests check, and checks take as long again."""
