@@ -37,9 +37,8 @@ NOT_IN_A_CUT = tuple(
     f"tests/{folder}/test_{name}.py"
     for folder, names in {
         "training": "callbacks loop monitor processes recipe run_folder start threads tuning",
-        "inference": "groups keep_classes label_options libraries part_results parts result_figures segmentation "
-        "segmenter tile_grid tiled viewers",
-        "networks": "cat_seg cat_seg_v1 choices err_seg part_cat_seg pca_seg syn_seg",
+        "inference": "keep_classes label_options libraries parts segmentation segmenter tiled viewers",
+        "networks": "cat_seg choices err_seg part_cat_seg pca_seg syn_seg",
     }.items()
     for name in names.split()
 )
