@@ -30,5 +30,6 @@ def use_small_reproduction(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, fo
     monkeypatch.setitem(PRESETS, "cat-seg-b", replace(small, protocols_of=lambda configuration: quick))
     for name in ("coco-stuff-train", "coco-stuff", "pas-20"):
         replica(name, folder / "data")
+    for name in ("coco-stuff-train", "coco-stuff", "pas-20", "pas-20b"):
         # None: however many there are, so that the few images of a replica are all
         monkeypatch.setitem(BENCHMARKS, name, replace(BENCHMARKS[name], image_count=None))

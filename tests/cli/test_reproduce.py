@@ -1,7 +1,8 @@
-"""`segvoc reproduce`, on replicas of benchmarks, with weights from a hub on loopback."""
+"""`segvoc reproduce`, on replicas of benchmarks, with weights of a small network from a hub on loopback."""
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,23 +10,21 @@ from typing import Any
 
 import pytest
 
-from segvoc.checkpoints.fetching import cache_path
-from segvoc.checkpoints.published import PUBLISHED, PublishedFile
+from segvoc.checkpoints.published import PUBLISHED
 from segvoc.data import published_scores
-from segvoc.data.benchmarks import BENCHMARKS
+from segvoc.data.preparation import prepare as preparation
 from segvoc.data.published_scores import find_rows
-from segvoc.evaluation.report import examples
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.presets import CLIP_TEMPLATE, PRESETS
 from segvoc.reproduction import reproduce as reproduction
 from tests.cli.command import Command
+from tests.cli.small_reproduction import CALL, TRAIN
 from tests.data.original_files import pack
-from tests.data.replicas import replica
-from tests.inference.small_network import small_segmenter
-from tests.loopback_hub import LoopbackHub, use_hub
+from tests.loopback_hub import LoopbackHub
 
-IMAGES = {"pas-20": 3, "pas-20b": 3, "voc-21": 3, "a-150": 2}
-"""How many images the replicas have, with those that are left out."""
+pytestmark = pytest.mark.usefixtures("small_reproduction")
+
+BOTH = ("cat-seg-b", "--data", "data", "--out", "report", "--jobs", "1", "--device", "cpu")
+"""All benchmarks with a published score, see `scores`."""
 
 ROWS = (*find_rows("cat-seg-b"), *find_rows("cat-seg-l"))
 
@@ -46,42 +45,6 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> Scores:
     return publish
 
 
-@pytest.fixture
-def data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A folder with the downloads of PAS-20 and PAS-20b, which are complete with their few images."""
-    for name, count in IMAGES.items():
-        monkeypatch.setitem(BENCHMARKS, name, replace(BENCHMARKS[name], image_count=count))
-    replica("pas-20", tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def file(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> PublishedFile:
-    """The published file of cat-seg-b and cat-seg-l, with a few random bytes on the hub."""
-    use_hub(monkeypatch, tmp_path / "home", hub.url)
-    file = hub.publish(PUBLISHED["cat-seg-b"])
-    for name in ("cat-seg-b", "cat-seg-l"):
-        monkeypatch.setitem(PRESETS, name, replace(PRESETS[name], published=file))
-    return file
-
-
-@pytest.fixture
-def reproduce(segvoc_command: Command, file: PublishedFile, monkeypatch: pytest.MonkeyPatch, scores: Scores) -> Command:
-    """`segvoc reproduce` with a small random network in place of the published one."""
-
-    def load(name: str, *, weights: str, device: str, dtype: str, options: dict[str, object]) -> NetworkSegmenter:
-        assert Path(weights) == cache_path(file)
-        assert dtype == "float32" and not options  # scores are compared with published ones
-        return small_segmenter(name=name, template=CLIP_TEMPLATE)
-
-    monkeypatch.setattr(reproduction, "load_network", load)
-    monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
-    return lambda *arguments: segvoc_command("reproduce", *arguments, "--jobs", "1")
-
-
-CALL = ("cat-seg-b", "--data", "data", "--out", "report")
-
-
 def report() -> dict[str, Any]:
     return json.loads(Path("report/report.json").read_text(encoding="utf-8"))
 
@@ -92,11 +55,12 @@ def rows() -> dict[str, dict[str, Any]]:
 
 @pytest.mark.slow
 def test_verdicts_follow_the_difference_and_a_finished_benchmark_is_not_repeated(
-    reproduce: Command, data: Path, scores: Scores, file: PublishedFile, monkeypatch: pytest.MonkeyPatch
+    segvoc_command: Command, scores: Scores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = reproduce(*CALL)
+    done = segvoc_command("reproduce", *BOTH)
     assert done.code == 1, done.err
     here = {name: row["miou"] for name, row in rows().items()}
+    assert report()["models"][0]["machine"]["precision"] == "float32"
     assert [row["verdict"] for row in rows().values()] == ["outside", "outside"]
     assert "segvoc: cat-seg-b: PAS-20b: not within 0.1 of the published score\n" in done.err
 
@@ -104,23 +68,23 @@ def test_verdicts_follow_the_difference_and_a_finished_benchmark_is_not_repeated
         pytest.fail("a finished benchmark was evaluated again")
 
     monkeypatch.setattr(NetworkSegmenter, "segment", again)
-    repeated = reproduce(*CALL)
+    repeated = segvoc_command("reproduce", *BOTH)
     assert (repeated.code, repeated.out) == (1, done.out)
     assert {name: row["images"] for name, row in rows().items()} == {"pas-20": 2, "pas-20b": 3}
     assert rows()["pas-20"]["left_out"] == 1 and len(rows()["pas-20"]["labels_sha256"]) == 64
     protocol = rows()["pas-20"]["protocol"]
     assert (protocol["window"], protocol["kept_classes"], protocol["deviations"]) == ("official", None, [])
-    weights = report()["models"][0]["weights"]
+    weights, file = report()["models"][0]["weights"], PUBLISHED["cat-seg-b"]
     assert weights["sha256"] == file.sha256 and weights["revision"] == file.record()["revision"]
     assert set(here) == {"pas-20", "pas-20b"}
 
 
 @pytest.mark.slow
-def test_scores_within_a_tenth_are_reproduced(reproduce: Command, data: Path, scores: Scores) -> None:
-    reproduce(*CALL)
+def test_scores_within_a_tenth_are_reproduced(segvoc_command: Command, scores: Scores) -> None:
+    segvoc_command("reproduce", *BOTH)
     here = {name: row["miou"] for name, row in rows().items()}
     scores(pas_20=here["pas-20"] + 0.1, pas_20b=here["pas-20b"] - 0.09)
-    done = reproduce(*CALL).ok()
+    done = segvoc_command("reproduce", *BOTH).ok()
     assert [row["verdict"] for row in rows().values()] == ["within", "within"]
     mean = sum(here.values()) / 2
     assert done.out.splitlines()[-3:] == [
@@ -130,7 +94,7 @@ def test_scores_within_a_tenth_are_reproduced(reproduce: Command, data: Path, sc
         "-> report/index.html",
     ]
     scores(pas_20=here["pas-20"] + 0.11, pas_20b=here["pas-20b"])
-    assert reproduce(*CALL).code == 1
+    assert segvoc_command("reproduce", *BOTH).code == 1
     assert [row["verdict"] for row in rows().values()] == ["outside", "within"]
     (first, second) = csv.DictReader(Path("report/scores.csv").read_text().splitlines())
     assert (first["benchmark"], first["verdict"]) == ("PAS-20", "not within 0.1")
@@ -144,54 +108,120 @@ def test_scores_within_a_tenth_are_reproduced(reproduce: Command, data: Path, sc
 
 
 @pytest.mark.slow
-def test_what_is_there_is_said_before_any_transfer_and_the_rest_goes_on(reproduce, data, scores, hub, monkeypatch):
+def test_what_is_there_is_said_before_any_transfer_and_the_rest_goes_on(segvoc_command, scores, hub, monkeypatch):
     scores(a_847=12.0, pas_20=94.6, pas_20b=77.3)
-    pack("pas-20", data)
+    pack("pas-20", Path("data"))
     asked: list[int] = []
     fetch = reproduction.fetch
     monkeypatch.setattr(reproduction, "fetch", lambda file: asked.append(len(hub.asked)) or fetch(file))
-    done = reproduce(*CALL)
+    done = segvoc_command("reproduce", *BOTH)
     assert asked == [0]
     lines = done.err.splitlines()
     assert lines[0] == "segvoc: benchmarks in 'data':"
     assert lines[1].startswith("segvoc:   a-847    missing: A-847 is incomplete in 'data': ")
     assert "download ADE20K_2021_17_01.zip from https://groups.csail.mit.edu" in lines[1]
     assert lines[2] == "segvoc:   pas-20   downloaded, will be prepared first"
-    told = (
-        "segvoc: weights of cat-seg-b: model_base.pth of hamacojr/CAT-Seg-weights, 65.5 kB, license MIT, to be fetched"
-    )
-    assert lines[4] == told
+    assert lines[4].startswith("segvoc: weights of cat-seg-b: model_base.pth of hamacojr/CAT-Seg-weights, ")
+    assert lines[4].endswith(", license MIT, to be fetched")
     assert [row["verdict"] for row in rows().values()] == ["not run", "outside", "outside"]
     assert rows()["a-847"]["scores"][0]["published"] == 12.0 and "put it into 'data'" in rows()["a-847"]["why"]
     page = Path("report/index.html").read_text(encoding="utf-8")
     assert '<a href="https://groups.csail.mit.edu/vision/datasets/ADE20K/request_data/">' in page
     # a missing benchmark is a failure only if it was asked for
     assert not any("A-847" in line for line in report()["models"][0]["failures"])
-    reproduce(*CALL, "--benchmark", "a-847", "pas-20")
+    segvoc_command("reproduce", *BOTH, "--benchmark", "a-847", "pas-20")
     assert any(line.startswith("A-847: not run: ") for line in report()["models"][0]["failures"])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ((*CALL[1:],), "give names of models, for example cat-seg-b, or --all"),
-        ((*CALL, "--all"), "or --all"),
-        (("cat-seg-x", *CALL[1:]), "'cat-seg-x' is unknown"),
-        (("pca-seg-b", *CALL[1:]), "pca-seg-b has no published weights that segvoc can fetch"),
-        (("tiny", *CALL[1:]), "give --weights FILE, or train it with --train"),
-        ((*CALL, "--train", "--seeds", "1,2,1"), "seed 1 is given twice"),
-        ((*CALL, "--train", "--weights", "file"), "--weights and --train can't be combined"),
-        ((*CALL, "--train", "--set", "step=3"), "'step'"),
-        ((*CALL, "--train", "--captions", "file"), "cat-seg-b learns from label maps"),
-        (("cat-seg-b", "cat-seg-l", "--weights", "file", *CALL[1:]), "leave it out for 2 networks"),
-        ((*CALL, "--benchmark", "pas-21"), "'pas-21' is unknown"),
+def test_wrong_calls_are_refused_before_any_transfer(segvoc_command: Command, scores: Scores, hub: LoopbackHub) -> None:
+    Path("empty").mkdir()
+    Path("file").touch()
+    for arguments, said in (
+        ((*BOTH[1:],), "give names of models, for example cat-seg-b, or --all"),
+        ((*BOTH, "--all"), "or --all"),
+        (("cat-seg-x", *BOTH[1:]), "'cat-seg-x' is unknown"),
+        (("pca-seg-b", *BOTH[1:]), "pca-seg-b has no published weights that segvoc can fetch"),
+        (("tiny", *BOTH[1:]), "give --weights FILE, or train it with --train"),
+        ((*BOTH, "--train", "--seeds", "1,2,1"), "seed 1 is given twice"),
+        ((*BOTH, "--train", "--weights", "file"), "--weights and --train can't be combined"),
+        ((*BOTH, "--train", "--set", "step=3"), "'step'"),
+        ((*BOTH, "--train", "--captions", "file"), "cat-seg-b learns from label maps"),
+        (("cat-seg-b", "cat-seg-l", "--weights", "file", *BOTH[1:]), "leave it out for 2 networks"),
+        ((*BOTH, "--benchmark", "pas-21"), "'pas-21' is unknown"),
         (("cat-seg-b", "--data", "nowhere", "--out", "report"), "data folder 'nowhere' does not exist; create it"),
         (("cat-seg-b", "--data", "empty", "--out", "report"), "none of pas-20, pas-20b can be evaluated from 'empty'"),
         (("cat-seg-b", "--data", "empty", "--out", "file"), "the folder of the report 'file' is a file"),
-    ],
-)
-def test_wrong_calls_are_refused_before_any_transfer(segvoc_command, file, scores, hub, arguments, said):
-    Path("empty").mkdir()
-    Path("file").touch()
-    segvoc_command("reproduce", *arguments).refused(said)
-    assert hub.asked == [] and not Path("report").exists()
+    ):
+        segvoc_command("reproduce", *arguments).refused(said)
+        assert hub.asked == [] and not Path("report").exists()
+
+
+# ---- missing or damaged data, and folders of other calls: one line, and nothing that was there is lost
+
+
+def files(folder: str = ".") -> dict[str, bytes]:
+    """All files but those of the cache."""
+    found = {path.relative_to(folder).as_posix(): path for path in Path(folder).rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in found.items() if not name.startswith("home/")}
+
+
+def test_missing_data_is_named_with_archive_folder_and_page(segvoc_command: Command, hub: LoopbackHub) -> None:
+    voc = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/"
+    Path("data/VOCdevkit").rename("elsewhere")
+    for call in (CALL, TRAIN):
+        segvoc_command("reproduce", *call).failed(2, "VOCtrainval_11-May-2012.tar", voc, "put it into 'data'")
+    Path("elsewhere").rename("data/VOCdevkit")
+    shutil.rmtree("data/coco-stuff/images/train2017")
+    done = segvoc_command("reproduce", *TRAIN)
+    done.failed(2, "training needs coco-stuff-train", "train2017.zip", "https://cocodataset.org/#download", "'data'")
+    assert hub.transfers() == [] and not Path("report").exists()
+
+
+def test_a_preparation_that_was_stopped_is_finished(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+
+        def stopped(*_: object) -> object:
+            raise KeyboardInterrupt
+
+        patch.setattr(preparation, "_sources", stopped)
+        assert segvoc_command("reproduce", *CALL).code == 130
+    assert Path("data/segvoc/pas-20.journal").exists() and not Path("report").exists()
+    done = segvoc_command("reproduce", *CALL)
+    assert done.code == 1 and "downloaded, will be prepared first" in done.err
+    assert Path("report/report.json").exists() and not Path("data/segvoc/pas-20.journal").exists()
+
+
+@pytest.mark.parametrize("kind", ["archive", "image", "manifest"])
+def test_damaged_data_is_one_line(segvoc_command: Command, kind: str) -> None:
+    if kind == "archive":
+        pack("pas-20", Path("data"))
+        shutil.rmtree("data/VOCdevkit")
+        archive = Path("data/VOCtrainval_11-May-2012.tar")
+        archive.write_bytes(archive.read_bytes()[:700])
+    elif kind == "image":
+        Path("data/VOCdevkit/VOC2012/JPEGImages/2007_000033.jpg").write_bytes(b"no image")
+    else:
+        Path("data/segvoc").mkdir()
+        Path("data/segvoc/pas-20.json").write_text("{")
+    before = files()
+    done = segvoc_command("reproduce", *CALL)
+    assert done.code == 2 and "Traceback" not in done.err
+    last = done.err.splitlines()[-1]
+    named = {"archive": "VOCtrainval_11-May-2012.tar", "image": "2007_000033", "manifest": "pas-20.json"}[kind]
+    assert last.startswith("segvoc: error: none of pas-20 can be evaluated") and named in last
+    assert {name: content for name, content in files().items() if name in before} == before
+    assert not Path("report").exists()
+
+
+def test_a_folder_of_another_call_keeps_its_files(segvoc_command: Command) -> None:
+    assert segvoc_command("reproduce", *CALL).code == 1
+    before = files()
+    evaluated = (*CALL[:5], "--out", "report/pas-20")
+    segvoc_command("reproduce", *evaluated).refused("is not a report of `segvoc reproduce`", "choose another --out")
+    segvoc_command("reproduce", *TRAIN).refused(
+        "has results of another call (training: none, now ", "choose another --out"
+    )
+    Path("report/report.json").write_text("[]")
+    segvoc_command("reproduce", *CALL).refused("is not a report of `segvoc reproduce`")
+    Path("report/report.json").write_bytes(before["report/report.json"])
+    assert files() == before
