@@ -14,7 +14,7 @@ from segvoc.checkpoints.published import PUBLISHED
 from segvoc.data import published_scores
 from segvoc.data.preparation import prepare as preparation
 from segvoc.data.published_scores import find_rows
-from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.evaluation.runner import TaskSegmenter
 from segvoc.reproduction import reproduce as reproduction
 from tests.cli.command import Command
 from tests.cli.small_reproduction import CALL, TRAIN
@@ -67,7 +67,7 @@ def test_verdicts_follow_the_difference_and_a_finished_benchmark_is_not_repeated
     def again(*_: object, **__: object) -> None:
         pytest.fail("a finished benchmark was evaluated again")
 
-    monkeypatch.setattr(NetworkSegmenter, "segment", again)
+    monkeypatch.setattr(TaskSegmenter, "score", again)
     repeated = segvoc_command("reproduce", *BOTH)
     assert (repeated.code, repeated.out) == (1, done.out)
     assert {name: row["images"] for name, row in rows().items()} == {"pas-20": 2, "pas-20b": 3}
