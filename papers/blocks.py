@@ -126,7 +126,8 @@ def measure_costs(
 ) -> list[CostRow]:
     """Measure a preset on a square image: a row for its first block, if any, and a row for the network.
 
-    ERR-Seg keeps as many classes as its paper does for a benchmark of this size, else as many as for free words.
+    ERR-Seg keeps as many classes as its paper does for a benchmark of this size, else as many as for free words; other
+    networks keep those of the window.
 
     Args:
         model: name of the preset.
@@ -173,7 +174,7 @@ def measure_costs(
     image = np.random.default_rng(0).integers(0, 256, (IMAGE_SIDE, IMAGE_SIDE, 3), dtype=np.uint8)
     pixels = torch.from_numpy(views(image, protocol)).to(device)
     text = torch.randn(classes, 1, cast(ImageEncoder, network.image_encoder).channels, device=device)
-    options: Any = {"selection": Voted(kept) if reduced else None, "pooling": protocol.pooling}
+    options: Any = {"selection": Voted(kept) if reduced else protocol.selection, "pooling": protocol.pooling}
     parameters = dict(network.named_parameters())
     whole = row(
         "network" if window == "single" else f"network, {len(pixels)} views",

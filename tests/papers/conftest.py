@@ -42,7 +42,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_small_weights(name, folder / f"{name}.safetensors")
         # the towers of arXiv v1's network alone, for its row without a backbone
         write_small_weights("cat-seg-v1-l", folder / "ViT-L-14-336px.pt", guidance_backbone="none")
-    for preset, encoder in (*ENCODERS.items(), ("syn-seg-b", "clipseg.safetensors")):
+    more = (("syn-seg-b", "clipseg.safetensors"), ("pca-part-b", "pca-part-b-ade.safetensors"))
+    for preset, encoder in (*ENCODERS.items(), *more):
         if not (folder / encoder).exists():
             (folder / encoder).symlink_to(folder / f"{preset}.safetensors")
     return folder

@@ -1,13 +1,17 @@
-"""What ERR-Seg's paper derives: Proposition 1, the savings of Sec. 3.4.3, and Eq. 6 beside the released code."""
+"""What ERR-Seg's paper derives: Proposition 1, the savings of Sec. 3.4.3, Eq. 6, and CAT-Seg's counts in Table 4."""
+
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from segvoc.evaluation.multiply_adds import multiply_adds_of
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, ErrBlock
+from tests.built import built
 
 
 def share_of_redundant(scores: Tensor, values: Tensor, existing: int) -> Tensor:
@@ -63,3 +67,27 @@ def test_the_released_merging_of_costs_is_equation_6_with_other_weights():
             embedded = F.conv2d(cost[0].transpose(0, 1), weight, bias, padding=3)
             paper = paper + F.interpolate(embedded, (8, 8), mode="bilinear")
     torch.testing.assert_close(released[0].permute(0, 3, 1, 2), paper, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("words", "printed"), [(847, 2154), (150, 1516)])
+def test_table_4_counts_the_released_graph_of_cat_seg_in_five_views(words: int, printed: int) -> None:
+    """Its class aggregation has 256 tokens in each of 24 x 24 cells; the rest of it repeats the guidance per class."""
+    with torch.device("meta"):
+        network: Any = built("cat-seg-b")
+        view = multiply_adds_of(lambda: network.image_encoder(torch.empty(1, 3, 384, 384)))
+    head, cells, kept = network.aggregation, 24**2, min(words, 256)
+
+    def weights(*modules: nn.Module) -> int:
+        return sum(value.numel() for module in modules for value in module.parameters() if value.ndim > 1)
+
+    view += words * cells * 512 + kept * (cells * weights(head.embed_cost) + weights(head.text_guidance))
+    view += cells * weights(head.guidance, head.decoder.lifts)
+    for block in head.blocks:
+        spatial = sum(weights(one.project, one.out, one.mlp) + 2 * 144 * 128 for one in block.spatial.blocks)
+        view += cells * (kept * spatial + 256 * (weights(block.semantic.project, block.semantic.mlp) + 2 * 32 * 128))
+    for stage, guidance in zip(head.decoder.stages, head.decoder.guidance, strict=True):
+        view += cells * kept * weights(stage.upsample) + 4 * cells * weights(guidance)
+        cells *= 4
+        view += cells * kept * weights(stage.conv1, stage.conv2)
+    view += cells * kept * weights(head.decoder.head)
+    assert 5 * view / 1e9 == pytest.approx(printed, rel=0.02)

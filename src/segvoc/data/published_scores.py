@@ -106,9 +106,16 @@ def recipe_rows(recipe: str) -> tuple[PublishedRow, ...]:
 
 
 def find_rows(name: str) -> tuple[PublishedRow, ...]:
-    """The rows of a name, case-insensitive, or the main rows of a preset; `UsageError` suggests similar names."""
+    """The rows of a name, case-insensitive, for parts also without the protocol, or the main rows of a preset.
+
+    `UsageError` suggests similar names.
+    """
     folded = name.casefold()
-    rows = tuple(row for row in PUBLISHED_ROWS if row.name.casefold() == folded or (row.main and row.preset == name))
+    rows = tuple(
+        row
+        for row in PUBLISHED_ROWS
+        if folded in (row.name.casefold(), f"{row.title}, {row.row}".casefold()) or (row.main and row.preset == name)
+    )
     if rows:
         return rows
     names = dict.fromkeys(row.preset for row in PUBLISHED_ROWS if row.main) | {row.name: None for row in PUBLISHED_ROWS}

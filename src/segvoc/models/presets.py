@@ -215,8 +215,8 @@ def _clip_preset(
 
 
 def _first_version(towers: ClipTowers, backbone: GuidanceBackbone) -> Preset:
-    """CAT-Seg as in arXiv v1: separate guidance backbone, bilinear decoder, CLIP's 80 prompts."""
-    aggregation = replace(CAT_SEG, decoder="bilinear")
+    """CAT-Seg as in arXiv v1: separate guidance backbone, bilinear decoder, CLIP's 80 prompts, all classes, no pads."""
+    aggregation = replace(CAT_SEG, decoder="bilinear", pad_classes=0)
     preset = _clip_preset("CAT-Seg v1", aggregation, towers)
     name = {"resnet101": "ResNet-101", "swin_b": "Swin-B"}.get(backbone, backbone)
     return replace(
@@ -225,6 +225,7 @@ def _first_version(towers: ClipTowers, backbone: GuidanceBackbone) -> Preset:
         configuration=ClipNetworkConfig(
             encoder=towers.encoders, aggregation=aggregation, prompts="imagenet", guidance_backbone=backbone
         ),
+        protocols_of=_first_protocols,
         encoders=(towers.file, BACKBONES[backbone]),
         how_to_get=f"{_none_published()}; train them, from {towers.start} and timm's {name}",
         from_official=None,
@@ -281,6 +282,10 @@ def _frozen_timm_preset(name: TimmClipName) -> Preset:
 
 def _clip_protocols(configuration: ClipNetworkConfig) -> Protocols:
     return protocols.clip_protocols(configuration.encoder.input_size, configuration.encoder.stride)
+
+
+def _first_protocols(configuration: ClipNetworkConfig) -> Protocols:
+    return {window: replace(way, selection=None) for window, way in _clip_protocols(configuration).items()}
 
 
 def _err_preset(
