@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -25,7 +26,14 @@ from segvoc.inference.protocols import LoaderResize, Protocol, Sliding, Strides
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.models import loading
-from segvoc.models.builders import NetworkConfig, build_decoder, clip_segmentation_network, part_segmentation_network
+from segvoc.models.builders import (
+    NetworkConfig,
+    build_aggregation,
+    build_decoder,
+    clip_segmentation_network,
+    part_segmentation_network,
+)
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
@@ -36,7 +44,7 @@ from segvoc.reproduction import reproduce
 from segvoc.training import monitor, start, training_data
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
-from tests.inference.small_network import Letters
+from tests.inference.small_network import CONFIG, Letters, Patches, small_protocols
 from tests.networks.aggregation_contract import SMALL, SMALL_DECODER, VIT, ThreeMaps, text_tower
 from tests.networks.test_cat_seg import small_backbone
 from tests.networks.test_err_seg import TOWER
@@ -234,3 +242,26 @@ def smaller(words: Sequence[str]) -> list[str]:
     if not set(BENCHMARKS) & set(words) <= set(MANY_WORDS):
         shorter = [word for word in shorter if word not in MANY_WORDS]
     return [*shorter, *(("--seeds", "42") if "--captions" in words and name == "reproduce" else ())]
+
+
+WORDS = ("cat", "sofa", "wall", "rocket", "cup")
+
+
+def segmenter(**options) -> NetworkSegmenter:
+    """Two blocks as `options` want them, the same random weights each time."""
+    kind = {"kind": options.pop("aggregation", "cost")}
+    chosen = replace(CONFIG, **{"blocks": 2, "experts": None if "fusion" in options else 3} | kind | options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        network = SegmentationNetwork(Patches(), Letters(), build_aggregation(chosen, Patches()))
+        for parameter in network.parameters():
+            nn.init.normal_(parameter, std=0.3)
+    return NetworkSegmenter(
+        name="small", network=network.requires_grad_(False), protocols=small_protocols(), templates=("{}",)
+    )
+
+
+def make_image(seed: int = 0, height: int = 64, width: int = 96) -> np.ndarray:
+    """Colored squares of 16 pixels."""
+    squares = np.random.default_rng(seed).integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
+    return np.kron(squares, np.ones((16, 16, 1), np.uint8))

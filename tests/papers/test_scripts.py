@@ -20,7 +20,7 @@ from tests.cli.command import Outcome, make_script
 from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import draw_set, task_of
 from tests.inference.small_network import small_segmenter
-from tests.papers.small_views import make_image
+from tests.papers.small_networks import make_image
 from tests.training.runs import drawn_images
 
 WORDS = ("--words", "cat, sofa, wall")

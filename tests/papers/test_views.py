@@ -23,7 +23,7 @@ from segvoc.vocabulary import Vocabulary
 from tests.inference.tensor_views import views
 from tests.networks.contract import assert_alike
 from tests.networks.test_err_seg import small
-from tests.papers.small_views import WORDS, make_image, segmenter
+from tests.papers.small_networks import WORDS, make_image, segmenter
 
 
 def test_before_are_the_cosines_and_after_the_networks_probabilities():

@@ -94,15 +94,7 @@ class FeatureCache:
     ) -> None:
         """Compute and write the missing shards, shared evenly by all processes; returns when all have finished.
 
-        Args:
-            encode: maps some rows to what `write` takes, and counts them as done.
-            processes: all processes of the call.
-            what: name of the task on the progress bar.
-            unit: name of a row.
-            silent: show no progress.
-
-        Raises:
-            OutputError: a file can't be written; finished shards stay.
+        `encode` maps some rows to what `write` takes, and counts them as done; `what` and `unit` are for progress.
         """
         missing = processes.share(processes.gather(self.missing())[0])  # other ranks may see files being written
         total = sum(len(self.span(shard)) for shard in missing)
