@@ -195,7 +195,7 @@ def _block_inputs(
     if isinstance(aggregation, ErrAggregation):
         dim, guidance = aggregation.merge_costs.out_channels, aggregation.merge_guidance.out_channels
     elif isinstance(aggregation, CostAggregation):
-        dim, guidance = aggregation.embed_cost.out_channels, aggregation.guidance.out_channels
+        dim, guidance = aggregation.embed_cost.out_channels, cast(nn.Conv2d, aggregation.guidance).out_channels
     else:
         raise UsageError("this aggregation has no blocks; leave out aggregation=none or aggregation=features")
     grid = (1, cells, cells)
