@@ -186,7 +186,7 @@ def test_a_part_sees_the_other_level(network):
     assert not torch.allclose(alone, beside[:, :2], atol=1e-3)
 
 
-# ---- stages at real channels; losses are in tests/training/test_part_losses.py
+# ---- stages at real channels; losses are in tests/training/test_losses.py
 
 NAMES = ["cat's tail", "cat's head", "dog's tail", "dog's head", "dog's ear", "bus's wheel", "car's wheel"]
 PARTS = 4
