@@ -27,7 +27,7 @@ import torch
 
 from segvoc.checkpoints.published import UNCONFIRMED
 from segvoc.reproduction.report import title
-from segvoc.storage.json_files import read_json, write_json
+from segvoc.storage.files import read_json, write_json
 
 FILES: Mapping[str, str] = {"err-seg-b.pth": "err-seg", "declip-b.pt": "declip-b"}
 """Files that no page gives a SHA-256 for, under the names that they must have, and their entries in the manifest."""

@@ -30,7 +30,7 @@ from segvoc.layers.class_selection import scatter_to_all
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.err_seg import ErrBlock, GuidedQueriesKeys, ReducedSpatialAggregation
 from segvoc.shapes import ClassTokens
-from segvoc.storage.json_files import write_json
+from segvoc.storage.files import write_json
 from segvoc.vocabulary import Vocabulary
 
 WORDS_SHOWN = 4

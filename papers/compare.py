@@ -14,7 +14,7 @@ from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import IMAGE_OPTIONS
 from segvoc.inference.segmentation import Segmentation
-from segvoc.storage.json_files import write_json
+from segvoc.storage.files import write_json
 
 
 @click.command()

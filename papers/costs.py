@@ -29,7 +29,7 @@ from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.cost_sum import SynthesizedClassifiers
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.shapes import ClassTokens
-from segvoc.storage.json_files import write_json
+from segvoc.storage.files import write_json
 from segvoc.vocabulary import Vocabulary
 
 WordInput = Iterable[str] | Vocabulary

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segvoc.storage.atomic_writes import write_atomically
-from segvoc.storage.json_files import write_json
+from segvoc.storage.files import write_json
 
 PANEL_PIXELS = 720
 """Max longer side of an image in a panel [px]."""

@@ -31,7 +31,7 @@ from segvoc.inference.protocols import Window
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.pca_seg import ExpertParser, ParallelBlock
 from segvoc.shapes import ClassTokens
-from segvoc.storage.json_files import write_json
+from segvoc.storage.files import write_json
 
 VARIANCE = 0.99
 """Fraction of the variance explained by the directions kept in SVCCA."""

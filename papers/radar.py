@@ -23,7 +23,7 @@ from segvoc.data.published_scores import find_rows
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.evaluation.report.markdown import percent
 from segvoc.progress import aligned
-from segvoc.storage.json_files import read_json, write_json
+from segvoc.storage.files import read_json, write_json
 from segvoc.version import __version__
 
 CENTER = 0.8

@@ -17,7 +17,7 @@ from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.evaluation.metrics import Scores
 from segvoc.evaluation.seen_classes import SEEN_ABOVE, SeenScores, nearest_labels, seen_scores
-from segvoc.storage.json_files import read_json
+from segvoc.storage.files import read_json
 from segvoc.version import __version__
 
 

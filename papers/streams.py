@@ -21,7 +21,7 @@ from papers.view_options import out_option
 from segvoc.cli import run_command
 from segvoc.cli.output import echo
 from segvoc.errors import InputError, one_line
-from segvoc.storage.json_files import write_json
+from segvoc.storage.files import write_json
 from segvoc.training.run_folder import RunFolder
 
 CURVE_POINTS = 1000

@@ -47,7 +47,6 @@ EXTENSION_POINTS = {
     "segvoc.records",
     "segvoc.storage.atomic_writes",
     "segvoc.storage.journal",
-    "segvoc.storage.json_files",
     "segvoc.storage.files",
 }
 """A change of one of these is a change of this package, too."""

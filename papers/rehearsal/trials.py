@@ -15,7 +15,7 @@ from segvoc.data.benchmarks import find_benchmark, prepared
 from segvoc.evaluation.report.markdown import percent
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.reproduction.subjects import Subject, trained_subject
-from segvoc.storage.json_files import read_json
+from segvoc.storage.files import read_json
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start

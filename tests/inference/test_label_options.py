@@ -9,7 +9,7 @@ import pytest
 from segvoc import LabelOptions, UsageError
 from segvoc.inference.label_options import LabelKeywords
 from segvoc.inference.tile_grid import DEFAULT_TILE
-from segvoc.storage.json_files import strict_json
+from segvoc.storage.files import strict_json
 
 
 def test_keyword_arguments_are_the_fields() -> None:

@@ -20,7 +20,7 @@ from segvoc.models.opening import load
 from segvoc.records import to_json
 from segvoc.serving.app import create_app
 from segvoc.serving.settings import ServiceSettings
-from segvoc.storage.json_files import write_json
+from segvoc.storage.files import write_json
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LabelWork

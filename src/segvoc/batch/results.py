@@ -19,8 +19,7 @@ from segvoc.batch.storage import Folder, Unit
 from segvoc.errors import UsageError
 from segvoc.imaging.brush_masks import coco_masks
 from segvoc.inference.segmentation import Segmentation
-from segvoc.storage.files import scratch_folder
-from segvoc.storage.json_files import strict_json
+from segvoc.storage.files import scratch_folder, strict_json
 from segvoc.storage.resume import RESUME_FOLDER, Key, difference
 
 Sink = Literal["parquet", "webdataset", "files"]

@@ -19,7 +19,7 @@ from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, given_options, mod
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOptions
-from segvoc.storage.json_files import strict_json
+from segvoc.storage.files import strict_json
 
 DATA_NEEDED = "--benchmark needs --data ROOT, the data folder given to `segvoc prepare`; give it"
 

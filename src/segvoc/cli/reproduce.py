@@ -13,7 +13,7 @@ from segvoc.cli.dataset_options import SeveralBenchmarks, data_option, data_root
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError
 from segvoc.progress import print_line
-from segvoc.storage.json_files import strict_json
+from segvoc.storage.files import strict_json
 
 if TYPE_CHECKING:
     from segvoc.reproduction.reproduce import TrainingCall

@@ -12,7 +12,7 @@ from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError
 from segvoc.progress import Progress, aligned, printable
 from segvoc.records import to_json
-from segvoc.storage.json_files import strict_json
+from segvoc.storage.files import strict_json
 
 if TYPE_CHECKING:
     from segvoc.data.labeled_images import LabeledImages

@@ -10,7 +10,7 @@ from segvoc.data.manifests import Manifest
 from segvoc.data.published_scores import PublishedRow, published_scores
 from segvoc.errors import UsageError
 from segvoc.records import from_json
-from segvoc.storage.json_files import read_json
+from segvoc.storage.files import read_json
 from segvoc.vocabulary import Vocabulary
 
 

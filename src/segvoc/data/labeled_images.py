@@ -19,7 +19,7 @@ from segvoc.imaging.label_maps import UNLABELED, label_table, read_label_map
 from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import read_image
 from segvoc.imaging.result_paths import InputImage, image_paths
-from segvoc.storage.json_files import read_json
+from segvoc.storage.files import read_json
 from segvoc.storage.resume import Stamp, stamp_of
 from segvoc.vocabulary import Vocabulary
 

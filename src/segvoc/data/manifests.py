@@ -8,7 +8,7 @@ from typing import Any
 
 from segvoc.errors import UsageError, one_line
 from segvoc.records import check_amounts, from_json, to_json
-from segvoc.storage.json_files import read_json, write_json
+from segvoc.storage.files import read_json, write_json
 
 PREPARED_LAYOUT = 1
 """Version of the prepared files; other versions are prepared again."""

@@ -22,7 +22,7 @@ from segvoc.imaging.reading import opened_image
 from segvoc.imaging.result_paths import InputImage
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
-from segvoc.storage.json_files import read_json, strict_json
+from segvoc.storage.files import read_json, strict_json
 
 FormatName = Literal["coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc", "label-studio"]
 """A dataset format; see docs/how_to/formats.md for what each keeps."""

@@ -24,7 +24,7 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
-from segvoc.storage.json_files import strict_json, write_json
+from segvoc.storage.files import strict_json, write_json
 
 Facts = Mapping[str, Any]
 """Data of an image for the dataset-wide files, as plain values."""

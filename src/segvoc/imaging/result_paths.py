@@ -16,7 +16,7 @@ from segvoc.errors import UsageError
 from segvoc.imaging.image_formats import DICOM_EXPORT, DICOM_SUFFIXES, IMAGE_SUFFIXES
 from segvoc.imaging.reading import STANDARD_INPUT, url_problem, web_address
 from segvoc.imaging.windowed_images import TiffPlace
-from segvoc.storage.json_files import read_json
+from segvoc.storage.files import read_json
 from segvoc.vocabulary import folded
 
 PathLike = str | os.PathLike[str]

@@ -40,7 +40,7 @@ from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import TiffPlace, write_placed_label_map
 from segvoc.inference.reports import LabelStatistics, json_text, report_fields, report_table, summary_notes
 from segvoc.storage.atomic_writes import write_atomically
-from segvoc.storage.json_files import write_json
+from segvoc.storage.files import write_json
 from segvoc.vocabulary import Part, folded
 
 if TYPE_CHECKING:

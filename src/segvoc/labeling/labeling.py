@@ -29,9 +29,8 @@ from segvoc.inference.reports import LabeledFile
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.digests import model_device, model_record
-from segvoc.storage.files import digest_of
+from segvoc.storage.files import digest_of, strict_json
 from segvoc.storage.journal import lock_folder
-from segvoc.storage.json_files import strict_json
 from segvoc.storage.resume import RESUME_FOLDER, Key, ResumableWork, Stamp, read_done, stamp_of
 from segvoc.version import __version__
 from segvoc.vocabulary import PartVocabulary, Vocabulary

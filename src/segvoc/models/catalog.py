@@ -13,7 +13,7 @@ from pathlib import Path
 
 from segvoc.errors import UsageError, did_you_mean
 from segvoc.records import from_json
-from segvoc.storage.json_files import read_json
+from segvoc.storage.files import read_json
 
 CATALOG = Path(__file__).with_name("catalog.json")
 

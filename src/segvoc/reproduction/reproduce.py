@@ -34,8 +34,7 @@ from segvoc.reproduction.subjects import (
     scored_subject,
     trained_subject,
 )
-from segvoc.storage.files import file_sha256
-from segvoc.storage.json_files import read_json
+from segvoc.storage.files import file_sha256, read_json
 from segvoc.storage.resume import difference
 from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.recipe import Recipe

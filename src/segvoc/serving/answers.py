@@ -11,7 +11,7 @@ from segvoc.imaging.brush_masks import coco_masks
 from segvoc.imaging.label_maps import label_map_image
 from segvoc.inference.segmentation import Segmentation
 from segvoc.serving.failures import ServiceFailure
-from segvoc.storage.json_files import strict_json
+from segvoc.storage.files import strict_json
 
 JSON, PNG, ZIP = "application/json", "image/png", "application/zip"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from segvoc.errors import CheckpointError, UsageError, one_line
 from segvoc.records import from_json, to_json
-from segvoc.storage.json_files import read_json
+from segvoc.storage.files import read_json
 
 CONFIG = "config.json"
 """The config file; the hub counts its downloads as the repository's."""

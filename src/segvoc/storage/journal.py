@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from segvoc.errors import DamagedJournalWarning, OutputError, UsageError
 from segvoc.storage.atomic_writes import writing
-from segvoc.storage.json_files import strict_json
+from segvoc.storage.files import strict_json
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

@@ -28,9 +28,8 @@ from typing import Any, Generic, Self, TypeVar
 
 from segvoc.errors import UsageError
 from segvoc.storage.atomic_writes import writing
-from segvoc.storage.files import digest_of
+from segvoc.storage.files import digest_of, strict_json
 from segvoc.storage.journal import Journal, read_journal, warn_of_damage
-from segvoc.storage.json_files import strict_json
 
 RESUME_FOLDER = ".segvoc"
 """The folder of the journals, in the output folder."""

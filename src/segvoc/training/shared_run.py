@@ -8,8 +8,8 @@ from typing import Any
 
 from segvoc.sharing.card import CURVES, CardImage, ScoreTable, WordScore
 from segvoc.sharing.uploading import ShareableModel, copied
+from segvoc.storage.files import read_json
 from segvoc.storage.journal import read_journal
-from segvoc.storage.json_files import read_json
 from segvoc.training.run_folder import MODEL_FILE
 
 RECORD = "training.json"

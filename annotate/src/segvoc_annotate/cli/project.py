@@ -13,7 +13,7 @@ from segvoc.cli.output import echo, example
 from segvoc.formats.dataset import FORMAT_NAMES
 from segvoc.progress import Progress, aligned, printable
 from segvoc.records import to_json
-from segvoc.storage.json_files import strict_json
+from segvoc.storage.files import strict_json
 from segvoc_annotate.projects.records import ProjectRecord
 
 

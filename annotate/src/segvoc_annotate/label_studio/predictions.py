@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, JsonValue
 from segvoc import Segmentation
 from segvoc.imaging.brush_masks import brush_masks
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.storage.json_files import strict_json
+from segvoc.storage.files import strict_json
 from segvoc_annotate.label_regions import coarse_polygons, label_regions
 from segvoc_annotate.label_studio.labeling_config import LabelingConfig
 

@@ -14,7 +14,7 @@ from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import TEXT_BYTES
 from segvoc.serving.vocabularies import VocabularyDefinition
-from segvoc.storage.json_files import strict_json
+from segvoc.storage.files import strict_json
 from segvoc_annotate.label_studio.host import TaskImages
 from segvoc_annotate.label_studio.labeling_config import LabelingConfig, check_config, read_config
 from segvoc_annotate.label_studio.predictions import (

@@ -12,8 +12,8 @@ from weakref import WeakValueDictionary
 from segvoc import UsageError
 from segvoc.records import from_json, to_json
 from segvoc.storage.atomic_writes import writing
+from segvoc.storage.files import read_json
 from segvoc.storage.journal import Journal, lock_folder
-from segvoc.storage.json_files import read_json
 from segvoc_annotate.projects.records import Change, What, now
 
 HISTORY_FILE = "history.jsonl"

@@ -10,7 +10,7 @@ from pathlib import Path
 from segvoc import UsageError
 from segvoc.imaging.result_paths import folded
 from segvoc.storage.atomic_writes import writing
-from segvoc.storage.json_files import read_json, write_json
+from segvoc.storage.files import read_json, write_json
 from segvoc_annotate.projects.images import stem_of
 from segvoc_annotate.projects.records import ImageState
 

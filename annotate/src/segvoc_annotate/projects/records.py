@@ -13,7 +13,7 @@ from segvoc.data.datasets.project import PROJECT_FORMAT, PROJECT_VERSION
 from segvoc.errors import one_line
 from segvoc.imaging.palette import class_colors
 from segvoc.records import from_json
-from segvoc.storage.json_files import read_json
+from segvoc.storage.files import read_json
 
 MOST_IDS = 65_534
 """Upper bound of word ids: a correction is an id + 2 in 16 bits."""

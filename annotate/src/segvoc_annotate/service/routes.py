@@ -20,8 +20,7 @@ from segvoc.serving.logs import FIELDS, LOGGER
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
 from segvoc.storage.atomic_writes import writing
-from segvoc.storage.files import scratch_folder
-from segvoc.storage.json_files import strict_json
+from segvoc.storage.files import scratch_folder, strict_json
 from segvoc_annotate.projects.archive import archived
 from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.folder import FileStamp, file_stamp

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from segvoc.errors import UsageError
-from segvoc.storage.json_files import read_json
+from segvoc.storage.files import read_json
 
 EXCLUDED = tuple(
     "background foreground front back side top bottom left right north south east west southwest pair number set view "

@@ -12,8 +12,7 @@ from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
 from segvoc.errors import UsageError, one_line
-from segvoc.storage.files import safe_path
-from segvoc.storage.json_files import read_json
+from segvoc.storage.files import read_json, safe_path
 
 _Set = TypeVar("_Set")
 

@@ -12,7 +12,7 @@ from segvoc.data.datasets.fields import DatasetSource, Entry, json_content, nami
 from segvoc.data.datasets.maps import LabelTable, MapFile
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
-from segvoc.storage.json_files import read_json
+from segvoc.storage.files import read_json
 
 PROJECT_FILE = "project.json"
 """The file that identifies a project folder."""

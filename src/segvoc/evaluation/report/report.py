@@ -30,7 +30,7 @@ from segvoc.progress import aligned, printable
 from segvoc.selection_rules import VotedShare
 from segvoc.sharing.card import ScoreTable, WordScore
 from segvoc.storage.atomic_writes import write_bytes
-from segvoc.storage.json_files import read_json
+from segvoc.storage.files import read_json
 
 RULE = (
     "detectron2's: only classes with a true pixel count; pixels without a true class count nowhere; an unlabeled "

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from segvoc.errors import OutputError
-from segvoc.storage.json_files import read_json, strict_json, write_json
+from segvoc.storage.files import read_json, strict_json, write_json
 
 
 def test_values_without_a_form_in_json_are_null():
