@@ -63,8 +63,8 @@ def test_a_row_of_a_table_is_trained_with_its_settings() -> None:
     assert subject.recipe is not None and subject.folder == "pca-seg-table-5a-baseline"
     assert subject.recipe.network is not None and "concatenation" in str(subject.recipe.network)
     assert (subject.benchmarks, subject.deviations) == (("a-150", "pas-20b"), ("steps=7", "fod_weight=0.1"))
-    assert [score.scores for score in subject.published("a-150")] == [{"miou": 36.4}]
+    assert [score["scores"] for score in subject.published("a-150")] == [{"miou": 36.4}]
     whole = subjects.trained_subject("pca-seg-b", Start(), (), None)
-    assert whole.deviations == () and whole.published("a-150")[0].scores == {"miou": 38.1}
+    assert whole.deviations == () and whole.published("a-150")[0]["scores"] == {"miou": 38.1}
     kept = subjects.scored_subject("ERR-Seg, Table 8, P = 16", weights="file", named_benchmarks=False)
     assert kept.settings.options == {"keep_classes": 16}
