@@ -55,13 +55,9 @@ def connected_regions(
 ) -> list[Region]:
     """The 8-connected components of every class, class by class, each from top to bottom.
 
-    In a class with objects, each object is a region, connected or not, in the order of their numbers; the class's other
-    pixels together come first.
-
-    Args:
-        labels: the index of each pixel's class; indices from `classes` on (65535: unlabeled) have no region.
-        classes: number of classes.
-        objects: the number of each pixel's object, 0 for none; pixels of two classes are never one object.
+    In a class with objects (numbers from 1), each object is a region, connected or not, in the order of their numbers;
+    the class's other pixels together come first. Labels from `classes` on (65535: unlabeled) have no region, and pixels
+    of two classes are never one object.
     """
     try:
         from scipy.ndimage import find_objects

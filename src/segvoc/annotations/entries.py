@@ -48,12 +48,7 @@ MaskForm = Literal["rle", "polygons"]
 
 def region_facts(region: Region) -> dict[str, Any]:
     """The fields of any annotation of a region; the id of a category is label + 1."""
-    return {
-        "category_id": region.label + 1,
-        "area": region.area,
-        "bbox": region.box,
-        "iscrowd": int(region.is_crowd),
-    }
+    return {"category_id": region.label + 1, "area": region.area, "bbox": region.box, "iscrowd": int(region.is_crowd)}
 
 
 def region_annotations(
@@ -61,10 +56,7 @@ def region_annotations(
 ) -> Iterator[tuple[Region, dict[str, Any]]]:
     """Each region of an image of this height and width [px] with its annotation, but for the ids of both.
 
-    Crowds are always run lengths, as COCO's tools expect.
-
-    Raises:
-        UsageError: pycocotools isn't installed, or for polygons scikit-image.
+    Crowds are always run lengths, as COCO's tools expect. `UsageError` without pycocotools, or for polygons scikit-image.
     """
     mask = np.zeros(size, np.uint8, order="F")
     for region in regions:

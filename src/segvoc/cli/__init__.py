@@ -116,9 +116,7 @@ class Commands(click.Group):
 
 
 @click.group(
-    cls=Commands,
-    no_args_is_help=False,
-    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+    cls=Commands, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
 )
 @click.version_option(__version__, prog_name="segvoc")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -135,13 +133,9 @@ def main() -> None:
 
 
 def run_command(command: click.Command, name: str) -> None:
-    """Run a command with the program's arguments, and print errors as one line.
+    """Run a command, of this name in help and errors, with the program's arguments, and print errors as one line.
 
     Exit codes: 0 all done, 1 some inputs failed, 2 the call was wrong, 130 interrupted.
-
-    Args:
-        command: the command line, or a script's command.
-        name: the program's name in help and errors: "segvoc".
     """
     process_settings.for_own_process()
     warnings.showwarning = _one_line_warning

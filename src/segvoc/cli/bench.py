@@ -26,13 +26,7 @@ if TYPE_CHECKING:
 @model_options("weights", "options", "device", "dtype")
 @label_options("window", "keep_classes")
 def bench(
-    model: str,
-    words: str,
-    size: str,
-    repeat: int,
-    threads: int | None,
-    chosen: ModelOptions,
-    labels: LabelOptions,
+    model: str, words: str, size: str, repeat: int, threads: int | None, chosen: ModelOptions, labels: LabelOptions
 ) -> None:
     """Measure latency and memory of MODEL (by default tiny) on this machine.
 

@@ -26,11 +26,7 @@ def data_option(help: str) -> Decorator:
 
 
 def data_root(given: str | None, needed: str) -> str:
-    """The folder of the benchmarks: --data, else the environment variable.
-
-    Raises:
-        UsageError: neither is set; `needed` says what needs the folder, and that --data names it.
-    """
+    """The folder of the benchmarks: --data, else the environment variable; `needed` begins the error without either."""
     root = os.environ.get(DATASETS) if given is None else given
     if root:
         return root
@@ -77,15 +73,7 @@ class DatasetOptions:
     """Values of 16-bit images to map to black and white."""
 
     def read(self, images: str | None, background: str | None) -> "LabeledImages | None":
-        """Read the images of the datasets; None if no dataset is given.
-
-        Args:
-            images: the folder of the images, if they are elsewhere.
-            background: the class that stands for "none of the others".
-
-        Raises:
-            UsageError: a dataset doesn't exist, or its options are given without --dataset.
-        """
+        """Read the images of the datasets, in the folder `images` if they are elsewhere; None if none is given."""
         if not self.paths:
             options = ("--dataset-format", "--split", "--rename", "--drop")
             values = (self.formats, self.splits, self.rename, self.drop)

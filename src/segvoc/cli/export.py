@@ -76,14 +76,7 @@ def export(
         if sys.stderr.isatty():
             echo(f"segvoc: {step} ...", err=True)
 
-    found = export_model(
-        network,
-        out,
-        format=format,
-        dtype=precision,
-        vocabulary=vocabulary,
-        say=say,
-    )
+    found = export_model(network, out, format=format, dtype=precision, vocabulary=vocabulary, say=say)
     echo(
         f"{model}: logits differ by at most {found.difference:.1g} of the largest, "
         f"{found.equal_labels:.2%} of the labels are equal -> {out}"

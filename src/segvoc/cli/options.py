@@ -24,14 +24,7 @@ if TYPE_CHECKING:
 
 
 def own_network(place: str) -> "SegmentationNetwork":
-    """Run a Python file and build a network with its function.
-
-    Args:
-        place: the file and the function, which takes no arguments and returns a network or a model: "mine.py:build".
-
-    Raises:
-        UsageError: the file or function doesn't exist, fails, or returns something else.
-    """
+    """Build a network, or a model, by a function without arguments of a Python file, "mine.py:build", or raise `UsageError`."""
     from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.networks.base import SegmentationNetwork
 
@@ -86,11 +79,7 @@ def part_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def parts_of(parts: str | None, parts_file: str | None) -> PartVocabulary | None:
-    """The parts from either option; None if neither is given.
-
-    Raises:
-        UsageError: both are given, or the parts can't be read.
-    """
+    """The parts from either option; None if neither is given, `UsageError` if both are."""
     if parts is not None and parts_file is not None:
         raise UsageError("both --parts and --parts-file are given; give one of them")
     if parts_file is not None:
@@ -104,11 +93,7 @@ _NO_WORDS = 'no words are given; give some: --words "cat, sofa, wall" or --words
 def words_or_own(
     vocabulary: Vocabulary | None, model: "Segmenter", labels: LabelOptions
 ) -> tuple[Vocabulary, LabelOptions]:
-    """The words and options of a call; without words, those that the model was trained on or taught.
-
-    Raises:
-        UsageError: neither exist.
-    """
+    """The words and options of a call; without words, those that the model was trained on or taught."""
     if vocabulary is not None:
         return vocabulary, labels
     if not model.own_words:
@@ -120,11 +105,7 @@ def words_or_own(
 
 
 def vocabulary_of(words: str | None, words_file: str | None) -> Vocabulary:
-    """The words from either option.
-
-    Raises:
-        UsageError: both or neither are given, or the words can't be read.
-    """
+    """The words from either option; `UsageError` if both or neither are given."""
     if words is not None and words_file is not None:
         raise UsageError("both --words and --words-file are given; give one of them")
     if words_file is not None:
@@ -154,11 +135,7 @@ class ModelOptions:
     """--network: the file and function that build a custom network."""
 
     def departures(self) -> Mapping[str, object]:
-        """The settings of --set by name.
-
-        Raises:
-            UsageError: a setting has no "=", or a name occurs twice.
-        """
+        """The settings of --set by name."""
         return {name: parse(bool | int | float, text) for name, text in parse_settings(self.options).items()}
 
     def load(self, model: str, device: str | None = None) -> "NetworkSegmenter":
@@ -193,11 +170,7 @@ class ModelOptions:
         return {**how, "options": self.departures(), "network": network}
 
     def with_taught(self, model: AnyModel) -> AnyModel:
-        """Add the words of --taught to a model.
-
-        Raises:
-            CheckpointError: a file can't be read, or is for another model.
-        """
+        """Add the words of --taught to a model; `CheckpointError` if a file is for another model."""
         if not self.taught:
             return model
         from segvoc.teaching.taught_words import TaughtWords
@@ -210,13 +183,7 @@ NETWORK_OPTIONS = ("weights", "options", "device", "dtype")
 
 
 def gathered(options: Mapping[str, Decorator], argument: str, value: Callable[[dict[str, Any]], Any]) -> Decorator:
-    """Add options to a command, which gets a single argument in place of their values.
-
-    Args:
-        options: the options, by the names of their values.
-        argument: name of the argument.
-        value: its value, from the values of the options.
-    """
+    """Add options to a command, which gets one argument in place of their values: `value` of the values by name."""
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -231,12 +198,7 @@ def gathered(options: Mapping[str, Decorator], argument: str, value: Callable[[d
 
 
 def model_options(*names: str, dtype: DtypeName = "float32") -> Decorator:
-    """Add model options to a command, which gets their values as its argument `chosen`.
-
-    Args:
-        names: the fields of `ModelOptions`.
-        dtype: the default of --dtype.
-    """
+    """Add these fields of `ModelOptions`, and the default of --dtype, to a command, which gets them as `chosen`."""
     precision = click.option(
         "--dtype",
         default=dtype,
@@ -263,9 +225,7 @@ _OPTIONS: Mapping[str, Decorator] = {
         "--taught", multiple=True, metavar="FILE", help="Words taught by `segvoc teach` for this model; repeatable."
     ),
     "network": click.option(
-        "--network",
-        metavar="FILE.py:FUNCTION",
-        help="Build a custom network by running this function.",
+        "--network", metavar="FILE.py:FUNCTION", help="Build a custom network by running this function."
     ),
 }
 """The options by their names in `ModelOptions`, except for --dtype, which has several defaults."""

@@ -20,12 +20,10 @@ _SEPARATORS = re.compile("[;|\t\n\uff1b\uff0c\u3001\u060c\u061b]")
 
 
 def word_hints(words: Sequence[str], *, from_file: bool = False, fills_image: bool = True) -> list[str]:
-    """Hints about the words of a call, one line each; usually empty.
+    """Hints about the class names of a call, one line each; usually empty.
 
-    Args:
-        words: the parsed class names.
-        from_file: they are from a file with one class per line, in which commas separate synonyms.
-        fills_image: every pixel gets a word, since neither a background nor a threshold is set.
+    In words `from_file`, commas separate synonyms. `fills_image`: every pixel gets a word, since neither a background
+    nor a threshold is set.
     """
     hints = [_separator_hint(word, from_file) for word in words if _SEPARATORS.search(word)]
     if fills_image and (none := [word for word in words if folded(word) == "background"]):
@@ -52,12 +50,7 @@ def unquoted_hint(words: str, images: Sequence[str]) -> str | None:
 
 
 def model_hints(words: Collection[str], own: Sequence[str]) -> list[str]:
-    """Hints about the words of a call that a model knows under other names.
-
-    Args:
-        words: the class names.
-        own: the words that the model was trained on or taught, if any.
-    """
+    """Hints about the words of a call that a model, perhaps trained on words of its `own`, knows by other names."""
     asked = {folded(name.strip()) for word in words for name in word.split(",")}
     if own:
         known = {folded(word) for word in own}

@@ -327,9 +327,7 @@ def _plans(
             require_rasterio()
         overlay = kinds["overlay"]
         return plan_files(
-            inputs,
-            out,
-            lambda image, stem: ResultPaths.below(out, stem, overlay=overlay, placed=is_raster(image.path)),
+            inputs, out, lambda image, stem: ResultPaths.below(out, stem, overlay=overlay, placed=is_raster(image.path))
         )
     if dataset is None:
         return plan_results(inputs, out, **kinds)

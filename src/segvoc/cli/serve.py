@@ -39,18 +39,10 @@ def naming_fastapi() -> Iterator[None]:
 )
 @model_options("weights", "device", "dtype", "taught", dtype="auto")
 @click.option(
-    "--api-key-file",
-    metavar="FILE",
-    help=f"File with the API key, or with lines 'NAME: KEY'; or set {KEY_VARIABLE}.",
+    "--api-key-file", metavar="FILE", help=f"File with the API key, or with lines 'NAME: KEY'; or set {KEY_VARIABLE}."
 )
 def serve(
-    model: str,
-    host: str,
-    port: int,
-    queue: int,
-    chosen: ModelOptions,
-    api_key_file: str | None,
-    **more: Any,
+    model: str, host: str, port: int, queue: int, chosen: ModelOptions, api_key_file: str | None, **more: Any
 ) -> None:
     """Serve MODEL over HTTP.
 

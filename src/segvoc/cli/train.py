@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segvoc.cli.dataset_options import (
-    DatasetOptions,
-    data_option,
-    data_root,
-    dataset_options,
-    warn_of_absent_classes,
-)
+from segvoc.cli.dataset_options import DatasetOptions, data_option, data_root, dataset_options, warn_of_absent_classes
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError, did_you_mean
 from segvoc.models.catalog import catalog
@@ -62,9 +56,7 @@ FINETUNE = "finetune"
 @click.option("--model", metavar="NAME", help="The model to fine-tune: a preset, a segvoc file, or OWNER/NAME.")
 @click.option("--weights", metavar="FILE", help="Weights of the whole network to start from, or random.")
 @click.option(
-    "--encoder-weights",
-    metavar="FILE",
-    help="Encoder weights to start from: CLIP or DeCLIP; CLIP,DINOV2 for parts.",
+    "--encoder-weights", metavar="FILE", help="Encoder weights to start from: CLIP or DeCLIP; CLIP,DINOV2 for parts."
 )
 @click.option(
     "--transform",
@@ -263,7 +255,7 @@ def _gains(run: Path, held_out: int) -> Iterator[str]:
     yield f"on {held_out} held-out images: {told}"
 
 
-def _say(line: str, *, err: bool = False) -> None:
+def _say(line: str) -> None:
     """Print a line; under `torchrun`, only rank 0 prints."""
     if os.environ.get("RANK", "0") == "0":
-        echo(line, err=err)
+        echo(line)

@@ -76,11 +76,7 @@ class LabeledImage:
     """Black and white values of a gray image with more than 8 bits; None: see `read_image`."""
 
     def read(self, classes: int) -> ImageAndLabels:
-        """Read the image and its labels, which must be below the number of classes.
-
-        Raises:
-            InputError: a file is missing or damaged, the sizes differ, or a label has no class.
-        """
+        """Read the image and its labels, which must be below the number of classes; `InputError` if either is unfit."""
         image = read_image(self.content(), self.stretch)
         return ImageAndLabels(image, self.read_labels(image.shape[:2], classes))
 
@@ -103,11 +99,7 @@ class LabeledImage:
         return stamp_of(self.image), stamp_of(self.labels)
 
     def read_labels(self, size: tuple[int, int], classes: int) -> UInt16[np.ndarray, "H W"]:
-        """Read only the labels, for an image of this height and width [px].
-
-        Raises:
-            InputError: the file is missing or damaged, has another size, or a label has no class.
-        """
+        """Read only the labels, for an image of this height and width [px]; `InputError` if they don't fit."""
         labels = self.stored_labels(size)
         if labels.shape != size:
             (height, width), (rows, columns) = size, labels.shape
@@ -131,10 +123,7 @@ class LabeledImage:
     def read_objects(self, size: tuple[int, int], stuff: Set[int] = frozenset()) -> UInt16[np.ndarray, "H W"] | None:
         """Read each pixel's object number, 0 for none; None if the dataset has no objects.
 
-        Labels of `stuff` aren't objects unless the dataset says so.
-
-        Raises:
-            InputError: a file is missing or damaged.
+        Labels of `stuff` aren't objects unless the dataset says so. `InputError` if a file is missing or damaged.
         """
         if self.new_labels is not None:
             stuff = {stored for stored, label in enumerate(self.new_labels) if label in stuff}
@@ -334,11 +323,7 @@ def _paired(image: Path, stem: str, labels: Path) -> LabeledImage:
 
 
 def read_classes(path: str | os.PathLike[str]) -> Vocabulary:
-    """Read class names from a JSON list.
-
-    Raises:
-        UsageError: the file can't be read or isn't a list of names, or a name is empty or given twice.
-    """
+    """Read class names from a JSON list; `UsageError` if it isn't a list of distinct names."""
     name = os.fspath(path)
     try:
         names = read_json(path)

@@ -59,12 +59,7 @@ def convnext_base_w() -> ConvNextClipConfig:
 def convnext_large_d() -> ConvNextClipConfig:
     """ConvNeXt-L of open_clip's `convnext_large_d_320`; ERR-Seg trains it at 640 px and uses it at 768."""
     return ConvNextClipConfig(
-        channels=768,
-        widths=(192, 384, 768, 1536),
-        head_width=1536,
-        head_dropout=0.1,
-        drop_path=0.1,
-        input_size=768,
+        channels=768, widths=(192, 384, 768, 1536), head_width=1536, head_dropout=0.1, drop_path=0.1, input_size=768
     )
 
 

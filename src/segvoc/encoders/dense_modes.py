@@ -57,10 +57,7 @@ SELF_SIMILARITIES: Mapping[str, SelfSimilarity] = {
 
 
 def mix_values(
-    similarity: SelfSimilarity,
-    project: Callable[[str], Float[Tensor, "B L D"]],
-    heads: int,
-    grid: tuple[int, int],
+    similarity: SelfSimilarity, project: Callable[[str], Float[Tensor, "B L D"]], heads: int, grid: tuple[int, int]
 ) -> Float[Tensor, "B L D"]:
     """Mix the tokens' values by self-similarity: the sum of softmax(s x xᵀ + g) v over the terms, per head.
 

@@ -28,14 +28,11 @@ common nouns in twelve languages with Latin letters."""
 
 
 class PromptTokenizer:
-    """Turns prompts into token ids, and detects words unknown to the text encoder.
+    """Turns prompts into token ids, and detects words unknown to the text encoder, which `unknown_by` recognizes.
 
-    Args:
-        source: the tokenizer, or its JSON file; a damaged one raises a `CheckpointError` here or when it is used.
-        max_tokens: max tokens per prompt, including start and end.
-        padding: the id that fills short prompts.
-        unknown_by: how unknown words are recognized.
-        whole: whether to pad all prompts to `max_tokens`, for encoders that attend to the padding.
+    `source` is the tokenizer, or its JSON file; a damaged one raises a `CheckpointError` here or when it is used. A
+    prompt has at most `max_tokens`, start and end included. The id `padding` fills short prompts to the longest, or to
+    `max_tokens` if `whole`, for encoders that attend to the padding.
     """
 
     def __init__(

@@ -260,11 +260,7 @@ class FixedWords:
             raise CheckpointError(f"{str(file)!r} is damaged; export the model again ({error})") from None
 
     def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> Float32[np.ndarray, "T P C"]:
-        """The embeddings of some of the words.
-
-        Raises:
-            UsageError: a word isn't part of the fixed vocabulary.
-        """
+        """The embeddings of some of the words; `UsageError` for a word that isn't part of the fixed vocabulary."""
         places = {word: place for place, word in enumerate(self.words)}
         if missing := [word for word in vocabulary.words if word not in places]:
             raise UsageError(

@@ -114,11 +114,7 @@ class Dataset:
         return EntryFiles(stem=stem, folder=folder, own=kind.files(stem), image=copy, name=name, report=report)
 
     def write(self, result: Segmentation, files: EntryFiles, *, compact: bool = False) -> None:
-        """Write the files of an image, each atomically; a compact report lists only words that have pixels.
-
-        Raises:
-            OutputError: a file can't be written.
-        """
+        """Write the files of an image, each atomically; a compact report lists only words that have pixels."""
         if files.image is not None:
             _copy_image(result, files.folder / files.image)
         image = files.image or os.path.abspath(result.source or "")
@@ -128,11 +124,7 @@ class Dataset:
         write_atomically(files.report, lambda file: file.write(strict_json(piece).encode()))
 
     def finish(self, words: Sequence[str], entries: Iterable[EntryFiles]) -> None:
-        """Write the files about all images.
-
-        Raises:
-            OutputError: a file can't be written, or a piece is damaged.
-        """
+        """Write the files about all images; `OutputError` if that fails, or a piece is damaged."""
         ordered = sorted(entries, key=lambda entry: entry.stem)
         FORMATS[self.format](words, self.background).finish(Path(self.folder), _Pieces(ordered))
 

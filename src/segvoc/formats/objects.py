@@ -20,11 +20,7 @@ SPECK_REACH = 1 / 50
 
 
 def with_objects(
-    result: Segmentation,
-    words: Iterable[str] | None = None,
-    *,
-    least: int | None = None,
-    background: str | None = None,
+    result: Segmentation, words: Iterable[str] | None = None, *, least: int | None = None, background: str | None = None
 ) -> Segmentation:
     """Split words into objects: each connected component becomes an object.
 

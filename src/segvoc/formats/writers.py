@@ -48,12 +48,8 @@ DatasetEntries = Iterable[DatasetEntry]
 class DatasetFormat(ABC):
     """A format. Instances hold the words of a dataset; classes define the layout of its files.
 
-    Args:
-        words: the words, whose indices are the labels.
-        background: the word that stands for "none of the others".
-
-    Raises:
-        UsageError: the format can't hold these words.
+    `words` are in label order, `background` stands for "none of the others"; `UsageError` if the format can't hold a
+    word.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("skimage",)

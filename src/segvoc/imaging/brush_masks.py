@@ -20,13 +20,10 @@ from segvoc.errors import UsageError, missing_extra
 
 
 def coco_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[dict[str, Any]]:
-    """Yield the mask of each class, {"size": [H, W], "counts": "..."}, as pycocotools compresses it.
+    """Yield the mask of each class, {"size": [H, W], "counts": "..."}, as compressed by pycocotools (required).
 
     A single pass finds the runs of all classes, so time doesn't grow with their number. Labels from `classes` on
     (65535: unlabeled) have no mask.
-
-    Raises:
-        UsageError: pycocotools isn't installed.
     """
     try:
         from pycocotools.mask import frPyObjects
@@ -72,11 +69,7 @@ _MOST_PIXELS = (1 << 32) // _CHANNELS - 1
 
 
 def brush_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[UInt8[np.ndarray, " N"]]:
-    """Yield the mask of each class as packed bytes; empty for a class without pixels.
-
-    Raises:
-        UsageError: the label map has 2^30 pixels or more.
-    """
+    """Yield the mask of each class as packed bytes, empty without pixels; `UsageError` from 2^30 pixels on."""
     if labels.size > _MOST_PIXELS:
         raise UsageError(f"a brush mask has at most {_MOST_PIXELS} pixels, not {labels.size}; make the image smaller")
     for changes in class_runs(labels.ravel(), classes):

@@ -73,17 +73,10 @@ def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS,
 
 
 def identified(file: BinaryIO | io.BytesIO, name: str, *, rgb: bool = False) -> Image.Image:
-    """Open an image of a supported format, reading only its header.
+    """Open an image of a supported format, reading only its header; `InputError` if it is none, or damaged.
 
-    Replaces `Image.open`, whose size limit is lower than ours and can only be changed for the whole process.
-
-    Args:
-        file: the file, at its beginning.
-        name: name of the image in errors, such as a file name in quotes.
-        rgb: convert measurements to colors; otherwise values are unchanged.
-
-    Raises:
-        InputError: the file is empty, damaged, of an unsupported format, or of a format that needs an extra.
+    Replaces `Image.open`, whose size limit is lower than ours and can only be changed for the whole process. `name` is
+    the image's in errors, such as a file name in quotes. `rgb` converts measurements to colors.
     """
     prefix = file.read(64)
     if not prefix:

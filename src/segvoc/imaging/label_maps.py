@@ -28,17 +28,10 @@ def write_label_map(
 
 
 def label_map_image(labels: UInt16[np.ndarray, "H W"], colors: UInt8[np.ndarray, "K 3"]) -> Image.Image:
-    """Convert a label map to an image for PNG.
+    """Convert a label map to an image for PNG; `ValueError` if a label is neither below K nor 65535 (`UNLABELED`).
 
-    Up to 255 classes: an 8-bit palette image, 255 is unlabeled; more: a 16-bit gray image, 65535 is unlabeled. In both,
-    a pixel's value is the index of its class.
-
-    Args:
-        labels: the index of each pixel's class, below K, or 65535 (`UNLABELED`).
-        colors: RGB of the K classes, for the palette; unlabeled is black (`UNLABELED_COLOR`).
-
-    Raises:
-        ValueError: a label is neither below K nor 65535.
+    Up to 255 classes: an 8-bit palette image of these RGB colors, 255 is unlabeled and black (`UNLABELED_COLOR`); more:
+    a 16-bit gray image, 65535 is unlabeled. In both, a pixel's value is the index of its class.
     """
     known = labels != UNLABELED
     if (highest := int(labels.max(where=known, initial=0))) >= len(colors) and known.any():

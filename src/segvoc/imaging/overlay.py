@@ -110,14 +110,12 @@ def draw_overlay(
     legend: bool = True,
     notes: Sequence[str] = (),
 ) -> Image.Image:
-    """Blend the colors of the regions over an image, and draw their outlines.
-
-    The outlines are white with dark edges, visible on any color.
+    """Blend the colors of the regions over an image, and draw outlines, white with dark edges: visible on any color.
 
     Args:
         image: the image, RGB.
         regions: the regions; pixels without a class (65535) are unchanged.
-        alpha: weight of the colors, in [0, 1]; at 0 only outlines, names and legend are visible.
+        alpha: weight of the colors, in [0, 1] (else a `ValueError`); at 0 only outlines, names and legend are visible.
         names: write names into regions with enough room.
         legend: list the classes, largest first, unlabeled last: up to six in the corner where they hide the fewest
             borders; beside or below the image if there are more, or the image is too small or narrow.
@@ -125,9 +123,6 @@ def draw_overlay(
 
     Returns:
         An RGB image, of the size of `image` unless the legend is outside.
-
-    Raises:
-        ValueError: alpha is not in [0, 1].
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is the weight of the colors, in [0, 1], not {alpha}")
@@ -429,20 +424,11 @@ def draw_legend(
     shorten: bool = True,
     shares: bool = True,
 ) -> Image.Image | None:
-    """Draw a legend as an RGBA panel.
+    """Draw a legend as an RGBA panel of at most this width and height [px], with text of this size [px].
 
-    Args:
-        entries: the classes, in order.
-        width: maximum width of the panel [px].
-        height: maximum height of the panel [px].
-        size: text size [px].
-        notes: lines without a color below the classes.
-        columns: number of columns, filled in order.
-        shorten: cut long names with an ellipsis, and count the classes that don't fit in a last line.
-        shares: write the share of each class after its name.
-
-    Returns:
-        The panel; None if not even a single class fits, or, without `shorten`, if not all fit uncut.
+    `notes` are lines without a color below the classes. `shorten` cuts long names with an ellipsis, and counts the
+    classes that don't fit in a last line. `shares` writes the share of each class after its name. None if not even a
+    single class fits, or, without `shorten`, if not all fit uncut.
     """
     line, padding, gap = line_height(size), round(0.6 * size), size if shares else 0
     rows = (height - 2 * padding) // line

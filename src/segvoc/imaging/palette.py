@@ -93,11 +93,8 @@ def _vivid_colors(step: int) -> UInt8[np.ndarray, "n 3"]:
 def oklab(rgb: UInt8[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     """OKLab, where distances match perceived differences (Ottosson 2020, bottosson.github.io/posts/oklab).
 
-    Computed in float64: in float32, candidates for a palette's next color can tie within rounding, and processors would
-    choose different colors.
-
-    Returns:
-        lightness in [0, 1], and the opponent axes green-red and blue-yellow.
+    Lightness in [0, 1], and the opponent axes green-red and blue-yellow. Computed in float64: in float32, candidates
+    for a palette's next color can tie within rounding, and processors would choose different colors.
     """
     srgb = rgb.astype(np.float64) / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)

@@ -194,8 +194,7 @@ def decode_image(
 def image_size(content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Height and width of an image file in memory [px], from its header, before the orientation is applied.
 
-    Raises:
-        InputError: the header is not an image's, or the image has too many pixels.
+    `InputError` if the header is not an image's, or the image has too many pixels.
     """
     image = identified(io.BytesIO(content), name)
     check_size(image.width, image.height, name, max_pixels)
@@ -255,10 +254,8 @@ def opened_image(
 ) -> Iterator[Image.Image]:
     """Open an image file for a `with` block; checks format and size limits, and doesn't decode pixels yet.
 
-    With `content`, the bytes of a file, `path` is only its name. With `rgb`, convert to colors (`identified`).
-
-    Raises:
-        InputError: see `read_image`; also if decoding the pixels fails inside the block.
+    With `content`, the bytes of a file, `path` is only its name. With `rgb`, convert to colors (`identified`). Errors
+    are those of `read_image`, also if decoding the pixels fails inside the block.
     """
     name = repr(os.fsdecode(path))
     with _opened_file(os.fsdecode(path), name) if content is None else io.BytesIO(content) as file:

@@ -160,10 +160,8 @@ def image_paths(
     stands for its matches, as in a shell. A URL (http, https) stands for itself, with its file name as stem, and "-"
     for standard input ("stdin"). A missing file is included: reading it fails later.
 
-    Args:
-        inputs: files, folders, patterns and URLs.
-        skip: a folder to skip inside folders: the output folder, which also contains images.
-        passed_over: counts the skipped files of folders, by lower-case suffix ("" for none).
+    `skip` is a folder to skip inside folders: the output folder, which also contains images. `passed_over` counts the
+    skipped files of folders, by lower-case suffix ("" for none).
     """
     counted: Counter[str] = Counter() if passed_over is None else passed_over
     return [image for source in inputs for image in _expanded(os.fspath(source), skip, counted)]
@@ -234,12 +232,7 @@ def _below(folder: str, skip: PathLike | None, passed_over: Counter[str]) -> lis
 
 
 def plan_results(
-    images: Sequence[InputImage],
-    out_dir: PathLike,
-    *,
-    parts: bool = False,
-    objects: bool = False,
-    overlay: bool = True,
+    images: Sequence[InputImage], out_dir: PathLike, *, parts: bool = False, objects: bool = False, overlay: bool = True
 ) -> list[ResultPaths | None]:
     """Plan the result files of each image, as `plan_files`; `parts`, `objects` and `overlay` are kinds of files."""
 
@@ -256,16 +249,11 @@ def plan_files(
     """Plan the result files of each image (None for an image with a problem), without writing or decoding anything.
 
     Images whose results would collide, because their names only differ in suffix or case, keep their suffixes: the
-    results of a.jpg and a.png are a.jpg.png, a.png.png, ... This depends on all images of the call.
+    results of a.jpg and a.png are a.jpg.png, a.png.png, ... This depends on all images of the call. `files_of` gives
+    the files of an image with a stem.
 
-    Args:
-        images: the images of a call.
-        out_dir: the output folder.
-        files_of: the files of an image with a stem.
-
-    Raises:
-        UsageError: `out_dir` is a file; or two results would be the same file in spite of their suffixes, including on
-            case-insensitive file systems; or a result would overwrite an input, by any path or link.
+    `UsageError` if `out_dir` is a file; or two results would be the same file in spite of their suffixes, including on
+    case-insensitive file systems; or a result would overwrite an input, by any path or link.
     """
     if os.path.exists(out_dir) and not os.path.isdir(out_dir):
         raise UsageError(f"the output folder {os.fspath(out_dir)!r} is a file; choose another --out")

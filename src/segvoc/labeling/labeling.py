@@ -47,12 +47,7 @@ FolderWork = ResumableWork[object]
 
 
 def image_work(out: str | os.PathLike[str], key: Key, sources: Sequence[str], shard: str | None = None) -> FolderWork:
-    """Start the work of a call on these files, folders and patterns (or a shard K/N), locked against concurrent calls.
-
-    Raises:
-        UsageError: another call is labeling the same images.
-        OutputError: the folder can't be written.
-    """
+    """Start the work of a call on these files, folders and patterns (or a shard K/N), locked against other calls."""
     name = f"images-{digest_of(sorted(map(os.path.realpath, sources)), shard)[:16]}"
     what, share = ("the same images", "stop it and share them: --shard 1/2 in one call and 2/2 in the other")
     if shard is not None:
@@ -72,11 +67,7 @@ def result_stamp(path: Path, read: Stamp, results: ResultFiles) -> list[object]:
 
 
 def finished(work: FolderWork, planned: Iterable[Planned]) -> set[str]:
-    """The finished images among those of the call, by the stems of their results.
-
-    Raises:
-        UsageError: the folder only has results of other settings (named in the error).
-    """
+    """The finished images of the call, by the stems of their results; `UsageError` if all are of other settings."""
     work.done.require_key(work.path.parents[1], "leave out --resume to replace them, or give another --out")
     return {
         results.stem
@@ -130,20 +121,11 @@ class Labeling:
     """The line to print about an image."""
 
     def encoded(self, model: Segmenter) -> PreparedVocabulary:
-        """Encode the words with a model.
-
-        Raises:
-            UsageError: words, parts and background conflict.
-        """
+        """Encode the words with a model; `UsageError` if words, parts and background conflict."""
         return model.encode(self.words, parts=self.parts, background=self.options.background)
 
     def write(self, result: Segmentation, files: ResultFiles) -> str:
-        """Write the results of an image, and return the line to print about it.
-
-        Raises:
-            OutputError: a file can't be written.
-            UsageError: the image has too many objects.
-        """
+        """Write the results of an image, and return the line to print about it."""
         if self.objects:
             result = with_objects(result, least=self.least_object, background=self.options.background)
         if self.dataset is not None and isinstance(files, EntryFiles):
@@ -172,12 +154,9 @@ def label_images(
 ) -> Generator[str | SegvocError, None, None]:
     """Label images; threads write results while the network processes the next images.
 
-    Returns:
-        A generator of the line to print for each image, in order and after its files are written and `work` has
-        recorded it; or its error. Closing it waits for pending writes.
-
-    Raises:
-        UsageError: the words and options conflict; raised by this call, not by the iterator.
+    Returns a generator of the line to print for each image, in order and after its files are written and `work` has
+    recorded it; or its error. Closing it waits for pending writes. If the words and options conflict, this call raises
+    `UsageError`, not the iterator.
     """
     stamps: deque[Stamp] = deque()
 
@@ -216,11 +195,7 @@ def label_images(
 
 
 def dataset_words(labeling: Labeling, model: Segmenter) -> Sequence[str]:
-    """The words of the dataset to write; empty without a dataset.
-
-    Raises:
-        UsageError: the format can't hold them.
-    """
+    """The words of the dataset to write; empty without a dataset. `UsageError` if the format can't hold them."""
     if labeling.dataset is None:
         return ()
     words = labeling.encoded(model).words
@@ -233,9 +208,6 @@ def finish_dataset(dataset: Dataset | None, words: Sequence[str], settings: Key 
 
     Concurrent calls are serialized by a lock, so the last call sees all images. Without a dataset or settings
     (`Labeling.settings`), there is nothing to do.
-
-    Raises:
-        OutputError: a file can't be written.
     """
     if dataset is None or settings is None:
         return
@@ -281,19 +253,12 @@ _LAST_IMAGE = 30.0
 
 
 def label_in_processes(
-    labeling: Labeling,
-    model: Segmenter,
-    groups: Sequence[Sequence[Planned]],
-    jobs: int,
-    work: FolderWork | None = None,
+    labeling: Labeling, model: Segmenter, groups: Sequence[Sequence[Planned]], jobs: int, work: FolderWork | None = None
 ) -> Generator[str | SegvocError, None, None]:
     """Label batches of images like `label_images`, in several processes, which share the CPU's cores.
 
     `model` validates words and options; each process loads a copy. The generator raises `ProcessError` if a process was
-    killed, or couldn't load the model.
-
-    Raises:
-        UsageError: the words and options conflict, or the model is on a GPU; raised by this call.
+    killed, or couldn't load the model; this call `UsageError` if words and options conflict, or the model is on a GPU.
     """
     if model_device(model) != "cpu":
         raise UsageError("a GPU labels images in batches, not in several processes; leave out --jobs, or --device cpu")

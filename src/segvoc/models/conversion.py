@@ -82,12 +82,10 @@ def convert(
 
     Values and dtypes are kept. A plain CLIP has no aggregation, so its file contains only the encoders, unless the
     options (network settings that differ from the preset's) ask for no aggregation. A checkpoint without encoders needs
-    `encoder_weights`: a plain CLIP, or DINOv3 for dino.txt's.
+    `encoder_weights`: a plain CLIP, or DINOv3 for dino.txt's. If writing fails, an existing file stays as it was.
 
-    Raises:
-        UsageError: the preset or an option is unknown, or `out` can't be used.
-        CheckpointError: the checkpoint is missing or damaged, belongs to another network, or is already a segvoc file.
-        OutputError: the file can't be written; an existing file stays as it was.
+    `UsageError` if the preset or an option is unknown, or `out` can't be used; `CheckpointError` if the checkpoint is
+    missing, damaged, of another network, or already a segvoc file.
     """
     preset = find_preset(name)
     wanted = with_settings(preset.configuration, options or {}, name)

@@ -47,11 +47,7 @@ class FoundModel:
 def find_model(name: str, *, revision: str | None = None, token: Token = None) -> FoundModel | None:
     """Resolve the path of a folder, or a repository of the hub, whose files are then fetched.
 
-    None for presets and files. See `segvoc.load` for the revision and the token.
-
-    Raises:
-        CheckpointError: the model is unsupported, damaged or incomplete, or can't be fetched.
-        UsageError: a revision is given for something other than a repository.
+    None for presets and files. See `segvoc.load` for the revision and the token, and the errors.
     """
     place = _place(name, revision, token)
     if place is None:

@@ -42,10 +42,7 @@ def configuration_of(file: WeightsFile, preset: Preset) -> NetworkConfig:
     """Read the network configuration of a weights file or its header; for a released checkpoint, the preset's.
 
     An encoder-only file fits every preset with these encoders and takes that preset's aggregation and prompts; EVA
-    encoders keep the dense mode of their distillation.
-
-    Raises:
-        CheckpointError: the file has a setting unknown to this version.
+    encoders keep the dense mode of their distillation. `CheckpointError` if this version doesn't know a setting.
     """
     own = None if file.preset is None else PRESETS.get(file.preset)
     if own is None:

@@ -401,8 +401,7 @@ def find_captions(
             the file's own folder, or the texts' folder. Names may lack their suffix ("000000294832").
         on_problem: receives one line for each caption or image that is skipped.
 
-    Raises:
-        UsageError: the path does not exist, its format is unknown, or no image has a caption.
+    `UsageError` if the path doesn't exist, its format is unknown, or no image has a caption.
     """
     name = os.fspath(captions)
     tars, found = tars_of_pattern(name, on_problem), []

@@ -127,8 +127,7 @@ class FoundDataset:
     def labeled_images(self, name: str, background: str | None) -> LabeledImages:
         """The images by stem, in a set of this name; images that share a file become broken ones.
 
-        Raises:
-            UsageError: a class name is invalid, or the maps lack the background.
+        `UsageError` if a class name is invalid, or the maps lack the background.
         """
         own = [name.strip() for name in self.names]
         if background is None and self.background in own:

@@ -36,10 +36,8 @@ class DatasetSource:
         """Find an image by its path in the dataset, below candidate folders, the likeliest first.
 
         If given, only `images` is searched, also for the end of the path. The folders are searched for the end of URLs
-        and of paths from another machine. Returns the first and longest match, or the first candidate.
-
-        Raises:
-            ValueError: the name points outside the folders, and no end of it matches.
+        and of paths from another machine. Returns the first and longest match, or the first candidate; `ValueError` if
+        the name points outside the folders, and no end of it matches.
         """
         folders = folders if self.images is None else [self.images]
         try:
@@ -71,11 +69,7 @@ def inner_path(name: str) -> Path:
 
 
 def chosen_set(source: DatasetSource, sets: Mapping[str, _Set], kind: str) -> _Set:
-    """Choose the requested set; `kind` describes the sets in errors: "files in annotations/".
-
-    Raises:
-        UsageError: there are several sets and none is named, or the name is unknown.
-    """
+    """Choose the requested set, or the only one; `kind` describes the sets in errors: "files in annotations/"."""
     names = ", ".join(sorted(sets))
     if source.split is not None:
         if source.split not in sets:

@@ -130,14 +130,11 @@ class _Row:
 
 
 def read_label_table(path: Path) -> LabelTable:
-    """Read a class table.
+    """Read a class table, or raise a `UsageError`.
 
     A text line is a name, optionally preceded by the index or by red, green and blue. CSV has a header (name, index,
     r, g, b, ... in any order). JSON is a list of names or objects ({"name", "id", "color"}), or an object of names by
     index. Classes called "void", "unlabeled", "ignore", ... are unlabeled.
-
-    Raises:
-        UsageError: the file can't be read or isn't a class table.
     """
     with naming_damage(path):
         if path.suffix.lower() == ".json":

@@ -135,11 +135,7 @@ def _name(source: DatasetSource) -> str:
 
 
 def dataset_format(path: Path) -> DatasetName:
-    """Detect the format of a dataset by its folder or annotation file.
-
-    Raises:
-        UsageError: no format matches, or several do.
-    """
+    """The format of a dataset by its folder or annotation file; `UsageError` if none matches, or several do."""
     found = _formats_of_file(path) if path.is_file() else _formats_of_folder(path)
     if len(found) == 1:
         return found[0]

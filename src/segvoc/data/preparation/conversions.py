@@ -121,9 +121,7 @@ _NUMBERS = re.compile(rb"(?:[P-o]{0,6}[0-O])+")
 def coco_mask(segmentation: CocoSegmentation, height: int, width: int) -> Bool[np.ndarray, "H W"]:
     """Decode the mask of an annotation in an image of this size [px]; polygons of fewer than three corners are skipped.
 
-    Raises:
-        ValueError: the segmentation has an unknown format, is damaged, or has another size than the image.
-        UsageError: pycocotools is not installed.
+    `ValueError` if the segmentation is damaged, of an unknown format, or of another size than the image.
     """
     coco = _pycocotools()
     if isinstance(segmentation, Mapping):

@@ -151,17 +151,14 @@ def _how_to_get(archives: Sequence[str], files: Sequence[Download], root: Path) 
 def unpack_downloads(
     downloads: Sequence[Download], root: Path, on_failure: Callable[[str, str], None]
 ) -> tuple[str, ...]:
-    """Unpack the downloads that are still archives, skipping hidden files.
+    """Unpack the downloads that are still archives, skipping hidden files; returns all locations below the data folder.
 
     A marker file exists until unpacking is complete. If the process is killed or an archived file is damaged, the
     marker remains, and the next call resumes with the same or a newly downloaded archive.
 
     `on_failure` is called for each damaged file in an archive, with its path below the data folder and the error.
-    Returns the location of each download's files, below the data folder.
-
-    Raises:
-        InputError: a whole archive is damaged.
-        UsageError: an archive doesn't contain the expected files, or contains a path that points outside its folder.
+    `InputError` if a whole archive is damaged, `UsageError` if it lacks files or a path in it points outside its
+    folder.
     """
     archives: dict[Path, list[Download]] = {}
     for download in downloads:

@@ -58,13 +58,10 @@ def prepare(
 
     Files are written atomically, and a journal records the finished images: after a kill, the same call resumes and
     writes the same manifest. Images with damaged files are reported to `on_failure` and retried by the next call.
-    Archives are unpacked into the data folder.
+    Archives are unpacked into the data folder. With `allow_missing`, missing images are skipped and listed in the
+    manifest.
 
-    With `allow_missing`, missing images are skipped and listed in the manifest.
-
-    Raises:
-        UsageError: originals are missing or have another format.
-        InputError: a whole archive is damaged.
+    `UsageError` if originals are missing or have another format, `InputError` if a whole archive is damaged.
     """
     root = Path(root)
     if (manifest := check_preparation(benchmark, root, allow_missing=allow_missing)) is not None:
