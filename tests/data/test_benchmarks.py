@@ -7,9 +7,8 @@ from collections import Counter
 
 import pytest
 
-from segvoc.data.benchmarks import BENCHMARKS, PartTrainingImages, find_benchmark, prepared
+from segvoc.data.benchmarks import BENCHMARKS, Manifest, PartTrainingImages, find_benchmark, prepared
 from segvoc.data.labeled_images import CLASS_LIST_FOLDER, read_class_list
-from segvoc.data.manifests import Manifest
 from segvoc.data.preparation.prepare import prepare
 from segvoc.data.published_scores import PUBLISHED_ROWS, find_rows, published_scores, scored_benchmarks
 from segvoc.errors import UsageError

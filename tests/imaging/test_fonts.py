@@ -2,13 +2,13 @@
 
 import pytest
 
-from segvoc.imaging import fonts
-from segvoc.imaging.fonts import drawable
+from segvoc.imaging import overlay
+from segvoc.imaging.overlay import drawable
 
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fonts, "SYSTEM_FONTS", ())
+    monkeypatch.setattr(overlay, "SYSTEM_FONTS", ())
 
 
 @pytest.mark.usefixtures("bare")

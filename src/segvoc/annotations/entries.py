@@ -56,7 +56,8 @@ def region_annotations(
 ) -> Iterator[tuple[Region, dict[str, Any]]]:
     """Each region of an image of this height and width [px] with its annotation, but for the ids of both.
 
-    Crowds are always run lengths, as COCO's tools expect. `UsageError` without pycocotools, or for polygons scikit-image.
+    Crowds are always run lengths, as COCO's tools expect. `UsageError` if pycocotools isn't installed, or for polygons
+    scikit-image.
     """
     mask = np.zeros(size, np.uint8, order="F")
     for region in regions:

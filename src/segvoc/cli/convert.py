@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from segvoc.cli.options import setting_option
 from segvoc.cli.output import echo, example
 
 if TYPE_CHECKING:
@@ -16,13 +17,7 @@ if TYPE_CHECKING:
 @click.argument("official")
 @click.argument("out")
 @click.option("--model", required=True, metavar="NAME", help="The preset that the checkpoint is for.")
-@click.option(
-    "--set",
-    "options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Change a setting of the preset, such as dense=qq; repeatable.",
-)
+@setting_option("Change a setting of the preset, such as dense=qq; repeatable.")
 @click.option(
     "--encoder-weights",
     metavar="FILE",

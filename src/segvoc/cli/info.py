@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from segvoc.checkpoints.published import PUBLISHED, PublishedFile, UnconfirmedFile, human_size
+from segvoc.cli.options import setting_option
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError, missing_extra
 from segvoc.exported.shipped import open_tiny
@@ -23,13 +24,7 @@ if TYPE_CHECKING:
 @click.command(epilog=example("segvoc info pca-seg-b"))
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
-@click.option(
-    "--set",
-    "options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Change a setting of the preset, such as blocks=2; repeatable.",
-)
+@setting_option("Change a setting of the preset, such as blocks=2; repeatable.")
 @click.option("--macs", is_flag=True, help="Also count the multiply-adds for one image.")
 @click.option("--classes", default=150, type=click.IntRange(1, 100_000), help="Number of words for --macs.")
 def info(model: str, as_json: bool, options: Sequence[str], macs: bool, classes: int) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def own_network(place: str) -> "SegmentationNetwork":
-    """Build a network, or a model, by a function without arguments of a Python file, "mine.py:build", or raise `UsageError`."""
+    """Build a network, or a model, by a function of a Python file ("mine.py:build"), or raise `UsageError`."""
     from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.networks.base import SegmentationNetwork
 
@@ -209,17 +209,16 @@ def model_options(*names: str, dtype: DtypeName = "float32") -> Decorator:
     return gathered({name: options[name] for name in names}, "chosen", lambda given: ModelOptions(**given))
 
 
+def setting_option(help: str) -> Decorator:
+    """Add --set to a command, which gets its values as `options`."""
+    return click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help=help)
+
+
 _OPTIONS: Mapping[str, Decorator] = {
     "weights": click.option(
         "--weights", metavar="FILE", help="Weights for the model: a segvoc file or an official checkpoint."
     ),
-    "options": click.option(
-        "--set",
-        "options",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="Change a setting of the model, such as dense=qq; repeatable.",
-    ),
+    "options": setting_option("Change a setting of the model, such as dense=qq; repeatable."),
     "device": click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or 1, ..."),
     "taught": click.option(
         "--taught", multiple=True, metavar="FILE", help="Words taught by `segvoc teach` for this model; repeatable."

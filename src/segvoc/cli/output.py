@@ -58,9 +58,9 @@ def model_hints(words: Collection[str], own: Sequence[str]) -> list[str]:
         return [] if not words or asked & known else [f"none of the words that this model was taught ({named}) is used"]
     hints = []
     for known, others in _SYNONYMS.items():
-        meant = [name for name in others.split(", ") if name in asked]
+        meant = [f'"{name}"' for name in others.split(", ") if name in asked]
         if meant and known not in asked:
-            hints.append(f'{" and ".join(map(_quoted, meant))} may be missed; "{known}" works better')
+            hints.append(f'{" and ".join(meant)} may be missed; "{known}" works better')
     return hints
 
 
@@ -73,10 +73,6 @@ _SYNONYMS = {
 }
 """Names that work better with `tiny` than their synonyms; IoU on COCO photos: 77 % against 2 to 45 (person), 63 against
 41 (road), 69 against 56, 89 against 70, and 34 against 2."""
-
-
-def _quoted(word: str) -> str:
-    return f'"{word}"'
 
 
 def show_hints(hints: Sequence[str]) -> None:

@@ -8,8 +8,7 @@ import click
 
 from segvoc.cli.dataset_options import data_option, data_root
 from segvoc.cli.output import echo, example
-from segvoc.data.benchmarks import BENCHMARKS, Benchmark, find_benchmark
-from segvoc.data.manifests import Manifest
+from segvoc.data.benchmarks import BENCHMARKS, Benchmark, Manifest, counted, find_benchmark
 from segvoc.data.preparation.prepare import check_preparation
 from segvoc.data.preparation.prepare import prepare as prepare_benchmark
 from segvoc.errors import InputError, UsageError
@@ -56,8 +55,7 @@ def prepare(benchmarks: Sequence[str], data: str | None, jobs: int | None, parti
         failures += len(result.manifest.failed)
         echo(_summary(benchmark, result.manifest, root, already=result.already))
     if failures:
-        images = "1 image" if failures == 1 else f"{failures} images"
-        echo(f"segvoc: {images} failed, the others were prepared", err=True)
+        echo(f"segvoc: {counted(failures, 'image')} failed, the others were prepared", err=True)
     return 1 if failures else 0
 
 

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from segvoc.data.benchmarks import Benchmark, BenchmarkParts, PartRecord, find_benchmark, prepared
+from segvoc.data.benchmarks import Benchmark, BenchmarkParts, Manifest, PartRecord, find_benchmark, prepared
 from segvoc.data.labeled_images import LabeledImage, LabeledImages
-from segvoc.data.manifests import Manifest
 from segvoc.errors import UsageError
 from segvoc.evaluation.metrics import Confusion
 from segvoc.imaging.label_maps import UNLABELED

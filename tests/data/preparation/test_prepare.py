@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.data.benchmarks import BENCHMARKS, find_benchmark, prepared
-from segvoc.data.manifests import Manifest
+from segvoc.data.benchmarks import BENCHMARKS, Manifest, find_benchmark, prepared
 from segvoc.data.preparation.prepare import PreparationResult, prepare
 from segvoc.errors import UsageError
 from segvoc.storage.resume import done_entry, stamp_of

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from segvoc.data.captions.phrases import CleaningRules, PhraseExtractor, phrase_extractor
 from segvoc.data.captions.sources import CaptionChunk, CaptionSource, ImageLocation, OnProblem
-from segvoc.data.reader_processes import batches_of
+from segvoc.data.training.training_set import batches_of
 from segvoc.errors import InputError, OutputError, SegvocError, UsageError, one_line
 from segvoc.process_settings import WORKER_START
 from segvoc.progress import Progress

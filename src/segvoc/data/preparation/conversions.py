@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
 from PIL import ExifTags, Image
 
+from segvoc.data.benchmarks import ManifestRecord
 from segvoc.data.labeled_images import read_class_list
-from segvoc.data.manifests import ManifestRecord
 from segvoc.data.preparation.originals import read_matlab_array
 from segvoc.errors import InputError, missing_extra
 from segvoc.imaging.label_maps import UNLABELED

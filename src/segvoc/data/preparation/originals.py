@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from segvoc.data.benchmarks import Download
-from segvoc.data.manifests import PREPARATION_FOLDER
+from segvoc.data.benchmarks import PREPARATION_FOLDER, Download
 from segvoc.errors import InputError, SegvocError, UsageError, missing_extra, one_line
 from segvoc.progress import Progress
 from segvoc.storage.atomic_writes import write_atomically

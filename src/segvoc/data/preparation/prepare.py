@@ -12,8 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from segvoc.data.benchmarks import Benchmark, counted
-from segvoc.data.manifests import PREPARATION_FOLDER, PREPARED_LAYOUT, Manifest
+from segvoc.data.benchmarks import PREPARATION_FOLDER, PREPARED_LAYOUT, Benchmark, Manifest, counted
 from segvoc.data.preparation.conversions import ConversionResult, LabelConversion
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpack_downloads
 from segvoc.data.preparation.plans import Plan, plan_preparation

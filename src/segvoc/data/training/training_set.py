@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -16,10 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from segvoc.data.labeled_images import LabeledImage, LabeledImages
-from segvoc.data.reader_processes import batches_of
 from segvoc.data.training.augmentations import Augmentation, OwnTransform
 from segvoc.encoders.prompts import PartNames
-from segvoc.errors import InputError, UsageError
+from segvoc.errors import InputError, ProcessError, SegvocError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.process_settings import WORKER_START, end_with_parent, interrupts_ignored
 from segvoc.vocabulary import Vocabulary
@@ -218,6 +217,30 @@ def read_ahead(
     )
     fix = "continue the run with --resume, and with fewer workers (--set num_workers=N) if it happens again"
     return batches_of(loader, "reads training data", fix)
+
+
+def batches_of(loader: DataLoader[Any], what: str, fix: str) -> Iterator[Any]:
+    """Start the workers of a data loader now, and iterate over its batches; re-raises workers' errors in one line.
+
+    A killed worker is a `ProcessError`, whose message `what` ("reads images") and `fix` complete.
+    """
+    batches = iter(loader)
+    return _naming_killed_readers(batches, what, fix) if loader.num_workers else batches
+
+
+def _naming_killed_readers(batches: Iterator[_Batch], what: str, fix: str) -> Iterator[_Batch]:
+    try:
+        yield from batches
+    except SegvocError as error:
+        # the message includes the worker's traceback; its last line is the error
+        raise type(error)(str(error).rstrip().rpartition("\n")[2].partition(": ")[2]) from None
+    except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
+        # A worker's exception starts with "Caught ... in DataLoader worker process 0". A dead worker "exited
+        # unexpectedly" or "is killed by signal", or its announced batch can't be fetched.
+        killed = str(error).startswith("DataLoader worker (pid") if isinstance(error, RuntimeError) else True
+        if not killed or str(error).startswith("Caught "):
+            raise
+        raise ProcessError(f"a process that {what} was killed, probably because memory ran out; {fix}") from None
 
 
 def _isolate_worker(worker: int) -> None:
