@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from segvoc.encoders.base import normalized_pixels
 from segvoc.encoders.clip_text import open_clip_text_of
 from segvoc.encoders.timm_clip import build_timm_clip
-from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
+from segvoc.encoders.vit import TIMM_CLIPS, TimmClipName
 from segvoc.errors import CheckpointError, PromptTruncatedWarning, UsageError
 from segvoc.models.builders import weightless
 from tests.encoders.image_tower_contract import make_image

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
-from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
+from segvoc.encoders.vit import TIMM_CLIPS
 from segvoc.inference.protocols import LoaderResize, Protocol, Sliding, Strides, Tiles, clip_protocols
 from segvoc.inference.windows import MEAN_COLOR, merged
 from segvoc.models.network_segmenter import NetworkSegmenter

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.published import PUBLISHED, PublishedFile
 from segvoc.cli.info import describe
-from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
+from segvoc.encoders.vit import TIMM_CLIPS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.models import loading
 from segvoc.models.loading import find_dtype, load_network

@@ -39,7 +39,7 @@ from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.guided_clip import GuidedClip
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.timm_clip import TimmClipImageEncoder
-from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
+from segvoc.encoders.vit import TIMM_CLIPS
 from segvoc.errors import ActivationWarning, CheckpointError
 from segvoc.layers.cost_sum import COSINES, CosineLogits, NoAggregation
 from segvoc.networks.base import SegmentationNetwork

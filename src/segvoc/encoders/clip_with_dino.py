@@ -22,8 +22,7 @@ from segvoc.encoders.base import ImageFeatures, normalized_pixels
 from segvoc.encoders.clip_text import ClipTextConfig
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.timm_clip import TimmClipImageEncoder
-from segvoc.encoders.timm_clip_sizes import TimmClipSizes
-from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights
+from segvoc.encoders.vit import TimmClipSizes, VitConfig, patch_grid, projection_weights
 
 
 class DinoRotations(nn.Module):

@@ -17,8 +17,7 @@ from open_clip import get_model_config
 from torch import Tensor, nn
 
 from segvoc.encoders.base import ImageFeatures, normalized_pixels
-from segvoc.encoders.timm_clip_sizes import TimmClipSizes
-from segvoc.encoders.vit import linear_of, patch_grid, projection_weights
+from segvoc.encoders.vit import TimmClipSizes, linear_of, patch_grid, projection_weights
 
 
 class SeparateProjections(nn.Module):

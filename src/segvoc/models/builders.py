@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from segvoc.encoders.base import ImageEncoder, TokenEncoder
-from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
+from segvoc.encoders.vit import TIMM_CLIPS
 from segvoc.errors import UsageError
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.networks.base import CostAggregation, SegmentationNetwork

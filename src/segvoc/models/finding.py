@@ -208,7 +208,7 @@ def _open_clip_preset(get: Get, name: str) -> str | None:
         return None
     from open_clip import get_model_config
 
-    from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
+    from segvoc.encoders.vit import TIMM_CLIPS
 
     wanted = _architecture(model)
     models = {preset: sizes.model for preset, sizes in TIMM_CLIPS.items() if sizes.model is not None}

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile
 from segvoc.encoders.prompts import IMAGENET_TEMPLATES
-from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
-from segvoc.encoders.vit import clip_seg_b16, vit_b16, vit_big_g14, vit_h14, vit_l14
+from segvoc.encoders.vit import TIMM_CLIPS, TimmClipName, clip_seg_b16, vit_b16, vit_big_g14, vit_h14, vit_l14
 from segvoc.inference import protocols
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.prepared_vocabulary import BackgroundWords

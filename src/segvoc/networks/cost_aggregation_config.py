@@ -11,8 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from segvoc.encoders.dense_modes import DenseMode, OpenAIDenseMode
-from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
-from segvoc.encoders.vit import Activation, VitConfig
+from segvoc.encoders.vit import TIMM_CLIPS, Activation, TimmClipName, VitConfig
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.cost_sum import CostSum, SynthesizedClassifiers

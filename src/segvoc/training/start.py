@@ -13,7 +13,7 @@ from segvoc.checkpoints.published import UNCONFIRMED, UnconfirmedFile, known_fil
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.data.training.training_set import seed_of
 from segvoc.encoders.base import ImageEncoder
-from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
+from segvoc.encoders.vit import TIMM_CLIPS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig
