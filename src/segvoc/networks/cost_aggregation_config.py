@@ -177,7 +177,7 @@ class TimmEncoders:
     """The image and text encoders of a CLIP with a timm image encoder."""
 
     kind: TimmClipName = "siglip2-b"
-    """Name of the CLIP; its sizes are in `timm_clip_sizes.py`."""
+    """Name of the CLIP; its sizes are in `TIMM_CLIPS`."""
     side: int | None = None
     """Side of the images that the network reads [pixels]; None: the encoder's own."""
 
