@@ -19,9 +19,6 @@ BRUSH = (
 )
 """A labeling configuration with masks."""
 
-POLYGONS = BRUSH.replace("BrushLabels", "PolygonLabels")
-"""The same with polygons."""
-
 
 def with_options(config: str, options: str) -> str:
     return config.replace('toName="img"', f'toName="img" {options}')

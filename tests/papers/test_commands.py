@@ -15,13 +15,11 @@ from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.published_scores import PUBLISHED_ROWS, PublishedRow, find_rows
 from segvoc.models.presets import PRESETS
 from segvoc.reproduction.subjects import trained_subject
-from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start
 from tests.cli.command import Command
 from tests.papers.small_networks import name_of, smaller
 
 COMMANDS = tuple(dict.fromkeys(command for paper in PAPERS for row in paper.rows for command in row.commands))
-TRAINING = [command for command in COMMANDS if command.startswith("segvoc train ") or " --train " in command]
 REPRODUCTIONS = [command for command in COMMANDS if command.startswith("segvoc reproduce ")]
 
 LEAVES = {
@@ -81,16 +79,6 @@ def rows_of(words: list[str]) -> list[PublishedRow]:
 
 def test_the_page_is_up_to_date() -> None:
     assert PAGE.read_text(encoding="utf-8") == "\n".join(page()) + "\n", "run `python -m papers.tables`"
-
-
-@pytest.mark.parametrize("command", TRAINING)
-def test_a_training_says_what_it_starts_from(command: str) -> None:
-    words = shlex.split(command)[1:]
-    name = words[1]
-    recipe = find_rows(name)[0].recipe if "," in name else name
-    preset = PRESETS[RECIPES[recipe]().model]
-    assert ("--encoder-weights" in words) == (not preset.fetched_encoders)
-    assert ("--captions" in words) == (RECIPES[recipe]().supervision == "captions")
 
 
 @pytest.mark.parametrize("command", [command for command in REPRODUCTIONS if " --train " in command])

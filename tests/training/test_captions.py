@@ -10,13 +10,12 @@ from segvoc.data.training.training_set import ShardedSampler
 from segvoc.distributed import Processes
 from segvoc.errors import InputError, UsageError
 from segvoc.training import caption_task
-from segvoc.training.caption_task import CaptionFiles, CaptionObjective, open_caption_task, open_captions
+from segvoc.training.caption_task import CaptionFiles, open_caption_task, open_captions
 from segvoc.training.objectives.losses import SynergyLosses
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set
 from tests.images import one_line_error
-from tests.networks.small_syn_seg import small_syn_seg
 from tests.training.small_runs import CAPTIONS, CaptionsInMemory
 from tests.training.small_runs import open_captions as open_run
 
@@ -38,16 +37,6 @@ def test_a_step_minimizes_the_weighted_sum_and_trains_the_decoder_alone(tmp_path
     assert 0 < line["activation"] < 1
     moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == set(network.trainable_parameters())
-
-
-def test_a_loss_without_weight_teaches_nothing(tmp_path):
-    """It is reported nevertheless."""
-    recipe = CAPTIONS.with_settings(align_weight=0.0, cont_weight=0.0, back_weight=0.0, sep_weight=1.0)
-    network, batch = small_syn_seg(), CaptionsInMemory().batch([4, 5])
-    objective = CaptionObjective(network, recipe)
-    terms = objective(tuple(tap.float() for tap in batch.taps), batch.phrases, batch.owner)
-    assert terms["loss"].item() == pytest.approx(terms["sep"].item())
-    assert terms["align"].item() > 0
 
 
 def test_without_a_readable_image_the_run_says_so(tmp_path):

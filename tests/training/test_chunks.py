@@ -1,12 +1,8 @@
 """Classes in chunks whose inner values are computed twice: the same losses, gradients and statistics as all at once."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
-from segvoc.models.builders import build_aggregation
-from segvoc.networks.base import SegmentationNetwork
 from segvoc.training.objectives.losses import (
     competing_segmentation_loss,
     cross_entropy_segmentation_loss,
@@ -14,7 +10,7 @@ from segvoc.training.objectives.losses import (
     released_segmentation_loss,
 )
 from segvoc.training.objectives.segmentation import SEGMENTATION_LOSSES, Objective
-from tests.inference.small_network import CONFIG, Letters, Patches, small_network
+from tests.inference.small_network import small_network
 from tests.networks.test_err_seg import small as small_err_seg
 from tests.training.runs import RECIPE
 
@@ -36,32 +32,11 @@ def computed(network, **changes):
     return losses, gradients, dict(network.named_buffers())
 
 
-def variant(**options):
-    config = replace(
-        CONFIG, experts=None if "fusion" in options else 2, kind=options.pop("aggregation", "cost"), **options
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        return SegmentationNetwork(Patches(), Letters(), build_aggregation(config, Patches()))
-
-
 def err_seg():
     """With a drop path, whose draws must be the same the second time."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
         return small_err_seg(drop_path=0.3)
-
-
-NETWORKS = {
-    "parallel": lambda: small_network(2),
-    "serial": lambda: variant(order="serial", fusion="last", blocks=2),
-    "serial with experts": lambda: variant(order="serial", blocks=1),
-    "experts of the paper": lambda: variant(fusion="experts-paper", blocks=1),
-    "concatenation": lambda: variant(fusion="concatenation", blocks=1),
-    "softmax": lambda: variant(class_attention="softmax", blocks=1),
-    "features": lambda: variant(aggregation="features"),
-    "none": lambda: variant(aggregation="none"),
-}
 
 
 def assert_same(ours, others):
@@ -71,18 +46,6 @@ def assert_same(ours, others):
             torch.testing.assert_close(
                 value, theirs[name], rtol=1e-9, atol=1e-11, msg=lambda m, name=name: f"{name}: {m}"
             )
-
-
-QUICK = ("parallel", "serial", "softmax", "none")
-
-
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
-)
-def test_chunks_and_recomputation_change_nothing(name):
-    expected = computed(NETWORKS[name](), class_chunk_size=0, activation_checkpointing=False)
-    for size, recompute in ((2, True), (2, False), (0, True)):
-        assert_same(computed(NETWORKS[name](), class_chunk_size=size, activation_checkpointing=recompute), expected)
 
 
 def test_drop_paths_are_drawn_for_all_classes_at_once():

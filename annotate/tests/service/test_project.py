@@ -1,10 +1,8 @@
 """The addresses of a project."""
 
-import contextlib
 import io
 import time
 import zipfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,12 +20,6 @@ from segvoc_annotate.projects.work_files import LabelWork
 from tests.serving.services import drawn_image, failure, png
 
 LABELS = np.repeat(np.array([0, 1], np.uint16), 24)[:, None].repeat(64, axis=1)
-
-
-@contextlib.contextmanager
-def served(folder: Path, **changes: Any) -> Iterator[TestClient]:
-    with in_process(project=folder, **changes) as client:
-        yield client
 
 
 @pytest.fixture
@@ -61,7 +53,7 @@ def put_work(client: TestClient, name: str, revision: int, content: bytes | None
 
 
 def test_label_finish_and_reopen(street: Path) -> None:
-    with served(street) as client:
+    with in_process(project=street) as client:
         assert client.get("/backends.json").json()["project"] is True
         told = client.get("/v1/project")
         assert told.headers["etag"] == '"1"'
@@ -82,7 +74,7 @@ def test_label_finish_and_reopen(street: Path) -> None:
 
 
 def test_colors_come_into_label_maps(street: Path) -> None:
-    with served(street) as client:
+    with in_process(project=street) as client:
         put_work(client, "a.png", 0)
         words = client.get("/v1/project").json()["words"]
         for revision, color in enumerate(([1, 2, 3], [4, 5, 6]), 1):
@@ -97,7 +89,7 @@ def test_colors_come_into_label_maps(street: Path) -> None:
 
 
 def test_who_comes_late_is_told_how_it_is_now(street: Path) -> None:
-    with served(street) as client:
+    with in_process(project=street) as client:
         first = put_work(client, "a.png", 0).json()
         late = put_work(client, "a.png", 0)
         assert (late.status_code, late.headers["etag"]) == (412, '"1"')
@@ -119,7 +111,7 @@ def _word(number: int, name: str) -> dict[str, Any]:
 
 
 def test_changes_are_told_as_they_come(street: Path) -> None:
-    with served(street) as client:
+    with in_process(project=street) as client:
         seq = client.get("/v1/project").json()["seq"]
         nothing = client.get("/v1/project/changes", params={"after": seq, "wait": 0.3}).json()
         assert nothing == {"seq": seq, "changes": [], "states": {}}
@@ -129,7 +121,7 @@ def test_changes_are_told_as_they_come(street: Path) -> None:
         assert told["states"]["a.png"]["revision"] == 1
         Project.open(street).add_words(["sky"])
         assert client.get(f"/v1/project/changes?after={told['seq']}").json()["project"]["revision"] == 2
-    with served(street, watchers=1, requests=1) as client, ThreadPoolExecutor() as threads:
+    with in_process(project=street, watchers=1, requests=1) as client, ThreadPoolExecutor() as threads:
         seq = client.get("/v1/project").json()["seq"]
         wait = partial(client.get, f"/v1/project/changes?after={seq}&wait=20")
         waiting = threads.submit(wait)
@@ -142,7 +134,7 @@ def test_changes_are_told_as_they_come(street: Path) -> None:
 
 
 def test_images_come_and_go(street: Path) -> None:
-    with served(street, max_bytes=100_000) as client:
+    with in_process(project=street, max_bytes=100_000) as client:
         files = [
             ("image", ("new/c.png", png(drawn_image(3)))),
             ("image", ("a.jpg", png())),
@@ -172,7 +164,7 @@ def test_images_come_and_go(street: Path) -> None:
 
 def test_datasets_come_and_go_as_zips(street: Path, tmp_path: Path) -> None:
     other = Project.create(tmp_path / "other")
-    with served(street) as client, served(other.folder) as receiver:
+    with in_process(project=street) as client, in_process(project=other.folder) as receiver:
         nothing = client.get("/v1/project/export?format=voc")
         assert failure(nothing) == "invalid_request" and "is done" in nothing.json()["error"]["message"]
         put_work(client, "a.png", 0)
@@ -206,7 +198,7 @@ def test_datasets_come_and_go_as_zips(street: Path, tmp_path: Path) -> None:
     ],
 )
 def test_work_files_are_not_trusted(street: Path, changes: dict[str, Any], said: str) -> None:
-    with served(street) as client:
+    with in_process(project=street) as client:
         refused = put_work(client, "a.png", 0, work_of(**changes))
         assert failure(refused) == "invalid_request"
         assert said in refused.json()["error"]["message"]
@@ -215,7 +207,7 @@ def test_work_files_are_not_trusted(street: Path, changes: dict[str, Any], said:
 
 
 def test_what_is_damaged_or_full_is_named(street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with served(street, upload_bytes=3000) as client:
+    with in_process(project=street, upload_bytes=3000) as client:
         put_work(client, "a.png", 0)
         (street / "work/a.zip").write_bytes(b"PK")
         refused = put_work(client, "a.png", 1)
@@ -236,12 +228,12 @@ def test_what_is_damaged_or_full_is_named(street: Path, monkeypatch: pytest.Monk
 
 
 def test_a_project_needs_the_key(street: Path) -> None:
-    with served(street, api_key="k" * 20) as client:
+    with in_process(project=street, api_key="k" * 20) as client:
         assert client.get("/v1/project").status_code == 401
         headers = {"Authorization": f"Bearer {'k' * 20}"}
         assert client.get("/v1/project", headers=headers).status_code == 200
     (street.parent / "keys").write_text(f"ben: {'k' * 20}\n")
-    with served(street, api_key_file=street.parent / "keys") as client:
+    with in_process(project=street, api_key_file=street.parent / "keys") as client:
         sent = {**headers, "If-Match": '"0"', "Content-Type": "application/zip"}
         put = client.put("/v1/project/work/a.png", content=work_of(), headers=sent)
         assert (put.status_code, put.json()["by"]) == (200, "ben")

@@ -89,15 +89,6 @@ def test_coco_categories(tmp_path: Path) -> None:
     assert pixels(tmp_path) == ({"cat": 125, "person": 0}, "")
 
 
-def test_coco_polygons_are_those_of_pycocotools(tmp_path: Path) -> None:
-    image(tmp_path / "images/photo.png")
-    lines = [{"segmentation": []}, {"segmentation": [[1, 1, 5, 5]]}]
-    write(tmp_path / "annotations/instances.json", coco({"segmentation": [8.1, 4, 12, 4, 8.1, 24]}, *lines))
-    counts, told = pixels(tmp_path)
-    assert counts["cat"] == 42
-    assert "without an area (1 box, 1 line): 2" in told
-
-
 def test_polygons_are_those_of_pycocotools() -> None:
     height, width = 48, 64
     rng = np.random.default_rng(0)
