@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
 from segvoc.models import loading
 from segvoc.models.network_segmenter import NetworkSegmenter
-from tests.cli.command import Command, make_command
 from tests.data.replicas import Replica, replica
 
 QUICK = ("a-150", "voc-21", "pascal-part-116", "ade20k-part-234-train")
@@ -46,12 +44,6 @@ def results(tiny: NetworkSegmenter, monkeypatch: pytest.MonkeyPatch) -> list[Seg
     return predictions
 
 
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    monkeypatch.chdir(tmp_path)
-    return make_command(monkeypatch, capfd)
-
-
 def ious(pairs: list[tuple[np.ndarray, np.ndarray]], classes: int) -> dict[int, float]:
     """IoU in percent of the classes with a true pixel, computed class by class."""
     truth, given = (np.concatenate([maps[side].ravel() for maps in pairs]) for side in range(2))
@@ -72,11 +64,11 @@ def answers(benchmark: Benchmark, drawn: Replica, results: list[Segmentation]) -
 @pytest.mark.parametrize(
     "name", [one if one in QUICK else pytest.param(one, marks=pytest.mark.slow) for one in BENCHMARKS]
 )
-def test_two_commands_from_originals_to_scores(name, command, results, tmp_path):
+def test_two_commands_from_originals_to_scores(name, segvoc_command, results, tmp_path):
     benchmark, drawn = BENCHMARKS[name], replica(name, tmp_path / "data")
-    prepared = command("prepare", name, "--data", "data", "--jobs", "1", "--partial")
+    prepared = segvoc_command("prepare", name, "--data", "data", "--jobs", "1", "--partial")
     assert prepared.code == 0, prepared.err
-    done = command("evaluate", "tiny", "--benchmark", name, "--data", "data", "--out", "report", "--json")
+    done = segvoc_command("evaluate", "tiny", "--benchmark", name, "--data", "data", "--out", "report", "--json")
     assert done.code == 0, done.err
     report, by_stem = json.loads(done.out), answers(benchmark, drawn, results)
     last = 20 if name == "pas-20b" else UNLABELED

@@ -25,7 +25,7 @@ from segvoc.models.presets import CLIP_TEMPLATE, PRESETS, SYN_TEMPLATE
 from segvoc.networks.err_seg import OWN_SELECTION
 from segvoc.records import with_settings
 from segvoc.vocabulary import Vocabulary
-from tests.cli.command import Command, make_command
+from tests.cli.command import Command
 from tests.data.replicas import replica
 from tests.inference.small_network import small_network, small_segmenter
 from tests.networks.test_err_seg import small as small_err_seg
@@ -35,13 +35,7 @@ KEPT = {"a-150": 32, "pc-59": 24, "a-847": 48, "pc-459": 48, "pas-20": 16, "city
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    monkeypatch.chdir(tmp_path)
-    return make_command(monkeypatch, capfd)
-
-
-@pytest.fixture
-def evaluated(command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+def evaluated(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Prepares a replica, and runs `segvoc evaluate` on it with a small network in place of a preset's."""
     monkeypatch.setattr(examples, "MAX_EXAMPLES", 0)
 
@@ -49,9 +43,9 @@ def evaluated(command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[...
         monkeypatch.setattr(loading, "load_network", lambda name, **rest: network)
         if not Path("data").exists():
             replica(benchmark, Path("data"))
-            assert command("prepare", benchmark, "--data", "data", "--jobs", "1", "--partial").code == 0
+            assert segvoc_command("prepare", benchmark, "--data", "data", "--jobs", "1", "--partial").code == 0
         call = ("evaluate", network.name, "--benchmark", benchmark, "--data", "data", "--out", out, "--json")
-        done = command(*call, *options)
+        done = segvoc_command(*call, *options)
         assert done.code == 0, done.err
         return json.loads(done.out)
 
@@ -114,7 +108,7 @@ def test_the_official_window_is_the_default_to_the_last_digit(evaluated):
     assert other["protocol"]["deviations"] == ["window auto instead of official"]
 
 
-def test_options_that_say_the_same_do_not_deviate_and_others_are_named_everywhere(evaluated, command, err_seg):
+def test_options_that_say_the_same_do_not_deviate_and_others_are_named_everywhere(evaluated, segvoc_command, err_seg):
     same = evaluated(err_seg, "pc-59", "--keep-classes", "24", "--window", "official", out="same")
     assert same["protocol"]["deviations"] == []
     report = evaluated(err_seg, "pc-59", "--keep-classes", "8", "--window", "single", "--threshold", "0.25")
@@ -124,7 +118,7 @@ def test_options_that_say_the_same_do_not_deviate_and_others_are_named_everywher
     assert f"the protocol deviates: {', '.join(named)}" in report["verdict"]
     texts = [Path(f"report/{file}").read_text(encoding="utf-8") for file in ("row.md", "index.html")]
     call = ("evaluate", "err-seg-b", "--benchmark", "pc-59", "--data", "data", "--out", "report")
-    printed = command(*call, "--keep-classes", "8", "--window", "single", "--threshold", "0.25").out
+    printed = segvoc_command(*call, "--keep-classes", "8", "--window", "single", "--threshold", "0.25").out
     for text in (*texts, printed):
         assert "window single instead of official" in text
         assert "8 instead of 24" in text

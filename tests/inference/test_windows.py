@@ -6,10 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from torch.nn import functional as F
 
 from segvoc.encoders.vit import TIMM_CLIPS
-from segvoc.inference.protocols import LoaderResize, Protocol, Sliding, Strides, Tiles, clip_protocols
+from segvoc.inference.protocols import LoaderResize, Protocol, Strides, Tiles, clip_protocols
 from segvoc.inference.windows import MEAN_COLOR, merged
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
@@ -20,7 +19,6 @@ from tests.networks.small_syn_seg import small_syn_seg
 
 SIDES = st.integers(1, 5000)
 CLIP_B, CLIP_L = clip_protocols(384, 16), clip_protocols(336, 14)
-SLIDING = Sliding(canvas=640, window=384, stride=256)
 
 
 def _image(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -70,16 +68,6 @@ def test_upright_images_are_resized_along_the_rows_first():
     expected = np.asarray(rows.resize((384, 384), Image.Resampling.BILINEAR))
     view = views(image, Protocol(size=384))[0].permute(1, 2, 0).numpy()
     np.testing.assert_array_equal(view, expected)
-
-
-def test_windows_are_crops_of_the_canvas_and_last_the_whole() -> None:
-    image = _image(640, 640)
-    seen = views(image, Protocol(size=384, sliding=SLIDING))
-    pixels = torch.tensor(image).permute(2, 0, 1).float()
-    corners = [(0, 0), (0, 256), (256, 0), (256, 256)]
-    for view, (y, x) in zip(seen, corners, strict=False):
-        assert torch.equal(view, pixels[:, y : y + 384, x : x + 384])
-    assert torch.allclose(seen[4], F.interpolate(pixels[None], size=(384, 384), mode="bilinear")[0])
 
 
 def test_official_single_pads_with_what_normalizes_to_zero_and_does_not_cut_it_off():

@@ -31,15 +31,6 @@ class TestOpenAI(AggregationContract, PaperContract):
     build = staticmethod(lambda: small(CAT_SEG, eva=False))
     idle = frozenset({VALUES_ALONE})
 
-    def test_class_aggregation_sees_what_spatial_aggregation_gives_and_alone_goes_on(self, network):
-        block, seen = network.aggregation.blocks[0], {}
-        for name, part in (("block", block), ("semantic", block.semantic)):
-            part.register_forward_hook(lambda _, inputs, output, name=name: seen.update({name: (inputs[0], output)}))
-        with torch.no_grad():
-            network(*self.inputs(network), observe=lambda number, spatial, _: seen.setdefault(number, spatial))
-        assert torch.equal(seen["semantic"][0], seen[0])
-        assert_alike(seen["block"][1], seen["semantic"][1])
-
 
 @pytest.mark.slow
 class TestEva(AggregationContract):

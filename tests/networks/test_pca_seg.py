@@ -4,10 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from einops import rearrange
 from torch import nn
 
-from segvoc.layers.batch_statistics import ClassBatchNorm
 from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.pca_seg import PCA_SEG
@@ -21,7 +19,7 @@ from tests.networks.aggregation_contract import (
     small,
     text_tower,
 )
-from tests.networks.contract import PaperContract, assert_alike
+from tests.networks.contract import PaperContract
 
 
 class TestEva(AggregationContract, PaperContract):
@@ -40,15 +38,6 @@ class TestThreeMaps(AggregationContract):
         sizes = replace(SMALL_DECODER, lifts=())
         config = replace(PCA_SEG, **(SMALL | {"decoder_sizes": sizes}), blocks=2, costs=3)
         return SegmentationNetwork(ThreeMaps(), text_tower("qv"), build_aggregation(config, ThreeMaps()))
-
-
-def test_the_batch_norm_of_classes_is_batch_norm():
-    torch.manual_seed(0)
-    norm, own, x = ClassBatchNorm(5), nn.BatchNorm2d(5).eval(), torch.randn(2, 3, 4, 6, 5)
-    for values in (norm.running_mean, norm.running_var, norm.weight.data, norm.bias.data):
-        values.uniform_(0.5, 2)
-    own.load_state_dict(norm.state_dict())
-    assert_alike(rearrange(norm(x, None), "b t h w c -> (b t) c h w"), own(rearrange(x, "b t h w c -> (b t) c h w")))
 
 
 def test_the_sizes_of_one_parallel_block_are_those_published():

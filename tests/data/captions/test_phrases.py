@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segvoc.data.captions.phrases import (
-    EXCLUDED,
     LONGEST,
     CleaningRules,
     RulePhrases,
@@ -158,23 +157,23 @@ def test_determiners_and_capitals_go(phrase, plain):
     assert without_determiners(phrase) == plain
 
 
-def test_determiners_may_stay():
-    rules = CleaningRules(determiners=True)
-    assert rules.clean([["A red  Hat", "the", "two men"], ["a red hat"]]) == ("a red hat", "two men")
+NAMED = [["a dog", "a ball"], ["The dog", "the dog", "grass"], ["dog", "grass", "a cat"]]
+WHOLE_WORDS = [["a laptop", "the background", "two pictures", "a front door", "a chair repair", "a dog"]]
 
 
-def test_phrases_with_an_excluded_word_are_dropped_and_by_the_published_rule_those_with_its_letters():
-    rules = CleaningRules(match="substring")
-    assert rules.clean([["a laptop", "a chair repair", "a dog"]]) == ("dog",)
-    whole_words = [["a laptop", "the background", "two pictures", "a front door", "a chair repair", "a dog"]]
-    assert CleaningRules().clean(whole_words) == ("laptop", "chair repair", "dog")
-    assert {"reflection", "southwest", "background", "pair", "front"} <= set(EXCLUDED)
-
-
-def test_each_phrase_once_the_most_named_first_and_no_more_than_asked_for():
-    captions = [["a dog", "a ball"], ["The dog", "the dog", "grass"], ["dog", "grass", "a cat"]]
-    assert CleaningRules().clean(captions) == ("dog", "grass", "ball", "cat")
-    assert CleaningRules(most=2).clean(captions) == ("dog", "grass")
+@pytest.mark.parametrize(
+    ("rules", "captions", "kept"),
+    [
+        ({"determiners": True}, [["A red  Hat", "the", "two men"], ["a red hat"]], ("a red hat", "two men")),
+        ({"match": "substring"}, [["a laptop", "a chair repair", "a dog"]], ("dog",)),
+        ({}, WHOLE_WORDS, ("laptop", "chair repair", "dog")),
+        # each once, the most named first
+        ({}, NAMED, ("dog", "grass", "ball", "cat")),
+        ({"most": 2}, NAMED, ("dog", "grass")),
+    ],
+)
+def test_which_phrases_an_image_keeps(rules, captions, kept):
+    assert CleaningRules(**rules).clean(captions) == kept
 
 
 @pytest.mark.parametrize("wrong", [{"match": "letters"}, {"most": 0}])

@@ -1,0 +1,3 @@
+"""What the tests of evaluations share."""
+
+from tests.cli.conftest import segvoc_command as segvoc_command
