@@ -22,21 +22,18 @@ def scores(absent: int | None = None):
     return Confusion.count(truth, prediction, 5).scores()
 
 
-def test_the_mean_is_split_between_the_two_groups():
-    split = seen_scores(scores(), CLASSES, {"cat", "wall"})
-    assert (split.seen, split.unseen) == (pytest.approx(100 * (1 + 3) / 16), pytest.approx(100 * (2 + 4 + 5) / 24))
-    assert (split.seen_count, split.unseen_count) == (2, 3)
-
-
-def test_absent_classes_and_those_apart_are_in_neither_mean():
-    split = seen_scores(scores(absent=0), CLASSES, {"cat", "wall"}, apart=("background",))
-    assert (split.seen, split.unseen) == (pytest.approx(100 * 3 / 8), pytest.approx(100 * (2 + 4) / 16))
-    assert (split.seen_count, split.unseen_count) == (1, 2)
-
-
-def test_a_group_without_classes_has_no_score():
-    split = seen_scores(scores(), CLASSES, ())
-    assert np.isnan(split.seen) and split.seen_count == 0 and split.unseen_count == 5
+@pytest.mark.parametrize(
+    ("absent", "seen", "apart", "expected"),
+    [
+        (None, {"cat", "wall"}, (), (4 / 16, 11 / 24, 2, 3)),
+        (0, {"cat", "wall"}, ("background",), (3 / 8, 6 / 16, 1, 2)),
+        (None, (), (), (np.nan, 15 / 40, 0, 5)),
+    ],
+)
+def test_the_mean_is_split_between_two_groups_without_what_is_absent_or_apart(absent, seen, apart, expected):
+    split = seen_scores(scores(absent), CLASSES, seen, apart=apart)
+    found = (split.seen / 100, split.unseen / 100, split.seen_count, split.unseen_count)
+    assert found == pytest.approx(expected, nan_ok=True)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
 from tests.inference.small_network import COMMON_WINDOWS, small_segmenter
+from tests.inference.test_prepared_vocabulary import _same
 from tests.inference.test_windows import tiles_and_strides
 from tests.networks.test_part_cat_seg import small as small_part_network
 
@@ -26,12 +27,6 @@ WORDS = ("cat", "sofa", "wall", "rocket", "cup")
 UNLABELED = 65_535
 
 small = pytest.fixture(scope="module")(small_segmenter)
-
-
-def _same(first: Segmentation, second: Segmentation) -> None:
-    assert first.words == second.words
-    np.testing.assert_array_equal(first.confidence, second.confidence)
-    np.testing.assert_array_equal(first.labels, second.labels)
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)

@@ -30,9 +30,7 @@ class Site:
     """A served page, and what the browser did with it."""
 
     tab: Any
-    """Playwright's page."""
     address: str
-    """Of the page."""
     folder: Path
     """For files that are saved."""
     requests: list[str] = field(default_factory=list)

@@ -22,11 +22,8 @@ class Layout(NamedTuple):
     format: str
     """Its format, which its files tell."""
     write: Callable[[Path], None]
-    """Writes it into a folder."""
     square: str
-    """The word of the square."""
     rest: str
-    """The word around it."""
     words: int
     """How many classes it has."""
     split: str | None = None
@@ -60,19 +57,16 @@ def save(path: Path, pixels: np.ndarray, *, palette: bool = False) -> None:
 
 
 def png(pixels: np.ndarray) -> str:
-    """A PNG in base64."""
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "PNG")
     return base64.b64encode(content.getvalue()).decode()
 
 
 def photo(path: Path) -> None:
-    """Write an image."""
     save(path, np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
 
 
 def text(path: Path, content: object) -> None:
-    """Write a text, or JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
 
