@@ -198,15 +198,6 @@ def test_side_and_votes_are_those_of_the_segmenter(model):
     assert model.protocol(LabelOptions(), 40).selection == Voted(16, Votes(top=1, decay=0.5))
 
 
-@pytest.mark.parametrize("size", [(1, 1), (400, 20), (33, 47)])
-@pytest.mark.parametrize("window", ["auto", "official"])
-def test_images_of_any_size(model, size, window):
-    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    found = model.segment(image, ["cat", "dog", "sofa"], window=window, keep_classes=32)
-    assert found.labels.shape == size and found.labels.max() < 3 and found.selected.all()
-    assert np.isfinite(found.confidence).all()
-
-
 class TestTowersAlone(ErrContract):
     """The option aggregation=none: the sum of the costs of both strides."""
 

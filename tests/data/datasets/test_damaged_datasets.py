@@ -70,6 +70,11 @@ def _voc_lists(content: bytes) -> Callable[[Path], object]:
     return lambda folder: [damage(folder) for damage in files]
 
 
+def _without_areas(content: Any) -> None:
+    for one in content["annotations"]:
+        one["segmentation"] = []
+
+
 INSTANCES, PANOPTIC = "annotations/instances_default.json", "annotations/panoptic_default.json"
 LABELME, CVAT, YOLO, TASKS = "photo.json", "annotations.xml", "labels/photo.txt", "tasks.json"
 BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
@@ -85,11 +90,7 @@ OF_ALL = [
     (COCO, _json(INSTANCES, lambda all: all["images"][0].pop("file_name")), "image 0 has no 'file_name'"),
     (COCO, _json(INSTANCES, lambda all: all["images"].append(all["images"][0])), "two images have the same id"),
     (COCO, _json(INSTANCES, lambda all: all["annotations"][0].update(image_id=99)), "is of the unlisted image 99"),
-    (
-        COCO,
-        _json(INSTANCES, lambda all: [one.update(segmentation=[]) for one in all["annotations"]]),
-        "boxes or points",
-    ),
+    (COCO, _json(INSTANCES, _without_areas), "boxes or points"),
     (COCO, _json(INSTANCES, lambda all: all["categories"][1].update(id=[1])), "is a list, not an id"),
     (SEGMENTS, _json(PANOPTIC, lambda all: all["annotations"].append(7)), "annotation 1 is 7, not an object"),
     ("cvat", _text(CVAT, "<annotations>", f"{BOMB}<annotations>"), "it has a DOCTYPE"),
@@ -157,11 +158,7 @@ OF_ONE = [
     ("labelme", _shape(shape_type="blob"), "isn't a LabelMe shape"),
     ("labelme", _shape(label="dog"), "has the label 'dog', which is not in labels.txt"),
     ("labelme", _shape(shape_type="mask", points=[[0, 0], [4, 4]], mask="no base64!"), "isn't a base64 PNG"),
-    (
-        "labelme",
-        _json(LABELME, lambda all: all.update(imageHeight=99)),
-        "it is for 16 x 99 pixels, the image has 16 x 12",
-    ),
+    ("labelme", _json(LABELME, lambda all: all.update(imageHeight=99)), "for 16 x 99 pixels, the image has 16 x 12"),
     ("cvat", _text(CVAT, 'rle="[^"]*"', 'rle="5"'), "run lengths that don't fill"),
     ("cvat", _text(CVAT, 'rle="[^"]*"', f'rle="{10**25}"'), "the annotation of 'photo' is damaged"),
     ("cvat", _text(CVAT, 'left="[^"]*"', 'left="-3"'), "is not inside its image"),
