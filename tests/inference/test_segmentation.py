@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from segvoc.imaging.palette import class_colors
 from segvoc.imaging.reading import read_image
 from segvoc.inference.segmentation import Segmentation
 from segvoc.vocabulary import PartVocabulary
+from tests.formats.drawn_results import drawn_result
 
 PART_WORDS = ("wall", "cat", "dog")
 PARTS = PartVocabulary.parse("cat: head, tail; dog: head; *: edge")
@@ -26,27 +28,16 @@ PARTS = PartVocabulary.parse("cat: head, tail; dog: head; *: edge")
 def _segmentation(
     labels: np.ndarray, words: tuple[str, ...], source: str | None = None, part_labels: np.ndarray | None = None
 ) -> Segmentation:
-    height, width = labels.shape
-    parts = (
-        {}
-        if part_labels is None
-        else {
-            "parts": PARTS.parts,
-            "part_labels": part_labels.astype(np.uint16),
-            "part_confidence": np.full((height, width), 0.25, np.float32),
-        }
-    )
-    return Segmentation(
-        labels=labels.astype(np.uint16),
-        words=words,
-        confidence=np.linspace(0, 1, height * width, dtype=np.float32).reshape(height, width),
-        selected=np.ones(len(words), bool),
-        image=np.full((height, width, 3), 128, np.uint8),
-        model="tiny",
-        seconds=0.12345,
-        source=source,
-        **parts,
-    )
+    changes: dict[str, Any] = {
+        "confidence": np.linspace(0, 1, labels.size, dtype=np.float32).reshape(labels.shape),
+        "image": np.full((*labels.shape, 3), 128, np.uint8),
+        "seconds": 0.12345,
+        "source": source,
+    }
+    if part_labels is not None:
+        changes |= {"parts": PARTS.parts, "part_labels": part_labels.astype(np.uint16)}
+        changes["part_confidence"] = np.full(labels.shape, 0.25, np.float32)
+    return replace(drawn_result(labels.astype(np.uint16), words), **changes)
 
 
 def _halves(height: int = 200, width: int = 300) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What scripts see in a network: costs, experts, ERR-Seg's attention, and two label maps side by side."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.selection_rules import Voted
 from segvoc.vocabulary import Vocabulary
+from tests.formats.drawn_results import drawn_result
 from tests.inference.tensor_views import views
 from tests.networks.contract import assert_alike
 from tests.networks.test_err_seg import small
@@ -121,16 +123,8 @@ SCENE = ("truck", "runway", "sky")
 
 
 def result(labels, confidence=0.5, words=SCENE) -> Segmentation:
-    labels = np.array(labels, np.uint16)
-    return Segmentation(
-        labels=labels,
-        words=words,
-        confidence=np.full(labels.shape, confidence, np.float32),
-        selected=np.ones(len(words), bool),
-        image=np.zeros((*labels.shape, 3), np.uint8),
-        model="drawn",
-        seconds=0.0,
-    )
+    drawn = drawn_result(np.array(labels, np.uint16), words)
+    return replace(drawn, confidence=np.full(drawn.labels.shape, confidence, np.float32))
 
 
 FIRST = result([[0, 0, 1, 1], [2, 2, 2, 1]], 0.75)

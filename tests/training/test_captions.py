@@ -54,14 +54,15 @@ RECIPE = Recipe(model="small", supervision="captions").with_settings(crop_size=S
 
 @dataclass(frozen=True)
 class Rank(Processes):
-    """One of several processes; `others` is what they do before this one goes on."""
+    """One of several; `others` is what they do before this one goes on, `heard` what the first one gathers."""
 
     others: object = None
+    heard: list | None = None
 
     def gather(self, value):
         if self.others is not None:
             self.others()
-        return [value] * self.count
+        return [value] * self.count if self.heard is None else [self.heard.pop(0), value]
 
 
 @pytest.fixture
@@ -160,23 +161,15 @@ def test_processes_share_what_is_missing_wait_for_each_other_and_say_whose_files
     assert len(open_task(dataset=dataset, processes=Rank(1, 2, others=lambda: open_task(dataset=dataset)))) == 11
 
 
-class Other(Processes):
-    """The second of two processes, which hears what the first one gathers."""
-
-    def gather(self, value):
-        return [self.heard.pop(0), value]
-
-
 def test_the_first_process_alone_reads_captions_and_the_others_end_when_it_fails(tmp_path):
     draw_set(tmp_path / "set", 3)
-    files, second = CaptionFiles(captions=tmp_path / "set"), Other(1, 2)
+    files = CaptionFiles(captions=tmp_path / "set")
     first = open_captions(files, RECIPE, tmp_path / "index", Processes(0, 1), print)
-    object.__setattr__(second, "heard", [False, first.index])
+    second = Rank(1, 2, heard=[False, first.index])
     other = open_captions(CaptionFiles(captions="not read"), RECIPE, tmp_path / "index", second, print)
     assert list(other.entries()) == list(first.entries())
-    object.__setattr__(second, "heard", [True])
     with pytest.raises(SystemExit, match="2"):
-        open_captions(files, RECIPE, tmp_path / "index", second, print)
+        open_captions(files, RECIPE, tmp_path / "index", Rank(1, 2, heard=[True]), print)
 
 
 def test_skipped_captions_are_listed_and_then_counted(tmp_path):
