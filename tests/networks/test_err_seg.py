@@ -48,20 +48,23 @@ def plain_clip() -> SegmentationNetwork:
     return SegmentationNetwork(tower, text_tower("qv"), ErrAggregation(config, 32, (32, *tower.tap_channels), 1))
 
 
-OF_WORDS = {"aggregation.text_guidance.weight", "aggregation.text_guidance.bias"}
+OF_WORDS = ("aggregation.text_guidance.",)
 """What guides class aggregation alone."""
 
-
-def of_appearance(network: SegmentationNetwork) -> set[str]:
-    """What guides spatial aggregation alone."""
-    starts = ("aggregation.guidance.", "aggregation.merge_guidance.")
-    return {name for name, _ in network.named_parameters() if name.startswith(starts)}
+OF_APPEARANCE = ("aggregation.guidance.", "aggregation.merge_guidance.")
+"""What guides spatial aggregation alone."""
 
 
 class ErrContract(SelectionContract):
     finer = 8
+    ignored: tuple[str, ...] = ()
+    """How the names of parameters begin that no logit depends on."""
 
     build = staticmethod(small)
+
+    def unused(self, network):
+        ignored = {name for name, _ in network.named_parameters() if name.startswith(self.ignored)}
+        return super().unused(network) | ignored
 
     def inputs(self, network, *, batch=1, rows=3, columns=3, classes=3):
         return super().inputs(network, batch=batch, rows=rows, columns=columns, classes=classes)
@@ -78,9 +81,9 @@ class TestErrSeg(ErrContract, PaperContract):
     """As released."""
 
 
-def choice(**options: object) -> type[ErrContract]:
+def choice(*ignored: str, **options: object) -> type[ErrContract]:
     """The contract of a network with these options."""
-    return type("Choice", (ErrContract,), {"build": lambda self: small(**options)})
+    return type("Choice", (ErrContract,), {"build": lambda self: small(**options), "ignored": ignored})
 
 
 TestWithoutReduction = pytest.mark.slow(choice(ssr=1, csr=1))  # Table 11, first row
@@ -88,33 +91,10 @@ TestSingleMap = choice(hierarchical=False)  # Table 6, "Single"
 TestVanillaMlp = pytest.mark.slow(choice(mlp="vanilla"))  # Table 12
 # Eq. 8, Sec. 3.2.1 and Sec. 3.1.2, where the released code differs
 TestLetterOfThePaper = pytest.mark.slow(choice(mlp="star-paper", local="before", voting_map="stride_32"))
-
-
-@pytest.mark.slow
-class TestSpatialAlone(ErrContract):
-    """Table 10."""
-
-    build = staticmethod(lambda: small(streams="spatial"))
-    idle = frozenset(OF_WORDS)
-
-
-@pytest.mark.slow
-class TestClassAlone(ErrContract):
-    """Table 10."""
-
-    build = staticmethod(lambda: small(streams="class"))
-
-    def unused(self, network):
-        return of_appearance(network)
-
-
-class TestWithoutAggregation(ErrContract):
-    """Table 10, first row."""
-
-    build = staticmethod(lambda: small(streams="none"))
-
-    def unused(self, network):
-        return of_appearance(network) | OF_WORDS
+# Table 10
+TestSpatialAlone = pytest.mark.slow(choice(*OF_WORDS, streams="spatial"))
+TestClassAlone = pytest.mark.slow(choice(*OF_APPEARANCE, streams="class"))
+TestWithoutAggregation = choice(*OF_WORDS, *OF_APPEARANCE, streams="none")
 
 
 def test_the_star_mlp_activates_one_factor_or_the_product():
