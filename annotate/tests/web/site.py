@@ -71,11 +71,6 @@ class Site:
     def is_open(self, name: str) -> None:
         self.tab.locator(f".thumbnail[aria-current=true][title='{name}']").wait_for()
 
-    def choose(self, thumbnail: str) -> None:
-        """Open an image by its name and state, as "photo.jpg, labeled"."""
-        self.press(thumbnail)
-        self.is_open(thumbnail.rpartition(", ")[0])
-
     def press(self, name: str, *, exact: bool = False) -> None:
         self.tab.get_by_role("button", name=name, exact=exact).click()
 

@@ -192,7 +192,8 @@ def test_everything_is_corrected_with_the_keyboard_alone(coffee: Site):
 def test_a_stroke_or_a_word_that_is_followed_at_once_by_a_reload_is_kept(coffee: Site):
     coffee.drop(SAMPLES / "rocket.jpg")
     coffee.tab.get_by_text("2 of 2 images labeled").wait_for()
-    coffee.choose("rocket.jpg, labeled")
+    coffee.press("rocket.jpg, labeled")
+    coffee.is_open("rocket.jpg")
     before = coffee.labels()
     for y in (0.2, 0.5, 0.8):
         coffee.paint("coffee", (0.1, y), (0.3, y))

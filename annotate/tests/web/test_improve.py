@@ -78,7 +78,8 @@ def test_done_images_teach_the_service_and_everybody_on_it(
     for site in (anna, ben):
         site.tab.get_by_title("grass, brick").wait_for()
         site.tab.get_by_text("4 of 4 images labeled, 3 done").wait_for()
-        site.choose("3.png, labeled")
+        site.press("3.png, labeled")
+        site.is_open("3.png")
         for _ in range(100):
             if (site.labels() == examples.labels[3]).mean() > 0.9:
                 break

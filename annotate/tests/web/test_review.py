@@ -23,18 +23,21 @@ def test_images_are_found_worked_through_and_counted(served: Site):
     served.drop(*(SAMPLES / name for name in NAMES[1:]))
     served.tab.get_by_text("3 of 3 images labeled").wait_for()
 
-    served.choose("coffee.jpg, labeled")
+    served.press("coffee.jpg, labeled")
+    served.is_open("coffee.jpg")
     served.press("Find images")
     served.tab.get_by_label("File name").fill("ROCK")
     assert listed(served) == ["coffee.jpg", "rocket.jpg"]  # the open one stays in sight
-    served.choose("rocket.jpg, labeled")
+    served.press("rocket.jpg, labeled")
+    served.is_open("rocket.jpg")
     assert listed(served) == ["rocket.jpg"]
     served.press("Show all", exact=True)
     choose(served, "Order", "By name")
     assert listed(served) == ["chelsea.jpg", "coffee.jpg", "rocket.jpg"]
 
     # what is done leaves the images that aren't, and the next one in this order follows
-    served.choose("chelsea.jpg, labeled")
+    served.press("chelsea.jpg, labeled")
+    served.is_open("chelsea.jpg")
     choose(served, "State", "Labeled, not corrected")
     served.press("Done", exact=True)
     served.is_open("coffee.jpg")
