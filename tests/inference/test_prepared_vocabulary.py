@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from segvoc.encoders.vocabulary_encoder import _WeightsState
+from segvoc.encoders import vocabulary_encoder
 from segvoc.errors import InputError, UsageError
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmentation import Segmentation
@@ -66,7 +66,7 @@ def test_prepared_words_cost_the_text_tower_nothing(small: NetworkSegmenter, mon
     def refuse(*_: object) -> None:
         raise AssertionError("the text tower was looked at")
 
-    monkeypatch.setattr(_WeightsState, "of", refuse)
+    monkeypatch.setattr(vocabulary_encoder, "_weights_of", refuse)
     monkeypatch.setattr(Letters, "forward", refuse)
     for options in ({}, {"threshold": 0.2}, {"keep_classes": 2}):
         small.segment(_image(), prepared, **options)
