@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from segvoc.inference.label_options import LabelOptions
-from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.labeler import BATCHES, Labeler
+from segvoc.serving.answers import ServiceFailure
+from segvoc.serving.labeler import BATCHES, Labeler, VocabularyDefinition
 from segvoc.serving.observation import ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
-from segvoc.serving.vocabularies import VocabularyDefinition
 from segvoc.vocabulary import Vocabulary
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import GatedSegmenter, drawn_image

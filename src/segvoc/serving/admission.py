@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from segvoc.serving.failures import ServiceFailure
+from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.observation import failure_response
 from segvoc.serving.settings import ServiceSettings
 

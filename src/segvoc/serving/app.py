@@ -15,12 +15,10 @@ from segvoc.errors import SegvocError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.serving import schemas
 from segvoc.serving.admission import Admission, SecurityHeaders
-from segvoc.serving.answers import ANSWERS, PNG, ZIP, negotiated
+from segvoc.serving.answers import ANSWERS, PNG, ZIP, ServiceFailure, negotiated
 from segvoc.serving.bodies import FORM, JSON_BODY, segment_call, vocabulary_call
-from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.labeler import Labeler
-from segvoc.serving.logs import FIELDS, LOGGER
-from segvoc.serving.observation import Observation, ServiceMetrics, failure_response
+from segvoc.serving.observation import FIELDS, LOGGER, Observation, ServiceMetrics, failure_response
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import ServiceSettings
 from segvoc.version import __version__

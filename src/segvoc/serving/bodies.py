@@ -13,10 +13,10 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from segvoc.inference.label_options import LabelOptions
-from segvoc.serving.failures import ServiceFailure
+from segvoc.serving.answers import ServiceFailure
+from segvoc.serving.labeler import VocabularyDefinition
 from segvoc.serving.schemas import SegmentForm, Text, VocabularyJson
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
-from segvoc.serving.vocabularies import VocabularyDefinition
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 FORM, JSON_BODY = "multipart/form-data", "application/json"

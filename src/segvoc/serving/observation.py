@@ -1,8 +1,12 @@
-"""Request ids, logging, Prometheus metrics, and responses to unexpected errors."""
+"""Request ids, logs as JSON lines, Prometheus metrics, and responses to unexpected errors."""
 
+import json
+import logging
 import re
 import secrets
 import time
+from contextvars import ContextVar
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.datastructures import Headers, MutableHeaders
@@ -11,9 +15,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from segvoc.serving.answers import JSON
-from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.logs import FIELDS, LOGGER, REQUEST_ID
+from segvoc.serving.answers import JSON, ServiceFailure
+
+REQUEST_ID: ContextVar[str] = ContextVar("segvoc_request_id", default="")
+"""Id of the current request."""
+
+LOGGER = logging.getLogger("segvoc.serving")
+
+FIELDS = "fields"
+"""Attribute of a log record with further fields of its line."""
 
 ID_HEADER = "X-Request-ID"
 """Header with the request id; clients may set it."""
@@ -24,6 +34,38 @@ GONE = 499
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 _SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line: time (UTC), level, logger, message, id of the request, further fields, traceback if any."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, Any] = {
+            "time": f"{moment}.{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage().strip(),
+        }
+        if request_id := REQUEST_ID.get():
+            line["request_id"] = request_id
+        line |= getattr(record, FIELDS, {})
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def log_settings() -> dict[str, Any]:
+    """Settings for `logging.config.dictConfig`: all logs of the process go to standard error as JSON."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": JsonLines}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+        "root": {"handlers": ["stderr"], "level": "WARNING"},
+        "loggers": {name: {"level": "INFO"} for name in ("uvicorn", LOGGER.name)},
+    }
 
 
 class ServiceMetrics:

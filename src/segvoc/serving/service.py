@@ -14,11 +14,10 @@ from segvoc.imaging.reading import decode_image, image_size
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.labeler import Labeler
+from segvoc.serving.answers import ServiceFailure
+from segvoc.serving.labeler import Labeler, VocabularyDefinition
 from segvoc.serving.observation import ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
-from segvoc.serving.vocabularies import VocabularyDefinition
 
 _T = TypeVar("_T")
 

@@ -9,11 +9,11 @@ from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
 from segvoc import InputError, LabelOptions, Segmentation, Vocabulary, __version__
+from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.bodies import discard_body, json_request
-from segvoc.serving.failures import ServiceFailure
+from segvoc.serving.labeler import VocabularyDefinition
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import TEXT_BYTES
-from segvoc.serving.vocabularies import VocabularyDefinition
 from segvoc.storage.files import strict_json
 from segvoc_annotate.label_studio.host import TaskImages
 from segvoc_annotate.label_studio.labeling_config import LabelingConfig, check_config, read_config

@@ -11,8 +11,8 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartParser
 
+from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.bodies import FORM, body_stream, body_within, content_type, parsed_form
-from segvoc.serving.failures import ServiceFailure
 from segvoc_annotate.projects.project import SOMEONE
 from segvoc_annotate.settings import AnnotateSettings
 

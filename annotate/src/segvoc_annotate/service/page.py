@@ -12,7 +12,7 @@ from segvoc.clicks.clicked_image import PROGRAM
 from segvoc.exported.manifest import MANIFEST, ExportManifest
 from segvoc.exported.shipped import TINY_MANIFEST
 from segvoc.inference.edges import EDGES, IMAGE_PROGRAM
-from segvoc.serving.failures import ServiceFailure
+from segvoc.serving.answers import ServiceFailure
 from segvoc.storage.files import SHIPPED
 from segvoc_annotate.static_page import CLICKS_FILE, CLICKS_FOLDER, MODEL_FOLDER, TINY_WEIGHTS, click_description
 
