@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from segvoc.data.benchmarks import BENCHMARKS
-from segvoc.evaluation.report import examples
+from segvoc.evaluation.report import report
 from segvoc.models.presets import PRESETS
 from segvoc.training import training_data
 from tests.data.replicas import replica
@@ -22,7 +22,7 @@ def use_small_reproduction(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, fo
     """Put the small network into the table, and write the downloads into `folder / "data"`."""
     use_hub(monkeypatch, folder / "home", hub.url)
     use_small_published(hub, monkeypatch, "cat-seg-b")
-    monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
+    monkeypatch.setattr(report, "MAX_EXAMPLES", 1)
     monkeypatch.setattr(training_data, "LOOKED_AT", 1)
     small = PRESETS["cat-seg-b"]
     protocols = small.protocols_of(small.configuration)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from papers.radar import Radar
-from segvoc.evaluation.report import examples
+from segvoc.evaluation.report import report
 from segvoc.models import loading
 from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.cli.command import Command
@@ -36,7 +36,7 @@ def evaluated(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Comma
         return small if name == "tiny" and rest["weights"] is None else load(name, **rest)
 
     monkeypatch.setattr(loading, "load_network", quick_load)
-    monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
+    monkeypatch.setattr(report, "MAX_EXAMPLES", 1)
     return lambda *arguments: segvoc_command("evaluate", *arguments)
 
 

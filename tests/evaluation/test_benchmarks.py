@@ -8,7 +8,7 @@ import pytest
 
 import segvoc
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
-from segvoc.evaluation.report import examples
+from segvoc.evaluation.report import report
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
 from segvoc.models import loading
@@ -40,7 +40,7 @@ def results(tiny: NetworkSegmenter, monkeypatch: pytest.MonkeyPatch) -> list[Seg
 
     monkeypatch.setattr(loading, "load_network", lambda name, **rest: tiny)
     monkeypatch.setattr(tiny, "segment", recorded)
-    monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
+    monkeypatch.setattr(report, "MAX_EXAMPLES", 1)
     return predictions
 
 

@@ -14,7 +14,7 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.published_scores import published_scores
 from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from segvoc.evaluation.protocol import ERR_SEG_KEPT, NO_PAPER, err_seg_kept, evaluation_protocol, published_protocol
-from segvoc.evaluation.report import examples
+from segvoc.evaluation.report import report
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference import protocols
 from segvoc.inference.protocols import LoaderResize, Sliding
@@ -37,7 +37,7 @@ KEPT = {"a-150": 32, "pc-59": 24, "a-847": 48, "pc-459": 48, "pas-20": 16, "city
 @pytest.fixture
 def evaluated(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Prepares a replica, and runs `segvoc evaluate` on it with a small network in place of a preset's."""
-    monkeypatch.setattr(examples, "MAX_EXAMPLES", 0)
+    monkeypatch.setattr(report, "MAX_EXAMPLES", 0)
 
     def run(network: NetworkSegmenter, benchmark: str, *options: str, out: str = "report") -> dict[str, Any]:
         monkeypatch.setattr(loading, "load_network", lambda name, **rest: network)

@@ -17,10 +17,9 @@ from PIL import Image
 from segvoc.data import published_scores
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.published_scores import find_rows
-from segvoc.evaluation.report import examples
+from segvoc.evaluation.report import report
 from segvoc.evaluation.report.markdown import markdown_rows
-from segvoc.evaluation.report.report import score_table
-from segvoc.evaluation.result import ModelOrigin
+from segvoc.evaluation.report.report import ModelOrigin, score_table
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.models.presets import CLIP_TEMPLATE
@@ -172,7 +171,7 @@ def test_examples_of_an_earlier_report_are_deleted(tmp_path, monkeypatch):
     evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
     (tmp_path / "out/images/mine.txt").write_text("kept")
     (tmp_path / "out/report.json").unlink()  # a finished one isn't made again
-    monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
+    monkeypatch.setattr(report, "MAX_EXAMPLES", 1)
     evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out/images").iterdir())
     assert len(names) == 7 and names[3] == "mine.txt"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from segvoc.errors import OutputError, UsageError
 from segvoc.evaluation.metrics import Confusion
-from segvoc.evaluation.report import examples
+from segvoc.evaluation.report import report
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.imaging.label_maps import read_label_map
@@ -41,7 +41,7 @@ def small() -> NetworkSegmenter:
 
 @pytest.fixture(autouse=True)
 def few_examples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
+    monkeypatch.setattr(report, "MAX_EXAMPLES", 1)
 
 
 def lines(out: Path, rank: int = 0) -> list[str]:

@@ -89,7 +89,7 @@ def evaluate(
     _refuse_writing_among([folder for folder in (images, labels, *dataset.paths) if folder], out)
     own_dataset = dataset.read(images, background)
     from segvoc.distributed import join_processes
-    from segvoc.evaluation.result import origin_of
+    from segvoc.evaluation.report.report import origin_of
     from segvoc.evaluation.runner import evaluate_shown  # here, since PyTorch takes seconds to import
     from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 

@@ -18,9 +18,7 @@ from segvoc.distributed import Processes
 from segvoc.errors import InputError
 from segvoc.evaluation.metrics import Confusion, guided_parts
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
-from segvoc.evaluation.report.examples import OnDrawn
-from segvoc.evaluation.report.report import Report, write_report
-from segvoc.evaluation.result import EvaluationResult, FailedImage, ModelOrigin
+from segvoc.evaluation.report.report import EvaluationResult, ModelOrigin, OnDrawn, Report, write_report
 from segvoc.evaluation.task import (
     EvaluationImage,
     EvaluationSettings,
@@ -131,12 +129,11 @@ def evaluate(
         content = Report()
         if processes.first:
             scores = _current_scores(read_done(path.parent.glob("rank-*.jsonl"), fingerprint, scored), images)
-            order = {image.stem: index for index, image in enumerate(images)}
-            failures = [failure for failures, _ in gathered for failure in failures]
+            errors = {stem: error for failures, _ in gathered for stem, error in failures.items()}
             result = EvaluationResult(
                 images=images,
                 scores=[scores[image.stem] for image in images if image.stem in scores],
-                failures=sorted(failures, key=lambda failure: order[failure.stem]),
+                failures={image.stem: errors[image.stem] for image in images if image.stem in errors},
                 peak_memory=max(memory for _, memory in gathered),
                 processes=processes.count,
                 resumed=len(done),
@@ -231,12 +228,12 @@ def segment_and_score(
     batches: Sequence[Sequence[EvaluationImage]],
     keep: Callable[[EvaluationImage, GroundTruth, ImageScore], object],
     on_result: OnResult = lambda image, error: None,
-) -> list[FailedImage]:
-    """Segment all images of some batches, and keep their scores; returns the unreadable images.
+) -> dict[str, str]:
+    """Segment all images of some batches, and keep their scores; returns the errors of the unreadable images, by stem.
 
     `keep` is called with each image, its truth and its score, in a thread; `on_result` as in `evaluate`.
     """
-    failures: list[FailedImage] = []
+    failures: dict[str, str] = {}
     scoring: deque[Future[None]] = deque()
     scorer = ThreadPoolExecutor(1, "scorer")
 
@@ -252,7 +249,7 @@ def segment_and_score(
                 try:
                     good.append((image, reading.result()))
                 except InputError as error:
-                    failures.append(FailedImage(stem=image.stem, error=str(error)))
+                    failures[image.stem] = str(error)
                     on_result(image, str(error))
             if good:
                 results = segmenter.segment([truth for _, truth in good])

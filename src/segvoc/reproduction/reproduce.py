@@ -16,7 +16,7 @@ from segvoc.data.published_scores import scored_benchmarks
 from segvoc.distributed import Processes, join_processes
 from segvoc.errors import UsageError
 from segvoc.evaluation.report.markdown import AGREEMENT
-from segvoc.evaluation.result import origin_of
+from segvoc.evaluation.report.report import origin_of
 from segvoc.evaluation.runner import evaluate_shown
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.hardware import cpu_name

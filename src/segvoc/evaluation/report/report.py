@@ -1,13 +1,13 @@
 """The report of an evaluation: a folder with JSON, a CSV table, a Markdown row and an HTML page."""
 
 import csv
-import dataclasses
 import io
 import json
 import math
 import os
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,29 @@ from typing import Any
 import numpy as np
 import PIL
 import torch
+from jaxtyping import UInt8
+from PIL import Image
 
+from segvoc.checkpoints.files import read_header
 from segvoc.data.labeled_images import absence_line
-from segvoc.errors import UsageError, one_line
+from segvoc.errors import InputError, UsageError, one_line
 from segvoc.evaluation.metrics import Confusion, PartProtocol, Scores, part_scores
 from segvoc.evaluation.protocol import EvaluationProtocol
-from segvoc.evaluation.report.examples import OnDrawn, SegmentBatch, write_examples
 from segvoc.evaluation.report.markdown import PLAIN_COLUMNS, comparison, markdown_rows, percent, score_cells, verdict
 from segvoc.evaluation.report.page import page_values, write_html
-from segvoc.evaluation.result import EvaluationResult, ModelOrigin
-from segvoc.evaluation.task import EvaluationTask
+from segvoc.evaluation.task import EvaluationImage, EvaluationTask, GroundTruth, ImageScore
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.notebook_html import line, one_digit, side_by_side, table
+from segvoc.imaging.overlay import class_regions, draw_overlay
+from segvoc.imaging.palette import class_colors
+from segvoc.inference.segmentation import Segmentation
+from segvoc.models.finding import find_model
+from segvoc.models.loading import is_own_path, named_preset
+from segvoc.models.presets import find_preset
 from segvoc.progress import aligned, printable
 from segvoc.selection_rules import VotedShare
 from segvoc.sharing.card import ScoreTable, WordScore
-from segvoc.storage.atomic_writes import write_bytes
+from segvoc.storage.atomic_writes import write_atomically, write_bytes
 from segvoc.storage.files import read_json
 
 RULE = (
@@ -38,6 +46,68 @@ RULE = (
 )
 
 MAX_CONFUSIONS = 25
+
+EXAMPLE_FOLDER = "images"
+
+EXAMPLE_FILES = ("photograph", "truth", "prediction")
+
+MAX_EXAMPLES = 6
+
+EXAMPLE_SIDE = 720
+"""Longest side of an example [px]."""
+
+MAX_CLASSES_LISTED = 8
+
+SegmentBatch = Callable[[Sequence[GroundTruth]], list[Segmentation]]
+
+OnDrawn = Callable[[int, int], object]
+"""Called with the number of examples drawn and the total: first with 0, then after each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOrigin:
+    """Where a network's weights come from; a segmenter doesn't record it."""
+
+    preset: str
+    """The name under which papers' scores are looked up."""
+    weights: str = ""
+    """Description or path of the weights."""
+    published: bool = False
+    options: Mapping[str, object] = field(default_factory=dict)
+    """Options that differ from the preset."""
+
+
+PUBLISHED_WEIGHTS = "published by the authors"
+
+
+def origin_of(model: str, weights: str | None = None, options: Mapping[str, object] | None = None) -> ModelOrigin:
+    """The origin of a model that `segvoc.load` loads with the same arguments."""
+    options = options or {}
+    if (found := find_model(model)) is not None:
+        preset = named_preset(read_header(found.model)) if is_own_path(found.model) else found.model
+        return ModelOrigin(preset=preset, weights=model, options=options)
+    if is_own_path(model):
+        return ModelOrigin(preset=named_preset(read_header(model)), weights=model, options=options)
+    published = weights is None and find_preset(model).published is not None
+    own = PUBLISHED_WEIGHTS if published else "shipped with segvoc"
+    return ModelOrigin(preset=model, weights=weights or own, published=published, options=options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResult:
+    """The scores of all images, and facts about the run."""
+
+    images: Sequence[EvaluationImage]
+    scores: Sequence[ImageScore]
+    """Scores of the images that could be read, in order."""
+    failures: Mapping[str, str]
+    """The errors of the others, by stem, in order."""
+    peak_memory: float
+    """Peak memory of the largest process [GB]."""
+    processes: int
+    resumed: int
+    seconds: float
+    """Duration of this run [s]."""
 
 
 class Report(dict[str, Any]):
@@ -119,7 +189,7 @@ def build_report(
         "parts": _parts(task, confusion, oracle),
         "published": task.published_for(origin.preset),
         "confusions": _confusions(task, confusion),
-        "failures": [dataclasses.asdict(failure) for failure in result.failures],
+        "failures": [{"stem": stem, "error": error} for stem, error in result.failures.items()],
         "protocol": {
             "rule": RULE,
             **fingerprint,
@@ -203,10 +273,7 @@ def _parts(task: EvaluationTask, confusion: Confusion, oracle: Confusion) -> dic
     protocols: tuple[tuple[PartProtocol, Confusion], ...] = (("pred-all", confusion), ("oracle-obj", oracle))
     return {
         protocol: {
-            rule: {
-                name: defined(value)
-                for name, value in dataclasses.asdict(part_scores(counts, seen, protocol, rule)).items()
-            }
+            rule: {name: defined(value) for name, value in asdict(part_scores(counts, seen, protocol, rule)).items()}
             for rule in ("part-cat-seg", "ov-parts")
         }
         for protocol, counts in protocols
@@ -264,6 +331,83 @@ def write_report_json(path: Path, content: Mapping[str, Any]) -> None:
 def encoded(text: str) -> bytes:
     """Text as UTF-8; bytes of a file name that are not Unicode become escapes."""
     return text.encode("utf-8", "backslashreplace")
+
+
+def write_examples(
+    folder: Path, task: EvaluationTask, result: EvaluationResult, segment: SegmentBatch, on_drawn: OnDrawn
+) -> dict[str, Any]:
+    """Write the images with the lowest and the highest mIoU, their true labels and their predictions.
+
+    These images are segmented again, so an evaluation needn't keep all predictions. Returns the entries "worst" and
+    "best" of the report, most extreme image first.
+    """
+    ranked = _ranked(result.scores)
+    worst = ranked[: min(MAX_EXAMPLES, (len(ranked) + 1) // 2)]
+    best = ranked[len(worst) :][-MAX_EXAMPLES:][::-1]
+    by_stem = {image.stem: image for image in result.images}
+    entries: dict[str, Any] = {}
+    written: set[Path] = set()
+    total, drawn = len(worst) + len(best), 0
+    on_drawn(drawn, total)
+    for kind, scores in (("worst", worst), ("best", best)):
+        entries[kind] = []
+        for number, (miou, score) in enumerate(scores, 1):
+            files = {name: f"{EXAMPLE_FOLDER}/{kind}-{number}-{name}.jpg" for name in EXAMPLE_FILES}
+            try:
+                truth = by_stem[score.stem].read(len(task.images.vocabulary))
+            except InputError:
+                continue  # the file was readable when it was scored
+            finally:
+                drawn += 1
+            (prediction,) = segment([truth])
+            true, predicted = truth.combined(), task.scored(prediction.labels)
+            if task.parts is not None:  # nothing else is scored
+                predicted = np.where(true == UNLABELED, np.uint16(UNLABELED), predicted)
+            colors = class_colors(len(task.classes))
+            regions = (class_regions(labels, task.classes, colors) for labels in (true, predicted))
+            overlays = (draw_overlay(truth.image, found, alpha=0.6, legend=False) for found in regions)
+            for name, image in zip(files, (Image.fromarray(truth.image), *overlays), strict=True):
+                _write(folder / files[name], image)
+                written.add(folder / files[name])
+            accuracy = score.confusion.scores().pixel_accuracy
+            entries[kind].append(
+                {"image": score.stem, "miou": miou, "pixel_accuracy": accuracy, **files}
+                | {"classes": _listed(task, score.confusion, colors)}
+            )
+            on_drawn(drawn, total)
+    earlier = {*folder.glob(f"{EXAMPLE_FOLDER}/worst-*.jpg"), *folder.glob(f"{EXAMPLE_FOLDER}/best-*.jpg")}
+    for path in earlier - written:
+        path.unlink(missing_ok=True)
+    return entries
+
+
+def _ranked(scores: Sequence[ImageScore]) -> list[tuple[float, ImageScore]]:
+    """Images with at least one true pixel by ascending mIoU, then by name."""
+    rated = [(score.confusion.scores().miou, score) for score in scores if score.confusion.pixels.size]
+    return sorted(rated, key=lambda entry: (entry[0], entry[1].stem))
+
+
+def _write(path: Path, image: Image.Image) -> None:
+    image.thumbnail((EXAMPLE_SIDE, EXAMPLE_SIDE), Image.Resampling.LANCZOS)
+    write_atomically(path, lambda file: image.save(file, "JPEG", quality=88))
+
+
+def _listed(task: EvaluationTask, confusion: Confusion, colors: UInt8[np.ndarray, "K 3"]) -> list[dict[str, Any]]:
+    """The classes with the most true or predicted pixels, with their scores in this image."""
+    true, predicted, iou = confusion.truth_pixels(), confusion.predicted_pixels(), confusion.scores().iou
+    total = max(1, int(true.sum()))
+    order = np.argsort(-np.maximum(true, predicted), kind="stable")[:MAX_CLASSES_LISTED]
+    return [
+        {
+            "name": task.classes[label],
+            "color": colors[label].tolist(),
+            "iou": None if true[label] == 0 else float(iou[label]),
+            "truth_share": 100 * int(true[label]) / total,
+            "predicted_share": 100 * int(predicted[label]) / total,
+        }
+        for label in order.tolist()
+        if true[label] or predicted[label]
+    ]
 
 
 def shared_scores(folder: str | os.PathLike[str], weights: str, taught: Sequence[str]) -> ScoreTable:
