@@ -21,7 +21,7 @@ from segvoc.cli.output import echo
 from segvoc.data.benchmarks import BENCHMARKS, SEMANTIC
 from segvoc.data.published_scores import find_rows
 from segvoc.errors import InputError, UsageError, one_line
-from segvoc.evaluation.report.markdown import percent
+from segvoc.evaluation.report.page import percent
 from segvoc.progress import aligned
 from segvoc.storage.files import read_json, write_json
 from segvoc.version import __version__

@@ -20,7 +20,7 @@ EXTENSION_POINTS = {
     "segvoc.serving.answers",
     "segvoc.serving.observation",
     "segvoc.serving.server",
-    "segvoc.serving.service",
+    "segvoc.serving.app",
     "segvoc.serving.settings",
     "segvoc.serving.labeler",
     "segvoc.process_settings",

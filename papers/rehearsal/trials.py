@@ -12,7 +12,7 @@ from PIL import Image
 
 from papers.rehearsal.networks import SHRUNK
 from segvoc.data.benchmarks import find_benchmark, prepared
-from segvoc.evaluation.report.markdown import percent
+from segvoc.evaluation.report.page import percent
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.reproduction.subjects import Subject, trained_subject
 from segvoc.storage.files import read_json

@@ -9,8 +9,7 @@ import pytest
 pytest.importorskip("pyarrow", reason='needs the extra "batch"')
 pytest.importorskip("moto", reason="needs moto's server")
 
-from segvoc.batch import storage
-from segvoc.batch.storage import folder_at
+from segvoc.batch.sources import Folder, folder_at
 from segvoc.errors import OutputError, UnavailableError, UsageError
 from tests.batch.flaky_s3 import FlakyS3, flaky_s3
 from tests.batch.runs import Loop, Stopped, contents, folder_of, label, tar_of
@@ -73,15 +72,15 @@ def test_a_storage_that_does_not_answer_is_one_line(s3: FlakyS3) -> None:
 def test_what_could_not_be_read_is_tried_by_the_next_run(s3, tmp_path, monkeypatch):
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         folder_at("s3://bucket/some").write(name, folder_of(tmp_path, [name]).joinpath(name).read_bytes())
-    plain = storage.Folder.read
+    plain = Folder.read
 
-    def read(folder: storage.Folder, name: str) -> bytes:
+    def read(folder: Folder, name: str) -> bytes:
         if name == "c.jpg":
             raise UnavailableError("'c.jpg' can't be reached")
         return plain(folder, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage.Folder, "read", read)
+        patch.setattr(Folder, "read", read)
         first = label("s3://bucket/some", tmp_path / "out")
     assert (first.images, first.problems) == (2, ["'c.jpg' can't be reached"])
     done = label("s3://bucket/some", tmp_path / "out")

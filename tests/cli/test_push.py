@@ -13,7 +13,7 @@ from PIL import Image
 import segvoc
 from segvoc.exported.shipped import open_tiny
 from segvoc.models.presets import PRESETS
-from segvoc.sharing.contents import CARD, CONFIG, SHARED_WEIGHTS
+from segvoc.sharing.hub import CARD, CONFIG, SHARED_WEIGHTS
 from segvoc.teaching.taught_words import TaughtWords
 from tests.cli.command import Command, draw_photos
 from tests.images import made_photograph

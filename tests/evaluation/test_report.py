@@ -18,7 +18,7 @@ from segvoc.data import published_scores
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.published_scores import find_rows
 from segvoc.evaluation.report import report
-from segvoc.evaluation.report.markdown import markdown_rows
+from segvoc.evaluation.report.page import markdown_rows
 from segvoc.evaluation.report.report import ModelOrigin, score_table
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask

@@ -13,7 +13,7 @@ from segvoc_annotate.settings import TOKEN_VARIABLE, AnnotateSettings, label_stu
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from segvoc.serving.service import Service
+    from segvoc.serving.app import Service
 
 
 @dataclass(frozen=True)

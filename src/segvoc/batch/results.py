@@ -14,8 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from segvoc.batch.sources import BatchImage, BatchSource
-from segvoc.batch.storage import Folder, Unit
+from segvoc.batch.sources import BatchImage, BatchSource, Folder, Unit
 from segvoc.errors import UsageError
 from segvoc.imaging.brush_masks import coco_masks
 from segvoc.inference.segmentation import Segmentation

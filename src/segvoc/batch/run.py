@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from segvoc.batch.results import BatchManifest, Record
-from segvoc.batch.sources import find_source
-from segvoc.batch.storage import folder_at
+from segvoc.batch.sources import find_source, folder_at
 from segvoc.batch.work import Batch
 from segvoc.errors import UsageError, missing_extra
 from segvoc.storage.journal import lock_folder

@@ -9,8 +9,7 @@ from typing import Any
 
 from segvoc import process_settings
 from segvoc.batch.results import Record, Sink, encoded_result, shard_files
-from segvoc.batch.sources import BatchImage, BatchSource
-from segvoc.batch.storage import folder_at
+from segvoc.batch.sources import BatchImage, BatchSource, folder_at
 from segvoc.errors import SegvocError, UnavailableError, UsageError
 from segvoc.imaging.reading import UNNAMED_BYTES
 from segvoc.inference.label_options import LabelOptions

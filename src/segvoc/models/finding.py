@@ -11,8 +11,15 @@ from typing import Any, TypeVar
 from segvoc.checkpoints.published import IN_FOLDERS, file_of_weights
 from segvoc.errors import CheckpointError, UsageError, missing_extra
 from segvoc.exported.manifest import MANIFEST
-from segvoc.sharing.contents import CONFIG, SHARED_WEIGHTS, SharedModel, named_weights, read_model_config
-from segvoc.sharing.hub import HubRepository, Token
+from segvoc.sharing.hub import (
+    CONFIG,
+    SHARED_WEIGHTS,
+    HubRepository,
+    SharedModel,
+    Token,
+    named_weights,
+    read_model_config,
+)
 from segvoc.sharing.uploading import Shareable
 
 AnyShareable = TypeVar("AnyShareable", bound=Shareable)

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from segvoc.data.benchmarks import counted
-from segvoc.evaluation.report.markdown import AGREEMENT, comparison, percent, without_scores
-from segvoc.evaluation.report.page import protocol_facts, write_html
+from segvoc.evaluation.report.page import AGREEMENT, comparison, percent, protocol_facts, without_scores, write_html
 from segvoc.evaluation.report.report import csv_table, write_report_json
 from segvoc.progress import aligned
 from segvoc.reproduction.subjects import Availability

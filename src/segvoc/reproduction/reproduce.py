@@ -15,7 +15,7 @@ from segvoc.data.benchmarks import find_benchmark
 from segvoc.data.published_scores import scored_benchmarks
 from segvoc.distributed import Processes, join_processes
 from segvoc.errors import UsageError
-from segvoc.evaluation.report.markdown import AGREEMENT
+from segvoc.evaluation.report.page import AGREEMENT
 from segvoc.evaluation.report.report import origin_of
 from segvoc.evaluation.runner import evaluate_shown
 from segvoc.evaluation.task import EvaluationTask

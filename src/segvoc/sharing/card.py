@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segvoc.sharing.contents import LIBRARY, SharedModel
+from segvoc.sharing.hub import LIBRARY, SharedModel
 from segvoc.teaching.taught_words import TaughtWords, TeachingRecord
 
 if TYPE_CHECKING:

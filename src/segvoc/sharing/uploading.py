@@ -10,8 +10,7 @@ from typing import Any
 
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.sharing.card import CARD_IMAGES, CardFacts, model_card
-from segvoc.sharing.contents import CARD, CONFIG, SHARED_WEIGHTS, WORDS_SUFFIX, SharedModel
-from segvoc.sharing.hub import HubRepository, Token
+from segvoc.sharing.hub import CARD, CONFIG, SHARED_WEIGHTS, WORDS_SUFFIX, HubRepository, SharedModel, Token
 from segvoc.storage.atomic_writes import write_atomically, write_bytes
 from segvoc.storage.files import write_json
 from segvoc.teaching.taught_words import TaughtWords

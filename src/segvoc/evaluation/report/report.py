@@ -23,8 +23,16 @@ from segvoc.data.labeled_images import absence_line
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.evaluation.metrics import Confusion, PartProtocol, Scores, part_scores
 from segvoc.evaluation.protocol import EvaluationProtocol
-from segvoc.evaluation.report.markdown import PLAIN_COLUMNS, comparison, markdown_rows, percent, score_cells, verdict
-from segvoc.evaluation.report.page import page_values, write_html
+from segvoc.evaluation.report.page import (
+    PLAIN_COLUMNS,
+    comparison,
+    markdown_rows,
+    page_values,
+    percent,
+    score_cells,
+    verdict,
+    write_html,
+)
 from segvoc.evaluation.task import EvaluationImage, EvaluationTask, GroundTruth, ImageScore
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.notebook_html import line, one_digit, side_by_side, table
