@@ -18,7 +18,7 @@ EXTENSION_POINTS = {
     "segvoc.serving.bodies",
     "segvoc.serving.extensions",
     "segvoc.serving.answers",
-    "segvoc.serving.observation",
+    "segvoc.serving.middleware",
     "segvoc.serving.server",
     "segvoc.serving.app",
     "segvoc.serving.settings",

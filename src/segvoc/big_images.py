@@ -43,7 +43,6 @@ class BigResult(LabeledFile):
     """The result for a big image; its labels are in files."""
 
     tiling: Tiling
-    """The tiles."""
     label_map: Path
     """`scene.tif` of a TIFF, `photo.png` of other images."""
     report_file: Path

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.serving.admission import HEADERS, is_loopback
+from segvoc.serving.middleware import HEADERS, is_loopback
 from segvoc.serving.settings import ServiceSettings
 from tests.serving.services import GatedSegmenter, failure, in_process, png
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from segvoc.errors import CheckpointError
-from segvoc.serving.observation import JsonLines
+from segvoc.serving.middleware import JsonLines
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import GatedSegmenter, failure, in_process, png
 

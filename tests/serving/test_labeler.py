@@ -10,7 +10,7 @@ import pytest
 from segvoc.inference.label_options import LabelOptions
 from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.labeler import BATCHES, Labeler, VocabularyDefinition
-from segvoc.serving.observation import ServiceMetrics
+from segvoc.serving.middleware import ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from segvoc.vocabulary import Vocabulary
 from tests.inference.numpy_engine import NumpySegmenter

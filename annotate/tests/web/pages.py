@@ -4,7 +4,7 @@ import http.server
 from collections.abc import Mapping
 from typing import Any
 
-from segvoc.serving.admission import HEADERS as SENT
+from segvoc.serving.middleware import HEADERS as SENT
 
 HEADERS = {name: SENT[name] for name in ("Content-Security-Policy", "Permissions-Policy", "Referrer-Policy")}
 """What the page may do."""

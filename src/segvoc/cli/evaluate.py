@@ -150,14 +150,12 @@ def _refuse_writing_among(folders: Sequence[str], out: str) -> None:
 
 def _finish(reports: Mapping[str, Mapping[str, Any]], out: Path, as_json: bool) -> int:
     """Print the scores, write the summary of several benchmarks, and return the exit code."""
-    from segvoc.evaluation.report.report import score_table, summary, write_summary
+    from segvoc.evaluation.report.report import score_table, write_summary
 
-    whole = summary(reports)
-    if len(reports) > 1:
-        write_summary(out, whole, list(reports.values()))
+    whole = write_summary(out, reports) if len(reports) > 1 else next(iter(reports.values()))
     if as_json:
         # ASCII only, since standard output may have any encoding
-        echo(strict_json(whole if len(reports) > 1 else next(iter(reports.values()))))
+        echo(strict_json(whole))
     else:
         echo(score_table(list(reports.values())))
         for folder in [out] if len(reports) == 1 else [out / name for name in reports]:

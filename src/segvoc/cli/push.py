@@ -11,8 +11,8 @@ import click
 
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError, missing_extra
-from segvoc.sharing.card import CURVES
 from segvoc.sharing.hub import WORDS_SUFFIX
+from segvoc.sharing.uploading import CURVES
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter

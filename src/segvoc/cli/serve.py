@@ -50,7 +50,7 @@ def serve(
     only. With another --host, clients need an API key; put a proxy with TLS in front of it.
     """
     with naming_fastapi():
-        from segvoc.serving.admission import is_loopback
+        from segvoc.serving.middleware import is_loopback
         from segvoc.serving.server import run
 
     keys = key_settings(api_key_file, "--api-key-file")

@@ -158,32 +158,14 @@ PartRule = Literal["part-cat-seg", "ov-parts"]
 PCA-Seg uses), classes with at least one true or predicted pixel in OV-PARTS'."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PartScores:
-    """Scores of part segmentation in percent; NaN where a score is not defined."""
-
-    miou: float
-    """Mean IoU of all classes with a true or predicted pixel."""
-    fwiou: float
-    """Mean IoU, weighted by the true pixels of the classes."""
-    pixel_accuracy: float
-    mean_accuracy: float
-    """Mean recall (hits / true) of the classes."""
-    seen: float
-    """Mean IoU of the parts of objects seen in training."""
-    unseen: float
-    """Mean IoU of the other parts."""
-    harmonic: float
-    """Harmonic mean of `seen` (s) and `unseen` (u): 2su / (s + u)."""
-    seen_recall: float
-    unseen_recall: float
-    harmonic_recall: float
-
-
 def part_scores(
     confusion: Confusion, seen: Bool[np.ndarray, " K"], protocol: PartProtocol, rule: PartRule = "part-cat-seg"
-) -> PartScores:
-    """Compute the scores of a confusion matrix of parts.
+) -> dict[str, float]:
+    """The scores of a confusion matrix of parts, by name, in percent; NaN where a score is not defined.
+
+    `miou` is the mean over all classes with a true or predicted pixel, `fwiou` weights them by their true pixels,
+    `mean_accuracy` is their mean recall (hits / true). `seen` and `unseen` are mean IoUs of parts of objects seen in
+    training and of the others, `harmonic` is their harmonic mean.
 
     Pred-All: the overall scores have a background class in addition to the parts. All ignored pixels are hits of the
     background (the official evaluator forces them to it); unlabeled predictions are misses of their parts and count
@@ -204,18 +186,18 @@ def part_scores(
     parts_iou, parts_recall = iou[: confusion.classes], recall[: confusion.classes]
     means = [_mean(values[chosen], rule) for values in (parts_iou, parts_recall) for chosen in (seen, ~seen)]
     seen_iou, unseen_iou, seen_recall, unseen_recall = means
-    return PartScores(
-        miou=_mean(iou, "ov-parts"),
-        fwiou=float(np.nansum(iou * true) / true.sum()) if true.any() else np.nan,
-        pixel_accuracy=100 * int(hits.sum()) / int(true.sum()) if true.any() else np.nan,
-        mean_accuracy=_mean(recall, "ov-parts"),
-        seen=seen_iou,
-        unseen=unseen_iou,
-        harmonic=_harmonic(seen_iou, unseen_iou),
-        seen_recall=seen_recall,
-        unseen_recall=unseen_recall,
-        harmonic_recall=_harmonic(seen_recall, unseen_recall),
-    )
+    return {
+        "miou": _mean(iou, "ov-parts"),
+        "fwiou": float(np.nansum(iou * true) / true.sum()) if true.any() else np.nan,
+        "pixel_accuracy": 100 * int(hits.sum()) / int(true.sum()) if true.any() else np.nan,
+        "mean_accuracy": _mean(recall, "ov-parts"),
+        "seen": seen_iou,
+        "unseen": unseen_iou,
+        "harmonic": _harmonic(seen_iou, unseen_iou),
+        "seen_recall": seen_recall,
+        "unseen_recall": unseen_recall,
+        "harmonic_recall": _harmonic(seen_recall, unseen_recall),
+    }
 
 
 def _mean(values: np.ndarray, rule: PartRule) -> float:

@@ -19,8 +19,7 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
 from segvoc.selection_rules import Listed, MostSimilar, SelectionRule, Voted, VotedShare, WithParts
-from segvoc.sharing.card import SHIPPED_WEIGHTS, TINY, taught_facts
-from segvoc.sharing.uploading import ShareableModel
+from segvoc.sharing.uploading import SHIPPED_WEIGHTS, TINY, ShareableModel, taught_facts
 from segvoc.teaching.features import FeatureArrays, read_features
 from segvoc.teaching.taught_words import TaughtWords, probe_image
 from segvoc.vocabulary import Vocabulary

@@ -21,8 +21,7 @@ from segvoc.models.headers import TRAINING, has_shipped_weights, is_custom, writ
 from segvoc.models.presets import Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.process_settings import check_fork
-from segvoc.sharing.card import SHIPPED_WEIGHTS, TINY, CardFacts, taught_facts
-from segvoc.sharing.uploading import ShareableModel
+from segvoc.sharing.uploading import SHIPPED_WEIGHTS, TINY, CardFacts, ShareableModel, taught_facts
 from segvoc.teaching.taught_words import TaughtWords
 
 

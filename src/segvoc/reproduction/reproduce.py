@@ -264,7 +264,7 @@ def _prepare(
     if call.training is None and call.weights is None:
         published = {subject.preset: fetch(_published(subject)) for subject in subjects}
     if processes.first:
-        found = prepare_downloaded(found, call.data, call.jobs, lambda error: say(f"segvoc: error: {error}"))
+        found = [prepare_downloaded(entry, call.data, call.jobs, say) for entry in found]
     found = processes.gather(found)[0]
     _require(call, found, learned, benchmarks)
     return {entry.name: entry for entry in found}, published

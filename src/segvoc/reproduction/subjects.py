@@ -67,19 +67,16 @@ def availability(name: str, root: Path) -> Availability:
     return Availability(name=name, status="prepared", images=len(manifest.records), partial=manifest.partial)
 
 
-def prepare_downloaded(
-    found: Sequence[Availability], root: Path, jobs: int, on_failure: Callable[[str], object]
-) -> list[Availability]:
-    """Prepare downloaded benchmarks, like `segvoc prepare` without --partial; now they are prepared or failed.
+def prepare_downloaded(entry: Availability, root: Path, jobs: int, say: Callable[[str], object]) -> Availability:
+    """Prepare a benchmark if it is downloaded, like `segvoc prepare` without --partial; then it is prepared or failed.
 
-    `on_failure` is called per damaged file with a one-line error.
+    `say` gets a line per damaged file.
     """
-    return [_prepared(entry, root, jobs, on_failure) if entry.status == "downloaded" else entry for entry in found]
-
-
-def _prepared(entry: Availability, root: Path, jobs: int, on_failure: Callable[[str], object]) -> Availability:
+    if entry.status != "downloaded":
+        return entry
     try:
-        manifest = prepare(entry.benchmark, root, jobs=jobs, on_failure=on_failure).manifest
+        done = prepare(entry.benchmark, root, jobs=jobs, on_failure=lambda error: say(f"segvoc: error: {error}"))
+        manifest = done.manifest
     except (UsageError, InputError) as error:
         return replace(entry, status="failed", obstacle=str(error))
     if manifest.failed:

@@ -21,11 +21,18 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.serving import schemas
-from segvoc.serving.admission import Admission, SecurityHeaders
 from segvoc.serving.answers import ANSWERS, PNG, ZIP, ServiceFailure, negotiated
 from segvoc.serving.bodies import FORM, JSON_BODY, segment_call, vocabulary_call
 from segvoc.serving.labeler import Labeler, VocabularyDefinition
-from segvoc.serving.observation import FIELDS, LOGGER, Observation, ServiceMetrics, failure_response
+from segvoc.serving.middleware import (
+    FIELDS,
+    LOGGER,
+    Admission,
+    Observation,
+    SecurityHeaders,
+    ServiceMetrics,
+    failure_response,
+)
 from segvoc.serving.settings import ServiceSettings
 from segvoc.version import __version__
 

@@ -34,7 +34,6 @@ class SegmentCall:
     name: str | None
     """Its file name in the form."""
     definition: VocabularyDefinition
-    """The vocabulary."""
     options: LabelOptions
 
 
@@ -97,15 +96,10 @@ async def json_request(
     values: int | None = None,
     lists: int | None = None,
 ) -> _MODEL:
-    """Read a JSON body.
+    """Read a JSON body of at most `limit` bytes.
 
-    Args:
-        request: the request.
-        model: schema of the body.
-        settings: the service's settings.
-        limit: maximum number of bytes.
-        values: maximum number of values; None: as many as a vocabulary may need.
-        lists: maximum number of lists and objects; None: same as `values`.
+    It may have at most `values` values (None: as many as a vocabulary may need), and `lists` lists and objects (None:
+    `values`).
 
     Raises:
         ServiceFailure: the body is too large, too slow, of an unsupported type, or invalid.
@@ -215,11 +209,7 @@ async def parsed_form(parser: MultiPartParser, seconds: float) -> FormData:
 
 
 def _json_body(
-    model: type[_MODEL],
-    text: bytes,
-    settings: ServiceSettings,
-    values: int | None = None,
-    lists: int | None = None,
+    model: type[_MODEL], text: bytes, settings: ServiceSettings, values: int | None = None, lists: int | None = None
 ) -> _MODEL:
     # empty lists take a hundred times their bytes in memory
     values = values or 100 * settings.max_words

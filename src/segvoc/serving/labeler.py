@@ -21,7 +21,7 @@ from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.serving.answers import ServiceFailure
-from segvoc.serving.observation import ServiceMetrics
+from segvoc.serving.middleware import ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
 
@@ -182,11 +182,8 @@ class Labeler:
     ) -> _T:
         """Label an image; cancellation frees its place in the queue.
 
-        Args:
-            definition: the vocabulary.
-            options: labeling options.
-            read: reads the image; called in a thread, shortly before inference.
-            answer: encodes the response from the result and hints about the words; called in a thread.
+        `read` reads the image shortly before inference, and `answer` encodes the response from the result and hints
+        about the words, both in a thread.
 
         Raises:
             ServiceFailure: the queue is full, or the wait or the run took too long.

@@ -23,7 +23,7 @@ from segvoc.models.opening import load
 from segvoc.records import with_settings
 from segvoc.serving.app import create_app
 from segvoc.serving.labeler import BATCHES
-from segvoc.serving.observation import log_settings
+from segvoc.serving.middleware import log_settings
 from segvoc.serving.settings import KEY_VARIABLE, ServiceSettings, key_settings
 
 

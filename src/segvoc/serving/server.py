@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from segvoc.errors import UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.serving.app import create_app
-from segvoc.serving.observation import FIELDS, LOGGER, log_settings
+from segvoc.serving.middleware import FIELDS, LOGGER, log_settings
 from segvoc.serving.settings import ServiceSettings
 
 BACKLOG = 128

@@ -65,7 +65,6 @@ class SharedModel:
     background: str | None = None
     """The word among them that means "none of the others"."""
     format: int = SHARED_FORMAT
-    """Version of the layout."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -110,8 +109,7 @@ def read_model_config(path: Path, name: str) -> Mapping[str, Any]:
 def named_weights(path: Path, name: str) -> str:
     """Read the preset in the header of a weights file, without the safetensors library; "" if segvoc didn't write it.
 
-    Raises:
-        CheckpointError: the file is damaged; it names the folder or repository (`name`).
+    Raises a `CheckpointError` that names the folder or repository if the file is damaged.
     """
     try:
         with open(path, "rb") as file:
@@ -209,9 +207,8 @@ class HubRepository:
             raise
         except Exception as error:
             # errors of the hub's client, of the HTTP libraries below it, and of the disk
-            failed = (
-                "can't be written to the hub" if what == "written" else "isn't here, and can't be read from the hub"
-            )
+            written = what == "written"
+            failed = "can't be written to the hub" if written else "isn't here, and can't be read from the hub"
             raise CheckpointError(f"{self.name!r} {failed}: {self._reason(error, what)}") from error
 
     def _reason(self, error: BaseException, what: str) -> str:

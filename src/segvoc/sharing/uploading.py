@@ -1,20 +1,158 @@
-"""Sharing a model: writing its files to a folder, and uploading them to the Hugging Face hub."""
+"""Sharing a model: its card, its files in a folder, and their upload to the Hugging Face hub."""
 
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.sharing.card import CARD_IMAGES, CardFacts, model_card
-from segvoc.sharing.hub import CARD, CONFIG, SHARED_WEIGHTS, WORDS_SUFFIX, HubRepository, SharedModel, Token
+from segvoc.sharing.hub import CARD, CONFIG, LIBRARY, SHARED_WEIGHTS, WORDS_SUFFIX, HubRepository, SharedModel, Token
 from segvoc.storage.atomic_writes import write_atomically, write_bytes
 from segvoc.storage.files import write_json
-from segvoc.teaching.taught_words import TaughtWords
+from segvoc.teaching.taught_words import TaughtWords, TeachingRecord
 from segvoc.version import __version__
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult, ModelCard
+
+CURVES = "curves.png"
+"""Name of the card's image of training curves."""
+
+TINY = "the network `tiny` of segvoc (EfficientNet-Lite2 and MiniLM)"
+"""What `tiny` is, as `CardFacts.network`."""
+
+SHIPPED_WEIGHTS = "the weights of `tiny`, which ship with segvoc"
+"""What they are among `CardFacts.licenses`."""
+
+SHOWN_WORDS = 12
+"""Maximum number of words in the first paragraph."""
+
+ASKED_WORDS = 4
+"""Maximum number of words in example calls."""
+
+CARD_IMAGES = "card"
+"""Folder of the card's images."""
+
+
+@dataclass(frozen=True)
+class WordScore:
+    """The score of a word."""
+
+    name: str
+    images: int | None = None
+    """Number of training images with the word."""
+    before: float | None = None
+    """IoU before training [%]; None: not measured."""
+    after: float | None = None
+    """IoU of this model [%]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTable:
+    """Scores on held-out images."""
+
+    title: str
+    """What was measured, as a sentence without its period."""
+    data: str
+    """Name of the images."""
+    miou: float | None
+    """Mean IoU [%]."""
+    miou_before: float | None = None
+    """Mean IoU before training [%]; None: not measured."""
+    accuracy: float | None = None
+    """Pixel accuracy [%]."""
+    accuracy_before: float | None = None
+    """Pixel accuracy before training [%]."""
+    words: tuple[WordScore, ...] = ()
+    columns: tuple[str, str] = ("before", "this model")
+    """Headers of the two scores of a word."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardImage:
+    """An image of the card."""
+
+    path: Path
+    name: str
+    """Its name beside the card."""
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardFacts:
+    """Facts about a model."""
+
+    base: str
+    """The preset."""
+    network: str
+    """What the preset is, after "It is", as Markdown."""
+    made: str = ""
+    """How the model was made from the preset, such as "fine-tuned on 24 labeled images"; empty if unchanged."""
+    words: tuple[str, ...] = ()
+    """The words that it was trained on or taught."""
+    background: str | None = None
+    """The word among them that means "none of the others"."""
+    license: str | None = None
+    """SPDX identifier of the model's license; None: not stated."""
+    licenses: Mapping[str, str] = field(default_factory=dict)
+    """Licenses of its components, by component."""
+    source: str | None = None
+    """Origin of the training images, in the author's words."""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """Rows about these images."""
+    scores: tuple[ScoreTable, ...] = ()
+    """Scores, the most telling first."""
+    training: Mapping[str, str] = field(default_factory=dict)
+    """Rows about how it was made."""
+    shown: tuple[CardImage, ...] = ()
+    """Images to look at."""
+
+
+def _taught_scores(record: TeachingRecord) -> ScoreTable | None:
+    """The scores of taught words on held-out images; None if there are none."""
+    if record.miou is None:
+        return None
+    return ScoreTable(
+        title="Measured on images that were held out while it learned from the others",
+        data="the images it was taught by",
+        miou=record.miou,
+        miou_before=record.miou_before,
+        accuracy=record.accuracy,
+        accuracy_before=record.accuracy_before,
+        words=tuple(
+            WordScore(word.name, word.images, word.before, word.before if word.keeps_text else word.after)
+            for word in record.words
+        ),
+        columns=("by text alone", "this model"),
+    )
+
+
+def taught_facts(base: str, network: str, taught: Sequence[TaughtWords], *, licenses: Mapping[str, str]) -> CardFacts:
+    """The facts of a model with taught words from any number of files; see `CardFacts` for the arguments."""
+    records = [one.record for one in taught]
+    words = dict.fromkeys(word.name for record in records for word in record.words)
+    images = sum(record.images for record in records)
+    made, rows = "", dict[str, str]()
+    if records:
+        tuned = any(record.pyramid_channels for record in records)
+        shown = f"{images} labeled image{'' if images == 1 else 's'}"
+        made = f"fine-tuned on {shown}" if tuned else f"taught {len(words)} words by {shown}, without training it"
+        pixels = sum(word.pixels for record in records for word in record.words)
+        rows = {"images": f"{images}", "words": ", ".join(words), "labeled pixels": f"{pixels:,}"}
+    return CardFacts(
+        base=base,
+        network=network,
+        made=made,
+        words=tuple(words),
+        licenses=licenses,
+        data=rows,
+        scores=tuple(table for record in records if (table := _taught_scores(record)) is not None),
+        training={"made with": f"segvoc {records[-1].segvoc}"} if records else {},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,3 +335,153 @@ class Shareable:
         words = tuple(dict.fromkeys((*self.known_words, *found.facts.words)))
         facts = replace(found.facts, license=license, words=words, background=self.known_background)
         return replace(found, facts=facts)
+
+
+def model_card(name: str, shared: SharedModel, facts: CardFacts, records: Sequence[str] = ()) -> "ModelCard":
+    """The card of the model `name`, with its metadata for the hub; `records` are files about how it was made."""
+    from huggingface_hub import ModelCard, ModelCardData
+
+    title, source = name.rpartition("/")[2], {"source": facts.source} if facts.source else {}
+    results = [result for table in facts.scores for result in _results(table)]
+    data = ModelCardData(
+        license=None if facts.license is None else facts.license.lower(),
+        library_name=LIBRARY,
+        pipeline_tag="image-segmentation",
+        tags=["open-vocabulary", "semantic-segmentation", *(["fine-tuned"] if facts.words else [])],
+        metrics=["mean_iou"] if results else None,
+        model_name=title if results else None,
+        eval_results=results or None,
+    )
+    sections = [
+        f"# {title}",
+        _introduction(facts),
+        *(f"![{one.caption}]({CARD_IMAGES}/{one.name})  \n*{one.caption}*" for one in facts.shown),
+        "## Use it",
+        _use(name, shared, facts),
+        *(["## Scores", *(_scores(table) for table in facts.scores)] if facts.scores else []),
+        *(["## Data", _rows({**source, **facts.data})] if facts.data else []),
+        *(["## Training", _rows(facts.training)] if facts.training else []),
+        "## License",
+        _license(facts),
+        "## Files",
+        _files(shared, records),
+    ]
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n")
+
+
+def _results(table: ScoreTable) -> "Iterable[EvalResult]":
+    """The scores as the hub's metadata."""
+    from huggingface_hub import EvalResult
+
+    values = {"mean_iou": ("mean IoU [%]", table.miou), "accuracy": ("pixel accuracy [%]", table.accuracy)}
+    for metric, (label, value) in values.items():
+        if value is not None:
+            yield EvalResult(
+                task_type="image-segmentation",
+                dataset_type=re.sub(r"[^a-z0-9]+", "-", table.data.lower()).strip("-") or "custom",
+                dataset_name=table.data,
+                metric_type=metric,
+                metric_name=label,
+                metric_value=round(value, 2),
+            )
+
+
+def _introduction(facts: CardFacts) -> str:
+    made = f", {facts.made}" if facts.made else ""
+    told = f"This model labels every pixel of an image with words that you choose. It is {facts.network}{made}."
+    named = [word for word in facts.words if word != facts.background]
+    if named:
+        shown = ", ".join(f"*{_plain(word)}*" for word in named[:SHOWN_WORDS])
+        more = f" and {len(named) - SHOWN_WORDS} more" if len(named) > SHOWN_WORDS else ""
+        told += f"\n\nIt knows {'this word' if len(named) == 1 else f'these {len(named)} words'} best: {shown}{more}."
+        told += " Other words can be asked for too; the scores below say nothing of them."
+    return told
+
+
+def _use(name: str, shared: SharedModel, facts: CardFacts) -> str:
+    named = [word for word in facts.words if word != facts.background] or ["cat", "sofa", "wall"]
+    asked = named[:ASKED_WORDS] + ([facts.background] if facts.background else [])
+    safe = [word for word in asked if not set(word) & set('",`\\')]
+    words, listed = ", ".join(safe), ", ".join(f'"{word}"' for word in safe)
+    flag = f' --background "{facts.background}"' if facts.background in safe else ""
+    keyword = f', background="{facts.background}"' if facts.background in safe else ""
+    light = shared.weights is None and shared.model == "tiny"
+    install = 'pip install "segvoc[hub]"   # with PyTorch: segvoc[torch]' if light else 'pip install "segvoc[torch]"'
+    return f"""```
+{install}
+segvoc segment photo.jpg --model {name} --words "{words}"{flag} --out out/
+```
+
+```python
+import segvoc
+
+model = segvoc.load("{name}")
+result = model.segment("photo.jpg", [{listed}]{keyword})
+result.overlay().show()
+```"""
+
+
+def _scores(table: ScoreTable) -> str:
+    rows = [(_plain(word.name), word.images, word.before, word.after) for word in table.words]
+    for label, before, after in (
+        ("**mean IoU**", table.miou_before, table.miou),
+        ("**pixels right**", table.accuracy_before, table.accuracy),
+    ):
+        if after is not None:
+            rows.append((label, None, before, after))
+    texts = [
+        (name, "" if images is None else str(images), _percent(before), _percent(after))
+        for name, images, before, after in rows
+    ]
+    header = ("word", "images", *table.columns)
+    # columns without any value are left out
+    kept = [column for column in range(4) if column in (0, 3) or any(row[column] is not None for row in rows)]
+    cells = [[row[column] for column in kept] for row in (header, *texts)]
+    title = f"{table.title}. Intersection over union of each word, in percent:"
+    return f"{title}\n\n{_table(cells[0], cells[1:])}"
+
+
+def _percent(score: float | None) -> str:
+    return "–" if score is None else f"{score:.1f}"
+
+
+def _license(facts: CardFacts) -> str:
+    own = (
+        f"Its author gives this model the license **{_plain(facts.license)}**."
+        if facts.license
+        else "Its author hasn't stated a license for this model."
+    )
+    parts = dict(facts.licenses)
+    if facts.data:
+        parts["the images that it learned from"] = "see Data" if facts.source else "not recorded; ask the author"
+    if not parts:
+        return own
+    listed = "\n".join(f"- {what}: {_plain(license)}" for what, license in parts.items())
+    return f"{own} What it is made from has licenses of its own:\n\n{listed}"
+
+
+def _files(shared: SharedModel, records: Sequence[str]) -> str:
+    rows = [["`config.json`", f"what the files are, written by segvoc {shared.version}"]]
+    if shared.weights is not None:
+        rows.append([f"`{shared.weights}`", f"the weights, for the network `{shared.model}`, with their configuration"])
+    for file in shared.taught:
+        use = f"; with segvoc's own `{shared.model}` and `--taught {file}` they work alone"
+        rows.append([f"`{file}`", f"the taught words{use}"])
+    rows += [[f"`{file}`", "how it was made: all settings, the data, the machine, scores"] for file in records]
+    return _table(["file", "content"], rows)
+
+
+def _rows(rows: Mapping[str, str]) -> str:
+    return "\n".join(f"- **{what}**: {_plain(value)}" for what, value in rows.items())
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Escape user text for Markdown and tables."""
+    for mark in "\\|*_`<>[]":
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(text.split())

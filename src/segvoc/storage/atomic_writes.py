@@ -123,11 +123,6 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise output_error(path, error) from error
-
-
-def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
-    """The error for a file that can't be written: the cause and the fix, in one line."""
-    fix = _FIXES.get(error.errno or 0, "check the folder and the disk")
-    kind = DiskFullError if error.errno in _FULL else OutputError
-    return kind(f"{os.fspath(path)!r} can't be written: {error.strerror or error}; {fix}")
+        fix = _FIXES.get(error.errno or 0, "check the folder and the disk")
+        kind = DiskFullError if error.errno in _FULL else OutputError
+        raise kind(f"{os.fspath(path)!r} can't be written: {error.strerror or error}; {fix}") from error

@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segvoc.sharing.card import CURVES, CardImage, ScoreTable, WordScore
-from segvoc.sharing.uploading import ShareableModel, copied
+from segvoc.sharing.uploading import CURVES, CardImage, ScoreTable, ShareableModel, WordScore, copied
 from segvoc.storage.files import read_json
 from segvoc.storage.journal import read_journal
 from segvoc.training.run_folder import MODEL_FILE

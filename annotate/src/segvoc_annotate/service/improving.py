@@ -20,7 +20,7 @@ from segvoc.data.labeled_images import LabeledImage
 from segvoc.imaging.label_maps import label_table
 from segvoc.process_settings import end_with_parent, for_own_process
 from segvoc.records import to_json
-from segvoc.serving.observation import LOGGER
+from segvoc.serving.middleware import LOGGER
 from segvoc_annotate.projects.folder import ProjectFolder
 
 IMPROVEMENT_STAGES: Mapping[str, tuple[float, float]] = {

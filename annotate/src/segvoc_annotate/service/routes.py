@@ -17,7 +17,7 @@ from segvoc.records import to_json
 from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.app import Service, unless_gone
 from segvoc.serving.bodies import json_request
-from segvoc.serving.observation import FIELDS, LOGGER
+from segvoc.serving.middleware import FIELDS, LOGGER
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import scratch_folder, strict_json

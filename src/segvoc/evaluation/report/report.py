@@ -7,7 +7,7 @@ import math
 import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ from segvoc.models.loading import is_own_path, named_preset
 from segvoc.models.presets import find_preset
 from segvoc.progress import aligned, printable
 from segvoc.selection_rules import VotedShare
-from segvoc.sharing.card import ScoreTable, WordScore
+from segvoc.sharing.uploading import ScoreTable, WordScore
 from segvoc.storage.atomic_writes import write_atomically, write_bytes
 from segvoc.storage.files import read_json
 
@@ -144,10 +144,9 @@ def write_report(
     segment: SegmentBatch,
     on_drawn: OnDrawn,
 ) -> Report:
-    """Write `report.json`, `classes.csv`, `row.md`, `index.html` and `images/`, each file atomically.
+    """Write `report.json` (its content is returned), `classes.csv`, `row.md`, `index.html` and `images/` atomically.
 
-    The files of an earlier report are replaced. `segment` segments the examples; for `on_drawn` see `OnDrawn`. Returns
-    the content of `report.json`.
+    The files of an earlier report are replaced. `segment` segments the examples; for `on_drawn` see `OnDrawn`.
     """
     report = build_report(task, origin, result, fingerprint, protocol)
     report |= write_examples(folder, task, result, segment, on_drawn)
@@ -235,7 +234,7 @@ def _absent(task: EvaluationTask, confusion: Confusion) -> str | None:
     return absence_line(names, len(task.classes), confusion.ignored, int(confusion.pixels.sum()) + confusion.ignored)
 
 
-def _kept_classes(protocol: EvaluationProtocol, task: EvaluationTask, result: EvaluationResult) -> float | None:
+def _kept_classes(protocol: EvaluationProtocol, task: EvaluationTask, result: EvaluationResult) -> int | float | None:
     """(Mean) number of classes kept per image; None: all."""
     if not isinstance(protocol.selection, VotedShare):
         return protocol.kept_classes
@@ -281,7 +280,7 @@ def _parts(task: EvaluationTask, confusion: Confusion, oracle: Confusion) -> dic
     protocols: tuple[tuple[PartProtocol, Confusion], ...] = (("pred-all", confusion), ("oracle-obj", oracle))
     return {
         protocol: {
-            rule: {name: defined(value) for name, value in asdict(part_scores(counts, seen, protocol, rule)).items()}
+            rule: {name: defined(value) for name, value in part_scores(counts, seen, protocol, rule).items()}
             for rule in ("part-cat-seg", "ov-parts")
         }
         for protocol, counts in protocols
@@ -450,10 +449,10 @@ def shared_scores(folder: str | os.PathLike[str], weights: str, taught: Sequence
 _SCORES = tuple(name for _, name in PLAIN_COLUMNS)
 
 
-def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Build the `report.json` of several benchmarks: the scores and report path of each."""
+def write_summary(folder: Path, reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Write `row.md`, and `report.json` (its content is returned) with the scores and report path of each benchmark."""
     first = next(iter(reports.values()))
-    return {
+    whole = {
         "model": first["model"],
         "benchmarks": [
             {
@@ -472,12 +471,9 @@ def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         ],
         "versions": first["versions"],
     }
-
-
-def write_summary(folder: Path, whole: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> None:
-    """Write the `report.json` of several benchmarks, and `row.md` with a row per benchmark."""
-    write_bytes(folder / "row.md", encoded(markdown_rows(reports)))
+    write_bytes(folder / "row.md", encoded(markdown_rows(list(reports.values()))))
     write_report_json(folder / "report.json", whole)
+    return whole
 
 
 def score_table(reports: Sequence[Mapping[str, Any]]) -> str:

@@ -1,0 +1,307 @@
+"""Around all requests: request ids, logs as JSON lines, Prometheus metrics, API keys and security headers."""
+
+import base64
+import hmac
+import ipaddress
+import json
+import logging
+import re
+import secrets
+import time
+from collections import Counter as Counts
+from collections.abc import Sequence, Set
+from contextvars import ContextVar
+from typing import Any
+
+from fastapi.security.utils import get_authorization_scheme_param
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from segvoc.serving.answers import JSON, ServiceFailure
+from segvoc.serving.settings import ServiceSettings
+
+REQUEST_ID: ContextVar[str] = ContextVar("segvoc_request_id", default="")
+"""Id of the current request."""
+
+LOGGER = logging.getLogger("segvoc.serving")
+
+FIELDS = "fields"
+"""Attribute of a log record with further fields of its line."""
+
+ID_HEADER = "X-Request-ID"
+"""Header with the request id; clients may set it."""
+
+GONE = 499
+"""Status in logs and metrics if the client disconnected before the response."""
+
+_GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+
+OPEN = ("/healthz", "/readyz", "/openapi.json")
+"""API paths that need no key."""
+
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line: time (UTC), level, logger, message, id of the request, further fields, traceback if any."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, Any] = {
+            "time": f"{moment}.{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage().strip(),
+        }
+        if request_id := REQUEST_ID.get():
+            line["request_id"] = request_id
+        line |= getattr(record, FIELDS, {})
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def log_settings() -> dict[str, Any]:
+    """Settings for `logging.config.dictConfig`: all logs of the process go to standard error as JSON."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": JsonLines}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+        "root": {"handlers": ["stderr"], "level": "WARNING"},
+        "loggers": {name: {"level": "INFO"} for name in ("uvicorn", LOGGER.name)},
+    }
+
+
+class ServiceMetrics:
+    """The service's Prometheus metrics."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"segvoc_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
+            return Histogram(f"segvoc_{name}", text, labels, buckets=buckets, registry=registry)
+
+        self.requests = counter("requests", "Requests that were answered.", "route", "method", "status")
+        self.key_requests = counter("key_requests", "Requests with a valid API key.", "key", "status")
+        self.request_seconds = histogram("request_seconds", "Time from headers to the end of the answer.", "route")
+        self.open = Gauge("segvoc_open_requests", "Requests that are open.", registry=registry)
+        self.waiting = Gauge("segvoc_queue", "Images and vocabularies that wait for the model.", registry=registry)
+        self.wait_seconds = histogram("queue_seconds", "Time that work waited for the model.")
+        self.model_seconds = histogram("model_seconds", "Time that a batch took in the model.")
+        self.batch = histogram("batch_size", "Images in a batch.", buckets=_SIZES)
+
+
+def failure_response(failure: ServiceFailure) -> Response:
+    """The response to a failed request."""
+    return Response(failure.body(REQUEST_ID.get()), failure.status, failure.headers, JSON)
+
+
+class Observation:
+    """Middleware that observes all requests."""
+
+    def __init__(self, app: ASGIApp, metrics: ServiceMetrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        wished = Headers(scope=scope).get(ID_HEADER, "")
+        request_id = wished if _GOOD_ID.fullmatch(wished) else secrets.token_hex(8)
+        token = REQUEST_ID.set(request_id)
+        status, sent, began = GONE, 0, time.monotonic()
+
+        async def counted_send(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[ID_HEADER] = request_id
+            else:
+                sent += len(message.get("body", b""))
+            await send(message)
+
+        self.metrics.open.inc()
+        try:
+            await self.app(scope, receive, counted_send)
+        except ClientDisconnect:
+            status = GONE
+        except Exception:
+            LOGGER.exception("a request failed")
+            if status != GONE:
+                raise
+            await failure_response(ServiceFailure.of_status(500))(scope, receive, counted_send)
+        finally:
+            self.metrics.open.dec()
+            seconds, route = time.monotonic() - began, _route(scope)
+            method = "other" if route == "other" else scope["method"]
+            self.metrics.requests.labels(route, method, str(status)).inc()
+            self.metrics.request_seconds.labels(route).observe(seconds)
+            key = scope.get("state", {}).get("key_name")
+            if key is not None:
+                self.metrics.key_requests.labels(key, str(status)).inc()
+            fields = {
+                "route": route,
+                "method": method,
+                "status": status,
+                "seconds": round(seconds, 4),
+                "bytes": sent,
+                "client": (scope.get("client") or ("",))[0],
+                **({} if key is None else {"key": key}),
+            }
+            LOGGER.info("request", extra={FIELDS: fields})
+            REQUEST_ID.reset(token)
+
+
+def _route(scope: Scope) -> str:
+    """The route template, so that requests can't create metric labels."""
+    route = scope.get("route")
+    return route.path if isinstance(route, Route) else "other"
+
+
+class Admission:
+    """Middleware that authenticates requests and stores the key's name in their state, as `key_name` (None: no key).
+
+    Every request is checked before its body is read, so routes added later are protected too. With API keys, each API
+    request needs a key, and counts toward the key's limit. Without keys, the service only accepts local requests, and
+    rejects cross-site requests of browsers.
+
+    Args:
+        app: handles the admitted requests.
+        settings: the API keys and their limit.
+        routes: the API's routes; other paths, such as the files of a page, need no key.
+        password_paths: paths that also accept the key as a password.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: ServiceSettings, routes: Sequence[BaseRoute], password_paths: Set[str]
+    ) -> None:
+        self.app, self.routes, self.password_paths = app, routes, password_paths
+        self._keys, self._most = {key.encode(): name for key, name in settings.keys().items()}, settings.key_requests
+        self._open: Counts[str | None] = Counts()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers, state = Headers(scope=scope), scope.setdefault("state", {})
+        name = state["key_name"] = None
+        try:
+            if not self._keys:
+                check_origin(headers, scope["method"])
+            elif scope["path"] not in OPEN and self._is_of_api(scope):
+                name = state["key_name"] = self._key_name(scope["path"], headers)
+                if self._open[name] >= self._most:
+                    told = f"this API key has {self._most} requests open already; try again later"
+                    raise ServiceFailure("too_many", told, retry_after=1)
+        except ServiceFailure as failure:
+            await failure_response(failure)(scope, receive, send)
+            return
+        self._open[name] += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._open[name] -= 1
+
+    def _is_of_api(self, scope: Scope) -> bool:
+        # a route may modify the scope that it matches
+        return any(route.matches({**scope})[0] is not Match.NONE for route in self.routes)
+
+    def _key_name(self, path: str, headers: Headers) -> str:
+        scheme, given = get_authorization_scheme_param(headers.get("authorization"))
+        basic = path in self.password_paths
+        if scheme.lower() == "basic" and basic:
+            given = _basic_password(given)
+        elif scheme.lower() != "bearer":
+            given = ""
+        # compare with every key, in constant time
+        names = [name for key, name in self._keys.items() if hmac.compare_digest(given.encode(), key)]
+        if names:
+            return names[0]
+        how = "as the password, with any user name" if basic else "in the header 'Authorization: Bearer KEY'"
+        raise ServiceFailure(
+            "unauthorized",
+            f"the API key is missing or wrong; send it {how}",
+            headers={"WWW-Authenticate": "Basic" if basic else "Bearer"},
+        )
+
+
+def _basic_password(credentials: str) -> str:
+    """The password in Basic credentials (RFC 7617); empty if malformed."""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
+
+
+def check_origin(headers: Headers, method: str) -> None:
+    """Reject cross-site requests, for services without keys.
+
+    Otherwise other sites could use a service on their visitor's machine: by a form (CSRF), or, to read responses too,
+    by DNS rebinding.
+    """
+    address = headers.get("host", "")
+    name = address.rpartition(":")[0] if not address.endswith("]") and ":" in address else address
+    if not is_loopback(name.removeprefix("[").removesuffix("]").lower()):
+        raise ServiceFailure("forbidden", "without API keys, the service is for this machine: call it 'localhost'")
+    if method in _SAFE_METHODS:
+        return
+    origin = headers.get("origin")
+    same = origin is None or origin.partition("://")[2] == address
+    if not same or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise ServiceFailure("forbidden", "pages of other sites can't use this service")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a service at this address is only reachable from this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+HEADERS = {
+    # the service's pages load their files, and images that they create
+    "Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
+    "img-src 'self' blob: data:; connect-src 'self'; worker-src 'self'; media-src 'self' blob:; manifest-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class SecurityHeaders:
+    """Adds security headers to every response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("Cache-Control", "no-store")
+                headers.update(HEADERS)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
