@@ -76,12 +76,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def missing_extra(package: str, extra: str) -> UsageError:
-    """The error for a missing package that one of segvoc's extras installs.
-
-    Args:
-        package: the missing package's name on PyPI.
-        extra: the extra that installs it, for example "data".
-    """
+    """The error for a missing package (named as on PyPI) that one of segvoc's extras installs, for example "data"."""
     return UsageError(f'this needs {package}, which isn\'t installed; install it with: pip install "segvoc[{extra}]"')
 
 

@@ -21,9 +21,7 @@ _BFLOAT16 = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "bf16": "Arm BF16"
 def bfloat16_instructions() -> str | None:
     """This processor's instruction set for bfloat16 matrix products: "AMX", "AVX512-BF16" or "Arm BF16".
 
-    Returns:
-        Its name; None if PyTorch uses none, or can't tell (before 2.11). Without it, PyTorch converts to float32 and
-        back, which is slow.
+    None if PyTorch uses none (it then converts to float32 and back, which is slow), or can't tell (before 2.11).
     """
     import torch  # here, since it takes seconds to import
 

@@ -109,7 +109,6 @@ class Record:
 
     key: str
     units: tuple[Unit, ...]
-    """Its source files."""
     images: int
     """Number of images, readable or not."""
     failed: tuple[tuple[str, str], ...]

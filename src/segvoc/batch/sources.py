@@ -50,7 +50,6 @@ class Folder:
     """A folder or a file; created by `folder_at`."""
 
     address: str
-    """The address, as given."""
     path: str
     """Its path in the file system."""
     filesystem: Any = field(repr=False)
@@ -73,12 +72,7 @@ class Folder:
 
     @contextmanager
     def asked(self, name: str) -> Iterator[None]:
-        """Context manager for an access to a file.
-
-        Raises:
-            OSError: a permanent error; on disks, all are.
-            UnavailableError: the storage doesn't respond.
-        """
+        """Around an access to a file: permanent errors (on disks, all) are `OSError`, others `UnavailableError`."""
         try:
             yield
         except FINAL:
@@ -138,11 +132,7 @@ class Folder:
 
 
 def folder_at(address: str) -> Folder:
-    """Open the folder at an address: a path, or SCHEME://... (which may access the storage).
-
-    Raises:
-        UsageError: Arrow doesn't support the scheme, the address is invalid, or PyArrow isn't installed.
-    """
+    """The folder at an address, a path or SCHEME://... (which may access the storage); `UsageError` if invalid."""
     if not address or address.isspace():
         raise UsageError("the address is empty; give a folder, or s3://bucket/folder")
     try:
@@ -234,10 +224,8 @@ class BatchSource:
 def find_source(address: str, *, column: str | None = None, skip: str = "") -> BatchSource:
     """List the files of a source, and detect their kind.
 
-    Skips hidden files and folders (.name), internal ones (_name), and results, whose root is `skip`.
-
-    Raises:
-        UsageError: the source doesn't exist, has nothing to label, or mixes kinds; or the column is missing.
+    Skips hidden files and folders (.name), internal ones (_name), and results, whose root is `skip`. Raises a
+    `UsageError` if it doesn't exist, has nothing to label, mixes kinds, or lacks the column.
     """
     place = folder_at(address)
     units = place.files()

@@ -62,11 +62,7 @@ class Service:
 
     @contextmanager
     def place(self, *, labels: bool = True) -> Iterator[None]:
-        """Take a slot among the open requests; released on exit.
-
-        Raises:
-            ServiceFailure: no slot is free, or the queue is full and the request needs the model (`labels`).
-        """
+        """Take a slot among the open requests, and check that the queue has room if the request needs the model."""
         if self.open >= self.settings.requests:
             raise ServiceFailure("busy", f"{self.open} requests are open already; try again later", retry_after=1)
         if labels:

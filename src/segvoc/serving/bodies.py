@@ -38,12 +38,7 @@ class SegmentCall:
 
 
 async def segment_call(request: Request, settings: ServiceSettings) -> SegmentCall:
-    """Read the body of POST /v1/segment.
-
-    Raises:
-        ServiceFailure: the body is too large, too slow, of an unsupported type, or invalid.
-        UsageError: the words or options are invalid.
-    """
+    """Read the body of POST /v1/segment; raises a `ServiceFailure` or `UsageError` if it can't be used."""
     content_type(request, FORM)
     fields = await _form(request, settings)
     file = fields.get("image")
@@ -66,11 +61,7 @@ async def segment_call(request: Request, settings: ServiceSettings) -> SegmentCa
 
 
 async def vocabulary_call(request: Request, settings: ServiceSettings) -> tuple[str, VocabularyDefinition]:
-    """Read the body of POST /v1/vocabularies.
-
-    Returns:
-        The vocabulary, and its name, which encodes the body, so that every process and replica can decode it.
-    """
+    """Read the body of POST /v1/vocabularies: the vocabulary, and its name, which every replica can decode."""
     body = await json_request(request, VocabularyJson, settings, limit=TEXT_BYTES // 2)
     text = body.model_dump_json(exclude_defaults=True)
     definition = _definition(body.words, body.parts, body.background, body.synonyms, settings)
@@ -96,13 +87,10 @@ async def json_request(
     values: int | None = None,
     lists: int | None = None,
 ) -> _MODEL:
-    """Read a JSON body of at most `limit` bytes.
+    """Read a JSON body of at most `limit` bytes; raises a `ServiceFailure` if it can't be used.
 
     It may have at most `values` values (None: as many as a vocabulary may need), and `lists` lists and objects (None:
     `values`).
-
-    Raises:
-        ServiceFailure: the body is too large, too slow, of an unsupported type, or invalid.
     """
     content_type(request, JSON_BODY)
     async with body_within(settings.upload_seconds):

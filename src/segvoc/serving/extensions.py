@@ -13,7 +13,6 @@ from typing import Any
 import click
 
 GROUP = "segvoc.routes"
-"""The entry-point group."""
 
 AddRoutes = Callable[[Any, Any], AbstractAsyncContextManager[None]]
 """Adds routes to the application (`FastAPI`) of a `Service`, and returns a context manager that is entered after the

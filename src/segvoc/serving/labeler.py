@@ -185,10 +185,7 @@ class Labeler:
         `read` reads the image shortly before inference, and `answer` encodes the response from the result and hints
         about the words, both in a thread.
 
-        Raises:
-            ServiceFailure: the queue is full, or the wait or the run took too long.
-            InputError: the image can't be read.
-            UsageError: words and options conflict.
+        Raises a `ServiceFailure` if the queue is full or the wait or the run took too long; and errors of the model.
         """
         self.check_room()
         loop = asyncio.get_running_loop()

@@ -25,7 +25,6 @@ from segvoc.serving.answers import JSON, ServiceFailure
 from segvoc.serving.settings import ServiceSettings
 
 REQUEST_ID: ContextVar[str] = ContextVar("segvoc_request_id", default="")
-"""Id of the current request."""
 
 LOGGER = logging.getLogger("segvoc.serving")
 
@@ -178,11 +177,7 @@ class Admission:
     request needs a key, and counts toward the key's limit. Without keys, the service only accepts local requests, and
     rejects cross-site requests of browsers.
 
-    Args:
-        app: handles the admitted requests.
-        settings: the API keys and their limit.
-        routes: the API's routes; other paths, such as the files of a page, need no key.
-        password_paths: paths that also accept the key as a password.
+    Paths besides those of `routes` need no key (the files of a page); `password_paths` also accept it as a password.
     """
 
     def __init__(

@@ -34,20 +34,14 @@ class ClusterSettings:
     model: str = "tiny"
     """A preset, or a path; see `segvoc.load`."""
     weights: str | None = None
-    """A weights file for the model."""
     device: str = "auto"
     dtype: DtypeName = "auto"
-    """Precision of the model."""
     api_key_file: str | None = None
     """API key file; alternatively, the environment has a key."""
     service: ServiceSettings = field(default_factory=ServiceSettings)
 
     def with_secrets(self) -> ServiceSettings:
-        """Add the node's secrets to a replica's settings, so that secrets don't travel through the cluster.
-
-        Raises:
-            UsageError: there is no API key.
-        """
+        """The settings with the node's secrets, which don't travel through the cluster; `UsageError` if it has none."""
         keys = key_settings(self.api_key_file, "api_key_file")
         if not any(keys.values()):
             raise UsageError(
@@ -76,11 +70,8 @@ class Replica:
 def build_app(arguments: dict[str, Any]) -> Any:
     """Build the application for `serve run`, or for `import_path` and `args` of a Ray Serve configuration.
 
-    Args:
-        arguments: fields of `ClusterSettings` and `ServiceSettings` by name, except the key, which Ray would show.
-
-    Raises:
-        UsageError: a setting is unknown or wrong, or there is no API key.
+    `arguments` are fields of `ClusterSettings` and `ServiceSettings` by name, except the key, which Ray would show.
+    Raises a `UsageError` if one is unknown or wrong, or if there is no API key.
     """
     secret = ("service.api_key", "service.api_key_file", "service.extensions")
     settings = with_settings(ClusterSettings(), arguments, "the service", fixed=secret)

@@ -13,7 +13,6 @@ _WORDS = "One word per class, separated by commas"
 _PARTS = "Parts of objects: `dog: head, leg; *: tail` (`*` stands for every object)"
 
 Text = Annotated[str, Field(min_length=1)]
-"""Nonempty text."""
 
 VocabularyName = Annotated[str, Field(pattern="^v[A-Za-z0-9_=-]+$", examples=["veyJ3b3JkcyI6ImNhdCwgc29mYSJ9"])]
 """Name of a vocabulary, returned by POST /v1/vocabularies."""
@@ -54,11 +53,7 @@ class SegmentForm(create_model("LabelFields", __config__=_STRICT, **_option_fiel
 
     @property
     def options(self) -> LabelOptions:
-        """The labeling options.
-
-        Raises:
-            UsageError: a value is out of range.
-        """
+        """The labeling options; `UsageError` if a value is out of range."""
         values = {name: getattr(self, name) for name in IMAGE_OPTIONS}
         return LabelOptions(**values, return_probabilities=self.probabilities)
 

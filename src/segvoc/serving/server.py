@@ -18,18 +18,13 @@ from segvoc.serving.middleware import FIELDS, LOGGER, log_settings
 from segvoc.serving.settings import ServiceSettings
 
 BACKLOG = 128
-"""Backlog of the listening socket."""
 
 LONGEST_HEADERS = 16_384
 """Maximum size of a request's first line and headers [bytes]."""
 
 
 def run(open_model: Callable[[], Segmenter], settings: ServiceSettings, *, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT, then finish accepted requests.
-
-    Raises:
-        UsageError: the address can't be used, or the model can't be loaded.
-    """
+    """Serve until SIGTERM or SIGINT, then finish accepted requests; `UsageError` if the address can't be used."""
     logging.config.dictConfig(log_settings())
     logging.captureWarnings(True)
     with bound_socket(host, port) as listener:

@@ -12,13 +12,11 @@ from segvoc.errors import UsageError
 from segvoc.serving.extensions import AddRoutes
 
 KEY_VARIABLE = "SEGVOC_API_KEY"
-"""Environment variable with the API key."""
 
 TEXT_BYTES = 1_000_000
 """Maximum size of a request without the image [bytes]: words, parts and other options."""
 
 SHORTEST_KEY = 16
-"""Minimum length of an API key."""
 
 _LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._@-]{0,63}):\s+(\S+)")
 

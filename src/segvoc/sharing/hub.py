@@ -27,7 +27,6 @@ LIBRARY = "segvoc"
 """Our entry in the file, and the hub's name of the library."""
 
 CARD = "README.md"
-"""The model card."""
 
 SHARED_WEIGHTS = "model.safetensors"
 """The network's weights in a shared folder."""
@@ -53,7 +52,6 @@ class SharedModel:
     """The files of a shared model and their purpose."""
 
     model: str
-    """The network's preset."""
     version: str
     """Version of segvoc that wrote it."""
     weights: str | None = None
@@ -79,9 +77,7 @@ class SharedModel:
     def of(cls, config: object, name: str) -> "SharedModel | None":
         """Read the content of a `config.json`; None if segvoc didn't write it.
 
-        Raises:
-            CheckpointError: the entry is damaged, of a newer version, or lists files outside its folder; it names the
-                folder or repository (`name`).
+        Raises a `CheckpointError` that names the folder or repository if the entry can't be used.
         """
         entry = config.get(LIBRARY) if isinstance(config, Mapping) else None
         if entry is None:
@@ -126,19 +122,13 @@ class HubRepository:
     """A repository of models, at a revision."""
 
     repository: str
-    """owner/name."""
     revision: str | None = None
     """Branch, tag or commit; None: the main branch."""
     token: Token = None
-    """The token to read with."""
 
     @classmethod
     def of(cls, name: str, revision: str | None = None, token: Token = None) -> "HubRepository | None":
-        """Parse a repository name: "owner/name", or "owner/name@revision"; None if it isn't valid.
-
-        Raises:
-            UsageError: two revisions are given.
-        """
+        """Parse "owner/name" or "owner/name@revision"; None if it isn't a name, `UsageError` for two revisions."""
         found = _NAME.fullmatch(name)
         if found is None or name.lower().endswith(_FILES) or any(part in name for part in ("--", "..")):
             return None

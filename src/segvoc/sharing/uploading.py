@@ -48,25 +48,20 @@ class WordScore:
     before: float | None = None
     """IoU before training [%]; None: not measured."""
     after: float | None = None
-    """IoU of this model [%]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreTable:
-    """Scores on held-out images."""
+    """Scores on held-out images, in percent; None: not measured."""
 
     title: str
     """What was measured, as a sentence without its period."""
     data: str
-    """Name of the images."""
     miou: float | None
-    """Mean IoU [%]."""
     miou_before: float | None = None
-    """Mean IoU before training [%]; None: not measured."""
+    """Before training."""
     accuracy: float | None = None
-    """Pixel accuracy [%]."""
     accuracy_before: float | None = None
-    """Pixel accuracy before training [%]."""
     words: tuple[WordScore, ...] = ()
     columns: tuple[str, str] = ("before", "this model")
     """Headers of the two scores of a word."""
@@ -87,7 +82,6 @@ class CardFacts:
     """Facts about a model."""
 
     base: str
-    """The preset."""
     network: str
     """What the preset is, after "It is", as Markdown."""
     made: str = ""
@@ -109,7 +103,6 @@ class CardFacts:
     training: Mapping[str, str] = field(default_factory=dict)
     """Rows about how it was made."""
     shown: tuple[CardImage, ...] = ()
-    """Images to look at."""
 
 
 def _taught_scores(record: TeachingRecord) -> ScoreTable | None:
@@ -160,7 +153,6 @@ class ShareableModel:
     """A model to share."""
 
     facts: CardFacts
-    """The facts on its card."""
     write_weights: Callable[[Path], None] | None
     """Writes the weights file; None: the preset's shipped weights."""
     taught: tuple[TaughtWords, ...] = ()

@@ -36,14 +36,8 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     """Write a file through a temporary file in the same folder, renamed into place (POSIX `rename`).
 
     Creates folders as needed. Readers always see the complete old or new file, even if the process is killed; a kill
-    may leave a hidden `.segvoc-*.tmp`. A symbolic link is replaced, not followed.
-
-    Args:
-        path: the file to write.
-        write: writes the content to the given open file; its exceptions propagate, except `OSError`.
-
-    Raises:
-        OutputError: the file can't be written, for example because the disk is full.
+    may leave a hidden `.segvoc-*.tmp`. A symbolic link is replaced, not followed. Exceptions of `write` propagate,
+    except that an `OSError` becomes an `OutputError`.
     """
 
     def write_and_flush(temporary: Path) -> None:

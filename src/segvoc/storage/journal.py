@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 
 LOCK_NAME = ".segvoc-lock"
-"""The lock file of a folder."""
 
 _one = threading.Lock()
 """Serializes acquisition: a lock that another thread is just acquiring would look like another process's."""

@@ -13,11 +13,7 @@ from jaxtyping import Float32
 LARGEST_FILE = 4 << 30
 """Maximum size of the cache file, which then starts over [bytes]."""
 
-_WAIT = 10.0
-"""Timeout for other writers [s]."""
-
-_AT_ONCE = 500
-"""Maximum number of keys per query."""
+_WAIT, _AT_ONCE = 10.0, 500  # timeout for other writers [s]; maximum number of keys per query
 
 _TABLE = "create table if not exists kept (key text primary key, shape text, content blob, checksum blob)"
 
@@ -26,10 +22,7 @@ class KeptArrays:
     """Cache of float32 arrays in an SQLite file.
 
     Safe for concurrent processes and kills. Damaged, unreadable or unwritable data counts as a cache miss; a damaged
-    file is removed.
-
-    Args:
-        path: the file; created with its folder if needed.
+    file is removed. The file is created with its folder if needed.
     """
 
     def __init__(self, path: Path) -> None:
