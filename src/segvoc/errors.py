@@ -1,8 +1,9 @@
 """Errors and warnings: one line each, which says what is wrong and how to fix it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import partial
 
 
 class SegvocError(Exception):
@@ -90,14 +91,17 @@ TORCH_PACKAGES = frozenset(("huggingface_hub", "open_clip", "safetensors", "timm
 
 
 @contextmanager
-def naming_torch() -> Iterator[None]:
-    """Turn a failed import of a package of the extra `torch` into a one-line error that names the extra."""
+def naming_extra(package: str, extra: str, modules: Collection[str] | None = None) -> Iterator[None]:
+    """Turn a failed import (of one of these modules) into a one-line error that names the package and its extra."""
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in TORCH_PACKAGES:
-            raise missing_extra("PyTorch", "torch") from None
+        if modules is None or (error.name or "").partition(".")[0] in modules:
+            raise missing_extra(package, extra) from None
         raise
+
+
+naming_torch = partial(naming_extra, "PyTorch", "torch", TORCH_PACKAGES)
 
 
 def one_line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt16
 
-from segvoc.errors import missing_extra
+from segvoc.errors import naming_extra
 from segvoc.imaging.label_maps import UNLABELED
 
 
@@ -59,11 +59,9 @@ def connected_regions(
     the class's other pixels together come first. Labels from `classes` on (65535: unlabeled) have no region, and pixels
     of two classes are never one object.
     """
-    try:
+    with naming_extra("scikit-image", "data"):
         from scipy.ndimage import find_objects
         from skimage.measure import label
-    except ModuleNotFoundError:
-        raise missing_extra("scikit-image", "data") from None
     # neighboring classes have different values, so all are numbered at once; 0 stands for "no region"
     classed = np.where(labels < classes, labels + np.int32(1), 0)
     counted = None if objects is None else (classed > 0) & np.isin(labels, labels[(classed > 0) & (objects > 0)])

@@ -8,7 +8,7 @@ from jaxtyping import Float32, UInt8, UInt16
 
 from segvoc.annotations.connected_regions import Region, connected_regions, pieces_of, segments
 from segvoc.annotations.outlines import polygon_of
-from segvoc.errors import missing_extra, missing_package
+from segvoc.errors import missing_package, naming_extra
 from segvoc.imaging.palette import class_colors
 
 if TYPE_CHECKING:
@@ -73,10 +73,8 @@ def region_annotations(
 
 def _run_lengths(mask: UInt8[np.ndarray, "H W"]) -> dict[str, Any]:
     """A binary mask as compressed run lengths, {"size": [H, W], "counts": "..."}."""
-    try:
+    with naming_extra("pycocotools", "data"):
         from pycocotools.mask import encode
-    except ModuleNotFoundError:
-        raise missing_extra("pycocotools", "data") from None
     runs: Any = encode(np.asfortranarray(mask))
     return {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
 

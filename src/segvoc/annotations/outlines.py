@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from segvoc.annotations.connected_regions import Region, pieces_of
-from segvoc.errors import missing_extra
+from segvoc.errors import naming_extra
 
 OUTLINE_TOLERANCE = 0.3
 """Maximum distance of a polygon from the pixel boundary of its region [px]."""
@@ -27,10 +27,8 @@ def polygon_of(
     and returns on the same path. It is at most `tolerance` from the pixel boundary, with corners `inset` (below 0.5)
     inside it [px].
     """
-    try:
+    with naming_extra("scikit-image", "data"):
         from skimage.measure import find_contours
-    except ModuleNotFoundError:
-        raise missing_extra("scikit-image", "data") from None
     first, *others = pieces = pieces_of(region)
     if others:
         rings = [polygon_of(piece, tolerance=tolerance, inset=inset) for piece in pieces]

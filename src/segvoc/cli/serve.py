@@ -1,7 +1,5 @@
 """`segvoc serve`: a model as an HTTP service."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -9,21 +7,16 @@ import click
 
 from segvoc.cli.options import ModelOptions, model_options
 from segvoc.cli.output import example
-from segvoc.errors import UsageError, missing_extra
+from segvoc.errors import UsageError, naming_extra
 from segvoc.serving.extensions import installed_extensions
 from segvoc.serving.settings import KEY_VARIABLE, ServiceSettings, key_settings
 
-
-@contextmanager
-def naming_fastapi() -> Iterator[None]:
-    """Turn a failed import of a package of the extra `serve` into a one-line error that names the extra."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package in ("fastapi", "multipart", "prometheus_client", "python_multipart", "starlette", "uvicorn"):
-            raise missing_extra("FastAPI", "serve") from None
-        raise
+naming_fastapi = partial(
+    naming_extra,
+    "FastAPI",
+    "serve",
+    ("fastapi", "multipart", "prometheus_client", "python_multipart", "starlette", "uvicorn"),
+)
 
 
 @click.command(epilog=example("segvoc serve tiny --port 8000"))

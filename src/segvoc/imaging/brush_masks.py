@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer, UInt8, UInt16
 
-from segvoc.errors import UsageError, missing_extra
+from segvoc.errors import UsageError, naming_extra
 
 
 def coco_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[dict[str, Any]]:
@@ -25,10 +25,8 @@ def coco_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[dict
     A single pass finds the runs of all classes, so time doesn't grow with their number. Labels from `classes` on
     (65535: unlabeled) have no mask.
     """
-    try:
+    with naming_extra("pycocotools", "serve"):
         from pycocotools.mask import frPyObjects
-    except ModuleNotFoundError:
-        raise missing_extra("pycocotools", "serve") from None
 
     height, width = labels.shape
     for changes in class_runs(labels.T.ravel(), classes):

@@ -16,7 +16,7 @@ from segvoc.data.datasets.fields import (
     visible_files,
 )
 from segvoc.data.datasets.shapes import NoArea, Polygons, Shape, Shapes
-from segvoc.errors import UsageError, missing_extra, one_line
+from segvoc.errors import UsageError, naming_extra, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.storage.files import safe_path
 
@@ -80,10 +80,8 @@ def _is_labels_folder(image: AnnotatedImage) -> bool:
 
 
 def _yaml(path: Path) -> Mapping[str, Any]:
-    try:
+    with naming_extra("PyYAML", "data"):
         import yaml
-    except ModuleNotFoundError:
-        raise missing_extra("PyYAML", "data") from None
     if path.stat().st_size > _LARGEST_YAML:
         raise ValueError("it is too large for a list of classes")
     try:
