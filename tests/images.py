@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,20 @@ def png(width: int, height: int, bit_depth: int, color_type: int, rows: bytes, *
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bit_depth, color_type, 0, 0, 0))
     body = b"".join(chunk(*other) for other in chunks) + chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + header + body + chunk(b"IEND", b"")
+
+
+@cache
+def tiff_of_thumbnails(directories: int, *, last: int = 1, loop: bool = False) -> bytes:
+    """An image of one pixel, and directories that claim to be thumbnails, but for the last one; a loop never ends."""
+    tags = {254: 1, 256: 1, 257: 1, 258: 8, 262: 1, 273: 8, 278: 1, 279: 1}
+    size = 2 + 12 * len(tags) + 4
+    content = [b"II*\0" + struct.pack("<I", 12) + b"\x80\0\0\0"]
+    for number in range(directories + 1):
+        own = tags | {254: 0 if number == 0 else last if number == directories else 1}
+        entries = (struct.pack("<HHII", tag, 4, 1, value) for tag, value in own.items())
+        after = 12 + size * (number + 1) if number < directories else (12 if loop else 0)
+        content += [struct.pack("<H", len(own)), *entries, struct.pack("<I", after)]
+    return b"".join(content)
 
 
 def saved(image: Image.Image, path: Path, **options: object) -> Path:

@@ -75,11 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer(with_body=True)
 
-    def do_POST(self) -> None:
-        self._answer(with_body=True)
-
-    def do_PUT(self) -> None:
-        self._answer(with_body=True)
+    do_POST = do_PUT = do_GET
 
     def _answer(self, *, with_body: bool) -> None:
         hub = self.hub

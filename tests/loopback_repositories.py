@@ -22,15 +22,12 @@ class LoopbackRepository:
     """All files of each commit."""
     branches: dict[str, str] = field(default_factory=dict)
     """The last commit of each branch."""
-    messages: list[str] = field(default_factory=list)
-    """What the commits are called."""
 
-    def commit(self, files: dict[str, bytes], branch: str = MAIN, message: str = "") -> str:
+    def commit(self, files: dict[str, bytes], branch: str = MAIN) -> str:
         """Add a commit with these files; returns its name."""
         told = json.dumps({name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())})
         name = hashlib.sha1(f"{len(self.commits)} {told}".encode()).hexdigest()
         self.commits[name], self.branches[branch] = dict(files), name
-        self.messages.append(message)
         return name
 
     def files(self, branch: str = MAIN) -> dict[str, bytes]:
@@ -104,7 +101,7 @@ class Repositories:
             return Answer.json({"error": "exists", "url": f"{url}/{name}"}, 409)
         private = asked.get("visibility") == "private" or asked.get("private", False)
         self.known[name] = made = LoopbackRepository(private=private)
-        made.commit({".gitattributes": b""}, message="initial commit")
+        made.commit({".gitattributes": b""})
         return Answer.json({"url": f"{url}/{name}", "name": name})
 
     def _about(
@@ -124,15 +121,8 @@ class Repositories:
             return Answer.json({}, 409 if known else 200)
         if verb == "preupload":
             files = json.loads(body)["files"]
-            modes = [
-                {
-                    "path": one["path"],
-                    "uploadMode": "lfs" if one["path"].endswith((".safetensors", ".png")) else "regular",
-                    "shouldIgnore": False,
-                    "oid": None,
-                }
-                for one in files
-            ]
+            fixed = {"shouldIgnore": False, "oid": None}
+            modes = [fixed | {"path": one["path"], "uploadMode": _upload_mode(one["path"])} for one in files]
             return Answer.json({"files": modes})
         if what == "info/lfs/objects/batch":
             wanted = json.loads(body)["objects"]
@@ -145,22 +135,24 @@ class Repositories:
     def _commit(self, found: LoopbackRepository, name: str, branch: str, body: bytes, url: str) -> Answer:
         if branch not in found.branches:
             return Answer.error(404, "RevisionNotFound")
-        files, message = dict(found.files(branch)), ""
+        files = dict(found.files(branch))
         for line in body.splitlines():
             entry = json.loads(line)
             value = entry["value"]
             match entry["key"]:
-                case "header":
-                    message = value["summary"]
                 case "file":
                     files[value["path"]] = base64.b64decode(value["content"])
                 case "lfsFile":
                     files[value["path"]] = self.objects[value["oid"]]
                 case "deletedFile":
                     del files[value["path"]]
-        commit = found.commit(files, branch, message)
+        commit = found.commit(files, branch)
         address = f"{url}/{name}/commit/{commit}"
         return Answer.json({"commitUrl": address, "commitOid": commit, "success": True})
+
+
+def _upload_mode(path: str) -> str:
+    return "lfs" if path.endswith((".safetensors", ".png")) else "regular"
 
 
 def _file(found: LoopbackRepository, revision: str, file: str) -> Answer:

@@ -2,7 +2,7 @@
 
 import ast
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,8 @@ import torch
 
 import segvoc
 from segvoc.errors import SegvocError, UsageError
+from segvoc.exported.manifest import MANIFEST
+from segvoc.exported.shipped import copy_tiny
 
 SOURCES = Path(__file__).resolve().parents[1] / "src" / "segvoc"
 
@@ -68,36 +70,30 @@ class _Bomb:
         return (Path.touch, (self.trace,))  # type: ignore[return-value]
 
 
-def _as_archive(path: Path, bomb: _Bomb) -> None:
-    torch.save({"state_dict": {"weight": torch.zeros(1)}, "extra": bomb}, path)
-
-
-def _as_old_file(path: Path, bomb: _Bomb) -> None:
-    torch.save({"extra": bomb}, path, _use_new_zipfile_serialization=False)
-
-
-def _as_pickle(path: Path, bomb: _Bomb) -> None:
-    path.write_bytes(pickle.dumps(bomb))
-
-
 def _as_array(path: Path, bomb: _Bomb) -> None:
     with path.open("wb") as file:
         np.save(file, np.array([bomb], dtype=object))
 
 
-@pytest.mark.parametrize("write", [_as_archive, _as_old_file, _as_pickle, _as_array])
+WRITERS: dict[str, Callable[[Path, _Bomb], object]] = {
+    "archive": lambda path, bomb: torch.save({"state_dict": {"weight": torch.zeros(1)}, "extra": bomb}, path),
+    "old file": lambda path, bomb: torch.save({"extra": bomb}, path, _use_new_zipfile_serialization=False),
+    "pickle": lambda path, bomb: path.write_bytes(pickle.dumps(bomb)),
+    "array": _as_array,
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize("ending", [".pth", ".safetensors", ".pt", ".pt2"])
-def test_weights_that_hold_code_are_refused_and_dont_run(tmp_path: Path, write: object, ending: str) -> None:
+def test_weights_that_hold_code_are_refused_and_dont_run(tmp_path: Path, kind: str, ending: str) -> None:
     trace, path = tmp_path / "ran", tmp_path / f"weights{ending}"
-    write(path, _Bomb(trace))  # type: ignore[operator]
+    WRITERS[kind](path, _Bomb(trace))
     with pytest.raises(SegvocError):
         segvoc.load("tiny", weights=path)
     assert not trace.exists()
 
 
 def test_an_exported_folder_has_no_links_out_of_itself(tmp_path: Path) -> None:
-    from segvoc.exported.shipped import copy_tiny
-
     (tmp_path / "model").mkdir()
     copy_tiny(tmp_path / "model")
     (tmp_path / "model/image.onnx").rename(tmp_path / "elsewhere.onnx")
@@ -108,9 +104,6 @@ def test_an_exported_folder_has_no_links_out_of_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../image.onnx", "/etc/hostname", "a/../../b", "C:image.onnx", "..\\image.onnx", ""])
 def test_an_exported_folder_stays_in_itself(tmp_path: Path, name: str) -> None:
-    from segvoc.exported.manifest import MANIFEST
-    from segvoc.exported.shipped import copy_tiny
-
     copy_tiny(tmp_path)
     about = (tmp_path / MANIFEST).read_text()
     escaped = name.replace("\\", "\\\\")

@@ -1,15 +1,19 @@
-"""The package as a whole: what importing it costs and which names it has."""
+"""The package as a whole: what importing it costs, which names it has, and that tests check the shapes it promises."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import jaxtyping
 import pytest
+import torch
+from packaging.version import Version
 
 import segvoc
+from segvoc.layers.maps import resized
 from tests.processes import printed
-from tests.versions import needs_light_imports
+from tests.shape_checks import WHOLE_RUNS, is_whole_run
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -33,7 +37,9 @@ UNNEEDED = "huggingface_hub matplotlib open_clip scipy sympy timm torch._dynamo 
 """What labeling with `tiny` does without; most of these take longer to import than it takes to label an image."""
 
 
-@needs_light_imports
+@pytest.mark.skipif(
+    Version(torch.__version__) < Version("2.10"), reason="older PyTorch versions import their compiler and sympy"
+)
 def test_labeling_with_tiny_loads_no_library_that_it_does_without(tmp_path: Path) -> None:
     code = """
 import sys
@@ -53,3 +59,16 @@ finally: print("loaded:", *sys.modules)
 def test_every_public_name_is_there_and_documented(name: str) -> None:
     assert getattr(segvoc, name).__doc__
     assert name in dir(segvoc)
+
+
+def test_a_wrong_shape_is_refused() -> None:
+    assert resized(torch.zeros(2, 3, 4, 5), (8, 10)).shape == (2, 3, 8, 10)
+    with pytest.raises(jaxtyping.TypeCheckError):
+        resized(torch.zeros(2, 4, 5), (8, 10))
+
+
+def test_tests_of_whole_runs_are_there_and_a_wings_own_tests_are_none() -> None:
+    tests = Path(__file__).parent
+    assert all((tests / name).exists() for name in WHOLE_RUNS)
+    assert is_whole_run(tests / "cli" / "test_segment.py")
+    assert not is_whole_run(tests / "layers" / "test_maps.py")

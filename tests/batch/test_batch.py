@@ -6,6 +6,7 @@ import os
 import shutil
 import tarfile
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from segvoc.batch.work import Batch, ShardLabeler, find_facts
 from segvoc.errors import OutputError, UsageError
 from segvoc.imaging.label_maps import labels_of
 from segvoc.inference.label_options import LabelOptions
-from segvoc.vocabulary import PartVocabulary
+from segvoc.vocabulary import PartVocabulary, Vocabulary
 from tests.batch.runs import (
     BAD,
     WORDS,
@@ -68,9 +69,8 @@ def test_rows_have_the_masks_of_each_image_or_its_error(tmp_path: Path) -> None:
         np.testing.assert_array_equal(labels_in(row), expected.labels)
         report = expected.report(compact=True)
         assert row["image"] == f"{source}/{row['key']}"
-        assert [{key: entry[key] for key in ("name", "fraction", "mean_confidence")} for entry in row["classes"]] == [
-            {key: entry[key] for key in ("name", "fraction", "mean_confidence")} for entry in report["classes"]
-        ]
+        told = itemgetter("name", "fraction", "mean_confidence")
+        assert list(map(told, row["classes"])) == list(map(told, report["classes"]))
         assert row["unlabeled"] == report["unlabeled"]
 
 
@@ -80,9 +80,8 @@ def test_parts_have_masks_too(tmp_path: Path) -> None:
     label(source, tmp_path / "out", parts=parts, options=LabelOptions(threshold=0.1))
     (row,) = rows_of(tmp_path / "out")
     expected = quick().segment(source / "a.jpg", WORDS, parts=parts, threshold=0.1).report(compact=True)["parts"]
-    assert [(part["name"], part["pixels"]) for part in row["parts"]] == [
-        (part["name"], part["pixels"]) for part in expected
-    ]
+    told = itemgetter("name", "pixels")
+    assert list(map(told, row["parts"])) == list(map(told, expected))
 
 
 def test_files_are_those_of_segment(tmp_path: Path) -> None:
@@ -247,7 +246,7 @@ def test_failed_images_are_tried_again_if_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"words": ["cat", "dog"]}, "words: cat, sofa, wall ["),
+        ({"words": Vocabulary(["cat", "dog"])}, "words: cat, sofa, wall ["),
         ({"options": LabelOptions(threshold=0.5)}, "threshold: none, now 0.5"),
         ({"sink": "files"}, "results: parquet, now files"),
         ({"shard_images": 3}, "shards: 2 images, now 3 images"),
@@ -255,12 +254,8 @@ def test_failed_images_are_tried_again_if_asked(tmp_path: Path) -> None:
     ],
 )
 def test_other_settings_are_named(tmp_path: Path, options: dict[str, Any], told: str) -> None:
-    from segvoc.vocabulary import Vocabulary
-
     source = folder_of(tmp_path / "in", ["a.jpg"])
     label(source, tmp_path / "out")
-    if "words" in options:
-        options = {"words": Vocabulary(options["words"])}
     if "source" in options:
         source, options = folder_of(tmp_path / "other", ["a.jpg"]), {}
     before = contents(tmp_path / "out")

@@ -1,6 +1,7 @@
 """Batches on Ray, started once for all tests of this file."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 pytest.importorskip("ray", reason='needs the extra "batch"')
 from segvoc.batch.run import BatchRun
 from segvoc.batch.work import Batch
+from segvoc.cli.batch import batch
 from segvoc.errors import ProcessError, UsageError
 from segvoc.inference.label_options import LabelOptions
 from tests.batch.runs import WORDS, QuickSegmenter, contents, folder_of, label
@@ -22,15 +24,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[None]:
-    folders = [ROOT / "src", ROOT]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, folders)))
-        for name in (
-            "RAY_AUTH_TOKEN",
-            "RAY_BACKEND_LOG_LEVEL",
-            "RAY_USAGE_STATS_ENABLED",
-            "RAY_agent_register_timeout_ms",
-        ):
+        patch.setenv("PYTHONPATH", f"{ROOT / 'src'}{os.pathsep}{ROOT}")
+        for name in ("AUTH_TOKEN", "BACKEND_LOG_LEVEL", "USAGE_STATS_ENABLED", "agent_register_timeout_ms"):
+            name = f"RAY_{name}"
             patch.setenv(name, os.environ.get(name, ""))  # put back afterwards
             patch.delenv(name)
         patch.setenv("HOME", "/proc/no-home")  # Ray writes nothing there
@@ -40,14 +37,8 @@ def started() -> Iterator[None]:
 
 
 def ray_batch(source: Path, out: Path, **options: Any) -> Batch:
-    return Batch(
-        source=str(source),
-        out=str(out),
-        words=WORDS,
-        load=QuickSegmenter,
-        shard_images=2,
-        **{"workers": 1, "cpus": 1.0, **options},
-    )
+    fixed = {"words": WORDS, "load": QuickSegmenter, "shard_images": 2, "workers": 1, "cpus": 1.0}
+    return Batch(source=str(source), out=str(out), **fixed | options)
 
 
 def test_ray_gives_the_results_of_a_plain_loop_and_goes_on(started: None, tmp_path: Path) -> None:
@@ -103,11 +94,7 @@ def test_no_cluster_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_example_for_kubernetes_is_a_job_of_this_command() -> None:
-    import shlex
-
     yaml = pytest.importorskip("yaml")
-    from segvoc.cli.batch import batch
-
     manifest = yaml.safe_load((ROOT / "examples" / "ray_job.yaml").read_text(encoding="utf-8"))
     assert (manifest["apiVersion"], manifest["kind"]) == ("ray.io/v1", "RayJob")
     words = shlex.split(manifest["spec"]["entrypoint"])

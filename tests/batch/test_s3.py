@@ -1,8 +1,13 @@
 """Batches from and to S3, on this machine, with errors."""
 
 import contextlib
-from collections.abc import Iterator
+import os
+import random
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,17 +16,72 @@ pytest.importorskip("moto", reason="needs moto's server")
 
 from segvoc.batch.sources import Folder, folder_at
 from segvoc.errors import OutputError, UnavailableError, UsageError
-from tests.batch.flaky_s3 import FlakyS3, flaky_s3
 from tests.batch.runs import Loop, Stopped, contents, folder_of, label, tar_of
 from tests.images import one_line_error
 
 NAMES = ["a.jpg", "b.jpg", "bad.jpg", "sub/c.jpg"]
 
 
+ERRORS = {"500 Internal Server Error": "InternalError", "503 Service Unavailable": "SlowDown"}
+SETTINGS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@dataclass
+class FlakyS3:
+    """An S3 that fails now and then; `share` may be changed while it runs."""
+
+    app: Callable[..., Iterable[bytes]]
+    """The one that doesn't fail."""
+    share: float = 0.0
+    """Share of the requests that fail, in [0, 1]."""
+    draw: random.Random = field(default_factory=lambda: random.Random(0))
+    """Which ones."""
+    url: str = ""
+    """Where it listens."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Of the draws."""
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        with self.lock:
+            fails = self.draw.random() < self.share
+            status, code = self.draw.choice(sorted(ERRORS.items()))
+        if not fails:
+            return self.app(environ, start)
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        environ["wsgi.input"].read(length)
+        body = f"<Error><Code>{code}</Code><Message>injected</Message></Error>".encode()
+        start(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+
 @pytest.fixture(scope="module")
 def s3() -> Iterator[FlakyS3]:
-    with flaky_s3() as server:
-        yield server
+    """Moto's S3 with an empty bucket, and the environment that points there, also for processes that are started."""
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    s3 = FlakyS3(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, s3, threaded=True)
+    s3.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**SETTINGS, "AWS_ENDPOINT_URL": s3.url}.items():
+            patch.setenv(name, value)
+        for name in [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy")]:
+            patch.delenv(name)
+        import boto3
+
+        boto3.client("s3").create_bucket(Bucket="bucket")
+        yield s3
+    server.shutdown()
+    thread.join()
 
 
 def test_a_stopped_run_goes_on_in_spite_of_errors(s3: FlakyS3, tmp_path: Path) -> None:

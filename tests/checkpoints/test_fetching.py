@@ -1,5 +1,6 @@
 """Fetching published files, each of the manifest, from a hub that stands in this process, on loopback."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import file_download
 
-from segvoc.checkpoints.fetching import cache_path, cached, fetch, transfer_size
+from segvoc.checkpoints import fetching
+from segvoc.checkpoints.fetching import cache_path, cached, fetch, has_sha256, transfer_size
 from segvoc.checkpoints.published import PUBLISHED, PublishedFile
 from segvoc.errors import CheckpointError
 from tests.loopback_hub import BODY, CHUNK, LoopbackHub, use_hub, without_network
@@ -224,3 +226,22 @@ def test_a_file_outside_the_cache_is_never_removed(home, monkeypatch, tmp_path, 
     without_network(monkeypatch)
     assert "was removed" in _refusal(file)
     assert not link.is_symlink() and (tmp_path / "own.pth").read_bytes() == b"own"
+
+
+def test_a_file_is_verified_once_and_other_content_is_noticed_though_size_and_time_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Path] = []
+    inner = fetching.file_sha256
+    monkeypatch.setattr(fetching, "file_sha256", lambda path: reads.append(path) or inner(path))
+    monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "model.safetensors"
+    content = b"weights" * 1000
+    digest = hashlib.sha256(content).hexdigest()
+    path.write_bytes(content)
+    assert has_sha256(path, digest) and has_sha256(path, digest)
+    assert len(reads) == 1
+    times = path.stat()
+    path.write_bytes(content[::-1])
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert not has_sha256(path, digest)

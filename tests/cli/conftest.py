@@ -30,8 +30,8 @@ def segvoc_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 
 
 @pytest.fixture
-def segment(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """`segvoc segment` with a small random network in place of the embedded model."""
+def small_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small random network in place of the embedded model."""
     small, load = small_segmenter(), loading.load_network
 
     def quick_load(name: str, *, weights: str | None = None, **rest: object) -> object:
@@ -44,6 +44,11 @@ def segment(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command
 
     monkeypatch.setattr(loading, "load_network", quick_load)
     monkeypatch.setattr(opening, "load_tiny", lambda: small)
+
+
+@pytest.fixture
+def segment(segvoc_command: Command, small_tiny: None) -> Command:
+    """`segvoc segment` with a small `tiny`."""
     return lambda *arguments: segvoc_command("segment", *arguments)
 
 

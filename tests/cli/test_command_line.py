@@ -1,11 +1,13 @@
-"""The command as a whole: help, version, errors, and what `models` and `info` tell."""
+"""The command as a whole: help, version, errors, shared options, and what `models`, `info`, `doctor`, `bench` tell."""
 
 import json
 import re
 import shlex
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -14,30 +16,60 @@ import segvoc
 from segvoc.checkpoints.fetching import cache_path
 from segvoc.checkpoints.published import PUBLISHED
 from segvoc.cli import COMMANDS, command_line
+from segvoc.cli.dataset_options import DATASETS
+from segvoc.cli.options import ModelOptions
+from segvoc.exported import shipped
+from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
 from tests.loopback_hub import use_hub
 from tests.processes import printed
 
 CAT_SEG_TABLE = "CAT-Seg, README of the released weights; PCA-Seg, Table 1"
+COFFEE = Path(__file__).resolve().parents[2] / "samples/coffee.jpg"
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["segment", "--help"], ["segment", "photo.jpg", "--words", "cat,"], ["no-command"]]
+    ("arguments", "code"),
+    [
+        (["--help"], 0),
+        (["segment", "--help"], 0),
+        (["segment", COFFEE, "--words", "cup, table", "--device", "cpu"], 0),
+        (["segment", "photo.jpg", "--words", "cat,"], 2),
+        (["no-command"], 2),
+    ],
 )
-def test_quick_answers_come_without_loading_pytorch(arguments: list[str]) -> None:
-    code = "import sys\nfrom segvoc.cli import main\ntry: main()\nfinally: assert 'torch' not in sys.modules, 'torch'"
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+def test_quick_answers_and_labels_of_tiny_come_without_loading_pytorch(tmp_path, arguments, code):
+    call = "import sys\nfrom segvoc.cli import main\ntry: main()\nfinally: assert 'torch' not in sys.modules, 'torch'"
+    command = [sys.executable, "-c", call, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert "AssertionError" not in done.stderr
-    assert done.returncode == (2 if arguments[-1] in ("cat,", "no-command") else 0)
+    assert done.returncode == code
     assert done.stdout or done.stderr.startswith("segvoc: error: ")
+    assert (tmp_path / "out/coffee.png").exists() == (COFFEE in arguments)
+
+
+@pytest.mark.parametrize(
+    ("changed", "gpu", "light"),
+    [
+        ({}, False, True),
+        ({"dtype": "float32"}, False, True),
+        ({"device": "cpu"}, True, True),
+        ({}, True, False),
+        ({"dtype": "bfloat16"}, False, False),
+        ({"options": ("aggregation=none",)}, False, False),
+    ],
+)
+def test_tiny_runs_without_pytorch_where_nothing_else_is_asked_for(
+    changed: dict[str, Any], gpu: bool, light: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segvoc.models.opening.may_have_gpu", lambda: gpu)
+    opened = ModelOptions(**{"options": (), "dtype": "auto"} | changed).open_light("tiny")
+    assert isinstance(opened, ExportedSegmenter) == light
 
 
 def test_the_package_is_the_command_line() -> None:
     assert printed("-m", "segvoc", "--version") == f"segvoc, version {segvoc.__version__}\n"
-
-
-NO_SCORES = "the papers that segvoc reproduces report no scores for exactly this network"
 
 
 def test_help_lists_every_command(segvoc_command: Command) -> None:
@@ -75,10 +107,35 @@ def test_every_command_has_help_with_an_example_that_parses(segvoc_command: Comm
         (["convert", "a.pth"], "OUT"),
         (["convert", "a.pth", "b.safetensors"], "--model"),
         (["models", "tiny"], "tiny"),
+        (["bench", "--words", "20,many"], "--words '20,many' is invalid"),
+        (["bench", "--words", "0"], "give numbers from 1"),
+        (["bench", "--size", "640"], "--size '640' is not a width and a height"),
+        (["bench", "--size", "640x0"], "--size '640x0' is invalid"),
+        (["bench", "no-model"], "no-model"),
     ],
 )
 def test_wrong_call_is_one_line_and_exit_code_2(segvoc_command: Command, arguments: list[str], said: str) -> None:
     segvoc_command(*arguments).refused(said)
+
+
+DATA_CALLS = {
+    "prepare": (("prepare", "pas-20"), "the data folder {root!r} does not exist"),
+    "evaluate": (("evaluate", "tiny", "--benchmark", "pas-20", "--out", "x"), "segvoc prepare pas-20 --data {root}"),
+    "train": (("train", "cat-seg-b", "--out", "x"), "segvoc prepare coco-stuff --data {root}"),
+    "reproduce": (("reproduce", "cat-seg-b", "--out", "x"), "the data folder {root!r} does not exist"),
+}
+
+
+@pytest.mark.parametrize("name", DATA_CALLS)
+def test_the_folder_of_benchmarks_is_given_or_from_the_environment(segvoc_command, monkeypatch, name):
+    call, said = DATA_CALLS[name]
+    segvoc_command(*call).refused("--data", f"or set {DATASETS}")
+    monkeypatch.setenv(DATASETS, "")
+    segvoc_command(*call).refused(f"or set {DATASETS}")
+    monkeypatch.setenv(DATASETS, "there")
+    segvoc_command(*call).refused(said.format(root="there"))
+    segvoc_command(*call, "--data", "here").refused(said.format(root="here"))
+    assert f"[default: ${DATASETS}]" in " ".join(segvoc_command(call[0], "--help").out.split())
 
 
 @pytest.mark.parametrize("arguments", [["--debug", "info", "tinny"], ["info", "tinny", "--debug"]])
@@ -118,7 +175,9 @@ def test_info_of_the_embedded_model(segvoc_command: Command) -> None:
     assert {"name", "parameters", "trainable", "weights"} <= facts.keys()
     assert facts["weights"]["status"] == "shipped"
     assert re.match(r"\d\.\d\d MB at .*tiny\.safetensors$", facts["weights"]["on_disk"]["tiny.safetensors"])
-    assert facts["published_scores"] == {"note": NO_SCORES}
+    assert facts["published_scores"] == {
+        "note": "the papers that segvoc reproduces report no scores for exactly this network"
+    }
     assert "training_starts_from" not in facts
     assert 20_000_000 < facts["parameters"] < 40_000_000
     assert "status: shipped" in segvoc_command("info", "tiny").out
@@ -155,3 +214,47 @@ def test_a_full_disk_behind_the_output_is_one_line() -> None:
     assert done.stderr.splitlines()[0] == (
         "segvoc: error: standard output can't be written (No space left on device); free space, or send it elsewhere"
     )
+
+
+# ---- doctor and bench
+
+
+def test_doctor_prints_the_same_facts_for_people_and_as_json(segvoc_command: Command) -> None:
+    done = segvoc_command("doctor", "--json").ok()
+    facts = json.loads(done.out)
+    assert facts["segvoc"]["tiny"].startswith("labels an image")
+    assert facts["engines"]["PyTorch"].startswith(metadata.version("torch").split("+")[0])
+    assert facts["packages"]["onnxruntime"] == metadata.version("onnxruntime")
+    assert {"working directory", "temporary files"} <= set(facts["folders"])
+    printed = segvoc_command("doctor").out
+    assert all(f"{section}\n" in printed for section in facts)
+    assert facts["machine"]["processor"] in printed and facts["engines"]["GPUs"] in printed
+
+
+def test_doctor_prints_no_secrets(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_TOKEN", "SEGVOC_API_KEY", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "hush")
+    assert "hush" not in segvoc_command("doctor").out
+
+
+def test_doctor_ends_with_1_where_the_model_does_not_run(
+    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise ValueError("bad")
+
+    monkeypatch.setattr(shipped, "open_tiny", broken)
+    done = segvoc_command("doctor")
+    assert done.code == 1 and "can't label an image (ValueError: bad)" in done.out
+
+
+def test_bench_gives_times_and_memory_of_each_vocabulary(segvoc_command: Command) -> None:
+    done = segvoc_command("bench", "--words", "3,2,3", "--size", "40x30", "--repeat", "2").ok()
+    about, loaded, empty, head, *rows = done.out.splitlines()
+    assert about.startswith("tiny, float32, ") and "40x30" in loaded and not empty
+    assert head.split() == ["words", "encode", "s", "image", "s", "from", "-", "to", "peak", "GB"]
+    cells = [row.replace("-", " ").split() for row in rows]
+    assert [row[0] for row in cells] == ["2", "3"]
+    for _, encoding, middle, shortest, longest, peak in (map(float, row) for row in cells):
+        assert encoding > 0 and 0 < shortest <= middle <= longest
+        assert 0.05 < peak < 50

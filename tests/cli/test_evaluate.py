@@ -1,4 +1,4 @@
-"""`segvoc evaluate` on the command line."""
+"""`segvoc evaluate` on the command line; --network, also of `segvoc segment`."""
 
 import json
 import os
@@ -9,17 +9,14 @@ from typing import Any
 
 import pytest
 
+import segvoc
 from papers.radar import Radar
 from segvoc.evaluation.report import report
-from segvoc.models import loading
-from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.cli.command import Command
 from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import arguments, draw_set, scores_of
-from tests.inference.small_network import small_segmenter
 from tests.processes import free_port
-
-SEGVOC = (sys.executable, "-c", "from segvoc.cli import main; main()")
+from tests.training.runs import drawn_images
 
 
 @pytest.fixture
@@ -28,14 +25,8 @@ def drawn(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def evaluated(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """`segvoc evaluate` with a small random network in place of `tiny`'s."""
-    small, load = small_segmenter(), loading.load_network
-
-    def quick_load(name: str, **rest: Any) -> NetworkSegmenter:
-        return small if name == "tiny" and rest["weights"] is None else load(name, **rest)
-
-    monkeypatch.setattr(loading, "load_network", quick_load)
+def evaluated(segvoc_command: Command, small_tiny: None, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`segvoc evaluate` with a small `tiny`."""
     monkeypatch.setattr(report, "MAX_EXAMPLES", 1)
     return lambda *arguments: segvoc_command("evaluate", *arguments)
 
@@ -115,37 +106,15 @@ def test_several_benchmarks_get_a_folder_each_and_a_summary(evaluated, segvoc_co
     assert (again.code, again.out) == (0, done.out)
 
 
-# ---- killed, and in several processes: whole programs
-
-
-def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", **more}
-
-
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_set(tmp_path_factory.mktemp("photographs") / "set", count=4)
-
-
-def call(photographs: Path, out: Path) -> list[str]:
-    return [*SEGVOC, "evaluate", "tiny", *arguments(photographs), "--out", str(out), "--device", "cpu"]
-
-
-@pytest.fixture(scope="module")
-def whole(photographs: Path) -> dict[str, Any]:
-    out = photographs.parent / "whole"
-    subprocess.run(call(photographs, out), check=True, env=environment(), stdout=subprocess.DEVNULL)
-    return scores_of(read(out / "report.json"))
-
-
 @pytest.mark.slow
-def test_two_processes_give_the_same_report(photographs, whole):
-    out = photographs.parent / "shared"
+def test_two_processes_give_the_same_report(tmp_path):
+    photographs, out = draw_set(tmp_path / "set", count=4), tmp_path / "shared"
+    call = [sys.executable, "-m", "segvoc", "evaluate", "tiny", *arguments(photographs), "--device", "cpu", "--out"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*call, tmp_path / "whole"], check=True, env=environment, stdout=subprocess.DEVNULL)
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     processes = [
-        subprocess.Popen(
-            call(photographs, out), env=environment(**group, RANK=str(rank)), stdout=subprocess.PIPE, text=True
-        )
+        subprocess.Popen([*call, out], env=environment | group | {"RANK": str(rank)}, stdout=subprocess.PIPE, text=True)
         for rank in range(2)
     ]
     texts = [process.communicate()[0] for process in processes]
@@ -156,4 +125,48 @@ def test_two_processes_give_the_same_report(photographs, whole):
     assert counts == [1 + 2, 1 + 2]
     report = read(out / "report.json")
     assert report["run"]["processes"] == 2
-    assert scores_of(report) == whole
+    assert scores_of(report) == scores_of(read(tmp_path / "whole/report.json"))
+
+
+# ---- a network of one's own, that no preset fits
+
+
+OWN_NETWORK = """
+import segvoc
+from torch import nn
+
+class Sum(nn.Module):
+    def forward(self, maps, text, guidance, context):
+        from segvoc.layers.aggregation import cost_volume
+        return cost_volume(maps[0], text).sum(dim=1), None
+
+def build():
+    model = segvoc.load("tiny", device="cpu", dtype="float32")
+    model.network.aggregation = Sum()
+    return model
+
+def nothing():
+    return None
+"""
+
+
+def test_a_network_of_ones_own_is_segmented_and_evaluated_by_command(segvoc_command, tmp_path):
+    drawn_images(tmp_path / "set", 2)
+    (tmp_path / "mine.py").write_text(OWN_NETWORK)
+    names: dict = {}
+    exec(OWN_NETWORK, names)
+    model = names["build"]()
+    segvoc.save(model, tmp_path / "mine.safetensors")
+    call = ["segment", "set/images/0.png", "--words", "ground, red disc", "--model", "mine.safetensors"]
+    segvoc_command(*call, "--out", "no").refused("--network FILE.py:FUNCTION")
+    segvoc_command(*call, "--network", "mine.py:absent", "--out", "no").refused("AttributeError")
+    segvoc_command(*call, "--network", "mine.py", "--out", "no").refused("for example mine.py:build")
+    segvoc_command(*call, "--network", "mine.py:nothing", "--out", "no").refused("gives a NoneType")
+    segvoc_command(*call, "--network", "mine.py:build", "--out", "out").ok()
+    expected = model.segment(tmp_path / "set/images/0.png", ["ground", "red disc"])
+    assert (segvoc.read_label_map(tmp_path / "out/0.png") == expected.labels).all()
+    folders = ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
+    segvoc_command(
+        "evaluate", "mine.safetensors", "--network", "mine.py:build", *folders, "--out", "report", "--device", "cpu"
+    ).ok()
+    assert 0 <= json.loads((tmp_path / "report/report.json").read_text())["miou"] <= 100

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,10 @@ from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from tests.cli.command import Command
 from tests.networks.test_part_cat_seg import small as small_part_network
 from tests.official_checkpoints import small_preset
-from tests.versions import needs_export
 
 MODEL = ("cat-seg-b", "--weights", "random")
 WORDS = "cat, sofa, wall"
+needs_export = pytest.mark.skipif(find_spec("onnx_ir") is None, reason="the extra export isn't installed")
 
 
 @pytest.fixture

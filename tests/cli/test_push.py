@@ -14,7 +14,6 @@ import segvoc
 from segvoc.exported.shipped import open_tiny
 from segvoc.models.presets import PRESETS
 from segvoc.sharing.hub import CARD, CONFIG, SHARED_WEIGHTS
-from segvoc.teaching.taught_words import TaughtWords
 from tests.cli.command import Command, draw_photos
 from tests.images import made_photograph
 from tests.loopback_hub import LoopbackHub, use_hub
@@ -108,17 +107,10 @@ def test_a_run_goes_there_with_its_record_and_back(command, hub, monkeypatch):
     command("push", "run", "lab/street").refused("isn't finished")
 
 
-def shared_words(command: Command) -> TaughtWords:
-    """Words taught to `tiny`, in a file and on the hub."""
-    taught = open_tiny().teach(drawn_examples(2), keep_worse=True)
-    taught.save("drawn.words.safetensors")
-    assert command("push", "drawn.words.safetensors", "lab/words").code == 0
-    return taught
-
-
 @pytest.mark.slow
 def test_taught_words_from_the_hub_label_as_their_file_does_also_without_pytorch(command, hub, monkeypatch):
-    shared_words(command)
+    open_tiny().teach(drawn_examples(2), keep_worse=True).save("drawn.words.safetensors")
+    assert command("push", "drawn.words.safetensors", "lab/words").code == 0
     draw_photos("photo.jpg")
     asked = ("segment", "photo.jpg", "--words", WORDS, "--dtype", "float32")
     assert command(*asked, "--taught", "drawn.words.safetensors", "--out", "own").code == 0

@@ -1,4 +1,4 @@
-"""`segvoc segment` as people and programs use it."""
+"""`segvoc segment`, with and without --parts, as people and programs use it."""
 
 import json
 import os
@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.imaging.label_maps import read_label_map
+from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from tests.cli.command import Command, draw_photos, result_files
 from tests.inference.small_network import small_segmenter
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 WORDS = "cat, sofa, wall"
+PARTS = "cat: head, leg; sofa: leg, cushion"
 SEGVOC = (sys.executable, "-c", "from segvoc.cli import main; main()", "segment")
 
 
@@ -177,6 +178,68 @@ def test_wrong_call_is_refused_before_any_work(segment: Command, arguments: list
     Path("words.txt").write_text("cat\n")
     Path("latin.txt").write_bytes("café\n".encode("latin-1"))
     segment("photo.jpg", *arguments).refused(said)
+    assert not Path("out").exists()
+
+
+# ---- parts
+
+
+@pytest.fixture
+def segment_photo(segment: Command) -> Command:
+    """`segvoc segment photo.jpg` with a small random network in place of the embedded model."""
+    draw_photos("photo.jpg")
+    return lambda *arguments: segment("photo.jpg", *arguments)
+
+
+def test_four_files_for_a_photograph(segment_photo: Command) -> None:
+    done = segment_photo("--words", "wall, cat", "--parts", PARTS)
+    assert (done.code, done.err) == (0, "")
+    assert "; parts: " in done.out
+    assert result_files() == ["photo.json", "photo.overlay.png", "photo.parts.png", "photo.png"]
+    report = _strict(Path("out/photo.json").read_text("utf-8"))
+    assert [entry["name"] for entry in report["classes"]] == ["wall", "cat", "sofa"]
+    assert [entry["name"] for entry in report["parts"]] == ["cat's head", "cat's leg", "sofa's leg", "sofa's cushion"]
+    labels, part_labels = read_label_map("out/photo.png"), read_label_map("out/photo.parts.png")
+    for entry in report["parts"]:
+        here = part_labels == entry["id"]
+        assert here.sum() == entry["pixels"]
+        owner = next(found["id"] for found in report["classes"] if found["name"] == entry["object"])
+        assert (labels[here] == owner).all()
+        assert (entry["mean_confidence"] is None) == (entry["pixels"] == 0)
+        assert entry["fraction"] == pytest.approx(entry["pixels"] / 2400, abs=1e-6)
+    assert (part_labels != UNLABELED).any()
+
+
+def test_parts_of_a_file_with_any_names(segment_photo: Command) -> None:
+    parts = {"猫": ["头", "尾巴"], "driver's seat, chair": ["back, rest"], "wall": [], "*": ["edge"]}
+    Path("parts.json").write_text(json.dumps(parts, ensure_ascii=False), encoding="utf-8")
+    Path("words.txt").write_text("wall\nsky\n")
+    done = segment_photo("--words-file", "words.txt", "--parts-file", "parts.json", "--json").ok()
+    report = _strict(Path("out/photo.json").read_text("utf-8"))
+    assert _strict(done.out) == report
+    assert [entry["name"] for entry in report["classes"]] == ["wall", "sky", "猫", "driver's seat, chair"]
+    assert [(entry["object"], entry["part"]) for entry in report["parts"]] == [
+        *(("猫", "头"), ("猫", "尾巴"), ("driver's seat, chair", "back, rest"), (None, "edge"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--parts", "cat:"], "the part '' of 'cat' is empty"),
+        (["--parts", "*: head"], "no object is named; give words too"),
+        (["--parts", PARTS, "--parts-file", "good.json"], "both --parts and --parts-file"),
+        (["--parts-file", "missing.json"], "'missing.json' can't be read"),
+        (["--parts", PARTS, "--words", ""], "no words"),
+        (["--parts", PARTS, "--words", "cat, cat's head"], "both a word and a part"),
+        (["--parts", PARTS, "--background", "sofa"], "'sofa' is the background"),
+    ],
+)
+def test_malformed_list_of_parts_is_refused_in_one_line(
+    segment_photo: Command, arguments: list[str], said: str
+) -> None:
+    Path("good.json").write_text('{"cat": ["head"]}')
+    segment_photo(*arguments).refused(said)
     assert not Path("out").exists()
 
 

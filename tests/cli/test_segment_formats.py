@@ -84,9 +84,6 @@ def test_refused_calls(segment: Command, options: list[str], told: str) -> None:
     assert _files() == before
 
 
-# ---- datasets in
-
-
 def test_objects_are_counted_in_reports_and_datasets(segment: Command) -> None:
     draw_photos("in/a.jpg")
     done = segment("in", *WORDS, "--objects", "--least-object", "4", "--json").ok()

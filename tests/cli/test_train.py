@@ -1,27 +1,35 @@
-"""`segvoc train` as people use it."""
+"""`segvoc train` as people use it: on labeled images, with captions, parts, datasets of others, published encoders."""
 
 import json
 import re
+from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import segvoc
 from segvoc.checkpoints.files import read_header
+from segvoc.data.training.augmentations import named_transform
+from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image
 from segvoc.records import to_json
 from tests.built import configured
+from tests.data.datasets.test_huggingface import NAMES, rows
 from tests.loopback_hub import use_hub, without_network
+from tests.small_published import use_small_published
 from tests.training.runs import drawn_images
 
 SMALL = "--set trunk_lr_scale=0 --set crop_size=64 --set short_sides=64,80 --set num_workers=0 --device cpu".split()
+FOLDERS = "--images set/images --labels set/labels --classes set/classes.json".split()
 
 
 @pytest.fixture
 def folders(tmp_path):
     drawn_images(tmp_path / "set", 3)
-    return ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
+    return FOLDERS
 
 
 def metrics(run):
@@ -57,9 +65,8 @@ def test_training_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc
 @pytest.mark.slow
 def test_finetune_leaves_the_network_and_tunes_words(segvoc_command, tmp_path):
     drawn_images(tmp_path / "set", 10)
-    folders = ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
     small = ["--set", "crop_size=64", "--set", "short_sides=64,80", "--set", "views=2", "--device", "cpu"]
-    call = ["train", "finetune", *folders, "--model", "tiny", "--out", "run", "--steps", 60, *small]
+    call = ["train", "finetune", *FOLDERS, "--model", "tiny", "--out", "run", "--steps", 60, *small]
     outcome = segvoc_command(*call).ok()
     path, figures = outcome.out.splitlines()
     assert path == "run/model.safetensors"
@@ -105,24 +112,19 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
         return segvoc_command("train", *arguments, "--out", "run")
 
     train("cat-seg").refused("'cat-seg' is unknown (did you mean cat-seg-", "it is finetune or one of cat-seg-b, ")
-    train("finetune", *folders).refused("finetune needs a model")
-    train("finetune", *folders, "--model", "tinny").refused("'tinny' is unknown")
     train("tiny", *folders, "--track", "none", "--track", "tensorboard").refused("--track none leaves all out")
     train("tiny", *folders, "--track-project", "discs").refused("name it: --track wandb")
+    train("finetune", *folders).refused("finetune needs a model")
+    train("finetune", *folders, "--model", "tinny").refused("'tinny' is unknown")
     train("finetune", *folders[:4], "--model", "tiny").refused("--classes is missing")
-    train("finetune", *folders, "--model", "tiny", "--set", "stpes=1").refused(
-        "no setting 'stpes'; did you mean steps?"
-    )
-    train("finetune", *folders, "--model", "tiny", "--set", "num_val_images=3").refused(
-        "num_val_images=3 of 3 images leaves none"
-    )
-    train("finetune", *folders, "--model", "tiny", "--set", "crop_size=50").refused(
-        "crop_size=50 does not divide", "take 48"
-    )
-    train("finetune", *folders, "--model", "tiny", "--set", "blocks=2").refused(
-        "method=words freezes the network", "add method=network"
-    )
     train("finetune", *folders, "--model", "tiny", "--background", "sky").refused("'sky' is not one of the classes")
+    for setting, *said in (
+        ("stpes=1", "no setting 'stpes'; did you mean steps?"),
+        ("num_val_images=3", "num_val_images=3 of 3 images leaves none"),
+        ("crop_size=50", "crop_size=50 does not divide", "take 48"),
+        ("blocks=2", "method=words freezes the network", "add method=network"),
+    ):
+        train("finetune", *folders, "--model", "tiny", "--set", setting).refused(*said)
     train("pca-seg-b", *folders).refused("starts from published encoders", "--encoder-weights", "--weights random")
     train("cat-seg-b").refused("segvoc prepare coco-stuff", "name ROOT with --data")
     train("cat-seg-b", "--model", "tiny").refused("leave out --model")
@@ -166,3 +168,124 @@ def test_captions_and_labels_are_not_mixed(segvoc_command, captioned, folders, m
     segvoc_command(*call).refused("tiny learns from label maps; leave out --captions")
     without_network(monkeypatch)
     segvoc_command("train", "syn-seg-b", *captioned[1:], "--out", "run").refused("--encoder-weights")
+
+
+# ---- parts
+
+
+SMALL_PARTS = "--set crop_size=64 --set short_sides=64 --set batch_size=2 --set num_workers=0 --device cpu".split()
+OBJECTS = ["--objects", "set/objects", "--object-classes", "set/objects.json"]
+RULES = ["--background", "ground", "--object", "sign"]
+
+
+@pytest.fixture
+def folders_of_parts(tmp_path):
+    """Discs on a ground, and maps of the signs that they stand on: the left half of every image."""
+    root = tmp_path / "set"
+    drawn_images(root, 3)
+    (root / "objects").mkdir()
+    for number in range(3):
+        sign = np.full((48, 64), 255, np.uint8)
+        sign[:, :32] = 0
+        Image.fromarray(sign).save(root / f"objects/{number}.png")
+    (root / "objects.json").write_text('["sign"]')
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folders_of_parts")
+def test_from_images_to_a_network_of_parts_and_its_scores(segvoc_command, tmp_path):
+    parallel = ["--set", "order=parallel", "--set", "fusion=experts", "--set", "fod_weight=0.01"]
+    segvoc_command(
+        "train", "tiny-parts", *FOLDERS, *RULES, *OBJECTS, "--out", "run", "--steps", 2, *SMALL_PARTS, *parallel
+    ).ok()
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert {"specific", "part", "object", "compositional", "fod", "fod_1", "fod_2"} <= lines[-1].keys()
+
+    told = segvoc_command("info", "run/model.safetensors", "--json")
+    facts = json.loads(told.out)
+    assert facts["options"] == {"aggregation": "parts", "order": "parallel", "fusion": "experts"}
+
+    report = ["--out", "report", "--json", "--device", "cpu"]
+    scored = segvoc_command("evaluate", "run/model.safetensors", *FOLDERS, *RULES, *report).ok()
+    names = [entry["name"] for entry in json.loads(scored.out)["classes"]]
+    assert names == ["ground", "sign's red disc", "sign's blue disc"]
+
+    again = ["--out", "more", "--steps", 1, *SMALL_PARTS, "--set", "trunk_lr_scale=0"]
+    segvoc_command("train", "finetune", *FOLDERS, *RULES, "--model", "run/model.safetensors", *again).ok()
+
+
+@pytest.mark.usefixtures("folders_of_parts")
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (["train", "tiny", *FOLDERS, *OBJECTS], "tiny is not trained on separate objects"),
+        (["train", "tiny-parts", *FOLDERS, "--objects", "set/objects"], "--objects and --object-classes go together"),
+        (["train", "tiny-parts", *FOLDERS, "--object", " "], "the object ' ' has no name"),
+        (["train", "part-cat-seg-b", *FOLDERS, *RULES, "--encoder-weights", "clip.pt"], "give both, CLIP first"),
+        (
+            ["evaluate", "tiny", "--benchmark", "a-150", "--data", "x", "--object", "car"],
+            "--object is for your own images",
+        ),
+    ],
+)
+def test_wrong_calls_with_parts_are_refused_in_one_line(segvoc_command, call, said):
+    segvoc_command(*call, "--out", "run").refused(said)
+
+
+# ---- what is fetched, and inputs beside folders
+
+
+def test_a_recipe_fetches_its_encoders_and_records_them(segvoc_command, folders, hub, monkeypatch, tmp_path):
+    use_hub(monkeypatch, tmp_path / "home", hub.url)
+    (encoders,) = use_small_published(hub, monkeypatch, "pca-seg-clip-b")
+    small = "--set crop_size=96 --set short_sides=96 --set batch_size=1 --set num_workers=0 --set fod_weight=0".split()
+    call = ["train", "pca-seg-clip-b", *folders, "--out", "run", "--device", "cpu", *small, "--steps", 1]
+    done = segvoc_command(*call).ok()
+    assert done.out == "run/model.safetensors\n" and len(hub.transfers()) == 1
+    config = json.loads(Path("run/config.json").read_text())
+    assert config["started_from"] == [encoders.record()]
+    assert config["start"] == {"weights": None, "encoder_weights": None}
+    assert read_header("run/model.safetensors").record["training"]["started_from"] == [encoders.record()]
+    shown = segvoc_command("info", "run/model.safetensors").out
+    assert "started from:\n" in shown and encoders.sha256 in shown
+    Path("run/model.safetensors").unlink()
+    without_network(monkeypatch)
+    assert segvoc_command(*call, "--resume").code == 0
+    assert Path("run/model.safetensors").exists()
+
+
+def test_the_commands_take_saved_folders_of_datasets(segvoc_command, tmp_path):
+    datasets.DatasetDict(train=rows(2), validation=rows(1)).save_to_disk(tmp_path / "pets")
+    call = ["evaluate", "tiny", "--dataset", "pets", "--out", "report", "--device", "cpu"]
+    segvoc_command(*call, "--split", "validation").refused("classes.json or id2label.json")
+    (tmp_path / "pets/id2label.json").write_text(json.dumps(dict(enumerate(NAMES))))
+    segvoc_command(*call).refused("train, validation; choose one with --split")
+    segvoc_command(*call, "--split", "validation").ok()
+    report = json.loads((tmp_path / "report/report.json").read_text())
+    assert report["data"]["evaluated"] == 1 and [one["name"] for one in report["classes"]] == NAMES
+    # the same again is done already
+    assert segvoc_command(*call, "--split", "validation").code == 0
+    again = json.loads((tmp_path / "report/report.json").read_text())
+    assert again["run"]["resumed_images"] == 1
+    for measured in ("run", "peak_memory_gb"):
+        del again[measured], report[measured]
+    assert again == report
+    (tmp_path / "pets/validation/dataset_info.json").write_text("{")
+    segvoc_command(*call, "--split", "validation").refused("can't be read by datasets")
+
+
+def test_the_run_records_a_transform_of_the_working_directory_and_goes_on_with_no_other(
+    segvoc_command, folders, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("segvoc.training.monitor.draw_curves", lambda *_: None)
+    mine = "def gray(image, labels, rng):\n    return image // 2 + 64, labels\n"
+    (tmp_path / "mine_for_the_test.py").write_text(mine)
+    small = ["--steps", 1, "--set", "views=1", "--set", "crop_size=64"]
+    call = ["train", "finetune", "--model", "tiny", *folders, "--out", "run", *small]
+    segvoc_command(*call, "--transform", "mine_for_the_test:gray").ok()
+    assert json.loads((tmp_path / "run/config.json").read_text())["images"]["transform"] == "mine_for_the_test:gray"
+    segvoc_command(*call, "--resume").refused("transform")
+    problems = {"mine_for_the_test": "MODULE:FUNCTION", "mine_for_the_test:blue": "no function", "nope:f": "nope"}
+    for name, problem in problems.items():
+        with pytest.raises(UsageError, match=problem):
+            named_transform(name)

@@ -15,13 +15,7 @@ def write_raster(path: Path, values: np.ndarray, *, interpretation: list[str] | 
     rasterio = pytest.importorskip("rasterio", reason="needs the extra geo")
     from rasterio.enums import ColorInterp
 
-    profile = {
-        "count": len(values),
-        "height": values.shape[1],
-        "width": values.shape[2],
-        "dtype": values.dtype,
-        **profile,
-    }
+    profile = dict(zip(("count", "height", "width"), values.shape, strict=True)) | {"dtype": values.dtype} | profile
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with rasterio.open(path, "w", driver="GTiff", **profile) as file:

@@ -2,7 +2,6 @@
 
 import io
 import os
-import struct
 import sys
 import types
 import warnings
@@ -16,15 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
 from segvoc.errors import FirstFrameWarning, ImageTooLargeError, InputError
-from segvoc.imaging.reading import (
-    MAX_PLAIN_BYTES,
-    MAX_SCANS,
-    MAX_THUMBNAILS,
-    decode_image,
-    image_size,
-    read_image,
-)
-from tests.images import made_photograph, saved
+from segvoc.imaging.reading import MAX_PLAIN_BYTES, MAX_SCANS, MAX_THUMBNAILS, decode_image, image_size, read_image
+from tests.images import made_photograph, saved, tiff_of_thumbnails
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
@@ -204,21 +196,6 @@ def test_sizes_are_read_from_headers_and_limited() -> None:
     assert decode_image(buffer.getvalue(), max_pixels=600).shape == (20, 30, 3)
     with pytest.raises(InputError, match=r"'a\.png' is empty"):
         image_size(b"", "'a.png'")
-
-
-def tiff_of_thumbnails(directories: int, *, last: int = 1) -> bytes:
-    """An image of one pixel, and directories that claim to be thumbnails of it, but for the last one."""
-    tags = {254: 1, 256: 1, 257: 1, 258: 8, 262: 1, 273: 8, 278: 1, 279: 1}
-    size = 2 + 12 * len(tags) + 4
-    content = [b"II*\0" + struct.pack("<I", 12) + b"\x80\0\0\0"]
-    for number in range(directories + 1):
-        own = tags | {254: 0 if number == 0 else last if number == directories else 1}
-        content += [
-            struct.pack("<H", len(own)),
-            *(struct.pack("<HHII", tag, 4, 1, value) for tag, value in own.items()),
-        ]
-        content.append(struct.pack("<I", 12 + size * (number + 1) if number < directories else 0))
-    return b"".join(content)
 
 
 def test_of_many_thumbnails_only_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

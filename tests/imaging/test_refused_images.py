@@ -17,8 +17,6 @@ from segvoc.imaging.image_formats import MAX_SIDE
 from segvoc.imaging.reading import read_image
 from tests.images import made_photograph, one_line_error, png, saved
 
-RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
-
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
@@ -116,42 +114,29 @@ def test_odd_names_are_shown_on_one_line(name: str) -> None:
         read_image(name)
 
 
-@pytest.mark.parametrize(
-    "array",
-    [
-        np.zeros((4, 4), np.uint8),
-        np.zeros((4, 4, 4), np.uint8),
-        np.zeros((3, 4, 4), np.uint8),
-        np.zeros((4, 4, 3), np.float32),
-        np.zeros((0, 4, 3), np.uint8),
-        np.zeros((1, 4, 4, 3), np.uint8),
-    ],
-)
-def test_other_arrays_are_refused(array: np.ndarray) -> None:
-    with one_line_error(UsageError, "(H, W, 3) uint8", "convert"):
-        read_image(array)
-
-
 def test_file_opened_for_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_text("text")
     with (tmp_path / "photo.jpg").open() as file, one_line_error(UsageError, "binary mode"):
         read_image(file)
 
 
+SHAPES = ((4, 4), (4, 4, 4), (3, 4, 4), (0, 4, 3), (1, 4, 4, 3))
+
+
 @pytest.mark.parametrize(
-    ("tensor", "said"),
+    ("given", "said"),
     [
+        *((np.zeros(shape, np.uint8), "(H, W, 3) uint8") for shape in SHAPES),
+        (np.zeros((4, 4, 3), np.float32), "(H, W, 3) uint8"),
         (torch.zeros(3, 4, 5), "float32"),
         (torch.zeros(1, 3, 4, 5, dtype=torch.uint8), "a batch as a list"),
-        (torch.zeros(4, 5, dtype=torch.uint8), "(3, H, W) uint8"),
-        (torch.zeros(4, 5, 3, dtype=torch.uint8), "(3, H, W) uint8"),
-        (torch.zeros(3, 0, 5, dtype=torch.uint8), "(3, H, W) uint8"),
+        *((torch.zeros(shape, dtype=torch.uint8), "(3, H, W) uint8") for shape in ((4, 5), (4, 5, 3), (3, 0, 5))),
         (torch.zeros(3, 4, 3, dtype=torch.uint8), "may be (3, H, W) or (H, W, 3)"),
     ],
 )
-def test_other_tensors_are_refused(tensor: torch.Tensor, said: str) -> None:
+def test_other_arrays_and_tensors_are_refused(given: np.ndarray | torch.Tensor, said: str) -> None:
     with one_line_error(UsageError, said):
-        read_image(tensor)
+        read_image(given)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
-"""Names lie well inside their regions, or are left out."""
+"""Names of any script are drawn or spelled; they lie well inside their regions, or are left out."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.imaging.overlay import class_regions, draw_names
+from segvoc.imaging.overlay import class_regions, draw_names, drawable
 from segvoc.imaging.palette import class_colors
 
 Box = tuple[int, int, int, int]
@@ -66,3 +66,23 @@ def test_a_name_can_be_read_on_any_background(level: int) -> None:
     values = np.asarray(drawn.convert("L"))
     assert (values > 240).any()
     assert (values < 40).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cat", "cat"),
+        ("x\ny", "x y"),
+        ("Zoë's café", "Zoe's cafe"),
+        ("猫", "U+732B"),
+        ("犬", "U+72AC"),
+        ("猫 house", "U+732B house"),
+        ("🐱", "cat face"),
+        ("🐱🐶", "cat face dog face"),
+        ("\u200d", "(blank)"),
+        ("", "(blank)"),
+    ],
+)
+def test_without_a_font_names_are_spelled(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    monkeypatch.setattr("segvoc.imaging.overlay.SYSTEM_FONTS", ())
+    assert drawable(name, 20)[0] == text

@@ -6,13 +6,7 @@ import pytest
 
 from segvoc.errors import UsageError
 from segvoc.imaging import result_paths
-from segvoc.imaging.result_paths import (
-    InputImage,
-    ResultPaths,
-    image_paths,
-    plan_results,
-    tells_case_apart,
-)
+from segvoc.imaging.result_paths import InputImage, ResultPaths, image_paths, plan_results, tells_case_apart
 
 
 @pytest.fixture

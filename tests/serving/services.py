@@ -62,12 +62,7 @@ def png(image: np.ndarray | None = None) -> bytes:
 
 
 @contextlib.contextmanager
-def in_process(
-    model: Segmenter | None = None,
-    *,
-    host: str = "127.0.0.1",
-    **changes: Any,
-) -> Iterator[TestClient]:
+def in_process(model: Segmenter | None = None, *, host: str = "127.0.0.1", **changes: Any) -> Iterator[TestClient]:
     """A client of a service in this process, without a socket; what goes wrong inside doesn't come through."""
     app = create_app(lambda: model or NumpySegmenter(), ServiceSettings(**changes))
     with TestClient(app, base_url=f"http://{host}", raise_server_exceptions=False) as client:

@@ -3,10 +3,14 @@
 import json
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from segvoc.errors import CheckpointError
+from segvoc.exported.shipped import open_tiny
+from segvoc.models.opening import load
+from segvoc.serving.app import model_facts
 from segvoc.serving.middleware import JsonLines
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import GatedSegmenter, failure, in_process, png
@@ -32,17 +36,11 @@ def test_models_and_limits():
         told = client.get("/v1/models").json()
     assert told["limits"] == {"bytes": 5, "pixels": 6, "words": 7}
     (model,) = told["models"]
-    assert model["name"] == "numpy"
-    assert model["parts"] is True
+    assert (model["name"], model["parts"], model["parameters"]) == ("numpy", True, None)
     assert "official" in model["windows"]
-    assert model["parameters"] is None
 
 
 def test_of_a_preset_more_is_known():
-    from segvoc.exported.shipped import open_tiny
-    from segvoc.models.opening import load
-    from segvoc.serving.app import model_facts
-
     facts = model_facts(load("tiny", dtype="float32"))
     assert facts.parameters > 10_000_000
     assert facts.license == model_facts(open_tiny()).license == "Apache-2.0"
@@ -94,9 +92,7 @@ def test_logs_are_lines_of_json(caplog):
     (line,) = [line for line in lines if line["message"] == "request"]
     assert line["request_id"] == "job-7"
     assert (line["route"], line["method"], line["status"]) == ("/v1/models", "GET", 200)
-    assert line["bytes"] > 0
-    assert line["level"] == "info"
-    assert line["time"].endswith("Z")
+    assert line["bytes"] > 0 and line["level"] == "info" and line["time"].endswith("Z")
 
 
 @pytest.mark.parametrize(
@@ -131,8 +127,6 @@ def test_more_requests_than_allowed_are_refused():
     model = GatedSegmenter()
     with in_process(model, requests=1) as client:
         model.gate.clear()
-        from concurrent.futures import ThreadPoolExecutor
-
         with ThreadPoolExecutor() as threads:
             first = threads.submit(segment, client)
             while "segvoc_open_requests 2.0" not in client.get("/metrics").text:

@@ -1,13 +1,27 @@
-"""Bodies without a length, and clients that leave; test_hostile.py has what is slow, too large or no HTTP."""
+"""Clients that call at once, that leave, or that misuse nginx; test_hostile.py has what is slow, large or no HTTP."""
 
 import contextlib
+import http.client
+import shutil
 import socket
 import time
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.service import ASKED, answered, behind_nginx
+from segvoc.exported.shipped import open_tiny
+from segvoc.inference.segmenter import Segmenter
+from segvoc.models.opening import load
 from segvoc.serving.server import bound_socket
-from tests.serving.services import GatedSegmenter, listening, png
+from tests.inference.numpy_engine import NumpySegmenter
+from tests.serving.services import GatedSegmenter, labeled, listening, png
+from tests.test_package import SAMPLES
 
+WORDS = ["cat", "person", "cup", "sky", "wall"]
 BODY = (
     b'--b\r\nContent-Disposition: form-data; name="words"\r\n\r\ncat, wall\r\n'
     b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + png() + b"\r\n--b--\r\n"
@@ -16,10 +30,8 @@ HEAD = b"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart
 WHOLE = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 
 
-@contextlib.contextmanager
-def connected(port: int) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        yield connection
+def connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=10)
 
 
 def one_answer(connection: socket.socket) -> tuple[int, bytes]:
@@ -74,3 +86,38 @@ def test_who_leaves_frees_the_place():
                 model.gate.set()
                 assert one_answer(last)[0] == 200
             assert [one_answer(connection)[0] for connection in connections[:3]] == [200] * 3
+
+
+@pytest.fixture(params=["onnxruntime", pytest.param("torch", marks=pytest.mark.slow)])
+def tiny(request) -> Segmenter:
+    return open_tiny() if request.param == "onnxruntime" else load("tiny", device="cpu", dtype="float32")
+
+
+@pytest.mark.parametrize("keep", ["all", pytest.param(None, marks=pytest.mark.slow)])
+def test_four_clients_get_the_labels_of_one(tiny, keep):
+    images = [png(np.asarray(Image.open(path).resize((160, 120)))) for path in sorted(SAMPLES.glob("*.jpg"))[:3]]
+    with listening(tiny, batch=4, batch_wait=1.0) as port, ThreadPoolExecutor(4) as threads:
+        options = {"probabilities": "true", **({} if keep is None else {"keep_classes": keep})}
+
+        def label(image: bytes):
+            return labeled(f"http://127.0.0.1:{port}", image, WORDS, **options)
+
+        alone = [label(image) for image in images]
+        together = list(threads.map(label, images))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one["labels.png"], other["labels.png"])
+        np.testing.assert_allclose(one["probabilities.npy"], other["probabilities.npy"], atol=1e-6, rtol=0)
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx")
+def test_behind_nginx_one_address_does_not_keep_others_waiting_and_bodies_are_limited():
+    """With the site of deploy/, while one address has open uploads and slow headers."""
+    with listening(NumpySegmenter()) as port, behind_nginx(f"http://127.0.0.1:{port}") as address:
+        assert answered(address) == ASKED
+        place = urlsplit(address)
+        connection = http.client.HTTPConnection(place.hostname, place.port, 20)
+        connection.putrequest("POST", "/v1/segment")
+        connection.putheader("Content-Length", str(40_000_000))
+        connection.endheaders()
+        assert connection.getresponse().status == 413
+        connection.close()

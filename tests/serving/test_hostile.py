@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from tests.images import tiff_of_thumbnails
 from tests.serving.services import listening, png
 from tests.serving.test_connections import ask
 
@@ -77,20 +78,6 @@ def _drawn(side: int, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-@functools.cache
-def _tiff(directories: int, *, loop: bool = False) -> bytes:
-    """A tiny image, and so many more directories, all of which claim to be thumbnails."""
-    entries = [(254, 4, 1, 1), (256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 8)]
-    entries += [(278, 3, 1, 1), (279, 4, 1, 1)]
-    size = 2 + 12 * len(entries) + 4
-    content = [b"II*\0" + struct.pack("<I", 12) + b"\x80\0\0\0"]
-    for number in range(directories + 1):
-        after = 12 + size * (number + 1) if number < directories else (12 if loop else 0)
-        fields = (struct.pack("<HHI", *entry[:3]) + struct.pack("<I", entry[3]) for entry in entries)
-        content += [struct.pack("<H", len(entries)), *fields, struct.pack("<I", after)]
-    return b"".join(content)
-
-
 def bombs(random: Random) -> Hostile:
     width, height = random.randint(20_000, 2**31 - 1), random.randint(20_000, 2**31 - 1)
     screen = struct.pack("<HH", 65_535, 65_535)
@@ -115,8 +102,8 @@ def inner_bombs(random: Random) -> Hostile:
             _png_of(64, 48, _chunk(b"zTXt", b"Comment\0\0" + text), pixels),
             _png_of(64, 48, _chunk(b"iCCP", b"profile\0\0" + text), pixels),
             _png_of(64, 48, _chunk(b"IDAT", text)),
-            _tiff(random.choice([10, 30_000])),
-            _tiff(3, loop=True),
+            tiff_of_thumbnails(random.choice([10, 30_000])),
+            tiff_of_thumbnails(3, loop=True),
         ]
     )
     return Hostile("inner bomb", [_segment(image)], (200, 422))

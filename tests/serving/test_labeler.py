@@ -133,19 +133,10 @@ def test_what_waits_at_the_end_is_told_so():
 
 def test_an_output_that_is_not_finite_is_no_fault_of_the_caller():
     model = NumpySegmenter()
-    model.colors = model.colors * np.float32(np.nan)
 
     async def scenario(labeler: Labeler) -> None:
+        model.colors = model.colors * np.float32(np.nan)
         with pytest.raises(RuntimeError, match="not finite"):
             await labeler.label(*work())
 
-    metrics = ServiceMetrics()
-
-    async def with_labeler() -> None:
-        labeler = Labeler(model, ServiceSettings(), metrics)
-        labeler._warm_up = lambda: None  # type: ignore[method-assign]
-        await labeler.start()
-        await scenario(labeler)
-        await labeler.stop()
-
-    asyncio.run(with_labeler())
+    run(scenario, model)

@@ -36,25 +36,20 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("key", "arguments", "said"),
     [
-        ({"api_key": KEY}, "no setting 'api_key'"),
-        ({"no_such": 1}, "no setting 'no_such'"),
-        ({"queue": 0}, "queue=0 is not positive"),
-        ({"queue": "many"}, "queue=many"),
-        ({"api_key_file": "/no/such/file"}, "both SEGVOC_API_KEY and api_key_file"),
+        (KEY, {"api_key": KEY}, "no setting 'api_key'"),
+        (KEY, {"no_such": 1}, "no setting 'no_such'"),
+        (KEY, {"queue": 0}, "queue=0 is not positive"),
+        (KEY, {"queue": "many"}, "queue=many"),
+        (KEY, {"api_key_file": "/no/such/file"}, "both SEGVOC_API_KEY and api_key_file"),
+        (None, {}, "SEGVOC_API_KEY"),
+        (None, {"api_key_file": "/no/file"}, "can't be read"),
     ],
 )
-def test_wrong_arguments_are_refused(arguments: dict[str, Any], said: str, monkeypatch):
-    monkeypatch.setenv("SEGVOC_API_KEY", KEY)
-    with pytest.raises(UsageError, match=said):
-        ray_app.build_app(arguments)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"), [({}, "SEGVOC_API_KEY"), ({"api_key_file": "/no/file"}, "can't be read")]
-)
-def test_it_demands_a_key(arguments: dict[str, Any], said: str):
+def test_wrong_arguments_are_refused(key: str | None, arguments: dict[str, Any], said: str, monkeypatch):
+    if key is not None:
+        monkeypatch.setenv("SEGVOC_API_KEY", key)
     with pytest.raises(UsageError, match=said):
         ray_app.build_app(arguments)
 

@@ -7,12 +7,12 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ import pytest
 from tests.processes import free_port
 from tests.serving.services import labeled, png
 
+REPOSITORY = Path(__file__).parents[2]
 SCRIPT = """
 import sys, time
 from segvoc.serving.server import run
@@ -36,61 +37,39 @@ run(Slow, ServiceSettings(), host="127.0.0.1", port=int(sys.argv[1]))
 """
 
 
+@dataclass
 class Service:
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.lines: list[dict[str, object]] = []
-        self.text = ""
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
+    """A service in a process of its own, and the file of its standard error."""
 
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.text += line
-            with contextlib.suppress(ValueError):
-                self.lines.append(json.loads(line))
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def lines(self) -> list[dict[str, str]]:
+        """What it logged so far, but for a line that it is writing."""
+        return [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("}\n")]
 
     def url(self, patience: float = 300) -> str:
         """Its address, once it takes requests."""
         end = time.monotonic() + patience
         while time.monotonic() < end:
-            assert self.process.poll() is None, self.text
-            for line in list(self.lines):
-                address = line.get("address")
-                with contextlib.suppress(OSError):
-                    if address:
-                        with urllib.request.urlopen(f"{address}/readyz", timeout=5):
-                            return str(address)
+            assert self.process.poll() is None, self.log.read_text()
+            for address in filter(None, (line.get("address") for line in self.lines())):
+                with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/readyz", timeout=5):
+                    return address
             time.sleep(0.02)
-        raise AssertionError(f"not ready: {self.text}")
+        raise AssertionError(f"not ready: {self.log.read_text()}")
 
 
 @contextlib.contextmanager
-def started(*command: str, **environment: str) -> Iterator[Service]:
-    repository = Path(__file__).parents[2]
-    paths = os.pathsep.join([str(repository / "src"), str(repository)])
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": paths, **environment},
-    )
-    service = Service(process)
+def started(folder: Path, *command: str, **environment: str) -> Iterator[Service]:
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY}", **environment}
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen([sys.executable, *command], stderr=log, env=environment)
     try:
-        yield service
+        yield Service(process, folder / "log")
     finally:
         process.kill()
         process.wait()
-        service.reader.join(30)
-        process.stderr.close()
-
-
-@pytest.fixture
-def script(tmp_path: Path) -> str:
-    path = tmp_path / "service.py"
-    path.write_text(SCRIPT)
-    return str(path)
 
 
 def accepted(url: str) -> float:
@@ -100,8 +79,8 @@ def accepted(url: str) -> float:
     return sum(map(float, re.findall(counted, text, re.MULTILINE))) - 1  # this request is open too
 
 
-def test_sigterm_answers_what_was_accepted(script):
-    with started(script, "0") as service, ThreadPoolExecutor(8) as threads:
+def test_sigterm_answers_what_was_accepted(tmp_path):
+    with started(tmp_path, "-c", SCRIPT, "0") as service, ThreadPoolExecutor(8) as threads:
         url = service.url()
         calls = [threads.submit(labeled, url, png(), ["cat", "wall"]) for _ in range(8)]
         while accepted(url) < 8:  # most of them wait
@@ -112,32 +91,30 @@ def test_sigterm_answers_what_was_accepted(script):
         assert service.process.wait(30) == 0
         with pytest.raises(urllib.error.URLError):
             urllib.request.urlopen(f"{url}/v1/models")
-        service.reader.join(10)
-        assert "Traceback" not in service.text
+        assert "Traceback" not in service.log.read_text()
 
 
-def test_after_sigkill_the_address_is_free_again_and_interrupting_ends_it_quietly(script):
+def test_after_sigkill_the_address_is_free_again_and_interrupting_ends_it_quietly(tmp_path):
     port = str(free_port())
-    with started(script, port) as service:
+    with started(tmp_path, "-c", SCRIPT, port) as service:
         assert labeled(service.url(), png(), ["cat", "wall"])
         service.process.kill()
         service.process.wait()
-    with started(script, port) as service:
+    with started(tmp_path, "-c", SCRIPT, port) as service:
         service.url()
         service.process.send_signal(signal.SIGINT)
         assert service.process.wait(30) == 0
 
 
-def test_the_command_serves_tiny():
-    with started("-m", "segvoc", "serve", "--port", "0", "--queue", "3", SEGVOC_API_KEY="k" * 20) as service:
+def test_the_command_serves_tiny(tmp_path):
+    with started(tmp_path, "-m", "segvoc", "serve", "--port", "0", "--queue", "3", SEGVOC_API_KEY="k" * 20) as service:
         url = service.url()
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(f"{url}/v1/models")
-        chelsea = (Path(__file__).parents[2] / "samples" / "chelsea.jpg").read_bytes()
+        chelsea = (REPOSITORY / "samples/chelsea.jpg").read_bytes()
         result = labeled(url, chelsea, ["cat", "grass"], key="k" * 20)
         assert (result["labels.png"] == 0).mean() > 0.3
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(30) == 0
-        service.reader.join(10)
-        assert all("logger" in line for line in service.lines)
-        assert "k" * 20 not in service.text
+        assert service.lines() and all("logger" in line for line in service.lines())
+        assert "k" * 20 not in service.log.read_text()

@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -150,38 +151,28 @@ def _changed(config: bytes, **entries: object) -> bytes:
     return json.dumps(content).encode()
 
 
-Change = Callable[[dict[str, bytes]], object]
+Changes = dict[str, bytes | Callable[[bytes], bytes] | None]
+"""Files with other contents, or changed by a function, or removed."""
 
-DAMAGES: dict[str, tuple[Change, tuple[str, ...]]] = {
-    "weights missing": (lambda files: files.pop(SHARED_WEIGHTS), (f"has no {SHARED_WEIGHTS}", "share the model again")),
-    "weights cut off": (
-        lambda files: files.update({SHARED_WEIGHTS: files[SHARED_WEIGHTS][:-100]}),
-        ("lab/drawn", "is damaged"),
-    ),
-    "weights of a page": (lambda files: files.update({SHARED_WEIGHTS: b"<html>"}), ("is a web page",)),
-    "configuration cut off": (lambda files: files.update({CONFIG: files[CONFIG][:20]}), ("can't be read",)),
-    "newer": (lambda files: files.update({CONFIG: _changed(files[CONFIG], format=9)}), ("newer segvoc",)),
-    "unknown entry": (lambda files: files.update({CONFIG: _changed(files[CONFIG], more=1)}), ("is damaged", "more")),
-    "file outside": (
-        lambda files: files.update({CONFIG: _changed(files[CONFIG], weights="../../model.safetensors")}),
-        ("files elsewhere",),
-    ),
+DAMAGES: dict[str, tuple[Changes, tuple[str, ...]]] = {
+    "weights missing": ({SHARED_WEIGHTS: None}, (f"has no {SHARED_WEIGHTS}", "share the model again")),
+    "weights cut off": ({SHARED_WEIGHTS: lambda whole: whole[:-100]}, ("lab/drawn", "is damaged")),
+    "weights of a page": ({SHARED_WEIGHTS: b"<html>"}, ("is a web page",)),
+    "configuration cut off": ({CONFIG: lambda whole: whole[:20]}, ("can't be read",)),
+    "newer": ({CONFIG: partial(_changed, format=9)}, ("newer segvoc",)),
+    "unknown entry": ({CONFIG: partial(_changed, more=1)}, ("is damaged", "more")),
+    "file outside": ({CONFIG: partial(_changed, weights="../../model.safetensors")}, ("files elsewhere",)),
     "another library's": (
-        lambda files: files.update(
-            {CONFIG: b'{"architectures": ["SegformerForSegmentation"], "model_type": "segformer"}'}
-        ),
+        {CONFIG: b'{"architectures": ["SegformerForSegmentation"], "model_type": "segformer"}'},
         ("SegformerForSegmentation of transformers", "no model of segvoc", "segvoc push"),
     ),
-    "no configuration": (
-        lambda files: files.pop(CONFIG),
-        ("files (README.md, model.safetensors)", "no model of segvoc"),
-    ),
+    "no configuration": ({CONFIG: None}, ("files (README.md, model.safetensors)", "no model of segvoc")),
     "CLIP of another size": (
-        lambda files: files.update({CONFIG: b'{"model_type": "clip", "vision_config": {"patch_size": 32}}'}),
+        {CONFIG: b'{"model_type": "clip", "vision_config": {"patch_size": 32}}'},
         ("patches of 32 px", "ViT-B/16"),
     ),
-    "DINOv2": (lambda files: files.update({CONFIG: b'{"model_type": "dinov2"}'}), ("dinov2", "--encoder-weights")),
-    "exported": (lambda files: files.update({CONFIG: b"{}", "segvoc.json": b"{}"}), ("hf download lab/drawn",)),
+    "DINOv2": ({CONFIG: b'{"model_type": "dinov2"}'}, ("dinov2", "--encoder-weights")),
+    "exported": ({CONFIG: b"{}", "segvoc.json": b"{}"}, ("hf download lab/drawn",)),
 }
 
 FOREIGN = ("another library's", "no configuration", "CLIP of another size", "DINOv2", "exported")
@@ -192,9 +183,10 @@ def test_what_is_damaged_or_foreign_is_told_in_a_repository_and_in_a_folder(hub,
     model.save_pretrained("saved")
     whole = {path.name: path.read_bytes() for path in Path("saved").iterdir()}
     hub.repositories.known[NAME] = repository = LoopbackRepository()
-    for kind, (change, said) in DAMAGES.items():
-        files, begun = dict(whole), len(hub.asked)
-        change(files)
+    for kind, (changes, said) in DAMAGES.items():
+        begun = len(hub.asked)
+        changed = {name: change(whole[name]) if callable(change) else change for name, change in changes.items()}
+        files = {name: content for name, content in (whole | changed).items() if content is not None}
         repository.commit(files)
         with one_line_error(CheckpointError, *said):
             segvoc.load(NAME)

@@ -1,11 +1,13 @@
-"""Whatever happens while a file is written, the old one or the new one stands there, whole."""
+"""Whatever happens while a file is written, the old one or the new one stands there, whole; strict JSON."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,18 +15,19 @@ import pytest
 
 from segvoc.errors import OutputError
 from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.files import read_json, strict_json, write_json
+from tests.images import one_line_error
 
 
-class _Disk:
-    """A writer that puts something down, and then meets an error of the system."""
+def failing(error: BaseException) -> Callable[[BinaryIO], None]:
+    """A writer that puts something down, and then meets an error."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def __call__(self, file: BinaryIO) -> None:
+    def write(file: BinaryIO) -> None:
         file.write(b"half of it")
         file.flush()
-        raise OSError(self.number, os.strerror(self.number))
+        raise error
+
+    return write
 
 
 @pytest.mark.parametrize(
@@ -34,15 +37,10 @@ class _Disk:
 def test_full_disk_keeps_the_earlier_file(tmp_path: Path, number: int, mend: str) -> None:
     target = tmp_path / "result.bin"
     target.write_bytes(b"earlier")
-    with pytest.raises(OutputError) as error:
-        write_atomically(target, _Disk(number))
+    with one_line_error(OutputError, "result.bin", os.strerror(number), mend):
+        write_atomically(target, failing(OSError(number, os.strerror(number))))
     assert target.read_bytes() == b"earlier"
     assert os.listdir(tmp_path) == ["result.bin"]
-    message = str(error.value)
-    assert "result.bin" in message
-    assert os.strerror(number) in message
-    assert mend in message
-    assert "\n" not in message
 
 
 def test_real_limit_on_file_sizes_keeps_the_earlier_file(tmp_path: Path) -> None:
@@ -68,12 +66,8 @@ def test_real_limit_on_file_sizes_keeps_the_earlier_file(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, ZeroDivisionError])
 def test_interruption_leaves_nothing_behind(tmp_path: Path, interruption: type[BaseException]) -> None:
-    def write(file: BinaryIO) -> None:
-        file.write(b"half")
-        raise interruption
-
     with pytest.raises(interruption):
-        write_atomically(tmp_path / "result.bin", write)
+        write_atomically(tmp_path / "result.bin", failing(interruption()))
     assert os.listdir(tmp_path) == []
 
 
@@ -87,9 +81,7 @@ def test_file_in_the_place_of_the_folder_is_named(tmp_path: Path, below: str) ->
 
 _ENDLESS_WRITER = """
 import itertools, sys
-from segvoc.storage import atomic_writes
-from segvoc.storage.atomic_writes import put_in_place, write_atomically
-from tests.images import one_line_error
+from segvoc.storage.atomic_writes import write_atomically
 
 def write(file):
     for _ in range(64):
@@ -112,17 +104,39 @@ def test_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path, delay: float) ->
             assert writer.poll() is None
             assert time.monotonic() < deadline
         # Readers meet whole files while it runs, and the kill leaves one.
-        end = time.monotonic() + delay
-        while True:
-            content = target.read_bytes()
-            assert len(content) == 64 * 4096
-            assert len(set(content)) == 1
-            if time.monotonic() >= end:
-                break
+        end, now = time.monotonic() + delay, 0.0
+        while now < end:
+            content, now = target.read_bytes(), time.monotonic()
+            assert len(content) == 64 * 4096 and len(set(content)) == 1
     finally:
         writer.kill()
         writer.wait()
     content = target.read_bytes()
-    assert len(content) == 64 * 4096
-    assert len(set(content)) == 1
+    assert len(content) == 64 * 4096 and len(set(content)) == 1
     assert all(name.startswith(".segvoc-") for name in os.listdir(tmp_path) if name != "result.bin")
+
+
+# ---- JSON that any program can read
+
+
+def test_values_without_a_form_in_json_are_null():
+    assert strict_json({"a": float("nan"), "b": [float("inf"), 1.0], "c": (2, {"d": -float("inf")})}) == (
+        '{"a": null, "b": [null, 1.0], "c": [2, {"d": null}]}'
+    )
+    with pytest.raises(TypeError):
+        strict_json({"a": object()})
+
+
+def test_a_file_is_written_whole_and_read_again(tmp_path):
+    write_json(tmp_path / "folder/file.json", {"name": "Zoë", "score": float("nan")})
+    assert read_json(tmp_path / "folder/file.json") == {"name": "Zoë", "score": None}
+    json.loads((tmp_path / "folder/file.json").read_bytes())
+    with pytest.raises(OutputError):
+        write_json(tmp_path / "folder/file.json/other.json", {})
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 200_000])
+def test_what_is_no_json_is_a_value_error(tmp_path, content):
+    (tmp_path / "file.json").write_bytes(content)
+    with pytest.raises(ValueError):
+        read_json(tmp_path / "file.json")
