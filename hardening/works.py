@@ -45,8 +45,7 @@ from tests.data.original_files import pack
 from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import arguments, draw_set
 from tests.inference.numpy_engine import NumpySegmenter
-from tests.inference.small_network import small_segmenter
-from tests.small_preset import SMALL as SMALL_PRESET
+from tests.inference.small_network import SMALL_PRESET, small_segmenter
 from tests.training.runs import RECIPE, drawn_images, losses, open_run
 from tests.training.small_runs import drawn_parts, open_captions, open_parts
 from tests.videos.videos import write_video

@@ -21,12 +21,11 @@ from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.evaluation.test_runner import in_force
 from tests.golden_sets import TOLERANCE, compact_case
-from tests.inference.small_network import small_segmenter
+from tests.inference.small_network import SMALL_PRESET, small_segmenter
 from tests.networks import test_err_seg
 from tests.networks.aggregation_contract import small
 from tests.networks.contract import assert_alike, make_image, words
 from tests.networks.golden_stages import FAMILIES, embed, filled_tiny, images
-from tests.small_preset import SMALL as SMALL_PRESET
 from tests.training.runs import RECIPE, drawn_images, losses
 from tests.training.small_runs import RUNS
 

@@ -11,9 +11,7 @@ from segvoc import progress
 from segvoc.models import loading, opening
 from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.cli.command import Command, make_command
-from tests.cli.small_reproduction import use_small_reproduction
 from tests.inference.small_network import small_segmenter
-from tests.loopback_hub import LoopbackHub
 
 
 @pytest.fixture(autouse=True)
@@ -50,12 +48,6 @@ def small_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 def segment(segvoc_command: Command, small_tiny: None) -> Command:
     """`segvoc segment` with a small `tiny`."""
     return lambda *arguments: segvoc_command("segment", *arguments)
-
-
-@pytest.fixture
-def small_reproduction(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The downloads of PAS-20 and of the training set, and a small cat-seg-b."""
-    use_small_reproduction(hub, monkeypatch, tmp_path)
 
 
 @pytest.fixture

@@ -6,29 +6,56 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import pytest
 
 from segvoc.checkpoints.published import PUBLISHED
 from segvoc.data import published_scores
+from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.preparation import prepare as preparation
 from segvoc.data.published_scores import find_rows
+from segvoc.evaluation.report import report as reports
 from segvoc.evaluation.runner import TaskSegmenter
+from segvoc.models.presets import PRESETS
 from segvoc.reproduction import reproduce as reproduction
+from segvoc.reproduction import subjects
+from segvoc.training import training_data
+from segvoc.training.start import Start
 from tests.cli.command import Command
-from tests.cli.small_reproduction import CALL, TRAIN
 from tests.data.original_files import pack
-from tests.loopback_hub import LoopbackHub
+from tests.data.replicas import replica
+from tests.loopback_hub import LoopbackHub, use_hub
+from tests.small_published import use_small_published
 
-pytestmark = pytest.mark.usefixtures("small_reproduction")
-
+SMALL = ("crop_size=96", "short_sides=96", "batch_size=1", "num_workers=0", "num_sampled_classes=4")
+CALL = ("cat-seg-b", "--benchmark", "pas-20", "--data", "data", "--out", "report", "--jobs", "1", "--device", "cpu")
+TRAIN = (*CALL, "--train", "--steps", "1", *(part for setting in SMALL for part in ("--set", setting)))
 BOTH = ("cat-seg-b", "--data", "data", "--out", "report", "--jobs", "1", "--device", "cpu")
 """All benchmarks with a published score, see `scores`."""
 
 ROWS = (*find_rows("cat-seg-b"), *find_rows("cat-seg-l"))
 
 Scores = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def small_reproduction(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A small cat-seg-b in the table, and the downloads that its training and PAS-20 need in "data"."""
+    use_hub(monkeypatch, tmp_path / "home", hub.url)
+    use_small_published(hub, monkeypatch, "cat-seg-b")
+    monkeypatch.setattr(reports, "MAX_EXAMPLES", 1)
+    monkeypatch.setattr(training_data, "LOOKED_AT", 1)
+    small = PRESETS["cat-seg-b"]
+    protocols = small.protocols_of(small.configuration)
+    quick = protocols | {"official": replace(protocols["official"], loader=None, sliding=None, size=32)}
+    monkeypatch.setitem(PRESETS, "cat-seg-b", replace(small, protocols_of=lambda configuration: quick))
+    for name in ("coco-stuff-train", "coco-stuff", "pas-20"):
+        replica(name, tmp_path / "data")
+    for name in ("coco-stuff-train", "coco-stuff", "pas-20", "pas-20b"):
+        # None: however many there are, so that the few images of a replica are all
+        monkeypatch.setitem(BENCHMARKS, name, replace(BENCHMARKS[name], image_count=None))
 
 
 @pytest.fixture
@@ -45,8 +72,8 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> Scores:
     return publish
 
 
-def report() -> dict[str, Any]:
-    return json.loads(Path("report/report.json").read_text(encoding="utf-8"))
+def report(folder: str = "report") -> dict[str, Any]:
+    return json.loads(Path(folder, "report.json").read_text(encoding="utf-8"))
 
 
 def rows() -> dict[str, dict[str, Any]]:
@@ -225,3 +252,53 @@ def test_a_folder_of_another_call_keeps_its_files(segvoc_command: Command) -> No
     segvoc_command("reproduce", *CALL).refused("is not a report of `segvoc reproduce`")
     Path("report/report.json").write_bytes(before["report/report.json"])
     assert files() == before
+
+
+# ---- --train and --weights
+
+
+@pytest.mark.slow
+def test_seeds_have_a_mean(segvoc_command: Command) -> None:
+    done = segvoc_command("reproduce", *TRAIN, "--seeds", "3,4")
+    assert done.code == 1 and Path("report/report.json").exists(), done.err
+    whole = [model["benchmarks"][0]["miou"] for model in report()["models"]]
+    (mean,) = report()["means"]
+    (score,) = mean["benchmarks"][0]["scores"]
+    assert (mean["name"], mean["seeds"], score["runs"]) == ("cat-seg-b", [3, 4], whole)
+    assert score["here"] == pytest.approx(fmean(whole))
+    assert score["deviation"] == pytest.approx(stdev(whole))
+    assert score["published"] == 94.6 and "steps=1" in mean["benchmarks"][0]["deviations"]
+    assert "mean of 2 seeds" in done.out and "± " in Path("report/index.html").read_text(encoding="utf-8")
+    assert Path("report/scores.csv").read_text(encoding="utf-8").count("cat-seg-b,mean,PAS-20") == 1
+
+
+def test_weights_of_ones_own_are_scored_beside_the_published_score(segvoc_command: Command) -> None:
+    done = segvoc_command("reproduce", *TRAIN)
+    assert done.code == 1, done.err
+    (trained,) = report()["models"]
+    own = (*CALL[:-6], "--out", "own", *CALL[-4:], "--weights", "report/seed-0/run/model.safetensors")
+    done = segvoc_command("reproduce", *own)
+    assert done.code == 1, done.err
+    (model,) = report("own")["models"]
+    assert model["benchmarks"][0]["miou"] == trained["benchmarks"][0]["miou"] and len(model["weights"]["sha256"]) == 64
+    assert model["benchmarks"][0]["deviations"] == ["weights of your own, model.safetensors"]
+    segvoc_command("reproduce", *own[:-1], "missing.safetensors").refused("'missing.safetensors' does not exist")
+    # a folder of one call isn't that of another
+    other = (*CALL, "--weights", "report/seed-0/run/model.safetensors")
+    segvoc_command("reproduce", *other).refused("has results of another call (", "choose another --out")
+    changed = ("--set", "lr=0.5")
+    segvoc_command("reproduce", *TRAIN, *changed).refused("has results of another call (training.settings: ", "lr=0.5")
+    Path("report/report.json").unlink()
+    segvoc_command("reproduce", *TRAIN, *changed).failed(2, "recipe.optimizer.lr", "a new --out")
+
+
+def test_a_row_of_a_table_is_trained_with_its_settings() -> None:
+    subject = subjects.trained_subject("PCA-Seg, Table 5a, baseline", Start(), ("fod_weight=0.1",), 7)
+    assert subject.recipe is not None and subject.folder == "pca-seg-table-5a-baseline"
+    assert subject.recipe.network is not None and "concatenation" in str(subject.recipe.network)
+    assert (subject.benchmarks, subject.deviations) == (("a-150", "pas-20b"), ("steps=7", "fod_weight=0.1"))
+    assert [score["scores"] for score in subject.published("a-150")] == [{"miou": 36.4}]
+    whole = subjects.trained_subject("pca-seg-b", Start(), (), None)
+    assert whole.deviations == () and whole.published("a-150")[0]["scores"] == {"miou": 38.1}
+    kept = subjects.scored_subject("ERR-Seg, Table 8, P = 16", weights="file", named_benchmarks=False)
+    assert kept.settings.options == {"keep_classes": 16}

@@ -24,8 +24,7 @@ from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.evaluation.drawn_sets import WORDS, draw_set, scores_of, task_of
 from tests.images import one_line_error
-from tests.inference.small_network import small_segmenter
-from tests.small_preset import SMALL as SMALL_PRESET
+from tests.inference.small_network import SMALL_PRESET, small_segmenter
 from tests.training.runs import RECIPE, drawn_images
 
 

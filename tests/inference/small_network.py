@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.encoders.base import ImageFeatures
+from segvoc.encoders.vit import vit_b16
 from segvoc.inference.protocols import WINDOWS, Protocols, Window, clip_protocols
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.models.builders import build_aggregation
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.presets import Preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.cost_aggregation_config import CostAggregationConfig
+from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, CostAggregationConfig, OpenAIEncoders
 
 CONFIG = CostAggregationConfig(
     order="parallel",
@@ -105,3 +107,18 @@ def small_segmenter(*, template: str = "{}", blocks: int = 1, **rest: Any) -> Ne
     network = rest.pop("network", None) or small_network(blocks)
     given = {"name": "small", "protocols": small_protocols(), "templates": (template,)}
     return NetworkSegmenter(network=network, **given | rest)
+
+
+def _build(configuration: ClipNetworkConfig) -> SegmentationNetwork:
+    tower = Patches()
+    return SegmentationNetwork(tower, Letters(), build_aggregation(configuration.aggregation, tower))
+
+
+SMALL_PRESET = Preset(
+    summary="",
+    configuration=ClipNetworkConfig(encoder=OpenAIEncoders(vit=vit_b16()), aggregation=replace(CONFIG, blocks=1)),
+    build=_build,
+    templates_of=lambda configuration: ("{}",),
+    protocols_of=lambda configuration: small_protocols(),
+)
+"""The network as a preset, for analyses that train by name."""

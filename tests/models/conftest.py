@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from segvoc.models.presets import PRESETS
-from tests.small_preset import SMALL
+from tests.inference.small_network import SMALL_PRESET
 
 
 @pytest.fixture(scope="module")
 def small_in_the_table() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PRESETS, "small", SMALL)
+        patch.setitem(PRESETS, "small", SMALL_PRESET)
         yield

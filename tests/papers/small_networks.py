@@ -44,11 +44,10 @@ from segvoc.reproduction import reproduce
 from segvoc.training import monitor, start, training_data
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
-from tests.inference.small_network import CONFIG, Letters, Patches, small_protocols
+from tests.inference.small_network import CONFIG, SMALL_PRESET, Letters, Patches, small_protocols
 from tests.networks.aggregation_contract import SMALL, SMALL_DECODER, VIT, ThreeMaps, text_tower
 from tests.networks.test_cat_seg import small_backbone
 from tests.networks.test_err_seg import TOWER
-from tests.small_preset import SMALL as SMALL_PRESET
 
 START_OF = {
     "openai-clip-b": "cat-seg-b",

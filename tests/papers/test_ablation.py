@@ -17,7 +17,7 @@ from segvoc.models.presets import PRESETS
 from segvoc.training import monitor
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build
-from tests.small_preset import SMALL
+from tests.inference.small_network import SMALL_PRESET
 from tests.training.runs import RECIPE, drawn_images
 
 AGGREGATION = {"aggregation": GRIDS["aggregation"]}
@@ -25,7 +25,7 @@ AGGREGATION = {"aggregation": GRIDS["aggregation"]}
 
 @pytest.fixture
 def ablation(tmp_path, monkeypatch):
-    monkeypatch.setitem(PRESETS, "small", SMALL)
+    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
     monkeypatch.setattr(monitor, "draw_curves", lambda *_: None)  # twice a run, a second each
     return Ablation(
         recipe=RECIPE.with_settings(steps=2),

@@ -127,11 +127,7 @@ def test_other_names_are_refused():
 
 
 def test_other_sites_cannot_use_the_service():
-    good = (
-        {},
-        {"Origin": "http://127.0.0.1"},
-        {"Origin": "https://127.0.0.1", "Sec-Fetch-Site": "same-origin"},
-    )
+    good = ({}, {"Origin": "http://127.0.0.1"}, {"Origin": "https://127.0.0.1", "Sec-Fetch-Site": "same-origin"})
     origins = ("http://evil.example", "null", "http://[bad", "http://127.0.0.1:81")
     bad = [*({"Origin": one} for one in origins), *({"Sec-Fetch-Site": one} for one in ("cross-site", "same-site"))]
     with in_process() as client:

@@ -139,24 +139,24 @@ def forms(random: Random) -> Hostile:
 
 
 def lengths(random: Random) -> Hostile:
-    body, kind = _form(png()), random.randrange(6)
+    body = _form(png())
     head = f"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: {_FORM}\r\n"
-    if kind == 0:
-        return Hostile(
-            "too long", [_post("/v1/segment", _FORM, body, length=len(body) + random.randint(1, 999))], (408,)
-        )
-    if kind == 1:
-        return Hostile("too short", [_post("/v1/segment", _FORM, body, length=random.randint(0, 100))], (400, 422))
-    if kind == 2:
-        length = random.choice(["-1", "x", "1e9", "0x10", "5, 6", "9" * 40, ""])
-        return Hostile("no length", [f"{head}Content-Length: {length}\r\n\r\n".encode() + body], (400, 413, 422))
-    if kind == 3:
-        both = f"{head}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-        return Hostile("two lengths", [both + b"0\r\n\r\nGET /metrics HTTP/1.1\r\n\r\n"], (400, 422))
-    if kind == 4:
-        chunk = random.choice([b"zz\r\n", b"ffffffffffffffffffff\r\n", b"-5\r\nhello\r\n", b"5;" + b"x" * 99_999])
-        return Hostile("bad chunk", [f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunk], (400, 408, CLOSED))
-    return Hostile("large", [_post("/v1/segment", _FORM, b"", length=10 ** random.randint(8, 15))], (413,))
+    length = random.choice(["-1", "x", "1e9", "0x10", "5, 6", "9" * 40, ""])
+    no_length = f"{head}Content-Length: {length}\r\n\r\n".encode() + body
+    both = f"{head}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /metrics HTTP/1.1\r\n\r\n"
+    chunk = random.choice([b"zz\r\n", b"ffffffffffffffffffff\r\n", b"-5\r\nhello\r\n", b"5;" + b"x" * 99_999])
+    chunked = f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunk
+    kind, request, statuses = random.choice(
+        [
+            ("too long", _post("/v1/segment", _FORM, body, length=len(body) + random.randint(1, 999)), (408,)),
+            ("too short", _post("/v1/segment", _FORM, body, length=random.randint(0, 100)), (400, 422)),
+            ("no length", no_length, (400, 413, 422)),
+            ("two lengths", both.encode(), (400, 422)),
+            ("bad chunk", chunked, (400, 408, CLOSED)),
+            ("large", _post("/v1/segment", _FORM, b"", length=10 ** random.randint(8, 15)), (413,)),
+        ]
+    )
+    return Hostile(kind, [request], statuses)
 
 
 def slow(random: Random) -> Hostile:

@@ -15,10 +15,7 @@ from segvoc.storage.kept_arrays import KeptArrays
 
 
 def _arrays(*names: str) -> dict[str, np.ndarray]:
-    return {
-        name: np.random.default_rng(len(name) + ord(name[0])).random((2, 3), np.float32) - np.float32(0.5)
-        for name in names
-    }
+    return {name: np.random.default_rng(ord(name)).standard_normal((2, 3), np.float32) for name in names}
 
 
 def _same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> bool:

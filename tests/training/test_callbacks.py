@@ -17,7 +17,7 @@ from segvoc.training.callbacks import Callback, Followers, RunEnd, RunEvaluation
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from segvoc.training.trackers import TRACKERS, TensorBoard, default_callbacks, named_tracker
-from tests.small_preset import SMALL as SMALL_PRESET
+from tests.inference.small_network import SMALL_PRESET
 from tests.training.runs import RECIPE, drawn_images
 
 

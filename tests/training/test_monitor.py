@@ -15,8 +15,7 @@ from segvoc.training.monitor import draw_curves
 from segvoc.training.recipes import finetune
 from segvoc.training.run import train
 from segvoc.training.start import Start
-from tests.inference.small_network import small_network
-from tests.small_preset import SMALL as SMALL_PRESET
+from tests.inference.small_network import SMALL_PRESET, small_network
 from tests.training.runs import RECIPE, drawn_images
 
 

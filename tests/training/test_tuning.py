@@ -21,7 +21,7 @@ from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES, finetune, tuned_words
 from segvoc.training.run import TrainingResult, train
 from segvoc.training.start import Start
-from tests.small_preset import SMALL as SMALL_PRESET
+from tests.inference.small_network import SMALL_PRESET
 from tests.training.runs import RECIPE, drawn_images
 
 SMALL = {"crop_size": 64, "short_sides": (64, 80), "views": 2, "pyramid_channels": 16, "save_every": 2}
