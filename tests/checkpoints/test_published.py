@@ -1,12 +1,16 @@
-"""The manifest of published files is complete, and NOTICE and the docs say the same."""
+"""The manifest of published files and the lists without PyTorch are complete; NOTICE and the docs say the same."""
 
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, HubPlace, PublishedFile, WebPlace
+from segvoc.models.catalog import catalog
+from tools.make_catalog import made_catalog
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTICE = (REPOSITORY / "NOTICE").read_text(encoding="utf-8")
@@ -52,3 +56,34 @@ def test_what_is_not_confirmed_is_told_and_not_fetched(name: str) -> None:
     file = UNCONFIRMED[name]
     assert name not in PUBLISHED
     assert f"- {name}: " in NOTICE and file.page in NOTICE and file.reason in " ".join(NOTICE.split())
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules.update(dict.fromkeys(("torch", "huggingface_hub")))  # importing them fails
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name in ("torch", "huggingface_hub") else find(name, *rest)
+from segvoc.cli import main
+sys.argv[0] = "segvoc"
+main()
+"""
+
+
+def test_the_catalog_is_what_the_tables_say() -> None:
+    assert catalog() == made_catalog(), "python -m tools.make_catalog writes it again"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["models"], 0, "hint: without PyTorch, tiny alone runs here"),
+        (["fetch", "cat-seg-bb"], 2, "'cat-seg-bb' is unknown (did you mean cat-seg-b?)"),
+        (["train", "pca-sg-b", "--out", "run"], 2, "'pca-sg-b' is unknown (did you mean pca-seg-b?)"),
+    ],
+)
+def test_lists_and_names_need_no_pytorch(arguments: list[str], code: int, said: str) -> None:
+    call = [sys.executable, "-c", WITHOUT_TORCH, *arguments]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == code and said in done.stdout + done.stderr
+    assert "PyTorch, which" not in done.stderr

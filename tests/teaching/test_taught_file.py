@@ -1,12 +1,16 @@
-"""Files of taught words that are cut off, foreign or damaged are refused in one line."""
+"""Files of taught words, and the regions that examples are read from."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from segvoc.errors import CheckpointError
+from segvoc.teaching.examples import Cells, mixed, regions_of, toward_examples
+from segvoc.teaching.features import FeaturePyramid, pyramid_shapes
+from segvoc.teaching.learning import learn
 from segvoc.teaching.taught_words import TaughtQuery, TaughtWord, TaughtWords, TeachingRecord
 
 
@@ -70,3 +74,108 @@ def test_regions(tmp_path):
     for share, regions in ((0.25, None), (0.0, toward), (1.5, toward), (-0.25, toward)):
         made_up(record=replace(made_up().record, share=share), toward=regions).save(file)
         refused(file, "wrong shape")
+
+
+UNLABELED = 65535
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    return (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def test_a_region_is_the_mean_of_its_cells_on_each_grid():
+    random = np.random.default_rng(0)
+    features = {
+        "map_0": random.standard_normal((1, 5, 4, 4), np.float32),
+        "map_1": random.standard_normal((1, 5, 2, 2), np.float32),
+        "tap_0": random.standard_normal((1, 7, 8, 8), np.float32),
+    }
+    labels = np.full((16, 16), UNLABELED, np.uint16)
+    labels[:8, :8], labels[:8, 8:] = 2, 0
+    found = regions_of(features, labels)
+    assert sorted(found) == [0, 2]
+    fine = unit(unit(np.moveaxis(features["map_0"][0, :, :2, :2], 0, -1)).mean(axis=(0, 1)))
+    coarse = unit(features["map_1"][0, :, 0, 0])
+    np.testing.assert_allclose(found[2], unit(fine + coarse), atol=1e-6)
+    tensors = {name: torch.from_numpy(one) for name, one in features.items()}
+    np.testing.assert_allclose(regions_of(tensors, labels)[0], found[0], atol=1e-6)
+
+
+def test_regions_are_moved_to_where_texts_are():
+    random = np.random.default_rng(0)
+    text = random.standard_normal((4, 2, 6), np.float32)
+    gap = np.array([5, 0, 0, 0, 0, 0], np.float32)
+    images = [{word: unit(unit(random.standard_normal(6)) + gap) for word in (0, 1, 3)} for _ in range(3)]
+    found = toward_examples(images, text)
+    assert not found[2].any()
+    mean = unit(np.stack([sum(one[word] for one in images) for word in (0, 1, 3)]))
+    own = unit(text)[[0, 1, 3]].mean(axis=(0, 1))
+    np.testing.assert_allclose(found[[0, 1, 3]], unit(mean - mean.mean(axis=0) + own), atol=1e-5)
+    assert (found[[0, 1, 3]] @ own > mean @ own).all()
+
+
+@pytest.mark.parametrize("length", [1.0, 7.0])
+def test_costs_of_a_mixture_are_mixed_costs(length):
+    random = np.random.default_rng(1)
+    text = length * unit(random.standard_normal((3, 2, 8))).astype(np.float32)
+    toward = unit(random.standard_normal((2, 8))).astype(np.float32)
+    found = mixed(text, np.array([0, 2]), toward, np.array([0.25, 0.5]))
+    assert np.array_equal(found[1], text[1])
+    cell = unit(random.standard_normal(8))
+    for place, (word, share) in enumerate([(0, 0.25), (2, 0.5)]):
+        cost = (1 - share) * unit(text[word]) @ cell + share * toward[place] @ cell
+        same_for_all_cells = np.linalg.norm((1 - share) * unit(text[word]) + share * toward[place], axis=-1)
+        np.testing.assert_allclose(unit(found[word]) @ cell, cost / same_for_all_cells, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=-1), length, rtol=1e-5)
+    tensor = mixed(torch.from_numpy(text), np.array([0, 2]), toward, np.array([0.25, 0.5]))
+    np.testing.assert_allclose(tensor.numpy(), found, atol=1e-6 * length)
+
+
+def cells(informed: list[int]) -> Cells:
+    """Cells of four images of three words whose features and texts say nothing; how much each share's logits add."""
+    random = np.random.default_rng(0)
+    labels = random.integers(3, size=400)
+    truth, text = np.eye(3)[labels], random.standard_normal((400, 3))
+    return Cells(
+        features=random.standard_normal((400, 4)).astype(np.float16),
+        zero_shot=text.astype(np.float16),
+        mixed=np.stack([text + by * truth for by in informed]).astype(np.float16),
+        labels=labels,
+        weights=np.ones(400, np.float32),
+        images=np.arange(400) % 4,
+    )
+
+
+@pytest.mark.parametrize(("informed", "share"), [([0, 0], 0), ([-1, 0], 0), ([4, 0], 1), ([1, 6], 2), ([5, 5], 1)])
+def test_the_share_is_chosen_on_held_out_images(informed, share):
+    counts = np.full(3, 100)
+    learned = learn(cells(informed), ["a", "b", "c"], counts, counts)
+    assert learned.share == share
+    assert (learned.after.value(learned.before) > 20) == bool(share)
+
+
+@pytest.fixture
+def pyramid() -> FeaturePyramid:
+    random = np.random.default_rng(0)
+    shapes = pyramid_shapes(16, 20, 12)
+    return FeaturePyramid(**{name: random.standard_normal(shape, np.float32) for name, shape in shapes.items()})
+
+
+def test_arrays_and_tensors_agree(pyramid):
+    random = np.random.default_rng(1)
+    maps = [random.standard_normal(shape, np.float32) for shape in ((2, 20, 5, 7), (2, 8, 10, 14), (2, 4, 20, 28))]
+    found = pyramid(maps)
+    tensors = [torch.from_numpy(one) for one in maps]
+    assert found.shape == (2, 16, 10, 14)
+    assert np.allclose(found, pyramid.beside(tensors[0])(tensors).numpy(), atol=1e-3)
+
+
+def test_finer_maps_and_surroundings_matter(pyramid):
+    maps = [np.zeros((1, 20, 6, 6), np.float32), np.zeros((1, 12, 12, 12), np.float32)]
+    before = pyramid(maps)
+    maps[1][0, :, 0, 0] = 3
+    assert np.abs(pyramid(maps) - before)[:, :, :2, :2].max() > 0.01
+    maps[1][:] = 0
+    maps[0][0, :, 0, 0] = 3
+    assert np.abs(pyramid(maps) - before)[:, :, 8:, 8:].max() > 0.01  # seven coarse cells away
+    assert pyramid([maps[0]]).shape == before.shape  # an encoder without finer maps

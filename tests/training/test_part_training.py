@@ -1,4 +1,4 @@
-"""Networks of parts in the ordinary loop: they learn drawn parts, and refuse what they can't do."""
+"""Networks of parts and of timm's encoders in the ordinary loop."""
 
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART
 from segvoc.training.objectives.segmentation import PartObjective
 from segvoc.training.run_folder import RunFolder
-from tests.training.runs import RECIPE
+from tests.timm_clips import ALL, small_network_on
+from tests.training.runs import RECIPE, drawn_images, open_run
 from tests.training.small_runs import drawn_parts, open_parts, part_network
 
 
@@ -70,3 +71,16 @@ def test_classes_without_any_part_are_refused(images, tmp_path):
     plain = LabeledImages.from_folders(tmp_path / "set/images", tmp_path / "set/labels", tmp_path / "set/classes.json")
     with pytest.raises(UsageError, match="none of the classes is a part of an object"):
         open_parts(plain, tmp_path / "run", PART_CAT_SEG).run()
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(family, marks=pytest.mark.slow if place else ()) for place, family in enumerate(ALL)]
+)
+def test_what_is_published_as_fine_tuned_learns_and_nothing_else_of_an_encoder(family: str, tmp_path: Path) -> None:
+    network, before = small_network_on(family), small_network_on(family).state_dict()
+    images, changes = drawn_images(tmp_path / "data", 3), {"steps": 2, "batch_size": 2, "fod_weight": 0.0}
+    changes |= {"crop_size": 64, "short_sides": (64,), "trainable": "published", "trainable_encoders": "both"}
+    open_run(images, tmp_path / "run", network=network, **changes).run()
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    tuned = {f"image_encoder.{name}" for name in network.image_encoder.fine_tuned_parameters()}
+    assert {name for name in changed if name.startswith("image_encoder.")} == tuned
