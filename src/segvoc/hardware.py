@@ -56,9 +56,9 @@ def cpu_name() -> str:
                 return " ".join(value.split())
     elif platform.system() == "Darwin":
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-        if told:
-            return told
+        output = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        if output:
+            return output
     return platform.processor() or platform.machine()
 
 

@@ -125,8 +125,8 @@ def end_with_parent() -> None:
 
 def onnx_threads() -> int:
     """Number of threads for ONNX Runtime: OMP_NUM_THREADS, as in PyTorch; 0: one per core."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return int(told) if told.isdecimal() else 0
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return int(threads) if threads.isdecimal() else 0
 
 
 def cores() -> int:

@@ -128,9 +128,9 @@ class BatchManifest:
         records = list[Record]()
         if BATCH_MANIFEST in entries:
             before, records = _read(out) or (None, [])
-            told = "a manifest that can't be read" if before is None else difference(before, settings)
-            if told:
-                raise UsageError(f"{out.address!r} has results of another call ({told}); give another --out")
+            changes = "a manifest that can't be read" if before is None else difference(before, settings)
+            if changes:
+                raise UsageError(f"{out.address!r} has results of another call ({changes}); give another --out")
         elif made:
             raise UsageError(f"{out.address!r} has files that aren't of segvoc batch ({made[0]!r}); give another --out")
         whole = [record for record in records if all(entries.get(name) == size for name, size in record.files)]

@@ -82,8 +82,8 @@ class Folder:
                 raise
             if "ACCESS_DENIED" in str(error):
                 raise PermissionError(one_line(error)) from None
-            told = f"{self.address_of(name)!r} can't be reached: {one_line(error)}; run the same call again to go on"
-            raise UnavailableError(told) from None
+            message = f"{self.address_of(name)!r} can't be reached: {one_line(error)}; run the same call again to go on"
+            raise UnavailableError(message) from None
 
     def files(self) -> list[Unit]:
         """List the file itself, or all files below the folder, sorted by path; empty if it doesn't exist."""
@@ -242,9 +242,9 @@ def find_source(address: str, *, column: str | None = None, skip: str = "") -> B
         if (own := tuple(unit for unit in shown if unit[0].lower().endswith(suffixes)))
     }
     if len(kinds) != 1:
-        told = " and ".join(f"{len(own)} {kind}" for kind, own in kinds.items())
-        told = told or "no images (.jpg, .png, ...), tars or Parquet files"
-        raise UsageError(f"the source {place.address!r} has {told}; give a folder of one kind, or one file")
+        content = " and ".join(f"{len(own)} {kind}" for kind, own in kinds.items())
+        content = content or "no images (.jpg, .png, ...), tars or Parquet files"
+        raise UsageError(f"the source {place.address!r} has {content}; give a folder of one kind, or one file")
     ((kind, units),) = kinds.items()
     if kind == "images" and column is not None:
         raise UsageError("a folder of images has no columns; leave out --image-column")
@@ -322,8 +322,8 @@ def _image_column(source: BatchSource) -> str:
         found = [entry.name for entry in schema if _is_bytes(entry.type)]
         if source.column in found or (source.column is None and len(found) == 1):
             return source.column or found[0]
-        told = f"columns with files: {', '.join(found)}" if found else "no column with the bytes of image files"
-        raise UsageError(f"{path!r} has {told}; name the column of the images: --image-column NAME")
+        content = f"columns with files: {', '.join(found)}" if found else "no column with the bytes of image files"
+        raise UsageError(f"{path!r} has {content}; name the column of the images: --image-column NAME")
     raise UsageError(f"none of the Parquet files of {source.address!r} can be read; write them again")
 
 

@@ -89,8 +89,8 @@ def find_facts(batch: Batch) -> ModelFacts:
         words = labeling.encoded(model)
         model.protocol(batch.options, len(words))
         settings = dict(labeling.settings(model))
-    told = [str(warning.message) for warning in caught if warning.category.__module__ == "segvoc.errors"]
-    return ModelFacts(settings=settings, words=words, warnings=tuple(dict.fromkeys(told)))
+    messages = [str(warning.message) for warning in caught if warning.category.__module__ == "segvoc.errors"]
+    return ModelFacts(settings=settings, words=words, warnings=tuple(dict.fromkeys(messages)))
 
 
 class ShardLabeler:
@@ -102,9 +102,9 @@ class ShardLabeler:
         self.batch = batch
         self.model: Segmenter = batch.load()
         record = model_record(self.model)
-        if told := difference({name: facts.settings.get(name) for name in record}, record):
+        if changes := difference({name: facts.settings.get(name) for name in record}, record):
             raise UsageError(
-                f"the model differs between nodes ({told}); give them the same files and versions, and set --dtype"
+                f"the model differs between nodes ({changes}); give them the same files and versions, and set --dtype"
             )
         self.words = facts.words.for_encoder(self.model.encode_words)
 
@@ -147,8 +147,8 @@ class ShardLabeler:
             while (image := taken.popleft()).problem is not None:
                 yield image, image.problem
             if isinstance(result, SegvocError):
-                name, told = repr(image.address), str(result)
-                result = told.replace(UNNAMED_BYTES, name) if UNNAMED_BYTES in told else f"{name}: {told}"
+                name, message = repr(image.address), str(result)
+                result = message.replace(UNNAMED_BYTES, name) if UNNAMED_BYTES in message else f"{name}: {message}"
             yield image, result
             del result
         yield from ((image, image.problem or "") for image in taken)

@@ -73,8 +73,8 @@ def _files_of(name: str) -> Sequence[PublishedFile]:
 
 
 def _not_fetched(name: str, files: Sequence[UnconfirmedFile]) -> UsageError:
-    told = "; ".join(f"{file.summary} ({file.reason}): get it from {file.page}" for file in files)
-    return UsageError(f"{name}: not fetched, since it can't be checked: {told}, and give the file to the command")
+    sources = "; ".join(f"{file.summary} ({file.reason}): get it from {file.page}" for file in files)
+    return UsageError(f"{name}: not fetched, since it can't be checked: {sources}, and give the file to the command")
 
 
 def _fetch_all(files: Sequence[PublishedFile]) -> int:

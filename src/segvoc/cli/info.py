@@ -107,8 +107,8 @@ def _weights(name: str) -> dict[str, Any]:
 def _recorded(path: str, record: dict[str, Any]) -> dict[str, Any]:
     from segvoc.storage.files import file_sha256
 
-    told = {key: value for key, value in record.items() if key not in ("preset", "options", "configuration", "status")}
-    return {"status": "file", **told, "file_sha256": file_sha256(path), "on_disk": _on_disk(Path(path))}
+    facts = {key: value for key, value in record.items() if key not in ("preset", "options", "configuration", "status")}
+    return {"status": "file", **facts, "file_sha256": file_sha256(path), "on_disk": _on_disk(Path(path))}
 
 
 def _of_preset(name: str, preset: "Preset") -> dict[str, Any]:

@@ -251,8 +251,8 @@ def _gains(run: Path, held_out: int) -> Iterator[str]:
         return
     record = TaughtWords.load(run / TUNED_WORDS_FILE).record
     pairs = (("mean IoU", record.miou_before, record.miou), ("pixels right", record.accuracy_before, record.accuracy))
-    told = ", ".join(f"{what} {before:.1f} -> {after:.1f} %" for what, before, after in pairs if after is not None)
-    yield f"on {held_out} held-out images: {told}"
+    changes = ", ".join(f"{what} {before:.1f} -> {after:.1f} %" for what, before, after in pairs if after is not None)
+    yield f"on {held_out} held-out images: {changes}"
 
 
 def _say(line: str) -> None:

@@ -247,5 +247,5 @@ def _foreign(name: str, config: Mapping[str, Any], files: list[str]) -> Checkpoi
     if kind == "dinov2":
         advice = "give it as --encoder-weights of a network of parts"
     listed = ", ".join(files[:4]) + (", ..." if len(files) > 4 else "") or "nothing"
-    told = f"{' '.join(found) or 'a model'}{f' of {library}' if library else ''}" if config else f"files ({listed})"
-    return CheckpointError(f"{name!r} holds {told}, no model of segvoc; {advice}")
+    content = f"{' '.join(found) or 'a model'}{f' of {library}' if library else ''}" if config else f"files ({listed})"
+    return CheckpointError(f"{name!r} holds {content}, no model of segvoc; {advice}")

@@ -223,7 +223,7 @@ def _facts(
     licenses = {SHIPPED_WEIGHTS: str(preset.read_record().get("license", ""))} if preset.shipped else {}
     for file in trained.get("started_from", []):
         if not preset.shipped or file.get("filename") not in preset.shipped:
-            told = str(file.get("license", "not known"))
-            licenses[f"the weights that training started from, {file.get('filename', 'a file')}"] = told
+            terms = str(file.get("license", "not known"))
+            licenses[f"the weights that training started from, {file.get('filename', 'a file')}"] = terms
     facts = taught_facts(base, network, taught, licenses=licenses)
     return facts if facts.made or not trained or shipped else replace(facts, made="trained further")

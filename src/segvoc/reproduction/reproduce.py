@@ -95,8 +95,8 @@ def _check_finished(run: Path, recipe: Recipe, seed: int, call: TrainingCall) ->
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"{str(run)!r} has weights but no record of its run; choose another --out") from None
     wanted = {"seed": seed, "weights": call.start.weights, "encoder_weights": call.start.encoder_weights}
-    if told := difference({name: found.get(name) for name in wanted}, wanted):
-        raise UsageError(f"{str(run)!r} was trained otherwise ({told}); choose another --out")
+    if changes := difference({name: found.get(name) for name in wanted}, wanted):
+        raise UsageError(f"{str(run)!r} was trained otherwise ({changes}); choose another --out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,11 +241,11 @@ def _check_report(call: ReproductionCall) -> None:
     if not path.exists():
         return
     try:
-        told = difference(read_json(path)["call"], call.described())
+        changes = difference(read_json(path)["call"], call.described())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"{str(path)!r} is not a report of `segvoc reproduce`; choose another --out") from None
-    if told:
-        raise UsageError(f"{str(call.out)!r} has results of another call ({told}); choose another --out")
+    if changes:
+        raise UsageError(f"{str(call.out)!r} has results of another call ({changes}); choose another --out")
 
 
 def _prepare(

@@ -172,8 +172,8 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         with service.place():
             name, definition = await vocabulary_call(request, service.settings)
             found = await unless_gone(request, service.labeler.encode(definition))
-        told = {"vocabulary": name, "words": found.prepared.words, "hints": found.hints}
-        return JSONResponse(told, status_code=201)
+        answer = {"vocabulary": name, "words": found.prepared.words, "hints": found.hints}
+        return JSONResponse(answer, status_code=201)
 
     @app.get("/v1/models", summary="The model and the limits")
     async def models() -> schemas.ModelsAnswer:

@@ -221,8 +221,8 @@ class Labeler:
         self._forget(job).fail(self._no_time())
 
     def _no_time(self) -> ServiceFailure:
-        told = f"the model had no time within {self.settings.queue_seconds:g} s; try again"
-        return ServiceFailure("busy", told, retry_after=self.retry_after)
+        message = f"the model had no time within {self.settings.queue_seconds:g} s; try again"
+        return ServiceFailure("busy", message, retry_after=self.retry_after)
 
     def _begin(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

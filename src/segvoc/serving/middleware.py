@@ -200,8 +200,8 @@ class Admission:
             elif scope["path"] not in OPEN and self._is_of_api(scope):
                 name = state["key_name"] = self._key_name(scope["path"], headers)
                 if self._open[name] >= self._most:
-                    told = f"this API key has {self._most} requests open already; try again later"
-                    raise ServiceFailure("too_many", told, retry_after=1)
+                    message = f"this API key has {self._most} requests open already; try again later"
+                    raise ServiceFailure("too_many", message, retry_after=1)
         except ServiceFailure as failure:
             await failure_response(failure)(scope, receive, send)
             return

@@ -207,12 +207,12 @@ class HubRepository:
 
         if type(error) is RuntimeError and error.__cause__ is not None:  # the client's, around what an upload raised
             error = error.__cause__
-        told = {
+        messages = {
             errors.LocalTokenNotFoundError: f"no token is set; {LOG_IN}",
             errors.OfflineModeIsEnabled: "HF_HUB_OFFLINE is set; unset it",
         }
-        if type(error) in told:
-            return told[type(error)]
+        if type(error) in messages:
+            return messages[type(error)]
         match error:
             case errors.GatedRepoError():
                 page = f"{constants.ENDPOINT}/{self.repository}"

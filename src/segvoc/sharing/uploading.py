@@ -380,14 +380,14 @@ def _results(table: ScoreTable) -> "Iterable[EvalResult]":
 
 def _introduction(facts: CardFacts) -> str:
     made = f", {facts.made}" if facts.made else ""
-    told = f"This model labels every pixel of an image with words that you choose. It is {facts.network}{made}."
+    text = f"This model labels every pixel of an image with words that you choose. It is {facts.network}{made}."
     named = [word for word in facts.words if word != facts.background]
     if named:
         shown = ", ".join(f"*{_plain(word)}*" for word in named[:SHOWN_WORDS])
         more = f" and {len(named) - SHOWN_WORDS} more" if len(named) > SHOWN_WORDS else ""
-        told += f"\n\nIt knows {'this word' if len(named) == 1 else f'these {len(named)} words'} best: {shown}{more}."
-        told += " Other words can be asked for too; the scores below say nothing of them."
-    return told
+        text += f"\n\nIt knows {'this word' if len(named) == 1 else f'these {len(named)} words'} best: {shown}{more}."
+        text += " Other words can be asked for too; the scores below say nothing of them."
+    return text
 
 
 def _use(name: str, shared: SharedModel, facts: CardFacts) -> str:

@@ -98,8 +98,8 @@ class DoneItems(Generic[Value]):
 
     def require_key(self, where: str | os.PathLike[str], fix: str = "give another --out") -> None:
         """Raise a `UsageError` that names the differences and the fix if all results in `where` have other keys."""
-        if self._others is not None and (told := difference(self._others, self.key)):
-            raise UsageError(f"{os.fspath(where)!r} has results of another call ({told}); {fix}")
+        if self._others is not None and (changes := difference(self._others, self.key)):
+            raise UsageError(f"{os.fspath(where)!r} has results of another call ({changes}); {fix}")
 
     def has(self, item: str, stamp: object = None) -> bool:
         """Whether an item is done with its current stamp."""
@@ -268,5 +268,5 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str 
         if isinstance(then, Mapping) and isinstance(value, Mapping):
             yield from _differences(then, value, f"{prefix}{name}.")
         elif then != value:
-            told = ["none" if one is None else str(one) for one in (then, value)]
-            yield f"{prefix}{name}: {told[0]}, now {told[1]}"
+            values = ["none" if one is None else str(one) for one in (then, value)]
+            yield f"{prefix}{name}: {values[0]}, now {values[1]}"

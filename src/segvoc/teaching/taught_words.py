@@ -195,8 +195,8 @@ class TaughtWords:
             ("pixel accuracy", "", "", one_digit(record.accuracy_before), one_digit(record.accuracy)),
         ]
         header = ("word", "images", "pixels", "IoU by text [%]", "with examples [%]")
-        told = f"Taught {record.model} with {record.images} images; measured on images that were held out."
-        return table(header, rows + means) + line(told)
+        caption = f"Taught {record.model} with {record.images} images; measured on images that were held out."
+        return table(header, rows + means) + line(caption)
 
     @cached_property
     def digest(self) -> str:

@@ -197,9 +197,9 @@ class RunFolder:
     def _refuse_changes(self, known: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         known = {key: value for key, value in known.items() if key not in ("sessions", OF_CALLBACKS)}
         fixed = ({key: value for key, value in flattened(one).items() if key not in FREE} for one in (known, config))
-        if told := difference(*fixed):
+        if changes := difference(*fixed):
             raise UsageError(
-                f"{str(self.path)!r} was started with other settings ({told}); use the same settings, or a new --out"
+                f"{str(self.path)!r} was started with other settings ({changes}); use the same settings, or a new --out"
             )
 
     def _continue(self, known: dict[str, Any], config: Mapping[str, Any], session: dict[str, Any]) -> None:
@@ -209,8 +209,8 @@ class RunFolder:
         before = last | flattened({"machine": sessions[-1].get("machine", {}) if sessions else {}})
         now = flattened(config) | flattened({"machine": session.get("machine", {})})
         rounding = ({key: value for key, value in one.items() if key.startswith(ROUNDING)} for one in (before, now))
-        if told := difference(*rounding):
-            self.notes.append(f"{told}: losses may differ in the last digits from those of an uninterrupted run")
+        if changes := difference(*rounding):
+            self.notes.append(f"{changes}: losses may differ in the last digits from those of an uninterrupted run")
         changed = {key: now.get(key) for key in FREE if now.get(key) != flattened(known).get(key)}
         write_json(self.path / "config.json", {**known, "sessions": [*sessions, session | {"changed": changed}]})
 

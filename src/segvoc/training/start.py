@@ -145,10 +145,10 @@ def _fetched_encoders(model: str, preset: Preset, configuration: NetworkConfig) 
     if encoders is preset.encoders and preset.fetched_encoders:
         return [str(fetch(file)) for file in preset.fetched_encoders]
     unconfirmed = [file for file in encoders if isinstance(file, UnconfirmedFile)]
-    told = "; ".join(f"{file.summary}: {file.page} ({file.reason})" for file in unconfirmed)
+    sources = "; ".join(f"{file.summary}: {file.page} ({file.reason})" for file in unconfirmed)
     raise UsageError(
         f"{model} starts from published encoders that segvoc can't check, and so doesn't fetch: give their file with "
-        f"--encoder-weights, a whole network with --weights, or start with --weights random ({told})"
+        f"--encoder-weights, a whole network with --weights, or start with --weights random ({sources})"
     )
 
 

@@ -128,10 +128,10 @@ class Report(dict[str, Any]):
         names = {"miou": "mIoU", "fwiou": "frequency-weighted IoU", "pixel_accuracy": "pixel accuracy"}
         names |= {"mean_accuracy": "mean accuracy"}
         data, model = self["data"], self["model"]
-        told = f"{model['name']} on {data['title']}: {data['evaluated']} of {data['images']} images"
+        summary = f"{model['name']} on {data['title']}: {data['evaluated']} of {data['images']} images"
         scores = table(("score", "%"), [(label, one_digit(self[name])) for name, label in names.items()])
         classes = table(("class", "IoU [%]"), [(entry["name"], one_digit(entry["iou"])) for entry in self["classes"]])
-        return line(told) + side_by_side(scores, classes)
+        return line(summary) + side_by_side(scores, classes)
 
 
 def write_report(
