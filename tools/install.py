@@ -35,6 +35,9 @@ RARELY_IMPORTED = "tests?|moto|cvat_sdk|torch/(_inductor|testing)|ray/(dashboard
 """Folders whose modules are compiled when they are first imported, if ever."""
 
 
+STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
 class InstallationError(Exception):
     """What is missing and how to get it, in one line."""
 
@@ -196,13 +199,16 @@ class Environment:
         """
         command = [self.python, "-I", "-m", *arguments]
         environment = {**os.environ, "TMPDIR": str(self.temporary)}
+        # signals wait until there is a process that they can end too
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         with (
             self.log.open("a") as log,
             subprocess.Popen(
-                command, cwd=REPOSITORY, env=environment, stdout=None if shown else log, stderr=log
+                command, cwd=REPOSITORY, env=environment, stdout=None if shown else log, stderr=log, preexec_fn=let_stop
             ) as process,
         ):
             try:
+                let_stop()
                 yield
                 process.wait()
             except BaseException:
@@ -211,6 +217,11 @@ class Environment:
         if process.returncode:
             line = f"{what_failed(self.log.read_text(errors='replace'))} (all that pip wrote: {self.log})"
             raise PipError(line) if process.returncode > 0 else InstallationError(line)
+
+
+def let_stop() -> None:
+    """Deliver the signals that stop an installation."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 def digest(file: Path) -> str:

@@ -60,7 +60,10 @@ class Installation:
 
     def run(self, **environment: str) -> subprocess.CompletedProcess[str]:
         with self.start(**environment) as process:
-            output, errors = process.communicate(timeout=60)
+            try:
+                output, errors = process.communicate(timeout=60)
+            finally:
+                process.kill()
         return subprocess.CompletedProcess([], process.returncode, output, errors)
 
     def hang(self, step: str) -> subprocess.Popen[str]:
