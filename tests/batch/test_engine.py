@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("ray", reason='needs the extra "batch"')
 from segvoc.batch.run import BatchRun
 from segvoc.batch.work import Batch
-from segvoc.cli.batch import batch
+from segvoc.cli.batch import batch_command
 from segvoc.errors import ProcessError, UsageError
 from segvoc.inference.label_options import LabelOptions
 from tests.batch.runs import WORDS, QuickSegmenter, contents, folder_of, label
@@ -99,7 +99,7 @@ def test_the_example_for_kubernetes_is_a_job_of_this_command() -> None:
     assert (manifest["apiVersion"], manifest["kind"]) == ("ray.io/v1", "RayJob")
     words = shlex.split(manifest["spec"]["entrypoint"])
     assert words[:2] == ["segvoc", "batch"]
-    parsed = batch.make_context("batch", words[2:]).params
+    parsed = batch_command.make_context("batch", words[2:]).params
     assert parsed["address"] == "auto"
     cluster = manifest["spec"]["rayClusterSpec"]
     service = yaml.safe_load((ROOT / "examples" / "ray_service.yaml").read_text(encoding="utf-8"))

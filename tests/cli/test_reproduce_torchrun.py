@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import segvoc
-from segvoc.cli.evaluate import evaluate
-from segvoc.cli.reproduce import reproduce
-from segvoc.cli.train import train
+from segvoc.cli.evaluate import evaluate_command
+from segvoc.cli.reproduce import reproduce_command
+from segvoc.cli.train import train_command
 from tests.data.scene_originals import write_originals
 
 SETTINGS = ("batch_size=2", "crop_size=96", "short_sides=96", "num_sampled_classes=8", "num_workers=0", "eval_every=0")
@@ -49,7 +49,9 @@ def test_two_processes_prepare_train_and_score(tmp_path: Path) -> None:
     assert [session["machine"]["processes"] for session in config["sessions"]] == [2]
 
 
-@pytest.mark.parametrize("command", [reproduce, train, evaluate], ids=["reproduce", "train", "evaluate"])
+@pytest.mark.parametrize(
+    "command", [reproduce_command, train_command, evaluate_command], ids=["reproduce", "train", "evaluate"]
+)
 def test_no_option_looks_to_torchrun_like_one_of_its_own(command) -> None:
     """It takes the beginning of an option of its own as that option, even behind the program's name."""
     own = torchrun_options()

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
-from segvoc.cli.serve import serve
+from segvoc.cli.serve import serve_command
 from segvoc.errors import UsageError
 from segvoc.serving.settings import ServiceSettings
 from tests.cli.command import Command
@@ -54,7 +54,7 @@ def test_limits_are_positive(value):
 
 
 def test_it_has_at_most_twelve_options():
-    assert len([parameter for parameter in serve.params if isinstance(parameter, click.Option)]) <= 12
+    assert len([parameter for parameter in serve_command.params if isinstance(parameter, click.Option)]) <= 12
 
 
 def test_an_address_in_use_is_refused_before_the_model_is_loaded(segvoc_command: Command):

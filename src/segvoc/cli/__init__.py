@@ -67,7 +67,7 @@ _MEANT = {
 class Commands(click.Group):
     """The commands, each imported only when it is called, so that `--help` is fast.
 
-    "gate-maps" is the function `gate_maps` in `gate_maps.py`; a reserved name gets an underscore ("click": `click_`).
+    "segment" is `segment_command` in `segment.py`; "click" is in `click_.py`, since `click` is the library.
     Other distributions add commands through the entry-point group `ADDED`, named after the commands.
     """
 
@@ -92,8 +92,8 @@ class Commands(click.Group):
             return self.entries[cmd_name].load()
         if cmd_name not in COMMANDS:
             return None
-        name = "click_" if cmd_name == "click" else cmd_name.replace("-", "_")
-        return getattr(import_module(f"segvoc.cli.{name}"), name)
+        module = "click_" if cmd_name == "click" else cmd_name
+        return getattr(import_module(f"segvoc.cli.{module}"), f"{cmd_name}_command")
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

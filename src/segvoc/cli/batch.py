@@ -23,7 +23,7 @@ from segvoc.inference.label_options import IMAGE_OPTIONS, LabelOptions
 from segvoc.progress import Progress, print_line
 
 
-@click.command(epilog=example('segvoc batch photos --words "cat, sofa, wall" --out labels'))
+@click.command("batch", epilog=example('segvoc batch photos --words "cat, sofa, wall" --out labels'))
 @click.argument("source")
 @click.option("--out", required=True, metavar="SINK", help="Folder for the results: a path or a URL.")
 @word_options
@@ -45,7 +45,7 @@ from segvoc.progress import Progress, print_line
 @click.option("--gpus", type=float, default=0.0, metavar="G", help="GPUs per replica; 0.5: two share one.")
 @click.option("--shard-images", type=int, default=Batch.shard_images, metavar="N", help="Images per shard.")
 @click.option("--retry-failed", is_flag=True, help="Redo the shards in which images failed.")
-def batch(
+def batch_command(
     source: str,
     out: str,
     words: str | None,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-@click.command(epilog=example("segvoc bench tiny --words 20,171"))
+@click.command("bench", epilog=example("segvoc bench tiny --words 20,171"))
 @click.argument("model", default="tiny")
 @click.option("--words", default="20,171", metavar="N,...", help="Vocabulary sizes to measure.")
 @click.option("--size", default="640x480", metavar="WxH", help="Width and height of the image.")
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads; by default as other commands.")
 @model_options("weights", "options", "device", "dtype")
 @label_options("window", "keep_classes")
-def bench(
+def bench_command(
     model: str, words: str, size: str, repeat: int, threads: int | None, chosen: ModelOptions, labels: LabelOptions
 ) -> None:
     """Measure latency and memory of MODEL (by default tiny) on this machine.

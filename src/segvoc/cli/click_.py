@@ -25,7 +25,7 @@ _COLOR = (30, 144, 255)
 @click.option("--box", metavar="X0,Y0,X1,Y1", help="A rectangle around the object.")
 @click.option("--out", required=True, metavar="FILE", help="The mask, a PNG: 255 on the object, 0 elsewhere.")
 @click.option("--overlay", metavar="FILE", help="Also write the image with the object colored.")
-def click_(
+def click_command(
     image: str, points: tuple[str, ...], beside: tuple[str, ...], box: str | None, out: str, overlay: str | None
 ) -> None:
     """Write the mask of the object in IMAGE at the clicks X,Y (pixels from the top left), or in a box.

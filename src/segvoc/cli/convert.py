@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from segvoc.models.conversion import Conversion
 
 
-@click.command(epilog=example("segvoc convert official.pth cat-seg-b.safetensors --model cat-seg-b"))
+@click.command("convert", epilog=example("segvoc convert official.pth cat-seg-b.safetensors --model cat-seg-b"))
 @click.argument("official")
 @click.argument("out")
 @click.option("--model", required=True, metavar="NAME", help="The preset that the checkpoint is for.")
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     help="A plain CLIP for a checkpoint without one (CLIPSeg's), DINOv3 for dino.txt's.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
-def convert(
+def convert_command(
     official: str, out: str, model: str, options: Sequence[str], encoder_weights: str | None, overwrite: bool
 ) -> None:
     """Convert the checkpoint OFFICIAL to OUT, a segvoc .safetensors file that records its model, origin and license.
@@ -34,11 +34,11 @@ def convert(
     """
     if sys.stderr.isatty():
         echo(f"segvoc: reading {official} ...", err=True)
-    from segvoc.models.conversion import convert as convert_file  # here, since PyTorch takes seconds to import
+    from segvoc.models.conversion import convert  # here, since PyTorch takes seconds to import
     from segvoc.records import parse_settings
 
     given = {"encoder_weights": encoder_weights, "overwrite": overwrite}
-    done = convert_file(official, out, model, parse_settings(options), **given)
+    done = convert(official, out, model, parse_settings(options), **given)
     echo(f"{official}: {_summary(done, model)} -> {out}")
 
 

@@ -19,10 +19,10 @@ VARIABLES = ("CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREA
 """Environment variables that change how segvoc runs; none is secret."""
 
 
-@click.command(epilog=example("segvoc doctor"))
+@click.command("doctor", epilog=example("segvoc doctor"))
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @click.pass_context
-def doctor(context: click.Context, as_json: bool) -> None:
+def doctor_command(context: click.Context, as_json: bool) -> None:
     """Print what a bug report needs: versions, engines, devices and folders.
 
     Also labels a small image with the shipped model. The exit code is 1 if that fails.

@@ -25,6 +25,7 @@ DATA_NEEDED = "--benchmark needs --data ROOT, the data folder given to `segvoc p
 
 
 @click.command(
+    "evaluate",
     cls=SeveralBenchmarks,
     epilog=example("segvoc evaluate tiny --images photos --labels masks --classes classes.json --out report"),
 )
@@ -50,7 +51,7 @@ DATA_NEEDED = "--benchmark needs --data ROOT, the data folder given to `segvoc p
     help="Oracle-Obj as published: 'door' lets \"car's door\" answer; exact: only the object's own parts do.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one line of JSON.")
-def evaluate(
+def evaluate_command(
     model: str,
     benchmarks: Sequence[str],
     data: str | None,

@@ -15,7 +15,7 @@ from segvoc.exported.shipped import copy_tiny, open_tiny
 from segvoc.vocabulary import Vocabulary
 
 
-@click.command(epilog=example("segvoc export tiny exported --dtype float16"))
+@click.command("export", epilog=example("segvoc export tiny exported --dtype float16"))
 @click.argument("model")
 @click.argument("out")
 @model_options("weights", "options", "taught")
@@ -35,7 +35,7 @@ from segvoc.vocabulary import Vocabulary
 @click.option(
     "--words-file", metavar="F", help="Fix the vocabulary, one word per line; the folder then has no text encoder."
 )
-def export(
+def export_command(
     model: str,
     out: str,
     format: Literal["onnx", "triton"],
@@ -65,7 +65,7 @@ def export(
     if find_spec("torch") is not None and not (find_spec("onnx") and find_spec("onnxscript")):
         raise missing_extra("onnxscript", "export")
     with naming_torch():
-        from segvoc.exporting.export import export as export_model  # here, since PyTorch takes seconds to import
+        from segvoc.exporting.export import export  # here, since PyTorch takes seconds to import
         from segvoc.models.loading import load_network
 
     network = chosen.with_taught(
@@ -76,7 +76,7 @@ def export(
         if sys.stderr.isatty():
             echo(f"segvoc: {step} ...", err=True)
 
-    found = export_model(network, out, format=format, dtype=precision, vocabulary=vocabulary, say=say)
+    found = export(network, out, format=format, dtype=precision, vocabulary=vocabulary, say=say)
     echo(
         f"{model}: logits differ by at most {found.difference:.1g} of the largest, "
         f"{found.equal_labels:.2%} of the labels are equal -> {out}"

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import click
 
-from segvoc.checkpoints.fetching import cached, check_space, transfer_size
-from segvoc.checkpoints.fetching import fetch as fetch_file
+from segvoc.checkpoints.fetching import cached, check_space, fetch, transfer_size
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile, human_size
 from segvoc.cli.output import echo, example
 from segvoc.errors import CheckpointError, UsageError, did_you_mean
@@ -13,13 +12,13 @@ from segvoc.models.catalog import catalog
 from segvoc.progress import aligned
 
 
-@click.command(epilog=example("segvoc fetch cat-seg-b", more=f"Files: {', '.join(PUBLISHED)}."))
+@click.command("fetch", epilog=example("segvoc fetch cat-seg-b", more=f"Files: {', '.join(PUBLISHED)}."))
 @click.argument("names", nargs=-1, metavar="NAME...")
 @click.option("--all", "everything", is_flag=True, help="Fetch every file.")
 @click.option(
     "--list", "listing", is_flag=True, help="List the files with size, license, use, and whether they are downloaded."
 )
-def fetch(names: Sequence[str], everything: bool, listing: bool) -> int:
+def fetch_command(names: Sequence[str], everything: bool, listing: bool) -> int:
     """Download published weights ahead of time, for example for offline use.
 
     NAME is a file, a model (its weights, or else the encoders that its training starts from) or a recipe (its
@@ -96,7 +95,7 @@ def _fetch_all(files: Sequence[PublishedFile]) -> int:
         check_space(total)
     for file in (file for file in files if file in here or file.name in sizes):
         try:
-            path = fetch_file(file)
+            path = fetch(file)
         except CheckpointError as error:
             failed += 1
             echo(f"segvoc: error: {error}", err=True)

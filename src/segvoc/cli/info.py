@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from segvoc.models.presets import Preset
 
 
-@click.command(epilog=example("segvoc info pca-seg-b"))
+@click.command("info", epilog=example("segvoc info pca-seg-b"))
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @setting_option("Change a setting of the preset, such as blocks=2; repeatable.")
 @click.option("--macs", is_flag=True, help="Also count the multiply-adds for one image.")
 @click.option("--classes", default=150, type=click.IntRange(1, 100_000), help="Number of words for --macs.")
-def info(model: str, as_json: bool, options: Sequence[str], macs: bool, classes: int) -> None:
+def info_command(model: str, as_json: bool, options: Sequence[str], macs: bool, classes: int) -> None:
     """Show the components of MODEL, its parameters, and the origin, license and scores of its weights.
 
     MODEL is a preset, a segvoc .safetensors file, OWNER/NAME on the Hugging Face hub, or a published file of `segvoc

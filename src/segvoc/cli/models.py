@@ -9,8 +9,8 @@ from segvoc.cli.output import echo, example, show_hints
 from segvoc.models.catalog import ListedModel, catalog
 
 
-@click.command(epilog=example("segvoc models"))
-def models() -> None:
+@click.command("models", epilog=example("segvoc models"))
+def models_command() -> None:
     """List the models: ready, fetched at first use, or to be trained."""
     listed = catalog().models
     width = max(map(len, listed))

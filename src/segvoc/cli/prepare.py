@@ -9,23 +9,23 @@ import click
 from segvoc.cli.dataset_options import data_option, data_root
 from segvoc.cli.output import echo, example
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark, Manifest, counted, find_benchmark
-from segvoc.data.preparation.prepare import check_preparation
-from segvoc.data.preparation.prepare import prepare as prepare_benchmark
+from segvoc.data.preparation.prepare import check_preparation, prepare
 from segvoc.errors import InputError, UsageError
 from segvoc.progress import print_line
 
 
 @click.command(
+    "prepare",
     epilog=example(
         "segvoc prepare a-150 pc-59 --data datasets",
         more=f"Benchmarks: {', '.join(BENCHMARKS)}. See docs/how_to/benchmarks.md for their downloads.",
-    )
+    ),
 )
 @click.argument("benchmarks", nargs=-1, required=True, metavar="BENCHMARK...")
 @data_option("The data folder, with the downloads; label maps are written there too.")
 @click.option("--jobs", type=int, metavar="N", help="Number of processes; by default one per core.")
 @click.option("--partial", "partial", is_flag=True, help="Prepare what was downloaded, even if images are missing.")
-def prepare(benchmarks: Sequence[str], data: str | None, jobs: int | None, partial: bool) -> int:
+def prepare_command(benchmarks: Sequence[str], data: str | None, jobs: int | None, partial: bool) -> int:
     """Convert the original downloads of each BENCHMARK (archives, or unpacked) to label maps.
 
     Missing downloads are listed, with where to get and put them. If interrupted, run the same command again to resume;
@@ -40,7 +40,7 @@ def prepare(benchmarks: Sequence[str], data: str | None, jobs: int | None, parti
     failures = 0
     for benchmark in chosen:
         try:
-            result = prepare_benchmark(
+            result = prepare(
                 benchmark,
                 root,
                 jobs=jobs or os.cpu_count() or 1,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from segvoc.sharing.uploading import ShareableModel
 
 
-@click.command(epilog=example("segvoc push run my-name/facades --private"))
+@click.command("push", epilog=example("segvoc push run my-name/facades --private"))
 @click.argument("source")
 @click.argument("repository", metavar="OWNER/NAME")
 @click.option("--private/--public", default=None, help="Whether a new repository is private.")
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--no-images", is_flag=True, help="Leave the run's images off the card.")
 @click.option("--keep-card", is_flag=True, help="Keep the card of an existing repository.")
 @click.option("--out", metavar="DIR", help="Dry run: write everything to this folder, upload nothing.")
-def push(
+def push_command(
     source: str,
     repository: str,
     private: bool | None,

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    cls=SeveralBenchmarks, epilog=example("segvoc reproduce cat-seg-b --benchmark a-150 --data datasets --out report")
+    "reproduce",
+    cls=SeveralBenchmarks,
+    epilog=example("segvoc reproduce cat-seg-b --benchmark a-150 --data datasets --out report"),
 )
 @click.argument("names", nargs=-1, metavar="NAME...")
 @click.option(
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
 @click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--jobs", type=int, metavar="N", help="Processes that prepare downloads; by default one per core.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one line of JSON.")
-def reproduce(
+def reproduce_command(
     names: Sequence[str],
     everything: bool,
     weights: str | None,
@@ -87,8 +89,12 @@ def reproduce(
     root = data_root(data, "--data is missing; name the data folder with --data ROOT")
     from segvoc.distributed import Processes
     from segvoc.reproduction.report import verdict_table
-    from segvoc.reproduction.reproduce import ReproductionCall, reproducible, with_scores
-    from segvoc.reproduction.reproduce import reproduce as run  # here, since PyTorch takes seconds to import
+    from segvoc.reproduction.reproduce import (
+        ReproductionCall,
+        reproduce,  # here, since PyTorch takes seconds to import
+        reproducible,
+        with_scores,
+    )
 
     first = Processes.from_environment().first
     call = ReproductionCall(
@@ -102,7 +108,7 @@ def reproduce(
         jobs=jobs or os.cpu_count() or 1,
         command=shlex.join(["segvoc", *sys.argv[1:]]),
     )
-    content = run(call, print_line)
+    content = reproduce(call, print_line)
     if not first:
         return 0
     if as_json:

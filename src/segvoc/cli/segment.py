@@ -97,7 +97,7 @@ _REFUSED: Mapping[str, Mapping[str, str]] = {
 """Options that inputs other than whole images don't have, with the error for each."""
 
 
-@click.command(epilog=example('segvoc segment photo.jpg --words "cat, sofa, wall" --out labels'))
+@click.command("segment", epilog=example('segvoc segment photo.jpg --words "cat, sofa, wall" --out labels'))
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @word_options
 @part_options
@@ -165,7 +165,7 @@ _REFUSED: Mapping[str, Mapping[str, str]] = {
     metavar="M",
     help="With tiles: maximum size of images other than TIFF; 200 by default.",
 )
-def segment(
+def segment_command(
     images: Sequence[str],
     words: str | None,
     words_file: str | None,

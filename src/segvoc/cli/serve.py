@@ -19,7 +19,7 @@ naming_fastapi = partial(
 )
 
 
-@click.command(epilog=example("segvoc serve tiny --port 8000"))
+@click.command("serve", epilog=example("segvoc serve tiny --port 8000"))
 @click.argument("model", default="tiny")
 @click.option("--host", default="127.0.0.1", help="Address to listen on; any other address needs an API key.")
 @click.option("--port", default=8000, type=click.IntRange(0, 65_535), help="Port to listen on.")
@@ -34,7 +34,7 @@ naming_fastapi = partial(
 @click.option(
     "--api-key-file", metavar="FILE", help=f"File with the API key, or with lines 'NAME: KEY'; or set {KEY_VARIABLE}."
 )
-def serve(
+def serve_command(
     model: str, host: str, port: int, queue: int, chosen: ModelOptions, api_key_file: str | None, **more: Any
 ) -> None:
     """Serve MODEL over HTTP.
@@ -57,4 +57,4 @@ def serve(
 
 
 for _extension in installed_extensions():
-    serve.params.extend(_extension.options)
+    serve_command.params.extend(_extension.options)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from segvoc.teaching.taught_words import TaughtWord, TeachingRecord
 
 
-@click.command(epilog=example("segvoc teach --dataset labeled --out facades.words.safetensors"))
+@click.command("teach", epilog=example("segvoc teach --dataset labeled --out facades.words.safetensors"))
 @click.option("--images", metavar="FOLDER", help="Folder of your images.")
 @click.option(
     "--labels", metavar="FOLDER", help="Their label maps, with the same names: PNG or TIFF; 255 or 65535 is ignored."
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--keep-worse", is_flag=True, help="Also keep the examples of words that get worse with them.")
 @click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Random seed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the file's record of its words as one line of JSON.")
-def teach(
+def teach_command(
     images: str | None,
     labels: str | None,
     classes: str | None,

@@ -38,7 +38,7 @@ FINETUNE = "finetune"
 """The recipe for your own images; its settings depend on their number."""
 
 
-@click.command(epilog=example(*_EXAMPLES, more=f"Recipes: {', '.join((*catalog().recipes, FINETUNE))}."))
+@click.command("train", epilog=example(*_EXAMPLES, more=f"Recipes: {', '.join((*catalog().recipes, FINETUNE))}."))
 @click.argument("recipe")
 @click.option("--images", metavar="DIR", help="Folder of your images.")
 @click.option("--labels", metavar="DIR", help="Folder of their label maps: sub/photo.png for sub/photo.jpg.")
@@ -82,7 +82,7 @@ FINETUNE = "finetune"
 )
 @click.option("--track-project", metavar="NAME", help="W&B's project.  [default: segvoc]")
 @click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
-def train(
+def train_command(
     recipe: str,
     images: str | None,
     labels: str | None,
@@ -121,7 +121,7 @@ def train(
         )
     callbacks = _callbacks(trackers, track_project)
     from segvoc.data.training.augmentations import named_transform
-    from segvoc.training.run import train as run  # here, since PyTorch takes seconds to import
+    from segvoc.training.run import train  # here, since PyTorch takes seconds to import
     from segvoc.training.start import Start, with_file_configuration
     from segvoc.training.training_data import needed_data, recipe_data
 
@@ -160,7 +160,7 @@ def train(
         if recipe == FINETUNE:
             chosen = recipe_for(len(training_images))
     maps = _object_maps(images, objects, object_classes, out)
-    run(
+    train(
         chosen,
         training_images,
         out,
