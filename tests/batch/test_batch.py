@@ -69,8 +69,8 @@ def test_rows_have_the_masks_of_each_image_or_its_error(tmp_path: Path) -> None:
         np.testing.assert_array_equal(labels_in(row), expected.labels)
         report = expected.report(compact=True)
         assert row["image"] == f"{source}/{row['key']}"
-        told = itemgetter("name", "fraction", "mean_confidence")
-        assert list(map(told, row["classes"])) == list(map(told, report["classes"]))
+        figures = itemgetter("name", "fraction", "mean_confidence")
+        assert list(map(figures, row["classes"])) == list(map(figures, report["classes"]))
         assert row["unlabeled"] == report["unlabeled"]
 
 
@@ -80,8 +80,8 @@ def test_parts_have_masks_too(tmp_path: Path) -> None:
     label(source, tmp_path / "out", parts=parts, options=LabelOptions(threshold=0.1))
     (row,) = rows_of(tmp_path / "out")
     expected = quick().segment(source / "a.jpg", WORDS, parts=parts, threshold=0.1).report(compact=True)["parts"]
-    told = itemgetter("name", "pixels")
-    assert list(map(told, row["parts"])) == list(map(told, expected))
+    figures = itemgetter("name", "pixels")
+    assert list(map(figures, row["parts"])) == list(map(figures, expected))
 
 
 def test_files_are_those_of_segment(tmp_path: Path) -> None:

@@ -34,18 +34,14 @@ SETTINGS = {
 
 @dataclass
 class FlakyS3:
-    """An S3 that fails now and then; `share` may be changed while it runs."""
+    """The S3 `app`, with drawn failures; `share` may be changed while it runs."""
 
     app: Callable[..., Iterable[bytes]]
-    """The one that doesn't fail."""
     share: float = 0.0
     """Share of the requests that fail, in [0, 1]."""
     draw: random.Random = field(default_factory=lambda: random.Random(0))
-    """Which ones."""
     url: str = ""
-    """Where it listens."""
     lock: threading.Lock = field(default_factory=threading.Lock)
-    """Of the draws."""
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         with self.lock:

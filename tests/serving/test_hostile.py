@@ -50,7 +50,6 @@ def _form(image: bytes, words: bytes = b"cat, wall", name: bytes = b"a.png") -> 
 
 
 _FORM = "multipart/form-data; boundary=b"
-_JSON = "application/json"
 
 
 def _segment(image: bytes, words: bytes = b"cat, wall") -> bytes:
@@ -177,7 +176,7 @@ def headers(random: Random) -> Hostile:
             (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX\x00: y\r\n\r\n", (400,)),
             (b"GET /v1/models HTTP/1.1\r\nHost: evil.example\r\n\r\n", (403,)),
             (_post("/v1/segment", _FORM, _form(png()), "Origin: http://evil.example"), (403,)),
-            (_post("/v1/segment", _JSON, b"{}"), (415,)),
+            (_post("/v1/segment", "application/json", b"{}"), (415,)),
             (_post("/v1/segment", "text/html", b"<html>"), (415,)),
             (_post("/v1/segment", _FORM, _form(png()), "Accept: text/html"), (406,)),
             (b"BREW /v1/segment HTTP/1.1\r\nHost: localhost\r\n\r\n", (405,)),

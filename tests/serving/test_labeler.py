@@ -65,10 +65,8 @@ def test_equal_requests_go_through_the_network_together():
         assert model.sizes == [4, 1, 1, 1]  # no more than four at a time
 
     metrics = run(scenario, model, batch=4, batch_wait=0.2)
-    found = [
-        metrics.registry.get_sample_value(f"segvoc_{name}") for name in ("batch_size_sum", "batch_size_count", "queue")
-    ]
-    assert found == [7, 4, 0]
+    names = ("batch_size_sum", "batch_size_count", "queue")
+    assert [metrics.registry.get_sample_value(f"segvoc_{name}") for name in names] == [7, 4, 0]
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_back():

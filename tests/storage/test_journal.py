@@ -52,6 +52,12 @@ def test_a_damaged_line_is_reported_and_skipped(tmp_path, damage):
         assert steps(path) == [1, 3]
 
 
+def test_a_link_to_nowhere_is_an_error(tmp_path):
+    (tmp_path / "lines.jsonl").symlink_to(tmp_path / "missing/lines.jsonl")
+    with pytest.raises(OutputError, match="can't be written"):
+        Journal(tmp_path / "lines.jsonl")
+
+
 def test_what_a_full_disk_leaves_is_taken_back(tmp_path, monkeypatch):
     path = filled(tmp_path / "lines.jsonl", 1)
 

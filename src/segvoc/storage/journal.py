@@ -144,11 +144,12 @@ class Journal:
             self._file.close()
 
     def _opened(self) -> FileIO:
-        while True:
+        for _ in range(10):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # another process has just removed the empty folder
                 # unbuffered: an entry is one write, and "a" writes at the end whatever else happens
                 return self.path.open("ab", buffering=0)
+        return self.path.open("ab", buffering=0)  # the folder is there: a link to nowhere, or an invalid name
 
     def _is_locked(self, busy: str | None) -> bool:
         """Lock the open file; False if another process has removed it meanwhile, which makes the lock useless."""
