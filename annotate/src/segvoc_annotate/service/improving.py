@@ -1,5 +1,6 @@
 """The process that teaches words with a project's images; it can be killed at any time."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +21,6 @@ from segvoc.data.labeled_images import LabeledImage
 from segvoc.imaging.label_maps import label_table
 from segvoc.process_settings import end_with_parent, for_own_process
 from segvoc.records import to_json
-from segvoc.serving.middleware import LOGGER
 from segvoc_annotate.projects.folder import ProjectFolder
 
 IMPROVEMENT_STAGES: Mapping[str, tuple[float, float]] = {
@@ -117,7 +117,7 @@ def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Co
     except SegvocError as error:
         to.send(("failed", str(error)))
     except Exception:
-        LOGGER.exception("improving the project failed")
+        logging.getLogger("segvoc.serving").exception("improving the project failed")
         to.send(("failed", "internal error; see the service's log"))
 
 
