@@ -171,8 +171,8 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def add_vocabulary(request: Request) -> Response:
         with service.place():
             name, definition = await vocabulary_call(request, service.settings)
-            found = await unless_gone(request, service.labeler.encode(definition))
-        answer = {"vocabulary": name, "words": found.prepared.words, "hints": found.hints}
+            encoded = await unless_gone(request, service.labeler.encode(definition))
+        answer = {"vocabulary": name, "words": encoded.prepared.words, "hints": encoded.hints}
         return JSONResponse(answer, status_code=201)
 
     @app.get("/v1/models", summary="The model and the limits")

@@ -207,12 +207,6 @@ class HubRepository:
 
         if type(error) is RuntimeError and error.__cause__ is not None:  # the client's, around what an upload raised
             error = error.__cause__
-        messages = {
-            errors.LocalTokenNotFoundError: f"no token is set; {LOG_IN}",
-            errors.OfflineModeIsEnabled: "HF_HUB_OFFLINE is set; unset it",
-        }
-        if type(error) in messages:
-            return messages[type(error)]
         match error:
             case errors.GatedRepoError():
                 page = f"{constants.ENDPOINT}/{self.repository}"
@@ -274,10 +268,14 @@ def _without_network() -> bool:
 
 
 def _broken(error: BaseException) -> str:
-    """Explain a failure of the disk or the network."""
-    from huggingface_hub import constants
+    """Explain a failure of this machine or the network."""
+    from huggingface_hub import constants, errors
 
     match error:
+        case errors.LocalTokenNotFoundError():
+            return f"no token is set; {LOG_IN}"
+        case errors.OfflineModeIsEnabled():
+            return "HF_HUB_OFFLINE is set; unset it"
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return f"no space is left at {constants.HF_HUB_CACHE!r}; free some, or set HF_HOME to another disk"
         case OSError(errno=errno.EACCES | errno.EPERM | errno.EROFS):

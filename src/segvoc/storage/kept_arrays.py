@@ -13,7 +13,11 @@ from jaxtyping import Float32
 LARGEST_FILE = 4 << 30
 """Maximum size of the cache file, which then starts over [bytes]."""
 
-_WAIT, _AT_ONCE = 10.0, 500  # timeout for other writers [s]; maximum number of keys per query
+_WAIT = 10.0
+"""Timeout for other writers [s]."""
+
+_AT_ONCE = 500
+"""Maximum number of keys per query."""
 
 _TABLE = "create table if not exists kept (key text primary key, shape text, content blob, checksum blob)"
 
