@@ -20,8 +20,6 @@ from tests.batch.runs import Loop, Stopped, contents, folder_of, label, tar_of
 from tests.images import one_line_error
 
 NAMES = ["a.jpg", "b.jpg", "bad.jpg", "sub/c.jpg"]
-
-
 ERRORS = {"500 Internal Server Error": "InternalError", "503 Service Unavailable": "SlowDown"}
 SETTINGS = {
     "AWS_ACCESS_KEY_ID": "testing",
