@@ -49,9 +49,7 @@ def test_two_processes_prepare_train_and_score(tmp_path: Path) -> None:
     assert [session["machine"]["processes"] for session in config["sessions"]] == [2]
 
 
-@pytest.mark.parametrize(
-    "command", [reproduce_command, train_command, evaluate_command], ids=["reproduce", "train", "evaluate"]
-)
+@pytest.mark.parametrize("command", [reproduce_command, train_command, evaluate_command], ids=lambda c: c.name)
 def test_no_option_looks_to_torchrun_like_one_of_its_own(command) -> None:
     """It takes the beginning of an option of its own as that option, even behind the program's name."""
     own = torchrun_options()
