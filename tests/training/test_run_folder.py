@@ -38,11 +38,12 @@ def test_a_run_in_the_folder_and_other_files_are_not_overwritten(tmp_path):
         RunFolder.open(tmp_path, CONFIG, resume=False)
 
 
-def test_another_programs_configuration_is_left_alone(tmp_path):
-    (tmp_path / "config.json").write_text('{"architectures": []}')
+@pytest.mark.parametrize("content", ['{"architectures": []}', '{"recipe": {}, "sessions": [1]}'])
+def test_another_programs_configuration_is_left_alone(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
     with pytest.raises(UsageError, match="does not belong to a run"):
         RunFolder.open(tmp_path, CONFIG, resume=True)
-    assert (tmp_path / "config.json").read_text() == '{"architectures": []}'
+    assert (tmp_path / "config.json").read_text() == content
 
 
 def test_what_the_network_learns_does_not_depend_on_may_change_on_the_way(tmp_path):

@@ -190,7 +190,7 @@ class RunFolder:
             raise UsageError(f"{str(self.path)!r} holds other files ({others[0]}); choose a new folder")
         if not exists:
             return None
-        if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
+        if not _is_config(config):
             raise UsageError(f"{str(path)!r} does not belong to a run; choose a new folder")
         return config
 
@@ -232,6 +232,21 @@ class RunFolder:
             # unpickling damaged data raises a dozen different exceptions
             raise CheckpointError(f"{str(path)!r} is damaged ({one_line(error)}); delete it to start over") from None
         return state
+
+
+def _is_config(config: object) -> bool:
+    """Whether a value is the configuration of a run, with its sessions."""
+    if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
+        return False
+    sessions, kept = config.get("sessions", []), config.get(OF_CALLBACKS, {})
+    if not isinstance(kept, dict) or not all(isinstance(value, str) for value in kept.values()):
+        return False
+    return isinstance(sessions, list) and all(
+        isinstance(session, dict)
+        and isinstance(session.get("changed", {}), dict)
+        and isinstance(session.get("machine", {}), dict)
+        for session in sessions
+    )
 
 
 def open_together(
