@@ -9,11 +9,7 @@ import pytest
 import torch
 
 from benchmarks import against_official, gpu_runs, machine
-from benchmarks.against_official import (
-    WORDS,
-    measured,
-    peak_memory,
-)
+from benchmarks.against_official import WORDS, measured, peak_memory
 from benchmarks.compared_calls import Inputs, Kind, Setting, clear_words, difference, equal_labels
 from benchmarks.gpu_runs import RUNS, Place, Progress, Run, run_piece, work
 from benchmarks.official_code import CLIP_FILE, ERR_FILE, USED, find_model, official_code, official_file

@@ -34,3 +34,17 @@ def test_every_recipe_of_a_paper_and_every_benchmark_is_rehearsed() -> None:
     scored = {benchmark for trial in trials for benchmark in trial.benchmarks}
     learned = {trial.recipe.data.dataset for trial in trials} - {""}
     assert scored | learned | {"coco-stuff"} >= set(BENCHMARKS) == set(WRITERS)
+
+
+def test_unmet_expectations_are_named(tmp_path, monkeypatch):
+    trial = Trial(name="a", folder=tmp_path, start=tmp_path, benchmarks=("pas-20",))
+    assert trial.shortfalls() == [f"ended with exit code None; see {tmp_path / 'log'}"]
+    facts = {"finished": True, "losses": [2.0] * 20, "scores": {"pas-20": 20.0}, "chance": 10.0}
+    for name in facts:
+        monkeypatch.setattr(Trial, name, lambda self, name=name: facts[name])
+    flat = "the loss went from 2.000 to 2.000, not below 0.95 times that"
+    assert trial.shortfalls() == ["mean score 20.0 is below 3 x chance, 10.0", flat]
+    facts |= {"losses": [2.0] * 10 + [1.0] * 10, "scores": {"pas-20": 60.0}}
+    assert trial.shortfalls() == []
+    facts["scores"] = {"pas-20": None}
+    assert trial.shortfalls() == ["a benchmark has no score"]

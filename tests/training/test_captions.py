@@ -70,10 +70,8 @@ def open_task(tmp_path):
     """Opens a task on drawn images with encoders that are fast."""
 
     def opened(count=5, *, dataset=None, encoders=None, seed=0, **options):
-        frozen = (encoders or Encoders()).frozen()
-        return open_caption_task(
-            frozen, dataset or dataset_of(tmp_path, count), tmp_path / "cache", seed=seed, **options
-        )
+        frozen, captions = (encoders or Encoders()).frozen(), dataset or dataset_of(tmp_path, count)
+        return open_caption_task(frozen, captions, tmp_path / "cache", seed=seed, **options)
 
     return opened
 

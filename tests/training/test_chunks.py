@@ -21,9 +21,8 @@ def computed(network, **changes):
     images = torch.randint(256, (2, 3, 64, 64), generator=generator).double()
     labels = torch.randint(6, (2, 48, 48), generator=generator)
     labels[:, :5] = 65535
-    objective = Objective(
-        network.double().requires_grad_(True).train(), RECIPE.with_settings(resize_crop_to=64, **changes)
-    )
+    recipe = RECIPE.with_settings(resize_crop_to=64, **changes)
+    objective = Objective(network.double().requires_grad_(True).train(), recipe)
     words = torch.randn(5, 1, network.image_encoder.channels, generator=generator)
     torch.manual_seed(5)
     losses = objective(images, labels, torch.nn.functional.normalize(words, dim=-1).double())

@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,8 @@ def opened(images: Path, out: Path, **changes) -> Training:
 
 def monitor(training: Training, images: Path, folder: RunFolder, processes: Processes) -> Monitor:
     """Validates the network on the images that it learns from."""
-    segmenter = NetworkSegmenter(
-        name="small", network=training.network.float(), protocols=small_protocols(), templates=("{}",)
-    )
+    network = training.network.float()
+    segmenter = NetworkSegmenter(name="small", network=network, protocols=small_protocols(), templates=("{}",))
     return Monitor(
         folder=folder,
         recipe=training.recipe,
@@ -109,15 +109,8 @@ def both(tmp_path_factory, pytestconfig):
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-X", "faulthandler", "-m", "tests.training.test_processes", str(out), json.dumps(RUNS)]
     with (out / "errors.txt").open("w") as errors:
-        running = [
-            subprocess.Popen(
-                command,
-                env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-                cwd=pytestconfig.rootpath,
-                stderr=errors,
-            )
-            for rank in range(2)
-        ]
+        start = partial(subprocess.Popen, command, cwd=pytestconfig.rootpath, stderr=errors)
+        running = [start(env=os.environ | shared | {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}"}) for rank in range(2)]
         try:
             end = time.monotonic() + 240
             # one that waits for another that has failed would wait for days

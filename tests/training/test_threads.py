@@ -17,9 +17,8 @@ OF_CAPTIONS = 1e-4
 def numbers_of_a_step(kind: str, threads: int, folder, **changes) -> dict[str, Tensor]:
     """Losses (the terms of the orthogonality loss among them), gradients and running statistics of the first step."""
     training = RUNS[kind](folder / "set", folder / f"run-{threads}", **changes)
-    sampler = ShardedSampler(
-        batch=training.recipe.optimizer.batch_size, passes=1, rank=0, ranks=1, first_step=0, steps=1
-    )
+    batch = training.recipe.optimizer.batch_size
+    sampler = ShardedSampler(batch=batch, passes=1, rank=0, ranks=1, first_step=0, steps=1)
     training._training_mode()
     with torch_threads(threads):
         torch.manual_seed(0)
