@@ -41,8 +41,8 @@ class Progress:
                 ...
                 progress.update()
 
-    A task has `total` units (None if unknown), of which an earlier call has `done` some. It is `silent` on all ranks
-    except 0. `keep` leaves the bar on the terminal when the task is done.
+    A task has `total` units (None if unknown); an earlier call finished `done` of them. `silent` shows nothing, for
+    example on all ranks except 0. `keep` leaves the bar on the terminal when the task is done.
     """
 
     def __init__(

@@ -82,7 +82,7 @@ class SeenScores:
 def seen_scores(
     scores: Scores, classes: Sequence[str], seen: Collection[str], *, apart: Collection[str] = ()
 ) -> SeenScores:
-    """Split the mean IoU by whether a class was seen in training; as there, only classes with a true pixel count.
+    """Split the mean IoU by whether a class was seen in training; only classes with a true pixel count.
 
     Names in `apart`, such as a background that stands for all other classes, count in neither mean.
     """

@@ -202,9 +202,9 @@ class EvaluationTask:
         ]
 
     def asked_background(self, has_background: bool) -> str | None:
-        """The word passed to a network as the background.
+        """The word passed to a network as the background; `has_background`: whether the network predicts one.
 
-        Parts compete with "none of the parts" where the network has a background (Pred-All).
+        Parts compete with "none of the parts" where it does (Pred-All).
         """
         if self.parts is not None and has_background:
             return PART_BACKGROUND

@@ -36,7 +36,7 @@ class Availability:
 
     @property
     def benchmark(self) -> Benchmark:
-        """What the name stands for."""
+        """The benchmark of this name."""
         return find_benchmark(self.name)
 
     @property

@@ -49,7 +49,7 @@ class Cells:
         )
 
     def with_share(self, share: int, keep_text: Sequence[int] = ()) -> "Cells":
-        """Replace the text-only logits, except of words that keep them: 0 for text alone, then the candidates."""
+        """Use the logits of a share (0: text alone; from 1 on: the candidates), except for the words in `keep_text`."""
         if not share:
             return self
         logits = self.mixed[share - 1].copy()

@@ -18,7 +18,7 @@ DIMENSIONS = 256
 """Number of principal components; further components are noise for few images."""
 
 STEPS, BATCH, LEARNING_RATE = 80, 2048, 0.1
-"""Of Adam: steps, cells of a batch, and the rate, with cosine decay to 0."""
+"""Adam: number of steps, batch size [cells], and learning rate, with cosine decay to 0."""
 
 UNTAUGHT = 0.5
 """Share of the loss in which a random half of the words uses only its text."""

@@ -159,8 +159,8 @@ class CaptionTask:
         draws = ([self._draw(place) for place in places] for places in sampler)
         for batch in read_ahead(self.reader, draws, _collate, workers, pinned=pinned):
             with torch.no_grad():
-                pixels = [one.to(self.encoders.device, non_blocking=True).float() for one in batch.taps]
-                taps = tuple(tap for one in pixels for tap in self.encoders.images(one))
+                images = [pixels.to(self.encoders.device, non_blocking=True).float() for pixels in batch.taps]
+                taps = tuple(tap for pixels in images for tap in self.encoders.images(pixels))
             yield batch._replace(taps=taps)
 
     def _draw(self, place: int) -> tuple[int, bool]:

@@ -4,7 +4,7 @@ Change a recipe with `Recipe.with_settings`, or on the command line with `--set`
 
     torchrun --nproc-per-node N --no-python segvoc train NAME --data ROOT --out RUN
 
-with the options that its docstring names. Steps are 80,000 if it doesn't say otherwise.
+with the options that its docstring names. Training takes 80,000 steps unless stated otherwise.
 """
 
 from dataclasses import replace

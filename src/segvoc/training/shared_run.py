@@ -91,13 +91,13 @@ def _percent(share: float | None) -> float | None:
 
 
 def _captioned(captions: Mapping[str, Any]) -> dict[str, Any]:
-    """What the model learned from, for the card."""
+    """Model card entries for training on captions."""
     data = {"captioned images": f"{captions['images']}", "phrases": f"{captions['phrases']}"}
     return {"made": f"trained from the captions of {captions['images']} images", "data": data}
 
 
 def _labeled(data: Mapping[str, Any], held_out: int) -> dict[str, Any]:
-    """What the model learned from, for the card."""
+    """Model card entries for training on labeled images."""
     rows = {
         "images to learn from": f"{data['count']}",
         "images held out": f"{held_out or ''}",

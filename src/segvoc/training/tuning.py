@@ -48,7 +48,7 @@ class TunedWords(nn.Module):
     frequency: Tensor
 
     def __init__(self, config: TunedWordsConfig, coarse: int, fine: int, words: int) -> None:
-        """Build them with random weights, for a coarse feature map and finer ones of so many channels in all."""
+        """Initialize at random; `coarse` and `fine` are the channels of the coarse map and of all finer ones."""
         super().__init__()
         self.dropout = nn.Dropout2d(config.dropout)
         self.weights = nn.ParameterDict()
@@ -178,8 +178,8 @@ def _statistics(cache: FeatureCache, channels: dict[str, int], images: TrainingS
     sums = {name: [np.zeros(channels[name]), np.zeros(channels[name]), 0] for name in kept}
     problem = ""
     for row in range(cache.rows):
-        if found := cache.problem(row):
-            problem = found
+        if reason := cache.problem(row):
+            problem = reason
             continue
         view = cache.read(row)
         labels = view[LABELS]
@@ -219,7 +219,7 @@ TUNED_WORDS_FILE = "tuned.words.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """A run that tunes words: its task (see `TrainingTask`), and what comes of it."""
+    """A run that tunes words: its training task (see `TrainingTask`), the current model, and the tuned words."""
 
     plain: Callable[[int], NetworkSegmenter]
     """Maps a number of steps to the model without tuned words."""
@@ -244,8 +244,8 @@ class Tuning:
         """The batches of a sampler; memory-mapped, so no workers are needed."""
         for positions in sampler:
             views = [self.cache.read(self._row(position)) for position in positions]
-            found = {name: torch.stack([view[name] for view in views]) for name in views[0]}
-            yield ViewBatch(zero_shot=found.pop(ZERO_SHOT), labels=found.pop(LABELS), maps=found)
+            tensors = {name: torch.stack([view[name] for view in views]) for name in views[0]}
+            yield ViewBatch(zero_shot=tensors.pop(ZERO_SHOT), labels=tensors.pop(LABELS), maps=tensors)
 
     def _row(self, position: int) -> int:
         """Each epoch shuffles all views."""
@@ -270,25 +270,25 @@ class Tuning:
 
     def words(self, watched: Sequence[dict[str, Any]]) -> TaughtWords:
         """Export the current tuned words, with the scores before and after, lines of watched.jsonl, if known."""
-        found, tuned = self.statistics, self.tuned
+        statistics, tuned = self.statistics, self.tuned
         held_out = bool(watched and self.data.recipe.data.num_val_images)
         before, after = (watched[0], watched[-1]) if held_out else ({}, {})
-        shown = np.flatnonzero(found.images).tolist()
+        shown = np.flatnonzero(statistics.images).tolist()
         vocabulary = self.data.training_set(self.network).vocabulary.words
         record = TeachingRecord(
             model=str(self.plain(0).origin["preset"]),
             words=tuple(
                 TaughtWord(
                     name=vocabulary[index],
-                    images=int(found.images[index]),
-                    pixels=int(found.pixels[index]),
+                    images=int(statistics.images[index]),
+                    pixels=int(statistics.pixels[index]),
                     before=self._iou(before, vocabulary[index]),
                     after=self._iou(after, vocabulary[index]),
                 )
                 for index in shown
             ),
             channels=self.channels,
-            images=found.image_count,
+            images=statistics.image_count,
             penalty=None,
             miou_before=_percent(before.get("mean_iou")),
             miou=_percent(after.get("mean_iou")),
@@ -301,8 +301,8 @@ class Tuning:
             record=record,
             weights=_array(tuned.classifiers)[shown].astype(np.float16),
             bias=_array(tuned.bias)[shown],
-            mean=found.mean,
-            scale=found.scale,
+            mean=statistics.mean,
+            scale=statistics.scale,
             probe=self.probe,
             pyramid=FeaturePyramid(**{name: _array(value).astype(np.float16) for name, value in tuned.weights.items()}),
         )

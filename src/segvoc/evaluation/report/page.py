@@ -191,7 +191,7 @@ def thousands(number: int) -> str:
 
 
 def page_values(report: Mapping[str, Any]) -> dict[str, Any]:
-    """A report, and what its page adds or reorders."""
+    """The report with the values that its page adds or reorders."""
     classes = report["classes"]
     present = sorted((entry for entry in classes if entry["iou"] is not None), key=lambda entry: -entry["iou"])
     many = len(present) > MAX_BARS

@@ -315,7 +315,7 @@ def defined(value: float) -> float | None:
 
 
 def csv_table(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Rows as comma-separated values below a head; None is empty."""
+    """Rows as comma-separated values with a header; None is empty."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
