@@ -135,15 +135,13 @@ def test_wandb_has_one_run_with_all_numbers_and_images(tmp_path, monkeypatch):
     rows, ends, begun = [], [], []
     log, finish = wandb.Run.log, wandb.Run.finish
     monkeypatch.setattr(wandb.Run, "log", lambda run, data: rows.append(dict(data)) or log(run, data))
-    monkeypatch.setattr(
-        wandb.Run,
-        "finish",
-        lambda run, exit_code: (
-            begun.append((run.id, run.project, run.name, dict(run.config))),
-            ends.append(exit_code),
-            finish(run, exit_code=exit_code),
-        ),
-    )
+
+    def ended(run, exit_code):
+        begun.append((run.id, run.project, run.name, dict(run.config)))
+        ends.append(exit_code)
+        finish(run, exit_code=exit_code)
+
+    monkeypatch.setattr(wandb.Run, "finish", ended)
     tracked(tmp_path, lambda: named_tracker("wandb", "discs"))
     wandb.teardown()
     losses = [(row["step"], row["train/loss"]) for row in rows if "train/loss" in row]
@@ -161,9 +159,8 @@ def test_who_is_not_logged_in_at_wandb_is_told_so_and_not_asked(tmp_path, monkey
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setattr(wandb, "login", lambda *, prompt: prompt)
     warnings = list[str]()
-    with Followers([named_tracker("wandb")], warnings.append).session(
-        RunStart(folder=tmp_path, config=CONFIG, steps=1, done=0), tmp_path
-    ):
+    start = RunStart(folder=tmp_path, config=CONFIG, steps=1, done=0)
+    with Followers([named_tracker("wandb")], warnings.append).session(start, tmp_path):
         pass
     assert warnings == [
         "Wandb is disabled (not logged in to W&B: run `wandb login`, or set WANDB_MODE=offline); training continues"

@@ -166,9 +166,8 @@ def test_seeds_differ(seeds):
 def test_tiny_learns_its_projections_and_its_trunk_where_that_has_a_rate():
     network = on_meta(RECIPES["tiny"]())
     rates = learning_rates(network, RECIPES["tiny"]())
-    assert rates["image_encoder.project_head.weight"] == pytest.approx(
-        10 * rates["image_encoder.trunk.conv_stem.weight"]
-    )
+    head, stem = (rates[f"image_encoder.{name}.weight"] for name in ("project_head", "trunk.conv_stem"))
+    assert head == pytest.approx(10 * stem)
     frozen = learning_rates(network, RECIPES["tiny"]().with_settings(["trunk_lr_scale=0"]))
     assert {name.partition(".")[0] for name in frozen} == {"aggregation", "image_encoder"}
     assert not any("trunk" in name for name in frozen)
