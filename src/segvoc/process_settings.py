@@ -100,7 +100,7 @@ def interrupts_ignored(number: signal.Signals = signal.SIGINT) -> Iterator[None]
     try:
         yield
     finally:
-        signal.signal(number, before)
+        signal.signal(number, before or signal.SIG_DFL)  # None: not a handler of Python
 
 
 def how_it_ended(code: int | None) -> str:

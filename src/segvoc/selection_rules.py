@@ -151,7 +151,7 @@ OwnSelection = OwnShare | OwnQuarter
 
 
 def requested_selection(keep_classes: KeepClasses, votes: Votes = PUBLISHED_VOTES) -> SelectionRule | None:
-    """The selection by votes that a caller requests, a positive number, "auto" or "all" (None)."""
+    """The selection by votes that a caller requests: a positive number, "auto" or "all" (None); else `UsageError`."""
     if isinstance(keep_classes, Integral) and not isinstance(keep_classes, bool) and int(keep_classes) >= 1:
         return Voted(min(int(keep_classes), MAX_CLASSES), votes)
     if isinstance(keep_classes, str) and keep_classes in ("auto", "all"):

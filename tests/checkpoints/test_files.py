@@ -17,7 +17,7 @@ TENSORS = {"a.weight": torch.arange(12.0).view(3, 4), "a.bias": torch.tensor([1.
 
 
 def _refused(path: Path, *said: str) -> str:
-    """The error's message, which is one line, names the file once and says how to mend it."""
+    """The error's message, which is one line, names the file once and says how to fix it."""
     with warnings.catch_warnings(action="error"), pytest.raises(CheckpointError) as refusal:
         read_weights(path)
     message = str(refusal.value)

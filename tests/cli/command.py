@@ -29,7 +29,7 @@ class Outcome:
         return self
 
     def refused(self, *said: str) -> None:
-        """Check a wrong call: exit code 2, nothing on standard output, one line that says what and how to mend it."""
+        """Check a wrong call: exit code 2, nothing on standard output, one line that says what is wrong and the fix."""
         self.failed(2, *said)
         assert self.out == ""
 

@@ -232,7 +232,7 @@ def test_overlay_draws_both() -> None:
     assert cat.tolist() == class_colors(3)[1].tolist()
     assert head.tolist() == _quarters().part_colors[0].tolist()
     for shade, of in ((head, cat), (edge, wall)):
-        assert np.abs(shade - of).max() > 25  # to be told from its object
+        assert np.abs(shade - of).max() > 25  # distinguishable from its object
         assert shade.argmax() == of.argmax()  # and still of its color
     assert (overlay[200, 198:203] > 200).all(axis=-1).any()  # a border between a part and the rest of its object
 

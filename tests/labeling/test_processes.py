@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -66,9 +67,8 @@ def planned_images(folder: Path, out: Path, number: int) -> list[Planned]:
 def test_lines_are_in_order_and_as_those_of_one_process(tmp_path: Path) -> None:
     planned = planned_images(tmp_path / "in", tmp_path / "out", 7)
     planned[3][0].write_bytes(b"no image")
-    Image.new("RGB", (60, 40)).save(
-        planned[4][0], format="GIF", save_all=True, append_images=[Image.new("RGB", (60, 40), "red")]
-    )
+    black, red = Image.new("RGB", (60, 40)), Image.new("RGB", (60, 40), "red")
+    black.save(planned[4][0], format="GIF", save_all=True, append_images=[red])
     model = small_segmenter()
     settings = _labeling(tmp_path / "out").settings(model)
     groups = [planned[start : start + 2] for start in range(0, 7, 2)]
@@ -98,11 +98,12 @@ def test_process_without_a_model_is_told(tmp_path: Path) -> None:
         list(label_in_processes(_labeling(tmp_path / "out", refused), small_segmenter(), groups, 2))
 
 
-def test_wrong_call_is_told_before_a_process_is_started(tmp_path: Path) -> None:
+def test_wrong_call_is_told_before_the_first_image_or_process(tmp_path: Path) -> None:
     options = LabelOptions(window="tcl")
     labeling = Labeling(load=killed, words=WORDS, options=options, out=str(tmp_path), describe=describe)
-    with pytest.raises(UsageError, match="window='tcl' is unknown"):
-        label_in_processes(labeling, small_segmenter(), [], 2)
+    for call in (label_images, partial(label_in_processes, jobs=2)):
+        with pytest.raises(UsageError, match="window='tcl' is unknown"):
+            call(labeling, small_segmenter(), [])
 
 
 @pytest.mark.slow

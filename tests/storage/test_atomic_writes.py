@@ -31,13 +31,13 @@ def failing(error: BaseException) -> Callable[[BinaryIO], None]:
 
 
 @pytest.mark.parametrize(
-    ("number", "mend"),
+    ("number", "fix"),
     [(errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space"), (errno.EROFS, "another folder")],
 )
-def test_full_disk_keeps_the_earlier_file(tmp_path: Path, number: int, mend: str) -> None:
+def test_full_disk_keeps_the_earlier_file(tmp_path: Path, number: int, fix: str) -> None:
     target = tmp_path / "result.bin"
     target.write_bytes(b"earlier")
-    with one_line_error(OutputError, "result.bin", os.strerror(number), mend):
+    with one_line_error(OutputError, "result.bin", os.strerror(number), fix):
         write_atomically(target, failing(OSError(number, os.strerror(number))))
     assert target.read_bytes() == b"earlier"
     assert os.listdir(tmp_path) == ["result.bin"]

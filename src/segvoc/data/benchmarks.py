@@ -1,4 +1,4 @@
-"""The benchmarks of `benchmarks.json`: classes, original downloads, scoring rules, published scores; prepared ones."""
+"""The benchmarks of `benchmarks.json`: classes, downloads, scoring rules and published scores; prepared benchmarks."""
 
 import os
 from collections.abc import Mapping
@@ -292,13 +292,15 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
     vocabulary = Vocabulary(benchmark.classes)
     paths = [(record, root / record.image, root / record.labels) for record in manifest.records]
     if benchmark.training_parts is not None:
-        learned = (
+        part_images = (
             PartTrainingImage(stem=record.stem, object_labels=root / record.mask, image=image, labels=labels)
             for record, image, labels in paths
             if record.mask is not None
         )
         names = Vocabulary(benchmark.training_parts.objects)
-        return PartTrainingImages(name=benchmark.name, vocabulary=vocabulary, object_names=names, images=tuple(learned))
+        return PartTrainingImages(
+            name=benchmark.name, vocabulary=vocabulary, object_names=names, images=tuple(part_images)
+        )
     if benchmark.parts is not None:
         records = (
             PartRecord(stem=record.stem, object=record.part_object, mask=root / record.mask, image=image, labels=labels)

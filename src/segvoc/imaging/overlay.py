@@ -3,6 +3,7 @@
 import functools
 import math
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -501,10 +502,10 @@ def _panel(
 def _shortened(text: str, font: Font, width: int) -> str:
     if font.getlength(text) <= width:
         return text
-    text = text[: max(0, width)]
-    while text and font.getlength(text.rstrip() + "…") > width:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    ends = range(1, min(len(text), max(0, width)) + 1)
+    # lengths grow with the text: search for the longest beginning that fits
+    fitting = bisect_right(ends, width, key=lambda end: font.getlength(text[:end].rstrip() + "…"))
+    return text[:fitting].rstrip() + "…"
 
 
 _NOTO_SCRIPTS = (

@@ -301,7 +301,7 @@ def test_a_journal_that_ends_within_a_line_is_read_up_to_it(tmp_path):
 
 
 def test_label_maps_of_another_program_are_made_anew(tmp_path):
-    """What no journal of ours tells of may be anything."""
+    """Files that no journal of ours names may be anything."""
     replica("a-150", tmp_path)
     path = tmp_path / "ADEChallengeData2016/annotations_detectron2/validation/ADE_val_00000001.png"
     path.parent.mkdir(parents=True)

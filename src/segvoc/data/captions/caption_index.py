@@ -26,7 +26,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from segvoc.data.captions.phrases import CleaningRules, PhraseExtractor, phrase_extractor
 from segvoc.data.captions.sources import CaptionChunk, CaptionSource, ImageLocation, OnProblem
-from segvoc.data.training.training_set import batches_of
 from segvoc.errors import InputError, OutputError, SegvocError, UsageError, one_line
 from segvoc.process_settings import WORKER_START
 from segvoc.progress import Progress
@@ -120,6 +119,8 @@ class _Chunks(Dataset[str]):
 
 def _extract(chunks: _Chunks, workers: int, *, silent: bool) -> None:
     """Write the files of all chunks that have none."""
+    from segvoc.data.training.training_set import batches_of  # not for workers, which would import torchvision
+
     missing = [position for position, path in enumerate(chunks.paths) if not path.exists()]
     loader = DataLoader(
         chunks,

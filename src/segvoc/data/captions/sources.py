@@ -41,8 +41,9 @@ class ImageLocation(NamedTuple):
     member: str = ""
     """Name inside the tar; empty for an image file."""
     offset: int = 0
-    """Of the image in the tar [bytes], as is `size`."""
+    """Where the image begins in the tar [bytes]."""
     size: int = 0
+    """Length in the tar [bytes]."""
 
     def read(self) -> UInt8[np.ndarray, "H W 3"]:
         """Read and decode the image; `InputError` if it is missing, damaged or too large."""
@@ -120,7 +121,7 @@ _FORMS = 'known are COCO captions, {"photo": ["a caption"]}, [{"image", "caption
 
 
 def captions_in_file(path: Path, on_problem: OnProblem) -> dict[str, tuple[str, ...]]:
-    """The captions of each image, by its name in the file; `UsageError` if it can't be read or is of no format."""
+    """The captions of each image, by its name in the file; `UsageError` if the file or its format can't be read."""
     try:
         # undecodable bytes become surrogates, which spoil a caption but not the file
         with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -350,7 +351,7 @@ class CaptionChunk:
         return images_in_tar(Path(self.tar), on_problem) if self.tar else self.images
 
     def digest(self) -> str:
-        """Of a tar's name, size and modification time, or of the list itself."""
+        """A digest of a tar's name, size and modification time, or of the list itself."""
         if self.tar:
             return digest_of(os.path.basename(self.tar), file_fingerprint(self.tar))
         return digest_of(self.images)

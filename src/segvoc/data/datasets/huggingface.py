@@ -172,8 +172,10 @@ def _found_rows(
     images = []
     for row in range(len(dataset)):
         place = Path(name) / f"{row:06}"
-        files = {"image": place, "labels": place, "stem": place.name}
-        images.append(RowImage(**files, dataset=plain, row=row, columns=columns, values=values))
+        row_image = RowImage(
+            image=place, labels=place, stem=place.name, dataset=plain, row=row, columns=columns, values=values
+        )
+        images.append(row_image)
     return FoundDataset(names=list(by_value.values()), images=images, has_outside=False)
 
 

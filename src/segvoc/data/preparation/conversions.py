@@ -413,15 +413,16 @@ def convert_parts(
     records: list[ManifestRecord] = []
     written, left_out = dict[str, str](), dict[str, str]()
     for number, (part_object, mask) in enumerate(objects):
+        record_stem = f"{stem}/{number}"
         labels = np.where(mask, parts, np.uint16(UNLABELED))
         if (labels == UNLABELED).all():
-            left_out[f"{stem}/{number}"] = "its object has no part"
+            left_out[record_stem] = "its object has no part"
             continue
         path, mask_path = f"{target}/{number}.png", f"{target}/{number}.mask.png"
         written[path] = write_labels(root / path, labels, ignored)
-        written[mask_path] = write_image(
-            root / mask_path, Image.fromarray(np.where(mask, 0, 255).astype(np.uint8)), "PNG"
+        outside = Image.fromarray(np.where(mask, 0, 255).astype(np.uint8))
+        written[mask_path] = write_image(root / mask_path, outside, "PNG")
+        records.append(
+            ManifestRecord(stem=record_stem, image=image, labels=path, part_object=part_object, mask=mask_path)
         )
-        named = {"stem": f"{stem}/{number}", "image": image, "labels": path}
-        records.append(ManifestRecord(**named, part_object=part_object, mask=mask_path))
     return ConversionResult(stem=stem, records=tuple(records), sha256=written, left_out=left_out)

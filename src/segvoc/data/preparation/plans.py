@@ -116,7 +116,7 @@ def _context_matlab(benchmark: Benchmark, root: Path, originals: OriginalPaths) 
         ),
     )
     labeled = {stem: run for stem, run in plan.conversions.items() if (root / labels / f"{stem}.mat").exists()}
-    unlabeled = dict.fromkeys(plan.conversions.keys() - labeled.keys(), "it has no MATLAB file")
+    unlabeled = {stem: "it has no MATLAB file" for stem in plan.conversions if stem not in labeled}
     return replace(plan, conversions=labeled, left_out=unlabeled)
 
 
