@@ -12,6 +12,7 @@ from torch import distributed
 import segvoc
 from segvoc.data.training.training_set import ShardedSampler, TrainingBatch
 from segvoc.distributed import Processes, wrap_distributed
+from segvoc.inference.windows import views
 from segvoc.models.presets import PRESETS
 from segvoc.process_settings import float32_products
 from segvoc.selection_rules import MostSimilar, Voted
@@ -21,6 +22,7 @@ from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.evaluation.test_runner import in_force
 from tests.golden_sets import TOLERANCE, compact_case
+from tests.images import squares
 from tests.inference.small_network import SMALL_PRESET, small_segmenter
 from tests.networks import test_err_seg
 from tests.networks.aggregation_contract import small
@@ -142,13 +144,14 @@ def test_a_step_of_two_processes_waits_once_too(tmp_path):
 def test_views_of_images_are_copied_without_a_wait():
     model = small_segmenter(batch=2)
     model.network.cuda()
-    pixels = np.random.default_rng(0).random((2, 3, 64, 64), np.float32)
+    image, protocol = squares(480, 640), model.protocols["official"]
     torch.cuda.set_sync_debug_mode("error")
     try:
-        sent = model._sent(pixels)
+        seen = views(image, protocol, model.to_device)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    np.testing.assert_array_equal(sent.cpu().numpy(), pixels)
+    assert seen.device.type == "cuda"
+    assert_alike(seen.cpu(), torch.from_numpy(views(image, protocol)))
 
 
 def test_training_uses_tf32_and_leaves_the_precision_as_it_was(tmp_path, monkeypatch):

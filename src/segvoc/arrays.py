@@ -101,7 +101,7 @@ def neighbors(
     return lower, xp.clip(lower + 1, max=cells - 1), xp.astype(place - xp.astype(lower, place.dtype), xp.float32)
 
 
-def interpolated(x: Float[np.ndarray, "..."], axis: int, pixels: int) -> Float[np.ndarray, "..."]:
+def interpolated(x: Float[Array, "..."], axis: int, pixels: int) -> Float[Array, "..."]:
     """Linear interpolation along one axis to `pixels` values, corners not aligned."""
     return lerp(x, *neighbors(x.shape[axis], pixels, x, rounded=True), axis)
 

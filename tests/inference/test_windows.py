@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segvoc.encoders.vit import TIMM_CLIPS
+from segvoc.inference import windows
 from segvoc.inference.protocols import LoaderResize, Protocol, Strides, Tiles, clip_protocols
 from segvoc.inference.windows import MEAN_COLOR, merged
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -59,6 +60,8 @@ def test_any_shape_gives_views_of_the_protocol_within_the_range_of_pixels(protoc
     assert seen.shape == (5 if protocol.sliding else 1, 3, *protocol.input_size(*size))
     assert seen.min() >= -1e-3
     assert seen.max() <= 255 + 1e-3  # interpolation rounds
+    own = small_segmenter().to_device  # PyTorch's interpolation, on the network's device
+    assert_alike(windows.views(_image(*size), protocol, own), seen, 1e-6)
 
 
 def test_upright_images_are_resized_along_the_rows_first():

@@ -9,7 +9,7 @@ from typing import Literal, TypedDict, Unpack, cast, overload
 
 import numpy as np
 from array_api_compat import device
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32, Int, UInt8
 
 from segvoc.arrays import Array, array_namespace, to_numpy
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
@@ -143,7 +143,7 @@ class Segmenter(Teachable, Shareable, ABC):
 
     @abstractmethod
     def run(
-        self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol
+        self, pixels: Float32[Array, "N 3 H W"], text: EncodedWords, protocol: Protocol
     ) -> tuple[Float[Array, "N P h w"], Int[Array, "N P"] | None]:
         """Run the network on views of images.
 
@@ -156,6 +156,10 @@ class Segmenter(Teachable, Shareable, ABC):
             Logits (float32) of the P classes kept in each view, and their indices among the words, ascending (None:
             all, in order). Both arrays are of the same library and on the same device.
         """
+
+    def to_device(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[Array, "H W 3"]:
+        """Move an image to the library and device that its views are interpolated with."""
+        return image
 
     def prepare_to_run(self) -> None:
         """Hook at the start of each call that encodes words or labels images; an engine may raise or warn here."""
@@ -421,7 +425,7 @@ class Segmenter(Teachable, Shareable, ABC):
                     yield error
             return
         start = time.perf_counter()
-        outputs = self._outputs([views(image.pixels, job.protocol) for image in images], job)
+        outputs = self._outputs([image.pixels for image in images], job)
         xp = array_namespace(outputs[0].logits)
         finite = xp.stack([xp.all(xp.isfinite(output.logits)) for output in outputs]).tolist()  # waits for a GPU
         share = (time.perf_counter() - start) / len(images)
@@ -460,19 +464,21 @@ class Segmenter(Teachable, Shareable, ABC):
             part_confidence=part_confidence,
         )
 
-    def _outputs(self, seen: Sequence[Float32[np.ndarray, "_ 3 _ _"]], job: LabelingJob) -> list[ViewLogits]:
+    def _outputs(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], job: LabelingJob) -> list[ViewLogits]:
         """The network's logits for all views of several images; views of equal size form one batch."""
         outputs: dict[int, ViewLogits] = {}
+        seen = [views(image, job.protocol, self.to_device) for image in images]
+        xp = array_namespace(seen[0])
         for shape in dict.fromkeys(view.shape for view in seen):
             members = [index for index, view in enumerate(seen) if view.shape == shape]
-            logits, kept = self._run_in_batches(np.concatenate([seen[index] for index in members]), job)
+            logits, kept = self._run_in_batches(xp.concat([seen[index] for index in members]), job)
             for number, index in enumerate(members):
                 own = slice(number * shape[0], (number + 1) * shape[0])
                 of_own = None if kept is None else kept[own, ...]
                 outputs[index] = ViewLogits(logits[own, ...], of_own, len(job.text))
         return [outputs[index] for index in range(len(seen))]
 
-    def _run_in_batches(self, pixels: Float32[np.ndarray, "N 3 H W"], job: LabelingJob) -> tuple[Array, Array | None]:
+    def _run_in_batches(self, pixels: Float32[Array, "N 3 H W"], job: LabelingJob) -> tuple[Array, Array | None]:
         """Run the network in batches of views, unless all views together determine the number of kept classes."""
         size = len(pixels) if job.protocol.counts_classes else self.batch
         ran = [self._run(pixels[start : start + size], job) for start in range(0, len(pixels), size)]
@@ -482,7 +488,7 @@ class Segmenter(Teachable, Shareable, ABC):
         kept = [of_views for _, of_views in ran if of_views is not None]
         return xp.concat([logits for logits, _ in ran]), xp.concat(kept) if kept else None
 
-    def _run(self, pixels: Float32[np.ndarray, "N 3 H W"], job: LabelingJob) -> tuple[Array, Array | None]:
+    def _run(self, pixels: Float32[Array, "N 3 H W"], job: LabelingJob) -> tuple[Array, Array | None]:
         if job.taught is None and not (job.edges and self._is_tiny):
             features, (logits, kept) = None, self.run(pixels, job.text, job.protocol)
         else:
@@ -491,7 +497,7 @@ class Segmenter(Teachable, Shareable, ABC):
             logits = logits if job.taught is None else job.taught(logits, kept, features)
         if not job.edges or logits.shape[1] > MOST_WORDS:
             return logits, kept
-        fine = refined(logits, pixels, features)
+        fine = refined(logits, to_numpy(pixels), features)
         for number, maps in enumerate(fine):  # parts may be as small as islands
             words = slice(job.query.named) if kept is None else to_numpy(kept[number, ...]) < job.query.named
             maps[words] = without_islands(maps[words])

@@ -21,13 +21,13 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.strongest_class import Layer, PixelAxis, StrongestClass
 from segvoc.inference.tile_grid import Share, TileAxis
-from segvoc.inference.windows import ViewLogits, views
+from segvoc.inference.windows import ViewLogits
 from segvoc.selection_rules import Listed, may_drop
 
 OVERVIEW, SAMPLE, MOST_SAMPLES = 1024, 8, 16
 """Class selection sees the image with its longer side downscaled to this [px], and every n-th tile, up to this many."""
 
-RunViews = Callable[[Sequence[Float32[np.ndarray, "_ 3 _ _"]], Protocol], list[ViewLogits]]
+RunTiles = Callable[[Sequence[UInt8[np.ndarray, "_ _ 3"]], Protocol], list[ViewLogits]]
 """Runs the network on the views of several tiles."""
 
 Classes = tuple[int, ...]
@@ -50,7 +50,7 @@ class LabeledCell:
 class TiledLabeling:
     """Labels large images with the same words and options, which have a tile; created by `Segmenter.in_tiles`."""
 
-    def __init__(self, job: LabelingJob, *, batch: int, run: RunViews) -> None:
+    def __init__(self, job: LabelingJob, *, batch: int, run: RunTiles) -> None:
         if job.options.tiling is None:
             raise UsageError("there is no tile; give its side, for example tile=2048")
         self.job, self.tiling, self.batch, self._run = job, job.options.tiling, batch, run
@@ -72,7 +72,7 @@ class TiledLabeling:
             return None
         kept: set[int] = set()
         for pixels in self._looks(image):
-            [output] = self._run([views(pixels, self.job.protocol)], self.job.protocol)
+            [output] = self._run([pixels], self.job.protocol)
             kept.update(to_numpy(output.kept_anywhere()).tolist())
         return tuple(sorted(kept)) if len(kept) < number else None
 
@@ -171,7 +171,7 @@ class TiledLabeling:
         self, tiles: Sequence[UInt8[np.ndarray, "h w 3"] | None], protocol: Protocol, name: str
     ) -> list[ViewLogits | None]:
         found: list[ViewLogits | None] = [None] * len(tiles)
-        seen = {place: views(pixels, protocol) for place, pixels in enumerate(tiles) if pixels is not None}
+        seen = {place: pixels for place, pixels in enumerate(tiles) if pixels is not None}
         for place, output in zip(seen, self._run([*seen.values()], protocol) if seen else (), strict=True):
             xp = array_namespace(output.logits)
             if not bool(xp.all(xp.isfinite(output.logits))):

@@ -1,6 +1,6 @@
 """Splits an image into views for a network, and merges the network's outputs for them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,35 +13,50 @@ from segvoc.arrays import Array, array_namespace, bilinear, interpolated, sigmoi
 from segvoc.inference.protocols import Protocol, Sliding, Strides, Tiles
 from segvoc.selection_rules import DROPPED
 
-Rgb = Float32[np.ndarray, "_ _ 3"]
+Rgb = Float32[Array, "_ _ 3"]
 """RGB pixels with values in [0, 255]."""
+
+ToDevice = Callable[[UInt8[np.ndarray, "H W 3"]], UInt8[Array, "H W 3"]]
+"""Moves 8-bit pixels to where they are interpolated: a quarter of the bytes of float32 views, and no overlaps."""
 
 MEAN_COLOR = (122.7709383, 116.7460125, 104.09373615)
 """The color that normalization maps to zero (OpenAI CLIP's mean) [0..255]."""
 
 
-def views(image: UInt8[np.ndarray, "h w 3"], protocol: Protocol) -> Float32[np.ndarray, "V 3 H W"]:
+def views(
+    image: UInt8[np.ndarray, "h w 3"], protocol: Protocol, to_device: ToDevice = np.asarray
+) -> Float32[Array, "V 3 H W"]:
     """Prepare the network's input: one view, or all windows followed by the whole image.
 
     `Strides` has no view of the whole image.
 
     Returns:
-        V views of equal size, with values in [0, 255].
+        V views of equal size, with values in [0, 255], in the library and on the device of `to_device`'s result.
     """
-    return np.ascontiguousarray(np.stack(_views(image, protocol)).transpose(0, 3, 1, 2))
+    seen = _views(image, protocol, to_device)
+    found = _zeros(seen[0], len(seen), 3, *seen[0].shape[:2])
+    for number, view in enumerate(seen):
+        found[number, ...] = array_namespace(view).permute_dims(view, (2, 0, 1))
+    return found
 
 
-def _views(image: UInt8[np.ndarray, "h w 3"], protocol: Protocol) -> list[Rgb]:
+def _views(image: UInt8[np.ndarray, "h w 3"], protocol: Protocol, to_device: ToDevice) -> list[Rgb]:
     height, width = image.shape[:2]
+
+    def loaded(part: UInt8[np.ndarray, "y x 3"], size: tuple[int, int]) -> Rgb:
+        pixels = to_device(_loaded(part, size))
+        xp = array_namespace(pixels)
+        return xp.astype(pixels, xp.float32)
+
     if isinstance(protocol.sliding, Tiles):
         tiles = [image[rows, columns] for rows, columns in _tiles(height, width, protocol.sliding)]
-        return [_loaded(tile, protocol.input_size(height, width)) for tile in (*tiles, image)]
+        return [loaded(tile, protocol.input_size(height, width)) for tile in (*tiles, image)]
     size = (height, width)
     if protocol.loader is not None:
         size = protocol.loader.size(height, width)
     elif protocol.pad_to == 1 and protocol.sliding is None:
-        return [_loaded(image, protocol.input_size(height, width))]
-    pixels = _loaded(image, size)
+        return [loaded(image, protocol.input_size(height, width))]
+    pixels = loaded(image, size)
     if isinstance(protocol.sliding, Strides):
         places = _strides(size, protocol.sliding)
         seen = [pixels[rows, columns] for rows, columns in places]
@@ -72,13 +87,13 @@ def merged(
     return sigmoid(logits[0, ...]) if protocol.sigmoid_first else logits[0, ...]
 
 
-def _loaded(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> Rgb:
+def _loaded(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "y x 3"]:
     """The pixels after a data loader's resize: with antialiasing, rounded to integers."""
     if image.shape[:2] != size:
         # one axis at a time: since version 13, Pillow resizes columns of some images first, which rounds differently
         rows = Image.fromarray(image).resize((size[1], image.shape[0]), Image.Resampling.BILINEAR)
         image = np.asarray(rows.resize((size[1], size[0]), Image.Resampling.BILINEAR))
-    return image.astype(np.float32)
+    return image
 
 
 def _interpolated(pixels: Rgb, size: tuple[int, int]) -> Rgb:
@@ -87,8 +102,11 @@ def _interpolated(pixels: Rgb, size: tuple[int, int]) -> Rgb:
 
 def _padded(pixels: Rgb, multiple: int) -> Rgb:
     height, width = pixels.shape[:2]
-    mean = np.array(MEAN_COLOR, np.float32)
-    return np.pad(pixels - mean, ((0, -height % multiple), (0, -width % multiple), (0, 0))) + mean
+    xp = array_namespace(pixels)
+    mean = xp.asarray(MEAN_COLOR, dtype=pixels.dtype, device=device(pixels))
+    padded = _zeros(pixels, height + -height % multiple, width + -width % multiple, 3)
+    padded[:height, :width] = pixels - mean
+    return padded + mean
 
 
 def _windows(pixels: Rgb, sliding: Sliding) -> list[Rgb]:

@@ -7,9 +7,10 @@ from typing import Any, Unpack, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32, Int, UInt8
 from torch import Tensor
 
+from segvoc.arrays import Array
 from segvoc.encoders.base import ImageEncoder, ImageFeatures
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import UsageError
@@ -165,7 +166,7 @@ class NetworkSegmenter(Segmenter):
 
     @torch.inference_mode()
     def run(
-        self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol
+        self, pixels: Float32[Array, "N 3 H W"], text: EncodedWords, protocol: Protocol
     ) -> tuple[Float[Tensor, "N P h w"], Int[Tensor, "N P"] | None]:
         """Run the network on views of images; see `Segmenter.run`."""
         words = cast(Any, text).to(self.device)
@@ -174,7 +175,7 @@ class NetworkSegmenter(Segmenter):
         return logits.float(), kept
 
     @torch.inference_mode()
-    def find_features(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Mapping[str, Tensor]:
+    def find_features(self, pixels: Float32[Array, "N 3 H W"]) -> Mapping[str, Tensor]:
         """Run the image encoder; see `Segmenter.find_features`."""
         if not self.network.takes_examples:
             return super().find_features(pixels)
@@ -189,10 +190,16 @@ class NetworkSegmenter(Segmenter):
         logits, kept = self.network.compared(found, words, **self._options(protocol))
         return logits.float(), kept
 
-    def _sent(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Float32[Tensor, "N 3 H W"]:
-        """Views on the device; copies to a GPU are pinned and asynchronous."""
-        image = torch.from_numpy(pixels)
-        return (image.pin_memory() if self.device.type == "cuda" else image).to(self.device, non_blocking=True)
+    def to_device(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "H W 3"]:
+        """See `Segmenter.to_device`."""
+        return self._sent(image if image.flags.writeable else image.copy())  # PyTorch warns of read-only arrays
+
+    def _sent(self, pixels: Array) -> Tensor:
+        """The tensor on the device; copies to a GPU are pinned and asynchronous."""
+        if not isinstance(pixels, np.ndarray):
+            return pixels
+        tensor = torch.from_numpy(pixels)
+        return (tensor.pin_memory() if self.device.type == "cuda" else tensor).to(self.device, non_blocking=True)
 
     def _options(self, protocol: Protocol) -> ForwardOptions:
         return {"pooling": protocol.pooling, "selection": protocol.selection, "chunk": self.class_chunk}
