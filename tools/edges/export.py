@@ -86,11 +86,14 @@ class Graph:
 
     def mean(self, around: Sequence[str], logits: str) -> str:
         """The softmax-weighted mean of nine maps."""
-        weights = self.apply("Split", self.one("Softmax", logits, axis=1), axis=1, num_outputs=9, outputs=9)
-        first, *others = [self.one("Mul", x, weight) for x, weight in zip(around, weights, strict=True)]
-        for other in others:
-            first = self.one("Add", first, other)
-        return first
+        return self.one("Sum", *(self.one("Mul", x, weight) for x, weight in zip(around, self.weights(logits), strict=True)))
+
+    def weights(self, logits: str) -> list[str]:
+        """The softmax over nine channels; ONNX Runtime's own takes eight times as long along this axis."""
+        nine = self.apply("Split", logits, axis=1, num_outputs=9, outputs=9)
+        powers = [self.one("Exp", self.one("Sub", logits, self.one("Max", *nine)))]
+        total = self.one("Sum", *self.apply("Split", powers[0], axis=1, num_outputs=9, outputs=9))
+        return self.apply("Split", self.one("Div", powers[0], total), axis=1, num_outputs=9, outputs=9)
 
 
 def build(network: EdgeNetwork) -> onnx.ModelProto:
