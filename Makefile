@@ -4,7 +4,7 @@ VENV := .venv
 LIGHT := .venv-light
 RELEASE := .venv-release
 BIN := $(VENV)/bin
-# Processes of the tests: as many as the machine has cores and memory for, unless you say how many.
+# Processes of the tests: one more than cores, as far as the memory allows, unless you say how many.
 JOBS ?= $(shell tools/jobs.sh)
 ARGS ?=
 PHOTOS ?= ../shared/data/photos

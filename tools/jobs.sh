@@ -1,7 +1,7 @@
 #!/bin/sh
 # usage: tools/jobs.sh [ROOT]
-# Prints how many processes of the tests fit this machine: one for each core, and each has 3 GB of the free memory
-# (2 for itself, 1 for the programs that its tests start). What a container or a batch system allows counts, not what the
+# Prints how many processes of the tests fit this machine: one more than cores, since they wait for the programs that
+# their tests start; and each has 3 GB of the free memory (2 for itself, 1 for these programs). What a container or a batch system allows counts, not what the
 # machine has. ROOT stands for / where a test describes a machine.
 set -eu
 root=${1:-}
@@ -31,5 +31,5 @@ while :; do
   group=${group%/*}
 done
 
-jobs=$(least "$cores" $((${megabytes:-3000} / 3000)))
+jobs=$(least $((cores + 1)) $((${megabytes:-3000} / 3000)))
 echo $((jobs > 0 ? jobs : 1))
