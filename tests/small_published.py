@@ -32,11 +32,7 @@ def publish_tensors(
 
 
 def use_small_published(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, preset: str) -> tuple[PublishedFile, ...]:
-    """Put the small version of a preset on OpenAI's CLIP into the table.
-
-    Returns:
-        The encoders that its training fetches; for cat-seg-b also its own published weights, behind them.
-    """
+    """Put the small version of a preset into the table; returns its encoders, and cat-seg-b's own weights."""
     encoders = publish_tensors(hub, monkeypatch, "openai-clip-b", plain_clip(preset))
     small = replace(small_preset(preset), encoders=(encoders,))
     if small.published is None:

@@ -16,11 +16,7 @@ def _drawn(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def _rounding_of_places(maps: np.ndarray) -> float:
-    """How far two interpolations of float32 maps may be apart.
-
-    Both compute where a pixel lies among the cells in float32, which near the last of n cells is off by n * 2^-24, each
-    in its own order on each processor; that much of the step between two cells is the difference, on both axes.
-    """
+    """How far interpolations may be apart: in float32, places among n cells are off by n * 2^-24."""
     return 4 * max(maps.shape[2:]) * 2.0**-24 * float(np.ptp(maps)) + 2e-6
 
 

@@ -1,9 +1,7 @@
 """What a process of the tests keeps in memory from one test to the next.
 
-Workers grew to 4 or 5 GB. Where a test catches an error, the error, its traceback and the test's own frame make a
-cycle, with whole networks in the frames; Python looks for cycles the less often the more objects there are, and with
-everything imported there are a million. And glibc keeps much of what is freed, the more so since the command line,
-which tests call in this process, asks it to.
+Workers grew to 4 or 5 GB. A caught error, its traceback and the test's frame, with whole networks, make a cycle, which
+Python looks for rarely among a million objects. And glibc keeps much of what is freed, as the command line asks it to.
 """
 
 import ctypes
@@ -56,10 +54,7 @@ class WorkerMemory:
 
 
 def clear_caches() -> None:
-    """What functions of the tests' own modules keep by `functools.cache` ends with the module that asked for it.
-
-    So does what FastAPI's keep: the routes of every application, hence its model.
-    """
+    """Clear every `functools.cache` of the tests' modules, and of FastAPI's, which keep applications with models."""
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in ("tests", "fastapi"):
             for value in vars(module).values():

@@ -23,16 +23,9 @@ KEPT = ("text/html", "image/png", "text/plain")
 
 
 def run(path: Path) -> nbformat.NotebookNode:
-    """Run a notebook in an empty folder.
+    """Run a notebook in an empty folder; returns it with its outputs.
 
-    Args:
-        path: the notebook.
-
-    Returns:
-        The notebook with its outputs.
-
-    Raises:
-        nbclient.exceptions.CellExecutionError: a cell failed.
+    Raises: nbclient.exceptions.CellExecutionError: a cell failed.
     """
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,5 +1,6 @@
 """Maps that follow the edges in the image, and islands that take the word around them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,21 @@ def test_published_protocols_parts_and_other_networks_have_them_only_if_asked(ti
     small, image = small_segmenter(), drawn_examples(1).images[0]
     plain, off, on = (small.segment(image, ["grass", "sky"], edges=edges) for edges in (None, False, True))
     assert np.array_equal(plain.confidence, off.confidence) and not np.array_equal(plain.confidence, on.confidence)
+
+
+def test_taught_words_have_them_if_they_scored_better(tiny: ExportedSegmenter) -> None:
+    examples = drawn_examples(4)
+    image, taught = drawn_examples(6).images[5], tiny.teach(examples)
+    assert taught.record.edges
+    found = []
+    for edges in (True, False):
+        one = tiny.with_taught(replace(taught, record=replace(taught.record, edges=edges)))
+        default, asked = (one.segment(image, taught.words, edges=setting) for setting in (None, edges))
+        assert np.array_equal(default.confidence, asked.confidence)
+        found.append(default.confidence)
+    assert not np.array_equal(*found)
+    examples.labels = [one.segment(image, examples.vocabulary, edges=False).labels for image in examples.images]
+    assert not tiny.better_refined(taught, examples, range(4), print)  # plain maps are perfect
 
 
 def test_islands_take_the_word_around_them() -> None:

@@ -45,7 +45,9 @@ def _assert_alike(one: Segmentation, other: Segmentation) -> None:
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "save", "export"])
-def test_what_needs_the_network_says_so(exported: ExportedSegmenter, tmp_path: Path, verb: str) -> None:
+def test_what_needs_the_network_says_so(
+    exported: ExportedSegmenter, tmp_path: Path, verb: str, as_users_call: None
+) -> None:
     export = pytest.importorskip("segvoc.exporting.export", exc_type=ImportError).export
     calls = {
         "evaluate": lambda: segvoc.evaluate(exported, [], tmp_path / "report"),  # type: ignore[arg-type]

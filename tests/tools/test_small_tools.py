@@ -68,7 +68,7 @@ def test_instruction_sets_that_are_imitated_follow_the_machine(asked, known, own
     ("cores", "free", "expected"),
     [(4, 64 * GIB, 5), (4, 11 * GIB, 3), (64, 16 * GIB, 5), (2, 2 * GIB, 1), (1, 64 * GIB, 2)],
 )
-def test_tests_have_a_process_more_than_cores_and_3_gb_for_each(tmp_path: Path, cores: int, free: int, expected: int) -> None:
+def test_a_process_more_than_cores_if_the_memory_allows(tmp_path: Path, cores: int, free: int, expected: int) -> None:
     """tools/jobs.sh on a machine of so many cores and bytes of free memory."""
     programs = {"nproc": f'echo "${{OMP_NUM_THREADS:-{cores}}}"', "sysctl": "exit 1"}
     for name in ("proc", "programs"):

@@ -1,8 +1,7 @@
 """Two processes on gloo against one that sums up two passes, or takes the whole batch.
 
-Both in float64, where they agree but for the last digits on any processor. In float32 they don't: Adam's first steps
-are as long for a gradient that is zero but for rounding as for any other. The two are started as
-`python -m tests.training.test_processes OUT JSON`.
+In float64: in float32, Adam's first steps are as long for a gradient that is zero but for rounding as for any other.
+The two are started as `python -m tests.training.test_processes OUT JSON`.
 """
 
 import json

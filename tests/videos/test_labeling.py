@@ -47,11 +47,7 @@ def _contents(folder: Path) -> dict[str, Any]:
 
 
 def _assert_same_results(folder: Path, whole: Path) -> None:
-    """Check that two folders have the same results.
-
-    x264 encodes equal frames differently about once in a thousand times on a busy machine, so overlay videos are
-    compared as they are shown.
-    """
+    """Videos as shown: x264 encodes equal frames differently once in a thousand times on a busy machine."""
     found, expected = _contents(folder), _contents(whole)
     overlay = "video.overlay.mp4"
     assert found.pop(overlay) and expected.pop(overlay)

@@ -27,13 +27,7 @@ def next_click(found: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> Clic
 
 
 def largest_error(found: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, bool] | None:
-    """The largest connected error (H W), and whether it is missing in the mask; None: there is no error.
-
-    Args:
-        found: as for `next_click`.
-        wanted: as for `next_click`.
-        known: as for `next_click`.
-    """
+    """The largest connected error (H W), and whether it is missing in the mask; None: none (see `next_click`)."""
     best, adds = None, True
     for wrong, kind in ((wanted & ~found & known, True), (found & ~wanted & known, False)):
         numbers, count = connected(wrong)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from segvoc.inference.edges import EDGES
 from segvoc.storage.files import SHIPPED
-from tools.edges.maps import COUNTS, HELD_OUT
+from tools.edges.maps import COUNTS, SCORED, TAUGHT
 from tools.edges.network import CHANNELS, FEATURES, STEPS, EdgeNetwork, Residual
 
 LAST = np.iinfo(np.int64).max
@@ -86,7 +86,9 @@ class Graph:
 
     def mean(self, around: Sequence[str], logits: str) -> str:
         """The softmax-weighted mean of nine maps."""
-        return self.one("Sum", *(self.one("Mul", x, weight) for x, weight in zip(around, self.weights(logits), strict=True)))
+        return self.one(
+            "Sum", *(self.one("Mul", x, weight) for x, weight in zip(around, self.weights(logits), strict=True))
+        )
 
     def weights(self, logits: str) -> list[str]:
         """The softmax over nine channels; ONNX Runtime's own takes eight times as long along this axis."""
@@ -160,14 +162,10 @@ def main() -> None:
     chosen.out.write_bytes(content)
     print(len(content), "bytes")
     if chosen.date:
-        photographs = json.loads((SHIPPED / "tiny.json").read_text(encoding="utf-8"))["origin"]["photographs"]
         record = {
             "origin": {
                 "features": "tiny, frozen; see tiny.json",
-                "photographs": {
-                    name: f"{count} of {photographs[name]}" for name, count in COUNTS.items() if name not in HELD_OUT
-                },
-                "held_out": f"all of {', '.join(HELD_OUT)}",
+                "photographs": {name: count - count // SCORED for name, count in (COUNTS | TAUGHT).items()},
             },
             "license": "Apache-2.0",
             "command": "make edges",

@@ -34,11 +34,7 @@ class Step:
 
 
 def steps(page: str) -> Iterator[Step]:
-    """What a page tells its reader to type, in order.
-
-    Args:
-        page: the page in Markdown.
-    """
+    """What a page in Markdown tells its reader to type, in order."""
     for block in _BLOCK.finditer(page):
         above = [heading["title"] for heading in _HEADING.finditer(_without_blocks(page[: block.start()]))]
         heading = above[-1] if above else ""

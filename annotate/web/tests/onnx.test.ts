@@ -8,27 +8,10 @@ import { Prompts } from "../src/onnx/prompts";
 import { strongestClass } from "../src/onnx/strongest_class";
 import { bytes, expected, tokenizer } from "./expected";
 
-const text = {
-  program: "text.onnx",
-  tokenizer: "tokenizer.json",
-  max_tokens: 256,
-  padding: 0,
-  templates: ["{}"],
-  average: false,
-  unit_length: true,
-};
-const protocol = {
-  size: 448,
-  multiple: 32,
-  squash: 2,
-  max_aspect: 4,
-  loader: null,
-  pad_to: 1,
-  sliding: null,
-  pooling: [2, 2],
-  selection: null,
-  sigmoid_first: false,
-};
+const prompts = { tokenizer: "tokenizer.json", max_tokens: 256, padding: 0, templates: ["{}"] };
+const text = { program: "text.onnx", ...prompts, average: false, unit_length: true };
+const shape = { size: 448, multiple: 32, squash: 2, max_aspect: 4, loader: null, pad_to: 1, sliding: null };
+const protocol = { ...shape, pooling: [2, 2], selection: null, sigmoid_first: false };
 const description: Description = {
   format: 1,
   name: "tiny",

@@ -60,6 +60,8 @@ def teach_command(
         echo(strict_json(to_json(taught.record)))
         return
     echo("\n".join(_table(taught.record)))
+    if taught.record.edges:
+        echo("Masks follow the edges in the image, which scored better; --no-edges turns it off")
     kept = [word.name for word in taught.record.words if word.keeps_text]
     if kept:
         echo(f"segvoc: no better with examples, so they keep their text: {', '.join(kept)}", err=True)

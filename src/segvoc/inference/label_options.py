@@ -98,12 +98,14 @@ class LabelOptions:
     edges: bool | None = field(
         default=None,
         metadata=_text(
-            "Let masks follow the edges in the image; on by default for tiny, but for parts and taught words.",
+            "Let masks follow the edges in the image; on by default for tiny, except for parts, and for taught words "
+            "that scored worse with them.",
             has_opposite=True,
         ),
     )
     """Refine the maps of up to 512 words so that masks follow the image (`segvoc.inference.edges`); None: for `tiny` in
-    its own windows, without parts and taught words, of which small ones would get lost."""
+    its own windows, without parts, of which small ones would get lost, and with taught words if they scored better with
+    refined maps."""
     return_probabilities: bool = False
     """Keep the probability of every class at every pixel in the result."""
     tile: int | None = field(

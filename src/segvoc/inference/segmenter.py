@@ -1,5 +1,6 @@
 """The segmenter: labels images with a network on any engine, by its protocols."""
 
+import copy
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from jaxtyping import Float, Float32, Int, UInt8
 from segvoc.arrays import Array, array_namespace, to_numpy
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import InputError, UsageError
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.notebook_html import table
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.edges import MOST_WORDS, refined, without_islands
@@ -26,16 +28,21 @@ from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.reports import UNSURE_BELOW
 from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.smoothing import Smoothing
-from segvoc.inference.teaching import Teachable
+from segvoc.inference.teaching import LabeledExamples, OnTeaching, Teachable
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.windows import ViewLogits, views
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes, requested_selection
 from segvoc.sharing.uploading import Shareable
-from segvoc.teaching.taught_words import TaughtQuery
+from segvoc.teaching.features import FeatureArrays
+from segvoc.teaching.learning import BETTER, HeldOutScores
+from segvoc.teaching.taught_words import TaughtQuery, TaughtWords
 from segvoc.vocabulary import Vocabulary, folded
 
 Words = Iterable[str] | Vocabulary | PreparedVocabulary
 """Accepted as words: one per class, or a vocabulary encoded by the model."""
+
+JUDGES_OF_EDGES = 8
+"""Maximum number of images that decide whether maps of taught words are refined by default."""
 
 
 class CallKeywords(LabelKeywords, total=False):
@@ -362,6 +369,30 @@ class Segmenter(Teachable, Shareable, ABC):
                 return True
         return False
 
+    def better_refined(
+        self, taught: TaughtWords, images: LabeledExamples, judges: Sequence[int], on_step: OnTeaching
+    ) -> bool:
+        """See `Teachable.better_refined`; they taught, too, which is equally good for the maps that aren't refined."""
+        if not self._is_tiny:
+            return False
+        model = copy.copy(self)
+        model.taught = (*self.taught, taught)
+        count, chosen = len(images.vocabulary), sorted(judges)[:: -(-len(judges) // JUDGES_OF_EDGES)]
+        job = model._job(images.vocabulary, LabelOptions(edges=True, keep_classes="all"), None, ())
+        pairs: tuple[list[np.ndarray], ...] = [], []
+        for number, index in enumerate(chosen):
+            image, labels = images.read(index)
+            known = labels != UNLABELED
+            pixels = views(image, job.protocol, self.to_device)
+            coarse, _, features = model._coarse(pixels, job)
+            for maps, found in zip((coarse, model._fine(coarse, None, pixels, features, job)), pairs, strict=True):
+                output = ViewLogits(maps, None, len(job.text))
+                predicted = label_classes(output, labels.shape, job.query, job.protocol, job.threshold).labels
+                found.append(labels[known].astype(np.int64) * count + predicted[known])
+            on_step("trying edges", number + 1, len(chosen))
+        plain, refined = (HeldOutScores.of_pairs(np.concatenate(found), count) for found in pairs)
+        return refined.value(plain) > BETTER
+
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
         if words is None and parts is None and (own := self.own_words):
             words, background = own, background or (self.known_background if self.known_background in own else None)
@@ -396,8 +427,9 @@ class Segmenter(Teachable, Shareable, ABC):
         protocol = query.adapted(self.protocol(options, query.named))
         taught = TaughtQuery.of(self.taught, query.asked.words, len(text))
         edges = options.edges
-        if edges is None:  # by default, maps of plain words of `tiny` in its own windows are refined
-            edges = self._is_tiny and options.window in ("auto", "single") and not query.candidates and taught is None
+        if edges is None:  # by default, maps of `tiny`'s words in its own windows are refined, of taught ones if better
+            edges = self._is_tiny and options.window in ("auto", "single") and not query.candidates
+            edges = edges and (taught is None or taught.edges)
         return LabelingJob(
             options=options,
             query=query,
@@ -489,16 +521,27 @@ class Segmenter(Teachable, Shareable, ABC):
         return xp.concat([logits for logits, _ in ran]), xp.concat(kept) if kept else None
 
     def _run(self, pixels: Float32[Array, "N 3 H W"], job: LabelingJob) -> tuple[Array, Array | None]:
+        logits, kept, features = self._coarse(pixels, job)
+        return self._fine(logits, kept, pixels, features, job) if job.edges else logits, kept
+
+    def _coarse(
+        self, pixels: Float32[Array, "N 3 H W"], job: LabelingJob
+    ) -> tuple[Array, Array | None, FeatureArrays | None]:
+        """The maps of the network and of taught words, the kept classes, and the features if they were needed."""
         if job.taught is None and not (job.edges and self._is_tiny):
-            features, (logits, kept) = None, self.run(pixels, job.text, job.protocol)
-        else:
-            features = self.find_features(pixels)
-            logits, kept = self.compare(features, job.text, job.protocol)
-            logits = logits if job.taught is None else job.taught(logits, kept, features)
-        if not job.edges or logits.shape[1] > MOST_WORDS:
-            return logits, kept
+            return *self.run(pixels, job.text, job.protocol), None
+        features = self.find_features(pixels)
+        logits, kept = self.compare(features, job.text, job.protocol)
+        return logits if job.taught is None else job.taught(logits, kept, features), kept, features
+
+    def _fine(
+        self, logits: Array, kept: Array | None, pixels: Array, features: FeatureArrays | None, job: LabelingJob
+    ) -> Array:
+        """The maps refined by the image's edges, without islands; as they are if there are too many words."""
+        if logits.shape[1] > MOST_WORDS:
+            return logits
         fine = refined(logits, to_numpy(pixels), features)
         for number, maps in enumerate(fine):  # parts may be as small as islands
             words = slice(job.query.named) if kept is None else to_numpy(kept[number, ...]) < job.query.named
             maps[words] = without_islands(maps[words])
-        return array_namespace(logits).asarray(fine, device=device(logits)), kept
+        return array_namespace(logits).asarray(fine, device=device(logits))

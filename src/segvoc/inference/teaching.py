@@ -145,7 +145,7 @@ class Teachable:
         components, classifiers = learned.components, learned.classifiers
         before, after = learned.before, learned.after
         toward = toward_examples(regions.values(), seen.text)[classifiers.words] if learned.share else None
-        return TaughtWords(
+        taught = TaughtWords(
             record=TeachingRecord(
                 model=self.name,
                 words=learned.words,
@@ -166,6 +166,14 @@ class Teachable:
             probe=mean_features(probed),
             toward=None if toward is None else toward.astype(np.float16),
         )
+        edges = self.better_refined(taught, images, np.concatenate(parts).tolist(), on_step)
+        return replace(taught, record=replace(taught.record, edges=edges))
+
+    def better_refined(
+        self, taught: TaughtWords, images: LabeledExamples, judges: Sequence[int], on_step: OnTeaching
+    ) -> bool:
+        """Whether refined maps of newly taught words score better on some of the labeled images, by index."""
+        return False
 
     def with_taught(self: AnyTeachable, *taught: TaughtWords) -> AnyTeachable:
         """Return this model with taught words, sharing its weights.

@@ -190,9 +190,14 @@ class HeldOutScores:
     @classmethod
     def of(cls, cells: Cells, predicted: Int[np.ndarray, " M"]) -> "HeldOutScores":
         """Score predictions; each cell is weighted by the pixels that it represents."""
-        count = cells.zero_shot.shape[1]
-        pairs = cells.labels * count + predicted
-        confusion = np.bincount(pairs, cells.weights, count * count).reshape(count, count)
+        return cls.of_pairs(
+            cells.labels * cells.zero_shot.shape[1] + predicted, cells.zero_shot.shape[1], cells.weights
+        )
+
+    @classmethod
+    def of_pairs(cls, pairs: Int[np.ndarray, " M"], count: int, weights: np.ndarray | None = None) -> "HeldOutScores":
+        """Score pairs label * count + prediction, weighted, of so many words."""
+        confusion = np.bincount(pairs, weights, count * count).reshape(count, count)
         right, labeled = np.diag(confusion), confusion.sum(axis=1)
         union = labeled + confusion.sum(axis=0) - right
         iou = np.where(labeled > 0, 100 * right / np.maximum(union, 1e-9), np.nan)

@@ -145,6 +145,8 @@ class TeachingRecord:
     """Channels of the pyramid; 0: no pyramid."""
     share: float = 0.0
     """Share of the regions in the words' embeddings, chosen on held-out images; 0: text only."""
+    edges: bool = False
+    """Whether maps refined by the image's edges scored better on some of the images, so that they are the default."""
     format: int = TAUGHT_FORMAT
     """Version of the file."""
 
@@ -345,6 +347,8 @@ class TaughtQuery:
     """Shares of the regions in the embeddings."""
     toward: tuple[Float16[np.ndarray, " C"], ...]
     """Regions of the words whose share isn't 0."""
+    edges: bool
+    """Whether refined maps were better for all of these words."""
 
     @classmethod
     def of(cls, taught: Sequence[TaughtWords], words: Iterable[str], asked: int) -> "TaughtQuery | None":
@@ -369,7 +373,8 @@ class TaughtQuery:
                 shares[place] = taught[number].record.share
                 toward.append(by[row])
         classifiers = tuple(_Source.of(taught[number], *zip(*rows, strict=True)) for number, rows in sources.items())
-        return cls(len(known.intersection(words)) < asked, np.array(found), classifiers, shares, tuple(toward))
+        edges = all(taught[number].record.edges for number in sources)
+        return cls(len(known.intersection(words)) < asked, np.array(found), classifiers, shares, tuple(toward), edges)
 
     def embeddings(self, text: Array) -> Array:
         """Mix regions into the text embeddings (K P C) of taught words; returns `text` if there is nothing to mix.

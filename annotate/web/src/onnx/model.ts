@@ -138,7 +138,7 @@ export class Model {
     if (!values.every(Number.isFinite))
       throw new PageError("The model's output for this image is not finite; export the model again in float32.");
     const coarse = { values, classes, rows, columns };
-    const maps = this.edges && !byExamples ? await refined(this.edges, features, coarse) : coarse;
+    const maps = this.edges && byExamples?.edges !== false ? await refined(this.edges, features, coarse) : coarse;
     const { index, value } = strongestClass(maps, height, width);
     return {
       width,

@@ -20,7 +20,7 @@ const PYRAMID = "pyramid.";
 /** What records may say: of all words, and of each. */
 const FIELDS = {
   record:
-    "model words channels images penalty miou_before miou accuracy_before accuracy segvoc pyramid_channels share format",
+    "model words channels images penalty miou_before miou accuracy_before accuracy segvoc pyramid_channels share edges format",
   word: "name images pixels before after keeps_text",
 };
 
@@ -46,6 +46,8 @@ export interface TaughtWords {
   readonly probe: Float32Array;
   /** Share of the regions in the words' embeddings, in [0, 1). */
   readonly share: number;
+  /** Whether maps that follow the edges scored better. */
+  readonly edges: boolean;
   /** What the words' embeddings are mixed with, in rows; null without a share. */
   readonly toward: Float32Array | null;
   /** The network on the features; null: there is none. */
@@ -60,6 +62,7 @@ interface TeachingRecord {
   readonly channels: Readonly<Record<string, number>>;
   readonly pyramid_channels?: number;
   readonly share?: number;
+  readonly edges?: boolean;
 }
 
 interface Entry {
@@ -107,6 +110,7 @@ export function readTaughtWords(name: string, content: Uint8Array): TaughtWords 
     scale,
     probe,
     share: record.share ?? 0,
+    edges: record.edges ?? false,
     toward,
     pyramid: record.pyramid_channels ? (pyramid as FeaturePyramid) : null,
   };

@@ -26,6 +26,8 @@ interface Classifier {
   readonly tuned: TaughtWords | null;
   /** What the word's embeddings are mixed with. */
   readonly region: Region | null;
+  /** Whether its file's words are better with maps that follow the edges. */
+  readonly edges: boolean;
 }
 
 /** The classifiers of those words of a query that were taught. */
@@ -49,6 +51,11 @@ export class TaughtQuery {
       return place ? [classifier(place.one, place.row, index)] : [];
     });
     return classifiers.length ? new TaughtQuery(classifiers, !words.every((word) => shown.has(word))) : null;
+  }
+
+  /** Whether maps should follow the edges: they do if that is better for all words. */
+  get edges(): boolean {
+    return this.classifiers.every(({ edges }) => edges);
   }
 
   /** The words' embeddings, those of taught words mixed with their regions. */
@@ -99,13 +106,13 @@ export class TaughtQuery {
 
 /** The classifier at a row of a file, for the word at an index of a query. */
 function classifier(file: TaughtWords, row: number, index: number): Classifier {
-  const { toward, share, pyramid, mean, scale } = file;
+  const { toward, share, pyramid, mean, scale, edges } = file;
   const region = toward ? { index, toward: rowOf(toward, row, file.words.length), share } : null;
   const own = rowOf(file.weights, row, file.words.length), bias = file.bias[row];
-  if (pyramid) return { index, weights: Float64Array.from(own), bias, tuned: file, region };
+  if (pyramid) return { index, weights: Float64Array.from(own), bias, tuned: file, region, edges };
   const weights = Float64Array.from(own, (weight, at) => weight / scale[at]);
   const shift = weights.reduce((sum, weight, at) => sum + weight * mean[at], 0);
-  return { index, weights, bias: bias - shift, tuned: null, region };
+  return { index, weights, bias: bias - shift, tuned: null, region, edges };
 }
 
 function rowOf(values: Float32Array, row: number, rows: number): Float32Array {
