@@ -128,7 +128,7 @@ tiny: install  ## cross-validate the embedded model and make its weights again
 	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --scores build/tiny/scores.json
 	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --scores build/tiny/scores.json --fold 0 --out build
 
-# Maps are kept in build/edges; training takes ten minutes of one core.
+# Maps take a quarter of an hour and are kept in build/edges; training takes ten minutes of two cores.
 edges: install  ## train the edge refiner again, on the maps of tiny, and score it
 	$(BIN)/python -m tools.edges.train --photos $(PHOTOS) --cache build/edges $(ARGS)
 	$(BIN)/python -m tools.edges.export --date $$(date +%F)

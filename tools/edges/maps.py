@@ -33,7 +33,10 @@ TAUGHT = {
     "voc:taught": 60, "coco-minis:taught": 60, "clothing:taught": 60, "car-parts:taught": 60,
     "facade-demo/train:taught": 30, "pantry:taught": 30, "indoor:taught": 20,
 }  # fmt: skip
-"""The same with taught words: those of a half of the photographs by the other half."""
+"""The same with taught words: of a half of the photographs by the other half."""
+
+HELD_OUT = ("car-parts",)
+"""Datasets that are only scored: these photographs have no license."""
 
 SCORED = 4
 """Every n-th photograph is only scored."""
@@ -60,8 +63,8 @@ def seen_photographs(root: Path, data_set: str, cache: Path) -> list[Mapping[str
 
 def _computed(root: Path, data_set: str) -> list[dict[str, Tensor]]:
     name, _, taught = data_set.partition(":")
-    folder, classes = root / name, root / name.split("/")[0] / "classes.json"
-    images = segvoc.LabeledImages.from_folders(folder / "images", folder / "labels", classes)
+    folders = (root / name / "images", root / name / "labels", root / name.split("/")[0] / "classes.json")
+    images = segvoc.LabeledImages.from_folders(*folders)
     drawn = random.Random(0).sample(range(len(images)), len(images))[: (TAUGHT if taught else COUNTS)[data_set]]
     some = [(place, number % SCORED == 0) for number, place in enumerate(drawn)]
     model = segvoc.load("tiny", device="cpu", dtype="float32")

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from tools.edges.maps import COUNTS, NONE, TAUGHT, UNLABELED, near_edges, places, seen_photographs
+from tools.edges.maps import COUNTS, HELD_OUT, NONE, TAUGHT, UNLABELED, near_edges, places, seen_photographs
 from tools.edges.network import FEATURES, EdgeNetwork
 from tools.tiny.scoring import counts_of_labels, scores
 
@@ -129,14 +129,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--cache", type=Path, default=Path("build/edges"), help="folder of maps, to go on from")
-    parser.add_argument("--held-out", nargs="+", default=(), help="data sets to score instead of learning from them")
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--held-out", nargs="+", default=HELD_OUT, help="data sets that are only scored")
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/edges/network.pt"))
     chosen = parser.parse_args()
     data = {name: seen_photographs(chosen.photos, name, chosen.cache) for name in (*COUNTS, *TAUGHT)}
     held_out = {name for name in data if name.partition(":")[0] in chosen.held_out}
     learned = {name: [one for one in data[name] if not one["scored"]] for name in data if name not in held_out}
-    network = train(learned, chosen.steps)
+    network = train(learned, chosen.steps, seed=chosen.seed)
     torch.save(network.state_dict(), chosen.out)
     for name, photos in data.items():
         report(network, name, [one for one in photos if name in held_out or one["scored"]])
