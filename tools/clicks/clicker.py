@@ -12,13 +12,7 @@ CORNERS = np.ones((3, 3), bool)
 
 
 def next_click(found: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> Click | None:
-    """A click on the middle of the largest error, where it is deepest; None: there is no error.
-
-    Args:
-        found: the mask so far (H W).
-        wanted: the region (H W).
-        known: pixels that count (H W).
-    """
+    """A click on the middle of a mask's largest error (H W), where it is deepest, of the pixels that count; None: none."""
     largest = largest_error(found, wanted, known)
     if largest is None:
         return None
