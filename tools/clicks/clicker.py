@@ -12,7 +12,7 @@ CORNERS = np.ones((3, 3), bool)
 
 
 def next_click(found: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> Click | None:
-    """A click on the middle of a mask's largest error (H W), where it is deepest, of the pixels that count; None: none."""
+    """A click on the middle of a mask's largest error, where it is deepest; `known`: pixels that count (all H W)."""
     largest = largest_error(found, wanted, known)
     if largest is None:
         return None
