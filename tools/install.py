@@ -36,6 +36,7 @@ RARELY_IMPORTED = "tests?|moto|cvat_sdk|torch/(_inductor|testing)|ray/(dashboard
 
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
+"""Signals that stop an installation."""
 
 
 class InstallationError(Exception):

@@ -1,8 +1,8 @@
 #!/bin/sh
 # usage: tools/jobs.sh [ROOT]
 # Prints how many processes of the tests fit this machine: one more than cores, since they wait for the programs that
-# their tests start; and each has 3 GB of the free memory (2 for itself, 1 for these programs). What a container or a batch system allows counts, not what the
-# machine has. ROOT stands for / where a test describes a machine.
+# their tests start; and each has 3 GB of the free memory (2 for itself, 1 for these programs). What a container or a
+# batch system allows counts, not what the machine has. ROOT stands for / where a test describes a machine.
 set -eu
 root=${1:-}
 

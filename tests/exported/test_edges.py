@@ -89,7 +89,7 @@ def test_taught_words_have_them_if_they_scored_better(tiny: ExportedSegmenter) -
         found.append(default.confidence)
     assert not np.array_equal(*found)
     examples.labels = [one.segment(image, examples.vocabulary, edges=False).labels for image in examples.images]
-    assert not tiny.better_refined(taught, examples, range(4), print)  # plain maps are perfect
+    assert not tiny.should_refine(taught, examples, range(4), print)  # plain maps are perfect
 
 
 def test_islands_take_the_word_around_them() -> None:

@@ -89,12 +89,9 @@ def reproduce_command(
     root = data_root(data, "--data is missing; name the data folder with --data ROOT")
     from segvoc.distributed import Processes
     from segvoc.reproduction.report import verdict_table
-    from segvoc.reproduction.reproduce import (
-        ReproductionCall,
-        reproduce,  # here, since PyTorch takes seconds to import
-        reproducible,
-        with_scores,
-    )
+
+    # here, since PyTorch takes seconds to import
+    from segvoc.reproduction.reproduce import ReproductionCall, reproduce, reproducible, with_scores
 
     first = Processes.from_environment().first
     call = ReproductionCall(

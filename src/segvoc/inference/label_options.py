@@ -98,8 +98,8 @@ class LabelOptions:
     edges: bool | None = field(
         default=None,
         metadata=_text(
-            "Let masks follow the edges in the image; on by default for tiny, except for parts, and for taught words "
-            "that scored worse with them.",
+            "Let masks follow the edges in the image; on by default for tiny, but not for parts, and for taught words "
+            "only if it scored better.",
             has_opposite=True,
         ),
     )

@@ -1,6 +1,5 @@
 """The segmenter: labels images with a network on any engine, by its protocols."""
 
-import copy
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -369,29 +368,33 @@ class Segmenter(Teachable, Shareable, ABC):
                 return True
         return False
 
-    def better_refined(
+    def should_refine(
         self, taught: TaughtWords, images: LabeledExamples, judges: Sequence[int], on_step: OnTeaching
     ) -> bool:
-        """See `Teachable.better_refined`; they taught, too, which is equally good for the maps that aren't refined."""
-        if not self._is_tiny:
+        """See `Teachable.should_refine`; that the images also taught the words favors plain and refined maps alike."""
+        count = len(images.vocabulary)
+        if not self._is_tiny or count > MOST_WORDS:
             return False
-        model = copy.copy(self)
-        model.taught = (*self.taught, taught)
-        count, chosen = len(images.vocabulary), sorted(judges)[:: -(-len(judges) // JUDGES_OF_EDGES)]
+        model = self.with_taught(taught)
         job = model._job(images.vocabulary, LabelOptions(edges=True, keep_classes="all"), None, ())
-        pairs: tuple[list[np.ndarray], ...] = [], []
+        confusions = np.zeros((2, count * count))
+        chosen = sorted(judges)[:: -(-len(judges) // JUDGES_OF_EDGES)]
         for number, index in enumerate(chosen):
             image, labels = images.read(index)
             known = labels != UNLABELED
             pixels = views(image, job.protocol, self.to_device)
             coarse, _, features = model._coarse(pixels, job)
-            for maps, found in zip((coarse, model._fine(coarse, None, pixels, features, job)), pairs, strict=True):
+            for confusion, maps in zip(
+                confusions, (coarse, model._fine(coarse, None, pixels, features, job)), strict=True
+            ):
                 output = ViewLogits(maps, None, len(job.text))
                 predicted = label_classes(output, labels.shape, job.query, job.protocol, job.threshold).labels
-                found.append(labels[known].astype(np.int64) * count + predicted[known])
+                confusion += np.bincount(
+                    labels[known].astype(np.int64) * count + predicted[known], minlength=count * count
+                )
             on_step("trying edges", number + 1, len(chosen))
-        plain, refined = (HeldOutScores.of_pairs(np.concatenate(found), count) for found in pairs)
-        return refined.value(plain) > BETTER
+        plain, fine = map(HeldOutScores.of_confusion, confusions.reshape(2, count, count))
+        return fine.value(plain) > BETTER
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
         if words is None and parts is None and (own := self.own_words):

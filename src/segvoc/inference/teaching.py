@@ -166,13 +166,13 @@ class Teachable:
             probe=mean_features(probed),
             toward=None if toward is None else toward.astype(np.float16),
         )
-        edges = self.better_refined(taught, images, np.concatenate(parts).tolist(), on_step)
+        edges = self.should_refine(taught, images, np.concatenate(parts).tolist(), on_step)
         return replace(taught, record=replace(taught.record, edges=edges))
 
-    def better_refined(
+    def should_refine(
         self, taught: TaughtWords, images: LabeledExamples, judges: Sequence[int], on_step: OnTeaching
     ) -> bool:
-        """Whether refined maps of newly taught words score better on some of the labeled images, by index."""
+        """Whether newly taught words score better with refined maps, on some of the images at the indices `judges`."""
         return False
 
     def with_taught(self: AnyTeachable, *taught: TaughtWords) -> AnyTeachable:

@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Unpack, cast
 
-import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from segvoc.arrays import Array
@@ -170,7 +169,7 @@ class NetworkSegmenter(Segmenter):
     ) -> tuple[Float[Tensor, "N P h w"], Int[Tensor, "N P"] | None]:
         """Run the network on views of images; see `Segmenter.run`."""
         words = cast(Any, text).to(self.device)
-        image = self._sent(pixels)
+        image = self.to_device(pixels)
         logits, kept = self.network.selected_logits(image, words, **self._options(protocol))
         return logits.float(), kept
 
@@ -179,7 +178,7 @@ class NetworkSegmenter(Segmenter):
         """Run the image encoder; see `Segmenter.find_features`."""
         if not self.network.takes_examples:
             return super().find_features(pixels)
-        return self.network.encoded(self._sent(pixels)).named()
+        return self.network.encoded(self.to_device(pixels)).named()
 
     @torch.inference_mode()
     def compare(
@@ -190,15 +189,11 @@ class NetworkSegmenter(Segmenter):
         logits, kept = self.network.compared(found, words, **self._options(protocol))
         return logits.float(), kept
 
-    def to_device(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "H W 3"]:
-        """See `Segmenter.to_device`."""
-        return self._sent(image if image.flags.writeable else image.copy())  # PyTorch warns of read-only arrays
-
-    def _sent(self, pixels: Array) -> Tensor:
-        """The tensor on the device; copies to a GPU are pinned and asynchronous."""
-        if not isinstance(pixels, np.ndarray):
-            return pixels
-        tensor = torch.from_numpy(pixels)
+    def to_device(self, image: Array) -> Tensor:
+        """See `Segmenter.to_device`; views, too, arrays or tensors. Copies to a GPU are pinned and asynchronous."""
+        if isinstance(image, Tensor):
+            return image
+        tensor = torch.from_numpy(image if image.flags.writeable else image.copy())  # PyTorch warns of read-only arrays
         return (tensor.pin_memory() if self.device.type == "cuda" else tensor).to(self.device, non_blocking=True)
 
     def _options(self, protocol: Protocol) -> ForwardOptions:

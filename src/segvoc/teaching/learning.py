@@ -143,8 +143,8 @@ PENALTIES = (
 """Candidate penalties, from trusting text to trusting examples."""
 
 BETTER = 0.5
-"""Minimum gain of the sum of mean IoU and accuracy for a smaller penalty, or a share of regions [points]: held-out
-images are few."""
+"""Minimum gain of the sum of mean IoU and accuracy for a smaller penalty, a share of regions, or refined edges
+[points]: held-out images are few."""
 
 HOPELESS = 4.0
 """Maximum loss of the sum before the search for smaller penalties stops [points]."""
@@ -190,14 +190,13 @@ class HeldOutScores:
     @classmethod
     def of(cls, cells: Cells, predicted: Int[np.ndarray, " M"]) -> "HeldOutScores":
         """Score predictions; each cell is weighted by the pixels that it represents."""
-        return cls.of_pairs(
-            cells.labels * cells.zero_shot.shape[1] + predicted, cells.zero_shot.shape[1], cells.weights
-        )
+        count = cells.zero_shot.shape[1]
+        pairs = cells.labels * count + predicted
+        return cls.of_confusion(np.bincount(pairs, cells.weights, count * count).reshape(count, count))
 
     @classmethod
-    def of_pairs(cls, pairs: Int[np.ndarray, " M"], count: int, weights: np.ndarray | None = None) -> "HeldOutScores":
-        """Score pairs label * count + prediction, weighted, of so many words."""
-        confusion = np.bincount(pairs, weights, count * count).reshape(count, count)
+    def of_confusion(cls, confusion: Float[np.ndarray, "K K"]) -> "HeldOutScores":
+        """Score a confusion matrix: pixels by label and prediction."""
         right, labeled = np.diag(confusion), confusion.sum(axis=1)
         union = labeled + confusion.sum(axis=0) - right
         iou = np.where(labeled > 0, 100 * right / np.maximum(union, 1e-9), np.nan)
