@@ -111,8 +111,8 @@ def test_images_that_nobody_corrected_teach_and_do_not_judge(project: Project) -
         state = project.write(name, draft, expected=state.revision)
         project.set_done(name, True, expected=state.revision)
     images = done_images(project)
-    assert (judges := corrected_places(images)) == [1]
-    stages: list[str] = []
+    stages, judges = list[str](), corrected_places(images)
+    assert judges == [1]
     taught = small_segmenter().teach(images, judges=judges, on_step=lambda stage, *_: stages.append(stage))
     # one image is held out, once for each penalty and share that is tried
     assert taught.record.images == 3 and stages.count("learning words") <= 9
