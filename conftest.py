@@ -135,6 +135,15 @@ def shapes_checked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", before)
 
 
+@pytest.fixture(scope="session")
+def taught() -> Any:
+    """Words that `tiny`'s programs learned from two drawn images; teaching takes seconds."""
+    from segvoc.exported.shipped import open_tiny  # behind the hook above
+    from tests.teaching.drawn_examples import drawn_examples
+
+    return open_tiny().teach(drawn_examples(2))
+
+
 @pytest.fixture
 def hub() -> Iterator[LoopbackHub]:
     """A stand-in for the Hugging Face hub, on loopback."""

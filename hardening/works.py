@@ -69,7 +69,8 @@ class Work:
 
 def command(*words: str) -> None:
     """Run the command line in this process, with a small network in place of models."""
-    ModelOptions.load = ModelOptions.open = lambda self, *_, **__: small_segmenter()  # type: ignore[method-assign]
+    for name in ("load", "open", "open_light"):
+        setattr(ModelOptions, name, lambda self, *_, **__: small_segmenter())
     sys.argv = ["segvoc", *words]
     main()
 

@@ -30,18 +30,15 @@ def segvoc_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 @pytest.fixture
 def small_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small random network in place of the embedded model."""
-    small, load = small_segmenter(), loading.load_network
+    load = loading.load_network
 
     def quick_load(name: str, *, weights: str | None = None, **rest: object) -> object:
-        plain = (
-            name == "tiny"
-            and weights is None
-            and rest == {"device": "auto", "dtype": "auto", "options": {}, "network": None}
-        )
-        return small if plain else load(name, weights=weights, **rest)  # type: ignore[arg-type]
+        plain = name == "tiny" and not (weights or rest["options"] or rest["network"])
+        plain = plain and rest["device"] in ("auto", "cpu") and rest["dtype"] in ("auto", "float32")
+        return small_segmenter() if plain else load(name, weights=weights, **rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loading, "load_network", quick_load)
-    monkeypatch.setattr(opening, "load_tiny", lambda: small)
+    monkeypatch.setattr(opening, "load_tiny", small_segmenter)
 
 
 @pytest.fixture

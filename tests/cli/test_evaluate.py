@@ -12,9 +12,11 @@ import pytest
 import segvoc
 from papers.radar import Radar
 from segvoc.evaluation.report import report
+from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
 from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import arguments, draw_set, scores_of
+from tests.inference.small_network import SMALL_PRESET
 from tests.processes import free_port
 from tests.training.runs import drawn_images
 
@@ -141,7 +143,7 @@ class Sum(nn.Module):
         return cost_volume(maps[0], text).sum(dim=1), None
 
 def build():
-    model = segvoc.load("tiny", device="cpu", dtype="float32")
+    model = segvoc.load("small", weights="random", device="cpu")
     model.network.aggregation = Sum()
     return model
 
@@ -150,7 +152,8 @@ def nothing():
 """
 
 
-def test_a_network_of_ones_own_is_segmented_and_evaluated_by_command(segvoc_command, tmp_path):
+def test_a_network_of_ones_own_is_segmented_and_evaluated_by_command(segvoc_command, monkeypatch, tmp_path):
+    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
     drawn_images(tmp_path / "set", 2)
     (tmp_path / "mine.py").write_text(OWN_NETWORK)
     names: dict = {}

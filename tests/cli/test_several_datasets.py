@@ -35,6 +35,7 @@ def segvoc(segvoc_command: Command) -> Command:
 BOTH = ("--dataset", "one", "--dataset", "other")
 
 
+@pytest.mark.usefixtures("small_tiny")
 def test_evaluate_scores_all_of_them(segvoc: Command) -> None:
     options = (*BOTH, "--rename", "sofa=couch", "--drop", "sky", "--stretch", "0,4095")
     called = segvoc("evaluate", "tiny", *options, "--out", "report", "--json")
@@ -75,6 +76,7 @@ def test_refused(segvoc: Command, options: tuple[str, ...], said: str) -> None:
     segvoc("teach", *options, "--out", "a.words.safetensors").refused(said)
 
 
+@pytest.mark.usefixtures("small_tiny")
 def test_segment_reads_12_bits_in_16(segvoc: Command) -> None:
     segvoc("segment", "one/images/0.png", "--words", "couch, wall", "--format", "coco-instances", "--out", "a").ok()
     segvoc("segment", "one/images/0.png", "--words", "couch, wall", "--stretch", "0,4095", "--out", "b").ok()

@@ -95,11 +95,9 @@ def test_batch_and_serve_give_the_labels_of_segment(command, monkeypatch):
             assert np.array_equal(read_label_map("served.png"), labels)
 
 
-def test_export_without_pytorch_copies_the_words_too(segvoc_command, monkeypatch):
-    examples = drawn_examples(2)
-    taught = open_tiny().teach(examples)
+def test_export_without_pytorch_copies_the_words_too(segvoc_command, taught, monkeypatch):
     taught.save("a.words.safetensors")
-    Image.fromarray(examples.images[1]).save("photo.png")
+    Image.fromarray(drawn_examples(2).images[1]).save("photo.png")
     find_spec = exporting.find_spec
     monkeypatch.setattr(exporting, "find_spec", lambda name: None if name == "torch" else find_spec(name))
     segvoc_command("export", "tiny", "model", "--taught", "a.words.safetensors").ok()

@@ -15,17 +15,12 @@ from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import copy_tiny, open_tiny
 from segvoc.models.digests import model_record
 from segvoc.teaching.taught_words import TaughtWords
-from tests.teaching.drawn_examples import DrawnExamples, drawn_examples
+from tests.teaching.drawn_examples import drawn_examples
 
 WORDS = ["grass", "sky", "brick", "cat"]
 IMAGE = drawn_examples(3).images[2]
 plain = cache(open_tiny)
 FIRST = "taught_1.words.safetensors"
-
-
-@pytest.fixture(scope="module")
-def taught() -> TaughtWords:
-    return plain().teach(drawn_examples(2))
 
 
 @pytest.fixture
@@ -50,9 +45,7 @@ def test_a_folder_applies_its_words_by_itself(folder, taught):
 
 
 def test_more_words_add_to_those_of_the_folder(folder, taught):
-    examples = drawn_examples(2)  # of others, the colors are swapped
-    others = DrawnExamples(examples.images, [2 - one for one in examples.labels], examples.vocabulary)
-    other = plain().teach(others)
+    other = replace(taught, weights=taught.weights[::-1], bias=taught.bias[::-1])  # colors are swapped
     model = segvoc.load_exported(folder).with_taught(other)
     assert [one.digest for one in model.taught] == [taught.digest, other.digest]
     last = plain().with_taught(other).segment(IMAGE, WORDS).labels

@@ -28,6 +28,7 @@ from segvoc_annotate.service.improvement import IMPROVED_FILE, Improvement, Impr
 from segvoc_annotate.service.improving import corrected_places, done_images
 from segvoc_annotate.service_extension import AnnotateRoutes
 from segvoc_annotate.settings import AnnotateSettings
+from tests.inference.small_network import small_segmenter
 from tests.serving.services import png
 from tests.teaching.drawn_examples import DrawnExamples, drawn_examples
 
@@ -110,15 +111,15 @@ def test_images_that_nobody_corrected_teach_and_do_not_judge(project: Project) -
         state = project.write(name, draft, expected=state.revision)
         project.set_done(name, True, expected=state.revision)
     images = done_images(project)
-    assert corrected_places(images) == [1]
-    stages: list[str] = []
-    taught = open_tiny().teach(images, judges=corrected_places(images), on_step=lambda stage, *_: stages.append(stage))
+    stages, judges = list[str](), corrected_places(images)
+    assert judges == [1]
+    taught = small_segmenter().teach(images, judges=judges, on_step=lambda stage, *_: stages.append(stage))
     # one image is held out, once for each penalty and share that is tried
     assert taught.record.images == 3 and stages.count("learning words") <= 9
     (project.folder / "taught").mkdir()
     taught.save(project.folder / "taught/.unfinished.words.safetensors")
     running = ImprovementState(state="running", images=3)
-    ended = Improvement(project, open_tiny).finish(to_json(taught.record) | {"judges": 0}, running)
+    ended = Improvement(project, small_segmenter).finish(to_json(taught.record) | {"judges": 0}, running)
     assert ended.scores is None and "none of the done images was corrected" in str(ended.message)
 
 

@@ -38,9 +38,8 @@ def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence
     from matplotlib.figure import Figure
 
     shown = metrics[:: max(1, len(metrics) // 2000)]
-    terms = [name for name in metrics[-1] if name in ("loss", "segmentation", "fod", *TERMS)]
     panels = [
-        ("loss", terms, shown, "log"),
+        ("loss", [name for name in metrics[-1] if name in ("loss", "segmentation", "fod", *TERMS)], shown, "log"),
         ("learning rate, gradient norm", ["learning_rate", "gradient_norm"], shown, "log"),
     ]
     for title, prefix in (("squared cosine of the two streams", "fod_"), ("cosine of the two streams", "cosine_")):
@@ -53,8 +52,7 @@ def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence
         steps = [line["step"] for line in lines]
         marker = "o" if len(lines) < 20 else None  # a single point draws no line
         values = {name: [np.nan if line.get(name) is None else line[name] for line in lines] for name in names}
-        if not any(value > 0 for row in values.values() for value in row):
-            scale = "linear"
+        scale = scale if any(value > 0 for row in values.values() for value in row) else "linear"
         for name, row in values.items():
             axes.plot(steps, row, label=name.replace("_", " "), linewidth=1, marker=marker, markersize=3)
         axes.set(title=title, xlabel="step", xlim=(0, 1.03 * metrics[-1]["step"]), yscale=scale)
@@ -86,7 +84,7 @@ class Monitor:
     progress: bool
 
     def __post_init__(self) -> None:
-        self.followers, self._warned = Followers((), self.warn), set[str]()
+        self.followers, self._warned, self._drawn = Followers((), self.warn), set[str](), (0, 0)
 
     @contextmanager
     def session(self, done: int) -> Iterator[None]:
@@ -203,7 +201,9 @@ class Monitor:
     def _draw(self) -> None:
         if self.processes.first and importlib.util.find_spec("matplotlib") is not None:
             metrics, watched = (self.folder.read_lines(name) for name in ("metrics.jsonl", "watched.jsonl"))
-            draw_curves(self.folder.path / "curves.png", metrics, watched)
+            if (lines := (len(metrics), len(watched))) != self._drawn:  # the last step may have been watched
+                draw_curves(self.folder.path / "curves.png", metrics, watched)
+                self._drawn = lines
 
 
 def _scores(counts: Confusion) -> dict[str, Any]:
