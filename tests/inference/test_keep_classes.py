@@ -59,8 +59,7 @@ def _probabilities(segmenter: NetworkSegmenter, keep: int, window: Window) -> Te
     return full if protocol.sigmoid_first else full.sigmoid()
 
 
-@pytest.mark.parametrize("window", COMMON_WINDOWS)
-@pytest.mark.parametrize("number", [40, pytest.param(41, marks=pytest.mark.slow), 10**30])
+@pytest.mark.parametrize(("window", "number"), [*((window, 40) for window in COMMON_WINDOWS), ("auto", 10**30)])
 def test_as_many_as_there_are_is_all(small: NetworkSegmenter, window: Window, number: int) -> None:
     everyone = _segment(small, "all", window=window)
     _identical(_segment(small, number, window=window), everyone)
@@ -68,8 +67,9 @@ def test_as_many_as_there_are_is_all(small: NetworkSegmenter, window: Window, nu
     assert everyone.selected.all()
 
 
-@pytest.mark.parametrize("window", COMMON_WINDOWS)
-@pytest.mark.parametrize("number", [1, 6, 39])
+@pytest.mark.parametrize(
+    ("window", "number"), [*((window, 6) for window in COMMON_WINDOWS), ("auto", 1), ("official", 39)]
+)
 def test_dropped_words_have_no_pixels_and_the_others_what_the_network_says(small, window, number):
     result, expected = _segment(small, number, window=window), _probabilities(small, number, window)
     assert result.selected[np.unique(result.labels)].all()
@@ -81,8 +81,10 @@ def test_dropped_words_have_no_pixels_and_the_others_what_the_network_says(small
     assert np.array_equal(result.labels[clear], expected.argmax(0).numpy()[clear])
 
 
-@pytest.mark.parametrize("window", COMMON_WINDOWS)
-@pytest.mark.parametrize("keep", [None, pytest.param(5, marks=pytest.mark.slow), "auto"])
+@pytest.mark.parametrize(
+    ("window", "keep"),
+    [*((window, "auto") for window in COMMON_WINDOWS), ("auto", None), pytest.param("auto", 5, marks=pytest.mark.slow)],
+)
 def test_batches_equal_one_by_one(small: NetworkSegmenter, window: Window, keep: KeepClasses | None) -> None:
     flat = np.full((90, 120, 3), 99, np.uint8)
     images = [flat, squares(90, 120, 1), squares(64, 64, 2), flat, squares(50, 200, 3)]

@@ -39,13 +39,13 @@ def _check(maps: Tensor, size: tuple[int, int], chunk: int | None = None) -> Non
     chunk=st.integers(1, 40),
     seed=st.integers(0, 999),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_is_that_of_the_interpolated_maps(classes, cells, size, chunk, seed):
     _check(torch.rand((classes, *cells), generator=torch.Generator().manual_seed(seed)) * 4 - 2, size, chunk)
 
 
 @given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=2, max_size=12), st.integers(1, 12))
-@settings(deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_equal_classes_go_to_the_lower_index(levels: list[float], chunk: int) -> None:
     maps = torch.tensor(levels)[:, None, None].expand(-1, 3, 4)
     best = _strongest(maps, (7, 9), chunk)

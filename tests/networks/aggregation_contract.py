@@ -60,33 +60,33 @@ class ThreeMaps(nn.Module):
 class SelectionContract(NetworkContract):
     """Networks that can go on with the most similar classes alone."""
 
-    def test_only_the_most_similar_classes_are_kept(self, network):
-        image, text = self.inputs(network, batch=2, classes=6)
+    def test_only_the_most_similar_classes_are_kept(self, built):
+        image, text = self.inputs(built, batch=2, classes=6)
         with torch.no_grad():
-            logits = network(image, text, selection=MostSimilar(2))
+            logits = built(image, text, selection=MostSimilar(2))
             kept = [(each != DROPPED).any(dim=(1, 2)).nonzero().flatten() for each in logits]
             assert [len(classes) for classes in kept] == [2, 2]
             for number, classes in enumerate(kept):
-                alone = network(image[number : number + 1], text[classes])[0]
+                alone = built(image[number : number + 1], text[classes])[0]
                 assert_alike(logits[number, classes], alone)
 
 
 class AggregationContract(SelectionContract):
     """Networks whose blocks aggregate over space and classes."""
 
-    def test_the_losses_view_of_the_streams_does_not_depend_on_chunks(self, network):
-        inputs, values = self.inputs(network, classes=5), []
+    def test_the_losses_view_of_the_streams_does_not_depend_on_chunks(self, built):
+        inputs, values = self.inputs(built, classes=5), []
         for chunk in (None, 2):
             streams = StreamSimilarity()
             with torch.no_grad():
-                network(*inputs, chunk=chunk, observe=streams.observe)
+                built(*inputs, chunk=chunk, observe=streams.observe)
             values.append(streams.means())
         torch.testing.assert_close(values[0], values[1])
         assert (values[0].squared > 0).all()
 
-    def test_pooling_matters_and_may_exceed_the_grid(self, network):
-        image, text = self.inputs(network, rows=3, columns=2)
+    def test_pooling_matters_and_may_exceed_the_grid(self, built):
+        image, text = self.inputs(built, rows=3, columns=2)
         with torch.no_grad():
-            pooled = [network(image, text, pooling=pooling) for pooling in ((1, 1), (2, 2), (9, 9))]
+            pooled = [built(image, text, pooling=pooling) for pooling in ((1, 1), (2, 2), (9, 9))]
         assert all(logits.isfinite().all() for logits in pooled)
         assert not torch.allclose(pooled[0], pooled[1], atol=1e-4)

@@ -99,7 +99,7 @@ class NetworkContract:
 
     @pytest.fixture
     def network(self, built) -> nn.Module:
-        """A copy for each test: drawing the weights takes longer than most tests."""
+        """A copy for each test that changes it; passes without gradients read `built`."""
         return copy.deepcopy(built)
 
     def size(self, network: nn.Module, rows: int, columns: int) -> tuple[int, int]:
@@ -130,24 +130,24 @@ class NetworkContract:
         assert without == self.unused(network)
 
     @pytest.mark.parametrize(("rows", "columns"), [(2, 7), (1, 1)])
-    def test_any_image_of_whole_cells(self, network, shapes_checked, rows, columns):
+    def test_any_image_of_whole_cells(self, built, shapes_checked, rows, columns):
         with torch.no_grad():
-            logits = network(*self.inputs(network, rows=rows, columns=columns))
+            logits = built(*self.inputs(built, rows=rows, columns=columns))
         assert logits.shape == (1, 3, self.finer * rows, self.finer * columns)
         assert logits.isfinite().all()
 
-    def test_a_batch_gives_what_its_images_give_alone(self, network):
-        images, text = self.inputs(network, batch=3, rows=4)
+    def test_a_batch_gives_what_its_images_give_alone(self, built):
+        images, text = self.inputs(built, batch=3, rows=4)
         with torch.no_grad():
-            together, alone = network(images, text), [network(image[None], text) for image in images]
+            together, alone = built(images, text), [built(image[None], text) for image in images]
         assert_alike(together, torch.cat(alone))
 
-    def test_the_order_of_the_words_only_orders_the_result(self, network):
-        image, text = self.inputs(network, classes=5)
+    def test_the_order_of_the_words_only_orders_the_result(self, built):
+        image, text = self.inputs(built, classes=5)
         order = torch.tensor([3, 0, 4, 2, 1])
         with torch.no_grad():
-            logits = network(image, text)
-            assert_alike(network(image, text[order]), logits[:, order])
+            logits = built(image, text)
+            assert_alike(built(image, text[order]), logits[:, order])
             assert not torch.allclose(logits, logits[:, order], atol=1e-3)
 
     def test_threads_chunks_and_recomputing_change_no_number_of_a_step(self, network):
@@ -183,25 +183,25 @@ class NetworkContract:
 class PaperContract:
     """What the network of each paper must keep beyond that; options of it share its layers, hence the promises."""
 
-    def test_a_wide_image_is_no_reshaped_tall_one(self, network):
-        image, text = self.inputs(network, rows=3, columns=6)
+    def test_a_wide_image_is_no_reshaped_tall_one(self, built):
+        image, text = self.inputs(built, rows=3, columns=6)
         with torch.no_grad():
-            wide, tall = network(image, text), network(image.mT, text)
+            wide, tall = built(image, text), built(image.mT, text)
         assert wide.shape == tall.mT.shape
         assert not torch.allclose(wide, tall.mT, atol=1e-3)
 
     @pytest.mark.parametrize("chunk", [1, 2, 99])
-    def test_classes_in_chunks_give_what_all_at_once_give(self, network, chunk):
-        image, text = self.inputs(network, batch=2, classes=5)
+    def test_classes_in_chunks_give_what_all_at_once_give(self, built, chunk):
+        image, text = self.inputs(built, batch=2, classes=5)
         with torch.no_grad():
-            everything = network(image, text)
-            assert_alike(network(image, text, chunk=chunk), everything)
+            everything = built(image, text)
+            assert_alike(built(image, text, chunk=chunk), everything)
 
     @pytest.mark.parametrize("classes", [1, 2, 300])
-    def test_any_number_of_words(self, network, classes):
-        image, text = self.inputs(network, rows=2, columns=2, classes=classes)
+    def test_any_number_of_words(self, built, classes):
+        image, text = self.inputs(built, rows=2, columns=2, classes=classes)
         with torch.no_grad():
-            logits = network(image, text)
+            logits = built(image, text)
         assert logits.shape[1] == classes and logits.isfinite().all()
 
     def test_a_saved_state_gives_the_same_bits_and_no_pass_changes_it(self, network, tmp_path):
@@ -225,11 +225,11 @@ class PaperContract:
         assert rough.dtype == torch.float32
         assert torch.corrcoef(torch.stack([exact.flatten(), rough.flatten()]))[0, 1] > 0.995
 
-    def test_threads_change_no_logit_in_float32(self, network):
-        inputs, found = self.inputs(network, batch=2, rows=3, columns=4), []
+    def test_threads_change_no_logit_in_float32(self, built):
+        inputs, found = self.inputs(built, batch=2, rows=3, columns=4), []
         for threads in (1, 2, 4):
             with torch.no_grad(), torch_threads(threads):
-                found.append(network(*inputs))
+                found.append(built(*inputs))
         for logits in found[1:]:
             assert_alike(logits, found[0], 1e-5)
 

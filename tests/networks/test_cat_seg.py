@@ -94,10 +94,10 @@ class TestSpatialAlone(SelectionContract):
     build = staticmethod(lambda: small(CAT_SEG, eva=False, order="spatial", guidance_dim=0))
     idle = frozenset({VALUES_ALONE})
 
-    def test_a_word_is_refined_without_the_others(self, network):
-        image, text = self.inputs(network, classes=4)
+    def test_a_word_is_refined_without_the_others(self, built):
+        image, text = self.inputs(built, classes=4)
         with torch.no_grad():
-            assert_alike(network(image, text[:2]), network(image, text)[:, :2])
+            assert_alike(built(image, text[:2]), built(image, text)[:, :2])
 
 
 class TestJoint(SelectionContract):
@@ -106,10 +106,10 @@ class TestJoint(SelectionContract):
     build = staticmethod(lambda: small(CAT_SEG, eva=False, order="joint", guidance_dim=0))
     idle = frozenset({VALUES_ALONE})
 
-    def test_cells_of_other_words_matter(self, network):
-        image, text = self.inputs(network, classes=4)
+    def test_cells_of_other_words_matter(self, built):
+        image, text = self.inputs(built, classes=4)
         with torch.no_grad():
-            assert not torch.allclose(network(image, text[:2]), network(image, text)[:, :2], atol=1e-4)
+            assert not torch.allclose(built(image, text[:2]), built(image, text)[:, :2], atol=1e-4)
 
     def test_it_attends_over_all_cells_of_all_words_at_once(self, network):
         """The two sums of linear attention, over every pair of a cell and a word."""

@@ -66,14 +66,14 @@ class TestFeatureAggregation(SelectionContract):
 
     build = staticmethod(lambda: small(CAT_SEG, aggregation="features"))
 
-    def test_the_costs_are_not_used(self, network):
+    def test_the_costs_are_not_used(self, built):
         """The logits depend on more than the cosines: a turn of both spaces changes them."""
-        image, text = self.inputs(network)
+        image, text = self.inputs(built)
         turn = torch.linalg.qr(torch.randn(32, 32, generator=torch.Generator().manual_seed(0)))[0]
         with torch.no_grad():
-            features = network.image_encoder(image)
+            features = built.image_encoder(image)
             turned = replace(features, maps=(torch.einsum("bchw,dc->bdhw", features.maps[0], turn),))
-            plain, other = network.compared(features, text)[0], network.compared(turned, text @ turn.mT)[0]
+            plain, other = built.compared(features, text)[0], built.compared(turned, text @ turn.mT)[0]
             assert not torch.allclose(other, plain, atol=1e-3)
 
 
@@ -91,14 +91,14 @@ class TestThreeMapsWithoutAggregation(WithoutTaps, SelectionContract):
         aggregation = build_aggregation(replace(PCA_SEG, kind="none", costs=3), ThreeMaps())
         return SegmentationNetwork(ThreeMaps(), text_tower("qv"), aggregation)
 
-    def test_the_logits_are_the_weighted_sum_of_the_cosines(self, network):
-        image, text = self.inputs(network)
+    def test_the_logits_are_the_weighted_sum_of_the_cosines(self, built):
+        image, text = self.inputs(built)
         with torch.no_grad():
-            maps = torch.stack(network.image_encoder(image).maps, dim=1)
+            maps = torch.stack(built.image_encoder(image).maps, dim=1)
             cosines = torch.einsum("bpchw,tc->bpthw", F.normalize(maps, dim=2), text[:, 0])
-            skip = network.aggregation.skip
+            skip = built.aggregation.skip
             expected = (cosines * skip.weight[:, None, None, None]).sum(1) + skip.bias
-            assert_alike(network(image, text), expected)
+            assert_alike(built(image, text), expected)
 
 
 class TestOnTheSumOfCosts(AggregationContract):
@@ -109,15 +109,15 @@ class TestOnTheSumOfCosts(AggregationContract):
         nn.init.normal_(network.aggregation.decoder.head.weight)
         return network
 
-    def test_it_starts_as_the_sum(self, network):
-        image, text = self.inputs(network)
+    def test_it_starts_as_the_sum(self, built):
+        image, text = self.inputs(built)
         fresh, none = small(skip="sum"), small(aggregation="none")
         assert fresh.aggregation.skip.state_dict().keys() == none.aggregation.skip.state_dict().keys()
         none.load_state_dict(fresh.state_dict(), strict=False)
         with torch.no_grad():
             sums, logits = none(image, text), fresh(image, text)
             assert_alike(logits, F.interpolate(sums, size=logits.shape[2:], mode="bilinear"))
-            assert not torch.allclose(network(image, text), logits, atol=1e-2)
+            assert not torch.allclose(built(image, text), logits, atol=1e-2)
 
 
 def test_experts_go_with_a_fusion_that_has_some():

@@ -69,12 +69,12 @@ class ErrContract(SelectionContract):
     def inputs(self, network, *, batch=1, rows=3, columns=3, classes=3):
         return super().inputs(network, batch=batch, rows=rows, columns=columns, classes=classes)
 
-    def test_voted_classes_alone_give_what_they_give_in_the_crowd(self, network):
-        image, text = self.inputs(network, classes=9)
+    def test_voted_classes_alone_give_what_they_give_in_the_crowd(self, built):
+        image, text = self.inputs(built, classes=9)
         with torch.no_grad():
-            logits, kept = network.selected_logits(image, text, selection=Voted(4))
+            logits, kept = built.selected_logits(image, text, selection=Voted(4))
             assert kept is not None and kept.shape == (1, 4)
-            assert_alike(logits, network(image, text[kept[0]]))
+            assert_alike(logits, built(image, text[kept[0]]))
 
 
 class TestErrSeg(ErrContract, PaperContract):

@@ -83,9 +83,9 @@ class PartContract(NetworkContract):
         without = {name for name in network.trainable_parameters() if network.get_parameter(name).grad is None}
         assert without == self.unused(network)
 
-    def test_dropping_words_is_refused(self, network):
+    def test_dropping_words_is_refused(self, built):
         with pytest.raises(UsageError, match="leave out keep_classes"):
-            network(*self.inputs(network), selection=MostSimilar(2))
+            built(*self.inputs(built), selection=MostSimilar(2))
 
 
 class TestSerial(PartContract):
@@ -110,12 +110,12 @@ class TestParallel(PartContract, PaperContract):
         with torch.no_grad():
             assert_alike(exported(image), network(image, text))
 
-    def test_the_losses_view_of_the_streams_does_not_depend_on_chunks(self, network):
-        image, text = self.inputs(network, classes=7)
+    def test_the_losses_view_of_the_streams_does_not_depend_on_chunks(self, built):
+        image, text = self.inputs(built, classes=7)
         parts, whole = StreamSimilarity(), StreamSimilarity()
         with torch.no_grad():
-            network.levels(image, text, chunk=2, observe=parts.observe)
-            network.levels(image, text, observe=whole.observe)
+            built.levels(image, text, chunk=2, observe=parts.observe)
+            built.levels(image, text, observe=whole.observe)
         torch.testing.assert_close(parts.means(), whole.means(), rtol=1e-4, atol=1e-6)
         assert len(whole.means().squared) == 2  # a block of each level
 

@@ -1,18 +1,16 @@
 """Two processes on gloo against one that sums up two passes, or takes the whole batch.
 
 In float64: in float32, Adam's first steps are as long for a gradient that is zero but for rounding as for any other.
-The two are started as `python -m tests.training.test_processes OUT JSON`.
+`python -m tests.training.test_processes OUT JSON` starts the two.
 """
 
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from contextlib import suppress
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import pytest
 import torch
 import torch.distributed.constants
 import torch.distributed.distributed_c10d as c10d
+from torch.multiprocessing.spawn import start_processes
 
 from segvoc.distributed import Processes, join_processes
 from segvoc.evaluation.task import EvaluationTask
@@ -28,7 +27,7 @@ from segvoc.training.loop import Training
 from segvoc.training.monitor import Monitor
 from segvoc.training.run_folder import RunFolder
 from tests.inference.small_network import small_protocols
-from tests.processes import free_port
+from tests.processes import free_port, printed
 from tests.training.runs import drawn_images, losses, open_run
 from tests.training.small_runs import open_captions
 
@@ -44,11 +43,18 @@ def opened(images: Path, out: Path, **changes) -> Training:
     return open_run(drawn_images(images, labeled=(0, 3)), out, dtype=torch.float64, **changes)
 
 
+class Undrawn(Monitor):
+    """Draws no curves, which takes seconds."""
+
+    def _draw(self) -> None:
+        pass
+
+
 def monitor(training: Training, images: Path, folder: RunFolder, processes: Processes) -> Monitor:
     """Validates the network on the images that it learns from."""
     network = training.network.float()
     segmenter = NetworkSegmenter(name="small", network=network, protocols=small_protocols(), templates=("{}",))
-    return Monitor(
+    return Undrawn(
         folder=folder,
         recipe=training.recipe,
         segmenter=lambda _: segmenter,
@@ -85,8 +91,9 @@ def run(images: Path, out: Path, name: str, processes: Processes, **changes) -> 
         watch(training, images, out / "alone")
 
 
-def main(out: Path, runs: dict[str, dict[str, Any]]) -> None:
+def main(rank: int, out: Path, runs: dict[str, dict[str, Any]]) -> None:
     """Each run in turn, with its changes of the recipe."""
+    os.environ |= {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}"}
     torch.set_num_threads(1)
     c10d.default_pg_timeout = torch.distributed.constants.default_pg_timeout = TIMEOUT
     with join_processes("gloo") as processes:
@@ -103,23 +110,11 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory, pytestconfig):
-    """The folder of the runs of two processes, started as by `torchrun`: `NAME` and the final weights `NAME.pt`."""
+    """The folder of the runs of two processes, with `torchrun`'s variables: `NAME` and the final weights `NAME.pt`."""
     out = tmp_path_factory.mktemp("two")
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-X", "faulthandler", "-m", "tests.training.test_processes", str(out), json.dumps(RUNS)]
-    with (out / "errors.txt").open("w") as errors:
-        start = partial(subprocess.Popen, command, cwd=pytestconfig.rootpath, stderr=errors)
-        running = [start(env=os.environ | shared | {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}"}) for rank in range(2)]
-        try:
-            end = time.monotonic() + 240
-            # one that waits for another that has failed would wait for days
-            while None in (codes := [one.poll() for one in running]) and not any(codes) and time.monotonic() < end:
-                time.sleep(0.05)
-        finally:
-            for process in running:
-                process.kill()
-                process.wait()
-    assert codes == [0, 0], f"the processes ended with {codes}:\n{(out / 'errors.txt').read_text()}"
+    command = ("-X", "faulthandler", "-m", "tests.training.test_processes", out, json.dumps(RUNS))
+    printed(*command, cwd=pytestconfig.rootpath, env=os.environ | shared, timeout=240)
     return out
 
 
@@ -169,4 +164,5 @@ def test_each_rank_of_a_machine_has_a_gpu_of_its_own(monkeypatch, asked, count, 
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    method = "fork" if sys.platform == "linux" else "spawn"  # the import takes longer than the runs
+    start_processes(main, (Path(sys.argv[1]), json.loads(sys.argv[2])), nprocs=2, start_method=method)
