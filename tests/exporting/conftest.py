@@ -1,11 +1,13 @@
 """What the tests of exports share."""
 
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import jaxtyping
 import pytest
+from filelock import FileLock
 
 from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.exporting.small_export import small_cat_seg
@@ -30,13 +32,16 @@ def model() -> NetworkSegmenter:
 
 @pytest.fixture(scope="package")
 def folder(model: NetworkSegmenter, tmp_path_factory: pytest.TempPathFactory, untyped: None) -> Path:
-    """The exported network, in float32."""
+    """The exported network, in float32; one worker exports it for all, which takes most of a minute."""
     from segvoc.exporting.export import export  # needs the extra
 
-    out = tmp_path_factory.mktemp("exports") / "small"
-    steps: list[str] = []
-    found = export(model, out, say=steps.append)
-    assert found.difference < 1e-4
-    assert found.equal_labels > 0.999
-    assert not any("words_1x1.onnx" in step for step in steps)
+    folder = tmp_path_factory.getbasetemp()
+    out = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "small"
+    with FileLock(f"{out}.lock"):
+        if not out.exists():
+            steps: list[str] = []
+            found = export(model, out, say=steps.append)
+            assert found.difference < 1e-4
+            assert found.equal_labels > 0.999
+            assert not any("words_1x1.onnx" in step for step in steps)
     return out
