@@ -22,6 +22,7 @@ from segvoc.exported import shipped
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
+from tests.inference.small_network import SMALL_PRESET
 from tests.loopback_hub import use_hub
 from tests.processes import printed
 
@@ -248,13 +249,14 @@ def test_doctor_ends_with_1_where_the_model_does_not_run(
     assert done.code == 1 and "can't label an image (ValueError: bad)" in done.out
 
 
-def test_bench_gives_times_and_memory_of_each_vocabulary(segvoc_command: Command) -> None:
-    done = segvoc_command("bench", "--words", "3,2,3", "--size", "40x30", "--repeat", "2").ok()
-    about, loaded, empty, head, *rows = done.out.splitlines()
-    assert about.startswith("tiny, float32, ") and "40x30" in loaded and not empty
+def test_bench_gives_times_and_memory_of_each_vocabulary(segvoc_command, monkeypatch):
+    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
+    call = ("bench", "small", "--weights", "random", "--words", "200,150,200", "--size", "40x30", "--repeat", "2")
+    about, loaded, empty, head, *rows = segvoc_command(*call).ok().out.splitlines()
+    assert about.startswith("small, float32, ") and "40x30" in loaded and not empty
     assert head.split() == ["words", "encode", "s", "image", "s", "from", "-", "to", "peak", "GB"]
     cells = [row.replace("-", " ").split() for row in rows]
-    assert [row[0] for row in cells] == ["2", "3"]
+    assert [row[0] for row in cells] == ["150", "200"]
     for _, encoding, middle, shortest, longest, peak in (map(float, row) for row in cells):
         assert encoding > 0 and 0 < shortest <= middle <= longest
         assert 0.05 < peak < 50

@@ -124,10 +124,8 @@ def test_compact_lists_only_what_was_found(segment: Command) -> None:
 
 def test_processes_share_the_images(tmp_path: Path) -> None:
     photos = [SAMPLES / name for name in ("chelsea.jpg", "coffee.jpg", "rocket.jpg")]
-    command = [sys.executable, "-m", "segvoc", "segment", *photos, "missing.jpg", "--words", "cat, cup, rocket"]
-    done = subprocess.run(
-        [*command, "--jobs", "2", "--json"], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
+    call = ["-m", "segvoc", "segment", *photos, "missing.jpg", "--words", "cat, cup, rocket", "--jobs", "2", "--json"]
+    done = subprocess.run([sys.executable, *call], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1
     assert [line for line in done.stderr.splitlines() if not line.startswith("segvoc: labeling: ")] == [
         "segvoc: error: 'missing.jpg' does not exist; check the path",

@@ -68,8 +68,9 @@ class Letters(nn.Module):
         return ()
 
     def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int[Tensor, "N L"]:
-        rows = [torch.tensor(list(prompt.encode()[:64])) for prompt in prompts]
-        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=256)
+        rows = [prompt.encode()[:64] for prompt in prompts]
+        longest = max(map(len, rows))
+        return torch.tensor([[*row, *[256] * (longest - len(row))] for row in rows])
 
     def unknown_words(self, words: Sequence[str]) -> list[str]:
         return []

@@ -223,8 +223,8 @@ SHORTER: Mapping[str, tuple[str, ...]] = {
     "demo": ("--sides", "64"),
 }
 
-MANY_WORDS = ("a-847", "pc-459")
-"""Benchmarks that are left out where others are named beside them."""
+MANY_WORDS = ("a-847", "pc-459", "a-150", "pc-59")
+"""Benchmarks that are left out where others are named beside them; VOC stands for ADE20K alone."""
 
 
 def name_of(words: Sequence[str]) -> str:
@@ -240,6 +240,7 @@ def smaller(words: Sequence[str]) -> list[str]:
         shorter[shorter.index("--classes") + 1] = "5"
     if not set(BENCHMARKS) & set(words) <= set(MANY_WORDS):
         shorter = [word for word in shorter if word not in MANY_WORDS]
+    shorter = ["pas-20" if word == "a-150" else word for word in shorter]
     return [*shorter, *(("--seeds", "42") if "--captions" in words and name == "reproduce" else ())]
 
 

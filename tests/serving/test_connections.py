@@ -2,12 +2,15 @@
 
 import contextlib
 import http.client
+import re
 import shutil
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from urllib.parse import urlsplit
 
+import httpx2
 import numpy as np
 import pytest
 from PIL import Image
@@ -42,6 +45,15 @@ def status(connection: socket.socket) -> int:
     return response.status
 
 
+def wait_for(port: int, requests: int, queued: int) -> None:
+    """Until so many requests are open, and so many of them wait for the model."""
+    found, end = {}, time.monotonic() + 20
+    while found != {"open_requests": requests + 1, "queue": queued}:  # the one that asks is open too
+        assert time.monotonic() < end, found
+        text = httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+        found = {name: float(value) for name, value in re.findall(r"(?m)^segvoc_(open_requests|queue) (\S+)$", text)}
+
+
 def ask(port: int) -> int:
     with connected(port) as connection:
         connection.sendall(WHOLE)
@@ -65,23 +77,21 @@ def test_bodies_without_a_length_are_limited_too():
 
 def test_who_leaves_frees_the_place():
     model = GatedSegmenter()
-    with listening(model, queue=1) as port:
+    with listening(model, queue=1) as port, contextlib.ExitStack() as stack:
+        stack.callback(model.gate.set)  # the service ends even if a check fails
         model.gate.clear()
-        with contextlib.ExitStack() as stack:
-            # three are being processed, and one waits
-            connections = [stack.enter_context(connected(port)) for _ in range(4)]
-            for connection in connections:
-                connection.sendall(WHOLE)
-                time.sleep(0.1)
-            assert ask(port) == 429
-            connections[3].close()
-            time.sleep(0.2)
-            with connected(port) as last:
-                last.sendall(WHOLE)
-                time.sleep(0.1)
-                model.gate.set()
-                assert status(last) == 200
-            assert [status(connection) for connection in connections[:3]] == [200] * 3
+        # three are being processed, and one waits
+        connections = [stack.enter_context(connected(port)) for _ in range(5)]
+        for number, connection in enumerate(connections[:4], 1):
+            connection.sendall(WHOLE)
+            wait_for(port, number, number // 4)
+        assert ask(port) == 429
+        connections[3].close()
+        wait_for(port, 3, 0)
+        connections[4].sendall(WHOLE)
+        wait_for(port, 4, 1)
+        model.gate.set()
+        assert [status(connections[number]) for number in (4, 0, 1, 2)] == [200] * 4
 
 
 @pytest.fixture(params=["onnxruntime", pytest.param("torch", marks=pytest.mark.slow)])
@@ -94,10 +104,7 @@ def test_four_clients_get_the_labels_of_one(tiny, keep):
     images = [png(np.asarray(Image.open(path).resize((160, 120)))) for path in sorted(SAMPLES.glob("*.jpg"))[:3]]
     with listening(tiny, batch=4, batch_wait=1.0) as port, ThreadPoolExecutor(4) as threads:
         options = {"probabilities": "true", **({} if keep is None else {"keep_classes": keep})}
-
-        def label(image: bytes):
-            return labeled(f"http://127.0.0.1:{port}", image, WORDS, **options)
-
+        label = partial(labeled, f"http://127.0.0.1:{port}", words=WORDS, **options)
         alone = [label(image) for image in images]
         together = list(threads.map(label, images))
     for one, other in zip(alone, together, strict=True):
