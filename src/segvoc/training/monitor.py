@@ -38,8 +38,9 @@ def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence
     from matplotlib.figure import Figure
 
     shown = metrics[:: max(1, len(metrics) // 2000)]
+    terms = [name for name in metrics[-1] if name in ("loss", "segmentation", "fod", *TERMS)]
     panels = [
-        ("loss", [name for name in metrics[-1] if name in ("loss", "segmentation", "fod", *TERMS)], shown, "log"),
+        ("loss", terms, shown, "log"),
         ("learning rate, gradient norm", ["learning_rate", "gradient_norm"], shown, "log"),
     ]
     for title, prefix in (("squared cosine of the two streams", "fod_"), ("cosine of the two streams", "cosine_")):
@@ -52,7 +53,8 @@ def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence
         steps = [line["step"] for line in lines]
         marker = "o" if len(lines) < 20 else None  # a single point draws no line
         values = {name: [np.nan if line.get(name) is None else line[name] for line in lines] for name in names}
-        scale = scale if any(value > 0 for row in values.values() for value in row) else "linear"
+        if not any(value > 0 for row in values.values() for value in row):
+            scale = "linear"
         for name, row in values.items():
             axes.plot(steps, row, label=name.replace("_", " "), linewidth=1, marker=marker, markersize=3)
         axes.set(title=title, xlabel="step", xlim=(0, 1.03 * metrics[-1]["step"]), yscale=scale)
