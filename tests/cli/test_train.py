@@ -68,7 +68,7 @@ def test_training_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc
 def test_finetune_leaves_the_network_and_tunes_words(segvoc_command, tmp_path):
     drawn_images(tmp_path / "set", 10)
     small = ["--set", "crop_size=64", "--set", "short_sides=64,80", "--set", "views=2", "--device", "cpu"]
-    call = ["train", "finetune", *FOLDERS, "--model", "tiny", "--out", "run", "--steps", 60, *small]
+    call = ["train", "finetune", *FOLDERS, "--model", "tiny", "--out", "run", "--steps", 150, *small]
     outcome = segvoc_command(*call).ok()
     path, figures = outcome.out.splitlines()
     assert path == "run/model.safetensors"

@@ -189,6 +189,7 @@ class ProjectRoutes:
             if seq == after and wait:
                 await unless_gone(request, self._change(after, wait))
             told = await self._in_thread(partial(self._told, after))
+            await self._taught.follow()  # whoever is told of new words gets labels by them
         return Response(told, media_type="application/json")
 
     @asynccontextmanager
