@@ -102,9 +102,8 @@ def test_an_aggregation_on_tinys_towers_is_a_setting_and_is_remembered(segvoc_co
     assert segvoc_command("train", *arguments).code == 0
     trained = segvoc.load(tmp_path / "run/model.safetensors")
     assert type(trained.network.aggregation.blocks[0]).__name__ == "SerialBlock"
-    segvoc_command(
-        "train", "finetune", *folders, "--model", "run/model.safetensors", "--out", "more", "--steps", 1, *SMALL
-    ).ok()
+    more = ["--model", "run/model.safetensors", "--out", "more", "--steps", 1, "--set", "method=network", *SMALL]
+    segvoc_command("train", "finetune", *folders, *more).ok()
     configuration = read_header(tmp_path / "more/model.safetensors").record["configuration"]
     assert configuration == to_json(configured("tiny", order="serial", fusion="last", blocks=1))
 

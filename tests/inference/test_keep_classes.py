@@ -107,13 +107,13 @@ def test_auto_keeps_what_the_votes_tell(small: NetworkSegmenter) -> None:
 
 @pytest.mark.slow
 def test_all_lifts_the_bound_of_the_official_windows() -> None:
-    words = [f"word {number}" for number in range(300)]
+    words = [f"word {number}" for number in range(400)]
     bounded, unbounded = _segmenter(_protocols(MostSimilar(256))), _segmenter()
-    results = {keep: _segment(bounded, keep, words=words, window="official") for keep in (None, "all", 300)}
+    results = {keep: _segment(bounded, keep, words=words, window="official") for keep in (None, "all", 400)}
     assert not results[None].selected.all()
     assert results[None].selected.sum() >= 256
     _identical(results["all"], _segment(unbounded, None, words=words, window="official"))
-    _identical(results["all"], results[300])
+    _identical(results["all"], results[400])
     result = _segment(bounded, 8, words=words, window="official")
     _identical(result, _segment(unbounded, 8, words=words, window="official"))
     assert result.selected.sum() <= 5 * 8

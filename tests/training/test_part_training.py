@@ -28,7 +28,7 @@ TERMS = {"loss", "segmentation", "specific", "part", "object", "compositional"}
 @pytest.mark.slow
 @pytest.mark.parametrize(("config", "loss"), [(PART_CAT_SEG, "released"), (PCA_PART, "competing")])
 def test_the_loss_falls_and_every_term_is_told(images, tmp_path, config, loss):
-    changes = {"steps": 30, "batch_size": 2, "lr": 5e-3, "max_grad_norm": 1.0, "loss": loss}
+    changes = {"steps": 60, "batch_size": 2, "lr": 5e-3, "max_grad_norm": 1.0, "loss": loss}
     training = open_parts(images, tmp_path / "run", config, fod_weight=0.01 * (config is PCA_PART), **changes)
     training.run()
     lines = RunFolder(tmp_path / "run").read_lines("metrics.jsonl")
