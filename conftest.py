@@ -135,6 +135,21 @@ def shapes_checked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", before)
 
 
+@pytest.fixture
+def small_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The preset `small`, a network with few weights."""
+    from segvoc.models.presets import PRESETS  # behind the hook above
+    from tests.inference.small_network import SMALL_PRESET
+
+    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs draw no curves, which takes a third of the time of short ones."""
+    monkeypatch.setattr("segvoc.training.monitor.draw_curves", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def taught() -> Any:
     """Words that `tiny`'s programs learned from two drawn images; teaching takes seconds."""

@@ -13,7 +13,6 @@ import segvoc
 from segvoc.data.training.training_set import ShardedSampler, TrainingBatch
 from segvoc.distributed import Processes, wrap_distributed
 from segvoc.inference.windows import views
-from segvoc.models.presets import PRESETS
 from segvoc.process_settings import float32_products
 from segvoc.selection_rules import MostSimilar, Voted
 from segvoc.training.loop import Training
@@ -23,7 +22,7 @@ from segvoc.training.start import Start
 from tests.evaluation.test_runner import in_force
 from tests.golden_sets import TOLERANCE, compact_case
 from tests.images import squares
-from tests.inference.small_network import SMALL_PRESET, small_segmenter
+from tests.inference.small_network import small_segmenter
 from tests.networks import test_err_seg
 from tests.networks.aggregation_contract import small
 from tests.networks.contract import assert_alike, make_image, words
@@ -154,8 +153,7 @@ def test_views_of_images_are_copied_without_a_wait():
     assert_alike(seen.cpu(), torch.from_numpy(views(image, protocol)))
 
 
-def test_training_uses_tf32_and_leaves_the_precision_as_it_was(tmp_path, monkeypatch):
-    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
+def test_training_uses_tf32_and_leaves_the_precision_as_it_was(tmp_path, small_preset, monkeypatch):
     seen = []
     monkeypatch.setattr(
         Training,

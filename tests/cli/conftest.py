@@ -32,10 +32,10 @@ def small_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small random network in place of the embedded model."""
     load = loading.load_network
 
-    def quick_load(name: str, *, weights: str | None = None, **rest: object) -> object:
+    def quick_load(name: str, *, weights: str | None = None, **rest: Any) -> object:
         plain = name == "tiny" and not (weights or rest["options"] or rest["network"])
         plain = plain and rest["device"] in ("auto", "cpu") and rest["dtype"] in ("auto", "float32")
-        return small_segmenter() if plain else load(name, weights=weights, **rest)  # type: ignore[arg-type]
+        return small_segmenter() if plain else load(name, weights=weights, **rest)
 
     monkeypatch.setattr(loading, "load_network", quick_load)
     monkeypatch.setattr(opening, "load_tiny", small_segmenter)

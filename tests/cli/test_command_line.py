@@ -22,7 +22,6 @@ from segvoc.exported import shipped
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
-from tests.inference.small_network import SMALL_PRESET
 from tests.loopback_hub import use_hub
 from tests.processes import printed
 
@@ -249,8 +248,7 @@ def test_doctor_ends_with_1_where_the_model_does_not_run(
     assert done.code == 1 and "can't label an image (ValueError: bad)" in done.out
 
 
-def test_bench_gives_times_and_memory_of_each_vocabulary(segvoc_command, monkeypatch):
-    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
+def test_bench_gives_times_and_memory_of_each_vocabulary(segvoc_command, small_preset):
     call = ("bench", "small", "--weights", "random", "--words", "200,150,200", "--size", "40x30", "--repeat", "2")
     about, loaded, empty, head, *rows = segvoc_command(*call).ok().out.splitlines()
     assert about.startswith("small, float32, ") and "40x30" in loaded and not empty

@@ -92,7 +92,8 @@ def test_what_is_converted_segments_as_the_official_file(convert: Command, name:
 
 @pytest.mark.parametrize("wrapper", ["module/module.", "old", "none"])
 def test_every_published_format_gives_the_same_file(convert: Command, wrapper: str) -> None:
-    weights = official_weights(name := "pca-seg-b")
+    name = "pca-seg-b"
+    weights = official_weights(name)
     if wrapper == "none":
         safetensors.torch.save_file(weights, "official")
     else:

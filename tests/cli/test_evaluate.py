@@ -12,11 +12,9 @@ import pytest
 import segvoc
 from papers.radar import Radar
 from segvoc.evaluation.report import report
-from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
 from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import arguments, draw_set, scores_of
-from tests.inference.small_network import SMALL_PRESET
 from tests.processes import free_port
 from tests.training.runs import drawn_images
 
@@ -152,8 +150,7 @@ def nothing():
 """
 
 
-def test_a_network_of_ones_own_is_segmented_and_evaluated_by_command(segvoc_command, monkeypatch, tmp_path):
-    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
+def test_a_network_of_ones_own_is_segmented_and_evaluated_by_command(segvoc_command, small_preset, tmp_path):
     drawn_images(tmp_path / "set", 2)
     (tmp_path / "mine.py").write_text(OWN_NETWORK)
     names: dict = {}

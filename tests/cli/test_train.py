@@ -15,11 +15,9 @@ from segvoc.checkpoints.files import read_header
 from segvoc.data.training.augmentations import named_transform
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image
-from segvoc.models.presets import PRESETS
 from segvoc.records import to_json
 from tests.built import configured
 from tests.data.datasets.test_huggingface import NAMES, rows
-from tests.inference.small_network import SMALL_PRESET
 from tests.loopback_hub import use_hub, without_network
 from tests.small_published import use_small_published
 from tests.training.runs import drawn_images
@@ -144,8 +142,7 @@ def captioned(tmp_path):
 SMALL_SYN = ("--set", "crop_size=64", "--set", "batch_size=2", "--set", "save_every=2", "--device", "cpu")
 
 
-def test_captions_are_learned_from_with_one_call(segvoc_command, captioned, monkeypatch, tmp_path):
-    monkeypatch.setattr("segvoc.training.monitor.draw_curves", lambda *_: None)
+def test_captions_are_learned_from_with_one_call(segvoc_command, captioned, undrawn, tmp_path):
     outcome = segvoc_command("train", *captioned, "--out", "run", "--steps", 2, *SMALL_SYN).ok()
     assert "'3' is not in" in outcome.err
     lines = metrics(tmp_path / "run")
@@ -200,9 +197,8 @@ def test_from_images_to_a_network_of_parts_and_its_scores(segvoc_command, tmp_pa
     segvoc_command(
         "train", "tiny-parts", *FOLDERS, *RULES, *OBJECTS, "--out", "run", "--steps", 2, *SMALL_PARTS, *parallel
     ).ok()
-    assert {"specific", "part", "object", "compositional", "fod", "fod_1", "fod_2"} <= metrics(tmp_path / "run")[
-        -1
-    ].keys()
+    last = metrics(tmp_path / "run")[-1]
+    assert {"specific", "part", "object", "compositional", "fod", "fod_1", "fod_2"} <= last.keys()
 
     told = segvoc_command("info", "run/model.safetensors", "--json")
     facts = json.loads(told.out)
@@ -237,9 +233,8 @@ def test_wrong_calls_with_parts_are_refused_in_one_line(segvoc_command, call, sa
 # ---- what is fetched, and inputs beside folders
 
 
-def test_a_recipe_fetches_its_encoders_and_records_them(segvoc_command, folders, hub, monkeypatch, tmp_path):
+def test_a_recipe_fetches_its_encoders_and_records_them(segvoc_command, folders, hub, undrawn, monkeypatch, tmp_path):
     use_hub(monkeypatch, tmp_path / "home", hub.url)
-    monkeypatch.setattr("segvoc.training.monitor.draw_curves", lambda *_: None)
     (encoders,) = use_small_published(hub, monkeypatch, "pca-seg-clip-b")
     small = "--set crop_size=96 --set short_sides=96 --set batch_size=1 --set num_workers=0 --set fod_weight=0".split()
     call = ["train", "pca-seg-clip-b", *folders, "--out", "run", "--device", "cpu", *small, "--steps", 1]
@@ -278,10 +273,8 @@ def test_the_commands_take_saved_folders_of_datasets(segvoc_command, small_tiny,
 
 
 def test_the_run_records_a_transform_of_the_working_directory_and_goes_on_with_no_other(
-    segvoc_command, folders, tmp_path, monkeypatch
+    segvoc_command, folders, tmp_path, small_preset, undrawn
 ):
-    monkeypatch.setattr("segvoc.training.monitor.draw_curves", lambda *_: None)
-    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
     mine = "def gray(image, labels, rng):\n    return image // 2 + 64, labels\n"
     (tmp_path / "mine_for_the_test.py").write_text(mine)
     small = ["--steps", 1, "--set", "views=1", "--set", "crop_size=64", "--set", "num_workers=1"]

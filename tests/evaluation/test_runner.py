@@ -17,14 +17,13 @@ from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.presets import PRESETS
 from segvoc.process_settings import float32_products
 from segvoc.storage.resume import ResumableWork
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.evaluation.drawn_sets import WORDS, draw_set, scores_of, task_of
 from tests.images import one_line_error
-from tests.inference.small_network import SMALL_PRESET, small_segmenter
+from tests.inference.small_network import small_segmenter
 from tests.training.runs import RECIPE, drawn_images
 
 
@@ -252,9 +251,8 @@ def test_an_evaluation_is_in_float32_and_says_so(tmp_path):
     assert '"tf32": false' in json.dumps(key)
 
 
-def test_training_leaves_the_precision_as_it_was(tmp_path, monkeypatch):
+def test_training_leaves_the_precision_as_it_was(tmp_path, small_preset, monkeypatch):
     """On a GPU it may train in TF32, and what is evaluated afterwards must not be."""
-    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
     asked = []
 
     def noted(**settings):

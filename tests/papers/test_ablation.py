@@ -17,16 +17,13 @@ from segvoc.models.presets import PRESETS
 from segvoc.training import monitor
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build
-from tests.inference.small_network import SMALL_PRESET
 from tests.training.runs import RECIPE, drawn_images
 
 AGGREGATION = {"aggregation": GRIDS["aggregation"]}
 
 
 @pytest.fixture
-def ablation(tmp_path, monkeypatch):
-    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
-    monkeypatch.setattr(monitor, "draw_curves", lambda *_: None)  # twice a run, a second each
+def ablation(tmp_path, small_preset, undrawn):
     return Ablation(
         recipe=RECIPE.with_settings(steps=2),
         images=drawn_images(tmp_path / "set", 5),

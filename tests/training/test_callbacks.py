@@ -12,12 +12,10 @@ import pytest
 from PIL import Image
 
 from segvoc.errors import UsageError
-from segvoc.models.presets import PRESETS
 from segvoc.training.callbacks import Callback, Followers, RunEnd, RunEvaluation, RunStart
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from segvoc.training.trackers import TRACKERS, TensorBoard, default_callbacks, named_tracker
-from tests.inference.small_network import SMALL_PRESET
 from tests.training.runs import RECIPE, drawn_images
 
 
@@ -56,8 +54,7 @@ def scalars(run: Path) -> dict[str, dict[int, float]]:
     return curves
 
 
-def test_callbacks_follow_a_run_that_was_stopped_and_resumed(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
+def test_callbacks_follow_a_run_that_was_stopped_and_resumed(tmp_path, small_preset, capsys):
     images, run = drawn_images(tmp_path / "set", 3), tmp_path / "run"
     call: Any = {"device": "cpu", "start": Start(weights="random"), "progress": False, "watched": images}
     recipe, first, second = RECIPE.with_settings(steps=4), Recorder(stop_after=3), Recorder()
@@ -90,8 +87,9 @@ def test_callbacks_follow_a_run_that_was_stopped_and_resumed(tmp_path, monkeypat
     assert "train/learning_rate" in curves and "validation/iou/ground" in curves
 
 
-def test_a_training_that_fails_tells_so_and_a_tracker_that_cant_start_is_left_out(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
+def test_a_training_that_fails_tells_so_and_a_tracker_that_cant_start_is_left_out(
+    tmp_path, small_preset, monkeypatch, capsys
+):
     for name in ("torch.utils.tensorboard.SummaryWriter", "segvoc.training.run._write_model"):
         monkeypatch.setattr(name, Mock(side_effect=OSError(errno.EIO, os.strerror(errno.EIO), "tensorboard")))
     images, recorder = drawn_images(tmp_path / "set", 3), Recorder()

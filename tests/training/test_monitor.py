@@ -12,18 +12,14 @@ from segvoc.errors import UsageError
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.models.loading import load_network
-from segvoc.models.presets import PRESETS
 from segvoc.training.monitor import draw_curves
 from segvoc.training.recipes import finetune
 from segvoc.training.run import train
 from segvoc.training.start import Start
-from tests.inference.small_network import SMALL_PRESET, small_network
+from tests.inference.small_network import small_network
 from tests.training.runs import RECIPE, drawn_images
 
-
-@pytest.fixture(autouse=True)
-def small_preset(monkeypatch):
-    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
+pytestmark = pytest.mark.usefixtures("small_preset")
 
 
 # a protocol and a class selection that depend on the configuration

@@ -14,24 +14,18 @@ from segvoc.checkpoints.files import read_weights, write_weights
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import CheckpointError, InputError, UsageError
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.presets import PRESETS
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES, finetune, tuned_words
 from segvoc.training.run import TrainingResult, train
 from segvoc.training.start import Start
-from tests.inference.small_network import SMALL_PRESET
 from tests.training.runs import RECIPE, drawn_images
 
 SMALL = {"crop_size": 64, "short_sides": (64, 80), "views": 2, "pyramid_channels": 16, "save_every": 2}
 
 
-@pytest.fixture(autouse=True)
-def small_preset(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Words of a small random network. No curves: drawing them takes a third of runs as short as these."""
-    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
-    monkeypatch.setattr("segvoc.training.monitor.draw_curves", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("small_preset", "undrawn")
 
 
 def recipe(images: int, **changes: object) -> Recipe:

@@ -86,7 +86,7 @@ class Monitor:
     progress: bool
 
     def __post_init__(self) -> None:
-        self.followers, self._warned, self._drawn = Followers((), self.warn), set[str](), (0, 0)
+        self.followers, self._warned, self._drawn = Followers((), self.warn), set[str](), False
 
     @contextmanager
     def session(self, done: int) -> Iterator[None]:
@@ -98,10 +98,12 @@ class Monitor:
             try:
                 yield
             finally:
-                self._draw()
+                if not self._drawn:  # the last step may have been watched
+                    self._draw()
 
     def step(self, metrics: dict[str, Any]) -> None:
         """Show the metrics of a step."""
+        self._drawn = False
         # GPU memory is in the metrics; process memory isn't per step
         self.followers.step({"gigabytes": peak_gigabytes(), **metrics})
         numbers = {name: value for name, value in metrics.items() if isinstance(value, float)}
@@ -203,9 +205,8 @@ class Monitor:
     def _draw(self) -> None:
         if self.processes.first and importlib.util.find_spec("matplotlib") is not None:
             metrics, watched = (self.folder.read_lines(name) for name in ("metrics.jsonl", "watched.jsonl"))
-            if (lines := (len(metrics), len(watched))) != self._drawn:  # the last step may have been watched
-                draw_curves(self.folder.path / "curves.png", metrics, watched)
-                self._drawn = lines
+            draw_curves(self.folder.path / "curves.png", metrics, watched)
+            self._drawn = True
 
 
 def _scores(counts: Confusion) -> dict[str, Any]:
