@@ -2,7 +2,7 @@
 
     git clone https://github.com/cvlab-kaist/CAT-Seg /tmp/CAT-Seg    # or PixelSegTech/PCA-Seg, lchen1019/ERR-Seg
     python -m benchmarks.against_official --official /tmp/CAT-Seg [--rows KIND ...] [--words N ...] [--keep N]
-        [--repeats N] [--dtype bfloat16] [--page README.md docs/explanation/speed.md]
+        [--repeats N] [--dtype bfloat16] [--device cuda] [--page README.md docs/explanation/speed.md]
 
 Both codes have the same random weights and inputs and take turns call by call, with 2 threads. Before that, their
 float32 results have to agree to 1e-4 of the largest value. The official code computes in float32, ours in --dtype.
@@ -12,7 +12,6 @@ Kinds of rows:
   pooling (1, 1)), with cached words
 - training: forward and backward pass of a 384x384 image, which trains what the recipes train, text encoder included;
   all gradients have to agree. PCA-Seg's released step fails; it is measured with its two wrong calls fixed
-- training-cached: the same with cached words and a frozen text encoder, which the official code has no option for
 - aggregation: from the image encoder's features to logits
 --keep lets our network refine only that many words, which is not exact.
 
@@ -20,6 +19,9 @@ Kinds of rows:
 "share" is the arithmetic that a code does by the time that it needs (multiply-adds are counted in a call of each), in
 units of the machine's rate for a 2048x2048 matrix product in the same dtype, measured right before and after the turns.
 Memory is the peak of a process that makes two calls of one code alone.
+
+On a GPU (--device cuda) both codes multiply in TF32, as the official programs do, a step of training takes `BATCH`
+images, and memory is that of a code's tensors: its network's, and the peak of those that a call makes.
 
 Rows are added to `results/against_official_INSTRUCTIONS.json`, a file for each set of instructions, in the place of
 earlier ones of the same setting, unless those were measured on another machine. --page writes the tables of all files
@@ -46,13 +48,13 @@ from typing import Any, Literal, get_args
 import torch
 
 from benchmarks import machine, side_by_side
-from benchmarks.compared_calls import OFFICIAL, OURS, RECIPE, Dtype, Kind, Setting, difference, equal_labels
+from benchmarks.compared_calls import OFFICIAL, OURS, RECIPE, Call, Dtype, Kind, Setting, difference, equal_labels
 from benchmarks.machine import matrix_rate
 from benchmarks.official_code import find_model, official_file
 from segvoc.errors import SegvocError, UsageError
 from segvoc.evaluation.multiply_adds import multiply_adds_of
 from segvoc.hardware import bfloat16_instructions, peak_gigabytes
-from segvoc.process_settings import keep_freed_memory
+from segvoc.process_settings import float32_products, keep_freed_memory
 from segvoc.storage.files import file_sha256
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,6 +66,8 @@ LARGEST_DIFFERENCE = 1e-4
 LARGEST_SPREAD = 0.15
 """Rows of which either code's times spread by more aren't shown."""
 THREADS = 2
+BATCH = 4
+"""Images of a step of training on a GPU."""
 
 Side = Literal["official", "ours"]
 Line = dict[str, object]
@@ -74,7 +78,6 @@ WORDS: dict[Kind, dict[str, tuple[int, ...]]] = {
     "network": FEW_AND_MANY,
     "protocol": dict.fromkeys(RECIPE, (171,)),
     "training": dict.fromkeys(RECIPE, (59,)),
-    "training-cached": dict.fromkeys(RECIPE, (59,)),
     "aggregation": FEW_AND_MANY,
 }
 """Numbers of words, by the kind of row and the model."""
@@ -82,7 +85,6 @@ LABELS: dict[str, str] = {
     "network": "",
     "protocol": ", published test protocol",
     "training": ", training step",
-    "training-cached": ", training step with cached words",
     "aggregation": ", aggregation alone",
 }
 KEY = ("model", "kind", "words", "keep", "dtype")
@@ -96,12 +98,15 @@ def settings_of(model: str, options: argparse.Namespace) -> list[Setting]:
         UsageError: there are none.
     """
     kinds: list[Kind] = [kind for kind in options.rows if model in WORDS[kind]]
-    if options.dtype != "float32" or options.keep:
-        kinds = [kind for kind in kinds if not kind.startswith("training")]
+    on_gpu = options.device != "cpu"
+    if (options.dtype != "float32" and not on_gpu) or options.keep:
+        kinds = [kind for kind in kinds if kind != "training"]
     if not kinds:
         raise UsageError(f"{model} has no such rows as {', '.join(options.rows)}; choose network")
     return [
-        Setting(model, words, kind, options.keep) for kind in kinds for words in options.words or WORDS[kind][model]
+        Setting(model, words, kind, options.keep, options.device, BATCH if on_gpu and kind == "training" else 1)
+        for kind in kinds
+        for words in options.words or WORDS[kind][model]
     ]
 
 
@@ -113,9 +118,10 @@ def measured(folder: Path, setting: Setting, dtype: Dtype, repeats: int) -> Line
     """
     official, ours = OFFICIAL[setting.kind](folder, setting), OURS[setting.kind](replace(setting, keep=0))
     ours.take(official)
-    official_count = multiply_adds_of(official)
-    ours()
-    apart = difference(official.result(), ours.result())
+    with float32_products(tf32=False):
+        official_count = multiply_adds_of(official)
+        ours()
+        apart = difference(official.result(), ours.result())
     if not apart <= LARGEST_DIFFERENCE:
         raise SegvocError(
             f"{setting.model}, {setting.kind}, {setting.words} words: our results differ from the official ones by "
@@ -124,13 +130,16 @@ def measured(folder: Path, setting: Setting, dtype: Dtype, repeats: int) -> Line
     if dtype != "float32" or setting.keep:
         ours = OURS[setting.kind](setting, dtype)
         ours.take(official)
-    count = multiply_adds_of(ours)
-    rates = matrix_rates(dtype)
-    times = alternate(official, ours, repeats)
-    rates |= {name: (rates[name] + rate) / 2 for name, rate in matrix_rates(dtype).items()}
+    with float32_products(tf32=setting.device != "cpu"):
+        count = multiply_adds_of(ours)
+        rates = matrix_rates(dtype, setting.device)
+        times = alternate(official, ours, repeats)
+        rates |= {name: (rates[name] + rate) / 2 for name, rate in matrix_rates(dtype, setting.device).items()}
+        tensors = tensor_memory(official, ours) if setting.device != "cpu" else {}
     return {
         **asdict(setting),
         "dtype": dtype,
+        **tensors,
         **compared(times),
         **rates,
         "official_share": reached(official_count, min(times[0]), rates["float32_gflops"]),
@@ -138,7 +147,7 @@ def measured(folder: Path, setting: Setting, dtype: Dtype, repeats: int) -> Line
         "official_gigamacs": official_count / 1e9,
         "gigamacs": count / 1e9,
         "difference": apart,
-        "equal_labels": None if setting.trains else equal_labels(official.labels(), ours.labels()),
+        "equal_labels": None if setting.kind == "training" else equal_labels(official.labels(), ours.labels()),
         "repeats": repeats,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "official_sha256": file_sha256(official_file(folder)),
@@ -154,8 +163,21 @@ def alternate(
         for work, into in zip((official, ours), times, strict=True):
             start = time.perf_counter()
             work()
+            machine.synchronize()
             into.append(time.perf_counter() - start)
     return times
+
+
+def tensor_memory(official: Call, ours: Call) -> dict[str, float]:
+    """Memory on the GPU of each network, and of what a call of it adds at most [GB]."""
+    found = {}
+    for name, call in (("official_gigabytes", official), ("gigabytes", ours)):
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        weights = sum(value.nbytes for value in call.network.state_dict().values())
+        found[name] = (torch.cuda.max_memory_allocated() - before + weights) / 1e9
+    return found
 
 
 def compared(times: tuple[list[float], list[float]]) -> Line:
@@ -175,11 +197,11 @@ def compared(times: tuple[list[float], list[float]]) -> Line:
     return facts
 
 
-def matrix_rates(dtype: Dtype) -> dict[str, float]:
+def matrix_rates(dtype: Dtype, device: str = "cpu") -> dict[str, float]:
     """The machine's speed for matrix products now [GFLOP/s]; in bfloat16 where it matters: others take minutes."""
-    rates = {"float32_gflops": matrix_rate()}
-    if dtype == "bfloat16" or bfloat16_instructions() is not None:
-        rates["bfloat16_gflops"] = matrix_rate(torch.bfloat16)
+    rates = {"float32_gflops": matrix_rate(device=device)}
+    if dtype == "bfloat16" or device != "cpu" or bfloat16_instructions() is not None:
+        rates["bfloat16_gflops"] = matrix_rate(torch.bfloat16, device)
     return rates
 
 
@@ -214,7 +236,8 @@ def with_earlier(rows: list[Line], earlier: Path) -> list[Line]:
     known: list[Line] = []
     if earlier.is_file():
         before = json.loads(earlier.read_text(encoding="utf-8"))
-        if all(before["machine"].get(fact) == value for fact, value in machine.described().items()):
+        described = machine.described(str(rows[0]["device"]))
+        if all(before["machine"].get(fact) == value for fact, value in described.items()):
             known = before["rows"]
     merged = {tuple(row[key] for key in KEY): row for row in (*known, *rows)}
     return sorted(merged.values(), key=_place)
@@ -226,9 +249,11 @@ def _place(row: Line) -> tuple[int, ...]:
 
 
 def save(rows: list[Line]) -> None:
-    """Add rows to the results of machines with these instructions."""
-    name = f"{NAME}_{str(machine.described()['instructions']).lower().replace(' ', '-')}"
-    machine.save(name, with_earlier(rows, machine.RESULTS / f"{name}.json"))
+    """Add rows to the results of machines with these instructions, or of this GPU."""
+    device = str(rows[0]["device"])
+    described = machine.described(device)
+    name = f"{NAME}_{str(described.get('gpu', described['instructions'])).lower().replace(' ', '-')}"
+    machine.save(name, with_earlier(rows, machine.RESULTS / f"{name}.json"), device)
 
 
 def table(rows: Sequence[Line]) -> str:
@@ -237,6 +262,7 @@ def table(rows: Sequence[Line]) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for row in rows:
         label = f"`{row['model']}`{LABELS[str(row['kind'])]}" + (f", {row['keep']} kept" if row["keep"] else "")
+        label += f" of {row['images']} images" if row.get("images", 1) != 1 else ""
         label += "" if row["dtype"] == "float32" else f", {row['dtype']}"
         label += ", one turn" if row["repeats"] == 1 else ""
         sizes = [row.get(key) for key in ("seconds", "official_seconds", "gigabytes", "official_gigabytes")]
@@ -252,12 +278,14 @@ def about(results: Mapping[str, Any]) -> str:
     machine, rows = results["machine"], results["rows"]
     rates = [(dtype, [row[f"{dtype}_gflops"] for row in rows if f"{dtype}_gflops" in row]) for dtype in DTYPES]
     days = sorted({str(row["date"]) for row in rows})
-    cores = f"{machine['cores']} cores ({machine['processor']}, {machine['instructions']})"
+    cores = (
+        f"{machine['cores']} cores ({machine['processor']}, {machine['instructions']}), {machine['threads']} threads"
+    )
     speed = " and ".join(f"{statistics.median(found):.0f} GFLOP/s in {dtype}" for dtype, found in rates if found)
     too_far = f"{sum(map(spreads, rows))} of {len(rows)} rows"
     left_out = f"not shown, as their times spread by more than {LARGEST_SPREAD:.0%}: {too_far}"
     return (
-        f"\n*{cores}, {machine['threads']} threads, PyTorch {machine['torch']}; matrix products at {speed}; "
+        f"\n*{machine.get('gpu', cores)}, PyTorch {machine['torch']}; matrix products at {speed}; "
         f"{' to '.join(dict.fromkeys((days[0], days[-1])))}; {left_out}.*\n"
     )
 
@@ -280,10 +308,8 @@ def show(machines: Sequence[Mapping[str, Any]], page: Path) -> None:
             f"{page} has no place for the table; add the lines <!-- {NAME.replace('_', '-')} --> and {END}"
         )
     kinds = (start[1] or " ".join(LABELS)).split()
-    shown = "\n".join(
-        table([row for row in results["rows"] if row["kind"] in kinds and not spreads(row)]) + about(results)
-        for results in machines
-    )
+    chosen = [[row for row in results["rows"] if row["kind"] in kinds and not spreads(row)] for results in machines]
+    shown = "\n".join(table(rows) + about(results) for rows, results in zip(chosen, machines, strict=True) if rows)
     page.write_text(f"{text[: start.end()]}\n{shown}{END}{text.split(END)[1]}", encoding="utf-8")
 
 
@@ -297,6 +323,7 @@ def main() -> None:
     parser.add_argument("--keep", type=int, default=0, help="number of classes that our network refines")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="that of our network")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where both codes compute")
     parser.add_argument("--page", type=Path, nargs="+", default=(), help="write the table between the marks on these")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--memory", choices=("official", "ours"), help=argparse.SUPPRESS)
@@ -334,7 +361,8 @@ def measure_all(folders: Sequence[Path], options: argparse.Namespace) -> None:
     for folder, setting in chosen:
         shared = ("--dtype", options.dtype, "--repeats", str(options.repeats))
         line: Line = json.loads(in_process(folder, setting, *shared))
-        sides = (("official_", "official"), ("", "ours")) if setting.kind != "aggregation" else ()
+        alone = setting.kind != "aggregation" and setting.device == "cpu"
+        sides = (("official_", "official"), ("", "ours")) if alone else ()
         for prefix, side in sides:
             line[f"{prefix}gigabytes"] = float(in_process(folder, setting, *shared, "--memory", side))
         print(line, file=sys.stderr)

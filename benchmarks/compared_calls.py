@@ -31,7 +31,7 @@ from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build
 from segvoc.vocabulary import Vocabulary
 
-Kind = Literal["network", "protocol", "training", "training-cached", "aggregation"]
+Kind = Literal["network", "protocol", "training", "aggregation"]
 Dtype = Literal["float32", "bfloat16"]
 RECIPE = {"cat-seg-b": "cat-seg-b", "pca-seg-b": "pca-seg-b-released"}
 """Our recipes that train as the official code does."""
@@ -51,6 +51,10 @@ class Setting:
     """What a call does."""
     keep: int = 0
     """Number of classes that ours refines; 0: as many as the official code."""
+    device: str = "cpu"
+    """Where both compute."""
+    images: int = 1
+    """How often a step of training takes the image at once."""
 
     @property
     def kept(self) -> int:
@@ -68,11 +72,6 @@ class Setting:
     def names(self) -> list[str]:
         """The words."""
         return [f"word {number}" for number in range(self.words)]
-
-    @property
-    def trains(self) -> bool:
-        """Whether a call is a step of training."""
-        return self.kind.startswith("training")
 
 
 class Inputs:
@@ -92,6 +91,10 @@ class Inputs:
                 shapes = encoder(torch.empty(1, 3, side, side))
             self.maps = [torch.randn(one.shape, generator=draw) + 0.5 for one in shapes.maps]
             self.taps = [torch.randn(tap.shape, generator=draw) for tap in shapes.taps]
+        self.image, self.labels, self.text, *maps = (
+            one.to(setting.device) for one in (self.image, self.labels, self.text, *self.maps, *self.taps)
+        )
+        self.maps, self.taps = maps[: len(self.maps)], maps[len(self.maps) :]
 
 
 def meta_network(model: str) -> SegmentationNetwork:
@@ -145,8 +148,8 @@ class OfficialCall(Call):
 
     def __init__(self, folder: Path, setting: Setting) -> None:
         super().__init__(setting)
-        self.network = build_official(folder, kept=setting.kept, pooling=setting.pooling)
-        if not setting.trains:
+        self.network = build_official(folder, kept=setting.kept, pooling=setting.pooling).to(setting.device)
+        if setting.kind != "training":
             self.network.requires_grad_(False)
         self.head = self.network.sem_seg_head
         self.predictor = getattr(self.head, "predictor", self.head)
@@ -198,11 +201,9 @@ class OfficialTraining(OfficialCall):
             self.head.forward = partial(self.head.forward, batched_inputs=None)
             for layer in self.predictor.transformer.layers:
                 layer.forward = partial(layer.forward, need_loss=True)
-        if setting.kind == "training-cached":
-            self.predictor.get_text_embeds = lambda *_: self.text
         tokens = cast(Any, meta_network(setting.model).text_encoder).tokenize(prompts(setting))
-        self.predictor.tokens = F.pad(tokens, (0, CONTEXT - tokens.shape[1]))
-        self.request = [{"image": self.inputs.image, "sem_seg": self.inputs.labels}]
+        self.predictor.tokens = F.pad(tokens, (0, CONTEXT - tokens.shape[1])).to(setting.device)
+        self.request = [{"image": self.inputs.image, "sem_seg": self.inputs.labels}] * setting.images
 
     def __call__(self) -> None:
         """Run the meta-architecture's training."""
@@ -261,7 +262,7 @@ class OurNetwork(OurCall):
 
     def __init__(self, setting: Setting, dtype: Dtype = "float32") -> None:
         super().__init__(setting, dtype)
-        self.segmenter = segvoc.load(setting.model, weights="random", device="cpu", dtype=dtype)
+        self.segmenter = segvoc.load(setting.model, weights="random", device=setting.device, dtype=dtype)
         self.network = self.segmenter.network
         self.selection: ClassSelection | None = None
         if setting.keep or setting.model.startswith("err-seg"):
@@ -309,7 +310,7 @@ class OurProtocol(OurNetwork):
         """Label the image."""
         self.views.clear()
         self.segmenter.encode_words = GivenWords(self.text)
-        image, keep = self.inputs.image.permute(1, 2, 0).numpy(), self.setting.keep or None
+        image, keep = self.inputs.image.permute(1, 2, 0).cpu().numpy(), self.setting.keep or None
         result = self.segmenter.segment(image, self.setting.names, window="official", keep_classes=keep)
         self.found, self.logits = result.labels, torch.cat(self.views)
 
@@ -340,19 +341,22 @@ class OurTraining(OurCall):
 
     def __init__(self, setting: Setting, dtype: Dtype = "float32") -> None:
         super().__init__(setting, dtype)
-        towers = "image" if setting.kind == "training-cached" else "both"
-        settings = ("class_chunk_size=16", "activation_checkpointing=true", f"trainable_encoders={towers}")
+        settings = ("class_chunk_size=16", "activation_checkpointing=true") if setting.device == "cpu" else ()
         built = build(RECIPES[RECIPE[setting.model]]().with_settings(settings), Start(weights="random"), 0)
-        self.network = built.network
+        self.network, self.dtype = built.network.to(setting.device), dtype
         freeze_others(self.network, learning_rates(self.network, built.recipe))
         self.objective = Objective(self.network, built.recipe).train()
-        self.tokens = cast(Any, self.network.text_encoder).tokenize(prompts(setting))[:, None]
+        self.tokens = cast(Any, self.network.text_encoder).tokenize(prompts(setting))[:, None].to(setting.device)
 
     def __call__(self) -> None:
         """Run the objective of the recipe."""
         self.objective.zero_grad(set_to_none=True)
-        words = self.text if self.setting.kind == "training-cached" else self.tokens
-        self.objective(self.inputs.image[None], self.inputs.labels[None], words)["loss"].backward()
+        image, labels = (
+            one[None].repeat_interleave(self.setting.images, 0) for one in (self.inputs.image, self.inputs.labels)
+        )
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
+            loss = self.objective(image, labels, self.tokens)["loss"]
+        loss.backward()
 
     def result(self) -> Tensor:
         """All gradients."""
@@ -364,14 +368,12 @@ OFFICIAL: dict[Kind, type[OfficialCall]] = {
     "network": OfficialNetwork,
     "protocol": OfficialNetwork,
     "training": OfficialTraining,
-    "training-cached": OfficialTraining,
     "aggregation": OfficialAggregation,
 }
 OURS: dict[Kind, type[OurCall]] = {
     "network": OurNetwork,
     "protocol": OurProtocol,
     "training": OurTraining,
-    "training-cached": OurTraining,
     "aggregation": OurAggregation,
 }
 
@@ -413,4 +415,4 @@ def difference(official: Tensor, ours: Tensor) -> float:
 
 def equal_labels(official: Tensor, ours: Tensor) -> float:
     """Share of equal labels."""
-    return float((official == ours).float().mean())
+    return float((official.cpu() == ours.cpu()).float().mean())

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# usage: benchmarks/gpu.sh [gpu_speed's options, such as --presets tiny --repeats 2]
-# All that needs a GPU, in less than ten minutes: CUDA tests, goldens, speed.
-# Needs the packages of requirements.lock. Results go to benchmarks/results/; the exit code is 1 if anything failed.
+# usage: benchmarks/gpu.sh [tests] [training] [goldens] [speed] [official]
+# All that needs a GPU, about ten minutes on an H100, or only the steps that are named. Needs the packages of
+# requirements.lock; "official" also needs OFFICIAL="FOLDER ...", checkouts of the official repositories.
+# Results go to benchmarks/results/; the exit code is 1 if anything failed.
 # DEVICE=cpu tries the script on a machine without a GPU (no speed is measured then).
 #
 # usage: benchmarks/gpu.sh runs --data ROOT [gpu_runs' options, such as --minutes 10 --only cat-seg-b]
@@ -17,7 +18,7 @@ if [ "${1:-}" = runs ]; then
   shift
   exec "$python" -m benchmarks.gpu_runs --device "$device" "$@"
 fi
-pytest=("$python" -m pytest -q -p no:cacheprovider -o "addopts=--import-mode=importlib")
+pytest=("$python" -m pytest -q -p no:cacheprovider -p no:benchmark -o "addopts=--import-mode=importlib")
 status=0
 step() {
   echo "== $1"
@@ -25,9 +26,26 @@ step() {
   "$@" || { echo "FAILED: $*" && status=1; }
 }
 
-step "the CPU's answers on the GPU" timeout 180 "${pytest[@]}" tests/test_cuda.py
-step "goldens" timeout 180 "${pytest[@]}" tests/networks -k "golden and compact"
-if [ "$device" = cuda ]; then
-  step "speed" timeout 240 "$python" -m benchmarks.gpu_speed "$@"
+steps=" ${*:-tests training goldens speed official} "
+wants() { [[ $steps == *" $1 "* ]]; }
+
+if wants tests; then
+  step "the CPU's answers on the GPU" timeout 240 "${pytest[@]}" -n 4 tests/test_cuda.py
+fi
+if wants training; then
+  step "a training, killed and resumed" timeout 300 "$python" -m benchmarks.gpu_training --device "$device"
+fi
+if wants goldens; then
+  step "goldens on the CPU" timeout 240 "${pytest[@]}" -n 4 tests/networks -k "golden and compact"
+fi
+if wants speed && [ "$device" = cuda ]; then
+  step "speed" timeout 300 "$python" -m benchmarks.gpu_speed --repeats 3
+fi
+if wants official && [ -n "${OFFICIAL:-}" ]; then
+  for dtype in float32 bfloat16; do
+    # shellcheck disable=SC2086 # several folders
+    step "beside the official code, $dtype" timeout 300 "$python" -m benchmarks.against_official --official $OFFICIAL \
+      --device "$device" --dtype "$dtype" --rows network training --repeats 5
+  done
 fi
 exit "$status"

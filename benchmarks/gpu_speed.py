@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import segvoc
-from benchmarks.machine import fastest, keep
+from benchmarks.machine import fastest, keep, save
 from segvoc.imaging.reading import read_image
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.windows import views
@@ -82,7 +82,8 @@ def main() -> None:
                 except torch.cuda.OutOfMemoryError:
                     torch.cuda.empty_cache()
             del model
-    keep("gpu_speed", rows, gpu=torch.cuda.get_device_name())
+            save("gpu_speed", rows, "cuda")  # after every model, so that a time limit loses little
+    keep("gpu_speed", rows, "cuda")
 
 
 if __name__ == "__main__":

@@ -15,14 +15,17 @@ from segvoc.hardware import bfloat16_instructions
 RESULTS = Path(__file__).parent / "results"
 
 
-def matrix_rate(dtype: torch.dtype = torch.float32) -> float:
-    """Speed of a 2048x2048 matrix product [GFLOP/s]."""
-    a = torch.randn(2048, 2048).to(dtype)
-    torch.mm(a, a)
-    start = time.perf_counter()
-    for _ in range(5):
-        torch.mm(a, a)
-    return 5 * 2 * 2048**3 / (time.perf_counter() - start) / 1e9
+def matrix_rate(dtype: torch.dtype = torch.float32, device: str = "cpu") -> float:
+    """Speed of a 2048x2048 matrix product, on a GPU 8192x8192 [GFLOP/s]."""
+    side = 2048 if device == "cpu" else 8192
+    a = torch.randn(side, side, device=device).to(dtype)
+    return 2 * side**3 / fastest(lambda: (torch.mm(a, a), synchronize()), 5) / 1e9
+
+
+def synchronize() -> None:
+    """Wait for a GPU, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def fastest(work: Callable[[], object], repeats: int) -> float:
@@ -36,23 +39,23 @@ def fastest(work: Callable[[], object], repeats: int) -> float:
     return min(times)
 
 
-def keep(name: str, rows: list[dict[str, object]], **facts: str) -> None:
+def keep(name: str, rows: list[dict[str, object]], device: str = "cpu", **facts: str) -> None:
     """Print rows as a table and save them, with the machine, the date and other facts, as `results/NAME.json`."""
     columns = list(rows[0])
     cells = [columns, *([_text(row[column]) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     for line in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
-    save(name, rows, **facts)
+    save(name, rows, device, **facts)
 
 
-def save(name: str, rows: list[dict[str, object]], **facts: str) -> None:
+def save(name: str, rows: list[dict[str, object]], device: str = "cpu", **facts: str) -> None:
     """Save rows as `keep` does, without printing them."""
     RESULTS.mkdir(exist_ok=True)
     machine = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        **described(),
-        "matrix_rate_gflops": round(matrix_rate()),
+        **described(device),
+        "matrix_rate_gflops": round(matrix_rate(device=device)),
         **facts,
     }
     text = json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n"
@@ -67,9 +70,9 @@ def update(name: str, rows: Sequence[Mapping[str, object]], key: Sequence[str], 
     save(name, list(merged.values()), **facts)
 
 
-def described() -> dict[str, object]:
+def described(device: str = "cpu") -> dict[str, object]:
     """What must be the same for times to be comparable."""
-    return {
+    return ({} if device == "cpu" else {"gpu": torch.cuda.get_device_name()}) | {
         "processor": platform.processor() or platform.machine(),
         "instructions": bfloat16_instructions() or "without bfloat16",
         "cores": os.cpu_count(),

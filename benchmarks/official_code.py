@@ -132,13 +132,12 @@ def _unchanged(decorated: object) -> object:
 
 
 def _image_list(images: Sequence[Tensor], size_divisibility: int) -> SimpleNamespace:
-    """The `ImageList.from_tensors` of detectron2 for one image: pads its sides with zeros to multiples."""
-    (image,) = images
-    height, width = image.shape[-2:]
+    """The `ImageList.from_tensors` of detectron2 for images of one size: pads their sides with zeros to multiples."""
+    pixels = torch.stack(list(images))
+    height, width = pixels.shape[-2:]
     step = max(1, size_divisibility)
-    return SimpleNamespace(
-        tensor=F.pad(image, (0, -width % step, 0, -height % step))[None], image_sizes=[image.shape[-2:]]
-    )
+    padded = F.pad(pixels, (0, -width % step, 0, -height % step))
+    return SimpleNamespace(tensor=padded, image_sizes=[pixels.shape[-2:]] * len(pixels))
 
 
 def _postprocessed(result: Tensor, image_size: Sequence[int], height: int, width: int) -> Tensor:

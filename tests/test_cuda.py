@@ -1,6 +1,9 @@
 """What must hold on a GPU: the CPU's answers. Without one it is skipped; `benchmarks/gpu.sh` runs it where there is."""
 
+import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -85,9 +88,9 @@ def test_a_training_step_has_the_cpus_gradients():
     assert gradients["cpu"].keys() == gradients["cuda"].keys()
     largest = max(gradient.abs().max().item() for gradient in gradients["cpu"].values())
     for name, gradient in gradients["cpu"].items():
-        # some gradients are zero but for rounding
+        # some gradients are zero but for rounding; those of positions are resized in float32
         unit = max(gradient.abs().max().item(), 1e-6 * largest)
-        torch.testing.assert_close(gradients["cuda"][name], gradient, rtol=0, atol=1e-7 * unit)
+        torch.testing.assert_close(gradients["cuda"][name], gradient, rtol=0, atol=1e-6 * unit)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
@@ -99,8 +102,28 @@ def test_training_has_the_cpus_losses(kind, precision, tmp_path):
     np.testing.assert_allclose(found, expected, rtol=1e-3 if precision == "float32" else 0.05)
 
 
-def waits_of_a_step(training: Training) -> int:
-    """How often the second step waits for the device; the first one also sets up libraries."""
+@contextmanager
+def waits() -> Iterator[list[str]]:
+    """Collects the lines of segvoc at which this block waits for the device."""
+    found: list[str] = []
+
+    def note(message: Warning | str, *where: object) -> None:
+        if "synchronizing CUDA operation" in str(message):
+            ours = [frame for frame in traceback.extract_stack() if "segvoc" in Path(frame.filename).parts]
+            found.append(f"{ours[-1].filename}:{ours[-1].lineno}" if ours else str(where))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = note
+        torch.cuda.set_sync_debug_mode("warn")  # which warns that it is a prototype
+        try:
+            yield found
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def waits_of_a_step(training: Training) -> list[str]:
+    """Where the second step waits for the device; the first one also sets up libraries."""
     recipe = training.recipe
     sampler = ShardedSampler(
         batch=recipe.optimizer.batch_size, passes=1, rank=0, ranks=training.processes.count, first_step=0, steps=3
@@ -111,31 +134,32 @@ def waits_of_a_step(training: Training) -> int:
         assert batches[0].images.dtype == torch.uint8 and batches[0].labels.dtype == torch.int32
     training._training_mode()
     training._one_step(iter(batches[:1]))
-    torch.cuda.set_sync_debug_mode("warn")
     try:
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
+        with waits() as found:
             training._one_step(iter(batches[1:]))
     finally:
-        torch.cuda.set_sync_debug_mode("default")
         training.folder.close()
-    return len([one for one in told if "synchronizing CUDA operation" in str(one.message)])
+    return found
 
 
 @pytest.mark.parametrize("kind", RUNS)
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_a_step_waits_for_the_device_once_and_copies_from_pinned_memory(kind, precision, tmp_path):
-    assert waits_of_a_step(RUNS[kind](tmp_path / "set", tmp_path / "run", device="cuda", precision=precision)) == 1
+    found = waits_of_a_step(RUNS[kind](tmp_path / "set", tmp_path / "run", device="cuda", precision=precision))
+    assert len(found) == 1, found
 
 
 def test_a_step_of_two_processes_waits_once_too(tmp_path):
     """This one stands for both, in a group of its own."""
+    # the layout of a depthwise kernel, which has one channel, is named in two ways
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     distributed.init_process_group("nccl", store=distributed.HashStore(), rank=0, world_size=1)
     try:
         run = RUNS["parallel"](tmp_path / "set", tmp_path / "run", device="cuda")
         run.processes = Processes(rank=0, count=2)
         run.module = wrap_distributed(run.objective, run.processes)
-        assert waits_of_a_step(run) == 1
+        found = waits_of_a_step(run)
+        assert len(found) == 1, found
     finally:
         distributed.destroy_process_group()
 
@@ -144,11 +168,9 @@ def test_views_of_images_are_copied_without_a_wait():
     model = small_segmenter(batch=2)
     model.network.cuda()
     image, protocol = squares(480, 640), model.protocols["official"]
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waits() as found:
         seen = views(image, protocol, model.to_device)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    assert not found
     assert seen.device.type == "cuda"
     assert_alike(seen.cpu(), torch.from_numpy(views(image, protocol)))
 

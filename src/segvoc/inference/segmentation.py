@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from jaxtyping import Bool, Float32, UInt8, UInt16
 from PIL import Image, ImageShow
 
@@ -54,11 +53,11 @@ REPR_WORDS, SHOWN_RESULTS = 5, 12
 class Segmentation:
     """A labeled image with K classes; all arrays have the image's size (H, W)."""
 
-    labels: UInt16[npt.NDArray[np.uint16], "H W"]
+    labels: UInt16[np.ndarray[Any, np.dtype[np.uint16]], "H W"]
     """Index into `words` of each pixel's class; 65535 means unlabeled."""
     words: tuple[str, ...]
     """Names of the classes, in the order given."""
-    confidence: Float32[npt.NDArray[np.float32], "H W"]
+    confidence: Float32[np.ndarray[Any, np.dtype[np.float32]], "H W"]
     """Probability of each pixel's class, in [0, 1]. For a thresholded background, 1 minus the probability of the most
     likely word; for an unlabeled pixel, the probability of the most likely word."""
     selected: Bool[np.ndarray, " K"]
@@ -137,7 +136,7 @@ class Segmentation:
         """RGB of each part in the part map: shades of its object's color; separate colors for parts of any object."""
         return part_colors(self.words, self.colors, self.parts)
 
-    def mask(self, word: str) -> Bool[npt.NDArray[np.bool_], "H W"]:
+    def mask(self, word: str) -> Bool[np.ndarray[Any, np.dtype[np.bool_]], "H W"]:
         """The mask of a word, or of a part ("dog's head").
 
         Raises:

@@ -78,7 +78,7 @@ def batch_moments(
 
     together = any(layer.norm.over_processes for layer in layers) and torch.distributed.is_initialized()
     sums = torch.stack(over(lambda *chunk: cells(*chunk).sum(0), chunks)).sum(0)
-    total = torch.cat((sums, sums.new_tensor([sum(chunk[0].shape[:-1].numel() for chunk in chunks)])))
+    total = torch.cat((sums, sums.new_full((1,), sum(chunk[0].shape[:-1].numel() for chunk in chunks))))
     total = all_reduce(total) if together else total
     mean, count = total[:-1] / total[-1], total[-1].detach()
     products = torch.stack(over(centered_products, chunks)).sum(0)

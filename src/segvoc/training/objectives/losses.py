@@ -23,7 +23,7 @@ PixelLoss = Callable[[Logits, Int[Tensor, "B H W"]], Float[Tensor, "B H W"]]
 def binary_loss(logits: Logits, labels: Int[Tensor, "B H W"], none_weight: float = 0.05) -> Float[Tensor, "B H W"]:
     """Mean binary cross-entropy over the classes; the last class is "none of them"."""
     weight = logits.new_ones(logits.shape[1])
-    weight[-1] = none_weight
+    weight[-1].fill_(none_weight)  # assigning a number would wait for a GPU
     negatives = torch.einsum("bkhw,k->bhw", -F.logsigmoid(-logits), weight)
     # -log s(x) for the true class instead of -log(1 - s(x)): the difference is x
     own = weight[labels] * logits.gather(1, labels[:, None])[:, 0]
@@ -115,7 +115,7 @@ def compositional_loss(
         targets: which part belongs to which object.
     """
     objects = general.mean(dim=1)[:, targets.general_parts :]
-    place = torch.cat((targets.object_of, targets.object_of.new_tensor([objects.shape[1] - 1])))
+    place = torch.cat((targets.object_of, targets.object_of.new_full((1,), objects.shape[1] - 1)))
     compared = torch.zeros_like(objects[0, :, 0, 0], dtype=torch.bool).index_fill(0, place, True)[:, None, None]
     objects = objects.masked_fill(~compared, -torch.inf).softmax(dim=1)
     parts = specific.mean(dim=1).softmax(dim=1)
@@ -163,9 +163,9 @@ class SynergyLosses:
         position of each phrase's image in the batch. All vectors may have any norm.
         """
         f, g, t = (F.normalize(vectors, dim=-1) for vectors in (foreground, background, text))
-        counts = owner.bincount(minlength=images)[owner].to(f.dtype)
-        phrase_weight = 1 / (counts * images)
         same_image = owner[:, None] == owner
+        counts = same_image.sum(dim=1).to(f.dtype)  # `bincount` would wait for a GPU
+        phrase_weight = 1 / (counts * images)
         pairs = counts * counts
         if self.version == "v3":
             same_image = same_image & ~torch.eye(len(owner), dtype=torch.bool, device=owner.device)
