@@ -45,7 +45,6 @@ def test_an_object_that_is_clicked_gets_the_word_as_one_action(site: Site, scree
     if screen == "phone":
         site.tab.get_by_label("Take out").check()
         taps(*site.place(*OTHERS[1]))
-        site.tab.get_by_label("Take out").uncheck()
     else:
         site.tab.mouse.click(*site.place(*OTHERS[1]), button="right")
     ready(site)

@@ -252,6 +252,7 @@ export class ClickTool implements Tool {
     this.found.value = [];
     this.first.value = null;
     this.waiting.value = [];
+    this.removes.value = false; // another object begins with what belongs to it
   }
 }
 
