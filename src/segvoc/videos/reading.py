@@ -238,9 +238,11 @@ def open_container(path: Path) -> Any:
         raise InputError(f"{name} does not exist; check the path")
     if path.is_dir():
         raise InputError(f"{name} is a folder; give its videos")
-    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+    options: dict[str, Any] = {"container_options": {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}}
+    if int(av.__version__.partition(".")[0]) < 19:
+        options["metadata_errors"] = "replace"  # later versions always decode what isn't UTF-8
     try:
-        return av.open(os.path.abspath(path), container_options=options, metadata_errors="replace")
+        return av.open(os.path.abspath(path), **options)
     except PermissionError as error:
         raise InputError(f"{name} can't be read: {error.strerror}; change its permissions") from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
