@@ -39,7 +39,9 @@ if wants goldens; then
   step "goldens on the CPU" timeout 240 "${pytest[@]}" -n 4 tests/networks -k "golden and compact"
 fi
 if wants speed && [ "$device" = cuda ]; then
-  step "speed" timeout 300 "$python" -m benchmarks.gpu_speed --repeats 3
+  for dtype in float32 bfloat16; do
+    step "speed, $dtype" timeout 120 "$python" -m segvoc bench pca-seg-b --weights random --device cuda --dtype "$dtype"
+  done
 fi
 if wants official && [ -n "${OFFICIAL:-}" ]; then
   for dtype in float32 bfloat16; do

@@ -128,8 +128,7 @@ def waits_of_a_step(training: Training) -> list[str]:
     sampler = ShardedSampler(
         batch=recipe.optimizer.batch_size, passes=1, rank=0, ranks=training.processes.count, first_step=0, steps=3
     )
-    batches = list(training.task.batches(sampler, 0, pinned=True))
-    if isinstance(batches[0], TrainingBatch):
+    if isinstance((batches := list(training.task.batches(sampler, 0, pinned=True)))[0], TrainingBatch):
         assert all(batch.images.is_pinned() and batch.labels.is_pinned() for batch in batches)
         assert batches[0].images.dtype == torch.uint8 and batches[0].labels.dtype == torch.int32
     training._training_mode()
@@ -170,8 +169,7 @@ def test_views_of_images_are_copied_without_a_wait():
     image, protocol = squares(480, 640), model.protocols["official"]
     with waits() as found:
         seen = views(image, protocol, model.to_device)
-    assert not found
-    assert seen.device.type == "cuda"
+    assert not found and seen.device.type == "cuda"
     assert_alike(seen.cpu(), torch.from_numpy(views(image, protocol)))
 
 

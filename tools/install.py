@@ -3,7 +3,8 @@
 Usage: tools/install.sh FOLDER LOCK, which chooses the Python.
 
 An environment that is up to date is left alone. One whose installation was interrupted is made afresh, and so is one
-that was moved or whose Python has changed. Errors are one line; FOLDER/install.log has what pip wrote.
+that was moved or whose Python has changed. uv of the lock installs it in a fifth of pip's time; pip does, where it is
+set to another index, or uv fails. Errors are one line; FOLDER/install.log has what pip wrote.
 """
 
 import fcntl
@@ -16,8 +17,6 @@ import signal
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -28,12 +27,11 @@ SPACE = {
 }
 """What is downloaded, and what is installed with its bytecode [GB]: measured on Linux, estimated elsewhere."""
 
-PYTORCH = re.compile(r"cuda|nvidia|torch|triton")
-"""How the names of PyTorch and its libraries begin, which are three quarters of all bytes."""
-
 RARELY_IMPORTED = "tests?|moto|cvat_sdk|torch/(_inductor|testing)|ray/(dashboard|llm|rllib|serve|train|tune)"
 """Folders whose modules are compiled when they are first imported, if ever."""
 
+OPTIONS = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
+"""For pip and uv."""
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 """Signals that stop an installation."""
@@ -135,66 +133,73 @@ class Environment:
                 "free some, or make it a link to a folder on another disk"
             )
         if free < 2 * download + installed:
-            os.environ["PIP_NO_CACHE_DIR"] = "1"  # no room for keeping the downloads
+            os.environ["PIP_NO_CACHE_DIR"] = os.environ["UV_NO_CACHE"] = "1"  # no room for keeping the downloads
         python = f"Python {sys.version.split()[0]} of {sys.base_prefix}"
         say(f"Making {self.folder} with {python}: {needed}")
         venv.EnvBuilder(symlinks=True).create(self.folder)
-        with self.running("ensurepip"):
-            pass
+        self.run("ensurepip")
 
     def install_versions(self) -> None:
-        """Install the locked versions: PyTorch with one pip, the rest with another, since each keeps one core busy."""
+        """Install the locked versions."""
         say(f"Installing {self.lock}")
-        # A package is a line at the left margin, and the indented lines that follow it.
-        packages = re.split(r"^(?=\w)", self.lock.read_text(), flags=re.MULTILINE)
-        pytorch = [package for package in packages if PYTORCH.match(package)]
-        others = [package for package in packages if not PYTORCH.match(package)]
-        with self.installing(pytorch, "pytorch") if pytorch else nullcontext():
-            with self.installing(others, "others"):
-                pass
-            self.compile_modules(1)
-        self.compile_modules(0)
+        if not self.install_with_uv():
+            self.install_with_pip(self.lock.read_text(), "all")
+        self.compile_modules()
         self.write_record(self.versions)
+
+    def install_with_uv(self) -> bool:
+        """Install the lock's uv, and the rest by it; False if it isn't locked or fails, or pip has its own index."""
+        # A package is a line at the left margin, and the indented lines that follow it.
+        uv = re.search(r"^uv==.*\n(?:\s.*\n)*", self.lock.read_text(), flags=re.MULTILINE)
+        settings = subprocess.run([self.python, "-I", "-m", "pip", "config", "list"], capture_output=True, text=True)
+        if uv is None or re.search(r"\.(index-url|no-index)=", settings.stdout):
+            return False
+        quiet = () if sys.stderr.isatty() else ("--quiet",)
+        options = ("--python", str(self.python), *OPTIONS, *quiet, "--requirement", str(self.lock.resolve()))
+        try:
+            self.install_with_pip(uv[0], "uv")
+            self.run("uv", "pip", "install", *options, shown=True)
+        except PipError:
+            say("uv failed; pip tries again")
+            return False
+        return True
 
     def change_versions(self) -> None:
         """Install what the lock has changed. Where pip fails, the environment stays, and the next call tries again."""
         say(f"Installing the changes of {self.lock}")
         self.record.unlink()
         try:
-            with self.installing([self.lock.read_text()], "all"):
-                pass
+            self.install_with_pip(self.lock.read_text(), "all")
         except PipError:
             self.write_record(self.base)
             raise
-        self.compile_modules(0)
+        self.compile_modules()
         self.write_record(self.versions)
 
     def install_package(self) -> None:
         """Install the packages of this repository, so that changes of their sources need no new installation."""
         folders = [piece for folder in self.packages for piece in ("--editable", folder)]
-        with self.running("pip", "install", "--no-index", "--no-deps", "--no-build-isolation", *folders):
-            pass
+        self.run("pip", "install", "--no-index", "--no-deps", "--no-build-isolation", *folders)
         self.write_record(self.complete)
 
-    def installing(self, packages: list[str], name: str) -> AbstractContextManager[None]:
-        """Install some packages of the lock while the body runs."""
+    def install_with_pip(self, packages: str, name: str) -> None:
+        """Install packages of the lock."""
         requirements = self.temporary / name
-        requirements.write_text("".join(packages))
-        options = ("--no-compile", "--require-hashes", "--no-deps", "--only-binary", ":all:")
-        return self.running("pip", "install", *options, "--requirement", str(requirements), shown=name == "pytorch")
+        requirements.write_text(packages)
+        options = ("--no-compile", *OPTIONS, "--requirement", str(requirements))
+        self.run("pip", "install", *options, shown=name == "all")
 
-    def compile_modules(self, workers: int) -> None:
-        """Compile what isn't compiled yet, with as many processes (0: one for each core).
+    def compile_modules(self) -> None:
+        """Compile what isn't compiled yet, with a process for each core.
 
         Some packages bring files for other Pythons, which can't be compiled: that is no failure.
         """
-        options = ("-qq", "--workers", str(workers), "-x", f"/site-packages/(.*/)?({RARELY_IMPORTED})/")
+        options = ("-qq", "--workers", "0", "-x", f"/site-packages/(.*/)?({RARELY_IMPORTED})/")
         command = [self.python, "-I", "-m", "compileall", *options, self.folder / "lib"]
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
-    @contextmanager
-    def running(self, *arguments: str, shown: bool = False) -> Iterator[None]:
-        """Run a module with the environment's Python while the body runs, and raise what went wrong as one line.
+    def run(self, *arguments: str, shown: bool = False) -> None:
+        """Run a module with the environment's Python, and raise what went wrong as one line.
 
         It is isolated (-I): packages in PYTHONPATH don't count as installed.
         """
@@ -205,12 +210,16 @@ class Environment:
         with (
             self.log.open("a") as log,
             subprocess.Popen(
-                command, cwd=REPOSITORY, env=environment, stdout=None if shown else log, stderr=log, preexec_fn=let_stop
+                command,
+                cwd=REPOSITORY,
+                env=environment,
+                stdout=None if shown else log,
+                stderr=None if shown and arguments[0] == "uv" else log,  # where uv shows its progress
+                preexec_fn=let_stop,
             ) as process,
         ):
             try:
                 let_stop()
-                yield
                 process.wait()
             except BaseException:
                 process.terminate()

@@ -14,11 +14,12 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 STUB = """#!/bin/sh
+case "$*" in *"config list"*) echo "${{SETTINGS:-}}"; exit;; esac
 echo "$*" >> "{calls}"
 case "$*" in *"${{FAIL:-nothing}}"*) echo "ERROR: told to fail" >&2; exit 1;; esac
 case "$*" in *"${{HANG:-nothing}}"*) : > "{hangs}"; read line < "{gate}";; esac
 """
-"""Stands in for the environment's Python: notes its arguments, fails or hangs (without a child) where it is told to."""
+"""Stands in for the environment's Python: tells pip's settings, notes other arguments, fails or hangs if told to."""
 
 PROGRAM = """
 import signal, sys, venv
@@ -43,7 +44,7 @@ class Installation:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "an environment é"
         self.lock = folder / "requirements.lock"
-        self.lock.write_text("# head\nanyio==1 \\\n    --hash=sha256:0\ntorch==2 \\\n    --hash=sha256:1\n")
+        self.lock.write_text("# head\nanyio==1 \\\n    --hash=sha256:0\nuv==2 \\\n    --hash=sha256:1\n")
         self.calls, self.hangs, self.gate = folder / "calls", folder / "hangs", folder / "gate"
         os.mkfifo(self.gate)
 
@@ -80,7 +81,7 @@ class Installation:
 
     def steps(self) -> list[str]:
         """What the environment's Python has run since the last call."""
-        done = re.findall(r"ensurepip|pytorch|others|tmp/all|compileall|--editable(?= \.)", self.calls.read_text())
+        done = re.findall(r"ensurepip|tmp/uv|uv pip|tmp/all|compileall|--editable(?= \.)", self.calls.read_text())
         self.calls.unlink()
         return done
 
@@ -88,7 +89,7 @@ class Installation:
         return "package" in json.loads((self.folder / ".installed").read_text())
 
 
-ALL = ["--editable", "compileall", "compileall", "ensurepip", "others", "pytorch"]
+ALL = ["ensurepip", "tmp/uv", "uv pip", "compileall", "--editable"]
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_the_second_time_does_nothing_and_what_changed_is_tried_again_when_pip_f
 ) -> None:
     first = installation.run()
     assert (first.returncode, first.stderr) == (0, "")
-    assert sorted(installation.steps()) == ALL
+    assert installation.steps() == ALL
     second = installation.run()
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
     assert not installation.calls.exists()
@@ -112,7 +113,19 @@ def test_the_second_time_does_nothing_and_what_changed_is_tried_again_when_pip_f
     assert installation.steps() == ["tmp/all", "compileall", "--editable"]
 
 
-@pytest.mark.parametrize("step", ["ensurepip", "others", "pytorch", "--editable"])
+def test_pip_installs_what_uv_fails_at_or_would_fetch_from_another_index(installation: Installation) -> None:
+    failed = installation.run(FAIL="uv pip")
+    assert (failed.returncode, failed.stdout.splitlines()[-1]) == (0, "uv failed; pip tries again")
+    assert installation.steps() == [*ALL[:3], "tmp/all", *ALL[3:]]
+    by_pip = ["ensurepip", "tmp/all", *ALL[3:]]
+    settings = {"global.index-url='https://a'": by_pip, ":env:.no-index='1'": by_pip, "global.extra-index-url='b'": ALL}
+    for setting, steps in settings.items():
+        (installation.folder / ".installed").unlink()
+        assert installation.run(SETTINGS=setting).returncode == 0
+        assert installation.steps() == steps
+
+
+@pytest.mark.parametrize("step", ["ensurepip", "--require-hashes", "--editable"])
 def test_a_failure_is_one_line(installation: Installation, step: str) -> None:
     failed = installation.run(FAIL=step)
     assert failed.returncode == 1
@@ -121,7 +134,7 @@ def test_a_failure_is_one_line(installation: Installation, step: str) -> None:
     assert installation.run().returncode == 0 and installation.complete()
 
 
-@pytest.mark.parametrize("step", ["ensurepip", "others", "compileall", "--editable"])
+@pytest.mark.parametrize("step", ["ensurepip", "uv pip", "compileall", "--editable"])
 def test_a_killed_installation_is_waited_for_and_then_finished(installation: Installation, step: str) -> None:
     with installation.hang(step) as killed:
         killed.kill()
@@ -137,7 +150,7 @@ def test_a_killed_installation_is_waited_for_and_then_finished(installation: Ins
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
 def test_an_interrupted_installation_leaves_no_process(installation: Installation, number: int, code: int) -> None:
-    with installation.hang("others") as interrupted:
+    with installation.hang("uv pip") as interrupted:
         interrupted.send_signal(number)
         assert interrupted.wait() == code
     again = installation.run()
