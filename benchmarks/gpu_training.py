@@ -1,4 +1,4 @@
-"""A training on a GPU as a user runs it, once in one go and once killed and resumed; both are compared step by step.
+"""A training on a GPU as a user runs it, once in one go and once killed and resumed, and both compared.
 
     python -m benchmarks.gpu_training [--recipe pca-seg-b-released] [--steps 200] [--device cuda] [--set NAME=VALUE]
 
