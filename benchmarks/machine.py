@@ -72,7 +72,8 @@ def update(name: str, rows: Sequence[Mapping[str, object]], key: Sequence[str], 
 
 def described(device: str = "cpu") -> dict[str, object]:
     """What must be the same for times to be comparable."""
-    return ({} if device == "cpu" else {"gpu": torch.cuda.get_device_name()}) | {
+    gpu: dict[str, object] = {} if device == "cpu" else {"gpu": torch.cuda.get_device_name()}
+    return gpu | {
         "processor": platform.processor() or platform.machine(),
         "instructions": bfloat16_instructions() or "without bfloat16",
         "cores": os.cpu_count(),
