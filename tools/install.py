@@ -143,7 +143,7 @@ class Environment:
         """Install the locked versions."""
         say(f"Installing {self.lock}")
         if not self.install_with_uv():
-            self.install_with_pip(self.lock.read_text(), "all")
+            self.install_with_pip(self.lock.read_text(), "all", shown=True)
         self.compile_modules()
         self.write_record(self.versions)
 
@@ -182,12 +182,12 @@ class Environment:
         self.run("pip", "install", "--no-index", "--no-deps", "--no-build-isolation", *folders)
         self.write_record(self.complete)
 
-    def install_with_pip(self, packages: str, name: str) -> None:
+    def install_with_pip(self, packages: str, name: str, *, shown: bool = False) -> None:
         """Install packages of the lock."""
         requirements = self.temporary / name
         requirements.write_text(packages)
         options = ("--no-compile", *OPTIONS, "--requirement", str(requirements))
-        self.run("pip", "install", *options, shown=name == "all")
+        self.run("pip", "install", *options, shown=shown)
 
     def compile_modules(self) -> None:
         """Compile what isn't compiled yet, with a process for each core.
