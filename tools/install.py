@@ -143,7 +143,8 @@ class Environment:
         """Install the locked versions."""
         say(f"Installing {self.lock}")
         if not self.install_with_uv():
-            self.install_with_pip(self.lock.read_text(), "all", shown=True)
+            takes_minutes = SPACE[self.lock.name][0] > 1
+            self.install_with_pip(self.lock.read_text(), "all", shown=takes_minutes)
         self.compile_modules()
         self.write_record(self.versions)
 
