@@ -155,11 +155,11 @@ class Environment:
         settings = subprocess.run([self.python, "-I", "-m", "pip", "config", "list"], capture_output=True, text=True)
         if uv is None or re.search(r"\.(index-url|no-index)=", settings.stdout):
             return False
-        quiet = () if sys.stderr.isatty() else ("--quiet",)
-        options = ("--python", str(self.python), *OPTIONS, *quiet, "--requirement", str(self.lock.resolve()))
+        quiet = () if sys.stderr.isatty() else ("--quiet",)  # it lists all packages
+        options = ("--system-certs", "--python", str(self.python), *OPTIONS, *quiet)
         try:
             self.install_with_pip(uv[0], "uv")
-            self.run("uv", "pip", "install", *options, shown=True)
+            self.run("uv", "pip", "install", *options, "--requirement", str(self.lock.resolve()), shown=True)
         except PipError:
             say("uv failed; pip tries again")
             return False
