@@ -3,7 +3,7 @@
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -128,16 +128,15 @@ def waits_of_a_step(training: Training) -> list[str]:
     sampler = ShardedSampler(
         batch=recipe.optimizer.batch_size, passes=1, rank=0, ranks=training.processes.count, first_step=0, steps=3
     )
-    if isinstance((batches := list(training.task.batches(sampler, 0, pinned=True)))[0], TrainingBatch):
+    batches = list(training.task.batches(sampler, 0, pinned=True))
+    if isinstance(batches[0], TrainingBatch):
         assert all(batch.images.is_pinned() and batch.labels.is_pinned() for batch in batches)
         assert batches[0].images.dtype == torch.uint8 and batches[0].labels.dtype == torch.int32
     training._training_mode()
-    training._one_step(iter(batches[:1]))
-    try:
+    with closing(training.folder):
+        training._one_step(iter(batches[:1]))
         with waits() as found:
             training._one_step(iter(batches[1:]))
-    finally:
-        training.folder.close()
     return found
 
 
