@@ -2,7 +2,7 @@
 
     git clone https://github.com/cvlab-kaist/CAT-Seg /tmp/CAT-Seg    # or PixelSegTech/PCA-Seg, lchen1019/ERR-Seg
     python -m benchmarks.against_official --official /tmp/CAT-Seg [--rows KIND ...] [--words N ...] [--keep N]
-        [--repeats N] [--dtype bfloat16] [--device cuda] [--page README.md docs/explanation/speed.md]
+        [--repeats N] [--dtype bfloat16] [--device cuda] [--page docs/explanation/speed.md]
 
 Both codes have the same random weights and inputs and take turns call by call, with 2 threads. Before that, their
 float32 results have to agree to 1e-4 of the largest value. The official code computes in float32, ours in --dtype.
@@ -20,13 +20,14 @@ Kinds of rows:
 units of the machine's rate for a 2048x2048 matrix product in the same dtype, measured right before and after the turns.
 Memory is the peak of a process that makes two calls of one code alone.
 
-On a GPU (--device cuda) both codes multiply in TF32, as the official programs do, a step of training takes `BATCH`
-images, and memory is that of a code's tensors: its network's, and the peak of those that a call makes.
+On a GPU (--device cuda) both codes multiply in TF32, as the official programs do, the machine's rate is that of
+8192x8192 matrices, a step of training has `BATCH` images, and memory is that of a code's weights and the peak of what a
+call allocates.
 
-Rows are added to `results/against_official_INSTRUCTIONS.json`, a file for each set of instructions, in the place of
-earlier ones of the same setting, unless those were measured on another machine. --page writes the tables of all files
-between the marks on a page; the first one can name the kinds to show: `<!-- against-official: network training -->`.
-Measure on an otherwise idle machine.
+Rows are added to `results/against_official_INSTRUCTIONS.json`, a file for each set of instructions or each GPU, in the
+place of earlier ones of the same setting, unless those were measured on another machine. --page writes the tables of
+all files between the marks on a page, of which the first can name the kinds to show, as in
+`<!-- against-official: network training -->`. Measure on an otherwise idle machine.
 
 `--before FOLDER` compares `segment` with that of another checkout of segvoc instead (side_by_side.py).
 """
@@ -231,12 +232,11 @@ def in_process(folder: Path, setting: Setting, *options: str) -> str:
     return run.stdout.splitlines()[-1]
 
 
-def with_earlier(rows: list[Line], earlier: Path) -> list[Line]:
+def with_earlier(rows: list[Line], earlier: Path, described: Mapping[str, object]) -> list[Line]:
     """Rows, and those of other settings in an earlier file, if the machine was the same; ordered by setting."""
     known: list[Line] = []
     if earlier.is_file():
         before = json.loads(earlier.read_text(encoding="utf-8"))
-        described = machine.described(str(rows[0]["device"]))
         if all(before["machine"].get(fact) == value for fact, value in described.items()):
             known = before["rows"]
     merged = {tuple(row[key] for key in KEY): row for row in (*known, *rows)}
@@ -253,7 +253,7 @@ def save(rows: list[Line]) -> None:
     device = str(rows[0]["device"])
     described = machine.described(device)
     name = f"{NAME}_{str(described.get('gpu', described['instructions'])).lower().replace(' ', '-')}"
-    machine.save(name, with_earlier(rows, machine.RESULTS / f"{name}.json"), device)
+    machine.save(name, with_earlier(rows, machine.RESULTS / f"{name}.json", described), device)
 
 
 def table(rows: Sequence[Line]) -> str:

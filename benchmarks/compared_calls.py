@@ -54,7 +54,7 @@ class Setting:
     device: str = "cpu"
     """Where both compute."""
     images: int = 1
-    """How often a step of training takes the image at once."""
+    """Batch size of a step of training: the same image so many times."""
 
     @property
     def kept(self) -> int:
@@ -80,21 +80,18 @@ class Inputs:
     def __init__(self, setting: Setting) -> None:
         preset, draw = find_preset(setting.model), torch.Generator().manual_seed(0)
         side = {"protocol": 640, "network": preset.protocols["single"].size}.get(setting.kind, 384)
-        self.image = torch.randint(256, (3, side, side), dtype=torch.uint8, generator=draw)
-        self.labels = torch.randint(setting.words, (side, side), generator=draw)
+        self.image = torch.randint(256, (3, side, side), dtype=torch.uint8, generator=draw).to(setting.device)
+        self.labels = torch.randint(setting.words, (side, side), generator=draw).to(setting.device)
         encoder = cast(Any, meta_network(setting.model).image_encoder)
-        self.text = F.normalize(torch.randn(setting.words, 1, encoder.channels, generator=draw), dim=-1)
+        text = torch.randn(setting.words, 1, encoder.channels, generator=draw)
+        self.text = F.normalize(text, dim=-1).to(setting.device)
         self.maps, self.taps = [], []
         if setting.kind == "aggregation":
             side = preset.protocols["single"].size
             with torch.device("meta"):
                 shapes = encoder(torch.empty(1, 3, side, side))
-            self.maps = [torch.randn(one.shape, generator=draw) + 0.5 for one in shapes.maps]
-            self.taps = [torch.randn(tap.shape, generator=draw) for tap in shapes.taps]
-        self.image, self.labels, self.text, *maps = (
-            one.to(setting.device) for one in (self.image, self.labels, self.text, *self.maps, *self.taps)
-        )
-        self.maps, self.taps = maps[: len(self.maps)], maps[len(self.maps) :]
+            self.maps = [(torch.randn(one.shape, generator=draw) + 0.5).to(setting.device) for one in shapes.maps]
+            self.taps = [torch.randn(tap.shape, generator=draw).to(setting.device) for tap in shapes.taps]
 
 
 def meta_network(model: str) -> SegmentationNetwork:
@@ -351,11 +348,10 @@ class OurTraining(OurCall):
     def __call__(self) -> None:
         """Run the objective of the recipe."""
         self.objective.zero_grad(set_to_none=True)
-        image, labels = (
-            one[None].repeat_interleave(self.setting.images, 0) for one in (self.inputs.image, self.inputs.labels)
-        )
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
-            loss = self.objective(image, labels, self.tokens)["loss"]
+        count = self.setting.images
+        images, labels = torch.stack([self.inputs.image] * count), torch.stack([self.inputs.labels] * count)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
+            loss = self.objective(images, labels, self.tokens)["loss"]
         loss.backward()
 
     def result(self) -> Tensor:

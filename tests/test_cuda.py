@@ -88,9 +88,9 @@ def test_a_training_step_has_the_cpus_gradients():
     assert gradients["cpu"].keys() == gradients["cuda"].keys()
     largest = max(gradient.abs().max().item() for gradient in gradients["cpu"].values())
     for name, gradient in gradients["cpu"].items():
-        # some gradients are zero but for rounding; those of positions are resized in float32
-        unit = max(gradient.abs().max().item(), 1e-6 * largest)
-        torch.testing.assert_close(gradients["cuda"][name], gradient, rtol=0, atol=1e-6 * unit)
+        # some gradients are zero but for rounding; timm resizes positions in float32
+        unit = max(gradient.abs().max().item(), 1e-6 * largest) * (10 if name.endswith("pos_embed") else 1)
+        torch.testing.assert_close(gradients["cuda"][name], gradient, rtol=0, atol=1e-7 * unit)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])

@@ -3,8 +3,8 @@
 Usage: tools/install.sh FOLDER LOCK, which chooses the Python.
 
 An environment that is up to date is left alone. One whose installation was interrupted is made afresh, and so is one
-that was moved or whose Python has changed. uv of the lock installs it in a fifth of pip's time; pip does, where it is
-set to another index, or uv fails. Errors are one line; FOLDER/install.log has what pip wrote.
+that was moved or whose Python has changed. The locked uv installs the packages, in a fifth of pip's time; pip does it
+where its settings name another index, or uv fails. Errors are one line; FOLDER/install.log has what pip wrote.
 """
 
 import fcntl
@@ -42,7 +42,7 @@ class InstallationError(Exception):
 
 
 class PipError(InstallationError):
-    """pip failed, and has put back what it couldn't replace."""
+    """pip or uv failed; pip has put back what it couldn't replace."""
 
 
 class Environment:
@@ -149,11 +149,13 @@ class Environment:
         self.write_record(self.versions)
 
     def install_with_uv(self) -> bool:
-        """Install the lock's uv, and the rest by it; False if it isn't locked or fails, or pip has its own index."""
+        """Install the locked uv, and the rest with it; False if none is locked, it fails, or pip's index is another."""
         # A package is a line at the left margin, and the indented lines that follow it.
         uv = re.search(r"^uv==.*\n(?:\s.*\n)*", self.lock.read_text(), flags=re.MULTILINE)
+        if uv is None:
+            return False
         settings = subprocess.run([self.python, "-I", "-m", "pip", "config", "list"], capture_output=True, text=True)
-        if uv is None or re.search(r"\.(index-url|no-index)=", settings.stdout):
+        if re.search(r"\.(index-url|no-index)=", settings.stdout):
             return False
         quiet = () if sys.stderr.isatty() else ("--quiet",)  # it lists all packages
         options = ("--system-certs", "--python", str(self.python), *OPTIONS, *quiet)

@@ -20,7 +20,7 @@ def normalized_pixels(
     image: Float[Tensor, "B 3 H W"], statistics: Sequence[Sequence[float]] = IMAGENET_STATISTICS
 ) -> Float[Tensor, "B 3 H W"]:
     """Normalize RGB pixels in [0, 255] by a mean and standard deviation."""
-    # filled on the device: copying them there would wait for it
+    # filled on the device, since copying them there would wait for the GPU
     mean, std = (torch.cat([torch.full((1, 1, 1), v, device=image.device) for v in values]) for values in statistics)
     return (image / 255 - mean) / std
 

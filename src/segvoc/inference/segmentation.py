@@ -53,6 +53,7 @@ REPR_WORDS, SHOWN_RESULTS = 5, 12
 class Segmentation:
     """A labeled image with K classes; all arrays have the image's size (H, W)."""
 
+    # not `NDArray[np.uint16]`: since NumPy 2.5 it is an alias, and jaxtyping needs a class
     labels: UInt16[np.ndarray[Any, np.dtype[np.uint16]], "H W"]
     """Index into `words` of each pixel's class; 65535 means unlabeled."""
     words: tuple[str, ...]
