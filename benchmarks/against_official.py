@@ -64,7 +64,7 @@ START, END = re.compile(r"<!-- against-official(?:: ([a-z -]+))? -->"), "<!-- /a
 """Marks before and after the table on a page."""
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 LARGEST_DIFFERENCE = 1e-4
-LARGEST_SPREAD = 0.15
+LARGEST_SPREAD = 0.25
 """Rows of which either code's times spread by more aren't shown."""
 THREADS = 2
 BATCH = 4

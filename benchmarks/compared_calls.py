@@ -110,8 +110,8 @@ def clear_words(map_: Tensor, setting: Setting) -> Tensor:
     cells, draw = map_[0].flatten(1).T, torch.Generator().manual_seed(0)
     mean = cells.mean(dim=0)
     own = cells[torch.linspace(0, len(cells) - 1, setting.kept).long()] - mean
-    noise = torch.randn(setting.words - setting.kept, len(mean), generator=draw) * mean.norm() / len(mean) ** 0.5
-    return F.normalize(torch.cat((own, noise - mean)), dim=-1)[:, None]
+    noise = torch.randn(setting.words - setting.kept, len(mean), generator=draw).to(mean.device)
+    return F.normalize(torch.cat((own, noise * mean.norm() / len(mean) ** 0.5 - mean)), dim=-1)[:, None]
 
 
 class Call(ABC):

@@ -32,8 +32,8 @@ def doctor_command(context: click.Context, as_json: bool) -> None:
     from segvoc.storage.files import cache_folder
 
     failure, cache = _failure_of_tiny(), cache_folder()
-    asked = [line for line in metadata.requires("segvoc") or [] if not re.search("extra == .(dev|docs).", line)]
-    names = [re.split(r"[^\w.-]", line)[0] for line in asked]
+    asked = [line for own in metadata.distributions(name="segvoc") for line in own.requires or []]
+    names = [re.split(r"[^\w.-]", line)[0] for line in asked if not re.search("extra == .(dev|docs).", line)]
     facts = {
         "segvoc": {"version": __version__, "tiny": failure or "labels an image"},
         "machine": {

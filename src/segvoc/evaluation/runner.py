@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -35,6 +34,7 @@ from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.process_settings import float32_products
 from segvoc.progress import Progress, print_line, printable
 from segvoc.storage.resume import DoneItems, Key, ResumableWork, read_done
+from segvoc.version import __version__
 
 READER_THREADS = 4
 
@@ -316,7 +316,7 @@ def _fingerprint(
         "tf32": TF32,
         "device": segmenter.device.type,
         "batch": segmenter.batch,
-        "segvoc": version("segvoc"),
+        "segvoc": __version__,
         "torch": torch.__version__,
     }
 
