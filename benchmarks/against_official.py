@@ -26,8 +26,8 @@ call allocates.
 
 Rows are added to `results/against_official_INSTRUCTIONS.json`, a file for each set of instructions or each GPU, in the
 place of earlier ones of the same setting, unless those were measured on another machine. --page writes the tables of
-all files between the marks on a page, of which the first can name the kinds to show, as in
-`<!-- against-official: network training -->`. Measure on an otherwise idle machine.
+all files between the marks on a page, or where the first is `<!-- against-official: INSTRUCTIONS -->`, of a machine the
+exact rows with the most words. Measure on an otherwise idle machine.
 
 `--before FOLDER` compares `segment` with that of another checkout of segvoc instead (side_by_side.py).
 """
@@ -60,7 +60,7 @@ from segvoc.storage.files import file_sha256
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "against_official"
-START, END = re.compile(r"<!-- against-official(?:: ([a-z -]+))? -->"), "<!-- /against-official -->"
+START, END = re.compile(r"<!-- against-official(?:: ([\w-]+))? -->"), "<!-- /against-official -->"
 """Marks before and after the table on a page."""
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 LARGEST_DIFFERENCE = 1e-4
@@ -258,17 +258,17 @@ def save(rows: list[Line]) -> None:
 
 def table(rows: Sequence[Line]) -> str:
     """The rows as Markdown: ratios first, seconds beside them."""
-    heads = ("", "words", "times as fast", "seconds", "official", "GB", "official", "% of peak", "official")
+    quantities = ("seconds", "GB", "% of peak")
+    heads = ("", "words", "times as fast", *(f"{quantity}: segvoc, official" for quantity in quantities))
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for row in rows:
         label = f"`{row['model']}`{LABELS[str(row['kind'])]}" + (f", {row['keep']} kept" if row["keep"] else "")
         label += f" of {row['images']} images" if row.get("images", 1) != 1 else ""
         label += "" if row["dtype"] == "float32" else f", {row['dtype']}"
         label += ", one turn" if row["repeats"] == 1 else ""
-        sizes = [row.get(key) for key in ("seconds", "official_seconds", "gigabytes", "official_gigabytes")]
-        shares = [f"{row[key]:.0%}" for key in ("share", "official_share")]
-        texts = ["-" if size is None else f"{size:.3g}" for size in sizes]
-        cells = [label, str(row["words"]), f"**{row['ratio']:.1f}**", *texts, *shares]
+        pairs = [f"{row[key]:.3g}, {row[f'official_{key}']:.3g}" for key in ("seconds", "gigabytes") if key in row]
+        pairs += ["-"] * (2 - len(pairs)) + [f"{row['share']:.0%}, {row['official_share']:.0%}"]
+        cells = [label, str(row["words"]), f"**{row['ratio']:.1f}**", *pairs]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -307,9 +307,16 @@ def show(machines: Sequence[Mapping[str, Any]], page: Path) -> None:
         raise UsageError(
             f"{page} has no place for the table; add the lines <!-- {NAME.replace('_', '-')} --> and {END}"
         )
-    kinds = (start[1] or " ".join(LABELS)).split()
-    chosen = [[row for row in results["rows"] if row["kind"] in kinds and not spreads(row)] for results in machines]
-    shown = "\n".join(table(rows) + about(results) for rows, results in zip(chosen, machines, strict=True) if rows)
+    tables = []
+    for results in machines:
+        rows = [row for row in results["rows"] if not spreads(row)]
+        if start[1] == results["machine"].get("gpu", results["machine"]["instructions"]):
+            rows = [row for row in rows if row["kind"] in ("network", "training") and not row["keep"]]
+            most = {(row["model"], row["kind"], row["dtype"]): row for row in rows}  # sorted by their words
+            tables = [table(list(most.values()))]
+        elif rows and not start[1]:
+            tables.append(table(rows) + about(results))
+    shown = "\n".join(tables)
     page.write_text(f"{text[: start.end()]}\n{shown}{END}{text.split(END)[1]}", encoding="utf-8")
 
 
