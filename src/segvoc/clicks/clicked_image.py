@@ -1,8 +1,8 @@
 """Masks of objects from clicks on them and boxes around them: `segvoc.click`, and the programs behind it."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
@@ -266,41 +266,54 @@ def click(
 
     Raises:
         InputError: the image can't be read.
-        UsageError: there is neither a box nor a point on the object, the numbers of labels and points differ, or a
-            point or the box is outside the image.
+        UsageError: an argument can't be read, there is neither a box nor a point on the object, the numbers of labels
+            and points differ, or a point or the box is outside the image.
     """
+    places = _numbers("points", points, (-1, 2), "[(120, 80), (200, 90)]")
+    on_object = (
+        [True] * len(places) if labels is None else list(map(bool, _numbers("labels", labels, (-1,), "[True, False]")))
+    )
+    corners = None if box is None else _numbers("box", box, (4,), "(60, 40, 210, 160)")
+    if len(on_object) != len(places):
+        raise UsageError(f"there are {len(places)} points and {len(on_object)} labels; give one label for each point")
+    if corners is None and not any(on_object):
+        raise UsageError("there is neither a box nor a point on the object; give one")
     pixels = read_given(image)
     height, width = pixels.shape[:2]
-    on_object = [True] * len(points) if labels is None else [bool(label) for label in labels]
-    if len(on_object) != len(points):
-        raise UsageError(f"there are {len(points)} points and {len(on_object)} labels; give one label for each point")
-    if box is None and not any(on_object):
-        raise UsageError("there is neither a box nor a point on the object; give one")
-    for point in points:
-        if len(point) != 2 or not (0 <= point[0] < width and 0 <= point[1] < height):
+    for x, y in places:
+        if not (0 <= x < width and 0 <= y < height):
             raise UsageError(
-                f"the point {_text(point)} is not in the image, which has {width} x {height} pixels; give x,y in pixels"
+                f"the point {x:g},{y:g} is not in the image, which has {width} x {height} pixels; give x,y in pixels"
             )
     clicked, guess = ClickedImage(pixels), None
-    if box is not None:
-        guess = clicked.boxed(_view_of(box, width, height))
+    if corners is not None:
+        guess = clicked.boxed(_view_of(corners, width, height))
     # without a box, the first click has to be on the object
-    ordered = sorted(zip(points, on_object, strict=True), key=lambda one: not one[1]) if guess is None else None
-    for (x, y), adds in ordered or zip(points, on_object, strict=True):
-        guess = clicked.clicked(Click(float(x), float(y), adds), guess)
+    ordered = sorted(zip(places, on_object, strict=True), key=lambda one: not one[1]) if guess is None else None
+    for (x, y), adds in ordered or zip(places, on_object, strict=True):
+        guess = clicked.clicked(Click(x, y, adds), guess)
     assert isinstance(guess, Guess)
     return clicked.mask(guess)
 
 
-def _view_of(box: Sequence[float | int], width: int, height: int) -> ViewBox:
-    if len(box) == 4 and all(math.isfinite(value) for value in box):
-        left, top, right, bottom = box
-        if 0 <= left < right <= width and 0 <= top < bottom <= height:
-            return ViewBox(float(left), float(top), float(right), float(bottom))
+def _view_of(box: list[float], width: int, height: int) -> ViewBox:
+    left, top, right, bottom = box
+    if 0 <= left < right <= width and 0 <= top < bottom <= height:
+        return ViewBox(left, top, right, bottom)
+    numbers = ",".join(f"{number:g}" for number in box)
     raise UsageError(
-        f"the box {_text(box)} is no rectangle in the image, which has {width} x {height} pixels; give x0,y0,x1,y1"
+        f"the box {numbers} is no rectangle in the image, which has {width} x {height} pixels; give x0,y0,x1,y1"
     )
 
 
-def _text(numbers: Sequence[float | int]) -> str:
-    return ",".join(f"{number:g}" for number in numbers)
+def _numbers(name: str, given: Any, shape: tuple[int, ...], example: str) -> list[Any]:
+    """Numbers as nested lists of this shape, in which -1 stands for any number."""
+    try:
+        found = np.array(given, np.float64)
+    except (TypeError, ValueError):
+        found = None
+    if found is not None and not found.size and -1 in shape:
+        return []
+    if found is None or found.ndim != len(shape) or shape[-1] not in (-1, found.shape[-1]):
+        raise UsageError(f"{name}={given!r} can't be read; give for example {name}={example}")
+    return found.tolist()

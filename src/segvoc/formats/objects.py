@@ -77,7 +77,7 @@ def consecutive(
 def _labels(result: Segmentation, words: Iterable[str] | None, background: str | None) -> frozenset[int]:
     if words is None:
         return frozenset(range(len(result.words))) - stuff_classes(result.words, background)
-    names = list(words)
+    names = [words] if isinstance(words, str) else list(words)
     if unknown := [name for name in names if name not in result.words]:
         raise UsageError(f"the result has no word {unknown[0]!r}; it has {', '.join(result.words[:5])}, ...")
     return frozenset(map(result.words.index, names))

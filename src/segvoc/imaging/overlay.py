@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Integer, UInt8, UInt16, UInt32
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
+from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.palette import UNLABELED_COLOR, packed, shades
 from segvoc.vocabulary import Part, parts_by_object
@@ -118,7 +119,7 @@ def draw_overlay(
     Args:
         image: the image, RGB.
         regions: the regions; pixels without a class (65535) are unchanged.
-        alpha: weight of the colors, in [0, 1] (else a `ValueError`); at 0 only outlines, names and legend are visible.
+        alpha: weight of the colors, in [0, 1] (else a `UsageError`); at 0 only outlines, names and legend are visible.
         names: write names into regions with enough room.
         legend: list the classes, largest first, unlabeled last: up to six in the corner where they hide the fewest
             borders; beside or below the image if there are more, or the image is too small or narrow.
@@ -128,7 +129,7 @@ def draw_overlay(
         An RGB image, of the size of `image` unless the legend is outside.
     """
     if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is the weight of the colors, in [0, 1], not {alpha}")
+        raise UsageError(f"alpha={alpha} is not the weight of the colors; give a number from 0 to 1")
     paint = Paint.of(regions)
     overlay = paint.over(image, alpha)
     shorter, longer = sorted(overlay.size)

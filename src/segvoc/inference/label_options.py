@@ -165,6 +165,9 @@ class LabelOptions:
                 raise UsageError(f"{name}={getattr(self, name)!r} is not a number; give a number from 0 to 1")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise UsageError(f"threshold={self.threshold} is not a probability; give a number from 0 to 1")
+        for name in ("edges", "return_probabilities"):
+            if not isinstance(getattr(self, name), bool | None):
+                raise UsageError(f"{name}={getattr(self, name)!r} is neither True nor False; give one of them")
         Smoothing(self.smooth)
         _ = self.value_range
         if self.tiling is not None and self.return_probabilities:

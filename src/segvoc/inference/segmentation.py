@@ -145,10 +145,10 @@ class Segmentation:
         """
         for names, labels in ((self.words, self.labels), ([part.name for part in self.parts], self.part_labels)):
             for index, name in enumerate(names):
-                if folded(name) == folded(word) and labels is not None:
+                if folded(name) == folded(str(word)) and labels is not None:
                     return labels == index
         names = (*self.words, *(part.name for part in self.parts))
-        raise UsageError(f"{word!r} was not asked for{did_you_mean(word, names)}; label the image with it first")
+        raise UsageError(f"{word!r} was not asked for{did_you_mean(str(word), names)}; label the image with it first")
 
     def show(self) -> None:
         """Show the overlay: below a notebook's cell, else in the system's image viewer.
@@ -182,7 +182,7 @@ class Segmentation:
             An RGB image of the image's size, or larger if the legend is outside the image.
 
         Raises:
-            ValueError: alpha is not in [0, 1].
+            UsageError: alpha is not in [0, 1].
         """
         regions = class_regions(self.labels, self.words, self.colors)
         if self.part_labels is not None:
@@ -352,7 +352,7 @@ class Segmentation:
             The paths of the files.
 
         Raises:
-            ValueError: alpha is not in [0, 1].
+            UsageError: alpha is not in [0, 1].
             UsageError: a result would overwrite the image itself.
             OutputError: a file can't be written, for example because the disk is full.
         """

@@ -328,6 +328,8 @@ class Segmenter(Teachable, Shareable, ABC):
             InputError: an image can't be read, or the network's output for it is not finite.
             UsageError: words or options conflict; raised by this call, not by the iterator.
         """
+        if isinstance(images, str | bytes) or not isinstance(images, Iterable):
+            raise UsageError(f"the images must be an iterable of images, not {images!r:.80}; give a list")
         job = self._job(words, LabelOptions.of(options, changes), parts, groups, smoothing)
         return self._stream(images, job, yield_errors)
 
