@@ -160,14 +160,13 @@ class LabelOptions:
             object.__setattr__(self, "background", checked_background(self.background))
         if self.keep_classes is not None:
             requested_selection(self.keep_classes)
-        for name in ("threshold", "smooth"):
-            if not isinstance(getattr(self, name), int | float | None):
-                raise UsageError(f"{name}={getattr(self, name)!r} is not a number; give a number from 0 to 1")
+        for name in ("threshold", "smooth", "edges", "return_probabilities"):
+            value, is_number = getattr(self, name), name in ("threshold", "smooth")
+            if not isinstance(value, int | float | None if is_number else bool | None):
+                said = "a number; give a number from 0 to 1" if is_number else "True or False; give one of them"
+                raise UsageError(f"{name}={value!r} is not {said}")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise UsageError(f"threshold={self.threshold} is not a probability; give a number from 0 to 1")
-        for name in ("edges", "return_probabilities"):
-            if not isinstance(getattr(self, name), bool | None):
-                raise UsageError(f"{name}={getattr(self, name)!r} is neither True nor False; give one of them")
         Smoothing(self.smooth)
         _ = self.value_range
         if self.tiling is not None and self.return_probabilities:
