@@ -1,6 +1,7 @@
 """The command as a whole: help, version, errors, shared options, and what `models`, `info`, `doctor`, `bench` tell."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -206,14 +207,13 @@ def test_info_tells_of_published_weights(segvoc_command, monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
-def test_a_full_disk_behind_the_output_is_one_line() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_the_output_is_one_line(unbuffered: str) -> None:
     with open("/dev/full", "w") as full:
-        call = [sys.executable, "-m", "segvoc", "models"]
-        done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[0] == (
-        "segvoc: error: standard output can't be written (No space left on device); free space, or send it elsewhere"
-    )
+        call, env = [sys.executable, "-m", "segvoc", "models"], {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=env)
+    told = "standard output can't be written (No space left on device); free space, or send it elsewhere"
+    assert (done.returncode, done.stderr) == (1, f"segvoc: error: {told}\n")
 
 
 # ---- doctor and bench

@@ -159,16 +159,21 @@ def run_command(command: click.Command, name: str) -> None:
         _fail(str(error), 2 if isinstance(error, UsageError) else 1, debug)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted; results written so far are complete", 130, debug=False)
-    except BrokenPipeError:
-        # the reader closed the pipe; Python would raise again when it closes stdout
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader closed the pipe
+        _drop_output()
         sys.exit(1)
     except Exception as error:
         _fail(_described(error), 1, debug)
 
 
+def _drop_output() -> None:
+    """Write what is left in the buffer of stdout nowhere; Python would raise again when it closes stdout."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _described(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is None and error.errno in _FULL:
+        _drop_output()
         return f"standard output can't be written ({error.strerror}); free space, or send it elsewhere"
     first_line = (str(error).splitlines() or [""])[0]
     return f"unexpected {type(error).__name__}: {first_line} (--debug shows where)"
