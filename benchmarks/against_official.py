@@ -26,8 +26,8 @@ call allocates.
 
 Rows are added to `results/against_official_INSTRUCTIONS.json`, a file for each set of instructions or each GPU, in the
 place of earlier ones of the same setting, unless those were measured on another machine. --page writes the tables of
-all files between the marks on a page, or where the first is `<!-- against-official: INSTRUCTIONS -->`, of a machine the
-exact rows with the most words. Measure on an otherwise idle machine.
+all files between the marks on a page; `<!-- against-official: AMX -->` as the first mark asks for a short one, with the
+exact rows of one machine that have the most words. Measure on an otherwise idle machine.
 
 `--before FOLDER` compares `segment` with that of another checkout of segvoc instead (side_by_side.py).
 """

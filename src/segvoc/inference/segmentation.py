@@ -352,8 +352,7 @@ class Segmentation:
             The paths of the files.
 
         Raises:
-            UsageError: alpha is not in [0, 1].
-            UsageError: a result would overwrite the image itself.
+            UsageError: alpha is not in [0, 1], or a result would overwrite the image itself.
             OutputError: a file can't be written, for example because the disk is full.
         """
         if stem is None:
