@@ -248,7 +248,8 @@ def test_doctor_ends_with_1_where_the_model_does_not_run(
     assert done.code == 1 and "can't label an image (ValueError: bad)" in done.out
 
 
-def test_bench_gives_times_and_memory_of_each_vocabulary(segvoc_command, small_preset):
+def test_bench_gives_times_and_memory_of_each_vocabulary(segvoc_command, small_preset, monkeypatch, tmp_path):
+    monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path / "cache"))
     call = ("bench", "small", "--weights", "random", "--words", "200,150,200", "--size", "40x30", "--repeat", "2")
     about, loaded, empty, head, *rows = segvoc_command(*call).ok().out.splitlines()
     assert about.startswith("small, float32, ") and "40x30" in loaded and not empty
@@ -256,5 +257,5 @@ def test_bench_gives_times_and_memory_of_each_vocabulary(segvoc_command, small_p
     cells = [row.replace("-", " ").split() for row in rows]
     assert [row[0] for row in cells] == ["150", "200"]
     for _, encoding, middle, shortest, longest, peak in (map(float, row) for row in cells):
-        assert encoding > 0 and 0 < shortest <= middle <= longest
-        assert 0.05 < peak < 50
+        assert encoding > 0 and 0 < shortest <= middle <= longest and 0.05 < peak < 50
+    assert not (tmp_path / "cache").exists()  # encoding was timed, not reading from disk
