@@ -212,8 +212,8 @@ def _serve() -> None:
         try:
             for path in sorted(Path("in").iterdir()):
                 answer = Path("out", f"{path.stem}.labels")
+                labels = _answered(port, path)  # ask again for what is there: SIGTERM works once the service answers
                 if not answer.exists():
-                    labels = _answered(port, path)
                     write_atomically(answer, lambda file, labels=labels: file.write(labels))
             done.append(None)
         except Exception as error:

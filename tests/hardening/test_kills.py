@@ -41,7 +41,7 @@ def kills(*arguments: str) -> list[dict[str, Any]]:
 def test_commands_go_on_after_kills_and_failing_writes(names: str) -> None:
     count = len(names.split(","))
     rows = kills("--only", names, f"--kills={2 * count}", f"--faults={count}")
-    assert [row["command"] for row in rows] == names.split(",")
+    assert sorted(row["command"] for row in rows) == sorted(names.split(","))
     for row in rows:
         assert row["problems"] == []
         assert row["kills"] >= 2

@@ -57,8 +57,8 @@ class LabelStatistics:
         present = np.flatnonzero(self.pixels).tolist()
         return {str(label): (int(self.pixels[label]), float(self.confidence[label])) for label in present}
 
-    def add(self, by_label: Mapping[str, tuple[int, float]]) -> None:
-        """Add the output of `by_label`, in place."""
+    def add(self, by_label: Mapping[str, Sequence[int | float]]) -> None:
+        """Add the output of `by_label`, in place, also as read from JSON."""
         for label, (pixels, confidence) in by_label.items():
             self.pixels[int(label)] += pixels
             self.confidence[int(label)] += confidence
