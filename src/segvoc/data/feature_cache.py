@@ -82,6 +82,7 @@ class FeatureCache:
         """
         content = save(dict(tensors), {"problems": json.dumps(problems or {})})
         write_bytes(self.path(shard), content)
+        _opened.cache_clear()  # a damaged file may be open
 
     def fill(
         self,
