@@ -34,17 +34,18 @@ def kills(*arguments: str) -> list[dict[str, Any]]:
     "names",
     [
         "segment",
-        pytest.param("convert,train captions,train parts,batch,serve,tiles,video,reproduce", marks=pytest.mark.slow),
-        pytest.param("evaluate,prepare,train,export,project", marks=pytest.mark.slow),
+        pytest.param("tiles,video,reproduce,train captions,train parts,batch,serve,convert", marks=pytest.mark.slow),
+        pytest.param("evaluate,prepare,train,project,export", marks=pytest.mark.slow),
     ],
 )
 def test_commands_go_on_after_kills_and_failing_writes(names: str) -> None:
     count = len(names.split(","))
     rows = kills("--only", names, f"--kills={2 * count}", f"--faults={count}")
-    assert sorted(row["command"] for row in rows) == sorted(names.split(","))
+    assert [row["command"] for row in rows] == names.split(",")
     for row in rows:
         assert row["problems"] == []
-        assert row["kills"] >= 2 and row["failing writes"] >= 1
+        assert row["kills"] >= 2
+        assert row["failing writes"] >= 1
 
 
 def test_a_work_that_writes_in_place_is_caught(tmp_path: Path) -> None:

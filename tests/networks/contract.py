@@ -261,7 +261,7 @@ class PaperContract:
         assert_alike(logits, expected)
         assert adapted == names and bool(names) == bool(layers)
 
-    @pytest.mark.skipif(torch.__version__ < "2.11", reason="GroupNorm has no forward mode for maps with channels last")
+    @pytest.mark.skipif(torch.__version__ < "2.11", reason="GroupNorm of PyTorch 2.10 lacks it for channels last")
     def test_forward_mode_derivatives_are_those_of_the_backward_pass(self, network):
         network.double()
         image, text = (x.to(torch.float64) for x in self.inputs(network))

@@ -53,9 +53,9 @@ def bench_command(
     echo("words  encode s  image s   from -   to  peak GB")
     image, indices = _image(*sides), count()
     for number in numbers:
-        words_once = [f"word {next(indices)}" for _ in range(number)]  # embeddings of repeated words are kept in memory
+        vocabulary = [f"word {next(indices)}" for _ in range(number)]  # new words: embeddings are kept in memory
         start = time.perf_counter()
-        encoded = network.encode(words_once)
+        encoded = network.encode(vocabulary)
         encoding = time.perf_counter() - start
         times: list[float] = []
         with Progress(f"{number} words", total=repeat + 1, unit="call") as progress:
