@@ -11,7 +11,6 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
-from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from segvoc.encoders.base import CLIP_STATISTICS, IMAGENET_STATISTICS, ImageFeatures, TokenFeatures, normalized_pixels
@@ -23,6 +22,7 @@ from segvoc.encoders.vit import (
     VitConfig,
     patch_grid,
     projection_weights,
+    resized_positions,
     separate_projections,
 )
 
@@ -84,7 +84,8 @@ class OpenAIClipImageEncoder(nn.Module):
         pixels = normalized_pixels(image, CLIP_STATISTICS if self.pixels == "clip" else IMAGENET_STATISTICS)
         patches = rearrange(tower.conv1(pixels.to(tower.conv1.weight.dtype)), "b c h w -> b (h w) c")
         x = torch.cat([tower.class_embedding.expand(image.shape[0], 1, -1), patches], dim=1)
-        x = tower.ln_pre(x + resample_abs_pos_embed(tower.positional_embedding[None], [rows, columns], antialias=False))
+        pretrained = self.config.pretrained_size // self.stride
+        x = tower.ln_pre(x + resized_positions(tower.positional_embedding[None], (rows, columns), pretrained))
         *blocks, last = cast(Iterable[ResidualAttentionBlock], tower.transformer.resblocks)
         taps = []
         for index, block in enumerate(blocks if dense else blocks[: max(self.config.taps) + 1]):

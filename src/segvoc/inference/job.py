@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 
 import numpy as np
 from jaxtyping import UInt8
@@ -48,16 +48,19 @@ class ReadImage:
 
 
 def read_in_batches(
-    images: Iterable[ImageSource], batch: int, stretch: Stretch | None = None
+    images: Iterable[ImageSource], batch: int, stretch: Stretch | None = None, places: Iterable[str] | None = None
 ) -> Generator[list[ReadImage | InputError], None, None]:
-    """Read images in threads, at most two batches ahead; an error takes the place of an image that can't be read."""
-    sources = enumerate(images, 1)
+    """Read images in threads, at most two batches ahead; an error takes the place of an image that can't be read.
+
+    `places` name images without a file name in errors (default: "image 1", ...).
+    """
+    sources = zip(images, (f"image {number}" for number in count(1)) if places is None else places, strict=False)
     with ThreadPoolExecutor(min(batch, 4), thread_name_prefix="segvoc-reader") as reader:
         ahead: deque[Future[ReadImage | InputError]] = deque()
 
         def read_ahead() -> None:
-            for number, source in islice(sources, 2 * batch - len(ahead)):
-                ahead.append(reader.submit(_outcome, source, stretch, f"image {number}"))
+            for source, place in islice(sources, 2 * batch - len(ahead)):
+                ahead.append(reader.submit(_outcome, source, stretch, place))
 
         try:
             read_ahead()
