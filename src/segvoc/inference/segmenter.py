@@ -267,6 +267,41 @@ class Segmenter(Teachable, Shareable, ABC):
         results = Segmentations(cast("Iterator[Segmentation]", self._stream(sources, job, False, places)))
         return results if several else results[0]
 
+    def start(
+        self,
+        images: Sequence[ImageSource],
+        words: Words | None = None,
+        *,
+        options: LabelOptions | None = None,
+        groups: Sequence[Sequence[int]] = (),
+    ) -> Callable[[], list[Segmentation]]:
+        """Start `segment` for a list of images, so that a GPU has work before the results of the last call are made.
+
+        Args:
+            images: as for `segment`.
+            words: as for `segment`.
+            options: as for `segment`.
+            groups: as for `segment`.
+
+        Returns:
+            A function that waits for the results. It raises `InputError` if the network's output is not finite.
+
+        Raises:
+            InputError: an image can't be read.
+            UsageError: words or options conflict.
+        """
+        job = self._job(words, LabelOptions.of(options, {}), None, groups)
+        read = [
+            ReadImage.of(image, job.options.value_range, f"image {number}") for number, image in enumerate(images, 1)
+        ]
+        begun = [self._begin(read[at : at + job.batch], job) for at in range(0, len(read), job.batch)]
+
+        def finish() -> list[Segmentation]:
+            results = (result for one in begun for result in _raising(one(), errors=True))
+            return list(cast("Iterator[Segmentation]", results))
+
+        return finish
+
     def in_tiles(
         self, words: Words | None, options: LabelOptions | None = None, **changes: Unpack[LabelKeywords]
     ) -> TiledLabeling:

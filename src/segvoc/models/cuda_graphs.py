@@ -5,9 +5,9 @@ computes them. A recorded graph is launched in one call. It reads and writes fix
 outputs out of it, and weights are read where they were when it was recorded.
 """
 
+import gc
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -47,9 +47,16 @@ class CapturedFunction(Generic[Outputs]):
     def __init__(self, function: Callable[..., Outputs], inputs: Sequence[Tensor], pool: Any = None) -> None:
         self.inputs = [x.clone() for x in inputs]
         self._graph = torch.cuda.CUDAGraph()
-        # other threads, which read images, may go on allocating memory
-        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
-            self.outputs = function(*self.inputs)
+        gc.collect()
+        collects = gc.isenabled()
+        gc.disable()  # a graph that is deleted while another one is recorded spoils it
+        try:
+            # other threads, which read images, may go on allocating memory
+            with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
+                self.outputs = function(*self.inputs)
+        finally:
+            if collects:
+                gc.enable()
 
     def __call__(self, *inputs: Tensor) -> Outputs:
         """Run the graph; the outputs are overwritten by the next call."""
@@ -59,13 +66,42 @@ class CapturedFunction(Generic[Outputs]):
         return self.outputs
 
 
-@dataclass(frozen=True)
 class _State:
-    """What a recorded graph depends on besides its inputs: modules, addresses of tensors, and process-wide modes."""
+    """What a recorded graph depends on besides its inputs: modules, addresses of tensors, and process-wide modes.
 
-    modules: tuple[nn.Module, ...]
-    """Kept alive, so that no other module gets the same id."""
-    key: tuple[object, ...]
+    It is looked at before each call, so what can be looked up once is: a network has a thousand modules and tensors. Its
+    text encoder has run before.
+    """
+
+    def __init__(self, network: SegmentationNetwork) -> None:
+        parts = (network.image_encoder, network.aggregation)
+        self._held = [vars(module) for module in (network, *(one for part in parts for one in part.modules()))]
+        self._children = [(own["_modules"], tuple(own["_modules"].items())) for own in self._held]
+        owners = (own[kind] for own in self._held for kind in ("_parameters", "_buffers"))
+        self._tensors = [
+            (owner, name, tensor, tensor.data_ptr())
+            for owner in owners
+            for name, tensor in owner.items()
+            if tensor is not None
+        ]
+        self._modes = _modes()
+
+    @property
+    def runs_python(self) -> bool:
+        """Whether a forward pass runs what a graph would skip."""
+        return any(_runs_python(own) or own["training"] for own in self._held)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether graphs recorded in this state can still be used."""
+        return (
+            self._modes == _modes()
+            and all(tuple(children.items()) == items for children, items in self._children)
+            and all(
+                owner.get(name) is tensor and tensor.data_ptr() == address
+                for owner, name, tensor, address in self._tensors
+            )
+        )
 
 
 class NetworkGraphs:
@@ -111,14 +147,15 @@ class NetworkGraphs:
 
     def __call__(self, image: Images, text: Float[Tensor, "T P C"], options: ForwardOptions) -> SelectedLogits:
         """`SegmentationNetwork.selected_logits` with these options."""
-        state = _state_of(self.network) if _may_capture(text, options) else None
-        if state is None:
+        if not _may_capture(text, options):
             return self.network.selected_logits(image, text, **options)
         key = (image.shape, image.dtype, text.shape, text.dtype, *sorted(options.items(), key=lambda item: item[0]))
         with self._lock:
-            if self._state is None or state.key != self._state.key:
+            if self._state is None or not self._state.is_current:
                 self.clear()
-                self._state = state
+                self._state = _State(self.network)
+            if self._state.runs_python:
+                return self.network.selected_logits(image, text, **options)
             graph = self._graphs.get(key)
             if graph is None and key in self._seen - self._plain:
                 graph = self._capture(key, image, text, options)
@@ -171,26 +208,14 @@ def _may_capture(text: object, options: ForwardOptions) -> bool:
     return decides and isinstance(text, Tensor) and text.device.type == "cuda" and options.get("observe") is None
 
 
-def _state_of(network: nn.Module) -> _State | None:
-    """What graphs of the network depend on; None where Python has to run: hooks, training, replaced `forward`s."""
-    modules = tuple(network.modules())
-    if has_hooks(network) or any(module.training for module in modules):
-        return None
-    return _State(modules, (*map(id, modules), *_addresses(modules), *_modes()))
+def runs_python(network: nn.Module) -> bool:
+    """Whether a forward or backward pass runs what a graph would skip: hooks, or a replaced `forward`."""
+    return any(map(_runs_python, map(vars, network.modules())))
 
 
-def has_hooks(network: nn.Module) -> bool:
-    """Whether Python that isn't the modules' own runs in a forward pass: hooks, or a replaced `forward`."""
-    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    held = map(vars, network.modules())
-    return any("forward" in own or any(own[name] for name in names) for own in held)
-
-
-def _addresses(modules: Sequence[nn.Module]) -> Iterator[int]:
-    for module in modules:
-        held = vars(module)
-        for tensors in (held["_parameters"], held["_buffers"]):
-            yield from (tensor.data_ptr() for tensor in tensors.values() if tensor is not None)
+def _runs_python(module: Mapping[str, Any]) -> bool:
+    hooks = module["_forward_hooks"] or module["_forward_pre_hooks"]
+    return bool(hooks or module["_backward_hooks"] or module["_backward_pre_hooks"] or "forward" in module)
 
 
 def _modes() -> tuple[object, ...]:
@@ -204,14 +229,6 @@ def _modes() -> tuple[object, ...]:
     )
 
 
-def compile_repeated(network: nn.Module) -> None:
-    """Compile the parts that a network repeats, such as the blocks of a tower: all of them share one compilation."""
-    inside: set[nn.Module] = set()
-    for module in network.modules():
-        parts = list(module.children())
-        if module in inside or not isinstance(module, nn.ModuleList | nn.Sequential) or len(parts) < 2:
-            continue
-        if len({type(part) for part in parts}) == 1:
-            for part in parts:
-                part.compile()
-                inside.update(part.modules())
+def compile_aggregation(network: SegmentationNetwork) -> None:
+    """Compile the aggregation, which fuses the many small steps between its matrix products."""
+    network.aggregation.compile(dynamic=False)

@@ -20,7 +20,7 @@ from segvoc.inference.segmenter import ModelTraits, Segmenter
 from segvoc.layers.aggregation_context import ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits
 from segvoc.layers.precision import lowest_precision
-from segvoc.models.cuda_graphs import NetworkGraphs, compile_repeated
+from segvoc.models.cuda_graphs import NetworkGraphs, compile_aggregation
 from segvoc.models.headers import TRAINING, has_shipped_weights, is_custom, write_network
 from segvoc.models.presets import Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
@@ -112,10 +112,10 @@ class NetworkSegmenter(Segmenter):
         )
         self.class_chunk = class_chunk or classes_at_a_time(self.device)
         self._views_at_once = self.batch
-        self._graphs = NetworkGraphs(network) if optimize != "none" and self.device.type == "cuda" else None
+        self._graphs = None if optimize == "none" else NetworkGraphs(network)
         self._compiled = optimize == "compile" and not on_cpu
         if self._compiled:
-            compile_repeated(network)
+            compile_aggregation(network)
         if on_cpu:
             check_fork()
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from segvoc.models.cuda_graphs import CapturedFunction, has_hooks
+from segvoc.models.cuda_graphs import CapturedFunction, runs_python
 from segvoc.training.recipe import Recipe
 
 Losses = dict[str, Tensor]
@@ -111,24 +111,30 @@ class StepPasses:
         """Shapes of the last steps' inputs."""
         self._captured: CapturedFunction[Losses] | None = None
         self._gradients: list[Tensor | None] = []
-        self._fails = False
+        self.fails = False
+        """Whether PyTorch couldn't record a step."""
 
     def __call__(self, inputs: Sequence[Any]) -> Losses:
         """Compute the losses and the gradients."""
         shapes = tuple((x.shape, x.dtype) if isinstance(x, Tensor) else None for x in inputs)
-        if self._fails or None in shapes or has_hooks(self.objective):
-            return self._plain(*inputs)
+        if self.fails or None in shapes or runs_python(self.objective):
+            return self.plain(*inputs)
         if self._shapes != [shapes] * PLAIN_STEPS:
             self.release()
             self._shapes = [*self._shapes, shapes][-PLAIN_STEPS:]
-            return self._plain(*inputs)
+            return self.plain(*inputs)
         if self._captured is None and not self._capture(inputs):
-            return self._plain(*inputs)
+            return self.plain(*inputs)
         assert self._captured is not None
         losses = self._captured(*inputs)
         for parameter, gradient in zip(self.trained, self._gradients, strict=True):
             parameter.grad = gradient
         return losses
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether a graph of the last steps' shapes exists."""
+        return self._captured is not None
 
     def release(self) -> None:
         """Give up the graph and its memory, for example to validate the network; it is recorded again."""
@@ -140,17 +146,18 @@ class StepPasses:
         kept_casts = torch.is_autocast_cache_enabled()
         torch.set_autocast_cache_enabled(False)  # casts outside of the graph would be missing in it
         try:
-            self._captured = CapturedFunction(self._plain, inputs)
+            self._captured = CapturedFunction(self.plain, inputs)
         except RuntimeError:  # the objective waits for the GPU, or memory has run out
-            self._fails = True
+            self.fails = True
         finally:
             torch.set_autocast_cache_enabled(kept_casts)
         self._gradients = [parameter.grad for parameter in self.trained]
         for parameter in self.trained:
             parameter.grad = None
-        return not self._fails
+        return not self.fails
 
-    def _plain(self, *inputs: Any) -> Losses:
+    def plain(self, *inputs: Any) -> Losses:
+        """Compute both by the code as it is."""
         with self.autocast():
             losses = self.objective(*inputs)
         self.scaler.scale(losses["loss"]).backward()
