@@ -69,8 +69,8 @@ class CapturedFunction(Generic[Outputs]):
 class _State:
     """What a recorded graph depends on besides its inputs: modules, addresses of tensors, and process-wide modes.
 
-    It is looked at before each call, so what can be looked up once is: a network has a thousand modules and tensors. Its
-    text encoder has run before.
+    It is looked at before each call, so what can be looked up once is: a network has a thousand modules and tensors.
+    Its text encoder has run before.
     """
 
     def __init__(self, network: SegmentationNetwork) -> None:

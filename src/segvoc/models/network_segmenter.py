@@ -68,6 +68,9 @@ class AggregationInputs:
 Optimize = Literal["auto", "none", "compile"]
 """How a CUDA GPU runs a network, see `segvoc.load`."""
 
+COMPILED_CLASSES = 256
+"""Chunk size in classes of compiled networks: a chunk is a copy of the code, and fused steps need less memory."""
+
 LICENSE = "that of the weights it started from and of its training data"
 """Default license in a file's header."""
 
@@ -116,6 +119,7 @@ class NetworkSegmenter(Segmenter):
         self._compiled = optimize == "compile" and not on_cpu
         if self._compiled:
             compile_aggregation(network)
+            self.class_chunk = class_chunk or COMPILED_CLASSES
         if on_cpu:
             check_fork()
 
