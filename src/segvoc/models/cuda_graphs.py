@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from segvoc.layers.aggregation_context import ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits
-from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.selection_rules import MostSimilar, Voted
 from segvoc.shapes import Images
 
@@ -185,6 +185,7 @@ class NetworkGraphs:
         if len(self) >= MOST_GRAPHS or self.reserved > limit:
             self.clear()
         self._pool = self._pool or torch.cuda.graph_pool_handle()
+        torch.cuda.empty_cache()  # recording does so, too, and what it adds after that is the graph's
         before = torch.cuda.memory_reserved(image.device)
 
         def forward(image: Images, text: Tensor) -> SelectedLogits:
@@ -230,5 +231,11 @@ def _modes() -> tuple[object, ...]:
 
 
 def compile_aggregation(network: SegmentationNetwork) -> None:
-    """Compile the aggregation, which fuses the many small steps between its matrix products."""
-    network.aggregation.compile(dynamic=False)
+    """Compile the blocks and the decoder of a cost aggregation, which fuses the steps between their matrix products.
+
+    Each number of words and size of images is compiled when it comes for the first time.
+    """
+    aggregation: Any = network.aggregation
+    if isinstance(aggregation, CostAggregation):
+        aggregation.refine = torch.compile(aggregation.refine, dynamic=False)
+        aggregation.decode = torch.compile(aggregation.decode, dynamic=False)
