@@ -26,6 +26,10 @@ class DiskFullError(OutputError):
     """There is no space left for a result, and none for those after it."""
 
 
+class LongNameError(OutputError):
+    """A result's name is longer than its file system allows; other results are unaffected."""
+
+
 class UnavailableError(SegvocError):
     """A storage backend doesn't respond after several retries; finished work is kept."""
 

@@ -2,20 +2,23 @@
 
 import io
 import json
+import os
 import sys
 import threading
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageShow
 
 import segvoc
 from segvoc.cli.output import model_hints, unquoted_hint, word_hints
 from segvoc.data.labeled_images import class_names
 from segvoc.errors import UsageError
 from segvoc.imaging import reading
+from segvoc.imaging.overlay import SAVED_OVERLAY
 from segvoc.models.opening import load_tiny
 from tests.cli.command import Command, draw_photos, result_files
 
@@ -182,12 +185,36 @@ def test_result_shows_itself_and_gives_masks(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(UsageError, match=r"'cupp' was not asked for \(did you mean cup\?\)"):
         result.mask("cupp")
     shown: list[Image.Image] = []
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr("PIL.ImageShow.show", lambda image, title: not shown.append(image))
     result.show()
     assert shown[0].width >= result.width
-    monkeypatch.setattr("PIL.ImageShow.show", lambda image, title: False)
-    with pytest.raises(UsageError, match="no viewer"):
-        result.show()
+
+
+@pytest.mark.parametrize(("display", "why"), [("", "no display"), (":0", "no viewer for images")])
+def test_an_overlay_that_cannot_be_shown_is_saved_and_no_viewer_starts(
+    display: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    started = tmp_path / "started"
+    viewer = tmp_path / "bin" / "xdg-open"  # as any desktop has it
+    viewer.parent.mkdir()
+    viewer.write_text(f"#!/bin/sh\ntouch {started}\n")
+    viewer.chmod(0o755)
+    monkeypatch.setenv("PATH", str(viewer.parent), prepend=os.pathsep)
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    if not display:
+        monkeypatch.setattr("PIL.ImageShow._viewers", [ImageShow.XDGViewer()])
+        monkeypatch.setattr("PIL.ImageShow.show", lambda image, title: ImageShow._viewers[0].show(image, title=title))
+    result = load_tiny().segment(PHOTO, ["cup", "table"])
+    result.show()
+    (saved,) = tmp_path.glob("segvoc-*.overlay.png")
+    out, err = capfd.readouterr()
+    assert not out and err == f"segvoc: there is {why}; the overlay was saved as {str(saved)!r}\n"
+    with Image.open(saved) as overlay:
+        assert np.array_equal(np.asarray(overlay), np.asarray(result.overlay(**asdict(SAVED_OVERLAY))))
+    assert not started.exists()
 
 
 def test_misspelled_options_get_a_suggestion() -> None:

@@ -2,7 +2,9 @@
 
 import io
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -266,3 +268,24 @@ def test_seconds_are_the_share_of_each_image() -> None:
     assert all(result.seconds > 0 for result in results)
     assert sum(result.seconds for result in results) < passed
     assert all(result.seconds > 0 for result in model.segment_many(images, words))
+
+
+@pytest.mark.parametrize("given", [0, 1, 3, 4, 5, 9])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_source_that_fails_loses_no_image_before_it(given: int, batch: int, as_users_call: None) -> None:
+    def source(last: object) -> Iterator[Any]:
+        yield from map(_image, range(given))
+        if isinstance(last, Exception):
+            raise last
+        yield last
+        yield _image(given)
+
+    model, results = small_segmenter(batch=batch), list[Any]()
+    words = model.encode(WORDS)
+    with pytest.raises(OSError, match="the camera went away"):
+        results.extend(model.segment_many(source(OSError("the camera went away")), words))
+    assert len(results) == given
+    results.clear()
+    with pytest.raises(UsageError, match="not a int"):
+        results.extend(model.segment_many(source(7), words))
+    assert len(results) == given

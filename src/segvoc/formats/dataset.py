@@ -21,7 +21,7 @@ from segvoc.formats.writers import FORMATS, DatasetEntry
 from segvoc.imaging.reading import opened_image
 from segvoc.imaging.result_paths import InputImage
 from segvoc.inference.segmentation import Segmentation
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.atomic_writes import check_names, write_atomically
 from segvoc.storage.files import read_json, strict_json
 
 FormatName = Literal["coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc", "label-studio"]
@@ -115,6 +115,7 @@ class Dataset:
 
     def write(self, result: Segmentation, files: EntryFiles, *, compact: bool = False) -> None:
         """Write the files of an image, each atomically; a compact report lists only words that have pixels."""
+        check_names(files)
         if files.image is not None:
             _copy_image(result, files.folder / files.image)
         image = files.image or os.path.abspath(result.source or "")

@@ -133,8 +133,9 @@ class ResultPaths:
             kind: path
             for kind, written in all_kinds.items()
             if written is None
-            and (path := self.report.with_name(f"{stem}.{kind}.png")).is_file()
-            and not path.with_suffix(".json").exists()
+            # not `Path.is_file`, which raises for a name that is too long to exist
+            and os.path.isfile(path := self.report.with_name(f"{stem}.{kind}.png"))
+            and not os.path.exists(path.with_suffix(".json"))
         }
         try:
             earlier = json.loads(self.report.read_bytes()) if found else None

@@ -50,21 +50,39 @@ class ReadImage:
 def read_in_batches(
     images: Iterable[ImageSource], batch: int, stretch: Stretch | None = None
 ) -> Generator[list[ReadImage | InputError], None, None]:
-    """Read images in threads, at most two batches ahead; an error takes the place of an image that can't be read."""
-    sources = enumerate(images, 1)
+    """Read images in threads, at most two batches ahead; an error takes the place of an image that can't be read.
+
+    If `images` raises, or has something that is no image, the images before it come first.
+    """
+    sources, failures = enumerate(images, 1), list[Exception]()
     with ThreadPoolExecutor(min(batch, 4), thread_name_prefix="segvoc-reader") as reader:
         ahead: deque[Future[ReadImage | InputError]] = deque()
 
         def read_ahead() -> None:
-            for number, source in islice(sources, 2 * batch - len(ahead)):
-                ahead.append(reader.submit(_outcome, source, stretch, f"image {number}"))
+            if failures:
+                return
+            try:
+                for number, source in islice(sources, 2 * batch - len(ahead)):
+                    ahead.append(reader.submit(_outcome, source, stretch, f"image {number}"))
+            except Exception as error:
+                failures.append(error)
 
         try:
             read_ahead()
             while ahead:
                 next_batch = [ahead.popleft() for _ in range(min(batch, len(ahead)))]
                 read_ahead()  # while the caller works
-                yield [future.result() for future in next_batch]
+                outcomes = list[ReadImage | InputError]()
+                try:
+                    for future in next_batch:
+                        outcomes.append(future.result())
+                except Exception:
+                    if outcomes:
+                        yield outcomes
+                    raise
+                yield outcomes
+            if failures:
+                raise failures[0]
         finally:
             reader.shutdown(wait=False, cancel_futures=True)
 

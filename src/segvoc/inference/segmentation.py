@@ -5,7 +5,9 @@ import functools
 import io
 import math
 import os
+import secrets
 import sys
+import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +40,8 @@ from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import TiffPlace, write_placed_label_map
 from segvoc.inference.reports import LabelStatistics, json_text, report_fields, report_table, summary_notes
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.progress import print_line
+from segvoc.storage.atomic_writes import check_names, write_atomically
 from segvoc.storage.files import write_json
 from segvoc.vocabulary import Part, folded
 
@@ -153,16 +156,25 @@ class Segmentation:
     def show(self) -> None:
         """Show the overlay: below a notebook's cell, else in the system's image viewer.
 
+        Without a display or a viewer, save it as a temporary file, and print where.
+
         Raises:
-            UsageError: the system has no image viewer.
+            OutputError: the file can't be written.
         """
         shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
         if hasattr(shell, "kernel"):
             from IPython.display import display
 
             display(self)
-        elif not ImageShow.show(self.overlay(**asdict(SAVED_OVERLAY)), self.source):
-            raise UsageError('this system has no viewer for images; save the result: result.save("out/")')
+            return
+        overlay = self.overlay(**asdict(SAVED_OVERLAY))
+        # without a display, viewers of Linux start all the same, and fail in the background
+        has_display = sys.platform in ("win32", "darwin") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+        if not (has_display and ImageShow.show(overlay, self.source)):
+            path = Path(tempfile.gettempdir(), f"segvoc-{secrets.token_hex(4)}.overlay.png")
+            write_atomically(path, lambda file: overlay.save(file, "PNG", compress_level=1))
+            why = "there is no viewer for images" if has_display else "there is no display"
+            print_line(f"segvoc: {why}; the overlay was saved as {str(path)!r}")
 
     def overlay(
         self, *, alpha: float = 0.5, names: bool = True, legend: bool = True, max_pixels: int | None = None
@@ -368,6 +380,7 @@ class Segmentation:
         )
         if self.source is not None:
             refuse_overwriting([self.source], paths)
+        check_names(paths)
         drawn, stale = None if overlay is None else self.overlay(**asdict(overlay)), paths.stale()
         if place is None:
             write_label_map(paths.label_map, self.labels, self.colors)

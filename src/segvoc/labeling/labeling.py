@@ -18,7 +18,15 @@ from threading import Lock
 from typing import NamedTuple, TypeVar
 
 from segvoc import process_settings
-from segvoc.errors import InputError, ProcessError, PromptTruncatedWarning, SegvocError, UnknownWordWarning, UsageError
+from segvoc.errors import (
+    InputError,
+    ProcessError,
+    PromptTruncatedWarning,
+    SegvocError,
+    UnknownWordWarning,
+    UsageError,
+    one_line,
+)
 from segvoc.formats.dataset import Dataset, EntryFiles
 from segvoc.formats.objects import with_objects
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
@@ -340,3 +348,5 @@ def _serve(
                         send(line)
         except SegvocError as error:
             send(ProcessError(str(error)))
+        except Exception as error:
+            send(ProcessError(f"a process failed with an unexpected {type(error).__name__}: {one_line(error)}"))
