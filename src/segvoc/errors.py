@@ -70,6 +70,10 @@ class ActivationWarning(UserWarning):
     """A checkpoint doesn't say which activation its network was trained with."""
 
 
+class DarkImageWarning(UserWarning):
+    """A 16-bit image uses a small part of its range, so that it is nearly black without a stretch."""
+
+
 class FirstFrameWarning(UserWarning):
     """An image file has several frames or pages; only the first is read."""
 

@@ -16,8 +16,28 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
 from segvoc.errors import FirstFrameWarning, InputError, SegvocError, UsageError
-from segvoc.imaging.image_formats import MAX_PIXELS, check_size, damaged_image, identified, reason
-from segvoc.imaging.rasters import Stretch
+from segvoc.imaging.image_formats import (
+    GDAL_NODATA,
+    MAX_PIXELS,
+    PLACE_TAGS,
+    RPC,
+    check_size,
+    damaged_image,
+    identified,
+    reason,
+    world_file,
+)
+from segvoc.imaging.rasters import (
+    NO_IMAGE,
+    PERCENTILES,
+    SAMPLE_SIDE,
+    Stretch,
+    is_measured,
+    percentiles,
+    reduced_size,
+    stretched,
+    warn_if_dark,
+)
 from segvoc.version import __version__
 
 MAX_FETCHED = 500_000_000
@@ -97,7 +117,7 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
     """Read an image as upright RGB in [0, 255].
 
     Applies the EXIF orientation, composites transparent images on white (`BACKGROUND`), scales 16-bit, 32-bit and float
-    grays to 8 bits (`_gray_to_8_bit`), and converts CMYK, Lab, YCbCr and palettes; color profiles are ignored. Reads
+    grays to 8 bits (`_measured_rgb`), and converts CMYK, Lab, YCbCr and palettes; color profiles are ignored. Reads
     the first frame or page of animations and documents. Checks the size limits (`MAX_PIXELS`, `MAX_SIDE`) before
     decoding any pixel. Thread-safe.
 
@@ -108,7 +128,7 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
             A PIL image of any mode, loaded or not; of an animation, the current frame.
             An (H, W, 3) uint8 RGB array, returned as is (copied only if read-only or not contiguous).
             A (3, H, W) uint8 RGB PyTorch tensor, on any device.
-        stretch: the values to map to black and white in grays of more than 8 bits; None: as in `_gray_to_8_bit`.
+        stretch: the values to map to black and white in grays of more than 8 bits; None: as in `_measured_rgb`.
 
     Warns:
         FirstFrameWarning: a file has several frames or pages; only the first is read.
@@ -125,9 +145,9 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
     if isinstance(source, bytes | bytearray | memoryview):
         return decode_image(bytes(source), UNNAMED_BYTES, stretch=stretch)
     if isinstance(source, str | os.PathLike):
-        with opened_image(source, rgb=True) as image:
+        with opened_image(source, rgb=True, stretch=stretch) as image:
             _warn_of_other_frames(image, repr(os.fsdecode(source)))
-            return _upright_rgb(image, stretch)
+            return _upright_rgb(image, stretch, is_placed=_has_place(image, source))
     if isinstance(source, BinaryFile):
         name = image_name(source)
         name = "the file given as an image" if name is None else repr(name)
@@ -181,14 +201,14 @@ def decode_image(
     content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS, stretch: Stretch | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Decode an image file in memory, like `read_image`; `name` names it in errors, such as a file name in quotes."""
-    image = identified(io.BytesIO(content), name, rgb=True)
+    image = identified(io.BytesIO(content), name, rgb=True, stretch=stretch)
     if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN_BYTES:
         raise InputError(f"{name} is a PPM of decimal numbers, {len(content)} bytes; save it as PNG or binary PPM")
     if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > MAX_SCANS:
         raise InputError(f"{name} is a JPEG of more than {MAX_SCANS} scans; export it again")
     with _damage_named(image, name, max_pixels):
         _warn_of_other_frames(image, name)
-        return _upright_rgb(image, stretch)
+        return _upright_rgb(image, stretch, is_placed=_has_place(image))
 
 
 def image_size(content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -233,13 +253,17 @@ def decode_whole(
     path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, stretch: Stretch | None = None
 ) -> Image.Image:
     """Decode a large image file in its mode, upright, like `read_image`; `rgb_window` then converts windows of it."""
-    with opened_image(path, max_pixels=max_pixels, rgb=True) as image:
+    with opened_image(path, max_pixels=max_pixels, rgb=True, stretch=stretch) as image:
         _warn_of_other_frames(image, repr(os.fsdecode(path)))
         _load(image)
         operation = _UPRIGHT.get(orientation(image))
         # their range depends on the whole image, not on a window
         is_scaled = image.mode in ("F", "I") or (stretch is not None and image.mode.startswith("I"))
-        whole = _gray_to_8_bit(image, stretch) if is_scaled else image
+        whole = _measured_rgb(image, stretch) if is_scaled else image
+        if stretch is None and _is_16_bit(image):
+            warn_if_dark(np.asarray(image))
+        if _has_place(image, path):
+            whole = _placed_rgb(image)
         return whole if operation is None else whole.transpose(operation)
 
 
@@ -250,16 +274,21 @@ def rgb_window(image: Image.Image, rows: slice, columns: slice) -> UInt8[np.ndar
 
 @contextlib.contextmanager
 def opened_image(
-    path: str | os.PathLike[str], *, content: bytes | None = None, max_pixels: int = MAX_PIXELS, rgb: bool = False
+    path: str | os.PathLike[str],
+    *,
+    content: bytes | None = None,
+    max_pixels: int = MAX_PIXELS,
+    rgb: bool = False,
+    stretch: Stretch | None = None,
 ) -> Iterator[Image.Image]:
     """Open an image file for a `with` block; checks format and size limits, and doesn't decode pixels yet.
 
-    With `content`, the bytes of a file, `path` is only its name. With `rgb`, convert to colors (`identified`). Errors
-    are those of `read_image`, also if decoding the pixels fails inside the block.
+    With `content`, the bytes of a file, `path` is only its name. With `rgb`, convert to colors, by the stretch if
+    given (`identified`). Errors are those of `read_image`, also if decoding the pixels fails inside the block.
     """
     name = repr(os.fsdecode(path))
     with _opened_file(os.fsdecode(path), name) if content is None else io.BytesIO(content) as file:
-        image = identified(file, name, rgb=rgb)
+        image = identified(file, name, rgb=rgb, stretch=stretch)
         with _damage_named(image, name, max_pixels, _LARGER_WITH_TILES):
             yield image
 
@@ -369,9 +398,14 @@ def _checked_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     return np.require(array, requirements=("C", "W"))
 
 
-def _upright_rgb(image: Image.Image, stretch: Stretch | None) -> UInt8[np.ndarray, "H W 3"]:
+def _upright_rgb(image: Image.Image, stretch: Stretch | None, *, is_placed: bool = False) -> UInt8[np.ndarray, "H W 3"]:
     _load(image)
-    rgb = image.convert("RGB") if _has_spare_band(image) else _to_rgb(image, stretch)
+    if is_placed:
+        rgb = _placed_rgb(image)
+    else:
+        if stretch is None and _is_16_bit(image):
+            warn_if_dark(np.asarray(image))
+        rgb = image.convert("RGB") if _has_spare_band(image) else _to_rgb(image, stretch)
     # the orientation of TIFFs and of PNGs with a late eXIf chunk is known only after loading
     operation = _UPRIGHT.get(orientation(image))
     return np.array(rgb if operation is None else rgb.transpose(operation))
@@ -389,6 +423,34 @@ def _has_spare_band(image: Image.Image) -> bool:
     return image.format == "TIFF" and image.mode == "RGBA" and 338 not in image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
 
 
+_MASKED_MODES = ("L", "RGB", "LA", "La", "RGBA", "RGBa")
+
+
+def _has_place(image: Image.Image, path: str | os.PathLike[str] | None = None) -> bool:
+    """Whether an image is a TIFF with coordinates (in its tags or a world file), of bands that may be masked."""
+    if image.format != "TIFF" or image.mode not in _MASKED_MODES:
+        return False
+    tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
+    return not tags.keys().isdisjoint((*PLACE_TAGS, RPC)) or (path is not None and world_file(path) is not None)
+
+
+def _placed_rgb(image: Image.Image) -> Image.Image:
+    """The bands of a TIFF with coordinates, as `RasterImage` reads them: alpha, which may be infrared, only masks."""
+    bands = np.atleast_3d(np.asarray(image))
+    nodata = image.tag_v2.get(GDAL_NODATA)  # pyright: ignore[reportAttributeAccessIssue]
+    colors = bands[..., : 3 if image.mode.startswith("RGB") else 1]
+    pixels = np.array(np.broadcast_to(colors, (*colors.shape[:2], 3)))
+    try:
+        none = None if nodata is None else float(nodata.strip("\0 "))
+    except ValueError:
+        none = None
+    if none is not None:
+        pixels[np.all(colors == none, axis=-1)] = NO_IMAGE
+    elif image.mode not in ("L", "RGB") and not _has_spare_band(image):
+        pixels[bands[..., -1] == 0] = NO_IMAGE
+    return Image.fromarray(pixels)
+
+
 def orientation(image: Image.Image) -> int:
     """EXIF orientation of the image, from 1 (upright) to 8."""
     try:
@@ -400,7 +462,7 @@ def orientation(image: Image.Image) -> int:
 
 def _to_rgb(image: Image.Image, stretch: Stretch | None = None) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
-        return _gray_to_8_bit(image, stretch).convert("RGB")
+        return _measured_rgb(image, stretch)
     if image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.upper())
     if image.has_transparency_data:
@@ -411,35 +473,32 @@ def _to_rgb(image: Image.Image, stretch: Stretch | None = None) -> Image.Image:
     return image.convert("RGB")
 
 
-def _gray_to_8_bit(image: Image.Image, stretch: Stretch | None = None) -> Image.Image:
+def _is_16_bit(image: Image.Image) -> bool:
+    # Pillow's mode for a PGM of 16 bits
+    return image.mode.startswith("I;") or (image.mode == "I" and image.format == "PPM")
+
+
+def _measured_rgb(image: Image.Image, stretch: Stretch | None = None) -> Image.Image:
     """Scale grays of more than 8 bits to [0, 255], rounded.
 
-    16-bit modes hold [0, 65535]. The range of modes I (32-bit integers) and F (floats) is unknown; assume the smallest
-    usual range with all values: [0, 1] (F only), [0, 255] or [0, 65535], else from the minimum (or 0 if that is
-    smaller) to the maximum. NaN and infinities become black. A stretch overrides the range.
+    16-bit modes hold [0, 65535]. Other modes, of 32-bit integers and floats, are measurements, stretched by their
+    percentiles, as `RasterImage` does; what is no measurement (NaN, -3.4e38) gets the color `NO_IMAGE`. A stretch
+    overrides the range.
     """
     values = np.asarray(image)
-    if image.mode.startswith("I;"):
-        darkest, white = 0.0, 65535.0
-        level = image.info.get("transparency")
-        transparent = None if level is None else values == level
-        values = values.astype(np.float32)
-    else:
-        finite = np.isfinite(values)
-        most = np.finfo(np.float32).max / 4  # so that differences stay finite
-        values = np.clip(values, -most, most).astype(np.float32)
-        darkest = float(values.min(where=finite, initial=0.0))
-        brightest = float(values.max(where=finite, initial=darkest))
-        usual = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
-        white = next((limit for limit in usual if darkest >= 0 and brightest <= limit), brightest)
-        values = np.where(finite, values, darkest)
-        transparent = None
-    if stretch is not None:
-        darkest, white = stretch.black, stretch.white
-        if stretch.percent:
-            darkest, white = np.percentile(values, [darkest, white]).tolist()
-    scale = 255 / (white - darkest) if white > darkest else 0.0
-    gray = np.rint((values - darkest) * scale).clip(0, 255).astype(np.uint8)
-    if transparent is not None:
-        gray[transparent] = BACKGROUND[0]
-    return Image.fromarray(gray)
+    known = is_measured(values)
+    limits = stretch or (Stretch(black=0.0, white=65535.0, percent=False) if _is_16_bit(image) else PERCENTILES)
+    black, white = limits.black, limits.white
+    if limits.percent:
+        rows, columns = (
+            ((np.arange(few) + 0.5) * every / few).astype(int)
+            for few, every in zip(reduced_size(*values.shape, SAMPLE_SIDE), values.shape, strict=True)
+        )
+        sample = np.ix_(rows, columns)
+        black, white = percentiles(values[sample], known[sample], limits)
+    gray = stretched(values, np.array((black, white), np.float32))
+    rgb = np.repeat(gray[..., None], 3, -1)
+    rgb[~known] = NO_IMAGE
+    if (level := image.info.get("transparency")) is not None and image.mode.startswith("I;"):
+        rgb[values == level] = BACKGROUND
+    return Image.fromarray(rgb)

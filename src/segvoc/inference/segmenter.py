@@ -457,7 +457,7 @@ class Segmenter(Teachable, Shareable, ABC):
             tiled = self._tiled(job)
             for image in images:
                 try:
-                    yield tiled.segmentation(image, model=self.name, dtype=self.dtype)
+                    yield tiled.segmentation(image, model=self.name, dtype=self.dtype, unsure_below=self.unsure_below)
                 except InputError as error:
                     yield error
             return
