@@ -318,7 +318,7 @@ def _damage_named(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS, i
     check_size(image.width, image.height, name, max_pixels, if_larger)
     try:
         yield
-    except SegvocError:
+    except (SegvocError, Warning):  # Python may turn warnings into errors
         raise
     except MemoryError:
         raise InputError(
@@ -449,6 +449,13 @@ def _placed_rgb(image: Image.Image) -> Image.Image:
     elif image.mode not in ("L", "RGB") and not _has_spare_band(image):
         pixels[bands[..., -1] == 0] = NO_IMAGE
     return Image.fromarray(pixels)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Decode an image in its mode, and apply its EXIF orientation: for label maps, which aren't read as colors."""
+    image.load()
+    operation = _UPRIGHT.get(orientation(image))  # that of a TIFF is known only after loading
+    return image if operation is None else image.transpose(operation)
 
 
 def orientation(image: Image.Image) -> int:

@@ -513,6 +513,7 @@ def test_class_that_occurs_nowhere_is_named(tmp_path: Path) -> None:
     assert segvoc.LabeledImages.from_folders(*places, background="object").absent_classes() is None
 
 
+@pytest.mark.filterwarnings("ignore:a 16-bit image")
 def test_stretch_of_12_bits_in_16(tmp_path: Path) -> None:
     values = np.linspace(0, 4095, HEIGHT * WIDTH).astype(np.uint16).reshape(HEIGHT, WIDTH)
     save(tmp_path / "images/a.png", values)

@@ -18,7 +18,7 @@ from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes
 from segvoc.data.preparation.conversions import coco_mask
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.imaging.reading import opened_image
+from segvoc.imaging.reading import opened_image, upright
 
 _LOOSE_FILES = ("_annotations.coco.json", "annotations.json", "result.json", "labels.json")
 """File names used by Roboflow, labelme2coco, Label Studio and FiftyOne, beside the images or their folder."""
@@ -47,7 +47,7 @@ class PanopticSegments(Annotation):
         with opened_image(self.path) as image:
             if image.mode != "RGB":
                 raise ValueError(f"{name!r} is a {image.mode} image, not RGB")
-            ids = np.asarray(image, np.uint32) @ np.array([1, 256, 256 * 256], np.uint32)
+            ids = np.asarray(upright(image), np.uint32) @ np.array([1, 256, 256 * 256], np.uint32)
         checked_size(size, ids.shape)
         return looked_up(ids, values, lambda id: f"{name!r} has a segment {id} that the JSON file doesn't know")
 

@@ -14,7 +14,7 @@ from segvoc.data.datasets.maps import looked_up
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import InputError, UsageError, missing_package, one_line
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
-from segvoc.imaging.reading import opened_image
+from segvoc.imaging.reading import opened_image, upright
 from segvoc.storage.resume import Stamp
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class RowImage(AnnotatedImage):
         ):
             if image.mode not in ("P", "L") and not image.mode.startswith("I"):
                 raise ValueError(f"it is a {image.mode} image; a label map is a palette or gray PNG")
-            values = np.array(image)
+            values = np.array(upright(image))
             checked_size(size, values.shape)
             return looked_up(values, self.values, lambda value: f"it has the undefined value {value}")
 
