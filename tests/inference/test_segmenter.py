@@ -76,7 +76,7 @@ def test_words_may_be_a_vocabulary(small: NetworkSegmenter) -> None:
 
 
 @pytest.mark.usefixtures("as_users_call")
-@pytest.mark.parametrize("words", ["cat, sofa", [], [""], ["cat", "cat "], ["cat", 3], None])
+@pytest.mark.parametrize("words", [{"cat", "sofa"}, "cat,, sofa", [], [""], ["cat", "cat "], ["cat", 3], None])
 def test_wrong_words_are_refused_before_images_are_read(small: NetworkSegmenter, words: object) -> None:
     with pytest.raises(UsageError) as refusal:
         small.segment("missing.jpg", words)  # type: ignore[call-overload]
@@ -289,3 +289,17 @@ def test_a_source_that_fails_loses_no_image_before_it(given: int, batch: int, as
     with pytest.raises(UsageError, match="not a int"):
         results.extend(model.segment_many(source(7), words))
     assert len(results) == given
+
+
+@pytest.mark.usefixtures("as_users_call")
+def test_words_are_a_list_a_line_or_names_by_id(small: NetworkSegmenter) -> None:
+    image, words = _image(), ["cat", "sofa", "wall"]
+    expected = small.segment(image, words)
+    for given in ("cat, sofa, wall", {0: "cat", 1: "sofa", 2: "wall"}, {"2": "wall", "1": "sofa", "0": "cat"}):
+        result = small.segment(image, given)  # type: ignore[call-overload]
+        assert result.words == expected.words
+        np.testing.assert_array_equal(result.labels, expected.labels)
+        assert next(iter(small.segment_many([image], given))).words == expected.words  # type: ignore[call-overload]
+    for call in (small.segment, small.encode):
+        with pytest.raises(UsageError, match="the words are a set, which has no order"):
+            call(*([image] if call == small.segment else []), set(words))  # type: ignore[operator,arg-type]

@@ -37,8 +37,8 @@ from segvoc.teaching.learning import BETTER, HeldOutScores
 from segvoc.teaching.taught_words import TaughtQuery, TaughtWords
 from segvoc.vocabulary import Vocabulary, folded
 
-Words = Iterable[str] | Vocabulary | PreparedVocabulary
-"""Accepted as words: one per class, or a vocabulary encoded by the model."""
+Words = Iterable[str] | Mapping[int, str] | Vocabulary | PreparedVocabulary
+"""Accepted as words: one per class, a line ("cat, sofa"), names by id, or a vocabulary encoded by the model."""
 
 JUDGES_OF_EDGES = 8
 """Maximum number of images that decide whether maps of taught words are refined by default."""
@@ -224,7 +224,8 @@ class Segmenter(Teachable, Shareable, ABC):
         Args:
             images: an image (a path or address, "-" for standard input, a PIL image, an array, ...: see `read_given`),
                 or a list of images of any sizes.
-            words: one per class; `", "` inside a word separates synonyms. None uses the objects of `parts`, or the
+            words: one per class, a line ("cat, sofa") or names by id; `", "` inside a word of a list separates
+                synonyms. None uses the objects of `parts`, or the
                 words that the model was trained on or taught. A vocabulary prepared by `encode` includes parts and
                 background.
             options: labeling options (default: `LabelOptions()`).

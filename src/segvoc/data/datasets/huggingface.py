@@ -1,6 +1,6 @@
 """Hugging Face `datasets`: rows with an image and a label map, in memory or saved by `save_to_disk`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from segvoc.errors import InputError, UsageError, missing_package, one_line
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
 from segvoc.imaging.reading import opened_image, upright
 from segvoc.storage.resume import Stamp
+from segvoc.vocabulary import names_by_id, refuse_sets, refuse_string
 
 if TYPE_CHECKING:
     import datasets
@@ -159,11 +160,11 @@ def _found_rows(
     from datasets import Image
 
     columns = _columns(dataset, image, labels)
-    try:
-        pairs = classes.items() if isinstance(classes, Mapping) else enumerate(classes)
-        by_value = dict(sorted((int(value), word) for value, word in pairs))
-    except (TypeError, ValueError):
-        raise UsageError("the classes are neither a list of names nor names by integer; give either") from None
+    refuse_sets(classes, "classes")
+    refuse_string(classes, "classes")
+    if not isinstance(classes, Iterable):
+        raise UsageError("the classes are neither a list of names nor names by integer; give either")
+    by_value = dict(names_by_id(classes.items()) if isinstance(classes, Mapping) else enumerate(classes))
     values = dict.fromkeys((UNLABELED_8_BIT, UNLABELED), UNLABELED)
     values |= {value: index for index, value in enumerate(by_value)}
     plain = dataset.with_format(None).select_columns(list(columns))
