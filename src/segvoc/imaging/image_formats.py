@@ -249,7 +249,7 @@ def damaged_image(name: str, image_format: str, error: Exception) -> InputError:
     """The error for a file that starts like an image but can't be read because of `error`."""
     return InputError(
         f"{name}: damaged, truncated or unusual {image_format} data ({reason(error)}); "
-        "copy it again, or export it again as PNG or JPEG"
+        "copy it again, or export it again as PNG"
     )
 
 

@@ -83,6 +83,8 @@ def read_label_map(path: str | os.PathLike[str]) -> UInt16[np.ndarray, "H W"]:
 def labels_of(image: Image.Image, name: str) -> UInt16[np.ndarray, "H W"]:
     """The labels in an opened image, as `read_label_map` returns them; `name` names it in errors."""
     values = np.array(upright(image))
+    if image.mode == "1":
+        return values.astype(np.uint16)
     if image.mode in ("P", "L"):
         labels = values.astype(np.uint16)
         labels[labels == UNLABELED_8_BIT] = UNLABELED

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
+from urllib.parse import urlsplit
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,6 +19,7 @@ from PIL import ExifTags, Image
 from segvoc.errors import FirstFrameWarning, InputError, SegvocError, UsageError
 from segvoc.imaging.image_formats import (
     GDAL_NODATA,
+    IMAGE_SUFFIXES,
     MAX_PIXELS,
     PLACE_TAGS,
     RPC,
@@ -165,12 +167,37 @@ def read_given(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
 
     For names from files, use `read_image`, so that no file can trigger a download.
     """
-    if isinstance(source, str | os.PathLike):
-        if (url := web_address(source)) is not None:
-            return decode_image(_fetched(url), repr(url), stretch=stretch)
-        if os.fspath(source) == STANDARD_INPUT and not os.path.lexists(STANDARD_INPUT):
-            return decode_image(sys.stdin.buffer.read(), "standard input", stretch=stretch)
+    if (content := content_of(source)) is not None:
+        return decode_given(content, source, stretch)
     return read_image(source, stretch)
+
+
+def content_of(source: ImageSource) -> bytes | None:
+    """The file's bytes of an image named by the user that is no file: from a URL or standard input; else None.
+
+    Raises:
+        InputError: they can't be fetched or read.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return None
+    if (url := web_address(source)) is not None:
+        return _fetched(url)
+    if os.fspath(source) == STANDARD_INPUT and not os.path.lexists(STANDARD_INPUT):
+        if sys.stdin is None:
+            raise InputError("standard input is closed; give the image's path")
+        return sys.stdin.buffer.read()
+    return None
+
+
+def decode_given(content: bytes, source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.ndarray, "H W 3"]:
+    """Decode the result of `content_of` for the same source."""
+    return decode_image(content, given_name(source), stretch=stretch)
+
+
+def given_name(source: ImageSource) -> str:
+    """The name in errors of an image that is no file."""
+    name = image_name(source)
+    return "standard input" if name == STANDARD_INPUT else repr(name)
 
 
 def web_address(path: str | os.PathLike[str]) -> str | None:
@@ -227,6 +254,14 @@ def image_name(source: ImageSource) -> str | None:
         return web_address(source) or os.fsdecode(source)
     name = getattr(source, "name", None) if isinstance(source, BinaryFile) else None
     return name if isinstance(name, str) and os.path.isfile(name) else None
+
+
+def file_name(path: str | os.PathLike[str]) -> str:
+    """The file name of a path or address; that of an address ends in the suffix of an image."""
+    if (url := web_address(path)) is None:
+        return os.path.basename(os.fsdecode(path))
+    name = os.path.basename(urlsplit(url).path)
+    return name if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES else f"{name}.png"
 
 
 def url_problem(path: str | os.PathLike[str]) -> str | None:

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.rasters import Stretch
-from segvoc.imaging.reading import ImageSource, image_name, read_given
+from segvoc.imaging.reading import ImageSource, content_of, decode_given, image_name, read_image
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import ClassQuery
 from segvoc.inference.protocols import Protocol
@@ -33,13 +33,16 @@ class ReadImage:
     """Its name in errors."""
     seconds: float
     """Reading time [s]."""
+    content: bytes | None = None
+    """The bytes of a file from a URL or standard input."""
 
     @classmethod
     def of(cls, source: ImageSource, stretch: Stretch | None, place: str) -> "ReadImage":
         """Read an image, which is named by its place if it has no file name; raises `InputError`."""
         start = time.perf_counter()
-        pixels, name = read_given(source, stretch), image_name(source)
-        return cls(pixels, name, place if name is None else repr(name), time.perf_counter() - start)
+        content, name = content_of(source), image_name(source)
+        pixels = read_image(source, stretch) if content is None else decode_given(content, source, stretch)
+        return cls(pixels, name, place if name is None else repr(name), time.perf_counter() - start, content)
 
     @property
     def size(self) -> tuple[int, int]:

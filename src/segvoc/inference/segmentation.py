@@ -81,7 +81,9 @@ class Segmentation:
     group_labels: UInt16[np.ndarray, "G H W"] | None = None
     """For each of G requested groups of words, the index of its most likely word at each pixel."""
     source: str | None = None
-    """Path of the image, as given; None for an image from memory."""
+    """Path or address of the image, as given; None for an image from memory."""
+    content: bytes | None = None
+    """The image's file, if `source` is no path: from a URL or standard input."""
     parts: tuple[Part, ...] = ()
     """The requested parts, in the order given."""
     part_labels: UInt16[np.ndarray, "H W"] | None = None
@@ -301,14 +303,14 @@ class Segmentation:
 
         Returns:
             The content of the file. "imagePath" is the image's path relative to it (without a file: the image's name);
-            an image from memory is embedded.
+            an image that is no file is embedded.
 
         Raises:
             UsageError: scikit-image isn't installed, or the file would overwrite the image.
             OutputError: the file can't be written.
         """
         data, path = None, "image.png"
-        if self.source is None:
+        if self.source is None or self.content is not None:
             content = io.BytesIO()
             Image.fromarray(self.image).save(content, "PNG")
             data = base64.b64encode(content.getvalue()).decode("ascii")

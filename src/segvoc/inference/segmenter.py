@@ -495,6 +495,7 @@ class Segmenter(Teachable, Shareable, ABC):
             dtype=self.dtype,
             seconds=image.seconds + network_seconds + time.perf_counter() - start,
             source=image.source,
+            content=image.content,
             background=job.query.background_name,
             unsure_below=self.unsure_below,
             parts=() if query.parts is None else query.parts.parts,

@@ -143,6 +143,7 @@ class TiledLabeling:
             dtype=dtype,
             seconds=image.seconds + time.perf_counter() - start,
             source=image.source,
+            content=image.content,
             background=self.job.query.background_name,
             unsure_below=unsure_below,
         )

@@ -45,9 +45,10 @@ class PanopticSegments(Annotation):
     def _mapped(self, size: tuple[int, int], values: Mapping[int, int]) -> UInt16[np.ndarray, "H W"]:
         name = self.path.name
         with opened_image(self.path) as image:
-            if image.mode != "RGB":
-                raise ValueError(f"{name!r} is a {image.mode} image, not RGB")
-            ids = np.asarray(upright(image), np.uint32) @ np.array([1, 256, 256 * 256], np.uint32)
+            mode, colors = image.mode, np.asarray(upright(image), np.uint32)
+        if mode != "RGB":
+            raise ValueError(f"{name!r} is a {mode} image, not RGB")
+        ids = colors @ np.array([1, 256, 256 * 256], np.uint32)
         checked_size(size, ids.shape)
         return looked_up(ids, values, lambda id: f"{name!r} has a segment {id} that the JSON file doesn't know")
 

@@ -58,13 +58,12 @@ class RowImage(AnnotatedImage):
 
     def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
         """See `LabeledImage.stored_labels`."""
-        with (
-            self.naming_damage(),
-            opened_image(f"label map of row {self.row}", content=self._file(self.columns[1])) as image,
-        ):
-            if image.mode not in ("P", "L") and not image.mode.startswith("I"):
-                raise ValueError(f"it is a {image.mode} image; a label map is a palette or gray PNG")
-            values = np.array(upright(image))
+        with self.naming_damage():
+            with opened_image(f"label map of row {self.row}", content=self._file(self.columns[1])) as image:
+                mode, values = image.mode, np.array(upright(image))
+            if mode not in ("1", "P", "L") and not mode.startswith("I"):
+                raise ValueError(f"it is a {mode} image; a label map is a palette or gray PNG")
+            values = values.astype(np.uint8) if mode == "1" else values
             checked_size(size, values.shape)
             return looked_up(values, self.values, lambda value: f"it has the undefined value {value}")
 
