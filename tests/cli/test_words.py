@@ -191,6 +191,36 @@ def test_result_shows_itself_and_gives_masks(monkeypatch: pytest.MonkeyPatch) ->
     assert shown[0].width >= result.width
 
 
+def test_the_mask_of_a_synonym_names_the_whole_word() -> None:
+    result = load_tiny().segment(PHOTO, ["cup", "floor, ground"])
+    with pytest.raises(UsageError, match="'Ground' is a synonym in the word 'floor, ground'; give the whole word"):
+        result.mask("Ground")
+    assert result.mask("floor, ground").shape == result.labels.shape
+
+
+@pytest.mark.parametrize("stem", ["../y", "/tmp/y", "a/../../y", "", ".."])
+def test_results_stay_in_their_folder(stem: str, tmp_path: Path) -> None:
+    result = load_tiny().segment(PHOTO, ["cup", "table"])
+    with pytest.raises(UsageError, match=r"leads out of .*; give a name like 'sub/photo'"):
+        result.save(tmp_path / "out", stem)
+    assert not list(tmp_path.iterdir())
+    assert result.save(tmp_path / "out", "sub/y").label_map == tmp_path / "out/sub/y.png"
+
+
+@pytest.mark.usefixtures("as_users_call")
+def test_wrong_names_and_misspelled_keywords_are_one_line() -> None:
+    for name in (None, 5, ["tiny"]):
+        with pytest.raises(UsageError, match="the model must be a name or a path, not"):
+            segvoc.load(name)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"load has no argument 'wieghts' \(did you mean weights\?\)"):
+        segvoc.load("tiny", wieghts="x")  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match=r"click has no argument 'point' \(did you mean points\?\)"):
+        segvoc.click(PHOTO, point=[(1, 1)])  # type: ignore[call-arg]
+    result = load_tiny().segment(PHOTO, ["cup", "table"])
+    with pytest.raises(UsageError, match="overlay has no argument 'opacity'; there are alpha, names, legend"):
+        result.overlay(opacity=0.3)  # type: ignore[call-arg]
+
+
 @pytest.mark.parametrize(("display", "why"), [("", "no display"), (":0", "no viewer for images")])
 def test_an_overlay_that_cannot_be_shown_is_saved_and_no_viewer_starts(
     display: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

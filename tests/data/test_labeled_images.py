@@ -136,3 +136,30 @@ def test_a_string_is_no_list_of_classes_to_drop():
     with pytest.raises(UsageError, match="the classes to drop must be a list, not 'cat, dog'"):
         LabeledImages.joined([_set("one", "a")], drop="cat, dog")
     assert LabeledImages.joined([_set("one", "a")], drop={"cat"}).vocabulary.words == ("dog",)
+
+
+@pytest.mark.parametrize("name", ["a.PNG", "a.TIF", "a.TIFF", "a.jpg.PNG"])
+def test_suffixes_of_label_maps_may_be_in_capitals(folders, name):
+    (path,) = (folders / "labels").glob("a.*")
+    with Image.open(path) as image:
+        image.load()
+    path.unlink()
+    image.save(folders / "labels" / name, "PNG" if name.endswith("PNG") else "TIFF")
+    assert read(folders).images[0].labels.name == name
+    assert read(folders).read(0).labels.shape == read(folders).read(0).image.shape[:2]
+
+
+def test_a_name_too_long_for_its_label_map_has_none(folders):
+    stem = 250 * "n"
+    Image.new("RGB", (4, 3)).save(folders / f"images/{stem}.jpg")
+    images = read(folders)
+    (long,) = (image for image in images.images if image.stem == stem)
+    with pytest.raises(InputError, match=r"File name too long|does not exist"):
+        long.read(2)
+
+
+def test_a_map_of_1_bit_is_a_label_map(folders):
+    inside = np.zeros((3, 4), bool)
+    inside[1:] = True
+    Image.fromarray(inside).save(folders / "labels/a.png")
+    np.testing.assert_array_equal(read(folders).read(0).labels, inside.astype(np.uint16))

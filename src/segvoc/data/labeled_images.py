@@ -45,7 +45,7 @@ def image_stems(name: str) -> tuple[str, ...]:
 
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff")
-"""Suffixes of label maps, in search order."""
+"""Suffixes of label maps, in search order; capital letters too."""
 
 ABSENCE_IMAGES = 300
 """Max images to read when looking for absent classes."""
@@ -90,7 +90,7 @@ class LabeledImage:
 
     def exists(self) -> bool:
         """Whether the image exists, without reading it."""
-        return self.image.exists()
+        return os.path.exists(self.image)
 
     def stamp(self) -> tuple[Stamp, Stamp]:
         """Stamps of the image and its labels, to detect changes."""
@@ -186,7 +186,7 @@ class LabeledImages:
             if not os.path.isdir(folder):
                 raise UsageError(f"the folder {os.fspath(folder)!r} does not exist; check the path")
         found = [_paired(image.path, image.stem, Path(labels)) for image in _distinct_images(images, skip)]
-        if not any(pair.labels.exists() for pair in found):
+        if not any(os.path.exists(pair.labels) for pair in found):
             raise UsageError(
                 f"no image in {os.fspath(images)!r} has a label map in {os.fspath(labels)!r}; "
                 f"{str(found[0].image)!r} needs {str(found[0].labels)!r}"
@@ -325,6 +325,7 @@ def _distinct_images(folder: str | os.PathLike[str], skip: str | os.PathLike[str
 
 def _paired(image: Path, stem: str, labels: Path) -> LabeledImage:
     # a.png, or a.jpg.png, for a.jpg
-    candidates = [labels / f"{one}{suffix}" for one in (stem, f"{stem}{image.suffix}") for suffix in LABEL_SUFFIXES]
-    existing = next((path for path in candidates if path.exists()), candidates[0])
+    suffixes = (*LABEL_SUFFIXES, *map(str.upper, LABEL_SUFFIXES))
+    candidates = [labels / f"{one}{suffix}" for one in (stem, f"{stem}{image.suffix}") for suffix in suffixes]
+    existing = next((path for path in candidates if os.path.exists(path)), candidates[0])
     return LabeledImage(image=image, labels=existing, stem=stem)

@@ -426,11 +426,30 @@ def _has_other_frames(image: Image.Image) -> bool:
 def _checked_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise UsageError(
-            f"an array is an image if it is (H, W, 3) uint8 RGB, not {array.shape} {array.dtype}; convert it first, "
-            "for example with PIL.Image.fromarray, which takes gray and transparent ones too"
+            f"an array is an image if it is (H, W, 3) uint8 RGB, not {array.shape} {array.dtype}; {_array_fix(array)}"
         )
     check_size(array.shape[1], array.shape[0], "the array")
     return np.require(array, requirements=("C", "W"))
+
+
+def _array_fix(array: np.ndarray) -> str:
+    """How to make an image of an array that is none."""
+    if 0 in array.shape:
+        return "it has no pixels"
+    shape = array.shape
+    if array.ndim == 3 and shape[0] in (1, 3, 4) and shape[2] not in (1, 3, 4):
+        return "put the channels last: array.transpose(1, 2, 0)"
+    if array.ndim == 4 and shape[0] == 1:
+        return "take the image out of its batch: array[0]"
+    if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 2, 3, 4)):
+        return "give three bands of it, as red, green and blue"
+    if array.ndim == 3 and shape[2] == 1:
+        return "drop the last axis, array[..., 0], and give PIL.Image.fromarray of that"
+    if array.dtype == np.uint8 or (array.ndim == 2 and array.dtype in (np.uint16, np.int32, np.float32, np.bool_)):
+        return "give PIL.Image.fromarray of it"
+    if np.issubdtype(array.dtype, np.floating):
+        return "scale it to 8 bits: (255 * array).astype(numpy.uint8) if its values are from 0 to 1"
+    return "scale it to 8 bits, and convert it with astype(numpy.uint8)"
 
 
 def _upright_rgb(image: Image.Image, stretch: Stretch | None, *, is_placed: bool = False) -> UInt8[np.ndarray, "H W 3"]:
@@ -532,9 +551,10 @@ def _measured_rgb(image: Image.Image, stretch: Stretch | None = None) -> Image.I
     limits = stretch or (Stretch(black=0.0, white=65535.0, percent=False) if _is_16_bit(image) else PERCENTILES)
     black, white = limits.black, limits.white
     if limits.percent:
+        height, width = values.shape
         rows, columns = (
             ((np.arange(few) + 0.5) * every / few).astype(int)
-            for few, every in zip(reduced_size(*values.shape, SAMPLE_SIDE), values.shape, strict=True)
+            for few, every in zip(reduced_size(height, width, SAMPLE_SIDE), (height, width), strict=True)
         )
         sample = np.ix_(rows, columns)
         black, white = percentiles(values[sample], known[sample], limits)

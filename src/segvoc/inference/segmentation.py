@@ -25,7 +25,7 @@ from segvoc.annotations.entries import (
     region_annotations,
     stuff_classes,
 )
-from segvoc.errors import OutputError, UsageError, did_you_mean
+from segvoc.errors import OutputError, UsageError, did_you_mean, naming_keywords
 from segvoc.imaging.label_maps import nearest, object_counts, write_label_map
 from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side
 from segvoc.imaging.overlay import (
@@ -153,6 +153,9 @@ class Segmentation:
                 if folded(name) == folded(str(word)) and labels is not None:
                     return labels == index
         names = (*self.words, *(part.name for part in self.parts))
+        synonyms = {folded(one.strip()): name for name in names for one in name.split(", ") if one != name}
+        if (name := synonyms.get(folded(str(word).strip()))) is not None:
+            raise UsageError(f"{word!r} is a synonym in the word {name!r}; give the whole word")
         raise UsageError(f"{word!r} was not asked for{did_you_mean(str(word), names)}; label the image with it first")
 
     def show(self) -> None:
@@ -178,6 +181,7 @@ class Segmentation:
             why = "there is no viewer for images" if has_display else "there is no display"
             print_line(f"segvoc: {why}; the overlay was saved as {str(path)!r}")
 
+    @naming_keywords
     def overlay(
         self, *, alpha: float = 0.5, names: bool = True, legend: bool = True, max_pixels: int | None = None
     ) -> Image.Image:
@@ -366,11 +370,13 @@ class Segmentation:
             The paths of the files.
 
         Raises:
-            UsageError: alpha is not in [0, 1], or a result would overwrite the image itself.
+            UsageError: alpha is not in [0, 1], the stem leads out of the folder, or a result would overwrite the image.
             OutputError: a file can't be written, for example because the disk is full.
         """
         if stem is None:
             stem = "segmentation" if self.source is None else Path(self.source).stem
+        if not stem or os.path.isabs(stem) or ".." in Path(stem).parts:
+            raise UsageError(f"stem={stem!r} leads out of {os.fspath(out_dir)!r}; give a name like 'sub/photo'")
         place = None if self.source is None else TiffPlace.of(self.source)
         paths = ResultPaths.below(
             out_dir,

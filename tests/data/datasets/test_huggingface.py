@@ -51,6 +51,16 @@ def test_rows_are_read_as_they_are_stored_also_in_other_processes() -> None:
     np.testing.assert_array_equal(by_id.read(0).labels, expected)
 
 
+def test_a_map_of_a_wrong_mode_isnt_to_be_saved_as_jpeg_and_1_bit_is_one() -> None:
+    wrong = segvoc.read_huggingface(rows(1, label=[png(np.zeros((12, 16, 3), np.uint8))]), NAMES)
+    with pytest.raises(InputError, match="it is a RGB image; a label map is a palette or gray PNG") as error:
+        wrong.read(0)
+    assert "JPEG" not in str(error.value)
+    inside = LABELS > 0
+    found = segvoc.read_huggingface(rows(1, label=[png(inside)]), NAMES).read(0).labels
+    np.testing.assert_array_equal(found, inside.astype(np.uint16))
+
+
 @pytest.mark.usefixtures("as_users_call")
 def test_what_is_not_plain_is_asked_for_and_what_is_damaged_is_named() -> None:
     dataset = rows()
