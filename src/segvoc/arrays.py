@@ -4,7 +4,8 @@ Code that runs on both takes the standard's functions from `array_namespace(x)`.
 match PyTorch's exactly; tensors stay on their device.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import array_api_compat
@@ -170,3 +171,9 @@ def group_normed(
     parts = parts - parts.mean(axis=2, keepdims=True)
     parts /= np.sqrt(np.square(parts).mean(axis=2, keepdims=True) + 1e-5)
     return parts.reshape(x.shape) * gain[:, None, None] + offset[:, None, None]
+
+
+def numbered_names(prefix: str, named: Iterable[str]) -> list[str]:
+    """The names `prefix`_0, `prefix`_1, ... among others, by number: 10 comes after 2."""
+    found = [name for name in named if re.fullmatch(rf"{prefix}_[0-9]+", name)]
+    return sorted(found, key=lambda name: int(name.removeprefix(f"{prefix}_")))

@@ -36,6 +36,7 @@ NEEDED = {"examples": "datasets", "track": "wandb"}
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the pages name."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # `result.show()` saves its overlay there
     photo = Image.open(ROOT / "samples/chelsea.jpg").resize((96, 64))
     for folder in ("photos", "images", "labels"):
         Path(folder).mkdir()

@@ -24,7 +24,6 @@ from PIL import Image
 
 from segvoc.checkpoints.files import read_header, read_weights
 from segvoc.data.captions.sources import find_captions
-from segvoc.data.labeled_images import read_classes
 from segvoc.data.preparation import originals
 from segvoc.data.preparation.originals import _members
 from segvoc.errors import CheckpointError, DamagedJournalWarning, InputError, SegvocError, UsageError
@@ -141,7 +140,7 @@ def test_images(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -
 TEXTS: dict[str, tuple[Read, str]] = {
     "words.txt": (Vocabulary.read, "cat\nsofa, couch\nwall\nçà et là\nтёплый плед\n"),
     "parts.json": (PartVocabulary.read, '{"dog": ["head", "leg"], "*": ["skin"], "cat, kitten": []}'),
-    "classes.json": (read_classes, '["ground", "red disc", "blue disc"]'),
+    "classes.json": (Vocabulary.read_classes, '["ground", "red disc", "blue disc"]'),
     "captions.json": (_captions, '{"a": ["a red bus on a street"], "b": ["a cat on a sofa", "a cat"]}'),
     "coco.json": (
         _captions,

@@ -50,9 +50,7 @@ def encoded_result(sink: Sink, image: BatchImage, result: Segmentation | str) ->
 
 
 def shard_files(sink: Sink, key: str, results: Sequence[Any], *, parts: bool) -> list[ResultFile]:
-    """The files of a shard."""
-    if sink == "files":
-        return [file for result in results for file in result]
+    """The files of a shard of rows or tars."""
     content = _parquet(results, parts=parts) if sink == "parquet" else _tar(results)
     return [(f"part-{key}{_SUFFIXES[sink]}", content)]
 

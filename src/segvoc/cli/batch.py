@@ -30,7 +30,7 @@ from segvoc.progress import Progress, print_line
 @part_options
 @click.option("--model", default="tiny", metavar="NAME", help="A preset, or a path that exists on every node.")
 @model_options(*NETWORK_OPTIONS, "taught", dtype="auto")
-@label_options(*IMAGE_OPTIONS)
+@label_options(*IMAGE_OPTIONS, "stretch")
 @click.option(
     "--to",
     "sink",

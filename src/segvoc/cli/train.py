@@ -42,7 +42,7 @@ FINETUNE = "finetune"
 @click.argument("recipe")
 @click.option("--images", metavar="DIR", help="Folder of your images.")
 @click.option("--labels", metavar="DIR", help="Folder of their label maps: sub/photo.png for sub/photo.jpg.")
-@click.option("--classes", metavar="FILE", help="A JSON list of the class names, in label order.")
+@click.option("--classes", metavar="FILE", help="The class names in label order: one per line, or JSON.")
 @dataset_options
 @click.option("--captions", metavar="PATH", help="Captions of your images: a file, a folder, or WebDataset tars.")
 @click.option("--features", metavar="DIR", help="Cache for the embeddings of phrases, shared by runs.")

@@ -22,7 +22,11 @@ Activation = Literal["quick_gelu", "gelu"]
 
 @dataclass(frozen=True, kw_only=True)
 class VitConfig:
-    """Sizes of a vision transformer."""
+    """Sizes of a vision transformer.
+
+    Raises:
+        UsageError: a tap is out of order, or not before the last block, which only gives the dense map.
+    """
 
     channels: int
     """Channels of the space shared with the text."""
@@ -38,6 +42,14 @@ class VitConfig:
     """Side of the images that the networks read [pixels]."""
     taps: tuple[int, ...]
     """Blocks, 0-based and shallow to deep, whose outputs guide the decoder."""
+
+    def __post_init__(self) -> None:
+        blocks = range(self.layers - 1)
+        if list(self.taps) != sorted({*self.taps} & {*blocks}):
+            raise UsageError(
+                f"taps={self.taps} are not blocks of a transformer with {self.layers}; give increasing numbers from 0 "
+                f"to {self.layers - 2}, since the last block gives the dense map"
+            )
 
 
 def vit_b16() -> VitConfig:

@@ -46,8 +46,8 @@ from segvoc.teaching.learning import BETTER, HeldOutScores
 from segvoc.teaching.taught_words import TaughtQuery, TaughtWords
 from segvoc.vocabulary import Vocabulary, folded
 
-Words = Iterable[str] | Vocabulary | PreparedVocabulary
-"""Accepted as words: one per class, or a vocabulary encoded by the model."""
+Words = Iterable[str] | Mapping[int, str] | Vocabulary | PreparedVocabulary
+"""Accepted as words: one per class, a line ("cat, sofa"), names by id, or a vocabulary encoded by the model."""
 
 JUDGES_OF_EDGES = 8
 """Maximum number of images that decide whether maps of taught words are refined by default."""
@@ -238,7 +238,8 @@ class Segmenter(Teachable, Shareable, ABC):
         Args:
             images: an image (a path or address, "-" for standard input, a PIL image, an array, ...: see `read_given`),
                 or a list of images of any sizes.
-            words: one per class; `", "` inside a word separates synonyms. None uses the objects of `parts`, or the
+            words: one per class, a line ("cat, sofa") or names by id; `", "` inside a word of a list separates
+                synonyms. None uses the objects of `parts`, or the
                 words that the model was trained on or taught. A vocabulary prepared by `encode` includes parts and
                 background.
             options: labeling options (default: `LabelOptions()`).
@@ -380,13 +381,22 @@ class Segmenter(Teachable, Shareable, ABC):
         self, images: Iterable[ImageSource], job: LabelingJob, yield_errors: bool, places: Iterable[str] | None = None
     ) -> Iterator[Segmentation | InputError]:
         begun: deque[Callable[[], Iterator[Segmentation | InputError]]] = deque()
+        failure: Exception | None = None
         with closing(read_in_batches(images, job.batch, job.options.value_range, places)) as batches:
-            for read in batches:
-                begun.append(self._begin(read, job))
+            while failure is None:
+                try:
+                    begun.append(self._begin(next(batches), job))
+                except StopIteration:
+                    break
+                except Exception as error:  # the results of what came before it come first
+                    failure = error
+                    break
                 if len(begun) > self.batches_ahead:
                     yield from _raising(begun.popleft()(), not yield_errors)
             while begun:
                 yield from _raising(begun.popleft()(), not yield_errors)
+            if failure is not None:
+                raise failure
 
     def protocol(self, options: LabelOptions, words: int) -> Protocol:
         """The protocol of the options' window, with their class selection.
@@ -533,7 +543,7 @@ class Segmenter(Teachable, Shareable, ABC):
                 yield cast(InputError, image)
                 continue
             try:
-                yield tiled.segmentation(image, model=self.name, dtype=self.dtype)
+                yield tiled.segmentation(image, model=self.name, dtype=self.dtype, unsure_below=self.unsure_below)
             except InputError as error:
                 yield error
 
@@ -572,6 +582,7 @@ class Segmenter(Teachable, Shareable, ABC):
             dtype=self.dtype,
             seconds=image.seconds + network_seconds + time.perf_counter() - start,
             source=image.source,
+            content=image.content,
             background=job.query.background_name,
             unsure_below=self.unsure_below,
             parts=() if query.parts is None else query.parts.parts,

@@ -122,8 +122,10 @@ class TiledLabeling:
                 for column in range(len(columns)):
                     yield self._cell(image, cover, row, column, protocol)
 
-    def segmentation(self, image: ReadImage, *, model: str, dtype: str) -> Segmentation:
-        """Label an image in memory, for a model of this name and precision; raises `InputError` as `cells` does."""
+    def segmentation(
+        self, image: ReadImage, *, model: str, dtype: str, unsure_below: float | None = None
+    ) -> Segmentation:
+        """Label an image in memory, for a model with these attributes; raises `InputError` as `cells` does."""
         start = time.perf_counter()
         whole = ArrayImage(image.pixels)
         labels, confidence = np.empty(image.size, np.uint16), np.empty(image.size, np.float32)
@@ -141,7 +143,9 @@ class TiledLabeling:
             dtype=dtype,
             seconds=image.seconds + time.perf_counter() - start,
             source=image.source,
+            content=image.content,
             background=self.job.query.background_name,
+            unsure_below=unsure_below,
         )
 
     def _looks(self, image: WindowedImage) -> Iterable[UInt8[np.ndarray, "h w 3"]]:

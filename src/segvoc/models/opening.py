@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
 
-from segvoc.errors import UsageError, naming_torch
+from segvoc.errors import UsageError, naming_keywords, naming_torch
 from segvoc.exported.manifest import is_exported
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import open_tiny
@@ -33,6 +33,7 @@ def list_models() -> tuple[str, ...]:
     return tuple(PRESETS)
 
 
+@naming_keywords
 def load(
     name: str | os.PathLike[str] = "tiny",
     *,
@@ -83,7 +84,7 @@ def load(
         UsageError: the name, device, dtype or an option is unknown, or PyTorch is required but not installed.
         CheckpointError: the weights or the folder are missing, damaged or for another network, or can't be downloaded.
     """
-    name, device = os.fspath(name), device_name(device)
+    name, device = _checked_name(name), device_name(device)
     dtype = cast("DtypeName", str(dtype).removeprefix("torch."))  # unknown names are refused at lookup
     if means_exported_folder(name):
         for setting, value in {"weights": weights, "options": options, "network": network}.items():
@@ -122,6 +123,12 @@ def load(
         optimize=optimize,
         **asked,
     )
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str | os.PathLike):
+        raise UsageError(f"the model must be a name or a path, not {name!r:.80}; give one, for example 'tiny'")
+    return os.fsdecode(name)
 
 
 def load_to_label(

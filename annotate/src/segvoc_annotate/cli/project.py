@@ -58,7 +58,7 @@ def export(folder: str, format_: str, out: str, all_: bool, no_images: bool) -> 
 @dataset_options
 @click.option("--images", metavar="FOLDER", help="Folder of images, or of a dataset's images if they are elsewhere.")
 @click.option("--labels", metavar="FOLDER", help="With --images: their label maps, with the same names: PNG or TIFF.")
-@click.option("--classes", metavar="FILE", help="With --labels: the class names, a JSON list in label order.")
+@click.option("--classes", metavar="FILE", help="With --labels: the class names in label order, one per line, or JSON.")
 @click.option("--done", is_flag=True, help="Mark the images as done.")
 def import_(
     folder: str, images: str | None, labels: str | None, classes: str | None, done: bool, dataset: DatasetOptions

@@ -14,7 +14,7 @@ from jaxtyping import UInt16
 from segvoc.data.datasets.annotated_images import Annotation, checked_size
 from segvoc.data.datasets.fields import json_content, naming_damage, read_lines
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
-from segvoc.imaging.reading import opened_image
+from segvoc.imaging.reading import opened_image, upright
 
 IGNORED_NAMES = frozenset(
     ("__ignore__", "don't care", "ignore", "ignored", "unlabeled", "unlabelled", "unknown", "void")
@@ -98,8 +98,8 @@ class MapFile(Annotation):
     def _values(self, path: Path) -> np.ndarray:
         """Values (H W) or colors (H W 3)."""
         with opened_image(path) as image:
-            mode = image.mode
-            values = np.array(image.convert("RGB") if mode == "P" and self.table.has_colors_alone else image)
+            mode, turned = image.mode, upright(image)
+            values = np.array(turned.convert("RGB") if mode == "P" and self.table.has_colors_alone else turned)
         if mode == "1":
             return values.astype(np.uint8)
         if mode == "RGBA" and (values[..., 3] == 255).all():
