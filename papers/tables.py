@@ -106,10 +106,10 @@ def reproduction(row: PublishedRow) -> str:
         training = training.replace(ENCODERS[row.preset], ENCODERS[row.preset].split(",")[0])
     if row.main and not row.training:
         name = row.preset if published else row.recipe
-        return f"segvoc reproduce {name} {'' if published else training}--data ROOT --out REPORT"
+        return f"python -m papers.reproduce {name} {'' if published else training}--data ROOT --out REPORT"
     as_it_is = any(one.main and (one.preset, one.recipe) == (row.preset, row.recipe) for one in PUBLISHED_ROWS)
     start = training if row.training or not as_it_is else weights
-    return f'segvoc reproduce "{row.title}, {row.row}" {start}--data ROOT --out REPORT'
+    return f'python -m papers.reproduce "{row.title}, {row.row}" {start}--data ROOT --out REPORT'
 
 
 def _start_of(preset: str) -> str:

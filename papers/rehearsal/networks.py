@@ -1,6 +1,7 @@
 """The networks of the papers in small: few channels, and images of a quarter of the published sides.
 
-`python -m papers.rehearsal.networks` is `segvoc` with them and with the small benchmarks; `torchrun` may start it.
+`python -m papers.rehearsal.networks` is `papers.reproduce` with them and with the small benchmarks; `torchrun` may
+start it.
 """
 
 from dataclasses import replace
@@ -8,7 +9,8 @@ from typing import Any, cast
 
 import timm
 
-from segvoc.cli import main
+from papers.reproduce import reproduce
+from segvoc.cli import run_command
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
 from segvoc.data.preparation import plans
 from segvoc.encoders import clip_with_dino
@@ -190,4 +192,4 @@ def _syn_seg(configuration: SynSegConfig) -> SegmentationNetwork:
 
 if __name__ == "__main__":
     use_small_networks()
-    main()
+    run_command(reproduce, "python -m papers.reproduce")

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from papers import reproduce
 from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.published import PublishedFile
 from segvoc.data.benchmarks import BENCHMARKS
@@ -40,7 +41,6 @@ from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncode
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartNetworkConfig
 from segvoc.networks.syn_seg import SynSeg, SynSegConfig
-from segvoc.reproduction import reproduce
 from segvoc.training import monitor, start, training_data
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES

@@ -130,7 +130,7 @@ def _scores(preset: str, *, fetched: bool) -> dict[str, Any]:
                 tables.setdefault(row.title, {})[name] = dict(row.scores[benchmark])
     if not tables:
         return {"note": "the papers that segvoc reproduces report no scores for exactly this network"}
-    check = {"check": f"segvoc reproduce {preset} --data ROOT --out REPORT"} if fetched else {}
+    check = {"check": f"python -m papers.reproduce {preset} --data ROOT --out REPORT, in a clone"} if fetched else {}
     return {"note": "published, not reproduced here", **check, **tables}
 
 
