@@ -7,8 +7,6 @@ start it.
 from dataclasses import replace
 from typing import Any, cast
 
-import timm
-
 from papers.reproduce import reproduce
 from segvoc.cli import run_command
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
@@ -45,9 +43,6 @@ CELLS = (6, 7)
 
 DINO_SIDE = 14 * CELLS[0]
 """Side of the images that DINOv2 reads [px]."""
-
-BACKBONE = "resnet10t"
-"""The timm network used as every guidance backbone (CAT-Seg, arXiv v1)."""
 
 _SIZES = {"dim": 32, "guidance_dim": 16, "window": 3}
 
@@ -144,13 +139,9 @@ def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:
             _vit(encoders.vit),
             dense=encoders.dense,
             activation=encoders.activation,
-            visual_prompts=encoders.visual_prompts,
         )
-        text = _text("" if configuration.guidance_backbone != "none" else "qv")
-    backbone = None
-    if configuration.guidance_backbone != "none":
-        backbone = timm.create_model(BACKBONE, features_only=True, feature_cls="getter", out_indices=(1, 2, 3))
-    return clip_segmentation_network(configuration, tower, text, backbone)
+        text = _text("qv")
+    return clip_segmentation_network(configuration, tower, text)
 
 
 def _err_seg(configuration: ErrSegConfig) -> SegmentationNetwork:

@@ -165,8 +165,6 @@ def test_cat_seg_and_pca_seg_slide_and_keep_256_classes():
         assert protocol_of(preset, "a-150", keep_classes="all").deviations == ()
         (deviation,) = protocol_of(preset, "a-847", keep_classes="all").deviations
         assert deviation == "keep_classes all instead of the network's own rule"
-    # the seconds of Table 11 of arXiv v1 grow to 847 classes
-    assert PRESETS["cat-seg-v1-b"].protocols["official"].selection is None
 
 
 def test_syn_seg_has_a_background_in_two_benchmarks_of_its_table():

@@ -25,6 +25,7 @@ LEAVES = {
     "ablation": {"ablation.json": ("recipe", "grids"), "ablation.md": (), "ablation.png": ()},
     "attention": {"attention.json": ("attention", "kept", "classes"), "attention.png": ()},
     "blocks": {"blocks.json": ("rows",), "blocks.md": ()},
+    "cat_seg_v1": {"run/model.safetensors": (), "pas-20/report.json": ("miou",)},
     "compare": {"compare.json": ("models", "differing"), "compare.png": ()},
     "costs": {"costs.json": ("words",), "costs.png": ()},
     "evaluate": {"report.json": ("model",)},
