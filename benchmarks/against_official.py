@@ -52,9 +52,9 @@ import torch
 from benchmarks import machine, side_by_side
 from benchmarks.compared_calls import OFFICIAL, OURS, RECIPE, Call, Dtype, Kind, Setting, difference, equal_labels
 from benchmarks.machine import matrix_rate
+from benchmarks.multiply_adds import multiply_adds_of
 from benchmarks.official_code import find_model, official_file
 from segvoc.errors import SegvocError, UsageError
-from segvoc.evaluation.multiply_adds import multiply_adds_of
 from segvoc.hardware import bfloat16_instructions, peak_gigabytes
 from segvoc.models.network_segmenter import Optimize
 from segvoc.process_settings import float32_products, keep_freed_memory

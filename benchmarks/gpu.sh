@@ -9,7 +9,7 @@
 # usage: benchmarks/gpu.sh runs --data ROOT [gpu_runs' options, such as --minutes 10 --only cat-seg-b]
 # The runs of the papers that would give most trust, which take GPU hours to days: one piece of ten minutes. The exit code
 # is 3 as long as there is more to do: until benchmarks/gpu.sh runs --data ROOT; [ $? -ne 3 ]; do :; done
-# docs/papers/gpu_plan.md says what each costs and what it would prove.
+# docs/papers/researcher.md says what each costs and what it would prove.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD/src:$PWD${PYTHONPATH:+:$PYTHONPATH}"

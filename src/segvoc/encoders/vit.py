@@ -71,18 +71,6 @@ def vit_l14() -> VitConfig:
     )
 
 
-def vit_h14() -> VitConfig:
-    """ViT-H/14 of open_clip, pre-trained at 224 px, used at 336."""
-    sizes = {"channels": 1024, "width": 1280, "layers": 32, "taps": (10, 21)}
-    return replace(vit_l14(), pretrained_size=224, **sizes)
-
-
-def vit_big_g14() -> VitConfig:
-    """ViT-bigG/14 of open_clip, pre-trained at 224 px, used at 336."""
-    sizes = {"channels": 1280, "width": 1664, "layers": 48, "taps": (15, 31)}
-    return replace(vit_l14(), pretrained_size=224, **sizes)
-
-
 TimmClipName = Literal[
     "siglip2-b",
     "siglip2-l",
@@ -225,13 +213,6 @@ def projection_weights(tower: nn.Module, projections: str) -> tuple[str, ...]:
     """Names of the weights (not the biases) of some attention projections ("qv", "qkv", ...) in all blocks."""
     endings = tuple(f".{place}.{letter}_proj.weight" for letter in projections for place in ("attn", "qkv"))
     return tuple(name for name, _ in tower.named_parameters() if name.endswith(endings))
-
-
-def attention_and_positions(tower: nn.Module, prefix: str = "") -> tuple[str, ...]:
-    """Names of attention parameters and position embeddings that begin with a prefix (CAT-Seg, arXiv v1, Fig. 9)."""
-    endings = ("positional_embedding", "pos_embed")
-    names = (name for name, _ in tower.named_parameters() if name.startswith(prefix))
-    return tuple(name for name in names if ".attn." in name or name.endswith(endings))
 
 
 def linear_of(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:

@@ -15,7 +15,7 @@ from segvoc.records import check_range, parse_settings, with_settings
 
 Loss = Literal["released", "masked", "competing", "cross-entropy"]
 Precision = Literal["float32", "bfloat16", "float16"]
-Trainable = Literal["published", "none", "all", "attention", "prompts", "q", "k", "v", "qk", "qv", "kv", "qkv"]
+Trainable = Literal["published", "none", "all", "q", "k", "v", "qk", "qv", "kv", "qkv"]
 Encoders = Literal["both", "image", "text"]
 Fill = Literal["strongest", "released"]
 Supervision = Literal["labels", "captions"]
@@ -67,8 +67,7 @@ class OptimizerConfig(_Group):
     max_grad_norm: float = 0.01
     """Global gradient norm to which gradients are clipped; 0: no clipping."""
     trainable: Trainable = "published"
-    """Which encoder parameters are trained (CAT-Seg, arXiv v1, Table 3): those of the published recipe, none, all, all
-    attention parameters and position embeddings, visual prompts (with the network's setting `visual_prompts=100`), or
+    """Which encoder parameters are trained (CAT-Seg, arXiv v1, Table 3): those of the published recipe, none, all, or
     the weights of the q, k and v projections. "qv" is PCA-Seg's paper to the letter: as released, it
     also trains the keys of EVA's text tower."""
     trainable_encoders: Encoders = "both"
