@@ -142,8 +142,7 @@ TEXTS: dict[str, tuple[Read, str]] = {
     "words.txt": (Vocabulary.read, "cat\nsofa, couch\nwall\nçà et là\nтёплый плед\n"),
     "parts.json": (PartVocabulary.read, '{"dog": ["head", "leg"], "*": ["skin"], "cat, kitten": []}'),
     "classes.json": (read_classes, '["ground", "red disc", "blue disc"]'),
-    "captions.json": (_captions, '{"a": ["a red bus on a street"], "b": ["a cat on a sofa", "a cat"]}'),
-    "coco.json": (
+    "captions.json": (
         _captions,
         '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "caption": "a cat"}]}',
     ),
