@@ -210,7 +210,7 @@ class ConversionResult:
     """Stems of records left out as in the published evaluations, with the reason."""
 
 
-Conversion = Callable[[Path, Original], ConversionResult]
+LabelConversion = Callable[[Path, Original], ConversionResult]
 """Reads an image's original files below the data folder and writes the prepared ones; picklable.
 
 Raises `InputError` if a file is missing or damaged or has unknown ids, `OutputError` if one can't be written.

@@ -11,7 +11,7 @@ from typing import Any
 from segvoc.data.benchmarks import Benchmark, BenchmarkParts
 from segvoc.data.labeled_images import image_stems, read_class_list
 from segvoc.data.preparation.conversions import (
-    Conversion,
+    LabelConversion,
     Original,
     convert_full_ade,
     convert_labels,
@@ -33,7 +33,7 @@ OriginalPaths = Sequence[str]
 class Plan:
     """The conversions that prepare a benchmark."""
 
-    convert: Conversion
+    convert: LabelConversion
     originals: Mapping[str, Original]
     """By stem: the images whose files exist, in order."""
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -178,7 +178,7 @@ def _naming_unknown_form(path: Path) -> Iterator[None]:
         raise UsageError(problem) from None
 
 
-_PLANS: Mapping[str, tuple[Callable[[Benchmark, Path, OriginalPaths], Iterator[Original]], Conversion]] = {
+_PLANS: Mapping[str, tuple[Callable[[Benchmark, Path, OriginalPaths], Iterator[Original]], LabelConversion]] = {
     **dict.fromkeys(("coco-stuff", "a-150", "coco-object", "cityscapes"), (_paired, convert_labels)),
     **dict.fromkeys(("pc-59", "pc-60"), (_context_masks, partial(convert_labels, read=paint_context_masks))),
     **dict.fromkeys(("pas-20", "pas-20b", "voc-21"), (_voc, partial(convert_labels, skip_empty=True))),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from segvoc.data.benchmarks import PREPARATION_FOLDER, PREPARED_LAYOUT, Benchmark, Manifest, counted
-from segvoc.data.preparation.conversions import Conversion, ConversionResult, Original
+from segvoc.data.preparation.conversions import LabelConversion, ConversionResult, Original
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpack_downloads
 from segvoc.data.preparation.plans import Plan, plan_preparation
 from segvoc.errors import InputError, OutputError, UsageError
@@ -169,7 +169,7 @@ def _stamp(root: Path, item: ConversionResult) -> list[object]:
 
 
 def _results(
-    convert: Conversion, originals: Sequence[Original], root: Path, jobs: int
+    convert: LabelConversion, originals: Sequence[Original], root: Path, jobs: int
 ) -> Iterator[ConversionResult | str]:
     """The result of each conversion, or its error."""
     work = partial(_run, root, convert)
@@ -190,7 +190,7 @@ def _results(
         executor.shutdown(cancel_futures=True)
 
 
-def _run(root: Path, convert: Conversion, original: Original) -> ConversionResult | str:
+def _run(root: Path, convert: LabelConversion, original: Original) -> ConversionResult | str:
     try:
         return convert(root, original)
     except InputError as error:
