@@ -10,9 +10,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 import segvoc
-from segvoc.annotations.connected_regions import connected_regions
 from segvoc.errors import UsageError
 from segvoc.formats.dataset import FORMAT_NAMES, DatasetWriter, FormatName
+from segvoc.imaging.connected_regions import connected_regions
 from segvoc.imaging.label_maps import UNLABELED
 from tests.formats.drawn_results import WORDS, drawn_result, hard_labels
 

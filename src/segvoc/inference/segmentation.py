@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8, UInt16
 from PIL import Image, ImageShow
 
-from segvoc.annotations.connected_regions import segments
-from segvoc.annotations.entries import (
+from segvoc.errors import OutputError, UsageError, did_you_mean
+from segvoc.imaging.annotations import (
     MaskForm,
     categories,
     detections,
@@ -23,7 +23,7 @@ from segvoc.annotations.entries import (
     region_annotations,
     stuff_classes,
 )
-from segvoc.errors import OutputError, UsageError, did_you_mean
+from segvoc.imaging.connected_regions import segments
 from segvoc.imaging.label_maps import nearest, object_counts, write_label_map
 from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side
 from segvoc.imaging.overlay import (
@@ -246,7 +246,7 @@ class Segmentation:
         """Convert to a COCO dataset of one image, as in the format "coco-instances".
 
         Each object is an annotation; for words without objects, each connected component, or for stuff (sky, wall, ...,
-        see `segvoc.annotations.entries`) the whole mask.
+        see `segvoc.imaging.annotations`) the whole mask.
 
         Args:
             masks: "rle": compressed run lengths, exact; "polygons": outlines, within 0.3 pixels of pixel edges.
