@@ -23,7 +23,7 @@ with open(os.path.splitext(__file__)[0] + ".pyi", encoding="utf-8") as _file:
 _HOMES = {name: home for _, home, *_, name in _imports}
 """The module of each public name, as `__init__.pyi` has it: "from HOME import NAME as NAME"."""
 
-__all__ = sorted(_HOMES.keys() - {"__version__"})
+__all__ = sorted(_HOMES.keys() - {"__version__"})  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:

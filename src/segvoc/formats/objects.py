@@ -24,7 +24,7 @@ def with_objects(
 ) -> Segmentation:
     """Split words into objects: each connected component becomes an object.
 
-        result = segvoc.with_objects(model.segment("photo.jpg", ["cat", "sofa", "wall"]))
+        result = with_objects(model.segment("photo.jpg", ["cat", "sofa", "wall"]))
         result.objects, result.object_counts
 
     Components are 8-connected. A component that is too small joins the nearest object of its word within a fiftieth of

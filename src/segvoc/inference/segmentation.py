@@ -87,7 +87,7 @@ class Segmentation:
     part_confidence: Float32[np.ndarray, "H W"] | None = None
     """Probability of each pixel's part, in [0, 1]; 0 without a part."""
     objects: UInt16[np.ndarray, "H W"] | None = None
-    """Object number of each pixel, 0 for none; an object has a single class. None without `segvoc.with_objects`."""
+    """Object number of each pixel, 0 for none; an object has a single class. None without `with_objects`."""
     background: str | None = None
     """The word that stands for "none of the others", if the call named one."""
     unsure_below: float | None = None
@@ -233,7 +233,7 @@ class Segmentation:
             shown = supervision.MaskAnnotator().annotate(result.image.copy(), detections)
 
         Returns:
-            One detection per word that has pixels, or per object for words with objects (`segvoc.with_objects`): its
+            One detection per word that has pixels, or per object for words with objects (`with_objects`): its
             "mask", box "xyxy" [px], mean "confidence", "class_id" (index into `words`) and `data["class_name"]`. For
             words with objects, pixels outside any object are left out.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from segvoc.data.benchmarks import PREPARATION_FOLDER, PREPARED_LAYOUT, Benchmark, Manifest, counted
-from segvoc.data.preparation.conversions import LabelConversion, ConversionResult, Original
+from segvoc.data.preparation.conversions import ConversionResult, LabelConversion, Original
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpack_downloads
 from segvoc.data.preparation.plans import Plan, plan_preparation
 from segvoc.errors import InputError, OutputError, UsageError
