@@ -5,11 +5,12 @@ adds lists of images, and masks several naming schemes for the two folders. Maps
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
 from segvoc.data.datasets.fields import (
     DatasetSource,
@@ -19,7 +20,8 @@ from segvoc.data.datasets.fields import (
     visible_files,
 )
 from segvoc.data.datasets.maps import LabelTable, MapFile, ObjectNumbers, read_label_table
-from segvoc.data.labeled_images import class_names, read_class_list
+from segvoc.data.labeled_images import class_names
+from segvoc.data.preparation.conversions import UNKNOWN_ID, id_table
 from segvoc.errors import UsageError
 from segvoc.formats.dataset import PublishedName
 from segvoc.formats.writers import VOC_BACKGROUND, VOC_IGNORED, voc_colors
@@ -142,34 +144,11 @@ class MapLayout:
     """Candidate map folders; the first that exists is used."""
     images: tuple[str, ...]
     """Candidate image folders; the first that exists is used."""
-    classes: Callable[[DatasetSource], LabelTable]
+    benchmark: str
+    """The benchmark that has the same classes and ids."""
     naming: Naming = Naming()
     archive: str
     """The archive to unpack, for errors."""
-
-
-def _table(names: tuple[str, ...], ids: Mapping[int, int], size: int) -> LabelTable:
-    """The labels of the evaluated ids; the others below `size` and 255 are unlabeled."""
-    return LabelTable(names=names, indices={**dict.fromkeys((*range(size), 255), UNLABELED), **ids})
-
-
-def _cityscapes_classes(source: DatasetSource) -> LabelTable:
-    ids = {int(number): label for number, label in read_class_list("cityscapes19_ids").items()}
-    return _table(class_names("cityscapes19"), ids, 35)
-
-
-def _ade_classes(source: DatasetSource) -> LabelTable:
-    """The classes of `objectInfo150.txt`; 0 is unlabeled."""
-    if (file := source.folder / "objectInfo150.txt").is_file():
-        table = read_label_table(file)
-        return replace(table, indices={**table.indices, 0: UNLABELED})
-    names = class_names("ade150")
-    return LabelTable(names=names, indices={0: UNLABELED} | {label + 1: label for label in range(len(names))})
-
-
-def _stuff_classes(source: DatasetSource) -> LabelTable:
-    ids = {entry["stuffthing_id"]: entry["train_id"] for entry in read_class_list("coco_stuff171_ids")}
-    return _table(class_names("coco"), ids, 182)
 
 
 MAP_LAYOUTS: Mapping[PublishedName, MapLayout] = {
@@ -177,7 +156,7 @@ MAP_LAYOUTS: Mapping[PublishedName, MapLayout] = {
         marks=("gtFine",),
         maps=("gtFine/*",),
         images=("leftImg8bit/*",),
-        classes=_cityscapes_classes,
+        benchmark="cityscapes",
         naming=Naming(
             image_ending="_leftImg8bit",
             endings=("_gtFine_labelIds",),
@@ -190,14 +169,14 @@ MAP_LAYOUTS: Mapping[PublishedName, MapLayout] = {
         marks=("objectInfo150.txt", "sceneCategories.txt", "annotations/training", "annotations/validation"),
         maps=("annotations/*",),
         images=("images/*",),
-        classes=_ade_classes,
+        benchmark="a-150",
         archive="ADEChallengeData2016.zip",
     ),
     "coco-stuff": MapLayout(
         marks=("stuffthingmaps", "annotations/*2014/*.png", "annotations/*2017/*.png"),
         maps=("stuffthingmaps/*", "annotations/*"),
         images=("images/*", "*"),
-        classes=_stuff_classes,
+        benchmark="coco-stuff",
         archive="stuffthingmaps_trainval2017.zip",
     ),
 }
@@ -214,7 +193,14 @@ def read_published(source: DatasetSource, layout: MapLayout) -> FoundDataset:
     split, maps = chosen_set(source, {name: (name, path) for name, path in sets.items()}, "sets")
     places = [folder / pattern.replace("*", split) for pattern in layout.images]
     images = next((place for place in places if place.is_dir()), places[0])
-    return _paired(source, _Pair(images, maps, layout.naming), layout.classes(source))
+    ids = enumerate(id_table(layout.benchmark).tolist())
+    table = LabelTable(
+        names=BENCHMARKS[layout.benchmark].classes, indices={id: label for id, label in ids if label != UNKNOWN_ID}
+    )
+    if (file := folder / "objectInfo150.txt").is_file():
+        table = read_label_table(file)  # ADE20K's own names
+        table = replace(table, indices={**table.indices, 0: UNLABELED})
+    return _paired(source, _Pair(images, maps, layout.naming), table)
 
 
 # ---- VOC

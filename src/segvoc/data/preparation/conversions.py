@@ -44,36 +44,33 @@ def _listed(class_list: str, id_key: str) -> dict[int, int]:
     return {entry[id_key]: entry["train_id"] for entry in read_class_list(class_list)}
 
 
-def _coco_object() -> UInt16[np.ndarray, " N"]:
-    things = {entry: label + 1 for entry, label in _listed("coco_stuff171_ids", "stuffthing_id").items() if label < 80}
-    return _table(256, dict.fromkeys((*range(182), 255), 0) | things)
+def _context_ids() -> list[int]:
+    return read_class_list("pc59_ids")["ids"]
 
 
-def _context(*, background: bool) -> UInt16[np.ndarray, " N"]:
-    ids: list[int] = read_class_list("pc59_ids")["ids"]
-    return _table(460, {entry: label for label, entry in enumerate(ids if background else ids[1:])}, range(460))
-
-
-def _cityscapes() -> UInt16[np.ndarray, " N"]:
-    labels = {int(entry): label for entry, label in read_class_list("cityscapes19_ids").items()}
-    return _table(256, labels, (*range(34), 255))
+def _cityscapes_ids() -> dict[int, int]:
+    return {int(entry): label for entry, label in read_class_list("cityscapes19_ids").items()}
 
 
 _TABLES: Mapping[str, Callable[[], UInt16[np.ndarray, " N"]]] = {
     # the gaps between the ids are ignored
     "coco-stuff": lambda: _table(256, _listed("coco_stuff171_ids", "stuffthing_id"), (*range(182), 255)),
-    "coco-object": _coco_object,
+    "coco-object": lambda: _table(
+        256,
+        dict.fromkeys((*range(182), 255), 0)
+        | {id: label + 1 for id, label in _listed("coco_stuff171_ids", "stuffthing_id").items() if label < 80},
+    ),
     "a-150": lambda: _table(256, _counted(150, 1), (0,)),
     # all values of red / 10 * 256 + green, since ids that aren't among the 847 are ignored
     "a-847": lambda: _table(26 * 256, _listed("ade847_ids", "ade_id"), range(26 * 256)),
-    "pc-59": lambda: _context(background=False),
-    "pc-60": lambda: _context(background=True),
+    "pc-59": lambda: _table(460, {id: label for label, id in enumerate(_context_ids()[1:])}, range(460)),
+    "pc-60": lambda: _table(460, {id: label for label, id in enumerate(_context_ids())}, range(460)),
     # the published preparation maps 460 to 459, its ignored label
     "pc-459": lambda: _table(461, _counted(459, 1), (0, 460)),
     "pas-20": lambda: _table(256, _counted(20, 1), (0, 255)),
     "pas-20b": lambda: _table(256, {0: 20} | _counted(20, 1), (255,)),
     "voc-21": lambda: _table(256, _counted(21), (255,)),
-    "cityscapes": _cityscapes,
+    "cityscapes": lambda: _table(256, _cityscapes_ids(), (*range(34), 255)),
     "pascal-part-116 objects": lambda: _table(256, _counted(20), (255,)),
     "pascal-part-116": lambda: _table(256, _counted(116), (255,)),
     "ade20k-part-234": lambda: _table(65_536, _counted(234), (65_535,)),
