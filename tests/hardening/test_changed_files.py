@@ -118,7 +118,7 @@ def read_or_refused(read: Read, name: str, content: bytes, folder: Path) -> None
 
 
 def _captions(path: Path) -> None:
-    list(find_captions(path, path.parent).images())
+    find_captions(path, path.parent)
 
 
 def _shape_and_type(path: Path) -> None:

@@ -30,10 +30,15 @@ def folder(tmp_path):
     return tmp_path / "images"
 
 
+def read(source, on_problem=print):
+    """The captioned images of all chunks."""
+    return [image for chunk in source.chunks for image in chunk.read(on_problem)]
+
+
 def found(captions, images=None):
     """The captions of each image by its shade, and the problems."""
     problems = []
-    images = list(find_captions(captions, images, on_problem=problems.append).images(problems.append))
+    images = read(find_captions(captions, images, on_problem=problems.append), problems.append)
     assert all("\n" not in problem for problem in problems)
     return {int(image.location.read()[0, 0, 0]): list(image.captions) for image in images}, problems
 
@@ -76,7 +81,7 @@ def test_bad_captions_are_named_and_the_others_kept(folder):
 def test_an_image_outside_of_the_folder_gets_a_name_inside(folder):
     (folder.parent / "out.png").write_bytes(png(6))
     path = write_captions(folder.parent / "captions.json", ("../out.png", "A dog."), (str(folder / "c.png"), "A cat."))
-    names = [image.name for image in find_captions(path, folder).images()]
+    names = [image.name for image in read(find_captions(path, folder))]
     assert names[0] == "out" and names[1].endswith("/c") and not names[1].startswith("/")
 
 
@@ -135,8 +140,7 @@ def test_webdatasets_tars_are_read_in_place(tmp_path):
     for name in ("set-{000..001}.tar", "set-*.tar", ""):
         assert found(tmp_path / name) == (expected, [])
     assert found(tmp_path / "set-001.tar") == ({3: ["Number 3."]}, [])
-    images = list(find_captions(tmp_path).images())
-    assert [image.name for image in images] == ["set-000/001", "set-000/002", "set-001/003"]
+    assert [image.name for image in read(find_captions(tmp_path))] == ["set-000/001", "set-000/002", "set-001/003"]
 
 
 def test_of_a_range_the_tars_that_are_missing_or_compressed_are_named(tmp_path):
@@ -180,7 +184,7 @@ def test_a_damaged_image_in_a_tar_is_named_when_it_is_read(tmp_path):
     with tarfile.open(tmp_path / "set.tar", "w") as archive:
         member(archive, "1.jpg", b"\xff\xd8\xff\xe0 and no more")
         member(archive, "1.txt", b"A dog.")
-    location = next(find_captions(tmp_path / "set.tar").images()).location
+    location = read(find_captions(tmp_path / "set.tar"))[0].location
     for harm in (lambda: None, (tmp_path / "set.tar").unlink):
         harm()
         with one_line_error(InputError, "set.tar: 1.jpg"):

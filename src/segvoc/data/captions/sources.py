@@ -294,16 +294,6 @@ class CaptionSource:
         """A short name for reports."""
         return Path(self.path).name
 
-    def images(self, on_problem: OnProblem = lambda message: None) -> Iterator[CaptionedImage]:
-        """All captioned images in order, one chunk in memory at a time; `UsageError` if there are none."""
-        empty = True
-        for chunk in self.chunks:
-            for image in chunk.read(on_problem):
-                empty = False
-                yield image
-        if empty:
-            raise self.empty()
-
     def empty(self) -> UsageError:
         """The error for a set without any captioned image."""
         return UsageError(
