@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
 from PIL import ExifTags, Image
 
+from segvoc.arrays import bilinear
 from segvoc.data.benchmarks import Benchmark, ManifestRecord
 from segvoc.data.labeled_images import read_class_list
 from segvoc.data.preparation.originals import read_matlab_array
@@ -348,20 +349,8 @@ def shrunk_size(height: int, width: int) -> tuple[int, int]:
 
 def resized_linear(image: UInt8[np.ndarray, "H W 3"], height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
     """Resize like OpenCV's INTER_LINEAR: bilinear interpolation without antialiasing."""
-    rows, columns = _neighbors(image.shape[0], height), _neighbors(image.shape[1], width)
-    above, below, down = rows
-    left, right, across = columns
-    values = image.astype(np.float32)
-    values = values[above] + (values[below] - values[above]) * down[:, None, None]
-    values = values[:, left] + (values[:, right] - values[:, left]) * across[None, :, None]
-    return np.rint(values).astype(np.uint8)
-
-
-def _neighbors(size: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each output position, the two input positions around it and the weight of the second, in [0, 1]."""
-    position = np.clip((np.arange(wanted) + 0.5) * (size / wanted) - 0.5, 0, size - 1)
-    lower = np.floor(position).astype(np.int64)
-    return lower, np.minimum(lower + 1, size - 1), (position - lower).astype(np.float32)
+    channels = bilinear(image.transpose(2, 0, 1)[None].astype(np.float32), (height, width))[0]
+    return np.rint(channels).astype(np.uint8).transpose(1, 2, 0)
 
 
 def resized_nearest(labels: UInt16[np.ndarray, "H W"], height: int, width: int) -> UInt16[np.ndarray, "h w"]:
