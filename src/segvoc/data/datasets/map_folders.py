@@ -294,7 +294,8 @@ _PAIRS = (
 def find_pairs(folder: Path) -> dict[str, _Pair]:
     """Find the folder pairs of a dataset by set name; "" for a dataset without sets."""
     for images, masks, naming in _PAIRS:
-        folders, sets = _sets(folder, images), _sets(folder, masks)
+        sets = _sets(folder, masks)
+        folders = _sets(folder, images) if sets else {}  # which may list many files
         pairs = {name: _Pair(folders[name], sets[name], naming) for name in sets if name in folders}
         if naming is _OF_MASKS_BESIDE:
             pairs = {name: pair for name, pair in pairs.items() if _has_masks(pair.maps, "_mask")}
