@@ -23,7 +23,7 @@ from segvoc.records import to_json
 
 SOURCES = Path(__file__).resolve().parents[1] / "src"
 EXTENSION_POINTS = (
-    "segvoc.annotations.entries",
+    "segvoc.imaging.annotations",
     "segvoc.inference.protocols",
     "segvoc.networks.base",
     "segvoc.networks.choices",

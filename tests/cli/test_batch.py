@@ -57,11 +57,9 @@ def test_a_name_too_long_for_its_results_fails_alone(batch: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["missing", "--out", "out", *WORDS], "'missing' does not exist"),
         (["in", "--out", "nosuch://x", *WORDS], "'nosuch://x'"),
         (["in", *WORDS], "--out"),
         (["in", "--out", "out", *WORDS, "--to", "csv"], "--to"),
-        (["in", "--out", "out", *WORDS, "--workers", "0"], "not positive"),
         (["in", "--out", "out", *WORDS, "--keep-classes", "few"], "--keep-classes"),
     ],
 )

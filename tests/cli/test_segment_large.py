@@ -137,28 +137,6 @@ def test_tiffs_have_tiffs_and_other_images_fail_alone(segment: Command) -> None:
     assert result_files() == ["scene.json", "scene.tif"]
 
 
-def test_without_tiles_a_geotiff_keeps_its_place(segment: Command) -> None:
-    rasterio = pytest.importorskip("rasterio", reason="needs the extra geo")
-    _draw_scene("scene.tif")
-    assert segment("scene.tif", *WORDS, "--no-overlay").code == 0
-    assert result_files() == ["scene.json", "scene.tif"]
-    with rasterio.open("scene.tif") as image, rasterio.open("out/scene.tif") as labels:
-        assert (labels.crs, labels.transform, labels.shape) == (image.crs, image.transform, image.shape)
-    assert json.loads(Path("out/scene.json").read_text())["classes"][0]["name"] == "cat"
-
-
-def test_resume_skips_tiled_images_that_are_done(segment: Command) -> None:
-    _draw_scene("scene.tif")
-    draw_photos("photo.png")
-    call = ("scene.tif", "photo.png", *WORDS, "--tile=60", "--json")
-    first = segment(*call)
-    again = segment(*call, "--resume")
-    assert (first.code, again.code) == (0, 0)
-    assert again.out == first.out
-    assert again.err.count("was already done") == 2
-    segment(*call, "--overlap=20", "--resume").refused("overlap: 7, now 20")
-
-
 def test_wrong_calls_with_tiles_do_nothing(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     draw_photos("photo.png")
     _draw_scene("scene.tif")

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from segvoc.imaging.label_maps import read_label_map
-from segvoc.labeling.labeling import image_work
 from segvoc.storage.resume import RESUME_FOLDER
 from tests.cli.command import Command, draw_photos, result_files
 
@@ -169,14 +168,7 @@ def test_processes_share_the_images(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out" / RESUME_FOLDER).iterdir())) == 2
 
 
-# ---- calls that go on beside each other, and disks without room
-
-
-def test_a_second_call_for_the_same_images_is_told_to_share_them(segment: Command) -> None:
-    draw_photos("in/a.jpg", "in/b.jpg")
-    with image_work("out", {}, ["in"]):
-        segment("in", *WORDS, "--resume").refused("is labeling the same images into 'out'", "--shard 1/2")
-        assert segment("in", *WORDS, "--shard", "1/1").code == 0
+# ---- disks without room
 
 
 @pytest.mark.parametrize("tiles", [(), ("--tile", "64")])

@@ -10,6 +10,7 @@ from PIL import Image
 import segvoc
 from segvoc.data.training import training_set
 from segvoc.data.training.training_set import ShardedSampler
+from tests.data.captions.drawn_sets import write_captions
 from tests.loopback_hub import LoopbackHub, use_hub
 from tests.videos.videos import write_video
 from tools.doc_examples import ROOT, scripts
@@ -45,7 +46,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for stem in "ab":
         Image.fromarray(np.repeat(np.arange(2, dtype=np.uint8), 32)[:, None].repeat(96, 1)).save(f"labels/{stem}.png")
     Path("classes.json").write_text(json.dumps(["cat", "wall"]))
-    Path("captions.json").write_text(json.dumps({"a": ["a red bus on a street"], "b": ["a cat on a sofa"]}))
+    write_captions(Path("captions.json"), ("a.jpg", "a red bus on a street"), ("b.jpg", "a cat on a sofa"))
     return tmp_path
 
 

@@ -43,7 +43,7 @@ def test_a_file_cut_anywhere_is_continued_after_its_last_complete_line(tmp_path,
     assert steps(path) == [*complete, 9]
 
 
-@pytest.mark.parametrize("damage", [b"\0\0\0\n", b'{"step": \n', b"[1]\n", b"\xff\xfe\n"])
+@pytest.mark.parametrize("damage", [b"\0\0\0\n", b'{"step": \n', b"[1]\n", b"\xff\xfe\n", b"[" * 100_000])
 def test_a_damaged_line_is_reported_and_skipped(tmp_path, damage):
     path = filled(tmp_path / "lines.jsonl", 1)
     with path.open("ab") as file:

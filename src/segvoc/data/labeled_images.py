@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from segvoc.annotations.entries import stuff_classes
 from segvoc.errors import InputError, UsageError, did_you_mean
+from segvoc.imaging.annotations import stuff_classes
 from segvoc.imaging.label_maps import UNLABELED, label_table, read_label_map
 from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import read_image

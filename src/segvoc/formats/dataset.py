@@ -29,7 +29,7 @@ FormatName = Literal["coco-panoptic", "coco-instances", "labelme", "cvat", "yolo
 
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
-PublishedName = Literal["cityscapes", "ade20k", "mapillary-vistas", "camvid", "kitti", "coco-stuff", "masks"]
+PublishedName = Literal["cityscapes", "ade20k", "coco-stuff", "masks"]
 """A format of published datasets, read-only; "masks" are folders with a table of classes."""
 
 DatasetName = Literal[FormatName, PublishedName, "project", "huggingface"]

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8, UInt16
 from PIL import Image, ImageShow
 
-from segvoc.annotations.connected_regions import segments
-from segvoc.annotations.entries import (
+from segvoc.errors import OutputError, UsageError, did_you_mean, naming_keywords
+from segvoc.imaging.annotations import (
     MaskForm,
     categories,
     detections,
@@ -25,7 +25,7 @@ from segvoc.annotations.entries import (
     region_annotations,
     stuff_classes,
 )
-from segvoc.errors import OutputError, UsageError, did_you_mean, naming_keywords
+from segvoc.imaging.connected_regions import segments
 from segvoc.imaging.label_maps import nearest, object_counts, write_label_map
 from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side
 from segvoc.imaging.overlay import (
@@ -92,7 +92,7 @@ class Segmentation:
     part_confidence: Float32[np.ndarray, "H W"] | None = None
     """Probability of each pixel's part, in [0, 1]; 0 without a part."""
     objects: UInt16[np.ndarray, "H W"] | None = None
-    """Object number of each pixel, 0 for none; an object has a single class. None without `segvoc.with_objects`."""
+    """Object number of each pixel, 0 for none; an object has a single class. None without `with_objects`."""
     background: str | None = None
     """The word that stands for "none of the others", if the call named one."""
     unsure_below: float | None = None
@@ -251,7 +251,7 @@ class Segmentation:
             shown = supervision.MaskAnnotator().annotate(result.image.copy(), detections)
 
         Returns:
-            One detection per word that has pixels, or per object for words with objects (`segvoc.with_objects`): its
+            One detection per word that has pixels, or per object for words with objects (`with_objects`): its
             "mask", box "xyxy" [px], mean "confidence", "class_id" (index into `words`) and `data["class_name"]`. For
             words with objects, pixels outside any object are left out.
 
@@ -264,7 +264,7 @@ class Segmentation:
         """Convert to a COCO dataset of one image, as in the format "coco-instances".
 
         Each object is an annotation; for words without objects, each connected component, or for stuff (sky, wall, ...,
-        see `segvoc.annotations.entries`) the whole mask.
+        see `segvoc.imaging.annotations`) the whole mask.
 
         Args:
             masks: "rle": compressed run lengths, exact; "polygons": outlines, within 0.3 pixels of pixel edges.

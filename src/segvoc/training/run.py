@@ -95,8 +95,8 @@ def train(
         device: "auto", "cpu", "cuda", ...; under `torchrun` each process uses its own GPU.
         resume: continue from the last checkpoint, or start a new run if there is none.
         progress: whether to show progress: a bar on a terminal, otherwise an occasional line.
-        callbacks: `segvoc.trackers`, or your own `segvoc.Callback`. None: TensorBoard files in the run folder, if the
-            package is installed.
+        callbacks: `segvoc.training.trackers`, or your own `segvoc.Callback`. None: TensorBoard files in the run
+            folder, if the package is installed.
 
     Returns:
         The path of the weights, and the last metrics; the same in every process.

@@ -42,13 +42,12 @@ class ObjectNumbers(NamedTuple):
     factor: int
     things: frozenset[int]
     """The indices that have objects."""
-    first: int = 0
 
     def of(self, values: np.ndarray) -> np.ndarray:
         """Extract each pixel's object number, 0 for none."""
         if values.dtype == np.uint8:
             raise ValueError("the object map is not 16-bit")
-        is_object = np.isin(values // self.factor, list(self.things)) & (values % self.factor >= self.first)
+        is_object = np.isin(values // self.factor, list(self.things))
         return np.where(is_object, values.astype(np.int64) + 1, 0)
 
 

@@ -19,13 +19,10 @@ from segvoc.data.datasets.labelme import read_labelme
 from segvoc.data.datasets.map_folders import (
     MAP_LAYOUTS,
     find_pairs,
-    find_vistas,
     find_voc,
     has_masks,
-    is_vistas_config,
     read_masks,
     read_published,
-    read_vistas,
     read_voc,
 )
 from segvoc.data.datasets.project import PROJECT_FORMAT, is_project, read_project
@@ -65,8 +62,7 @@ _FORMATS: dict[DatasetName, _Format] = {
 }
 
 _MAP_FORMATS: dict[DatasetName, _Format] = {
-    **{name: _Format(partial(read_published, layout=one), _has(*one.marks)) for name, one in MAP_LAYOUTS.items()},
-    "mapillary-vistas": _Format(read_vistas, lambda folder: bool(find_vistas(folder))),
+    name: _Format(partial(read_published, layout=one), _has(*one.marks)) for name, one in MAP_LAYOUTS.items()
 }
 """Considered if no other format is there: COCO's folders have stuff maps beside the instances."""
 
@@ -198,7 +194,7 @@ def _formats_of_json(path: Path) -> list[DatasetName]:
     if isinstance(content.get("annotations"), list):
         first = next(iter(content["annotations"]), None)
         return ["coco-panoptic" if isinstance(first, dict) and "segments_info" in first else "coco-instances"]
-    return ["mapillary-vistas"] if is_vistas_config(content) else []
+    return []
 
 
 def _formats_of_folder(folder: Path) -> list[DatasetName]:
