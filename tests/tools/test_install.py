@@ -42,11 +42,11 @@ class Installation:
         self.lock.write_text("# head\nanyio==1 \\\n    --hash=sha256:0\nuv==2 \\\n    --hash=sha256:1\n")
         os.mkfifo(folder / "gate")
 
-    def start(self, **environment: str) -> subprocess.Popen[str]:
+    def start(self, **environment: str) -> subprocess.Popen[bytes]:
         program = PROGRAM.format(stub=STUB, script=str(REPOSITORY / "tools" / "install.py"))
         command = [sys.executable, "-c", program, str(self.record.parent), str(self.lock)]
         return subprocess.Popen(
-            command, cwd=self.folder, env={**os.environ, "SETTINGS": "", **environment}, stderr=subprocess.PIPE, text=True
+            command, cwd=self.folder, env={**os.environ, "SETTINGS": "", **environment}, stderr=subprocess.DEVNULL
         )
 
     def run(self, **environment: str) -> tuple[int, list[str]]:
