@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.models.opening import list_models, load, load_exported
     from segvoc.process_settings import keep_freed_memory
+    from segvoc.sharing.uploading import push
     from segvoc.teaching.taught_words import TaughtWords
     from segvoc.training import recipes, trackers
     from segvoc.training.callbacks import Callback
@@ -80,6 +81,7 @@ __all__ = [
     "list_models",
     "load",
     "load_exported",
+    "push",
     "read_dataset",
     "read_huggingface",
     "read_label_map",
@@ -121,6 +123,7 @@ _HOMES = {
     "list_models": "segvoc.models.opening",
     "load": "segvoc.models.opening",
     "load_exported": "segvoc.models.opening",
+    "push": "segvoc.sharing.uploading",
     "read_dataset": "segvoc.data.datasets.opening",
     "read_huggingface": "segvoc.data.datasets.huggingface",
     "read_label_map": "segvoc.imaging.label_maps",

@@ -19,7 +19,7 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
 from segvoc.selection_rules import Listed, MostSimilar, SelectionRule, Voted, VotedShare, WithParts
-from segvoc.sharing.uploading import SHIPPED_WEIGHTS, TINY, ShareableModel, taught_facts
+from segvoc.sharing.uploading import SHIPPED_WEIGHTS, TINY, ShareableModel
 from segvoc.teaching.features import FeatureArrays, read_features
 from segvoc.teaching.taught_words import TaughtWords, probe_image
 from segvoc.vocabulary import Vocabulary
@@ -70,8 +70,7 @@ class ExportedSegmenter(Segmenter):
         if self.origin.get("preset") != "tiny" or not isinstance(record, Mapping) or weights:
             return super().shareable(weights=weights)
         license = str(record.get("license", ""))
-        facts = taught_facts("tiny", TINY, self.taught, licenses={SHIPPED_WEIGHTS: license})
-        return ShareableModel(facts=facts, write_weights=None, taught=self.taught)
+        return ShareableModel.of_taught("tiny", TINY, self.taught, {SHIPPED_WEIGHTS: license})
 
     def run(
         self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol
