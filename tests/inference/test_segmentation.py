@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from segvoc.errors import OutputError
-from segvoc.imaging import overlay as legend
+from segvoc.imaging import legend
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.overlay import class_regions, with_object_borders, with_parts
 from segvoc.imaging.palette import class_colors
