@@ -149,10 +149,16 @@ class Paint:
 
     @classmethod
     def of(cls, regions: Regions) -> "Paint":
-        """Paint regions."""
-        borders, painted = _borders(regions.labels), packed(regions.colors)[regions.labels]
-        line, edges = _draw_outlines(painted, borders)
-        return cls(painted, line, borders, (regions.labels == UNLABELED) & ~edges)
+        """Paint regions, with white lines between them; their dark edges would hide too much of thumbnails."""
+        labels, painted = regions.labels, packed(regions.colors)[regions.labels]
+        borders = np.zeros(labels.shape, bool)
+        borders[:, :-1] = labels[:, 1:] != labels[:, :-1]
+        borders[:-1] |= labels[1:] != labels[:-1]
+        line = _widened(borders, max(1, round(min(borders.shape) / 450)))
+        wide = _widened(line, 1 + 2 * round(min(borders.shape) / 600))
+        painted[wide] = packed(PANEL_COLOR)
+        painted[line] = packed(_LINE)
+        return cls(painted, line, borders, (labels == UNLABELED) & ~wide)
 
     def over(self, image: UInt8[np.ndarray, "H W 3"], alpha: float) -> Image.Image:
         """Blend the colors over an RGB image, with a weight in [0, 1]; outlines stay white."""
@@ -164,29 +170,6 @@ class Paint:
         drawn = Image.blend(faded, colored, alpha)
         drawn.paste(Image.fromarray(photograph), mask=Image.fromarray(self.clear))
         return drawn
-
-
-def _borders(labels: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    """Pixels whose right or lower neighbor is in another region."""
-    borders = np.zeros(labels.shape, bool)
-    borders[:, :-1] = labels[:, 1:] != labels[:, :-1]
-    borders[:-1] |= labels[1:] != labels[:-1]
-    return borders
-
-
-def _draw_outlines(
-    painted: UInt32[np.ndarray, "H W"], borders: Bool[np.ndarray, "H W"]
-) -> tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
-    """Draw white lines with dark edges into the layer of colors; returns the lines, and the lines with their edges.
-
-    The caller also draws the lines white in the photo, so that they stay white after blending. Thumbnails have no dark
-    edges, which would hide too much.
-    """
-    line = _widened(borders, max(1, round(min(borders.shape) / 450)))
-    wide = _widened(line, 1 + 2 * round(min(borders.shape) / 600))
-    painted[wide] = packed(PANEL_COLOR)
-    painted[line] = packed(_LINE)
-    return line, wide
 
 
 def _widened(lines: Bool[np.ndarray, "H W"], width: int) -> Bool[np.ndarray, "H W"]:
@@ -208,12 +191,7 @@ def _free_corner(panel: Image.Image, borders: Bool[np.ndarray, "H W"], margin: i
     height, width = borders.shape
     right, bottom = width - panel.width - margin, height - panel.height - margin
     corners = [(margin, bottom), (margin, margin), (right, bottom), (right, margin)]
-
-    def hidden_borders(corner: tuple[int, int]) -> int:
-        left, top = corner
-        return int(borders[top : top + panel.height, left : left + panel.width].sum())
-
-    return min(corners, key=hidden_borders)
+    return min(corners, key=lambda at: borders[at[1] : at[1] + panel.height, at[0] : at[0] + panel.width].sum())
 
 
 def _with_legend_outside(
@@ -245,7 +223,10 @@ def class_regions(labels: UInt16[np.ndarray, "H W"], words: Sequence[str], color
     # the legend lists the classes, so unlabeled comes last, however large it is
     order = sorted(np.flatnonzero(counts).tolist(), key=lambda label: (label == UNLABELED, -counts[label]))
     names = {label: words[label] if label != UNLABELED else "unlabeled" for label in order}
-    entries = [_entry(label, name, table[label], counts[label] / labels.size) for label, name in names.items()]
+    entries = [
+        LegendEntry(region=label, name=name, color=tuple(table[label].tolist()), fraction=counts[label] / labels.size)
+        for label, name in names.items()
+    ]
     return Regions(labels, table, entries)
 
 
@@ -269,7 +250,10 @@ def with_parts(
             if counts[index]:
                 labels[inside & (part_labels == index)] = number
                 colors.append(shade[None])
-                of_object.append(_entry(number, part.part, shade, counts[index] / labels.size, of_part=True))
+                color, fraction = tuple(shade.tolist()), counts[index] / labels.size
+                of_object.append(
+                    LegendEntry(region=number, name=part.part, color=color, fraction=fraction, of_part=True)
+                )
                 number += 1
         entries += sorted(of_object, key=lambda entry: -entry.fraction)
     return Regions(labels, np.concatenate(colors), entries)
@@ -287,13 +271,6 @@ def with_object_borders(regions: Regions, words: Sequence[str], objects: UInt16[
         for number, pair in enumerate(found.tolist(), len(regions.colors))
     ]
     return Regions(labels, np.concatenate([regions.colors, regions.colors[found >> 16]]), regions.entries, named)
-
-
-def _entry(
-    region: int, name: str, color: UInt8[np.ndarray, " 3"], fraction: float, *, of_part: bool = False
-) -> LegendEntry:
-    rgb: Any = tuple(color.tolist())
-    return LegendEntry(region=region, name=name, color=rgb, fraction=float(fraction), of_part=of_part)
 
 
 Box = tuple[int, int, int, int]
