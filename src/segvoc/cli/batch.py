@@ -79,7 +79,8 @@ def batch_command(
     if vocabulary is not None:
         fills_image = labels.fills_image and asked_parts is None
         show_hints(word_hints(vocabulary.words, from_file=words_file is not None, fills_image=fills_image))
-    return _label(BatchRun(given))
+    with BatchRun(given) as run:
+        return _label(run)
 
 
 def _label(run: BatchRun) -> int:
