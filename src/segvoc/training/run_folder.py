@@ -217,7 +217,7 @@ class RunFolder:
                 f"{str(self.path)!r} was started with other settings ({changes}); use the same settings, or a new --out"
             )
 
-    def _continue(self, known: dict[str, Any], config: Mapping[str, Any], session: dict[str, Any]) -> None:
+    def _continue(self, known: dict[str, Any], config: Mapping[str, Any], session: Mapping[str, Any]) -> None:
         """Add a session to the configuration, with the settings that differ from the first session."""
         sessions: list[dict[str, Any]] = known.pop("sessions", [])
         last = flattened(known) | (sessions[-1].get("changed", {}) if sessions else {})
