@@ -227,7 +227,7 @@ class RunFolder:
         if changes := difference(*rounding):
             self.notes.append(f"{changes}: losses may differ in the last digits from those of an uninterrupted run")
         changed = {key: now.get(key) for key in FREE if now.get(key) != flattened(known).get(key)}
-        write_json(self.path / "config.json", {**known, "sessions": [*sessions, session | {"changed": changed}]})
+        write_json(self.path / "config.json", {**known, "sessions": [*sessions, {**session, "changed": changed}]})
 
     def state(self) -> dict[str, Any] | None:
         """The latest checkpoint, if there is one.
