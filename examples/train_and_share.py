@@ -55,7 +55,7 @@ def main() -> None:
     recipe = segvoc.recipes.finetune("tiny", images=len(images)).with_settings(settings)
     callbacks = [trackers.TensorBoard(), Losses()]
     trained = segvoc.train(recipe, images, Path(out), transform=darker, callbacks=callbacks)
-    print(segvoc.load(trained.weights).push_to_hub(repository, private=True))
+    print(segvoc.push(segvoc.load(trained.weights), repository, private=True))
 
 
 if __name__ == "__main__":  # the data loader starts processes, which import this file

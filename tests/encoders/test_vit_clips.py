@@ -15,7 +15,7 @@ from segvoc.encoders.base import CLIP_STATISTICS, ImageFeatures, normalized_pixe
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.encoders.vit import VitConfig, resized_positions, vit_b16, vit_l14
+from segvoc.encoders.vit import VitConfig, positions_on_grid, vit_b16, vit_l14
 from segvoc.errors import UsageError
 from tests.encoders.image_tower_contract import TINY_VIT, ImageTowerContract, make_image
 from tests.golden_rules import golden_clip_weights, relative_error
@@ -108,7 +108,7 @@ def test_gradients_reach_every_parameter_but_the_temperature():
 def test_positions_are_timms(grid):
     table = torch.randn(1, 1 + 14 * 14, 12)
     expected = resample_abs_pos_embed(table, list(grid), antialias=False)
-    torch.testing.assert_close(resized_positions(table, grid, 14), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(positions_on_grid(table, grid, 14), expected, rtol=0, atol=1e-5)
 
 
 def test_named_maps_come_back_in_the_order_of_their_numbers() -> None:

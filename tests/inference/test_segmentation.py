@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.imaging import overlay as legend
+from segvoc.imaging import legend
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.overlay import class_regions, with_object_borders, with_parts
 from segvoc.imaging.palette import class_colors

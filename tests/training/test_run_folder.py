@@ -82,13 +82,15 @@ def test_every_start_is_recorded_and_what_changes_the_last_digits_is_told(tmp_pa
 
 
 def test_two_processes_can_not_train_in_one_folder(tmp_path):
-    folder = begun(tmp_path)
     code = (
         "import sys; from segvoc.training.run_folder import RunFolder\n"
         "RunFolder.open(sys.argv[1], {'recipe': {}}, resume=True)"
     )
-    other = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert f"another process trains in {str(folder.path)!r}" in other.stderr
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with RunFolder.open(tmp_path, CONFIG, resume=False)[0] as folder:
+        other = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert f"another process trains in {str(folder.path)!r}" in other.stderr
+    assert subprocess.run(command, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-200], lambda data: b""])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from segvoc.encoders.base import CLIP_STATISTICS, ImageFeatures, normalized_pixels
 from segvoc.encoders.dense_modes import SELF_SIMILARITIES, DenseMode, mix_values
-from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights, resized_positions
+from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights, positions_on_grid
 
 
 class EvaClipImageEncoder(nn.Module):
@@ -59,7 +59,7 @@ class EvaClipImageEncoder(nn.Module):
         patches = tower.patch_embed.proj(pixels.to(tower.patch_embed.proj.weight.dtype)).flatten(2).mT
         cls_token, positions = cast(Tensor, tower.cls_token), cast(Tensor, tower.pos_embed)
         x = torch.cat([cls_token.expand(image.shape[0], -1, -1), patches], dim=1)
-        x = x + resized_positions(positions, (rows, columns), self.vit.pretrained_size // self.stride)
+        x = x + positions_on_grid(positions, (rows, columns), self.vit.pretrained_size // self.stride)
         *blocks, last = cast(Iterable[EvaBlock], tower.blocks)
         taps = []
         for index, block in enumerate(blocks):

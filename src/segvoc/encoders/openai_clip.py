@@ -22,7 +22,7 @@ from segvoc.encoders.vit import (
     VitConfig,
     patch_grid,
     projection_weights,
-    resized_positions,
+    positions_on_grid,
     separate_projections,
 )
 
@@ -82,7 +82,7 @@ class OpenAIClipImageEncoder(nn.Module):
         patches = rearrange(tower.conv1(pixels.to(tower.conv1.weight.dtype)), "b c h w -> b (h w) c")
         x = torch.cat([tower.class_embedding.expand(image.shape[0], 1, -1), patches], dim=1)
         pretrained = self.config.pretrained_size // self.stride
-        x = tower.ln_pre(x + resized_positions(tower.positional_embedding[None], (rows, columns), pretrained))
+        x = tower.ln_pre(x + positions_on_grid(tower.positional_embedding[None], (rows, columns), pretrained))
         *blocks, last = cast(Iterable[ResidualAttentionBlock], tower.transformer.resblocks)
         taps = []
         for index, block in enumerate(blocks if dense else blocks[: max(self.config.taps) + 1]):

@@ -153,7 +153,7 @@ def patch_grid(image: Float[Tensor, "B 3 H W"], patch_size: int) -> tuple[int, i
     return height // patch_size, width // patch_size
 
 
-def resized_positions(table: Float[Tensor, "1 N C"], grid: tuple[int, int], pretrained: int) -> Float[Tensor, "1 L C"]:
+def positions_on_grid(table: Float[Tensor, "1 N C"], grid: tuple[int, int], pretrained: int) -> Float[Tensor, "1 L C"]:
     """Position embeddings of the CLS token and L - 1 cells, interpolated (bicubic) from a square of `pretrained` cells.
 
     Each axis is interpolated alone, beside channels as if they were pixels: PyTorch's GPU kernel computes all channels

@@ -220,11 +220,10 @@ def finish_dataset(dataset: Dataset | None, words: Sequence[str], settings: Key 
     """
     if dataset is None or settings is None:
         return
-    lock = lock_folder(Path(dataset.folder, RESUME_FOLDER), wait=True)
-    images = list(written(dataset.folder, settings, dataset.files))
-    if images:
-        dataset.finish(words, images)
-    del lock
+    with lock_folder(Path(dataset.folder, RESUME_FOLDER), wait=True):
+        images = list(written(dataset.folder, settings, dataset.files))
+        if images:
+            dataset.finish(words, images)
 
 
 class _Waiting(NamedTuple):

@@ -25,7 +25,7 @@ from segvoc.models.headers import TRAINING, has_shipped_weights, is_custom, writ
 from segvoc.models.presets import Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.process_settings import check_fork
-from segvoc.sharing.uploading import SHIPPED_WEIGHTS, TINY, CardFacts, ShareableModel, taught_facts
+from segvoc.sharing.uploading import SHIPPED_WEIGHTS, TINY, ShareableModel
 from segvoc.teaching.taught_words import TaughtWords
 
 
@@ -183,8 +183,8 @@ class NetworkSegmenter(Segmenter):
             write = partial(write_network, name=self.name, network=self.network, built=built, taught=taught, **options)
         elif not shipped and not (taught and preset.published):
             raise UsageError(f"{self.name!r} has unpublished weights, or no taught words; share its weights too")
-        facts = _facts(base, preset, built, taught, shipped=shipped)
-        return ShareableModel(facts=facts, write_weights=write, taught=taught if shipped or write is None else ())
+        found = _shareable(base, preset, built, taught, shipped=shipped)
+        return replace(found, write_weights=write, taught=taught if shipped or write is None else ())
 
     @torch.inference_mode()
     def run(
@@ -261,10 +261,10 @@ def require_network(model: Segmenter, what: str) -> None:
         )
 
 
-def _facts(
-    base: str, preset: Preset, built: Mapping[str, object], taught: Sequence[TaughtWords], *, shipped: bool
-) -> CardFacts:
-    """Model-card facts from the model; the folder of a run adds more."""
+def _shareable(
+    base: str, preset: Preset, built: Mapping[str, object], taught: tuple[TaughtWords, ...], *, shipped: bool
+) -> ShareableModel:
+    """What the card says of the model; the folder of a run adds more."""
     training = built.get(TRAINING)
     trained: Mapping[str, Any] = training if isinstance(training, dict) else {}
     network = TINY if base == "tiny" else f"the network `{base}` of segvoc ({preset.summary})"
@@ -273,5 +273,5 @@ def _facts(
         if not preset.shipped or file.get("filename") not in preset.shipped:
             terms = str(file.get("license", "not known"))
             licenses[f"the weights that training started from, {file.get('filename', 'a file')}"] = terms
-    facts = taught_facts(base, network, taught, licenses=licenses)
-    return facts if facts.made or not trained or shipped else replace(facts, made="trained further")
+    found = ShareableModel.of_taught(base, network, taught, licenses)
+    return found if found.made or not trained or shipped else replace(found, made="trained further")

@@ -12,11 +12,12 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from segvoc.data.training.training_set import IGNORED
+from segvoc.encoders.prompts import PartWords
 from segvoc.errors import UsageError
 from segvoc.layers.class_selection import Kept, count_votes
 from segvoc.layers.maps import resized
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.part_cat_seg import PartNetwork, PartWords
+from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.selection_rules import Voted
 from segvoc.shapes import CostVolume
