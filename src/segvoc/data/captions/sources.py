@@ -247,7 +247,7 @@ def _captions(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, on_p
         return ()
     content = file.read().decode("utf-8-sig", errors="surrogateescape")
     if name.lower().endswith(".txt"):
-        return usable_captions([line for line in content.split("\n") if line.strip()], name, on_problem)
+        return usable_captions([line for line in re.split("\r\n|\n|\r", content) if line.strip()], name, on_problem)
     try:
         entry = json.loads(content)
     except (ValueError, RecursionError) as error:
