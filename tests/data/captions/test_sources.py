@@ -128,7 +128,7 @@ def samples(path, numbers, suffix="txt"):
         for number in numbers:
             member(archive, f"{number:03d}.png", png(number))
             text = f"Number {number}."
-            content = json.dumps({"caption": text}) if suffix == "json" else text
+            content = json.dumps({"caption": text}) if suffix == "json" else f"{text}\r\n\n{text[:6]}\u2028{text[6:]}"
             member(archive, f"{number:03d}.{suffix}", content.encode())
     return path
 
