@@ -7,7 +7,8 @@ from functools import partial, wraps
 from inspect import signature
 from typing import ParamSpec, TypeVar
 
-_P, _R = ParamSpec("_P"), TypeVar("_R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 class SegvocError(Exception):
