@@ -2,10 +2,11 @@
 
     python -m benchmarks.gpu_runs --data ROOT [--files DIR] [--out DIR] [--minutes 10] [--only NAME,NAME] [--list]
 
-Each run is a call of `segvoc reproduce`. A call of this program gives its minutes to the first run that isn't finished
+Each run is a call of `papers.reproduce`. A call of this program gives its minutes to the first run that isn't finished
 and whose data is there, and what is left of them to the next; then it sends SIGTERM, upon which a training saves its
 step. What a run lacks is one line, and the other runs go on. DIR/progress.json has the time that each took so far,
-DIR/NAME the report, DIR/NAME.log what it says. docs/papers/gpu_plan.md says what each costs and what it would prove.
+DIR/NAME the report, DIR/NAME.log what it says. docs/papers/researcher.md says what each costs and what it would
+prove.
 
 --files has what segvoc can't fetch, under the names in `FILES`. Exit codes: 0: every run is finished; 1: one failed or
 lacks something, and no other can go on; 3: there is more to do, so call it again:
@@ -25,8 +26,8 @@ from typing import Literal
 
 import torch
 
+from papers.reproduce import title
 from segvoc.checkpoints.published import UNCONFIRMED
-from segvoc.reproduction.report import title
 from segvoc.storage.files import read_json, write_json
 
 FILES: Mapping[str, str] = {"err-seg-b.pth": "err-seg", "declip-b.pt": "declip-b"}
@@ -43,7 +44,7 @@ State = Literal["finished", "unfinished", "missing", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A call of segvoc that takes hours."""
+    """A call of `papers.reproduce` that takes hours."""
 
     name: str
     """Folder of its report."""
@@ -58,29 +59,35 @@ class Run:
 RUNS = (
     Run(
         name="cat-seg-b",
-        words=("reproduce", "cat-seg-b"),
+        words=("cat-seg-b",),
         purpose="published weights give the published scores: preparation, network and protocol are right",
     ),
     Run(
         name="err-seg",
-        words=("reproduce", "err-seg-b", "--weights", "FILES/err-seg-b.pth"),
+        words=("err-seg-b", "--weights", "FILES/err-seg-b.pth"),
         purpose="the same of ERR-Seg, with P for each benchmark",
     ),
     Run(
         name="cat-seg-b-trained",
-        words=("reproduce", "cat-seg-b", "--train"),
+        words=("cat-seg-b", "--train"),
         purpose="80,000 steps give the published score, 31.8 on A-150: training is right",
         batch=4,
     ),
     Run(
-        name="serial-against-parallel",
-        words=("reproduce", "cat-seg-eva-b", "pca-seg-b", "--train", "--encoder-weights", "FILES/declip-b.pt"),
-        purpose="PCA-Seg is better than its serial baseline, as its Table 1 says",
+        name="serial",
+        words=("cat-seg-eva-b", "--train", "--encoder-weights", "FILES/declip-b.pt"),
+        purpose="with `parallel`: PCA-Seg is better than its serial baseline, as its Table 1 says",
+        batch=8,
+    ),
+    Run(
+        name="parallel",
+        words=("pca-seg-b", "--train", "--encoder-weights", "FILES/declip-b.pt"),
+        purpose="see `serial`",
         batch=8,
     ),
     Run(
         name="pca-part-b",
-        words=("reproduce", "pca-part-b", "--train"),
+        words=("pca-part-b", "--train"),
         purpose="PCA-Seg's part mode, for which no code was released, gives Table 2",
         batch=8,
     ),
@@ -116,7 +123,7 @@ class Place:
     """Where networks run."""
     gpus: int = 1
     """Number of GPUs, which trainings share."""
-    program: tuple[str, ...] = ("-m", "segvoc")
+    program: tuple[str, ...] = ("-m", "papers.reproduce")
     """What Python runs."""
     more: tuple[str, ...] = ()
     """Further options of each call."""
@@ -229,7 +236,7 @@ def main() -> None:
         sys.exit(f"run {unknown[0]!r} is unknown; there are {', '.join(run.name for run in RUNS)}")
     runs = [run for run in RUNS if run.name in chosen or not chosen]
     if arguments.lists:
-        print("\n".join(f"{run.name}: segvoc {' '.join(run.words)}: {run.purpose}" for run in runs))
+        print("\n".join(f"{run.name}: papers.reproduce {' '.join(run.words)}: {run.purpose}" for run in runs))
         return
     if arguments.data is None:
         sys.exit("the data folder is missing; name it with --data ROOT")

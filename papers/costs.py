@@ -20,7 +20,6 @@ from segvoc.cli import run_command
 from segvoc.cli.output import echo
 from segvoc.encoders.base import ImageFeatures
 from segvoc.errors import UsageError
-from segvoc.evaluation.multiply_adds import require_single_level
 from segvoc.imaging.reading import ImageSource, read_image
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import Window
@@ -28,6 +27,7 @@ from segvoc.inference.windows import views
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.cost_sum import SynthesizedClassifiers
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.shapes import ClassTokens
 from segvoc.storage.files import write_json
 from segvoc.vocabulary import Vocabulary
@@ -167,6 +167,14 @@ def _range(values: Float[np.ndarray, "h w"]) -> str:
 
 def _statistics(values: Float[np.ndarray, "h w"]) -> dict[str, float]:
     return {name: float(getattr(values, name)()) for name in ("min", "mean", "max", "std")}
+
+
+def require_single_level(network: nn.Module) -> None:
+    """Refuse part networks, which have two cost volumes and sequences of blocks: for objects and for parts."""
+    if isinstance(network, PartNetwork):
+        raise UsageError(
+            "this analysis reads one level and part networks have two; use another model, such as pca-seg-b or tiny"
+        )
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def radar(lines: Sequence[str], out: str) -> None:
     \b
     python -m papers.radar --line "PCA-Seg=report_b;report_parts" --line "the paper=pca-seg-b;pca-part-b" --out figures
 
-    A source is a folder of segvoc evaluate or segvoc reproduce, a preset, or a row: "PCA-Seg, Table 3, serial". Writes
+    A source is a folder of segvoc evaluate or papers.reproduce, a preset, or a row: "PCA-Seg, Table 3, serial". Writes
     radar.png and radar.json, and prints the scores. An axis ends at its best score and begins at 80% of its lowest.
     """
     found = Radar.of(dict(map(_named_sources, lines)))
@@ -206,7 +206,7 @@ def _report_scores(report: Path) -> list[AxisScore]:
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{str(path)!r} is not a report of segvoc evaluate or segvoc reproduce ({one_line(error)})"
+            f"{str(path)!r} is not a report of segvoc evaluate or papers.reproduce ({one_line(error)})"
         ) from None
 
 

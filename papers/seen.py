@@ -1,7 +1,7 @@
 """Scores of seen and unseen classes, from finished reports: ERR-Seg, Table 5; CAT-Seg, Fig. 2."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,12 @@ import numpy as np
 
 from papers.drawing import markdown_table, save_table
 from papers.view_options import out_option
-from papers.vocabulary import training_labels, training_labels_option
+from papers.vocabulary import SEEN_ABOVE, nearest_labels, training_labels, training_labels_option
 from segvoc.cli import run_command
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.evaluation.metrics import Scores
-from segvoc.evaluation.seen_classes import SEEN_ABOVE, SeenScores, nearest_labels, seen_scores
 from segvoc.storage.files import read_json
 from segvoc.version import __version__
 
@@ -78,6 +77,30 @@ def read_reports(folder: Path) -> list[dict[str, Any]]:
     if parts:
         raise UsageError(f"{parts[0]} already reports seen and unseen parts; leave it out")
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenScores:
+    """Mean IoU of seen and of unseen classes, in percent, and their numbers; NaN where no class has a true pixel."""
+
+    seen: float
+    unseen: float
+    seen_count: int
+    unseen_count: int
+
+
+def seen_scores(
+    scores: Scores, classes: Sequence[str], seen: Collection[str], *, apart: Collection[str] = ()
+) -> SeenScores:
+    """Split the mean IoU by whether a class was seen in training; only classes with a true pixel count.
+
+    Names in `apart`, such as a background that stands for all other classes, count in neither mean.
+    """
+    counted = ~np.isnan(scores.iou) & np.array([name not in apart for name in classes], bool)
+    known = np.array([name in seen for name in classes], bool)
+    groups = [scores.iou[counted & known], scores.iou[counted & ~known]]
+    means = [float(group.mean()) if group.size else np.nan for group in groups]
+    return SeenScores(seen=means[0], unseen=means[1], seen_count=groups[0].size, unseen_count=groups[1].size)
 
 
 def scores_of_report(report: Mapping[str, Any], seen: frozenset[str]) -> SeenScores:

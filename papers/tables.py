@@ -24,10 +24,6 @@ ENCODERS: Mapping[str, str] = {
     "pca-seg-l": "DECLIP-L.pt",
     "cat-seg-eva-b": "DECLIP-B.pt",
     "cat-seg-eva-l": "DECLIP-L.pt",
-    "cat-seg-v1-b": "ViT-B-16.pt,resnet101.pth",
-    "cat-seg-v1-l": "ViT-L-14-336px.pt,swin_b.pth",
-    "cat-seg-v1-h": "ViT-H-14.safetensors,swin_b.pth",
-    "cat-seg-v1-g": "ViT-bigG-14.safetensors,swin_b.pth",
     "err-seg-b": "convnext_base_w_320.bin",
 }
 """Encoder files that training starts from, by preset, if segvoc can't fetch them."""
@@ -102,14 +98,12 @@ def reproduction(row: PublishedRow) -> str:
     published = PRESETS[row.preset].published is not None
     weights = "" if published else f"--weights {row.preset}.safetensors "
     training = f"--train {_start_of(row.preset)}"
-    if "guidance_backbone=none" in row.training:
-        training = training.replace(ENCODERS[row.preset], ENCODERS[row.preset].split(",")[0])
     if row.main and not row.training:
         name = row.preset if published else row.recipe
-        return f"segvoc reproduce {name} {'' if published else training}--data ROOT --out REPORT"
+        return f"python -m papers.reproduce {name} {'' if published else training}--data ROOT --out REPORT"
     as_it_is = any(one.main and (one.preset, one.recipe) == (row.preset, row.recipe) for one in PUBLISHED_ROWS)
     start = training if row.training or not as_it_is else weights
-    return f'segvoc reproduce "{row.title}, {row.row}" {start}--data ROOT --out REPORT'
+    return f'python -m papers.reproduce "{row.title}, {row.row}" {start}--data ROOT --out REPORT'
 
 
 def _start_of(preset: str) -> str:

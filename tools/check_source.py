@@ -30,7 +30,6 @@ SHARED_NAMES = {
     "evaluate": COMMAND,
     "fetch": COMMAND,
     "prepare": COMMAND,
-    "reproduce": COMMAND,
     "sweep": COMMAND,
     "train": COMMAND,
 }

@@ -53,41 +53,13 @@ ROWS = (
     Row("PCA-Seg, paper against code", "two parallel blocks (paper), four (code)", "pca-seg-b", ("blocks=2",)),
     Row("PCA-Seg, paper against code", "EPL to the letter of the paper", "pca-seg-b", ("fusion=experts-paper",)),
     Row("PCA-Seg, paper against code", "towers distilled in qq mode", "pca-seg-b", ("dense=qq",)),
-    Row("CAT-Seg v1, Table 1", "ViT-B/16, ResNet-101", "cat-seg-v1-b", (), "A-150 27.2"),
-    Row("CAT-Seg v1, Table 1", "ViT-L/14, Swin-B", "cat-seg-v1-l", (), "A-150 31.5"),
-    Row("CAT-Seg v1, Table 1", "ViT-H/14, Swin-B", "cat-seg-v1-h", (), "A-150 34.4"),
-    Row("CAT-Seg v1, Table 1", "ViT-bigG/14, Swin-B", "cat-seg-v1-g", (), "A-150 36.2"),
-    Row("CAT-Seg v1, Table 2", "I: feature aggregation", "cat-seg-v1-l", ("aggregation=features",), "A-150 19.1"),
-    Row("CAT-Seg v1, Table 2", "II: cost aggregation", "cat-seg-v1-l", ("blocks=0",), "A-150 27.4"),
-    Row(
-        "CAT-Seg v1, Table 2",
-        "III: II with a transformer over all cells of all classes",
-        "cat-seg-v1-l",
-        ("order=joint", "guidance_dim=0", "blocks=6"),
-        "A-150 28.5",
-    ),
-    Row(
-        "CAT-Seg v1, Table 2",
-        "IV: II with spatial aggregation",
-        "cat-seg-v1-l",
-        ("order=spatial", "guidance_dim=0", "blocks=3"),
-        "A-150 28.1",
-    ),
-    Row("CAT-Seg v1, Table 2", "V: IV with class aggregation", "cat-seg-v1-l", ("guidance_dim=0",), "A-150 30.9"),
-    Row("CAT-Seg v1, Table 3", "II: VPT (`trainable=prompts`)", "cat-seg-v1-l", ("visual_prompts=100",), "A-150 29.4"),
-    Row("CAT-Seg v1, Table 4", "guidance from CLIP", "cat-seg-v1-l", ("guidance_backbone=none",), "A-150 30.1"),
-    Row(
-        "CAT-Seg v1, Table 4",
-        "guidance from CLIP, which alone learns",
-        "cat-seg-v1-l",
-        ("guidance_backbone=none", "cost_gradient=false"),
-        "A-150 25.7",
-    ),
-    Row("CAT-Seg v1, Table 8", "1 block", "cat-seg-v1-l", ("blocks=1",), "A-150 30.6"),
-    Row("CAT-Seg v1, Table 8", "3 blocks", "cat-seg-v1-l", ("blocks=3",), "A-150 31.5"),
-    Row("CAT-Seg v1, Table 8", "4 blocks", "cat-seg-v1-l", ("blocks=4",), "A-150 31.5"),
-    Row("CAT-Seg v1, Table 10", "without upsampling decoder", "cat-seg-v1-l", ("decoder=none",), "A-150 29.8"),
-    Row("CAT-Seg, paper against code", "decoder of arXiv v1", "cat-seg-l", ("decoder=bilinear",)),
+    Row("CAT-Seg, Table 2", "I: feature aggregation", "cat-seg-l", ("aggregation=features",)),
+    Row("CAT-Seg, Table 2", "II: cost aggregation", "cat-seg-l", ("blocks=0",)),
+    Row("CAT-Seg, Table 2", "V: without guidance", "cat-seg-l", ("guidance_dim=0",)),
+    Row("CAT-Seg, Table 8", "1 block", "cat-seg-l", ("blocks=1",)),
+    Row("CAT-Seg, Table 8", "3 blocks", "cat-seg-l", ("blocks=3",)),
+    Row("CAT-Seg, Table 8", "4 blocks", "cat-seg-l", ("blocks=4",)),
+    Row("CAT-Seg, Table 10", "without upsampling decoder", "cat-seg-l", ("decoder=none",)),
     Row("ERR-Seg, Table 6", "classes not removed: `--keep-classes all`", "err-seg-b", (), "A-847 14.0, A-150 35.3"),
     Row("ERR-Seg, Table 6", "single cost map", "err-seg-b", ("maps=single",), "A-847 13.3, A-150 35.5"),
     Row("ERR-Seg, Table 6", "gradient from F3", "err-seg-b", ("stage_4_gradient=stride_16",), "A-847 7.3, A-150 20.1"),
@@ -138,10 +110,9 @@ Where a paper is silent ([Paper against code](differences.md) has more):
 
 - Table 5e of PCA-Seg has a first row "-". It is taken for one expert, which leaves nothing to integrate.
 - PCA-Seg gives no kernel sizes for an expert; `experts-paper` takes the released ones.
-- CAT-Seg's tables are those of arXiv v1, whose network is guided by a backbone of its own; the released network, whose
-  scores are in Table 1 of the CVPR version, takes guidance from CLIP's own blocks. Tables 3 and 7 ("freeze") differ in
-  training: `trainable=none`, `prompts`, `all` and `attention`. Rows III and IV of Table 2 have as many blocks as give
-  them the parameters of V, as the paper asks for without a number. `trainable` here is the published recipe's.
+- CAT-Seg's tables are those of arXiv v1, whose network is guided by a backbone (`python -m papers.cat_seg_v1`); here
+  they are rows of the released network, which takes guidance from CLIP's own blocks. Tables 3 and 7 ("freeze") differ
+  in training: `trainable=none` and `all`. `trainable` here is the published recipe's.
 - The weight of the orthogonality loss is an argument of `OrthogonalityLoss`: 0.01 (paper, the default) or 0.001 (code).
 - ERR-Seg's Table 10 ticks "spatial" in its first row and nothing in its second, in our copy of the paper; the first has
   by far the lowest scores, so the two ticks are taken to be exchanged.

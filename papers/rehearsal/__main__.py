@@ -3,7 +3,7 @@
     python -m papers.rehearsal [--recipes cat-seg-b,pca-seg-b] [--benchmarks a-150,pas-20] [--jobs 4] [--out DIR]
 
 Data sets are drawn scenes in the layouts of the original downloads; networks and images are small. Each recipe runs by
-`segvoc reproduce RECIPE --train`. The exit code is 1 if anything isn't as expected.
+`python -m papers.reproduce RECIPE --train`. The exit code is 1 if anything isn't as expected.
 """
 
 import argparse
@@ -24,7 +24,8 @@ from tqdm import tqdm
 from papers.rehearsal.networks import use_small_networks
 from papers.rehearsal.starts import write_start
 from papers.rehearsal.trials import REHEARSED, Trial
-from segvoc.cli import main
+from papers.reproduce import reproduce
+from segvoc.cli import run_command
 from segvoc.progress import aligned
 
 HEAD = ["recipe", "score", "chance", "loss", "seconds", "verdict"]
@@ -76,8 +77,8 @@ def _reproduce(trial: Trial) -> tuple[int, float]:
 
     def call() -> None:
         os.chdir(trial.folder)
-        sys.argv = ["segvoc", *trial.arguments()]
-        main()
+        sys.argv = ["papers.reproduce", *trial.arguments()]
+        run_command(reproduce, "python -m papers.reproduce")
 
     return _logged(call, trial.folder / "log"), time.monotonic() - start
 

@@ -1,14 +1,14 @@
 """The networks of the papers in small: few channels, and images of a quarter of the published sides.
 
-`python -m papers.rehearsal.networks` is `segvoc` with them and with the small benchmarks; `torchrun` may start it.
+`python -m papers.rehearsal.networks` is `papers.reproduce` with them and with the small benchmarks; `torchrun` may
+start it.
 """
 
 from dataclasses import replace
 from typing import Any, cast
 
-import timm
-
-from segvoc.cli import main
+from papers.reproduce import reproduce
+from segvoc.cli import run_command
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
 from segvoc.data.preparation import plans
 from segvoc.encoders import clip_with_dino
@@ -43,9 +43,6 @@ CELLS = (6, 7)
 
 DINO_SIDE = 14 * CELLS[0]
 """Side of the images that DINOv2 reads [px]."""
-
-BACKBONE = "resnet10t"
-"""The timm network used as every guidance backbone (CAT-Seg, arXiv v1)."""
 
 _SIZES = {"dim": 32, "guidance_dim": 16, "window": 3}
 
@@ -142,13 +139,9 @@ def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:
             _vit(encoders.vit),
             dense=encoders.dense,
             activation=encoders.activation,
-            visual_prompts=encoders.visual_prompts,
         )
-        text = _text("" if configuration.guidance_backbone != "none" else "qv")
-    backbone = None
-    if configuration.guidance_backbone != "none":
-        backbone = timm.create_model(BACKBONE, features_only=True, feature_cls="getter", out_indices=(1, 2, 3))
-    return clip_segmentation_network(configuration, tower, text, backbone)
+        text = _text("qv")
+    return clip_segmentation_network(configuration, tower, text)
 
 
 def _err_seg(configuration: ErrSegConfig) -> SegmentationNetwork:
@@ -190,4 +183,4 @@ def _syn_seg(configuration: SynSegConfig) -> SegmentationNetwork:
 
 if __name__ == "__main__":
     use_small_networks()
-    main()
+    run_command(reproduce, "python -m papers.reproduce")

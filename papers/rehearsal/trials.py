@@ -11,14 +11,13 @@ import numpy as np
 from PIL import Image
 
 from papers.rehearsal.networks import SHRUNK
+from papers.reproduce import Subject, trained_subject
 from segvoc.data.benchmarks import find_benchmark, prepared
 from segvoc.evaluation.report.page import percent
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.reproduction.subjects import Subject, trained_subject
 from segvoc.storage.files import read_json
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
-from segvoc.training.start import Start
 from segvoc.training.training_data import needed_data
 from tests.data.scene_originals import stems_of, write_originals
 from tests.data.scenes import SIZE, draw_scene
@@ -125,7 +124,7 @@ class Trial:
         write_originals(list(dict.fromkeys(names)), data)
 
     def arguments(self) -> list[str]:
-        """The call of segvoc."""
+        """The arguments of `papers.reproduce`."""
         recipe = self.recipe
         settings: dict[str, Any] = {
             "batch_size": BATCH,
@@ -147,8 +146,8 @@ class Trial:
             settings |= {"resize_crop_to": recipe.data.resize_crop_to // SHRUNK, "precision": "float32"}
         steps = self.steps or (PART_STEPS if self.learns_parts else STEPS)
         captions = ["--captions", "captions/captions.json", "--images", "captions/images"]
-        words = ["reproduce", self.name, "--train", "--benchmark", *self.benchmarks, "--steps", str(steps)]
-        start = "--start-weights" if recipe.supervision == "captions" else "--encoder-weights"
+        words = [self.name, "--train", "--benchmark", *self.benchmarks, "--set", f"steps={steps}"]
+        start = "--weights" if recipe.supervision == "captions" else "--encoder-weights"
         words += ["--seeds", str(recipe.seeds[0]), start, str(self.start.resolve())]
         words += captions if recipe.supervision == "captions" else []
         words += [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
@@ -175,7 +174,7 @@ class Trial:
         return fmean(_chance(name, self.folder / "data") for name in self.benchmarks)
 
     def finished(self) -> bool:
-        """Whether there is a report; segvoc's exit code 1 says that a score isn't the published one."""
+        """Whether there is a report; exit code 1 says that a score isn't the published one."""
         return self.code in (0, 1) and (self.report / "report.json").exists()
 
     def shortfalls(self) -> list[str]:
@@ -206,7 +205,7 @@ class Trial:
 
 
 def _subject(name: str) -> Subject:
-    return trained_subject(name, Start(), (), None)
+    return trained_subject(name)
 
 
 def write_captions(folder: Path) -> None:

@@ -152,7 +152,7 @@ def test_a_piece_that_is_cut_off_goes_on(place: Place, monkeypatch: pytest.Monke
     monkeypatch.setenv("PYTHONPATH", f"{root}:{root / 'src'}")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     write_originals(["coco-stuff-train", "coco-stuff", "pas-20"], place.data)
-    words = ("reproduce", "cat-seg-b", "--train", "--benchmark", "pas-20", "--steps", "12", "--start-weights", "random")
+    words = ("cat-seg-b", "--train", "--benchmark", "pas-20", "--set", "steps=12", "--weights", "random")
     settings = tuple(part for setting in SMALL.split() for part in ("--set", setting))
     run = Run(name="small", words=(*words, *settings, "--jobs", "1"), purpose="")
     small = Place(**{**vars(place), "program": ("-m", "papers.rehearsal.networks")})

@@ -1,18 +1,15 @@
-"""DINOv2, guidance backbones and the released PartCATSeg into our networks, by all of their names."""
+"""DINOv2 and the released PartCATSeg into our networks, by all of their names."""
 
 import json
 from pathlib import Path
 
 import pytest
-import timm
 import torch
-from torch import Tensor
 
 from segvoc.checkpoints.official_cost_aggregation import part_aggregation_state
-from segvoc.checkpoints.official_towers import backbone_state, dino_state
-from segvoc.checkpoints.strict import inside, renamed
+from segvoc.checkpoints.official_towers import dino_state
+from segvoc.checkpoints.strict import inside
 from segvoc.encoders.clip_with_dino import DinoTokens
-from segvoc.encoders.guided_clip import build_backbone
 from segvoc.errors import CheckpointError
 from segvoc.models.conversion import convert
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PartAggregation, none_vector
@@ -55,37 +52,6 @@ def test_every_name_and_shape_of_the_published_size_fits():
         dino = DinoTokens()
         official = {name: torch.empty(shape) for name, shape in shapes_of("full", "dinov2").items()}
     assert dino_state(official, dino).keys() == dino.state_dict().keys()
-
-
-def of_the_authors(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Swin's names: a stage ends with its downsampling, and tables are among the weights."""
-    earlier = ((r"^layers\.(\d)\.downsample", lambda found: f"layers.{int(found[1]) - 1}.downsample"),)
-    tables = ("layers.0.blocks.1.attn_mask", "layers.0.blocks.0.attn.relative_position_index")
-    return {renamed(name, earlier): value for name, value in state.items()} | dict.fromkeys(tables, torch.zeros(4))
-
-
-@pytest.mark.parametrize("rename", [dict, of_the_authors], ids=["timm", "authors"])
-def test_swins_maps_are_those_of_the_whole_network(rename):
-    torch.manual_seed(0)
-    sizes = {"img_size": 96, "window_size": 3, "embed_dim": 16, "num_heads": (1, 2, 4, 8), "depths": (2, 2, 4, 2)}
-    sizes |= {"model_name": "swin_tiny_patch4_window7_224", "strict_img_size": False}
-    whole = timm.create_model(**sizes).eval()
-    ours = timm.create_model(**sizes, features_only=True, feature_cls="getter", out_indices=(0, 1, 2)).eval()
-    ours.load_state_dict(backbone_state(rename(whole.state_dict()), ours))
-    image = torch.randn(1, 3, 96, 64)
-    with torch.no_grad():
-        expected = whole.forward_intermediates(image, indices=[0, 1, 2], intermediates_only=True)
-        for one, other in zip(ours(image), expected, strict=True):
-            assert torch.equal(one, other)
-
-
-def test_swin_b_is_read_and_another_network_refused():
-    with torch.device("meta"):
-        whole, ours = timm.create_model("swin_base_patch4_window12_384"), build_backbone("swin_b")
-        other = timm.create_model("resnet18")
-    assert backbone_state(whole.state_dict(), ours).keys() == ours.state_dict().keys()
-    with pytest.raises(CheckpointError, match="guidance backbone's"):
-        backbone_state(other.state_dict(), ours)
 
 
 @pytest.mark.golden

@@ -123,7 +123,6 @@ DATA_CALLS = {
     "prepare": (("prepare", "pas-20"), "the data folder {root!r} does not exist"),
     "evaluate": (("evaluate", "tiny", "--benchmark", "pas-20", "--out", "x"), "segvoc prepare pas-20 --data {root}"),
     "train": (("train", "cat-seg-b", "--out", "x"), "segvoc prepare coco-stuff --data {root}"),
-    "reproduce": (("reproduce", "cat-seg-b", "--out", "x"), "the data folder {root!r} does not exist"),
 }
 
 
@@ -196,7 +195,10 @@ def test_info_tells_of_published_weights(segvoc_command, monkeypatch, tmp_path):
     assert encoders["name"] == "openai-clip-b" and encoders["sha256"] == PUBLISHED["openai-clip-b"].sha256
     assert facts["published_scores"]["note"] == "published, not reproduced here"
     assert facts["published_scores"][CAT_SEG_TABLE]["a-150"] == {"miou": 31.8}
-    assert facts["published_scores"]["check"] == "segvoc reproduce cat-seg-b --data ROOT --out REPORT"
+    assert (
+        facts["published_scores"]["check"]
+        == "python -m papers.reproduce cat-seg-b --data ROOT --out REPORT, in a clone"
+    )
     shown = segvoc_command("info", "cat-seg-b").out
     assert "status: published" in shown and "note: published, not reproduced here" in shown
     assert "    a-150:\n      miou: 31.8\n" in shown and f"    - page: {file.sources[0].page}\n      states: " in shown

@@ -72,7 +72,7 @@ def test_the_list_tells_size_license_place_and_use(segvoc_command, monkeypatch, 
     assert [cell.strip() for cell in cells["convnext-clip-l"]][2:] == ["1.41 GB", "MIT", "no", "training err-seg-l"]
     assert [cell.strip() for cell in cells["dinov2-s"]][2:5] == ["88.2 MB", "Apache-2.0", "yes"]
     assert cells["clipseg-rd64"][3].strip() == "Apache-2.0 *" and note.startswith("* `segvoc info NAME`")
-    use = "model clip-b; training cat-seg-b, cat-seg-v1-b, pca-seg-clip-b, err-seg-vit-b-frozen, part-cat-seg-b"
+    use = "model clip-b; training cat-seg-b, pca-seg-clip-b, err-seg-vit-b-frozen, part-cat-seg-b"
     assert use in " ".join(cells["openai-clip-b"])
     assert cells["clipseg-rd64-refined"][-1].strip() == "model clipseg"
 

@@ -8,13 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from timm.layers.pos_embed import resample_abs_pos_embed
 
 from segvoc.checkpoints.official_clip import eva_clip_states, openai_clip_states
 from segvoc.encoders.base import CLIP_STATISTICS, ImageFeatures, normalized_pixels
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.encoders.vit import VitConfig, vit_b16, vit_l14
+from segvoc.encoders.vit import VitConfig, resized_positions, vit_b16, vit_l14
 from segvoc.errors import UsageError
 from tests.encoders.image_tower_contract import TINY_VIT, ImageTowerContract, make_image
 from tests.golden_rules import golden_clip_weights, relative_error
@@ -101,6 +102,13 @@ def test_gradients_reach_every_parameter_but_the_temperature():
     encoder = ClipTextEncoder(TINY_OPENAI)
     encoder(encoder.tokenize(["a red car", "dog"])).mean().backward()
     assert [name for name, parameter in encoder.named_parameters() if parameter.grad is None] == ["logit_scale"]
+
+
+@pytest.mark.parametrize("grid", [(24, 24), (14, 14), (18, 32), (3, 5)])
+def test_positions_are_timms(grid):
+    table = torch.randn(1, 1 + 14 * 14, 12)
+    expected = resample_abs_pos_embed(table, list(grid), antialias=False)
+    torch.testing.assert_close(resized_positions(table, grid, 14), expected, rtol=0, atol=1e-5)
 
 
 def test_named_maps_come_back_in_the_order_of_their_numbers() -> None:

@@ -1,4 +1,4 @@
-"""Published protocols score a benchmark unless a setting says otherwise; multiply-adds are the published ones."""
+"""Published protocols score a benchmark unless a setting says otherwise."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,6 @@ from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.published_scores import published_scores
 from segvoc.encoders.prompts import IMAGENET_TEMPLATES
-from segvoc.evaluation.multiply_adds import describe_multiply_adds, err_block, multiply_adds_of, published_err_seg
 from segvoc.evaluation.protocol import ERR_SEG_KEPT, NO_PAPER, err_seg_kept, evaluation_protocol, published_protocol
 from segvoc.evaluation.report import report
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
@@ -26,7 +25,6 @@ from segvoc.models.presets import CLIP_TEMPLATE, PRESETS, SYN_TEMPLATE
 from segvoc.networks.err_seg import OWN_SELECTION
 from segvoc.records import with_settings
 from segvoc.vocabulary import Vocabulary
-from tests.built import built
 from tests.cli.command import Command
 from tests.data.replicas import replica
 from tests.inference.small_network import small_network, small_segmenter
@@ -167,8 +165,6 @@ def test_cat_seg_and_pca_seg_slide_and_keep_256_classes():
         assert protocol_of(preset, "a-150", keep_classes="all").deviations == ()
         (deviation,) = protocol_of(preset, "a-847", keep_classes="all").deviations
         assert deviation == "keep_classes all instead of the network's own rule"
-    # the seconds of Table 11 of arXiv v1 grow to 847 classes
-    assert PRESETS["cat-seg-v1-b"].protocols["official"].selection is None
 
 
 def test_syn_seg_has_a_background_in_two_benchmarks_of_its_table():
@@ -208,46 +204,3 @@ def test_prompts_limits_and_options_of_the_network_are_deviations():
     assert evaluation_protocol(network, task, EvaluationSettings()).deviations[1:] == (
         "the network differs from the preset: blocks=1",
     )
-
-
-def build(preset: str = "err-seg-b", **options):
-    with torch.device("meta"):
-        return built(preset, **options).eval()
-
-
-@pytest.mark.parametrize(("ssr", "csr", "published"), [(1, 1, 188.1), (1, 2, 148.9), (2, 1, 134.6), (2, 2, 95.3)])
-def test_four_blocks_of_table_11(ssr, csr, published):
-    assert 4 * err_block(build(ssr=ssr, csr=csr).aggregation, 1600, 32) / 1e9 == pytest.approx(published, rel=0.01)
-
-
-@pytest.mark.parametrize(
-    ("classes", "keep", "published"),
-    [
-        (150, 32, 288),
-        pytest.param(847, 48, 348, marks=pytest.mark.slow),
-        pytest.param(150, 150, 710.1, marks=pytest.mark.slow),
-    ],
-)
-def test_the_whole_network(classes, keep, published):
-    assert published_err_seg(build(), 640, classes, keep) / 1e9 == pytest.approx(published, rel=0.01)
-
-
-def test_our_graph_does_less_than_the_published_one():
-    facts = describe_multiply_adds("err-seg-b", {}, 150)
-    assert (facts["side"], facts["classes"], facts["kept"]) == (640, 150, 32)
-    assert 0.8 * facts["as_published"] < facts["counted"] < facts["as_published"]
-
-
-@pytest.mark.slow
-def test_other_networks_are_counted_with_all_classes():
-    more, fewer = (describe_multiply_adds("cat-seg-b", {}, classes)["counted"] for classes in (20, 10))
-    assert more > fewer > 50e9
-
-
-@pytest.mark.parametrize("groups", [1, 2, 8])
-@pytest.mark.parametrize("kind", [torch.nn.Conv2d, torch.nn.ConvTranspose2d])
-def test_a_backward_pass_takes_twice_the_forward_pass(kind, groups):
-    layer, x = kind(8, 16, 3, stride=2, groups=groups), torch.randn(2, 8, 9, 9, requires_grad=True)
-    forward = multiply_adds_of(lambda: layer(x))
-    y = layer(x).sum()
-    assert multiply_adds_of(y.backward) == 2 * forward

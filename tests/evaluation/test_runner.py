@@ -186,15 +186,15 @@ def test_nothing_to_score_is_a_report_without_scores(small, drawn, tmp_path):
 
 
 def test_an_error_of_the_network_ends_the_evaluation_and_keeps_what_is_done(small, drawn, tmp_path, monkeypatch):
-    segment = small.segment
+    start = small.start
 
     def broken(*images, **options):
         if len(lines(tmp_path / "out")) > 2:
             raise RuntimeError("out of memory")
-        return segment(*images, **options)
+        return start(*images, **options)
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="out of memory"):
-        patch.setattr(small, "segment", broken)
+        patch.setattr(small, "start", broken)
         evaluate(small, task_of(drawn), tmp_path / "out")
     assert len(lines(tmp_path / "out")) >= 3
     assert evaluate(small, task_of(drawn), tmp_path / "out")

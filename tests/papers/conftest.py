@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 from PIL import Image
 
 from papers.tables import ENCODERS
@@ -13,7 +15,7 @@ from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.models.presets import PRESETS
 from tests.cli.command import Command, Outcome, make_command, make_script
 from tests.data.replicas import replica
-from tests.papers.small_networks import PAPERS, small_papers, write_small_weights
+from tests.papers.small_networks import PAPERS, SMALL_BACKBONE, small_papers, write_small_weights
 from tests.training.runs import drawn_images
 
 DRAWN_WITH_ANOTHER = "ade20k-part-234"
@@ -40,8 +42,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert command_line.main(prepare, standalone_mode=False) == 0
         for name in [name for name, preset in PRESETS.items() if preset.family in PAPERS]:
             write_small_weights(name, folder / f"{name}.safetensors")
-        # the towers of arXiv v1's network alone, for its row without a backbone
-        write_small_weights("cat-seg-v1-l", folder / "ViT-L-14-336px.pt", guidance_backbone="none")
+        for name in ("resnet101.pth", "swin_b.pth"):
+            torch.save(timm.create_model(SMALL_BACKBONE).state_dict(), folder / name)
     more = (("syn-seg-b", "clipseg.safetensors"), ("pca-part-b", "pca-part-b-ade.safetensors"))
     for preset, encoder in (*ENCODERS.items(), *more):
         if not (folder / encoder).exists():

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from papers import cat_seg_v1, reproduce
 from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.published import PublishedFile
 from segvoc.data.benchmarks import BENCHMARKS
@@ -40,13 +41,11 @@ from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncode
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartNetworkConfig
 from segvoc.networks.syn_seg import SynSeg, SynSegConfig
-from segvoc.reproduction import reproduce
 from segvoc.training import monitor, start, training_data
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from tests.inference.small_network import CONFIG, SMALL_PRESET, Letters, Patches, small_protocols
 from tests.networks.aggregation_contract import SMALL, SMALL_DECODER, VIT, ThreeMaps, text_tower
-from tests.networks.test_cat_seg import small_backbone
 from tests.networks.test_err_seg import TOWER
 
 START_OF = {
@@ -57,7 +56,10 @@ START_OF = {
 }
 """The small network whose towers stand for published encoders."""
 
-PAPERS = ("PCA-Seg", "CAT-Seg", "CAT-Seg v1", "ERR-Seg", "SynSeg", "PartCATSeg", "PCA-Seg for parts")
+SMALL_BACKBONE = "resnet10t"
+"""timm's network that stands for the guidance backbones of CAT-Seg's first version."""
+
+PAPERS = ("PCA-Seg", "CAT-Seg", "ERR-Seg", "SynSeg", "PartCATSeg", "PCA-Seg for parts")
 
 
 def build_small(configuration: NetworkConfig) -> SegmentationNetwork:
@@ -94,10 +96,9 @@ def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:
         tower = EvaClipImageEncoder(VIT, dense=encoders.dense)
         text = text_tower("qkv")
     else:
-        tower = OpenAIClipImageEncoder(VIT, dense=encoders.dense, visual_prompts=min(encoders.visual_prompts, 2))
+        tower = OpenAIClipImageEncoder(VIT, dense=encoders.dense)
         text = _letters() if configuration.prompts == "imagenet" else text_tower("qv")
-    backbone = None if configuration.guidance_backbone == "none" else small_backbone()
-    return clip_segmentation_network(replace(configuration, aggregation=layers), tower, text, backbone)
+    return clip_segmentation_network(replace(configuration, aggregation=layers), tower, text)
 
 
 def _err_seg(configuration: ErrSegConfig) -> SegmentationNetwork:
@@ -166,6 +167,8 @@ def small_papers(folder: Path) -> Iterator[None]:
         for name in BENCHMARKS:
             # None: however many there are, so that the few images of a replica are all
             patch.setitem(BENCHMARKS, name, replace(BENCHMARKS[name], image_count=None))
+        small_backbones = {key: {"model_name": SMALL_BACKBONE, "out_indices": (1, 2, 3)} for key in "bl"}
+        patch.setattr(cat_seg_v1, "BACKBONES", small_backbones)
         for module in (loading, start, reproduce):
             patch.setattr(module, "fetch", fetch)
         patch.setattr(training_data, "LOOKED_AT", 1)
@@ -215,6 +218,7 @@ def small_recipe(recipe: Callable[[], Recipe]) -> Callable[[], Recipe]:
 
 SHORTER: Mapping[str, tuple[str, ...]] = {
     "evaluate": ("--limit", "1"),
+    "cat_seg_v1": ("--benchmark", "pas-20", "--device", "cpu"),
     "reproduce": ("--jobs", "1", "--device", "cpu"),
     "ablation": ("--seeds", "1", "--scored", "1", "--weights", "random"),
     "sweep": ("--limit", "1"),

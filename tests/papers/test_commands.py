@@ -10,22 +10,22 @@ from typing import Any
 
 import pytest
 
+from papers.reproduce import trained_subject
 from papers.tables import PAGE, PAPERS, Row, page
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.published_scores import PUBLISHED_ROWS, PublishedRow, find_rows
 from segvoc.models.presets import PRESETS
-from segvoc.reproduction.subjects import trained_subject
-from segvoc.training.start import Start
 from tests.cli.command import Command
 from tests.papers.small_networks import name_of, smaller
 
 COMMANDS = tuple(dict.fromkeys(command for paper in PAPERS for row in paper.rows for command in row.commands))
-REPRODUCTIONS = [command for command in COMMANDS if command.startswith("segvoc reproduce ")]
+REPRODUCTIONS = [command for command in COMMANDS if command.startswith("python -m papers.reproduce ")]
 
 LEAVES = {
     "ablation": {"ablation.json": ("recipe", "grids"), "ablation.md": (), "ablation.png": ()},
     "attention": {"attention.json": ("attention", "kept", "classes"), "attention.png": ()},
     "blocks": {"blocks.json": ("rows",), "blocks.md": ()},
+    "cat_seg_v1": {"run/model.safetensors": (), "pas-20/report.json": ("miou",)},
     "compare": {"compare.json": ("models", "differing"), "compare.png": ()},
     "costs": {"costs.json": ("words",), "costs.png": ()},
     "evaluate": {"report.json": ("model",)},
@@ -70,11 +70,11 @@ def cases() -> Iterator[Any]:
 
 
 def rows_of(words: list[str]) -> list[PublishedRow]:
-    """The published rows that `segvoc reproduce` compares with."""
-    names = words[1 : next(number for number, word in enumerate(words) if word.startswith("--"))]
-    if "," in names[0]:
-        return list(find_rows(names[0]))
-    return [row for row in PUBLISHED_ROWS if row.main and (row.preset in names or row.recipe in names)]
+    """The published rows that `papers.reproduce` compares with."""
+    name = words[3]
+    if "," in name:
+        return list(find_rows(name))
+    return [row for row in PUBLISHED_ROWS if row.main and name in (row.preset, row.recipe)]
 
 
 def test_the_page_is_up_to_date() -> None:
@@ -83,9 +83,9 @@ def test_the_page_is_up_to_date() -> None:
 
 @pytest.mark.parametrize("command", [command for command in REPRODUCTIONS if " --train " in command])
 def test_the_network_of_a_row_is_built(command: str, small: None) -> None:
-    words = shlex.split(command)[1:]
+    words = shlex.split(command)
     settings = [value for option, value in pairwise(words) if option == "--set"]
-    subject = trained_subject(words[1], Start(), settings, None)
+    subject = trained_subject(words[3], settings)
     assert subject.rows and subject.recipe is not None
     PRESETS[subject.preset].build(subject.recipe.network_config())
 
@@ -106,14 +106,16 @@ def test_the_commands_of_a_row_run(program: Command, row: Row) -> None:
         words = smaller(shlex.split(command))
         name = name_of(words)
         if name == "reproduce":
-            benchmarks = {one for published in rows_of(words[1:]) for one in published.scores}
+            benchmarks = {one for published in rows_of(words) for one in published.scores}
             words += ["--benchmark", min(benchmarks, key=lambda one: len(BENCHMARKS[one].classes))]
         done = program(*words)
         # our scores aren't those of the papers, which is what a reproduction's exit code says
         assert done.code == (1 if name == "reproduce" else 0), done.err
         assert "segvoc: error: " not in done.err
         if name == "reproduce":
-            models = json.loads(Path("REPORT/report.json").read_text(encoding="utf-8"))["models"]
+            models = json.loads(Path(words[words.index("--out") + 1], "report.json").read_text(encoding="utf-8"))[
+                "models"
+            ]
             assert all(one["images"] and one["scores"] for model in models for one in model["benchmarks"])
         for path, keys in leaves(words).items():
             assert path.is_file(), path

@@ -24,7 +24,7 @@ from tests.papers.small_networks import name_of, smaller
 PAGES = sorted(path for path in PAGE.parent.glob("*.md") if path != PAGE)
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in PAGES}
 
-MODELS = ("pca-seg-b", "cat-seg-v1-b", "err-seg-b", "syn-seg-b", "part-cat-seg-b", "tiny")
+MODELS = ("pca-seg-b", "cat-seg-b", "err-seg-b", "syn-seg-b", "part-cat-seg-b", "tiny")
 """A preset of each kind of network; a setting exists if one of them has it, or all recipes do."""
 
 OURS = {"DIR": "images", "FILE": "classes.json", "background": "ground", "MODEL": "pca-seg-b.safetensors"}

@@ -17,16 +17,12 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from segvoc.checkpoints.strict import fit_exactly, inside, renamed, shapes_of
-from segvoc.errors import CheckpointError
 
 Renamed = Iterator[tuple[str, Tensor]]
 """Our names and values for a published one."""
 
 TowerStates = tuple[dict[str, Tensor], dict[str, Tensor]]
 """State dicts of the image encoder and of the text encoder."""
-
-_PROMPTS = "visual prompts"
-"""Pseudo-name of the image tower's visual prompts, which no CLIP has."""
 
 _OLD_TEXT_NAMES = ("text_projection", "positional_embedding", "token_embedding", "transformer", "ln_final")
 _IGNORED = re.compile(
@@ -82,12 +78,8 @@ def openai_clip_states(
 
     It reads the names of OpenAI and open_clip (q, k, v packed in `attn.in_proj_weight`), of transformers' `CLIPModel`
     (`text_model.*`, `vision_model.*`), and of CAT-Seg and PCA-Seg (`attn.q_proj_weight`, ...) without the prefix
-    `sem_seg_head.predictor.clip_model.`. Visual prompts, which no CLIP has, keep the values of the image encoder.
+    `sem_seg_head.predictor.clip_model.`.
     """
-    prompts = dict(image_encoder.named_parameters()).get("prompts.table")
-    if prompts is not None and prompts.is_meta:
-        raise CheckpointError("a CLIP has no visual prompts, which have to be trained; leave out visual_prompts")
-    official = official if prompts is None else {**official, _PROMPTS: prompts.detach()}
     return map_towers(official, image_encoder, text_encoder, rename_openai)
 
 
@@ -118,9 +110,6 @@ def resized_positions(table: Tensor, side: int, others: int = 1) -> Tensor:
 
 def rename_openai(name: str, value: Tensor) -> Renamed:
     """Map a name of `openai_clip_states` for `map_towers`."""
-    if name == _PROMPTS:
-        yield "image.prompts.table", value
-        return
     name, value = _openai_form(name, value)
     if name == "logit_scale":
         yield "text.logit_scale", value

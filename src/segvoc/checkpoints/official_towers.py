@@ -1,4 +1,4 @@
-"""Published weights of any family for the towers of a network: CLIPs, DINOv2 and guidance backbones.
+"""Published weights of any family for the towers of a network: CLIPs and DINOv2.
 
 The maps are strict, as those of `official_clip.py`.
 """
@@ -30,13 +30,12 @@ from segvoc.checkpoints.official_clip import (
     split_packed,
 )
 from segvoc.checkpoints.origins import BOTH_DINO_FILES, clip_family, refuse_other_origins
-from segvoc.checkpoints.strict import fit_exactly, fit_thirds, inside, renamed, shapes_of, third, with_prefixes
+from segvoc.checkpoints.strict import fit_thirds, inside, renamed, shapes_of, third, with_prefixes
 from segvoc.encoders.base import TOKENIZER
 from segvoc.encoders.clip_text import SiglipTextEncoder
 from segvoc.encoders.clip_with_dino import ClipWithDino, DinoTxtImageEncoder
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
-from segvoc.encoders.guided_clip import GuidedClip
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.timm_clip import TimmClipImageEncoder
 from segvoc.encoders.vit import TIMM_CLIPS
@@ -309,19 +308,17 @@ def clip_state(
 ) -> dict[str, Tensor]:
     """The encoders' entries of a network's state dict, from a CLIP; see `towers_state`.
 
-    `companion` has those of the image encoder's other part: DINOv2, a backbone for guidance, or dino.txt's DINOv3.
+    `companion` has those of the image encoder's other part: DINOv2, or dino.txt's DINOv3.
     """
     tower, text_encoder = network.image_encoder, network.text_encoder
     if companion is None or isinstance(tower, DinoTxtImageEncoder):
         image, text = towers_state({**clip, **(companion or {})}, tower, text_encoder)
         return with_prefixes({"image_encoder.": image, "text_encoder.": text})
-    if not isinstance(tower, ClipWithDino | GuidedClip):
+    if not isinstance(tower, ClipWithDino):
         raise CheckpointError("these weights contain CLIP and DINOv2; load them as part-cat-seg-b")
     image, text = towers_state(clip, tower.clip, text_encoder)
     state = with_prefixes({"image_encoder.clip.": image, "text_encoder.": text})
-    if isinstance(tower, ClipWithDino):
-        return state | with_prefixes({"image_encoder.dino.": dino_state(companion, tower.dino)})
-    return state | with_prefixes({"image_encoder.backbone.": backbone_state(companion, tower.backbone)})
+    return state | with_prefixes({"image_encoder.dino.": dino_state(companion, tower.dino)})
 
 
 def is_plain_clip(official: Mapping[str, Tensor]) -> bool:
@@ -340,19 +337,3 @@ def cosine_state(aggregation: nn.Module, logits: CosineLogits = COSINES) -> dict
         name: torch.full(shape, -logits.scale * logits.likely if name.endswith("bias") else logits.scale)
         for name, shape in shapes_of(aggregation, "aggregation.").items()
     }
-
-
-_LEFT_OUT = re.compile(r"(layer4|layers\.3|fc|head|norm)\.|.*(attn_mask|relative_position_index)$")
-"""Weights after stride 16, and tables that timm computes."""
-
-_AUTHORS_DOWNSAMPLING = "layers.0.downsample.reduction.weight"
-_TIMMS_DOWNSAMPLING = ((r"^layers\.(\d)\.downsample", lambda found: f"layers.{int(found[1]) + 1}.downsample"),)
-"""Swin's authors downsample at the end of a stage, timm at the beginning of the next one."""
-
-
-def backbone_state(official: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
-    """State dict for a guidance backbone, from the weights of the whole classifier."""
-    renames = _TIMMS_DOWNSAMPLING if _AUTHORS_DOWNSAMPLING in official else ()
-    named = ((theirs, renamed(theirs, renames), value) for theirs, value in official.items())
-    kept = ((theirs, f"model.{name}", value) for theirs, name, value in named if not _LEFT_OUT.match(name))
-    return fit_exactly(kept, shapes_of(backbone), "guidance backbone's")

@@ -34,7 +34,6 @@ COMMANDS = {
     "models": "List the models.",
     "prepare": "Convert a benchmark's original download to label maps.",
     "push": "Share a model on the Hugging Face hub.",
-    "reproduce": "Reproduce the papers' published scores.",
     "segment": "Label every pixel of images or videos with words.",
     "serve": "Serve a model over HTTP.",
     "teach": "Learn words from labeled images, in seconds.",

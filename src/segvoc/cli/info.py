@@ -25,19 +25,13 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @setting_option("Change a setting of the preset, such as blocks=2; repeatable.")
-@click.option("--macs", is_flag=True, help="Also count the multiply-adds for one image.")
-@click.option("--classes", default=150, type=click.IntRange(1, 100_000), help="Number of words for --macs.")
-def info_command(model: str, as_json: bool, options: Sequence[str], macs: bool, classes: int) -> None:
+def info_command(model: str, as_json: bool, options: Sequence[str]) -> None:
     """Show the components of MODEL, its parameters, and the origin, license and scores of its weights.
 
     MODEL is a preset, a segvoc .safetensors file, OWNER/NAME on the Hugging Face hub, or a published file of `segvoc
     fetch --list`.
     """
     facts = describe(model, options)
-    if macs:
-        from segvoc.evaluation.multiply_adds import describe_multiply_adds  # here, since PyTorch takes seconds
-
-        facts |= {"macs": describe_multiply_adds(facts.get("preset", model), facts.get("options", {}), classes)}
     echo(json.dumps(facts) if as_json else "\n".join(_lines(facts)))
 
 
@@ -130,7 +124,7 @@ def _scores(preset: str, *, fetched: bool) -> dict[str, Any]:
                 tables.setdefault(row.title, {})[name] = dict(row.scores[benchmark])
     if not tables:
         return {"note": "the papers that segvoc reproduces report no scores for exactly this network"}
-    check = {"check": f"segvoc reproduce {preset} --data ROOT --out REPORT"} if fetched else {}
+    check = {"check": f"python -m papers.reproduce {preset} --data ROOT --out REPORT, in a clone"} if fetched else {}
     return {"note": "published, not reproduced here", **check, **tables}
 
 

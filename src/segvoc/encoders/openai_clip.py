@@ -11,7 +11,6 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
-from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from segvoc.encoders.base import CLIP_STATISTICS, IMAGENET_STATISTICS, ImageFeatures, TokenFeatures, normalized_pixels
@@ -23,6 +22,7 @@ from segvoc.encoders.vit import (
     VitConfig,
     patch_grid,
     projection_weights,
+    resized_positions,
     separate_projections,
 )
 
@@ -30,7 +30,7 @@ from segvoc.encoders.vit import (
 class OpenAIClipImageEncoder(nn.Module):
     """One dense map in the space shared with the text (not of unit norm), and taps of intermediate blocks.
 
-    See `OpenAIEncoders` for the options. The dense last block treats each cell separately and reads no visual prompts.
+    See `OpenAIEncoders` for the options. The dense last block treats each cell separately.
     """
 
     def __init__(
@@ -40,8 +40,6 @@ class OpenAIClipImageEncoder(nn.Module):
         dense: OpenAIDenseMode = "cat-seg",
         pixels: PixelStatistics = "clip",
         activation: Activation = "quick_gelu",
-        mlp_width: int | None = None,
-        visual_prompts: int = 0,
     ) -> None:
         super().__init__()
         self.config = config
@@ -55,11 +53,10 @@ class OpenAIClipImageEncoder(nn.Module):
             width=config.width,
             layers=config.layers,
             heads=config.heads,
-            mlp_ratio=(mlp_width or 4 * config.width) / config.width,
+            mlp_ratio=4.0,
             output_dim=config.channels,
             act_layer=QuickGELU if activation == "quick_gelu" else nn.GELU,
         )
-        self.prompts = VisualPrompts(config.layers, visual_prompts, config.width) if visual_prompts else None
         separate_projections(self.tower.transformer.resblocks)
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
@@ -84,11 +81,12 @@ class OpenAIClipImageEncoder(nn.Module):
         pixels = normalized_pixels(image, CLIP_STATISTICS if self.pixels == "clip" else IMAGENET_STATISTICS)
         patches = rearrange(tower.conv1(pixels.to(tower.conv1.weight.dtype)), "b c h w -> b (h w) c")
         x = torch.cat([tower.class_embedding.expand(image.shape[0], 1, -1), patches], dim=1)
-        x = tower.ln_pre(x + resample_abs_pos_embed(tower.positional_embedding[None], [rows, columns], antialias=False))
+        pretrained = self.config.pretrained_size // self.stride
+        x = tower.ln_pre(x + resized_positions(tower.positional_embedding[None], (rows, columns), pretrained))
         *blocks, last = cast(Iterable[ResidualAttentionBlock], tower.transformer.resblocks)
         taps = []
         for index, block in enumerate(blocks if dense else blocks[: max(self.config.taps) + 1]):
-            x = block(x) if self.prompts is None else self.prompts(index, block, x)
+            x = block(x)
             if index in self.config.taps:
                 taps.append(x)
         grid = (rows, columns)
@@ -113,15 +111,3 @@ class OpenAIClipImageEncoder(nn.Module):
         residual = x[:, :1] if self.dense == "cat-seg" else x[:, 1:]
         t = attention.out_proj(attention.v_proj(last.ln_1(x[:, 1:]))) + residual
         return t + last.mlp(last.ln_2(t))
-
-
-class VisualPrompts(nn.Module):
-    """Learned tokens, `count` for each block of a transformer, which reads them beside its input."""
-
-    def __init__(self, blocks: int, count: int, width: int) -> None:
-        super().__init__()
-        self.table = nn.Parameter(nn.init.xavier_uniform_(torch.empty(blocks, count, width)))
-
-    def forward(self, index: int, block: nn.Module, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
-        """The tokens after the block at an index, which reads its prompts, too."""
-        return block(torch.cat([x, self.table[index].expand(x.shape[0], -1, -1)], dim=1))[:, : x.shape[1]]

@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from segvoc.errors import UsageError
+from segvoc.layers.maps import is_exporting
 
 PixelStatistics = Literal["clip", "imagenet"]
 """Pixel normalization by CLIP's statistics, or ImageNet's as in CLIPSeg."""
@@ -67,18 +69,6 @@ def vit_l14() -> VitConfig:
     return VitConfig(
         channels=768, width=1024, layers=24, heads=16, patch_size=14, pretrained_size=336, input_size=336, taps=(7, 15)
     )
-
-
-def vit_h14() -> VitConfig:
-    """ViT-H/14 of open_clip, pre-trained at 224 px, used at 336."""
-    sizes = {"channels": 1024, "width": 1280, "layers": 32, "taps": (10, 21)}
-    return replace(vit_l14(), pretrained_size=224, **sizes)
-
-
-def vit_big_g14() -> VitConfig:
-    """ViT-bigG/14 of open_clip, pre-trained at 224 px, used at 336."""
-    sizes = {"channels": 1280, "width": 1664, "layers": 48, "taps": (15, 31)}
-    return replace(vit_l14(), pretrained_size=224, **sizes)
 
 
 TimmClipName = Literal[
@@ -163,6 +153,22 @@ def patch_grid(image: Float[Tensor, "B 3 H W"], patch_size: int) -> tuple[int, i
     return height // patch_size, width // patch_size
 
 
+def resized_positions(table: Float[Tensor, "1 N C"], grid: tuple[int, int], pretrained: int) -> Float[Tensor, "1 L C"]:
+    """Position embeddings of the CLS token and L - 1 cells, interpolated (bicubic) from a square of `pretrained` cells.
+
+    Each axis is interpolated alone, beside channels as if they were pixels: PyTorch's GPU kernel computes all channels
+    of a pixel in one thread, which takes 2 ms for so few pixels.
+    """
+    if grid == (pretrained, pretrained) and not is_exporting():  # an exported program takes any grid
+        return table
+    channels = table.shape[2]
+    cells = table[0, 1:].to(torch.promote_types(table.dtype, torch.float32)).reshape(1, 1, pretrained, -1)
+    cells = F.interpolate(cells, size=(grid[0], pretrained * channels), mode="bicubic")
+    cells = cells.reshape(1, grid[0], pretrained, channels)
+    cells = F.interpolate(cells, size=(grid[1], channels), mode="bicubic")
+    return torch.cat((table[:, :1], cells.reshape(1, -1, channels).to(table.dtype)), dim=1)
+
+
 class Attention(nn.Module):
     """Replaces open_clip's `nn.MultiheadAttention`, with the same arguments.
 
@@ -207,13 +213,6 @@ def projection_weights(tower: nn.Module, projections: str) -> tuple[str, ...]:
     """Names of the weights (not the biases) of some attention projections ("qv", "qkv", ...) in all blocks."""
     endings = tuple(f".{place}.{letter}_proj.weight" for letter in projections for place in ("attn", "qkv"))
     return tuple(name for name, _ in tower.named_parameters() if name.endswith(endings))
-
-
-def attention_and_positions(tower: nn.Module, prefix: str = "") -> tuple[str, ...]:
-    """Names of attention parameters and position embeddings that begin with a prefix (CAT-Seg, arXiv v1, Fig. 9)."""
-    endings = ("positional_embedding", "pos_embed")
-    names = (name for name, _ in tower.named_parameters() if name.startswith(prefix))
-    return tuple(name for name in names if ".attn." in name or name.endswith(endings))
 
 
 def linear_of(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:

@@ -40,7 +40,6 @@ NO_PAPER = PublishedProtocol()
 _SLIDING = PublishedProtocol(
     source="CAT-Seg, appendix A.3, and eval.sh of the released code", templates=(CLIP_TEMPLATE,)
 )
-_SLIDING_V1 = PublishedProtocol(source="CAT-Seg (arXiv v1), appendices A.2 and A.3", templates=IMAGENET_TEMPLATES)
 _SLIDING_PCA = PublishedProtocol(source="PCA-Seg, eval.sh of the released code", templates=(CLIP_TEMPLATE,))
 
 ERR_SEG_KEPT: Mapping[str, int] = {"a-847": 48, "pc-459": 48, "a-150": 32, "pc-59": 24, "pas-20": 16}
@@ -75,7 +74,6 @@ _PART_BENCHMARKS = ("pascal-part-116", "ade20k-part-234")
 
 PUBLISHED_PROTOCOLS: Mapping[Family, Mapping[str, PublishedProtocol]] = {
     "CAT-Seg": dict.fromkeys(SEMANTIC, _SLIDING),
-    "CAT-Seg v1": dict.fromkeys(SEMANTIC, _SLIDING_V1),
     "PCA-Seg": dict.fromkeys(SEMANTIC, _SLIDING_PCA),
     "ERR-Seg": {
         name: PublishedProtocol(

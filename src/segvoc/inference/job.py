@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 
 import numpy as np
 from jaxtyping import UInt8
@@ -51,13 +51,15 @@ class ReadImage:
 
 
 def read_in_batches(
-    images: Iterable[ImageSource], batch: int, stretch: Stretch | None = None
+    images: Iterable[ImageSource], batch: int, stretch: Stretch | None = None, places: Iterable[str] | None = None
 ) -> Generator[list[ReadImage | InputError], None, None]:
     """Read images in threads, at most two batches ahead; an error takes the place of an image that can't be read.
 
-    If `images` raises, or has something that is no image, the images before it come first.
+    `places` name images without a file name in errors (default: "image 1", ...). If `images` raises, or has something
+    that is no image, the images before it come first.
     """
-    sources, failures = enumerate(images, 1), list[Exception]()
+    names = (f"image {number}" for number in count(1)) if places is None else places
+    sources, failures = zip(images, names, strict=False), list[Exception]()
     with ThreadPoolExecutor(min(batch, 4), thread_name_prefix="segvoc-reader") as reader:
         ahead: deque[Future[ReadImage | InputError]] = deque()
 
@@ -65,8 +67,8 @@ def read_in_batches(
             if failures:
                 return
             try:
-                for number, source in islice(sources, 2 * batch - len(ahead)):
-                    ahead.append(reader.submit(_outcome, source, stretch, f"image {number}"))
+                for source, place in islice(sources, 2 * batch - len(ahead)):
+                    ahead.append(reader.submit(_outcome, source, stretch, place))
             except Exception as error:
                 failures.append(error)
 

@@ -15,7 +15,6 @@ from torch.overrides import TorchFunctionMode
 
 from segvoc.encoders.base import ImageEncoder, TokenEncoder
 from segvoc.encoders.vit import TIMM_CLIPS
-from segvoc.errors import UsageError
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.choices import DECODERS, FeatureAggregation
@@ -52,19 +51,10 @@ def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
             encoders.vit,
             dense=encoders.dense,
             activation=encoders.activation,
-            mlp_width=encoders.mlp_width,
-            visual_prompts=encoders.visual_prompts,
         )
         text_of = openai_text if encoders.activation == "quick_gelu" else open_clip_text
-        text = text_of(encoders.vit.channels)
-        # CAT-Seg's first version, which has a backbone for guidance, freezes the text encoder
-        text_encoder = ClipTextEncoder(replace(text, fine_tuned="" if config.guidance_backbone != "none" else "qv"))
-    backbone = None
-    if config.guidance_backbone != "none":
-        from segvoc.encoders.guided_clip import build_backbone
-
-        backbone = build_backbone(config.guidance_backbone)
-    return clip_segmentation_network(config, image_encoder, text_encoder, backbone)
+        text_encoder = ClipTextEncoder(text_of(encoders.vit.channels))
+    return clip_segmentation_network(config, image_encoder, text_encoder)
 
 
 def _timm_encoders(config: TimmEncoders) -> tuple[nn.Module, nn.Module]:
@@ -80,24 +70,14 @@ def _timm_encoders(config: TimmEncoders) -> tuple[nn.Module, nn.Module]:
 
 
 def clip_segmentation_network(
-    config: ClipNetworkConfig, image_encoder: nn.Module, text_encoder: nn.Module, backbone: nn.Module | None = None
+    config: ClipNetworkConfig, image_encoder: nn.Module, text_encoder: nn.Module
 ) -> SegmentationNetwork:
-    """Build a network on these encoders; the backbone (None: the image encoder) guides the aggregation."""
+    """Build a network on these encoders."""
     layers = config.aggregation
-    if backbone is not None:
-        from segvoc.encoders.guided_clip import GuidedClip
-
-        image_encoder = GuidedClip(image_encoder, backbone)
-        sizes = replace(layers.decoder_sizes, lifts=(), taps=image_encoder.tap_channels)
-        layers = replace(layers, appearance_channels=image_encoder.appearance_channels, decoder_sizes=sizes)
-    elif isinstance(config.encoder, TimmEncoders) and TIMM_CLIPS[config.encoder.kind].pyramid:
+    if isinstance(config.encoder, TimmEncoders) and TIMM_CLIPS[config.encoder.kind].pyramid:
         taps = cast(ImageEncoder, image_encoder).tap_channels
         layers = replace(layers, decoder_sizes=replace(layers.decoder_sizes, lifts=(), taps=taps))
     aggregation = build_aggregation(layers, image_encoder)
-    if not config.cost_gradient:
-        if not isinstance(aggregation, CostAggregation):
-            raise UsageError("cost_gradient=false is for networks that aggregate costs; leave it out")
-        aggregation.cost_gradient = False
     return SegmentationNetwork(image_encoder, text_encoder, aggregation, average_prompts=config.prompts == "imagenet")
 
 

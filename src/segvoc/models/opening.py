@@ -20,7 +20,7 @@ from segvoc.teaching.taught_words import TaughtWords
 if TYPE_CHECKING:
     import torch
 
-    from segvoc.models.network_segmenter import NetworkSegmenter
+    from segvoc.models.network_segmenter import NetworkSegmenter, Optimize
     from segvoc.networks.base import SegmentationNetwork
 
 
@@ -42,6 +42,7 @@ def load(
     dtype: "DtypeName | torch.dtype" = "auto",
     options: Mapping[str, object] | None = None,
     network: "SegmentationNetwork | None" = None,
+    optimize: "Optimize" = "auto",
     revision: str | None = None,
     token: Token = None,
 ) -> "NetworkSegmenter":
@@ -67,6 +68,10 @@ def load(
             settings.
         network: a custom network to load the weights into, for example a preset's network with another aggregation.
             Its architecture must be the same as when the file was written.
+        optimize: how a CUDA GPU runs a network: "auto" records a CUDA graph for each size of images and number of words
+            that comes twice, with the same labels but for ties; "compile" also compiles the network's blocks, which
+            takes up to a minute and is faster still; "none" runs the code as it is, for example to change a loaded
+            network's attributes. Hooks run anyway. Elsewhere it has no effect.
         revision: branch, tag or commit of the repository; None: its main branch.
         token: token of the hub, for private repositories; None: HF_TOKEN, or that of `hf auth login`.
 
@@ -108,7 +113,16 @@ def load(
         from segvoc.models.loading import load_network  # here, since PyTorch takes seconds to import
 
     asked = {"revision": revision, "token": token} if revision is not None or token is not None else {}
-    return load_network(name, weights=weights, device=device, dtype=dtype, options=options, network=network, **asked)
+    return load_network(
+        name,
+        weights=weights,
+        device=device,
+        dtype=dtype,
+        options=options,
+        network=network,
+        optimize=optimize,
+        **asked,
+    )
 
 
 def _checked_name(name: object) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile
 from segvoc.encoders.prompts import IMAGENET_TEMPLATES
-from segvoc.encoders.vit import TIMM_CLIPS, TimmClipName, clip_seg_b16, vit_b16, vit_big_g14, vit_h14, vit_l14
+from segvoc.encoders.vit import TIMM_CLIPS, TimmClipName, clip_seg_b16, vit_b16, vit_l14
 from segvoc.inference import protocols
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.prepared_vocabulary import BackgroundWords
@@ -23,7 +23,6 @@ from segvoc.networks.cost_aggregation_config import (
     ClipNetworkConfig,
     CostAggregationConfig,
     EvaEncoders,
-    GuidanceBackbone,
     OpenAIEncoders,
     TimmEncoders,
 )
@@ -64,22 +63,6 @@ OPENAI_B = ClipTowers(
 OPENAI_L = ClipTowers(
     "OpenAI CLIP ViT-L/14", "OpenAI's ViT-L-14-336px.pt", PUBLISHED["openai-clip-l"], OpenAIEncoders(vit=vit_l14())
 )
-OPEN_CLIP_H = ClipTowers(
-    "open_clip's ViT-H/14",
-    "open_clip's ViT-H-14 of LAION-2B",
-    UNCONFIRMED["open-clip-h"],
-    OpenAIEncoders(vit=vit_h14(), activation="gelu"),
-)
-OPEN_CLIP_G = ClipTowers(
-    "open_clip's ViT-bigG/14",
-    "open_clip's ViT-bigG-14 of LAION-2B",
-    UNCONFIRMED["open-clip-g"],
-    OpenAIEncoders(vit=vit_big_g14(), activation="gelu", mlp_width=8192),
-)
-
-BACKBONES: dict[str, UnconfirmedFile] = {"resnet101": UNCONFIRMED["resnet101"], "swin_b": UNCONFIRMED["swin-b"]}
-"""Initial weights of the guidance backbones."""
-
 SYN_TEMPLATE = "a photo of a {}."
 """Prompt template of TCL's evaluation; the SynSeg paper doesn't specify one."""
 
@@ -99,7 +82,7 @@ TCL_TEMPLATES = (
 CLIP_TEMPLATE = "A photo of a {} in the scene"
 """Prompt template of the published networks."""
 
-Family = Literal["PCA-Seg", "CAT-Seg", "CAT-Seg v1", "ERR-Seg", "SynSeg", "PartCATSeg", "PCA-Seg for parts"]
+Family = Literal["PCA-Seg", "CAT-Seg", "ERR-Seg", "SynSeg", "PartCATSeg", "PCA-Seg for parts"]
 """The papers' networks; all sizes share a test protocol."""
 
 KeyMap = Callable[[Mapping[str, Tensor], SegmentationNetwork], dict[str, Tensor]]
@@ -213,24 +196,6 @@ def _clip_preset(
     )
 
 
-def _first_version(towers: ClipTowers, backbone: GuidanceBackbone) -> Preset:
-    """CAT-Seg as in arXiv v1: separate guidance backbone, bilinear decoder, CLIP's 80 prompts, all classes, no pads."""
-    aggregation = replace(CAT_SEG, decoder="bilinear", pad_classes=0)
-    preset = _clip_preset("CAT-Seg v1", aggregation, towers)
-    name = {"resnet101": "ResNet-101", "swin_b": "Swin-B"}.get(backbone, backbone)
-    return replace(
-        preset,
-        summary=f"{preset.summary} and {name} for guidance",
-        configuration=ClipNetworkConfig(
-            encoder=towers.encoders, aggregation=aggregation, prompts="imagenet", guidance_backbone=backbone
-        ),
-        protocols_of=_first_protocols,
-        encoders=(towers.file, BACKBONES[backbone]),
-        how_to_get=f"{_none_published()}; train them, from {towers.start} and timm's {name}",
-        from_official=None,
-    )
-
-
 def _clip_templates(configuration: ClipNetworkConfig) -> tuple[str, ...]:
     return IMAGENET_TEMPLATES if configuration.prompts == "imagenet" else (CLIP_TEMPLATE,)
 
@@ -281,10 +246,6 @@ def _frozen_timm_preset(name: TimmClipName) -> Preset:
 
 def _clip_protocols(configuration: ClipNetworkConfig) -> Protocols:
     return protocols.clip_protocols(configuration.encoder.input_size, configuration.encoder.stride)
-
-
-def _first_protocols(configuration: ClipNetworkConfig) -> Protocols:
-    return {window: replace(way, selection=None) for window, way in _clip_protocols(configuration).items()}
 
 
 def _err_preset(
@@ -390,10 +351,6 @@ PRESETS: dict[str, Preset] = {
     "cat-seg-l": _clip_preset("CAT-Seg", CAT_SEG, OPENAI_L, PUBLISHED["cat-seg-l"]),
     "cat-seg-eva-b": _clip_preset("CAT-Seg", CAT_SEG, EVA_B, unconfirmed=UNCONFIRMED["cat-seg-declip-b"]),
     "cat-seg-eva-l": _clip_preset("CAT-Seg", CAT_SEG, EVA_L),
-    "cat-seg-v1-b": _first_version(OPENAI_B, "resnet101"),
-    "cat-seg-v1-l": _first_version(OPENAI_L, "swin_b"),
-    "cat-seg-v1-h": _first_version(OPEN_CLIP_H, "swin_b"),
-    "cat-seg-v1-g": _first_version(OPEN_CLIP_G, "swin_b"),
     "err-seg-b": _err_preset("convnext_base_w", 640, "CLIP-ConvNeXt-B", UNCONFIRMED["convnext-clip-b"]),
     "err-seg-l": _err_preset("convnext_large_d", 768, "CLIP-ConvNeXt-L", PUBLISHED["convnext-clip-l"]),
     "err-seg-vit-b": _err_preset("vit_b16", 384, OPENAI_B.name, PUBLISHED["openai-clip-b"]),

@@ -31,8 +31,6 @@ class CostAggregation(nn.Module):
     """Computes logits from dense image features and word embeddings: cost volume, aggregation blocks, decoder."""
 
     float32_parts = ("skip", "synthesized", "embed_cost")
-    cost_gradient = True
-    """Whether gradients reach the image encoder through the costs."""
 
     def __init__(self, config: CostAggregationConfig, channels: int, tap_channels: Sequence[int] = ()) -> None:
         """Build the aggregation with random weights.
@@ -66,7 +64,6 @@ class CostAggregation(nn.Module):
         Returns:
             Logits, and the indices of the selected classes (None: all of them).
         """
-        maps = maps if self.cost_gradient else tuple(one.detach() for one in maps)
         cost, by = all_costs(maps, text, self.synthesized, context.class_logits), None
         if self.skip is not None:
             by = self.skip(cost, text)[:, None]

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from inspect import signature
 from typing import Any
@@ -22,26 +21,23 @@ from segvoc.layers.aggregation import (
     StageGuidance,
     Summary,
     UpsamplingDecoder,
-    UpsamplingStage,
     cost_volume,
 )
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.batch_statistics import Moments
 from segvoc.layers.class_selection import SelectedLogits, select_classes
-from segvoc.layers.maps import plus_shared, pool
+from segvoc.layers.maps import pool
 from segvoc.layers.precision import without_autocast
 from segvoc.networks.cat_seg import LastStream, SerialBlock
 from segvoc.networks.cost_aggregation_config import ClassAttention, CostAggregationConfig, Decoder, Fusion, Order
 from segvoc.networks.pca_seg import CoefficientMapper, ExpertFusion, ExpertParser, ParallelBlock
 from segvoc.shapes import (
-    AppearanceGuidance,
     BothStreams,
     ClassTokens,
     FeatureMaps,
     Logits,
     ParsedStreams,
     PromptEmbeddings,
-    TextGuidance,
 )
 
 
@@ -159,39 +155,6 @@ class ReducedExperts(nn.Module):
         return self.reduce(parsed, dim=-2)
 
 
-class SplitStage(UpsamplingStage):
-    """A stage whose `upsample`, here a 1x1 convolution, isn't merged with its first convolution."""
-
-    def __init__(self, *, dim: int, own_dim: int, **sizes: int) -> None:
-        super().__init__(dim=dim, own_dim=own_dim, **sizes)
-        self.upsample = nn.Conv2d(dim, own_dim, kernel_size=1)
-        del self.bias
-
-    def precompute_guidance(self, guidance: Float[Tensor, "B G H W"]) -> StageGuidance:
-        """The map that the guidance adds to those of all classes."""
-        return (self.conv1.guidance(guidance),)
-
-    def first(self, x: Float[Tensor, "BT C H W"], guided: StageGuidance) -> Float[Tensor, "BT D _ _"]:
-        """`conv1` of the upsampled maps and the guidance."""
-        return plus_shared(self.conv1.own(self.upsample(x)), *guided)
-
-
-class BilinearStage(SplitStage):
-    """An upsampling stage of arXiv v1 (section 3.4): bilinear interpolation in place of the transposed convolution."""
-
-    def __init__(self, *, dim: int, **sizes: int) -> None:
-        super().__init__(dim=dim, own_dim=dim, **sizes)
-        self.upsample = nn.Upsample(scale_factor=2, mode="bilinear")
-
-
-class BilinearDecoder(UpsamplingDecoder):
-    """The decoder of arXiv v1."""
-
-    def build_stage(self, index: int, dim: int, guidance_dim: int, out_dim: int) -> UpsamplingStage:
-        """Build the stage at an index."""
-        return BilinearStage(dim=dim, guidance_dim=guidance_dim, out_dim=out_dim)
-
-
 class NoUpsampling(UpsamplingDecoder):
     """Only the head: a convolution to one logit for each class, on the grid of the costs (Table 10, first row)."""
 
@@ -226,46 +189,9 @@ class FeatureAggregation(nn.Module):
         return context.map(decoded, words), kept
 
 
-class SpatialBlock(nn.Module):
-    """Spatial aggregation alone (row IV)."""
-
-    def __init__(self, spatial: SpatialAggregation, semantic: ClassAggregation, fuse: nn.Module) -> None:
-        super().__init__()
-        self.spatial = spatial
-
-    def forward(
-        self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, context: AggregationContext
-    ) -> ClassTokens:
-        """Refine every class independently."""
-        guided = self.spatial.precompute_guidance(guidance)
-        return context.map(self.spatial, x, shared=(guided,))
-
-
-class JointBlock(nn.Module):
-    """Linear attention over all cells of all classes jointly (row III)."""
-
-    def __init__(self, spatial: SpatialAggregation, semantic: ClassAggregation, fuse: nn.Module) -> None:
-        super().__init__()
-        self.attention = semantic
-
-    def forward(
-        self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, context: AggregationContext
-    ) -> ClassTokens:
-        """Refine all classes; the guidance has no channels."""
-        cells = x.shape[2] * x.shape[3]
-        tokens, words = rearrange(x, "b t h w c -> b (t h w) 1 1 c"), text.repeat_interleave(cells, dim=1)
-        chunk = None if context.chunk is None else context.chunk * cells
-        context = replace(context, chunk=chunk, pooling=(1, 1))
-        summary = self.attention.summarize(tokens, words, context)
-        refined = context.map(self.attention, tokens, words, shared=(summary, context.pooling))
-        return refined.reshape(x.shape)
-
-
 ORDERS: dict[Order, Callable[..., nn.Module]] = {
     "parallel": ParallelBlock,
     "serial": SerialBlock,
-    "spatial": SpatialBlock,
-    "joint": JointBlock,
 }
 """Block classes, by the order of their aggregations."""
 
@@ -292,7 +218,6 @@ CLASS_ATTENTIONS: dict[ClassAttention, type[ClassAggregation]] = {
 
 DECODERS: dict[Decoder, type[UpsamplingDecoder]] = {
     "transposed": UpsamplingDecoder,
-    "bilinear": BilinearDecoder,
     "none": NoUpsampling,
 }
 """Decoders, which map refined features to logits."""
@@ -314,6 +239,5 @@ def block_of(config: CostAggregationConfig) -> nn.Module:
     """Build a block with random weights."""
     sizes = {"dim": config.dim, "guidance_dim": config.guidance_dim, "heads": config.heads}
     spatial = SpatialAggregation(**sizes, window=config.window)
-    pads = 0 if config.order == "joint" else config.pad_classes  # where cells are tokens, there is nothing to pad
-    semantic = CLASS_ATTENTIONS[config.class_attention](**sizes, pad_classes=pads)
+    semantic = CLASS_ATTENTIONS[config.class_attention](**sizes, pad_classes=config.pad_classes)
     return ORDERS[config.order](spatial, semantic, fusion_of(config))

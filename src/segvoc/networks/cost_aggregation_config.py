@@ -30,14 +30,13 @@ class NoGuidance(nn.Module):
         return x.narrow(self.dim, 0, 0)
 
 
-Order = Literal["parallel", "serial", "spatial", "joint"]
+Order = Literal["parallel", "serial"]
 Fusion = str
 """A name in the table of fusions (`FUSIONS` in `networks/choices.py`), which is checked when the network is built."""
 
 ClassAttention = Literal["linear", "softmax", "query"]
-Decoder = Literal["transposed", "bilinear", "none"]
+Decoder = Literal["transposed", "none"]
 Skip = Literal["sum", "none"]
-GuidanceBackbone = Literal["none", "resnet101", "swin_b"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +46,7 @@ class CostAggregationConfig:
     kind: Literal["cost", "features", "none"] = "cost"
     """Whether to aggregate costs, or image and word features (CAT-Seg, Table 7); "none" uses the costs as logits."""
     order: Order
-    """Whether spatial and class aggregation run in parallel or in series; or spatial aggregation alone, or one linear
-    attention over all cells of all classes (CAT-Seg, arXiv v1, Table 2, IV and III)."""
+    """Whether spatial and class aggregation run in parallel or in series."""
     blocks: int
     """Number of consecutive blocks (CAT-Seg, Table 8); 0 decodes the embedded costs directly."""
     fusion: Fusion
@@ -63,7 +61,7 @@ class CostAggregationConfig:
     pad_classes: int = 256
     """Pad the class axis to this length with a learned token; 0: no padding."""
     decoder: Decoder = "transposed"
-    """The released decoder, the one of CAT-Seg's arXiv v1, or the head alone (Table 10 of CAT-Seg)."""
+    """The released decoder, or the head alone (CAT-Seg, Table 10)."""
     skip: Skip = "none"
     """Whether a weighted sum of the costs is appended as an extra cost, added to the logits, and used to select
     classes."""
@@ -92,8 +90,6 @@ class CostAggregationConfig:
         sizes = ("costs", "experts", "appearance_channels", "dim", "heads", "window")
         counts = ("blocks", "pad_classes", "familiar_words", "known_classes", "sharpness", "guidance_dim")
         check_range(self, {name: (0, 1000) for name in counts} | {name: (1, 4096) for name in sizes})
-        if self.order == "joint" and self.guidance_dim:
-            raise UsageError("order=joint has no guidance, since a cell of a class is a token; add guidance_dim=0")
         if self.dim % self.heads:
             raise UsageError(f"dim={self.dim} does not divide into heads={self.heads}; give a multiple")
 
@@ -162,14 +158,9 @@ class OpenAIEncoders(_VitEncoders):
     """Attention of the last block in dense mode; networks with an aggregation were trained with CAT-Seg's."""
     activation: Activation = "quick_gelu"
     """Activation of the MLPs."""
-    mlp_width: int | None = None
-    """Hidden width of the image encoder's MLPs; None: 4 times the tokens'."""
-    visual_prompts: int = 0
-    """Learned prompt tokens per block of the image encoder (CAT-Seg, arXiv v1, Table 3, II)."""
 
     def __post_init__(self) -> None:
         check_vit(self.vit)
-        check_range(self, {"mlp_width": (1, 65536), "visual_prompts": (0, 1000)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,8 +199,3 @@ class ClipNetworkConfig:
     """The aggregation between the encoders and the logits."""
     prompts: Literal["scene", "imagenet"] = "scene"
     """A single prompt template, or the mean of CLIP's 80 for ImageNet."""
-    guidance_backbone: GuidanceBackbone = "none"
-    """Guidance of the aggregation: the image encoder itself, or a separate backbone (CAT-Seg, arXiv v1)."""
-    cost_gradient: bool = True
-    """Whether gradients reach the image encoder through the costs, or through the guidance alone (CAT-Seg, arXiv v1,
-    Table 4, third row)."""

@@ -16,13 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.errors import UsageError
-from segvoc.layers.aggregation import DecoderSizes, UpsamplingDecoder, UpsamplingStage, cost_volume
+from segvoc.layers.aggregation import DecoderSizes, SplitStage, UpsamplingDecoder, UpsamplingStage, cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
 from segvoc.layers.guided import GuidedConv2d, Projections, gelu_mlp
 from segvoc.layers.maps import on_maps, pool, resized, unpool
 from segvoc.layers.precision import lowest_precision, without_autocast
-from segvoc.networks.choices import SplitStage
 from segvoc.records import check_range
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnQuarter, Votes
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, PromptEmbeddings, TextGuidance

@@ -5,7 +5,7 @@ from typing import Any, cast
 from torch import nn
 
 from segvoc.encoders.base import TOWERS, Tower
-from segvoc.encoders.vit import attention_and_positions, projection_weights
+from segvoc.encoders.vit import projection_weights
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.training.recipe import OptimizerConfig, Recipe
 
@@ -35,16 +35,9 @@ def _trainable(network: SegmentationNetwork, place: str, optimizer: OptimizerCon
     tower = network.get_submodule(place)
     if chosen == "published":
         return cast(Tower, tower).fine_tuned_parameters()
-    # a guidance backbone isn't part of the CLIP encoder; `trunk_lr_scale` trains it
-    own = "clip." if hasattr(tower, "backbone") else ""
-    names = tuple(name for name, _ in tower.named_parameters() if name.startswith(own))
     if chosen == "all":
-        return names
-    if chosen == "attention":
-        return attention_and_positions(tower, own)
-    if chosen == "prompts":
-        return tuple(name for name in names if name.endswith("prompts.table"))
-    return tuple(name for name in projection_weights(tower, chosen) if name in names)
+        return tuple(name for name, _ in tower.named_parameters())
+    return projection_weights(tower, chosen)
 
 
 def freeze_others(network: nn.Module, rates: dict[str, float]) -> None:

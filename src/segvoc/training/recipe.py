@@ -15,7 +15,7 @@ from segvoc.records import check_range, parse_settings, with_settings
 
 Loss = Literal["released", "masked", "competing", "cross-entropy"]
 Precision = Literal["float32", "bfloat16", "float16"]
-Trainable = Literal["published", "none", "all", "attention", "prompts", "q", "k", "v", "qk", "qv", "kv", "qkv"]
+Trainable = Literal["published", "none", "all", "q", "k", "v", "qk", "qv", "kv", "qkv"]
 Encoders = Literal["both", "image", "text"]
 Fill = Literal["strongest", "released"]
 Supervision = Literal["labels", "captions"]
@@ -67,8 +67,7 @@ class OptimizerConfig(_Group):
     max_grad_norm: float = 0.01
     """Global gradient norm to which gradients are clipped; 0: no clipping."""
     trainable: Trainable = "published"
-    """Which encoder parameters are trained (CAT-Seg, arXiv v1, Table 3): those of the published recipe, none, all, all
-    attention parameters and position embeddings, visual prompts (with the network's setting `visual_prompts=100`), or
+    """Which encoder parameters are trained (CAT-Seg, arXiv v1, Table 3): those of the published recipe, none, all, or
     the weights of the q, k and v projections. "qv" is PCA-Seg's paper to the letter: as released, it
     also trains the keys of EVA's text tower."""
     trainable_encoders: Encoders = "both"
@@ -182,8 +181,13 @@ class RuntimeConfig(_Group):
     Validation is in float32."""
     class_chunk_size: int = 0
     """Number of classes processed at a time; 0: all."""
-    activation_checkpointing: bool = False
-    """Whether the backward pass recomputes a chunk's activations instead of storing them."""
+    activation_checkpointing: bool | Literal["auto"] = False
+    """Whether the backward pass recomputes a chunk's activations instead of storing them. "auto": on a GPU only if they
+    don't fit into the memory that is free at the first step; where they do, classes aren't processed in chunks either.
+    """
+    cuda_graph: bool = True
+    """Whether a step's passes are recorded on a GPU as a CUDA graph and replayed, which saves the time in which the GPU
+    waits for Python. Steps with recomputation, several processes, accumulated gradients or hooks run as they are."""
     sync_batch_norm: bool = True
     """Whether batch norm statistics are synchronized over all processes."""
     compile: bool = False
@@ -203,6 +207,11 @@ class RuntimeConfig(_Group):
     """Stop the run after this many consecutive steps without a finite loss."""
 
     _LIMITS: ClassVar = {"save_every": _COUNT, "max_bad_steps": _COUNT}
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether activations are recomputed; with "auto", until it is known that they fit into memory."""
+        return self.activation_checkpointing is not False
 
 
 @dataclass(frozen=True, kw_only=True)

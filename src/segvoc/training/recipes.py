@@ -37,15 +37,14 @@ def cat_seg_b() -> Recipe:
     Row: CVPR 2024, Table 1, CAT-Seg (ViT-B/16): A-847 12.0, PC-459 19.0, A-150 31.8, PC-59 57.5, PAS-20 94.6, PAS-20b
     77.3 mIoU. Hardware: 4 RTX 3090; batch 4, one image per GPU, no mixed precision.
 
-    Activations are recomputed in the backward pass, chunk by chunk, so that several images fit on a GPU with 24 GB.
-    With one image on a large GPU, `--set activation_checkpointing=false --set class_chunk_size=0` is faster and
-    gives the same results.
+    On a GPU whose memory is too small for all activations (24 GB for several images), they are recomputed in the
+    backward pass, chunk by chunk, with the same results.
     """
     return Recipe(
         model="cat-seg-b",
         optimizer=OptimizerConfig(batch_size=4, lr=2e-4),
         data=DataConfig(crop_size=384),
-        runtime=RuntimeConfig(class_chunk_size=64, activation_checkpointing=True, num_workers=8),
+        runtime=RuntimeConfig(class_chunk_size=64, activation_checkpointing="auto", num_workers=8),
     )
 
 
@@ -56,44 +55,6 @@ def cat_seg_l() -> Recipe:
     82.5 mIoU. Hardware: 4 RTX 3090; batch 4.
     """
     return replace(cat_seg_b(), model="cat-seg-l").with_settings(resize_crop_to=336)
-
-
-def cat_seg_v1_b() -> Recipe:
-    """CAT-Seg of arXiv v1, ViT-B/16, guided by a frozen ResNet-101.
-
-    Row: arXiv v1, Table 1, CAT-Seg (ViT-B/16): A-847 8.4, PC-459 16.6, A-150 27.2, PC-59 57.5, PAS-20 93.7, PAS-20b
-    78.3 mIoU. Hardware: 4 RTX 3090; batch 4. Options: --encoder-weights ViT-B-16.pt,resnet101.pth. CLIP's attention and
-    position embeddings learn, its text encoder doesn't; the paper doesn't say whether the backbone does (`--set
-    trunk_lr_scale=0.01` trains it, with the rest of CLIP).
-    """
-    return replace(cat_seg_b(), model="cat-seg-v1-b").with_settings(trainable_encoders="image")
-
-
-def cat_seg_v1_l() -> Recipe:
-    """CAT-Seg of arXiv v1, ViT-L/14 at 336 px, guided by a frozen Swin-B.
-
-    Row: arXiv v1, Table 1, CAT-Seg (ViT-L/14): A-847 10.8, PC-459 20.4, A-150 31.5, PC-59 62.0, PAS-20 96.6, PAS-20b
-    81.8 mIoU. Hardware: 4 RTX 3090; batch 4. Options: --encoder-weights ViT-L-14-336px.pt,swin_b.pth
-    """
-    return replace(cat_seg_v1_b(), model="cat-seg-v1-l").with_settings(resize_crop_to=336)
-
-
-def cat_seg_v1_h() -> Recipe:
-    """CAT-Seg of arXiv v1, open_clip's ViT-H/14 at 336 px, guided by a frozen Swin-B.
-
-    Row: arXiv v1, Table 1, CAT-Seg (ViT-H/14): A-847 12.4, PC-459 20.1, A-150 34.4, PC-59 61.2, PAS-20 96.7, PAS-20b
-    80.2 mIoU. Hardware: 4 RTX 3090; batch 4. Options: --encoder-weights ViT-H-14.safetensors,swin_b.pth
-    """
-    return replace(cat_seg_v1_l(), model="cat-seg-v1-h")
-
-
-def cat_seg_v1_g() -> Recipe:
-    """CAT-Seg of arXiv v1, open_clip's ViT-bigG/14 at 336 px, guided by a frozen Swin-B.
-
-    Row: arXiv v1, Table 1, CAT-Seg (ViT-G/14): A-847 13.3, PC-459 21.4, A-150 36.2, PC-59 61.5, PAS-20 97.1, PAS-20b
-    81.4 mIoU. Hardware: one A100; batch 4. Options: --encoder-weights ViT-bigG-14.safetensors,swin_b.pth
-    """
-    return replace(cat_seg_v1_l(), model="cat-seg-v1-g")
 
 
 def cat_seg_eva_b() -> Recipe:
@@ -280,7 +241,7 @@ def part_cat_seg_b() -> Recipe:
         model="part-cat-seg-b",
         optimizer=OptimizerConfig(steps=20_000, batch_size=4),
         data=DataConfig(dataset="pascal-part-116-train", max_long_side=768),
-        runtime=RuntimeConfig(class_chunk_size=64, activation_checkpointing=True),
+        runtime=RuntimeConfig(class_chunk_size=64, activation_checkpointing="auto"),
     )
 
 
@@ -390,7 +351,7 @@ def tiny() -> Recipe:
         objective=ObjectiveConfig(loss="competing"),
         data=DataConfig(dataset="", short_sides=(448, 512, 576), crop_size=448, squash_prob=0.8, swap_left_right=True),
         runtime=RuntimeConfig(
-            class_chunk_size=16, activation_checkpointing=True, num_workers=2, save_every=50, eval_every=0
+            class_chunk_size=16, activation_checkpointing="auto", num_workers=2, save_every=50, eval_every=0
         ),
     )
 
@@ -431,7 +392,7 @@ def tiny_parts() -> Recipe:
 
 
 _ALL = (
-    (cat_seg_b, cat_seg_l, cat_seg_eva_b, cat_seg_eva_l, cat_seg_v1_b, cat_seg_v1_l, cat_seg_v1_h, cat_seg_v1_g),
+    (cat_seg_b, cat_seg_l, cat_seg_eva_b, cat_seg_eva_l),
     (pca_seg_b, pca_seg_l, pca_seg_b_released, pca_seg_l_released, pca_seg_clip_b, pca_seg_clip_l, no_aggregation_b),
     (err_seg_b, err_seg_l, err_seg_b_frozen, err_seg_vit_b_frozen),
     (part_cat_seg_b, pca_part_b, pca_part_b_ade),

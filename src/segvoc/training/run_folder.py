@@ -41,7 +41,7 @@ MODEL_FILE = "model.safetensors"
 STARTED_FROM = "started_from"
 """Entry of config.json for the files that the run started from."""
 
-NUMERIC = ("class_chunk_size", "activation_checkpointing", "compile")
+NUMERIC = ("class_chunk_size", "activation_checkpointing", "compile", "cuda_graph")
 
 FREE = (
     *(f"recipe.runtime.{name}" for name in ("num_workers", "save_every", "eval_every", "max_bad_steps", *NUMERIC)),

@@ -206,7 +206,7 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
     return clip_state(file.tensors, network, *(other.tensors for other in others))
 
 
-_ADDITIONS = (".prompts.", ".stride_one.")
+_ADDITIONS = (".stride_one.",)
 """Name parts of parameters that a setting adds to an encoder, learned in training."""
 
 

@@ -147,8 +147,11 @@ MAX_BARS = 60
 """Max classes shown as bars; beyond it, the highest and the lowest half of this number."""
 
 
-def write_html(path: Path, template: str, values: Mapping[str, Any]) -> None:
-    """Write a page of a template beside this module, atomically; without jinja2, warn and say how to install it."""
+def write_html(path: Path, template: str | Path, values: Mapping[str, Any]) -> None:
+    """Write a page atomically; without jinja2, warn and say how to install it.
+
+    The template is a path, or the name of a file beside this module, whose style sheet every template can include.
+    """
     try:
         import jinja2  # noqa: F401
     except ImportError:
@@ -156,12 +159,13 @@ def write_html(path: Path, template: str, values: Mapping[str, Any]) -> None:
         # the page of an earlier report would show stale scores
         path.unlink(missing_ok=True)
         return
-    page = _environment().get_template(template).render(values)
+    file = Path(__file__).parent / template
+    page = _environment(file.parent).get_template(file.name).render(values)
     write_atomically(path, lambda file: file.write(page.encode("utf-8", "xmlcharrefreplace")))
 
 
 @cache
-def _environment() -> "jinja2.Environment":
+def _environment(folder: Path) -> "jinja2.Environment":
     import jinja2
 
     environment = jinja2.Environment(
@@ -169,7 +173,7 @@ def _environment() -> "jinja2.Environment":
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
     )
     environment.filters |= {"percent": percent, "kept": kept_text, "thousands": thousands, "linked": _linked}
     return environment

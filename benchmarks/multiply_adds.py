@@ -5,57 +5,15 @@ The published graph repeats some work per class that ours does once per image.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
-from segvoc.errors import UsageError
-from segvoc.evaluation.protocol import err_seg_kept
-from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.err_seg import ErrAggregation
-from segvoc.networks.part_cat_seg import PartNetwork
-from segvoc.records import with_settings
-from segvoc.selection_rules import Voted
-
-
-def describe_multiply_adds(preset: str, options: Mapping[str, object], classes: int) -> dict[str, int]:
-    """Count multiply-adds for a square image of the preset's input size, with cached text embeddings.
-
-    ERR-Seg keeps as many classes as its paper does for a benchmark of this size, else as many as for free words.
-
-    Returns:
-        "side" of the image [px], "classes", classes "kept", multiply-adds "counted" in our graph and, for ERR-Seg with
-        ConvNeXt-CLIP, "as_published".
-    """
-    found = find_preset(preset)
-    configuration = with_settings(found.configuration, options, preset)
-    with torch.device("meta"):
-        network = found.build(configuration).eval()
-    require_single_level(network)
-    side = found.protocols_of(configuration)["single"].size
-    keep = err_seg_kept(classes) if isinstance(network.aggregation, ErrAggregation) else None
-    channels = cast(ImageEncoder, network.image_encoder).channels
-    with torch.device("meta"):
-        image, text = torch.empty(1, 3, side, side), torch.empty(classes, 1, channels)
-        selection = None if keep is None else Voted(keep)
-        counted = multiply_adds_of(lambda: network.selected_logits(image, text, selection=selection))
-    facts = {"side": side, "classes": classes, "kept": classes if keep is None else keep, "counted": counted}
-    published = None if keep is None else published_err_seg(network, side, classes, keep)
-    return facts if published is None else facts | {"as_published": published}
-
-
-def require_single_level(network: nn.Module) -> None:
-    """Refuse part networks, which have two cost volumes and sequences of blocks: for objects and for parts."""
-    if isinstance(network, PartNetwork):
-        raise UsageError(
-            "this analysis reads one level and part networks have two; use another model, such as pca-seg-b or tiny"
-        )
 
 
 def multiply_adds_of(work: Callable[[], object]) -> int:

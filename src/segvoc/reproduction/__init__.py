@@ -1,1 +1,0 @@
-"""Reproduces published scores: available data, training, evaluation and the report."""
