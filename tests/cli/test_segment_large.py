@@ -94,6 +94,18 @@ def test_videos_that_cannot_be_read_fail_alone_in_one_line(segment: Command, mon
     segment("whole.mp4", *WORDS).failed(1, "64 × 48 pixels")
 
 
+def test_a_name_too_long_for_the_results_of_a_video_fails_alone(segment: Command) -> None:
+    long = f"{246 * 'n'}.mp4"
+    _video("a.mp4")
+    Path(long).write_bytes(Path("a.mp4").read_bytes())
+    for resumed in ((), ("--resume",)):
+        done = segment("a.mp4", long, *WORDS, *resumed)
+        assert done.code == 1 and "1 of 2 videos failed, the others are done" in done.err
+        (line,) = (line for line in done.err.splitlines() if line.startswith("segvoc: error: "))
+        assert long.removesuffix(".mp4") in line and "File name too long; give the input a shorter name" in line
+    assert Path("out/a.json").is_file()
+
+
 def _only_sound(path: Path) -> None:
     import av
 
