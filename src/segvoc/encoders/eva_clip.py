@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from segvoc.encoders.base import CLIP_STATISTICS, ImageFeatures, normalized_pixels
 from segvoc.encoders.dense_modes import SELF_SIMILARITIES, DenseMode, mix_values
-from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights, positions_on_grid
+from segvoc.encoders.vit import VitConfig, patch_grid, positions_on_grid, projection_weights
 
 
 class EvaClipImageEncoder(nn.Module):

@@ -21,8 +21,8 @@ from segvoc.encoders.vit import (
     PixelStatistics,
     VitConfig,
     patch_grid,
-    projection_weights,
     positions_on_grid,
+    projection_weights,
     separate_projections,
 )
 
