@@ -98,7 +98,7 @@ def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:
     else:
         assert isinstance(encoders, OpenAIEncoders), "no paper's network has others"
         tower = OpenAIClipImageEncoder(VIT, dense=encoders.dense)
-        text = _letters() if configuration.prompts == "imagenet" else text_tower("qv")
+        text = text_tower("qv")
     return clip_segmentation_network(replace(configuration, aggregation=layers), tower, text)
 
 
