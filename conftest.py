@@ -117,6 +117,17 @@ def no_data_of_the_user() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_windows() -> Iterator[None]:
+    """No test opens a window: neither a viewer of images nor a browser."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("DISPLAY", "WAYLAND_DISPLAY"):  # also of the processes that tests start
+            patch.delenv(name, raising=False)
+        patch.setattr("PIL.ImageShow.show", lambda *_, **__: False)
+        patch.setattr("webbrowser.open", lambda *_, **__: False)
+        yield
+
+
 @pytest.fixture
 def as_users_call() -> Iterator[None]:
     """Without the checks of annotations, which users don't have: what the package says of wrong arguments."""

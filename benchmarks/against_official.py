@@ -2,7 +2,8 @@
 
     git clone https://github.com/cvlab-kaist/CAT-Seg /tmp/CAT-Seg    # or PixelSegTech/PCA-Seg, lchen1019/ERR-Seg
     python -m benchmarks.against_official --official /tmp/CAT-Seg [--rows KIND ...] [--words N ...] [--keep N]
-        [--repeats N] [--dtype bfloat16] [--device cuda] [--page docs/explanation/speed.md]
+        [--repeats N] [--dtype bfloat16] [--device cuda] [--optimize compile]
+        [--page docs/explanation/speed.md]
 
 Both codes have the same random weights and inputs and take turns call by call, with 2 threads. Before that, their
 float32 results have to agree to 1e-4 of the largest value. The official code computes in float32, ours in --dtype.
@@ -55,6 +56,7 @@ from benchmarks.multiply_adds import multiply_adds_of
 from benchmarks.official_code import find_model, official_file
 from segvoc.errors import SegvocError, UsageError
 from segvoc.hardware import bfloat16_instructions, peak_gigabytes
+from segvoc.models.network_segmenter import Optimize
 from segvoc.process_settings import float32_products, keep_freed_memory
 from segvoc.storage.files import file_sha256
 
@@ -67,6 +69,8 @@ LARGEST_DIFFERENCE = 1e-4
 LARGEST_SPREAD = 0.25
 """Rows of which either code's times spread by more aren't shown."""
 THREADS = 2
+WARM_UPS = 5
+"""Calls of ours on a GPU before they are measured, which record graphs."""
 BATCH = 4
 """Images of a step of training on a GPU."""
 
@@ -88,7 +92,7 @@ LABELS: dict[str, str] = {
     "training": ", training step",
     "aggregation": ", aggregation alone",
 }
-KEY = ("model", "kind", "words", "keep", "dtype")
+KEY = ("model", "kind", "words", "keep", "dtype", "optimize")
 """What tells rows apart."""
 
 
@@ -105,7 +109,15 @@ def settings_of(model: str, options: argparse.Namespace) -> list[Setting]:
     if not kinds:
         raise UsageError(f"{model} has no such rows as {', '.join(options.rows)}; choose network")
     return [
-        Setting(model, words, kind, options.keep, options.device, BATCH if on_gpu and kind == "training" else 1)
+        Setting(
+            model,
+            words,
+            kind,
+            options.keep,
+            options.device,
+            BATCH if on_gpu and kind == "training" else 1,
+            options.optimize,
+        )
         for kind in kinds
         for words in options.words or WORDS[kind][model]
     ]
@@ -122,21 +134,24 @@ def measured(folder: Path, setting: Setting, dtype: Dtype, repeats: int) -> Line
     with float32_products(tf32=False):
         official_count = multiply_adds_of(official)
         ours()
+        count = multiply_adds_of(ours.plainly)
         apart = difference(official.result(), ours.result())
     if not apart <= LARGEST_DIFFERENCE:
         raise SegvocError(
             f"{setting.model}, {setting.kind}, {setting.words} words: our results differ from the official ones by "
             f"{apart:.1e} of the largest, which is more than {LARGEST_DIFFERENCE:.0e}; make them agree before measuring"
         )
-    if dtype != "float32" or setting.keep:
+    if dtype != "float32" or setting.keep or setting.optimize == "compile":
         ours = OURS[setting.kind](setting, dtype)
         ours.take(official)
+        count = multiply_adds_of(ours.plainly) if setting.keep else count
     with float32_products(tf32=setting.device != "cpu"):
-        count = multiply_adds_of(ours)
+        tensors = tensor_memory(official, ours) if setting.device != "cpu" else {}
+        for _ in range(WARM_UPS if setting.device != "cpu" else 0):
+            ours()
         rates = matrix_rates(dtype, setting.device)
         times = alternate(official, ours, repeats)
         rates |= {name: (rates[name] + rate) / 2 for name, rate in matrix_rates(dtype, setting.device).items()}
-        tensors = tensor_memory(official, ours) if setting.device != "cpu" else {}
     return {
         **asdict(setting),
         "dtype": dtype,
@@ -170,12 +185,12 @@ def alternate(
 
 
 def tensor_memory(official: Call, ours: Call) -> dict[str, float]:
-    """Memory on the GPU of each network, and of what a call of it adds at most [GB]."""
+    """Memory on the GPU of each network, and of what a plain call of it adds at most [GB]."""
     found = {}
     for name, call in (("official_gigabytes", official), ("gigabytes", ours)):
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        call()
+        call.plainly()
         weights = sum(value.nbytes for value in call.network.state_dict().values())
         found[name] = (torch.cuda.max_memory_allocated() - before + weights) / 1e9
     return found
@@ -239,13 +254,15 @@ def with_earlier(rows: list[Line], earlier: Path, described: Mapping[str, object
         before = json.loads(earlier.read_text(encoding="utf-8"))
         if all(before["machine"].get(fact) == value for fact, value in described.items()):
             known = before["rows"]
-    merged = {tuple(row[key] for key in KEY): row for row in (*known, *rows)}
+    merged = {tuple(row.get(key, "auto") for key in KEY): row for row in (*known, *rows)}
     return sorted(merged.values(), key=_place)
 
 
 def _place(row: Line) -> tuple[int, ...]:
+    """Where a row stands in the table."""
     model, kind = list(FEW_AND_MANY).index(str(row["model"])), list(LABELS).index(str(row["kind"]))
-    return row["dtype"] != "float32", kind, model, int(str(row["keep"])), int(str(row["words"]))
+    dtype = 2 * (row["dtype"] != "float32") + (row.get("optimize") == "compile")
+    return dtype, kind, model, int(str(row["keep"])), int(str(row["words"]))
 
 
 def save(rows: list[Line]) -> None:
@@ -265,6 +282,7 @@ def table(rows: Sequence[Line]) -> str:
         label = f"`{row['model']}`{LABELS[str(row['kind'])]}" + (f", {row['keep']} kept" if row["keep"] else "")
         label += f" of {row['images']} images" if row.get("images", 1) != 1 else ""
         label += "" if row["dtype"] == "float32" else f", {row['dtype']}"
+        label += ", compiled" if row.get("optimize") == "compile" else ""
         label += ", one turn" if row["repeats"] == 1 else ""
         pairs = [f"{row[key]:.3g}, {row[f'official_{key}']:.3g}" for key in ("seconds", "gigabytes") if key in row]
         pairs += ["-"] * (2 - len(pairs)) + [f"{row['share']:.0%}, {row['official_share']:.0%}"]
@@ -312,7 +330,9 @@ def show(machines: Sequence[Mapping[str, Any]], page: Path) -> None:
         rows = [row for row in results["rows"] if not spreads(row)]
         if start[1] == results["machine"].get("gpu", results["machine"]["instructions"]):
             rows = [row for row in rows if row["kind"] in ("network", "training") and not row["keep"]]
-            most = {(row["model"], row["kind"], row["dtype"]): row for row in rows}  # sorted by their words
+            most = {
+                (row["model"], row["kind"], row["dtype"], row.get("optimize")): row for row in rows
+            }  # sorted by their words
             tables = [table(list(most.values()))]
         elif rows and not start[1]:
             tables.append(table(rows) + about(results))
@@ -331,6 +351,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="that of our network")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where both codes compute")
+    parser.add_argument("--optimize", choices=get_args(Optimize), default="auto", help="as segvoc.load takes it")
     parser.add_argument("--page", type=Path, nargs="+", default=(), help="write the table between the marks on these")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--memory", choices=("official", "ours"), help=argparse.SUPPRESS)

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -22,11 +22,13 @@ from segvoc.evaluation.protocol import err_seg_kept
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all
 from segvoc.models.builders import weightless
+from segvoc.models.network_segmenter import Optimize
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.selection_rules import DROPPED, MostSimilar, Voted
 from segvoc.training.objectives.segmentation import Objective
 from segvoc.training.parameters import freeze_others, learning_rates
+from segvoc.training.passes import StepPasses, stores_activations, without_recomputation
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build
 from segvoc.vocabulary import Vocabulary
@@ -55,6 +57,8 @@ class Setting:
     """Where both compute."""
     images: int = 1
     """Batch size of a step of training: the same image so many times."""
+    optimize: Optimize = "auto"
+    """How a GPU runs our network: `segvoc.load`."""
 
     @property
     def kept(self) -> int:
@@ -130,6 +134,10 @@ class Call(ABC):
     @abstractmethod
     def __call__(self) -> None:
         """Do the work that is measured."""
+
+    def plainly(self) -> None:
+        """The same without graphs of a GPU, whose operations and memory can't be counted."""
+        self()
 
     def result(self) -> Tensor:
         """What both codes have to agree about: the logits, or all gradients."""
@@ -259,7 +267,9 @@ class OurNetwork(OurCall):
 
     def __init__(self, setting: Setting, dtype: Dtype = "float32") -> None:
         super().__init__(setting, dtype)
-        self.segmenter = segvoc.load(setting.model, weights="random", device=setting.device, dtype=dtype)
+        self.segmenter = segvoc.load(
+            setting.model, weights="random", device=setting.device, dtype=dtype, optimize=setting.optimize
+        )
         self.network = self.segmenter.network
         self.selection: ClassSelection | None = None
         if setting.keep or setting.model.startswith("err-seg"):
@@ -269,15 +279,21 @@ class OurNetwork(OurCall):
 
     def __call__(self) -> None:
         """Run the network as `segment` does."""
+        protocol = self.segmenter.protocols["single"]
+        protocol = replace(protocol, pooling=(self.setting.pooling,) * 2, selection=self.selection)
+        logits, kept = self.segmenter.run(self.inputs.image[None].float(), cast(EncodedWords, self.text), protocol)
+        self.logits = scatter_to_all(logits, kept, self.setting.words)
+
+    def plainly(self) -> None:
+        """Run the network's code as it is."""
         with torch.inference_mode():
-            logits = self.network(
+            self.network(
                 self.inputs.image[None].float(),
                 self.text,
-                pooling=(self.setting.pooling, self.setting.pooling),
+                pooling=(self.setting.pooling,) * 2,
                 selection=self.selection,
                 chunk=self.segmenter.class_chunk,
             )
-        self.logits = logits.float()
 
 
 class OurAggregation(OurNetwork):
@@ -343,16 +359,34 @@ class OurTraining(OurCall):
         self.network, self.dtype = built.network.to(setting.device), dtype
         freeze_others(self.network, learning_rates(self.network, built.recipe))
         self.objective = Objective(self.network, built.recipe).train()
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        scaler = torch.amp.GradScaler(setting.device, enabled=False)
+        self.passes = StepPasses(self.objective, self._autocast, scaler, trained)
+        self.is_fitted = setting.device == "cpu"
         self.tokens = cast(Any, self.network.text_encoder).tokenize(prompts(setting))[:, None].to(setting.device)
 
     def __call__(self) -> None:
-        """Run the objective of the recipe."""
+        """Run the passes of a step as `segvoc train` does: on a GPU with stored activations if they fit, as a graph."""
         self.objective.zero_grad(set_to_none=True)
+        if not self.is_fitted:
+            stored, recipe = without_recomputation(self.objective.recipe), self.objective.recipe
+            self.objective.recipe, self.is_fitted = stored, True
+            weights = sum(parameter.nbytes for parameter in self.passes.trained)
+            if not stores_activations(self.objective, self._batch(), self._autocast(), weights):
+                self.objective.recipe = recipe
+        self.passes(self._batch()) if self.setting.device != "cpu" else self.passes.plain(*self._batch())
+
+    def plainly(self) -> None:
+        """Run both passes without a graph."""
+        self.objective.zero_grad(set_to_none=True)
+        self.passes.plain(*self._batch())
+
+    def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
         count = self.setting.images
-        images, labels = torch.stack([self.inputs.image] * count), torch.stack([self.inputs.labels] * count)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
-            loss = self.objective(images, labels, self.tokens)["loss"]
-        loss.backward()
+        return torch.stack([self.inputs.image] * count), torch.stack([self.inputs.labels] * count), self.tokens
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.setting.device, torch.bfloat16, enabled=self.dtype == "bfloat16")
 
     def result(self) -> Tensor:
         """All gradients."""

@@ -21,6 +21,7 @@ import torch
 import segvoc
 from benchmarks.machine import fastest, keep
 from segvoc.exported.shipped import open_tiny
+from segvoc.process_settings import keep_freed_memory
 
 ROOT = Path(__file__).parent.parent
 COCO_WORDS = ROOT / "benchmarks" / "coco_panoptic_words.txt"
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--light", type=Path, help="Python of an environment without PyTorch")
     chosen = parser.parse_args()
     repeats = chosen.repeats
-    segvoc.keep_freed_memory()  # as the command line does, which the figures are meant for
+    keep_freed_memory()  # as the command line does, which the figures are meant for
     torch.set_num_threads(2)
     words = COCO_WORDS.read_text(encoding="utf-8").splitlines()
     model, programs = segvoc.load("tiny"), open_tiny()

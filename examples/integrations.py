@@ -11,13 +11,14 @@ import supervision
 from PIL import Image
 
 import segvoc
+from segvoc.formats.objects import with_objects
 
 WORDS = ["cat", "wall"]
 
 
 def view(result: segvoc.Segmentation, out: Path) -> None:
     """Write what supervision draws, and the files of LabelMe and COCO."""
-    counted = segvoc.with_objects(result, ["cat"])
+    counted = with_objects(result, ["cat"])
     found = counted.to_supervision()
     Image.fromarray(supervision.MaskAnnotator().annotate(result.image.copy(), found)).save(out / "masks.jpg")
     result.to_labelme(out / "photo.json")

@@ -16,6 +16,7 @@ import datasets
 import numpy as np
 
 import segvoc
+from segvoc.training import trackers
 from segvoc.training.callbacks import RunEnd
 
 WORDS = ["cat", "wall"]
@@ -52,9 +53,9 @@ def main() -> None:
     photo, out, repository, *settings = sys.argv[1:]
     images = segvoc.read_huggingface(rows(photo), WORDS, name="cats")
     recipe = segvoc.recipes.finetune("tiny", images=len(images)).with_settings(settings)
-    callbacks = [segvoc.trackers.TensorBoard(), Losses()]
+    callbacks = [trackers.TensorBoard(), Losses()]
     trained = segvoc.train(recipe, images, Path(out), transform=darker, callbacks=callbacks)
-    print(segvoc.load(trained.weights).push_to_hub(repository, private=True))
+    print(segvoc.push(segvoc.load(trained.weights), repository, private=True))
 
 
 if __name__ == "__main__":  # the data loader starts processes, which import this file

@@ -22,7 +22,6 @@ from segvoc.cli.dataset_options import SeveralBenchmarks, refuse_twice
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.data.benchmarks import BENCHMARKS, find_benchmark
-from segvoc.data.labeled_images import read_classes
 from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.imaging.label_maps import UNLABELED
@@ -164,7 +163,7 @@ def count_classes(
 def training_labels(source: str) -> Sequence[str]:
     """Read the labels of a benchmark, or of a JSON file."""
     if source not in BENCHMARKS and Path(source).suffix.lower() == ".json":
-        return read_classes(source).words
+        return Vocabulary.read_classes(source).words
     return find_benchmark(source).classes
 
 

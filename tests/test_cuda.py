@@ -16,8 +16,9 @@ import segvoc
 from segvoc.data.training.training_set import ShardedSampler, TrainingBatch
 from segvoc.distributed import Processes, wrap_distributed
 from segvoc.inference.windows import views
+from segvoc.models.cuda_graphs import NetworkGraphs
 from segvoc.process_settings import float32_products
-from segvoc.selection_rules import MostSimilar, Voted
+from segvoc.selection_rules import MostSimilar, Voted, VotedShare
 from segvoc.training.loop import Training
 from segvoc.training.objectives.losses import OrthogonalityLoss, StreamSimilarity, masked_segmentation_loss
 from segvoc.training.run import train
@@ -98,7 +99,7 @@ def test_training_has_the_cpus_losses(kind, precision, tmp_path):
     for device, own in (("cpu", "float32"), ("cuda", precision)):
         RUNS[kind](tmp_path / "set", tmp_path / device, device=device, precision=own, steps=3).run()
     found, expected = (np.array(losses(tmp_path / device))[:, 1] for device in ("cuda", "cpu"))
-    np.testing.assert_allclose(found, expected, rtol=1e-3 if precision == "float32" else 0.05)
+    np.testing.assert_allclose(found, expected, rtol=1e-3 if precision == "float32" else 1e-2)
 
 
 @contextmanager
@@ -222,3 +223,120 @@ def test_presets_run_on_the_gpu(preset, dtype):
     model = segvoc.load(preset, weights="random", device="cuda", dtype=dtype)
     found = model.segment(SAMPLES[:2], WORDS, keep_classes=4)
     assert all(result.selected.sum() == 4 and np.isfinite(result.confidence).all() for result in found)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("selection", [None, MostSimilar(3), Voted(3)], ids=["all", "similar", "voted"])
+@torch.inference_mode()
+def test_graphs_have_the_networks_logits(kind, selection):
+    torch.manual_seed(0)
+    network = NETWORKS[kind]().eval().requires_grad_(False).cuda()
+    graphs, text = NetworkGraphs(network), words(7, 1, network.image_encoder.channels).cuda()
+    sizes = [(96, 128)] * 3 + [(128, 96)] * 2 + [(96, 128)]
+    for number, size in enumerate(sizes):
+        image = make_image(2, *size).cuda() + number
+        logits, kept = graphs(image, text, {"selection": selection, "chunk": 4})
+        expected, of_network = network.selected_logits(image, text, selection=selection, chunk=4)
+        assert_alike(logits, expected)
+        assert (kept is None) == (of_network is None) and (kept is None or torch.equal(kept, of_network))
+    assert len(graphs) == 2 and graphs.reserved > 0
+
+
+@torch.inference_mode()
+def test_graphs_follow_the_network():
+    """Weights that change in place or move, modules that are replaced, and hooks, which a graph would skip."""
+    network = small().eval().requires_grad_(False).cuda()
+    graphs, image = NetworkGraphs(network), make_image(1, 96, 96).cuda()
+    text = words(5, 1, network.image_encoder.channels).cuda()
+
+    def check(recorded: int) -> None:
+        for _ in range(3):
+            assert_alike(graphs(image, text, {})[0], network(image, text))
+        assert len(graphs) == recorded
+
+    check(1)
+    network.aggregation.embed_cost.weight.mul_(2)
+    check(1)
+    network.cpu().cuda()
+    check(1)
+    network.aggregation.blocks[1] = torch.nn.Module()
+    network.aggregation.blocks[1].forward = lambda x, *others: x
+    for _ in range(3):  # Python runs
+        assert_alike(graphs(image, text, {})[0], network(image, text))
+    del network.aggregation.blocks[1]
+    check(1)
+    seen = []
+    handle = network.aggregation.register_forward_hook(lambda *_: seen.append(1))
+    check(1)
+    assert len(seen) == 6  # three times by graphs, three times by the network
+    handle.remove()
+    check(1)
+    graphs(image, text, {"selection": VotedShare()})
+    assert len(graphs) == 1
+
+
+def test_a_loaded_network_labels_lists_by_graphs():
+    plain, graphs = (segvoc.load("tiny", device="cuda", dtype="float32", optimize=how) for how in ("none", "auto"))
+    photos = SAMPLES * 5
+    for expected, result in zip(plain.segment(photos, WORDS), graphs.segment(photos, WORDS), strict=True):
+        assert (expected.labels == result.labels).mean() > 0.999
+        assert np.abs(expected.confidence - result.confidence).max() < 1e-3
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("kind", ["parallel", "kept classes"])
+def test_a_recorded_step_has_the_losses_and_gradients_of_a_plain_one(kind, precision, tmp_path):
+    """With the same weights: Adam would blow up what sums in another order change in gradients of almost zero."""
+    run = RUNS[kind](tmp_path / "set", tmp_path / "run", device="cuda", precision=precision, steps=6)
+    run._training_mode()
+    passes = run._replayed
+    buffers = {name: value.clone() for name, value in run.network.named_buffers()}
+    inputs, found = run.task.inputs(next(_batches(run)), (0, 0, 0), run.device), []
+    for _ in range(6):
+        for name, value in run.network.named_buffers():
+            value.copy_(buffers[name])
+        run.network.zero_grad(set_to_none=True)
+        made = {name: value.item() for name, value in passes(inputs).items()}
+        gradients = {name: value.grad.clone() for name, value in run.learning.items() if value.grad is not None}
+        found.append((passes.is_recorded, made, gradients))
+    assert [is_recorded for is_recorded, _, _ in found] == 3 * [False] + 3 * [True] and not passes.fails
+    (_, losses, gradients), tolerance = found[0], 1e-4 if precision == "float32" else 0.02
+    largest = max(value.abs().max().item() for value in gradients.values())
+    for _, made, others in found[1:]:
+        assert made == pytest.approx(losses, rel=tolerance) and others.keys() == gradients.keys()
+        for name, value in gradients.items():
+            unit = max(value.abs().max().item(), 1e-3 * largest)
+            torch.testing.assert_close(others[name], value, rtol=0, atol=tolerance * unit, msg=name)
+
+
+def test_a_recorded_step_waits_for_the_device_once(tmp_path):
+    run = RUNS["parallel"](tmp_path / "set", tmp_path / "run", device="cuda", steps=8)
+    sampler = ShardedSampler(batch=run.recipe.optimizer.batch_size, passes=1, rank=0, ranks=1, first_step=0, steps=8)
+    batches = iter(list(run.task.batches(sampler, 0, pinned=True)))
+    run._training_mode()
+    with closing(run.folder):
+        for _ in range(6):
+            run._one_step(batches)
+        assert run._replayed.is_recorded
+        with waits() as found:
+            run._one_step(batches)
+    assert len(found) == 1, found
+
+
+@pytest.mark.parametrize("free", [1 << 40, 1 << 20], ids=["much", "little"])
+def test_activations_are_stored_where_memory_suffices(free, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *device: (free - torch.cuda.memory_reserved(), free))
+    changes = {"activation_checkpointing": "auto", "class_chunk_size": 2, "steps": 2}
+    run = RUNS["parallel"](tmp_path / "set", tmp_path / "run", device="cuda", **changes)
+    before = {name: value.clone() for name, value in run.network.named_buffers()}
+    run._fit_memory(run.task.inputs(next(_batches(run)), (0, 0, 0), run.device))
+    runtime = run.objective.recipe.runtime
+    assert (runtime.activation_checkpointing, runtime.class_chunk_size) == (
+        (False, 0) if free > 1 << 30 else ("auto", 2)
+    )
+    assert all(torch.equal(value, before[name]) for name, value in run.network.named_buffers())
+
+
+def _batches(run: Training) -> Iterator[TrainingBatch]:
+    sampler = ShardedSampler(batch=run.recipe.optimizer.batch_size, passes=1, rank=0, ranks=1, first_step=0, steps=2)
+    return run.task.batches(sampler, 0, pinned=True)

@@ -13,17 +13,21 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def pages() -> dict[str, str]:
-    """Every generated page but the table of models, for which all networks are built."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(site_pages, "models_page", list)
-        return site_pages.pages()
+    """The pages of public names."""
+    return site_pages.pages()
 
 
 @pytest.mark.parametrize("name", segvoc.__all__)
 def test_every_public_name_has_its_page_with_an_example(name: str, pages: dict[str, str]) -> None:
     start, reference, example = pages[f"reference/python/{name}.md"].partition(f"\n::: segvoc.{name}\n")
     assert reference and example.startswith("\n## Example\n\n```python\n"), start
-    assert f"[`segvoc.{name}`]({name}.md)" in pages["reference/python/index.md"]
+    summary = [line for line in site_pages.public_names() if f"[`segvoc.{name}`]({name}.md)" in line]
+    assert summary and not summary[0].endswith("|  |")
+
+
+def test_a_comment_in_a_page_becomes_what_the_code_gives() -> None:
+    text = site_pages.on_page_markdown("# Recipes\n\n<!-- made: recipes -->\n\nThe end", None, None, None)
+    assert "<!--" not in text and "| [`pca-seg-b`](#pca-seg-b) | pca-seg-b | coco-stuff-train |" in text
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,11 @@ from tests.images import one_line_error
         *((["a, b", *others], "'a, b' is given twice") for others in (["a, b"], [" a, b "], ["dog", "a, b"])),
         ([], "no words"),
         *((words, "give a list with one string per class") for words in ("cat, sofa", "", None, 3)),
+        *((words, "has no order; give a list") for words in ({"cat", "sofa"}, frozenset(["cat"]), set())),
+        ({"cat": "sofa"}, "'cat' is not an id; give names by id"),
+        ({"-1": "cat"}, "'-1' is not an id"),
+        ({0: "cat", "0": "sofa"}, "the id 0 is given twice"),
+        ({0: 5}, "isn't a string"),
         *((["cat", word], "isn't a string") for word in (None, 3, b"cat", ["cat"], float("nan"))),
         ([os.fsdecode(b"caf\xe9")], "isn't valid Unicode"),
         *(([word], "is empty") for word in (", couch", "sofa, , couch")),
@@ -66,6 +71,13 @@ def test_the_first_synonym_is_used_alone_or_all_are_averaged() -> None:
         Vocabulary(["cat"], synonyms="all")  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("as_users_call")
+def test_a_dictionary_is_names_by_id() -> None:
+    for words in ({"0": "cat", "1": "wall"}, {1: "wall", 0: "cat"}, {"wall": 7, "cat": 3}, {"10": "wall", "9": "cat"}):
+        assert Vocabulary(words).words == ("cat", "wall")  # type: ignore[arg-type]
+    assert Vocabulary(dict.fromkeys(["cat", "wall"]).keys()).words == ("cat", "wall")  # these have an order
+
+
 # ---- one line of words
 
 
@@ -75,6 +87,13 @@ def test_commas_separate_words_of_a_line() -> None:
     for text in ("cat,,sofa", ",cat", "cat,", "cat, ,sofa", "", "  "):
         with pytest.raises(UsageError, match="is empty" if "," in text else "no words"):
             Vocabulary.parse(text)
+
+
+@pytest.mark.parametrize("text", ['["cat", "wall"]', ' {"0": "cat", "1": "wall"}'])
+def test_a_line_of_json_is_no_words(text: str) -> None:
+    with pytest.raises(UsageError, match="are JSON; separate words with commas"):
+        Vocabulary.parse(text)
+    assert Vocabulary.parse("[MASK], {x").words == ("[MASK]", "{x")
 
 
 # ---- a file of words
@@ -106,6 +125,22 @@ def test_file_without_proper_words_is_refused(tmp_path: Path, content: bytes, sa
     (tmp_path / "words.txt").write_bytes(content)
     with one_line_error(UsageError, match=said):
         Vocabulary.read(tmp_path / "words.txt")
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\x0b", "\x0c", "\x1c", "\u2029"])
+def test_only_line_ends_end_a_line(tmp_path: Path, separator: str) -> None:
+    words = (f"traffic{separator}light", "cat")
+    (tmp_path / "words.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    assert Vocabulary.read(tmp_path / "words.txt").words == Vocabulary(words).words == words
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".xlsx", ".yaml", ".YML", ".toml"])
+@pytest.mark.parametrize("read", [Vocabulary.read, Vocabulary.read_classes])
+def test_tables_and_settings_are_no_words(tmp_path: Path, suffix: str, read: Any) -> None:
+    path = tmp_path / f"data{suffix}"
+    path.write_text("train: images/train\nnames: [cat, dog]\n")
+    with one_line_error(UsageError, f"({suffix.lower()}); write one class per line, or a JSON list"):
+        read(path)
 
 
 @pytest.mark.parametrize("kind", [Vocabulary, PartVocabulary])
@@ -173,6 +208,7 @@ def test_synonyms_of_object_and_part_are_synonyms_of_the_whole() -> None:
         ("a: b's c; a's b: c", "\"b's c\" of 'a' and 'c' of \"a's b\" are both called \"a's b's c\""),
         (f"dog: {os.fsdecode(b'caf' + bytes([0xE9]))}", "isn't valid Unicode"),
         ({}, "there are no parts"),
+        ({"cat": {"head", "leg"}}, "the parts of 'cat' are a set, which has no order"),
         ({"": ["head"]}, "the object '' is empty"),
         ({"cat": ["head"], "cat ": ["leg"]}, "the object 'cat' is given twice"),
         ({"cat": ["head", " "]}, "the part ' ' of 'cat' is empty"),

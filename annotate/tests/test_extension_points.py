@@ -25,7 +25,7 @@ EXTENSION_POINTS = {
     "segvoc.serving.labeler",
     "segvoc.process_settings",
     # images, label maps and formats
-    "segvoc.annotations.connected_regions",
+    "segvoc.imaging.connected_regions",
     "segvoc.data.datasets.opening",
     "segvoc.data.datasets.project",
     "segvoc.data.labeled_images",

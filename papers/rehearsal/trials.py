@@ -214,8 +214,11 @@ def write_captions(folder: Path) -> None:
     scenes = {stem: draw_scene((0, 1, number)) for number, stem in enumerate(stems_of("coco-stuff-train"))}
     for stem, scene in scenes.items():
         Image.fromarray(scene.image).save(folder / f"images/{stem}.png")
-    captions = {stem: [scene.caption] for stem, scene in scenes.items()}
-    (folder / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
+    content = {
+        "images": [{"id": number, "file_name": f"{stem}.png"} for number, stem in enumerate(scenes)],
+        "annotations": [{"image_id": number, "caption": scene.caption} for number, scene in enumerate(scenes.values())],
+    }
+    (folder / "captions.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 def _chance(name: str, data: Path) -> float:

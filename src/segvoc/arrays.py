@@ -4,6 +4,8 @@ Code that runs on both takes the standard's functions from `array_namespace(x)`.
 match PyTorch's exactly; tensors stay on their device.
 """
 
+import re
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import array_api_compat
@@ -26,6 +28,27 @@ def array_namespace(x: Array) -> Any:
 def to_numpy(x: Array) -> np.ndarray:
     """Convert to a NumPy array, without a copy if the values are in main memory."""
     return np.asarray(to_device(x, "cpu"))
+
+
+def start_copy(*arrays: Array) -> Callable[[], tuple[np.ndarray, ...]]:
+    """Start to copy arrays to main memory; the function that is returned waits for them.
+
+    A CUDA GPU goes on with its work meanwhile. Other arrays are converted at once (`to_numpy`).
+    """
+    if getattr(device(arrays[0]), "type", "cpu") != "cuda":
+        converted = tuple(map(to_numpy, arrays))
+        return lambda: converted
+    import torch  # here, since inference works without it
+
+    pinned = [torch.empty_like(x, device="cpu", pin_memory=True).copy_(x, non_blocking=True) for x in arrays]
+    done = torch.cuda.Event()
+    done.record(torch.cuda.current_stream(arrays[0].device))
+
+    def finish() -> tuple[np.ndarray, ...]:
+        done.synchronize()
+        return tuple(x.numpy().copy() for x in pinned)  # pinned memory is scarce, and results may be kept
+
+    return finish
 
 
 def on_cpu(x: Array) -> bool:
@@ -148,3 +171,9 @@ def group_normed(
     parts = parts - parts.mean(axis=2, keepdims=True)
     parts /= np.sqrt(np.square(parts).mean(axis=2, keepdims=True) + 1e-5)
     return parts.reshape(x.shape) * gain[:, None, None] + offset[:, None, None]
+
+
+def numbered_names(prefix: str, named: Iterable[str]) -> list[str]:
+    """The names `prefix`_0, `prefix`_1, ... among others, by number: 10 comes after 2."""
+    found = [name for name in named if re.fullmatch(rf"{prefix}_[0-9]+", name)]
+    return sorted(found, key=lambda name: int(name.removeprefix(f"{prefix}_")))

@@ -27,7 +27,7 @@ from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.tile_grid import Tiling
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.models.digests import model_record
-from segvoc.storage.atomic_writes import write_atomically, write_path_atomically, writing
+from segvoc.storage.atomic_writes import check_names, write_atomically, write_path_atomically, writing
 from segvoc.storage.files import digest_of
 from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, StepwiseWork, stamp_of
 
@@ -109,6 +109,7 @@ def label_big_image(
     settings = {**model_record(model), **how.record(), **prepared.record(), "bands": given}
     paths = ResultPaths.below(out, stem or path.stem, overlay=overlay is not None, placed=is_raster(path))
     refuse_overwriting([path], paths)
+    check_names(paths)
     stamp = stamp_of(path)
     with _opened(path, bands, how.value_range, max_pixels) as image:
         reading = time.perf_counter() - start
@@ -134,7 +135,8 @@ def label_big_image(
             stale = paths.stale()
             _write(result, image, labels, overlay, compact=compact)
             for left in stale:
-                left.unlink(missing_ok=True)
+                with writing(left):
+                    left.unlink(missing_ok=True)
             labels.remove()
     return result
 

@@ -1,9 +1,14 @@
 """Errors and warnings: one line each, which says what is wrong and how to fix it."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from functools import partial
+from functools import partial, wraps
+from inspect import signature
+from typing import ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 class SegvocError(Exception):
@@ -24,6 +29,10 @@ class OutputError(SegvocError):
 
 class DiskFullError(OutputError):
     """There is no space left for a result, and none for those after it."""
+
+
+class LongNameError(OutputError):
+    """A result's name is longer than its file system allows; other results are unaffected."""
 
 
 class UnavailableError(SegvocError):
@@ -66,6 +75,10 @@ class ActivationWarning(UserWarning):
     """A checkpoint doesn't say which activation its network was trained with."""
 
 
+class DarkImageWarning(UserWarning):
+    """A 16-bit image uses a small part of its range, so that it is nearly black without a stretch."""
+
+
 class FirstFrameWarning(UserWarning):
     """An image file has several frames or pages; only the first is read."""
 
@@ -74,6 +87,20 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Suggest a close name, to append to an error: " (did you mean tiny?)"; "" if none is close."""
     close = get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def naming_keywords(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Decorate a function so that a misspelled keyword is a `UsageError` that names the one that was meant."""
+    known = [name for name in signature(function).parameters if name != "self"]
+
+    @wraps(function)
+    def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if unknown := [name for name in kwargs if name not in known]:
+            meant = did_you_mean(unknown[0], known) or f"; there are {', '.join(known)}"
+            raise UsageError(f"{function.__name__} has no argument {unknown[0]!r}{meant}")
+        return function(*args, **kwargs)
+
+    return checked
 
 
 def missing_extra(package: str, extra: str) -> UsageError:

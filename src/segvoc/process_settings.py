@@ -1,7 +1,7 @@
 """Process-wide settings for threads and memory that make networks faster on a CPU.
 
 Importing segvoc or loading a model changes none of them. Processes that segvoc starts apply them; other programs may
-call `segvoc.keep_freed_memory`.
+call `keep_freed_memory`.
 """
 
 import ctypes

@@ -144,6 +144,8 @@ def announced(what: str, *, silent: bool = False) -> Iterator[None]:
 def print_line(line: str, *, err: bool = True) -> None:
     """Print a line to standard error or output, above the progress bar if there is one."""
     stream = sys.stderr if err else sys.stdout
+    if stream is None:  # closed before the start
+        return
     tqdm.write(printable(line), file=stream)
     stream.flush()
 

@@ -17,7 +17,7 @@ import types
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 from segvoc.errors import UsageError
 
@@ -94,8 +94,6 @@ def field_value(annotation: Any, value: object, place: str) -> Any:
 
 def _record(classes: Sequence[type[Any]], value: object, place: str) -> Any:
     """Convert a JSON object to the record of its kind."""
-    if type(value) in classes:
-        return value
     if len(classes) == 1:
         return from_json(classes[0], value, place)
     kind = value.get(KIND) if isinstance(value, Mapping) else None
@@ -262,27 +260,27 @@ def with_settings(
 
     Raises: UsageError: a name is unknown or ambiguous, or a value has the wrong type or is out of range.
     """
-    # kinds are set first, because they determine which fields exist
-    for name, kind in settings.items():
-        found = _settings(configuration, fixed)
-        path = _find(found, name)
-        if path is not None and found[path].is_kind:
-            configuration = _with_values(configuration, {path: _of_kind(found[path], kind, name)})
-    found = _settings(configuration, fixed)
-    values: dict[_Path, object] = {}
     names: dict[_Path, str] = {}
-    for name, value in settings.items():
-        path = _find(found, name)
-        if path is None:
-            raise UsageError(f"{what} has no setting {name[:100]!r}; {_suggestion(found, name)}")
-        if path in names:
-            raise UsageError(f"{names[path]!r} and {name!r} are the same setting; set it once")
-        names[path] = name
-        if not found[path].is_kind:
-            annotation = found[path].annotation
-            values[path] = field_value(
-                annotation, parse(annotation, value) if isinstance(value, str) else value, path[-1]
-            )
+    values: dict[_Path, object] = {}
+    # kinds are set first, because they determine which fields exist
+    for sets_kinds in (True, False):
+        for name, value in settings.items():
+            found = _settings(configuration, fixed)
+            path = _find(found, name)
+            if path is None and sets_kinds:
+                continue
+            if path is None:
+                raise UsageError(f"{what} has no setting {name[:100]!r}; {_suggestion(found, name)}")
+            annotation, old = found[path]
+            if sets_kinds and dataclasses.is_dataclass(old):
+                configuration = _with_values(configuration, {path: _of_kind(annotation, old, value, name)})
+            elif not sets_kinds:
+                if path in names:
+                    raise UsageError(f"{names[path]!r} and {name!r} are the same setting; set it once")
+                names[path] = name
+                if not dataclasses.is_dataclass(old):
+                    typed = parse(annotation, value) if isinstance(value, str) else value
+                    values[path] = field_value(annotation, typed, path[-1])
     return _with_values(configuration, values)
 
 
@@ -312,26 +310,14 @@ _Path = tuple[str, ...]
 """The names from the outermost field to the field itself."""
 
 
-class _Setting(NamedTuple):
-    """A field that can be set, or the kind of a field with several kinds."""
-
-    annotation: Any
-    value: Any
-
-    @property
-    def is_kind(self) -> bool:
-        """Whether a kind is set."""
-        return dataclasses.is_dataclass(self.value)
-
-
-def _settings(configuration: Any, fixed: Sequence[str] = (), above: _Path = ()) -> dict[_Path, _Setting]:
-    """Everything in a configuration that can be set."""
-    settings: dict[_Path, _Setting] = {}
+def _settings(configuration: Any, fixed: Sequence[str] = (), above: _Path = ()) -> dict[_Path, tuple[Any, Any]]:
+    """Type and value of everything in a configuration that can be set; a record stands for its kind."""
+    settings: dict[_Path, tuple[Any, Any]] = {}
     for name, annotation in field_types(type(configuration)).items():
         value, path = getattr(configuration, name), (*above, name)
         is_set = name != KIND and ".".join(path) not in fixed
         if is_set and (not dataclasses.is_dataclass(value) or len(kinds(annotation)) > 1):
-            settings[path] = _Setting(annotation, value)
+            settings[path] = annotation, value
         if dataclasses.is_dataclass(value):
             settings |= _settings(value, fixed, path)
     return settings
@@ -356,14 +342,15 @@ def _find(paths: Collection[_Path], name: str) -> _Path | None:
 def _suggestion(paths: Collection[_Path], name: str) -> str:
     """The settings that an unknown name may mean, otherwise all settings."""
     shortest = {path: _shortest(path, paths) for path in paths}
-    similar = [short for path, short in shortest.items() if path[-1] == name.rpartition(".")[2]]
-    for length in range(1, 1 + max(map(len, paths), default=0)):
-        ends = {path: ".".join(path[-length:]) for path in paths}
-        close = difflib.get_close_matches(name, ends.values(), n=1, cutoff=0.75)
-        similar += [shortest[path] for path, end in ends.items() if end in close or f"{name}_" in end]
-    if similar:
-        return f"did you mean {' or '.join(dict.fromkeys(similar))}?"
-    return f"it has {', '.join(shortest.values())}"
+    ends = {path: {".".join(path[start:]) for start in range(len(path))} for path in paths}
+    close = difflib.get_close_matches(name, set().union(*ends.values()), n=1, cutoff=0.75)
+    last = name.rpartition(".")[2]
+    similar = [
+        shortest[path]
+        for path in paths
+        if path[-1] == last or ends[path].intersection(close) or any(f"{name}_" in end for end in ends[path])
+    ]
+    return f"did you mean {' or '.join(similar)}?" if similar else f"it has {', '.join(shortest.values())}"
 
 
 def _with_values(configuration: Any, values: Mapping[_Path, object]) -> Any:
@@ -375,14 +362,14 @@ def _with_values(configuration: Any, values: Mapping[_Path, object]) -> Any:
     return dataclasses.replace(configuration, **changes) if changes else configuration
 
 
-def _of_kind(setting: _Setting, kind: object, name: str) -> Any:
+def _of_kind(annotation: Any, old: Any, kind: object, name: str) -> Any:
     """Switch to another kind: the same class keeps all other values, a new class starts from its defaults."""
-    if kind in kinds(type(setting.value)):
-        return dataclasses.replace(setting.value, kind=kind)
-    for member in union_members(setting.annotation):
+    if kind in kinds(type(old)):
+        return dataclasses.replace(old, kind=kind)
+    for member in union_members(annotation):
         if kind in kinds(member):
-            return _new(member, kind, setting.value)
-    raise UsageError(f"{name}={shortened(kind)} is not one of {', '.join(kinds(setting.annotation))}")
+            return _new(member, kind, old)
+    raise UsageError(f"{name}={shortened(kind)} is not one of {', '.join(kinds(annotation))}")
 
 
 def _new(cls: type, kind: object, old: Any) -> Any:

@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -22,6 +23,9 @@ _EXAMPLE = "dog: head, leg; cat: head"
 _TABLES = (".csv", ".tsv", ".xls", ".xlsx", ".ods", ".parquet")
 """Suffixes of tables, which are refused: the column of the words is unknown."""
 
+_SETTINGS = (".yaml", ".yml", ".toml", ".xml", ".ini", ".cfg")
+"""Suffixes of settings, which are refused: their lines aren't words."""
+
 
 def folded(name: str) -> str:
     """Normalize a name for comparison: case and the encoding of accents don't matter."""
@@ -30,10 +34,11 @@ def folded(name: str) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The classes of a call, in the order given.
+    """The classes of a call, in the order given; those of a dictionary, names by id, in the order of their ids.
 
     Raises:
-        UsageError: there are no words, or a word is empty, not a string, or given twice (ignoring case).
+        UsageError: there are no words; they have no order, as in a set; or a word is empty, not a string, or given
+            twice (ignoring case).
     """
 
     words: tuple[str, ...]
@@ -41,9 +46,14 @@ class Vocabulary:
     synonyms: Literal["first", "average"] = "first"
     """"first" uses only the first synonym, as the released networks do; "average" averages their embeddings."""
 
-    def __init__(self, words: Iterable[str], *, synonyms: Literal["first", "average"] = "first") -> None:
+    def __init__(
+        self, words: Iterable[str] | Mapping[Any, Any], *, synonyms: Literal["first", "average"] = "first"
+    ) -> None:
         if isinstance(words, str) or not isinstance(words, Iterable):
             raise UsageError(f"the words must be a list, not {words!r}; give a list with one string per class")
+        refuse_sets(words, "words")
+        if isinstance(words, Mapping):
+            words = [name for _, name in names_by_id(words.items())]
         if synonyms not in ("first", "average"):
             raise UsageError(f"synonyms={synonyms!r} is unknown; it is 'first' or 'average'")
         object.__setattr__(self, "words", tuple(_checked(words)))
@@ -51,11 +61,13 @@ class Vocabulary:
 
     @classmethod
     def parse(cls, text: str) -> "Vocabulary":
-        """Parse words from a line, separated by commas.
+        """Parse words from a line, separated by commas; a list or an object as JSON is refused.
 
         Raises:
             UsageError: see `Vocabulary`.
         """
+        if text.lstrip()[:1] in ("[", "{") and _is_json(text):
+            raise UsageError(f"the words {_shortened(text)} are JSON; separate words with commas: cat, sofa, wall")
         return cls(text.split(",") if text.strip() else ())
 
     @classmethod
@@ -66,18 +78,26 @@ class Vocabulary:
         ({"0": "cat", "1": "sofa"}) or names to ids; its words are sorted by id.
 
         Raises:
-            UsageError: the file can't be read, isn't UTF-8, or is a table; see also `Vocabulary`.
+            UsageError: the file can't be read, isn't UTF-8, or is a table or a file of settings (YAML); see also
+                `Vocabulary`.
         """
-        name, suffix = os.fspath(path), Path(path).suffix.lower()
-        if suffix in _TABLES:
-            raise UsageError(f"the words file {name!r} is a table ({suffix}); write one class per line, or a JSON list")
-        if suffix == ".json":
-            return cls(_names_in(_read_json(path, "words"), name))
-        lines = _read_text(path, "words").rstrip().splitlines()
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                raise UsageError(f"line {number} of {name!r} is empty (''); write one class per line")
-        return cls(lines)
+        return cls(name for _, name in _read_names(path, "words"))
+
+    @classmethod
+    def read_classes(cls, path: str | os.PathLike[str]) -> "Vocabulary":
+        """Read the class names of label maps like `read`; ids, which are the values in the maps, have no gaps.
+
+        Raises:
+            UsageError: see `read`; or the ids aren't 0, 1, 2, ...
+        """
+        names = _read_names(path, "classes")
+        for place, (number, name) in enumerate(names):
+            if number != place:
+                raise UsageError(
+                    f"the classes file {os.fspath(path)!r} has no class {place}, and {_shortened(name)} is {number}; "
+                    "label maps have the values 0, 1, 2, ...: add the missing classes, or list the names"
+                )
+        return cls(name for _, name in names)
 
     def __len__(self) -> int:
         """Number of classes."""
@@ -211,6 +231,36 @@ class PartVocabulary:
         object.__setattr__(self, "parts", tuple(parts.values()))
 
 
+def refuse_sets(names: object, what: str) -> None:
+    """Raise a `UsageError` for a set of names, whose order differs from run to run."""
+    if isinstance(names, Set) and not isinstance(names, KeysView):
+        raise UsageError(f"the {what} are a set, which has no order; give a list")
+
+
+def refuse_string(names: object, what: str) -> None:
+    """Raise a `UsageError` for a single string where several names are expected, instead of reading its letters."""
+    if isinstance(names, str):
+        raise UsageError(f"the {what} must be a list, not {_shortened(names)}; give a list of strings")
+
+
+def names_by_id(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[int, Any]]:
+    """Ids and names, sorted by id, of names by id ({0: "cat"} or {"0": "cat"}), or of ids by name ({"cat": 0}).
+
+    Raises:
+        UsageError: these are neither, or an id is given twice.
+    """
+    found: dict[int, Any] = {}
+    for key, value in pairs:
+        is_id = isinstance(value, int) and not isinstance(value, bool)
+        number, name = (value, key) if is_id and isinstance(key, str) else (key, value)
+        if isinstance(number, bool) or not re.fullmatch("[0-9]+", str(number)):
+            raise UsageError(f"{_shortened(number)} is not an id; give names by id, {{0: 'cat', 1: 'sofa'}}, or a list")
+        if int(number) in found:
+            raise UsageError(f"the id {number} is given twice; give each class an id")
+        found[int(number)] = name
+    return sorted(found.items())
+
+
 def parts_by_object(objects: Iterable[str], parts: Sequence[Part]) -> Iterator[list[tuple[int, Part]]]:
     """For each object, its parts and the parts of any object (*) that it lacks, with their indices."""
     owned: dict[str | None, dict[str, int]] = {}
@@ -237,6 +287,7 @@ def _checked(words: Iterable[str]) -> Iterable[str]:
 
 
 def _checked_parts(owner: str, listed: object) -> Iterator[Part]:
+    refuse_sets(listed, f"parts of {_shortened(owner)}")
     if isinstance(listed, str | Mapping | _Pairs) or not isinstance(listed, Iterable):
         raise UsageError(
             f"the parts of {_shortened(owner)} must be a list, not {_shortened(listed)}; give a list of strings"
@@ -312,15 +363,37 @@ def _read_json(path: str | os.PathLike[str], what: str) -> object:
         raise UsageError(f"the {what} file {name!r} is nested too deeply; write names alone") from None
 
 
-def _names_in(content: object, name: str) -> list[Any]:
-    """The names in the JSON of a words file, sorted by id if they have ids."""
-    if isinstance(content, _Pairs):
-        pairs = [(str(value), key) if isinstance(value, int) else (key, value) for key, value in content]
-        if all(number.isdecimal() for number, _ in pairs):
-            return [value for _, value in sorted(pairs, key=lambda pair: int(pair[0]))]
-    elif isinstance(content, list):
-        return content
-    raise UsageError(f'the words file {name!r} has no names; write a list, ["cat", "sofa"], or an id for each name')
+def _read_names(path: str | os.PathLike[str], what: str) -> list[tuple[int, Any]]:
+    """Read the ids and names of a file of classes; the ids of lines and lists are 0, 1, 2, ..."""
+    name, suffix = os.fspath(path), Path(path).suffix.lower()
+    if suffix in (*_TABLES, *_SETTINGS):
+        kind = "a table" if suffix in _TABLES else "a file of settings"
+        raise UsageError(f"the {what} file {name!r} is {kind} ({suffix}); write one class per line, or a JSON list")
+    if suffix == ".json":
+        content = _read_json(path, what)
+        if isinstance(content, _Pairs):
+            try:
+                return names_by_id(content)
+            except UsageError as error:
+                raise UsageError(f"the {what} file {name!r} has no names: {error}") from None
+        if isinstance(content, list):
+            return list(enumerate(content))
+        fix = 'write a list, ["cat", "sofa"], or an id for each name'
+        raise UsageError(f"the {what} file {name!r} has no names; {fix}")
+    # not `splitlines`, which also splits at characters that names may contain
+    lines = _read_text(path, what).rstrip().split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip() and len(lines) > 1:
+            raise UsageError(f"line {number} of {name!r} is empty (''); write one class per line")
+    return [(number, line) for number, line in enumerate(lines) if line]
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _shortened(value: object) -> str:

@@ -84,8 +84,9 @@ def label(source: object, out: object, engine: Loop | None = None, **options: An
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "_ray", engine or Loop())
         done = BatchRun(Batch(source=str(source), out=str(out), **asked))
-    for _ in done:
-        pass
+    with done:
+        for _ in done:
+            pass
     return done
 
 

@@ -1,10 +1,7 @@
 """Batches without Ray: what is read, what is written, and what a stopped run leaves."""
 
-import io
-import json
 import os
 import shutil
-import tarfile
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
@@ -12,14 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 pytest.importorskip("pyarrow", reason='needs the extra "batch"')
 from pycocotools import mask as coco
 
 from segvoc.batch.work import Batch, ShardLabeler, find_facts
 from segvoc.errors import OutputError, UsageError
-from segvoc.imaging.label_maps import labels_of
 from segvoc.inference.label_options import LabelOptions
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 from tests.batch.runs import (
@@ -97,22 +92,6 @@ def test_files_are_those_of_segment(tmp_path: Path) -> None:
     assert len(found) == 10
 
 
-def test_tars_are_webdatasets(tmp_path: Path) -> None:
-    source = folder_of(tmp_path / "in", ["a.b.jpg", "a_b.jpg", "bad.jpg"])
-    label(source, tmp_path / "out", sink="webdataset", shard_images=128)
-    (path,) = (tmp_path / "out").glob("*.tar")
-    with tarfile.open(path) as tar:
-        found = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
-    assert list(found) == ["a_b.png", "a_b.json", "a_b_2.png", "a_b_2.json", "bad.json"]
-    expected = quick().segment(source / "a.b.jpg", WORDS)
-    with Image.open(io.BytesIO(found["a_b.png"])) as image:
-        np.testing.assert_array_equal(labels_of(image, "it"), expected.labels)
-    report = json.loads(found["a_b.json"])
-    assert (report["key"], report["image"]) == ("a.b.jpg", f"{source}/a.b.jpg")
-    assert "seconds" not in report
-    assert "not an image" in json.loads(found["bad.json"])["error"]
-
-
 # ---- what is read
 
 
@@ -170,7 +149,7 @@ def test_shards_are_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("kind", "sink"), [("images", "parquet"), ("images", "files"), ("webdataset", "webdataset"), ("parquet", "parquet")]
+    ("kind", "sink"), [("images", "parquet"), ("images", "files"), ("tars", "parquet"), ("parquet", "parquet")]
 )
 def test_a_stopped_run_goes_on_to_the_same_results(tmp_path: Path, sink: str, kind: str) -> None:
     folder = folder_of(tmp_path / "in", [f"{n}.jpg" for n in range(5)])

@@ -83,22 +83,22 @@ def test_a_stopped_run_goes_on_in_spite_of_errors(s3: FlakyS3, tmp_path: Path) -
     for name in NAMES:
         folder_at("s3://bucket/in").write(name, (source / name).read_bytes())
     with pytest.raises(Stopped):
-        label("s3://bucket/in", "s3://bucket/out", Loop(1, before_record=True), sink="webdataset")
+        label("s3://bucket/in", "s3://bucket/out", Loop(1, before_record=True))
     s3.share = 0.1  # Arrow asks again, and so does the user
     try:
         for _ in range(9):
             with contextlib.suppress(OutputError, UnavailableError):
-                done = label("s3://bucket/in", "s3://bucket/out", sink="webdataset")
+                done = label("s3://bucket/in", "s3://bucket/out")
                 if not done.problems:
                     break
     finally:
         s3.share = 0.0
-    done = label("s3://bucket/in", "s3://bucket/out", sink="webdataset")
+    done = label("s3://bucket/in", "s3://bucket/out")
     assert (done.images, done.before, len(done.failed)) == (4, 4, 1)
     for path, _, _ in folder_at("s3://bucket/out").files():
         (tmp_path / "out" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "out" / path).write_bytes(folder_at("s3://bucket/out").read(path))
-    label("s3://bucket/in", tmp_path / "whole", sink="webdataset")
+    label("s3://bucket/in", tmp_path / "whole")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 

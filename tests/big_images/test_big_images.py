@@ -183,10 +183,3 @@ def test_half_a_row_counts_for_nothing(tmp_path: Path, classes: int) -> None:
         whole = np.concatenate([_labels(4), _labels(6, seed=1)])
         np.testing.assert_array_equal(partial.reduced(10, 6), whole)
         np.testing.assert_array_equal(partial.reduced(5, 2), whole[1::2][:, [1, 4]])
-
-
-def test_two_processes_do_not_label_one_image(tmp_path: Path) -> None:
-    with _open(tmp_path) as partial:
-        partial.begin(None)
-        with pytest.raises(UsageError, match="another process"):
-            _open(tmp_path)

@@ -41,14 +41,25 @@ def test_an_unreadable_image_is_1_and_named(batch: Command) -> None:
     batch("in", "--out", "out", *WORDS, "--retry-failed").failed(1, "'in/bad.jpg'")
 
 
+def test_a_name_too_long_for_its_results_fails_alone(batch: Command) -> None:
+    folder_of(Path("long"), ["a.jpg", f"{251 * 'n'}.jpg", f"{83 * chr(0x732B)}.jpg", "z.jpg"])
+    done = batch("long", "--out", "out", *WORDS, "--to", "files")
+    assert done.code == 1 and done.out == "long: 4 images -> out, of which 1 failed\n"
+    (line,) = (line for line in done.err.splitlines() if "error" in line)
+    assert "File name too long; give the input a shorter name" in line and 251 * "n" in line
+    assert sorted(path.name for path in Path("out").glob("[!.]*")) == sorted(
+        f"{stem}{suffix}" for stem in ("a", "z", 83 * chr(0x732B)) for suffix in (".json", ".png")
+    )
+    again = batch("long", "--out", "out", *WORDS, "--to", "files")
+    assert again.code == 1 and "4 of 4 images were already done" in again.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["missing", "--out", "out", *WORDS], "'missing' does not exist"),
         (["in", "--out", "nosuch://x", *WORDS], "'nosuch://x'"),
         (["in", *WORDS], "--out"),
         (["in", "--out", "out", *WORDS, "--to", "csv"], "--to"),
-        (["in", "--out", "out", *WORDS, "--workers", "0"], "not positive"),
         (["in", "--out", "out", *WORDS, "--keep-classes", "few"], "--keep-classes"),
     ],
 )

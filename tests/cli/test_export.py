@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.exported.shipped import copy_tiny
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.models.presets import PRESETS
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
@@ -91,24 +90,3 @@ def test_other_folders_stay(command: Command) -> None:
     Path("photos/photo.jpg").touch()
     command("export", *MODEL, "photos").refused("'photos' exists and is not an exported model; name another folder")
     assert [path.name for path in Path("photos").iterdir()] == ["photo.jpg"]
-
-
-class TestTiny:
-    """The programs that ship, as an exported folder."""
-
-    @pytest.fixture
-    def segment(self, command: Command) -> Command:
-        Path("model").mkdir()
-        copy_tiny(Path("model"))
-        return lambda *arguments: command("segment", *arguments, "--model", "./model")
-
-    @pytest.mark.parametrize("name", ["words.onnx", "segvoc.json", "tiny.safetensors"])
-    def test_a_damaged_folder_is_named(self, segment: Command, name: str) -> None:
-        path = Path("model") / name
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        segment("photo.png", "--words", WORDS).refused(f"{name}' is", "export the model again")
-
-    def test_a_word_that_is_too_long_is_cut_with_a_warning(self, segment: Command) -> None:
-        done = segment("photo.png", "--words", f"cat, {'very ' * 300}long").ok()
-        (line,) = done.err.splitlines()
-        assert line.startswith('segvoc: warning: "very very') and line.endswith("tokens; shorten it")

@@ -27,21 +27,17 @@ def test_prepares_several_benchmarks_and_prints_a_summary_of_each(segvoc_command
     ]
 
 
-def test_damaged_files_are_named_and_counted(segvoc_command: Command, tmp_path) -> None:
+def test_damage_fails_its_image_and_a_damaged_archive_its_own_benchmark(segvoc_command: Command, tmp_path) -> None:
     replica("a-150", tmp_path)
     save_ids(tmp_path / "ADEChallengeData2016/annotations/validation/ADE_val_00000001.png", halves(1, 200))
-    done = segvoc_command("prepare", "a-150", "--data", tmp_path, "--partial", "--jobs", 1)
-    done.failed(1, "ADE_val_00000001.png", "contains the id 200")
-    assert "segvoc: 1 image failed, the others were prepared" in done.err
-    assert "a-150: 1 of 2000 images, 1 failed" in done.out
-
-
-def test_a_damaged_archive_fails_only_its_own_benchmark(segvoc_command: Command, tmp_path) -> None:
-    replica("pas-20", tmp_path)
-    (tmp_path / "ADEChallengeData2016.zip").write_bytes(b"<html>404</html>")
-    done = segvoc_command("prepare", "a-150", "pas-20", "--data", tmp_path, "--partial", "--jobs", 1)
-    done.failed(1, "ADEChallengeData2016.zip' is damaged or incomplete")
-    assert done.out.startswith("pas-20: 2 of 1449 images, 1 left out -> ")
+    (tmp_path / "VOCtrainval_11-May-2012.tar").write_bytes(b"<html>404</html>")
+    done = segvoc_command("prepare", "pas-20", "a-150", "--data", tmp_path, "--partial", "--jobs", 1)
+    assert done.code == 1
+    archive, image, last = done.err.splitlines()
+    assert "VOCtrainval_11-May-2012.tar' is damaged or incomplete" in archive
+    assert "ADE_val_00000001.png" in image and "contains the id 200" in image
+    assert last == "segvoc: 2 images failed, the others were prepared"
+    assert done.out.startswith("a-150: 1 of 2000 images, 1 failed -> ")
 
 
 def test_nothing_is_done_if_one_benchmark_lacks_its_download(segvoc_command: Command, tmp_path) -> None:
@@ -63,8 +59,3 @@ def test_nothing_is_done_if_one_benchmark_lacks_its_download(segvoc_command: Com
 def test_wrong_calls_are_refused(segvoc_command: Command, arguments, said) -> None:
     data = () if "--data" in arguments else ("--data", ".")
     segvoc_command("prepare", *arguments, *data).refused(*said)
-
-
-def test_an_incomplete_set_is_refused_without_partial(segvoc_command: Command, tmp_path) -> None:
-    replica("a-150", tmp_path)
-    segvoc_command("prepare", "a-150", "--data", tmp_path).refused("should have 2000", "--partial")

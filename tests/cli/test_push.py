@@ -89,7 +89,7 @@ def test_a_run_goes_there_with_its_record_and_back(command, hub, monkeypatch):
         "- **source**: Streets of Ulm, CC BY 4.0",
         "- **time**: 1.5 minutes of steps on a CPU",
         "license **mit**",
-        "| `training.json` | how it was made",
+        "`training.json` says how it was made",
     ):
         assert line in card.text, line
     found, own = (segvoc.load(name, device="cpu") for name in ("lab/street", "run"))

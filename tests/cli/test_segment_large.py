@@ -94,6 +94,18 @@ def test_videos_that_cannot_be_read_fail_alone_in_one_line(segment: Command, mon
     segment("whole.mp4", *WORDS).failed(1, "64 × 48 pixels")
 
 
+def test_a_name_too_long_for_the_results_of_a_video_fails_alone(segment: Command) -> None:
+    long = f"{246 * 'n'}.mp4"
+    _video("a.mp4")
+    Path(long).write_bytes(Path("a.mp4").read_bytes())
+    for resumed in ((), ("--resume",)):
+        done = segment("a.mp4", long, *WORDS, *resumed)
+        assert done.code == 1 and "1 of 2 videos failed, the others are done" in done.err
+        (line,) = (line for line in done.err.splitlines() if line.startswith("segvoc: error: "))
+        assert long.removesuffix(".mp4") in line and "File name too long; give the input a shorter name" in line
+    assert Path("out/a.json").is_file()
+
+
 def _only_sound(path: Path) -> None:
     import av
 
@@ -135,28 +147,6 @@ def test_tiffs_have_tiffs_and_other_images_fail_alone(segment: Command) -> None:
     assert "2 of 3 images failed" in done.err
     assert done.out.startswith("scene.tif: ")
     assert result_files() == ["scene.json", "scene.tif"]
-
-
-def test_without_tiles_a_geotiff_keeps_its_place(segment: Command) -> None:
-    rasterio = pytest.importorskip("rasterio", reason="needs the extra geo")
-    _draw_scene("scene.tif")
-    assert segment("scene.tif", *WORDS, "--no-overlay").code == 0
-    assert result_files() == ["scene.json", "scene.tif"]
-    with rasterio.open("scene.tif") as image, rasterio.open("out/scene.tif") as labels:
-        assert (labels.crs, labels.transform, labels.shape) == (image.crs, image.transform, image.shape)
-    assert json.loads(Path("out/scene.json").read_text())["classes"][0]["name"] == "cat"
-
-
-def test_resume_skips_tiled_images_that_are_done(segment: Command) -> None:
-    _draw_scene("scene.tif")
-    draw_photos("photo.png")
-    call = ("scene.tif", "photo.png", *WORDS, "--tile=60", "--json")
-    first = segment(*call)
-    again = segment(*call, "--resume")
-    assert (first.code, again.code) == (0, 0)
-    assert again.out == first.out
-    assert again.err.count("was already done") == 2
-    segment(*call, "--overlap=20", "--resume").refused("overlap: 7, now 20")
 
 
 def test_wrong_calls_with_tiles_do_nothing(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from segvoc.imaging.label_maps import read_label_map
-from segvoc.labeling.labeling import image_work
 from segvoc.storage.resume import RESUME_FOLDER
 from tests.cli.command import Command, draw_photos, result_files
 
@@ -119,6 +118,38 @@ def test_compact_lists_only_what_was_found(segment: Command) -> None:
     assert (read_label_map("out/a.png") == read_label_map("complete/a.png")).all()
 
 
+LONG = {"letters": 246 * "n", "letters of three bytes": 82 * chr(0x732B)}
+"""Names of images that exist, although those of some of their results can't."""
+
+
+@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize(
+    "options", [(), ("--tile", "64"), ("--format", "coco-panoptic"), ("--no-overlay", "--jobs", "2")]
+)
+def test_a_name_too_long_for_its_results_fails_alone(segment: Command, name: str, options: tuple[str, ...]) -> None:
+    # without an overlay, a label map of 250 bytes may exist, and of a format of 255 too
+    stem = LONG[name] if options[:1] not in (("--format",), ("--no-overlay",)) else 251 * "n"
+    draw_photos("in/a.jpg", f"in/{stem}.jpg", "in/z.jpg")
+    resumed: tuple[str, ...] = ()
+    for _ in range(2):
+        done = segment("in", *WORDS, *options, *resumed)
+        assert done.code == 1
+        lines = [line for line in done.err.splitlines() if line.startswith("segvoc: error: ")]
+        assert len(lines) == 1 and "File name too long; give the input a shorter name" in lines[0] and stem in lines[0]
+        assert "segvoc: 1 of 3 images failed, the others are done" in done.err
+        resumed = ("--resume",)
+    found = result_files(".") if "--format" in options else result_files()
+    assert any(file.endswith("a.png") for file in found) and any(file.endswith("z.png") for file in found)
+    assert not any(stem in file for file in found if not file.startswith("in/"))
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_long_name_whose_results_can_exist_is_labeled(segment: Command, name: str) -> None:
+    draw_photos(f"in/{LONG[name]}.jpg")
+    segment("in", *WORDS, "--no-overlay").ok()
+    assert result_files() == [f"{LONG[name]}.json", f"{LONG[name]}.png"]
+
+
 # ---- several processes
 
 
@@ -137,14 +168,7 @@ def test_processes_share_the_images(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out" / RESUME_FOLDER).iterdir())) == 2
 
 
-# ---- calls that go on beside each other, and disks without room
-
-
-def test_a_second_call_for_the_same_images_is_told_to_share_them(segment: Command) -> None:
-    draw_photos("in/a.jpg", "in/b.jpg")
-    with image_work("out", {}, ["in"]):
-        segment("in", *WORDS, "--resume").refused("is labeling the same images into 'out'", "--shard 1/2")
-        assert segment("in", *WORDS, "--shard", "1/1").code == 0
+# ---- disks without room
 
 
 @pytest.mark.parametrize("tiles", [(), ("--tile", "64")])

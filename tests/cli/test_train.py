@@ -17,6 +17,7 @@ from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image
 from segvoc.records import to_json
 from tests.built import configured
+from tests.data.captions.drawn_sets import write_captions
 from tests.data.datasets.test_huggingface import NAMES, rows
 from tests.loopback_hub import use_hub, without_network
 from tests.small_published import use_small_published
@@ -134,8 +135,9 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
 def captioned(tmp_path):
     """Drawn images with captions; one name in the file has no image."""
     drawn_images(tmp_path / "set", 3)
-    captions = {str(number): ["a red disc on the ground", "a blue disc beside a red one"] for number in range(4)}
-    (tmp_path / "set/captions.json").write_text(json.dumps(captions))
+    texts = ("a red disc on the ground", "a blue disc beside a red one")
+    captions = [(f"{number}.png", text) for number in range(4) for text in texts]
+    write_captions(tmp_path / "set/captions.json", *captions)
     return ["tiny-syn", "--images", "set/images", "--captions", "set/captions.json"]
 
 
@@ -144,7 +146,7 @@ SMALL_SYN = ("--set", "crop_size=64", "--set", "batch_size=2", "--set", "save_ev
 
 def test_captions_are_learned_from_with_one_call(segvoc_command, captioned, undrawn, tmp_path):
     outcome = segvoc_command("train", *captioned, "--out", "run", "--steps", 2, *SMALL_SYN).ok()
-    assert "'3' is not in" in outcome.err
+    assert "'3.png' is not in" in outcome.err
     lines = metrics(tmp_path / "run")
     assert len(lines) == 2 and all(line[term] >= 0 for line in lines for term in ("align", "cont", "back", "sep"))
     config = json.loads((tmp_path / "run/config.json").read_text())

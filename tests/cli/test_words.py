@@ -2,20 +2,23 @@
 
 import io
 import json
+import os
 import sys
 import threading
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageShow
 
 import segvoc
 from segvoc.cli.output import model_hints, unquoted_hint, word_hints
 from segvoc.data.labeled_images import class_names
 from segvoc.errors import UsageError
 from segvoc.imaging import reading
+from segvoc.imaging.overlay import SAVED_OVERLAY
 from segvoc.models.opening import load_tiny
 from tests.cli.command import Command, draw_photos, result_files
 
@@ -182,12 +185,66 @@ def test_result_shows_itself_and_gives_masks(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(UsageError, match=r"'cupp' was not asked for \(did you mean cup\?\)"):
         result.mask("cupp")
     shown: list[Image.Image] = []
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr("PIL.ImageShow.show", lambda image, title: not shown.append(image))
     result.show()
     assert shown[0].width >= result.width
-    monkeypatch.setattr("PIL.ImageShow.show", lambda image, title: False)
-    with pytest.raises(UsageError, match="no viewer"):
-        result.show()
+
+
+def test_the_mask_of_a_synonym_names_the_whole_word() -> None:
+    result = load_tiny().segment(PHOTO, ["cup", "floor, ground"])
+    with pytest.raises(UsageError, match="'Ground' is a synonym in the word 'floor, ground'; give the whole word"):
+        result.mask("Ground")
+    assert result.mask("floor, ground").shape == result.labels.shape
+
+
+@pytest.mark.parametrize("stem", ["../y", "/tmp/y", "a/../../y", "", ".."])
+def test_results_stay_in_their_folder(stem: str, tmp_path: Path) -> None:
+    result = load_tiny().segment(PHOTO, ["cup", "table"])
+    with pytest.raises(UsageError, match=r"leads out of .*; give a name like 'sub/photo'"):
+        result.save(tmp_path / "out", stem)
+    assert not list(tmp_path.iterdir())
+    assert result.save(tmp_path / "out", "sub/y").label_map == tmp_path / "out/sub/y.png"
+
+
+@pytest.mark.usefixtures("as_users_call")
+def test_wrong_names_and_misspelled_keywords_are_one_line() -> None:
+    for name in (None, 5, ["tiny"]):
+        with pytest.raises(UsageError, match="the model must be a name or a path, not"):
+            segvoc.load(name)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"load has no argument 'wieghts' \(did you mean weights\?\)"):
+        segvoc.load("tiny", wieghts="x")  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match=r"click has no argument 'point' \(did you mean points\?\)"):
+        segvoc.click(PHOTO, point=[(1, 1)])  # type: ignore[call-arg]
+    result = load_tiny().segment(PHOTO, ["cup", "table"])
+    with pytest.raises(UsageError, match="overlay has no argument 'opacity'; there are alpha, names, legend"):
+        result.overlay(opacity=0.3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(("display", "why"), [("", "no display"), (":0", "no viewer for images")])
+def test_an_overlay_that_cannot_be_shown_is_saved_and_no_viewer_starts(
+    display: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    started = tmp_path / "started"
+    viewer = tmp_path / "bin" / "xdg-open"  # as any desktop has it
+    viewer.parent.mkdir()
+    viewer.write_text(f"#!/bin/sh\ntouch {started}\n")
+    viewer.chmod(0o755)
+    monkeypatch.setenv("PATH", str(viewer.parent), prepend=os.pathsep)
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    if not display:
+        monkeypatch.setattr("PIL.ImageShow._viewers", [ImageShow.XDGViewer()])
+        monkeypatch.setattr("PIL.ImageShow.show", lambda image, title: ImageShow._viewers[0].show(image, title=title))
+    result = load_tiny().segment(PHOTO, ["cup", "table"])
+    result.show()
+    (saved,) = tmp_path.glob("segvoc-*.overlay.png")
+    out, err = capfd.readouterr()
+    assert not out and err == f"segvoc: there is {why}; the overlay was saved as {str(saved)!r}\n"
+    with Image.open(saved) as overlay:
+        assert np.array_equal(np.asarray(overlay), np.asarray(result.overlay(**asdict(SAVED_OVERLAY))))
+    assert not started.exists()
 
 
 def test_misspelled_options_get_a_suggestion() -> None:

@@ -133,7 +133,8 @@ def test_points_labels_and_a_box() -> None:
         ({"points": [(float("nan"), 1)]}, "the point nan,1 is not"),
         ({"box": (10, 10, 10, 20)}, "the box 10,10,10,20 is no rectangle in the image"),
         ({"box": (10, 10, 10)}, r"box=\(10, 10, 10\) can't be read"),
-        ({"box": (0, 0, 257, 192)}, "the box 0,0,257,192 is no rectangle"),
+        ({"box": (256, 0, 300, 192)}, "the box 256,0,300,192 is no rectangle"),
+        ({"box": (-20, 0, 0, 192)}, "the box -20,0,0,192 is no rectangle"),
         ({"box": (0, 0, float("inf"), 192)}, "is no rectangle"),
     ],
 )
@@ -173,3 +174,9 @@ def test_wrong_calls_are_one_line(segvoc_command: Command, arguments: tuple[str,
     Image.fromarray(PIXELS).save("photo.png")
     segvoc_command("click", *arguments, "--out", "mask.png").refused(said)
     assert not Path("mask.png").exists()
+
+
+def test_a_box_beyond_the_image_is_clipped() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8)
+    for given, clipped in (((-1, 0, 60, 40), (0, 0, 60, 40)), ((60, 40, 500, 81.5), (60, 40, 120, 80))):
+        np.testing.assert_array_equal(segvoc.click(image, box=given), segvoc.click(image, box=clipped))

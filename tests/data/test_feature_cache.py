@@ -1,14 +1,10 @@
 """Rows of tensors in files: what is left after kills, changes and full disks."""
 
-import os
-import resource
-import signal
-
 import pytest
 import torch
 
 from segvoc.data.feature_cache import FeatureCache
-from segvoc.errors import InputError, OutputError
+from segvoc.errors import InputError
 from tests.images import one_line_error
 
 
@@ -52,16 +48,3 @@ def test_a_damaged_file_is_made_anew_and_reading_it_is_an_error_of_one_line(tmp_
         cache.problem(5)
     assert cache.missing() == [1]
     assert filled(tmp_path).read(5)["x"][0] == 5
-
-
-def test_a_full_disk_is_an_error_that_leaves_nothing_half_written(tmp_path):
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
-    try:
-        with one_line_error(OutputError, "rows-000000"):
-            filled(tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
-    assert os.listdir(tmp_path) == []

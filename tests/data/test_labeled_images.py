@@ -1,11 +1,14 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.data.labeled_images import LabeledImages
+from segvoc.data.labeled_images import LabeledImage, LabeledImages
 from segvoc.errors import InputError, UsageError
+from segvoc.imaging.label_maps import UNLABELED
+from segvoc.vocabulary import Vocabulary
 from tests.images import one_line_error
 
 
@@ -73,9 +76,9 @@ def test_an_exif_rotated_image_matches_the_labels_of_its_upright_form(folders):
         (lambda root: (root / "labels").rename(root / "elsewhere"), r"labels' does not exist"),
         (lambda root: (root / "images/a.png").write_bytes(b""), "would share a label map"),
         (lambda root: (root / "classes.json").write_text('["cat", "cat"]'), "'cat' is given twice"),
-        (lambda root: (root / "classes.json").write_text('["cat", 3]'), "is not a list of names"),
-        (lambda root: (root / "classes.json").write_text('{"cat": 0}'), "is not a list of names"),
-        (lambda root: (root / "classes.json").write_text("cat, sofa"), "is not valid JSON"),
+        (lambda root: (root / "classes.json").write_text('["cat", 3]'), "the word 3 isn't a string"),
+        (lambda root: (root / "classes.json").write_text('{"cat": 1}'), "has no class 0, and 'cat' is 1"),
+        (lambda root: (root / "classes.json").write_text("cat, sofa"), "isn't valid JSON"),
         (lambda root: (root / "classes.json").unlink(), "can't be read: No such file"),
     ],
 )
@@ -88,3 +91,75 @@ def test_folders_that_can_not_be_used_are_refused_in_one_line(folders, damage, m
 def test_the_background_is_one_of_the_classes(folders):
     with pytest.raises(UsageError, match="'nothing' is not one of the classes"):
         read(folders, background="nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("classes.json", '["cat", "sofa"]'),
+        ("classes.json", '{"1": "sofa", "0": "cat"}'),
+        ("classes.json", '{"sofa": 1, "cat": 0}'),
+        ("classes.txt", "cat\nsofa\n"),
+    ],
+)
+def test_classes_are_what_a_words_file_may_be(folders, name, content):
+    (folders / name).write_text(content)
+    found = LabeledImages.from_folders(folders / "images", folders / "labels", folders / name)
+    assert found.vocabulary.words == ("cat", "sofa")
+
+
+def _set(name: str, *stems: str, words: tuple[str, ...] = ("cat", "dog"), **about) -> LabeledImages:
+    images = (LabeledImage(image=Path(f"{stem}.jpg"), labels=Path(f"{stem}.png"), stem=stem, **about) for stem in stems)
+    return LabeledImages(name=name, vocabulary=Vocabulary(words), images=tuple(images))
+
+
+@pytest.mark.parametrize("names", [("val", "val", "val-2"), ("val-2", "val", "val"), ("a", "a", "a-2", "a-2", "a")])
+def test_no_stem_is_twice_in_joined_sets(names):
+    joined = LabeledImages.joined([_set(name, "a", "b") for name in names])
+    stems = [image.stem for image in joined.images]
+    assert len(set(stems)) == len(stems) == 2 * len(names)
+    assert {f"{name}/a" for name in names} <= set(stems)
+
+
+def test_labels_of_joined_sets_are_made_once_for_a_set():
+    one = _set("one", *(f"{number:04}" for number in range(500)), words=("cat", "dog"))
+    two = _set("two", *"abc", words=("dog", "cow", "x"), new_labels=(2, 0, UNLABELED, 1))
+    joined = LabeledImages.joined([one, two], rename={"x": "cow"}, drop=["dog"])
+    assert joined.vocabulary.words == ("cat", "cow")
+    labels = {image.new_labels for image in joined.images}
+    assert labels == {(0, UNLABELED), (1, UNLABELED, UNLABELED, 1)}
+    assert len({id(image.new_labels) for image in joined.images}) == 2
+
+
+@pytest.mark.usefixtures("as_users_call")
+def test_a_string_is_no_list_of_classes_to_drop():
+    with pytest.raises(UsageError, match="the classes to drop must be a list, not 'cat, dog'"):
+        LabeledImages.joined([_set("one", "a")], drop="cat, dog")
+    assert LabeledImages.joined([_set("one", "a")], drop={"cat"}).vocabulary.words == ("dog",)
+
+
+@pytest.mark.parametrize("name", ["a.PNG", "a.TIF", "a.TIFF", "a.jpg.PNG"])
+def test_suffixes_of_label_maps_may_be_in_capitals(folders, name):
+    (path,) = (folders / "labels").glob("a.*")
+    with Image.open(path) as image:
+        image.load()
+    path.unlink()
+    image.save(folders / "labels" / name, "PNG" if name.endswith("PNG") else "TIFF")
+    assert read(folders).images[0].labels.name == name
+    assert read(folders).read(0).labels.shape == read(folders).read(0).image.shape[:2]
+
+
+def test_a_name_too_long_for_its_label_map_has_none(folders):
+    stem = 250 * "n"
+    Image.new("RGB", (4, 3)).save(folders / f"images/{stem}.jpg")
+    images = read(folders)
+    (long,) = (image for image in images.images if image.stem == stem)
+    with pytest.raises(InputError, match=r"File name too long|does not exist"):
+        long.read(2)
+
+
+def test_a_map_of_1_bit_is_a_label_map(folders):
+    inside = np.zeros((3, 4), bool)
+    inside[1:] = True
+    Image.fromarray(inside).save(folders / "labels/a.png")
+    np.testing.assert_array_equal(read(folders).read(0).labels, inside.astype(np.uint16))

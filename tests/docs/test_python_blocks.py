@@ -10,6 +10,7 @@ from PIL import Image
 import segvoc
 from segvoc.data.training import training_set
 from segvoc.data.training.training_set import ShardedSampler
+from tests.data.captions.drawn_sets import write_captions
 from tests.loopback_hub import LoopbackHub, use_hub
 from tests.videos.videos import write_video
 from tools.doc_examples import ROOT, scripts
@@ -36,6 +37,7 @@ NEEDED = {"examples": "datasets", "track": "wandb"}
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the pages name."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # `result.show()` saves its overlay there
     photo = Image.open(ROOT / "samples/chelsea.jpg").resize((96, 64))
     for folder in ("photos", "images", "labels"):
         Path(folder).mkdir()
@@ -44,7 +46,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for stem in "ab":
         Image.fromarray(np.repeat(np.arange(2, dtype=np.uint8), 32)[:, None].repeat(96, 1)).save(f"labels/{stem}.png")
     Path("classes.json").write_text(json.dumps(["cat", "wall"]))
-    Path("captions.json").write_text(json.dumps({"a": ["a red bus on a street"], "b": ["a cat on a sofa"]}))
+    write_captions(Path("captions.json"), ("a.jpg", "a red bus on a street"), ("b.jpg", "a cat on a sofa"))
     return tmp_path
 
 
@@ -86,7 +88,7 @@ def test_a_slow_page(page: str, place: Path, hub: LoopbackHub, monkeypatch: pyte
         use_hub(monkeypatch, place / "home", hub.url)
         monkeypatch.setenv("HF_TOKEN", hub.repositories.token)
         for revision in (None, "v2"):
-            segvoc.load("tiny").push_to_hub("anna/car-parts", revision=revision, weights=True)
+            segvoc.push(segvoc.load("tiny"), "anna/car-parts", revision=revision, weights=True)
     if name == "videos":
         write_video(Path("video.mp4"), 6)
     if name == "formats":

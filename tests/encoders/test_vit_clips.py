@@ -8,13 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from timm.layers.pos_embed import resample_abs_pos_embed
 
 from segvoc.checkpoints.official_clip import eva_clip_states, openai_clip_states
-from segvoc.encoders.base import CLIP_STATISTICS, normalized_pixels
+from segvoc.encoders.base import CLIP_STATISTICS, ImageFeatures, normalized_pixels
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.encoders.vit import vit_b16, vit_l14
+from segvoc.encoders.vit import VitConfig, positions_on_grid, vit_b16, vit_l14
+from segvoc.errors import UsageError
 from tests.encoders.image_tower_contract import TINY_VIT, ImageTowerContract, make_image
 from tests.golden_rules import golden_clip_weights, relative_error
 from tests.golden_sets import TOLERANCE, full_case
@@ -100,3 +102,27 @@ def test_gradients_reach_every_parameter_but_the_temperature():
     encoder = ClipTextEncoder(TINY_OPENAI)
     encoder(encoder.tokenize(["a red car", "dog"])).mean().backward()
     assert [name for name, parameter in encoder.named_parameters() if parameter.grad is None] == ["logit_scale"]
+
+
+@pytest.mark.parametrize("grid", [(24, 24), (14, 14), (18, 32), (3, 5)])
+def test_positions_are_timms(grid):
+    table = torch.randn(1, 1 + 14 * 14, 12)
+    expected = resample_abs_pos_embed(table, list(grid), antialias=False)
+    torch.testing.assert_close(positions_on_grid(table, grid, 14), expected, rtol=0, atol=1e-5)
+
+
+def test_named_maps_come_back_in_the_order_of_their_numbers() -> None:
+    maps = tuple(torch.full((1, 4, 2, 2), float(number)) for number in range(12))
+    found = ImageFeatures.of_named(ImageFeatures(maps=maps, taps=maps[::-1]).named())
+    assert [int(one[0, 0, 0, 0]) for one in found.maps] == list(range(12))
+    assert [int(one[0, 0, 0, 0]) for one in found.taps] == list(range(11, -1, -1))
+
+
+@pytest.mark.parametrize("taps", [(0, 2), (3,), (1, 0), (0, 0), (-1,)])
+def test_taps_that_no_block_gives_are_refused(taps: tuple[int, ...]) -> None:
+    sizes = {"channels": 8, "width": 16, "heads": 2, "patch_size": 4, "pretrained_size": 16, "input_size": 16}
+    with pytest.raises(UsageError, match="are not blocks of a transformer with 3; give increasing numbers from 0 to 1"):
+        VitConfig(layers=3, taps=taps, **sizes)
+    vit = VitConfig(layers=3, taps=(0, 1), **sizes)
+    encoder = OpenAIClipImageEncoder(vit)
+    assert len(encoder(torch.zeros(1, 3, 16, 16)).taps) == len(encoder.tap_channels) == 2

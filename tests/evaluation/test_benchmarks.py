@@ -31,15 +31,19 @@ def tiny() -> NetworkSegmenter:
 def results(tiny: NetworkSegmenter, monkeypatch: pytest.MonkeyPatch) -> list[Segmentation]:
     """The predictions of the network, in order; all calls use the same network."""
     predictions: list[Segmentation] = []
-    segment = tiny.segment
+    start = tiny.start
 
     def recorded(*arguments, **options):
-        answer = segment(*arguments, **options)
-        predictions.extend(answer)
-        return answer
+        finish = start(*arguments, **options)
+
+        def answers():
+            predictions.extend(found := finish())
+            return found
+
+        return answers
 
     monkeypatch.setattr(loading, "load_network", lambda name, **rest: tiny)
-    monkeypatch.setattr(tiny, "segment", recorded)
+    monkeypatch.setattr(tiny, "start", recorded)
     monkeypatch.setattr(report, "MAX_EXAMPLES", 1)
     return predictions
 

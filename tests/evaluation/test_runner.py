@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segvoc.errors import OutputError, UsageError
+from segvoc.errors import UsageError
 from segvoc.evaluation.metrics import Confusion
 from segvoc.evaluation.report import report
 from segvoc.evaluation.runner import evaluate
@@ -18,7 +18,6 @@ from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.process_settings import float32_products
-from segvoc.storage.resume import ResumableWork
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.evaluation.drawn_sets import WORDS, draw_set, scores_of, task_of
@@ -146,16 +145,6 @@ def test_other_settings_weights_words_and_images_are_refused_with_the_difference
     assert (tmp_path / "out/report.json").read_bytes() == before
 
 
-def test_two_evaluations_at_once_in_one_folder_are_refused(small, drawn, tmp_path):
-    task = task_of(drawn)
-
-    def meanwhile(*_: object) -> None:
-        with pytest.raises(UsageError, match="another process is writing"):
-            evaluate(small, task, tmp_path / "out")
-
-    evaluate(small, task, tmp_path / "out", on_result=meanwhile)
-
-
 # ---- damage
 
 
@@ -186,28 +175,18 @@ def test_nothing_to_score_is_a_report_without_scores(small, drawn, tmp_path):
 
 
 def test_an_error_of_the_network_ends_the_evaluation_and_keeps_what_is_done(small, drawn, tmp_path, monkeypatch):
-    segment = small.segment
+    start = small.start
 
     def broken(*images, **options):
         if len(lines(tmp_path / "out")) > 2:
             raise RuntimeError("out of memory")
-        return segment(*images, **options)
+        return start(*images, **options)
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="out of memory"):
-        patch.setattr(small, "segment", broken)
+        patch.setattr(small, "start", broken)
         evaluate(small, task_of(drawn), tmp_path / "out")
     assert len(lines(tmp_path / "out")) >= 3
     assert evaluate(small, task_of(drawn), tmp_path / "out")
-
-
-def test_a_journal_that_cannot_be_written_ends_the_evaluation(small, drawn, tmp_path, monkeypatch):
-    def full(*_: object) -> None:
-        raise OutputError("no space")
-
-    monkeypatch.setattr(ResumableWork, "finish", full)
-    with pytest.raises(OutputError, match="no space"):
-        evaluate(small, task_of(drawn), tmp_path / "out")
-    assert not (tmp_path / "out/report.json").exists()
 
 
 # ---- several processes

@@ -10,9 +10,10 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 import segvoc
-from segvoc.annotations.connected_regions import connected_regions
 from segvoc.errors import UsageError
 from segvoc.formats.dataset import FORMAT_NAMES, DatasetWriter, FormatName
+from segvoc.formats.objects import with_objects
+from segvoc.imaging.connected_regions import connected_regions
 from segvoc.imaging.label_maps import UNLABELED
 from tests.formats.drawn_results import WORDS, drawn_result, hard_labels
 
@@ -64,17 +65,17 @@ def test_connected_regions_of_things_become_objects_and_specks_join_the_nearest(
     labels[20, 20] = 0  # touches at a corner
     labels[12, 23] = labels[90, 100] = 0  # one speck is near
     labels[40:42, 40:42] = 3
-    result = segvoc.with_objects(drawn_result(labels, PEOPLE))
+    result = with_objects(drawn_result(labels, PEOPLE))
     assert result.objects is not None
     assert result.object_counts == (2, 0, 0, 0)
     assert result.objects[12, 23] == result.objects[20, 20] == 1 and result.objects[55, 155] == 2
     assert result.objects[90, 100] == 0 and not result.objects[labels != 0].any()
-    small = segvoc.with_objects(result, least=4)
+    small = with_objects(result, least=4)
     assert small.object_counts == (2, 0, 0, 1)
-    assert segvoc.with_objects(result, ["stone wall"]).object_counts == (0, 0, 1, 0)
-    assert segvoc.with_objects(result, background="person").object_counts == (0, 0, 0, 0)
+    assert with_objects(result, ["stone wall"]).object_counts == (0, 0, 1, 0)
+    assert with_objects(result, background="person").object_counts == (0, 0, 0, 0)
     with pytest.raises(UsageError, match="no word 'cat'"):
-        segvoc.with_objects(result, ["cat"])
+        with_objects(result, ["cat"])
 
 
 def test_more_objects_than_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +83,7 @@ def test_more_objects_than_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.full((10, 10), UNLABELED, np.uint16)
     labels[::2, ::2] = 0
     with pytest.raises(UsageError, match=r"there are 25 objects, more than 20"):
-        segvoc.with_objects(drawn_result(labels, PEOPLE), least=1)
+        with_objects(drawn_result(labels, PEOPLE), least=1)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +158,7 @@ def test_labelme_groups_the_pieces_of_an_object(datasets: Path) -> None:
 
 def test_objects_of_hard_labels_keep_every_pixel(tmp_path: Path) -> None:
     """Holes, corners and noise, all regions of things being objects."""
-    result = segvoc.with_objects(drawn_result(hard_labels()), least=1)
+    result = with_objects(drawn_result(hard_labels()), least=1)
     with DatasetWriter(tmp_path, "yolo-seg") as dataset:
         dataset.add(result, "photo")
     read = segvoc.read_dataset(tmp_path)

@@ -11,11 +11,11 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 import segvoc
-from segvoc.annotations.connected_regions import connected_regions
-from segvoc.annotations.outlines import polygon_of
 from segvoc.errors import OutputError, UsageError
 from segvoc.formats.dataset import FORMAT_NAMES, DatasetWriter, FormatName
+from segvoc.imaging.connected_regions import connected_regions
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.outlines import polygon_of
 from tests.formats.drawn_results import WORDS, drawn_result, hard_labels
 
 STEMS = ("photo", "sub/other one", "sub/ü")

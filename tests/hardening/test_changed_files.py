@@ -24,10 +24,9 @@ from PIL import Image
 
 from segvoc.checkpoints.files import read_header, read_weights
 from segvoc.data.captions.sources import find_captions
-from segvoc.data.labeled_images import read_classes
 from segvoc.data.preparation import originals
 from segvoc.data.preparation.originals import _members
-from segvoc.errors import CheckpointError, DamagedJournalWarning, InputError, SegvocError, UsageError
+from segvoc.errors import CheckpointError, InputError, SegvocError, UsageError
 from segvoc.exported.manifest import ExportManifest
 from segvoc.exported.shipped import TINY_MANIFEST
 from segvoc.imaging.label_maps import read_label_map
@@ -118,7 +117,7 @@ def read_or_refused(read: Read, name: str, content: bytes, folder: Path) -> None
 
 
 def _captions(path: Path) -> None:
-    list(find_captions(path, path.parent).images())
+    find_captions(path, path.parent)
 
 
 def _shape_and_type(path: Path) -> None:
@@ -141,9 +140,8 @@ def test_images(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -
 TEXTS: dict[str, tuple[Read, str]] = {
     "words.txt": (Vocabulary.read, "cat\nsofa, couch\nwall\nçà et là\nтёплый плед\n"),
     "parts.json": (PartVocabulary.read, '{"dog": ["head", "leg"], "*": ["skin"], "cat, kitten": []}'),
-    "classes.json": (read_classes, '["ground", "red disc", "blue disc"]'),
-    "captions.json": (_captions, '{"a": ["a red bus on a street"], "b": ["a cat on a sofa", "a cat"]}'),
-    "coco.json": (
+    "classes.json": (Vocabulary.read_classes, '["ground", "red disc", "blue disc"]'),
+    "captions.json": (
         _captions,
         '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "caption": "a cat"}]}',
     ),
@@ -181,13 +179,6 @@ def test_a_palette_image_without_its_palette_is_damaged_not_black() -> None:
     end = at + 12 + int.from_bytes(content[at : at + 4], "big")
     with pytest.raises(InputError, match="its palette is missing"):
         decode_image(content[:at] + content[end:])
-
-
-def test_a_journal_line_nested_too_deeply_is_a_damaged_line(tmp_path: Path) -> None:
-    path = tmp_path / "work.journal"
-    path.write_text(f'{{"a": 1}}\n{DEEP}\n{{"a": 2}}\n')
-    with pytest.warns(DamagedJournalWarning, match="line 2"):
-        assert [entry["a"] for entry in read_journal(path)] == [1, 2]
 
 
 def test_programs_that_fail_or_give_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

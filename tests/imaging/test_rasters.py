@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from segvoc.errors import ImageTooLargeError, InputError, UsageError
-from segvoc.imaging import windowed_images
+from segvoc.imaging import image_formats, windowed_images
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.rasters import NO_IMAGE, PERCENTILES, RasterImage, Stretch, is_raster
@@ -70,6 +70,83 @@ def test_fourth_band_is_alpha_or_infrared_by_its_interpretation(tmp_path: Path) 
         assert raster.valid(*ALL) is None
         np.testing.assert_array_equal(raster.read(*ALL)[..., 1:], PHOTO[..., :2])
     np.testing.assert_array_equal(read_image(infrared), PHOTO)
+
+
+@pytest.mark.parametrize("world_file", [False, True])
+@pytest.mark.parametrize("nodata", [None, 0, 3])
+@pytest.mark.parametrize("bands", [1, 2, 3, 4])
+def test_with_coordinates_a_fourth_band_masks_and_never_blends(
+    tmp_path: Path, bands: int, nodata: int | None, world_file: bool
+) -> None:
+    """Near infrared as a fourth 8-bit band is alpha to GDAL, which no program that writes it says otherwise."""
+    infrared = BANDS[:1] // 2
+    infrared[:, 3, 5:9] = 0
+    values = np.concatenate([BANDS[:1] if bands < 3 else BANDS, infrared])[:bands]
+    values[:, 7, 7] = 3
+    place = {} if world_file else utm()
+    alpha = {"alpha": "yes"} if bands == 2 else {}  # of four bands it is GDAL's default
+    path = write_raster(tmp_path / "a.tif", values, nodata=nodata, **place, **alpha)
+    if world_file:
+        path.with_suffix(".tfw").write_text("0.5\n0\n0\n-0.5\n500000\n5400000\n")
+    found = read_image(path)
+    with RasterImage(path) as raster:
+        np.testing.assert_array_equal(found, raster.read(*ALL))
+    colors = values[:3] if bands > 2 else values[:1]
+    kept = np.any(colors != nodata, 0) if nodata is not None else np.ones((32, 48), bool)
+    if nodata is None and bands in (2, 4):
+        kept = values[-1] != 0
+        assert not kept[3, 5:9].any() and kept.mean() > 0.9
+    expected = np.where(kept, np.broadcast_to(colors, (3, 32, 48)), np.array(NO_IMAGE)[:, None, None])
+    np.testing.assert_array_equal(found, expected.transpose(1, 2, 0))
+    np.testing.assert_array_equal(DecodedImage(path).read(*ALL), found)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "uint32", "int16"])
+@pytest.mark.parametrize("size", [(60, 90), (1500, 1100)])
+@pytest.mark.parametrize("place", [{}, {"place": True}])
+def test_both_ways_of_reading_have_one_rule_of_brightness(
+    tmp_path: Path, dtype: str, size: tuple[int, int], place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = (np.random.default_rng(0).random((1, *size)) * 300).astype(dtype)
+    path = write_raster(tmp_path / "a.tif", values, **(utm() if place else {}))
+    whole = slice(0, size[0]), slice(0, size[1])
+    with RasterImage(path) as raster:
+        expected = raster.read(*whole)
+    assert 120 < expected.mean() < 135 and expected.min() == 0 and expected.max() == 255
+    np.testing.assert_array_equal(read_image(path), expected)
+    np.testing.assert_array_equal(read_image(path.read_bytes()), expected)
+    np.testing.assert_array_equal(DecodedImage(path).read(*whole), expected)
+    given = Stretch.parsed("0,600")
+    with RasterImage(path, stretch=given) as raster:
+        np.testing.assert_array_equal(read_image(path, given), raster.read(*whole))
+    if dtype in ("float32", "int32"):  # Pillow alone reads these
+        monkeypatch.setattr(image_formats, "find_spec", lambda name: None)
+        np.testing.assert_array_equal(read_image(path), expected)
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(read_image(image), expected)
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_nodata_that_is_not_declared_does_not_set_the_range(tmp_path: Path, bands: int) -> None:
+    values = np.repeat(BANDS[:1], bands, 0).astype(np.float32) / 70
+    values[:, :8] = -3.4028234663852886e38
+    path = write_raster(tmp_path / "a.tif", values, **utm())
+    with RasterImage(path) as raster:
+        found, valid = raster.read(*ALL), raster.valid(*ALL)
+    np.testing.assert_array_equal(read_image(path), found)
+    assert not valid[:8].any() and valid[8:].all() and (found[:8] == NO_IMAGE).all()
+    black, white = np.percentile(values[0, 8:], [2, 98])
+    np.testing.assert_allclose(
+        found[8:, :, 0], np.clip((values[0, 8:] - black) / (white - black), 0, 1) * 255, atol=0.51
+    )
+
+
+def test_a_turned_measurement_is_upright(tmp_path: Path) -> None:
+    values, tags = BANDS[0].astype(np.float32), TiffImagePlugin.ImageFileDirectory_v2()
+    tags[0x0112] = 6
+    Image.fromarray(values).save(tmp_path / "a.tif", tiffinfo=tags)
+    Image.fromarray(np.rot90(values, -1).copy()).save(tmp_path / "upright.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), read_image(tmp_path / "upright.tif"))
 
 
 @pytest.mark.parametrize("kind", ["uint16", "int16", "float32"])

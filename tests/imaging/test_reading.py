@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
-from segvoc.errors import FirstFrameWarning, ImageTooLargeError, InputError
+from segvoc.errors import DarkImageWarning, FirstFrameWarning, ImageTooLargeError, InputError, UsageError
+from segvoc.imaging.rasters import NO_IMAGE, Stretch
 from segvoc.imaging.reading import MAX_PLAIN_BYTES, MAX_SCANS, MAX_THUMBNAILS, decode_image, image_size, read_image
+from segvoc.imaging.windowed_images import DecodedImage
 from tests.images import made_photograph, saved, tiff_of_thumbnails
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
@@ -79,19 +81,36 @@ def test_gray_of_16_bits_is_scaled_not_clipped(tmp_path: Path, suffix: str) -> N
     ("values", "expected"),
     [
         ([0.0, 0.5, 1.0], [0, 128, 255]),
-        ([0.0, 100.0, 200.0], [0, 100, 200]),
+        ([0.0, 150.0, 300.0], [0, 128, 255]),
         ([0.0, 257.0, 65535.0], [0, 1, 255]),
         ([-1.0, 0.0, 1.0], [0, 128, 255]),
-        ([1e5, 6e5, 1e6], [26, 153, 255]),
-        ([float("nan"), 0.25, float("inf")], [0, 64, 0]),
+        ([1e5, 6e5, 1e6], [0, 142, 255]),
+        ([float("nan"), 0.25, 0.5, float("inf"), -3.4e38], [NO_IMAGE[0], 0, 255, NO_IMAGE[0], NO_IMAGE[0]]),
         ([0.0, 0.0, 0.0], [0, 0, 0]),
         ([-3.0, -3.0, -3.0], [0, 0, 0]),
     ],
 )
-def test_float_grays_are_scaled(tmp_path: Path, values: list[float], expected: list[int]) -> None:
+def test_float_grays_are_stretched_by_percentiles(tmp_path: Path, values: list[float], expected: list[int]) -> None:
     image = Image.fromarray(np.array([values], np.float32))
     for source in (image, saved(image, tmp_path / "float.tif")):
         assert read_image(source)[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
+@pytest.mark.parametrize(
+    ("brightest", "limit"), [(4080, 4095), (16_383, 16_383), (200, 255), (16_384, None), (65_535, None), (0, None)]
+)
+def test_a_dark_image_names_the_stretch(tmp_path: Path, suffix: str, brightest: int, limit: int | None) -> None:
+    values = np.linspace(0, brightest, 96).astype(np.uint16).reshape(8, 12)
+    path = saved(Image.fromarray(values), tmp_path / f"dark{suffix}")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        read_image(path)
+        DecodedImage(path)
+        read_image(path, Stretch.parsed("0,100"))
+    told = [str(one.message) for one in warned if one.category is DarkImageWarning]
+    assert len(told) == (0 if limit is None else 2)
+    assert all(f"no value above {limit} " in line and f"--stretch 0,{limit} " in line for line in told)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "RGBa", "La"])
@@ -223,3 +242,30 @@ def test_files_that_would_take_minutes_are_refused() -> None:
     assert read_image(b"P3\n1 1\n255\n1 2 3\n").tolist() == [[[1, 2, 3]]]
     with pytest.raises(InputError, match="decimal numbers"):
         read_image(b"P3\n1 1\n255\n1 2 3\n" + b" " * MAX_PLAIN_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "fix"),
+    [
+        ((4, 5), "uint8", "give PIL.Image.fromarray of it"),
+        ((4, 5, 4), "uint8", "give PIL.Image.fromarray of it"),
+        ((4, 5), "uint16", "give PIL.Image.fromarray of it"),
+        ((4, 5), "bool", "give PIL.Image.fromarray of it"),
+        ((4, 5, 1), "uint8", "drop the last axis, array[..., 0]"),
+        ((3, 4, 5), "uint8", "array.transpose(1, 2, 0)"),
+        ((1, 4, 5, 3), "uint8", "array[0]"),
+        ((4, 5, 3), "float32", "(255 * array).astype(numpy.uint8) if its values are from 0 to 1"),
+        ((4, 5), "float64", "(255 * array).astype(numpy.uint8)"),
+        ((4, 5, 3), "int64", "scale it to 8 bits"),
+        ((5, 6, 7), "uint8", "give three bands of it"),
+        ((5,), "uint8", "give three bands of it"),
+        ((0, 5, 3), "uint8", "it has no pixels"),
+    ],
+)
+def test_the_advice_for_an_array_works(shape: tuple[int, ...], kind: str, fix: str) -> None:
+    array = np.full(shape, 60_000 if kind == "uint16" else 1, kind)
+    with pytest.raises(UsageError) as error:
+        read_image(array)
+    assert fix in str(error.value)
+    if fix == "give PIL.Image.fromarray of it":
+        assert read_image(Image.fromarray(array)).shape == (4, 5, 3)

@@ -1,6 +1,5 @@
 """The result of labeling one image, with and without parts: what it reports, shows and writes."""
 
-import errno
 import json
 import os
 from dataclasses import replace
@@ -11,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.errors import OutputError
-from segvoc.imaging import overlay as legend
+from segvoc.imaging import legend
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.overlay import class_regions, with_object_borders, with_parts
 from segvoc.imaging.palette import class_colors
@@ -87,20 +85,6 @@ def test_three_files_are_written(tmp_path: Path) -> None:
     assert np.array_equal(read_label_map(paths.label_map), result.labels)
     assert read_image(paths.overlay).shape[0] == 200
     assert json.loads(paths.report.read_text("utf-8"), parse_constant=pytest.fail) == result.report()
-
-
-def test_full_disk_keeps_earlier_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = _segmentation(_halves(), WORDS, "photo.jpg").save(tmp_path)
-    before = [path.read_bytes() for path in paths]
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OutputError, match="free some space"):
-        _segmentation(np.ones((5, 4)), WORDS, "photo.jpg").save(tmp_path)
-    assert [path.read_bytes() for path in paths] == before
-    assert len(os.listdir(tmp_path)) == 3
 
 
 def test_overlay_blends_the_colors_of_the_classes() -> None:

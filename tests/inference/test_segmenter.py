@@ -2,7 +2,9 @@
 
 import io
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,7 +76,7 @@ def test_words_may_be_a_vocabulary(small: NetworkSegmenter) -> None:
 
 
 @pytest.mark.usefixtures("as_users_call")
-@pytest.mark.parametrize("words", ["cat, sofa", [], [""], ["cat", "cat "], ["cat", 3], None])
+@pytest.mark.parametrize("words", [{"cat", "sofa"}, "cat,, sofa", [], [""], ["cat", "cat "], ["cat", 3], None])
 def test_wrong_words_are_refused_before_images_are_read(small: NetworkSegmenter, words: object) -> None:
     with pytest.raises(UsageError) as refusal:
         small.segment("missing.jpg", words)  # type: ignore[call-overload]
@@ -266,3 +268,38 @@ def test_seconds_are_the_share_of_each_image() -> None:
     assert all(result.seconds > 0 for result in results)
     assert sum(result.seconds for result in results) < passed
     assert all(result.seconds > 0 for result in model.segment_many(images, words))
+
+
+@pytest.mark.parametrize("given", [0, 1, 3, 4, 5, 9])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_source_that_fails_loses_no_image_before_it(given: int, batch: int, as_users_call: None) -> None:
+    def source(last: object) -> Iterator[Any]:
+        yield from map(_image, range(given))
+        if isinstance(last, Exception):
+            raise last
+        yield last
+        yield _image(given)
+
+    model, results = small_segmenter(batch=batch), list[Any]()
+    words = model.encode(WORDS)
+    with pytest.raises(OSError, match="the camera went away"):
+        results.extend(model.segment_many(source(OSError("the camera went away")), words))
+    assert len(results) == given
+    results.clear()
+    with pytest.raises(UsageError, match="not a int"):
+        results.extend(model.segment_many(source(7), words))
+    assert len(results) == given
+
+
+@pytest.mark.usefixtures("as_users_call")
+def test_words_are_a_list_a_line_or_names_by_id(small: NetworkSegmenter) -> None:
+    image, words = _image(), ["cat", "sofa", "wall"]
+    expected = small.segment(image, words)
+    for given in ("cat, sofa, wall", {0: "cat", 1: "sofa", 2: "wall"}, {"2": "wall", "1": "sofa", "0": "cat"}):
+        result = small.segment(image, given)  # type: ignore[call-overload]
+        assert result.words == expected.words
+        np.testing.assert_array_equal(result.labels, expected.labels)
+        assert next(iter(small.segment_many([image], given))).words == expected.words  # type: ignore[call-overload]
+    for call in (small.segment, small.encode):
+        with pytest.raises(UsageError, match="the words are a set, which has no order"):
+            call(*([image] if call == small.segment else []), set(words))  # type: ignore[operator,arg-type]

@@ -150,3 +150,15 @@ def test_what_tiles_cannot_do_is_refused() -> None:
         model.segment(image, model.encode(WORDS, parts={"cat": ["head"]}), tile=64)
     with pytest.raises(UsageError, match="there is no tile"):
         model.in_tiles(WORDS)
+
+
+def test_tiles_are_as_unsure_as_the_whole_image() -> None:
+    image, words = (
+        np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8),
+        ["xylophone", "submarine", "pagoda"],
+    )
+    model = open_tiny()
+    whole, tiled = model.segment(image, words), model.segment(image, words, tile=96)
+    assert whole.report()["unsure"] and tiled.report()["unsure"]
+    assert tiled.unsure_below == whole.unsure_below is not None
+    assert "unsure" in tiled.notes()[0]

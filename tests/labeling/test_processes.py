@@ -38,6 +38,10 @@ def refused() -> Segmenter:
     raise CheckpointError("the weights have gone")
 
 
+def broken() -> Segmenter:
+    raise ZeroDivisionError("a defect")
+
+
 def slow() -> Segmenter:
     model = small_segmenter()
     run = model.run
@@ -89,6 +93,12 @@ def test_process_that_is_killed_is_told(tmp_path: Path) -> None:
     groups = [planned_images(tmp_path / "in", tmp_path / "out", 1)]
     with pytest.raises(ProcessError, match=r"was killed, probably because memory ran out.*--resume"):
         list(label_in_processes(_labeling(tmp_path / "out", killed), small_segmenter(), groups, 2))
+
+
+def test_a_defect_in_a_process_is_told_and_not_taken_for_a_lack_of_memory(tmp_path: Path) -> None:
+    groups = [planned_images(tmp_path / "in", tmp_path / "out", 1)]
+    with pytest.raises(ProcessError, match=r"^a process failed with an unexpected ZeroDivisionError: a defect$"):
+        list(label_in_processes(_labeling(tmp_path / "out", broken), small_segmenter(), groups, 2))
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from segvoc.layers.aggregation import WindowBlock
-from segvoc.layers.maps import windows_of
+from segvoc.layers.maps import pool, unpool, windows_of
 
 GRIDS = [(8, 8), (4, 4), (3, 5), (9, 4), (6, 11), (1, 1), (1, 13)]
 
@@ -34,3 +34,11 @@ def test_a_cell_attends_to_the_neighbors_in_its_window(grid: tuple[int, int], sh
         expected = x + block.out(attended).unflatten(2, grid)
         expected = expected + block.mlp(block.norm2(expected))
         torch.testing.assert_close(block(x, block.precompute_guidance(guidance)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_chunks_of_several_images_stay_channels_last():
+    """A GPU interpolates other maps many times slower."""
+    x = torch.randn(3, 6, 5, 4, 8)[:, 1:4]
+    for maps in (unpool(x, (10, 8)), pool(x, (2, 2))):
+        assert maps.flatten(0, 1).permute(0, 3, 1, 2).is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(unpool(x, (10, 8))[2], unpool(x[2:], (10, 8))[0])

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from segvoc.checkpoints.official_cost_aggregation import part_aggregation_state
-from segvoc.encoders.prompts import PartNames, split_name
+from segvoc.encoders.prompts import PartNames, PartWordEncoder, PartWords, split_name
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import DecoderSizes
@@ -22,8 +22,6 @@ from segvoc.networks.part_cat_seg import (
     PartAggregation,
     PartAggregationConfig,
     PartNetwork,
-    PartWordEncoder,
-    PartWords,
 )
 from segvoc.selection_rules import MostSimilar
 from segvoc.training.objectives.losses import StreamSimilarity

@@ -1,6 +1,5 @@
 """A folder in which the commands of the papers' pages run as they are written, in small."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from segvoc.cli import command_line
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.models.presets import PRESETS
 from tests.cli.command import Command, Outcome, make_command, make_script
+from tests.data.captions.drawn_sets import write_captions
 from tests.data.replicas import replica
 from tests.papers.small_networks import PAPERS, SMALL_BACKBONE, small_papers, write_small_weights
 from tests.training.runs import drawn_images
@@ -29,8 +29,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     drawn_images(folder, 4)
     with Image.open(folder / "images/0.png") as image:
         image.save(folder / "photo.jpg")
-    captions = [{"image": f"{number}.png", "caption": "a red disc and a blue disc"} for number in range(4)]
-    (folder / "captions.json").write_text(json.dumps(captions))
+    captions = [(f"{number}.png", "a red disc and a blue disc") for number in range(4)]
+    write_captions(folder / "captions.json", *captions)
     for name in BENCHMARKS:
         if name != DRAWN_WITH_ANOTHER:
             replica(name, folder / "ROOT")

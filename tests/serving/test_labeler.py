@@ -138,3 +138,15 @@ def test_an_output_that_is_not_finite_is_no_fault_of_the_caller():
             await labeler.label(*work())
 
     run(scenario, model)
+
+
+def test_the_batch_of_the_callers_model_stays() -> None:
+    model = NumpySegmenter()
+    before = model.batch
+
+    async def scenario(labeler: Labeler) -> None:
+        assert labeler.model.batch == 7
+        await labeler.label(*work())
+
+    run(scenario, model, batch=7)
+    assert model.batch == before != 7

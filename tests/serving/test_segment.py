@@ -12,6 +12,7 @@ from PIL import Image
 from pycocotools import mask
 
 from segvoc.imaging.label_maps import labels_of
+from segvoc.serving.answers import JSON, PNG, ZIP, negotiated
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import drawn_image, failure, in_process, png
 
@@ -93,9 +94,45 @@ def test_zip_has_all_files(client):
 
 
 def test_types_that_there_are_not_are_not_acceptable(client):
-    for accept in ("text/html", "image/jpeg", ","):
+    for accept in ("text/html", "image/jpeg", ",", "image/png;q=0", "*/*;q=0", "image/*; q=0.000, text/html"):
         answer = segment(client, accept)
         assert (answer.status_code, failure(answer)) == (406, "not_acceptable")
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        (None, JSON),
+        ("*/*", JSON),
+        ("image/png, application/json", PNG),
+        ("application/json, image/png", JSON),
+        ("application/json;q=0, image/png", PNG),
+        ("image/png;q=0, */*", JSON),
+        ("application/json;q=0.2, application/zip; q=0.9, image/*;q=0.5", ZIP),
+        ("*/*, application/json;q=0", PNG),
+        ("application/*;q=0.1, image/png;q=0.05", JSON),
+        ("IMAGE/PNG;charset=utf-8", PNG),
+    ],
+)
+def test_the_type_of_the_highest_weight_is_chosen(accept, expected):
+    assert negotiated(accept) == expected
+
+
+@pytest.mark.filterwarnings("ignore:a 16-bit image")
+def test_a_dark_image_may_be_stretched(client):
+    gray = drawn_image()[..., 0].astype(np.uint16) * 16
+    buffer = io.BytesIO()
+    Image.fromarray(gray).save(buffer, "PNG")
+    labels = {}
+    for stretch in (None, "0,4080"):
+        answer = segment(client, "image/png", buffer.getvalue(), stretch=stretch)
+        assert answer.status_code == 200, answer.text
+        labels[stretch] = labels_of(Image.open(io.BytesIO(answer.content)), "")
+    expected = NumpySegmenter().segment(np.repeat(drawn_image()[..., :1], 3, -1), WORDS).labels
+    np.testing.assert_array_equal(labels["0,4080"], expected)
+    assert (labels[None] != expected).any()
+    refused = segment(client, stretch="4,3")
+    assert refused.status_code == 422 and "is not a stretch" in refused.json()["error"]["message"]
 
 
 def test_parts_have_masks(client):
@@ -258,3 +295,10 @@ def test_broken_bodies_are_refused(client, content, kind, status):
     failure(answer)
     packed = client.post(path, content=content, headers={"Content-Type": kind, "Content-Encoding": "gzip"})
     assert packed.status_code == 415
+
+
+def test_names_by_id_are_no_words(client):
+    for words in ('{"0":"cat","1":"wall"}', ' {"cat": 0}'):
+        for answer in (segment(client, words=words), client.post("/v1/vocabularies", json={"words": words})):
+            assert answer.status_code == 422 and "are JSON; separate words with commas" in answer.text
+    assert client.post("/v1/vocabularies", json={"words": {"0": "cat"}}).status_code == 422

@@ -51,7 +51,7 @@ def probabilities(model: segvoc.Segmenter) -> np.ndarray:
 def test_there_and_back_with_equal_results_in_private_on_branches_and_offline(hub, model, monkeypatch):
     writer = hub.repositories.token
     taught = model.with_taught(model.teach(drawn_examples(2), keep_worse=True))
-    address = taught.push_to_hub(NAME, private=True, token=writer, license="Apache-2.0")
+    address = segvoc.push(taught, NAME, private=True, token=writer, license="Apache-2.0")
     assert address == f"{hub.url}/{NAME}"
     repository = hub.repositories.known[NAME]
     assert repository.private and {CARD, CONFIG, SHARED_WEIGHTS} <= repository.files().keys()
@@ -65,7 +65,7 @@ def test_there_and_back_with_equal_results_in_private_on_branches_and_offline(hu
     assert [one.digest for one in found.taught] == [one.digest for one in taught.taught]
     assert np.array_equal(probabilities(found), probabilities(taught))
 
-    model.push_to_hub(NAME, revision="bare", token=writer)
+    segvoc.push(model, NAME, revision="bare", token=writer)
     bare = segvoc.load(f"{NAME}@bare", token=writer)
     assert bare.name == f"{NAME}@bare" and not bare.taught
     assert np.array_equal(probabilities(bare), probabilities(model))
@@ -83,34 +83,34 @@ def test_a_second_push_replaces_the_files_of_the_first_and_may_keep_the_card(hub
     hub.repositories.known[NAME] = LoopbackRepository()
     own = {CARD: b"mine", "notes.txt": b"mine", "taught_2.words.safetensors": b"old", "card/old.png": b"old"}
     hub.repositories.known[NAME].commit(own)
-    model.push_to_hub(NAME, token=hub.repositories.token, keep_card=True)
+    segvoc.push(model, NAME, token=hub.repositories.token, keep_card=True)
     files = hub.repositories.known[NAME].files()
     assert files[CARD] == b"mine" and files.keys() == {CARD, "notes.txt", "card/old.png", CONFIG, SHARED_WEIGHTS}
-    model.push_to_hub(NAME, token=hub.repositories.token)
+    segvoc.push(model, NAME, token=hub.repositories.token)
     files = hub.repositories.known[NAME].files()
     assert files.keys() == {CARD, "notes.txt", CONFIG, SHARED_WEIGHTS} and files[CARD] != b"mine"
 
 
 def test_what_cannot_be_shared_is_told(hub, model):
     with one_line_error(UsageError, "is not a repository name", "owner/name"):
-        model.push_to_hub("drawn", token=hub.repositories.token)
+        segvoc.push(model, "drawn", token=hub.repositories.token)
     with one_line_error(UsageError, "unpublished weights", "share its weights too"):
-        model.push_to_hub(NAME, weights=False)
+        segvoc.push(model, NAME, weights=False)
     with one_line_error(UsageError, "is a custom network"):
-        segvoc.load("cat-seg-l", network=model.network, weights="random").push_to_hub(NAME)
+        segvoc.push(segvoc.load("cat-seg-l", network=model.network, weights="random"), NAME)
     with one_line_error(CheckpointError, "can't be written to the hub", "not logged in"):
-        model.push_to_hub(NAME)
+        segvoc.push(model, NAME)
     with one_line_error(CheckpointError, "this token has no write access (403)"):
-        model.push_to_hub(NAME, token=hub.repositories.reader)
+        segvoc.push(model, NAME, token=hub.repositories.reader)
     hub.status = 503
     with one_line_error(CheckpointError, "the hub answers 503"):
-        model.push_to_hub(NAME, token=hub.repositories.token)
+        segvoc.push(model, NAME, token=hub.repositories.token)
     assert not hub.repositories.known
 
 
 def test_refusals_to_read_are_told(hub, model, home, monkeypatch):
     shared, closed, gated = LoopbackRepository(), LoopbackRepository(private=True), LoopbackRepository(gated=True)
-    model.save_pretrained("saved")
+    segvoc.push(model, NAME, out="saved")
     for one in (shared, closed, gated):
         one.commit({path.name: path.read_bytes() for path in Path("saved").iterdir()})
     hub.repositories.known |= {NAME: shared, "lab/closed": closed, "lab/gated": gated}
@@ -180,7 +180,7 @@ FOREIGN = ("another library's", "no configuration", "CLIP of another size", "DIN
 
 
 def test_what_is_damaged_or_foreign_is_told_in_a_repository_and_in_a_folder(hub, model, tmp_path):
-    model.save_pretrained("saved")
+    segvoc.push(model, NAME, out="saved")
     whole = {path.name: path.read_bytes() for path in Path("saved").iterdir()}
     hub.repositories.known[NAME] = repository = LoopbackRepository()
     for kind, (changes, said) in DAMAGES.items():

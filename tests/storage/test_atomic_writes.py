@@ -1,6 +1,5 @@
 """Whatever happens while a file is written, the old one or the new one stands there, whole; strict JSON."""
 
-import errno
 import json
 import os
 import signal
@@ -16,7 +15,6 @@ import pytest
 from segvoc.errors import OutputError
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.files import read_json, strict_json, write_json
-from tests.images import one_line_error
 
 
 def failing(error: BaseException) -> Callable[[BinaryIO], None]:
@@ -28,19 +26,6 @@ def failing(error: BaseException) -> Callable[[BinaryIO], None]:
         raise error
 
     return write
-
-
-@pytest.mark.parametrize(
-    ("number", "fix"),
-    [(errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space"), (errno.EROFS, "another folder")],
-)
-def test_full_disk_keeps_the_earlier_file(tmp_path: Path, number: int, fix: str) -> None:
-    target = tmp_path / "result.bin"
-    target.write_bytes(b"earlier")
-    with one_line_error(OutputError, "result.bin", os.strerror(number), fix):
-        write_atomically(target, failing(OSError(number, os.strerror(number))))
-    assert target.read_bytes() == b"earlier"
-    assert os.listdir(tmp_path) == ["result.bin"]
 
 
 def test_real_limit_on_file_sizes_keeps_the_earlier_file(tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
 """Journals: what a kill, a full disk or a damaged line leaves behind; and a folder belongs to one process at a time."""
 
 import errno
-import gc
 import json
 import multiprocessing
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
@@ -43,7 +43,7 @@ def test_a_file_cut_anywhere_is_continued_after_its_last_complete_line(tmp_path,
     assert steps(path) == [*complete, 9]
 
 
-@pytest.mark.parametrize("damage", [b"\0\0\0\n", b'{"step": \n', b"[1]\n", b"\xff\xfe\n"])
+@pytest.mark.parametrize("damage", [b"\0\0\0\n", b'{"step": \n', b"[1]\n", b"\xff\xfe\n", b"[" * 100_000])
 def test_a_damaged_line_is_reported_and_skipped(tmp_path, damage):
     path = filled(tmp_path / "lines.jsonl", 1)
     with path.open("ab") as file:
@@ -117,10 +117,10 @@ def attempt(folder, start, done, results) -> None:
         lock = lock_folder(folder)
     except UsageError as error:
         results.put(str(error))
-    else:
+        return
+    with lock:
         results.put("locked")
         done.wait()
-        del lock
 
 
 def test_of_many_processes_that_start_at_once_one_gets_the_folder(tmp_path):
@@ -149,20 +149,18 @@ def locked_by_another(folder) -> bool:
     return results.get(timeout=60) != "locked"
 
 
-def test_a_lock_lasts_as_long_as_the_last_that_holds_it(tmp_path):
-    first, second = lock_folder(tmp_path), lock_folder(tmp_path)
-    assert first is second
-    del first
-    gc.collect()
-    assert locked_by_another(tmp_path)
-    del second
-    gc.collect()
+def test_a_folder_is_locked_until_the_last_block_of_this_process_ends(tmp_path):
+    with lock_folder(tmp_path):
+        with lock_folder(tmp_path):
+            assert locked_by_another(tmp_path)
+        assert locked_by_another(tmp_path)
     assert not locked_by_another(tmp_path)
     assert (tmp_path / LOCK_NAME).exists()
 
 
-def test_threads_that_lock_a_folder_at_once_get_one_lock(tmp_path):
-    with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lock_folder, [tmp_path] * 20))
-    assert all(lock is found[0] for lock in found)
-    assert locked_by_another(tmp_path)
+def test_threads_can_lock_a_folder_at_once(tmp_path):
+    with ThreadPoolExecutor(4) as threads, ExitStack() as stack:
+        for lock in threads.map(lock_folder, [tmp_path] * 20):
+            stack.enter_context(lock)
+        assert locked_by_another(tmp_path)
+    assert not locked_by_another(tmp_path)

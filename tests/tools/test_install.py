@@ -1,9 +1,6 @@
-"""`make install`: which Python it takes, what it does again, and what it leaves when it is killed. No pip runs here."""
+"""`make install`: which Python it takes, what it does again, and what follows when it is killed. No pip runs here."""
 
-import json
 import os
-import re
-import signal
 import subprocess
 import sys
 import time
@@ -14,82 +11,57 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 STUB = """#!/bin/sh
-case "$*" in *"config list"*) echo "${{SETTINGS:-}}"; exit;; esac
-echo "$*" >> "{calls}"
-case "$*" in *"${{FAIL:-nothing}}"*) echo "ERROR: told to fail" >&2; exit 1;; esac
-case "$*" in *"${{HANG:-nothing}}"*) : > "{hangs}"; read line < "{gate}";; esac
+case "$*" in *"config list"*) echo "$SETTINGS"; exit;; esac
+echo "$*" >> calls
+case "$*" in *"${FAIL:-nothing}"*) exit 1;; *"${HANG:-nothing}"*) : > hangs; read line < gate;; esac
 """
 """Stands in for the environment's Python: tells pip's settings, notes other arguments, fails or hangs if told to."""
 
 PROGRAM = """
-import signal, sys, venv
-from pathlib import Path
-from tools import install
+import runpy, sys, venv
 
-def create(self, folder):
+def create(folder, **options):
     (folder / "bin").mkdir()
     (folder / "bin" / "python").write_text({stub!r})
     (folder / "bin" / "python").chmod(0o755)
+    open("calls", "a").write("created\\n")
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored here
-venv.EnvBuilder.create = create
-install.SPACE["requirements.lock"] = 0.0, 0.0
-install.main()
+venv.create = create
+runpy.run_path({script!r})
 """
+
+UV = ["created", "pip uv.lock", "uv", "pip a.lock", "editable"]
+PIP = ["created", "pip a.lock", "editable"]
 
 
 class Installation:
-    """An installation into tmp_path whose environment has a stub for its Python."""
+    """An installation in a folder, whose environment has a stub for its Python."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder / "an environment é"
-        self.lock = folder / "requirements.lock"
+        self.folder, self.lock, self.record = folder, folder / "a.lock", folder / "an environment é" / ".installed"
         self.lock.write_text("# head\nanyio==1 \\\n    --hash=sha256:0\nuv==2 \\\n    --hash=sha256:1\n")
-        self.calls, self.hangs, self.gate = folder / "calls", folder / "hangs", folder / "gate"
-        os.mkfifo(self.gate)
+        os.mkfifo(folder / "gate")
 
-    def start(self, **environment: str) -> subprocess.Popen[str]:
-        stub = STUB.format(calls=self.calls, hangs=self.hangs, gate=self.gate)
+    def start(self, **environment: str) -> subprocess.Popen[bytes]:
+        program = PROGRAM.format(stub=STUB, script=str(REPOSITORY / "tools" / "install.py"))
+        command = [sys.executable, "-c", program, str(self.record.parent), str(self.lock)]
         return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM.format(stub=stub), str(self.folder), str(self.lock)],
-            cwd=REPOSITORY,
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            command, cwd=self.folder, env={**os.environ, "SETTINGS": "", **environment}, stderr=subprocess.DEVNULL
         )
 
-    def run(self, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, **environment: str) -> tuple[int, list[str]]:
+        """Its exit code, and what it did."""
         with self.start(**environment) as process:
-            try:
-                output, errors = process.communicate(timeout=60)
-            finally:
-                process.kill()
-        return subprocess.CompletedProcess([], process.returncode, output, errors)
-
-    def hang(self, step: str) -> subprocess.Popen[str]:
-        """Start it, and return when it has come to a step, where it stays."""
-        process = self.start(HANG=step)
-        while not self.hangs.exists():
-            assert process.poll() is None
-            time.sleep(0.01)
-        return process
-
-    def go_on(self) -> None:
-        """End the step that hangs."""
-        self.gate.write_text("\n")
+            process.communicate(timeout=60)
+        return process.returncode, self.steps()
 
     def steps(self) -> list[str]:
-        """What the environment's Python has run since the last call."""
-        done = re.findall(r"ensurepip|tmp/uv|uv pip|tmp/all|compileall|--editable(?= \.)", self.calls.read_text())
-        self.calls.unlink()
-        return done
-
-    def complete(self) -> bool:
-        return "package" in json.loads((self.folder / ".installed").read_text())
-
-
-ALL = ["ensurepip", "tmp/uv", "uv pip", "compileall", "--editable"]
+        """What was done since the last call."""
+        calls = self.folder / "calls"
+        lines = calls.read_text().splitlines() if calls.exists() else []
+        calls.unlink(missing_ok=True)
+        names = {"--editable": "editable", "-m uv": "uv", "/uv.lock": "pip uv.lock", "/a.lock": "pip a.lock"}
+        return [next((name for part, name in names.items() if part in line), line) for line in lines]
 
 
 @pytest.fixture
@@ -97,65 +69,59 @@ def installation(tmp_path: Path) -> Installation:
     return Installation(tmp_path)
 
 
-def test_the_second_time_does_nothing_and_what_changed_is_tried_again_when_pip_failed(
-    installation: Installation,
-) -> None:
-    first = installation.run()
-    assert (first.returncode, first.stderr) == (0, "")
-    assert installation.steps() == ALL
-    second = installation.run()
-    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
-    assert not installation.calls.exists()
+def test_the_second_time_does_nothing_and_a_changed_lock_is_installed(installation: Installation) -> None:
+    assert installation.run() == (0, UV)
+    assert installation.run() == (0, [])
     installation.lock.write_text(installation.lock.read_text() + "yarl==1\n")
-    assert installation.run(FAIL="tmp/all").returncode == 1
-    installation.steps()
-    assert installation.run().returncode == 0
-    assert installation.steps() == ["tmp/all", "compileall", "--editable"]
+    assert installation.run() == (0, UV[1:])
+    assert installation.run() == (0, [])
 
 
-def test_pip_installs_what_uv_fails_at_or_would_fetch_from_another_index(installation: Installation) -> None:
-    failed = installation.run(FAIL="uv pip")
-    assert (failed.returncode, failed.stdout.splitlines()[-1]) == (0, "uv failed; pip tries again")
-    assert installation.steps() == [*ALL[:3], "tmp/all", *ALL[3:]]
-    by_pip = ["ensurepip", "tmp/all", *ALL[3:]]
-    settings = {"global.index-url='https://a'": by_pip, ":env:.no-index='1'": by_pip, "global.extra-index-url='b'": ALL}
-    for setting, steps in settings.items():
-        (installation.folder / ".installed").unlink()
-        assert installation.run(SETTINGS=setting).returncode == 0
-        assert installation.steps() == steps
+@pytest.mark.parametrize("setting", ["global.index-url='https://a'", ":env:.no-index='1'"])
+def test_uv_stays_away_where_the_settings_of_pip_name_an_index(installation: Installation, setting: str) -> None:
+    assert installation.run(SETTINGS=setting) == (0, PIP)
 
 
-@pytest.mark.parametrize("step", ["ensurepip", "--require-hashes", "--editable"])
-def test_a_failure_is_one_line(installation: Installation, step: str) -> None:
-    failed = installation.run(FAIL=step)
-    assert failed.returncode == 1
-    (line,) = failed.stderr.splitlines()
-    assert line == f"error: told to fail (all that pip wrote: {installation.folder}/install.log)"
-    assert installation.run().returncode == 0 and installation.complete()
+def test_pip_installs_what_uv_fails_at_or_what_has_no_uv(installation: Installation) -> None:
+    assert installation.run(FAIL="-m uv", SETTINGS="global.extra-index-url='b'") == (0, UV)
+    installation.lock.write_text("anyio==1 \\\n    --hash=sha256:0\n")
+    assert installation.run() == (0, PIP[1:])
 
 
-@pytest.mark.parametrize("step", ["ensurepip", "uv pip", "compileall", "--editable"])
-def test_a_killed_installation_is_waited_for_and_then_finished(installation: Installation, step: str) -> None:
-    with installation.hang(step) as killed:
+@pytest.mark.parametrize(("step", "done"), [("uv.lock", 2), ("a.lock", 4), ("--editable", 5)])
+def test_what_failed_is_made_again(installation: Installation, step: str, done: int) -> None:
+    assert installation.run(FAIL=step) == (1, UV[:done])
+    assert installation.run() == (0, UV)
+
+
+def test_a_moved_environment_is_made_again(installation: Installation) -> None:
+    assert installation.run() == (0, UV)
+    installation.record.parent.rename(installation.folder / "moved")
+    installation.record = installation.folder / "moved" / ".installed"
+    assert installation.run() == (0, UV)
+
+
+def test_a_killed_installation_is_waited_for_and_made_again(installation: Installation) -> None:
+    hangs = installation.folder / "hangs"
+    with installation.start(HANG="-m uv") as killed:
+        while not hangs.exists():
+            assert killed.poll() is None
+            time.sleep(0.01)
         killed.kill()
-    installation.steps()
+    assert installation.steps() == UV[:3]
     with installation.start() as second:
-        assert second.stdout.readline() == f"Waiting for another installation into {installation.folder}\n"
-        assert not installation.calls.exists()  # what the first one has started still works there
-        installation.go_on()
+        time.sleep(0.3)
+        assert installation.steps() == []  # what the first one has started still works there
+        (installation.folder / "gate").write_text("\n")
         assert second.wait() == 0
-    assert installation.complete()
-    assert ("ensurepip" in installation.steps()) == (step != "--editable")
+    assert installation.steps() == UV
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
-def test_an_interrupted_installation_leaves_no_process(installation: Installation, number: int, code: int) -> None:
-    with installation.hang("uv pip") as interrupted:
-        interrupted.send_signal(number)
-        assert interrupted.wait() == code
-    again = installation.run()
-    assert again.returncode == 0 and "Waiting" not in again.stdout
-    assert installation.complete()
+def test_a_folder_of_something_else_stays_as_it_is(installation: Installation) -> None:
+    installation.record.parent.mkdir()
+    (installation.record.parent / "thesis.txt").touch()
+    assert installation.run() == (1, [])
+    assert [path.name for path in installation.record.parent.iterdir()] == ["thesis.txt"]
 
 
 @pytest.mark.parametrize(
@@ -163,11 +129,10 @@ def test_an_interrupted_installation_leaves_no_process(installation: Installatio
     [
         ({"bin/python3": True, "bin/python3.12": True}, "bin/python3"),
         ({"bin/python3": False, "bin/python3.12": True, "bin/python3.11": True}, "bin/python3.12"),
-        ({"bin/python3": True, "my venv/bin/python": True}, "bin/python3"),
-        ({"bin/python3": True, "my venv/bin/python": True, "my venv/.installed": True}, "my venv/bin/python"),
-        ({"bin/python3": True, "my venv/bin/python": False, "my venv/.installed": True}, "bin/python3"),
+        ({"bin/python3": True, "my venv/bin/python": True}, "my venv/bin/python"),
+        ({"bin/python3": True, "my venv/bin/python": False}, "bin/python3"),
     ],
-    ids=["the default", "the newest able one", "interrupted", "installed", "no longer able"],
+    ids=["the default", "the newest able one", "the environment's", "no longer able"],
 )
 def test_the_first_python_that_can_make_environments_is_chosen(tmp_path, pythons, chosen) -> None:
     """tools/install.sh, with stand-ins for Pythons."""

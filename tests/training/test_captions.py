@@ -161,7 +161,7 @@ def test_processes_share_what_is_missing_wait_for_each_other_and_say_whose_files
 
 def test_the_first_process_alone_reads_captions_and_the_others_end_when_it_fails(tmp_path):
     draw_set(tmp_path / "set", 3)
-    files = CaptionFiles(captions=tmp_path / "set")
+    files = CaptionFiles(captions=tmp_path / "set/captions.json")
     first = open_captions(files, RECIPE, tmp_path / "index", Processes(0, 1), print)
     second = Rank(1, 2, heard=[False, first.index])
     other = open_captions(CaptionFiles(captions="not read"), RECIPE, tmp_path / "index", second, print)
@@ -171,9 +171,9 @@ def test_the_first_process_alone_reads_captions_and_the_others_end_when_it_fails
 
 
 def test_skipped_captions_are_listed_and_then_counted(tmp_path):
-    draw_set(tmp_path / "set", 3)
-    for number in range(30):
-        (tmp_path / f"set/{number}x.png").write_bytes((tmp_path / "set/0.png").read_bytes())
-    warnings = []
-    open_captions(CaptionFiles(captions=tmp_path / "set"), RECIPE, tmp_path / "index", Processes(), warnings.append)
-    assert len(warnings) == 21 and "has no captions" in warnings[0] and warnings[-1].startswith("10 more problems")
+    draw_set(tmp_path / "set", 33)
+    for number in range(3, 33):
+        (tmp_path / f"set/{number}.png").unlink()
+    files, warnings = CaptionFiles(captions=tmp_path / "set/captions.json"), []
+    open_captions(files, RECIPE, tmp_path / "index", Processes(), warnings.append)
+    assert len(warnings) == 21 and "'3.png' is not in" in warnings[0] and warnings[-1].startswith("10 more problems")

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from tools.clicks.clicker import connected, largest_error, middle
 from tools.clicks.network import ClickNetwork
 from tools.clicks.views import LABEL_STRIDE, SIZE, UNLABELED, all_views, open_cache
+from tools.tiny.optimization import Optimization
 
 BATCH = 8
 MOST_CLICKS = 8
@@ -190,32 +191,31 @@ def train(
     if start:
         network.load_state_dict(torch.load(start))
     average = copy.deepcopy(network)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=highest, weight_decay=DECAY)
-    random = np.random.default_rng(seed)
-    began, step, clicked, running = time.process_time(), 0, 0, np.zeros((MOST_CLICKS, 2))
-    saved = 0.0
+    random, began = np.random.default_rng(seed), time.process_time()
+
+    def passed() -> float:
+        return min(1.0, (time.process_time() - began) / 60 / minutes)
+
+    def rate(_: int) -> float:
+        return min(passed() / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * passed()))
+
+    groups = [{"params": list(network.parameters()), "lr": highest}]
+    training = Optimization("", groups, 0, torch.default_generator, rate=rate, decay=DECAY)
+    step, clicked, running, saved = 0, 0, np.zeros((MOST_CLICKS, 2)), 0.0
     for batch in batches(views, names, cache / "count.txt", seed):
-        share = (time.process_time() - began) / 60 / minutes
-        if share >= 1:
+        if (share := passed()) >= 1:
             break
         inputs = features_of(views, batch, random)
         wanted = torch.from_numpy(np.stack([one.wanted for one in batch]).astype(np.float32))
         known = torch.from_numpy(np.stack([one.known for one in batch]).astype(np.float32))
         rounds = int(random.integers(1, MOST_CLICKS + 1))
         for number in range(rounds):
-            share = min(1.0, (time.process_time() - began) / 60 / minutes)
-            rate = highest * min(share / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * share))
-            for group in optimizer.param_groups:
-                group["lr"] = rate
             clicks, most = clicks_of(batch)
             mask = torch.from_numpy(np.stack([one.mask for one in batch]))[:, None]
             with torch.autocast("cpu", torch.bfloat16):
                 logits = network(*inputs, clicks[:, :most], mask)[:, 0].float()
             loss = loss_of(logits, wanted, known)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
+            training.step(step, loss, clip_norm=1.0)
             step += 1
             follow(average, network, min(AVERAGE, step / (step + 20)))
             probability = torch.sigmoid(logits.detach())

@@ -3,9 +3,7 @@
 python -m tools.edges.export --network build/edges/network.pt
 """
 
-import argparse
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -16,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from segvoc.inference.edges import EDGES
-from segvoc.storage.files import SHIPPED
 from tools.edges.maps import COUNTS, HELD_OUT, TAUGHT
 from tools.edges.network import CHANNELS, FEATURES, STEPS, EdgeNetwork, Residual
+from tools.shipped_networks import parsed, photographs, write_record
 
 LAST = np.iinfo(np.int64).max
 """The end of an axis."""
@@ -151,35 +149,15 @@ def build(network: EdgeNetwork) -> onnx.ModelProto:
 
 def main() -> None:
     """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", type=Path, default=Path("build/edges/network.pt"))
-    parser.add_argument("--out", type=Path, default=SHIPPED / EDGES, help="the program")
-    parser.add_argument("--date", help="the day on which it was trained; without it no record is written")
-    chosen = parser.parse_args()
     network = EdgeNetwork()
-    network.load_state_dict(torch.load(chosen.network))
+    out, date = parsed(__doc__, network, Path("build/edges"), EDGES)
     content = build(network).SerializeToString(deterministic=True)
-    chosen.out.write_bytes(content)
-    print(len(content), "bytes")
-    if chosen.date:
-        licenses = json.loads((SHIPPED / "tiny.json").read_text(encoding="utf-8"))["origin"]["photographs"]
-        licenses["facade-demo/train"] = "30 photographs of a-hwang/building-facade-segmentation; CC BY 4.0"
-        record = {
-            "origin": {
-                "features": "tiny, frozen; see tiny.json",
-                "photographs": {
-                    name: f"{count} of {licenses[name.partition(':')[0]]}"
-                    for name, count in (COUNTS | TAUGHT).items()
-                    if name.partition(":")[0] not in HELD_OUT
-                },
-            },
-            "license": "Apache-2.0",
-            "command": "make edges",
-            "date": chosen.date,
-            "sha256": {EDGES: hashlib.sha256(content).hexdigest()},
-            "bytes": {EDGES: len(content)},
-        }
-        (SHIPPED / "edges.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    out.write_bytes(content)
+    facades = {"facade-demo/train": "30 photographs of a-hwang/building-facade-segmentation; CC BY 4.0"}
+    licenses, data_set = {**photographs(), **facades}, {name: name.partition(":")[0] for name in COUNTS | TAUGHT}
+    counts = {name: count for name, count in (COUNTS | TAUGHT).items() if data_set[name] not in HELD_OUT}
+    seen = {name: f"{count} of {licenses[data_set[name]]}" for name, count in counts.items()}
+    write_record("edges", date, {EDGES: content}, {"photographs": seen})
 
 
 if __name__ == "__main__":

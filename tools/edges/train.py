@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from tools.edges.maps import COUNTS, HELD_OUT, NONE, TAUGHT, UNLABELED, near_edges, places, seen_photographs
 from tools.edges.network import FEATURES, EdgeNetwork
+from tools.tiny.optimization import Optimization
 from tools.tiny.scoring import counts_of_labels, scores
 
 WINDOW = 56
@@ -82,13 +83,14 @@ def train(data: Mapping[str, Sequence[Photo]], steps: int, rate: float = 2e-3, s
     for number, name in enumerate(FEATURES):
         network.scale[number] = torch.stack([photo[name].float().std() for photo in some]).mean()
     sharpness = torch.nn.Parameter(torch.zeros(()))
-    parameters = [*network.parameters(), sharpness]
-    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1, (step + 1) / 30) * (1 - step / steps) ** 0.9
-    )
+    groups = [{"params": [*network.parameters(), sharpness], "lr": rate}]
+
+    def falling(step: int) -> float:
+        return min(1, (step + 1) / 30) * (1 - step / steps) ** 0.9
+
+    training = Optimization("edges", groups, steps, torch.default_generator, rate=falling, decay=1e-3)
     sets, shares = list(data.values()), [len(photos) ** 0.5 for photos in data.values()]
-    for _ in tqdm(range(steps)):
+    for step in training.steps():
         total, weight = torch.zeros(()), torch.zeros(())
         for _ in range(BATCH):
             photo = chance.choice(chance.choices(sets, shares)[0])
@@ -97,11 +99,7 @@ def train(data: Mapping[str, Sequence[Photo]], steps: int, rate: float = 2e-3, s
             fine = network(**{name: x[None] for name, x in one.items()})[0] * sharpness.exp()
             total = total + loss(fine, target, weights, photo["word"] >= photo["own"])
             weight = weight + weights.sum()
-        optimizer.zero_grad()
-        (total / weight.clamp(min=1)).backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
+        training.step(step, total / weight.clamp(min=1), clip_norm=1.0)
     return network.eval()
 
 

@@ -1,10 +1,11 @@
-"""The loop that all of tiny's trainings share: one optimizer step after another, which can be stopped and go on."""
+"""The loop that the trainings of tiny, edges and clicks share: one optimizer step after another, which can go on."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from tqdm import tqdm
 
 Progress = Callable[[dict[str, Any]], object]
@@ -15,7 +16,7 @@ SAVE_EVERY = 100
 
 
 class Optimization:
-    """Adam with one cycle of the learning rate: up to its peak in a tenth of the steps, and down again."""
+    """Adam, by default with one cycle of the learning rate: up to its peak in a tenth of the steps, and down again."""
 
     def __init__(
         self,
@@ -24,6 +25,7 @@ class Optimization:
         steps: int,
         random: torch.Generator,
         *,
+        rate: Callable[[int], float] | None = None,
         decay: float | None = None,
         progress: Progress | None = None,
         resumed: dict[str, Any] | None = None,
@@ -35,6 +37,7 @@ class Optimization:
             groups: parameters ("params") and peak learning rate ("lr") of each group, and other options of Adam.
             steps: optimizer steps in all.
             random: the generator of all random choices from the first step on.
+            rate: the learning rate of a step, relative to its peak; None for the cycle.
             decay: weight decay, apart from the gradient (AdamW); None for Adam.
             progress: called every `SAVE_EVERY` steps with what a later one can go on from, as `resumed`.
             resumed: as given to `progress`.
@@ -44,7 +47,11 @@ class Optimization:
         optimizer = torch.optim.Adam(groups) if decay is None else torch.optim.AdamW(groups, weight_decay=decay)
         peaks = [group["lr"] for group in groups]
         self.optimizer, self.begin = optimizer, 0
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=steps, pct_start=0.1)
+        self.schedule: LRScheduler = (
+            OneCycleLR(optimizer, peaks, total_steps=steps, pct_start=0.1)
+            if rate is None
+            else LambdaLR(optimizer, rate)
+        )
         if resumed:
             self.parameters.load_state_dict(resumed["parameters"])
             self.optimizer.load_state_dict(resumed["optimizer"])

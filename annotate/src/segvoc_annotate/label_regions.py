@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from segvoc import Segmentation
-from segvoc.annotations.connected_regions import Region, connected_regions
+from segvoc.imaging.connected_regions import Region, connected_regions
 
 _FINEST = 2.0
 """Max deviation of a polygon from its region's outline [px]."""

@@ -7,10 +7,8 @@ files, so that changed images are labeled again, and new images once.
 
 import io
 import json
-import tarfile
 import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -21,15 +19,12 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.files import scratch_folder, strict_json
 from segvoc.storage.resume import RESUME_FOLDER, Key, difference
 
-Sink = Literal["parquet", "webdataset", "files"]
+Sink = Literal["parquet", "files"]
 
 ResultFile = tuple[str, bytes]
 """Name below the output folder, and content."""
 
 BATCH_MANIFEST = f"{RESUME_FOLDER}/batch.json"
-
-_SUFFIXES: dict[Sink, str] = {"parquet": ".parquet", "webdataset": ".tar"}
-"""Of the file of a shard; results in files have their images' names."""
 
 
 def encoded_result(sink: Sink, image: BatchImage, result: Segmentation | str) -> Any:
@@ -37,24 +32,16 @@ def encoded_result(sink: Sink, image: BatchImage, result: Segmentation | str) ->
     if sink == "parquet":
         return _row(image, result)
     if isinstance(result, str):
-        entry = {"key": image.key, "image": image.address, "error": result}
-        return [(f"{image.stem}.json", strict_json(entry).encode() + b"\n")] if sink == "webdataset" else []
+        return []
     with scratch_folder() as folder:
         paths = replace(result, source=image.address).save(folder, "result", overlay=None)
         files = {path.name.removeprefix("result"): path.read_bytes() for path in paths}
-    if sink == "webdataset":
-        report = {"key": image.key, **json.loads(files[".json"])}
-        del report["seconds"]  # everything else is reproducible
-        files[".json"] = strict_json(report).encode() + b"\n"
     return [(image.stem + suffix, content) for suffix, content in files.items()]
 
 
 def shard_files(sink: Sink, key: str, results: Sequence[Any], *, parts: bool) -> list[ResultFile]:
-    """The files of a shard."""
-    if sink == "files":
-        return [file for result in results for file in result]
-    content = _parquet(results, parts=parts) if sink == "parquet" else _tar(results)
-    return [(f"part-{key}{_SUFFIXES[sink]}", content)]
+    """The file of a shard of rows."""
+    return [(f"part-{key}.parquet", _parquet(results, parts=parts))]
 
 
 def _row(image: BatchImage, result: Segmentation | str) -> dict[str, Any]:
@@ -86,23 +73,6 @@ def _parquet(rows: Sequence[dict[str, Any]], *, parts: bool) -> bytes:
     return buffer.getvalue()
 
 
-def _tar(results: Iterable[Sequence[ResultFile]]) -> bytes:
-    """A tar in which the files of an image share a name without dots, as WebDataset expects."""
-    names: Counter[str] = Counter()
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for files in results:
-            stem = files[-1][0].removesuffix(".json")
-            plain = stem.replace(".", "_")
-            names[plain] += 1
-            name = plain if names[plain] == 1 else f"{plain}_{names[plain]}"
-            for path, content in files:
-                info = tarfile.TarInfo(f"{name}{path.removeprefix(stem)}")
-                info.size, info.mode = len(content), 0o644
-                tar.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """A finished shard."""
@@ -124,7 +94,7 @@ class BatchManifest:
         self._out, self._settings = out, settings
         self._due = 0.0
         entries = {path: size for path, size, _ in out.files()}
-        made = [path for path in entries if path.lower().endswith(_SUFFIXES.get(sink, "/"))]
+        made = [path for path in entries if sink == "parquet" and path.lower().endswith(".parquet")]
         records = list[Record]()
         if BATCH_MANIFEST in entries:
             before, records = _read(out) or (None, [])

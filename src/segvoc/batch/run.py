@@ -1,7 +1,8 @@
 """`BatchRun`: labels a source into an output folder, and resumes earlier runs."""
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, Self
 
 from segvoc.batch.results import BatchManifest, Record
 from segvoc.batch.sources import find_source, folder_at
@@ -12,7 +13,7 @@ from segvoc.storage.resume import RESUME_FOLDER
 
 
 class BatchRun:
-    """Labels a source on Ray while it is iterated; to resume after an interruption, create it again.
+    """Labels a source on Ray while it is iterated, in a `with` block; to resume after an interruption, create it again.
 
     Images that can't be read get a result with an error. Shards are written atomically, with names derived from their
     content, so killing workers, nodes or the run loses and duplicates nothing.
@@ -35,7 +36,6 @@ class BatchRun:
         self.source = find_source(batch.source, column=batch.image_column, skip=out.root)
         self._engine = _ray(batch)
         self._facts = self._engine.facts()
-        self._lock: Any = lock_folder(f"{out.path}/{RESUME_FOLDER}") if out.is_local else None
         settings = {
             "source": place.root,
             "source kind": self.source.kind,
@@ -44,8 +44,12 @@ class BatchRun:
             "shards": f"{batch.shard_images} images",
             **self._facts.settings,
         }
-        self._manifest = BatchManifest(out, batch.sink, settings)
-        self._shards = self._manifest.left(self.source, batch.shard_images, retry_failed=batch.retry_failed)
+        with ExitStack() as stack:
+            if out.is_local:
+                stack.enter_context(lock_folder(f"{out.path}/{RESUME_FOLDER}"))
+            self._manifest = BatchManifest(out, batch.sink, settings)
+            self._shards = self._manifest.left(self.source, batch.shard_images, retry_failed=batch.retry_failed)
+            self._lock = stack.pop_all()
         self.before = self.images
         """Images done by earlier runs."""
         self.total: int | None = None
@@ -57,6 +61,12 @@ class BatchRun:
         self.problems: list[str] = []
         """Read failures that may be temporary; the same call retries them."""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
     def __iter__(self) -> Iterator[Record | str]:
         try:
             for outcome in self._engine.run(self._shards, self._facts) if self._shards else ():
@@ -67,7 +77,6 @@ class BatchRun:
                 yield outcome
         finally:
             self._manifest.save()
-            self._lock = None
 
     @property
     def images(self) -> int:

@@ -2,15 +2,15 @@
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from segvoc import process_settings
-from segvoc.batch.results import Record, Sink, encoded_result, shard_files
+from segvoc.batch.results import Record, ResultFile, Sink, encoded_result, shard_files
 from segvoc.batch.sources import BatchImage, BatchSource, folder_at
-from segvoc.errors import SegvocError, UnavailableError, UsageError
+from segvoc.errors import LongNameError, SegvocError, UnavailableError, UsageError
 from segvoc.imaging.reading import UNNAMED_BYTES
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
@@ -113,13 +113,14 @@ class ShardLabeler:
 
         Decodes images, runs the network and encodes results at the same time.
         """
-        batch, results = self.batch, list[Any]()
+        batch, results, addresses = self.batch, list[Any](), list[str]()
         failed, waiting = list[tuple[str, str]](), deque[Future[Any]]()
         try:
             with ThreadPoolExecutor(4) as encoders:
                 for image, result in self._results(shard):
                     if isinstance(result, str):
                         failed.append((image.address, result))
+                    addresses.append(image.address)
                     waiting.append(encoders.submit(encoded_result, batch.sink, image, result))
                     del result  # the encoder thread holds the last reference
                     if len(waiting) > WAITING_TO_ENCODE:
@@ -127,11 +128,29 @@ class ShardLabeler:
                 results.extend(future.result() for future in waiting)
         except UnavailableError as error:
             return str(error)
-        files = shard_files(batch.sink, shard.key, results, parts=batch.parts is not None)
-        for name, content in files:
-            folder_at(batch.out).write(name, content)
-        written = tuple((name, len(content)) for name, content in files)
-        return Record(key=shard.key, units=shard.units, images=len(results), failed=tuple(failed), files=written)
+        written = list[tuple[str, int]]()
+        if batch.sink == "files":
+            for address, files in zip(addresses, results, strict=True):
+                try:
+                    written += self._write(files)
+                except LongNameError as error:
+                    failed.append((address, str(error)))
+        else:
+            written += self._write(shard_files(batch.sink, shard.key, results, parts=batch.parts is not None))
+        return Record(key=shard.key, units=shard.units, images=len(results), failed=tuple(failed), files=tuple(written))
+
+    def _write(self, files: Sequence[ResultFile]) -> list[tuple[str, int]]:
+        """Write the files of an image or shard, all or none if a name is too long; returns their names and sizes."""
+        out, written = folder_at(self.batch.out), list[tuple[str, int]]()
+        try:
+            for name, content in files:
+                out.write(name, content)
+                written.append((name, len(content)))
+        except LongNameError:
+            for name, _ in written:
+                out.delete(name)
+            raise
+        return written
 
     def _results(self, shard: BatchSource) -> Iterator[tuple[BatchImage, Segmentation | str]]:
         """Each image, and its result or problem."""

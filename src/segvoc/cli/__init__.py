@@ -167,7 +167,8 @@ def run_command(command: click.Command, name: str) -> None:
 
 def _drop_output() -> None:
     """Write what is left in the buffer of stdout nowhere; Python would raise again when it closes stdout."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _described(error: Exception) -> str:

@@ -30,11 +30,11 @@ from segvoc.progress import Progress, print_line
 @part_options
 @click.option("--model", default="tiny", metavar="NAME", help="A preset, or a path that exists on every node.")
 @model_options(*NETWORK_OPTIONS, "taught", dtype="auto")
-@label_options(*IMAGE_OPTIONS)
+@label_options(*IMAGE_OPTIONS, "stretch")
 @click.option(
     "--to",
     "sink",
-    type=click.Choice(("parquet", "webdataset", "files")),
+    type=click.Choice(("parquet", "files")),
     default="parquet",
     help="Format of the results; files: as segvoc segment writes them, without overlays.",
 )
@@ -61,7 +61,7 @@ def batch_command(
 
     SOURCE is a folder of images, WebDataset tars or Parquet files, or one such file: a path, or a URL such as
     s3://bucket/folder (or gs://, abfs://, hdfs://). Results are Parquet rows with a COCO RLE mask for each word
-    in the image, tars, or files.
+    in the image, or files.
 
     Run the same command again to resume. Images that can't be read get a result with an error.
     """
@@ -79,7 +79,8 @@ def batch_command(
     if vocabulary is not None:
         fills_image = labels.fills_image and asked_parts is None
         show_hints(word_hints(vocabulary.words, from_file=words_file is not None, fills_image=fills_image))
-    return _label(BatchRun(given))
+    with BatchRun(given) as run:
+        return _label(run)
 
 
 def _label(run: BatchRun) -> int:

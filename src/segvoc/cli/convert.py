@@ -32,7 +32,7 @@ def convert_command(
     OFFICIAL is in any published format: CAT-Seg's or PCA-Seg's code, CLIPSeg, or a plain CLIP (OpenAI, open_clip,
     transformers, EVA-CLIP or DeCLIP; writes only the encoders). No code in the checkpoint is run.
     """
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         echo(f"segvoc: reading {official} ...", err=True)
     from segvoc.models.conversion import convert  # here, since PyTorch takes seconds to import
     from segvoc.records import parse_settings

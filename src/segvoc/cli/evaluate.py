@@ -38,7 +38,7 @@ DATA_NEEDED = "--benchmark needs --data ROOT, the data folder given to `segvoc p
 @click.option(
     "--labels", metavar="FOLDER", help="Their label maps, with the same names: PNG or TIFF; 255 or 65535 is ignored."
 )
-@click.option("--classes", metavar="FILE", help="The class names: a JSON list in label order.")
+@click.option("--classes", metavar="FILE", help="The class names in label order: one per line, or JSON.")
 @dataset_options
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" means "car\'s door".')
 @click.option("--out", required=True, metavar="FOLDER", help="Folder for the report; an unfinished report is resumed.")

@@ -73,7 +73,7 @@ def export_command(
     )
 
     def say(step: str) -> None:
-        if sys.stderr.isatty():
+        if sys.stderr is not None and sys.stderr.isatty():
             echo(f"segvoc: {step} ...", err=True)
 
     found = export(network, out, format=format, dtype=precision, vocabulary=vocabulary, say=say)

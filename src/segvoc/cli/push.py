@@ -12,7 +12,7 @@ import click
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError, missing_extra
 from segvoc.sharing.hub import WORDS_SUFFIX
-from segvoc.sharing.uploading import CURVES
+from segvoc.sharing.uploading import push
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
@@ -64,19 +64,19 @@ def push_command(
 
         found = shareable_run(found, source, images=not no_images) if is_run(source) else found
     found = _with_scores(found, opened, reports)
-    found = replace(found, facts=replace(found.facts, license=license, source=data))
+    found = replace(found, data={**({"source": data} if data else {}), **found.data})
     if out is not None:
         if Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
             raise UsageError(f"{out!r} exists already; name a new folder")
-        found.write(out, repository)
+        push(found, repository, license=license, out=out)
         echo(f"-> {out}: look at {os.path.join(out, 'README.md')}")
         return
-    if shown := [one for one in found.facts.shown if one.name != CURVES]:
-        echo(f"segvoc: the card shows {len(shown)} of the run's images (--no-images: none)", err=True)
-    address = found.upload(repository, private=private, revision=revision, keep_card=keep_card)
+    if shown := len(found.shown.keys() - {"curves.png"}):
+        echo(f"segvoc: the card shows {shown} of the run's images (--no-images: none)", err=True)
+    address = push(found, repository, private=private, revision=revision, license=license, keep_card=keep_card)
     echo(f"-> {address}")
     name = repository if revision is None else f"{repository}@{revision}"
-    words = ", ".join(found.facts.words[:3]) or "cat, sofa, wall"
+    words = ", ".join(found.words[:3]) or "cat, sofa, wall"
     echo(f'segvoc segment photo.jpg --model {name} --words "{words}"')
 
 
@@ -106,4 +106,4 @@ def _with_scores(found: "ShareableModel", opened: "Segmenter", reports: Sequence
         raise missing_extra("PyTorch", "torch")
     weights, taught = content_hash(opened.network), [one.digest for one in opened.taught]
     tables = [shared_scores(report, weights, taught) for report in reports]
-    return replace(found, facts=replace(found.facts, scores=(*tables, *found.facts.scores)))
+    return replace(found, scores=(*tables, *found.scores))

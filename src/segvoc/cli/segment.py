@@ -421,7 +421,7 @@ def _one_by_one(
                 damaged.append(result.source)
             elif kept is not None:
                 kept.finish(files.stem, result_stamp(path, read, files))
-        except (InputError, DiskFullError) as error:
+        except (InputError, OutputError) as error:
             yield error
         else:
             yield labeling.describe(result, files)

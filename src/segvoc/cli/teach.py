@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--labels", metavar="FOLDER", help="Their label maps, with the same names: PNG or TIFF; 255 or 65535 is ignored."
 )
-@click.option("--classes", metavar="FILE", help="The class names: a JSON list in label order.")
+@click.option("--classes", metavar="FILE", help="The class names in label order: one per line, or JSON.")
 @dataset_options
 @click.option("--model", default="tiny", metavar="NAME", help="The model to teach, or its path.")
 @model_options(*NETWORK_OPTIONS)

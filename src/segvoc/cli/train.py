@@ -42,9 +42,9 @@ FINETUNE = "finetune"
 @click.argument("recipe")
 @click.option("--images", metavar="DIR", help="Folder of your images.")
 @click.option("--labels", metavar="DIR", help="Folder of their label maps: sub/photo.png for sub/photo.jpg.")
-@click.option("--classes", metavar="FILE", help="A JSON list of the class names, in label order.")
+@click.option("--classes", metavar="FILE", help="The class names in label order: one per line, or JSON.")
 @dataset_options
-@click.option("--captions", metavar="PATH", help="Captions of your images: a file, a folder, or WebDataset tars.")
+@click.option("--captions", metavar="PATH", help="Captions of your images: COCO's captions JSON, or WebDataset's tars.")
 @click.option("--features", metavar="DIR", help="Cache for the embeddings of phrases, shared by runs.")
 @click.option("--background", metavar="NAME", help="The class that means 'none of the others'.")
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" is "car\'s door".')

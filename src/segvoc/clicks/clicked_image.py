@@ -1,5 +1,6 @@
 """Masks of objects from clicks on them and boxes around them: `segvoc.click`, and the programs behind it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from segvoc.arrays import sigmoid
-from segvoc.errors import UsageError
+from segvoc.errors import UsageError, naming_keywords
 from segvoc.imaging.reading import ImageSource, read_given
 from segvoc.inference.edges import IMAGE_PROGRAM, shipped_program
 from segvoc.inference.protocols import TINY_VIEW
@@ -241,6 +242,7 @@ class ClickedImage:
         return features
 
 
+@naming_keywords
 def click(
     image: ImageSource,
     points: Sequence[tuple[float | int, float | int]] = (),
@@ -259,7 +261,8 @@ def click(
         image: a path or URL, a PIL image or an (H, W, 3) uint8 array; see `segvoc.imaging.reading.read_given`.
         points: clicks (x, y) in pixels from the top left corner, in order.
         labels: for each point, whether it is on the object (True or 1) or off it (False or 0); None: all are on it.
-        box: a box (x0, y0, x1, y1) around the object, in pixels; points then correct its mask.
+        box: a box (x0, y0, x1, y1) around the object, in pixels, which is clipped to the image; points then correct its
+            mask.
 
     Returns:
         The mask of the object.
@@ -267,7 +270,7 @@ def click(
     Raises:
         InputError: the image can't be read.
         UsageError: an argument can't be read, there is neither a box nor a point on the object, the numbers of labels
-            and points differ, or a point or the box is outside the image.
+            and points differ, or a point or the whole box is outside the image.
     """
     places = _numbers("points", points, (-1, 2), "[(120, 80), (200, 90)]")
     on_object = (
@@ -297,8 +300,8 @@ def click(
 
 
 def _view_of(box: list[float], width: int, height: int) -> ViewBox:
-    left, top, right, bottom = box
-    if 0 <= left < right <= width and 0 <= top < bottom <= height:
+    left, top, right, bottom = max(0.0, box[0]), max(0.0, box[1]), min(box[2], float(width)), min(box[3], float(height))
+    if left < right and top < bottom and all(map(math.isfinite, box)):
         return ViewBox(left, top, right, bottom)
     numbers = ",".join(f"{number:g}" for number in box)
     raise UsageError(

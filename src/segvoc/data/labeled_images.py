@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,15 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from segvoc.annotations.entries import stuff_classes
-from segvoc.errors import InputError, UsageError, did_you_mean, one_line
+from segvoc.errors import InputError, UsageError, did_you_mean
+from segvoc.imaging.annotations import stuff_classes
 from segvoc.imaging.label_maps import UNLABELED, label_table, read_label_map
 from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import read_image
 from segvoc.imaging.result_paths import InputImage, image_paths
-from segvoc.storage.files import read_json
 from segvoc.storage.resume import Stamp, stamp_of
-from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary import Vocabulary, refuse_string
 
 CLASS_LIST_FOLDER = Path(__file__).parent / "classes"
 """Folder of the class lists. Names are in label order, spelled as in the datasets."""
@@ -47,7 +45,7 @@ def image_stems(name: str) -> tuple[str, ...]:
 
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff")
-"""Suffixes of label maps, in search order."""
+"""Suffixes of label maps, in search order; capital letters too."""
 
 ABSENCE_IMAGES = 300
 """Max images to read when looking for absent classes."""
@@ -92,7 +90,7 @@ class LabeledImage:
 
     def exists(self) -> bool:
         """Whether the image exists, without reading it."""
-        return self.image.exists()
+        return os.path.exists(self.image)
 
     def stamp(self) -> tuple[Stamp, Stamp]:
         """Stamps of the image and its labels, to detect changes."""
@@ -169,7 +167,7 @@ class LabeledImages:
             labels: folder of the label maps: `sub/photo.png` (or .tif) for `sub/photo.jpg`. In 8-bit maps 255 is
                 unlabeled, in 16-bit maps 65535. Images without a label map are included, and reading them raises an
                 `InputError`.
-            classes: JSON file with the list of class names, in label order.
+            classes: file with the class names in label order: one per line, or JSON (`Vocabulary.read_classes`).
             background: the class that stands for "none of the others".
             owner: the object that all classes except the background are parts of: "door" means "car's door".
             skip: a folder inside `images` to leave out, such as a results folder.
@@ -178,7 +176,7 @@ class LabeledImages:
             UsageError: a folder is missing or empty, no image has a label map, two images share a label map, or the
                 class names can't be read.
         """
-        vocabulary = read_classes(classes)
+        vocabulary = Vocabulary.read_classes(classes)
         if owner is not None:
             if not (whole := owner.strip()):
                 raise UsageError(f"the object {owner!r} has no name; give the object that the classes are parts of")
@@ -188,7 +186,7 @@ class LabeledImages:
             if not os.path.isdir(folder):
                 raise UsageError(f"the folder {os.fspath(folder)!r} does not exist; check the path")
         found = [_paired(image.path, image.stem, Path(labels)) for image in _distinct_images(images, skip)]
-        if not any(pair.labels.exists() for pair in found):
+        if not any(os.path.exists(pair.labels) for pair in found):
             raise UsageError(
                 f"no image in {os.fspath(images)!r} has a label map in {os.fspath(labels)!r}; "
                 f"{str(found[0].image)!r} needs {str(found[0].labels)!r}"
@@ -204,11 +202,12 @@ class LabeledImages:
         Args:
             sets: at least one.
             rename: new names of classes: {"sofa": "couch"}.
-            drop: classes whose pixels become unlabeled.
+            drop: classes whose pixels become unlabeled; a list or set of names.
 
         Raises:
             UsageError: a renamed or dropped class is unknown, no class is left, or there are several backgrounds.
         """
+        refuse_string(drop, "classes to drop")
         rename, drop = dict(rename or {}), frozenset(drop)
         known = list(dict.fromkeys(word for one in sets for word in one.vocabulary.words))
         if unknown := [word for word in (*rename, *sorted(drop)) if word not in known]:
@@ -223,21 +222,19 @@ class LabeledImages:
                 f"the backgrounds {backgrounds[0]!r} and {backgrounds[1]!r} differ; "
                 f"rename one: --rename {backgrounds[1]}={backgrounds[0]}"
             )
-        names: Counter[str] = Counter()
+        label_of = {word: label for label, word in enumerate(words)}
         images = []
-        for one in sets:
-            table = [
-                UNLABELED if word in drop else words.index(rename.get(word, word)) for word in one.vocabulary.words
-            ]
-            names[one.name] += 1
-            prefix = one.name if names[one.name] == 1 else f"{one.name}-{names[one.name]}"
+        for one, prefix in zip(sets, _distinct_names([one.name for one in sets]), strict=True):
+            table = [UNLABELED if word in drop else label_of[rename.get(word, word)] for word in one.vocabulary.words]
+            # one tuple for all images with the same labels so far
+            new_labels: dict[tuple[int, ...] | None, tuple[int, ...]] = {None: tuple(table)}
             for image in one.images:
-                before = range(len(table)) if image.new_labels is None else image.new_labels
-                labels = tuple(UNLABELED if label == UNLABELED else table[label] for label in before)
+                if (before := image.new_labels) is not None and before not in new_labels:
+                    new_labels[before] = tuple(UNLABELED if label == UNLABELED else table[label] for label in before)
                 stem = image.stem if len(sets) == 1 else f"{prefix}/{image.stem}"
-                images.append(replace(image, stem=stem, new_labels=labels))
+                images.append(replace(image, stem=stem, new_labels=new_labels[before]))
         return cls(
-            name="+".join(names),
+            name="+".join(dict.fromkeys(one.name for one in sets)),
             vocabulary=Vocabulary(words),
             images=tuple(sorted(images, key=lambda image: image.stem)),
             background=backgrounds[0] if backgrounds else None,
@@ -292,6 +289,17 @@ class LabeledImages:
         return self.images[index].read_objects(size, stuff_classes(self.vocabulary.words, self.background))
 
 
+def _distinct_names(names: Sequence[str]) -> list[str]:
+    """The names, those that are taken with the next free number: "val", "val-3", "val-2" for "val", "val", "val-2"."""
+    taken, found = set(names), list[str]()
+    for name in names:
+        number, free = 2, name
+        while free in found or (free != name and free in taken):
+            free, number = f"{name}-{number}", number + 1
+        found.append(free)
+    return found
+
+
 def absence_line(names: Sequence[str], classes: int, unlabeled: int, pixels: int, where: str = "") -> str | None:
     """A line about the classes (of so many) without a labeled pixel, where images were read; None if there are none."""
     if not names:
@@ -317,21 +325,7 @@ def _distinct_images(folder: str | os.PathLike[str], skip: str | os.PathLike[str
 
 def _paired(image: Path, stem: str, labels: Path) -> LabeledImage:
     # a.png, or a.jpg.png, for a.jpg
-    candidates = [labels / f"{one}{suffix}" for one in (stem, f"{stem}{image.suffix}") for suffix in LABEL_SUFFIXES]
-    existing = next((path for path in candidates if path.exists()), candidates[0])
+    suffixes = (*LABEL_SUFFIXES, *map(str.upper, LABEL_SUFFIXES))
+    candidates = [labels / f"{one}{suffix}" for one in (stem, f"{stem}{image.suffix}") for suffix in suffixes]
+    existing = next((path for path in candidates if os.path.exists(path)), candidates[0])
     return LabeledImage(image=image, labels=existing, stem=stem)
-
-
-def read_classes(path: str | os.PathLike[str]) -> Vocabulary:
-    """Read class names from a JSON list; `UsageError` if it isn't a list of distinct names."""
-    name = os.fspath(path)
-    try:
-        names = read_json(path)
-    except OSError as error:
-        raise UsageError(f"the class file {name!r} can't be read: {error.strerror}; check the path") from None
-    except ValueError as error:
-        problem = f"the class file {name!r} is not valid JSON ({one_line(error)})"
-        raise UsageError(f"{problem}; write a list of names") from None
-    if not isinstance(names, list) or not all(isinstance(entry, str) for entry in names):
-        raise UsageError(f'the class file {name!r} is not a list of names; write ["cat", "sofa", ...] in label order')
-    return Vocabulary(names)

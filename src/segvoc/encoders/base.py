@@ -9,6 +9,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from segvoc.arrays import numbered_names
 from segvoc.encoders.word_encoder import Tokenizer
 
 IMAGENET_STATISTICS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -64,7 +65,7 @@ class ImageFeatures:
 
 def numbered(prefix: str, named: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
     """Collect the arrays `prefix`_0, `prefix`_1, ... in order."""
-    return tuple(named[name] for name in sorted(named) if name.startswith(f"{prefix}_"))
+    return tuple(named[name] for name in numbered_names(prefix, named))
 
 
 TOWERS = ("image_encoder", "text_encoder")

@@ -10,14 +10,13 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
-from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.layers.pos_embed_sincos import build_rotary_pos_embed
 from timm.models.eva import Eva, EvaAttention, EvaBlock
 from torch import Tensor, nn
 
 from segvoc.encoders.base import CLIP_STATISTICS, ImageFeatures, normalized_pixels
 from segvoc.encoders.dense_modes import SELF_SIMILARITIES, DenseMode, mix_values
-from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights
+from segvoc.encoders.vit import VitConfig, patch_grid, positions_on_grid, projection_weights
 
 
 class EvaClipImageEncoder(nn.Module):
@@ -60,7 +59,7 @@ class EvaClipImageEncoder(nn.Module):
         patches = tower.patch_embed.proj(pixels.to(tower.patch_embed.proj.weight.dtype)).flatten(2).mT
         cls_token, positions = cast(Tensor, tower.cls_token), cast(Tensor, tower.pos_embed)
         x = torch.cat([cls_token.expand(image.shape[0], -1, -1), patches], dim=1)
-        x = x + resample_abs_pos_embed(positions, [rows, columns], antialias=False)
+        x = x + positions_on_grid(positions, (rows, columns), self.vit.pretrained_size // self.stride)
         *blocks, last = cast(Iterable[EvaBlock], tower.blocks)
         taps = []
         for index, block in enumerate(blocks):

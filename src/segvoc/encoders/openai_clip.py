@@ -11,7 +11,6 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
-from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from segvoc.encoders.base import CLIP_STATISTICS, IMAGENET_STATISTICS, ImageFeatures, TokenFeatures, normalized_pixels
@@ -22,6 +21,7 @@ from segvoc.encoders.vit import (
     PixelStatistics,
     VitConfig,
     patch_grid,
+    positions_on_grid,
     projection_weights,
     separate_projections,
 )
@@ -81,7 +81,8 @@ class OpenAIClipImageEncoder(nn.Module):
         pixels = normalized_pixels(image, CLIP_STATISTICS if self.pixels == "clip" else IMAGENET_STATISTICS)
         patches = rearrange(tower.conv1(pixels.to(tower.conv1.weight.dtype)), "b c h w -> b (h w) c")
         x = torch.cat([tower.class_embedding.expand(image.shape[0], 1, -1), patches], dim=1)
-        x = tower.ln_pre(x + resample_abs_pos_embed(tower.positional_embedding[None], [rows, columns], antialias=False))
+        pretrained = self.config.pretrained_size // self.stride
+        x = tower.ln_pre(x + positions_on_grid(tower.positional_embedding[None], (rows, columns), pretrained))
         *blocks, last = cast(Iterable[ResidualAttentionBlock], tower.transformer.resblocks)
         taps = []
         for index, block in enumerate(blocks if dense else blocks[: max(self.config.taps) + 1]):

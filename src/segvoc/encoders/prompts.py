@@ -4,12 +4,15 @@
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from jaxtyping import Float
+from array_api_compat import device
+from jaxtyping import Float, Int
 
-from segvoc.arrays import Array
+from segvoc.arrays import Array, array_namespace
 from segvoc.encoders.word_encoder import PromptedWordEncoder
 from segvoc.vocabulary import Vocabulary
 
@@ -64,14 +67,68 @@ class PartNames:
         )
 
 
-def embed_names(encode: PromptedWordEncoder, names: Sequence[str], vocabulary: Vocabulary) -> Float[Array, "T P C"]:
-    """Embed T names, at least one, which may repeat, as a part and an object may ("bag", the part of a bag).
+@dataclass(frozen=True, eq=False)
+class PartWords:
+    """Prompt embeddings of a list of words, for both levels of a part network, as arrays of the text encoder."""
 
-    The vocabulary that the names are from defines how synonyms are read.
-    """
-    unique = {name: at for at, name in enumerate(dict.fromkeys(names))}
-    found = encode(Vocabulary(unique, synonyms=vocabulary.synonyms))
-    return found[[unique[name] for name in names]]
+    general: Float[Array, "G P C"]
+    """Embeddings of all generic parts, followed by all objects."""
+    specific: Float[Array, "S P C"]
+    """Embeddings of the parts of objects."""
+    part_of: Int[Array, " S"]
+    """For each specific part, the index of its part in `general`."""
+    object_of: Int[Array, " S"]
+    """For each specific part, the index of its object in `general`."""
+    places: Int[Array, " T"]
+    """For each word, the index of its logits in the objects followed by the specific parts; -1 for "none"."""
+    parts: int
+    """Number of generic parts."""
+    names_objects: bool
+    """Whether any of the words is an object."""
+
+    def __len__(self) -> int:
+        """Number of words."""
+        return len(self.places)
+
+    def __getitem__(self, chosen: Int[Array, " N"] | slice) -> "PartWords":
+        """A copy that is restricted to some of the words."""
+        return replace(self, places=self.places[chosen])
+
+    def to(self, where: Any, /) -> "PartWords":
+        """A copy with another `torch.dtype`, which indices don't get, or on another `torch.device`."""
+        indices = () if type(where).__name__ == "dtype" else ("part_of", "object_of", "places")
+        return replace(self, **{name: getattr(self, name).to(where) for name in ("general", "specific", *indices)})
+
+
+class PartWordEncoder:
+    """Computes the embeddings of the objects and parts in a list of words."""
+
+    def __init__(self, encode: PromptedWordEncoder) -> None:
+        self.encode = encode
+
+    @property
+    def templates(self) -> Sequence[str]:
+        """Prompt templates; `{}` stands for the word."""
+        return self.encode.templates
+
+    def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> PartWords:
+        """Embed the words; `none` is the word for "none of the others", which gets no text embedding."""
+        names = PartNames.of(vocabulary.words, none)
+        general, specific = (*names.parts, *names.objects), names.specific
+        # names may repeat, as a part and an object may ("bag", the part of a bag)
+        unique = {name: at for at, name in enumerate(dict.fromkeys((*general, *specific)))}
+        found = self.encode(Vocabulary([*unique] or ["object"], synonyms=vocabulary.synonyms))
+        xp = array_namespace(found)
+        index = partial(xp.asarray, dtype=xp.int64, device=device(found))
+        return PartWords(
+            general=found[index([unique[name] for name in general])],
+            specific=found[index([unique[name] for name in specific])],
+            part_of=index(names.part_of),
+            object_of=index([len(names.parts) + at for at in names.object_of]),
+            places=index([-1 if at is None else at for at in names.places]),
+            parts=len(names.parts),
+            names_objects=any(at is not None and at < len(names.objects) for at in names.places),
+        )
 
 
 IMAGENET_TEMPLATES = tuple(Path(__file__).with_name("imagenet_templates.txt").read_text(encoding="utf-8").splitlines())

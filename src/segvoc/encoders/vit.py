@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from segvoc.errors import UsageError
+from segvoc.layers.maps import is_exporting
 
 PixelStatistics = Literal["clip", "imagenet"]
 """Pixel normalization by CLIP's statistics, or ImageNet's as in CLIPSeg."""
@@ -20,7 +22,11 @@ Activation = Literal["quick_gelu", "gelu"]
 
 @dataclass(frozen=True, kw_only=True)
 class VitConfig:
-    """Sizes of a vision transformer."""
+    """Sizes of a vision transformer.
+
+    Raises:
+        UsageError: a tap is out of order, or not before the last block, which only gives the dense map.
+    """
 
     channels: int
     """Channels of the space shared with the text."""
@@ -36,6 +42,14 @@ class VitConfig:
     """Side of the images that the networks read [pixels]."""
     taps: tuple[int, ...]
     """Blocks, 0-based and shallow to deep, whose outputs guide the decoder."""
+
+    def __post_init__(self) -> None:
+        blocks = range(self.layers - 1)
+        if list(self.taps) != sorted({*self.taps} & {*blocks}):
+            raise UsageError(
+                f"taps={self.taps} are not blocks of a transformer with {self.layers}; give increasing numbers from 0 "
+                f"to {self.layers - 2}, since the last block gives the dense map"
+            )
 
 
 def vit_b16() -> VitConfig:
@@ -137,6 +151,22 @@ def patch_grid(image: Float[Tensor, "B 3 H W"], patch_size: int) -> tuple[int, i
             f"{height}x{width} px can't be divided into patches of {patch_size} px; use a multiple of that"
         )
     return height // patch_size, width // patch_size
+
+
+def positions_on_grid(table: Float[Tensor, "1 N C"], grid: tuple[int, int], pretrained: int) -> Float[Tensor, "1 L C"]:
+    """Position embeddings of the CLS token and L - 1 cells, interpolated (bicubic) from a square of `pretrained` cells.
+
+    Each axis is interpolated alone, beside channels as if they were pixels: PyTorch's GPU kernel computes all channels
+    of a pixel in one thread, which takes 2 ms for so few pixels.
+    """
+    if grid == (pretrained, pretrained) and not is_exporting():  # an exported program takes any grid
+        return table
+    channels = table.shape[2]
+    cells = table[0, 1:].to(torch.promote_types(table.dtype, torch.float32)).reshape(1, 1, pretrained, -1)
+    cells = F.interpolate(cells, size=(grid[0], pretrained * channels), mode="bicubic")
+    cells = cells.reshape(1, grid[0], pretrained, channels)
+    cells = F.interpolate(cells, size=(grid[1], channels), mode="bicubic")
+    return torch.cat((table[:, :1], cells.reshape(1, -1, channels).to(table.dtype)), dim=1)
 
 
 class Attention(nn.Module):

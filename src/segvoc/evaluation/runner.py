@@ -200,10 +200,20 @@ class TaskSegmenter:
 
     def segment(self, truths: Sequence[GroundTruth]) -> list[Segmentation]:
         """The predictions for a batch of images; for parts, also among those of each object of the image."""
+        return self.start(truths)()
+
+    def start(self, truths: Sequence[GroundTruth]) -> Callable[[], list[Segmentation]]:
+        """Start `segment`; the function that is returned waits for the predictions."""
         among = [self._guides[owner] for owner in present_objects(truths[0].objects)] if self._guides else []
         images = [truth.image for truth in truths]
         with float32_products(tf32=TF32):
-            return self.segmenter.segment(images, self._words, options=self.protocol.options, groups=among)
+            finish = self.segmenter.start(images, self._words, options=self.protocol.options, groups=among)
+
+        def predictions() -> list[Segmentation]:
+            with float32_products(tf32=TF32):
+                return finish()
+
+        return predictions
 
     def score(self, image: EvaluationImage, truth: GroundTruth, result: Segmentation) -> ImageScore:
         """Compare a prediction with the truth; for parts, also the predictions among the parts of each object."""
@@ -234,6 +244,7 @@ def segment_and_score(
     `keep` is called with each image, its truth and its score, in a thread; `on_result` as in `evaluate`.
     """
     failures: dict[str, str] = {}
+    begun: deque[tuple[list[tuple[EvaluationImage, GroundTruth]], Callable[[], list[Segmentation]]]] = deque()
     scoring: deque[Future[None]] = deque()
     scorer = ThreadPoolExecutor(1, "scorer")
 
@@ -242,25 +253,43 @@ def segment_and_score(
             keep(image, truth, segmenter.score(image, truth, result))
             on_result(image, None)
 
+    def finish() -> None:
+        good, predictions = begun.popleft()
+        scoring.append(scorer.submit(score, good, predictions()))
+        while len(scoring) > BATCHES_BEHIND:
+            scoring.popleft().result()
+
     try:
-        for batch in _read_ahead(batches, len(segmenter.task.images.vocabulary)):
-            good: list[tuple[EvaluationImage, GroundTruth]] = []
-            for image, reading in batch:
-                try:
-                    good.append((image, reading.result()))
-                except InputError as error:
-                    failures[image.stem] = str(error)
-                    on_result(image, str(error))
-            if good:
-                results = segmenter.segment([truth for _, truth in good])
-                scoring.append(scorer.submit(score, good, results))
-            while len(scoring) > BATCHES_BEHIND:
-                scoring.popleft().result()
+        for good in _readable(batches, segmenter, failures, on_result):
+            begun.append((good, segmenter.start([truth for _, truth in good])))
+            while len(begun) > segmenter.segmenter.batches_ahead:
+                finish()
+        while begun:
+            finish()
         for future in scoring:
             future.result()
     finally:
         scorer.shutdown(cancel_futures=True)
     return failures
+
+
+def _readable(
+    batches: Sequence[Sequence[EvaluationImage]],
+    segmenter: TaskSegmenter,
+    failures: dict[str, str],
+    on_result: OnResult,
+) -> Iterator[list[tuple[EvaluationImage, GroundTruth]]]:
+    """Batches of images that could be read, with their truth; the errors of the others go into `failures`."""
+    for batch in _read_ahead(batches, len(segmenter.task.images.vocabulary)):
+        good: list[tuple[EvaluationImage, GroundTruth]] = []
+        for image, reading in batch:
+            try:
+                good.append((image, reading.result()))
+            except InputError as error:
+                failures[image.stem] = str(error)
+                on_result(image, str(error))
+        if good:
+            yield good
 
 
 def _read_ahead(

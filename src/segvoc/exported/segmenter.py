@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Int, Int64
 
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
-from segvoc.encoders.prompts import PartNames, embed_names
+from segvoc.encoders.prompts import PartWordEncoder, PartWords
 from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, WordEncoder
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram
@@ -19,7 +18,7 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
 from segvoc.selection_rules import Listed, MostSimilar, SelectionRule, Voted, VotedShare, WithParts
-from segvoc.sharing.uploading import SHIPPED_WEIGHTS, TINY, ShareableModel, taught_facts
+from segvoc.sharing.uploading import SHIPPED_WEIGHTS, TINY, ShareableModel
 from segvoc.teaching.features import FeatureArrays, read_features
 from segvoc.teaching.taught_words import TaughtWords, probe_image
 from segvoc.vocabulary import Vocabulary
@@ -70,8 +69,7 @@ class ExportedSegmenter(Segmenter):
         if self.origin.get("preset") != "tiny" or not isinstance(record, Mapping) or weights:
             return super().shareable(weights=weights)
         license = str(record.get("license", ""))
-        facts = taught_facts("tiny", TINY, self.taught, licenses={SHIPPED_WEIGHTS: license})
-        return ShareableModel(facts=facts, write_weights=None, taught=self.taught)
+        return ShareableModel.of_taught("tiny", TINY, self.taught, {SHIPPED_WEIGHTS: license})
 
     def run(
         self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol
@@ -101,7 +99,7 @@ class ExportedSegmenter(Segmenter):
         if self.manifest.has_parts:
             if protocol.selection is not None:
                 raise UsageError("part networks don't support class selection; leave out keep_classes, or give 'all'")
-            inputs |= cast(PartEmbeddings, text).inputs()
+            inputs |= part_inputs(cast(PartWords, text))
         else:
             words, rule = cast(np.ndarray, text), protocol.selection
             if isinstance(rule, Listed):  # words are inputs, so just leave out the others
@@ -143,7 +141,7 @@ class ExportedSegmenter(Segmenter):
         if about.text is None:
             return FixedWords(about.vocabulary, self.folder / cast(str, about.embeddings))
         encoder = ExportedWordEncoder(self._opened(about.text.program), self.folder / about.text.tokenizer, about.text)
-        return ExportedPartEncoder(encoder) if about.has_parts else encoder
+        return PartWordEncoder(encoder) if about.has_parts else encoder
 
 
 def selection_inputs(rule: SelectionRule | None, words: int) -> dict[str, Any]:
@@ -189,60 +187,21 @@ class ExportedWordEncoder(PromptedWordEncoder):
         return self._program({"tokens": tokens})["embeddings"]
 
 
-@dataclass(frozen=True, eq=False)
-class PartEmbeddings:
-    """Prompt embeddings of a list of words, for the objects and generic parts, and for the parts of objects."""
-
-    general: Float32[np.ndarray, "G P C"]
-    """Embeddings of all generic parts, followed by all objects."""
-    specific: Float32[np.ndarray, "S P C"]
-    """Embeddings of the parts of objects."""
-    names: PartNames
-
-    def __len__(self) -> int:
-        return len(self.names.places)
-
-    def inputs(self) -> dict[str, np.ndarray]:
-        """Inputs of the program; without parts of objects, it gets a dummy part."""
-        parts, objects = len(self.names.parts), len(self.names.objects)
-        # the program's logits: generic parts, objects, "no object", parts of objects, "no part"
-        none = parts + objects
-        if not any(place is not None and place < objects for place in self.names.places) and len(self.specific):
-            none += 1 + len(self.specific)
-        places = [none if place is None else parts + place + (place >= objects) for place in self.names.places]
-        specific, part_of = self.specific, list(self.names.part_of)
-        object_of = [parts + at for at in self.names.object_of]
-        if not len(specific):
-            specific, part_of, object_of = self.general[:1], [0], [0]
-        return {
-            "general": self.general,
-            "specific": specific,
-            "part_of": np.array(part_of, np.int64),
-            "object_of": np.array(object_of, np.int64),
-            "places": np.array(places, np.int64),
-        }
-
-
-class ExportedPartEncoder:
-    """Computes the embeddings of the objects and parts in a list of words."""
-
-    def __init__(self, encode: ExportedWordEncoder) -> None:
-        self.encode = encode
-        self.templates: Sequence[str] = encode.templates
-
-    def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> PartEmbeddings:
-        """Embed the words; `none` is the word for "none of the others", which gets no text embedding."""
-        names = PartNames.of(vocabulary.words, none)
-        return PartEmbeddings(
-            general=self._embedded((*names.parts, *names.objects), vocabulary),
-            specific=self._embedded(names.specific, vocabulary),
-            names=names,
-        )
-
-    def _embedded(self, names: Sequence[str], vocabulary: Vocabulary) -> Float32[np.ndarray, "T P C"]:
-        if not names:
-            return np.empty((0, len(self.templates), 0), np.float32)
-        return embed_names(self.encode, names, vocabulary)
+def part_inputs(words: PartWords) -> dict[str, np.ndarray]:
+    """Convert words to inputs of a program, which gets a dummy part if there are no parts of objects."""
+    # the program's logits: generic parts, objects, "no object", parts of objects, "no part"
+    none = len(words.general)
+    if not words.names_objects and len(words.specific):
+        none += 1 + len(words.specific)
+    places = words.places + words.parts + (words.places >= len(words.general) - words.parts)
+    has_parts, first = len(words.specific) > 0, np.zeros(1, np.int64)
+    return {
+        "general": words.general,
+        "specific": words.specific if has_parts else words.general[:1],
+        "part_of": words.part_of if has_parts else first,
+        "object_of": words.object_of if has_parts else first,
+        "places": np.where(words.places < 0, none, places),
+    }
 
 
 class FixedWords:

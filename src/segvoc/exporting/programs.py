@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from segvoc.encoders.base import ImageEncoder, TokenEncoder, TokenFeatures, numbered
+from segvoc.encoders.prompts import PartWords
 from segvoc.inference.onnx_program import OF_CLASSES
 from segvoc.layers.aggregation import UpsamplingDecoder, UpsamplingStage, WindowBlock, WindowGuidance
 from segvoc.layers.aggregation_context import AggregationContext
@@ -29,7 +30,7 @@ from segvoc.layers.class_selection import Kept, count_votes, select_classes
 from segvoc.layers.cost_sum import all_costs
 from segvoc.layers.maps import Windows, resized
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
-from segvoc.networks.part_cat_seg import PartAggregation, PartNetwork, PartWords
+from segvoc.networks.part_cat_seg import PartAggregation, PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.selection_rules import PUBLISHED_VOTES, Votes

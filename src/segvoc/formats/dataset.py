@@ -14,14 +14,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 from segvoc.errors import InputError, OutputError, UsageError, missing_extra, one_line
 from segvoc.formats.writers import FORMATS, DatasetEntry
-from segvoc.imaging.reading import opened_image
+from segvoc.imaging.reading import STANDARD_INPUT, file_name, opened_image, orientation
 from segvoc.imaging.result_paths import InputImage
 from segvoc.inference.segmentation import Segmentation
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.atomic_writes import check_names, write_atomically, write_bytes
 from segvoc.storage.files import read_json, strict_json
 
 FormatName = Literal["coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc", "label-studio"]
@@ -29,7 +29,7 @@ FormatName = Literal["coco-panoptic", "coco-instances", "labelme", "cvat", "yolo
 
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
-PublishedName = Literal["cityscapes", "ade20k", "mapillary-vistas", "camvid", "kitti", "coco-stuff", "masks"]
+PublishedName = Literal["cityscapes", "ade20k", "coco-stuff", "masks"]
 """A format of published datasets, read-only; "masks" are folders with a table of classes."""
 
 DatasetName = Literal[FormatName, PublishedName, "project", "huggingface"]
@@ -105,8 +105,9 @@ class Dataset:
     def files(self, stem: str, image: str | os.PathLike[str] | None) -> EntryFiles:
         """The files of an image by its name in the dataset; `image` is its file, None for an image from memory."""
         kind, folder = FORMATS[self.format], Path(self.folder)
-        suffix = ".png" if image is None else os.path.splitext(image)[1]
-        is_copied = self.copy_images or image is None
+        is_unnamed = image is None or os.fspath(image) == STANDARD_INPUT
+        suffix = ".png" if image is None or is_unnamed else os.path.splitext(file_name(image))[1]
+        is_copied = self.copy_images or is_unnamed
         # an image that isn't copied keeps its name, which its stem may hold with the suffix
         name = kind.image_file.format(stem=stem, suffix=suffix if is_copied or not stem.endswith(suffix) else "")
         report = folder / PIECE_FOLDER / self.format / f"{stem}.json"
@@ -115,9 +116,11 @@ class Dataset:
 
     def write(self, result: Segmentation, files: EntryFiles, *, compact: bool = False) -> None:
         """Write the files of an image, each atomically; a compact report lists only words that have pixels."""
+        check_names(files)
         if files.image is not None:
             _copy_image(result, files.folder / files.image)
-        image = files.image or os.path.abspath(result.source or "")
+        source = result.source or ""
+        image = files.image or (os.path.abspath(source) if result.content is None else source)
         format_ = FORMATS[self.format](result.words, self.background)
         facts = format_.write(files.folder, files.stem, image, result)
         piece = {"image": files.name, "report": result.report(compact=compact), "facts": facts}
@@ -156,15 +159,21 @@ class _Pieces:
 
 def _copy_image(result: Segmentation, target: Path) -> None:
     """Copy the image; applies the EXIF orientation, which few programs support."""
-    source = result.source
+    source, content = result.source, result.content
     kinds = Image.registered_extensions()
     kind = kinds.get(target.suffix.lower(), "PNG")
-    suffix = "" if source is None else os.path.splitext(source)[1]
-    is_same = target.suffix == suffix or kinds.get(suffix.lower()) == kind
-    if source is not None and is_same and _is_upright(source):
-        with open(source, "rb") as file:
-            write_atomically(target, lambda written: shutil.copyfileobj(file, written))
-        return
+    if source is not None and content is not None:
+        with suppress(InputError), opened_image(source, content=content) as image:
+            if image.format in (kind, "MPO" if kind == "JPEG" else kind) and orientation(image) == 1:
+                write_bytes(target, content)
+                return
+    elif source is not None:
+        suffix = os.path.splitext(source)[1]
+        is_same = target.suffix == suffix or kinds.get(suffix.lower()) == kind
+        if is_same and _is_upright(source):
+            with open(source, "rb") as file:
+                write_atomically(target, lambda written: shutil.copyfileobj(file, written))
+            return
     image = Image.fromarray(result.image)
     options = {"quality": 95, "subsampling": 0} if kind in ("JPEG", "MPO") else {}
     try:
@@ -175,7 +184,7 @@ def _copy_image(result: Segmentation, target: Path) -> None:
 
 def _is_upright(path: str) -> bool:
     with suppress(InputError), opened_image(path) as image:
-        return image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        return orientation(image) == 1
     return True
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, UInt16
 
-from segvoc.annotations.connected_regions import Region, connected_regions
-from segvoc.annotations.entries import stuff_classes
 from segvoc.errors import UsageError
+from segvoc.imaging.annotations import stuff_classes
+from segvoc.imaging.connected_regions import Region, connected_regions
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
 
@@ -24,7 +24,7 @@ def with_objects(
 ) -> Segmentation:
     """Split words into objects: each connected component becomes an object.
 
-        result = segvoc.with_objects(model.segment("photo.jpg", ["cat", "sofa", "wall"]))
+        result = with_objects(model.segment("photo.jpg", ["cat", "sofa", "wall"]))
         result.objects, result.object_counts
 
     Components are 8-connected. A component that is too small joins the nearest object of its word within a fiftieth of
@@ -34,7 +34,7 @@ def with_objects(
     Args:
         result: a labeled image.
         words: the words to split into objects; None: all except stuff (sky, wall, ..., see
-            `segvoc.annotations.entries`).
+            `segvoc.imaging.annotations`).
         least: minimum size of an object [px]; None: a 5,000th of the image, at least 12.
         background: the word that stands for "none of the others", treated as stuff.
 

@@ -14,13 +14,13 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from segvoc.annotations.connected_regions import Region, connected_regions, segments
-from segvoc.annotations.entries import categories, labelme_content, region_annotations, region_facts, stuff_classes
-from segvoc.annotations.outlines import polygon_of
 from segvoc.errors import UsageError
 from segvoc.formats.objects import consecutive
+from segvoc.imaging.annotations import categories, labelme_content, region_annotations, region_facts, stuff_classes
 from segvoc.imaging.brush_masks import packed_runs
+from segvoc.imaging.connected_regions import Region, connected_regions, segments
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.outlines import polygon_of
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically

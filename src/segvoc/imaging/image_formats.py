@@ -5,16 +5,23 @@ import ctypes
 import importlib
 import io
 import logging
+import math
+import os
+import struct
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import PIL
-from PIL import Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from segvoc.errors import ImageTooLargeError, InputError, UsageError
+
+if TYPE_CHECKING:
+    from segvoc.imaging.rasters import Stretch
 
 MAX_PIXELS = 200_000_000
 """Maximum number of pixels of an image: 0.6 GB as RGB; covers the largest phone cameras (200 Mpx)."""
@@ -56,7 +63,12 @@ TIE_POINTS, MODEL_MATRIX, GEO_KEYS = 33922, 34264, 34735
 PLACE_TAGS = (TIE_POINTS, MODEL_MATRIX, GEO_KEYS)
 """Tags that georeference a GeoTIFF (ModelTiepoint, ModelTransformation, GeoKeyDirectory)."""
 
+RPC, GDAL_NODATA = 50844, 42113
+"""Tags with RPCCoefficients, which georeference an image too, and with the value of pixels without one."""
+
 _WEBP_IN_TIFF = 50001
+_FLOATS = 3
+"""In the tag SampleFormat."""
 _BYTE_COUNTS = (279, 325)
 """Tags with the sizes of the blocks of a TIFF, strips or tiles; blocks that GDAL leaves out have size 0."""
 
@@ -72,11 +84,14 @@ def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS,
         )
 
 
-def identified(file: BinaryIO | io.BytesIO, name: str, *, rgb: bool = False) -> Image.Image:
+def identified(
+    file: BinaryIO | io.BytesIO, name: str, *, rgb: bool = False, stretch: "Stretch | None" = None
+) -> Image.Image:
     """Open an image of a supported format, reading only its header; `InputError` if it is none, or damaged.
 
     Replaces `Image.open`, whose size limit is lower than ours and can only be changed for the whole process. `name` is
-    the image's in errors, such as a file name in quotes. `rgb` converts measurements to colors.
+    the image's in errors, such as a file name in quotes. `rgb` converts measurements to colors, by the
+    stretch if given.
     """
     prefix = file.read(64)
     if not prefix:
@@ -95,11 +110,11 @@ def identified(file: BinaryIO | io.BytesIO, name: str, *, rgb: bool = False) -> 
         except Exception as error:
             _refuse_dicom(file, name)  # the first 128 bytes of DICOM may look like a TIFF
             if image_format == "TIFF" and isinstance(error, SyntaxError | KeyError):
-                return _unusual_tiff(file, name, error)
+                return _unusual_tiff(file, name, stretch, error)
             raise damaged_image(name, image_format, error) from None
         tags = image.tag_v2 if image.format == "TIFF" else {}  # pyright: ignore[reportAttributeAccessIssue]
         if _is_misread(tags) or (rgb and _is_measured(tags) and find_spec("rasterio") is not None):
-            return _unusual_tiff(file, name)
+            return _unusual_tiff(file, name, stretch)
         return image
     _refuse_dicom(file, name)
     raise InputError(f"{name} is not an image of a known format; convert it to JPEG or PNG")
@@ -161,19 +176,62 @@ def _is_misread(tags: Mapping[int, Any]) -> bool:
 
 
 def _is_measured(tags: Mapping[int, Any]) -> bool:
-    """Whether a TIFF is a measurement, with coordinates and more than 8 bits, whose range depends on its values."""
-    return max(tags.get(258, (1,))) > 8 and not tags.keys().isdisjoint(PLACE_TAGS)
+    """Whether the range of a TIFF depends on its values: floats, 32 bits, or more than 8 bits with coordinates."""
+    bits = max(tags.get(258, (1,)))
+    return bits > 16 or (bits > 8 and (_FLOATS in tags.get(339, ()) or not tags.keys().isdisjoint(PLACE_TAGS)))
 
 
-def _unusual_tiff(file: BinaryIO | io.BytesIO, name: str, error: Exception | None = None) -> Image.Image:
-    """The RGB of a TIFF that Pillow can't read correctly (`error`): five bands, floats, LERC, ... (`RasterImage`)."""
+TIFF_ERRORS = (OSError, SyntaxError, ValueError, KeyError, TypeError, EOFError, struct.error, MemoryError)
+"""What Pillow raises for damaged tags of TIFFs."""
+
+
+def tiff_tags(file: BinaryIO | io.BytesIO) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """The tags of a TIFF, from its start; raises `TIFF_ERRORS`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about truncated data
+        header = file.read(8)
+        if header[2:4] in (b"+\0", b"\0+"):  # BigTIFF
+            header += file.read(8)
+        directory = TiffImagePlugin.ImageFileDirectory_v2(header)
+        file.seek(directory.next)
+        directory.load(file)
+    return directory
+
+
+def world_file(path: str | os.PathLike[str]) -> tuple[float, ...] | None:
+    """The 4 x 4 matrix from columns and rows to coordinates, by the six numbers of a world file."""
+    for suffix in (".tfw", ".TFW", ".tifw", ".TIFW", ".tiffw", ".TIFFW", ".wld", ".WLD"):
+        try:
+            text = Path(path).with_suffix(suffix).read_bytes()[:1000].decode("ascii")
+            numbers = [float(number) for number in text.replace(",", ".").split()]
+        except (OSError, ValueError):
+            continue
+        if len(numbers) == 6 and all(map(math.isfinite, numbers)):
+            x_of_column, y_of_column, x_of_row, y_of_row, x, y = numbers
+            left, top = x - (x_of_column + x_of_row) / 2, y - (y_of_column + y_of_row) / 2  # from center to corner
+            of_x, of_y = (x_of_column, x_of_row, 0.0, left), (y_of_column, y_of_row, 0.0, top)
+            return (*of_x, *of_y, *(0.0,) * 7, 1.0)
+    return None
+
+
+def _unusual_tiff(
+    file: BinaryIO | io.BytesIO, name: str, stretch: "Stretch | None", error: Exception | None = None
+) -> Image.Image:
+    """The RGB of a measurement, or of a TIFF that Pillow can't read correctly (`error`): five bands, LERC, ..."""
     from segvoc.imaging.rasters import RasterImage
 
     file.seek(0)
     try:
-        with RasterImage(file, name=name) as raster:
+        orientation = tiff_tags(file).get(ExifTags.Base.Orientation, 1)
+    except TIFF_ERRORS:
+        orientation = 1
+    file.seek(0)
+    try:
+        with RasterImage(file, name=name, stretch=stretch) as raster:
             check_size(raster.width, raster.height, name)
-            return Image.fromarray(raster.read(slice(0, raster.height), slice(0, raster.width)))
+            image = Image.fromarray(raster.read(slice(0, raster.height), slice(0, raster.width)))
+        image.getexif()[ExifTags.Base.Orientation] = orientation
+        return image
     except UsageError:
         raise InputError(
             f"{name} is a TIFF of an unusual kind, which needs rasterio: "
@@ -191,7 +249,7 @@ def damaged_image(name: str, image_format: str, error: Exception) -> InputError:
     """The error for a file that starts like an image but can't be read because of `error`."""
     return InputError(
         f"{name}: damaged, truncated or unusual {image_format} data ({reason(error)}); "
-        "copy it again, or export it again as PNG or JPEG"
+        "copy it again, or export it again as PNG"
     )
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from segvoc.errors import InputError
 from segvoc.imaging.palette import UNLABELED_COLOR
-from segvoc.imaging.reading import opened_image
+from segvoc.imaging.reading import opened_image, upright
 from segvoc.storage.atomic_writes import write_atomically
 
 UNLABELED = 65_535
@@ -68,6 +68,8 @@ def nearest(labels: Integer[np.ndarray, "H W"], size: tuple[int, int]) -> Intege
 def read_label_map(path: str | os.PathLike[str]) -> UInt16[np.ndarray, "H W"]:
     """Read a label map: 8-bit palette or gray with 255 as unlabeled, or 16-bit gray with 65535 as unlabeled.
 
+    The EXIF orientation is applied, as to images.
+
     Returns:
         The index of each pixel's class; 65535 is unlabeled.
 
@@ -80,7 +82,9 @@ def read_label_map(path: str | os.PathLike[str]) -> UInt16[np.ndarray, "H W"]:
 
 def labels_of(image: Image.Image, name: str) -> UInt16[np.ndarray, "H W"]:
     """The labels in an opened image, as `read_label_map` returns them; `name` names it in errors."""
-    values = np.array(image)
+    values = np.array(upright(image))
+    if image.mode == "1":
+        return values.astype(np.uint16)
     if image.mode in ("P", "L"):
         labels = values.astype(np.uint16)
         labels[labels == UNLABELED_8_BIT] = UNLABELED

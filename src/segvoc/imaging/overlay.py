@@ -2,43 +2,23 @@
 
 import functools
 import math
-import unicodedata
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Integer, UInt8, UInt16, UInt32
-from PIL import Image, ImageDraw, ImageEnhance, ImageFont
+from PIL import Image, ImageDraw, ImageEnhance
 
 from segvoc.errors import UsageError
+from segvoc.imaging.fonts import Font, drawable
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.legend import PANEL_COLOR, LegendEntry, draw_legend, line_height
 from segvoc.imaging.palette import UNLABELED_COLOR, packed, shades
 from segvoc.vocabulary import Part, parts_by_object
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-PANEL_COLOR = (18, 20, 24)
-"""RGB of the legend and of rims, nearly black."""
-
 _CELLS = 320
 """Cells of the coarse map along the longer side of the image."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LegendEntry:
-    """One line of a legend."""
-
-    region: int
-    """Index of the region in the map."""
-    name: str
-    """Any text, in any script."""
-    color: tuple[int, int, int]
-    fraction: float
-    """Share of the image's pixels, in [0, 1]."""
-    of_part: bool = False
-    """Whether this is a part, which is listed below its object and indented."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,10 +149,16 @@ class Paint:
 
     @classmethod
     def of(cls, regions: Regions) -> "Paint":
-        """Paint regions."""
-        borders, painted = _borders(regions.labels), packed(regions.colors)[regions.labels]
-        line, edges = _draw_outlines(painted, borders)
-        return cls(painted, line, borders, (regions.labels == UNLABELED) & ~edges)
+        """Paint regions, with white lines between them; their dark edges would hide too much of thumbnails."""
+        labels, painted = regions.labels, packed(regions.colors)[regions.labels]
+        borders = np.zeros(labels.shape, bool)
+        borders[:, :-1] = labels[:, 1:] != labels[:, :-1]
+        borders[:-1] |= labels[1:] != labels[:-1]
+        line = _widened(borders, max(1, round(min(borders.shape) / 450)))
+        wide = _widened(line, 1 + 2 * round(min(borders.shape) / 600))
+        painted[wide] = packed(PANEL_COLOR)
+        painted[line] = packed(_LINE)
+        return cls(painted, line, borders, (labels == UNLABELED) & ~wide)
 
     def over(self, image: UInt8[np.ndarray, "H W 3"], alpha: float) -> Image.Image:
         """Blend the colors over an RGB image, with a weight in [0, 1]; outlines stay white."""
@@ -184,29 +170,6 @@ class Paint:
         drawn = Image.blend(faded, colored, alpha)
         drawn.paste(Image.fromarray(photograph), mask=Image.fromarray(self.clear))
         return drawn
-
-
-def _borders(labels: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    """Pixels whose right or lower neighbor is in another region."""
-    borders = np.zeros(labels.shape, bool)
-    borders[:, :-1] = labels[:, 1:] != labels[:, :-1]
-    borders[:-1] |= labels[1:] != labels[:-1]
-    return borders
-
-
-def _draw_outlines(
-    painted: UInt32[np.ndarray, "H W"], borders: Bool[np.ndarray, "H W"]
-) -> tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
-    """Draw white lines with dark edges into the layer of colors; returns the lines, and the lines with their edges.
-
-    The caller also draws the lines white in the photo, so that they stay white after blending. Thumbnails have no dark
-    edges, which would hide too much.
-    """
-    line = _widened(borders, max(1, round(min(borders.shape) / 450)))
-    wide = _widened(line, 1 + 2 * round(min(borders.shape) / 600))
-    painted[wide] = packed(PANEL_COLOR)
-    painted[line] = packed(_LINE)
-    return line, wide
 
 
 def _widened(lines: Bool[np.ndarray, "H W"], width: int) -> Bool[np.ndarray, "H W"]:
@@ -228,12 +191,7 @@ def _free_corner(panel: Image.Image, borders: Bool[np.ndarray, "H W"], margin: i
     height, width = borders.shape
     right, bottom = width - panel.width - margin, height - panel.height - margin
     corners = [(margin, bottom), (margin, margin), (right, bottom), (right, margin)]
-
-    def hidden_borders(corner: tuple[int, int]) -> int:
-        left, top = corner
-        return int(borders[top : top + panel.height, left : left + panel.width].sum())
-
-    return min(corners, key=hidden_borders)
+    return min(corners, key=lambda at: borders[at[1] : at[1] + panel.height, at[0] : at[0] + panel.width].sum())
 
 
 def _with_legend_outside(
@@ -265,7 +223,10 @@ def class_regions(labels: UInt16[np.ndarray, "H W"], words: Sequence[str], color
     # the legend lists the classes, so unlabeled comes last, however large it is
     order = sorted(np.flatnonzero(counts).tolist(), key=lambda label: (label == UNLABELED, -counts[label]))
     names = {label: words[label] if label != UNLABELED else "unlabeled" for label in order}
-    entries = [_entry(label, name, table[label], counts[label] / labels.size) for label, name in names.items()]
+    entries = [
+        LegendEntry(region=label, name=name, color=tuple(table[label].tolist()), fraction=counts[label] / labels.size)
+        for label, name in names.items()
+    ]
     return Regions(labels, table, entries)
 
 
@@ -289,7 +250,10 @@ def with_parts(
             if counts[index]:
                 labels[inside & (part_labels == index)] = number
                 colors.append(shade[None])
-                of_object.append(_entry(number, part.part, shade, counts[index] / labels.size, of_part=True))
+                color, fraction = tuple(shade.tolist()), counts[index] / labels.size
+                of_object.append(
+                    LegendEntry(region=number, name=part.part, color=color, fraction=fraction, of_part=True)
+                )
                 number += 1
         entries += sorted(of_object, key=lambda entry: -entry.fraction)
     return Regions(labels, np.concatenate(colors), entries)
@@ -307,13 +271,6 @@ def with_object_borders(regions: Regions, words: Sequence[str], objects: UInt16[
         for number, pair in enumerate(found.tolist(), len(regions.colors))
     ]
     return Regions(labels, np.concatenate([regions.colors, regions.colors[found >> 16]]), regions.entries, named)
-
-
-def _entry(
-    region: int, name: str, color: UInt8[np.ndarray, " 3"], fraction: float, *, of_part: bool = False
-) -> LegendEntry:
-    rgb: Any = tuple(color.tolist())
-    return LegendEntry(region=region, name=name, color=rgb, fraction=float(fraction), of_part=of_part)
 
 
 Box = tuple[int, int, int, int]
@@ -394,186 +351,3 @@ def _place(inside: Bool[np.ndarray, "h w"], width: int, height: int) -> tuple[fl
     y, x = np.nonzero(fits)
     nearest = np.argmin((x - x.mean()) ** 2 + (y - y.mean()) ** 2)
     return left + x[nearest] + shape[0] / 2, top + y[nearest] + shape[1] / 2
-
-
-_PANEL = (*PANEL_COLOR, 205)
-_TEXT = (255, 255, 255, 255)
-_FAINT_TEXT = (255, 255, 255, 160)
-
-
-@dataclass(frozen=True)
-class _Line:
-    """A drawn line; without a color, the count of the classes that don't fit."""
-
-    text: str
-    font: Font
-    share: str = ""
-    color: tuple[int, int, int] | None = None
-    indent: int = 0
-
-
-def line_height(size: int) -> int:
-    """Height of a legend's line [pixels] for a text size [pixels]."""
-    return round(1.5 * size)
-
-
-def draw_legend(
-    entries: Sequence[LegendEntry],
-    width: int,
-    height: int,
-    size: int,
-    *,
-    notes: Sequence[str] = (),
-    columns: int = 1,
-    shorten: bool = True,
-    shares: bool = True,
-) -> Image.Image | None:
-    """Draw a legend as an RGBA panel of at most this width and height [px], with text of this size [px].
-
-    `notes` are lines without a color below the classes. `shorten` cuts long names with an ellipsis, and counts the
-    classes that don't fit in a last line. `shares` writes the share of each class after its name. None if not even a
-    single class fits, or, without `shorten`, if not all fit uncut.
-    """
-    line, padding, gap = line_height(size), round(0.6 * size), size if shares else 0
-    rows = (height - 2 * padding) // line
-    lines = _lines(entries, rows * columns - len(notes), size, shares=shares)
-    if not lines or lines[0].color is None or (len(lines) < len(entries) and not shorten):
-        return None
-    lines += [_Line(*drawable(note, size)) for note in notes]
-    columns = min(columns, len(lines))
-    rows = math.ceil(len(lines) / columns)
-    columns = math.ceil(len(lines) / rows)
-    share_width = round(max(default_font(size).getlength(item.share) for item in lines))
-    # swatch, name, gap and share
-    room = width // columns - 2 * padding - line - gap - share_width
-    widths = [item.indent + math.ceil(item.font.getlength(item.text)) for item in lines]
-    if max(widths) > room and (room < 3 * size or not shorten):
-        return None
-    name_width = min(room, max(widths))
-    column_width = 2 * padding + line + name_width + gap + share_width
-    swatches = [
-        (index // rows * column_width + padding + item.indent, padding + index % rows * line, item.color)
-        for index, item in enumerate(lines)
-        if item.color is not None
-    ]
-    panel = _panel((columns * column_width, 2 * padding + line * rows), swatches, line, padding)
-    draw = ImageDraw.Draw(panel)
-    for index, item in enumerate(lines):
-        left, middle = index // rows * column_width, padding + index % rows * line + line // 2
-        text = _shortened(item.text, item.font, name_width - item.indent)
-        start = left + padding + (line if item.color is not None else 0) + item.indent
-        draw.text((start, middle), text, _FAINT_TEXT if item.color is None else _TEXT, item.font, anchor="lm")
-        draw.text((left + column_width - padding, middle), item.share, _FAINT_TEXT, default_font(size), anchor="rm")
-    return panel
-
-
-def _lines(entries: Sequence[LegendEntry], room: int, size: int, *, shares: bool) -> list[_Line]:
-    """The lines of the entries; the last counts those that don't fit into `room` lines."""
-    shown = entries[: room if len(entries) <= room else max(0, room - 1)]
-    lines = [
-        _Line(
-            *drawable(entry.name, size),
-            share="" if not shares else f"{entry.fraction:.0%}" if entry.fraction >= 0.01 else "<1%",
-            color=entry.color,
-            indent=line_height(size) if entry.of_part else 0,
-        )
-        for entry in shown
-    ]
-    if len(shown) < len(entries):
-        lines.append(_Line(f"+ {len(entries) - len(shown)} more", default_font(size)))
-    return lines
-
-
-def _panel(
-    size: tuple[int, int], swatches: Sequence[tuple[int, int, tuple[int, int, int]]], line: int, padding: int
-) -> Image.Image:
-    """A panel with rounded corners and swatches (left, top of the line, color)."""
-    # Pillow's round corners are jagged, which is visible on small panels: supersample these
-    scale = max(1, 72 // line)
-    large = Image.new("RGBA", (size[0] * scale, size[1] * scale), (*PANEL_COLOR, 0))
-    draw = ImageDraw.Draw(large)
-    draw.rounded_rectangle((0, 0, large.width - 1, large.height - 1), padding * scale * 0.8, _PANEL)
-    side, outline = line * scale * 0.62, max(1, scale // 2)
-    for line_left, line_top, color in swatches:
-        left, top = line_left * scale, (line_top + line / 2) * scale - side / 2
-        draw.rounded_rectangle((left, top, left + side, top + side), side * 0.2, color, _FAINT_TEXT, outline)
-    return large.resize(size, Image.Resampling.BOX)
-
-
-def _shortened(text: str, font: Font, width: int) -> str:
-    if font.getlength(text) <= width:
-        return text
-    ends = range(1, min(len(text), max(0, width)) + 1)
-    # lengths grow with the text: search for the longest beginning that fits
-    fitting = bisect_right(ends, width, key=lambda end: font.getlength(text[:end].rstrip() + "…"))
-    return text[:fitting].rstrip() + "…"
-
-
-_NOTO_SCRIPTS = (
-    "Devanagari Arabic Thai Bengali Tamil Telugu Gujarati Gurmukhi Kannada Malayalam Sinhala Hebrew Armenian Georgian "
-    "Ethiopic Khmer Lao Myanmar Symbols Symbols2"
-).split()
-
-SYSTEM_FONTS = (
-    *("DejaVuSans.ttf", "NotoSans-Regular.ttf", "segoeui.ttf", "Arial Unicode.ttf", "Arial.ttf", "arial.ttf"),
-    *("NotoSansCJK-Regular.ttc", "DroidSansFallbackFull.ttf", "wqy-microhei.ttc", "wqy-zenhei.ttc", "PingFang.ttc"),
-    *("Hiragino Sans GB.ttc", "msyh.ttc", "msgothic.ttc", "malgun.ttf", "AppleSDGothicNeo.ttc", "Nirmala.ttc"),
-    *("Nirmala.ttf", "Kohinoor.ttc", "Thonburi.ttc", "FreeSans.ttf"),
-    *(f"NotoSans{script}-Regular.ttf" for script in _NOTO_SCRIPTS),
-)
-"""Fonts of Linux, macOS and Windows that together cover most scripts; Pillow knows the system folders."""
-
-
-def drawable(name: str, size: int) -> tuple[str, Font]:
-    """Return a drawable form of a name, and a font with all of its characters.
-
-    Pillow's default font comes first, so that English looks the same everywhere. Other names use the first system font
-    that covers them. Without such a font, accents are dropped, emoji and symbols become their Unicode names, and other
-    characters their code points ("U+732B"), which keeps names distinct.
-    """
-    name = " ".join("".join(char if char.isprintable() else " " for char in name).split()) or "(blank)"
-    for font_name in (None, *SYSTEM_FONTS):
-        if all(_has_glyph(font_name, char) for char in set(name)):
-            return name, _font(font_name, size) or default_font(size)
-    decomposed = unicodedata.normalize("NFKD", name)
-    without_accents = "".join(char for char in decomposed if not unicodedata.combining(char))
-    plain = " ".join("".join(_spelled(char) for char in without_accents).split())
-    return plain, default_font(size)
-
-
-@functools.lru_cache(maxsize=64)
-def default_font(size: int) -> Font:
-    """Pillow's default font, which covers English, at a size [px]."""
-    return ImageFont.load_default(size)
-
-
-@functools.lru_cache(maxsize=64)
-def _font(name: str | None, size: int) -> Font | None:
-    if name is None:
-        return default_font(size)
-    try:
-        return ImageFont.truetype(name, size)
-    except (OSError, ValueError):
-        return None
-
-
-@functools.lru_cache(maxsize=4096)
-def _has_glyph(font_name: str | None, char: str) -> bool:
-    """Whether a font has a character: Pillow can't tell, so compare it with the glyph of a nonexistent character."""
-    font = _font(font_name, 24)
-    if font is None:
-        return False
-    drawings = []
-    for text in (char, "\U0010fffe"):
-        drawing = Image.new("L", (64, 64))
-        ImageDraw.Draw(drawing).text((16, 16), text, 255, font)
-        drawings.append(drawing.tobytes())
-    return drawings[0] != drawings[1]
-
-
-def _spelled(char: str) -> str:
-    if _has_glyph(None, char):
-        return char
-    if unicodedata.category(char).startswith("S"):
-        return f" {unicodedata.name(char, '').lower()} "
-    return f" U+{ord(char):04X} "

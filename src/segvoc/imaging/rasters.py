@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped, UInt8
 
-from segvoc.errors import InputError, OutputError, UsageError, missing_extra, one_line
+from segvoc.errors import DarkImageWarning, InputError, OutputError, UsageError, missing_extra, one_line
 
 CACHE_BYTES = 512 << 20
 """GDAL's block cache: enough for the rows of a wide file stored in strips."""
@@ -26,6 +26,9 @@ SAMPLE_SIDE = 1024
 
 NO_IMAGE = (123, 117, 104)
 """RGB of invalid pixels: about zero after normalization."""
+
+LARGEST_VALUE = 1e38
+"""Floats beyond it, such as the usual -3.4e38, are nodata even if the file doesn't say so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +106,9 @@ class RasterImage(AbstractContextManager["RasterImage"]):
     coordinates are scaled by their full range, and all others by the 2nd and 98th percentile of each band. The
     orientation tag isn't applied.
 
-    A pixel is invalid if all of its bands are nodata, NaN or masked, or if the band with the color interpretation alpha
-    is 0. With `bands` (1-based, for red, green and blue, or a single gray one), no other band counts as alpha, since
-    infrared is often tagged as alpha.
+    A pixel is invalid if all of its bands are nodata or masked, any is NaN or beyond `LARGEST_VALUE`, or if the band
+    with the color interpretation alpha is 0. With `bands` (1-based, for red, green and blue, or a single gray one), no
+    other band counts as alpha, since infrared is often tagged as alpha.
 
     Raises:
         InputError: the file is missing, damaged, not a TIFF, or lacks the bands.
@@ -166,7 +169,7 @@ class RasterImage(AbstractContextManager["RasterImage"]):
 
     def overview(self, longest: int) -> UInt8[np.ndarray, "h w 3"]:
         """The downscaled image, from the file's overviews if it has any."""
-        size = self._reduced(longest)
+        size = reduced_size(self.height, self.width, longest)
         rows, columns = slice(0, self.height), slice(0, self.width)
         # a mean would mix measurements with nodata, or palette entries
         resampling = "nearest" if self._masks or self._palette is not None else "average"
@@ -216,24 +219,19 @@ class RasterImage(AbstractContextManager["RasterImage"]):
         if stretch is None:
             stretch = PERCENTILES
             if kinds == {"uint16"} and not self.is_georeferenced:  # a photo
+                warn_if_dark(self._sample())
                 stretch = Stretch(black=0.0, white=65_535.0, percent=False)
         if not stretch.percent:
             return np.array([(stretch.black, stretch.white)] * len(self.bands), np.float32)
-        rows, columns, size = slice(0, self.height), slice(0, self.width), self._reduced(SAMPLE_SIDE)
-        values = self._values(rows, columns, size, "nearest")
-        valid = self._valid(rows, columns, size, values)
-        limits = []
-        for band in values:
-            known = band[np.isfinite(band) if valid is None else valid & np.isfinite(band)]
-            with np.errstate(over="ignore", invalid="ignore"):
-                black, white = np.percentile(known, [stretch.black, stretch.white]) if known.size else (0.0, 1.0)
-            limits.append((black, white if white > black else black + 1))
-        most = np.finfo(np.float32).max / 4  # so that differences stay finite
-        return np.clip(np.nan_to_num(limits), -most, most).astype(np.float32)
+        values = self._sample()
+        rows, columns = slice(0, self.height), slice(0, self.width)
+        valid = self._valid(rows, columns, (values.shape[1], values.shape[2]), values)
+        return np.array([percentiles(band, valid, stretch) for band in values], np.float32)
 
-    def _reduced(self, longest: int) -> tuple[int, int]:
-        factor = max(1.0, max(self.height, self.width) / longest)
-        return max(1, round(self.height / factor)), max(1, round(self.width / factor))
+    def _sample(self) -> Shaped[np.ndarray, "n h w"]:
+        """Some values of the whole image."""
+        size = reduced_size(self.height, self.width, SAMPLE_SIDE)
+        return self._values(slice(0, self.height), slice(0, self.width), size, "nearest")
 
     def _values(
         self, rows: slice, columns: slice, size: tuple[int, int] | None = None, resampling: str = "nearest"
@@ -254,7 +252,10 @@ class RasterImage(AbstractContextManager["RasterImage"]):
         found = None
         if self._masks == "masks":
             shape = None if size is None else (len(self.bands), *size)
-            with self._reading():
+            from rasterio.errors import NodataShadowWarning
+
+            with self._reading(), warnings.catch_warnings():
+                warnings.simplefilter("ignore", NodataShadowWarning)  # nodata counts, not alpha
                 window = _ends(rows), _ends(columns)
                 masks = self.dataset.read_masks(list(self.bands), window=window, out_shape=shape)
             found = np.any(masks > 0, axis=0)
@@ -263,7 +264,7 @@ class RasterImage(AbstractContextManager["RasterImage"]):
             same = [band == none for band, none in zip(values, self._nodata, strict=True) if none is not None]
             found = ~np.all(same, axis=0)
         if self._has_floats and values is not None:
-            finite = np.all(np.isfinite(values), axis=0)
+            finite = np.all(is_measured(values), axis=0)
             found = finite if found is None else found & finite
         return found
 
@@ -275,7 +276,7 @@ class RasterImage(AbstractContextManager["RasterImage"]):
         else:
             bands = values
             if self._limits is not None:
-                bands = [_stretched(*one) for one in zip(values, self._limits, strict=True)]
+                bands = [stretched(*one) for one in zip(values, self._limits, strict=True)]
             pixels = np.stack([bands[number % len(bands)] for number in range(3)], axis=-1)
         if valid is not None:
             pixels[~valid] = NO_IMAGE
@@ -298,7 +299,43 @@ def _ends(pixels: slice) -> tuple[int, int]:
     return pixels.start, pixels.stop
 
 
-def _stretched(values: Shaped[np.ndarray, "h w"], limits: Float32[np.ndarray, " 2"]) -> UInt8[np.ndarray, "h w"]:
+def reduced_size(height: int, width: int, longest: int) -> tuple[int, int]:
+    """The height and width of an image downscaled to this longer side."""
+    factor = max(1.0, max(height, width) / longest)
+    return max(1, round(height / factor)), max(1, round(width / factor))
+
+
+def is_measured(values: Shaped[np.ndarray, "*shape"]) -> Bool[np.ndarray, "*shape"]:
+    """Which values are measurements: neither NaN nor beyond `LARGEST_VALUE`."""
+    with np.errstate(invalid="ignore"):
+        return np.abs(values) < LARGEST_VALUE
+
+
+def percentiles(
+    band: Shaped[np.ndarray, "h w"], valid: Bool[np.ndarray, "h w"] | None, stretch: Stretch
+) -> tuple[float, float]:
+    """The values of a band to map to black and white, by percentiles of its valid pixels."""
+    known = band[is_measured(band) if valid is None else valid & is_measured(band)]
+    black, white = np.percentile(known, [stretch.black, stretch.white]).tolist() if known.size else (0.0, 1.0)
+    return black, white if white > black else black + 1
+
+
+def warn_if_dark(values: Shaped[np.ndarray, "*shape"]) -> None:
+    """Warn if 16-bit values use at most a quarter of their range, as those of cameras with 12 bits do."""
+    brightest = int(values.max())
+    if 0 < brightest < 1 << 14:
+        limit = (1 << brightest.bit_length()) - 1
+        # without the file's name, so that it is printed once for all images of a camera
+        warnings.warn(
+            f"a 16-bit image has no value above {limit} and is nearly black; "
+            f'if its range is 0 to {limit}, give --stretch 0,{limit} (in Python stretch="0,{limit}")',
+            DarkImageWarning,
+            stacklevel=2,
+        )
+
+
+def stretched(values: Shaped[np.ndarray, "h w"], limits: Float32[np.ndarray, " 2"]) -> UInt8[np.ndarray, "h w"]:
+    """Map values to 8 bits, by the values of black and white."""
     black, white = limits.tolist()
     with np.errstate(over="ignore", invalid="ignore"):  # values may be as large as their type allows
         scaled = (values.astype(np.float32) - np.float32(black)) * np.float32(255 / (white - black))

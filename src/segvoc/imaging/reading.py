@@ -10,14 +10,36 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
+from urllib.parse import urlsplit
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
 from segvoc.errors import FirstFrameWarning, InputError, SegvocError, UsageError
-from segvoc.imaging.image_formats import MAX_PIXELS, check_size, damaged_image, identified, reason
-from segvoc.imaging.rasters import Stretch
+from segvoc.imaging.image_formats import (
+    GDAL_NODATA,
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    PLACE_TAGS,
+    RPC,
+    check_size,
+    damaged_image,
+    identified,
+    reason,
+    world_file,
+)
+from segvoc.imaging.rasters import (
+    NO_IMAGE,
+    PERCENTILES,
+    SAMPLE_SIDE,
+    Stretch,
+    is_measured,
+    percentiles,
+    reduced_size,
+    stretched,
+    warn_if_dark,
+)
 from segvoc.version import __version__
 
 MAX_FETCHED = 500_000_000
@@ -97,7 +119,7 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
     """Read an image as upright RGB in [0, 255].
 
     Applies the EXIF orientation, composites transparent images on white (`BACKGROUND`), scales 16-bit, 32-bit and float
-    grays to 8 bits (`_gray_to_8_bit`), and converts CMYK, Lab, YCbCr and palettes; color profiles are ignored. Reads
+    grays to 8 bits (`_measured_rgb`), and converts CMYK, Lab, YCbCr and palettes; color profiles are ignored. Reads
     the first frame or page of animations and documents. Checks the size limits (`MAX_PIXELS`, `MAX_SIDE`) before
     decoding any pixel. Thread-safe.
 
@@ -108,7 +130,7 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
             A PIL image of any mode, loaded or not; of an animation, the current frame.
             An (H, W, 3) uint8 RGB array, returned as is (copied only if read-only or not contiguous).
             A (3, H, W) uint8 RGB PyTorch tensor, on any device.
-        stretch: the values to map to black and white in grays of more than 8 bits; None: as in `_gray_to_8_bit`.
+        stretch: the values to map to black and white in grays of more than 8 bits; None: as in `_measured_rgb`.
 
     Warns:
         FirstFrameWarning: a file has several frames or pages; only the first is read.
@@ -125,9 +147,9 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
     if isinstance(source, bytes | bytearray | memoryview):
         return decode_image(bytes(source), UNNAMED_BYTES, stretch=stretch)
     if isinstance(source, str | os.PathLike):
-        with opened_image(source, rgb=True) as image:
+        with opened_image(source, rgb=True, stretch=stretch) as image:
             _warn_of_other_frames(image, repr(os.fsdecode(source)))
-            return _upright_rgb(image, stretch)
+            return _upright_rgb(image, stretch, is_placed=_has_place(image, source))
     if isinstance(source, BinaryFile):
         name = image_name(source)
         name = "the file given as an image" if name is None else repr(name)
@@ -145,12 +167,37 @@ def read_given(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
 
     For names from files, use `read_image`, so that no file can trigger a download.
     """
-    if isinstance(source, str | os.PathLike):
-        if (url := web_address(source)) is not None:
-            return decode_image(_fetched(url), repr(url), stretch=stretch)
-        if os.fspath(source) == STANDARD_INPUT and not os.path.lexists(STANDARD_INPUT):
-            return decode_image(sys.stdin.buffer.read(), "standard input", stretch=stretch)
+    if (content := content_of(source)) is not None:
+        return decode_given(content, source, stretch)
     return read_image(source, stretch)
+
+
+def content_of(source: ImageSource) -> bytes | None:
+    """The file's bytes of an image named by the user that is no file: from a URL or standard input; else None.
+
+    Raises:
+        InputError: they can't be fetched or read.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return None
+    if (url := web_address(source)) is not None:
+        return _fetched(url)
+    if os.fspath(source) == STANDARD_INPUT and not os.path.lexists(STANDARD_INPUT):
+        if sys.stdin is None:
+            raise InputError("standard input is closed; give the image's path")
+        return sys.stdin.buffer.read()
+    return None
+
+
+def decode_given(content: bytes, source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.ndarray, "H W 3"]:
+    """Decode the result of `content_of` for the same source."""
+    return decode_image(content, given_name(source), stretch=stretch)
+
+
+def given_name(source: ImageSource) -> str:
+    """The name in errors of an image that is no file."""
+    name = image_name(source)
+    return "standard input" if name == STANDARD_INPUT else repr(name)
 
 
 def web_address(path: str | os.PathLike[str]) -> str | None:
@@ -181,14 +228,14 @@ def decode_image(
     content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS, stretch: Stretch | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Decode an image file in memory, like `read_image`; `name` names it in errors, such as a file name in quotes."""
-    image = identified(io.BytesIO(content), name, rgb=True)
+    image = identified(io.BytesIO(content), name, rgb=True, stretch=stretch)
     if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN_BYTES:
         raise InputError(f"{name} is a PPM of decimal numbers, {len(content)} bytes; save it as PNG or binary PPM")
     if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > MAX_SCANS:
         raise InputError(f"{name} is a JPEG of more than {MAX_SCANS} scans; export it again")
     with _damage_named(image, name, max_pixels):
         _warn_of_other_frames(image, name)
-        return _upright_rgb(image, stretch)
+        return _upright_rgb(image, stretch, is_placed=_has_place(image))
 
 
 def image_size(content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -207,6 +254,14 @@ def image_name(source: ImageSource) -> str | None:
         return web_address(source) or os.fsdecode(source)
     name = getattr(source, "name", None) if isinstance(source, BinaryFile) else None
     return name if isinstance(name, str) and os.path.isfile(name) else None
+
+
+def file_name(path: str | os.PathLike[str]) -> str:
+    """The file name of a path or address; that of an address ends in the suffix of an image."""
+    if (url := web_address(path)) is None:
+        return os.path.basename(os.fsdecode(path))
+    name = os.path.basename(urlsplit(url).path)
+    return name if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES else f"{name}.png"
 
 
 def url_problem(path: str | os.PathLike[str]) -> str | None:
@@ -233,13 +288,17 @@ def decode_whole(
     path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, stretch: Stretch | None = None
 ) -> Image.Image:
     """Decode a large image file in its mode, upright, like `read_image`; `rgb_window` then converts windows of it."""
-    with opened_image(path, max_pixels=max_pixels, rgb=True) as image:
+    with opened_image(path, max_pixels=max_pixels, rgb=True, stretch=stretch) as image:
         _warn_of_other_frames(image, repr(os.fsdecode(path)))
         _load(image)
         operation = _UPRIGHT.get(orientation(image))
         # their range depends on the whole image, not on a window
         is_scaled = image.mode in ("F", "I") or (stretch is not None and image.mode.startswith("I"))
-        whole = _gray_to_8_bit(image, stretch) if is_scaled else image
+        whole = _measured_rgb(image, stretch) if is_scaled else image
+        if stretch is None and _is_16_bit(image):
+            warn_if_dark(np.asarray(image))
+        if _has_place(image, path):
+            whole = _placed_rgb(image)
         return whole if operation is None else whole.transpose(operation)
 
 
@@ -250,16 +309,21 @@ def rgb_window(image: Image.Image, rows: slice, columns: slice) -> UInt8[np.ndar
 
 @contextlib.contextmanager
 def opened_image(
-    path: str | os.PathLike[str], *, content: bytes | None = None, max_pixels: int = MAX_PIXELS, rgb: bool = False
+    path: str | os.PathLike[str],
+    *,
+    content: bytes | None = None,
+    max_pixels: int = MAX_PIXELS,
+    rgb: bool = False,
+    stretch: Stretch | None = None,
 ) -> Iterator[Image.Image]:
     """Open an image file for a `with` block; checks format and size limits, and doesn't decode pixels yet.
 
-    With `content`, the bytes of a file, `path` is only its name. With `rgb`, convert to colors (`identified`). Errors
-    are those of `read_image`, also if decoding the pixels fails inside the block.
+    With `content`, the bytes of a file, `path` is only its name. With `rgb`, convert to colors, by the stretch if
+    given (`identified`). Errors are those of `read_image`, also if decoding the pixels fails inside the block.
     """
     name = repr(os.fsdecode(path))
     with _opened_file(os.fsdecode(path), name) if content is None else io.BytesIO(content) as file:
-        image = identified(file, name, rgb=rgb)
+        image = identified(file, name, rgb=rgb, stretch=stretch)
         with _damage_named(image, name, max_pixels, _LARGER_WITH_TILES):
             yield image
 
@@ -289,7 +353,7 @@ def _damage_named(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS, i
     check_size(image.width, image.height, name, max_pixels, if_larger)
     try:
         yield
-    except SegvocError:
+    except (SegvocError, Warning):  # Python may turn warnings into errors
         raise
     except MemoryError:
         raise InputError(
@@ -362,16 +426,40 @@ def _has_other_frames(image: Image.Image) -> bool:
 def _checked_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise UsageError(
-            f"an array is an image if it is (H, W, 3) uint8 RGB, not {array.shape} {array.dtype}; convert it first, "
-            "for example with PIL.Image.fromarray, which takes gray and transparent ones too"
+            f"an array is an image if it is (H, W, 3) uint8 RGB, not {array.shape} {array.dtype}; {_array_fix(array)}"
         )
     check_size(array.shape[1], array.shape[0], "the array")
     return np.require(array, requirements=("C", "W"))
 
 
-def _upright_rgb(image: Image.Image, stretch: Stretch | None) -> UInt8[np.ndarray, "H W 3"]:
+def _array_fix(array: np.ndarray) -> str:
+    """How to make an image of an array that is none."""
+    if 0 in array.shape:
+        return "it has no pixels"
+    shape = array.shape
+    if array.ndim == 3 and shape[0] in (1, 3, 4) and shape[2] not in (1, 3, 4):
+        return "put the channels last: array.transpose(1, 2, 0)"
+    if array.ndim == 4 and shape[0] == 1:
+        return "take the image out of its batch: array[0]"
+    if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 2, 3, 4)):
+        return "give three bands of it, as red, green and blue"
+    if array.ndim == 3 and shape[2] == 1:
+        return "drop the last axis, array[..., 0], and give PIL.Image.fromarray of that"
+    if array.dtype == np.uint8 or (array.ndim == 2 and array.dtype in (np.uint16, np.int32, np.float32, np.bool_)):
+        return "give PIL.Image.fromarray of it"
+    if np.issubdtype(array.dtype, np.floating):
+        return "scale it to 8 bits: (255 * array).astype(numpy.uint8) if its values are from 0 to 1"
+    return "scale it to 8 bits, and convert it with astype(numpy.uint8)"
+
+
+def _upright_rgb(image: Image.Image, stretch: Stretch | None, *, is_placed: bool = False) -> UInt8[np.ndarray, "H W 3"]:
     _load(image)
-    rgb = image.convert("RGB") if _has_spare_band(image) else _to_rgb(image, stretch)
+    if is_placed:
+        rgb = _placed_rgb(image)
+    else:
+        if stretch is None and _is_16_bit(image):
+            warn_if_dark(np.asarray(image))
+        rgb = image.convert("RGB") if _has_spare_band(image) else _to_rgb(image, stretch)
     # the orientation of TIFFs and of PNGs with a late eXIf chunk is known only after loading
     operation = _UPRIGHT.get(orientation(image))
     return np.array(rgb if operation is None else rgb.transpose(operation))
@@ -389,6 +477,41 @@ def _has_spare_band(image: Image.Image) -> bool:
     return image.format == "TIFF" and image.mode == "RGBA" and 338 not in image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
 
 
+_MASKED_MODES = ("L", "RGB", "LA", "La", "RGBA", "RGBa")
+
+
+def _has_place(image: Image.Image, path: str | os.PathLike[str] | None = None) -> bool:
+    """Whether an image is a TIFF with coordinates (in its tags or a world file), of bands that may be masked."""
+    if image.format != "TIFF" or image.mode not in _MASKED_MODES:
+        return False
+    tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
+    return not tags.keys().isdisjoint((*PLACE_TAGS, RPC)) or (path is not None and world_file(path) is not None)
+
+
+def _placed_rgb(image: Image.Image) -> Image.Image:
+    """The bands of a TIFF with coordinates, as `RasterImage` reads them: alpha, which may be infrared, only masks."""
+    bands = np.atleast_3d(np.asarray(image))
+    nodata = image.tag_v2.get(GDAL_NODATA)  # pyright: ignore[reportAttributeAccessIssue]
+    colors = bands[..., : 3 if image.mode.startswith("RGB") else 1]
+    pixels = np.array(np.broadcast_to(colors, (*colors.shape[:2], 3)))
+    try:
+        none = None if nodata is None else float(nodata.strip("\0 "))
+    except ValueError:
+        none = None
+    if none is not None:
+        pixels[np.all(colors == none, axis=-1)] = NO_IMAGE
+    elif image.mode not in ("L", "RGB") and not _has_spare_band(image):
+        pixels[bands[..., -1] == 0] = NO_IMAGE
+    return Image.fromarray(pixels)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Decode an image in its mode, and apply its EXIF orientation: for label maps, which aren't read as colors."""
+    image.load()
+    operation = _UPRIGHT.get(orientation(image))  # that of a TIFF is known only after loading
+    return image if operation is None else image.transpose(operation)
+
+
 def orientation(image: Image.Image) -> int:
     """EXIF orientation of the image, from 1 (upright) to 8."""
     try:
@@ -400,7 +523,7 @@ def orientation(image: Image.Image) -> int:
 
 def _to_rgb(image: Image.Image, stretch: Stretch | None = None) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
-        return _gray_to_8_bit(image, stretch).convert("RGB")
+        return _measured_rgb(image, stretch)
     if image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.upper())
     if image.has_transparency_data:
@@ -411,35 +534,33 @@ def _to_rgb(image: Image.Image, stretch: Stretch | None = None) -> Image.Image:
     return image.convert("RGB")
 
 
-def _gray_to_8_bit(image: Image.Image, stretch: Stretch | None = None) -> Image.Image:
+def _is_16_bit(image: Image.Image) -> bool:
+    # Pillow's mode for a PGM of 16 bits
+    return image.mode.startswith("I;") or (image.mode == "I" and image.format == "PPM")
+
+
+def _measured_rgb(image: Image.Image, stretch: Stretch | None = None) -> Image.Image:
     """Scale grays of more than 8 bits to [0, 255], rounded.
 
-    16-bit modes hold [0, 65535]. The range of modes I (32-bit integers) and F (floats) is unknown; assume the smallest
-    usual range with all values: [0, 1] (F only), [0, 255] or [0, 65535], else from the minimum (or 0 if that is
-    smaller) to the maximum. NaN and infinities become black. A stretch overrides the range.
+    16-bit modes hold [0, 65535]. Other modes, of 32-bit integers and floats, are measurements, stretched by their
+    percentiles, as `RasterImage` does; what is no measurement (NaN, -3.4e38) gets the color `NO_IMAGE`. A stretch
+    overrides the range.
     """
     values = np.asarray(image)
-    if image.mode.startswith("I;"):
-        darkest, white = 0.0, 65535.0
-        level = image.info.get("transparency")
-        transparent = None if level is None else values == level
-        values = values.astype(np.float32)
-    else:
-        finite = np.isfinite(values)
-        most = np.finfo(np.float32).max / 4  # so that differences stay finite
-        values = np.clip(values, -most, most).astype(np.float32)
-        darkest = float(values.min(where=finite, initial=0.0))
-        brightest = float(values.max(where=finite, initial=darkest))
-        usual = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
-        white = next((limit for limit in usual if darkest >= 0 and brightest <= limit), brightest)
-        values = np.where(finite, values, darkest)
-        transparent = None
-    if stretch is not None:
-        darkest, white = stretch.black, stretch.white
-        if stretch.percent:
-            darkest, white = np.percentile(values, [darkest, white]).tolist()
-    scale = 255 / (white - darkest) if white > darkest else 0.0
-    gray = np.rint((values - darkest) * scale).clip(0, 255).astype(np.uint8)
-    if transparent is not None:
-        gray[transparent] = BACKGROUND[0]
-    return Image.fromarray(gray)
+    known = is_measured(values)
+    limits = stretch or (Stretch(black=0.0, white=65535.0, percent=False) if _is_16_bit(image) else PERCENTILES)
+    black, white = limits.black, limits.white
+    if limits.percent:
+        height, width = values.shape
+        rows, columns = (
+            ((np.arange(few) + 0.5) * every / few).astype(int)
+            for few, every in zip(reduced_size(height, width, SAMPLE_SIDE), (height, width), strict=True)
+        )
+        sample = np.ix_(rows, columns)
+        black, white = percentiles(values[sample], known[sample], limits)
+    gray = stretched(values, np.array((black, white), np.float32))
+    rgb = np.repeat(gray[..., None], 3, -1)
+    rgb[~known] = NO_IMAGE
+    if (level := image.info.get("transparency")) is not None and image.mode.startswith("I;"):
+        rgb[values == level] = BACKGROUND
+    return Image.fromarray(rgb)

@@ -133,8 +133,9 @@ class ResultPaths:
             kind: path
             for kind, written in all_kinds.items()
             if written is None
-            and (path := self.report.with_name(f"{stem}.{kind}.png")).is_file()
-            and not path.with_suffix(".json").exists()
+            # not `Path.is_file`, which raises for a name that is too long to exist
+            and os.path.isfile(path := self.report.with_name(f"{stem}.{kind}.png"))
+            and not os.path.exists(path.with_suffix(".json"))
         }
         try:
             earlier = json.loads(self.report.read_bytes()) if found else None
@@ -184,8 +185,11 @@ def passed_over_line(passed_over: Counter[str]) -> str | None:
 def _expanded(source: str, skip: PathLike | None, passed_over: Counter[str]) -> list[InputImage]:
     if not source:
         return [_nothing(source, "an empty name is not an image; check the quotes")]
-    if web_address(source) == source and web_address(Path(source)) == source:  # other addresses don't survive as paths
-        return [InputImage(path=Path(source), stem=Path(urlsplit(source).path).stem or "image")]
+    if (url := web_address(source)) is not None:
+        # an empty query keeps the slash at the end, which paths lose
+        path = Path(f"{url}?" if url.endswith("/") else url)
+        if web_address(path) == str(url) or url.endswith("/"):  # other addresses don't survive as paths
+            return [InputImage(path=path, stem=Path(urlsplit(url).path).stem or "image")]
     if problem := url_problem(source):
         return [_nothing(source, problem)]
     if source == STANDARD_INPUT and not os.path.lexists(source):

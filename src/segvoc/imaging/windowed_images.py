@@ -1,10 +1,7 @@
 """Images read by windows, to keep only parts in memory, and georeferencing of TIFFs."""
 
 import json
-import math
 import os
-import struct
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +12,26 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image, TiffImagePlugin, TiffTags
 
-from segvoc.imaging.image_formats import MAX_PIXELS, MODEL_MATRIX, PLACE_TAGS, TIE_POINTS
+from segvoc.imaging.image_formats import (
+    GDAL_NODATA,
+    MAX_PIXELS,
+    MODEL_MATRIX,
+    PLACE_TAGS,
+    RPC,
+    TIE_POINTS,
+    TIFF_ERRORS,
+    tiff_tags,
+    world_file,
+)
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_map_image
 from segvoc.imaging.rasters import RasterImage, Stretch, is_raster
 from segvoc.imaging.reading import decode_whole, rgb_window
 from segvoc.storage.atomic_writes import write_atomically
 
-_RPC = 50844
-_PLACE = (*PLACE_TAGS, 33550, 34736, 34737, _RPC)
+_PLACE = (*PLACE_TAGS, 33550, 34736, 34737, RPC)
 """Those, ModelPixelScale, the values of the keys of the coordinate system, and RPCCoefficients."""
 
-_ORIENTATION, _GDAL_METADATA, _GDAL_NODATA = 274, 42112, 42113
+_ORIENTATION, _GDAL_METADATA = 274, 42112
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,38 +51,16 @@ class TiffPlace:
         if not is_raster(path):
             return None
         try:
-            with open(path, "rb") as file, warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about truncated data
-                header = file.read(8)
-                if header[2:4] in (b"+\0", b"\0+"):  # BigTIFF
-                    header += file.read(8)
-                directory = TiffImagePlugin.ImageFileDirectory_v2(header)
-                file.seek(directory.next)
-                directory.load(file)
+            with open(path, "rb") as file:
+                directory = tiff_tags(file)
                 if directory.get(_ORIENTATION, 1) != 1:
                     return None
                 tags = {tag: (directory.tagtype[tag], directory[tag]) for tag in _PLACE if tag in directory}
-        except (OSError, SyntaxError, ValueError, KeyError, TypeError, EOFError, struct.error, MemoryError):
+        except TIFF_ERRORS:
             return None  # reading the image reports the error
-        if not tags.keys() & {TIE_POINTS, MODEL_MATRIX} and (matrix := _world_file(Path(path))) is not None:
+        if not tags.keys() & {TIE_POINTS, MODEL_MATRIX} and (matrix := world_file(path)) is not None:
             tags[MODEL_MATRIX] = (TiffTags.DOUBLE, matrix)
-        return cls(tags=tags) if tags.keys() & {*PLACE_TAGS, _RPC} else None
-
-
-def _world_file(path: Path) -> tuple[float, ...] | None:
-    """The 4 x 4 matrix from columns and rows to coordinates, by the six numbers of a world file."""
-    for suffix in (".tfw", ".TFW", ".tifw", ".TIFW", ".tiffw", ".TIFFW", ".wld", ".WLD"):
-        try:
-            text = path.with_suffix(suffix).read_bytes()[:1000].decode("ascii")
-            numbers = [float(number) for number in text.replace(",", ".").split()]
-        except (OSError, ValueError):
-            continue
-        if len(numbers) == 6 and all(map(math.isfinite, numbers)):
-            x_of_column, y_of_column, x_of_row, y_of_row, x, y = numbers
-            left, top = x - (x_of_column + x_of_row) / 2, y - (y_of_column + y_of_row) / 2  # from center to corner
-            of_x, of_y = (x_of_column, x_of_row, 0.0, left), (y_of_column, y_of_row, 0.0, top)
-            return (*of_x, *of_y, *(0.0,) * 7, 1.0)
-    return None
+        return cls(tags=tags) if tags.keys() & {*PLACE_TAGS, RPC} else None
 
 
 def write_placed_label_map(
@@ -96,7 +80,7 @@ def write_placed_label_map(
     # twice, as GDAL unescapes the text of an element once more
     names = f'<Item name="SEGVOC_WORDS">{escape(escape(json.dumps(list(words))))}</Item>'
     texts = {
-        _GDAL_NODATA: (TiffTags.ASCII, str(UNLABELED_8_BIT if image.mode == "P" else UNLABELED)),
+        GDAL_NODATA: (TiffTags.ASCII, str(UNLABELED_8_BIT if image.mode == "P" else UNLABELED)),
         _GDAL_METADATA: (TiffTags.ASCII, f"<GDALMetadata>{names}</GDALMetadata>"),
     }
     for tag, (kind, value) in {**place.tags, **texts}.items():

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.rasters import Stretch
-from segvoc.imaging.reading import ImageSource, image_name, read_given
+from segvoc.imaging.reading import ImageSource, content_of, decode_given, image_name, read_image
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import ClassQuery
 from segvoc.inference.protocols import Protocol
@@ -33,13 +33,16 @@ class ReadImage:
     """Its name in errors."""
     seconds: float
     """Reading time [s]."""
+    content: bytes | None = None
+    """The bytes of a file from a URL or standard input."""
 
     @classmethod
     def of(cls, source: ImageSource, stretch: Stretch | None, place: str) -> "ReadImage":
         """Read an image, which is named by its place if it has no file name; raises `InputError`."""
         start = time.perf_counter()
-        pixels, name = read_given(source, stretch), image_name(source)
-        return cls(pixels, name, place if name is None else repr(name), time.perf_counter() - start)
+        content, name = content_of(source), image_name(source)
+        pixels = read_image(source, stretch) if content is None else decode_given(content, source, stretch)
+        return cls(pixels, name, place if name is None else repr(name), time.perf_counter() - start, content)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -48,23 +51,43 @@ class ReadImage:
 
 
 def read_in_batches(
-    images: Iterable[ImageSource], batch: int, stretch: Stretch | None = None
+    images: Iterable[ImageSource], batch: int, stretch: Stretch | None = None, places: Iterable[str] | None = None
 ) -> Generator[list[ReadImage | InputError], None, None]:
-    """Read images in threads, at most two batches ahead; an error takes the place of an image that can't be read."""
-    sources = enumerate(images, 1)
+    """Read images in threads, at most two batches ahead; an error takes the place of an image that can't be read.
+
+    `places` name images without a file name in errors (default: "image 1", ...). If `images` raises, or has something
+    that is no image, the images before it come first.
+    """
+    names = (f"image {number}" for number in count(1)) if places is None else places
+    sources, failures = zip(images, names, strict=False), list[Exception]()
     with ThreadPoolExecutor(min(batch, 4), thread_name_prefix="segvoc-reader") as reader:
         ahead: deque[Future[ReadImage | InputError]] = deque()
 
         def read_ahead() -> None:
-            for number, source in islice(sources, 2 * batch - len(ahead)):
-                ahead.append(reader.submit(_outcome, source, stretch, f"image {number}"))
+            if failures:
+                return
+            try:
+                for source, place in islice(sources, 2 * batch - len(ahead)):
+                    ahead.append(reader.submit(_outcome, source, stretch, place))
+            except Exception as error:
+                failures.append(error)
 
         try:
             read_ahead()
             while ahead:
                 next_batch = [ahead.popleft() for _ in range(min(batch, len(ahead)))]
                 read_ahead()  # while the caller works
-                yield [future.result() for future in next_batch]
+                outcomes = list[ReadImage | InputError]()
+                try:
+                    for future in next_batch:
+                        outcomes.append(future.result())
+                except Exception:
+                    if outcomes:
+                        yield outcomes
+                    raise
+                yield outcomes
+            if failures:
+                raise failures[0]
         finally:
             reader.shutdown(wait=False, cancel_futures=True)
 

@@ -1,6 +1,6 @@
 """Part labels: parts are queried along with the words and lie within their objects."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -26,8 +26,12 @@ FOUND_SHARE = 0.01
 """With "contrast", minimum share of an object's pixels for a part to count as present."""
 
 
-def words_with_objects(words: Iterable[str] | Vocabulary | None, parts: PartVocabulary | None) -> Vocabulary:
+def words_with_objects(
+    words: Iterable[str] | Mapping[int, str] | Vocabulary | None, parts: PartVocabulary | None
+) -> Vocabulary:
     """The words, followed by the objects that only the parts mention; `UsageError` without any, or if invalid."""
+    if isinstance(words, str):
+        words = Vocabulary.parse(words)
     if parts is None:
         return words if isinstance(words, Vocabulary) else Vocabulary(() if words is None else words)
     if words is None:

@@ -1,13 +1,13 @@
 """Pixel labels: from logits to the class of every pixel."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from array_api_compat import device
 from jaxtyping import Bool, Float, Float32, UInt16
 
-from segvoc.arrays import Array, array_namespace, bilinear, sigmoid, to_numpy
+from segvoc.arrays import Array, array_namespace, bilinear, on_cpu, sigmoid, start_copy, to_numpy
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.prepared_vocabulary import ClassQuery
@@ -41,58 +41,86 @@ def label_classes(
     A pixel is background, or unlabeled without a background, below the threshold, a probability in [0, 1]. Pixels where
     a stand-in is likelier than all words are background too.
     """
+    return search_classes(output, size, query, protocol, threshold, return_probabilities=return_probabilities)()
+
+
+def search_classes(
+    output: ViewLogits,
+    size: tuple[int, int],
+    query: ClassQuery,
+    protocol: Protocol,
+    threshold: float | None,
+    *,
+    return_probabilities: bool = False,
+) -> Callable[[], ClassLabels]:
+    """Start `label_classes`; the function that is returned waits for a GPU and gives the result."""
     xp, where = array_namespace(output.logits), device(output.logits)
     best = StrongestClass(*size, output.logits)
     probabilities = np.zeros((len(query.words), *size), np.float32) if return_probabilities else None
-    indices = xp.asarray(query.asked_indices, device=where)
-    for maps, classes in output.maps(protocol, size, classes=xp.arange(len(indices), device=where)):
+    count = len(query.asked_indices)
+    indices = xp.arange(count, device=where)
+    if query.background is not None:
+        indices = indices + xp.astype(indices >= query.background, indices.dtype)
+    for maps, classes in output.maps(protocol, size, classes=range(count)):
         chosen = indices[classes]
         best.update(maps, chosen)
         if probabilities is not None:
             full = bilinear(maps[None, ...], size)[0, ...]
             probabilities[to_numpy(chosen)] = to_numpy(full if protocol.sigmoid_first else sigmoid(full))
     stand_in = StrongestClass(*size, output.logits)
-    stand_ins = xp.arange(len(indices), query.named, device=where)
-    for maps, classes in output.maps(protocol, size, classes=stand_ins):
+    for maps, classes in output.maps(protocol, size, classes=range(count, query.named)):
         stand_in.update(maps, classes)
-    labels, confidence = decided(best, stand_in, query, protocol, threshold)
     if probabilities is not None and query.background is not None:
-        probabilities[query.background] = _background_probability(best, stand_in, protocol)
-    return ClassLabels(labels, confidence, probabilities, best.value)
+        probabilities[query.background] = to_numpy(_background_probability(best, stand_in, protocol))
+    decision = decide(best, stand_in, query, protocol, threshold)
+    return lambda: ClassLabels(*decision(), probabilities, best.value)
 
 
-def decided(
+def decide(
     best: StrongestClass, stand_in: StrongestClass, query: ClassQuery, protocol: Protocol, threshold: float | None
-) -> tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
-    """Decide the labels of pixels and their probabilities, by the strongest word, stand-in (or -inf) and threshold."""
-    # copy even if the score is already a probability on the CPU: the threshold changes only one of the two
-    confidence = np.array(_probability(best, protocol))
-    labels = to_numpy(best.index).astype(np.uint16)
-    below = np.zeros(labels.shape, dtype=bool) if threshold is None else confidence < threshold
-    if query.background is None:
-        labels[below] = UNLABELED
-        return labels, confidence
-    below |= to_numpy(stand_in.value > best.value)
-    labels[below] = query.background
-    confidence[below] = _background_probability(best, stand_in, protocol)[below]
-    return labels, confidence
+) -> Callable[[], tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]]:
+    """Decide the labels of pixels and their probabilities, by the strongest word, stand-in (or -inf) and threshold.
+
+    The function that is returned waits for a GPU and gives both.
+    """
+    xp = array_namespace(best.value)
+    confidence = _probability(best, protocol)
+    labels, below = best.index, None if threshold is None else confidence < threshold
+    if query.background is not None:
+        behind = stand_in.value > best.value
+        below = behind if below is None else below | behind
+        confidence = xp.where(below, _background_probability(best, stand_in, protocol), confidence)
+    if below is not None:
+        labels = xp.where(below, UNLABELED if query.background is None else query.background, labels)
+    copied = start_copy(xp.astype(labels, xp.int32), confidence)
+
+    def finish() -> tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
+        numbers, probability = copied()
+        # on a CPU the score may be the probability itself, and nobody may change that through the result
+        shared = np.shares_memory(probability, to_numpy(best.value)) if on_cpu(best.value) else False
+        return numbers.astype(np.uint16), probability.copy() if shared else probability
+
+    return finish
 
 
 def _background_probability(
     best: StrongestClass, stand_in: StrongestClass, protocol: Protocol
-) -> Float32[np.ndarray, "H W"]:
+) -> Float32[Array, "H W"]:
     # at a threshold of 0.5, the background's probability is the highest exactly where it is the label
-    return np.maximum(1 - _probability(best, protocol), _probability(stand_in, protocol))
+    xp = array_namespace(best.value)
+    return xp.maximum(1 - _probability(best, protocol), _probability(stand_in, protocol))
 
 
-def _probability(found: StrongestClass, protocol: Protocol) -> Float32[np.ndarray, "H W"]:
-    return to_numpy(found.value if protocol.sigmoid_first else sigmoid(found.value))
+def _probability(found: StrongestClass, protocol: Protocol) -> Float32[Array, "H W"]:
+    return found.value if protocol.sigmoid_first else sigmoid(found.value)
 
 
 def selected_classes(output: ViewLogits, query: ClassQuery) -> Bool[np.ndarray, " K"]:
     """Classes that class selection kept in any view; a thresholded background always counts as kept."""
     selected = np.ones(len(query.words), dtype=bool)
     selected[query.asked_indices] = False
+    if output.kept is None:
+        return np.ones(len(query.words), dtype=bool)
     kept = to_numpy(output.kept_anywhere())
     selected[np.array(query.asked_indices)[kept[kept < len(query.asked_indices)]]] = True
     return selected

@@ -123,7 +123,7 @@ class PreparedVocabulary:
     def __init__(
         self,
         encode: WordEncoder,
-        words: Iterable[str] | Vocabulary | None,
+        words: Iterable[str] | Mapping[int, str] | Vocabulary | None,
         parts: Parts | None,
         background: str | None,
         *,

@@ -5,7 +5,9 @@ import functools
 import io
 import math
 import os
+import secrets
 import sys
+import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8, UInt16
 from PIL import Image, ImageShow
 
-from segvoc.annotations.connected_regions import segments
-from segvoc.annotations.entries import (
+from segvoc.errors import OutputError, UsageError, did_you_mean, naming_keywords
+from segvoc.imaging.annotations import (
     MaskForm,
     categories,
     detections,
@@ -23,7 +25,7 @@ from segvoc.annotations.entries import (
     region_annotations,
     stuff_classes,
 )
-from segvoc.errors import OutputError, UsageError, did_you_mean
+from segvoc.imaging.connected_regions import segments
 from segvoc.imaging.label_maps import nearest, object_counts, write_label_map
 from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side
 from segvoc.imaging.overlay import (
@@ -38,7 +40,8 @@ from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import TiffPlace, write_placed_label_map
 from segvoc.inference.reports import LabelStatistics, json_text, report_fields, report_table, summary_notes
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.progress import print_line
+from segvoc.storage.atomic_writes import check_names, write_atomically
 from segvoc.storage.files import write_json
 from segvoc.vocabulary import Part, folded
 
@@ -78,7 +81,9 @@ class Segmentation:
     group_labels: UInt16[np.ndarray, "G H W"] | None = None
     """For each of G requested groups of words, the index of its most likely word at each pixel."""
     source: str | None = None
-    """Path of the image, as given; None for an image from memory."""
+    """Path or address of the image, as given; None for an image from memory."""
+    content: bytes | None = None
+    """The image's file, if `source` is no path: from a URL or standard input."""
     parts: tuple[Part, ...] = ()
     """The requested parts, in the order given."""
     part_labels: UInt16[np.ndarray, "H W"] | None = None
@@ -87,7 +92,7 @@ class Segmentation:
     part_confidence: Float32[np.ndarray, "H W"] | None = None
     """Probability of each pixel's part, in [0, 1]; 0 without a part."""
     objects: UInt16[np.ndarray, "H W"] | None = None
-    """Object number of each pixel, 0 for none; an object has a single class. None without `segvoc.with_objects`."""
+    """Object number of each pixel, 0 for none; an object has a single class. None without `with_objects`."""
     background: str | None = None
     """The word that stands for "none of the others", if the call named one."""
     unsure_below: float | None = None
@@ -148,22 +153,35 @@ class Segmentation:
                 if folded(name) == folded(str(word)) and labels is not None:
                     return labels == index
         names = (*self.words, *(part.name for part in self.parts))
+        synonyms = {folded(one.strip()): name for name in names for one in name.split(", ") if one != name}
+        if (name := synonyms.get(folded(str(word).strip()))) is not None:
+            raise UsageError(f"{word!r} is a synonym in the word {name!r}; give the whole word")
         raise UsageError(f"{word!r} was not asked for{did_you_mean(str(word), names)}; label the image with it first")
 
     def show(self) -> None:
         """Show the overlay: below a notebook's cell, else in the system's image viewer.
 
+        Without a display or a viewer, save it as a temporary file, and print where.
+
         Raises:
-            UsageError: the system has no image viewer.
+            OutputError: the file can't be written.
         """
         shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
         if hasattr(shell, "kernel"):
             from IPython.display import display
 
             display(self)
-        elif not ImageShow.show(self.overlay(**asdict(SAVED_OVERLAY)), self.source):
-            raise UsageError('this system has no viewer for images; save the result: result.save("out/")')
+            return
+        overlay = self.overlay(**asdict(SAVED_OVERLAY))
+        # without a display, viewers of Linux start all the same, and fail in the background
+        has_display = sys.platform in ("win32", "darwin") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+        if not (has_display and ImageShow.show(overlay, self.source)):
+            path = Path(tempfile.gettempdir(), f"segvoc-{secrets.token_hex(4)}.overlay.png")
+            write_atomically(path, lambda file: overlay.save(file, "PNG", compress_level=1))
+            why = "there is no viewer for images" if has_display else "there is no display"
+            print_line(f"segvoc: {why}; the overlay was saved as {str(path)!r}")
 
+    @naming_keywords
     def overlay(
         self, *, alpha: float = 0.5, names: bool = True, legend: bool = True, max_pixels: int | None = None
     ) -> Image.Image:
@@ -233,7 +251,7 @@ class Segmentation:
             shown = supervision.MaskAnnotator().annotate(result.image.copy(), detections)
 
         Returns:
-            One detection per word that has pixels, or per object for words with objects (`segvoc.with_objects`): its
+            One detection per word that has pixels, or per object for words with objects (`with_objects`): its
             "mask", box "xyxy" [px], mean "confidence", "class_id" (index into `words`) and `data["class_name"]`. For
             words with objects, pixels outside any object are left out.
 
@@ -246,7 +264,7 @@ class Segmentation:
         """Convert to a COCO dataset of one image, as in the format "coco-instances".
 
         Each object is an annotation; for words without objects, each connected component, or for stuff (sky, wall, ...,
-        see `segvoc.annotations.entries`) the whole mask.
+        see `segvoc.imaging.annotations`) the whole mask.
 
         Args:
             masks: "rle": compressed run lengths, exact; "polygons": outlines, within 0.3 pixels of pixel edges.
@@ -289,14 +307,14 @@ class Segmentation:
 
         Returns:
             The content of the file. "imagePath" is the image's path relative to it (without a file: the image's name);
-            an image from memory is embedded.
+            an image that is no file is embedded.
 
         Raises:
             UsageError: scikit-image isn't installed, or the file would overwrite the image.
             OutputError: the file can't be written.
         """
         data, path = None, "image.png"
-        if self.source is None:
+        if self.source is None or self.content is not None:
             content = io.BytesIO()
             Image.fromarray(self.image).save(content, "PNG")
             data = base64.b64encode(content.getvalue()).decode("ascii")
@@ -352,11 +370,13 @@ class Segmentation:
             The paths of the files.
 
         Raises:
-            UsageError: alpha is not in [0, 1], or a result would overwrite the image itself.
+            UsageError: alpha is not in [0, 1], the stem leads out of the folder, or a result would overwrite the image.
             OutputError: a file can't be written, for example because the disk is full.
         """
         if stem is None:
             stem = "segmentation" if self.source is None else Path(self.source).stem
+        if not stem or os.path.isabs(stem) or ".." in Path(stem).parts:
+            raise UsageError(f"stem={stem!r} leads out of {os.fspath(out_dir)!r}; give a name like 'sub/photo'")
         place = None if self.source is None else TiffPlace.of(self.source)
         paths = ResultPaths.below(
             out_dir,
@@ -368,6 +388,7 @@ class Segmentation:
         )
         if self.source is not None:
             refuse_overwriting([self.source], paths)
+        check_names(paths)
         drawn, stale = None if overlay is None else self.overlay(**asdict(overlay)), paths.stale()
         if place is None:
             write_label_map(paths.label_map, self.labels, self.colors)

@@ -2,16 +2,18 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Literal, TypedDict, Unpack, cast, overload
 
 import numpy as np
 from array_api_compat import device
 from jaxtyping import Float, Float32, Int, UInt8
 
-from segvoc.arrays import Array, array_namespace, to_numpy
+from segvoc.arrays import Array, array_namespace, on_cpu, start_copy, to_numpy
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
@@ -21,7 +23,14 @@ from segvoc.inference.edges import MOST_WORDS, refined, without_islands
 from segvoc.inference.job import LabelingJob, ReadImage, not_finite_error, read_in_batches
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.part_labels import PartsAgainst, label_parts
-from segvoc.inference.pixel_labels import checked_groups, label_classes, selected_classes, strongest_of_groups
+from segvoc.inference.pixel_labels import (
+    ClassLabels,
+    checked_groups,
+    label_classes,
+    search_classes,
+    selected_classes,
+    strongest_of_groups,
+)
 from segvoc.inference.prepared_vocabulary import BackgroundWords, Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.reports import UNSURE_BELOW
@@ -37,8 +46,8 @@ from segvoc.teaching.learning import BETTER, HeldOutScores
 from segvoc.teaching.taught_words import TaughtQuery, TaughtWords
 from segvoc.vocabulary import Vocabulary, folded
 
-Words = Iterable[str] | Vocabulary | PreparedVocabulary
-"""Accepted as words: one per class, or a vocabulary encoded by the model."""
+Words = Iterable[str] | Mapping[int, str] | Vocabulary | PreparedVocabulary
+"""Accepted as words: one per class, a line ("cat, sofa"), names by id, or a vocabulary encoded by the model."""
 
 JUDGES_OF_EDGES = 8
 """Maximum number of images that decide whether maps of taught words are refined by default."""
@@ -167,6 +176,11 @@ class Segmenter(Teachable, Shareable, ABC):
         """Move an image to the library and device that its views are interpolated with."""
         return image
 
+    @property
+    def batches_ahead(self) -> int:
+        """Batches that a stream starts before it waits for the results of the one before them."""
+        return 0
+
     def prepare_to_run(self) -> None:
         """Hook at the start of each call that encodes words or labels images; an engine may raise or warn here."""
 
@@ -224,7 +238,8 @@ class Segmenter(Teachable, Shareable, ABC):
         Args:
             images: an image (a path or address, "-" for standard input, a PIL image, an array, ...: see `read_given`),
                 or a list of images of any sizes.
-            words: one per class; `", "` inside a word separates synonyms. None uses the objects of `parts`, or the
+            words: one per class, a line ("cat, sofa") or names by id; `", "` inside a word of a list separates
+                synonyms. None uses the objects of `parts`, or the
                 words that the model was trained on or taught. A vocabulary prepared by `encode` includes parts and
                 background.
             options: labeling options (default: `LabelOptions()`).
@@ -247,17 +262,46 @@ class Segmenter(Teachable, Shareable, ABC):
         several = isinstance(images, Sequence) and not isinstance(images, str | bytes | bytearray | memoryview)
         sources = cast(Sequence[ImageSource], images if several else [images])
         job = self._job(words, options, parts, groups)
-        results, stretch = Segmentations(), job.options.value_range
-        for start in range(0, len(sources), job.batch):
-            read = [
-                ReadImage.of(source, stretch, f"image {number} of {len(sources)}" if several else "the image")
-                for number, source in enumerate(sources[start : start + job.batch], start + 1)
-            ]
-            for result in self._label(read, job):
-                if isinstance(result, InputError):
-                    raise result
-                results.append(result)
+        places = (
+            [f"image {number} of {len(sources)}" for number in range(1, len(sources) + 1)] if several else ["the image"]
+        )
+        results = Segmentations(cast("Iterator[Segmentation]", self._stream(sources, job, False, places)))
         return results if several else results[0]
+
+    def start(
+        self,
+        images: Sequence[ImageSource],
+        words: Words | None = None,
+        *,
+        options: LabelOptions | None = None,
+        groups: Sequence[Sequence[int]] = (),
+    ) -> Callable[[], list[Segmentation]]:
+        """Start `segment` for a list of images, so that a GPU has work before the results of the last call are made.
+
+        Args:
+            images: as for `segment`.
+            words: as for `segment`.
+            options: as for `segment`.
+            groups: as for `segment`.
+
+        Returns:
+            A function that waits for the results. It raises `InputError` if the network's output is not finite.
+
+        Raises:
+            InputError: an image can't be read.
+            UsageError: words or options conflict.
+        """
+        job = self._job(words, LabelOptions.of(options, {}), None, groups)
+        read = [
+            ReadImage.of(image, job.options.value_range, f"image {number}") for number, image in enumerate(images, 1)
+        ]
+        begun = [self._begin(read[at : at + job.batch], job) for at in range(0, len(read), job.batch)]
+
+        def finish() -> list[Segmentation]:
+            results = (result for one in begun for result in _raising(one(), errors=True))
+            return list(cast("Iterator[Segmentation]", results))
+
+        return finish
 
     def in_tiles(
         self, words: Words | None, options: LabelOptions | None = None, **changes: Unpack[LabelKeywords]
@@ -334,17 +378,25 @@ class Segmenter(Teachable, Shareable, ABC):
         return self._stream(images, job, yield_errors)
 
     def _stream(
-        self, images: Iterable[ImageSource], job: LabelingJob, yield_errors: bool
+        self, images: Iterable[ImageSource], job: LabelingJob, yield_errors: bool, places: Iterable[str] | None = None
     ) -> Iterator[Segmentation | InputError]:
-        with closing(read_in_batches(images, job.batch, job.options.value_range)) as batches:
-            for read in batches:
-                labeled = self._label([image for image in read if isinstance(image, ReadImage)], job)
-                for image in read:
-                    result = next(labeled) if isinstance(image, ReadImage) else image
-                    if isinstance(result, InputError) and not yield_errors:
-                        raise result
-                    yield result
-                    del result
+        begun: deque[Callable[[], Iterator[Segmentation | InputError]]] = deque()
+        failure: Exception | None = None
+        with closing(read_in_batches(images, job.batch, job.options.value_range, places)) as batches:
+            while failure is None:
+                try:
+                    begun.append(self._begin(next(batches), job))
+                except StopIteration:
+                    break
+                except Exception as error:  # the results of what came before it come first
+                    failure = error
+                    break
+                if len(begun) > self.batches_ahead:
+                    yield from _raising(begun.popleft()(), not yield_errors)
+            while begun:
+                yield from _raising(begun.popleft()(), not yield_errors)
+            if failure is not None:
+                raise failure
 
     def protocol(self, options: LabelOptions, words: int) -> Protocol:
         """The protocol of the options' window, with their class selection.
@@ -449,31 +501,67 @@ class Segmenter(Teachable, Shareable, ABC):
             smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
         )
 
-    def _label(self, images: Sequence[ReadImage], job: LabelingJob) -> Iterator[Segmentation | InputError]:
-        """Label a batch of images; yields a result at a time."""
-        if not images:
-            return
-        if job.options.tiling is not None:
-            tiled = self._tiled(job)
-            for image in images:
-                try:
-                    yield tiled.segmentation(image, model=self.name, dtype=self.dtype)
-                except InputError as error:
-                    yield error
-            return
+    def _begin(
+        self, read: Sequence[ReadImage | InputError], job: LabelingJob
+    ) -> Callable[[], Iterator[Segmentation | InputError]]:
+        """Start to label a batch of images; the iterator that is returned waits for a GPU and gives the results.
+
+        An error takes the place of an image that couldn't be read.
+        """
+        images = [image for image in read if isinstance(image, ReadImage)]
+        if job.options.tiling is not None or not images:
+            return partial(self._label_tiles, read, self._tiled(job) if images else None)
         start = time.perf_counter()
         outputs = self._outputs([image.pixels for image in images], job)
         xp = array_namespace(outputs[0].logits)
-        finite = xp.stack([xp.all(xp.isfinite(output.logits)) for output in outputs]).tolist()  # waits for a GPU
-        share = (time.perf_counter() - start) / len(images)
-        for image, output, is_finite in zip(images, outputs, finite, strict=True):
-            yield self._result(image, output, job, share) if is_finite else not_finite_error(image.name)
+        finite = start_copy(xp.stack([xp.all(xp.isfinite(output.logits)) for output in outputs]))
+        found: list[Callable[[], ClassLabels] | None] = [None] * len(images)
+        if job.smoothing is None and not on_cpu(outputs[0].logits):  # a frame's mean needs the frame before
+            found = [self._search(image, output, job) for image, output in zip(images, outputs, strict=True)]
 
-    def _result(self, image: ReadImage, output: ViewLogits, job: LabelingJob, network_seconds: float) -> Segmentation:
+        def finish() -> Iterator[Segmentation | InputError]:
+            (are_finite,) = finite()
+            share = (time.perf_counter() - start) / len(images)
+            labeled = zip(images, outputs, are_finite, found, strict=True)
+            for image in read:
+                if isinstance(image, InputError):
+                    yield image
+                    continue
+                _, output, is_finite, search = next(labeled)
+                if is_finite:
+                    yield self._result(image, output, job, search, share)
+                else:
+                    yield not_finite_error(image.name)
+
+        return finish
+
+    def _label_tiles(
+        self, read: Sequence[ReadImage | InputError], tiled: TiledLabeling | None
+    ) -> Iterator[Segmentation | InputError]:
+        for image in read:
+            if isinstance(image, InputError) or tiled is None:
+                yield cast(InputError, image)
+                continue
+            try:
+                yield tiled.segmentation(image, model=self.name, dtype=self.dtype, unsure_below=self.unsure_below)
+            except InputError as error:
+                yield error
+
+    def _search(self, image: ReadImage, output: ViewLogits, job: LabelingJob) -> Callable[[], ClassLabels]:
+        keep_all = job.options.return_probabilities
+        return search_classes(output, image.size, job.query, job.protocol, job.threshold, return_probabilities=keep_all)
+
+    def _result(
+        self,
+        image: ReadImage,
+        output: ViewLogits,
+        job: LabelingJob,
+        search: Callable[[], ClassLabels] | None,
+        network_seconds: float,
+    ) -> Segmentation:
         start, query = time.perf_counter(), job.query
         output, job = job.smoothed(output, image.pixels)
-        keep_all = job.options.return_probabilities
-        found = label_classes(output, image.size, query, job.protocol, job.threshold, return_probabilities=keep_all)
+        found = (search or self._search(image, output, job))()
         part_labels = part_confidence = group_labels = None
         if query.parts is not None:
             asked, against = query.asked_indices, self.parts_against
@@ -494,6 +582,7 @@ class Segmenter(Teachable, Shareable, ABC):
             dtype=self.dtype,
             seconds=image.seconds + network_seconds + time.perf_counter() - start,
             source=image.source,
+            content=image.content,
             background=job.query.background_name,
             unsure_below=self.unsure_below,
             parts=() if query.parts is None else query.parts.parts,
@@ -550,3 +639,11 @@ class Segmenter(Teachable, Shareable, ABC):
             words = slice(job.query.named) if kept is None else to_numpy(kept[number, ...]) < job.query.named
             maps[words] = without_islands(maps[words])
         return array_namespace(logits).asarray(fine, device=device(logits))
+
+
+def _raising(results: Iterator[Segmentation | InputError], errors: bool) -> Iterator[Segmentation | InputError]:
+    """The results; with `errors`, the first error is raised."""
+    for result in results:
+        if errors and isinstance(result, InputError):
+            raise result
+        yield result

@@ -25,6 +25,9 @@ CPU_VALUES = 1 << 23
 GPU_VALUES = 1 << 27
 """The same on GPUs, per block: a few large blocks keep the GPU busy; each takes half a gigabyte."""
 
+GPU_CLASSES = 512
+"""Number of classes up to which a GPU interpolates all of them: to find those that can win, it would have to wait."""
+
 
 class StrongestClass:
     """The strongest class of every pixel among all classes seen so far; the lowest index wins a tie.
@@ -112,10 +115,13 @@ class PixelAxis:
     def __init__(self, cells: int, pixels: int, like: Array) -> None:
         self.cells = cells
         self.lower, self.upper, self.fraction = neighbors(cells, pixels, like)
+        # the same numbers on the host: reading those of a GPU would wait for it
+        on_gpu = getattr(device(like), "type", "cpu") == "cuda"
+        self._first, self._last = neighbors(cells, pixels, np.empty(0))[:2] if on_gpu else (self.lower, self.upper)
 
     def cells_around(self, pixels: slice) -> slice:
         """The cells that a range of pixels is interpolated from."""
-        return slice(int(self.lower[pixels.start]), int(self.upper[pixels.stop - 1]) + 1)
+        return slice(int(self._first[pixels.start]), int(self._last[pixels.stop - 1]) + 1)
 
     def interpolate(self, maps: Float[Array, "K h w"], pixels: slice, cells: slice, dim: int) -> Float[Array, "K H W"]:
         """Interpolate maps, cropped to `cells`, to `pixels` along the axis `dim`."""
@@ -187,9 +193,12 @@ def _strongest(
     xp, chosen = array_namespace(indices), slice(None) if classes is None else classes
     cells = [layer.cells(y, x) for layer in layers]
     crops = [layer.maps[chosen, down, across] for layer, (down, across) in zip(layers, cells, strict=True)]
-    lowest = xp.min(xp.stack([xp.min(crop, axis=(1, 2)) for crop in crops]), axis=0)
-    highest = xp.max(xp.stack([xp.max(crop, axis=(1, 2)) for crop in crops]), axis=0)
-    contenders = xp.nonzero(highest >= xp.max(lowest))[0]
+    if on_cpu(indices) or len(crops[0]) > GPU_CLASSES:
+        lowest = xp.min(xp.stack([xp.min(crop, axis=(1, 2)) for crop in crops]), axis=0)
+        highest = xp.max(xp.stack([xp.max(crop, axis=(1, 2)) for crop in crops]), axis=0)
+        contenders = xp.nonzero(highest >= xp.max(lowest))[0]
+    else:
+        contenders = xp.arange(len(crops[0]), device=device(indices))
     at_once = max(1, (CPU_VALUES if on_cpu(indices) else GPU_VALUES) // ((y.stop - y.start) * (x.stop - x.start)))
 
     def strongest_of(some: Int[Array, " n"]) -> tuple[Float[Array, "y x"], Int[Array, "y x"]]:

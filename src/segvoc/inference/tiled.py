@@ -16,7 +16,7 @@ from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.windowed_images import ArrayImage, WindowedImage
 from segvoc.inference.job import LabelingJob, ReadImage, not_finite_error
-from segvoc.inference.pixel_labels import decided
+from segvoc.inference.pixel_labels import decide
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.strongest_class import Layer, PixelAxis, StrongestClass
@@ -122,8 +122,10 @@ class TiledLabeling:
                 for column in range(len(columns)):
                     yield self._cell(image, cover, row, column, protocol)
 
-    def segmentation(self, image: ReadImage, *, model: str, dtype: str) -> Segmentation:
-        """Label an image in memory, for a model of this name and precision; raises `InputError` as `cells` does."""
+    def segmentation(
+        self, image: ReadImage, *, model: str, dtype: str, unsure_below: float | None = None
+    ) -> Segmentation:
+        """Label an image in memory, for a model with these attributes; raises `InputError` as `cells` does."""
         start = time.perf_counter()
         whole = ArrayImage(image.pixels)
         labels, confidence = np.empty(image.size, np.uint16), np.empty(image.size, np.float32)
@@ -141,7 +143,9 @@ class TiledLabeling:
             dtype=dtype,
             seconds=image.seconds + time.perf_counter() - start,
             source=image.source,
+            content=image.content,
             background=self.job.query.background_name,
+            unsure_below=unsure_below,
         )
 
     def _looks(self, image: WindowedImage) -> Iterable[UInt8[np.ndarray, "h w 3"]]:
@@ -190,11 +194,11 @@ class TiledLabeling:
         xp, where, query = array_namespace(like), device(like), self.job.query
         indices = xp.asarray(query.asked_indices, device=where)
         best, stand_in = StrongestClass(*size, like), StrongestClass(*size, like)
-        cover.update(best, pieces, protocol, xp.arange(len(indices), device=where), indices)
+        cover.update(best, pieces, protocol, range(len(indices)), indices)
         if query.stand_ins:
-            others = xp.arange(len(indices), query.named, device=where)
+            others = range(len(indices), query.named)
             cover.update(stand_in, pieces, protocol, others, xp.arange(query.named, device=where))
-        labels, confidence = decided(best, stand_in, query, protocol, self.job.threshold)
+        labels, confidence = decide(best, stand_in, query, protocol, self.job.threshold)()
         if valid is not None:
             labels[~valid], confidence[~valid] = UNLABELED, 0
         return LabeledCell(row, down, across, labels, confidence)
@@ -236,7 +240,7 @@ class _Cover:
         return found
 
     def update(
-        self, best: StrongestClass, pieces: Sequence[_Piece], protocol: Protocol, classes: Array, indices: Array
+        self, best: StrongestClass, pieces: Sequence[_Piece], protocol: Protocol, classes: range, indices: Array
     ) -> None:
         """Search some classes in all pieces of a cell; `indices` are their labels."""
         size = self.rows.size, self.columns.size

@@ -176,6 +176,9 @@ def _overlaid(views: Float[Array, "V K h w"], strides: Strides, size: tuple[int,
     return total / count
 
 
+ClassIndices = Int[Array, " M"] | range
+"""Indices of classes, ascending."""
+
 MERGED_CLASSES = 32
 """Number of classes per chunk when sliding windows are merged."""
 
@@ -198,18 +201,32 @@ class ViewLogits:
         return xp.sort(xp.unique_values(self.kept))
 
     def maps(
-        self, protocol: Protocol, size: tuple[int, int] | None = None, *, classes: Int[Array, " M"] | None = None
+        self,
+        protocol: Protocol,
+        size: tuple[int, int] | None = None,
+        *,
+        classes: ClassIndices | None = None,
     ) -> Iterator[tuple[Float[Array, "N y x"], Int[Array, " N"]]]:
         """Yield the merged maps of classes that were kept in any view, several at a time, and their indices.
 
-        See `merged` for the protocol and the size; `classes` are the only ones, ascending (None: all).
+        See `merged` for the protocol and the size; `classes` are the only ones, ascending (None: all). With a range no
+        index is read from the device, which would wait for a GPU.
         """
+        xp, where = array_namespace(self.logits), device(self.logits)
+        most = MERGED_CLASSES if protocol.sliding else self.classes
+        if self.kept is None and (classes is None or isinstance(classes, range)):
+            wanted = range(self.classes) if classes is None else classes
+            for start in range(wanted.start, wanted.stop, most):
+                stop = min(start + most, wanted.stop)
+                yield merged(self.logits[:, start:stop], protocol, size), xp.arange(start, stop, device=where)
+            return
+        if isinstance(classes, range):
+            classes = xp.arange(classes.start, classes.stop, device=where)
         kept = self.kept_anywhere()
         if classes is not None:
-            kept = kept[array_namespace(kept).isin(kept, classes)]
-        several = MERGED_CLASSES if protocol.sliding else max(1, len(kept))
-        for start in range(0, len(kept), several):
-            chosen = kept[start : start + several]
+            kept = kept[xp.isin(kept, classes)]
+        for start in range(0, len(kept), most):
+            chosen = kept[start : start + most]
             yield merged(self._of(chosen), protocol, size), chosen
 
     def _of(self, chosen: Int[Array, " N"]) -> Float[Array, "V N h w"]:

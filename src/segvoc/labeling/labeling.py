@@ -18,10 +18,19 @@ from threading import Lock
 from typing import NamedTuple, TypeVar
 
 from segvoc import process_settings
-from segvoc.errors import InputError, ProcessError, PromptTruncatedWarning, SegvocError, UnknownWordWarning, UsageError
+from segvoc.errors import (
+    InputError,
+    ProcessError,
+    PromptTruncatedWarning,
+    SegvocError,
+    UnknownWordWarning,
+    UsageError,
+    one_line,
+)
 from segvoc.formats.dataset import Dataset, EntryFiles
 from segvoc.formats.objects import with_objects
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
+from segvoc.imaging.reading import file_name
 from segvoc.imaging.result_paths import ResultFiles
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
@@ -63,7 +72,7 @@ def work_of_process(work: FolderWork, number: int) -> Callable[[], FolderWork]:
 
 def result_stamp(path: Path, read: Stamp, results: ResultFiles) -> list[object]:
     """The stamp of a finished image, from the image's stamp before it was read, and from its written files."""
-    return [path.name, read, [stamp_of(file) for file in results]]
+    return [file_name(path), read, [stamp_of(file) for file in results]]
 
 
 def finished(work: FolderWork, planned: Iterable[Planned]) -> set[str]:
@@ -211,11 +220,10 @@ def finish_dataset(dataset: Dataset | None, words: Sequence[str], settings: Key 
     """
     if dataset is None or settings is None:
         return
-    lock = lock_folder(Path(dataset.folder, RESUME_FOLDER), wait=True)
-    images = list(written(dataset.folder, settings, dataset.files))
-    if images:
-        dataset.finish(words, images)
-    del lock
+    with lock_folder(Path(dataset.folder, RESUME_FOLDER), wait=True):
+        images = list(written(dataset.folder, settings, dataset.files))
+        if images:
+            dataset.finish(words, images)
 
 
 class _Waiting(NamedTuple):
@@ -340,3 +348,5 @@ def _serve(
                         send(line)
         except SegvocError as error:
             send(ProcessError(str(error)))
+        except Exception as error:
+            send(ProcessError(f"a process failed with an unexpected {type(error).__name__}: {one_line(error)}"))

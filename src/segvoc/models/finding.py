@@ -1,5 +1,6 @@
 """Models from shared folders and repositories, runs, and other libraries."""
 
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -9,18 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from segvoc.checkpoints.published import IN_FOLDERS, file_of_weights
-from segvoc.errors import CheckpointError, UsageError, missing_extra
+from segvoc.errors import CheckpointError, UsageError, missing_extra, one_line
 from segvoc.exported.manifest import MANIFEST
-from segvoc.sharing.hub import (
-    CONFIG,
-    SHARED_WEIGHTS,
-    HubRepository,
-    SharedModel,
-    Token,
-    named_weights,
-    read_model_config,
-)
+from segvoc.sharing.hub import CONFIG, LIBRARY, SHARED_WEIGHTS, HubRepository, SharedModel, Token
 from segvoc.sharing.uploading import Shareable
+from segvoc.storage.files import read_json
 
 AnyShareable = TypeVar("AnyShareable", bound=Shareable)
 
@@ -63,7 +57,7 @@ def find_model(name: str, *, revision: str | None = None, token: Token = None) -
         return None
     get, listed = place
     config_path = get(CONFIG)
-    config = {} if config_path is None else read_model_config(config_path, name)
+    config = {} if config_path is None else _read_model_config(config_path, name)
     shared = SharedModel.of(config, name)
     if shared is not None:
         return _shared(name, shared, get)
@@ -73,7 +67,7 @@ def find_model(name: str, *, revision: str | None = None, token: Token = None) -
         )
     # identify an unknown repository without fetching its weights, which may be large
     own = get(SHARED_WEIGHTS) if os.path.isdir(name) or RUN_ENTRY in config else None
-    if own is not None and named_weights(own, name):
+    if own is not None and _named_weights(own, name):
         return FoundModel(name=name, model=str(own))
     if own is None and RUN_ENTRY in config:
         raise CheckpointError(
@@ -99,6 +93,29 @@ def trainable_model(name: str) -> str:
         given = f"--model {found.model}" + ("" if found.weights is None else f" --weights {found.weights}")
         raise UsageError(f"{name!r} has no segvoc weights to train; train its network: {given}")
     return found.model
+
+
+def _read_model_config(path: Path, name: str) -> Mapping[str, Any]:
+    """Read any `config.json`; raises a `CheckpointError` that names the folder or repository."""
+    try:
+        config = read_json(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"the {CONFIG} of {name!r} can't be read ({one_line(error)}); get it again") from None
+    return config if isinstance(config, Mapping) else {}
+
+
+def _named_weights(path: Path, name: str) -> str:
+    """Read the preset in the header of a weights file, without the safetensors library; "" if segvoc didn't write it.
+
+    Raises a `CheckpointError` that names the folder or repository if the file is damaged.
+    """
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, 1 << 26)))
+        return str(json.loads(header.get("__metadata__", {}).get(LIBRARY, "{}")).get("preset", ""))
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path.name} of {name!r} is damaged ({one_line(error)}); get it again") from None
 
 
 Get = Callable[[str], Path | None]
@@ -210,7 +227,7 @@ def _sizes_in(config: Mapping[str, Any], part: str, defaults: Mapping[str, int])
 def _open_clip_preset(get: Get, name: str) -> str | None:
     """The preset for a CLIP saved by open_clip with a timm image encoder; None if there is none."""
     path = get("open_clip_config.json")
-    model = None if path is None else read_model_config(path, name).get("model_cfg")
+    model = None if path is None else _read_model_config(path, name).get("model_cfg")
     if not isinstance(model, Mapping):
         return None
     from open_clip import get_model_config

@@ -27,7 +27,7 @@ from segvoc.models.headers import (
     taught_words_of,
     without_taught,
 )
-from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.network_segmenter import NetworkSegmenter, Optimize
 from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name, votes_of
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.records import with_settings
@@ -52,16 +52,19 @@ def load_network(
     dtype: DtypeName = "auto",
     options: Mapping[str, object] | None = None,
     network: SegmentationNetwork | None = None,
+    optimize: Optimize = "auto",
     revision: str | None = None,
     token: Token = None,
 ) -> NetworkSegmenter:
     """Load a PyTorch network; see `segvoc.load` for arguments and errors."""
+    if optimize not in get_args(Optimize):
+        raise UsageError(f"optimize={optimize!r} is unknown; it is {', '.join(map(repr, get_args(Optimize)))}")
     where, chosen = find_device(device), options or {}
     name = os.fspath(name)
     if (found := find_model(name, revision=revision, token=token)) is not None:
         if weights is not None:
             raise UsageError(f"{name!r} has its own weights, and weights={os.fspath(weights)!r} too; give one of them")
-        return _load_found(found, device=device, dtype=dtype, options=options, network=network)
+        return _load_found(found, device=device, dtype=dtype, options=options, network=network, optimize=optimize)
     file = None
     if is_own_path(name):
         if weights is not None:
@@ -83,7 +86,7 @@ def load_network(
     network = network.requires_grad_(False).to(where)
     if kind != torch.float32:
         network.to(kind)
-    segmenter = segmenter_of(name, preset, network, configuration, training)
+    segmenter = segmenter_of(name, preset, network, configuration, training, optimize)
     if file is not None:
         classes = file.record.get("classes", ())  # of a file written by `segvoc train`
         segmenter.taught = taught_words_of(file)
@@ -99,13 +102,20 @@ def _load_found(
     dtype: DtypeName,
     options: Mapping[str, object] | None,
     network: SegmentationNetwork | None,
+    optimize: Optimize,
 ) -> NetworkSegmenter:
     """Load a shared model; "auto" is float32, for the same labels everywhere."""
     kind: DtypeName = "float32" if dtype == "auto" else dtype
     chosen = {**found.options, **(options or {})}
     try:
         model = load_network(
-            found.model, weights=found.weights, device=device, dtype=kind, options=chosen, network=network
+            found.model,
+            weights=found.weights,
+            device=device,
+            dtype=kind,
+            options=chosen,
+            network=network,
+            optimize=optimize,
         )
         model = model.with_taught(*map(TaughtWords.load, found.taught))
     except CheckpointError as error:
@@ -114,7 +124,12 @@ def _load_found(
 
 
 def segmenter_of(
-    name: str, preset: Preset, network: SegmentationNetwork, configuration: NetworkConfig, training: object = None
+    name: str,
+    preset: Preset,
+    network: SegmentationNetwork,
+    configuration: NetworkConfig,
+    training: object = None,
+    optimize: Optimize = "none",
 ) -> NetworkSegmenter:
     """Build the segmenter of a network, with the windows, prompts, class selection and votes of its configuration.
 
@@ -131,6 +146,7 @@ def segmenter_of(
         votes=votes_of(configuration),
         parts_against="half" if network.has_background else preset.parts_against,
         background_words=None if trained else preset.background_words,
+        optimize=optimize,
         origin={"preset": preset_name(preset), **configuration_record(configuration), **trained},
     )
 

@@ -1,13 +1,15 @@
 """The segmenter that runs a PyTorch network."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Unpack, cast
+from typing import Any, Literal, Unpack, cast
 
 import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from segvoc.arrays import Array
 from segvoc.encoders.base import ImageEncoder, ImageFeatures
@@ -16,12 +18,14 @@ from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmenter import ModelTraits, Segmenter
 from segvoc.layers.aggregation_context import ForwardOptions
+from segvoc.layers.class_selection import SelectedLogits
 from segvoc.layers.precision import lowest_precision
+from segvoc.models.cuda_graphs import NetworkGraphs, compile_aggregation
 from segvoc.models.headers import TRAINING, has_shipped_weights, is_custom, write_network
 from segvoc.models.presets import Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.process_settings import check_fork
-from segvoc.sharing.uploading import SHIPPED_WEIGHTS, TINY, CardFacts, ShareableModel, taught_facts
+from segvoc.sharing.uploading import SHIPPED_WEIGHTS, TINY, ShareableModel
 from segvoc.teaching.taught_words import TaughtWords
 
 
@@ -61,6 +65,12 @@ class AggregationInputs:
         )
 
 
+Optimize = Literal["auto", "none", "compile"]
+"""How a CUDA GPU runs a network, see `segvoc.load`."""
+
+COMPILED_CLASSES = 256
+"""Chunk size in classes of compiled networks: a chunk is a copy of the code, and fused steps need less memory."""
+
 LICENSE = "that of the weights it started from and of its training data"
 """Default license in a file's header."""
 
@@ -77,6 +87,7 @@ class NetworkSegmenter(Segmenter):
         templates: Sequence[str],
         class_chunk: int | None = None,
         batch: int | None = None,
+        optimize: Optimize = "none",
         **traits: Unpack[ModelTraits],
     ) -> None:
         """Wrap a network.
@@ -87,7 +98,8 @@ class NetworkSegmenter(Segmenter):
             protocols: one per `window`.
             templates: prompt templates; `{}` stands for the word.
             class_chunk: classes refined per chunk; bounds memory without affecting results.
-            batch: images or windows per forward pass (default: 1 on a CPU, else 8).
+            batch: images or windows per forward pass (default: 1 on a CPU, else 8); fewer if the GPU's memory runs out.
+            optimize: how a CUDA GPU runs the network; see `segvoc.load`.
             traits: passed to `Segmenter`.
         """
         self.network = network.eval()
@@ -102,6 +114,12 @@ class NetworkSegmenter(Segmenter):
             **traits,
         )
         self.class_chunk = class_chunk or classes_at_a_time(self.device)
+        self._views_at_once = self.batch
+        self._graphs = None if optimize == "none" else NetworkGraphs(network)
+        self._compiled = optimize == "compile" and not on_cpu
+        if self._compiled:
+            compile_aggregation(network)
+            self.class_chunk = class_chunk or COMPILED_CLASSES
         if on_cpu:
             check_fork()
 
@@ -109,6 +127,11 @@ class NetworkSegmenter(Segmenter):
     def device(self) -> torch.device:
         """Device of the weights."""
         return next(self.network.parameters()).device
+
+    @property
+    def batches_ahead(self) -> int:
+        """See `Segmenter.batches_ahead`: a GPU goes on while results are made."""
+        return 1 if self.device.type == "cuda" else 0
 
     @property
     def dtype(self) -> str:
@@ -160,18 +183,41 @@ class NetworkSegmenter(Segmenter):
             write = partial(write_network, name=self.name, network=self.network, built=built, taught=taught, **options)
         elif not shipped and not (taught and preset.published):
             raise UsageError(f"{self.name!r} has unpublished weights, or no taught words; share its weights too")
-        facts = _facts(base, preset, built, taught, shipped=shipped)
-        return ShareableModel(facts=facts, write_weights=write, taught=taught if shipped or write is None else ())
+        found = _shareable(base, preset, built, taught, shipped=shipped)
+        return replace(found, write_weights=write, taught=taught if shipped or write is None else ())
 
     @torch.inference_mode()
     def run(
         self, pixels: Float32[Array, "N 3 H W"], text: EncodedWords, protocol: Protocol
     ) -> tuple[Float[Tensor, "N P h w"], Int[Tensor, "N P"] | None]:
         """Run the network on views of images; see `Segmenter.run`."""
-        words = cast(Any, text).to(self.device)
-        image = self.to_device(pixels)
-        logits, kept = self.network.selected_logits(image, words, **self._options(protocol))
-        return logits.float(), kept
+        image, words = self.to_device(pixels), cast(Any, text).to(self.device)
+        options = self._options(protocol)
+        ran: list[SelectedLogits] = []
+        start = 0
+        while start < len(image):
+            count = len(image) if protocol.counts_classes else self._views_at_once
+            try:
+                ran.append(self._forward(image[start : start + count], words, options))
+                start += count
+            except torch.cuda.OutOfMemoryError:
+                count = min(count, len(image) - start)
+                if count == 1 or protocol.counts_classes:
+                    raise
+                self._views_at_once = count // 2
+                torch.cuda.empty_cache()
+        if len(ran) == 1:
+            return ran[0][0].float(), ran[0][1]
+        kept = [of_views for _, of_views in ran if of_views is not None]
+        return torch.cat([logits.float() for logits, _ in ran]), torch.cat(kept) if kept else None
+
+    def _forward(self, image: Float32[Tensor, "N 3 H W"], words: Any, options: ForwardOptions) -> SelectedLogits:
+        # compiled, plain attention is twice as fast as PyTorch's kernel for float32
+        plain = self._compiled and self.dtype == "float32"
+        with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
+            if self._graphs is not None:
+                return self._graphs(image, words, options)
+            return self.network.selected_logits(image, words, **options)
 
     @torch.inference_mode()
     def find_features(self, pixels: Float32[Array, "N 3 H W"]) -> Mapping[str, Tensor]:
@@ -215,10 +261,10 @@ def require_network(model: Segmenter, what: str) -> None:
         )
 
 
-def _facts(
-    base: str, preset: Preset, built: Mapping[str, object], taught: Sequence[TaughtWords], *, shipped: bool
-) -> CardFacts:
-    """Model-card facts from the model; the folder of a run adds more."""
+def _shareable(
+    base: str, preset: Preset, built: Mapping[str, object], taught: tuple[TaughtWords, ...], *, shipped: bool
+) -> ShareableModel:
+    """What the card says of the model; the folder of a run adds more."""
     training = built.get(TRAINING)
     trained: Mapping[str, Any] = training if isinstance(training, dict) else {}
     network = TINY if base == "tiny" else f"the network `{base}` of segvoc ({preset.summary})"
@@ -227,5 +273,5 @@ def _facts(
         if not preset.shipped or file.get("filename") not in preset.shipped:
             terms = str(file.get("license", "not known"))
             licenses[f"the weights that training started from, {file.get('filename', 'a file')}"] = terms
-    facts = taught_facts(base, network, taught, licenses=licenses)
-    return facts if facts.made or not trained or shipped else replace(facts, made="trained further")
+    found = ShareableModel.of_taught(base, network, taught, licenses)
+    return found if found.made or not trained or shipped else replace(found, made="trained further")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
 
-from segvoc.errors import UsageError, naming_torch
+from segvoc.errors import UsageError, naming_keywords, naming_torch
 from segvoc.exported.manifest import is_exported
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import open_tiny
@@ -20,7 +20,7 @@ from segvoc.teaching.taught_words import TaughtWords
 if TYPE_CHECKING:
     import torch
 
-    from segvoc.models.network_segmenter import NetworkSegmenter
+    from segvoc.models.network_segmenter import NetworkSegmenter, Optimize
     from segvoc.networks.base import SegmentationNetwork
 
 
@@ -33,6 +33,7 @@ def list_models() -> tuple[str, ...]:
     return tuple(PRESETS)
 
 
+@naming_keywords
 def load(
     name: str | os.PathLike[str] = "tiny",
     *,
@@ -41,6 +42,7 @@ def load(
     dtype: "DtypeName | torch.dtype" = "auto",
     options: Mapping[str, object] | None = None,
     network: "SegmentationNetwork | None" = None,
+    optimize: "Optimize" = "auto",
     revision: str | None = None,
     token: Token = None,
 ) -> "NetworkSegmenter":
@@ -66,6 +68,10 @@ def load(
             settings.
         network: a custom network to load the weights into, for example a preset's network with another aggregation.
             Its architecture must be the same as when the file was written.
+        optimize: how a CUDA GPU runs a network: "auto" records a CUDA graph for each size of images and number of words
+            that comes twice, with the same labels but for ties; "compile" also compiles the network's blocks, which
+            takes up to a minute and is faster still; "none" runs the code as it is, for example to change a loaded
+            network's attributes. Hooks run anyway. Elsewhere it has no effect.
         revision: branch, tag or commit of the repository; None: its main branch.
         token: token of the hub, for private repositories; None: HF_TOKEN, or that of `hf auth login`.
 
@@ -78,7 +84,7 @@ def load(
         UsageError: the name, device, dtype or an option is unknown, or PyTorch is required but not installed.
         CheckpointError: the weights or the folder are missing, damaged or for another network, or can't be downloaded.
     """
-    name, device = os.fspath(name), device_name(device)
+    name, device = _checked_name(name), device_name(device)
     dtype = cast("DtypeName", str(dtype).removeprefix("torch."))  # unknown names are refused at lookup
     if means_exported_folder(name):
         for setting, value in {"weights": weights, "options": options, "network": network}.items():
@@ -107,7 +113,22 @@ def load(
         from segvoc.models.loading import load_network  # here, since PyTorch takes seconds to import
 
     asked = {"revision": revision, "token": token} if revision is not None or token is not None else {}
-    return load_network(name, weights=weights, device=device, dtype=dtype, options=options, network=network, **asked)
+    return load_network(
+        name,
+        weights=weights,
+        device=device,
+        dtype=dtype,
+        options=options,
+        network=network,
+        optimize=optimize,
+        **asked,
+    )
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str | os.PathLike):
+        raise UsageError(f"the model must be a name or a path, not {name!r:.80}; give one, for example 'tiny'")
+    return os.fsdecode(name)
 
 
 def load_to_label(

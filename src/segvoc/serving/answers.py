@@ -2,8 +2,9 @@
 
 import io
 import json
+import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from PIL import Image
@@ -18,13 +19,30 @@ JSON, PNG, ZIP = "application/json", "image/png", "application/zip"
 
 
 def negotiated(accept: str | None) -> str:
-    """The first supported type in the header Accept, ignoring weights."""
-    for entry in (accept or "*/*").split(","):
-        wanted = entry.partition(";")[0].strip().lower()
-        for offered in ANSWERS:
-            if wanted in (offered, f"{offered.partition('/')[0]}/*", "*/*"):
-                return offered
+    """The supported type of the highest weight in the header Accept (RFC 9110, 12.5.1); of equal ones the first."""
+    entries = [entry.strip().lower() for entry in (accept or "*/*").split(",")]
+    weights: dict[str, tuple[float, int]] = {}
+    for place, entry in enumerate(entries):
+        wanted, *parameters = (piece.strip() for piece in entry.split(";"))
+        weights.setdefault(wanted, (_weight(parameters), -place))
+    found: dict[str, tuple[float, int]] = {}
+    for offered in ANSWERS:
+        # the most specific range counts
+        for wanted in (offered, f"{offered.partition('/')[0]}/*", "*/*"):
+            if wanted in weights:
+                found[offered] = weights[wanted]
+                break
+    best = max(found, key=lambda offered: found[offered], default=None)
+    if best is not None and found[best][0] > 0:
+        return best
     raise ServiceFailure("not_acceptable", f"the answer is one of {', '.join(ANSWERS)}; accept one of them")
+
+
+def _weight(parameters: Iterable[str]) -> float:
+    for parameter in parameters:
+        if found := re.fullmatch(r"q\s*=\s*(0(\.\d*)?|1(\.0*)?)", parameter):
+            return float(found[1])
+    return 1.0
 
 
 FAST = 1

@@ -82,7 +82,7 @@ class Service:
     ) -> _T:
         """Label the bytes of an image file; see `Labeler.label`."""
         await asyncio.to_thread(self._check_image, image, definition, options)
-        read = partial(decode_image, image, max_pixels=self.settings.max_pixels)
+        read = partial(decode_image, image, max_pixels=self.settings.max_pixels, stretch=options.value_range)
         return await self.labeler.label(definition, options, read, answer)
 
     def _check_image(self, image: bytes, definition: VocabularyDefinition, options: LabelOptions) -> None:

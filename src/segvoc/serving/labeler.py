@@ -1,6 +1,7 @@
 """A model behind a bounded queue: queued images with equal vocabulary and options are batched, vocabularies cached."""
 
 import asyncio
+import copy
 import math
 import time
 import warnings
@@ -117,6 +118,7 @@ class Labeler:
 
     def __init__(self, model: Segmenter, settings: ServiceSettings, metrics: ServiceMetrics) -> None:
         if settings.batch is not None:
+            model = copy.copy(model)  # the caller's keeps its batch
             model.batch = settings.batch
         self.model, self.settings, self.metrics = model, settings, metrics
         self._encoded = cached_encoder(model, settings.vocabularies)

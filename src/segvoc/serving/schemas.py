@@ -18,10 +18,14 @@ VocabularyName = Annotated[str, Field(pattern="^v[A-Za-z0-9_=-]+$", examples=["v
 """Name of a vocabulary, returned by POST /v1/vocabularies."""
 
 
+FORM_OPTIONS = (*IMAGE_OPTIONS, "stretch")
+"""The options of a form."""
+
+
 def _option_fields() -> dict[str, Any]:
     """The options of `LabelOptions` (which validates them) as request fields."""
     types, defaults = get_type_hints(LabelOptions), {one.name: one.default for one in fields(LabelOptions)}
-    return {name: (types[name], Field(defaults[name], **_described(name))) for name in IMAGE_OPTIONS}
+    return {name: (types[name], Field(defaults[name], **_described(name))) for name in FORM_OPTIONS}
 
 
 def _described(name: str) -> dict[str, Any]:
@@ -54,7 +58,7 @@ class SegmentForm(create_model("LabelFields", __config__=_STRICT, **_option_fiel
     @property
     def options(self) -> LabelOptions:
         """The labeling options; `UsageError` if a value is out of range."""
-        values = {name: getattr(self, name) for name in IMAGE_OPTIONS}
+        values = {name: getattr(self, name) for name in FORM_OPTIONS}
         return LabelOptions(**values, return_probabilities=self.probabilities)
 
 

@@ -3,36 +3,25 @@
 The hub's environment variables apply: HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE.
 """
 
-import errno
-import json
 import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from segvoc.errors import CheckpointError, UsageError, missing_extra, one_line
 from segvoc.records import from_json, to_json
-from segvoc.storage.files import read_json
 from segvoc.version import __version__
 
-CONFIG = "config.json"
-"""The config file; the hub counts its downloads as the repository's."""
-
 LIBRARY = "segvoc"
-"""Our entry in the file, and the hub's name of the library."""
+"""Our entry in the config file, and the hub's name of the library."""
 
-CARD = "README.md"
-
-SHARED_WEIGHTS = "model.safetensors"
-"""The network's weights in a shared folder."""
-
-WORDS_SUFFIX = ".words.safetensors"
-"""Suffix of files of taught words."""
+CONFIG, CARD, SHARED_WEIGHTS, WORDS_SUFFIX = "config.json", "README.md", "model.safetensors", ".words.safetensors"
+"""Files of a shared model; the hub counts downloads of the config file. Files of taught words have the suffix."""
 
 SHARED_FORMAT = 1
 """Version of the layout."""
@@ -41,7 +30,7 @@ _NAME = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<
 _FILES = (".safetensors", ".pt", ".pth", ".bin", ".onnx", ".json", ".npz")
 """Suffixes of files, which aren't repository names."""
 
-LOG_IN = "log in with hf auth login, set HF_TOKEN, or pass token=..."
+LOG_IN = "log in (hf auth login, HF_TOKEN or token=...)"
 
 Token = str | bool | None
 """A token of the hub; None: HF_TOKEN or hf auth login, False: no token."""
@@ -93,30 +82,6 @@ class SharedModel:
         return shared
 
 
-def read_model_config(path: Path, name: str) -> Mapping[str, Any]:
-    """Read any `config.json`; raises a `CheckpointError` that names the folder or repository."""
-    try:
-        config = read_json(path)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"the {CONFIG} of {name!r} can't be read ({one_line(error)}); get it again") from None
-    return config if isinstance(config, Mapping) else {}
-
-
-def named_weights(path: Path, name: str) -> str:
-    """Read the preset in the header of a weights file, without the safetensors library; "" if segvoc didn't write it.
-
-    Raises a `CheckpointError` that names the folder or repository if the file is damaged.
-    """
-    try:
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, 1 << 26)))
-        record = json.loads(header.get("__metadata__", {}).get(LIBRARY, "{}"))
-        return str(record.get("preset", ""))
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path.name} of {name!r} is damaged ({one_line(error)}); get it again") from None
-
-
 @dataclass(frozen=True, kw_only=True)
 class HubRepository:
     """A repository of models, at a revision."""
@@ -129,13 +94,12 @@ class HubRepository:
     @classmethod
     def of(cls, name: str, revision: str | None = None, token: Token = None) -> "HubRepository | None":
         """Parse "owner/name" or "owner/name@revision"; None if it isn't a name, `UsageError` for two revisions."""
-        found = _NAME.fullmatch(name)
-        if found is None or name.lower().endswith(_FILES) or any(part in name for part in ("--", "..")):
+        match = _NAME.fullmatch(name)
+        if match is None or name.lower().endswith(_FILES) or any(part in name for part in ("--", "..")):
             return None
-        own = found["revision"]
-        if own is not None and revision is not None:
+        if match["revision"] and revision is not None:
             raise UsageError(f"{name!r} has a revision, and revision={revision!r} is another; give one of them")
-        return cls(repository=found["repository"], revision=own or revision, token=token)
+        return cls(repository=match["repository"], revision=match["revision"] or revision, token=token)
 
     @property
     def name(self) -> str:
@@ -154,17 +118,10 @@ class HubRepository:
         with self.explained("read"):
             import huggingface_hub as hub
 
+            options = {"library_name": LIBRARY, "library_version": __version__, "local_files_only": _without_network()}
+            where = {"revision": self.revision, "token": self.token}
             try:
-                path = hub.hf_hub_download(
-                    self.repository,
-                    file,
-                    revision=self.revision,
-                    token=self.token,
-                    library_name="segvoc",
-                    library_version=__version__,
-                    local_files_only=_without_network(),
-                )
-                return Path(path)
+                return Path(hub.hf_hub_download(self.repository, file, **where, **options))
             except hub.errors.RemoteEntryNotFoundError:
                 return None
             except hub.errors.LocalEntryNotFoundError:
@@ -185,72 +142,52 @@ class HubRepository:
             return HfApi().list_repo_files(self.repository, revision=self.revision, token=self.token)
 
     @contextmanager
-    def explained(self, what: str) -> Iterator[None]:
-        """Turn errors of the hub's client into a one-line `CheckpointError`; `what` is "read" or "written"."""
+    def explained(self, access: Literal["read", "write"]) -> Iterator[None]:
+        """Turn errors of the hub's client, of the HTTP libraries below it and of the disk into a `CheckpointError`."""
         try:
             yield
         except (CheckpointError, UsageError):
             raise
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] == "huggingface_hub":
-                raise missing_extra("huggingface_hub", "hub") from None
-            raise
+        except ImportError:
+            raise missing_extra("huggingface_hub", "hub") from None
         except Exception as error:
-            # errors of the hub's client, of the HTTP libraries below it, and of the disk
-            written = what == "written"
-            failed = "can't be written to the hub" if written else "isn't here, and can't be read from the hub"
-            raise CheckpointError(f"{self.name!r} {failed}: {self._reason(error, what)}") from error
+            here = "" if access == "write" else "isn't here, and "
+            failed = f"{here}can't be {'written to' if access == 'write' else 'read from'} the hub"
+            raise CheckpointError(f"{self.name!r} {failed}: {self._reason(error, access)}") from error
 
-    def _reason(self, error: BaseException, what: str) -> str:
+    def _reason(self, error: BaseException, access: str) -> str:
         """The cause, and how to fix it."""
-        from huggingface_hub import constants, errors
+        from huggingface_hub import constants, errors, get_token
 
-        if type(error) is RuntimeError and error.__cause__ is not None:  # the client's, around what an upload raised
-            error = error.__cause__
+        if error.__cause__ is not None and type(error) in (RuntimeError, errors.LocalEntryNotFoundError):
+            error = error.__cause__  # what an upload raised, or why the cache was asked
         match error:
             case errors.GatedRepoError():
-                page = f"{constants.ENDPOINT}/{self.repository}"
-                return f"it is gated; ask for access at {page}, then log in (hf auth login, HF_TOKEN or token=...)"
+                return f"it is gated; ask for access at {constants.ENDPOINT}/{self.repository}, then {LOG_IN}"
             case errors.RevisionNotFoundError():
                 return f"it has no revision {self.revision!r}; name a branch, tag or commit, or leave it out"
-            case errors.RepositoryNotFoundError() if what == "written":
-                return "there is no such owner, or this token doesn't see it; check the name and the token"
             case errors.RepositoryNotFoundError():
-                seen = "this token doesn't see it" if isinstance(self.token, str) else "it is private"
-                advice = "check the name, or log in (hf auth login, HF_TOKEN or token=...)"
-                return f"there is no such repository, or {seen}; {advice}"
+                hidden = "this token doesn't see it" if isinstance(self.token, str) else "it is private"
+                return f"there is no such repository, or {hidden}; check the name, or {LOG_IN}"
             case errors.HfHubHTTPError():
-                return self._refusal(error.response.status_code, what)
-            case errors.LocalEntryNotFoundError():
-                return self._not_cached(error)
-            case errors.HFValidationError():
-                return f"that is no name of a repository ({one_line(error)}); give owner/name"
-        return _broken(error)
-
-    def _refusal(self, status: int, what: str) -> str:
-        """Explain an HTTP status."""
-        from huggingface_hub import get_token
-
-        if status == 401 and self.token is None and get_token() is None:
-            return f"not logged in; {LOG_IN}"
-        if status == 401:
-            return "the hub refuses the token (401); log in again with hf auth login, or set another HF_TOKEN"
-        if status == 403:
-            access = "write" if what == "written" else "read"
-            return f"this token has no {access} access (403); take one that has, of an account that may {access} it"
-        return f"the hub answers {status}; try again later"
-
-    def _not_cached(self, error: BaseException) -> str:
-        from huggingface_hub import constants, errors
-
-        cause = error.__cause__
-        if isinstance(cause, errors.HfHubHTTPError):
-            return self._refusal(cause.response.status_code, "read")
-        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub can't be reached"
-        return (
-            f"{why}, and the cache at {constants.HF_HUB_CACHE!r} doesn't have it; connect, or copy HF_HOME from a "
-            "machine that has it"
-        )
+                status, logged_in = error.response.status_code, self.token is not None or get_token() is not None
+                refusals = {
+                    401: f"the hub refuses the token (401); {LOG_IN}" if logged_in else f"not logged in; {LOG_IN}",
+                    403: f"this token has no {access} access (403); take one of an account that may {access} it",
+                }
+                return refusals.get(status, f"the hub answers {status}; try again later")
+            case errors.LocalTokenNotFoundError():
+                return f"not logged in; {LOG_IN}"
+            case errors.OfflineModeIsEnabled() | errors.LocalEntryNotFoundError() if constants.HF_HUB_OFFLINE:
+                cause = "HF_HUB_OFFLINE is set"
+            case errors.HFValidationError() | OSError(errno=int()):  # of the disk
+                return f"{one_line(error)}; give owner/name, and a cache with space (HF_HOME) that can be written"
+            case _ if isinstance(error, FileNotFoundError) or type(error).__name__.startswith("Connect"):
+                cause = "the hub can't be reached"  # earlier versions of the client use another HTTP library
+            case _:
+                return f"the transfer broke off ({one_line(error)}); check the network, and try again"
+        copy = f"the cache at {constants.HF_HUB_CACHE!r} doesn't have it; connect, or copy HF_HOME from another machine"
+        return f"{cause}; connect, and try again" if access == "write" else f"{cause}, and {copy}"
 
 
 def _without_network() -> bool:
@@ -261,25 +198,6 @@ def _without_network() -> bool:
     if getproxies().get(address.scheme) or address.hostname is None:  # a proxy resolves names itself
         return False
     try:
-        socket.getaddrinfo(address.hostname, address.port or address.scheme)
+        return not socket.getaddrinfo(address.hostname, address.port or address.scheme)
     except OSError:
         return True
-    return False
-
-
-def _broken(error: BaseException) -> str:
-    """Explain a failure of this machine or the network."""
-    from huggingface_hub import constants, errors
-
-    match error:
-        case errors.LocalTokenNotFoundError():
-            return f"no token is set; {LOG_IN}"
-        case errors.OfflineModeIsEnabled():
-            return "HF_HUB_OFFLINE is set; unset it"
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
-            return f"no space is left at {constants.HF_HUB_CACHE!r}; free some, or set HF_HOME to another disk"
-        case OSError(errno=errno.EACCES | errno.EPERM | errno.EROFS):
-            return f"{constants.HF_HUB_CACHE!r} can't be written; change its mode, or set HF_HOME to another folder"
-    # earlier versions of the client use another HTTP library
-    failure = "the hub can't be reached" if type(error).__name__.startswith("Connect") else "the transfer broke off"
-    return f"{failure} ({one_line(error)}); check the network, and try again"

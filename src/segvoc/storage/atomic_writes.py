@@ -1,17 +1,18 @@
 """Atomic writes of files and folders: at any moment, the path has the complete old or new content."""
 
+import ctypes
 import errno
 import os
 import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from segvoc.errors import DiskFullError, OutputError
+from segvoc.errors import DiskFullError, LongNameError, OutputError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -27,6 +28,7 @@ _FIXES = {
     errno.ENAMETOOLONG: "give the input a shorter name",
 }
 
+_KINDS = {**dict.fromkeys(_FULL, DiskFullError), errno.ENAMETOOLONG: LongNameError}
 
 WINDOWS_SECONDS = 2.0
 """Timeout for a file that another process has open, on Windows [s]."""
@@ -97,18 +99,55 @@ def put_in_place(new: Path, target: Path) -> None:
 
 @contextmanager
 def folder_in_the_making(out: Path) -> Iterator[Path]:
-    """Write a folder atomically: yields a hidden, empty folder beside `out`, which replaces `out` on success."""
-    folder, old = (out.parent / f".segvoc-{secrets.token_hex(8)}.tmp" for _ in range(2))
+    """Write a folder atomically: yields a hidden, empty folder beside `out`, which replaces `out` on success.
+
+    Where two folders can't be exchanged in one step (not Linux, or a network disk), a kill between two renames may
+    leave the earlier folder beside `out`, as `out.earlier-1a2b3c4d`.
+    """
+    folder = out.parent / f".segvoc-{secrets.token_hex(8)}.tmp"
     with writing(out):
         folder.mkdir(parents=True)
         try:
             yield folder
-            if out.exists():
-                out.rename(old)
-            folder.rename(out)
-            shutil.rmtree(old, ignore_errors=True)
+            if not os.path.lexists(out):
+                folder.rename(out)
+            elif not os.path.isdir(out):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            elif not _exchange(folder, out):
+                earlier = out.with_name(f"{out.name}.earlier-{secrets.token_hex(4)}")
+                out.rename(earlier)
+                try:
+                    folder.rename(out)
+                except BaseException:
+                    earlier.rename(out)
+                    raise
+                _remove(earlier)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step; False if this system or disk can't."""
+    if sys.platform != "linux":
+        return False
+    exchange = getattr(ctypes.CDLL(None), "renameat2", None)  # musl has none
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return exchange is not None and exchange(here, os.fsencode(one), here, os.fsencode(other), swap) == 0
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_names(paths: Iterable[Path]) -> None:
+    """Create the folders of files to be written; `OutputError` if a file can't have its name, before any is written."""
+    for path in paths:
+        with writing(path), suppress(FileNotFoundError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.lstat()
 
 
 @contextmanager
@@ -118,5 +157,5 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         fix = _FIXES.get(error.errno or 0, "check the folder and the disk")
-        kind = DiskFullError if error.errno in _FULL else OutputError
+        kind = _KINDS.get(error.errno or 0, OutputError)
         raise kind(f"{os.fspath(path)!r} can't be written: {error.strerror or error}; {fix}") from error

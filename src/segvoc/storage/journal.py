@@ -14,7 +14,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,11 +33,10 @@ _one = threading.Lock()
 """Serializes acquisition: a lock that another thread is just acquiring would look like another process's."""
 
 
-def lock_folder(folder: str | os.PathLike[str], *, wait: bool = False) -> "BaseFileLock":
-    """Lock a folder against other processes; creates it if needed.
+def lock_folder(folder: str | os.PathLike[str], *, wait: bool = False) -> "AbstractContextManager[BaseFileLock]":
+    """Lock a folder against other processes until the end of a `with` block; creates it if needed.
 
-    Returns:
-        The lock, held as long as it is referenced. Locking the folder again in this process returns the same lock.
+    Several blocks of this process, nested or in threads, can lock a folder; it stays locked until the last one ends.
 
     Raises:
         UsageError: another process holds the lock, and `wait` is false.
@@ -50,13 +49,11 @@ def lock_folder(folder: str | os.PathLike[str], *, wait: bool = False) -> "BaseF
         lock = FileLock(path.resolve(), is_singleton=True, thread_local=False)
         try:
             with _one:
-                lock.acquire(blocking=False)
+                return lock.acquire(blocking=False)
         except Timeout:
             if wait:
-                lock.acquire()
-                return lock
+                return lock.acquire()
             raise UsageError(f"another process works in {os.fspath(folder)!r}; wait until it ends") from None
-    return lock
 
 
 SYNC_INTERVAL = 5.0

@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import device
 from jaxtyping import Float, Float16, Float32, Int, UInt16
 
-from segvoc.arrays import Array, array_namespace, normalized, to_numpy
+from segvoc.arrays import Array, array_namespace, normalized, numbered_names, to_numpy
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.teaching.features import CLASS_LOGITS, FeatureArrays, as_float32, cell_features
 
@@ -152,7 +152,7 @@ def regions_of(features: FeatureArrays, labels: UInt16[np.ndarray, "H W"]) -> di
     the same embedding is compared with all maps. Labels are the index of each pixel's word, or `UNLABELED`.
     """
     found: dict[int, np.ndarray] = {}
-    for name in sorted(name for name in features if name.startswith("map_")):
+    for name in numbered_names("map", features):
         maps = to_numpy(as_float32(features[name]))[0]
         cells = normalized(maps.reshape(len(maps), -1).T)
         words = labels_of_cells(labels, (maps.shape[1], maps.shape[2])).ravel()

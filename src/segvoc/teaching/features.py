@@ -12,7 +12,7 @@ import numpy as np
 from array_api_compat import device, is_torch_array
 from jaxtyping import Float, Float32, Int
 
-from segvoc.arrays import Array, array_namespace, bilinear, convolved, group_normed, neighbors, to_numpy
+from segvoc.arrays import Array, array_namespace, bilinear, convolved, group_normed, neighbors, numbered_names, to_numpy
 from segvoc.errors import UsageError
 
 APPEARANCE, CLASS_LOGITS, FIRST_MAP = "appearance", "class_logits", "map_0"
@@ -32,7 +32,7 @@ def read_features(features: FeatureArrays) -> dict[str, Array]:
     Raises:
         UsageError: the network has none of these maps.
     """
-    taps = sorted(name for name in features if name.startswith("tap_"))
+    taps = numbered_names("tap", features)
     names = [name for name in (first_map(features), CLASS_LOGITS, *taps) if name in features]
     if not names:
         raise UsageError("words can't be taught to this network, which has no feature maps of whole images")

@@ -75,9 +75,9 @@ class CaptionFiles:
     """Paths of the captioned training images, and of their index and phrases."""
 
     captions: str | os.PathLike[str]
-    """A folder, a caption file, or tars; see `find_captions`."""
+    """COCO's captions JSON, or WebDataset's tars; see `find_captions`."""
     images: str | os.PathLike[str] | None = None
-    """The image folder of a caption file; default: the file's folder."""
+    """The image folder of COCO's captions; default: the file's own folder."""
     features: Path | None = None
     """The folder of the index and the embeddings, which runs may share; default: inside the run folder."""
 

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,11 +15,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from segvoc.data.training.training_set import ShardedSampler, seed_of
 from segvoc.distributed import Processes, available_cores, wrap_distributed
-from segvoc.errors import TrainingError, UsageError
+from segvoc.errors import CheckpointError, InputError, TrainingError, UsageError
 from segvoc.layers.batch_statistics import share_norms
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.process_settings import float32_products
+from segvoc.training.objectives.segmentation import Objective, PartObjective
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
+from segvoc.training.passes import StepPasses, stores_activations, without_recomputation
 from segvoc.training.recipe import OptimizerConfig, Recipe
 from segvoc.training.run_folder import RunFolder
 
@@ -215,12 +217,19 @@ class Training:
             for module in (self.network.image_encoder, *(part for block in blocks for part in block.children())):
                 module.compile()
         groups = parameter_groups(self.network, rates, recipe.optimizer.weight_decay)
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=self.device.type == "cuda")
         self.learning = {name: value for name, value in self.network.named_parameters() if name in rates}
         self.buffers = dict(self.network.named_buffers())
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.runtime.precision == "float16")
+        on_gpu = self.device.type == "cuda"
+        self._copies = torch.cuda.Stream(self.device) if on_gpu else None
+        self._ahead: tuple[Any, tuple[Any, ...] | None] | None = None
+        """The next batch and its inputs, which a GPU copies while it computes."""
+        self._replayed: StepPasses | None = None
+        if on_gpu and recipe.runtime.cuda_graph and not recipe.runtime.compile and count * accumulated == 1:
+            self._replayed = StepPasses(self.objective, self._autocast, self.scaler, list(self.learning.values()))
         torch.manual_seed(seed_of(self.seed, "dropout", self.processes.rank))
-        self.step, self.bad_in_a_row, self.unreadable = 0, 0, set[str]()
+        self.step, self.bad_in_a_row, self.unreadable, self._fitted = 0, 0, set[str](), False
         self.best = BestWeights(patience=recipe.runtime.patience)
 
     def run(self) -> None:
@@ -298,9 +307,40 @@ class Training:
     def _passes(self, loader: Iterator[Any], unreadable: list[str]) -> Iterator[tuple[Any, ...]]:
         """The objective's inputs per pass of a step; adds new image problems to `unreadable`."""
         for number in range(self.recipe.optimizer.grad_accum_steps):
-            batch = next(loader)
+            (batch, inputs), self._ahead = self._ahead or (next(loader), None), None
             unreadable += self._pass_over(batch.problems)
-            yield self.task.inputs(batch, (self.step, self.processes.rank, number), self.device)
+            if inputs is None:
+                inputs = self.task.inputs(batch, (self.step, self.processes.rank, number), self.device)
+            if self._copies is not None:
+                stream = torch.cuda.current_stream(self.device)
+                stream.wait_stream(self._copies)
+                for tensor in inputs:
+                    if isinstance(tensor, Tensor):
+                        tensor.record_stream(stream)
+            yield inputs
+
+    def _copy_ahead(self, loader: Iterator[Any]) -> None:
+        """Start to copy the first batch of the next step to a GPU, if there is one."""
+        if self._copies is None or (batch := next(loader, None)) is None:
+            return
+        inputs = None
+        # a batch without images is refused in its own step
+        with torch.cuda.stream(self._copies), suppress(InputError):
+            inputs = self.task.inputs(batch, (self.step + 1, self.processes.rank, 0), self.device)
+        self._ahead = batch, inputs
+
+    def _fit_memory(self, inputs: Sequence[Any]) -> None:
+        """Before the first step: store activations on a GPU that has room for them, if the recipe leaves it open."""
+        objective, recipe = self.objective, self.recipe
+        labels = isinstance(objective, Objective | PartObjective)
+        if recipe.runtime.activation_checkpointing != "auto" or self.device.type != "cuda" or not labels:
+            return
+        objective.recipe = without_recomputation(recipe)
+        trained = sum(parameter.nbytes for parameter in self.learning.values())
+        fits = torch.tensor(float(stores_activations(objective, inputs, self._autocast(), trained)), device=self.device)
+        (share,) = self.processes.mean({"fits": fits}).values()
+        if share < 1:  # in any process
+            objective.recipe = recipe
 
     def _counted(self, passes: Iterable[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
         """Append to each pass the mean number of labeled pixels over all passes and processes.
@@ -329,12 +369,14 @@ class Training:
         accumulated = recipe.optimizer.grad_accum_steps
         passes = self._counted(self._passes(loader, unreadable))
         for number, inputs in enumerate(passes):
+            if not self._fitted:
+                self._fit_memory(inputs)
+                self._fitted = True
             with nullcontext() if number == accumulated - 1 else self._unsynchronized():
-                with self._autocast():
-                    losses: dict[str, Tensor] = self.module(*inputs)
-                self.scaler.scale(losses["loss"] / accumulated).backward()
+                losses = self._pass(inputs)
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach() / accumulated
+        self._copy_ahead(loader)
         found = self._clip_gradients()
         # the step's only device sync; non-finite values in one process make the mean non-finite
         flags = {_UNREADABLE: bool(unreadable), _STOPPED: bool(received)}
@@ -359,6 +401,16 @@ class Training:
         if self.bad_in_a_row >= recipe.runtime.max_bad_steps:
             raise TrainingError(f"{self.bad_in_a_row} steps in a row were not finite ({problem}); {self._kept()}")
         return stopped or (self.processes.count == 1 and bool(received))
+
+    def _pass(self, inputs: Sequence[Any]) -> dict[str, Tensor]:
+        """Losses and gradients of a forward and a backward pass."""
+        recipe: Recipe = getattr(self.objective, "recipe", self.recipe)
+        if self._replayed is not None and not recipe.runtime.recomputes:
+            return self._replayed(inputs)
+        with self._autocast():
+            losses: dict[str, Tensor] = self.module(*inputs)
+        self.scaler.scale(losses["loss"] / self.recipe.optimizer.grad_accum_steps).backward()
+        return losses
 
     def _clip_gradients(self) -> Tensor:
         """Clip the global gradient norm; returns the norm before."""
@@ -412,7 +464,12 @@ class Training:
             )
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore the state from a checkpoint written by `save`."""
+        """Restore the state from a checkpoint written by `save`; `CheckpointError` if it lacks learned weights."""
+        if missing := [name for name in self._state() if name not in state["weights"]]:
+            raise CheckpointError(
+                f"the checkpoint in {str(self.folder.path)!r} lacks {missing[0]!r} and {len(missing) - 1} more weights "
+                "of this network; start a new run in another folder"
+            )
         self.network.load_state_dict(state["weights"], strict=False)  # frozen weights come from their source
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
@@ -430,6 +487,8 @@ class Training:
         return {name: value.cpu() for name, value in self.network.state_dict().items()} | self.best.weights
 
     def _watch(self) -> None:
+        if self._replayed is not None:
+            self._replayed.release()  # its memory is for the validation
         with float32_products(tf32=False):
             # without sync, batch norm statistics differ between processes; those of rank 0 are saved
             self.processes.copy_from_first(self.network.buffers())

@@ -181,8 +181,13 @@ class RuntimeConfig(_Group):
     Validation is in float32."""
     class_chunk_size: int = 0
     """Number of classes processed at a time; 0: all."""
-    activation_checkpointing: bool = False
-    """Whether the backward pass recomputes a chunk's activations instead of storing them."""
+    activation_checkpointing: bool | Literal["auto"] = False
+    """Whether the backward pass recomputes a chunk's activations instead of storing them. "auto": on a GPU only if they
+    don't fit into the memory that is free at the first step; where they do, classes aren't processed in chunks either.
+    """
+    cuda_graph: bool = True
+    """Whether a step's passes are recorded on a GPU as a CUDA graph and replayed, which saves the time in which the GPU
+    waits for Python. Steps with recomputation, several processes, accumulated gradients or hooks run as they are."""
     sync_batch_norm: bool = True
     """Whether batch norm statistics are synchronized over all processes."""
     compile: bool = False
@@ -202,6 +207,11 @@ class RuntimeConfig(_Group):
     """Stop the run after this many consecutive steps without a finite loss."""
 
     _LIMITS: ClassVar = {"save_every": _COUNT, "max_bad_steps": _COUNT}
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether activations are recomputed; with "auto", until it is known that they fit into memory."""
+        return self.activation_checkpointing is not False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,14 +62,13 @@ _TABLE = {
             model="cat-seg-b",
             optimizer=OptimizerConfig(batch_size=4, lr=2e-4),
             data=DataConfig(crop_size=384),
-            runtime=RuntimeConfig(class_chunk_size=64, activation_checkpointing=True, num_workers=8),
+            runtime=RuntimeConfig(class_chunk_size=64, activation_checkpointing="auto", num_workers=8),
         ),
         "CAT-Seg, ViT-B/16, as its released code trains it on COCO-Stuff. Row: CVPR 2024, Table 1, CAT-Seg "
         "(ViT-B/16): A-847 12.0, PC-459 19.0, A-150 31.8, PC-59 57.5, PAS-20 94.6, PAS-20b 77.3 mIoU. Hardware: 4 RTX "
         "3090; batch 4, one image per GPU, no mixed precision.\n\n"
-        "Activations are recomputed in the backward pass, chunk by chunk, so that several images fit on a GPU with 24 "
-        "GB. With one image on a large GPU, `--set activation_checkpointing=false --set class_chunk_size=0` is faster "
-        "and gives the same results.",
+        "On a GPU whose memory is too small for all activations (24 GB for several images), they are recomputed in the "
+        "backward pass, chunk by chunk, with the same results.",
     ),
     "cat-seg-l": NamedRecipe(
         "cat-seg-b",
@@ -186,7 +185,7 @@ _TABLE = {
             model="part-cat-seg-b",
             optimizer=OptimizerConfig(steps=20_000, batch_size=4),
             data=DataConfig(dataset="pascal-part-116-train", max_long_side=768),
-            runtime=RuntimeConfig(class_chunk_size=64, activation_checkpointing=True),
+            runtime=RuntimeConfig(class_chunk_size=64, activation_checkpointing="auto"),
         ),
         "PartCATSeg on Pascal-Part-116, or on ADE20K-Part-234 with `--set dataset=ade20k-part-234-train`. Row: "
         "PCA-Seg, Table 2, PartCATSeg: Pascal-Part-116 Pred-All 52.6 / 40.5 / 45.8, Oracle-Obj 57.5 / 44.9 / 50.4; "
@@ -226,7 +225,7 @@ _TABLE = {
                 dataset="", short_sides=(448, 512, 576), crop_size=448, squash_prob=0.8, swap_left_right=True
             ),
             runtime=RuntimeConfig(
-                class_chunk_size=16, activation_checkpointing=True, num_workers=2, save_every=50, eval_every=0
+                class_chunk_size=16, activation_checkpointing="auto", num_workers=2, save_every=50, eval_every=0
             ),
         ),
         "Fine-tune `tiny`: its projections, the sum of its costs, and its trunk at a tenth of their learning rate. "

@@ -4,6 +4,7 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,8 +96,8 @@ def train(
         device: "auto", "cpu", "cuda", ...; under `torchrun` each process uses its own GPU.
         resume: continue from the last checkpoint, or start a new run if there is none.
         progress: whether to show progress: a bar on a terminal, otherwise an occasional line.
-        callbacks: `segvoc.trackers`, or your own `segvoc.Callback`. None: TensorBoard files in the run folder, if the
-            package is installed.
+        callbacks: `segvoc.training.trackers`, or your own `segvoc.Callback`. None: TensorBoard files in the run
+            folder, if the package is installed.
 
     Returns:
         The path of the weights, and the last metrics; the same in every process.
@@ -128,7 +129,7 @@ def train(
     on_gpu = where.type == "cuda"
     # all crops have the same size, so cuDNN benchmarks its algorithms once
     products = float32_products(tf32=on_gpu and recipe.runtime.tf32, benchmark=on_gpu)
-    with join_processes("nccl" if on_gpu else "gloo") as processes, products:
+    with join_processes("nccl" if on_gpu else "gloo") as processes, products, ExitStack() as opened:
         RunFolder.check(out, to_json(recipe) if resume else None)
         with announced("reading what the network learns from", silent=quiet):
             data = training_data_of(
@@ -138,6 +139,7 @@ def train(
         network = network.to(where)
         config["session"] = _session(processes, where)
         folder, state = open_together(processes, out, config, resume=resume)
+        opened.enter_context(folder)
 
         def model(step: int) -> NetworkSegmenter:
             found = segmenter_of(f"step {step}", preset, network, configuration, _training_record(config))

@@ -18,11 +18,11 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from filelock import BaseFileLock
 
 from segvoc.distributed import Processes
 from segvoc.errors import CheckpointError, UsageError, one_line
@@ -41,7 +41,7 @@ MODEL_FILE = "model.safetensors"
 STARTED_FROM = "started_from"
 """Entry of config.json for the files that the run started from."""
 
-NUMERIC = ("class_chunk_size", "activation_checkpointing", "compile")
+NUMERIC = ("class_chunk_size", "activation_checkpointing", "compile", "cuda_graph")
 
 FREE = (
     *(f"recipe.runtime.{name}" for name in ("num_workers", "save_every", "eval_every", "max_bad_steps", *NUMERIC)),
@@ -60,12 +60,12 @@ STATE = frozenset("step weights optimizer scaler best generators gpu_generators 
 
 
 class RunFolder:
-    """The folder of a run. Use `open` to create or resume one."""
+    """The folder of a run. Use `open` to create or resume one, and close it, or use it in a `with` block."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._journals: dict[str, Journal] = {}
-        self._lock: BaseFileLock | None = None
+        self._lock = ExitStack()
         self.notes: list[str] = []
         """Notes on a resumed run, as readable lines."""
 
@@ -89,26 +89,34 @@ class RunFolder:
         session = dict(config.get("session", {}))
         config = json.loads(strict_json({key: value for key, value in config.items() if key != "session"}))
         try:
-            folder._lock = lock_folder(folder.path)
+            lock = lock_folder(folder.path)
         except UsageError:
             raise UsageError(f"another process trains in {str(path)!r}; wait, or choose another --out") from None
-        known = folder._config()
-        if known is None or not folder._begun():
-            write_json(folder.path / "config.json", {**config, "sessions": [session]})
+        with ExitStack() as stack:
+            stack.enter_context(lock)
+            state = folder._begin(config, session, resume=resume)
+            folder._lock = stack.pop_all()
+        return folder, state
+
+    def _begin(self, config: Mapping[str, Any], session: Mapping[str, Any], *, resume: bool) -> dict[str, Any] | None:
+        """Write the configuration, and take back what follows the checkpoint, which is returned; see `open`."""
+        known, path = self._config(), str(self.path)
+        if known is None or not self._begun():
+            write_json(self.path / "config.json", {**config, "sessions": [session]})
         elif not resume:
-            raise UsageError(f"{str(path)!r} already holds a run; continue it with --resume, or choose another folder")
+            raise UsageError(f"{path!r} already holds a run; continue it with --resume, or choose another folder")
         else:
-            folder._refuse_changes(known, config)
-            folder._continue(known, config, session)
-        state = folder.state() if resume else None
+            self._refuse_changes(known, config)
+            self._continue(known, config, session)
+        state = self.state() if resume else None
         if resume and known is not None and state is None:
-            folder.notes.append(f"{str(path)!r} has no checkpoint yet: the run restarts at step 1")
+            self.notes.append(f"{path!r} has no checkpoint yet: the run restarts at step 1")
         for name in ("metrics.jsonl", "watched.jsonl"):
             last = 0 if state is None else state["step"]
-            if (journal := folder.path / name).exists():
-                kept = "".join(f"{strict_json(line)}\n" for line in folder.read_lines(name) if line["step"] <= last)
+            if (journal := self.path / name).exists():
+                kept = "".join(f"{strict_json(line)}\n" for line in self.read_lines(name) if line["step"] <= last)
                 write_atomically(journal, lambda file, kept=kept: file.write(kept.encode()))
-        return folder, state
+        return state
 
     @classmethod
     def check(cls, path: str | os.PathLike[str], recipe: Mapping[str, Any] | None = None) -> None:
@@ -159,13 +167,20 @@ class RunFolder:
         """
         write_json(self.path / "config.json", {**(self._config() or {}), OF_CALLBACKS: {**self.kept(), key: value}})
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Flush the journals to the disk and close them; `note` opens them again.
+        """Flush the journals to the disk, close them and release the folder.
 
         Raises: OutputError: the system refused.
         """
-        while self._journals:
-            self._journals.popitem()[1].close()
+        with self._lock:
+            while self._journals:
+                self._journals.popitem()[1].close()
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """The entries of a journal of the folder."""
@@ -202,7 +217,7 @@ class RunFolder:
                 f"{str(self.path)!r} was started with other settings ({changes}); use the same settings, or a new --out"
             )
 
-    def _continue(self, known: dict[str, Any], config: Mapping[str, Any], session: dict[str, Any]) -> None:
+    def _continue(self, known: dict[str, Any], config: Mapping[str, Any], session: Mapping[str, Any]) -> None:
         """Add a session to the configuration, with the settings that differ from the first session."""
         sessions: list[dict[str, Any]] = known.pop("sessions", [])
         last = flattened(known) | (sessions[-1].get("changed", {}) if sessions else {})
@@ -212,7 +227,7 @@ class RunFolder:
         if changes := difference(*rounding):
             self.notes.append(f"{changes}: losses may differ in the last digits from those of an uninterrupted run")
         changed = {key: now.get(key) for key in FREE if now.get(key) != flattened(known).get(key)}
-        write_json(self.path / "config.json", {**known, "sessions": [*sessions, session | {"changed": changed}]})
+        write_json(self.path / "config.json", {**known, "sessions": [*sessions, {**session, "changed": changed}]})
 
     def state(self) -> dict[str, Any] | None:
         """The latest checkpoint, if there is one.

@@ -1,18 +1,24 @@
 """Shares a run as a model: weights, record, and a model card with data, scores, curves and images."""
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segvoc.sharing.uploading import CURVES, CardImage, ScoreTable, ShareableModel, WordScore, copied
+from segvoc.sharing.uploading import ScoreTable, ShareableModel
+from segvoc.storage.atomic_writes import write_path_atomically
 from segvoc.storage.files import read_json
 from segvoc.storage.journal import read_journal
 from segvoc.training.run_folder import MODEL_FILE
 
 RECORD = "training.json"
 """File of the record in a shared model."""
+
+CURVES = "curves.png"
+"""The run's training curves, which also stand on the card."""
 
 SHOWN_IMAGES = 3
 """Images of the run on the card."""
@@ -36,20 +42,21 @@ def shareable_run(found: ShareableModel, folder: str | os.PathLike[str], *, imag
     held_out = len(data["watched"]) if data and config["recipe"]["data"]["num_val_images"] else 0
     chosen = _chosen(watched, config["recipe"])
     table = _validation(data, watched, chosen, held_out)
-    facts = replace(
-        found.facts,
-        words=tuple(data.get("classes", found.facts.words)),
-        background=data.get("background"),
-        scores=found.facts.scores if table is None else (table,),
-        training=_training(config, metrics),
-        shown=tuple(_images(path, chosen)) if images else (),
-        **(_captioned(config["captions"]) if "captions" in config else _labeled(data, held_out)),
-    )
-    write = None if found.write_weights is None else copied(path / MODEL_FILE)
     # without commands, which contain local paths
     sessions = [{key: value for key, value in one.items() if key != "command"} for one in config["sessions"]]
     record = {**config, "sessions": sessions, "scores": watched}
-    return replace(found, facts=facts, write_weights=write, records={RECORD: record})
+    copy = partial(write_path_atomically, write=partial(shutil.copyfile, path / MODEL_FILE))
+    return replace(
+        found,
+        write_weights=None if found.write_weights is None else copy,
+        records={RECORD: record},
+        words=tuple(data.get("classes", found.words)),
+        background=data.get("background"),
+        scores=found.scores if table is None else (table,),
+        training=_training(config, metrics),
+        shown=_images(path, chosen) if images else {},
+        **(_captioned(config["captions"]) if "captions" in config else _labeled(data, held_out)),
+    )
 
 
 def _chosen(watched: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> int | None:
@@ -73,15 +80,9 @@ def _validation(
     return ScoreTable(
         title=f"Measured on {held_out} of the images, which were held out from training",
         data=f"{held_out} held-out images",
-        miou=_percent(after["mean_iou"]),
-        miou_before=_percent(before.get("mean_iou")),
-        accuracy=_percent(after["pixel_accuracy"]),
-        accuracy_before=_percent(before.get("pixel_accuracy")),
-        words=tuple(
-            WordScore(name=name, before=_percent(first), after=_percent(last))
-            for name, first, last in pairs
-            if last is not None
-        ),
+        miou=(_percent(before.get("mean_iou")), _percent(after["mean_iou"])),
+        accuracy=(_percent(before.get("pixel_accuracy")), _percent(after["pixel_accuracy"])),
+        words={name: (_percent(first), _percent(last)) for name, first, last in pairs if last is not None},
         columns=("before training", "this model"),
     )
 
@@ -130,13 +131,13 @@ def _training(config: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -
     return rows | {"all settings": RECORD}
 
 
-def _images(path: Path, chosen: int | None) -> list[CardImage]:
+def _images(path: Path, chosen: int | None) -> dict[str, tuple[Path, str]]:
     """Images of the run, and its curves."""
     pairs = sorted((path / "before_after").rglob("*.png"))[:SHOWN_IMAGES]
     name, caption = "before_after", "A held-out image before training and after it"
     if not pairs and chosen is not None:
         pairs = sorted((path / "images" / f"step_{chosen:06d}").rglob("*.png"))[:SHOWN_IMAGES]
         name, caption = "image", "An image of the run, as the model labels it"
-    shown = [CardImage(path=one, name=f"{name}_{number}.png", caption=caption) for number, one in enumerate(pairs, 1)]
-    curves = CardImage(path=path / "curves.png", name=CURVES, caption="Losses and scores over the steps of the run")
-    return [*shown, curves] if curves.path.is_file() else shown
+    shown = {f"{name}_{number}.png": (one, caption) for number, one in enumerate(pairs, 1)}
+    curves = {CURVES: (path / CURVES, "Losses and scores over the steps of the run")}
+    return shown | curves if (path / CURVES).is_file() else shown

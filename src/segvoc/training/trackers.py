@@ -1,6 +1,6 @@
 """Experiment trackers: TensorBoard and Weights & Biases.
 
-    segvoc.train(recipe, images, "run", callbacks=[segvoc.trackers.Wandb(project="birds")])
+    segvoc.train(recipe, images, "run", callbacks=[trackers.Wandb(project="birds")])
 
 Both have the same curves: `train/...` of every step, `validation/...`, and overlays of validation images.
 A resumed run continues in the tracker.

@@ -27,7 +27,7 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.smoothing import Smoothing, SmoothingState
 from segvoc.models.digests import model_record
-from segvoc.storage.atomic_writes import write_atomically, writing
+from segvoc.storage.atomic_writes import check_names, write_atomically, writing
 from segvoc.storage.files import digest_of
 from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, StepwiseWork, stamp_of
 from segvoc.videos.overlay import OverlayVideo, Sound, require_encoder
@@ -228,6 +228,7 @@ def label_video(
     settings = {**model_record(model), **how.record(), **prepared.record(), "every": every, **versions}
     paths = video_paths(out, stem or path.stem, overlay=overlay is not None)
     refuse_overwriting([path], paths)
+    check_names(paths)
     stamp = stamp_of(path)
     with OpenVideo(path) as video, PartialVideo(out, paths.stem, settings, stamp, resume=resume) as partial:
         if not partial.is_complete:

@@ -16,7 +16,8 @@ from PIL import Image
 
 from segvoc.errors import OutputError, UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED, nearest
-from segvoc.imaging.overlay import LegendEntry, OverlayStyle, Paint, Regions, class_regions, draw_legend, draw_names
+from segvoc.imaging.legend import LegendEntry, draw_legend
+from segvoc.imaging.overlay import OverlayStyle, Paint, Regions, class_regions, draw_names
 from segvoc.videos.reading import OpenVideo, open_container, require_av
 
 ENCODER = "libx264"

@@ -1,5 +1,6 @@
 """Captioned images that the tests draw, and encoders that are fast."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,15 +15,24 @@ from segvoc.training.caption_task import FrozenEncoders
 SIDE = 4
 
 
+def write_captions(path: Path, *captions: tuple[str, object]) -> Path:
+    """COCO's captions JSON of pairs of an image's file name and its caption."""
+    names = list(dict.fromkeys(name for name, _ in captions))
+    images = [{"id": number, "file_name": name} for number, name in enumerate(names)]
+    annotations = [{"image_id": names.index(name), "caption": caption} for name, caption in captions]
+    path.write_text(json.dumps({"images": images, "annotations": annotations}))
+    return path
+
+
 def draw_set(folder: Path, count: int) -> CaptionSource:
-    """Image n is 20 n red on its left half and black on its right, and is said to show n dogs and a cat."""
+    """Image n is 20 n (modulo 256) red on its left half, black on its right, and is said to show n dogs and a cat."""
     folder.mkdir(parents=True, exist_ok=True)
+    captions = [(f"{number}.png", f"A dog{number} and a cat.") for number in range(count)]
     for number in range(count):
         image = Image.new("RGB", (8, 6))
-        image.paste((20 * number, 0, 0), (0, 0, 4, 6))
+        image.paste((20 * number % 256, 0, 0), (0, 0, 4, 6))
         image.save(folder / f"{number}.png")
-        (folder / f"{number}.txt").write_text(f"A dog{number} and a cat.\n")
-    return find_captions(folder)
+    return find_captions(write_captions(folder / "captions.json", *captions))
 
 
 def open_dataset(source: CaptionSource, folder: Path) -> CaptionDataset:

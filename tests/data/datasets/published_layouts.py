@@ -81,47 +81,7 @@ def _ade_challenge(folder: Path) -> None:
     text(folder / "sceneCategories.txt", "ADE_train_00000001 airport_terminal\n")
 
 
-def _vistas_config() -> dict[str, object]:
-    labels = [
-        ("animal--bird", "Bird", True, True),
-        ("object--vehicle--car", "Car", True, True),
-        ("void--dynamic", "Dynamic", False, False),
-        ("nature--sky", "Sky", False, True),
-        ("void--unlabeled", "Unlabeled", False, False),
-    ]
-    return {
-        "labels": [
-            {"name": name, "readable": readable, "instances": things, "evaluate": used, "color": [index, 0, 0]}
-            for index, (name, readable, things, used) in enumerate(labels)
-        ],
-        "version": "1.1",
-        "mapping": "public",
-        "folder_structure": "{split}/{content}/{image_id:s}.{extension:s}",
-    }
-
-
-def _vistas(folder: Path, version: str) -> None:
-    numbers = values(1 * 256, 3 * 256, 4 * 256, np.uint16)
-    numbers[2:4, 3:7] += 1
-    maps = {"labels": values(1, 3, 4), "instances": numbers}
-    for split in ("training", "validation", "testing"):
-        photo(folder / f"{split}/images/a-B_1.jpg")
-        for kind in maps if split != "testing" else ():
-            save(folder / split / version / kind / "a-B_1.png", maps[kind], palette=kind == "labels")
-    text(folder / (f"config_{version}.json" if version else "config.json"), _vistas_config())
-
-
-def _vistas_both(folder: Path) -> None:
-    _vistas(folder, "v1.2")
-    _vistas(folder, "v2.0")
-
-
 CAMVID = {"square": (64, 0, 128), "rest": (128, 64, 128), "unlabeled": (0, 0, 0)}
-
-
-def _camvid(folder: Path) -> None:
-    photo(folder / "701_StillsRaw_full/0001TP_006690.png")
-    save(folder / "LabeledApproved_full/0001TP_006690_L.png", colored(**CAMVID))
 
 
 def _camvid_csv(folder: Path) -> None:
@@ -129,15 +89,6 @@ def _camvid_csv(folder: Path) -> None:
         photo(folder / split / "0001TP_006690.png")
         save(folder / f"{split}_labels/0001TP_006690_L.png", colored(**CAMVID))
     text(folder / "class_dict.csv", "name,r,g,b\nAnimal,64,128,64\nCar,64,0,128\nRoad,128,64,128\nVoid,0,0,0\n")
-
-
-def _kitti(folder: Path) -> None:
-    numbers = values(26 * 256 + 1, 7 * 256, 0, np.uint16)
-    photo(folder / "training/image_2/000000_10.png")
-    photo(folder / "testing/image_2/000000_10.png")
-    save(folder / "training/semantic/000000_10.png", values(26, 7, 4))
-    save(folder / "training/instance/000000_10.png", numbers)
-    save(folder / "training/semantic_rgb/000000_10.png", colored((0, 0, 142), (128, 64, 128), (0, 0, 0)))
 
 
 def _stuff_maps(folder: Path) -> None:
@@ -226,11 +177,7 @@ _NAME_LINES = _masks("classes.txt", "class 0\nroad\ncar\n", np.stack([values(2, 
 LAYOUTS = {
     "cityscapes": Layout("cityscapes", _cityscapes, "car", "road", 19, "val", objects=1),
     "ade20k": Layout("ade20k", _ade_challenge, "person, individual", "sky", 13, "validation"),
-    "vistas 1.2": Layout("mapillary-vistas", lambda folder: _vistas(folder, ""), "Car", "Sky", 3, "validation", 2),
-    "vistas 2.0": Layout("mapillary-vistas", _vistas_both, "Car", "Sky", 3, "validation", 2, "config_v2.0.json"),
-    "camvid": Layout("camvid", _camvid, "Car", "Road", 31),
     "camvid in CSV": Layout("masks", _camvid_csv, "Car", "Road", 3, "val"),
-    "kitti": Layout("kitti", _kitti, "car", "road", 19, objects=1),
     "stuff": Layout("coco-stuff", _stuff_maps, "car", "tree", 171, "val2017"),
     "stuff 164k": Layout("coco-stuff", _stuff_annotations, "car", "tree", 171, "val2017"),
     "stuff in JSON": Layout("coco-instances", _stuff_json, "bridge", "wall-brick", 2, "val2017", objects=0),

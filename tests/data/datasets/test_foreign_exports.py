@@ -62,6 +62,46 @@ def coco(
     return {"images": listed, "annotations": entries, "categories": named}
 
 
+def test_nested_polygons_are_polygons(tmp_path: Path) -> None:
+    """Corners as pairs, of which four are no line of two, and lists in lists."""
+    pairs = [list(corner) for corner in corners(5, 5, 15, 15)]
+    image(tmp_path / "photo.png")
+    for segmentation in ([pairs], [[flat(5, 5, 15, 15)]], [[pairs]], pairs, flat(5, 5, 15, 15)):
+        write(tmp_path / "annotations/instances.json", coco({"segmentation": segmentation}))
+        found, told = pixels(tmp_path)
+        assert (found["cat"], told) == (100, "")
+
+
+def test_annotations_without_masks_are_named(tmp_path: Path) -> None:
+    image(tmp_path / "photo.png")
+    for entries, said in (
+        (
+            [{"segmentation": [[5, 5, 15, 15]]}],
+            "annotations are polygons of one or two corners; masks are required",
+        ),
+        ([{"segmentation": [[[5, 5], [15, 15]]]}, {}], "are boxes or points and polygons of one or two corners; masks"),
+        ([{}], "its annotations are boxes or points; masks are required"),
+    ):
+        write(tmp_path / "annotations/instances.json", coco(*entries))
+        with pytest.raises(UsageError, match=said):
+            segvoc.read_dataset(tmp_path)
+
+
+def test_an_export_of_label_studio_is_known_by_its_content(tmp_path: Path) -> None:
+    image(tmp_path / "photo.png")
+    region = {"type": "polygonlabels", "value": SQUARE | {"polygonlabels": ["cat"]}}
+    content = [task(region, address="photo.png")]
+    write(tmp_path / "project-1-at-2026-11-27-19-44-abc.json", content)
+    write(tmp_path / "classes.json", ["cat", "dog"])
+    write(tmp_path / "notes.json", [{"text": "no task"}])
+    assert pixels(tmp_path) == ({"cat": 300}, "")
+    write(tmp_path / "project-2.json", content)
+    with pytest.raises(UsageError, match=r"has several exports of Label Studio .*project-2\.json.*; give one of"):
+        segvoc.read_dataset(tmp_path)
+    write(tmp_path / "tasks.json", content)
+    assert pixels(tmp_path) == ({"cat": 300}, "")
+
+
 URLS = ["https://example.org/a/photo.png?size=1", "s3://bucket/photo.png"]
 
 
@@ -513,6 +553,7 @@ def test_class_that_occurs_nowhere_is_named(tmp_path: Path) -> None:
     assert segvoc.LabeledImages.from_folders(*places, background="object").absent_classes() is None
 
 
+@pytest.mark.filterwarnings("ignore:a 16-bit image")
 def test_stretch_of_12_bits_in_16(tmp_path: Path) -> None:
     values = np.linspace(0, 4095, HEIGHT * WIDTH).astype(np.uint16).reshape(HEIGHT, WIDTH)
     save(tmp_path / "images/a.png", values)

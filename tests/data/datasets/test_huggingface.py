@@ -51,16 +51,29 @@ def test_rows_are_read_as_they_are_stored_also_in_other_processes() -> None:
     np.testing.assert_array_equal(by_id.read(0).labels, expected)
 
 
+def test_a_map_of_a_wrong_mode_isnt_to_be_saved_as_jpeg_and_1_bit_is_one() -> None:
+    wrong = segvoc.read_huggingface(rows(1, label=[png(np.zeros((12, 16, 3), np.uint8))]), NAMES)
+    with pytest.raises(InputError, match="it is a RGB image; a label map is a palette or gray PNG") as error:
+        wrong.read(0)
+    assert "JPEG" not in str(error.value)
+    inside = LABELS > 0
+    found = segvoc.read_huggingface(rows(1, label=[png(inside)]), NAMES).read(0).labels
+    np.testing.assert_array_equal(found, inside.astype(np.uint16))
+
+
+@pytest.mark.usefixtures("as_users_call")
 def test_what_is_not_plain_is_asked_for_and_what_is_damaged_is_named() -> None:
     dataset = rows()
     for arguments, problem in (
         ({"dataset": datasets.DatasetDict(train=dataset, test=dataset), "classes": NAMES}, "splits train, test"),
+        ({"dataset": dataset, "classes": {"bg", "cat"}}, "the classes are a set, which has no order"),
+        ({"dataset": dataset, "classes": "cat, dog"}, "the classes must be a list, not 'cat, dog'"),
         ({"dataset": dataset.to_iterable_dataset(), "classes": NAMES}, "without streaming"),
         ({"dataset": rows(number=[1, 2, 3]), "classes": NAMES, "labels": "number"}, "has no images; cast it"),
         ({"dataset": rows(depth=[png(LABELS)] * 3), "classes": NAMES}, "set labels="),
         ({"dataset": dataset, "classes": NAMES, "labels": "mask"}, "no column 'mask'"),
         ({"dataset": dataset.remove_columns("image"), "classes": NAMES, "image": "x"}, "no column 'x'"),
-        ({"dataset": dataset, "classes": {"cat": "0"}}, "names by integer"),
+        ({"dataset": dataset, "classes": {"cat": "0"}}, "is not an id"),
     ):
         with pytest.raises(UsageError, match=problem):
             read_huggingface(**arguments)  # pyright: ignore[reportArgumentType]

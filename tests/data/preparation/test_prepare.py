@@ -18,7 +18,6 @@ from PIL import Image
 from segvoc.data.benchmarks import BENCHMARKS, Manifest, find_benchmark, prepared
 from segvoc.data.preparation.prepare import PreparationResult, prepare
 from segvoc.errors import UsageError
-from segvoc.storage.resume import done_entry, stamp_of
 from tests.data.original_files import pack, save_ids
 from tests.data.replicas import IGNORED, Replica, draw, halves, replica
 from tests.images import one_line_error
@@ -279,25 +278,6 @@ def test_interrupted_again_and_again_every_benchmark_comes_to_the_same_end(tmp_p
                 prepared(find_benchmark(name), tmp_path / "interrupted")
     assert 0 < interrupts < 20
     assert results(tmp_path / "interrupted") == results(tmp_path / "whole")
-
-
-def test_a_journal_that_ends_within_a_line_is_read_up_to_it(tmp_path):
-    name = "coco-stuff"
-    replica(name, tmp_path)
-    first = run(name, tmp_path).manifest
-    (stem, labels), value = ("000000000139", first.records[0].labels), {"records": [vars(first.records[0])]}
-    value |= {"stem": stem, "left_out": {}, "sha256": {labels: "0" * 64}}
-    line = json.dumps(done_entry({"layout": 1}, stem, [stamp_of(tmp_path / labels)], value))
-    Manifest.path(tmp_path, name).unlink()
-    journal = tmp_path / "segvoc/coco-stuff.journal"
-    journal.write_text(f"{line}\n{line.replace('139', '285')[:50]}")
-    labels = [tmp_path / record.labels for record in first.records]
-    before = [path.stat().st_mtime_ns for path in labels]
-    second = run(name, tmp_path).manifest
-    assert second.records == first.records
-    assert [path.stat().st_mtime_ns == time for path, time in zip(labels, before, strict=True)] == [True, False, False]
-    assert second.sha256 != first.sha256  # the journal's word for the first file is taken
-    assert not journal.exists()
 
 
 def test_label_maps_of_another_program_are_made_anew(tmp_path):

@@ -99,7 +99,7 @@ def in_hsv(image, change):
     return torch.tensor(changed).view(*image.shape[1:], 3).permute(2, 0, 1) * 255
 
 
-@pytest.mark.parametrize(("factor", "turn"), [(0.5, -18), (1.0, 5), (1.5, 17)])
+@pytest.mark.parametrize(("factor", "turn"), [(0.5, -18), (1.0, 5), (1.5, 18)])
 def test_saturation_is_a_factor_and_hue_rotated_in_steps_of_two_degrees(monkeypatch, factor, turn):
     image, _ = labeled_image(8, 9)
     image[:, 0], image[:, 1] = 0, 90
@@ -109,6 +109,18 @@ def test_saturation_is_a_factor_and_hue_rotated_in_steps_of_two_degrees(monkeypa
     monkeypatch.setattr(augmentations, "_integer_below", lambda *_: turn + 18)
     expected = in_hsv(image, lambda h, s, v: ((h + turn / 180) % 1, s, v))
     assert (augmentations.change_hue(image, drawing()).float() - expected).abs().max() <= 2
+
+
+def test_every_turn_of_the_hue_from_minus_18_to_18_is_as_likely(monkeypatch):
+    turns = []
+    monkeypatch.setattr(
+        augmentations.functional, "adjust_hue", lambda image, turn: turns.append(round(turn * 180)) or image
+    )
+    generator = drawing()
+    for _ in range(37 * 60):
+        augmentations.change_hue(torch.zeros(3, 1, 1, dtype=torch.uint8), generator)
+    counts = [turns.count(turn) for turn in range(-18, 19)]
+    assert sum(counts) == len(turns) and 30 < min(counts) and max(counts) < 90
 
 
 def test_each_step_of_the_jitter_has_probability_one_half_and_both_orders_occur(monkeypatch):

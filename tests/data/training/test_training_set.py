@@ -5,6 +5,8 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from multiprocessing import forkserver
@@ -144,8 +146,69 @@ def test_a_reader_that_is_killed_is_told(folder):
     next(read)
     (reader,) = multiprocessing.active_children()
     os.kill(reader.pid, signal.SIGKILL)
-    with pytest.raises(ProcessError, match=r"reads training data was killed, .* --resume, .*--set num_workers=N"):
+    with pytest.raises(
+        ProcessError, match=r"reads training data was killed, .* --resume, .*--shm-size.*--set num_workers=0"
+    ):
         list(read)
+
+
+class Large(torch.utils.data.Dataset):
+    def __getitem__(self, index):
+        return torch.zeros(400_000, dtype=torch.uint8)
+
+
+_READ = """
+from segvoc.errors import ProcessError
+from segvoc.data.training.training_set import read_ahead
+from tests.data.training.test_training_set import Large
+try:
+    print(len(list(read_ahead(Large(), [[n] for n in range(9)], list, 2, pinned=False))))
+except ProcessError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a small /dev/shm")
+def test_a_small_shared_memory_is_told_instead_of_waiting_for_ever():
+    small = "mount -t tmpfs -o size=300k tmpfs /dev/shm"
+    if subprocess.run(["unshare", "-m", "sh", "-c", small], capture_output=True, check=False).returncode:
+        pytest.skip("no rights to mount")
+    call = ["unshare", "-m", "sh", "-c", f'{small}; exec "$0" -c "$1"', sys.executable, _READ]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=200, check=False)
+    assert done.stdout.splitlines() == [
+        "a process that reads training data found no room in shared memory (/dev/shm); continue the run with --resume, "
+        "and if it happens again, give a container more shared memory (docker run --shm-size=8g), or read in the "
+        "process that trains (--set num_workers=0)"
+    ], done.stderr
+    assert "Traceback" not in done.stderr
+
+
+class Slow(torch.utils.data.Dataset):
+    def __getitem__(self, index):
+        time.sleep(600)
+
+
+_WAIT = """
+import os, signal, threading
+from segvoc.data.training import training_set
+from segvoc.training.loop import stop_signals
+from tests.data.training.test_training_set import Slow
+training_set.LAST_BATCH = 2.0
+read = training_set.read_ahead(Slow(), [[0]], list, 1, pinned=False)
+threading.Timer(3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+with stop_signals() as received:
+    try:
+        next(read)
+    finally:
+        print(*received)
+"""
+
+
+def test_sigterm_ends_a_wait_for_data():
+    done = subprocess.run([sys.executable, "-c", _WAIT], capture_output=True, text=True, timeout=200, check=False)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, f"{int(signal.SIGTERM)}\n"), done.stderr
+    # the worker, if it hasn't started yet, may complain
+    assert "segvoc: stopped by a signal while waiting for data; the last checkpoint stays" in done.stderr.splitlines()
 
 
 class Unreadable(torch.utils.data.Dataset):

@@ -96,7 +96,7 @@ def annotate(
 
 def _ask_for_new(folder: Path) -> None:
     """Confirm before creating a project, whose name may be mistyped; scripts skip this."""
-    if folder.exists() or not sys.stdin.isatty():
+    if folder.exists() or sys.stdin is None or not sys.stdin.isatty():
         return
     from segvoc.data.datasets.project import is_project
 

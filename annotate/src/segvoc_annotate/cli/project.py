@@ -58,7 +58,7 @@ def export(folder: str, format_: str, out: str, all_: bool, no_images: bool) -> 
 @dataset_options
 @click.option("--images", metavar="FOLDER", help="Folder of images, or of a dataset's images if they are elsewhere.")
 @click.option("--labels", metavar="FOLDER", help="With --images: their label maps, with the same names: PNG or TIFF.")
-@click.option("--classes", metavar="FILE", help="With --labels: the class names, a JSON list in label order.")
+@click.option("--classes", metavar="FILE", help="With --labels: the class names in label order, one per line, or JSON.")
 @click.option("--done", is_flag=True, help="Mark the images as done.")
 def import_(
     folder: str, images: str | None, labels: str | None, classes: str | None, done: bool, dataset: DatasetOptions
@@ -86,9 +86,11 @@ def import_(
     found = None
     if images is not None and labels is not None and classes is not None:
         found = LabeledImages.from_folders(images, labels, classes)
-    opened = Project.open(folder) if is_project(folder) else Project.create(folder)
-    opened.recover()  # an interrupted import may have left a partial image
-    with Progress("importing", unit="image") as progress:
+    with (
+        Project.open(folder) if is_project(folder) else Project.create(folder) as opened,
+        Progress("importing", unit="image") as progress,
+    ):
+        opened.recover()  # an interrupted import may have left a partial image
 
         def show(count: int, total: int) -> None:
             progress.total = total
@@ -169,20 +171,20 @@ def words(
 def _changed(folder: str, add: str | None, rename: Sequence[tuple[str, str]], remove: Sequence[str]) -> ProjectRecord:
     from segvoc_annotate.projects.project import Project
 
-    opened = Project.open(folder)
-    if add is not None:
-        opened.add_words(Vocabulary.parse(add).words)
-    if rename or remove:
-        record, changed = opened.record, list(opened.record.words)
-        places = {word.name: place for place, word in enumerate(changed) if not word.removed}
-        if unknown := [name for name in (*(old for old, _ in rename), *remove) if name not in places]:
-            raise UsageError(f"the project has no word {unknown[0]!r}; its words are {', '.join(places) or 'none'}")
-        for old, new in rename:
-            changed[places[old]] = replace(changed[places[old]], name=new.strip())
-        for name in remove:
-            changed[places[name]] = replace(changed[places[name]], removed=True)
-        opened.update(expected=record.revision, words=tuple(changed))
-    return opened.record
+    with Project.open(folder) as opened:
+        if add is not None:
+            opened.add_words(Vocabulary.parse(add).words)
+        if rename or remove:
+            record, changed = opened.record, list(opened.record.words)
+            places = {word.name: place for place, word in enumerate(changed) if not word.removed}
+            if unknown := [name for name in (*(old for old, _ in rename), *remove) if name not in places]:
+                raise UsageError(f"the project has no word {unknown[0]!r}; its words are {', '.join(places) or 'none'}")
+            for old, new in rename:
+                changed[places[old]] = replace(changed[places[old]], name=new.strip())
+            for name in remove:
+                changed[places[name]] = replace(changed[places[name]], removed=True)
+            opened.update(expected=record.revision, words=tuple(changed))
+        return opened.record
 
 
 @project.command("zip", epilog=example("segvoc project zip facades --out facades.zip"))

@@ -91,8 +91,9 @@ def unpack_project(path: str | os.PathLike[str], folder: str | os.PathLike[str] 
     made = target.parent / f".segvoc-{secrets.token_hex(8)}.unpacking"
     try:
         unpack_zip(path, made, _places(top))
-        if Project.open(made).record.images != "images":
-            raise UsageError(f"{name!r} references images outside the zip; correct its {PROJECT_FILE}")
+        with Project.open(made) as project:
+            if project.record.images != "images":
+                raise UsageError(f"{name!r} references images outside the zip; correct its {PROJECT_FILE}")
         with writing(target):
             made.replace(target)
     finally:

@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -106,25 +106,27 @@ LOCKED_FOLDER, WRITER_FILE = ".segvoc", ".segvoc/writer.json"
 
 
 class ProjectWriter:
-    """State shared by all `Project`s of a folder in this process.
+    """State shared by all `Project`s of a folder in this process."""
 
-    Args:
-        folder: the project's folder, created if missing.
+    def __init__(self, folder: Path) -> None:
+        self.history, self.threads = History(folder), threading.RLock()
+
+
+def lock_project(folder: Path) -> AbstractContextManager[object]:
+    """Lock a project's folder (created if missing) against other processes until the end of a `with` block.
 
     Raises:
         UsageError: another process writes the project.
         OutputError: the folder can't be written.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.history, self.threads = History(folder), threading.RLock()
-        about = folder / WRITER_FILE
-        try:
-            self._lock = lock_folder(folder / LOCKED_FOLDER)  # for the lifetime of this object
-        except UsageError:
-            raise UsageError(_taken(folder, about)) from None
-        with writing(about):
-            about.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()}))
+    about = folder / WRITER_FILE
+    try:
+        lock = lock_folder(folder / LOCKED_FOLDER)
+    except UsageError:
+        raise UsageError(_taken(folder, about)) from None
+    with writing(about):
+        about.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()}))
+    return lock
 
 
 def _taken(folder: Path, about: Path) -> str:
@@ -140,7 +142,7 @@ _one = threading.Lock()
 
 
 def writer_of(folder: Path) -> ProjectWriter:
-    """The writer of a project in this process; see `ProjectWriter`."""
+    """The writer of a project in this process."""
     name = os.path.realpath(folder)
     with _one:
         writer = _writers.get(name)

@@ -3,10 +3,10 @@
 import io
 import os
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from segvoc.records import to_json
 from segvoc.storage.atomic_writes import write_bytes, writing
 from segvoc.storage.files import write_json
 from segvoc_annotate.projects.folder import ProjectFolder, has_images, no_project
-from segvoc_annotate.projects.history import writer_of
+from segvoc_annotate.projects.history import lock_project, writer_of
 from segvoc_annotate.projects.image_files import ImageFiles, mark_as_ours, remove, seconds_of
 from segvoc_annotate.projects.images import ProjectImage, checked_name, clash, stem_of
 from segvoc_annotate.projects.records import (
@@ -60,7 +60,7 @@ ANOTHER_PROGRAM = "another program"
 
 
 class Project(ProjectFolder):
-    """A project opened for writing, exclusively by this process; see `ProjectFolder`.
+    """A project opened for writing, exclusively by this process until it is closed or a `with` block ends.
 
     The work file of an image is the source of truth and is written first; the other files are derived from it,
     `states/a.json` last. After a crash in between, the next process rebuilds the rest.
@@ -75,12 +75,20 @@ class Project(ProjectFolder):
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         super().__init__(folder)
+        self._lock = ExitStack()
+        self._lock.enter_context(lock_project(self.folder))
         self._writer = writer_of(self.folder)
         self.history = self._writer.history
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Release the project, so that other processes can write it unless this process has it open elsewhere."""
-        del self._writer
+        self._lock.close()
 
     @classmethod
     def create(
@@ -117,15 +125,14 @@ class Project(ProjectFolder):
             images="images" if images is None else os.path.abspath(images),
             options=options or ProjectOptions(),
         ).with_words(words)
-        writer = writer_of(path)
-        with writer.threads:
+        with lock_project(path), writer_of(path).threads:
             if is_project(path):
                 raise UsageError(f"{str(folder)!r} is a project already; open it")
             if images is None:
                 with writing(path / "images"):
                     (path / "images").mkdir(exist_ok=True)
             write_json(path / PROJECT_FILE, to_json(record))
-        return cls(path)
+            return cls(path)
 
     def recolor(self, name: str) -> None:
         """Update the colors of an image's label map; `update` leaves that to the caller.

@@ -14,6 +14,7 @@ from segvoc.errors import one_line
 from segvoc.imaging.palette import class_colors
 from segvoc.records import from_json
 from segvoc.storage.files import read_json
+from segvoc.vocabulary import refuse_sets, refuse_string
 
 MOST_IDS = 65_534
 """Upper bound of word ids: a correction is an id + 2 in 16 bits."""
@@ -129,6 +130,8 @@ class ProjectRecord:
         Args:
             names: the words; existing words are skipped, removed ones restored.
         """
+        refuse_sets(names, "words")
+        refuse_string(names, "words")
         known = {word.name for word in self.present}
         missing = [name for name in dict.fromkeys(names) if name not in known]
         back = {word.name: word.id for word in self.words if word.removed and word.name in missing}

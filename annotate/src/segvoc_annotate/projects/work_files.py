@@ -226,7 +226,10 @@ def _plane(name: str, content: bytes, size: tuple[int, int]) -> np.ndarray:
         if image.size != (width, height):
             raise UsageError(f"{name} has {image.width} x {image.height} pixels, the image has {width} x {height}")
         if name == LABELS_ENTRY:
-            return labels_of(image, name)
+            labels = labels_of(image, name)
+            if labels.shape != (height, width):
+                raise UsageError(f"{name} is turned by its EXIF orientation; send it upright")
+            return labels
         mode, kind = ("L", "8-bit") if name == CONFIDENCE_ENTRY else ("I;16", "16-bit")
         if image.mode != mode:
             raise UsageError(f"{name} is a {image.mode} image; send a {kind} gray PNG")

@@ -1,9 +1,6 @@
-"""Find captioned images; the content of a path decides which format it has.
+"""Find captioned images: COCO's captions, or WebDataset's tars.
 
-folder       photo.txt, one caption per line, beside photo.jpg or in a folder of its own, sub-folders included
 COCO         {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}
-JSON         {"photo": ["a caption", ...]}, or a list of {"image": "photo.jpg", "caption": "..."}
-JSON Lines   {"image": "photo.jpg", "caption": "..."} on each line, or "captions": [...]
 WebDataset   tars with 000.jpg and 000.txt (or 000.json with "caption") side by side
 """
 
@@ -13,10 +10,10 @@ import os
 import re
 import tarfile
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -24,8 +21,7 @@ from jaxtyping import UInt8
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.reading import decode_image, read_image
-from segvoc.imaging.result_paths import image_paths
-from segvoc.storage.files import digest_of
+from segvoc.storage.files import digest_of, read_json
 
 LONGEST_CAPTION = 10_000
 
@@ -91,14 +87,6 @@ def usable_captions(found: object, name: str, on_problem: OnProblem) -> tuple[st
     return tuple(dict.fromkeys(captions))
 
 
-def joined_captions(entries: Iterable[tuple[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
-    """Merge the captions of each name, without duplicates; names keep the order of first appearance."""
-    joined: dict[str, list[str]] = {}
-    for name, captions in entries:
-        joined.setdefault(name, []).extend(captions)
-    return {name: tuple(dict.fromkeys(captions)) for name, captions in joined.items()}
-
-
 def _problem(entry: object) -> str:
     if not isinstance(entry, str):
         return f"is not text but {str(entry)[:40]!r}"
@@ -111,98 +99,34 @@ def _problem(entry: object) -> str:
     return ""
 
 
-IMAGE_KEYS = ("image", "file_name", "filename", "image_path", "path")
-"""Keys that may name the image of a record; the first present counts."""
-
-CAPTION_KEYS = ("captions", "caption", "text")
-"""Keys that may hold its captions; the first present counts."""
-
-_FORMS = 'known are COCO captions, {"photo": ["a caption"]}, [{"image", "caption"}], and JSON Lines of such records'
+_FORMS = "captions are COCO's captions JSON, or WebDataset's tars"
 
 
 def captions_in_file(path: Path, on_problem: OnProblem) -> dict[str, tuple[str, ...]]:
-    """The captions of each image, by its name in the file; `UsageError` if the file or its format can't be read."""
+    """The captions of each image of COCO's JSON, by its `file_name`; `UsageError` if the file can't be read."""
     try:
-        # undecodable bytes become surrogates, which spoil a caption but not the file
-        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-            first = next((line for line in file if line.strip()), "")
+        content = read_json(path)
     except OSError as error:
         raise UsageError(f"the captions {str(path)!r} can't be read: {error.strerror}; check the path") from None
-    if not first:
-        raise UsageError(f"the captions {str(path)!r} are empty; {_FORMS}")
-    if first.lstrip()[0] not in "{[":
-        raise UsageError(f"the captions {str(path)!r} have no known format: {_FORMS}")
-    if _record(_parsed(first)):
-        return joined_captions(_of_records(_json_lines(path, on_problem), path, on_problem))
-    return joined_captions(_of_json(path, on_problem))
-
-
-def _of_json(path: Path, on_problem: OnProblem) -> Iterator[tuple[str, tuple[str, ...]]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"the captions {str(path)!r} are not JSON ({one_line(error)}); {_FORMS}") from None
-    if isinstance(content, list):
-        yield from _of_records(
-            ((f"entry {number}", entry) for number, entry in enumerate(content, 1)), path, on_problem
-        )
-    elif isinstance(content, dict) and isinstance(content.get("annotations"), list) and "images" in content:
-        yield from _of_coco(content, path, on_problem)
-    elif isinstance(content, dict) and content:
-        for name, captions in content.items():
-            yield name, usable_captions(captions, name, on_problem)
-    else:
-        raise UsageError(f"the captions {str(path)!r} hold nothing; {_FORMS}")
-
-
-def _of_coco(content: dict[str, Any], path: Path, on_problem: OnProblem) -> Iterator[tuple[str, tuple[str, ...]]]:
+    annotations = content.get("annotations") if isinstance(content, dict) else None
+    if not isinstance(annotations, list):
+        raise UsageError(f'the captions {str(path)!r} have no "annotations"; {_FORMS}')
     try:
         names = {image["id"]: str(image["file_name"]) for image in content["images"]}
     except (KeyError, TypeError):
         raise UsageError(f'the "images" of {str(path)!r} need "id" and "file_name"; download the file again') from None
-    for annotation in content["annotations"]:
+    captions = dict[str, tuple[str, ...]]()
+    for annotation in annotations:
         image = annotation.get("image_id") if isinstance(annotation, dict) else None
         if isinstance(image, int | str) and image in names:
-            yield names[image], usable_captions(annotation.get("caption"), names[image], on_problem)
+            name = names[image]
+            usable = usable_captions(annotation.get("caption"), name, on_problem)
+            captions[name] = tuple(dict.fromkeys((*captions.get(name, ()), *usable)))
         else:
             on_problem(f"an annotation of {str(path)!r} belongs to no image ({str(annotation)[:60]!r}); it is left out")
-
-
-def _of_records(
-    records: Iterable[tuple[str, Any]], path: Path, on_problem: OnProblem
-) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for position, record in records:
-        if keys := _record(record):
-            image, captions = keys
-            yield record[image], usable_captions(record[captions], record[image], on_problem)
-        else:
-            on_problem(f"{position} of {str(path)!r} has no image and caption ({str(record)[:60]!r}); it is left out")
-
-
-def _record(entry: Any) -> tuple[str, str] | None:
-    """The keys of a record's image and captions; None if either is missing."""
-    if not isinstance(entry, dict):
-        return None
-    image = next((key for key in IMAGE_KEYS if isinstance(entry.get(key), str) and entry[key].strip()), None)
-    captions = next((key for key in CAPTION_KEYS if entry.get(key) is not None), None)
-    return None if image is None or captions is None else (image, captions)
-
-
-def _parsed(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _json_lines(path: Path, on_problem: OnProblem) -> Iterator[tuple[str, Any]]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    yield f"line {number}", json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    on_problem(f"line {number} of {str(path)!r} is not JSON ({one_line(error)}); it is left out")
+    return captions
 
 
 TAR_SUFFIX = ".tar"
@@ -323,7 +247,7 @@ def _captions(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, on_p
         return ()
     content = file.read().decode("utf-8-sig", errors="surrogateescape")
     if name.lower().endswith(".txt"):
-        return usable_captions([line for line in content.splitlines() if line.strip()], name, on_problem)
+        return usable_captions([line for line in re.split("\r\n|\n|\r", content) if line.strip()], name, on_problem)
     try:
         entry = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -370,21 +294,11 @@ class CaptionSource:
         """A short name for reports."""
         return Path(self.path).name
 
-    def images(self, on_problem: OnProblem = lambda message: None) -> Iterator[CaptionedImage]:
-        """All captioned images in order, one chunk in memory at a time; `UsageError` if there are none."""
-        empty = True
-        for chunk in self.chunks:
-            for image in chunk.read(on_problem):
-                empty = False
-                yield image
-        if empty:
-            raise self.empty()
-
     def empty(self) -> UsageError:
         """The error for a set without any captioned image."""
         return UsageError(
-            f"no image of {self.path!r} has a caption; a folder has photo.txt beside photo.jpg, and the images of a "
-            "caption file are in the file's own folder or in the one given with --images"
+            f"no image of {self.path!r} has a caption; the images of COCO's captions are in the file's own folder or "
+            "in the --images folder, those of WebDataset in its tars"
         )
 
 
@@ -397,9 +311,9 @@ def find_captions(
     """Find the captioned images of a path, without reading images or scanning tars.
 
     Args:
-        captions: a folder, a caption file, a tar, or a pattern of tars ("set/{000000..000099}.tar", "set/*.tar").
-        images: the folder of the images that a caption file names or that a folder of texts belongs to; by default
-            the file's own folder, or the texts' folder. Names may lack their suffix ("000000294832").
+        captions: COCO's captions JSON, a tar, a folder of tars, or a pattern of tars ("set/{000000..000099}.tar",
+            "set/*.tar").
+        images: the folder that the `file_name` of COCO's images starts from; by default the JSON's own folder.
         on_problem: receives one line for each caption or image that is skipped.
 
     `UsageError` if the path doesn't exist, its format is unknown, or no image has a caption.
@@ -410,7 +324,8 @@ def find_captions(
         pass
     elif os.path.isdir(name):
         tars = sorted(path for path in Path(name).iterdir() if path.suffix == TAR_SUFFIX and path.is_file())
-        found = [] if tars else _in_folder(Path(name), images, on_problem)
+        if not tars:
+            raise UsageError(f"the folder {name!r} has no tars; {_FORMS}")
     elif not os.path.exists(name):
         raise UsageError(f"the captions {name!r} do not exist; check the path")
     elif not os.path.isfile(name):
@@ -418,8 +333,7 @@ def find_captions(
     elif is_tar(Path(name)):
         tars = [Path(name)]
     else:
-        folder = Path(name).parent if images is None else Path(images)
-        found = _named(captions_in_file(Path(name), on_problem), folder, on_problem)
+        found = _with_images(Path(name), Path(name).parent if images is None else Path(images), on_problem)
     starts = range(0, len(found), IMAGES_PER_CHUNK)
     chunks = [CaptionChunk(tar=str(tar)) for tar in tars]
     chunks += [CaptionChunk(images=tuple(found[start : start + IMAGES_PER_CHUNK])) for start in starts]
@@ -429,76 +343,22 @@ def find_captions(
     return source
 
 
-def _in_folder(folder: Path, images: str | os.PathLike[str] | None, on_problem: OnProblem) -> list[CaptionedImage]:
-    found = []
-    for image in image_paths([_existing(folder if images is None else Path(images))]):
-        if image.problem is not None:
-            continue
-        text = folder / f"{image.stem}.txt"
-        try:
-            lines = text.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
-            on_problem(f"{str(image.path)!r} has no captions: {str(text)!r}: {reason}; it is left out")
-            continue
-        captions = usable_captions([line for line in lines if line.strip()], str(text), on_problem)
-        if captions:
-            found.append(CaptionedImage(image.stem, ImageLocation(str(image.path)), captions))
-        else:
-            on_problem(f"{str(text)!r} holds no caption; its image is left out")
-    return found
-
-
-def _named(captions: dict[str, tuple[str, ...]], folder: Path, on_problem: OnProblem) -> list[CaptionedImage]:
-    """The images below a folder that have these names, with or without suffix, sub-folder, or both."""
-    # paths are strings: millions of `Path`s take minutes
-    stems = {str(image.path): image.stem for image in image_paths([_existing(folder)]) if image.problem is None}
-    find = _image_finder(str(folder), stems)
-    entries: list[tuple[str, tuple[str, ...]]] = []
-    for name, texts in captions.items():
-        path, problem = find(name)
-        if problem:
-            on_problem(f"{problem}; its captions are left out")
-        elif texts:
-            entries.append((path, texts))
-        else:
-            on_problem(f"{name!r} has no usable caption; it is left out")
-    return [
-        CaptionedImage(stems.get(path) or _inner(path), ImageLocation(path), texts)
-        for path, texts in joined_captions(entries).items()
-    ]
-
-
-def _image_finder(folder: str, stems: Mapping[str, str]) -> Callable[[str], tuple[str, str]]:
-    """Finds the path of the image with a name, or the reason why there is none; `stems` has the images' paths."""
-    shorter: dict[str, list[str]] = {}
-    for path, stem in stems.items():
-        for name in {stem, os.path.basename(path), os.path.basename(stem)}:
-            shorter.setdefault(name, []).append(path)
-
-    def find(name: str) -> tuple[str, str]:
-        path, (stem, suffix) = os.path.normpath(os.path.join(folder, name)), os.path.splitext(name)
-        suffixed = suffix.lower() in IMAGE_SUFFIXES
-        if path in stems:
-            return path, ""
-        for short in (name, stem if suffixed else ""):
-            if candidates := shorter.get(short):
-                if len(candidates) == 1:
-                    return candidates[0], ""
-                return "", f"{name!r} may be {candidates[0]!r} or {candidates[1]!r}"
-        if suffixed and os.path.isfile(path):
-            return path, ""
-        return "", f"the image {name!r} is not in {folder!r}"
-
-    return find
-
-
-def _existing(folder: Path) -> Path:
+def _with_images(path: Path, folder: Path, on_problem: OnProblem) -> list[CaptionedImage]:
+    """The images of COCO's captions that exist."""
     if not folder.is_dir():
         raise UsageError(f"the image folder {str(folder)!r} does not exist; check the path")
-    return folder
+    images = []
+    for name, captions in captions_in_file(path, on_problem).items():
+        file = os.path.normpath(os.path.join(folder, name))  # a string: millions of `Path`s take minutes
+        if not os.path.isfile(file):
+            on_problem(f"the image {name!r} is not in {str(folder)!r}; its captions are left out")
+        elif captions:
+            images.append(CaptionedImage(_inner(name), ImageLocation(file), captions))
+        else:
+            on_problem(f"{name!r} has no usable caption; it is left out")
+    return images
 
 
-def _inner(path: str) -> str:
-    """A name for an image outside of the folder; drawings named after it must stay inside the run's folder."""
-    return "/".join(piece for piece in Path(path).with_suffix("").parts if piece not in (os.sep, ".."))
+def _inner(name: str) -> str:
+    """A name without suffix for an image, wherever it is; drawings named after it must stay inside the run's folder."""
+    return "/".join(piece for piece in Path(name).with_suffix("").parts if piece not in (os.sep, ".."))

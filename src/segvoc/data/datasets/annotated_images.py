@@ -137,7 +137,7 @@ class FoundDataset:
             own += [background] if background not in own else []
             about["outside"] = own.index(background)
         try:
-            vocabulary = Vocabulary(dict.fromkeys(own))
+            vocabulary = Vocabulary(list(dict.fromkeys(own)))
         except UsageError as error:
             raise UsageError(f"the classes of {name!r} can't be used as words: {error}") from None
         if len(vocabulary) < len(own):

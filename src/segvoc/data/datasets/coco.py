@@ -18,7 +18,7 @@ from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes
 from segvoc.data.preparation.conversions import coco_mask
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.imaging.reading import opened_image
+from segvoc.imaging.reading import opened_image, upright
 
 _LOOSE_FILES = ("_annotations.coco.json", "annotations.json", "result.json", "labels.json")
 """File names used by Roboflow, labelme2coco, Label Studio and FiftyOne, beside the images or their folder."""
@@ -45,11 +45,16 @@ class PanopticSegments(Annotation):
     def _mapped(self, size: tuple[int, int], values: Mapping[int, int]) -> UInt16[np.ndarray, "H W"]:
         name = self.path.name
         with opened_image(self.path) as image:
-            if image.mode != "RGB":
-                raise ValueError(f"{name!r} is a {image.mode} image, not RGB")
-            ids = np.asarray(image, np.uint32) @ np.array([1, 256, 256 * 256], np.uint32)
+            mode, colors = image.mode, np.asarray(upright(image), np.uint32)
+        if mode != "RGB":
+            raise ValueError(f"{name!r} is a {mode} image, not RGB")
+        ids = colors @ np.array([1, 256, 256 * 256], np.uint32)
         checked_size(size, ids.shape)
         return looked_up(ids, values, lambda id: f"{name!r} has a segment {id} that the JSON file doesn't know")
+
+
+_WITHOUT_MASK = {"box": "boxes or points", "line": "polygons of one or two corners"}
+"""What annotations without an area are called in errors."""
 
 
 def loose_coco_files(folder: Path) -> dict[str, Path]:
@@ -122,8 +127,10 @@ def _read(source: DatasetSource, path: Path, panoptic: bool) -> FoundDataset:
         annotated(path, stem, partial(source.image, name, folders), partial(annotation, entry))
         for entry, name, stem in zip(images, names, unique_stems(list(map(inner_path, names))), strict=True)
     ]
-    if found and sum(len(image.annotation.skipped) for image in found) == len(annotations) > 0:
-        raise ValueError("its annotations are boxes or points; masks are required")
+    skipped = Counter(kind for image in found for kind in image.annotation.skipped)
+    if found and skipped.total() == len(annotations) > 0:
+        kinds = " and ".join(_WITHOUT_MASK[kind] for kind in sorted(skipped))
+        raise ValueError(f"its annotations are {kinds}; masks are required")
     return FoundDataset(
         names=[entry.text("name").strip() for entry in categories], images=found, has_outside=not panoptic
     )
@@ -167,14 +174,24 @@ def _shape(entry: Entry, labels: Mapping[int | str, int], stuff: Set[int]) -> Sh
         raise ValueError(f"{entry.name} has a segmentation that is neither polygons nor run lengths")
     else:
         # some tools write a single polygon without the list around it
-        content = content if any(isinstance(one, list) for one in content) else [content]
+        content = content if any(isinstance(one, list) and len(one) != 2 for one in content) else [content]
+        polygons = [flat for one in content for flat in _flattened(one)]
         # some tools write clipped polygons as lines of at most two corners
-        patch = Polygons([one for one in content if not (isinstance(one, list) and len(one) in (0, 2, 4))])
+        patch = Polygons([one for one in polygons if not (isinstance(one, list) and len(one) in (0, 2, 4))])
         if not patch.corners:
             raise NoArea("line")
     # each annotation is an object, so its name serves as its group
     is_crowd = label in stuff or bool(entry.content.get("iscrowd"))
     return Shape(label=label, patch=patch, group=entry.name, is_crowd=is_crowd)
+
+
+def _flattened(polygon: Any) -> list[Any]:
+    """The polygons of an entry, with alternating x and y: some tools nest corners, or whole polygons once more."""
+    if not isinstance(polygon, list) or not polygon or not all(isinstance(one, list) for one in polygon):
+        return [polygon]
+    if all(len(corner) == 2 and not any(isinstance(one, list) for one in corner) for corner in polygon):
+        return [[value for corner in polygon for value in corner]]
+    return [flat for one in polygon for flat in _flattened(one)]
 
 
 def _label(entry: Entry, labels: Mapping[int | str, int]) -> int:

@@ -1,6 +1,6 @@
 """Hugging Face `datasets`: rows with an image and a label map, in memory or saved by `save_to_disk`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,9 @@ from segvoc.data.datasets.maps import looked_up
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import InputError, UsageError, missing_package, one_line
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
-from segvoc.imaging.reading import opened_image
+from segvoc.imaging.reading import opened_image, upright
 from segvoc.storage.resume import Stamp
+from segvoc.vocabulary import names_by_id, refuse_sets, refuse_string
 
 if TYPE_CHECKING:
     import datasets
@@ -57,13 +58,12 @@ class RowImage(AnnotatedImage):
 
     def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
         """See `LabeledImage.stored_labels`."""
-        with (
-            self.naming_damage(),
-            opened_image(f"label map of row {self.row}", content=self._file(self.columns[1])) as image,
-        ):
-            if image.mode not in ("P", "L") and not image.mode.startswith("I"):
-                raise ValueError(f"it is a {image.mode} image; a label map is a palette or gray PNG")
-            values = np.array(image)
+        with self.naming_damage():
+            with opened_image(f"label map of row {self.row}", content=self._file(self.columns[1])) as image:
+                mode, values = image.mode, np.array(upright(image))
+            if mode not in ("1", "P", "L") and not mode.startswith("I"):
+                raise ValueError(f"it is a {mode} image; a label map is a palette or gray PNG")
+            values = values.astype(np.uint8) if mode == "1" else values
             checked_size(size, values.shape)
             return looked_up(values, self.values, lambda value: f"it has the undefined value {value}")
 
@@ -159,11 +159,11 @@ def _found_rows(
     from datasets import Image
 
     columns = _columns(dataset, image, labels)
-    try:
-        pairs = classes.items() if isinstance(classes, Mapping) else enumerate(classes)
-        by_value = dict(sorted((int(value), word) for value, word in pairs))
-    except (TypeError, ValueError):
-        raise UsageError("the classes are neither a list of names nor names by integer; give either") from None
+    refuse_sets(classes, "classes")
+    refuse_string(classes, "classes")
+    if not isinstance(classes, Iterable):
+        raise UsageError("the classes are neither a list of names nor names by integer; give either")
+    by_value = dict(names_by_id(classes.items()) if isinstance(classes, Mapping) else enumerate(classes))
     values = dict.fromkeys((UNLABELED_8_BIT, UNLABELED), UNLABELED)
     values |= {value: index for index, value in enumerate(by_value)}
     plain = dataset.with_format(None).select_columns(list(columns))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,11 +23,15 @@ from segvoc.data.datasets.fields import (
     read_xml,
 )
 from segvoc.data.datasets.shapes import NoArea, Patch, PngMask, Polygons, Shape, Shapes, ellipse, rectangle
+from segvoc.errors import UsageError
 
 _ABOUT_IMAGE = frozenset(
     ("choices", "datetime", "number", "pairwise", "ranker", "rating", "relation", "taxonomy", "textarea")
 )
 """Result types about the whole image, or about a region with a separate entry."""
+
+_MOST_FILES = 50
+"""Maximum number of JSON files in a folder to look at."""
 
 _STEPS = np.linspace(0, 1, 20, endpoint=False)[1:, None]
 """Curve parameters at which a side of a vector is sampled."""
@@ -38,7 +43,7 @@ def read_label_studio(source: DatasetSource) -> FoundDataset:
     If an image has several annotations, the last uncancelled counts. The classes are the labels in
     `label_config.xml`, or else all labels that occur, in alphabetical order.
     """
-    path = source.path if source.path.is_file() else source.path / "tasks.json"
+    path = source.path if source.path.is_file() else _export_in(source.path)
     with naming_damage(path):
         content = json_content(path)
         if not isinstance(content, list):
@@ -64,6 +69,34 @@ def read_label_studio(source: DatasetSource) -> FoundDataset:
         for task, file, stem in zip(tasks, files, unique_stems(list(map(inner_path, files))), strict=True)
     ]
     return FoundDataset(names=names, images=images)
+
+
+def find_exports(folder: Path) -> list[Path]:
+    """The exports in a folder: `tasks.json`, or else all JSON files that are lists of tasks."""
+    if (usual := folder / "tasks.json").is_file():
+        return [usual]
+    return [path for path in sorted(folder.glob("*.json"))[:_MOST_FILES] if _is_export(path)]
+
+
+def is_export(content: object) -> bool:
+    """Whether JSON content is a list of tasks."""
+    return isinstance(content, list) and bool(content) and isinstance(content[0], dict) and "data" in content[0]
+
+
+def _is_export(path: Path) -> bool:
+    with suppress(OSError, UsageError):
+        with path.open("rb") as file:  # most other files are told by their start
+            start = file.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n")
+        return start.startswith(b"[") and start[1:].lstrip().startswith(b"{") and is_export(json_content(path))
+    return False
+
+
+def _export_in(folder: Path) -> Path:
+    found = find_exports(folder)
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found[:5])
+        raise UsageError(f"{str(folder)!r} has several exports of Label Studio ({names}); give one of these files")
+    return found[0] if found else folder / "tasks.json"
 
 
 def _configured(config: Path) -> dict[str, str]:

@@ -5,24 +5,23 @@ adds lists of images, and masks several naming schemes for the two folders. Maps
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
 from segvoc.data.datasets.fields import (
     DatasetSource,
-    Entry,
     chosen_set,
     damaged,
-    json_content,
-    naming_damage,
     read_lines,
     visible_files,
 )
 from segvoc.data.datasets.maps import LabelTable, MapFile, ObjectNumbers, read_label_table
-from segvoc.data.labeled_images import CLASS_LIST_FOLDER, class_names, read_class_list
+from segvoc.data.labeled_images import class_names
+from segvoc.data.preparation.conversions import UNKNOWN_ID, id_table
 from segvoc.errors import UsageError
 from segvoc.formats.dataset import PublishedName
 from segvoc.formats.writers import VOC_BACKGROUND, VOC_IGNORED, voc_colors
@@ -66,7 +65,7 @@ class _Pair(NamedTuple):
 
     images: Path
     maps: Path
-    naming: Naming = Naming()
+    naming: Naming
 
 
 def _paired(source: DatasetSource, pair: _Pair, table: LabelTable, stems: Iterable[str] | None = None) -> FoundDataset:
@@ -120,7 +119,9 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _sets(folder: Path, pattern: str) -> dict[str, Path]:
-    """The folders that match a pattern, by the text that matches its asterisk."""
+    """The folders that match a pattern, by the text that matches its asterisk; "" without one."""
+    if "*" not in pattern:
+        return {"": folder / pattern} if (folder / pattern).is_dir() else {}
     before, _, after = pattern.partition("*")
     found = [path for path in sorted(folder.glob(pattern)) if path.is_dir()]
     names = [path.relative_to(folder).as_posix().removeprefix(before).removesuffix(after) for path in found]
@@ -143,53 +144,11 @@ class MapLayout:
     """Candidate map folders; the first that exists is used."""
     images: tuple[str, ...]
     """Candidate image folders; the first that exists is used."""
-    classes: Callable[[DatasetSource], LabelTable]
+    benchmark: str
+    """The benchmark that has the same classes and ids."""
     naming: Naming = Naming()
     archive: str
     """The archive to unpack, for errors."""
-
-
-def _table(names: tuple[str, ...], ids: Mapping[int, int], size: int) -> LabelTable:
-    """The labels of the evaluated ids; the others below `size` and 255 are unlabeled."""
-    return LabelTable(names=names, indices={**dict.fromkeys((*range(size), 255), UNLABELED), **ids})
-
-
-def _cityscapes_classes(source: DatasetSource) -> LabelTable:
-    ids = {int(number): label for number, label in read_class_list("cityscapes19_ids").items()}
-    return _table(class_names("cityscapes19"), ids, 35)
-
-
-_CITYSCAPES_THINGS = frozenset(range(24, 34))
-"""The ids that have instances: from person to bicycle."""
-
-
-def _ade_classes(source: DatasetSource) -> LabelTable:
-    """The classes of `objectInfo150.txt`; 0 is unlabeled."""
-    if (file := source.folder / "objectInfo150.txt").is_file():
-        table = read_label_table(file)
-        return replace(table, indices={**table.indices, 0: UNLABELED})
-    names = class_names("ade150")
-    return LabelTable(names=names, indices={0: UNLABELED} | {label + 1: label for label in range(len(names))})
-
-
-def _stuff_classes(source: DatasetSource) -> LabelTable:
-    ids = {entry["stuffthing_id"]: entry["train_id"] for entry in read_class_list("coco_stuff171_ids")}
-    return _table(class_names("coco"), ids, 182)
-
-
-def find_vistas(path: Path) -> list[Path]:
-    """Find Vistas' `config.json`, `config_v1.2.json`, ... in a folder with its sets, or accept such a file."""
-    if path.is_file():
-        return [path] if is_vistas_config(json_content(path)) else []
-    if not any((path / name / "images").is_dir() for name in ("training", "validation", "testing")):
-        return []  # ignore other programs' files of that name
-    return [file for file in sorted(path.glob("config*.json")) if is_vistas_config(json_content(file))]
-
-
-def is_vistas_config(content: object) -> bool:
-    """Whether JSON content is Vistas' list of classes."""
-    labels = content.get("labels") if isinstance(content, dict) else None
-    return isinstance(labels, list) and bool(labels) and isinstance(labels[0], dict) and "readable" in labels[0]
 
 
 MAP_LAYOUTS: Mapping[PublishedName, MapLayout] = {
@@ -197,81 +156,31 @@ MAP_LAYOUTS: Mapping[PublishedName, MapLayout] = {
         marks=("gtFine",),
         maps=("gtFine/*",),
         images=("leftImg8bit/*",),
-        classes=_cityscapes_classes,
+        benchmark="cityscapes",
         naming=Naming(
             image_ending="_leftImg8bit",
             endings=("_gtFine_labelIds",),
             objects=("_labelIds", "_instanceIds"),
-            numbers=ObjectNumbers(1000, _CITYSCAPES_THINGS),
+            numbers=ObjectNumbers(1000, frozenset(range(24, 34))),  # from person to bicycle
         ),
         archive="gtFine_trainvaltest.zip",
-    ),
-    "kitti": MapLayout(
-        marks=("*/image_2", "*/semantic"),
-        maps=("*/semantic",),
-        images=("*/image_2",),
-        classes=_cityscapes_classes,
-        naming=Naming(objects=("/semantic/", "/instance/"), numbers=ObjectNumbers(256, _CITYSCAPES_THINGS, first=1)),
-        archive="data_semantics.zip",
     ),
     "ade20k": MapLayout(
         marks=("objectInfo150.txt", "sceneCategories.txt", "annotations/training", "annotations/validation"),
         maps=("annotations/*",),
         images=("images/*",),
-        classes=_ade_classes,
+        benchmark="a-150",
         archive="ADEChallengeData2016.zip",
-    ),
-    "camvid": MapLayout(
-        marks=("701_StillsRaw_full", "LabeledApproved_full"),
-        maps=("LabeledApproved_full",),
-        images=("701_StillsRaw_full",),
-        classes=lambda source: read_label_table(CLASS_LIST_FOLDER / "camvid32.json"),
-        naming=Naming(endings=("_L",)),
-        archive="both of CamVid's archives",
     ),
     "coco-stuff": MapLayout(
         marks=("stuffthingmaps", "annotations/*2014/*.png", "annotations/*2017/*.png"),
         maps=("stuffthingmaps/*", "annotations/*"),
         images=("images/*", "*"),
-        classes=_stuff_classes,
+        benchmark="coco-stuff",
         archive="stuffthingmaps_trainval2017.zip",
     ),
 }
-"""The datasets by format name; Vistas has a layout per version (`_vistas`)."""
-
-
-def _vistas(file: Path) -> MapLayout:
-    """Mapillary Vistas 1.2 (`validation/labels`) or 2.0 (`validation/v2.0/labels`), by its list of classes.
-
-    Classes have readable names; classes excluded from evaluation are unlabeled.
-    """
-    with naming_damage(file):
-        entries = Entry(json_content(file), "the file").entries("labels", "label")
-        readable = [entry.text("readable").strip() for entry in entries]
-        known = [index for index, entry in enumerate(entries) if entry.content.get("evaluate", True)]
-        names = [entries[at].text("name") if readable.count(readable[at]) > 1 else readable[at] for at in known]
-    table = _table(tuple(names), {index: at for at, index in enumerate(known)}, len(entries))
-    things = frozenset(index for index in known if entries[index].content.get("instances"))
-    version = re.search(r"v\d+\.\d+", file.stem)
-    return MapLayout(
-        marks=(),
-        maps=(f"*/{version[0]}/labels", "*/labels") if version else ("*/labels",),
-        images=("*/images",),
-        classes=lambda source: table,
-        naming=Naming(objects=("/labels/", "/instances/"), numbers=ObjectNumbers(256, things)),
-        archive="all of Vistas",
-    )
-
-
-def read_vistas(source: DatasetSource) -> FoundDataset:
-    """Read the version whose class list is given, or the only version present."""
-    files = find_vistas(source.path)
-    if not files:
-        raise UsageError(f"{str(source.path)!r} has no config.json of Vistas; give the folder that has it")
-    if len(files) > 1:
-        names = " or ".join(map(str, files))
-        raise UsageError(f"{str(source.path)!r} has labels of several versions; give one as --dataset: {names}")
-    return read_published(source, _vistas(files[0]))
+"""The datasets by format name."""
 
 
 def read_published(source: DatasetSource, layout: MapLayout) -> FoundDataset:
@@ -284,7 +193,14 @@ def read_published(source: DatasetSource, layout: MapLayout) -> FoundDataset:
     split, maps = chosen_set(source, {name: (name, path) for name, path in sets.items()}, "sets")
     places = [folder / pattern.replace("*", split) for pattern in layout.images]
     images = next((place for place in places if place.is_dir()), places[0])
-    return _paired(source, _Pair(images, maps, layout.naming), layout.classes(source))
+    ids = enumerate(id_table(layout.benchmark).tolist())
+    table = LabelTable(
+        names=BENCHMARKS[layout.benchmark].classes, indices={id: label for id, label in ids if label != UNKNOWN_ID}
+    )
+    if (file := folder / "objectInfo150.txt").is_file():
+        table = read_label_table(file)  # ADE20K's own names
+        table = replace(table, indices={**table.indices, 0: UNLABELED})
+    return _paired(source, _Pair(images, maps, layout.naming), table)
 
 
 # ---- VOC
@@ -359,43 +275,37 @@ def _voc_classes(root: Path) -> LabelTable:
 _TABLES = ("classes.txt", "classes.json", "classes.csv", "class_dict.csv", "_classes.csv")
 """File names of class tables, in order of preference."""
 
-_IMAGES, _MASKS = ("images", "JPEGImages"), ("masks", "labels", "annotations", "gt")
-_BESIDE = ("_masks", "_labels")
-"""Suffixes of mask folders relative to image folders: "train" and "train_masks"."""
-
+_MASKS = ("masks", "labels", "annotations", "gt")
 _OF_MASKS = Naming(endings=("", "_mask", "_label", "_L", "_P", "_seg", "_gt"))
 _OF_MASKS_BESIDE = Naming(image_ending="_sat", endings=("_mask",))
 """In a single folder with the images."""
 
+_PAIRS = (
+    *((f"{images}/*", f"{masks}/*", _OF_MASKS) for images in ("images", "JPEGImages") for masks in _MASKS),
+    *((images, masks, _OF_MASKS) for images in ("images", "JPEGImages") for masks in _MASKS),
+    *((f"*/{images}", f"*/{masks}", _OF_MASKS) for images in ("images", "JPEGImages") for masks in _MASKS),
+    *(("*", f"*{masks}", _OF_MASKS) for masks in ("_masks", "_labels")),
+    ("", "", _OF_MASKS_BESIDE),
+    ("*", "*", _OF_MASKS_BESIDE),
+)
+"""Patterns of image and mask folders, in order of preference; "*" stands for the name of a set."""
+
 
 def find_pairs(folder: Path) -> dict[str, _Pair]:
-    """Find the folder pairs of a dataset by set name; "" for a dataset without sets.
-
-    Supported are `images/train` with `masks/train`, `train/images` with `train/masks`, `train` with `train_masks`,
-    `images` with `masks`, or a single folder with `train/a.jpg` and `train/a_mask.png`.
-    """
-    if (pair := _pair(folder)) is not None:
-        inside, sets = _sets(pair.images, "*"), _sets(pair.maps, "*")
-        if not inside.keys() & sets.keys() or any(path.suffix.lower() in MASK_SUFFIXES for path in pair.maps.iterdir()):
-            return {"": pair}
-        return {name: _Pair(inside[name], sets[name], _OF_MASKS) for name in sets if name in inside}
-    folders = _sets(folder, "*")
-    pairs = {name: pair for name, path in folders.items() if (pair := _pair(path)) is not None}
-    for name, path in folders.items():
-        beside = [folders[f"{name}{ending}"] for ending in _BESIDE if f"{name}{ending}" in folders]
-        if beside and name not in pairs:
-            pairs[name] = _Pair(path, beside[0], _OF_MASKS)
-    return pairs or {
-        name: _Pair(path, path, _OF_MASKS_BESIDE)
-        for name, path in {"": folder, **folders}.items()
-        if any(file.suffix.lower() in MASK_SUFFIXES and file.stem.endswith("_mask") for file in path.iterdir())
-    }
+    """Find the folder pairs of a dataset by set name; "" for a dataset without sets."""
+    for images, masks, naming in _PAIRS:
+        sets = _sets(folder, masks)
+        folders = _sets(folder, images) if sets else {}  # which may list many files
+        pairs = {name: _Pair(folders[name], sets[name], naming) for name in sets if name in folders}
+        if naming is _OF_MASKS_BESIDE:
+            pairs = {name: pair for name, pair in pairs.items() if _has_masks(pair.maps, "_mask")}
+        if pairs and not (masks.endswith("/*") and _has_masks(folder / masks[:-2])):  # else sub-folders, not sets
+            return pairs
+    return {}
 
 
-def _pair(folder: Path) -> _Pair | None:
-    images = [folder / name for name in _IMAGES if (folder / name).is_dir()]
-    masks = [folder / name for name in _MASKS if (folder / name).is_dir()]
-    return _Pair(images[0], masks[0], _OF_MASKS) if images and masks else None
+def _has_masks(folder: Path, ending: str = "") -> bool:
+    return any(file.suffix.lower() in MASK_SUFFIXES and file.stem.endswith(ending) for file in folder.iterdir())
 
 
 def _find_table(folder: Path, pairs: Iterable[_Pair]) -> Path | None:

@@ -14,7 +14,7 @@ from jaxtyping import UInt16
 from segvoc.data.datasets.annotated_images import Annotation, checked_size
 from segvoc.data.datasets.fields import json_content, naming_damage, read_lines
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
-from segvoc.imaging.reading import opened_image
+from segvoc.imaging.reading import opened_image, upright
 
 IGNORED_NAMES = frozenset(
     ("__ignore__", "don't care", "ignore", "ignored", "unlabeled", "unlabelled", "unknown", "void")
@@ -42,13 +42,12 @@ class ObjectNumbers(NamedTuple):
     factor: int
     things: frozenset[int]
     """The indices that have objects."""
-    first: int = 0
 
     def of(self, values: np.ndarray) -> np.ndarray:
         """Extract each pixel's object number, 0 for none."""
         if values.dtype == np.uint8:
             raise ValueError("the object map is not 16-bit")
-        is_object = np.isin(values // self.factor, list(self.things)) & (values % self.factor >= self.first)
+        is_object = np.isin(values // self.factor, list(self.things))
         return np.where(is_object, values.astype(np.int64) + 1, 0)
 
 
@@ -98,8 +97,8 @@ class MapFile(Annotation):
     def _values(self, path: Path) -> np.ndarray:
         """Values (H W) or colors (H W 3)."""
         with opened_image(path) as image:
-            mode = image.mode
-            values = np.array(image.convert("RGB") if mode == "P" and self.table.has_colors_alone else image)
+            mode, turned = image.mode, upright(image)
+            values = np.array(turned.convert("RGB") if mode == "P" and self.table.has_colors_alone else turned)
         if mode == "1":
             return values.astype(np.uint8)
         if mode == "RGBA" and (values[..., 3] == 255).all():

@@ -14,18 +14,15 @@ from segvoc.data.datasets.coco import loose_coco_files, read_coco
 from segvoc.data.datasets.cvat import find_xml, read_cvat
 from segvoc.data.datasets.fields import DatasetSource, json_content, visible_files
 from segvoc.data.datasets.huggingface import is_saved, read_saved
-from segvoc.data.datasets.label_studio import read_label_studio
+from segvoc.data.datasets.label_studio import find_exports, is_export, read_label_studio
 from segvoc.data.datasets.labelme import read_labelme
 from segvoc.data.datasets.map_folders import (
     MAP_LAYOUTS,
     find_pairs,
-    find_vistas,
     find_voc,
     has_masks,
-    is_vistas_config,
     read_masks,
     read_published,
-    read_vistas,
     read_voc,
 )
 from segvoc.data.datasets.project import PROJECT_FORMAT, is_project, read_project
@@ -58,15 +55,14 @@ _FORMATS: dict[DatasetName, _Format] = {
     "cvat": _Format(read_cvat, lambda folder: bool(find_xml(folder))),
     "yolo-seg": _Format(read_yolo, lambda folder: find_yaml(folder) is not None),
     "voc": _Format(read_voc, lambda folder: find_voc(folder) is not None),
-    "label-studio": _Format(read_label_studio, lambda folder: (folder / "tasks.json").is_file()),
+    "label-studio": _Format(read_label_studio, lambda folder: bool(find_exports(folder))),
     "huggingface": _Format(read_saved, is_saved),
     "labelme": _Format(read_labelme),
     "masks": _Format(read_masks),
 }
 
 _MAP_FORMATS: dict[DatasetName, _Format] = {
-    **{name: _Format(partial(read_published, layout=one), _has(*one.marks)) for name, one in MAP_LAYOUTS.items()},
-    "mapillary-vistas": _Format(read_vistas, lambda folder: bool(find_vistas(folder))),
+    name: _Format(partial(read_published, layout=one), _has(*one.marks)) for name, one in MAP_LAYOUTS.items()
 }
 """Considered if no other format is there: COCO's folders have stuff maps beside the instances."""
 
@@ -190,8 +186,7 @@ def _formats_of_file(path: Path) -> list[DatasetName]:
 def _formats_of_json(path: Path) -> list[DatasetName]:
     content = json_content(path)
     if isinstance(content, list):
-        is_task = bool(content) and isinstance(content[0], dict) and "data" in content[0]
-        return ["label-studio"] if is_task else []
+        return ["label-studio"] if is_export(content) else []
     if not isinstance(content, dict):
         return []
     if content.get("format") == PROJECT_FORMAT:
@@ -199,7 +194,7 @@ def _formats_of_json(path: Path) -> list[DatasetName]:
     if isinstance(content.get("annotations"), list):
         first = next(iter(content["annotations"]), None)
         return ["coco-panoptic" if isinstance(first, dict) and "segments_info" in first else "coco-instances"]
-    return ["mapillary-vistas"] if is_vistas_config(content) else []
+    return []
 
 
 def _formats_of_folder(folder: Path) -> list[DatasetName]:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
 from PIL import ExifTags, Image
 
-from segvoc.data.benchmarks import ManifestRecord
+from segvoc.arrays import bilinear
+from segvoc.data.benchmarks import Benchmark, ManifestRecord
 from segvoc.data.labeled_images import read_class_list
 from segvoc.data.preparation.originals import read_matlab_array
 from segvoc.errors import InputError, missing_extra
@@ -44,36 +45,33 @@ def _listed(class_list: str, id_key: str) -> dict[int, int]:
     return {entry[id_key]: entry["train_id"] for entry in read_class_list(class_list)}
 
 
-def _coco_object() -> UInt16[np.ndarray, " N"]:
-    things = {entry: label + 1 for entry, label in _listed("coco_stuff171_ids", "stuffthing_id").items() if label < 80}
-    return _table(256, dict.fromkeys((*range(182), 255), 0) | things)
+def _context_ids() -> list[int]:
+    return read_class_list("pc59_ids")["ids"]
 
 
-def _context(*, background: bool) -> UInt16[np.ndarray, " N"]:
-    ids: list[int] = read_class_list("pc59_ids")["ids"]
-    return _table(460, {entry: label for label, entry in enumerate(ids if background else ids[1:])}, range(460))
-
-
-def _cityscapes() -> UInt16[np.ndarray, " N"]:
-    labels = {int(entry): label for entry, label in read_class_list("cityscapes19_ids").items()}
-    return _table(256, labels, (*range(34), 255))
+def _cityscapes_ids() -> dict[int, int]:
+    return {int(entry): label for entry, label in read_class_list("cityscapes19_ids").items()}
 
 
 _TABLES: Mapping[str, Callable[[], UInt16[np.ndarray, " N"]]] = {
     # the gaps between the ids are ignored
     "coco-stuff": lambda: _table(256, _listed("coco_stuff171_ids", "stuffthing_id"), (*range(182), 255)),
-    "coco-object": _coco_object,
+    "coco-object": lambda: _table(
+        256,
+        dict.fromkeys((*range(182), 255), 0)
+        | {id: label + 1 for id, label in _listed("coco_stuff171_ids", "stuffthing_id").items() if label < 80},
+    ),
     "a-150": lambda: _table(256, _counted(150, 1), (0,)),
     # all values of red / 10 * 256 + green, since ids that aren't among the 847 are ignored
     "a-847": lambda: _table(26 * 256, _listed("ade847_ids", "ade_id"), range(26 * 256)),
-    "pc-59": lambda: _context(background=False),
-    "pc-60": lambda: _context(background=True),
+    "pc-59": lambda: _table(460, {id: label for label, id in enumerate(_context_ids()[1:])}, range(460)),
+    "pc-60": lambda: _table(460, {id: label for label, id in enumerate(_context_ids())}, range(460)),
     # the published preparation maps 460 to 459, its ignored label
     "pc-459": lambda: _table(461, _counted(459, 1), (0, 460)),
     "pas-20": lambda: _table(256, _counted(20, 1), (0, 255)),
     "pas-20b": lambda: _table(256, {0: 20} | _counted(20, 1), (255,)),
     "voc-21": lambda: _table(256, _counted(21), (255,)),
-    "cityscapes": _cityscapes,
+    "cityscapes": lambda: _table(256, _cityscapes_ids(), (*range(34), 255)),
     "pascal-part-116 objects": lambda: _table(256, _counted(20), (255,)),
     "pascal-part-116": lambda: _table(256, _counted(116), (255,)),
     "ade20k-part-234": lambda: _table(65_536, _counted(234), (65_535,)),
@@ -178,8 +176,23 @@ def _pycocotools() -> ModuleType:
     return mask
 
 
-IgnoredLabel = Literal[255, 65535]
-"""The label of ignored pixels in a prepared map: 255 in 8-bit maps, 65535 in 16-bit maps."""
+@dataclass(frozen=True)
+class Original:
+    """The original files of an image."""
+
+    benchmark: Benchmark
+    stem: str
+    files: tuple[str, ...]
+    """Paths below the data folder: of the image, its labels and its objects."""
+    masks: tuple[tuple[int, Any], ...] = ()
+    """Its masks in the last of these files: index and COCO segmentation."""
+    size: tuple[int, int] = (0, 0)
+    """Height and width that this file states for its image [px]."""
+
+    @property
+    def table(self) -> str:
+        """Name of the table of its ids."""
+        return self.benchmark.name.removesuffix("-train")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,38 +208,35 @@ class ConversionResult:
     """Stems of records left out as in the published evaluations, with the reason."""
 
 
-LabelConversion = Callable[[Path], ConversionResult]
+LabelConversion = Callable[[Path, Original], ConversionResult]
 """Reads an image's original files below the data folder and writes the prepared ones; picklable.
 
 Raises `InputError` if a file is missing or damaged or has unknown ids, `OutputError` if one can't be written.
 """
 
-LabelReader = Callable[[Path], UInt16[np.ndarray, "H W"]]
+LabelReader = Callable[[Path, Original], UInt16[np.ndarray, "H W"]]
 """Reads the labels of an image from its original files below the data folder; 65535 is ignored."""
 
 
-def read_id_map(root: Path, path: str, table: str) -> UInt16[np.ndarray, "H W"]:
+def read_id_map(root: Path, original: Original) -> UInt16[np.ndarray, "H W"]:
     """The labels in a PNG of ids."""
-    return ids_to_labels(read_ids(root / path), table, root / path)
+    path = root / original.files[1]
+    return ids_to_labels(read_ids(path), original.table, path)
 
 
-def read_matlab_labels(root: Path, path: str) -> UInt16[np.ndarray, "H W"]:
+def read_matlab_labels(root: Path, original: Original) -> UInt16[np.ndarray, "H W"]:
     """The labels in a MATLAB file of PASCAL-Context, whose "LabelMap" holds the label plus one."""
-    return ids_to_labels(read_matlab_array(root / path, "LabelMap").astype(np.int64), "pc-459", root / path)
+    path = root / original.files[1]
+    return ids_to_labels(read_matlab_array(path, "LabelMap").astype(np.int64), original.table, path)
 
 
-def paint_context_masks(
-    root: Path, path: str, size: tuple[int, int], masks: Sequence[tuple[int, "str | tuple[int, ...]"]], table: str
-) -> UInt16[np.ndarray, "H W"]:
-    """The labels in masks of a PASCAL-Context JSON file (category id, run lengths); where they overlap, the later wins.
-
-    `path` is for error messages, `size` (height, width). Pixels outside all masks have id 0.
-    """
-    ids = np.zeros(size, np.int64)
-    with _damage_named(root / path):
-        for category, counts in masks:
-            ids[coco_mask({"counts": counts}, *size)] = category
-    return ids_to_labels(ids, table, root / path)
+def paint_context_masks(root: Path, original: Original) -> UInt16[np.ndarray, "H W"]:
+    """The labels in masks of a PASCAL-Context JSON file; where they overlap, the later wins; 0 outside all masks."""
+    path, ids = root / original.files[-1], np.zeros(original.size, np.int64)
+    with _damage_named(path):
+        for category, mask in original.masks:
+            ids[coco_mask(mask, *original.size)] = category
+    return ids_to_labels(ids, original.table, path)
 
 
 @contextmanager
@@ -238,18 +248,27 @@ def _damage_named(annotations: Path) -> Iterator[None]:
 
 
 def convert_labels(
-    root: Path, stem: str, image: str, labels: str, read: LabelReader, ignored: IgnoredLabel, *, skip_empty: bool
+    root: Path, original: Original, *, read: LabelReader = read_id_map, skip_empty: bool = False
 ) -> ConversionResult:
-    """Write the label map of an image to `labels`; the image itself is unchanged.
+    """Write the label map of an image; the image itself is unchanged.
 
     `skip_empty` leaves out images with only ignored pixels, as the published preparation of VOC does.
     """
-    label_map = read(root)
+    label_map, image = read(root, original), original.files[0]
     check_image(root / image, label_map.shape)
     if skip_empty and (label_map == UNLABELED).all():
-        return ConversionResult(stem=stem, left_out={stem: "every pixel is ignored"})
-    written = {labels: write_labels(root / labels, label_map, ignored)}
-    return ConversionResult(stem=stem, records=(ManifestRecord(stem=stem, image=image, labels=labels),), sha256=written)
+        return ConversionResult(stem=original.stem, left_out={original.stem: "every pixel is ignored"})
+    return _result(root, original, image, label_map)
+
+
+def _result(
+    root: Path, original: Original, image: str, label_map: UInt16[np.ndarray, "H W"], **sha256: str
+) -> ConversionResult:
+    """Write the label map; `sha256` has the digests of what was written before."""
+    benchmark, stem = original.benchmark, original.stem
+    labels = f"{benchmark.label_folder}/{stem}{benchmark.label_suffix}"
+    sha256 |= {labels: write_labels(root / labels, label_map, benchmark)}
+    return ConversionResult(stem=stem, records=(ManifestRecord(stem=stem, image=image, labels=labels),), sha256=sha256)
 
 
 def check_image(path: Path, shape: tuple[int, ...]) -> None:
@@ -268,10 +287,10 @@ def check_image(path: Path, shape: tuple[int, ...]) -> None:
         )
 
 
-def write_labels(path: Path, labels: UInt16[np.ndarray, "H W"], ignored: IgnoredLabel) -> str:
-    """Write a label map as PNG or TIFF, by the suffix, with 8 bits if `ignored` is 255; returns the file's SHA-256."""
+def write_labels(path: Path, labels: UInt16[np.ndarray, "H W"], benchmark: Benchmark) -> str:
+    """Write a label map as PNG or TIFF, by the suffix, with 8 bits if 255 is ignored; returns the file's SHA-256."""
     # the cast to 8 bits turns 65535 into 255
-    image = Image.fromarray(labels.astype(np.uint8) if ignored == 255 else labels)
+    image = Image.fromarray(labels.astype(np.uint8) if benchmark.ignored == 255 else labels)
     if path.suffix == ".png":
         return write_image(path, image, "PNG")
     return write_image(path, image, "TIFF", compression="tiff_adobe_deflate")
@@ -290,15 +309,13 @@ SHORT_SIDE = 512
 """Max short side; larger images are shrunk [px]."""
 
 
-def convert_full_ade(
-    root: Path, stem: str, original: str, image: str, labels: str, ignored: IgnoredLabel
-) -> ConversionResult:
+def convert_full_ade(root: Path, original: Original) -> ConversionResult:
     """Convert an image and its `_seg.png`, where red / 10 * 256 + green is the id of a pixel's object.
 
     The image is always written as a new JPEG in Pillow's default quality, even if it keeps its size, as in the
     published preparation.
     """
-    photo, colored = root / original, (root / original).with_name(f"{stem}_seg.png")
+    photo, colored = (root / path for path in original.files)
     pixels, segmentation = _read_rgb(photo), _read_rgb(colored)
     if pixels.shape != segmentation.shape:
         raise InputError(
@@ -306,15 +323,13 @@ def convert_full_ade(
             f"{segmentation.shape[1]} x {segmentation.shape[0]}; unpack both again"
         )
     red, green = segmentation[..., 0].astype(np.int64), segmentation[..., 1].astype(np.int64)
-    label_map = ids_to_labels(red // 10 * 256 + green, "a-847", colored)
+    label_map = ids_to_labels(red // 10 * 256 + green, original.table, colored)
     height, width = shrunk_size(*label_map.shape)
     if (height, width) != label_map.shape:
         pixels, label_map = resized_linear(pixels, height, width), resized_nearest(label_map, height, width)
-    written = {
-        image: write_image(root / image, Image.fromarray(pixels), "JPEG"),
-        labels: write_labels(root / labels, label_map, ignored),
-    }
-    return ConversionResult(stem=stem, records=(ManifestRecord(stem=stem, image=image, labels=labels),), sha256=written)
+    image = f"ADE20K_2021_17_01/images_detectron2/validation/{original.stem}.jpg"
+    digest = write_image(root / image, Image.fromarray(pixels), "JPEG")
+    return _result(root, original, image, label_map, **{image: digest})
 
 
 def _read_rgb(path: Path) -> UInt8[np.ndarray, "H W 3"]:
@@ -334,20 +349,8 @@ def shrunk_size(height: int, width: int) -> tuple[int, int]:
 
 def resized_linear(image: UInt8[np.ndarray, "H W 3"], height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
     """Resize like OpenCV's INTER_LINEAR: bilinear interpolation without antialiasing."""
-    rows, columns = _neighbors(image.shape[0], height), _neighbors(image.shape[1], width)
-    above, below, down = rows
-    left, right, across = columns
-    values = image.astype(np.float32)
-    values = values[above] + (values[below] - values[above]) * down[:, None, None]
-    values = values[:, left] + (values[:, right] - values[:, left]) * across[None, :, None]
-    return np.rint(values).astype(np.uint8)
-
-
-def _neighbors(size: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each output position, the two input positions around it and the weight of the second, in [0, 1]."""
-    position = np.clip((np.arange(wanted) + 0.5) * (size / wanted) - 0.5, 0, size - 1)
-    lower = np.floor(position).astype(np.int64)
-    return lower, np.minimum(lower + 1, size - 1), (position - lower).astype(np.float32)
+    channels = bilinear(image.transpose(2, 0, 1)[None].astype(np.float32), (height, width))[0]
+    return np.rint(channels).astype(np.uint8).transpose(1, 2, 0)
 
 
 def resized_nearest(labels: UInt16[np.ndarray, "H W"], height: int, width: int) -> UInt16[np.ndarray, "h w"]:
@@ -359,45 +362,38 @@ def resized_nearest(labels: UInt16[np.ndarray, "H W"], height: int, width: int) 
 
 Objects = Iterable[tuple[int, Bool[np.ndarray, "H W"]]]
 
-ObjectReader = Callable[[Path, tuple[int, int]], Objects]
+ObjectReader = Callable[[Path, tuple[int, int], Original], Objects]
 """Reads index and mask of each object in an image of this shape (H, W) from its original files in the data folder."""
 
 
-def read_object_map(root: Path, shape: tuple[int, int], path: str) -> Objects:
+def read_object_map(root: Path, shape: tuple[int, int], original: Original) -> Objects:
     """The objects of Pascal-Part-116: a PNG with each pixel's object class; all pixels of a class are one object."""
-    labels = ids_to_labels(read_ids(root / path), "pascal-part-116 objects", root / path)
+    path = root / original.files[2]
+    labels = ids_to_labels(read_ids(path), "pascal-part-116 objects", path)
     if labels.shape != shape:
-        raise InputError(f"{str(root / path)!r} has another size than the part map; download both again")
+        raise InputError(f"{str(path)!r} has another size than the part map; download both again")
     return [(int(label), labels == label) for label in np.unique(labels) if label != UNLABELED]
 
 
-def read_instances(root: Path, shape: tuple[int, int], path: str, instances: Sequence[tuple[int, Any]]) -> Objects:
-    """The objects of ADE20K-Part-234: index and COCO mask of each instance; `path` is for error messages."""
-    with _damage_named(root / path):
-        return [(index, coco_mask(mask, *shape)) for index, mask in instances]
+def read_instances(root: Path, shape: tuple[int, int], original: Original) -> Objects:
+    """The objects of ADE20K-Part-234: index and mask of each instance."""
+    with _damage_named(root / original.files[2]):
+        return [(index, coco_mask(mask, *shape)) for index, mask in original.masks]
 
 
-def convert_parts(
-    root: Path,
-    stem: str,
-    image: str,
-    part_map: str,
-    read_objects: ObjectReader,
-    table: str,
-    folder: str,
-    ignored: IgnoredLabel,
-    learned: Sequence[int] | None,
-) -> ConversionResult:
+def convert_parts(root: Path, original: Original, *, read_objects: ObjectReader) -> ConversionResult:
     """Write a label map and a mask per object of an image; for training, maps of learned parts and objects.
 
-    `learned`, for training, are the labels of the learned parts among all parts, in the order of their labels in
-    training. Objects without parts, which can't be scored, and images without learned parts are left out.
+    Objects without parts, which can't be scored, and images without learned parts are left out.
     """
-    parts = ids_to_labels(read_ids(root / part_map), table, root / part_map)
+    stem, benchmark, image = original.stem, original.benchmark, original.files[0]
+    training = benchmark.training_parts
+    parts = read_id_map(root, original)
     check_image(root / image, parts.shape)
-    objects = read_objects(root, parts.shape)
-    target = f"{folder}/{stem}"
-    if learned is not None:
+    objects = read_objects(root, parts.shape, original)
+    target = f"{benchmark.label_folder}/{stem}"
+    if training is not None:
+        learned = [label for label, seen in enumerate(training.seen) if seen]
         labels = np.full(UNLABELED + 1, UNLABELED, np.uint16)
         labels[list(learned)] = np.arange(len(learned))
         own = labels[parts]
@@ -407,7 +403,7 @@ def convert_parts(
         for index, mask in objects:
             object_map[mask] = index
         maps = {f"{target}.png": own, f"{target}.objects.png": object_map}
-        written = {path: write_labels(root / path, values, ignored) for path, values in maps.items()}
+        written = {path: write_labels(root / path, values, benchmark) for path, values in maps.items()}
         record = ManifestRecord(stem=stem, image=image, labels=f"{target}.png", mask=f"{target}.objects.png")
         return ConversionResult(stem=stem, records=(record,), sha256=written)
     records: list[ManifestRecord] = []
@@ -419,7 +415,7 @@ def convert_parts(
             left_out[record_stem] = "its object has no part"
             continue
         path, mask_path = f"{target}/{number}.png", f"{target}/{number}.mask.png"
-        written[path] = write_labels(root / path, labels, ignored)
+        written[path] = write_labels(root / path, labels, benchmark)
         outside = Image.fromarray(np.where(mask, 0, 255).astype(np.uint8))
         written[mask_path] = write_image(root / mask_path, outside, "PNG")
         records.append(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from segvoc.data.benchmarks import PREPARATION_FOLDER, PREPARED_LAYOUT, Benchmark, Manifest, counted
-from segvoc.data.preparation.conversions import ConversionResult, LabelConversion
+from segvoc.data.preparation.conversions import ConversionResult, LabelConversion, Original
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpack_downloads
 from segvoc.data.preparation.plans import Plan, plan_preparation
 from segvoc.errors import InputError, OutputError, UsageError
@@ -76,12 +76,12 @@ def prepare(
     missing = {stem: path for stem, path in plan.missing.items() if path not in damaged}
     if not allow_missing:
         _check_complete(benchmark, root, plan, missing)
-    if not plan.conversions:
+    if not plan.originals:
         raise UsageError(
             f"no image of {benchmark.title} has all its files in {str(root)!r}; "
             f"download the rest from {benchmark.pages[0]}"
         )
-    done, failed = _converted(benchmark, root, plan.conversions, jobs, on_failure)
+    done, failed = _converted(benchmark, root, plan, jobs, on_failure)
     manifest = Manifest(
         benchmark=benchmark.name,
         records=tuple(record for stem in sorted(done) for record in done[stem].records),
@@ -130,7 +130,7 @@ def _digest(done: Iterable[ConversionResult]) -> str:
 def _converted(
     benchmark: Benchmark,
     root: Path,
-    conversions: Mapping[str, LabelConversion],
+    plan: Plan,
     jobs: int,
     on_failure: Callable[[str], object],
 ) -> tuple[dict[str, ConversionResult], list[str]]:
@@ -138,10 +138,10 @@ def _converted(
     failed: list[str] = []
     with ResumableWork(_journal_path(root, benchmark), {"layout": PREPARED_LAYOUT}, decode=_conversion) as work:
         found = {item.stem: item for _, stamp, item in work.done if stamp == _stamp(root, item)}
-        done = {stem: found[stem] for stem in conversions if stem in found}
-        rest = [(stem, run) for stem, run in conversions.items() if stem not in done]
-        with Progress(f"preparing {benchmark.title}", total=len(conversions), done=len(done)) as progress:
-            for (stem, _), result in zip(rest, _results([run for _, run in rest], root, jobs), strict=True):
+        done = {stem: found[stem] for stem in plan.originals if stem in found}
+        rest = {stem: original for stem, original in plan.originals.items() if stem not in done}
+        with Progress(f"preparing {benchmark.title}", total=len(plan.originals), done=len(done)) as progress:
+            for stem, result in zip(rest, _results(plan.convert, list(rest.values()), root, jobs), strict=True):
                 progress.update()
                 if isinstance(result, str):
                     failed.append(stem)
@@ -168,17 +168,19 @@ def _stamp(root: Path, item: ConversionResult) -> list[object]:
     return [list(stamp_of(root / name) or ()) for name in item.sha256]
 
 
-def _results(conversions: Sequence[LabelConversion], root: Path, jobs: int) -> Iterator[ConversionResult | str]:
+def _results(
+    convert: LabelConversion, originals: Sequence[Original], root: Path, jobs: int
+) -> Iterator[ConversionResult | str]:
     """The result of each conversion, or its error."""
-    work = partial(_run, root)
-    if jobs == 1 or len(conversions) < 2:
-        yield from map(work, conversions)
+    work = partial(_run, root, convert)
+    if jobs == 1 or len(originals) < 2:
+        yield from map(work, originals)
         return
     # spawn, since a fork would copy locks held by the parent's threads
     context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(min(jobs, len(conversions)), mp_context=context, initializer=end_with_parent)
+    executor = ProcessPoolExecutor(min(jobs, len(originals)), mp_context=context, initializer=end_with_parent)
     try:
-        yield from executor.map(work, conversions, chunksize=max(1, min(16, len(conversions) // (4 * jobs))))
+        yield from executor.map(work, originals, chunksize=max(1, min(16, len(originals) // (4 * jobs))))
     except BrokenProcessPool:
         raise OutputError(
             "a conversion worker was killed, perhaps because memory ran out; run the same command again "
@@ -188,8 +190,8 @@ def _results(conversions: Sequence[LabelConversion], root: Path, jobs: int) -> I
         executor.shutdown(cancel_futures=True)
 
 
-def _run(root: Path, conversion: LabelConversion) -> ConversionResult | str:
+def _run(root: Path, convert: LabelConversion, original: Original) -> ConversionResult | str:
     try:
-        return conversion(root)
+        return convert(root, original)
     except InputError as error:
         return str(error)

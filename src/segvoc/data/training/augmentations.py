@@ -235,8 +235,8 @@ def change_saturation(image: Pixels, generator: torch.Generator) -> Pixels:
 
 
 def change_hue(image: Pixels, generator: torch.Generator) -> Pixels:
-    """Rotate the hue by -36 to 34 degrees, in steps of 2."""
-    steps = _integer_below(2 * HUE, generator) - HUE
+    """Rotate the hue by -36 to 36 degrees, in steps of 2."""
+    steps = _integer_below(2 * HUE + 1, generator) - HUE
     return functional.adjust_hue(image, steps / 180)
 
 

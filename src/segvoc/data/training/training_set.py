@@ -1,12 +1,18 @@
 """Training samples: an endless sequence of augmented images, the same for any number of processes and workers."""
 
 import hashlib
+import math
 import os
 import re
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from multiprocessing import queues
+from types import FrameType
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -21,6 +27,7 @@ from segvoc.encoders.prompts import PartNames
 from segvoc.errors import InputError, ProcessError, SegvocError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.process_settings import WORKER_START, end_with_parent, interrupts_ignored
+from segvoc.progress import print_line
 from segvoc.vocabulary import Vocabulary
 
 _Sample = TypeVar("_Sample")
@@ -31,6 +38,18 @@ IGNORED = UNLABELED
 
 NONE = UNLABELED + 1
 """Label of a pixel without a part or a learned object; not a class, and the largest label of a sample."""
+
+
+POLL_SECONDS = 1.0
+"""How often a wait for data looks whether a worker has died or a signal has arrived [s]."""
+
+LAST_BATCH = 10.0
+"""After a signal, how long to wait for a batch, so that its step and a checkpoint can end the run [s]."""
+
+_NO_SHARED_MEMORY = 28
+"""Exit code of a worker whose batch doesn't fit into shared memory."""
+
+_SMALLER = "give a container more shared memory (docker run --shm-size=8g), or read in the process that trains"
 
 
 class TrainingSample(NamedTuple):
@@ -215,22 +234,31 @@ def read_ahead(
         # for the workers' seeds: drawing them from the global generator would change dropout after a resume
         generator=torch.Generator(),
     )
-    fix = "continue the run with --resume, and with fewer workers (--set num_workers=N) if it happens again"
+    fix = f"continue the run with --resume, and if it happens again, {_SMALLER} (--set num_workers=0)"
     return batches_of(loader, "reads training data", fix)
 
 
 def batches_of(loader: DataLoader[Any], what: str, fix: str) -> Iterator[Any]:
     """Start the workers of a data loader now, and iterate over its batches; re-raises workers' errors in one line.
 
-    A killed worker is a `ProcessError`, whose message `what` ("reads images") and `fix` complete.
+    A killed worker is a `ProcessError`, whose message `what` ("reads images") and `fix` complete. A signal that arrives
+    while the main thread waits for a batch ends the process if no batch comes within `LAST_BATCH` seconds.
     """
-    batches = iter(loader)
-    return _naming_killed_readers(batches, what, fix) if loader.num_workers else batches
+    if not loader.num_workers:
+        return iter(loader)
+    loader.timeout = POLL_SECONDS
+    return _naming_killed_readers(iter(loader), what, fix)
 
 
 def _naming_killed_readers(batches: Iterator[_Batch], what: str, fix: str) -> Iterator[_Batch]:
     try:
-        yield from batches
+        while True:
+            try:
+                batch = _next_batch(batches)
+            except StopIteration:
+                return
+            yield batch
+            del batch
     except SegvocError as error:
         # the message includes the worker's traceback; its last line is the error
         raise type(error)(str(error).rstrip().rpartition("\n")[2].partition(": ")[2]) from None
@@ -240,15 +268,76 @@ def _naming_killed_readers(batches: Iterator[_Batch], what: str, fix: str) -> It
         killed = str(error).startswith("DataLoader worker (pid") if isinstance(error, RuntimeError) else True
         if not killed or str(error).startswith("Caught "):
             raise
-        raise ProcessError(f"a process that {what} was killed, probably because memory ran out; {fix}") from None
+        ends = [process.exitcode for process in getattr(batches, "_workers", ())]
+        how = (
+            "found no room in shared memory (/dev/shm)"
+            if _NO_SHARED_MEMORY in ends
+            else "was killed, probably because memory ran out"
+        )
+        raise ProcessError(f"a process that {what} {how}; {fix}") from None
+
+
+def _next_batch(batches: Iterator[_Batch]) -> _Batch:
+    """Wait for the next batch; ends the process if a signal has arrived and no batch comes."""
+    with _noting_signals() as received:
+        deadline = math.inf
+        while True:
+            try:
+                return next(batches)
+            except RuntimeError as error:
+                if not str(error).startswith("DataLoader timed out"):
+                    raise
+            if received and time.monotonic() > deadline:
+                print_line("segvoc: stopped by a signal while waiting for data; the last checkpoint stays")
+                raise SystemExit(128 + received[0])
+            if received and deadline == math.inf:
+                deadline = time.monotonic() + LAST_BATCH
+
+
+@contextmanager
+def _noting_signals() -> Iterator[list[int]]:
+    """Note the signals that ask the run to stop, which still get the handlers that are set."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    mine: dict[int, object] = {}
+
+    def noting(number: int, handler: Callable[[int, FrameType | None], object]) -> Callable[..., None]:
+        def note(_: int, frame: FrameType | None) -> None:
+            received.append(number)
+            handler(number, frame)
+
+        return note
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number, handler in before.items():
+        if callable(handler):  # otherwise the signal ends the process, or is ignored
+            mine[number] = noting(number, handler)
+            signal.signal(number, mine[number])  # pyright: ignore[reportArgumentType]
+    try:
+        yield received
+    finally:
+        for number, note in mine.items():
+            if signal.getsignal(number) is note:  # a handler may have set another
+                signal.signal(number, before[signal.Signals(number)])
 
 
 def _isolate_worker(worker: int) -> None:
-    """Move a worker to its own process group, so that a signal to the run's group doesn't kill it mid-step."""
+    """Move a worker to its own process group, so that a signal to the run's group doesn't kill it mid-step.
+
+    A batch that can't be put into shared memory ends it: Python would print the error and drop the batch, for which the
+    run would wait forever.
+    """
+    queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)  # pyright: ignore[reportAttributeAccessIssue]
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(os, "setpgid"):  # Windows has no such groups
         os.setpgid(0, 0)
     end_with_parent()
+
+
+def _end_worker(error: BaseException, _: object) -> None:
+    os._exit(_NO_SHARED_MEMORY if "No space left" in str(error) else 1)
 
 
 def _start_forkserver() -> None:

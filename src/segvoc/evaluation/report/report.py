@@ -44,7 +44,7 @@ from segvoc.models.loading import is_own_path, named_preset
 from segvoc.models.presets import find_preset
 from segvoc.progress import aligned, printable
 from segvoc.selection_rules import VotedShare
-from segvoc.sharing.uploading import ScoreTable, WordScore
+from segvoc.sharing.uploading import ScoreTable
 from segvoc.storage.atomic_writes import write_atomically, write_bytes
 from segvoc.storage.files import read_json
 
@@ -427,15 +427,14 @@ def shared_scores(folder: str | os.PathLike[str], weights: str, taught: Sequence
         report = read_json(path)
         same = report["model"]["weights_digest"] == weights and report["protocol"].get("taught", []) == list(taught)
         data, classes = report["data"], report["classes"]
-        words = tuple(WordScore(name=str(one["name"]), after=one["iou"]) for one in classes if one["pixels"])
+        words = {str(one["name"]): (None, one["iou"]) for one in classes if one["pixels"]}
         images, title = int(data["evaluated"]), str(data["title"])
         table = ScoreTable(
             title=f"Measured with `segvoc evaluate` on {images} images of *{title}*",
             data=title,
-            miou=report["miou"],
-            accuracy=report["pixel_accuracy"],
+            miou=(None, report["miou"]),
+            accuracy=(None, report["pixel_accuracy"]),
             words=words,
-            columns=("before", "IoU"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{str(path)!r} is not a segvoc evaluate report ({one_line(error)}); name one") from None

@@ -370,6 +370,6 @@ def class_options(recipe: Recipe, streams: StreamSimilarity | None) -> ClassOpti
     """Options of a forward pass: class chunks, recomputation, and the stream observer."""
     return {
         "chunk": recipe.runtime.class_chunk_size or None,
-        "recompute": recipe.runtime.activation_checkpointing,
+        "recompute": recipe.runtime.recomputes,
         "observe": None if streams is None else streams.observe,
     }

@@ -12,11 +12,12 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from segvoc.data.training.training_set import IGNORED
+from segvoc.encoders.prompts import PartWords
 from segvoc.errors import UsageError
 from segvoc.layers.class_selection import Kept, count_votes
 from segvoc.layers.maps import resized
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.part_cat_seg import PartNetwork, PartWords
+from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.selection_rules import Voted
 from segvoc.shapes import CostVolume
@@ -221,7 +222,7 @@ class Objective(nn.Module):
         images = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
         options = class_options(recipe, streams)
         logits = self.network(images, text, selection=selection, **options)
-        chunk = recipe.runtime.class_chunk_size if recipe.runtime.activation_checkpointing else 0
+        chunk = recipe.runtime.class_chunk_size if recipe.runtime.recomputes else 0
         divisor = {} if pixels is None else {"pixels": pixels}
         loss = SEGMENTATION_LOSSES[recipe.objective.loss](logits, labels, IGNORED, chunk or None, **divisor)
         losses = {"loss": loss, "segmentation": loss.detach()}
@@ -229,7 +230,7 @@ class Objective(nn.Module):
 
     def _embedded(self, tokens: Int[Tensor, "T P L"]) -> Float[Tensor, "T P C"]:
         encoder, rows = self.network.text_encoder, rearrange(tokens, "t p l -> (t p) l")
-        if self.recipe.runtime.activation_checkpointing:
+        if self.recipe.runtime.recomputes:
             chunks = [checkpoint(encoder, chunk, use_reentrant=False) for chunk in rows.split(PROMPTS)]
             text = torch.cat(cast(list[Tensor], chunks))
         else:

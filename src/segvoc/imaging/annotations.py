@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float32, UInt8, UInt16
 
-from segvoc.annotations.connected_regions import Region, connected_regions, pieces_of, segments
-from segvoc.annotations.outlines import polygon_of
 from segvoc.errors import missing_package, naming_extra
+from segvoc.imaging.connected_regions import Region, connected_regions, pieces_of, segments
+from segvoc.imaging.outlines import polygon_of
 from segvoc.imaging.palette import class_colors
 
 if TYPE_CHECKING:

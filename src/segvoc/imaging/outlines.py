@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from segvoc.annotations.connected_regions import Region, pieces_of
 from segvoc.errors import naming_extra
+from segvoc.imaging.connected_regions import Region, pieces_of
 
 OUTLINE_TOLERANCE = 0.3
 """Maximum distance of a polygon from the pixel boundary of its region [px]."""

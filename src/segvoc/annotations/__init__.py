@@ -1,1 +1,0 @@
-"""Labels in other tools' terms: connected components, polygons, and the entries of COCO and LabelMe."""
