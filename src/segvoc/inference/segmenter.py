@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Self, Unpack, cast, overload
+from typing import Literal, TypeVar, Unpack, cast, overload
 
 import numpy as np
 from array_api_compat import device
@@ -41,6 +41,8 @@ from segvoc.sharing.uploading import ShareableModel
 from segvoc.teaching.features import FeatureArrays, read_features
 from segvoc.teaching.taught_words import TaughtQuery, TaughtWords, probe_image
 from segvoc.vocabulary import Vocabulary, folded
+
+AnySegmenter = TypeVar("AnySegmenter", bound="Segmenter")
 
 Words = Iterable[str] | Mapping[int, str] | Vocabulary | PreparedVocabulary
 """Accepted as words: one per class, a line ("cat, sofa"), names by id, or a vocabulary encoded by the model."""
@@ -193,7 +195,7 @@ class Segmenter(ABC):
         self.prepare_to_run()
         return read_features(self.find_features(views(probe_image(), self.protocols["single"])[:1]))
 
-    def with_taught(self, *taught: TaughtWords) -> Self:
+    def with_taught(self: AnySegmenter, *taught: TaughtWords) -> AnySegmenter:
         """Return this model with taught words, sharing its weights.
 
         Args:
