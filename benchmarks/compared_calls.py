@@ -267,7 +267,7 @@ class OurNetwork(OurCall):
 
     def __init__(self, setting: Setting, dtype: Dtype = "float32") -> None:
         super().__init__(setting, dtype)
-        self.segmenter = segvoc.load(
+        self.segmenter = segvoc.load_network(
             setting.model, weights="random", device=setting.device, dtype=dtype, optimize=setting.optimize
         )
         self.network = self.segmenter.network

@@ -41,7 +41,7 @@ class ResidualAggregation(nn.Module):
 
 def with_new_aggregation() -> segvoc.NetworkSegmenter:
     """The encoders of tiny with an untrained aggregation."""
-    model = segvoc.load("tiny", dtype="float32")  # all bits of the weights, to train and save them
+    model = segvoc.load_network("tiny", dtype="float32")  # all bits of the weights, to train and save them
     costs = model.aggregation_inputs().cost_maps
     model.network.aggregation = ResidualAggregation(costs).to(model.device)
     return model
@@ -56,7 +56,7 @@ def main() -> None:
     segvoc.train(recipe, data, run, network=model.network)
 
     segvoc.save(model, f"{run}/mine.safetensors")
-    again = segvoc.load(f"{run}/mine.safetensors", network=with_new_aggregation().network)
+    again = segvoc.load_network(f"{run}/mine.safetensors", network=with_new_aggregation().network)
     photo = data.images[0].image
     first, second = (found.segment(photo, data.vocabulary) for found in (model, again))
     assert (first.labels == second.labels).all() and (first.confidence == second.confidence).all()

@@ -22,6 +22,7 @@ from segvoc.inference.segmentation import Segmentation as Segmentation
 from segvoc.inference.segmenter import Segmenter as Segmenter
 from segvoc.inference.teaching import teach as teach
 from segvoc.models.conversion import save as save
+from segvoc.models.loading import load_network as load_network
 from segvoc.models.network_segmenter import NetworkSegmenter as NetworkSegmenter
 from segvoc.models.opening import list_models as list_models
 from segvoc.models.opening import load as load

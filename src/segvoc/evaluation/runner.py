@@ -56,7 +56,7 @@ OnResult = Callable[[EvaluationImage, str | None], object]
 
 
 def evaluate(
-    model: NetworkSegmenter,
+    model: Segmenter,
     task: EvaluationTask | LabeledImages,
     out: str | os.PathLike[str],
     settings: EvaluationSettings | None = None,
@@ -102,7 +102,7 @@ def evaluate(
             or another process writes it.
         OutputError: a file can't be written.
     """
-    require_network(model, "evaluate")
+    model = require_network(model, "evaluate")
     settings, processes, report = settings or EvaluationSettings(), processes or Processes(), Path(out)
     origin = origin or ModelOrigin(preset=str(model.origin.get("preset", model.name)))
     task = EvaluationTask.of_images(task) if isinstance(task, LabeledImages) else task

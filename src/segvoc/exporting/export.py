@@ -163,7 +163,7 @@ EXAMPLE_PROMPTS = ("cat", "a photo of a traffic light beside the road in the sce
 
 
 def export(
-    model: NetworkSegmenter,
+    model: Segmenter,
     out: str | os.PathLike[str],
     *,
     format: ExportFormat = "onnx",
@@ -198,7 +198,7 @@ def export(
         CheckpointError: words were taught to another model.
         OutputError: the folder can't be written.
     """
-    require_network(model, "export")
+    model = require_network(model, "export")
     if Version(torch.__version__) < Version(OLDEST_PYTORCH):
         raise UsageError(
             f"exporting needs PyTorch {OLDEST_PYTORCH} or newer, and this is {torch.__version__}; upgrade it"

@@ -14,10 +14,11 @@ from segvoc.checkpoints.published import PublishedFile, known_file
 from segvoc.checkpoints.strict import check_values
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.headers import configuration_of, configuration_record, write_network
-from segvoc.models.network_segmenter import NetworkSegmenter, require_network
+from segvoc.models.network_segmenter import require_network
 from segvoc.models.presets import Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.records import with_settings
@@ -26,7 +27,7 @@ from segvoc.version import __version__
 
 
 def save(
-    model: NetworkSegmenter,
+    model: Segmenter,
     path: str | os.PathLike[str],
     *,
     origin: str = "saved by segvoc.save",
@@ -48,7 +49,7 @@ def save(
             or its weights were rounded to a shorter dtype than float32.
         OutputError: the file can't be written.
     """
-    require_network(model, "save")
+    model = require_network(model, "save")
     if not os.fspath(path).lower().endswith(".safetensors"):
         raise UsageError(
             f"{os.fspath(path)!r} doesn't end in .safetensors, the format that is written; use that suffix"

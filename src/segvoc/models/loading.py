@@ -51,23 +51,29 @@ def load_network(
     name: str | os.PathLike[str] = "tiny",
     *,
     weights: str | os.PathLike[str] | None = None,
-    device: str = "auto",
-    dtype: DtypeName = "auto",
+    device: str | int | torch.device = "auto",
+    dtype: DtypeName | torch.dtype = "auto",
     options: Mapping[str, object] | None = None,
     network: SegmentationNetwork | None = None,
     optimize: Optimize = "auto",
     revision: str | None = None,
     token: Token = None,
 ) -> NetworkSegmenter:
-    """Load a PyTorch network; see `segvoc.load` for arguments and errors."""
+    """Load a PyTorch network: `segvoc.load`, which has the arguments and errors, without exported models.
+
+    Returns:
+        The network on its device, in evaluation mode, behind the interface of `Segmenter`.
+    """
+    kind = cast(DtypeName, str(dtype).removeprefix("torch."))  # unknown names are refused at lookup
     if optimize not in get_args(Optimize):
         raise UsageError(f"optimize={optimize!r} is unknown; it is {', '.join(map(repr, get_args(Optimize)))}")
+    device = device_name(device)
     where, chosen = find_device(device), options or {}
     name = os.fspath(name)
     if (found := find_model(name, revision=revision, token=token)) is not None:
         if weights is not None:
             raise UsageError(f"{name!r} has its own weights, and weights={os.fspath(weights)!r} too; give one of them")
-        return _load_found(found, device=device, dtype=dtype, options=options, network=network, optimize=optimize)
+        return _load_found(found, device=device, dtype=kind, options=options, network=network, optimize=optimize)
     file = None
     if is_own_path(name):
         if weights is not None:
@@ -76,7 +82,7 @@ def load_network(
     preset = find_preset(name if file is None else named_preset(file))
     configuration = with_settings(preset.configuration, chosen, name)
     shipped = weights is None and file is None and network is None and configuration == preset.configuration
-    kind = find_dtype(dtype, where, keeps_labels=shipped and preset.keeps_labels_in_bfloat16)
+    chosen_dtype = find_dtype(kind, where, keeps_labels=shipped and preset.keeps_labels_in_bfloat16)
     if weights == "random":
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # `torch.manual_seed` would also seed the GPUs
@@ -87,8 +93,8 @@ def load_network(
         network = filled(name, preset, file, configuration, network)
     training = None if file is None else file.record.get(TRAINING)
     network = network.requires_grad_(False).to(where)
-    if kind != torch.float32:
-        network.to(kind)
+    if chosen_dtype != torch.float32:
+        network.to(chosen_dtype)
     segmenter = segmenter_of(name, preset, network, configuration, training, optimize)
     if file is not None:
         classes = file.record.get("classes", ())  # of a file written by `segvoc train`

@@ -252,14 +252,15 @@ def classes_at_a_time(device: torch.device) -> int:
     return 8 if device.type == "cpu" else 128
 
 
-def require_network(model: Segmenter, what: str) -> None:
-    """Raise `UsageError` for an exported model where a network is needed; `what` is the purpose, as a verb."""
+def require_network(model: Segmenter, what: str) -> NetworkSegmenter:
+    """The model, if it has a network; else `UsageError` with the purpose, a verb."""
     if not isinstance(model, NetworkSegmenter):
         source = model.origin.get("preset", model.name)
         raise UsageError(
             f"{model.name!r} is an exported model without its network; to {what} it, load the preset or file it was "
             f"exported from: segvoc.load({source!r})"
         )
+    return model
 
 
 def _shareable(

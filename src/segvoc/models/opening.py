@@ -20,7 +20,7 @@ from segvoc.teaching.taught_words import TaughtWords
 if TYPE_CHECKING:
     import torch
 
-    from segvoc.models.network_segmenter import NetworkSegmenter, Optimize
+    from segvoc.models.network_segmenter import Optimize
     from segvoc.networks.base import SegmentationNetwork
 
 
@@ -45,7 +45,7 @@ def load(
     optimize: "Optimize" = "auto",
     revision: str | None = None,
     token: Token = None,
-) -> "NetworkSegmenter":
+) -> Segmenter:
     """Load a model.
 
     Args:
@@ -76,9 +76,9 @@ def load(
         token: token of the hub, for private repositories; None: HF_TOKEN, or that of `hf auth login`.
 
     Returns:
-        A `NetworkSegmenter` for a preset or a file, with the network on the device in evaluation mode. An exported
-        folder, and `tiny` without PyTorch, give an `ExportedSegmenter`, which labels images alike but has no network
-        to save, train, evaluate or export; `load_exported` has the precise return type.
+        A `NetworkSegmenter` for a preset or a file, with the network on the device in evaluation mode; `load_network`
+        has that as its type. An exported folder, and `tiny` without PyTorch, give an `ExportedSegmenter`, which labels
+        images alike but has no network to save, train, evaluate or export.
 
     Raises:
         UsageError: the name, device, dtype or an option is unknown, or PyTorch is required but not installed.
@@ -95,7 +95,7 @@ def load(
         model = load_exported(name)
         if dtype not in ("auto", model.dtype):
             raise UsageError(f"{name!r} was exported in {model.dtype}; leave out dtype, or load the preset with it")
-        return cast("NetworkSegmenter", model)  # documented: an exported model has no network
+        return model
     is_plain = weights is None and not options and network is None
     if is_plain and device in ("auto", "cpu") and find_spec("torch") is None:
         is_exact = dtype in ("auto", "float32")
@@ -105,9 +105,9 @@ def load(
                 '"segvoc[torch]"'
             )
         if name == "tiny":
-            return cast("NetworkSegmenter", load_tiny())
+            return load_tiny()
         if is_exact and (found := find_model(name, revision=revision, token=token)) is not None:
-            return cast("NetworkSegmenter", found.named(load_tiny().with_taught(*map(TaughtWords.load, found.taught))))
+            return found.named(load_tiny().with_taught(*map(TaughtWords.load, found.taught)))
     check_name_without_torch(name)
     with naming_torch():
         from segvoc.models.loading import load_network  # here, since PyTorch takes seconds to import
