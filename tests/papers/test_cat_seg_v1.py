@@ -32,9 +32,9 @@ def small_backbone() -> nn.Module:
     return timm.create_model("resnet10t", features_only=True, feature_cls="getter", out_indices=(1, 2, 3))
 
 
-def guided(*, backbone: bool = True, **options) -> SegmentationNetwork:
+def guided(*, backbone: bool = True, pad_classes: int = 0, **options) -> SegmentationNetwork:
     released = SegmentationNetwork(OpenAIClipImageEncoder(VIT), text_tower(""), nn.Identity())
-    config = CostAggregationConfig(**(vars(CAT_SEG) | SMALL | {"pad_classes": 0}))
+    config = CostAggregationConfig(**(vars(CAT_SEG) | SMALL | {"pad_classes": pad_classes}))
     return first_version(released, config, small_backbone() if backbone else None, **options)
 
 
@@ -96,6 +96,14 @@ class TestJoint(SelectionContract):
         image, text = self.inputs(built, classes=4)
         with torch.no_grad():
             assert not torch.allclose(built(image, text[:2]), built(image, text)[:, :2], atol=1e-4)
+
+    def test_words_are_not_padded(self, built):
+        """Pads of the released class aggregation would be cells here."""
+        padded = guided(order="joint", pad_classes=256).eval()
+        padded.load_state_dict(built.state_dict())
+        inputs = self.inputs(built, classes=2)
+        with torch.no_grad():
+            assert torch.equal(padded(*inputs), built(*inputs))
 
     def test_it_attends_over_all_cells_of_all_words_at_once(self, network):
         """The two sums of linear attention, over every pair of a cell and a word."""
