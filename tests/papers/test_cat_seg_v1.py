@@ -135,18 +135,23 @@ def test_without_gradients_of_the_costs_the_guidance_alone_teaches_clip():
     assert not torch.allclose(gradients[True], gradients[False])
 
 
-def test_table_3_counts_what_learns_in_clip():
-    recipe = first_recipe("l")
+@pytest.mark.parametrize(
+    ("guidance", "parameters", "trainable"),
+    [("backbone", 489_795_850, 103_655_121), ("clip", 433_687_890, 107_096_145)],
+)
+def test_tables_3_and_4_count_what_learns(guidance, parameters, trainable):
+    recipe, backbone = first_recipe("l"), None
     with torch.device("meta"):
         released = find_preset(recipe.model).build(recipe.network_config())
-        backbone = timm.create_model(**BACKBONES["l"], features_only=True, feature_cls="getter")
+        if guidance == "backbone":
+            backbone = timm.create_model(**BACKBONES["l"], features_only=True, feature_cls="getter")
         network = first_version(released, recipe.network_config().aggregation, backbone)
     rates = learning_rates(network, recipe)
     learning = {name: value for name, value in network.named_parameters() if name in rates}
     count = sum(value.numel() for name, value in learning.items() if not name.startswith("aggregation."))
     assert round(count / MILLION, 1) == 96.7
-    assert sum(value.numel() for value in network.parameters()) == 489_795_850
-    assert sum(value.numel() for value in learning.values()) == 103_655_121
+    assert sum(value.numel() for value in network.parameters()) == parameters
+    assert sum(value.numel() for value in learning.values()) == trainable
 
 
 def of_the_authors(state: dict[str, Tensor]) -> dict[str, Tensor]:

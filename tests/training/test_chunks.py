@@ -114,7 +114,7 @@ def test_a_batch_without_labels_has_no_loss_and_a_single_label_a_whole_one(name)
     assert value == 0 and (logits.grad == 0).all()
     single = nothing.clone()
     single[0, 1, 2] = 1
-    alone = loss(logits[:1, :, 1:2, 2:3], single[:1, 1:2, 2:3])
+    alone = loss(logits[:1, :, 1:2, 2:3], single[:1, 1:2, 2:3], pixels=torch.ones(()))
     assert alone > 0
     torch.testing.assert_close(loss(logits, single), alone)
 

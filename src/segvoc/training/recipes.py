@@ -188,7 +188,7 @@ def err_seg_b() -> Recipe:
         optimizer=OptimizerConfig(batch_size=4, lr=2e-4, warmup_steps=1000, max_grad_norm=0.0),
         objective=ObjectiveConfig(num_kept_classes=32),
         data=DataConfig(short_sides=(640,), crop_size=640),
-        runtime=RuntimeConfig(precision="float16", tf32=False),
+        runtime=RuntimeConfig(precision="float16", tf32=False, num_workers=2),
     )
 
 
