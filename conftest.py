@@ -10,6 +10,7 @@ import hypothesis
 import jaxtyping
 import pytest
 
+import segvoc
 from tests.loopback_hub import LoopbackHub, loopback_hub
 from tests.shape_checks import is_whole_run, modules_with_shapes
 from tests.worker_memory import WorkerMemory
@@ -167,7 +168,7 @@ def taught() -> Any:
     from segvoc.exported.shipped import open_tiny  # behind the hook above
     from tests.teaching.drawn_examples import drawn_examples
 
-    return open_tiny().teach(drawn_examples(2))
+    return segvoc.teach(open_tiny(), drawn_examples(2))
 
 
 @pytest.fixture

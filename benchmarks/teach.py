@@ -98,7 +98,7 @@ def taught_row(
 ) -> dict[str, object]:
     """The row of words taught by some photographs."""
     start = time.perf_counter()
-    taught = model.teach(examples)
+    taught = segvoc.teach(model, examples)
     seconds = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:
         taught.save(file := Path(folder) / "taught")

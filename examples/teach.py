@@ -60,7 +60,7 @@ train, test = (
     for part in ("train", "test")
 )
 model = segvoc.load("tiny")
-taught = model.teach(train)
+taught = segvoc.teach(model, train)
 taught.save(folder / "facades.words.safetensors")
 
 models = {"by text alone": model, f"taught by {len(train)} photographs": model.with_taught(taught)}

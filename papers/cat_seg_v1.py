@@ -29,7 +29,6 @@ from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.layers.aggregation import (
     ClassAggregation,
     SpatialAggregation,
-    SplitStage,
     UpsamplingDecoder,
     UpsamplingStage,
 )
@@ -39,6 +38,7 @@ from segvoc.layers.maps import resized
 from segvoc.models.loading import load_network
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
+from segvoc.networks.err_seg import SplitStage
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, PromptEmbeddings, TextGuidance
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES

@@ -34,7 +34,7 @@ from segvoc.vocabulary import Vocabulary
     "--vary",
     multiple=True,
     metavar="SETTINGS",
-    help='Settings as of --set, e.g. "trainable=prompts visual_prompts=100".',
+    help='Settings as of --set, e.g. "trainable=all trainable_encoders=image".',
 )
 @click.option("--classes", type=click.IntRange(1), default=171, show_default=True, help="Number of words.")
 @click.option("--images", type=click.IntRange(1), default=1, show_default=True, help="Images of a step, on one GPU.")
@@ -45,7 +45,7 @@ def steps(recipe: str, vary: Sequence[str], classes: int, images: int, repeat: i
     """Measure a training step of RECIPE unchanged and with each --vary (CAT-Seg, Table 3 and Fig. 5a).
 
     \b
-    python -m papers.steps cat-seg-v1-l --vary trainable=none --vary trainable=all
+    python -m papers.steps cat-seg-l --vary trainable=none --vary trainable=all
 
     Writes steps.md and steps.json.
     """
@@ -74,7 +74,7 @@ def step_costs(
     """Measure forward pass, backward pass and update of one step with random weights, images and labels.
 
     Returns:
-        "settings"; trained parameters: "of_clip", in the image encoder without a guidance backbone, and "trainable",
+        "settings"; trained parameters: "of_clip", in the image encoder, and "trainable",
         all; "memory", the GPU peak above the weights [GiB] (None on a CPU); and "seconds" of the fastest step.
     """
     preset, configuration, side = find_preset(recipe.model), recipe.network_config(), recipe.data.input_size
@@ -96,7 +96,7 @@ def step_costs(
 
     memory, seconds = measure(step, device, repeat)
     sizes = {name: value.numel() for name, value in network.named_parameters() if name in rates}
-    clip = [name for name in sizes if name.startswith("image_encoder.") and ".backbone." not in name]
+    clip = [name for name in sizes if name.startswith("image_encoder.")]
     counts = {"of_clip": sum(sizes[name] for name in clip), "trainable": sum(sizes.values())}
     gibibytes = None if memory is None else memory * 1e9 / 2**30
     return {"settings": settings, **counts, "memory": gibibytes, "seconds": seconds}

@@ -48,7 +48,7 @@ def draw_teaching() -> None:
         for part in ("train", "test")
     )
     with tempfile.TemporaryDirectory() as run:
-        taught = model.with_taught(model.teach(train))
+        taught = model.with_taught(segvoc.teach(model, train))
         segvoc.train(segvoc.recipes.finetune("tiny", images=len(train)), train, run)
         tuned = segvoc.load(Path(run) / "model.safetensors", dtype="float32")
         models = {"by text": model, f"taught by {len(train)} images": taught, "fine-tuned": tuned}

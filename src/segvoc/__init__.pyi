@@ -20,6 +20,7 @@ from segvoc.inference.label_options import LabelOptions as LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary as PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation as Segmentation
 from segvoc.inference.segmenter import Segmenter as Segmenter
+from segvoc.inference.teaching import teach as teach
 from segvoc.models.conversion import save as save
 from segvoc.models.network_segmenter import NetworkSegmenter as NetworkSegmenter
 from segvoc.models.opening import list_models as list_models

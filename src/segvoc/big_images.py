@@ -122,7 +122,7 @@ def label_big_image(
                 width=image.width,
                 words=tiled.words,
                 background=tiled.job.query.background_name,
-                unsure_below=model.unsure_below,
+                unsure_below=model.traits.unsure_below,
                 statistics=labels.statistics,
                 model=model.name,
                 dtype=model.dtype,

@@ -109,7 +109,7 @@ def test_a_run_goes_there_with_its_record_and_back(command, hub, monkeypatch):
 
 @pytest.mark.slow
 def test_taught_words_from_the_hub_label_as_their_file_does_also_without_pytorch(command, hub, monkeypatch):
-    open_tiny().teach(drawn_examples(2), keep_worse=True).save("drawn.words.safetensors")
+    segvoc.teach(open_tiny(), drawn_examples(2), keep_worse=True).save("drawn.words.safetensors")
     assert command("push", "drawn.words.safetensors", "lab/words").code == 0
     draw_photos("photo.jpg")
     asked = ("segment", "photo.jpg", "--words", WORDS, "--dtype", "float32")

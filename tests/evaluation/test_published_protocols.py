@@ -18,6 +18,7 @@ from segvoc.evaluation.report import report
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference import protocols
 from segvoc.inference.protocols import LoaderResize, Sliding
+from segvoc.inference.segmenter import ModelTraits
 from segvoc.models import loading
 from segvoc.models.headers import configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -63,7 +64,7 @@ def err_seg() -> NetworkSegmenter:
         network=network,
         protocols=protocols.err_protocols(64),
         templates=(CLIP_TEMPLATE,),
-        own_selection=OWN_SELECTION,
+        traits=ModelTraits(own_selection=OWN_SELECTION),
     )
 
 
@@ -146,7 +147,7 @@ def protocol_of(preset: str, name: str, *, has_background: bool = False, **setti
         protocols=windows.get(PRESETS[preset].family or "", protocols.part_protocols(448)),
         templates=PRESETS[preset].templates,
     )
-    network.has_background = has_background
+    network.traits = replace(network.traits, has_background=has_background)
     benchmark = BENCHMARKS[name]
     words, facts = benchmark.classes, {"name": "set", "background": benchmark.background}
     images = LabeledImages(vocabulary=Vocabulary(words), images=(), **facts)

@@ -9,6 +9,7 @@ import pytest
 import segvoc
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import open_tiny
+from segvoc.inference import teaching
 from segvoc.inference.edges import EDGES, ISLAND, connected_cells, refined, without_islands
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.files import SHIPPED
@@ -81,15 +82,17 @@ def test_taught_words_have_them_if_they_scored_better(
     tiny: ExportedSegmenter, taught: TaughtWords, monkeypatch
 ) -> None:
     examples, image, found = drawn_examples(2), drawn_examples(6).images[5], []
-    monkeypatch.setattr(NetworkSegmenter, "should_refine", lambda *_: True)
-    assert small_segmenter().teach(examples).record.edges
+    with monkeypatch.context() as patch:
+        patch.setattr(teaching, "should_refine", lambda *_: True)
+        assert segvoc.teach(small_segmenter(), examples).record.edges
     for edges in (True, False):
         one = tiny.with_taught(replace(taught, record=replace(taught.record, edges=edges)))
         default, asked = (one.segment(image, taught.words, edges=setting) for setting in (None, edges))
         assert np.array_equal(default.confidence, asked.confidence)
         found.append(default.confidence)
         examples.labels = [one.segment(image, examples.vocabulary).labels for image in examples.images]
-        assert tiny.should_refine(taught, examples, range(2), print) == edges  # maps like the labels are perfect
+        # maps like the labels are perfect
+        assert teaching.should_refine(tiny, taught, examples, range(2), print) == edges
     assert not np.array_equal(*found)
 
 

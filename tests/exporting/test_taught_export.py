@@ -29,7 +29,7 @@ def tiny() -> NetworkSegmenter:
 
 @pytest.fixture(scope="module")
 def taught(tiny: NetworkSegmenter) -> TaughtWords:
-    return tiny.teach(drawn_examples(2))
+    return segvoc.teach(tiny, drawn_examples(2))
 
 
 def test_a_model_tuned_with_the_network_of_tiny_has_the_programs_that_ship(tiny, taught, tmp_path, monkeypatch):
@@ -48,7 +48,7 @@ def test_a_model_tuned_with_the_network_of_tiny_has_the_programs_that_ship(tiny,
 
 def test_the_comparison_is_about_taught_words_too(model, folder, monkeypatch):
     monkeypatch.setattr(exporting, "SIZES", ((96, 128),))
-    taught, words = model.teach(drawn_examples(4)), Vocabulary(["cat", "grass", "wall"])
+    taught, words = segvoc.teach(model, drawn_examples(4)), Vocabulary(["cat", "grass", "wall"])
     exported, better = load_exported(folder), model.with_taught(taught)
     assert compare_with_export(better, exported.with_taught(taught), "float32", words).agrees
     changed = replace(taught, bias=taught.bias + np.float32(0.1))
@@ -69,7 +69,7 @@ def test_triton_alone_cannot_apply_them(tiny, taught, tmp_path):
 
 @pytest.mark.slow
 def test_programs_have_them(model, tmp_path, untyped):
-    taught = model.teach(drawn_examples(4))
+    taught = segvoc.teach(model, drawn_examples(4))
     words = Vocabulary(["grass", "brick", "cat"])  # "sky" isn't asked for
     found = export(model, tmp_path / "out", vocabulary=words, taught=[taught])
     assert found.agrees and found.equal_labels > 0.999

@@ -93,7 +93,7 @@ def test_a_network_that_a_user_has_trained_decides_by_its_threshold_alone(tmp_pa
     assert shipped.background_words == BackgroundWords(words=STUFF)
     preset = PRESETS["tiny"]
     trained = segmenter_of("mine", preset, shipped.network, preset.configuration, training={"recipe": "finetune"})
-    assert trained.background_words is None
+    assert trained.traits.background_words is None
     segvoc.save(trained, tmp_path / "mine.safetensors")
     again = segvoc.load(tmp_path / "mine.safetensors", device="cpu")
-    assert again.background_words is None and again.origin[TRAINING] == {"recipe": "finetune"}
+    assert again.traits.background_words is None and again.origin[TRAINING] == {"recipe": "finetune"}

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from segvoc.inference.protocols import Protocols, Sliding, Window, clip_protocols
 from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.segmenter import ModelTraits
 from segvoc.inference.windows import merged
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.selection_rules import KeepClasses, MostSimilar, OwnQuarter, SelectionRule, Voted, VotedShare
@@ -122,7 +123,7 @@ def test_all_lifts_the_bound_of_the_official_windows() -> None:
 
 
 def test_network_may_have_a_rule_of_its_own() -> None:
-    own = _segmenter(own_selection=OwnQuarter(least=1, most=100))
+    own = _segmenter(traits=ModelTraits(own_selection=OwnQuarter(least=1, most=100)))
     assert _segment(own, None).selected.sum() == 10
     assert _segment(own, None, words=WORDS[:37], background="word 5").selected.sum() == 9 + 1
     _identical(_segment(own, "all"), _segment(_segmenter(), None))

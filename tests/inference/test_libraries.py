@@ -14,6 +14,7 @@ import torch
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import WINDOWS, Protocol, Window
+from segvoc.inference.segmenter import ModelTraits
 from tests.inference.numpy_engine import NumpySegmenter
 
 REPOSITORY = Path(__file__).parents[2]
@@ -43,7 +44,8 @@ class TorchSegmenter(NumpySegmenter):
 def test_both_libraries_label_alike(window: Window, against: PartsAgainst, keep: int | None) -> None:
     results = []
     for engine in (NumpySegmenter, TorchSegmenter):
-        model = engine(parts_against=against, background_words=BackgroundWords(words=("sky", "sea")))
+        stand_ins = BackgroundWords(words=("sky", "sea"))
+        model = engine(traits=ModelTraits(parts_against=against, background_words=stand_ins))
         results.append(
             model.segment(
                 IMAGE,

@@ -1,6 +1,7 @@
 """Parts in an image: they lie inside their objects, whatever else is asked for."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from segvoc.errors import UsageError
 from segvoc.inference.part_labels import FOUND_SHARE, PartsAgainst
 from segvoc.inference.protocols import Window
 from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.segmenter import ModelTraits
 from segvoc.layers.class_selection import kept_classes
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
@@ -51,7 +53,7 @@ class Noise(SegmentationNetwork):
 
 
 def noise_segmenter(seed: int, against: PartsAgainst = "object") -> NetworkSegmenter:
-    return small_segmenter(name="noise", network=Noise(seed), parts_against=against)
+    return small_segmenter(name="noise", network=Noise(seed), traits=ModelTraits(parts_against=against))
 
 
 def check_nesting(result: Segmentation) -> None:
@@ -179,7 +181,7 @@ def test_unlikely_parts_share_out_their_object_by_contrast(offset: float) -> Non
     there = here & (result.part_labels != NO_PART)
     chosen = logits[2:][result.part_labels[there], there.nonzero()[0], there.nonzero()[1]]
     np.testing.assert_allclose(result.part_confidence[there], 1 / (1 + np.exp(-chosen)), atol=1e-5)  # unlifted
-    segmenter.parts_against = "object"
+    segmenter.traits = replace(segmenter.traits, parts_against="object")
     before = segmenter.segment(IMAGE, ["cat", "sofa"], parts={"cat": ["head", "leg", "tail"]}, window="single")
     assert (before.part_labels == NO_PART).all()
 

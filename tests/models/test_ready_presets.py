@@ -135,8 +135,9 @@ def test_a_clip_alone_compares_every_cell_with_the_mean_of_the_prompts(name, hub
 def test_stand_ins_decide_the_background_of_a_clip_alone(name, hub, monkeypatch):
     use_small_clip(hub, monkeypatch, name)
     model = load_network(name, device="cpu")
-    assert model.background_words is not None and model.background_words.threshold == 0
-    model.background_words = BackgroundWords(words=("wood", "sky"), similarity=1.0, threshold=0.0)
+    assert model.traits.background_words is not None and model.traits.background_words.threshold == 0
+    stand_ins = BackgroundWords(words=("wood", "sky"), similarity=1.0, threshold=0.0)
+    model.traits = replace(model.traits, background_words=stand_ins)
     plain = model.segment(IMAGE, ["cat", "dog", "wood", "sky"])
     found = model.segment(IMAGE, ["cat", "dog"], background="other")
     np.testing.assert_array_equal(found.labels == 2, plain.labels >= 2)

@@ -201,7 +201,8 @@ def stages(folder: Path, chunk: int) -> tuple[GoldenCase, Level, Level]:
     module.load_state_dict(part_aggregation_state(official, module))
     general, specific = stored["in.text_part_obj"][0], stored["in.text_specific"][0]
     # the stored inputs have a vector for none of its own for every prompt and level
-    module._with_none = lambda text, image: (specific if len(text) == len(NAMES) else general)[None]
+    stored_text = {len(NAMES): specific}
+    module._with_none = lambda text, image: stored_text.get(len(text), general).expand(len(image), -1, -1, -1)
     words = PartWords(
         general=general[:-1],
         specific=specific[:-1],

@@ -37,7 +37,7 @@ from segvoc.models.builders import (
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
+from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders, OpenAIEncoders
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartNetworkConfig
 from segvoc.networks.syn_seg import SynSeg, SynSegConfig
@@ -96,8 +96,9 @@ def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:
         tower = EvaClipImageEncoder(VIT, dense=encoders.dense)
         text = text_tower("qkv")
     else:
+        assert isinstance(encoders, OpenAIEncoders), "no paper's network has others"
         tower = OpenAIClipImageEncoder(VIT, dense=encoders.dense)
-        text = _letters() if configuration.prompts == "imagenet" else text_tower("qv")
+        text = text_tower("qv")
     return clip_segmentation_network(replace(configuration, aggregation=layers), tower, text)
 
 
@@ -163,7 +164,7 @@ def small_papers(folder: Path) -> Iterator[None]:
                 patch.setitem(PRESETS, name, small_preset(preset))
         patch.setitem(PRESETS, "small", SMALL_PRESET)
         for name, recipe in RECIPES.items():
-            patch.setitem(RECIPES, name, small_recipe(recipe))
+            patch.setitem(RECIPES, name, small_recipe(name, recipe))
         for name in BENCHMARKS:
             # None: however many there are, so that the few images of a replica are all
             patch.setitem(BENCHMARKS, name, replace(BENCHMARKS[name], image_count=None))
@@ -186,17 +187,17 @@ def write_small_weights(name: str, path: Path, **options: Any) -> Path:
     return path
 
 
-_IN_PLACE_OF_TINY = {"tiny_syn": "syn-seg-b", "tiny_parts": "pca-part-b"}
-"""The preset of the same kind, by the function of a recipe for tiny."""
+_IN_PLACE_OF_TINY = {"tiny-syn": "syn-seg-b", "tiny-parts": "pca-part-b"}
+"""The preset of the same kind, by the name of a recipe for tiny."""
 
 
-def small_recipe(recipe: Callable[[], Recipe]) -> Callable[[], Recipe]:
+def small_recipe(name: str, recipe: Callable[[], Recipe]) -> Callable[[], Recipe]:
     """A recipe with one step of one small image of few classes."""
 
     def small() -> Recipe:
         own = recipe()
         if own.model == "tiny":
-            own = replace(own, model=_IN_PLACE_OF_TINY.get(recipe.__name__, "small"), network=None)
+            own = replace(own, model=_IN_PLACE_OF_TINY.get(name, "small"), network=None)
         pixels = side_of(PRESETS[own.model].family)
         words = 0 if isinstance(PRESETS[own.model].configuration, PartNetworkConfig) else 4
         return own.with_settings(

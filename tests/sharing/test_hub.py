@@ -50,7 +50,7 @@ def probabilities(model: segvoc.Segmenter) -> np.ndarray:
 
 def test_there_and_back_with_equal_results_in_private_on_branches_and_offline(hub, model, monkeypatch):
     writer = hub.repositories.token
-    taught = model.with_taught(model.teach(drawn_examples(2), keep_worse=True))
+    taught = model.with_taught(segvoc.teach(model, drawn_examples(2), keep_worse=True))
     address = segvoc.push(taught, NAME, private=True, token=writer, license="Apache-2.0")
     assert address == f"{hub.url}/{NAME}"
     repository = hub.repositories.known[NAME]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import segvoc
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.protocols import Protocol
@@ -72,7 +73,7 @@ def model(request: pytest.FixtureRequest) -> NetworkSegmenter:
 
 @pytest.fixture(scope="module")
 def taught(model: NetworkSegmenter) -> TaughtWords:
-    return model.teach(drawn_examples(4), keep_worse=True)
+    return segvoc.teach(model, drawn_examples(4), keep_worse=True)
 
 
 def with_share(taught: TaughtWords, share: float, channels: int = 32) -> TaughtWords:
@@ -120,7 +121,7 @@ def test_words_of_another_network_are_refused(model, taught):
 def test_weights_of_low_precision():
     model = small_model("cat-seg")
     model.network.to(torch.bfloat16)
-    taught = with_share(model.teach(drawn_examples(3), keep_worse=True), 0.25)
+    taught = with_share(segvoc.teach(model, drawn_examples(3), keep_worse=True), 0.25)
     assert right(model.with_taught(taught), drawn_examples(3)) > right(model, drawn_examples(3))
 
 
@@ -128,4 +129,4 @@ def test_a_network_of_parts_is_refused():
     model = small_model("clip")
     model.network.takes_examples = False
     with pytest.raises(UsageError, match="a network of objects and parts; teach another model"):
-        model.teach(drawn_examples(3))
+        segvoc.teach(model, drawn_examples(3))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import segvoc
 from segvoc.errors import UsageError
 from segvoc.models.digests import model_record
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -29,7 +30,7 @@ def model() -> NetworkSegmenter:
 
 @pytest.fixture(scope="module")
 def taught(model: NetworkSegmenter) -> TaughtWords:
-    return model.teach(drawn_examples(6))
+    return segvoc.teach(model, drawn_examples(6))
 
 
 def unlabeled() -> DrawnExamples:
@@ -73,7 +74,7 @@ def test_the_original_is_unchanged_and_weights_are_shared(model, taught):
 
 
 def test_same_examples_give_the_same_bytes(model, taught, tmp_path):
-    again = model.teach(drawn_examples(6))
+    again = segvoc.teach(model, drawn_examples(6))
     for number, one in enumerate((taught, again)):
         one.save(tmp_path / str(number))
     assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
@@ -103,11 +104,11 @@ def test_words_that_get_worse_keep_their_text(model):
     examples = drawn_examples(6)
     for number, labels in enumerate(examples.labels):  # which say nothing of the images
         labels[:] = np.random.default_rng(number).integers(3, size=labels.shape)
-    record = model.teach(examples).record
+    record = segvoc.teach(model, examples).record
     for word in record.words:
         assert word.before is not None and word.after is not None
     assert record.miou + record.accuracy >= record.miou_before + record.accuracy_before
-    everything = model.teach(examples, keep_worse=True)
+    everything = segvoc.teach(model, examples, keep_worse=True)
     assert everything.words == ("grass", "sky", "brick")
 
 
@@ -132,7 +133,7 @@ def test_scribbles_are_enough(model):
         scribble = np.zeros(labels.shape, bool)
         scribble[10:12] = scribble[-12:-10] = True
         labels[~scribble] = UNLABELED
-    assert right(model.with_taught(model.teach(examples)), drawn_examples(9)) > 0.8
+    assert right(model.with_taught(segvoc.teach(model, examples)), drawn_examples(9)) > 0.8
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_scribbles_are_enough(model):
 )
 def test_what_cannot_be_learned_from(model, examples, said):
     with pytest.raises(UsageError, match=said):
-        model.teach(examples)
+        segvoc.teach(model, examples)
 
 
 def test_labels_of_cells_find_thin_lines():

@@ -114,7 +114,7 @@ def test_groups_have_the_published_rates_and_norms_and_embeddings_do_not_decay()
     [
         (["trainable=none"], ()),
         (["trainable=qk"], ("q_proj.weight", "k_proj.weight")),
-        (["trainable=attention", "trainable_encoders=image"], (".attn.", "positional_embedding")),
+        (["trainable=v", "trainable_encoders=image"], ("v_proj.weight",)),
         (["trainable=all", "trainable_encoders=text"], ("text_encoder.",)),
     ],
 )

@@ -72,7 +72,7 @@ def _computed(root: Path, data_set: str) -> list[dict[str, Tensor]]:
         return _maps(model, images, some, none=NO_WORD)
     halves, found = (some[::2], some[1::2]), list[dict[str, Tensor]]()
     for half, other in (halves, halves[::-1]):
-        words = model.teach(replace(images, images=tuple(images.images[place] for place, _ in other)))
+        words = segvoc.teach(model, replace(images, images=tuple(images.images[place] for place, _ in other)))
         found += _maps(model.with_taught(words), images, half)
     return found
 

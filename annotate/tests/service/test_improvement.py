@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+import segvoc
 from annotate.tests.services import NO_PAGE
 from segvoc.errors import UsageError
 from segvoc.exported.shipped import open_tiny
@@ -113,7 +114,7 @@ def test_images_that_nobody_corrected_teach_and_do_not_judge(project: Project) -
     images = done_images(project)
     stages, judges = list[str](), corrected_places(images)
     assert judges == [1]
-    taught = small_segmenter().teach(images, judges=judges, on_step=lambda stage, *_: stages.append(stage))
+    taught = segvoc.teach(small_segmenter(), images, judges=judges, on_step=lambda stage, *_: stages.append(stage))
     # one image is held out, once for each penalty and share that is tried
     assert taught.record.images == 3 and stages.count("learning words") <= 9
     (project.folder / "taught").mkdir()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import segvoc
 from annotate.tests.web.conftest import opened
 from annotate.tests.web.pages import PageFiles
 from annotate.tests.web.site import SAMPLES, Site
@@ -32,7 +33,7 @@ def tiny() -> Segmenter:
 
 @pytest.fixture(scope="module")
 def taught(tiny: Segmenter) -> TaughtWords:
-    return tiny.teach(drawn_examples(4))
+    return segvoc.teach(tiny, drawn_examples(4))
 
 
 @pytest.fixture

@@ -52,9 +52,11 @@ def teach_command(
     """
     examples = _examples(images, labels, classes, dataset)
     warn_of_absent_classes(examples)
+    from segvoc.inference.teaching import teach
+
     segmenter = chosen.open(model)
     with ExitStack() as stack:
-        taught = segmenter.teach(examples, keep_worse=keep_worse, seed=seed, on_step=_shown(stack))
+        taught = teach(segmenter, examples, keep_worse=keep_worse, seed=seed, on_step=_shown(stack))
     taught.save(out)
     if as_json:
         echo(strict_json(to_json(taught.record)))

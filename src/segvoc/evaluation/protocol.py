@@ -163,10 +163,10 @@ def evaluation_protocol(
     preset = preset or str(segmenter.origin.get("preset", segmenter.name))
     published = None if task.benchmark is None else published_protocol(preset, task.benchmark.name)
     default = published or PublishedProtocol(options=LabelOptions())
-    words, background = task.images.vocabulary.words, task.asked_background(segmenter.has_background)
+    words, background = task.images.vocabulary.words, task.asked_background(segmenter.traits.has_background)
     asked = len(words)
-    if background is not None and not segmenter.has_background:
-        stand_ins = () if segmenter.background_words is None else segmenter.background_words.words
+    if background is not None and not segmenter.traits.has_background:
+        stand_ins = () if segmenter.traits.background_words is None else segmenter.traits.background_words.words
         asked += len(stand_ins) - (background in words)
     options = LabelOptions.of(default.options, settings.options)
     if options.background not in (None, task.images.background):

@@ -14,6 +14,8 @@ from segvoc.errors import CheckpointError, UsageError, one_line
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocols
+from segvoc.inference.reports import UNSURE_BELOW
+from segvoc.inference.segmenter import ModelTraits
 from segvoc.records import check_amounts, from_json, leaves, plain, to_json
 from segvoc.selection_rules import MostSimilar, OwnQuarter, OwnShare, Votes
 from segvoc.storage.atomic_writes import folder_in_the_making
@@ -105,6 +107,24 @@ class ExportManifest:
     """Words that the model was trained on, if its file or repository lists them."""
     known_background: str | None = None
     """The word among them that means "none of the others"."""
+
+    @property
+    def traits(self) -> ModelTraits:
+        """What the model can do."""
+        is_tiny, refines = self.origin.get("preset") == "tiny", False
+        match self.origin:
+            case {"configuration": {"aggregation": {"kind": "cost"}}}:
+                refines = is_tiny
+        return ModelTraits(
+            has_background=self.has_background,
+            selects=self.selects,
+            own_selection=self.own_selection,
+            votes=self.votes,
+            parts_against=self.parts_against,
+            background_words=self.background_words,
+            refines_edges=refines,
+            unsure_below=UNSURE_BELOW if is_tiny else None,
+        )
 
     @property
     def program_files(self) -> tuple[str, ...]:

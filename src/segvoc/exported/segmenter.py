@@ -47,12 +47,7 @@ class ExportedSegmenter(Segmenter):
             name=about.name,
             protocols=about.protocols,
             encode_words=self._encoder(),
-            has_background=about.has_background,
-            selects=about.selects,
-            own_selection=about.own_selection,
-            votes=about.votes,
-            parts_against=about.parts_against,
-            background_words=about.background_words,
+            traits=about.traits,
             origin=about.origin,
         )
         self.taught = tuple(TaughtWords.load(self.folder / name) for name in about.taught)
@@ -64,7 +59,7 @@ class ExportedSegmenter(Segmenter):
         return self.manifest.dtype
 
     def shareable(self, *, weights: bool | None = None) -> ShareableModel:
-        """The words taught to `tiny`; see `Shareable.shareable`."""
+        """The words taught to `tiny`; see `Segmenter.shareable`."""
         record = self.origin.get("record")  # only models with the shipped weights have a record
         if self.origin.get("preset") != "tiny" or not isinstance(record, Mapping) or weights:
             return super().shareable(weights=weights)
@@ -105,7 +100,7 @@ class ExportedSegmenter(Segmenter):
             if isinstance(rule, Listed):  # words are inputs, so just leave out the others
                 words, rule = words[list(rule.classes)], None
             inputs["words"] = words
-            if self.selects:
+            if self.traits.selects:
                 inputs |= selection_inputs(rule, len(words))
         found = self._words[protocol.pooling](inputs)
         if isinstance(protocol.selection, Listed):

@@ -119,7 +119,7 @@ def _options(model: Segmenter) -> list[LabelOptions]:
     by_pooling: dict[tuple[int, int], LabelOptions] = {}
     for window, protocol in model.protocols.items():
         options = LabelOptions(window=window)
-        by_pooling.setdefault(protocol.pooling, options.keeping_all() if model.selects else options)
+        by_pooling.setdefault(protocol.pooling, options.keeping_all() if model.traits.selects else options)
     return list(by_pooling.values())
 
 
@@ -306,10 +306,10 @@ class _Folder:
         names = {pooling: f"words_{pooling[0]}x{pooling[1]}.onnx" for pooling in poolings} | {poolings[0]: "words.onnx"}
         for pooling, name in names.items():
             self.say(f"writing the program for words ({name})")
-            whole = word_program(network, pooling, prompts, model.votes)
+            whole = word_program(network, pooling, prompts, model.traits.votes)
             write(whole, self.path / name)
             if self._in_halves:
-                halves = programs_apart(whole, network, pooling, model.votes)
+                halves = programs_apart(whole, network, pooling, model.traits.votes)
                 for half, file in zip(halves, files_apart(name), strict=True):
                     write(half, self.path / file)
         if self.vocabulary is None:
@@ -347,14 +347,14 @@ class _Folder:
             vocabulary=() if vocabulary is None else vocabulary.words,
             embeddings=None if vocabulary is None else "words.npz",
             protocols=model.protocols,
-            selects=model.selects,
+            selects=model.traits.selects,
             has_parts=isinstance(network, PartNetwork),
-            has_background=model.has_background,
-            own_selection=model.own_selection,
-            votes=model.votes,
-            parts_against=model.parts_against,
+            has_background=model.traits.has_background,
+            own_selection=model.traits.own_selection,
+            votes=model.traits.votes,
+            parts_against=model.traits.parts_against,
             # stand-ins are words, which a fixed vocabulary doesn't include
-            background_words=model.background_words if vocabulary is None else None,
+            background_words=model.traits.background_words if vocabulary is None else None,
             origin={**model.origin, **({"record": record} if record else {})},
             files={},
             known_words=model.known_words,

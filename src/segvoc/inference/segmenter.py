@@ -1,13 +1,14 @@
 """The segmenter: labels images with a network on any engine, by its protocols."""
 
+import copy
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, TypedDict, Unpack, cast, overload
+from typing import Literal, TypeVar, Unpack, cast, overload
 
 import numpy as np
 from array_api_compat import device
@@ -16,7 +17,6 @@ from jaxtyping import Float, Float32, Int, UInt8
 from segvoc.arrays import Array, array_namespace, on_cpu, start_copy, to_numpy
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import InputError, UsageError
-from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.notebook_html import table
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.edges import MOST_WORDS, refined, without_islands
@@ -26,31 +26,26 @@ from segvoc.inference.part_labels import PartsAgainst, label_parts
 from segvoc.inference.pixel_labels import (
     ClassLabels,
     checked_groups,
-    label_classes,
     search_classes,
     selected_classes,
     strongest_of_groups,
 )
 from segvoc.inference.prepared_vocabulary import BackgroundWords, Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Protocols
-from segvoc.inference.reports import UNSURE_BELOW
 from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.smoothing import Smoothing
-from segvoc.inference.teaching import LabeledExamples, OnTeaching, Teachable
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.windows import ViewLogits, views
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes, requested_selection
-from segvoc.sharing.uploading import Shareable
-from segvoc.teaching.features import FeatureArrays
-from segvoc.teaching.learning import BETTER, HeldOutScores
-from segvoc.teaching.taught_words import TaughtQuery, TaughtWords
+from segvoc.sharing.uploading import ShareableModel
+from segvoc.teaching.features import FeatureArrays, read_features
+from segvoc.teaching.taught_words import TaughtQuery, TaughtWords, probe_image
 from segvoc.vocabulary import Vocabulary, folded
+
+AnySegmenter = TypeVar("AnySegmenter", bound="Segmenter")
 
 Words = Iterable[str] | Mapping[int, str] | Vocabulary | PreparedVocabulary
 """Accepted as words: one per class, a line ("cat, sofa"), names by id, or a vocabulary encoded by the model."""
-
-JUDGES_OF_EDGES = 8
-"""Maximum number of images that decide whether maps of taught words are refined by default."""
 
 
 class CallKeywords(LabelKeywords, total=False):
@@ -67,20 +62,45 @@ class StreamKeywords(CallKeywords, total=False):
     smoothing: Smoothing | None
 
 
-class ModelTraits(TypedDict, total=False):
-    """Arguments that an engine passes on to `Segmenter`; see its constructor for documentation and defaults."""
+@dataclass(frozen=True, kw_only=True)
+class ModelTraits:
+    """What a model can do and how its results are read, as its opener knows it."""
 
-    own_selection: OwnSelection | None
-    votes: Votes
-    parts_against: PartsAgainst
-    background_words: BackgroundWords | None
-    origin: Mapping[str, object] | None
+    has_background: bool = False
+    """Whether the network predicts a map for "none of the words"."""
+    selects: bool = True
+    """Whether the network supports class selection."""
+    own_selection: OwnSelection | None = None
+    """Class selection for `keep_classes=None`; None: the protocol's."""
+    votes: Votes = PUBLISHED_VOTES
+    """How the cells of an image vote for classes."""
+    parts_against: PartsAgainst = "object"
+    """The rule by which a pixel of an object gets one of its parts."""
+    background_words: BackgroundWords | None = None
+    """Words that stand for the background; None: only a threshold decides it."""
+    refines_edges: bool = False
+    """Whether the features are those that the edge refiner was trained on."""
+    unsure_below: float | None = None
+    """Mean confidence below which perhaps none of the words is in an image; None: not known."""
 
 
-class Segmenter(Teachable, Shareable, ABC):
+PLAIN = ModelTraits()
+"""Nothing special."""
+
+
+class Segmenter(ABC):
     """Labels images with words; created by `segvoc.load`.
 
-    Each engine is a subclass that defines `dtype` and `run`.
+    Each engine is a subclass that defines `dtype` and `run`, and `find_features` and `compare` if words can be taught.
+
+    Args:
+        name: the model's name in results.
+        protocols: one per `window`.
+        encode_words: encodes vocabularies for the network.
+        traits: what the model can do.
+        batch: batch size, in images or windows of images.
+        origin: metadata of a weights file, from which `segvoc.load` builds the same network: "preset" and
+            "configuration".
     """
 
     def __init__(
@@ -89,40 +109,18 @@ class Segmenter(Teachable, Shareable, ABC):
         name: str,
         protocols: Protocols,
         encode_words: WordEncoder,
+        traits: ModelTraits = PLAIN,
         batch: int = 1,
-        has_background: bool = False,
-        selects: bool = True,
-        own_selection: OwnSelection | None = None,
-        votes: Votes = PUBLISHED_VOTES,
-        parts_against: PartsAgainst = "object",
-        background_words: BackgroundWords | None = None,
         origin: Mapping[str, object] | None = None,
     ) -> None:
-        """Describe a network.
-
-        Args:
-            name: the model's name in results.
-            protocols: one per `window`.
-            encode_words: encodes vocabularies for the network.
-            batch: batch size, in images or windows of images.
-            has_background: whether the network predicts a map for "none of the words".
-            selects: whether the network supports class selection.
-            own_selection: class selection for `keep_classes=None` (default: the protocol's).
-            votes: how the cells of an image vote for classes.
-            parts_against: the rule by which a pixel of an object gets one of its parts.
-            background_words: words that stand for the background; None: only a threshold decides it.
-            origin: metadata of a weights file, from which `segvoc.load` builds the same network: "preset" and
-                "configuration".
-        """
-        self.name = name
-        self.protocols = protocols
-        self.encode_words = encode_words
-        self.batch = batch
-        self.has_background, self.selects = has_background, selects
-        self.own_selection, self.votes = own_selection, votes
-        self.parts_against: PartsAgainst = parts_against
-        self.background_words = background_words
-        self.origin = dict(origin or {})
+        self.name, self.protocols, self.encode_words = name, protocols, encode_words
+        self.traits, self.batch, self.origin = traits, batch, dict(origin or {})
+        self.taught: tuple[TaughtWords, ...] = ()
+        """Taught words; if a word is there several times, the last counts."""
+        self.known_words: tuple[str, ...] = ()
+        """The words that the model was trained on or taught, if its file or repository lists them."""
+        self.known_background: str | None = None
+        """The word among them that means "none of the others"."""
 
     def __repr__(self) -> str:
         taught = sum(len(one.words) for one in self.taught)
@@ -147,11 +145,6 @@ class Segmenter(Teachable, Shareable, ABC):
         return self.known_words or tuple(dict.fromkeys(word.name for one in self.taught for word in one.record.words))
 
     @property
-    def unsure_below(self) -> float | None:
-        """Mean confidence below which perhaps none of the words is in an image; known only for `tiny`."""
-        return UNSURE_BELOW if self.origin.get("preset") == "tiny" else None
-
-    @property
     @abstractmethod
     def dtype(self) -> str:
         """Precision of most of the network's computations: "float32", "bfloat16", ..."""
@@ -172,6 +165,60 @@ class Segmenter(Teachable, Shareable, ABC):
             all, in order). Both arrays are of the same library and on the same device.
         """
 
+    def find_features(self, pixels: Float32[Array, "N 3 H W"]) -> FeatureArrays:
+        """Run the image encoder on views of images: the first half of `run`.
+
+        Returns:
+            The feature maps that taught words read, and the inputs of `compare`.
+
+        Raises:
+            UsageError: the network is a part network.
+        """
+        raise UsageError(
+            f"words can't be taught to {self.name!r}, a network of objects and parts; teach another model, such as tiny"
+        )
+
+    def compare(
+        self, features: FeatureArrays, text: EncodedWords, protocol: Protocol
+    ) -> tuple[Float[Array, "N P h w"], Int[Array, "N P"] | None]:
+        """Compare features with words: the second half of `run`, which describes its arguments and results.
+
+        Args:
+            features: the output of `find_features`.
+            text: the words.
+            protocol: how class aggregation pools, and which classes are selected.
+        """
+        raise UsageError(f"words can't be taught to {self.name!r}, which has no features to compare them with")
+
+    def probed_features(self) -> FeatureArrays:
+        """Features of a synthetic image, the fingerprint by which taught words recognize their model."""
+        self.prepare_to_run()
+        return read_features(self.find_features(views(probe_image(), self.protocols["single"])[:1]))
+
+    def with_taught(self: AnySegmenter, *taught: TaughtWords) -> AnySegmenter:
+        """Return this model with taught words, sharing its weights.
+
+        Args:
+            taught: results of `segvoc.teach`, added to earlier taught words. If a word is taught several times, the
+                last counts.
+
+        Raises:
+            CheckpointError: the words were taught to another model.
+        """
+        features = self.probed_features()
+        for one in taught:
+            one.check_model(self.name, features)
+        other = copy.copy(self)
+        other.taught = (*self.taught, *taught)
+        return other
+
+    def shareable(self, *, weights: bool | None = None) -> ShareableModel:
+        """The model's files and facts; see `segvoc.push` for `weights` and the errors."""
+        raise UsageError(
+            f"{self.name!r} is exported programs; share the preset, file or run that it was exported from: "
+            "segvoc push RUN owner/name"
+        )
+
     def to_device(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[Array, "H W 3"]:
         """Move an image to the library and device that its views are interpolated with."""
         return image
@@ -181,7 +228,7 @@ class Segmenter(Teachable, Shareable, ABC):
         """Batches that a stream starts before it waits for the results of the one before them."""
         return 0
 
-    def prepare_to_run(self) -> None:
+    def prepare_to_run(self) -> None:  # noqa: B027
         """Hook at the start of each call that encodes words or labels images; an engine may raise or warn here."""
 
     @property
@@ -409,46 +456,10 @@ class Segmenter(Teachable, Shareable, ABC):
             raise UsageError(f"window={window!r} is unknown to {self.name}; it is one of {', '.join(self.protocols)}")
         protocol = self.protocols[window]
         if options.keep_classes is not None:
-            return replace(protocol, selection=requested_selection(options.keep_classes, self.votes))
-        if self.own_selection is None or not self.selects or self.taught:
+            return replace(protocol, selection=requested_selection(options.keep_classes, self.traits.votes))
+        if self.traits.own_selection is None or not self.traits.selects or self.taught:
             return protocol  # class selection by text must not drop taught words
-        return replace(protocol, selection=self.own_selection.rule(words, self.votes))
-
-    @property
-    def _is_tiny(self) -> bool:
-        """Whether the network is `tiny`, possibly fine-tuned, whose features refine edges."""
-        match self.origin:
-            case {"preset": "tiny", "configuration": {"aggregation": {"kind": "cost"}}}:
-                return True
-        return False
-
-    def should_refine(
-        self, taught: TaughtWords, images: LabeledExamples, judges: Sequence[int], on_step: OnTeaching
-    ) -> bool:
-        """See `Teachable.should_refine`; that the images also taught the words favors plain and refined maps alike."""
-        count = len(images.vocabulary)
-        if not self._is_tiny or count > MOST_WORDS:
-            return False
-        model = self.with_taught(taught)
-        job = model._job(images.vocabulary, LabelOptions(edges=True, keep_classes="all"), None, ())
-        confusions = np.zeros((2, count * count))
-        chosen = sorted(judges)[:: -(-len(judges) // JUDGES_OF_EDGES)]
-        for number, index in enumerate(chosen):
-            image, labels = images.read(index)
-            known = labels != UNLABELED
-            pixels = views(image, job.protocol, self.to_device)
-            coarse, _, features = model._coarse(pixels, job)
-            for confusion, maps in zip(
-                confusions, (coarse, model._fine(coarse, None, pixels, features, job)), strict=True
-            ):
-                output = ViewLogits(maps, None, len(job.text))
-                predicted = label_classes(output, labels.shape, job.query, job.protocol, job.threshold).labels
-                confusion += np.bincount(
-                    labels[known].astype(np.int64) * count + predicted[known], minlength=count * count
-                )
-            on_step("trying edges", number + 1, len(chosen))
-        plain, fine = map(HeldOutScores.of_confusion, confusions.reshape(2, count, count))
-        return fine.value(plain) > BETTER
+        return replace(protocol, selection=self.traits.own_selection.rule(words, self.traits.votes))
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
         if words is None and parts is None and (own := self.own_words):
@@ -459,8 +470,8 @@ class Segmenter(Teachable, Shareable, ABC):
                 words,
                 parts,
                 background,
-                learns_background=self.has_background,
-                background_words=self.background_words,
+                learns_background=self.traits.has_background,
+                background_words=self.traits.background_words,
             )
         if words.encode is not self.encode_words:
             raise UsageError("these words were encoded by another model; encode them with this one")
@@ -485,7 +496,7 @@ class Segmenter(Teachable, Shareable, ABC):
         taught = TaughtQuery.of(self.taught, query.asked.words, len(text))
         edges = options.edges
         if edges is None:  # by default, maps of `tiny`'s words in its own windows are refined, of taught ones if better
-            edges = self._is_tiny and options.window in ("auto", "single") and not query.candidates
+            edges = self.traits.refines_edges and options.window in ("auto", "single") and not query.candidates
             edges = edges and (taught is None or taught.edges)
         return LabelingJob(
             options=options,
@@ -543,7 +554,9 @@ class Segmenter(Teachable, Shareable, ABC):
                 yield cast(InputError, image)
                 continue
             try:
-                yield tiled.segmentation(image, model=self.name, dtype=self.dtype, unsure_below=self.unsure_below)
+                yield tiled.segmentation(
+                    image, model=self.name, dtype=self.dtype, unsure_below=self.traits.unsure_below
+                )
             except InputError as error:
                 yield error
 
@@ -564,7 +577,7 @@ class Segmenter(Teachable, Shareable, ABC):
         found = (search or self._search(image, output, job))()
         part_labels = part_confidence = group_labels = None
         if query.parts is not None:
-            asked, against = query.asked_indices, self.parts_against
+            asked, against = query.asked_indices, self.traits.parts_against
             part_labels, part_confidence = label_parts(
                 query.candidates, output, found.labels, found.strongest, asked, against, job.protocol
             )
@@ -584,7 +597,7 @@ class Segmenter(Teachable, Shareable, ABC):
             source=image.source,
             content=image.content,
             background=job.query.background_name,
-            unsure_below=self.unsure_below,
+            unsure_below=self.traits.unsure_below,
             parts=() if query.parts is None else query.parts.parts,
             part_labels=part_labels,
             part_confidence=part_confidence,
@@ -622,7 +635,7 @@ class Segmenter(Teachable, Shareable, ABC):
         self, pixels: Float32[Array, "N 3 H W"], job: LabelingJob
     ) -> tuple[Array, Array | None, FeatureArrays | None]:
         """The maps of the network and of taught words, the kept classes, and the features if they were needed."""
-        if job.taught is None and not (job.edges and self._is_tiny):
+        if job.taught is None and not (job.edges and self.traits.refines_edges):
             return *self.run(pixels, job.text, job.protocol), None
         features = self.find_features(pixels)
         logits, kept = self.compare(features, job.text, job.protocol)

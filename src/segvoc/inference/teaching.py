@@ -1,19 +1,17 @@
-"""Few-shot learning of words: extracts features from labeled images, and adds taught words to a segmenter."""
+"""Few-shot learning of words: small classifiers on features of a segmenter, learned from labeled images."""
 
-import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Int
 
-from segvoc.arrays import Array
-from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
+from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.inference.protocols import Protocol as ViewProtocol
-from segvoc.inference.protocols import Protocols
+from segvoc.inference.edges import MOST_WORDS
+from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
 from segvoc.teaching.examples import (
     SHARES,
@@ -27,13 +25,15 @@ from segvoc.teaching.examples import (
     toward_examples,
 )
 from segvoc.teaching.features import FeatureArrays, channels_of, read_features
-from segvoc.teaching.learning import HeldOutParts, fits_of, held_out_parts, learn
-from segvoc.teaching.taught_words import TaughtWords, TeachingRecord, mean_features, probe_image
+from segvoc.teaching.learning import BETTER, HeldOutParts, HeldOutScores, fits_of, held_out_parts, learn
+from segvoc.teaching.taught_words import TaughtWords, TeachingRecord, mean_features
 from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary
 
-AnyTeachable = TypeVar("AnyTeachable", bound="Teachable")
 OnTeaching = Callable[[str, int, int], None]
+
+JUDGES_OF_EDGES = 8
+"""Maximum number of images that decide whether maps of taught words are refined by default."""
 
 
 @runtime_checkable
@@ -52,157 +52,118 @@ class LabeledExamples(Protocol):
         ...
 
 
-class Teachable:
-    """Mixin of `Segmenter` for few-shot learning of words."""
+def teach(
+    model: Segmenter,
+    images: LabeledExamples,
+    *,
+    judges: Collection[int] | None = None,
+    keep_worse: bool = False,
+    seed: int = 0,
+    on_step: OnTeaching = lambda what, done, total: None,
+) -> TaughtWords:
+    """Learn words from labeled images: a small classifier per word on features of the frozen encoder.
 
-    name: str
-    protocols: Protocols
-    encode_words: WordEncoder
-    taught: tuple[TaughtWords, ...] = ()
-    """Taught words; if a word is there several times, the last counts."""
+    If it scores better still, a word's text embedding is also mixed with embeddings of its image regions.
 
-    def prepare_to_run(self) -> None:
-        """See `Segmenter.prepare_to_run`."""
+        taught = segvoc.teach(model, segvoc.LabeledImages.from_folders("images/", "labels/", "classes.json"))
+        better = model.with_taught(taught)
 
-    def find_features(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> FeatureArrays:
-        """Run the image encoder on views of images: the first half of `run`.
+    Words are scored on held-out images (`taught.record`). Memory is bounded: the more images, the fewer cells of
+    each are kept.
 
-        Returns:
-            The feature maps that taught words read, and the inputs of `compare`.
+    Args:
+        model: what `segvoc.load` returns.
+        images: the labeled images; pixels may be unlabeled.
+        judges: indices of the images to hold out for scoring; the others only teach. None: all.
+        keep_worse: also use the examples of words that get worse with them; by default these keep their text.
+        seed: random seed.
+        on_step: progress callback: the task, the finished and total number of steps.
 
-        Raises:
-            UsageError: the network is a part network.
-        """
-        raise UsageError(
-            f"words can't be taught to {self.name!r}, a network of objects and parts; teach another model, such as tiny"
-        )
+    Returns:
+        The taught words.
 
-    def compare(
-        self, features: FeatureArrays, text: EncodedWords, protocol: ViewProtocol
-    ) -> tuple[Float[Array, "N P h w"], Int[Array, "N P"] | None]:
-        """Compare features with words: the second half of `run`, which describes its arguments and results.
+    Raises:
+        InputError: an image or its labels can't be read.
+        UsageError: fewer than two images or words have labels, or words can't be taught to this network.
+    """
+    if not len(images):
+        raise UsageError("there are no images to learn from; give at least two with labels")
+    model.prepare_to_run()
+    probed = model.probed_features()
+    seen = _Examples(model, images, judges, on_step)
+    regions = seen.regions()
+    found = seen.cells(regions, seed)
+    if not found:
+        raise UsageError(f"none of the {len(images)} images has a labeled pixel; label some with the classes")
+    cells = Cells.joined(found)
+    parts = seen.parts(list(regions) if regions else cells.images, seed)
+    fits, done = fits_of(cells, parts), 0
 
-        Args:
-            features: the output of `find_features`.
-            text: the words.
-            protocol: how class aggregation pools, and which classes are selected.
-        """
-        raise UsageError(f"words can't be taught to {self.name!r}, which has no features to compare them with")
+    def fitted() -> None:
+        nonlocal done
+        done += 1
+        on_step("learning words", done, fits)
 
-    def teach(
-        self,
-        images: LabeledExamples,
-        *,
-        judges: Collection[int] | None = None,
-        keep_worse: bool = False,
-        seed: int = 0,
-        on_step: OnTeaching = lambda what, done, total: None,
-    ) -> TaughtWords:
-        """Learn words from labeled images: a small classifier per word on features of the frozen encoder.
+    pixels, shown, words = seen.pixels, seen.shown, images.vocabulary.words
+    learned = learn(cells, words, pixels, shown, parts=parts, seed=seed, keep_worse=keep_worse, on_fit=fitted)
+    components, classifiers = learned.components, learned.classifiers
+    before, after = learned.before, learned.after
+    toward = toward_examples(regions.values(), seen.text)[classifiers.words] if learned.share else None
+    taught = TaughtWords(
+        record=TeachingRecord(
+            model=model.name,
+            words=learned.words,
+            channels=channels_of(probed),
+            images=len(found),
+            penalty=(learned.penalty.weights, learned.penalty.bias),
+            miou_before=round(before.miou, 2),
+            miou=round(after.miou, 2),
+            accuracy_before=round(before.accuracy, 2),
+            accuracy=round(after.accuracy, 2),
+            segvoc=__version__,
+            share=(0.0, *SHARES)[learned.share],
+        ),
+        weights=(classifiers.weights @ components.basis.T).astype(np.float16),
+        bias=classifiers.bias,
+        mean=components.mean,
+        scale=components.scale,
+        probe=mean_features(probed),
+        toward=None if toward is None else toward.astype(np.float16),
+    )
+    edges = should_refine(model, taught, images, np.concatenate(parts).tolist(), on_step)
+    return replace(taught, record=replace(taught.record, edges=edges))
 
-        If it scores better still, a word's text embedding is also mixed with embeddings of its image regions.
 
-            taught = model.teach(segvoc.LabeledImages.from_folders("images/", "labels/", "classes.json"))
-            better = model.with_taught(taught)
+def should_refine(
+    model: Segmenter, taught: TaughtWords, images: LabeledExamples, judges: Sequence[int], on_step: OnTeaching
+) -> bool:
+    """Whether newly taught words score better with refined edges, on some of the images at the indices `judges`.
 
-        Words are scored on held-out images (`taught.record`). Memory is bounded: the more images, the fewer cells of
-        each are kept.
-
-        Args:
-            images: the labeled images; pixels may be unlabeled.
-            judges: indices of the images to hold out for scoring; the others only teach. None: all.
-            keep_worse: also use the examples of words that get worse with them; by default these keep their text.
-            seed: random seed.
-            on_step: progress callback: the task, the finished and total number of steps.
-
-        Returns:
-            The taught words.
-
-        Raises:
-            InputError: an image or its labels can't be read.
-            UsageError: fewer than two images or words have labels, or words can't be taught to this network.
-        """
-        if not len(images):
-            raise UsageError("there are no images to learn from; give at least two with labels")
-        self.prepare_to_run()
-        probed = self.probed_features()
-        seen = _Examples(self, images, judges, on_step)
-        regions = seen.regions()
-        found = seen.cells(regions, seed)
-        if not found:
-            raise UsageError(f"none of the {len(images)} images has a labeled pixel; label some with the classes")
-        cells = Cells.joined(found)
-        parts = seen.parts(list(regions) if regions else cells.images, seed)
-        fits, done = fits_of(cells, parts), 0
-
-        def fitted() -> None:
-            nonlocal done
-            done += 1
-            on_step("learning words", done, fits)
-
-        pixels, shown, words = seen.pixels, seen.shown, images.vocabulary.words
-        learned = learn(cells, words, pixels, shown, parts=parts, seed=seed, keep_worse=keep_worse, on_fit=fitted)
-        components, classifiers = learned.components, learned.classifiers
-        before, after = learned.before, learned.after
-        toward = toward_examples(regions.values(), seen.text)[classifiers.words] if learned.share else None
-        taught = TaughtWords(
-            record=TeachingRecord(
-                model=self.name,
-                words=learned.words,
-                channels=channels_of(probed),
-                images=len(found),
-                penalty=(learned.penalty.weights, learned.penalty.bias),
-                miou_before=round(before.miou, 2),
-                miou=round(after.miou, 2),
-                accuracy_before=round(before.accuracy, 2),
-                accuracy=round(after.accuracy, 2),
-                segvoc=__version__,
-                share=(0.0, *SHARES)[learned.share],
-            ),
-            weights=(classifiers.weights @ components.basis.T).astype(np.float16),
-            bias=classifiers.bias,
-            mean=components.mean,
-            scale=components.scale,
-            probe=mean_features(probed),
-            toward=None if toward is None else toward.astype(np.float16),
-        )
-        edges = self.should_refine(taught, images, np.concatenate(parts).tolist(), on_step)
-        return replace(taught, record=replace(taught.record, edges=edges))
-
-    def should_refine(
-        self, taught: TaughtWords, images: LabeledExamples, judges: Sequence[int], on_step: OnTeaching
-    ) -> bool:
-        """Whether newly taught words score better with refined maps, on some of the images at the indices `judges`."""
+    That the images also taught the words favors plain and refined maps alike.
+    """
+    count = len(images.vocabulary)
+    if not model.traits.refines_edges or count > MOST_WORDS:
         return False
-
-    def with_taught(self: AnyTeachable, *taught: TaughtWords) -> AnyTeachable:
-        """Return this model with taught words, sharing its weights.
-
-        Args:
-            taught: results of `teach`, added to earlier taught words. If a word is taught several times, the last
-                counts.
-
-        Raises:
-            CheckpointError: the words were taught to another model.
-        """
-        features = self.probed_features()
-        for one in taught:
-            one.check_model(self.name, features)
-        other = copy.copy(self)
-        other.taught = (*self.taught, *taught)
-        return other
-
-    def probed_features(self) -> FeatureArrays:
-        """Features of a synthetic image, the fingerprint by which taught words recognize their model."""
-        self.prepare_to_run()
-        return read_features(self.find_features(views(probe_image(), self.protocols["single"])[:1]))
+    model, confusions = model.with_taught(taught), np.zeros((2, count * count))
+    words = model.encode(images.vocabulary)
+    chosen = sorted(judges)[:: -(-len(judges) // JUDGES_OF_EDGES)]
+    for number, index in enumerate(chosen):
+        image, labels = images.read(index)
+        known = labels != UNLABELED
+        for confusion, edges in zip(confusions, (False, True), strict=True):
+            predicted = model.segment(image, words, edges=edges, keep_classes="all").labels
+            pairs = labels[known].astype(np.int64) * count + predicted[known]
+            confusion += np.bincount(pairs, minlength=count * count)
+        on_step("trying edges", number + 1, len(chosen))
+    plain, fine = map(HeldOutScores.of_confusion, confusions.reshape(2, count, count))
+    return fine.value(plain) > BETTER
 
 
 class _Examples:
     """Features and labels of the images."""
 
     def __init__(
-        self, model: Teachable, images: LabeledExamples, judges: Collection[int] | None, on_step: OnTeaching
+        self, model: Segmenter, images: LabeledExamples, judges: Collection[int] | None, on_step: OnTeaching
     ) -> None:
         self.model, self.images, self.judges, self.on_step = model, images, judges, on_step
         self.text = model.encode_words(images.vocabulary)

@@ -257,23 +257,6 @@ class UpsamplingStage(nn.Module):
         return plus_shared(F.conv_transpose2d(x, kernel, stride=2, padding=1), shared)
 
 
-class SplitStage(UpsamplingStage):
-    """A stage whose `upsample`, here a 1x1 convolution, isn't merged with its first convolution."""
-
-    def __init__(self, *, dim: int, own_dim: int, **sizes: int) -> None:
-        super().__init__(dim=dim, own_dim=own_dim, **sizes)
-        self.upsample = nn.Conv2d(dim, own_dim, kernel_size=1)
-        del self.bias
-
-    def precompute_guidance(self, guidance: Float[Tensor, "B G H W"]) -> StageGuidance:
-        """The map that the guidance adds to those of all classes."""
-        return (self.conv1.guidance(guidance),)
-
-    def first(self, x: Float[Tensor, "BT C H W"], guided: StageGuidance) -> Float[Tensor, "BT D _ _"]:
-        """`conv1` of the upsampled maps and the guidance."""
-        return plus_shared(self.conv1.own(self.upsample(x)), *guided)
-
-
 class UpsamplingDecoder(nn.Module):
     """Upsampling stages guided by taps of the image encoder, then a convolution to one logit for each class."""
 

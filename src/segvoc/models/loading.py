@@ -14,6 +14,8 @@ from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.hardware import DtypeName, bfloat16_instructions, device_name
+from segvoc.inference.reports import UNSURE_BELOW
+from segvoc.inference.segmenter import ModelTraits
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.digests import keep_words
@@ -28,8 +30,9 @@ from segvoc.models.headers import (
     without_taught,
 )
 from segvoc.models.network_segmenter import NetworkSegmenter, Optimize
-from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name, votes_of
+from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name, refines_edges, votes_of
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.tiny import TinyConfig
 from segvoc.records import with_settings
 from segvoc.sharing.hub import Token
 from segvoc.teaching.taught_words import TaughtWords
@@ -142,10 +145,14 @@ def segmenter_of(
         network=network,
         protocols=preset.protocols_of(configuration),
         templates=preset.templates_of(configuration),
-        own_selection=preset.own_selection,
-        votes=votes_of(configuration),
-        parts_against="half" if network.has_background else preset.parts_against,
-        background_words=None if trained else preset.background_words,
+        traits=ModelTraits(
+            own_selection=preset.own_selection,
+            votes=votes_of(configuration),
+            parts_against="half" if network.has_background else preset.parts_against,
+            background_words=None if trained else preset.background_words,
+            refines_edges=refines_edges(configuration),
+            unsure_below=UNSURE_BELOW if isinstance(configuration, TinyConfig) else None,
+        ),
         optimize=optimize,
         origin={"preset": preset_name(preset), **configuration_record(configuration), **trained},
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, Unpack, cast
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float, Float32, Int
@@ -16,7 +16,7 @@ from segvoc.encoders.base import ImageEncoder, ImageFeatures
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol, Protocols
-from segvoc.inference.segmenter import ModelTraits, Segmenter
+from segvoc.inference.segmenter import PLAIN, ModelTraits, Segmenter
 from segvoc.layers.aggregation_context import ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits
 from segvoc.layers.precision import lowest_precision
@@ -88,7 +88,8 @@ class NetworkSegmenter(Segmenter):
         class_chunk: int | None = None,
         batch: int | None = None,
         optimize: Optimize = "none",
-        **traits: Unpack[ModelTraits],
+        traits: ModelTraits = PLAIN,
+        origin: Mapping[str, object] | None = None,
     ) -> None:
         """Wrap a network.
 
@@ -100,7 +101,8 @@ class NetworkSegmenter(Segmenter):
             class_chunk: classes refined per chunk; bounds memory without affecting results.
             batch: images or windows per forward pass (default: 1 on a CPU, else 8); fewer if the GPU's memory runs out.
             optimize: how a CUDA GPU runs the network; see `segvoc.load`.
-            traits: passed to `Segmenter`.
+            traits: what the model can do; the network says whether it has a background and selects classes.
+            origin: see `Segmenter`.
         """
         self.network = network.eval()
         on_cpu = self.device.type == "cpu"
@@ -109,9 +111,8 @@ class NetworkSegmenter(Segmenter):
             protocols=protocols,
             encode_words=network.word_encoder(templates),
             batch=batch or (1 if on_cpu else 8),
-            has_background=network.has_background,
-            selects=network.selects,
-            **traits,
+            traits=replace(traits, has_background=network.has_background, selects=network.selects),
+            origin=origin,
         )
         self.class_chunk = class_chunk or classes_at_a_time(self.device)
         self._views_at_once = self.batch
@@ -164,7 +165,7 @@ class NetworkSegmenter(Segmenter):
             check_fork()
 
     def shareable(self, *, weights: bool | None = None) -> ShareableModel:
-        """The model as files and facts; see `Shareable.shareable`. Custom networks raise `UsageError`.
+        """The model as files and facts; see `Segmenter.shareable`. Custom networks raise `UsageError`.
 
         Taught words shared without weights are checked against the published weights when loaded.
         """

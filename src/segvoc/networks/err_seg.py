@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.errors import UsageError
-from segvoc.layers.aggregation import DecoderSizes, SplitStage, UpsamplingDecoder, UpsamplingStage, cost_volume
+from segvoc.layers.aggregation import DecoderSizes, StageGuidance, UpsamplingDecoder, UpsamplingStage, cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
 from segvoc.layers.guided import GuidedConv2d, Projections, gelu_mlp
-from segvoc.layers.maps import on_maps, pool, resized, unpool
+from segvoc.layers.maps import on_maps, plus_shared, pool, resized, unpool
 from segvoc.layers.precision import lowest_precision, without_autocast
 from segvoc.records import check_range
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnQuarter, Votes
@@ -255,6 +255,23 @@ class ReducedClassAggregation(nn.Module):
         )
         attended = rearrange(F.scaled_dot_product_attention(q, k, v), "bhw n t c -> bhw t (n c)")
         return self.out(attended.view(x.shape))
+
+
+class SplitStage(UpsamplingStage):
+    """A stage whose `upsample`, here a 1x1 convolution, isn't merged with its first convolution."""
+
+    def __init__(self, *, dim: int, own_dim: int, **sizes: int) -> None:
+        super().__init__(dim=dim, own_dim=own_dim, **sizes)
+        self.upsample = nn.Conv2d(dim, own_dim, kernel_size=1)
+        del self.bias
+
+    def precompute_guidance(self, guidance: Float[Tensor, "B G H W"]) -> StageGuidance:
+        """The map that the guidance adds to those of all classes."""
+        return (self.conv1.guidance(guidance),)
+
+    def first(self, x: Float[Tensor, "BT C H W"], guided: StageGuidance) -> Float[Tensor, "BT D _ _"]:
+        """`conv1` of the upsampled maps and the guidance."""
+        return plus_shared(self.conv1.own(self.upsample(x)), *guided)
 
 
 class ErrDecoder(UpsamplingDecoder):

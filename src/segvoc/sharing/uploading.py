@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from segvoc.errors import UsageError
 from segvoc.sharing.hub import CARD, CONFIG, LIBRARY, SHARED_WEIGHTS, WORDS_SUFFIX, HubRepository, SharedModel, Token
@@ -181,21 +181,18 @@ def _plain(text: str) -> str:
     return " ".join(re.sub(r"([\\|*_`<>\[\]])", r"\\\1", text).split())
 
 
-class Shareable:
-    """Base class of `Segmenter`: what `push` asks of a model."""
+class Shareable(Protocol):
+    """What `push` asks of a model; a `Segmenter` is one."""
 
     name: str
-    known_words: tuple[str, ...] = ()
+    known_words: tuple[str, ...]
     """The words that it was trained on or taught, if its file or repository lists them."""
-    known_background: str | None = None
+    known_background: str | None
     """The word among them that means "none of the others"."""
 
     def shareable(self, *, weights: bool | None = None) -> ShareableModel:
-        """The model's files and facts; see `push` for `weights` and the errors."""
-        raise UsageError(
-            f"{self.name!r} is exported programs; share the preset, file or run that it was exported from: "
-            "segvoc push RUN owner/name"
-        )
+        """The model's files and facts."""
+        ...
 
 
 def push(
@@ -238,7 +235,7 @@ def push(
     place = HubRepository.of(repository, token=token)
     if place is None or place.revision is not None:
         raise UsageError(f"{repository!r} is not a repository name; give owner/name, and the branch as revision")
-    if isinstance(model, Shareable):
+    if not isinstance(model, ShareableModel):
         files = model.shareable(weights=weights)
         words = tuple(dict.fromkeys((*model.known_words, *files.words)))
         model = replace(files, words=words, background=model.known_background)

@@ -1,13 +1,16 @@
-"""The recipes of the papers, one function for each published row, a table of all recipes, and `finetune`.
+"""The table of recipes, one entry for each published row, and `finetune`.
 
 Change a recipe with `Recipe.with_settings`, or on the command line with `--set`. On N GPUs, the command of a recipe is
 
     torchrun --nproc-per-node N --no-python segvoc train NAME --data ROOT --out RUN
 
-with the options that its docstring names. Training takes 80,000 steps unless stated otherwise.
+with the options that its entry names. Training takes 80,000 steps unless stated otherwise.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 from segvoc.checkpoints.files import read_header
 from segvoc.models.headers import configuration_of
@@ -28,378 +31,301 @@ from segvoc.training.recipe import (
     TunedWordsConfig,
 )
 
-# CAT-Seg (Cho et al., CVPR 2024), and PCA-Seg's serial baseline with DeCLIP's encoders.
-
-
-def cat_seg_b() -> Recipe:
-    """CAT-Seg, ViT-B/16, as its released code trains it on COCO-Stuff.
-
-    Row: CVPR 2024, Table 1, CAT-Seg (ViT-B/16): A-847 12.0, PC-459 19.0, A-150 31.8, PC-59 57.5, PAS-20 94.6, PAS-20b
-    77.3 mIoU. Hardware: 4 RTX 3090; batch 4, one image per GPU, no mixed precision.
-
-    On a GPU whose memory is too small for all activations (24 GB for several images), they are recomputed in the
-    backward pass, chunk by chunk, with the same results.
-    """
-    return Recipe(
-        model="cat-seg-b",
-        optimizer=OptimizerConfig(batch_size=4, lr=2e-4),
-        data=DataConfig(crop_size=384),
-        runtime=RuntimeConfig(class_chunk_size=64, activation_checkpointing="auto", num_workers=8),
-    )
-
-
-def cat_seg_l() -> Recipe:
-    """CAT-Seg, ViT-L/14 at 336 px: crops of 384 px are resized to 336 px.
-
-    Row: CVPR 2024, Table 1, CAT-Seg (ViT-L/14): A-847 16.0, PC-459 23.8, A-150 37.9, PC-59 63.3, PAS-20 97.0, PAS-20b
-    82.5 mIoU. Hardware: 4 RTX 3090; batch 4.
-    """
-    return replace(cat_seg_b(), model="cat-seg-l").with_settings(resize_crop_to=336)
-
-
-def cat_seg_eva_b() -> Recipe:
-    """PCA-Seg's serial baseline with DeCLIP's EVA02-CLIP-B/16 (its "DeCLIP" rows).
-
-    Row: PCA-Seg, Table 3, serial; learning rate and batch size of its released configuration eva_vitb_384 (5e-4, 8).
-    Hardware: 8 GPUs, one image each. Options: --encoder-weights DECLIP-B.pt
-    """
-    return replace(cat_seg_b(), model="cat-seg-eva-b").with_settings(batch_size=8, lr=5e-4)
-
-
-def cat_seg_eva_l() -> Recipe:
-    """PCA-Seg's serial baseline with DeCLIP's EVA02-CLIP-L/14, at 336 px.
-
-    Row: PCA-Seg, Table 3, serial; learning rate and batch size of its released configuration eva_vitl_336 (3e-4, 8).
-    Hardware: 8 GPUs. Options: --encoder-weights DECLIP-L.pt
-    """
-    return replace(cat_seg_eva_b(), model="cat-seg-eva-l").with_settings(lr=3e-4, resize_crop_to=336)
-
-
-# PCA-Seg (Yin et al., CVPR 2026), with the architecture of the released code and the FOD loss weight of the paper.
-#
-# The released training code fails at the first step (a call lacks an argument), so the published numbers can't come
-# from exactly that code. The paper doesn't state the learning rate; the recipes use those of the released
-# configurations.
-
-
-def tuned_words(recipe: Recipe, images: int, steps: int | None = None) -> Recipe:
-    """Tune words on the features of a recipe's network: a small pyramid, and a classifier for each word.
-
-    Fewer images get more views each; more images get more steps. A tenth, and at least two, are held out to choose
-    the best weights, unless there are fewer than eight images. There are five validations.
-    """
-    held_out = 0 if images < 8 else min(50, max(2, round(images / 10)))
-    steps = steps or min(3000, 900 + 4 * images)
-    return replace(
-        recipe,
-        method="words",
-        optimizer=OptimizerConfig(
-            steps=steps,
-            batch_size=2,
-            lr=1.5e-2,
-            weight_decay=1e-2,
-            warmup_steps=20,
-            max_grad_norm=1.0,
-            trainable="none",
-        ),
-        data=replace(recipe.data, num_val_images=held_out),
-        words=TunedWordsConfig(views=max(1, min(6, round(180 / max(1, images))))),
-        runtime=RuntimeConfig(
-            num_workers=2, save_every=100, eval_every=max(1, steps // 5), eval_first=True, patience=2 if held_out else 0
-        ),
-    )
-
-
 PAPER_FOD, RELEASED_FOD = 0.01, 0.001
 """Lambda of Eq. 10: the best value of Table 5d, and the value in the released code."""
 
 
-def pca_seg_b() -> Recipe:
-    """PCA-Seg with DeCLIP's EVA02-CLIP-B/16.
+class NamedRecipe:
+    """A recipe of the table, whole or as the changes of another entry. Call it for the `Recipe`.
 
-    Row: Table 1, PCA-Seg (ViT-B/16): A-847 16.1, PC-459 22.3, A-150 38.1, PC-59 62.2, PAS-20 97.3, PAS-20b 82.7 mIoU.
-    Hardware: 8 A6000; batch 8, one image per GPU. Options: --encoder-weights DECLIP-B.pt
+    Args:
+        base: the recipe, or the name of the entry that this one changes.
+        about: the row of a paper's table, its scores and hardware, the options of `segvoc train`.
+        changes: "model" and "network" replace the base's, all others are settings (`Recipe.with_settings`).
     """
-    return replace(cat_seg_eva_b(), model="pca-seg-b").with_settings(fod_weight=PAPER_FOD)
+
+    def __init__(self, base: Recipe | str, about: str, changes: Mapping[str, object] = MappingProxyType({})) -> None:
+        self.base, self.changes, self.__doc__ = base, changes, about
+
+    def __call__(self) -> Recipe:
+        """The recipe."""
+        recipe = self.base if isinstance(self.base, Recipe) else _TABLE[self.base]()
+        whole: dict[str, Any] = {name: self.changes[name] for name in ("model", "network") if name in self.changes}
+        settings = {name: value for name, value in self.changes.items() if name not in whole}
+        return replace(replace(recipe, model=whole.pop("model", recipe.model)).with_settings(**settings), **whole)
 
 
-def pca_seg_l() -> Recipe:
-    """PCA-Seg with DeCLIP's EVA02-CLIP-L/14, at 336 px.
-
-    Row: Table 1, PCA-Seg (ViT-L/14): A-847 18.3, PC-459 26.7, A-150 41.5, PC-59 64.7, PAS-20 98.4, PAS-20b 84.4 mIoU.
-    Hardware: 8 A6000; batch 8. Options: --encoder-weights DECLIP-L.pt
-    """
-    return replace(cat_seg_eva_l(), model="pca-seg-l").with_settings(fod_weight=PAPER_FOD)
-
-
-def pca_seg_b_released() -> Recipe:
-    """PCA-Seg with EVA02-CLIP-B/16 and the released code's FOD loss weight.
-
-    Row: Table 5d, lambda 0.001: A-150 37.4 mIoU. Hardware and options: as for `pca_seg_b`.
-    """
-    return pca_seg_b().with_settings(fod_weight=RELEASED_FOD)
-
-
-def pca_seg_l_released() -> Recipe:
-    """PCA-Seg with EVA02-CLIP-L/14 and the released code's FOD loss weight.
-
-    Row: not published. Hardware and options: as for `pca_seg_l`.
-    """
-    return pca_seg_l().with_settings(fod_weight=RELEASED_FOD)
-
-
-def pca_seg_clip_b() -> Recipe:
-    """PCA-Seg with OpenAI's ViT-B/16, as in the released configuration vitb_384.
-
-    Row: not published. Hardware: 4 GPUs with 24 GB each; batch 4.
-    """
-    return replace(cat_seg_b(), model="pca-seg-clip-b").with_settings(fod_weight=PAPER_FOD)
-
-
-def pca_seg_clip_l() -> Recipe:
-    """PCA-Seg with OpenAI's ViT-L/14 at 336 px, as in the released configuration vitl_336.
-
-    Row: not published. Hardware: 4 GPUs with 24 GB each; batch 4.
-    """
-    return replace(cat_seg_l(), model="pca-seg-clip-l").with_settings(fod_weight=PAPER_FOD)
-
-
-def no_aggregation_b() -> Recipe:
-    """DeCLIP's EVA02-CLIP-B/16 without aggregation: the logits are the scaled and shifted cosine similarities.
-
-    Row: Table 3, without aggregation: A-847 14.1, PC-459 20.7, A-150 34.4, PC-59 59.3, PAS-20b 79.1 mIoU. Hardware: 8
-    A6000; batch 8. Options: --encoder-weights DECLIP-B.pt
-    """
-    return pca_seg_b().with_settings(aggregation="none", fod_weight=0.0)
-
-
-# ERR-Seg (Chen et al.), as its released code trains it.
-
-
-def err_seg_b() -> Recipe:
-    """ERR-Seg, CLIP-ConvNeXt-B, with image and text encoder fine-tuned.
-
-    Row: Table 3, ERR-Seg (ConvNeXt-B, Img. and Txt.): A-847 13.9, PC-459 20.5, A-150 35.8, PC-59 56.9, PAS-20 95.4
-    mIoU. Hardware: 4 RTX 3090; batch 4, mixed precision, no gradient clipping. Options: --encoder-weights
-    convnext_base_w_320.bin
-    """
-    return Recipe(
-        model="err-seg-b",
-        optimizer=OptimizerConfig(batch_size=4, lr=2e-4, warmup_steps=1000, max_grad_norm=0.0),
-        objective=ObjectiveConfig(num_kept_classes=32),
-        data=DataConfig(short_sides=(640,), crop_size=640),
-        runtime=RuntimeConfig(precision="float16", tf32=False, num_workers=2),
-    )
-
-
-def err_seg_l() -> Recipe:
-    """ERR-Seg, CLIP-ConvNeXt-L, trained at 640 px and tested at 768.
-
-    Row: Table 3, ERR-Seg (ConvNeXt-L, Img. and Txt.): A-847 16.9, PC-459 23.9, A-150 38.3, PC-59 60.7, PAS-20 96.6
-    mIoU. Hardware: 4 RTX 3090; batch 4, mixed precision.
-    """
-    return replace(err_seg_b(), model="err-seg-l")
-
-
-def err_seg_b_frozen() -> Recipe:
-    """ERR-Seg, CLIP-ConvNeXt-B with frozen encoders at 384 px, trained and tested.
-
-    Row: Table 13, ConvNeXt-B: A-847 9.7, PC-459 12.5, A-150 26.9, PC-59 49.4, PAS-20 89.9 mIoU. The paper gives no
-    other setting of it; these are those of `err_seg_b`. Hardware: 4 RTX 3090. Options: as for `err_seg_b`.
-    """
-    network = ErrSegConfig(encoder="convnext_base_w", side=384)
-    frozen = err_seg_b().with_settings(trainable="none", short_sides=(384,), crop_size=384)
-    return replace(frozen, network=network)
-
-
-def err_seg_vit_b_frozen() -> Recipe:
-    """ERR-Seg, OpenAI CLIP ViT-B/16 with frozen encoders at 384 px, trained and tested.
-
-    Row: Table 13, ViT-B/16: A-847 7.5, PC-459 13.0, A-150 22.8, PC-59 49.7, PAS-20 91.0 mIoU. The paper doesn't say
-    which maps of a ViT guide the aggregation and the decoder; here they are CAT-Seg's. Hardware: 4 RTX 3090.
-    """
-    return replace(err_seg_b_frozen(), model="err-seg-vit-b", network=None)
-
-
-# PartCATSeg (Choi et al., CVPR 2025) as its released code trains it, and PCA-Seg's part mode (Yin et al., CVPR 2026).
-#
-# The available copy of PCA-Seg lacks its learning rates, and no code for parts was released, so PartCATSeg's learning
-# rates are used instead.
-
-
-def part_cat_seg_b() -> Recipe:
-    """PartCATSeg on Pascal-Part-116, or on ADE20K-Part-234 with `--set dataset=ade20k-part-234-train`.
-
-    Row: PCA-Seg, Table 2, PartCATSeg: Pascal-Part-116 Pred-All 52.6 / 40.5 / 45.8, Oracle-Obj 57.5 / 44.9 / 50.4;
-    ADE20K-Part-234 38.9 / 17.6 / 24.2 and 53.1 / 47.2 / 50.0 (seen, unseen, harmonic mIoU). Hardware: batch 4; 20,000
-    steps for both; no mixed precision.
-
-    CLIP is frozen, and DINOv2 is trained at a hundredth of the learning rate. The released code starts from a CAT-Seg
-    checkpoint; this recipe starts from the encoders and a randomly initialized aggregation.
-    """
-    return Recipe(
-        model="part-cat-seg-b",
-        optimizer=OptimizerConfig(steps=20_000, batch_size=4),
-        data=DataConfig(dataset="pascal-part-116-train", max_long_side=768),
-        runtime=RuntimeConfig(class_chunk_size=64, activation_checkpointing="auto"),
-    )
-
-
-def pca_part_b() -> Recipe:
-    """PCA-Seg's part mode on Pascal-Part-116, with PartCATSeg's learning rate, weight decay and gradient clipping.
-
-    Row: Table 2, PCA-Seg: Pascal-Part-116 Pred-All 57.2 / 43.5 / 49.3, Oracle-Obj 60.5 / 47.1 / 52.9 (seen, unseen,
-    harmonic mIoU). Hardware: 8 A6000; batch 8; 30,000 steps.
-    """
-    recipe = replace(part_cat_seg_b(), model="pca-part-b")
-    return recipe.with_settings(steps=30_000, batch_size=8, fod_weight=0.01)
-
-
-def pca_part_b_ade() -> Recipe:
-    """PCA-Seg's part mode on ADE20K-Part-234.
-
-    Row: Table 2, PCA-Seg: ADE20K-Part-234 Pred-All 40.8 / 19.2 / 26.1, Oracle-Obj 56.3 / 48.2 / 51.8. Hardware: 8
-    A6000; batch 8; 20,000 steps.
-    """
-    return pca_part_b().with_settings(steps=20_000, dataset="ade20k-part-234-train")
-
-
-# Recipes of SynSeg, which learns from captions. docs/papers/syn_seg.md lists the values taken from the paper.
-
-
-def syn_seg_b() -> Recipe:
-    """SynSeg with OpenAI's CLIP ViT-B/16: trains FiLM, projector and decoder; the encoders are frozen.
-
-    Row: arXiv v2, Table 1: VOC 62.2, Context 41.8, COCO-Object 34.9, COCO-Stuff 23.6, Cityscapes 30.9, with a decoder
-    initialized from CLIPSeg (`--weights clipseg.safetensors`, which was trained on masks of PhraseCut). arXiv v3,
-    Table II: 60.5, 43.8, 36.0, 24.5, 35.8, and ADE20K 18.4; the decoder's initial weights are not stated. Both are
-    means of five runs on CC12M. The learning rate is that of CLIPSeg trained from scratch; when you start from its
-    weights, set lr=1e-4. Hardware: one RTX 4090.
-    Command: segvoc train syn-seg-b --captions "cc12m/{00000..01242}.tar" --out RUN
-
-    From the paper: seed 42, phrases found by spaCy and dropped if they contain an excluded substring, FiLM by a small
-    MLP (in the preset). Runs with one seed are the same here, so the five runs have consecutive seeds. docs/papers/
-    differences.md has the rest.
-    """
-    return Recipe(
-        model="syn-seg-b",
-        supervision="captions",
-        seeds=(42, 43, 44, 45, 46),
-        optimizer=OptimizerConfig(
-            steps=10_000,
-            batch_size=256,
-            lr=1e-3,
-            weight_decay=1e-4,
-            warmup_steps=100,
-            max_grad_norm=1.0,
-            trainable="none",
+_TABLE = {
+    # CAT-Seg (Cho et al., CVPR 2024), and PCA-Seg's serial baseline with DeCLIP's encoders.
+    "cat-seg-b": NamedRecipe(
+        Recipe(
+            model="cat-seg-b",
+            optimizer=OptimizerConfig(batch_size=4, lr=2e-4),
+            data=DataConfig(crop_size=384),
+            runtime=RuntimeConfig(class_chunk_size=64, activation_checkpointing="auto", num_workers=8),
         ),
-        captions=CaptionConfig(extractor="spacy", match="substring"),
-        data=DataConfig(dataset="", crop_size=224),
-        runtime=RuntimeConfig(num_workers=8, save_every=500, eval_every=1000),
-    )
-
-
-def tiny_syn() -> Recipe:
-    """SynSeg's decoder on tiny's encoders, small enough to train on a laptop with tens of captioned photographs.
-
-    It uses tiny's text encoder, trunk and ImageNet classes, but not the projections. The last stages of the trunk were
-    trained with masks, too. Row: none; docs/papers/syn_seg.md has results for 37 photographs. Hardware: a laptop.
-    Command: segvoc train tiny-syn --images DIR --captions captions.json --out RUN
-    """
-    return Recipe(
-        model="tiny",
-        network=TinyConfig(aggregation=TinySynergyConfig()),
-        supervision="captions",
-        optimizer=OptimizerConfig(
-            steps=100,
-            batch_size=4,
-            lr=1e-3,
-            weight_decay=1e-2,
-            warmup_steps=10,
-            max_grad_norm=1.0,
-            trainable="none",
+        "CAT-Seg, ViT-B/16, as its released code trains it on COCO-Stuff. Row: CVPR 2024, Table 1, CAT-Seg "
+        "(ViT-B/16): A-847 12.0, PC-459 19.0, A-150 31.8, PC-59 57.5, PAS-20 94.6, PAS-20b 77.3 mIoU. Hardware: 4 RTX "
+        "3090; batch 4, one image per GPU, no mixed precision.\n\n"
+        "On a GPU whose memory is too small for all activations (24 GB for several images), they are recomputed in the "
+        "backward pass, chunk by chunk, with the same results.",
+    ),
+    "cat-seg-l": NamedRecipe(
+        "cat-seg-b",
+        "CAT-Seg, ViT-L/14 at 336 px: crops of 384 px are resized to 336 px. Row: CVPR 2024, Table 1, CAT-Seg "
+        "(ViT-L/14): A-847 16.0, PC-459 23.8, A-150 37.9, PC-59 63.3, PAS-20 97.0, PAS-20b 82.5 mIoU. Hardware: 4 RTX "
+        "3090; batch 4.",
+        {"model": "cat-seg-l", "resize_crop_to": 336},
+    ),
+    "cat-seg-eva-b": NamedRecipe(
+        "cat-seg-b",
+        "PCA-Seg's serial baseline with DeCLIP's EVA02-CLIP-B/16 (its \"DeCLIP\" rows). Row: PCA-Seg, Table 3, serial; "
+        "learning rate and batch size of its released configuration eva_vitb_384 (5e-4, 8). Hardware: 8 GPUs, one "
+        "image each. Options: --encoder-weights DECLIP-B.pt",
+        {"model": "cat-seg-eva-b", "batch_size": 8, "lr": 5e-4},
+    ),
+    "cat-seg-eva-l": NamedRecipe(
+        "cat-seg-eva-b",
+        "PCA-Seg's serial baseline with DeCLIP's EVA02-CLIP-L/14, at 336 px. Row: PCA-Seg, Table 3, serial; learning "
+        "rate and batch size of its released configuration eva_vitl_336 (3e-4, 8). Hardware: 8 GPUs. Options: "
+        "--encoder-weights DECLIP-L.pt",
+        {"model": "cat-seg-eva-l", "lr": 3e-4, "resize_crop_to": 336},
+    ),
+    # PCA-Seg (Yin et al., CVPR 2026), with the architecture of the released code and the FOD loss weight of the paper.
+    # The released training code fails at the first step (a call lacks an argument), so the published numbers can't come
+    # from exactly that code. The paper doesn't state the learning rate; these are the released configurations'.
+    "pca-seg-b": NamedRecipe(
+        "cat-seg-eva-b",
+        "PCA-Seg with DeCLIP's EVA02-CLIP-B/16. Row: Table 1, PCA-Seg (ViT-B/16): A-847 16.1, PC-459 22.3, A-150 "
+        "38.1, PC-59 62.2, PAS-20 97.3, PAS-20b 82.7 mIoU. Hardware: 8 A6000; batch 8, one image per GPU. Options: "
+        "--encoder-weights DECLIP-B.pt",
+        {"model": "pca-seg-b", "fod_weight": PAPER_FOD},
+    ),
+    "pca-seg-l": NamedRecipe(
+        "cat-seg-eva-l",
+        "PCA-Seg with DeCLIP's EVA02-CLIP-L/14, at 336 px. Row: Table 1, PCA-Seg (ViT-L/14): A-847 18.3, PC-459 26.7, "
+        "A-150 41.5, PC-59 64.7, PAS-20 98.4, PAS-20b 84.4 mIoU. Hardware: 8 A6000; batch 8. Options: "
+        "--encoder-weights DECLIP-L.pt",
+        {"model": "pca-seg-l", "fod_weight": PAPER_FOD},
+    ),
+    "pca-seg-b-released": NamedRecipe(
+        "pca-seg-b",
+        "PCA-Seg with EVA02-CLIP-B/16 and the released code's FOD loss weight. Row: Table 5d, lambda 0.001: A-150 "
+        "37.4 mIoU. Hardware and options: as for `pca-seg-b`.",
+        {"fod_weight": RELEASED_FOD},
+    ),
+    "pca-seg-l-released": NamedRecipe(
+        "pca-seg-l",
+        "PCA-Seg with EVA02-CLIP-L/14 and the released code's FOD loss weight. Row: not published. Hardware and "
+        "options: as for `pca-seg-l`.",
+        {"fod_weight": RELEASED_FOD},
+    ),
+    "pca-seg-clip-b": NamedRecipe(
+        "cat-seg-b",
+        "PCA-Seg with OpenAI's ViT-B/16, as in the released configuration vitb_384. Row: not published. Hardware: 4 "
+        "GPUs with 24 GB each; batch 4.",
+        {"model": "pca-seg-clip-b", "fod_weight": PAPER_FOD},
+    ),
+    "pca-seg-clip-l": NamedRecipe(
+        "cat-seg-l",
+        "PCA-Seg with OpenAI's ViT-L/14 at 336 px, as in the released configuration vitl_336. Row: not published. "
+        "Hardware: 4 GPUs with 24 GB each; batch 4.",
+        {"model": "pca-seg-clip-l", "fod_weight": PAPER_FOD},
+    ),
+    "no-aggregation-b": NamedRecipe(
+        "pca-seg-b",
+        "DeCLIP's EVA02-CLIP-B/16 without aggregation: the logits are the scaled and shifted cosine similarities. "
+        "Row: Table 3, without aggregation: A-847 14.1, PC-459 20.7, A-150 34.4, PC-59 59.3, PAS-20b 79.1 mIoU. "
+        "Hardware: 8 A6000; batch 8. Options: --encoder-weights DECLIP-B.pt",
+        {"aggregation": "none", "fod_weight": 0.0},
+    ),
+    # ERR-Seg (Chen et al.), as its released code trains it.
+    "err-seg-b": NamedRecipe(
+        Recipe(
+            model="err-seg-b",
+            optimizer=OptimizerConfig(batch_size=4, lr=2e-4, warmup_steps=1000, max_grad_norm=0.0),
+            objective=ObjectiveConfig(num_kept_classes=32),
+            data=DataConfig(short_sides=(640,), crop_size=640),
+            runtime=RuntimeConfig(precision="float16", tf32=False, num_workers=2),
         ),
-        captions=CaptionConfig(extractor="rules", max_phrases=4, cont_weight=1.5, sep_weight=0.5),
-        data=DataConfig(dataset="", crop_size=448),
-        runtime=RuntimeConfig(num_workers=0, save_every=25, eval_every=0),
-    )
-
-
-# Recipes for the embedded model.
-
-
-def tiny() -> Recipe:
-    """Fine-tune `tiny`: its projections, the sum of its costs, and its trunk at a tenth of their learning rate.
-
-    `--set trunk_lr_scale=0` freezes the trunk, which takes a quarter of the time but fits less well: on 8 training
-    photographs with 58 garments, 93 % of the pixels are correct after 150 steps, compared to 95 % after 60 steps with
-    the trunk. Hardware: a laptop; minutes for tens of photographs.
-    Command: segvoc train tiny --images DIR --labels DIR --classes classes.json --out RUN
-    """
-    return Recipe(
-        model="tiny",
-        optimizer=OptimizerConfig(
-            steps=200,
-            batch_size=2,
-            lr=2e-3,
-            warmup_steps=20,
-            max_grad_norm=1.0,
-            encoder_lr_scale=1.0,
-            trunk_lr_scale=0.1,
+        "ERR-Seg, CLIP-ConvNeXt-B, with image and text encoder fine-tuned. Row: Table 3, ERR-Seg (ConvNeXt-B, Img. "
+        "and Txt.): A-847 13.9, PC-459 20.5, A-150 35.8, PC-59 56.9, PAS-20 95.4 mIoU. Hardware: 4 RTX 3090; batch 4, "
+        "mixed precision, no gradient clipping. Options: --encoder-weights convnext_base_w_320.bin",
+    ),
+    "err-seg-l": NamedRecipe(
+        "err-seg-b",
+        "ERR-Seg, CLIP-ConvNeXt-L, trained at 640 px and tested at 768. Row: Table 3, ERR-Seg (ConvNeXt-L, Img. and "
+        "Txt.): A-847 16.9, PC-459 23.9, A-150 38.3, PC-59 60.7, PAS-20 96.6 mIoU. Hardware: 4 RTX 3090; batch 4, "
+        "mixed precision.",
+        {"model": "err-seg-l"},
+    ),
+    "err-seg-b-frozen": NamedRecipe(
+        "err-seg-b",
+        "ERR-Seg, CLIP-ConvNeXt-B with frozen encoders at 384 px, trained and tested. Row: Table 13, ConvNeXt-B: "
+        "A-847 9.7, PC-459 12.5, A-150 26.9, PC-59 49.4, PAS-20 89.9 mIoU. The paper gives no other setting of it; "
+        "these are those of `err-seg-b`. Hardware: 4 RTX 3090. Options: as for `err-seg-b`.",
+        {
+            "network": ErrSegConfig(encoder="convnext_base_w", side=384),
+            "trainable": "none",
+            "short_sides": (384,),
+            "crop_size": 384,
+        },
+    ),
+    "err-seg-vit-b-frozen": NamedRecipe(
+        "err-seg-b-frozen",
+        "ERR-Seg, OpenAI CLIP ViT-B/16 with frozen encoders at 384 px, trained and tested. Row: Table 13, ViT-B/16: "
+        "A-847 7.5, PC-459 13.0, A-150 22.8, PC-59 49.7, PAS-20 91.0 mIoU. The paper doesn't say which maps of a ViT "
+        "guide the aggregation and the decoder; here they are CAT-Seg's. Hardware: 4 RTX 3090.",
+        {"model": "err-seg-vit-b", "network": None},
+    ),
+    # PartCATSeg (Choi et al., CVPR 2025) as its released code trains it, and PCA-Seg's part mode. The available copy of
+    # PCA-Seg lacks its learning rates, and no code for parts was released, so PartCATSeg's are used.
+    "part-cat-seg-b": NamedRecipe(
+        Recipe(
+            model="part-cat-seg-b",
+            optimizer=OptimizerConfig(steps=20_000, batch_size=4),
+            data=DataConfig(dataset="pascal-part-116-train", max_long_side=768),
+            runtime=RuntimeConfig(class_chunk_size=64, activation_checkpointing="auto"),
         ),
-        objective=ObjectiveConfig(loss="competing"),
-        data=DataConfig(dataset="", short_sides=(448, 512, 576), crop_size=448, squash_prob=0.8, swap_left_right=True),
-        runtime=RuntimeConfig(
-            class_chunk_size=16, activation_checkpointing="auto", num_workers=2, save_every=50, eval_every=0
+        "PartCATSeg on Pascal-Part-116, or on ADE20K-Part-234 with `--set dataset=ade20k-part-234-train`. Row: "
+        "PCA-Seg, Table 2, PartCATSeg: Pascal-Part-116 Pred-All 52.6 / 40.5 / 45.8, Oracle-Obj 57.5 / 44.9 / 50.4; "
+        "ADE20K-Part-234 38.9 / 17.6 / 24.2 and 53.1 / 47.2 / 50.0 (seen, unseen, harmonic mIoU). Hardware: batch 4; "
+        "20,000 steps for both; no mixed precision.\n\n"
+        "CLIP is frozen, and DINOv2 is trained at a hundredth of the learning rate. The released code starts from a "
+        "CAT-Seg checkpoint; this recipe starts from the encoders and a randomly initialized aggregation.",
+    ),
+    "pca-part-b": NamedRecipe(
+        "part-cat-seg-b",
+        "PCA-Seg's part mode on Pascal-Part-116, with PartCATSeg's learning rate, weight decay and gradient clipping. "
+        "Row: Table 2, PCA-Seg: Pascal-Part-116 Pred-All 57.2 / 43.5 / 49.3, Oracle-Obj 60.5 / 47.1 / 52.9 (seen, "
+        "unseen, harmonic mIoU). Hardware: 8 A6000; batch 8; 30,000 steps.",
+        {"model": "pca-part-b", "steps": 30_000, "batch_size": 8, "fod_weight": 0.01},
+    ),
+    "pca-part-b-ade": NamedRecipe(
+        "pca-part-b",
+        "PCA-Seg's part mode on ADE20K-Part-234. Row: Table 2, PCA-Seg: ADE20K-Part-234 Pred-All 40.8 / 19.2 / 26.1, "
+        "Oracle-Obj 56.3 / 48.2 / 51.8. Hardware: 8 A6000; batch 8; 20,000 steps.",
+        {"steps": 20_000, "dataset": "ade20k-part-234-train"},
+    ),
+    # The embedded model.
+    "tiny": NamedRecipe(
+        Recipe(
+            model="tiny",
+            optimizer=OptimizerConfig(
+                steps=200,
+                batch_size=2,
+                lr=2e-3,
+                warmup_steps=20,
+                max_grad_norm=1.0,
+                encoder_lr_scale=1.0,
+                trunk_lr_scale=0.1,
+            ),
+            objective=ObjectiveConfig(loss="competing"),
+            data=DataConfig(
+                dataset="", short_sides=(448, 512, 576), crop_size=448, squash_prob=0.8, swap_left_right=True
+            ),
+            runtime=RuntimeConfig(
+                class_chunk_size=16, activation_checkpointing="auto", num_workers=2, save_every=50, eval_every=0
+            ),
         ),
-    )
+        "Fine-tune `tiny`: its projections, the sum of its costs, and its trunk at a tenth of their learning rate. "
+        "`--set trunk_lr_scale=0` freezes the trunk, which takes a quarter of the time but fits less well: on 8 "
+        "training photographs with 58 garments, 93 % of the pixels are correct after 150 steps, compared to 95 % "
+        "after 60 steps with the trunk. Hardware: a laptop; minutes for tens of photographs. Command: segvoc train "
+        "tiny --images DIR --labels DIR --classes classes.json --out RUN",
+    ),
+    "tiny-aggregation": NamedRecipe(
+        "tiny",
+        "Two small parallel blocks on tiny's encoders, randomly initialized, whose output is added to tiny's sum of "
+        "costs. Their output is zero at first. `--set skip=none` omits the sum, so that everything is learned from "
+        "scratch. `--set order=serial --set fusion=last`, `--set fusion=...`, `--set experts=...` and `--set "
+        "aggregation=none` are small versions of the rows of the papers' tables. Hardware: a laptop, seconds per "
+        "step. Command: segvoc train tiny-aggregation --images DIR --labels DIR --classes classes.json --out RUN",
+        {
+            "trunk_lr_scale": 0.0,
+            "batch_size": 4,
+            "fod_weight": 0.01,
+            "steps": 600,
+            "network": TinyConfig(aggregation=TWO_BLOCKS),
+        },
+    ),
+    "tiny-parts": NamedRecipe(
+        "tiny",
+        "A small PartCATSeg: its two levels on tiny's frozen encoders. `--set order=parallel --set fusion=experts "
+        "--set fod_weight=0.01` is a small version of PCA-Seg's part mode. The classes are parts of objects (\"car's "
+        'door", or `--object car`) and objects without parts. The output of the aggregation is added to the sums of '
+        "the raw costs, and all classes of a level compete. This loss isn't from a paper, but works better with few "
+        "images, see `tiny`. Hardware: a laptop; minutes. Command: segvoc train tiny-parts --object car --images DIR "
+        "--labels DIR --classes classes.json --background background --out RUN",
+        {
+            "trainable": "none",
+            "trunk_lr_scale": 0.0,
+            "batch_size": 4,
+            "steps": 400,
+            "short_sides": (224, 256, 288),
+            "crop_size": 224,
+            "activation_checkpointing": False,
+            "class_chunk_size": 0,
+            "network": TinyConfig(aggregation=TinyPartsConfig()),
+        },
+    ),
+    # SynSeg, which learns from captions. docs/papers/syn_seg.md lists the values taken from the paper.
+    "syn-seg-b": NamedRecipe(
+        Recipe(
+            model="syn-seg-b",
+            supervision="captions",
+            seeds=(42, 43, 44, 45, 46),
+            optimizer=OptimizerConfig(
+                steps=10_000,
+                batch_size=256,
+                lr=1e-3,
+                weight_decay=1e-4,
+                warmup_steps=100,
+                max_grad_norm=1.0,
+                trainable="none",
+            ),
+            captions=CaptionConfig(extractor="spacy", match="substring"),
+            data=DataConfig(dataset="", crop_size=224),
+            runtime=RuntimeConfig(num_workers=8, save_every=500, eval_every=1000),
+        ),
+        "SynSeg with OpenAI's CLIP ViT-B/16: trains FiLM, projector and decoder; the encoders are frozen. Row: arXiv "
+        "v2, Table 1: VOC 62.2, Context 41.8, COCO-Object 34.9, COCO-Stuff 23.6, Cityscapes 30.9, with a decoder "
+        "initialized from CLIPSeg (`--weights clipseg.safetensors`, which was trained on masks of PhraseCut). arXiv "
+        "v3, Table II: 60.5, 43.8, 36.0, 24.5, 35.8, and ADE20K 18.4; the decoder's initial weights are not stated. "
+        "Both are means of five runs on CC12M. The learning rate is that of CLIPSeg trained from scratch; when you "
+        "start from its weights, set lr=1e-4. Hardware: one RTX 4090. Command: segvoc train syn-seg-b --captions "
+        '"cc12m/{00000..01242}.tar" --out RUN\n\n'
+        "From the paper: seed 42, phrases found by spaCy and dropped if they contain an excluded substring, FiLM by a "
+        "small MLP (in the preset). Runs with one seed are the same here, so the five runs have consecutive seeds. "
+        "docs/papers/ differences.md has the rest.",
+    ),
+    "tiny-syn": NamedRecipe(
+        Recipe(
+            model="tiny",
+            network=TinyConfig(aggregation=TinySynergyConfig()),
+            supervision="captions",
+            optimizer=OptimizerConfig(
+                steps=100,
+                batch_size=4,
+                lr=1e-3,
+                weight_decay=1e-2,
+                warmup_steps=10,
+                max_grad_norm=1.0,
+                trainable="none",
+            ),
+            captions=CaptionConfig(extractor="rules", max_phrases=4, cont_weight=1.5, sep_weight=0.5),
+            data=DataConfig(dataset="", crop_size=448),
+            runtime=RuntimeConfig(num_workers=0, save_every=25, eval_every=0),
+        ),
+        "SynSeg's decoder on tiny's encoders, small enough to train on a laptop with tens of captioned photographs. "
+        "It uses tiny's text encoder, trunk and ImageNet classes, but not the projections. The last stages of the "
+        "trunk were trained with masks, too. Row: none; docs/papers/syn_seg.md has results for 37 photographs. "
+        "Hardware: a laptop. Command: segvoc train tiny-syn --images DIR --captions captions.json --out RUN",
+    ),
+}
 
-
-def tiny_aggregation() -> Recipe:
-    """Two small parallel blocks on tiny's encoders, randomly initialized, whose output is added to tiny's sum of costs.
-
-    Their output is zero at first. `--set skip=none` omits the sum, so that everything is learned from scratch. `--set
-    order=serial --set fusion=last`, `--set fusion=...`, `--set experts=...` and `--set aggregation=none` are small
-    versions of the rows of the papers' tables. Hardware: a laptop, seconds per step.
-    Command: segvoc train tiny-aggregation --images DIR --labels DIR --classes classes.json --out RUN
-    """
-    recipe = tiny().with_settings(trunk_lr_scale=0.0, batch_size=4, fod_weight=0.01, steps=600)
-    return replace(recipe, network=TinyConfig(aggregation=TWO_BLOCKS))
-
-
-def tiny_parts() -> Recipe:
-    """A small PartCATSeg: its two levels on tiny's frozen encoders.
-
-    `--set order=parallel --set fusion=experts --set fod_weight=0.01` is a small version of PCA-Seg's part mode. The
-    classes are parts of objects ("car's door", or `--object car`) and objects without parts. The output of the
-    aggregation is added to the sums of the raw costs, and all classes of a level compete. This loss isn't from a paper,
-    but works better with few images, see `tiny`. Hardware: a laptop; minutes.
-    Command: segvoc train tiny-parts --object car --images DIR --labels DIR --classes classes.json --background
-    background --out RUN
-    """
-    recipe = tiny().with_settings(
-        trainable="none",
-        trunk_lr_scale=0.0,
-        batch_size=4,
-        steps=400,
-        short_sides=(224, 256, 288),
-        crop_size=224,
-        activation_checkpointing=False,
-        class_chunk_size=0,
-    )
-    return replace(recipe, network=TinyConfig(aggregation=TinyPartsConfig()))
-
-
-_ALL = (
-    (cat_seg_b, cat_seg_l, cat_seg_eva_b, cat_seg_eva_l),
-    (pca_seg_b, pca_seg_l, pca_seg_b_released, pca_seg_l_released, pca_seg_clip_b, pca_seg_clip_l, no_aggregation_b),
-    (err_seg_b, err_seg_l, err_seg_b_frozen, err_seg_vit_b_frozen),
-    (part_cat_seg_b, pca_part_b, pca_part_b_ade),
-    (tiny, tiny_aggregation, tiny_parts, syn_seg_b, tiny_syn),
-)
-RECIPES = {function.__name__.replace("_", "-"): function for group in _ALL for function in group}
-"""Every recipe, by its function's name with hyphens."""
+RECIPES: dict[str, Callable[[], Recipe]] = dict(_TABLE)
+"""Every recipe, by its name."""
 
 
 def finetune(
@@ -436,7 +362,7 @@ def finetune(
     preset = preset or model
     find_preset(preset)
     if preset == "tiny":
-        recipe = tiny()
+        recipe = _TABLE["tiny"]()
         of_parts = isinstance(network, TinyConfig) and not isinstance(network.aggregation, TinyAggregationConfig)
         method = method or ("network" if of_parts else "words")
     else:
@@ -455,6 +381,34 @@ def finetune(
     elif steps is not None:
         recipe = recipe.with_settings(steps=steps)
     return replace(recipe, model=model, network=network)
+
+
+def tuned_words(recipe: Recipe, images: int, steps: int | None = None) -> Recipe:
+    """Tune words on the features of a recipe's network: a small pyramid, and a classifier for each word.
+
+    Fewer images get more views each; more images get more steps. A tenth, and at least two, are held out to choose
+    the best weights, unless there are fewer than eight images. There are five validations.
+    """
+    held_out = 0 if images < 8 else min(50, max(2, round(images / 10)))
+    steps = steps or min(3000, 900 + 4 * images)
+    return replace(
+        recipe,
+        method="words",
+        optimizer=OptimizerConfig(
+            steps=steps,
+            batch_size=2,
+            lr=1.5e-2,
+            weight_decay=1e-2,
+            warmup_steps=20,
+            max_grad_norm=1.0,
+            trainable="none",
+        ),
+        data=replace(recipe.data, num_val_images=held_out),
+        words=TunedWordsConfig(views=max(1, min(6, round(180 / max(1, images))))),
+        runtime=RuntimeConfig(
+            num_workers=2, save_every=100, eval_every=max(1, steps // 5), eval_first=True, patience=2 if held_out else 0
+        ),
+    )
 
 
 def _on_labels(preset: str) -> Recipe:

@@ -240,7 +240,7 @@ def label_video(
             width=video.width,
             words=prepared.words,
             background=prepared.background,
-            unsure_below=model.unsure_below,
+            unsure_below=model.traits.unsure_below,
             statistics=partial.statistics,
             times=partial.times,
             time_base=video.time_base,

@@ -108,7 +108,7 @@ def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Co
         taught = (
             _tuned(model, images, judges, order, tell)
             if order.finetune
-            else model.teach(images, judges=judges, on_step=tell)
+            else segvoc.teach(model, images, judges=judges, on_step=tell)
         )
         if taught is None:
             to.send(("nothing", "fine-tuning was no better than the words' text on held-out images"))
