@@ -117,10 +117,10 @@ def test_word_of_a_single_image_is_trusted_by_half(model, monkeypatch):
     for labels in examples.labels[1:]:
         labels[labels == 2] = UNLABELED
     examples.labels[0][:32, :32] = 2
-    half = model.teach(examples, keep_worse=True)
+    half = segvoc.teach(model, examples, keep_worse=True)
     assert [word.images for word in half.record.words][2] == 1 < min(word.images for word in half.record.words[:2])
     monkeypatch.setattr(learning, "SINGLE_IMAGE", 1.0)
-    whole = model.teach(examples, keep_worse=True)
+    whole = segvoc.teach(model, examples, keep_worse=True)
     for one, other in ((half.weights, whole.weights), (half.bias, whole.bias)):
         assert np.abs(other[2]).max() > 0
         np.testing.assert_allclose(one[2], other[2] / 2, rtol=1e-2, atol=1e-6)
