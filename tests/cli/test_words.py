@@ -212,8 +212,8 @@ def test_wrong_names_and_misspelled_keywords_are_one_line() -> None:
     for name in (None, 5, ["tiny"]):
         with pytest.raises(UsageError, match="the model must be a name or a path, not"):
             segvoc.load(name)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=r"load has no argument 'wieghts' \(did you mean weights\?\)"):
-        segvoc.load("tiny", wieghts="x")  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match=r"load has no argument 'weightz' \(did you mean weights\?\)"):
+        segvoc.load("tiny", weightz="x")  # type: ignore[call-arg]
     with pytest.raises(UsageError, match=r"click has no argument 'point' \(did you mean points\?\)"):
         segvoc.click(PHOTO, point=[(1, 1)])  # type: ignore[call-arg]
     result = load_tiny().segment(PHOTO, ["cup", "table"])
