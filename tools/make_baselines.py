@@ -112,7 +112,8 @@ Where a paper is silent ([Paper against code](differences.md) has more):
 - PCA-Seg gives no kernel sizes for an expert; `experts-paper` takes the released ones.
 - CAT-Seg's tables are those of arXiv v1, whose network is guided by a backbone (`python -m papers.cat_seg_v1`); here
   they are rows of the released network, which takes guidance from CLIP's own blocks. Tables 3 and 7 ("freeze") differ
-  in training: `trainable=none` and `all`. `trainable` here is the published recipe's.
+  in training: `trainable=none` and `all`. `trainable` here is the published recipe's. With ViT-L/14, 103,655,121
+  parameters of arXiv v1's network learn, and 107,096,145 with guidance from CLIP (Table 4).
 - The weight of the orthogonality loss is an argument of `OrthogonalityLoss`: 0.01 (paper, the default) or 0.001 (code).
 - ERR-Seg's Table 10 ticks "spatial" in its first row and nothing in its second, in our copy of the paper; the first has
   by far the lowest scores, so the two ticks are taken to be exchanged.

@@ -14,6 +14,7 @@ from tools.make_catalog import made_catalog
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTICE = (REPOSITORY / "NOTICE").read_text(encoding="utf-8")
+WEIGHTS = (REPOSITORY / "docs/how_to/weights.md").read_text(encoding="utf-8")
 MAY_LACK = ("size", "exact_size", "license_note")
 
 every_file = pytest.mark.parametrize("file", PUBLISHED.values(), ids=list(PUBLISHED))
@@ -56,6 +57,7 @@ def test_what_is_not_confirmed_is_told_and_not_fetched(name: str) -> None:
     file = UNCONFIRMED[name]
     assert name not in PUBLISHED
     assert f"- {name}: " in NOTICE and file.page in NOTICE and file.reason in " ".join(NOTICE.split())
+    assert f"| `{name}` | {file.summary} | {file.reason} | {file.page} |" in WEIGHTS
 
 
 WITHOUT_TORCH = """

@@ -109,6 +109,19 @@ def test_islands_take_the_word_around_them() -> None:
     assert without_islands(maps).max(axis=0)[10, 10] == 4  # as probable as before
 
 
+def test_islands_take_no_word_of_an_island() -> None:
+    maps = np.zeros((4, 100, 120), np.float32)
+    maps[0] = 1
+    maps[1, 9:12, 9:12] = 2  # a ring of eight cells around a single one
+    maps[2, 10, 10] = 3
+    maps[3, 50, 60], maps[1, 50, 61] = 2, 2  # neighbors
+    assert 8 < ISLAND * maps[0].size < 20
+    labels = without_islands(maps).argmax(axis=0)
+    assert labels[10, 10] == 2
+    labels[10, 10] = 0
+    assert not labels.any()
+
+
 def test_connected_cells_are_those_of_a_search() -> None:
     label = pytest.importorskip("skimage.measure").label
     for seed in range(20):

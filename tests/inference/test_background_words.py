@@ -63,6 +63,15 @@ def test_a_stand_in_takes_the_pixels_where_it_is_likelier_than_all_words(sigmoid
     assert torch.allclose(found.strongest, scores.sigmoid() if sigmoid_first else scores)
 
 
+def test_a_word_as_likely_as_a_stand_in_keeps_the_pixel() -> None:
+    logits = torch.tensor([[[[1.0, 1.0]], [[1.0, 1.25]]]])
+    stand_ins = BackgroundWords(words=("wall",), similarity=1.0)
+    words = ["cat", "nothing"]
+    prepared = PreparedVocabulary(_Plane(), words, None, "nothing", learns_background=False, background_words=stand_ins)
+    found = label_classes(ViewLogits(logits, None, 2), (1, 2), prepared.query(0.5)[0], Protocol(size=1), 0.5)
+    assert found.labels.tolist() == [[0, 1]]
+
+
 def test_only_a_background_that_a_threshold_decides_has_stand_ins() -> None:
     def stand_ins(background: str | None, *, learns: bool, threshold: float | None) -> tuple[str, ...]:
         words, asked = BackgroundWords(words=("grass", "wall"), similarity=0.7), ["cat", "lawn"]
@@ -81,7 +90,7 @@ def test_only_a_background_that_a_threshold_decides_has_stand_ins() -> None:
 
 def test_a_network_that_a_user_has_trained_decides_by_its_threshold_alone(tmp_path: Path) -> None:
     shipped = segvoc.load("tiny", device="cpu")
-    assert shipped.background_words == BackgroundWords(words=STUFF)
+    assert shipped.traits.background_words == BackgroundWords(words=STUFF)
     preset = PRESETS["tiny"]
     trained = segmenter_of("mine", preset, shipped.network, preset.configuration, training={"recipe": "finetune"})
     assert trained.traits.background_words is None

@@ -3,12 +3,14 @@
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from segvoc.inference import strongest_class
 from segvoc.inference.strongest_class import StrongestClass
 from segvoc.inference.tile_grid import TileAxis, Tiling
 
@@ -51,6 +53,16 @@ def test_equal_classes_go_to_the_lower_index(levels: list[float], chunk: int) ->
     best = _strongest(maps, (7, 9), chunk)
     assert (best.index == levels.index(max(levels))).all()
     assert (best.value == max(levels)).all()
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_equal_contenders_of_later_chunks_do_not_win(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strongest_class, "CPU_VALUES", at_once * 7 * 9)
+    maps = torch.tensor([0.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0])[:, None, None].repeat(1, 3, 4)
+    maps[4:] -= torch.tensor([0.0, 2.0, 0.0, 2.0])  # strongest in some of the columns, so all but class 0 contend
+    for some in (maps, maps.numpy()):
+        index = np.asarray(_strongest(some, (3, 4)).index)
+        assert index.tolist() == [[4, 1, 4, 1]] * 3
 
 
 def test_memory_does_not_hold_all_classes_at_image_size():

@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import save_file
 
 from segvoc.checkpoints.files import write_weights
-from segvoc.checkpoints.published import PUBLISHED, PublishedFile
+from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile
 from segvoc.cli.info import describe
 from segvoc.encoders.vit import TIMM_CLIPS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.models import loading
 from segvoc.models.loading import find_dtype, load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.presets import PRESETS
+from segvoc.models.presets import PRESETS, _frozen_timm_preset
 from tests.images import one_line_error
 from tests.official_checkpoints import official_weights, small_preset
 
@@ -135,6 +135,12 @@ def test_preset_without_weights_says_which_to_get(name: str) -> None:
     message = _refused(name, "none that are published", "--weights", name=name)
     named = ("DeCLIP", "OpenAI's ViT-", "open_clip's ", *(sizes.title for sizes in TIMM_CLIPS.values()))
     assert [towers in message for towers in named].count(True) == 1
+
+
+def test_encoder_without_an_entry_in_the_manifest_says_what_to_add(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(UNCONFIRMED, "pe-core-b")
+    with pytest.raises(LookupError, match=r"^published\.json has no entry 'pe-core-b' .*; add it as 'Add an encoder'"):
+        _frozen_timm_preset("pe-core-b")
 
 
 @pytest.mark.parametrize("name", ["cat-seg-b", "cat-seg-l"])

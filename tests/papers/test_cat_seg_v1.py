@@ -32,9 +32,9 @@ def small_backbone() -> nn.Module:
     return timm.create_model("resnet10t", features_only=True, feature_cls="getter", out_indices=(1, 2, 3))
 
 
-def guided(*, backbone: bool = True, **options) -> SegmentationNetwork:
+def guided(*, backbone: bool = True, pad_classes: int = 0, **options) -> SegmentationNetwork:
     released = SegmentationNetwork(OpenAIClipImageEncoder(VIT), text_tower(""), nn.Identity())
-    config = CostAggregationConfig(**(vars(CAT_SEG) | SMALL | {"pad_classes": 0}))
+    config = CostAggregationConfig(**(vars(CAT_SEG) | SMALL | {"pad_classes": pad_classes}))
     return first_version(released, config, small_backbone() if backbone else None, **options)
 
 
@@ -97,6 +97,14 @@ class TestJoint(SelectionContract):
         with torch.no_grad():
             assert not torch.allclose(built(image, text[:2]), built(image, text)[:, :2], atol=1e-4)
 
+    def test_words_are_not_padded(self, built):
+        """Pads of the released class aggregation would be cells here."""
+        padded = guided(order="joint", pad_classes=256).eval()
+        padded.load_state_dict(built.state_dict())
+        inputs = self.inputs(built, classes=2)
+        with torch.no_grad():
+            assert torch.equal(padded(*inputs), built(*inputs))
+
     def test_it_attends_over_all_cells_of_all_words_at_once(self, network):
         """The two sums of linear attention, over every pair of a cell and a word."""
         block = network.aggregation.blocks[0].double()
@@ -127,18 +135,23 @@ def test_without_gradients_of_the_costs_the_guidance_alone_teaches_clip():
     assert not torch.allclose(gradients[True], gradients[False])
 
 
-def test_table_3_counts_what_learns_in_clip():
-    recipe = first_recipe("l")
+@pytest.mark.parametrize(
+    ("guidance", "parameters", "trainable"),
+    [("backbone", 489_795_850, 103_655_121), ("clip", 433_687_890, 107_096_145)],
+)
+def test_tables_3_and_4_count_what_learns(guidance, parameters, trainable):
+    recipe, backbone = first_recipe("l"), None
     with torch.device("meta"):
         released = find_preset(recipe.model).build(recipe.network_config())
-        backbone = timm.create_model(**BACKBONES["l"], features_only=True, feature_cls="getter")
+        if guidance == "backbone":
+            backbone = timm.create_model(**BACKBONES["l"], features_only=True, feature_cls="getter")
         network = first_version(released, recipe.network_config().aggregation, backbone)
     rates = learning_rates(network, recipe)
     learning = {name: value for name, value in network.named_parameters() if name in rates}
     count = sum(value.numel() for name, value in learning.items() if not name.startswith("aggregation."))
     assert round(count / MILLION, 1) == 96.7
-    assert sum(value.numel() for value in network.parameters()) == 489_795_850
-    assert sum(value.numel() for value in learning.values()) == 103_655_121
+    assert sum(value.numel() for value in network.parameters()) == parameters
+    assert sum(value.numel() for value in learning.values()) == trainable
 
 
 def of_the_authors(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import pytest
 
 from segvoc.errors import OutputError
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.atomic_writes import write_atomically, write_bytes, write_path_atomically
 from segvoc.storage.files import read_json, strict_json, write_json
 
 
@@ -62,6 +62,32 @@ def test_file_in_the_place_of_the_folder_is_named(tmp_path: Path, below: str) ->
     with pytest.raises(OutputError, match="a file stands where the folder should be"):
         write_atomically(tmp_path / below / "result.png", lambda file: file.write(b"new"))
     assert (tmp_path / "photo").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: write_atomically(path, lambda file: file.write(b"content")),
+        lambda path: write_bytes(path, b"content"),
+        lambda path: write_path_atomically(path, lambda temporary: temporary.write_bytes(b"content")),
+    ],
+    ids=["file", "bytes", "path"],
+)
+def test_content_is_on_the_disk_before_the_file_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None]
+) -> None:
+    """Otherwise a power failure could leave an empty file in place of the earlier one."""
+    target, synced = tmp_path / "result.bin", []
+    fsync = os.fsync
+
+    def noted(file: int) -> None:
+        fsync(file)
+        synced.append((os.fstat(file).st_size, os.fstat(file).st_ino, target.exists()))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write(target)
+    assert target.read_bytes() == b"content"
+    assert synced == [(7, target.stat().st_ino, False)]
 
 
 _ENDLESS_WRITER = """

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 import pytest
 
 from segvoc.errors import DamagedJournalWarning, OutputError, UsageError
+from segvoc.storage import journal
 from segvoc.storage.journal import LOCK_NAME, Journal, lock_folder, read_journal
 
 
@@ -106,6 +107,21 @@ def test_an_entry_survives_a_kill(tmp_path):
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "lines.jsonl")], check=False)
     assert json.loads((tmp_path / "lines.jsonl").read_text()) == {"step": 1}
+
+
+def test_entries_reach_the_disk_at_intervals_and_at_the_end(tmp_path, monkeypatch):
+    synced, now, fsync = [], [100.0], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: fsync(file) or synced.append(os.fstat(file).st_size))
+    monkeypatch.setattr(journal.time, "monotonic", lambda: now[0])
+    with Journal(tmp_path / "lines.jsonl") as lines:  # a line has 12 bytes
+        for step, (seconds, sizes) in enumerate([(1, []), (5, []), (5.5, [36]), (10, [36]), (10.75, [36, 60])], 1):
+            now[0] = 100 + seconds
+            lines.append({"step": step})
+            assert synced == sizes
+        lines.append({"step": 6})
+        lines.sync()
+        lines.append({"step": 7})
+    assert synced == [36, 60, 72, 84]
 
 
 # ---- locks

@@ -83,3 +83,15 @@ def test_file_that_is_locked_for_too_long_costs_nothing(tmp_path: Path, monkeypa
         store.add(_arrays("b"))
         assert store.read(["a"]) == {}
     assert _same(store.read(["a", "b"]), _arrays("a"))
+
+
+def test_file_above_the_maximum_size_starts_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = KeptArrays(tmp_path / "arrays.sqlite")
+    store.add(_arrays("a"))
+    monkeypatch.setattr(kept_arrays, "LARGEST_FILE", store.path.stat().st_size)
+    store.add(_arrays("b"))
+    assert _same(store.read(["a", "b"]), _arrays("a", "b"))
+    monkeypatch.setattr(kept_arrays, "LARGEST_FILE", store.path.stat().st_size - 1)
+    store.add(_arrays("c"))
+    monkeypatch.setattr(kept_arrays, "LARGEST_FILE", store.path.stat().st_size)
+    assert _same(store.read(["a", "b", "c"]), _arrays("c"))

@@ -112,6 +112,21 @@ def test_words_that_get_worse_keep_their_text(model):
     assert everything.words == ("grass", "sky", "brick")
 
 
+def test_word_of_a_single_image_is_trusted_by_half(model, monkeypatch):
+    examples = drawn_examples(4)
+    for labels in examples.labels[1:]:
+        labels[labels == 2] = UNLABELED
+    examples.labels[0][:32, :32] = 2
+    half = segvoc.teach(model, examples, keep_worse=True)
+    assert [word.images for word in half.record.words][2] == 1 < min(word.images for word in half.record.words[:2])
+    monkeypatch.setattr(learning, "SINGLE_IMAGE", 1.0)
+    whole = segvoc.teach(model, examples, keep_worse=True)
+    for one, other in ((half.weights, whole.weights), (half.bias, whole.bias)):
+        assert np.abs(other[2]).max() > 0
+        np.testing.assert_allclose(one[2], other[2] / 2, rtol=1e-2, atol=1e-6)
+        np.testing.assert_array_equal(one[:2], other[:2])
+
+
 def test_scribbles_are_enough(model):
     examples = drawn_examples(6)
     for labels in examples.labels:

@@ -105,6 +105,20 @@ def test_classes_compete_with_each_other_and_with_none_of_them():
     assert competing_segmentation_loss(logits, torch.full_like(labels, 255)) == 0
 
 
+@pytest.mark.parametrize("name", ["masked", "competing", "cross-entropy"])
+def test_a_batch_without_labels_has_no_loss_and_a_single_label_a_whole_one(name):
+    logits = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+    loss, nothing = SEGMENTATION_LOSSES[name], torch.full((2, 4, 4), 255)
+    value = loss(logits, nothing)
+    value.backward()
+    assert value == 0 and (logits.grad == 0).all()
+    single = nothing.clone()
+    single[0, 1, 2] = 1
+    alone = loss(logits[:1, :, 1:2, 2:3], single[:1, 1:2, 2:3], pixels=torch.ones(()))
+    assert alone > 0
+    torch.testing.assert_close(loss(logits, single), alone)
+
+
 def test_cross_entropy_is_pytorchs_and_leaves_out_what_is_no_class():
     logits = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     labels = torch.randint(3, (2, 9, 8), generator=torch.Generator().manual_seed(1))

@@ -17,7 +17,7 @@ from segvoc.distributed import Processes
 from segvoc.errors import InputError, OutputError, TrainingError, UsageError
 from segvoc.process_settings import float32_products
 from segvoc.training import run_folder
-from segvoc.training.loop import Training
+from segvoc.training.loop import BestWeights, Training
 from segvoc.training.run_folder import RunFolder
 from tests.device_waits import NoDeviceWaits
 from tests.images import one_line_error
@@ -178,14 +178,17 @@ def test_a_bad_step_does_not_replace_a_good_checkpoint_and_is_noted(images, tmp_
     assert ["problem" in line for line in lines] == [False, False, True, True]
 
 
-def test_weights_that_are_not_finite_at_the_end_are_not_saved(images, tmp_path, monkeypatch):
+@pytest.mark.parametrize("spoilt", ["weight", "running_mean", "running_var"])
+def test_weights_that_are_not_finite_at_the_end_are_not_saved(images, tmp_path, monkeypatch, spoilt):
+    """Nor are the statistics of batch norm, which training doesn't read, so that its losses stay finite."""
     training = open_run(images, tmp_path / "run", save_every=1, steps=3)
     step = training.optimizer.step
+    value = next(value for name, value in training._state().items() if name.endswith(spoilt))
 
     def spoil(*arguments, **keywords):
         step(*arguments, **keywords)
         if training.step >= 2:
-            next(iter(training.learning.values())).data.fill_(float("nan"))
+            value.data[-1] = float("nan")
 
     monkeypatch.setattr(training.optimizer, "step", spoil)
     with pytest.raises(TrainingError, match="not finite after the last step; the last good checkpoint stays"):
@@ -277,6 +280,14 @@ def test_the_best_weights_are_saved_with_the_buffers_that_were_validated_with_th
     assert all(torch.equal(saved[name], value) for name, value in best.items())
     last = again.network.state_dict()
     assert any(not torch.equal(saved[name], last[name]) for name in best if "running_" in name)
+
+
+def test_an_equal_score_keeps_the_earlier_weights() -> None:
+    best, value = BestWeights(patience=2), torch.zeros(1)
+    for step, score in enumerate((0.4, 0.5, 0.5, None, 0.5), 1):
+        best.note(score, step, {"value": value.fill_(step)})
+    assert (best.score, best.step, best.waited) == (0.5, 2, 2)
+    assert best.weights["value"] == 2
 
 
 def test_precision_of_products_is_put_back_after_a_validation_that_fails(images, tmp_path):

@@ -246,6 +246,9 @@ def _frozen_vit_preset(title: str, encoder: EvaEncoders | OpenAIEncoders, file: 
 def _frozen_timm_preset(name: TimmClipName) -> Preset:
     """A CLIP alone with a timm image encoder."""
     sizes = TIMM_CLIPS[name]
+    if name not in UNCONFIRMED:
+        entry = f"published.json has no entry {name!r} in its list 'unconfirmed', but TIMM_CLIPS has this encoder"
+        raise LookupError(f"{entry}; add it as 'Add an encoder' in docs/dev/extending.md says")
     return _frozen_preset(sizes.title, TimmEncoders(kind=name, side=sizes.pretrained_size), UNCONFIRMED[name])
 
 

@@ -146,7 +146,7 @@ _TABLE = {
             optimizer=OptimizerConfig(batch_size=4, lr=2e-4, warmup_steps=1000, max_grad_norm=0.0),
             objective=ObjectiveConfig(num_kept_classes=32),
             data=DataConfig(short_sides=(640,), crop_size=640),
-            runtime=RuntimeConfig(precision="float16", tf32=False),
+            runtime=RuntimeConfig(precision="float16", tf32=False, num_workers=2),
         ),
         "ERR-Seg, CLIP-ConvNeXt-B, with image and text encoder fine-tuned. Row: Table 3, ERR-Seg (ConvNeXt-B, Img. "
         "and Txt.): A-847 13.9, PC-459 20.5, A-150 35.8, PC-59 56.9, PAS-20 95.4 mIoU. Hardware: 4 RTX 3090; batch 4, "

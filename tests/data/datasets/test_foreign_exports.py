@@ -140,6 +140,24 @@ def test_polygons_are_those_of_pycocotools() -> None:
         np.testing.assert_array_equal(shapes.draw((height, width), 0), expected[..., 0])
 
 
+def test_crowds_of_panoptic_coco_are_labeled_but_no_objects(tmp_path: Path) -> None:
+    """Segments by id, which is the first byte of a color: an object, a crowd, another object and stuff."""
+    image(tmp_path / "photo.png")
+    colors = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    colors[..., 0] = np.repeat([1, 2, 3, 4], WIDTH // 4)
+    save(tmp_path / "annotations/panoptic/photo.png", colors)
+    segments = [{"id": 1, "category_id": 1, "iscrowd": 0}, {"id": 2, "category_id": 1, "iscrowd": 1}]
+    segments += [{"id": 3, "category_id": 1}, {"id": 4, "category_id": 2, "iscrowd": 0}]
+    categories = [{"id": 1, "name": "cat", "isthing": 1}, {"id": 2, "name": "lawn", "isthing": 0}]
+    content = coco({"file_name": "photo.png", "segments_info": segments}, categories=categories)
+    write(tmp_path / "annotations/panoptic.json", content)
+    dataset = segvoc.read_dataset(tmp_path)
+    labels, objects = dataset.read(0).labels, dataset.read_objects(0, (HEIGHT, WIDTH))
+    assert objects is not None
+    assert labels[5, :: WIDTH // 4].tolist() == [0, 0, 0, 1]
+    assert objects[5, :: WIDTH // 4].tolist() == [1, 0, 2, 0]
+
+
 def test_coco_with_several_sets_and_a_byte_order_mark(tmp_path: Path) -> None:
     for split, category in (("train2017", 1), ("val2017", 2)):
         image(tmp_path / split / "photo.png")
@@ -268,6 +286,22 @@ def test_yolo_names_are_the_text_as_written(tmp_path: Path, names: str, words: t
     write(tmp_path / "data.yaml", f"train: images\nnames: {names}\n")
     counts, _ = pixels(tmp_path)
     assert tuple(counts) == words and counts[words[0]] == 100
+
+
+@pytest.mark.parametrize(
+    ("value", "counted"), [("-0.01", 225), ("1.0000001", 375), ("1.01", 375), ("-0.0101", None), ("1.0101", None)]
+)
+def test_yolo_corners_may_lie_just_outside_the_image(tmp_path: Path, value: str, counted: int | None) -> None:
+    """Rounded fractions exceed 1 now and then; pixels are something else."""
+    image(tmp_path / "images/photo.png")
+    left, right = sorted(("0.375", value), key=float)
+    write(tmp_path / "labels/photo.txt", f"0 {left} 0 {right} 0 {right} 0.5 {left} 0.5")
+    write(tmp_path / "data.yaml", "train: images\nnames: [cat]\n")
+    if counted is None:
+        with pytest.raises(InputError, match=r"line 1 has a coordinate that isn't a fraction of the image's size"):
+            segvoc.read_dataset(tmp_path).read(0)
+    else:
+        assert pixels(tmp_path) == ({"cat": counted}, "")
 
 
 @pytest.mark.parametrize("place", ["/content/data/train.txt", "train.txt", "../train.txt"])
@@ -494,6 +528,17 @@ def test_official_voc(tmp_path: Path) -> None:
     dataset = segvoc.read_dataset(tmp_path, split="val")
     assert dataset.background == "background" and pixels(tmp_path, split="val")[0]["cat"] == 1200
     assert [image.stem for image in segvoc.read_dataset(root / "ImageSets/Segmentation/train.txt").images] == ["a"]
+
+
+@pytest.mark.parametrize(("kind", "objects"), [(np.uint8, [0, 1, 2, 0]), (np.uint16, [0, 1, 2, 3])])
+def test_number_255_of_an_object_is_none_in_8_bits_alone(tmp_path: Path, kind: type, objects: list[int]) -> None:
+    voc(tmp_path, "a", label=1)
+    write(tmp_path / "labelmap.txt", "background:0,0,0::\ncat:1,1,1::\n")
+    numbers = np.repeat(np.array([0, 7, 9, 255], kind), WIDTH // 4)
+    save(tmp_path / "SegmentationObject/a.png", np.tile(numbers, (HEIGHT, 1)))
+    found = segvoc.read_dataset(tmp_path).read_objects(0, (HEIGHT, WIDTH))
+    assert found is not None
+    np.testing.assert_array_equal(found, np.tile(np.repeat(objects, WIDTH // 4), (HEIGHT, 1)))
 
 
 def test_voc_of_labelme2voc(tmp_path: Path) -> None:
