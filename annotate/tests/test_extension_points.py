@@ -15,6 +15,7 @@ EXTENSION_POINTS = {
     "segvoc.cli.output",
     "segvoc.cli.serve",
     "segvoc.progress",
+    "segvoc.vocabulary",
     "segvoc.serving.bodies",
     "segvoc.serving.extensions",
     "segvoc.serving.answers",

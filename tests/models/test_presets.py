@@ -63,7 +63,7 @@ def test_unknown_name_is_refused_with_those_that_there_are(name: str) -> None:
         ),
         *(
             ({"dtype": kind}, "it is 'auto', 'float32', 'bfloat16' or")
-            for kind in ("double", "half", torch.float32, None)
+            for kind in ("double", "half", torch.float64, None)
         ),
         ({"dtype": "float16", "device": "cpu"}, "'float16' is for GPUs; on a CPU use 'bfloat16'"),
     ],
@@ -72,6 +72,7 @@ def test_unknown_devices_and_types_are_refused(setting: dict[str, Any], said: st
     with one_line_error(UsageError, match=said):
         load_network("tiny", **setting)
     assert find_dtype("float16", torch.device("cuda"), keeps_labels=False) == torch.float16
+    assert load_network("tiny", device="cpu", dtype=torch.float32).dtype == "float32"
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def model():
 def test_side_and_votes_are_those_of_the_segmenter(model):
     """Table 14, Table 7, Fig. 6: what the command line's --set asks for is what images get."""
     assert model.protocols["single"].size == model.protocols["official"].size == 64
-    assert model.votes == Votes(top=1, decay=0.5)
+    assert model.traits.votes == Votes(top=1, decay=0.5)
     found = model.segment(np.zeros((90, 70, 3), np.uint8), ["cat", "dog", "sofa"], keep_classes=2)
     assert found.labels.shape == (90, 70) and found.selected.sum() == 2
     assert model.protocol(LabelOptions(), 40).selection == Voted(16, Votes(top=1, decay=0.5))
