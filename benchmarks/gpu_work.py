@@ -115,15 +115,15 @@ def evaluation(given: argparse.Namespace) -> None:
         watcher = threading.Thread(target=watch)
         if given.device != "cpu":
             watcher.start()
-        first, start = time.perf_counter(), time.perf_counter()
+        start = scored = time.perf_counter()
 
         def mark(image: object, error: str | None) -> None:
-            nonlocal first
-            first = time.perf_counter()  # without the report, which the CPU draws
+            nonlocal scored
+            scored = time.perf_counter()  # without the report, which the CPU draws
 
         segvoc.evaluate(model, images, Path(name, "report"), settings, on_result=mark)
         done.set()
-    seconds = first - start
+    seconds = scored - start
     row: dict[str, object] = {
         "model": given.model,
         "images": given.images,

@@ -35,7 +35,7 @@ def start_copy(*arrays: Array) -> Callable[[], tuple[np.ndarray, ...]]:
 
     A CUDA GPU goes on with its work meanwhile. Other arrays are converted at once (`to_numpy`).
     """
-    if getattr(device(arrays[0]), "type", "cpu") != "cuda":
+    if not on_cuda(arrays[0]):
         converted = tuple(map(to_numpy, arrays))
         return lambda: converted
     import torch  # here, since inference works without it
@@ -54,6 +54,11 @@ def start_copy(*arrays: Array) -> Callable[[], tuple[np.ndarray, ...]]:
 def on_cpu(x: Array) -> bool:
     """Whether an array is in main memory."""
     return str(device(x)) == "cpu"
+
+
+def on_cuda(x: Array) -> bool:
+    """Whether an array is in the memory of a CUDA GPU, which computes while Python goes on."""
+    return getattr(device(x), "type", "cpu") == "cuda"
 
 
 def sigmoid(x: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -111,10 +111,6 @@ class ExportManifest:
     @property
     def traits(self) -> ModelTraits:
         """What the model can do."""
-        is_tiny, refines = self.origin.get("preset") == "tiny", False
-        match self.origin:
-            case {"configuration": {"aggregation": {"kind": "cost"}}}:
-                refines = is_tiny
         return ModelTraits(
             has_background=self.has_background,
             selects=self.selects,
@@ -122,8 +118,8 @@ class ExportManifest:
             votes=self.votes,
             parts_against=self.parts_against,
             background_words=self.background_words,
-            refines_edges=refines,
-            unsure_below=UNSURE_BELOW if is_tiny else None,
+            refines_edges=refines_edges(self.origin),
+            unsure_below=unsure_below(self.origin),
         )
 
     @property
@@ -208,6 +204,19 @@ class ExportManifest:
                 raise CheckpointError(f"{str(path)!r} is missing; export the model again")
             if path.stat().st_size != expected.get("bytes") or file_sha256(path) != expected.get("sha256"):
                 raise CheckpointError(f"{str(path)!r} is not what was exported; export the model again")
+
+
+def refines_edges(origin: Mapping[str, object]) -> bool:
+    """Whether the edge refiner was trained on the features of a model: those of `tiny`, possibly fine-tuned."""
+    match origin:
+        case {"preset": "tiny", "configuration": {"aggregation": {"kind": "cost"}}}:
+            return True
+    return False
+
+
+def unsure_below(origin: Mapping[str, object]) -> float | None:
+    """Mean confidence below which perhaps none of the words is in an image; known only for `tiny`."""
+    return UNSURE_BELOW if origin.get("preset") == "tiny" else None
 
 
 def _is_inside(name: object) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 from array_api_compat import device
 from jaxtyping import Bool, Float, Float32, UInt16
 
-from segvoc.arrays import Array, array_namespace, bilinear, on_cpu, sigmoid, start_copy, to_numpy
+from segvoc.arrays import Array, array_namespace, bilinear, sigmoid, start_copy, to_numpy
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.prepared_vocabulary import ClassQuery
@@ -92,13 +92,13 @@ def decide(
         confidence = xp.where(below, _background_probability(best, stand_in, protocol), confidence)
     if below is not None:
         labels = xp.where(below, UNLABELED if query.background is None else query.background, labels)
+    if confidence is best.value:  # nobody may change the score through the result
+        confidence = xp.asarray(confidence, copy=True)
     copied = start_copy(xp.astype(labels, xp.int32), confidence)
 
     def finish() -> tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
         numbers, probability = copied()
-        # on a CPU the score may be the probability itself, and nobody may change that through the result
-        shared = np.shares_memory(probability, to_numpy(best.value)) if on_cpu(best.value) else False
-        return numbers.astype(np.uint16), probability.copy() if shared else probability
+        return numbers.astype(np.uint16), probability
 
     return finish
 
@@ -118,9 +118,9 @@ def _probability(found: StrongestClass, protocol: Protocol) -> Float32[Array, "H
 def selected_classes(output: ViewLogits, query: ClassQuery) -> Bool[np.ndarray, " K"]:
     """Classes that class selection kept in any view; a thresholded background always counts as kept."""
     selected = np.ones(len(query.words), dtype=bool)
-    selected[query.asked_indices] = False
     if output.kept is None:
-        return np.ones(len(query.words), dtype=bool)
+        return selected
+    selected[query.asked_indices] = False
     kept = to_numpy(output.kept_anywhere())
     selected[np.array(query.asked_indices)[kept[kept < len(query.asked_indices)]]] = True
     return selected

@@ -85,7 +85,7 @@ class ModelTraits:
 
 
 PLAIN = ModelTraits()
-"""Nothing special."""
+"""A model without special traits."""
 
 
 class Segmenter(ABC):
@@ -286,9 +286,8 @@ class Segmenter(ABC):
             images: an image (a path or address, "-" for standard input, a PIL image, an array, ...: see `read_given`),
                 or a list of images of any sizes.
             words: one per class, a line ("cat, sofa") or names by id; `", "` inside a word of a list separates
-                synonyms. None uses the objects of `parts`, or the
-                words that the model was trained on or taught. A vocabulary prepared by `encode` includes parts and
-                background.
+                synonyms. None uses the objects of `parts`, or the words that the model was trained on or taught. A
+                vocabulary prepared by `encode` includes parts and background.
             options: labeling options (default: `LabelOptions()`).
             parts: the names of each object's parts, {"dog": ["head", "leg"]}; "*" stands for every object. Objects
                 missing from the words are appended. Parts lie inside their objects.
@@ -430,7 +429,7 @@ class Segmenter(ABC):
         begun: deque[Callable[[], Iterator[Segmentation | InputError]]] = deque()
         failure: Exception | None = None
         with closing(read_in_batches(images, job.batch, job.options.value_range, places)) as batches:
-            while failure is None:
+            while True:
                 try:
                     begun.append(self._begin(next(batches), job))
                 except StopIteration:
@@ -660,3 +659,4 @@ def _raising(results: Iterator[Segmentation | InputError], errors: bool) -> Iter
         if errors and isinstance(result, InputError):
             raise result
         yield result
+        del result  # it isn't kept while the next one is made

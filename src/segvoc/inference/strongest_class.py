@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import device
 from jaxtyping import Bool, Float, Int
 
-from segvoc.arrays import Array, array_namespace, lerp, neighbors, on_cpu, strongest
+from segvoc.arrays import Array, array_namespace, lerp, neighbors, on_cpu, on_cuda, strongest
 from segvoc.inference.tile_grid import Share
 
 BLOCK_CELLS = 16
@@ -116,8 +116,9 @@ class PixelAxis:
         self.cells = cells
         self.lower, self.upper, self.fraction = neighbors(cells, pixels, like)
         # the same numbers on the host: reading those of a GPU would wait for it
-        on_gpu = getattr(device(like), "type", "cpu") == "cuda"
-        self._first, self._last = neighbors(cells, pixels, np.empty(0))[:2] if on_gpu else (self.lower, self.upper)
+        self._first, self._last = (
+            neighbors(cells, pixels, np.empty(0))[:2] if on_cuda(like) else (self.lower, self.upper)
+        )
 
     def cells_around(self, pixels: slice) -> slice:
         """The cells that a range of pixels is interpolated from."""

@@ -5,6 +5,7 @@ computes them. A recorded graph is launched in one call. It reads and writes fix
 outputs out of it, and weights are read where they were when it was recorded.
 """
 
+import copy
 import gc
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -137,8 +138,6 @@ class NetworkGraphs:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "NetworkGraphs":
         """A copy for the copied network, without graphs."""
-        import copy
-
         return NetworkGraphs(copy.deepcopy(self.network, memo))
 
     def __len__(self) -> int:
@@ -149,7 +148,7 @@ class NetworkGraphs:
         """`SegmentationNetwork.selected_logits` with these options."""
         if not _may_capture(text, options):
             return self.network.selected_logits(image, text, **options)
-        key = (image.shape, image.dtype, text.shape, text.dtype, *sorted(options.items(), key=lambda item: item[0]))
+        key = (image.shape, image.dtype, text.shape, text.dtype, *sorted(options.items()))
         with self._lock:
             if self._state is None or not self._state.is_current:
                 self.clear()

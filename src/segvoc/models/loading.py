@@ -13,8 +13,8 @@ from segvoc.checkpoints.files import WeightsFile, read_header, read_weights
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.exported.manifest import refines_edges, unsure_below
 from segvoc.hardware import DtypeName, bfloat16_instructions, device_name
-from segvoc.inference.reports import UNSURE_BELOW
 from segvoc.inference.segmenter import ModelTraits
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig, weightless
@@ -30,9 +30,8 @@ from segvoc.models.headers import (
     without_taught,
 )
 from segvoc.models.network_segmenter import NetworkSegmenter, Optimize
-from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name, refines_edges, votes_of
+from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name, votes_of
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.tiny import TinyConfig
 from segvoc.records import with_settings
 from segvoc.sharing.hub import Token
 from segvoc.teaching.taught_words import TaughtWords
@@ -146,6 +145,7 @@ def segmenter_of(
     evaluation. `training` is the record of `segvoc train`; None if no user trained the weights.
     """
     trained = {} if training is None else {TRAINING: training}
+    origin = {"preset": preset_name(preset), **configuration_record(configuration), **trained}
     return NetworkSegmenter(
         name=name,
         network=network,
@@ -156,11 +156,11 @@ def segmenter_of(
             votes=votes_of(configuration),
             parts_against="half" if network.has_background else preset.parts_against,
             background_words=None if trained else preset.background_words,
-            refines_edges=refines_edges(configuration),
-            unsure_below=UNSURE_BELOW if isinstance(configuration, TinyConfig) else None,
+            refines_edges=refines_edges(origin),
+            unsure_below=unsure_below(origin),
         ),
         optimize=optimize,
-        origin={"preset": preset_name(preset), **configuration_record(configuration), **trained},
+        origin=origin,
     )
 
 

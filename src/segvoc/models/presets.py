@@ -154,11 +154,6 @@ def votes_of(configuration: builders.NetworkConfig) -> Votes:
     return configuration.votes if isinstance(configuration, ErrSegConfig) else PUBLISHED_VOTES
 
 
-def refines_edges(configuration: object) -> bool:
-    """Whether the edge refiner was trained on the features of a network: those of `tiny`, with a cost aggregation."""
-    return isinstance(configuration, TinyConfig) and configuration.aggregation.kind == "cost"
-
-
 def _key_map(name: str, *more: object) -> KeyMap:
     """A function of `official_cost_aggregation`, imported when it is called, since timm takes seconds to import."""
 
