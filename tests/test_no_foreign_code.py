@@ -11,8 +11,8 @@ import torch
 
 import segvoc
 from segvoc.errors import SegvocError, UsageError
-from segvoc.exported.manifest import MANIFEST
-from segvoc.exported.shipped import copy_tiny
+from segvoc.inference.exported.manifest import MANIFEST
+from segvoc.inference.exported.shipped import copy_tiny
 
 SOURCES = Path(__file__).resolve().parents[1] / "src" / "segvoc"
 
@@ -25,7 +25,7 @@ FORBIDDEN = {
 """Calls that run code from a file, or write files where it says; subclasses of the unpickler count as calls."""
 
 EXCEPTIONS = {
-    ("batch/engine.py", "pickle.loads"): "what the program itself pickled, from Ray's object store",
+    ("labeling/batch/engine.py", "pickle.loads"): "what the program itself pickled, from Ray's object store",
     ("checkpoints/torchscript.py", "pickle.Unpickler"): "finds a list of harmless globals only",
     ("data/preparation/originals.py", "pickle.Unpickler"): "finds a list of harmless globals only",
     ("data/datasets/yolo.py", "yaml.load"): "its loader makes nothing but lists, mappings and texts",
