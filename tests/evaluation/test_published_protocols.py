@@ -17,8 +17,8 @@ from segvoc.evaluation.protocol import ERR_SEG_KEPT, NO_PAPER, err_seg_kept, eva
 from segvoc.evaluation.report import report
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference import protocols
+from segvoc.inference.engine import ModelTraits
 from segvoc.inference.protocols import LoaderResize, Sliding
-from segvoc.inference.segmenter import ModelTraits
 from segvoc.models import loading
 from segvoc.models.headers import configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter

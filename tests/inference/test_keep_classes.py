@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from segvoc.inference.engine import ModelTraits
 from segvoc.inference.protocols import Protocols, Sliding, Window, clip_protocols
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.segmenter import ModelTraits
 from segvoc.inference.windows import merged
 from segvoc.layers.selection_rules import KeepClasses, MostSimilar, OwnQuarter, SelectionRule, Voted, VotedShare
 from segvoc.models.network_segmenter import NetworkSegmenter

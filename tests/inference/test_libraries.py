@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from segvoc.inference.engine import ModelTraits
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import WINDOWS, Protocol, Window
-from segvoc.inference.segmenter import ModelTraits
 from tests.inference.numpy_engine import NumpySegmenter
 
 REPOSITORY = Path(__file__).parents[2]

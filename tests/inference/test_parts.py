@@ -14,10 +14,10 @@ from torch import nn
 
 import segvoc
 from segvoc.errors import UsageError
+from segvoc.inference.engine import ModelTraits
 from segvoc.inference.part_labels import FOUND_SHARE, PartsAgainst
 from segvoc.inference.protocols import Window
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.segmenter import ModelTraits
 from segvoc.layers.class_selection import kept_classes
 from segvoc.layers.selection_rules import MostSimilar, WithParts
 from segvoc.models.network_segmenter import NetworkSegmenter

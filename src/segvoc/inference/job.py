@@ -14,6 +14,7 @@ from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import ImageSource, content_of, decode_given, image_name, read_image
+from segvoc.inference.engine import Engine
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import ClassQuery
 from segvoc.inference.protocols import Protocol
@@ -101,8 +102,9 @@ def _outcome(source: ImageSource, stretch: Stretch | None, place: str) -> ReadIm
 
 @dataclass(frozen=True)
 class LabelingJob:
-    """Settings of one call, shared by all of its images; parts and groups exclude tiles and smoothing."""
+    """The model and the settings of one call, shared by its images; parts and groups exclude tiles and smoothing."""
 
+    engine: Engine
     options: LabelOptions
     query: ClassQuery
     text: EncodedWords

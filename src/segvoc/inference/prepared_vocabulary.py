@@ -86,7 +86,7 @@ class ClassQuery:
     """Name of the background, if the network was trained with "none of the words"; it is queried like a word."""
     stand_ins: tuple[str, ...]
     """Words queried on behalf of the background."""
-    own_threshold: float
+    default_threshold: float
     """Default probability below which a pixel is background."""
 
     @property
@@ -99,9 +99,9 @@ class ClassQuery:
         """Name of the background, learned or thresholded."""
         return self.none if self.background is None else self.words[self.background]
 
-    def threshold(self, given: float | None) -> float | None:
-        """The effective threshold: the given one, or the default if the background needs a threshold."""
-        return self.own_threshold if given is None and self.background is not None else given
+    def threshold(self, requested: float | None) -> float | None:
+        """The threshold in effect: as requested, or the default if the background needs one."""
+        return self.default_threshold if requested is None and self.background is not None else requested
 
     def adapted(self, protocol: Protocol) -> Protocol:
         """Restrict the protocol's class selection to the requested words; selected objects keep their parts."""
@@ -161,6 +161,15 @@ class PreparedVocabulary:
         copied.encode = encode
         return copied
 
+    def reused(self, encode: WordEncoder, parts: Parts | None, background: str | None) -> "PreparedVocabulary":
+        """Check that another call can use the words: `UsageError` if another model encoded them, or parts are named."""
+        if self.encode is not encode:
+            raise UsageError("these words were encoded by another model; encode them with this one")
+        other = background is not None and folded(background.strip()) != folded(self.background or "")
+        if parts is not None or other:
+            raise UsageError("encoded words include parts and background; give both to `encode`")
+        return self
+
     def query(self, threshold: float | None) -> tuple[ClassQuery, EncodedWords]:
         """The query and its encoded words; a network trained with a background predicts it unless a threshold does."""
         learned = self._learns_background and threshold is None
@@ -188,7 +197,7 @@ class PreparedVocabulary:
             candidates=candidates,
             none=none,
             stand_ins=stand_ins,
-            own_threshold=DEFAULT_THRESHOLD if words is None else words.threshold,
+            default_threshold=DEFAULT_THRESHOLD if words is None else words.threshold,
         )
 
     def _stand_ins(self) -> tuple[str, ...]:

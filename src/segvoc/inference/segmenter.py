@@ -1,46 +1,37 @@
 """The segmenter: labels images with a network on any engine, by its protocols."""
 
 import copy
-import time
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from typing import Literal, TypeVar, Unpack, cast, overload
 
 import numpy as np
-from array_api_compat import device
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Float32, UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.notebook_html import table
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.edges import MOST_WORDS, refined, without_islands
-from segvoc.inference.job import LabelingJob, ReadImage, not_finite_error, read_in_batches
+from segvoc.inference.engine import PLAIN, Maps, ModelTraits
+from segvoc.inference.job import LabelingJob, ReadImage
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
-from segvoc.inference.part_labels import PartsAgainst, label_parts
 from segvoc.inference.pixel_labels import (
-    ClassLabels,
     checked_groups,
-    search_classes,
-    selected_classes,
-    strongest_of_groups,
 )
-from segvoc.inference.prepared_vocabulary import BackgroundWords, Parts, PreparedVocabulary
+from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.smoothing import Smoothing
+from segvoc.inference.stream import label_stream, raising, start_batch
 from segvoc.inference.tiled import TiledLabeling
-from segvoc.inference.windows import ViewLogits, views
-from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes, requested_selection
-from segvoc.runtime.arrays import Array, array_namespace, on_cpu, start_copy, to_numpy
+from segvoc.inference.windows import views
+from segvoc.layers.selection_rules import requested_selection
+from segvoc.runtime.arrays import Array
 from segvoc.sharing.uploading import ShareableModel
 from segvoc.teaching.features import FeatureArrays, read_features
 from segvoc.teaching.taught_words import TaughtQuery, TaughtWords, probe_image
-from segvoc.vocabulary import Vocabulary, folded
+from segvoc.vocabulary import Vocabulary
 
 AnySegmenter = TypeVar("AnySegmenter", bound="Segmenter")
 
@@ -60,32 +51,6 @@ class StreamKeywords(CallKeywords, total=False):
     """Keyword arguments of `Segmenter.segment_many`."""
 
     smoothing: Smoothing | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelTraits:
-    """What a model can do and how its results are read, as its opener knows it."""
-
-    has_background: bool = False
-    """Whether the network predicts a map for "none of the words"."""
-    selects: bool = True
-    """Whether the network supports class selection."""
-    own_selection: OwnSelection | None = None
-    """Class selection for `keep_classes=None`; None: the protocol's."""
-    votes: Votes = PUBLISHED_VOTES
-    """How the cells of an image vote for classes."""
-    parts_against: PartsAgainst = "object"
-    """The rule by which a pixel of an object gets one of its parts."""
-    background_words: BackgroundWords | None = None
-    """Words that stand for the background; None: only a threshold decides it."""
-    refines_edges: bool = False
-    """Whether the features are those that the edge refiner was trained on."""
-    unsure_below: float | None = None
-    """Mean confidence below which perhaps none of the words is in an image; None: not known."""
-
-
-PLAIN = ModelTraits()
-"""A model without special traits."""
 
 
 class Segmenter(ABC):
@@ -150,9 +115,7 @@ class Segmenter(ABC):
         """Precision of most of the network's computations: "float32", "bfloat16", ..."""
 
     @abstractmethod
-    def run(
-        self, pixels: Float32[Array, "N 3 H W"], text: EncodedWords, protocol: Protocol
-    ) -> tuple[Float[Array, "N P h w"], Int[Array, "N P"] | None]:
+    def run(self, pixels: Float32[Array, "N 3 H W"], text: EncodedWords, protocol: Protocol) -> Maps:
         """Run the network on views of images.
 
         Args:
@@ -178,9 +141,7 @@ class Segmenter(ABC):
             f"words can't be taught to {self.name!r}, a network of objects and parts; teach another model, such as tiny"
         )
 
-    def compare(
-        self, features: FeatureArrays, text: EncodedWords, protocol: Protocol
-    ) -> tuple[Float[Array, "N P h w"], Int[Array, "N P"] | None]:
+    def compare(self, features: FeatureArrays, text: EncodedWords, protocol: Protocol) -> Maps:
         """Compare features with words: the second half of `run`, which describes its arguments and results.
 
         Args:
@@ -311,7 +272,7 @@ class Segmenter(ABC):
         places = (
             [f"image {number} of {len(sources)}" for number in range(1, len(sources) + 1)] if several else ["the image"]
         )
-        results = Segmentations(cast("Iterator[Segmentation]", self._stream(sources, job, False, places)))
+        results = Segmentations(raising(label_stream(job, sources, places)))
         return results if several else results[0]
 
     def start(
@@ -324,30 +285,15 @@ class Segmenter(ABC):
     ) -> Callable[[], list[Segmentation]]:
         """Start `segment` for a list of images, so that a GPU has work before the results of the last call are made.
 
-        Args:
-            images: as for `segment`.
-            words: as for `segment`.
-            options: as for `segment`.
-            groups: as for `segment`.
-
-        Returns:
-            A function that waits for the results. It raises `InputError` if the network's output is not finite.
-
-        Raises:
-            InputError: an image can't be read.
-            UsageError: words or options conflict.
+        Takes the arguments of `segment`, and raises its errors. The function that is returned waits for the results; it
+        raises `InputError` if the network's output is not finite.
         """
         job = self._job(words, LabelOptions.of(options, {}), None, groups)
         read = [
             ReadImage.of(image, job.options.value_range, f"image {number}") for number, image in enumerate(images, 1)
         ]
-        begun = [self._begin(read[at : at + job.batch], job) for at in range(0, len(read), job.batch)]
-
-        def finish() -> list[Segmentation]:
-            results = (result for one in begun for result in _raising(one(), errors=True))
-            return list(cast("Iterator[Segmentation]", results))
-
-        return finish
+        started = [start_batch(job, read[at : at + job.batch]) for at in range(0, len(read), job.batch)]
+        return lambda: [result for finish in started for result in raising(finish())]
 
     def in_tiles(
         self, words: Words | None, options: LabelOptions | None = None, **changes: Unpack[LabelKeywords]
@@ -357,12 +303,7 @@ class Segmenter(ABC):
         Raises:
             UsageError: words or options conflict, the words have parts, or there is no tile.
         """
-        return self._tiled(self._job(words, LabelOptions.of(options, changes), None, ()))
-
-    def _tiled(self, job: LabelingJob) -> TiledLabeling:
-        return TiledLabeling(
-            job, batch=self.batch, run=lambda seen, protocol: self._outputs(seen, replace(job, protocol=protocol))
-        )
+        return TiledLabeling(self._job(words, LabelOptions.of(options, changes), None, ()))
 
     @overload
     def segment_many(
@@ -421,28 +362,8 @@ class Segmenter(ABC):
         if isinstance(images, str | bytes) or not isinstance(images, Iterable):
             raise UsageError(f"the images must be an iterable of images, not {images!r:.80}; give a list")
         job = self._job(words, LabelOptions.of(options, changes), parts, groups, smoothing)
-        return self._stream(images, job, yield_errors)
-
-    def _stream(
-        self, images: Iterable[ImageSource], job: LabelingJob, yield_errors: bool, places: Iterable[str] | None = None
-    ) -> Iterator[Segmentation | InputError]:
-        begun: deque[Callable[[], Iterator[Segmentation | InputError]]] = deque()
-        failure: Exception | None = None
-        with closing(read_in_batches(images, job.batch, job.options.value_range, places)) as batches:
-            while True:
-                try:
-                    begun.append(self._begin(next(batches), job))
-                except StopIteration:
-                    break
-                except Exception as error:  # the results of what came before it come first
-                    failure = error
-                    break
-                if len(begun) > self.batches_ahead:
-                    yield from _raising(begun.popleft()(), not yield_errors)
-            while begun:
-                yield from _raising(begun.popleft()(), not yield_errors)
-            if failure is not None:
-                raise failure
+        outcomes = label_stream(job, images)
+        return outcomes if yield_errors else raising(outcomes)
 
     def protocol(self, options: LabelOptions, words: int) -> Protocol:
         """The protocol of the options' window, with their class selection.
@@ -472,13 +393,7 @@ class Segmenter(ABC):
                 learns_background=self.traits.has_background,
                 background_words=self.traits.background_words,
             )
-        if words.encode is not self.encode_words:
-            raise UsageError("these words were encoded by another model; encode them with this one")
-        if parts is not None or (
-            background is not None and folded(background.strip()) != folded(words.background or "")
-        ):
-            raise UsageError("encoded words include parts and background; give both to `encode`")
-        return words
+        return words.reused(self.encode_words, parts, background)
 
     def _job(
         self,
@@ -498,6 +413,7 @@ class Segmenter(ABC):
             edges = self.traits.refines_edges and options.window in ("auto", "single") and not query.candidates
             edges = edges and (taught is None or taught.edges)
         return LabelingJob(
+            engine=self,
             options=options,
             query=query,
             text=text if taught is None else taught.embeddings(text),
@@ -510,153 +426,3 @@ class Segmenter(ABC):
             edges=edges,
             smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
         )
-
-    def _begin(
-        self, read: Sequence[ReadImage | InputError], job: LabelingJob
-    ) -> Callable[[], Iterator[Segmentation | InputError]]:
-        """Start to label a batch of images; the iterator that is returned waits for a GPU and gives the results.
-
-        An error takes the place of an image that couldn't be read.
-        """
-        images = [image for image in read if isinstance(image, ReadImage)]
-        if job.options.tiling is not None or not images:
-            return partial(self._label_tiles, read, self._tiled(job) if images else None)
-        start = time.perf_counter()
-        outputs = self._outputs([image.pixels for image in images], job)
-        xp = array_namespace(outputs[0].logits)
-        finite = start_copy(xp.stack([xp.all(xp.isfinite(output.logits)) for output in outputs]))
-        found: list[Callable[[], ClassLabels] | None] = [None] * len(images)
-        if job.smoothing is None and not on_cpu(outputs[0].logits):  # a frame's mean needs the frame before
-            found = [self._search(image, output, job) for image, output in zip(images, outputs, strict=True)]
-
-        def finish() -> Iterator[Segmentation | InputError]:
-            (are_finite,) = finite()
-            share = (time.perf_counter() - start) / len(images)
-            labeled = zip(images, outputs, are_finite, found, strict=True)
-            for image in read:
-                if isinstance(image, InputError):
-                    yield image
-                    continue
-                _, output, is_finite, search = next(labeled)
-                if is_finite:
-                    yield self._result(image, output, job, search, share)
-                else:
-                    yield not_finite_error(image.name)
-
-        return finish
-
-    def _label_tiles(
-        self, read: Sequence[ReadImage | InputError], tiled: TiledLabeling | None
-    ) -> Iterator[Segmentation | InputError]:
-        for image in read:
-            if isinstance(image, InputError) or tiled is None:
-                yield cast(InputError, image)
-                continue
-            try:
-                yield tiled.segmentation(
-                    image, model=self.name, dtype=self.dtype, unsure_below=self.traits.unsure_below
-                )
-            except InputError as error:
-                yield error
-
-    def _search(self, image: ReadImage, output: ViewLogits, job: LabelingJob) -> Callable[[], ClassLabels]:
-        keep_all = job.options.return_probabilities
-        return search_classes(output, image.size, job.query, job.protocol, job.threshold, return_probabilities=keep_all)
-
-    def _result(
-        self,
-        image: ReadImage,
-        output: ViewLogits,
-        job: LabelingJob,
-        search: Callable[[], ClassLabels] | None,
-        network_seconds: float,
-    ) -> Segmentation:
-        start, query = time.perf_counter(), job.query
-        output, job = job.smoothed(output, image.pixels)
-        found = (search or self._search(image, output, job))()
-        part_labels = part_confidence = group_labels = None
-        if query.parts is not None:
-            asked, against = query.asked_indices, self.traits.parts_against
-            part_labels, part_confidence = label_parts(
-                query.candidates, output, found.labels, found.strongest, asked, against, job.protocol
-            )
-        if job.groups:
-            group_labels = strongest_of_groups(job.groups, output, image.size, query, job.protocol)
-        return Segmentation(
-            labels=found.labels,
-            confidence=found.confidence,
-            probabilities=found.probabilities,
-            group_labels=group_labels,
-            words=query.words,
-            selected=selected_classes(output, query),
-            image=image.pixels,
-            model=self.name,
-            dtype=self.dtype,
-            seconds=image.seconds + network_seconds + time.perf_counter() - start,
-            source=image.source,
-            content=image.content,
-            background=job.query.background_name,
-            unsure_below=self.traits.unsure_below,
-            parts=() if query.parts is None else query.parts.parts,
-            part_labels=part_labels,
-            part_confidence=part_confidence,
-        )
-
-    def _outputs(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], job: LabelingJob) -> list[ViewLogits]:
-        """The network's logits for all views of several images; views of equal size form one batch."""
-        outputs: dict[int, ViewLogits] = {}
-        seen = [views(image, job.protocol, self.to_device) for image in images]
-        xp = array_namespace(seen[0])
-        for shape in dict.fromkeys(view.shape for view in seen):
-            members = [index for index, view in enumerate(seen) if view.shape == shape]
-            logits, kept = self._run_in_batches(xp.concat([seen[index] for index in members]), job)
-            for number, index in enumerate(members):
-                own = slice(number * shape[0], (number + 1) * shape[0])
-                of_own = None if kept is None else kept[own, ...]
-                outputs[index] = ViewLogits(logits[own, ...], of_own, len(job.text))
-        return [outputs[index] for index in range(len(seen))]
-
-    def _run_in_batches(self, pixels: Float32[Array, "N 3 H W"], job: LabelingJob) -> tuple[Array, Array | None]:
-        """Run the network in batches of views, unless all views together determine the number of kept classes."""
-        size = len(pixels) if job.protocol.counts_classes else self.batch
-        ran = [self._run(pixels[start : start + size], job) for start in range(0, len(pixels), size)]
-        if len(ran) == 1:
-            return ran[0]
-        xp = array_namespace(ran[0][0])
-        kept = [of_views for _, of_views in ran if of_views is not None]
-        return xp.concat([logits for logits, _ in ran]), xp.concat(kept) if kept else None
-
-    def _run(self, pixels: Float32[Array, "N 3 H W"], job: LabelingJob) -> tuple[Array, Array | None]:
-        logits, kept, features = self._coarse(pixels, job)
-        return self._fine(logits, kept, pixels, features, job) if job.edges else logits, kept
-
-    def _coarse(
-        self, pixels: Float32[Array, "N 3 H W"], job: LabelingJob
-    ) -> tuple[Array, Array | None, FeatureArrays | None]:
-        """The maps of the network and of taught words, the kept classes, and the features if they were needed."""
-        if job.taught is None and not (job.edges and self.traits.refines_edges):
-            return *self.run(pixels, job.text, job.protocol), None
-        features = self.find_features(pixels)
-        logits, kept = self.compare(features, job.text, job.protocol)
-        return logits if job.taught is None else job.taught(logits, kept, features), kept, features
-
-    def _fine(
-        self, logits: Array, kept: Array | None, pixels: Array, features: FeatureArrays | None, job: LabelingJob
-    ) -> Array:
-        """The maps refined by the image's edges, without islands; as they are if there are too many words."""
-        if logits.shape[1] > MOST_WORDS:
-            return logits
-        fine = refined(logits, to_numpy(pixels), features)
-        for number, maps in enumerate(fine):  # parts may be as small as islands
-            words = slice(job.query.named) if kept is None else to_numpy(kept[number, ...]) < job.query.named
-            maps[words] = without_islands(maps[words])
-        return array_namespace(logits).asarray(fine, device=device(logits))
-
-
-def _raising(results: Iterator[Segmentation | InputError], errors: bool) -> Iterator[Segmentation | InputError]:
-    """The results; with `errors`, the first error is raised."""
-    for result in results:
-        if errors and isinstance(result, InputError):
-            raise result
-        yield result
-        del result  # it isn't kept while the next one is made

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -15,6 +15,7 @@ from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.windowed_images import ArrayImage, WindowedImage
 from segvoc.inference.job import LabelingJob, ReadImage, not_finite_error
+from segvoc.inference.network_pass import view_logits
 from segvoc.inference.pixel_labels import decide
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmentation import Segmentation
@@ -26,9 +27,6 @@ from segvoc.runtime.arrays import Array, array_namespace, to_numpy
 
 OVERVIEW, SAMPLE, MOST_SAMPLES = 1024, 8, 16
 """Class selection sees the image with its longer side downscaled to this [px], and every n-th tile, up to this many."""
-
-RunTiles = Callable[[Sequence[UInt8[np.ndarray, "_ _ 3"]], Protocol], list[ViewLogits]]
-"""Runs the network on the views of several tiles."""
 
 Classes = tuple[int, ...]
 """Indices of classes among the queried ones, ascending."""
@@ -50,10 +48,10 @@ class LabeledCell:
 class TiledLabeling:
     """Labels large images with the same words and options, which have a tile; created by `Segmenter.in_tiles`."""
 
-    def __init__(self, job: LabelingJob, *, batch: int, run: RunTiles) -> None:
+    def __init__(self, job: LabelingJob) -> None:
         if job.options.tiling is None:
             raise UsageError("there is no tile; give its side, for example tile=2048")
-        self.job, self.tiling, self.batch, self._run = job, job.options.tiling, batch, run
+        self.job, self.tiling = job, job.options.tiling
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -72,7 +70,7 @@ class TiledLabeling:
             return None
         kept: set[int] = set()
         for pixels in self._looks(image):
-            [output] = self._run([pixels], self.job.protocol)
+            [output] = view_logits(self.job, [pixels])
             kept.update(to_numpy(output.kept_anywhere()).tolist())
         return tuple(sorted(kept)) if len(kept) < number else None
 
@@ -105,13 +103,14 @@ class TiledLabeling:
         begin = rows.first_tile(first_row)
         places = [(rows.starts[row], column) for row in range(begin, len(rows)) for column in columns.starts]
         outputs: dict[int, list[ViewLogits | None]] = {}
+        batch = self.job.engine.batch
         with closing(self._read(image, places, (rows.size, columns.size))) as tiles:
             for row in range(begin, len(rows)):
                 outputs[row] = [
                     output
-                    for start in range(0, len(columns), self.batch)
+                    for start in range(0, len(columns), batch)
                     for output in self._outputs(
-                        [next(tiles) for _ in columns.starts[start : start + self.batch]], protocol, name
+                        [next(tiles) for _ in columns.starts[start : start + batch]], protocol, name
                     )
                 ]
                 if row < first_row:
@@ -122,10 +121,8 @@ class TiledLabeling:
                 for column in range(len(columns)):
                     yield self._cell(image, cover, row, column, protocol)
 
-    def segmentation(
-        self, image: ReadImage, *, model: str, dtype: str, unsure_below: float | None = None
-    ) -> Segmentation:
-        """Label an image in memory, for a model with these attributes; raises `InputError` as `cells` does."""
+    def segmentation(self, image: ReadImage) -> Segmentation:
+        """Label an image in memory; raises `InputError` as `cells` does."""
         start = time.perf_counter()
         whole = ArrayImage(image.pixels)
         labels, confidence = np.empty(image.size, np.uint16), np.empty(image.size, np.float32)
@@ -139,13 +136,13 @@ class TiledLabeling:
             words=self.words,
             selected=self.selected(classes),
             image=image.pixels,
-            model=model,
-            dtype=dtype,
+            model=self.job.engine.name,
+            dtype=self.job.engine.dtype,
             seconds=image.seconds + time.perf_counter() - start,
             source=image.source,
             content=image.content,
             background=self.job.query.background_name,
-            unsure_below=unsure_below,
+            unsure_below=self.job.engine.traits.unsure_below,
         )
 
     def _looks(self, image: WindowedImage) -> Iterable[UInt8[np.ndarray, "h w 3"]]:
@@ -176,7 +173,8 @@ class TiledLabeling:
     ) -> list[ViewLogits | None]:
         found: list[ViewLogits | None] = [None] * len(tiles)
         seen = {place: pixels for place, pixels in enumerate(tiles) if pixels is not None}
-        for place, output in zip(seen, self._run([*seen.values()], protocol) if seen else (), strict=True):
+        job = replace(self.job, protocol=protocol)
+        for place, output in zip(seen, view_logits(job, [*seen.values()]) if seen else (), strict=True):
             xp = array_namespace(output.logits)
             if not bool(xp.all(xp.isfinite(output.logits))):
                 raise not_finite_error(name)

@@ -13,8 +13,8 @@ from segvoc.checkpoints.files import WeightsFile, read_header, read_weights
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.inference.engine import ModelTraits
 from segvoc.inference.exported.manifest import refines_edges, unsure_below
-from segvoc.inference.segmenter import ModelTraits
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.digests import keep_words

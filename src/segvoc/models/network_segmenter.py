@@ -14,8 +14,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from segvoc.encoders.base import ImageEncoder, ImageFeatures
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import UsageError
+from segvoc.inference.engine import PLAIN, ModelTraits
 from segvoc.inference.protocols import Protocol, Protocols
-from segvoc.inference.segmenter import PLAIN, ModelTraits, Segmenter
+from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.aggregation_context import ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits
 from segvoc.layers.precision import lowest_precision

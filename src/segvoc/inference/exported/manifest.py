@@ -11,11 +11,11 @@ from typing import Any
 
 from segvoc.encoders.prompt_tokenizer import UnknownBy
 from segvoc.errors import CheckpointError, UsageError, one_line
+from segvoc.inference.engine import ModelTraits
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocols
 from segvoc.inference.reports import UNSURE_BELOW
-from segvoc.inference.segmenter import ModelTraits
 from segvoc.layers.selection_rules import MostSimilar, OwnQuarter, OwnShare, Votes
 from segvoc.storage.atomic_writes import folder_in_the_making
 from segvoc.storage.files import file_sha256

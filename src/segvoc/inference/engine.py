@@ -1,0 +1,80 @@
+"""What runs a network, as labeling sees it: its traits, and the passes over views and words."""
+
+import typing
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float32, Int, UInt8
+
+from segvoc.encoders.word_encoder import EncodedWords
+from segvoc.inference.part_labels import PartsAgainst
+from segvoc.inference.prepared_vocabulary import BackgroundWords
+from segvoc.inference.protocols import Protocol
+from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes
+from segvoc.runtime.arrays import Array
+from segvoc.teaching.features import FeatureArrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelTraits:
+    """What a model can do and how its results are read, as its opener knows it."""
+
+    has_background: bool = False
+    """Whether the network predicts a map for "none of the words"."""
+    selects: bool = True
+    """Whether the network supports class selection."""
+    own_selection: OwnSelection | None = None
+    """Class selection for `keep_classes=None`; None: the protocol's."""
+    votes: Votes = PUBLISHED_VOTES
+    """How the cells of an image vote for classes."""
+    parts_against: PartsAgainst = "object"
+    """The rule by which a pixel of an object gets one of its parts."""
+    background_words: BackgroundWords | None = None
+    """Words that stand for the background; None: only a threshold decides it."""
+    refines_edges: bool = False
+    """Whether the features are those that the edge refiner was trained on."""
+    unsure_below: float | None = None
+    """Mean confidence below which perhaps none of the words is in an image; None: not known."""
+
+
+PLAIN = ModelTraits()
+"""A model without special traits."""
+
+Maps = tuple[Float[Array, "N P h w"], Int[Array, "N P"] | None]
+"""Logits (float32) of the P classes selected in each of N views, and their indices among the words, ascending (None:
+all, in order). Both arrays are of the same library and on the same device."""
+
+
+@typing.runtime_checkable
+class Engine(typing.Protocol):
+    """The part of a `Segmenter` that a labeling job runs; see there for what the methods take and return."""
+
+    name: str
+    traits: ModelTraits
+    batch: int
+
+    @property
+    def dtype(self) -> str:
+        """Precision of most of the network's computations."""
+        ...
+
+    @property
+    def batches_ahead(self) -> int:
+        """Batches that are started before the results of the one before them are waited for."""
+        ...
+
+    def to_device(self, image: UInt8[np.ndarray, "H W 3"], /) -> UInt8[Array, "H W 3"]:
+        """Move an image to the library and device that its views are interpolated with."""
+        ...
+
+    def run(self, pixels: Float32[Array, "N 3 H W"], text: EncodedWords, protocol: Protocol) -> Maps:
+        """Run the network on views of images."""
+        ...
+
+    def find_features(self, pixels: Float32[Array, "N 3 H W"]) -> FeatureArrays:
+        """Run the first half: the image encoder."""
+        ...
+
+    def compare(self, features: FeatureArrays, text: EncodedWords, protocol: Protocol) -> Maps:
+        """Run the second half: features against words."""
+        ...
