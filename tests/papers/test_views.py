@@ -158,13 +158,14 @@ def err_seg() -> NetworkSegmenter:
             nn.init.normal_(parameter, std=0.3)
         for layer in (*network.aggregation.embed_costs, *(b.semantic.out for b in network.aggregation.blocks)):
             nn.init.normal_(layer.weight, std=5.0)  # so that classes differ, and each matters to the others
-    return NetworkSegmenter(
+    model = NetworkSegmenter(
         name="small-err",
         network=network.requires_grad_(False),
         protocols=err_protocols(96),
         templates=("{}",),
-        class_chunk=5,
     )
+    model.class_chunk = 5
+    return model
 
 
 @pytest.fixture(scope="module")

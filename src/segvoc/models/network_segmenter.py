@@ -86,7 +86,6 @@ class NetworkSegmenter(Segmenter):
         network: SegmentationNetwork,
         protocols: Protocols,
         templates: Sequence[str],
-        class_chunk: int | None = None,
         batch: int | None = None,
         optimize: Optimize = "none",
         traits: ModelTraits = PLAIN,
@@ -99,7 +98,6 @@ class NetworkSegmenter(Segmenter):
             network: the network; it is put into evaluation mode.
             protocols: one per `window`.
             templates: prompt templates; `{}` stands for the word.
-            class_chunk: classes refined per chunk; bounds memory without affecting results.
             batch: images or windows per forward pass (default: 1 on a CPU, else 8); fewer if the GPU's memory runs out.
             optimize: how a CUDA GPU runs the network; see `segvoc.load`.
             traits: what the model can do; the network says whether it has a background and selects classes.
@@ -115,13 +113,14 @@ class NetworkSegmenter(Segmenter):
             traits=replace(traits, has_background=network.has_background, selects=network.selects),
             origin=origin,
         )
-        self.class_chunk = class_chunk or classes_at_a_time(self.device)
+        self.class_chunk = classes_at_a_time(self.device)
+        """Classes refined per chunk; bounds memory without affecting results."""
         self._views_at_once = self.batch
         self._graphs = None if optimize == "none" else NetworkGraphs(network)
         self._compiled = optimize == "compile" and not on_cpu
         if self._compiled:
             compile_aggregation(network)
-            self.class_chunk = class_chunk or COMPILED_CLASSES
+            self.class_chunk = COMPILED_CLASSES
         if on_cpu:
             check_fork()
 
