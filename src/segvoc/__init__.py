@@ -20,6 +20,20 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 with open(os.path.splitext(__file__)[0] + ".pyi", encoding="utf-8") as _file:
     _imports = [line.split() for line in _file if line.startswith("from ")]
 
+_HABITS = {
+    **dict.fromkeys(("segment", "predict", "label"), 'segvoc.load("tiny").segment(image, words)'),
+    **dict.fromkeys(
+        ("from_pretrained", "load_model", "Model", "model", "create_model", "pipeline"), "segvoc.load(name)"
+    ),
+    **dict.fromkeys(("finetune", "fit", "Trainer"), "segvoc.train(...)"),
+    **dict.fromkeys(("models", "available_models"), "segvoc.list_models()"),
+    **dict.fromkeys(
+        ("imread", "read_image", "load_image", "from_bgr"), "PIL or an RGB array: image[:, :, ::-1] of OpenCV's"
+    ),
+    "push_to_hub": 'segvoc.push(model, "owner/name")',
+}
+"""What is called otherwise in other libraries, and its name here."""
+
 _HOMES = {name: home for _, home, *_, name in _imports}
 """The module of each public name, as `__init__.pyi` has it: "from HOME import NAME as NAME"."""
 
@@ -29,7 +43,9 @@ __all__ = sorted(_HOMES.keys() - {"__version__"})  # pyright: ignore[reportUnsup
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used."""
     if name not in _HOMES:
-        raise AttributeError(f"module 'segvoc' has no attribute {name!r}")
+        from segvoc.errors import no_attribute
+
+        raise no_attribute("module 'segvoc'", name, _HABITS, __all__)
     from segvoc.errors import naming_torch
 
     with naming_torch():

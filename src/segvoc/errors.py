@@ -1,6 +1,6 @@
 """Errors and warnings: one line each, which says what is wrong and how to fix it."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial, wraps
@@ -87,6 +87,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Suggest a close name, to append to an error: " (did you mean tiny?)"; "" if none is close."""
     close = get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def no_attribute(kind: str, name: str, habits: Mapping[str, str], known: Iterable[str]) -> AttributeError:
+    """The error for a name that a kind of object lacks; `habits` maps names of other libraries to ours."""
+    meant = f"; use {habits[name]}" if name in habits else did_you_mean(name, known)
+    return AttributeError(f"{kind} has no attribute {name!r}{meant}")
 
 
 def naming_keywords(function: Callable[_P, _R]) -> Callable[_P, _R]:

@@ -80,8 +80,8 @@ def test_background_is_found_in_any_case_and_is_gray(segment: Command) -> None:
         (["cat; wall; sofa"], '"cat, wall, sofa"'),
         (["cat | wall"], '"cat, wall"'),
         (["cat\uff0cwall\u3001sofa"], '"cat, wall, sofa"'),
-        (["cat dog"], 'separate words with commas ("cat, dog")'),
-        (["cat"], "--background other, or --threshold 0.5"),
+        (["cat dog"], 'use commas: "cat, dog"'),
+        (["cat"], "--threshold 0 gives it the whole image"),
         (["cup", "Background"], "--background Background"),
     ],
 )

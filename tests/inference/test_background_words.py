@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import segvoc
-from segvoc.inference.pixel_labels import label_classes
+from segvoc.inference.pixel_labels import label_classes, selected_classes
 from segvoc.inference.prepared_vocabulary import STUFF, BackgroundWords, PreparedVocabulary
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import ViewLogits
@@ -25,7 +25,7 @@ class _Plane:
     templates = ("{}",)
 
     def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> Tensor:
-        angle = torch.tensor([PLANE[word] for word in vocabulary.words])
+        angle = torch.tensor([PLANE.get(word, 5.0) for word in vocabulary.words])
         return torch.stack([angle.cos(), angle.sin()], dim=1)[:, None]
 
 
@@ -97,3 +97,42 @@ def test_a_network_that_a_user_has_trained_decides_by_its_threshold_alone(tmp_pa
     segvoc.save(trained, tmp_path / "mine.safetensors")
     again = segvoc.load(tmp_path / "mine.safetensors", device="cpu")
     assert again.traits.background_words is None and again.origin[TRAINING] == {"recipe": "finetune"}
+
+
+@pytest.mark.parametrize(
+    ("words", "background", "threshold", "labels"),
+    [
+        (["cat"], None, None, [0, 65535, 65535]),  # the wall wins the second, and the third is below 0.3
+        (["cat"], "auto", None, [0, 65535, 65535]),
+        (["cat"], None, 0.0, [0, 0, 0]),  # a threshold is the call's own rule
+        (["cat"], None, 0.7, [0, 0, 65535]),
+        (["cat", "dog"], None, None, [0, 0, 1]),
+        (["cat", "dog"], "auto", None, [0, 65535, 65535]),
+        (["cat", "dog"], "auto", 0.05, [0, 65535, 1]),
+        (["cat", "dog"], "other", None, [0, 2, 2]),
+    ],
+)
+def test_pixels_where_no_word_is_likely_stay_unlabeled(words, background, threshold, labels) -> None:
+    logits = {"cat": [2.0, 1.0, -3.0], "dog": [-3.0, -3.0, -2.0], "wall": [1.0, 1.5, -4.0]}
+    stand_ins = BackgroundWords(words=("wall",), similarity=1.0)
+    prepared = PreparedVocabulary(
+        _Plane(), words, None, background, learns_background=False, background_words=stand_ins
+    )
+    query, _ = prepared.query(threshold)
+    maps = torch.tensor([[[logits[word]] for word in query.asked.words]])
+    output = ViewLogits(maps, None, len(query.asked))
+    found = label_classes(
+        output, (1, 3), query, Protocol(size=1), query.threshold(threshold), return_probabilities=True
+    )
+    assert found.labels.tolist() == [labels]
+    assert found.probabilities is not None and len(found.probabilities) == len(query.words) == len(prepared.words)
+    assert selected_classes(output, query).tolist() == [True] * len(query.words)
+
+
+def test_a_learned_background_rejects_words_without_a_threshold() -> None:
+    prepared = PreparedVocabulary(_Plane(), ["cat", "background"], None, "auto", learns_background=True)
+    query, _ = prepared.query(None)
+    assert (query.words, query.none, query.named) == (("cat", "background"), "background'", 3)
+    logits = torch.tensor([[[[-1.0, -1.0]], [[-2.0, -2.0]], [[-3.0, 0.5]]]])
+    found = label_classes(ViewLogits(logits, None, 3), (1, 2), query, Protocol(size=1), query.threshold(None))
+    assert found.labels.tolist() == [[0, 65535]]

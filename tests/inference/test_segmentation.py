@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segvoc.errors import UsageError
 from segvoc.imaging import legend
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.overlay import class_regions, with_object_borders, with_parts
@@ -70,6 +72,66 @@ def test_report_is_what_the_contract_says() -> None:
         "unsure": False,
         "seconds": 0.123,
     }
+
+
+def test_boxes_polygons_and_crops_are_of_each_component() -> None:
+    labels = np.full((6, 9), UNLABELED)
+    labels[1:3, 2:5], labels[4, 7], labels[5, 0], labels[5, 8] = 0, 0, 2, 2  # two cats, and a wall in two pieces
+    result = _segmentation(labels, WORDS)
+    places = [box[:5] for box in result.boxes()]
+    assert places == [("cat", 2, 1, 5, 3), ("cat", 7, 4, 8, 5), ("wall", 0, 5, 9, 6)]
+    assert result.boxes("Cat") == result.boxes()[:2] and result.boxes("sofa") == []
+    assert result.boxes()[1].confidence == result.confidence[4, 7]
+    assert [one.word for one in result.polygons()] == ["cat", "cat", "wall", "wall"]
+    assert (result.polygons("cat")[0].points.min(axis=0) == [2, 1]).all()
+    crop = np.asarray(result.crop("cat"))
+    assert crop.shape == (4, 6, 4)
+    np.testing.assert_array_equal(crop[..., 3] == 255, labels[1:5, 2:8] == 0)
+    np.testing.assert_array_equal(crop[..., :3], result.image[1:5, 2:8])
+    np.testing.assert_array_equal(result["wall"], result.mask("wall"))
+    with pytest.raises(UsageError, match="'sofa' has no pixels"):
+        result.crop("sofa")
+    for ask in (result.boxes, result.polygons, result.crop):
+        with pytest.raises(UsageError, match="'dog' was not asked for"):
+            ask("dog")
+
+
+def test_the_table_has_the_statistics_of_the_report() -> None:
+    pandas = pytest.importorskip("pandas")
+    result = _segmentation(np.array([[0, 0, 2]]), WORDS)
+    table = result.to_dataframe()
+    assert isinstance(table, pandas.DataFrame) and table["name"].tolist() == list(WORDS)
+    assert table["pixels"].tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("masks", "result.mask"),
+        ("plot", "result.overlay()"),
+        ("names", "result.words"),
+        ("lables", "did you mean labels"),
+    ],
+)
+def test_names_of_other_libraries_are_answered_with_ours(name: str, meant: str) -> None:
+    result = _segmentation(np.zeros((2, 2)), WORDS)
+    with pytest.raises(AttributeError, match=re.escape(meant)):
+        getattr(result, name)
+    with pytest.raises(TypeError, match="an image has one Segmentation"):
+        result[0]  # pyright: ignore[reportArgumentType]
+
+
+def test_a_name_that_ends_with_png_is_the_label_maps(tmp_path: Path) -> None:
+    result = _segmentation(_halves(20, 30), WORDS, "photo.jpg")
+    paths = result.save(tmp_path / "x.png")
+    assert paths.label_map == tmp_path / "x.png" and (tmp_path / "x.json").is_file()
+    np.testing.assert_array_equal(
+        read_label_map(paths.label_map), np.where(result.labels == UNLABELED, UNLABELED, result.labels)
+    )
+    (tmp_path / "folder.png").mkdir()
+    assert result.save(tmp_path / "folder.png").label_map == tmp_path / "folder.png" / "photo.png"
+    with pytest.raises(UsageError, match="label maps are PNGs"):
+        result.save(tmp_path / "x.jpg")
 
 
 def test_confidence_that_is_no_number_is_null() -> None:
@@ -143,7 +205,8 @@ def test_legend_counts_what_does_not_fit() -> None:
 
 def test_repr_is_one_short_line() -> None:
     result = _segmentation(_halves(), WORDS, source="photo.jpg")
-    assert repr(result) == "<Segmentation 'photo.jpg', 300 x 200: wall 50 %, cat 49 %>"
+    shares = "wall 50 %, cat 49 %, 1 % unlabeled"
+    assert repr(result) == f"<Segmentation 'photo.jpg', 300 x 200: {shares}; confidence 0.50; not found: sofa>"
     many = _segmentation(np.arange(12).reshape(3, 4), tuple(f"word {i}" for i in range(12)))
     assert repr(many).endswith("word 4 8 %, 7 more>")
     assert "no label" in repr(_segmentation(np.full((2, 2), UNLABELED), WORDS))

@@ -66,6 +66,14 @@ def test_words_are_literal() -> None:
     assert result.labels.max() < 4
 
 
+def test_a_model_is_called_and_names_what_other_libraries_call_otherwise(small: NetworkSegmenter) -> None:
+    _same(small(squares(), WORDS), small.segment(squares(), WORDS))
+    for name, meant in {"predict": "model.segment", "to": "segvoc.load", "segmant": "did you mean segment"}.items():
+        with pytest.raises(AttributeError, match=meant):
+            getattr(small, name)
+    assert not hasattr(small, "_ipython_display_")
+
+
 def test_words_may_be_a_vocabulary(small: NetworkSegmenter) -> None:
     _same(small.segment(squares(), Vocabulary(WORDS)), small.segment(squares(), iter(WORDS)))
     averaged = small.segment(squares(), Vocabulary(["cat, kitten", "sofa"], synonyms="average"))

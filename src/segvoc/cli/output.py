@@ -33,10 +33,10 @@ def word_hints(words: Sequence[str], *, from_file: bool = False, fills_image: bo
     (word,) = words
     if from_file and ", " in word:
         return [f'"{word}" is a single class with synonyms; for separate classes, write one per line']
-    apart = f'separate words with commas ("{", ".join(word.split())}"), ' if " " in word and not from_file else ""
+    apart = f'; for separate words, use commas: "{", ".join(word.split())}"' if " " in word and not from_file else ""
     return [
-        f'"{word}" is the only word, so every pixel gets it; {apart}add more words, or let pixels that don\'t fit go '
-        "without: --background other, or --threshold 0.5"
+        f'"{word}" is the only word, so pixels where it is unlikely are unlabeled; --threshold 0 gives it the whole '
+        f"image{apart}"
     ]
 
 

@@ -81,12 +81,18 @@ class LabelOptions:
     "all": every word, even in the official windows; None: the network's default rule. Dropped words get no pixels and
     probability 0. Parts don't count: a kept object keeps all of its parts."""
     background: str | None = field(
-        default=None, metadata=_text("The word for pixels where no other word is likely enough.", str, metavar="NAME")
+        default=None,
+        metadata=_text(
+            "The word for pixels where no other word is likely enough; auto: unlabeled, the default for a single word.",
+            str,
+            metavar="NAME",
+        ),
     )
     """The word for pixels where no other word reaches the threshold; it isn't queried, and is added to the words if
-    missing. Pixels where one of `Segmenter.background_words` (`tiny` has some: wall, sky, ...) is likelier than all
-    words are background too. A network trained with "none of the words" (`Segmenter.has_background`) predicts the
-    background, unless a threshold is given."""
+    missing. "auto" leaves these pixels unlabeled; so does None with a single word, which would fill the image, unless
+    there is a threshold. Pixels where one of `ModelTraits.background_words` (`tiny` has some: wall, sky, ...) is
+    likelier than all words are background too. A network trained with "none of the words"
+    (`ModelTraits.has_background`) predicts the background, unless a threshold is given."""
     threshold: float | None = field(
         default=None,
         metadata=_text(
@@ -94,7 +100,7 @@ class LabelOptions:
         ),
     )
     """Probability in [0, 1] below which a pixel is unlabeled, or background (by default 0.5, or that of
-    `Segmenter.background_words`)."""
+    `ModelTraits.background_words`)."""
     edges: bool | None = field(
         default=None,
         metadata=_text(

@@ -38,8 +38,8 @@ def label_classes(
 ) -> ClassLabels:
     """Find the strongest class of every pixel, in an image of a size [px].
 
-    A pixel is background, or unlabeled without a background, below the threshold, a probability in [0, 1]. Pixels where
-    a stand-in is likelier than all words are background too.
+    A pixel is background, or unlabeled without a background, below the threshold, a probability in [0, 1]. So are
+    pixels where a stand-in is likelier than all words.
     """
     return search_classes(output, size, query, protocol, threshold, return_probabilities=return_probabilities)()
 
@@ -86,9 +86,10 @@ def decide(
     xp = array_namespace(best.value)
     confidence = _probability(best, protocol)
     labels, below = best.index, None if threshold is None else confidence < threshold
-    if query.background is not None:
+    if query.rejects:
         behind = stand_in.value > best.value
         below = behind if below is None else below | behind
+    if below is not None and query.background is not None:
         confidence = xp.where(below, _background_probability(best, stand_in, protocol), confidence)
     if below is not None:
         labels = xp.where(below, UNLABELED if query.background is None else query.background, labels)

@@ -66,6 +66,9 @@ Parts = Mapping[str, Sequence[str]] | PartVocabulary
 DEFAULT_THRESHOLD = 0.5
 """Default probability below which a pixel is background."""
 
+AUTO = "auto"
+"""As the background: pixels where no word is likely enough are unlabeled."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassQuery:
@@ -84,10 +87,12 @@ class ClassQuery:
     candidates: tuple[Candidate, ...]
     none: str | None
     """Name of the background, if the network was trained with "none of the words"; it is queried like a word."""
+    rejects: bool
+    """Whether pixels where no word is likely enough get the background, or no label without one."""
     stand_ins: tuple[str, ...]
-    """Words queried on behalf of the background."""
-    default_threshold: float
-    """Default probability below which a pixel is background."""
+    """Words queried on behalf of "none of the words"."""
+    default_threshold: float | None
+    """Probability below which a word is not likely enough, unless the call has one; None: only stand-ins decide."""
 
     @property
     def asked_indices(self) -> list[int]:
@@ -100,8 +105,8 @@ class ClassQuery:
         return self.none if self.background is None else self.words[self.background]
 
     def threshold(self, requested: float | None) -> float | None:
-        """The threshold in effect: as requested, or the default if the background needs one."""
-        return self.default_threshold if requested is None and self.background is not None else requested
+        """The threshold in effect: as requested, or the default if words may be rejected."""
+        return self.default_threshold if requested is None and self.rejects else requested
 
     def adapted(self, protocol: Protocol) -> Protocol:
         """Restrict the protocol's class selection to the requested words; selected objects keep their parts."""
@@ -132,7 +137,8 @@ class PreparedVocabulary:
     ) -> None:
         given = PartVocabulary(parts) if parts is not None and not isinstance(parts, PartVocabulary) else parts
         vocabulary = words_with_objects(words, given)
-        if background is not None:
+        unlabels = isinstance(background, str) and background.strip() == AUTO
+        if background is not None and not unlabels:
             name = checked_background(background)
             name = next((word for word in vocabulary.words if folded(word) == folded(name)), name)
             if name not in vocabulary.words:
@@ -140,14 +146,17 @@ class PreparedVocabulary:
             if vocabulary.words == (name,):
                 raise UsageError(f"{name!r} is the background and the only word; give at least one other")
             background = name
-        self.encode, self.vocabulary, self.parts, self.background = encode, vocabulary, given, background
-        self._learns_background = learns_background and background is not None
+        self.encode, self.vocabulary, self.parts = encode, vocabulary, given
+        self.background = None if unlabels else background
+        self._unlabels = unlabels
+        self._is_single = background is None and given is None and len(vocabulary) == 1
+        self._learns_background = learns_background
         self._background_words = background_words
-        self._encoded: dict[bool, tuple[ClassQuery, EncodedWords]] = {}
+        self._encoded: dict[tuple[bool, bool], tuple[ClassQuery, EncodedWords]] = {}
 
     def encode_all(self) -> "PreparedVocabulary":
         """Encode all words in advance, for any threshold."""
-        for threshold in (None, 0.0) if self._learns_background else (None,):
+        for threshold in (None, 0.0):
             self.query(threshold)
         return self
 
@@ -165,25 +174,33 @@ class PreparedVocabulary:
         """Check that another call can use the words: `UsageError` if another model encoded them, or parts are named."""
         if self.encode is not encode:
             raise UsageError("these words were encoded by another model; encode them with this one")
-        other = background is not None and folded(background.strip()) != folded(self.background or "")
+        ours = AUTO if self._unlabels else self.background or ""
+        other = background is not None and folded(background.strip()) != folded(ours)
         if parts is not None or other:
             raise UsageError("encoded words include parts and background; give both to `encode`")
         return self
 
     def query(self, threshold: float | None) -> tuple[ClassQuery, EncodedWords]:
         """The query and its encoded words; a network trained with a background predicts it unless a threshold does."""
-        learned = self._learns_background and threshold is None
-        if learned not in self._encoded:
-            query = self._query(self.background if learned else None)
-            self._encoded[learned] = query, self.encode(query.asked, query.none)
-        return self._encoded[learned]
+        # a single word would fill the image, so it may be rejected unless the call has a threshold
+        rejects = self.background is not None or self._unlabels or (self._is_single and threshold is None)
+        learned = self._learns_background and rejects and threshold is None
+        if (rejects, learned) not in self._encoded:
+            query = self._query(rejects, learned)
+            self._encoded[rejects, learned] = query, self.encode(query.asked, query.none)
+        return self._encoded[rejects, learned]
 
-    def _query(self, none: str | None) -> ClassQuery:
-        """The query, by a background that the network learned, or else thresholded."""
-        asked, index, stand_ins = self.vocabulary, None, ()
-        if self.background is not None and none is None:
-            index, stand_ins = asked.words.index(self.background), self._stand_ins()
-            asked = Vocabulary((*asked.without(self.background).words, *stand_ins), synonyms=asked.synonyms)
+    def _query(self, rejects: bool, learned: bool) -> ClassQuery:
+        """The query, where words are rejected for a map that the network learned, or by stand-ins and a threshold."""
+        asked, index, none, stand_ins = self.vocabulary, None, None, ()
+        if learned:
+            none = self.background or _unused_name(asked)
+            stand_ins = () if self.background else (none,)
+        elif rejects:
+            stand_ins = self._stand_ins()
+            if self.background is not None:
+                index, asked = asked.words.index(self.background), asked.without(self.background)
+        asked = Vocabulary((*asked.words, *stand_ins), synonyms=asked.synonyms)
         named, candidates = len(asked), ()
         if self.parts is not None:
             asked, candidates = beside_parts(asked, self.parts, none, stand_ins)
@@ -196,22 +213,24 @@ class PreparedVocabulary:
             parts=self.parts,
             candidates=candidates,
             none=none,
+            rejects=rejects and not (learned and self.background),
             stand_ins=stand_ins,
-            default_threshold=DEFAULT_THRESHOLD if words is None else words.threshold,
+            default_threshold=None if learned else DEFAULT_THRESHOLD if words is None else words.threshold,
         )
 
     def _stand_ins(self) -> tuple[str, ...]:
-        if self.background is None or self._background_words is None:
+        if self._background_words is None:
             return ()
         parts = () if self.parts is None else tuple(part.part for part in self.parts.parts)
-        return self._background_words.beside(self.vocabulary.without(self.background), parts, self.encode)
+        words = self.vocabulary if self.background is None else self.vocabulary.without(self.background)
+        return self._background_words.beside(words, parts, self.encode)
 
     def record(self) -> dict[str, object]:
         """The data that results depend on, for resumable calls: digests, and the background's name."""
         return {
             "words": digest_of(self.vocabulary),
             "parts": None if self.parts is None else digest_of(self.parts),
-            "background": self.background,
+            "background": AUTO if self._unlabels else self.background,
         }
 
     @property
@@ -221,3 +240,11 @@ class PreparedVocabulary:
 
     def __len__(self) -> int:
         return len(self.vocabulary)
+
+
+def _unused_name(vocabulary: Vocabulary) -> str:
+    """A name for "none of the words" that is no word."""
+    name = "background"
+    while name in vocabulary.words:
+        name += "'"
+    return name

@@ -10,13 +10,13 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8, UInt16
+from jaxtyping import Bool, Float32, Float64, UInt8, UInt16
 from PIL import Image, ImageShow
 
-from segvoc.errors import OutputError, UsageError, did_you_mean, naming_keywords
+from segvoc.errors import OutputError, UsageError, did_you_mean, missing_package, naming_keywords, no_attribute
 from segvoc.imaging.annotations import (
     MaskForm,
     categories,
@@ -25,9 +25,11 @@ from segvoc.imaging.annotations import (
     region_annotations,
     stuff_classes,
 )
-from segvoc.imaging.connected_regions import segments
+from segvoc.imaging.connected_regions import Region, pieces_of, segments
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import nearest, object_counts, write_label_map
 from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side
+from segvoc.imaging.outlines import polygon_of
 from segvoc.imaging.overlay import (
     SAVED_OVERLAY,
     OverlayStyle,
@@ -46,10 +48,49 @@ from segvoc.storage.files import write_json
 from segvoc.vocabulary import Part, folded
 
 if TYPE_CHECKING:
+    import pandas
     import supervision
 
 REPR_WORDS, SHOWN_RESULTS = 5, 12
 """Maximum number of words in a result's `repr`, and of results of a list in a notebook."""
+
+
+HABITS = {
+    **dict.fromkeys(("masks", "pred_masks", "binary_mask"), 'result.mask("cat"), or result.labels == index'),
+    **dict.fromkeys(("plot", "visualize", "draw", "render", "annotated"), "result.overlay()"),
+    **dict.fromkeys(("to_json", "json", "to_dict", "tojson", "summary", "shares"), "result.report()"),
+    **dict.fromkeys(("names", "classes", "class_names", "categories"), "result.words"),
+    **dict.fromkeys(("scores", "score", "conf", "confidences"), "result.confidence, or return_probabilities=True"),
+    **dict.fromkeys(("probs", "logits", "softmax"), "result.probabilities, with return_probabilities=True"),
+    **dict.fromkeys(("label_map", "labelmap", "segmentation", "seg", "pred", "numpy", "array"), "result.labels"),
+    **dict.fromkeys(("xyxy", "bbox", "bboxes", "detections"), "result.boxes(), or result.to_supervision()"),
+    **dict.fromkeys(("contours", "outlines"), "result.polygons()"),
+    **dict.fromkeys(("to_pandas", "to_df", "dataframe", "df"), "result.to_dataframe()"),
+    **dict.fromkeys(("shape", "size", "orig_shape"), "result.height and result.width, or result.labels.shape"),
+    **dict.fromkeys(("orig_img", "original", "img"), "result.image"),
+    **dict.fromkeys(("write", "export", "to_file"), "result.save(folder)"),
+}
+"""What is called otherwise in other libraries, and its name here."""
+
+
+class Box(NamedTuple):
+    """The bounding box of an object or connected component [px]; x1 and y1 are exclusive."""
+
+    word: str
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    confidence: float
+    """Mean confidence of its pixels."""
+
+
+class Polygon(NamedTuple):
+    """The outline of a connected component, within 0.3 pixels of pixel edges; holes as in `to_coco`."""
+
+    word: str
+    points: Float64[np.ndarray, "V 2"]
+    """Corners (x, y) in pixels; the corner of the first pixel is (0, 0), and the first isn't repeated at the end."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -103,8 +144,11 @@ class Segmentation:
         found = sorted((i for i in range(len(self.words)) if counts[i]), key=lambda i: -counts[i])
         shares = [f"{self.words[i]} {100 * counts[i] / self.labels.size:.0f} %" for i in found[:REPR_WORDS]]
         more = [f"{len(found) - REPR_WORDS} more"] if len(found) > REPR_WORDS else []
+        unlabeled = self._statistics.unlabeled
+        rest = [f"{100 * unlabeled / self.labels.size:.0f} % unlabeled"] if unlabeled else []
         source = f"{self.source!r}, " if self.source else ""
-        return f"<Segmentation {source}{self.width} x {self.height}: {', '.join(shares + more) or 'no label'}>"
+        told = "; ".join([", ".join([*shares, *more, *rest]), *self.notes()])
+        return f"<Segmentation {source}{self.width} x {self.height}: {told}>"
 
     def _repr_html_(self) -> str:
         """Notebook view: the image, the overlay, and a legend with the shares of words and parts."""
@@ -142,6 +186,17 @@ class Segmentation:
         """RGB of each part in the part map: shades of its object's color; separate colors for parts of any object."""
         return part_colors(self.words, self.colors, self.parts)
 
+    if not TYPE_CHECKING:  # for type checkers, there are only the attributes above and below
+
+        def __getattr__(self, name: str) -> object:
+            raise no_attribute("Segmentation", name, HABITS, [*dir(type(self)), *self.__dataclass_fields__])
+
+    def __getitem__(self, word: str) -> Bool[np.ndarray[Any, np.dtype[np.bool_]], "H W"]:
+        """The mask of a word: result["cat"] is result.mask("cat")."""
+        if not isinstance(word, str):
+            raise TypeError(f"an image has one Segmentation, and no list: there is no [{word!r}]; index by a word")
+        return self.mask(word)
+
     def mask(self, word: str) -> Bool[np.ndarray[Any, np.dtype[np.bool_]], "H W"]:
         """The mask of a word, or of a part ("dog's head").
 
@@ -157,6 +212,56 @@ class Segmentation:
         if (name := synonyms.get(folded(str(word).strip()))) is not None:
             raise UsageError(f"{word!r} is a synonym in the word {name!r}; give the whole word")
         raise UsageError(f"{word!r} was not asked for{did_you_mean(str(word), names)}; label the image with it first")
+
+    def boxes(self, word: str | None = None) -> "list[Box]":
+        """The bounding boxes of objects, or else of connected components; of stuff (sky, wall, ...) one a word.
+
+        Args:
+            word: only its boxes.
+
+        Raises:
+            UsageError: the image wasn't labeled with the word, or the extra `data` isn't installed.
+        """
+        boxes = []
+        for region in self._regions(word):
+            left, top, width, height = region.box
+            confidence = float(self.confidence[region.place][region.inside].mean(dtype=np.float64))
+            boxes.append(Box(self.words[region.label], left, top, left + width, top + height, confidence))
+        return boxes
+
+    def polygons(self, word: str | None = None) -> "list[Polygon]":
+        """The outlines of the same objects and components as in `boxes`, each of a piece with a polygon of its own."""
+        pieces = (piece for region in self._regions(word) for piece in pieces_of(region))
+        return [Polygon(self.words[piece.label], polygon_of(piece)) for piece in pieces]
+
+    def crop(self, word: str) -> Image.Image:
+        """Cut a word out of the image: its bounding box, RGBA, transparent where the word isn't.
+
+        Raises:
+            UsageError: the image wasn't labeled with the word, or the word has no pixels.
+        """
+        mask = self.mask(word)
+        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+        if not len(rows):
+            raise UsageError(f"{word!r} has no pixels in this image; see result.report()['not_found']")
+        place = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        alpha = np.where(mask[place], np.uint8(255), np.uint8(0))
+        return Image.fromarray(np.dstack([self.image[place], alpha]))
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """The statistics of each word, as in `report`, as a table; `UsageError` if pandas isn't installed."""
+        try:
+            import pandas
+        except ModuleNotFoundError:
+            raise missing_package("pandas") from None
+        return pandas.DataFrame(self.report()["classes"]).set_index("id")
+
+    def _regions(self, word: str | None) -> list[Region]:
+        if word is not None:
+            self.mask(word)  # refuses other words
+        stuff = stuff_classes(self.words, self.background)
+        regions = segments(self.labels, len(self.words), stuff, self.objects)
+        return [r for r in regions if word is None or folded(self.words[r.label]) == folded(word)]
 
     def show(self) -> None:
         """Show the overlay: below a notebook's cell, else in the system's image viewer.
@@ -345,6 +450,22 @@ class Segmentation:
             return None
         return LabelStatistics.of(self.part_labels, self.part_confidence)
 
+    def _place(self, out_dir: str | os.PathLike[str], stem: str | None) -> tuple[str | os.PathLike[str], str]:
+        """Folder and common name of the files to save."""
+        suffix = "" if stem is not None or os.path.isdir(out_dir) else Path(out_dir).suffix.lower()
+        if suffix == ".png":
+            return Path(out_dir).parent, Path(out_dir).stem
+        if suffix in IMAGE_SUFFIXES:
+            raise UsageError(
+                f"{os.fspath(out_dir)!r}: label maps are PNGs, since JPEG would change labels; give a folder or a name "
+                "that ends with .png, or save a picture: result.overlay().save(...)"
+            )
+        if stem is None:
+            stem = "segmentation" if self.source is None else Path(self.source).stem
+        if not stem or os.path.isabs(stem) or ".." in Path(stem).parts:
+            raise UsageError(f"stem={stem!r} leads out of {os.fspath(out_dir)!r}; give a name like 'sub/photo'")
+        return out_dir, stem
+
     def save(
         self,
         out_dir: str | os.PathLike[str],
@@ -360,7 +481,8 @@ class Segmentation:
         ("stem.objects.png"). Maps and overlays of earlier runs that this call doesn't replace are removed.
 
         Args:
-            out_dir: the folder to write to; created if needed.
+            out_dir: the folder to write to, created if needed; or the label map's own name, "out/photo.png", beside
+                which the other files are written.
             stem: common name of the files, may include subfolders; by default the image's name without suffix, or
                 "segmentation" for an image from memory.
             overlay: settings of the overlay; None draws no overlay.
@@ -373,10 +495,7 @@ class Segmentation:
             UsageError: alpha is not in [0, 1], the stem leads out of the folder, or a result would overwrite the image.
             OutputError: a file can't be written, for example because the disk is full.
         """
-        if stem is None:
-            stem = "segmentation" if self.source is None else Path(self.source).stem
-        if not stem or os.path.isabs(stem) or ".." in Path(stem).parts:
-            raise UsageError(f"stem={stem!r} leads out of {os.fspath(out_dir)!r}; give a name like 'sub/photo'")
+        out_dir, stem = self._place(out_dir, stem)
         place = None if self.source is None else TiffPlace.of(self.source)
         paths = ResultPaths.below(
             out_dir,

@@ -4,13 +4,13 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, cast, overload
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
-from segvoc.errors import InputError, UsageError
+from segvoc.errors import InputError, UsageError, no_attribute
 from segvoc.imaging.notebook_html import table
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.engine import PLAIN, Maps, ModelTraits
@@ -37,6 +37,23 @@ AnySegmenter = TypeVar("AnySegmenter", bound="Segmenter")
 
 Words = Iterable[str] | Mapping[int, str] | Vocabulary | PreparedVocabulary
 """Accepted as words: one per class, a line ("cat, sofa"), names by id, or a vocabulary encoded by the model."""
+
+
+HABITS = {
+    **dict.fromkeys(("predict", "forward", "infer", "inference", "generate", "label", "detect"), "model.segment"),
+    **dict.fromkeys(("to", "cuda", "cpu", "mps"), 'segvoc.load(name, device="cuda"), which puts it on a device'),
+    **dict.fromkeys(("half", "float", "bfloat16"), 'segvoc.load(name, dtype="bfloat16"), which sets the precision'),
+    **dict.fromkeys(("eval", "requires_grad_", "parameters", "modules"), "model.network of segvoc.load_network(...)"),
+    **dict.fromkeys(("names", "classes", "words", "set_classes"), "model.segment(image, words): any words, any time"),
+    **dict.fromkeys(("train", "fit", "finetune"), "segvoc.train(...)"),
+    **dict.fromkeys(("val", "evaluate", "benchmark"), "segvoc.evaluate(model, ...)"),
+    **dict.fromkeys(("save", "save_pretrained"), "segvoc.save(model, path)"),
+    **dict.fromkeys(("push", "push_to_hub"), 'segvoc.push(model, "owner/name")'),
+    "export": "segvoc.export(model, folder)",
+    "teach": "segvoc.teach(model, images)",
+    "from_pretrained": 'segvoc.load("owner/name")',
+}
+"""What is called otherwise in other libraries, and its name here."""
 
 
 class CallKeywords(LabelKeywords, total=False):
@@ -274,6 +291,13 @@ class Segmenter(ABC):
         )
         results = Segmentations(raising(label_stream(job, sources, places)))
         return results if several else results[0]
+
+    __call__ = segment
+
+    if not TYPE_CHECKING:  # for type checkers, there are only the attributes above and below
+
+        def __getattr__(self, name: str) -> object:
+            raise no_attribute(type(self).__name__, name, HABITS, dir(type(self)))
 
     def start(
         self,
