@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import keep
-from segvoc.clicks.clicked_image import ClickedImage
+from segvoc.inference.clicks import ClickedImage
 from tools.clicks.clicker import next_click
 from tools.clicks.views import is_held_out, regions_of
 from tools.tiny.photos import UNLABELED, Photo, read_photos

@@ -21,11 +21,11 @@ from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.evaluation.protocol import err_seg_kept
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all
+from segvoc.layers.selection_rules import DROPPED, MostSimilar, Voted
 from segvoc.models.builders import weightless
 from segvoc.models.network_segmenter import Optimize
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.selection_rules import DROPPED, MostSimilar, Voted
 from segvoc.training.objectives.segmentation import Objective
 from segvoc.training.parameters import freeze_others, learning_rates
 from segvoc.training.passes import StepPasses, stores_activations, without_recomputation

@@ -37,14 +37,14 @@ from tqdm import tqdm
 
 import segvoc
 from benchmarks.machine import update
-from segvoc import process_settings
-from segvoc.big_images import label_big_image
 from segvoc.cli.segment import summary_line
-from segvoc.hardware import cpu_name, peak_gigabytes
 from segvoc.imaging.result_paths import image_paths, plan_results
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
+from segvoc.labeling.big_images import label_big_image
 from segvoc.labeling.labeling import Labeling, image_work, label_images
+from segvoc.runtime import process_settings
+from segvoc.runtime.hardware import cpu_name, peak_gigabytes
 from segvoc.storage.atomic_writes import write_bytes
 from segvoc.vocabulary import Vocabulary
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from segvoc.hardware import bfloat16_instructions
+from segvoc.runtime.hardware import bfloat16_instructions
 
 RESULTS = Path(__file__).parent / "results"
 

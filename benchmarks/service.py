@@ -43,7 +43,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 ALONE = """
 import sys, time, segvoc
-from segvoc import process_settings
+from segvoc.runtime import process_settings
 process_settings.for_own_process()
 device, dtype, seconds, *images = sys.argv[1:]
 model = segvoc.load("tiny", device=device, dtype=dtype)

@@ -20,10 +20,10 @@ import numpy as np
 
 import segvoc
 from benchmarks.machine import update
-from segvoc import process_settings
 from segvoc.data.labeled_images import ImageAndLabels, LabeledImages
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmenter import Segmenter
+from segvoc.runtime import process_settings
 from segvoc.vocabulary import Vocabulary
 
 COUNTS = (5, 20)

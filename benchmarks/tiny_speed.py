@@ -20,8 +20,8 @@ import torch
 
 import segvoc
 from benchmarks.machine import fastest, keep
-from segvoc.exported.shipped import open_tiny
-from segvoc.process_settings import keep_freed_memory
+from segvoc.inference.exported.shipped import open_tiny
+from segvoc.runtime.process_settings import keep_freed_memory
 
 ROOT = Path(__file__).parent.parent
 COCO_WORDS = ROOT / "benchmarks" / "coco_panoptic_words.txt"

@@ -11,7 +11,7 @@ import supervision
 from PIL import Image
 
 import segvoc
-from segvoc.formats.objects import with_objects
+from segvoc.labeling.formats.objects import with_objects
 
 WORDS = ["cat", "wall"]
 

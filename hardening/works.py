@@ -21,15 +21,15 @@ from typing import Any, cast
 import torch
 
 from papers import reproduce as reproduction
-from segvoc.batch import run
 from segvoc.checkpoints.files import write_weights
 from segvoc.cli import main
 from segvoc.cli.options import ModelOptions
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
 from segvoc.data.datasets.project import is_project
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.exported.manifest import export_in_the_making
-from segvoc.exported.shipped import copy_tiny
+from segvoc.inference.exported.manifest import export_in_the_making
+from segvoc.inference.exported.shipped import copy_tiny
+from segvoc.labeling.batch import run
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.serving.server import run as serve
@@ -39,16 +39,16 @@ from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from segvoc_annotate.projects.folder import ProjectFolder
-from tests.batch.runs import Loop
 from tests.cli.command import draw_photos
 from tests.data.original_files import pack
 from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import arguments, draw_set
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.inference.small_network import SMALL_PRESET, small_segmenter
+from tests.labeling.batch.runs import Loop
+from tests.labeling.videos.videos import write_video
 from tests.training.runs import RECIPE, drawn_images, losses, open_run
 from tests.training.small_runs import drawn_parts, open_captions, open_parts
-from tests.videos.videos import write_video
 
 VARYING = {"seconds", "latency_seconds", "peak_memory_gb", "run", "sessions", "read", "written", "generated", "date"}
 """Entries of JSON files that tell how a call went, not what it gave."""

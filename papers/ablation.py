@@ -30,10 +30,10 @@ from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords
 from segvoc.networks.cost_aggregation_config import Fusion, Order
-from segvoc.records import to_json
+from segvoc.runtime.version import __version__
+from segvoc.storage.records import to_json
 from segvoc.training.recipes import PAPER_FOD, RECIPES
 from segvoc.training.start import Start
-from segvoc.version import __version__
 
 SCORES = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
 

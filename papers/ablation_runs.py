@@ -33,7 +33,7 @@ from segvoc.models.headers import configuration_record
 from segvoc.models.loading import load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.tiny import TinyConfig
-from segvoc.records import to_json
+from segvoc.storage.records import to_json
 from segvoc.storage.resume import ResumableWork, read_done
 from segvoc.training.parameters import trainable_count
 from segvoc.training.recipe import Recipe

@@ -27,9 +27,9 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import views
 from segvoc.layers.class_selection import scatter_to_all
+from segvoc.layers.shapes import ClassTokens
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.err_seg import ErrBlock, GuidedQueriesKeys, ReducedSpatialAggregation
-from segvoc.shapes import ClassTokens
 from segvoc.storage.files import write_json
 from segvoc.vocabulary import Vocabulary
 

@@ -33,6 +33,7 @@ from segvoc.inference.protocols import Window
 from segvoc.inference.windows import views
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, WindowBlock
 from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.layers.selection_rules import Voted
 from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.loading import find_device, named_model
 from segvoc.models.network_segmenter import classes_at_a_time
@@ -42,9 +43,8 @@ from segvoc.networks.cat_seg import LastStream
 from segvoc.networks.choices import ConcatenatedStreams, PaperExpertFusion, SoftmaxClassAggregation
 from segvoc.networks.err_seg import ErrAggregation
 from segvoc.networks.pca_seg import CoefficientMapper, ExpertFusion, ExpertHalf, ExpertParser, ParallelBlock
-from segvoc.records import differences, parse_settings
-from segvoc.selection_rules import Voted
-from segvoc.version import __version__
+from segvoc.runtime.version import __version__
+from segvoc.storage.records import differences, parse_settings
 
 POOLING = (2, 2)
 """Cells that class aggregation pools in each direction, as in the tables."""

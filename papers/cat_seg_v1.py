@@ -20,7 +20,6 @@ from segvoc.checkpoints.strict import fit_exactly, renamed, shapes_of
 from segvoc.cli import run_command
 from segvoc.cli.dataset_options import SeveralBenchmarks, data_option, data_root
 from segvoc.cli.output import echo
-from segvoc.distributed import join_processes
 from segvoc.encoders.base import ImageEncoder, ImageFeatures, normalized_pixels
 from segvoc.evaluation.report.page import percent
 from segvoc.evaluation.report.report import ModelOrigin
@@ -35,11 +34,12 @@ from segvoc.layers.aggregation import (
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits
 from segvoc.layers.maps import resized
+from segvoc.layers.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, PromptEmbeddings, TextGuidance
 from segvoc.models.loading import load_network
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.err_seg import SplitStage
-from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, PromptEmbeddings, TextGuidance
+from segvoc.runtime.distributed import join_processes
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from segvoc.training.run import train

@@ -26,9 +26,9 @@ from segvoc.inference.protocols import Window
 from segvoc.inference.windows import views
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.cost_sum import SynthesizedClassifiers
+from segvoc.layers.shapes import ClassTokens
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PartNetwork
-from segvoc.shapes import ClassTokens
 from segvoc.storage.files import write_json
 from segvoc.vocabulary import Vocabulary
 

@@ -19,8 +19,8 @@ from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import LoaderResize
+from segvoc.labeling.videos.reading import require_av
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.videos.reading import require_av
 from segvoc.vocabulary import Vocabulary
 
 SIDES = "400,500,600,700,800,900,1000,1100,1200"

@@ -28,9 +28,9 @@ from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.protocols import Window
+from segvoc.layers.shapes import ClassTokens
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.pca_seg import ExpertParser, ParallelBlock
-from segvoc.shapes import ClassTokens
 from segvoc.storage.files import write_json
 
 VARIANCE = 0.99

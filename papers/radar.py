@@ -22,9 +22,9 @@ from segvoc.data.benchmarks import BENCHMARKS, SEMANTIC
 from segvoc.data.published_scores import find_rows
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.evaluation.report.page import percent
-from segvoc.progress import aligned
+from segvoc.runtime.progress import aligned
+from segvoc.runtime.version import __version__
 from segvoc.storage.files import read_json, write_json
-from segvoc.version import __version__
 
 CENTER = 0.8
 """Score at the center of an axis, relative to its lowest score."""

@@ -27,19 +27,19 @@ from segvoc.cli.train import train_command
 from segvoc.data.benchmarks import counted, find_benchmark
 from segvoc.data.preparation.prepare import check_preparation, prepare
 from segvoc.data.published_scores import PublishedRow, find_rows, published_rows, recipe_rows
-from segvoc.distributed import Processes, join_processes
 from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.report.page import AGREEMENT, comparison, percent, protocol_facts, without_scores, write_html
 from segvoc.evaluation.report.report import csv_table, origin_of, write_report_json
 from segvoc.evaluation.runner import evaluate_shown
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
-from segvoc.hardware import cpu_name
 from segvoc.models.loading import load_network
 from segvoc.models.presets import PRESETS, find_preset
-from segvoc.progress import aligned, print_line
-from segvoc.records import differences, parse, parse_settings, to_json
+from segvoc.runtime.distributed import Processes, join_processes
+from segvoc.runtime.hardware import cpu_name
+from segvoc.runtime.progress import aligned, print_line
 from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import file_sha256, read_json
+from segvoc.storage.records import differences, parse, parse_settings, to_json
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from segvoc.training.run_folder import RunFolder

@@ -16,8 +16,8 @@ from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.evaluation.metrics import Scores
+from segvoc.runtime.version import __version__
 from segvoc.storage.files import read_json
-from segvoc.version import __version__
 
 
 @click.command()

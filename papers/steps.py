@@ -19,12 +19,12 @@ from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.models.loading import find_device
 from segvoc.models.presets import find_preset
+from segvoc.runtime.version import __version__
 from segvoc.training.objectives.segmentation import objective_of
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from segvoc.training.training_data import class_words
-from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary
 
 

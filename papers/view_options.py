@@ -12,7 +12,7 @@ from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, label_options, mod
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelOptions
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.version import __version__
+from segvoc.runtime.version import __version__
 from segvoc.vocabulary import Vocabulary
 
 out_option = click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Folder for the results.")

@@ -26,8 +26,8 @@ from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.progress import Progress, print_line
-from segvoc.version import __version__
+from segvoc.runtime.progress import Progress, print_line
+from segvoc.runtime.version import __version__
 from segvoc.vocabulary import Vocabulary
 
 SIMILARITIES = (1.0, 0.95, 0.9, 0.85)

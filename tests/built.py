@@ -9,7 +9,7 @@ from segvoc.checkpoints.official_towers import towers_state
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.records import with_settings
+from segvoc.storage.records import with_settings
 
 
 def configured(preset: str, **settings: object) -> NetworkConfig:

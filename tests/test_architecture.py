@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from segvoc.cli import command_line
-from segvoc.selection_rules import MostSimilar
+from segvoc.layers.selection_rules import MostSimilar
 from tests.networks.contract import NetworkContract
 from tests.networks.test_cat_seg import TestOpenAI as OpenAIContract
 from tests.networks.test_pca_seg import TestEva as EvaContract

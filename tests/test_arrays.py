@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from segvoc import arrays
+from segvoc.runtime import arrays
 
 SIDE = st.integers(1, 70)
 

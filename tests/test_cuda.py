@@ -14,11 +14,11 @@ from torch import distributed
 
 import segvoc
 from segvoc.data.training.training_set import ShardedSampler, TrainingBatch
-from segvoc.distributed import Processes, wrap_distributed
 from segvoc.inference.windows import views
+from segvoc.layers.selection_rules import MostSimilar, Voted, VotedShare
 from segvoc.models.cuda_graphs import NetworkGraphs
-from segvoc.process_settings import float32_products
-from segvoc.selection_rules import MostSimilar, Voted, VotedShare
+from segvoc.runtime.distributed import Processes, wrap_distributed
+from segvoc.runtime.process_settings import float32_products
 from segvoc.training.loop import Training
 from segvoc.training.objectives.losses import OrthogonalityLoss, StreamSimilarity, masked_segmentation_loss
 from segvoc.training.run import train

@@ -11,8 +11,8 @@ import torch
 
 import segvoc
 from segvoc.errors import SegvocError, UsageError
-from segvoc.exported.manifest import MANIFEST
-from segvoc.exported.shipped import copy_tiny
+from segvoc.inference.exported.manifest import MANIFEST
+from segvoc.inference.exported.shipped import copy_tiny
 
 SOURCES = Path(__file__).resolve().parents[1] / "src" / "segvoc"
 

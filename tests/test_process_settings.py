@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from segvoc import hardware, process_settings
+from segvoc.runtime import hardware, process_settings
 from tests.inference.small_network import small_segmenter
 from tests.processes import printed
 
@@ -39,7 +39,7 @@ def test_a_library_leaves_the_process_as_it_is(monkeypatch: pytest.MonkeyPatch) 
 def test_commands_apply_the_settings() -> None:
     code = """
 import os, sys
-from segvoc import process_settings
+from segvoc.runtime import process_settings
 process_settings.keep_freed_memory = lambda: print("memory")
 from segvoc.cli import main
 sys.argv = ["segvoc", "segment", "--no-such-option"]
@@ -55,7 +55,7 @@ except SystemExit:
 def test_a_process_of_our_own_has_its_share_of_the_threads() -> None:
     code = """
 import os, sys
-from segvoc.process_settings import for_own_process, onnx_threads
+from segvoc.runtime.process_settings import for_own_process, onnx_threads
 for_own_process(2)
 import torch
 print(torch.get_num_threads(), onnx_threads(), os.environ["GOMP_SPINCOUNT"], os.environ["OPENBLAS_NUM_THREADS"])
@@ -74,7 +74,7 @@ def test_an_exported_model_labels_images_after_a_fork() -> None:
     code = """
 import os, signal
 import numpy as np
-from segvoc.exported.shipped import open_tiny
+from segvoc.inference.exported.shipped import open_tiny
 model, image = open_tiny(), np.zeros((200, 200, 3), np.uint8)
 before = model.segment(image, ["cat", "wall"])
 child = os.fork()

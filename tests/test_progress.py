@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from segvoc import progress
-from segvoc.progress import Progress, announced, duration
+from segvoc.runtime import progress
+from segvoc.runtime.progress import Progress, announced, duration
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Literal
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.records import check_range, differences, from_json, to_json, with_settings
-from segvoc.records import parse_settings as parse
+from segvoc.storage.records import check_range, differences, from_json, to_json, with_settings
+from segvoc.storage.records import parse_settings as parse
 from tests.images import one_line_error
 
 

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.selection_rules import Listed, MostSimilar, Voted, VotedShare, WithParts, may_drop, requested_selection
+from segvoc.layers.selection_rules import (
+    Listed,
+    MostSimilar,
+    Voted,
+    VotedShare,
+    WithParts,
+    may_drop,
+    requested_selection,
+)
 from segvoc.vocabulary import MAX_CLASSES, Part, PartVocabulary, Vocabulary, parts_by_object
 from tests.images import one_line_error
 

@@ -26,7 +26,7 @@ def test_labeling_and_a_journal_need_nothing_of_it(tmp_path: Path) -> None:
 import importlib
 for name in ("labeling.labeling", "storage.journal", "cli.doctor"):
     importlib.import_module(f"segvoc.{{name}}")
-from segvoc.process_settings import WORKER_START, how_it_ended
+from segvoc.runtime.process_settings import WORKER_START, how_it_ended
 assert WORKER_START == "spawn" and "killed" in how_it_ended(-9)
 from segvoc.cli import main
 main()
@@ -40,7 +40,7 @@ def test_every_module_imports_without_it() -> None:
     code = f"""{WITHOUT}
 import importlib, pkgutil, segvoc
 for module in pkgutil.walk_packages(segvoc.__path__, "segvoc."):
-    if module.name not in ("segvoc.batch.engine", "segvoc.serving.ray_app"):  # on Linux, Ray needs some of it
+    if module.name not in ("segvoc.labeling.batch.engine", "segvoc.serving.ray_app"):  # on Linux, Ray needs some of it
         importlib.import_module(module.name)
 """
     printed("-c", code)

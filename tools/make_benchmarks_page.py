@@ -7,8 +7,8 @@ from pathlib import Path
 
 from segvoc.data.benchmarks import BENCHMARKS, Download
 from segvoc.evaluation.protocol import PUBLISHED_PROTOCOLS
+from segvoc.layers.selection_rules import MostSimilar
 from segvoc.models.presets import PRESETS
-from segvoc.selection_rules import MostSimilar
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "how_to" / "benchmarks.md"
 Rows = Iterator[tuple[object, ...]]

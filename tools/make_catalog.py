@@ -7,8 +7,8 @@ from segvoc.checkpoints.published import PublishedFile
 from segvoc.models.builders import weightless
 from segvoc.models.catalog import CATALOG, Catalog, ListedModel
 from segvoc.models.presets import PRESETS, Preset
-from segvoc.records import to_json
 from segvoc.storage.files import write_json
+from segvoc.storage.records import to_json
 from segvoc.training.recipes import RECIPES
 
 

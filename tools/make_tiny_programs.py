@@ -3,7 +3,7 @@
 Usage: python tools/make_tiny_programs.py
 
 The programs refer to the weights that ship beside them, so they hold little but operators. Run it when the weights of
-`tiny` or the code of its networks have changed; tests/exported/test_shipped.py compares them with the network.
+`tiny` or the code of its networks have changed; tests/inference/exported/test_shipped.py compares them with the network.
 """
 
 import shutil
@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from segvoc.encoders.minilm import TOKENIZER_FILE
-from segvoc.exported.manifest import MANIFEST, ExportManifest
-from segvoc.exported.shipped import TINY_MANIFEST
-from segvoc.exporting.export import export
+from segvoc.export.export import export
+from segvoc.inference.exported.manifest import MANIFEST, ExportManifest
+from segvoc.inference.exported.shipped import TINY_MANIFEST
 from segvoc.models.loading import load_network
 from segvoc.storage.files import SHIPPED
 

@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image
 from tokenizers import Tokenizer
 
-from segvoc.arrays import bilinear
 from segvoc.imaging.overlay import class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestClass
+from segvoc.runtime.arrays import bilinear
 from segvoc.teaching.features import FeaturePyramid, pyramid_inputs, pyramid_shapes
 from segvoc.teaching.taught_words import (
     TaughtQuery,

@@ -26,7 +26,7 @@ from papers.rehearsal.starts import write_start
 from papers.rehearsal.trials import REHEARSED, Trial
 from papers.reproduce import reproduce
 from segvoc.cli import run_command
-from segvoc.progress import aligned
+from segvoc.runtime.progress import aligned
 
 HEAD = ["recipe", "score", "chance", "loss", "seconds", "verdict"]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.multiply_adds import err_block, multiply_adds_of, published_err_seg
-from segvoc.selection_rules import Voted
+from segvoc.layers.selection_rules import Voted
 from tests.built import built
 
 

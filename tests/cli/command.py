@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc import process_settings
 from segvoc.cli import main, run_command
+from segvoc.runtime import process_settings
 from segvoc.storage.resume import RESUME_FOLDER
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segvoc import progress
 from segvoc.models import loading, opening
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.runtime import progress
 from tests.cli.command import Command, make_command
 from tests.inference.small_network import small_segmenter
 

@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip("pyarrow", reason='needs the extra "batch"')
 
-from segvoc.batch import run
 from segvoc.cli.options import ModelOptions
-from tests.batch.runs import Loop, folder_of, quick, rows_of
+from segvoc.labeling.batch import run
 from tests.cli.command import Command
+from tests.labeling.batch.runs import Loop, folder_of, quick, rows_of
 
 WORDS = ("--words", "cat, sofa, wall")
 
@@ -71,7 +71,9 @@ def test_a_wrong_call_is_2(batch: Command, arguments: list[str], told: str) -> N
 @pytest.mark.parametrize("missing", ["ray", "pyarrow"])
 def test_what_isnt_installed_is_named_with_its_extra(segvoc_command, monkeypatch, missing):
     folder_of(Path("in"), ["a.jpg"])
-    for name in [name for name in sys.modules if name.partition(".")[0] == missing or name == "segvoc.batch.engine"]:
+    for name in [
+        name for name in sys.modules if name.partition(".")[0] == missing or name == "segvoc.labeling.batch.engine"
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
     segvoc_command("batch", "in", "--out", "out", *WORDS).refused("segvoc[batch]")

@@ -19,8 +19,8 @@ from segvoc.checkpoints.published import PUBLISHED
 from segvoc.cli import COMMANDS, command_line
 from segvoc.cli.dataset_options import DATASETS
 from segvoc.cli.options import ModelOptions
-from segvoc.exported import shipped
-from segvoc.exported.segmenter import ExportedSegmenter
+from segvoc.inference.exported import shipped
+from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
 from tests.loopback_hub import use_hub

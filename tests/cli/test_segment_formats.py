@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 import segvoc
-from segvoc.formats.dataset import FORMAT_NAMES
 from segvoc.imaging.label_maps import read_label_map
+from segvoc.labeling.formats.dataset import FORMAT_NAMES
 from tests.cli.command import Command, draw_photos, result_files
 
 WORDS = ("--words", "cat, stone wall, road")

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from segvoc.imaging.label_maps import read_label_map
-from segvoc.videos import reading
+from segvoc.labeling.videos import reading
 from tests.cli.command import Command, draw_photos, result_files
 from tests.imaging.rasters import utm, write_raster
 from tests.inference.small_network import small_segmenter
-from tests.videos.videos import shown_frames, write_video
+from tests.labeling.videos.videos import shown_frames, write_video
 
 WORDS = ("--words", "cat, sofa, wall")
 

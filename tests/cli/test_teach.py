@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from segvoc.cli import export as exporting
-from segvoc.exported.shipped import open_tiny
 from segvoc.imaging.label_maps import read_label_map
+from segvoc.inference.exported.shipped import open_tiny
 from segvoc.models import loading, opening
 from segvoc.teaching.taught_words import TaughtWords
 from tests.cli.command import Command
@@ -53,9 +53,9 @@ def test_teach_and_use(command):
 
 
 def test_batch_and_serve_give_the_labels_of_segment(command, monkeypatch):
-    run = pytest.importorskip("segvoc.batch.run", reason='needs the extra "batch"')
+    run = pytest.importorskip("segvoc.labeling.batch.run", reason='needs the extra "batch"')
     pytest.importorskip("fastapi", reason='needs the extra "serve"')
-    from tests.batch.runs import Loop
+    from tests.labeling.batch.runs import Loop
     from tests.serving.services import in_process
 
     options = drawn_examples(4).write(Path("set"))

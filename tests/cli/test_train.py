@@ -15,7 +15,7 @@ from segvoc.checkpoints.files import read_header
 from segvoc.data.training.augmentations import named_transform
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image
-from segvoc.records import to_json
+from segvoc.storage.records import to_json
 from tests.built import configured
 from tests.data.captions.drawn_sets import write_captions
 from tests.data.datasets.test_huggingface import NAMES, rows

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 import segvoc
-from segvoc.formats.dataset import FormatName
 from segvoc.imaging.reading import read_image
+from segvoc.labeling.formats.dataset import FormatName
 from tests.cli.command import Command, draw_photos, result_files
 
 WORDS = ("--words", "cat, sofa, wall")

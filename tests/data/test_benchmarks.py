@@ -12,7 +12,7 @@ from segvoc.data.labeled_images import CLASS_LIST_FOLDER, read_class_list
 from segvoc.data.preparation.prepare import prepare
 from segvoc.data.published_scores import PUBLISHED_ROWS, find_rows, published_scores, scored_benchmarks
 from segvoc.errors import UsageError
-from segvoc.records import parse_settings, with_settings
+from segvoc.storage.records import parse_settings, with_settings
 from segvoc.training.recipes import RECIPES
 from segvoc.vocabulary import Vocabulary
 from tests.data.replicas import replica

@@ -11,8 +11,8 @@ import segvoc
 from segvoc.data.training import training_set
 from segvoc.data.training.training_set import ShardedSampler
 from tests.data.captions.drawn_sets import write_captions
+from tests.labeling.videos.videos import write_video
 from tests.loopback_hub import LoopbackHub, use_hub
-from tests.videos.videos import write_video
 from tools.doc_examples import ROOT, scripts
 
 SCRIPTS = scripts()
@@ -22,8 +22,8 @@ _TASKS = ("big_images", "captions", "export", "formats", "python", "share", "tra
 SLOW = ["docs/reference/examples.md", *(f"docs/how_to/{name}.md" for name in _TASKS)]
 ELSEWHERE = {
     "docs/index.md": "the README's",
-    "docs/explanation/clicks.md": "tests/clicks/test_click.py",
-    "docs/how_to/batch.md": "tests/batch run batches, and read their tables with pycocotools",
+    "docs/explanation/clicks.md": "tests/inference/test_click.py",
+    "docs/how_to/batch.md": "tests/labeling/batch run batches, and read their tables with pycocotools",
     "docs/how_to/teach.md": "tests/teaching teach, save and combine words",
     "docs/how_to/viewers.md": "tests/inference/test_viewers.py",
     "docs/how_to/triton.md": "there is no Triton server here",

@@ -24,7 +24,7 @@ from segvoc.models.headers import configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS, SYN_TEMPLATE
 from segvoc.networks.err_seg import OWN_SELECTION
-from segvoc.records import with_settings
+from segvoc.storage.records import with_settings
 from segvoc.vocabulary import Vocabulary
 from tests.cli.command import Command
 from tests.data.replicas import replica

@@ -17,7 +17,7 @@ from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.process_settings import float32_products
+from segvoc.runtime.process_settings import float32_products
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.evaluation.drawn_sets import WORDS, draw_set, scores_of, task_of

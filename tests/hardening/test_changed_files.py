@@ -27,10 +27,10 @@ from segvoc.data.captions.sources import find_captions
 from segvoc.data.preparation import originals
 from segvoc.data.preparation.originals import _members
 from segvoc.errors import CheckpointError, InputError, SegvocError, UsageError
-from segvoc.exported.manifest import ExportManifest
-from segvoc.exported.shipped import TINY_MANIFEST
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.imaging.reading import decode_image, read_image
+from segvoc.inference.exported.manifest import ExportManifest
+from segvoc.inference.exported.shipped import TINY_MANIFEST
 from segvoc.inference.onnx_program import OnnxProgram
 from segvoc.storage.files import SHIPPED
 from segvoc.storage.journal import read_journal

@@ -14,8 +14,8 @@ from segvoc.inference.protocols import Protocols, Sliding, Window, clip_protocol
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import ModelTraits
 from segvoc.inference.windows import merged
+from segvoc.layers.selection_rules import KeepClasses, MostSimilar, OwnQuarter, SelectionRule, Voted, VotedShare
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.selection_rules import KeepClasses, MostSimilar, OwnQuarter, SelectionRule, Voted, VotedShare
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
 from tests.inference.small_network import COMMON_WINDOWS, small_protocols, small_segmenter

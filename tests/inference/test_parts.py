@@ -19,9 +19,9 @@ from segvoc.inference.protocols import Window
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import ModelTraits
 from segvoc.layers.class_selection import kept_classes
+from segvoc.layers.selection_rules import MostSimilar, WithParts
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.selection_rules import MostSimilar, WithParts
 from segvoc.vocabulary import parts_by_object
 from tests.images import one_line_error, squares
 from tests.inference.small_network import COMMON_WINDOWS, Letters, small_segmenter

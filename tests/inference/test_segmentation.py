@@ -17,7 +17,7 @@ from segvoc.imaging.palette import class_colors
 from segvoc.imaging.reading import read_image
 from segvoc.inference.segmentation import Segmentation
 from segvoc.vocabulary import PartVocabulary
-from tests.formats.drawn_results import drawn_result
+from tests.labeling.formats.drawn_results import drawn_result
 
 PART_WORDS = ("wall", "cat", "dog")
 PARTS = PartVocabulary.parse("cat: head, tail; dog: head; *: edge")

@@ -8,12 +8,12 @@ import pytest
 from jaxtyping import UInt16
 from PIL import Image
 
-from segvoc.arrays import bilinear, sigmoid
 from segvoc.errors import UsageError
-from segvoc.exported.shipped import open_tiny
+from segvoc.inference.exported.shipped import open_tiny
 from segvoc.inference.tile_grid import TileAxis, Tiling
 from segvoc.inference.windows import ViewLogits, views
-from segvoc.selection_rules import Listed, Voted
+from segvoc.layers.selection_rules import Listed, Voted
+from segvoc.runtime.arrays import bilinear, sigmoid
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.inference.small_network import small_segmenter
 

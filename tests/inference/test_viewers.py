@@ -15,9 +15,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from segvoc.errors import UsageError
-from segvoc.formats.objects import with_objects
 from segvoc.imaging.label_maps import UNLABELED
-from tests.formats.drawn_results import WORDS, drawn_result, hard_labels, outline_differences
+from segvoc.labeling.formats.objects import with_objects
+from tests.labeling.formats.drawn_results import WORDS, drawn_result, hard_labels, outline_differences
 
 
 def test_supervision_gets_words_or_their_objects(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from segvoc.errors import InputError, OutputError
-from segvoc.exported.shipped import open_tiny
 from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.result_paths import ResultPaths
+from segvoc.inference.exported.shipped import open_tiny
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.labeling import labeling as labeling_module

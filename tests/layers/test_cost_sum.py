@@ -11,7 +11,7 @@ from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import count_votes, gather_classes, kept_classes, scatter_to_all, select_classes
 from segvoc.layers.cost_sum import CostSum, NoAggregation, SynthesizedClassifiers, all_costs
-from segvoc.selection_rules import DROPPED, MostSimilar, Voted, VotedShare, Votes
+from segvoc.layers.selection_rules import DROPPED, MostSimilar, Voted, VotedShare, Votes
 
 
 def unit(*vectors: tuple[float, ...]) -> torch.Tensor:

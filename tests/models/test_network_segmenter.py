@@ -6,8 +6,8 @@ import torch
 
 import segvoc
 from segvoc.errors import UsageError
+from segvoc.layers.selection_rules import VotedShare
 from segvoc.models.cuda_graphs import NetworkGraphs
-from segvoc.selection_rules import VotedShare
 from tests.images import squares
 from tests.inference.small_network import small_segmenter
 

@@ -9,11 +9,11 @@ from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig
 from segvoc.layers.aggregation import DecoderSizes
+from segvoc.layers.selection_rules import DROPPED, MostSimilar
 from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
-from segvoc.selection_rules import DROPPED, MostSimilar
 from segvoc.training.objectives.losses import StreamSimilarity
 from tests.networks.contract import NetworkContract, assert_alike
 

@@ -21,12 +21,12 @@ from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import scatter_to_all
+from segvoc.layers.selection_rules import MostSimilar
 from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
-from segvoc.selection_rules import MostSimilar
 from segvoc.training.objectives.losses import (
     OrthogonalityLoss,
     StreamSimilarity,

@@ -19,10 +19,10 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.cost_sum import CostSum, NoAggregation
+from segvoc.layers.selection_rules import Voted, Votes
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, PaperStarMLP, StarMLP
-from segvoc.records import parse_settings
-from segvoc.selection_rules import Voted, Votes
+from segvoc.storage.records import parse_settings
 from tests.built import built
 from tests.encoders.test_convnext_clip import TINY
 from tests.err_goldens import FOLDER, err_clip

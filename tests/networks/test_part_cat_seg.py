@@ -15,6 +15,7 @@ from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.layers.selection_rules import MostSimilar
 from segvoc.networks.part_cat_seg import (
     PART_CAT_SEG,
     PCA_PART,
@@ -23,7 +24,6 @@ from segvoc.networks.part_cat_seg import (
     PartAggregationConfig,
     PartNetwork,
 )
-from segvoc.selection_rules import MostSimilar
 from segvoc.training.objectives.losses import StreamSimilarity
 from segvoc.vocabulary import Vocabulary
 from tests.err_goldens import err_case

@@ -15,7 +15,7 @@ from segvoc.cli import command_line
 from segvoc.data.benchmarks import find_benchmark
 from segvoc.errors import SegvocError
 from segvoc.models.presets import PRESETS, find_preset
-from segvoc.records import parse_settings, with_settings
+from segvoc.storage.records import parse_settings, with_settings
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES, finetune
 from tests.cli.command import Command

@@ -18,11 +18,11 @@ from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import err_protocols
 from segvoc.inference.segmentation import Segmentation
+from segvoc.layers.selection_rules import Voted
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.selection_rules import Voted
 from segvoc.vocabulary import Vocabulary
-from tests.formats.drawn_results import drawn_result
 from tests.inference.tensor_views import views
+from tests.labeling.formats.drawn_results import drawn_result
 from tests.networks.contract import assert_alike
 from tests.networks.test_err_seg import small
 from tests.papers.small_networks import WORDS, make_image, segmenter

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.service import ASKED, answered, behind_nginx
-from segvoc.exported.shipped import open_tiny
+from segvoc.inference.exported.shipped import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.opening import load
 from segvoc.serving.server import bound_socket

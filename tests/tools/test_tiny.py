@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.cost_sum import NoAggregation
+from segvoc.layers.selection_rules import VotedShare
 from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import CostAggregation
-from segvoc.selection_rules import VotedShare
 from tools.tiny.refinement import AGGREGATION, RefinementRecipe
 from tools.tiny.scoring import counts, difference, scores
 from tools.tiny.trunk import UpperTrunk

@@ -11,10 +11,10 @@ from PIL import Image
 
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import TrainingSet
-from segvoc.distributed import Processes
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.records import to_json
+from segvoc.runtime.distributed import Processes
+from segvoc.storage.records import to_json
 from segvoc.training.loop import Training, TrainingTask
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder, open_together

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import PartTrainingSet, ShardedSampler
-from segvoc.distributed import Processes
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.networks.part_cat_seg import PCA_PART, PartAggregation, PartAggregationConfig, PartNetwork
+from segvoc.runtime.distributed import Processes
 from segvoc.training.caption_task import CaptionBatch, CaptionTask
 from segvoc.training.loop import ForwardPass, Training
 from segvoc.training.recipe import Recipe

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from segvoc.data.training.training_set import ShardedSampler
-from segvoc.distributed import Processes
 from segvoc.errors import InputError, UsageError
+from segvoc.runtime.distributed import Processes
 from segvoc.training import caption_task
 from segvoc.training.caption_task import CaptionFiles, open_caption_task, open_captions
 from segvoc.training.objectives.losses import SynergyLosses

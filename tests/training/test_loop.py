@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from segvoc.data.training.training_set import IGNORED, TrainingBatch
-from segvoc.distributed import Processes
 from segvoc.errors import InputError, OutputError, TrainingError, UsageError
-from segvoc.process_settings import float32_products
+from segvoc.runtime.distributed import Processes
+from segvoc.runtime.process_settings import float32_products
 from segvoc.training import run_folder
 from segvoc.training.loop import BestWeights, Training
 from segvoc.training.run_folder import RunFolder

@@ -7,7 +7,7 @@ import torch
 
 from segvoc.data.training.training_set import TrainingBatch
 from segvoc.errors import UsageError
-from segvoc.selection_rules import Voted
+from segvoc.layers.selection_rules import Voted
 from segvoc.training.objectives.segmentation import GroundTruthFirst, Objective
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder

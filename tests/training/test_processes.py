@@ -20,9 +20,9 @@ import torch.distributed.constants
 import torch.distributed.distributed_c10d as c10d
 from torch.multiprocessing.spawn import start_processes
 
-from segvoc.distributed import Processes, join_processes
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.runtime.distributed import Processes, join_processes
 from segvoc.training.loop import Training
 from segvoc.training.monitor import Monitor
 from segvoc.training.run_folder import RunFolder

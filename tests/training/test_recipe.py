@@ -10,7 +10,7 @@ from segvoc.errors import UsageError
 from segvoc.models.presets import PRESETS
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.tiny import TinyAggregationConfig, TinyConfig
-from segvoc.records import from_json, to_json
+from segvoc.storage.records import from_json, to_json
 from segvoc.training.loop import rate_factor
 from segvoc.training.parameters import learning_rates, parameter_groups, trainable_count
 from segvoc.training.recipe import OptimizerConfig, Recipe

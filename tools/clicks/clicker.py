@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from segvoc.clicks.clicked_image import Click
+from segvoc.inference.clicks import Click
 
 CORNERS = np.ones((3, 3), bool)
 """Pixels that touch at a corner are connected."""

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn import functional as F
 
-from segvoc.clicks.clicked_image import PROGRAM
-from segvoc.exported.manifest import ExportManifest
-from segvoc.exported.shipped import TINY_MANIFEST
-from segvoc.exporting.onnx_files import write_onnx
-from segvoc.exporting.programs import Program
+from segvoc.export.onnx_files import write_onnx
+from segvoc.export.programs import Program
+from segvoc.inference.clicks import PROGRAM
 from segvoc.inference.edges import IMAGE_PROGRAM
+from segvoc.inference.exported.manifest import ExportManifest
+from segvoc.inference.exported.shipped import TINY_MANIFEST
 from segvoc.storage.files import SHIPPED
 from tools.clicks.network import ClickNetwork
 from tools.clicks.views import SIZE

@@ -14,9 +14,9 @@ from torch import Tensor
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import scatter_to_all
+from segvoc.layers.selection_rules import PUBLISHED_VOTES
 from segvoc.models.presets import TINY_SELECTION
 from segvoc.networks.base import CostAggregation
-from segvoc.selection_rules import PUBLISHED_VOTES
 from segvoc.storage.atomic_writes import write_atomically
 from tools.tiny.features import Features
 from tools.tiny.optimization import Progress

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from segvoc import UsageError
-from segvoc.clicks.clicked_image import PROGRAM
-from segvoc.exported.manifest import is_exported
-from segvoc.exported.shipped import TINY_MANIFEST
+from segvoc.inference.clicks import PROGRAM
 from segvoc.inference.edges import IMAGE_PROGRAM
+from segvoc.inference.exported.manifest import is_exported
+from segvoc.inference.exported.shipped import TINY_MANIFEST
 from segvoc.storage.atomic_writes import folder_in_the_making
 from segvoc.storage.files import SHIPPED
 

@@ -13,8 +13,8 @@ from annotate.tests.projects.drawn_projects import drawn_labels, drawn_project, 
 from segvoc.data.datasets.opening import read_dataset
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import UsageError
-from segvoc.formats.dataset import FORMAT_NAMES
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.labeling.formats.dataset import FORMAT_NAMES
 from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.importing import import_dataset, import_images, import_path
 from segvoc_annotate.projects.project import Project

@@ -15,13 +15,13 @@ from starlette.testclient import TestClient
 import segvoc
 from annotate.tests.services import NO_PAGE
 from segvoc.errors import UsageError
-from segvoc.exported.shipped import open_tiny
+from segvoc.inference.exported.shipped import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.opening import load
-from segvoc.records import to_json
 from segvoc.serving.app import create_app
 from segvoc.serving.settings import ServiceSettings
 from segvoc.storage.files import write_json
+from segvoc.storage.records import to_json
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LabelWork

@@ -6,7 +6,7 @@ from PIL import Image
 
 from annotate.tests.web.conftest import SCREENS
 from annotate.tests.web.site import SAMPLES, Site
-from segvoc.clicks.clicked_image import Click, ClickedImage
+from segvoc.inference.clicks import Click, ClickedImage
 
 CUP = (0.5, 0.35)
 """A place of the coffee's cup."""

@@ -1,4 +1,4 @@
-// Views of objects; tests/clicks/test_clicks.py has the same cases.
+// Views of objects; tests/inference/test_clicks.py has the same cases.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

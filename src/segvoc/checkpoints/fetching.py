@@ -15,7 +15,7 @@ from pathlib import Path
 
 from segvoc.checkpoints.published import HubPlace, PublishedFile, WebPlace, human_size
 from segvoc.errors import CheckpointError, OutputError, one_line
-from segvoc.progress import announced
+from segvoc.runtime.progress import announced
 from segvoc.storage.files import cache_folder, digest_of, file_sha256, read_json, write_json
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from segvoc.records import from_json
 from segvoc.storage.files import read_json
+from segvoc.storage.records import from_json
 
 Kind = Literal["network", "encoders"]
 """Kind of a file: a whole network, or encoders to start training from."""

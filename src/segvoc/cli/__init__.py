@@ -13,10 +13,10 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
-from segvoc import process_settings
 from segvoc.cli.output import echo
 from segvoc.errors import SegvocError, UsageError, did_you_mean, naming_torch
-from segvoc.version import __version__
+from segvoc.runtime import process_settings
+from segvoc.runtime.version import __version__
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of the output, not of the call."""

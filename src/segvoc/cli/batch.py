@@ -5,9 +5,6 @@ from typing import Any
 
 import click
 
-from segvoc.batch.results import Record
-from segvoc.batch.run import BatchRun
-from segvoc.batch.work import Batch
 from segvoc.cli.options import (
     NETWORK_OPTIONS,
     ModelOptions,
@@ -20,7 +17,10 @@ from segvoc.cli.options import (
 )
 from segvoc.cli.output import echo, example, show_hints, word_hints
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelOptions
-from segvoc.progress import Progress, print_line
+from segvoc.labeling.batch.results import Record
+from segvoc.labeling.batch.run import BatchRun
+from segvoc.labeling.batch.work import Batch
+from segvoc.runtime.progress import Progress, print_line
 
 
 @click.command("batch", epilog=example('segvoc batch photos --words "cat, sofa, wall" --out labels'))

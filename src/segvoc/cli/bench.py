@@ -11,9 +11,9 @@ import click
 from segvoc.cli.options import ModelOptions, label_options, model_options
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError
-from segvoc.hardware import peak_gigabytes
 from segvoc.inference.label_options import LabelOptions
-from segvoc.progress import Progress
+from segvoc.runtime.hardware import peak_gigabytes
+from segvoc.runtime.progress import Progress
 from segvoc.storage.files import CACHE_VARIABLE
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from segvoc.cli.output import echo, example
-from segvoc.clicks.clicked_image import click as find_object
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_given
+from segvoc.inference.clicks import click as find_object
 from segvoc.storage.atomic_writes import write_atomically
 
 _COLOR = (30, 144, 255)

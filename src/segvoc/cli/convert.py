@@ -35,7 +35,7 @@ def convert_command(
     if sys.stderr is not None and sys.stderr.isatty():
         echo(f"segvoc: reading {official} ...", err=True)
     from segvoc.models.conversion import convert  # here, since PyTorch takes seconds to import
-    from segvoc.records import parse_settings
+    from segvoc.storage.records import parse_settings
 
     given = {"encoder_weights": encoder_weights, "overwrite": overwrite}
     done = convert(official, out, model, parse_settings(options), **given)

@@ -10,7 +10,7 @@ import click
 from segvoc.cli.options import Decorator, gathered
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
-from segvoc.formats.dataset import DATASET_NAMES, DatasetName
+from segvoc.labeling.formats.dataset import DATASET_NAMES, DatasetName
 
 if TYPE_CHECKING:
     from segvoc.data.labeled_images import LabeledImages

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from segvoc.cli.output import echo, example
-from segvoc.version import __version__
+from segvoc.runtime.version import __version__
 
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "SEGVOC_CACHE")
 """Environment variables that change how segvoc runs; none is secret."""
@@ -27,8 +27,8 @@ def doctor_command(context: click.Context, as_json: bool) -> None:
 
     Also labels a small image with the shipped model. The exit code is 1 if that fails.
     """
-    from segvoc.hardware import cpu_name, installed_memory
-    from segvoc.process_settings import cores
+    from segvoc.runtime.hardware import cpu_name, installed_memory
+    from segvoc.runtime.process_settings import cores
     from segvoc.storage.files import cache_folder
 
     failure, cache = _failure_of_tiny(), cache_folder()
@@ -64,7 +64,7 @@ def doctor_command(context: click.Context, as_json: bool) -> None:
 def _failure_of_tiny() -> str | None:
     import numpy as np
 
-    from segvoc.exported.shipped import open_tiny
+    from segvoc.inference.exported.shipped import open_tiny
 
     try:
         open_tiny().segment(np.full((64, 64, 3), 127, np.uint8), ["cat", "wall"])

@@ -89,10 +89,10 @@ def evaluate_command(
         raise UsageError("--object is for your own images; benchmarks define their classes; leave it out")
     _refuse_writing_among([folder for folder in (images, labels, *dataset.paths) if folder], out)
     own_dataset = dataset.read(images, background)
-    from segvoc.distributed import join_processes
     from segvoc.evaluation.report.report import origin_of
     from segvoc.evaluation.runner import evaluate_shown  # here, since PyTorch takes seconds to import
     from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
+    from segvoc.runtime.distributed import join_processes
 
     if own_dataset is not None:
         tasks = [replace(EvaluationTask.of_images(own_dataset), source=dataset.record())]

@@ -10,8 +10,8 @@ import click
 from segvoc.cli.options import ModelOptions, model_options
 from segvoc.cli.output import echo, example
 from segvoc.errors import missing_extra, naming_torch
-from segvoc.exported.manifest import add_taught, export_in_the_making
-from segvoc.exported.shipped import copy_tiny, open_tiny
+from segvoc.inference.exported.manifest import add_taught, export_in_the_making
+from segvoc.inference.exported.shipped import copy_tiny, open_tiny
 from segvoc.vocabulary import Vocabulary
 
 
@@ -65,7 +65,7 @@ def export_command(
     if find_spec("torch") is not None and not (find_spec("onnx") and find_spec("onnxscript")):
         raise missing_extra("onnxscript", "export")
     with naming_torch():
-        from segvoc.exporting.export import export  # here, since PyTorch takes seconds to import
+        from segvoc.export.export import export  # here, since PyTorch takes seconds to import
         from segvoc.models.loading import load_network
 
     network = chosen.with_taught(

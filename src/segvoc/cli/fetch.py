@@ -9,7 +9,7 @@ from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, 
 from segvoc.cli.output import echo, example
 from segvoc.errors import CheckpointError, UsageError, did_you_mean
 from segvoc.models.catalog import catalog
-from segvoc.progress import aligned
+from segvoc.runtime.progress import aligned
 
 
 @click.command("fetch", epilog=example("segvoc fetch cat-seg-b", more=f"Files: {', '.join(PUBLISHED)}."))

@@ -12,10 +12,10 @@ from segvoc.checkpoints.published import PUBLISHED, PublishedFile, UnconfirmedFi
 from segvoc.cli.options import setting_option
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError, missing_extra
-from segvoc.exported.shipped import open_tiny
+from segvoc.inference.exported.shipped import open_tiny
 from segvoc.models.catalog import catalog, check_name_without_torch
-from segvoc.records import differences, parse_settings
 from segvoc.storage.files import SHIPPED
+from segvoc.storage.records import differences, parse_settings
 
 if TYPE_CHECKING:
     from segvoc.models.presets import Preset

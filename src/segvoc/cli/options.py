@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 
 from segvoc.errors import UsageError, one_line
-from segvoc.hardware import DtypeName
 from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, LabelOptions
 from segvoc.models.catalog import check_name_without_torch
-from segvoc.progress import print_line
-from segvoc.records import parse, parse_settings
+from segvoc.runtime.hardware import DtypeName
+from segvoc.runtime.progress import print_line
+from segvoc.storage.records import parse, parse_settings
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 if TYPE_CHECKING:

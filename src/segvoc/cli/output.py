@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import click
 
-from segvoc.progress import printable
+from segvoc.runtime.progress import printable
 from segvoc.vocabulary import folded
 
 

@@ -11,7 +11,7 @@ from segvoc.cli.output import echo, example
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark, Manifest, counted, find_benchmark
 from segvoc.data.preparation.prepare import check_preparation, prepare
 from segvoc.errors import InputError, UsageError
-from segvoc.progress import print_line
+from segvoc.runtime.progress import print_line
 
 
 @click.command(

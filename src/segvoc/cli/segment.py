@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segvoc.big_images import label_big_image
 from segvoc.cli.options import (
     NETWORK_OPTIONS,
     ModelOptions,
@@ -33,7 +32,6 @@ from segvoc.cli.options import (
 )
 from segvoc.cli.output import example, model_hints, show_hints, unquoted_hint, word_hints
 from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, UsageError, missing_extra, one_line
-from segvoc.formats.dataset import FORMAT_NAMES, Dataset, FormatName
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.rasters import is_raster, require_rasterio
@@ -47,6 +45,8 @@ from segvoc.imaging.result_paths import (
     plan_results,
 )
 from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
+from segvoc.labeling.big_images import label_big_image
+from segvoc.labeling.formats.dataset import FORMAT_NAMES, Dataset, FormatName
 from segvoc.labeling.labeling import (
     FolderWork,
     Labeling,
@@ -59,10 +59,10 @@ from segvoc.labeling.labeling import (
     label_in_processes,
     result_stamp,
 )
-from segvoc.progress import Progress, print_line
+from segvoc.labeling.videos.labeling import VideoResult, label_video, video_paths
+from segvoc.labeling.videos.reading import is_video, require_av
+from segvoc.runtime.progress import Progress, print_line
 from segvoc.storage.resume import stamp_of
-from segvoc.videos.labeling import VideoResult, label_video, video_paths
-from segvoc.videos.reading import is_video, require_av
 
 if TYPE_CHECKING:
     from segvoc.inference.reports import LabeledFile

@@ -10,9 +10,9 @@ from segvoc.cli.dataset_options import DatasetOptions, dataset_options, warn_of_
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError
-from segvoc.progress import Progress, aligned, printable
-from segvoc.records import to_json
+from segvoc.runtime.progress import Progress, aligned, printable
 from segvoc.storage.files import strict_json
+from segvoc.storage.records import to_json
 
 if TYPE_CHECKING:
     from segvoc.data.labeled_images import LabeledImages

@@ -11,7 +11,7 @@ from segvoc.cli.dataset_options import DatasetOptions, data_option, data_root, d
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError, did_you_mean
 from segvoc.models.catalog import catalog
-from segvoc.records import parse_settings
+from segvoc.storage.records import parse_settings
 from segvoc.training.trackers import TRACKERS, named_tracker
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from segvoc.data.labeled_images import LabeledImage, LabeledImages, class_names, read_class_list
 from segvoc.data.published_scores import PublishedRow, published_scores
 from segvoc.errors import UsageError, one_line
-from segvoc.records import check_amounts, from_json, to_json
 from segvoc.storage.files import read_json, write_json
+from segvoc.storage.records import check_amounts, from_json, to_json
 from segvoc.vocabulary import Vocabulary
 
 

@@ -21,9 +21,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from segvoc.distributed import Processes
 from segvoc.errors import InputError, one_line
-from segvoc.progress import Progress
+from segvoc.runtime.distributed import Processes
+from segvoc.runtime.progress import Progress
 from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import digest_of
 

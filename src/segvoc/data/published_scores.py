@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelKeywords
-from segvoc.records import from_json
 from segvoc.storage.files import read_json
+from segvoc.storage.records import from_json
 
 Paper = Literal["PCA-Seg", "CAT-Seg", "ERR-Seg", "SynSeg"]
 

@@ -12,8 +12,8 @@ from typing import Any
 from array_api_compat import device
 from jaxtyping import Float, Int
 
-from segvoc.arrays import Array, array_namespace
 from segvoc.encoders.word_encoder import PromptedWordEncoder
+from segvoc.runtime.arrays import Array, array_namespace
 from segvoc.vocabulary import Vocabulary
 
 POSSESSIVE = "'s "

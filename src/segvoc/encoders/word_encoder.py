@@ -12,11 +12,11 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from segvoc.arrays import Array, array_namespace, normalized, to_numpy
 from segvoc.errors import UnknownWordWarning
+from segvoc.runtime.arrays import Array, array_namespace, normalized, to_numpy
+from segvoc.runtime.version import __version__
 from segvoc.storage.files import cache_folder, digest_of
 from segvoc.storage.kept_arrays import KeptArrays
-from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary
 
 _QUOTED = 3

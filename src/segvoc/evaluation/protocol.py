@@ -10,11 +10,11 @@ from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
+from segvoc.layers.selection_rules import MostSimilar, SelectionRule, Voted, may_drop
 from segvoc.models.headers import CONFIGURATION
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS, SYN_TEMPLATE, Family
 from segvoc.networks.err_seg import OWN_SELECTION
-from segvoc.records import differences, from_json, to_json
-from segvoc.selection_rules import MostSimilar, SelectionRule, Voted, may_drop
+from segvoc.storage.records import differences, from_json, to_json
 
 
 @dataclass(frozen=True, kw_only=True)

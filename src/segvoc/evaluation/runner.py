@@ -13,7 +13,6 @@ import torch
 
 from segvoc.checkpoints.origins import content_hash
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.distributed import Processes
 from segvoc.errors import InputError
 from segvoc.evaluation.metrics import Confusion, guided_parts
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
@@ -26,15 +25,16 @@ from segvoc.evaluation.task import (
     ImageScore,
     present_objects,
 )
-from segvoc.hardware import peak_gigabytes
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
-from segvoc.process_settings import float32_products
-from segvoc.progress import Progress, print_line, printable
+from segvoc.runtime.distributed import Processes
+from segvoc.runtime.hardware import peak_gigabytes
+from segvoc.runtime.process_settings import float32_products
+from segvoc.runtime.progress import Progress, print_line, printable
+from segvoc.runtime.version import __version__
 from segvoc.storage.resume import DoneItems, Key, ResumableWork, read_done
-from segvoc.version import __version__
 
 READER_THREADS = 4
 
@@ -89,7 +89,7 @@ def evaluate(
         settings: how to segment and score; by default a benchmark as published, other images as in `model.segment`.
         origin: where the weights come from, for the report and its comparison with published scores; by default weights
             of unknown origin for the preset that the network was built from.
-        processes: the process group that shares the evaluation; see `segvoc.distributed.join_processes`.
+        processes: the process group that shares the evaluation; see `segvoc.runtime.distributed.join_processes`.
         on_start: for progress: called before the first image.
         on_result: for progress: called after each image.
         on_drawn: for progress: called before and after each example image of the report.

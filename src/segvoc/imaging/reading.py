@@ -40,7 +40,7 @@ from segvoc.imaging.rasters import (
     stretched,
     warn_if_dark,
 )
-from segvoc.version import __version__
+from segvoc.runtime.version import __version__
 
 MAX_FETCHED = 500_000_000
 """Maximum size of an image at a URL [bytes]."""

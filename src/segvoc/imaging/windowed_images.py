@@ -70,7 +70,7 @@ def write_placed_label_map(
     words: Sequence[str],
     place: TiffPlace,
 ) -> None:
-    """Write a label map as a GeoTIFF, atomically, as `segvoc.big_images` does.
+    """Write a label map as a GeoTIFF, atomically, as `segvoc.labeling.big_images` does.
 
     It has the values and colors of `segvoc.imaging.label_maps.label_map_image`, nodata for unlabeled pixels, and the
     words as JSON in the tag SEGVOC_WORDS.

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int64
 
-from segvoc.arrays import Array, bilinear, interpolated, strongest, to_numpy
 from segvoc.inference.protocols import TINY_VIEW
+from segvoc.runtime.arrays import Array, bilinear, interpolated, strongest, to_numpy
 from segvoc.storage.files import SHIPPED
 from segvoc.teaching.features import as_float32
 

@@ -15,7 +15,7 @@ from segvoc.imaging.rasters import Stretch
 from segvoc.inference.protocols import WINDOWS, Window
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
-from segvoc.selection_rules import KeepClasses, requested_selection
+from segvoc.layers.selection_rules import KeepClasses, requested_selection
 
 
 class LabelKeywords(TypedDict, total=False):
@@ -119,7 +119,7 @@ class LabelOptions:
     )
     """Cut images into tiles of this side [px], each with its own forward pass, for images much larger than the
     network's input; excludes parts, probabilities and groups. Words are selected once for the whole image
-    (`TiledLabeling.select`). `segvoc.big_images` labels files that don't fit into memory."""
+    (`TiledLabeling.select`). `segvoc.labeling.big_images` labels files that don't fit into memory."""
     overlap: int | None = field(
         default=None,
         metadata=_text("Overlap over which tiles are blended [px]; N/8 by default.", int, metavar="N", use="tiles"),

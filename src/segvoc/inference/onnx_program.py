@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 
 from segvoc.errors import CheckpointError, SegvocError, one_line
-from segvoc.process_settings import cores, onnx_threads
+from segvoc.runtime.process_settings import cores, onnx_threads
 
 RunProgram = Callable[[Mapping[str, Any]], dict[str, np.ndarray]]
 """A program of an exported model: maps named arrays to named arrays."""

@@ -8,12 +8,12 @@ import numpy as np
 from array_api_compat import device
 from jaxtyping import Float, Float32, Int, UInt16
 
-from segvoc.arrays import Array, array_namespace, sigmoid, to_numpy
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestOfOwner, mean_weights
 from segvoc.inference.windows import ViewLogits
+from segvoc.runtime.arrays import Array, array_namespace, sigmoid, to_numpy
 from segvoc.vocabulary import MAX_CLASSES, PartVocabulary, Vocabulary, parts_by_object
 
 PartsAgainst = Literal["object", "contrast", "half"]

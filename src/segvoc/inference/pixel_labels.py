@@ -7,13 +7,13 @@ import numpy as np
 from array_api_compat import device
 from jaxtyping import Bool, Float, Float32, UInt16
 
-from segvoc.arrays import Array, array_namespace, bilinear, sigmoid, start_copy, to_numpy
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.prepared_vocabulary import ClassQuery
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestClass
 from segvoc.inference.windows import ViewLogits
+from segvoc.runtime.arrays import Array, array_namespace, bilinear, sigmoid, start_copy, to_numpy
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from typing import cast
 
 from jaxtyping import Float
 
-from segvoc.arrays import Array, array_namespace, normalized
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import checked_background
 from segvoc.inference.part_labels import Candidate, beside_parts, words_with_objects
 from segvoc.inference.protocols import Protocol
-from segvoc.selection_rules import WithParts
+from segvoc.layers.selection_rules import WithParts
+from segvoc.runtime.arrays import Array, array_namespace, normalized
 from segvoc.storage.files import digest_of
 from segvoc.vocabulary import PartVocabulary, Vocabulary, folded
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from segvoc.selection_rules import MostSimilar, SelectionRule, VotedShare, WithParts
+from segvoc.layers.selection_rules import MostSimilar, SelectionRule, VotedShare, WithParts
 
 Window = Literal["auto", "single", "official", "official-single", "tcl"]
 """The protocol by which an image is segmented.

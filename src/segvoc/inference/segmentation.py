@@ -40,7 +40,7 @@ from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import TiffPlace, write_placed_label_map
 from segvoc.inference.reports import LabelStatistics, json_text, report_fields, report_table, summary_notes
-from segvoc.progress import print_line
+from segvoc.runtime.progress import print_line
 from segvoc.storage.atomic_writes import check_names, write_atomically
 from segvoc.storage.files import write_json
 from segvoc.vocabulary import Part, folded

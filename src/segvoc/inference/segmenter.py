@@ -14,7 +14,6 @@ import numpy as np
 from array_api_compat import device
 from jaxtyping import Float, Float32, Int, UInt8
 
-from segvoc.arrays import Array, array_namespace, on_cpu, start_copy, to_numpy
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.notebook_html import table
@@ -36,7 +35,8 @@ from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.windows import ViewLogits, views
-from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes, requested_selection
+from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes, requested_selection
+from segvoc.runtime.arrays import Array, array_namespace, on_cpu, start_copy, to_numpy
 from segvoc.sharing.uploading import ShareableModel
 from segvoc.teaching.features import FeatureArrays, read_features
 from segvoc.teaching.taught_words import TaughtQuery, TaughtWords, probe_image

@@ -7,10 +7,10 @@ from array_api_compat import device
 from jaxtyping import Float, Float32, Int, UInt8
 from PIL import Image
 
-from segvoc.arrays import Array, array_namespace, sigmoid, to_numpy
 from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import ViewLogits
+from segvoc.runtime.arrays import Array, array_namespace, sigmoid, to_numpy
 
 MOVED = 0.1
 """Change of a cell's color between frames, relative to the full range, that reduces the mean's weight to 1/e."""

@@ -9,8 +9,8 @@ import numpy as np
 from array_api_compat import device
 from jaxtyping import Bool, Float, Int
 
-from segvoc.arrays import Array, array_namespace, lerp, neighbors, on_cpu, on_cuda, strongest
 from segvoc.inference.tile_grid import Share
+from segvoc.runtime.arrays import Array, array_namespace, lerp, neighbors, on_cpu, on_cuda, strongest
 
 BLOCK_CELLS = 16
 """Side of a block on CPUs [cells of the coarse maps]: fits into the caches."""

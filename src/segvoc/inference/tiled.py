@@ -11,7 +11,6 @@ import numpy as np
 from array_api_compat import device
 from jaxtyping import Bool, Float32, UInt8, UInt16
 
-from segvoc.arrays import Array, array_namespace, to_numpy
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.windowed_images import ArrayImage, WindowedImage
@@ -22,7 +21,8 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.strongest_class import Layer, PixelAxis, StrongestClass
 from segvoc.inference.tile_grid import Share, TileAxis
 from segvoc.inference.windows import ViewLogits
-from segvoc.selection_rules import Listed, may_drop
+from segvoc.layers.selection_rules import Listed, may_drop
+from segvoc.runtime.arrays import Array, array_namespace, to_numpy
 
 OVERVIEW, SAMPLE, MOST_SAMPLES = 1024, 8, 16
 """Class selection sees the image with its longer side downscaled to this [px], and every n-th tile, up to this many."""

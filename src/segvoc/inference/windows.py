@@ -9,9 +9,9 @@ from einops import rearrange
 from jaxtyping import Float, Float32, Int, UInt8
 from PIL import Image
 
-from segvoc.arrays import Array, array_namespace, bilinear, interpolated, sigmoid
 from segvoc.inference.protocols import Protocol, Sliding, Strides, Tiles
-from segvoc.selection_rules import DROPPED
+from segvoc.layers.selection_rules import DROPPED
+from segvoc.runtime.arrays import Array, array_namespace, bilinear, interpolated, sigmoid
 
 Rgb = Float32[Array, "_ _ 3"]
 """RGB pixels with values in [0, 255]."""

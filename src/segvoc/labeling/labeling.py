@@ -17,7 +17,6 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple, TypeVar
 
-from segvoc import process_settings
 from segvoc.errors import (
     InputError,
     ProcessError,
@@ -27,8 +26,6 @@ from segvoc.errors import (
     UsageError,
     one_line,
 )
-from segvoc.formats.dataset import Dataset, EntryFiles
-from segvoc.formats.objects import with_objects
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
 from segvoc.imaging.reading import file_name
 from segvoc.imaging.result_paths import ResultFiles
@@ -37,11 +34,14 @@ from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.reports import LabeledFile
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
+from segvoc.labeling.formats.dataset import Dataset, EntryFiles
+from segvoc.labeling.formats.objects import with_objects
 from segvoc.models.digests import model_device, model_record
+from segvoc.runtime import process_settings
+from segvoc.runtime.version import __version__
 from segvoc.storage.files import digest_of, strict_json
 from segvoc.storage.journal import lock_folder
 from segvoc.storage.resume import RESUME_FOLDER, Key, ResumableWork, Stamp, read_done, stamp_of
-from segvoc.version import __version__
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 _JOURNALS = "images-*.jsonl"

@@ -20,8 +20,8 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.guided import GuidedConv2d, Projections, gelu_mlp
 from segvoc.layers.maps import Windows, is_exporting, plus_shared, pool, unpool, windows_of
 from segvoc.layers.precision import at_least_float32, without_autocast
-from segvoc.records import check_range
-from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, Logits
+from segvoc.layers.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, Logits
+from segvoc.storage.records import check_range
 
 HeadTokens: TypeAlias = Float[Tensor, "B T H W heads c"]
 """Queries, keys or values with their channels split into heads."""

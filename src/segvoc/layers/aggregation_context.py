@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from segvoc.layers.class_selection import ClassSelection
-from segvoc.shapes import ClassTokens
+from segvoc.layers.shapes import ClassTokens
 
 _Result = TypeVar("_Result")
 

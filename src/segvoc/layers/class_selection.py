@@ -6,8 +6,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from segvoc.selection_rules import DROPPED, Listed, MostSimilar, SelectionRule, Voted, VotedShare, Votes, WithParts
-from segvoc.shapes import CostVolume, Logits, PromptEmbeddings
+from segvoc.layers.selection_rules import (
+    DROPPED,
+    Listed,
+    MostSimilar,
+    SelectionRule,
+    Voted,
+    VotedShare,
+    Votes,
+    WithParts,
+)
+from segvoc.layers.shapes import CostVolume, Logits, PromptEmbeddings
 
 Kept = Int[Tensor, "B K"]
 """Indices of the classes kept for each image, in ascending order."""

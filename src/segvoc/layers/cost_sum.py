@@ -12,7 +12,7 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
 from segvoc.layers.maps import resized
 from segvoc.layers.precision import at_least_float32, without_autocast
-from segvoc.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
+from segvoc.layers.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from segvoc.errors import UsageError, did_you_mean
-from segvoc.records import from_json
 from segvoc.storage.files import read_json
+from segvoc.storage.records import from_json
 
 CATALOG = Path(__file__).with_name("catalog.json")
 

@@ -21,9 +21,9 @@ from segvoc.models.headers import configuration_of, configuration_record, write_
 from segvoc.models.network_segmenter import require_network
 from segvoc.models.presets import Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.records import with_settings
+from segvoc.runtime.version import __version__
 from segvoc.storage.files import file_sha256
-from segvoc.version import __version__
+from segvoc.storage.records import with_settings
 
 
 def save(

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from segvoc.layers.aggregation_context import ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits
+from segvoc.layers.selection_rules import MostSimilar, Voted
+from segvoc.layers.shapes import Images
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
-from segvoc.selection_rules import MostSimilar, Voted
-from segvoc.shapes import Images
 
 Outputs = TypeVar("Outputs")
 

@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import cast
 
 from segvoc.encoders.word_encoder import PromptedWordEncoder
-from segvoc.exported.segmenter import ExportedSegmenter
+from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.segmenter import Segmenter
 from segvoc.storage.files import digest_of
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from segvoc.checkpoints.published import IN_FOLDERS, file_of_weights
 from segvoc.errors import CheckpointError, UsageError, missing_extra, one_line
-from segvoc.exported.manifest import MANIFEST
+from segvoc.inference.exported.manifest import MANIFEST
 from segvoc.sharing.hub import CONFIG, LIBRARY, SHARED_WEIGHTS, HubRepository, SharedModel, Token
 from segvoc.sharing.uploading import Shareable
 from segvoc.storage.files import read_json

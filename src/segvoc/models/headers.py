@@ -18,10 +18,10 @@ from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.presets import PRESETS, Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
-from segvoc.records import from_json, to_json
+from segvoc.runtime.version import __version__
 from segvoc.storage.files import SHIPPED
+from segvoc.storage.records import from_json, to_json
 from segvoc.teaching.taught_words import TaughtWords, is_half
-from segvoc.version import __version__
 
 CONFIGURATION = "configuration"
 """Header entry of the configuration."""

@@ -13,8 +13,7 @@ from segvoc.checkpoints.files import WeightsFile, read_header, read_weights
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.exported.manifest import refines_edges, unsure_below
-from segvoc.hardware import DtypeName, bfloat16_instructions, device_name
+from segvoc.inference.exported.manifest import refines_edges, unsure_below
 from segvoc.inference.segmenter import ModelTraits
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig, weightless
@@ -32,8 +31,9 @@ from segvoc.models.headers import (
 from segvoc.models.network_segmenter import NetworkSegmenter, Optimize
 from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name, votes_of
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.records import with_settings
+from segvoc.runtime.hardware import DtypeName, bfloat16_instructions, device_name
 from segvoc.sharing.hub import Token
+from segvoc.storage.records import with_settings
 from segvoc.teaching.taught_words import TaughtWords
 
 ENCODERS = tuple(f"{tower}." for tower in TOWERS)

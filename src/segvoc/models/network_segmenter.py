@@ -11,7 +11,6 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from segvoc.arrays import Array
 from segvoc.encoders.base import ImageEncoder, ImageFeatures
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import UsageError
@@ -24,7 +23,8 @@ from segvoc.models.cuda_graphs import NetworkGraphs, compile_aggregation
 from segvoc.models.headers import TRAINING, has_shipped_weights, is_custom, write_network
 from segvoc.models.presets import Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.process_settings import check_fork
+from segvoc.runtime.arrays import Array
+from segvoc.runtime.process_settings import check_fork
 from segvoc.sharing.uploading import SHIPPED_WEIGHTS, TINY, ShareableModel
 from segvoc.teaching.taught_words import TaughtWords
 

@@ -6,14 +6,14 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
 
 from segvoc.errors import UsageError, naming_keywords, naming_torch
-from segvoc.exported.manifest import is_exported
-from segvoc.exported.segmenter import ExportedSegmenter
-from segvoc.exported.shipped import open_tiny
-from segvoc.hardware import DtypeName, device_name, may_have_gpu
+from segvoc.inference.exported.manifest import is_exported
+from segvoc.inference.exported.segmenter import ExportedSegmenter
+from segvoc.inference.exported.shipped import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.catalog import check_name_without_torch
 from segvoc.models.digests import keep_words
 from segvoc.models.finding import find_model
+from segvoc.runtime.hardware import DtypeName, device_name, may_have_gpu
 from segvoc.sharing.hub import Token
 from segvoc.teaching.taught_words import TaughtWords
 

@@ -15,6 +15,7 @@ from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocols
 from segvoc.layers.cost_sum import COSINES, CosineLogits
+from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnSelection, OwnShare, Votes
 from segvoc.models import builders
 from segvoc.models.catalog import unknown_model
 from segvoc.networks.base import SegmentationNetwork
@@ -31,7 +32,6 @@ from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregation
 from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.networks.syn_seg import ConditionedDecoderConfig, Head, SynSegConfig
 from segvoc.networks.tiny import TinyConfig
-from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, OwnShare, Votes
 from segvoc.storage.files import SHIPPED
 
 

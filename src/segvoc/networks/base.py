@@ -22,9 +22,17 @@ from segvoc.layers.class_selection import SelectedLogits, scatter_to_all, select
 from segvoc.layers.cost_sum import all_costs, start_at_zero
 from segvoc.layers.maps import resized
 from segvoc.layers.precision import Float32Parts, lowest_precision, without_autocast
+from segvoc.layers.shapes import (
+    AppearanceGuidance,
+    ClassTokens,
+    CostVolume,
+    FeatureMaps,
+    Images,
+    Logits,
+    PromptEmbeddings,
+)
 from segvoc.networks.choices import DECODERS, block_of
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
-from segvoc.shapes import AppearanceGuidance, ClassTokens, CostVolume, FeatureMaps, Images, Logits, PromptEmbeddings
 
 
 class CostAggregation(nn.Module):

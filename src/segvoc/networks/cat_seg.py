@@ -7,9 +7,9 @@ the released code: the CLIP encoders' own features serve as guidance, without an
 from torch import nn
 
 from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.layers.shapes import AppearanceGuidance, ClassTokens, TextGuidance
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import ParallelBlock
-from segvoc.shapes import AppearanceGuidance, ClassTokens, TextGuidance
 
 
 class LastStream(nn.Module):

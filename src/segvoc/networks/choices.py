@@ -28,10 +28,7 @@ from segvoc.layers.batch_statistics import Moments
 from segvoc.layers.class_selection import SelectedLogits, select_classes
 from segvoc.layers.maps import pool
 from segvoc.layers.precision import without_autocast
-from segvoc.networks.cat_seg import LastStream, SerialBlock
-from segvoc.networks.cost_aggregation_config import ClassAttention, CostAggregationConfig, Decoder, Fusion, Order
-from segvoc.networks.pca_seg import CoefficientMapper, ExpertFusion, ExpertParser, ParallelBlock
-from segvoc.shapes import (
+from segvoc.layers.shapes import (
     BothStreams,
     ClassTokens,
     FeatureMaps,
@@ -39,6 +36,9 @@ from segvoc.shapes import (
     ParsedStreams,
     PromptEmbeddings,
 )
+from segvoc.networks.cat_seg import LastStream, SerialBlock
+from segvoc.networks.cost_aggregation_config import ClassAttention, CostAggregationConfig, Decoder, Fusion, Order
+from segvoc.networks.pca_seg import CoefficientMapper, ExpertFusion, ExpertParser, ParallelBlock
 
 
 class SoftmaxClassAggregation(ClassAggregation):

@@ -15,7 +15,7 @@ from segvoc.encoders.vit import TIMM_CLIPS, Activation, TimmClipName, VitConfig
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.cost_sum import CostSum, SynthesizedClassifiers
-from segvoc.records import check_range
+from segvoc.storage.records import check_range
 
 
 class NoGuidance(nn.Module):

@@ -22,9 +22,9 @@ from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_c
 from segvoc.layers.guided import GuidedConv2d, Projections, gelu_mlp
 from segvoc.layers.maps import on_maps, plus_shared, pool, resized, unpool
 from segvoc.layers.precision import lowest_precision, without_autocast
-from segvoc.records import check_range
-from segvoc.selection_rules import PUBLISHED_VOTES, OwnQuarter, Votes
-from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, PromptEmbeddings, TextGuidance
+from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnQuarter, Votes
+from segvoc.layers.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, PromptEmbeddings, TextGuidance
+from segvoc.storage.records import check_range
 
 Streams = Literal["both", "spatial", "class", "none"]
 MLP = Literal["star", "star-paper", "vanilla"]

@@ -24,11 +24,11 @@ from segvoc.layers.aggregation_context import AggregationContext, ClassOptions, 
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits
 from segvoc.layers.cost_sum import all_costs
 from segvoc.layers.precision import at_least_float32, without_autocast
+from segvoc.layers.shapes import ClassTokens, CostVolume, FeatureMaps, Images, Logits
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.choices import block_of
 from segvoc.networks.cost_aggregation_config import ClassAttention, CostAggregationConfig, Fusion, Order, check_vit
-from segvoc.records import check_range
-from segvoc.shapes import ClassTokens, CostVolume, FeatureMaps, Images, Logits
+from segvoc.storage.records import check_range
 
 NONE_SEED = 12345678
 """Random seed of the "none" embedding, as released."""

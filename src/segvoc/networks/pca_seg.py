@@ -18,8 +18,8 @@ from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, Summ
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.batch_statistics import ClassBatchNorm, Moments, batch_moments
 from segvoc.layers.guided import draw_as_one
+from segvoc.layers.shapes import AppearanceGuidance, BothStreams, ClassTokens, ParsedStreams, TextGuidance
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
-from segvoc.shapes import AppearanceGuidance, BothStreams, ClassTokens, ParsedStreams, TextGuidance
 
 
 class ExpertHalf(nn.Module):

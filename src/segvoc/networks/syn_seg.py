@@ -25,10 +25,10 @@ from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_c
 from segvoc.layers.cost_sum import CostSum
 from segvoc.layers.maps import resized
 from segvoc.layers.precision import at_least_float32, lowest_precision, without_autocast
+from segvoc.layers.shapes import Images, Logits, PromptEmbeddings
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import Skip, check_vit
-from segvoc.records import check_range
-from segvoc.shapes import Images, Logits, PromptEmbeddings
+from segvoc.storage.records import check_range
 
 Head = Literal["plain", "refined"]
 Pooled = Literal["conditional", "visual", "map"]

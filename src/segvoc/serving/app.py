@@ -20,6 +20,7 @@ from segvoc.imaging.reading import decode_image, image_size
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
+from segvoc.runtime.version import __version__
 from segvoc.serving import schemas
 from segvoc.serving.answers import ANSWERS, PNG, ZIP, ServiceFailure, negotiated
 from segvoc.serving.bodies import FORM, JSON_BODY, segment_call, vocabulary_call
@@ -34,7 +35,6 @@ from segvoc.serving.middleware import (
     failure_response,
 )
 from segvoc.serving.settings import ServiceSettings
-from segvoc.version import __version__
 
 _T = TypeVar("_T")
 

@@ -17,14 +17,14 @@ from fastapi import FastAPI
 from ray import serve
 
 from segvoc.errors import UsageError
-from segvoc.hardware import DtypeName
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.opening import load
-from segvoc.records import with_settings
+from segvoc.runtime.hardware import DtypeName
 from segvoc.serving.app import create_app
 from segvoc.serving.labeler import BATCHES
 from segvoc.serving.middleware import log_settings
 from segvoc.serving.settings import KEY_VARIABLE, ServiceSettings, key_settings
+from segvoc.storage.records import with_settings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from segvoc.errors import CheckpointError, UsageError, missing_extra, one_line
-from segvoc.records import from_json, to_json
-from segvoc.version import __version__
+from segvoc.runtime.version import __version__
+from segvoc.storage.records import from_json, to_json
 
 LIBRARY = "segvoc"
 """Our entry in the config file, and the hub's name of the library."""

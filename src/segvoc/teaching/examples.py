@@ -10,8 +10,8 @@ import numpy as np
 from array_api_compat import device
 from jaxtyping import Float, Float16, Float32, Int, UInt16
 
-from segvoc.arrays import Array, array_namespace, normalized, numbered_names, to_numpy
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.runtime.arrays import Array, array_namespace, normalized, numbered_names, to_numpy
 from segvoc.teaching.features import CLASS_LOGITS, FeatureArrays, as_float32, cell_features
 
 KEPT_CELLS = 40_000

@@ -12,8 +12,17 @@ import numpy as np
 from array_api_compat import device, is_torch_array
 from jaxtyping import Float, Float32, Int
 
-from segvoc.arrays import Array, array_namespace, bilinear, convolved, group_normed, neighbors, numbered_names, to_numpy
 from segvoc.errors import UsageError
+from segvoc.runtime.arrays import (
+    Array,
+    array_namespace,
+    bilinear,
+    convolved,
+    group_normed,
+    neighbors,
+    numbered_names,
+    to_numpy,
+)
 
 APPEARANCE, CLASS_LOGITS, FIRST_MAP = "appearance", "class_logits", "map_0"
 """Names of features in exported programs (`ImageFeatures.named`)."""

@@ -14,11 +14,11 @@ import numpy as np
 from array_api_compat import device
 from jaxtyping import Float, Float16, Float32, Int
 
-from segvoc.arrays import Array, array_namespace, to_numpy
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.imaging.notebook_html import line, one_digit, table
-from segvoc.records import from_json, to_json
+from segvoc.runtime.arrays import Array, array_namespace, to_numpy
 from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.records import from_json, to_json
 from segvoc.teaching.examples import mixed
 from segvoc.teaching.features import (
     CLASS_LOGITS,

@@ -19,13 +19,13 @@ from segvoc.data.captions.phrases import CleaningRules
 from segvoc.data.captions.sources import find_captions
 from segvoc.data.feature_cache import FeatureCache
 from segvoc.data.training.training_set import ShardedSampler, epoch_order, read_ahead, seed_of
-from segvoc.distributed import Processes, available_cores
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import InputError, UsageError
 from segvoc.layers.precision import at_least_float32
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg
-from segvoc.progress import Progress
+from segvoc.runtime.distributed import Processes, available_cores
+from segvoc.runtime.progress import Progress
 from segvoc.storage.files import digest_of
 from segvoc.training.loop import ForwardPass
 from segvoc.training.objectives.losses import TERMS, SynergyLosses

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from segvoc.data.training.training_set import ShardedSampler, seed_of
-from segvoc.distributed import Processes, available_cores, wrap_distributed
 from segvoc.errors import CheckpointError, InputError, TrainingError, UsageError
 from segvoc.layers.batch_statistics import share_norms
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.process_settings import float32_products
+from segvoc.runtime.distributed import Processes, available_cores, wrap_distributed
+from segvoc.runtime.process_settings import float32_products
 from segvoc.training.objectives.segmentation import Objective, PartObjective
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
 from segvoc.training.passes import StepPasses, stores_activations, without_recomputation

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from segvoc.data.captions.caption_index import CaptionDataset
-from segvoc.distributed import Processes
 from segvoc.errors import InputError
 from segvoc.evaluation.metrics import Confusion
 from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask
-from segvoc.hardware import peak_gigabytes
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.progress import Progress, print_line
+from segvoc.runtime.distributed import Processes
+from segvoc.runtime.hardware import peak_gigabytes
+from segvoc.runtime.progress import Progress, print_line
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.training.callbacks import Followers, RunEvaluation
 from segvoc.training.objectives.losses import TERMS

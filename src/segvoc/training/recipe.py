@@ -11,7 +11,7 @@ from segvoc.data.training.augmentations import Augmentation
 from segvoc.errors import UsageError
 from segvoc.models.builders import NetworkConfig, input_size_of
 from segvoc.models.presets import PRESETS, find_preset
-from segvoc.records import check_range, parse_settings, with_settings
+from segvoc.storage.records import check_range, parse_settings, with_settings
 
 Loss = Literal["released", "masked", "competing", "cross-entropy"]
 Precision = Literal["float32", "bfloat16", "float16"]

@@ -19,7 +19,6 @@ from segvoc.checkpoints.files import FORMAT, write_weights
 from segvoc.checkpoints.origins import content_hash
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.augmentations import OwnTransform, Transform
-from segvoc.distributed import Processes, join_processes
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.layers.precision import lowest_precision
@@ -28,10 +27,12 @@ from segvoc.models.loading import find_device, segmenter_of
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.process_settings import float32_products
-from segvoc.progress import announced, print_line
-from segvoc.records import to_json
+from segvoc.runtime.distributed import Processes, join_processes
+from segvoc.runtime.process_settings import float32_products
+from segvoc.runtime.progress import announced, print_line
+from segvoc.runtime.version import __version__
 from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.records import to_json
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.callbacks import Callback, Followers, RunStart
 from segvoc.training.caption_task import CaptionFiles
@@ -43,7 +44,6 @@ from segvoc.training.start import Start, build
 from segvoc.training.trackers import default_callbacks
 from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData, training_data_of
 from segvoc.training.tuning import TUNED_WORDS_FILE, Tuning, open_tuning
-from segvoc.version import __version__
 
 
 @dataclass(frozen=True, kw_only=True)

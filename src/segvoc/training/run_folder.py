@@ -24,12 +24,12 @@ from typing import Any, Self
 
 import torch
 
-from segvoc.distributed import Processes
 from segvoc.errors import CheckpointError, UsageError, one_line
-from segvoc.records import flattened
+from segvoc.runtime.distributed import Processes
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.files import read_json, strict_json, write_json
 from segvoc.storage.journal import Journal, lock_folder, read_journal
+from segvoc.storage.records import flattened
 from segvoc.storage.resume import difference
 
 FEATURES = "features"

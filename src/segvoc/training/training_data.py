@@ -21,14 +21,14 @@ from segvoc.data.training.training_set import (
     batches,
     seed_of,
 )
-from segvoc.distributed import Processes
 from segvoc.encoders.prompts import PartWords
 from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.syn_seg import SynSeg
-from segvoc.progress import print_line
+from segvoc.runtime.distributed import Processes
+from segvoc.runtime.progress import print_line
 from segvoc.training.caption_task import CaptionFiles, CaptionTask, frozen_encoders, open_caption_task, open_captions
 from segvoc.training.loop import ForwardPass
 from segvoc.training.objectives.segmentation import Objective, PartObjective, objective_of

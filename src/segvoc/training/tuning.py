@@ -11,18 +11,19 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.arrays import bilinear
 from segvoc.checkpoints.origins import content_hash
 from segvoc.data.captions.sources import file_fingerprint
 from segvoc.data.feature_cache import FeatureCache
 from segvoc.data.training.training_set import IGNORED, ShardedSampler, TrainingSet, epoch_order, seed_of
-from segvoc.distributed import Processes
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import InputError, UsageError
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.progress import Progress, announced
-from segvoc.records import to_json
+from segvoc.runtime.arrays import bilinear
+from segvoc.runtime.distributed import Processes
+from segvoc.runtime.progress import Progress, announced
+from segvoc.runtime.version import __version__
+from segvoc.storage.records import to_json
 from segvoc.teaching.features import (
     CLASS_LOGITS,
     FINER,
@@ -36,7 +37,6 @@ from segvoc.teaching.taught_words import TaughtWord, TaughtWords, TeachingRecord
 from segvoc.training.loop import ForwardPass
 from segvoc.training.recipe import Recipe, TunedWordsConfig
 from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData
-from segvoc.version import __version__
 
 CLASSIFIER_DEVIATION = 0.1
 """Standard deviation of the classifiers' initial weights; with zeros, the pyramid learns more slowly."""

@@ -12,10 +12,10 @@ from PIL import Image
 
 import segvoc
 from segvoc.errors import InputError, UsageError
-from segvoc.formats.dataset import DatasetWriter
-from segvoc.formats.writers import VOC_ROOT, VOC_SETS
-from tests.formats.drawn_results import drawn_result
+from segvoc.labeling.formats.dataset import DatasetWriter
+from segvoc.labeling.formats.writers import VOC_ROOT, VOC_SETS
 from tests.images import one_line_error
+from tests.labeling.formats.drawn_results import drawn_result
 
 WORDS = ("cat", "road")
 

@@ -18,7 +18,7 @@ from segvoc.errors import InputError, SkippedShapesWarning, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from tests.data.datasets.published_layouts import png, save
 from tests.data.datasets.published_layouts import text as write
-from tests.formats.drawn_results import drawn_result
+from tests.labeling.formats.drawn_results import drawn_result
 
 HEIGHT, WIDTH = 30, 40
 

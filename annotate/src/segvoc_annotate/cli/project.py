@@ -10,10 +10,10 @@ import click
 from segvoc import UsageError, Vocabulary
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.output import echo, example
-from segvoc.formats.dataset import FORMAT_NAMES
-from segvoc.progress import Progress, aligned, printable
-from segvoc.records import to_json
+from segvoc.labeling.formats.dataset import FORMAT_NAMES
+from segvoc.runtime.progress import Progress, aligned, printable
 from segvoc.storage.files import strict_json
+from segvoc.storage.records import to_json
 from segvoc_annotate.projects.records import ProjectRecord
 
 

@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 
 from segvoc import UsageError
 from segvoc.data.datasets.project import PROJECT_FILE
-from segvoc.records import to_json
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import strict_json
+from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.history import HISTORY_FILE
 from segvoc_annotate.projects.image_files import REMOVED_FILE, TRASH

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from segvoc import OutputError, Segmentation, SegvocError, UsageError
-from segvoc.formats.dataset import Dataset, EntryFiles
 from segvoc.imaging.label_maps import label_table
 from segvoc.imaging.reading import read_image
+from segvoc.labeling.formats.dataset import Dataset, EntryFiles
 from segvoc.storage.files import scratch_folder
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.images import ProjectImage, stem_of

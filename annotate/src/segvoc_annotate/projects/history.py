@@ -10,10 +10,10 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from segvoc import UsageError
-from segvoc.records import from_json, to_json
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import read_json
 from segvoc.storage.journal import Journal, lock_folder
+from segvoc.storage.records import from_json, to_json
 from segvoc_annotate.projects.records import Change, What, now
 
 HISTORY_FILE = "history.jsonl"

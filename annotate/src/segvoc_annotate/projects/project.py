@@ -16,9 +16,9 @@ from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import decode_image
 from segvoc.imaging.result_paths import folded
-from segvoc.records import to_json
 from segvoc.storage.atomic_writes import write_bytes, writing
 from segvoc.storage.files import write_json
+from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import ProjectFolder, has_images, no_project
 from segvoc_annotate.projects.history import lock_project, writer_of
 from segvoc_annotate.projects.image_files import ImageFiles, mark_as_ours, remove, seconds_of

@@ -12,8 +12,8 @@ from segvoc import UsageError, Vocabulary
 from segvoc.data.datasets.project import PROJECT_FORMAT, PROJECT_VERSION
 from segvoc.errors import one_line
 from segvoc.imaging.palette import class_colors
-from segvoc.records import from_json
 from segvoc.storage.files import read_json
+from segvoc.storage.records import from_json
 from segvoc.vocabulary import refuse_sets, refuse_string
 
 MOST_IDS = 65_534

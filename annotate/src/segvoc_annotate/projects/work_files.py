@@ -24,8 +24,8 @@ from segvoc.imaging.label_maps import (
     labels_of,
     object_counts,
 )
-from segvoc.records import field_value, from_json, to_json
 from segvoc.storage.files import strict_json
+from segvoc.storage.records import field_value, from_json, to_json
 from segvoc_annotate.projects.records import LONGEST_ANSWERS, ImageState, PixelPlace, Source, damaged_file
 
 STATE_ENTRY, LABELS_ENTRY, DRAFT_ENTRY, CONFIDENCE_ENTRY, PARTS_ENTRY, CORRECTIONS_ENTRY, OBJECTS_ENTRY = (

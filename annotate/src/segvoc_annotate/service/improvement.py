@@ -13,10 +13,10 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, Literal
 
 from segvoc import Segmenter, SegvocError, UsageError
-from segvoc.process_settings import how_it_ended
-from segvoc.records import from_json, to_json
+from segvoc.runtime.process_settings import how_it_ended
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import read_json, write_json
+from segvoc.storage.records import from_json, to_json
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import now
 from segvoc_annotate.service.improving import TUNING_PREFIX, ImprovementOrder, done_images, improve

@@ -19,8 +19,8 @@ import segvoc
 from segvoc import Callback, LabeledImages, Segmenter, SegvocError, TaughtWords, UsageError, Vocabulary
 from segvoc.data.labeled_images import LabeledImage
 from segvoc.imaging.label_maps import label_table
-from segvoc.process_settings import end_with_parent, for_own_process
-from segvoc.records import to_json
+from segvoc.runtime.process_settings import end_with_parent, for_own_process
+from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import ProjectFolder
 
 IMPROVEMENT_STAGES: Mapping[str, tuple[float, float]] = {

@@ -13,7 +13,6 @@ from pydantic import BaseModel
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from segvoc import OutputError, Segmenter, SegvocError, TaughtWords, UsageError
-from segvoc.records import to_json
 from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.app import Service, unless_gone
 from segvoc.serving.bodies import json_request
@@ -21,6 +20,7 @@ from segvoc.serving.middleware import FIELDS, LOGGER
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import scratch_folder, strict_json
+from segvoc.storage.records import to_json
 from segvoc_annotate.projects.archive import archived
 from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.folder import FileStamp, file_stamp

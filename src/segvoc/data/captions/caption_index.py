@@ -27,8 +27,8 @@ from torch.utils.data import DataLoader, Dataset
 from segvoc.data.captions.phrases import CleaningRules, PhraseExtractor, phrase_extractor
 from segvoc.data.captions.sources import CaptionChunk, CaptionSource, ImageLocation, OnProblem
 from segvoc.errors import InputError, OutputError, SegvocError, UsageError, one_line
-from segvoc.process_settings import WORKER_START
-from segvoc.progress import Progress
+from segvoc.runtime.process_settings import WORKER_START
+from segvoc.runtime.progress import Progress
 from segvoc.storage.atomic_writes import write_bytes, write_path_atomically
 from segvoc.storage.files import digest_of
 

@@ -20,9 +20,9 @@ from segvoc.data.datasets.fields import (
 )
 from segvoc.data.datasets.shapes import NoArea, PngMask, Polygons, Shape, Shapes, ellipse, rectangle
 from segvoc.errors import UsageError
-from segvoc.formats.writers import LABELME_IGNORED
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.labeling.formats.writers import LABELME_IGNORED
 
 _WITHOUT_AREA = ("point", "points", "line", "linestrip", "cuboid")
 _OF_CORNERS = ("polygon", "rectangle", "rotation", "oriented_rectangle", "quadrilateral")

@@ -23,10 +23,10 @@ from segvoc.data.datasets.maps import LabelTable, MapFile, ObjectNumbers, read_l
 from segvoc.data.labeled_images import class_names
 from segvoc.data.preparation.conversions import UNKNOWN_ID, id_table
 from segvoc.errors import UsageError
-from segvoc.formats.dataset import PublishedName
-from segvoc.formats.writers import VOC_BACKGROUND, VOC_IGNORED, voc_colors
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.labeling.formats.dataset import PublishedName
+from segvoc.labeling.formats.writers import VOC_BACKGROUND, VOC_IGNORED, voc_colors
 from segvoc.storage.files import safe_path
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")

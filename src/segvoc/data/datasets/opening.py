@@ -29,8 +29,8 @@ from segvoc.data.datasets.project import PROJECT_FORMAT, is_project, read_projec
 from segvoc.data.datasets.yolo import find_yaml, read_yolo
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import SkippedShapesWarning, UsageError
-from segvoc.formats.dataset import DATASET_NAMES, DatasetName
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
+from segvoc.labeling.formats.dataset import DATASET_NAMES, DatasetName
 
 _MOST_NEAR = 50
 """Max subfolders to search if a folder isn't a dataset."""
@@ -85,7 +85,7 @@ def read_dataset(
 
     Args:
         path: the folder of the dataset, or its annotation file (COCO's JSON, CVAT's XML, a class table).
-        format: "coco-panoptic", "voc", "ade20k", "masks", ... (`segvoc.formats.dataset.DATASET_NAMES`); None: detect.
+        format: "coco-panoptic", "voc", "ade20k", "masks", ... (`segvoc.labeling.formats.dataset.DATASET_NAMES`); None: detect.
         images: the folder of the images, if outside the dataset.
         split: the set to read, if there are several: "train", "val", ...
         background: the class that stands for "none of the others". If labels are shapes, it covers the pixels outside

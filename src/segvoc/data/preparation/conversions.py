@@ -15,13 +15,13 @@ import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
 from PIL import ExifTags, Image
 
-from segvoc.arrays import bilinear
 from segvoc.data.benchmarks import Benchmark, ManifestRecord
 from segvoc.data.labeled_images import read_class_list
 from segvoc.data.preparation.originals import read_matlab_array
 from segvoc.errors import InputError, missing_extra
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import opened_image
+from segvoc.runtime.arrays import bilinear
 from segvoc.storage.atomic_writes import write_bytes
 
 UNKNOWN_ID = 65_534

@@ -17,7 +17,7 @@ import numpy as np
 
 from segvoc.data.benchmarks import PREPARATION_FOLDER, Download
 from segvoc.errors import InputError, SegvocError, UsageError, missing_extra, one_line
-from segvoc.progress import Progress
+from segvoc.runtime.progress import Progress
 from segvoc.storage.atomic_writes import write_atomically
 
 _HARMLESS = {

@@ -17,9 +17,9 @@ from segvoc.data.preparation.conversions import ConversionResult, LabelConversio
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpack_downloads
 from segvoc.data.preparation.plans import Plan, plan_preparation
 from segvoc.errors import InputError, OutputError, UsageError
-from segvoc.process_settings import end_with_parent
-from segvoc.progress import Progress
-from segvoc.records import check_amounts, from_json, to_json
+from segvoc.runtime.process_settings import end_with_parent
+from segvoc.runtime.progress import Progress
+from segvoc.storage.records import check_amounts, from_json, to_json
 from segvoc.storage.resume import ResumableWork, stamp_of
 
 

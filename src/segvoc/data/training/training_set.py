@@ -26,8 +26,8 @@ from segvoc.data.training.augmentations import Augmentation, OwnTransform
 from segvoc.encoders.prompts import PartNames
 from segvoc.errors import InputError, ProcessError, SegvocError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.process_settings import WORKER_START, end_with_parent, interrupts_ignored
-from segvoc.progress import print_line
+from segvoc.runtime.process_settings import WORKER_START, end_with_parent, interrupts_ignored
+from segvoc.runtime.progress import print_line
 from segvoc.vocabulary import Vocabulary
 
 _Sample = TypeVar("_Sample")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segvoc.errors import missing_extra
-from segvoc.records import KIND
 from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.records import KIND
 
 if TYPE_CHECKING:
     import jinja2

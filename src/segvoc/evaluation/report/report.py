@@ -39,11 +39,11 @@ from segvoc.imaging.notebook_html import line, one_digit, side_by_side, table
 from segvoc.imaging.overlay import class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.segmentation import Segmentation
+from segvoc.layers.selection_rules import VotedShare
 from segvoc.models.finding import find_model
 from segvoc.models.loading import is_own_path, named_preset
 from segvoc.models.presets import find_preset
-from segvoc.progress import aligned, printable
-from segvoc.selection_rules import VotedShare
+from segvoc.runtime.progress import aligned, printable
 from segvoc.sharing.uploading import ScoreTable
 from segvoc.storage.atomic_writes import write_atomically, write_bytes
 from segvoc.storage.files import read_json

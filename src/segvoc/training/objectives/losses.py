@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from segvoc.data.training.training_set import IGNORED, NONE
 from segvoc.layers.aggregation_context import ClassOptions
 from segvoc.layers.precision import at_least_float32
-from segvoc.shapes import ClassTokens, Logits
+from segvoc.layers.shapes import ClassTokens, Logits
 from segvoc.training.recipe import Recipe, Version
 
 PixelLoss = Callable[[Logits, Int[Tensor, "B H W"]], Float[Tensor, "B H W"]]

@@ -16,11 +16,11 @@ from segvoc.encoders.prompts import PartWords
 from segvoc.errors import UsageError
 from segvoc.layers.class_selection import Kept, count_votes
 from segvoc.layers.maps import resized
+from segvoc.layers.selection_rules import Voted
+from segvoc.layers.shapes import CostVolume
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
-from segvoc.selection_rules import Voted
-from segvoc.shapes import CostVolume
 from segvoc.training.objectives.losses import (
     OrthogonalityLoss,
     PartTargets,

@@ -1,1 +1,0 @@
-"""Masks from clicks and boxes."""

@@ -1,0 +1,454 @@
+"""Exports a model to a folder that runs without PyTorch, and checks that the results match."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from open_clip.tokenizer import SimpleTokenizer
+from packaging.version import Version
+from PIL import Image
+from safetensors.torch import save
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import Tensor
+
+from segvoc.checkpoints.files import pack_int8_rows, unpack_int8_rows
+from segvoc.encoders.base import ImageEncoder
+from segvoc.encoders.clip_text import ClipTextEncoder, SiglipTextEncoder
+from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
+from segvoc.encoders.prompt_tokenizer import UnknownBy
+from segvoc.errors import UsageError, missing_extra
+from segvoc.export.programs import (
+    Program,
+    comes_apart,
+    image_program,
+    programs_apart,
+    smallest_grid,
+    text_program,
+    word_program,
+)
+from segvoc.inference.exported.manifest import ExportManifest, TextPart, WordsProgram, add_taught, export_in_the_making
+from segvoc.inference.exported.segmenter import ExportedSegmenter
+from segvoc.inference.exported.shipped import TINY_MANIFEST, copy_tiny, is_tiny
+from segvoc.inference.label_options import LabelOptions
+from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.windows import views
+from segvoc.models.headers import has_shipped_weights
+from segvoc.models.network_segmenter import NetworkSegmenter, require_network
+from segvoc.models.presets import PRESETS
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.part_cat_seg import PartNetwork
+from segvoc.runtime.arrays import to_numpy
+from segvoc.storage.files import SHIPPED
+from segvoc.teaching.taught_words import TaughtQuery, TaughtWords
+from segvoc.vocabulary import Vocabulary
+
+SIZES = ((480, 640), (333, 500), (640, 427))
+"""Heights and widths of the images [px]."""
+
+WORDS = (
+    "cat", "dog", "person", "sky", "grass", "wall", "floor", "tree", "road", "water", "table", "chair", "car",
+    "building", "window", "door", "bread", "cup", "horse", "boat", "mountain", "snow", "flower", "lamp", "bottle",
+    "shoe", "bicycle",
+)  # fmt: skip
+"""The larger of two vocabularies; the smaller is its first three words."""
+
+LARGEST_DIFFERENCES = {"float32": 1e-4, "float16": 0.05, "int8": 0.3}
+"""Maximum difference of a logit, relative to the image's largest logit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Comparison of an exported model with the original."""
+
+    difference: float
+    """Largest difference of a logit, relative to the largest logit of its image."""
+    tolerance: float
+    """Allowed difference."""
+    equal_labels: float
+    """Share of the pixels with equal labels, in [0, 1]."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the logits are close enough."""
+        return self.difference <= self.tolerance
+
+
+def compare_with_export(
+    model: NetworkSegmenter, exported: ExportedSegmenter, dtype: str, vocabulary: Vocabulary | None = None
+) -> Comparison:
+    """Compare logits of all words, and labels, for three images and two vocabularies, in windows of each pooling.
+
+    If the model has taught words, a third vocabulary contains these and the first of the others. The precision of the
+    exported model determines the tolerance; `vocabulary` are the words if they are fixed.
+
+    Raises:
+        CheckpointError: the taught words don't recognize the exported model.
+    """
+    exported.check_taught()
+    words = WORDS if vocabulary is None else vocabulary.words
+    vocabularies = [words[:3], words]
+    taught = [word for one in model.taught for word in one.words if vocabulary is None or word in words]
+    if taught:
+        vocabularies.append(tuple(dict.fromkeys((*taught, *words[:3]))))
+    differences, equal = [], []
+    for number, size in enumerate(SIZES):
+        image = _scene(*size, seed=number)
+        for some in vocabularies:
+            # windows of another pooling have several views: one image is enough
+            for options in _options(model)[: None if number == 0 else 1]:
+                ours, theirs = (_logits(one, image, some, options) for one in (model, exported))
+                differences.append(np.abs(ours - theirs).max() / np.abs(ours).max())
+            ours, theirs = (one.segment(image, some).labels for one in (model, exported))
+            equal.append(float((ours == theirs).mean()))
+    return Comparison(
+        difference=float(max(differences)), tolerance=LARGEST_DIFFERENCES[dtype], equal_labels=float(np.mean(equal))
+    )
+
+
+def _options(model: Segmenter) -> list[LabelOptions]:
+    """A window for each pooling, `auto` first, without class selection."""
+    by_pooling: dict[tuple[int, int], LabelOptions] = {}
+    for window, protocol in model.protocols.items():
+        options = LabelOptions(window=window)
+        by_pooling.setdefault(protocol.pooling, options.keeping_all() if model.traits.selects else options)
+    return list(by_pooling.values())
+
+
+def _logits(
+    model: Segmenter, image: UInt8[np.ndarray, "H W 3"], words: Sequence[str], options: LabelOptions
+) -> np.ndarray:
+    protocol = model.protocol(options, len(words))
+    pixels = views(image, protocol)
+    text = model.encode_words(Vocabulary(words))
+    taught = TaughtQuery.of(model.taught, words, len(words))
+    if taught is None:
+        return to_numpy(model.run(pixels, text, protocol)[0])
+    features = model.find_features(pixels)
+    logits, kept = model.compare(features, taught.embeddings(text), protocol)
+    return to_numpy(taught(logits, kept, features))
+
+
+def _scene(height: int, width: int, seed: int) -> UInt8[np.ndarray, "H W 3"]:
+    """Blurred patches of random colors, in which every feature of an encoder varies."""
+    random = np.random.default_rng(seed)
+    patches = random.integers(0, 256, (7, 9, 3), np.uint8)
+    smooth = Image.fromarray(patches).resize((width, height), Image.Resampling.BICUBIC)
+    grain = random.normal(0, 12, (height, width, 3))
+    return (np.asarray(smooth) + grain).clip(0, 255).astype(np.uint8)
+
+
+ExportFormat = Literal["onnx", "triton"]
+"""Output format: ONNX programs, or a Triton model repository of them."""
+
+ExportDtype = Literal["float32", "float16", "int8"]
+"""Precision of most weights; "float16" also computes in float16, "int8" in float32."""
+
+OLDEST_PYTORCH = "2.10"
+"""The first PyTorch that exports class selection: earlier versions don't support data-dependent sizes."""
+
+WEIGHTS_FILE = "weights.safetensors"
+"""File of the weights, by their names in the network."""
+
+EXAMPLE_PROMPTS = ("cat", "a photo of a traffic light beside the road in the scene")
+"""Prompts that the text encoder is traced with."""
+
+
+def export(
+    model: Segmenter,
+    out: str | os.PathLike[str],
+    *,
+    format: ExportFormat = "onnx",
+    dtype: ExportDtype = "float32",
+    vocabulary: Vocabulary | None = None,
+    taught: Sequence[TaughtWords] = (),
+    afresh: bool = False,
+    say: Callable[[str], object] = lambda step: None,
+) -> Comparison:
+    """Export a model to a folder of programs for `segvoc.load`, which run without the code of its network.
+
+    The folder appears once it is complete and its results match the model's, on three images and two vocabularies; an
+    earlier export of the same name is replaced.
+
+    Args:
+        model: the model, in float32, on a CPU.
+        out: the folder.
+        format: layout of the folder.
+        dtype: precision of most weights.
+        vocabulary: fixes the words; the folder then has no text encoder. None: any words.
+        taught: taught words, in addition to the model's (`with_taught`). The folder includes all of them, applied at
+            load.
+        afresh: also write the programs of `tiny`, instead of copying the shipped ones.
+        say: called with each step before it starts.
+
+    Returns:
+        The comparison of the folder with the model.
+
+    Raises:
+        UsageError: `out` exists and is not an exported folder, the model is an export or can't be exported with these
+            settings, or its programs differ from it.
+        CheckpointError: words were taught to another model.
+        OutputError: the folder can't be written.
+    """
+    model = require_network(model, "export")
+    if Version(torch.__version__) < Version(OLDEST_PYTORCH):
+        raise UsageError(
+            f"exporting needs PyTorch {OLDEST_PYTORCH} or newer, and this is {torch.__version__}; upgrade it"
+        )
+    if model.dtype != "float32" or model.device.type != "cpu":
+        raise UsageError(f"{model.name!r} is in {model.dtype} on {model.device}; export it from float32 on the CPU")
+    if taught:
+        model = model.with_taught(*taught)
+    _check(model, format, vocabulary)
+    with export_in_the_making(Path(out)) as folder:
+        made = _Folder(model=model, path=folder, format=format, dtype=dtype, vocabulary=vocabulary, say=say)
+        if (format, dtype, vocabulary) == ("onnx", "float32", None) and not afresh and _has_shipped_network(model):
+            say("copying the programs that ship")
+            copy_tiny(folder)
+            if not is_tiny(model.origin):  # words were learned with it
+                [pooling] = {protocol.pooling for protocol in model.protocols.values()}
+                made.write_manifest({pooling: "words.onnx"})
+        else:
+            made.write()
+        add_taught(folder, model.taught)
+        if format == "triton":
+            from segvoc.export.triton_repository import make_repository  # here, since it needs the extra
+
+            make_repository(folder)
+        say("comparing the programs with the model")
+        comparison = compare_with_export(model, ExportedSegmenter(folder), dtype, vocabulary)
+        if not comparison.agrees:
+            raise UsageError(
+                f"the programs differ from {model.name!r}: by {comparison.difference:.2g} of the largest logit "
+                f"({comparison.tolerance:g} allowed); nothing was exported, please report it"
+            )
+    return comparison
+
+
+def _check(model: NetworkSegmenter, format: ExportFormat, vocabulary: Vocabulary | None) -> None:
+    """Check for unknown or conflicting settings."""
+    if format not in get_args(ExportFormat):
+        raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(get_args(ExportFormat))}")
+    if vocabulary is not None and isinstance(model.network, PartNetwork):
+        raise UsageError("a part network sorts its words; export it without fixed words")
+    if model.taught and format == "triton":
+        raise UsageError(
+            "Triton runs programs alone, which know nothing of taught words; export without them, and give them "
+            "where the folder labels images: segvoc segment --model OUT --taught FILE"
+        )
+
+
+def _has_shipped_network(model: NetworkSegmenter) -> bool:
+    """Whether a model's network is the shipped `tiny`, with or without taught words."""
+    built = {name: model.origin.get(name) for name in ("preset", "configuration")}
+    if not is_tiny(built) or model.protocols != ExportManifest.read(SHIPPED / TINY_MANIFEST).protocols:
+        return False
+    return has_shipped_weights("tiny", model.network)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Folder:
+    """The folder of an export in the making; see `export` for the settings."""
+
+    model: NetworkSegmenter
+    path: Path
+    format: ExportFormat
+    dtype: ExportDtype
+    vocabulary: Vocabulary | None
+    say: Callable[[str], object]
+
+    @property
+    def _in_halves(self) -> bool:
+        """Whether to also split programs for words in two, which is faster on CPUs."""
+        return self.format == "onnx" and self.dtype != "float16" and comes_apart(self.model.network)
+
+    def write(self) -> None:
+        """Write weights, programs, fixed words and the manifest."""
+        with _in_dtype(self.model.network, self.dtype):
+            try:
+                from segvoc.export.onnx_files import write_onnx  # here, since it needs the extra
+            except ImportError:
+                raise missing_extra("onnxscript", "export") from None
+            names = self._write_programs(partial(write_onnx, weights=self._write_weights()))
+        if self.vocabulary is not None:
+            self.say("encoding the words")
+            np.savez(self.path / "words.npz", embeddings=to_numpy(self.model.encode_words(self.vocabulary)))
+        self.write_manifest(names)
+
+    def _write_weights(self) -> list[Path]:
+        """Write the weights, or copy the shipped file: the same weights, in fewer bits."""
+        network, preset = self.model.network, str(self.model.origin.get("preset"))
+        free = self.vocabulary is None
+        if self.dtype == "float32" and free and preset in PRESETS and has_shipped_weights(preset, network):
+            return [Path(shutil.copy(SHIPPED / file, self.path)) for file in PRESETS[preset].shipped]
+        state = {name: value.contiguous() for name, value in network.state_dict().items()}
+        if not free:
+            state = {name: value for name, value in state.items() if not name.startswith("text_encoder.")}
+        packed = _packed(state) if self.dtype == "int8" else state
+        (self.path / WEIGHTS_FILE).write_bytes(save(packed))  # `save_file` creates a file that only its owner can read
+        return [self.path / WEIGHTS_FILE]
+
+    def _write_programs(self, write: Callable[[Program, Path], None]) -> dict[tuple[int, int], str]:
+        """Write the programs, and return the word programs by pooling."""
+        model, network = self.model, self.model.network
+        self.say("writing the program for images")
+        write(image_program(network), self.path / "image.onnx")
+        prompts = 1 if network.average_prompts else len(model.templates)
+        poolings = sorted({protocol.pooling for protocol in model.protocols.values()}, reverse=True)
+        names = {pooling: f"words_{pooling[0]}x{pooling[1]}.onnx" for pooling in poolings} | {poolings[0]: "words.onnx"}
+        for pooling, name in names.items():
+            self.say(f"writing the program for words ({name})")
+            whole = word_program(network, pooling, prompts, model.traits.votes)
+            write(whole, self.path / name)
+            if self._in_halves:
+                halves = programs_apart(whole, network, pooling, model.traits.votes)
+                for half, file in zip(halves, files_apart(name), strict=True):
+                    write(half, self.path / file)
+        if self.vocabulary is None:
+            self.say("writing the program for text")
+            encoder = cast(ClipTextEncoder | MiniLM, network.text_encoder)
+            text = _text_part(model)
+            tokens = encoder.tokenize(EXAMPLE_PROMPTS, multiple=text.max_tokens)
+            write(text_program(network, torch.as_tensor(tokens)), self.path / text.program)
+            if isinstance(encoder, MiniLM):
+                shutil.copyfile(TOKENIZER_FILE, self.path / text.tokenizer)
+            else:
+                siglip = isinstance(encoder, SiglipTextEncoder)
+                tokenizer = encoder.own_tokenizer() if siglip else clip_tokenizer()
+                (self.path / text.tokenizer).write_text(tokenizer.to_str(), encoding="utf-8")
+        return names
+
+    def write_manifest(self, words: Mapping[tuple[int, int], str]) -> None:
+        """Write the manifest, with these programs for words, by pooling."""
+        model, vocabulary = self.model, self.vocabulary
+        network, preset = model.network, PRESETS.get(str(model.origin.get("preset")))
+        stride = cast(ImageEncoder, network.image_encoder).stride
+        record = {} if preset is None or model.origin.get("training") else preset.read_record()
+        programs = (
+            WordsProgram(pooling=pooling, program=program, apart=files_apart(program) if self._in_halves else None)
+            for pooling, program in words.items()
+        )
+        ExportManifest(
+            name=model.name,
+            dtype=self.dtype,
+            image="image.onnx",
+            stride=stride,
+            smallest=stride * smallest_grid(network),
+            words=tuple(programs),
+            text=_text_part(model) if vocabulary is None else None,
+            vocabulary=() if vocabulary is None else vocabulary.words,
+            embeddings=None if vocabulary is None else "words.npz",
+            protocols=model.protocols,
+            selects=model.traits.selects,
+            has_parts=isinstance(network, PartNetwork),
+            has_background=model.traits.has_background,
+            own_selection=model.traits.own_selection,
+            votes=model.traits.votes,
+            parts_against=model.traits.parts_against,
+            # stand-ins are words, which a fixed vocabulary doesn't include
+            background_words=model.traits.background_words if vocabulary is None else None,
+            origin={**model.origin, **({"record": record} if record else {})},
+            files={},
+            known_words=model.known_words,
+            known_background=model.known_background,
+        ).write(self.path)
+
+
+def files_apart(words: str) -> tuple[str, str]:
+    """Names of the two halves of a program for words, by the name of the whole."""
+    stem, ending = os.path.splitext(words)
+    return f"{stem}_shared{ending}", f"{stem}_each{ending}"
+
+
+def _text_part(model: NetworkSegmenter) -> TextPart:
+    encoder = cast(ClipTextEncoder | MiniLM, model.network.text_encoder)
+    rule: UnknownBy = "fragments" if isinstance(encoder, MiniLM) else "script"
+    if isinstance(encoder, SiglipTextEncoder):
+        rule = "never"
+    return TextPart(
+        program="text.onnx",
+        tokenizer="tokenizer.json",
+        max_tokens=encoder.config.max_tokens if isinstance(encoder, MiniLM) else encoder.config.context_length,
+        padding=0,
+        unknown_by=rule,
+        templates=tuple(model.templates),
+        average=model.network.average_prompts,
+        unit_length=encoder.unit_length,
+        whole=not (isinstance(encoder, MiniLM) or encoder.config.causal),
+    )
+
+
+def _packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Quantize weights to int8 by row, except for a few sensitive ones, which stay in float16.
+
+    These are small kernels (depthwise convolutions and the first layer), whose scales would take as much space as their
+    rows, and position embeddings, which are added to all pixels or words.
+    """
+    sensitive = [
+        name
+        for name, weight in state.items()
+        if re.search(r"pos(ition(al)?)?_embed", name) or (weight.ndim > 1 and weight[0].numel() < 64)
+    ]
+    return pack_int8_rows(state, keep_fp16=sensitive)
+
+
+@contextmanager
+def _in_dtype(network: SegmentationNetwork, dtype: ExportDtype) -> Iterator[None]:
+    """Convert the network's weights to a dtype in this block; restores them afterwards."""
+    kept = {name: tensor.data for name, tensor in (*network.named_parameters(), *network.named_buffers())}
+    try:
+        if dtype == "int8":
+            kept = {name: value.clone() for name, value in kept.items()}
+            network.load_state_dict(unpack_int8_rows(_packed(network.state_dict())))
+        elif dtype == "float16":
+            network.to(torch.float16)
+        yield
+    finally:
+        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+            tensor.data = kept[name]
+
+
+# ---- tokenizers
+
+_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+"""The pieces of a text in which CLIP's tokenizer looks for byte pairs (OpenAI's clip/simple_tokenizer.py)."""
+
+_PLAIN = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'} | {
+    "\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl",
+}  # fmt: skip
+"""Quotation marks and ligatures that open_clip's tokenizer writes plainly (by ftfy)."""
+
+
+@cache
+def clip_tokenizer() -> Tokenizer:
+    """CLIP's tokenizer: lower case, byte pairs with an end-of-word mark, and the start and end of the text.
+
+    open_clip's tokenizer also repairs wrongly decoded text and HTML entities; this one takes them literally.
+    """
+    original = SimpleTokenizer()
+    merges = cast(list[tuple[str, str]], sorted(original.bpe_ranks, key=original.bpe_ranks.__getitem__))
+    tokenizer = Tokenizer(
+        models.BPE(vocab=dict(original.encoder), merges=merges, end_of_word_suffix="</w>", fuse_unk=False)
+    )
+    plain = [normalizers.Replace(mark, to) for mark, to in _PLAIN.items()]
+    spaces = normalizers.Replace(Regex(r"\s+"), " ")
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), *plain, spaces, normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PIECES), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    start, end = ((original.decoder[token], token) for token in (original.sot_token_id, original.eot_token_id))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start[0]} $A {end[0]}", special_tokens=[start, end]
+    )
+    return tokenizer

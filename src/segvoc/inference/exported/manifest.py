@@ -1,0 +1,257 @@
+"""The manifest of an exported folder: `segvoc.json`."""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from segvoc.encoders.prompt_tokenizer import UnknownBy
+from segvoc.errors import CheckpointError, UsageError, one_line
+from segvoc.inference.part_labels import PartsAgainst
+from segvoc.inference.prepared_vocabulary import BackgroundWords
+from segvoc.inference.protocols import Protocols
+from segvoc.inference.reports import UNSURE_BELOW
+from segvoc.inference.segmenter import ModelTraits
+from segvoc.layers.selection_rules import MostSimilar, OwnQuarter, OwnShare, Votes
+from segvoc.storage.atomic_writes import folder_in_the_making
+from segvoc.storage.files import file_sha256
+from segvoc.storage.records import check_amounts, from_json, leaves, plain, to_json
+from segvoc.teaching.taught_words import TaughtWords
+
+MANIFEST = "segvoc.json"
+"""Name of the manifest, which marks a folder as an exported model."""
+
+FOLDER_FORMAT = 1
+"""Version of the folder's layout."""
+
+MAX_VIEW = 65_535
+"""Maximum side of a view [px]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextPart:
+    """How words become embeddings."""
+
+    program: str
+    tokenizer: str
+    """File of the tokenizer, for the library `tokenizers`."""
+    max_tokens: int
+    """Tokens of the longest prompt, including start and end."""
+    padding: int
+    unknown_by: UnknownBy
+    """How to recognize words that the encoder doesn't know."""
+    templates: tuple[str, ...]
+    """Prompt templates; `{}` stands for the word."""
+    average: bool
+    """Whether a word has a single embedding, the mean over the templates."""
+    unit_length: bool
+    whole: bool = False
+    """Whether to pad prompts to `max_tokens`, because the encoder attends to the padding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordsProgram:
+    """A program from features and words to logits."""
+
+    pooling: tuple[int, int]
+    """Cells over which class aggregation pools."""
+    program: str
+    apart: tuple[str, str] | None = None
+    """Files of the program's two halves (the second runs for a few classes at a time); see `WordsApart`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportManifest:
+    """Everything about an exported model except its programs."""
+
+    name: str
+    dtype: str
+    """Precision of most weights: "float32", "float16" or "int8"."""
+    image: str
+    """File of the program from pixels to features; like all files, by its path in the folder."""
+    stride: int
+    """Sides of its input are multiples of this [px]."""
+    smallest: int
+    """Minimum side of its input [px]."""
+    words: tuple[WordsProgram, ...]
+    """The programs from features and words to logits, one for each pooling."""
+    text: TextPart | None
+    """How words become embeddings; None for a folder with a fixed vocabulary."""
+    vocabulary: tuple[str, ...]
+    """The fixed vocabulary; empty if words are free."""
+    embeddings: str | None
+    """File of the fixed vocabulary's embeddings (NumPy's .npz)."""
+    protocols: Protocols
+    selects: bool
+    """Whether the programs select classes."""
+    has_parts: bool
+    """Whether to sort words into objects and parts first."""
+    has_background: bool
+    """Whether the network predicts a map for "none of the words"."""
+    own_selection: OwnShare | OwnQuarter | None
+    """Default class selection; None: the protocol's."""
+    votes: Votes
+    parts_against: PartsAgainst
+    background_words: BackgroundWords | None
+    origin: Mapping[str, Any]
+    """Origin of the weights: the preset and its configuration; for shipped weights also sources and licenses."""
+    files: Mapping[str, Mapping[str, Any]]
+    """Size ("bytes") and "sha256" of every other file of the folder."""
+    taught: tuple[str, ...] = ()
+    """Files of taught words, applied at load; if a word is in several, the last counts."""
+    known_words: tuple[str, ...] = ()
+    """Words that the model was trained on, if its file or repository lists them."""
+    known_background: str | None = None
+    """The word among them that means "none of the others"."""
+
+    @property
+    def traits(self) -> ModelTraits:
+        """What the model can do."""
+        return ModelTraits(
+            has_background=self.has_background,
+            selects=self.selects,
+            own_selection=self.own_selection,
+            votes=self.votes,
+            parts_against=self.parts_against,
+            background_words=self.background_words,
+            refines_edges=refines_edges(self.origin),
+            unsure_below=unsure_below(self.origin),
+        )
+
+    @property
+    def program_files(self) -> tuple[str, ...]:
+        """Files of all programs."""
+        text = () if self.text is None else (self.text.program,)
+        return (self.image, *(words.program for words in self.words), *text)
+
+    @property
+    def files_apart(self) -> tuple[str, ...]:
+        """Files of the halves of split programs."""
+        return tuple(name for words in self.words for name in words.apart or ())
+
+    def renamed(self, names: Mapping[str, str]) -> "ExportManifest":
+        """Rename programs and tokenizer, by their old names."""
+        places = {name: _renamed(plain(getattr(self, name)), names) for name in ("image", "words", "text")}
+        return from_json(ExportManifest, to_json(self) | places)
+
+    def to_json(self) -> str:
+        """The text of `segvoc.json`."""
+        return json.dumps({"format": FOLDER_FORMAT} | to_json(self), indent=1, ensure_ascii=False) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """Write `segvoc.json` for the files that a folder has now."""
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MANIFEST]
+        files = {
+            path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+            for path in paths
+        }
+        (folder / MANIFEST).write_text(replace(self, files=files).to_json(), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> "ExportManifest":
+        """Read `segvoc.json`; raises `CheckpointError` if it is damaged, unreadable, or of a newer segvoc."""
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record.pop("format") != FOLDER_FORMAT:
+                raise CheckpointError(f"{str(path)!r} has another format; install a newer segvoc")
+            manifest = from_json(cls, record)
+            check_amounts(replace(manifest, origin={}, files={}))  # files may have more bytes than an amount
+            manifest._check_sizes(path.name)
+            return manifest
+        except CheckpointError:
+            raise
+        except OSError as error:
+            raise CheckpointError(f"{str(path)!r} can't be read: {error.strerror or error}") from None
+        except (UsageError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise CheckpointError(f"{str(path)!r} is damaged ({one_line(error)}); export the model again") from None
+
+    def _check_sizes(self, place: str) -> None:
+        """Check for numbers that can't be computed with."""
+        sizes: list[tuple[str, Any]] = [("stride", self.stride), ("smallest", self.smallest)]
+        for window, protocol in self.protocols.items():
+            if all(words.pooling != protocol.pooling for words in self.words):
+                raise UsageError(f"no program pools as {window} does, over {protocol.pooling} cells")
+            if not isinstance(protocol.selection, MostSimilar | None):
+                raise UsageError(f"{window} selects classes by {protocol.selection.kind}, which no program can")
+            # 0 is the loader's size; selection is limited by the number of words
+            steps = replace(protocol, size=protocol.size or 1, selection=None)
+            sizes += leaves(to_json(steps), window)
+        for name, number in sizes:
+            if isinstance(number, int | float) and not 1 <= number <= MAX_VIEW and not isinstance(number, bool):
+                raise UsageError(f"{name}={number} is out of range; give a number from 1 to {MAX_VIEW}")
+        if not self.protocols or (self.text is None) == (self.embeddings is None):
+            raise UsageError(f"{place} has no test protocol, or not one way to words")
+        if self.text is not None and (self.text.max_tokens < 2 or not self.text.templates):
+            raise UsageError(f"{place} has no templates, or prompts of {self.text.max_tokens} tokens")
+
+    def check_files(self, folder: Path) -> None:
+        """Raise `CheckpointError` if a file is missing, was modified, or is outside the folder (also by a link)."""
+        others = [name for name in (self.text and self.text.tokenizer, self.embeddings) if name is not None]
+        for name in (*self.files, *self.program_files, *self.files_apart, *others, *self.taught):
+            if not _is_inside(name):
+                raise CheckpointError(f"{str(folder)!r} names {name!r}, a file outside of it; it was tampered with")
+            if not (folder / name).resolve().is_relative_to(folder.resolve()):
+                raise CheckpointError(
+                    f"{str(folder / name)!r} is a link to outside the folder; put the file itself there"
+                )
+        for name, expected in self.files.items():
+            path = folder / name
+            if not path.is_file():
+                raise CheckpointError(f"{str(path)!r} is missing; export the model again")
+            if path.stat().st_size != expected.get("bytes") or file_sha256(path) != expected.get("sha256"):
+                raise CheckpointError(f"{str(path)!r} is not what was exported; export the model again")
+
+
+def refines_edges(origin: Mapping[str, object]) -> bool:
+    """Whether the edge refiner was trained on the features of a model: those of `tiny`, possibly fine-tuned."""
+    match origin:
+        case {"preset": "tiny", "configuration": {"aggregation": {"kind": "cost"}}}:
+            return True
+    return False
+
+
+def unsure_below(origin: Mapping[str, object]) -> float | None:
+    """Mean confidence below which perhaps none of the words is in an image; known only for `tiny`."""
+    return UNSURE_BELOW if origin.get("preset") == "tiny" else None
+
+
+def _is_inside(name: object) -> bool:
+    """Whether an untrusted file name stays in its folder on any system."""
+    parts = re.split(r"[/\\]", name) if isinstance(name, str) else [".."]
+    return not any(part in ("", ".", "..") or ":" in part or "\0" in part for part in parts)
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """A JSON value whose file names are replaced."""
+    if isinstance(value, dict):
+        return {key: _renamed(one, names) for key, one in value.items()}
+    return [_renamed(one, names) for one in value] if isinstance(value, list) else names.get(value, value)
+
+
+def is_exported(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is an exported folder."""
+    # unlike pathlib, this accepts text of any length
+    return os.path.isfile(os.path.join(path, MANIFEST))
+
+
+@contextmanager
+def export_in_the_making(out: Path) -> Iterator[Path]:
+    """Like `folder_in_the_making`, for a folder that is new, empty, or an earlier export; else `UsageError`."""
+    if out.exists() and not is_exported(out) and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{str(out)!r} exists and is not an exported model; name another folder")
+    with folder_in_the_making(out) as folder:
+        yield folder
+
+
+def add_taught(folder: Path, taught: Sequence[TaughtWords]) -> None:
+    """Write taught words to an exported folder without any, and list them in its manifest."""
+    if not taught:
+        return
+    names = tuple(f"taught_{number}.words.safetensors" for number in range(1, len(taught) + 1))
+    for name, one in zip(names, taught, strict=True):
+        one.save(folder / name)
+    replace(ExportManifest.read(folder / MANIFEST), taught=names).write(folder)

@@ -1,0 +1,223 @@
+"""The segmenter that runs an exported model with ONNX Runtime."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from jaxtyping import Float32, Int, Int64
+
+from segvoc.encoders.prompt_tokenizer import PromptTokenizer
+from segvoc.encoders.prompts import PartWordEncoder, PartWords
+from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, WordEncoder
+from segvoc.errors import CheckpointError, UsageError
+from segvoc.inference.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram
+from segvoc.inference.onnx_program import OnnxProgram, RunProgram, WordsApart
+from segvoc.inference.protocols import Protocol
+from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.windows import views
+from segvoc.layers.selection_rules import Listed, MostSimilar, SelectionRule, Voted, VotedShare, WithParts
+from segvoc.sharing.uploading import SHIPPED_WEIGHTS, TINY, ShareableModel
+from segvoc.teaching.features import FeatureArrays, read_features
+from segvoc.teaching.taught_words import TaughtWords, probe_image
+from segvoc.vocabulary import Vocabulary
+
+
+class ExportedSegmenter(Segmenter):
+    """Labels images with an exported model, on a CPU, without the code of its network.
+
+    Args:
+        folder: the exported folder.
+        manifest: name of its manifest.
+        threads: number of threads of ONNX Runtime; 0: OMP_NUM_THREADS, or one per core.
+
+    Raises:
+        CheckpointError: the folder is damaged.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, manifest: str = MANIFEST, threads: int = 0) -> None:
+        self.folder = Path(folder)
+        self.manifest = about = ExportManifest.read(self.folder / manifest)
+        about.check_files(self.folder)
+        self._threads = threads
+        self._image = self._opened(about.image)
+        self._words = {words.pooling: self._opened_words(words) for words in about.words}
+        super().__init__(
+            name=about.name,
+            protocols=about.protocols,
+            encode_words=self._encoder(),
+            traits=about.traits,
+            origin=about.origin,
+        )
+        self.taught = tuple(TaughtWords.load(self.folder / name) for name in about.taught)
+        self.known_words, self.known_background = about.vocabulary or about.known_words, about.known_background
+
+    @property
+    def dtype(self) -> str:
+        """Precision of most weights: "float32", "float16" or "int8"."""
+        return self.manifest.dtype
+
+    def shareable(self, *, weights: bool | None = None) -> ShareableModel:
+        """The words taught to `tiny`; see `Segmenter.shareable`."""
+        record = self.origin.get("record")  # only models with the shipped weights have a record
+        if self.origin.get("preset") != "tiny" or not isinstance(record, Mapping) or weights:
+            return super().shareable(weights=weights)
+        license = str(record.get("license", ""))
+        return ShareableModel.of_taught("tiny", TINY, self.taught, {SHIPPED_WEIGHTS: license})
+
+    def run(
+        self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol
+    ) -> tuple[Float32[np.ndarray, "N P h w"], Int[np.ndarray, "N P"] | None]:
+        """Run the programs on views of images; see `Segmenter.run`, and `find_features` and `compare` for errors."""
+        return self.compare(self._features(pixels), text, protocol)
+
+    def find_features(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Mapping[str, np.ndarray]:
+        """Run the program for images, which may not be smaller than it supports; see `Segmenter.find_features`."""
+        return super().find_features(pixels) if self.manifest.has_parts else self._features(pixels)
+
+    def _features(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Mapping[str, np.ndarray]:
+        smallest = self.manifest.smallest
+        if min(pixels.shape[2:]) < smallest:
+            squares = (window for window, one in self.protocols.items() if one.size and one.max_aspect == 1)
+            raise UsageError(
+                f"{self.name} was exported for views of {smallest} px or more; "
+                f"window={next(squares, 'single')!r} gives them"
+            )
+        return self._image({"pixels": pixels})
+
+    def compare(
+        self, features: Mapping[str, np.ndarray], text: EncodedWords, protocol: Protocol
+    ) -> tuple[Float32[np.ndarray, "N P h w"], Int[np.ndarray, "N P"] | None]:
+        """Run the program for words; see `Segmenter.compare`."""
+        inputs, views = dict(features), len(next(iter(features.values())))
+        if self.manifest.has_parts:
+            if protocol.selection is not None:
+                raise UsageError("part networks don't support class selection; leave out keep_classes, or give 'all'")
+            inputs |= part_inputs(cast(PartWords, text))
+        else:
+            words, rule = cast(np.ndarray, text), protocol.selection
+            if isinstance(rule, Listed):  # words are inputs, so just leave out the others
+                words, rule = words[list(rule.classes)], None
+            inputs["words"] = words
+            if self.traits.selects:
+                inputs |= selection_inputs(rule, len(words))
+        found = self._words[protocol.pooling](inputs)
+        if isinstance(protocol.selection, Listed):
+            return found["logits"], np.tile(np.array(protocol.selection.classes, np.int64), (views, 1))
+        # ONNX Runtime's integers are C's `long long`, NumPy's are `long`
+        return found["logits"], None if protocol.selection is None else found["kept"].view(np.int64)
+
+    def probed_features(self) -> FeatureArrays:
+        """See `Segmenter.probed_features`; words, which may be fixed, don't matter here."""
+        return read_features(self._image({"pixels": views(probe_image(), self.protocols["single"])[:1]}))
+
+    def check_taught(self) -> None:
+        """Raise `CheckpointError` if the folder's words were taught to another model.
+
+        This runs the image program, so only `load_exported` calls it.
+        """
+        if self.taught:
+            features = self.probed_features()
+            for one in self.taught:
+                one.check_model(self.name, features)
+
+    def _opened(self, file: str) -> RunProgram:
+        return OnnxProgram(self.folder / file, self._threads)
+
+    def _opened_words(self, words: WordsProgram) -> RunProgram:
+        if words.apart is None:
+            return self._opened(words.program)
+        shared, each = words.apart
+        return WordsApart(self._opened(shared), OnnxProgram(self.folder / each, threads=1), self._threads)
+
+    def _encoder(self) -> WordEncoder:
+        about = self.manifest
+        if about.text is None:
+            return FixedWords(about.vocabulary, self.folder / cast(str, about.embeddings))
+        encoder = ExportedWordEncoder(self._opened(about.text.program), self.folder / about.text.tokenizer, about.text)
+        return PartWordEncoder(encoder) if about.has_parts else encoder
+
+
+def selection_inputs(rule: SelectionRule | None, words: int) -> dict[str, Any]:
+    """Convert a class selection rule (None keeps all) to inputs of a program, for so many words."""
+    part, owner, objects = [0], [0], words
+    if isinstance(rule, WithParts):
+        pairs = [(rule.number + at, owner) for at, owners in enumerate(rule.owners) for owner in owners]
+        part, owner = ([pair[i] for pair in pairs] or [0] for i in (0, 1))
+        rule, objects = rule.objects, rule.number
+    least, share = 1 << 30, 0.0  # more than any vocabulary has
+    if isinstance(rule, VotedShare):
+        least, share = rule.least, rule.share
+    elif isinstance(rule, Voted | MostSimilar):
+        least = rule.keep
+    return {
+        "least": np.int64(least),
+        "share": np.float64(share),
+        "by_similarity": np.bool_(isinstance(rule, MostSimilar)),
+        "objects": np.int64(objects),
+        "part": np.array(part, np.int64),
+        "owner": np.array(owner, np.int64),
+    }
+
+
+class ExportedWordEncoder(PromptedWordEncoder):
+    """Computes word embeddings with an exported text encoder and the tokenizer's file."""
+
+    def __init__(self, program: RunProgram, tokenizer: Path, part: TextPart) -> None:
+        super().__init__(part.templates, average=part.average)
+        self.unit_length = part.unit_length
+        self._program = program
+        self._tokenizer = PromptTokenizer(
+            tokenizer, max_tokens=part.max_tokens, padding=part.padding, unknown_by=part.unknown_by, whole=part.whole
+        )
+
+    @property
+    def tokenizer(self) -> PromptTokenizer:
+        """The text encoder's tokenizer."""
+        return self._tokenizer
+
+    def embed(self, tokens: Int64[np.ndarray, "N L"]) -> Float32[np.ndarray, "N C"]:
+        """Run the text encoder on the token ids of N prompts."""
+        return self._program({"tokens": tokens})["embeddings"]
+
+
+def part_inputs(words: PartWords) -> dict[str, np.ndarray]:
+    """Convert words to inputs of a program, which gets a dummy part if there are no parts of objects."""
+    # the program's logits: generic parts, objects, "no object", parts of objects, "no part"
+    none = len(words.general)
+    if not words.names_objects and len(words.specific):
+        none += 1 + len(words.specific)
+    places = words.places + words.parts + (words.places >= len(words.general) - words.parts)
+    has_parts, first = len(words.specific) > 0, np.zeros(1, np.int64)
+    return {
+        "general": words.general,
+        "specific": words.specific if has_parts else words.general[:1],
+        "part_of": words.part_of if has_parts else first,
+        "object_of": words.object_of if has_parts else first,
+        "places": np.where(words.places < 0, none, places),
+    }
+
+
+class FixedWords:
+    """The embeddings of a vocabulary that was fixed at export: "embeddings" (T P C) in NumPy's .npz."""
+
+    templates: Sequence[str] = ()
+
+    def __init__(self, words: tuple[str, ...], file: Path) -> None:
+        self.words = words
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                self.embeddings = archive["embeddings"]
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{str(file)!r} is damaged; export the model again ({error})") from None
+
+    def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> Float32[np.ndarray, "T P C"]:
+        """The embeddings of some of the words; `UsageError` for a word that isn't part of the fixed vocabulary."""
+        places = {word: place for place, word in enumerate(self.words)}
+        if missing := [word for word in vocabulary.words if word not in places]:
+            raise UsageError(
+                f"{missing[0]!r} is not one of the {len(self.words)} words that this model was exported with; "
+                "export it without --words-file for free words"
+            )
+        return self.embeddings[[places[word] for word in vocabulary.words]]

@@ -1,0 +1,265 @@
+"""Results as a dataset: per-image files as soon as an image is labeled, and dataset-wide files at the end.
+
+An image's data for the dataset-wide files is kept in `.segvoc/<format>/photo.json`, its piece, which is written last.
+Any number of processes may write images to the folder; at the end, each builds the same files from all pieces.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from PIL import Image
+
+from segvoc.errors import InputError, OutputError, UsageError, missing_extra, one_line
+from segvoc.imaging.reading import STANDARD_INPUT, file_name, opened_image, orientation
+from segvoc.imaging.result_paths import InputImage
+from segvoc.inference.segmentation import Segmentation
+from segvoc.labeling.formats.writers import FORMATS, DatasetEntry
+from segvoc.storage.atomic_writes import check_names, write_atomically, write_bytes
+from segvoc.storage.files import read_json, strict_json
+
+FormatName = Literal["coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc", "label-studio"]
+"""A dataset format; see docs/how_to/formats.md for what each keeps."""
+
+FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
+
+PublishedName = Literal["cityscapes", "ade20k", "coco-stuff", "masks"]
+"""A format of published datasets, read-only; "masks" are folders with a table of classes."""
+
+DatasetName = Literal[FormatName, PublishedName, "project", "huggingface"]
+"""A readable dataset format, including projects (only finished images), and folders written by `save_to_disk` of
+Hugging Face's `datasets`."""
+
+DATASET_NAMES: tuple[DatasetName, ...] = (*FORMAT_NAMES, *get_args(PublishedName), "project", "huggingface")
+
+PIECE_FOLDER = ".segvoc"
+"""The folder of the pieces, in the dataset's folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntryFiles:
+    """The files of one image in a dataset."""
+
+    stem: str
+    folder: Path
+    own: tuple[str, ...]
+    """Files of the format, below the folder."""
+    image: str | None
+    """The copy of its image, below the folder; None without one."""
+    name: str
+    """Where the image is or would be, below the folder."""
+    report: Path
+    """The piece, which holds the report."""
+
+    def __iter__(self) -> Iterator[Path]:
+        """In the order of writing."""
+        if self.image is not None:
+            yield self.folder / self.image
+        for path in self.own:
+            yield self.folder / path
+        yield self.report
+
+    @property
+    def shown(self) -> Path:
+        """The path to show to the user."""
+        return self.folder / self.own[0] if self.own else self.folder
+
+    def read_report(self) -> Any:
+        """Read the image's report; raises an `OSError`, or a `ValueError` if the piece is damaged."""
+        piece = read_json(self.report)
+        if not isinstance(piece, dict) or "report" not in piece:
+            raise ValueError("it has no report")
+        return piece["report"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A dataset to write; picklable for worker processes."""
+
+    folder: str
+    format: FormatName | str
+    background: str | None = None
+    copy_images: bool = True
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise UsageError(f"format {self.format!r} is unknown; it is one of {', '.join(FORMAT_NAMES)}")
+
+    def record(self) -> dict[str, object]:
+        """The settings that the files depend on."""
+        return {"name": self.format, "images": self.copy_images}
+
+    def check(self, words: Sequence[str]) -> None:
+        """Raise a `UsageError` if the format can't hold these words, or a library is missing."""
+        for module in FORMATS[self.format].needs:
+            if find_spec(module) is None:
+                raise missing_extra("scikit-image" if module == "skimage" else module, "data")
+        FORMATS[self.format](words, self.background)
+
+    def files(self, stem: str, image: str | os.PathLike[str] | None) -> EntryFiles:
+        """The files of an image by its name in the dataset; `image` is its file, None for an image from memory."""
+        kind, folder = FORMATS[self.format], Path(self.folder)
+        is_unnamed = image is None or os.fspath(image) == STANDARD_INPUT
+        suffix = ".png" if image is None or is_unnamed else os.path.splitext(file_name(image))[1]
+        is_copied = self.copy_images or is_unnamed
+        # an image that isn't copied keeps its name, which its stem may hold with the suffix
+        name = kind.image_file.format(stem=stem, suffix=suffix if is_copied or not stem.endswith(suffix) else "")
+        report = folder / PIECE_FOLDER / self.format / f"{stem}.json"
+        copy = name if is_copied else None
+        return EntryFiles(stem=stem, folder=folder, own=kind.files(stem), image=copy, name=name, report=report)
+
+    def write(self, result: Segmentation, files: EntryFiles, *, compact: bool = False) -> None:
+        """Write the files of an image, each atomically; a compact report lists only words that have pixels."""
+        check_names(files)
+        if files.image is not None:
+            _copy_image(result, files.folder / files.image)
+        source = result.source or ""
+        image = files.image or (os.path.abspath(source) if result.content is None else source)
+        format_ = FORMATS[self.format](result.words, self.background)
+        facts = format_.write(files.folder, files.stem, image, result)
+        piece = {"image": files.name, "report": result.report(compact=compact), "facts": facts}
+        write_atomically(files.report, lambda file: file.write(strict_json(piece).encode()))
+
+    def finish(self, words: Sequence[str], entries: Iterable[EntryFiles]) -> None:
+        """Write the files about all images; `OutputError` if that fails, or a piece is damaged."""
+        ordered = sorted(entries, key=lambda entry: entry.stem)
+        FORMATS[self.format](words, self.background).finish(Path(self.folder), _Pieces(ordered))
+
+    def refuse_inputs(self, images: Iterable[InputImage]) -> None:
+        """Raise a `UsageError` if an image is in the dataset's folder, where it might be overwritten."""
+        folder = os.path.realpath(self.folder)
+        realpath = cache(os.path.realpath)
+        for image in images:
+            if image.problem is None and os.path.commonpath([folder, realpath(image.path.parent)]) == folder:
+                raise UsageError(
+                    f"{str(image.path)!r} is in {self.folder!r}, where the dataset is to be; choose another --out"
+                )
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """The images of a dataset, read lazily."""
+
+    files: Sequence[EntryFiles]
+
+    def __iter__(self) -> Iterator[DatasetEntry]:
+        for files in self.files:
+            try:
+                piece = read_json(files.report)
+                yield DatasetEntry(files.stem, piece["image"], piece["facts"])
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise OutputError(f"{str(files.report)!r} can't be read ({one_line(error)}); label it again") from None
+
+
+def _copy_image(result: Segmentation, target: Path) -> None:
+    """Copy the image; applies the EXIF orientation, which few programs support."""
+    source, content = result.source, result.content
+    kinds = Image.registered_extensions()
+    kind = kinds.get(target.suffix.lower(), "PNG")
+    if source is not None and content is not None:
+        with suppress(InputError), opened_image(source, content=content) as image:
+            if image.format in (kind, "MPO" if kind == "JPEG" else kind) and orientation(image) == 1:
+                write_bytes(target, content)
+                return
+    elif source is not None:
+        suffix = os.path.splitext(source)[1]
+        is_same = target.suffix == suffix or kinds.get(suffix.lower()) == kind
+        if is_same and _is_upright(source):
+            with open(source, "rb") as file:
+                write_atomically(target, lambda written: shutil.copyfileobj(file, written))
+            return
+    image = Image.fromarray(result.image)
+    options = {"quality": 95, "subsampling": 0} if kind in ("JPEG", "MPO") else {}
+    try:
+        write_atomically(target, lambda file: image.save(file, "JPEG" if kind == "MPO" else kind, **options))
+    except (KeyError, ValueError):  # Pillow can read but not write this format
+        write_atomically(target, lambda file: image.save(file, "PNG"))
+
+
+def _is_upright(path: str) -> bool:
+    with suppress(InputError), opened_image(path) as image:
+        return orientation(image) == 1
+    return True
+
+
+class DatasetWriter:
+    """Writes results as a dataset in another tool's format; use it in a `with` block.
+
+        with segvoc.DatasetWriter("out/", "coco-panoptic") as dataset:
+            for result in model.segment_many(photos, words):
+                dataset.add(result)
+
+    Dataset-wide files are written at the end of the block, unless it ends with an error.
+
+    Args:
+        folder: the dataset's folder.
+        format: "coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc" or "label-studio".
+        background: the word that stands for "none of the others", as for `Segmenter.segment`.
+        copy_images: copy the images into the dataset.
+
+    Raises:
+        UsageError: the format is unknown.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        format: FormatName | str,
+        *,
+        background: str | None = None,
+        copy_images: bool = True,
+    ) -> None:
+        self._dataset = Dataset(folder=os.fspath(folder), format=format, background=background, copy_images=copy_images)
+        self._files: dict[str, EntryFiles] = {}
+        self._words: tuple[str, ...] | None = None
+
+    def __enter__(self) -> "DatasetWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.finish()
+
+    def add(self, result: Segmentation, stem: str | None = None) -> None:
+        """Write an image.
+
+        Args:
+            result: the labeled image; all images of a dataset need the same words.
+            stem: its name in the dataset, may include subfolders; by default the image's name without suffix.
+
+        Raises:
+            UsageError: its words differ from earlier images, it has no name or a duplicate name, or the format can't
+                hold the words.
+            OutputError: a file can't be written.
+        """
+        if stem is None:
+            if result.source is None:
+                raise UsageError("an image from memory has no name; give one: dataset.add(result, 'photo')")
+            stem = Path(result.source).stem
+        if stem in self._files:
+            raise UsageError(f"there are two images {stem!r}; give one another name: dataset.add(result, 'other')")
+        if not stem or os.path.isabs(stem) or ".." in Path(stem).parts:
+            raise UsageError(f"{stem!r} is not a name of an image in the dataset; give one like 'sub/photo'")
+        if self._words is None:
+            self._dataset.check(result.words)
+            self._words = result.words
+        elif result.words != self._words:
+            raise UsageError("the words differ from those of the images before; write another dataset for them")
+        files = self._dataset.files(stem, result.source)
+        self._dataset.refuse_inputs([] if result.source is None else [InputImage(path=Path(result.source), stem=stem)])
+        self._dataset.write(result, files)
+        self._files[stem] = files
+
+    def finish(self) -> None:
+        """Write the dataset-wide files for all images so far.
+
+        Raises:
+            OutputError: a file can't be written.
+        """
+        self._dataset.finish(self._words or (), self._files.values())

@@ -1,0 +1,483 @@
+"""Labeling a video with concurrent reading, inference, drawing and encoding, in bounded memory."""
+
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Unpack
+from zlib import Z_RLE
+
+import numpy as np
+from jaxtyping import UInt8
+
+from segvoc.errors import InputError, OutputError, UsageError
+from segvoc.imaging.label_maps import label_map_image, read_label_map
+from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
+from segvoc.imaging.palette import word_colors
+from segvoc.imaging.result_paths import PathLike, ResultPaths, refuse_overwriting
+from segvoc.inference.label_options import LabelKeywords, LabelOptions
+from segvoc.inference.prepared_vocabulary import PreparedVocabulary
+from segvoc.inference.reports import SUMMARY, LabeledFile, LabelStatistics, json_text
+from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.segmenter import Segmenter, Words
+from segvoc.inference.smoothing import Smoothing, SmoothingState
+from segvoc.labeling.videos.overlay import OverlayVideo, Sound, require_encoder
+from segvoc.labeling.videos.reading import Frame, OpenVideo, frames_ahead, require_av
+from segvoc.models.digests import model_record
+from segvoc.storage.atomic_writes import check_names, write_atomically, writing
+from segvoc.storage.files import digest_of
+from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, StepwiseWork, stamp_of
+
+WAITING_FRAME_PIXELS = 30_000_000
+"""Maximum number of pixels of queued frames (to draw and encode); the network waits beyond it."""
+
+PIECE = 60
+"""Approximate frames per chunk, the work lost by a kill; rounded to a multiple of `every`."""
+
+MOST_LISTED = 1000
+"""Maximum number of labeled frames listed in a report."""
+
+
+def check_every(every: int) -> None:
+    """Raise `UsageError` if the step between labeled frames isn't positive."""
+    if every < 1:
+        raise UsageError(f"every={every} is out of range; give 1 for every frame, 2 for every second one, ...")
+
+
+def video_paths(folder: PathLike, stem: str, *, overlay: bool = True) -> ResultPaths:
+    """The files of a labeled video: `video/000000.png`, ... (label maps), `video.overlay.mp4` and `video.json`."""
+    return ResultPaths(
+        stem=stem,
+        label_map=Path(folder, stem),
+        overlay=Path(folder, f"{stem}.overlay.mp4") if overlay else None,
+        report=Path(folder, f"{stem}.json"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VideoResult(LabeledFile):
+    """The result for a video; its labels are in files."""
+
+    times: Sequence[int]
+    """Presentation time of each frame, in units of `time_base` [s]."""
+    time_base: Fraction
+    rate: Fraction
+    """Frames per second, on average."""
+    every: int
+    smooth: float
+    rotation: int
+    """Counterclockwise rotation that made frames upright [degrees]."""
+    frames: Sequence[dict[str, Any]]
+    """The number of each labeled frame, and the pixels of its labels; at most `MOST_LISTED`."""
+    sound: Sequence[Sound]
+    """The audio streams; empty without an overlay video."""
+    damage: str | None
+    """Why the video ends early, or what is missing; None if it is whole."""
+    paths: ResultPaths
+
+    def report(self, *, compact: bool = False) -> dict[str, Any]:
+        """The contents of `video.json`.
+
+        Args:
+            compact: list only the words that have pixels.
+
+        Returns:
+            As `Segmentation.report`, with the pixels of all labeled frames. "video" has the number of "frames", the
+            number "labeled", "every", "smooth", the average "fps", the "duration" [s], "rotation", "audio" and
+            "damage". "timeline" lists for each labeled frame its number, its "time" [s] and the share of each word in
+            it; None for videos with more than `MOST_LISTED` labeled frames.
+        """
+        size, labeled = self.width * self.height, -(-len(self.times) // self.every)
+        timeline = [
+            {
+                "frame": frame["number"],
+                "time": round(float(self.times[frame["number"]] * self.time_base), 6),
+                "fractions": {
+                    self.words[int(label)]: round(pixels / size, 6)
+                    for label, (pixels, _) in frame["labels"].items()
+                    if int(label) < len(self.words)
+                },
+            }
+            for frame in self.frames
+        ]
+        about = {
+            "frames": len(self.times),
+            "labeled": labeled,
+            "every": self.every,
+            "smooth": self.smooth,
+            "fps": round(float(self.rate), 6),
+            "duration": round(float((self.times[-1] - self.times[0]) * self.time_base + 1 / self.rate), 6),
+            "rotation": self.rotation,
+            "audio": [asdict(sound) for sound in self.sound],
+            "damage": self.damage,
+        }
+        report = super().report(compact=compact)
+        counts = {name: report.pop(name) for name in ("classes", "unlabeled", *SUMMARY)}
+        seconds = report.pop("seconds")
+        timeline = timeline if len(timeline) == labeled else None
+        return {**report, "video": about, **counts, "timeline": timeline, "seconds": seconds}
+
+
+def segment_frames(
+    model: Segmenter,
+    video: OpenVideo,
+    words: Words,
+    *,
+    every: int = 1,
+    options: LabelOptions | None = None,
+    smoothing: Smoothing | None = None,
+    first: int = 0,
+    on_frame: Callable[[Frame], object] = lambda frame: None,
+) -> Generator[tuple[Frame, Segmentation], None, None]:
+    """Label the frames of a video in order; a thread prefetches frames during each forward pass.
+
+    Args:
+        model: the model.
+        video: the video, open and not read yet.
+        words: as for `Segmenter.segment`, encoded once.
+        every: label every n-th frame, from the first on.
+        options: labeling options (default: `LabelOptions()`).
+        smoothing: the mean to continue at the frame `first` (default: a new one, by the options).
+        first: the frame to start at.
+        on_frame: called in another thread with each frame that is read, labeled or not.
+
+    Yields:
+        Each labeled frame, and its labels.
+
+    Raises:
+        InputError: the network's output for a frame is not finite.
+        UsageError: words or options conflict.
+    """
+    check_every(every)
+    waiting: deque[Frame] = deque()
+
+    def read() -> Iterator[Frame]:
+        for frame in video.frames(lambda number: number >= first and number % every == 0):
+            on_frame(frame)
+            if frame.pixels is not None:
+                yield frame
+
+    with closing(frames_ahead(read(), video)) as frames:
+
+        def pixels() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+            for frame in frames:
+                waiting.append(frame)
+                assert frame.pixels is not None
+                yield frame.pixels
+
+        results = model.segment_many(pixels(), words, options=options, smoothing=smoothing)
+        try:
+            for result in results:
+                yield waiting.popleft(), replace(result, source=str(video.path))
+        except InputError as error:
+            raise InputError(f"{str(video.path)!r}: {error}") from None
+
+
+def label_video(
+    model: Segmenter,
+    path: PathLike,
+    words: Words,
+    out: PathLike = "out",
+    *,
+    options: LabelOptions | None = None,
+    every: int = 1,
+    overlay: OverlayStyle | None = SAVED_OVERLAY,
+    compact: bool = False,
+    resume: bool = False,
+    stem: str | None = None,
+    progress: Callable[[int, int | None], object] = lambda done, total: None,
+    **changes: Unpack[LabelKeywords],
+) -> VideoResult:
+    """Label a video, and write an overlay video, label maps of its frames, and a report.
+
+    Args:
+        model: the model.
+        path: the video.
+        words: as for `Segmenter.segment`; without parts.
+        out: the folder of the results.
+        options: labeling options (default: `LabelOptions()`), and `changes` that override them.
+        every: label every n-th frame, from the first on; in the overlay video, the frames between keep its labels.
+        overlay: settings of the overlay video; None: no overlay video.
+        compact: in the report, list only words that have pixels.
+        resume: resume an earlier call with the same settings.
+        stem: common name of the results, by default the video's name without suffix.
+        progress: called with the number of finished frames, and the total if the file declares it.
+
+    Returns:
+        The statistics, and the paths of the files. A damaged video is labeled as far as it can be read, and `damage`
+        describes the damage.
+
+    Raises:
+        InputError: the video can't be read at all.
+        UsageError: words or options conflict, PyAV isn't installed, or an earlier call left results with other
+            settings.
+        OutputError: a result can't be written.
+    """
+    path, how = Path(path), LabelOptions.of(options, changes)
+    check_every(every)
+    if overlay is not None:
+        require_encoder()
+    av = require_av()
+    prepared = model.encode(words, background=how.background)
+    versions = {"PyAV": av.__version__, "FFmpeg": av.ffmpeg_version_info}
+    settings = {**model_record(model), **how.record(), **prepared.record(), "every": every, **versions}
+    paths = video_paths(out, stem or path.stem, overlay=overlay is not None)
+    refuse_overwriting([path], paths)
+    check_names(paths)
+    stamp = stamp_of(path)
+    with OpenVideo(path) as video, PartialVideo(out, paths.stem, settings, stamp, resume=resume) as partial:
+        if not partial.is_complete:
+            with closing(_FrameWriter(video, prepared, every, overlay, partial)) as writer:
+                _label(model, video, prepared, every, how, partial, writer, progress)
+        result = VideoResult(
+            source=str(path),
+            height=video.height,
+            width=video.width,
+            words=prepared.words,
+            background=prepared.background,
+            unsure_below=model.traits.unsure_below,
+            statistics=partial.statistics,
+            times=partial.times,
+            time_base=video.time_base,
+            rate=video.rate,
+            every=every,
+            smooth=how.smooth,
+            rotation=video.rotation,
+            frames=partial.frames,
+            sound=partial.sound,
+            damage=partial.damage,
+            model=model.name,
+            dtype=model.dtype,
+            seconds=partial.seconds,
+            paths=paths,
+        )
+        _publish(result, partial, compact=compact)
+        partial.remove()
+    return result
+
+
+def _label(
+    model: Segmenter,
+    video: OpenVideo,
+    words: PreparedVocabulary,
+    every: int,
+    options: LabelOptions,
+    partial: "PartialVideo",
+    writer: "_FrameWriter",
+    progress: Callable[[int, int | None], object],
+) -> None:
+    """Label the remaining frames."""
+    first, smoothing = len(partial.times), None
+    if options.smooth:
+        smoothing = Smoothing(options.smooth)
+        if (state := partial.state()) is not None:
+            smoothing.restore(state)
+
+    def note(frame: Frame) -> None:
+        if frame.number >= first:
+            writer.times.append(frame.time)
+
+    total = video.expected_frames
+    progress(first, total)
+    for number in range(0, first, every):
+        writer.show(number)
+    frames = segment_frames(
+        model, video, words, every=every, options=options, smoothing=smoothing, first=first, on_frame=note
+    )
+    with closing(frames) as results:
+        for frame, result in results:
+            writer.add(frame.number, result, None if smoothing is None else smoothing.state)
+            progress(min(frame.number + every, len(writer.times)), total)
+    writer.finish(video.damage)
+    progress(len(partial.times), len(partial.times))
+
+
+class _FrameWriter:
+    """Stores labeled frames and draws the overlay video in a thread, from the earlier call's label maps on."""
+
+    def __init__(
+        self,
+        video: OpenVideo,
+        vocabulary: PreparedVocabulary,
+        every: int,
+        style: OverlayStyle | None,
+        partial: "PartialVideo",
+    ) -> None:
+        self._every, self._piece = every, every * max(1, PIECE // every)
+        self._partial, self._colors = partial, word_colors(vocabulary.words, vocabulary.background)
+        self.times = partial.times[:]  # of all frames read so far
+        self._overlay: OverlayVideo | None = None
+        if style is not None:
+            self._overlay = OverlayVideo(partial.overlay, video.path, vocabulary.words, self._colors, style)
+        self._most = max(2, WAITING_FRAME_PIXELS // (video.width * video.height))
+        self._entries: list[dict[str, Any]] = []
+        self._state: SmoothingState | None = None
+        self._start = time.perf_counter()
+        self._waiting: deque[Future[None]] = deque()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="segvoc-video-writer")
+
+    def close(self) -> None:
+        """Stop; an unfinished chunk is lost."""
+        self._thread.shutdown(cancel_futures=True)
+        if self._overlay is not None:
+            self._overlay.close()
+
+    def show(self, number: int) -> None:
+        """Draw a frame labeled by an earlier call."""
+        if (overlay := self._overlay) is not None:
+            labels = self._partial.label_map(number)
+            self._submit(lambda: overlay.show(read_label_map(labels), self._every))
+
+    def add(self, number: int, result: Segmentation, state: SmoothingState | None) -> None:
+        """Add the next labeled frame, and the mean after it."""
+        self._submit(self._add, number, result, state)
+
+    def finish(self, damage: str | None) -> None:
+        """Wait for all frames, and record the end of the video."""
+        self._wait(0)
+        if len(self.times) > len(self._partial.times):
+            self._finish_piece(len(self.times))
+        if self._overlay is not None:
+            self._overlay.finish()
+        self._partial.complete(damage, [] if self._overlay is None else self._overlay.sound)
+
+    def _submit(self, work: Callable[..., None], *arguments: object) -> None:
+        self._waiting.append(self._thread.submit(work, *arguments))
+        self._wait(self._most)
+
+    def _wait(self, most: int) -> None:
+        while self._waiting and (len(self._waiting) > most or self._waiting[0].done()):
+            self._waiting.popleft().result()
+
+    def _add(self, number: int, result: Segmentation, state: SmoothingState | None) -> None:
+        if number % self._piece == 0 and self._entries:
+            self._finish_piece(number)
+        image = label_map_image(result.labels, self._colors)
+        # run-length compression suits label maps: a tenth of the default's time, at about the same size
+        write_atomically(
+            self._partial.label_map(number), lambda file: image.save(file, "PNG", compress_level=1, compress_type=Z_RLE)
+        )
+        labels = LabelStatistics.of(result.labels, result.confidence).by_label()
+        self._entries.append({"number": number, "labels": labels})
+        self._state = state
+        if self._overlay is not None:
+            self._overlay.show(result.labels, self._every)
+
+    def _finish_piece(self, stop: int) -> None:
+        now = time.perf_counter()
+        times = list(self.times[len(self._partial.times) : stop])
+        self._partial.add_piece(times, self._entries, self._state, now - self._start)
+        self._entries, self._start = [], now
+
+
+def _publish(result: VideoResult, partial: "PartialVideo", *, compact: bool) -> None:
+    """Move the results into place: first remove an earlier report, and write the new report last."""
+    paths = result.paths
+    earlier = _earlier_frames(paths)
+    numbers = range(0, len(result.times), result.every)
+    with writing(paths.label_map):
+        for number in set(earlier) - set(numbers):
+            (paths.label_map / _frame_name(number)).unlink(missing_ok=True)
+        if paths.overlay is None and earlier:
+            paths.report.with_name(f"{Path(paths.stem).name}.overlay.mp4").unlink(missing_ok=True)
+        paths.report.unlink(missing_ok=True)
+        paths.label_map.mkdir(parents=True, exist_ok=True)
+        for number in numbers:
+            _move(partial.label_map(number), paths.label_map / _frame_name(number))
+        if paths.overlay is not None:
+            _move(partial.overlay, paths.overlay)
+    write_atomically(paths.report, lambda file: file.write(json_text(result.report(compact=compact))))
+
+
+def _move(made: Path, place: Path) -> None:
+    if made.is_file():  # a call that was interrupted here has moved some
+        made.replace(place)
+
+
+def _earlier_frames(paths: ResultPaths) -> range:
+    """The frames with label maps of an earlier call, by its report."""
+    try:
+        about = paths.read_report()["video"]
+        return range(0, int(about["frames"]), int(about["every"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return range(0)
+
+
+def _frame_name(number: int) -> str:
+    return f"{number:06}.png"
+
+
+class PartialVideo(StepwiseWork):
+    """The finished frames of a video, in a folder below `.segvoc` until the results are written.
+
+    A step is a chunk of frames: their label maps, times and statistics, and the mean after them if labels are smoothed.
+    The last step marks the end of the video and of the overlay video. See `StepwiseWork` for arguments and errors.
+    """
+
+    def __init__(self, out: PathLike, stem: str, settings: Key, video: Stamp, *, resume: bool) -> None:
+        self.folder = Path(out, RESUME_FOLDER, f"video-{digest_of(stem)[:16]}")
+        self.overlay = self.folder / "overlay.mp4"
+        self.pieces, self.seconds, self.statistics = 0, 0.0, LabelStatistics.none()
+        self.times, self.frames = array("q"), list[dict[str, Any]]()
+        self.sound: list[Sound] = []
+        self.damage: str | None = None
+        self.is_complete = False
+        super().__init__(self.folder, settings, video, out=out, resume=resume)
+
+    def label_map(self, number: int) -> Path:
+        """Path of a frame's label map."""
+        return self.folder / "frames" / _frame_name(number)
+
+    def state(self) -> SmoothingState | None:
+        """The mean after the last chunk; None without smoothing or chunks."""
+        path = self._state(self.pieces - 1)
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return SmoothingState(arrays["classes"], arrays["probabilities"], arrays["frame"])
+        except (OSError, ValueError, KeyError) as error:
+            raise OutputError(f"{str(path)!r} can't be read ({error}); label the video without --resume") from None
+
+    def add_piece(
+        self, times: list[int], frames: list[dict[str, Any]], state: SmoothingState | None, seconds: float
+    ) -> None:
+        """Record the next chunk, whose label maps are written: the times of all its frames, and its labeled frames."""
+        if state is not None:
+            write_atomically(self._state(self.pieces), lambda file: np.savez(file, **vars(state)))
+        self.add({"times": times, "frames": frames, "seconds": seconds, "state": state is not None})
+        self._state(self.pieces - 2).unlink(missing_ok=True)
+
+    def complete(self, damage: str | None, sound: Sequence[Sound]) -> None:
+        """Record the end of the video, and its damage, if any."""
+        self.add({"complete": True, "damage": damage, "sound": [vars(one) for one in sound]})
+
+    def _state(self, piece: int) -> Path:
+        return self.folder / f"{piece:06}.npz"
+
+    def usable(self, values: list[Any]) -> list[Any]:
+        """The steps before the first with missing files; files of a complete video may already be in place."""
+        if values and "complete" in values[-1]:
+            return values
+        for piece, value in enumerate(values):
+            if not all(self.label_map(frame["number"]).is_file() for frame in value["frames"]):
+                has_state = not piece or not values[piece - 1]["state"] or self._state(piece - 1).is_file()
+                return values[:piece] if has_state else []
+        return values
+
+    def take(self, value: dict[str, Any]) -> None:
+        """See `StepwiseWork.take`."""
+        if "complete" in value:
+            self.is_complete, self.damage = True, value["damage"]
+            self.sound = [Sound(**one) for one in value["sound"]]
+            return
+        self.times.extend(value["times"])
+        self.frames.extend(value["frames"][: MOST_LISTED - len(self.frames)])
+        for frame in value["frames"]:
+            self.statistics.add(frame["labels"])
+        self.pieces, self.seconds = self.pieces + 1, self.seconds + value["seconds"]

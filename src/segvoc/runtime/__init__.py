@@ -1,0 +1,1 @@
+"""What runs the rest: arrays of any library, processor and GPU, threads, processes, progress."""

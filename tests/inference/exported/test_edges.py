@@ -1,0 +1,130 @@
+"""Maps that follow the edges in the image, and islands that take the word around them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import segvoc
+from segvoc.inference import teaching
+from segvoc.inference.edges import EDGES, ISLAND, connected_cells, refined, without_islands
+from segvoc.inference.exported.segmenter import ExportedSegmenter
+from segvoc.inference.exported.shipped import open_tiny
+from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.storage.files import SHIPPED
+from segvoc.teaching.taught_words import TaughtWords
+from tests.inference.small_network import small_segmenter
+from tests.teaching.drawn_examples import drawn_examples
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
+WORDS = ["cat", "wall", "blanket", "sky"]
+
+
+tiny = pytest.fixture(scope="module")(open_tiny)
+
+
+@pytest.fixture(scope="module")
+def network() -> NetworkSegmenter:
+    return segvoc.load("tiny", device="cpu", dtype="float32")
+
+
+def test_a_rough_border_moves_to_the_edge_in_the_image() -> None:
+    """Maps that say where two colors meet only to within 16 pixels, and waver."""
+    image = np.full((1, 3, 448, 448), 60, np.float32)
+    image[..., 230:] = 200
+    border = 57 + 4 * np.sin(np.arange(112) / 6)
+    left = (border[:, None] - np.arange(112)) / 4
+    rough = np.stack([left, -left]).astype(np.float32)[None]
+    truth = np.zeros((224, 224), np.int64)
+    truth[:, 115:] = 1
+    before = rough.argmax(axis=1)[0].repeat(2, 0).repeat(2, 1)
+    after = refined(rough, image, None)[0].argmax(axis=0)
+    assert (after != truth).mean() < 0.5 * (before != truth).mean()
+
+
+def test_words_are_refined_alike_whatever_is_asked_beside_them() -> None:
+    random = np.random.default_rng(0)
+    image = random.uniform(0, 255, (1, 3, 96, 128)).astype(np.float32)
+    maps = random.standard_normal((1, 20, 24, 32), np.float32)
+    whole = refined(maps, image, None)
+    np.testing.assert_allclose(refined(maps[:, 3:5], image, None), whole[:, 3:5], atol=1e-5)
+    assert whole.min() >= maps.min() - 1e-4 and whole.max() <= maps.max() + 1e-4
+    assert (SHIPPED / EDGES).stat().st_size <= 2_000_000
+
+
+@pytest.mark.parametrize("asked", [{}, {"parts": {"cat": ["head", "ear"]}}, {"taught": True}])
+def test_pytorch_and_onnx_agree(network, tiny: ExportedSegmenter, taught: TaughtWords, asked: dict) -> None:
+    models, words, image = [network, tiny], WORDS, SAMPLE
+    asked = {"edges": True, **asked}
+    if asked.pop("taught", False):
+        models, words = [one.with_taught(taught) for one in models], list(taught.words)
+        image = drawn_examples(3).images[2]
+    one, other = (model.segment(image, words, **asked) for model in models)
+    assert (one.labels == other.labels).mean() > 0.999
+    if one.part_labels is not None:
+        assert (one.part_labels == other.part_labels).mean() > 0.999
+    plain = models[1].segment(image, words, **{**asked, "edges": False})
+    assert 0.8 < (plain.labels == other.labels).mean() < 1
+
+
+def test_published_protocols_parts_and_other_networks_have_them_only_if_asked(tiny: ExportedSegmenter) -> None:
+    found = {edges: tiny.segment(SAMPLE, WORDS, window="official", edges=edges).labels for edges in (None, False, True)}
+    assert np.array_equal(found[None], found[False]) and not np.array_equal(found[None], found[True])
+    default, off = (tiny.segment(SAMPLE, WORDS, parts={"cat": ["head"]}, edges=edges).labels for edges in (None, False))
+    assert np.array_equal(default, off)
+    small, image = small_segmenter(), drawn_examples(1).images[0]
+    plain, off, on = (small.segment(image, ["grass", "sky"], edges=edges) for edges in (None, False, True))
+    assert np.array_equal(plain.confidence, off.confidence) and not np.array_equal(plain.confidence, on.confidence)
+
+
+def test_taught_words_have_them_if_they_scored_better(
+    tiny: ExportedSegmenter, taught: TaughtWords, monkeypatch
+) -> None:
+    examples, image, found = drawn_examples(2), drawn_examples(6).images[5], []
+    with monkeypatch.context() as patch:
+        patch.setattr(teaching, "should_refine", lambda *_: True)
+        assert segvoc.teach(small_segmenter(), examples).record.edges
+    for edges in (True, False):
+        one = tiny.with_taught(replace(taught, record=replace(taught.record, edges=edges)))
+        default, asked = (one.segment(image, taught.words, edges=setting) for setting in (None, edges))
+        assert np.array_equal(default.confidence, asked.confidence)
+        found.append(default.confidence)
+        examples.labels = [one.segment(image, examples.vocabulary).labels for image in examples.images]
+        # maps like the labels are perfect
+        assert teaching.should_refine(tiny, taught, examples, range(2), print) == edges
+    assert not np.array_equal(*found)
+
+
+def test_islands_take_the_word_around_them() -> None:
+    maps = np.zeros((3, 50, 60), np.float32)
+    maps[0, :, :30], maps[1, :, 30:] = 2, 3
+    maps[2, 10, 10], maps[2, 40, 50] = 4, 5  # single cells: less than the share
+    maps[2, 20:24, 40:44] = 6
+    before = maps.copy()
+    labels = without_islands(maps).argmax(axis=0)
+    assert 1 < ISLAND * labels.size < 16
+    assert labels[10, 10] == 0 and labels[40, 50] == 1 and (labels[20:24, 40:44] == 2).all()
+    assert np.array_equal(maps, before)
+    assert without_islands(maps).max(axis=0)[10, 10] == 4  # as probable as before
+
+
+def test_islands_take_no_word_of_an_island() -> None:
+    maps = np.zeros((4, 100, 120), np.float32)
+    maps[0] = 1
+    maps[1, 9:12, 9:12] = 2  # a ring of eight cells around a single one
+    maps[2, 10, 10] = 3
+    maps[3, 50, 60], maps[1, 50, 61] = 2, 2  # neighbors
+    assert 8 < ISLAND * maps[0].size < 20
+    labels = without_islands(maps).argmax(axis=0)
+    assert labels[10, 10] == 2
+    labels[10, 10] = 0
+    assert not labels.any()
+
+
+def test_connected_cells_are_those_of_a_search() -> None:
+    label = pytest.importorskip("skimage.measure").label
+    for seed in range(20):
+        labels = np.random.default_rng(seed).integers(3, size=(17, 23)).repeat(1 + seed % 2, axis=1)
+        ours, theirs = connected_cells(labels), label(labels, connectivity=1, background=-1)
+        assert len(np.unique(ours * 10_000 + theirs)) == ours.max() + 1 == theirs.max()

@@ -1,0 +1,156 @@
+"""`tiny` without PyTorch gives what its network gives; programs are loaded once by all threads, pickled, and copied."""
+
+import contextlib
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from threading import Barrier, BrokenBarrierError
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import segvoc
+from segvoc.errors import CheckpointError, UsageError
+from segvoc.inference import onnx_program
+from segvoc.inference.exported.segmenter import ExportedSegmenter, selection_inputs
+from segvoc.inference.exported.shipped import TINY_MANIFEST, copy_tiny, is_tiny, open_tiny
+from segvoc.inference.onnx_program import OnnxProgram
+from segvoc.inference.segmentation import Segmentation
+from segvoc.layers.selection_rules import Listed, Voted
+from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.vocabulary import Vocabulary
+from tests.images import squares
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+WORDS = ["cat", "person", "sky", "rocket", "cup", "spoon", "table", "flag", "wall", "tree", "flame", "tower"]
+
+
+@pytest.fixture(scope="module")
+def network() -> NetworkSegmenter:
+    return segvoc.load("tiny", device="cpu", dtype="float32")
+
+
+exported = pytest.fixture(scope="module")(open_tiny)
+
+
+def _assert_alike(one: Segmentation, other: Segmentation) -> None:
+    assert (one.labels == other.labels).mean() > 0.9999
+    assert np.quantile(np.abs(one.confidence - other.confidence), 0.9999) < 1e-4
+    assert np.array_equal(one.selected, other.selected)
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "save", "export"])
+def test_what_needs_the_network_says_so(
+    exported: ExportedSegmenter, tmp_path: Path, verb: str, as_users_call: None
+) -> None:
+    export = pytest.importorskip("segvoc.export.export", exc_type=ImportError).export
+    calls = {
+        "evaluate": lambda: segvoc.evaluate(exported, [], tmp_path / "report"),  # type: ignore[arg-type]
+        "save": lambda: segvoc.save(exported, tmp_path / "model.safetensors"),  # type: ignore[arg-type]
+        "export": lambda: export(exported, tmp_path / "folder"),  # type: ignore[arg-type]
+    }
+    with pytest.raises(UsageError, match=rf"without its network; to {verb} it, load .* segvoc.load\('tiny'\)"):
+        calls[verb]()
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(("photo", "window", "more"), [("rocket.jpg", "single", 0), ("coffee.jpg", "auto", 120)])
+def test_photographs(network, exported, photo: str, window: str, more: int) -> None:
+    words = [*WORDS, *(f"thing {number}" for number in range(more))]
+    one, other = (model.segment(SAMPLES / photo, words, window=window) for model in (network, exported))
+    _assert_alike(one, other)
+    assert one.selected.all() != bool(more)  # of many words, few are refined
+
+
+def test_listed_words_are_refined_as_if_the_program_had_selected_them(network, exported):
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 3, 448, 448)).astype(np.float32)
+    for model in (network, exported):
+        text, single = model.encode_words(Vocabulary(WORDS)), model.protocols["single"]
+        chosen, kept = model.run(pixels[:1], text, replace(single, selection=Voted(5)))
+        classes = tuple(np.asarray(kept)[0].tolist())
+        listed, same = model.run(pixels, text, replace(single, selection=Listed(classes)))
+        assert np.asarray(same).tolist() == [list(classes)] * 2
+        np.testing.assert_allclose(np.asarray(listed)[0], np.asarray(chosen)[0], atol=1e-4)
+
+
+def test_parts_background_and_probabilities(network: NetworkSegmenter, exported: ExportedSegmenter) -> None:
+    asked = {"parts": {"cat": ["head", "ear"]}, "background": "other", "return_probabilities": True}
+    one, other = (model.segment(SAMPLES / "chelsea.jpg", ["cat"], **asked) for model in (network, exported))
+    _assert_alike(one, other)
+    assert one.part_labels is not None and other.part_labels is not None
+    assert (one.part_labels == other.part_labels).mean() > 0.9999
+    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-4)
+
+
+def test_a_copy_is_an_exported_folder_with_the_same_results(exported: ExportedSegmenter, tmp_path: Path) -> None:
+    copy_tiny(tmp_path)
+    one, other = (model.segment(SAMPLES / "chelsea.jpg", WORDS) for model in (exported, segvoc.load(tmp_path)))
+    assert np.array_equal(one.labels, other.labels)
+    (tmp_path / "words.onnx").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"words\.onnx.* is not what was exported"):
+        segvoc.load(tmp_path)
+
+
+def test_only_the_model_that_ships_is_taken_for_it(network: NetworkSegmenter) -> None:
+    assert is_tiny(network.origin)
+    assert not is_tiny(network.origin | {"training": {"steps": 1}})
+    assert not is_tiny(segvoc.load("tiny", weights="random", options={"pad_classes": 8}).origin)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_programs_halves_give_what_the_whole_gives(exported: ExportedSegmenter, threads: int) -> None:
+    halved = ExportedSegmenter(exported.folder, manifest=TINY_MANIFEST, threads=threads)
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 3, 128, 160)).astype(np.float32)
+    features, text = halved.find_features(pixels), halved.encode_words(Vocabulary(WORDS))
+    (words,) = halved.manifest.words
+    assert words.apart is not None
+    inputs = {**features, "words": text, **selection_inputs(Voted(5), len(WORDS))}
+    whole = OnnxProgram(exported.folder / words.program, threads)(inputs)
+    logits, kept = halved.compare(features, text, replace(halved.protocols["single"], selection=Voted(5)))
+    assert kept is not None and np.array_equal(kept, whole["kept"])
+    np.testing.assert_allclose(logits, whole["logits"], atol=1e-5)
+
+
+def test_threads_that_come_first_load_one_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, two = [], Barrier(2)
+
+    def loading(*_: object, **__: object) -> object:
+        calls.append(None)
+        with contextlib.suppress(BrokenBarrierError):
+            two.wait(0.3)  # for another thread to come
+        return SimpleNamespace(get_inputs=list, get_outputs=list, run=lambda *_: [])
+
+    monkeypatch.setattr(onnx_program.onnxruntime, "InferenceSession", loading)
+    program, start = OnnxProgram(Path("program.onnx")), Barrier(4)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: (start.wait() and None) or program({}), range(4)))
+    assert len(calls) == 1
+
+
+def test_waiting_threads_leave_the_cores_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[onnxruntime.SessionOptions] = []
+    plain = onnxruntime.InferenceSession
+
+    def noted(file: str, options: onnxruntime.SessionOptions, **more: Any) -> onnxruntime.InferenceSession:
+        made.append(options)
+        return plain(file, options, **more)
+
+    monkeypatch.setattr(onnx_program.onnxruntime, "InferenceSession", noted)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    open_tiny().encode(["cat"])
+    assert made[0].get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert made[0].intra_op_num_threads == 3
+
+
+def test_an_exported_model_is_pickled_and_copied() -> None:
+    model, image = open_tiny(), squares(60, 90, 0)
+    expected = model.segment(image, ["cat", "wall"])
+    for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        found = other.segment(image, ["cat", "wall"])
+        np.testing.assert_array_equal(found.labels, expected.labels)
+        np.testing.assert_array_equal(found.confidence, expected.confidence)

@@ -1,0 +1,74 @@
+"""Words taught to tiny's network work in its programs, which run without PyTorch, and give the same labels."""
+
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segvoc.errors import CheckpointError
+from segvoc.inference.exported.manifest import MANIFEST, ExportManifest, add_taught
+from segvoc.inference.exported.segmenter import ExportedSegmenter
+from segvoc.inference.exported.shipped import copy_tiny, open_tiny
+from segvoc.models.digests import model_record
+from segvoc.models.opening import load_exported
+from segvoc.teaching.taught_words import TaughtWords
+from tests.teaching.drawn_examples import drawn_examples
+
+WORDS = ["grass", "sky", "brick", "cat"]
+IMAGE = drawn_examples(3).images[2]
+plain = cache(open_tiny)
+FIRST = "taught_1.words.safetensors"
+
+
+@pytest.fixture
+def folder(taught: TaughtWords, tmp_path: Path) -> Path:
+    """`tiny` as an exported folder with taught words."""
+    out = tmp_path / "model"
+    out.mkdir()
+    copy_tiny(out)
+    add_taught(out, [taught])
+    return out
+
+
+def test_a_folder_applies_its_words_by_itself(folder, taught):
+    expected = plain().with_taught(taught).segment(IMAGE, WORDS)
+    model = load_exported(folder)
+    assert [one.digest for one in model.taught] == [taught.digest]
+    assert np.array_equal(model.segment(IMAGE, WORDS).labels, expected.labels)
+    assert (plain().segment(IMAGE, WORDS).labels != expected.labels).mean() > 0.01
+    about = json.loads((folder / MANIFEST).read_text())
+    assert about["taught"] == [FIRST]
+    assert len(about["files"][FIRST]["sha256"]) == 64
+
+
+def test_more_words_add_to_those_of_the_folder(folder, taught):
+    other = replace(taught, weights=taught.weights[::-1], bias=taught.bias[::-1])  # colors are swapped
+    model = load_exported(folder).with_taught(other)
+    assert [one.digest for one in model.taught] == [taught.digest, other.digest]
+    last = plain().with_taught(other).segment(IMAGE, WORDS).labels
+    assert np.array_equal(model.segment(IMAGE, WORDS).labels, last)
+    assert not np.array_equal(load_exported(folder).segment(IMAGE, WORDS).labels, last)
+    assert model_record(model)["taught"] != model_record(load_exported(folder))["taught"]
+
+
+def test_damaged_and_foreign_files_are_refused(folder):
+    content = (folder / FIRST).read_bytes()
+    (folder / FIRST).write_bytes(content[:-4])
+    ExportManifest.read(folder / MANIFEST).write(folder)  # fits the files, as somebody may make it who changes one
+    with pytest.raises(CheckpointError, match=rf"{FIRST}' are cut off or damaged"):
+        load_exported(folder)
+    manifest = ExportManifest.read(folder / MANIFEST)
+    (folder / MANIFEST).write_text(replace(manifest, taught=("../a.words.safetensors",)).to_json(), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"names '\.\./a\.words\.safetensors', a file outside of it"):
+        load_exported(folder)
+
+
+def test_words_of_another_model_are_refused(folder, taught):
+    replace(taught, probe=taught.probe + 1, record=replace(taught.record, model="theirs")).save(folder / FIRST)
+    ExportManifest.read(folder / MANIFEST).write(folder)
+    with pytest.raises(CheckpointError, match="were taught to 'theirs', and 'tiny' has other weights"):
+        load_exported(folder)
+    assert ExportedSegmenter(folder).taught  # opening alone runs nothing

@@ -1,0 +1,182 @@
+"""`segvoc.click`, its command, and views of objects; annotate/web/tests/clicks.test.ts has the same cases of views."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import segvoc
+from segvoc.inference.clicks import (
+    PROGRAM,
+    VIEW_PROGRAM,
+    Click,
+    ClickedImage,
+    ViewBox,
+    box_of,
+    next_view,
+    resampled,
+    view_around,
+)
+from segvoc.inference.edges import IMAGE_PROGRAM
+from segvoc.inference.exported.shipped import open_tiny
+from segvoc.storage.files import SHIPPED
+from tests.cli.command import Command
+from tests.cli.conftest import segvoc_command as segvoc_command
+
+HEIGHT, WIDTH = 192, 256
+
+
+def _disk(row: int, column: int) -> np.ndarray:
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    return (rows - row) ** 2 + (columns - column) ** 2 < 45**2
+
+
+LEFT, RIGHT = _disk(96, 70), _disk(96, 186)
+PIXELS = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
+PIXELS[LEFT], PIXELS[RIGHT] = (200, 30, 30), (30, 30, 200)
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+@pytest.fixture(scope="module")
+def image() -> ClickedImage:
+    return ClickedImage(PIXELS)
+
+
+def test_a_click_beside_takes_out_and_another_object_is_added(image: ClickedImage) -> None:
+    first = image.clicked(Click(70.0, 96.0))
+    both = image.clicked(Click(186.0, 96.0), first)
+    assert iou(image.mask(both), LEFT | RIGHT) > 0.5
+    again = image.clicked(Click(186.0, 96.0, adds=False), first)
+    assert not image.mask(again)[96, 186]
+    assert iou(image.mask(again), LEFT) > 0.8
+    assert first.clicks == (Click(70.0, 96.0),)  # a guess doesn't change
+
+
+def test_images_of_few_pixels_can_be_clicked() -> None:
+    tiny = ClickedImage(np.zeros((1, 1, 3), np.uint8))
+    assert tiny.mask(tiny.clicked(Click(0.5, 0.5))).shape == (1, 1)
+    thin = ClickedImage(np.zeros((2, 300, 3), np.uint8))
+    assert thin.mask(thin.clicked(Click(299.5, 1.5))).shape == (2, 300)
+
+
+def test_what_clicks_read_of_an_image_is_what_tiny_sees(image: ClickedImage) -> None:
+    pixels = image.image.astype(np.float32).transpose(2, 0, 1)[None]
+    found, wanted = VIEW_PROGRAM({"pixels": pixels}), open_tiny().find_features(pixels)
+    assert sorted(found) == ["appearance", "tap_0", "tap_1"]
+    for name, values in found.items():
+        np.testing.assert_allclose(values, wanted[name], rtol=0, atol=1e-4 * np.abs(wanted[name]).max())
+
+
+def test_the_record_is_of_the_programs_that_ship() -> None:
+    record = json.loads((SHIPPED / "clicks.json").read_text(encoding="utf-8"))
+    assert record["sha256"] == {
+        name: hashlib.sha256((SHIPPED / name).read_bytes()).hexdigest() for name in (PROGRAM, IMAGE_PROGRAM)
+    }
+
+
+def box(*sides: float) -> ViewBox:
+    return ViewBox(*map(float, sides))
+
+
+IMAGE = box(0, 0, 1000, 600)
+
+
+def test_a_view_has_room_around_an_object_and_stays_in_the_image() -> None:
+    assert view_around(box(400, 200, 500, 300), IMAGE) == box(378, 178, 522, 322)
+    assert view_around(box(950, 560, 1000, 600), IMAGE) == box(856, 456, 1000, 600)
+    # at most twice as long as high
+    assert view_around(box(100, 300, 500, 310), IMAGE) == box(20, 165, 580, 445)
+    assert view_around(box(100, 50, 900, 550), IMAGE) == IMAGE
+
+
+def test_small_objects_are_looked_at_closely_and_cut_ones_from_farther_away() -> None:
+    near = box(378, 178, 522, 322)
+    assert next_view(IMAGE, box(400, 200, 500, 300), IMAGE) == near
+    assert next_view(near, box(400, 200, 500, 300), IMAGE) == near
+    assert next_view(near, box(378, 200, 500, 300), IMAGE) == box(353, 178, 524, 322)
+    assert next_view(near, box(100, 200, 500, 300), IMAGE) == box(20, 110, 580, 390)
+
+
+def test_a_mask_moves_from_view_to_view() -> None:
+    values = np.array([[0, 4], [8, 12]], np.float32)
+    small, large = box(0, 0, 4, 4), box(0, 0, 8, 4)
+    assert resampled(values, small, small, (2, 4), -9.0).tolist() == [[0, 1, 3, 4], [8, 9, 11, 12]]
+    assert resampled(values, small, large, (2, 4), -9.0).tolist() == [[0, 4, -9, -9], [8, 12, -9, -9]]
+    assert box_of(values > 5, large) == box(0, 2, 8, 4)
+    assert box_of(values > 50, large) is None
+
+
+def test_points_labels_and_a_box() -> None:
+    mask = segvoc.click(PIXELS, points=[(70, 96)])
+    assert (mask.shape, mask.dtype) == ((HEIGHT, WIDTH), bool) and iou(mask, LEFT) > 0.8
+    for places, labels in (([(70, 96), (186, 96)], [1, 0]), ([(186, 96), (70, 96)], [False, True])):
+        corrected = segvoc.click(Image.fromarray(PIXELS), points=places, labels=labels)
+        assert iou(corrected, LEFT) > 0.8 and not corrected[96, 186]
+    assert iou(segvoc.click(PIXELS, box=(136, 46, 236, 146)), RIGHT) > 0.8
+    assert iou(segvoc.click(PIXELS, [(186, 96)], box=(136, 46, 236, 146)), RIGHT) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({}, "neither a box nor a point on the object"),
+        ({"points": [(1, 1)], "labels": [False]}, "neither a box nor a point on the object"),
+        ({"points": [(1, 1)], "labels": []}, "1 points and 0 labels"),
+        ({"points": [(256, 1)]}, "the point 256,1 is not in the image, which has 256 x 192 pixels"),
+        ({"points": [(1, -1)]}, "the point 1,-1 is not"),
+        ({"points": [(float("nan"), 1)]}, "the point nan,1 is not"),
+        ({"box": (10, 10, 10, 20)}, "the box 10,10,10,20 is no rectangle in the image"),
+        ({"box": (10, 10, 10)}, r"box=\(10, 10, 10\) can't be read"),
+        ({"box": (256, 0, 300, 192)}, "the box 256,0,300,192 is no rectangle"),
+        ({"box": (-20, 0, 0, 192)}, "the box -20,0,0,192 is no rectangle"),
+        ({"box": (0, 0, float("inf"), 192)}, "is no rectangle"),
+    ],
+)
+def test_what_cannot_be_answered(arguments: dict, said: str) -> None:
+    with pytest.raises(segvoc.UsageError, match=said):
+        segvoc.click(PIXELS, **arguments)
+
+
+def test_the_command_writes_a_mask_and_an_overlay(segvoc_command: Command) -> None:
+    Image.fromarray(PIXELS).save("photo.png")
+    outcome = segvoc_command(
+        "click", "photo.png", "70,96", "--not", "186,96", "--out", "m/mask.png", "--overlay", "o.jpg"
+    )
+    assert outcome.code == 0 and outcome.out.startswith("-> m/mask.png (")
+    with Image.open("m/mask.png") as mask:
+        assert mask.mode == "L" and set(np.unique(mask)) == {0, 255}
+        assert iou(np.array(mask) > 0, LEFT) > 0.8
+    with Image.open("o.jpg") as shown:
+        assert shown.format == "JPEG" and shown.size == (WIDTH, HEIGHT)
+    assert segvoc_command("click", "photo.png", "--box", "20,46,120,146", "--out", "mask.png").code == 0
+    segvoc_command("click", "photo.png", "1,1", "--out", "mask.jpg").refused("'mask.jpg' is a PNG; name it so")
+    outcome = segvoc_command("click", "missing.png", "1,1", "--out", "mask.png")
+    assert outcome.code == 1 and "missing.png" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("photo.png", "300,1"), "the point 300,1 is not in the image, which has 256 x 192 pixels"),
+        (("photo.png", "1"), "'1' is not X,Y; give numbers, for example 120,80"),
+        (("photo.png", "--box", "1,2"), "'1,2' is not X0,Y0,X1,Y1"),
+        (("photo.png", "1,1", "--overlay", "photo.png"), "is the image itself"),
+        (("photo.png", "1,1", "--overlay", "shown.svg"), "shown.svg"),
+    ],
+)
+def test_wrong_calls_are_one_line(segvoc_command: Command, arguments: tuple[str, ...], said: str) -> None:
+    Image.fromarray(PIXELS).save("photo.png")
+    segvoc_command("click", *arguments, "--out", "mask.png").refused(said)
+    assert not Path("mask.png").exists()
+
+
+def test_a_box_beyond_the_image_is_clipped() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8)
+    for given, clipped in (((-1, 0, 60, 40), (0, 0, 60, 40)), ((60, 40, 500, 81.5), (60, 40, 120, 80))):
+        np.testing.assert_array_equal(segvoc.click(image, box=given), segvoc.click(image, box=clipped))

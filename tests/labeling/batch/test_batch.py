@@ -1,0 +1,290 @@
+"""Batches without Ray: what is read, what is written, and what a stopped run leaves."""
+
+import os
+import shutil
+from dataclasses import replace
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pyarrow", reason='needs the extra "batch"')
+from pycocotools import mask as coco
+
+from segvoc.errors import OutputError, UsageError
+from segvoc.inference.label_options import LabelOptions
+from segvoc.labeling.batch.work import Batch, ShardLabeler, find_facts
+from segvoc.vocabulary import PartVocabulary, Vocabulary
+from tests.images import one_line_error
+from tests.labeling.batch.runs import (
+    BAD,
+    WORDS,
+    Loop,
+    Stopped,
+    contents,
+    folder_of,
+    jpeg,
+    label,
+    quick,
+    rows_of,
+    table_of,
+    tar_of,
+)
+
+NAMES = ["a.jpg", "b.jpg", "bad.jpg", "sub/c.jpg", "sub/d.jpg"]
+
+
+def labels_in(row: dict[str, Any]) -> np.ndarray:
+    labels = np.full((row["height"], row["width"]), 65535, np.uint16)
+    for entry in row["classes"]:
+        found = coco.decode({"size": list(labels.shape), "counts": entry["counts"].encode()})
+        assert found.sum() == entry["pixels"]
+        labels[found.astype(bool)] = entry["id"]
+    return labels
+
+
+# ---- what is written
+
+
+def test_rows_have_the_masks_of_each_image_or_its_error(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", NAMES)
+    done = label(source, tmp_path / "out")
+    assert (done.images, done.before) == (5, 0)
+    assert [name for name, _ in done.failed] == [f"{source}/bad.jpg"]
+    rows = rows_of(tmp_path / "out")
+    assert [row["key"] for row in rows] == NAMES
+    for row in rows:
+        if row["key"] == "bad.jpg":
+            assert "not an image" in row["error"]
+            assert row["classes"] is None
+            continue
+        expected = quick().segment(source / row["key"], WORDS)
+        np.testing.assert_array_equal(labels_in(row), expected.labels)
+        report = expected.report(compact=True)
+        assert row["image"] == f"{source}/{row['key']}"
+        figures = itemgetter("name", "fraction", "mean_confidence")
+        assert list(map(figures, row["classes"])) == list(map(figures, report["classes"]))
+        assert row["unlabeled"] == report["unlabeled"]
+
+
+def test_parts_have_masks_too(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", ["a.jpg"])
+    parts = PartVocabulary({"cat": ["head", "leg"]})
+    label(source, tmp_path / "out", parts=parts, options=LabelOptions(threshold=0.1))
+    (row,) = rows_of(tmp_path / "out")
+    expected = quick().segment(source / "a.jpg", WORDS, parts=parts, threshold=0.1).report(compact=True)["parts"]
+    figures = itemgetter("name", "pixels")
+    assert list(map(figures, row["parts"])) == list(map(figures, expected))
+
+
+def test_files_are_those_of_segment(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", [*NAMES, "a.png"])
+    label(source, tmp_path / "out", sink="files")
+    for name in ("a.jpg", "b.jpg", "sub/c.jpg"):
+        stem = "a.jpg" if name == "a.jpg" else name.removesuffix(".jpg")  # a.png is there too
+        quick().segment(source / name, WORDS).save(tmp_path / "expected", stem, overlay=None)
+    expected = contents(tmp_path / "expected")
+    found = contents(tmp_path / "out")
+    assert {name: found[name] for name in expected} == expected
+    assert "bad.json" not in found
+    assert len(found) == 10
+
+
+# ---- what is read
+
+
+def test_samples_of_tars(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    members = {"x/a.json": b"{}", "x/a.jpg": jpeg(0), "x/b.seg.png": jpeg(3), "x/c.jpg": BAD, "x/d.JPEG": jpeg(1)}
+    (folder / "0.tar").write_bytes(tar_of(members))
+    (folder / "1.tar").write_bytes(tar_of({f"{n}.jpg": jpeg(n) for n in range(5)})[:4000])
+    done = label(folder, tmp_path / "out")
+    rows = {row["key"]: row["error"] for row in rows_of(tmp_path / "out")}
+    assert rows["x/a"] is rows["x/d"] is None
+    assert "has no image file" in rows["x/b"]
+    assert "not an image" in rows["x/c"]
+    (damaged,) = [error for error in rows.values() if error and "damaged after" in error]
+    assert f"{folder}/1.tar" in damaged
+    assert done.images == len(rows)
+    assert len(done.failed) == 3
+    label(folder, tmp_path / "png", image_column="seg.png")
+    assert {row["key"] for row in rows_of(tmp_path / "png") if not row["error"]} == {"x/b"}
+
+
+@pytest.mark.parametrize("form", ["bytes", "struct"])
+def test_rows_of_parquet(tmp_path: Path, form: str) -> None:
+    images = [jpeg(n) for n in range(4)]
+    values: list[Any] = [*images, BAD, None]
+    if form == "struct":
+        values = [None if value is None else {"bytes": value, "path": "x"} for value in values]
+    table_of(tmp_path / "in" / "t.parquet", {"image": values, "id": list("uvwxyz")}, rows=4)
+    (tmp_path / "in" / "u.parquet").write_bytes(BAD)
+    done = label(tmp_path / "in", tmp_path / "out")
+    rows = rows_of(tmp_path / "out")
+    assert [row["key"] for row in rows] == [*(f"t.parquet#{n}" for n in range(6)), "u.parquet#0"]
+    assert [row["error"] is None for row in rows] == [True] * 4 + [False] * 3
+    assert len(done.failed) == 3
+    for row, content in zip(rows, images, strict=False):
+        np.testing.assert_array_equal(labels_in(row), quick().segment(content, WORDS).labels)
+    assert "is empty" in rows[5]["error"]
+    assert "not a readable Parquet file" in rows[6]["error"]
+    table_of(tmp_path / "in" / "v.parquet", {"image": [str(tmp_path / "in" / "t.jpg")]})  # a path isn't followed
+    label(tmp_path / "in", tmp_path / "more", image_column="image")
+    assert "no column 'image' with bytes" in rows_of(tmp_path / "more")[-1]["error"]
+    label(tmp_path / "in" / "t.parquet", tmp_path / "one")
+    assert len(rows_of(tmp_path / "one")) == 6
+
+
+def test_shards_are_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segvoc.labeling.batch.sources.SHARD_BYTES", 1)
+    source = folder_of(tmp_path / "in", ["a.jpg", "b.jpg", "c.jpg"])
+    label(source, tmp_path / "out")
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == 3
+
+
+# ---- going on
+
+
+@pytest.mark.parametrize(
+    ("kind", "sink"), [("images", "parquet"), ("images", "files"), ("tars", "parquet"), ("parquet", "parquet")]
+)
+def test_a_stopped_run_goes_on_to_the_same_results(tmp_path: Path, sink: str, kind: str) -> None:
+    folder = folder_of(tmp_path / "in", [f"{n}.jpg" for n in range(5)])
+    if kind != "images":
+        images = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        shutil.rmtree(folder)
+        folder.mkdir()
+        for number in range(3):  # one shard each
+            part = {name: content for name, content in images.items() if int(name[0]) // 2 == number}
+            if kind == "parquet":
+                table_of(folder / f"{number}.parquet", {"image": list(part.values())})
+            else:
+                (folder / f"{number}.tar").write_bytes(tar_of(part))
+    label(folder, tmp_path / "whole", sink=sink)
+    seen = 0
+    for stop in (0, 1, 1):
+        engine = Loop(stop, before_record=True)
+        with pytest.raises(Stopped):
+            label(folder, tmp_path / "out", engine, sink=sink)
+        seen += engine.labeled
+    last = Loop()
+    done = label(folder, tmp_path / "out", last, sink=sink)
+    assert (done.images, done.before, seen + last.labeled) == (5, seen, 5)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_what_is_done_is_by_content(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", NAMES)
+    label(source, tmp_path / "out")
+    folder_of(source, ["aa.jpg"])  # a new one, in the middle
+    os.utime(source / "b.jpg", (0, 0))  # a changed one
+    (source / "sub" / "d.jpg").unlink()  # one that is gone keeps its results
+    engine = Loop()
+    done = label(source, tmp_path / "out", engine)
+    assert (done.images, engine.labeled) == (6, 3)  # with a.jpg, which shared its shard with b.jpg
+    assert [row["key"] for row in rows_of(tmp_path / "out")] == sorted([*NAMES, "aa.jpg"])
+
+
+@pytest.mark.parametrize("damage", ["result gone", "result cut", "stray result"])
+def test_damaged_results_are_made_again(tmp_path: Path, damage: str) -> None:
+    source = folder_of(tmp_path / "in", NAMES)
+    label(source, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    result = next((tmp_path / "out").glob("*.parquet"))
+    if damage == "result gone":
+        result.unlink()
+    elif damage == "result cut":
+        result.write_bytes(result.read_bytes()[:-1])
+    else:
+        shutil.copy(result, result.with_name(f"part-{'0' * 32}.parquet"))
+    engine = Loop()
+    label(source, tmp_path / "out", engine)
+    assert contents(tmp_path / "out") == before
+    assert engine.labeled == (0 if damage == "stray result" else pytest.approx(1.5, abs=0.5))
+
+
+def test_failed_images_are_tried_again_if_asked(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", NAMES)
+    label(source, tmp_path / "out")
+    status = (source / "bad.jpg").stat()
+    (source / "bad.jpg").write_bytes(jpeg(9)[: len(BAD)].ljust(len(BAD)))
+    os.utime(source / "bad.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert label(source, tmp_path / "out", engine=(plain := Loop())).failed
+    again = Loop()
+    label(source, tmp_path / "out", again, retry_failed=True)
+    assert (plain.labeled, again.labeled) == (0, 2)
+    assert len(rows_of(tmp_path / "out")) == 5
+
+
+# ---- refused
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"words": Vocabulary(["cat", "dog"])}, "words: cat, sofa, wall ["),
+        ({"options": LabelOptions(threshold=0.5)}, "threshold: none, now 0.5"),
+        ({"sink": "files"}, "results: parquet, now files"),
+        ({"shard_images": 3}, "shards: 2 images, now 3 images"),
+        ({"source": "other"}, "source: "),
+    ],
+)
+def test_other_settings_are_named(tmp_path: Path, options: dict[str, Any], told: str) -> None:
+    source = folder_of(tmp_path / "in", ["a.jpg"])
+    label(source, tmp_path / "out")
+    if "source" in options:
+        source, options = folder_of(tmp_path / "other", ["a.jpg"]), {}
+    before = contents(tmp_path / "out")
+    with one_line_error(UsageError, "has results of another call", told, "--out"):
+        label(source, tmp_path / "out", **options)
+    assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "told"),
+    [
+        ("missing", {}, "does not exist"),
+        ("", {}, "the address is empty"),
+        ("nosuch://bucket/a", {}, "nosuch"),
+        ("empty", {}, "is empty"),
+        ("mixed", {}, "1 images and 1 tars"),
+        ("in", {"image_column": "x"}, "no columns"),
+        ("two", {}, "columns with files: a, b"),
+        ("two", {"image_column": "n"}, "--image-column"),
+        ("in", {"out": "in"}, "source folder"),
+        ("in/sub", {"out": "in"}, "source folder"),
+        ("in", {"out": "two"}, "aren't of segvoc batch"),
+        ("in", {"options": LabelOptions(window="tcl")}, "window='tcl' is unknown"),
+        ("in", {"words": None}, "no words"),
+        ("in", {"shard_images": 0}, "not positive"),
+        ("in", {"workers": 0}, "not positive"),
+        ("in", {"cpus": 0.0}, "not positive"),
+        ("in", {"gpus": -1.0}, "not positive"),
+    ],
+)
+def test_a_wrong_call_is_one_line(tmp_path: Path, source: str, options: dict[str, Any], told: str, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder_of(Path("in"), NAMES)
+    Path("empty").mkdir()
+    table_of(Path("two/t.parquet"), {"a": [b""], "b": [b""], "n": [1]})
+    folder_of(Path("mixed"), ["a.jpg", "b.tar"])
+    with one_line_error(UsageError, told):
+        label(source, options.pop("out", "out"), **options)
+
+
+def test_results_that_cannot_be_written_end_the_run(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", NAMES)
+    (tmp_path / "file").write_text("in the way")
+    with one_line_error((OutputError, UsageError)):
+        label(source, tmp_path / "file" / "out")
+
+
+def test_a_model_that_differs_between_nodes_is_refused(tmp_path: Path) -> None:
+    batch = Batch(source="in", out="out", words=WORDS, load=quick)
+    facts = find_facts(batch)
+    other = replace(facts, settings={**facts.settings, "dtype": "bfloat16"})
+    with one_line_error(UsageError, "dtype: bfloat16, now ", "differs between nodes"):
+        ShardLabeler(batch, other)

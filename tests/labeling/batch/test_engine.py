@@ -1,0 +1,112 @@
+"""Batches on Ray, started once for all tests of this file."""
+
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ray", reason='needs the extra "batch"')
+from segvoc.cli.batch import batch_command
+from segvoc.errors import ProcessError, UsageError
+from segvoc.inference.label_options import LabelOptions
+from segvoc.labeling.batch.run import BatchRun
+from segvoc.labeling.batch.work import Batch
+from tests.images import one_line_error
+from tests.labeling.batch.runs import WORDS, QuickSegmenter, contents, folder_of, label
+
+engine = pytest.importorskip("segvoc.labeling.batch.engine", reason='needs the extra "batch"')
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{ROOT / 'src'}{os.pathsep}{ROOT}")
+        for name in ("AUTH_TOKEN", "BACKEND_LOG_LEVEL", "USAGE_STATS_ENABLED", "agent_register_timeout_ms"):
+            name = f"RAY_{name}"
+            patch.setenv(name, os.environ.get(name, ""))  # put back afterwards
+            patch.delenv(name)
+        patch.setenv("HOME", "/proc/no-home")  # Ray writes nothing there
+        engine.connect(ray_batch(Path(), Path()))
+        yield
+        engine.ray.shutdown()
+
+
+def ray_batch(source: Path, out: Path, **options: Any) -> Batch:
+    fixed = {"words": WORDS, "load": QuickSegmenter, "shard_images": 2, "workers": 1, "cpus": 1.0}
+    return Batch(source=str(source), out=str(out), **fixed | options)
+
+
+def test_ray_gives_the_results_of_a_plain_loop_and_goes_on(started: None, tmp_path: Path) -> None:
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    source = folder_of(tmp_path / "in", ["a.jpg", "b.jpg", "bad.jpg", "c.jpg", "d.jpg"])
+
+    with pytest.raises(KeyboardInterrupt):
+        for _ in BatchRun(ray_batch(source, tmp_path / "out")):
+            raise KeyboardInterrupt
+    done = BatchRun(ray_batch(source, tmp_path / "out"))
+    list(done)
+    label(source, tmp_path / "expected", load=QuickSegmenter)
+    assert (done.images, len(done.failed), done.problems) == (5, 1, [])
+    assert done.before >= 2
+    assert contents(tmp_path / "out") == contents(tmp_path / "expected")
+
+
+@pytest.mark.slow
+def test_what_a_worker_refuses_is_one_line_here(started: None, tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", ["a.jpg"])
+    with one_line_error(UsageError, "window='tcl' is unknown"):
+        BatchRun(ray_batch(source, tmp_path / "other", options=LabelOptions(window="tcl")))
+
+
+def test_workers_that_no_node_has_are_refused(started: None, tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", ["a.jpg"])
+    for workers, told in (({"cpus": 1000.0}, "no node has 1000 cores"), ({"gpus": 1.0}, "and 1 GPUs")):
+        with pytest.raises(UsageError, match=told):
+            BatchRun(ray_batch(source, tmp_path / "other", workers=None, **workers))
+
+
+def test_what_ray_wraps_is_found() -> None:
+    inner = UsageError("the model differs")
+    outer = RuntimeError("a worker died")
+    outer.__cause__ = inner
+    assert engine._lost(outer) is inner
+    other = engine._lost(RuntimeError("a worker died\nTraceback"))
+    assert isinstance(other, ProcessError)
+    assert str(other) == "Ray can't go on (a worker died); run the same call again to go on"
+
+
+@pytest.mark.slow
+def test_no_cluster_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_cluster(**options: Any) -> None:
+        raise ConnectionError("Could not find any running Ray instance.\nMore")
+
+    monkeypatch.setattr(engine.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(engine.ray, "init", no_cluster)
+    with one_line_error(UsageError, "'auto'", "--address"):
+        engine.connect(ray_batch(Path("in"), Path("out"), address="auto"))
+    with one_line_error(ProcessError, "Ray doesn't start here"):
+        engine.connect(ray_batch(Path("in"), Path("out")))
+
+
+def test_the_example_for_kubernetes_is_a_job_of_this_command() -> None:
+    yaml = pytest.importorskip("yaml")
+    manifest = yaml.safe_load((ROOT / "examples" / "ray_job.yaml").read_text(encoding="utf-8"))
+    assert (manifest["apiVersion"], manifest["kind"]) == ("ray.io/v1", "RayJob")
+    words = shlex.split(manifest["spec"]["entrypoint"])
+    assert words[:2] == ["segvoc", "batch"]
+    parsed = batch_command.make_context("batch", words[2:]).params
+    assert parsed["address"] == "auto"
+    cluster = manifest["spec"]["rayClusterSpec"]
+    service = yaml.safe_load((ROOT / "examples" / "ray_service.yaml").read_text(encoding="utf-8"))
+    assert cluster["rayVersion"] == service["spec"]["rayClusterConfig"]["rayVersion"]
+    for pod in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        (container,) = pod["template"]["spec"]["containers"]
+        assert {"name": "RAY_USAGE_STATS_ENABLED", "value": "0"} in container["env"]
+    for group in cluster["workerGroupSpecs"]:
+        cores = int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
+        assert parsed["cpus"] <= cores

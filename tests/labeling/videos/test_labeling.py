@@ -1,0 +1,249 @@
+"""Videos from file to files: frames, times, sound, smoothing, and going on after a stop."""
+
+import itertools
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc.errors import UsageError
+from segvoc.imaging.label_maps import read_label_map
+from segvoc.imaging.overlay import OverlayStyle, class_regions, draw_overlay
+from segvoc.imaging.palette import class_colors
+from segvoc.inference.label_options import LabelOptions
+from segvoc.labeling.videos import labeling
+from segvoc.labeling.videos.labeling import label_video, segment_frames
+from segvoc.labeling.videos.reading import OpenVideo
+from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.vocabulary import Vocabulary
+from tests.inference.small_network import small_segmenter
+from tests.labeling.videos.videos import CLOCKWISE, shown_frames, shown_times, write_video
+
+WORDS = ["cat", "sofa", "wall", "tree"]
+
+
+@pytest.fixture(scope="module")
+def model() -> NetworkSegmenter:
+    return small_segmenter()
+
+
+@pytest.fixture(autouse=True)
+def _short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labeling, "PIECE", 4)
+
+
+def _contents(folder: Path) -> dict[str, Any]:
+    """The content of each result; of the report all but the time that it took."""
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {
+        name: json.loads(path.read_text()) | {"seconds": 0} if name.endswith(".json") else path.read_bytes()
+        for name, path in paths.items()
+    }
+
+
+def _assert_same_results(folder: Path, whole: Path) -> None:
+    """Videos as shown: x264 encodes equal frames differently once in a thousand times on a busy machine."""
+    found, expected = _contents(folder), _contents(whole)
+    overlay = "video.overlay.mp4"
+    assert found.pop(overlay) and expected.pop(overlay)
+    assert found == expected
+    assert shown_times(folder / overlay) == shown_times(whole / overlay)
+    for ours, theirs in zip(shown_frames(folder / overlay), shown_frames(whole / overlay), strict=True):
+        assert np.abs(ours.astype(float) - theirs).mean() < 1
+
+
+def test_a_video_has_labels_overlay_and_report(model: NetworkSegmenter, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "video.mp4", 10, rate=Fraction(30_000, 1001))
+    result = label_video(model, path, WORDS, tmp_path / "out")
+    with OpenVideo(path) as video:
+        frames = [frame.pixels for frame in video.frames()]
+    expected = list(model.segment_many([pixels for pixels in frames if pixels is not None], WORDS))
+    label_maps = [f"video/{number:06}.png" for number in range(10)]
+    assert sorted(_contents(tmp_path / "out")) == ["video.json", "video.overlay.mp4", *label_maps]
+    for number, one in enumerate(expected):
+        np.testing.assert_array_equal(read_label_map(tmp_path / f"out/video/{number:06}.png"), one.labels)
+    report = json.loads((tmp_path / "out/video.json").read_text())
+    assert report == result.report()
+    about = report["video"]
+    assert (about["frames"], about["labeled"], about["fps"]) == (10, 10, 29.97003)
+    assert about["duration"] == pytest.approx(10 * 1001 / 30_000)
+    assert sum(entry["pixels"] for entry in report["classes"]) == 10 * 64 * 48
+    assert report["timeline"][3]["time"] == pytest.approx(0.1001)
+    shares = expected[3].report(compact=True)["classes"]
+    assert report["timeline"][3]["fractions"] == {entry["name"]: entry["fraction"] for entry in shares}
+    with av.open(str(tmp_path / "out/video.overlay.mp4")) as overlay:
+        stream = overlay.streams.video[0]
+        assert (stream.frames, stream.average_rate) == (10, Fraction(30_000, 1001))
+        assert stream.codec_context.name == "h264"
+        assert stream.codec_context.pix_fmt == "yuv420p"
+    assert shown_times(tmp_path / "out/video.overlay.mp4") == shown_times(path)
+
+
+def test_the_overlay_video_shows_the_labels_over_each_frame(model: NetworkSegmenter, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "video.mkv", 6, codec="ffv1")
+    style = OverlayStyle(alpha=0.6, names=False, legend=False)
+    label_video(model, path, WORDS, tmp_path / "out", every=3, overlay=style)
+    assert sorted(file.name for file in (tmp_path / "out/video").iterdir()) == ["000000.png", "000003.png"]
+    shown = shown_frames(tmp_path / "out/video.overlay.mp4")
+    with OpenVideo(path) as video:
+        frames = [frame.pixels for frame in video.frames()]
+    assert len(shown) == len(frames) == 6
+    colors = class_colors(len(WORDS))
+    for number, (drawn, pixels) in enumerate(zip(shown, frames, strict=True)):
+        assert pixels is not None
+        labels = read_label_map(tmp_path / f"out/video/{number // 3 * 3:06}.png")
+        regions = class_regions(labels, WORDS, colors)
+        expected = draw_overlay(pixels, regions, alpha=0.6, names=False, legend=False)
+        # H.264 keeps the brightness of each pixel, but colors of 2 x 2 pixels
+        gray = [np.asarray(Image.fromarray(one).convert("L"), float) for one in (drawn, np.asarray(expected), pixels)]
+        assert np.abs(gray[0] - gray[1]).mean() < 10
+        assert np.abs(gray[0] - gray[2]).mean() > 15
+
+
+@pytest.mark.parametrize(("stop", "settings"), [(5, {}), (9, {"every": 2, "smooth": 0.7})], ids=["plain", "smooth"])
+def test_a_stopped_video_goes_on_and_ends_the_same(model, tmp_path, monkeypatch, stop, settings):
+    path = write_video(tmp_path / "video.mp4", 11)
+    label_video(model, path, WORDS, tmp_path / "whole", **settings)
+    seen: list[int] = []
+    inner = model.run
+
+    def run(*arguments: Any) -> Any:
+        seen.append(len(seen))
+        if len(seen) * settings.get("every", 1) > stop:
+            raise KeyboardInterrupt
+        return inner(*arguments)
+
+    monkeypatch.setattr(model, "run", run)
+    with pytest.raises(KeyboardInterrupt):
+        label_video(model, path, WORDS, tmp_path / "out", **settings)
+    monkeypatch.setattr(model, "run", inner)
+    assert not (tmp_path / "out/video.json").exists()
+    label_video(model, path, WORDS, tmp_path / "out", resume=True, **settings)
+    _assert_same_results(tmp_path / "out", tmp_path / "whole")
+
+
+def test_a_stop_while_results_are_written_loses_nothing(model, tmp_path, monkeypatch):
+    def move_some(made: Path, place: Path) -> None:
+        if place.name == "000003.png":
+            raise KeyboardInterrupt
+        made.replace(place)
+
+    path = write_video(tmp_path / "video.mp4", 6)
+    label_video(model, path, WORDS, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        patched.setattr(labeling, "_move", move_some)
+        with pytest.raises(KeyboardInterrupt):
+            label_video(model, path, WORDS, tmp_path / "out")
+    assert (tmp_path / "out/video/000002.png").exists() and not (tmp_path / "out/video/000003.png").exists()
+    monkeypatch.setattr(model, "run", _interrupt)  # nothing is left to label
+    label_video(model, path, WORDS, tmp_path / "out", resume=True)
+    _assert_same_results(tmp_path / "out", tmp_path / "whole")
+
+
+def _interrupt(*_: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+def test_other_settings_are_refused_and_other_results_replaced(model: NetworkSegmenter, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "video.mp4", 6)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(labeling, "_move", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            label_video(model, path, WORDS, tmp_path / "out")
+    with pytest.raises(UsageError, match="every: 1, now 2"):
+        label_video(model, path, WORDS, tmp_path / "out", every=2, resume=True)
+    others = model.encode([*WORDS, "nothing"]), model.encode(Vocabulary(WORDS, synonyms="average"))
+    for words in (model.encode(WORDS, background="nothing"), *others):
+        with pytest.raises(UsageError, match=r"(words|background): "):
+            label_video(model, path, words, tmp_path / "out", resume=True)
+    with pytest.raises(UsageError, match="encoded words include parts and background"):
+        label_video(model, path, words, tmp_path / "out", background="nothing")
+    label_video(model, path, WORDS, tmp_path / "out")
+    label_video(model, path, WORDS, tmp_path / "out", every=4, overlay=None)
+    assert sorted(_contents(tmp_path / "out")) == ["video.json", "video/000000.png", "video/000004.png"]
+
+
+def test_times_that_vary_are_kept(model: NetworkSegmenter, tmp_path: Path) -> None:
+    times = [0, 40, 50, 200, 201, 1000]
+    path = write_video(tmp_path / "video.mkv", 6, times=times)
+    label_video(model, path, WORDS, tmp_path / "out")
+    assert [round(1000 * time) for time in shown_times(tmp_path / "out/video.overlay.mp4")] == times
+
+
+def test_sides_may_be_odd_and_frames_are_turned_upright(model: NetworkSegmenter, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "odd.mkv", 3, size=(63, 41), codec="ffv1")
+    label_video(model, path, WORDS, tmp_path / "out")
+    assert read_label_map(tmp_path / "out/odd/000000.png").shape == (41, 63)
+    assert shown_frames(tmp_path / "out/odd.overlay.mp4")[0].shape == (42, 64, 3)
+    plain = write_video(tmp_path / "plain.mp4", 3)
+    turned = write_video(tmp_path / "turned.mp4", 3, matrix=CLOCKWISE)
+    with OpenVideo(plain) as one, OpenVideo(turned) as other:
+        first, second = next(one.frames()).pixels, next(other.frames()).pixels
+    np.testing.assert_array_equal(second, np.rot90(first, -1))
+    result = label_video(model, turned, WORDS, tmp_path / "out")
+    assert (result.height, result.width, result.rotation) == (64, 48, 270)
+    assert shown_frames(tmp_path / "out/turned.overlay.mp4")[0].shape == (64, 48, 3)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "encoder", "codec", "copied"),
+    [("mp4", "libmp3lame", "mp3", True), ("mkv", "pcm_s16le", "pcm_s16le", False)],
+)
+def test_sound_is_copied_where_mp4_can_hold_it(model, tmp_path, suffix, encoder, codec, copied):
+    path = write_video(tmp_path / f"video.{suffix}", 10, sound=encoder)
+    result = label_video(model, path, WORDS, tmp_path / "out", every=5)
+    assert [(sound.codec, sound.copied) for sound in result.sound] == [(codec, copied)]
+    with av.open(str(path)) as source, av.open(str(tmp_path / "out/video.overlay.mp4")) as overlay:
+        assert len(overlay.streams.audio) == copied
+        if copied:
+            ours, theirs = (
+                [(bytes(packet), packet.pts) for packet in video.demux(audio=0) if packet.size]
+                for video in (source, overlay)
+            )
+            assert ours == theirs
+
+
+def test_smoothing_calms_labels(model: NetworkSegmenter, tmp_path: Path) -> None:
+    def noisy(number: int, width: int, height: int) -> np.ndarray:
+        still = np.full((height, width, 3), 128.0)
+        return np.clip(still + np.random.default_rng(number).normal(0, 40, still.shape), 0, 255).astype(np.uint8)
+
+    path = write_video(tmp_path / "video.mkv", 8, codec="ffv1", image=noisy)
+
+    def changes(smooth: float) -> float:
+        options = LabelOptions(smooth=smooth)
+        with OpenVideo(path) as video:
+            found = [result.labels for _, result in segment_frames(model, video, WORDS, options=options)]
+        return float(np.mean([(one != two).mean() for one, two in itertools.pairwise(found)]))
+
+    assert 0 < changes(0.8) < 0.8 * changes(0.0)
+
+
+def test_a_mean_ends_at_a_cut(model: NetworkSegmenter) -> None:
+    draw = np.random.default_rng(0)
+    frames = [draw.integers(100, 110, (48, 64, 3), dtype=np.uint8) for _ in range(4)]
+    other = draw.integers(200, 256, (48, 64, 3), dtype=np.uint8)
+    *_, last = model.segment_many([*frames, other], WORDS, smooth=0.8, return_probabilities=True)
+    alone = model.segment(other, WORDS, return_probabilities=True)
+    np.testing.assert_allclose(last.probabilities, alone.probabilities, atol=1e-4)
+
+
+def test_classes_that_come_and_go_are_averaged_as_absent(model: NetworkSegmenter) -> None:
+    frames = [np.full((48, 64, 3), 100, np.uint8)] * 3
+    one = list(model.segment_many(frames, WORDS, keep_classes=2, smooth=0.5))
+    alone = model.segment(frames[0], WORDS, keep_classes=2)
+    np.testing.assert_array_equal(one[2].labels, alone.labels)
+    assert one[2].selected.sum() == 2
+
+
+def test_wrong_options_are_refused(model: NetworkSegmenter) -> None:
+    with pytest.raises(UsageError, match="every=0"):
+        label_video(model, "video.mp4", WORDS, every=0)
+    with pytest.raises(UsageError, match="parts or groups"):
+        model.segment_many([], WORDS, groups=[[0, 1]], smooth=0.5)
