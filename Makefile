@@ -43,9 +43,9 @@ test: install  ## run the tests, but for those marked slow; ARGS="-k name" choos
 test-all: install  ## run all tests, the drawn cases of some with others each time
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --hypothesis-profile default $(ARGS)
 
-# Whole suite under each instruction set that the machine can imitate, numerical tests under 1, 2 and 4 threads with each.
+# The whole suite three times, each with other vector instructions and another number of threads.
 test-portable: install  ## run the tests as on other processors: narrower vectors, 1, 2 and 4 threads
-	$(BIN)/python -m tools.run_portable_tests --jobs $(JOBS) $(ARGS)
+	tools/test_portable.sh $(BIN)/python $(JOBS) $(ARGS)
 
 # PYTHON is a command or a path. GitHub's CI runs this on all Pythons and systems (docs/dev/testing.md).
 test-versions:  ## run the tests with another PYTHON or RESOLUTION (lowest-torch, lowest-direct, highest, locked): build/versions
@@ -135,7 +135,6 @@ edges: install  ## train the edge refiner again, on the maps of tiny, and score 
 
 # Each step is kept in build/clicks: views take 6 GB, training 40 minutes of one core.
 clicks: install  ## train the network of clicks again, on the features of tiny
-	$(BIN)/python -m tools.clicks.views --photos $(PHOTOS) --cache build/clicks
 	$(BIN)/python -m tools.clicks.train --photos $(PHOTOS) --cache build/clicks --out build/clicks/network.pt $(ARGS)
 	$(BIN)/python -m tools.clicks.export --network build/clicks/network.pt
 
@@ -147,7 +146,10 @@ web:  ## build the web page from annotate/web: annotate/src/segvoc_annotate/web
 	cd annotate/web && npm ci && npm run build
 
 web-check:  ## prove that the built page is what annotate/web gives, and run the page's own tests
-	python3 tools/check_web.py
+	cd annotate/web && npm ci && SEGVOC_WEB_OUT="file://$(CURDIR)/build/web/page/" npm run build && npm test
+	cp build/web/page/*.wasm.gz annotate/src/segvoc_annotate/web/
+	! grep -n '"resolved"' annotate/web/package-lock.json  # addresses: npm config set omit-lockfile-registry-resolved true
+	diff -rq -x '*.wasm.gz' annotate/src/segvoc_annotate/web build/web/page || (echo "run 'make web', and commit what it writes"; exit 1)
 
 images: install  ## draw the images of the README and the tutorial again
 	$(BIN)/python tools/make_images.py

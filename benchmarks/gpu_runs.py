@@ -26,7 +26,7 @@ from typing import Literal
 
 import torch
 
-from papers.reproduce import title
+from papers.verdicts import title
 from segvoc.checkpoints.published import UNCONFIRMED
 from segvoc.storage.files import read_json, write_json
 

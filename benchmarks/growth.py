@@ -1,4 +1,4 @@
-"""How time and memory grow with words, with the side of an image, and with images: a figure, a table, exponents.
+"""How time and memory grow with words, with the side of an image, and with images: a table, exponents.
 
     python -m benchmarks.growth [--only words side images] [--most-images 100000] [--page docs/explanation/speed.md]
 
@@ -10,8 +10,8 @@ Everything is done with `tiny`, and each point in a process of its own, whose la
   image, so what grows is everything else; these points are a curve of their own
 
 An exponent is the slope of the line through the logarithms of the last points of a curve, where fixed costs hardly
-count: 1 is linear. Rows go to results/growth.json and the figure to docs/images/growth.png; --page writes the table
-between its marks. Measure on an idle machine.
+count: 1 is linear. Rows go to results/growth.json; --page writes the table between its marks. Measure on an idle
+machine.
 """
 
 import argparse
@@ -31,7 +31,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
@@ -162,36 +161,6 @@ def exponents(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """The figure: time and memory of each curve, in logarithms."""
-    figure = Figure(figsize=(2.6 * len(POINTS), 5.2), layout="constrained", dpi=110)
-    grid = figure.subplots(2, len(POINTS), squeeze=False)
-    for column, curve in enumerate(POINTS):
-        own = sorted((row for row in rows if row["curve"] == curve), key=lambda row: row["number"])
-        if not own:
-            continue
-        found = exponents(own)
-        for axes, name, unit in zip(
-            grid[:, column], ("seconds", "gigabytes"), ("time [s]", "memory [GB]"), strict=True
-        ):
-            numbers = [row["number"] for row in own]
-            axes.plot(numbers, [row[name] for row in own], "o-")
-            axes.set_xscale("log")
-            shown = numbers[:: 1 if len(numbers) < 5 else 2]
-            axes.set_xticks(shown, [f"{number:,}" for number in shown], fontsize=7)
-            axes.minorticks_off()
-            if name == "seconds":
-                axes.set_yscale("log")
-            else:
-                axes.set_ylim(0, 1.1 * max(row[name] for row in own))
-            size = {"side": "pixels", "simulated images": "images"}.get(curve, curve)
-            axes.set_title(f"{unit}: {size}$^{{{found[name]}}}$", fontsize=9)
-            axes.set_xlabel({"side": "side [px]", "simulated images": "images without the network"}.get(curve, curve))
-            axes.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-
-
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The table of a page: each curve from its first to its last point, and its exponents."""
     lines = ["| of | from | to | time | exponent | memory | exponent |", "|---|---|---|---|---|---|---|"]
@@ -210,7 +179,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measure, draw, write."""
+    """Measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=("words", "side", "images"), default=("words", "side", "images"))
     parser.add_argument("--most-images", type=int, default=100_000)
@@ -226,7 +195,6 @@ def main() -> None:
     rows = [measure(*one) for one in tqdm(chosen, unit="point")]
     update(NAME, rows, ("curve", "number"))
     stored = json.loads((ROOT / "benchmarks" / "results" / f"{NAME}.json").read_text(encoding="utf-8"))["rows"]
-    draw(stored, ROOT / "docs" / "images" / f"{NAME}.png")
     print(table(stored))
     if arguments.page is not None:
         text = arguments.page.read_text(encoding="utf-8")

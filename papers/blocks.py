@@ -9,6 +9,7 @@ them: linear layers and convolutions count 1 per weight and cell, batch and laye
 released graph repeats some work per class that ours does once per image, and pads the classes to 256.
 """
 
+import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -55,6 +56,9 @@ COARSE_TAP = 16
 IMAGE_SIDE = 640
 """Side of the image that is cut into views [px]; CAT-Seg's windows are on such a canvas."""
 
+MOST_CLASSES = 100_000
+"""Max words of a measurement."""
+
 NORM = 4
 """Operations that `thop` charges for each input value of a norm with weights."""
 
@@ -64,7 +68,13 @@ NORM = 4
 @click.option(
     "--set", "options", multiple=True, metavar="NAME=VALUE", help="Change an option of the presets, e.g. ssr=1."
 )
-@click.option("--classes", type=click.IntRange(1, 100_000), default=171, show_default=True, help="Number of words.")
+@click.option(
+    "--classes",
+    default="171",
+    show_default=True,
+    metavar="N,N",
+    help="Numbers of words; of several also the mean time.",
+)
 @click.option(
     "--window",
     type=click.Choice(("single", "official")),
@@ -76,21 +86,26 @@ NORM = 4
 @click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 @out_option
 def blocks(
-    models: Sequence[str], options: Sequence[str], classes: int, window: Window, repeat: int, device: str, out: str
+    models: Sequence[str], options: Sequence[str], classes: str, window: Window, repeat: int, device: str, out: str
 ) -> None:
     """Measure parameters, multiply-adds, memory and time of a block and of the network (PCA-Seg, Table 4).
 
     \b
     python -m papers.blocks cat-seg-eva-b pca-seg-b --classes 171
+    python -m papers.blocks cat-seg-b cat-seg-l --classes 847,459,150,59,20 --window official
 
     MODEL is a preset or a .safetensors file of segvoc. Weights are random, since they don't affect the costs. Writes
     blocks.md and blocks.json.
     """
-    where, chosen, rows = find_device(device), parse_settings(options), []
+    numbers = [int(part) if part.strip().isdecimal() else 0 for part in classes.split(",")]
+    if not all(1 <= number <= MOST_CLASSES for number in numbers):
+        raise UsageError(f"--classes {classes!r} must be numbers from 1 to {MOST_CLASSES}, such as 847,150")
+    where, chosen, rows = find_device(device), parse_settings(options), list[CostRow]()
     for model in models:
         _, preset, configuration = named_model(model, chosen)
         name = preset_name(preset)
-        rows += measure_costs(name, configuration, classes=classes, window=window, device=where, repeat=repeat)
+        for number in numbers:
+            rows += measure_costs(name, configuration, classes=number, window=window, device=where, repeat=repeat)
     write_costs(Path(out), rows, {"segvoc": __version__, "device": str(where), "repeat": repeat})
     echo(costs_table(rows), nl=False)
 
@@ -232,12 +247,23 @@ def costs_table(rows: Sequence[CostRow]) -> str:
         )
         for row in rows
     )
-    return markdown_table((*head, "time [s]"), cells)
+    means = ((model, f"mean of {count}", *[""] * 5, f"{seconds:.3f}") for model, count, seconds in mean_times(rows))
+    return markdown_table((*head, "time [s]"), [*cells, *means])
+
+
+def mean_times(rows: Sequence[CostRow]) -> list[tuple[str, int, float]]:
+    """Model, number of measurements and mean time [s] of each network measured with several numbers of words."""
+    times: dict[str, list[float]] = {}
+    for row in rows:
+        if row.module.startswith("network"):
+            times.setdefault(row.model, []).append(row.seconds)
+    return [(model, len(several), statistics.fmean(several)) for model, several in times.items() if len(several) > 1]
 
 
 def write_costs(folder: Path, rows: Sequence[CostRow], metadata: dict[str, object]) -> None:
     """Write blocks.md, and blocks.json, which starts with `metadata`."""
-    save_table(folder, "blocks", costs_table(rows), {**metadata, "rows": [asdict(row) for row in rows]})
+    means = [{"model": model, "classes": count, "seconds": seconds} for model, count, seconds in mean_times(rows)]
+    save_table(folder, "blocks", costs_table(rows), {**metadata, "rows": [asdict(row) for row in rows], "means": means})
 
 
 def measure(work: Callable[[], object], device: torch.device, repeat: int = 3) -> tuple[float | None, float]:

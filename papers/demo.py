@@ -1,7 +1,6 @@
-"""Demos of the official repositories: test-time augmentation, and labeling a camera's images."""
+"""Test-time augmentation, as in the official repositories' demos."""
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,31 +18,19 @@ from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import LoaderResize
-from segvoc.labeling.videos.reading import require_av
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
 
 SIDES = "400,500,600,700,800,900,1000,1100,1200"
 """Detectron2's shorter sides for test-time augmentation, which CAT-Seg's and PCA-Seg's configurations keep [px]."""
 
-LONGEST = 4000
-"""Max longer side [px]."""
 
-CAMERAS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
-"""FFmpeg's camera formats by operating system."""
-
-
-@click.group(no_args_is_help=False)
-def demo() -> None:
-    """Look at a network as the official repositories' demos do."""
-
-
-@demo.command()
+@click.command()
 @click.argument("image")
 @view_options("window", "keep_classes")
 @click.option("--sides", default=SIDES, show_default=True, metavar="N,N", help="Shorter sides of the image [px].")
 @click.option("--flip/--no-flip", default=True, show_default=True, help="Mirror the image too.")
-def augmented(image: str, sides: str, flip: bool, view: ViewOptions) -> None:
+def demo(image: str, sides: str, flip: bool, view: ViewOptions) -> None:
     """Segment IMAGE with test-time augmentation: the mean over several sizes, and over mirrored images.
 
     Writes the files of `segvoc segment`.
@@ -75,7 +62,7 @@ def augmented_probabilities(
     height, width = pixels.shape[:2]
     total, count = np.zeros((len(words), height, width), np.float32), 0
     for side in sides:
-        rows, columns = LoaderResize(shortest=side, longest=LONGEST).size(height, width)
+        rows, columns = LoaderResize(shortest=side, longest=4000).size(height, width)
         resized = np.asarray(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BILINEAR))
         for mirrored in (False, True)[: 1 + flip]:
             shown = np.ascontiguousarray(resized[:, ::-1]) if mirrored else resized
@@ -85,38 +72,6 @@ def augmented_probabilities(
             total += found[..., ::-1] if mirrored else found
             count += 1
     return total / count
-
-
-@demo.command()
-@click.option("--camera", default="/dev/video0", show_default=True, metavar="NAME", help="A camera, or a video file.")
-@view_options("window", "keep_classes")
-def webcam(camera: str, view: ViewOptions) -> None:
-    """Show a camera's images with their labels in a window, until it is closed."""
-    words, segmenter = view.vocabulary([]), view.load()
-    from matplotlib import pyplot  # here, since it opens a window
-
-    figure = pyplot.figure()
-    axes = figure.add_axes((0, 0, 1, 1), frameon=False)
-    axes.set_axis_off()
-    for frame in frames(camera):
-        result = segmenter.segment(frame, words, options=view.labels)
-        shown = np.asarray(result.overlay())
-        axes.images[0].set_data(shown) if axes.images else axes.imshow(shown)
-        pyplot.pause(1e-3)
-        if not pyplot.fignum_exists(figure.number):
-            return
-
-
-def frames(camera: str) -> Iterator[np.ndarray]:
-    """Read the frames of a camera or a video file, as (H, W, 3) RGB."""
-    av = require_av()
-    kind = None if Path(camera).is_file() else CAMERAS.get(sys.platform)
-    try:
-        with av.open(camera, format=kind) as source:
-            for frame in source.decode(video=0):
-                yield frame.to_ndarray(format="rgb24")
-    except (av.FFmpegError, OSError) as error:
-        raise UsageError(f"{camera!r} gives no images ({error}); name a camera with --camera") from None
 
 
 if __name__ == "__main__":

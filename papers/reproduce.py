@@ -4,13 +4,11 @@
 evaluates it, and rewrites the report after each benchmark. docs/papers/reproduce.md explains options and verdicts.
 """
 
-import math
 import os
 import platform
 import shlex
-import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,25 +17,24 @@ from typing import Any
 import click
 import torch
 
+from papers.verdicts import Row, conclude, mean_scores, verdict, write_report
 from segvoc.checkpoints.fetching import fetch
 from segvoc.cli import run_command
 from segvoc.cli.dataset_options import SeveralBenchmarks, data_option, data_root, refuse_twice
-from segvoc.cli.output import echo
 from segvoc.cli.train import train_command
 from segvoc.data.benchmarks import counted, find_benchmark
 from segvoc.data.preparation.prepare import check_preparation, prepare
 from segvoc.data.published_scores import PublishedRow, find_rows, published_rows, recipe_rows
 from segvoc.errors import InputError, UsageError
-from segvoc.evaluation.report.page import AGREEMENT, comparison, percent, protocol_facts, without_scores, write_html
-from segvoc.evaluation.report.report import csv_table, origin_of, write_report_json
+from segvoc.evaluation.report.page import AGREEMENT, comparison, without_scores
+from segvoc.evaluation.report.report import origin_of
 from segvoc.evaluation.runner import evaluate_shown
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.models.loading import load_network
 from segvoc.models.presets import PRESETS, find_preset
 from segvoc.runtime.distributed import Processes, join_processes
 from segvoc.runtime.hardware import cpu_name
-from segvoc.runtime.progress import aligned, print_line
-from segvoc.storage.atomic_writes import write_bytes
+from segvoc.runtime.progress import print_line
 from segvoc.storage.files import file_sha256, read_json
 from segvoc.storage.records import differences, parse, parse_settings, to_json
 from segvoc.training.recipe import Recipe
@@ -45,16 +42,6 @@ from segvoc.training.recipes import RECIPES
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.start import Start, with_file_configuration
 from segvoc.training.training_data import needed_data
-
-SPREAD = 2.0
-"""Standard deviations over seeds within which a published score counts as reproduced."""
-
-VERDICTS = ("within", "within the spread", "outside", "incomplete", "no published score", "not run", "waiting")
-"""Verdicts on a benchmark. incomplete: images are missing or failed; not run: the data is missing; waiting: not yet."""
-
-Row = dict[str, Any]
-"""A benchmark or a score in the report, as plain values."""
-
 
 _OF_TRAINING = ("encoder_weights", "captions", "images", "features")
 """Options that go to `segvoc train` as they are."""
@@ -113,17 +100,7 @@ def reproduce(name: str, weights: str | None, trains: bool, data: str | None, ou
     ).run()
     if not Processes.from_environment().first:
         return 0
-    echo(f"{score_table(content)}\n-> {out}")
-    failed = [
-        f"{name}: {row['title']}: {'; '.join(filter(None, (verdict_text(row), row['why'])))}"
-        for entry in content["means"] or content["models"]
-        for row in entry["benchmarks"]
-        # a missing benchmark is a failure only if it was asked for
-        if row["verdict"] == "outside" or (row["why"] and (row["status"] != "missing" or given["benchmarks"]))
-    ]
-    for line in failed:
-        echo(f"segvoc: {line}", err=True)
-    return 1 if failed else 0
+    return conclude(content, out, asked=bool(given["benchmarks"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +230,7 @@ class Reproduction:
     jobs: int = 1
 
     def run(self) -> dict[str, Any]:
-        """Prepare, train, evaluate, and write the report after each benchmark; its content, in all processes."""
+        """Prepare, train, evaluate, and write the report after each benchmark; its content."""
         subject, (options, settings) = self.subject, self.subject.evaluation()
         call = {"name": subject.name, "deviations": list(subject.deviations), "training": list(self.training)}
         self._check_report(call)
@@ -267,7 +244,6 @@ class Reproduction:
             "tolerance": AGREEMENT,
             "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "models": models,
-            "means": [dict[str, Any](name=subject.name, seeds=list(self.seeds))] if len(self.seeds) > 1 else [],
         }
         reports: dict[int | None, dict[str, Any]] = {seed: {} for seed in self.seeds}
         self._write(content, found, reports, processes)  # before training, so that another call is refused
@@ -331,44 +307,36 @@ class Reproduction:
         return weights
 
     def _write(self, content: Row, found: Mapping[str, Row], reports: Mapping[Any, Row], processes: Processes) -> None:
-        """Summarize the results so far, and write scores.csv, index.html and report.json, each atomically."""
-        for entry in (*content["models"], *content["means"]):
-            runs = {seed: reports[seed] for seed in entry.get("seeds") or [entry["seed"]]}
-            rows = [self._row(name, found, runs) for name in self.benchmarks]
-            entry |= {"result": headline(rows), "benchmarks": rows}
+        for model in content["models"]:
+            scored, seed = reports[model["seed"]], model["seed"]
+            model["benchmarks"] = [self._row(name, seed, found, scored.get(name)) for name in self.benchmarks]
         if processes.first:
-            functions = {"verdict_text": verdict_text, "title": title, "protocol_facts": protocol_facts}
-            write_bytes(self.out / "scores.csv", csv_table(list(_lines(content))))
-            write_html(self.out / "index.html", Path(__file__).with_suffix(".html"), content | functions)
-            write_report_json(self.out / "report.json", content)
+            write_report(self.out, content)
 
-    def _row(self, name: str, found: Mapping[str, Row], runs: Mapping[int | None, Mapping[str, Any]]) -> Row:
-        """A benchmark in the report; where runs with several seeds have scored it, with the means of the scores."""
+    def _row(self, name: str, seed: int | None, found: Mapping[str, Row], report: Mapping[str, Any] | None) -> Row:
+        """A benchmark in the report; `report` is that of the evaluation, once it is done."""
         published = self.subject.published(name)
         row = {"name": name, "title": find_benchmark(name).title, "scores": without_scores(published), "deviations": []}
         row |= {key: found[name][key] for key in ("status", "why")}
         row["verdict"] = "not run" if row["why"] else "waiting"
-        if not (reports := {seed: run[name] for seed, run in runs.items() if name in run}):
+        if report is None:
             return row
-        seed, report = next(iter(reports.items()))
         deviations = [*self.subject.deviations, *report["protocol"]["deviations"]]
-        scores = mean_scores([comparison({**one, "published": published}) for one in reports.values()])
+        scores = mean_scores([comparison({**report, "published": published})])
         reasons = ["it was prepared with --partial, and images are missing"] * found[name]["partial"]
         reasons += [f"{counted(report['data']['failed'], 'image')} could not be read"] * bool(report["data"]["failed"])
         if (dataset := self.subject.recipe.data.dataset if self.subject.recipe else "") and found[dataset]["partial"]:
             deviations.append(f"trained on {found[dataset]['images']} images of {dataset}")
-        values = [one["miou"] for one in reports.values() if one["miou"] is not None]
         return {
             **row,
             "verdict": verdict(scores, incomplete=bool(reasons)),
             "why": "; ".join(reasons),
             "scores": scores,
             "deviations": deviations,
-            **{key: report[key] for key in ("fwiou", "pixel_accuracy", "mean_accuracy")},
+            **{key: report[key] for key in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy")},
             **{key: report[key] for key in ("parts", "protocol", "versions")},
             **{key: report["data"][key] for key in ("images", "failed", "source")},
             **{key: report["run"][key] for key in ("processes", "date")},
-            "miou": statistics.fmean(values) if values else None,
             "page": f"{name if seed is None else f'seed-{seed}/{name}'}/index.html",
         }
 
@@ -380,70 +348,6 @@ def _weights_record(preset: str, path: str | None) -> dict[str, Any]:
     file = PRESETS[preset].published
     assert file is not None, "the subject is checked"
     return {**file.record(), "license_note": file.license_note, "bytes": fetch(file).stat().st_size}
-
-
-def mean_scores(runs: Sequence[Sequence[Row]]) -> list[Row]:
-    """Average each score over the runs; "deviation" is the sample standard deviation, 0 for a single run."""
-    means = []
-    for several in zip(*runs, strict=True):
-        values = [score["here"] for score in several if score["here"] is not None]
-        here = statistics.fmean(values) if values else None
-        off = None if here is None else round(here - several[0]["published"], 9)
-        mean = {**several[0], "here": here, "difference": off, "within": off is not None and abs(off) <= AGREEMENT}
-        means.append({**mean, "runs": values, "deviation": statistics.stdev(values) if len(values) > 1 else 0.0})
-    return means
-
-
-def verdict(scores: Sequence[Row], *, incomplete: bool) -> str:
-    """The verdict on the scores of a benchmark; docs/papers/reproduce.md lists all."""
-    if not scores:
-        return "no published score"
-    if incomplete or all(score["within"] for score in scores):
-        return "incomplete" if incomplete else "within"
-    near = [score["within"] or abs(score["difference"] or math.inf) <= SPREAD * score["deviation"] for score in scores]
-    return "within the spread" if all(near) else "outside"
-
-
-def verdict_text(row: Row) -> str:
-    """The verdict of a benchmark with deviations from what was published."""
-    return row["verdict"] + (f" ({', '.join(row['deviations'])})" if row["deviations"] else "")
-
-
-def headline(rows: Sequence[Row]) -> str:
-    """The result of a network in one sentence."""
-    counts = {name: sum(row["verdict"] == name for row in rows) for name in VERDICTS}
-    compared = sum(counts[name] for name in VERDICTS[:3])
-    within = f"{counts['within']} of {counted(compared, 'benchmark')} within {AGREEMENT} mIoU of the published score"
-    parts = [within if compared else "no score could be compared with a published one"]
-    scores = [score for row in rows for score in row["scores"] if score["score"] == "mIoU"]
-    if len(scores) > 1 and all(score["here"] is not None for score in scores):
-        here, published = (statistics.fmean(score[key] for score in scores) for key in ("here", "published"))
-        parts.append(f"on average {here:.2f} mIoU, published {published:.2f}")
-    return "; ".join([*parts, *(f"{name}: {counts[name]}" for name in VERDICTS[1:] if counts[name])])
-
-
-def title(entry: Row) -> str:
-    """Title of a network, with its seed or number of averaged seeds."""
-    seeds = f"mean of {len(entry['seeds'])} seeds" if "seeds" in entry else f"seed {entry['seed']}"
-    return entry["name"] if entry.get("seed", 0) is None else f"{entry['name']}, {seeds}"
-
-
-def score_table(content: Row) -> str:
-    """Format the scores as a terminal table, followed by the results."""
-    lines = [dict(list(line.items())[:-2]) for line in _lines(content)]  # without the sources
-    rows = [[percent(x) if isinstance(x, float | None) else str(x) for x in line.values()] for line in lines]
-    results = [f"{title(entry)}: {entry['result']}" for entry in (*content["models"], *content["means"])]
-    return "\n".join([*aligned([list(lines[0]), *rows]), *results])
-
-
-def _lines(content: Row) -> Iterator[Row]:
-    """A line per score, or per benchmark without one."""
-    for entry in (*content["models"], *content["means"]):
-        for row in entry["benchmarks"]:
-            for score in row["scores"] or [{"score": "mIoU", "here": row.get("miou")}]:
-                line = {"model": title(entry), "benchmark": row["title"], "images": row.get("images")}
-                line |= {key: score.get(key) for key in ("score", "published", "here", "deviation", "difference")}
-                yield line | {"verdict": verdict_text(row), **{key: score.get(key) for key in ("table", "source")}}
 
 
 if __name__ == "__main__":

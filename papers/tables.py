@@ -7,7 +7,7 @@ data, in a folder with the files that they name.
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,16 +51,20 @@ class PaperRows:
 
     title: str
     """The paper's heading on the page."""
-    text: str = ""
+    text: str
     """A paragraph below the heading."""
+    row_name: str
+    """What the names of its rows start with in `papers.reproduce`."""
+    departs: str
+    """How rows depart that say no more than "departs"."""
     rows: tuple[Row, ...]
-    """The rows, in the order of the page."""
 
 
 def _papers() -> Iterator[PaperRows]:
     for paper in TEXT["papers"]:
         rows = tuple(row for entry in paper["rows"] for row in _rows(paper["name"], entry))
-        yield PaperRows(title=paper["title"], text=paper.get("text", ""), rows=rows)
+        facts = {"text": "", "departs": "", "row_name": paper["name"], **paper, "rows": rows}
+        yield PaperRows(**{field.name: facts[field.name] for field in fields(PaperRows)})
 
 
 def _rows(paper: str, entry: dict[str, Any]) -> Iterator[Row]:
@@ -129,12 +133,18 @@ def page() -> Iterator[str]:
         if paper.text:
             yield f"{paper.text}\n"
         yield "| where | what | status | commands and notes |\n|---|---|---|---|"
-        yield from map(_line, paper.rows)
+        yield from (_line(paper, row) for row in paper.rows)
 
 
-def _line(row: Row) -> str:
-    commands = "<br>".join(f"`{command}`" for command in row.commands)
-    return f"| {row.where} | {row.what} | {row.status} | {'<br>'.join(filter(None, (commands, row.note)))} |"
+def _line(paper: PaperRows, row: Row) -> str:
+    start, end = f'python -m papers.reproduce "{paper.row_name}, {row.where}, {row.what}"', "--data ROOT --out REPORT"
+    cells = []
+    for command in row.commands:
+        # the head of the page says what stands around the options of a row
+        options = command.removeprefix(start).removesuffix(end).strip() if command.startswith(start) else command
+        cells.append(f"`{options}`" if options else "no options")
+    cells.append("; ".join(part for part in row.note.split("; ") if part != paper.departs))
+    return f"| {row.where} | {row.what} | {row.status} | {'<br>'.join(filter(None, cells))} |"
 
 
 if __name__ == "__main__":

@@ -91,13 +91,6 @@ def test_labeled_images(tmp_path, labeled, script: str, settings: list[str], sai
 
 
 @pytest.mark.slow
-def test_integrations(tmp_path: Path) -> None:
-    lines = run("integrations.py", CHELSEA, tmp_path)
-    assert "detections, " in lines
-    assert {"masks.jpg", "photo.json"} <= {path.name for path in tmp_path.iterdir()}
-
-
-@pytest.mark.slow
 def test_train_and_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")

@@ -1,4 +1,4 @@
-"""The project's own rules, which no linter checks: sizes, names, documentation and addresses.
+"""The project's own rules, which no linter checks: sizes, names and addresses.
 
 Usage: python tools/check_source.py [ROOT]. Prints a line for each violation and exits 1 if there are any.
 """
@@ -55,47 +55,6 @@ def long_files(paths: list[Path]) -> Iterator[str]:
         lines = len(path.read_text(encoding="utf-8").splitlines())
         if lines > MAX_FILE_LINES:
             yield f"{path}: {lines} lines, at most {MAX_FILE_LINES} are allowed; split it by thought"
-
-
-def public_definitions(tree: ast.Module) -> Iterator[tuple[str, Definition]]:
-    """Dotted name and node of each public class, function and method; what a function defines inside is private."""
-    pending: list[tuple[str, ast.stmt]] = [("", node) for node in tree.body]
-    while pending:
-        prefix, node = pending.pop(0)
-        if isinstance(node, ast.If | ast.Try):
-            pending[:0] = [(prefix, child) for child in node.body + node.orelse]
-        if not isinstance(node, Definition) or (node.name.startswith("_") and not node.name.endswith("__")):
-            continue
-        yield prefix + node.name, node
-        if isinstance(node, ast.ClassDef):
-            pending[:0] = [(f"{prefix}{node.name}.", child) for child in node.body]
-
-
-def missing_annotations(name: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
-    """Parameters without a type, and "return" if the result has none; `self` and `cls` need none."""
-    positional = node.args.posonlyargs + node.args.args
-    decorators = {ast.unparse(decorator) for decorator in node.decorator_list}
-    if "." in name and "staticmethod" not in decorators:
-        positional = positional[1:]
-    named = [*positional, *node.args.kwonlyargs, *filter(None, (node.args.vararg, node.args.kwarg))]
-    bare = [argument.arg for argument in named if argument.annotation is None]
-    return bare if node.returns is not None else [*bare, "return"]
-
-
-def undocumented_names(paths: list[Path]) -> Iterator[str]:
-    """Find public modules, classes, functions and methods without a docstring or without types."""
-    for path in paths:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        is_private = path.name.startswith("_") and not path.name.startswith("__")
-        if not is_private and ast.get_docstring(tree) is None:
-            yield f"{path}:1: the module has no docstring"
-        for name, node in public_definitions(tree):
-            decorators = {ast.unparse(decorator).split(".")[-1] for decorator in node.decorator_list}
-            documented_elsewhere = decorators & {"overload", "override", "setter"} or node.name.endswith("__")
-            if ast.get_docstring(node) is None and not documented_elsewhere:
-                yield f"{path}:{node.lineno}: {name} has no docstring"
-            if not isinstance(node, ast.ClassDef) and (bare := missing_annotations(name, node)):
-                yield f"{path}:{node.lineno}: {name} has no type for {', '.join(bare)}"
 
 
 def index_addresses(paths: list[Path]) -> Iterator[str]:
@@ -174,7 +133,6 @@ def check(root: Path) -> list[str]:
     ]
     return [
         *long_files(python),
-        *undocumented_names(package),
         *ambiguous_names(package),
         *fields_in_prose(package),
         *index_addresses(files),

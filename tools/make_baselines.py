@@ -108,18 +108,10 @@ ROWS = (
 TAIL = """
 Where a paper is silent ([Paper against code](differences.md) has more):
 
-- Table 5e of PCA-Seg has a first row "-". It is taken for one expert, which leaves nothing to integrate.
-- PCA-Seg gives no kernel sizes for an expert; `experts-paper` takes the released ones.
 - CAT-Seg's tables are those of arXiv v1, whose network is guided by a backbone (`python -m papers.cat_seg_v1`); here
   they are rows of the released network, which takes guidance from CLIP's own blocks. Tables 3 and 7 ("freeze") differ
   in training: `trainable=none` and `all`. `trainable` here is the published recipe's. With ViT-L/14, 103,655,121
   parameters of arXiv v1's network learn, and 107,096,145 with guidance from CLIP (Table 4).
-- The weight of the orthogonality loss is an argument of `OrthogonalityLoss`: 0.01 (paper, the default) or 0.001 (code).
-- ERR-Seg's Table 10 ticks "spatial" in its first row and nothing in its second, in our copy of the paper; the first has
-  by far the lowest scores, so the two ticks are taken to be exchanged.
-  A block without an aggregation lacks its MLP as well. Table 12 gives no sizes for its vanilla MLP: GELU, four times as
-  wide. P of training (Fig. 7) is `GroundTruthFirst`'s. Table 13's rows are the recipes `err-seg-vit-b-frozen`
-  (7,339,769 trainable parameters) and `err-seg-b-frozen` (7,368,825).
 - Class pooling belongs to the test protocol: (2, 2) in `window="single"`, (1, 1) in `"official"`.
 """
 

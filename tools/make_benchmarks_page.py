@@ -50,8 +50,11 @@ def downloads() -> Rows:
 
 def sources() -> Rows:
     """Where a benchmark was published, and what differs in it."""
-    yield "benchmark", "published in", "note"
-    yield from ((one.title, one.citation, one.note) for one in BENCHMARKS.values())
+    yield "benchmarks", "published in", "notes"
+    for citation in dict.fromkeys(one.citation for one in BENCHMARKS.values()):
+        several = [one for one in BENCHMARKS.values() if one.citation == citation]
+        notes = "; ".join(f"{one.title}: {one.note}" for one in several if one.note)
+        yield "; ".join(one.title for one in several), citation, notes
 
 
 def protocols() -> Rows:

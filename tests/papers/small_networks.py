@@ -242,7 +242,8 @@ def smaller(words: Sequence[str]) -> list[str]:
     name = name_of(words)
     shorter = [*words, *SHORTER.get(name, ())]
     if "--classes" in words and name == "blocks":
-        shorter[shorter.index("--classes") + 1] = "5"
+        place = shorter.index("--classes") + 1
+        shorter[place] = "5,4" if "," in shorter[place] else "5"
     if not set(BENCHMARKS) & set(words) <= set(MANY_WORDS):
         shorter = [word for word in shorter if word not in MANY_WORDS]
     shorter = ["pas-20" if word == "a-150" else word for word in shorter]

@@ -8,6 +8,7 @@ import torch
 from papers.blocks import costs_table, measure_costs, published_block, write_costs
 from segvoc.errors import UsageError
 from tests.built import built, configured
+from tests.cli.command import make_script
 
 
 def block(preset: str, **options):
@@ -41,3 +42,16 @@ def test_a_block_is_part_of_its_network(tmp_path):
     assert json.loads((tmp_path / "blocks.json").read_text())["rows"][1]["counted"] == network.counted
     assert (tmp_path / "blocks.md").read_text() == costs_table(rows)
     assert costs_table(rows).count("\n") == 4
+
+
+def test_several_numbers_of_words_have_a_mean_time(monkeypatch, capfd, tmp_path):
+    call = make_script("blocks", monkeypatch, capfd)
+    done = call("tiny", "--classes", "3, 2,1", "--repeat", "1", "--device", "cpu", "--out", tmp_path).ok()
+    content = json.loads((tmp_path / "blocks.json").read_text())
+    networks = [row for row in content["rows"] if row["module"] == "network"]
+    assert [row["classes"] for row in networks] == [3, 2, 1]
+    (mean,) = content["means"]
+    assert mean["seconds"] == pytest.approx(sum(row["seconds"] for row in networks) / 3)
+    assert done.out.splitlines()[-1] == f"| tiny | mean of 3 |  |  |  |  |  | {mean['seconds']:.3f} |"
+    for wrong in ("3,x", "0", "", "100001"):
+        call("tiny", "--classes", wrong).refused("must be numbers from 1 to 100000")

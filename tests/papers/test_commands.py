@@ -24,7 +24,7 @@ REPRODUCTIONS = [command for command in COMMANDS if command.startswith("python -
 LEAVES = {
     "ablation": {"ablation.json": ("recipe", "grids"), "ablation.md": (), "ablation.png": ()},
     "attention": {"attention.json": ("attention", "kept", "classes"), "attention.png": ()},
-    "blocks": {"blocks.json": ("rows",), "blocks.md": ()},
+    "blocks": {"blocks.json": ("rows", "means"), "blocks.md": ()},
     "cat_seg_v1": {"run/model.safetensors": (), "pas-20/report.json": ("miou",)},
     "compare": {"compare.json": ("models", "differing"), "compare.png": ()},
     "costs": {"costs.json": ("words",), "costs.png": ()},

@@ -16,6 +16,7 @@ import pytest
 
 import segvoc
 from papers import reproduce as reproduction
+from papers import verdicts
 from segvoc.checkpoints.published import PUBLISHED
 from segvoc.data import published_scores
 from segvoc.data.benchmarks import BENCHMARKS
@@ -64,6 +65,11 @@ def small_reproduction(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_pa
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
     return make_script("reproduce", monkeypatch, capfd)
+
+
+@pytest.fixture
+def joining(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    return make_script("join", monkeypatch, capfd)
 
 
 @pytest.fixture
@@ -212,6 +218,46 @@ def test_seeds_have_a_mean_and_a_report_belongs_to_one_call(call: Command) -> No
     call(*TRAIN, "--seeds", "3", "--set", "lr=0.5").failed(2, "recipe.optimizer.lr", "a new --out")
 
 
+def test_reports_of_seeds_from_several_machines_are_joined(call: Command, joining: Command) -> None:
+    for name, seed in (("one", "4"), ("two", "3")):
+        assert call(*(name if word == "report" else word for word in TRAIN), "--seeds", seed).code == 1
+    assert report("one")["means"] == []
+    done = joining("one", "two", "--out", "joined/all")
+    assert done.code == 1 and "cat-seg-b: PAS-20: outside" in done.err
+    joined = report("joined/all")
+    assert [model["seed"] for model in joined["models"]] == joined["means"][0]["seeds"] == [3, 4]
+    values = [report(name)["models"][0]["benchmarks"][0]["miou"] for name in ("two", "one")]
+    (row,) = joined["means"][0]["benchmarks"]
+    (score,) = row["scores"]
+    assert (row["miou"], score["here"], score["runs"]) == (fmean(values), fmean(values), values)
+    assert score["deviation"] == pytest.approx(stdev(values)) and score["published"] == 94.6
+    for model in joined["models"]:
+        assert Path("joined/all", model["benchmarks"][0]["page"]).is_file()
+    assert "mean of 2 seeds" in Path("joined/all/scores.csv").read_text(encoding="utf-8")
+
+    joining("one", "--out", "joined").refused("name two or more")
+    joining("one", "two", "--out", "two").refused("'two' is one of the reports")
+    joining("one", "one", "--out", "joined").refused("seed 4 is in 'one' and 'one'")
+    joining("one", "data", "--out", "joined").failed(1, "'data/report.json' is not a report of papers.reproduce")
+    content = report("two")
+    for change, said in (
+        ({"call": content["call"] | {"deviations": ["steps=2"]}}, "differ in deviations: ['steps=1"),
+        ({"models": [content["models"][0] | {"seed": None}]}, "has no seeds; only reports made with --train"),
+    ):
+        Path("two/report.json").write_text(json.dumps(content | change), encoding="utf-8")
+        joining("one", "two", "--out", "joined").refused(said)
+    (row,) = content["models"][0]["benchmarks"]
+    for change, said in (
+        ({"images": 7}, "differ in PAS-20, images: 2 and 7"),
+        ({"protocol": row["protocol"] | {"window": "single"}}, "differ in PAS-20, window: official and single"),
+        ({"verdict": "waiting"}, "'two' is unfinished (PAS-20)"),
+    ):
+        content["models"][0]["benchmarks"] = [row | change]
+        Path("two/report.json").write_text(json.dumps(content), encoding="utf-8")
+        joining("one", "two", "--out", "joined").refused(said)
+    assert not Path("joined/report.json").exists()
+
+
 def test_a_row_of_a_table_is_trained_with_its_settings() -> None:
     subject = reproduction.trained_subject("PCA-Seg, Table 5a, baseline", ("fod_weight=0.1", "steps=7"))
     assert subject.recipe is not None and "concatenation" in str(subject.recipe.network)
@@ -229,13 +275,13 @@ def test_a_mean_within_two_deviations_is_within_the_spread() -> None:
     def run(here: float) -> list[dict[str, Any]]:
         return [{"score": "mIoU", "published": 38.1, "here": here}]
 
-    (score,) = reproduction.mean_scores([run(37.4), run(38.0)])
+    (score,) = verdicts.mean_scores([run(37.4), run(38.0)])
     assert (score["difference"], score["deviation"]) == (-0.4, pytest.approx(stdev([37.4, 38.0])))
-    assert reproduction.verdict([score], incomplete=False) == "within the spread"
-    assert reproduction.verdict([score], incomplete=True) == "incomplete"
-    assert reproduction.verdict(reproduction.mean_scores([run(37.4), run(37.5)]), incomplete=False) == "outside"
-    assert reproduction.verdict(reproduction.mean_scores([run(38.0)]), incomplete=False) == "within"
-    assert reproduction.verdict(reproduction.mean_scores([run(37.9)]), incomplete=False) == "outside"
+    assert verdicts.verdict([score], incomplete=False) == "within the spread"
+    assert verdicts.verdict([score], incomplete=True) == "incomplete"
+    assert verdicts.verdict(verdicts.mean_scores([run(37.4), run(37.5)]), incomplete=False) == "outside"
+    assert verdicts.verdict(verdicts.mean_scores([run(38.0)]), incomplete=False) == "within"
+    assert verdicts.verdict(verdicts.mean_scores([run(37.9)]), incomplete=False) == "outside"
 
 
 @pytest.mark.slow

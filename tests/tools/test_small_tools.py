@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from tools import make_baselines, make_benchmarks_page
-from tools.check_web import differences
-from tools.run_portable_tests import OTHER, X86, chosen_instructions
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 1 << 30
@@ -26,38 +24,9 @@ def test_every_locked_package_may_be_used() -> None:
     assert all(f"| {package.name} | {package.version} | " in check_licenses.table(found) for package in found)
 
 
-def test_every_difference_between_the_committed_and_the_built_page_is_named(tmp_path: Path):
-    def folder(name: str, files: dict[str, str]) -> Path:
-        (tmp_path / name).mkdir()
-        for file, text in files.items():
-            (tmp_path / name / file).write_text(text)
-        return tmp_path / name
-
-    committed = folder("committed", {"app.js": "1", "old.js": ""})
-    assert differences(committed, folder("same", {"app.js": "1", "old.js": "", "ort.wasm.gz": "only built"})) == []
-    missing, stale, changed = differences(committed, folder("built", {"app.js": "2", "new.js": ""}))
-    assert "new.js is missing" in missing
-    assert "old.js is not built" in stale
-    assert "app.js is not what the sources give" in changed
-
-
 @pytest.mark.parametrize("script", [pytest.param(make_baselines, marks=pytest.mark.slow), make_benchmarks_page])
 def test_the_page_is_up_to_date(script):
     assert script.PAGE.read_text(encoding="utf-8") == "\n".join(script.page()) + "\n"
-
-
-@pytest.mark.parametrize(
-    ("asked", "known", "own", "chosen"),
-    [
-        (None, X86, "avx512", ["default", "avx2", "native"]),
-        (None, X86, "avx2", ["default", "native"]),
-        (None, X86, "default", ["native"]),
-        (None, OTHER, "sve256", ["default", "native"]),
-        ("avx2,native", X86, "avx2", ["avx2", "native"]),
-    ],
-)
-def test_instruction_sets_that_are_imitated_follow_the_machine(asked, known, own, chosen):
-    assert chosen_instructions(asked, list(known), own) == chosen
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Train the network of clicks on views that `tools.clicks.views` computed.
+"""Train the network of clicks on views of photographs; those that the cache lacks are computed first.
 
     python -m tools.clicks.train --cache build/clicks --out build/clicks/network.pt --minutes 40
 
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from tools.clicks.clicker import connected, largest_error, middle
 from tools.clicks.network import ClickNetwork
-from tools.clicks.views import LABEL_STRIDE, SIZE, UNLABELED, all_views, open_cache
+from tools.clicks.views import LABEL_STRIDE, SIZE, UNLABELED, all_views, fill, open_cache
 from tools.tiny.optimization import Optimization
 
 BATCH = 8
@@ -117,7 +117,7 @@ class Region:
         self._add(*largest, self.random.random() < 0.8)
 
 
-def batches(views: dict[str, np.ndarray], names: list[list[int]], count: Path, seed: int) -> Iterator[list[Region]]:
+def batches(views: dict[str, np.ndarray], names: list[list[int]], seed: int) -> Iterator[list[Region]]:
     """Endless batches of regions."""
     random = np.random.default_rng(seed)
     queue: list[int] = []
@@ -125,7 +125,7 @@ def batches(views: dict[str, np.ndarray], names: list[list[int]], count: Path, s
         batch: list[Region] = []
         while len(batch) < BATCH:
             if not queue:
-                queue = random.permutation(int(count.read_text())).tolist()
+                queue = random.permutation(len(names)).tolist()
             region = Region(views, names, queue.pop(), random)
             if region.is_there:
                 batch.append(region)
@@ -185,6 +185,7 @@ def train(
     """Train until the time is over."""
     torch.manual_seed(seed)
     plan = all_views(photos)
+    fill(cache, plan)
     names = [[value for value, word in enumerate(view.photo.words) if word is not None] for view in plan]
     views = open_cache(cache, len(plan), "r")
     network = ClickNetwork().to(memory_format=torch.channels_last)
@@ -202,7 +203,7 @@ def train(
     groups = [{"params": list(network.parameters()), "lr": highest}]
     training = Optimization("", groups, 0, torch.default_generator, rate=rate, decay=DECAY)
     step, clicked, running, saved = 0, 0, np.zeros((MOST_CLICKS, 2)), 0.0
-    for batch in batches(views, names, cache / "count.txt", seed):
+    for batch in batches(views, names, seed):
         if (share := passed()) >= 1:
             break
         inputs = features_of(views, batch, random)

@@ -1,15 +1,11 @@
-"""What tiny sees in views of photographs, and their labels: computed once and kept on disk.
-
-    python -m tools.clicks.views --photos ../shared/data/photos --cache build/clicks
+"""What tiny sees in views of photographs, and their labels: computed once and cached on disk.
 
 A view is a whole photograph or a part of it around a region, squashed to one size. A fifth of the photographs and all
 frames of `indoor` are left out, by their groups, so that clicks can be measured on them; so is `car-parts`, which
 tiny hasn't seen either.
 """
 
-import argparse
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,18 +143,3 @@ def fill(folder: Path, views: Sequence[View]) -> None:
         arrays["labels"][at] = np.asarray(labels.resize((cells, cells), Image.Resampling.NEAREST))
         if at % 50 == 49 or at == len(views) - 1:
             progress.write_text(str(at + 1))
-
-
-def main() -> None:
-    """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos"))
-    parser.add_argument("--cache", type=Path, default=Path("build/clicks"))
-    chosen = parser.parse_args()
-    views = all_views(chosen.photos)
-    print(len(views), "views", os.getpid(), flush=True)
-    fill(chosen.cache, views)
-
-
-if __name__ == "__main__":
-    main()

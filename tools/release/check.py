@@ -21,7 +21,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tools.release import files
@@ -31,8 +31,8 @@ from tools.release.page_commands import ROOT, Step, steps
 PAGES = ("README.md", "docs/quick_start.md")
 """The pages whose commands a newcomer types first."""
 
-LIGHT_SECONDS, LIGHT_BYTES, MASK_SECONDS = 20.0, 300e6, 30.0
-"""The most that an installation without PyTorch may take, and the first labels after it."""
+LIGHT_SECONDS, LIGHT_BYTES, MASK_SECONDS = 60.0, 300e6, 60.0
+"""The most that an installation without PyTorch may take, and the first labels after it, also on a busy machine."""
 
 HUB = ("huggingface.co", 443)
 """Where published weights come from."""
@@ -52,19 +52,17 @@ class Checks:
         Args:
             what: what was checked.
             ended: the command.
-            most_seconds: how long it may take: on a machine that is busy with other things, of processor time [s].
+            most_seconds: how long it may take [s].
             also: something else that is wrong.
         """
-        took = f"{ended.seconds:.1f} s" + (
-            "" if ended.cpu_seconds is None else f", {ended.cpu_seconds:.1f} s of a core"
-        )
-        is_busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1)
-        counted = ended.cpu_seconds if is_busy and ended.cpu_seconds is not None else ended.seconds
-        if most_seconds is not None and counted > most_seconds:
+        if most_seconds is not None and ended.seconds > most_seconds:
             also = f"it may take {most_seconds:g} s"
         good = ended.code == 0 and also is None
         self.failures += not good
-        print(f"{'ok' if good else 'FAILED'}: {what} ({took}){'' if also is None else f': {also}'}", flush=True)
+        print(
+            f"{'ok' if good else 'FAILED'}: {what} ({ended.seconds:.1f} s){'' if also is None else f': {also}'}",
+            flush=True,
+        )
         if ended.code:
             print(f"exit code {ended.code}\n{ended.text}", flush=True)
         return good
@@ -228,13 +226,6 @@ CHECKS: dict[str, Callable[[Checks, Path, Path], None]] = {
 """The checks by name, each with the folder of the archives and one of its own."""
 
 
-def machine() -> Iterator[str]:
-    """What the figures were measured on."""
-    yield f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    if hasattr(os, "getloadavg"):
-        yield f"load {os.getloadavg()[0]:.1f}"
-
-
 def main() -> int:
     """Run the checks; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -242,7 +233,10 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=CHECKS, default=list(CHECKS))
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "release", help="for environments and results")
     arguments = parser.parse_args()
-    print("; ".join(machine()), flush=True)
+    print(
+        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        flush=True,
+    )
     checks = Checks()
     for name in arguments.only:
         CHECKS[name](checks, arguments.dist, (arguments.folder / name).resolve())

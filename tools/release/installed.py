@@ -6,7 +6,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import venv
 from collections.abc import Callable, Mapping, Sequence
@@ -32,8 +31,6 @@ class Ended:
     """What it wrote to both outputs."""
     seconds: float
     """How long it took [s]."""
-    cpu_seconds: float | None
-    """How much processor time it took [s]; None where the system doesn't tell."""
 
 
 class Installation:
@@ -85,7 +82,7 @@ class Installation:
     ) -> Ended:
         """Run a line of a page, or its words, in a folder."""
         words = shlex.split(command) if isinstance(command, str) else list(command)
-        begin, cpu = time.monotonic(), _cpu_seconds()
+        begin = time.monotonic()
         ended = subprocess.run(
             [self.program(words[0]), *words[1:]],
             cwd=folder,
@@ -99,8 +96,7 @@ class Installation:
             check=False,
             timeout=3600,
         )
-        used = None if cpu is None else (_cpu_seconds() or 0) - cpu
-        return Ended(code=ended.returncode, text=ended.stdout, seconds=time.monotonic() - begin, cpu_seconds=used)
+        return Ended(code=ended.returncode, text=ended.stdout, seconds=time.monotonic() - begin)
 
     def serve(self, command: str, folder: Path, ask: Callable[[], str | None]) -> Ended:
         """Start a service, ask it something once it is ready, and stop it as Ctrl-C does.
@@ -134,10 +130,10 @@ class Installation:
         # Windows ends a process by Ctrl-Break with a code of its own
         stopped = code == 0 or os.name == "nt"
         if wrong is None and stopped:
-            return Ended(code=0, text="", seconds=time.monotonic() - begin, cpu_seconds=None)
+            return Ended(code=0, text="", seconds=time.monotonic() - begin)
         what = wrong or f"it ended with exit code {code}"
         text = f"{what}\n{log.read_text(errors='replace') if not ready or wrong else ''}"
-        return Ended(code=code or 1, text=text, seconds=time.monotonic() - begin, cpu_seconds=None)
+        return Ended(code=code or 1, text=text, seconds=time.monotonic() - begin)
 
 
 def _is_ready(process: subprocess.Popen[bytes]) -> bool:
@@ -174,15 +170,6 @@ def ask_for_labels(photo: Path) -> str | None:
     return (
         None if b'"model/"' in backends else "its page can't run models in the browser: the WebAssembly file is missing"
     )
-
-
-def _cpu_seconds() -> float | None:
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def last_line(text: str) -> str:

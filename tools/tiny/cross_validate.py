@@ -1,11 +1,11 @@
-"""Cross-validate tiny over photographs and words of all data sets, beside the data and costs of the version before.
+"""Cross-validate tiny over photographs and words of all data sets.
 
     python -m tools.tiny.cross_validate --photos ../shared/data/photos --cache build/tiny
 
 The photographs are dealt into three folds; copies of a COCO photograph and the frames of one building stay together.
 The model of a fold has seen neither the fold's photographs nor a labeled pixel of the fold's words, a part of the
 words of each data set. Every pixel of a photograph gets one of its data set's words at the photograph's size. Errors
-are standard errors over photographs; those of differences are paired.
+are standard errors over photographs.
 """
 
 import argparse
@@ -25,9 +25,9 @@ from tqdm import tqdm
 
 from segvoc.inference.prepared_vocabulary import STUFF
 from tools.tiny.build import read_training_data
-from tools.tiny.model import BEFORE, SHIPPED, Model, Recipe, Stages, TrainingData, train
+from tools.tiny.model import SHIPPED, Model, Stages, TrainingData, train
 from tools.tiny.photos import DATA_SETS, Photo
-from tools.tiny.scoring import calibrate, counts, difference, label_map, scores
+from tools.tiny.scoring import calibrate, counts, label_map, scores
 
 FOLDS = 3
 
@@ -87,9 +87,9 @@ class Fold:
         hidden = [word for words in self.unseen.values() for word in words]
         self.known = data.known(hidden)
 
-    def model(self, recipe: Recipe) -> Model:
+    def model(self) -> Model:
         """The model that has seen nothing of this fold."""
-        return train(self.data, self.may_learn, self.known, recipe, seed=100 * self.seed + self.number)
+        return train(self.data, self.may_learn, self.known, SHIPPED, seed=100 * self.seed + self.number)
 
     def scored(self, model: Model) -> dict[str, Any]:
         """Counts "pixels" (N 3 K) of the held-out photographs of each benchmark, and "pairs" of `CALIBRATION`.
@@ -151,33 +151,28 @@ def _winners(data: TrainingData, index: int, logits: Tensor, columns: Tensor, ow
     return torch.stack([highest[labeled], right[labeled].float()], dim=1)
 
 
-def report(data: TrainingData, folds: Sequence[int], seed: int, recipes: Mapping[str, Recipe]) -> dict[str, Any]:
-    """Train and score all models of some folds, print a table, and return the figures of the record."""
+def report(data: TrainingData, folds: Sequence[int], seed: int) -> dict[str, Any]:
+    """Train and score the models of some folds, print a table, and return the figures of the record."""
     started = time.monotonic()
-    found: dict[str, dict[str, list[Tensor]]] = {name: {} for name in recipes}
+    found: dict[str, list[Tensor]] = {}
     fitted: list[tuple[float, float]] = []
     stages = Stages(data.cache)
     for number in folds:
         fold = Fold(data, number, seed)
-        for name, recipe in recipes.items():
-            depends_on = ([photo.key for photo in data.features.photos], seed, number, recipe)
-            stored = stages.computed("scores", depends_on, lambda *_, f=fold, r=recipe: f.scored(f.model(r)))
-            for benchmark, rows in stored["pixels"].items():
-                found[name].setdefault(benchmark, []).append(rows)
-            if name == "now":
-                fitted.append(calibrate(*stored["pairs"].unbind(dim=1)))
+        depends_on = ([photo.key for photo in data.features.photos], seed, number, SHIPPED)
+        stored = stages.computed("scores", depends_on, lambda *_, f=fold: f.scored(f.model()))
+        for benchmark, rows in stored["pixels"].items():
+            found.setdefault(benchmark, []).append(rows)
+        fitted.append(calibrate(*stored["pairs"].unbind(dim=1)))
     figures: dict[str, dict[str, Any]] = {"held_out": {}, "unseen_words": {}}
-    print(f"{'':22} {'mIoU / pixel accuracy':31} {'version before':31} difference")
-    for benchmark, rows in found["now"].items():
-        now = torch.cat(rows)
-        shown, entry = [scores(now)], _rounded(asdict(scores(now)))
-        if "before" in found:
-            before = torch.cat(found["before"][benchmark])
-            shown += [scores(before), difference(now, before)]
-            entry |= {"before": _rounded(asdict(shown[1])), "difference": _rounded(asdict(shown[2]))}
-        print(f"{benchmark:22} {'   '.join(map(str, shown))}")
+    print(f"{'':22} mIoU / pixel accuracy")
+    for benchmark, several in found.items():
+        score = scores(torch.cat(several))
+        print(f"{benchmark:22} {score}")
         kind = "unseen_words" if benchmark.endswith(" unseen") else "held_out"
-        figures[kind][benchmark.removesuffix(" unseen")] = entry
+        figures[kind][benchmark.removesuffix(" unseen")] = {
+            name: round(value, 2) for name, value in asdict(score).items()
+        }
     scale, bias = (statistics.median(values) for values in zip(*fitted, strict=True))
     print(f"calibration: scale {scale:.3f}, bias {bias:.3f}; {time.monotonic() - started:.0f} s")
     return {"protocol": _protocol(folds), **figures, "scale": scale, "bias": bias}
@@ -191,10 +186,6 @@ def _protocol(folds: Sequence[int]) -> str:
     )
 
 
-def _rounded(values: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(value, 2) for name, value in values.items()}
-
-
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -202,12 +193,10 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("build/tiny"), help="folder of stages, to go on from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)), help="only some of the folds")
-    parser.add_argument("--alone", action="store_true", help="without the data and costs of the version before")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     arguments = parser.parse_args()
     data, _ = read_training_data(arguments.photos, arguments.cache)
-    recipes = {"now": SHIPPED} if arguments.alone else {"now": SHIPPED, "before": BEFORE}
-    figures = report(data, arguments.folds, arguments.seed, recipes)
+    figures = report(data, arguments.folds, arguments.seed)
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(figures, indent=1) + "\n")

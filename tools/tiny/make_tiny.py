@@ -95,7 +95,7 @@ def main() -> None:
     data, text = read_training_data(arguments.photos, arguments.cache)
     if arguments.fold is not None:
         fold = Fold(data, arguments.fold, seed=0)
-        model, held_out = fold.model(SHIPPED), [data.features.photos[i] for i in fold.held_out]
+        model, held_out = fold.model(), [data.features.photos[i] for i in fold.held_out]
         weights = packed(model, scale, bias)
         write_weights(arguments.out / "tiny_fold.safetensors", weights, "tiny", **_configuration(model))
         listed = [[photo.data_set, photo.image_file.name] for photo in held_out]

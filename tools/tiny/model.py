@@ -20,7 +20,6 @@ from segvoc.networks.base import CostAggregation
 from segvoc.storage.atomic_writes import write_atomically
 from tools.tiny.features import Features
 from tools.tiny.optimization import Progress
-from tools.tiny.photos import DATA_SETS, FIRST_DATA_SETS
 from tools.tiny.projections import Fits, ProjectionRecipe, Projections, fit_projections
 from tools.tiny.refinement import CrossFit, RefinementRecipe, new_aggregation, train_aggregation
 from tools.tiny.trunk import TrunkRecipe, tune
@@ -30,8 +29,6 @@ from tools.tiny.trunk import TrunkRecipe, tune
 class Recipe:
     """How a model is trained."""
 
-    data_sets: tuple[str, ...] = DATA_SETS
-    """Labeled data sets that it learns from."""
     trunk: TrunkRecipe = field(default_factory=TrunkRecipe)
     """How the trunk's last stages are trained."""
     projections: ProjectionRecipe = field(default_factory=ProjectionRecipe)
@@ -41,16 +38,6 @@ class Recipe:
 
 
 SHIPPED = Recipe()
-
-BEFORE = Recipe(
-    data_sets=FIRST_DATA_SETS,
-    trunk=TrunkRecipe(steps=0),
-    refinement=RefinementRecipe(cost_weights=(0.8, 1.2, 0.5, 0.0), novelty_weights=(0.0, 0.0, 1.0, 0.0)),
-)
-"""Data and costs of the second version of tiny: three data sets, the trunk as ImageNet left it, and three costs.
-
-All else is as in `SHIPPED` and was different then: no `Alternatives`, other numbers of steps, views, groups and words,
-and other shares of the data sets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,30 +98,25 @@ def train(data: TrainingData, photos: Tensor, known: Tensor, recipe: Recipe, see
         seed: of how photographs are dealt into groups and which words are hidden.
     """
     features = data.features
-    usable = [number for number, name in enumerate(DATA_SETS) if name in recipe.data_sets]
-    labeled = photos & torch.isin(features.data_set, torch.tensor(usable, device=features.device))
-    base = ([photo.key for photo in features.photos], labeled.tolist(), known.tolist(), recipe.projections)
+    base = ([photo.key for photo in features.photos], photos.tolist(), known.tolist(), recipe.projections)
     stages = Stages(data.cache)
     tower = copy.deepcopy(data.tower)
 
     def fit(fits: Fits) -> Projections:
         return fit_projections(tower, features, data.words, data.text, fits, recipe.projections)
 
-    own: Projections | None = None
-    if recipe.trunk.steps:
+    def tuned(progress: Progress, resumed: dict[str, Any] | None) -> dict[str, Any]:
+        alone = Fits(photos=photos[None], words=known[None])
+        start = Projections(**stages.computed("start", base, lambda *_: vars(fit(alone))))
+        found = tune(tower, features, data.words, data.text, photos, known, start, recipe.trunk, progress, resumed)
+        return {"trunk": tower.trunk.state_dict(), "projections": vars(found)}
 
-        def tuned(progress: Progress, resumed: dict[str, Any] | None) -> dict[str, Any]:
-            alone = Fits(photos=labeled[None], words=known[None])
-            start = Projections(**stages.computed("start", base, lambda *_: vars(fit(alone))))
-            found = tune(tower, features, data.words, data.text, labeled, known, start, recipe.trunk, progress, resumed)
-            return {"trunk": tower.trunk.state_dict(), "projections": vars(found)}
-
-        base = (*base, recipe.trunk)
-        after = stages.computed("trunk", base, tuned)
-        tower.trunk.load_state_dict(after["trunk"])
-        own = Projections(**after["projections"])
-    cross_fit = CrossFit.deal([photo.group for photo in features.photos], labeled, known, seed, recipe.refinement)
-    base = (*base, seed, recipe.refinement.groups, recipe.refinement.hidden)
+    tuned_base = (*base, recipe.trunk)
+    after = stages.computed("trunk", tuned_base, tuned)
+    tower.trunk.load_state_dict(after["trunk"])
+    own = Projections(**after["projections"])
+    cross_fit = CrossFit.deal([photo.group for photo in features.photos], photos, known, seed, recipe.refinement)
+    base = (*tuned_base, seed, recipe.refinement.groups, recipe.refinement.hidden)
     projections = Projections(**stages.computed("projections", base, lambda *_: vars(fit(cross_fit.fits))))
 
     def refined(progress: Progress, resumed: dict[str, Any] | None) -> dict[str, Any]:
@@ -144,9 +126,7 @@ def train(data: TrainingData, photos: Tensor, known: Tensor, recipe: Recipe, see
 
     aggregation = new_aggregation(tower, features, data.text[known], recipe.refinement)
     aggregation.load_state_dict(stages.computed("aggregation", (*base, recipe.refinement), refined))
-    first = projections.part(0, 1)
-    if own is not None:
-        first = replace(own, shift=first.shift)
+    first = replace(own, shift=projections.part(0, 1).shift)
     return Model(data=data, tower=tower, projections=first, aggregation=aggregation.eval())
 
 

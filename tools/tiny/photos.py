@@ -13,9 +13,6 @@ NO_WORD = "background"
 DATA_SETS = ("coco-panoptic", "coco-things", "clothing", "voc", "coco-minis", "lvis", "caltech", "pantry", "indoor")
 """Labeled data sets, all of which the shipped weights are trained on."""
 
-FIRST_DATA_SETS = DATA_SETS[:3]
-"""Those of the first two versions of tiny."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Photo:

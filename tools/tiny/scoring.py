@@ -74,13 +74,6 @@ def scores(pixels: Tensor) -> Score:
     return _score(_both(pixels.sum(dim=0)), _both(_resampled(pixels)))
 
 
-def difference(pixels: Tensor, before: Tensor) -> Score:
-    """How much better counts (N 3 K) are than other counts of the same photographs, with the paired error."""
-    return _score(
-        _both(pixels.sum(dim=0)) - _both(before.sum(dim=0)), _both(_resampled(pixels)) - _both(_resampled(before))
-    )
-
-
 def _resampled(pixels: Tensor) -> Tensor:
     drawn = torch.randint(len(pixels), (RESAMPLES, len(pixels)), generator=torch.Generator().manual_seed(0))
     times = torch.zeros(RESAMPLES, len(pixels), dtype=torch.double)

@@ -24,7 +24,7 @@ class TrunkRecipe:
     """How the last stages are trained."""
 
     steps: int = 1000
-    """Optimizer steps; 0: they stay as ImageNet left them."""
+    """Optimizer steps."""
     views: int = 8
     """Views of a step."""
     window: int = 20
