@@ -37,7 +37,7 @@ from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.windows import ViewLogits, views
 from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes, requested_selection
 from segvoc.runtime.arrays import Array, array_namespace, on_cpu, start_copy, to_numpy
-from segvoc.sharing.uploading import ShareableModel
+from segvoc.sharing.hub import ShareableModel
 from segvoc.teaching.features import FeatureArrays, read_features
 from segvoc.teaching.taught_words import TaughtQuery, TaughtWords, probe_image
 from segvoc.vocabulary import Vocabulary, folded
