@@ -38,10 +38,11 @@ import segvoc
 from benchmarks.machine import update
 from segvoc.cli.segment import summary_line
 from segvoc.imaging.result_paths import image_paths, plan_results
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.big_images import label_big_image
-from segvoc.labeling.labeling import Labeling, image_work, label_images
+from segvoc.labeling.labeling import Labeling, Output, image_work, label_images
 from segvoc.runtime import process_settings
 from segvoc.runtime.hardware import cpu_name, peak_gigabytes
 from segvoc.storage.atomic_writes import write_bytes
@@ -84,7 +85,8 @@ def label_side(number: int) -> None:
         Image.fromarray(np.tile(photo, repeats)[:number, :number]).save(path, compress_level=1)
         del photo
         model = segvoc.load("tiny", device="cpu")
-        label_big_image(model, path, word_list(20), Path(folder, "out"), tile=1024, overlap=64)
+        options = LabelOptions(tile=1024, overlap=64)
+        label_big_image(model, path, word_list(20), Output(Path(folder, "out")), options=options)
 
 
 def label_folder(number: int, *, simulated: bool) -> None:
@@ -97,7 +99,7 @@ def label_folder(number: int, *, simulated: bool) -> None:
         fill(images, number)
         model = segvoc.load("tiny", device="cpu")
         words = Vocabulary(word_list(20))
-        labeling = Labeling(load=lambda: model, words=words, out=str(out), describe=summary_line, overlay=None)
+        labeling = Labeling(load=lambda: model, words=words, output=Output(out, overlay=None), describe=summary_line)
         inputs = image_paths([images])
         plans = plan_results(inputs, out, overlay=False)
         planned = [(image.path, files) for image, files in zip(inputs, plans, strict=True) if files is not None]

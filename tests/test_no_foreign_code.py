@@ -12,7 +12,7 @@ import torch
 import segvoc
 from segvoc.errors import SegvocError, UsageError
 from segvoc.inference.exported.manifest import MANIFEST
-from segvoc.inference.exported.shipped import copy_tiny
+from segvoc.inference.exported.segmenter import copy_tiny
 
 SOURCES = Path(__file__).resolve().parents[1] / "src" / "segvoc"
 

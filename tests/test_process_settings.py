@@ -74,7 +74,7 @@ def test_an_exported_model_labels_images_after_a_fork() -> None:
     code = """
 import os, signal
 import numpy as np
-from segvoc.inference.exported.shipped import open_tiny
+from segvoc.inference.exported.segmenter import open_tiny
 model, image = open_tiny(), np.zeros((200, 200, 3), np.uint8)
 before = model.segment(image, ["cat", "wall"])
 child = os.fork()

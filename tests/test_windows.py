@@ -26,8 +26,8 @@ def test_labeling_and_a_journal_need_nothing_of_it(tmp_path: Path) -> None:
 import importlib
 for name in ("labeling.labeling", "storage.journal", "cli.doctor"):
     importlib.import_module(f"segvoc.{{name}}")
-from segvoc.runtime.process_settings import WORKER_START, how_it_ended
-assert WORKER_START == "spawn" and "killed" in how_it_ended(-9)
+from segvoc.runtime.process_settings import WORKER_START, exit_reason
+assert WORKER_START == "spawn" and "killed" in exit_reason(-9)
 from segvoc.cli import main
 main()
 """

@@ -15,7 +15,7 @@ from pathlib import Path
 from segvoc.encoders.minilm import TOKENIZER_FILE
 from segvoc.export.export import export
 from segvoc.inference.exported.manifest import MANIFEST, ExportManifest
-from segvoc.inference.exported.shipped import TINY_MANIFEST
+from segvoc.inference.exported.segmenter import TINY_MANIFEST
 from segvoc.models.loading import load_network
 from segvoc.storage.files import SHIPPED
 

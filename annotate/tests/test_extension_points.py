@@ -17,12 +17,10 @@ EXTENSION_POINTS = {
     "segvoc.runtime.progress",
     "segvoc.vocabulary",
     "segvoc.serving.bodies",
-    "segvoc.serving.extensions",
+    "segvoc.serving.settings",
     "segvoc.serving.answers",
     "segvoc.serving.middleware",
-    "segvoc.serving.server",
     "segvoc.serving.app",
-    "segvoc.serving.settings",
     "segvoc.serving.labeler",
     "segvoc.runtime.process_settings",
     # images, label maps and formats
@@ -42,7 +40,7 @@ EXTENSION_POINTS = {
     # the programs that the page runs
     "segvoc.inference.clicks",
     "segvoc.inference.exported.manifest",
-    "segvoc.inference.exported.shipped",
+    "segvoc.inference.exported.segmenter",
     # files
     "segvoc.errors",
     "segvoc.storage.records",

@@ -12,14 +12,13 @@ from starlette.testclient import TestClient
 from segvoc import cli
 from segvoc.errors import UsageError
 from segvoc.serving.app import create_app
-from segvoc.serving.extensions import installed_extensions
-from segvoc.serving.settings import ServiceSettings
+from segvoc.serving.settings import ServiceSettings, installed_extensions
 from tests.inference.numpy_engine import NumpySegmenter
 
 MODULE = """
 import contextlib
 import click
-from segvoc.serving.extensions import Extension
+from segvoc.serving.settings import Extension
 
 @click.command()
 def wave():

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 import segvoc
-from segvoc.inference.exported.shipped import open_tiny
+from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.models.presets import PRESETS
 from segvoc.sharing.hub import CARD, CONFIG, SHARED_WEIGHTS
 from tests.cli.command import Command, draw_photos

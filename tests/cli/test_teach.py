@@ -11,7 +11,7 @@ from PIL import Image
 
 from segvoc.cli import export as exporting
 from segvoc.imaging.label_maps import read_label_map
-from segvoc.inference.exported.shipped import open_tiny
+from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.models import loading, opening
 from segvoc.teaching.taught_words import TaughtWords
 from tests.cli.command import Command
@@ -77,7 +77,7 @@ def test_batch_and_serve_give_the_labels_of_segment(command, monkeypatch):
         command(*batch, *other).refused("'labeled' has results of another call (taught", "give another --out")
 
     services: list[Any] = []
-    monkeypatch.setattr("segvoc.serving.server.run", lambda load, *_, **__: services.append(load))
+    monkeypatch.setattr("segvoc.serving.app.run", lambda load, *_, **__: services.append(load))
     monkeypatch.delenv("SEGVOC_API_KEY", raising=False)
     for more in ((), taught):
         assert command("serve", "--dtype", "auto", *more).code == 0

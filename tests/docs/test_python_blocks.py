@@ -87,8 +87,8 @@ def test_a_slow_page(page: str, place: Path, hub: LoopbackHub, monkeypatch: pyte
     if name == "share":
         use_hub(monkeypatch, place / "home", hub.url)
         monkeypatch.setenv("HF_TOKEN", hub.repositories.token)
-        for revision in (None, "v2"):
-            segvoc.push(segvoc.load("tiny"), "anna/car-parts", revision=revision, weights=True)
+        for name in ("anna/car-parts", "anna/car-parts@v2"):
+            segvoc.push(segvoc.load("tiny"), name, weights=True)
     if name == "videos":
         write_video(Path("video.mp4"), 6)
     if name == "formats":

@@ -10,8 +10,7 @@ import pytest
 
 import segvoc
 from segvoc.export.triton_repository import make_repository
-from segvoc.inference.exported.segmenter import ExportedSegmenter, selection_inputs
-from segvoc.inference.exported.shipped import copy_tiny, open_tiny
+from segvoc.inference.exported.segmenter import ExportedSegmenter, copy_tiny, open_tiny, selection_inputs
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.onnx_program import OnnxProgram
 from segvoc.inference.windows import views

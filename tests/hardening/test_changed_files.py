@@ -30,7 +30,7 @@ from segvoc.errors import CheckpointError, InputError, SegvocError, UsageError
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.imaging.reading import decode_image, read_image
 from segvoc.inference.exported.manifest import ExportManifest
-from segvoc.inference.exported.shipped import TINY_MANIFEST
+from segvoc.inference.exported.segmenter import TINY_MANIFEST
 from segvoc.inference.onnx_program import OnnxProgram
 from segvoc.storage.files import SHIPPED
 from segvoc.storage.journal import read_journal

@@ -21,7 +21,7 @@ from segvoc.inference.clicks import (
     view_around,
 )
 from segvoc.inference.edges import IMAGE_PROGRAM
-from segvoc.inference.exported.shipped import open_tiny
+from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.storage.files import SHIPPED
 from tests.cli.command import Command
 from tests.cli.conftest import segvoc_command as segvoc_command

@@ -9,7 +9,7 @@ from jaxtyping import UInt16
 from PIL import Image
 
 from segvoc.errors import UsageError
-from segvoc.inference.exported.shipped import open_tiny
+from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.tile_grid import TileAxis, Tiling
 from segvoc.inference.windows import ViewLogits, views
 from segvoc.layers.selection_rules import Listed, Voted

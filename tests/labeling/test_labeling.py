@@ -10,11 +10,11 @@ import pytest
 from segvoc.errors import InputError, OutputError
 from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.result_paths import ResultPaths
-from segvoc.inference.exported.shipped import open_tiny
+from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.labeling import labeling as labeling_module
-from segvoc.labeling.labeling import Labeling, label_images
+from segvoc.labeling.labeling import Labeling, Output, label_images
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 from tests.inference.small_network import small_segmenter
 from tests.labeling.test_processes import WORDS, planned_images
@@ -25,7 +25,7 @@ def _describe(result: Segmentation, paths: ResultPaths) -> str:
 
 
 def _labeling(out: Path, **options: object) -> Labeling:
-    return Labeling(**{"load": small_segmenter, "words": WORDS, "out": str(out), "describe": _describe} | options)  # type: ignore[arg-type]
+    return Labeling(**{"load": small_segmenter, "words": WORDS, "output": Output(out), "describe": _describe} | options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8])
@@ -89,9 +89,9 @@ def test_settings_tell_what_changes_results(tmp_path: Path) -> None:
         {"options": LabelOptions(window="single")},
         {"options": LabelOptions(keep_classes=2)},
         {"options": LabelOptions(threshold=0.5)},
-        {"overlay": None},
-        {"overlay": OverlayStyle(names=False)},
-        {"compact": True},
+        {"output": Output(tmp_path, overlay=None)},
+        {"output": Output(tmp_path, overlay=OverlayStyle(names=False))},
+        {"output": Output(tmp_path, compact=True)},
     ]
     settings = [_labeling(tmp_path, **change).settings(model) for change in changed]
     for number, one in enumerate([plain, *settings]):

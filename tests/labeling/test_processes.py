@@ -18,7 +18,7 @@ from segvoc.imaging.result_paths import ResultPaths
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.labeling.labeling import Labeling, Planned, finished, image_work, label_images, label_in_processes
+from segvoc.labeling.labeling import Labeling, Output, Planned, finished, image_work, label_images, label_in_processes
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_segmenter
 
@@ -55,7 +55,7 @@ def slow() -> Segmenter:
 
 
 def _labeling(out: Path, load: Callable[[], Segmenter] = small_segmenter) -> Labeling:
-    return Labeling(load=load, words=WORDS, out=str(out), describe=describe)
+    return Labeling(load=load, words=WORDS, output=Output(out), describe=describe)
 
 
 def planned_images(folder: Path, out: Path, number: int) -> list[Planned]:
@@ -110,7 +110,7 @@ def test_process_without_a_model_is_told(tmp_path: Path) -> None:
 
 def test_wrong_call_is_told_before_the_first_image_or_process(tmp_path: Path) -> None:
     options = LabelOptions(window="tcl")
-    labeling = Labeling(load=killed, words=WORDS, options=options, out=str(tmp_path), describe=describe)
+    labeling = Labeling(load=killed, words=WORDS, options=options, output=Output(tmp_path), describe=describe)
     for call in (label_images, partial(label_in_processes, jobs=2)):
         with pytest.raises(UsageError, match="window='tcl' is unknown"):
             call(labeling, small_segmenter(), [])

@@ -18,7 +18,7 @@ import segvoc
 from segvoc.encoders.clip_text import ClipTextEncoder, open_clip_text, openai_text
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
-from segvoc.inference.exported.shipped import open_tiny
+from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.precision import float32_tensors
 from segvoc.models.builders import weightless

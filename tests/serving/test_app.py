@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from segvoc.errors import CheckpointError
-from segvoc.inference.exported.shipped import open_tiny
+from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.models.opening import load
 from segvoc.serving.app import model_facts
 from segvoc.serving.middleware import JsonLines

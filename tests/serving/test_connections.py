@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from benchmarks.service import ASKED, answered, behind_nginx
-from segvoc.inference.exported.shipped import open_tiny
+from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.opening import load
-from segvoc.serving.server import bound_socket
+from segvoc.serving.app import bound_socket
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import GatedSegmenter, labeled, listening, png
 from tests.test_package import SAMPLES

@@ -24,7 +24,7 @@ from tests.serving.services import labeled, png
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = """
 import sys, time
-from segvoc.serving.server import run
+from segvoc.serving.app import run
 from segvoc.serving.settings import ServiceSettings
 from tests.inference.numpy_engine import NumpySegmenter
 

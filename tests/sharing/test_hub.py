@@ -65,7 +65,7 @@ def test_there_and_back_with_equal_results_in_private_on_branches_and_offline(hu
     assert [one.digest for one in found.taught] == [one.digest for one in taught.taught]
     assert np.array_equal(probabilities(found), probabilities(taught))
 
-    segvoc.push(model, NAME, revision="bare", token=writer)
+    segvoc.push(model, f"{NAME}@bare", token=writer)
     bare = segvoc.load(f"{NAME}@bare", token=writer)
     assert bare.name == f"{NAME}@bare" and not bare.taught
     assert np.array_equal(probabilities(bare), probabilities(model))

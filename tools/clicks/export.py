@@ -17,7 +17,7 @@ from segvoc.export.programs import Program
 from segvoc.inference.clicks import PROGRAM
 from segvoc.inference.edges import IMAGE_PROGRAM
 from segvoc.inference.exported.manifest import ExportManifest
-from segvoc.inference.exported.shipped import TINY_MANIFEST
+from segvoc.inference.exported.segmenter import TINY_MANIFEST
 from segvoc.storage.files import SHIPPED
 from tools.clicks.network import ClickNetwork
 from tools.clicks.views import SIZE

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from segvoc.inference.exported.shipped import open_tiny
+from segvoc.inference.exported.segmenter import open_tiny
 from tools.clicks.clicker import connected
 from tools.tiny.photos import DATA_SETS, UNLABELED, Photo, read_photos
 

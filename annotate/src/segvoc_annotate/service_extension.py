@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segvoc.serving.extensions import Extension
+from segvoc.serving.settings import Extension
 from segvoc_annotate.settings import TOKEN_VARIABLE, AnnotateSettings, label_studio_token
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class AnnotateRoutes:
     settings: AnnotateSettings
 
     def __call__(self, app: "FastAPI", service: "Service") -> AbstractAsyncContextManager[None]:
-        """See `segvoc.serving.extensions.AddRoutes`."""
+        """See `segvoc.serving.settings.AddRoutes`."""
         from segvoc_annotate.label_studio.routes import LabelStudioRoutes  # here, since it needs FastAPI
         from segvoc_annotate.service.page import ServedPage
         from segvoc_annotate.service.routes import ProjectRoutes

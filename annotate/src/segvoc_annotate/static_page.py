@@ -12,7 +12,7 @@ from segvoc import UsageError
 from segvoc.inference.clicks import PROGRAM
 from segvoc.inference.edges import IMAGE_PROGRAM
 from segvoc.inference.exported.manifest import is_exported
-from segvoc.inference.exported.shipped import TINY_MANIFEST
+from segvoc.inference.exported.segmenter import TINY_MANIFEST
 from segvoc.storage.atomic_writes import folder_in_the_making
 from segvoc.storage.files import SHIPPED
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from segvoc.inference.exported.shipped import copy_tiny
+from segvoc.inference.exported.segmenter import copy_tiny
 from segvoc_annotate import static_page
 from tests.cli.command import Command
 

@@ -84,7 +84,7 @@ def test_annotate_makes_a_project_and_opens_the_page(monkeypatch: pytest.MonkeyP
                     thread.join(20)
         served.append((settings.extensions[0].settings.project, port))
 
-    monkeypatch.setattr("segvoc.serving.server.run", run)
+    monkeypatch.setattr("segvoc.serving.app.run", run)
     first = segvoc_command("annotate", "street", "--words", "cat, sofa", "--images", "photos")
     assert (first.code, first.out) == (0, f"street: {opened[0]} (Ctrl+C ends)\n")
     port = free_port()
@@ -96,7 +96,7 @@ def test_annotate_makes_a_project_and_opens_the_page(monkeypatch: pytest.MonkeyP
 
 
 def test_a_mistyped_name_asks_before_a_folder_is_made(monkeypatch: pytest.MonkeyPatch, segvoc_command: Command) -> None:
-    monkeypatch.setattr("segvoc.serving.server.run", lambda *_, **__: None)
+    monkeypatch.setattr("segvoc.serving.app.run", lambda *_, **__: None)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     Project.create("street", words=["cat"]).close()
     asked = []

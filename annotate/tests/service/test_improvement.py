@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 import segvoc
 from annotate.tests.services import NO_PAGE
 from segvoc.errors import UsageError
-from segvoc.inference.exported.shipped import open_tiny
+from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.opening import load
 from segvoc.serving.app import create_app

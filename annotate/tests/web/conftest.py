@@ -16,7 +16,7 @@ from annotate.tests.web.fake_service import FakeService
 from annotate.tests.web.pages import HEADERS, ISOLATION, PageFiles
 from annotate.tests.web.site import Site
 from segvoc.errors import UsageError
-from segvoc.inference.exported.shipped import copy_tiny
+from segvoc.inference.exported.segmenter import copy_tiny
 from segvoc_annotate.static_page import write_page
 
 SIZES: dict[str, dict[str, Any]] = {

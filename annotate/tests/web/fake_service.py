@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from annotate.tests.web.pages import HEADERS, ISOLATION, PageFiles
-from segvoc.inference.exported.shipped import open_tiny
+from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.serving.answers import zip_answer
 from segvoc.vocabulary import PartVocabulary
 

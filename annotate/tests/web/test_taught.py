@@ -16,7 +16,7 @@ from annotate.tests.web.conftest import opened
 from annotate.tests.web.pages import PageFiles
 from annotate.tests.web.site import SAMPLES, Site
 from segvoc.inference.exported.manifest import add_taught
-from segvoc.inference.exported.shipped import open_tiny
+from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.teaching.taught_words import TaughtWords
 from tests.teaching.drawn_examples import drawn_examples

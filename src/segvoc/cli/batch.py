@@ -1,7 +1,7 @@
 """`segvoc batch`: labels large image collections with Ray."""
 
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -17,9 +17,8 @@ from segvoc.cli.options import (
 )
 from segvoc.cli.output import echo, example, show_hints, word_hints
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelOptions
-from segvoc.labeling.batch.results import Record
 from segvoc.labeling.batch.run import BatchRun
-from segvoc.labeling.batch.work import Batch
+from segvoc.labeling.batch.work import Batch, Record, Sink
 from segvoc.runtime.progress import Progress, print_line
 
 
@@ -34,15 +33,15 @@ from segvoc.runtime.progress import Progress, print_line
 @click.option(
     "--to",
     "sink",
-    type=click.Choice(("parquet", "files")),
-    default="parquet",
+    type=click.Choice(get_args(Sink)),
+    default=Batch.sink,
     help="Format of the results; files: as segvoc segment writes them, without overlays.",
 )
 @click.option("--image-column", metavar="NAME", help="Parquet: the column with the images; tars: their suffix.")
 @click.option("--address", metavar="RAY", help="Connect to this Ray cluster: auto, HOST:6379, ...")
 @click.option("--workers", type=int, metavar="N", help="Number of model replicas; by default as many as fit.")
 @click.option("--cpus", type=float, default=Batch.cpus, metavar="C", help="CPU cores per replica; by default 2.")
-@click.option("--gpus", type=float, default=0.0, metavar="G", help="GPUs per replica; 0.5: two share one.")
+@click.option("--gpus", type=float, default=Batch.gpus, metavar="G", help="GPUs per replica; 0.5: two share one.")
 @click.option("--shard-images", type=int, default=Batch.shard_images, metavar="N", help="Images per shard.")
 @click.option("--retry-failed", is_flag=True, help="Redo the shards in which images failed.")
 def batch_command(
@@ -67,7 +66,7 @@ def batch_command(
     """
     asked_parts = parts_of(parts, parts_file)
     vocabulary = None if words is None and words_file is None else vocabulary_of(words, words_file)
-    given = Batch(
+    batch = Batch(
         source=source,
         out=out,
         words=vocabulary,
@@ -79,7 +78,7 @@ def batch_command(
     if vocabulary is not None:
         fills_image = labels.fills_image and asked_parts is None
         show_hints(word_hints(vocabulary.words, from_file=words_file is not None, fills_image=fills_image))
-    with BatchRun(given) as run:
+    with BatchRun(batch) as run:
         return _label(run)
 
 

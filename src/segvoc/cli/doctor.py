@@ -32,7 +32,7 @@ def doctor_command(context: click.Context, as_json: bool) -> None:
     from segvoc.storage.files import cache_folder
 
     failure, cache = _failure_of_tiny(), cache_folder()
-    asked = [line for own in metadata.distributions(name="segvoc") for line in own.requires or []]
+    asked = [line for segvoc in metadata.distributions(name="segvoc") for line in segvoc.requires or []]
     names = [re.split(r"[^\w.-]", line)[0] for line in asked if not re.search("extra == .(dev|docs).", line)]
     facts = {
         "segvoc": {"version": __version__, "tiny": failure or "labels an image"},
@@ -55,16 +55,16 @@ def doctor_command(context: click.Context, as_json: bool) -> None:
     if as_json:
         echo(json.dumps(facts))
     else:
-        for section, found in facts.items():
-            width = max(map(len, found), default=0)
-            echo("\n".join([section, *(f"  {name:{width}}  {value}" for name, value in found.items()), ""]))
+        for section, rows in facts.items():
+            width = max(map(len, rows), default=0)
+            echo("\n".join([section, *(f"  {name:{width}}  {value}" for name, value in rows.items()), ""]))
     context.exit(1 if failure else 0)
 
 
 def _failure_of_tiny() -> str | None:
     import numpy as np
 
-    from segvoc.inference.exported.shipped import open_tiny
+    from segvoc.inference.exported.segmenter import open_tiny
 
     try:
         open_tiny().segment(np.full((64, 64, 3), 127, np.uint8), ["cat", "wall"])
@@ -75,28 +75,28 @@ def _failure_of_tiny() -> str | None:
 
 def _engines() -> dict[str, str]:
     """ONNX Runtime and PyTorch with their devices."""
-    found = {}
+    engines = {}
     try:
         import onnxruntime
 
-        found["ONNX Runtime"] = f"{onnxruntime.__version__} ({', '.join(onnxruntime.get_available_providers())})"
+        engines["ONNX Runtime"] = f"{onnxruntime.__version__} ({', '.join(onnxruntime.get_available_providers())})"
     except Exception as error:  # whatever a broken installation raises
-        found["ONNX Runtime"] = f"can't be imported ({type(error).__name__}: {error})"
+        engines["ONNX Runtime"] = f"can't be imported ({type(error).__name__}: {error})"
     try:
         import torch
 
         devices = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-        gpus = [f"{one.name}, {one.total_memory / 1e9:.0f} GB" for one in devices]
+        gpus = [f"{device.name}, {device.total_memory / 1e9:.0f} GB" for device in devices]
         gpus += ["Apple's, through MPS"] if torch.backends.mps.is_available() else []
         built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPUs"
-        found |= {"PyTorch": f"{torch.__version__} (built for {built})", "GPUs": "; ".join(gpus) or "none"}
+        engines |= {"PyTorch": f"{torch.__version__} (built for {built})", "GPUs": "; ".join(gpus) or "none"}
     except Exception as error:
-        found["PyTorch"] = f"can't be imported ({type(error).__name__}: {error})"
-    return found
+        engines["PyTorch"] = f"can't be imported ({type(error).__name__}: {error})"
+    return engines
 
 
 def _described(folder: Path) -> str:
     folder = folder.expanduser().absolute()
-    existing = next(one for one in (folder, *folder.parents) if one.is_dir())
+    existing = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
     room = "" if os.access(existing, os.W_OK | os.X_OK) else ", can't be written"
     return f"{folder} ({shutil.disk_usage(existing).free / 1e9:.1f} GB free{room})"

@@ -3,15 +3,15 @@
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import click
 
 from segvoc.cli.options import ModelOptions, model_options
 from segvoc.cli.output import echo, example
 from segvoc.errors import missing_extra, naming_torch
-from segvoc.inference.exported.manifest import add_taught, export_in_the_making
-from segvoc.inference.exported.shipped import copy_tiny, open_tiny
+from segvoc.inference.exported.manifest import ExportDtype, ExportFormat, add_taught, export_in_the_making
+from segvoc.inference.exported.segmenter import copy_tiny, open_tiny
 from segvoc.vocabulary import Vocabulary
 
 
@@ -21,14 +21,14 @@ from segvoc.vocabulary import Vocabulary
 @model_options("weights", "options", "taught")
 @click.option(
     "--format",
-    type=click.Choice(["onnx", "triton"]),
+    type=click.Choice(get_args(ExportFormat)),
     default="onnx",
     help="ONNX programs, or a Triton model repository of them.",
 )
 @click.option(
     "--dtype",
     "precision",
-    type=click.Choice(["float32", "float16", "int8"]),
+    type=click.Choice(get_args(ExportDtype)),
     default="float32",
     help="Precision of most weights; int8 computes in float32.",
 )
@@ -38,8 +38,8 @@ from segvoc.vocabulary import Vocabulary
 def export_command(
     model: str,
     out: str,
-    format: Literal["onnx", "triton"],
-    precision: Literal["float32", "float16", "int8"],
+    format: ExportFormat,
+    precision: ExportDtype,
     words_file: str | None,
     chosen: ModelOptions,
 ) -> None:
@@ -51,12 +51,8 @@ def export_command(
     taught words.
     """
     vocabulary = None if words_file is None else Vocabulary.read(words_file)
-    plain = (chosen.weights, chosen.options) == (None, ()) and (format, precision, vocabulary) == (
-        "onnx",
-        "float32",
-        None,
-    )
-    if model == "tiny" and plain and find_spec("torch") is None:
+    asked = (chosen.weights, chosen.options, format, precision, vocabulary)
+    if model == "tiny" and asked == (None, (), "onnx", "float32", None) and find_spec("torch") is None:
         with export_in_the_making(Path(out)) as inside:
             copy_tiny(inside)
             add_taught(inside, chosen.with_taught(open_tiny()).taught)
@@ -76,8 +72,8 @@ def export_command(
         if sys.stderr is not None and sys.stderr.isatty():
             echo(f"segvoc: {step} ...", err=True)
 
-    found = export(network, out, format=format, dtype=precision, vocabulary=vocabulary, say=say)
+    comparison = export(network, out, format=format, dtype=precision, vocabulary=vocabulary, say=say)
     echo(
-        f"{model}: logits differ by at most {found.difference:.1g} of the largest, "
-        f"{found.equal_labels:.2%} of the labels are equal -> {out}"
+        f"{model}: logits differ by at most {comparison.difference:.1g} of the largest, "
+        f"{comparison.equal_labels:.2%} of the labels are equal -> {out}"
     )

@@ -12,9 +12,9 @@ from segvoc.checkpoints.published import PUBLISHED, PublishedFile, UnconfirmedFi
 from segvoc.cli.options import setting_option
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError, missing_extra
-from segvoc.inference.exported.shipped import open_tiny
+from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.models.catalog import catalog, check_name_without_torch
-from segvoc.storage.files import SHIPPED
+from segvoc.storage.files import SHIPPED, file_sha256
 from segvoc.storage.records import differences, parse_settings
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
         **({"options": changes} if changes else {}),
         "templates": list(preset.templates_of(configuration)),
         "auto_dtype": str(find_dtype("auto", find_device("auto"), keeps_labels=keeps)).removeprefix("torch."),
-        **({"weights": _recorded(file.path, record)} if file is not None and record else _of_preset(name, preset)),
+        **(_of_file(file.path, record) if file is not None and record else _of_preset(name, preset)),
     }
 
 
@@ -98,11 +98,9 @@ def _weights(name: str) -> dict[str, Any]:
     return _published(PUBLISHED[listed.published])
 
 
-def _recorded(path: str, record: dict[str, Any]) -> dict[str, Any]:
-    from segvoc.storage.files import file_sha256
-
+def _of_file(path: str, record: dict[str, Any]) -> dict[str, Any]:
     facts = {key: value for key, value in record.items() if key not in ("preset", "options", "configuration", "status")}
-    return {"status": "file", **facts, "file_sha256": file_sha256(path), "on_disk": _on_disk(Path(path))}
+    return {"weights": {"status": "file", **facts, "file_sha256": file_sha256(path), "on_disk": _on_disk(Path(path))}}
 
 
 def _of_preset(name: str, preset: "Preset") -> dict[str, Any]:

@@ -31,12 +31,12 @@ def own_network(place: str) -> "SegmentationNetwork":
     path, _, name = place.rpartition(":")
     if not Path(path).is_file() or not name.isidentifier():
         raise UsageError(f"--network {place!r} names no function in a Python file; for example mine.py:build")
-    found = importlib.util.spec_from_file_location("segvoc_own_network", path)
-    if found is None or found.loader is None:
+    spec = importlib.util.spec_from_file_location("segvoc_own_network", path)
+    if spec is None or spec.loader is None:
         raise UsageError(f"--network {place!r}: {path!r} is no Python file; for example mine.py:build")
-    module = importlib.util.module_from_spec(found)
+    module = importlib.util.module_from_spec(spec)
     try:
-        found.loader.exec_module(module)
+        spec.loader.exec_module(module)
         built = getattr(module, name)()
     except Exception as error:
         raise UsageError(f"--network {place!r} fails ({type(error).__name__}: {one_line(error)})") from error
@@ -54,7 +54,7 @@ def word_options(function: Callable[..., Any]) -> Callable[..., Any]:
         "--words",
         metavar="WORDS",
         multiple=True,
-        callback=lambda context, option, given: ",".join(given) if given else None,
+        callback=lambda context, option, values: ",".join(values) if values else None,
         help='One word per class, separated by commas: "cat, sofa, wall"; repeatable.',
     )
     filed = click.option(
@@ -98,10 +98,10 @@ def words_or_own(
         return vocabulary, labels
     if not model.own_words:
         raise UsageError(_NO_WORDS)
-    own = model.own_words
-    print_line(f"segvoc: the words of {model.name}: {', '.join(own[:8])}{', ...' if len(own) > 8 else ''}")
-    background = model.known_background if model.known_background in own else None
-    return Vocabulary(own), replace(labels, background=labels.background or background)
+    known = model.own_words
+    print_line(f"segvoc: the words of {model.name}: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}")
+    background = model.known_background if model.known_background in known else None
+    return Vocabulary(known), replace(labels, background=labels.background or background)
 
 
 def vocabulary_of(words: str | None, words_file: str | None) -> Vocabulary:
@@ -188,8 +188,8 @@ def gathered(options: Mapping[str, Decorator], argument: str, value: Callable[[d
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def with_options(**values: Any) -> Any:
-            given = {name: values.pop(name) for name in options}
-            return function(**values, **{argument: value(given)})
+            chosen = {name: values.pop(name) for name in options}
+            return function(**values, **{argument: value(chosen)})
 
         # decorators apply bottom-up
         return functools.reduce(lambda command, option: option(command), reversed([*options.values()]), with_options)

@@ -49,12 +49,12 @@ def unquoted_hint(words: str, images: Sequence[str]) -> str | None:
     return f'{strays[0]!r} is not an image; if it is a word, put quotes around the list: --words "{listed}"'
 
 
-def model_hints(words: Collection[str], own: Sequence[str]) -> list[str]:
-    """Hints about the words of a call that a model, perhaps trained on words of its `own`, knows by other names."""
+def model_hints(words: Collection[str], trained: Sequence[str]) -> list[str]:
+    """Hints about the words of a call that a model, perhaps trained on a vocabulary, knows by other names."""
     asked = {folded(name.strip()) for word in words for name in word.split(",")}
-    if own:
-        known = {folded(word) for word in own}
-        named = f"{', '.join(own[:5])}{', ...' if len(own) > 5 else ''}"
+    if trained:
+        known = {folded(word) for word in trained}
+        named = f"{', '.join(trained[:5])}{', ...' if len(trained) > 5 else ''}"
         return [] if not words or asked & known else [f"none of the words that this model was taught ({named}) is used"]
     hints = []
     for known, others in _SYNONYMS.items():

@@ -11,12 +11,11 @@ import click
 
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError, missing_extra
-from segvoc.sharing.hub import WORDS_SUFFIX
-from segvoc.sharing.uploading import push
+from segvoc.sharing.hub import WORDS_SUFFIX, push
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
-    from segvoc.sharing.uploading import ShareableModel
+    from segvoc.sharing.hub import ShareableModel
 
 
 @click.command("push", epilog=example("segvoc push run my-name/facades --private"))
@@ -58,25 +57,25 @@ def push_command(
     segvoc segment photo.jpg --model OWNER/NAME. Log in once with `hf auth login`, or set HF_TOKEN.
     """
     opened = _opened(source, model)
-    found = opened.shareable(weights=weights)
+    shared = opened.shareable(weights=weights)
     if os.path.isdir(source) and find_spec("torch") is not None:
         from segvoc.training.shared_run import is_run, shareable_run
 
-        found = shareable_run(found, source, images=not no_images) if is_run(source) else found
-    found = _with_scores(found, opened, reports)
-    found = replace(found, data={**({"source": data} if data else {}), **found.data})
+        shared = shareable_run(shared, source, images=not no_images) if is_run(source) else shared
+    shared = _with_scores(shared, opened, reports)
+    shared = replace(shared, data={**({"source": data} if data else {}), **shared.data})
     if out is not None:
         if Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
             raise UsageError(f"{out!r} exists already; name a new folder")
-        push(found, repository, license=license, out=out)
+        push(shared, repository, license=license, out=out)
         echo(f"-> {out}: look at {os.path.join(out, 'README.md')}")
         return
-    if shown := len(found.shown.keys() - {"curves.png"}):
+    if shown := len(shared.shown.keys() - {"curves.png"}):
         echo(f"segvoc: the card shows {shown} of the run's images (--no-images: none)", err=True)
-    address = push(found, repository, private=private, revision=revision, license=license, keep_card=keep_card)
-    echo(f"-> {address}")
     name = repository if revision is None else f"{repository}@{revision}"
-    words = ", ".join(found.words[:3]) or "cat, sofa, wall"
+    address = push(shared, name, private=private, license=license, keep_card=keep_card)
+    echo(f"-> {address}")
+    words = ", ".join(shared.words[:3]) or "cat, sofa, wall"
     echo(f'segvoc segment photo.jpg --model {name} --words "{words}"')
 
 
@@ -94,16 +93,16 @@ def _opened(source: str, model: str | None) -> "Segmenter":
     return load(model or taught.record.model, device="cpu", dtype="float32").with_taught(taught)
 
 
-def _with_scores(found: "ShareableModel", opened: "Segmenter", reports: Sequence[str]) -> "ShareableModel":
+def _with_scores(shared: "ShareableModel", opened: "Segmenter", reports: Sequence[str]) -> "ShareableModel":
     """Add the scores of reports to the model's card, before those of its run."""
     if not reports:
-        return found
+        return shared
     from segvoc.checkpoints.origins import content_hash
     from segvoc.evaluation.report.report import shared_scores
     from segvoc.models.network_segmenter import NetworkSegmenter
 
     if not isinstance(opened, NetworkSegmenter):
         raise missing_extra("PyTorch", "torch")
-    weights, taught = content_hash(opened.network), [one.digest for one in opened.taught]
+    weights, taught = content_hash(opened.network), [words.digest for words in opened.taught]
     tables = [shared_scores(report, weights, taught) for report in reports]
-    return replace(found, scores=(*tables, *found.scores))
+    return replace(shared, scores=(*tables, *shared.scores))

@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from itertools import chain, compress
@@ -50,6 +51,7 @@ from segvoc.labeling.formats.dataset import FORMAT_NAMES, Dataset, FormatName
 from segvoc.labeling.labeling import (
     FolderWork,
     Labeling,
+    Output,
     Planned,
     dataset_words,
     finish_dataset,
@@ -208,8 +210,8 @@ def segment_command(
     asked_parts, vocabulary = parts_of(parts, parts_file), _vocabulary(words, words_file, images)
     inputs = _named_images(images, out)
     tiles = {"bands": bands, "max_pixels": MAX_PIXELS if max_megapixels is None else round(max_megapixels * 1e6)}
-    given = {"--parts": asked_parts, "--format": dataset_format, "--jobs": jobs > 1, "--objects": objects}
-    kind = _kind(inputs, labels, every, given, tiled=labels.tiling is not None or {bands, max_megapixels} != {None})
+    used = {"--parts": asked_parts, "--format": dataset_format, "--jobs": jobs > 1, "--objects": objects}
+    kind = _kind(inputs, labels, every, used, tiled=labels.tiling is not None or {bands, max_megapixels} != {None})
     if least_object is not None and not objects:
         raise UsageError("--least-object is for --objects; add it, or leave both out")
     if objects and find_spec("skimage") is None:
@@ -231,9 +233,7 @@ def segment_command(
         words=vocabulary,
         parts=asked_parts,
         options=labels.in_tiles() if kind == TILES else labels,
-        out=out,
-        overlay=style if overlay and dataset is None else None,
-        compact=compact,
+        output=Output(out, overlay=style if overlay and dataset is None else None, compact=compact, resume=resume),
         dataset=dataset,
         objects=objects,
         least_object=least_object,
@@ -242,10 +242,10 @@ def segment_command(
     settings, label_one, damaged = dict(labeling.settings(segmenter)), None, list[str]()
     if kind == TILES:
         settings["bands"] = bands and list(bands)
-        label_one = _labeler(label_big_image, labeling, segmenter, resume=resume, **tiles)
+        label_one = _labeler(label_big_image, labeling, segmenter, **tiles)
     elif kind == VIDEOS:
         settings["every"] = every or 1
-        label_one = _labeler(label_video, labeling, segmenter, resume=resume, every=every or 1)
+        label_one = _labeler(label_video, labeling, segmenter, every=every or 1)
     planned = [(image.path, files) for image, files in work if files is not None]
     all_words = dataset_words(labeling, segmenter)
     # a call with one input has nothing to resume, so it leaves only its results
@@ -278,14 +278,14 @@ def _vocabulary(words: str | None, words_file: str | None, images: Sequence[str]
 def _named_images(arguments: Sequence[str], skip: str) -> list[InputImage]:
     """The images of the arguments; prints a line about skipped files that aren't images."""
     passed_over: Counter[str] = Counter()
-    found = image_paths(arguments, skip, passed_over)
+    named = image_paths(arguments, skip, passed_over)
     if (line := passed_over_line(passed_over)) is not None:
         print_line(f"segvoc: {line}")
-    return found
+    return named
 
 
 def _kind(
-    inputs: Sequence[InputImage], labels: LabelOptions, every: int | None, given: Mapping[str, object], *, tiled: bool
+    inputs: Sequence[InputImage], labels: LabelOptions, every: int | None, used: Mapping[str, object], *, tiled: bool
 ) -> str:
     """The kind of the inputs; raises `UsageError` for options that inputs of this kind don't have."""
     named = [source.path for source in inputs if source.problem is None]
@@ -298,11 +298,11 @@ def _kind(
         raise UsageError(f"{option} is for videos (.mp4, .mkv, ...); leave it out")
     # only a TIFF in tiles is stretched by all of its values
     is_stretched = labels.stretch is not None
-    needs_whole = any(given[option] for option in ("--parts", "--format", "--jobs"))
+    needs_whole = any(used[option] for option in ("--parts", "--format", "--jobs"))
     tiled |= is_stretched and (bool(videos) or (not needs_whole and all(is_raster(image.path) for image in inputs)))
     kind = VIDEOS if videos else TILES if tiled else IMAGES
     for option, error in _REFUSED.get(kind, {}).items():
-        if {**given, "--tile": tiled}[option]:
+        if {**used, "--tile": tiled}[option]:
             raise UsageError(error)
     return kind
 
@@ -339,8 +339,8 @@ def _share(inputs: Sequence[InputImage], shard: str | None) -> list[bool]:
     """Whether each image is in shard K/N, by a hash of its name: independent of the other images."""
     if shard is None:
         return [True] * len(inputs)
-    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)
-    number, of = map(int, found.groups()) if found else (0, 0)
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)
+    number, of = map(int, match.groups()) if match else (0, 0)
     if not 1 <= number <= of:
         raise UsageError(f"--shard {shard!r} is invalid; give K/N, for example 1/4")
     names = (image.stem + image.path.suffix if image.stem else str(image.path) for image in inputs)
@@ -404,8 +404,10 @@ def _labeler(label: Callable[..., Any], labeling: Labeling, model: "Segmenter", 
     words = labeling.encoded(model)
     if labeling.options.tiling is not None:
         model.in_tiles(words, labeling.options)  # checks the options before any work
-    how = {"options": labeling.options, "overlay": labeling.overlay, "compact": labeling.compact, **options}
-    return lambda path, stem, steps: label(model, path, words, labeling.out, stem=stem, progress=steps, **how)
+    how = {"options": labeling.options, **options}
+    return lambda path, stem, steps: label(
+        model, path, words, replace(labeling.output, stem=stem), progress=steps, **how
+    )
 
 
 def _one_by_one(
@@ -477,9 +479,9 @@ def summary_line(result: "Segmentation | LabeledFile", paths: ResultFiles) -> st
 
 def _largest(entries: Sequence[dict[str, Any]]) -> str:
     ordered = sorted(entries, key=lambda entry: -entry["pixels"])
-    found = [f"{entry['name']} {entry['fraction']:.0%}{_count(entry)}" for entry in ordered]
-    more = f", and {len(found) - 6} more" if len(found) > 6 else ""
-    return f"{', '.join(found[:6]) or 'nothing'}{more}"
+    shares = [f"{entry['name']} {entry['fraction']:.0%}{_count(entry)}" for entry in ordered]
+    more = f", and {len(shares) - 6} more" if len(shares) > 6 else ""
+    return f"{', '.join(shares[:6]) or 'nothing'}{more}"
 
 
 def _count(entry: Mapping[str, Any]) -> str:
@@ -492,7 +494,7 @@ def _band_numbers(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     try:
-        numbers = tuple(int(one) for one in text.split(","))
+        numbers = tuple(int(number) for number in text.split(","))
     except ValueError:
         numbers = ()
     if len(numbers) not in (1, 3) or min(numbers) < 1:

@@ -8,8 +8,7 @@ import click
 from segvoc.cli.options import ModelOptions, model_options
 from segvoc.cli.output import example
 from segvoc.errors import UsageError, naming_extra
-from segvoc.serving.extensions import installed_extensions
-from segvoc.serving.settings import KEY_VARIABLE, ServiceSettings, key_settings
+from segvoc.serving.settings import KEY_VARIABLE, ServiceSettings, installed_extensions, key_settings
 
 naming_fastapi = partial(
     naming_extra,
@@ -43,8 +42,8 @@ def serve_command(
     only. With another --host, clients need an API key; put a proxy with TLS in front of it.
     """
     with naming_fastapi():
+        from segvoc.serving.app import run
         from segvoc.serving.middleware import is_loopback
-        from segvoc.serving.server import run
 
     keys = key_settings(api_key_file, "--api-key-file")
     if not is_loopback(host) and not any(keys.values()):

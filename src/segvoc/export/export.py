@@ -1,14 +1,14 @@
 """Exports a model to a folder that runs without PyTorch, and checks that the results match."""
 
+import copy
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 import numpy as np
 import torch
@@ -35,9 +35,16 @@ from segvoc.export.programs import (
     text_program,
     word_program,
 )
-from segvoc.inference.exported.manifest import ExportManifest, TextPart, WordsProgram, add_taught, export_in_the_making
-from segvoc.inference.exported.segmenter import ExportedSegmenter
-from segvoc.inference.exported.shipped import TINY_MANIFEST, copy_tiny, is_tiny
+from segvoc.inference.exported.manifest import (
+    ExportDtype,
+    ExportFormat,
+    ExportManifest,
+    TextPart,
+    WordsProgram,
+    add_taught,
+    export_in_the_making,
+)
+from segvoc.inference.exported.segmenter import TINY_MANIFEST, ExportedSegmenter, copy_tiny, is_tiny
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
@@ -96,7 +103,7 @@ def compare_with_export(
     exported.check_taught()
     words = WORDS if vocabulary is None else vocabulary.words
     vocabularies = [words[:3], words]
-    taught = [word for one in model.taught for word in one.words if vocabulary is None or word in words]
+    taught = [word for known in model.taught for word in known.words if vocabulary is None or word in words]
     if taught:
         vocabularies.append(tuple(dict.fromkeys((*taught, *words[:3]))))
     differences, equal = [], []
@@ -105,9 +112,9 @@ def compare_with_export(
         for some in vocabularies:
             # windows of another pooling have several views: one image is enough
             for options in _options(model)[: None if number == 0 else 1]:
-                ours, theirs = (_logits(one, image, some, options) for one in (model, exported))
+                ours, theirs = (_logits(engine, image, some, options) for engine in (model, exported))
                 differences.append(np.abs(ours - theirs).max() / np.abs(ours).max())
-            ours, theirs = (one.segment(image, some).labels for one in (model, exported))
+            ours, theirs = (engine.segment(image, some).labels for engine in (model, exported))
             equal.append(float((ours == theirs).mean()))
     return Comparison(
         difference=float(max(differences)), tolerance=LARGEST_DIFFERENCES[dtype], equal_labels=float(np.mean(equal))
@@ -145,12 +152,6 @@ def _scene(height: int, width: int, seed: int) -> UInt8[np.ndarray, "H W 3"]:
     grain = random.normal(0, 12, (height, width, 3))
     return (np.asarray(smooth) + grain).clip(0, 255).astype(np.uint8)
 
-
-ExportFormat = Literal["onnx", "triton"]
-"""Output format: ONNX programs, or a Triton model repository of them."""
-
-ExportDtype = Literal["float32", "float16", "int8"]
-"""Precision of most weights; "float16" also computes in float16, "int8" in float32."""
 
 OLDEST_PYTORCH = "2.10"
 """The first PyTorch that exports class selection: earlier versions don't support data-dependent sizes."""
@@ -214,8 +215,7 @@ def export(
             say("copying the programs that ship")
             copy_tiny(folder)
             if not is_tiny(model.origin):  # words were learned with it
-                [pooling] = {protocol.pooling for protocol in model.protocols.values()}
-                made.write_manifest({pooling: "words.onnx"})
+                made.write_manifest()
         else:
             made.write()
         add_taught(folder, model.taught)
@@ -270,23 +270,28 @@ class _Folder:
         """Whether to also split programs for words in two, which is faster on CPUs."""
         return self.format == "onnx" and self.dtype != "float16" and comes_apart(self.model.network)
 
+    @property
+    def word_programs(self) -> dict[tuple[int, int], str]:
+        """Files of the programs for words, by pooling."""
+        poolings = sorted({protocol.pooling for protocol in self.model.protocols.values()}, reverse=True)
+        return {pooling: f"words_{pooling[0]}x{pooling[1]}.onnx" for pooling in poolings} | {poolings[0]: "words.onnx"}
+
     def write(self) -> None:
         """Write weights, programs, fixed words and the manifest."""
-        with _in_dtype(self.model.network, self.dtype):
-            try:
-                from segvoc.export.onnx_files import write_onnx  # here, since it needs the extra
-            except ImportError:
-                raise missing_extra("onnxscript", "export") from None
-            names = self._write_programs(partial(write_onnx, weights=self._write_weights()))
+        try:
+            from segvoc.export.onnx_files import write_onnx  # here, since it needs the extra
+        except ImportError:
+            raise missing_extra("onnxscript", "export") from None
+        network = _in_dtype(self.model.network, self.dtype)
+        self._write_programs(network, partial(write_onnx, weights=self._write_weights(network)))
         if self.vocabulary is not None:
             self.say("encoding the words")
             np.savez(self.path / "words.npz", embeddings=to_numpy(self.model.encode_words(self.vocabulary)))
-        self.write_manifest(names)
+        self.write_manifest()
 
-    def _write_weights(self) -> list[Path]:
+    def _write_weights(self, network: SegmentationNetwork) -> list[Path]:
         """Write the weights, or copy the shipped file: the same weights, in fewer bits."""
-        network, preset = self.model.network, str(self.model.origin.get("preset"))
-        free = self.vocabulary is None
+        preset, free = str(self.model.origin.get("preset")), self.vocabulary is None
         if self.dtype == "float32" and free and preset in PRESETS and has_shipped_weights(preset, network):
             return [Path(shutil.copy(SHIPPED / file, self.path)) for file in PRESETS[preset].shipped]
         state = {name: value.contiguous() for name, value in network.state_dict().items()}
@@ -296,15 +301,12 @@ class _Folder:
         (self.path / WEIGHTS_FILE).write_bytes(save(packed))  # `save_file` creates a file that only its owner can read
         return [self.path / WEIGHTS_FILE]
 
-    def _write_programs(self, write: Callable[[Program, Path], None]) -> dict[tuple[int, int], str]:
-        """Write the programs, and return the word programs by pooling."""
-        model, network = self.model, self.model.network
+    def _write_programs(self, network: SegmentationNetwork, write: Callable[[Program, Path], None]) -> None:
+        model = self.model
         self.say("writing the program for images")
         write(image_program(network), self.path / "image.onnx")
         prompts = 1 if network.average_prompts else len(model.templates)
-        poolings = sorted({protocol.pooling for protocol in model.protocols.values()}, reverse=True)
-        names = {pooling: f"words_{pooling[0]}x{pooling[1]}.onnx" for pooling in poolings} | {poolings[0]: "words.onnx"}
-        for pooling, name in names.items():
+        for pooling, name in self.word_programs.items():
             self.say(f"writing the program for words ({name})")
             whole = word_program(network, pooling, prompts, model.traits.votes)
             write(whole, self.path / name)
@@ -324,17 +326,16 @@ class _Folder:
                 siglip = isinstance(encoder, SiglipTextEncoder)
                 tokenizer = encoder.own_tokenizer() if siglip else clip_tokenizer()
                 (self.path / text.tokenizer).write_text(tokenizer.to_str(), encoding="utf-8")
-        return names
 
-    def write_manifest(self, words: Mapping[tuple[int, int], str]) -> None:
-        """Write the manifest, with these programs for words, by pooling."""
+    def write_manifest(self) -> None:
+        """Write the manifest."""
         model, vocabulary = self.model, self.vocabulary
         network, preset = model.network, PRESETS.get(str(model.origin.get("preset")))
         stride = cast(ImageEncoder, network.image_encoder).stride
         record = {} if preset is None or model.origin.get("training") else preset.read_record()
         programs = (
             WordsProgram(pooling=pooling, program=program, apart=files_apart(program) if self._in_halves else None)
-            for pooling, program in words.items()
+            for pooling, program in self.word_programs.items()
         )
         ExportManifest(
             name=model.name,
@@ -400,20 +401,15 @@ def _packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return pack_int8_rows(state, keep_fp16=sensitive)
 
 
-@contextmanager
-def _in_dtype(network: SegmentationNetwork, dtype: ExportDtype) -> Iterator[None]:
-    """Convert the network's weights to a dtype in this block; restores them afterwards."""
-    kept = {name: tensor.data for name, tensor in (*network.named_parameters(), *network.named_buffers())}
-    try:
-        if dtype == "int8":
-            kept = {name: value.clone() for name, value in kept.items()}
-            network.load_state_dict(unpack_int8_rows(_packed(network.state_dict())))
-        elif dtype == "float16":
-            network.to(torch.float16)
-        yield
-    finally:
-        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-            tensor.data = kept[name]
+def _in_dtype(network: SegmentationNetwork, dtype: ExportDtype) -> SegmentationNetwork:
+    """The network with its weights in a dtype."""
+    if dtype == "float32":
+        return network
+    network = copy.deepcopy(network)
+    if dtype == "float16":
+        return network.to(torch.float16)
+    network.load_state_dict(unpack_int8_rows(_packed(network.state_dict())))
+    return network
 
 
 # ---- tokenizers

@@ -5,7 +5,11 @@ both engines. Quantized weights are dequantized by operators that ONNX Runtime e
 row at lookup, in each call.
 """
 
+import contextlib
+import io
 import json
+import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +22,7 @@ from onnxscript import opset18
 from onnxscript.optimizer import fold_constants, inline
 
 from segvoc.checkpoints.files import SCALE
-from segvoc.export.programs import Program, quiet
+from segvoc.export.programs import Program
 
 OPSET = 18
 """ONNX opset. Newer runtimes also read it. With the next opset, whose `AveragePool` has dilations, ONNX Runtime is ten
@@ -35,7 +39,7 @@ def write_onnx(program: Program, path: Path, weights: Sequence[Path]) -> None:
 
     Inputs, outputs and the sizes of dynamic axes are named.
     """
-    with quiet():
+    with _quiet():
         exported = torch.onnx.export(
             program.traced(),
             dynamo=True,
@@ -54,6 +58,20 @@ def write_onnx(program: Program, path: Path, weights: Sequence[Path]) -> None:
     refer_to(model, weights)
     _keep_operators_only(model)
     ir.save(model, path)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter, which prints its steps to standard output and warns about its internals."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _simplify(model: ir.Model) -> None:
@@ -112,7 +130,7 @@ def refer_to(model: ir.Model, files: Sequence[Path]) -> None:
 
     The program is modified in place. Save it in the folder of the files.
     """
-    stored = {name: one for path in files for name, one in _tensors_of(path)}
+    stored = {name: tensor for path in files for name, tensor in _tensors_of(path)}
     places = {key: place for name in stored for key, place in _places(stored, name)}
     for value in list(model.graph.initializers.values()):
         content = value.const_value
@@ -147,10 +165,10 @@ def _places(stored: _Stored, name: str) -> Iterator[tuple[_Key, tuple[str, bool]
     array = stored[name].numpy()
     if name + SCALE in stored:
         array = array.astype(np.float32) * stored[name + SCALE].numpy().reshape(-1, *[1] * (array.ndim - 1))
-    for one in {array.dtype: array, np.dtype(np.float32): array.astype(np.float32)}.values():
-        yield (one.dtype.char, one.shape, one.tobytes()), (name, False)
-        if one.ndim == 2:
-            yield (one.dtype.char, one.T.shape, one.T.tobytes()), (name, True)
+    for weight in {array.dtype: array, np.dtype(np.float32): array.astype(np.float32)}.values():
+        yield (weight.dtype.char, weight.shape, weight.tobytes()), (name, False)
+        if weight.ndim == 2:
+            yield (weight.dtype.char, weight.T.shape, weight.T.tobytes()), (name, True)
 
 
 def _replace(model: ir.Model, value: ir.Value, stored: _Stored, name: str, transposed: bool) -> None:
@@ -162,12 +180,12 @@ def _replace(model: ir.Model, value: ir.Value, stored: _Stored, name: str, trans
     is_table = not transposed and len(stored[name].shape) == 2
     if is_table and readers and all(_looks_up(node, value) for node in readers):
         for node in readers:
-            rows, nodes = _Expanded(model, stored, name, value.dtype).rows(cast(ir.Value, node.inputs[1]))
+            rows, nodes = _computed(model, stored, name, value.dtype, rows=cast(ir.Value, node.inputs[1]))
             node.outputs[0].replace_all_uses_with(rows, replace_graph_outputs=True)
             model.graph.insert_before(node, nodes)
             model.graph.remove(node, safe=True)
     else:
-        whole, nodes = _Expanded(model, stored, name, value.dtype).whole(transposed)
+        whole, nodes = _computed(model, stored, name, value.dtype, transposed=transposed)
         value.replace_all_uses_with(whole)
         if nodes:
             model.graph.insert_before(model.graph[0], nodes)
@@ -180,51 +198,46 @@ def _looks_up(node: ir.Node, value: ir.Value) -> bool:
     return takes_rows and node.inputs[0] is value and node.inputs[1] is not value
 
 
-class _Expanded:
-    """Operators that compute a weight of a dtype (None: as stored) from a stored tensor, once: all of it, or some rows.
+def _computed(
+    model: ir.Model,
+    stored: _Stored,
+    name: str,
+    dtype: ir.DataType | None,
+    *,
+    rows: ir.Value | None = None,
+    transposed: bool = False,
+) -> tuple[ir.Value, list[ir.Node]]:
+    """A weight of a dtype (None: as stored), or some of its rows by index, and the operators that compute it.
 
     The required initializers are added to the program.
     """
+    nodes: list[ir.Node] = []
 
-    def __init__(self, model: ir.Model, stored: _Stored, name: str, dtype: ir.DataType | None) -> None:
-        self._model, self._nodes = model, list[ir.Node]()
-        self._rank = len(stored[name].shape)
-        self._dtype = None if dtype == stored[name].dtype else dtype
-        self._tensor = self._initializer(stored[name])
-        self._scale = self._initializer(stored[name + SCALE]) if name + SCALE in stored else None
+    def apply(operator: str, *inputs: ir.Value, **attributes: object) -> ir.Value:
+        nodes.append(ir.node(operator, list(inputs), attributes or None))  # pyright: ignore[reportArgumentType]
+        return nodes[-1].outputs[0]
 
-    def whole(self, transposed: bool) -> tuple[ir.Value, list[ir.Node]]:
-        """The whole weight."""
-        shape = [-1, *[1] * (self._rank - 1)]
-        scale = None if self._scale is None else self._apply("Reshape", self._scale, self._constant("rows", shape))
-        result = self._scaled(self._tensor, scale)
-        return self._apply("Transpose", result, perm=[1, 0]) if transposed else result, self._nodes
-
-    def rows(self, numbers: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
-        """Rows of a matrix, by index."""
-        scale = self._scale
+    value, rank = _initializer(model, stored[name]), len(stored[name].shape)
+    scale = _initializer(model, stored[name + SCALE]) if name + SCALE in stored else None
+    if rows is not None:
+        value = apply("Gather", value, rows)
         if scale is not None:
-            scale = self._apply("Unsqueeze", self._apply("Gather", scale, numbers), self._constant("last", [-1]))
-        return self._scaled(self._apply("Gather", self._tensor, numbers), scale), self._nodes
+            scale = apply("Unsqueeze", apply("Gather", scale, rows), _constant(model, "last", [-1]))
+    elif scale is not None:
+        scale = apply("Reshape", scale, _constant(model, "rows", [-1, *[1] * (rank - 1)]))
+    if dtype is not None and dtype != stored[name].dtype:
+        value = apply("Cast", value, to=int(dtype))
+    if scale is not None:
+        value = apply("Mul", value, scale)
+    return apply("Transpose", value, perm=[1, 0]) if transposed else value, nodes
 
-    def _scaled(self, stored: ir.Value, scale: ir.Value | None) -> ir.Value:
-        result = stored if self._dtype is None else self._apply("Cast", stored, to=int(self._dtype))
-        return result if scale is None else self._apply("Mul", result, scale)
 
-    def _apply(self, operator: str, *inputs: ir.Value, **attributes: object) -> ir.Value:
-        node = ir.node(operator, list(inputs), attributes or None)  # pyright: ignore[reportArgumentType]
-        self._nodes.append(node)
-        return node.outputs[0]
+def _constant(model: ir.Model, name: str, numbers: list[int]) -> ir.Value:
+    return _initializer(model, ir.tensor(np.array(numbers, np.int64), name=f"{name}.{len(numbers)}"))
 
-    def _constant(self, name: str, numbers: list[int]) -> ir.Value:
-        return self._initializer(ir.tensor(np.array(numbers, np.int64), name=f"{name}.{len(numbers)}"))
 
-    def _initializer(self, tensor: ir.TensorProtocol) -> ir.Value:
-        known = self._model.graph.initializers.get(str(tensor.name))
-        if known is not None:
-            return known
-        made = ir.Value(
-            name=tensor.name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor
-        )
-        self._model.graph.initializers[str(tensor.name)] = made
-        return made
+def _initializer(model: ir.Model, tensor: ir.TensorProtocol) -> ir.Value:
+    """The initializer of a tensor, which is added if it is new."""
+    shape, kind = ir.Shape(tensor.shape.numpy()), ir.TensorType(tensor.dtype)
+    value = ir.Value(name=tensor.name, shape=shape, type=kind, const_value=tensor)
+    return model.graph.initializers.setdefault(str(tensor.name), value)

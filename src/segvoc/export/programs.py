@@ -5,12 +5,8 @@ maps these features and word embeddings to logits, including class selection. Bo
 a second implementation.
 """
 
-import contextlib
-import io
-import logging
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 import torch
@@ -37,9 +33,6 @@ from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.teaching.features import APPEARANCE, CLASS_LOGITS
 
-SELECTION_INPUTS = ("least", "share", "by_similarity", "objects", "part", "owner")
-"""Inputs of a program that selects classes."""
-
 
 @dataclass(frozen=True)
 class TracedSelection:
@@ -59,6 +52,13 @@ class TracedSelection:
     """For each part, an object that it is kept with, in all images if any image keeps the object."""
     votes: Votes = PUBLISHED_VOTES
     """How cells vote; constant in the program."""
+
+    @classmethod
+    def of(cls, inputs: Mapping[str, Tensor], votes: Votes) -> "TracedSelection":
+        """The rule in a program's inputs."""
+        return cls(
+            **{setting.name: inputs[setting.name] for setting in fields(cls) if setting.name != "votes"}, votes=votes
+        )
 
     @staticmethod
     def example() -> tuple[dict[str, Tensor], dict[str, dict[int, Any]]]:
@@ -173,8 +173,7 @@ class WordProgram(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The logits of the selected words, and their indices."""
-        given = {name: inputs[name] for name in SELECTION_INPUTS if self.votes is not None}
-        selection = None if self.votes is None else TracedSelection(**given, votes=self.votes)
+        selection = None if self.votes is None else TracedSelection.of(inputs, self.votes)
         context = AggregationContext(self.pooling, selection, None, class_logits=inputs.get(CLASS_LOGITS))
         maps = numbered("map", inputs)
         words = inputs["words"].expand(inputs["tap_0" if self.reads_tokens else "map_0"].shape[0], -1, -1, -1)
@@ -201,11 +200,8 @@ class PartProgram(nn.Module):
         """The logits of all words."""
         maps = numbered("map", inputs)
         context = AggregationContext(self.pooling, None, None, class_logits=inputs.get(CLASS_LOGITS))
-        words = PartWords(
-            **{name: inputs[name] for name in ("general", "specific", "part_of", "object_of", "places")},
-            parts=0,
-            names_objects=True,
-        )
+        of_words = {name: inputs[name] for name in ("general", "specific", "part_of", "object_of", "places")}
+        words = PartWords(**of_words, parts=0, names_objects=True)
         guidance = (inputs.get(APPEARANCE, maps[0]), *numbered("tap", inputs))
         first, second = cast(PartAggregation, self.aggregation).levels(maps, words, guidance, context)
         assert second is not None  # there is at least one specific part
@@ -296,7 +292,7 @@ def _example_of_parts(network: PartNetwork, prompts: int) -> tuple[dict[str, Ten
 
 def text_program(network: SegmentationNetwork, tokens: Tensor) -> Program:
     """The program from token ids to embeddings; `tokens` (N L) is an example."""
-    free = {"tokens": {0: Dim("prompts", min=1, max=LARGEST), 1: Dim("length", min=2, max=tokens.shape[1])}}
+    free = {"tokens": {0: _axis("prompts"), 1: Dim("length", min=2, max=tokens.shape[1])}}
     return Program(module=TextProgram(network).eval(), inputs={"tokens": tokens}, free=free)
 
 
@@ -306,19 +302,6 @@ def _channels(network: SegmentationNetwork) -> int:
 
 def _axis(name: str, least: int = 1) -> Any:
     return Dim(name, min=least, max=LARGEST)
-
-
-@contextlib.contextmanager
-def quiet() -> Any:
-    """Silence the exporter, which prints its steps to standard output and warns about its internals."""
-    level = logging.getLogger("torch.onnx").level
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.getLogger("torch.onnx").setLevel(level)
 
 
 def comes_apart(network: SegmentationNetwork) -> bool:
@@ -338,10 +321,10 @@ def programs_apart(
     """
     aggregation = cast(CostAggregation, network.aggregation)
     shared = Program(module=SharedByClasses(aggregation, pooling, votes).eval(), inputs=words.inputs, free=words.free)
-    given = shared.outputs()
-    del given["kept"]
-    free = _free_axes_apart(given, smallest_grid(network))
-    return [shared, Program(module=OfEachClass(aggregation, pooling).eval(), inputs=given, free=free)]
+    inputs = shared.outputs()
+    del inputs["kept"]
+    free = _free_axes_apart(inputs, smallest_grid(network))
+    return [shared, Program(module=OfEachClass(aggregation, pooling).eval(), inputs=inputs, free=free)]
 
 
 class SharedByClasses(nn.Module):
@@ -355,7 +338,7 @@ class SharedByClasses(nn.Module):
         """The inputs of `OfEachClass`, by name, and the selected classes; see `CostAggregation.forward`."""
         whole = self.aggregation
         block, decoder = cast(ParallelBlock, whole.blocks[0]), cast(UpsamplingDecoder, whole.decoder)
-        selection = TracedSelection(**{name: inputs[name] for name in SELECTION_INPUTS}, votes=self.votes)
+        selection = TracedSelection.of(inputs, self.votes)
         maps = numbered("map", inputs)
         text = inputs["words"].expand(maps[0].shape[0], -1, -1, -1)
         cost, by = all_costs(maps, text, whole.synthesized, inputs.get(CLASS_LOGITS)), None
@@ -369,13 +352,13 @@ class SharedByClasses(nn.Module):
         appearance = rearrange(F.relu(whole.guidance(inputs.get(APPEARANCE, maps[0]))), "b c h w -> b h w c")
         words = F.relu(whole.text_guidance(F.normalize(text.mean(dim=2), dim=-1)))
         guides = [guided[-1] for guided in decoder.precompute_guidance(numbered("tap", inputs))]
-        found = {"kept": kept, "class_features": x, "class_words": words}
+        outputs = {"kept": kept, "class_features": x, "class_words": words}
         if whole.skip is not None:
-            found["class_costs"] = cost[:, -1]
-        found |= _named("summary", block.semantic.summarize(x, words, AggregationContext(self.pooling)))
+            outputs["class_costs"] = cost[:, -1]
+        outputs |= _named("summary", block.semantic.summarize(x, words, AggregationContext(self.pooling)))
         for number, guided in enumerate(block.spatial.precompute_guidance(appearance)):
-            found |= {f"{name}_{number}": value for name, value in _shared(guided).items()}
-        return found | _named("guide", guides)
+            outputs |= {f"{name}_{number}": value for name, value in _shared(guided).items()}
+        return outputs | _named("guide", guides)
 
 
 class OfEachClass(nn.Module):
@@ -390,7 +373,7 @@ class OfEachClass(nn.Module):
         whole = self.aggregation
         block, decoder = cast(ParallelBlock, whole.blocks[0]), cast(UpsamplingDecoder, whole.decoder)
         x = inputs["class_features"]
-        guided = [_given(inputs, number) for number in range(2)]  # the window blocks of a spatial aggregation
+        guided = [_guidance(inputs, number) for number in range(2)]  # the window blocks of a spatial aggregation
         semantic = block.semantic(x, inputs["class_words"], numbered("summary", inputs), self.pooling)
         x = block.fuse(block.spatial(x, guided), semantic)
         stages = [cast(UpsamplingStage, stage) for stage in decoder.stages]
@@ -409,7 +392,7 @@ def _shared(guided: WindowGuidance) -> dict[str, Tensor]:
     return {"query": guided.q, "key": guided.k, **windows._asdict()}
 
 
-def _given(inputs: Mapping[str, Tensor], block: int) -> WindowGuidance:
+def _guidance(inputs: Mapping[str, Tensor], block: int) -> WindowGuidance:
     """The inverse of `_shared`, from the inputs with the block's number in their names."""
     q, k, *windows = (inputs[f"{name}_{block}"] for name in ("query", "key", *Windows._fields))
     return WindowGuidance(q, k, Windows(*windows))
@@ -419,11 +402,11 @@ def _named(name: str, values: list[Tensor] | tuple[Tensor, ...]) -> dict[str, Te
     return {f"{name}_{number}": value for number, value in enumerate(values)}
 
 
-def _free_axes_apart(given: Mapping[str, Tensor], least: int) -> dict[str, dict[int, object]]:
+def _free_axes_apart(inputs: Mapping[str, Tensor], least: int) -> dict[str, dict[int, object]]:
     sides = _axis("rows", least), _axis("columns", least)
-    cells = given["class_features"].shape[2:4]
+    cells = inputs["class_features"].shape[2:4]
     free: dict[str, dict[int, object]] = {}
-    for name, value in given.items():
+    for name, value in inputs.items():
         if name.startswith(Windows._fields):  # the tracer infers how many windows there are
             free[name] = {0: Dim.AUTO}
             continue

@@ -32,47 +32,33 @@ _TYPES = {
 
 
 @dataclass(frozen=True)
-class _Tensor:
-    """An input or output of a model."""
-
-    name: str
-    type: str
-    """Triton's name of its dtype."""
-    dims: tuple[int, ...]
-    """Its shape, including the batch; -1 for dynamic axes."""
-
-    @classmethod
-    def of(cls, value: ir.Value) -> "_Tensor":
-        assert value.shape is not None and value.dtype is not None
-        dims = tuple(size if isinstance(size, int) else -1 for size in value.shape)
-        # Triton has no scalars: its backend passes a single value as a scalar if the program expects it
-        return cls(str(value.name), _TYPES[value.dtype], dims or (1,))
-
-    def text(self, *, batched: bool) -> str:
-        """Its entry in a configuration; shapes of batched models exclude the batch."""
-        dims = ", ".join(map(str, self.dims[1:] if batched else self.dims))
-        return f'{{ name: "{self.name}" data_type: {self.type} dims: [ {dims} ] }}'
-
-
-@dataclass(frozen=True)
 class _Model:
     """A model of the repository, in the folder of its name."""
 
     name: str
-    inputs: tuple[_Tensor, ...]
-    outputs: tuple[_Tensor, ...]
+    inputs: Sequence[ir.Value]
+    outputs: Sequence[ir.Value]
 
     def write(self, repository: Path, batch: int, rest: Iterable[str]) -> None:
         """Write its configuration; `batch` is the maximum number of images or prompts, 0: not batched."""
         entries = [
             f'name: "{self.name}"',
             f"max_batch_size: {batch}",
-            *_listed("input", [one.text(batched=batch > 0) for one in self.inputs]),
-            *_listed("output", [one.text(batched=batch > 0) for one in self.outputs]),
+            *_listed("input", [_tensor(value, batched=batch > 0) for value in self.inputs]),
+            *_listed("output", [_tensor(value, batched=batch > 0) for value in self.outputs]),
             *rest,
         ]
         (repository / self.name / VERSION).mkdir(parents=True, exist_ok=True)
         (repository / self.name / "config.pbtxt").write_text("\n".join(entries) + "\n", encoding="utf-8")
+
+
+def _tensor(value: ir.Value, *, batched: bool) -> str:
+    """An input or output in a configuration; shapes of batched models exclude the batch."""
+    assert value.shape is not None and value.dtype is not None
+    # Triton has no scalars: its backend passes a single value as a scalar if the program expects it
+    sizes = [size if isinstance(size, int) else -1 for size in value.shape] or [1]
+    dims = ", ".join(map(str, sizes[1:] if batched else sizes))
+    return f'{{ name: "{value.name}" data_type: {_TYPES[value.dtype]} dims: [ {dims} ] }}'
 
 
 def make_repository(folder: Path) -> None:
@@ -104,8 +90,7 @@ def _move(folder: Path, program: str, name: str, place: str) -> _Model:
     path.parent.mkdir(parents=True)
     ir.save(model, path, external_data="model.weights")
     (folder / program).unlink()
-    inputs, outputs = (tuple(map(_Tensor.of, values)) for values in (model.graph.inputs, model.graph.outputs))
-    return _Model(name, inputs, outputs)
+    return _Model(name, model.graph.inputs, model.graph.outputs)
 
 
 def _write_backed(model: _Model, folder: Path, batch: int) -> None:
@@ -116,11 +101,11 @@ def _write_backed(model: _Model, folder: Path, batch: int) -> None:
 
 def _write_ensemble(name: str, image: _Model, words: _Model, folder: Path) -> None:
     """Write the configuration of images and words together: from pixels and embeddings to logits."""
-    features = {one.name for one in image.outputs}
-    given = tuple(one for one in words.inputs if one.name not in features)
-    steps = _listed("step", [_step(one) for one in (image, words)])
+    features = {tensor.name for tensor in image.outputs}
+    of_words = [tensor for tensor in words.inputs if tensor.name not in features]
+    steps = _listed("step", [_step(model) for model in (image, words)])
     rest = ['platform: "ensemble"', "ensemble_scheduling {", *(f"  {line}" for line in steps), "}"]
-    _Model(name, (*image.inputs, *given), words.outputs).write(folder, 0, rest)
+    _Model(name, [*image.inputs, *of_words], words.outputs).write(folder, 0, rest)
     # an ensemble has no files, and not every storage keeps empty folders
     (folder / name / VERSION / ".keep").touch()
 
@@ -128,9 +113,9 @@ def _write_ensemble(name: str, image: _Model, words: _Model, folder: Path) -> No
 def _step(model: _Model) -> str:
     """A step of an ensemble, whose tensors have the names that they have in the models."""
     maps = [
-        f'{kind} {{ key: "{one.name}" value: "{one.name}" }}'
+        f'{kind} {{ key: "{tensor.name}" value: "{tensor.name}" }}'
         for kind, tensors in (("input_map", model.inputs), ("output_map", model.outputs))
-        for one in tensors
+        for tensor in tensors
     ]
     return f'{{ model_name: "{model.name}" model_version: -1 {" ".join(maps)} }}'
 

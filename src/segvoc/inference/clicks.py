@@ -83,15 +83,15 @@ def _placed(first: float, last: float, side: float, most: float) -> tuple[float,
     return start, start + side
 
 
-def next_view(view: ViewBox, found: ViewBox, image: ViewBox) -> ViewBox:
+def next_view(view: ViewBox, box: ViewBox, image: ViewBox) -> ViewBox:
     """The next view for an object: zoom in if it is small, out if it is cut off."""
-    wanted = view_around(found, image)
+    wanted = view_around(box, image)
     margin = (CUT_OFF * (view.right - view.left), CUT_OFF * (view.bottom - view.top))
     is_cut = (
-        (found.left < view.left + margin[0] and view.left > 0)
-        or (found.right > view.right - margin[0] and view.right < image.right)
-        or (found.top < view.top + margin[1] and view.top > 0)
-        or (found.bottom > view.bottom - margin[1] and view.bottom < image.bottom)
+        (box.left < view.left + margin[0] and view.left > 0)
+        or (box.right > view.right - margin[0] and view.right < image.right)
+        or (box.top < view.top + margin[1] and view.top > 0)
+        or (box.bottom > view.bottom - margin[1] and view.bottom < image.bottom)
     )
     if is_cut:
         return wanted if wanted.area > view.area else image
@@ -117,8 +117,8 @@ def resampled(
 ) -> Float32[np.ndarray, "H W"]:
     """Resample the values of a view to the grid of another, bilinearly."""
     lines, in_rows = _resampled_axis(values, 0, (of.top, of.bottom), (to.top, to.bottom), size[0])
-    found, in_columns = _resampled_axis(lines, 1, (of.left, of.right), (to.left, to.right), size[1])
-    return np.where(in_rows[:, None] & in_columns, found, np.float32(outside))
+    values, in_columns = _resampled_axis(lines, 1, (of.left, of.right), (to.left, to.right), size[1])
+    return np.where(in_rows[:, None] & in_columns, values, np.float32(outside))
 
 
 def _resampled_axis(
@@ -188,16 +188,16 @@ class ClickedImage:
         clicks, view = (*before.clicks, click), before.view
         if not view.holds(click.x, click.y):
             point = ViewBox(click.x, click.y, click.x + 1, click.y + 1)
-            found = box_of(before.logits > 0, view)
-            view = view_around(found.joined(point) if found else point, whole).joined(view)
+            box = box_of(before.logits > 0, view)
+            view = view_around(box.joined(point) if box else point, whole).joined(view)
         guess = self._in_view(before, clicks, view)
         if not self.zooms:
             return guess
-        found = box_of(guess.logits > 0, view)
-        for one in clicks:
-            if found and one.adds:
-                found = found.joined(ViewBox(one.x, one.y, one.x + 1, one.y + 1))
-        nearer = next_view(view, found, whole) if found else view
+        box = box_of(guess.logits > 0, view)
+        for click in clicks:
+            if box and click.adds:
+                box = box.joined(ViewBox(click.x, click.y, click.x + 1, click.y + 1))
+        nearer = next_view(view, box, whole) if box else view
         return guess if nearer == view else self._in_view(guess, clicks, nearer)
 
     def mask(self, guess: Guess) -> Bool[np.ndarray, "H W"]:
@@ -223,9 +223,9 @@ class ClickedImage:
     ) -> Float32[np.ndarray, "h w"]:
         width, height = view.right - view.left, view.bottom - view.top
         rows = [
-            ((one.x - view.left) / width, (one.y - view.top) / height, 1.0 if one.adds else -1.0)
-            for one in clicks
-            if view.holds(one.x, one.y)
+            ((click.x - view.left) / width, (click.y - view.top) / height, 1.0 if click.adds else -1.0)
+            for click in clicks
+            if view.holds(click.x, click.y)
         ]
         inputs = {"clicks": np.array(rows or [(0.5, 0.5, 0.0)], np.float32), "mask": mask.astype(np.float32)}
         return CLICK_PROGRAM(self._features(view) | inputs)["logits"]
@@ -292,7 +292,7 @@ def click(
     if corners is not None:
         guess = clicked.boxed(_view_of(corners, width, height))
     # without a box, the first click has to be on the object
-    ordered = sorted(zip(places, on_object, strict=True), key=lambda one: not one[1]) if guess is None else None
+    ordered = sorted(zip(places, on_object, strict=True), key=lambda point: not point[1]) if guess is None else None
     for (x, y), adds in ordered or zip(places, on_object, strict=True):
         guess = clicked.clicked(Click(x, y, adds), guess)
     assert isinstance(guess, Guess)
@@ -312,11 +312,11 @@ def _view_of(box: list[float], width: int, height: int) -> ViewBox:
 def _numbers(name: str, given: Any, shape: tuple[int, ...], example: str) -> list[Any]:
     """Numbers as nested lists of this shape, in which -1 stands for any number."""
     try:
-        found = np.array(given, np.float64)
+        numbers = np.array(given, np.float64)
     except (TypeError, ValueError):
-        found = None
-    if found is not None and not found.size and -1 in shape:
+        numbers = None
+    if numbers is not None and not numbers.size and -1 in shape:
         return []
-    if found is None or found.ndim != len(shape) or shape[-1] not in (-1, found.shape[-1]):
+    if numbers is None or numbers.ndim != len(shape) or shape[-1] not in (-1, numbers.shape[-1]):
         raise UsageError(f"{name}={given!r} can't be read; give for example {name}={example}")
-    return found.tolist()
+    return numbers.tolist()

@@ -28,7 +28,7 @@ from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.windows import views
 from segvoc.layers.selection_rules import requested_selection
 from segvoc.runtime.arrays import Array
-from segvoc.sharing.uploading import ShareableModel
+from segvoc.sharing.hub import ShareableModel
 from segvoc.teaching.features import FeatureArrays, read_features
 from segvoc.teaching.taught_words import TaughtQuery, TaughtWords, probe_image
 from segvoc.vocabulary import Vocabulary

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 from jaxtyping import Integer, UInt16
@@ -21,11 +22,12 @@ from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, d
 from segvoc.imaging.rasters import RasterImage, Stretch, gdal_writing, is_raster, require_rasterio
 from segvoc.imaging.result_paths import PathLike, ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import DecodedImage, WindowedImage
-from segvoc.inference.label_options import LabelKeywords, LabelOptions
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.reports import LabeledFile, LabelStatistics, json_text
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.tile_grid import Tiling
 from segvoc.inference.tiled import TiledLabeling
+from segvoc.labeling.labeling import Output
 from segvoc.models.digests import model_record
 from segvoc.storage.atomic_writes import check_names, write_atomically, write_path_atomically, writing
 from segvoc.storage.files import digest_of
@@ -61,36 +63,26 @@ def label_big_image(
     model: Segmenter,
     path: PathLike,
     words: Words,
-    out: PathLike = "out",
+    output: Output | None = None,
     *,
     options: LabelOptions | None = None,
     bands: Sequence[int] | None = None,
     max_pixels: int = MAX_PIXELS,
-    overlay: OverlayStyle | None = SAVED_OVERLAY,
-    compact: bool = False,
-    resume: bool = False,
-    stem: str | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
-    **changes: Unpack[LabelKeywords],
 ) -> BigResult:
     """Label an image file tile by tile, and write the results, without holding its labels in memory.
 
     TIFFs are read and written by windows, and keep their coordinates, so they may have any size; other formats are
-    decoded as a whole. Finished rows of tiles are kept on disk, in the folder `.segvoc` below `out`, until the results
-    are written.
+    decoded as a whole. Finished rows of tiles stay in the folder `.segvoc` of the output until the results are written.
 
     Args:
         model: the model.
         path: the image.
         words: as for `Segmenter.segment`.
-        out: the folder of the results.
-        options: how to label, by default in tiles of 2048 pixels, and `changes` that override them.
+        output: where the results are written (default: `Output()`). Overlays have 4 megapixels unless they set a limit.
+        options: how to label, by default in tiles of 2048 pixels.
         bands: 1-based bands of a TIFF for red, green and blue, or a single gray one (default: by color interpretation).
         max_pixels: maximum number of pixels, except for TIFFs.
-        overlay: settings of the overlay, 4 megapixels unless they set a limit; None draws no overlay.
-        compact: in the report, list only words that have pixels.
-        resume: resume an earlier call with the same settings.
-        stem: common name of the results, by default the image's name without suffix.
         progress: called with the number of finished rows of tiles, and the total.
 
     Returns:
@@ -101,20 +93,21 @@ def label_big_image(
         UsageError: words or options conflict, or an earlier call left partial labels with other settings.
         OutputError: a result can't be written.
     """
-    start, path = time.perf_counter(), Path(path)
-    how = LabelOptions.of(options, changes).in_tiles()
+    start, path, output = time.perf_counter(), Path(path), output or Output()
+    how = (options or LabelOptions()).in_tiles()
     prepared = model.encode(words, background=how.background)
     tiled = model.in_tiles(prepared, how)
-    given = None if bands is None else ",".join(map(str, bands))
-    settings = {**model_record(model), **how.record(), **prepared.record(), "bands": given}
-    paths = ResultPaths.below(out, stem or path.stem, overlay=overlay is not None, placed=is_raster(path))
+    numbers = None if bands is None else ",".join(map(str, bands))
+    settings = {**model_record(model), **how.record(), **prepared.record(), "bands": numbers}
+    draws, placed = output.overlay is not None, is_raster(path)
+    paths = ResultPaths.below(output.folder, output.stem or path.stem, overlay=draws, placed=placed)
     refuse_overwriting([path], paths)
     check_names(paths)
     stamp = stamp_of(path)
     with _opened(path, bands, how.value_range, max_pixels) as image:
         reading = time.perf_counter() - start
         size, classes = (image.height, image.width), len(tiled.words)
-        with PartialLabels(out, paths.stem, settings, stamp, size=size, classes=classes, resume=resume) as labels:
+        with PartialLabels(output, paths.stem, settings, stamp, size=size, classes=classes) as labels:
             _label_rows(image, tiled, labels, progress, name=repr(str(path)), before=reading)
             result = BigResult(
                 source=str(path),
@@ -133,7 +126,7 @@ def label_big_image(
                 overlay=paths.overlay,
             )
             stale = paths.stale()
-            _write(result, image, labels, overlay, compact=compact)
+            _write(result, image, labels, output)
             for left in stale:
                 with writing(left):
                     left.unlink(missing_ok=True)
@@ -168,31 +161,29 @@ def _label_rows(
     if labels.rows == len(rows):
         return
     columns = len(tiled.tiling.columns(image.width))
-    row, found, statistics = np.empty((0, image.width), np.uint16), 0, LabelStatistics.none()
-    for cell in tiled.cells(image, labels.selected, first_row=labels.rows, name=name):
-        if not found:
-            row = np.empty((cell.rows.stop - cell.rows.start, image.width), np.uint16)
-        row[:, cell.columns] = cell.labels
-        statistics, found = statistics + LabelStatistics.of(cell.labels, cell.confidence), found + 1
-        if found == columns:
-            now = time.perf_counter()
-            labels.add_row(cell.rows.stop, row, statistics, now - start)
-            start, found, statistics = now, 0, LabelStatistics.none()
-            progress(labels.rows, len(rows))
+    cells = tiled.cells(image, labels.selected, first_row=labels.rows, name=name)
+    while first := next(cells, None):
+        row = np.empty((first.rows.stop - first.rows.start, image.width), np.uint16)
+        statistics = LabelStatistics.none()
+        for cell in chain([first], islice(cells, columns - 1)):
+            row[:, cell.columns] = cell.labels
+            statistics += LabelStatistics.of(cell.labels, cell.confidence)
+        now = time.perf_counter()
+        labels.add_row(first.rows.stop, row, statistics, now - start)
+        start = now
+        progress(labels.rows, len(rows))
 
 
-def _write(
-    result: BigResult, image: WindowedImage, labels: "PartialLabels", overlay: OverlayStyle | None, *, compact: bool
-) -> None:
+def _write(result: BigResult, image: WindowedImage, labels: "PartialLabels", output: Output) -> None:
     """Write the results; the report comes last."""
     if isinstance(image, RasterImage):
         _write_geotiff(result, labels, image)
     else:
         _write_png(result, labels)
-    if result.overlay is not None and overlay is not None:
-        drawn = _overlay(result, image, labels, overlay)
+    if result.overlay is not None and output.overlay is not None:
+        drawn = _overlay(result, image, labels, output.overlay)
         write_atomically(result.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
-    write_atomically(result.report_file, lambda file: file.write(json_text(result.report(compact=compact))))
+    write_atomically(result.report_file, lambda file: file.write(json_text(result.report(compact=output.compact))))
 
 
 def _overlay(result: BigResult, image: WindowedImage, labels: "PartialLabels", style: OverlayStyle) -> Any:
@@ -211,16 +202,16 @@ class PartialLabels(StepwiseWork):
     """
 
     def __init__(
-        self, out: PathLike, stem: str, key: Key, image: Stamp, *, size: tuple[int, int], classes: int, resume: bool
+        self, output: Output, stem: str, key: Key, image: Stamp, *, size: tuple[int, int], classes: int
     ) -> None:
-        folder = Path(out, RESUME_FOLDER, f"tiles-{digest_of(stem)[:16]}")
+        folder = Path(output.folder, RESUME_FOLDER, f"tiles-{digest_of(stem)[:16]}")
         self.labels, self.dtype = folder / "labels", np.dtype(stored_dtype(classes))
         self.height, self.width = size
         self.rows, self.statistics, self.seconds = 0, LabelStatistics.none(), 0.0
         self.selected: tuple[int, ...] | None = None
         self.is_new = True
         self._stop = 0
-        super().__init__(folder, key, (image, size), out=out, resume=resume)
+        super().__init__(folder, key, (image, size), out=output.folder, resume=output.resume)
 
     def begin(self, selected: tuple[int, ...] | None) -> None:
         """Store the classes selected for the image, before the first row."""
@@ -261,10 +252,10 @@ class PartialLabels(StepwiseWork):
         """The labels at the centers of the pixels of a smaller image; 65535 is unlabeled."""
         rows = ((np.arange(height) + 0.5) * self.height / height).astype(int)
         columns = ((np.arange(width) + 0.5) * self.width / width).astype(int)
-        found = np.stack([self.read(slice(row, row + 1))[0, columns] for row in rows.tolist()]).astype(np.uint16)
+        labels = np.stack([self.read(slice(row, row + 1))[0, columns] for row in rows.tolist()]).astype(np.uint16)
         if self.dtype == np.uint8:
-            found[found == np.iinfo(np.uint8).max] = UNLABELED
-        return found
+            labels[labels == np.iinfo(np.uint8).max] = UNLABELED
+        return labels
 
     def usable(self, values: list[Any]) -> list[Any]:
         """Keep the steps if their labels still exist."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from functools import partial
 from itertools import chain
 from multiprocessing import get_context
@@ -28,7 +28,7 @@ from segvoc.errors import (
 )
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
 from segvoc.imaging.reading import file_name
-from segvoc.imaging.result_paths import ResultFiles
+from segvoc.imaging.result_paths import PathLike, ResultFiles
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.reports import LabeledFile
@@ -87,10 +87,10 @@ def finished(work: FolderWork, planned: Iterable[Planned]) -> set[str]:
 
 def written(out: str | os.PathLike[str], key: Key, files_of: Callable[[str, str], _Files]) -> Iterator[_Files]:
     """The results in a folder from all calls with these settings; `files_of` takes a stem and an image's file name."""
-    given: set[str] = set()
+    stems: set[str] = set()
     for stem, (name, _, stamps), _ in read_done(Path(out, RESUME_FOLDER).glob(_JOURNALS), key):
-        if stem not in given and stamps == json.loads(strict_json([stamp_of(file) for file in files_of(stem, name)])):
-            given.add(stem)
+        if stem not in stems and stamps == json.loads(strict_json([stamp_of(file) for file in files_of(stem, name)])):
+            stems.add(stem)
             yield files_of(stem, name)
 
 
@@ -107,6 +107,22 @@ _TOLD = 5
 """Maximum number of words shown of a long list."""
 
 
+@dataclass(frozen=True)
+class Output:
+    """Where the results of images or videos are written, and which."""
+
+    folder: PathLike = "out"
+    _: KW_ONLY
+    stem: str | None = None
+    """Common name of the results of a single file, by default its name without suffix."""
+    overlay: OverlayStyle | None = SAVED_OVERLAY
+    """Settings of overlays; None: no overlays."""
+    compact: bool = False
+    """Whether reports list only words that have pixels."""
+    resume: bool = False
+    """Whether to resume an earlier call with the same settings."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Labeling:
     """How to label images and what to write; picklable for worker processes."""
@@ -116,11 +132,7 @@ class Labeling:
     """The words; None: the words of the parts."""
     parts: PartVocabulary | None = None
     options: LabelOptions = field(default_factory=LabelOptions)
-    out: str
-    overlay: OverlayStyle | None = SAVED_OVERLAY
-    """Settings of overlays; None: no overlays."""
-    compact: bool = False
-    """Whether reports list only words that have pixels."""
+    output: Output
     dataset: Dataset | None = None
     """The dataset to write instead of label maps, overlays and reports."""
     objects: bool = False
@@ -137,21 +149,23 @@ class Labeling:
         """Write the results of an image, and return the line to print about it."""
         if self.objects:
             result = with_objects(result, least=self.least_object, background=self.options.background)
+        output = self.output
         if self.dataset is not None and isinstance(files, EntryFiles):
-            self.dataset.write(result, files, compact=self.compact)
+            self.dataset.write(result, files, compact=output.compact)
         else:
-            result.save(self.out, files.stem, overlay=self.overlay, compact=self.compact)
+            result.save(output.folder, files.stem, overlay=output.overlay, compact=output.compact)
         return self.describe(result, files)
 
     def settings(self, model: Segmenter) -> Key:
         """The settings that the results depend on."""
+        overlay = self.output.overlay
         return {
             **model_record(model),
             "words": None if self.words is None else _summary(self.words.words, self.words),
             "parts": None if self.parts is None else _summary([part.name for part in self.parts.parts], self.parts),
             **self.options.record(),
-            "overlays": None if self.overlay is None else _listed(asdict(self.overlay)),
-            "reports": "compact" if self.compact else "complete",
+            "overlays": None if overlay is None else _listed(asdict(overlay)),
+            "reports": "compact" if self.output.compact else "complete",
             "objects": (self.least_object or "default") if self.objects else None,
             "format": None if self.dataset is None else _listed(self.dataset.record()),
             "segvoc": __version__,
@@ -241,8 +255,8 @@ def _line(image: _Waiting) -> str | SegvocError:
 
 
 def _too_many(waiting: Iterable[_Waiting]) -> bool:
-    unfinished = [one for one in waiting if not one.line.done()]
-    return len(unfinished) > WAITING_RESULTS or sum(one.pixels for one in unfinished) > WAITING_PIXELS
+    unfinished = [image for image in waiting if not image.line.done()]
+    return len(unfinished) > WAITING_RESULTS or sum(image.pixels for image in unfinished) > WAITING_PIXELS
 
 
 def _listed(settings: Mapping[str, object]) -> str:
@@ -309,7 +323,7 @@ def _next_line(connection: Connection, process: BaseProcess) -> str | SegvocErro
         except (EOFError, OSError):
             process.join()
             raise ProcessError(
-                f"{process_settings.how_it_ended(process.exitcode)}; what it had finished is kept: "
+                f"{process_settings.exit_reason(process.exitcode)}; what it had finished is kept: "
                 "give --resume to go on, and fewer --jobs if memory is short"
             ) from None
         if isinstance(received, Warning):
@@ -327,7 +341,7 @@ def _serve(
     begin: Callable[[], FolderWork] | None,
     threads: int,
 ) -> None:
-    process_settings.end_with_parent()
+    process_settings.exit_when_parent_dies()
     process_settings.for_own_process(threads)
     lock = Lock()
 

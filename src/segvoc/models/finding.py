@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 from segvoc.checkpoints.published import IN_FOLDERS, file_of_weights
 from segvoc.errors import CheckpointError, UsageError, missing_extra, one_line
 from segvoc.inference.exported.manifest import MANIFEST
-from segvoc.sharing.hub import CONFIG, LIBRARY, SHARED_WEIGHTS, HubRepository, SharedModel, Token
-from segvoc.sharing.uploading import Shareable
+from segvoc.sharing.hub import CONFIG, LIBRARY, SHARED_WEIGHTS, HubRepository, Shareable, SharedModel, Token
 from segvoc.storage.files import read_json
 
 AnyShareable = TypeVar("AnyShareable", bound=Shareable)

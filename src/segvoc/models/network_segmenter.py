@@ -26,7 +26,7 @@ from segvoc.models.presets import Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.arrays import Array
 from segvoc.runtime.process_settings import check_fork
-from segvoc.sharing.uploading import SHIPPED_WEIGHTS, TINY, ShareableModel
+from segvoc.sharing.hub import SHIPPED_WEIGHTS, TINY, ShareableModel
 from segvoc.teaching.taught_words import TaughtWords
 
 

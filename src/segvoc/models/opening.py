@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from segvoc.errors import UsageError, naming_keywords, naming_torch
 from segvoc.inference.exported.manifest import is_exported
-from segvoc.inference.exported.segmenter import ExportedSegmenter
-from segvoc.inference.exported.shipped import open_tiny
+from segvoc.inference.exported.segmenter import ExportedSegmenter, open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.catalog import check_name_without_torch
 from segvoc.models.digests import keep_words

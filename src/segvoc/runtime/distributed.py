@@ -155,10 +155,10 @@ def join_processes(backend: Literal["gloo", "nccl"]) -> Iterator[Processes]:
         yield processes
         return
     store, rank, count = next(rendezvous("env://", timeout=UNEVEN_TIMEOUT))
-    own = PrefixStore(f"segvoc group {next(_groups)}", store)
-    processes = replace(processes, store=own)
+    group_store = PrefixStore(f"segvoc group {next(_groups)}", store)
+    processes = replace(processes, store=group_store)
     processes.wait_for_all()
-    dist.init_process_group(backend, store=own, rank=rank, world_size=count, timeout=COLLECTIVE_TIMEOUT)
+    dist.init_process_group(backend, store=group_store, rank=rank, world_size=count, timeout=COLLECTIVE_TIMEOUT)
     try:
         yield processes
     except BaseException as error:

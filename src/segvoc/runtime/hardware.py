@@ -26,8 +26,8 @@ def bfloat16_instructions() -> str | None:
     import torch  # here, since it takes seconds to import
 
     tells = torch.backends.mkldnn.is_available() and hasattr(torch.cpu, "get_capabilities")
-    found = torch.cpu.get_capabilities() if tells else {}
-    return next((name for key, name in _BFLOAT16.items() if found.get(key)), None)
+    capabilities = torch.cpu.get_capabilities() if tells else {}
+    return next((name for key, name in _BFLOAT16.items() if capabilities.get(key)), None)
 
 
 def device_name(device: object) -> str:

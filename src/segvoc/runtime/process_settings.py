@@ -51,10 +51,10 @@ def for_own_process(threads: int | None = None) -> None:
 def keep_freed_memory() -> None:
     """Ask glibc to keep up to 1 GiB of freed memory for the next tensors of this process.
 
-    By default glibc returns the memory that a layer frees to the system and requests it again for the next layer, and
-    the kernel has to clear each page again. Keeping it makes a training step of `tiny` 17 % faster, and encoding images
-    with it three times as fast. All threads share one heap, since glibc returns the memory of other heaps anyway. This
-    can't be undone. Without glibc, it does nothing.
+    By default glibc returns freed memory to the system and requests it again for the next layer, and the kernel clears
+    each page again. Keeping it makes a training step of `tiny` 17 % faster, and encoding images with it three times as
+    fast. All threads share a heap, since glibc returns the memory of other heaps anyway. This can't be undone. Without
+    glibc, it does nothing.
     """
     if sys.platform != "linux":
         return
@@ -103,14 +103,14 @@ def interrupts_ignored(number: signal.Signals = signal.SIGINT) -> Iterator[None]
         signal.signal(number, before or signal.SIG_DFL)  # None: not a handler of Python
 
 
-def how_it_ended(code: int | None) -> str:
+def exit_reason(code: int | None) -> str:
     """Describe in one line why a process ended unexpectedly, from its exit code."""
     if code == -9:  # SIGKILL, which Windows doesn't have
         return "the process was killed, probably because memory ran out"
     return f"the process ended unexpectedly (exit code {code})"
 
 
-def end_with_parent() -> None:
+def exit_when_parent_dies() -> None:
     """In a `multiprocessing` child: leave Ctrl-C to the parent, and exit when the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

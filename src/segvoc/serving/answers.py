@@ -1,13 +1,15 @@
-"""Response bodies: content negotiation (header Accept), results in each type, and errors without internal details."""
+"""Response bodies: content negotiation (header Accept), results in each type, errors, and their schemas (OpenAPI)."""
 
 import io
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image
+from pydantic import BaseModel, Field
 
 from segvoc.errors import CheckpointError, ImageTooLargeError, InputError, UsageError
 from segvoc.imaging.brush_masks import coco_masks
@@ -20,29 +22,19 @@ JSON, PNG, ZIP = "application/json", "image/png", "application/zip"
 
 def negotiated(accept: str | None) -> str:
     """The supported type of the highest weight in the header Accept (RFC 9110, 12.5.1); of equal ones the first."""
-    entries = [entry.strip().lower() for entry in (accept or "*/*").split(",")]
-    weights: dict[str, tuple[float, int]] = {}
-    for place, entry in enumerate(entries):
-        wanted, *parameters = (piece.strip() for piece in entry.split(";"))
-        weights.setdefault(wanted, (_weight(parameters), -place))
-    found: dict[str, tuple[float, int]] = {}
-    for offered in ANSWERS:
-        # the most specific range counts
-        for wanted in (offered, f"{offered.partition('/')[0]}/*", "*/*"):
-            if wanted in weights:
-                found[offered] = weights[wanted]
-                break
-    best = max(found, key=lambda offered: found[offered], default=None)
-    if best is not None and found[best][0] > 0:
+    ranges: dict[str, tuple[float, int]] = {}
+    for entry in (accept or "*/*").lower().split(","):
+        weight = re.search(r";\s*q\s*=\s*(0(\.\d*)?|1(\.0*)?)\s*(;|$)", entry)
+        ranges.setdefault(entry.partition(";")[0].strip(), (float(weight[1]) if weight else 1.0, -len(ranges)))
+
+    def preference(offered: str) -> tuple[float, int]:
+        of_most_specific = (offered, f"{offered.partition('/')[0]}/*", "*/*")
+        return next((ranges[name] for name in of_most_specific if name in ranges), (0.0, 0))
+
+    best = max(ANSWERS, key=preference)
+    if preference(best)[0] > 0:
         return best
     raise ServiceFailure("not_acceptable", f"the answer is one of {', '.join(ANSWERS)}; accept one of them")
-
-
-def _weight(parameters: Iterable[str]) -> float:
-    for parameter in parameters:
-        if found := re.fullmatch(r"q\s*=\s*(0(\.\d*)?|1(\.0*)?)", parameter):
-            return float(found[1])
-    return 1.0
 
 
 FAST = 1
@@ -52,9 +44,10 @@ FAST = 1
 def json_answer(result: Segmentation, hints: tuple[str, ...], name: str | None) -> bytes:
     """The report of a result, with the mask of every class and part, as JSON."""
     report = result.report() | {"image": name, "hints": list(hints)}
-    _add_masks(report["classes"], result.labels)
-    if result.part_labels is not None:
-        _add_masks(report["parts"], result.part_labels)
+    for kind, labels in (("classes", result.labels), ("parts", result.part_labels)):
+        if labels is not None:
+            masks = coco_masks(labels, len(report[kind]))
+            report[kind] = [{**entry, "rle": mask} for entry, mask in zip(report[kind], masks, strict=True)]
     return strict_json(report).encode()
 
 
@@ -74,8 +67,7 @@ def zip_answer(result: Segmentation, hints: tuple[str, ...], name: str | None) -
     if result.part_labels is not None:
         files["parts.png"] = _png(label_map_image(result.part_labels, result.part_colors))
     if result.probabilities is not None:
-        buffer = io.BytesIO()
-        np.save(buffer, result.probabilities)
+        np.save(buffer := io.BytesIO(), result.probabilities)
         files["probabilities.npy"] = buffer.getvalue()
     archive = io.BytesIO()
     # PNG is compressed already
@@ -91,11 +83,6 @@ ANSWERS: Mapping[str, Callable[[Segmentation, tuple[str, ...], str | None], byte
     ZIP: zip_answer,
 }
 """Encoders of each response type: from a result, hints about the words, and the image's file name."""
-
-
-def _add_masks(entries: list[dict[str, object]], labels: np.ndarray) -> None:
-    for entry, mask in zip(entries, coco_masks(labels, len(entries)), strict=True):
-        entry["rle"] = mask
 
 
 def _png(image: Image.Image, level: int = 6) -> bytes:
@@ -179,3 +166,118 @@ class ServiceFailure(Exception):
         """The response body, as JSON."""
         error = {"code": self.code, "message": self.message, "request_id": request_id}
         return json.dumps({"error": error, **self.details}).encode()
+
+
+# ---- schemas
+
+VocabularyName = Annotated[str, Field(pattern="^v[A-Za-z0-9_=-]+$", examples=["veyJ3b3JkcyI6ImNhdCwgc29mYSJ9"])]
+"""Name of a vocabulary, returned by POST /v1/vocabularies."""
+
+
+class Mask(BaseModel):
+    """A mask as COCO RLE (compressed), which pycocotools decodes."""
+
+    size: list[int] = Field(description="Height and width [px].", examples=[[480, 640]])
+    counts: str = Field(description="The compressed run lengths, column by column.")
+
+
+class RegionFigures(BaseModel):
+    """The share of an image of a class or part."""
+
+    pixels: int
+    fraction: float
+    mean_confidence: float | None = Field(description="Mean probability of its pixels; null without pixels.")
+    rle: Mask
+
+
+class ClassAnswer(RegionFigures):
+    """A class in an image."""
+
+    id: int = Field(description="Its value in the label map.")
+    name: str
+    color: list[int] = Field(description="RGB.", examples=[[31, 119, 180]])
+
+
+class PartAnswer(RegionFigures):
+    """A part in an image."""
+
+    id: int = Field(description="Its value in the part map.")
+    object: str | None = Field(description="Its object; null for any object.")
+    part: str
+    name: str = Field(examples=["cat's head"])
+
+
+class SegmentAnswer(BaseModel):
+    """A labeled image."""
+
+    image: str | None = Field(description="File name of the image in the form.")
+    width: int
+    height: int
+    model: str
+    dtype: str
+    classes: list[ClassAnswer]
+    parts: list[PartAnswer] | None = Field(None, description="Only if parts were requested.")
+    unlabeled: int = Field(description="Pixels without a class.")
+    mean_confidence: float | None = Field(description="Mean over all words except the background; null without pixels.")
+    not_found: list[str] = Field(description="The words without pixels.")
+    unsure: bool = Field(description="Whether perhaps none of the words is in the image.")
+    seconds: float = Field(description="Time for reading and labeling the image [s].")
+    hints: list[str] = Field(description="For example words that the model doesn't know.")
+
+
+class VocabularyAnswer(BaseModel):
+    """An encoded vocabulary."""
+
+    vocabulary: VocabularyName
+    words: list[str] = Field(description="All classes, in the order of their ids.")
+    hints: list[str] = Field(description="For example words that the model doesn't know.")
+
+
+class ModelAnswer(BaseModel):
+    """A model."""
+
+    name: str
+    parameters: int | None = Field(description="Number of parameters; null if unknown.")
+    dtype: str
+    parts: bool = Field(description="Whether the model labels parts.")
+    windows: list[str]
+    license: str | None = Field(description="License of the weights; null if unknown.")
+    batch: int = Field(description="Batch size.")
+    taught: list[str] = Field(description="Words taught by examples.")
+    taught_files: list[str] = Field(description="Digests of the files of taught words, which affect the labels.")
+
+
+class Limits(BaseModel):
+    """Limits of a request."""
+
+    bytes: int = Field(description="Maximum size of an image file.")
+    pixels: int
+    words: int
+
+
+class ModelsAnswer(BaseModel):
+    """The models of the service, and its limits."""
+
+    models: list[ModelAnswer]
+    limits: Limits
+
+
+class FailureText(BaseModel):
+    """The error."""
+
+    code: str
+    message: str = Field(description="One line: what is wrong and how to fix it.")
+    request_id: str = Field(description="The id of the request in the service's log; also in X-Request-ID.")
+
+
+class FailureAnswer(BaseModel):
+    """A failure."""
+
+    error: FailureText
+
+
+FAILURE_ANSWERS: Mapping[int | str, dict[str, Any]] = {
+    "4XX": {"model": FailureAnswer, "description": "The request is invalid or rejected; the message says why."},
+    "5XX": {"model": FailureAnswer, "description": "The service is unavailable or failed."},
+}
+"""Error responses of every route; an argument of FastAPI's routes (`responses`)."""

@@ -1,6 +1,11 @@
-"""The application: routes, their handlers, and what all routes share."""
+"""The service: its routes and what they share, its socket and its process."""
 
 import asyncio
+import logging
+import logging.config
+import signal
+import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -15,15 +20,23 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from segvoc.errors import SegvocError
+from segvoc.errors import SegvocError, UsageError
 from segvoc.imaging.reading import decode_image, image_size
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.runtime.version import __version__
-from segvoc.serving import schemas
+from segvoc.serving import answers
 from segvoc.serving.answers import ANSWERS, PNG, ZIP, ServiceFailure, negotiated
-from segvoc.serving.bodies import FORM, JSON_BODY, segment_call, vocabulary_call
+from segvoc.serving.bodies import (
+    FORM,
+    JSON_BODY,
+    SegmentForm,
+    VocabularyJson,
+    request_body,
+    segment_call,
+    vocabulary_call,
+)
 from segvoc.serving.labeler import Labeler, VocabularyDefinition
 from segvoc.serving.middleware import (
     FIELDS,
@@ -33,12 +46,14 @@ from segvoc.serving.middleware import (
     SecurityHeaders,
     ServiceMetrics,
     failure_response,
+    log_settings,
 )
 from segvoc.serving.settings import ServiceSettings
 
 _T = TypeVar("_T")
 
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+LONGEST_HEADERS = 16_384
+"""Maximum size of a request's first line and headers [bytes]."""
 
 
 class Service:
@@ -118,7 +133,7 @@ def create_app(
         version=__version__,
         summary="Labels every pixel of an image with words that you choose.",
         lifespan=lifespan,
-        responses={**schemas.FAILURE_ANSWERS},
+        responses={**answers.FAILURE_ANSWERS},
         # only documents the keys in OpenAPI; `Admission` checks them
         dependencies=[Security(HTTPBearer(auto_error=False))] if settings.keys() else [],
         docs_url=None,  # the docs pages would load files from a CDN
@@ -145,8 +160,8 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         description="Labels every pixel of an image with one of the words. The header Accept chooses the answer: the "
         "report with a mask for each class (application/json), the label map (image/png), or both with the confidence "
         "and an overlay (application/zip).",
-        responses={200: {"model": schemas.SegmentAnswer, "content": {PNG: binary, ZIP: binary}}},
-        openapi_extra=schemas.request_body(FORM, schemas.SegmentForm),
+        responses={200: {"model": answers.SegmentAnswer, "content": {PNG: binary, ZIP: binary}}},
+        openapi_extra=request_body(FORM, SegmentForm),
     )
     async def segment(request: Request) -> Response:
         kind = negotiated(request.headers.get("accept"))
@@ -165,8 +180,8 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         summary="Encode a vocabulary",
         description="Encodes words and gives them a name, which POST /v1/segment takes in their place. Names don't "
         "expire: they hold the words.",
-        responses={201: {"model": schemas.VocabularyAnswer}},
-        openapi_extra=schemas.request_body(JSON_BODY, schemas.VocabularyJson),
+        responses={201: {"model": answers.VocabularyAnswer}},
+        openapi_extra=request_body(JSON_BODY, VocabularyJson),
     )
     async def add_vocabulary(request: Request) -> Response:
         with service.place():
@@ -176,14 +191,14 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         return JSONResponse(answer, status_code=201)
 
     @app.get("/v1/models", summary="The model and the limits")
-    async def models() -> schemas.ModelsAnswer:
+    async def models() -> answers.ModelsAnswer:
         settings = service.settings
-        limits = schemas.Limits(bytes=settings.max_bytes, pixels=settings.max_pixels, words=settings.max_words)
-        return schemas.ModelsAnswer(models=[model_facts(service.labeler.model)], limits=limits)
+        limits = answers.Limits(bytes=settings.max_bytes, pixels=settings.max_pixels, words=settings.max_words)
+        return answers.ModelsAnswer(models=[model_facts(service.labeler.model)], limits=limits)
 
     async def metrics(_: Request) -> Response:
         text = await asyncio.to_thread(generate_latest, service.metrics.registry)
-        return Response(text, media_type=METRICS_TYPE)
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def health(_: Request) -> Response:
         if not service.labeler.is_healthy:
@@ -200,7 +215,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         app.add_route(path, answer)
 
 
-def model_facts(model: Segmenter) -> schemas.ModelAnswer:
+def model_facts(model: Segmenter) -> answers.ModelAnswer:
     """The response of GET /v1/models about a model."""
     network = getattr(model, "network", None)
     record = model.origin.get("record")
@@ -213,7 +228,7 @@ def model_facts(model: Segmenter) -> schemas.ModelAnswer:
             license = preset.read_record().get("license")
         elif preset is not None and preset.published is not None:
             license = preset.published.license
-    return schemas.ModelAnswer(
+    return answers.ModelAnswer(
         name=model.name,
         parameters=None if network is None else sum(value.numel() for value in network.parameters()),
         dtype=model.dtype,
@@ -221,16 +236,15 @@ def model_facts(model: Segmenter) -> schemas.ModelAnswer:
         windows=list(model.protocols),
         license=license,
         batch=model.batch,
-        taught=list(dict.fromkeys(word for one in model.taught for word in one.words)),
-        taught_files=[one.digest for one in model.taught],
+        taught=list(dict.fromkeys(word for taught in model.taught for word in taught.words)),
+        taught_files=[taught.digest for taught in model.taught],
     )
 
 
 async def _failed(_: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         return failure_response(ServiceFailure.of_status(error.status_code, error.headers))
-    failure = ServiceFailure.of(error)
-    if failure is None:
+    if (failure := ServiceFailure.of(error)) is None:
         raise error
     return failure_response(failure)
 
@@ -251,3 +265,63 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+# ---- socket and process
+
+
+def run(open_model: Callable[[], Segmenter], settings: ServiceSettings, *, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT, then finish accepted requests; `UsageError` if the address can't be used."""
+    logging.config.dictConfig(log_settings())
+    logging.captureWarnings(True)
+    with bound_socket(host, port) as listener:
+        name = f"[{host}]" if ":" in host else host
+        address = f"http://{name}:{listener.getsockname()[1]}"
+        LOGGER.info("starting", extra={FIELDS: {"address": address}})
+        server = service_server(create_app(open_model, settings, open_model()), settings)
+        # uvicorn re-raises the signal that stopped it
+        previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        try:
+            server.run([listener])
+        except KeyboardInterrupt:
+            return
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
+    """Bind a socket without listening yet, so that connections are refused until the model is loaded."""
+    # asyncio sets TCP_NODELAY only for sockets with an explicit protocol; without it, response bodies wait for 40 ms
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        # on Windows, SO_REUSEADDR would let two programs listen on the same address
+        reuse = socket.SO_EXCLUSIVEADDRUSE if sys.platform == "win32" else socket.SO_REUSEADDR
+        listener.setsockopt(socket.SOL_SOCKET, reuse, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise UsageError(
+                f"the service can't listen at {host} port {port}: {error.strerror or error}; choose another --host "
+                "or --port"
+            ) from None
+        yield listener
+
+
+def service_server(app: FastAPI, settings: ServiceSettings) -> uvicorn.Server:
+    """Create the uvicorn server; FORWARDED_ALLOW_IPS lists proxies on other machines."""
+    config = uvicorn.Config(
+        app,
+        lifespan="on",
+        http="h11",
+        loop="asyncio",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=128,
+        h11_max_incomplete_event_size=LONGEST_HEADERS,
+        timeout_graceful_shutdown=round(settings.stop_seconds),
+    )
+    app.state.service.server = server = uvicorn.Server(config)
+    return server

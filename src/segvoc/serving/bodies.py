@@ -1,26 +1,98 @@
-"""Request bodies: read into memory within limits, then validated."""
+"""Request bodies: their schemas (OpenAPI), and reading them into memory within limits."""
 
 import asyncio
 import base64
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from fastapi import Request
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from segvoc.inference.label_options import LabelOptions
-from segvoc.serving.answers import ServiceFailure
+from segvoc.inference.label_options import IMAGE_OPTIONS, OPTION_TEXTS, LabelOptions
+from segvoc.serving.answers import ServiceFailure, VocabularyName
 from segvoc.serving.labeler import VocabularyDefinition
-from segvoc.serving.schemas import SegmentForm, Text, VocabularyJson
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 FORM, JSON_BODY = "multipart/form-data", "application/json"
 
+_STRICT = ConfigDict(extra="forbid")
+_WORDS = "One word per class, separated by commas"
+_PARTS = "Parts of objects: `dog: head, leg; *: tail` (`*` stands for every object)"
+
+Text = Annotated[str, Field(min_length=1)]
+
+FORM_OPTIONS = (*IMAGE_OPTIONS, "stretch")
+"""The options of a form."""
+
+
+def _option_fields() -> dict[str, Any]:
+    """The options of `LabelOptions` (which validates them) as request fields."""
+    types, defaults = get_type_hints(LabelOptions), {option.name: option.default for option in fields(LabelOptions)}
+    return {name: (types[name], Field(defaults[name], **_described(name))) for name in FORM_OPTIONS}
+
+
+def _described(name: str) -> dict[str, Any]:
+    text = OPTION_TEXTS[name]
+    bounds = {"minimum": text.minimum, "maximum": text.maximum}
+    return {
+        "description": text.help,
+        "json_schema_extra": {name: bound for name, bound in bounds.items() if bound is not None},
+    }
+
+
+class SegmentForm(create_model("LabelFields", __config__=_STRICT, **_option_fields())):
+    """An image, the words or parts, and options."""
+
+    image: str = Field(description="The image file.", json_schema_extra={"format": "binary"})
+    words: Text | None = Field(
+        None,
+        description=f"{_WORDS}; or a JSON list with an entry per class, in which `, ` separates synonyms.",
+        examples=["cat, sofa, wall"],
+    )
+    parts: Text | None = Field(None, description=f"{_PARTS}; or a JSON object of lists.", examples=["cat: head, tail"])
+    vocabulary: VocabularyName | None = Field(
+        None, description="Name of a vocabulary, in place of words, parts and background."
+    )
+    synonyms: Literal["first", "average"] = Field("first", description="Which synonyms of a class are used.")
+    probabilities: bool = Field(
+        False, description="Add the probabilities of all classes to a zip: `probabilities.npy`, float32 (K, H, W)."
+    )
+
+    @property
+    def options(self) -> LabelOptions:
+        """The labeling options; `UsageError` if a value is out of range."""
+        values = {name: getattr(self, name) for name in FORM_OPTIONS}
+        return LabelOptions(**values, return_probabilities=self.probabilities)
+
+
+class VocabularyJson(BaseModel):
+    """A vocabulary to encode."""
+
+    model_config = _STRICT
+
+    words: Text | list[Text] | None = Field(
+        None, description=f"{_WORDS}; or a list.", examples=["cat, sofa, wall", ["cat", "sofa, couch", "wall"]]
+    )
+    parts: Text | dict[Text, list[Text]] | None = Field(
+        None, description=f"{_PARTS}; or an object of lists.", examples=["cat: head, tail", {"cat": ["head", "tail"]}]
+    )
+    background: Text | None = Field(None, **_described("background"), examples=["other"])
+    synonyms: Literal["first", "average"] = Field("first", description="Which synonyms of a class are used.")
+
+
+def request_body(kind: str, model: type[BaseModel]) -> dict[str, Any]:
+    """OpenAPI schema (`openapi_extra`) of a body that the service parses itself: content type and model."""
+    return {"requestBody": {"required": True, "content": {kind: {"schema": model.model_json_schema()}}}}
+
+
+# ---- reading
+
+_T = TypeVar("_T")
 _MODEL = TypeVar("_MODEL", bound=BaseModel)
 _WORD_LIST = TypeAdapter(list[Text])
 _PART_LISTS = TypeAdapter(dict[Text, list[Text]])
@@ -47,9 +119,9 @@ async def segment_call(request: Request, settings: ServiceSettings) -> SegmentCa
     name, image = file
     if len(image) > settings.max_bytes:
         raise ServiceFailure("too_large", f"the image file has {len(image)} bytes; send at most {settings.max_bytes}")
-    body = _validated(SegmentForm, lambda: SegmentForm.model_validate({**fields, "image": ""}))
-    words = _decoded_if(body.words, "[", _WORD_LIST.validate_json)
-    parts = _decoded_if(body.parts, "{", _PART_LISTS.validate_json)
+    body = _validated(lambda: SegmentForm.model_validate({**fields, "image": ""}), _fields(SegmentForm))
+    words = _decoded_if(body.words, "[", _WORD_LIST)
+    parts = _decoded_if(body.parts, "{", _PART_LISTS)
     options = body.options
     if body.vocabulary is None:
         definition = _definition(words, parts, options.background, body.synonyms, settings)
@@ -89,8 +161,7 @@ async def json_request(
 ) -> _MODEL:
     """Read a JSON body of at most `limit` bytes; raises a `ServiceFailure` if it can't be used.
 
-    It may have at most `values` values (None: as many as a vocabulary may need), and `lists` lists and objects (None:
-    `values`).
+    `values` limits its values (None: what a vocabulary may need), `lists` its lists and objects (None: `values`).
     """
     content_type(request, JSON_BODY)
     async with body_within(settings.upload_seconds):
@@ -106,19 +177,15 @@ async def discard_body(request: Request, settings: ServiceSettings) -> None:
 
 
 def _definition(
-    words: object, parts: object, background: str | None, synonyms: Any, settings: ServiceSettings
+    words: Any, parts: Any, background: str | None, synonyms: Any, settings: ServiceSettings
 ) -> VocabularyDefinition:
     if words is None and parts is None:
         raise ServiceFailure("invalid_request", "there are neither words nor parts; give some, such as 'cat, sofa'")
-    vocabulary = None
     if isinstance(words, str):
-        vocabulary = Vocabulary(Vocabulary.parse(words).words, synonyms=synonyms)
-    elif words is not None:
-        vocabulary = Vocabulary(words, synonyms=synonyms)  # pyright: ignore[reportArgumentType]
-    if isinstance(parts, str):
-        parts = PartVocabulary.parse(parts)
-    elif parts is not None:
-        parts = PartVocabulary(parts)  # pyright: ignore[reportArgumentType]
+        words = list(Vocabulary.parse(words).words)
+    vocabulary = None if words is None else Vocabulary(words, synonyms=synonyms)
+    if parts is not None:
+        parts = PartVocabulary.parse(parts) if isinstance(parts, str) else PartVocabulary(parts)
     definition = VocabularyDefinition(vocabulary, parts, background)
     definition.check_size(settings.max_words)
     return definition
@@ -204,29 +271,28 @@ def _json_body(
     opened = text.count(b"[") + text.count(b"{")
     if opened > (lists or values) or opened + text.count(b",") > values:
         raise ServiceFailure("too_large", "the body has too many values; send fewer words or tasks")
-    return _validated(model, lambda: model.model_validate_json(text, strict=True))
+    return _validated(lambda: model.model_validate_json(text, strict=True), _fields(model))
 
 
-def _validated(model: type[_MODEL], validate: Callable[[], _MODEL]) -> _MODEL:
-    try:
-        return validate()
-    except ValidationError as error:
-        raise _failure_of(error, f"; the fields are {', '.join(model.model_fields)}") from None
+def _fields(model: type[BaseModel]) -> str:
+    return f"the fields are {', '.join(model.model_fields)}"
 
 
-def _decoded_if(text: str | None, opening: str, validate: Callable[..., Any]) -> Any:
+def _decoded_if(text: str | None, opening: str, adapter: TypeAdapter[Any]) -> Any:
     """Decode a form's words or parts as JSON if they start like JSON."""
     if text is None or not text.lstrip().startswith(opening):
         return text
+    return _validated(
+        lambda: adapter.validate_json(text, strict=True), "begin a word otherwise if it isn't meant as JSON"
+    )
+
+
+def _validated(validate: Callable[[], _T], fix: str) -> _T:
     try:
-        return validate(text, strict=True)
+        return validate()
     except ValidationError as error:
-        raise _failure_of(error, "; begin a word otherwise if it isn't meant as JSON") from None
-
-
-def _failure_of(error: ValidationError, fix: str) -> ServiceFailure:
-    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if problem["type"] == "json_invalid":
-        return ServiceFailure("bad_request", f"this isn't valid JSON: {problem['msg']}")
+        raise ServiceFailure("bad_request", f"this isn't valid JSON: {problem['msg']}")
     place = ".".join(str(step)[:60] for step in problem["loc"]) or "the body"
-    return ServiceFailure("invalid_request", f"{place}: {problem['msg']}{fix}")
+    raise ServiceFailure("invalid_request", f"{place}: {problem['msg']}; {fix}")

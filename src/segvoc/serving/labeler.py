@@ -8,6 +8,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -88,7 +89,7 @@ def cached_encoder(model: Segmenter, number: int) -> Callable[[VocabularyDefinit
             warnings.simplefilter("always")
             prepared = model.encode(definition.words, parts=definition.parts, background=definition.background)
         of_words = (PromptTruncatedWarning, UnknownWordWarning)
-        hints = tuple(str(one.message) for one in caught if issubclass(one.category, of_words))
+        hints = tuple(str(warning.message) for warning in caught if issubclass(warning.category, of_words))
         return EncodedVocabulary(prepared, hints)
 
     return encoded
@@ -192,7 +193,7 @@ class Labeler:
         self.check_room()
         loop = asyncio.get_running_loop()
         job = _Job((definition, options), read, answer, loop.create_future())
-        job.expiry = loop.call_later(self.settings.queue_seconds, self._expire, job)
+        job.expiry = loop.call_later(self.settings.queue_seconds, lambda: self._forget(job).fail(self._no_time()))
         self._waiting.append(job)
         self._arrival.set()
         self.metrics.waiting.set(len(self._waiting))
@@ -218,9 +219,6 @@ class Labeler:
         if job.expiry is not None:
             job.expiry.cancel()
         return job
-
-    def _expire(self, job: _Job) -> None:
-        self._forget(job).fail(self._no_time())
 
     def _no_time(self) -> ServiceFailure:
         message = f"the model had no time within {self.settings.queue_seconds:g} s; try again"
@@ -266,8 +264,8 @@ class Labeler:
                 return
             jobs = [job for job, _ in present]
             read = [image for _, image in present if image is not None]
-            found, results = await self._in_time(self._in_thread(self._network, self._run, jobs, read), jobs)
-            await asyncio.gather(*(self._answer(job, found, result) for job, result in zip(jobs, results, strict=True)))
+            hints, results = await self._in_time(self._in_thread(self._network, self._run, jobs, read), jobs)
+            await asyncio.gather(*(self._answer(job, hints, result) for job, result in zip(jobs, results, strict=True)))
         except Exception as error:
             for job in jobs:
                 job.fail(error)
@@ -306,23 +304,23 @@ class Labeler:
 
     def _run(
         self, jobs: Sequence[_Job], images: Sequence[np.ndarray]
-    ) -> tuple[EncodedVocabulary, Sequence[Segmentation | InputError]]:
-        """Run the model on a batch; in its thread."""
+    ) -> tuple[tuple[str, ...], Sequence[Segmentation | InputError]]:
+        """Run the model on a batch, in its thread: the hints about the words, and the results."""
         began = time.monotonic()
         self.metrics.batch.observe(len(jobs))
         for job in jobs:
             self.metrics.wait_seconds.observe(began - job.arrived)
         try:
             definition, options = jobs[0].key
-            found = self._encoded(definition)
-            results = list(self.model.segment_many(images, found.prepared, options=options, yield_errors=True))
+            words = self._encoded(definition)
+            results = list(self.model.segment_many(images, words.prepared, options=options, yield_errors=True))
         finally:
             seconds = time.monotonic() - began
             self.metrics.model_seconds.observe(seconds)
         self._seconds_per_image += 0.2 * (seconds / len(jobs) - self._seconds_per_image)
-        return found, results
+        return words.hints, results
 
-    async def _answer(self, job: _Job, found: EncodedVocabulary, result: Segmentation | InputError) -> None:
+    async def _answer(self, job: _Job, hints: tuple[str, ...], result: Segmentation | InputError) -> None:
         if job.future.done():
             return
         if not isinstance(result, Segmentation):
@@ -330,7 +328,7 @@ class Labeler:
             job.fail(RuntimeError(str(result)))
             return
         try:
-            answer = await self._in_thread(self._images, job.answer, result, found.hints)
+            answer = await self._in_thread(self._images, job.answer, result, hints)
         except Exception as error:
             job.fail(error)
         else:
@@ -338,8 +336,5 @@ class Labeler:
                 job.future.set_result(answer)
 
     def _warm_up(self) -> None:
-        try:
+        with suppress(UsageError):  # a model that was exported with fixed words
             self.model.segment(np.zeros((256, 256, 3), np.uint8), ["object"])
-        except UsageError:
-            # a model that was exported with fixed words
-            return

@@ -144,8 +144,9 @@ class Observation:
             await failure_response(ServiceFailure.of_status(500))(scope, receive, counted_send)
         finally:
             self.metrics.open.dec()
-            seconds, route = time.monotonic() - began, _route(scope)
-            method = "other" if route == "other" else scope["method"]
+            seconds, matched = time.monotonic() - began, scope.get("route")
+            # the template of the route: requests can't create metric labels
+            route, method = (matched.path, scope["method"]) if isinstance(matched, Route) else ("other", "other")
             self.metrics.requests.labels(route, method, str(status)).inc()
             self.metrics.request_seconds.labels(route).observe(seconds)
             key = scope.get("state", {}).get("key_name")
@@ -162,12 +163,6 @@ class Observation:
             }
             LOGGER.info("request", extra={FIELDS: fields})
             REQUEST_ID.reset(token)
-
-
-def _route(scope: Scope) -> str:
-    """The route template, so that requests can't create metric labels."""
-    route = scope.get("route")
-    return route.path if isinstance(route, Route) else "other"
 
 
 class Admission:
@@ -216,14 +211,14 @@ class Admission:
         return any(route.matches({**scope})[0] is not Match.NONE for route in self.routes)
 
     def _key_name(self, path: str, headers: Headers) -> str:
-        scheme, given = get_authorization_scheme_param(headers.get("authorization"))
+        scheme, credentials = get_authorization_scheme_param(headers.get("authorization"))
         basic = path in self.password_paths
         if scheme.lower() == "basic" and basic:
-            given = _basic_password(given)
+            credentials = _basic_password(credentials)
         elif scheme.lower() != "bearer":
-            given = ""
+            credentials = ""
         # compare with every key, in constant time
-        names = [name for key, name in self._keys.items() if hmac.compare_digest(given.encode(), key)]
+        names = [name for key, name in self._keys.items() if hmac.compare_digest(credentials.encode(), key)]
         if names:
             return names[0]
         how = "as the password, with any user name" if basic else "in the header 'Authorization: Bearer KEY'"

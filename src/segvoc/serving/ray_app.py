@@ -83,7 +83,7 @@ def application(open_model: Callable[[], Segmenter], settings: ClusterSettings, 
     """Build the application with any model (`open_model` is picklable); `options` override Ray's deployment."""
     settings.with_secrets()
     batch = settings.service.batch or 1
-    own = {
+    defaults = {
         # a proxy fills replicas of its node before others, so cap each at its capacity
         "max_ongoing_requests": BATCHES * batch + 1,
         "max_queued_requests": 4 * settings.service.queue,
@@ -92,5 +92,5 @@ def application(open_model: Callable[[], Segmenter], settings: ClusterSettings, 
         "autoscaling_config": {"min_replicas": 1, "max_replicas": 4, "target_ongoing_requests": 2 * batch},
         "ray_actor_options": {"num_cpus": 2},
     }
-    deployment: Any = serve.deployment(serve.ingress()(Replica), name="segvoc", **{**own, **options})
+    deployment: Any = serve.deployment(serve.ingress()(Replica), name="segvoc", **{**defaults, **options})
     return deployment.bind(open_model, settings)

@@ -1,15 +1,22 @@
-"""Settings of the service: limits, timeouts and API keys."""
+"""Settings of the service: limits, timeouts and API keys; and extensions by other distributions.
+
+A distribution registers an `Extension` in the entry-point group `segvoc.routes`, as segvoc-annotate does for the page,
+projects and Label Studio.
+"""
 
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import click
+
 from segvoc.errors import UsageError
-from segvoc.serving.extensions import AddRoutes
 
 KEY_VARIABLE = "SEGVOC_API_KEY"
 
@@ -17,6 +24,10 @@ TEXT_BYTES = 1_000_000
 """Maximum size of a request without the image [bytes]: words, parts and other options."""
 
 SHORTEST_KEY = 16
+
+AddRoutes = Callable[[Any, Any], AbstractAsyncContextManager[None]]
+"""Adds routes to the application (`FastAPI`) of a `Service`, and returns a context manager that is entered after the
+model is loaded and exited when the service stops."""
 
 _LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._@-]{0,63}):\s+(\S+)")
 
@@ -37,7 +48,7 @@ class ServiceSettings:
     api_key_file: Path | None = None
     """A file with a single key, or with lines "NAME: KEY"."""
     extensions: tuple[AddRoutes, ...] = ()
-    """Extensions of other distributions; see `segvoc.serving.extensions`."""
+    """Extensions of other distributions; see `Extension`."""
 
     batch: int | None = None
     """Batch size for images with equal vocabulary and options; None: the model's default (1 on a CPU, 8 on a GPU)."""
@@ -90,12 +101,12 @@ def _parsed_keys(text: str) -> dict[str, str]:
     lines = [line for line in lines if line and not line.startswith("#")]
     keys: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
-        found = _LINE.fullmatch(line)
-        if found is None and len(lines) > 1:
+        named = _LINE.fullmatch(line)
+        if named is None and len(lines) > 1:
             raise UsageError(
                 f"entry {number} is not 'NAME: KEY' with a NAME of letters, digits and . _ @ -; write it so"
             )
-        name, key = ("default", line) if found is None else found.groups()
+        name, key = ("default", line) if named is None else named.groups()
         if len(key) < SHORTEST_KEY or not (key.isascii() and key.isprintable()) or " " in key:
             raise UsageError(
                 f"the API key is not {SHORTEST_KEY} or more characters of ASCII without spaces; "
@@ -115,3 +126,18 @@ def key_settings(file: str | None, option: str) -> dict[str, Any]:
     if key is not None and file is not None:
         raise UsageError(f"both {KEY_VARIABLE} and {option} are given; give one of them")
     return {"api_key": key, "api_key_file": None if file is None else Path(file)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extension:
+    """Routes of another distribution."""
+
+    options: Sequence[click.Option] = ()
+    """Their options of `segvoc serve`."""
+    routes: Callable[[Mapping[str, Any]], AddRoutes]
+    """Builds the route function from the options' values, by name; raises `UsageError` for bad values."""
+
+
+def installed_extensions() -> list[Extension]:
+    """The extensions of installed distributions, sorted by name."""
+    return [entry.load() for entry in sorted(entry_points(group="segvoc.routes"), key=lambda entry: entry.name)]

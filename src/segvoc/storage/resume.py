@@ -13,7 +13,7 @@ ablations. The terms:
 
 `ResumableWork` keeps the entries in a locked journal (`segvoc.storage.journal`) per process. `StepwiseWork` is for
 items that build on each other. A batch, whose results may be in object storage, which can't append to files, rewrites a
-manifest every few seconds (`segvoc.labeling.batch.results`).
+manifest every few seconds (`segvoc.labeling.batch.run`).
 """
 
 import json

@@ -9,8 +9,7 @@ import pytest
 import segvoc
 from segvoc.inference import teaching
 from segvoc.inference.edges import EDGES, ISLAND, connected_cells, refined, without_islands
-from segvoc.inference.exported.segmenter import ExportedSegmenter
-from segvoc.inference.exported.shipped import open_tiny
+from segvoc.inference.exported.segmenter import ExportedSegmenter, open_tiny
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.files import SHIPPED
 from segvoc.teaching.taught_words import TaughtWords

@@ -17,8 +17,14 @@ import pytest
 import segvoc
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference import onnx_program
-from segvoc.inference.exported.segmenter import ExportedSegmenter, selection_inputs
-from segvoc.inference.exported.shipped import TINY_MANIFEST, copy_tiny, is_tiny, open_tiny
+from segvoc.inference.exported.segmenter import (
+    TINY_MANIFEST,
+    ExportedSegmenter,
+    copy_tiny,
+    is_tiny,
+    open_tiny,
+    selection_inputs,
+)
 from segvoc.inference.onnx_program import OnnxProgram
 from segvoc.inference.segmentation import Segmentation
 from segvoc.layers.selection_rules import Listed, Voted

@@ -10,8 +10,7 @@ import pytest
 
 from segvoc.errors import CheckpointError
 from segvoc.inference.exported.manifest import MANIFEST, ExportManifest, add_taught
-from segvoc.inference.exported.segmenter import ExportedSegmenter
-from segvoc.inference.exported.shipped import copy_tiny, open_tiny
+from segvoc.inference.exported.segmenter import ExportedSegmenter, copy_tiny, open_tiny
 from segvoc.models.digests import model_record
 from segvoc.models.opening import load_exported
 from segvoc.teaching.taught_words import TaughtWords

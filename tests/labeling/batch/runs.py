@@ -14,13 +14,11 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from segvoc.inference.exported.segmenter import ExportedSegmenter
-from segvoc.inference.exported.shipped import TINY_MANIFEST
+from segvoc.inference.exported.segmenter import TINY_MANIFEST, ExportedSegmenter
 from segvoc.labeling.batch import run
-from segvoc.labeling.batch.results import Record
 from segvoc.labeling.batch.run import BatchRun
 from segvoc.labeling.batch.sources import BatchSource
-from segvoc.labeling.batch.work import Batch, ModelFacts, ShardLabeler, find_facts
+from segvoc.labeling.batch.work import Batch, ModelFacts, Record, ShardLabeler, find_facts
 from segvoc.storage.files import SHIPPED
 from segvoc.vocabulary import Vocabulary
 

@@ -11,8 +11,10 @@ from PIL import Image
 
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.reports import LabelStatistics
 from segvoc.labeling.big_images import PartialLabels, label_big_image
+from segvoc.labeling.labeling import Output
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.journal import Journal
 from tests.images import saved
@@ -51,8 +53,9 @@ def scene(tmp_path: Path, image: np.ndarray) -> Path:
 )
 def test_files_hold_what_labeling_in_memory_gives(model, image, tmp_path, words, width):
     path = saved(Image.fromarray(image[:80, :width]), tmp_path / "photo.png")
-    result = label_big_image(model, path, words, tmp_path / "out", tile=80, overlap=20, wrap=True, threshold=0.4)
-    expected = model.segment(path, words, tile=80, overlap=20, wrap=True, threshold=0.4)
+    options = LabelOptions(tile=80, overlap=20, wrap=True, threshold=0.4)
+    result = label_big_image(model, path, words, Output(tmp_path / "out"), options=options)
+    expected = model.segment(path, words, options=options)
     np.testing.assert_array_equal(read_label_map(result.label_map), expected.labels)
     ours, theirs = json.loads(result.report_file.read_text()), expected.report()
     assert ours.pop("tiles") == {"tile": 80, "overlap": 20, "wrap": True}
@@ -69,9 +72,8 @@ def test_files_hold_what_labeling_in_memory_gives(model, image, tmp_path, words,
 def test_a_geotiff_keeps_its_coordinates(model: NetworkSegmenter, scene: Path, image: np.ndarray) -> None:
     import rasterio
 
-    result = label_big_image(
-        model, scene, WORDS, scene.parent / "out", tile=80, overlap=20, bands=[3, 2, 1], stretch="1,256"
-    )
+    options = LabelOptions(tile=80, overlap=20, stretch="1,256")
+    result = label_big_image(model, scene, WORDS, Output(scene.parent / "out"), options=options, bands=[3, 2, 1])
     expected = model.segment(np.ascontiguousarray(image[..., ::-1]), WORDS, tile=80, overlap=20).labels
     with rasterio.open(result.label_map) as labels, rasterio.open(scene) as source:
         assert (labels.crs, labels.transform, labels.shape) == (source.crs, source.transform, source.shape)
@@ -98,9 +100,9 @@ def test_a_geotiff_keeps_its_coordinates(model: NetworkSegmenter, scene: Path, i
 def test_a_stopped_call_goes_on_to_the_same_files(model, scene, monkeypatch, words):
     import rasterio
 
-    def label(out: str, **options: Any) -> Any:
-        options = {"tile": 80, "overlap": 20, "keep_classes": 10, **options}
-        return label_big_image(model, scene, words, scene.parent / out, **options)
+    def label(out: str, *, resume: bool = False, **changes: Any) -> Any:
+        options = LabelOptions(**{"tile": 80, "overlap": 20, "keep_classes": 10, **changes})
+        return label_big_image(model, scene, words, Output(scene.parent / out, resume=resume), options=options)
 
     append, run, seen = Journal.append, NetworkSegmenter.run, []
 
@@ -148,7 +150,8 @@ def _add(partial: PartialLabels, stop: int, labels: np.ndarray) -> None:
 
 
 def _open(out: Path, **changed: Any) -> PartialLabels:
-    return PartialLabels(out, "sub/scene", **PARTIAL | {"resume": True} | changed)
+    output = Output(out, resume=changed.pop("resume", True))
+    return PartialLabels(output, "sub/scene", **PARTIAL | changed)
 
 
 @pytest.mark.parametrize("changed", [{"image": (11, 20)}, {"image": None}, {"size": (12, 6)}, {"resume": False}])

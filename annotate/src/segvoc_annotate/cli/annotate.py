@@ -51,7 +51,7 @@ def annotate(
     The page is for this machine only; `segvoc serve --project DIR` serves a project to others, with an API key.
     """
     with naming_fastapi():
-        from segvoc.serving.server import run
+        from segvoc.serving.app import run
         from segvoc.serving.settings import ServiceSettings
         from segvoc_annotate.service_extension import AnnotateRoutes
     from segvoc.data.datasets.project import is_project

@@ -13,7 +13,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, Literal
 
 from segvoc import Segmenter, SegvocError, UsageError
-from segvoc.runtime.process_settings import how_it_ended
+from segvoc.runtime.process_settings import exit_reason
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import read_json, write_json
 from segvoc.storage.records import from_json, to_json
@@ -235,7 +235,7 @@ class _Job(threading.Thread):
                 what, *told = news.recv()
             except EOFError:
                 process.join()
-                message = f"{how_it_ended(process.exitcode)}; start it again"
+                message = f"{exit_reason(process.exitcode)}; start it again"
                 return replace(self.state, state="failed", stage=None, share=None, message=message)
             if what == "step":
                 self.state = replace(self.state, stage=told[0], share=max(self.state.share or 0.0, round(told[1], 3)))

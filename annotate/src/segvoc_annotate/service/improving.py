@@ -19,7 +19,7 @@ import segvoc
 from segvoc import Callback, LabeledImages, Segmenter, SegvocError, TaughtWords, UsageError, Vocabulary
 from segvoc.data.labeled_images import LabeledImage
 from segvoc.imaging.label_maps import label_table
-from segvoc.runtime.process_settings import end_with_parent, for_own_process
+from segvoc.runtime.process_settings import exit_when_parent_dies, for_own_process
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import ProjectFolder
 
@@ -92,7 +92,7 @@ def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Co
         to: the connection to the parent.
     """
     for_own_process()
-    end_with_parent()
+    exit_when_parent_dies()
     with suppress(OSError, AttributeError):  # Windows has no `nice`
         os.nice(LOWER_PRIORITY)
 

@@ -26,7 +26,7 @@ from segvoc.data.training.augmentations import Augmentation, OwnTransform
 from segvoc.encoders.prompts import PartNames
 from segvoc.errors import InputError, ProcessError, SegvocError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.runtime.process_settings import WORKER_START, end_with_parent, interrupts_ignored
+from segvoc.runtime.process_settings import WORKER_START, exit_when_parent_dies, interrupts_ignored
 from segvoc.runtime.progress import print_line
 from segvoc.vocabulary import Vocabulary
 
@@ -333,7 +333,7 @@ def _isolate_worker(worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(os, "setpgid"):  # Windows has no such groups
         os.setpgid(0, 0)
-    end_with_parent()
+    exit_when_parent_dies()
 
 
 def _end_worker(error: BaseException, _: object) -> None:

@@ -44,7 +44,7 @@ from segvoc.models.finding import find_model
 from segvoc.models.loading import is_own_path, named_preset
 from segvoc.models.presets import find_preset
 from segvoc.runtime.progress import aligned, printable
-from segvoc.sharing.uploading import ScoreTable
+from segvoc.sharing.hub import ScoreTable
 from segvoc.storage.atomic_writes import write_atomically, write_bytes
 from segvoc.storage.files import read_json
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from segvoc.encoders.prompt_tokenizer import UnknownBy
 from segvoc.errors import CheckpointError, UsageError, one_line
@@ -19,11 +19,17 @@ from segvoc.inference.reports import UNSURE_BELOW
 from segvoc.layers.selection_rules import MostSimilar, OwnQuarter, OwnShare, Votes
 from segvoc.storage.atomic_writes import folder_in_the_making
 from segvoc.storage.files import file_sha256
-from segvoc.storage.records import check_amounts, from_json, leaves, plain, to_json
+from segvoc.storage.records import check_amounts, from_json, leaves, to_json
 from segvoc.teaching.taught_words import TaughtWords
 
 MANIFEST = "segvoc.json"
 """Name of the manifest, which marks a folder as an exported model."""
+
+ExportFormat = Literal["onnx", "triton"]
+"""Output format: ONNX programs, or a Triton model repository of them."""
+
+ExportDtype = Literal["float32", "float16", "int8"]
+"""Precision of most weights; "float16" also computes in float16, "int8" in float32."""
 
 FOLDER_FORMAT = 1
 """Version of the folder's layout."""
@@ -69,8 +75,7 @@ class ExportManifest:
     """Everything about an exported model except its programs."""
 
     name: str
-    dtype: str
-    """Precision of most weights: "float32", "float16" or "int8"."""
+    dtype: ExportDtype
     image: str
     """File of the program from pixels to features; like all files, by its path in the folder."""
     stride: int
@@ -135,8 +140,16 @@ class ExportManifest:
 
     def renamed(self, names: Mapping[str, str]) -> "ExportManifest":
         """Rename programs and tokenizer, by their old names."""
-        places = {name: _renamed(plain(getattr(self, name)), names) for name in ("image", "words", "text")}
-        return from_json(ExportManifest, to_json(self) | places)
+
+        def new(name: str) -> str:
+            return names.get(name, name)
+
+        words = [
+            replace(words, program=new(words.program), apart=words.apart and (*map(new, words.apart),))
+            for words in self.words
+        ]
+        text = self.text and replace(self.text, program=new(self.text.program), tokenizer=new(self.text.tokenizer))
+        return replace(self, image=new(self.image), words=tuple(words), text=text)
 
     def to_json(self) -> str:
         """The text of `segvoc.json`."""
@@ -144,10 +157,10 @@ class ExportManifest:
 
     def write(self, folder: Path) -> None:
         """Write `segvoc.json` for the files that a folder has now."""
-        paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MANIFEST]
         files = {
             path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-            for path in paths
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path != folder / MANIFEST
         }
         (folder / MANIFEST).write_text(replace(self, files=files).to_json(), encoding="utf-8")
 
@@ -192,7 +205,8 @@ class ExportManifest:
         """Raise `CheckpointError` if a file is missing, was modified, or is outside the folder (also by a link)."""
         others = [name for name in (self.text and self.text.tokenizer, self.embeddings) if name is not None]
         for name in (*self.files, *self.program_files, *self.files_apart, *others, *self.taught):
-            if not _is_inside(name):
+            parts = re.split(r"[/\\]", name) if isinstance(name, str) else [".."]  # of any system's paths
+            if any(part in ("", ".", "..") or ":" in part or "\0" in part for part in parts):
                 raise CheckpointError(f"{str(folder)!r} names {name!r}, a file outside of it; it was tampered with")
             if not (folder / name).resolve().is_relative_to(folder.resolve()):
                 raise CheckpointError(
@@ -219,19 +233,6 @@ def unsure_below(origin: Mapping[str, object]) -> float | None:
     return UNSURE_BELOW if origin.get("preset") == "tiny" else None
 
 
-def _is_inside(name: object) -> bool:
-    """Whether an untrusted file name stays in its folder on any system."""
-    parts = re.split(r"[/\\]", name) if isinstance(name, str) else [".."]
-    return not any(part in ("", ".", "..") or ":" in part or "\0" in part for part in parts)
-
-
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """A JSON value whose file names are replaced."""
-    if isinstance(value, dict):
-        return {key: _renamed(one, names) for key, one in value.items()}
-    return [_renamed(one, names) for one in value] if isinstance(value, list) else names.get(value, value)
-
-
 def is_exported(path: str | os.PathLike[str]) -> bool:
     """Whether a path is an exported folder."""
     # unlike pathlib, this accepts text of any length
@@ -252,6 +253,6 @@ def add_taught(folder: Path, taught: Sequence[TaughtWords]) -> None:
     if not taught:
         return
     names = tuple(f"taught_{number}.words.safetensors" for number in range(1, len(taught) + 1))
-    for name, one in zip(names, taught, strict=True):
-        one.save(folder / name)
+    for name, words in zip(names, taught, strict=True):
+        words.save(folder / name)
     replace(ExportManifest.read(folder / MANIFEST), taught=names).write(folder)

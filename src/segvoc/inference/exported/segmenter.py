@@ -1,6 +1,8 @@
-"""The segmenter that runs an exported model with ONNX Runtime."""
+"""The segmenter that runs an exported model with ONNX Runtime, without PyTorch, and the programs of `tiny`."""
 
+import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -12,13 +14,15 @@ from segvoc.encoders.prompt_tokenizer import PromptTokenizer
 from segvoc.encoders.prompts import PartWordEncoder, PartWords
 from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, WordEncoder
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.inference.edges import EDGES
 from segvoc.inference.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram
 from segvoc.inference.onnx_program import OnnxProgram, RunProgram, WordsApart
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
 from segvoc.layers.selection_rules import Listed, MostSimilar, SelectionRule, Voted, VotedShare, WithParts
-from segvoc.sharing.uploading import SHIPPED_WEIGHTS, TINY, ShareableModel
+from segvoc.sharing.hub import SHIPPED_WEIGHTS, TINY, ShareableModel
+from segvoc.storage.files import SHIPPED
 from segvoc.teaching.features import FeatureArrays, read_features
 from segvoc.teaching.taught_words import TaughtWords, probe_image
 from segvoc.vocabulary import Vocabulary
@@ -79,7 +83,9 @@ class ExportedSegmenter(Segmenter):
     def _features(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Mapping[str, np.ndarray]:
         smallest = self.manifest.smallest
         if min(pixels.shape[2:]) < smallest:
-            squares = (window for window, one in self.protocols.items() if one.size and one.max_aspect == 1)
+            squares = (
+                window for window, protocol in self.protocols.items() if protocol.size and protocol.max_aspect == 1
+            )
             raise UsageError(
                 f"{self.name} was exported for views of {smallest} px or more; "
                 f"window={next(squares, 'single')!r} gives them"
@@ -102,11 +108,11 @@ class ExportedSegmenter(Segmenter):
             inputs["words"] = words
             if self.traits.selects:
                 inputs |= selection_inputs(rule, len(words))
-        found = self._words[protocol.pooling](inputs)
+        outputs = self._words[protocol.pooling](inputs)
         if isinstance(protocol.selection, Listed):
-            return found["logits"], np.tile(np.array(protocol.selection.classes, np.int64), (views, 1))
+            return outputs["logits"], np.tile(np.array(protocol.selection.classes, np.int64), (views, 1))
         # ONNX Runtime's integers are C's `long long`, NumPy's are `long`
-        return found["logits"], None if protocol.selection is None else found["kept"].view(np.int64)
+        return outputs["logits"], None if protocol.selection is None else outputs["kept"].view(np.int64)
 
     def probed_features(self) -> FeatureArrays:
         """See `Segmenter.probed_features`; words, which may be fixed, don't matter here."""
@@ -119,8 +125,8 @@ class ExportedSegmenter(Segmenter):
         """
         if self.taught:
             features = self.probed_features()
-            for one in self.taught:
-                one.check_model(self.name, features)
+            for taught in self.taught:
+                taught.check_model(self.name, features)
 
     def _opened(self, file: str) -> RunProgram:
         return OnnxProgram(self.folder / file, self._threads)
@@ -221,3 +227,33 @@ class FixedWords:
                 "export it without --words-file for free words"
             )
         return self.embeddings[[places[word] for word in vocabulary.words]]
+
+
+# ---- the programs of `tiny`, which ship with segvoc (`make tiny-programs` writes them)
+
+TINY_MANIFEST = "tiny_segvoc.json"
+"""Manifest of the programs in that folder."""
+
+
+def open_tiny() -> ExportedSegmenter:
+    """Open `tiny`; its results equal those of its PyTorch network in float32."""
+    return ExportedSegmenter(SHIPPED, manifest=TINY_MANIFEST)
+
+
+def copy_tiny(folder: Path) -> None:
+    """Write `tiny` as a self-contained exported folder."""
+    shipped = ExportManifest.read(SHIPPED / TINY_MANIFEST)
+    assert shipped.text is not None
+    names = {name: name.removeprefix("tiny_") for name in (*shipped.program_files, *shipped.files_apart)}
+    names[shipped.text.tokenizer] = "tokenizer.json"
+    weights = {path.name: path.name for path in SHIPPED.glob("*.safetensors")}
+    for name, target in (names | weights | {EDGES: EDGES}).items():
+        shutil.copyfile(SHIPPED / name, folder / target)
+    shipped.renamed(names).write(folder)
+
+
+def is_tiny(origin: object) -> bool:
+    """Whether a model's origin is `tiny` with the preset's configuration."""
+    shipped = json.loads((SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8"))["origin"]
+    del shipped["record"]
+    return json.loads(json.dumps(origin)) == shipped

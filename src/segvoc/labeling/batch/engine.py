@@ -19,9 +19,8 @@ from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
 from segvoc.errors import FirstFrameWarning, OutputError, ProcessError, SegvocError, UsageError, one_line
-from segvoc.labeling.batch.results import Record
 from segvoc.labeling.batch.sources import BatchSource
-from segvoc.labeling.batch.work import Batch, ModelFacts, ShardLabeler, find_facts
+from segvoc.labeling.batch.work import Batch, ModelFacts, Record, ShardLabeler, find_facts
 from segvoc.runtime import process_settings
 
 INPUT_BLOCKS = 4_000
@@ -65,8 +64,6 @@ class RayEngine:
                     if isinstance(outcome, OutputError):
                         raise outcome
                     yield outcome
-            except SegvocError:
-                raise
             except Exception as error:  # Ray wraps workers' errors in several ways
                 raise _lost(error) from None
 
@@ -127,8 +124,8 @@ def _lost(error: BaseException) -> SegvocError:
     """The worker's error, or one line on why Ray gave up."""
     cause: BaseException | None = error
     while cause is not None:
-        for found in (cause, getattr(cause, "cause", None)):
-            if isinstance(found, SegvocError) and not isinstance(found, RayError):
-                return found
+        for wrapped in (cause, getattr(cause, "cause", None)):
+            if isinstance(wrapped, SegvocError) and not isinstance(wrapped, RayError):
+                return wrapped
         cause = cause.__cause__ or cause.__context__
     return ProcessError(f"Ray can't go on ({one_line(error)}); run the same call again to go on")

@@ -66,8 +66,7 @@ class Folder:
         """The address of a file."""
         return f"{self.address.rstrip('/')}/{name}"
 
-    def path_of(self, name: str) -> str:
-        """The path of a file in the file system."""
+    def _path_of(self, name: str) -> str:
         return f"{self.path.rstrip('/')}/{name}"
 
     @contextmanager
@@ -102,7 +101,7 @@ class Folder:
 
     def open(self, name: str) -> Any:
         """Open a file for reading, inside of `asked`."""
-        return self.filesystem.open_input_file(self.path_of(name))
+        return self.filesystem.open_input_file(self._path_of(name))
 
     def read(self, name: str) -> bytes:
         """Read a file; raises the errors of `asked`."""
@@ -113,9 +112,9 @@ class Folder:
         """Write a file atomically, on disks and object storage; raises `OutputError`."""
         try:
             if self.is_local:
-                write_bytes(self.path_of(name), content)
+                write_bytes(self._path_of(name), content)
                 return
-            with self.filesystem.open_output_stream(self.path_of(name), compression=None) as stream:
+            with self.filesystem.open_output_stream(self._path_of(name), compression=None) as stream:
                 stream.write(content)
         except OSError as error:
             raise OutputError(
@@ -126,7 +125,7 @@ class Folder:
         """Remove a file if it exists; raises `OutputError`."""
         try:
             with suppress(FileNotFoundError):
-                self.filesystem.delete_file(self.path_of(name))
+                self.filesystem.delete_file(self._path_of(name))
         except OSError as error:
             raise OutputError(f"{self.address_of(name)!r} can't be removed: {one_line(error)}") from None
 
@@ -234,15 +233,15 @@ def find_source(address: str, *, column: str | None = None, skip: str = "") -> B
     if [path for path, _, _ in units] == [""]:  # it is a file
         folder, slash, name = address.rpartition("/")
         address, units = folder or slash or ".", [(name, *units[0][1:])]
-    found = [unit for unit in units if not (place.root + unit[0]).startswith(skip or "\0")]
-    shown = [unit for unit in found if not any(part.startswith((".", "_")) for part in unit[0].split("/"))]
+    sources = [unit for unit in units if not (place.root + unit[0]).startswith(skip or "\0")]
+    shown = [unit for unit in sources if not any(part.startswith((".", "_")) for part in unit[0].split("/"))]
     kinds: dict[SourceKind, tuple[Unit, ...]] = {
-        kind: own
+        kind: files
         for kind, suffixes in _SUFFIXES.items()
-        if (own := tuple(unit for unit in shown if unit[0].lower().endswith(suffixes)))
+        if (files := tuple(unit for unit in shown if unit[0].lower().endswith(suffixes)))
     }
     if len(kinds) != 1:
-        content = " and ".join(f"{len(own)} {kind}" for kind, own in kinds.items())
+        content = " and ".join(f"{len(files)} {kind}" for kind, files in kinds.items())
         content = content or "no images (.jpg, .png, ...), tars or Parquet files"
         raise UsageError(f"the source {place.address!r} has {content}; give a folder of one kind, or one file")
     ((kind, units),) = kinds.items()
@@ -256,7 +255,7 @@ def _stems(units: tuple[Unit, ...]) -> tuple[str, ...]:
     suffixes = (*_SUFFIXES["tars"], *_SUFFIXES["Parquet files"])
     plain = []
     for path, _, _ in units:
-        suffix = next((one for one in suffixes if path.lower().endswith(one)), PurePosixPath(path).suffix)
+        suffix = next((known for known in suffixes if path.lower().endswith(known)), PurePosixPath(path).suffix)
         plain.append(path[: len(path) - len(suffix)])
     number = Counter(map(str.lower, plain))
     return tuple(stem if number[stem.lower()] == 1 else unit[0] for stem, unit in zip(plain, units, strict=True))
@@ -319,10 +318,10 @@ def _image_column(source: BatchSource) -> str:
             schema = _parquet(source.folder, path).schema_arrow
         except InputError:
             continue
-        found = [entry.name for entry in schema if _is_bytes(entry.type)]
-        if source.column in found or (source.column is None and len(found) == 1):
-            return source.column or found[0]
-        content = f"columns with files: {', '.join(found)}" if found else "no column with the bytes of image files"
+        names = [entry.name for entry in schema if _is_bytes(entry.type)]
+        if source.column in names or (source.column is None and len(names) == 1):
+            return source.column or names[0]
+        content = f"columns with files: {', '.join(names)}" if names else "no column with the bytes of image files"
         raise UsageError(f"{path!r} has {content}; name the column of the images: --image-column NAME")
     raise UsageError(f"none of the Parquet files of {source.address!r} can be read; write them again")
 

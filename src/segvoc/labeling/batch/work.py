@@ -1,26 +1,34 @@
-"""`Batch`: source, settings and output folder of a run; and the workers' code, independent of Ray."""
+"""`Batch`: source, settings and output folder of a run; and the workers' code, independent of Ray.
 
+The result files of a shard depend only on its images and the settings, so redoing it gives the same files; only the
+reports of `--to files` include times.
+"""
+
+import io
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from segvoc.errors import LongNameError, SegvocError, UnavailableError, UsageError
+from segvoc.imaging.brush_masks import coco_masks
 from segvoc.imaging.reading import UNNAMED_BYTES
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.labeling.batch.results import Record, ResultFile, Sink, encoded_result, shard_files
-from segvoc.labeling.batch.sources import BatchImage, BatchSource, folder_at
-from segvoc.labeling.labeling import Labeling
+from segvoc.labeling.batch.sources import BatchImage, BatchSource, Unit, folder_at
+from segvoc.labeling.labeling import Labeling, Output
 from segvoc.models.digests import model_record
 from segvoc.models.opening import load
 from segvoc.runtime import process_settings
+from segvoc.storage.files import scratch_folder
 from segvoc.storage.resume import difference
 from segvoc.vocabulary import PartVocabulary, Vocabulary
+
+Sink = Literal["parquet", "files"]
 
 WAITING_TO_ENCODE = 8
 """Maximum number of results queued for encoding; the network waits beyond it."""
@@ -81,8 +89,8 @@ class ModelFacts:
 
 def find_facts(batch: Batch) -> ModelFacts:
     """Load the model and encode the words, once for all workers."""
-    how = {"load": batch.load, "words": batch.words, "parts": batch.parts, "options": batch.options, "out": batch.out}
-    labeling = Labeling(**how, overlay=None, describe=lambda result, files: "")
+    how = {"load": batch.load, "words": batch.words, "parts": batch.parts, "options": batch.options}
+    labeling = Labeling(**how, output=Output(batch.out, overlay=None), describe=lambda result, files: "")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         model = batch.load()
@@ -91,6 +99,20 @@ def find_facts(batch: Batch) -> ModelFacts:
         settings = dict(labeling.settings(model))
     messages = [str(warning.message) for warning in caught if warning.category.__module__ == "segvoc.errors"]
     return ModelFacts(settings=settings, words=words, warnings=tuple(dict.fromkeys(messages)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A finished shard."""
+
+    key: str
+    units: tuple[Unit, ...]
+    images: int
+    """Number of images, readable or not."""
+    failed: tuple[tuple[str, str], ...]
+    """Sources and problems of failed images."""
+    files: tuple[tuple[str, int], ...]
+    """Its result files, with their sizes [bytes]."""
 
 
 class ShardLabeler:
@@ -113,43 +135,44 @@ class ShardLabeler:
 
         Decodes images, runs the network and encodes results at the same time.
         """
-        batch, results, addresses = self.batch, list[Any](), list[str]()
-        failed, waiting = list[tuple[str, str]](), deque[Future[Any]]()
+        encode, write = (_row, self._write_table) if self.batch.sink == "parquet" else (_files, self._write_files)
+        results, failed, waiting = list[Any](), list[tuple[str, str]](), deque[Future[Any]]()
         try:
             with ThreadPoolExecutor(4) as encoders:
                 for image, result in self._results(shard):
                     if isinstance(result, str):
                         failed.append((image.address, result))
-                    addresses.append(image.address)
-                    waiting.append(encoders.submit(encoded_result, batch.sink, image, result))
+                    waiting.append(encoders.submit(encode, image, result))
                     del result  # the encoder thread holds the last reference
                     if len(waiting) > WAITING_TO_ENCODE:
                         results.append(waiting.popleft().result())
                 results.extend(future.result() for future in waiting)
         except UnavailableError as error:
             return str(error)
-        written = list[tuple[str, int]]()
-        if batch.sink == "files":
-            for address, files in zip(addresses, results, strict=True):
-                try:
-                    written += self._write(files)
-                except LongNameError as error:
-                    failed.append((address, str(error)))
-        else:
-            written += self._write(shard_files(batch.sink, shard.key, results, parts=batch.parts is not None))
+        written = write(shard.key, results, failed)
         return Record(key=shard.key, units=shard.units, images=len(results), failed=tuple(failed), files=tuple(written))
 
-    def _write(self, files: Sequence[ResultFile]) -> list[tuple[str, int]]:
-        """Write the files of an image or shard, all or none if a name is too long; returns their names and sizes."""
+    def _write_table(self, key: str, rows: Sequence[dict[str, Any]], _: object) -> list[tuple[str, int]]:
+        name, content = f"part-{key}.parquet", _parquet(rows, parts=self.batch.parts is not None)
+        folder_at(self.batch.out).write(name, content)
+        return [(name, len(content))]
+
+    def _write_files(
+        self, _key: str, images: Sequence[tuple[str, dict[str, bytes]]], failed: list[tuple[str, str]]
+    ) -> list[tuple[str, int]]:
+        """Write the files of each image, all or none if a name is too long, which is added to `failed`."""
         out, written = folder_at(self.batch.out), list[tuple[str, int]]()
-        try:
-            for name, content in files:
-                out.write(name, content)
-                written.append((name, len(content)))
-        except LongNameError:
-            for name, _ in written:
-                out.delete(name)
-            raise
+        for address, files in images:
+            sizes = list[tuple[str, int]]()
+            try:
+                for name, content in files.items():
+                    out.write(name, content)
+                    sizes.append((name, len(content)))
+                written += sizes
+            except LongNameError as error:
+                for name, _ in sizes:
+                    out.delete(name)
+                failed.append((address, str(error)))
         return written
 
     def _results(self, shard: BatchSource) -> Iterator[tuple[BatchImage, Segmentation | str]]:
@@ -171,3 +194,42 @@ class ShardLabeler:
             yield image, result
             del result
         yield from ((image, image.problem or "") for image in taken)
+
+
+def _files(image: BatchImage, result: Segmentation | str) -> tuple[str, dict[str, bytes]]:
+    """The address of an image and its result files, by name; none if it failed."""
+    if isinstance(result, str):
+        return image.address, {}
+    with scratch_folder() as folder:
+        paths = replace(result, source=image.address).save(folder, "result", overlay=None)
+        return image.address, {image.stem + path.name.removeprefix("result"): path.read_bytes() for path in paths}
+
+
+def _row(image: BatchImage, result: Segmentation | str) -> dict[str, Any]:
+    row: dict[str, Any] = {"key": image.key, "image": image.address}
+    if isinstance(result, str):
+        return {**row, "error": result}
+    report = result.report(compact=True)
+    for kind, labels in (("classes", result.labels), ("parts", result.part_labels)):
+        if labels is not None and kind in report:
+            masks = list(coco_masks(labels, len(result.words if kind == "classes" else result.parts)))
+            row[kind] = [{**entry, "counts": masks[entry["id"]]["counts"]} for entry in report[kind]]
+    return {**row, **{name: report[name] for name in ("width", "height", "unlabeled")}}
+
+
+def _parquet(rows: Sequence[dict[str, Any]], *, parts: bool) -> bytes:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    text, share = pa.string(), pa.float64()
+    region = [("id", pa.int32()), ("name", text), ("counts", text)]
+    region += [("pixels", pa.int64()), ("fraction", share), ("mean_confidence", share)]
+    columns = [
+        *[("key", text), ("image", text), ("width", pa.int32()), ("height", pa.int32())],
+        ("classes", pa.list_(pa.struct(region))),
+        *([("parts", pa.list_(pa.struct([*region, ("object", text), ("part", text)])))] if parts else []),
+        *[("unlabeled", pa.int64()), ("error", text)],
+    ]
+    buffer = io.BytesIO()
+    parquet.write_table(pa.Table.from_pylist(list(rows), pa.schema(columns)), buffer, compression="zstd")
+    return buffer.getvalue()

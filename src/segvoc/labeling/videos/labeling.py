@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 from zlib import Z_RLE
 
 import numpy as np
@@ -17,15 +17,16 @@ from jaxtyping import UInt8
 
 from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.imaging.label_maps import label_map_image, read_label_map
-from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
+from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.palette import word_colors
 from segvoc.imaging.result_paths import PathLike, ResultPaths, refuse_overwriting
-from segvoc.inference.label_options import LabelKeywords, LabelOptions
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.reports import SUMMARY, LabeledFile, LabelStatistics, json_text
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.smoothing import Smoothing, SmoothingState
+from segvoc.labeling.labeling import Output
 from segvoc.labeling.videos.overlay import OverlayVideo, Sound, require_encoder
 from segvoc.labeling.videos.reading import Frame, OpenVideo, frames_ahead, require_av
 from segvoc.models.digests import model_record
@@ -46,7 +47,7 @@ MOST_LISTED = 1000
 def check_every(every: int) -> None:
     """Raise `UsageError` if the step between labeled frames isn't positive."""
     if every < 1:
-        raise UsageError(f"every={every} is out of range; give 1 for every frame, 2 for every second one, ...")
+        raise UsageError(f"every={every} is out of range; give 1 for every frame, 2 for every second frame, ...")
 
 
 def video_paths(folder: PathLike, stem: str, *, overlay: bool = True) -> ResultPaths:
@@ -182,16 +183,11 @@ def label_video(
     model: Segmenter,
     path: PathLike,
     words: Words,
-    out: PathLike = "out",
+    output: Output | None = None,
     *,
     options: LabelOptions | None = None,
     every: int = 1,
-    overlay: OverlayStyle | None = SAVED_OVERLAY,
-    compact: bool = False,
-    resume: bool = False,
-    stem: str | None = None,
     progress: Callable[[int, int | None], object] = lambda done, total: None,
-    **changes: Unpack[LabelKeywords],
 ) -> VideoResult:
     """Label a video, and write an overlay video, label maps of its frames, and a report.
 
@@ -199,13 +195,9 @@ def label_video(
         model: the model.
         path: the video.
         words: as for `Segmenter.segment`; without parts.
-        out: the folder of the results.
-        options: labeling options (default: `LabelOptions()`), and `changes` that override them.
+        output: where the results are written (default: `Output()`).
+        options: labeling options (default: `LabelOptions()`).
         every: label every n-th frame, from the first on; in the overlay video, the frames between keep its labels.
-        overlay: settings of the overlay video; None: no overlay video.
-        compact: in the report, list only words that have pixels.
-        resume: resume an earlier call with the same settings.
-        stem: common name of the results, by default the video's name without suffix.
         progress: called with the number of finished frames, and the total if the file declares it.
 
     Returns:
@@ -218,21 +210,21 @@ def label_video(
             settings.
         OutputError: a result can't be written.
     """
-    path, how = Path(path), LabelOptions.of(options, changes)
+    path, how, output = Path(path), options or LabelOptions(), output or Output()
     check_every(every)
-    if overlay is not None:
+    if output.overlay is not None:
         require_encoder()
     av = require_av()
     prepared = model.encode(words, background=how.background)
     versions = {"PyAV": av.__version__, "FFmpeg": av.ffmpeg_version_info}
     settings = {**model_record(model), **how.record(), **prepared.record(), "every": every, **versions}
-    paths = video_paths(out, stem or path.stem, overlay=overlay is not None)
+    paths = video_paths(output.folder, output.stem or path.stem, overlay=output.overlay is not None)
     refuse_overwriting([path], paths)
     check_names(paths)
     stamp = stamp_of(path)
-    with OpenVideo(path) as video, PartialVideo(out, paths.stem, settings, stamp, resume=resume) as partial:
+    with OpenVideo(path) as video, PartialVideo(output, paths.stem, settings, stamp) as partial:
         if not partial.is_complete:
-            with closing(_FrameWriter(video, prepared, every, overlay, partial)) as writer:
+            with closing(_FrameWriter(video, prepared, every, output.overlay, partial)) as writer:
                 _label(model, video, prepared, every, how, partial, writer, progress)
         result = VideoResult(
             source=str(path),
@@ -256,7 +248,7 @@ def label_video(
             seconds=partial.seconds,
             paths=paths,
         )
-        _publish(result, partial, compact=compact)
+        _publish(result, partial, compact=output.compact)
         partial.remove()
     return result
 
@@ -394,9 +386,9 @@ def _publish(result: VideoResult, partial: "PartialVideo", *, compact: bool) -> 
     write_atomically(paths.report, lambda file: file.write(json_text(result.report(compact=compact))))
 
 
-def _move(made: Path, place: Path) -> None:
-    if made.is_file():  # a call that was interrupted here has moved some
-        made.replace(place)
+def _move(partial: Path, place: Path) -> None:
+    if partial.is_file():  # a call that was interrupted here has moved some
+        partial.replace(place)
 
 
 def _earlier_frames(paths: ResultPaths) -> range:
@@ -419,15 +411,15 @@ class PartialVideo(StepwiseWork):
     The last step marks the end of the video and of the overlay video. See `StepwiseWork` for arguments and errors.
     """
 
-    def __init__(self, out: PathLike, stem: str, settings: Key, video: Stamp, *, resume: bool) -> None:
-        self.folder = Path(out, RESUME_FOLDER, f"video-{digest_of(stem)[:16]}")
+    def __init__(self, output: Output, stem: str, settings: Key, video: Stamp) -> None:
+        self.folder = Path(output.folder, RESUME_FOLDER, f"video-{digest_of(stem)[:16]}")
         self.overlay = self.folder / "overlay.mp4"
         self.pieces, self.seconds, self.statistics = 0, 0.0, LabelStatistics.none()
         self.times, self.frames = array("q"), list[dict[str, Any]]()
         self.sound: list[Sound] = []
         self.damage: str | None = None
         self.is_complete = False
-        super().__init__(self.folder, settings, video, out=out, resume=resume)
+        super().__init__(self.folder, settings, video, out=output.folder, resume=output.resume)
 
     def label_map(self, number: int) -> Path:
         """Path of a frame's label map."""
@@ -455,7 +447,7 @@ class PartialVideo(StepwiseWork):
 
     def complete(self, damage: str | None, sound: Sequence[Sound]) -> None:
         """Record the end of the video, and its damage, if any."""
-        self.add({"complete": True, "damage": damage, "sound": [vars(one) for one in sound]})
+        self.add({"complete": True, "damage": damage, "sound": [vars(stream) for stream in sound]})
 
     def _state(self, piece: int) -> Path:
         return self.folder / f"{piece:06}.npz"
@@ -474,7 +466,7 @@ class PartialVideo(StepwiseWork):
         """See `StepwiseWork.take`."""
         if "complete" in value:
             self.is_complete, self.damage = True, value["damage"]
-            self.sound = [Sound(**one) for one in value["sound"]]
+            self.sound = [Sound(**stream) for stream in value["sound"]]
             return
         self.times.extend(value["times"])
         self.frames.extend(value["frames"][: MOST_LISTED - len(self.frames)])
