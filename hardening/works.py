@@ -25,7 +25,7 @@ from segvoc.checkpoints.files import write_weights
 from segvoc.cli import main
 from segvoc.cli.options import ModelOptions
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
-from segvoc.data.datasets.project import is_project
+from segvoc.data.datasets.maps import is_project
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.inference.exported.manifest import export_in_the_making
 from segvoc.inference.exported.shipped import copy_tiny

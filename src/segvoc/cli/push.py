@@ -99,7 +99,7 @@ def _with_scores(found: "ShareableModel", opened: "Segmenter", reports: Sequence
     if not reports:
         return found
     from segvoc.checkpoints.origins import content_hash
-    from segvoc.evaluation.report.report import shared_scores
+    from segvoc.evaluation.report import shared_scores
     from segvoc.models.network_segmenter import NetworkSegmenter
 
     if not isinstance(opened, NetworkSegmenter):

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from segvoc.errors import UsageError
-from segvoc.imaging.brush_masks import coco_masks
+from segvoc.imaging.annotations import coco_masks
 from segvoc.inference.segmentation import Segmentation
 from segvoc.labeling.batch.sources import BatchImage, BatchSource, Folder, Unit
 from segvoc.storage.files import scratch_folder, strict_json
