@@ -25,7 +25,7 @@ from segvoc.checkpoints.files import write_weights
 from segvoc.cli import main
 from segvoc.cli.options import ModelOptions
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
-from segvoc.data.datasets.project import is_project
+from segvoc.data.datasets.maps import is_project
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.inference.exported.manifest import export_in_the_making
 from segvoc.inference.exported.segmenter import copy_tiny
@@ -296,7 +296,7 @@ def import_all() -> None:
         import_module(f"segvoc.{name}")
     for name in ("cli.project", "projects.importing", "projects.exporting", "projects.project"):
         import_module(f"segvoc_annotate.{name}")
-    for name in ("data.preparation.prepare", "evaluation.report.report", "imaging.overlay", "evaluation.report.page"):
+    for name in ("data.preparation.prepare", "evaluation.report", "imaging.overlay"):
         import_module(f"segvoc.{name}")
 
 

@@ -24,8 +24,7 @@ from papers.drawing import markdown_table, new_figure, save_figure, save_table
 from segvoc.cli import run_command
 from segvoc.cli.options import given_options
 from segvoc.cli.output import echo
-from segvoc.data.benchmarks import find_benchmark
-from segvoc.data.published_scores import find_rows
+from segvoc.data.benchmarks import find_benchmark, find_rows
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords

@@ -21,9 +21,8 @@ from segvoc.cli import run_command
 from segvoc.cli.dataset_options import SeveralBenchmarks, data_option, data_root
 from segvoc.cli.output import echo
 from segvoc.encoders.base import ImageEncoder, ImageFeatures, normalized_pixels
-from segvoc.evaluation.report.page import percent
-from segvoc.evaluation.report.report import ModelOrigin
-from segvoc.evaluation.runner import evaluate_shown
+from segvoc.evaluation.report import ModelOrigin, percent
+from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.layers.aggregation import (
     ClassAggregation,
@@ -99,7 +98,9 @@ def cat_seg_v1(size: str, order: Order, guidance: Guidance, out: str, device: st
         settings = EvaluationSettings(options={"keep_classes": "all"})  # however many classes there are
         for name in given["benchmarks"]:
             task = EvaluationTask.of_benchmark(name, root)
-            report = evaluate_shown(segmenter, task, Path(out) / name, settings, origin, processes)
+            report = evaluate(
+                segmenter, task, Path(out) / name, settings, origin=origin, processes=processes, shown=True
+            )
             if processes.first:
                 echo(f"{task.title}: {percent(report['miou'])} mIoU")
 

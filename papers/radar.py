@@ -18,10 +18,9 @@ from papers.drawing import new_figure, save_figure
 from papers.view_options import out_option
 from segvoc.cli import run_command
 from segvoc.cli.output import echo
-from segvoc.data.benchmarks import BENCHMARKS, SEMANTIC
-from segvoc.data.published_scores import find_rows
+from segvoc.data.benchmarks import BENCHMARKS, SEMANTIC, find_rows
 from segvoc.errors import InputError, UsageError, one_line
-from segvoc.evaluation.report.page import percent
+from segvoc.evaluation.report import percent
 from segvoc.runtime.progress import aligned
 from segvoc.runtime.version import __version__
 from segvoc.storage.files import read_json, write_json

@@ -22,13 +22,11 @@ from segvoc.checkpoints.fetching import fetch
 from segvoc.cli import run_command
 from segvoc.cli.dataset_options import SeveralBenchmarks, data_option, data_root, refuse_twice
 from segvoc.cli.train import train_command
-from segvoc.data.benchmarks import counted, find_benchmark
+from segvoc.data.benchmarks import PUBLISHED_ROWS, PublishedRow, counted, find_benchmark, find_rows
 from segvoc.data.preparation.prepare import check_preparation, prepare
-from segvoc.data.published_scores import PublishedRow, find_rows, published_rows, recipe_rows
 from segvoc.errors import InputError, UsageError
-from segvoc.evaluation.report.page import AGREEMENT, comparison, without_scores
-from segvoc.evaluation.report.report import origin_of
-from segvoc.evaluation.runner import evaluate_shown
+from segvoc.evaluation.report import AGREEMENT, comparison, origin_of, without_scores
+from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.models.loading import load_network
 from segvoc.models.presets import PRESETS, find_preset
@@ -145,7 +143,7 @@ def scored_subject(name: str, weights: str | None) -> Subject:
             raise UsageError(f"{name!r} was trained with {settings}; train it with --train, or give --weights")
     else:
         find_preset(name)
-        subject = Subject(name=name, preset=name, rows=tuple(row for row in published_rows(name) if row.main))
+        subject = Subject(name=name, preset=name, rows=tuple(r for r in PUBLISHED_ROWS if r.main and r.preset == name))
     if weights is not None:
         if not Path(weights).is_file():
             raise UsageError(f"the file of weights {weights!r} does not exist")
@@ -165,7 +163,8 @@ def trained_subject(name: str, settings: Sequence[str] = (), weights: str | None
     Further `settings` of the recipe or its network (NAME=VALUE) and the weights are deviations.
     """
     if name in RECIPES:
-        whole = tuple(row for row in recipe_rows(name) if not (row.training or row.options or row.labels))
+        of_recipe = (row for row in PUBLISHED_ROWS if row.recipe == name)
+        whole = tuple(row for row in of_recipe if not (row.training or row.options or row.labels))
         rows = tuple(row for row in whole if row.main) or whole
         subject = Subject(name=name, preset=RECIPES[name]().model, rows=rows, base=name)
     elif "," in name:
@@ -255,11 +254,11 @@ class Reproduction:
                 network = load_network(subject.preset, weights=weights, device=device, dtype="float32", options=options)
                 chip = torch.cuda.get_device_name(network.device) if network.device.type == "cuda" else cpu_name()
                 model["machine"] = f"{network.device.type} ({chip}), {network.dtype}, {platform.platform()}"
-                origin = origin_of(subject.preset, weights, options)
+                shared: dict[str, Any] = {"origin": origin_of(subject.preset, weights, options), "processes": processes}
                 model["weights"] = _weights_record(subject.preset, weights)
                 for name in (name for name in self.benchmarks if not found[name]["why"]):
                     task = EvaluationTask.of_benchmark(name, self.data)
-                    reports[seed][name] = evaluate_shown(network, task, folder / name, settings, origin, processes)
+                    reports[seed][name] = evaluate(network, task, folder / name, settings, **shared, shown=True)
                     self._write(content, found, reports, processes)
         return content
 

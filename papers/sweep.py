@@ -17,7 +17,7 @@ from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, given_options, mod
 from segvoc.cli.output import echo
 from segvoc.data.benchmarks import find_benchmark
 from segvoc.errors import UsageError
-from segvoc.evaluation.report.report import ModelOrigin, origin_of
+from segvoc.evaluation.report import ModelOrigin, origin_of
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, parse_option

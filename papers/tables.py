@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from segvoc.data.published_scores import PUBLISHED_ROWS, PublishedRow
+from segvoc.data.benchmarks import PUBLISHED_ROWS, PublishedRow
 from segvoc.models.presets import PRESETS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "papers" / "tables.md"

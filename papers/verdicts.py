@@ -8,10 +8,10 @@ from typing import Any
 
 from segvoc.cli.output import echo
 from segvoc.data.benchmarks import counted
-from segvoc.evaluation.report.page import AGREEMENT, percent, protocol_facts, write_html
-from segvoc.evaluation.report.report import csv_table, write_report_json
+from segvoc.evaluation.report import AGREEMENT, csv_table, percent, write_html
 from segvoc.runtime.progress import aligned
 from segvoc.storage.atomic_writes import write_bytes
+from segvoc.storage.files import write_json
 
 SPREAD = 2.0
 """Standard deviations over seeds within which a published score counts as reproduced."""
@@ -31,10 +31,10 @@ def write_report(folder: Path, content: Row) -> None:
     content["means"] = [mean] if len(models) > 1 else []
     for entry in (*models, *content["means"]):
         entry["result"] = headline(entry["benchmarks"])
-    functions = {"verdict_text": verdict_text, "title": title, "protocol_facts": protocol_facts}
+    functions = {"verdict_text": verdict_text, "title": title}
     write_bytes(folder / "scores.csv", csv_table(list(_lines(content))))
     write_html(folder / "index.html", Path(__file__).with_name("reproduce.html"), content | functions)
-    write_report_json(folder / "report.json", content)
+    write_json(folder / "report.json", content)
 
 
 def mean_row(rows: Sequence[Row]) -> Row:

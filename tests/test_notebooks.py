@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import segvoc
-from segvoc.evaluation.report.report import Report
+from segvoc.evaluation.report import Report
 from segvoc.imaging.notebook_html import MOST_PIXELS
 from segvoc.inference.reports import LabeledFile, LabelStatistics
 from segvoc.inference.segmentation import Segmentation, Segmentations

@@ -26,10 +26,10 @@ EXTENSION_POINTS = {
     # images, label maps and formats
     "segvoc.imaging.connected_regions",
     "segvoc.data.datasets.opening",
-    "segvoc.data.datasets.project",
+    "segvoc.data.datasets.maps",
     "segvoc.data.labeled_images",
     "segvoc.labeling.formats.dataset",
-    "segvoc.imaging.brush_masks",
+    "segvoc.imaging.annotations",
     "segvoc.imaging.image_formats",
     "segvoc.imaging.label_maps",
     "segvoc.imaging.palette",

@@ -10,7 +10,7 @@ from typing import Any, cast
 from papers.reproduce import reproduce
 from segvoc.cli import run_command
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
-from segvoc.data.preparation import plans
+from segvoc.data.preparation import conversions
 from segvoc.encoders import clip_with_dino
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.clip_with_dino import ClipWithDino, DinoTokens
@@ -18,7 +18,7 @@ from segvoc.encoders.convnext_clip import ConvNextClipConfig, ConvNextClipImageE
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, vit_b16
-from segvoc.evaluation.report import report
+from segvoc.evaluation import report
 from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding, Strides
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.cost_sum import CostSum, NoAggregation
@@ -52,7 +52,7 @@ def use_small_networks() -> None:
     clip_with_dino.DINO_SIDE = DINO_SIDE
     report.MAX_EXAMPLES = 0
     training_data.LOOKED_AT = 1
-    plans.image_stems = lambda _: tuple(stems_of("pc-459"))
+    conversions.image_stems = lambda _: tuple(stems_of("pc-459"))
     counts = {name: len(stems_of(name)) for name, benchmark in BENCHMARKS.items() if benchmark.image_count is not None}
     small = {name: replace(BENCHMARKS[name], image_count=count) for name, count in counts.items()}
     cast(dict[str, Benchmark], BENCHMARKS).update(small)

@@ -138,7 +138,7 @@ class Part:
 
     def word(self, owner: str) -> str:
         """The network's prompt word; combines synonyms of the owner and of the part: "sofa's leg, ..."."""
-        names, parts = ([synonym.strip() for synonym in given.split(", ")] for given in (owner, self.part))
+        names, parts = ([synonym.strip() for synonym in word.split(", ")] for word in (owner, self.part))
         return ", ".join(f"{name}'s {part}" for name, part in product(names, parts))
 
 
@@ -158,10 +158,27 @@ class PartVocabulary:
     parts: tuple[Part, ...]
     """All parts, object by object; a part's index is its label."""
 
-    def __init__(self, parts: Mapping[str, Iterable[str]]) -> None:
-        if not isinstance(parts, Mapping):
+    def __init__(self, parts: "Mapping[str, Iterable[str]] | _Pairs") -> None:
+        if not isinstance(parts, Mapping | _Pairs):
             raise UsageError(f"the parts must be a dictionary, not {parts!r}; give a list of parts for each object")
-        self._fill(parts.items())
+        objects: dict[str, None] = {}
+        by_name: dict[str, Part] = {}
+        for name, listed in parts.items() if isinstance(parts, Mapping) else parts:
+            owner = _checked_name(name, "object")
+            if owner in objects:
+                raise UsageError(f"the object {_shortened(owner)} is given twice; name it once, with all of its parts")
+            objects[owner] = None
+            for part in _checked_parts(owner, listed):
+                if (first := by_name.get(part.name)) is not None:
+                    places = [f"{_shortened(same.part)} of {_shortened(same.object or ANY)}" for same in (first, part)]
+                    raise UsageError(f"{' and '.join(places)} are both called {_shortened(part.name)}; rename one")
+                if len(by_name) == MAX_CLASSES:
+                    raise UsageError(f"{_shortened(part.name)} is one part too many; a label map holds {MAX_CLASSES}")
+                by_name[part.name] = part
+        if not by_name:
+            raise UsageError(f"there are no parts; give at least one, for example {_EXAMPLE!r}")
+        object.__setattr__(self, "objects", tuple(name for name in objects if name != ANY))
+        object.__setattr__(self, "parts", tuple(by_name.values()))
 
     @classmethod
     def parse(cls, text: str) -> "PartVocabulary":
@@ -174,7 +191,7 @@ class PartVocabulary:
         Raises:
             UsageError: see `PartVocabulary`.
         """
-        return cls._of(_clauses(text) if text.strip() else ())
+        return cls(_Pairs(_clauses(text) if text.strip() else ()))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "PartVocabulary":
@@ -190,7 +207,7 @@ class PartVocabulary:
                 'write for example {"dog": ["head", "leg"]}'
             )
         try:
-            return cls._of(content)
+            return cls(content)
         except UsageError as error:
             raise UsageError(f"{name!r}: {error}") from None
         except RecursionError:
@@ -199,36 +216,6 @@ class PartVocabulary:
     def __len__(self) -> int:
         """Number of parts."""
         return len(self.parts)
-
-    @classmethod
-    def _of(cls, lists: Iterable[tuple[str, object]]) -> "PartVocabulary":
-        """Build from pairs of an object and its parts; unlike dictionaries, pairs can repeat an object."""
-        vocabulary = cls.__new__(cls)
-        vocabulary._fill(lists)
-        return vocabulary
-
-    def _fill(self, lists: Iterable[tuple[str, object]]) -> None:
-        objects: dict[str, None] = {}
-        parts: dict[str, Part] = {}
-        for given, listed in lists:
-            owner = _checked_name(given, "object")
-            if owner in objects:
-                raise UsageError(f"the object {_shortened(owner)} is given twice; name it once, with all of its parts")
-            objects[owner] = None
-            for part in _checked_parts(owner, listed):
-                if part.name in parts:
-                    places = [
-                        f"{_shortened(one.part)} of {_shortened(one.object or ANY)}" for one in (parts[part.name], part)
-                    ]
-                    name = _shortened(part.name)
-                    raise UsageError(f"{places[0]} and {places[1]} are both called {name}; rename one")
-                if len(parts) == MAX_CLASSES:
-                    raise UsageError(f"{_shortened(part.name)} is one part too many; a label map holds {MAX_CLASSES}")
-                parts[part.name] = part
-        if not parts:
-            raise UsageError(f"there are no parts; give at least one, for example {_EXAMPLE!r}")
-        object.__setattr__(self, "objects", tuple(name for name in objects if name != ANY))
-        object.__setattr__(self, "parts", tuple(parts.values()))
 
 
 def refuse_sets(names: object, what: str) -> None:
@@ -249,26 +236,26 @@ def names_by_id(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[int, Any]]:
     Raises:
         UsageError: these are neither, or an id is given twice.
     """
-    found: dict[int, Any] = {}
+    names: dict[int, Any] = {}
     for key, value in pairs:
         is_id = isinstance(value, int) and not isinstance(value, bool)
         number, name = (value, key) if is_id and isinstance(key, str) else (key, value)
         if isinstance(number, bool) or not re.fullmatch("[0-9]+", str(number)):
             raise UsageError(f"{_shortened(number)} is not an id; give names by id, {{0: 'cat', 1: 'sofa'}}, or a list")
-        if int(number) in found:
+        if int(number) in names:
             raise UsageError(f"the id {number} is given twice; give each class an id")
-        found[int(number)] = name
-    return sorted(found.items())
+        names[int(number)] = name
+    return sorted(names.items())
 
 
 def parts_by_object(objects: Iterable[str], parts: Sequence[Part]) -> Iterator[list[tuple[int, Part]]]:
     """For each object, its parts and the parts of any object (*) that it lacks, with their indices."""
-    owned: dict[str | None, dict[str, int]] = {}
+    indices: dict[str | None, dict[str, int]] = {}
     for index, part in enumerate(parts):
-        owned.setdefault(part.object, {})[part.part] = index
-    of_any = owned.get(None, {})
+        indices.setdefault(part.object, {})[part.part] = index
+    of_any = indices.get(None, {})
     for name in objects:
-        yield [(index, parts[index]) for index in sorted({**of_any, **owned.get(name, {})}.values())]
+        yield [(index, parts[index]) for index in sorted({**of_any, **indices.get(name, {})}.values())]
 
 
 def _checked(words: Iterable[str]) -> Iterable[str]:
@@ -293,28 +280,28 @@ def _checked_parts(owner: str, listed: object) -> Iterator[Part]:
             f"the parts of {_shortened(owner)} must be a list, not {_shortened(listed)}; give a list of strings"
         )
     seen: set[str] = set()
-    for given in listed:
-        name = _checked_name(given, "part", f" of {_shortened(owner)}")
+    for part in listed:
+        name = _checked_name(part, "part", f" of {_shortened(owner)}")
         if name in seen:
             raise UsageError(f"the part {_shortened(name)} of {_shortened(owner)} is given twice; name it once")
         seen.add(name)
         yield Part(None if owner == ANY else owner, name)
 
 
-def _checked_name(given: object, kind: str, place: str = "") -> str:
+def _checked_name(value: object, kind: str, place: str = "") -> str:
     """Strip a name and convert it to NFC; `kind` ("word") and `place` (" of 'dog'") are for the error."""
-    if not isinstance(given, str):
-        raise UsageError(f"the {kind} {_shortened(given)}{place} isn't a string; write {kind}s as text")
-    name = unicodedata.normalize("NFC", given.strip())
+    if not isinstance(value, str):
+        raise UsageError(f"the {kind} {_shortened(value)}{place} isn't a string; write {kind}s as text")
+    name = unicodedata.normalize("NFC", value.strip())
     if not all(synonym.strip() for synonym in name.split(", ")):
-        raise UsageError(f"the {kind} {_shortened(given)}{place} is empty; remove it, or write a name")
+        raise UsageError(f"the {kind} {_shortened(value)}{place} is empty; remove it, or write a name")
     if any("\ud800" <= char <= "\udfff" for char in name):
         raise UsageError(f"the {kind} {_shortened(name)}{place} isn't valid Unicode; write it in UTF-8")
     return name
 
 
 class _Pairs(list[tuple[str, object]]):
-    """A JSON object as pairs, which keep duplicate names."""
+    """A JSON object, or parts of objects, as pairs: unlike dictionaries, they keep duplicate names."""
 
 
 def _clauses(text: str) -> Iterator[tuple[str, object]]:

@@ -11,7 +11,7 @@ import pytest
 
 import segvoc
 from papers.radar import Radar
-from segvoc.evaluation.report import report
+from segvoc.evaluation import report
 from tests.cli.command import Command
 from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import arguments, draw_set, scores_of

@@ -8,7 +8,7 @@ import pytest
 
 import segvoc
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
-from segvoc.evaluation.report import report
+from segvoc.evaluation import report
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
 from segvoc.models import loading

@@ -11,10 +11,9 @@ import torch
 
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.data.published_scores import published_scores
 from segvoc.encoders.prompts import IMAGENET_TEMPLATES
+from segvoc.evaluation import report
 from segvoc.evaluation.protocol import ERR_SEG_KEPT, NO_PAPER, err_seg_kept, evaluation_protocol, published_protocol
-from segvoc.evaluation.report import report
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference import protocols
 from segvoc.inference.engine import ModelTraits
@@ -127,7 +126,7 @@ def test_options_that_say_the_same_do_not_deviate_and_others_are_named_everywher
 
 def test_every_published_score_has_a_published_protocol():
     for name in BENCHMARKS:
-        for score in published_scores(name):
+        for score in BENCHMARKS[name].published:
             protocol = published_protocol(score.preset, name)
             assert protocol.source, (score.preset, name)
             assert PRESETS[score.preset].templates == protocol.templates

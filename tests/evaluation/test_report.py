@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import sys
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -14,12 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.data import published_scores
-from segvoc.data.benchmarks import BENCHMARKS
-from segvoc.data.published_scores import find_rows
-from segvoc.evaluation.report import report
-from segvoc.evaluation.report.page import markdown_rows
-from segvoc.evaluation.report.report import ModelOrigin, score_table
+from segvoc.data import benchmarks
+from segvoc.data.benchmarks import BENCHMARKS, find_rows
+from segvoc.evaluation import report
+from segvoc.evaluation.report import ModelOrigin, markdown_rows, score_table
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.models.presets import CLIP_TEMPLATE
@@ -138,7 +135,7 @@ def test_published_scores_are_shown_with_the_differences(tmp_path, monkeypatch):
             replace(find_rows(name)[0], table="Table 1", scores={"a-150": {"miou": score}}, source="")
             for name, score in scores.items()
         ]
-        monkeypatch.setattr(published_scores, "PUBLISHED_ROWS", tuple(rows))
+        monkeypatch.setattr(benchmarks, "PUBLISHED_ROWS", tuple(rows))
 
     publish(**{"cat-seg-b": 31.8, "cat-seg-l": 37.9})
     images = task_of(draw_set(tmp_path / "set", count=2)).images
@@ -175,13 +172,3 @@ def test_examples_of_an_earlier_report_are_deleted(tmp_path, monkeypatch):
     evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out/images").iterdir())
     assert len(names) == 7 and names[3] == "mine.txt"
-
-
-def test_without_jinja2_the_report_has_no_page_and_a_warning_names_the_extra(tmp_path, monkeypatch):
-    folder = draw_set(tmp_path / "set", count=1)
-    evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
-    (tmp_path / "out/report.json").unlink()
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.warns(UserWarning, match=r'index\.html is not written: .*jinja2.*pip install "segvoc\[data\]"'):
-        evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
-    assert (tmp_path / "out/report.json").exists() and not (tmp_path / "out/index.html").exists()

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from segvoc.errors import UsageError
+from segvoc.evaluation import report
 from segvoc.evaluation.metrics import Confusion
-from segvoc.evaluation.report import report
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.imaging.label_maps import read_label_map

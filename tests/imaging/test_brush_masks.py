@@ -8,7 +8,7 @@ import pytest
 from pycocotools import mask as coco
 
 from segvoc.errors import UsageError
-from segvoc.imaging.brush_masks import brush_masks, coco_masks
+from segvoc.imaging.annotations import brush_masks, coco_masks
 from tests.brush_masks import unpacked
 
 STORED = json.loads((Path(__file__).parent / "label_studio_masks.json").read_text(encoding="utf-8"))["masks"]

@@ -10,12 +10,11 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from segvoc.errors import ImageTooLargeError, InputError, UsageError
-from segvoc.imaging import image_formats, windowed_images
-from segvoc.imaging.label_maps import UNLABELED, read_label_map
+from segvoc.imaging import image_formats, reading
+from segvoc.imaging.label_maps import UNLABELED, TiffPlace, read_label_map, write_placed_label_map
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.rasters import NO_IMAGE, PERCENTILES, RasterImage, Stretch, is_raster
-from segvoc.imaging.reading import read_image
-from segvoc.imaging.windowed_images import ArrayImage, DecodedImage, TiffPlace, write_placed_label_map
+from segvoc.imaging.reading import ArrayImage, DecodedImage, read_image
 from tests.images import made_photograph, one_line_error, saved
 from tests.imaging.rasters import utm, write_raster
 
@@ -333,7 +332,7 @@ def test_windows_of_files(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("strip", [1, 90, 10**6])
 def test_overviews_are_means_whatever_the_strips(monkeypatch: pytest.MonkeyPatch, strip: int) -> None:
-    monkeypatch.setattr(windowed_images, "STRIP_PIXELS", strip)
+    monkeypatch.setattr(reading, "STRIP_PIXELS", strip)
     pixels = made_photograph(30, 20)
     reduced = ArrayImage(pixels).overview(10)
     assert reduced.shape == (7, 10, 3)

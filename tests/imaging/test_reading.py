@@ -16,8 +16,15 @@ from PIL import Image, TiffImagePlugin
 
 from segvoc.errors import DarkImageWarning, FirstFrameWarning, ImageTooLargeError, InputError, UsageError
 from segvoc.imaging.rasters import NO_IMAGE, Stretch
-from segvoc.imaging.reading import MAX_PLAIN_BYTES, MAX_SCANS, MAX_THUMBNAILS, decode_image, image_size, read_image
-from segvoc.imaging.windowed_images import DecodedImage
+from segvoc.imaging.reading import (
+    MAX_PLAIN_BYTES,
+    MAX_SCANS,
+    MAX_THUMBNAILS,
+    DecodedImage,
+    decode_image,
+    image_size,
+    read_image,
+)
 from tests.images import made_photograph, saved, tiff_of_thumbnails
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.imaging.fonts import drawable
+from segvoc.imaging.legend import drawable
 from segvoc.imaging.overlay import class_regions, draw_names
 from segvoc.imaging.palette import class_colors
 
@@ -85,5 +85,5 @@ def test_a_name_can_be_read_on_any_background(level: int) -> None:
     ],
 )
 def test_without_a_font_names_are_spelled(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
-    monkeypatch.setattr("segvoc.imaging.fonts.SYSTEM_FONTS", ())
+    monkeypatch.setattr("segvoc.imaging.legend.SYSTEM_FONTS", ())
     assert drawable(name, 20)[0] == text

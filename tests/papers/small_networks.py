@@ -22,7 +22,7 @@ from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.evaluation.report import report
+from segvoc.evaluation import report
 from segvoc.inference.protocols import LoaderResize, Protocol, Sliding, Strides
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.cost_sum import CostSum, NoAggregation

@@ -12,8 +12,7 @@ import pytest
 
 from papers.reproduce import trained_subject
 from papers.tables import PAGE, PAPERS, Row, page
-from segvoc.data.benchmarks import BENCHMARKS
-from segvoc.data.published_scores import PUBLISHED_ROWS, PublishedRow, find_rows
+from segvoc.data.benchmarks import BENCHMARKS, PUBLISHED_ROWS, PublishedRow, find_rows
 from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
 from tests.papers.small_networks import name_of, smaller

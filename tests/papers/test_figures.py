@@ -9,7 +9,7 @@ from papers.radar import Radar
 from papers.streams import StreamCurves, write_curves
 from papers.sweep import Axis, score
 from segvoc.errors import InputError, UsageError
-from segvoc.evaluation.report.report import ModelOrigin
+from segvoc.evaluation.report import ModelOrigin
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.imaging.reading import read_image
 from tests.evaluation.drawn_sets import draw_set, task_of

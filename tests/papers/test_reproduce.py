@@ -18,11 +18,10 @@ import segvoc
 from papers import reproduce as reproduction
 from papers import verdicts
 from segvoc.checkpoints.published import PUBLISHED
-from segvoc.data import published_scores
-from segvoc.data.benchmarks import BENCHMARKS
-from segvoc.data.published_scores import find_rows
+from segvoc.data import benchmarks
+from segvoc.data.benchmarks import BENCHMARKS, find_rows
 from segvoc.errors import UsageError
-from segvoc.evaluation.report import report as reports
+from segvoc.evaluation import report as reports
 from segvoc.evaluation.runner import TaskSegmenter
 from segvoc.models.presets import PRESETS
 from segvoc.training import training_data
@@ -80,7 +79,7 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> Scores:
     def publish(**scores: float) -> None:
         printed = {name.replace("_", "-"): {"miou": score} for name, score in scores.items()}
         changes = {"table": "Table 1", "scores": printed, "source": "https://example.org/readme"}
-        monkeypatch.setattr(published_scores, "PUBLISHED_ROWS", tuple(replace(row, **changes) for row in rows))
+        monkeypatch.setattr(benchmarks, "PUBLISHED_ROWS", tuple(replace(row, **changes) for row in rows))
 
     publish(pas_20=94.6, pas_20b=77.3)
     return publish

@@ -73,10 +73,10 @@ def evaluate_command(
     MODEL's official window if no paper scores it; the report names every deviation. Your own images are segmented
     as by segvoc segment.
 
-    Writes a report to the --out folder: report.json, classes.csv, row.md (for a paper) and, if jinja2 is installed,
-    index.html (to look at). With several benchmarks, each gets its own folder. Computes in float32 unless --dtype
-    says otherwise, so that scores are comparable. If interrupted, run the same command again to resume. Under
-    torchrun, the processes share the images.
+    Writes a report to the --out folder: report.json, classes.csv, row.md (for a paper) and index.html (to look at).
+    With several benchmarks, each gets its own folder. Computes in float32 unless --dtype says otherwise, so that
+    scores are comparable. If interrupted, run the same command again to resume. Under torchrun, the processes share
+    the images.
     """
     background = LabelOptions(**given).background
     if not dataset.paths:
@@ -89,8 +89,8 @@ def evaluate_command(
         raise UsageError("--object is for your own images; benchmarks define their classes; leave it out")
     _refuse_writing_among([folder for folder in (images, labels, *dataset.paths) if folder], out)
     own_dataset = dataset.read(images, background)
-    from segvoc.evaluation.report.report import origin_of
-    from segvoc.evaluation.runner import evaluate_shown  # here, since PyTorch takes seconds to import
+    from segvoc.evaluation.report import origin_of
+    from segvoc.evaluation.runner import evaluate  # here, since PyTorch takes seconds to import
     from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
     from segvoc.runtime.distributed import join_processes
 
@@ -109,7 +109,9 @@ def evaluate_command(
         segmenter = chosen.load(model, processes.own_device(chosen.device))
         for task in tasks:
             folder = Path(out) if len(tasks) == 1 else Path(out) / task.name
-            reports[task.name] = evaluate_shown(segmenter, task, folder, settings, origin, processes)
+            reports[task.name] = evaluate(
+                segmenter, task, folder, settings, origin=origin, processes=processes, shown=True
+            )
     if not processes.first:
         return 0
     return _finish(reports, Path(out), as_json)
@@ -151,7 +153,7 @@ def _refuse_writing_among(folders: Sequence[str], out: str) -> None:
 
 def _finish(reports: Mapping[str, Mapping[str, Any]], out: Path, as_json: bool) -> int:
     """Print the scores, write the summary of several benchmarks, and return the exit code."""
-    from segvoc.evaluation.report.report import score_table, write_summary
+    from segvoc.evaluation.report import score_table, write_summary
 
     whole = write_summary(out, reports) if len(reports) > 1 else next(iter(reports.values()))
     if as_json:
@@ -160,8 +162,7 @@ def _finish(reports: Mapping[str, Mapping[str, Any]], out: Path, as_json: bool) 
     else:
         echo(score_table(list(reports.values())))
         for folder in [out] if len(reports) == 1 else [out / name for name in reports]:
-            page = folder / "index.html"  # only written if jinja2 is installed
-            echo(f"-> {page if page.exists() else folder / 'report.json'}")
+            echo(f"-> {folder / 'index.html'}")
     for report in reports.values():
         if report["data"]["absent"] is not None:
             echo(f"segvoc: {report['data']['absent']}", err=True)

@@ -112,14 +112,14 @@ def _of_preset(name: str, preset: "Preset") -> dict[str, Any]:
 
 def _scores(preset: str, *, fetched: bool) -> dict[str, Any]:
     """Published scores of a preset, in percent, by table and benchmark; how to check downloaded weights."""
-    from segvoc.data.published_scores import published_scores, scored_benchmarks
+    from segvoc.data.benchmarks import PUBLISHED_ROWS
 
     tables: dict[str, dict[str, Any]] = {}
-    for benchmark in scored_benchmarks(preset):
-        for row in published_scores(benchmark):
-            if row.preset == preset:
+    for row in PUBLISHED_ROWS:
+        if row.main and row.preset == preset:
+            for benchmark, scores in row.scores.items():
                 name = benchmark if row.protocol is None else f"{benchmark}, {row.protocol}"
-                tables.setdefault(row.title, {})[name] = dict(row.scores[benchmark])
+                tables.setdefault(row.title, {})[name] = dict(scores)
     if not tables:
         return {"note": "the papers that segvoc reproduces report no scores for exactly this network"}
     check = {"check": f"python -m papers.reproduce {preset} --data ROOT --out REPORT, in a clone"} if fetched else {}

@@ -1,14 +1,18 @@
-"""The benchmarks of `benchmarks.json`: classes, downloads, scoring rules and published scores; prepared benchmarks."""
+"""The benchmarks of `benchmarks.json`: classes, downloads and scoring rules; prepared benchmarks; published scores.
+
+`published_scores.json` has all rows of the papers' tables, with notes on the tables.
+"""
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from segvoc.data.labeled_images import LabeledImage, LabeledImages, class_names, read_class_list
-from segvoc.data.published_scores import PublishedRow, published_scores
 from segvoc.errors import UsageError, one_line
+from segvoc.inference.label_options import LabelKeywords
 from segvoc.storage.files import read_json, write_json
 from segvoc.storage.records import check_amounts, from_json, to_json
 from segvoc.vocabulary import Vocabulary
@@ -124,11 +128,11 @@ class Benchmark:
         return "all classes"
 
     @property
-    def published(self) -> tuple[PublishedRow, ...]:
-        """The rows of papers' tables with scores of unchanged presets on it."""
-        return published_scores(self.name)
+    def published(self) -> "tuple[PublishedRow, ...]":
+        """The rows of papers' tables with scores of unchanged presets on it, in table order; may be empty."""
+        return tuple(row for row in PUBLISHED_ROWS if row.main and self.name in row.scores)
 
-    def published_for(self, preset: str) -> tuple[PublishedRow, ...]:
+    def published_for(self, preset: str) -> "tuple[PublishedRow, ...]":
         """The rows of a network: for parts one per protocol, else one or none."""
         return tuple(row for row in self.published if row.preset == preset)
 
@@ -238,9 +242,7 @@ class Manifest:
             if content.pop("layout") != PREPARED_LAYOUT:
                 return None
             content.pop("images")
-            manifest = from_json(cls, content)
-            check_amounts(manifest)
-            return manifest
+            return check_amounts(from_json(cls, content))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (UsageError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -315,3 +317,108 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: "1 image", "2 images"."""
     return f"1 {noun}" if number == 1 else f"{number} {noun}s"
+
+
+# ---- scores reported in papers
+
+Paper = Literal["PCA-Seg", "CAT-Seg", "ERR-Seg", "SynSeg"]
+
+LAST_VERSIONS: Mapping[Paper, str] = {
+    "PCA-Seg": "CVPR 2026",
+    "CAT-Seg": "CVPR 2024",
+    "ERR-Seg": "journal",
+    "SynSeg": "ICME 2026",
+}
+"""The last version of each paper, which our networks follow."""
+
+PartProtocol = Literal["pred-all", "oracle-obj"]
+"""Part protocols: prediction among all classes, or with the object given (OV-PARTS, PartCLIPSeg)."""
+
+PrintedScores = Mapping[str, float]
+"""Scores on one benchmark, in percent: "miou"; "seen" and "unseen"; for parts also "harmonic", as printed. "found" is
+the mean number of an image's classes that are found (ERR-Seg, Table 9)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedRow:
+    """A row of a paper's table of scores.
+
+    `segvoc train RECIPE --set TRAINING` trains its network, `segvoc evaluate MODEL --set OPTIONS` scores it.
+    """
+
+    paper: Paper
+    version: str
+    table: str
+    """The table: "Table 1"."""
+    row: str
+    preset: str
+    """Our network; empty if there is none."""
+    recipe: str
+    """The recipe that trains it; empty if there is none."""
+    training: tuple[str, ...] = ()
+    """Settings of the recipe or its network, as NAME=VALUE."""
+    options: tuple[str, ...] = ()
+    """Settings of the trained network for the evaluation, as NAME=VALUE."""
+    labels: LabelKeywords = field(default_factory=LabelKeywords)
+    """Label options that override the published protocol in the evaluation."""
+    protocol: PartProtocol | None = None
+    """For parts: how they are predicted."""
+    scores: Mapping[str, PrintedScores]
+    main: bool = False
+    """Whether these are the main scores of the unchanged preset."""
+    departs: str = ""
+    """Known differences of our network from the row's; empty: none from the paper or its code."""
+    source: str = ""
+    """URL of a page with the same scores, besides the paper."""
+
+    @property
+    def title(self) -> str:
+        """Paper and table: "PCA-Seg, Table 1"."""
+        version = "" if self.version == LAST_VERSIONS[self.paper] else f" ({self.version})"
+        return f"{self.paper}{version}, {self.table}"
+
+    @property
+    def name(self) -> str:
+        """Identifies the row: "PCA-Seg, Table 3, serial"."""
+        protocol = "" if self.protocol is None else f", {self.protocol}"
+        return f"{self.title}, {self.row}{protocol}"
+
+    def score_on(self, benchmark: str) -> dict[str, Any]:
+        """The published score on a benchmark, as plain values: an entry of "published" in a report."""
+        table = self.title if self.main else self.name
+        return {
+            "table": table,
+            "source": self.source,
+            "protocol": self.protocol,
+            "scores": dict(self.scores[benchmark]),
+        }
+
+
+def _row(entry: dict[str, Any]) -> PublishedRow:
+    labels: LabelKeywords = entry.pop("labels", {})
+    return replace(from_json(PublishedRow, entry), labels=labels)
+
+
+PUBLISHED_ROWS: tuple[PublishedRow, ...] = tuple(
+    map(_row, read_json(Path(__file__).with_name("published_scores.json"))["rows"])
+)
+
+
+def find_rows(name: str) -> tuple[PublishedRow, ...]:
+    """The rows of a name, case-insensitive, for parts also without the protocol, or the main rows of a preset.
+
+    `UsageError` suggests similar names.
+    """
+    folded = name.casefold()
+    rows = tuple(
+        row
+        for row in PUBLISHED_ROWS
+        if folded in (row.name.casefold(), f"{row.title}, {row.row}".casefold()) or (row.main and row.preset == name)
+    )
+    if rows:
+        return rows
+    names = dict.fromkeys(row.preset for row in PUBLISHED_ROWS if row.main) | {row.name: None for row in PUBLISHED_ROWS}
+    known = {known_as.casefold(): known_as for known_as in names}
+    similar = [known[close] for close in get_close_matches(folded, known, n=3, cutoff=0.4)]
+    suggestion = " or ".join(map(repr, similar)) or "'pca-seg-b' or 'PCA-Seg, Table 3, serial'"
+    raise UsageError(f"no published row is called {name!r}; did you mean {suggestion}?")

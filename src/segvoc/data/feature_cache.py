@@ -32,8 +32,6 @@ DAMAGE = (OSError, SafetensorError, ValueError)
 OPEN_SHARDS = 64
 """Max files that a process keeps open for reading."""
 
-_DIGEST_BYTES = 8
-
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureCache:
@@ -41,8 +39,8 @@ class FeatureCache:
 
     folder: Path
     kind: str
-    digests: bytes
-    """The digests of all shards, 8 bytes each; all that is kept in memory."""
+    digests: tuple[str, ...]
+    """The digests of all shards."""
     rows: int
     shard_rows: int
 
@@ -51,21 +49,20 @@ class FeatureCache:
         cls, folder: Path, kind: str, contents: Iterable[object], shard_rows: int, *settings: object
     ) -> "FeatureCache":
         """Create a cache whose rows depend on `settings` and on their item of `contents`."""
-        rows, digests, remaining = 0, [], iter(contents)
+        rows, digests, remaining = 0, list[str](), iter(contents)
         while chunk := list(islice(remaining, shard_rows)):
-            digests.append(bytes.fromhex(digest_of(settings, chunk))[:_DIGEST_BYTES])
+            digests.append(digest_of(settings, chunk)[:16])
             rows += len(chunk)
-        return cls(folder=folder, kind=kind, digests=b"".join(digests), rows=rows, shard_rows=shard_rows)
+        return cls(folder=folder, kind=kind, digests=tuple(digests), rows=rows, shard_rows=shard_rows)
 
     @property
     def shards(self) -> range:
         """The numbers of all shards."""
-        return range(len(self.digests) // _DIGEST_BYTES)
+        return range(len(self.digests))
 
     def path(self, shard: int) -> Path:
         """The file of a shard."""
-        digest = self.digests[shard * _DIGEST_BYTES : (shard + 1) * _DIGEST_BYTES].hex()
-        return self.folder / f"{self.kind}-{shard:06d}-{digest}.safetensors"
+        return self.folder / f"{self.kind}-{shard:06d}-{self.digests[shard]}.safetensors"
 
     def span(self, shard: int) -> range:
         """The rows of a shard."""
@@ -106,16 +103,16 @@ class FeatureCache:
 
     def read(self, row: int) -> dict[str, Shaped[Tensor, "..."]]:
         """Read the tensors of a row, by name; `InputError` if its file is missing or damaged."""
-        shard, own = divmod(row, self.shard_rows)
+        shard, place = divmod(row, self.shard_rows)
         with _damage_named(self.path(shard)) as path:
             file = _opened(path)[0]
-            return {name: file.get_slice(name)[own] for name in file.keys()}
+            return {name: file.get_slice(name)[place] for name in file.keys()}
 
     def problem(self, row: int) -> str | None:
         """Why a row has no features; None if it has some. `InputError` if its file is missing or damaged."""
-        shard, own = divmod(row, self.shard_rows)
+        shard, place = divmod(row, self.shard_rows)
         with _damage_named(self.path(shard)) as path:
-            return _opened(path)[1].get(own)
+            return _opened(path)[1].get(place)
 
     def _is_whole(self, shard: int) -> bool:
         path = self.path(shard)

@@ -15,8 +15,8 @@ from jaxtyping import Float, Float32, Int
 from segvoc.errors import UnknownWordWarning
 from segvoc.runtime.arrays import Array, array_namespace, normalized, to_numpy
 from segvoc.runtime.version import __version__
+from segvoc.storage.array_cache import ArrayCache
 from segvoc.storage.files import cache_folder, digest_of
-from segvoc.storage.kept_arrays import KeptArrays
 from segvoc.vocabulary import Vocabulary
 
 _QUOTED = 3
@@ -222,13 +222,13 @@ class PromptedWordEncoder(ABC):
             found |= some
         return found
 
-    def _store(self) -> KeptArrays | None:
+    def _store(self) -> ArrayCache | None:
         folder = cache_folder()
         if folder is None or self.digest is None:
             return None
         if self._key is None:
             self._key = self.digest(self)
-        return KeptArrays(folder / "words" / f"{digest_of(KEPT_FORMAT, __version__, self._key)}.sqlite")
+        return ArrayCache(folder / "words" / f"{digest_of(KEPT_FORMAT, __version__, self._key)}.sqlite")
 
     def _encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
         """Compute the embeddings of classes; shared prompts are encoded once."""

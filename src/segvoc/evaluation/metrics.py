@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt16
 
-from segvoc.data.published_scores import PartProtocol
+from segvoc.data.benchmarks import PartProtocol
 from segvoc.imaging.label_maps import UNLABELED
 
 _DENSE_CODES = 4_000_000
@@ -39,12 +39,12 @@ class Confusion:
         A truth of 65535 is ignored; a prediction of 65535 (unlabeled) is wrong where there is a true class.
         """
         known = truth != UNLABELED
-        true, given = truth[known].astype(np.int64), prediction[known].astype(np.int64)
-        for what, labels in (("truth", true), ("prediction", given[given != UNLABELED])):
+        true, predicted = truth[known].astype(np.int64), prediction[known].astype(np.int64)
+        for what, labels in (("truth", true), ("prediction", predicted[predicted != UNLABELED])):
             if labels.size and labels.max() >= classes:
                 raise ValueError(f"the {what} has label {labels.max()}, but there are only {classes} classes")
-        given[given == UNLABELED] = classes
-        codes, pixels = _counted(true * (classes + 1) + given, classes * (classes + 1))
+        predicted[predicted == UNLABELED] = classes
+        codes, pixels = _counted(true * (classes + 1) + predicted, classes * (classes + 1))
         return cls._of(codes, pixels, classes, int(truth.size - true.size))
 
     @classmethod
@@ -113,11 +113,11 @@ class Confusion:
 
 def _counted(codes: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
     if limit > _DENSE_CODES:
-        found, pixels = np.unique(codes, return_counts=True)
-        return found, pixels.astype(np.int64)
+        distinct, pixels = np.unique(codes, return_counts=True)
+        return distinct, pixels.astype(np.int64)
     table = np.bincount(codes, minlength=1)
-    found = np.flatnonzero(table)
-    return found.astype(np.int64), table[found].astype(np.int64)
+    distinct = np.flatnonzero(table)
+    return distinct.astype(np.int64), table[distinct].astype(np.int64)
 
 
 def _summed(classes: np.ndarray, pixels: np.ndarray, number: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import InputError
 from segvoc.evaluation.metrics import Confusion, guided_parts
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
-from segvoc.evaluation.report.report import EvaluationResult, ModelOrigin, OnDrawn, Report, write_report
+from segvoc.evaluation.report import EvaluationResult, ModelOrigin, Report, write_report
 from segvoc.evaluation.task import (
     EvaluationImage,
     EvaluationSettings,
@@ -48,11 +48,10 @@ TF32 = False
 
 _JOURNALS = "journal"
 
-OnStart = Callable[[int], object]
-"""Called once before the first image with the number of images left for this process."""
-
 OnResult = Callable[[EvaluationImage, str | None], object]
 """Called after each image with the error, or None; from several threads."""
+
+_Truths = tuple[EvaluationImage, GroundTruth]
 
 
 def evaluate(
@@ -63,9 +62,8 @@ def evaluate(
     *,
     origin: ModelOrigin | None = None,
     processes: Processes | None = None,
-    on_start: OnStart = lambda remaining: None,
     on_result: OnResult = lambda image, error: None,
-    on_drawn: OnDrawn = lambda drawn, total: None,
+    shown: bool = False,
 ) -> Report:
     """Segment labeled images, score the predictions, and write a report.
 
@@ -90,9 +88,8 @@ def evaluate(
         origin: where the weights come from, for the report and its comparison with published scores; by default weights
             of unknown origin for the preset that the network was built from.
         processes: the process group that shares the evaluation; see `segvoc.runtime.distributed.join_processes`.
-        on_start: for progress: called before the first image.
-        on_result: for progress: called after each image.
-        on_drawn: for progress: called before and after each example image of the report.
+        on_result: called after each image.
+        shown: print progress, and a line per unreadable image.
 
     Returns:
         The content of `report.json`, in all processes: scores in percent, None where a score is not defined.
@@ -109,21 +106,29 @@ def evaluate(
     images = task.select_images(settings.limit)
     protocol = evaluation_protocol(model, task, settings, origin.preset)
     segmenter = TaskSegmenter(model, task, protocol)
+
+    def tell(image: EvaluationImage, error: str | None) -> None:
+        if error is not None and shown:
+            print_line(f"segvoc: error: {error}")
+        progress.update()
+        on_result(image, error)
+
     start = time.perf_counter()
     fingerprint = _fingerprint(model, origin, task, images, settings, protocol)
     path, scored = report / _JOURNALS / f"rank-{processes.rank}.jsonl", ImageScore.from_json
-    with ResumableWork(path, fingerprint, writers="rank-*.jsonl", decode=scored) as work:
+    progress = Progress(f"evaluating on {printable(task.title)}", silent=not (shown and processes.first))
+    with progress, ResumableWork(path, fingerprint, writers="rank-*.jsonl", decode=scored) as work:
         work.done.require_key(report, "give another --out, or delete that folder")
         done = _current_scores(work.done, images)
         batches = [images[at : at + segmenter.batch] for at in range(0, len(images), segmenter.batch)]
         # a batch is redone as a whole: its other images may change the last bits of a result
         mine = [batch for batch in processes.share(batches) if not all(image.stem in done for image in batch)]
-        on_start(sum(map(len, mine)))
+        progress.start(sum(map(len, mine)))
         failures = segment_and_score(
             segmenter,
             mine,
             lambda image, truth, score: work.finish(image.stem, truth.stamp, score.to_json()),
-            on_result,
+            tell,
         )
         gathered = processes.gather((failures, peak_memory(model.device)))
         content = Report()
@@ -139,43 +144,8 @@ def evaluate(
                 resumed=len(done),
                 seconds=time.perf_counter() - start,
             )
-            content = write_report(report, task, origin, result, fingerprint, protocol, segmenter.segment, on_drawn)
+            content = write_report(report, task, origin, result, fingerprint, protocol, segmenter.segment, progress)
     return processes.gather(content)[0]
-
-
-def evaluate_shown(
-    model: NetworkSegmenter,
-    task: EvaluationTask,
-    out: Path,
-    settings: EvaluationSettings,
-    origin: ModelOrigin,
-    processes: Processes,
-) -> Report:
-    """`evaluate` with progress output, and a line per unreadable image."""
-
-    def count(_: EvaluationImage, error: str | None) -> None:
-        if error is not None:
-            print_line(f"segvoc: error: {error}")
-        progress.update()
-
-    def drawn(number: int, total: int) -> None:
-        if number:
-            progress.update()
-        else:
-            progress.start(total, "drawing examples for the report")
-
-    with Progress(f"evaluating on {printable(task.title)}", silent=not processes.first) as progress:
-        return evaluate(
-            model,
-            task,
-            out,
-            settings,
-            origin=origin,
-            processes=processes,
-            on_start=progress.start,
-            on_result=count,
-            on_drawn=drawn,
-        )
 
 
 class TaskSegmenter:
@@ -195,7 +165,6 @@ class TaskSegmenter:
 
     @cached_property
     def _words(self) -> PreparedVocabulary:
-        """The words, encoded once for all images."""
         return self.segmenter.encode(self.task.images.vocabulary, background=self.protocol.options.background)
 
     def segment(self, truths: Sequence[GroundTruth]) -> list[Segmentation]:
@@ -220,10 +189,12 @@ class TaskSegmenter:
         classes, prediction = len(self.task.classes), self.task.scored(result.labels)
         counts, oracle = [Confusion.count(record, prediction, classes) for record in truth.records], None
         if self.task.parts is not None and result.group_labels is not None:
-            given = dict(zip(present_objects(truth.objects), result.group_labels, strict=True))
+            of_object = dict(zip(present_objects(truth.objects), result.group_labels, strict=True))
             records = zip(truth.records, truth.objects, strict=True)
-            owned = (Confusion.count(record, given[owner], classes) for record, owner in records if owner is not None)
-            oracle = Confusion.total(owned, classes)
+            counted = (
+                Confusion.count(record, of_object[owner], classes) for record, owner in records if owner is not None
+            )
+            oracle = Confusion.total(counted, classes)
         return ImageScore(
             stem=image.stem,
             seconds=result.seconds,
@@ -239,16 +210,16 @@ def segment_and_score(
     keep: Callable[[EvaluationImage, GroundTruth, ImageScore], object],
     on_result: OnResult = lambda image, error: None,
 ) -> dict[str, str]:
-    """Segment all images of some batches, and keep their scores; returns the errors of the unreadable images, by stem.
+    """Segment and score batches of images; returns the errors of the unreadable ones, by stem.
 
     `keep` is called with each image, its truth and its score, in a thread; `on_result` as in `evaluate`.
     """
     failures: dict[str, str] = {}
-    begun: deque[tuple[list[tuple[EvaluationImage, GroundTruth]], Callable[[], list[Segmentation]]]] = deque()
+    begun: deque[tuple[list[_Truths], Callable[[], list[Segmentation]]]] = deque()
     scoring: deque[Future[None]] = deque()
     scorer = ThreadPoolExecutor(1, "scorer")
 
-    def score(good: Sequence[tuple[EvaluationImage, GroundTruth]], results: Sequence[Segmentation]) -> None:
+    def score(good: Sequence[_Truths], results: Sequence[Segmentation]) -> None:
         for (image, truth), result in zip(good, results, strict=True):
             keep(image, truth, segmenter.score(image, truth, result))
             on_result(image, None)
@@ -260,7 +231,7 @@ def segment_and_score(
             scoring.popleft().result()
 
     try:
-        for good in _readable(batches, segmenter, failures, on_result):
+        for good in _readable(batches, len(segmenter.task.images.vocabulary), failures, on_result):
             begun.append((good, segmenter.start([truth for _, truth in good])))
             while len(begun) > segmenter.segmenter.batches_ahead:
                 finish()
@@ -274,43 +245,32 @@ def segment_and_score(
 
 
 def _readable(
-    batches: Sequence[Sequence[EvaluationImage]],
-    segmenter: TaskSegmenter,
-    failures: dict[str, str],
-    on_result: OnResult,
-) -> Iterator[list[tuple[EvaluationImage, GroundTruth]]]:
+    batches: Sequence[Sequence[EvaluationImage]], classes: int, failures: dict[str, str], on_result: OnResult
+) -> Iterator[list[_Truths]]:
     """Batches of images that could be read, with their truth; the errors of the others go into `failures`."""
-    for batch in _read_ahead(batches, len(segmenter.task.images.vocabulary)):
-        good: list[tuple[EvaluationImage, GroundTruth]] = []
-        for image, reading in batch:
-            try:
-                good.append((image, reading.result()))
-            except InputError as error:
-                failures[image.stem] = str(error)
-                on_result(image, str(error))
-        if good:
-            yield good
-
-
-def _read_ahead(
-    batches: Sequence[Sequence[EvaluationImage]], classes: int
-) -> Iterator[list[tuple[EvaluationImage, Future[GroundTruth]]]]:
     readers = ThreadPoolExecutor(READER_THREADS, "reader")
     reading: deque[list[tuple[EvaluationImage, Future[GroundTruth]]]] = deque()
     try:
-        for batch in batches:
-            reading.append([(image, readers.submit(image.read, classes)) for image in batch])
-            if len(reading) > BATCHES_AHEAD:
-                yield reading.popleft()
-        yield from reading
+        for number in range(len(batches)):
+            for batch in batches[number + len(reading) : number + 1 + BATCHES_AHEAD]:
+                reading.append([(image, readers.submit(image.read, classes)) for image in batch])
+            good: list[_Truths] = []
+            for image, truth in reading.popleft():
+                try:
+                    good.append((image, truth.result()))
+                except InputError as error:
+                    failures[image.stem] = str(error)
+                    on_result(image, str(error))
+            if good:
+                yield good
     finally:
         readers.shutdown(cancel_futures=True)
 
 
 def _current_scores(done: DoneItems[ImageScore], images: Sequence[EvaluationImage]) -> dict[str, ImageScore]:
     """The scores by stem, except of images whose files have changed since."""
-    found = ((image.stem, done.get(image.stem, image.stamp())) for image in images)
-    return {stem: score for stem, score in found if score is not None}
+    current = ((image.stem, done.get(image.stem, image.stamp())) for image in images)
+    return {stem: score for stem, score in current if score is not None}
 
 
 def peak_memory(device: torch.device) -> float:
@@ -334,7 +294,7 @@ def _fingerprint(
         "weights": origin.weights,
         "weights_digest": content_hash(segmenter.network),
         "options": dict(origin.options),
-        **({"taught": [one.digest for one in segmenter.taught]} if segmenter.taught else {}),
+        **({"taught": [words.digest for words in segmenter.taught]} if segmenter.taught else {}),
         "data": task.title,
         "limit": settings.limit,
         "images": _summary(record.identity for image in images for record in image.records),

@@ -125,26 +125,13 @@ class EvaluationTask:
         owner: str | None = None,
         skip: str | os.PathLike[str] | None = None,
     ) -> "EvaluationTask":
-        """Create a task from your own images and label maps.
-
-        Args:
-            images: folder of the images, including sub-folders.
-            labels: folder of the label maps, under the same names.
-            classes: JSON file with the list of class names, in label order.
-            background: the class that stands for "none of the others".
-            owner: the object that all classes except the background are parts of.
-            skip: a folder inside `images` to leave out.
-
-        Raises:
-            UsageError: a folder or the file of class names is missing, or they don't fit together.
-        """
+        """Create a task from your own images and label maps: see `LabeledImages.from_folders`."""
         pairs = LabeledImages.from_folders(images, labels, classes, background=background, owner=owner, skip=skip)
-        found = cls.of_images(pairs)
         folder = Path(images).resolve()
         while folder.name.lower() in _GENERIC_FOLDERS and folder.parent.name:
             folder = folder.parent
         source = {"images": os.fspath(images), "labels": os.fspath(labels), "classes": os.fspath(classes)}
-        return replace(found, name=folder.name, title=folder.name, source=source)
+        return replace(cls.of_images(pairs), name=folder.name, title=folder.name, source=source)
 
     @classmethod
     def of_images(cls, images: LabeledImages) -> "EvaluationTask":
@@ -153,11 +140,7 @@ class EvaluationTask:
 
     @classmethod
     def of_benchmark(cls, benchmark: Benchmark | str, root: str | os.PathLike[str]) -> "EvaluationTask":
-        """Create a task from a benchmark prepared by `segvoc prepare`.
-
-        Args:
-            benchmark: the benchmark, or its name, for example "a-150".
-            root: the data folder given to `segvoc prepare`.
+        """Create a task from a benchmark, or its name ("a-150"), prepared by `segvoc prepare` in the folder `root`.
 
         Raises:
             UsageError: the name is unknown, or the benchmark is not prepared there.
@@ -168,11 +151,8 @@ class EvaluationTask:
         manifest = Manifest.read(Path(root), benchmark.name)
         source: dict[str, object] = {"root": os.fspath(root), "citation": benchmark.citation, "note": benchmark.note}
         if manifest is not None:
-            source |= {
-                "sha256": manifest.sha256,
-                "left_out": len(manifest.left_out),
-                "missing": len(manifest.missing) + len(manifest.failed),
-            }
+            missing = len(manifest.missing) + len(manifest.failed)
+            source |= {"sha256": manifest.sha256, "left_out": len(manifest.left_out), "missing": missing}
         return cls(
             name=benchmark.name,
             title=benchmark.title,
@@ -242,14 +222,12 @@ class ImageScore:
 
     def to_json(self) -> dict[str, Any]:
         """The score as plain values."""
-        oracle = None if self.oracle is None else _packed(self.oracle)
-        return {**vars(self), "confusion": _packed(self.confusion), "oracle": oracle}
+        return {**vars(self), "confusion": _packed(self.confusion), "oracle": _packed(self.oracle)}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "ImageScore":
-        """The score of the values that `to_json` returned."""
-        oracle = None if entry["oracle"] is None else _unpacked(entry["oracle"])
-        return cls(**{**entry, "confusion": _unpacked(entry["confusion"]), "oracle": oracle})
+        """Restore a score from the values of `to_json`."""
+        return cls(**{**entry, "confusion": _unpacked(entry["confusion"]), "oracle": _unpacked(entry["oracle"])})
 
 
 def present_objects(objects: Sequence[int | None]) -> list[int]:
@@ -257,10 +235,14 @@ def present_objects(objects: Sequence[int | None]) -> list[int]:
     return sorted({owner for owner in objects if owner is not None})
 
 
-def _packed(confusion: Confusion) -> dict[str, Any]:
+def _packed(confusion: Confusion | None) -> dict[str, Any] | None:
+    if confusion is None:
+        return None
     return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(confusion).items()}
 
 
-def _unpacked(entry: Mapping[str, Any]) -> Confusion:
+def _unpacked(entry: Mapping[str, Any] | None) -> Any:
+    if entry is None:
+        return None
     arrays = {name: np.array(entry[name], np.int64) for name in ("truth", "prediction", "pixels")}
     return Confusion(**{**entry, **arrays})

@@ -1,14 +1,15 @@
-"""Regions in other tools' formats: COCO annotations, LabelMe shapes, and supervision detections."""
+"""Regions and label maps in other tools' formats: COCO, LabelMe, Label Studio's brush masks, and supervision."""
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import Float32, UInt8, UInt16
+from jaxtyping import Bool, Float32, Integer, UInt8, UInt16
 
-from segvoc.errors import missing_package, naming_extra
-from segvoc.imaging.connected_regions import Region, connected_regions, pieces_of, segments
-from segvoc.imaging.outlines import polygon_of
+from segvoc.errors import UsageError, missing_package, naming_extra
+from segvoc.imaging.connected_regions import Region, connected_regions, pieces_of, polygon_of, segments
 from segvoc.imaging.palette import class_colors
 
 if TYPE_CHECKING:
@@ -86,6 +87,99 @@ def categories(words: Sequence[str], stuff: Set[int]) -> Iterator[dict[str, Any]
         yield {"id": label + 1, "name": word, **kind, "color": color}
 
 
+CocoSegmentation = Mapping[str, Any] | Sequence[Sequence[float | int]]
+"""The mask of an annotation: {"size": [H, W], "counts": text or list}, or polygons [x0, y0, x1, y1, ...] in pixels."""
+
+COORDINATE_LIMIT = 100_000.0
+"""Largest absolute coordinate of a polygon [px]."""
+
+_NUMBERS = re.compile(rb"(?:[P-o]{0,6}[0-O])+")
+"""Compressed run lengths: five bits of a number per character; a sixth bit says that another character follows."""
+
+
+def coco_mask(segmentation: CocoSegmentation, height: int, width: int) -> Bool[np.ndarray, "H W"]:
+    """Decode the mask of an annotation in an image of this size [px]; polygons of fewer than three corners are skipped.
+
+    `ValueError` if the segmentation is damaged, of an unknown format, or of another size than the image.
+    """
+    with naming_extra("pycocotools", "data"):
+        from pycocotools import mask as coco
+    if isinstance(segmentation, Mapping):
+        return _run_length_mask(coco, segmentation, height, width)
+    polygons: Any = [
+        _checked_corners(polygon) for polygon in segmentation if len(polygon) >= 6 and len(polygon) % 2 == 0
+    ]
+    if not polygons:
+        return np.zeros((height, width), bool)
+    return coco.decode(coco.merge(coco.frPyObjects(polygons, height, width))).astype(bool)
+
+
+def _run_length_mask(coco: Any, segmentation: Mapping[str, Any], height: int, width: int) -> Bool[np.ndarray, "H W"]:
+    size = list(segmentation.get("size", [height, width]))
+    if size != [height, width]:
+        raise ValueError(f"a mask is {size}, its image {[height, width]} (height, width)")
+    counts = segmentation["counts"]
+    if isinstance(counts, str | bytes):
+        text = counts.encode("ascii") if isinstance(counts, str) else counts
+        if not _NUMBERS.fullmatch(text):
+            raise ValueError("its compressed run lengths are not valid")
+    else:
+        runs = np.asarray(counts)
+        if runs.ndim != 1 or runs.dtype.kind not in "iu" or (runs < 0).any() or runs.sum() != height * width:
+            raise ValueError(f"its run lengths don't fill the {height * width} pixels of its image")
+        text = coco.frPyObjects({"size": size, "counts": runs.tolist()}, height, width)["counts"]
+    # pycocotools only checks for "too long": the lengths must be too long for one pixel fewer, and fit exactly
+    if _fits(coco, text, height * width - 1) or not _fits(coco, text, height * width):
+        raise ValueError(f"its run lengths don't fill the {height * width} pixels of its image")
+    return coco.decode({"size": size, "counts": text}).astype(bool)
+
+
+def _fits(coco: Any, text: bytes, pixels: int) -> bool:
+    try:
+        coco.decode({"size": [pixels, 1], "counts": text})
+    except ValueError:
+        return False
+    return True
+
+
+def _checked_corners(polygon: Sequence[float | int]) -> list[float]:
+    corners = np.asarray(polygon, np.float64)
+    # written so that NaN fails as well
+    if not (np.abs(corners) <= COORDINATE_LIMIT).all():
+        raise ValueError("a corner of its polygon lies far outside its image")
+    return corners.tolist()
+
+
+def coco_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[dict[str, Any]]:
+    """Yield the mask of each class, {"size": [H, W], "counts": "..."}, as compressed by pycocotools (required).
+
+    A single pass finds the runs of all classes, so time doesn't grow with their number. Labels from `classes` on
+    (65535: unlabeled) have no mask.
+    """
+    with naming_extra("pycocotools", "serve"):
+        from pycocotools.mask import frPyObjects
+
+    height, width = labels.shape
+    for changes in class_runs(labels.T.ravel(), classes):
+        counts = np.diff(changes, prepend=0, append=labels.size).tolist()
+        if counts[-1] == 0:
+            counts.pop()
+        uncompressed: Any = {"size": [height, width], "counts": counts}
+        mask = frPyObjects(uncompressed, height, width)
+        yield {"size": [height, width], "counts": mask["counts"].decode("ascii")}
+
+
+def class_runs(values: UInt16[np.ndarray, " N"], classes: int) -> Iterator[Integer[np.ndarray, " R"]]:
+    """Yield the bounds of each class's runs: begin, end (exclusive), begin, end, and so on."""
+    edges = np.flatnonzero(values[1:] != values[:-1]) + 1
+    begins, ends = np.concatenate(([0], edges)), np.concatenate((edges, [values.size]))
+    by_class = np.argsort(values[begins], kind="stable")
+    bounds = np.searchsorted(values[begins][by_class], np.arange(classes + 1))
+    for first, last in itertools.pairwise(bounds):
+        of_class = by_class[first:last]
+        yield np.stack((begins[of_class], ends[of_class]), axis=1).ravel()
+
+
 LABELME_VERSION = "5.5.0"
 
 
@@ -152,14 +246,14 @@ def detections(
     except ModuleNotFoundError:
         raise missing_package("supervision") from None
     every = frozenset(range(len(words)))
-    regions = [one for one in segments(labels, len(words), every, objects) if not one.is_crowd]
+    regions = [region for region in segments(labels, len(words), every, objects) if not region.is_crowd]
     masks = np.zeros((len(regions), *labels.shape), bool)
     for mask, region in zip(masks, regions, strict=True):
         mask[region.place] = region.inside
-    boxes = np.array([one.box for one in regions], np.float32).reshape(-1, 4)
+    boxes = np.array([region.box for region in regions], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]  # from sizes to right and bottom edges
-    means = [confidence[one.place][one.inside].mean(dtype=np.float64) for one in regions]
-    indices = np.array([one.label for one in regions], int)
+    means = [confidence[region.place][region.inside].mean(dtype=np.float64) for region in regions]
+    indices = np.array([region.label for region in regions], int)
     return Detections(
         xyxy=boxes,
         mask=masks,
@@ -167,3 +261,72 @@ def detections(
         class_id=indices,
         data={"class_name": np.array([words[index] for index in indices], dtype=str)},
     )
+
+
+# ---- brush masks of Label Studio: an RGBA image, row by row, packed as runs (the format of the JavaScript package
+# rle-pack). All numbers are unsigned bit fields, most significant bit first:
+#
+# - 32 bits: number of values
+# - 5 bits: bits per value, minus 1
+# - 4 x 4 bits: four widths, in bits, minus 1
+# - for each run: a 1, the index of a width (2 bits), the run length minus 1 (in that width), and the value
+
+_CHANNELS = 4
+"""Values of a pixel: red, green, blue and alpha, which are equal here."""
+
+_VALUE_BITS, _INSIDE = 8, 255
+
+_WIDTHS = np.array([3, 4, 8, 16])
+"""Bit widths of run lengths; the shortest sufficient width is used."""
+
+_LONGEST = 1 << 16
+"""Maximum run length; longer runs are split."""
+
+_BLOCK = 1 << 16
+"""Runs per chunk; each takes 32 bytes."""
+
+_MOST_PIXELS = (1 << 32) // _CHANNELS - 1
+
+
+def brush_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[UInt8[np.ndarray, " N"]]:
+    """Yield the mask of each class as packed bytes, empty without pixels; `UsageError` from 2^30 pixels on."""
+    if labels.size > _MOST_PIXELS:
+        raise UsageError(f"a brush mask has at most {_MOST_PIXELS} pixels, not {labels.size}; make the image smaller")
+    for changes in class_runs(labels.ravel(), classes):
+        yield packed_runs(changes, labels.size) if changes.size else np.empty(0, np.uint8)
+
+
+def packed_runs(changes: Integer[np.ndarray, " R"], pixels: int) -> UInt8[np.ndarray, " N"]:
+    """Pack a mask of `pixels` pixels from the run bounds of `class_runs`."""
+    lengths = np.diff(changes, prepend=0, append=pixels) * _CHANNELS
+    values = np.resize(np.array([0, _INSIDE]), lengths.size)
+    lengths, values = lengths[lengths > 0], values[lengths > 0]
+    pieces = -(-lengths // _LONGEST)
+    last = np.cumsum(pieces) - 1
+    values = np.repeat(values, pieces)
+    pieces_of = np.full(values.size, _LONGEST)
+    pieces_of[last] = lengths - (pieces - 1) * _LONGEST
+    header = [(pixels * _CHANNELS, 32), (_VALUE_BITS - 1, 5), *((width - 1, 4) for width in _WIDTHS)]
+    left = np.concatenate([_bits(np.array([number]), np.array([size])) for number, size in header])
+    packed = []
+    for start in range(0, values.size, _BLOCK):
+        bits = np.concatenate((left, _run_bits(pieces_of[start : start + _BLOCK], values[start : start + _BLOCK])))
+        whole = bits.size - bits.size % 8
+        packed.append(np.packbits(bits[:whole]))
+        left = bits[whole:]
+    # the missing bits of the last byte are 0
+    return np.concatenate((*packed, np.packbits(left)))
+
+
+def _run_bits(lengths: Integer[np.ndarray, " R"], values: Integer[np.ndarray, " R"]) -> UInt8[np.ndarray, " N"]:
+    number = np.searchsorted(1 << _WIDTHS, lengths)
+    width = _WIDTHS[number]
+    codes = (((0b100 | number) << width | (lengths - 1)) << _VALUE_BITS) | values
+    return _bits(codes, 3 + width + _VALUE_BITS)
+
+
+def _bits(numbers: Integer[np.ndarray, " R"], sizes: Integer[np.ndarray, " R"]) -> UInt8[np.ndarray, " N"]:
+    """The lowest `sizes` bits of each number, highest first, one after another."""
+    high_aligned = (numbers.astype(np.uint64) << (32 - sizes).astype(np.uint64)).astype(">u4")
+    bits = np.unpackbits(high_aligned.view(np.uint8)).reshape(-1, 32)
+    return bits[np.arange(32) < sizes[:, None]]

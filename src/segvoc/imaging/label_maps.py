@@ -1,14 +1,30 @@
-"""Label maps as PNG files."""
+"""Label maps as PNG files, or as GeoTIFFs that lie where their image does."""
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 from jaxtyping import Integer, UInt8, UInt16
-from PIL import Image
+from PIL import Image, TiffImagePlugin, TiffTags
 
 from segvoc.errors import InputError
+from segvoc.imaging.image_formats import (
+    GDAL_NODATA,
+    MODEL_MATRIX,
+    PLACE_TAGS,
+    RPC,
+    TIE_POINTS,
+    TIFF_ERRORS,
+    tiff_tags,
+    world_file,
+)
 from segvoc.imaging.palette import UNLABELED_COLOR
+from segvoc.imaging.rasters import is_raster
 from segvoc.imaging.reading import opened_image, upright
 from segvoc.storage.atomic_writes import write_atomically
 
@@ -105,5 +121,67 @@ def object_counts(labels: UInt16[np.ndarray, "H W"], objects: UInt16[np.ndarray,
     """Number of objects (0: none) of each label that has objects; an object has a single label."""
     inside = (objects > 0) & (labels != UNLABELED)
     pairs = np.unique(labels[inside].astype(np.uint32) << 16 | objects[inside])
-    found, counts = np.unique(pairs >> 16, return_counts=True)
-    return dict(zip(found.tolist(), counts.tolist(), strict=True))
+    distinct, counts = np.unique(pairs >> 16, return_counts=True)
+    return dict(zip(distinct.tolist(), counts.tolist(), strict=True))
+
+
+# ---- label maps of georeferenced images
+
+_PLACE = (*PLACE_TAGS, 33550, 34736, 34737, RPC)
+"""Those, ModelPixelScale, the values of the keys of the coordinate system, and RPCCoefficients."""
+
+_ORIENTATION, _GDAL_METADATA = 274, 42112
+
+
+@dataclass(frozen=True, kw_only=True)
+class TiffPlace:
+    """The georeferencing tags of a TIFF."""
+
+    tags: Mapping[int, tuple[int, Any]]
+    """Type and value by tag number, as in Pillow."""
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> "TiffPlace | None":
+        """Read the georeferencing of an image file, or of its world file (.tfw).
+
+        None if the file isn't a TIFF, isn't georeferenced, can't be read, or has an orientation tag that reorders its
+        pixels.
+        """
+        if not is_raster(path):
+            return None
+        try:
+            with open(path, "rb") as file:
+                directory = tiff_tags(file)
+                if directory.get(_ORIENTATION, 1) != 1:
+                    return None
+                tags = {tag: (directory.tagtype[tag], directory[tag]) for tag in _PLACE if tag in directory}
+        except TIFF_ERRORS:
+            return None  # reading the image reports the error
+        if not tags.keys() & {TIE_POINTS, MODEL_MATRIX} and (matrix := world_file(path)) is not None:
+            tags[MODEL_MATRIX] = (TiffTags.DOUBLE, matrix)
+        return cls(tags=tags) if tags.keys() & {*PLACE_TAGS, RPC} else None
+
+
+def write_placed_label_map(
+    path: Path,
+    labels: UInt16[np.ndarray, "H W"],
+    colors: UInt8[np.ndarray, "K 3"],
+    words: Sequence[str],
+    place: TiffPlace,
+) -> None:
+    """Write a label map as a GeoTIFF, atomically, as `segvoc.labeling.big_images` does.
+
+    It has the values and colors of `label_map_image`, nodata for unlabeled pixels, and the
+    words as JSON in the tag SEGVOC_WORDS.
+    """
+    image = label_map_image(labels, colors)
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    # twice, as GDAL unescapes the text of an element once more
+    names = f'<Item name="SEGVOC_WORDS">{escape(escape(json.dumps(list(words))))}</Item>'
+    texts = {
+        GDAL_NODATA: (TiffTags.ASCII, str(UNLABELED_8_BIT if image.mode == "P" else UNLABELED)),
+        _GDAL_METADATA: (TiffTags.ASCII, f"<GDALMetadata>{names}</GDALMetadata>"),
+    }
+    for tag, (kind, value) in {**place.tags, **texts}.items():
+        tags.tagtype[tag], tags[tag] = kind, value
+    write_atomically(path, lambda file: image.save(file, "TIFF", compression="tiff_adobe_deflate", tiffinfo=tags))

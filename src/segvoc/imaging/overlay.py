@@ -11,9 +11,8 @@ from jaxtyping import Bool, Integer, UInt8, UInt16, UInt32
 from PIL import Image, ImageDraw, ImageEnhance
 
 from segvoc.errors import UsageError
-from segvoc.imaging.fonts import Font, drawable
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.imaging.legend import PANEL_COLOR, LegendEntry, draw_legend, line_height
+from segvoc.imaging.legend import PANEL_COLOR, Font, LegendEntry, draw_legend, drawable, line_height
 from segvoc.imaging.palette import UNLABELED_COLOR, packed, shades
 from segvoc.vocabulary import Part, parts_by_object
 
@@ -240,13 +239,13 @@ def with_parts(
     of_words = list(parts_by_object(words, parts))
     for entry in regions.entries:
         entries.append(entry)
-        own = [] if entry.region == UNLABELED else of_words[entry.region]
-        if not own:
+        of_word = [] if entry.region == UNLABELED else of_words[entry.region]
+        if not of_word:
             continue
         inside = regions.labels == entry.region
         counts = np.bincount(part_labels[inside], minlength=UNLABELED + 1)
         of_object = []
-        for (index, part), shade in zip(own, shades(entry.color, len(own)), strict=True):
+        for (index, part), shade in zip(of_word, shades(entry.color, len(of_word)), strict=True):
             if counts[index]:
                 labels[inside & (part_labels == index)] = number
                 colors.append(shade[None])
@@ -263,14 +262,14 @@ def with_object_borders(regions: Regions, words: Sequence[str], objects: UInt16[
     """The regions of classes, divided into their objects (0: none), each with borders and a number."""
     inside = (objects > 0) & (regions.labels != UNLABELED)
     pairs = regions.labels[inside].astype(np.uint32) << 16 | objects[inside]
-    found, index = np.unique(pairs, return_inverse=True)
+    distinct, index = np.unique(pairs, return_inverse=True)
     labels = regions.labels.astype(np.int32)
     labels[inside] = len(regions.colors) + index
     named = [
         (number, f"{words[pair >> 16]} {pair & UNLABELED}", str(pair & UNLABELED))
-        for number, pair in enumerate(found.tolist(), len(regions.colors))
+        for number, pair in enumerate(distinct.tolist(), len(regions.colors))
     ]
-    return Regions(labels, np.concatenate([regions.colors, regions.colors[found >> 16]]), regions.entries, named)
+    return Regions(labels, np.concatenate([regions.colors, regions.colors[distinct >> 16]]), regions.entries, named)
 
 
 Box = tuple[int, int, int, int]
@@ -303,7 +302,7 @@ def draw_names(overlay: Image.Image, regions: Regions, sizes: Sequence[int], cov
     classes = [(entry.region, entry.name) for entry in regions.entries if entry.region != UNLABELED]
     for region, *names in (*classes, *regions.objects):
         inside = (cells == region) & free
-        written = (one for name in names if len(name) <= _LONGEST_NAME for one in _writings(name, sizes))
+        written = (layout for name in names if len(name) <= _LONGEST_NAME for layout in _writings(name, sizes))
         for size, text, font in written:
             style: dict[str, Any] = {"font": font, "anchor": "mm", "align": "center"}
             style |= {"spacing": size // 6, "stroke_width": max(1, round(size / 9))}

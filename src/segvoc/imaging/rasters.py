@@ -43,12 +43,12 @@ class Stretch:
     @classmethod
     def parsed(cls, text: str) -> "Stretch":
         """Parse a stretch: "0,3000" (values of all bands) or "2%,98%" (percentiles); else `UsageError`."""
-        found = re.fullmatch(r"\s*([-+.\deE]+)(%?)\s*,\s*([-+.\deE]+)\2\s*", text)
+        match = re.fullmatch(r"\s*([-+.\deE]+)(%?)\s*,\s*([-+.\deE]+)\2\s*", text)
         try:
-            black, white = (float(found[1]), float(found[3])) if found else (0.0, 0.0)
+            black, white = (float(match[1]), float(match[3])) if match else (0.0, 0.0)
         except ValueError:
             black = white = 0.0
-        percent = bool(found and found[2])
+        percent = bool(match and match[2])
         if not black < white or not math.isfinite(white - black) or (percent and not 0 <= black < white <= 100):
             raise UsageError(f"{text!r} is not a stretch; give the values of black and white (0,3000), or 2%,98%")
         return cls(black=black, white=white, percent=percent)
@@ -133,7 +133,7 @@ class RasterImage(AbstractContextManager["RasterImage"]):
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             self.dataset = rasterio.open(source, driver="GTiff")
         self.height, self.width = int(self.dataset.height), int(self.dataset.width)
-        self._interpretation = [one.name for one in self.dataset.colorinterp]
+        self._interpretation = [color.name for color in self.dataset.colorinterp]
         self.bands = self._checked(bands)
         kinds = {np.dtype(self.dataset.dtypes[band - 1]).kind for band in self.bands}
         self._has_floats = "f" in kinds
@@ -249,7 +249,7 @@ class RasterImage(AbstractContextManager["RasterImage"]):
     ) -> Bool[np.ndarray, "h w"] | None:
         if self._masks is None:
             return None
-        found = None
+        valid = None
         if self._masks == "masks":
             shape = None if size is None else (len(self.bands), *size)
             from rasterio.errors import NodataShadowWarning
@@ -258,15 +258,15 @@ class RasterImage(AbstractContextManager["RasterImage"]):
                 warnings.simplefilter("ignore", NodataShadowWarning)  # nodata counts, not alpha
                 window = _ends(rows), _ends(columns)
                 masks = self.dataset.read_masks(list(self.bands), window=window, out_shape=shape)
-            found = np.any(masks > 0, axis=0)
+            valid = np.any(masks > 0, axis=0)
         elif self._nodata.count(None) < len(self.bands):
             values = self._values(rows, columns, size) if values is None else values
             same = [band == none for band, none in zip(values, self._nodata, strict=True) if none is not None]
-            found = ~np.all(same, axis=0)
+            valid = ~np.all(same, axis=0)
         if self._has_floats and values is not None:
             finite = np.all(is_measured(values), axis=0)
-            found = finite if found is None else found & finite
-        return found
+            valid = finite if valid is None else valid & finite
+        return valid
 
     def _rgb(
         self, values: Shaped[np.ndarray, "n h w"], valid: Bool[np.ndarray, "h w"] | None
@@ -276,7 +276,7 @@ class RasterImage(AbstractContextManager["RasterImage"]):
         else:
             bands = values
             if self._limits is not None:
-                bands = [stretched(*one) for one in zip(values, self._limits, strict=True)]
+                bands = [stretched(*band) for band in zip(values, self._limits, strict=True)]
             pixels = np.stack([bands[number % len(bands)] for number in range(3)], axis=-1)
         if valid is not None:
             pixels[~valid] = NO_IMAGE

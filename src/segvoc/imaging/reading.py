@@ -33,6 +33,7 @@ from segvoc.imaging.rasters import (
     NO_IMAGE,
     PERCENTILES,
     SAMPLE_SIDE,
+    RasterImage,
     Stretch,
     is_measured,
     percentiles,
@@ -167,9 +168,7 @@ def read_given(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
 
     For names from files, use `read_image`, so that no file can trigger a download.
     """
-    if (content := content_of(source)) is not None:
-        return decode_given(content, source, stretch)
-    return read_image(source, stretch)
+    return decode_given(content_of(source), source, stretch)
 
 
 def content_of(source: ImageSource) -> bytes | None:
@@ -189,15 +188,14 @@ def content_of(source: ImageSource) -> bytes | None:
     return None
 
 
-def decode_given(content: bytes, source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.ndarray, "H W 3"]:
+def decode_given(
+    content: bytes | None, source: ImageSource, stretch: Stretch | None = None
+) -> UInt8[np.ndarray, "H W 3"]:
     """Decode the result of `content_of` for the same source."""
-    return decode_image(content, given_name(source), stretch=stretch)
-
-
-def given_name(source: ImageSource) -> str:
-    """The name in errors of an image that is no file."""
+    if content is None:
+        return read_image(source, stretch)
     name = image_name(source)
-    return "standard input" if name == STANDARD_INPUT else repr(name)
+    return decode_image(content, "standard input" if name == STANDARD_INPUT else repr(name), stretch=stretch)
 
 
 def web_address(path: str | os.PathLike[str]) -> str | None:
@@ -282,29 +280,6 @@ def _url_of(path: str | os.PathLike[str]) -> str | None:
         return None
     kind = scheme[1].lower()
     return f"{kind}:{'' if kind == 'data' else '///' if kind == 'file' else '//'}{name[scheme.end() :]}"
-
-
-def decode_whole(
-    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, stretch: Stretch | None = None
-) -> Image.Image:
-    """Decode a large image file in its mode, upright, like `read_image`; `rgb_window` then converts windows of it."""
-    with opened_image(path, max_pixels=max_pixels, rgb=True, stretch=stretch) as image:
-        _warn_of_other_frames(image, repr(os.fsdecode(path)))
-        _load(image)
-        operation = _UPRIGHT.get(orientation(image))
-        # their range depends on the whole image, not on a window
-        is_scaled = image.mode in ("F", "I") or (stretch is not None and image.mode.startswith("I"))
-        whole = _measured_rgb(image, stretch) if is_scaled else image
-        if stretch is None and _is_16_bit(image):
-            warn_if_dark(np.asarray(image))
-        if _has_place(image, path):
-            whole = _placed_rgb(image)
-        return whole if operation is None else whole.transpose(operation)
-
-
-def rgb_window(image: Image.Image, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
-    """RGB of a window of an image from `decode_whole`, equal to `read_image`."""
-    return np.array(_to_rgb(image.crop((columns.start, rows.start, columns.stop, rows.stop))))
 
 
 @contextlib.contextmanager
@@ -460,9 +435,7 @@ def _upright_rgb(image: Image.Image, stretch: Stretch | None, *, is_placed: bool
         if stretch is None and _is_16_bit(image):
             warn_if_dark(np.asarray(image))
         rgb = image.convert("RGB") if _has_spare_band(image) else _to_rgb(image, stretch)
-    # the orientation of TIFFs and of PNGs with a late eXIf chunk is known only after loading
-    operation = _UPRIGHT.get(orientation(image))
-    return np.array(rgb if operation is None else rgb.transpose(operation))
+    return np.array(_turned(rgb, image))
 
 
 def _load(image: Image.Image) -> None:
@@ -508,8 +481,13 @@ def _placed_rgb(image: Image.Image) -> Image.Image:
 def upright(image: Image.Image) -> Image.Image:
     """Decode an image in its mode, and apply its EXIF orientation: for label maps, which aren't read as colors."""
     image.load()
-    operation = _UPRIGHT.get(orientation(image))  # that of a TIFF is known only after loading
-    return image if operation is None else image.transpose(operation)
+    return _turned(image, image)
+
+
+def _turned(drawn: Image.Image, image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation of an image; that of TIFFs and of PNGs with a late eXIf is known after loading."""
+    operation = _UPRIGHT.get(orientation(image))
+    return drawn if operation is None else drawn.transpose(operation)
 
 
 def orientation(image: Image.Image) -> int:
@@ -564,3 +542,65 @@ def _measured_rgb(image: Image.Image, stretch: Stretch | None = None) -> Image.I
     if (level := image.info.get("transparency")) is not None and image.mode.startswith("I;"):
         rgb[values == level] = BACKGROUND
     return Image.fromarray(rgb)
+
+
+# ---- images read by windows
+
+STRIP_PIXELS = 16_000_000
+"""Pixels per strip when reading an overview."""
+
+
+class ArrayImage:
+    """An image in memory, with all pixels valid, whose windows can be read, also from several threads."""
+
+    def __init__(self, pixels: UInt8[np.ndarray, "H W 3"]) -> None:
+        self.pixels = pixels
+        self.height, self.width = pixels.shape[:2]
+
+    def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
+        """RGB of a window, which lies inside the image."""
+        return np.ascontiguousarray(self.pixels[rows, columns])
+
+    def valid(self, rows: slice, columns: slice) -> None:
+        """Which pixels of a window are valid; None: all."""
+
+    def overview(self, longest: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The image downscaled by an integer factor (box filter) to at most `longest` pixels a side, read in strips."""
+        factor = max(1, -(-max(self.height, self.width) // longest))
+        rows = factor * max(1, STRIP_PIXELS // self.width // factor)
+        strips = []
+        for start in range(0, self.height, rows):
+            strip = self.read(slice(start, min(start + rows, self.height)), slice(0, self.width))
+            strips.append(np.asarray(Image.fromarray(strip).reduce(factor)) if factor > 1 else strip)
+        return np.concatenate(strips)
+
+
+class DecodedImage(ArrayImage):
+    """An image of a format that can only be decoded as a whole, such as JPEG: 1 to 4 bytes per pixel stay in memory.
+
+    Its windows are those of `read_image`, which documents arguments and errors.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, stretch: Stretch | None = None
+    ) -> None:
+        with opened_image(path, max_pixels=max_pixels, rgb=True, stretch=stretch) as image:
+            _warn_of_other_frames(image, repr(os.fsdecode(path)))
+            _load(image)
+            # their range depends on the whole image, not on a window
+            is_scaled = image.mode in ("F", "I") or (stretch is not None and image.mode.startswith("I"))
+            whole = _measured_rgb(image, stretch) if is_scaled else image
+            if stretch is None and _is_16_bit(image):
+                warn_if_dark(np.asarray(image))
+            if _has_place(image, path):
+                whole = _placed_rgb(image)
+            self._image = _turned(whole, image)
+        self.width, self.height = self._image.size
+
+    def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
+        """RGB of a window."""
+        return np.array(_to_rgb(self._image.crop((columns.start, rows.start, columns.stop, rows.stop))))
+
+
+WindowedImage = ArrayImage | RasterImage
+"""An image that is read by windows, to keep only parts in memory."""

@@ -1,21 +1,21 @@
 """The images named by a call, and the paths of their results."""
 
 import glob
-import json
 import os
 import tempfile
 import unicodedata
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from segvoc.errors import UsageError
 from segvoc.imaging.image_formats import DICOM_EXPORT, DICOM_SUFFIXES, IMAGE_SUFFIXES
+from segvoc.imaging.label_maps import TiffPlace
 from segvoc.imaging.reading import STANDARD_INPUT, url_problem, web_address
-from segvoc.imaging.windowed_images import TiffPlace
 from segvoc.storage.files import read_json
 from segvoc.vocabulary import folded
 
@@ -40,44 +40,35 @@ class InputImage:
     file, readable or not."""
 
 
-@runtime_checkable
-class ResultFiles(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class ResultFiles(ABC):
     """The result files of an image, in any form."""
 
-    @property
-    def stem(self) -> str:
-        """Their common name below the output folder, may include subfolders."""
-        ...
+    stem: str
+    """Their common name below the output folder, may include subfolders."""
+    report: Path
+    """The file with the report: `photo.json`."""
 
     @property
-    def report(self) -> Path:
-        """The file with the report."""
-        ...
-
-    @property
+    @abstractmethod
     def shown(self) -> Path:
         """The path to show to the user."""
-        ...
 
+    @abstractmethod
     def __iter__(self) -> Iterator[Path]:
         """The files in the order of writing: if the last exists, so do the others."""
-        ...
 
     def read_report(self) -> Any:
         """Read the report; raises `OSError` and `ValueError`."""
-        ...
+        return read_json(self.report)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResultPaths:
+class ResultPaths(ResultFiles):
     """The result files of an image: label map, report, and optionally an overlay and maps of parts and objects."""
 
-    stem: str
-    """Their common name below the output folder, which may begin with sub-folders."""
     label_map: Path
     """`photo.png`; `scene.tif` of a georeferenced image."""
-    report: Path
-    """`photo.json`"""
     overlay: Path | None
     """`photo.overlay.png`; None without an overlay."""
     part_map: Path | None = None
@@ -108,7 +99,7 @@ class ResultPaths:
         )
 
     def __iter__(self) -> Iterator[Path]:
-        """The files in the order of writing: if the report exists, so do the others."""
+        """Yield the files, the report last."""
         paths = (self.label_map, self.part_map, self.object_map, self.overlay, self.report)
         return (path for path in paths if path is not None)
 
@@ -116,10 +107,6 @@ class ResultPaths:
     def shown(self) -> Path:
         """The overlay, else the label map."""
         return self.overlay or self.label_map
-
-    def read_report(self) -> Any:
-        """See `ResultFiles.read_report`."""
-        return read_json(self.report)
 
     def stale(self) -> list[Path]:
         """Files of an earlier run of this image that this run doesn't write: maps of parts or objects, an overlay.
@@ -129,7 +116,7 @@ class ResultPaths:
         """
         stem = self.report.name.removesuffix(".json")
         all_kinds = {"parts": self.part_map, "objects": self.object_map, "overlay": self.overlay}
-        found = {
+        left = {
             kind: path
             for kind, written in all_kinds.items()
             if written is None
@@ -138,8 +125,8 @@ class ResultPaths:
             and not os.path.exists(path.with_suffix(".json"))
         }
         try:
-            earlier = json.loads(self.report.read_bytes()) if found else None
-        except (OSError, ValueError, RecursionError):
+            earlier = read_json(self.report) if left else None
+        except (OSError, ValueError):
             earlier = None
         if not isinstance(earlier, dict):
             return []
@@ -147,7 +134,7 @@ class ResultPaths:
         had = {"overlay"} | ({"parts"} & earlier.keys())
         if isinstance(classes, list) and any(isinstance(entry, dict) and "objects" in entry for entry in classes):
             had.add("objects")
-        return [path for kind, path in found.items() if kind in had]
+        return [path for kind, path in left.items() if kind in had]
 
 
 def image_paths(
@@ -176,8 +163,8 @@ def passed_over_line(passed_over: Counter[str]) -> str | None:
     kinds = [f"{count} {suffix or 'without a suffix'}" for suffix, count in common]
     if others := passed_over.total() - sum(count for _, count in common):
         kinds.append(f"{others} others")
-    one = passed_over.total() == 1
-    files = "1 file that isn't an image by its" if one else f"{passed_over.total()} files that aren't images by their"
+    total = passed_over.total()
+    files = "1 file that isn't an image by its" if total == 1 else f"{total} files that aren't images by their"
     medical = any(suffix in passed_over for suffix in DICOM_SUFFIXES)
     return f"passed over {files} suffix: {', '.join(kinds)}" + (f"; a DICOM file: {DICOM_EXPORT}" if medical else "")
 
@@ -210,7 +197,7 @@ def _nothing(source: str, problem: str) -> InputImage:
 
 def _below(folder: str, skip: PathLike | None, passed_over: Counter[str]) -> list[InputImage]:
     skipped = None if skip is None else os.path.realpath(skip)
-    found: list[Path] = []
+    paths: list[Path] = []
     problems: list[InputImage] = []
 
     def note(error: OSError) -> None:
@@ -226,12 +213,12 @@ def _below(folder: str, skip: PathLike | None, passed_over: Counter[str]) -> lis
         ]
         for name in (name for name in files if not name.startswith(".")):
             if (suffix := os.path.splitext(name)[1].lower()) in IMAGE_SUFFIXES:
-                found.append(Path(parent, name))
+                paths.append(Path(parent, name))
             else:
                 passed_over[suffix] += 1
-    if not found and not problems:
+    if not paths and not problems:
         problems.append(_nothing(folder, f"folder {folder!r} has no images (.jpg, .png, ...); choose another"))
-    images = [InputImage(path=path, stem=path.relative_to(folder).with_suffix("").as_posix()) for path in sorted(found)]
+    images = [InputImage(path=path, stem=path.relative_to(folder).with_suffix("").as_posix()) for path in sorted(paths)]
     return images + problems
 
 

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.rasters import Stretch
-from segvoc.imaging.reading import ImageSource, content_of, decode_given, image_name, read_image
+from segvoc.imaging.reading import ImageSource, content_of, decode_given, image_name
 from segvoc.inference.engine import Engine
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import ClassQuery
@@ -42,7 +42,7 @@ class ReadImage:
         """Read an image, which is named by its place if it has no file name; raises `InputError`."""
         start = time.perf_counter()
         content, name = content_of(source), image_name(source)
-        pixels = read_image(source, stretch) if content is None else decode_given(content, source, stretch)
+        pixels = decode_given(content, source, stretch)
         return cls(pixels, name, place if name is None else repr(name), time.perf_counter() - start, content)
 
     @property

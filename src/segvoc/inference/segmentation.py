@@ -25,11 +25,10 @@ from segvoc.imaging.annotations import (
     region_annotations,
     stuff_classes,
 )
-from segvoc.imaging.connected_regions import Region, pieces_of, segments
+from segvoc.imaging.connected_regions import Region, pieces_of, polygon_of, segments
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.imaging.label_maps import nearest, object_counts, write_label_map
+from segvoc.imaging.label_maps import TiffPlace, nearest, object_counts, write_label_map, write_placed_label_map
 from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side
-from segvoc.imaging.outlines import polygon_of
 from segvoc.imaging.overlay import (
     SAVED_OVERLAY,
     OverlayStyle,
@@ -40,7 +39,6 @@ from segvoc.imaging.overlay import (
 )
 from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
-from segvoc.imaging.windowed_images import TiffPlace, write_placed_label_map
 from segvoc.inference.reports import LabelStatistics, json_text, report_fields, report_table, summary_notes
 from segvoc.runtime.progress import print_line
 from segvoc.storage.atomic_writes import check_names, write_atomically

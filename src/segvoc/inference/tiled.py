@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32, UInt8, UInt16
 
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.imaging.windowed_images import ArrayImage, WindowedImage
+from segvoc.imaging.reading import ArrayImage, WindowedImage
 from segvoc.inference.job import LabelingJob, ReadImage, not_finite_error
 from segvoc.inference.network_pass import view_logits
 from segvoc.inference.pixel_labels import decide

@@ -20,8 +20,8 @@ from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, stored_dtype
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.rasters import RasterImage, Stretch, gdal_writing, is_raster, require_rasterio
+from segvoc.imaging.reading import DecodedImage, WindowedImage
 from segvoc.imaging.result_paths import PathLike, ResultPaths, refuse_overwriting
-from segvoc.imaging.windowed_images import DecodedImage, WindowedImage
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.reports import LabeledFile, LabelStatistics, json_text
 from segvoc.inference.segmenter import Segmenter, Words

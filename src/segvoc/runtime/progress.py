@@ -152,7 +152,7 @@ def print_line(line: str, *, err: bool = True) -> None:
 
 def printable(text: str) -> str:
     """Escape control characters, which file names may contain, so that no terminal executes them."""
-    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+    return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
 
 
 def aligned(rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:

@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from segvoc.errors import CheckpointError, ImageTooLargeError, InputError, UsageError
-from segvoc.imaging.brush_masks import coco_masks
+from segvoc.imaging.annotations import coco_masks
 from segvoc.imaging.label_maps import label_map_image
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.files import strict_json

@@ -44,9 +44,9 @@ def cache_folder() -> Path | None:
     Returns:
         The folder (on Linux ~/.cache/segvoc, on macOS ~/Library/Caches/segvoc); None if caching is off.
     """
-    given = os.environ.get(CACHE_VARIABLE)
-    if given:
-        return None if given.lower() == "off" else Path(given).expanduser().absolute()
+    setting = os.environ.get(CACHE_VARIABLE)
+    if setting:
+        return None if setting.lower() == "off" else Path(setting).expanduser().absolute()
     folder = user_cache_path("segvoc", appauthor=False)
     return folder if folder.is_absolute() else None  # a user without a home
 

@@ -16,6 +16,7 @@ import math
 import types
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, Literal, TypeVar
 
@@ -81,11 +82,11 @@ def field_value(annotation: Any, value: object, place: str) -> Any:
             entries = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
             if len(entries) == len(value):
                 pairs = enumerate(zip(entries, value, strict=True))
-                return tuple(field_value(entry, one, f"{place}[{number}]") for number, (entry, one) in pairs)
+                return tuple(field_value(kind, entry, f"{place}[{number}]") for number, (kind, entry) in pairs)
         elif origin in (dict, Mapping) and isinstance(value, Mapping):
             return {
-                field_value(arguments[0], key, place): field_value(arguments[1], one, dotted(place, str(key)))
-                for key, one in value.items()
+                field_value(arguments[0], key, place): field_value(arguments[1], entry, dotted(place, str(key)))
+                for key, entry in value.items()
             }
         elif _fits(member, value):
             return float(typing.cast(float, value)) if member is float else value
@@ -121,58 +122,50 @@ def parse(annotation: Any, text: str) -> Any:
 
     Text that doesn't parse is returned unchanged.
     """
+    values: list[object] = [text, *([_WORDS[text]] if text in _WORDS else [])]
+    for kind in (int, float):
+        with suppress(ValueError):
+            values.append(kind(text))
     for member in union_members(annotation):
-        if member in (int, float):
-            try:
-                number = member(text)
-            except ValueError:
-                continue
-            if math.isfinite(number):
-                return number
-        elif member is bool and text in ("true", "false"):
-            return text == "true"
-        elif member is types.NoneType and text == "none":
-            return None
-        elif typing.get_origin(member) is tuple:
+        if typing.get_origin(member) is tuple:
             arguments = typing.get_args(member)
             pieces = [piece.strip() for piece in text.split(",")] if text.strip() else []
             entries = arguments[:1] * len(pieces) if arguments[-1] is Ellipsis else arguments
             return [parse(entry, piece) for entry, piece in zip(entries, pieces, strict=False)] + pieces[len(entries) :]
-        elif member is str or text in choices(member):
-            return text
+        if fitting := [value for value in values if _fits(member, value)]:
+            return fitting[0]
     return text
 
 
-def check_amounts(record: object) -> None:
-    """Check that all numbers of a record are from 0 to `LARGEST_AMOUNT`.
+_WORDS = {"true": True, "false": False, "none": None}
 
-    Raises:
-        UsageError: a number isn't; the error contains its dotted path.
+
+def check_amounts(record: Instance) -> Instance:
+    """Return a record whose numbers are all from 0 to `LARGEST_AMOUNT`.
+
+    Raises: UsageError: a number isn't; the error contains its dotted path.
     """
     for name, value in leaves(to_json(record)):
         if isinstance(value, int | float) and not 0 <= value <= LARGEST_AMOUNT:
             raise UsageError(f"{name}={shortened(value)} is out of range; give a number from 0 to {LARGEST_AMOUNT}")
+    return record
 
 
-def leaves(content: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """The scalars in a JSON value, with their dotted paths."""
+def leaves(content: Any, place: str = "", *, whole_lists: bool = False) -> Iterator[tuple[str, Any]]:
+    """The scalars in a JSON value, and with `whole_lists` its lists, with their dotted paths."""
     if isinstance(content, Mapping):
         for name, value in content.items():
-            yield from leaves(value, dotted(place, str(name)))
-    elif isinstance(content, list):
+            yield from leaves(value, dotted(place, str(name)), whole_lists=whole_lists)
+    elif isinstance(content, list) and not whole_lists:
         for number, value in enumerate(content):
             yield from leaves(value, f"{place}[{number}]")
     else:
         yield place, content
 
 
-def flattened(content: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+def flattened(content: Mapping[str, Any]) -> dict[str, Any]:
     """Flatten nested JSON objects to values by dotted path; lists stay whole."""
-    flat: dict[str, Any] = {}
-    for name, value in content.items():
-        path = dotted(place, name)
-        flat |= flattened(value, path) if isinstance(value, Mapping) else {path: value}
-    return flat
+    return dict(leaves(content, whole_lists=True))
 
 
 @cache
@@ -265,13 +258,13 @@ def with_settings(
     # kinds are set first, because they determine which fields exist
     for sets_kinds in (True, False):
         for name, value in settings.items():
-            found = _settings(configuration, fixed)
-            path = _find(found, name)
+            known = _settings(configuration, fixed)
+            path = _find(known, name)
             if path is None and sets_kinds:
                 continue
             if path is None:
-                raise UsageError(f"{what} has no setting {name[:100]!r}; {_suggestion(found, name)}")
-            annotation, old = found[path]
+                raise UsageError(f"{what} has no setting {name[:100]!r}; {_suggestion(known, name)}")
+            annotation, old = known[path]
             if sets_kinds and dataclasses.is_dataclass(old):
                 configuration = _with_values(configuration, {path: _of_kind(annotation, old, value, name)})
             elif not sets_kinds:
@@ -357,8 +350,8 @@ def _with_values(configuration: Any, values: Mapping[_Path, object]) -> Any:
     """Set all values at once: some are only valid together."""
     changes: dict[str, Any] = {}
     for name in dict.fromkeys(path[0] for path in values):
-        own = {path[1:]: value for path, value in values.items() if path[0] == name}
-        changes[name] = own[()] if () in own else _with_values(getattr(configuration, name), own)
+        below = {path[1:]: value for path, value in values.items() if path[0] == name}
+        changes[name] = below[()] if () in below else _with_values(getattr(configuration, name), below)
     return dataclasses.replace(configuration, **changes) if changes else configuration
 
 

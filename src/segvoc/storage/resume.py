@@ -30,6 +30,7 @@ from segvoc.errors import UsageError
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import digest_of, strict_json
 from segvoc.storage.journal import Journal, read_journal, warn_of_damage
+from segvoc.storage.records import flattened
 
 RESUME_FOLDER = ".segvoc"
 """The folder of the journals, in the output folder."""
@@ -62,7 +63,13 @@ def done_entry(key: Key, item: str, stamp: object = None, value: object = None) 
 
 def difference(before: Mapping[str, Any], key: Key) -> str:
     """The differences between an earlier call's settings, read from JSON, and this call's; empty if equal."""
-    return "; ".join(_differences(before, json.loads(strict_json(key))))
+    then, now = flattened(before), flattened(json.loads(strict_json(key)))
+    pairs = ((name, then.get(name), now.get(name)) for name in then | now)
+    return "; ".join(f"{name}: {_shown(old)}, now {_shown(new)}" for name, old, new in pairs if old != new)
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else str(value)
 
 
 class DoneItems(Generic[Value]):
@@ -81,9 +88,9 @@ class DoneItems(Generic[Value]):
         self.key = key
         self._found: dict[str, dict[str, Value]] = {}
         self._others: Mapping[str, Any] | None = None
-        own, has_own = _digest(key), False
+        digest, has_own = _digest(key), False
         for entry in entries:
-            if entry.get("key") != own:
+            if entry.get("key") != digest:
                 if isinstance(entry.get("settings"), dict):
                     self._others = entry["settings"]
                 continue
@@ -260,13 +267,3 @@ class StepwiseWork(ResumableWork[Any]):
 
 def _digest(key: Key) -> str:
     return digest_of(RESUME_FORMAT, strict_json(key, sort_keys=True))[:16]
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for name in {**before, **now}:
-        then, value = before.get(name), now.get(name)
-        if isinstance(then, Mapping) and isinstance(value, Mapping):
-            yield from _differences(then, value, f"{prefix}{name}.")
-        elif then != value:
-            values = ["none" if one is None else str(one) for one in (then, value)]
-            yield f"{prefix}{name}: {values[0]}, now {values[1]}"

@@ -22,7 +22,7 @@ from pycocotools import mask as coco_mask
 
 import segvoc
 from segvoc.errors import InputError, SkippedShapesWarning, UsageError
-from segvoc.imaging.brush_masks import packed_runs
+from segvoc.imaging.annotations import packed_runs
 from segvoc.imaging.label_maps import UNLABELED
 from tests.data.datasets.published_layouts import png, save
 from tests.data.datasets.published_layouts import text as _write

@@ -14,7 +14,7 @@ import scipy.io
 import torch
 
 from segvoc.data.benchmarks import Download
-from segvoc.data.preparation.conversions import coco_mask, resized_linear, resized_nearest, shrunk_size
+from segvoc.data.preparation.conversions import resized_linear, resized_nearest, shrunk_size
 from segvoc.data.preparation.originals import (
     check_originals,
     find_original,
@@ -23,6 +23,7 @@ from segvoc.data.preparation.originals import (
     unpack_downloads,
 )
 from segvoc.errors import InputError, UsageError
+from segvoc.imaging.annotations import coco_mask
 from tests.data.original_files import save_matlab_73
 from tests.images import one_line_error
 

@@ -12,9 +12,8 @@ from pycocotools.coco import COCO
 
 import segvoc
 from segvoc.errors import OutputError, UsageError
-from segvoc.imaging.connected_regions import connected_regions
+from segvoc.imaging.connected_regions import connected_regions, polygon_of
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.imaging.outlines import polygon_of
 from segvoc.labeling.formats.dataset import FORMAT_NAMES, DatasetWriter, FormatName
 from tests.labeling.formats.drawn_results import WORDS, drawn_result, hard_labels
 

@@ -54,7 +54,7 @@ def annotate(
         from segvoc.serving.app import run
         from segvoc.serving.settings import ServiceSettings
         from segvoc_annotate.service_extension import AnnotateRoutes
-    from segvoc.data.datasets.project import is_project
+    from segvoc.data.datasets.maps import is_project
     from segvoc.imaging.image_formats import MAX_PIXELS
     from segvoc_annotate.projects.archive import open_project
     from segvoc_annotate.projects.project import Project
@@ -98,7 +98,7 @@ def _ask_for_new(folder: Path) -> None:
     """Confirm before creating a project, whose name may be mistyped; scripts skip this."""
     if folder.exists() or sys.stdin is None or not sys.stdin.isatty():
         return
-    from segvoc.data.datasets.project import is_project
+    from segvoc.data.datasets.maps import is_project
 
     beside = [other.name for other in folder.absolute().parent.glob("*/") if is_project(other)]
     alike = get_close_matches(folder.name, beside, n=1)

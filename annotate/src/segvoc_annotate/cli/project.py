@@ -73,7 +73,7 @@ def import_(
     New words are added. Images already in the project keep their labels.
     """
     from segvoc import LabeledImages
-    from segvoc.data.datasets.project import is_project
+    from segvoc.data.datasets.maps import is_project
     from segvoc.imaging.result_paths import passed_over_line
     from segvoc_annotate.projects.importing import import_dataset, import_images, import_path
     from segvoc_annotate.projects.project import Project

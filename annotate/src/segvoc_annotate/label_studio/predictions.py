@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, Field, JsonValue
 
 from segvoc import Segmentation
-from segvoc.imaging.brush_masks import brush_masks
+from segvoc.imaging.annotations import brush_masks
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.storage.files import strict_json
 from segvoc_annotate.label_regions import coarse_polygons, label_regions

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from segvoc import UsageError
-from segvoc.data.datasets.project import PROJECT_FILE
+from segvoc.data.datasets.maps import PROJECT_FILE
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import strict_json
 from segvoc.storage.records import to_json

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt16
 
 from segvoc import InputError, SegvocError, UsageError, read_label_map
-from segvoc.data.datasets.project import PROJECT_FILE
+from segvoc.data.datasets.maps import PROJECT_FILE
 from segvoc.imaging.result_paths import image_paths
 from segvoc_annotate.projects.history import History
 from segvoc_annotate.projects.image_files import ImageFiles, Trash

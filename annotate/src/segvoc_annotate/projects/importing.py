@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from segvoc import InputError, LabeledImages, SegvocError, UsageError, read_dataset
+from segvoc.data.datasets.maps import is_project
 from segvoc.data.datasets.opening import marked_formats
-from segvoc.data.datasets.project import is_project
 from segvoc.data.labeled_images import LabeledImage
 from segvoc.errors import DiskFullError
 from segvoc.imaging.label_maps import UNLABELED, label_table

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 
 from segvoc import InputError, SegvocError, UsageError, read_label_map
-from segvoc.data.datasets.project import PROJECT_FILE, is_project
+from segvoc.data.datasets.maps import PROJECT_FILE, is_project
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import decode_image

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from segvoc import UsageError, Vocabulary
-from segvoc.data.datasets.project import PROJECT_FORMAT, PROJECT_VERSION
+from segvoc.data.datasets.maps import PROJECT_FORMAT, PROJECT_VERSION
 from segvoc.errors import one_line
 from segvoc.imaging.palette import class_colors
 from segvoc.storage.files import read_json

@@ -11,12 +11,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt16
 
-from segvoc.data.datasets.annotated_images import Annotation, FoundDataset, annotated, checked_size, unique_stems
-from segvoc.data.datasets.fields import DatasetSource, Entry, chosen_set, inner_path, json_content, naming_damage
+from segvoc.data.datasets.annotated_images import (
+    Annotation,
+    DatasetSource,
+    Entry,
+    ParsedDataset,
+    annotated,
+    checked_size,
+    chosen_set,
+    inner_path,
+    json_content,
+    naming_damage,
+    unique_stems,
+)
 from segvoc.data.datasets.maps import looked_up
 from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes
-from segvoc.data.preparation.conversions import coco_mask
 from segvoc.errors import UsageError
+from segvoc.imaging.annotations import coco_mask
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import opened_image, upright
 
@@ -25,7 +36,7 @@ _LOOSE_FILES = ("_annotations.coco.json", "annotations.json", "result.json", "la
 
 
 @dataclass(frozen=True, kw_only=True)
-class PanopticSegments(Annotation):
+class _PanopticSegments(Annotation):
     """A PNG whose colors are the ids of segments: red + 256 green + 256² blue; 0 is unlabeled."""
 
     path: Path
@@ -34,11 +45,9 @@ class PanopticSegments(Annotation):
     """The segments that are objects."""
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
-        """See `Annotation.draw`."""
         return self._mapped(size, {**self.labels, 0: UNLABELED})
 
     def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
-        """See `Annotation.objects`."""
         numbers = {segment: number for number, segment in enumerate(sorted(self.things), 1)}
         return self._mapped(size, dict.fromkeys((*self.labels, 0), 0) | numbers)
 
@@ -72,7 +81,7 @@ def _annotation_file(source: DatasetSource, panoptic: bool) -> Path:
         return chosen_set(source, loose, "sets")
     files = sorted((folder if folder.is_dir() else source.path).glob("*.json"))
     kinds = ("panoptic",) if panoptic else ("instances", "stuff")
-    named = [found for kind in kinds if (found := [file for file in files if file.stem.startswith(kind)])]
+    named = [matching for kind in kinds if (matching := [file for file in files if file.stem.startswith(kind)])]
     if not (chosen := [*named, files][0]):
         raise UsageError(f"{str(folder)!r} has no JSON file; give the file itself as --dataset")
     return chosen_set(source, {_set_of(file) or file.stem: file for file in chosen}, "files")
@@ -83,7 +92,7 @@ def _set_of(file: Path) -> str:
     return re.sub("^(instances|panoptic|stuff)", "", file.stem).strip("_")
 
 
-def read_coco(source: DatasetSource, *, panoptic: bool) -> FoundDataset:
+def read_coco(source: DatasetSource, *, panoptic: bool) -> ParsedDataset:
     """Read panoptic segments, or instances; later instances are in front.
 
     The source is a folder with `annotations/` or with a JSON file beside the images of each set, or a JSON file.
@@ -93,7 +102,7 @@ def read_coco(source: DatasetSource, *, panoptic: bool) -> FoundDataset:
         return _read(source, path, panoptic)
 
 
-def _read(source: DatasetSource, path: Path, panoptic: bool) -> FoundDataset:
+def _read(source: DatasetSource, path: Path, panoptic: bool) -> ParsedDataset:
     content = Entry(json_content(path), "the file")
     categories = content.entries("categories", "category")
     images, annotations = content.entries("images", "image"), content.entries("annotations", "annotation")
@@ -123,24 +132,24 @@ def _read(source: DatasetSource, path: Path, panoptic: bool) -> FoundDataset:
             return _segments(path, entries, labels, stuff)
         return Shapes.of(entries, lambda entry: _shape(entry, labels, stuff), size=image.size())
 
-    found = [
+    images_read = [
         annotated(path, stem, partial(source.image, name, folders), partial(annotation, entry))
         for entry, name, stem in zip(images, names, unique_stems(list(map(inner_path, names))), strict=True)
     ]
-    skipped = Counter(kind for image in found for kind in image.annotation.skipped)
-    if found and skipped.total() == len(annotations) > 0:
+    skipped = Counter(kind for image in images_read for kind in image.annotation.skipped)
+    if images_read and skipped.total() == len(annotations) > 0:
         kinds = " and ".join(_WITHOUT_MASK[kind] for kind in sorted(skipped))
         raise ValueError(f"its annotations are {kinds}; masks are required")
-    return FoundDataset(
-        names=[entry.text("name").strip() for entry in categories], images=found, has_outside=not panoptic
+    return ParsedDataset(
+        names=[entry.text("name").strip() for entry in categories], images=images_read, has_outside=not panoptic
     )
 
 
 def _without_roots(categories: Sequence[Entry], annotations: Sequence[Entry], panoptic: bool) -> list[Entry]:
     """Drop categories that only group others, like Roboflow's first category."""
     segments = (entry.content.get("segments_info") if panoptic else [entry.content] for entry in annotations)
-    flat = [one for some in segments if isinstance(some, list) for one in some if isinstance(one, Mapping)]
-    used = {repr(one.get("category_id")) for one in flat}
+    flat = [info for some in segments if isinstance(some, list) for info in some if isinstance(info, Mapping)]
+    used = {repr(info.get("category_id")) for info in flat}
     groups = Counter(repr(entry.content.get("supercategory")) for entry in categories)
 
     def is_root(entry: Entry) -> bool:
@@ -160,7 +169,7 @@ def _segments(path: Path, entries: Sequence[Entry], known: Mapping[int | str, in
     labels = {segment.whole("id"): _label(segment, known) for segment in segments}
     crowds = {segment.whole("id") for segment in segments if segment.content.get("iscrowd")}
     things = frozenset(id for id, label in labels.items() if label not in stuff and id not in crowds)
-    return PanopticSegments(path=png, labels=labels, things=things)
+    return _PanopticSegments(path=png, labels=labels, things=things)
 
 
 def _shape(entry: Entry, labels: Mapping[int | str, int], stuff: Set[int]) -> Shape:
@@ -174,10 +183,10 @@ def _shape(entry: Entry, labels: Mapping[int | str, int], stuff: Set[int]) -> Sh
         raise ValueError(f"{entry.name} has a segmentation that is neither polygons nor run lengths")
     else:
         # some tools write a single polygon without the list around it
-        content = content if any(isinstance(one, list) and len(one) != 2 for one in content) else [content]
-        polygons = [flat for one in content for flat in _flattened(one)]
+        content = content if any(isinstance(polygon, list) and len(polygon) != 2 for polygon in content) else [content]
+        polygons = [flat for polygon in content for flat in _flattened(polygon)]
         # some tools write clipped polygons as lines of at most two corners
-        patch = Polygons([one for one in polygons if not (isinstance(one, list) and len(one) in (0, 2, 4))])
+        patch = Polygons([flat for flat in polygons if not (isinstance(flat, list) and len(flat) in (0, 2, 4))])
         if not patch.corners:
             raise NoArea("line")
     # each annotation is an object, so its name serves as its group
@@ -187,11 +196,11 @@ def _shape(entry: Entry, labels: Mapping[int | str, int], stuff: Set[int]) -> Sh
 
 def _flattened(polygon: Any) -> list[Any]:
     """The polygons of an entry, with alternating x and y: some tools nest corners, or whole polygons once more."""
-    if not isinstance(polygon, list) or not polygon or not all(isinstance(one, list) for one in polygon):
+    if not isinstance(polygon, list) or not polygon or not all(isinstance(part, list) for part in polygon):
         return [polygon]
-    if all(len(corner) == 2 and not any(isinstance(one, list) for one in corner) for corner in polygon):
+    if all(len(corner) == 2 and not any(isinstance(value, list) for value in corner) for corner in polygon):
         return [[value for corner in polygon for value in corner]]
-    return [flat for one in polygon for flat in _flattened(one)]
+    return [flat for part in polygon for flat in _flattened(part)]
 
 
 def _label(entry: Entry, labels: Mapping[int | str, int]) -> int:

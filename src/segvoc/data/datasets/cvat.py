@@ -9,8 +9,17 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from segvoc.data.datasets.annotated_images import FoundDataset, annotated, unique_stems
-from segvoc.data.datasets.fields import DatasetSource, chosen_set, finite, inner_path, naming_damage, read_xml
+from segvoc.data.datasets.annotated_images import (
+    DatasetSource,
+    ParsedDataset,
+    annotated,
+    chosen_set,
+    finite,
+    inner_path,
+    naming_damage,
+    read_xml,
+    unique_stems,
+)
 from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, check_box, ellipse, rectangle
 from segvoc.errors import UsageError
 from segvoc.storage.files import safe_path
@@ -22,7 +31,7 @@ def find_xml(folder: Path) -> dict[str, Path]:
     return {"annotations": files["annotations"]} if "annotations" in files else files
 
 
-def read_cvat(source: DatasetSource) -> FoundDataset:
+def read_cvat(source: DatasetSource) -> ParsedDataset:
     """Read CVAT's XML file; shapes of a higher z order are in front, then later ones.
 
     Images of a subset are in the folder of that name, as CVAT exports them.
@@ -67,7 +76,7 @@ def read_cvat(source: DatasetSource) -> FoundDataset:
         )
         for (element, file), stem in zip(pairs, stems, strict=True)
     ]
-    return FoundDataset(names=names, images=images)
+    return ParsedDataset(names=names, images=images)
 
 
 def _image(source: DatasetSource, folder: Path, element: Element, subsets: Set[str], *, is_alone: bool) -> Path:
@@ -78,9 +87,9 @@ def _image(source: DatasetSource, folder: Path, element: Element, subsets: Set[s
         roots = [source.images, *([source.images.parent] if source.images.name in subsets else [])]
     with suppress(ValueError):
         inside = safe_path(f"{_subset(element)}/{name}")
-        found = [root / inside for root in roots if not is_alone or (root / inside).is_file()]
-        if found:
-            return next((file for file in found if file.is_file()), found[0])
+        candidates = [root / inside for root in roots if not is_alone or (root / inside).is_file()]
+        if candidates:
+            return next((file for file in candidates if file.is_file()), candidates[0])
     return source.image(name, [folder / "images", folder])
 
 

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt16
 
-from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, checked_size
-from segvoc.data.datasets.fields import DatasetSource, chosen_set, json_content
+from segvoc.data.datasets.annotated_images import (
+    AnnotatedImage,
+    DatasetSource,
+    ParsedDataset,
+    checked_size,
+    chosen_set,
+    json_content,
+)
 from segvoc.data.datasets.maps import looked_up
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import InputError, UsageError, missing_package, one_line
@@ -32,7 +38,7 @@ ClassNames = Sequence[str] | Mapping[int, str] | Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowImage(AnnotatedImage):
+class _RowImage(AnnotatedImage):
     """A row of a dataset; its paths only serve messages, and its stamps come from the dataset's content."""
 
     dataset: "datasets.Dataset"
@@ -44,20 +50,16 @@ class RowImage(AnnotatedImage):
     """The label of each value; `UNLABELED` for values that mean "no class"."""
 
     def exists(self) -> bool:
-        """See `LabeledImage.exists`."""
         return True
 
     def stamp(self) -> tuple[Stamp, Stamp]:
-        """See `LabeledImage.stamp`."""
         number = int.from_bytes(self.dataset._fingerprint.encode()[:16], "little")
         return (self.row, number), (self.row, number)
 
     def content(self) -> bytes:
-        """See `LabeledImage.content`."""
         return self._file(self.columns[0])
 
     def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
-        """See `LabeledImage.stored_labels`."""
         with self.naming_damage():
             with opened_image(f"label map of row {self.row}", content=self._file(self.columns[1])) as image:
                 mode, values = image.mode, np.array(upright(image))
@@ -123,7 +125,7 @@ def read_huggingface(
     return _found_rows(dataset, classes, image, labels, name).labeled_images(name, background)
 
 
-def read_saved(source: DatasetSource) -> FoundDataset:
+def read_saved(source: DatasetSource) -> ParsedDataset:
     """Read a folder written by `save_to_disk`, with class names in `classes.json` or `id2label.json`."""
     try:
         from datasets import DatasetDict, load_from_disk
@@ -134,7 +136,7 @@ def read_saved(source: DatasetSource) -> FoundDataset:
     except Exception as error:  # Arrow, JSON and the library raise different types
         raise UsageError(f"{str(source.path)!r} can't be read by datasets: {one_line(error)}; save it again") from None
     if isinstance(stored, DatasetDict):
-        stored = chosen_set(source, {str(split): one for split, one in stored.items()}, "splits")
+        stored = chosen_set(source, {str(split): rows for split, rows in stored.items()}, "splits")
     elif source.split is not None and source.split != str(stored.split):
         raise UsageError(f"{str(source.path)!r} has no splits; leave out --split")
     file = next((path for name in CLASS_FILES if (path := source.path / name).is_file()), None)
@@ -143,7 +145,7 @@ def read_saved(source: DatasetSource) -> FoundDataset:
         raise UsageError(f"{str(source.path)!r} doesn't say which classes the values are; write {needed} into it")
     classes = json_content(file)
     names = list(classes.values()) if isinstance(classes, dict) else classes
-    if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UsageError(f'{str(file)!r} has no class names; write ["cat", ...] or {{"0": "cat", ...}}')
     return _found_rows(stored, classes, None, None, source.path.name)
 
@@ -155,7 +157,7 @@ def is_saved(folder: Path) -> bool:
 
 def _found_rows(
     dataset: "datasets.Dataset", classes: ClassNames, image: str | None, labels: str | None, name: str
-) -> FoundDataset:
+) -> ParsedDataset:
     from datasets import Image
 
     columns = _columns(dataset, image, labels)
@@ -172,11 +174,12 @@ def _found_rows(
     images = []
     for row in range(len(dataset)):
         place = Path(name) / f"{row:06}"
-        row_image = RowImage(
-            image=place, labels=place, stem=place.name, dataset=plain, row=row, columns=columns, values=values
+        images.append(
+            _RowImage(
+                image=place, labels=place, stem=place.name, dataset=plain, row=row, columns=columns, values=values
+            )
         )
-        images.append(row_image)
-    return FoundDataset(names=list(by_value.values()), images=images, has_outside=False)
+    return ParsedDataset(names=list(by_value.values()), images=images, has_outside=False)
 
 
 def _columns(dataset: "datasets.Dataset", image: str | None, labels: str | None) -> tuple[str, str]:
@@ -191,10 +194,10 @@ def _columns(dataset: "datasets.Dataset", image: str | None, labels: str | None)
         if column not in pictures:
             raise UsageError(f"the column {column!r} has no images; cast it: dataset.cast_column({column!r}, Image())")
     unclear = f"can't tell which of the columns {', '.join(features)} has the"
-    images = [image] if image else [one for one in IMAGE_COLUMNS if one in pictures and one != labels]
+    images = [image] if image else [column for column in IMAGE_COLUMNS if column in pictures and column != labels]
     if not images:
         raise UsageError(f"{unclear} images; set image=")
-    maps = [labels] if labels else [one for one in pictures if one != images[0]]
+    maps = [labels] if labels else [column for column in pictures if column != images[0]]
     if len(maps) != 1:
         raise UsageError(f"{unclear} label maps; set labels=, or keep only it and the images (select_columns)")
     return images[0], maps[0]

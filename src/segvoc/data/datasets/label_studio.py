@@ -12,15 +12,17 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 from jaxtyping import Float64
 
-from segvoc.data.datasets.annotated_images import FoundDataset, annotated, unique_stems
-from segvoc.data.datasets.fields import (
+from segvoc.data.datasets.annotated_images import (
     DatasetSource,
     Entry,
+    ParsedDataset,
+    annotated,
     inner_path,
     json_content,
     naming_damage,
     points_of,
     read_xml,
+    unique_stems,
 )
 from segvoc.data.datasets.shapes import NoArea, Patch, PngMask, Polygons, Shape, Shapes, ellipse, rectangle
 from segvoc.errors import UsageError
@@ -37,7 +39,7 @@ _STEPS = np.linspace(0, 1, 20, endpoint=False)[1:, None]
 """Curve parameters at which a side of a vector is sampled."""
 
 
-def read_label_studio(source: DatasetSource) -> FoundDataset:
+def read_label_studio(source: DatasetSource) -> ParsedDataset:
     """Read tasks with their annotations, or predictions where there are none; later shapes are in front.
 
     If an image has several annotations, the last uncancelled counts. The classes are the labels in
@@ -51,8 +53,8 @@ def read_label_studio(source: DatasetSource) -> FoundDataset:
         tasks = [Entry(task, f"task {number}") for number, task in enumerate(content)]
         labels = _configured(path.parent / "label_config.xml")
         if not labels:
-            found = {word for task in tasks for region in _regions(task) or () for word in _words(region)}
-            labels = {word: word for word in sorted(found)}
+            words = {word for task in tasks for region in _regions(task) or () for word in _words(region)}
+            labels = {word: word for word in sorted(words)}
         if not labels:
             raise ValueError("it has no labels")
         files = [_file_name(_address(task.entry("data"))) for task in tasks]
@@ -68,7 +70,7 @@ def read_label_studio(source: DatasetSource) -> FoundDataset:
         )
         for task, file, stem in zip(tasks, files, unique_stems(list(map(inner_path, files))), strict=True)
     ]
-    return FoundDataset(names=names, images=images)
+    return ParsedDataset(names=names, images=images)
 
 
 def find_exports(folder: Path) -> list[Path]:
@@ -104,7 +106,7 @@ def _configured(config: Path) -> dict[str, str]:
     labels: dict[str, str] = {}
     for label in read_xml(config).iter("Label") if config.is_file() else ():
         value, alias = label.get("value", "").strip(), label.get("alias", "").strip()
-        labels |= {one: alias or value for one in (value, alias) if one}
+        labels |= {name: alias or value for name in (value, alias) if name}
     return labels
 
 
@@ -130,8 +132,8 @@ def _image(source: DatasetSource, folder: Path, name: str) -> Path:
     base = inner_path(name).name
     # uploaded files have a random prefix: "data/upload/1/0a1b2c3d-photo.jpg"
     others = (base, re.sub(r"^[0-9a-f]{8}-", "", base)) if "upload/" in name.replace("\\", "/") else ()
-    found = [place / other for other in others for place in ([source.images] if source.images else places)]
-    existing = next((file for file in found if file.is_file()), None)
+    candidates = [place / other for other in others for place in ([source.images] if source.images else places)]
+    existing = next((file for file in candidates if file.is_file()), None)
     try:
         exact = source.image(name, places)
         return exact if existing is None or exact.is_file() else existing
@@ -147,9 +149,9 @@ def _regions(task: Entry) -> Sequence[Any] | None:
         listed = task.items(key) if key in task else []
         # ids refer to results outside the file
         answers = [Entry(answer, f"an entry of {key!r}") for answer in listed if not isinstance(answer, int)]
-        kept = [answer for answer in answers if not answer.content.get("was_cancelled")]
+        valid = [answer for answer in answers if not answer.content.get("was_cancelled")]
         if answers:
-            return kept[-1].items("result") if kept else None
+            return valid[-1].items("result") if valid else None
     return None
 
 
@@ -159,7 +161,8 @@ def _words(region: object) -> list[str]:
         return []
     kind = region.get("type")
     labels = value.get(kind) if isinstance(kind, str) and kind.endswith("labels") else None
-    return [one.strip() for one in labels if isinstance(one, str) and one.strip()] if isinstance(labels, list) else []
+    texts = [label.strip() for label in labels if isinstance(label, str)] if isinstance(labels, list) else []
+    return [text for text in texts if text]
 
 
 def _shapes(task: Entry, labels: Mapping[str, int]) -> Shapes:
@@ -225,8 +228,8 @@ def _vector(vertices: Sequence[Entry]) -> list[float]:
         first, last = _point(start), _point(end)
         corners += first.tolist()
         has_out, has_back = (
-            bool(one.content.get("isBezier")) and key in one
-            for one, key in ((start, "controlPoint2"), (end, "controlPoint1"))
+            bool(vertex.content.get("isBezier")) and key in vertex
+            for vertex, key in ((start, "controlPoint2"), (end, "controlPoint1"))
         )
         if has_out or has_back:
             # a missing control point lies on the straight line
@@ -243,7 +246,7 @@ def _point(entry: Entry) -> Float64[np.ndarray, " 2"]:
 
 
 def _brush(runs: Sequence[Any], height: int, width: int) -> Patch:
-    """Decodes Label Studio's run lengths of RGBA pixels (see `segvoc.imaging.brush_masks`)."""
+    """Decodes Label Studio's run lengths of RGBA pixels (see `segvoc.imaging.annotations`)."""
     try:
         content = np.frombuffer(bytes(runs), np.uint8)
     except (TypeError, ValueError):

@@ -8,14 +8,18 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, annotated, broken, unique_stems
-from segvoc.data.datasets.fields import (
+from segvoc.data.datasets.annotated_images import (
+    AnnotatedImage,
     DatasetSource,
     Entry,
+    ParsedDataset,
+    annotated,
+    broken,
     inner_path,
     json_content,
     points_of,
     read_lines,
+    unique_stems,
     visible_files,
 )
 from segvoc.data.datasets.shapes import NoArea, PngMask, Polygons, Shape, Shapes, ellipse, rectangle
@@ -31,7 +35,7 @@ LABELME_BACKGROUND = "_background_"
 """LabelMe's word for "none of the others"."""
 
 
-def read_labelme(source: DatasetSource) -> FoundDataset:
+def read_labelme(source: DatasetSource) -> ParsedDataset:
     """Read the JSON files in a folder; where shapes overlap, the later one is in front.
 
     The classes are the lines of `labels.txt`, or else all labels, in alphabetical order.
@@ -51,8 +55,8 @@ def read_labelme(source: DatasetSource) -> FoundDataset:
     listed = read_lines(file) if file.is_file() else []
     if not listed:
         shapes = [entry.content["shapes"] for entry in entries if isinstance(entry.content["shapes"], list)]
-        found = (shape.get("label") for of_image in shapes for shape in of_image if isinstance(shape, dict))
-        listed = sorted({label.strip() for label in found if isinstance(label, str)})
+        labels_used = (shape.get("label") for of_image in shapes for shape in of_image if isinstance(shape, dict))
+        listed = sorted({label.strip() for label in labels_used if isinstance(label, str)})
     names = [name.strip() for name in listed if name.strip() and name.strip() != LABELME_IGNORED]
     labels = {name: label for label, name in reversed(list(enumerate(names)))} | {LABELME_IGNORED: UNLABELED}
     stems = unique_stems([path.relative_to(source.folder) for path in contents])
@@ -60,18 +64,18 @@ def read_labelme(source: DatasetSource) -> FoundDataset:
         _annotated(source, path, stem, content, labels) if isinstance(content, Entry) else broken(path, stem, content)
         for (path, content), stem in zip(contents.items(), stems, strict=True)
     ]
-    return FoundDataset(names=names, images=images, background=LABELME_BACKGROUND)
+    return ParsedDataset(names=names, images=images, background=LABELME_BACKGROUND)
 
 
 def _annotated(
     source: DatasetSource, path: Path, stem: str, content: Entry, labels: Mapping[str, int]
 ) -> AnnotatedImage:
-    found = annotated(path, stem, partial(_image, source, path, content), partial(_shapes, content, labels))
+    annotated_image = annotated(path, stem, partial(_image, source, path, content), partial(_shapes, content, labels))
     embedded = content.content.get("imageData")
-    is_there = found.image.is_file() and found.image.suffix.lower() in IMAGE_SUFFIXES
+    is_there = annotated_image.image.is_file() and annotated_image.image.suffix.lower() in IMAGE_SUFFIXES
     if is_there or not isinstance(embedded, str):
-        return found
-    return replace(found, image=path.with_name(found.image.name), embedded=embedded)
+        return annotated_image
+    return replace(annotated_image, image=path.with_name(annotated_image.image.name), embedded=embedded)
 
 
 def _image(source: DatasetSource, path: Path, content: Entry) -> Path:

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segvoc.data.benchmarks import BENCHMARKS
-from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
-from segvoc.data.datasets.fields import (
+from segvoc.data.datasets.annotated_images import (
+    AnnotatedImage,
     DatasetSource,
+    ParsedDataset,
+    broken,
     chosen_set,
     damaged,
     read_lines,
+    unique_stems,
     visible_files,
 )
 from segvoc.data.datasets.maps import LabelTable, MapFile, ObjectNumbers, read_label_table
@@ -53,8 +56,8 @@ class Naming:
         """A map, with its object map if there is one."""
         objects_path = None
         if self.objects is not None:
-            own, others = self.objects
-            before, _, after = path.as_posix().rpartition(own)
+            ending, others = self.objects
+            before, _, after = path.as_posix().rpartition(ending)
             objects_path = Path(f"{before}{others}{after}")
             objects_path = objects_path if objects_path.is_file() else None
         return MapFile(path=path, table=table, objects_path=objects_path, numbers=self.numbers)
@@ -68,15 +71,16 @@ class _Pair(NamedTuple):
     naming: Naming
 
 
-def _paired(source: DatasetSource, pair: _Pair, table: LabelTable, stems: Iterable[str] | None = None) -> FoundDataset:
+def _paired(source: DatasetSource, pair: _Pair, table: LabelTable, stems: Iterable[str] | None = None) -> ParsedDataset:
     """Pair images and maps of the same names, or only those in a list.
 
     Images without a map and maps without an image are included, and reading them says which file is missing.
     """
     folder, maps_folder, naming = source.images or pair.images, pair.maps, pair.naming
-    for one, what in ((folder, "images"), (maps_folder, "labels")):
-        if not one.is_dir():
-            raise UsageError(f"{str(source.path)!r} has no {what}: the folder {str(one)!r} is missing; unpack it there")
+    for place, what in ((folder, "images"), (maps_folder, "labels")):
+        if not place.is_dir():
+            problem = f"the folder {str(place)!r} is missing; unpack it there"
+            raise UsageError(f"{str(source.path)!r} has no {what}: {problem}")
     files = [path.relative_to(folder) for path in visible_files(folder, IMAGE_SUFFIXES)]
     files = [file for file in files if folder != maps_folder or not file.stem.endswith(naming.endings)]
     stems_of_files = (stem.removesuffix(naming.image_ending) for stem in unique_stems(files))
@@ -100,17 +104,17 @@ def _paired(source: DatasetSource, pair: _Pair, table: LabelTable, stems: Iterab
         alone = {stem.removesuffix(ending) for stem in maps if stem.endswith(ending)} - images.keys()
         known = images.keys() | alone
         stems = sorted(images.keys() | {stem for stem in alone if stem.rpartition("_")[0] not in known})
-    found = []
+    paired = []
     for stem in stems:
         try:
             safe_path(stem)
         except ValueError as error:
-            found.append(broken(source.path, stem, error))
+            paired.append(broken(source.path, stem, error))
             continue
         path = maps.get(stem + ending, maps_folder / f"{stem}{ending}.png")
         image = folder / images.get(stem, f"{stem}{naming.image_ending}.jpg")
-        found.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=naming.map_file(path, table)))
-    return FoundDataset(names=table.names, images=found, has_outside=False)
+        paired.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=naming.map_file(path, table)))
+    return ParsedDataset(names=table.names, images=paired, has_outside=False)
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -123,9 +127,9 @@ def _sets(folder: Path, pattern: str) -> dict[str, Path]:
     if "*" not in pattern:
         return {"": folder / pattern} if (folder / pattern).is_dir() else {}
     before, _, after = pattern.partition("*")
-    found = [path for path in sorted(folder.glob(pattern)) if path.is_dir()]
-    names = [path.relative_to(folder).as_posix().removeprefix(before).removesuffix(after) for path in found]
-    return {name: path for name, path in zip(names, found, strict=True) if not name.startswith(".")}
+    places = [path for path in sorted(folder.glob(pattern)) if path.is_dir()]
+    names = [path.relative_to(folder).as_posix().removeprefix(before).removesuffix(after) for path in places]
+    return {name: path for name, path in zip(names, places, strict=True) if not name.startswith(".")}
 
 
 # ---- published datasets
@@ -183,10 +187,10 @@ MAP_LAYOUTS: Mapping[PublishedName, MapLayout] = {
 """The datasets by format name."""
 
 
-def read_published(source: DatasetSource, layout: MapLayout) -> FoundDataset:
+def read_published(source: DatasetSource, layout: MapLayout) -> ParsedDataset:
     """Read a published dataset."""
     folder = source.folder
-    sets = next((found for pattern in layout.maps if (found := _sets(folder, pattern))), None)
+    sets = next((sets_of for pattern in layout.maps if (sets_of := _sets(folder, pattern))), None)
     if sets is None:
         needed = layout.maps[-1].replace("*", "training")
         raise UsageError(f"{str(source.path)!r} has no folder {needed}; unpack {layout.archive} there")
@@ -212,7 +216,7 @@ def find_voc(folder: Path) -> Path | None:
     return next((place for place in places if (place / "SegmentationClass").is_dir()), None)
 
 
-def read_voc(source: DatasetSource) -> FoundDataset:
+def read_voc(source: DatasetSource) -> ParsedDataset:
     """Read label maps in `SegmentationClass`: palette PNGs, or RGB ones in the colors of `labelmap.txt`.
 
     Without that file, the classes come from `class_names.txt`, or else are VOC's. The dataset's path may be a list in
@@ -223,8 +227,8 @@ def read_voc(source: DatasetSource) -> FoundDataset:
         raise UsageError(f"{str(source.path)!r} has no folder SegmentationClass; check the path")
     naming = Naming(objects=("/SegmentationClass/", "/SegmentationObject/"))
     pair = _Pair(root / "JPEGImages", root / "SegmentationClass", naming)
-    found = _paired(source, pair, _voc_classes(root), _voc_stems(source, root))
-    return replace(found, background=VOC_BACKGROUND)
+    parsed = _paired(source, pair, _voc_classes(root), _voc_stems(source, root))
+    return replace(parsed, background=VOC_BACKGROUND)
 
 
 def _voc_stems(source: DatasetSource, root: Path) -> list[str]:
@@ -243,7 +247,7 @@ def _voc_stems(source: DatasetSource, root: Path) -> list[str]:
 def _voc_classes(root: Path) -> LabelTable:
     """The classes in the order of their indices; 255 and its color are unlabeled."""
     palette = [red << 16 | green << 8 | blue for red, green, blue in voc_colors().tolist()]
-    found: list[tuple[str, int]] = []
+    rows: list[tuple[str, int]] = []
     if (file := root / "labelmap.txt").is_file():
         for line in read_lines(file):
             if not line.strip() or line.startswith("#"):
@@ -253,20 +257,20 @@ def _voc_classes(root: Path) -> LabelTable:
             if not name or not (numbers or not color):
                 raise damaged(file, f"the line {line[:60]!r} isn't a name and its color, name:red,green,blue::")
             red, green, blue = map(int, numbers.groups()) if numbers else (0, 0, 0)
-            found.append((name, red << 16 | green << 8 | blue if numbers else palette[len(found) % 256]))
+            rows.append((name, red << 16 | green << 8 | blue if numbers else palette[len(rows) % 256]))
     elif (file := root / "class_names.txt").is_file():  # from labelme2voc, where "_background_" is index 0
         names = [line.strip() for line in read_lines(file) if line.strip()]
-        found = list(zip([VOC_BACKGROUND if name == "_background_" else name for name in names], palette, strict=False))
+        rows = list(zip([VOC_BACKGROUND if name == "_background_" else name for name in names], palette, strict=False))
     else:
-        found = list(zip(class_names("voc21"), palette, strict=False))
-    names = list(dict.fromkeys(name for name, _ in found if name.lower() not in VOC_IGNORED))
+        rows = list(zip(class_names("voc21"), palette, strict=False))
+    names = list(dict.fromkeys(name for name, _ in rows if name.lower() not in VOC_IGNORED))
     if not names:
         raise damaged(file, "it has no class")
-    labels = [names.index(name) if name in names else UNLABELED for name, _ in found]
+    labels = [names.index(name) if name in names else UNLABELED for name, _ in rows]
     return LabelTable(
         names=tuple(names),
         indices=dict(enumerate(labels)) | {255: UNLABELED},
-        colors={palette[255]: UNLABELED} | {color: label for (_, color), label in zip(found, labels, strict=True)},
+        colors={palette[255]: UNLABELED} | {color: label for (_, color), label in zip(rows, labels, strict=True)},
     )
 
 
@@ -320,7 +324,7 @@ def has_masks(folder: Path) -> bool:
     return any(_by_stem(pair.maps) for pair in pairs) and _find_table(folder, pairs) is not None
 
 
-def read_masks(source: DatasetSource) -> FoundDataset:
+def read_masks(source: DatasetSource) -> ParsedDataset:
     """Read images and masks of the same names, with a class table."""
     pairs = find_pairs(source.folder)
     if not pairs:

@@ -1,6 +1,7 @@
-"""Label maps of datasets, of indices or colors, and the class tables that define their values."""
+"""Label maps of datasets, the class tables that define their values, and projects, which are folders of such maps."""
 
 import csv
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -11,10 +12,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt16
 
-from segvoc.data.datasets.annotated_images import Annotation, checked_size
-from segvoc.data.datasets.fields import json_content, naming_damage, read_lines
+from segvoc.data.datasets.annotated_images import (
+    AnnotatedImage,
+    Annotation,
+    DatasetSource,
+    Entry,
+    ParsedDataset,
+    checked_size,
+    json_content,
+    naming_damage,
+    read_lines,
+)
+from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
 from segvoc.imaging.reading import opened_image, upright
+from segvoc.storage.files import read_json
 
 IGNORED_NAMES = frozenset(
     ("__ignore__", "don't care", "ignore", "ignored", "unlabeled", "unlabelled", "unknown", "void")
@@ -90,9 +102,9 @@ class MapFile(Annotation):
             values = self.numbers.of(values)
         elif values.dtype == np.uint8:
             values = np.where(values == UNLABELED_8_BIT, 0, values)
-        found = np.zeros(size, np.uint16)
-        found[values > 0] = np.unique(values[values > 0], return_inverse=True)[1] + 1
-        return found
+        renumbered = np.zeros(size, np.uint16)
+        renumbered[values > 0] = np.unique(values[values > 0], return_inverse=True)[1] + 1
+        return renumbered
 
     def _values(self, path: Path) -> np.ndarray:
         """Values (H W) or colors (H W 3)."""
@@ -112,10 +124,10 @@ def looked_up(
     values: np.ndarray, labels: Mapping[int, int], problem: Callable[[int], str]
 ) -> UInt16[np.ndarray, "H W"]:
     """Look up the label of each value of a map, or raise a `ValueError` with the problem of a value without one."""
-    found, inverse = np.unique(values, return_inverse=True)
-    if unknown := [value for value in found.tolist() if value not in labels]:
+    distinct, inverse = np.unique(values, return_inverse=True)
+    if unknown := [value for value in distinct.tolist() if value not in labels]:
         raise ValueError(problem(unknown[0]))
-    return np.array([labels[value] for value in found.tolist()], np.uint16)[inverse].reshape(values.shape)
+    return np.array([labels[value] for value in distinct.tolist()], np.uint16)[inverse].reshape(values.shape)
 
 
 # ---- class tables as text, CSV or JSON
@@ -233,7 +245,7 @@ def _row(cells: Iterable[tuple[str, Any]], place: str) -> _Row:
     return _Row(
         name=name.strip().strip("\"'"),
         index=None if index is None else _whole(index, place),
-        color=None if color is None else tuple(_whole(one, place) for one in color),
+        color=None if color is None else tuple(_whole(value, place) for value in color),
     )
 
 
@@ -242,3 +254,62 @@ def _whole(value: object, place: str) -> int:
     if not re.fullmatch(r"\d{1,9}", text):
         raise ValueError(f"{place} has {text[:40]!r} where a whole number is expected")
     return int(text)
+
+
+# ---- projects of segvoc-annotate
+
+PROJECT_FILE = "project.json"
+"""The file that identifies a project folder."""
+
+PROJECT_FORMAT = "segvoc project"
+PROJECT_VERSION = 1
+
+
+def is_project(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder has a `project.json` of a project; a damaged one counts."""
+    path = Path(folder) / PROJECT_FILE
+    try:
+        content = read_json(path) if path.is_file() else None
+    except (OSError, ValueError):
+        return True
+    return isinstance(content, dict) and content.get("format") == PROJECT_FORMAT
+
+
+def read_project(source: DatasetSource) -> ParsedDataset:
+    """Read the finished images of a project, with its words.
+
+    It reads `project.json`, `states/a.json`, `labels/a.png` and `objects/a.png` (docs/reference/files.md).
+    """
+    folder, file = source.folder, source.folder / PROJECT_FILE
+    if not file.is_file():
+        raise UsageError(f"{str(folder)!r} has no {PROJECT_FILE}; give the folder of a project")
+    with naming_damage(file):
+        project = Entry(json_content(file), "the file")
+        if project.content.get("format") != PROJECT_FORMAT:
+            raise UsageError(f"{str(file)!r} is not a segvoc project; give the folder of a project")
+        if (version := project.whole("version")) > PROJECT_VERSION:
+            raise UsageError(f"{str(file)!r} is of version {version}, made by a newer segvoc; update segvoc")
+        words = project.entries("words", "word")
+        names = {word.whole("id"): word.text("name") for word in words if not word.content.get("removed")}
+        background = project.entry("options").content.get("background") if "options" in project else None
+        images_folder = folder / (project.text("images") if "images" in project else "images")
+    if not names:
+        raise UsageError(f"the project {str(folder)!r} has no words; add some: segvoc project words")
+    labels = dict.fromkeys((*(word.whole("id") for word in words), UNLABELED_8_BIT, UNLABELED), UNLABELED)
+    labels |= {number: index for index, number in enumerate(names)}
+    table = LabelTable(names=tuple(names.values()), indices=labels)
+    images = []
+    for path in sorted((folder / "states").rglob("*.json")):
+        with naming_damage(path):
+            state = Entry(json_content(path), "the file").content
+        if not state.get("done") or not isinstance(name := state.get("image"), str):
+            continue
+        stem = os.path.splitext(name)[0]
+        label_map, objects = folder / "labels" / f"{stem}.png", folder / "objects" / f"{stem}.png"
+        annotation = MapFile(path=label_map, table=table, objects_path=objects if objects.exists() else None)
+        image = (source.images or images_folder) / name
+        images.append(AnnotatedImage(image=image, labels=label_map, stem=stem, annotation=annotation))
+    if not images:
+        raise UsageError(f"no image of the project {str(folder)!r} is done; mark images as done on its page (N)")
+    background = background if isinstance(background, str) else None
+    return ParsedDataset(names=table.names, images=images, background=background, has_outside=False)

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from segvoc.data.datasets.annotated_images import FoundDataset
+from segvoc.data.datasets.annotated_images import DatasetSource, ParsedDataset, json_content, visible_files
 from segvoc.data.datasets.coco import loose_coco_files, read_coco
 from segvoc.data.datasets.cvat import find_xml, read_cvat
-from segvoc.data.datasets.fields import DatasetSource, json_content, visible_files
 from segvoc.data.datasets.huggingface import is_saved, read_saved
 from segvoc.data.datasets.label_studio import find_exports, is_export, read_label_studio
 from segvoc.data.datasets.labelme import read_labelme
@@ -25,7 +25,7 @@ from segvoc.data.datasets.map_folders import (
     read_published,
     read_voc,
 )
-from segvoc.data.datasets.project import PROJECT_FORMAT, is_project, read_project
+from segvoc.data.datasets.maps import PROJECT_FORMAT, is_project, read_project
 from segvoc.data.datasets.yolo import find_yaml, read_yolo
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import SkippedShapesWarning, UsageError
@@ -33,11 +33,11 @@ from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.labeling.formats.dataset import DATASET_NAMES, DatasetName
 
 _MOST_NEAR = 50
-"""Max subfolders to search if a folder isn't a dataset."""
+"""Max subfolders to search on each of two levels if a folder isn't a dataset."""
 
 
 class _Format(NamedTuple):
-    read: Callable[[DatasetSource], FoundDataset]
+    read: Callable[[DatasetSource], ParsedDataset]
     is_marked: Callable[[Path], bool] = lambda folder: False
     """Whether a folder has files or folders that no other format has."""
 
@@ -62,7 +62,7 @@ _FORMATS: dict[DatasetName, _Format] = {
 }
 
 _MAP_FORMATS: dict[DatasetName, _Format] = {
-    name: _Format(partial(read_published, layout=one), _has(*one.marks)) for name, one in MAP_LAYOUTS.items()
+    name: _Format(partial(read_published, layout=layout), _has(*layout.marks)) for name, layout in MAP_LAYOUTS.items()
 }
 """Considered if no other format is there: COCO's folders have stuff maps beside the instances."""
 
@@ -104,16 +104,16 @@ def read_dataset(
     if format is not None and format not in formats:
         raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(DATASET_NAMES)}")
     try:
-        found = formats[format or dataset_format(source.path)].read(source)
+        parsed = formats[format or dataset_format(source.path)].read(source)
     except OSError as error:
         raise UsageError(f"{str(error.filename or source.path)!r} can't be read: {error.strerror}; check it") from None
-    if not found.images:
+    if not parsed.images:
         raise UsageError(f"the dataset {os.fspath(path)!r} has no images; check the path")
-    if skipped := Counter(kind for image in found.images for kind in image.annotation.skipped):
+    if skipped := Counter(kind for image in parsed.images for kind in image.annotation.skipped):
         kinds = ", ".join(f"{number} {kind}" for kind, number in skipped.most_common())
         line = f"skipped annotations without an area ({kinds}): {skipped.total()}"
         warnings.warn(f"{os.fspath(path)!r}: {line}; draw polygons or masks if they matter", SkippedShapesWarning, 2)
-    dataset = found.labeled_images(_name(source), background)
+    dataset = parsed.labeled_images(_name(source), background)
     if not any(image.exists() for image in dataset.images):
         raise UsageError(
             f"{os.fspath(path)!r} has none of its images: {str(dataset.images[0].image)[:300]!r} is missing; "
@@ -132,16 +132,16 @@ def _name(source: DatasetSource) -> str:
 
 def dataset_format(path: Path) -> DatasetName:
     """The format of a dataset by its folder or annotation file; `UsageError` if none matches, or several do."""
-    found = _formats_of_file(path) if path.is_file() else _formats_of_folder(path)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        what = f"could be {' or '.join(found)}"
+    formats = _formats_of_file(path) if path.is_file() else _formats_of_folder(path)
+    if len(formats) == 1:
+        return formats[0]
+    if formats:
+        what = f"could be {' or '.join(formats)}"
     elif (near := _near(path)) is not None:
         raise UsageError(f"no dataset in {str(path)!r}; did you mean {str(near)!r}?")
     else:
         what = "is not in any known dataset format"
-        files = (file for folder in (path, *_folders_in(path)) for file in _listed(folder))
+        files = chain(path.glob("*"), path.glob("*/*"))
         if any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
             what += ": it has images without labels"
     raise UsageError(f"{str(path)!r} {what}; name its format with --dataset-format: {', '.join(DATASET_NAMES)}")
@@ -151,23 +151,12 @@ def _near(folder: Path) -> Path | None:
     """A parent or child folder that is certainly a dataset; None for a file."""
     if not folder.is_dir():
         return None
-    below = _folders_in(folder)
-    deeper = [path for child in below for path in _folders_in(child)][:_MOST_NEAR]
-    for one in (*below, *deeper, *list(folder.resolve().parents)[:3]):
+    below = [path for pattern in ("*/", "*/*/") for path in sorted(islice(folder.glob(pattern), _MOST_NEAR))]
+    for near in (*below, *list(folder.resolve().parents)[:3]):
         with suppress(OSError, UsageError):
-            if marked_formats(one):
-                return one
+            if near.name[:1] != "." and marked_formats(near):
+                return near
     return None
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    return [path for path in sorted(_listed(folder)) if path.is_dir() and path.name[0] != "."][:_MOST_NEAR]
-
-
-def _listed(folder: Path) -> list[Path]:
-    with suppress(OSError):
-        return list(folder.iterdir())
-    return []
 
 
 def _formats_of_file(path: Path) -> list[DatasetName]:
@@ -178,8 +167,8 @@ def _formats_of_file(path: Path) -> list[DatasetName]:
         return ["yolo-seg"]
     if suffix == ".txt" and path.parent.name == "Segmentation":
         return ["voc"]
-    if suffix == ".json" and (found := _formats_of_json(path)):
-        return found
+    if suffix == ".json" and (of_json := _formats_of_json(path)):
+        return of_json
     return ["masks"] if suffix in (".txt", ".csv", ".json") and find_pairs(path.parent) else []
 
 
@@ -198,13 +187,13 @@ def _formats_of_json(path: Path) -> list[DatasetName]:
 
 
 def _formats_of_folder(folder: Path) -> list[DatasetName]:
-    if found := marked_formats(folder):
-        return found
+    if formats := marked_formats(folder):
+        return formats
     annotations = sorted((folder / "annotations").glob("*.json"))
     if len(annotations) == 1:
         return _formats_of_json(annotations[0])
-    if (loose := sorted(loose_coco_files(folder).values())) and (found := _formats_of_json(loose[0])):
-        return found
+    if (loose := sorted(loose_coco_files(folder).values())) and (formats := _formats_of_json(loose[0])):
+        return formats
     if has_masks(folder):
         return ["masks"]
     return ["labelme"] if _has_labelme(folder) else []
@@ -213,9 +202,9 @@ def _formats_of_folder(folder: Path) -> list[DatasetName]:
 def marked_formats(folder: Path) -> list[DatasetName]:
     """List the formats whose unique files or folders exist in a folder; a project, regardless of other files."""
     for formats in (_FORMATS, _MAP_FORMATS):
-        found: list[DatasetName] = [name for name, one in formats.items() if one.is_marked(folder)]
-        if found:
-            return ["project"] if "project" in found else found
+        marked: list[DatasetName] = [name for name, layout in formats.items() if layout.is_marked(folder)]
+        if marked:
+            return ["project"] if "project" in marked else marked
     return []
 
 

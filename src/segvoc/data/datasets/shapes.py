@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float64, UInt16
 from PIL import Image
 
 from segvoc.data.datasets.annotated_images import Annotation, checked_size
-from segvoc.data.preparation.conversions import COORDINATE_LIMIT, coco_mask
+from segvoc.imaging.annotations import COORDINATE_LIMIT, coco_mask
 from segvoc.imaging.label_maps import UNLABELED
 
 _Item = TypeVar("_Item")
@@ -97,7 +97,7 @@ class Shapes(Annotation):
             (shape.patch(*size), value) for shape, value in zip(self.shapes, values, strict=True)
         )
         if self.larger_first:
-            drawn = sorted(drawn, key=lambda one: -int(one[0].inside.sum()))
+            drawn = sorted(drawn, key=lambda pair: -int(pair[0].inside.sum()))
         painted = np.full(size, outside, np.uint16)
         for (top, left, inside), value in drawn:
             rows, columns = inside.shape

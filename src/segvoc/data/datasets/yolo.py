@@ -6,9 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, annotated, broken
-from segvoc.data.datasets.fields import (
+from segvoc.data.datasets.annotated_images import (
+    AnnotatedImage,
     DatasetSource,
+    ParsedDataset,
+    annotated,
+    broken,
     chosen_set,
     inner_path,
     naming_damage,
@@ -34,13 +37,13 @@ _SHORT = {1: "label without a shape", 3: "point", 5: "box"}
 
 def find_yaml(folder: Path) -> Path | None:
     """Find the YAML file of a folder, or Label Studio's class list; None without one."""
-    if (found := next((folder / name for name in YAML_NAMES if (folder / name).is_file()), None)) is not None:
-        return found
+    if (usual := next((folder / name for name in YAML_NAMES if (folder / name).is_file()), None)) is not None:
+        return usual
     classes = folder / "classes.txt"
     return classes if classes.is_file() and next((folder / "labels").rglob("*.txt"), None) is not None else None
 
 
-def read_yolo(source: DatasetSource) -> FoundDataset:
+def read_yolo(source: DatasetSource) -> ParsedDataset:
     """Read polygons in `labels`, at the images' paths with "labels" in place of "images"."""
     path = source.path if source.path.is_file() else find_yaml(source.path)
     if path is None:
@@ -64,15 +67,15 @@ def read_yolo(source: DatasetSource) -> FoundDataset:
         places = chosen_set(source, sets or {"images": ("images",)}, "sets")
         images = [image for place in places for image in _images(source, root, place, len(names))]
         found = [image.annotation for image in images if isinstance(image.annotation, Shapes)]
-        if any(one.skipped for one in found) and not any(one.shapes for one in found):
+        if any(shapes.skipped for shapes in found) and not any(shapes.shapes for shapes in found):
             raise ValueError("its labels are boxes or points; polygons are required")
     # an image without a text file has no polygons, but a missing folder is an error
-    if images and not any(one.labels.is_file() or _is_labels_folder(one) for one in images):
+    if images and not any(image.labels.is_file() or _is_labels_folder(image) for image in images):
         raise UsageError(
             f"{str(path)!r}: the folder {str(images[0].labels.parent)!r} of its text files is missing; their paths are "
             'those of the images with "labels" in place of "images"'
         )
-    return FoundDataset(names=names, images=images)
+    return ParsedDataset(names=names, images=images)
 
 
 def _is_labels_folder(image: AnnotatedImage) -> bool:
@@ -145,8 +148,8 @@ def _images(source: DatasetSource, root: Path, place: str, classes: int) -> list
 def _text_file(image: Path, root: Path, inside: Path) -> Path:
     """The text file of an image at `inside` below the dataset's folder."""
     beside = image.with_suffix(".txt")  # as in Darknet
-    before, found, after = f"/{inside.with_suffix('.txt').as_posix()}".rpartition("/images/")
-    usual = root / f"{before}/labels/{after}".lstrip("/") if found else beside
+    before, is_usual, after = f"/{inside.with_suffix('.txt').as_posix()}".rpartition("/images/")
+    usual = root / f"{before}/labels/{after}".lstrip("/") if is_usual else beside
     return beside if beside.is_file() and not usual.is_file() else usual
 
 

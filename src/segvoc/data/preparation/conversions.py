@@ -1,28 +1,29 @@
-"""Convert one image's original labels to a prepared label map."""
+"""A benchmark's originals: the files of each image, the ids in them, and their conversion to label maps."""
 
 import hashlib
 import io
-import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
-from types import ModuleType
+from functools import cache, partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
 from PIL import ExifTags, Image
 
-from segvoc.data.benchmarks import Benchmark, ManifestRecord
-from segvoc.data.labeled_images import read_class_list
-from segvoc.data.preparation.originals import read_matlab_array
-from segvoc.errors import InputError, missing_extra
+from segvoc.data.benchmarks import Benchmark, BenchmarkParts, ManifestRecord
+from segvoc.data.labeled_images import image_stems, read_class_list
+from segvoc.data.preparation.originals import files_below, read_matlab_array, read_pickled_index
+from segvoc.errors import InputError, UsageError, one_line
+from segvoc.imaging.annotations import coco_mask
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import opened_image
 from segvoc.runtime.arrays import bilinear
 from segvoc.storage.atomic_writes import write_bytes
+from segvoc.storage.files import read_json
 
 UNKNOWN_ID = 65_534
 """Marks ids in a table that no file of the benchmark should contain."""
@@ -49,10 +50,6 @@ def _context_ids() -> list[int]:
     return read_class_list("pc59_ids")["ids"]
 
 
-def _cityscapes_ids() -> dict[int, int]:
-    return {int(entry): label for entry, label in read_class_list("cityscapes19_ids").items()}
-
-
 _TABLES: Mapping[str, Callable[[], UInt16[np.ndarray, " N"]]] = {
     # the gaps between the ids are ignored
     "coco-stuff": lambda: _table(256, _listed("coco_stuff171_ids", "stuffthing_id"), (*range(182), 255)),
@@ -71,7 +68,11 @@ _TABLES: Mapping[str, Callable[[], UInt16[np.ndarray, " N"]]] = {
     "pas-20": lambda: _table(256, _counted(20, 1), (0, 255)),
     "pas-20b": lambda: _table(256, {0: 20} | _counted(20, 1), (255,)),
     "voc-21": lambda: _table(256, _counted(21), (255,)),
-    "cityscapes": lambda: _table(256, _cityscapes_ids(), (*range(34), 255)),
+    "cityscapes": lambda: _table(
+        256,
+        {int(id): label for id, label in read_class_list("cityscapes19_ids").items()},
+        (*range(34), 255),
+    ),
     "pascal-part-116 objects": lambda: _table(256, _counted(20), (255,)),
     "pascal-part-116": lambda: _table(256, _counted(116), (255,)),
     "ade20k-part-234": lambda: _table(65_536, _counted(234), (65_535,)),
@@ -104,76 +105,6 @@ def ids_to_labels(ids: np.ndarray, table_name: str, path: Path) -> UInt16[np.nda
             f"{str(path)!r} contains the id {unknown[0]}, which its benchmark doesn't define; download it again"
         )
     return labels
-
-
-CocoSegmentation = Mapping[str, Any] | Sequence[Sequence[float | int]]
-"""The mask of an annotation: {"size": [H, W], "counts": text or list}, or polygons [x0, y0, x1, y1, ...] in pixels."""
-
-COORDINATE_LIMIT = 100_000.0
-"""Largest absolute coordinate of a polygon [px]."""
-
-_NUMBERS = re.compile(rb"(?:[P-o]{0,6}[0-O])+")
-"""Compressed run lengths: five bits of a number per character; a sixth bit says that another character follows."""
-
-
-def coco_mask(segmentation: CocoSegmentation, height: int, width: int) -> Bool[np.ndarray, "H W"]:
-    """Decode the mask of an annotation in an image of this size [px]; polygons of fewer than three corners are skipped.
-
-    `ValueError` if the segmentation is damaged, of an unknown format, or of another size than the image.
-    """
-    coco = _pycocotools()
-    if isinstance(segmentation, Mapping):
-        return _run_length_mask(coco, segmentation, height, width)
-    polygons = [_checked_corners(polygon) for polygon in segmentation if len(polygon) >= 6 and len(polygon) % 2 == 0]
-    if not polygons:
-        return np.zeros((height, width), bool)
-    return coco.decode(coco.merge(coco.frPyObjects(polygons, height, width))).astype(bool)
-
-
-def _run_length_mask(
-    coco: ModuleType, segmentation: Mapping[str, Any], height: int, width: int
-) -> Bool[np.ndarray, "H W"]:
-    size = list(segmentation.get("size", [height, width]))
-    if size != [height, width]:
-        raise ValueError(f"a mask is {size}, its image {[height, width]} (height, width)")
-    counts = segmentation["counts"]
-    if isinstance(counts, str | bytes):
-        text = counts.encode("ascii") if isinstance(counts, str) else counts
-        if not _NUMBERS.fullmatch(text):
-            raise ValueError("its compressed run lengths are not valid")
-    else:
-        runs = np.asarray(counts)
-        if runs.ndim != 1 or runs.dtype.kind not in "iu" or (runs < 0).any() or runs.sum() != height * width:
-            raise ValueError(f"its run lengths don't fill the {height * width} pixels of its image")
-        text = coco.frPyObjects({"size": size, "counts": runs.tolist()}, height, width)["counts"]
-    # pycocotools only checks for "too long": the lengths must be too long for one pixel fewer, and fit exactly
-    if _fits(coco, text, height * width - 1) or not _fits(coco, text, height * width):
-        raise ValueError(f"its run lengths don't fill the {height * width} pixels of its image")
-    return coco.decode({"size": size, "counts": text}).astype(bool)
-
-
-def _fits(coco: ModuleType, text: bytes, pixels: int) -> bool:
-    try:
-        coco.decode({"size": [pixels, 1], "counts": text})
-    except ValueError:
-        return False
-    return True
-
-
-def _checked_corners(polygon: Sequence[float | int]) -> list[float]:
-    corners = np.asarray(polygon, np.float64)
-    # written so that NaN fails as well
-    if not (np.abs(corners) <= COORDINATE_LIMIT).all():
-        raise ValueError("a corner of its polygon lies far outside its image")
-    return corners.tolist()
-
-
-def _pycocotools() -> ModuleType:
-    try:
-        from pycocotools import mask
-    except ImportError:
-        raise missing_extra("pycocotools", "data") from None
-    return mask
 
 
 @dataclass(frozen=True)
@@ -288,18 +219,17 @@ def check_image(path: Path, shape: tuple[int, ...]) -> None:
 
 
 def write_labels(path: Path, labels: UInt16[np.ndarray, "H W"], benchmark: Benchmark) -> str:
-    """Write a label map as PNG or TIFF, by the suffix, with 8 bits if 255 is ignored; returns the file's SHA-256."""
+    """Write a label map, with 8 bits if 255 is ignored; returns the file's SHA-256."""
     # the cast to 8 bits turns 65535 into 255
-    image = Image.fromarray(labels.astype(np.uint8) if benchmark.ignored == 255 else labels)
-    if path.suffix == ".png":
-        return write_image(path, image, "PNG")
-    return write_image(path, image, "TIFF", compression="tiff_adobe_deflate")
+    return write_image(path, labels.astype(np.uint8) if benchmark.ignored == 255 else labels)
 
 
-def write_image(path: Path, image: Image.Image, image_format: str, **options: str) -> str:
-    """Write an image, atomically, in a format and with options of Pillow; returns the SHA-256 of the file."""
+def write_image(path: Path, pixels: np.ndarray) -> str:
+    """Write an image as PNG, TIFF or JPEG, by the suffix, atomically; returns the file's SHA-256."""
     buffer = io.BytesIO()
-    image.save(buffer, image_format, **options)
+    image_format = {".png": "PNG", ".tif": "TIFF", ".jpg": "JPEG"}[path.suffix]
+    options = {"compression": "tiff_adobe_deflate"} if image_format == "TIFF" else {}
+    Image.fromarray(pixels).save(buffer, image_format, **options)
     content = buffer.getvalue()
     write_bytes(path, content)
     return hashlib.sha256(content).hexdigest()
@@ -328,7 +258,7 @@ def convert_full_ade(root: Path, original: Original) -> ConversionResult:
     if (height, width) != label_map.shape:
         pixels, label_map = resized_linear(pixels, height, width), resized_nearest(label_map, height, width)
     image = f"ADE20K_2021_17_01/images_detectron2/validation/{original.stem}.jpg"
-    digest = write_image(root / image, Image.fromarray(pixels), "JPEG")
+    digest = write_image(root / image, pixels)
     return _result(root, original, image, label_map, **{image: digest})
 
 
@@ -396,13 +326,13 @@ def convert_parts(root: Path, original: Original, *, read_objects: ObjectReader)
         learned = [label for label, seen in enumerate(training.seen) if seen]
         labels = np.full(UNLABELED + 1, UNLABELED, np.uint16)
         labels[list(learned)] = np.arange(len(learned))
-        own = labels[parts]
-        if (own == UNLABELED).all():
+        part_map = labels[parts]
+        if (part_map == UNLABELED).all():
             return ConversionResult(stem=stem, left_out={stem: "none of its parts is learned"})
         object_map = np.full(parts.shape, UNLABELED, np.uint16)
         for index, mask in objects:
             object_map[mask] = index
-        maps = {f"{target}.png": own, f"{target}.objects.png": object_map}
+        maps = {f"{target}.png": part_map, f"{target}.objects.png": object_map}
         written = {path: write_labels(root / path, values, benchmark) for path, values in maps.items()}
         record = ManifestRecord(stem=stem, image=image, labels=f"{target}.png", mask=f"{target}.objects.png")
         return ConversionResult(stem=stem, records=(record,), sha256=written)
@@ -416,9 +346,170 @@ def convert_parts(root: Path, original: Original, *, read_objects: ObjectReader)
             continue
         path, mask_path = f"{target}/{number}.png", f"{target}/{number}.mask.png"
         written[path] = write_labels(root / path, labels, benchmark)
-        outside = Image.fromarray(np.where(mask, 0, 255).astype(np.uint8))
-        written[mask_path] = write_image(root / mask_path, outside, "PNG")
+        written[mask_path] = write_image(root / mask_path, np.where(mask, 0, 255).astype(np.uint8))
         records.append(
             ManifestRecord(stem=record_stem, image=image, labels=path, part_object=part_object, mask=mask_path)
         )
     return ConversionResult(stem=stem, records=tuple(records), sha256=written, left_out=left_out)
+
+
+# ---- the originals of each benchmark
+
+OriginalPaths = Sequence[str]
+"""Paths of a benchmark's downloads below the data folder, in the order of `Benchmark.downloads`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The conversions that prepare a benchmark."""
+
+    convert: LabelConversion
+    originals: Mapping[str, Original]
+    """By stem: the images whose files exist, in order."""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """By stem: the first missing file of each image that lacks one."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """By stem: why an image is left out, as in the published evaluations."""
+
+    @property
+    def image_count(self) -> int:
+        """Number of images that the originals list."""
+        return len(self.originals) + len(self.missing) + len(self.left_out)
+
+
+def plan_preparation(benchmark: Benchmark, root: Path, paths: OriginalPaths) -> Plan:
+    """Plan the preparation of a benchmark; raises `UsageError` if a file that lists its originals can't be read."""
+    listed, convert = _PLANS[benchmark.name.removesuffix("-train")]
+    originals, missing, left_out = dict[str, Original](), dict[str, str](), dict[str, str]()
+    for original in listed(benchmark, root, paths):
+        absent = next((path for path in original.files if not (root / path).exists()), None)
+        if absent is None:
+            originals[original.stem] = original
+        elif absent.endswith(".mat"):
+            left_out[original.stem] = "it has no MATLAB file"  # PASCAL-Context doesn't label all images of its list
+        else:
+            missing[original.stem] = absent
+    return Plan(convert=convert, originals=originals, missing=missing, left_out=left_out)
+
+
+def _paired(
+    benchmark: Benchmark, root: Path, paths: OriginalPaths, stems: Callable[[], Iterable[str]] | None = None
+) -> Iterator[Original]:
+    """Folders of images and label maps, whose file names differ only in the suffix; all, or those in a list."""
+    places = list(zip(paths, benchmark.downloads, strict=True))
+    folders = [(folder, download.suffix) for folder, download in places if not download.is_file]
+    lists = [root / path for path, download in places if download.is_file]
+    if stems is not None:
+        listed = stems()
+    elif lists:
+        listed = lists[0].read_text(encoding="utf-8", errors="replace").split()
+    else:
+        names = ((name, suffix) for folder, suffix in folders for name in files_below(root / folder, suffix))
+        listed = sorted({name.removesuffix(suffix) for name, suffix in names})
+    for stem in listed:
+        yield Original(benchmark, stem, tuple(f"{folder}/{stem}{suffix}" for folder, suffix in folders))
+
+
+def _context_masks(benchmark: Benchmark, root: Path, paths: OriginalPaths) -> Iterator[Original]:
+    images, listing = paths
+    content = _read_json(root / listing)
+    phase = "train" if benchmark.name.endswith("-train") else "val"
+    with _naming_unknown_form(root / listing):
+        wanted = {entry["image_id"]: entry for entry in content["images"] if entry["phase"] == phase}
+        masks: dict[Any, list[tuple[int, Any]]] = defaultdict(list)
+        for entry in content["annos_segmentation"]:
+            if entry["image_id"] in wanted:
+                counts = entry["segmentation"]["counts"]
+                masks[entry["image_id"]].append((int(entry["category_id"]), {"counts": counts}))
+        originals = {
+            (stem := PurePosixPath(entry["file_name"]).stem): Original(
+                benchmark,
+                stem,
+                (f"{images}/{stem}.jpg", listing),
+                masks=tuple(masks[number]),
+                size=(int(entry["height"]), int(entry["width"])),
+            )
+            for number, entry in wanted.items()
+        }
+    yield from (originals[stem] for stem in sorted(originals))
+
+
+def _full_ade20k(benchmark: Benchmark, root: Path, paths: OriginalPaths) -> Iterator[Original]:
+    listing = root / paths[-1]
+    index = read_pickled_index(listing)
+    with _naming_unknown_form(listing):
+        names, folders, objects = ([str(name) for name in index[key]] for key in ("filename", "folder", "objectnames"))
+    entries = read_class_list("ade847_ids")
+    # ids start at 1; a few names may differ in spelling, but another release shifts all ids
+    same = sum(objects[entry["ade_id"] - 1 : entry["ade_id"]] == [entry["name"]] for entry in entries)
+    if same < len(entries) // 2:
+        raise UsageError(
+            f"{str(listing)!r} belongs to another release of ADE20K, but A-847 uses the ids of "
+            "release 2021_17_01; download that one"
+        )
+    for folder, name in sorted(zip(folders, names, strict=True), key=lambda pair: pair[1]):
+        path = PurePosixPath(folder, name)
+        if path.is_absolute() or ".." in path.parts:
+            raise UsageError(f"{str(listing)!r} points outside the data folder ({path}); don't trust it")
+        if name.startswith("ADE_val_"):
+            labels = path.with_name(f"{path.stem}_seg.png")
+            yield Original(benchmark, path.stem, (path.as_posix(), labels.as_posix()))
+
+
+def _ade20k_part(benchmark: Benchmark, root: Path, paths: OriginalPaths) -> Iterator[Original]:
+    """All validation instances and the unseen objects of the training set; for training, all training instances."""
+    splits = {"validation": paths[::2], "training": paths[1::2]}
+    if benchmark.training_parts is not None:
+        splits = {"training": paths}
+    for split, (images, parts, listing) in splits.items():
+        unseen_only = split == "training" and benchmark.training_parts is None
+        instances = _instances(root / listing, BenchmarkParts(class_list=benchmark.class_list), unseen_only=unseen_only)
+        for stem, masks in sorted(instances.items()):
+            files = (f"{images}/{stem}.jpg", f"{parts}/{stem}.png", listing)
+            yield Original(benchmark, f"{split}/{stem}", files, masks=tuple(masks))
+
+
+def _instances(path: Path, parts: BenchmarkParts, *, unseen_only: bool) -> dict[str, list[tuple[int, Any]]]:
+    """Object index and mask of each instance in a COCO file, by image; the category ids are the object indices."""
+    content = _read_json(path)
+    masks: dict[str, list[tuple[int, Any]]] = defaultdict(list)
+    with _naming_unknown_form(path):
+        stems = {entry["id"]: PurePosixPath(entry["file_name"]).stem for entry in content["images"]}
+        for entry in content["annotations"]:
+            index = int(entry["category_id"])
+            if not 0 <= index < len(parts.objects):
+                raise ValueError(f"category {index} is unknown")
+            if not (unseen_only and parts.objects[index] in parts.seen_objects):
+                masks[stems[entry["image_id"]]].append((index, entry["segmentation"]))
+    return masks
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{str(path)!r} can't be read as JSON ({one_line(error)}); download it again") from None
+
+
+@contextmanager
+def _naming_unknown_form(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        problem = f"{str(path)!r} doesn't have the format that its page describes ({error!r}); download it again"
+        raise UsageError(problem) from None
+
+
+_PLANS: Mapping[str, tuple[Callable[[Benchmark, Path, OriginalPaths], Iterator[Original]], LabelConversion]] = {
+    **dict.fromkeys(("coco-stuff", "a-150", "coco-object", "cityscapes"), (_paired, convert_labels)),
+    **dict.fromkeys(("pc-59", "pc-60"), (_context_masks, partial(convert_labels, read=paint_context_masks))),
+    **dict.fromkeys(("pas-20", "pas-20b", "voc-21"), (_paired, partial(convert_labels, skip_empty=True))),
+    "a-847": (_full_ade20k, convert_full_ade),
+    "pc-459": (
+        partial(_paired, stems=lambda: image_stems("pascalcontext_val")),
+        partial(convert_labels, read=read_matlab_labels),
+    ),
+    "pascal-part-116": (_paired, partial(convert_parts, read_objects=read_object_map)),
+    "ade20k-part-234": (_ade20k_part, partial(convert_parts, read_objects=read_instances)),
+}
+"""Per benchmark: what lists its originals, and the conversion of an image."""

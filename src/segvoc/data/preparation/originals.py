@@ -173,14 +173,16 @@ def _unpack(archive: Path, wanted: Sequence[Download], root: Path, on_failure: C
     for marker in markers:
         if not marker.exists():
             write_atomically(marker, lambda file: file.write(archive.name.encode()))
-    found: set[Download] = set()
+    unpacked: set[Download] = set()
     complete = True
     with _damage_named(archive), Progress(f"unpacking {archive.name}", unit="file") as progress:
         for name, size, read in _members(archive):
-            if (target := _target(name, wanted, archive)) is None:
+            places = ((download, _path_inside(name, download, archive)) for download in wanted)
+            download, inside = next((place for place in places if place[1] is not None), (None, None))
+            if download is None or inside is None:
                 continue
-            download, path = target
-            found.add(download)
+            path = str(PurePosixPath(download.locations[0]) / inside)
+            unpacked.add(download)
             progress.update()
             if (root / path).is_file() and (root / path).stat().st_size == size:
                 continue
@@ -194,18 +196,10 @@ def _unpack(archive: Path, wanted: Sequence[Download], root: Path, on_failure: C
     for marker in markers if complete else ():
         marker.unlink(missing_ok=True)  # two downloads of one folder share a marker
     for download in wanted:
-        if download not in found:
+        if download not in unpacked:
             raise UsageError(
                 f"{str(archive)!r} doesn't contain {download.member!r}; download it again from {download.page}"
             )
-
-
-def _target(name: str, wanted: Sequence[Download], archive: Path) -> tuple[Download, str] | None:
-    """The download of an archive member, and its path below the data folder; None if not needed."""
-    for download in wanted:
-        if (inside := _path_inside(name, download, archive)) is not None:
-            return download, str(PurePosixPath(download.locations[0]) / inside)
-    return None
 
 
 def _marker(root: Path, location: str) -> Path:
@@ -243,8 +237,8 @@ def _path_inside(name: str, download: Download, archive: Path) -> str | None:
     path = PurePosixPath(name)
     if any(name.startswith(".") and name not in (".", "..") for name in path.parts):
         return None
-    _, found, rest = f"/{path}".partition(f"/{download.member}")
-    if not found or not name.endswith(download.suffix):
+    _, is_below, rest = f"/{path}".partition(f"/{download.member}")
+    if not is_below or not name.endswith(download.suffix):
         return None
     if download.is_file:
         return None if rest else ""

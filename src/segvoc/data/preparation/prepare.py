@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from segvoc.data.benchmarks import PREPARATION_FOLDER, PREPARED_LAYOUT, Benchmark, Manifest, counted
-from segvoc.data.preparation.conversions import ConversionResult, LabelConversion, Original
+from segvoc.data.preparation.conversions import ConversionResult, LabelConversion, Original, Plan, plan_preparation
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpack_downloads
-from segvoc.data.preparation.plans import Plan, plan_preparation
 from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.runtime.process_settings import exit_when_parent_dies
 from segvoc.runtime.progress import Progress
@@ -128,17 +126,17 @@ def _digest(done: Iterable[ConversionResult]) -> str:
 
 
 def _converted(
-    benchmark: Benchmark,
-    root: Path,
-    plan: Plan,
-    jobs: int,
-    on_failure: Callable[[str], object],
+    benchmark: Benchmark, root: Path, plan: Plan, jobs: int, on_failure: Callable[[str], object]
 ) -> tuple[dict[str, ConversionResult], list[str]]:
     """The results by stem, and the failed stems; resumes an earlier call."""
     failed: list[str] = []
-    with ResumableWork(_journal_path(root, benchmark), {"layout": PREPARED_LAYOUT}, decode=_conversion) as work:
-        found = {item.stem: item for _, stamp, item in work.done if stamp == _stamp(root, item)}
-        done = {stem: found[stem] for stem in plan.originals if stem in found}
+
+    def decode(value: object) -> ConversionResult:
+        return check_amounts(from_json(ConversionResult, value))
+
+    with ResumableWork(_journal_path(root, benchmark), {"layout": PREPARED_LAYOUT}, decode=decode) as work:
+        recorded = {item.stem: item for _, stamp, item in work.done if stamp == _stamp(root, item)}
+        done = {stem: recorded[stem] for stem in plan.originals if stem in recorded}
         rest = {stem: original for stem, original in plan.originals.items() if stem not in done}
         with Progress(f"preparing {benchmark.title}", total=len(plan.originals), done=len(done)) as progress:
             for stem, result in zip(rest, _results(plan.convert, list(rest.values()), root, jobs), strict=True):
@@ -154,13 +152,6 @@ def _converted(
 
 def _journal_path(root: Path, benchmark: Benchmark) -> Path:
     return root / PREPARATION_FOLDER / f"{benchmark.name}.journal"
-
-
-def _conversion(value: dict[str, Any]) -> ConversionResult:
-    """Restore a result from its journal entry."""
-    item = from_json(ConversionResult, value)
-    check_amounts(item)
-    return item
 
 
 def _stamp(root: Path, item: ConversionResult) -> list[object]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from segvoc.errors import LongNameError, SegvocError, UnavailableError, UsageError
-from segvoc.imaging.brush_masks import coco_masks
+from segvoc.imaging.annotations import coco_masks
 from segvoc.imaging.reading import UNNAMED_BYTES
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary

@@ -18,7 +18,7 @@ from PIL import Image
 
 from segvoc.errors import InputError, OutputError, UsageError, missing_extra, one_line
 from segvoc.imaging.reading import STANDARD_INPUT, file_name, opened_image, orientation
-from segvoc.imaging.result_paths import InputImage
+from segvoc.imaging.result_paths import InputImage, ResultFiles
 from segvoc.inference.segmentation import Segmentation
 from segvoc.labeling.formats.writers import FORMATS, DatasetEntry
 from segvoc.storage.atomic_writes import check_names, write_atomically, write_bytes
@@ -43,10 +43,9 @@ PIECE_FOLDER = ".segvoc"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EntryFiles:
-    """The files of one image in a dataset."""
+class EntryFiles(ResultFiles):
+    """The files of an image in a dataset; the report is part of the piece."""
 
-    stem: str
     folder: Path
     own: tuple[str, ...]
     """Files of the format, below the folder."""
@@ -54,11 +53,9 @@ class EntryFiles:
     """The copy of its image, below the folder; None without one."""
     name: str
     """Where the image is or would be, below the folder."""
-    report: Path
-    """The piece, which holds the report."""
 
     def __iter__(self) -> Iterator[Path]:
-        """In the order of writing."""
+        """Yield the files, the piece last."""
         if self.image is not None:
             yield self.folder / self.image
         for path in self.own:
@@ -67,12 +64,12 @@ class EntryFiles:
 
     @property
     def shown(self) -> Path:
-        """The path to show to the user."""
+        """The file of the format, or the folder where there is none."""
         return self.folder / self.own[0] if self.own else self.folder
 
     def read_report(self) -> Any:
-        """Read the image's report; raises an `OSError`, or a `ValueError` if the piece is damaged."""
-        piece = read_json(self.report)
+        """See `ResultFiles.read_report`; a damaged piece is a `ValueError`."""
+        piece = super().read_report()
         if not isinstance(piece, dict) or "report" not in piece:
             raise ValueError("it has no report")
         return piece["report"]
@@ -121,8 +118,7 @@ class Dataset:
             _copy_image(result, files.folder / files.image)
         source = result.source or ""
         image = files.image or (os.path.abspath(source) if result.content is None else source)
-        format_ = FORMATS[self.format](result.words, self.background)
-        facts = format_.write(files.folder, files.stem, image, result)
+        facts = FORMATS[self.format](result.words, self.background).write(files.folder, files.stem, image, result)
         piece = {"image": files.name, "report": result.report(compact=compact), "facts": facts}
         write_atomically(files.report, lambda file: file.write(strict_json(piece).encode()))
 
@@ -169,8 +165,10 @@ def _copy_image(result: Segmentation, target: Path) -> None:
                 return
     elif source is not None:
         suffix = os.path.splitext(source)[1]
-        is_same = target.suffix == suffix or kinds.get(suffix.lower()) == kind
-        if is_same and _is_upright(source):
+        is_upright = target.suffix == suffix or kinds.get(suffix.lower()) == kind
+        with suppress(InputError), opened_image(source) as image:
+            is_upright = is_upright and orientation(image) == 1
+        if is_upright:
             with open(source, "rb") as file:
                 write_atomically(target, lambda written: shutil.copyfileobj(file, written))
             return
@@ -180,12 +178,6 @@ def _copy_image(result: Segmentation, target: Path) -> None:
         write_atomically(target, lambda file: image.save(file, "JPEG" if kind == "MPO" else kind, **options))
     except (KeyError, ValueError):  # Pillow can read but not write this format
         write_atomically(target, lambda file: image.save(file, "PNG"))
-
-
-def _is_upright(path: str) -> bool:
-    with suppress(InputError), opened_image(path) as image:
-        return orientation(image) == 1
-    return True
 
 
 class DatasetWriter:

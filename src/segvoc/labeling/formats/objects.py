@@ -47,7 +47,7 @@ def with_objects(
     chosen = _labels(result, words, background)
     if least is None:
         least = max(LEAST_PIXELS, round(LEAST_SHARE * result.labels.size))
-    regions = [one for one in connected_regions(result.labels, len(result.words)) if one.label in chosen]
+    regions = [region for region in connected_regions(result.labels, len(result.words)) if region.label in chosen]
     objects = np.zeros(result.labels.shape, np.uint16)
     large = [region for region in regions if region.area >= least]
     if len(large) > UNLABELED:
@@ -66,9 +66,9 @@ def consecutive(
     """Renumber the objects of the first `classes` classes from 1 without gaps, the largest first; 0 for none."""
     inside: Bool[np.ndarray, "H W"] = (objects > 0) & (labels < classes)
     pairs = labels[inside] * np.int64(UNLABELED + 1) + objects[inside]
-    found, index, pixels = np.unique(pairs, return_inverse=True, return_counts=True)
-    rank = np.empty(len(found), np.uint16)
-    rank[np.argsort(-pixels, kind="stable")] = np.arange(1, len(found) + 1)
+    distinct, index, pixels = np.unique(pairs, return_inverse=True, return_counts=True)
+    rank = np.empty(len(distinct), np.uint16)
+    rank[np.argsort(-pixels, kind="stable")] = np.arange(1, len(distinct) + 1)
     numbers = np.zeros(labels.shape, np.uint16)
     numbers[inside] = rank[index]
     return numbers

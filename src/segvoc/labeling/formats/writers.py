@@ -15,11 +15,16 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from segvoc.errors import UsageError
-from segvoc.imaging.annotations import categories, labelme_content, region_annotations, region_facts, stuff_classes
-from segvoc.imaging.brush_masks import packed_runs
-from segvoc.imaging.connected_regions import Region, connected_regions, segments
+from segvoc.imaging.annotations import (
+    categories,
+    labelme_content,
+    packed_runs,
+    region_annotations,
+    region_facts,
+    stuff_classes,
+)
+from segvoc.imaging.connected_regions import Region, connected_regions, polygon_of, segments
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.imaging.outlines import polygon_of
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.segmentation import Segmentation
 from segvoc.labeling.formats.objects import consecutive
@@ -64,9 +69,9 @@ class DatasetFormat(ABC):
     def __init__(self, words: Sequence[str], background: str | None = None) -> None:
         self.words, self.background = tuple(words), background
         for word in self.words:
-            if (found := re.search(self.lost, word, re.IGNORECASE)) is not None:
+            if (match := re.search(self.lost, word, re.IGNORECASE)) is not None:
                 raise UsageError(
-                    f"{self.name} can't hold the word {word!r}, as {found[0]!r} means something else there; rename it"
+                    f"{self.name} can't hold the word {word!r}, as {match[0]!r} means something else there; rename it"
                 )
 
     @classmethod
@@ -152,9 +157,9 @@ class _Coco(DatasetFormat):
         The data are its size and the words with objects.
         """
         stuff = stuff_classes(self.words, self.background)
-        found = list(segments(result.labels, len(self.words), stuff, result.objects))
-        counted = sorted({region.label for region in found if region.number is not None})
-        return found, {"size": [result.height, result.width], "counted": counted}
+        regions = list(segments(result.labels, len(self.words), stuff, result.objects))
+        counted = sorted({region.label for region in regions if region.number is not None})
+        return regions, {"size": [result.height, result.width], "counted": counted}
 
 
 class _CocoPanoptic(_Coco):
@@ -304,7 +309,7 @@ class _YoloSegmentation(DatasetFormat):
 def _yaml_text(text: str) -> str:
     """Quote text for YAML: as in JSON, but with eight-digit escapes for non-ASCII, since YAML has no surrogates."""
     quoted = json.dumps(text, ensure_ascii=False)
-    return "".join(one if " " <= one <= "~" else f"\\U{ord(one):08x}" for one in quoted)
+    return "".join(char if " " <= char <= "~" else f"\\U{ord(char):08x}" for char in quoted)
 
 
 LABELME_IGNORED = "__ignore__"
@@ -342,7 +347,8 @@ class _Cvat(DatasetFormat):
     lost = _NO_XML
 
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
-        masks = [{"label": one.label, "box": one.box, "rle": _box_runs(one)} for one in self._regions(result)]
+        regions = self._regions(result)
+        masks = [{"label": region.label, "box": region.box, "rle": _box_runs(region)} for region in regions]
         return {"size": [result.height, result.width], "masks": masks}
 
     def finish(self, folder: Path, entries: DatasetEntries) -> None:

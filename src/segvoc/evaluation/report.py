@@ -1,21 +1,26 @@
-"""The report of an evaluation: a folder with JSON, a CSV table, a Markdown row and an HTML page."""
+"""The report of an evaluation: a folder with JSON, a CSV table, a Markdown row and an HTML page.
+
+The page is one file next to the example images, with no external resources.
+"""
 
 import csv
 import io
-import json
 import math
 import os
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 import PIL
-import torch
 from jaxtyping import UInt8
+from markupsafe import Markup
 from PIL import Image
 
 from segvoc.checkpoints.files import read_header
@@ -23,16 +28,6 @@ from segvoc.data.labeled_images import absence_line
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.evaluation.metrics import Confusion, PartProtocol, Scores, part_scores
 from segvoc.evaluation.protocol import EvaluationProtocol
-from segvoc.evaluation.report.page import (
-    PLAIN_COLUMNS,
-    comparison,
-    markdown_rows,
-    page_values,
-    percent,
-    score_cells,
-    verdict,
-    write_html,
-)
 from segvoc.evaluation.task import EvaluationImage, EvaluationTask, GroundTruth, ImageScore
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.notebook_html import line, one_digit, side_by_side, table
@@ -43,10 +38,11 @@ from segvoc.layers.selection_rules import VotedShare
 from segvoc.models.finding import find_model
 from segvoc.models.loading import is_own_path, named_preset
 from segvoc.models.presets import find_preset
-from segvoc.runtime.progress import aligned, printable
+from segvoc.runtime.progress import Progress, aligned, printable
 from segvoc.sharing.hub import ScoreTable
 from segvoc.storage.atomic_writes import write_atomically, write_bytes
-from segvoc.storage.files import read_json
+from segvoc.storage.files import read_json, write_json
+from segvoc.storage.records import KIND
 
 RULE = (
     "detectron2's: only classes with a true pixel count; pixels without a true class count nowhere; an unlabeled "
@@ -66,10 +62,20 @@ EXAMPLE_SIDE = 720
 
 MAX_CLASSES_LISTED = 8
 
-SegmentBatch = Callable[[Sequence[GroundTruth]], list[Segmentation]]
+PLAIN_COLUMNS = (
+    ("mIoU", "miou"),
+    ("fwIoU", "fwiou"),
+    ("pixel accuracy", "pixel_accuracy"),
+    ("mean accuracy", "mean_accuracy"),
+)
 
-OnDrawn = Callable[[int, int], object]
-"""Called with the number of examples drawn and the total: first with 0, then after each."""
+PART_COLUMNS = tuple(
+    (f"{title} {head}", protocol, name)
+    for title, protocol in (("Pred-All", "pred-all"), ("Oracle-Obj", "oracle-obj"))
+    for head, name in (("seen", "seen"), ("unseen", "unseen"), ("h-IoU", "harmonic"))
+)
+
+SegmentBatch = Callable[[Sequence[GroundTruth]], list[Segmentation]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +97,14 @@ PUBLISHED_WEIGHTS = "published by the authors"
 def origin_of(model: str, weights: str | None = None, options: Mapping[str, object] | None = None) -> ModelOrigin:
     """The origin of a model that `segvoc.load` loads with the same arguments."""
     options = options or {}
-    if (found := find_model(model)) is not None:
-        preset = named_preset(read_header(found.model)) if is_own_path(found.model) else found.model
+    if (source := find_model(model)) is not None:
+        preset = named_preset(read_header(source.model)) if is_own_path(source.model) else source.model
         return ModelOrigin(preset=preset, weights=model, options=options)
     if is_own_path(model):
         return ModelOrigin(preset=named_preset(read_header(model)), weights=model, options=options)
     published = weights is None and find_preset(model).published is not None
-    own = PUBLISHED_WEIGHTS if published else "shipped with segvoc"
-    return ModelOrigin(preset=model, weights=weights or own, published=published, options=options)
+    usual = PUBLISHED_WEIGHTS if published else "shipped with segvoc"
+    return ModelOrigin(preset=model, weights=weights or usual, published=published, options=options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,11 +131,9 @@ class Report(dict[str, Any]):
         """Notebook display: the overall and per-class scores."""
         if not self:
             return ""
-        names = {"miou": "mIoU", "fwiou": "frequency-weighted IoU", "pixel_accuracy": "pixel accuracy"}
-        names |= {"mean_accuracy": "mean accuracy"}
         data, model = self["data"], self["model"]
         summary = f"{model['name']} on {data['title']}: {data['evaluated']} of {data['images']} images"
-        scores = table(("score", "%"), [(label, one_digit(self[name])) for name, label in names.items()])
+        scores = table(("score", "%"), [(head, one_digit(self[name])) for head, name in PLAIN_COLUMNS])
         classes = table(("class", "IoU [%]"), [(entry["name"], one_digit(entry["iou"])) for entry in self["classes"]])
         return line(summary) + side_by_side(scores, classes)
 
@@ -142,19 +146,19 @@ def write_report(
     fingerprint: Mapping[str, object],
     protocol: EvaluationProtocol,
     segment: SegmentBatch,
-    on_drawn: OnDrawn,
+    progress: Progress,
 ) -> Report:
     """Write `report.json` (its content is returned), `classes.csv`, `row.md`, `index.html` and `images/` atomically.
 
-    The files of an earlier report are replaced. `segment` segments the examples; for `on_drawn` see `OnDrawn`.
+    The files of an earlier report are replaced. `segment` segments the examples, which `progress` counts.
     """
     report = build_report(task, origin, result, fingerprint, protocol)
-    report |= write_examples(folder, task, result, segment, on_drawn)
+    report |= write_examples(folder, task, result, segment, progress)
     write_bytes(folder / "classes.csv", csv_table(report["classes"]))
     write_bytes(folder / "row.md", encoded(markdown_rows([report])))
-    write_html(folder / "index.html", "page.html", page_values(report))
+    write_html(folder / "index.html", "report.html", {**report, "report": report})
     # written last, so its presence means that the report is complete
-    write_report_json(folder / "report.json", report)
+    write_json(folder / "report.json", report)
     return report
 
 
@@ -190,7 +194,7 @@ def build_report(
             "absent": _absent(task, confusion),
             "source": dict(task.source),
         },
-        **{name: defined(getattr(scores, name)) for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy")},
+        **{name: defined(getattr(scores, name)) for _, name in PLAIN_COLUMNS},
         "classes_per_image": _classes_per_image([score.confusion for score in result.scores]),
         "classes": _classes(task, confusion, scores, oracle.scores().iou),
         "parts": _parts(task, confusion, oracle),
@@ -203,12 +207,8 @@ def build_report(
             "kept_classes": _kept_classes(protocol, task, result),
             **protocol.origin(),
         },
-        "versions": {
-            "segvoc": fingerprint["segvoc"],
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "pillow": PIL.__version__,
-        },
+        "versions": {name: fingerprint[name] for name in ("segvoc", "torch")}
+        | {"numpy": np.__version__, "pillow": PIL.__version__},
         "latency_seconds": _latency([score.seconds for score in result.scores]),
         "peak_memory_gb": round(result.peak_memory, 3),
         "run": {
@@ -323,39 +323,27 @@ def csv_table(rows: Sequence[Mapping[str, Any]]) -> bytes:
     return encoded(text.getvalue())
 
 
-def write_report_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write strict JSON, atomically; lists have one entry per line, which diffs well."""
-    fields = []
-    for key, value in content.items():
-        if isinstance(value, list) and value:
-            lines = ",\n".join("  " + json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in value)
-            fields.append(f" {json.dumps(key)}: [\n{lines}\n ]")
-        else:
-            fields.append(f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}")
-    write_bytes(path, encoded("{\n" + ",\n".join(fields) + "\n}\n"))
-
-
 def encoded(text: str) -> bytes:
     """Text as UTF-8; bytes of a file name that are not Unicode become escapes."""
     return text.encode("utf-8", "backslashreplace")
 
 
 def write_examples(
-    folder: Path, task: EvaluationTask, result: EvaluationResult, segment: SegmentBatch, on_drawn: OnDrawn
+    folder: Path, task: EvaluationTask, result: EvaluationResult, segment: SegmentBatch, progress: Progress
 ) -> dict[str, Any]:
     """Write the images with the lowest and the highest mIoU, their true labels and their predictions.
 
     These images are segmented again, so an evaluation needn't keep all predictions. Returns the entries "worst" and
     "best" of the report, most extreme image first.
     """
-    ranked = _ranked(result.scores)
+    rated = [(score.confusion.scores().miou, score) for score in result.scores if score.confusion.pixels.size]
+    ranked = sorted(rated, key=lambda entry: (entry[0], entry[1].stem))
     worst = ranked[: min(MAX_EXAMPLES, (len(ranked) + 1) // 2)]
     best = ranked[len(worst) :][-MAX_EXAMPLES:][::-1]
     by_stem = {image.stem: image for image in result.images}
     entries: dict[str, Any] = {}
     written: set[Path] = set()
-    total, drawn = len(worst) + len(best), 0
-    on_drawn(drawn, total)
+    progress.start(len(worst) + len(best), "drawing examples for the report")
     for kind, scores in (("worst", worst), ("best", best)):
         entries[kind] = []
         for number, (miou, score) in enumerate(scores, 1):
@@ -365,38 +353,27 @@ def write_examples(
             except InputError:
                 continue  # the file was readable when it was scored
             finally:
-                drawn += 1
+                progress.update()
             (prediction,) = segment([truth])
             true, predicted = truth.combined(), task.scored(prediction.labels)
             if task.parts is not None:  # nothing else is scored
                 predicted = np.where(true == UNLABELED, np.uint16(UNLABELED), predicted)
             colors = class_colors(len(task.classes))
             regions = (class_regions(labels, task.classes, colors) for labels in (true, predicted))
-            overlays = (draw_overlay(truth.image, found, alpha=0.6, legend=False) for found in regions)
+            overlays = (draw_overlay(truth.image, of_class, alpha=0.6, legend=False) for of_class in regions)
             for name, image in zip(files, (Image.fromarray(truth.image), *overlays), strict=True):
-                _write(folder / files[name], image)
+                image.thumbnail((EXAMPLE_SIDE, EXAMPLE_SIDE), Image.Resampling.LANCZOS)
+                write_atomically(folder / files[name], partial(image.save, format="JPEG", quality=88))
                 written.add(folder / files[name])
             accuracy = score.confusion.scores().pixel_accuracy
             entries[kind].append(
                 {"image": score.stem, "miou": miou, "pixel_accuracy": accuracy, **files}
                 | {"classes": _listed(task, score.confusion, colors)}
             )
-            on_drawn(drawn, total)
     earlier = {*folder.glob(f"{EXAMPLE_FOLDER}/worst-*.jpg"), *folder.glob(f"{EXAMPLE_FOLDER}/best-*.jpg")}
     for path in earlier - written:
         path.unlink(missing_ok=True)
     return entries
-
-
-def _ranked(scores: Sequence[ImageScore]) -> list[tuple[float, ImageScore]]:
-    """Images with at least one true pixel by ascending mIoU, then by name."""
-    rated = [(score.confusion.scores().miou, score) for score in scores if score.confusion.pixels.size]
-    return sorted(rated, key=lambda entry: (entry[0], entry[1].stem))
-
-
-def _write(path: Path, image: Image.Image) -> None:
-    image.thumbnail((EXAMPLE_SIDE, EXAMPLE_SIDE), Image.Resampling.LANCZOS)
-    write_atomically(path, lambda file: image.save(file, "JPEG", quality=88))
 
 
 def _listed(task: EvaluationTask, confusion: Confusion, colors: UInt8[np.ndarray, "K 3"]) -> list[dict[str, Any]]:
@@ -427,7 +404,7 @@ def shared_scores(folder: str | os.PathLike[str], weights: str, taught: Sequence
         report = read_json(path)
         same = report["model"]["weights_digest"] == weights and report["protocol"].get("taught", []) == list(taught)
         data, classes = report["data"], report["classes"]
-        words = {str(one["name"]): (None, one["iou"]) for one in classes if one["pixels"]}
+        words = {str(entry["name"]): (None, entry["iou"]) for entry in classes if entry["pixels"]}
         images, title = int(data["evaluated"]), str(data["title"])
         table = ScoreTable(
             title=f"Measured with `segvoc evaluate` on {images} images of *{title}*",
@@ -445,9 +422,6 @@ def shared_scores(folder: str | os.PathLike[str], weights: str, taught: Sequence
     return table
 
 
-_SCORES = tuple(name for _, name in PLAIN_COLUMNS)
-
-
 def write_summary(folder: Path, reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Write `row.md`, and `report.json` (its content is returned) with the scores and report path of each benchmark."""
     first = next(iter(reports.values()))
@@ -458,28 +432,29 @@ def write_summary(folder: Path, reports: Mapping[str, Mapping[str, Any]]) -> dic
                 "name": name,
                 "title": report["data"]["title"],
                 "report": f"{name}/report.json",
-                "images": report["data"]["images"],
-                "failed": report["data"]["failed"],
-                **{score: report[score] for score in _SCORES},
-                "parts": report["parts"],
-                "published": report["published"],
-                "protocol": report["protocol"],
-                "verdict": report["verdict"],
+                **{fact: report["data"][fact] for fact in ("images", "failed")},
+                **{score: report[score] for _, score in PLAIN_COLUMNS},
+                **{fact: report[fact] for fact in ("parts", "published", "protocol", "verdict")},
             }
             for name, report in reports.items()
         ],
         "versions": first["versions"],
     }
     write_bytes(folder / "row.md", encoded(markdown_rows(list(reports.values()))))
-    write_report_json(folder / "report.json", whole)
+    write_json(folder / "report.json", whole)
     return whole
 
 
 def score_table(reports: Sequence[Mapping[str, Any]]) -> str:
     """The scores in percent as a table for a terminal, next to published ones."""
-    kinds = [[report for report in reports if (report["parts"] is None) is plain] for plain in (True, False)]
     verdicts = [f"{report['data']['title']}: {printable(report['verdict'])}" for report in reports if report["verdict"]]
-    return "\n".join([*(line for kind in kinds if kind for line in _table(kind)), *verdicts])
+    return "\n".join([*(line for kind in _by_kind(reports) for line in _table(kind)), *verdicts])
+
+
+def _by_kind(reports: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """The reports without parts, and those of part benchmarks, which have other scores."""
+    kinds = [[report for report in reports if (report["parts"] is None) is plain] for plain in (True, False)]
+    return [kind for kind in kinds if kind]
 
 
 def _table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -491,3 +466,176 @@ def _table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
         time = "-" if seconds is None else f"{seconds:.3g}"
         rows.append([printable(data["title"]), str(data["evaluated"]), *cells.values(), published, time])
     return aligned(rows)
+
+
+# ---- the scores as text: a Markdown table, their comparison with published scores, and the page
+
+
+def markdown_rows(reports: Sequence[Mapping[str, Any]]) -> str:
+    """A table with a row per report, one for part benchmarks (by PartCATSeg's rule), and comparisons with papers."""
+    tables = [_markdown_table([_cells(report) for report in kind]) for kind in _by_kind(reports)]
+    judged = [(report["data"]["title"], report["verdict"]) for report in reports if report["verdict"]]
+    verdicts = "".join(f"- {_escaped(title)}: {_escaped(verdict)}\n" for title, verdict in judged)
+    return "\n".join([*tables, *([verdicts] if verdicts else [])])
+
+
+def _cells(report: Mapping[str, Any]) -> dict[str, str]:
+    model, data = report["model"], report["data"]
+    return {
+        "model": str(model["name"]),
+        "weights": model["weights"] or "—",
+        "data": data["title"],
+        "images": str(data["evaluated"]),
+        "window": report["protocol"]["window"],
+        "classes kept": kept_text(report["protocol"]),
+        **score_cells(report),
+    }
+
+
+def score_cells(report: Mapping[str, Any]) -> dict[str, str]:
+    """The scores of a report by heading; for parts by PartCATSeg's rule."""
+    if (parts := report["parts"]) is not None:
+        return {head: percent(parts[protocol]["part-cat-seg"][name]) for head, protocol, name in PART_COLUMNS}
+    return {head: percent(report[name]) for head, name in PLAIN_COLUMNS}
+
+
+def kept_text(protocol: Mapping[str, Any]) -> str:
+    """Number of classes kept per image, as text."""
+    return "all" if protocol["kept_classes"] is None else f"{protocol['kept_classes']:g}"
+
+
+def percent(value: float | None) -> str:
+    """A score with two decimals; a dash if it is not defined."""
+    return "—" if value is None else f"{value:.2f}"
+
+
+def _markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
+    heads = list(rows[0])
+    body = [[_escaped(text) for text in row.values()] for row in rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in [heads, ["---"] * len(heads), *body])
+
+
+def _escaped(text: str) -> str:
+    """Escape Markdown and HTML in a name; line breaks become spaces."""
+    printable = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", printable)
+
+
+AGREEMENT = 0.1
+"""Largest difference from a printed score that counts as reproduced [percentage points]."""
+
+
+def without_scores(published: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of `comparison` before anything is evaluated: "here" is None."""
+    parts = {entry["protocol"]: {"part-cat-seg": dict.fromkeys(entry["scores"])} for entry in published}
+    return comparison({"published": published, "miou": None, "classes_per_image": None, "parts": parts})
+
+
+def comparison(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Compare a report with the published scores, a row per score.
+
+    A row has "table", "source", "score" (its name), the values "published" and "here" in percent, their "difference"
+    (None if nothing was scored), and whether it is "within" `AGREEMENT`.
+    """
+    rows = []
+    for entry in report["published"]:
+        for name, published in entry["scores"].items():
+            if name == "found":
+                here, title = (report["classes_per_image"] or {"found": None})["found"], "classes found"
+            elif entry["protocol"] is None:
+                here, title = report[name], "mIoU"
+            else:
+                # PCA-Seg follows PartCATSeg
+                here = report["parts"][entry["protocol"]]["part-cat-seg"][name]
+                title = next(head for head, protocol, of in PART_COLUMNS if (protocol, of) == (entry["protocol"], name))
+            # nine digits, since 31.9 - 31.8 isn't exactly 0.1
+            difference = None if here is None else round(here - published, 9)
+            row = {"table": entry["table"], "source": entry["source"], "score": title}
+            row |= {"published": published, "here": here, "difference": difference}
+            rows.append(row | {"within": difference is not None and abs(difference) <= AGREEMENT})
+    return rows
+
+
+def verdict(report: Mapping[str, Any], *, published_weights: bool) -> str:
+    """Say whether the scores agree with the published ones, and what deviates."""
+    model, data, rows = report["model"], report["data"], comparison(report)
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        tables.setdefault(row["table"], []).append(row)
+    parts = [f"{_agreement(of_table)} {table}" for table, of_table in tables.items()]
+    if not rows:
+        parts.append(f"no paper that segvoc knows reports a score of {model['preset']} on {data['title']}")
+    elif not published_weights:
+        parts.append(f"the weights are not the published ones ({model['weights'] or 'unknown'})")
+    if deviations := report["protocol"]["deviations"]:
+        parts.append(f"the protocol deviates: {', '.join(deviations)}")
+    if lacking := data["failed"] + data["source"].get("missing", 0):
+        parts.append(f"{lacking:,} {'image is' if lacking == 1 else 'images are'} missing or could not be read")
+    return "; ".join(parts)
+
+
+def _agreement(rows: Sequence[Mapping[str, Any]]) -> str:
+    if any(row["here"] is None for row in rows):
+        return "nothing to compare with"
+    return f"within {AGREEMENT} of" if all(row["within"] for row in rows) else f"not within {AGREEMENT} of"
+
+
+def write_html(path: Path, template: str | Path, values: Mapping[str, Any]) -> None:
+    """Write a page atomically.
+
+    The template is a path, or the name of a file beside this module, whose style sheet every template can include.
+    """
+    file = Path(__file__).parent / template
+    page = _environment(file.parent).get_template(file.name).render(values)
+    write_atomically(path, lambda file: file.write(page.encode("utf-8", "xmlcharrefreplace")))
+
+
+@cache
+def _environment(folder: Path) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
+    )
+    environment.filters |= {"percent": percent, "kept": kept_text, "thousands": thousands, "linked": _linked}
+    environment.filters |= {"comparison": comparison, "score_cells": score_cells, "facts": protocol_facts}
+    return environment
+
+
+def _linked(text: str) -> Markup:
+    """Text with URLs as links; everything else is escaped."""
+    # URLs are at the odd indices
+    parts = re.split(r"(https?://[^\s;,]+)", text)
+    link = Markup('<a href="{0}">{0}</a>')
+    return Markup("").join(link.format(part) if index % 2 else part for index, part in enumerate(parts))
+
+
+def thousands(number: int) -> str:
+    """A number with narrow, non-breaking spaces between groups of three digits."""
+    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def protocol_facts(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How images are labeled, as names and values, besides the window's name and the number of classes."""
+    names = {
+        "size": "input [px]",
+        "loader": "resize [px]",
+        "sliding": "views [px]",
+        "pooling": "class pooling",
+        "selection": "class selection",
+        "templates": "prompts",
+        "background": "background",
+        "threshold": "threshold",
+        "chosen": "our choice",
+    }
+    # side 0: set by the resize
+    values = {**protocol, "size": protocol["size"] or None}
+    return [(title, _plain(values[name])) for name, title in names.items() if values[name] not in (None, "")]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{'' if name == KIND else f'{name} '}{_plain(entry)}" for name, entry in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)

@@ -22,7 +22,7 @@ _AT_ONCE = 500
 _TABLE = "create table if not exists kept (key text primary key, shape text, content blob, checksum blob)"
 
 
-class KeptArrays:
+class ArrayCache:
     """Cache of float32 arrays in an SQLite file.
 
     Safe for concurrent processes and kills. Damaged, unreadable or unwritable data counts as a cache miss; a damaged
@@ -38,10 +38,10 @@ class KeptArrays:
         pending = iter(keys)
 
         def look_up(database: sqlite3.Connection) -> None:
-            while some := list(islice(pending, _AT_ONCE)):
-                marks = ", ".join("?" * len(some))
+            while batch := list(islice(pending, _AT_ONCE)):
+                marks = ", ".join("?" * len(batch))
                 for key, shape, content, checksum in database.execute(
-                    f"select key, shape, content, checksum from kept where key in ({marks})", some
+                    f"select key, shape, content, checksum from kept where key in ({marks})", batch
                 ):
                     if checksum == _checksum(key, shape, content):
                         sides = [int(side) for side in shape.split()]

@@ -1,1 +1,0 @@
-"""The report of an evaluation: JSON, CSV, Markdown and an HTML page."""
