@@ -26,8 +26,8 @@ from segvoc.models.loading import load_network as load_network
 from segvoc.models.network_segmenter import NetworkSegmenter as NetworkSegmenter
 from segvoc.models.opening import list_models as list_models
 from segvoc.models.opening import load as load
+from segvoc.models.sharing import push as push
 from segvoc.runtime.version import __version__ as __version__
-from segvoc.sharing.hub import push as push
 from segvoc.teaching.taught_words import TaughtWords as TaughtWords
 from segvoc.training import recipes as recipes
 from segvoc.training.callbacks import Callback as Callback

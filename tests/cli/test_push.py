@@ -11,9 +11,9 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 import segvoc
+from segvoc.checkpoints.hub import CARD, CONFIG, SHARED_WEIGHTS
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.models.presets import PRESETS
-from segvoc.sharing.hub import CARD, CONFIG, SHARED_WEIGHTS
 from tests.cli.command import Command, draw_photos
 from tests.images import made_photograph
 from tests.loopback_hub import LoopbackHub, use_hub

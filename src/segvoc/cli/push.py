@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from segvoc.checkpoints.hub import WORDS_SUFFIX
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError, missing_extra
-from segvoc.sharing.hub import WORDS_SUFFIX, push
+from segvoc.models.sharing import push, shareable
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
-    from segvoc.sharing.hub import ShareableModel
+    from segvoc.models.sharing import ShareableModel
 
 
 @click.command("push", epilog=example("segvoc push run my-name/facades --private"))
@@ -57,7 +58,7 @@ def push_command(
     segvoc segment photo.jpg --model OWNER/NAME. Log in once with `hf auth login`, or set HF_TOKEN.
     """
     opened = _opened(source, model)
-    shared = opened.shareable(weights=weights)
+    shared = shareable(opened, weights=weights)
     if os.path.isdir(source) and find_spec("torch") is not None:
         from segvoc.training.shared_run import is_run, shareable_run
 

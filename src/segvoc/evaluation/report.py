@@ -38,8 +38,8 @@ from segvoc.layers.selection_rules import VotedShare
 from segvoc.models.finding import find_model
 from segvoc.models.loading import is_own_path, named_preset
 from segvoc.models.presets import find_preset
+from segvoc.models.sharing import ScoreTable
 from segvoc.runtime.progress import Progress, aligned, printable
-from segvoc.sharing.hub import ScoreTable
 from segvoc.storage.atomic_writes import write_atomically, write_bytes
 from segvoc.storage.files import read_json, write_json
 from segvoc.storage.records import KIND

@@ -28,7 +28,6 @@ from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.windows import views
 from segvoc.layers.selection_rules import requested_selection
 from segvoc.runtime.arrays import Array
-from segvoc.sharing.hub import ShareableModel
 from segvoc.teaching.features import FeatureArrays, read_features
 from segvoc.teaching.taught_words import TaughtQuery, TaughtWords, probe_image
 from segvoc.vocabulary import Vocabulary
@@ -189,13 +188,6 @@ class Segmenter(ABC):
         other = copy.copy(self)
         other.taught = (*self.taught, *taught)
         return other
-
-    def shareable(self, *, weights: bool | None = None) -> ShareableModel:
-        """The model's files and facts; see `segvoc.push` for `weights` and the errors."""
-        raise UsageError(
-            f"{self.name!r} is exported programs; share the preset, file or run that it was exported from: "
-            "segvoc push RUN owner/name"
-        )
 
     def to_device(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[Array, "H W 3"]:
         """Move an image to the library and device that its views are interpolated with."""

@@ -7,15 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from segvoc.checkpoints.hub import CONFIG, LIBRARY, SHARED_WEIGHTS, HubRepository, SharedModel, Token
 from segvoc.checkpoints.published import IN_FOLDERS, file_of_weights
 from segvoc.errors import CheckpointError, UsageError, missing_extra, one_line
 from segvoc.inference.exported.manifest import MANIFEST
-from segvoc.sharing.hub import CONFIG, LIBRARY, SHARED_WEIGHTS, HubRepository, Shareable, SharedModel, Token
+from segvoc.inference.segmenter import AnySegmenter
 from segvoc.storage.files import read_json
-
-AnyShareable = TypeVar("AnyShareable", bound=Shareable)
 
 RUN_ENTRY = "recipe"
 """Key that identifies the `config.json` of a run."""
@@ -36,7 +35,7 @@ class FoundModel:
     """The classes that it was trained on or taught."""
     background: str | None = None
 
-    def named(self, model: "AnyShareable") -> "AnyShareable":
+    def named(self, model: AnySegmenter) -> AnySegmenter:
         """Apply the name and the words to a model loaded from these parts."""
         model.name = self.name
         if self.words:

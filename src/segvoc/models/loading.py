@@ -10,6 +10,7 @@ from torch import Tensor
 
 from segvoc.checkpoints.fetching import fetch
 from segvoc.checkpoints.files import WeightsFile, read_header, read_weights
+from segvoc.checkpoints.hub import Token
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
@@ -32,7 +33,6 @@ from segvoc.models.network_segmenter import NetworkSegmenter, Optimize
 from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name, votes_of
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.hardware import DtypeName, bfloat16_instructions, device_name
-from segvoc.sharing.hub import Token
 from segvoc.storage.records import with_settings
 from segvoc.teaching.taught_words import TaughtWords
 

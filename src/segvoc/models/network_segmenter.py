@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -21,13 +20,9 @@ from segvoc.layers.aggregation_context import ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits
 from segvoc.layers.precision import lowest_precision
 from segvoc.models.cuda_graphs import NetworkGraphs, compile_aggregation
-from segvoc.models.headers import TRAINING, has_shipped_weights, is_custom, write_network
-from segvoc.models.presets import Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.arrays import Array
 from segvoc.runtime.process_settings import check_fork
-from segvoc.sharing.hub import SHIPPED_WEIGHTS, TINY, ShareableModel
-from segvoc.teaching.taught_words import TaughtWords
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +66,6 @@ Optimize = Literal["auto", "none", "compile"]
 
 COMPILED_CLASSES = 256
 """Chunk size in classes of compiled networks: a chunk is a copy of the code, and fused steps need less memory."""
-
-LICENSE = "that of the weights it started from and of its training data"
-"""Default license in a file's header."""
 
 
 class NetworkSegmenter(Segmenter):
@@ -164,29 +156,6 @@ class NetworkSegmenter(Segmenter):
         if self.device.type == "cpu":
             check_fork()
 
-    def shareable(self, *, weights: bool | None = None) -> ShareableModel:
-        """The model as files and facts; see `Segmenter.shareable`. Custom networks raise `UsageError`.
-
-        Taught words shared without weights are checked against the published weights when loaded.
-        """
-        built, taught = self.origin, self.taught
-        if "preset" not in built or is_custom(self.network, built):
-            raise UsageError(
-                f"{self.name!r} is a custom network, which can't be loaded without its code; share "
-                "its file beside the code yourself"
-            )
-        base = str(built["preset"])
-        preset = find_preset(base)
-        shipped = has_shipped_weights(base, self.network)
-        write = None
-        if not shipped if weights is None else weights:
-            options = {"origin": "shared from segvoc", "license": LICENSE}
-            write = partial(write_network, name=self.name, network=self.network, built=built, taught=taught, **options)
-        elif not shipped and not (taught and preset.published):
-            raise UsageError(f"{self.name!r} has unpublished weights, or no taught words; share its weights too")
-        found = _shareable(base, preset, built, taught, shipped=shipped)
-        return replace(found, write_weights=write, taught=taught if shipped or write is None else ())
-
     @torch.inference_mode()
     def run(
         self, pixels: Float32[Array, "N 3 H W"], text: EncodedWords, protocol: Protocol
@@ -261,19 +230,3 @@ def require_network(model: Segmenter, what: str) -> NetworkSegmenter:
             f"exported from: segvoc.load({source!r})"
         )
     return model
-
-
-def _shareable(
-    base: str, preset: Preset, built: Mapping[str, object], taught: tuple[TaughtWords, ...], *, shipped: bool
-) -> ShareableModel:
-    """What the card says of the model; the folder of a run adds more."""
-    training = built.get(TRAINING)
-    trained: Mapping[str, Any] = training if isinstance(training, dict) else {}
-    network = TINY if base == "tiny" else f"the network `{base}` of segvoc ({preset.summary})"
-    licenses = {SHIPPED_WEIGHTS: str(preset.read_record().get("license", ""))} if preset.shipped else {}
-    for file in trained.get("started_from", []):
-        if not preset.shipped or file.get("filename") not in preset.shipped:
-            terms = str(file.get("license", "not known"))
-            licenses[f"the weights that training started from, {file.get('filename', 'a file')}"] = terms
-    found = ShareableModel.of_taught(base, network, taught, licenses)
-    return found if found.made or not trained or shipped else replace(found, made="trained further")

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segvoc.sharing.hub import ScoreTable, ShareableModel
+from segvoc.models.sharing import ScoreTable, ShareableModel
 from segvoc.storage.atomic_writes import write_path_atomically
 from segvoc.storage.files import read_json
 from segvoc.storage.journal import read_journal

@@ -21,7 +21,6 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
 from segvoc.layers.selection_rules import Listed, MostSimilar, SelectionRule, Voted, VotedShare, WithParts
-from segvoc.sharing.hub import SHIPPED_WEIGHTS, TINY, ShareableModel
 from segvoc.storage.files import SHIPPED
 from segvoc.teaching.features import FeatureArrays, read_features
 from segvoc.teaching.taught_words import TaughtWords, probe_image
@@ -61,14 +60,6 @@ class ExportedSegmenter(Segmenter):
     def dtype(self) -> str:
         """Precision of most weights: "float32", "float16" or "int8"."""
         return self.manifest.dtype
-
-    def shareable(self, *, weights: bool | None = None) -> ShareableModel:
-        """The words taught to `tiny`; see `Segmenter.shareable`."""
-        record = self.origin.get("record")  # only models with the shipped weights have a record
-        if self.origin.get("preset") != "tiny" or not isinstance(record, Mapping) or weights:
-            return super().shareable(weights=weights)
-        license = str(record.get("license", ""))
-        return ShareableModel.of_taught("tiny", TINY, self.taught, {SHIPPED_WEIGHTS: license})
 
     def run(
         self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol

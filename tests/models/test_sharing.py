@@ -12,10 +12,10 @@ import pytest
 from huggingface_hub import ModelCard, file_download
 
 import segvoc
+from segvoc.checkpoints.hub import CARD, CONFIG, SHARED_WEIGHTS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
-from segvoc.sharing.hub import CARD, CONFIG, SHARED_WEIGHTS
 from tests.images import made_photograph, one_line_error
 from tests.loopback_hub import LoopbackHub, use_hub, without_network
 from tests.loopback_repositories import LoopbackRepository

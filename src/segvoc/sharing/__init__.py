@@ -1,1 +1,0 @@
-"""Models as folders and repositories of the Hugging Face hub: what they hold, fetching, uploading and their cards."""
