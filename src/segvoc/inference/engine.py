@@ -10,9 +10,9 @@ from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocol
+from segvoc.inference.taught.features import FeatureArrays
 from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes
 from segvoc.runtime.arrays import Array
-from segvoc.teaching.features import FeatureArrays
 
 
 @dataclass(frozen=True, kw_only=True)

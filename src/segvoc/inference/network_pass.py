@@ -9,9 +9,9 @@ from jaxtyping import Float32, UInt8
 from segvoc.inference.edges import MOST_WORDS, refined, without_islands
 from segvoc.inference.engine import Maps
 from segvoc.inference.job import LabelingJob
+from segvoc.inference.taught.features import FeatureArrays
 from segvoc.inference.windows import ViewLogits, views
 from segvoc.runtime.arrays import Array, array_namespace, to_numpy
-from segvoc.teaching.features import FeatureArrays
 
 
 def view_logits(job: LabelingJob, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[ViewLogits]:

@@ -24,12 +24,12 @@ from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.stream import label_stream, raising, start_batch
+from segvoc.inference.taught.features import FeatureArrays, read_features
+from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWords, probe_image
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.windows import views
 from segvoc.layers.selection_rules import requested_selection
 from segvoc.runtime.arrays import Array
-from segvoc.teaching.features import FeatureArrays, read_features
-from segvoc.teaching.taught_words import TaughtQuery, TaughtWords, probe_image
 from segvoc.vocabulary import Vocabulary
 
 AnySegmenter = TypeVar("AnySegmenter", bound="Segmenter")

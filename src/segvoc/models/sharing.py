@@ -22,11 +22,11 @@ from segvoc.checkpoints.hub import (
 from segvoc.errors import UsageError
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.runtime.version import __version__
 from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import write_json
 from segvoc.storage.records import to_json
-from segvoc.teaching.taught_words import TaughtWords
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCard
