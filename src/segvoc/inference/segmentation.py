@@ -39,6 +39,7 @@ from segvoc.imaging.overlay import (
 )
 from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
+from segvoc.inference.other_names import OF_RESULTS
 from segvoc.inference.reports import LabelStatistics, json_text, report_fields, report_table, summary_notes
 from segvoc.runtime.progress import print_line
 from segvoc.storage.atomic_writes import check_names, write_atomically
@@ -51,24 +52,6 @@ if TYPE_CHECKING:
 
 REPR_WORDS, SHOWN_RESULTS = 5, 12
 """Maximum number of words in a result's `repr`, and of results of a list in a notebook."""
-
-
-HABITS = {
-    **dict.fromkeys(("masks", "pred_masks", "binary_mask"), 'result.mask("cat"), or result.labels == index'),
-    **dict.fromkeys(("plot", "visualize", "draw", "render", "annotated"), "result.overlay()"),
-    **dict.fromkeys(("to_json", "json", "to_dict", "tojson", "summary", "shares"), "result.report()"),
-    **dict.fromkeys(("names", "classes", "class_names", "categories"), "result.words"),
-    **dict.fromkeys(("scores", "score", "conf", "confidences"), "result.confidence, or return_probabilities=True"),
-    **dict.fromkeys(("probs", "logits", "softmax"), "result.probabilities, with return_probabilities=True"),
-    **dict.fromkeys(("label_map", "labelmap", "segmentation", "seg", "pred", "numpy", "array"), "result.labels"),
-    **dict.fromkeys(("xyxy", "bbox", "bboxes", "detections"), "result.boxes(), or result.to_supervision()"),
-    **dict.fromkeys(("contours", "outlines"), "result.polygons()"),
-    **dict.fromkeys(("to_pandas", "to_df", "dataframe", "df"), "result.to_dataframe()"),
-    **dict.fromkeys(("shape", "size", "orig_shape"), "result.height and result.width, or result.labels.shape"),
-    **dict.fromkeys(("orig_img", "original", "img"), "result.image"),
-    **dict.fromkeys(("write", "export", "to_file"), "result.save(folder)"),
-}
-"""What is called otherwise in other libraries, and its name here."""
 
 
 class Box(NamedTuple):
@@ -187,7 +170,7 @@ class Segmentation:
     if not TYPE_CHECKING:  # for type checkers, there are only the attributes above and below
 
         def __getattr__(self, name: str) -> object:
-            raise no_attribute("Segmentation", name, HABITS, [*dir(type(self)), *self.__dataclass_fields__])
+            raise no_attribute("Segmentation", name, OF_RESULTS, [*dir(type(self)), *self.__dataclass_fields__])
 
     def __getitem__(self, word: str) -> Bool[np.ndarray[Any, np.dtype[np.bool_]], "H W"]:
         """The mask of a word: result["cat"] is result.mask("cat")."""

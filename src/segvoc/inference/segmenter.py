@@ -16,9 +16,8 @@ from segvoc.imaging.reading import ImageSource
 from segvoc.inference.engine import PLAIN, Maps, ModelTraits
 from segvoc.inference.job import LabelingJob, ReadImage
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
-from segvoc.inference.pixel_labels import (
-    checked_groups,
-)
+from segvoc.inference.other_names import OF_MODELS
+from segvoc.inference.pixel_labels import checked_groups
 from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmentation import Segmentation, Segmentations
@@ -38,23 +37,6 @@ Words = Iterable[str] | Mapping[int, str] | Vocabulary | PreparedVocabulary
 """Accepted as words: one per class, a line ("cat, sofa"), names by id, or a vocabulary encoded by the model."""
 
 
-HABITS = {
-    **dict.fromkeys(("predict", "forward", "infer", "inference", "generate", "label", "detect"), "model.segment"),
-    **dict.fromkeys(("to", "cuda", "cpu", "mps"), 'segvoc.load(name, device="cuda"), which puts it on a device'),
-    **dict.fromkeys(("half", "float", "bfloat16"), 'segvoc.load(name, dtype="bfloat16"), which sets the precision'),
-    **dict.fromkeys(("eval", "requires_grad_", "parameters", "modules"), "model.network of segvoc.load_network(...)"),
-    **dict.fromkeys(("names", "classes", "words", "set_classes"), "model.segment(image, words): any words, any time"),
-    **dict.fromkeys(("train", "fit", "finetune"), "segvoc.train(...)"),
-    **dict.fromkeys(("val", "evaluate", "benchmark"), "segvoc.evaluate(model, ...)"),
-    **dict.fromkeys(("save", "save_pretrained"), "segvoc.save(model, path)"),
-    **dict.fromkeys(("push", "push_to_hub"), 'segvoc.push(model, "owner/name")'),
-    "export": "segvoc.export(model, folder)",
-    "teach": "segvoc.teach(model, images)",
-    "from_pretrained": 'segvoc.load("owner/name")',
-}
-"""What is called otherwise in other libraries, and its name here."""
-
-
 class CallKeywords(LabelKeywords, total=False):
     """Keyword arguments of `Segmenter.segment`."""
 
@@ -72,7 +54,7 @@ class StreamKeywords(CallKeywords, total=False):
 class Segmenter(ABC):
     """Labels images with words; created by `segvoc.load`.
 
-    Each engine is a subclass that defines `dtype` and `run`, and `find_features` and `compare` if words can be taught.
+    An engine is a subclass that defines `dtype` and `run`, and `find_features` and `compare` if words can be taught.
 
     Args:
         name: the model's name in results.
@@ -110,15 +92,8 @@ class Segmenter(ABC):
     def _repr_html_(self) -> str:
         """Notebook view of a model."""
         taught = dict.fromkeys(word for one in self.taught for word in one.words)
-        return table(
-            (self.name, ""),
-            [
-                ("class", type(self).__name__),
-                ("precision", self.dtype),
-                ("windows", ", ".join(self.protocols)),
-                ("taught words", ", ".join(taught) or "none"),
-            ],
-        )
+        rows = [("class", type(self).__name__), ("precision", self.dtype), ("windows", ", ".join(self.protocols))]
+        return table((self.name, ""), [*rows, ("taught words", ", ".join(taught) or "none")])
 
     @property
     def own_words(self) -> tuple[str, ...]:
@@ -140,8 +115,7 @@ class Segmenter(ABC):
             protocol: how class aggregation pools, and which classes are selected.
 
         Returns:
-            Logits (float32) of the P classes kept in each view, and their indices among the words, ascending (None:
-            all, in order). Both arrays are of the same library and on the same device.
+            The maps, and which classes they are of; see `Maps`.
         """
 
     def find_features(self, pixels: Float32[Array, "N 3 H W"]) -> FeatureArrays:
@@ -158,13 +132,7 @@ class Segmenter(ABC):
         )
 
     def compare(self, features: FeatureArrays, text: EncodedWords, protocol: Protocol) -> Maps:
-        """Compare features with words: the second half of `run`, which describes its arguments and results.
-
-        Args:
-            features: the output of `find_features`.
-            text: the words.
-            protocol: how class aggregation pools, and which classes are selected.
-        """
+        """Compare the output of `find_features` with words: the second half of `run`; see there."""
         raise UsageError(f"words can't be taught to {self.name!r}, which has no features to compare them with")
 
     def probed_features(self) -> FeatureArrays:
@@ -214,12 +182,12 @@ class Segmenter(ABC):
         The result is a snapshot: later changes of the text encoder's weights don't affect it.
 
         Args:
-            words: one per class, as for `segment`.
-            parts: parts of objects, as for `segment`.
-            background: the class for pixels where no other word is likely enough, as for `segment`.
+            words: as for `segment`, like the parts and the background.
+            parts: see there.
+            background: see there.
 
         Returns:
-            The encoded vocabulary; pass it to `segment` in place of words, parts and background.
+            The encoded vocabulary; pass it to `segment` in place of all three.
 
         Raises:
             UsageError: words, parts and background conflict.
@@ -278,9 +246,7 @@ class Segmenter(ABC):
         several = isinstance(images, Sequence) and not isinstance(images, str | bytes | bytearray | memoryview)
         sources = cast(Sequence[ImageSource], images if several else [images])
         job = self._job(words, options, parts, groups)
-        places = (
-            [f"image {number} of {len(sources)}" for number in range(1, len(sources) + 1)] if several else ["the image"]
-        )
+        places = [f"image {n} of {len(sources)}" if several else "the image" for n in range(1, len(sources) + 1)]
         results = Segmentations(raising(label_stream(job, sources, places)))
         return results if several else results[0]
 
@@ -289,7 +255,7 @@ class Segmenter(ABC):
     if not TYPE_CHECKING:  # for type checkers, there are only the attributes above and below
 
         def __getattr__(self, name: str) -> object:
-            raise no_attribute(type(self).__name__, name, HABITS, dir(type(self)))
+            raise no_attribute(type(self).__name__, name, OF_MODELS, dir(type(self)))
 
     def start(
         self,
@@ -362,11 +328,11 @@ class Segmenter(ABC):
             images: an iterable of images, each as for `segment`; it is consumed as results are requested.
             words: as for `segment`.
             yield_errors: if an image fails, yield the error in place of the result and continue, instead of raising it.
-            options: as for `segment`; with `smooth`, images are the frames of a video.
+            options: as for `segment`, like what follows; with `smooth`, images are the frames of a video.
             smoothing: the mean of earlier frames to continue (default: a new one if `smooth` is set).
-            parts: as for `segment`.
-            groups: as for `segment`.
-            changes: as for `segment`.
+            parts: see there.
+            groups: see there.
+            changes: see there.
 
         Returns:
             An iterator with a result per image.
@@ -400,16 +366,12 @@ class Segmenter(ABC):
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
         if words is None and parts is None and (own := self.own_words):
             words, background = own, background or (self.known_background if self.known_background in own else None)
-        if not isinstance(words, PreparedVocabulary):
-            return PreparedVocabulary(
-                self.encode_words,
-                words,
-                parts,
-                background,
-                learns_background=self.traits.has_background,
-                background_words=self.traits.background_words,
-            )
-        return words.reused(self.encode_words, parts, background)
+        if isinstance(words, PreparedVocabulary):
+            return words.reused(self.encode_words, parts, background)
+        learns, stand_ins = self.traits.has_background, self.traits.background_words
+        return PreparedVocabulary(
+            self.encode_words, words, parts, background, learns_background=learns, background_words=stand_ins
+        )
 
     def _job(
         self,
