@@ -14,15 +14,15 @@ from segvoc.errors import InputError, UsageError, no_attribute
 from segvoc.imaging.notebook_html import table
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.engine import PLAIN, Maps, ModelTraits
-from segvoc.inference.job import LabelingJob, ReadImage
+from segvoc.inference.job import LabelingJob, Start, label_stream, raising
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.other_names import OF_MODELS
 from segvoc.inference.pixel_labels import checked_groups
 from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Protocols
+from segvoc.inference.read_images import ReadImage
 from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.smoothing import Smoothing
-from segvoc.inference.stream import label_stream, raising, start_batch
 from segvoc.inference.taught.features import FeatureArrays, read_features
 from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWords, probe_image
 from segvoc.inference.tiled import TiledLabeling
@@ -247,7 +247,7 @@ class Segmenter(ABC):
         sources = cast(Sequence[ImageSource], images if several else [images])
         job = self._job(words, options, parts, groups)
         places = [f"image {n} of {len(sources)}" if several else "the image" for n in range(1, len(sources) + 1)]
-        results = Segmentations(raising(label_stream(job, sources, places)))
+        results = Segmentations(raising(label_stream(_start(job), job, sources, places)))
         return results if several else results[0]
 
     __call__ = segment
@@ -274,7 +274,8 @@ class Segmenter(ABC):
         read = [
             ReadImage.of(image, job.options.value_range, f"image {number}") for number, image in enumerate(images, 1)
         ]
-        started = [start_batch(job, read[at : at + job.batch]) for at in range(0, len(read), job.batch)]
+        start = _start(job)
+        started = [start(read[at : at + job.batch]) for at in range(0, len(read), job.batch)]
         return lambda: [result for finish in started for result in raising(finish())]
 
     def in_tiles(
@@ -344,7 +345,7 @@ class Segmenter(ABC):
         if isinstance(images, str | bytes) or not isinstance(images, Iterable):
             raise UsageError(f"the images must be an iterable of images, not {images!r:.80}; give a list")
         job = self._job(words, LabelOptions.of(options, changes), parts, groups, smoothing)
-        outcomes = label_stream(job, images)
+        outcomes = label_stream(_start(job), job, images)
         return outcomes if yield_errors else raising(outcomes)
 
     def protocol(self, options: LabelOptions, words: int) -> Protocol:
@@ -404,3 +405,8 @@ class Segmenter(ABC):
             edges=edges,
             smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
         )
+
+
+def _start(job: LabelingJob) -> Start:
+    """What starts a batch of the job: whole images, or tile by tile."""
+    return job.start if job.options.tiling is None else TiledLabeling(job).start

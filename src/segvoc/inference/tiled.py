@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -11,13 +11,13 @@ import numpy as np
 from array_api_compat import device
 from jaxtyping import Bool, Float32, UInt8, UInt16
 
-from segvoc.errors import UsageError
+from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import ArrayImage, WindowedImage
-from segvoc.inference.job import LabelingJob, ReadImage, not_finite_error
-from segvoc.inference.network_pass import view_logits
+from segvoc.inference.job import LabelingJob, Outcomes, not_finite_error
 from segvoc.inference.pixel_labels import decide
 from segvoc.inference.protocols import Protocol
+from segvoc.inference.read_images import ReadImage
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.strongest_class import Layer, PixelAxis, StrongestClass
 from segvoc.inference.tile_grid import Share, TileAxis
@@ -70,7 +70,7 @@ class TiledLabeling:
             return None
         kept: set[int] = set()
         for pixels in self._looks(image):
-            [output] = view_logits(self.job, [pixels])
+            [output] = self.job.view_logits([pixels])
             kept.update(to_numpy(output.kept_anywhere()).tolist())
         return tuple(sorted(kept)) if len(kept) < number else None
 
@@ -120,6 +120,18 @@ class TiledLabeling:
                 cover = _Cover(outputs, rows, columns)
                 for column in range(len(columns)):
                     yield self._cell(image, cover, row, column, protocol)
+
+    def start(self, read: Sequence[ReadImage | InputError]) -> Callable[[], Outcomes]:
+        """See `LabelingJob.start`; the work is done where the results are asked for."""
+
+        def finish() -> Outcomes:
+            for image in read:
+                try:
+                    yield image if isinstance(image, InputError) else self.segmentation(image)
+                except InputError as error:
+                    yield error
+
+        return finish
 
     def segmentation(self, image: ReadImage) -> Segmentation:
         """Label an image in memory; raises `InputError` as `cells` does."""
@@ -174,7 +186,7 @@ class TiledLabeling:
         found: list[ViewLogits | None] = [None] * len(tiles)
         seen = {place: pixels for place, pixels in enumerate(tiles) if pixels is not None}
         job = replace(self.job, protocol=protocol)
-        for place, output in zip(seen, view_logits(job, [*seen.values()]) if seen else (), strict=True):
+        for place, output in zip(seen, job.view_logits([*seen.values()]) if seen else (), strict=True):
             xp = array_namespace(output.logits)
             if not bool(xp.all(xp.isfinite(output.logits))):
                 raise not_finite_error(name)
