@@ -126,7 +126,6 @@ tiny: install  ## cross-validate the embedded model and make its weights again
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-tiny.lock
 	$(BIN)/python -m tools.tiny.cross_validate --photos $(PHOTOS) --out build/tiny/scores.json $(ARGS)
 	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --scores build/tiny/scores.json
-	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --scores build/tiny/scores.json --fold 0 --out build
 
 # Maps take a quarter of an hour and are kept in build/edges; training takes ten minutes of two cores.
 edges: install  ## train the edge refiner again, on the maps of tiny, and score it

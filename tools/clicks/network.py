@@ -107,33 +107,30 @@ class ClickNetwork(nn.Module):
         signs = clicks[:, :, 2]
         places = clicks[:, :, :2].clamp(0.0, 0.9999)
 
-        def compared(cells: Tensor, gain: float) -> Tensor:
+        def with_clicks(cells: Tensor) -> tuple[Tensor, Tensor]:
+            """All cells (B C hw), and those under the clicks (B C N)."""
+            height, width = cells.shape[2], cells.shape[3]
+            at = (places[:, :, 1] * height).long() * width + (places[:, :, 0] * width).long()
+            flat = cells.flatten(2)
+            return flat, torch.gather(flat, 2, at[:, None].expand(-1, flat.shape[1], -1))
+
+        def of_either_kind(similar: Tensor, like: Tensor, least: float = -1.0) -> Tensor:
+            """The highest similarity (B N hw) to a click of either kind, as maps (B 2 h w)."""
+            maps = torch.stack([_highest(similar, signs, sign, least) for sign in (1, -1)], 1)
+            return maps.unflatten(2, (like.shape[2], like.shape[3]))
+
+        def compared(cells: Tensor) -> Tensor:
             """How similar cells are to the most similar click of either kind (B 2 h w)."""
-            height, width = cells.shape[2], cells.shape[3]
-            at = (places[:, :, 1] * height).long() * width + (places[:, :, 0] * width).long()
-            flat = cells.flatten(2)
-            of_clicks = torch.gather(flat, 2, at[:, None].expand(-1, flat.shape[1], -1))
-            similar = gain * torch.einsum("bdn,bdc->bnc", of_clicks, flat)
-            return torch.stack([_highest(similar, signs, sign) for sign in (1, -1)], 1).unflatten(2, (height, width))
+            flat, clicked = with_clicks(cells)
+            return of_either_kind(torch.einsum("bdn,bdc->bnc", clicked, flat), cells)
 
-        def alike(cells: Tensor) -> Tensor:
-            """How near a color is to that of a click of either kind (B 2 h w)."""
-            height, width = cells.shape[2], cells.shape[3]
-            at = (places[:, :, 1] * height).long() * width + (places[:, :, 0] * width).long()
-            flat = cells.flatten(2)
-            of_clicks = torch.gather(flat, 2, at[:, None].expand(-1, 3, -1))
-            distance = (of_clicks[:, :, :, None] - flat[:, :, None]).square().sum(1)
-            similar = torch.exp(-8.0 * distance)
-            return torch.stack([_highest(similar, signs, sign, 0.0) for sign in (1, -1)], 1).unflatten(
-                2, (height, width)
-            )
-
-        embedded = F.normalize(self.coarse_embedding(appearance), dim=1)
-        finer = self.fine_embedding(tap_0) + F.interpolate(
-            self.coarse_embedding(appearance), size=tap_0.shape[2:], mode="bilinear"
-        )
-        finer = F.normalize(finer, dim=1)
-        similar, finer_similar = compared(embedded, 1.0), compared(finer, 1.0)
+        flat, clicked = with_clicks(fine_colors)
+        distance = (clicked[:, :, :, None] - flat[:, :, None]).square().sum(1)
+        alike = of_either_kind(torch.exp(-8.0 * distance), fine_colors, 0.0)
+        embedding = self.coarse_embedding(appearance)
+        finer = self.fine_embedding(tap_0) + F.interpolate(embedding, size=tap_0.shape[2:], mode="bilinear")
+        similar = compared(F.normalize(embedding, dim=1))
+        finer_similar = compared(F.normalize(finer, dim=1))
 
         hints = _hints(clicks, colors.shape[2], colors.shape[3])
         hints = torch.cat([hints, mask], 1)
@@ -145,14 +142,12 @@ class ClickNetwork(nn.Module):
         x = x + F.relu(self.context(inside))[:, :, None, None]
         repeated = F.interpolate(similar, size=tap_0.shape[2:], mode="bilinear")
         x = self.middle(x, tap_0, torch.cat([hints_8, finer_similar, repeated], 1))
-        x = self.fine(x, tap_1, torch.cat([hints_4, alike(fine_colors), fine_colors], 1))
-        x = self.finest(
-            x, colors, torch.cat([hints, F.interpolate(alike(fine_colors), size=colors.shape[2:], mode="bilinear")], 1)
-        )
-        return self.last(x)
+        x = self.fine(x, tap_1, torch.cat([hints_4, alike, fine_colors], 1))
+        finest_alike = F.interpolate(alike, size=colors.shape[2:], mode="bilinear")
+        return self.last(self.finest(x, colors, torch.cat([hints, finest_alike], 1)))
 
 
-def _highest(values: Tensor, signs: Tensor, sign: int, least: float = -1.0) -> Tensor:
+def _highest(values: Tensor, signs: Tensor, sign: int, least: float) -> Tensor:
     """The highest of the values (B N C) of clicks with a sign."""
     return torch.where((signs == sign)[:, :, None], values, values.new_full((), least)).amax(1)
 

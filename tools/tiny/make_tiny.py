@@ -3,8 +3,7 @@
     python -m tools.tiny.make_tiny --photos ../shared/data/photos --scores cross_validation.json
 
 `--scores` is what `cross_validate --out` wrote: the calibration of the logits and the figures of the record come from
-photographs that the models had not seen. The same photographs, seed and machine give the same bytes. With `--fold`, the
-weights are those of a fold's model, and a list of its held-out photographs lies beside them.
+photographs that the models had not seen. The same photographs, seed and machine give the same bytes.
 """
 
 import argparse
@@ -23,7 +22,6 @@ from segvoc.checkpoints.files import pack_int8_rows, write_weights
 from segvoc.models.headers import configuration_record
 from segvoc.networks.tiny import TinyConfig
 from tools.tiny.build import read_training_data
-from tools.tiny.cross_validate import Fold
 from tools.tiny.model import SHIPPED, Model, train
 from tools.tiny.packages import write_tokenizer
 from tools.tiny.quantize import pack_text_tower
@@ -86,21 +84,12 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--scores", type=Path, required=True, help="JSON file of cross_validate --out")
     parser.add_argument("--cache", type=Path, default=Path("build/tiny"), help="folder of stages, to go on from")
-    parser.add_argument("--fold", type=int, help="of a fold's model, with the list of its held-out photographs")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     arguments = parser.parse_args()
     figures = json.loads(arguments.scores.read_text())
     scale, bias = figures.pop("scale"), figures.pop("bias")
     arguments.out.mkdir(parents=True, exist_ok=True)
     data, text = read_training_data(arguments.photos, arguments.cache)
-    if arguments.fold is not None:
-        fold = Fold(data, arguments.fold, seed=0)
-        model, held_out = fold.model(), [data.features.photos[i] for i in fold.held_out]
-        weights = packed(model, scale, bias)
-        write_weights(arguments.out / "tiny_fold.safetensors", weights, "tiny", **_configuration(model))
-        listed = [[photo.data_set, photo.image_file.name] for photo in held_out]
-        (arguments.out / "tiny_fold.json").write_text(json.dumps(listed) + "\n")
-        return
     everything = torch.ones(len(data.features.photos), dtype=torch.bool, device=data.features.device)
     model = train(data, everything, data.known(), SHIPPED)
     write_weights(arguments.out / "tiny.safetensors", packed(model, scale, bias), "tiny", **_configuration(model))
