@@ -42,6 +42,7 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWords
 from segvoc.inference.windows import views
+from segvoc.layers.precision import reduce_precision
 from segvoc.models.headers import has_shipped_weights
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import PRESETS
@@ -409,7 +410,7 @@ def _in_dtype(network: SegmentationNetwork, dtype: ExportDtype) -> Iterator[None
             kept = {name: value.clone() for name, value in kept.items()}
             network.load_state_dict(unpack_int8_rows(_packed(network.state_dict())))
         elif dtype == "float16":
-            network.to(torch.float16)
+            reduce_precision(network, torch.float16)
         yield
     finally:
         for name, tensor in (*network.named_parameters(), *network.named_buffers()):
