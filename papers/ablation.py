@@ -28,7 +28,7 @@ from segvoc.data.benchmarks import find_benchmark, find_rows
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords
-from segvoc.networks.cost_aggregation_config import Fusion, Order
+from segvoc.networks.cost_aggregation_config import Order
 from segvoc.runtime.version import __version__
 from segvoc.storage.records import to_json
 from segvoc.training.recipes import PAPER_FOD, RECIPES
@@ -138,7 +138,7 @@ def _cell(
     published: str,
     *,
     order: Order = "parallel",
-    fusion: Fusion = "experts",
+    fusion: str = "experts",
     experts: int = 4,
     fod: float = 0.0,
 ) -> Cell:

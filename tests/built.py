@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_towers import towers_state
+from segvoc.encoders.official_clip import towers_state
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork

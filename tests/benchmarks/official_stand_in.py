@@ -83,7 +83,7 @@ from detectron2.structures import ImageList
 from torch import nn
 from torch.nn import functional as F
 
-from segvoc.checkpoints.official_cost_aggregation import network_state
+from segvoc.networks.official_weights import network_state
 from segvoc.inference.windows import merged, views
 from segvoc.models.presets import find_preset
 from tests.official_checkpoints import official_weights

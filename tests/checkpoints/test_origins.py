@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_cost_aggregation import network_state, part_network_state, syn_seg_state
-from segvoc.checkpoints.official_towers import clip_state, dino_state
 from segvoc.checkpoints.origins import content_hash
+from segvoc.encoders.clip_with_dino import dino_state
 from segvoc.errors import CheckpointError
 from segvoc.models.presets import PRESETS
+from segvoc.networks.official_weights import clip_state, network_state
+from segvoc.networks.part_cat_seg import part_network_state
+from segvoc.networks.syn_seg import syn_seg_state
 from tests.built import built
 from tests.images import one_line_error
 from tests.transformers_models import shapes_of, small_dino

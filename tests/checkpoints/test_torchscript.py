@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from segvoc.checkpoints.files import read_weights
-from segvoc.checkpoints.official_towers import towers_state
 from segvoc.checkpoints.torchscript import is_torchscript, read_torchscript
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
+from segvoc.encoders.official_clip import towers_state
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError
 from tests.encoders.image_tower_contract import TINY_VIT

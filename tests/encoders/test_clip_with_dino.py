@@ -5,11 +5,11 @@ import timm
 import torch
 import torch.nn.functional as F
 
-from segvoc.checkpoints.official_towers import is_plain_clip, towers_state
 from segvoc.checkpoints.origins import clip_family
 from segvoc.encoders.base import normalized_pixels
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.clip_with_dino import ClipWithDino, DinoTokens, DinoTxtImageEncoder
+from segvoc.encoders.official_clip import is_plain_clip, towers_state
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError
 from tests.built import loaded

@@ -8,9 +8,8 @@ from open_clip.timm_model import TimmModel
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
-from segvoc.checkpoints.official_towers import convnext_clip_states
 from segvoc.checkpoints.strict import inside
-from segvoc.encoders.convnext_clip import ConvNextClipConfig, ConvNextClipImageEncoder
+from segvoc.encoders.convnext_clip import ConvNextClipConfig, ConvNextClipImageEncoder, convnext_clip_states
 from segvoc.models.builders import weightless
 from tests.encoders.image_tower_contract import make_image
 from tests.err_goldens import err_case

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from timm.layers.pos_embed import resample_abs_pos_embed
 
-from segvoc.checkpoints.official_clip import eva_clip_states, openai_clip_states
 from segvoc.encoders.base import CLIP_STATISTICS, ImageFeatures, normalized_pixels
-from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
+from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, openai_text
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
+from segvoc.encoders.official_clip import eva_clip_states, openai_clip_states
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, positions_on_grid, vit_b16, vit_l14
 from segvoc.errors import UsageError
@@ -126,3 +126,11 @@ def test_taps_that_no_block_gives_are_refused(taps: tuple[int, ...]) -> None:
     vit = VitConfig(layers=3, taps=(0, 1), **sizes)
     encoder = OpenAIClipImageEncoder(vit)
     assert len(encoder(torch.zeros(1, 3, 16, 16)).taps) == len(encoder.tap_channels) == 2
+
+
+@pytest.mark.parametrize(("model", "vit"), [("ViT-B-16", vit_b16()), ("ViT-L-14", vit_l14())])
+def test_the_text_encoder_of_open_clips_vits_has_its_size(model: str, vit: VitConfig) -> None:
+    ours, theirs = openai_text(vit.channels, quick_gelu=False), open_clip.get_model_config(model)
+    sizes = {name: getattr(ours, name) for name in ("context_length", "width", "heads", "layers")}
+    assert theirs is not None and theirs["embed_dim"] == ours.channels and not ours.quick_gelu
+    assert {name: theirs["text_cfg"][name] for name in sizes} == sizes

@@ -10,7 +10,7 @@ from torch import nn
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.batch_statistics import ClassBatchNorm, batch_moments
-from segvoc.layers.precision import Float32Parts
+from segvoc.layers.precision import Float32Parts, reduce_precision
 from segvoc.models.builders import weightless
 from segvoc.models.presets import PRESETS
 from segvoc.networks.pca_seg import ExpertParser
@@ -58,7 +58,7 @@ def test_in_training_the_norm_is_pytorchs_and_so_are_its_gradients():
         torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-8)
 
 
-class Outer(nn.Module):
+class Outer(Float32Parts):
     float32_parts = ("exact", "table")
 
     def __init__(self) -> None:
@@ -70,10 +70,9 @@ class Outer(nn.Module):
 
 
 def test_batch_norms_and_listed_parts_stay_in_float32() -> None:
-    network = Float32Parts()
-    network.add_module("0", Outer())
+    network = nn.Sequential(Outer())
     weight = network.get_parameter("0.inner.0.weight")
-    network.to(torch.bfloat16)
+    reduce_precision(network, torch.bfloat16)
     found = {name: value.dtype for name, value in network.state_dict().items()}
     reduced = {name for name, dtype in found.items() if dtype == torch.bfloat16}
     assert reduced == {"0.exact_not.weight", "0.exact_not.bias", "0.inner.0.weight", "0.inner.0.bias"}
@@ -86,14 +85,14 @@ def test_parts_that_are_listed_exist(name: str) -> None:
     with weightless():
         network = PRESETS[name].build(PRESETS[name].configuration)
     for path, module in network.named_modules():
-        for part in getattr(module, "float32_parts", ()):
+        for part in module.float32_parts if isinstance(module, Float32Parts) else ():
             assert attrgetter(part)(module) is not module, path  # raises where there is none
 
 
 def test_words_are_encoded_and_compared_in_float32() -> None:
     with weightless():
         network = PRESETS["tiny"].build(PRESETS["tiny"].configuration)
-    network.to(torch.bfloat16)
+    reduce_precision(network, torch.bfloat16)
     assert {parameter.dtype for parameter in network.text_encoder.parameters()} == {torch.float32}
     assert network.get_parameter("aggregation.skip.weight").dtype == torch.float32
     assert network.get_parameter("aggregation.decoder.head.weight").dtype == torch.float32

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_cost_aggregation import aggregation_state, aggregator_name, network_state
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
@@ -26,6 +25,7 @@ from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
+from segvoc.networks.official_weights import aggregation_state, aggregator_name, network_state
 from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.training.objectives.losses import (
     OrthogonalityLoss,

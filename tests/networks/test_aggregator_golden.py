@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from segvoc.checkpoints.official_cost_aggregation import aggregator_name
+from segvoc.networks.official_weights import aggregator_name
 from tests.golden_rules import golden_input
 from tests.golden_sets import GRADIENT_TOLERANCE, TOLERANCE, GoldenCase, cases_of, compact_case, full_case
 from tests.networks.golden_stages import (

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 import segvoc
-from segvoc.checkpoints.official_cost_aggregation import err_seg_state
 from segvoc.checkpoints.strict import with_prefixes
 from segvoc.encoders.clip_text import ClipTextConfig
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
@@ -21,7 +20,7 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.selection_rules import Voted, Votes
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, PaperStarMLP, StarMLP
+from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, PaperStarMLP, StarMLP, err_seg_state
 from segvoc.storage.records import parse_settings
 from tests.built import built
 from tests.encoders.test_convnext_clip import TINY

@@ -8,12 +8,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from segvoc.checkpoints.official_cost_aggregation import err_head_state, err_seg_name
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import scatter_to_all
 from segvoc.layers.selection_rules import Voted
-from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig
+from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, err_head_state, err_seg_name
 from segvoc.training.objectives.losses import released_segmentation_loss
 from segvoc.training.objectives.segmentation import GroundTruthFirst
 from tests.err_goldens import FOLDER, err_case

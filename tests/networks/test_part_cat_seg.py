@@ -1,5 +1,6 @@
 """The contract of networks for a small PartCATSeg, what its two levels mean, and the official stages."""
 
+import copy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -9,7 +10,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_cost_aggregation import part_aggregation_state
 from segvoc.encoders.prompts import PartNames, PartWordEncoder, PartWords, split_name
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
@@ -23,13 +23,14 @@ from segvoc.networks.part_cat_seg import (
     PartAggregation,
     PartAggregationConfig,
     PartNetwork,
+    part_aggregation_state,
 )
 from segvoc.training.objectives.losses import StreamSimilarity
 from segvoc.vocabulary import Vocabulary
 from tests.err_goldens import err_case
 from tests.golden_sets import TOLERANCE, GoldenCase
 from tests.networks.aggregation_contract import ThreeMaps, text_tower
-from tests.networks.contract import NetworkContract, PaperContract, assert_alike, make_image, words
+from tests.networks.contract import NetworkContract, PaperContract, assert_alike, make_image, torch_threads, words
 
 WORDS = ["dog's head", "dog's leg", "cat", "cat's head", "sofa"]
 
@@ -116,6 +117,29 @@ class TestParallel(PartContract, PaperContract):
             built.levels(image, text, observe=whole.observe)
         torch.testing.assert_close(parts.means(), whole.means(), rtol=1e-4, atol=1e-6)
         assert len(whole.means().squared) == 2  # a block of each level
+
+    def test_threads_change_gradients_by_rounding_alone(self, network):
+        """In float32 the order of a sum depends on the number of threads.
+
+        At the released sizes most gradients move by 2e-6 to 6e-6 of their largest value. A gradient whose terms cancel
+        moves by more of its own value: that of `residual_scale`, a single number, sums over all channels, cells and
+        classes (1e-4), and those of biases before a softmax or a norm are zero but for rounding. So
+        the bound is a fraction of the network's largest gradient. In float64 all agree to 1e-9 (see the contract).
+        """
+        image, text = self.inputs(network, batch=2, rows=3, columns=4)
+        steps = []
+        for threads in (1, 2, 4):
+            step = copy.deepcopy(network).train()
+            with torch_threads(threads):
+                (logits := step(image, text)).square().mean().backward()
+            steps.append({name: p.grad for name, p in step.named_parameters() if p.grad is not None})
+            assert logits.isfinite().all()
+        unit = max(gradient.abs().max().item() for gradient in steps[0].values())
+        for step in steps[1:]:
+            for name, gradient in step.items():
+                torch.testing.assert_close(
+                    gradient, steps[0][name], rtol=1e-4, atol=1e-6 * unit, msg=lambda m, n=name: f"{n}: {m}"
+                )
 
 
 class TestAddedToTheCosts(PartContract):

@@ -5,10 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from segvoc.checkpoints.official_cost_aggregation import decoder_state
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.selection_rules import MostSimilar
-from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig
+from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig, decoder_state
 from tests.err_goldens import err_case
 from tests.golden_sets import TOLERANCE
 from tests.networks.contract import NetworkContract, PaperContract, assert_alike, make_image, words

@@ -27,17 +27,17 @@ def has_sha256(path: Path, sha256: str) -> bool:
     """
     folder = cache_folder()
     note = None if folder is None else folder / "verified" / f"{digest_of(os.fspath(path.resolve()))}.json"
-    found = {"sha256": sha256, **_identity(path)}
+    verified = {"sha256": sha256, **_identity(path)}
     if note is not None:
         with contextlib.suppress(OSError, ValueError):
-            if read_json(note) == found:
+            if read_json(note) == verified:
                 return True
     if file_sha256(path) != sha256:
         return False
-    if note is not None and _identity(path) | {"sha256": sha256} == found:  # unchanged since
+    if note is not None and _identity(path) | {"sha256": sha256} == verified:  # unchanged since
         with contextlib.suppress(OutputError, OSError):
             note.parent.mkdir(parents=True, exist_ok=True)
-            write_json(note, found)
+            write_json(note, verified)
     return True
 
 
@@ -83,8 +83,8 @@ def cached(published: PublishedFile) -> Path | None:
     if isinstance(place, WebPlace):
         path = cache_path(published)
         return path if path.is_file() else None
-    found = try_to_load_from_cache(**place.arguments)
-    return Path(found) if isinstance(found, str) else None
+    path = try_to_load_from_cache(**place.arguments)
+    return Path(path) if isinstance(path, str) else None
 
 
 def cache_path(published: PublishedFile) -> Path:

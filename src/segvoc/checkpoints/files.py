@@ -14,10 +14,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from segvoc.checkpoints.origins import clip_family
+from segvoc.checkpoints.origins import TOKENIZER, clip_family
 from segvoc.checkpoints.published import IN_FOLDERS, file_of_weights
 from segvoc.checkpoints.torchscript import is_torchscript, read_torchscript
-from segvoc.encoders.base import TOKENIZER
 from segvoc.errors import CheckpointError, one_line
 from segvoc.storage.atomic_writes import write_bytes
 
@@ -95,12 +94,12 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     """
     if os.fspath(path) and Path(path).is_dir():
         folder = Path(path)
-        found = file_of_weights(lambda name: folder / name if (folder / name).is_file() else None)
-        if found is None:
+        inside = file_of_weights(lambda name: folder / name if (folder / name).is_file() else None)
+        if inside is None:
             raise CheckpointError(
                 f"{str(folder)!r} is a folder; name the file of weights (it has none of {', '.join(IN_FOLDERS)})"
             )
-        path = found
+        path = inside
     file = _guarded(path, _read)
     if not file.tensors:
         raise CheckpointError(f"the weights' file {file.path!r} holds no tensors; use another")
@@ -231,7 +230,7 @@ def unwrap(checkpoint: Mapping[Any, object]) -> dict[str, Tensor]:
     are named tensors and others are not, the error lists the latter.
     """
     inner = (checkpoint.get(key) for key in _WRAPPERS)
-    weights = next((found for found in inner if isinstance(found, Mapping)), None)
+    weights = next((entry for entry in inner if isinstance(entry, Mapping)), None)
     if weights is None:
         weights = {key: value for key, value in checkpoint.items() if key not in _COMPANIONS}
     tensors = {key: x for key, x in weights.items() if isinstance(key, str) and _is_plain(x)}

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from segvoc.errors import CheckpointError
 
+TOKENIZER = "tokenizer"
+"""Name of a text encoder's buffer with the content of its tokenizer's file; a SigLIP has one."""
+
 
 def content_hash(module: nn.Module) -> str:
     """A digest of a module's state: BLAKE2b over the name, type, shape and every byte of each tensor.

@@ -1,6 +1,6 @@
 """Strict key maps: published weights fit exactly, or a one-line error lists the differences.
 
-The maps of `segvoc.checkpoints.official_*` take the published weights by name, and read only names and shapes of the
+The key maps beside the encoders and networks take the published weights by name, and read only names and shapes of the
 modules that they fill, which may be on `meta`.
 """
 
@@ -55,15 +55,15 @@ def fit_exactly(
         CheckpointError: A name or shape doesn't fit, or a parameter has no value. The message names the first few, the
             notes of the error (`--debug`) list all.
     """
-    found: dict[str, Tensor] = {}
+    state: dict[str, Tensor] = {}
     unexpected: list[str] = []
     for theirs, ours, value in renamed:
-        if ours not in expected or ours in found:
+        if ours not in expected or ours in state:
             unexpected.append(theirs)
         elif value.shape != expected[ours] and not (value.ndim == 1 and expected[ours] == (0,)):
             unexpected.append(f"{theirs} {list(value.shape)} instead of {list(expected[ours])}")
-        found[ours] = value
-    missing = [name for name in expected if name not in found]
+        state[ours] = value
+    missing = [name for name in expected if name not in state]
     if unexpected or missing:
         differences = (_first("unexpected", unexpected), _first("missing", missing))
         error = CheckpointError(
@@ -73,7 +73,7 @@ def fit_exactly(
         for status, names in (("unexpected", unexpected), ("missing", missing)):
             error.add_note("\n".join([f"{status}: {len(names)}", *names]))
         raise error
-    return found
+    return state
 
 
 def fit_thirds(
@@ -97,7 +97,7 @@ def fit_thirds(
     )
     state = fit_exactly(weights, shapes, whose)
     for name, names in thirds.items():
-        state[name] = torch.cat([state.pop(one) for one in names])
+        state[name] = torch.cat([state.pop(part) for part in names])
     return state
 
 

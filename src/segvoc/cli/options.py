@@ -158,11 +158,11 @@ class ModelOptions:
 
         return self.with_taught(load_to_label(model, **self._how()))
 
-    def open(self, model: str) -> "Segmenter":
-        """Load any model that labels images."""
+    def open(self, model: str, dtype: DtypeName | None = None) -> "Segmenter":
+        """Load any model that labels images, in `dtype` (default: --dtype)."""
         from segvoc.models.opening import load
 
-        return self.with_taught(load(model, **self._how()))
+        return self.with_taught(load(model, **{**self._how(), "dtype": dtype or self.dtype}))
 
     def _how(self) -> dict[str, Any]:
         network = None if self.network is None else own_network(self.network)

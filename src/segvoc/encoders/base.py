@@ -47,10 +47,10 @@ class ImageFeatures:
 
     def named(self) -> dict[str, Tensor]:
         """All maps by their names in exported programs and taught words."""
-        named = {f"map_{i}": one for i, one in enumerate(self.maps)}
-        named |= {f"tap_{i}": one for i, one in enumerate(self.taps)}
+        named = {f"map_{i}": feature for i, feature in enumerate(self.maps)}
+        named |= {f"tap_{i}": feature for i, feature in enumerate(self.taps)}
         others = {"appearance": self.appearance, "class_logits": self.class_logits}
-        return named | {name: one for name, one in others.items() if one is not None}
+        return named | {name: feature for name, feature in others.items() if feature is not None}
 
     @classmethod
     def of_named(cls, named: Mapping[str, Tensor]) -> "ImageFeatures":
@@ -71,9 +71,6 @@ def numbered(prefix: str, named: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
 TOWERS = ("image_encoder", "text_encoder")
 """A network's encoders, by name. A segvoc file converted from a plain CLIP lists them as its "parts"."""
 
-TOKENIZER = "tokenizer"
-"""Name of a text encoder's buffer with the content of its tokenizer's file; a SigLIP has one."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class TokenFeatures:
@@ -88,7 +85,7 @@ class TokenFeatures:
 
     def named(self) -> dict[str, Tensor]:
         """All maps by name, as in `ImageFeatures.named`; the shapes include the grid."""
-        named = {f"map_{i}": one for i, one in enumerate(self.maps)}
+        named = {f"map_{i}": dense for i, dense in enumerate(self.maps)}
         for i, tap in enumerate(self.taps):
             named[f"cls_{i}"] = tap[:, :1]
             named[f"tap_{i}"] = rearrange(tap[:, 1:], "b (h w) c -> b c h w", h=self.grid[0])

@@ -22,7 +22,7 @@ from open_clip.transformer import LayerNorm, QuickGELU, TextTransformer
 from tokenizers import Regex, Tokenizer, normalizers
 from torch import Tensor, nn
 
-from segvoc.encoders.base import TOKENIZER
+from segvoc.checkpoints.origins import TOKENIZER
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
 from segvoc.encoders.vit import projection_weights, separate_projections
 from segvoc.encoders.word_encoder import in_another_script
@@ -61,14 +61,9 @@ class ClipTextConfig:
     an epsilon of 1e-6, and the projection has a bias."""
 
 
-def openai_text(channels: int) -> ClipTextConfig:
-    """The text encoder of OpenAI's ViT-B/16 (512 channels) or ViT-L/14 (768)."""
-    return _config(channels, layers=12, quick_gelu=True)
-
-
-def open_clip_text(channels: int) -> ClipTextConfig:
-    """The text encoder of open_clip's ViT-H/14 (1024 channels) or ViT-bigG/14 (1280)."""
-    return _config(channels, layers=24 if channels <= 1024 else 32)
+def openai_text(channels: int, *, quick_gelu: bool = True) -> ClipTextConfig:
+    """The text encoder beside OpenAI's ViTs, or open_clip's with the exact GELU (512 or 768 channels: B/16, L/14)."""
+    return _config(channels, layers=12, quick_gelu=quick_gelu)
 
 
 def eva_text(channels: int) -> ClipTextConfig:

@@ -4,7 +4,8 @@ CLIP: see `openai_clip.py`. DINOv2: Oquab et al., arXiv:2304.07193; the architec
 """
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -18,11 +19,15 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segvoc.checkpoints.origins import BOTH_DINO_FILES, refuse_other_origins
+from segvoc.checkpoints.strict import fit_thirds, renamed, shapes_of, third, with_prefixes
 from segvoc.encoders.base import ImageFeatures, normalized_pixels
 from segvoc.encoders.clip_text import ClipTextConfig
+from segvoc.encoders.official_clip import ClipFamily, PublishedTower, Renamed, TowerStates, map_towers, split_packed
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.timm_clip import TimmClipImageEncoder
 from segvoc.encoders.vit import TimmClipSizes, VitConfig, patch_grid, projection_weights
+from segvoc.errors import CheckpointError
 
 
 class DinoRotations(nn.Module):
@@ -54,11 +59,11 @@ class DinoTxtImageEncoder(TimmClipImageEncoder):
     """
 
     companion = "DINOv3"
-    """The part with a separate weights file, besides dino.txt's."""
 
     def __init__(self, tower: Eva, *, heads: int, taps: tuple[int, ...], input_size: int) -> None:
         """Build the head, whose blocks have so many attention heads, with random weights on timm's DINOv3."""
         super().__init__(tower, taps=taps, input_size=input_size)
+        self.family = ClipFamily("DINOv3", dino_txt_states)
         tower.rope = DinoRotations(cast(int, tower.embed_dim) // cast(Any, tower.blocks)[0].attn.num_heads)
         norm = partial(LayerNorm, eps=1e-5)
         sizes: dict[str, Any] = {"mlp_ratio": 8 / 3, "swiglu_mlp": True, "swiglu_align_to": 64, "init_values": 1e-5}
@@ -84,6 +89,60 @@ def build_dino_txt(sizes: TimmClipSizes) -> DinoTxtImageEncoder:
 def dino_txt_text() -> ClipTextConfig:
     """dino.txt's text encoder, whose embedding is compared with patches alone."""
     return ClipTextConfig(channels=1024, width=1280, layers=24, heads=20, quick_gelu=False, fine_tuned="qv")
+
+
+_BACKBONE_MARK = "storage_tokens"
+_UNUSED = re.compile(r"mask_token|rope_embed\.periods|.*\.bias_mask|blocks\..*qkv\.bias|local_cls_norm\..*")
+_IMAGE = (
+    (r"^visual_model\.head\.blocks\.", "image.head."),
+    (r"^visual_model\.head\.ln_final\.", "image.head.2."),
+    (r"^(?!image\.)", "image.tower."),
+    (r"storage_tokens$", "reg_token"),
+    (r"\.ls([12])\.gamma$", r".gamma_\1"),
+    (r"\.mlp\.w1\.", ".mlp.fc1_g."),
+    (r"\.mlp\.w2\.", ".mlp.fc1_x."),
+    (r"\.mlp\.w3\.", ".mlp.fc2."),
+)
+_TEXT = (
+    (r"^text_model\.backbone\.blocks\.", "text.tower.transformer.resblocks."),
+    (r"^text_model\.backbone\.", "text.tower."),
+    (r"\.attention_norm\.", ".ln_1."),
+    (r"\.attention\.proj\.", ".attn.out_proj."),
+    (r"\.attention\.qkv\.", ".attn.in_proj_"),
+    (r"\.ffn_norm\.", ".ln_2."),
+    (r"\.feed_forward\.fc1\.", ".mlp.c_fc."),
+    (r"\.feed_forward\.fc2\.", ".mlp.c_proj."),
+)
+
+
+def dino_txt_states(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
+    """State dicts for a `DinoTxtImageEncoder` and its `ClipTextEncoder`.
+
+    It reads the names of both of Meta's files together: DINOv3, and dino.txt's head with its text encoder.
+    """
+    if _BACKBONE_MARK not in official:
+        raise CheckpointError(
+            f"these are dino.txt's head and text encoder alone; name DINOv3's file too: {BOTH_DINO_FILES}"
+        )
+    biased = [name for name, value in official.items() if name.endswith("qkv.bias") and value[value.isfinite()].any()]
+    if biased:
+        raise CheckpointError(f"{biased[0]} isn't zero, as in the DINOv3 ViT-L/16 of web images (lvd1689m); take that")
+    weights = {name: value for name, value in official.items() if _UNUSED.fullmatch(name) is None}
+    return map_towers(weights, image_encoder, text_encoder, _rename_dino_txt)
+
+
+def _rename_dino_txt(name: str, value: Tensor) -> Renamed:
+    if name == "logit_scale":
+        yield "text.logit_scale", value.reshape(())
+    elif name == "text_model.head.linear_projection.weight":
+        yield "text.tower.text_projection", value[len(value) // 2 :].mT if value.ndim == 2 else value
+    elif name.startswith("text_model."):
+        ours = renamed(name, _TEXT)
+        yield from split_packed(ours, value)
+        if ours.endswith(".in_proj_weight"):  # their queries, keys and values have no biases
+            yield from split_packed(ours.replace("_weight", "_bias"), torch.zeros(len(value)))
+    else:
+        yield from split_packed(renamed(name, _IMAGE), value, ".qkv.", ".qkv.")
 
 
 DINO_SIDE = 448
@@ -130,7 +189,39 @@ class DinoTokens(nn.Module):
         return torch.cat((table[:, :1], rearrange(maps, "1 c h w -> 1 (h w) c")), dim=1)
 
 
-class ClipWithDino(nn.Module):
+_CLASSIFIER = "dinov2."
+"""Prefix of the tower's weights in `Dinov2ForImageClassification`."""
+
+_PACKED = ".attn.qkv."
+_FROM_TRANSFORMERS = (
+    (r"^embeddings\.(cls_token|mask_token)$", r"\1"),
+    (r"^embeddings\.position_embeddings$", "pos_embed"),
+    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+    (r"^encoder\.layer\.", "blocks."),
+    (r"\.attention\.attention\.([qkv])[a-z]+\.", r".attention.\1_proj."),
+    (r"\.attention\.([qkv])_proj\.(weight|bias)$", lambda match: third(f"{_PACKED}{match[2]}", match[1])),
+    (r"\.attention\.(output\.dense|o_proj)\.", ".attn.proj."),
+    (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
+    (r"^layernorm\.", "norm."),
+)
+_MASK_TOKEN = "mask_token"
+"""The embedding for masked patches, which only DINOv2's own training uses."""
+
+
+def dino_state(official: Mapping[str, Tensor], dino: nn.Module) -> dict[str, Tensor]:
+    """State dict for a `DinoTokens`; a classifier on top of the tower is ignored."""
+    refuse_other_origins(official, "DINOv2")
+    has_classifier = any(name.startswith(_CLASSIFIER) for name in official)
+    weights = (
+        (name, f"tower.{ours}", value)
+        for name, value in official.items()
+        if (ours := renamed(name.removeprefix(_CLASSIFIER), _FROM_TRANSFORMERS)) != _MASK_TOKEN
+        and not (has_classifier and re.fullmatch(r"classifier\.(weight|bias)", name))
+    )
+    return fit_thirds(weights, shapes_of(dino), "DINOv2", _PACKED)
+
+
+class ClipWithDino(PublishedTower):
     """CLIP's dense map (not of unit norm), and DINOv2's tokens at its size and two and four times as fine.
 
     Every image is squashed to the two squares that the encoders read, as in training. The recipe trains all of DINOv2,
@@ -140,7 +231,6 @@ class ClipWithDino(nn.Module):
     stride = 1
     """Images may have any size."""
     companion = "DINOv2"
-    """The part with separate initial weights, besides CLIP."""
 
     def __init__(self, vit: VitConfig, *, clip_tuned: str = "", dino: DinoTokens | None = None) -> None:
         super().__init__()
@@ -149,6 +239,18 @@ class ClipWithDino(nn.Module):
         self.clip_tuned = clip_tuned
         self.input_size, self.channels = DINO_SIDE, vit.channels
         self.tap_channels = (self.dino.channels,) * 2
+
+    def published_states(
+        self, clip: Mapping[str, Tensor], text_encoder: nn.Module, companion: Mapping[str, Tensor] | None = None
+    ) -> TowerStates:
+        """See `PublishedTower.published_states`; `companion` is DINOv2, without which the weights are refused."""
+        if companion is None:
+            raise CheckpointError(
+                "these are only a CLIP's encoders, but a part network needs two kinds; start a training "
+                "with both: --encoder-weights ViT-B-16.pt,dinov2_vits14_pretrain.pth"
+            )
+        image, text = self.clip.published_states(clip, text_encoder)
+        return with_prefixes({"clip.": image, "dino.": dino_state(companion, self.dino)}), text
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
         """Names of the parameters that the recipe trains: all of DINOv2, and the chosen projections of CLIP."""

@@ -4,6 +4,7 @@ ConvNeXt: Liu et al., arXiv:2201.03545 (the architecture is timm's); ConvNeXt-CL
 and `convnext_large_d_320`; the second pass through the last stage: ERR-Seg, Sec. 3.1.1 and its released code.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -15,7 +16,9 @@ from timm.models.convnext import ConvNeXt, ConvNeXtStage
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from segvoc.checkpoints.strict import inside, renamed
 from segvoc.encoders.base import IMAGENET_STATISTICS, ImageFeatures, normalized_pixels
+from segvoc.encoders.official_clip import ClipFamily, PublishedTower, Renamed, TowerStates, map_towers, rename_openai
 from segvoc.encoders.vit import patch_grid
 
 StageFourGradient = Literal["both", "stride_16", "stride_32"]
@@ -79,7 +82,53 @@ class StrideOneDownsample(nn.Module):
         return F.interpolate(self.conv(self.norm(x)), size=x.shape[-2:], mode="bilinear", align_corners=False)
 
 
-class ConvNextClipImageEncoder(nn.Module):
+ERR_CLIP = "sem_seg_head.clip_model."
+"""Prefix of the towers' weights in the released ERR-Seg."""
+
+_STRIDE_ONE = "visual.modify_downsample."
+_CONVNEXT = (
+    (r"^visual\.modify_downsample\.0\.", "stride_one.0.norm."),
+    (r"^visual\.modify_downsample\.2\.", "stride_one.0.conv."),
+    (r"^visual\.head\.(proj|mlp)\.", "project."),
+    (r"^visual\.trunk\.", "tower."),
+)
+
+
+def convnext_clip_states(
+    official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module
+) -> TowerStates:
+    """State dicts for a `ConvNextClipImageEncoder` and its `ClipTextEncoder`.
+
+    It reads a plain CLIP as published by open_clip, or the towers from the whole state dict of the released ERR-Seg.
+    `visual.modify_downsample` is ignored if the tower only uses stride 32.
+    """
+    clip = inside(ERR_CLIP, official) or with_stride_one(official)
+    if not any(name.startswith("stride_one.") for name in image_encoder.state_dict()):
+        clip = {name: value for name, value in clip.items() if not name.startswith(_STRIDE_ONE)}
+    return map_towers(clip, image_encoder, text_encoder, _rename)
+
+
+def with_stride_one(clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add ERR-Seg's downsampling with stride 1 to a plain CLIP, initialized from that of the last stage (Eq. 2)."""
+    if any(name.startswith(_STRIDE_ONE) for name in clip):
+        return dict(clip)
+    copies = {
+        name.replace(f"visual.trunk.stages.3.downsample.{theirs}.", f"{_STRIDE_ONE}{ours}."): value.clone()
+        for theirs, ours in (("0", "0"), ("1", "2"))
+        for name, value in clip.items()
+        if name.startswith(f"visual.trunk.stages.3.downsample.{theirs}.")
+    }
+    return {**clip, **copies}
+
+
+def _rename(name: str, value: Tensor) -> Renamed:
+    if name.startswith("visual."):
+        yield f"image.{renamed(name, _CONVNEXT)}", value
+    else:
+        yield from rename_openai(name, value)
+
+
+class ConvNextClipImageEncoder(PublishedTower):
     """ConvNeXt-CLIP with dense maps in the space shared with the text.
 
     Maps (not of unit norm): F3^s at stride 16 (ERR-Seg, Eq. 2), unless `hierarchical` is off, then F4^s at stride 32
@@ -87,6 +136,7 @@ class ConvNextClipImageEncoder(nn.Module):
     released.
     """
 
+    family = ClipFamily("ConvNeXt-CLIP", convnext_clip_states)
     stride = 32
 
     def __init__(self, config: ConvNextClipConfig) -> None:

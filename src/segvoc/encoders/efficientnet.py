@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segvoc.encoders.base import ImageFeatures, TokenFeatures
-from segvoc.layers.precision import at_least_float32
+from segvoc.layers.precision import Float32Parts, at_least_float32
 
 STEM_CHANNELS = 32
 SEPARABLE_CHANNELS = 16
@@ -161,7 +161,7 @@ UPPER = 5
 """First group of trunk blocks that `make tiny` trains."""
 
 
-class EfficientNetLite(nn.Module):
+class EfficientNetLite(Float32Parts):
     """Dense maps at stride 16 from one trunk trained on ImageNet, in the space shared with the text.
 
     Maps: (1) a projection of the head's 1280 channels; (2) a projection of the stride-16 stage and the last stage;
@@ -204,7 +204,7 @@ class EfficientNetLite(nn.Module):
         logits = self.class_logits(head)
         of_stages = self.project_stages(stages.to(self.project_stages.weight.dtype))
         maps = (self.project_head(head), of_stages, self.conse(logits))
-        of_head, of_stages, of_classes = (at_least_float32(one) for one in maps)
+        of_head, of_stages, of_classes = (at_least_float32(dense) for dense in maps)
         return ImageFeatures(
             maps=(smoothed(of_head), of_stages, smoothed(of_classes)),
             taps=(stride_8, stride_4),

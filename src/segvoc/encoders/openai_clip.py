@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from segvoc.encoders.base import CLIP_STATISTICS, IMAGENET_STATISTICS, ImageFeatures, TokenFeatures, normalized_pixels
 from segvoc.encoders.dense_modes import SELF_SIMILARITIES, OpenAIDenseMode, mix_values
+from segvoc.encoders.official_clip import ClipFamily, PublishedTower, openai_clip_states
 from segvoc.encoders.vit import (
     Activation,
     Attention,
@@ -27,11 +28,13 @@ from segvoc.encoders.vit import (
 )
 
 
-class OpenAIClipImageEncoder(nn.Module):
+class OpenAIClipImageEncoder(PublishedTower):
     """One dense map in the space shared with the text (not of unit norm), and taps of intermediate blocks.
 
     See `OpenAIEncoders` for the options. The dense last block treats each cell separately.
     """
+
+    family = ClipFamily("OpenAI CLIP", openai_clip_states)
 
     def __init__(
         self,

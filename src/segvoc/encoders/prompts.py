@@ -117,12 +117,12 @@ class PartWordEncoder:
         general, specific = (*names.parts, *names.objects), names.specific
         # names may repeat, as a part and an object may ("bag", the part of a bag)
         unique = {name: at for at, name in enumerate(dict.fromkeys((*general, *specific)))}
-        found = self.encode(Vocabulary([*unique] or ["object"], synonyms=vocabulary.synonyms))
-        xp = array_namespace(found)
-        index = partial(xp.asarray, dtype=xp.int64, device=device(found))
+        embeddings = self.encode(Vocabulary([*unique] or ["object"], synonyms=vocabulary.synonyms))
+        xp = array_namespace(embeddings)
+        index = partial(xp.asarray, dtype=xp.int64, device=device(embeddings))
         return PartWords(
-            general=found[index([unique[name] for name in general])],
-            specific=found[index([unique[name] for name in specific])],
+            general=embeddings[index([unique[name] for name in general])],
+            specific=embeddings[index([unique[name] for name in specific])],
             part_of=index(names.part_of),
             object_of=index([len(names.parts) + at for at in names.object_of]),
             places=index([-1 if at is None else at for at in names.places]),

@@ -6,7 +6,9 @@ ViT-B and ViT-L have the exact GELU where Google's code and transformers approxi
 dense features differ by 3e-4 of the largest.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 import timm
@@ -14,14 +16,31 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from open_clip import get_model_config
+from open_clip.convert import convert_mobile_clip_state_dict
+from timm.models.eva import Eva, checkpoint_filter_fn
+from timm.models.fastvit import FastVit
 from torch import Tensor, nn
 
+from segvoc.checkpoints.origins import TOKENIZER
+from segvoc.checkpoints.strict import renamed
 from segvoc.encoders.base import ImageFeatures, normalized_pixels
+from segvoc.encoders.clip_text import SiglipTextEncoder
+from segvoc.encoders.official_clip import (
+    ClipFamily,
+    PublishedTower,
+    Renamed,
+    TowerStates,
+    map_towers,
+    openai_form,
+    resized_positions,
+    split_packed,
+)
 from segvoc.encoders.vit import TimmClipSizes, linear_of, patch_grid, projection_weights
+from segvoc.errors import CheckpointError
 
 
 class SeparateProjections(nn.Module):
-    """Replaces timm's `packed` queries, keys and values by layers with separate parameters; the weights are kept."""
+    """Replaces timm's `packed` queries, keys and values by layers with separate parameters and the same weights."""
 
     def __init__(self, packed: nn.Linear) -> None:
         super().__init__()
@@ -33,7 +52,7 @@ class SeparateProjections(nn.Module):
         return torch.cat([layer(x) for layer in self.children()], dim=-1)
 
 
-class TimmClipImageEncoder(nn.Module):
+class TimmClipImageEncoder(PublishedTower):
     """One dense map in the space shared with the text (not of unit norm), and taps of intermediate blocks or stages.
 
     The dense map is the encoder's head applied to each cell alone, as if it were the whole image: the pooling becomes
@@ -43,6 +62,8 @@ class TimmClipImageEncoder(nn.Module):
 
     def __init__(self, tower: nn.Module, *, taps: Sequence[int], input_size: int) -> None:
         super().__init__()
+        name = "PE-Core" if isinstance(tower, Eva) else "MobileCLIP" if isinstance(tower, FastVit) else "SigLIP"
+        self.family = ClipFamily(name, timm_clip_states)
         self.tower, self.taps, self.input_size = cast(Any, tower), tuple(taps), input_size
         stages = self.tower.feature_info
         self.stride: int = stages[-1]["reduction"]
@@ -76,8 +97,8 @@ class TimmClipImageEncoder(nn.Module):
         tower, grid = self.tower, patch_grid(image, self.stride)
         statistics = [tower.pretrained_cfg[name] for name in ("mean", "std")]
         pixels = normalized_pixels(image, statistics).to(next(tower.parameters()).dtype)
-        last, found = tower.forward_intermediates(pixels, indices=sorted(self.taps))
-        by_place = dict(zip(sorted(self.taps), found, strict=True))
+        last, intermediates = tower.forward_intermediates(pixels, indices=sorted(self.taps))
+        by_place = dict(zip(sorted(self.taps), intermediates, strict=True))
         return ImageFeatures(maps=(self.embedded(last, grid),), taps=tuple(by_place[tap] for tap in self.taps))
 
     def embedded(
@@ -113,3 +134,86 @@ def build_timm_clip(sizes: TimmClipSizes) -> TimmClipImageEncoder:
         **options,
     )
     return TimmClipImageEncoder(tower, taps=sizes.taps, input_size=sizes.input_size)
+
+
+_SIGLIP_TO_OPEN_CLIP = (
+    (r"^vision_model\.embeddings\.patch_embedding\.", "visual.trunk.patch_embed.proj."),
+    (r"^vision_model\.embeddings\.position_embedding\.weight$", "visual.trunk.pos_embed"),
+    (r"^vision_model\.post_layernorm\.", "visual.trunk.norm."),
+    (r"^vision_model\.head\.probe$", "visual.trunk.attn_pool.latent"),
+    (r"^vision_model\.head\.attention\.out_proj\.", "visual.trunk.attn_pool.proj."),
+    (r"^vision_model\.head\.layernorm\.", "visual.trunk.attn_pool.norm."),
+    (r"^vision_model\.head\.", "visual.trunk.attn_pool."),
+    (r"^vision_model\.encoder\.layers\.(\d+)\.layer_norm", r"visual.trunk.blocks.\1.norm"),
+    (r"^vision_model\.encoder\.layers\.(\d+)\.self_attn\.out_proj\.", r"visual.trunk.blocks.\1.attn.proj."),
+    (r"^vision_model\.encoder\.layers\.(\d+)\.self_attn\.", r"visual.trunk.blocks.\1.attn.qkv."),
+    (r"^vision_model\.encoder\.layers\.", "visual.trunk.blocks."),
+    (r"^text_model\.head\.", "text.text_projection."),
+)
+_TRUNK = "visual.trunk."
+
+
+def timm_clip_states(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
+    """State dicts for a `TimmClipImageEncoder` and its text encoder.
+
+    It reads open_clip's names; of SigLIP 2 also transformers', of PE-Core Meta's, and of MobileCLIP Apple's. Position
+    embeddings of another grid are resized (bicubic). A SigLIP needs its tokenizer among the weights.
+    """
+    tower = cast(TimmClipImageEncoder, image_encoder).tower
+    weights = _open_clip_form(official, tower)
+    table = f"{_TRUNK}pos_embed"
+    if table in weights:
+        others = tower.num_prefix_tokens
+        weights[table] = resized_positions(weights[table], math.isqrt(tower.pos_embed.shape[1] - others), others)
+    if isinstance(text_encoder, SiglipTextEncoder) and TOKENIZER not in weights:
+        raise CheckpointError(
+            "these weights come without their tokenizer; put the file tokenizer.json of the same model beside them"
+        )
+    return map_towers(weights, image_encoder, text_encoder, _rename_timm)
+
+
+def _open_clip_form(official: Mapping[str, Tensor], tower: nn.Module) -> dict[str, Tensor]:
+    """The weights by open_clip's names."""
+    if any(name.startswith("image_encoder.model.") for name in official):
+        model = cast(Any, SimpleNamespace(visual=SimpleNamespace(trunk=tower)))
+        try:
+            return convert_mobile_clip_state_dict(model, dict(official))
+        except KeyError as error:
+            raise CheckpointError(f"these MobileCLIP weights lack {error}; fetch the file again") from None
+    if "visual.conv1.weight" in official:
+        image = {f"{_TRUNK}{name}": value for name, value in checkpoint_filter_fn(dict(official), tower).items()}
+        text = {name: value for name, value in official.items() if not name.startswith("visual.")}
+        return image | {name if name == "logit_scale" else f"text.{name}": value for name, value in text.items()}
+    if any(name.startswith("vision_model.") for name in official):
+        return _open_clip_form_of_siglip(official)
+    return dict(official)
+
+
+def _rename_timm(name: str, value: Tensor) -> Renamed:
+    if name == TOKENIZER:
+        yield f"text.{TOKENIZER}", value
+    elif name == "logit_scale":
+        yield "text.logit_scale", value.reshape(())
+    elif name.startswith(_TRUNK):
+        yield from split_packed(f"image.tower.{name.removeprefix(_TRUNK)}", value, ".qkv.", ".qkv.")
+    elif name != "logit_bias":
+        yield from split_packed(f"text.tower.{name.removeprefix('text.')}", value)
+
+
+def _open_clip_form_of_siglip(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convert the weights of transformers' `SiglipModel` to open_clip's names and layout.
+
+    Queries, keys and values of the blocks stay separate; in the pooling, only the queries do.
+    """
+    state: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        stem, packed, suffix = name.partition("vision_model.head.attention.in_proj_")
+        if packed and not stem and value.ndim:
+            queries, others = value.tensor_split([len(value) // 3])
+            state |= {f"visual.trunk.attn_pool.q.{suffix}": queries, f"visual.trunk.attn_pool.kv.{suffix}": others}
+        elif name.startswith("text_model.") and not name.startswith("text_model.head."):
+            state[f"text.{openai_form(name, value)[0]}"] = value
+        else:
+            ours = renamed(name, _SIGLIP_TO_OPEN_CLIP)
+            state[ours] = value[None] if ours == "visual.trunk.pos_embed" else value
+    return state

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from segvoc.errors import UsageError
 from segvoc.layers.maps import is_exporting
+from segvoc.storage.records import check_range
 
 PixelStatistics = Literal["clip", "imagenet"]
 """Pixel normalization by CLIP's statistics, or ImageNet's as in CLIPSeg."""
@@ -25,7 +26,8 @@ class VitConfig:
     """Sizes of a vision transformer.
 
     Raises:
-        UsageError: a tap is out of order, or not before the last block, which only gives the dense map.
+        UsageError: a size isn't plausible (it may come from an untrusted file), or a tap is out of order or not before
+            the last block, which only gives the dense map.
     """
 
     channels: int
@@ -44,6 +46,9 @@ class VitConfig:
     """Blocks, 0-based and shallow to deep, whose outputs guide the decoder."""
 
     def __post_init__(self) -> None:
+        check_range(self, {name: (1, 256) for name in ("layers", "heads", "patch_size")})
+        check_range(self, {"channels": (1, 8192), "width": (1, 8192), "taps": (0, 255)})
+        check_range(self, {"pretrained_size": (1, 4096), "input_size": (1, 4096)})
         blocks = range(self.layers - 1)
         if list(self.taps) != sorted({*self.taps} & {*blocks}):
             raise UsageError(
@@ -173,7 +178,7 @@ class Attention(nn.Module):
     """Replaces open_clip's `nn.MultiheadAttention`, with the same arguments.
 
     PyTorch packs q, k and v in one parameter, but the published recipes train only some of the three. Separated, "train
-    q and v" is a rule on parameter names, and the dense last block computes the values alone. The weights are kept.
+    q and v" is a rule on parameter names, and the dense last block computes the values alone.
     """
 
     def __init__(self, packed: nn.MultiheadAttention, *, causal: bool = False) -> None:
@@ -204,7 +209,7 @@ class Attention(nn.Module):
 
 
 def separate_projections(blocks: Iterable[nn.Module], *, causal: bool = False) -> None:
-    """Replace the packed attention of open_clip's transformer blocks by `Attention`, in place; the weights are kept."""
+    """Replace the packed attention of open_clip's transformer blocks by `Attention` with the same weights, in place."""
     for block in blocks:
         block.attn = Attention(cast(nn.MultiheadAttention, block.attn), causal=causal)
 

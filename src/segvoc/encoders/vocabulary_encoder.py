@@ -38,7 +38,7 @@ class VocabularyEncoder(PromptedWordEncoder):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The text encoder, which has its own."""
+        """The text encoder, which tokenizes its prompts itself."""
         return cast(Tokenizer, self.text_encoder)
 
     @property

@@ -74,8 +74,7 @@ CACHED_EMBEDDINGS = 50_000
 """Size of the LRU cache of embeddings: 100 MB with 512 channels."""
 
 KEPT_FROM = 64
-"""Min new prompts per call to cache on disk; fewer are encoded faster than the digest of the text encoder's weights is
-computed."""
+"""Min new prompts per call to cache on disk: fewer take less time than the digest of the text encoder's weights."""
 
 KEPT_FORMAT = 2
 """Version of the on-disk cache."""
@@ -139,8 +138,7 @@ class PromptedWordEncoder(ABC):
     """Whether embeddings have unit length; if not, their lengths carry meaning and are kept."""
 
     digest: Callable[[Self], str] | None = None
-    """Computes a digest of everything that the embeddings of the encoder given depend on, the key of the on-disk cache;
-    None disables it."""
+    """Digest of everything that the embeddings depend on, the key of the on-disk cache; None disables the cache."""
 
     def __init__(self, templates: Sequence[str], *, average: bool = False) -> None:
         self.templates = tuple(templates)
@@ -188,8 +186,8 @@ class PromptedWordEncoder(ABC):
             self._checked = vocabulary.words, unknown
         warn_of_unknown_words(unknown)
         classes = [tuple(map(tuple, by_class)) for by_class in vocabulary.prompts(self.templates)]
-        found = self._embeddings(list(dict.fromkeys(classes)))
-        embeddings = [found[prompts] for prompts in classes]
+        by_class = self._embeddings(list(dict.fromkeys(classes)))
+        embeddings = [by_class[prompts] for prompts in classes]
         stacked = array_namespace(embeddings[0]).stack(embeddings)
         return normalized(stacked) if self.unit_length else stacked
 
@@ -198,29 +196,29 @@ class PromptedWordEncoder(ABC):
             self._cache.clear()
             self.digest = None  # the weights are being trained and will change again
         # other threads may change the cache: each step reads it once
-        found = {prompts: known for prompts in classes if (known := self._cache.get(prompts)) is not None}
-        found |= self._kept_or_encoded([prompts for prompts in classes if prompts not in found])
+        embeddings = {prompts: known for prompts in classes if (known := self._cache.get(prompts)) is not None}
+        embeddings |= self._cached_or_encoded([prompts for prompts in classes if prompts not in embeddings])
         for prompts in classes:
             self._cache.pop(prompts, None)
-            self._cache[prompts] = found[prompts]  # most recently used
+            self._cache[prompts] = embeddings[prompts]  # most recently used
         while len(self._cache) * (1 if self.average else len(self.templates)) > CACHED_EMBEDDINGS:
             self._cache.popitem(last=False)
-        return found
+        return embeddings
 
-    def _kept_or_encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
+    def _cached_or_encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
         """Load the embeddings of classes from disk, or compute them."""
         store = self._store() if len(classes) * len(self.templates) >= KEPT_FROM else None
         keys = {prompts: digest_of(prompts, self.average) for prompts in classes} if store else {}
-        kept = store.read(keys.values()) if store else {}
-        found = {prompts: self.restored(kept[key]) for prompts, key in keys.items() if key in kept}
-        missing = [prompts for prompts in classes if prompts not in found]
+        stored = store.read(keys.values()) if store else {}
+        embeddings = {prompts: self.restored(stored[key]) for prompts, key in keys.items() if key in stored}
+        missing = [prompts for prompts in classes if prompts not in embeddings]
         step = max(1, PROMPTS_AT_ONCE // len(self.templates))
         for start in range(0, len(missing), step):
-            some = self._encoded(missing[start : start + step])
-            if store and str(next(iter(some.values())).dtype).endswith("float32"):
-                store.add({keys[prompts]: to_numpy(embeddings) for prompts, embeddings in some.items()})
-            found |= some
-        return found
+            encoded = self._encoded(missing[start : start + step])
+            if store and str(next(iter(encoded.values())).dtype).endswith("float32"):
+                store.add({keys[prompts]: to_numpy(vectors) for prompts, vectors in encoded.items()})
+            embeddings |= encoded
+        return embeddings
 
     def _store(self) -> ArrayCache | None:
         folder = cache_folder()
@@ -233,18 +231,18 @@ class PromptedWordEncoder(ABC):
     def _encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
         """Compute the embeddings of classes; shared prompts are encoded once."""
         vectors = self._through_encoder({prompt for by_class in classes for names in by_class for prompt in names})
-        xp, found = array_namespace(next(iter(vectors.values()))), {}
+        xp, embeddings = array_namespace(next(iter(vectors.values()))), {}
         for by_class in classes:
             each = xp.stack([xp.mean(xp.stack([vectors[prompt] for prompt in names]), axis=0) for names in by_class])
-            found[by_class] = xp.mean(each, axis=0, keepdims=True) if self.average else each
-        return found
+            embeddings[by_class] = xp.mean(each, axis=0, keepdims=True) if self.average else each
+        return embeddings
 
     def _through_encoder(self, prompts: Iterable[str]) -> dict[str, Float[Array, " C"]]:
         by_length: dict[int, list[tuple[str, Int[np.ndarray, "1 L"]]]] = {}
         for prompt in sorted(prompts):
             tokens = np.asarray(self.tokenizer.tokenize([prompt], multiple=LENGTH_STEP))
             by_length.setdefault(tokens.shape[1], []).append((prompt, tokens))
-        found: dict[str, Float[Array, " C"]] = {}
+        by_prompt: dict[str, Float[Array, " C"]] = {}
         for same_length in by_length.values():
             for start in range(0, len(same_length), self.batch):
                 batch = same_length[start : start + self.batch]
@@ -252,5 +250,5 @@ class PromptedWordEncoder(ABC):
                 vectors = self.embed(np.concatenate(tokens + tokens[:1] * (self.batch - len(batch))))
                 # copy each row: a view would keep the whole batch in memory
                 copied = (array_namespace(vectors).asarray(vector, copy=True) for vector in vectors[: len(batch), ...])
-                found |= zip((prompt for prompt, _ in batch), copied, strict=True)
-        return found
+                by_prompt |= zip((prompt for prompt, _ in batch), copied, strict=True)
+        return by_prompt

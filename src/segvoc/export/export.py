@@ -49,6 +49,7 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWords
 from segvoc.inference.windows import views
+from segvoc.layers.precision import reduce_precision
 from segvoc.models.headers import has_shipped_weights
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import PRESETS
@@ -407,7 +408,8 @@ def _in_dtype(network: SegmentationNetwork, dtype: ExportDtype) -> SegmentationN
         return network
     network = copy.deepcopy(network)
     if dtype == "float16":
-        return network.to(torch.float16)
+        reduce_precision(network, torch.float16)
+        return network
     network.load_state_dict(unpack_int8_rows(_packed(network.state_dict())))
     return network
 

@@ -21,7 +21,7 @@ from segvoc.encoders.base import ImageEncoder, TokenEncoder, TokenFeatures, numb
 from segvoc.encoders.prompts import PartWords
 from segvoc.inference.onnx_program import OF_CLASSES
 from segvoc.inference.taught.features import APPEARANCE, CLASS_LOGITS
-from segvoc.layers.aggregation import UpsamplingDecoder, UpsamplingStage, WindowBlock, WindowGuidance
+from segvoc.layers.aggregation import StageGuidance, UpsamplingDecoder, UpsamplingStage, WindowBlock, WindowGuidance
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Kept, count_votes, select_classes
 from segvoc.layers.cost_sum import all_costs
@@ -351,7 +351,7 @@ class SharedByClasses(nn.Module):
         x = rearrange(x, "(b t) c h w -> b t h w c", b=cost.shape[0])
         appearance = rearrange(F.relu(whole.guidance(inputs.get(APPEARANCE, maps[0]))), "b c h w -> b h w c")
         words = F.relu(whole.text_guidance(F.normalize(text.mean(dim=2), dim=-1)))
-        guides = [guided[-1] for guided in decoder.precompute_guidance(numbered("tap", inputs))]
+        guides = [guided.shared for guided in decoder.precompute_guidance(numbered("tap", inputs))]
         outputs = {"kept": kept, "class_features": x, "class_words": words}
         if whole.skip is not None:
             outputs["class_costs"] = cost[:, -1]
@@ -377,8 +377,8 @@ class OfEachClass(nn.Module):
         semantic = block.semantic(x, inputs["class_words"], numbered("summary", inputs), self.pooling)
         x = block.fuse(block.spatial(x, guided), semantic)
         stages = [cast(UpsamplingStage, stage) for stage in decoder.stages]
-        kernels = [stage.merged_kernel() for stage in stages]
-        logits = decoder(x, list(zip(kernels, numbered("guide", inputs), strict=True)))
+        guides = zip(stages, numbered("guide", inputs), strict=True)
+        logits = decoder(x, [StageGuidance(stage.merged_kernel(), guide) for stage, guide in guides])
         if "class_costs" in inputs:
             logits = logits + resized(inputs["class_costs"], (logits.shape[2], logits.shape[3]))
         return {"logits": logits.float()}

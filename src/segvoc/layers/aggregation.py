@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.guided import GuidedConv2d, Projections, gelu_mlp
 from segvoc.layers.maps import Windows, is_exporting, plus_shared, pool, unpool, windows_of
-from segvoc.layers.precision import at_least_float32, without_autocast
+from segvoc.layers.precision import Float32Parts, at_least_float32, without_autocast
 from segvoc.layers.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, Logits
 from segvoc.storage.records import check_range
 
@@ -85,7 +85,7 @@ class WindowBlock(nn.Module):
         return WindowGuidance(windows.split(q), windows.split(k), windows)
 
     def forward(self, x: ClassTokens, guided: WindowGuidance) -> ClassTokens:
-        """Refine every class on its own."""
+        """Refine every class independently."""
         project, windows, y = self.project, guided.windows, guided.windows.split(self.norm1(x))
         split = partial(rearrange, pattern="b t n s (heads c) -> (b t n) heads s c", heads=self.heads)
         q, k, v = split(project.q(y, guided.q)), split(project.k(y, guided.k)), split(project.v(y))
@@ -113,7 +113,7 @@ class SpatialAggregation(nn.Module):
         return [cast(WindowBlock, block).precompute_guidance(guidance) for block in self.blocks]
 
     def forward(self, x: ClassTokens, guided: Sequence[WindowGuidance]) -> ClassTokens:
-        """Refine every class on its own."""
+        """Refine every class independently."""
         for block, guide in zip(self.blocks, guided, strict=True):
             x = block(x, guide)
         return x
@@ -152,21 +152,21 @@ class ClassAggregation(nn.Module):
         return self.merge(summaries)
 
     def summary(self, x: ClassTokens, text: Float[Tensor, "B T G"], pooling: tuple[int, int]) -> Summary:
-        """The sums over some classes."""
+        """The sums over a chunk of classes."""
         return self.sums(*self.keys_values(pool(x, pooling), text), 1)
 
     def forward(
         self, x: ClassTokens, text: Float[Tensor, "B T G"], summary: Summary, pooling: tuple[int, int]
     ) -> ClassTokens:
-        """Refine some of the classes that `summary` covers."""
+        """Refine a chunk of the classes that `summary` covers."""
         pooled = pool(x, pooling)
         pooled = pooled + self.attend(self.queries(pooled, text), summary).flatten(-2).to(x.dtype)
         pooled = pooled + self.mlp(self.norm2(pooled))
         return x + unpool(pooled, (x.shape[2], x.shape[3]))
 
     def sums(self, k: HeadTokens, v: HeadTokens, count: int) -> Summary:
-        """The two sums over some classes, each counted `count` times."""
-        k = count * (F.elu(k) + 1)
+        """The two sums over a chunk of classes, each counted `count` times."""
+        k = count * _phi(k)
         with without_autocast(k):
             return torch.einsum("bthwnc,bthwnd->bhwncd", k, v), k.sum(1)
 
@@ -175,9 +175,9 @@ class ClassAggregation(nn.Module):
         return tuple(cast(Tensor, sum(parts[1:], start=parts[0])) for parts in zip(*summaries, strict=True))
 
     def attend(self, q: HeadTokens, summary: Summary) -> HeadTokens:
-        """Attention from some classes to all those in the summary."""
+        """Attention from a chunk of classes to all classes of the summary."""
         key_value, key = summary
-        q = F.elu(q) + 1
+        q = _phi(q)
         with without_autocast(q):
             attended = torch.einsum("bthwnc,bhwncd->bthwnd", q, key_value)
             return attended / (torch.einsum("bthwnc,bhwnc->bthwn", q, key) + 1e-6)[..., None]
@@ -197,6 +197,11 @@ class ClassAggregation(nn.Module):
         return at_least_float32(x.unflatten(-1, (self.heads, -1)))
 
 
+def _phi(x: HeadTokens) -> HeadTokens:
+    # flattened, gradients are contiguous: PyTorch's compiler gets the strides of an ELU's other gradients wrong
+    return (F.elu(x.flatten(0, -2)) + 1).view(x.shape)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DecoderSizes:
     """Sizes of a decoder; the defaults are CAT-Seg's and PCA-Seg's."""
@@ -214,8 +219,13 @@ class DecoderSizes:
         check_range(self, {"lifts": (1, 16), "taps": (1, 4096), "guidance": (1, 4096), "stages": (1, 4096)})
 
 
-StageGuidance: TypeAlias = tuple[Tensor, ...]
-"""An upsampling stage's terms shared by all classes: a kernel, and a map (B D 2*H 2*W) to add to each class's."""
+class StageGuidance(NamedTuple):
+    """An upsampling stage's terms shared by all classes of an image."""
+
+    kernel: Float[Tensor, "C D k k"] | None
+    """The merged layers' response to a single cell; None for layers that aren't merged."""
+    shared: Float[Tensor, "B D _ _"]
+    """Map to add to each class's."""
 
 
 class UpsamplingStage(nn.Module):
@@ -240,7 +250,7 @@ class UpsamplingStage(nn.Module):
     def precompute_guidance(self, guidance: Float[Tensor, "B G H W"]) -> StageGuidance:
         """The merged kernel (C D 4 4), and the map that all classes of an image share."""
         bias = self.bias[:, None, None].expand(1, -1, *guidance.shape[2:])
-        return self.merged_kernel(), self.conv1.own(bias) + self.conv1.guidance(guidance)
+        return StageGuidance(self.merged_kernel(), self.conv1.own(bias) + self.conv1.guidance(guidance))
 
     def merged_kernel(self) -> Float[Tensor, "C D 4 4"]:
         """Response of `upsample` and `conv1` to a cell with a 1 in one of the C channels."""
@@ -253,11 +263,10 @@ class UpsamplingStage(nn.Module):
 
     def first(self, x: Float[Tensor, "BT C H W"], guided: StageGuidance) -> Float[Tensor, "BT D 2*H 2*W"]:
         """`conv1` of the upsampled maps and the guidance."""
-        kernel, shared = guided
-        return plus_shared(F.conv_transpose2d(x, kernel, stride=2, padding=1), shared)
+        return plus_shared(F.conv_transpose2d(x, cast(Tensor, guided.kernel), stride=2, padding=1), guided.shared)
 
 
-class UpsamplingDecoder(nn.Module):
+class UpsamplingDecoder(Float32Parts):
     """Upsampling stages guided by taps of the image encoder, then a convolution to one logit for each class."""
 
     float32_parts = ("head",)

@@ -20,7 +20,7 @@ StreamObserver = Callable[[int, ClassTokens, ClassTokens], None]
 
 
 class ClassOptions(TypedDict, total=False):
-    """How a forward pass processes the classes; see `SegmentationNetwork.selected_logits`."""
+    """Options of a forward pass; see `AggregationContext`."""
 
     pooling: tuple[int, int]
     chunk: int | None
@@ -29,14 +29,14 @@ class ClassOptions(TypedDict, total=False):
 
 
 class ForwardOptions(ClassOptions, total=False):
-    """The same, with pooling and class selection."""
+    """The same, with class selection."""
 
     selection: ClassSelection | None
 
 
 @dataclass(frozen=True)
 class AggregationContext:
-    """Settings of one forward pass of an aggregation, some of which only apply to some aggregations."""
+    """Settings of a forward pass; not every aggregation uses all of them."""
 
     pooling: tuple[int, int] = (2, 2)
     """Cells (rows, columns) over which class aggregation pools."""
@@ -54,19 +54,25 @@ class AggregationContext:
     """Number of the block that receives this context."""
 
     def of_block(self, number: int) -> "AggregationContext":
-        """This context for the block with a number."""
+        """The context for the block with this number."""
         return replace(self, block=number)
+
+    def show(self, streams: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Call `observe`, if there is one, with the block's streams of each chunk."""
+        if self.observe is not None:
+            for pair in streams:
+                self.observe(self.block, *pair)
 
     def each(
         self, function: Callable[..., _Result], *of_classes: Tensor, shared: Sequence[Any] = (), dim: int = 1
     ) -> list[_Result]:
-        """Call `function` for each chunk of classes, with these of each tensor, then the shared arguments."""
+        """Call `function` on each chunk of classes of these tensors, followed by the shared arguments."""
         return self.over(function, list(zip(*(self.split(x, dim) for x in of_classes), strict=True)), shared)
 
     def over(
         self, function: Callable[..., _Result], chunks: Sequence[tuple[Tensor, ...]], shared: Sequence[Any] = ()
     ) -> list[_Result]:
-        """Call `function` with the tensors of each chunk, and the shared arguments."""
+        """Call `function` on the tensors of each chunk, followed by the shared arguments."""
         return [self.run(function, *chunk, *shared) for chunk in chunks]
 
     def map(
@@ -85,7 +91,7 @@ class AggregationContext:
         return x.split([size + (number < larger) for number in range(parts)], dim)
 
     def on_pooled_cells(self) -> "AggregationContext":
-        """This context with larger chunks, for pooled maps: as a class has fewer cells there, memory stays the same."""
+        """The context for pooled maps: with fewer cells, larger chunks take the same memory."""
         return self if self.chunk is None else replace(self, chunk=self.chunk * math.prod(self.pooling))
 
     def run(self, function: Callable[..., _Result], *inputs: Any) -> _Result:

@@ -17,6 +17,12 @@ from segvoc.layers.precision import at_least_float32, without_autocast
 Moments = tuple[Tensor, Tensor]
 """Mean and biased variance of each channel."""
 
+Over = Callable[..., list[Tensor]]
+"""Calls a function with the tensors of each chunk: `AggregationContext.over`."""
+
+Statistics = Callable[[Sequence[tuple[Tensor, ...]]], list[Moments]]
+"""Computes the moments of each norm from the tensors of all chunks: `batch_moments`."""
+
 
 class ClassBatchNorm(nn.BatchNorm2d):
     """Channels-last batch norm with external training statistics from `batch_moments`."""
@@ -42,6 +48,14 @@ class ClassBatchNorm(nn.BatchNorm2d):
         cast(Tensor, self.num_batches_tracked).add_(1)
 
 
+class Fusion(nn.Module):
+    """Joins the two streams of a block: (spatial, semantic) -> features."""
+
+    def statistics(self, over: Over) -> Statistics | None:
+        """What computes `forward`'s `moments` in training from the streams of all chunks; None: it takes none."""
+        return None
+
+
 def share_norms(module: nn.Module) -> None:
     """Compute the statistics of every `ClassBatchNorm` in a module over all processes."""
     for norm in module.modules():
@@ -53,7 +67,7 @@ def batch_moments(
     layers: Iterable[Any],
     inputs: Callable[..., Float[Tensor, "*cells C"]],
     chunks: Sequence[tuple[Tensor, ...]],
-    over: Callable[..., list[Tensor]],
+    over: Over,
 ) -> list[Moments]:
     """Mean and biased variance of `expand(inputs(*chunk))` over all chunks, for each of `layers`.
 
@@ -64,7 +78,7 @@ def batch_moments(
         layers: modules with a linear map `expand` of the same inputs and the `ClassBatchNorm` that follows it, `norm`.
         inputs: maps the tensors of a chunk to the input of the linear maps.
         chunks: tensors of each chunk.
-        over: calls a function with each chunk (`AggregationContext.over`).
+        over: calls a function with each chunk.
     """
 
     def cells(*chunk: Tensor) -> Float[Tensor, "N C"]:
@@ -83,7 +97,7 @@ def batch_moments(
     mean, count = total[:-1] / total[-1], total[-1].detach()
     products = torch.stack(over(centered_products, chunks)).sum(0)
     covariance = (all_reduce(products) if together else products) / count
-    found = []
+    per_layer = []
     for layer in layers:
         with without_autocast(mean):
             # get the matrix from the layer's outputs for unit vectors, since the layer may be wrapped
@@ -92,5 +106,5 @@ def batch_moments(
             variance = (weight * (covariance @ weight)).sum(0)
             moments = (mean @ weight + bias[0], variance.clamp(min=0))
         layer.norm.update(moments, count)
-        found.append(moments)
-    return found
+        per_layer.append(moments)
+    return per_layer

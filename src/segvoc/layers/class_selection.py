@@ -19,14 +19,13 @@ from segvoc.layers.selection_rules import (
 from segvoc.layers.shapes import CostVolume, Logits, PromptEmbeddings
 
 Kept = Int[Tensor, "B K"]
-"""Indices of the classes kept for each image, in ascending order."""
+"""Indices of the selected classes of each image, ascending."""
 
 SelectedLogits = tuple[Float[Tensor, "B K h w"], Kept | None]
-"""Logits of the kept classes, and their indices (None: all)."""
+"""Logits of the selected classes, and their indices (None: all)."""
 
 ClassSelection = SelectionRule | Callable[[CostVolume], Kept | None]
-"""A rule, or a function from the first cost volume (B P T H W) of images to the classes to keep per image, as in
-`segvoc.training.objectives.segmentation`; None keeps all."""
+"""A rule, or a function from the first cost volume (B P T H W) to the classes to keep of each image (None: all)."""
 
 
 def kept_classes(selection: ClassSelection | None, cost: CostVolume) -> Kept | None:
@@ -76,22 +75,19 @@ def select_classes(
     selection: ClassSelection | None,
     by: Float[Tensor, "B _ T H W"] | None = None,
 ) -> tuple[Float[Tensor, "B P K H W"], Float[Tensor, "B K N C"], Kept | None]:
-    """Costs, prompt embeddings and indices (None: all) of the classes that a selection keeps by some costs.
-
-    Those costs are `by`; None: `cost`.
-    """
+    """Select classes by the cost volume `by` (None: `cost`): their costs, prompt embeddings and indices (None: all)."""
     kept = kept_classes(selection, cost if by is None else by)
     return (cost, text, None) if kept is None else (gather_classes(cost, kept, 2), gather_classes(text, kept, 1), kept)
 
 
 def gather_classes(values: Tensor, kept: Kept, axis: int) -> Tensor:
-    """Gather the kept classes of each image (first axis) along `axis`."""
+    """Gather the selected classes of each image (first axis) along `axis`."""
     index = kept.view(kept.shape[0], *[1] * (axis - 1), kept.shape[1], *[1] * (values.ndim - axis - 1))
     return values.gather(axis, index.expand(*values.shape[:axis], -1, *values.shape[axis + 1 :]))
 
 
 def scatter_to_all(logits: Float[Tensor, "B K h w"], kept: Kept | None, classes: int) -> Logits:
-    """Logits of all classes; classes that weren't kept get `DROPPED`."""
+    """Logits of all classes; dropped classes get `DROPPED`."""
     if kept is None:
         return logits
     everything = logits.new_full((logits.shape[0], classes, *logits.shape[2:]), DROPPED)

@@ -11,7 +11,7 @@ from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
 from segvoc.layers.maps import resized
-from segvoc.layers.precision import at_least_float32, without_autocast
+from segvoc.layers.precision import Float32Parts, at_least_float32, without_autocast
 from segvoc.layers.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
 
 
@@ -68,8 +68,8 @@ def all_costs(
 ) -> CostVolume:
     """Compare the maps with the words by cosine, and the known classes by synthesized classifiers, if there are any.
 
-    The maps and the logits of the known classes, which the synthesized classifiers need, are on one grid. Each word has
-    P prompts x (maps and synthesized classifiers) costs.
+    All maps, and the known classes' logits, which the synthesized classifiers blend, have the same grid. A word with P
+    prompts has P costs for each map, and P for the synthesized classifiers.
     """
     costs = [cost_volume(image, text) for image in maps]
     if synthesized is not None:
@@ -82,8 +82,8 @@ def all_costs(
 class CostSum(nn.Module):
     """Logits as a weighted sum of the costs of each class and cell.
 
-    Feature maps that were trained on some words carry little information about others. If these `familiar` words are
-    known, the novelty of a word is its distance to the nearest of them, 1 - max cos, and the weights depend on it:
+    Feature maps say little about words that they weren't trained on. With `familiar`, the words that they were trained
+    on, the weights depend on a word's novelty, its distance to the nearest of these, 1 - max cos:
     logit_t = sum_p (weight_p + novelty_t * novelty_weight_p) cost_pt + bias.
     """
 
@@ -109,7 +109,7 @@ class CostSum(nn.Module):
             return torch.einsum("bpthw,btp->bthw", cost, weight) + self.bias
 
 
-class NoAggregation(nn.Module):
+class NoAggregation(Float32Parts):
     """Replaces an aggregation by a `CostSum` of the costs (PCA-Seg, Table 3, first row).
 
     Feature maps are interpolated to the size of the first before they are compared with the words.

@@ -18,12 +18,12 @@ class GuidedLinear(nn.Module):
         draw_as_one(self.own, self.guidance)
 
     def forward(self, x: Float[Tensor, "*#cells C"], guided: Float[Tensor, "*#cells D"]) -> Float[Tensor, "*_ D"]:
-        """Apply the layer, given the term of the guidance."""
+        """Add the guidance's term to that of x."""
         return self.own(x) + guided
 
 
 class NoTerm(nn.Module):
-    """The term of a guidance without channels: zeros."""
+    """Zeros, for guidance without channels."""
 
     def __init__(self, out_dim: int) -> None:
         super().__init__()

@@ -55,17 +55,17 @@ def plus_shared(maps: Float[Tensor, "BT D H W"], shared: Float[Tensor, "B D H W"
 
 
 class Windows(NamedTuple):
-    """How the cells of a grid form N windows of S cells, row by row.
+    """Division of a grid into N windows of S cells, row by row.
 
     If the grid isn't a multiple of the window, border windows are padded with other cells.
     """
 
     order: Int[Tensor, "N S"]
-    """The grid index of the cell at each place of each window."""
+    """Grid index of each cell of each window."""
     place: Int[Tensor, " cells"]
-    """The index in `order` of each cell."""
+    """Index in `order` of each cell of the grid."""
     mask: Float[Tensor, "N S S"] | None
-    """The lowest number between cells of a window that aren't neighbors in the image, else 0; None: all of them are.
+    """Attention mask: the dtype's minimum between cells that aren't neighbors in the image, else 0; None: no mask.
 
     The official code adds -100. Its weights, exp(-100), are too small to matter, but such subnormal numbers are slow to
     multiply on a CPU.
@@ -119,5 +119,5 @@ def _axis(size: int, window: int, shift: int, device: torch.device) -> _Axis:
 
 
 def _cells(x: Float[Tensor, "B T L C"], order: Int[Tensor, " M"]) -> Float[Tensor, "B T M C"]:
-    """Reorder the cells of every class; twice as fast on three axes as on four."""
+    """Reorder the cells of every class; three axes are twice as fast as four."""
     return x.flatten(0, 1).index_select(1, order).unflatten(0, x.shape[:2])

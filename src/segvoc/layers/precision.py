@@ -1,6 +1,6 @@
 """Reduced precision: most layers compute in bfloat16 or float16, class decisions in float32."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -8,33 +8,36 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def float32_tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """List parameters and buffers that stay in float32 in reduced precision.
+class Float32Parts(nn.Module):
+    """A module with parts that stay in float32 in reduced precision.
 
-    These are batch norms, and the submodules that modules name in `float32_parts`. Costs of different classes are often
-    closer than bfloat16 can resolve, so everything from the costs to the votes and the cost sum stays in float32.
+    Costs of different classes are often closer than bfloat16 can resolve, so everything from the costs to the votes and
+    the cost sum stays in float32.
     """
-    kept = tuple(
-        f"{path}.{part}".strip(".") + "."
-        for path, module in network.named_modules()
-        for part in (("",) if isinstance(module, _BatchNorm) else getattr(module, "float32_parts", ()))
-    )
+
+    float32_parts: tuple[str, ...] = ()
+    """Names of submodules, parameters or buffers."""
+
+
+def float32_tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """List parameters and buffers that stay in float32 in reduced precision: batch norms and `float32_parts`."""
+    modules = list(network.named_modules())
+    parts = [path for path, module in modules if isinstance(module, _BatchNorm)]
+    for path, module in modules:
+        if isinstance(module, Float32Parts):
+            parts += [f"{path}.{part}" for part in module.float32_parts]
+    prefixes = tuple(f"{part}.".removeprefix(".") for part in parts)
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-        if tensor.is_floating_point() and f"{name}.".startswith(kept):
+        if tensor.is_floating_point() and f"{name}.".startswith(prefixes):
             yield name, tensor
 
 
-class Float32Parts(nn.Module):
-    """A network whose `float32_tensors` stay in float32 when it is converted."""
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Float32Parts":
-        """Convert or move all tensors; `half()`, `bfloat16()` and `to(dtype)` leave `float32_parts` in float32."""
-        before = {name: tensor.data for name, tensor in float32_tensors(self)}
-        super()._apply(fn, recurse)
-        for name, tensor in float32_tensors(self):
-            if tensor.dtype.itemsize < torch.float32.itemsize:
-                tensor.data = before[name].to(tensor.device)
-        return self
+def reduce_precision(network: nn.Module, dtype: torch.dtype) -> None:
+    """Convert a network to float16 or bfloat16, except its `float32_tensors`."""
+    exact = {name for name, _ in float32_tensors(network)}
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if tensor.is_floating_point() and name not in exact:
+            tensor.data = tensor.data.to(dtype)
 
 
 def lowest_precision(network: nn.Module) -> torch.dtype:

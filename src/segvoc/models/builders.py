@@ -7,7 +7,7 @@ them.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ def input_size_of(config: NetworkConfig | None) -> int:
 
 def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
     """Build PCA-Seg, CAT-Seg, one of their baselines, or a CLIP alone."""
-    from segvoc.encoders.clip_text import ClipTextEncoder, eva_text, open_clip_text, openai_text
+    from segvoc.encoders.clip_text import ClipTextEncoder, eva_text, openai_text
 
     encoders = config.encoder
     if isinstance(encoders, TimmEncoders):
@@ -47,13 +47,9 @@ def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
     else:
         from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 
-        image_encoder = OpenAIClipImageEncoder(
-            encoders.vit,
-            dense=encoders.dense,
-            activation=encoders.activation,
-        )
-        text_of = openai_text if encoders.activation == "quick_gelu" else open_clip_text
-        text_encoder = ClipTextEncoder(text_of(encoders.vit.channels))
+        image_encoder = OpenAIClipImageEncoder(encoders.vit, dense=encoders.dense, activation=encoders.activation)
+        quick_gelu = encoders.activation == "quick_gelu"
+        text_encoder = ClipTextEncoder(openai_text(encoders.vit.channels, quick_gelu=quick_gelu))
     return clip_segmentation_network(config, image_encoder, text_encoder)
 
 
@@ -95,55 +91,38 @@ def build_aggregation(config: CostAggregationConfig, image_encoder: nn.Module) -
 
 def build_err_seg(config: ErrSegConfig) -> SegmentationNetwork:
     """Build ERR-Seg."""
-    encoders = _vit_of_err_seg(config) if config.encoder == "vit_b16" else _convnext_of_err_seg(config)
+    is_vit = config.encoder == "vit_b16"
+    image, text = _vit_of_err_seg(config) if is_vit else _convnext_of_err_seg(config)
+    costs = 2 if config.maps == "hierarchical" else 1
     if config.aggregation.kind == "none":
-        return SegmentationNetwork(encoders.image, encoders.text, NoAggregation(CostSum(encoders.costs)))
-    channels = cast(ImageEncoder, encoders.image).channels
-    sizes = replace(config.aggregation.decoder_sizes, lifts=encoders.lifts, taps=encoders.decoder_taps)
-    aggregation = replace(config.aggregation, decoder_sizes=sizes)
-    return SegmentationNetwork(
-        encoders.image, encoders.text, ErrAggregation(aggregation, channels, encoders.guides, encoders.costs)
-    )
+        return SegmentationNetwork(image, text, NoAggregation(CostSum(costs)))
+    channels, guides = cast(ImageEncoder, image).channels, cast(ImageEncoder, image).tap_channels
+    lifts, taps = (), guides[1:]
+    if is_vit:  # its dense map and taps guide as in CAT-Seg; the paper doesn't say which maps do
+        guides, lifts, taps = (channels, *guides), VIT_LIFTS, (channels, *VIT_TAPS)
+    sizes = replace(config.aggregation.decoder_sizes, lifts=lifts, taps=taps)
+    aggregation = ErrAggregation(replace(config.aggregation, decoder_sizes=sizes), channels, guides, costs)
+    return SegmentationNetwork(image, text, aggregation)
 
 
-class _ErrEncoders(NamedTuple):
-    """ERR-Seg's encoders, and the sizes that its aggregation needs: costs per class, and channels of its guides.
-
-    The decoder upsamples the last of these by `lifts`, to `decoder_taps` channels.
-    """
-
-    image: nn.Module
-    text: nn.Module
-    costs: int
-    guides: tuple[int, ...]
-    lifts: tuple[int, ...]
-    decoder_taps: tuple[int, ...]
-
-
-def _convnext_of_err_seg(config: ErrSegConfig) -> _ErrEncoders:
+def _convnext_of_err_seg(config: ErrSegConfig) -> tuple[nn.Module, nn.Module]:
     from segvoc.encoders.clip_text import ClipTextEncoder, convnext_text
     from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder, convnext_base_w, convnext_large_d
 
     sizes, layers = (convnext_base_w(), 12) if config.encoder == "convnext_base_w" else (convnext_large_d(), 16)
     hierarchical = config.maps == "hierarchical"
     sizes = replace(sizes, input_size=config.side, hierarchical=hierarchical, stage_4_gradient=config.stage_4_gradient)
-    image = ConvNextClipImageEncoder(sizes)
-    text = ClipTextEncoder(convnext_text(sizes.channels, layers))
-    taps = image.tap_channels
-    return _ErrEncoders(image, text, 2 if hierarchical else 1, guides=taps, lifts=(), decoder_taps=taps[1:])
+    return ConvNextClipImageEncoder(sizes), ClipTextEncoder(convnext_text(sizes.channels, layers))
 
 
-def _vit_of_err_seg(config: ErrSegConfig) -> _ErrEncoders:
-    """A plain CLIP (Table 13), whose dense map and taps guide as in CAT-Seg; the paper doesn't say which maps do."""
+def _vit_of_err_seg(config: ErrSegConfig) -> tuple[nn.Module, nn.Module]:
+    """A plain CLIP (Table 13)."""
     from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
     from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
     from segvoc.encoders.vit import vit_b16
 
     sizes = replace(vit_b16(), input_size=config.side)
-    image = OpenAIClipImageEncoder(sizes)
-    text = ClipTextEncoder(openai_text(sizes.channels))
-    guides, decoder_taps = (sizes.channels, *image.tap_channels), (sizes.channels, *VIT_TAPS)
-    return _ErrEncoders(image, text, 1, guides=guides, lifts=VIT_LIFTS, decoder_taps=decoder_taps)
+    return OpenAIClipImageEncoder(sizes), ClipTextEncoder(openai_text(sizes.channels))
 
 
 def build_part_network(config: PartNetworkConfig) -> SegmentationNetwork:

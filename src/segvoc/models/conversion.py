@@ -13,6 +13,7 @@ from segvoc.checkpoints.origins import clip_family
 from segvoc.checkpoints.published import PublishedFile, known_file
 from segvoc.checkpoints.strict import check_values
 from segvoc.encoders.base import TOWERS
+from segvoc.encoders.official_clip import is_plain_clip
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.cost_sum import NoAggregation
@@ -21,6 +22,8 @@ from segvoc.models.headers import configuration_of, configuration_record, write_
 from segvoc.models.network_segmenter import require_network
 from segvoc.models.presets import Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.official_weights import clip_state
+from segvoc.networks.syn_seg import holds_decoder, is_decoder_alone
 from segvoc.runtime.version import __version__
 from segvoc.storage.files import file_sha256
 from segvoc.storage.records import with_settings
@@ -127,10 +130,6 @@ def convert(
 
 def _with_towers(file: WeightsFile, encoder_weights: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Combine a checkpoint without encoders and a plain CLIP."""
-    # imported here because timm takes seconds to import
-    from segvoc.checkpoints.official_cost_aggregation import is_decoder_alone
-    from segvoc.checkpoints.official_towers import is_plain_clip
-
     if clip_family(file.tensors) == "DINOv3":
         return file.tensors | read_weights(encoder_weights).tensors
     if not is_decoder_alone(file.tensors):
@@ -168,10 +167,6 @@ def _state(
     official: Mapping[str, Tensor], preset: Preset, network: SegmentationNetwork
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The weights by segvoc's keys, and the names of the modules they belong to (empty: the whole network)."""
-    # here, since timm takes seconds to import
-    from segvoc.checkpoints.official_cost_aggregation import holds_decoder
-    from segvoc.checkpoints.official_towers import clip_state, is_plain_clip
-
     if is_plain_clip(official) and not holds_decoder(official) and not isinstance(network.aggregation, NoAggregation):
         return clip_state(official, network), TOWERS
     assert preset.from_official is not None

@@ -4,6 +4,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import cast
 
+from segvoc.encoders.prompts import PartWordEncoder
 from segvoc.encoders.word_encoder import PromptedWordEncoder
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.segmenter import Segmenter
@@ -17,7 +18,7 @@ def model_record(model: Segmenter) -> dict[str, str]:
     """
     record = {"model": model.name, "dtype": model.dtype, "device": model_device(model)}
     if model.taught:
-        record["taught"] = " ".join(one.digest for one in model.taught)
+        record["taught"] = " ".join(words.digest for words in model.taught)
     if isinstance(model, ExportedSegmenter):
         # the manifest has the digests of all files, checked when the folder was opened
         return record | {"weights": digest_of(model.manifest.to_json()), "engine": _engine(model)}
@@ -42,7 +43,8 @@ def keep_words(model: Segmenter) -> None:
     The encoder gets no reference to the model: a cycle would keep the weights in memory long after their last use.
     """
     encoder = model.encode_words
-    encoder = getattr(encoder, "encode", encoder)  # the part encoder wraps a name encoder
+    if isinstance(encoder, PartWordEncoder):
+        encoder = encoder.encode
     if not isinstance(encoder, PromptedWordEncoder):
         return  # the words of an exported model may be fixed
     if isinstance(model, ExportedSegmenter):

@@ -84,13 +84,13 @@ def find_model(name: str, *, revision: str | None = None, token: Token = None) -
 
 def trainable_model(name: str) -> str:
     """Resolve a model for fine-tuning, whose weights are segvoc's, to a preset or the path of a file."""
-    found = find_model(name)
-    if found is None:
+    resolved = find_model(name)
+    if resolved is None:
         return name
-    if found.taught or found.weights is not None:
-        given = f"--model {found.model}" + ("" if found.weights is None else f" --weights {found.weights}")
-        raise UsageError(f"{name!r} has no segvoc weights to train; train its network: {given}")
-    return found.model
+    if resolved.taught or resolved.weights is not None:
+        options = f"--model {resolved.model}" + ("" if resolved.weights is None else f" --weights {resolved.weights}")
+        raise UsageError(f"{name!r} has no segvoc weights to train; train its network: {options}")
+    return resolved.model
 
 
 def _read_model_config(path: Path, name: str) -> Mapping[str, Any]:
@@ -168,8 +168,11 @@ def _shared(name: str, shared: SharedModel, get: Get) -> FoundModel:
     return FoundModel(name=name, model=model, taught=taught, words=shared.words, background=shared.background)
 
 
+_CLIPS = {(768, 16, 224): "clip-b", (1024, 14, 336): "clip-l"}
+"""Presets of CLIP by the image encoder's width, the side of its patches [px], and that of its images [px]."""
+
 _CLIP = {"hidden_size": 768, "patch_size": 32, "image_size": 224}
-"""Transformers' defaults of a CLIP's image encoder, which a configuration may leave out."""
+"""transformers' defaults, which a configuration may leave out."""
 
 
 def _transformers_preset(config: Mapping[str, Any], name: str) -> str | None:
@@ -181,22 +184,15 @@ def _transformers_preset(config: Mapping[str, Any], name: str) -> str | None:
         return _siglip_preset(config, name)
     if kind != "clip":
         return None
-    from segvoc.models.presets import PRESETS
-    from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, OpenAIEncoders
-
     vision = _sizes_in(config, "vision_config", _CLIP)
-    size = {key: vision[key] for key in _CLIP}
-    for preset in ("clip-b", "clip-l"):
-        configuration = PRESETS[preset].configuration
-        assert isinstance(configuration, ClipNetworkConfig)
-        assert isinstance(configuration.encoder, OpenAIEncoders)
-        vit = configuration.encoder.vit
-        if size == {"hidden_size": vit.width, "patch_size": vit.patch_size, "image_size": vit.pretrained_size}:
-            return preset
-    raise CheckpointError(
-        f"{name!r} is a CLIP with {size['hidden_size']} channels, patches of {size['patch_size']} px and images of "
-        f"{size['image_size']} px, for which segvoc has no preset; take ViT-B/16 at 224 px or ViT-L/14 at 336 px"
-    )
+    width, patch, side = (vision[key] for key in _CLIP)
+    preset = next((preset for size, preset in _CLIPS.items() if size == (width, patch, side)), None)
+    if preset is None:
+        raise CheckpointError(
+            f"{name!r} is a CLIP with {width} channels, patches of {patch} px and images of {side} px, for which "
+            "segvoc has no preset; take ViT-B/16 at 224 px or ViT-L/14 at 336 px"
+        )
+    return preset
 
 
 _SIGLIPS = {(768, 16): "siglip2-b", (1024, 16): "siglip2-l", (1152, 16): "siglip2-so400m"}
@@ -218,8 +214,8 @@ def _siglip_preset(config: Mapping[str, Any], name: str) -> str:
 
 def _sizes_in(config: Mapping[str, Any], part: str, defaults: Mapping[str, int]) -> dict[str, Any]:
     """The sizes in part of a transformers configuration, with defaults filled in."""
-    found = config.get(part)
-    return {**defaults, **found} if isinstance(found, Mapping) else dict(defaults)
+    sizes = config.get(part)
+    return {**defaults, **sizes} if isinstance(sizes, Mapping) else dict(defaults)
 
 
 def _open_clip_preset(get: Get, name: str) -> str | None:
@@ -234,7 +230,7 @@ def _open_clip_preset(get: Get, name: str) -> str | None:
 
     wanted = _architecture(model)
     models = {preset: sizes.model for preset, sizes in TIMM_CLIPS.items() if sizes.model is not None}
-    known = {preset: get_model_config(one) or {} for preset, one in models.items()}
+    known = {preset: get_model_config(model) or {} for preset, model in models.items()}
     return next((preset for preset, config in known.items() if _architecture(config) == wanted), None)
 
 
@@ -255,12 +251,14 @@ def _transformers_options(config: Mapping[str, Any]) -> Mapping[str, object]:
 def _foreign(name: str, config: Mapping[str, Any], files: list[str]) -> CheckpointError:
     """The error for a model of another library."""
     kind, architectures = config.get("model_type"), config.get("architectures")
-    found = [str(entry) for entry in architectures] if isinstance(architectures, list) else []
-    found = found or ([str(kind)] if kind else [])
+    classes = [str(entry) for entry in architectures] if isinstance(architectures, list) else []
+    classes = classes or ([str(kind)] if kind else [])
     library = config.get("library_name") or ("transformers" if "model_type" in config else "")
     advice = "name a model that segvoc shared (segvoc push), or a preset with --weights FILE (segvoc models)"
     if kind == "dinov2":
         advice = "give it as --encoder-weights of a network of parts"
     listed = ", ".join(files[:4]) + (", ..." if len(files) > 4 else "") or "nothing"
-    content = f"{' '.join(found) or 'a model'}{f' of {library}' if library else ''}" if config else f"files ({listed})"
+    content = (
+        f"{' '.join(classes) or 'a model'}{f' of {library}' if library else ''}" if config else f"files ({listed})"
+    )
     return CheckpointError(f"{name!r} holds {content}, no model of segvoc; {advice}")

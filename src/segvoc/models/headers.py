@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from segvoc.checkpoints.files import FORMAT, WeightsFile, read_weights, write_weights
-from segvoc.encoders.base import TOKENIZER, TOWERS
+from segvoc.checkpoints.origins import TOKENIZER
+from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.taught.taught_words import TaughtWords, is_half
 from segvoc.layers.precision import lowest_precision
@@ -122,10 +123,10 @@ def taught_tensors(taught: Sequence[TaughtWords]) -> tuple[dict[str, Tensor], di
     """The tensors and the header entries of taught words; both are empty without any."""
     tensors = {
         f"{TAUGHT}.{number}.{name}": torch.from_numpy(array.copy())
-        for number, one in enumerate(taught)
-        for name, array in one.arrays().items()
+        for number, words in enumerate(taught)
+        for name, array in words.arrays().items()
     }
-    return tensors, {TAUGHT: [to_json(one.record) for one in taught]} if taught else {}
+    return tensors, {TAUGHT: [to_json(words.record) for words in taught]} if taught else {}
 
 
 def taught_words_of(file: WeightsFile) -> tuple[TaughtWords, ...]:
@@ -133,7 +134,7 @@ def taught_words_of(file: WeightsFile) -> tuple[TaughtWords, ...]:
     records = file.record.get(TAUGHT, [])
     if not isinstance(records, list):
         raise CheckpointError(f"the header of {file.path!r} is damaged; fetch or train the model again")
-    found: list[TaughtWords] = []
+    taught: list[TaughtWords] = []
     for number, record in enumerate(records):
         prefix = f"{TAUGHT}.{number}."
         arrays = {
@@ -141,8 +142,8 @@ def taught_words_of(file: WeightsFile) -> tuple[TaughtWords, ...]:
         }
         # weights files are read as float32
         halves = {name: array.astype(np.float16) for name, array in arrays.items() if is_half(name)}
-        found.append(TaughtWords.of(file.path, record, arrays | halves))
-    return tuple(found)
+        taught.append(TaughtWords.of(file.path, record, arrays | halves))
+    return tuple(taught)
 
 
 def without_taught(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

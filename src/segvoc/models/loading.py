@@ -18,9 +18,10 @@ from segvoc.inference.engine import ModelTraits
 from segvoc.inference.exported.manifest import refines_edges, unsure_below
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.cost_sum import NoAggregation
+from segvoc.layers.precision import reduce_precision
 from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.digests import keep_words
-from segvoc.models.finding import FoundModel, find_model
+from segvoc.models.finding import find_model
 from segvoc.models.headers import (
     CUSTOM,
     TRAINING,
@@ -33,6 +34,7 @@ from segvoc.models.headers import (
 from segvoc.models.network_segmenter import NetworkSegmenter, Optimize
 from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name, votes_of
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.official_weights import cosine_state
 from segvoc.runtime.hardware import DtypeName, bfloat16_instructions, device_name
 from segvoc.storage.records import with_settings
 
@@ -72,7 +74,19 @@ def load_network(
     if (found := find_model(name, revision=revision, token=token)) is not None:
         if weights is not None:
             raise UsageError(f"{name!r} has its own weights, and weights={os.fspath(weights)!r} too; give one of them")
-        return _load_found(found, device=device, dtype=kind, options=options, network=network, optimize=optimize)
+        try:
+            model = load_network(
+                found.model,
+                weights=found.weights,
+                device=device,
+                dtype="float32" if kind == "auto" else kind,  # the same labels everywhere
+                options={**found.options, **chosen},
+                network=network,
+                optimize=optimize,
+            )
+            return found.named(model.with_taught(*map(TaughtWords.load, found.taught)))
+        except CheckpointError as error:
+            raise CheckpointError(f"{found.name}: {error}") from error
     file = None
     if is_own_path(name):
         if weights is not None:
@@ -93,7 +107,7 @@ def load_network(
     training = None if file is None else file.record.get(TRAINING)
     network = network.requires_grad_(False).to(where)
     if chosen_dtype != torch.float32:
-        network.to(chosen_dtype)
+        reduce_precision(network, chosen_dtype)
     segmenter = segmenter_of(name, preset, network, configuration, training, optimize)
     if file is not None:
         classes = file.record.get("classes", ())  # of a file written by `segvoc train`
@@ -101,34 +115,6 @@ def load_network(
         segmenter.known_words = tuple(map(str, classes)) if isinstance(classes, list) else ()
     keep_words(segmenter)
     return segmenter
-
-
-def _load_found(
-    found: FoundModel,
-    *,
-    device: str,
-    dtype: DtypeName,
-    options: Mapping[str, object] | None,
-    network: SegmentationNetwork | None,
-    optimize: Optimize,
-) -> NetworkSegmenter:
-    """Load a shared model; "auto" is float32, for the same labels everywhere."""
-    kind: DtypeName = "float32" if dtype == "auto" else dtype
-    chosen = {**found.options, **(options or {})}
-    try:
-        model = load_network(
-            found.model,
-            weights=found.weights,
-            device=device,
-            dtype=kind,
-            options=chosen,
-            network=network,
-            optimize=optimize,
-        )
-        model = model.with_taught(*map(TaughtWords.load, found.taught))
-    except CheckpointError as error:
-        raise CheckpointError(f"{found.name}: {error}") from error
-    return found.named(model)
 
 
 def segmenter_of(
@@ -254,7 +240,6 @@ def _own_tensors(name: str, preset: Preset, network: SegmentationNetwork, file: 
         return begin_with(file, network) if isinstance(network.aggregation, NoAggregation) else own
     if file.record["parts"] != list(TOWERS):
         raise CheckpointError("its header names modules unknown to this segvoc; install a newer segvoc")
-    from segvoc.checkpoints.official_towers import cosine_state  # imported here because timm takes seconds to import
 
     return file.tensors | cosine_state(network.aggregation, preset.cosine_logits)
 
@@ -274,10 +259,10 @@ def find_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with contextlib.suppress(RuntimeError):
-        found = torch.device(device_name(device))
+        known = torch.device(device_name(device))
         counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-        if (found.index or 0) < counts.get(found.type, 0):
-            return found
+        if (known.index or 0) < counts.get(known.type, 0):
+            return known
     raise UsageError(f"device {device!r} is not available; use 'auto', 'cpu' or, where there is a GPU, 'cuda' or 'mps'")
 
 

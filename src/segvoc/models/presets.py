@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
@@ -27,10 +28,23 @@ from segvoc.networks.cost_aggregation_config import (
     OpenAIEncoders,
     TimmEncoders,
 )
-from segvoc.networks.err_seg import OWN_SELECTION, ErrSegConfig
-from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregationConfig, PartNetworkConfig
+from segvoc.networks.err_seg import OWN_SELECTION, ErrSegConfig, err_seg_state
+from segvoc.networks.official_weights import network_state
+from segvoc.networks.part_cat_seg import (
+    PART_CAT_SEG,
+    PCA_PART,
+    PartAggregationConfig,
+    PartNetworkConfig,
+    part_network_state,
+)
 from segvoc.networks.pca_seg import PCA_SEG
-from segvoc.networks.syn_seg import ConditionedDecoderConfig, Head, SynSegConfig
+from segvoc.networks.syn_seg import (
+    ConditionedDecoderConfig,
+    Head,
+    SynSegConfig,
+    conditions_linearly,
+    syn_seg_state,
+)
 from segvoc.networks.tiny import TinyConfig
 from segvoc.storage.files import SHIPPED
 
@@ -131,8 +145,8 @@ class Preset:
     @property
     def fetched_encoders(self) -> tuple[PublishedFile, ...]:
         """The encoders that training starts from, if all can be fetched; otherwise none."""
-        found = tuple(file for file in self.encoders if isinstance(file, PublishedFile))
-        return found if len(found) == len(self.encoders) else ()
+        published = tuple(file for file in self.encoders if isinstance(file, PublishedFile))
+        return published if len(published) == len(self.encoders) else ()
 
     @property
     def protocols(self) -> Protocols:
@@ -152,17 +166,6 @@ class Preset:
 def votes_of(configuration: builders.NetworkConfig) -> Votes:
     """The settings by which an image's cells vote for classes."""
     return configuration.votes if isinstance(configuration, ErrSegConfig) else PUBLISHED_VOTES
-
-
-def _key_map(name: str, *more: object) -> KeyMap:
-    """A function of `official_cost_aggregation`, imported when it is called, since timm takes seconds to import."""
-
-    def state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
-        from segvoc.checkpoints import official_cost_aggregation
-
-        return getattr(official_cost_aggregation, name)(official, network, *more)
-
-    return state
 
 
 def _none_published(unconfirmed: UnconfirmedFile | None = None) -> str:
@@ -192,7 +195,7 @@ def _clip_preset(
             f"{_none_published(unconfirmed)}; train them, or give a checkpoint that the released code has trained, "
             f"from {towers.start}, or use these encoders alone with the option aggregation=none"
         ),
-        from_official=_key_map("network_state"),
+        from_official=network_state,
     )
 
 
@@ -228,7 +231,7 @@ def _frozen_preset(
         published=published,
         encoders=(file,),
         how_to_get="" if published else f"{_none_published(UNCONFIRMED[file.name])}; give those of {title}",
-        from_official=_key_map("network_state", FROZEN_LOGITS),
+        from_official=partial(network_state, cosines=FROZEN_LOGITS),
     )
 
 
@@ -272,13 +275,11 @@ def _err_preset(
             f"{_none_published(None if is_vit else UNCONFIRMED['err-seg'])}; train them, or give a checkpoint of its "
             f"authors' code (its towers start from {start})"
         ),
-        from_official=_key_map("err_seg_state"),
+        from_official=err_seg_state,
     )
 
 
 def _syn_configuration(official: Mapping[str, Tensor], configuration: SynSegConfig) -> SynSegConfig:
-    from segvoc.checkpoints.official_cost_aggregation import conditions_linearly
-
     if not conditions_linearly(official):
         return configuration
     return replace(configuration, decoder=replace(configuration.decoder, film="linear"))
@@ -301,7 +302,7 @@ def _clip_seg_preset(file: PublishedFile, head: Head) -> Preset:
         parts_against="half",
         published=file,
         encoders=(PUBLISHED["openai-clip-b"],),
-        from_official=_key_map("syn_seg_state"),
+        from_official=syn_seg_state,
     )
 
 
@@ -327,7 +328,7 @@ def _part_preset(
         how_to_get=(
             f"{_none_published(unconfirmed)}; {released}; train them from OpenAI's ViT-B-16.pt and DINOv2's ViT-S/14"
         ),
-        from_official=_key_map("part_network_state"),
+        from_official=part_network_state,
     )
 
 
@@ -377,7 +378,7 @@ PRESETS: dict[str, Preset] = {
             f"{_none_published()}; train them from captions with OpenAI's ViT-B-16.pt, or take the same network with "
             "CLIPSeg's weights, clipseg-rd64"
         ),
-        from_official=_key_map("syn_seg_state"),
+        from_official=syn_seg_state,
         fit_to_official=_syn_configuration,
     ),
     "clipseg": _clip_seg_preset(PUBLISHED["clipseg-rd64-refined"], "refined"),

@@ -35,7 +35,7 @@ from segvoc.networks.choices import DECODERS, block_of
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 
 
-class CostAggregation(nn.Module):
+class CostAggregation(Float32Parts):
     """Computes logits from dense image features and word embeddings: cost volume, aggregation blocks, decoder."""
 
     float32_parts = ("skip", "synthesized", "embed_cost")
@@ -72,11 +72,10 @@ class CostAggregation(nn.Module):
         Returns:
             Logits, and the indices of the selected classes (None: all of them).
         """
-        cost, by = all_costs(maps, text, self.synthesized, context.class_logits), None
+        cost = all_costs(maps, text, self.synthesized, context.class_logits)
         if self.skip is not None:
-            by = self.skip(cost, text)[:, None]
-            cost = torch.cat((cost, by), dim=1)
-        cost, text, kept = select_classes(cost, text, context.selection, by)
+            cost = torch.cat((cost, self.skip(cost, text)[:, None]), dim=1)
+        cost, text, kept = select_classes(cost, text, context.selection, None if self.skip is None else cost[:, -1:])
         return self.refined(cost, text, guidance, context), kept
 
     def refined(
@@ -89,7 +88,7 @@ class CostAggregation(nn.Module):
 
     def precompute_guidance(self, guidance: FeatureMaps) -> tuple[AppearanceGuidance, list[StageGuidance]]:
         """Guidance of the blocks and of the decoder, which all classes of an image share."""
-        first, *taps = [one.to(lowest_precision(self)) for one in guidance]
+        first, *taps = [tap.to(lowest_precision(self)) for tap in guidance]
         appearance = rearrange(F.relu(self.guidance(first)), "b c h w -> b h w c")
         return appearance, self.decoder.precompute_guidance(taps)
 
@@ -193,14 +192,15 @@ class SegmentationNetwork(Float32Parts):
         return self.image_encoder(image)
 
     def compared(
-        self, found: ImageFeatures, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]
+        self, features: ImageFeatures, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]
     ) -> SelectedLogits:
         """Compute logits of the selected classes from image features; see `selected_logits`.
 
         Args:
-            found: output of the image encoder.
+            features: output of the image encoder.
             text: P prompt embeddings for each of T classes, from the text encoder.
             options: fields of `AggregationContext`.
         """
-        context = AggregationContext(**options, class_logits=found.class_logits)
-        return self.aggregation(found.maps, text.expand(len(found.maps[0]), -1, -1, -1), found.guidance, context)
+        context = AggregationContext(**options, class_logits=features.class_logits)
+        text = text.expand(features.maps[0].shape[0], -1, -1, -1)
+        return self.aggregation(features.maps, text, features.guidance, context)

@@ -4,15 +4,14 @@ Cho et al., "CAT-Seg: Cost Aggregation for Open-Vocabulary Semantic Segmentation
 the released code: the CLIP encoders' own features serve as guidance, without an additional backbone.
 """
 
-from torch import nn
-
 from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.layers.batch_statistics import Fusion
 from segvoc.layers.shapes import AppearanceGuidance, ClassTokens, TextGuidance
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import ParallelBlock
 
 
-class LastStream(nn.Module):
+class LastStream(Fusion):
     """No fusion: returns the output of class aggregation, which already includes spatial aggregation."""
 
     def __init__(self, dim: int) -> None:

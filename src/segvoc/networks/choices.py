@@ -24,7 +24,7 @@ from segvoc.layers.aggregation import (
     cost_volume,
 )
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.batch_statistics import Moments
+from segvoc.layers.batch_statistics import Fusion, Moments, Over, Statistics, batch_moments
 from segvoc.layers.class_selection import SelectedLogits, select_classes
 from segvoc.layers.maps import pool
 from segvoc.layers.precision import without_autocast
@@ -37,7 +37,7 @@ from segvoc.layers.shapes import (
     PromptEmbeddings,
 )
 from segvoc.networks.cat_seg import LastStream, SerialBlock
-from segvoc.networks.cost_aggregation_config import ClassAttention, CostAggregationConfig, Decoder, Fusion, Order
+from segvoc.networks.cost_aggregation_config import ClassAttention, CostAggregationConfig, Decoder, Order
 from segvoc.networks.pca_seg import CoefficientMapper, ExpertFusion, ExpertParser, ParallelBlock
 
 
@@ -48,7 +48,7 @@ class SoftmaxClassAggregation(ClassAggregation):
     """
 
     def sums(self, k: HeadTokens, v: HeadTokens, count: int) -> Summary:
-        """Keys, values and log counts of some classes."""
+        """Keys, values and log counts of a chunk of classes."""
         return k, v, k.new_full((k.shape[1],), math.log(count))
 
     def merge(self, summaries: Sequence[Summary]) -> Summary:
@@ -58,7 +58,7 @@ class SoftmaxClassAggregation(ClassAggregation):
         return k, v, torch.cat([summary[2] for summary in summaries])
 
     def attend(self, q: HeadTokens, summary: Summary) -> HeadTokens:
-        """Attention from some classes to all."""
+        """Attention from a chunk of classes to all."""
         q, k, v = (rearrange(x, "b t h w n c -> b h w n t c") for x in (q, *summary[:2]))
         with without_autocast(q):
             attended = F.scaled_dot_product_attention(q, k, v, summary[2].expand(q.shape[-2], -1))
@@ -80,11 +80,11 @@ class QueryClassAggregation(ClassAggregation):
         x = context.map(lambda part: pool(part, context.pooling), x)
         pairs = context.each(self.keys_values, x, text)
         k, v = (torch.cat([pair[i] for pair in pairs], dim=1) for i in (0, 1))
-        totals = context.each(lambda *some: _scores(self.queries(*some), k).logsumexp(dim=-2), x, text)
+        totals = context.each(lambda *chunk: _scores(self.queries(*chunk), k).logsumexp(dim=-2), x, text)
         return k, v, torch.stack(totals).logsumexp(dim=0)
 
     def attend(self, q: HeadTokens, summary: Summary) -> HeadTokens:
-        """Attention from some classes to all."""
+        """Attention from a chunk of classes to all."""
         k, v, total = summary
         with without_autocast(q):
             weights = (_scores(q, k) - total[..., None, :]).exp() + 1e-8
@@ -96,7 +96,7 @@ def _scores(q: HeadTokens, k: Float[Tensor, "B S H W heads c"]) -> Float[Tensor,
         return torch.einsum("bthwnc,bshwnc->bhwnts", q * q.shape[-1] ** -0.5, k)
 
 
-class ConcatenatedStreams(nn.Module):
+class ConcatenatedStreams(Fusion):
     """Concatenation and a 1x1 convolution: the baseline of Table 5a."""
 
     def __init__(self, dim: int) -> None:
@@ -108,7 +108,7 @@ class ConcatenatedStreams(nn.Module):
         return self.project(torch.cat((spatial, semantic), dim=-1))
 
 
-class PaperExpertFusion(nn.Module):
+class PaperExpertFusion(Fusion):
     """EPL exactly as in the paper, Eqs. 4 to 6: no projections, no activation inside an expert, no residual.
 
     The paper doesn't give kernel sizes, so the experts use those of the released code.
@@ -129,6 +129,10 @@ class PaperExpertFusion(nn.Module):
     def both(self, spatial: ClassTokens, semantic: ClassTokens) -> BothStreams:
         """Concatenate the streams into the experts' input."""
         return torch.cat((spatial, semantic), dim=-1)
+
+    def statistics(self, over: Over) -> Statistics:
+        """See `Fusion.statistics`."""
+        return partial(batch_moments, self.parse.halves, self.both, over=over)
 
 
 class ConvolvedExperts(nn.Module):
@@ -197,7 +201,7 @@ ORDERS: dict[Order, Callable[..., nn.Module]] = {
 
 _MEAN = partial(ReducedExperts, reduce=torch.mean)
 
-FUSIONS: dict[Fusion, Callable[..., nn.Module]] = {
+FUSIONS: dict[str, Callable[..., Fusion]] = {
     "experts": ExpertFusion,
     "experts-paper": PaperExpertFusion,
     "single": partial(ExpertFusion, experts=1, integrate=_MEAN),
@@ -223,7 +227,7 @@ DECODERS: dict[Decoder, type[UpsamplingDecoder]] = {
 """Decoders, which map refined features to logits."""
 
 
-def fusion_of(config: CostAggregationConfig) -> nn.Module:
+def fusion_of(config: CostAggregationConfig) -> Fusion:
     """Build the module (spatial stream, class stream) -> features, with random weights."""
     if config.fusion not in FUSIONS:
         raise UsageError(f"fusion={config.fusion} is unknown; it is one of {', '.join(FUSIONS)}")

@@ -1,7 +1,6 @@
 """Configuration of a cost aggregation and of the networks built around one: PCA-Seg, CAT-Seg and their variants.
 
-Encoders and layers are given by name. `networks/choices.py` maps layer names to classes; encoders are imported only
-when they are built.
+`networks/choices.py` maps the names of layers to classes. Encoders are imported only when they are built.
 """
 
 from dataclasses import dataclass, field
@@ -31,9 +30,6 @@ class NoGuidance(nn.Module):
 
 
 Order = Literal["parallel", "serial"]
-Fusion = str
-"""A name in the table of fusions (`FUSIONS` in `networks/choices.py`), which is checked when the network is built."""
-
 ClassAttention = Literal["linear", "softmax", "query"]
 Decoder = Literal["transposed", "none"]
 Skip = Literal["sum", "none"]
@@ -49,10 +45,10 @@ class CostAggregationConfig:
     """Whether spatial and class aggregation run in parallel or in series."""
     blocks: int
     """Number of consecutive blocks (CAT-Seg, Table 8); 0 decodes the embedded costs directly."""
-    fusion: Fusion
-    """How the streams are fused: by experts as released or as in the paper; by a single expert, or by several joined by
-    a convolution, their mean or their sum (PCA-Seg, Table 5e); by concatenation (Table 5a); or "last", the class stream
-    alone."""
+    fusion: str
+    """How the streams are fused, by a name of `FUSIONS` (`choices.py`): by experts as released or as in the paper;
+    by a single expert, or by several joined by a convolution, their mean or their sum (PCA-Seg, Table 5e); by
+    concatenation (Table 5a); or "last", the class stream alone."""
     experts: int | None = None
     """Number of experts, for the fusions that allow a choice (PCA-Seg, Table 5c); None: four."""
     class_attention: ClassAttention = "linear"
@@ -110,13 +106,6 @@ class CostAggregationConfig:
         return image, nn.Linear(channels, self.guidance_dim)
 
 
-def check_vit(vit: VitConfig) -> None:
-    """Check that the sizes of a ViT, which may come from an untrusted file, are plausible."""
-    counts = ("layers", "heads", "patch_size")
-    check_range(vit, {name: (1, 256) for name in counts} | {"channels": (1, 8192), "width": (1, 8192)})
-    check_range(vit, {"pretrained_size": (1, 4096), "input_size": (1, 4096), "taps": (0, 255)})
-
-
 class _VitEncoders:
     """Shared by the ViT encoders."""
 
@@ -143,9 +132,6 @@ class EvaEncoders(_VitEncoders):
     dense: DenseMode = "csa"
     """Attention of the last block in dense mode; it must match the mode that the weights were distilled in, if any."""
 
-    def __post_init__(self) -> None:
-        check_vit(self.vit)
-
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAIEncoders(_VitEncoders):
@@ -158,9 +144,6 @@ class OpenAIEncoders(_VitEncoders):
     """Attention of the last block in dense mode; networks with an aggregation were trained with CAT-Seg's."""
     activation: Activation = "quick_gelu"
     """Activation of the MLPs."""
-
-    def __post_init__(self) -> None:
-        check_vit(self.vit)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ released code, which adds image and text guidance, averages the embeddings of bo
 after the star MLP.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -15,15 +15,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.errors import UsageError
+from segvoc.checkpoints.origins import refuse_other_origins
+from segvoc.checkpoints.strict import fit_exactly, inside, renamed, shapes_of, with_prefixes
+from segvoc.encoders.official_clip import is_plain_clip
+from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.aggregation import DecoderSizes, StageGuidance, UpsamplingDecoder, UpsamplingStage, cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
 from segvoc.layers.guided import GuidedConv2d, Projections, gelu_mlp
 from segvoc.layers.maps import on_maps, plus_shared, pool, resized, unpool
-from segvoc.layers.precision import lowest_precision, without_autocast
+from segvoc.layers.precision import Float32Parts, lowest_precision, without_autocast
 from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnQuarter, Votes
 from segvoc.layers.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, PromptEmbeddings, TextGuidance
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.official_weights import clip_state, cosine_state, split_terms
 from segvoc.storage.records import check_range
 
 Streams = Literal["both", "spatial", "class", "none"]
@@ -267,11 +272,11 @@ class SplitStage(UpsamplingStage):
 
     def precompute_guidance(self, guidance: Float[Tensor, "B G H W"]) -> StageGuidance:
         """The map that the guidance adds to those of all classes."""
-        return (self.conv1.guidance(guidance),)
+        return StageGuidance(None, self.conv1.guidance(guidance))
 
     def first(self, x: Float[Tensor, "BT C H W"], guided: StageGuidance) -> Float[Tensor, "BT D _ _"]:
         """`conv1` of the upsampled maps and the guidance."""
-        return plus_shared(self.conv1.own(self.upsample(x)), *guided)
+        return plus_shared(self.conv1.own(self.upsample(x)), guided.shared)
 
 
 class ErrDecoder(UpsamplingDecoder):
@@ -311,7 +316,7 @@ class ErrBlock(nn.Module):
         return x if self.semantic is None else context.run(self.semantic, x, text)
 
 
-class ErrAggregation(nn.Module):
+class ErrAggregation(Float32Parts):
     """Computes logits of the classes that seem to be in the image, from hierarchical features and word embeddings."""
 
     float32_parts = ("embed_costs",)
@@ -365,13 +370,68 @@ class ErrAggregation(nn.Module):
         """Average the cost embeddings at a common size and project them (Eq. 6 of the paper sums them instead)."""
         dtype = lowest_precision(self)
 
-        def merged(*some: Float[Tensor, "B 1 T _ _"]) -> ClassTokens:
-            with without_autocast(some[0]):
+        def merged(*chunk: Float[Tensor, "B 1 T _ _"]) -> ClassTokens:
+            with without_autocast(chunk[0]):
                 embedded = [
                     resized(embed(rearrange(cost, "b 1 t h w -> (b t) 1 h w")), size)
-                    for embed, cost in zip(self.embed_costs, some, strict=True)
+                    for embed, cost in zip(self.embed_costs, chunk, strict=True)
                 ]
             maps = self.merge_costs(torch.stack(embedded).mean(dim=0).to(dtype))
-            return rearrange(maps, "(b t) c h w -> b t h w c", b=some[0].shape[0])
+            return rearrange(maps, "(b t) c h w -> b t h w c", b=chunk[0].shape[0])
 
         return torch.cat(context.each(merged, *costs, dim=2), dim=1)
+
+
+HEAD = "sem_seg_head.decoder."
+"""Prefix of all weights outside CLIP in the released ERR-Seg."""
+
+_ERR_SEG_NAMES = (
+    (r"^corr_proj_convs\.(\d)\.0\.", r"embed_costs.\1."),
+    (r"^low_corr_fusion\.", "merge_costs."),
+    (r"^img_guidance_projection_agg\.(\d)\.0\.", r"guidance.\1."),
+    (r"^low_img_fusion\.", "merge_guidance."),
+    (r"^img_guidance_projection_dec\.(\d)\.0\.", r"decoder.guidance.\1."),
+    (r"^text_guidance_projection\.0\.", "text_guidance."),
+    (r"^aggregator_layers\.(\d+)\.spatial_fusion\.sa\.", r"blocks.\1.spatial."),
+    (r"^aggregator_layers\.(\d+)\.class_fusion\.sa\.", r"blocks.\1.semantic."),
+    (r"\.attention\.proj\.", ".out."),
+    (r"\.attention\.sr_([kv])\.", r".reduce_\1."),
+    (r"\.attention\.norm_([kv])\.", r".norm_\1."),
+    (r"\.attention\.", ".project."),
+    (r"\.mlp\.dwconv\.dwconv\.", ".local."),
+    (r"^up_decoder([123])\.", lambda match: f"decoder.stages.{int(match[1]) - 1}."),
+    (r"\.up_conv\.", ".upsample."),
+    (r"\.textual_fusion\.0\.", ".conv1."),
+    (r"\.textual_fusion\.1\.", ".norm1."),
+    (r"\.textual_fusion\.3\.", ".conv2."),
+    (r"\.textual_fusion\.4\.", ".norm2."),
+    (r"^head\.", "decoder.head."),
+)
+
+
+def err_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
+    """State dict for an ERR-Seg network.
+
+    It reads the whole released state dict (`sem_seg_head.clip_model.*`, `sem_seg_head.decoder.*`), or that of a plain
+    CLIP for a network without aggregation.
+    """
+    if is_plain_clip(official):
+        return clip_state(official, network) | cosine_state(network.aggregation)
+    refuse_other_origins(official, "ERR-Seg")
+    unexpected = [name for name in official if not name.startswith(("sem_seg_head.clip_model.", HEAD))]
+    if unexpected:
+        raise CheckpointError(f"these weights aren't from ERR-Seg ({unexpected[0]}); use its authors' checkpoint")
+    head = err_head_state(inside(HEAD, official), network.aggregation)
+    return clip_state(official, network) | with_prefixes({"aggregation.": head})
+
+
+def err_head_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> dict[str, Tensor]:
+    """State dict of `aggregation` from that of the released head (`sem_seg_head.decoder.*`)."""
+    expected = shapes_of(aggregation)
+    weights = ((name, err_seg_name(name), value) for name, value in official.items())
+    return fit_exactly(split_terms(weights, expected), expected, "ERR-Seg")
+
+
+def err_seg_name(official: str) -> str:
+    """Our name of a weight of the released head."""
+    return renamed(official, _ERR_SEG_NAMES)

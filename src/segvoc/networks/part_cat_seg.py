@@ -6,7 +6,7 @@ and applies the softmax of class attention over the queries. PCA-Seg's part mode
 blocks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Unpack, cast
 
@@ -15,10 +15,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segvoc.checkpoints.origins import refuse_other_origins
+from segvoc.checkpoints.strict import fit_exactly, inside, renamed, shapes_of, with_prefixes
+from segvoc.encoders.official_clip import is_plain_clip, towers_state
 from segvoc.encoders.prompts import PartWordEncoder, PartWords
 from segvoc.encoders.vit import VitConfig
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
-from segvoc.errors import UsageError
+from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.aggregation_context import AggregationContext, ClassOptions, ForwardOptions
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits
@@ -27,7 +30,16 @@ from segvoc.layers.precision import at_least_float32, without_autocast
 from segvoc.layers.shapes import ClassTokens, CostVolume, FeatureMaps, Images, Logits
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.choices import block_of
-from segvoc.networks.cost_aggregation_config import ClassAttention, CostAggregationConfig, Fusion, Order, check_vit
+from segvoc.networks.cost_aggregation_config import ClassAttention, CostAggregationConfig, Order
+from segvoc.networks.official_weights import (
+    AGGREGATOR,
+    CLIP,
+    COMPUTED,
+    PREDICTOR,
+    aggregator_name,
+    clip_state,
+    split_terms,
+)
 from segvoc.storage.records import check_range
 
 NONE_SEED = 12345678
@@ -54,7 +66,7 @@ class PartAggregationConfig(CostAggregationConfig):
     appearance_channels: int | None = 384
     order: Order = "serial"
     blocks: int = 2
-    fusion: Fusion = "last"
+    fusion: str = "last"
     class_attention: ClassAttention = "query"
     pad_classes: int = 0
     decoder_sizes: DecoderSizes = PART_CAT_SEG_DECODER
@@ -82,9 +94,6 @@ class PartNetworkConfig:
     """Letters of the image encoder's projections that the recipe trains."""
     aggregation: PartAggregationConfig = PART_CAT_SEG
     """The aggregation between the encoders and the logits."""
-
-    def __post_init__(self) -> None:
-        check_vit(self.vit)
 
 
 def none_vector(channels: int) -> Float[Tensor, " C"]:
@@ -227,3 +236,50 @@ class PartNetwork(SegmentationNetwork):
         features = self.image_encoder(image)
         context = AggregationContext(**options, class_logits=features.class_logits)
         return self.aggregation.levels(features.maps, words, features.guidance, context)
+
+
+_NONE = f"{PREDICTOR}non_object_embedding"
+_DINO = "backbone.dinov2."
+_NEVER_USED = "layers_object."
+"""A copy of the blocks that the released forward pass never uses."""
+
+_PART_NAMES = ((r"^conv2\.", "embed_specific."), (r"^conv_proj_feat\.", "project."))
+_SPECIFIC = "layers_specific_part."
+
+
+def part_network_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
+    """State dict of a `PartNetwork` on OpenAI CLIP and DINOv2 from the whole released one.
+
+    The embedding for "none of them" is taken from the checkpoint, which was trained with it. (The released code loads
+    it into an unused parameter and uses a newly drawn one; they are only equal due to the fixed seed.)
+    """
+    if not isinstance(network, PartNetwork):
+        raise CheckpointError("checkpoints of PartCATSeg have an aggregation; leave out the option aggregation=none")
+    if is_plain_clip(official):
+        towers_state(official, network.image_encoder, network.text_encoder)  # says that two encoders are needed
+    refuse_other_origins(official, "PartCATSeg")
+    rest = {name: value for name, value in official.items() if not name.startswith((CLIP, _DINO)) and name != _NONE}
+    released = {name.removeprefix(AGGREGATOR): value for name, value in rest.items()}
+    state = part_aggregation_state(released, network.aggregation)
+    if _NONE in official:
+        state["none"] = F.normalize(official[_NONE].flatten().float(), dim=0)
+    towers = clip_state(inside(CLIP, official), network, inside(_DINO, official))
+    return towers | with_prefixes({"aggregation.": state})
+
+
+def part_aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> dict[str, Tensor]:
+    """State dict of a `PartAggregation` from that of the released aggregator, which lacks the embedding for none."""
+    expected = shapes_of(aggregation)
+    none = none_vector(expected.pop("none")[0])
+    weights = (
+        (name, _part_name(name), value.flatten(1) if name == "conv_proj_feat.weight" else value)
+        for name, value in official.items()
+        if not name.startswith(_NEVER_USED) and not COMPUTED.search(name)
+    )
+    return fit_exactly(split_terms(weights, expected), expected, "aggregation") | {"none": none}
+
+
+def _part_name(official: str) -> str:
+    if official.startswith(_SPECIFIC):
+        return "specific_" + aggregator_name("layers." + official.removeprefix(_SPECIFIC))
+    return aggregator_name(renamed(official, _PART_NAMES))

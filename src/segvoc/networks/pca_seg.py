@@ -6,7 +6,8 @@ CAT-Seg (`cat_seg.py`) is the same network with different blocks.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from functools import partial
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, Summary, WindowGuidance
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.batch_statistics import ClassBatchNorm, Moments, batch_moments
+from segvoc.layers.batch_statistics import ClassBatchNorm, Fusion, Moments, Over, Statistics, batch_moments
 from segvoc.layers.guided import draw_as_one
 from segvoc.layers.shapes import AppearanceGuidance, BothStreams, ClassTokens, ParsedStreams, TextGuidance
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
@@ -63,8 +64,8 @@ class ExpertParser(nn.Module):
         """
         if self.training and moments is None:
             moments = batch_moments(self.halves, nn.Identity(), [(both,)], AggregationContext().over)
-        given = moments or (None, None)
-        first, second = (half(both, some) for half, some in zip(self.halves, given, strict=True))
+        pairs = zip(self.halves, moments or (None, None), strict=True)
+        first, second = (half(both, of_half) for half, of_half in pairs)
         # GELU is twice as fast on a contiguous tensor
         return F.gelu(rearrange(first + second, "(b t) (e c) h w -> b t h w e c", b=both.shape[0], e=self.experts))
 
@@ -85,7 +86,7 @@ class CoefficientMapper(nn.Module):
         return self.coefficients(both).softmax(dim=-1)
 
 
-class ExpertFusion(nn.Module):
+class ExpertFusion(Fusion):
     """Expert-driven perceptual learning (EPL), Eqs. 4 to 6: experts parse both streams, coefficients weight them.
 
     As in the released code, which goes beyond the paper, each stream is projected first, and a scaled linear map of
@@ -114,11 +115,15 @@ class ExpertFusion(nn.Module):
         """Project and concatenate the streams into the experts' input."""
         return torch.cat((self.spatial(spatial), self.semantic(semantic)), dim=-1)
 
+    def statistics(self, over: Over) -> Statistics:
+        """See `Fusion.statistics`."""
+        return partial(batch_moments, self.parse.halves, self.both, over=over)
+
 
 class ParallelBlock(nn.Module):
     """Eq. 3 and EPL: both aggregations take the same features, and `fuse` joins their outputs."""
 
-    def __init__(self, spatial: SpatialAggregation, semantic: ClassAggregation, fuse: nn.Module) -> None:
+    def __init__(self, spatial: SpatialAggregation, semantic: ClassAggregation, fuse: Fusion) -> None:
         super().__init__()
         self.spatial, self.semantic, self.fuse = spatial, semantic, fuse
 
@@ -136,16 +141,13 @@ class ParallelBlock(nn.Module):
         `guided` is the shared guidance of spatial aggregation; None: x is the spatial stream.
         """
         shared = guided, self.semantic.summarize(x, text, context), context.pooling
-        normed = self.training and hasattr(self.fuse, "parse")
-        if context.observe is None and not normed:
-            return context.map(self.fused, x, text, shared=shared)
+        statistics = self.fuse.statistics(context.over) if self.training else None
+        if context.observe is None and statistics is None:
+            return context.map(lambda *chunk: self.fuse(*self.streams(*chunk)), x, text, shared=shared)
         pairs = context.each(self.streams, x, text, shared=shared)
-        if context.observe is not None:  # not in `streams`, which checkpointing may recompute
-            for pair in pairs:
-                context.observe(context.block, *pair)
+        context.show(pairs)  # not in `streams`, which checkpointing may recompute
         # batch norm needs all classes before the first chunk is fused
-        fuse = cast(ExpertFusion, self.fuse)
-        moments = (batch_moments(fuse.parse.halves, fuse.both, pairs, context.over),) if normed else ()
+        moments = () if statistics is None else (statistics(pairs),)
         return torch.cat(context.over(self.fuse, pairs, moments), dim=1)
 
     def streams(
@@ -156,13 +158,9 @@ class ParallelBlock(nn.Module):
         summary: Summary,
         pooling: tuple[int, int],
     ) -> tuple[ClassTokens, ClassTokens]:
-        """Spatial and class stream of some classes."""
+        """Spatial and class stream of a chunk of classes."""
         spatial = x if guided is None else self.spatial(x, guided)
         return spatial, self.semantic(x, text, summary, pooling)
-
-    def fused(self, x: ClassTokens, text: TextGuidance, *shared: Any) -> ClassTokens:
-        """Both streams of some classes, fused."""
-        return self.fuse(*self.streams(x, text, *shared))
 
 
 PCA_SEG = CostAggregationConfig(order="parallel", blocks=4, fusion="experts")

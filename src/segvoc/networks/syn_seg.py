@@ -6,7 +6,8 @@ weights make it CLIPSeg. There is no official code; docs/papers/syn_seg.md lists
 and our choices.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Unpack, cast
 
@@ -16,18 +17,22 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segvoc.checkpoints.origins import refuse_other_origins
+from segvoc.checkpoints.strict import fit_exactly, fit_thirds, inside, renamed, shapes_of, third, with_prefixes
 from segvoc.encoders.base import TokenEncoder, TokenFeatures
+from segvoc.encoders.official_clip import is_plain_clip
 from segvoc.encoders.vit import PixelStatistics, VitConfig
-from segvoc.errors import UsageError
+from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
 from segvoc.layers.cost_sum import CostSum
 from segvoc.layers.maps import resized
-from segvoc.layers.precision import at_least_float32, lowest_precision, without_autocast
+from segvoc.layers.precision import Float32Parts, at_least_float32, lowest_precision, without_autocast
 from segvoc.layers.shapes import Images, Logits, PromptEmbeddings
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.cost_aggregation_config import Skip, check_vit
+from segvoc.networks.cost_aggregation_config import Skip
+from segvoc.networks.official_weights import clip_state
 from segvoc.storage.records import check_range
 
 Head = Literal["plain", "refined"]
@@ -100,9 +105,6 @@ class SynSegConfig:
     pixels: PixelStatistics = "clip"
     """Pixel normalization; CLIPSeg was trained with ImageNet's mean and standard deviation."""
 
-    def __post_init__(self) -> None:
-        check_vit(self.vit)
-
 
 class Synergy(NamedTuple):
     """Sums of image features inside and outside the activations of M phrases, in the text embedding space."""
@@ -170,7 +172,7 @@ def refined_head(dim: int) -> nn.Module:
     )
 
 
-class ConditionedDecoder(nn.Module):
+class ConditionedDecoder(Float32Parts):
     """Computes an activation map for each word from the taps of a frozen image encoder and the word embeddings."""
 
     float32_parts = ("head", "skip")
@@ -254,7 +256,7 @@ class ConditionedDecoder(nn.Module):
     def cost_sum(self, deepest: Float[Tensor, "B L D"], text: PromptEmbeddings, rows: int) -> Logits:
         """Sum of the costs for the maps in the deepest tap."""
         maps = rearrange(deepest[:, 1:], "b (h w) (p c) -> p b c h w", h=rows, p=self.costs)
-        return cast(nn.Module, self.skip)(torch.cat([cost_volume(one, text) for one in maps], dim=1), text)
+        return cast(nn.Module, self.skip)(torch.cat([cost_volume(image, text) for image in maps], dim=1), text)
 
     def _costs(
         self, features: TokenFeatures, text: PromptEmbeddings
@@ -290,10 +292,10 @@ class SynSeg(SegmentationNetwork):
         return cast(TokenEncoder, self.image_encoder).tokens(image, dense=True)
 
     def compared(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, found: TokenFeatures, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]
+        self, features: TokenFeatures, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]
     ) -> SelectedLogits:
         """Compute logits from tokens; see `SegmentationNetwork.compared`."""
-        return self.aggregation(found, text.expand(len(found.taps[0]), -1, -1, -1), AggregationContext(**options))
+        return self.aggregation(features, text.expand(len(features.taps[0]), -1, -1, -1), AggregationContext(**options))
 
     def learn(
         self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]
@@ -311,3 +313,101 @@ class SynSeg(SegmentationNetwork):
         else:
             cells = decoder.projector((conditional if decoder.pooled == "conditional" else reduced[0])[:, 1:])
         return decoder.synergy(cells, logits.sigmoid(), (side, side)), logits
+
+
+_DECODER = ("film_mul.", "film_add.", "trans_conv.", "reduces.", "blocks.", "reduce.")
+"""Prefixes of the decoder's weights in the authors' format; the last one belongs to an unused layer."""
+
+_DECODER_OF_HUGGING_FACE = "decoder."
+_CLIPS_OF_HUGGING_FACE = ("clip.", "clipseg.")
+"""Prefixes of its CLIP, as written by transformers and by its first conversion script."""
+
+_REFINED = re.compile(r"(trans_conv|transposed_convolution)\.0\.weight")
+_PACKED = ".query_key_value."
+_OURS = (
+    (r"^film_(mul|add)\.", r"film.\1."),
+    (r"^(trans_conv|transposed_convolution)\.", "head."),
+    (r"^reduces\.", "reduce."),
+    (r"^blocks\.", "layers."),
+    (r"\.self_attn\.in_proj_", _PACKED),
+    (r"\.self_attn\.([qkv])_proj\.(weight|bias)$", lambda match: third(f"{_PACKED}{match[2]}", match[1])),
+    (r"\.self_attn\.out_proj\.", ".out."),
+    (r"\.(linear1|mlp\.fc1)\.", ".expand."),
+    (r"\.(linear2|mlp\.fc2)\.", ".contract."),
+    (r"\.(norm1|layer_norm1)\.", ".attention_norm."),
+    (r"\.(norm2|layer_norm2)\.", ".mlp_norm."),
+)
+
+
+def holds_decoder(official: Mapping[str, Tensor]) -> bool:
+    """Whether weights contain the decoder in its authors' format, with or without a CLIP."""
+    return any(name.startswith(_DECODER[:2]) for name in official)
+
+
+def conditions_linearly(official: Mapping[str, Tensor]) -> bool:
+    """Whether weights contain CLIPSeg's FiLM, two linear layers, in either format."""
+    return any(name.removeprefix(_DECODER_OF_HUGGING_FACE).startswith(_DECODER[:2]) for name in official)
+
+
+def is_decoder_alone(official: Mapping[str, Tensor]) -> bool:
+    """Whether weights are the decoder in its authors' format, without a CLIP."""
+    return holds_decoder(official) and all(name.startswith(_DECODER) for name in official)
+
+
+def syn_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
+    """State dict for a SynSeg network: a CLIPSeg with a projector.
+
+    The projector, unused in inference, gets fixed random values. It reads a whole CLIPSeg with Hugging Face's names, or
+    the authors' decoder together with a plain CLIP.
+    """
+    decoder, clip = _decoder_and_clip(official)
+    if not decoder:
+        if not is_plain_clip(clip):
+            refuse_other_origins(official, "CLIPSeg")
+        raise CheckpointError("these weights aren't from CLIPSeg; give those of CLIPSeg, or a plain CLIP to train from")
+    if not clip:
+        raise CheckpointError(
+            "this is CLIPSeg's decoder without its CLIP; convert it with OpenAI's beside it: "
+            "segvoc convert DECODER OUT --model syn-seg-b --encoder-weights ViT-B-16.pt"
+        )
+    state = decoder_state(decoder, network.aggregation) | _projector_state(network.aggregation)
+    return clip_state(clip, network) | with_prefixes({"aggregation.": state})
+
+
+def _decoder_and_clip(official: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weights of the decoder and of the CLIP, without prefixes, in either format; empty if missing."""
+    prefix = next((clip for clip in _CLIPS_OF_HUGGING_FACE if any(name.startswith(clip) for name in official)), None)
+    if prefix is not None:
+        known = (_DECODER_OF_HUGGING_FACE, prefix)
+        fit_exactly(((name, name, x) for name, x in official.items() if not name.startswith(known)), {}, "CLIPSeg")
+        return inside(_DECODER_OF_HUGGING_FACE, official), inside(prefix, official)
+    if any(name.startswith("clip_model.") for name in official):
+        # the authors' checkpoints of whole networks contain the image tower twice
+        official = {
+            name.removeprefix("clip_model."): x for name, x in official.items() if not name.startswith("model.")
+        }
+    decoder = {name: value for name, value in official.items() if name.startswith(_DECODER)}
+    return decoder, {name: value for name, value in official.items() if name not in decoder}
+
+
+def decoder_state(official: Mapping[str, Tensor], decoder: nn.Module) -> dict[str, Tensor]:
+    """State dict of `decoder`, without its projector, from CLIPSeg's weights in either format."""
+    expected = {name: shape for name, shape in shapes_of(decoder).items() if not name.startswith("projector.")}
+    refined = "head.0.weight" in expected
+    if any(map(_REFINED.fullmatch, official)) != refined:
+        theirs, option = ("plain", "head=plain") if refined else ("refined", "head=refined")
+        raise CheckpointError(f"these weights have CLIPSeg's {theirs} head; load them with the option {option}")
+    if any(name.startswith("film.shared.") for name in expected):
+        raise CheckpointError("these weights have CLIPSeg's linear FiLM; load them with the option film=linear")
+    weights = ((name, renamed(name, _OURS), x) for name, x in official.items() if not name.startswith("reduce."))
+    return fit_thirds(weights, expected, "CLIPSeg", _PACKED)
+
+
+def _projector_state(decoder: nn.Module) -> dict[str, Tensor]:
+    """Random values for the projector, drawn like those of a new linear layer; the same each time."""
+    shapes = inside("projector.", decoder.state_dict())
+    generator, bound = torch.Generator().manual_seed(0), shapes["weight"].shape[1] ** -0.5
+    return {
+        f"projector.{name}": (2 * torch.rand(value.shape, generator=generator) - 1) * bound
+        for name, value in shapes.items()
+    }

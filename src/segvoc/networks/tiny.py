@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from segvoc.layers.aggregation import DecoderSizes
-from segvoc.networks.cost_aggregation_config import CostAggregationConfig, Fusion, Order, Skip
+from segvoc.networks.cost_aggregation_config import CostAggregationConfig, Order, Skip
 from segvoc.networks.part_cat_seg import PartAggregationConfig
 from segvoc.networks.syn_seg import ConditionedDecoderConfig, Pooled
 
@@ -39,7 +39,7 @@ class TinyAggregationConfig(TinySizes, CostAggregationConfig):
     """tiny's own aggregation: one small block that adds to the sum of the costs."""
 
     order: Order = "parallel"
-    fusion: Fusion = "concatenation"
+    fusion: str = "concatenation"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from segvoc.checkpoints.published import UNCONFIRMED, UnconfirmedFile, known_fil
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.data.training.training_set import seed_of
 from segvoc.encoders.base import ImageEncoder
+from segvoc.encoders.official_clip import PublishedTower
 from segvoc.encoders.vit import TIMM_CLIPS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.taught.taught_words import TaughtWords
@@ -29,6 +30,8 @@ from segvoc.models.loading import (
 from segvoc.models.presets import Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
+from segvoc.networks.official_weights import clip_state
+from segvoc.networks.syn_seg import is_decoder_alone
 from segvoc.storage.files import SHIPPED, file_sha256
 from segvoc.training.recipe import Recipe
 
@@ -171,10 +174,6 @@ def _check_side(recipe: Recipe, stride: int) -> None:
 
 def _with_towers(file: WeightsFile, start: Start) -> WeightsFile:
     """Add the encoders from `encoder_weights` to a released decoder without encoders; other files are unchanged."""
-    from segvoc.checkpoints.official_cost_aggregation import (
-        is_decoder_alone,  # here, since timm takes seconds to import
-    )
-
     if start.encoder_weights is None or not is_decoder_alone(file.tensors):
         return file
     return replace(file, tensors=file.tensors | read_weights(start.encoder_weights).tensors)
@@ -182,7 +181,8 @@ def _with_towers(file: WeightsFile, start: Start) -> WeightsFile:
 
 def _paths(encoder_weights: str, network: SegmentationNetwork) -> list[str]:
     """The encoder weight files: one file, or two for a network whose image encoder has two towers."""
-    companion = getattr(network.image_encoder, "companion", None)
+    tower = network.image_encoder
+    companion = tower.companion if isinstance(tower, PublishedTower) else None
     paths = encoder_weights.split(",")
     one_file = os.path.exists(encoder_weights) or (len(paths) == 1 and is_own_path(encoder_weights))
     if one_file or companion is None:
@@ -201,8 +201,6 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
         if others:
             raise UsageError(f"{file.path!r} is a segvoc file, which holds all encoders; give only this file")
         return _with_own_additions(begin_with(file, network), network.state_dict())
-    from segvoc.checkpoints.official_towers import clip_state  # here, since timm takes seconds to import
-
     return clip_state(file.tensors, network, *(other.tensors for other in others))
 
 

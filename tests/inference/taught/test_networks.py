@@ -12,6 +12,7 @@ from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.taught.taught_words import TaughtWords
+from segvoc.layers.precision import reduce_precision
 from segvoc.models.builders import build_aggregation
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
@@ -120,7 +121,7 @@ def test_words_of_another_network_are_refused(model, taught):
 
 def test_weights_of_low_precision():
     model = small_model("cat-seg")
-    model.network.to(torch.bfloat16)
+    reduce_precision(model.network, torch.bfloat16)
     taught = with_share(segvoc.teach(model, drawn_examples(3), keep_worse=True), 0.25)
     assert right(model.with_taught(taught), drawn_examples(3)) > right(model, drawn_examples(3))
 

@@ -94,7 +94,7 @@ class Improvement:
     def __init__(
         self,
         project: Project,
-        open_model: Callable[[], Segmenter],
+        open_model: Callable[..., Segmenter],
         on_taught: Callable[[], None] = lambda: None,
         steps: int | None = None,
     ) -> None:

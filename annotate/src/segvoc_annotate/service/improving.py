@@ -4,13 +4,12 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, is_dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt16
@@ -67,27 +66,14 @@ def why_no_finetuning(model: Segmenter) -> str | None:
     return None
 
 
-def exact_opener(open_model: Callable[[], Segmenter]) -> Callable[[], Segmenter]:
-    """Wrap the loader to keep the stored dtype: fine-tuning can't save rounded weights.
-
-    Args:
-        open_model: loads the model; options of a command's `ModelOptions.open` are kept.
-    """
-    options = getattr(getattr(open_model, "func", None), "__self__", None)
-    if not isinstance(open_model, partial) or not is_dataclass(options):
-        return open_model
-    exact: Any = replace(cast(Any, options), dtype="float32")
-    return partial(exact.open, *open_model.args)
-
-
-def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Connection) -> None:
+def improve(open_model: Callable[..., Segmenter], order: ImprovementOrder, to: Connection) -> None:
     """Teach, and report the progress to the parent.
 
     Messages are ("step", stage, share), and finally ("done", record and number of judges), ("nothing", line) or
     ("failed", line).
 
     Args:
-        open_model: loads the model.
+        open_model: loads the model; fine-tuning passes `dtype`.
         order: the job.
         to: the connection to the parent.
     """
@@ -103,7 +89,7 @@ def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Co
     try:
         tell("opening the model", 0, 1)
         images = done_images(ProjectFolder.open(order.project))
-        model = (exact_opener(open_model) if order.finetune else open_model)()
+        model = open_model(dtype="float32") if order.finetune else open_model()  # rounded weights can't be saved
         judges = corrected_places(images)
         taught = (
             _tuned(model, images, judges, order, tell)

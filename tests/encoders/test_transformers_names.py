@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from segvoc.checkpoints.files import read_weights
-from segvoc.checkpoints.official_towers import is_plain_clip, towers_state
 from segvoc.encoders.base import normalized_pixels
 from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
+from segvoc.encoders.official_clip import is_plain_clip, towers_state
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import vit_b16, vit_l14
 from tests.built import loaded

@@ -6,13 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from segvoc.checkpoints.official_cost_aggregation import part_aggregation_state
-from segvoc.checkpoints.official_towers import dino_state
 from segvoc.checkpoints.strict import inside
-from segvoc.encoders.clip_with_dino import DinoTokens
+from segvoc.encoders.clip_with_dino import DinoTokens, dino_state
 from segvoc.errors import CheckpointError
 from segvoc.models.conversion import convert
-from segvoc.networks.part_cat_seg import PART_CAT_SEG, PartAggregation, none_vector
+from segvoc.networks.part_cat_seg import PART_CAT_SEG, PartAggregation, none_vector, part_aggregation_state
 from tests.golden_sets import TOLERANCE
 from tests.transformers_models import (
     DINO_IMAGES,

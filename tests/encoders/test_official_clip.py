@@ -6,11 +6,10 @@ import timm
 import torch
 import torch.nn.functional as F
 
-from segvoc.checkpoints.official_clip import eva_clip_states, openai_clip_states
-from segvoc.checkpoints.official_towers import towers_state
 from segvoc.encoders.base import CLIP_STATISTICS, normalized_pixels
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, eva_text, openai_text
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
+from segvoc.encoders.official_clip import eva_clip_states, openai_clip_states, towers_state
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import vit_b16, vit_l14
 from segvoc.errors import CheckpointError

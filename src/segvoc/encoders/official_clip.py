@@ -1,9 +1,10 @@
-"""Key maps from published CLIP weights to the parameter names of our towers.
+"""Published weights of CLIPs for the encoders: the key maps of OpenAI CLIP and EVA02-CLIP, and what all maps share.
 
-They read OpenAI CLIP with the names of OpenAI, open_clip, transformers, CAT-Seg and PCA-Seg, and EVA02-CLIP with the
-names of its authors, DeCLIP, PCA-Seg and open_clip (whose image tower is timm's, like ours). All of them are strict:
-each published name must be used or known to be irrelevant, and each of our parameters must get a value of its shape,
-otherwise they raise a `CheckpointError` that lists the differences. Values keep their dtype (OpenAI publishes float16).
+The other families' maps stand beside their encoders. OpenAI CLIP is read with the names of OpenAI, open_clip,
+transformers, CAT-Seg and PCA-Seg, EVA02-CLIP with those of its authors, DeCLIP, PCA-Seg and open_clip (whose image
+tower is timm's, like ours). All maps are strict: each published name must be used or known to be irrelevant, and each
+of our parameters must get a value of its shape, otherwise they raise a `CheckpointError` that lists the differences.
+Values keep their dtype (OpenAI publishes float16).
 
 transformers' `CLIPModel`, and the CLIP in `CLIPSegForImageSegmentation`, have the same names in the files of 4.57 and
 5.23; files of earlier versions may also contain the buffers `position_ids`.
@@ -11,18 +12,106 @@ transformers' `CLIPModel`, and the CLIP in `CLIPSegForImageSegmentation`, have t
 
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
-from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
+from segvoc.checkpoints.origins import clip_family, refuse_other_origins
 from segvoc.checkpoints.strict import fit_exactly, inside, renamed, shapes_of
+from segvoc.encoders.vit import TIMM_CLIPS
+from segvoc.errors import ActivationWarning, CheckpointError
 
 Renamed = Iterator[tuple[str, Tensor]]
 """Our names and values for a published one."""
 
 TowerStates = tuple[dict[str, Tensor], dict[str, Tensor]]
 """State dicts of the image encoder and of the text encoder."""
+
+
+class ClipFamily(NamedTuple):
+    """A family of published CLIPs."""
+
+    name: str
+    """Its name in `CLIP_FAMILIES`."""
+    states: Callable[[Mapping[str, Tensor], nn.Module, nn.Module], TowerStates]
+    """The key map of the image encoder and its text encoder."""
+
+
+class PublishedTower(nn.Module):
+    """An image encoder with published weights."""
+
+    family: ClipFamily
+    companion: str | None = None
+    """The part with a separate weights file, besides CLIP's."""
+
+    def published_states(
+        self, clip: Mapping[str, Tensor], text_encoder: nn.Module, companion: Mapping[str, Tensor] | None = None
+    ) -> TowerStates:
+        """State dicts of this encoder and its text encoder from a CLIP, in any format that the family's map reads.
+
+        `companion` has the weights of the image encoder's other part.
+
+        Raises:
+            CheckpointError: The weights belong to another family (the message names its presets) or don't fit.
+        """
+        if companion is not None and self.companion is None:
+            raise CheckpointError("these weights contain CLIP and DINOv2; load them as part-cat-seg-b")
+        official = {**clip, **(companion or {})}
+        name = clip_family(official)
+        if name is None:
+            refuse_other_origins(official, "CLIP", *(("ERR-Seg",) if self.family.name == "ConvNeXt-CLIP" else ()))
+        elif name != self.family.name:
+            raise CheckpointError(f"these are {name} weights, for towers of {self.family.name}; {_use_of(name)}")
+        _warn_of_activation(official, self)
+        return self.family.states(official, self, text_encoder)
+
+
+def towers_state(
+    clip: Mapping[str, Tensor],
+    image_encoder: nn.Module,
+    text_encoder: nn.Module,
+    companion: Mapping[str, Tensor] | None = None,
+) -> TowerStates:
+    """State dicts for towers of any family; see `PublishedTower.published_states`."""
+    if not isinstance(image_encoder, PublishedTower):
+        raise CheckpointError("published weights of CLIPs don't fit this image encoder; leave them out")
+    return image_encoder.published_states(clip, text_encoder, companion)
+
+
+def is_plain_clip(official: Mapping[str, Tensor]) -> bool:
+    """Whether weights are a plain CLIP, by their names."""
+    return clip_family(official) is not None or any(name.startswith("visual.") for name in official)
+
+
+_USES = {
+    "ConvNeXt-CLIP": "use err-seg-b or err-seg-l",
+    "EVA02-CLIP": "use pca-seg-b, pca-seg-l, eva-clip-b, eva-clip-l, cat-seg-eva-b or cat-seg-eva-l",
+    "OpenAI CLIP": "use pca-seg-clip-b, pca-seg-clip-l, clip-b, clip-l, cat-seg-b or cat-seg-l",
+}
+
+
+def _use_of(family: str) -> str:
+    """The presets or the option with encoders of a family, for error messages."""
+    kinds = (kind for kind in TIMM_CLIPS if kind.startswith(family.lower()))
+    return _USES.get(family) or f"set encoder={' or '.join(kinds)}"
+
+
+def _warn_of_activation(official: Mapping[str, Tensor], image_encoder: nn.Module) -> None:
+    """Warn if open_clip's names don't determine the towers' activation."""
+    from open_clip.transformer import QuickGELU  # here, since open_clip takes seconds to import
+
+    by_open_clip = "visual.transformer.resblocks.0.attn.in_proj_weight" in official
+    by_openai = bool({"input_resolution", "context_length", "vocab_size"} & official.keys())
+    if by_open_clip and not by_openai and any(isinstance(module, QuickGELU) for module in image_encoder.modules()):
+        warnings.warn(
+            "can't tell from the weights whether their activation is QuickGELU (OpenAI's, assumed) or GELU, as in most "
+            "of open_clip's models (LAION, DataComp, DFN); for these, set activation=gelu",
+            ActivationWarning,
+            stacklevel=2,
+        )
+
 
 _OLD_TEXT_NAMES = ("text_projection", "positional_embedding", "token_embedding", "transformer", "ln_final")
 _IGNORED = re.compile(
@@ -55,20 +144,6 @@ _TO_OPENAI = (
     (r"^text_model\.final_layer_norm\.", "ln_final."),
 )
 _TRANSPOSED = {"visual_projection.weight": "visual.proj", "text_projection.weight": "text_projection"}
-_SIGLIP_TO_OPEN_CLIP = (
-    (r"^vision_model\.embeddings\.patch_embedding\.", "visual.trunk.patch_embed.proj."),
-    (r"^vision_model\.embeddings\.position_embedding\.weight$", "visual.trunk.pos_embed"),
-    (r"^vision_model\.post_layernorm\.", "visual.trunk.norm."),
-    (r"^vision_model\.head\.probe$", "visual.trunk.attn_pool.latent"),
-    (r"^vision_model\.head\.attention\.out_proj\.", "visual.trunk.attn_pool.proj."),
-    (r"^vision_model\.head\.layernorm\.", "visual.trunk.attn_pool.norm."),
-    (r"^vision_model\.head\.", "visual.trunk.attn_pool."),
-    (r"^vision_model\.encoder\.layers\.(\d+)\.layer_norm", r"visual.trunk.blocks.\1.norm"),
-    (r"^vision_model\.encoder\.layers\.(\d+)\.self_attn\.out_proj\.", r"visual.trunk.blocks.\1.attn.proj."),
-    (r"^vision_model\.encoder\.layers\.(\d+)\.self_attn\.", r"visual.trunk.blocks.\1.attn.qkv."),
-    (r"^vision_model\.encoder\.layers\.", "visual.trunk.blocks."),
-    (r"^text_model\.head\.", "text.text_projection."),
-)
 
 
 def openai_clip_states(
@@ -102,6 +177,8 @@ def resized_positions(table: Tensor, side: int, others: int = 1) -> Tensor:
 
     The embeddings of `others` tokens that aren't cells come first.
     """
+    from timm.layers.pos_embed import resample_abs_pos_embed  # here, since timm takes seconds to import
+
     cells = table.shape[1] - others if table.ndim == 3 else 0
     if cells < 1 or math.isqrt(cells) ** 2 != cells:
         return table
@@ -110,7 +187,7 @@ def resized_positions(table: Tensor, side: int, others: int = 1) -> Tensor:
 
 def rename_openai(name: str, value: Tensor) -> Renamed:
     """Map a name of `openai_clip_states` for `map_towers`."""
-    name, value = _openai_form(name, value)
+    name, value = openai_form(name, value)
     if name == "logit_scale":
         yield "text.logit_scale", value
     else:
@@ -119,30 +196,11 @@ def rename_openai(name: str, value: Tensor) -> Renamed:
         yield from split_packed(f"{tower}.tower.{name}", value)
 
 
-def _openai_form(name: str, value: Tensor) -> tuple[str, Tensor]:
+def openai_form(name: str, value: Tensor) -> tuple[str, Tensor]:
     """A weight of transformers' CLIP by OpenAI's name and layout, with q, k and v separate; others are unchanged."""
     if name in _TRANSPOSED:
         return _TRANSPOSED[name], value.mT if value.ndim == 2 else value
     return renamed(name, _TO_OPENAI), value
-
-
-def open_clip_form_of_siglip(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Convert the weights of transformers' `SiglipModel` to open_clip's names and layout.
-
-    Queries, keys and values of the blocks stay separate; in the pooling, only the queries do.
-    """
-    found: dict[str, Tensor] = {}
-    for name, value in weights.items():
-        stem, packed, suffix = name.partition("vision_model.head.attention.in_proj_")
-        if packed and not stem and value.ndim:
-            queries, others = value.tensor_split([len(value) // 3])
-            found |= {f"visual.trunk.attn_pool.q.{suffix}": queries, f"visual.trunk.attn_pool.kv.{suffix}": others}
-        elif name.startswith("text_model.") and not name.startswith("text_model.head."):
-            found[f"text.{_openai_form(name, value)[0]}"] = value
-        else:
-            ours = renamed(name, _SIGLIP_TO_OPEN_CLIP)
-            found[ours] = value[None] if ours == "visual.trunk.pos_embed" else value
-    return found
 
 
 def _rename_eva(name: str, value: Tensor) -> Renamed:
@@ -158,8 +216,8 @@ def _rename_eva(name: str, value: Tensor) -> Renamed:
 
 def split_packed(name: str, value: Tensor, packed: str = "attn.in_proj_", apart: str = "attn.") -> Renamed:
     """Split a packed weight or bias into q, k and v, with `apart` for `packed` in their names; others are unchanged."""
-    stem, found, suffix = name.partition(packed)
-    if found and suffix in ("weight", "bias") and value.ndim:
+    stem, marker, suffix = name.partition(packed)
+    if marker and suffix in ("weight", "bias") and value.ndim:
         yield from zip((f"{stem}{apart}{letter}_proj.{suffix}" for letter in "qkv"), value.tensor_split(3), strict=True)
     else:
         yield name, value
@@ -179,5 +237,5 @@ def map_towers(
         for ours, tensor in rename(theirs, value)
     )
     expected = shapes_of(image_encoder, "image.") | shapes_of(text_encoder, "text.")
-    found = fit_exactly(renamed, expected, "CLIP")
-    return inside("image.", found), inside("text.", found)
+    state = fit_exactly(renamed, expected, "CLIP")
+    return inside("image.", state), inside("text.", state)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from segvoc.checkpoints.official_cost_aggregation import network_state
 from segvoc.checkpoints.strict import inside
 from segvoc.errors import CheckpointError
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.official_weights import network_state
 from tests.built import built
 from tests.golden_sets import compact_case
 from tests.images import one_line_error

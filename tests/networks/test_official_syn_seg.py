@@ -9,11 +9,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from segvoc.checkpoints.files import read_weights
-from segvoc.checkpoints.official_cost_aggregation import syn_seg_state
 from segvoc.checkpoints.strict import renamed, with_prefixes
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.errors import CheckpointError
-from segvoc.networks.syn_seg import SynSeg
+from segvoc.networks.syn_seg import SynSeg, syn_seg_state
 from tests.built import built
 from tests.golden_sets import TOLERANCE
 from tests.networks.small_syn_seg import small_syn_seg

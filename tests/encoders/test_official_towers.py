@@ -13,11 +13,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from segvoc.checkpoints.files import read_weights
-from segvoc.checkpoints.official_towers import is_plain_clip, towers_state
 from segvoc.checkpoints.strict import renamed
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
+from segvoc.encoders.official_clip import is_plain_clip, towers_state
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig
 from segvoc.errors import ActivationWarning

@@ -6,17 +6,19 @@ import open_clip
 import pytest
 import torch
 
-from segvoc.checkpoints.official_towers import ERR_CLIP, convnext_clip_states, with_stride_one
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, convnext_text
 from segvoc.encoders.convnext_clip import (
+    ERR_CLIP,
     ConvNextClipConfig,
     ConvNextClipImageEncoder,
     convnext_base_w,
+    convnext_clip_states,
     convnext_large_d,
+    with_stride_one,
 )
 from segvoc.errors import CheckpointError
-from tests.checkpoints.test_official_towers import TEXT, convnext
 from tests.encoders.test_convnext_clip import TINY
+from tests.encoders.test_official_towers import TEXT, convnext
 from tests.err_goldens import err_clip
 
 MODELS = {

@@ -8,9 +8,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from segvoc.checkpoints.files import read_weights
-from segvoc.checkpoints.official_towers import is_plain_clip, towers_state
 from segvoc.checkpoints.origins import clip_family
 from segvoc.checkpoints.strict import inside, renamed
+from segvoc.encoders.official_clip import is_plain_clip, towers_state
 from segvoc.errors import CheckpointError
 from tests.images import one_line_error
 from tests.timm_clips import image_encoder, small_tokenizer, text_encoder, weights
