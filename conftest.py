@@ -72,14 +72,6 @@ def threads_as_before() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def float32_by_default() -> Iterator[None]:
-    """Where networks are loaded without a dtype, tests compare numbers, which must not depend on the machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("segvoc.models.loading.multiplies_bfloat16", lambda device: False)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
 def shipped_programs_loaded_once() -> Iterator[None]:
     """Models share ONNX Runtime's sessions of what ships with segvoc: hundreds of tests label images with it."""
     from segvoc.inference import onnx_program  # behind the hook above

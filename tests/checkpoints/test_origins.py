@@ -96,6 +96,8 @@ def test_what_fits_is_taken():
     assert network_state(CLIP, whole).keys() == whole.state_dict().keys()
     clipseg = network("syn-seg-b", film="linear")
     assert syn_seg_state(CLIPSEG, clipseg).keys() == clipseg.state_dict().keys()
+    with pytest.raises(CheckpointError, match="of CAT-Seg or PCA-Seg, not of PartCATSeg"):
+        part_network_state({"sem_seg_head.predictor.x": torch.zeros(1)}, parts)
     with pytest.raises(CheckpointError, match="aggregation=none"):
         part_network_state(CLIP, whole)
 

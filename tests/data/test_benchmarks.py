@@ -72,7 +72,7 @@ def test_parts_belong_to_objects(name, objects, unseen_classes, unseen):
     named = {parts.objects[index] for index, seen in zip(parts.object_of, parts.seen, strict=True) if not seen}
     assert named == {word.replace("-", " ") for word in unseen.split()}
     seen_classes = [word for word, seen in zip(benchmark.classes, parts.seen, strict=True) if seen]
-    assert seen_classes == read_class_list(parts.class_list)["seen_class_names"]
+    assert list(parts.seen_classes) == seen_classes == read_class_list(parts.class_list)["seen_class_names"]
 
 
 def test_the_scores_that_papers_report_for_a_preset_and_unknown_benchmarks():

@@ -88,7 +88,7 @@ def test_a_slow_page(page: str, place: Path, hub: LoopbackHub, monkeypatch: pyte
         use_hub(monkeypatch, place / "home", hub.url)
         monkeypatch.setenv("HF_TOKEN", hub.repositories.token)
         for name in ("anna/car-parts", "anna/car-parts@v2"):
-            segvoc.push(segvoc.load("tiny"), name, weights=True)
+            segvoc.push(segvoc.load("tiny", dtype="float32"), name, weights=True)
     if name == "videos":
         write_video(Path("video.mp4"), 6)
     if name == "formats":

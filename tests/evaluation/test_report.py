@@ -16,7 +16,7 @@ from PIL import Image
 from segvoc.data import benchmarks
 from segvoc.data.benchmarks import BENCHMARKS, find_rows
 from segvoc.evaluation import report
-from segvoc.evaluation.report import ModelOrigin, markdown_rows, score_table
+from segvoc.evaluation.report import ModelOrigin, comparison, markdown_rows, score_table
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.models.presets import CLIP_TEMPLATE
@@ -55,7 +55,11 @@ def test_report_json_has_the_documented_keys_and_the_table_of_classes_reads_back
         assert 0 <= report[name] <= 100
     # names as the vocabulary has them, white space around them dropped
     assert {entry["id"]: entry["name"] for entry in report["classes"]} == dict(enumerate(map(str.strip, UNUSUAL)))
+    assert "\\u043a" not in (out / "report.json").read_text(encoding="utf-8")  # letters stay readable
     assert report["classes"][4]["iou"] is None
+    pixels = {entry["name"]: entry["pixels"] for entry in report["classes"]}
+    for entry in report["confusions"]:
+        assert entry["share_of_truth"] == pytest.approx(100 * entry["pixels"] / pixels[entry["truth"].strip()])
     assert report["protocol"]["window"] == "auto"
     assert {"segvoc", "torch", "numpy"} <= set(report["versions"])
     assert set(report["latency_seconds"]) == {"mean", "median", "p95"}
@@ -160,6 +164,10 @@ def test_published_scores_are_shown_with_the_differences(tmp_path, monkeypatch):
     again = evaluate(network, task, tmp_path / "own", auto, origin=origin)
     assert again["verdict"] == "within 0.1 of CAT-Seg, Table 1; the protocol deviates: window auto instead of official"
     official = evaluate(network, task, tmp_path / "official", origin=origin)
+    for counted, here, more in (({"found": 4.5}, 4.5, 0.5), (None, None, None)):
+        counts = {"published": [entry | {"scores": {"found": 4.0}}], "classes_per_image": counted}
+        (row,) = comparison(official | counts)
+        assert (row["here"], row["difference"]) == (here, more)
     assert official["verdict"] in ("within 0.1 of CAT-Seg, Table 1", "not within 0.1 of CAT-Seg, Table 1")
 
 

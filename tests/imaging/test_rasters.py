@@ -1,6 +1,8 @@
 """TIFFs of many kinds, and windows of images: what reading the whole image gives there."""
 
+import itertools
 import json
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -68,7 +70,10 @@ def test_fourth_band_is_alpha_or_infrared_by_its_interpretation(tmp_path: Path) 
     with RasterImage(alpha, bands=(4, 1, 2)) as raster:  # infrared that says it is alpha
         assert raster.valid(*ALL) is None
         np.testing.assert_array_equal(raster.read(*ALL)[..., 1:], PHOTO[..., :2])
-    np.testing.assert_array_equal(read_image(infrared), PHOTO)
+    undeclared = tmp_path / "undeclared.tif"  # without the tag of extra bands, by another's number
+    undeclared.write_bytes(alpha.read_bytes().replace(struct.pack("<HHI", 338, 3, 1), struct.pack("<HHI", 336, 3, 1)))
+    for path in (infrared, undeclared):
+        np.testing.assert_array_equal(read_image(path), PHOTO)
 
 
 @pytest.mark.parametrize("world_file", [False, True])
@@ -100,11 +105,13 @@ def test_with_coordinates_a_fourth_band_masks_and_never_blends(
     np.testing.assert_array_equal(DecodedImage(path).read(*ALL), found)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "uint32", "int16"])
+@pytest.mark.parametrize(
+    ("dtype", "place"),
+    [*itertools.product(("float32", "float64", "int32", "uint32", "int16"), (False, True)), ("uint16", True)],
+)
 @pytest.mark.parametrize("size", [(60, 90), (1500, 1100)])
-@pytest.mark.parametrize("place", [{}, {"place": True}])
 def test_both_ways_of_reading_have_one_rule_of_brightness(
-    tmp_path: Path, dtype: str, size: tuple[int, int], place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, dtype: str, size: tuple[int, int], place: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = (np.random.default_rng(0).random((1, *size)) * 300).astype(dtype)
     path = write_raster(tmp_path / "a.tif", values, **(utm() if place else {}))

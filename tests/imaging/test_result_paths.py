@@ -151,8 +151,9 @@ def test_result_over_its_own_input_is_refused(folder: Path, out: str) -> None:
     _touch(folder, "a.png")
     (folder / "sub").mkdir()
     (folder / "link").symlink_to(folder)
-    with pytest.raises(UsageError, match=r"would overwrite the input 'a\.png'"):
-        plan_results(image_paths(["a.png"]), out)
+    for name in ("a.png", "missing.png"):
+        with pytest.raises(UsageError, match=rf"would overwrite the input '{name}'"):
+            plan_results(image_paths([name]), out)
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,8 @@ def test_output_that_is_not_finite_is_named(tmp_path: Path, value: float, monkey
         model.segment(path, WORDS)
     with pytest.raises(InputError, match=r"image 2 of 3.*not finite"):
         model.segment([_image(0), np.zeros_like(_image()), _image(1)], WORDS)
+    with pytest.raises(InputError, match=r"image 2.*not finite"):
+        model.start([_image(0), np.zeros_like(_image())], WORDS)()
     results = list(model.segment_many([_image(0), path, _image(1)], WORDS, yield_errors=True))
     assert [isinstance(result, Segmentation) for result in results] == [True, False, True]
     assert "dark.png" in str(results[1])

@@ -84,6 +84,13 @@ def test_words_may_be_a_vocabulary(small: NetworkSegmenter) -> None:
 
 
 @pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize("images", ["photo.jpg", b"GIF89a", Path("photo.jpg")])
+def test_a_single_image_is_no_stream(small: NetworkSegmenter, images: Any) -> None:
+    with pytest.raises(UsageError, match="must be an iterable of images"):
+        small.segment_many(images, WORDS)
+
+
+@pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize("words", [{"cat", "sofa"}, "cat,, sofa", [], [""], ["cat", "cat "], ["cat", 3], None])
 def test_wrong_words_are_refused_before_images_are_read(small: NetworkSegmenter, words: object) -> None:
     with pytest.raises(UsageError) as refusal:

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from segvoc.layers.aggregation import WindowBlock
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.maps import pool, unpool, windows_of
 
 GRIDS = [(8, 8), (4, 4), (3, 5), (9, 4), (6, 11), (1, 1), (1, 13)]
@@ -42,3 +43,12 @@ def test_chunks_of_several_images_stay_channels_last():
     for maps in (unpool(x, (10, 8)), pool(x, (2, 2))):
         assert maps.flatten(0, 1).permute(0, 3, 1, 2).is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(unpool(x, (10, 8))[2], unpool(x[2:], (10, 8))[0])
+
+
+def test_pooling_averages_rows_by_columns():
+    x = torch.randn(2, 3, 6, 4, 8)
+    torch.testing.assert_close(pool(x, (3, 2)), x.unflatten(2, (2, 3)).unflatten(4, (2, 2)).mean((3, 5)))
+
+
+def test_chunks_of_pooled_maps_have_as_many_cells():
+    assert AggregationContext((3, 2), None, 5).on_pooled_cells().chunk == 30

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -124,11 +125,18 @@ def test_parameters_are_counted_as_published(name: str, total: int, trainable: i
         ("tiny", "dense=qq", "tiny has no setting 'dense'; it has aggregation, order, blocks, fusion, "),
         ("cat-seg-b", "nose=plain", "cat-seg-b has no setting 'nose'; it has encoder, .*aggregation, order, blocks, "),
         ("cat-seg-b", "head=plain", "cat-seg-b has no setting 'head'; did you mean vit.heads or aggregation.heads"),
+        ("cat-seg-b", "vit.heads=0", "heads=0 is out of range; give a number from 1 to 256"),
     ],
 )
-def test_an_option_that_a_preset_does_not_have_is_refused(name: str, option: str, said: str) -> None:
+def test_an_option_that_a_preset_cannot_have_is_refused(name: str, option: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         describe(name, [option])
+
+
+def test_vits_alone_are_read_in_the_mode_of_naclip() -> None:
+    assert {
+        PRESETS[f"{family}-{size}"].configuration.encoder.dense for family in ("clip", "eva-clip") for size in "bl"
+    } == {"naclip"}
 
 
 @pytest.mark.parametrize("name", UNPUBLISHED)
@@ -181,6 +189,13 @@ def test_own_file_is_loaded_by_its_path_or_as_weights(random_small: NetworkSegme
         result = load_network(name, weights=weights).segment(IMAGE, ["cat", "sofa"])
         assert np.array_equal(result.labels, expected.labels)
         assert np.array_equal(result.confidence, expected.confidence)
+
+
+def test_another_aggregation_begins_with_the_cost_sum_if_that_fits() -> None:
+    file = SimpleNamespace(tensors={name: torch.zeros(3) for name in ("image_encoder.a", "aggregation.skip.b", "c")})
+    for size, taken in ((3, {"image_encoder.a", "aggregation.skip.b"}), (4, {"image_encoder.a"})):
+        network = SimpleNamespace(state_dict=lambda size=size: {"aggregation.skip.b": torch.zeros(size)})
+        assert loading.begin_with(file, network).keys() == taken  # type: ignore[arg-type]
 
 
 def test_weights_of_another_network_are_refused_and_the_file_named(tmp_path: Path) -> None:

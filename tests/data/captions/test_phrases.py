@@ -16,6 +16,7 @@ from segvoc.data.captions.phrases import (
     CleaningRules,
     RulePhrases,
     SpacyPhrases,
+    _third_person,
     noun_chunks,
     phrase_extractor,
     without_determiners,
@@ -180,3 +181,8 @@ def test_which_phrases_an_image_keeps(rules, captions, kept):
 def test_unknown_rules_are_wrong_calls(wrong, as_users_call):
     with pytest.raises(UsageError, match=next(iter(wrong))):
         CleaningRules(**wrong)
+
+
+def test_verbs_of_one_subject_are_spelled() -> None:
+    verbs = {"play": "plays", "carry": "carries", "pass": "passes", "catch": "catches", "go": "goes", "walk": "walks"}
+    assert {verb: _third_person(verb) for verb in verbs} == verbs

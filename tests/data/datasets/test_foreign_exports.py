@@ -431,6 +431,7 @@ TURNED = {"x": 25, "y": 20, "width": 50, "height": 40, "rotation": 90}
         ([("polygon", SQUARE), ("labels", {"labels": ["cat"]}), ("textarea", {"text": ["torn"]})], 300, ""),
         ([("vectorlabels", {"vertices": VERTICES, "vectorlabels": ["cat"], "closed": True})], 300, ""),
         ([("polygonlabels", SQUARE | {"polygonlabels": ["cat", "dog"]})], 300, "(1 further label of a region): 1"),
+        ([("polygonlabels", SQUARE | {"polygonlabels": [" ", 3, "cat"]})], 300, ""),
         ([("polygon", SQUARE)], 0, "(1 polygon without a label): 1"),
         ([("rectanglelabels", TURNED | {"rectanglelabels": ["cat"]})], 200, ""),
         ([("choices", {"choices": ["blurred"]})], 0, ""),
@@ -484,7 +485,8 @@ def test_label_studio_answers_and_names(tmp_path: Path) -> None:
     write(tmp_path / "tasks.json", [skipped])
     for background in (None, "dog"):  # nobody has said what is there
         assert pixels(tmp_path, background=background) == ({"cat": 0, "dog": 0}, "")
-    write(tmp_path / "tasks.json", [{"data": {"image": address}, "predictions": [{"result": [region]}]}])
+    data = {"photo": address, "note": "torn", "count": 3}
+    write(tmp_path / "tasks.json", [{"data": data, "predictions": [{"result": [region]}]}])
     assert pixels(tmp_path)[0]["cat"] == 300
 
 

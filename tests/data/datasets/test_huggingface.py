@@ -45,7 +45,8 @@ def test_rows_are_read_as_they_are_stored_also_in_other_processes() -> None:
         np.testing.assert_array_equal(image, np.array(dataset[index]["image"]))
         np.testing.assert_array_equal(labels, expected)
     assert len({image.stamp() for image in images.images}) == 3
-    assert images.images[0].stamp() == segvoc.read_huggingface(dataset, NAMES).images[0].stamp()
+    unnamed = segvoc.read_huggingface(dataset, NAMES)
+    assert (unnamed.name, unnamed.images[0].stamp()) == ("dataset", images.images[0].stamp())
     by_id = segvoc.read_huggingface(dataset.with_format("numpy"), {"2": "dog", "1": "cat", "0": "ground"})
     assert by_id.vocabulary.words == tuple(NAMES)
     np.testing.assert_array_equal(by_id.read(0).labels, expected)

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from segvoc.data.benchmarks import BENCHMARKS, Manifest, find_benchmark, prepared
-from segvoc.data.preparation.prepare import PreparationResult, prepare
+from segvoc.data.preparation.prepare import PreparationResult, _check_complete, prepare
 from segvoc.errors import UsageError
 from tests.data.original_files import pack, save_ids
 from tests.data.replicas import IGNORED, Replica, draw, halves, replica
@@ -89,6 +89,7 @@ def test_the_manifest_lists_missing_and_left_out_images(tmp_path):
     manifest = run("pc-459", tmp_path).manifest
     content = json.loads(Manifest.path(tmp_path, "pc-459").read_text())
     assert content["images"] == len(manifest.records) == 2
+    assert all(value is not None for record in content["records"] for value in record.values())
     assert list(manifest.left_out.values()) == ["it has no MATLAB file"]
     assert len(manifest.missing) == 5101  # of the list of 5104
     assert manifest.sources == {"VOCdevkit/VOC2010/JPEGImages/*.jpg": 3, "VOCdevkit/VOC2010/trainval/*.mat": 2}
@@ -158,6 +159,12 @@ def test_a_damaged_file_in_an_archive_is_read_again_after_the_archive_is_replace
     archive.write_bytes(whole)
     assert run("a-150", tmp_path, on_failure=pytest.fail).manifest.failed == ()
     assert_prepared("a-150", tmp_path, expected)
+
+
+def test_the_first_three_missing_files_are_named(tmp_path):
+    missing = {str(number): f"{number}.jpg" for number in range(4)}
+    with one_line_error(UsageError, match=r"lacks files of 4 images: .*0\.jpg.*2\.jpg' and 1 more;"):
+        _check_complete(find_benchmark("a-150"), tmp_path, None, missing)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from safetensors.numpy import load_file
 
 from segvoc.errors import CheckpointError
-from segvoc.inference.taught.examples import Cells, mixed, regions_of, toward_examples
+from segvoc.inference.taught.examples import CLASS_LOGITS, Cells, mixed, mixes, regions_of, toward_examples
 from segvoc.inference.taught.features import FeaturePyramid, pyramid_shapes
 from segvoc.inference.taught.learning import learn
 from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWord, TaughtWords, TeachingRecord
@@ -59,6 +59,21 @@ def test_missing_foreign_cut_off_and_damaged(tmp_path):
     ):
         made_up(**wrong).save(file)
         refused(file, "wrong shape")
+
+
+def test_scores_are_of_standardized_features():
+    mean, scale, weights = np.float32([3, -1, 2]), np.float32([1, 2, 4]), np.float16([[1, -2, 4]])
+    words = made_up(mean=mean, scale=scale, weights=weights, bias=np.full(1, 0.5, np.float32))
+    query, features = TaughtQuery.of([words], ["zebra"], 1), np.random.default_rng(0).random((1, 3, 2, 2), np.float32)
+    standardized = (features - mean[:, None, None]) / scale[:, None, None]
+    expected = np.einsum("tc,nchw->nthw", weights.astype(np.float32), standardized) + 0.5
+    np.testing.assert_allclose(query.sources[0].scores({"map_0": features}, (2, 2)), expected, atol=1e-5)
+
+
+def test_regions_are_tried_where_few_images_or_no_known_classes_are():
+    maps, logits = ({name: np.zeros((1, 1, 1, 1), np.float32)} for name in ("map_0", CLASS_LOGITS))
+    assert mixes(maps, 10) and mixes(maps | logits, 9)
+    assert not mixes(maps | logits, 10) and not mixes(logits, 9)
 
 
 def test_regions(tmp_path):

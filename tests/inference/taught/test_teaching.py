@@ -7,7 +7,7 @@ import torch
 import segvoc
 from segvoc.errors import UsageError
 from segvoc.inference.taught import learning
-from segvoc.inference.taught.examples import labels_of_cells
+from segvoc.inference.taught.examples import Cells, labels_of_cells
 from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWords
 from segvoc.models.digests import model_record
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -154,3 +154,18 @@ def test_labels_of_cells_find_thin_lines():
     labels = np.full((60, 60), UNLABELED, np.uint16)
     labels[29:33] = 1
     assert (labels_of_cells(labels, (6, 6)) == 1).any(axis=0).all()
+
+
+def test_words_that_look_alike_differ_by_their_frequency():
+    """Without components, only the bias can learn."""
+    labels, components = np.repeat([0, 1], [30, 10]), np.zeros((40, 4), np.float32)
+    cells = Cells(
+        features=components.astype(np.float16),
+        zero_shot=np.zeros((40, 2), np.float16),
+        mixed=np.zeros((0, 40, 2), np.float16),
+        labels=labels,
+        weights=np.ones(40, np.float32),
+        images=np.zeros(40, np.int64),
+    )
+    found = learning.fit(components, cells, np.arange(2), learning.Penalty(0.1, 0.1), np.random.default_rng(0))
+    assert not found.weights.any() and found.bias[0] > found.bias[1]

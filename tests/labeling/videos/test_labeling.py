@@ -4,6 +4,7 @@ import itertools
 import json
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -250,3 +251,12 @@ def test_wrong_options_are_refused(model: NetworkSegmenter) -> None:
         label_video(model, "video.mp4", WORDS, every=0)
     with pytest.raises(UsageError, match="parts or groups"):
         model.segment_many([], WORDS, groups=[[0, 1]], smooth=0.5)
+
+
+@pytest.mark.parametrize(("streams", "seconds"), [(1, 3.0), (2, None)])
+def test_a_file_lasts_as_long_as_its_video_if_it_has_nothing_else(streams: int, seconds: float | None) -> None:
+    """Sound may be longer."""
+    video = OpenVideo.__new__(OpenVideo)
+    video._stream = SimpleNamespace(duration=None, metadata={})
+    video._container = SimpleNamespace(duration=3_000_000, streams=[None] * streams)
+    assert video._declared_seconds() == seconds
