@@ -30,7 +30,7 @@ from segvoc.data.published_scores import PublishedRow, find_rows, published_rows
 from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.report.page import AGREEMENT, comparison, percent, protocol_facts, without_scores, write_html
 from segvoc.evaluation.report.report import csv_table, origin_of, write_report_json
-from segvoc.evaluation.runner import evaluate_shown
+from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.models.loading import load_network
 from segvoc.models.presets import PRESETS, find_preset
@@ -283,7 +283,9 @@ class Reproduction:
                 model["weights"] = _weights_record(subject.preset, weights)
                 for name in (name for name in self.benchmarks if not found[name]["why"]):
                     task = EvaluationTask.of_benchmark(name, self.data)
-                    reports[seed][name] = evaluate_shown(network, task, folder / name, settings, origin, processes)
+                    reports[seed][name] = evaluate(
+                        network, task, folder / name, settings, origin=origin, processes=processes, progress=True
+                    )
                     self._write(content, found, reports, processes)
         return content
 

@@ -16,7 +16,7 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import InputError
 from segvoc.evaluation.metrics import Confusion, guided_parts
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
-from segvoc.evaluation.report.report import EvaluationResult, ModelOrigin, OnDrawn, Report, write_report
+from segvoc.evaluation.report.report import EvaluationResult, ModelOrigin, Report, write_report
 from segvoc.evaluation.task import (
     EvaluationImage,
     EvaluationSettings,
@@ -48,9 +48,6 @@ TF32 = False
 
 _JOURNALS = "journal"
 
-OnStart = Callable[[int], object]
-"""Called once before the first image with the number of images left for this process."""
-
 OnResult = Callable[[EvaluationImage, str | None], object]
 """Called after each image with the error, or None; from several threads."""
 
@@ -63,9 +60,8 @@ def evaluate(
     *,
     origin: ModelOrigin | None = None,
     processes: Processes | None = None,
-    on_start: OnStart = lambda remaining: None,
+    progress: bool = False,
     on_result: OnResult = lambda image, error: None,
-    on_drawn: OnDrawn = lambda drawn, total: None,
 ) -> Report:
     """Segment labeled images, score the predictions, and write a report.
 
@@ -90,9 +86,8 @@ def evaluate(
         origin: where the weights come from, for the report and its comparison with published scores; by default weights
             of unknown origin for the preset that the network was built from.
         processes: the process group that shares the evaluation; see `segvoc.runtime.distributed.join_processes`.
-        on_start: for progress: called before the first image.
-        on_result: for progress: called after each image.
-        on_drawn: for progress: called before and after each example image of the report.
+        progress: whether to show progress, and a line for each unreadable image.
+        on_result: called after each image.
 
     Returns:
         The content of `report.json`, in all processes: scores in percent, None where a score is not defined.
@@ -109,21 +104,35 @@ def evaluate(
     images = task.select_images(settings.limit)
     protocol = evaluation_protocol(model, task, settings, origin.preset)
     segmenter = TaskSegmenter(model, task, protocol)
+
+    def count(image: EvaluationImage, error: str | None) -> None:
+        if error is not None and progress:
+            print_line(f"segvoc: error: {error}")
+        bar.update()
+        on_result(image, error)
+
+    def drawn(number: int, total: int) -> None:
+        if number:
+            bar.update()
+        else:
+            bar.start(total, "drawing examples for the report")
+
     start = time.perf_counter()
     fingerprint = _fingerprint(model, origin, task, images, settings, protocol)
     path, scored = report / _JOURNALS / f"rank-{processes.rank}.jsonl", ImageScore.from_json
-    with ResumableWork(path, fingerprint, writers="rank-*.jsonl", decode=scored) as work:
+    title = f"evaluating on {printable(task.title)}"
+    with (
+        Progress(title, silent=not (progress and processes.first)) as bar,
+        ResumableWork(path, fingerprint, writers="rank-*.jsonl", decode=scored) as work,
+    ):
         work.done.require_key(report, "give another --out, or delete that folder")
         done = _current_scores(work.done, images)
         batches = [images[at : at + segmenter.batch] for at in range(0, len(images), segmenter.batch)]
         # a batch is redone as a whole: its other images may change the last bits of a result
         mine = [batch for batch in processes.share(batches) if not all(image.stem in done for image in batch)]
-        on_start(sum(map(len, mine)))
+        bar.start(sum(map(len, mine)))
         failures = segment_and_score(
-            segmenter,
-            mine,
-            lambda image, truth, score: work.finish(image.stem, truth.stamp, score.to_json()),
-            on_result,
+            segmenter, mine, lambda image, truth, score: work.finish(image.stem, truth.stamp, score.to_json()), count
         )
         gathered = processes.gather((failures, peak_memory(model.device)))
         content = Report()
@@ -139,43 +148,8 @@ def evaluate(
                 resumed=len(done),
                 seconds=time.perf_counter() - start,
             )
-            content = write_report(report, task, origin, result, fingerprint, protocol, segmenter.segment, on_drawn)
+            content = write_report(report, task, origin, result, fingerprint, protocol, segmenter.segment, drawn)
     return processes.gather(content)[0]
-
-
-def evaluate_shown(
-    model: NetworkSegmenter,
-    task: EvaluationTask,
-    out: Path,
-    settings: EvaluationSettings,
-    origin: ModelOrigin,
-    processes: Processes,
-) -> Report:
-    """`evaluate` with progress output, and a line per unreadable image."""
-
-    def count(_: EvaluationImage, error: str | None) -> None:
-        if error is not None:
-            print_line(f"segvoc: error: {error}")
-        progress.update()
-
-    def drawn(number: int, total: int) -> None:
-        if number:
-            progress.update()
-        else:
-            progress.start(total, "drawing examples for the report")
-
-    with Progress(f"evaluating on {printable(task.title)}", silent=not processes.first) as progress:
-        return evaluate(
-            model,
-            task,
-            out,
-            settings,
-            origin=origin,
-            processes=processes,
-            on_start=progress.start,
-            on_result=count,
-            on_drawn=drawn,
-        )
 
 
 class TaskSegmenter:

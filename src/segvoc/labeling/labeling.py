@@ -327,7 +327,7 @@ def _serve(
     begin: Callable[[], FolderWork] | None,
     threads: int,
 ) -> None:
-    process_settings.end_with_parent()
+    process_settings.exit_when_parent_dies()
     process_settings.for_own_process(threads)
     lock = Lock()
 

@@ -110,7 +110,7 @@ def how_it_ended(code: int | None) -> str:
     return f"the process ended unexpectedly (exit code {code})"
 
 
-def end_with_parent() -> None:
+def exit_when_parent_dies() -> None:
     """In a `multiprocessing` child: leave Ctrl-C to the parent, and exit when the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

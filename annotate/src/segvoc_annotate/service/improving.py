@@ -19,7 +19,7 @@ import segvoc
 from segvoc import Callback, LabeledImages, Segmenter, SegvocError, TaughtWords, UsageError, Vocabulary
 from segvoc.data.labeled_images import LabeledImage
 from segvoc.imaging.label_maps import label_table
-from segvoc.runtime.process_settings import end_with_parent, for_own_process
+from segvoc.runtime.process_settings import exit_when_parent_dies, for_own_process
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import ProjectFolder
 
@@ -83,8 +83,8 @@ def exact_opener(open_model: Callable[[], Segmenter]) -> Callable[[], Segmenter]
 def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Connection) -> None:
     """Teach, and report the progress to the parent.
 
-    Messages are ("step", stage, share), and finally ("done", record and number of judges), ("nothing", line) or
-    ("failed", line).
+    Messages are ("step", stage, share), and finally ("done", record and number of held-out images), ("nothing", line)
+    or ("failed", line).
 
     Args:
         open_model: loads the model.
@@ -92,7 +92,7 @@ def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Co
         to: the connection to the parent.
     """
     for_own_process()
-    end_with_parent()
+    exit_when_parent_dies()
     with suppress(OSError, AttributeError):  # Windows has no `nice`
         os.nice(LOWER_PRIORITY)
 
@@ -104,17 +104,17 @@ def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Co
         tell("opening the model", 0, 1)
         images = done_images(ProjectFolder.open(order.project))
         model = (exact_opener(open_model) if order.finetune else open_model)()
-        judges = corrected_places(images)
+        held_out = corrected_places(images)
         taught = (
-            _tuned(model, images, judges, order, tell)
+            _tuned(model, images, held_out, order, tell)
             if order.finetune
-            else segvoc.teach(model, images, judges=judges, on_step=tell)
+            else segvoc.teach(model, images, held_out=held_out, on_step=tell)
         )
         if taught is None:
             to.send(("nothing", "fine-tuning was no better than the words' text on held-out images"))
             return
         taught.save(order.out)
-        to.send(("done", to_json(taught.record) | {"judges": len(judges)}))
+        to.send(("done", to_json(taught.record) | {"held_out": len(held_out)}))
     except SegvocError as error:
         to.send(("failed", str(error)))
     except Exception:
@@ -125,7 +125,7 @@ def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Co
 def _tuned(
     model: Segmenter,
     images: LabeledImages,
-    judges: Sequence[int],
+    held_out: Sequence[int],
     order: ImprovementOrder,
     tell: Callable[[str, int, int], None],
 ) -> TaughtWords | None:
@@ -137,14 +137,16 @@ def _tuned(
         file, run = Path(folder) / "model.safetensors", Path(folder) / "run"
         segvoc.save(model, file)  # the weights may differ from the preset's
         recipe = segvoc.recipes.finetune(str(file), images=len(images), steps=order.steps, method="words")
-        watched = None
-        if judges and recipe.data.num_val_images:
-            drawn = np.random.default_rng(0).permutation(judges)[: recipe.data.num_val_images].tolist()
-            watched = images.only(sorted(drawn))
+        validation = None
+        if held_out and recipe.data.num_val_images:
+            drawn = np.random.default_rng(0).permutation(held_out)[: recipe.data.num_val_images].tolist()
+            validation = images.only(sorted(drawn))
             images = images.only([place for place in range(len(images)) if place not in drawn])
         tell("computing features", 0, 1)
         device = str(getattr(model, "device", "auto"))
-        segvoc.train(recipe, images, run, watched=watched, device=device, progress=False, callbacks=[_Progress(tell)])
+        segvoc.train(
+            recipe, images, run, validation=validation, device=device, progress=False, callbacks=[_Progress(tell)]
+        )
         tuned = run / TUNED_WORDS_FILE
         return TaughtWords.load(tuned) if tuned.exists() else None
 

@@ -17,7 +17,7 @@ from segvoc.data.preparation.conversions import ConversionResult, LabelConversio
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpack_downloads
 from segvoc.data.preparation.plans import Plan, plan_preparation
 from segvoc.errors import InputError, OutputError, UsageError
-from segvoc.runtime.process_settings import end_with_parent
+from segvoc.runtime.process_settings import exit_when_parent_dies
 from segvoc.runtime.progress import Progress
 from segvoc.storage.records import check_amounts, from_json, to_json
 from segvoc.storage.resume import ResumableWork, stamp_of
@@ -178,7 +178,7 @@ def _results(
         return
     # spawn, since a fork would copy locks held by the parent's threads
     context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(min(jobs, len(originals)), mp_context=context, initializer=end_with_parent)
+    executor = ProcessPoolExecutor(min(jobs, len(originals)), mp_context=context, initializer=exit_when_parent_dies)
     try:
         yield from executor.map(work, originals, chunksize=max(1, min(16, len(originals) // (4 * jobs))))
     except BrokenProcessPool:
