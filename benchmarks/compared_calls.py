@@ -28,7 +28,7 @@ from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.training.objectives.segmentation import Objective
 from segvoc.training.parameters import freeze_others, learning_rates
-from segvoc.training.passes import StepPasses, stores_activations, without_recomputation
+from segvoc.training.passes import StepPasses, fit_memory
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build
 from segvoc.vocabulary import Vocabulary
@@ -369,11 +369,9 @@ class OurTraining(OurCall):
         """Run the passes of a step as `segvoc train` does: on a GPU with stored activations if they fit, as a graph."""
         self.objective.zero_grad(set_to_none=True)
         if not self.is_fitted:
-            stored, recipe = without_recomputation(self.objective.recipe), self.objective.recipe
-            self.objective.recipe, self.is_fitted = stored, True
             weights = sum(parameter.nbytes for parameter in self.passes.trained)
-            if not stores_activations(self.objective, self._batch(), self._autocast(), weights):
-                self.objective.recipe = recipe
+            fit_memory(self.objective, self._batch(), self._autocast(), weights)
+            self.is_fitted = True
         self.passes(self._batch()) if self.setting.device != "cpu" else self.passes.plain(*self._batch())
 
     def plainly(self) -> None:

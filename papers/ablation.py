@@ -10,7 +10,6 @@ import os
 import platform
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -25,8 +24,9 @@ from segvoc.cli import run_command
 from segvoc.cli.options import given_options
 from segvoc.cli.output import echo
 from segvoc.data.benchmarks import find_benchmark, find_rows
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import UsageError
-from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
+from segvoc.evaluation.task import EvaluationSettings
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords
 from segvoc.networks.cost_aggregation_config import Order
 from segvoc.runtime.version import __version__
@@ -95,10 +95,9 @@ def ablation(
     if unknown := [name for name in names if name not in GRIDS]:
         raise UsageError(f"grid {unknown[0]!r} is unknown; it is one of {', '.join(GRIDS)}")
     chosen = RECIPES[recipe]().with_settings(settings)
-    task = EvaluationTask.of_folders(images, labels, classes, background=given.get("background"), skip=out)
     common = Ablation(
         recipe=chosen if steps is None else chosen.with_settings(steps=steps),
-        images=replace(task.images, name=task.name),
+        images=LabeledImages.from_folders(images, labels, classes, background=given.get("background"), skip=out),
         seeds=seeds,
         folds=folds,
         evaluation=EvaluationSettings(limit=scored, options=given),

@@ -144,9 +144,9 @@ class Job:
     def train(self, recipe: Recipe, start: Start) -> None:
         """Train with the usual loop, from its last checkpoint if it was interrupted."""
         # the loop needs a validation image; the scores come from the evaluation
-        watched = replace(self.held_out, images=self.held_out.images[:1])
+        validation = replace(self.held_out, images=self.held_out.images[:1])
         options: dict[str, Any] = {"seed": self.seed, "device": self.device, "resume": True, "progress": False}
-        train(recipe, self.training_images, self.folder, start=start, watched=watched, **options)
+        train(recipe, self.training_images, self.folder, start=start, validation=validation, **options)
 
 
 def run_grids(

@@ -88,9 +88,9 @@ def cat_seg_v1(size: str, order: Order, guidance: Guidance, out: str, device: st
             backbone.load_state_dict(backbone_state(read_weights(given["backbone_weights"]).tensors, backbone))
     layers = cast(Any, recipe.network_config()).aggregation
     network = first_version(built.network, layers, backbone, order=order, cost_gradient=guidance != "clip-alone")
-    images, watched = recipe_data(recipe, root)
+    images, validation = recipe_data(recipe, root)
     run = Path(out) / "run"
-    trained = train(built.recipe, images, run, network=network, watched=watched, device=device, resume=True)
+    trained = train(built.recipe, images, run, network=network, validation=validation, device=device, resume=True)
     with join_processes("gloo") as processes:
         weights, where = str(trained.weights), processes.own_device(device)
         segmenter = load_network(recipe.model, weights=weights, network=network, device=where, dtype="float32")
@@ -99,7 +99,7 @@ def cat_seg_v1(size: str, order: Order, guidance: Guidance, out: str, device: st
         for name in given["benchmarks"]:
             task = EvaluationTask.of_benchmark(name, root)
             report = evaluate(
-                segmenter, task, Path(out) / name, settings, origin=origin, processes=processes, shown=True
+                segmenter, task, Path(out) / name, settings, origin=origin, processes=processes, progress=True
             )
             if processes.first:
                 echo(f"{task.title}: {percent(report['miou'])} mIoU")

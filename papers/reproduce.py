@@ -258,7 +258,7 @@ class Reproduction:
                 model["weights"] = _weights_record(subject.preset, weights)
                 for name in (name for name in self.benchmarks if not found[name]["why"]):
                     task = EvaluationTask.of_benchmark(name, self.data)
-                    reports[seed][name] = evaluate(network, task, folder / name, settings, **shared, shown=True)
+                    reports[seed][name] = evaluate(network, task, folder / name, settings, **shared, progress=True)
                     self._write(content, found, reports, processes)
         return content
 

@@ -20,7 +20,7 @@ from segvoc.errors import UsageError
 from segvoc.models.loading import find_device
 from segvoc.models.presets import find_preset
 from segvoc.runtime.version import __version__
-from segvoc.training.objectives.segmentation import objective_of
+from segvoc.training.objectives.segmentation import Objective
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
@@ -81,7 +81,7 @@ def step_costs(
     network = preset.build(configuration).to(device)
     rates = learning_rates(network, recipe)
     freeze_others(network, rates)
-    objective = objective_of(network, recipe).train()
+    objective = Objective(network, recipe).train()
     optimizer = torch.optim.AdamW(parameter_groups(network, rates, recipe.optimizer.weight_decay))
     vocabulary = Vocabulary([f"class {number}" for number in range(classes)])
     words = class_words(network, preset.templates_of(configuration), vocabulary, recipe).to(device)

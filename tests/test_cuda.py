@@ -21,6 +21,7 @@ from segvoc.runtime.distributed import Processes, wrap_distributed
 from segvoc.runtime.process_settings import float32_products
 from segvoc.training.loop import Training
 from segvoc.training.objectives.losses import OrthogonalityLoss, StreamSimilarity, masked_segmentation_loss
+from segvoc.training.passes import fit_memory
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.evaluation.test_runner import in_force
@@ -329,7 +330,9 @@ def test_activations_are_stored_where_memory_suffices(free, tmp_path, monkeypatc
     changes = {"activation_checkpointing": "auto", "class_chunk_size": 2, "steps": 2}
     run = RUNS["parallel"](tmp_path / "set", tmp_path / "run", device="cuda", **changes)
     before = {name: value.clone() for name, value in run.network.named_buffers()}
-    run._fit_memory(run.task.inputs(next(_batches(run)), (0, 0, 0), run.device))
+    inputs = run.task.inputs(next(_batches(run)), (0, 0, 0), run.device)
+    trained = sum(parameter.nbytes for parameter in run.learning.values())
+    fit_memory(run.objective, inputs, run._autocast(), trained)
     runtime = run.objective.recipe.runtime
     assert (runtime.activation_checkpointing, runtime.class_chunk_size) == (
         (False, 0) if free > 1 << 30 else ("auto", 2)

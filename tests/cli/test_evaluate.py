@@ -71,7 +71,7 @@ def test_the_report_is_drawn_beside_the_papers_scores(evaluated, drawn):
         (["--benchmark", "pas-20", "--data", "d", "--background", "x"], "benchmarks define theirs"),
         (["--benchmark", "voc", "--data", "d"], "benchmark 'voc' is unknown"),
         (["--benchmark", "pas-20", "voc-21", "--data", "d"], "segvoc prepare pas-20 --data d"),
-        (["--images", "i", "--labels", "l"], "--images is given without --classes"),
+        (["--images", "i", "--labels", "l"], "--classes is missing; give all of --images, --labels, --classes"),
         (["--images", "i", "--labels", "l", "--classes", "c", "--data", "d"], "--data is for benchmarks"),
         (["--images", "i", "--labels", "l", "--classes", "c", "--keep-classes", "0"], "--keep-classes 0 is invalid"),
         (["--images", "i", "--labels", "l", "--classes", "c"], "'c' can't be read"),

@@ -49,7 +49,7 @@ def made_run(folder: str) -> None:
         "classes": ["sky", "a|b", "none"],
         "background": "none",
         "count": 7,
-        "watched": ["1", "2"],
+        "validation": ["1", "2"],
     }
     session = {"command": ["/home/anna/segvoc"], "machine": {"device": "cpu", "segvoc": "0.1.0"}}
     config = {"recipe": recipe, "seed": 3, "images": images, "sessions": [session]}
@@ -58,7 +58,7 @@ def made_run(folder: str) -> None:
         {"step": 0, "pixel_accuracy": 0.25, "mean_iou": 0.1, "iou": [0.2, None, 0.0]},
         {"step": 4, "pixel_accuracy": 0.75, "mean_iou": 0.5, "iou": [0.9, None, 0.1]},
     ]
-    (run / "watched.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in scored))
+    (run / "validation.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in scored))
     (run / "metrics.jsonl").write_text('{"step": 4, "loss": 1.0, "seconds": 90.0}\n')
     for name in ("curves.png", "images/step_000004/street/1.png"):
         Image.new("RGB", (8, 8)).save(run / name)

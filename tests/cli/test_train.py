@@ -51,8 +51,8 @@ def test_training_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc
     assert session["machine"]["threads"] == torch.get_num_threads() and session["machine"]["instruction_set"]
     assert read_image(run / "curves.png").shape[1] > 500
     assert len(read_image(run / "images/step_000003/0.png")) >= 48
-    watched = json.loads((run / "watched.jsonl").read_text())
-    assert watched["step"] == 3 and 0 <= watched["pixel_accuracy"] <= 1 and len(watched["iou"]) == 3
+    validation = json.loads((run / "validation.jsonl").read_text())
+    assert validation["step"] == 3 and 0 <= validation["pixel_accuracy"] <= 1 and len(validation["iou"]) == 3
     header = read_header(run / "model.safetensors")
     assert header.preset == "tiny" and header.record["training"]["recipe"]["optimizer"]["steps"] == 3
     trained, shipped = segvoc.load(run / "model.safetensors"), segvoc.load("tiny", dtype="float32")
@@ -73,10 +73,10 @@ def test_finetune_leaves_the_network_and_tunes_words(segvoc_command, tmp_path):
     assert path == "run/model.safetensors"
     assert re.fullmatch(r"on 2 held-out images: mean IoU [\d.]+ -> [\d.]+ %, pixels right [\d.]+ -> [\d.]+ %", figures)
     run = tmp_path / "run"
-    watched = [json.loads(line) for line in (run / "watched.jsonl").read_text().splitlines()]
-    assert watched[0]["step"] == 0 and len(watched) > 2
-    best = max(watched, key=lambda line: line["mean_iou"])
-    assert best["mean_iou"] > watched[0]["mean_iou"]
+    validation = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
+    assert validation[0]["step"] == 0 and len(validation) > 2
+    best = max(validation, key=lambda line: line["mean_iou"])
+    assert best["mean_iou"] > validation[0]["mean_iou"]
     assert len(list((run / "before_after").iterdir())) == 2
     config = json.loads((run / "config.json").read_text())["recipe"]
     assert config["method"] == "words" and config["data"]["num_val_images"] == 2 and config["words"]["views"] == 2

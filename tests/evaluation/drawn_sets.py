@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.evaluation.task import EvaluationTask
 
 WORDS = ("cat", "sofa", "wall", "rocket", "cup")
@@ -35,9 +36,8 @@ def arguments(folder: Path) -> list[str]:
 
 
 def task_of(folder: Path, background: str | None = None) -> EvaluationTask:
-    return EvaluationTask.of_folders(
-        folder / "images", folder / "labels", folder / "classes.json", background=background
-    )
+    files = (folder / "images", folder / "labels", folder / "classes.json")
+    return EvaluationTask.of_images(LabeledImages.from_folders(*files, background=background))
 
 
 def scores_of(report: dict) -> dict:

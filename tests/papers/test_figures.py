@@ -135,7 +135,7 @@ def test_runs_are_read_drawn_and_told(tmp_path):
 
 def test_folders_without_streams_are_refused(tmp_path):
     with pytest.raises(InputError, match="log_stream_similarity=true"):
-        StreamCurves.of_run(run_folder(tmp_path / "unwatched", [[], []]))
+        StreamCurves.of_run(run_folder(tmp_path / "unlogged", [[], []]))
     with pytest.raises(InputError, match="is not a run of segvoc train"):
         StreamCurves.of_run(tmp_path / "nowhere")
 

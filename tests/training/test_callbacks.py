@@ -56,7 +56,7 @@ def scalars(run: Path) -> dict[str, dict[int, float]]:
 
 def test_callbacks_follow_a_run_that_was_stopped_and_resumed(tmp_path, small_preset, capsys):
     images, run = drawn_images(tmp_path / "set", 3), tmp_path / "run"
-    call: Any = {"device": "cpu", "start": Start(weights="random"), "progress": False, "watched": images}
+    call: Any = {"device": "cpu", "start": Start(weights="random"), "progress": False, "validation": images}
     recipe, first, second = RECIPE.with_settings(steps=4), Recorder(stop_after=3), Recorder()
     with pytest.raises(SystemExit):
         train(recipe, images, run, callbacks=[OnAFullDisk(), TensorBoard(), first], **call)

@@ -204,7 +204,7 @@ def test_images_that_a_kill_kept_from_being_looked_at_are_looked_at(images, tmp_
 
     for look in (killed, looked.append):
         training = open_run(images, tmp_path / "run", steps=2, resume=True)
-        training.watch = look
+        training.validate = look
         with suppress(Killed):
             training.run()
     assert looked == [2]
@@ -266,14 +266,14 @@ def test_the_best_weights_are_saved_with_the_buffers_that_were_validated_with_th
     seen = []
     training = open_run(images, tmp_path / "run", **options)
 
-    def watch(step: int) -> float:
+    def validate(step: int) -> float:
         seen.append({name: value.detach().clone() for name, value in training._state().items()})
         return 0.9 if step == 2 else 0.1 * step
 
-    training.watch = watch
+    training.validate = validate
     kill(training, 5)
     again = open_run(images, tmp_path / "run", resume=True, **options)
-    again.watch = lambda step: 0.1 * step
+    again.validate = lambda step: 0.1 * step
     again.run()
     saved, best = again.weights(), seen[1]
     assert any("running_mean" in name for name in best) and again.step == 6
@@ -293,11 +293,11 @@ def test_an_equal_score_keeps_the_earlier_weights() -> None:
 def test_precision_of_products_is_put_back_after_a_validation_that_fails(images, tmp_path):
     training = open_run(images, tmp_path / "run", steps=1)
 
-    def watch(step: int) -> float:
+    def validate(step: int) -> float:
         assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
         raise Killed
 
-    training.watch = watch
+    training.validate = validate
     with float32_products(tf32=True):
         with pytest.raises(Killed):
             training.run()

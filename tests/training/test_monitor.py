@@ -1,4 +1,4 @@
-"""What is watched in training is what `segvoc evaluate` gives, and the metrics as a figure."""
+"""The validation of a training run is what `segvoc evaluate` gives, and the metrics as a figure."""
 
 from copy import deepcopy
 
@@ -27,16 +27,16 @@ ERR = ("side=128", "top=1", "crop_size=64", "short_sides=64,80", "num_workers=0"
 
 
 @pytest.mark.parametrize("model", ["small", pytest.param("err-seg-b", marks=pytest.mark.slow)])
-def test_the_last_watched_score_is_that_of_an_evaluation(tmp_path, model):
+def test_the_last_validation_score_is_that_of_an_evaluation(tmp_path, model):
     images, run, start = drawn_images(tmp_path / "set", 3), tmp_path / "run", Start(weights="random")
     recipe = RECIPE.with_settings(steps=2) if model == "small" else finetune(model, model).with_settings(ERR)
-    trained = train(recipe, images, run, start=start, watched=images, device="cpu", progress=False)
-    assert (watched := trained.validation) is not None and watched["step"] == trained.metrics["step"]
+    trained = train(recipe, images, run, start=start, validation=images, device="cpu", progress=False)
+    assert (validation := trained.validation) is not None and validation["step"] == trained.metrics["step"]
     # copied, since weights of a file lie at other addresses in memory, where matrix products round otherwise
     model = deepcopy(load_network(trained.weights, device="cpu"))
     report = evaluate(model, EvaluationTask.of_images(images), tmp_path / "report")
     scores = report["miou"] / 100, report["pixel_accuracy"] / 100
-    assert (watched["mean_iou"], watched["pixel_accuracy"]) == pytest.approx(scores, rel=1e-12)
+    assert (validation["mean_iou"], validation["pixel_accuracy"]) == pytest.approx(scores, rel=1e-12)
 
 
 def test_a_network_of_ones_own_is_trained_in_place_of_the_presets(tmp_path):
@@ -48,7 +48,7 @@ def test_a_network_of_ones_own_is_trained_in_place_of_the_presets(tmp_path):
         train(recipe, images, tmp_path / "no", network=rounded, device="cpu", progress=False)
     own = small_network().requires_grad_(True)
     before = {name: value.clone() for name, value in own.state_dict().items()}
-    train(recipe, images, tmp_path / "run", network=own, watched=images, device="cpu", progress=False)
+    train(recipe, images, tmp_path / "run", network=own, validation=images, device="cpu", progress=False)
     file = read_weights(tmp_path / "run/model.safetensors")
     assert file.preset == "small" and file.record["custom"] is True
     assert file.tensors.keys() == before.keys()

@@ -58,15 +58,15 @@ def test_classes_are_chosen_by_labels_then_by_votes_without_waiting_for_the_devi
     assert many.tolist() == [[1, 2, 3]]  # those with the lowest indices
 
 
-def test_streams_that_are_watched_are_noted_and_nothing_is_learned_from_them(tmp_path):
+def test_logged_streams_do_not_change_the_training(tmp_path):
     images, weights = drawn_images(tmp_path / "images"), []
-    for name, watch in (("plain", False), ("watched", True)):
-        changes = {"fod_weight": 0.0, "steps": 2, "log_stream_similarity": watch}
+    for name, log in (("plain", False), ("logged", True)):
+        changes = {"fod_weight": 0.0, "steps": 2, "log_stream_similarity": log}
         training = open_run(images, tmp_path / name, network=small_network(2), **changes)
         training.run()
         weights.append(training.weights())
-    plain, watched = (RunFolder(tmp_path / name).read_lines("metrics.jsonl") for name in ("plain", "watched"))
-    for unseen, seen in zip(plain, watched, strict=True):
+    plain, logged = (RunFolder(tmp_path / name).read_lines("metrics.jsonl") for name in ("plain", "logged"))
+    for unseen, seen in zip(plain, logged, strict=True):
         # a mean square is at least the square of the mean
         assert all(0 < seen[f"cosine_{block}"] ** 2 <= seen[f"fod_{block}"] < 1 for block in (1, 2))
         assert "fod" not in seen and not [name for name in unseen if name.startswith(("fod", "cosine"))]

@@ -24,7 +24,7 @@ from segvoc.evaluation.task import EvaluationTask
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.runtime.distributed import Processes, join_processes
 from segvoc.training.loop import Training
-from segvoc.training.monitor import Monitor
+from segvoc.training.monitor import LabeledValidation, Monitor
 from segvoc.training.run_folder import RunFolder
 from tests.inference.small_network import small_protocols
 from tests.processes import free_port, printed
@@ -58,20 +58,20 @@ def monitor(training: Training, images: Path, folder: RunFolder, processes: Proc
         folder=folder,
         recipe=training.recipe,
         segmenter=lambda _: segmenter,
-        watched=EvaluationTask.of_images(drawn_images(images)),
+        validation=LabeledValidation(EvaluationTask.of_images(drawn_images(images))),
         processes=processes,
         progress=False,
     )
 
 
-def watch(training: Training, images: Path, out: Path) -> None:
+def validate(training: Training, images: Path, out: Path) -> None:
     """Validate together, the first process for longer than the default timeout, and then in that process alone."""
     if training.processes.first:
         time.sleep(2 * TIMEOUT.total_seconds())
-    monitor(training, images, training.folder, training.processes).watch(training.step)
+    monitor(training, images, training.folder, training.processes).validate(training.step)
     if training.processes.first:
         out.mkdir()
-        monitor(training, images, RunFolder(out), Processes()).watch(training.step)
+        monitor(training, images, RunFolder(out), Processes()).validate(training.step)
 
 
 def run(images: Path, out: Path, name: str, processes: Processes, **changes) -> None:
@@ -88,7 +88,7 @@ def run(images: Path, out: Path, name: str, processes: Processes, **changes) -> 
     if processes.first:
         torch.save(weights, out / f"{name}.pt")
     if name == "copies":
-        watch(training, images, out / "alone")
+        validate(training, images, out / "alone")
 
 
 def main(rank: int, out: Path, runs: dict[str, dict[str, Any]]) -> None:
@@ -142,7 +142,7 @@ def test_two_processes_learn_what_one_learns(both, tmp_path, name, alone):
 
 
 def test_processes_share_a_validation_and_wait_for_one_that_takes_longer_than_the_default_timeout(both):
-    two, one = (json.loads((both / name / "watched.jsonl").read_text()) for name in ("copies", "alone"))
+    two, one = (json.loads((both / name / "validation.jsonl").read_text()) for name in ("copies", "alone"))
     assert two == one and two["step"] == 2
 
 

@@ -103,7 +103,7 @@ def test_words_that_are_never_better_keep_their_text(tmp_path, capsys):
 def test_scores_are_those_of_their_words_beside_a_background(tmp_path):
     images = replace(drawn_images(tmp_path / "set", 8), background="ground")
     tune(images, tmp_path / "run", steps=6, eval_every=6, patience=0)
-    lines = [json.loads(line) for line in (tmp_path / "run/watched.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "run/validation.jsonl").read_text().splitlines()]
     by_class = dict(zip(images.vocabulary.words, zip(*(line["iou"] for line in lines), strict=True), strict=True))
     found = tuned(tmp_path / "run").record.words
     assert [word.name for word in found] == ["red disc", "blue disc"]

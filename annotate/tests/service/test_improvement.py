@@ -112,15 +112,15 @@ def test_images_that_nobody_corrected_teach_and_do_not_judge(project: Project) -
         state = project.write(name, draft, expected=state.revision)
         project.set_done(name, True, expected=state.revision)
     images = done_images(project)
-    stages, judges = list[str](), corrected_places(images)
-    assert judges == [1]
-    taught = segvoc.teach(small_segmenter(), images, judges=judges, on_step=lambda stage, *_: stages.append(stage))
+    stages, held_out = list[str](), corrected_places(images)
+    assert held_out == [1]
+    taught = segvoc.teach(small_segmenter(), images, held_out=held_out, on_step=lambda stage, *_: stages.append(stage))
     # one image is held out, once for each penalty and share that is tried
     assert taught.record.images == 3 and stages.count("learning words") <= 9
     (project.folder / "taught").mkdir()
     taught.save(project.folder / "taught/.unfinished.words.safetensors")
     running = ImprovementState(state="running", images=3)
-    ended = Improvement(project, small_segmenter).finish(to_json(taught.record) | {"judges": 0}, running)
+    ended = Improvement(project, small_segmenter).finish(to_json(taught.record) | {"held_out": 0}, running)
     assert ended.scores is None and "none of the done images was corrected" in str(ended.message)
 
 

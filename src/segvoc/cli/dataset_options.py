@@ -1,14 +1,14 @@
-"""Options of commands that read datasets in other tools' formats, or prepared benchmarks."""
+"""Options of commands that read labeled images: folders, datasets in other tools' formats, prepared benchmarks."""
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import click
 
 from segvoc.cli.options import Decorator, gathered
-from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.labeling.formats.dataset import DATASET_NAMES, DatasetName
 
@@ -57,8 +57,14 @@ def refuse_twice(benchmarks: Sequence[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetOptions:
-    """The dataset options of a call."""
+    """The labeled images that a call names: folders with label maps, or datasets of other tools."""
 
+    images: str | None
+    """Folder of the images: with `labels` and `classes`, or those of a dataset if they are elsewhere."""
+    labels: str | None
+    """Folder of their label maps."""
+    classes: str | None
+    """File of the class names in label order."""
     paths: tuple[str, ...]
     """Folders or files of the datasets; empty if none is given."""
     formats: tuple[DatasetName, ...]
@@ -72,14 +78,53 @@ class DatasetOptions:
     stretch: str | None
     """Values of 16-bit images to map to black and white."""
 
-    def read(self, images: str | None, background: str | None) -> "LabeledImages | None":
-        """Read the images of the datasets, in the folder `images` if they are elsewhere; None if none is given."""
-        if not self.paths:
-            options = ("--dataset-format", "--split", "--rename", "--drop")
-            values = (self.formats, self.splits, self.rename, self.drop)
-            if alone := [option for option, value in zip(options, values, strict=True) if value]:
+    @property
+    def named(self) -> bool:
+        """Whether any images are named."""
+        return bool(self.paths or self.images or self.labels or self.classes)
+
+    def given(self) -> dict[str, object]:
+        """The values of the options that are given, by the option's name."""
+        return {f"--{_NAMES.get(name, name)}": value for name, value in vars(self).items() if value}
+
+    def read(
+        self,
+        *,
+        background: str | None = None,
+        owner: str | None = None,
+        skip: str | None = None,
+        beside: Mapping[str, object] = MappingProxyType({}),
+    ) -> "LabeledImages":
+        """Read the images.
+
+        Args:
+            background: the class that stands for "none of the others".
+            owner: for folders: the object that the classes are parts of.
+            skip: for folders: a folder of results inside `images`.
+            beside: values of other options that datasets exclude, by their names.
+
+        Raises:
+            UsageError: options are missing or exclude each other, or the images can't be read.
+        """
+        given = self.given()
+        if self.paths:
+            given |= {option: value for option, value in beside.items() if value}
+            if wrong := [option for option in ("--labels", "--classes", *beside) if option in given]:
+                raise UsageError(f"--dataset includes labels and classes; leave out {', '.join(wrong)}")
+            images = self._datasets(background)
+        else:
+            if alone := [option for option in ("--dataset-format", "--split", "--rename", "--drop") if option in given]:
                 raise UsageError(f"{alone[0]} needs --dataset; add it, or leave {alone[0]} out")
-            return None
+            if missing := [option for option in FOLDERS if option not in given]:
+                verb = "is" if len(missing) == 1 else "are"
+                raise UsageError(f"{', '.join(missing)} {verb} missing; give all of {', '.join(FOLDERS)}, or --dataset")
+            from segvoc.data.labeled_images import LabeledImages
+
+            folders = (str(self.images), str(self.labels), str(self.classes))
+            images = LabeledImages.from_folders(*folders, background=background, owner=owner, skip=skip)
+        return images if self.stretch is None else images.stretched(self.stretch)
+
+    def _datasets(self, background: str | None) -> "LabeledImages":
         from segvoc.data.datasets.opening import read_dataset
         from segvoc.data.labeled_images import LabeledImages
 
@@ -91,27 +136,19 @@ class DatasetOptions:
             rename[before] = after
         drop = [word.strip() for words in self.drop for word in words.split(",") if word.strip()]
         formats, splits = self._for_each("--dataset-format", self.formats), self._for_each("--split", self.splits)
-        found = [
-            read_dataset(path, format, images=images, split=split or None, background=background)
+        sets = [
+            read_dataset(path, format, images=self.images, split=split or None, background=background)
             for path, format, split in zip(self.paths, formats, splits, strict=True)
         ]
-        whole = found[0]
-        if len(found) > 1 or rename or drop:
-            whole = LabeledImages.joined(found, rename=rename, drop=drop)
-        return self.stretched(whole)
-
-    def stretched(self, images: "LabeledImages") -> "LabeledImages":
-        """Apply --stretch to the images."""
-        return images if self.stretch is None else images.stretched(self.stretch)
+        return LabeledImages.joined(sets, rename=rename, drop=drop) if len(sets) > 1 or rename or drop else sets[0]
 
     def record(self) -> dict[str, object]:
         """The given options, for a report: a string for a single value, otherwise a list."""
-        names = {"paths": "dataset", "formats": "format", "splits": "split"}
-        given = {names.get(field.name, field.name): getattr(self, field.name) for field in fields(self)}
         return {
-            name: value[0] if isinstance(value, tuple) and len(value) == 1 else value
-            for name, value in given.items()
-            if value
+            option.removeprefix("--").removeprefix("dataset-"): value[0]
+            if isinstance(value, tuple) and len(value) == 1
+            else value
+            for option, value in self.given().items()
         }
 
     def _for_each(self, option: str, values: Sequence[str]) -> Sequence[str | None]:
@@ -123,19 +160,22 @@ class DatasetOptions:
             )
         return values
 
-    def refuse_beside(self, options: dict[str, object]) -> None:
-        """Raise `UsageError` if --dataset is combined with one of these options."""
-        if self.paths and (given := [option for option, value in options.items() if value]):
-            raise UsageError(f"--dataset includes labels and classes; leave out {', '.join(given)}")
 
+FOLDERS = ("--images", "--labels", "--classes")
+"""Options of images with label maps, given together."""
 
-def warn_of_absent_classes(images: "LabeledImages") -> None:
-    """Print a line with the classes that occur in no image, before learning starts."""
-    if (line := images.absent_classes()) is not None:
-        echo(f"segvoc: {line}", err=True)
+_NAMES = {"paths": "dataset", "formats": "dataset-format", "splits": "split"}
+"""Options whose fields have other names."""
 
 
 _OPTIONS: Mapping[str, Decorator] = {
+    "images": click.option("--images", metavar="FOLDER", help="Folder of your images, including sub-folders."),
+    "labels": click.option(
+        "--labels",
+        metavar="FOLDER",
+        help="Their label maps, sub/photo.png for sub/photo.jpg: PNG or TIFF; 255 or 65535 is ignored.",
+    ),
+    "classes": click.option("--classes", metavar="FILE", help="The class names in label order: one per line, or JSON."),
     "paths": click.option(
         "--dataset",
         "paths",

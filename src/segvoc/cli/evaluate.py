@@ -34,11 +34,6 @@ DATA_NEEDED = "--benchmark needs --data ROOT, the data folder given to `segvoc p
     "--benchmark", "benchmarks", multiple=True, metavar="NAME...", help="Benchmarks, prepared by `segvoc prepare`."
 )
 @data_option("The folder of the prepared benchmarks.")
-@click.option("--images", metavar="FOLDER", help="Your own images, including sub-folders.")
-@click.option(
-    "--labels", metavar="FOLDER", help="Their label maps, with the same names: PNG or TIFF; 255 or 65535 is ignored."
-)
-@click.option("--classes", metavar="FILE", help="The class names in label order: one per line, or JSON.")
 @dataset_options
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" means "car\'s door".')
 @click.option("--out", required=True, metavar="FOLDER", help="Folder for the report; an unfinished report is resumed.")
@@ -55,9 +50,6 @@ def evaluate_command(
     model: str,
     benchmarks: Sequence[str],
     data: str | None,
-    images: str | None,
-    labels: str | None,
-    classes: str | None,
     owner: str | None,
     out: str,
     limit: int | None,
@@ -79,26 +71,22 @@ def evaluate_command(
     the images.
     """
     background = LabelOptions(**given).background
-    if not dataset.paths:
-        _check_sources(benchmarks, data, {"--images": images, "--labels": labels, "--classes": classes}, background)
-    if benchmarks and dataset.stretch is not None:
-        raise UsageError("--stretch is for your own images; leave it out")
-    others = {"--benchmark": benchmarks, "--data": data, "--labels": labels, "--classes": classes, "--object": owner}
-    dataset.refuse_beside(others)
-    if owner is not None and benchmarks:
-        raise UsageError("--object is for your own images; benchmarks define their classes; leave it out")
-    _refuse_writing_among([folder for folder in (images, labels, *dataset.paths) if folder], out)
-    own_dataset = dataset.read(images, background)
+    if dataset.named and benchmarks:
+        given_too = next(option for option in dataset.given() if option != "--stretch")
+        raise UsageError(f"--benchmark and {given_too} can't be combined; evaluate them in two calls")
+    if not dataset.named:
+        _check_benchmarks(benchmarks, data, {**dataset.given(), "--object": owner, "--background": background})
+    elif data is not None:
+        raise UsageError("--data is for benchmarks; name one with --benchmark, or leave out --data")
+    _refuse_writing_among([folder for folder in (dataset.images, dataset.labels, *dataset.paths) if folder], out)
+    images = dataset.read(background=background, owner=owner, beside={"--object": owner}) if dataset.named else None
     from segvoc.evaluation.report import origin_of
     from segvoc.evaluation.runner import evaluate  # here, since PyTorch takes seconds to import
     from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
     from segvoc.runtime.distributed import join_processes
 
-    if own_dataset is not None:
-        tasks = [replace(EvaluationTask.of_images(own_dataset), source=dataset.record())]
-    elif images and labels and classes:
-        task = EvaluationTask.of_folders(images, labels, classes, background=background, owner=owner)
-        tasks = [replace(task, images=dataset.stretched(task.images))]
+    if images is not None:
+        tasks = [replace(EvaluationTask.of_images(images), source=dataset.record())]
     else:
         # open all before evaluating the first, to report an unprepared benchmark at once
         tasks = [EvaluationTask.of_benchmark(name, data_root(data, DATA_NEEDED)) for name in benchmarks]
@@ -110,35 +98,23 @@ def evaluate_command(
         for task in tasks:
             folder = Path(out) if len(tasks) == 1 else Path(out) / task.name
             reports[task.name] = evaluate(
-                segmenter, task, folder, settings, origin=origin, processes=processes, shown=True
+                segmenter, task, folder, settings, origin=origin, processes=processes, progress=True
             )
     if not processes.first:
         return 0
     return _finish(reports, Path(out), as_json)
 
 
-def _check_sources(
-    benchmarks: Sequence[str], data: str | None, own: Mapping[str, str | None], background: str | None
-) -> None:
-    """Check that either benchmarks with --data are given, or images with labels and classes."""
-    given = [name for name, value in own.items() if value is not None]
-    if benchmarks and given:
-        raise UsageError(f"--benchmark and {given[0]} can't be combined; evaluate them in two calls")
-    if benchmarks:
-        data_root(data, DATA_NEEDED)
-        if background is not None:
-            raise UsageError("--background is for your own images; benchmarks define theirs; leave it out")
-        refuse_twice(benchmarks)
-    elif not given:
+def _check_benchmarks(benchmarks: Sequence[str], data: str | None, own: Mapping[str, object]) -> None:
+    """Check that benchmarks with --data are given, and no options of the user's own images."""
+    if not benchmarks:
         raise UsageError(
             "nothing to evaluate; give --benchmark NAME --data ROOT, or your own --images, --labels and --classes"
         )
-    elif missing := [name for name, value in own.items() if value is None]:
-        raise UsageError(
-            f"{given[0]} is given without {missing[0]}; your own images need --images, --labels, --classes"
-        )
-    elif data is not None:
-        raise UsageError("--data is for benchmarks; name one with --benchmark, or leave out --data")
+    data_root(data, DATA_NEEDED)
+    if given := [option for option, value in own.items() if value is not None]:
+        raise UsageError(f"{given[0]} is for your own images; benchmarks define theirs; leave it out")
+    refuse_twice(benchmarks)
 
 
 def _refuse_writing_among(folders: Sequence[str], out: str) -> None:

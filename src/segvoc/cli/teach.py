@@ -6,25 +6,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segvoc.cli.dataset_options import DatasetOptions, dataset_options, warn_of_absent_classes
+from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo, example
-from segvoc.errors import UsageError
 from segvoc.runtime.progress import Progress, aligned, printable
 from segvoc.storage.files import strict_json
 from segvoc.storage.records import to_json
 
 if TYPE_CHECKING:
-    from segvoc.data.labeled_images import LabeledImages
     from segvoc.inference.taught.taught_words import TaughtWord, TeachingRecord
 
 
 @click.command("teach", epilog=example("segvoc teach --dataset labeled --out facades.words.safetensors"))
-@click.option("--images", metavar="FOLDER", help="Folder of your images.")
-@click.option(
-    "--labels", metavar="FOLDER", help="Their label maps, with the same names: PNG or TIFF; 255 or 65535 is ignored."
-)
-@click.option("--classes", metavar="FILE", help="The class names in label order: one per line, or JSON.")
 @dataset_options
 @click.option("--model", default="tiny", metavar="NAME", help="The model to teach, or its path.")
 @model_options(*NETWORK_OPTIONS)
@@ -33,9 +26,6 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Random seed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the file's record of its words as one line of JSON.")
 def teach_command(
-    images: str | None,
-    labels: str | None,
-    classes: str | None,
     model: str,
     out: str,
     keep_worse: bool,
@@ -50,8 +40,9 @@ def teach_command(
     stays frozen: FILE holds a small classifier per word. Words whose examples lower the IoU on held-out images keep
     their text embeddings.
     """
-    examples = _examples(images, labels, classes, dataset)
-    warn_of_absent_classes(examples)
+    examples = dataset.read()
+    if (line := examples.absent_classes()) is not None:
+        echo(f"segvoc: {line}", err=True)
     from segvoc.inference.teaching import teach
 
     segmenter = chosen.open(model)
@@ -71,18 +62,6 @@ def teach_command(
     if worse:
         echo(f"segvoc: worse, also by their text beside the others: {', '.join(worse)}", err=True)
     echo(f"-> {out}")
-
-
-def _examples(images: str | None, labels: str | None, classes: str | None, dataset: DatasetOptions) -> "LabeledImages":
-    from segvoc.data.labeled_images import LabeledImages
-
-    dataset.refuse_beside({"--labels": labels, "--classes": classes})
-    if (own := dataset.read(images, None)) is not None:
-        return own
-    given = {"--images": images, "--labels": labels, "--classes": classes}
-    if missing := [option for option, value in given.items() if value is None]:
-        raise UsageError(f"{missing[0]} is missing; give all of {', '.join(given)}, or --dataset")
-    return dataset.stretched(LabeledImages.from_folders(str(images), str(labels), str(classes)))
 
 
 def _shown(stack: ExitStack) -> Callable[[str, int, int], None]:

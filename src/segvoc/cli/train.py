@@ -1,13 +1,13 @@
 """`segvoc train`: trains a network by a paper's recipe, or fine-tunes on your own images."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from segvoc.cli.dataset_options import DatasetOptions, data_option, data_root, dataset_options, warn_of_absent_classes
+from segvoc.cli.dataset_options import DatasetOptions, data_option, data_root, dataset_options
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError, did_you_mean
 from segvoc.models.catalog import catalog
@@ -40,9 +40,6 @@ FINETUNE = "finetune"
 
 @click.command("train", epilog=example(*_EXAMPLES, more=f"Recipes: {', '.join((*catalog().recipes, FINETUNE))}."))
 @click.argument("recipe")
-@click.option("--images", metavar="DIR", help="Folder of your images.")
-@click.option("--labels", metavar="DIR", help="Folder of their label maps: sub/photo.png for sub/photo.jpg.")
-@click.option("--classes", metavar="FILE", help="The class names in label order: one per line, or JSON.")
 @dataset_options
 @click.option("--captions", metavar="PATH", help="Captions of your images: COCO's captions JSON, or WebDataset's tars.")
 @click.option("--features", metavar="DIR", help="Cache for the embeddings of phrases, shared by runs.")
@@ -84,9 +81,6 @@ FINETUNE = "finetune"
 @click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 def train_command(
     recipe: str,
-    images: str | None,
-    labels: str | None,
-    classes: str | None,
     captions: str | None,
     features: str | None,
     background: str | None,
@@ -134,39 +128,38 @@ def train_command(
         return found if steps is None else found.with_settings(steps=steps)
 
     chosen = recipe_for(count=0)
-    folders = {"--images": images, "--labels": labels, "--classes": classes}
     of_captions = {"--captions": captions, "--features": features}
     of_parts = {"--object": owner, "--objects": objects, "--object-classes": object_classes}
-    watched = None
+    validation = None
     if chosen.supervision == "captions":
-        of_labels = {"--labels": labels, "--classes": classes, "--background": background, "--data": data}
-        of_labels |= {"--dataset": ", ".join(dataset.paths) or None, "--stretch": dataset.stretch}
-        _refuse(of_labels | of_parts, f"{recipe} learns from captions")
-        training_images = _captioned(images, captions, features)
+        of_labels = {option: value for option, value in dataset.given().items() if option != "--images"}
+        _refuse({**of_labels, "--background": background, "--data": data, **of_parts}, f"{recipe} learns from captions")
+        images = _captioned(dataset.images, captions, features)
+    elif dataset.named or not chosen.data.dataset:
+        _refuse(of_captions, f"{recipe} learns from label maps")
+        beside = {"--data": data, **of_parts}
+        images = dataset.read(background=background, owner=owner, skip=out, beside=beside)
+        if data is not None:
+            raise UsageError("both --data and your own folders are given; give one of them")
+        if (line := images.absent_classes()) is not None:
+            echo(f"segvoc: {line}", err=True)
+        if recipe == FINETUNE:
+            chosen = recipe_for(len(images))
     else:
         _refuse(of_captions, f"{recipe} learns from label maps")
-        dataset.refuse_beside({"--labels": labels, "--classes": classes, "--data": data, **of_parts})
-        if (own := dataset.read(images, background)) is not None:
-            training_images = own
-        elif any(value is not None for value in folders.values()) or not chosen.data.dataset:
-            training_images = dataset.stretched(_own_images(folders, data, out, background=background, owner=owner))
-        else:
-            _refuse({**of_parts, "--stretch": dataset.stretch}, f"{recipe} learns from prepared data")
-            needed = " ".join(needed_data(chosen))
-            root = data_root(data, f"{recipe} needs `segvoc prepare {needed} --data ROOT`; name ROOT with --data")
-            training_images, watched = recipe_data(chosen, root)
-        if watched is None:
-            warn_of_absent_classes(training_images)
-        if recipe == FINETUNE:
-            chosen = recipe_for(len(training_images))
-    maps = _object_maps(images, objects, object_classes, out)
+        _refuse({**of_parts, **dataset.given()}, f"{recipe} learns from prepared data")
+        needed = " ".join(needed_data(chosen))
+        root = data_root(data, f"{recipe} needs `segvoc prepare {needed} --data ROOT`; name ROOT with --data")
+        images, validation = recipe_data(chosen, root)
     train(
         chosen,
-        training_images,
+        images,
         out,
         start=start,
-        watched=watched,
-        object_maps=maps,
+        validation=validation,
+        object_maps=None
+        if (objects, object_classes) == (None, None)
+        else _object_maps(dataset, objects, object_classes, out),
         transform=None if transform is None else named_transform(transform),
         seed=seed,
         device=device,
@@ -203,32 +196,15 @@ def _recipe(name: str, model: str | None, of_own_images: dict[str, Any]) -> "Rec
     return RECIPES[name]()
 
 
-def _object_maps(images: str | None, objects: str | None, classes: str | None, out: str) -> "LabeledImages | None":
+def _object_maps(dataset: DatasetOptions, objects: str | None, classes: str | None, out: str) -> "LabeledImages":
     from segvoc.data.labeled_images import LabeledImages
 
-    if objects is None and classes is None:
-        return None
-    if images is None or objects is None or classes is None:
+    if dataset.images is None or objects is None or classes is None:
         raise UsageError("--objects and --object-classes go together, with --images; give all three")
-    return LabeledImages.from_folders(images, objects, classes, skip=out)
+    return LabeledImages.from_folders(dataset.images, objects, classes, skip=out)
 
 
-def _own_images(
-    folders: dict[str, str | None], data: str | None, out: str, *, background: str | None, owner: str | None
-) -> "LabeledImages":
-    from segvoc.data.labeled_images import LabeledImages
-
-    missing = [option for option, value in folders.items() if value is None]
-    if missing:
-        raise UsageError(
-            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; give all of {', '.join(folders)}"
-        )
-    if data is not None:
-        raise UsageError("both --data and your own folders are given; give one of them")
-    return LabeledImages.from_folders(*map(str, folders.values()), background=background, owner=owner, skip=out)
-
-
-def _refuse(options: dict[str, str | None], why: str) -> None:
+def _refuse(options: Mapping[str, object], why: str) -> None:
     """Raise `UsageError` if any of the options is given."""
     if given := [option for option, value in options.items() if value is not None]:
         raise UsageError(f"{why}; leave out {', '.join(given)}")

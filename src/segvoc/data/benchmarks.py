@@ -163,28 +163,6 @@ class PartRecord(LabeledImage):
     """A map that is 0 inside the object's mask, and unlabeled elsewhere."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PartTrainingImage(LabeledImage):
-    """An image whose labels are parts, with a second label map of its objects."""
-
-    object_labels: Path
-    """A label map whose classes are `BenchmarkParts.objects`; everything else is unlabeled."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartTrainingImages(LabeledImages):
-    """Images labeled with the parts of objects seen in training, with label maps of all objects."""
-
-    images: tuple[PartTrainingImage, ...]
-    object_names: Vocabulary
-
-    @property
-    def object_maps(self) -> LabeledImages:
-        """The same images with the label maps of their objects."""
-        maps = (LabeledImage(image=entry.image, labels=entry.object_labels, stem=entry.stem) for entry in self.images)
-        return LabeledImages(name=self.name, vocabulary=self.object_names, images=tuple(maps))
-
-
 PREPARED_LAYOUT = 1
 """Version of the prepared files; other versions are prepared again."""
 
@@ -274,7 +252,7 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
     """The images and label maps of a prepared benchmark; `UsageError` says how to prepare it.
 
     There may be fewer images than `Benchmark.image_count` if `--partial` allowed missing images, or if the published
-    evaluations leave some out too. Part benchmarks have `PartRecord`s, training sets of parts `PartTrainingImages`.
+    evaluations leave some out too. Part benchmarks have `PartRecord`s, training sets of parts have object maps.
     """
     root = Path(root)
     remedy = f"run `segvoc prepare {benchmark.name} --data {root}`"
@@ -293,16 +271,6 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
         )
     vocabulary = Vocabulary(benchmark.classes)
     paths = [(record, root / record.image, root / record.labels) for record in manifest.records]
-    if benchmark.training_parts is not None:
-        part_images = (
-            PartTrainingImage(stem=record.stem, object_labels=root / record.mask, image=image, labels=labels)
-            for record, image, labels in paths
-            if record.mask is not None
-        )
-        names = Vocabulary(benchmark.training_parts.objects)
-        return PartTrainingImages(
-            name=benchmark.name, vocabulary=vocabulary, object_names=names, images=tuple(part_images)
-        )
     if benchmark.parts is not None:
         records = (
             PartRecord(stem=record.stem, object=record.part_object, mask=root / record.mask, image=image, labels=labels)
@@ -311,7 +279,13 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
         )
         return LabeledImages(name=benchmark.name, vocabulary=vocabulary, images=tuple(records))
     images = tuple(LabeledImage(stem=record.stem, image=image, labels=labels) for record, image, labels in paths)
-    return LabeledImages(name=benchmark.name, vocabulary=vocabulary, images=images, background=benchmark.background)
+    found = LabeledImages(name=benchmark.name, vocabulary=vocabulary, images=images, background=benchmark.background)
+    if benchmark.training_parts is None:
+        return found
+    masked = [(record.mask, image) for (record, _, _), image in zip(paths, images, strict=True)]
+    maps = tuple(replace(image, labels=root / mask) for mask, image in masked if mask is not None)
+    objects = Vocabulary(benchmark.training_parts.objects)
+    return replace(found, object_maps=LabeledImages(name=benchmark.name, vocabulary=objects, images=maps))
 
 
 def counted(number: int, noun: str) -> str:

@@ -17,7 +17,7 @@ from segvoc.imaging.annotations import stuff_classes
 from segvoc.imaging.label_maps import UNLABELED, label_table, read_label_map
 from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import read_image
-from segvoc.imaging.result_paths import InputImage, image_paths
+from segvoc.imaging.result_paths import image_paths
 from segvoc.storage.resume import Stamp, stamp_of
 from segvoc.vocabulary import Vocabulary, refuse_string
 
@@ -44,8 +44,11 @@ def image_stems(name: str) -> tuple[str, ...]:
     return tuple((CLASS_LIST_FOLDER / f"{name}.txt").read_text(encoding="utf-8").split())
 
 
-LABEL_SUFFIXES = (".png", ".tif", ".tiff")
-"""Suffixes of label maps, in search order; capital letters too."""
+LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".PNG", ".TIF", ".TIFF")
+"""Suffixes of label maps, in search order."""
+
+_GENERIC_FOLDERS = frozenset("images image imgs img photos pictures jpegimages val train test".split())
+"""Generic folder names, unsuitable as names of sets."""
 
 ABSENCE_IMAGES = 300
 """Max images to read when looking for absent classes."""
@@ -144,6 +147,9 @@ class LabeledImages:
     """The images, sorted by stem."""
     background: str | None = None
     """The class that stands for "none of the others", if there is one."""
+    object_maps: "LabeledImages | None" = None
+    """For classes that are parts: label maps of the objects, which also cover pixels that belong to no part (the rest
+    of the dog). Images and maps are matched by stem."""
 
     def __post_init__(self) -> None:
         if self.background is not None and self.background not in self.vocabulary.words:
@@ -178,20 +184,30 @@ class LabeledImages:
         """
         vocabulary = Vocabulary.read_classes(classes)
         if owner is not None:
-            if not (whole := owner.strip()):
-                raise UsageError(f"the object {owner!r} has no name; give the object that the classes are parts of")
-            words = vocabulary.words
-            vocabulary = Vocabulary(word if word == background else f"{whole}'s {word}" for word in words)
+            vocabulary = _parts_of(owner, vocabulary, background)
         for folder in (images, labels):
             if not os.path.isdir(folder):
                 raise UsageError(f"the folder {os.fspath(folder)!r} does not exist; check the path")
-        found = [_paired(image.path, image.stem, Path(labels)) for image in _distinct_images(images, skip)]
-        if not any(os.path.exists(pair.labels) for pair in found):
+        paths, seen, pairs = image_paths([images], skip), dict[str, Path](), list[LabeledImage]()
+        for image in paths:
+            if image.problem is not None:
+                raise UsageError(image.problem)
+            if (other := seen.setdefault(image.stem, image.path)) is not image.path:
+                raise UsageError(f"{str(other)!r} and {str(image.path)!r} would share a label map; rename one of them")
+            # a.png, or a.jpg.png, for a.jpg
+            stems = (image.stem, f"{image.stem}{image.path.suffix}")
+            candidates = [Path(labels) / f"{stem}{suffix}" for stem in stems for suffix in LABEL_SUFFIXES]
+            existing = next((path for path in candidates if os.path.exists(path)), candidates[0])
+            pairs.append(LabeledImage(image=image.path, labels=existing, stem=image.stem))
+        if not any(os.path.exists(pair.labels) for pair in pairs):
             raise UsageError(
                 f"no image in {os.fspath(images)!r} has a label map in {os.fspath(labels)!r}; "
-                f"{str(found[0].image)!r} needs {str(found[0].labels)!r}"
+                f"{str(pairs[0].image)!r} needs {str(pairs[0].labels)!r}"
             )
-        return cls(name=Path(images).resolve().name, vocabulary=vocabulary, images=tuple(found), background=background)
+        named = Path(images).resolve()
+        while named.name.lower() in _GENERIC_FOLDERS and named.parent.name:
+            named = named.parent
+        return cls(name=named.name, vocabulary=vocabulary, images=tuple(pairs), background=background)
 
     @classmethod
     def joined(
@@ -311,21 +327,8 @@ def absence_line(names: Sequence[str], classes: int, unlabeled: int, pixels: int
     return f"no pixel is labeled{where}: {', '.join(names[:10])}{more}{why}"
 
 
-def _distinct_images(folder: str | os.PathLike[str], skip: str | os.PathLike[str] | None) -> Sequence[InputImage]:
-    """The images in a folder, checked to have distinct stems."""
-    images = image_paths([folder], skip)
-    seen: dict[str, Path] = {}
-    for image in images:
-        if image.problem is not None:
-            raise UsageError(image.problem)
-        if (other := seen.setdefault(image.stem, image.path)) is not image.path:
-            raise UsageError(f"{str(other)!r} and {str(image.path)!r} would share a label map; rename one of them")
-    return images
-
-
-def _paired(image: Path, stem: str, labels: Path) -> LabeledImage:
-    # a.png, or a.jpg.png, for a.jpg
-    suffixes = (*LABEL_SUFFIXES, *map(str.upper, LABEL_SUFFIXES))
-    candidates = [labels / f"{one}{suffix}" for one in (stem, f"{stem}{image.suffix}") for suffix in suffixes]
-    existing = next((path for path in candidates if os.path.exists(path)), candidates[0])
-    return LabeledImage(image=image, labels=existing, stem=stem)
+def _parts_of(owner: str, vocabulary: Vocabulary, background: str | None) -> Vocabulary:
+    """The classes as parts of an object, except the background: "door" becomes "car's door"."""
+    if not (whole := owner.strip()):
+        raise UsageError(f"the object {owner!r} has no name; give the object that the classes are parts of")
+    return Vocabulary(word if word == background else f"{whole}'s {word}" for word in vocabulary.words)

@@ -62,8 +62,8 @@ def evaluate(
     *,
     origin: ModelOrigin | None = None,
     processes: Processes | None = None,
+    progress: bool = False,
     on_result: OnResult = lambda image, error: None,
-    shown: bool = False,
 ) -> Report:
     """Segment labeled images, score the predictions, and write a report.
 
@@ -88,8 +88,8 @@ def evaluate(
         origin: where the weights come from, for the report and its comparison with published scores; by default weights
             of unknown origin for the preset that the network was built from.
         processes: the process group that shares the evaluation; see `segvoc.runtime.distributed.join_processes`.
+        progress: whether to show progress, and a line for each unreadable image.
         on_result: called after each image.
-        shown: print progress, and a line per unreadable image.
 
     Returns:
         The content of `report.json`, in all processes: scores in percent, None where a score is not defined.
@@ -107,28 +107,28 @@ def evaluate(
     protocol = evaluation_protocol(model, task, settings, origin.preset)
     segmenter = TaskSegmenter(model, task, protocol)
 
-    def tell(image: EvaluationImage, error: str | None) -> None:
-        if error is not None and shown:
+    def count(image: EvaluationImage, error: str | None) -> None:
+        if error is not None and progress:
             print_line(f"segvoc: error: {error}")
-        progress.update()
+        bar.update()
         on_result(image, error)
 
     start = time.perf_counter()
     fingerprint = _fingerprint(model, origin, task, images, settings, protocol)
     path, scored = report / _JOURNALS / f"rank-{processes.rank}.jsonl", ImageScore.from_json
-    progress = Progress(f"evaluating on {printable(task.title)}", silent=not (shown and processes.first))
-    with progress, ResumableWork(path, fingerprint, writers="rank-*.jsonl", decode=scored) as work:
+    title = f"evaluating on {printable(task.title)}"
+    with (
+        Progress(title, silent=not (progress and processes.first)) as bar,
+        ResumableWork(path, fingerprint, writers="rank-*.jsonl", decode=scored) as work,
+    ):
         work.done.require_key(report, "give another --out, or delete that folder")
         done = _current_scores(work.done, images)
         batches = [images[at : at + segmenter.batch] for at in range(0, len(images), segmenter.batch)]
         # a batch is redone as a whole: its other images may change the last bits of a result
         mine = [batch for batch in processes.share(batches) if not all(image.stem in done for image in batch)]
-        progress.start(sum(map(len, mine)))
+        bar.start(sum(map(len, mine)))
         failures = segment_and_score(
-            segmenter,
-            mine,
-            lambda image, truth, score: work.finish(image.stem, truth.stamp, score.to_json()),
-            tell,
+            segmenter, mine, lambda image, truth, score: work.finish(image.stem, truth.stamp, score.to_json()), count
         )
         gathered = processes.gather((failures, peak_memory(model.device)))
         content = Report()
@@ -144,7 +144,7 @@ def evaluate(
                 resumed=len(done),
                 seconds=time.perf_counter() - start,
             )
-            content = write_report(report, task, origin, result, fingerprint, protocol, segmenter.segment, progress)
+            content = write_report(report, task, origin, result, fingerprint, protocol, segmenter.segment, bar)
     return processes.gather(content)[0]
 
 

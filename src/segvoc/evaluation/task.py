@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +17,6 @@ from segvoc.evaluation.metrics import Confusion
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.storage.resume import Stamp
-
-_GENERIC_FOLDERS = frozenset(
-    ("images", "image", "imgs", "img", "photos", "pictures", "jpegimages", "val", "train", "test")
-)
-"""Generic folder names, unsuitable as titles."""
 
 PART_BACKGROUND = "background"
 """The word for "none of the parts", for networks that have a background."""
@@ -94,7 +89,7 @@ class EvaluationImage:
 class EvaluationTask:
     """Labeled images and their scoring rules.
 
-    Create a task with `of_folders` from your own images, or `of_benchmark` from a prepared benchmark.
+    Create a task with `of_images` from your own images, or `of_benchmark` from a prepared benchmark.
     """
 
     name: str
@@ -113,25 +108,6 @@ class EvaluationTask:
     """The benchmark, whose published protocol and scores apply."""
     source: Mapping[str, object] = field(default_factory=dict)
     """Facts about the data, for the report."""
-
-    @classmethod
-    def of_folders(
-        cls,
-        images: str | os.PathLike[str],
-        labels: str | os.PathLike[str],
-        classes: str | os.PathLike[str],
-        *,
-        background: str | None = None,
-        owner: str | None = None,
-        skip: str | os.PathLike[str] | None = None,
-    ) -> "EvaluationTask":
-        """Create a task from your own images and label maps: see `LabeledImages.from_folders`."""
-        pairs = LabeledImages.from_folders(images, labels, classes, background=background, owner=owner, skip=skip)
-        folder = Path(images).resolve()
-        while folder.name.lower() in _GENERIC_FOLDERS and folder.parent.name:
-            folder = folder.parent
-        source = {"images": os.fspath(images), "labels": os.fspath(labels), "classes": os.fspath(classes)}
-        return replace(cls.of_images(pairs), name=folder.name, title=folder.name, source=source)
 
     @classmethod
     def of_images(cls, images: LabeledImages) -> "EvaluationTask":

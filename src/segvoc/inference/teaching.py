@@ -32,7 +32,7 @@ from segvoc.vocabulary import Vocabulary
 
 OnTeaching = Callable[[str, int, int], None]
 
-JUDGES_OF_EDGES = 8
+MOST_EDGE_IMAGES = 8
 """Maximum number of images that decide whether maps of taught words are refined by default."""
 
 
@@ -56,7 +56,7 @@ def teach(
     model: Segmenter,
     images: LabeledExamples,
     *,
-    judges: Collection[int] | None = None,
+    held_out: Collection[int] | None = None,
     keep_worse: bool = False,
     seed: int = 0,
     on_step: OnTeaching = lambda what, done, total: None,
@@ -74,7 +74,7 @@ def teach(
     Args:
         model: what `segvoc.load` returns.
         images: the labeled images; pixels may be unlabeled.
-        judges: indices of the images to hold out for scoring; the others only teach. None: all.
+        held_out: indices of the images to hold out for scoring; the others only teach. None: all.
         keep_worse: also use the examples of words that get worse with them; by default these keep their text.
         seed: random seed.
         on_step: progress callback: the task, the finished and total number of steps.
@@ -90,7 +90,7 @@ def teach(
         raise UsageError("there are no images to learn from; give at least two with labels")
     model.prepare_to_run()
     probed = model.probed_features()
-    seen = _Examples(model, images, judges, on_step)
+    seen = _Examples(model, images, held_out, on_step)
     regions = seen.regions()
     found = seen.cells(regions, seed)
     if not found:
@@ -135,9 +135,9 @@ def teach(
 
 
 def should_refine(
-    model: Segmenter, taught: TaughtWords, images: LabeledExamples, judges: Sequence[int], on_step: OnTeaching
+    model: Segmenter, taught: TaughtWords, images: LabeledExamples, held_out: Sequence[int], on_step: OnTeaching
 ) -> bool:
-    """Whether newly taught words score better with refined edges, on some of the images at the indices `judges`.
+    """Whether newly taught words score better with refined edges, on some of the images at the indices `held_out`.
 
     That the images also taught the words favors plain and refined maps alike.
     """
@@ -146,7 +146,7 @@ def should_refine(
         return False
     model, confusions = model.with_taught(taught), np.zeros((2, count * count))
     words = model.encode(images.vocabulary)
-    chosen = sorted(judges)[:: -(-len(judges) // JUDGES_OF_EDGES)]
+    chosen = sorted(held_out)[:: -(-len(held_out) // MOST_EDGE_IMAGES)]
     for number, index in enumerate(chosen):
         image, labels = images.read(index)
         known = labels != UNLABELED
@@ -163,9 +163,9 @@ class _Examples:
     """Features and labels of the images."""
 
     def __init__(
-        self, model: Segmenter, images: LabeledExamples, judges: Collection[int] | None, on_step: OnTeaching
+        self, model: Segmenter, images: LabeledExamples, held_out: Collection[int] | None, on_step: OnTeaching
     ) -> None:
-        self.model, self.images, self.judges, self.on_step = model, images, judges, on_step
+        self.model, self.images, self.held_out, self.on_step = model, images, held_out, on_step
         self.text = model.encode_words(images.vocabulary)
         self.protocol = replace(model.protocols["single"], selection=None)
         self.pixels, self.shown = (np.zeros(len(images.vocabulary), np.int64) for _ in range(2))
@@ -173,8 +173,8 @@ class _Examples:
     def parts(self, labeled: Sequence[int] | Int[np.ndarray, " _"], seed: int) -> HeldOutParts:
         """Cross-validation folds of the labeled images."""
         found = np.unique(labeled)
-        judging = found if self.judges is None else found[np.isin(found, list(self.judges))]
-        return held_out_parts(judging if len(judging) else found, seed)
+        held_out = found if self.held_out is None else found[np.isin(found, list(self.held_out))]
+        return held_out_parts(held_out if len(held_out) else found, seed)
 
     def regions(self) -> dict[int, WordRegions]:
         """The regions of each labeled image, if the network can encode them; else empty."""
@@ -216,8 +216,8 @@ class _Examples:
         if not regions:
             return found
         words, parts = np.arange(len(self.shown)), self.parts(list(regions), seed)
-        others_than_judges = np.setdiff1d(list(regions), np.concatenate(parts))
-        for part in (*parts, others_than_judges) if len(others_than_judges) else parts:
+        others = np.setdiff1d(list(regions), np.concatenate(parts))
+        for part in (*parts, others) if len(others) else parts:
             others = [one for index, one in regions.items() if index not in part]
             toward = toward_examples(others, self.text)
             texts = [mixed(self.text, words, toward, np.full(len(words), share)) for share in SHARES]

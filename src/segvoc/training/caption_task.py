@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from segvoc.checkpoints.origins import content_hash
@@ -28,20 +28,20 @@ from segvoc.runtime.distributed import Processes, available_cores
 from segvoc.runtime.progress import Progress
 from segvoc.storage.files import digest_of
 from segvoc.training.loop import ForwardPass
-from segvoc.training.objectives.losses import TERMS, SynergyLosses
+from segvoc.training.objectives.losses import TERMS, SynergyLosses, TrainingObjective
 from segvoc.training.recipe import Recipe
 from segvoc.vocabulary import Vocabulary
 
 
-class CaptionObjective(nn.Module):
+class CaptionObjective(TrainingObjective):
     """The four losses of a batch and their weighted sum, "loss".
 
     "activation" is the mean of the activation maps; a value near 0 or 1 means that the maps have collapsed.
     """
 
     def __init__(self, network: SynSeg, recipe: Recipe) -> None:
-        super().__init__()
-        self.network, self.recipe = network, recipe
+        super().__init__(recipe)
+        self.network = network
         config = recipe.captions
         self.losses = SynergyLosses(version=config.loss_version, eps=config.loss_eps, active=config.active_threshold)
         self.weights = {term: getattr(config, f"{term}_weight") for term in TERMS}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, is_dataclass
+from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -19,9 +20,9 @@ from segvoc.layers.batch_statistics import share_norms
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.distributed import Processes, available_cores, wrap_distributed
 from segvoc.runtime.process_settings import float32_products
-from segvoc.training.objectives.segmentation import Objective, PartObjective
+from segvoc.training.objectives.losses import TrainingObjective
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
-from segvoc.training.passes import StepPasses, stores_activations, without_recomputation
+from segvoc.training.passes import StepPasses, fit_memory
 from segvoc.training.recipe import OptimizerConfig, Recipe
 from segvoc.training.run_folder import RunFolder
 
@@ -123,12 +124,8 @@ class TrainingTask(Protocol):
     Every batch has `problems`, with one line for each unreadable image.
     """
 
-    def objective(self, network: SegmentationNetwork, recipe: Recipe) -> nn.Module:
-        """The module that maps `inputs` to losses by name; training minimizes "loss".
-
-        If the loss is a mean over labeled pixels, the module also has `counted`, which maps `inputs` to their number,
-        or to several for a sum of means. Its last input is then the divisor of the sums.
-        """
+    def objective(self, network: SegmentationNetwork, recipe: Recipe) -> TrainingObjective:
+        """The module that maps `inputs` to losses by name."""
         ...
 
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[Any]:
@@ -191,7 +188,7 @@ class Training:
     """Called on rank 0 with the metrics of every step."""
     warn: Callable[[str], None] = lambda line: None
     """Called with each warning, as a readable line."""
-    watch: Callable[[int], float | None] = lambda step: None
+    validate: Callable[[int], float | None] = lambda step: None
     """Called by every process with the number of completed steps, to validate the network; returns the score, the same
     in every process, or None. The network then has the weights that would be saved, in the default memory format."""
 
@@ -254,22 +251,27 @@ class Training:
         loader = self.task.batches(sampler, workers, pinned=self.device.type == "cuda")
         self._training_mode()
         with closing(self.folder), stop_signals() as received:
-            if self._is_watched() and not self._was_watched():
-                self._watch()  # before the first step, or after a kill between the checkpoint and its validation
+            if self._validates_now() and not self._is_validated():
+                self._validate()  # before the first step, or after a kill between the checkpoint and its validation
             while self.step < recipe.optimizer.steps and not 0 < self.best.patience <= self.best.waited:
                 stopped = self._one_step(loader, received)
                 last = self.step == recipe.optimizer.steps
                 saved = False
                 # weights with non-finite losses must not replace the last good checkpoint
-                judged = bool(self.best.patience) and self._is_watched()
-                if judged:
-                    self._watch()  # a checkpoint includes its validation's result
-                if last or stopped or judged or (self.step % recipe.runtime.save_every == 0 and not self.bad_in_a_row):
+                validated = bool(self.best.patience) and self._validates_now()
+                if validated:
+                    self._validate()  # a checkpoint includes its validation's result
+                if (
+                    last
+                    or stopped
+                    or validated
+                    or (self.step % recipe.runtime.save_every == 0 and not self.bad_in_a_row)
+                ):
                     saved = self._save_if_finite()
                 if last and not saved:
                     raise TrainingError(f"the weights are not finite after the last step; {self._kept()}")
-                if self._is_watched() and not judged:
-                    self._watch()
+                if self._validates_now() and not validated:
+                    self._validate()
                 if stopped and not last:
                     self._leave(received, saved)
 
@@ -289,15 +291,15 @@ class Training:
         kept = "the last good checkpoint stays" if saved else "no checkpoint has been written yet"
         return f"{kept} in {str(path)!r}: check the images, or lower lr in a new run"
 
-    def _is_watched(self) -> bool:
+    def _validates_now(self) -> bool:
         """Whether to validate the network after this step."""
         every = self.recipe.runtime.eval_every
         if not self.step:
             return self.recipe.runtime.eval_first
         return self.step == self.recipe.optimizer.steps or (every > 0 and self.step % every == 0)
 
-    def _was_watched(self) -> bool:
-        return any(line["step"] == self.step for line in self.folder.read_lines("watched.jsonl"))
+    def _is_validated(self) -> bool:
+        return any(line["step"] == self.step for line in self.folder.read_lines("validation.jsonl"))
 
     def _state(self) -> dict[str, Tensor]:
         """Trained parameters and all saved buffers, by name in the network."""
@@ -329,33 +331,19 @@ class Training:
             inputs = self.task.inputs(batch, (self.step + 1, self.processes.rank, 0), self.device)
         self._ahead = batch, inputs
 
-    def _fit_memory(self, inputs: Sequence[Any]) -> None:
-        """Before the first step: store activations on a GPU that has room for them, if the recipe leaves it open."""
-        objective, recipe = self.objective, self.recipe
-        labels = isinstance(objective, Objective | PartObjective)
-        if recipe.runtime.activation_checkpointing != "auto" or self.device.type != "cuda" or not labels:
-            return
-        objective.recipe = without_recomputation(recipe)
-        trained = sum(parameter.nbytes for parameter in self.learning.values())
-        fits = torch.tensor(float(stores_activations(objective, inputs, self._autocast(), trained)), device=self.device)
-        (share,) = self.processes.mean({"fits": fits}).values()
-        if share < 1:  # in any process
-            objective.recipe = recipe
-
-    def _counted(self, passes: Iterable[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
+    def _counted(self, passes: Iterator[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
         """Append to each pass the mean number of labeled pixels over all passes and processes.
 
-        Dividing a pass's sums by it makes their mean over passes the mean over all labeled pixels. Objectives without
-        `counted` average over the images of a pass.
+        Dividing a pass's sums by it makes their mean over passes the mean over all labeled pixels. Passes of objectives
+        that don't count pixels are read one by one.
         """
-        if (count := getattr(self.objective, "counted", None)) is None:
-            return passes
-        passes = list(passes)
-        counts = [count(*inputs) for inputs in passes]
-        if counts[0] is None:
-            return passes
+        first = next(passes)
+        if (count := self.objective.counted(*first)) is None:
+            return chain((first,), passes)
+        every = [first, *passes]
+        counts = [count, *(self.objective.counted(*inputs) for inputs in every[1:])]
         mean = self.processes.total(torch.stack(counts).sum(0)).clamp(min=1) / (len(counts) * self.processes.count)
-        return [(*inputs, mean) for inputs in passes]
+        return [(*inputs, mean) for inputs in every]
 
     def _one_step(self, loader: Iterator[Any], received: Sequence[int] = ()) -> bool:
         """Run a step; return whether any process received a signal (with several, checked one step late)."""
@@ -370,7 +358,10 @@ class Training:
         passes = self._counted(self._passes(loader, unreadable))
         for number, inputs in enumerate(passes):
             if not self._fitted:
-                self._fit_memory(inputs)
+                trained = sum(parameter.nbytes for parameter in self.learning.values())
+                fit_memory(
+                    self.objective, inputs, self._autocast(), trained, lambda fits: all(self.processes.gather(fits))
+                )
                 self._fitted = True
             with nullcontext() if number == accumulated - 1 else self._unsynchronized():
                 losses = self._pass(inputs)
@@ -404,8 +395,7 @@ class Training:
 
     def _pass(self, inputs: Sequence[Any]) -> dict[str, Tensor]:
         """Losses and gradients of a forward and a backward pass."""
-        recipe: Recipe = getattr(self.objective, "recipe", self.recipe)
-        if self._replayed is not None and not recipe.runtime.recomputes:
+        if self._replayed is not None and not self.objective.recipe.runtime.recomputes:
             return self._replayed(inputs)
         with self._autocast():
             losses: dict[str, Tensor] = self.module(*inputs)
@@ -486,7 +476,7 @@ class Training:
         """The network's weights by name, on the CPU; the best ones if the recipe asks for them."""
         return {name: value.cpu() for name, value in self.network.state_dict().items()} | self.best.weights
 
-    def _watch(self) -> None:
+    def _validate(self) -> None:
         if self._replayed is not None:
             self._replayed.release()  # its memory is for the validation
         with float32_products(tf32=False):
@@ -494,7 +484,7 @@ class Training:
             self.processes.copy_from_first(self.network.buffers())
             self.network.image_encoder.to(memory_format=torch.contiguous_format)
             try:
-                score = self.watch(self.step)
+                score = self.validate(self.step)
             finally:
                 self.network.image_encoder.to(memory_format=torch.channels_last)
                 self._training_mode()

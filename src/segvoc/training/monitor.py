@@ -27,7 +27,7 @@ from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 
 
-def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence[dict[str, Any]]) -> None:
+def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], validation: Sequence[dict[str, Any]]) -> None:
     """Plot losses and their terms, learning rate, gradient norm and validation scores over the steps.
 
     Raises: OutputError: the file can't be written.
@@ -46,8 +46,8 @@ def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence
     for title, prefix in (("squared cosine of the two streams", "fod_"), ("cosine of the two streams", "cosine_")):
         if blocks := [name for name in metrics[-1] if name.startswith(prefix)]:
             panels.append((title, blocks, shown, "linear"))
-    if watched:
-        panels.append(("watched images", ["pixel_accuracy", "mean_iou"], watched, "linear"))
+    if validation:
+        panels.append(("validation", ["pixel_accuracy", "mean_iou"], validation, "linear"))
     figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
     for axes, (title, names, lines, scale) in zip(np.ravel(figure.subplots(1, len(panels))), panels, strict=True):
         steps = [line["step"] for line in lines]
@@ -69,6 +69,67 @@ PREVIEW = EvaluationSettings(options={"window": "auto"})
 SHOWN = 8
 """Number of validation images with an overlay; scores use all."""
 
+OnSegmented = Callable[[Segmentation, str], None]
+"""Called with the results of a few images, and their stems."""
+
+
+@dataclass(frozen=True)
+class LabeledValidation:
+    """Validation images with scoring rules."""
+
+    task: EvaluationTask
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The scored classes."""
+        return self.task.classes
+
+    def segment(
+        self, segmenter: Segmenter, processes: Processes, on_segmented: OnSegmented
+    ) -> tuple[Confusion, list[str]]:
+        """Segment this process's share: the confusion counts, and a line per unreadable image."""
+        task, protocol = self.task, evaluation_protocol(segmenter, self.task, PREVIEW)
+        network, images = TaskSegmenter(segmenter, task, protocol), task.select_images(None)
+        shown = {image.stem for image in images[:SHOWN]}
+        counts, problems = list[Confusion](), list[str]()
+        # same batches as in an evaluation: the other images of a batch can change the last bits of a result
+        batches = [images[at : at + network.batch] for at in range(0, len(images), network.batch)]
+        for batch in processes.share(batches):
+            good = list[tuple[EvaluationImage, Any]]()
+            for image in batch:
+                try:
+                    good.append((image, image.read(len(task.images.vocabulary))))
+                except InputError as error:
+                    problems.append(str(error))
+            results = network.segment([truth for _, truth in good]) if good else []
+            for (image, truth), result in zip(good, results, strict=True):
+                counts.append(network.score(image, truth, result).confusion)
+                if image.stem in shown:
+                    on_segmented(result, image.stem)
+        return Confusion.total(counts, len(task.classes)), problems
+
+
+@dataclass(frozen=True)
+class CaptionedValidation:
+    """Captioned images, of which the first few are segmented by their phrases."""
+
+    dataset: CaptionDataset
+    classes: tuple[str, ...] = ()
+    """No classes are scored, since there are no labels."""
+
+    def segment(self, segmenter: Segmenter, processes: Processes, on_segmented: OnSegmented) -> tuple[None, list[str]]:
+        """See `LabeledValidation.segment`; there is nothing to count."""
+        problems: list[str] = []
+        for entry in processes.share(list(self.dataset.entries(0, SHOWN))):
+            try:
+                image = entry.location.read()
+            except InputError as error:
+                problems.append(str(error))
+                continue
+            on_segmented(segmenter.segment(image, self.dataset.phrases(entry), threshold=0.5), entry.name)
+        return None, problems
+
+
 _NOT_LOSSES = ("step", "loss", "seconds", "learning_rate", "learning_rates", "gradient_norm", "gigabytes", "problem")
 
 
@@ -80,8 +141,7 @@ class Monitor:
     recipe: Recipe
     segmenter: Callable[[int], Segmenter]
     """Returns a segmenter with the network's current weights; its argument is the number of steps so far."""
-    watched: EvaluationTask | CaptionDataset
-    """Validation images with scoring rules, or phrases from captions."""
+    validation: LabeledValidation | CaptionedValidation
     processes: Processes
     progress: bool
 
@@ -98,7 +158,7 @@ class Monitor:
             try:
                 yield
             finally:
-                if not self._drawn:  # the last step may have been watched
+                if not self._drawn:  # the last step may have been validated
                     self._draw()
 
     def step(self, metrics: dict[str, Any]) -> None:
@@ -122,19 +182,18 @@ class Monitor:
             self._warned.add(line)
             print_line(f"segvoc: warning: {line}")
 
-    def watch(self, step: int) -> float | None:
-        """Segment the validation images in the window `auto`; write scores to `watched.jsonl`, overlays and curves.
+    def validate(self, step: int) -> float | None:
+        """Segment the validation images in the window `auto`; write scores to `validation.jsonl`, overlays and curves.
 
         Each process handles its share of the images, so all must call this.
 
         Returns:
             The mean IoU in [0, 1]; None without labels.
         """
-        segmenter, watched, counts = self.segmenter(step), self.watched, None
-        if isinstance(watched, CaptionDataset):
-            words, problems = (), self._show_captioned(segmenter, watched, step)
-        else:
-            words, (counts, problems) = watched.classes, self._score(segmenter, watched, step)
+        words = self.validation.classes
+        counts, problems = self.validation.segment(
+            self.segmenter(step), self.processes, lambda result, stem: self._write_overlay(result, stem, step)
+        )
         gathered = self.processes.gather((counts, problems))
         for problem in (problem for _, problems in gathered for problem in problems):
             self.warn(f"passed over: {problem}")
@@ -143,7 +202,7 @@ class Monitor:
             scores = _scores(Confusion.total((counts for counts, _ in gathered if counts), len(words)))
         if self.processes.first:
             if scores:
-                self.folder.note("watched.jsonl", {"step": step, **scores})
+                self.folder.note("validation.jsonl", {"step": step, **scores})
             self._draw()
             folder = self._overlays(step)
             self.followers.evaluation(
@@ -160,41 +219,6 @@ class Monitor:
             )
         return scores.get("mean_iou")
 
-    def _score(self, segmenter: Segmenter, task: EvaluationTask, step: int) -> tuple[Confusion, list[str]]:
-        """The confusion counts of this process, and a line per unreadable image."""
-        protocol = evaluation_protocol(segmenter, task, PREVIEW)
-        network, images = TaskSegmenter(segmenter, task, protocol), task.select_images(None)
-        shown = {image.stem for image in images[:SHOWN]}
-        counts, problems = list[Confusion](), list[str]()
-        # same batches as in an evaluation: the other images of a batch can change the last bits of a result
-        batches = [images[at : at + network.batch] for at in range(0, len(images), network.batch)]
-        for batch in self.processes.share(batches):
-            good = list[tuple[EvaluationImage, Any]]()
-            for image in batch:
-                try:
-                    good.append((image, image.read(len(task.images.vocabulary))))
-                except InputError as error:
-                    problems.append(str(error))
-            results = network.segment([truth for _, truth in good]) if good else []
-            for (image, truth), result in zip(good, results, strict=True):
-                counts.append(network.score(image, truth, result).confusion)
-                if image.stem in shown:
-                    self._write_overlay(result, image.stem, step)
-        return Confusion.total(counts, len(task.classes)), problems
-
-    def _show_captioned(self, segmenter: Segmenter, dataset: CaptionDataset, step: int) -> list[str]:
-        """Draw overlays of the first captioned images with their phrases; without labels there are no scores."""
-        problems: list[str] = []
-        for entry in self.processes.share(list(dataset.entries(0, SHOWN))):
-            try:
-                image = entry.location.read()
-            except InputError as error:
-                problems.append(str(error))
-                continue
-            result = segmenter.segment(image, dataset.phrases(entry), threshold=0.5)
-            self._write_overlay(result, entry.name, step)
-        return problems
-
     def _overlays(self, step: int) -> Path:
         return self.folder.path / "images" / f"step_{step:06d}"
 
@@ -204,8 +228,8 @@ class Monitor:
 
     def _draw(self) -> None:
         if self.processes.first and importlib.util.find_spec("matplotlib") is not None:
-            metrics, watched = (self.folder.read_lines(name) for name in ("metrics.jsonl", "watched.jsonl"))
-            draw_curves(self.folder.path / "curves.png", metrics, watched)
+            metrics, validation = (self.folder.read_lines(name) for name in ("metrics.jsonl", "validation.jsonl"))
+            draw_curves(self.folder.path / "curves.png", metrics, validation)
             self._drawn = True
 
 

@@ -11,6 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from segvoc.models.cuda_graphs import CapturedFunction, runs_python
+from segvoc.training.objectives.losses import TrainingObjective
 from segvoc.training.recipe import Recipe
 
 Losses = dict[str, Tensor]
@@ -20,6 +21,26 @@ PLAIN_STEPS = 3
 
 SPARE = 0.1
 """Share of the free memory that is left when activations are stored."""
+
+
+def fit_memory(
+    objective: TrainingObjective,
+    inputs: Sequence[Any],
+    autocast: AbstractContextManager[Any],
+    trained: int,
+    agreed: Callable[[bool], bool] = bool,
+) -> None:
+    """Before the first step: where `activation_checkpointing` is "auto", store activations on a GPU that has room.
+
+    For the arguments see `stores_activations`; `agreed` maps whether
+    they fit in this process to whether they do in all.
+    """
+    recipe = objective.recipe
+    if recipe.runtime.activation_checkpointing != "auto" or next(objective.parameters()).device.type != "cuda":
+        return
+    objective.recipe = without_recomputation(recipe)
+    if not agreed(stores_activations(objective, inputs, autocast, trained)):
+        objective.recipe = recipe
 
 
 def without_recomputation(recipe: Recipe) -> Recipe:

@@ -3,7 +3,7 @@
     config.json        the recipe, the data, the seed and the files that the run started from; for each start
                        ("sessions") the command, the machine, versions; "kept" has callbacks' texts for a resumed run
     metrics.jsonl      one line per step: step, loss, its terms, learning rates, seconds
-    watched.jsonl      one line per validation: step, pixel accuracy, mean IoU
+    validation.jsonl   one line per validation: step, pixel accuracy, mean IoU
     checkpoint.pt      everything needed to resume the run
     curves.png         plots of the metrics
     images/          overlays of a few validation images
@@ -111,7 +111,7 @@ class RunFolder:
         state = self.state() if resume else None
         if resume and known is not None and state is None:
             self.notes.append(f"{path!r} has no checkpoint yet: the run restarts at step 1")
-        for name in ("metrics.jsonl", "watched.jsonl"):
+        for name in ("metrics.jsonl", "validation.jsonl"):
             last = 0 if state is None else state["step"]
             if (journal := self.path / name).exists():
                 kept = "".join(f"{strict_json(line)}\n" for line in self.read_lines(name) if line["step"] <= last)

@@ -36,15 +36,15 @@ def shareable_run(found: ShareableModel, folder: str | os.PathLike[str], *, imag
     """Add a run's record and model-card facts, with or without validation images, to the model of its folder."""
     path = Path(folder)
     config = read_json(path / "config.json")
-    watched = list(read_journal(path / "watched.jsonl", is_whole=lambda line: "step" in line))
+    validation = list(read_journal(path / "validation.jsonl", is_whole=lambda line: "step" in line))
     metrics = list(read_journal(path / "metrics.jsonl", is_whole=lambda line: "seconds" in line))
     data = config.get("images", {})
-    held_out = len(data["watched"]) if data and config["recipe"]["data"]["num_val_images"] else 0
-    chosen = _chosen(watched, config["recipe"])
-    table = _validation(data, watched, chosen, held_out)
+    held_out = len(data["validation"]) if data and config["recipe"]["data"]["num_val_images"] else 0
+    chosen = _chosen(validation, config["recipe"])
+    table = _validation(data, validation, chosen, held_out)
     # without commands, which contain local paths
     sessions = [{key: value for key, value in one.items() if key != "command"} for one in config["sessions"]]
-    record = {**config, "sessions": sessions, "scores": watched}
+    record = {**config, "sessions": sessions, "scores": validation}
     copy = partial(write_path_atomically, write=partial(shutil.copyfile, path / MODEL_FILE))
     return replace(
         found,
@@ -59,20 +59,20 @@ def shareable_run(found: ShareableModel, folder: str | os.PathLike[str], *, imag
     )
 
 
-def _chosen(watched: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> int | None:
+def _chosen(validation: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> int | None:
     """The step whose weights were saved: the best with early stopping, else the last; None without scores."""
-    scored = [line for line in watched if line.get("mean_iou") is not None]
+    scored = [line for line in validation if line.get("mean_iou") is not None]
     if not scored:
-        return watched[-1]["step"] if watched else None
+        return validation[-1]["step"] if validation else None
     best = max(scored, key=lambda line: line["mean_iou"]) if recipe["runtime"]["patience"] else scored[-1]
     return best["step"]
 
 
 def _validation(
-    data: Mapping[str, Any], watched: Sequence[Mapping[str, Any]], chosen: int | None, held_out: int
+    data: Mapping[str, Any], validation: Sequence[Mapping[str, Any]], chosen: int | None, held_out: int
 ) -> ScoreTable | None:
     """Scores on the held-out images, before and after; None without them."""
-    by_step = {line["step"]: line for line in watched if line.get("mean_iou") is not None}
+    by_step = {line["step"]: line for line in validation if line.get("mean_iou") is not None}
     after, before = by_step.get(chosen), by_step.get(0, {})
     if not held_out or after is None:
         return None

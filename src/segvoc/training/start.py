@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -25,8 +25,10 @@ from segvoc.models.loading import (
     begin_with,
     is_own_path,
     named_preset,
+    segmenter_of,
     state_of,
 )
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
@@ -62,6 +64,12 @@ class BuiltNetwork:
     """The source files of its weights: name and SHA-256; for a published file also its place and license."""
     taught: tuple[TaughtWords, ...]
     """Words taught or tuned before."""
+
+    def segmenter(self, record: dict[str, Any], step: int) -> NetworkSegmenter:
+        """The model with the network's current weights, after some steps of the run with this record."""
+        found = segmenter_of(f"step {step}", self.preset, self.network, self.recipe.network_config(), record)
+        found.taught = self.taught
+        return found
 
 
 def build(recipe: Recipe, start: Start, seed: int) -> BuiltNetwork:

@@ -1,41 +1,50 @@
-"""The training data of a run (labeled or captioned images), and the training task made from them."""
+"""The options and the training data of a run (labeled or captioned images), and the training task made from them."""
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from segvoc.data.benchmarks import PartTrainingImages, find_benchmark, prepared
+from segvoc.data.benchmarks import find_benchmark, prepared
 from segvoc.data.captions.caption_index import CaptionDataset
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.data.training.augmentations import OwnTransform
+from segvoc.data.training.augmentations import OwnTransform, Transform
 from segvoc.data.training.training_set import (
     PartTrainingSet,
     ShardedSampler,
     TrainingBatch,
     TrainingSet,
-    batches,
+    read_ahead,
     seed_of,
+    stacked,
 )
 from segvoc.encoders.prompts import PartWords
 from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.task import EvaluationTask
+from segvoc.layers.precision import lowest_precision
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.runtime.distributed import Processes
 from segvoc.runtime.progress import print_line
+from segvoc.training.callbacks import Callback
 from segvoc.training.caption_task import CaptionFiles, CaptionTask, frozen_encoders, open_caption_task, open_captions
 from segvoc.training.loop import ForwardPass
-from segvoc.training.objectives.segmentation import Objective, PartObjective, objective_of
+from segvoc.training.monitor import CaptionedValidation, LabeledValidation
+from segvoc.training.objectives.segmentation import Objective, PartObjective
 from segvoc.training.parameters import learning_rates
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import FEATURES
+from segvoc.training.start import Start
 from segvoc.vocabulary import Vocabulary
+
+TrainingImages = LabeledImages | CaptionFiles
+"""What a network learns from: labeled images (of folders, datasets or benchmarks), or files of captions."""
 
 HELD_OUT = "coco-stuff"
 """The validation benchmark of papers' recipes (its first images), unless their data is the training set of a
@@ -69,11 +78,72 @@ def recipe_data(recipe: Recipe, root: str | Path) -> tuple[LabeledImages, Evalua
             sets[name] = prepared(find_benchmark(name), root)
         except UsageError as error:
             problems.append(str(error))
-    learned, watched = needed_data(recipe)
+    learned, validation = needed_data(recipe)
     if problems:
-        raise UsageError(f"the recipe trains on {learned} and is validated on {watched}: {'; '.join(problems)}")
-    first = sets[watched].only(range(min(LOOKED_AT, len(sets[watched]))))
-    return sets[learned], replace(EvaluationTask.of_benchmark(find_benchmark(watched), root), images=first)
+        raise UsageError(f"the recipe trains on {learned} and is validated on {validation}: {'; '.join(problems)}")
+    first = sets[validation].only(range(min(LOOKED_AT, len(sets[validation]))))
+    return sets[learned], replace(EvaluationTask.of_benchmark(find_benchmark(validation), root), images=first)
+
+
+class TrainKeywords(TypedDict, total=False):
+    """The fields of `TrainOptions` as keyword arguments."""
+
+    network: SegmentationNetwork | None
+    start: Start | None
+    validation: LabeledImages | EvaluationTask | None
+    object_maps: LabeledImages | None
+    transform: Transform | None
+    seed: int | None
+    device: str
+    resume: bool
+    progress: bool
+    callbacks: Sequence[Callback] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Options of a run, which may all be left out."""
+
+    network: SegmentationNetwork | None = None
+    """A custom network with its weights, used instead of the recipe's model; for example, a preset with a different
+    aggregation. It is trained in place and is in evaluation mode afterwards. Image sizes and prompts are those of the
+    recipe's model. `segvoc.load(..., network=...)` loads the result."""
+    start: Start | None = None
+    """The initial weights; omit it if you pass `network`."""
+    validation: LabeledImages | EvaluationTask | None = None
+    """The validation set, scored as in `segvoc evaluate`. None: `recipe.data.num_val_images` of the images, or a few of
+    the training images."""
+    object_maps: LabeledImages | None = None
+    """Label maps of the objects, for a part network whose part label maps don't imply the object."""
+    transform: Transform | None = None
+    """A custom transform, `image, labels = transform(image, labels, rng)`, applied to training images before the
+    recipe's augmentation; see `segvoc.data.training.augmentations`."""
+    seed: int | None = None
+    """Seed of all random numbers; None: the recipe's first."""
+    device: str = "auto"
+    """"auto", "cpu", "cuda", ...; under `torchrun` each process uses its own GPU."""
+    resume: bool = False
+    """Continue from the last checkpoint, or start a new run if there is none."""
+    progress: bool = True
+    """Whether to show progress: a bar on a terminal, otherwise an occasional line."""
+    callbacks: Sequence[Callback] | None = None
+    """`segvoc.training.trackers`, or your own `segvoc.Callback`. None: TensorBoard files in the run folder, if the
+    package is installed."""
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise `UsageError` if they don't fit together."""
+        if os.environ.get("OMP_DYNAMIC", "").strip().lower() in ("1", "true"):
+            # oneDNN kernels wait forever for threads that OpenMP hasn't started
+            raise UsageError("OMP_DYNAMIC makes training hang; unset it before Python starts")
+        if self.network is not None and self.start is not None:
+            raise UsageError("a custom network already has weights; leave out `start`")
+        if self.network is not None and lowest_precision(self.network).itemsize < torch.float32.itemsize:
+            kind = str(lowest_precision(self.network)).removeprefix("torch.")
+            raise UsageError(f"the network's weights were rounded to {kind}; train it loaded with dtype='float32'")
+        if self.transform is not None and recipe.supervision == "captions":
+            raise UsageError("a recipe that learns from captions takes no transform; leave it out")
+        if self.transform is not None and recipe.runtime.num_workers:
+            OwnTransform(function=self.transform).check_sendable()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +160,11 @@ class LabelTask:
 
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> Objective | PartObjective:
         """See `TrainingTask`."""
-        return objective_of(network, recipe)
+        return PartObjective(network, recipe) if isinstance(network, PartNetwork) else Objective(network, recipe)
 
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[TrainingBatch]:
         """See `TrainingTask`."""
-        return batches(self.training_set, sampler, workers, pinned=pinned)
+        return read_ahead(self.training_set, sampler, stacked, workers, pinned=pinned)
 
     def inputs(
         self, batch: TrainingBatch, number: ForwardPass, device: torch.device
@@ -127,135 +197,137 @@ def chosen_words(labels: Int[Tensor, "B H W"], classes: int, words: int, seed: i
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelTrainingData:
-    """Labeled images for training, and images for validation."""
+class LabelData:
+    """Labeled images to train and to validate on."""
 
     recipe: Recipe
-    learned: LabeledImages
-    """Images for training."""
-    watched: EvaluationTask
-    """Images for validation during the run."""
-    object_maps: LabeledImages | None
-    """Label maps of objects, for part networks whose part label maps don't imply the object."""
-    seed: int
-    transform: OwnTransform | None = None
+    training_set: TrainingSet
+    validation: LabeledValidation
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        images: LabeledImages,
+        network: SegmentationNetwork,
+        options: TrainOptions,
+        *,
+        seed: int,
+    ) -> "LabelData":
+        """The data of a run; see `segvoc.training.run.train` for the arguments.
+
+        Raises: UsageError: there are too few images, or the network isn't trained on objects.
+        """
+        validation, transform, held_out = options.validation, options.transform, recipe.data.num_val_images
+        of_parts = isinstance(network, PartNetwork)
+        if options.object_maps is not None:
+            if not of_parts:
+                raise UsageError(
+                    f"{recipe.model} is not trained on separate objects; leave out the label maps of objects"
+                )
+            images = replace(images, object_maps=options.object_maps)
+        if validation is None:
+            if held_out >= len(images):
+                raise UsageError(
+                    f"num_val_images={held_out} of {len(images)} images leaves none for training; lower it"
+                )
+            generator = torch.Generator().manual_seed(seed_of(seed, "held out"))
+            order = torch.randperm(len(images), generator=generator).tolist()
+            validation = images.only(sorted(order[: held_out or 4]))
+            images = images.only(sorted(order[held_out:]))
+        if isinstance(validation, LabeledImages):
+            validation = EvaluationTask.of_images(validation)
+        training_set = (PartTrainingSet if of_parts else TrainingSet)(  # for parts, two labels for each pixel
+            images=images,
+            augmentation=recipe.data,
+            seed=seed,
+            transform=None if transform is None else OwnTransform(function=transform),
+        )
+        return cls(recipe=recipe, training_set=training_set, validation=LabeledValidation(validation))
 
     def described(self) -> dict[str, Any]:
         """The data's entries in the configuration of the run: everything its results depend on."""
+        images, transform = self.training_set.images, self.training_set.transform
         facts = {
-            "name": self.learned.name,
-            "classes": list(self.learned.vocabulary.words),
-            "background": self.learned.background,
-            "count": len(self.learned),
-            "learned_digest": f"{seed_of(*(image.identity for image in self.learned.images)):x}",
-            "watched": [image.stem for image in self.watched.select_images(None)],
+            "name": images.name,
+            "classes": list(images.vocabulary.words),
+            "background": images.background,
+            "count": len(images),
+            "learned_digest": f"{seed_of(*(image.identity for image in images.images)):x}",
+            "validation": [image.stem for image in self.validation.task.images.images],
         }
-        if self.object_maps is not None:
-            facts["objects"] = list(self.object_maps.vocabulary.words)
-        if self.transform is not None:
-            facts["transform"] = self.transform.name
+        if images.object_maps is not None:
+            facts["objects"] = list(images.object_maps.vocabulary.words)
+        if transform is not None:
+            facts["transform"] = transform.name
         return {"images": facts}
 
     def metadata(self) -> dict[str, Any]:
         """The data's entries in the header of the weights file."""
-        return {"classes": list(self.learned.vocabulary.words)}
+        return {"classes": list(self.training_set.images.vocabulary.words)}
 
-    def task(self, network: SegmentationNetwork, templates: Sequence[str], warn: Callable[[str], None]) -> LabelTask:
-        """Create the task of training a network, on its device, on these images.
-
-        `{}` in prompt templates stands for the word; `warn` gets each warning as a readable line.
-        """
-        training_set = self.training_set(network)
-        words = class_words(network, templates, training_set.vocabulary, self.recipe)
-        words = words.to(next(network.parameters()).device)
-        chosen = self.recipe.objective.num_sampled_classes
-        return LabelTask(training_set=training_set, words=words, chosen=chosen, seed=self.seed)
-
-    def training_set(self, network: SegmentationNetwork) -> TrainingSet:
-        """The images, augmented, with one label for each pixel, or two for a network of parts.
-
-        Raises:
-            UsageError: the network isn't one of parts, and object maps are given.
-        """
-        recipe, images, object_maps = self.recipe, self.learned, self.object_maps
-        own: dict[str, Any] = {"augmentation": recipe.data, "seed": self.seed, "transform": self.transform}
-        if isinstance(network, PartNetwork):
-            object_maps = images.object_maps if isinstance(images, PartTrainingImages) else object_maps
-            return PartTrainingSet(images=images, object_maps=object_maps, **own)
-        if object_maps is not None:
-            raise UsageError(f"{recipe.model} is not trained on separate objects; leave out the label maps of objects")
-        return TrainingSet(images=images, **own)
+    def task(self, network: SegmentationNetwork, templates: Sequence[str]) -> LabelTask:
+        """Create the task of training a network, on its device; `{}` in prompt templates stands for the word."""
+        words = class_words(network, templates, self.training_set.vocabulary, self.recipe)
+        return LabelTask(
+            training_set=self.training_set,
+            words=words.to(next(network.parameters()).device),
+            chosen=self.recipe.objective.num_sampled_classes,
+            seed=self.training_set.seed,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionTrainingData:
-    """Captioned images for training; overlays are drawn for the first few."""
+class CaptionData:
+    """Captioned images to train on; overlays are drawn for the first few."""
 
     recipe: Recipe
-    watched: CaptionDataset
-    """All images, for training and for the overlays."""
+    dataset: CaptionDataset
     folder: Path
     """The folder of the cached features."""
     seed: int
     processes: Processes
     silent: bool
 
+    @classmethod
+    def of(
+        cls, recipe: Recipe, files: CaptionFiles, out: Path, *, seed: int, processes: Processes, silent: bool
+    ) -> "CaptionData":
+        """The data of a run in the folder `out`; see `open_captions`."""
+        folder = files.features or out / FEATURES
+        dataset = open_captions(
+            files, recipe, folder, processes, lambda line: print_line(f"segvoc: warning: {line}"), silent=silent
+        )
+        return cls(recipe=recipe, dataset=dataset, folder=folder, seed=seed, processes=processes, silent=silent)
+
+    @property
+    def validation(self) -> CaptionedValidation:
+        """The images whose overlays are drawn."""
+        return CaptionedValidation(self.dataset)
+
     def described(self) -> dict[str, Any]:
         """The data's entries in the configuration of the run: everything its results depend on."""
-        facts = self.watched.facts
+        facts = self.dataset.facts
         return {"captions": {name: facts[name] for name in ("name", "images", "with_phrases", "phrases", "digest")}}
 
     def metadata(self) -> dict[str, Any]:
         """The data's entries in the header of the weights file."""
-        return {"captioned_images": len(self.watched)}
+        return {"captioned_images": len(self.dataset)}
 
-    def task(self, network: SegmentationNetwork, templates: Sequence[str], warn: Callable[[str], None]) -> CaptionTask:
-        """See `LabelTrainingData.task`; computes missing features first."""
+    def task(self, network: SegmentationNetwork, templates: Sequence[str]) -> CaptionTask:
+        """See `LabelData.task`; computes missing features first."""
         if not isinstance(network, SynSeg):
             raise UsageError(f"{self.recipe.model} can't be trained on captions; train syn-seg-b, or tiny-syn")
         network.eval()
         return open_caption_task(
             frozen_encoders(network, templates, self.recipe.data.input_size),
-            self.watched,
+            self.dataset,
             self.folder,
             seed=self.seed,
             mirror=self.recipe.captions.flip,
             processes=self.processes,
             silent=self.silent,
         )
-
-
-def training_data_of(
-    recipe: Recipe,
-    images: LabeledImages | CaptionFiles,
-    watched: LabeledImages | EvaluationTask | None,
-    object_maps: LabeledImages | None,
-    seed: int,
-    out: Path,
-    processes: Processes,
-    *,
-    silent: bool,
-    transform: OwnTransform | None = None,
-) -> LabelTrainingData | CaptionTrainingData:
-    """Collect the training data of a run; see `segvoc.training.run.train` for the arguments.
-
-    Raises: UsageError: there are too few images.
-    """
-    if isinstance(images, CaptionFiles):
-        folder = images.features or out / FEATURES
-        dataset = open_captions(
-            images, recipe, folder, processes, lambda line: print_line(f"segvoc: warning: {line}"), silent=silent
-        )
-        return CaptionTrainingData(
-            recipe=recipe, watched=dataset, folder=folder, seed=seed, processes=processes, silent=silent
-        )
-    if watched is None:
-        images, watched = _split(recipe, images, seed)
-    if not isinstance(watched, EvaluationTask):
-        watched = EvaluationTask.of_images(watched)
-    return LabelTrainingData(
-        recipe=recipe, learned=images, watched=watched, object_maps=object_maps, seed=seed, transform=transform
-    )
 
 
 def class_words(
@@ -280,18 +352,3 @@ def class_words(
     prompts = [names[0] for by_class in vocabulary.prompts(templates) for names in by_class]
     tokens: Tensor = network.text_encoder.tokenize(prompts)  # pyright: ignore[reportCallIssue]
     return tokens.view(len(vocabulary), len(templates), -1)
-
-
-def _split(recipe: Recipe, images: LabeledImages, seed: int) -> tuple[LabeledImages, LabeledImages]:
-    """Split the images into training and validation images."""
-    if recipe.data.num_val_images >= len(images):
-        raise UsageError(
-            f"num_val_images={recipe.data.num_val_images} of {len(images)} images leaves none for training; lower it"
-        )
-    generator = torch.Generator().manual_seed(seed_of(seed, "held out"))
-    order = torch.randperm(len(images), generator=generator).tolist()
-    chosen = sorted(order[: recipe.data.num_val_images or 4])
-    shown = images.only(chosen)
-    if not recipe.data.num_val_images:
-        return images, shown
-    return images.only(sorted(order[recipe.data.num_val_images :])), shown

@@ -35,8 +35,9 @@ from segvoc.runtime.progress import Progress, announced
 from segvoc.runtime.version import __version__
 from segvoc.storage.records import to_json
 from segvoc.training.loop import ForwardPass
+from segvoc.training.objectives.losses import TrainingObjective
 from segvoc.training.recipe import Recipe, TunedWordsConfig
-from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData
+from segvoc.training.training_data import CaptionData, LabelData
 
 CLASSIFIER_DEVIATION = 0.1
 """Standard deviation of the classifiers' initial weights; with zeros, the pyramid learns more slowly."""
@@ -71,15 +72,16 @@ class TunedWords(nn.Module):
         return bilinear(zero_shot, (found.shape[2], found.shape[3])) + scores
 
 
-class TunedWordsObjective(nn.Module):
+class TunedWordsObjective(TrainingObjective):
     """The loss of a batch: softmax cross-entropy over the words and "none of them", whose logit is 0.
 
     A word's weight is its number of labeled cells to the power of -`class_weight_power`.
     """
 
     def __init__(self, network: SegmentationNetwork, recipe: Recipe) -> None:
-        super().__init__()
-        self.network, self.power = network, recipe.words.class_weight_power
+        super().__init__(recipe)
+        self.network = network
+        self.power = recipe.words.class_weight_power
 
     def counted(self, zero_shot: Tensor, labels: Int[Tensor, "B H W"], maps: Sequence[Tensor]) -> Int[Tensor, ""]:
         """The number of labeled cells that the loss averages over."""
@@ -223,7 +225,7 @@ class Tuning:
 
     plain: Callable[[int], NetworkSegmenter]
     """Maps a number of steps to the model without tuned words."""
-    data: LabelTrainingData
+    data: LabelData
     cache: FeatureCache
     """Their cached views."""
     statistics: _Statistics
@@ -251,7 +253,7 @@ class Tuning:
         """Each epoch shuffles all views."""
         rows = self.statistics.rows
         epoch, place = divmod(position, len(rows))
-        return rows[int(epoch_order(len(rows), self.data.seed, epoch)[place])]
+        return rows[int(epoch_order(len(rows), self.data.training_set.seed, epoch)[place])]
 
     def inputs(
         self, batch: ViewBatch, number: ForwardPass, device: torch.device
@@ -268,13 +270,13 @@ class Tuning:
         plain = self.plain(step)
         return plain.with_taught(self.words(())) if step else plain
 
-    def words(self, watched: Sequence[dict[str, Any]]) -> TaughtWords:
-        """Export the current tuned words, with the scores before and after, lines of watched.jsonl, if known."""
+    def words(self, validation: Sequence[dict[str, Any]]) -> TaughtWords:
+        """Export the current tuned words, with the scores before and after, lines of validation.jsonl, if known."""
         statistics, tuned = self.statistics, self.tuned
-        held_out = bool(watched and self.data.recipe.data.num_val_images)
-        before, after = (watched[0], watched[-1]) if held_out else ({}, {})
+        held_out = bool(validation and self.data.recipe.data.num_val_images)
+        before, after = (validation[0], validation[-1]) if held_out else ({}, {})
         shown = np.flatnonzero(statistics.images).tolist()
-        vocabulary = self.data.training_set(self.network).vocabulary.words
+        vocabulary = self.data.training_set.vocabulary.words
         record = TeachingRecord(
             model=str(self.plain(0).origin["preset"]),
             words=tuple(
@@ -309,18 +311,18 @@ class Tuning:
 
     def _iou(self, scores: dict[str, Any], word: str) -> float | None:
         """The IoU of a word [%]."""
-        scored = self.data.watched.classes
+        scored = self.data.validation.classes
         return _percent(scores["iou"][scored.index(word)]) if "iou" in scores and word in scored else None
 
-    def finish(self, weights: dict[str, Tensor], watched: Sequence[dict[str, Any]]) -> tuple[TaughtWords | None, int]:
+    def finish(self, weights: dict[str, Tensor], scores: Sequence[dict[str, Any]]) -> tuple[TaughtWords | None, int]:
         """Export the run's tuned words with their step, or None if they never beat the text on held-out images.
 
         Args:
             weights: the loop's final weights: the best ones if images are held out.
-            watched: the lines of watched.jsonl.
+            scores: the lines of validation.jsonl.
         """
-        scored = [line for line in watched if line["mean_iou"] is not None]
-        best = scored[-1]["step"] if scored else watched[-1]["step"]
+        scored = [line for line in scores if line["mean_iou"] is not None]
+        best = scored[-1]["step"] if scored else scores[-1]["step"]
         if self.data.recipe.runtime.patience and scored:
             best = max(scored, key=lambda line: line["mean_iou"])["step"]
             if best == 0:
@@ -332,7 +334,7 @@ class Tuning:
 
 def open_tuning(
     plain: Callable[[int], NetworkSegmenter],
-    data: LabelTrainingData | CaptionTrainingData,
+    data: LabelData | CaptionData,
     folder: Path,
     processes: Processes,
     warn: Callable[[str], None],
@@ -347,12 +349,12 @@ def open_tuning(
         UsageError: the network can't be taught words, or the images have captions.
         InputError: no image can be read.
     """
-    if isinstance(data, CaptionTrainingData):
+    if isinstance(data, CaptionData):
         raise UsageError("tuning words needs label maps rather than captions; leave out method=words")
     recipe = data.recipe
     segmenter = plain(0)
     with announced("encoding the classes' names", silent=silent):
-        images = data.training_set(segmenter.network)
+        images = data.training_set
         text = segmenter.encode_words(images.vocabulary)
         probed = segmenter.probed_features()
     cache = _view_cache(segmenter, images, recipe, folder)
@@ -378,7 +380,7 @@ def open_tuning(
     statistics = _statistics(cache, channels, images, recipe)
     coarse, *fine = (size for name, size in channels.items() if name != CLASS_LOGITS)
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed_of(data.seed, "weights"))
+        torch.default_generator.manual_seed(seed_of(images.seed, "weights"))
         tuned = TunedWords(recipe.words, coarse, sum(fine), len(images.vocabulary))
     # unlabeled words have no classifier; their weight is irrelevant
     tuned.frequency.copy_(torch.from_numpy(np.maximum(statistics.cells, statistics.cells.sum() * 1e-4)))

@@ -48,7 +48,7 @@ def extracted(monkeypatch):
 def test_a_set_has_the_images_that_keep_a_phrase(tmp_path):
     source = captioned(tmp_path, ("A dog.", "A dog and a cat"), ("It is the background",), ("two cats",))
     dataset = CaptionDataset(build_index(source, tmp_path, "rules", RULES))
-    assert len(dataset) == 2 and dataset.name == "drawn"
+    assert len(dataset) == 2 and dataset.facts["name"] == "drawn"
     assert dataset.phrase_texts() == ["dog", "cat", "cats"] and dataset.phrase_texts(1, 2) == ["cat"]
     assert {entry.name: dataset.phrases(entry) for entry in dataset.entries()} == {"0": ("dog", "cat"), "2": ("cats",)}
     assert [dataset.facts[name] for name in ("images", "captions", "with_phrases", "phrases")] == [3, 4, 2, 3]
@@ -80,7 +80,7 @@ def test_tars_are_scanned_and_captions_extracted_once(tmp_path, extracted, monke
     (tmp_path / "2.tar").write_bytes((tmp_path / "0.tar").read_bytes())
     dataset = CaptionDataset(build_index(find_captions(pattern), tmp_path / "index", "rules", RULES))
     assert len(extracted) == 5 + 2 + 3 and len(dataset) == 8
-    assert [int(image[0, 0, 0]) for image, _ in map(dataset.__getitem__, range(8))] == [0, 1, 2, 0, 1, 0, 1, 2]
+    assert [int(entry.location.read()[0, 0, 0]) for entry in dataset.entries()] == [0, 1, 2, 0, 1, 0, 1, 2]
 
 
 def test_what_was_extracted_before_a_kill_is_not_extracted_again(tmp_path, extracted, monkeypatch):

@@ -26,10 +26,10 @@ from segvoc.data.training.training_set import (
     PartTrainingSet,
     ShardedSampler,
     TrainingSet,
-    batches,
     epoch_order,
     other_sides,
     read_ahead,
+    stacked,
 )
 from segvoc.errors import ProcessError, UsageError
 from tests.data.training.own_transforms import Failing, brighter
@@ -86,7 +86,7 @@ def test_any_number_of_processes_and_workers_reads_the_same_samples(folder, work
     seen = []
     for rank in range(ranks):
         sampler = ShardedSampler(batch=4, passes=2, rank=rank, ranks=ranks, first_step=1, steps=3)
-        read = list(batches(samples, sampler, workers, pinned=False))
+        read = list(read_ahead(samples, sampler, stacked, workers, pinned=False))
         assert len(read) == len(sampler) == 4
         seen.append([torch.cat([batch.images for batch in read[start : start + 2]]) for start in (0, 2)])
     images = torch.cat([torch.cat([of_rank[step] for of_rank in seen]) for step in range(2)])
@@ -133,7 +133,7 @@ SAMPLER = ShardedSampler(batch=2, passes=1, rank=0, ranks=1, first_step=0, steps
 def test_readers_go_on_when_the_run_is_asked_to_stop(folder):
     """Ctrl-C, `timeout` and schedulers signal the whole group; the run still needs the batches of its last step."""
     forkserver._forkserver._stop()  # that of another test may hear signals
-    read = batches(training_set(folder), SAMPLER, 1, pinned=False)
+    read = read_ahead(training_set(folder), SAMPLER, stacked, 1, pinned=False)
     next(read)
     (reader,) = multiprocessing.active_children()
     assert os.getpgid(reader.pid) != os.getpgrp()
@@ -142,7 +142,7 @@ def test_readers_go_on_when_the_run_is_asked_to_stop(folder):
 
 
 def test_a_reader_that_is_killed_is_told(folder):
-    read = batches(training_set(folder), SAMPLER, 1, pinned=False)
+    read = read_ahead(training_set(folder), SAMPLER, stacked, 1, pinned=False)
     next(read)
     (reader,) = multiprocessing.active_children()
     os.kill(reader.pid, signal.SIGKILL)
@@ -226,7 +226,7 @@ def test_what_a_reader_raises_is_its_own():
 
 def read_and_wait(folder, started):
     """What a run does, up to where it is killed."""
-    read = batches(training_set(folder), SAMPLER, 1, pinned=False)
+    read = read_ahead(training_set(folder), SAMPLER, stacked, 1, pinned=False)
     next(read)
     started.put(multiprocessing.active_children()[0].pid)
     time.sleep(60)
@@ -235,7 +235,7 @@ def read_and_wait(folder, started):
 def read_and_leave(folder, started):
     """What a run does, up to where it is left without having read all; at its end no batch is asked for."""
     global held
-    held = batches(training_set(folder), SAMPLER, 1, pinned=False)
+    held = read_ahead(training_set(folder), SAMPLER, stacked, 1, pinned=False)
     next(held)
     started.put(multiprocessing.active_children()[0].pid)
 
@@ -279,8 +279,8 @@ def labeled_images(root: Path, **rules) -> LabeledImages:
 
 
 def part_set(root: Path, augmentation=WHOLE, **maps) -> PartTrainingSet:
-    images = labeled_images(root, background="background")
-    return PartTrainingSet(images=images, augmentation=augmentation, seed=0, **maps)
+    images = replace(labeled_images(root, background="background"), **maps)
+    return PartTrainingSet(images=images, augmentation=augmentation, seed=0)
 
 
 def labels(root: Path, **maps) -> list[list[int]]:
@@ -345,10 +345,10 @@ def test_what_it_returns_is_learned_the_same_with_workers_and_after_a_resume(tmp
     changed = transformed_set(images)
     assert not torch.equal(plain[0].image, changed[0].image) and not torch.equal(changed[0].image, changed[5].image)
     sampler = ShardedSampler(batch=2, passes=1, rank=0, ranks=1, first_step=0, steps=3)
-    here = list(batches(changed, sampler, 0, pinned=False))
+    here = list(read_ahead(changed, sampler, stacked, 0, pinned=False))
     resumed = ShardedSampler(batch=2, passes=1, rank=0, ranks=1, first_step=2, steps=4)
     failing = transformed_set(images, Failing(after=2))
-    read = batches(failing, resumed, 1, pinned=False)
+    read = read_ahead(failing, resumed, stacked, 1, pinned=False)
     there = next(read)
     assert torch.equal(here[2].images, there.images) and torch.equal(here[2].labels, there.labels)
     # a wrong result is one line, also from a worker

@@ -56,13 +56,8 @@ def export(folder: str, format_: str, out: str, all_: bool, no_images: bool) -> 
 @project.command("import")
 @click.argument("folder", metavar="DIR")
 @dataset_options
-@click.option("--images", metavar="FOLDER", help="Folder of images, or of a dataset's images if they are elsewhere.")
-@click.option("--labels", metavar="FOLDER", help="With --images: their label maps, with the same names: PNG or TIFF.")
-@click.option("--classes", metavar="FILE", help="With --labels: the class names in label order, one per line, or JSON.")
 @click.option("--done", is_flag=True, help="Mark the images as done.")
-def import_(
-    folder: str, images: str | None, labels: str | None, classes: str | None, done: bool, dataset: DatasetOptions
-) -> int:
+def import_(folder: str, done: bool, dataset: DatasetOptions) -> int:
     """Import images, with any labels, into the project DIR; create it if missing.
 
     \b
@@ -72,20 +67,21 @@ def import_(
 
     New words are added. Images already in the project keep their labels.
     """
-    from segvoc import LabeledImages
     from segvoc.data.datasets.maps import is_project
     from segvoc.imaging.result_paths import passed_over_line
     from segvoc_annotate.projects.importing import import_dataset, import_images, import_path
     from segvoc_annotate.projects.project import Project
 
-    dataset.refuse_beside({"--labels": labels, "--classes": classes, "--stretch": dataset.stretch})
-    if not dataset.paths and images is None:
+    if dataset.stretch is not None:
+        raise UsageError("a project has its images as they are; leave out --stretch")
+    if not dataset.paths and dataset.images is None:
         raise UsageError("nothing to import; give --dataset or --images")
-    if (labels is None) != (classes is None):
+    if not dataset.paths and (dataset.labels is None) != (dataset.classes is None):
         raise UsageError("--labels and --classes belong together; give both, or neither")
-    found = None
-    if images is not None and labels is not None and classes is not None:
-        found = LabeledImages.from_folders(images, labels, classes)
+    plain = not (dataset.rename or dataset.drop)
+    # a single dataset may be a project, whose words and histories are imported too
+    path = dataset.paths[0] if len(dataset.paths) == 1 and plain and not (dataset.labels or dataset.classes) else None
+    labeled = dataset.read() if path is None and (dataset.paths or dataset.labels) else None
     with (
         Project.open(folder) if is_project(folder) else Project.create(folder) as opened,
         Progress("importing", unit="image") as progress,
@@ -96,15 +92,13 @@ def import_(
             progress.total = total
             progress.update(count - progress.done)
 
-        if len(dataset.paths) == 1 and not (dataset.rename or dataset.drop or dataset.stretch):
+        if path is not None:
             format_, split = (next(iter(values), None) for values in (dataset.formats, dataset.splits))
-            result = import_path(opened, dataset.paths[0], format_, images=images, split=split, done=done, on_step=show)
-        elif (joined := dataset.read(images, None)) is not None:
-            result = import_dataset(opened, joined, done=done, on_step=show)
-        elif found is not None:
-            result = import_dataset(opened, found, done=done, on_step=show)
+            result = import_path(opened, path, format_, images=dataset.images, split=split, done=done, on_step=show)
+        elif labeled is not None:
+            result = import_dataset(opened, labeled, done=done, on_step=show)
         else:
-            result = import_images(opened, str(images), on_step=show)
+            result = import_images(opened, str(dataset.images), on_step=show)
     if (line := passed_over_line(result.passed_over)) is not None:
         echo(f"segvoc: {line}", err=True)
     for problem in result.problems:

@@ -156,7 +156,7 @@ class Improvement:
         self.project.improved(IMPROVED_FILE, by=state.by or "")
         self.on_taught()
         done = replace(state, state="done", stage=None, share=1.0)
-        if not taught["judges"]:
+        if not taught["held_out"]:
             return replace(done, message="none of the done images was corrected, so nothing says how good it is")
         if taught["miou"] is None:
             return replace(done, message="too few images are done to hold some out, so nothing says how good it is")
@@ -198,7 +198,7 @@ class _Job(threading.Thread):
     def run(self) -> None:
         """Follow the process until it ends."""
         try:
-            ended = self._watched()
+            ended = self._run_process()
         except SegvocError as error:
             ended = replace(self.state, state="failed", message=str(error))
         except Exception:
@@ -209,7 +209,7 @@ class _Job(threading.Thread):
             self.improvement.write(ended)
         self.state = ended
 
-    def _watched(self) -> ImprovementState:
+    def _run_process(self) -> ImprovementState:
         folder, project = self.improvement.folder, self.improvement.project.folder
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)

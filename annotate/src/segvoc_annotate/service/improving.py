@@ -69,8 +69,8 @@ def why_no_finetuning(model: Segmenter) -> str | None:
 def improve(open_model: Callable[..., Segmenter], order: ImprovementOrder, to: Connection) -> None:
     """Teach, and report the progress to the parent.
 
-    Messages are ("step", stage, share), and finally ("done", record and number of judges), ("nothing", line) or
-    ("failed", line).
+    Messages are ("step", stage, share), and finally ("done", record and number of held-out images), ("nothing", line)
+    or ("failed", line).
 
     Args:
         open_model: loads the model; fine-tuning passes `dtype`.
@@ -90,17 +90,17 @@ def improve(open_model: Callable[..., Segmenter], order: ImprovementOrder, to: C
         tell("opening the model", 0, 1)
         images = done_images(ProjectFolder.open(order.project))
         model = open_model(dtype="float32") if order.finetune else open_model()  # rounded weights can't be saved
-        judges = corrected_places(images)
+        held_out = corrected_places(images)
         taught = (
-            _tuned(model, images, judges, order, tell)
+            _tuned(model, images, held_out, order, tell)
             if order.finetune
-            else segvoc.teach(model, images, judges=judges, on_step=tell)
+            else segvoc.teach(model, images, held_out=held_out, on_step=tell)
         )
         if taught is None:
             to.send(("nothing", "fine-tuning was no better than the words' text on held-out images"))
             return
         taught.save(order.out)
-        to.send(("done", to_json(taught.record) | {"judges": len(judges)}))
+        to.send(("done", to_json(taught.record) | {"held_out": len(held_out)}))
     except SegvocError as error:
         to.send(("failed", str(error)))
     except Exception:
@@ -111,7 +111,7 @@ def improve(open_model: Callable[..., Segmenter], order: ImprovementOrder, to: C
 def _tuned(
     model: Segmenter,
     images: LabeledImages,
-    judges: Sequence[int],
+    held_out: Sequence[int],
     order: ImprovementOrder,
     tell: Callable[[str, int, int], None],
 ) -> TaughtWords | None:
@@ -123,14 +123,16 @@ def _tuned(
         file, run = Path(folder) / "model.safetensors", Path(folder) / "run"
         segvoc.save(model, file)  # the weights may differ from the preset's
         recipe = segvoc.recipes.finetune(str(file), images=len(images), steps=order.steps, method="words")
-        watched = None
-        if judges and recipe.data.num_val_images:
-            drawn = np.random.default_rng(0).permutation(judges)[: recipe.data.num_val_images].tolist()
-            watched = images.only(sorted(drawn))
+        validation = None
+        if held_out and recipe.data.num_val_images:
+            drawn = np.random.default_rng(0).permutation(held_out)[: recipe.data.num_val_images].tolist()
+            validation = images.only(sorted(drawn))
             images = images.only([place for place in range(len(images)) if place not in drawn])
         tell("computing features", 0, 1)
         device = str(getattr(model, "device", "auto"))
-        segvoc.train(recipe, images, run, watched=watched, device=device, progress=False, callbacks=[_Progress(tell)])
+        segvoc.train(
+            recipe, images, run, validation=validation, device=device, progress=False, callbacks=[_Progress(tell)]
+        )
         tuned = run / TUNED_WORDS_FILE
         return TaughtWords.load(tuned) if tuned.exists() else None
 

@@ -1,4 +1,4 @@
-"""Images with the noun phrases of their captions: an index on disk, built once, and a PyTorch data set that reads it.
+"""Images with the noun phrases of their captions: an index on disk, built once, and a data set that reads it.
 
     FOLDER/captions-<digest>.json     one chunk of the set (a tar, or 1,024 images): locations and noun phrases
     FOLDER/index-<digest>.sqlite      the whole set after cleaning, which `CaptionDataset` reads
@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import numpy as np
-from jaxtyping import UInt8
 from torch.utils.data import DataLoader, Dataset
 
 from segvoc.data.captions.phrases import CleaningRules, PhraseExtractor, phrase_extractor
@@ -242,14 +240,7 @@ class CaptionEntry(NamedTuple):
     """Its noun phrases, by their numbers in `CaptionDataset.phrase_texts`."""
 
 
-class CaptionSample(NamedTuple):
-    """An image and the noun phrases of its captions."""
-
-    image: UInt8[np.ndarray, "H W 3"]
-    phrases: tuple[str, ...]
-
-
-class CaptionDataset(Dataset[CaptionSample]):
+class CaptionDataset:
     """The captioned images that have a phrase, read from an index made by `build_index`.
 
     Entries are read from the index on demand, so neither a process's memory nor the data copied to data loader
@@ -267,19 +258,9 @@ class CaptionDataset(Dataset[CaptionSample]):
         """Number of images with a phrase."""
         return self.facts["with_phrases"]
 
-    def __getitem__(self, position: int) -> CaptionSample:
-        """Read an image; `InputError` if it is missing, damaged, or too large."""
-        entry = self.entry(position)
-        return CaptionSample(entry.location.read(), self.phrases(entry))
-
     def __getstate__(self) -> dict[str, Any]:
         """Drop the connection, which belongs to one process."""
         return self.__dict__ | {"_connection": None}
-
-    @property
-    def name(self) -> str:
-        """Name of the set, for reports."""
-        return self.facts["name"]
 
     def entry(self, position: int) -> CaptionEntry:
         """Where an image is, and its phrases."""

@@ -116,7 +116,7 @@ class TrainingSet(Dataset[TrainingSample]):
 
     def read(self, index: int) -> tuple[np.ndarray, Int[Tensor, "*maps H W"]]:
         """Read an image, and its labels as indices of the classes to learn."""
-        image, labels = self.images.read(index)
+        image, labels = self.images.images[index].read(len(self.images.vocabulary))
         return image, torch.from_numpy(self._label_table[labels])
 
     def _transformed(
@@ -201,11 +201,6 @@ class ShardedSampler:
 
     def __len__(self) -> int:
         return (self.steps - self.first_step) * self.passes
-
-
-def batches(images: TrainingSet, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[TrainingBatch]:
-    """Read the batches of a training set."""
-    return read_ahead(images, sampler, _collate, workers, pinned=pinned)
 
 
 def read_ahead(
@@ -355,7 +350,8 @@ def epoch_order(count: int, seed: int, epoch: int) -> Int[Tensor, " N"]:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed_of(seed, "order", epoch)))
 
 
-def _collate(samples: Sequence[TrainingSample]) -> TrainingBatch:
+def stacked(samples: Sequence[TrainingSample]) -> TrainingBatch:
+    """Stack the samples of a batch."""
     problems = tuple(problem for sample in samples for problem in sample.problems)
     return TrainingBatch(
         torch.stack([sample.image for sample in samples]), torch.stack([sample.labels for sample in samples]), problems
@@ -373,16 +369,13 @@ class PartTrainingSet(TrainingSet):
     """Images whose classes are parts of objects ("dog's head") and objects without parts.
 
     A pixel has two labels: the index of its part in `names.specific` and the index of its object in `names.objects`.
-    Its object is the object of its part; background belongs to no object.
+    Its object is the object of its part, or that of the images' object maps, if they have some; background, unlabeled
+    pixels of these maps and unlearned objects count as no object.
     """
-
-    object_maps: LabeledImages | None = None
-    """Label maps of the objects, which also cover pixels that belong to no part (the rest of the dog). Images and maps
-    are matched by stem. Unlabeled pixels and unlearned objects count as no object."""
 
     def __post_init__(self) -> None:
         missing = (image.stem for image in self.images.images if image.stem not in self._object_maps)
-        if self.object_maps is not None and (stem := next(missing, None)) is not None:
+        if self.images.object_maps is not None and (stem := next(missing, None)) is not None:
             raise UsageError(f"{stem!r} has no object map; add it, or leave out the object maps")
 
     @cached_property
@@ -394,9 +387,8 @@ class PartTrainingSet(TrainingSet):
         """Read an image, and its maps of parts and objects; `InputError` also if none of them is learned."""
         image, labels = self.images.read(index)
         parts, objects = (torch.from_numpy(table[labels]) for table in self._tables)
-        if self.object_maps is not None:
-            object_map = self._object_maps[self.images.images[index].stem]
-            labels = object_map.read_labels(labels.shape, len(self.object_maps.vocabulary))
+        if (maps := self.images.object_maps) is not None:
+            labels = self._object_maps[self.images.images[index].stem].read_labels(labels.shape, len(maps.vocabulary))
             objects = torch.from_numpy(self._object_table[labels])
         if not ((parts < NONE) & (parts != IGNORED)).any() and not ((objects < NONE) & (objects != IGNORED)).any():
             raise InputError(f"{self.images.images[index].stem!r} has no learned part or object")
@@ -413,7 +405,8 @@ class PartTrainingSet(TrainingSet):
 
     @cached_property
     def _object_maps(self) -> dict[str, LabeledImage]:
-        return {} if self.object_maps is None else {image.stem: image for image in self.object_maps.images}
+        maps = self.images.object_maps
+        return {} if maps is None else {image.stem: image for image in maps.images}
 
     @cached_property
     def _tables(self) -> tuple[Int[np.ndarray, " N"], Int[np.ndarray, " N"]]:
@@ -431,7 +424,7 @@ class PartTrainingSet(TrainingSet):
     def _object_table(self) -> Int[np.ndarray, " N"]:
         """For each label of the object maps, its object."""
         table = np.full(UNLABELED + 1, NONE, np.int32)
-        words = () if self.object_maps is None else self.object_maps.vocabulary.words
+        words = () if self.images.object_maps is None else self.images.object_maps.vocabulary.words
         table[: len(words)] = [self._object_indices.get(word, NONE) for word in words]
         return table
 

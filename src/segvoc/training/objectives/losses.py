@@ -16,6 +16,22 @@ from segvoc.layers.precision import at_least_float32
 from segvoc.layers.shapes import ClassTokens, Logits
 from segvoc.training.recipe import Recipe, Version
 
+
+class TrainingObjective(nn.Module):
+    """A network and its losses: maps the inputs of a batch to losses by name, of which training minimizes "loss"."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+
+    def counted(self, *inputs: Any, **named: Any) -> Tensor | None:
+        """The number of labeled pixels over which "loss" is a mean, or several numbers for a sum of means.
+
+        `forward` then takes the divisor of its sums as its last input. None: a pass averages by itself.
+        """
+        return None
+
+
 PixelLoss = Callable[[Logits, Int[Tensor, "B H W"]], Float[Tensor, "B H W"]]
 """Maps logits and classes to the loss of each pixel."""
 

@@ -24,6 +24,7 @@ from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.training.objectives.losses import (
     OrthogonalityLoss,
     PartTargets,
+    TrainingObjective,
     binary_loss,
     class_options,
     competing_loss,
@@ -74,7 +75,7 @@ class GroundTruthFirst:
         return rank.argsort(dim=1, stable=True)[:, :keep].sort(dim=1).values
 
 
-class PartObjective(nn.Module):
+class PartObjective(TrainingObjective):
     """The losses of a batch, by name; "loss" is minimized.
 
     "specific", "part", "object" and "compositional" are the four losses of PartCATSeg, each with weight 1, and
@@ -83,8 +84,8 @@ class PartObjective(nn.Module):
     """
 
     def __init__(self, network: PartNetwork, recipe: Recipe) -> None:
-        super().__init__()
-        self.network, self.recipe = network, recipe
+        super().__init__(recipe)
+        self.network = network
         for name in ("num_sampled_classes", "num_kept_classes"):
             value = getattr(recipe.objective, name)
             if value:
@@ -164,12 +165,7 @@ WordTensor = Float[Tensor, "T P C"] | Int[Tensor, "T P L"]
 """Prompt embeddings of the classes, or prompt tokens where the text encoder is trained."""
 
 
-def objective_of(network: SegmentationNetwork, recipe: Recipe) -> "Objective | PartObjective":
-    """Build a network's objective: losses of parts and objects, or of one label per pixel."""
-    return PartObjective(network, recipe) if isinstance(network, PartNetwork) else Objective(network, recipe)
-
-
-class Objective(nn.Module):
+class Objective(TrainingObjective):
     """The losses of a batch, by name; "loss" is minimized.
 
     "segmentation" is the recipe's segmentation loss, and "fod" the weighted orthogonality loss. "fod_1", "fod_2", ...
@@ -179,8 +175,8 @@ class Objective(nn.Module):
     """
 
     def __init__(self, network: SegmentationNetwork, recipe: Recipe) -> None:
-        super().__init__()
-        self.network, self.recipe = network, recipe
+        super().__init__(recipe)
+        self.network = network
         blocks = cast(nn.ModuleList, getattr(network.aggregation, "blocks", ()))
         self.blocks = any(isinstance(block, ParallelBlock) for block in blocks)
         if len(blocks) and not self.blocks and (recipe.objective.fod_weight or recipe.objective.log_stream_similarity):
