@@ -12,26 +12,24 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
-from papers import reproduce as reproduction
 from segvoc.checkpoints.files import write_weights
 from segvoc.cli import main
 from segvoc.cli.options import ModelOptions
-from segvoc.data.benchmarks import BENCHMARKS, Benchmark
 from segvoc.data.datasets.maps import is_project
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.inference.exported.manifest import export_in_the_making
 from segvoc.inference.exported.segmenter import copy_tiny
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.labeling.batch import run
-from segvoc.models.presets import CLIP_TEMPLATE, PRESETS
+from segvoc.models.presets import PRESETS
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.serving.app import run as serve
 from segvoc.serving.settings import ServiceSettings
@@ -96,30 +94,8 @@ def _without_varying(content: object) -> object:
     return [_without_varying(value) for value in content] if isinstance(content, list) else content
 
 
-def _draw_originals() -> None:
-    replica("pas-20", Path("data"))
-    Path("weights").write_bytes(bytes(1000))
-
-
-def _reproduce() -> None:
-    reproduction.load_network = lambda name, **_: small_segmenter(name=name, template=CLIP_TEMPLATE)  # type: ignore[assignment]
-    cast(dict[str, Benchmark], BENCHMARKS)["pas-20"] = replace(BENCHMARKS["pas-20"], image_count=3)
-    reproduction.Reproduction(
-        subject=reproduction.scored_subject("cat-seg-b", "weights"),
-        benchmarks=("pas-20",),
-        weights="weights",
-        data=Path("data"),
-        out=Path("out"),
-    ).run()
-
-
 def _scores() -> dict[str, Any]:
     return {name: one for name, one in _files("out", "journal").items() if name.endswith("report.json")}
-
-
-def _reproduced() -> dict[str, Any]:
-    """The reports, without the whole one while a benchmark waits in it."""
-    return {name: one for name, one in _scores().items() if "waiting" not in json.dumps(one)}
 
 
 def _draw_benchmark() -> None:
@@ -326,7 +302,6 @@ WORKS = (
         result=_scores,
     ),
     Work(name="prepare", set_up=_draw_benchmark, call=partial(command, *PREPARE), result=_prepared),
-    Work(name="reproduce", set_up=_draw_originals, call=_reproduce, result=_reproduced),
     Work(
         name="train",
         set_up=lambda: _drawn(2),

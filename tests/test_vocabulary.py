@@ -22,8 +22,6 @@ from segvoc.layers.selection_rules import (
 from segvoc.vocabulary import MAX_CLASSES, Part, PartVocabulary, Vocabulary, parts_by_object
 from tests.images import one_line_error
 
-# ---- words
-
 
 @pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize(
@@ -66,9 +64,6 @@ def test_label_map_limits_the_number_of_words_and_parts() -> None:
         PartVocabulary({"cat": words})
 
 
-# ---- synonyms and templates
-
-
 @pytest.mark.usefixtures("as_users_call")
 def test_the_first_synonym_is_used_alone_or_all_are_averaged() -> None:
     first = Vocabulary(["sofa, couch", "cat"]).prompts(["a {}", "the {}"])
@@ -86,9 +81,6 @@ def test_a_dictionary_is_names_by_id() -> None:
     assert Vocabulary(dict.fromkeys(["cat", "wall"]).keys()).words == ("cat", "wall")  # these have an order
 
 
-# ---- one line of words
-
-
 def test_commas_separate_words_of_a_line() -> None:
     assert Vocabulary.parse("cat,sofa , traffic light").words == ("cat", "sofa", "traffic light")
     assert Vocabulary([" sofa ", "cat\n", "\ttraffic light"]).words == ("sofa", "cat", "traffic light")
@@ -102,9 +94,6 @@ def test_a_line_of_json_is_no_words(text: str) -> None:
     with pytest.raises(UsageError, match="are JSON; separate words with commas"):
         Vocabulary.parse(text)
     assert Vocabulary.parse("[MASK], {x").words == ("[MASK]", "{x")
-
-
-# ---- a file of words
 
 
 def test_file_holds_one_class_a_line(tmp_path: Path) -> None:
@@ -162,9 +151,6 @@ def test_file_that_cannot_be_read_is_named(tmp_path: Path, kind, name: str, said
         kind.read(f"{tmp_path}/{name}")
 
 
-# ---- objects and parts
-
-
 def test_order_is_kept_and_white_space_around_names_goes() -> None:
     parts = PartVocabulary({" dog ": ["head", "leg\n"], "sofa": [], "cat": [" head"]})
     assert parts.objects == ("dog", "sofa", "cat")
@@ -196,9 +182,6 @@ def test_synonyms_of_object_and_part_are_synonyms_of_the_whole() -> None:
     word = Part("sofa, couch", "arm,  armrest").word("sofa, couch")
     assert word == "sofa's arm, sofa's armrest, couch's arm, couch's armrest"
     assert Vocabulary([word]).prompts(["the {}"]) == [[["the sofa's arm"]]]
-
-
-# ---- what is refused
 
 
 @pytest.mark.usefixtures("as_users_call")

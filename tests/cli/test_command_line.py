@@ -33,11 +33,9 @@ COFFEE = Path(__file__).resolve().parents[2] / "samples/coffee.jpg"
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (["--help"], 0),
         (["segment", "--help"], 0),
         (["segment", COFFEE, "--words", "cup, table", "--device", "cpu"], 0),
         (["segment", "photo.jpg", "--words", "cat,"], 2),
-        (["no-command"], 2),
     ],
 )
 def test_quick_answers_and_labels_of_tiny_come_without_loading_pytorch(tmp_path, arguments, code):
@@ -216,9 +214,6 @@ def test_a_full_disk_behind_the_output_is_one_line(unbuffered: str) -> None:
         done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=env)
     told = "standard output can't be written (No space left on device); free space, or send it elsewhere"
     assert (done.returncode, done.stderr) == (1, f"segvoc: error: {told}\n")
-
-
-# ---- doctor and bench
 
 
 def test_doctor_prints_the_same_facts_for_people_and_as_json(segvoc_command: Command) -> None:

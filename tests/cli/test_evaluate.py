@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 import segvoc
-from papers.radar import Radar
 from segvoc.evaluation import report
 from tests.cli.command import Command
 from tests.data.replicas import replica
@@ -52,13 +51,6 @@ def test_damaged_images_are_reported_and_the_exit_code_is_1(evaluated, drawn):
     assert "1 image failed" in done.err
     assert "set" in done.out
     assert read("report/report.json")["data"]["failed"] == 1
-
-
-def test_the_report_is_drawn_beside_the_papers_scores(evaluated, drawn):
-    evaluated("tiny", *arguments(drawn), "--out", "report")
-    ours, paper = Radar.of({"ours": ["report"], "the paper": ["cat-seg-eva-b"]}).lines
-    assert ours.scores == {"set": read("report/report.json")["miou"]}
-    assert (ours.published, paper.published) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -126,9 +118,6 @@ def test_two_processes_give_the_same_report(tmp_path):
     report = read(out / "report.json")
     assert report["run"]["processes"] == 2
     assert scores_of(report) == scores_of(read(tmp_path / "whole/report.json"))
-
-
-# ---- a network of one's own, that no preset fits
 
 
 OWN_NETWORK = """

@@ -117,9 +117,6 @@ def _only_sound(path: Path) -> None:
         container.mux(stream.encode(None))
 
 
-# ---- tiles and GeoTIFFs
-
-
 def _draw_scene(name: str) -> None:
     values = np.random.default_rng(0).integers(1, 4000, (3, 90, 130)).astype(np.uint16)
     write_raster(Path(name), values, photometric="rgb", **utm())

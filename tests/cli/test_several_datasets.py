@@ -49,18 +49,6 @@ def test_evaluate_scores_all_of_them(segvoc: Command) -> None:
     assert worst.getextrema()[1] > 200
 
 
-@pytest.mark.slow
-def test_finetune_and_teach_learn_from_all_of_them(segvoc: Command) -> None:
-    options = (*BOTH, "--rename", "sofa=couch", "--drop", "sky", "--stretch", "0,4095")
-    taught = segvoc("teach", *options, "--drop", "lamp", "--out", "two.words.safetensors", "--json").ok()
-    record = json.loads(taught.out)
-    assert record["images"] == 8 and [one["name"] for one in record["words"]] == ["couch", "wall"]
-    trained = segvoc("train", "finetune", "--model", "tiny", *options, "--steps", "2", "--out", "run")
-    assert trained.code == 0 and "segvoc: no pixel is labeled: lamp" in trained.err
-    about = json.loads(Path("run/config.json").read_text(encoding="utf-8"))["images"]
-    assert about["classes"] == ["couch", "wall", "lamp"]
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -54,9 +54,8 @@ def test_teach_and_use(command):
 
 def test_batch_and_serve_give_the_labels_of_segment(command, monkeypatch):
     run = pytest.importorskip("segvoc.labeling.batch.run", reason='needs the extra "batch"')
-    pytest.importorskip("fastapi", reason='needs the extra "serve"')
+    model_facts = pytest.importorskip("segvoc.serving.app", reason='needs the extra "serve"').model_facts
     from tests.labeling.batch.runs import Loop
-    from tests.serving.services import in_process
 
     options = drawn_examples(4).write(Path("set"))
     words = ("--words", "grass, sky, brick")
@@ -82,17 +81,10 @@ def test_batch_and_serve_give_the_labels_of_segment(command, monkeypatch):
     for more in ((), taught):
         assert command("serve", "--dtype", "auto", *more).code == 0
     plain, with_words = (load() for load in services)
-    with in_process(plain) as client:
-        assert client.get("/v1/models").json()["models"][0]["taught"] == []
-    with in_process(with_words) as client:
-        (model,) = client.get("/v1/models").json()["models"]
-        assert set(model["taught"]) == set(with_words.taught[0].words) != set()
-        for name, labels in expected.items():
-            form = {"image": (name, (Path("set/images") / name).read_bytes())}
-            answer = client.post("/v1/segment", files=form, data={"words": words[1]}, headers={"Accept": "image/png"})
-            assert answer.status_code == 200
-            Path("served.png").write_bytes(answer.content)
-            assert np.array_equal(read_label_map("served.png"), labels)
+    assert not model_facts(plain).taught
+    assert set(model_facts(with_words).taught) == set(with_words.taught[0].words) != set()
+    for name, labels in expected.items():
+        assert np.array_equal(with_words.segment(Path("set/images") / name, words[1]).labels, labels)
 
 
 def test_export_without_pytorch_copies_the_words_too(segvoc_command, taught, monkeypatch):

@@ -15,8 +15,6 @@ from segvoc.checkpoints.files import read_header
 from segvoc.data.training.augmentations import named_transform
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image
-from segvoc.storage.records import to_json
-from tests.built import configured
 from tests.data.captions.drawn_sets import write_captions
 from tests.data.datasets.test_huggingface import NAMES, rows
 from tests.loopback_hub import use_hub, without_network
@@ -94,19 +92,6 @@ def test_finetune_leaves_the_network_and_tunes_words(segvoc_command, tmp_path):
     assert np.array_equal(untaught[0].labels, untaught[1].labels)
 
 
-@pytest.mark.slow
-def test_an_aggregation_on_tinys_towers_is_a_setting_and_is_remembered(segvoc_command, folders, tmp_path):
-    options = ["--set", "order=serial", "--set", "fusion=last", "--set", "blocks=1"]
-    arguments = ["tiny", *folders, "--out", "run", "--steps", 1, *SMALL, *options]
-    assert segvoc_command("train", *arguments).code == 0
-    trained = segvoc.load(tmp_path / "run/model.safetensors")
-    assert type(trained.network.aggregation.blocks[0]).__name__ == "SerialBlock"
-    more = ["--model", "run/model.safetensors", "--out", "more", "--steps", 1, "--set", "method=network", *SMALL]
-    segvoc_command("train", "finetune", *folders, *more).ok()
-    configuration = read_header(tmp_path / "more/model.safetensors").record["configuration"]
-    assert configuration == to_json(configured("tiny", order="serial", fusion="last", blocks=1))
-
-
 def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
     def train(*arguments):
         return segvoc_command("train", *arguments, "--out", "run")
@@ -171,9 +156,6 @@ def test_captions_and_labels_are_not_mixed(segvoc_command, captioned, folders, m
     segvoc_command("train", "syn-seg-b", *captioned[1:], "--out", "run").refused("--encoder-weights")
 
 
-# ---- parts
-
-
 SMALL_PARTS = "--set crop_size=64 --set short_sides=64 --set batch_size=2 --set num_workers=0 --device cpu".split()
 OBJECTS = ["--objects", "set/objects", "--object-classes", "set/objects.json"]
 RULES = ["--background", "ground", "--object", "sign"]
@@ -230,9 +212,6 @@ def test_from_images_to_a_network_of_parts_and_its_scores(segvoc_command, tmp_pa
 )
 def test_wrong_calls_with_parts_are_refused_in_one_line(segvoc_command, call, said):
     segvoc_command(*call, "--out", "run").refused(said)
-
-
-# ---- what is fetched, and inputs beside folders
 
 
 def test_a_recipe_fetches_its_encoders_and_records_them(segvoc_command, folders, hub, undrawn, monkeypatch, tmp_path):

@@ -1,12 +1,8 @@
 """Words as people type them, and what a call says of them."""
 
-import io
 import json
 import os
-import sys
-import threading
 from dataclasses import asdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -17,44 +13,20 @@ import segvoc
 from segvoc.cli.output import model_hints, unquoted_hint, word_hints
 from segvoc.data.labeled_images import class_names
 from segvoc.errors import UsageError
-from segvoc.imaging import reading
 from segvoc.imaging.overlay import SAVED_OVERLAY
 from segvoc.models.opening import load_tiny
-from tests.cli.command import Command, draw_photos, result_files
+from tests.cli.command import Command, draw_photos
 
 PHOTO = Path(__file__).resolve().parents[2] / "samples/coffee.jpg"
 
 
-# ---- lists of words
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ('["cat", "sofa, couch"]', ["cat", "sofa, couch"]),
-        ('{"10": "wall", "2": "sofa", "0": "cat"}', ["cat", "sofa", "wall"]),
-        ('{"sofa": 1, "cat": 0}', ["cat", "sofa"]),
-    ],
-)
-def test_words_file_may_be_a_list_of_classes(segment: Command, content: str, words: list[str]) -> None:
+def test_words_file_may_be_a_list_of_classes(segment: Command) -> None:
     draw_photos("photo.png")
-    Path("classes.json").write_text(content)
+    Path("classes.json").write_text('["cat", "sofa, couch"]')
     done = segment("photo.png", "--words-file", "classes.json", "--json")
-    assert [entry["name"] for entry in json.loads(done.out)["classes"]] == words
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("words.csv", "id,name", "is a table (.csv)"),
-        ("classes.json", '{"cat": [1]}', "has no names"),
-        ("classes.json", "[1]", "isn't a string"),
-        ("classes.json", "[", "isn't valid JSON"),
-    ],
-)
-def test_words_file_that_has_none_is_refused(segment: Command, name: str, content: str, said: str) -> None:
-    Path(name).write_text(content)
-    segment("photo.png", "--words-file", name).refused(said)
+    assert [entry["name"] for entry in json.loads(done.out)["classes"]] == ["cat", "sofa, couch"]
+    Path("classes.json").write_text("[")
+    segment("photo.png", "--words-file", "classes.json").refused("isn't valid JSON")
 
 
 def test_lists_of_words_add_up_and_case_or_accents_make_no_second_word(segment: Command) -> None:
@@ -69,9 +41,6 @@ def test_background_is_found_in_any_case_and_is_gray(segment: Command) -> None:
     done = segment("photo.png", "--words", "cat, Other", "--background", "other", "--threshold", "0.9", "--json")
     cat, other = json.loads(done.out)["classes"]
     assert (other["name"], other["color"]) == ("Other", [128, 128, 128]) and cat["color"] != other["color"]
-
-
-# ---- hints
 
 
 @pytest.mark.parametrize(
@@ -130,9 +99,6 @@ def test_hints_and_warnings_go_to_standard_error_and_refuse_nothing(segvoc_comma
     assert 'segvoc: warning: the model was trained on English words and probably doesn\'t know "кошка"' in done.err
 
 
-# ---- what was seen
-
-
 def test_what_was_seen_is_said(segvoc_command: Command) -> None:
     done = segvoc_command("segment", PHOTO, "--words", "cup, table, submarine")
     (line,) = done.out.splitlines()
@@ -144,46 +110,18 @@ def test_what_was_seen_is_said(segvoc_command: Command) -> None:
     assert json.loads(Path("out/coffee.json").read_text())["unsure"]
 
 
-# ---- images by address and on standard input
+@pytest.fixture(scope="module")
+def result() -> segvoc.Segmentation:
+    return load_tiny().segment(PHOTO, ["cup", "floor, ground"])
 
 
-def test_images_come_by_address_or_on_standard_input(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw_photos("photo.png")
-    content = Path("photo.png").read_bytes()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path.startswith("/a/photo.png") else 404)
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        root = f"http://127.0.0.1:{server.server_port}"
-        done = segment(f"{root}/a/photo.png", f"{root}/gone.png", "--words", "cat, wall", "--json")
-        assert done.code == 1 and json.loads(done.out)["image"] == f"{root}/a/photo.png"
-        assert f"'{root}/gone.png' can't be fetched (Not Found" in done.err or "404" in done.err
-        fetched = reading.read_given(f"{root}/a/photo.png?size=2")
-        with pytest.raises(segvoc.InputError, match="is a URL, which isn't fetched here"):
-            reading.read_image(f"{root}/a/photo.png")
-        server.shutdown()
-    assert np.array_equal(fetched, reading.read_image("photo.png"))
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-    assert segment("-", "--words", "cat, wall").code == 0
-    assert {"photo.png", "stdin.png"} <= set(result_files())
-
-
-# ---- names that other tools use
-
-
-def test_result_shows_itself_and_gives_masks(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = load_tiny().segment(PHOTO, ["cup", "table"])
+def test_result_shows_itself_and_gives_masks(result: segvoc.Segmentation, monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.array_equal(result.mask("CUP"), result.labels == 0) and result.mask("cup").any()
     with pytest.raises(UsageError, match=r"'cupp' was not asked for \(did you mean cup\?\)"):
         result.mask("cupp")
+    with pytest.raises(UsageError, match="'Ground' is a synonym in the word 'floor, ground'; give the whole word"):
+        result.mask("Ground")
+    assert np.array_equal(result.mask("floor, ground"), result.labels == 1)
     shown: list[Image.Image] = []
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr("PIL.ImageShow.show", lambda image, title: not shown.append(image))
@@ -191,16 +129,8 @@ def test_result_shows_itself_and_gives_masks(monkeypatch: pytest.MonkeyPatch) ->
     assert shown[0].width >= result.width
 
 
-def test_the_mask_of_a_synonym_names_the_whole_word() -> None:
-    result = load_tiny().segment(PHOTO, ["cup", "floor, ground"])
-    with pytest.raises(UsageError, match="'Ground' is a synonym in the word 'floor, ground'; give the whole word"):
-        result.mask("Ground")
-    assert result.mask("floor, ground").shape == result.labels.shape
-
-
 @pytest.mark.parametrize("stem", ["../y", "/tmp/y", "a/../../y", "", ".."])
-def test_results_stay_in_their_folder(stem: str, tmp_path: Path) -> None:
-    result = load_tiny().segment(PHOTO, ["cup", "table"])
+def test_results_stay_in_their_folder(result: segvoc.Segmentation, stem: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"leads out of .*; give a name like 'sub/photo'"):
         result.save(tmp_path / "out", stem)
     assert not list(tmp_path.iterdir())
@@ -208,7 +138,7 @@ def test_results_stay_in_their_folder(stem: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("as_users_call")
-def test_wrong_names_and_misspelled_keywords_are_one_line() -> None:
+def test_wrong_names_and_misspelled_keywords_are_one_line(result: segvoc.Segmentation) -> None:
     for name in (None, 5, ["tiny"]):
         with pytest.raises(UsageError, match="the model must be a name or a path, not"):
             segvoc.load(name)  # type: ignore[arg-type]
@@ -216,14 +146,20 @@ def test_wrong_names_and_misspelled_keywords_are_one_line() -> None:
         segvoc.load("tiny", weightz="x")  # type: ignore[call-arg]
     with pytest.raises(UsageError, match=r"click has no argument 'point' \(did you mean points\?\)"):
         segvoc.click(PHOTO, point=[(1, 1)])  # type: ignore[call-arg]
-    result = load_tiny().segment(PHOTO, ["cup", "table"])
     with pytest.raises(UsageError, match="overlay has no argument 'opacity'; there are alpha, names, legend"):
         result.overlay(opacity=0.3)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="'cuda:99' is not available"):
+        segvoc.load("tiny", device=99)
 
 
 @pytest.mark.parametrize(("display", "why"), [("", "no display"), (":0", "no viewer for images")])
 def test_an_overlay_that_cannot_be_shown_is_saved_and_no_viewer_starts(
-    display: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    result: segvoc.Segmentation,
+    display: str,
+    why: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     started = tmp_path / "started"
     viewer = tmp_path / "bin" / "xdg-open"  # as any desktop has it
@@ -237,7 +173,6 @@ def test_an_overlay_that_cannot_be_shown_is_saved_and_no_viewer_starts(
     if not display:
         monkeypatch.setattr("PIL.ImageShow._viewers", [ImageShow.XDGViewer()])
         monkeypatch.setattr("PIL.ImageShow.show", lambda image, title: ImageShow._viewers[0].show(image, title=title))
-    result = load_tiny().segment(PHOTO, ["cup", "table"])
     result.show()
     (saved,) = tmp_path.glob("segvoc-*.overlay.png")
     out, err = capfd.readouterr()
@@ -256,11 +191,6 @@ def test_misspelled_options_get_a_suggestion() -> None:
         model.segment(PHOTO, ["cup"], threshold="0.5")
 
 
-def test_gpu_may_be_a_number() -> None:
-    with pytest.raises(UsageError, match="'cuda:99' is not available"):
-        segvoc.load("tiny", device=99)
-
-
 @pytest.mark.parametrize(("typed", "meant"), [("predict", "segment"), ("finetune", "train"), ("segmnt", "segment")])
 def test_commands_of_other_tools_are_answered_with_ours(segvoc_command: Command, typed: str, meant: str) -> None:
     segvoc_command(typed, "photo.jpg").refused(f"did you mean {meant}?")
@@ -273,6 +203,4 @@ def test_names_are_checked_before_pytorch_is_asked_for(
         monkeypatch.setattr(f"segvoc.{module}.find_spec", lambda name: None)
     for command in (["segment", PHOTO, "--words", "cup", "--model"], ["info"], ["bench"]):
         segvoc_command(*command, "tinny").refused("model 'tinny' is unknown (did you mean tiny?)")
-    facts = json.loads(segvoc_command("info", "tiny", "--json").out)
-    assert facts["parameters"] > facts["trainable"] > 1_000_000 and facts["weights"]["status"] == "shipped"
-    assert any("GB" in file or "MB" in file for file in facts["weights"]["on_disk"].values())
+    assert json.loads(segvoc_command("info", "tiny", "--json").out)["weights"]["status"] == "shipped"

@@ -133,9 +133,6 @@ def test_every_published_score_has_a_published_protocol():
     assert published_protocol("tiny", "a-150") == published_protocol("unheard of", "a-150") == NO_PAPER
 
 
-# ---- the protocols of the networks, on tasks without images
-
-
 def protocol_of(preset: str, name: str, *, has_background: bool = False, **settings: Any):
     """The protocol of a preset's own windows and prompts on a benchmark."""
     clip = protocols.clip_protocols(384, 16)

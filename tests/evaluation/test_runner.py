@@ -96,9 +96,6 @@ def test_limit_takes_the_first(small, drawn, tmp_path):
         EvaluationSettings(limit=0)
 
 
-# ---- resuming
-
-
 @pytest.mark.parametrize(("kept", "redone"), [(3, ["2", "3", "4"]), (5, [])])
 def test_an_interrupted_evaluation_is_continued_to_the_same_report(drawn, tmp_path, kept, redone):
     """A batch (of two) with a missing image is evaluated again."""
@@ -145,9 +142,6 @@ def test_other_settings_weights_words_and_images_are_refused_with_the_difference
     assert (tmp_path / "out/report.json").read_bytes() == before
 
 
-# ---- damage
-
-
 def test_damaged_images_are_reported_and_the_others_are_scored(small, drawn, tmp_path):
     good = evaluate(small, task_of(drawn), tmp_path / "good", EvaluationSettings())
     (drawn / "images/1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -187,9 +181,6 @@ def test_an_error_of_the_network_ends_the_evaluation_and_keeps_what_is_done(smal
         evaluate(small, task_of(drawn), tmp_path / "out")
     assert len(lines(tmp_path / "out")) >= 3
     assert evaluate(small, task_of(drawn), tmp_path / "out")
-
-
-# ---- several processes
 
 
 def test_journals_of_several_processes_are_continued_by_one(small, drawn, tmp_path):

@@ -24,6 +24,7 @@ from PIL import Image
 
 from segvoc.checkpoints.files import read_header, read_weights
 from segvoc.data.captions.sources import find_captions
+from segvoc.data.datasets.opening import read_dataset
 from segvoc.data.preparation import originals
 from segvoc.data.preparation.originals import _members
 from segvoc.errors import CheckpointError, InputError, SegvocError, UsageError
@@ -32,9 +33,11 @@ from segvoc.imaging.reading import decode_image, read_image
 from segvoc.inference.exported.manifest import ExportManifest
 from segvoc.inference.exported.segmenter import TINY_MANIFEST
 from segvoc.inference.onnx_program import OnnxProgram
+from segvoc.labeling.formats.dataset import FORMAT_NAMES, DatasetWriter, FormatName
 from segvoc.storage.files import SHIPPED
 from segvoc.storage.journal import read_journal
 from segvoc.vocabulary import PartVocabulary, Vocabulary
+from tests.labeling.formats.drawn_results import drawn_result
 
 Read = Callable[[Path], object]
 
@@ -167,7 +170,23 @@ def test_weights(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) 
     read_or_refused(read, f"x{suffix}", data.draw(changed(weights(kind))), tmp_path_factory.mktemp("weights"))
 
 
-DEEP = "[" * 100_000
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+@settings(max_examples=20)
+@given(data=st.data())
+def test_datasets(name: FormatName, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder, labels = tmp_path_factory.mktemp("dataset"), np.zeros((12, 16), np.uint16)
+    labels[3:9, 4:12] = 1
+    with DatasetWriter(folder, name) as dataset:
+        dataset.add(drawn_result(labels, ("cat", "road")), "photo")
+
+    def read(_: Path) -> None:
+        for image in (read := read_dataset(folder, name)).images:
+            assert image.read(len(read.vocabulary)).labels.shape == labels.shape
+            image.read_objects(labels.shape)
+
+    file = data.draw(st.sampled_from(sorted(path for path in folder.rglob("*") if path.is_file())))
+    made = [changed(file.read_bytes()), *([other_json(file.read_text("utf-8"))] if file.suffix == ".json" else [])]
+    read_or_refused(read, file.name, data.draw(st.one_of(made)), file.parent)
 
 
 def test_a_palette_image_without_its_palette_is_damaged_not_black() -> None:

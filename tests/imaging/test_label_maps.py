@@ -65,9 +65,6 @@ def test_damaged_label_map_is_named(tmp_path: Path, content: bytes | None) -> No
         read_label_map(path)
 
 
-# ---- colors
-
-
 def test_colors_are_different_and_never_gray() -> None:
     colors = class_colors(10_000)
     assert len(np.unique(colors, axis=0)) == 10_000

@@ -26,9 +26,6 @@ def _named(images: list[InputImage]) -> list[tuple[str, str]]:
     return [(image.path.as_posix(), image.stem) for image in images]
 
 
-# ---- inputs
-
-
 def test_files_keep_their_order_and_names(folder: Path) -> None:
     _touch(folder, "b.jpg", "sub/a.tar.PNG", "no_suffix")
     expected = [("sub/a.tar.PNG", "a.tar"), ("b.jpg", "b"), ("no_suffix", "no_suffix")]
@@ -90,9 +87,6 @@ def test_addresses_are_images_but_for_those_that_nobody_fetches(folder: Path) ->
     for url in ("s3://bucket/[a].png", "https://archive.org/https://example.com/a.jpg"):
         (failed,) = image_paths([url])
         assert failed.problem.startswith(f"{url!r} is a URL, which isn't fetched here; download the image first")
-
-
-# ---- results
 
 
 def test_results_stand_below_the_output_folder(folder: Path) -> None:

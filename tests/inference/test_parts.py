@@ -104,16 +104,6 @@ def test_part_is_the_likeliest_of_its_object_where_the_rule_lets_it(window: Wind
         np.testing.assert_allclose(result.part_confidence[there], value[there], atol=1e-5)
 
 
-@pytest.mark.parametrize("way", [{"threshold": 0.6}, {"background": "rest"}, {"background": "wall", "threshold": 0.7}])
-def test_pixels_without_a_word_have_no_part(way: dict[str, Any]) -> None:
-    result = noise_segmenter(3, "half").segment(IMAGE, WORDS, parts=PARTS, **way)
-    check_nesting(result)
-    none = result.labels == (NO_PART if "background" not in way else result.words.index(way["background"]))
-    assert 0.02 < none.mean() < 0.98
-    assert (result.part_labels[none] == NO_PART).all()
-    assert (result.part_labels[~none] != NO_PART).any()
-
-
 @given(
     seed=st.integers(0, 2**31),
     objects=st.integers(1, 4),
@@ -130,7 +120,7 @@ def test_pixels_without_a_word_have_no_part(way: dict[str, Any]) -> None:
     ),
     size=st.sampled_from([(1, 1), (13, 40), (31, 5)]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_parts_nest_inside_objects_whatever_a_network_says(seed, objects, numbers, of_any, against, size, asked):
     words = [f"object {number}" for number in range(objects + 1)]
     parts = {word: [f"part {n}" for n in range(number)] for word, number in zip(words[1:], numbers, strict=False)}

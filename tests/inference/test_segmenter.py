@@ -285,8 +285,7 @@ def test_seconds_are_the_share_of_each_image() -> None:
     assert all(result.seconds > 0 for result in model.segment_many(images, words))
 
 
-@pytest.mark.parametrize("given", [0, 1, 3, 4, 5, 9])
-@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize(("given", "batch"), [(0, 1), (0, 4), (5, 1), (3, 4), (4, 4), (9, 4)])
 def test_a_source_that_fails_loses_no_image_before_it(given: int, batch: int, as_users_call: None) -> None:
     def source(last: object) -> Iterator[Any]:
         yield from map(_image, range(given))

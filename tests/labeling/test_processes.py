@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.errors import CheckpointError, FirstFrameWarning, InputError, ProcessError, UsageError
+from segvoc.errors import FirstFrameWarning, InputError, ProcessError, UsageError
 from segvoc.imaging.result_paths import ResultPaths
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
@@ -32,10 +32,6 @@ def describe(result: Segmentation, paths: ResultPaths) -> str:
 def killed() -> Segmenter:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
-
-
-def refused() -> Segmenter:
-    raise CheckpointError("the weights have gone")
 
 
 def broken() -> Segmenter:
@@ -99,13 +95,6 @@ def test_a_defect_in_a_process_is_told_and_not_taken_for_a_lack_of_memory(tmp_pa
     groups = [planned_images(tmp_path / "in", tmp_path / "out", 1)]
     with pytest.raises(ProcessError, match=r"^a process failed with an unexpected ZeroDivisionError: a defect$"):
         list(label_in_processes(_labeling(tmp_path / "out", broken), small_segmenter(), groups, 2))
-
-
-@pytest.mark.slow
-def test_process_without_a_model_is_told(tmp_path: Path) -> None:
-    groups = [planned_images(tmp_path / "in", tmp_path / "out", 1)]
-    with pytest.raises(ProcessError, match="the weights have gone"):
-        list(label_in_processes(_labeling(tmp_path / "out", refused), small_segmenter(), groups, 2))
 
 
 def test_wrong_call_is_told_before_the_first_image_or_process(tmp_path: Path) -> None:

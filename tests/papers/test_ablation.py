@@ -9,7 +9,7 @@ from papers import ablation_runs
 from papers.ablation import GRIDS, ablation_table, table_markdown, write_table
 from papers.ablation_runs import Ablation, read_results, run_grids
 from segvoc.checkpoints.files import read_weights
-from segvoc.errors import OutputError, TrainingError, UsageError
+from segvoc.errors import OutputError, TrainingError
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.imaging.reading import read_image
 from segvoc.models.headers import shipped_weights
@@ -174,9 +174,3 @@ def test_the_page_marks_what_exceeds_two_standard_errors(ablation, tmp_path, mon
     assert "| serial | 4 | 3.25 ± 0.85 | +0.75 ± 1.18 | 2 of 4 |" in page
     assert "| parallel | 4 | 4.75 ± 0.72 | **+2.25 ± 0.14** | 4 of 4 |" in page
     assert "```\nsegvoc it\n```" in page
-
-
-def test_wrong_calls_are_refused(ablation, tmp_path):
-    with pytest.raises(UsageError, match="small has no projections to align; leave out --align"):
-        run_grids(replace(ablation, align=1), AGGREGATION, tmp_path)
-    assert ablation.recipe_of(GRIDS["aggregation"].cells[0]).network_config().aggregation.kind == "none"

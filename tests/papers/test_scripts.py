@@ -175,19 +175,3 @@ def test_a_reports_seen_classes_are_scored_apart_and_its_background_is_neither()
     assert (scores.seen, scores.unseen, scores.seen_count, scores.unseen_count) == (80, 30, 1, 2)
     collapsed = report(background=None, collapse_from=3)
     assert scores_of_report(collapsed, frozenset(("cat", "wall"))).unseen == 20
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (None, "holds no report"),
-        ("{}", "holds no report"),
-        ("[]", "holds no report"),
-        (json.dumps(report(parts={})), "drawn already reports seen and unseen parts"),
-    ],
-)
-def test_what_is_no_report_is_refused(tmp_path, content, said):
-    if content is not None:
-        (tmp_path / "report.json").write_text(content)
-    with pytest.raises(UsageError, match=said):
-        read_reports(tmp_path)

@@ -6,7 +6,6 @@ import torch
 
 from papers.seen import seen_scores
 from papers.vocabulary import NearestLabels, nearest_labels
-from segvoc.errors import UsageError
 from segvoc.evaluation.metrics import Confusion
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_segmenter
@@ -65,8 +64,3 @@ def test_shares_include_the_threshold_and_seen_labels_are_above_it():
     assert [found.share(value) for value in (1.0, 0.95, 0.5)] == [0.25, pytest.approx(0.75), 1]
     assert found.seen(float(np.float32(0.95))) == {"a", "b"}
     assert found.seen(0.4) == {"a", "b", "c", "d"}
-
-
-def test_no_labels_are_refused(segmenter):
-    with pytest.raises(UsageError):
-        nearest_labels(segmenter, [], ["door"])

@@ -12,9 +12,8 @@ from torch import nn
 
 from papers.attention import attention_maps
 from papers.compare import Disagreement
-from papers.costs import MAX_WORDS, cost_views, forward_single_view
+from papers.costs import cost_views, forward_single_view
 from papers.experts import PrincipalDirections, canonical_correlations, expert_redundancy
-from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import err_protocols
 from segvoc.inference.segmentation import Segmentation
@@ -49,13 +48,6 @@ def test_sliding_windows_are_looked_at_as_a_whole():
     with torch.no_grad():
         logits = small.network(whole, small.encode_words(Vocabulary(WORDS)), pooling=(1, 1))[0]
     torch.testing.assert_close(forward_single_view(small, make_image(), WORDS, "official").logits, logits)
-
-
-def test_unknown_and_too_many_words_are_refused():
-    with pytest.raises(UsageError, match="'lamp' can't be shown, it isn't one of the words: cat"):
-        cost_views(segmenter(), make_image(), WORDS, show=["lamp"])
-    with pytest.raises(UsageError, match="don't fit into one figure"):
-        cost_views(segmenter(), make_image(), WORDS, show=["cat"] * (MAX_WORDS + 1))
 
 
 ROWS = np.random.default_rng(0)
@@ -106,19 +98,6 @@ def test_experts_of_equal_weights_are_redundant_and_others_less():
         assert min(plain.directions) >= max(strong.directions)
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"order": "serial", "fusion": "last"}, "no blocks with experts"),
-        ({"fusion": "single"}, "a single expert"),
-        ({"aggregation": "none"}, "no blocks"),
-    ],
-)
-def test_networks_without_experts_are_refused(options, said):
-    with pytest.raises(UsageError, match=said), torch.inference_mode():
-        expert_redundancy(segmenter(**options), [make_image()], WORDS)
-
-
 SCENE = ("truck", "runway", "sky")
 
 
@@ -138,12 +117,6 @@ def test_where_two_maps_differ_and_by_which_words():
     assert facts["differing"] == 0.5
     assert facts["models"][0]["fractions"] == {"truck": 0.25, "runway": 0.375, "sky": 0.375}
     assert [model["mean_confidence"] for model in facts["models"]] == [0.75, 0.25]
-
-
-def test_other_words_or_sizes_can_not_be_compared():
-    for other in (result(FIRST.labels, words=("a", "b", "c")), result([[0]])):
-        with pytest.raises(UsageError, match="differ in their words or image"):
-            Disagreement(first=FIRST, second=other, names=("a", "b"))
 
 
 NAMES = tuple(f"{color} {thing}" for color in ("red", "blue", "old") for thing in ("cat", "sofa", "wall", "cup"))
@@ -173,19 +146,6 @@ def maps(err_seg):
     return attention_maps(err_seg, make_image(), NAMES, LabelOptions(keep_classes=4))
 
 
-def test_by_default_found_words_are_shown_where_they_are_likeliest(maps):
-    assert (maps.classes, maps.kept) == (12, 4)
-    assert 1 <= len(maps.words) <= 4
-    for word in maps.words:
-        assert 0 <= word.point[0] < 96 and 0 <= word.point[1] < 64
-        assert len(word.reduced) == len(word.full) == 2
-        for block in (*word.reduced, *word.full):
-            assert block.sum() == pytest.approx(1, abs=1e-5)
-        # the first block does not know the other classes, and later ones do
-        np.testing.assert_allclose(word.reduced[0], word.full[0], atol=1e-5)
-        assert np.abs(word.reduced[1] - word.full[1]).max() > 2e-4
-
-
 def test_the_weights_are_those_that_the_layer_attends_with(err_seg, maps):
     layer, inputs = err_seg.network.aggregation.blocks[1].spatial, []
     handle = layer.register_forward_pre_hook(lambda module, given: inputs.append(given))
@@ -205,16 +165,3 @@ def test_the_weights_are_those_that_the_layer_attends_with(err_seg, maps):
         cell = (word.point[1] * rows // 64) * columns + word.point[0] * columns // 96
         expected = weights[place].mean(dim=0)[cell].view(rows // 2, columns // 2)
         np.testing.assert_allclose(word.reduced[1], expected, atol=1e-4)
-
-
-def test_what_can_not_be_shown_is_refused(err_seg, maps):
-    def refused(said, *, words=NAMES, show=(), keep=4, **options):
-        with pytest.raises(UsageError, match=said):
-            attention_maps(err_seg, make_image(), words, LabelOptions(keep_classes=keep), show=show, **options)
-
-    refused("all 12 words are kept", keep=12)
-    selected = err_seg.segment(make_image(), NAMES, keep_classes=4).selected
-    dropped = next(word for word, kept in zip(NAMES, selected, strict=True) if not kept)
-    refused(f"'{dropped}' isn't kept and has no attention; show some of: ", show=[dropped])
-    with pytest.raises(UsageError, match="no spatial attention over the whole image; use ERR-Seg"):
-        attention_maps(segmenter(), make_image(), NAMES, LabelOptions(keep_classes=4))

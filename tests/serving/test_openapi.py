@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import drawn_image, in_process, listening, png
 
-CASES = int(os.environ.get("SEGVOC_FUZZ_CASES", "25"))
+CASES = int(os.environ.get("SEGVOC_FUZZ_CASES", "15"))
 
 _IMAGES = st.sampled_from([png(), png(drawn_image(1, (17, 90))), png()[:60], b"", b"GIF89a"]) | st.binary(max_size=200)
 schemathesis.openapi.format("binary", _IMAGES)

@@ -127,9 +127,6 @@ def test_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path, delay: float) ->
     assert all(name.startswith(".segvoc-") for name in os.listdir(tmp_path) if name != "result.bin")
 
 
-# ---- JSON that any program can read
-
-
 def test_values_without_a_form_in_json_are_null():
     assert strict_json({"a": float("nan"), "b": [float("inf"), 1.0], "c": (2, {"d": -float("inf")})}) == (
         '{"a": null, "b": [null, 1.0], "c": [2, {"d": null}]}'

@@ -124,9 +124,6 @@ def test_entries_reach_the_disk_at_intervals_and_at_the_end(tmp_path, monkeypatc
     assert synced == [36, 60, 72, 84]
 
 
-# ---- locks
-
-
 def attempt(folder, start, done, results) -> None:
     start.wait()
     try:

@@ -75,9 +75,6 @@ def test_a_second_process_is_told(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 0
 
 
-# ---- steps
-
-
 class Numbers(StepwiseWork):
     """Each step adds a number, and a file of its name."""
 

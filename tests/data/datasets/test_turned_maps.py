@@ -2,8 +2,6 @@
 
 import io
 import json
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,9 @@ from PIL import Image
 
 import segvoc
 from segvoc.imaging.label_maps import read_label_map
-from segvoc.models.opening import load_tiny
 from tests.data.datasets.published_layouts import LAYOUTS
 from tests.images import made_photograph
+from tests.labeling.formats.drawn_results import drawn_result
 
 _TURNS = {
     1: None,
@@ -59,64 +57,51 @@ def test_label_maps(tmp_path: Path, orientation: int, suffix: str, mode: str) ->
     np.testing.assert_array_equal(read_label_map(path), LABELS)
 
 
+def assert_same_as_plain(plain: segvoc.LabeledImages, turned: segvoc.LabeledImages) -> None:
+    size = plain.read(0).image.shape[:2]
+    assert len(np.unique(plain.read(0).labels)) > 1
+    np.testing.assert_array_equal(turned.read(0).labels, plain.read(0).labels)
+    np.testing.assert_array_equal(turned.read_objects(0, size), plain.read_objects(0, size))
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_published_layouts(tmp_path: Path, name: str) -> None:
-    layout = LAYOUTS[name]
-    layout.write(tmp_path / "plain")
-    expected = None
-    for orientation in _TURNS:
+    """Every reader turns by `read_label_map`, and most orientations here are of that alone."""
+    layout, read = LAYOUTS[name], []
+    for orientation in (1, 7):
         folder = tmp_path / str(orientation)
         layout.write(folder)
         turn_files(folder, orientation)
-        dataset = segvoc.read_dataset(folder / layout.start, split=layout.split)
-        image, labels = dataset.read(0)
-        found = labels, dataset.read_objects(0, image.shape[:2])
-        expected = found if expected is None else expected
-        np.testing.assert_array_equal(found[0], expected[0])
-        np.testing.assert_array_equal(found[1], expected[1])
+        read.append(segvoc.read_dataset(folder / layout.start, split=layout.split))
+    assert_same_as_plain(*read)
 
 
-def drawn_result(path: Path) -> segvoc.Segmentation:
-    result = load_tiny().segment(path, ["cat", "sky", "wall"])
-    labels = np.full(result.labels.shape, 2, np.uint16)
-    labels[3:12, 4:30] = 0
-    return replace(result, labels=labels)
+@pytest.mark.parametrize("orientation", _TURNS)
+def test_folders(tmp_path: Path, orientation: int) -> None:
+    result = drawn_result()
+    for place in ("images", "labels", "plain"):
+        (tmp_path / place).mkdir()
+    Image.fromarray(result.image).save(tmp_path / "images/a.jpg")
+    for place in ("labels", "plain"):
+        Image.fromarray(np.minimum(result.labels, 255).astype(np.uint8)).save(tmp_path / place / "a.png")
+    (tmp_path / "classes.json").write_text(json.dumps(result.words))
+    turn_files(tmp_path / "labels", orientation)
+    images, classes = tmp_path / "images", tmp_path / "classes.json"
+    plain, turned = (
+        segvoc.LabeledImages.from_folders(images, tmp_path / place, classes) for place in ("plain", "labels")
+    )
+    assert_same_as_plain(plain, turned)
 
 
-def _folders(root: Path) -> Callable[[], segvoc.LabeledImages]:
-    for place in ("images", "labels"):
-        (root / place).mkdir(parents=True)
-    Image.fromarray(made_photograph()).save(root / "images/a.jpg")
-    result = drawn_result(root / "images/a.jpg")
-    Image.fromarray(result.labels.astype(np.uint8)).save(root / "labels/a.png")
-    (root / "classes.json").write_text(json.dumps(result.words))
-    return lambda: segvoc.LabeledImages.from_folders(root / "images", root / "labels", root / "classes.json")
-
-
-def _written(format: str) -> Callable[[Path], Callable[[], segvoc.LabeledImages]]:
-    def write(root: Path) -> Callable[[], segvoc.LabeledImages]:
-        root.mkdir()
-        Image.fromarray(made_photograph()).save(root / "a.jpg")
-        with segvoc.DatasetWriter(root / "set", format) as dataset:
-            dataset.add(drawn_result(root / "a.jpg"))
-        return lambda: segvoc.read_dataset(root / "set")
-
-    return write
-
-
-@pytest.mark.parametrize("make", [_folders, _written("voc"), _written("coco-panoptic")])
-def test_folders_and_written_datasets(tmp_path: Path, make: Any) -> None:
-    expected = None
-    for orientation in _TURNS:
-        read = make(tmp_path / str(orientation))
-        turn_files(tmp_path / str(orientation), orientation)
-        images = read()
-        image, labels = images.read(0)
-        objects = images.read_objects(0, image.shape[:2])
-        expected = (labels, objects) if expected is None else expected
-        assert len(np.unique(labels)) > 1
-        np.testing.assert_array_equal(labels, expected[0])
-        np.testing.assert_array_equal(objects, expected[1])
+@pytest.mark.parametrize("orientation", _TURNS)
+@pytest.mark.parametrize("format", ["voc", "coco-panoptic"])
+def test_written_datasets(tmp_path: Path, format: str, orientation: int) -> None:
+    for place in ("plain", "turned"):
+        with segvoc.DatasetWriter(tmp_path / place, format) as dataset:
+            dataset.add(drawn_result(), "a")
+    for folder in ("VOCdevkit/VOC2012/SegmentationClass", "VOCdevkit/VOC2012/SegmentationObject", "annotations"):
+        turn_files(tmp_path / "turned" / folder, orientation)
+    assert_same_as_plain(segvoc.read_dataset(tmp_path / "plain"), segvoc.read_dataset(tmp_path / "turned"))
 
 
 def test_rows_of_hugging_face() -> None:

@@ -200,9 +200,6 @@ def test_an_object_lets_its_own_parts_answer_alone_or_as_published_all_that_cont
     assert guided_parts(objects, object_of, names, substring=True) == [[0, 1, 2], [1]]
 
 
-# ---- what the published evaluations do
-
-
 def part_task(root: Path) -> EvaluationTask:
     """Two photographs of a cat and a dog with parts, and one record without."""
     names = class_names("pascal_part116")

@@ -45,9 +45,6 @@ def labels_in(row: dict[str, Any]) -> np.ndarray:
     return labels
 
 
-# ---- what is written
-
-
 def test_rows_have_the_masks_of_each_image_or_its_error(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", NAMES)
     done = label(source, tmp_path / "out")
@@ -90,9 +87,6 @@ def test_files_are_those_of_segment(tmp_path: Path) -> None:
     assert {name: found[name] for name in expected} == expected
     assert "bad.json" not in found
     assert len(found) == 10
-
-
-# ---- what is read
 
 
 def test_samples_of_tars(tmp_path: Path) -> None:
@@ -143,9 +137,6 @@ def test_shards_are_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     source = folder_of(tmp_path / "in", ["a.jpg", "b.jpg", "c.jpg"])
     label(source, tmp_path / "out")
     assert len(list((tmp_path / "out").glob("*.parquet"))) == 3
-
-
-# ---- going on
 
 
 @pytest.mark.parametrize(
@@ -217,9 +208,6 @@ def test_failed_images_are_tried_again_if_asked(tmp_path: Path) -> None:
     label(source, tmp_path / "out", again, retry_failed=True)
     assert (plain.labeled, again.labeled) == (0, 2)
     assert len(rows_of(tmp_path / "out")) == 5
-
-
-# ---- refused
 
 
 @pytest.mark.parametrize(

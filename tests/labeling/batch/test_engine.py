@@ -11,7 +11,6 @@ import pytest
 pytest.importorskip("ray", reason='needs the extra "batch"')
 from segvoc.cli.batch import batch_command
 from segvoc.errors import ProcessError, UsageError
-from segvoc.inference.label_options import LabelOptions
 from segvoc.labeling.batch.run import BatchRun
 from segvoc.labeling.batch.work import Batch
 from tests.images import one_line_error
@@ -54,13 +53,6 @@ def test_ray_gives_the_results_of_a_plain_loop_and_goes_on(started: None, tmp_pa
     assert (done.images, len(done.failed), done.problems) == (5, 1, [])
     assert done.before >= 2
     assert contents(tmp_path / "out") == contents(tmp_path / "expected")
-
-
-@pytest.mark.slow
-def test_what_a_worker_refuses_is_one_line_here(started: None, tmp_path: Path) -> None:
-    source = folder_of(tmp_path / "in", ["a.jpg"])
-    with one_line_error(UsageError, "window='tcl' is unknown"):
-        BatchRun(ray_batch(source, tmp_path / "other", options=LabelOptions(window="tcl")))
 
 
 def test_workers_that_no_node_has_are_refused(started: None, tmp_path: Path) -> None:

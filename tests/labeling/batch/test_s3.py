@@ -15,7 +15,7 @@ pytest.importorskip("pyarrow", reason='needs the extra "batch"')
 pytest.importorskip("moto", reason="needs moto's server")
 
 from segvoc.errors import OutputError, UnavailableError, UsageError
-from segvoc.labeling.batch.sources import Folder, folder_at
+from segvoc.labeling.batch.sources import folder_at
 from tests.images import one_line_error
 from tests.labeling.batch.runs import Loop, Stopped, contents, folder_of, label, tar_of
 
@@ -121,24 +121,6 @@ def test_a_storage_that_does_not_answer_is_one_line(s3: FlakyS3) -> None:
             folder.write("out", b"x")
     finally:
         s3.share = 0.0
-
-
-def test_what_could_not_be_read_is_tried_by_the_next_run(s3, tmp_path, monkeypatch):
-    for name in ("a.jpg", "b.jpg", "c.jpg"):
-        folder_at("s3://bucket/some").write(name, folder_of(tmp_path, [name]).joinpath(name).read_bytes())
-    plain = Folder.read
-
-    def read(folder: Folder, name: str) -> bytes:
-        if name == "c.jpg":
-            raise UnavailableError("'c.jpg' can't be reached")
-        return plain(folder, name)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Folder, "read", read)
-        first = label("s3://bucket/some", tmp_path / "out")
-    assert (first.images, first.problems) == (2, ["'c.jpg' can't be reached"])
-    done = label("s3://bucket/some", tmp_path / "out")
-    assert (done.images, done.before, done.problems, done.failed) == (3, 2, [], [])
 
 
 def test_a_bucket_that_is_not_there_is_refused(s3: FlakyS3, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from segvoc.imaging.connected_regions import connected_regions
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.labeling.formats.dataset import FORMAT_NAMES, DatasetWriter, FormatName
 from segvoc.labeling.formats.objects import with_objects
-from tests.labeling.formats.drawn_results import WORDS, drawn_result, hard_labels
+from tests.labeling.formats.drawn_results import drawn_result
 
 PEOPLE = ("person", "tree", "stone wall", "dog")
 
@@ -154,16 +154,6 @@ def test_labelme_groups_the_pieces_of_an_object(datasets: Path) -> None:
     groups = sorted((shape["label"], shape["group_id"] or 0) for shape in shapes)
     persons = [("person", number) for number in (0, 0, 3, 7, 9, 9)]
     assert groups == [*[("dog", 0)] * 2, *persons, *[("stone wall", 0)] * 2, ("tree", 3), ("tree", 4)]
-
-
-def test_objects_of_hard_labels_keep_every_pixel(tmp_path: Path) -> None:
-    """Holes, corners and noise, all regions of things being objects."""
-    result = with_objects(drawn_result(hard_labels()), least=1)
-    with DatasetWriter(tmp_path, "yolo-seg") as dataset:
-        dataset.add(result, "photo")
-    read = segvoc.read_dataset(tmp_path)
-    np.testing.assert_array_equal(read.read(0).labels, hard_labels())
-    assert result.object_counts is not None and result.object_counts[WORDS.index("cat")] > 1
 
 
 def test_maps_of_objects_are_saved_and_removed(tmp_path: Path) -> None:

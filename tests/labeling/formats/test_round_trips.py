@@ -140,9 +140,6 @@ def test_cvat_counts_runs_row_by_row(datasets: Path) -> None:
     np.testing.assert_array_equal(_painted(masks), hard_labels())
 
 
-# ---- outlines
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_polygons_of_noise_with_holes_in_holes(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -153,9 +150,6 @@ def test_polygons_of_noise_with_holes_in_holes(seed: int) -> None:
         flat = polygon_of(region).ravel().tolist()
         drawn |= coco_mask.decode(coco_mask.frPyObjects([flat], *labels.shape))[..., 0].astype(bool)
     np.testing.assert_array_equal(drawn, labels == 1)
-
-
-# ---- what a format has no room for
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
@@ -179,9 +173,6 @@ def test_background_is_index_0_of_voc(tmp_path: Path) -> None:
         dataset.add(drawn_result(), "photo")
     voc = np.array(Image.open(tmp_path / "VOCdevkit/VOC2012/SegmentationClass/photo.png"))
     np.testing.assert_array_equal(voc == 0, hard_labels() == 3)
-
-
-# ---- the writer
 
 
 def test_writer_refuses_what_would_not_be_one_dataset(tmp_path: Path) -> None:
