@@ -18,7 +18,6 @@ import segvoc
 from papers import reproduce as reproduction
 from papers import verdicts
 from segvoc.checkpoints.published import PUBLISHED
-from segvoc.data import benchmarks
 from segvoc.data.benchmarks import BENCHMARKS, find_rows
 from segvoc.errors import UsageError
 from segvoc.evaluation import report as reports
@@ -79,7 +78,9 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> Scores:
     def publish(**scores: float) -> None:
         printed = {name.replace("_", "-"): {"miou": score} for name, score in scores.items()}
         changes = {"table": "Table 1", "scores": printed, "source": "https://example.org/readme"}
-        monkeypatch.setattr(benchmarks, "PUBLISHED_ROWS", tuple(replace(row, **changes) for row in rows))
+        changed = tuple(replace(row, **changes) for row in rows)
+        for module in ("segvoc.data.benchmarks", "papers.reproduce"):
+            monkeypatch.setattr(f"{module}.PUBLISHED_ROWS", changed)
 
     publish(pas_20=94.6, pas_20b=77.3)
     return publish
