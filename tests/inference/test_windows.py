@@ -10,7 +10,7 @@ from PIL import Image
 from segvoc.encoders.vit import TIMM_CLIPS
 from segvoc.inference import windows
 from segvoc.inference.protocols import LoaderResize, Protocol, Strides, Tiles, clip_protocols
-from segvoc.inference.windows import MEAN_COLOR, merged
+from segvoc.inference.windows import MEAN_COLOR, ViewLogits, merged
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
 from tests.inference.small_network import COMMON_WINDOWS, small_segmenter
@@ -152,3 +152,11 @@ def test_every_window_labels_the_whole_image(segmenter, window):
     assert alone.labels.shape == (70, 120) and alone.probabilities.shape == (3, 70, 120)
     together = segmenter.segment([image, image[:, ::-1].copy()], ["cat", "sofa", "wall"], window=window)
     assert_alike(torch.from_numpy(together[0].confidence), torch.from_numpy(alone.confidence))
+
+
+def test_maps_of_some_classes_are_theirs_where_none_was_dropped() -> None:
+    logits = np.random.default_rng(0).standard_normal((1, 4, 2, 2), np.float32)
+    output, protocol = ViewLogits(logits, None, 4), Protocol(size=2)
+    ((whole, _),) = output.maps(protocol)
+    ((some, classes),) = output.maps(protocol, classes=np.array([1, 3]))
+    assert classes.tolist() == [1, 3] and np.array_equal(some, whole[[1, 3]])
