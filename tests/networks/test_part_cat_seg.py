@@ -141,6 +141,23 @@ class TestParallel(PartContract, PaperContract):
                     gradient, steps[0][name], rtol=1e-4, atol=1e-6 * unit, msg=lambda m, n=name: f"{n}: {m}"
                 )
 
+    def test_threads_change_statistics_in_bfloat16_by_a_rounding(self, network):
+        """Norms see activations rounded to bfloat16, and a sum in another order may round to the neighbor.
+
+        The statistics are summed in float32, so they move by less than a step of bfloat16, 2^-8 of their size.
+        """
+        image, text = self.inputs(network, batch=2, rows=3, columns=4)
+        statistics = []
+        for threads in (1, 2, 4):
+            step = copy.deepcopy(network).train()
+            with torch_threads(threads), torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                step(image, text)
+            statistics.append({name: value for name, value in step.named_buffers() if ".running_" in name})
+        assert statistics[0]
+        for name, expected in statistics[0].items():
+            for other in statistics[1:]:
+                assert (other[name] - expected).abs().max() <= 2**-8 * expected.abs().max(), name
+
 
 class TestAddedToTheCosts(PartContract):
     """As on tiny's towers: what is learned is added to a sum of costs."""

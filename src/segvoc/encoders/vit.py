@@ -47,7 +47,7 @@ class VitConfig:
 
     def __post_init__(self) -> None:
         check_range(self, {name: (1, 256) for name in ("layers", "heads", "patch_size")})
-        check_range(self, {"channels": (1, 8192), "width": (1, 8192), "taps": (0, 255)})
+        check_range(self, {"channels": (1, 8192), "width": (1, 8192)})
         check_range(self, {"pretrained_size": (1, 4096), "input_size": (1, 4096)})
         blocks = range(self.layers - 1)
         if list(self.taps) != sorted({*self.taps} & {*blocks}):
