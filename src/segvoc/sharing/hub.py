@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from segvoc.errors import CheckpointError, UsageError, missing_extra, one_line
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.runtime.version import __version__
 from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import write_json
 from segvoc.storage.records import from_json, to_json
-from segvoc.teaching.taught_words import TaughtWords
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCard
