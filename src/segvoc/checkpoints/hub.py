@@ -82,14 +82,12 @@ class HubRepository:
     token: Token = None
 
     @classmethod
-    def of(cls, name: str, revision: str | None = None, token: Token = None) -> "HubRepository | None":
-        """Parse "owner/name" or "owner/name@revision"; None if it isn't a name, `UsageError` for two revisions."""
+    def of(cls, name: str, token: Token = None) -> "HubRepository | None":
+        """Parse "owner/name" or "owner/name@revision"; None if it is neither."""
         match = _NAME.fullmatch(name)
         if match is None or name.lower().endswith(_FILES) or any(part in name for part in ("--", "..")):
             return None
-        if match["revision"] and revision is not None:
-            raise UsageError(f"{name!r} has a revision, and revision={revision!r} is another; give one of them")
-        return cls(repository=match["repository"], revision=match["revision"] or revision, token=token)
+        return cls(repository=match["repository"], revision=match["revision"], token=token)
 
     @property
     def name(self) -> str:

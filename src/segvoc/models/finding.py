@@ -43,15 +43,15 @@ class FoundModel:
         return model
 
 
-def find_model(name: str, *, revision: str | None = None, token: Token = None) -> FoundModel | None:
+def find_model(name: str, *, token: Token = None) -> FoundModel | None:
     """Resolve the path of a folder, or a repository of the hub, whose files are then fetched.
 
-    None for presets and files. See `segvoc.load` for the revision and the token, and the errors.
+    None for presets and files. See `segvoc.load` for the token and the errors.
     """
-    place = _place(name, revision, token)
+    place = _place(name, token)
     if place is None:
-        if revision is not None or token is not None:
-            raise UsageError(f"{name!r} is not a repository of the hub; leave out the revision and the token")
+        if token is not None:
+            raise UsageError(f"{name!r} is not a repository of the hub; leave out the token")
         return None
     get, listed = place
     config_path = get(CONFIG)
@@ -120,7 +120,7 @@ Get = Callable[[str], Path | None]
 """Maps a file name to a local path; None if the file is missing."""
 
 
-def _place(name: str, revision: str | None, token: Token) -> tuple[Get, Callable[[], list[str]]] | None:
+def _place(name: str, token: Token) -> tuple[Get, Callable[[], list[str]]] | None:
     """How to get the files of a folder or a repository, and their names; None if the name is neither."""
     if os.path.isdir(name):
         if os.sep not in name and _is_preset(name):
@@ -131,7 +131,7 @@ def _place(name: str, revision: str | None, token: Token) -> tuple[Get, Callable
             return folder / file if (folder / file).is_file() else None
 
         return local, lambda: sorted(path.name for path in folder.iterdir())
-    repository = None if os.path.exists(name) else HubRepository.of(name, revision, token)
+    repository = None if os.path.exists(name) else HubRepository.of(name, token)
     if repository is None:
         return None
     pinned = repository

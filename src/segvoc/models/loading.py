@@ -57,7 +57,6 @@ def load_network(
     options: Mapping[str, object] | None = None,
     network: SegmentationNetwork | None = None,
     optimize: Optimize = "auto",
-    revision: str | None = None,
     token: Token = None,
 ) -> NetworkSegmenter:
     """Load a PyTorch network: `segvoc.load`, which has the arguments and errors, without exported models.
@@ -71,7 +70,7 @@ def load_network(
     device = device_name(device)
     where, chosen = find_device(device), options or {}
     name = os.fspath(name)
-    if (found := find_model(name, revision=revision, token=token)) is not None:
+    if (found := find_model(name, token=token)) is not None:
         if weights is not None:
             raise UsageError(f"{name!r} has its own weights, and weights={os.fspath(weights)!r} too; give one of them")
         try:

@@ -42,7 +42,6 @@ def load(
     options: Mapping[str, object] | None = None,
     network: "SegmentationNetwork | None" = None,
     optimize: "Optimize" = "auto",
-    revision: str | None = None,
     token: Token = None,
 ) -> Segmenter:
     """Load a model.
@@ -50,7 +49,7 @@ def load(
     Args:
         name: a preset (see `segvoc models`; without PyTorch only `tiny`), a .safetensors file written by segvoc, a
             folder written by `segvoc export` (runs on the CPU, also without PyTorch), the folder of a run, or a
-            Hugging Face repository written by `segvoc push` ("owner/name" or "owner/name@revision"). Repositories
+            Hugging Face repository written by `segvoc push` ("owner/name" or "owner/name@revision", a branch, tag or commit). Repositories
             and folders may also hold a CLIP, SigLIP 2 or CLIPSeg saved by transformers, or a SigLIP 2, PE-Core or
             MobileCLIP saved by open_clip. If a folder is named like a preset, write it as a path ("./tiny").
         weights: None for the preset's own weights, which ship with segvoc or are downloaded on first use; the path of a
@@ -71,7 +70,6 @@ def load(
             that comes twice, with the same labels but for ties; "compile" also compiles the network's blocks, which
             takes up to a minute and is faster still; "none" runs the code as it is, for example to change a loaded
             network's attributes. Hooks run anyway. Elsewhere it has no effect.
-        revision: branch, tag or commit of the repository; None: its main branch.
         token: token of the hub, for private repositories; None: HF_TOKEN, or that of `hf auth login`.
 
     Returns:
@@ -105,13 +103,12 @@ def load(
             )
         if name == "tiny":
             return load_tiny()
-        if is_exact and (found := find_model(name, revision=revision, token=token)) is not None:
+        if is_exact and (found := find_model(name, token=token)) is not None:
             return found.named(load_tiny().with_taught(*map(TaughtWords.load, found.taught)))
     check_name_without_torch(name)
     with naming_torch():
         from segvoc.models.loading import load_network  # here, since PyTorch takes seconds to import
 
-    asked = {"revision": revision, "token": token} if revision is not None or token is not None else {}
     return load_network(
         name,
         weights=weights,
@@ -120,7 +117,7 @@ def load(
         options=options,
         network=network,
         optimize=optimize,
-        **asked,
+        token=token,
     )
 
 
