@@ -49,9 +49,10 @@ def load(
     Args:
         name: a preset (see `segvoc models`; without PyTorch only `tiny`), a .safetensors file written by segvoc, a
             folder written by `segvoc export` (runs on the CPU, also without PyTorch), the folder of a run, or a
-            Hugging Face repository written by `segvoc push` ("owner/name" or "owner/name@revision", a branch, tag or commit). Repositories
-            and folders may also hold a CLIP, SigLIP 2 or CLIPSeg saved by transformers, or a SigLIP 2, PE-Core or
-            MobileCLIP saved by open_clip. If a folder is named like a preset, write it as a path ("./tiny").
+            Hugging Face repository written by `segvoc push` ("owner/name", or "owner/name@revision" for a branch, tag
+            or commit). Repositories and folders may also hold a CLIP, SigLIP 2 or CLIPSeg saved by transformers, or a
+            SigLIP 2, PE-Core or MobileCLIP saved by open_clip. If a folder is named like a preset, write it as a path
+            ("./tiny").
         weights: None for the preset's own weights, which ship with segvoc or are downloaded on first use; the path of a
             segvoc file or an official checkpoint; or "random" for untrained weights, the same each time.
         device: "auto" (NVIDIA's GPU if there is one, else the CPU), "cpu", "cuda", "cuda:1" or 1, ... or "mps", Apple's
