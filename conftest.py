@@ -166,7 +166,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 def taught() -> Any:
     """Words that `tiny`'s programs learned from two drawn images; teaching takes seconds."""
     from segvoc.inference.exported.shipped import open_tiny  # behind the hook above
-    from tests.teaching.drawn_examples import drawn_examples
+    from tests.inference.taught.drawn_examples import drawn_examples
 
     return segvoc.teach(open_tiny(), drawn_examples(2))
 

@@ -29,13 +29,13 @@ from segvoc.data.datasets.project import is_project
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.inference.exported.manifest import export_in_the_making
 from segvoc.inference.exported.shipped import copy_tiny
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.labeling.batch import run
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.serving.server import run as serve
 from segvoc.serving.settings import ServiceSettings
 from segvoc.storage.atomic_writes import write_atomically
-from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from segvoc_annotate.projects.folder import ProjectFolder

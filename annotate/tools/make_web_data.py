@@ -20,9 +20,8 @@ from segvoc.imaging.overlay import class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestClass
-from segvoc.runtime.arrays import bilinear
-from segvoc.teaching.features import FeaturePyramid, pyramid_inputs, pyramid_shapes
-from segvoc.teaching.taught_words import (
+from segvoc.inference.taught.features import FeaturePyramid, pyramid_inputs, pyramid_shapes
+from segvoc.inference.taught.taught_words import (
     TaughtQuery,
     TaughtWord,
     TaughtWords,
@@ -30,6 +29,7 @@ from segvoc.teaching.taught_words import (
     mean_features,
     probe_image,
 )
+from segvoc.runtime.arrays import bilinear
 
 ROOT = Path(__file__).resolve().parents[2]
 

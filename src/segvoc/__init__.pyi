@@ -19,6 +19,7 @@ from segvoc.inference.label_options import LabelOptions as LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary as PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation as Segmentation
 from segvoc.inference.segmenter import Segmenter as Segmenter
+from segvoc.inference.taught.taught_words import TaughtWords as TaughtWords
 from segvoc.inference.teaching import teach as teach
 from segvoc.labeling.formats.dataset import DatasetWriter as DatasetWriter
 from segvoc.models.conversion import save as save
@@ -28,7 +29,6 @@ from segvoc.models.opening import list_models as list_models
 from segvoc.models.opening import load as load
 from segvoc.runtime.version import __version__ as __version__
 from segvoc.sharing.uploading import push as push
-from segvoc.teaching.taught_words import TaughtWords as TaughtWords
 from segvoc.training import recipes as recipes
 from segvoc.training.callbacks import Callback as Callback
 from segvoc.training.recipe import Recipe as Recipe

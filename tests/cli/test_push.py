@@ -16,9 +16,9 @@ from segvoc.models.presets import PRESETS
 from segvoc.sharing.hub import CARD, CONFIG, SHARED_WEIGHTS
 from tests.cli.command import Command, draw_photos
 from tests.images import made_photograph
+from tests.inference.taught.drawn_examples import drawn_examples
 from tests.loopback_hub import LoopbackHub, use_hub
 from tests.official_checkpoints import small_preset
-from tests.teaching.drawn_examples import drawn_examples
 
 WORDS = "grass, sky, brick"
 

@@ -12,11 +12,11 @@ from PIL import Image
 from segvoc.cli import export as exporting
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.inference.exported.shipped import open_tiny
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models import loading, opening
-from segvoc.teaching.taught_words import TaughtWords
 from tests.cli.command import Command
 from tests.inference.small_network import small_segmenter
-from tests.teaching.drawn_examples import drawn_examples
+from tests.inference.taught.drawn_examples import drawn_examples
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import segvoc
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.export import export as exporting
 from segvoc.export.export import compare_with_export, export
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.opening import load_exported
-from segvoc.teaching.taught_words import TaughtWords
 from segvoc.vocabulary import Vocabulary
 from tests.export.small_export import small_cat_seg
-from tests.teaching.drawn_examples import drawn_examples
+from tests.inference.taught.drawn_examples import drawn_examples
 
 WORDS = ["grass", "sky", "brick", "cat"]
 UNSEEN = drawn_examples(3).images[2]

@@ -17,10 +17,10 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
 from segvoc.sharing.hub import CARD, CONFIG, SHARED_WEIGHTS
 from tests.images import made_photograph, one_line_error
+from tests.inference.taught.drawn_examples import drawn_examples
 from tests.loopback_hub import LoopbackHub, use_hub, without_network
 from tests.loopback_repositories import LoopbackRepository
 from tests.official_checkpoints import small_preset
-from tests.teaching.drawn_examples import drawn_examples
 
 NAME = "lab/drawn"
 WORDS = ["grass", "sky", "brick"]

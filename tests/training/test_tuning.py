@@ -13,8 +13,8 @@ import segvoc
 from segvoc.checkpoints.files import read_weights, write_weights
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import CheckpointError, InputError, UsageError
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES, finetune, tuned_words

@@ -17,9 +17,9 @@ from segvoc.imaging.label_maps import UNLABELED as NO_LABEL
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import STUFF
 from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.taught.taught_words import TaughtQuery
 from segvoc.inference.windows import views
 from segvoc.storage.atomic_writes import write_atomically
-from segvoc.teaching.taught_words import TaughtQuery
 from tools.edges.network import FEATURES
 from tools.tiny.photos import NO_WORD
 

@@ -17,12 +17,12 @@ from annotate.tests.services import NO_PAGE
 from segvoc.errors import UsageError
 from segvoc.inference.exported.shipped import open_tiny
 from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.opening import load
 from segvoc.serving.app import create_app
 from segvoc.serving.settings import ServiceSettings
 from segvoc.storage.files import write_json
 from segvoc.storage.records import to_json
-from segvoc.teaching.taught_words import TaughtWords
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LabelWork
 from segvoc_annotate.service.improvement import IMPROVED_FILE, Improvement, ImprovementState
@@ -30,8 +30,8 @@ from segvoc_annotate.service.improving import corrected_places, done_images
 from segvoc_annotate.service_extension import AnnotateRoutes
 from segvoc_annotate.settings import AnnotateSettings
 from tests.inference.small_network import small_segmenter
+from tests.inference.taught.drawn_examples import DrawnExamples, drawn_examples
 from tests.serving.services import png
-from tests.teaching.drawn_examples import DrawnExamples, drawn_examples
 
 ADDRESS = "/v1/project/improvement"
 

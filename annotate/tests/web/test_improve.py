@@ -15,7 +15,7 @@ from segvoc.vocabulary import Vocabulary
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LabelWork
-from tests.teaching.drawn_examples import DrawnExamples
+from tests.inference.taught.drawn_examples import DrawnExamples
 
 WORDS = ("grass", "brick")
 COLORS = np.array([(170, 60, 40), (40, 160, 40)])

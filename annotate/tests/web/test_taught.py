@@ -18,8 +18,8 @@ from annotate.tests.web.site import SAMPLES, Site
 from segvoc.inference.exported.manifest import add_taught
 from segvoc.inference.exported.shipped import open_tiny
 from segvoc.inference.segmenter import Segmenter
-from segvoc.teaching.taught_words import TaughtWords
-from tests.teaching.drawn_examples import drawn_examples
+from segvoc.inference.taught.taught_words import TaughtWords
+from tests.inference.taught.drawn_examples import drawn_examples
 
 WORDS = ["grass", "sky", "brick"]
 MANY_WORDS = ["rocket", "tower", "cloud", "building", "tree", "road", "person", "car", "sky", "fence", "light", "sign"]

@@ -173,7 +173,7 @@ class ModelOptions:
         """Add the words of --taught to a model; `CheckpointError` if a file is for another model."""
         if not self.taught:
             return model
-        from segvoc.teaching.taught_words import TaughtWords
+        from segvoc.inference.taught.taught_words import TaughtWords
 
         return model.with_taught(*map(TaughtWords.load, self.taught))
 

@@ -88,7 +88,7 @@ def _opened(source: str, model: str | None) -> "Segmenter":
         if model is not None:
             raise UsageError(f"--model is for files of taught words (*{WORDS_SUFFIX}); leave it out for {source!r}")
         return load(source, device="cpu", dtype="float32")
-    from segvoc.teaching.taught_words import TaughtWords
+    from segvoc.inference.taught.taught_words import TaughtWords
 
     taught = TaughtWords.load(source)
     return load(model or taught.record.model, device="cpu", dtype="float32").with_taught(taught)

@@ -16,7 +16,7 @@ from segvoc.storage.records import to_json
 
 if TYPE_CHECKING:
     from segvoc.data.labeled_images import LabeledImages
-    from segvoc.teaching.taught_words import TaughtWord, TeachingRecord
+    from segvoc.inference.taught.taught_words import TaughtWord, TeachingRecord
 
 
 @click.command("teach", epilog=example("segvoc teach --dataset labeled --out facades.words.safetensors"))

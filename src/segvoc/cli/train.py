@@ -244,7 +244,7 @@ def _captioned(images: str | None, captions: str | None, features: str | None) -
 
 def _gains(run: Path, held_out: int) -> Iterator[str]:
     """Scores before and after tuning words, if images were held out."""
-    from segvoc.teaching.taught_words import TaughtWords
+    from segvoc.inference.taught.taught_words import TaughtWords
     from segvoc.training.tuning import TUNED_WORDS_FILE
 
     if not held_out or not (run / TUNED_WORDS_FILE).exists():

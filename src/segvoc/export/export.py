@@ -40,6 +40,7 @@ from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.exported.shipped import TINY_MANIFEST, copy_tiny, is_tiny
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWords
 from segvoc.inference.windows import views
 from segvoc.models.headers import has_shipped_weights
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
@@ -48,7 +49,6 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.runtime.arrays import to_numpy
 from segvoc.storage.files import SHIPPED
-from segvoc.teaching.taught_words import TaughtQuery, TaughtWords
 from segvoc.vocabulary import Vocabulary
 
 SIZES = ((480, 640), (333, 500), (640, 427))

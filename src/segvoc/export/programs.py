@@ -24,6 +24,7 @@ from torch.overrides import TorchFunctionMode
 from segvoc.encoders.base import ImageEncoder, TokenEncoder, TokenFeatures, numbered
 from segvoc.encoders.prompts import PartWords
 from segvoc.inference.onnx_program import OF_CLASSES
+from segvoc.inference.taught.features import APPEARANCE, CLASS_LOGITS
 from segvoc.layers.aggregation import UpsamplingDecoder, UpsamplingStage, WindowBlock, WindowGuidance
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Kept, count_votes, select_classes
@@ -35,7 +36,6 @@ from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartAggregation, PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.networks.syn_seg import SynSeg
-from segvoc.teaching.features import APPEARANCE, CLASS_LOGITS
 
 SELECTION_INPUTS = ("least", "share", "by_similarity", "objects", "part", "owner")
 """Inputs of a program that selects classes."""

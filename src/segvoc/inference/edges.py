@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Int64
 
 from segvoc.inference.protocols import TINY_VIEW
+from segvoc.inference.taught.features import as_float32
 from segvoc.runtime.arrays import Array, bilinear, interpolated, strongest, to_numpy
 from segvoc.storage.files import SHIPPED
-from segvoc.teaching.features import as_float32
 
 if TYPE_CHECKING:
     from segvoc.inference.onnx_program import OnnxProgram

@@ -18,8 +18,8 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import ClassQuery
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.smoothing import Smoothing
+from segvoc.inference.taught.taught_words import TaughtQuery
 from segvoc.inference.windows import ViewLogits
-from segvoc.teaching.taught_words import TaughtQuery
 
 
 @dataclass(frozen=True)

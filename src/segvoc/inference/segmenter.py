@@ -33,13 +33,13 @@ from segvoc.inference.prepared_vocabulary import BackgroundWords, Parts, Prepare
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.smoothing import Smoothing
+from segvoc.inference.taught.features import FeatureArrays, read_features
+from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWords, probe_image
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.windows import ViewLogits, views
 from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes, requested_selection
 from segvoc.runtime.arrays import Array, array_namespace, on_cpu, start_copy, to_numpy
 from segvoc.sharing.uploading import ShareableModel
-from segvoc.teaching.features import FeatureArrays, read_features
-from segvoc.teaching.taught_words import TaughtQuery, TaughtWords, probe_image
 from segvoc.vocabulary import Vocabulary, folded
 
 AnySegmenter = TypeVar("AnySegmenter", bound="Segmenter")

@@ -12,9 +12,7 @@ from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.edges import MOST_WORDS
 from segvoc.inference.segmenter import Segmenter
-from segvoc.inference.windows import views
-from segvoc.runtime.version import __version__
-from segvoc.teaching.examples import (
+from segvoc.inference.taught.examples import (
     SHARES,
     Cells,
     WordRegions,
@@ -25,9 +23,11 @@ from segvoc.teaching.examples import (
     sampled_cells,
     toward_examples,
 )
-from segvoc.teaching.features import FeatureArrays, channels_of, read_features
-from segvoc.teaching.learning import BETTER, HeldOutParts, HeldOutScores, fits_of, held_out_parts, learn
-from segvoc.teaching.taught_words import TaughtWords, TeachingRecord, mean_features
+from segvoc.inference.taught.features import FeatureArrays, channels_of, read_features
+from segvoc.inference.taught.learning import BETTER, HeldOutParts, HeldOutScores, fits_of, held_out_parts, learn
+from segvoc.inference.taught.taught_words import TaughtWords, TeachingRecord, mean_features
+from segvoc.inference.windows import views
+from segvoc.runtime.version import __version__
 from segvoc.vocabulary import Vocabulary
 
 OnTeaching = Callable[[str, int, int], None]

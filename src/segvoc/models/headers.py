@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from segvoc.checkpoints.files import FORMAT, WeightsFile, read_weights, write_weights
 from segvoc.encoders.base import TOKENIZER, TOWERS
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.inference.taught.taught_words import TaughtWords, is_half
 from segvoc.layers.precision import lowest_precision
 from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.presets import PRESETS, Preset, find_preset
@@ -21,7 +22,6 @@ from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncode
 from segvoc.runtime.version import __version__
 from segvoc.storage.files import SHIPPED
 from segvoc.storage.records import from_json, to_json
-from segvoc.teaching.taught_words import TaughtWords, is_half
 
 CONFIGURATION = "configuration"
 """Header entry of the configuration."""

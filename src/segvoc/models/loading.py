@@ -15,6 +15,7 @@ from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.exported.manifest import refines_edges, unsure_below
 from segvoc.inference.segmenter import ModelTraits
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.digests import keep_words
@@ -34,7 +35,6 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.hardware import DtypeName, bfloat16_instructions, device_name
 from segvoc.sharing.hub import Token
 from segvoc.storage.records import with_settings
-from segvoc.teaching.taught_words import TaughtWords
 
 ENCODERS = tuple(f"{tower}." for tower in TOWERS)
 """Key prefixes of the encoders."""

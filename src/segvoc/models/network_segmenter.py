@@ -16,6 +16,7 @@ from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmenter import PLAIN, ModelTraits, Segmenter
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.aggregation_context import ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits
 from segvoc.layers.precision import lowest_precision
@@ -26,7 +27,6 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.arrays import Array
 from segvoc.runtime.process_settings import check_fork
 from segvoc.sharing.uploading import SHIPPED_WEIGHTS, TINY, ShareableModel
-from segvoc.teaching.taught_words import TaughtWords
 
 
 @dataclass(frozen=True, kw_only=True)

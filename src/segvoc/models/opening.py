@@ -10,12 +10,12 @@ from segvoc.inference.exported.manifest import is_exported
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.exported.shipped import open_tiny
 from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.catalog import check_name_without_torch
 from segvoc.models.digests import keep_words
 from segvoc.models.finding import find_model
 from segvoc.runtime.hardware import DtypeName, device_name, may_have_gpu
 from segvoc.sharing.hub import Token
-from segvoc.teaching.taught_words import TaughtWords
 
 if TYPE_CHECKING:
     import torch

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from segvoc.errors import UsageError
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.runtime.version import __version__
 from segvoc.sharing.hub import CARD, CONFIG, LIBRARY, SHARED_WEIGHTS, WORDS_SUFFIX, HubRepository, SharedModel, Token
 from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import write_json
-from segvoc.teaching.taught_words import TaughtWords
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCard

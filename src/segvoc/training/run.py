@@ -21,6 +21,7 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.augmentations import OwnTransform, Transform
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationTask
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.precision import lowest_precision
 from segvoc.models.headers import CUSTOM, TRAINING, configuration_record, taught_tensors
 from segvoc.models.loading import find_device, segmenter_of
@@ -33,7 +34,6 @@ from segvoc.runtime.progress import announced, print_line
 from segvoc.runtime.version import __version__
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.records import to_json
-from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.callbacks import Callback, Followers, RunStart
 from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.loop import Training

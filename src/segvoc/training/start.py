@@ -15,6 +15,7 @@ from segvoc.data.training.training_set import seed_of
 from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.vit import TIMM_CLIPS
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.headers import configuration_of, shipped_weights, taught_words_of
@@ -29,7 +30,6 @@ from segvoc.models.presets import Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.storage.files import SHIPPED, file_sha256
-from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.recipe import Recipe
 
 

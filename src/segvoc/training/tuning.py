@@ -17,14 +17,7 @@ from segvoc.data.feature_cache import FeatureCache
 from segvoc.data.training.training_set import IGNORED, ShardedSampler, TrainingSet, epoch_order, seed_of
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import InputError, UsageError
-from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.networks.base import SegmentationNetwork
-from segvoc.runtime.arrays import bilinear
-from segvoc.runtime.distributed import Processes
-from segvoc.runtime.progress import Progress, announced
-from segvoc.runtime.version import __version__
-from segvoc.storage.records import to_json
-from segvoc.teaching.features import (
+from segvoc.inference.taught.features import (
     CLASS_LOGITS,
     FINER,
     FeaturePyramid,
@@ -33,7 +26,14 @@ from segvoc.teaching.features import (
     pyramid_shapes,
     read_features,
 )
-from segvoc.teaching.taught_words import TaughtWord, TaughtWords, TeachingRecord, mean_features
+from segvoc.inference.taught.taught_words import TaughtWord, TaughtWords, TeachingRecord, mean_features
+from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.runtime.arrays import bilinear
+from segvoc.runtime.distributed import Processes
+from segvoc.runtime.progress import Progress, announced
+from segvoc.runtime.version import __version__
+from segvoc.storage.records import to_json
 from segvoc.training.loop import ForwardPass
 from segvoc.training.recipe import Recipe, TunedWordsConfig
 from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData

@@ -11,11 +11,11 @@ from segvoc.inference import teaching
 from segvoc.inference.edges import EDGES, ISLAND, connected_cells, refined, without_islands
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.exported.shipped import open_tiny
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.files import SHIPPED
-from segvoc.teaching.taught_words import TaughtWords
 from tests.inference.small_network import small_segmenter
-from tests.teaching.drawn_examples import drawn_examples
+from tests.inference.taught.drawn_examples import drawn_examples
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
 WORDS = ["cat", "wall", "blanket", "sky"]

@@ -12,10 +12,10 @@ from segvoc.errors import CheckpointError
 from segvoc.inference.exported.manifest import MANIFEST, ExportManifest, add_taught
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.exported.shipped import copy_tiny, open_tiny
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.digests import model_record
 from segvoc.models.opening import load_exported
-from segvoc.teaching.taught_words import TaughtWords
-from tests.teaching.drawn_examples import drawn_examples
+from tests.inference.taught.drawn_examples import drawn_examples
 
 WORDS = ["grass", "sky", "brick", "cat"]
 IMAGE = drawn_examples(3).images[2]

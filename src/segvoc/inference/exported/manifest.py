@@ -16,11 +16,11 @@ from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocols
 from segvoc.inference.reports import UNSURE_BELOW
 from segvoc.inference.segmenter import ModelTraits
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.selection_rules import MostSimilar, OwnQuarter, OwnShare, Votes
 from segvoc.storage.atomic_writes import folder_in_the_making
 from segvoc.storage.files import file_sha256
 from segvoc.storage.records import check_amounts, from_json, leaves, plain, to_json
-from segvoc.teaching.taught_words import TaughtWords
 
 MANIFEST = "segvoc.json"
 """Name of the manifest, which marks a folder as an exported model."""

@@ -16,11 +16,11 @@ from segvoc.inference.exported.manifest import MANIFEST, ExportManifest, TextPar
 from segvoc.inference.onnx_program import OnnxProgram, RunProgram, WordsApart
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.taught.features import FeatureArrays, read_features
+from segvoc.inference.taught.taught_words import TaughtWords, probe_image
 from segvoc.inference.windows import views
 from segvoc.layers.selection_rules import Listed, MostSimilar, SelectionRule, Voted, VotedShare, WithParts
 from segvoc.sharing.uploading import SHIPPED_WEIGHTS, TINY, ShareableModel
-from segvoc.teaching.features import FeatureArrays, read_features
-from segvoc.teaching.taught_words import TaughtWords, probe_image
 from segvoc.vocabulary import Vocabulary
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
 from segvoc.errors import UsageError
-from segvoc.teaching.examples import Cells
-from segvoc.teaching.taught_words import TaughtWord, withheld
+from segvoc.inference.taught.examples import Cells
+from segvoc.inference.taught.taught_words import TaughtWord, withheld
 
 DIMENSIONS = 256
 """Number of principal components; further components are noise for few images."""

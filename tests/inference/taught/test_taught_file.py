@@ -8,10 +8,10 @@ import torch
 from safetensors.numpy import load_file
 
 from segvoc.errors import CheckpointError
-from segvoc.teaching.examples import Cells, mixed, regions_of, toward_examples
-from segvoc.teaching.features import FeaturePyramid, pyramid_shapes
-from segvoc.teaching.learning import learn
-from segvoc.teaching.taught_words import TaughtQuery, TaughtWord, TaughtWords, TeachingRecord
+from segvoc.inference.taught.examples import Cells, mixed, regions_of, toward_examples
+from segvoc.inference.taught.features import FeaturePyramid, pyramid_shapes
+from segvoc.inference.taught.learning import learn
+from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWord, TaughtWords, TeachingRecord
 
 
 def made_up(**changes: object) -> TaughtWords:

@@ -11,17 +11,17 @@ import segvoc
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.protocols import Protocol
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.builders import build_aggregation
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.pca_seg import PCA_SEG
-from segvoc.teaching.taught_words import TaughtWords
+from tests.inference.taught.drawn_examples import drawn_examples
+from tests.inference.taught.test_teaching import right
 from tests.networks.aggregation_contract import SMALL, VIT, small, text_tower
 from tests.networks.small_syn_seg import small_syn_seg
 from tests.networks.test_err_seg import small as small_err_seg
-from tests.teaching.drawn_examples import drawn_examples
-from tests.teaching.test_teaching import right
 
 SIDE = 96
 """Side of the views [px]."""

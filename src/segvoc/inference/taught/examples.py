@@ -11,8 +11,8 @@ from array_api_compat import device
 from jaxtyping import Float, Float16, Float32, Int, UInt16
 
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.inference.taught.features import CLASS_LOGITS, FeatureArrays, as_float32, cell_features
 from segvoc.runtime.arrays import Array, array_namespace, normalized, numbered_names, to_numpy
-from segvoc.teaching.features import CLASS_LOGITS, FeatureArrays, as_float32, cell_features
 
 KEPT_CELLS = 40_000
 """Maximum number of cells in total; tiny's take 3 kB each."""

@@ -6,13 +6,13 @@ import torch
 
 import segvoc
 from segvoc.errors import UsageError
+from segvoc.inference.taught import learning
+from segvoc.inference.taught.examples import labels_of_cells
+from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWords
 from segvoc.models.digests import model_record
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.teaching import learning
-from segvoc.teaching.examples import labels_of_cells
-from segvoc.teaching.taught_words import TaughtQuery, TaughtWords
 from tests.inference.small_network import small_segmenter
-from tests.teaching.drawn_examples import UNLABELED, DrawnExamples, drawn_examples
+from tests.inference.taught.drawn_examples import UNLABELED, DrawnExamples, drawn_examples
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,11 +16,8 @@ from jaxtyping import Float, Float16, Float32, Int
 
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.imaging.notebook_html import line, one_digit, table
-from segvoc.runtime.arrays import Array, array_namespace, to_numpy
-from segvoc.storage.atomic_writes import write_atomically
-from segvoc.storage.records import from_json, to_json
-from segvoc.teaching.examples import mixed
-from segvoc.teaching.features import (
+from segvoc.inference.taught.examples import mixed
+from segvoc.inference.taught.features import (
     CLASS_LOGITS,
     GROUPS,
     FeatureArrays,
@@ -33,6 +30,9 @@ from segvoc.teaching.features import (
     read_features,
     scored,
 )
+from segvoc.runtime.arrays import Array, array_namespace, to_numpy
+from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.records import from_json, to_json
 from segvoc.vocabulary import folded
 
 TAUGHT_HEADER = "segvoc_taught"
