@@ -58,11 +58,11 @@ class Work:
 
     name: str
     set_up: Callable[[], object]
-    """Makes the inputs in the working folder."""
+    """Creates the inputs in the working folder."""
     call: Callable[[], object]
-    """Begins the work or goes on with it, in the working folder, as the documentation says."""
+    """Starts or resumes the work in the working folder, as documented."""
     result: Callable[[], dict[str, Any]]
-    """What it gave, by names; also of a part of it."""
+    """The results by name, also of an unfinished run."""
 
 
 def command(*words: str) -> None:

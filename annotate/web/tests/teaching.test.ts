@@ -3,10 +3,9 @@ import { test } from "node:test";
 
 import { PageError } from "../src/backend";
 import { pyramidInputs, pyramidOutput } from "../src/onnx/feature_pyramid";
-import { mixed } from "../src/onnx/regions";
 import { readTaughtWords } from "../src/onnx/taught_words";
 import { readNames, type FeatureMap } from "../src/onnx/feature_maps";
-import { checkModel, probeImage, TaughtQuery, withheld } from "../src/onnx/teaching";
+import { checkModel, mixed, probeImage, TaughtQuery, withheld } from "../src/onnx/teaching";
 import { bytes, expected } from "./expected";
 
 const { file, maps: given, cases } = expected.taught;
@@ -52,6 +51,11 @@ function recorded(change: object, content = bytes(file)): Uint8Array {
     header["__metadata__"]["segvoc_taught"] = JSON.stringify({ ...record, ...change });
   }, content);
 }
+
+test("taps are read in the order of their numbers", () => {
+  const names = ["tap_10", "appearance", "tap_2", "class_logits", "tap_0", "tap_1"];
+  assert.deepEqual(readNames(names), ["appearance", "class_logits", "tap_0", "tap_1", "tap_2", "tap_10"]);
+});
 
 test("a file of Python's is read", () => {
   assert.deepEqual([taught.model, taught.words, taught.shown], ["theirs", ["grass", "sky"], ["grass", "brick", "sky"]]);

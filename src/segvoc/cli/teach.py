@@ -45,9 +45,11 @@ def teach_command(
         echo(f"segvoc: {line}", err=True)
     from segvoc.inference.teaching import teach
 
-    segmenter = chosen.open(model)
     with ExitStack() as stack:
-        taught = teach(segmenter, examples, keep_worse=keep_worse, seed=seed, on_step=_shown(stack))
+        show = _shown(stack)
+        show("opening the model", 0, 1)
+        segmenter = chosen.open(model)
+        taught = teach(segmenter, examples, keep_worse=keep_worse, seed=seed, on_step=show)
     taught.save(out)
     if as_json:
         echo(strict_json(to_json(taught.record)))
@@ -71,7 +73,7 @@ def _shown(stack: ExitStack) -> Callable[[str, int, int], None]:
     def show(what: str, done: int, total: int) -> None:
         if what not in bars:
             stack.close()
-            unit = "fit" if what == "learning words" else "image"
+            unit = {"opening the model": "model", "learning words": "fit"}.get(what, "image")
             bars[what] = stack.enter_context(Progress(what, total=total, unit=unit))
         bars[what].update(done - bars[what].done)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -24,7 +25,15 @@ from segvoc.inference.taught.examples import (
     toward_examples,
 )
 from segvoc.inference.taught.features import FeatureArrays, channels_of, read_features
-from segvoc.inference.taught.learning import BETTER, HeldOutParts, HeldOutScores, fits_of, held_out_parts, learn
+from segvoc.inference.taught.learning import (
+    BETTER,
+    HeldOutParts,
+    HeldOutScores,
+    fits_of,
+    held_out_parts,
+    learn,
+    pixel_counts,
+)
 from segvoc.inference.taught.taught_words import TaughtWords, TeachingRecord, mean_features
 from segvoc.inference.windows import views
 from segvoc.runtime.version import __version__
@@ -77,7 +86,7 @@ def teach(
         held_out: indices of the images to hold out for scoring; the others only teach. None: all.
         keep_worse: also use the examples of words that get worse with them; by default these keep their text.
         seed: random seed.
-        on_step: progress callback: the task, the finished and total number of steps.
+        on_step: progress callback: the task, the finished and total number of steps; each task starts with 0.
 
     Returns:
         The taught words.
@@ -88,6 +97,7 @@ def teach(
     """
     if not len(images):
         raise UsageError("there are no images to learn from; give at least two with labels")
+    on_step("finding regions", 0, len(images))
     model.prepare_to_run()
     probed = model.probed_features()
     seen = _Examples(model, images, held_out, on_step)
@@ -97,12 +107,11 @@ def teach(
         raise UsageError(f"none of the {len(images)} images has a labeled pixel; label some with the classes")
     cells = Cells.joined(found)
     parts = seen.parts(list(regions) if regions else cells.images, seed)
-    fits, done = fits_of(cells, parts), 0
+    fits, done = fits_of(cells, parts), count()
+    on_step("learning words", next(done), fits)
 
     def fitted() -> None:
-        nonlocal done
-        done += 1
-        on_step("learning words", done, fits)
+        on_step("learning words", next(done), fits)
 
     pixels, shown, words = seen.pixels, seen.shown, images.vocabulary.words
     learned = learn(cells, words, pixels, shown, parts=parts, seed=seed, keep_worse=keep_worse, on_fit=fitted)
@@ -141,21 +150,21 @@ def should_refine(
 
     That the images also taught the words favors plain and refined maps alike.
     """
-    count = len(images.vocabulary)
-    if not model.traits.refines_edges or count > MOST_WORDS:
+    word_count = len(images.vocabulary)
+    if not model.traits.refines_edges or word_count > MOST_WORDS:
         return False
-    model, confusions = model.with_taught(taught), np.zeros((2, count * count))
+    model, pixels = model.with_taught(taught), np.zeros((2, 3, word_count))
     words = model.encode(images.vocabulary)
     chosen = sorted(held_out)[:: -(-len(held_out) // MOST_EDGE_IMAGES)]
+    on_step("trying edges", 0, len(chosen))
     for number, index in enumerate(chosen):
         image, labels = images.read(index)
         known = labels != UNLABELED
-        for confusion, edges in zip(confusions, (False, True), strict=True):
-            predicted = model.segment(image, words, edges=edges, keep_classes="all").labels
-            pairs = labels[known].astype(np.int64) * count + predicted[known]
-            confusion += np.bincount(pairs, minlength=count * count)
+        for sums, edges in zip(pixels, (False, True), strict=True):
+            predicted = model.segment(image, words, edges=edges, keep_classes="all", threshold=0.0).labels
+            sums += pixel_counts(labels[known], predicted[known], word_count)
         on_step("trying edges", number + 1, len(chosen))
-    plain, fine = map(HeldOutScores.of_confusion, confusions.reshape(2, count, count))
+    plain, fine = map(HeldOutScores.of, pixels)
     return fine.value(plain) > BETTER
 
 
@@ -191,8 +200,9 @@ class _Examples:
 
     def cells(self, regions: Mapping[int, WordRegions], seed: int) -> list[Cells]:
         """Labeled cells of each image; the regions mixed in come from the other folds."""
-        random, count = np.random.default_rng(seed), cells_per_image(len(self.images))
+        random, size = np.random.default_rng(seed), cells_per_image(len(self.images))
         texts = self._mixed_texts(regions, seed)
+        self.on_step("reading images", 0, len(self.images))
         kept: list[Cells] = []
         for index in range(len(self.images)):
             image, labels = self.images.read(index)
@@ -202,7 +212,7 @@ class _Examples:
                 logits, *others = (
                     self.model.compare(features, text, self.protocol)[0] for text in (self.text, *texts.get(index, ()))
                 )
-                cells = sampled_cells(read_features(features), logits, labels, index, count, random, others)
+                cells = sampled_cells(read_features(features), logits, labels, index, size, random, others)
                 if cells is not None:
                     kept.append(cells)
                     self.pixels += of_word

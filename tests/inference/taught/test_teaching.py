@@ -59,6 +59,17 @@ def test_examples_make_words_better(model, taught):
     assert [word.pixels for word in record.words] == [sum((one == index).sum() for one in drawn) for index in range(3)]
 
 
+def test_every_task_reports_its_progress_from_the_start(model):
+    steps: list[tuple[str, int, int]] = []
+    segvoc.teach(model, drawn_examples(3), on_step=lambda *step: steps.append(step))
+    assert steps[0] == ("finding regions", 0, 3)
+    tasks = list(dict.fromkeys(what for what, _, _ in steps))
+    assert {"reading images", "learning words"} <= set(tasks)
+    for task in tasks:
+        done = [number for what, number, _ in steps if what == task]
+        assert done == list(range(len(done))) and done[-1] <= next(total for what, _, total in steps if what == task)
+
+
 def test_untaught_words_keep_their_logits(model, taught):
     image, words = drawn_examples(1).images[0], ["cup", "grass", "spoon", "sky"]
     one, other = (each.segment(image, words, return_probabilities=True) for each in (model, model.with_taught(taught)))

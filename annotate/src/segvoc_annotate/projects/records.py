@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from segvoc import UsageError, Vocabulary
 from segvoc.data.datasets.maps import PROJECT_FORMAT, PROJECT_VERSION
@@ -29,6 +29,9 @@ Source = Literal["model", "person", "import"]
 
 What = Literal["labels", "done", "reopened", "added", "removed", "restored", "words", "improved"]
 """Kind of a change."""
+
+DOCUMENTED = {"use_attribute_docstrings": True}
+"""Setting of records that the service answers: OpenAPI describes their fields by the docstrings."""
 
 _TAUGHT = re.compile(r"taught/[^/\\]+\.words\.safetensors")
 
@@ -158,6 +161,8 @@ class PixelPlace:
 @dataclass(frozen=True, kw_only=True)
 class ImageState:
     """State of an image and its labels."""
+
+    __pydantic_config__: ClassVar = DOCUMENTED
 
     image: str
     """Path of the image below the image folder."""

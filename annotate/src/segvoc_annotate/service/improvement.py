@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from segvoc import Segmenter, SegvocError, UsageError
 from segvoc.runtime.process_settings import exit_reason
@@ -18,7 +18,7 @@ from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import read_json, write_json
 from segvoc.storage.records import from_json, to_json
 from segvoc_annotate.projects.project import Project
-from segvoc_annotate.projects.records import now
+from segvoc_annotate.projects.records import DOCUMENTED, now
 from segvoc_annotate.service.improving import TUNING_PREFIX, ImprovementOrder, done_images, improve
 
 TAUGHT_FOLDER = "taught"
@@ -66,6 +66,8 @@ class HeldOutGains:
 class ImprovementState:
     """Progress or outcome of the job."""
 
+    __pydantic_config__: ClassVar = DOCUMENTED
+
     state: Literal["none", "running", "done", "failed", "canceled"] = "none"
     stage: str | None = None
     share: float | None = None
@@ -79,6 +81,8 @@ class ImprovementState:
     by: str | None = None
     at: str | None = None
     """When it began, in UTC."""
+    can_finetune: bool = False
+    """Whether this service can fine-tune; known in its answers only."""
 
 
 class Improvement:

@@ -4,12 +4,12 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from segvoc import OutputError, Segmenter, SegvocError, TaughtWords, UsageError
@@ -357,7 +357,7 @@ class ProjectRoutes:
 
     def _told_of(self, state: ImprovementState) -> Response:
         offered = why_no_finetuning(self._service.labeler.model) is None
-        return JSONResponse(to_json(state) | {"can_finetune": offered})
+        return JSONResponse(to_json(replace(state, can_finetune=offered)))
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
         """Run a call in a thread, mapping its errors to request failures."""
@@ -367,19 +367,19 @@ class ProjectRoutes:
             raise _failure(error) from error
 
 
-_ANSWERS: Mapping[str, type[BaseModel]] = {
+_ANSWERS: Mapping[str, type] = {
     "_get": schemas.ProjectAnswer,
     "_put": schemas.ProjectAnswer,
     "_changes": schemas.ChangesAnswer,
     "_add_images": schemas.AddedAnswer,
     "_remove": schemas.RemovedAnswer,
-    "_restore": schemas.StateAnswer,
-    "_put_work": schemas.StateAnswer,
-    "_put_done": schemas.StateAnswer,
+    "_restore": ImageState,
+    "_put_work": ImageState,
+    "_put_done": ImageState,
     "_import": schemas.AddedAnswer,
-    "_improvement_state": schemas.ImprovementAnswer,
-    "_improve": schemas.ImprovementAnswer,
-    "_cancel_improvement": schemas.ImprovementAnswer,
+    "_improvement_state": ImprovementState,
+    "_improve": ImprovementState,
+    "_cancel_improvement": ImprovementState,
 }
 """Response models of the routes that don't send a file, by method."""
 

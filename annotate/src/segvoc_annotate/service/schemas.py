@@ -1,8 +1,10 @@
-"""Request and response bodies of the project's routes, for OpenAPI."""
+"""Request and response bodies of the project's routes, for OpenAPI; records answer as they are."""
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from segvoc_annotate.projects.records import Change, ImageState
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -63,33 +65,6 @@ class ImprovementJson(BaseModel):
     finetune: bool = Field(False, description="Tune words with a small network; needs PyTorch.")
 
 
-class PlaceAnswer(BaseModel):
-    """A pixel."""
-
-    x: int
-    y: int
-
-
-class StateAnswer(BaseModel):
-    """State of an image and its labels."""
-
-    image: str = Field(description="Path of the image below the image folder.")
-    width: int
-    height: int
-    revision: int = Field(description="How often its labels were written.")
-    done: bool
-    by: str | None
-    at: str | None = Field(examples=["2026-11-24T20:15:00Z"])
-    source: Literal["model", "person", "import"] | None
-    answers: str | None = Field(description="The query that the draft answers, opaque to the server.")
-    corrected: int = Field(description="Pixels corrected by a person.")
-    pixels: dict[str, int] = Field(description="Pixels by the word's id.")
-    unlabeled: int
-    uncertainty: float | None = Field(description="Mean of 1 - confidence over uncorrected pixels.")
-    least_certain: PlaceAnswer | None
-    objects: dict[str, int] | None = Field(description="Objects by the word's id.")
-
-
 class ProjectLimits(BaseModel):
     """Limits of requests about the project."""
 
@@ -115,22 +90,11 @@ class ProjectAnswer(RecordAnswer):
     """A project with its images."""
 
     seq: int = Field(description="Number of the last change.")
-    images: list[StateAnswer]
+    images: list[ImageState]
     images_folder: str
     removed: list[str]
     problems: list[str] = Field(description="A line per unusable image.")
     limits: ProjectLimits
-
-
-class ChangeAnswer(BaseModel):
-    """A change."""
-
-    seq: int
-    at: str
-    by: str
-    what: Literal["labels", "done", "reopened", "added", "removed", "restored", "words", "improved"]
-    image: str | None
-    revision: int
 
 
 class ChangedRecord(RecordAnswer):
@@ -143,15 +107,15 @@ class ChangesAnswer(BaseModel):
     """The changes since a given number."""
 
     seq: int
-    changes: list[ChangeAnswer]
-    states: dict[str, StateAnswer] = Field(description="Current states of the changed images.")
+    changes: list[Change]
+    states: dict[str, ImageState] = Field(description="Current states of the changed images.")
     project: ChangedRecord | None = Field(None, description="Only if it was changed.")
 
 
 class AddedAnswer(BaseModel):
     """Result of an image upload."""
 
-    added: list[StateAnswer]
+    added: list[ImageState]
     problems: list[str] = Field(description="A line per rejected file.")
 
 
@@ -159,34 +123,3 @@ class RemovedAnswer(BaseModel):
     """The images in the trash."""
 
     removed: list[str]
-
-
-class MeansAnswer(BaseModel):
-    """Scores [%] on held-out images."""
-
-    miou: float | None
-    accuracy: float | None
-    words: dict[str, float | None] = Field(description="IoU of each word; null if no held-out image shows it.")
-
-
-class GainsAnswer(BaseModel):
-    """Scores of the words before and after."""
-
-    before: MeansAnswer = Field(description="By text alone.")
-    after: MeansAnswer = Field(description="With examples.")
-    keep_text: list[str] = Field(description="Words that keep their text embedding.")
-
-
-class ImprovementAnswer(BaseModel):
-    """Progress or outcome of learning from the finished images."""
-
-    state: Literal["none", "running", "done", "failed", "canceled"]
-    stage: str | None
-    share: float | None = Field(description="Fraction done, in [0, 1].")
-    images: int = Field(description="Number of training images.")
-    finetune: bool
-    scores: GainsAnswer | None
-    message: str | None
-    by: str | None
-    at: str | None
-    can_finetune: bool = Field(description="Whether this service can fine-tune.")

@@ -9,8 +9,7 @@ import {
   type Segmentation,
   type TaughtFile,
 } from "../backend";
-import { failure, NOT_STARTED } from "./failures";
-import type { Reply, Request, Work } from "./messages";
+import { failure, NOT_STARTED, type Reply, type Request, type Work } from "./messages";
 import { Recent } from "./recent";
 import { Turns } from "./turns";
 

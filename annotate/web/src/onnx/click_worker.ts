@@ -2,9 +2,8 @@
 
 import { boxed, clicked, type Guess, positiveRuns } from "../clicks/guess";
 import { whole } from "../labels/runs";
-import type { ClickReply, ClickRequest } from "./click_messages";
 import { ClickModel } from "./click_model";
-import { failedBy } from "./failures";
+import { type ClickReply, type ClickRequest, failedBy } from "./messages";
 import { prepareRuntime } from "./runtime";
 
 let model: Promise<ClickModel> | undefined;

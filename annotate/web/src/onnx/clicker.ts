@@ -3,8 +3,7 @@
 import type { ImageSource } from "../backend";
 import type { Click, Guess } from "../clicks/guess";
 import type { Box, Runs } from "../labels/runs";
-import type { ClickQuestion, ClickReply, ClickRequest } from "./click_messages";
-import { failure, NOT_STARTED } from "./failures";
+import { type ClickQuestion, type ClickReply, type ClickRequest, failure, NOT_STARTED } from "./messages";
 import { Turns } from "./turns";
 
 /** An object, and its pixels. */

@@ -18,7 +18,9 @@ export const CLASS_LOGITS = "class_logits";
 export function readNames(names: readonly string[]): string[] {
   const first = firstName(names);
   if (!first) throw new PageError("Words can't be taught to this network, which has no feature maps of whole images.");
-  const taps = names.filter((name) => name.startsWith("tap_")).sort();
+  // by number: "tap_10" comes after "tap_2"
+  const number = (name: string) => Number(name.slice("tap_".length));
+  const taps = names.filter((name) => name.startsWith("tap_")).sort((one, other) => number(one) - number(other));
   return [first, ...names.filter((name) => name === CLASS_LOGITS), ...taps];
 }
 

@@ -20,10 +20,9 @@ import { type FeatureMap, readNames } from "./feature_maps";
 import { float16 } from "./float16";
 import type { Loader } from "./loading";
 import { Prompts } from "./prompts";
-import type { Embeddings } from "./regions";
 import { strongestClass } from "./strongest_class";
 import { readTaughtWords, type TaughtWords } from "./taught_words";
-import { checkModel, fits, probeImage, TaughtQuery } from "./teaching";
+import { checkModel, type Embeddings, fits, probeImage, TaughtQuery } from "./teaching";
 
 type Features = Record<string, ort.Tensor>;
 

@@ -1,9 +1,8 @@
 /** The thread that runs the network, so that the page stays responsive. */
 
 import type { ModelInfo, Segmentation } from "../backend";
-import { failedBy } from "./failures";
 import { Loader, json } from "./loading";
-import type { Reply, Request, Work } from "./messages";
+import { failedBy, type Reply, type Request, type Work } from "./messages";
 import { Model, type SeenImage } from "./model";
 import { Recent } from "./recent";
 import { prepareRuntime } from "./runtime";

@@ -11,18 +11,26 @@ import { FileButton, Icon } from "./buttons";
 import { Dialog } from "./dialog";
 import { type Page, plural } from "./page";
 
-/** Formats with their names, their files' types, and what is in them. */
+/** Formats of the open image, with their names, file types and contents. */
 const FORMATS: readonly (readonly [Format, string, string, string])[] = [
   ["labels", "Label map", "PNG", "A pixel's value is the number of its word"],
   ["overlay", "Overlay", "PNG", "The image with its colors and names"],
   ["report", "Shares", "JSON", "Pixels, share and confidence of each word"],
+];
+
+/** Formats for other tools, which the service of a project writes itself. */
+const ANNOTATIONS: typeof FORMATS = [
   ["coco-rle", "COCO masks", "JSON", "A mask for each word, as run lengths"],
   ["coco-polygons", "COCO polygons", "JSON", "Polygons for each word"],
   ["labelme", "LabelMe", "JSON", "A polygon for each region"],
 ];
 
+/** Datasets that the service of a project writes (`segvoc project export`). */
+const DATASETS = ["coco-instances", "coco-panoptic", "yolo-seg", "voc", "cvat", "labelme", "label-studio"];
+
 export function Downloads({ page }: { page: Page }) {
   const { session } = page;
+  const { isShared } = session.store;
   const [share, setShare] = useState<number | null>(null);
   const count = session.items.value.length;
   const offer = async (file: Promise<OfferedFile>) => {
@@ -34,25 +42,33 @@ export function Downloads({ page }: { page: Page }) {
     setShare(null);
   };
   const all = useSavingAll(page, (items) => void offer(everything(session, items, setShare)));
+  const dataset = async (format: string) => {
+    const content = await session.store.download(`export?format=${format}&all=true`)!;
+    return { name: `${session.name.value} ${format}.zip`, content };
+  };
   if (!session.isLabeled.value) return <p class="help">Files appear here once an image is labeled.</p>;
   return (
     <div class="downloads">
-      {FORMATS.map(([format, name, type, explanation]) => (
+      {[...FORMATS, ...(isShared ? [] : ANNOTATIONS)].map(([format, name, type, explanation]) => (
         <button key={format} type="button" title={explanation} onClick={() => void offer(fileOf(session, format))}>
           {name}
           <span class="type">{type}</span>
         </button>
       ))}
-      <button
-        type="button"
-        class="primary"
-        disabled={share !== null}
-        onClick={all.press}
-      >
-        <Icon name="save" />
-        {share === null ? "Everything" : `Packing: ${Math.floor(100 * share)} %`}
-        <span class="type">{count > 1 && `${count} images, `}ZIP</span>
-      </button>
+      {isShared ? (
+        DATASETS.map((format) => (
+          <button key={format} type="button" title="All labeled images" onClick={() => void offer(dataset(format))}>
+            {format}
+            <span class="type">ZIP</span>
+          </button>
+        ))
+      ) : (
+        <button type="button" class="primary" disabled={share !== null} onClick={all.press}>
+          <Icon name="save" />
+          {share === null ? "Everything" : `Packing: ${Math.floor(100 * share)} %`}
+          <span class="type">{count > 1 && `${count} images, `}ZIP</span>
+        </button>
+      )}
       {all.question}
     </div>
   );
@@ -76,7 +92,7 @@ export function ProjectPanel({ page }: { page: Page }) {
   };
   const all = useSavingAll(page, (chosen) => void busy(async () => save(await projectZip(session, chosen, setShare))));
   const saveShared = () =>
-    void busy(async () => save({ name: `${session.name.value}.zip`, content: await session.store.archive()! }));
+    void busy(async () => save({ name: `${session.name.value}.zip`, content: await session.store.download("archive")! }));
   const open = (file: File) =>
     void busy(async () => {
       session.offered.value = null;

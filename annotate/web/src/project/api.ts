@@ -65,12 +65,12 @@ export class ProjectApi {
     throw new PageError(answer.problems[0] ?? `The service didn't take “${name}”.`);
   }
 
-  async file(name: string): Promise<Blob> {
-    return (await this.ask("GET", `/images/${encoded(name)}`)).blob();
+  file(name: string): Promise<Blob> {
+    return this.download(`images/${encoded(name)}`);
   }
 
-  async thumbnail(name: string): Promise<Blob> {
-    return (await this.ask("GET", `/thumbnails/${encoded(name)}`)).blob();
+  thumbnail(name: string): Promise<Blob> {
+    return this.download(`thumbnails/${encoded(name)}`);
   }
 
   /** The work file of an image; null: there is none yet. */
@@ -112,8 +112,8 @@ export class ProjectApi {
     return this.json<Answer>("DELETE", "/improvement");
   }
 
-  async archive(): Promise<Blob> {
-    return (await this.ask("GET", "/archive")).blob();
+  async download(path: string): Promise<Blob> {
+    return (await this.ask("GET", `/${path}`)).blob();
   }
 
   private async json<Answer>(method: string, path: string, options: Options = {}): Promise<Answer> {

@@ -100,7 +100,7 @@ export class BrowserStore implements Store {
     return this.database.write(ids.flatMap((key) => OF_IMAGES.map((store) => ({ store, key }))));
   }
 
-  archive(): null {
+  download(): null {
     return null;
   }
 

@@ -1,6 +1,6 @@
 /**
- * A project on a service. What changes is written into the browser's database first, and sent from there until the
- * service has it, so that neither a page nor a service that ends loses it.
+ * A project on a service. Changes are first stored in an outbox in the browser's database, so that neither a closed page
+ * nor a stopped service loses them.
  */
 
 import { signal } from "@preact/signals";
@@ -26,15 +26,15 @@ import { movedIds, rebasedWords } from "./words";
 import { correctionsOf } from "./work_file";
 import type { WorkPacker } from "./work_packer";
 
-/** How long after a failure the service is asked again, at first and at most [ms]. */
+/** Retry delay after a failure, first and longest [ms]. */
 const WAIT = { first: 500, longest: 15_000 };
 
-/** Images whose work on the service is remembered, so that its changes can be distinguished from those of others. */
+/** Max images whose work on the service is cached, to tell this page's changes from those of others. */
 const MOST_KNOWN = 8;
 
 const NOTHING: Work = { draft: null, edits: null, settled: null };
 
-/** What the service has of an image. */
+/** An image's work on the service. */
 interface Known {
   readonly base: Base;
   readonly work: Work;
@@ -44,7 +44,7 @@ interface Known {
 
 /** A change in the outbox. */
 interface Waiting {
-  /** Its place in the outbox. */
+  /** Its key in the outbox. */
   readonly key: string;
   unsent: Unsent;
 }
@@ -56,15 +56,15 @@ export class RemoteStore implements Store {
   readonly isAway = signal(false);
   private readonly tab = `${Date.now()}-${Math.random()}`;
   private readonly known = new Map<string, Known>();
-  /** Changes of this page by images, the oldest first. */
+  /** Unsent changes of this page by image, oldest first. */
   private readonly unsent = new Map<string, Waiting>();
-  /** Changes that earlier pages left behind. */
+  /** Unsent changes of closed pages. */
   private left: Waiting[] = [];
-  /** The states of images as the service told them last. */
+  /** The last known state of each image on the service. */
   private readonly states = new Map<string, ImageState>();
-  /** The image that is open, of which nothing is forgotten. */
+  /** The open image, which stays cached. */
   private held: string | null = null;
-  /** The project as the service has it, and as this page wants it. */
+  /** The project on the service, and this page's unsent version of it. */
   private served: Project = { name: "", revision: 0, words: [], options: { synonyms: "first", parts: "", threshold: 0, background: null } };
   private wanted: Project | null = null;
   private watcher: Watcher | null = null;
@@ -123,7 +123,7 @@ export class RemoteStore implements Store {
   async work(id: string): Promise<Work> {
     const unsent = this.unsent.get(id)?.unsent ?? this.left.find((one) => one.unsent.id === id)?.unsent;
     const known = await this.read(id);
-    // what the open image goes on from changes together with it
+    // the base of the open image changes only together with the image
     if (id !== this.held || !this.known.has(id)) this.remember(id, known);
     return unsent ? withChange(known.work, unsent) : known.work;
   }
@@ -136,7 +136,7 @@ export class RemoteStore implements Store {
     if (!this.unsent.has(id)) {
       if (!change.draft && !change.edits && change.settled === undefined) return;
       const { base } = this.known.get(id) ?? (await this.fetched(id));
-      // another call may have been faster
+      // a concurrent call may have added it
       if (!this.unsent.has(id)) {
         this.unsent.set(id, { key: `${this.tab} ${id}`, unsent: { id, base, state } });
         this.waiting.value++;
@@ -149,17 +149,17 @@ export class RemoteStore implements Store {
   }
 
   async saveRemoved({ id, removed }: ImageEntry): Promise<void> {
-    // what was done last goes along
+    // the image's last changes are sent first
     for (let tries = 0; this.unsent.has(id) && !this.isAway.value && tries < 100; tries++) await pause(50);
     if (removed === null) await this.api.restore(id);
     else await this.api.remove(id);
   }
 
-  /** Others may want them: they stay in the project's trash. */
+  /** Does nothing: removed images stay in the project's trash. */
   async forget(): Promise<void> {}
 
-  archive(): Promise<Blob> {
-    return this.api.archive();
+  download(path: string): Promise<Blob> {
+    return this.api.download(path);
   }
 
   get(setting: Setting): Promise<unknown> {
@@ -175,7 +175,7 @@ export class RemoteStore implements Store {
     this.database.close();
   }
 
-  /** Changes in the outbox of pages that are gone. */
+  /** Changes that closed pages left in the outbox. */
   private async leftBehind(): Promise<Waiting[]> {
     const all = await this.database.getEntries("outbox");
     const open = await openTabs(this.tab, this.ending.signal);
@@ -184,7 +184,7 @@ export class RemoteStore implements Store {
       .map(([key, unsent]) => ({ key, unsent }));
   }
 
-  /** @param isChanged whether there is work, even if this page doesn't know of it yet. */
+  /** @param isChanged whether the service is known to have work, whatever the cached state says. */
   private async read(id: string, isChanged = false): Promise<Known> {
     const isNew = !isChanged && this.states.get(id)?.revision === 0;
     const content = isNew ? null : await this.api.work(id);
@@ -209,7 +209,7 @@ export class RemoteStore implements Store {
       if (this.known.size > MOST_KNOWN && other !== this.held && !this.unsent.has(other)) this.known.delete(other);
   }
 
-  /** Send what waits, words first, until nothing does. */
+  /** Sends the unsent changes, words first. */
   private async send(): Promise<void> {
     if (this.isSending || !this.watcher) return;
     this.isSending = true;
@@ -235,14 +235,14 @@ export class RemoteStore implements Store {
     this.isSending = false;
   }
 
-  /** The service answers again: what was told of it is over. */
+  /** Clears the offline message. */
   private reached(): void {
     if (!this.isAway.value) return;
     this.isAway.value = false;
     this.watcher!.onProblem(null);
   }
 
-  /** Let others go before a change that is refused. */
+  /** Moves a refused change to the end of the queue. */
   private postpone(): void {
     const [first, ...others] = this.left;
     if (first) this.left = [...others, first];
@@ -261,13 +261,13 @@ export class RemoteStore implements Store {
     } catch (failure) {
       if (!(failure instanceof ConflictError)) throw failure;
       const current = failure.current as Project;
-      // what was typed meanwhile counts, too
+      // includes what was typed meanwhile
       const mine = this.wanted ?? wanted;
       const words = rebasedWords(this.served.words, mine.words, current.words);
       const moved = movedIds(mine.words, words);
       if (moved.size) for (const waiting of this.unsent.values()) waiting.unsent = renumbered(waiting.unsent, moved);
       this.served = current;
-      // what the project was taught is the service's business
+      // only the service changes the taught words
       const { taught = [] } = current.options;
       this.wanted = { ...mine, words, options: { ...mine.options, taught } };
       this.watcher!.onProject(this.wanted);
@@ -276,7 +276,7 @@ export class RemoteStore implements Store {
 
   private async sendLeft(waiting: Waiting): Promise<void> {
     const { id } = waiting.unsent;
-    // put together with what others did, it is sent again
+    // after a merge it is sent again
     if (!(await this.deliver(waiting, "both"))) return;
     this.left = this.left.filter((one) => one !== waiting);
     await this.over(waiting.key);
@@ -287,7 +287,7 @@ export class RemoteStore implements Store {
     const { unsent, key } = waiting;
     if (!(await this.deliver(waiting, null))) return;
     if (waiting.unsent !== unsent) {
-      // more came while it was sent, which goes on from what the service has now
+      // what was changed during the request is based on the service's new version
       const { base } = this.known.get(unsent.id)!;
       const { settled, ...rest } = waiting.unsent;
       const isSettledSent = settled === unsent.settled;
@@ -297,7 +297,7 @@ export class RemoteStore implements Store {
     }
     this.unsent.delete(unsent.id);
     await this.over(key);
-    // somebody may have changed it while this page didn't look
+    // others may have changed it during the request
     const newest = this.states.get(unsent.id);
     if (newest && newest.revision > (this.known.get(unsent.id)?.base.revision ?? 0)) await this.refresh(newest);
   }
@@ -308,9 +308,9 @@ export class RemoteStore implements Store {
   }
 
   /**
-   * Send a change; false: it was put together with what others did meanwhile, and is to be sent again.
+   * Sends a change; false: it was merged with changes of others and has to be sent again.
    *
-   * @param choice what becomes of a conflict; null: the reader is asked.
+   * @param choice how to resolve a conflict; null: ask the user.
    */
   private async deliver(waiting: Waiting, choice: "both" | null): Promise<boolean> {
     const { unsent } = waiting;
@@ -341,7 +341,7 @@ export class RemoteStore implements Store {
     }
   }
 
-  /** Put a change together with what others did meanwhile. */
+  /** Merges a change with changes of others. */
   private async resolve(waiting: Waiting, given: "both" | null): Promise<void> {
     const { id } = waiting.unsent;
     const theirs = await this.read(id, true);
@@ -361,12 +361,12 @@ export class RemoteStore implements Store {
         theirs: theirs.work,
       });
     await this.idle(id);
-    // from here on nothing is painted meanwhile
+    // from here on the user can't paint meanwhile
     this.remember(id, theirs);
     const next = rebased(waiting.unsent, theirs.work, theirs.state, choice);
     if (!next) this.drop(waiting);
     else waiting.unsent = isLocked ? { ...next, settled: null } : next;
-    // what an earlier page left doesn't hide what this one has painted since
+    // a closed page's change doesn't hide what was painted on this one
     const isShown = [undefined, waiting].includes(this.unsent.get(id));
     if (isShown) this.watcher!.onWork(id, next ? withChange(theirs.work, waiting.unsent) : theirs.work);
     if (isShown && !next && theirs.state) this.watcher!.onState(id, theirs.state, true);
@@ -374,7 +374,7 @@ export class RemoteStore implements Store {
     if (!next) this.waiting.value--;
   }
 
-  /** Wait until nothing is being painted in an image. */
+  /** Waits until no stroke is in progress in an image. */
   private async idle(id: string): Promise<void> {
     while (this.watcher!.isBusy(id)) await pause(50);
   }
@@ -384,7 +384,7 @@ export class RemoteStore implements Store {
     this.left = this.left.filter((one) => one !== waiting);
   }
 
-  /** Hear of what others change, as long as the page is open. */
+  /** Polls for changes of others while the page is open. */
   private async listen(): Promise<void> {
     let wait = WAIT.first;
     while (!this.ending.signal.aborted) {
@@ -405,7 +405,7 @@ export class RemoteStore implements Store {
   }
 
   private takeProject(project: Project): void {
-    // whatever this page wants is sent on top of it
+    // this page's unsent version is rebased when it is sent
     if (project.revision <= this.served.revision || this.wanted) return;
     this.served = project;
     this.watcher!.onProject(project);
@@ -423,10 +423,10 @@ export class RemoteStore implements Store {
     await this.refresh(state);
   }
 
-  /** Show what somebody else made of an image. */
+  /** Shows changes of others. */
   private async refresh(state: ImageState): Promise<void> {
     const name = state.image;
-    // a change that waits meets the other one when it is sent
+    // an unsent change is merged when it is sent
     if (this.unsent.has(name)) return;
     if (name !== this.held) {
       this.known.delete(name);
@@ -458,7 +458,7 @@ function entryOf(state: ImageState, order: number): ImageEntry {
   return { id: state.image, order, removed: null, state };
 }
 
-/** An image in the trash, of which no more is known than its name. */
+/** An image in the trash; only its name is known. */
 function removedEntry(name: string, order: number): ImageEntry {
   const size = { width: 1, height: 1 };
   return { id: name, order: Number.MAX_SAFE_INTEGER, removed: order + 1, state: newState(name, size) };
@@ -470,9 +470,9 @@ function sameProject(one: Project, other: Project): boolean {
   return content(one) === content(other);
 }
 
-/** The tabs that are open in this browser, as far as it tells; this one is among them for as long as it is open. */
+/** The open tabs of this browser; this one is registered until it closes. */
 async function openTabs(tab: string, signal: AbortSignal): Promise<ReadonlySet<string>> {
-  // pages without HTTPS have no locks; what two pages send twice is put together by the service's revisions
+  // there are no locks without HTTPS; the service's revisions then merge what two pages send
   if (!navigator.locks) return new Set();
   void navigator.locks.request(`segvoc ${tab}`, () => new Promise((resolve) => signal.addEventListener("abort", resolve)));
   const { held = [] } = await navigator.locks.query();

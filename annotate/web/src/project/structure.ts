@@ -226,8 +226,8 @@ export interface Store {
   saveRemoved(entry: ImageEntry): Promise<void>;
   /** Delete images for good. */
   forget(ids: readonly string[]): Promise<void>;
-  /** The whole project as a zip; null: the page makes it. */
-  archive(): Promise<Blob> | null;
+  /** A zip that the service makes, of the project or of a dataset; null: the page makes it. */
+  download(path: string): Promise<Blob> | null;
   /** What the page keeps for itself. */
   get(setting: Setting): Promise<unknown>;
   put(setting: Setting, value: unknown): Promise<void>;

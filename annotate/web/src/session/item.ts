@@ -1,4 +1,4 @@
-/** An image of the project, and what became of it. */
+/** An image of the project and its state. */
 
 import { computed, signal, type Signal } from "@preact/signals";
 
@@ -6,7 +6,7 @@ import type { ImageSource, Pixels } from "../backend";
 import { decodeImage, pixelsOf } from "../imaging/reading";
 import type { ImageEntry, ImageState, Store } from "../project/structure";
 
-/** What became of an image so far. */
+/** State of labeling an image. */
 export type State =
   | { readonly kind: "waiting" | "running" }
   /** `answers`: the query and the back end that it was labeled for. */
@@ -16,7 +16,7 @@ export type State =
       readonly kind: "failed";
       readonly answers: string;
       readonly message: string;
-      /** Whether it is tried again by itself. */
+      /** Whether it is retried automatically. */
       readonly isTransient: boolean;
     };
 
@@ -32,9 +32,9 @@ export class Item implements ImageSource {
   bitmap: ImageBitmap | null = null;
   /** When it was removed [ms since 1970]; null: it wasn't. */
   removed: number | null;
-  /** What is known of its labels without opening it. */
+  /** The state of its labels, known without opening it. */
   readonly summary: Signal<ImageState>;
-  /** Whether somebody is done with it: nothing changes its labels then. */
+  /** Whether it is done: its labels are locked. */
   readonly isDone = computed(() => this.summary.value.done);
 
   constructor(
@@ -54,12 +54,12 @@ export class Item implements ImageSource {
     return this.summary.value.answers;
   }
 
-  /** Whether its labels come from elsewhere, so that no model is asked. */
+  /** Whether its labels were imported, so that the model doesn't label it. */
   get isImported(): boolean {
     return this.summary.value.source === "import";
   }
 
-  /** It isn't being labeled any more: show what it has. */
+  /** Ends labeling: shows the labels that it has. */
   showLabeled(): void {
     const { answers, source } = this.summary.value;
     this.state.value = answers !== null || source !== null ? { kind: "labeled", answers } : { kind: "waiting" };
@@ -87,7 +87,7 @@ export class Item implements ImageSource {
     }
   }
 
-  /** The image as it is kept. */
+  /** The image's entry in the store. */
   entry(): ImageEntry {
     return { id: this.id, order: this.order, removed: this.removed, state: this.summary.value };
   }

@@ -1,4 +1,4 @@
-/** Labels the images of the strip: the open one first, then the others. */
+/** Labels the project's images, the open one first. */
 
 import { computed, effect, signal, untracked } from "@preact/signals";
 
@@ -8,16 +8,16 @@ import type { Item } from "./item";
 import type { Session } from "./session";
 import type { Place } from "./settings";
 
-/** How long words must stay as they are before they are looked for [ms]. */
+/** Delay after the last change of the words before labeling starts [ms]. */
 const PAUSE = 50;
 
-/** How long after a failure that may pass by itself it is tried again, at first and at most [s]. */
+/** Retry delay after a temporary failure, first and longest [s]. */
 const WAIT = { first: 2, longest: 60 };
 
 export class Labeler {
   /** Share of the model that is loaded, in [0, 1]. */
   readonly loaded = signal(0);
-  /** Whether the service asks for a key. */
+  /** Whether the service requires a key. */
   readonly needsKey = signal(false);
   /** What to look for and where; null: nothing, or it isn't known yet. */
   readonly query = computed<Query | null>(() => {
@@ -29,7 +29,7 @@ export class Labeler {
   });
   private readonly running = new Map<Item, AbortController>();
   private timer: ReturnType<typeof setTimeout> | undefined;
-  /** Waits before what failed is tried again. */
+  /** Timers of retries. */
   private again: ReturnType<typeof setTimeout> | undefined;
   private wait = WAIT.first;
   private isStopped = false;
@@ -43,7 +43,7 @@ export class Labeler {
     return this.backends[this.session.settings.place.value!];
   }
 
-  /** Label whatever has no labels for the words that hold, from now on. */
+  /** Starts labeling all images without labels for the current words. */
   start(): void {
     effect(() => {
       void [this.session.settings.place.value, this.session.improved.value];
@@ -56,7 +56,7 @@ export class Labeler {
       this.timer = setTimeout(() => this.fill(), PAUSE);
     });
     effect(() => {
-      // what runs for other words is of no use any more
+      // results for other words are useless now
       this.session.asked.value = this.key.value;
       for (const [item, ending] of this.running) {
         ending.abort();
@@ -66,14 +66,14 @@ export class Labeler {
     });
   }
 
-  /** Label nothing any more. */
+  /** Stops labeling. */
   stop(): void {
     this.isStopped = true;
     clearTimeout(this.again);
     for (const ending of this.running.values()) ending.abort();
   }
 
-  /** Get the back end ready, after it was chosen or got a key. */
+  /** Prepares the backend after it was chosen or got a key. */
   async load(): Promise<void> {
     const { backend, session } = this;
     session.model.value = null;
@@ -97,7 +97,7 @@ export class Labeler {
     }
   }
 
-  /** Try those of some images again that failed. */
+  /** Tries the failed ones of some images again. */
   retry(items: readonly Item[]): void {
     clearTimeout(this.again);
     this.again = undefined;
@@ -105,12 +105,12 @@ export class Labeler {
     this.fill();
   }
 
-  /** Whether an image has the labels for the words that hold, or needs none: it is done, or its labels come from elsewhere. */
+  /** Whether an image has labels for the current words, or needs none since it is done or imported. */
   isLabeled({ isDone, isImported, state: { value } }: Item): boolean {
     return isDone.value || isImported || (value.kind === "labeled" && value.answers === this.key.value);
   }
 
-  /** Teach the model words of files. */
+  /** Adds files of taught words to the model. */
   async teach(files: readonly File[]): Promise<void> {
     const { backend, session } = this;
     if (!session.model.value) session.problem.value = "The model isn't ready yet; give it taught words when it is.";
@@ -164,7 +164,7 @@ export class Labeler {
     }
   }
 
-  /** Ask nothing for a while, and then try again; each time for longer. */
+  /** Pauses before the next try, longer each time. */
   private later(action: () => void): void {
     if (this.again !== undefined || this.isStopped) return;
     this.again = setTimeout(() => {

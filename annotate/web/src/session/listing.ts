@@ -1,4 +1,4 @@
-/** Which images are listed and in which order, how far they are, and how often words are in them. */
+/** Filtering and sorting of the images, and statistics of states and words. */
 
 import { computed, type ReadonlySignal, signal, untracked } from "@preact/signals";
 
@@ -23,7 +23,7 @@ export class Listing {
     this.items.value.map(({ summary }) => this.numberOf(summary.value.answers)).join(),
   );
 
-  /** All images in their order, which stays while a person works: corrected images don't move. */
+  /** All images, sorted; corrections don't move an image. */
   private readonly inOrder = computed(() => {
     const { order } = this.wanted.value;
     if (order === "least certain") void this.labeled.value;
@@ -31,7 +31,7 @@ export class Listing {
     return untracked(() => ordered(items, order, ({ summary }) => summary.value));
   });
 
-  /** The images that are listed. The chosen one is, even when it isn't looked for any more. */
+  /** The images that pass the filter, and always the chosen one. */
   readonly listed = computed(() => {
     const wanted = this.wanted.value,
       chosen = this.chosen.value;
@@ -55,7 +55,7 @@ export class Listing {
   }
 }
 
-/** What a person looks for among images. */
+/** A filter and order of images. */
 export interface Wanted {
   /** A part of the file's name, in any case; empty: any. */
   readonly text: string;
@@ -67,7 +67,7 @@ export interface Wanted {
 
 export type Order = "added" | "name" | "least certain";
 
-/** How far an image is: each is in one of these. */
+/** The states of images. */
 export type Progress = "not labeled" | "labeled" | "corrected" | "done";
 
 export const EVERYTHING: Wanted = { text: "", progress: "any", word: null, order: "added" };
@@ -78,7 +78,7 @@ export function progressOf({ done, corrected, source, answers }: ImageState): Pr
   return source !== null || answers !== null ? "labeled" : "not labeled";
 }
 
-/** Whether an image is among those that are looked for. */
+/** Whether an image passes the filter. */
 export function isWanted(state: ImageState, { text, progress, word }: Wanted): boolean {
   return (
     state.image.toLowerCase().includes(text.trim().toLowerCase()) &&
@@ -88,7 +88,7 @@ export function isWanted(state: ImageState, { text, progress, word }: Wanted): b
 }
 
 /**
- * Images in the order that is asked for; those of equal rank stay as they are.
+ * Sorts images stably.
  *
  * By certainty, those come first in which the model doubts most, then those that aren't labeled, and those that are done
  * last.
@@ -96,7 +96,7 @@ export function isWanted(state: ImageState, { text, progress, word }: Wanted): b
 export function ordered<Image>(images: readonly Image[], order: Order, stateOf: (image: Image) => ImageState): Image[] {
   const result = [...images];
   if (order === "name") {
-    // as people count: 9.jpg before 10.jpg
+    // 9.jpg before 10.jpg
     const { compare } = new Intl.Collator("en", { numeric: true });
     result.sort((one, other) => compare(stateOf(one).image, stateOf(other).image));
   }
@@ -112,7 +112,7 @@ export function ordered<Image>(images: readonly Image[], order: Order, stateOf: 
 
 interface Statistics {
   readonly images: number;
-  /** Images by how far they are. */
+  /** Number of images by state. */
   readonly progress: Readonly<Record<Progress, number>>;
   /** Share of the labeled images' pixels that a person decided, in [0, 1]; those of images that are done count. */
   readonly decided: number;

@@ -1,4 +1,4 @@
-/** The image that is looked at, with its labels and corrections, and those that may be opened next, read ahead. */
+/** The open image with its labels and corrections, and prefetching of the images around it. */
 
 import { batch, computed, type ReadonlySignal, signal, type Signal, untracked } from "@preact/signals";
 
@@ -14,17 +14,17 @@ import type { Settings } from "./settings";
 
 export class OpenImage {
   readonly edits: Edits;
-  /** What the back end answered; null: nothing yet. */
+  /** The backend's result; null: none yet. */
   readonly found: Signal<Segmentation | null>;
   /** The labels of an image that is done. */
   readonly settled: Signal<Settled | null>;
   /** Every pixel's word in the end; a new object when another answer or rule holds. */
   readonly labeling: ReadonlySignal<Labeling | null>;
-  /** Counts what is painted, for those who draw it. */
+  /** Incremented on each change, for redrawing. */
   readonly painted = signal(0);
-  /** Counts finished actions, for those who count pixels. */
+  /** Incremented after each action, for recounting pixels. */
   readonly finished = signal(0);
-  /** Counts changes of others that were taken over, after which all is worked out anew. */
+  /** Incremented when changes of others were applied, for computing everything again. */
   private readonly adopted = signal(0);
   private changed: Box | null = null;
 
@@ -73,7 +73,7 @@ export class OpenImage {
     this.correct((edits) => edits.paint(runs, choice));
   }
 
-  /** End an action. */
+  /** Ends an action. */
   finish(): void {
     const labeling = untracked(() => this.labeling.value);
     const counted = new Set(untracked(() => this.objects.value).map(({ label }) => label));
@@ -81,7 +81,7 @@ export class OpenImage {
     if (this.edits.finish()) this.finished.value++;
   }
 
-  /** Change objects, as one action; returns what the change tells, null: nothing changed. */
+  /** Changes objects as one action; returns the change's result, or null if nothing changed. */
   change<Result extends { readonly box: Box } | Box>(how: (labeling: Labeling) => Result | null): Result | null {
     const labeling = untracked(() => this.labeling.value);
     const result = labeling && how(labeling);
@@ -94,7 +94,7 @@ export class OpenImage {
     return result;
   }
 
-  /** Take back what was painted since the last action ended. */
+  /** Reverts what was painted since the last action ended. */
   cancel(): void {
     this.correct((edits) => edits.cancel());
   }
@@ -107,12 +107,12 @@ export class OpenImage {
     this.step((edits) => edits.redo());
   }
 
-  /** Take back all corrections, as one action. */
+  /** Reverts all corrections, as one action. */
   clear(): void {
     this.step((edits) => edits.clear());
   }
 
-  /** Take over what others made of the image; what was done here can still be undone. */
+  /** Applies changes of others; actions on this page can still be undone. */
   adopt({ found, saved, settled }: NamedWork): void {
     batch(() => {
       this.edits.adopt(saved);
@@ -123,7 +123,7 @@ export class OpenImage {
     });
   }
 
-  /** Know a word by another name from now on. */
+  /** Renames a word. */
   rename(word: string, name: string): void {
     const changed = (words: readonly string[]) => words.map((one) => (one === word ? name : one));
     const { value: found } = this.found,
@@ -133,7 +133,7 @@ export class OpenImage {
     if (settled) this.settled.value = { ...settled, words: changed(settled.words) };
   }
 
-  /** What it is opened from again. */
+  /** What opening it again needs. */
   get prepared(): Prepared {
     const work = { found: this.found.value, saved: this.edits.saved, settled: this.settled.value };
     return { bitmap: this.bitmap, work, revision: this.item.summary.value.revision };
@@ -147,7 +147,7 @@ export class OpenImage {
     if (this.correct(act)) this.finished.value++;
   }
 
-  /** Change corrections; false: nothing changed. */
+  /** Changes corrections; returns false if nothing changed. */
   private correct(act: (edits: Edits) => Change | null): boolean {
     // before it, since labels that are worked out anew know all corrections
     const labeling = untracked(() => this.labeling.value);
@@ -158,7 +158,7 @@ export class OpenImage {
     return true;
   }
 
-  /** Something changed in a rectangle. */
+  /** Records a change in a rectangle. */
   private show(box: Box | null): void {
     if (!box) return;
     this.changed = joined(this.changed, box);
@@ -167,9 +167,9 @@ export class OpenImage {
 }
 
 /**
- * Make corrections of those labels that would be others now, so that nobody's work is lost.
+ * Turns the settled labels that differ from the current ones into corrections, so that no work is lost.
  *
- * @param isCurrent whether the model has nothing new to say; if it has, every pixel keeps its label.
+ * @param isCurrent whether the model's labels are up to date; otherwise every pixel keeps its label.
  */
 export function paintSettled(image: OpenImage, { words, labels }: Settled, isCurrent: boolean): void {
   const now = image.labeling.value!;
@@ -192,10 +192,10 @@ export function paintSettled(image: OpenImage, { words, labels }: Settled, isCur
   image.finish();
 }
 
-/** Largest image that is read ahead [px]. */
+/** Max size of prefetched images [px]. */
 const LARGEST = 40e6;
 
-/** What an image is opened from. */
+/** A decoded image and its work. */
 export interface Prepared {
   readonly bitmap: ImageBitmap;
   readonly work: NamedWork;
@@ -208,7 +208,7 @@ export class Nearby {
 
   constructor(private readonly read: (item: Item) => Promise<Prepared>) {}
 
-  /** What an image is opened from, which is the caller's from now on. */
+  /** Decodes an image, or hands over the prefetched one. */
   async take(item: Item): Promise<Prepared> {
     for (;;) {
       const reading = this.kept.get(item) ?? this.read(item);
@@ -220,13 +220,13 @@ export class Nearby {
     }
   }
 
-  /** Keep an image that was left, if it is among those that may come next. */
+  /** Caches a closed image if it is one of the next. */
   put(item: Item, prepared: Prepared): void {
     this.drop(item);
     this.kept.set(item, Promise.resolve(prepared));
   }
 
-  /** Read some images ahead, one after the other, and forget all others. */
+  /** Prefetches some images one by one, and drops all others. */
   async prepare(items: readonly Item[]): Promise<void> {
     const wanted = items.filter(({ width, height }) => width * height <= LARGEST);
     for (const item of [...this.kept.keys()]) if (!wanted.includes(item)) this.drop(item);
@@ -234,12 +234,12 @@ export class Nearby {
       if (this.kept.has(item)) continue;
       const reading = this.read(item);
       this.kept.set(item, reading);
-      // whoever opens it is told
+      // reported when it is opened
       await reading.catch(() => this.kept.delete(item));
     }
   }
 
-  /** Forget what was read of an image, as it changes. */
+  /** Drops a cached image that changed. */
   drop(item: Item): void {
     const reading = this.kept.get(item);
     this.kept.delete(item);

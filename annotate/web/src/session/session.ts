@@ -16,10 +16,10 @@ import { contextOf, makeSettings, projectOf, restore, useProject, valuesOf } fro
 import { TaughtFiles } from "./taught";
 import { type AskedConflict, watcherOf } from "./watching";
 
-/** Most files whose problems are told one by one. */
+/** Max files whose problems are listed. */
 const MOST_LISTED = 8;
 
-/** How long after an action its image's figures are counted [ms]. */
+/** Delay between an edit and counting the image's pixels [ms]. */
 const PAUSE = 300;
 
 const NO_ROOM = "The browser has no more room for this page; save your results, and remove some images.";
@@ -31,39 +31,39 @@ export class Session {
   /** Name of the project. */
   readonly name = signal("project");
   readonly items = signal<readonly Item[]>([]);
-  /** Images that were removed, and can be put back; the last one last. */
+  /** Removed images, which can be restored; the last removed one is last. */
   readonly removed = signal<readonly Item[]>([]);
-  /** The image that is looked at. */
+  /** The open image. */
   readonly current = signal<OpenImage | null>(null);
-  /** The image that was chosen last, which may not be open yet. */
+  /** The image chosen last, which may still be loading. */
   readonly chosen = signal<Item | null>(null);
-  /** Those of the images that are listed. */
+  /** The images in the strip, filtered and sorted. */
   readonly listing = new Listing(this.items, this.chosen);
   readonly model = signal<ModelInfo | null>(null);
-  /** What labels must answer; null: nothing is asked, or it isn't known yet. */
+  /** Key of the current words and options: labels with another key are outdated; null: there is nothing to label yet. */
   readonly asked = signal<string | null>(null);
-  /** Counts how often a service's model was improved. */
+  /** Number of improvements of the service's model. */
   readonly improved = signal(0);
-  /** Counts what may let an image be labeled again, beside words and images. */
+  /** Incremented when an image may need labeling again though neither words nor images changed. */
   readonly reopened = signal(0);
-  /** Whether a click on an object waits for its answer, so that no image is labeled meanwhile. */
+  /** Whether a click waits for its mask; no image is labeled meanwhile. */
   readonly isClicking = signal(false);
   /** The file of a project that is about to be opened. */
   readonly offered = signal<File | null>(null);
-  /** What went wrong, in one sentence. */
+  /** The error message. */
   readonly problem = signal<string | null>(null);
   readonly taught: TaughtFiles;
-  /** Words that aren't shown, and the one that is shown alone. */
+  /** Hidden words, and the only word that is shown. */
   readonly hidden = signal<ReadonlySet<string>>(new Set());
   readonly alone = signal<string | null>(null);
   readonly isLabeled = computed(() => Boolean(this.current.value?.labeling.value));
-  /** Whether the open image can be corrected: it has labels, and nobody is done with it. */
+  /** Whether the open image can be corrected: it is labeled and not done. */
   readonly canCorrect = computed(() => this.isLabeled.value && !this.current.value!.item.isDone.value);
   readonly writer = new Writer();
-  /** Two versions of an image, between which the reader has to choose. */
+  /** Conflicting versions of an image; the user chooses. */
   readonly conflict = signal<AskedConflict | null>(null);
   private readonly nearby = new Nearby((item) => this.prepare(item));
-  /** Changes that the writer writes next, by images. */
+  /** Unsaved changes by image. */
   private readonly changes = new Map<string, Omit<Change, "state">>();
   private counting: { readonly image: OpenImage; readonly timer: ReturnType<typeof setTimeout> } | null = null;
 
@@ -75,7 +75,7 @@ export class Session {
     return this.store.isLasting;
   }
 
-  /** For each of some words, whether it is shown: all but the hidden ones are, or one alone. */
+  /** Whether each word is shown: all but the hidden ones, or only the isolated one. */
   visible(words: readonly string[]): boolean[] {
     const names = words.map(firstName);
     const only = names.includes(this.alone.value!) ? this.alone.value : null;
@@ -95,7 +95,7 @@ export class Session {
     this.alone.value = null;
   }
 
-  /** Bring back what was kept, and keep from now on what changes. */
+  /** Restores the saved state and autosaves. */
   async restore(): Promise<void> {
     restore(this.settings, await this.store.get("all"));
     await this.restoreProject();
@@ -129,14 +129,14 @@ export class Session {
     this.store.watch(watcherOf(this, this.nearby));
   }
 
-  /** Give an id and a color to every word that comes. */
+  /** Assigns an id and a color to each new word. */
   private keepWords(): void {
     const { rule, vocabulary, words } = this.settings;
     effect(() => {
       const objects = this.current.value?.found.value?.words ?? [];
       const { background } = rule.value;
       this.know(words.value, [...objects, ...(background === null ? [] : [background])]);
-      // a word that is back has its place again
+      // a word that was added again returns to its place
       const ordered = lookedFor(untracked(() => vocabulary.value));
       if (ordered.join("\n") !== words.value.join("\n")) words.value = ordered;
     });
@@ -147,7 +147,7 @@ export class Session {
     vocabulary.value = withLookedFor(untracked(() => vocabulary.value), words, others);
   }
 
-  /** Give a word other names; it stays what it is. */
+  /** Renames a word; its id stays. */
   rename(word: string, text: string): void {
     const { vocabulary, words } = this.settings;
     const changed = renamed(words.value, word, text);
@@ -162,7 +162,7 @@ export class Session {
     });
   }
 
-  /** Give the background another name; it stays what it is, unless it is a word that is looked for, too. */
+  /** Renames the background; its id stays unless it is also one of the words. */
   nameBackground(name: string): void {
     const { vocabulary, rule } = this.settings;
     const { background } = rule.value;
@@ -174,7 +174,7 @@ export class Session {
     });
   }
 
-  /** Add image files to the strip, and open the first one. */
+  /** Adds image files and opens the first one. */
   async add(files: readonly File[]): Promise<void> {
     this.problem.value = null;
     const last = this.items.value.at(-1)?.order ?? 0;
@@ -196,7 +196,7 @@ export class Session {
     }
   }
 
-  /** Add the image that comes with the page, and words that suit it if there are none. */
+  /** Adds the page's example image, and words for it if there are none. */
   async addExample(): Promise<void> {
     try {
       const content = await (await fetch(EXAMPLE.file)).blob();
@@ -215,7 +215,7 @@ export class Session {
       this.count();
       const { bitmap, work } = await this.nearby.take(item);
       const opened = new OpenImage(item, bitmap, work, this.settings);
-      // another one may have been chosen meanwhile
+      // the user may have chosen another one meanwhile
       if (this.chosen.value !== item) opened.close();
       else this.show(opened);
     } catch (failure) {
@@ -223,14 +223,14 @@ export class Session {
     }
   }
 
-  /** Open the image that is so many places further among those that are listed. */
+  /** Opens the image so many places further in the strip. */
   move(places: number): void {
     const items = this.listing.listed.value;
     const at = items.indexOf(this.chosen.value!) + places;
     if (at >= 0 && at < items.length) void this.open(items[at]);
   }
 
-  /** Be done with the open image, and open the next one that is listed and isn't done. */
+  /** Marks the open image as done and opens the next one in the strip that isn't. */
   async finish(): Promise<void> {
     const image = this.current.value;
     if (!image) return;
@@ -255,7 +255,7 @@ export class Session {
     });
   }
 
-  /** Let the open image be changed again; what it had stays until a person changes it. */
+  /** Reopens the image; its labels stay until a person changes them. */
   reopen(): void {
     const image = this.current.value;
     const settled = image?.settled.value;
@@ -269,7 +269,7 @@ export class Session {
     this.reopened.value++;
   }
 
-  /** Take an image out of the strip; it can be put back. */
+  /** Removes an image; `putBack` restores it. */
   async remove(item: Item): Promise<void> {
     const at = this.listing.listed.value.indexOf(item);
     this.nearby.drop(item);
@@ -284,7 +284,7 @@ export class Session {
     else this.show(null);
   }
 
-  /** Put the image back that was removed last. */
+  /** Restores the image that was removed last. */
   async putBack(): Promise<void> {
     const item = this.removed.value.at(-1);
     if (!item) return;
@@ -295,7 +295,7 @@ export class Session {
     await this.open(item);
   }
 
-  /** Delete all images and words. */
+  /** Deletes all images and words. */
   async clear(): Promise<void> {
     const items = [...this.items.value, ...this.removed.value];
     this.items.value = [];
@@ -310,12 +310,12 @@ export class Session {
     await this.store.forget(items.map(({ id }) => id));
   }
 
-  /** Keep what a back end answered. */
+  /** Stores a backend's labels. */
   async take(item: Item, found: Segmentation, answers: string): Promise<void> {
     const isOpen = () => this.current.value?.item === item;
     const work = isOpen() ? null : await this.store.work(item.id);
     if (![...this.items.value, ...this.removed.value].includes(item)) return;
-    // somebody may be done with it meanwhile
+    // it may have been marked as done meanwhile
     if (item.isDone.value) return item.showLabeled();
     this.know(this.settings.words.value, found.words);
     const context = contextOf(this.settings);
@@ -329,31 +329,31 @@ export class Session {
     this.revise(item, { ...summaryOf(labeling), answers, source: source ?? "model" });
     const change = { state: item.summary.value, draft };
     item.state.value = { kind: "labeled", answers };
-    // labels are shown before they are on the disk: they can be found again
+    // shown before they are saved: lost labels can be computed again
     await this.kept(() => this.store.save(item.entry(), change));
   }
 
-  /** An image as it is open, or opened for a moment: close it if it isn't the current one. */
+  /** Opens an image temporarily, or returns the open one; the caller closes any other. */
   async opened(item: Item): Promise<OpenImage> {
     if (this.current.value?.item === item) return this.current.value;
     const { bitmap, work } = await this.prepare(item);
     return new OpenImage(item, bitmap, work, this.settings);
   }
 
-  /** What is kept of an image. */
+  /** An image's saved work. */
   async keptWork(item: Item): Promise<Work> {
     this.count();
     this.writer.flush();
     return this.store.work(item.id);
   }
 
-  /** Write down an image's corrections. */
+  /** Saves an image's corrections. */
   keepEdits(image: OpenImage): void {
     if (image.item.isDone.value) return;
     const { names, objects } = image.edits;
     this.know(this.settings.words.value, [...names, ...objects.words].filter((name): name is string => Boolean(name)));
     const edits = keptEdits(image.edits.saved, this.settings.vocabulary.value);
-    // labels from elsewhere stay what they are, beside what is corrected
+    // corrected or not, imported labels are listed as imported
     const source = image.item.isImported ? "import" : "person";
     this.keep(image.item, { edits }, { source });
     if (this.counting?.image !== image) this.count();
@@ -361,7 +361,7 @@ export class Session {
     this.counting = { image, timer: setTimeout(() => this.count(), PAUSE) };
   }
 
-  /** Count the pixels of the image that was corrected last. */
+  /** Counts the pixels of the image corrected last. */
   private count(): void {
     const { counting } = this;
     this.counting = null;
@@ -389,13 +389,13 @@ export class Session {
   private async prepare(item: Item): Promise<Prepared> {
     const { revision } = item.summary.value;
     const bitmap = await item.decode();
-    // what is written comes first
+    // pending writes come first
     this.writer.flush();
     const work = namedWork(await this.store.work(item.id), this.settings.vocabulary.value);
     return { bitmap, work, revision };
   }
 
-  /** Show another image, or none. */
+  /** Shows another image, or none. */
   show(image: OpenImage | null): void {
     const before = this.current.value;
     if (before) before.item.bitmap = null;
@@ -411,7 +411,7 @@ export class Session {
     void this.nearby.prepare([at + 1, at + 2, at - 1].flatMap((place) => (at >= 0 && listed[place]) || []));
   }
 
-  /** Write nothing any more, since another tab does. */
+  /** Stops writing: another tab took over. */
   close(): void {
     this.count();
     this.writer.flush();
@@ -424,7 +424,7 @@ export class Session {
     await this.store.forget(removed.map(({ id }) => id));
   }
 
-  /** Write; what was removed gives its room to it. */
+  /** Writes; if the browser is full, deletes the removed images and tries again. */
   private async room<Result>(write: () => Promise<Result>): Promise<Result> {
     try {
       return await write();
@@ -444,7 +444,7 @@ export class Session {
   }
 }
 
-/** One problem in each line, and how many more there are. */
+/** One problem per line, and the number of further ones. */
 function listed(problems: readonly string[]): string {
   const more = problems.length - MOST_LISTED;
   return [...problems.slice(0, MOST_LISTED), ...(more > 0 ? [`${more} more of the files can't be read.`] : [])].join("\n");
@@ -452,20 +452,20 @@ function listed(problems: readonly string[]): string {
 
 type Write = () => Promise<void>;
 
-/** One write at a time for each key; of those that come meanwhile, the last one is written, as it holds everything. */
+/** Runs one write per key at a time; of those that arrive meanwhile only the last, which contains all others. */
 export class Writer {
-  /** Writes that were begun and aren't over. */
+  /** Number of running writes. */
   readonly pending = signal(0);
   private readonly running = new Set<string>();
   private readonly waiting = new Map<string, Write>();
 
-  /** @param write begins to write before it returns, and doesn't fail. */
+  /** @param write starts synchronously and never rejects. */
   write(key: string, write: Write): void {
     if (this.running.has(key)) this.waiting.set(key, write);
     else void this.run(key, write);
   }
 
-  /** Begin whatever waits, as there may be no time left. */
+  /** Starts all waiting writes: the page may be closing. */
   flush(): void {
     const waiting = [...this.waiting.values()];
     this.waiting.clear();

@@ -1,4 +1,4 @@
-/** What becomes of changes that others make to the project. */
+/** Applies changes of others to the session. */
 
 import type { Signal } from "@preact/signals";
 
@@ -8,13 +8,13 @@ import { Item } from "./item";
 import type { Nearby, OpenImage } from "./open_image";
 import { contextOf, type Settings, useProject } from "./settings";
 
-/** A conflict that a person decides. */
+/** A conflict that the user resolves. */
 export interface AskedConflict {
   readonly conflict: Conflict;
   answer(choice: Choice): void;
 }
 
-/** What changes of others reach. */
+/** The parts of the session that changes of others affect. */
 interface Watched {
   readonly store: Store;
   readonly settings: Settings;
@@ -31,7 +31,7 @@ interface Watched {
 export function watcherOf(session: Watched, nearby: Nearby): Watcher {
   const { current, items, problem, removed, settings } = session;
   const itemOf = (id: string) => items.value.find((item) => item.id === id);
-  /** The problem that the store told last. */
+  /** The last problem that the store reported. */
   let told: string | null = null;
 
   return {

@@ -5,10 +5,11 @@ Cross-validation on held-out images chooses how far they are trusted.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float16, Float32, Int
 
 from segvoc.errors import UsageError
 from segvoc.inference.taught.examples import Cells
@@ -16,6 +17,9 @@ from segvoc.inference.taught.taught_words import TaughtWord, withheld
 
 DIMENSIONS = 256
 """Number of principal components; further components are noise for few images."""
+
+LOWEST = np.float32(-1e9)
+"""Below all logits."""
 
 STEPS, BATCH, LEARNING_RATE = 80, 2048, 0.1
 """Adam: number of steps, batch size [cells], and learning rate, with cosine decay to 0."""
@@ -98,22 +102,23 @@ def fit(
     classifiers learn to compete with words that only have their text. Cells count by the frequency of their word to the
     power of -0.5. c are the components of the cells, w and v the penalty; `words` are indices, ascending.
     """
-    of_word = np.bincount(cells.labels, minlength=cells.zero_shot.shape[1])
-    importance = of_word[cells.labels] ** -0.5
+    importance = np.bincount(cells.labels)[cells.labels] ** -0.5
+    text, others = cells.zero_shot[:, words], _log_sum(np.delete(cells.zero_shot, words, axis=1))
+    columns = np.searchsorted(words, cells.labels)
     weights = np.zeros((len(words), components.shape[1] + 1), np.float32)
     shrink = 2 * np.array([penalty.weights] * components.shape[1] + [penalty.bias], np.float32)
     mean, square = np.zeros_like(weights), np.zeros_like(weights)
     inputs = np.concatenate([components, np.ones((len(components), 1), np.float32)], axis=1)
     for step in range(STEPS):
         drawn = random.integers(len(cells), size=BATCH) if len(cells) > BATCH else np.arange(len(cells))
-        seen, truth = inputs[drawn], cells.labels[drawn]
-        zero_shot = cells.zero_shot[drawn].astype(np.float32)
+        seen, truth = inputs[drawn], columns[drawn]
+        zero_shot, rest = text[drawn].astype(np.float32), others[drawn]
         share = (importance[drawn] / importance[drawn].sum())[:, None].astype(np.float32)
         scores = seen @ weights.T
         half = (random.random(len(words)) < 0.5).astype(np.float32)
-        one_hot = (truth[:, None] == words).astype(np.float32)
-        gradient = (1 - UNTAUGHT) * (_probabilities(zero_shot, words, scores) - one_hot)
-        gradient += UNTAUGHT * half * (_probabilities(zero_shot, words, scores * half) - one_hot)
+        gradient = (1 - UNTAUGHT) * _probabilities(zero_shot + scores, rest)
+        gradient += UNTAUGHT * half * _probabilities(zero_shot + scores * half, rest)
+        gradient[np.arange(len(drawn)), truth] -= (1 - UNTAUGHT) + UNTAUGHT * half[truth]
         slope = (gradient * share).T @ seen + shrink * weights
         mean = 0.9 * mean + 0.1 * slope
         square = 0.999 * square + 0.001 * slope**2
@@ -122,15 +127,19 @@ def fit(
     return Classifiers(words, weights[:, :-1], weights[:, -1])
 
 
-def _probabilities(
-    zero_shot: Float32[np.ndarray, "M K"], words: Int[np.ndarray, " T"], scores: Float32[np.ndarray, "M T"]
-) -> Float32[np.ndarray, "M T"]:
-    """Probabilities of the taught words in a softmax over all words."""
-    logits = zero_shot.copy()
-    logits[:, words] += scores
-    logits -= logits.max(axis=1, keepdims=True)
-    np.exp(logits, out=logits)
-    return logits[:, words] / logits.sum(axis=1, keepdims=True)
+def _log_sum(logits: Float16[np.ndarray, "M U"]) -> Float32[np.ndarray, " M"]:
+    """The logarithm of the summed exponentials of logits; -inf if there are none."""
+    values = logits.astype(np.float32)
+    highest = values.max(axis=1, initial=-np.inf, keepdims=True)
+    with np.errstate(divide="ignore"):
+        return highest[:, 0] + np.log(np.exp(values - highest).sum(axis=1))
+
+
+def _probabilities(logits: Float32[np.ndarray, "M T"], rest: Float32[np.ndarray, " M"]) -> Float32[np.ndarray, "M T"]:
+    """Probabilities of some words in a softmax over all, of which the others have logits with the log-sum `rest`."""
+    highest = np.maximum(logits.max(axis=1), rest)[:, None]
+    powers = np.exp(logits - highest)
+    return powers / (powers.sum(axis=1, keepdims=True) + np.exp(rest[:, None] - highest))
 
 
 PENALTIES = (
@@ -188,19 +197,11 @@ class HeldOutScores:
     accuracy: float
 
     @classmethod
-    def of(cls, cells: Cells, predicted: Int[np.ndarray, " M"]) -> "HeldOutScores":
-        """Score predictions; each cell is weighted by the pixels that it represents."""
-        count = cells.zero_shot.shape[1]
-        pairs = cells.labels * count + predicted
-        return cls.of_confusion(np.bincount(pairs, cells.weights, count * count).reshape(count, count))
-
-    @classmethod
-    def of_confusion(cls, confusion: Float[np.ndarray, "K K"]) -> "HeldOutScores":
-        """Score a confusion matrix: pixels by label and prediction."""
-        right, labeled = np.diag(confusion), confusion.sum(axis=1)
-        union = labeled + confusion.sum(axis=0) - right
-        iou = np.where(labeled > 0, 100 * right / np.maximum(union, 1e-9), np.nan)
-        return cls(iou, 100 * float(right.sum()) / max(float(confusion.sum()), 1e-9))
+    def of(cls, pixels: Float[np.ndarray, "3 K"]) -> "HeldOutScores":
+        """Score counted pixels (`pixel_counts`)."""
+        right, labeled, predicted = pixels
+        iou = np.where(labeled > 0, 100 * right / np.maximum(labeled + predicted - right, 1e-9), np.nan)
+        return cls(iou, 100 * float(right.sum()) / max(float(labeled.sum()), 1e-9))
 
     @property
     def miou(self) -> float:
@@ -211,6 +212,18 @@ class HeldOutScores:
         """The criterion for penalties: the sum of mean IoU and accuracy, where a loss counts twice."""
         gains = self.miou - before.miou, self.accuracy - before.accuracy
         return sum(gains) + sum(min(gain, 0.0) for gain in gains)
+
+
+def pixel_counts(
+    labels: Int[np.ndarray, " M"],
+    predicted: Int[np.ndarray, " M"],
+    count: int,
+    weights: Float[np.ndarray, " M"] | None = None,
+) -> Float[np.ndarray, "3 K"]:
+    """For each of `count` words, the pixels predicted right, labeled and predicted, of cells with weights (or 1)."""
+    of_cells = np.ones(len(labels)) if weights is None else weights
+    right = np.bincount(labels, of_cells * (labels == predicted), count)
+    return np.stack([right, np.bincount(labels, of_cells, count), np.bincount(predicted, of_cells, count)])
 
 
 def learn(
@@ -251,16 +264,18 @@ def learn(
     reduced = components(cells)
     held = _folds(cells, held_out_parts(cells.images, seed) if parts is None else parts)
     folds = _Folds(cells, reduced, held, shown, seed, on_fit)
-    before = HeldOutScores.of(cells.only(folds.indices), cells.zero_shot[folds.indices].argmax(axis=1))
+    before = _HeldOutCells(cells, held).scores()
     penalty, share, fitted, after = folds.best(before)
     taught = shown
     worse = [] if keep_worse else [index for index in shown.tolist() if after.iou[index] < before.iou[index]]
+    held_out = folds.labeled(fitted, share)
     for index in sorted(worse, key=lambda index: after.iou[index] - before.iou[index]):
-        fewer = taught[taught != index]
-        chosen = cells.with_share(share, np.setdiff1d(shown, fewer).tolist())
-        without = folds.judged(chosen, fitted, fewer)
+        undo = held_out.keep_text(index)
+        without = held_out.scores()
         if without.iou[index] > after.iou[index]:
-            taught, after = fewer, without
+            taught, after = taught[taught != index], without
+        else:
+            undo()
     if after.value(before) <= 0 and not keep_worse:
         taught, after = taught[:0], before
     share = share if len(taught) else 0
@@ -305,17 +320,6 @@ class _Folds:
     seed: int
     on_fit: Callable[[], None]
 
-    def judged(self, cells: Cells, fitted: Sequence[Classifiers], taught: np.ndarray) -> HeldOutScores:
-        """Scores on all held-out cells, each by the classifiers fitted without its image."""
-        folds = zip(self.held, fitted, strict=True)
-        found = [predicted(cells.only(held), self.reduced[held], one, taught) for held, one in folds]
-        return HeldOutScores.of(cells.only(self.indices), np.concatenate(found))
-
-    @property
-    def indices(self) -> Int[np.ndarray, " _"]:
-        """All held-out cells, fold by fold."""
-        return np.concatenate([np.flatnonzero(held) for held in self.held])
-
     def tried(self, penalty: Penalty, share: int) -> _Tried:
         """Fit the classifiers of all words."""
         cells, fitted = self.cells.with_share(share), []
@@ -323,7 +327,11 @@ class _Folds:
             words, random = np.unique(cells.labels[~held]), np.random.default_rng(self.seed)
             fitted.append(fit(self.reduced[~held], cells.only(~held), words, penalty, random))
             self.on_fit()
-        return _Tried(penalty, share, fitted, self.judged(cells, fitted, self.shown))
+        return _Tried(penalty, share, fitted, self.labeled(fitted, share).scores())
+
+    def labeled(self, fitted: Sequence[Classifiers], share: int) -> "_HeldOutCells":
+        """Label the held-out cells."""
+        return _HeldOutCells(self.cells, self.held, share, [(one, self.reduced) for one in fitted])
 
     def best(self, before: HeldOutScores) -> _Tried:
         """The best penalty by text alone, and the best share with that penalty."""
@@ -341,27 +349,74 @@ class _Folds:
         return best
 
 
+class _HeldOutCells:
+    """All held-out cells, each labeled by the classifiers that were fitted without its image (see `TaughtQuery`).
+
+    A word that falls back to its text changes few cells, and only these are labeled again, so that trying every word
+    takes time linear in their number.
+    """
+
+    def __init__(
+        self,
+        cells: Cells,
+        held: Sequence[Bool[np.ndarray, " M"]],
+        share: int = 0,
+        fitted: Sequence[tuple[Classifiers, Float32[np.ndarray, "M C"]]] = (),
+    ) -> None:
+        """Label the cells of each fold (`held`) by its classifiers and their components; without any, by text."""
+        self.fold, indices = np.nonzero(np.stack(held))
+        self.labels, self.weights, self.text = cells.labels[indices], cells.weights[indices], cells.zero_shot[indices]
+        self.logits = cells.mixed[share - 1][indices] if share else self.text.copy()
+        self.added = np.zeros(self.text.shape, np.float32)
+        self.taught = np.zeros((len(held), self.text.shape[1]), bool)
+        for fold, (classifiers, components) in enumerate(fitted):
+            self.taught[fold, classifiers.words] = True
+            self.added[np.ix_(self.fold == fold, classifiers.words)] = classifiers.scores(components[held[fold]])
+        self.has_strangers = ~self.taught.all(axis=1)
+        starts = range(0, len(indices), BATCH)
+        labeled = [self._labeled(np.arange(start, min(start + BATCH, len(indices)))) for start in starts]
+        self.current = [np.concatenate(one) for one in zip(*labeled, strict=True)]
+
+    def _labeled(self, rows: Int[np.ndarray, " R"]) -> tuple[np.ndarray, ...]:
+        """For some cells: the strongest word, its logit, and the taught words' highest logits by text and examples."""
+        fold = self.fold[rows]
+        before, taught = self.logits[rows].astype(np.float32), self.taught[fold]
+        after = before + self.added[rows]
+        by_text, by_examples = (np.where(taught, one, LOWEST).max(axis=1) for one in (before, after))
+        after -= taught * np.where(self.has_strangers[fold], withheld(by_text, by_examples), 0)[:, None]
+        return after.argmax(axis=1), after.max(axis=1), by_text, by_examples
+
+    def keep_text(self, word: int) -> Callable[[], None]:
+        """Let a word fall back to its text; returns what undoes it."""
+        predicted, highest, by_text, by_examples = self.current
+        text, logits, added = (one[:, word].copy() for one in (self.text, self.logits, self.added))
+        was_strongest = (predicted == word) | (logits >= by_text) | (logits + added >= by_examples)
+        rows = np.flatnonzero(was_strongest | (text >= highest))
+        columns = logits, added, self.taught[:, word].copy()
+        undo = partial(self._set, word, columns, rows, [one[rows] for one in self.current])
+        self._set(word, (text, 0.0, False), rows)
+        return undo
+
+    def _set(
+        self,
+        word: int,
+        columns: tuple[np.ndarray, np.ndarray | float, np.ndarray | bool],
+        rows: Int[np.ndarray, " R"],
+        labeled: Sequence[np.ndarray] | None = None,
+    ) -> None:
+        """Replace a word's logits, added scores, and whether folds know it, and the labels of some cells."""
+        self.logits[:, word], self.added[:, word], self.taught[:, word] = columns
+        for one, values in zip(self.current, self._labeled(rows) if labeled is None else labeled, strict=True):
+            one[rows] = values
+
+    def scores(self) -> HeldOutScores:
+        """The scores of the current labels."""
+        return HeldOutScores.of(pixel_counts(self.labels, self.current[0], self.text.shape[1], self.weights))
+
+
 def fits_of(cells: Cells, parts: HeldOutParts) -> int:
     """Number of fits of `learn`, for progress."""
     return (len(PENALTIES) + len(cells.mixed)) * len(_folds(cells, parts)) + 1
-
-
-def predicted(cells: Cells, reduced: np.ndarray, classifiers: Classifiers, taught: np.ndarray) -> np.ndarray:
-    """The strongest word of each cell if only some words use their classifiers (see `TaughtQuery`)."""
-    found: list[np.ndarray] = []
-    use = np.isin(classifiers.words, taught)
-    strangers = len(classifiers.words) < cells.zero_shot.shape[1]
-    places = classifiers.words[use]
-    for start in range(0, len(cells), BATCH):
-        logits = cells.zero_shot[start : start + BATCH].astype(np.float32)
-        if len(places):
-            text = logits[:, places]
-            after = text + classifiers.scores(reduced[start : start + BATCH])[:, use]
-            if strangers:
-                after = after - withheld(text.max(axis=1, keepdims=True), after.max(axis=1, keepdims=True))
-            logits[:, places] = after
-        found.append(logits.argmax(axis=1))
-    return np.concatenate(found)
 
 
 def held_out_parts(images: Int[np.ndarray, " _"], seed: int) -> HeldOutParts:
