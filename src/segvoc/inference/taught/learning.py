@@ -383,7 +383,8 @@ class _HeldOutCells:
         before, taught = self.logits[rows].astype(np.float32), self.taught[fold]
         after = before + self.added[rows]
         by_text, by_examples = (np.where(taught, one, LOWEST).max(axis=1) for one in (before, after))
-        after -= taught * np.where(self.has_strangers[fold], withheld(by_text, by_examples), 0)[:, None]
+        lowered: np.ndarray = self.has_strangers[fold] * withheld(by_text, by_examples)
+        after -= taught * lowered[:, None]
         return after.argmax(axis=1), after.max(axis=1), by_text, by_examples
 
     def keep_text(self, word: int) -> Callable[[], None]:
