@@ -383,8 +383,7 @@ class _HeldOutCells:
         before, taught = self.logits[rows].astype(np.float32), self.taught[fold]
         after = before + self.added[rows]
         by_text, by_examples = (np.where(taught, one, LOWEST).max(axis=1) for one in (before, after))
-        lowered: np.ndarray = self.has_strangers[fold] * withheld(by_text, by_examples)
-        after -= taught * lowered[:, None]
+        after -= taught * np.expand_dims(self.has_strangers[fold] * withheld(by_text, by_examples), 1)
         return after.argmax(axis=1), after.max(axis=1), by_text, by_examples
 
     def keep_text(self, word: int) -> Callable[[], None]:
