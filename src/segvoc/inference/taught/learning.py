@@ -372,7 +372,7 @@ class _HeldOutCells:
         for fold, (classifiers, components) in enumerate(fitted):
             self.taught[fold, classifiers.words] = True
             self.added[np.ix_(self.fold == fold, classifiers.words)] = classifiers.scores(components[held[fold]])
-        self.has_strangers = ~self.taught.all(axis=1)
+        self.has_strangers: Bool[np.ndarray, " F"] = np.asarray(~self.taught.all(axis=1))
         starts = range(0, len(indices), BATCH)
         labeled = [self._labeled(np.arange(start, min(start + BATCH, len(indices)))) for start in starts]
         self.current = [np.concatenate(one) for one in zip(*labeled, strict=True)]
@@ -383,7 +383,7 @@ class _HeldOutCells:
         before, taught = self.logits[rows].astype(np.float32), self.taught[fold]
         after = before + self.added[rows]
         by_text, by_examples = (np.where(taught, one, LOWEST).max(axis=1) for one in (before, after))
-        after -= taught * np.expand_dims(self.has_strangers[fold] * withheld(by_text, by_examples), 1)
+        after -= taught * (self.has_strangers[fold] * withheld(by_text, by_examples))[:, None]
         return after.argmax(axis=1), after.max(axis=1), by_text, by_examples
 
     def keep_text(self, word: int) -> Callable[[], None]:
