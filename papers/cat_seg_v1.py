@@ -33,7 +33,7 @@ from segvoc.layers.aggregation import (
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits
 from segvoc.layers.maps import resized
-from segvoc.layers.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, PromptEmbeddings, TextGuidance
+from segvoc.layers.shapes import ClassTokens, FeatureMaps, ImageGuidance, PromptEmbeddings, TextGuidance
 from segvoc.models.loading import load_network
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
@@ -215,7 +215,7 @@ class SpatialBlock(nn.Module):
         self.spatial = spatial
 
     def forward(
-        self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, context: AggregationContext
+        self, x: ClassTokens, guidance: ImageGuidance, text: TextGuidance, context: AggregationContext
     ) -> ClassTokens:
         """Refine every class independently."""
         guided = self.spatial.precompute_guidance(guidance)
@@ -230,7 +230,7 @@ class JointBlock(nn.Module):
         self.attention = attention
 
     def forward(
-        self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, context: AggregationContext
+        self, x: ClassTokens, guidance: ImageGuidance, text: TextGuidance, context: AggregationContext
     ) -> ClassTokens:
         """Refine all classes; the guidance has no channels."""
         cells = x.shape[2] * x.shape[3]

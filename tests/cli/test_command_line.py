@@ -19,7 +19,7 @@ from segvoc.checkpoints.published import PUBLISHED
 from segvoc.cli import COMMANDS, command_line
 from segvoc.cli.dataset_options import DATASETS
 from segvoc.cli.options import ModelOptions
-from segvoc.inference.exported import shipped
+from segvoc.inference.exported import segmenter
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
@@ -240,7 +240,7 @@ def test_doctor_ends_with_1_where_the_model_does_not_run(
     def broken() -> None:
         raise ValueError("bad")
 
-    monkeypatch.setattr(shipped, "open_tiny", broken)
+    monkeypatch.setattr(segmenter, "open_tiny", broken)
     done = segvoc_command("doctor")
     assert done.code == 1 and "can't label an image (ValueError: bad)" in done.out
 

@@ -114,7 +114,7 @@ def test_both_ways_of_reading_have_one_rule_of_brightness(
     tmp_path: Path, dtype: str, size: tuple[int, int], place: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = (np.random.default_rng(0).random((1, *size)) * 300).astype(dtype)
-    path = write_raster(tmp_path / "a.tif", values, **place)
+    path = write_raster(tmp_path / "a.tif", values, **(utm() if place else {}))
     whole = slice(0, size[0]), slice(0, size[1])
     with RasterImage(path) as raster:
         expected = raster.read(*whole)

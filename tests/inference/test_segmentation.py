@@ -208,8 +208,8 @@ def test_repr_is_one_short_line() -> None:
     shares = "wall 50 %, cat 49 %, 1 % unlabeled"
     assert repr(result) == f"<Segmentation 'photo.jpg', 300 x 200: {shares}; confidence 0.50; not found: sofa>"
     many = _segmentation(np.arange(12).reshape(3, 4), tuple(f"word {i}" for i in range(12)))
-    assert repr(many).endswith("word 4 8 %, 7 more>")
-    assert "no label" in repr(_segmentation(np.full((2, 2), UNLABELED), WORDS))
+    assert repr(many).endswith("word 4 8 %, 7 more; confidence 0.50>")
+    assert "100 % unlabeled" in repr(_segmentation(np.full((2, 2), UNLABELED), WORDS))
 
 
 def _small(parts: bool = True) -> Segmentation:

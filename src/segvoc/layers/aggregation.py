@@ -20,7 +20,7 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.guided import GuidedConv2d, Projections, gelu_mlp
 from segvoc.layers.maps import Windows, is_exporting, plus_shared, pool, unpool, windows_of
 from segvoc.layers.precision import Float32Parts, at_least_float32, without_autocast
-from segvoc.layers.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, Logits
+from segvoc.layers.shapes import ClassTokens, FeatureMaps, ImageGuidance, Logits
 from segvoc.storage.records import check_range
 
 HeadTokens: TypeAlias = Float[Tensor, "B T H W heads c"]
@@ -78,7 +78,7 @@ class WindowBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = gelu_mlp(dim)
 
-    def precompute_guidance(self, guidance: AppearanceGuidance) -> WindowGuidance:
+    def precompute_guidance(self, guidance: ImageGuidance) -> WindowGuidance:
         """Precompute the terms shared by all classes of an image."""
         q, k = (layer.guidance(guidance)[:, None] for layer in (self.project.q, self.project.k))
         windows = windows_of((q.shape[2], q.shape[3]), self.window, self.shift, q.dtype, q.device)
@@ -107,7 +107,7 @@ class SpatialAggregation(nn.Module):
             WindowBlock(dim=dim, guidance_dim=guidance_dim, heads=heads, window=window, shift=shift) for shift in shifts
         )
 
-    def precompute_guidance(self, guidance: AppearanceGuidance) -> list[WindowGuidance]:
+    def precompute_guidance(self, guidance: ImageGuidance) -> list[WindowGuidance]:
         """Precompute each block's terms shared by all classes of an image."""
         guidance = self.guidance_norm(guidance)
         return [cast(WindowBlock, block).precompute_guidance(guidance) for block in self.blocks]

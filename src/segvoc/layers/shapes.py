@@ -35,7 +35,7 @@ BothStreams: TypeAlias = Float[Tensor, "B T H W CC"]
 ParsedStreams: TypeAlias = Float[Tensor, "B T H W experts C"]
 """Each expert's output for the two concatenated streams."""
 
-AppearanceGuidance: TypeAlias = Float[Tensor, "B H W G"]
+ImageGuidance: TypeAlias = Float[Tensor, "B H W G"]
 """Image features that guide spatial aggregation."""
 
 TextGuidance: TypeAlias = Float[Tensor, "B T G"]

@@ -22,15 +22,7 @@ from segvoc.layers.class_selection import SelectedLogits, scatter_to_all, select
 from segvoc.layers.cost_sum import all_costs, start_at_zero
 from segvoc.layers.maps import resized
 from segvoc.layers.precision import Float32Parts, lowest_precision, without_autocast
-from segvoc.layers.shapes import (
-    AppearanceGuidance,
-    ClassTokens,
-    CostVolume,
-    FeatureMaps,
-    Images,
-    Logits,
-    PromptEmbeddings,
-)
+from segvoc.layers.shapes import ClassTokens, CostVolume, FeatureMaps, ImageGuidance, Images, Logits, PromptEmbeddings
 from segvoc.networks.choices import DECODERS, block_of
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 
@@ -86,7 +78,7 @@ class CostAggregation(Float32Parts):
         x = self.refine(self.embed_cost, self.blocks, cost, text, appearance, context)
         return self.decode(x, guided, cost, context)
 
-    def precompute_guidance(self, guidance: FeatureMaps) -> tuple[AppearanceGuidance, list[StageGuidance]]:
+    def precompute_guidance(self, guidance: FeatureMaps) -> tuple[ImageGuidance, list[StageGuidance]]:
         """Guidance of the blocks and of the decoder, which all classes of an image share."""
         first, *taps = [tap.to(lowest_precision(self)) for tap in guidance]
         appearance = rearrange(F.relu(self.guidance(first)), "b c h w -> b h w c")
@@ -98,7 +90,7 @@ class CostAggregation(Float32Parts):
         blocks: nn.ModuleList,
         cost: CostVolume,
         text: PromptEmbeddings,
-        appearance: AppearanceGuidance,
+        appearance: ImageGuidance,
         context: AggregationContext,
     ) -> Float[Tensor, "B T H W D"]:
         """Embed the costs and refine them in blocks, which are numbered from `context.block`."""

@@ -6,7 +6,7 @@ the released code: the CLIP encoders' own features serve as guidance, without an
 
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.batch_statistics import Fusion
-from segvoc.layers.shapes import AppearanceGuidance, ClassTokens, TextGuidance
+from segvoc.layers.shapes import ClassTokens, ImageGuidance, TextGuidance
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import ParallelBlock
 
@@ -29,7 +29,7 @@ class SerialBlock(ParallelBlock):
     """
 
     def forward(
-        self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, context: AggregationContext
+        self, x: ClassTokens, guidance: ImageGuidance, text: TextGuidance, context: AggregationContext
     ) -> ClassTokens:
         """Refine all classes."""
         guided = self.spatial.precompute_guidance(guidance)

@@ -26,7 +26,7 @@ from segvoc.layers.guided import GuidedConv2d, Projections, gelu_mlp
 from segvoc.layers.maps import on_maps, plus_shared, pool, resized, unpool
 from segvoc.layers.precision import Float32Parts, lowest_precision, without_autocast
 from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnQuarter, Votes
-from segvoc.layers.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, PromptEmbeddings, TextGuidance
+from segvoc.layers.shapes import ClassTokens, FeatureMaps, ImageGuidance, PromptEmbeddings, TextGuidance
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.official_weights import clip_state, cosine_state, split_terms
 from segvoc.storage.records import check_range
@@ -188,7 +188,7 @@ class ReducedSpatialAggregation(nn.Module):
         self.local = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
         self.drop = DropPath(drop_path)
 
-    def precompute_guidance(self, guidance: AppearanceGuidance) -> GuidedQueriesKeys:
+    def precompute_guidance(self, guidance: ImageGuidance) -> GuidedQueriesKeys:
         """Precompute the guidance's queries and keys, which all classes of an image share."""
         q = self.project.q.guidance(guidance)[:, None]
         if self.reduction == 1:
@@ -307,7 +307,7 @@ class ErrBlock(nn.Module):
         self.semantic = ReducedClassAggregation(config, drop) if streams in ("both", "class") else None
 
     def forward(
-        self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, context: AggregationContext
+        self, x: ClassTokens, guidance: ImageGuidance, text: TextGuidance, context: AggregationContext
     ) -> ClassTokens:
         """Refine all classes."""
         if (spatial := self.spatial) is not None:

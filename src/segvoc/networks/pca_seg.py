@@ -19,7 +19,7 @@ from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, Summ
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.batch_statistics import ClassBatchNorm, Fusion, Moments, Over, Statistics, batch_moments
 from segvoc.layers.guided import draw_as_one
-from segvoc.layers.shapes import AppearanceGuidance, BothStreams, ClassTokens, ParsedStreams, TextGuidance
+from segvoc.layers.shapes import BothStreams, ClassTokens, ImageGuidance, ParsedStreams, TextGuidance
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 
 
@@ -128,7 +128,7 @@ class ParallelBlock(nn.Module):
         self.spatial, self.semantic, self.fuse = spatial, semantic, fuse
 
     def forward(
-        self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, context: AggregationContext
+        self, x: ClassTokens, guidance: ImageGuidance, text: TextGuidance, context: AggregationContext
     ) -> ClassTokens:
         """Refine all classes."""
         return self.joined(x, self.spatial.precompute_guidance(guidance), text, context)

@@ -80,9 +80,17 @@ def safe_path(name: str) -> Path:
     return path
 
 
-def strict_json(value: object, *, indent: int | None = None, sort_keys: bool = False) -> str:
-    """Encode a value as strict JSON on one line (or indented); NaN and infinity become null."""
-    options: dict[str, Any] = {"indent": indent, "sort_keys": sort_keys, "allow_nan": False}
+def strict_json(value: object, *, indent: int | None = None, sort_keys: bool = False, readable: bool = False) -> str:
+    """Encode a value as strict JSON on one line (or indented); NaN and infinity become null.
+
+    Characters beyond ASCII are escaped unless it is to be `readable`.
+    """
+    options: dict[str, Any] = {
+        "indent": indent,
+        "sort_keys": sort_keys,
+        "allow_nan": False,
+        "ensure_ascii": not readable,
+    }
     try:
         return json.dumps(value, **options)
     except ValueError:
@@ -91,8 +99,8 @@ def strict_json(value: object, *, indent: int | None = None, sort_keys: bool = F
 
 
 def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
-    """Write an indented file of strict JSON, atomically."""
-    write_bytes(path, f"{strict_json(content, indent=1)}\n".encode())
+    """Write an indented file of strict JSON in UTF-8, atomically; lone surrogates are escaped."""
+    write_bytes(path, f"{strict_json(content, indent=1, readable=True)}\n".encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

@@ -16,7 +16,7 @@ from segvoc.storage.files import SHIPPED
 from tests.inference.small_network import small_segmenter
 from tests.inference.taught.drawn_examples import drawn_examples
 
-SAMPLE = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
+SAMPLE = Path(__file__).parents[3] / "samples" / "chelsea.jpg"
 WORDS = ["cat", "wall", "blanket", "sky"]
 
 

@@ -18,7 +18,7 @@ from tests.labeling.batch.runs import WORDS, QuickSegmenter, contents, folder_of
 
 engine = pytest.importorskip("segvoc.labeling.batch.engine", reason='needs the extra "batch"')
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
