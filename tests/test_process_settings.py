@@ -63,7 +63,10 @@ for_own_process(1)
 print(torch.get_num_threads(), onnx_threads())
 """
     assert _python(code).split() == ["2", "2", "1000", "1", "1", "1"]
-    short = "import os; from segvoc.runtime import process_settings as s; s.for_own_process(2); print(os.environ['GOMP_SPINCOUNT'])"
+    short = (
+        "import os; from segvoc.runtime.process_settings import for_own_process as run; run(2); "
+        "print(os.environ['GOMP_SPINCOUNT'])"
+    )
     assert _python(short, GOMP_SPINCOUNT="5", OMP_NUM_THREADS="7") == "5"
 
 
