@@ -110,7 +110,7 @@ def test_the_table_has_the_statistics_of_the_report() -> None:
         ("masks", "result.mask"),
         ("plot", "result.overlay()"),
         ("names", "result.words"),
-        ("lables", "did you mean labels"),
+        ("labelz", "did you mean labels"),
     ],
 )
 def test_names_of_other_libraries_are_answered_with_ours(name: str, meant: str) -> None:

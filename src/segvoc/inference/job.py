@@ -31,12 +31,12 @@ from segvoc.runtime.arrays import Array, array_namespace, on_cpu, start_copy, to
 Outcomes = Iterator[Segmentation | InputError]
 """A result per image; an error takes the place of an image that fails."""
 
-Start = Callable[[Sequence[ReadImage | InputError]], Callable[[], Outcomes]]
+StartBatch = Callable[[Sequence[ReadImage | InputError]], Callable[[], Outcomes]]
 """Starts to label a batch of images; what it returns waits for the results."""
 
 
 def label_stream(
-    start: Start, job: "LabelingJob", images: Iterable[ImageSource], places: Iterable[str] | None = None
+    start: StartBatch, job: "LabelingJob", images: Iterable[ImageSource], places: Iterable[str] | None = None
 ) -> Outcomes:
     """Label images in order, in constant memory; `places` name images without a file name in errors."""
     started: deque[Callable[[], Outcomes]] = deque()

@@ -54,7 +54,7 @@ REPR_WORDS, SHOWN_RESULTS = 5, 12
 """Maximum number of words in a result's `repr`, and of results of a list in a notebook."""
 
 
-class Box(NamedTuple):
+class ObjectBox(NamedTuple):
     """The bounding box of an object or connected component [px]; x1 and y1 are exclusive."""
 
     word: str
@@ -194,7 +194,7 @@ class Segmentation:
             raise UsageError(f"{word!r} is a synonym in the word {name!r}; give the whole word")
         raise UsageError(f"{word!r} was not asked for{did_you_mean(str(word), names)}; label the image with it first")
 
-    def boxes(self, word: str | None = None) -> "list[Box]":
+    def boxes(self, word: str | None = None) -> "list[ObjectBox]":
         """The bounding boxes of objects, or else of connected components; of stuff (sky, wall, ...) one a word.
 
         Args:
@@ -207,7 +207,7 @@ class Segmentation:
         for region in self._regions(word):
             left, top, width, height = region.box
             confidence = float(self.confidence[region.place][region.inside].mean(dtype=np.float64))
-            boxes.append(Box(self.words[region.label], left, top, left + width, top + height, confidence))
+            boxes.append(ObjectBox(self.words[region.label], left, top, left + width, top + height, confidence))
         return boxes
 
     def polygons(self, word: str | None = None) -> "list[Polygon]":

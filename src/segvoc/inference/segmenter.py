@@ -14,7 +14,7 @@ from segvoc.errors import InputError, UsageError, no_attribute
 from segvoc.imaging.notebook_html import table
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.engine import PLAIN, Maps, ModelTraits
-from segvoc.inference.job import LabelingJob, Start, label_stream, raising
+from segvoc.inference.job import LabelingJob, StartBatch, label_stream, raising
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.other_names import OF_MODELS
 from segvoc.inference.pixel_labels import checked_groups
@@ -407,6 +407,6 @@ class Segmenter(ABC):
         )
 
 
-def _start(job: LabelingJob) -> Start:
+def _start(job: LabelingJob) -> StartBatch:
     """What starts a batch of the job: whole images, or tile by tile."""
     return job.start if job.options.tiling is None else TiledLabeling(job).start
