@@ -1,6 +1,7 @@
 """The notebooks run from the first cell to the last, and objects at the end of a cell are shown."""
 
 import dataclasses
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -24,8 +25,9 @@ def outputs(notebook: nbformat.NotebookNode, form: str) -> list[str]:
 @pytest.mark.parametrize(
     "name", ["first_masks", *(pytest.param(name, marks=pytest.mark.slow) for name in ("look_inside", "teach"))]
 )
-def test_a_notebook_runs(name: str) -> None:
+def test_a_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cell that fails raises; what is shown has the forms of what the file keeps."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))  # the home may be read-only
     path = NOTEBOOKS / f"{name}.ipynb"
     kept, ran = nbformat.read(path, as_version=4), trimmed(run(path))
     for form in ("text/html", "image/png"):
