@@ -54,3 +54,11 @@ def test_every_option_that_changes_labels_is_in_the_record() -> None:
     assert LabelOptions(smooth=0.5).record()["smooth"] == 0.5
     assert set(before) == set(get_type_hints(LabelOptions)) - {"return_probabilities"}
     assert LabelOptions(return_probabilities=True).record() == before
+
+
+def test_a_background_without_a_class_has_no_name() -> None:
+    assert [LabelOptions(background=given).background_name for given in (None, " auto ", "other")] == [
+        None,
+        None,
+        "other",
+    ]

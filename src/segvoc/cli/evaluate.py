@@ -70,7 +70,7 @@ def evaluate_command(
     scores are comparable. If interrupted, run the same command again to resume. Under torchrun, the processes share
     the images.
     """
-    background = LabelOptions(**given).background
+    background = LabelOptions(**given).background_name
     if dataset.named and benchmarks:
         given_too = next(option for option in dataset.given() if option != "--stretch")
         raise UsageError(f"--benchmark and {given_too} can't be combined; evaluate them in two calls")

@@ -312,7 +312,7 @@ def _dataset(
 ) -> Dataset:
     if parts is not None:
         raise UsageError(f"{name} has no place for parts; leave out --format, or --parts")
-    return Dataset(folder=out, format=name, background=labels.background, copy_images=copy_images)
+    return Dataset(folder=out, format=name, background=labels.background_name, copy_images=copy_images)
 
 
 def _plans(

@@ -53,6 +53,10 @@ class OptionText:
     maximum: float | None = None
 
 
+AUTO = "auto"
+"""As the background: pixels where no word is likely enough are unlabeled."""
+
+
 def _text(help: str, parse: Callable[[str], Any] | None = None, **about: Any) -> dict[str, OptionText]:
     return {"text": OptionText(help=help, parse=parse, **about)}
 
@@ -199,6 +203,11 @@ class LabelOptions:
     def keeping_all(self) -> "LabelOptions":
         """Return the options without class selection."""
         return replace(self, keep_classes="all")
+
+    @property
+    def background_name(self) -> str | None:
+        """Name of the background's class; None without one."""
+        return None if self.background == AUTO else self.background
 
     @property
     def fills_image(self) -> bool:

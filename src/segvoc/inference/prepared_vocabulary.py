@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import UsageError
-from segvoc.inference.label_options import checked_background
+from segvoc.inference.label_options import AUTO, checked_background
 from segvoc.inference.part_labels import Candidate, beside_parts, words_with_objects
 from segvoc.inference.protocols import Protocol
 from segvoc.layers.selection_rules import WithParts
@@ -65,9 +65,6 @@ Parts = Mapping[str, Sequence[str]] | PartVocabulary
 
 DEFAULT_THRESHOLD = 0.5
 """Default probability below which a pixel is background."""
-
-AUTO = "auto"
-"""As the background: pixels where no word is likely enough are unlabeled."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,7 +148,7 @@ class Labeling:
     def write(self, result: Segmentation, files: ResultFiles) -> str:
         """Write the results of an image, and return the line to print about it."""
         if self.objects:
-            result = with_objects(result, least=self.least_object, background=self.options.background)
+            result = with_objects(result, least=self.least_object, background=self.options.background_name)
         output = self.output
         if self.dataset is not None and isinstance(files, EntryFiles):
             self.dataset.write(result, files, compact=output.compact)
