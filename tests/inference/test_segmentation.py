@@ -94,6 +94,9 @@ def test_boxes_polygons_and_crops_are_of_each_component() -> None:
     for ask in (result.boxes, result.polygons, result.crop):
         with pytest.raises(UsageError, match="'dog' was not asked for"):
             ask("dog")
+    parts = _segmentation(np.ones((2, 2)), PART_WORDS, part_labels=np.zeros((2, 2)))
+    with pytest.raises(UsageError, match='"cat\'s head" is a part'):
+        parts.boxes("cat's head")
 
 
 def test_the_table_has_the_statistics_of_the_report() -> None:
@@ -118,7 +121,7 @@ def test_names_of_other_libraries_are_answered_with_ours(name: str, meant: str) 
     with pytest.raises(AttributeError, match=re.escape(meant)):
         getattr(result, name)
     with pytest.raises(TypeError, match="an image has one Segmentation"):
-        result[0]  # pyright: ignore[reportArgumentType]
+        result[0]
 
 
 def test_a_name_that_ends_with_png_is_the_label_maps(tmp_path: Path) -> None:

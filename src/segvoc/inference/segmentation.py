@@ -172,8 +172,8 @@ class Segmentation:
         def __getattr__(self, name: str) -> object:
             raise no_attribute("Segmentation", name, OF_RESULTS, [*dir(type(self)), *self.__dataclass_fields__])
 
-    def __getitem__(self, word: str) -> Bool[np.ndarray[Any, np.dtype[np.bool_]], "H W"]:
-        """The mask of a word: result["cat"] is result.mask("cat")."""
+    def __getitem__(self, word: str | int) -> Bool[np.ndarray[Any, np.dtype[np.bool_]], "H W"]:
+        """The mask of a word: result["cat"] is result.mask("cat"); `TypeError` for a number, as of a list."""
         if not isinstance(word, str):
             raise TypeError(f"an image has one Segmentation, and no list: there is no [{word!r}]; index by a word")
         return self.mask(word)
@@ -206,7 +206,7 @@ class Segmentation:
         boxes = []
         for region in self._regions(word):
             left, top, width, height = region.box
-            confidence = float(self.confidence[region.place][region.inside].mean(dtype=np.float64))
+            confidence = self._mean_confidence(region)
             boxes.append(ObjectBox(self.words[region.label], left, top, left + width, top + height, confidence))
         return boxes
 
@@ -238,11 +238,18 @@ class Segmentation:
         return pandas.DataFrame(self.report()["classes"]).set_index("id")
 
     def _regions(self, word: str | None) -> list[Region]:
-        if word is not None:
-            self.mask(word)  # refuses other words
+        named = {index for index, name in enumerate(self.words) if word is None or folded(name) == folded(word)}
+        if word is not None and not named:
+            self.mask(word)  # refuses what the image wasn't labeled with
+            raise UsageError(
+                f"{word!r} is a part, and boxes and polygons are those of words; see result.mask({word!r})"
+            )
         stuff = stuff_classes(self.words, self.background)
         regions = segments(self.labels, len(self.words), stuff, self.objects)
-        return [r for r in regions if word is None or folded(self.words[r.label]) == folded(word)]
+        return [region for region in regions if region.label in named]
+
+    def _mean_confidence(self, region: Region) -> float:
+        return float(self.confidence[region.place][region.inside].mean(dtype=np.float64))
 
     def show(self) -> None:
         """Show the overlay: below a notebook's cell, else in the system's image viewer.
@@ -371,7 +378,7 @@ class Segmentation:
                 "id": number,
                 "image_id": image_id,
                 **entry,
-                "score": float(self.confidence[region.place][region.inside].mean(dtype=np.float64)),
+                "score": self._mean_confidence(region),
             }
             for number, (region, entry) in enumerate(region_annotations(found, self.labels.shape, masks), 1)
         ]

@@ -32,8 +32,8 @@ def fit_memory(
 ) -> None:
     """Before the first step: where `activation_checkpointing` is "auto", store activations on a GPU that has room.
 
-    For the arguments see `stores_activations`; `agreed` maps whether
-    they fit in this process to whether they do in all.
+    For the arguments see `stores_activations`; `agreed` maps whether they fit in this process to whether they fit in
+    all.
     """
     recipe = objective.recipe
     if recipe.runtime.activation_checkpointing != "auto" or next(objective.parameters()).device.type != "cuda":
