@@ -52,18 +52,26 @@ class Examples:
         return ImageAndLabels(image, self._places[labels])
 
 
-def scores(model: Segmenter, examples: Examples) -> tuple[np.ndarray, float]:
-    """IoU of each word and pixel accuracy [%]."""
+BINS = 15
+"""Of the expected calibration error."""
+
+
+def scores(model: Segmenter, examples: Examples) -> tuple[np.ndarray, float, float]:
+    """IoU of each word and pixel accuracy [%], and the expected calibration error in [0, 1]."""
     words = len(examples.vocabulary)
-    confusion = np.zeros((words, words), np.int64)
+    confusion, gaps = np.zeros((words, words), np.int64), np.zeros(BINS)
     for index in range(len(examples)):
         image, labels = examples.read(index)
-        found, labeled = model.segment(image, examples.vocabulary).labels, labels != UNLABELED
-        pairs = labels[labeled].astype(np.int64) * words + found[labeled]
+        result, labeled = model.segment(image, examples.vocabulary), labels != UNLABELED
+        pairs = labels[labeled].astype(np.int64) * words + result.labels[labeled]
         confusion += np.bincount(pairs, minlength=words * words).reshape(words, words)
+        confidence, is_right = result.confidence[labeled], result.labels[labeled] == labels[labeled]
+        bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+        gaps += np.bincount(bins, confidence - is_right, BINS)
     right, shown = np.diag(confusion), confusion.sum(axis=1)
     union = np.maximum(shown + confusion.sum(axis=0) - right, 1)
-    return np.where(shown > 0, 100 * right / union, np.nan), 100 * right.sum() / max(confusion.sum(), 1)
+    pixels = max(confusion.sum(), 1)
+    return np.where(shown > 0, 100 * right / union, np.nan), 100 * right.sum() / pixels, np.abs(gaps).sum() / pixels
 
 
 def rows_of(model: Segmenter, images: LabeledImages, held_out: int, seed: int) -> list[dict[str, object]]:
@@ -71,9 +79,9 @@ def rows_of(model: Segmenter, images: LabeledImages, held_out: int, seed: int) -
     order = np.random.default_rng(seed).permutation(len(images)).tolist()
     words = [word for word in images.vocabulary.words if word != "background" or images.name in WITH_BACKGROUND]
     test = Examples(images.only(sorted(order[max(COUNTS) :][:held_out])), words)
-    iou, accuracy = scores(model, test)
+    iou, accuracy, error = scores(model, test)
     base: dict[str, object] = {"set": images.name, "words": len(words), "held_out": len(test), "seed": seed}
-    rows = [row(base, 0, iou, accuracy)]
+    rows = [row(base, 0, iou, accuracy, error)]
     for count in COUNTS:
         shown = images.only(sorted(order[:count]))
         rows.append(taught_row(base, model, Examples(shown, words), test, count))
@@ -82,7 +90,7 @@ def rows_of(model: Segmenter, images: LabeledImages, held_out: int, seed: int) -
         common = commonest(images.only(order[: max(COUNTS)]), 50)
         others = [index for index, word in enumerate(words) if word not in common]
         base = base | {"set": f"{images.name}, 50 words"}
-        rows.append(row(base, 0, iou, accuracy) | {"untaught": mean(iou[others])})
+        rows.append(row(base, 0, iou, accuracy, error) | {"untaught": mean(iou[others])})
         examples = Examples(images.only(sorted(order[: max(COUNTS)])), common)
         rows.append(taught_row(base, model, examples, test, max(COUNTS), others))
     return rows
@@ -103,9 +111,8 @@ def taught_row(
     with tempfile.TemporaryDirectory() as folder:
         taught.save(file := Path(folder) / "taught")
         size = file.stat().st_size
-    iou, accuracy = scores(model.with_taught(taught), test)
-    return row(base, count, iou, accuracy) | {
-        "untaught": mean(iou[list(others)]) if others else None,
+    return row(base, count, *(found := scores(model.with_taught(taught), test))) | {
+        "untaught": mean(found[0][list(others)]) if others else None,
         "taught_words": len(taught.words),
         "keep_text": len(taught.record.words) - len(taught.words),
         "seconds": round(seconds, 1),
@@ -114,10 +121,11 @@ def taught_row(
     }
 
 
-def row(base: dict[str, object], count: int, iou: np.ndarray, accuracy: float) -> dict[str, object]:
+def row(base: dict[str, object], count: int, iou: np.ndarray, accuracy: float, error: float) -> dict[str, object]:
     """A row with scores; what isn't measured is None."""
+    measured = {"miou": mean(iou), "accuracy": round(float(accuracy), 1), "calibration_error": round(float(error), 3)}
     unmeasured = dict.fromkeys(("untaught", "taught_words", "keep_text", "seconds", "peak_gb", "file_kb"))
-    return base | {"photographs": count, "miou": mean(iou), "accuracy": round(float(accuracy), 1)} | unmeasured
+    return base | {"photographs": count} | measured | unmeasured
 
 
 def mean(iou: np.ndarray) -> float:

@@ -20,6 +20,7 @@ from segvoc.imaging.overlay import class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestClass
+from segvoc.inference.taught.calibration import softmax_logits
 from segvoc.inference.taught.features import FeaturePyramid, pyramid_inputs, pyramid_shapes
 from segvoc.inference.taught.taught_words import (
     TaughtQuery,
@@ -181,7 +182,10 @@ def _taught(random: np.random.Generator) -> dict[str, Any]:
         assert query is not None
         added = query(logits, None if kept is None else np.array([kept]), features)
         cases.append({"words": asked, "kept": kept, "logits": _text(logits), "added": _text(added)})
-    return {"file": _file(taught), "maps": _maps(features), "cases": cases}
+    logits = 4 * _quarters(random, 1, 3, 2, 4)
+    softmax = {"temperature": 1.5, "logits": _text(logits), "result": _text(softmax_logits(logits, 1.5).round(4))}
+    taught = replace(taught, record=replace(taught.record, temperature=1.5))
+    return {"file": _file(taught), "maps": _maps(features), "cases": cases, "softmax": softmax}
 
 
 def _mixed(random: np.random.Generator) -> dict[str, Any]:

@@ -67,6 +67,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_words_and_encodes_nothing_ag
     whole, parts = (tuned(tmp_path / name).arrays() for name in ("whole", "parts"))
     assert whole.keys() == parts.keys()
     assert all(np.array_equal(value, parts[name]) for name, value in whole.items())
+    temperatures = {tuned(tmp_path / name).record.temperature for name in ("whole", "parts")}
+    assert len(temperatures) == 1 and temperatures != {1.0}
 
 
 def test_changed_labels_are_encoded_again(tmp_path):
@@ -86,7 +88,8 @@ def test_a_class_without_labels_keeps_its_text(tmp_path):
     tune(more, tmp_path / "run", steps=2)
     found = tuned(tmp_path / "run")
     assert found.words == ("ground", "red disc", "blue disc")
-    assert found.record.miou is None and found.record.images == 3  # three images are too few to hold some out
+    # three images are too few to hold some out
+    assert (found.record.miou, found.record.images, found.record.temperature) == (None, 3, 1.0)
 
 
 @pytest.mark.slow
@@ -163,7 +166,7 @@ def test_damaged_words_are_refused_in_a_model_and_alone(tmp_path):
     file, path = read_weights(result.weights), tmp_path / "damaged.safetensors"
     del file.tensors["taught.0.bias"]
     write_weights(path, file.tensors, **({"preset": "small"} | file.record))
-    with pytest.raises(CheckpointError, match="wrong shape"):
+    with pytest.raises(CheckpointError, match=r"don't fit"):
         segvoc.load(path, device="cpu")
     found = tuned(tmp_path / "run")
     for changes in ({"pyramid_channels": 12}, {"channels": {"other": 1544}}, {"pyramid_channels": 24}):

@@ -5,7 +5,7 @@ import { PageError } from "../src/backend";
 import { pyramidInputs, pyramidOutput } from "../src/onnx/feature_pyramid";
 import { readTaughtWords } from "../src/onnx/taught_words";
 import { readNames, type FeatureMap } from "../src/onnx/feature_maps";
-import { checkModel, mixed, probeImage, TaughtQuery, withheld } from "../src/onnx/teaching";
+import { checkModel, mixed, probeImage, softmaxLogits, TaughtQuery, withheld } from "../src/onnx/teaching";
 import { bytes, expected } from "./expected";
 
 const { file, maps: given, cases } = expected.taught;
@@ -71,6 +71,14 @@ for (const { words, kept, logits, added } of cases) {
     assert.deepEqual(Array.from(before), Array.from(floats(logits)));
   });
 }
+
+test("the confidence is that of Python's softmax, at the file's temperature", () => {
+  const { temperature, logits, result } = expected.taught.softmax;
+  assert.equal(taught.temperature, temperature);
+  assert.equal(TaughtQuery.of([{ ...taught, temperature: 0.5 }, taught], ["sky"])!.temperature, temperature);
+  assertNear(softmaxLogits(floats(logits), 3, temperature), floats(result), 1e-3);
+  assert.deepEqual(softmaxLogits(Float32Array.of(2, -1), 1, temperature), Float32Array.of(2, -1));
+});
 
 test("of a word that was taught twice, the last counts; without a taught word there is nothing to add", () => {
   const [{ words, logits }] = cases;

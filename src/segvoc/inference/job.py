@@ -23,6 +23,7 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.read_images import ReadImage, read_in_batches
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.smoothing import Smoothing
+from segvoc.inference.taught.calibration import softmax_logits
 from segvoc.inference.taught.features import FeatureArrays
 from segvoc.inference.taught.taught_words import TaughtQuery
 from segvoc.inference.windows import ViewLogits, views
@@ -202,7 +203,10 @@ class LabelingJob:
             logits, kept = self.engine.compare(features, self.text, self.protocol)
             if self.taught is not None:
                 logits = self.taught(logits, kept, features)
-        return (self._with_edges(logits, kept, pixels, features) if self.edges else logits), kept
+        logits = self._with_edges(logits, kept, pixels, features) if self.edges else logits
+        if self.taught is not None and self.query.parts is None:  # parts compete with their object alone
+            logits = softmax_logits(logits, self.taught.temperature)
+        return logits, kept
 
     def _with_edges(self, logits: Array, kept: Array | None, pixels: Array, features: FeatureArrays | None) -> Array:
         """The maps refined by the image's edges, without islands; as they are if there are too many words."""

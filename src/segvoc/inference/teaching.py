@@ -131,6 +131,7 @@ def teach(
             accuracy=round(after.accuracy, 2),
             segvoc=__version__,
             share=(0.0, *SHARES)[learned.share],
+            temperature=learned.temperature,
         ),
         weights=(classifiers.weights @ components.basis.T).astype(np.float16),
         bias=classifiers.bias,

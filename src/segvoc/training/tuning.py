@@ -14,9 +14,12 @@ from torch.nn import functional as F
 from segvoc.checkpoints.origins import content_hash
 from segvoc.data.captions.sources import file_fingerprint
 from segvoc.data.feature_cache import FeatureCache
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import IGNORED, ShardedSampler, TrainingSet, epoch_order, seed_of
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import InputError, UsageError
+from segvoc.inference.taught.calibration import fitted_temperature
+from segvoc.inference.taught.examples import labels_of_cells
 from segvoc.inference.taught.features import (
     CLASS_LOGITS,
     FINER,
@@ -26,10 +29,11 @@ from segvoc.inference.taught.features import (
     pyramid_shapes,
     read_features,
 )
-from segvoc.inference.taught.taught_words import TaughtWord, TaughtWords, TeachingRecord, mean_features
+from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWord, TaughtWords, TeachingRecord, mean_features
+from segvoc.inference.windows import views
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.runtime.arrays import bilinear
+from segvoc.runtime.arrays import bilinear, to_numpy
 from segvoc.runtime.distributed import Processes
 from segvoc.runtime.progress import Progress, announced
 from segvoc.runtime.version import __version__
@@ -329,7 +333,43 @@ class Tuning:
                 return None, 0
         prefix = "aggregation."
         self.tuned.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
-        return self.words([line for line in scored if line["step"] in (0, best)]), best
+        words = self.words([line for line in scored if line["step"] in (0, best)])
+        validation, learned = self.data.validation.task.images, self.data.training_set.images
+        if {one.identity for one in validation.images}.isdisjoint(one.identity for one in learned.images):
+            temperature = held_out_temperature(self.plain(best), words, validation)
+            words = replace(words, record=replace(words.record, temperature=temperature))
+        return words, best
+
+
+CALIBRATION_IMAGES, CELLS_OF_IMAGE = 32, 500
+"""Maximum number of images, and of cells of each, that the temperature is fitted on."""
+
+
+def held_out_temperature(model: NetworkSegmenter, words: TaughtWords, images: LabeledImages) -> float:
+    """The temperature of tuned words' confidence (`fitted_temperature`) on images that they weren't tuned on.
+
+    1 without readable labels of at least two words; validation names images that can't be read.
+    """
+    vocabulary, random = images.vocabulary, np.random.default_rng(0)
+    query = TaughtQuery.of((words,), vocabulary.words, len(vocabulary))
+    text, protocol = model.encode_words(vocabulary), replace(model.protocols["single"], selection=None)
+    logits, labels = list[np.ndarray](), list[np.ndarray]()
+    for index in range(0, len(images), -(-len(images) // CALIBRATION_IMAGES)):
+        try:
+            image, truth = images.read(index)
+        except InputError:
+            continue
+        features = model.find_features(views(image, protocol)[:1])
+        maps = model.compare(features, text, protocol)[0]
+        values = to_numpy(maps if query is None else query(maps, None, features))[0]
+        cells = labels_of_cells(truth, values.shape[1:]).ravel()
+        known = random.permutation(np.flatnonzero(cells < len(vocabulary)))[:CELLS_OF_IMAGE]
+        logits.append(values.reshape(len(values), -1)[:, known].T)
+        labels.append(cells[known])
+    if not labels or len(np.unique(np.concatenate(labels))) < 2:
+        return 1.0
+    origin = np.repeat(np.arange(len(labels)), [len(one) for one in labels])
+    return fitted_temperature(np.concatenate(logits), np.concatenate(labels), origin, np.ones(len(origin)))
 
 
 def open_tuning(

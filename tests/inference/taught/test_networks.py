@@ -10,6 +10,7 @@ import torch
 import segvoc
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.inference import job
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.precision import reduce_precision
@@ -93,7 +94,8 @@ def test_examples_bring_labels_closer_to_the_truth(model, taught):
     assert right(model.with_taught(taught), unseen) > right(model, unseen) + 0.15
 
 
-def test_without_share_and_scores_the_logits_are_those_of_the_text(model, taught):
+def test_without_share_and_scores_the_logits_are_those_of_the_text(model, taught, monkeypatch):
+    monkeypatch.setattr(job, "softmax_logits", lambda logits, _: logits)
     nothing = without_classifiers(with_share(taught, 0.0))
     image = drawn_examples(1).images[0]
     one, other = (each.segment(image, WORDS, return_probabilities=True) for each in (model, model.with_taught(nothing)))

@@ -58,7 +58,7 @@ def test_missing_foreign_cut_off_and_damaged(tmp_path):
         {"weights": np.ones((2, 3), np.float16), "bias": np.zeros(2, np.float32)},
     ):
         made_up(**wrong).save(file)
-        refused(file, "wrong shape")
+        refused(file, "don't fit")
 
 
 def test_scores_are_of_standardized_features():
@@ -88,7 +88,7 @@ def test_regions(tmp_path):
         query.embeddings(np.ones((2, 1, 4), np.float32))
     for share, regions in ((0.25, None), (0.0, toward), (1.5, toward), (-0.25, toward)):
         made_up(record=replace(made_up().record, share=share), toward=regions).save(file)
-        refused(file, "wrong shape")
+        refused(file, "don't fit")
 
 
 UNLABELED = 65535

@@ -22,7 +22,7 @@ import type { Loader } from "./loading";
 import { Prompts } from "./prompts";
 import { strongestClass } from "./strongest_class";
 import { readTaughtWords, type TaughtWords } from "./taught_words";
-import { checkModel, type Embeddings, fits, probeImage, TaughtQuery } from "./teaching";
+import { checkModel, type Embeddings, fits, probeImage, softmaxLogits, TaughtQuery } from "./teaching";
 
 type Features = Record<string, ort.Tensor>;
 
@@ -137,7 +137,8 @@ export class Model {
     if (!values.every(Number.isFinite))
       throw new PageError("The model's output for this image is not finite; export the model again in float32.");
     const coarse = { values, classes, rows, columns };
-    const maps = this.edges && byExamples?.edges !== false ? await refined(this.edges, features, coarse) : coarse;
+    const raw = this.edges && byExamples?.edges !== false ? await refined(this.edges, features, coarse) : coarse;
+    const maps = byExamples ? { ...raw, values: softmaxLogits(raw.values, classes, byExamples.temperature) } : raw;
     const { index, value } = strongestClass(maps, height, width);
     return {
       width,

@@ -20,7 +20,7 @@ const PYRAMID = "pyramid.";
 /** What records may say: of all words, and of each. */
 const FIELDS = {
   record:
-    "model words channels images penalty miou_before miou accuracy_before accuracy segvoc pyramid_channels share edges format",
+    "model words channels images penalty miou_before miou accuracy_before accuracy segvoc pyramid_channels share edges temperature format",
   word: "name images pixels before after keeps_text",
 };
 
@@ -48,6 +48,8 @@ export interface TaughtWords {
   readonly share: number;
   /** Whether maps that follow the edges scored better. */
   readonly edges: boolean;
+  /** Temperature of the softmax that gives their confidence. */
+  readonly temperature: number;
   /** What the words' embeddings are mixed with, in rows; null without a share. */
   readonly toward: Float32Array | null;
   /** The network on the features; null: there is none. */
@@ -63,6 +65,7 @@ interface TeachingRecord {
   readonly pyramid_channels?: number;
   readonly share?: number;
   readonly edges?: boolean;
+  readonly temperature?: number;
 }
 
 interface Entry {
@@ -111,6 +114,7 @@ export function readTaughtWords(name: string, content: Uint8Array): TaughtWords 
     probe,
     share: record.share ?? 0,
     edges: record.edges ?? false,
+    temperature: record.temperature ?? 1,
     toward,
     pyramid: record.pyramid_channels ? (pyramid as FeaturePyramid) : null,
   };
@@ -126,10 +130,11 @@ function shapesOf(
   record: TeachingRecord,
   entries: Readonly<Record<string, Entry>>,
 ): Record<string, readonly number[]> | undefined {
-  const { channels, share = 0, pyramid_channels: own = 0 } = record;
+  const { channels, share = 0, temperature = 1, pyramid_channels: own = 0 } = record;
   const words = taughtNames(record).length;
   const size = Object.values(channels).reduce((sum, count) => sum + count, 0);
   if (typeof share !== "number" || !(share >= 0 && share < 1)) return undefined;
+  if (typeof temperature !== "number" || !(temperature > 0)) return undefined;
   if (!(Number.isInteger(own) && own >= 0 && own % GROUPS === 0)) return undefined;
   const ofWords = { weights: [words, own || size], bias: [words], mean: [size], scale: [size], probe: [size] };
   const ofRegions = share ? { toward: [words, entries["toward"]?.shape?.[1]] } : {};

@@ -45,6 +45,8 @@ interface Classifier {
   readonly region: Region | null;
   /** Whether its file's words are better with maps that follow the edges. */
   readonly edges: boolean;
+  /** Its file's temperature. */
+  readonly temperature: number;
 }
 
 /** The classifiers of those words of a query that were taught. */
@@ -73,6 +75,11 @@ export class TaughtQuery {
   /** Whether maps should follow the edges: they do if that is better for all words. */
   get edges(): boolean {
     return this.classifiers.every(({ edges }) => edges);
+  }
+
+  /** Temperature of the query's confidence: the highest of the files'. */
+  get temperature(): number {
+    return Math.max(...this.classifiers.map(({ temperature }) => temperature));
   }
 
   /** The words' embeddings, those of taught words mixed with their regions. */
@@ -121,6 +128,25 @@ export class TaughtQuery {
   }
 }
 
+/** Replace logits, (words, cells), by those of softmax(logits / temperature) over the words; a single word stays. */
+export function softmaxLogits(logits: Float32Array, words: number, temperature: number): Float32Array {
+  const cells = logits.length / words, result = logits.slice();
+  if (words === 1) return result;
+  for (let cell = 0; cell < cells; cell++) {
+    let best = cell;
+    for (let at = cell; at < logits.length; at += cells) if (logits[at] > logits[best]) best = at;
+    let behind = 0;
+    for (let at = cell; at < logits.length; at += cells)
+      if (at !== best) behind += Math.exp((logits[at] - logits[best]) / temperature);
+    for (let at = cell; at < logits.length; at += cells) {
+      const own = (logits[at] - logits[best]) / temperature;
+      const others = at === best ? behind : behind + 1 - Math.exp(own);
+      result[at] = own - Math.log(Math.max(1e-30, others));
+    }
+  }
+  return result;
+}
+
 /** Embeddings that keep their lengths, with those of some words mixed: e' = |e| unit((1 - a) unit(e) + a u). */
 export function mixed(text: Embeddings, regions: readonly Region[]): Embeddings {
   const { prompts, channels } = text;
@@ -141,13 +167,13 @@ export function mixed(text: Embeddings, regions: readonly Region[]): Embeddings 
 
 /** The classifier at a row of a file, for the word at an index of a query. */
 function classifier(file: TaughtWords, row: number, index: number): Classifier {
-  const { toward, share, pyramid, mean, scale, edges } = file;
+  const { toward, share, pyramid, mean, scale, edges, temperature } = file;
   const region = toward ? { index, toward: rowOf(toward, row, file.words.length), share } : null;
   const own = rowOf(file.weights, row, file.words.length), bias = file.bias[row];
-  if (pyramid) return { index, weights: Float64Array.from(own), bias, tuned: file, region, edges };
+  if (pyramid) return { index, weights: Float64Array.from(own), bias, tuned: file, region, edges, temperature };
   const weights = Float64Array.from(own, (weight, at) => weight / scale[at]);
   const shift = weights.reduce((sum, weight, at) => sum + weight * mean[at], 0);
-  return { index, weights, bias: bias - shift, tuned: null, region, edges };
+  return { index, weights, bias: bias - shift, tuned: null, region, edges, temperature };
 }
 
 function rowOf(values: Float32Array, row: number, rows: number): Float32Array {

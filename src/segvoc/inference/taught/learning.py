@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float16, Float32, Int
 
 from segvoc.errors import UsageError
+from segvoc.inference.taught.calibration import fitted_temperature
 from segvoc.inference.taught.examples import Cells
 from segvoc.inference.taught.taught_words import TaughtWord, withheld
 
@@ -163,6 +164,9 @@ SINGLE_IMAGE = 0.5
 
 FOLDS = 4
 
+CALIBRATION_CELLS = 4_000
+"""Maximum number of held-out cells that the temperature is fitted on."""
+
 HeldOutParts = Sequence[Int[np.ndarray, " _"]]
 """The images of each fold, by index."""
 
@@ -186,6 +190,8 @@ class Learned:
     """Scores by text alone."""
     after: "HeldOutScores"
     """With examples."""
+    temperature: float
+    """Temperature of the confidence, fitted on the held-out cells."""
 
 
 @dataclass(frozen=True)
@@ -296,7 +302,7 @@ def learn(
     on_fit()
     trust = np.where(images[taught] == 1, SINGLE_IMAGE, 1.0).astype(np.float32)
     classifiers = Classifiers(taught, final.weights[kept] * trust[:, None], final.bias[kept] * trust)
-    return Learned(components, classifiers, words, penalty, share, before, after)
+    return Learned(components, classifiers, words, penalty, share, before, after, held_out.temperature())
 
 
 class _Tried(NamedTuple):
@@ -366,6 +372,7 @@ class _HeldOutCells:
         """Label the cells of each fold (`held`) by its classifiers and their components; without any, by text."""
         self.fold, indices = np.nonzero(np.stack(held))
         self.labels, self.weights, self.text = cells.labels[indices], cells.weights[indices], cells.zero_shot[indices]
+        self.images = cells.images[indices]
         self.logits = cells.mixed[share - 1][indices] if share else self.text.copy()
         self.added = np.zeros(self.text.shape, np.float32)
         self.taught = np.zeros((len(held), self.text.shape[1]), bool)
@@ -379,12 +386,22 @@ class _HeldOutCells:
 
     def _labeled(self, rows: Int[np.ndarray, " R"]) -> tuple[np.ndarray, ...]:
         """For some cells: the strongest word, its logit, and the taught words' highest logits by text and examples."""
+        after, by_text, by_examples = self._scored(rows)
+        return after.argmax(axis=1), after.max(axis=1), by_text, by_examples
+
+    def _scored(self, rows: Int[np.ndarray, " R"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For some cells: all words' logits, and the taught words' highest logits by text and examples."""
         fold = self.fold[rows]
         before, taught = self.logits[rows].astype(np.float32), self.taught[fold]
         after = before + self.added[rows]
         by_text, by_examples = (np.where(taught, one, LOWEST).max(axis=1) for one in (before, after))
         after -= taught * (self.has_strangers[fold] * withheld(by_text, by_examples))[:, None]
-        return after.argmax(axis=1), after.max(axis=1), by_text, by_examples
+        return after, by_text, by_examples
+
+    def temperature(self) -> float:
+        """The temperature of the confidence, fitted on at most `CALIBRATION_CELLS` of the cells."""
+        rows = np.arange(0, len(self.labels), -(-len(self.labels) // CALIBRATION_CELLS))
+        return fitted_temperature(self._scored(rows)[0], self.labels[rows], self.images[rows], self.weights[rows])
 
     def keep_text(self, word: int) -> Callable[[], None]:
         """Let a word fall back to its text; returns what undoes it."""

@@ -147,6 +147,8 @@ class TeachingRecord:
     """Share of the regions in the words' embeddings, chosen on held-out images; 0: text only."""
     edges: bool = False
     """Whether maps refined by the image's edges scored better on some of the images, so that they are the default."""
+    temperature: float = 1.0
+    """Temperature of the confidence (`softmax_logits`), fitted on held-out images; 1 without any."""
     format: int = TAUGHT_FORMAT
     """Version of the file."""
 
@@ -272,8 +274,9 @@ class TaughtWords:
             shapes |= {f"{PYRAMID}{key}": shape for key, shape in of_pyramid.items()}
             shapes["weights"] = (known, about.pyramid_channels)
         fits = {key: array.shape for key, array in arrays.items()} == shapes and 0 <= about.share < 1
+        fits = fits and 0 < about.temperature < np.inf
         if not fits or not np.all(arrays["scale"] > 0):
-            raise CheckpointError(f"the taught words {name!r} have arrays of the wrong shape; teach them again")
+            raise CheckpointError(f"the taught words {name!r} have arrays or numbers that don't fit; teach them again")
         pyramid = {key.removeprefix(PYRAMID): array for key, array in arrays.items() if key.startswith(PYRAMID)}
         own = {key: array for key, array in arrays.items() if not key.startswith(PYRAMID)}
         return cls(record=about, pyramid=FeaturePyramid(**pyramid) if pyramid else None, **cast(Any, own))
@@ -349,6 +352,8 @@ class TaughtQuery:
     """Regions of the words whose share isn't 0."""
     edges: bool
     """Whether refined maps were better for all of these words."""
+    temperature: float
+    """Temperature of the query's confidence: the highest of the files'."""
 
     @classmethod
     def of(cls, taught: Sequence[TaughtWords], words: Iterable[str], asked: int) -> "TaughtQuery | None":
@@ -373,8 +378,16 @@ class TaughtQuery:
                 shares[place] = taught[number].record.share
                 toward.append(by[row])
         classifiers = tuple(_Source.of(taught[number], *zip(*rows, strict=True)) for number, rows in sources.items())
-        edges = all(taught[number].record.edges for number in sources)
-        return cls(len(known.intersection(words)) < asked, np.array(found), classifiers, shares, tuple(toward), edges)
+        records = [taught[number].record for number in sources]
+        return cls(
+            has_strangers=len(known.intersection(words)) < asked,
+            indices=np.array(found),
+            sources=classifiers,
+            shares=shares,
+            toward=tuple(toward),
+            edges=all(record.edges for record in records),
+            temperature=max(record.temperature for record in records),
+        )
 
     def embeddings(self, text: Array) -> Array:
         """Mix regions into the text embeddings (K P C) of taught words; returns `text` if there is nothing to mix.
