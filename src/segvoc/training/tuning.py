@@ -362,7 +362,7 @@ def held_out_temperature(model: NetworkSegmenter, words: TaughtWords, images: La
         features = model.find_features(views(image, protocol)[:1])
         maps = model.compare(features, text, protocol)[0]
         values = to_numpy(maps if query is None else query(maps, None, features))[0]
-        cells = labels_of_cells(truth, values.shape[1:]).ravel()
+        cells = labels_of_cells(truth, values.shape[1:]).ravel().astype(np.int64)
         known = random.permutation(np.flatnonzero(cells < len(vocabulary)))[:CELLS_OF_IMAGE]
         logits.append(values.reshape(len(values), -1)[:, known].T)
         labels.append(cells[known])
