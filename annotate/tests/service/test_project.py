@@ -240,3 +240,17 @@ def test_a_project_needs_the_key(street: Path) -> None:
     with in_process() as client:
         assert client.get("/v1/project").status_code == 404
         assert client.get("/backends.json").json()["project"] is False
+
+
+def test_words_are_merged_and_separated_again(street: Path) -> None:
+    with in_process(project=street) as client:
+        put_work(client, "a.png", 0)
+        told = client.post("/v1/project/merged", json={"word": 1, "into": 0}).json()
+        assert [(word["id"], word["removed"]) for word in told["words"]] == [(0, False), (1, True)]
+        assert told["images"][0]["pixels"] == {"0": 3072}
+        changes = client.get("/v1/project/changes?after=0").json()
+        assert [change["what"] for change in changes["changes"]][-2:] == ["labels", "words"]
+        assert client.post("/v1/project/merged", json={"word": 1, "into": 0}).status_code == 400
+        told = client.delete("/v1/project/merged").json()
+        assert told["images"][0]["pixels"] == {"0": 1536, "1": 1536}
+        assert not any(word["removed"] for word in told["words"])

@@ -146,33 +146,52 @@ def status(folder: str, as_json: bool) -> int:
 @click.argument("folder", metavar="DIR")
 @click.option("--add", metavar="WORDS", help='Words to add, separated by commas: "curb, hedge".')
 @click.option("--rename", nargs=2, multiple=True, metavar="OLD NEW", help="Rename a word; its pixels stay.")
+@click.option("--merge", nargs=2, multiple=True, metavar="OLD NEW", help="Give a word's pixels to another word.")
 @click.option("--remove", multiple=True, metavar="WORD", help="Stop looking for a word; its pixels keep its id.")
 @click.option("--json", "as_json", is_flag=True, help="Print each word as one line of JSON.")
 def words(
-    folder: str, add: str | None, rename: Sequence[tuple[str, str]], remove: Sequence[str], as_json: bool
+    folder: str,
+    add: str | None,
+    rename: Sequence[tuple[str, str]],
+    merge: Sequence[tuple[str, str]],
+    remove: Sequence[str],
+    as_json: bool,
 ) -> None:
-    """List the words of DIR with their ids, after adding, renaming or removing words."""
+    """List the words of DIR with their ids, after adding, renaming, merging or removing words."""
     from segvoc_annotate.projects.folder import ProjectFolder
 
-    if add is None and not rename and not remove:
+    if add is None and not (rename or merge or remove):
         record = ProjectFolder.open(folder).record
     else:
-        record = _changed(folder, add, rename, remove)
+        record = _changed(folder, add, rename, merge, remove)
     for word in record.words if as_json else record.present:
         echo(strict_json(to_json(word)) if as_json else f"{word.id:>5}  {word.name}")
 
 
-def _changed(folder: str, add: str | None, rename: Sequence[tuple[str, str]], remove: Sequence[str]) -> ProjectRecord:
-    from segvoc_annotate.projects.project import Project
+def _changed(
+    folder: str,
+    add: str | None,
+    rename: Sequence[tuple[str, str]],
+    merge: Sequence[tuple[str, str]],
+    remove: Sequence[str],
+) -> ProjectRecord:
+    from segvoc_annotate.projects.merging import merge_words
+    from segvoc_annotate.projects.project import SOMEONE, Project
 
     with Project.open(folder) as opened:
         if add is not None:
             opened.add_words(Vocabulary.parse(add).words)
+        record, changed = opened.record, list(opened.record.words)
+        places = {word.name: place for place, word in enumerate(changed) if not word.removed}
+        asked = *(old for old, _ in rename), *(name for pair in merge for name in pair), *remove
+        if unknown := [name for name in asked if name not in places]:
+            raise UsageError(f"the project has no word {unknown[0]!r}; its words are {', '.join(places) or 'none'}")
+        if taken := [new for _, new in rename if new.strip() in places]:
+            raise UsageError(f"{taken[0]!r} is a word already; merge the words: --merge OLD {taken[0]!r}")
+        for old, new in merge:
+            merge_words(opened, changed[places[old]].id, changed[places[new]].id, by=SOMEONE)
         if rename or remove:
             record, changed = opened.record, list(opened.record.words)
-            places = {word.name: place for place, word in enumerate(changed) if not word.removed}
-            if unknown := [name for name in (*(old for old, _ in rename), *remove) if name not in places]:
-                raise UsageError(f"the project has no word {unknown[0]!r}; its words are {', '.join(places) or 'none'}")
             for old, new in rename:
                 changed[places[old]] = replace(changed[places[old]], name=new.strip())
             for name in remove:

@@ -79,6 +79,8 @@ class Project(ProjectFolder):
         self._lock.enter_context(lock_project(self.folder))
         self._writer = writer_of(self.folder)
         self.history = self._writer.history
+        self.threads = self._writer.threads
+        """Lock of this process's threads, for changes that belong together."""
 
     def __enter__(self) -> Self:
         return self
@@ -140,7 +142,7 @@ class Project(ProjectFolder):
         Raises:
             SegvocError: the image doesn't exist, or its files can't be read or written.
         """
-        with self._writer.threads:
+        with self.threads:
             self._refresh(self.image(name))
 
     def recover(self) -> list[str]:
@@ -153,7 +155,7 @@ class Project(ProjectFolder):
             OutputError: the folder can't be written.
         """
         problems = []
-        with self._writer.threads:
+        with self.threads:
             for name in self.trash.names() if self.trash.is_owned else ():
                 if not (self.images_folder / name).exists() and self._follow(name):
                     self.history.append("removed", by=SOMEONE, image=name, revision=0)
@@ -197,8 +199,15 @@ class Project(ProjectFolder):
             )
         return self._write(name, packed_work(work, name, record.colors), expected=expected, by=by)
 
+    def rewrite(self, image: ProjectImage, work: LabelWork, *, by: str) -> None:
+        """Write an image's pixel data, whether it is done or not; its parts stay."""
+        before = read_packed(self.files(image).work)
+        made = packed_work(work, image.name, self.record.colors)
+        state = replace(made.state, revision=before.state.revision + 1, done=before.state.done, by=by, at=now())
+        self._store(image, replace(made, planes={**before.planes, **made.planes}), state)
+
     def _write(self, name: str, work: PackedWork, *, expected: int, by: str) -> ImageState:
-        with self._writer.threads:
+        with self.threads:
             image, current = self._at_revision(name, expected)
             if current.done:
                 raise ImageDoneError(f"{name!r} is done; reopen it before changing it", current)
@@ -228,7 +237,7 @@ class Project(ProjectFolder):
             ConflictError: it has another revision.
             OutputError: it can't be written.
         """
-        with self._writer.threads:
+        with self.threads:
             image, current = self._at_revision(name, expected)
             if not current.revision:
                 raise NotInProjectError(f"{name!r} has no labels to mark as done; label it first")
@@ -261,7 +270,7 @@ class Project(ProjectFolder):
             UsageError: a value is invalid, or a word is missing.
             OutputError: it can't be written.
         """
-        with self._writer.threads:
+        with self.threads:
             record = self.record
             if record.revision != expected:
                 raise changed_meanwhile("the project", record)
@@ -275,14 +284,14 @@ class Project(ProjectFolder):
             UsageError: a word can't be used.
             OutputError: they can't be written.
         """
-        with self._writer.threads:
+        with self.threads:
             record = self.record
             words = record.with_words(names).words
             return record if words == record.words else self._update(record, by, {"words": words})
 
     def improved(self, file: str, *, by: str) -> ProjectRecord:
         """Record a new or changed file of taught words, whatever the project's revision."""
-        with self._writer.threads:
+        with self.threads:
             record = self.record
             taught = (*(other for other in record.options.taught if other != file), file)
             return self._update(record, by, {"options": replace(record.options, taught=taught)}, "improved")
@@ -315,7 +324,7 @@ class Project(ProjectFolder):
             raise UsageError(f"the images are in {str(self.images_folder)!r}; put {name!r} there")
         decode_image(content, repr(name), max_pixels=max_pixels)
         target = self.images_folder / name
-        with self._writer.threads:
+        with self.threads:
             if (other := self._of_stem(name)) is not None:
                 same = other == name and _has(target, content)
                 raise UsageError(f"{name!r} is in the project already" if same else clash(name, other))
@@ -368,7 +377,7 @@ class Project(ProjectFolder):
             UsageError: the trash has another image of this name.
             OutputError: the system refused.
         """
-        with self._writer.threads:
+        with self.threads:
             image = self.image(name)
             revision = 0
             with suppress(SegvocError):
@@ -386,7 +395,7 @@ class Project(ProjectFolder):
             UsageError: the project has another image of this name.
             OutputError: the system refused.
         """
-        with self._writer.threads:
+        with self.threads:
             return self._restore(name, by)
 
     def _restore(self, name: str, by: str) -> ImageState:

@@ -26,6 +26,7 @@ from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.folder import FileStamp, file_stamp
 from segvoc_annotate.projects.images import shown_image, thumbnail
 from segvoc_annotate.projects.importing import Imported, import_path
+from segvoc_annotate.projects.merging import merge_words, resume_merge, take_back_merge
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import (
     ConflictError,
@@ -42,7 +43,7 @@ from segvoc_annotate.service import schemas
 from segvoc_annotate.service.bodies import expected_revision, sent_file, sent_form, user_of, whole_number
 from segvoc_annotate.service.improvement import Improvement, ImprovementState
 from segvoc_annotate.service.improving import why_no_finetuning
-from segvoc_annotate.service.schemas import DoneJson, ImprovementJson, ProjectJson
+from segvoc_annotate.service.schemas import DoneJson, ImprovementJson, MergeJson, ProjectJson
 from segvoc_annotate.settings import AnnotateSettings
 
 WATCHING_SECONDS = 25.0
@@ -87,6 +88,7 @@ class ProjectRoutes:
         """
         for problem in await asyncio.to_thread(self.project.recover):
             LOGGER.warning("a file of the project can't be used", extra={FIELDS: {"problem": problem}})
+        await asyncio.to_thread(resume_merge, self.project)
         await self._taught.follow()
         yield
         if self._coloring is not None:
@@ -99,6 +101,8 @@ class ProjectRoutes:
         for method, path, answer in (
             ("GET", "/v1/project", self._get),
             ("PUT", "/v1/project", self._put),
+            ("POST", "/v1/project/merged", self._merge),
+            ("DELETE", "/v1/project/merged", self._take_back_merge),
             ("GET", "/v1/project/changes", self._changes),
             ("POST", "/v1/project/images", self._add_images),
             ("GET", "/v1/project/images/{name:path}", self._image),
@@ -160,6 +164,21 @@ class ProjectRoutes:
             if any(after[number] != color for number, color in before.items()):
                 self._coloring = asyncio.create_task(self._recolor(self._coloring))
             await self._taught.follow()
+            content, revision = await self._in_thread(self._content)
+        return Response(content, media_type="application/json", headers=_etag(revision))
+
+    async def _merge(self, request: Request) -> Response:
+        user = user_of(request)
+        body = await json_request(request, MergeJson, self._settings, limit=1000, values=10)
+        return await self._changed(partial(merge_words, self.project, body.word, body.into, by=user))
+
+    async def _take_back_merge(self, request: Request) -> Response:
+        return await self._changed(partial(take_back_merge, self.project, by=user_of(request)))
+
+    async def _changed(self, change: Callable[[], ProjectRecord]) -> Response:
+        """Change the record, and answer the project."""
+        with self._service.place(labels=False):
+            await self._in_thread(change)
             content, revision = await self._in_thread(self._content)
         return Response(content, media_type="application/json", headers=_etag(revision))
 
@@ -370,6 +389,8 @@ class ProjectRoutes:
 _ANSWERS: Mapping[str, type] = {
     "_get": schemas.ProjectAnswer,
     "_put": schemas.ProjectAnswer,
+    "_merge": schemas.ProjectAnswer,
+    "_take_back_merge": schemas.ProjectAnswer,
     "_changes": schemas.ChangesAnswer,
     "_add_images": schemas.AddedAnswer,
     "_remove": schemas.RemovedAnswer,

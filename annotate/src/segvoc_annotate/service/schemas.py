@@ -49,6 +49,15 @@ class ProjectJson(BaseModel):
     options: OptionsJson | None = None
 
 
+class MergeJson(BaseModel):
+    """Two words of a project."""
+
+    model_config = _STRICT
+
+    word: int = Field(description="Id of the word that is removed.")
+    into: int = Field(description="Id of the word that gets its pixels.")
+
+
 class DoneJson(BaseModel):
     """Whether an image is done."""
 
