@@ -250,7 +250,7 @@ def test_words_are_merged_and_separated_again(street: Path) -> None:
         assert told["images"][0]["pixels"] == {"0": 3072}
         changes = client.get("/v1/project/changes?after=0").json()
         assert [change["what"] for change in changes["changes"]][-2:] == ["labels", "words"]
-        assert client.post("/v1/project/merged", json={"word": 1, "into": 0}).status_code == 400
+        assert client.post("/v1/project/merged", json={"word": 1, "into": 0}).status_code == 422
         told = client.delete("/v1/project/merged").json()
         assert told["images"][0]["pixels"] == {"0": 1536, "1": 1536}
         assert not any(word["removed"] for word in told["words"])

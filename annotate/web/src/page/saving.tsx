@@ -8,7 +8,7 @@ import { everything, fileOf, type Format, type OfferedFile, save } from "../savi
 import { loadProject, openProjectFile, projectZip } from "../saving/project_file";
 import type { Item } from "../session/item";
 import { FileButton, Icon } from "./buttons";
-import { Dialog } from "./dialog";
+import { Dialog, Question } from "./dialog";
 import { type Page, plural } from "./page";
 
 /** Formats of the open image, with their names, file types and contents. */
@@ -115,19 +115,16 @@ export function ProjectPanel({ page }: { page: Page }) {
         />
       )}
       {offered && !isShared && (
-        <Dialog title={`Open “${offered.name}”?`} onClose={() => (session.offered.value = null)}>
-          {items.length > 0 && (
-            <p>It takes the place of the {plural(items.length, "image")} here; save them first if you need them.</p>
-          )}
-          <div class="row">
-            <button type="button" class="primary" onClick={() => open(offered)}>
-              Open it
-            </button>
-            <button type="button" onClick={() => (session.offered.value = null)}>
-              Stay here
-            </button>
-          </div>
-        </Dialog>
+        <Question
+          title={`Open “${offered.name}”?`}
+          yes="Open it"
+          no="Stay here"
+          onYes={() => open(offered)}
+          onClose={() => (session.offered.value = null)}
+        >
+          {items.length > 0 &&
+            `It takes the place of the ${plural(items.length, "image")} here; save them first if you need them.`}
+        </Question>
       )}
       {all.question}
     </div>

@@ -9,7 +9,7 @@ import { firstName } from "../labels/synonyms";
 import type { Item } from "../session/item";
 import { EVERYTHING, type Order, type Progress, statistics } from "../session/listing";
 import { FileButton, Icon, IconButton } from "./buttons";
-import { Dialog } from "./dialog";
+import { Dialog, Question } from "./dialog";
 import { type Page, percent, plural } from "./page";
 
 export function Strip({ page }: { page: Page }) {
@@ -71,24 +71,15 @@ export function Strip({ page }: { page: Page }) {
       {hasProgress && <ProgressDialog page={page} onClose={() => setProgress(false)} />}
       {!session.isLasting && <p class="help">This window keeps nothing: save your results before you close it.</p>}
       {isAsking && (
-        <Dialog title="Clear all?" onClose={() => setAsking(false)}>
-          <p>All images, words, taught words and corrections are removed from this browser. Files that you saved stay.</p>
-          <div class="row">
-            <button
-              type="button"
-              class="primary"
-              onClick={() => {
-                setAsking(false);
-                void session.clear();
-              }}
-            >
-              Remove everything
-            </button>
-            <button type="button" onClick={() => setAsking(false)}>
-              Keep it
-            </button>
-          </div>
-        </Dialog>
+        <Question
+          title="Clear all?"
+          yes="Remove everything"
+          no="Keep it"
+          onYes={() => void session.clear()}
+          onClose={() => setAsking(false)}
+        >
+          All images, words, taught words and corrections are removed from this browser. Files that you saved stay.
+        </Question>
       )}
     </section>
   );

@@ -53,6 +53,15 @@ export class ProjectApi {
     return this.json<ServedProject>("PUT", "", { revision, body: JSON.stringify({ name, words, options }) });
   }
 
+  /** Give the pixels of a word to another one, by their ids. */
+  merge(word: number, into: number): Promise<ServedProject> {
+    return this.json<ServedProject>("POST", "/merged", { body: JSON.stringify({ word, into }) });
+  }
+
+  separate(): Promise<ServedProject> {
+    return this.json<ServedProject>("DELETE", "/merged");
+  }
+
   changes(after: number, signal: AbortSignal): Promise<Changes> {
     return this.json<Changes>("GET", `/changes?after=${after}&wait=${WAIT}`, { signal });
   }

@@ -224,6 +224,9 @@ export interface Store {
   save(entry: ImageEntry, change: Change): Promise<void>;
   /** Remove an image, or put it back. */
   saveRemoved(entry: ImageEntry): Promise<void>;
+  /** Give the pixels of a word to another one in all images, by their ids, and remove it; `separate` takes it back. */
+  merge(word: number, into: number): Promise<void>;
+  separate(): Promise<void>;
   /** Delete images for good. */
   forget(ids: readonly string[]): Promise<void>;
   /** A zip that the service makes, of the project or of a dataset; null: the page makes it. */

@@ -8,7 +8,7 @@ import { firstName } from "../labels/synonyms";
 import { keptDraft, keptEdits, keptSettled, labelingOf, namedWork, summaryOf } from "../project/keeping";
 import { type Change, type ImageState, type Store, uniqueName, type Work } from "../project/structure";
 import { entryOf, lookedFor, withLookedFor, withName } from "../project/words";
-import { renamed } from "../words/list";
+import { renamed, withWords } from "../words/list";
 import { Item } from "./item";
 import { Listing } from "./listing";
 import { Nearby, OpenImage, paintSettled, type Prepared } from "./open_image";
@@ -160,6 +160,26 @@ export class Session {
       words.value = changed;
       image?.rename(word, name);
     });
+  }
+
+  /** Gives the pixels of a word to another one in all images, and removes it; returns how to take that back. */
+  async merge(word: string, into: string): Promise<() => Promise<void>> {
+    const { vocabulary, words } = this.settings;
+    const [from, to] = [word, into].map((name) => entryOf(vocabulary.value, name)!.id);
+    this.count();
+    await this.writer.idle();
+    // the history knows the word by its new name, too
+    this.current.value?.edits.rename(firstName(word), firstName(into));
+    this.nearby.clear();
+    await this.store.merge(from, to);
+    words.value = words.value.filter((one) => one !== word);
+    return async () => {
+      this.count();
+      await this.writer.idle();
+      this.nearby.clear();
+      await this.store.separate();
+      words.value = withWords(words.value, [word]).words;
+    };
   }
 
   /** Renames the background; its id stays unless it is also one of the words. */
@@ -470,6 +490,11 @@ export class Writer {
     const waiting = [...this.waiting.values()];
     this.waiting.clear();
     for (const write of waiting) void this.counted(write);
+  }
+
+  /** Waits until everything is written. */
+  async idle(): Promise<void> {
+    for (this.flush(); this.pending.value; ) await new Promise((resolve) => setTimeout(resolve, 20));
   }
 
   private async run(key: string, write: Write): Promise<void> {
