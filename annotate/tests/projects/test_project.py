@@ -172,9 +172,16 @@ def test_images_elsewhere_stay_there(tmp_path: Path) -> None:
     with pytest.raises(NotInProjectError):
         project.write("0.png", drawn_work(0), expected=1)
     assert project.restore("0.png").revision == 1
-    with pytest.raises(UsageError, match=r"put '2\.png' there"):
-        project.add("2.png", png())
+    content = png(drawn_image(2))
+    assert project.add("sub/2.png", content).revision == 0  # it is copied there
+    assert (tmp_path / "photos/sub/2.png").read_bytes() == content
+    project.remove("sub/2.png")
+    assert list(project.images()) == ["0.png", "1.png"]
+    assert project.add("sub/2.png", content).image == "sub/2.png"  # the same image: it is back
+    assert (project.removed(), project.has("sub/2.png", content)) == ([], True)
     (tmp_path / "photos").rename(tmp_path / "moved")
+    with pytest.raises(UsageError, match="does not exist; restore it"):
+        project.add("3.png", content)
     assert "does not exist; restore it" in project.states()[1][0]
 
 

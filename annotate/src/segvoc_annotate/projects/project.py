@@ -306,7 +306,7 @@ class Project(ProjectFolder):
         return changed
 
     def add(self, name: str, content: bytes, *, by: str = SOMEONE, max_pixels: int = MAX_PIXELS) -> ImageState:
-        """Add an image.
+        """Add an image, to the folder outside the project if its images are there.
 
         Args:
             name: its path below the image folder.
@@ -320,11 +320,13 @@ class Project(ProjectFolder):
             OutputError: it can't be written.
         """
         name = checked_name(name)
-        if not self.trash.is_owned:
-            raise UsageError(f"the images are in {str(self.images_folder)!r}; put {name!r} there")
+        if not (self.trash.is_owned or self.images_folder.is_dir()):
+            raise UsageError(f"the image folder {str(self.images_folder)!r} does not exist; restore it")
         decode_image(content, repr(name), max_pixels=max_pixels)
         target = self.images_folder / name
         with self.threads:
+            if name in self.trash.outside() and _has(target, content):
+                return self._restore(name, by)
             if (other := self._of_stem(name)) is not None:
                 same = other == name and _has(target, content)
                 raise UsageError(f"{name!r} is in the project already" if same else clash(name, other))

@@ -467,7 +467,7 @@ export class Session {
 /** One problem per line, and the number of further ones. */
 function listed(problems: readonly string[]): string {
   const more = problems.length - MOST_LISTED;
-  return [...problems.slice(0, MOST_LISTED), ...(more > 0 ? [`${more} more of the files can't be read.`] : [])].join("\n");
+  return [...problems.slice(0, MOST_LISTED), ...(more > 0 ? [`${more} more of the files weren't added.`] : [])].join("\n");
 }
 
 type Write = () => Promise<void>;
