@@ -26,7 +26,9 @@ PORT = 8000
 @click.command()
 @click.argument("folder", metavar="DIR")
 @word_options
-@click.option("--images", metavar="FOLDER", help="Leave the images in this folder; new ones are copied there (new projects).")
+@click.option(
+    "--images", metavar="FOLDER", help="Leave the images in this folder; new ones are copied there (new projects)."
+)
 @click.option("--model", metavar="NAME", help="The model, or its path.  [default: the project's, else tiny]")
 @model_options(*NETWORK_OPTIONS, "taught", dtype="auto")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port of the page.  [default: a free port]")

@@ -111,7 +111,7 @@ def import_(folder: str, done: bool, dataset: DatasetOptions) -> int:
 @click.argument("folder", metavar="DIR")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON with the state of each image.")
 def status(folder: str, as_json: bool) -> int:
-    """Count the images of DIR that are done, labeled and unlabeled, and the pixels of each word."""
+    """Count the images of DIR that are done, labeled and unlabeled, accepted and sent back, and each word's pixels."""
     from segvoc_annotate.projects.folder import ProjectFolder
 
     opened = ProjectFolder.open(folder)
@@ -122,6 +122,7 @@ def status(folder: str, as_json: bool) -> int:
         return 1 if problems else 0
     done, labeled = sum(state.done for state in states), sum(state.revision > 0 for state in states)
     counts = {"images": len(states), "done": done, "labeled": labeled - done, "unlabeled": len(states) - labeled}
+    counts |= Counter(state.review.verdict for state in states if state.review)
     echo(f"{record.name}: {', '.join(f'{count} {what}' for what, count in counts.items())}")
     pixels, images, objects = Counter[str](), Counter[str](), Counter[str]()
     for state in states:
@@ -198,6 +199,21 @@ def _changed(
                 changed[places[name]] = replace(changed[places[name]], removed=True)
             opened.update(expected=record.revision, words=tuple(changed))
         return opened.record
+
+
+@project.command(epilog=example('segvoc project reviewers facades --set "anna, ben"'))
+@click.argument("folder", metavar="DIR")
+@click.option("--set", "names", metavar="NAMES", help='Names, separated by commas; "": everybody reviews.')
+def reviewers(folder: str, names: str | None) -> None:
+    """List who may accept the done images of DIR or send them back: names of users, or of API keys."""
+    from segvoc_annotate.projects.project import Project
+
+    with Project.open(folder) as opened:
+        record = opened.record
+        if names is not None:
+            found = tuple(name.strip() for name in names.split(",") if name.strip())
+            record = opened.update(expected=record.revision, options=replace(record.options, reviewers=found))
+        echo(", ".join(record.options.reviewers) or "everybody")
 
 
 @project.command("zip", epilog=example("segvoc project zip facades --out facades.zip"))

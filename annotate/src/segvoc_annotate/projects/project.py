@@ -31,6 +31,8 @@ from segvoc_annotate.projects.records import (
     ProjectOptions,
     ProjectRecord,
     ProjectWord,
+    Review,
+    Verdict,
     What,
     changed_meanwhile,
     damaged_file,
@@ -203,7 +205,8 @@ class Project(ProjectFolder):
         """Write an image's pixel data, whether it is done or not; its parts stay."""
         before = read_packed(self.files(image).work)
         made = packed_work(work, image.name, self.record.colors)
-        state = replace(made.state, revision=before.state.revision + 1, done=before.state.done, by=by, at=now())
+        kept = {"done": before.state.done, "review": before.state.review}
+        state = replace(made.state, **kept, revision=before.state.revision + 1, by=by, at=now())
         self._store(image, replace(made, planes={**before.planes, **made.planes}), state)
 
     def _write(self, name: str, work: PackedWork, *, expected: int, by: str) -> ImageState:
@@ -211,7 +214,7 @@ class Project(ProjectFolder):
             image, current = self._at_revision(name, expected)
             if current.done:
                 raise ImageDoneError(f"{name!r} is done; reopen it before changing it", current)
-            state = replace(work.state, revision=expected + 1, by=by, at=now())
+            state = replace(work.state, review=current.review, revision=expected + 1, by=by, at=now())
             self._store(image, work, state)
             return state
 
@@ -223,7 +226,9 @@ class Project(ProjectFolder):
             raise changed_meanwhile(repr(name), current)
         return image, current
 
-    def set_done(self, name: str, done: bool, *, expected: int, by: str = SOMEONE) -> ImageState:
+    def set_done(
+        self, name: str, done: bool, *, expected: int, by: str = SOMEONE, review: Review | None = None
+    ) -> ImageState:
         """Mark an image as done, which locks its labels, or reopen it.
 
         Args:
@@ -231,6 +236,7 @@ class Project(ProjectFolder):
             done: whether it is done.
             expected: the revision that the caller has seen.
             by: who says so.
+            review: what a reviewer said of it; see `review`.
 
         Raises:
             NotInProjectError: the image doesn't exist or has no labels.
@@ -241,11 +247,26 @@ class Project(ProjectFolder):
             image, current = self._at_revision(name, expected)
             if not current.revision:
                 raise NotInProjectError(f"{name!r} has no labels to mark as done; label it first")
-            if current.done == done:
+            if (current.done, current.review) == (done, review):
                 return current
-            state = replace(current, done=done, revision=expected + 1, by=by, at=now())
+            state = replace(current, done=done, review=review, revision=expected + 1, by=by, at=now())
             self._store(image, read_packed(self.files(image).work), state)
             return state
+
+    def review(self, name: str, verdict: Verdict, comment: str, *, expected: int, by: str = SOMEONE) -> ImageState:
+        """Accept an image that is done, or send it back, which reopens it; see `set_done`.
+
+        Raises:
+            UsageError: the image isn't done, or `by` is none of the project's reviewers.
+        """
+        with self.threads:
+            if (reviewers := self.record.options.reviewers) and by not in reviewers:
+                raise UsageError(f"{by!r} doesn't review this project; {', '.join(reviewers)} may")
+            current = self._at_revision(name, expected)[1]
+            if not current.done:
+                raise UsageError(f"{name!r} isn't done; only images that are done are reviewed")
+            review = Review(verdict=verdict, comment=comment.strip(), by=by, at=now())
+            return self.set_done(name, verdict == "accepted", expected=expected, by=by, review=review)
 
     def update(
         self,
@@ -496,6 +517,7 @@ class Project(ProjectFolder):
             with suppress(OSError, DamagedProjectError):
                 before = read_state(files.state)
                 what = ("done" if state.done else "reopened") if before.done != state.done else what
+                what = state.review.verdict if state.review and state.review != before.review else what
             self.history.append(what, by=state.by or SOMEONE, image=image.name, revision=state.revision)
         write_json(files.state, to_json(state))
 

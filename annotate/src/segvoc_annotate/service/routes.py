@@ -43,7 +43,7 @@ from segvoc_annotate.service import schemas
 from segvoc_annotate.service.bodies import expected_revision, sent_file, sent_form, user_of, whole_number
 from segvoc_annotate.service.improvement import Improvement, ImprovementState
 from segvoc_annotate.service.improving import why_no_finetuning
-from segvoc_annotate.service.schemas import DoneJson, ImprovementJson, MergeJson, ProjectJson
+from segvoc_annotate.service.schemas import DoneJson, ImprovementJson, MergeJson, ProjectJson, ReviewJson
 from segvoc_annotate.settings import AnnotateSettings
 
 WATCHING_SECONDS = 25.0
@@ -112,6 +112,7 @@ class ProjectRoutes:
             ("GET", "/v1/project/work/{name:path}", self._work),
             ("PUT", "/v1/project/work/{name:path}", self._put_work),
             ("PUT", "/v1/project/done/{name:path}", self._put_done),
+            ("PUT", "/v1/project/review/{name:path}", self._put_review),
             ("GET", "/v1/project/archive", self._archive),
             ("GET", "/v1/project/export", self._export),
             ("POST", "/v1/project/import", self._import),
@@ -192,12 +193,15 @@ class ProjectRoutes:
 
     def _update(self, body: ProjectJson, expected: int, user: str) -> ProjectRecord:
         words, options = body.words, body.options
+        kept = {"reviewers": self.project.record.options.reviewers}
         return self.project.update(
             expected=expected,
             by=user,
             name=body.name,
             words=None if words is None else tuple(_word(word.model_dump()) for word in words),
-            options=None if options is None else ProjectOptions(**_tuples(options.model_dump())),
+            options=None
+            if options is None
+            else ProjectOptions(**_tuples(options.model_dump()) | kept),
         )
 
     async def _changes(self, request: Request) -> Response:
@@ -325,6 +329,14 @@ class ProjectRoutes:
             state = await self._in_thread(partial(self.project.set_done, name, body.done, expected=expected, by=user))
         return _answered(state)
 
+    async def _put_review(self, request: Request) -> Response:
+        name, expected = request.path_params["name"], expected_revision(request)
+        user = request.state.key_name or user_of(request)  # anybody can send another name
+        with self._service.place(labels=False):
+            body = await json_request(request, ReviewJson, self._settings, limit=TEXT_BYTES, values=10)
+            review = partial(self.project.review, name, body.verdict, body.comment, expected=expected, by=user)
+            return _answered(await self._in_thread(review))
+
     async def _archive(self, request: Request) -> Response:
         return self._zip(archived(self.project))
 
@@ -397,6 +409,7 @@ _ANSWERS: Mapping[str, type] = {
     "_restore": ImageState,
     "_put_work": ImageState,
     "_put_done": ImageState,
+    "_put_review": ImageState,
     "_import": schemas.AddedAnswer,
     "_improvement_state": ImprovementState,
     "_improve": ImprovementState,

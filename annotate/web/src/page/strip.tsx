@@ -87,12 +87,54 @@ export function Strip({ page }: { page: Page }) {
 
 /** Ends the work on the open image, or takes it up again. */
 function DoneButton({ page: { session } }: { page: Page }) {
-  if (session.current.value?.item.isDone.value)
+  const [isAsking, setAsking] = useState(false);
+  const [comment, setComment] = useState("");
+  const summary = session.current.value?.item.summary.value;
+  if (summary?.done)
     return (
-      <button type="button" title="Let tools change this image again" onClick={() => session.reopen()}>
-        <Icon name="unlock" />
-        Reopen
-      </button>
+      <>
+        <button type="button" title="Let tools change this image again" onClick={() => session.reopen()}>
+          <Icon name="unlock" />
+          Reopen
+        </button>
+        {!summary.review && (
+          <button type="button" title="Nothing is left to change" onClick={() => void session.review("accepted")}>
+            <Icon name="accepted" />
+            Accept
+          </button>
+        )}
+        <button type="button" title="Say what has to be changed, and reopen it" onClick={() => setAsking(true)}>
+          <Icon name="undo" />
+          Send back
+        </button>
+        {isAsking && (
+          <Dialog title={`Send back “${summary.image}”`} onClose={() => setAsking(false)}>
+            <form
+              class="column"
+              onSubmit={(event) => {
+                event.preventDefault();
+                setAsking(false);
+                setComment("");
+                void session.review("sent back", comment);
+              }}
+            >
+              <label class="field">
+                What has to be changed
+                <input
+                  type="text"
+                  required
+                  maxLength={2000}
+                  value={comment}
+                  onInput={({ currentTarget }) => setComment(currentTarget.value)}
+                />
+              </label>
+              <button type="submit" class="primary">
+                Send it back
+              </button>
+            </form>
+          </Dialog>
+        )}
+      </>
     );
   return (
     <button
@@ -129,29 +171,31 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
   const address = useThumbnail(item);
   const state = item.state.value;
   const isDone = item.isDone.value;
+  const { review } = item.summary.value;
   const kind = isDone ? "done" : state.kind === "labeled" && !labeler.isLabeled(item) ? "waiting" : state.kind;
   const told = {
     waiting: "not labeled yet",
     running: "being labeled",
     labeled: "labeled",
     failed: "failed",
-    done: "done",
+    done: review ? "accepted" : "done",
   }[kind];
+  const isBack = review?.verdict === "sent back";
   return (
     <li class={`entry ${kind}`}>
       <button
         type="button"
         class="thumbnail"
         aria-current={isChosen}
-        aria-label={`${item.name}, ${told}`}
+        aria-label={`${item.name}, ${isBack ? "sent back" : told}`}
         title={state.kind === "failed" ? state.message : item.name}
         onClick={() => void session.open(item)}
       >
         {address && <img src={address} alt="" />}
       </button>
-      {isDone && (
-        <span class="mark">
-          <Icon name="done" />
+      {(isDone || isBack) && (
+        <span class={isBack ? "mark back" : "mark"}>
+          <Icon name={isBack ? "undo" : review ? "accepted" : "done"} />
         </span>
       )}
       {kind === "failed" && (
@@ -264,12 +308,15 @@ function entryWidth(list: HTMLElement): number {
 }
 
 /** What is chosen from, and how it is shown. */
-const PROGRESS: readonly (readonly [Progress | "any", string])[] = [
+const PROGRESS: readonly (readonly [Progress | "open" | "any", string])[] = [
     ["any", "Any state"],
     ["not labeled", "Not labeled"],
     ["labeled", "Labeled, not corrected"],
     ["corrected", "Corrected, not done"],
-    ["done", "Done"],
+    ["open", "Open"],
+    ["done", "Done, not reviewed"],
+    ["accepted", "Accepted"],
+    ["sent back", "Sent back"],
   ],
   ORDERS: readonly (readonly [Order, string])[] = [
     ["added", "As added"],
@@ -342,14 +389,16 @@ function ProgressDialog({ page: { session }, onClose }: { page: Page; onClose: (
     session.items.value.map(({ summary }) => summary.value),
     session.settings.vocabulary.value,
   );
+  const done = progress.done + progress.accepted;
   const hasObjects = words.some(({ objects }) => objects > 0);
   return (
     <Dialog title="Progress" onClose={onClose}>
       <p>
-        {progress.done} of {plural(images, "image")} done, {progress.corrected} corrected, {progress.labeled} labeled by
-        the model alone, {progress["not labeled"]} not labeled.
+        {done} of {plural(images, "image")} done, {progress.accepted} of them accepted, {progress["sent back"]} sent
+        back, {progress.corrected} corrected, {progress.labeled} labeled by the model alone, {progress["not labeled"]} not
+        labeled.
       </p>
-      <progress aria-label="Images that are done" max={Math.max(1, images)} value={progress.done} />
+      <progress aria-label="Images that are done" max={Math.max(1, images)} value={done} />
       <p class="help">People decided {percent(decided)} of the labeled pixels.</p>
       {words.length > 0 && (
         <div class="figures" tabIndex={0} role="region" aria-label="Words">
@@ -364,7 +413,7 @@ function ProgressDialog({ page: { session }, onClose }: { page: Page; onClose: (
               </tr>
             </thead>
             <tbody>
-              {words.map(({ word, fraction, images: shown, done, objects }) => (
+              {words.map(({ word, fraction, images: shown, done: ended, objects }) => (
                 <tr key={word.id}>
                   <th scope="row">
                     <button
@@ -381,7 +430,7 @@ function ProgressDialog({ page: { session }, onClose }: { page: Page; onClose: (
                   </th>
                   <td>{percent(fraction)}</td>
                   <td>{shown}</td>
-                  <td>{done}</td>
+                  <td>{ended}</td>
                   {hasObjects && <td>{objects}</td>}
                 </tr>
               ))}

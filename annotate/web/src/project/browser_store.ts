@@ -14,6 +14,7 @@ import {
   type Project,
   type Setting,
   type Store,
+  type Verdict,
   type Watcher,
   type Work,
 } from "./structure";
@@ -106,6 +107,14 @@ export class BrowserStore implements Store {
 
   saveRemoved(entry: ImageEntry): Promise<void> {
     return this.database.write([{ store: "images", key: entry.id, value: entry }]);
+  }
+
+  async review(entry: ImageEntry, verdict: Verdict, comment: string): Promise<void> {
+    const review = { verdict, comment, by: null, at: new Date().toISOString() };
+    const state = { ...entry.state, done: verdict === "accepted", review, revision: entry.state.revision + 1 };
+    await this.save(entry, { state, ...(!state.done && { settled: null }) });
+    this.watcher!.onState(entry.id, state, false);
+    this.watcher!.onWork(entry.id, await this.work(entry.id));
   }
 
   async merge(word: number, into: number): Promise<void> {

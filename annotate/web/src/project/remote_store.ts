@@ -18,6 +18,7 @@ import {
   type Project,
   type Setting,
   type Store,
+  type Verdict,
   type Watcher,
   type Work,
 } from "./structure";
@@ -153,6 +154,11 @@ export class RemoteStore implements Store {
     for (let tries = 0; this.unsent.has(id) && !this.isAway.value && tries < 100; tries++) await pause(50);
     if (removed === null) await this.api.restore(id);
     else await this.api.remove(id);
+  }
+
+  async review({ id }: ImageEntry, verdict: Verdict, comment: string): Promise<void> {
+    await this.sent();
+    await this.takeState(id, await this.api.putReview(id, verdict, comment, this.states.get(id)!.revision));
   }
 
   async merge(word: number, into: number): Promise<void> {

@@ -4,9 +4,10 @@ import { batch, computed, effect, signal, untracked } from "@preact/signals";
 
 import { type ModelInfo, PageError, type Segmentation, sentence } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
+import type { Settled } from "../labels/labeling";
 import { firstName } from "../labels/synonyms";
 import { keptDraft, keptEdits, keptSettled, labelingOf, namedWork, summaryOf } from "../project/keeping";
-import { type Change, type ImageState, type Store, uniqueName, type Work } from "../project/structure";
+import { type Change, type ImageState, type Store, uniqueName, type Verdict, type Work } from "../project/structure";
 import { entryOf, lookedFor, withLookedFor, withName } from "../project/words";
 import { renamed, withWords } from "../words/list";
 import { Item } from "./item";
@@ -270,7 +271,7 @@ export class Session {
       this.keep(
         image.item,
         { settled: keptSettled(settled, this.settings.vocabulary.value) },
-        { done: true, ...summaryOf(image.labeling.value!) },
+        { done: true, review: null, ...summaryOf(image.labeling.value!) },
       );
     });
   }
@@ -282,11 +283,29 @@ export class Session {
     if (!image || !settled) return;
     batch(() => {
       image.settled.value = null;
-      this.keep(image.item, { settled: null }, { done: false });
+      this.keep(image.item, { settled: null }, { done: false, review: null });
     });
+    this.unlock(image, settled);
+  }
+
+  private unlock(image: OpenImage, settled: Settled): void {
     paintSettled(image, settled, image.item.answers === this.asked.value);
     this.keepEdits(image);
     this.reopened.value++;
+  }
+
+  /** Accepts the open image, which is done, or sends it back; its labels stay until a person changes them. */
+  async review(verdict: Verdict, comment = ""): Promise<void> {
+    const image = this.current.value;
+    const settled = image?.settled.value;
+    if (!image || !settled) return;
+    try {
+      await this.writer.idle();
+      await this.store.review(image.item.entry(), verdict, comment);
+      if (!image.item.isDone.value && this.current.value === image) this.unlock(image, settled);
+    } catch (failure) {
+      this.problem.value = sentence(failure);
+    }
   }
 
   /** Removes an image; `putBack` restores it. */
