@@ -15,9 +15,7 @@ from segvoc.inference.exported.manifest import is_exported
 from segvoc.inference.exported.segmenter import TINY_MANIFEST
 from segvoc.storage.atomic_writes import folder_in_the_making
 from segvoc.storage.files import SHIPPED
-
-WEB = Path(__file__).parent / "web"
-"""The built page; its sources are in `annotate/web`."""
+from segvoc_annotate.settings import WEB
 
 MODEL_FOLDER = "model"
 """Name of the page's folder that holds the exported model."""

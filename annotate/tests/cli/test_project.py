@@ -74,7 +74,7 @@ def test_annotate_makes_a_project_and_opens_the_page(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("webbrowser.open", opened.append)
 
     def run(_: object, settings: ServiceSettings, *, host: str, port: int) -> None:
-        """Answer after a while; the address isn't told before."""
+        """Answer after a while."""
         assert not logging.getLogger("segvoc.serving").isEnabledFor(logging.INFO)
         time.sleep(0.3)
         with socket.create_server((host, port)) as listener:
@@ -86,10 +86,11 @@ def test_annotate_makes_a_project_and_opens_the_page(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("segvoc.serving.app.run", run)
     first = segvoc_command("annotate", "street", "--words", "cat, sofa", "--images", "photos")
-    assert (first.code, first.out) == (0, f"street: {opened[0]} (Ctrl+C ends)\n")
+    said = "{} (Ctrl+C ends); loading the model tiny ...\nthe page is ready\n"
+    assert (first.code, first.out) == (0, f"street: {said.format(opened[0])}")
     port = free_port()
     quiet = segvoc_command("annotate", "street", "--words", "sofa, wall", "--port", str(port), "--no-browser")
-    assert quiet.out == f"street: http://127.0.0.1:{port} (Ctrl+C ends)\n" and len(opened) == 1
+    assert quiet.out == f"street: {said.format(f'http://127.0.0.1:{port}')}" and len(opened) == 1
     assert served[1] == (Path.cwd() / "street", port)
     assert [word.name for word in Project.open("street").record.present] == ["cat", "sofa", "wall"]
     assert list(Project.open("street").images()) == ["a.png"]

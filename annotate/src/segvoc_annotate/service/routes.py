@@ -199,9 +199,7 @@ class ProjectRoutes:
             by=user,
             name=body.name,
             words=None if words is None else tuple(_word(word.model_dump()) for word in words),
-            options=None
-            if options is None
-            else ProjectOptions(**_tuples(options.model_dump()) | kept),
+            options=None if options is None else ProjectOptions(**_tuples(options.model_dump()) | kept),
         )
 
     async def _changes(self, request: Request) -> Response:
