@@ -210,6 +210,14 @@ export function Toolbar({ page }: { page: Page }) {
             onClick={() => control.select(one)}
           />
         ))}
+        {!control.tools.some(({ key }) => key === "c") && (
+          <IconButton
+            icon="click"
+            label="Click an object: not here, since the page was built without ONNX Runtime (make web brings it)"
+            isDisabled
+            onClick={() => {}}
+          />
+        )}
       </div>
       <div class="group">
         <IconButton icon="undo" label="Undo" isDisabled={!image?.edits.canUndo || !session.canCorrect.value} onClick={() => control.undo()} />
