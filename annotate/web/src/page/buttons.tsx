@@ -48,22 +48,26 @@ export function Icon({ name }: { name: IconName }) {
 
 interface IconButtonProps {
   icon: IconName;
-  /** What it does; it appears beside the pointer. */
+  /** What it does; it appears beside the pointer, with the key that does the same. */
   label: string;
+  shortcut?: string;
+  /** Whether the Tab key passes it over, since arrow keys lead to it. */
+  isSkipped?: boolean;
   onClick: () => void;
   /** Whether it is switched on; undefined: it is no switch. */
   isPressed?: boolean | undefined;
   isDisabled?: boolean;
 }
 
-export function IconButton({ icon, label, onClick, isPressed, isDisabled = false }: IconButtonProps) {
+export function IconButton({ icon, label, shortcut, isSkipped, onClick, isPressed, isDisabled = false }: IconButtonProps) {
   return (
     <button
       type="button"
       class="icon-button"
       aria-label={label}
-      title={label}
+      title={shortcut ? `${label} (${shortcut.toUpperCase()})` : label}
       aria-pressed={isPressed}
+      tabIndex={isSkipped ? -1 : 0}
       disabled={isDisabled}
       onClick={onClick}
     >

@@ -20,6 +20,7 @@ export function Header({ page }: { page: Page }) {
         <img src="icon.svg" alt="" />
         segvoc
       </h1>
+      {page.session.store.isShared && <span class="project-name">{page.session.name.value}</span>}
       {page.places.length > 1 && (
         <div class="switch" role="radiogroup" aria-label="Where images are labeled">
           {page.places.map((one) => (

@@ -18,7 +18,7 @@ const FORMATS: readonly (readonly [Format, string, string, string])[] = [
   ["report", "Shares", "JSON", "Pixels, share and confidence of each word"],
 ];
 
-/** Formats for other tools, which the service of a project writes itself. */
+/** Formats of the open image for other tools. */
 const ANNOTATIONS: typeof FORMATS = [
   ["coco-rle", "COCO masks", "JSON", "A mask for each word, as run lengths"],
   ["coco-polygons", "COCO polygons", "JSON", "Polygons for each word"],
@@ -49,7 +49,7 @@ export function Downloads({ page }: { page: Page }) {
   if (!session.isLabeled.value) return <p class="help">Files appear here once an image is labeled.</p>;
   return (
     <div class="downloads">
-      {[...FORMATS, ...(isShared ? [] : ANNOTATIONS)].map(([format, name, type, explanation]) => (
+      {[...FORMATS, ...ANNOTATIONS].map(([format, name, type, explanation]) => (
         <button key={format} type="button" title={explanation} onClick={() => void offer(fileOf(session, format))}>
           {name}
           <span class="type">{type}</span>

@@ -192,20 +192,32 @@ function Pixel({ labeling, pixel }: { labeling: NonNullable<OpenImage["labeling"
   );
 }
 
+/** Arrow keys go from tool to tool, of which the Tab key finds one. */
+function moveAlong({ key, target }: KeyboardEvent): void {
+  const from = target as HTMLElement;
+  const to = key === "ArrowRight" ? "nextElementSibling" : key === "ArrowLeft" ? "previousElementSibling" : null;
+  let next = to && (from[to] as HTMLButtonElement | null);
+  while (to && next?.disabled) next = next[to] as HTMLButtonElement | null;
+  next?.focus();
+}
+
 export function Toolbar({ page }: { page: Page }) {
   const { control, session } = page;
   const tool = control.tool.value;
   const image = session.current.value;
   void [image?.painted.value, image?.finished.value];
+  const keys = session.settings.keys.value;
   return (
     <div class="toolbar" role="toolbar" aria-label="Tools">
-      <div class="group">
+      <div class="group" onKeyDown={moveAlong}>
         {control.tools.map((one) => (
           <IconButton
             key={one.key}
             icon={one.icon}
             label={one.label}
+            shortcut={keys[one.key] ?? one.key}
             isPressed={one === tool}
+            isSkipped={one !== tool}
             isDisabled={one.isEditing && !control.image}
             onClick={() => control.select(one)}
           />
@@ -236,7 +248,10 @@ export function Toolbar({ page }: { page: Page }) {
           onClick={() => control.doubts.next()}
         />
       </div>
-      <div class="options">{tool.options?.() ?? <span class="help">{tool.help}</span>}</div>
+      <div class="options">
+        <strong>{tool.label}</strong>
+        {tool.options?.() ?? <span class="help">{tool.help}</span>}
+      </div>
     </div>
   );
 }
