@@ -16,10 +16,6 @@ const FORMATS: readonly (readonly [Format, string, string, string])[] = [
   ["labels", "Label map", "PNG", "A pixel's value is the number of its word"],
   ["overlay", "Overlay", "PNG", "The image with its colors and names"],
   ["report", "Shares", "JSON", "Pixels, share and confidence of each word"],
-];
-
-/** Formats of the open image for other tools. */
-const ANNOTATIONS: typeof FORMATS = [
   ["coco-rle", "COCO masks", "JSON", "A mask for each word, as run lengths"],
   ["coco-polygons", "COCO polygons", "JSON", "Polygons for each word"],
   ["labelme", "LabelMe", "JSON", "A polygon for each region"],
@@ -49,7 +45,7 @@ export function Downloads({ page }: { page: Page }) {
   if (!session.isLabeled.value) return <p class="help">Files appear here once an image is labeled.</p>;
   return (
     <div class="downloads">
-      {[...FORMATS, ...ANNOTATIONS].map(([format, name, type, explanation]) => (
+      {FORMATS.map(([format, name, type, explanation]) => (
         <button key={format} type="button" title={explanation} onClick={() => void offer(fileOf(session, format))}>
           {name}
           <span class="type">{type}</span>

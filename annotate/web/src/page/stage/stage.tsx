@@ -249,8 +249,11 @@ export function Toolbar({ page }: { page: Page }) {
         />
       </div>
       <div class="options">
-        <strong>{tool.label}</strong>
-        {tool.options?.() ?? <span class="help">{tool.help}</span>}
+        {tool.options?.() ?? (
+          <>
+            <strong>{tool.label}</strong> <span class="help">{tool.help}</span>
+          </>
+        )}
       </div>
     </div>
   );
