@@ -205,8 +205,8 @@ class Project(ProjectFolder):
         """Write an image's pixel data, whether it is done or not; its parts stay."""
         before = read_packed(self.files(image).work)
         made = packed_work(work, image.name, self.record.colors)
-        kept = {"done": before.state.done, "review": before.state.review}
-        state = replace(made.state, **kept, revision=before.state.revision + 1, by=by, at=now())
+        state = before.state
+        state = replace(made.state, done=state.done, review=state.review, revision=state.revision + 1, by=by, at=now())
         self._store(image, replace(made, planes={**before.planes, **made.planes}), state)
 
     def _write(self, name: str, work: PackedWork, *, expected: int, by: str) -> ImageState:

@@ -192,14 +192,16 @@ class ProjectRoutes:
                 await self._in_thread(partial(self.project.recolor, image.name))
 
     def _update(self, body: ProjectJson, expected: int, user: str) -> ProjectRecord:
-        words, options = body.words, body.options
-        kept = {"reviewers": self.project.record.options.reviewers}
+        words, options = body.words, None
+        if body.options is not None:
+            given, reviewers = _tuples(body.options.model_dump()), self.project.record.options.reviewers
+            options = replace(ProjectOptions(**given), reviewers=reviewers)
         return self.project.update(
             expected=expected,
             by=user,
             name=body.name,
             words=None if words is None else tuple(_word(word.model_dump()) for word in words),
-            options=None if options is None else ProjectOptions(**_tuples(options.model_dump()) | kept),
+            options=options,
         )
 
     async def _changes(self, request: Request) -> Response:
