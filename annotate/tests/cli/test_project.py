@@ -13,6 +13,7 @@ from PIL import Image
 
 from segvoc.serving.settings import ServiceSettings
 from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.work_files import LabelWork
 from tests.cli.command import Command, draw_photos
 from tests.processes import free_port
 
@@ -43,6 +44,29 @@ def test_from_labels_to_a_dataset_and_back(segvoc_command: Command) -> None:
     third = segvoc_command("project", "import", "third", "--images", "photos")
     assert third.out == "-> third (2 images, 0 words)\n" and "passed over 1 file" in third.err and "1 .txt" in third.err
     assert Project.open("other").state(Project.open("other").image("a.png")).done
+
+
+def test_words_are_merged_and_images_reviewed(segvoc_command: Command) -> None:
+    draw_photos("photos/a.png")
+    with Project.create("street", words=["cat", "sofa"]) as project:
+        project.add("a.png", Path("photos/a.png").read_bytes())
+        height, width = project.state(project.image("a.png")).height, project.state(project.image("a.png")).width
+        project.write("a.png", LabelWork.of_labels(np.ones((height, width), np.uint16)), expected=0)
+        project.set_done("a.png", True, expected=1)
+    segvoc_command("project", "words", "street", "--rename", "sofa", "cat").refused("--merge OLD 'cat'")
+    segvoc_command("project", "words", "street", "--merge", "sofa", "dog").refused("no word 'dog'")
+    assert segvoc_command("project", "words", "street", "--merge", "sofa", "cat").out.split() == ["0", "cat"]
+    assert segvoc_command("project", "reviewers", "street").out == "everybody\n"
+    assert segvoc_command("project", "reviewers", "street", "--set", "anna, ben").out == "anna, ben\n"
+    with Project.open("street") as project:
+        project.review("a.png", "accepted", "", expected=3, by="ben")
+    told = segvoc_command("project", "status", "street").out.splitlines()
+    assert told[0] == "street: 1 images, 1 done, 0 labeled, 0 unlabeled, 1 accepted"
+    assert told[2].split() == ["cat", "1", "-", "100.0", "%"]
+    assert segvoc_command("project", "zip", "street", "--out", "saved.zip").code == 0
+    assert segvoc_command("project", "import", "other", "--dataset", "saved.zip").code == 0
+    review = Project.open("other").state(Project.open("other").image("a.png")).review
+    assert review is not None and (review.verdict, review.by) == ("accepted", "ben")
 
 
 @pytest.mark.parametrize(

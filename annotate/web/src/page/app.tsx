@@ -91,8 +91,8 @@ function returnToStage({ target, detail, currentTarget }: TargetedMouseEvent<HTM
   if (isClick) currentTarget.querySelector<HTMLElement>(".stage")?.focus({ preventScroll: true });
 }
 
-/** The open image's name, its place in the strip, and what its reviewer said. */
-function Title({ page: { session } }: { page: Page }) {
+/** The open image's name, its place in the strip, and what its reviewer said, or else what the tool does. */
+function Title({ page: { control, session } }: { page: Page }) {
   const listed = session.listing.listed.value;
   const item = session.chosen.value;
   const review = item?.summary.value.review;
@@ -114,6 +114,7 @@ function Title({ page: { session } }: { page: Page }) {
         />
         of {listed.length}
       </label>
+      {!review && <span class="help review">{control.tool.value.help}</span>}
       {review && (
         <span class={review.verdict === "accepted" ? "review" : "review error"} title={review.comment}>
           {review.verdict === "accepted" ? "Accepted" : "Sent back"}

@@ -394,10 +394,14 @@ function ProgressDialog({ page: { session }, onClose }: { page: Page; onClose: (
   return (
     <Dialog title="Progress" onClose={onClose}>
       <p>
-        {done} of {plural(images, "image")} done, {progress.accepted} of them accepted, {progress["sent back"]} sent
-        back, {progress.corrected} corrected, {progress.labeled} labeled by the model alone, {progress["not labeled"]} not
-        labeled.
+        {done} of {plural(images, "image")} done, {progress.corrected} corrected, {progress.labeled} labeled by the model
+        alone, {progress["not labeled"]} not labeled.
       </p>
+      {progress.accepted + progress["sent back"] > 0 && (
+        <p>
+          {progress.accepted} accepted, {progress["sent back"]} sent back.
+        </p>
+      )}
       <progress aria-label="Images that are done" max={Math.max(1, images)} value={done} />
       <p class="help">People decided {percent(decided)} of the labeled pixels.</p>
       {words.length > 0 && (

@@ -248,13 +248,7 @@ export function Toolbar({ page }: { page: Page }) {
           onClick={() => control.doubts.next()}
         />
       </div>
-      <div class="options">
-        {tool.options?.() ?? (
-          <>
-            <strong>{tool.label}</strong> <span class="help">{tool.help}</span>
-          </>
-        )}
-      </div>
+      <div class="options">{tool.options?.()}</div>
     </div>
   );
 }
