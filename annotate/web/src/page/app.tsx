@@ -111,6 +111,7 @@ function Title({ page: { control, session } }: { page: Page }) {
           max={listed.length}
           value={listed.indexOf(item!) + 1}
           onChange={({ currentTarget: { value } }) => go(value)}
+          onKeyDown={({ key, currentTarget: { value } }) => key === "Enter" && go(value)}
         />
         of {listed.length}
       </label>
