@@ -1,8 +1,4 @@
-"""Hatchling's hook: a wheel or source archive of segvoc-annotate that lacks a file of the page isn't built.
-
-An editable installation is left alone: it reads the clone, where the page's WebAssembly file may be missing, and what
-needs that says so.
-"""
+"""Hatchling's hook: a wheel or source archive of segvoc-annotate that lacks a file of the page isn't built."""
 
 import gzip
 import hashlib
@@ -16,7 +12,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 PAGE = "src/segvoc_annotate/web"
 
 RUNTIME = "runtime.json"
-"""Names the page's WebAssembly file, which git doesn't keep, and its digest."""
+"""Names the page's WebAssembly file, and its digest."""
 
 WASM = "ort-wasm-simd-threaded.wasm.gz"
 
@@ -36,8 +32,7 @@ def problems(root: Path) -> Iterator[str]:
     page = root / PAGE
     for name in FILES:
         if not (page / name).is_file():
-            editable = ", or install the clone itself: pip install --editable annotate" if name == WASM else ""
-            yield f"{PAGE}/{name} is missing: run 'make web' (it needs npm){editable}"
+            yield f"{PAGE}/{name} is missing: run 'make web' (it needs npm)"
     if not (page / RUNTIME).is_file() or not (page / WASM).is_file():
         return
     described = json.loads((page / RUNTIME).read_text(encoding="utf-8"))
@@ -57,8 +52,6 @@ class CompletePage(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Look before anything is built."""
-        if self.target_name == "wheel" and version == "editable":
-            return
         if found := list(problems(Path(self.root))):
             more = f" ({len(found) - 1} more are missing)" if found[1:] else ""
             self.app.abort(f"error: the {self.target_name} would lack a file: {found[0]}{more}")

@@ -1,10 +1,9 @@
 // Builds the page into annotate/src/segvoc_annotate/web, or with --tests the tests into build/web/tests.
 //
-// The built files are in the repository. ONNX Runtime's WebAssembly file isn't, since it is too large: it is written
-// beside them, packed, where git ignores it and the wheel takes it along.
+// The built files are in the repository, ONNX Runtime's WebAssembly file packed.
 import { createHash } from "node:crypto";
-import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { gzipSync } from "node:zlib";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { gunzipSync, gzipSync } from "node:zlib";
 
 import { build } from "esbuild";
 
@@ -48,8 +47,9 @@ if (process.argv.includes("--tests")) {
   const distribution = new URL("onnxruntime-web/dist/", packages);
   copyFileSync(new URL(`${RUNTIME}.mjs`, distribution), new URL(`${RUNTIME}.mjs`, target));
   const wasm = readFileSync(new URL(`${RUNTIME}.wasm`, distribution));
-  const packed = gzipSync(wasm, { level: 9 });
-  writeFileSync(new URL(`${RUNTIME}.wasm.gz`, target), packed);
+  const packed = new URL(`${RUNTIME}.wasm.gz`, target);
+  // another zlib would write other bytes into the repository
+  if (!existsSync(packed) || !gunzipSync(readFileSync(packed)).equals(wasm)) writeFileSync(packed, gzipSync(wasm, { level: 9 }));
   const description = {
     package: `onnxruntime-web ${packageOf("onnxruntime-web").version}`,
     file: `${RUNTIME}.wasm`,

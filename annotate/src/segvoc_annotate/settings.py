@@ -6,7 +6,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from segvoc import UsageError
-from segvoc_annotate.static_page import WEB
+
+WEB = Path(__file__).parent / "web"
+"""The built page; its sources are in `annotate/web`."""
 
 TOKEN_VARIABLE = "SEGVOC_LABEL_STUDIO_TOKEN"
 """Environment variable with Label Studio's token."""

@@ -13,6 +13,7 @@ from PIL import Image
 
 from segvoc.serving.settings import ServiceSettings
 from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.work_files import LabelWork
 from tests.cli.command import Command, draw_photos
 from tests.processes import free_port
 
@@ -45,6 +46,29 @@ def test_from_labels_to_a_dataset_and_back(segvoc_command: Command) -> None:
     assert Project.open("other").state(Project.open("other").image("a.png")).done
 
 
+def test_words_are_merged_and_images_reviewed(segvoc_command: Command) -> None:
+    draw_photos("photos/a.png")
+    with Project.create("street", words=["cat", "sofa"]) as project:
+        project.add("a.png", Path("photos/a.png").read_bytes())
+        height, width = project.state(project.image("a.png")).height, project.state(project.image("a.png")).width
+        project.write("a.png", LabelWork.of_labels(np.ones((height, width), np.uint16)), expected=0)
+        project.set_done("a.png", True, expected=1)
+    segvoc_command("project", "words", "street", "--rename", "sofa", "cat").refused("--merge OLD 'cat'")
+    segvoc_command("project", "words", "street", "--merge", "sofa", "dog").refused("no word 'dog'")
+    assert segvoc_command("project", "words", "street", "--merge", "sofa", "cat").out.split() == ["0", "cat"]
+    assert segvoc_command("project", "reviewers", "street").out == "everybody\n"
+    assert segvoc_command("project", "reviewers", "street", "--set", "anna, ben").out == "anna, ben\n"
+    with Project.open("street") as project:
+        project.review("a.png", "accepted", "", expected=3, by="ben")
+    told = segvoc_command("project", "status", "street").out.splitlines()
+    assert told[0] == "street: 1 images, 1 done, 0 labeled, 0 unlabeled, 1 accepted"
+    assert told[2].split() == ["cat", "1", "-", "100.0", "%"]
+    assert segvoc_command("project", "zip", "street", "--out", "saved.zip").code == 0
+    assert segvoc_command("project", "import", "other", "--dataset", "saved.zip").code == 0
+    review = Project.open("other").state(Project.open("other").image("a.png")).review
+    assert review is not None and (review.verdict, review.by) == ("accepted", "ben")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -74,7 +98,7 @@ def test_annotate_makes_a_project_and_opens_the_page(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("webbrowser.open", opened.append)
 
     def run(_: object, settings: ServiceSettings, *, host: str, port: int) -> None:
-        """Answer after a while; the address isn't told before."""
+        """Answer after a while."""
         assert not logging.getLogger("segvoc.serving").isEnabledFor(logging.INFO)
         time.sleep(0.3)
         with socket.create_server((host, port)) as listener:
@@ -86,10 +110,11 @@ def test_annotate_makes_a_project_and_opens_the_page(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("segvoc.serving.app.run", run)
     first = segvoc_command("annotate", "street", "--words", "cat, sofa", "--images", "photos")
-    assert (first.code, first.out) == (0, f"street: {opened[0]} (Ctrl+C ends)\n")
+    said = "{} (Ctrl+C ends); loading the model tiny ...\nthe page is ready\n"
+    assert (first.code, first.out) == (0, f"street: {said.format(opened[0])}")
     port = free_port()
     quiet = segvoc_command("annotate", "street", "--words", "sofa, wall", "--port", str(port), "--no-browser")
-    assert quiet.out == f"street: http://127.0.0.1:{port} (Ctrl+C ends)\n" and len(opened) == 1
+    assert quiet.out == f"street: {said.format(f'http://127.0.0.1:{port}')}" and len(opened) == 1
     assert served[1] == (Path.cwd() / "street", port)
     assert [word.name for word in Project.open("street").record.present] == ["cat", "sofa", "wall"]
     assert list(Project.open("street").images()) == ["a.png"]

@@ -172,9 +172,16 @@ def test_images_elsewhere_stay_there(tmp_path: Path) -> None:
     with pytest.raises(NotInProjectError):
         project.write("0.png", drawn_work(0), expected=1)
     assert project.restore("0.png").revision == 1
-    with pytest.raises(UsageError, match=r"put '2\.png' there"):
-        project.add("2.png", png())
+    content = png(drawn_image(2))
+    assert project.add("sub/2.png", content).revision == 0  # it is copied there
+    assert (tmp_path / "photos/sub/2.png").read_bytes() == content
+    project.remove("sub/2.png")
+    assert list(project.images()) == ["0.png", "1.png"]
+    assert project.add("sub/2.png", content).image == "sub/2.png"  # the same image: it is back
+    assert (project.removed(), project.has("sub/2.png", content)) == ([], True)
     (tmp_path / "photos").rename(tmp_path / "moved")
+    with pytest.raises(UsageError, match="does not exist; restore it"):
+        project.add("3.png", content)
     assert "does not exist; restore it" in project.states()[1][0]
 
 
@@ -382,3 +389,29 @@ def test_browsers_get_images_as_they_are_read(tmp_path: Path, name: str, by: str
         assert (np.array(Image.open(io.BytesIO(shown))) == read_image(tmp_path / name)).all()
     upright.save(tmp_path / "plain.png")
     assert shown_image(tmp_path / "plain.png") is None
+
+
+def test_done_images_are_accepted_or_sent_back(tmp_path: Path) -> None:
+    project = drawn_project(tmp_path / "street", "a.png")
+    project.write("a.png", drawn_work(0, 1), expected=0)
+    with pytest.raises(UsageError, match="isn't done"):
+        project.review("a.png", "accepted", "", expected=1)
+    project.set_done("a.png", True, expected=1, by="anna")
+    back = project.review("a.png", "sent back", " the leg \n", expected=2, by="ben")
+    assert back.review is not None
+    assert (back.done, back.review.verdict, back.review.comment, back.review.by) == (
+        False,
+        "sent back",
+        "the leg",
+        "ben",
+    )
+    assert project.write("a.png", drawn_work(0, 2), expected=3, by="anna").review == back.review
+    assert project.set_done("a.png", True, expected=4, by="anna").review is None
+    accepted = project.review("a.png", "accepted", "", expected=5, by="ben")
+    assert (accepted.done, states_of(project.folder)) == (True, {"a.png": accepted})
+    assert [change.what for change in project.history.after(0)][-4:] == ["sent back", "labels", "done", "accepted"]
+    options = replace(project.record.options, reviewers=("ben",))
+    project.update(expected=project.record.revision, options=options)
+    with pytest.raises(UsageError, match="'anna' doesn't review this project; ben may"):
+        project.review("a.png", "sent back", "", expected=6, by="anna")
+    check_whole(project.folder)

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from annotate.tests.services import in_process
 from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.records import ProjectOptions
 from segvoc_annotate.projects.work_files import LabelWork
 from tests.serving.services import drawn_image, failure, png
 
@@ -240,3 +241,43 @@ def test_a_project_needs_the_key(street: Path) -> None:
     with in_process() as client:
         assert client.get("/v1/project").status_code == 404
         assert client.get("/backends.json").json()["project"] is False
+
+
+def test_words_are_merged_and_separated_again(street: Path) -> None:
+    with in_process(project=street) as client:
+        put_work(client, "a.png", 0)
+        told = client.post("/v1/project/merged", json={"word": 1, "into": 0}).json()
+        assert [(word["id"], word["removed"]) for word in told["words"]] == [(0, False), (1, True)]
+        assert told["images"][0]["pixels"] == {"0": 3072}
+        changes = client.get("/v1/project/changes?after=0").json()
+        assert [change["what"] for change in changes["changes"]][-2:] == ["labels", "words"]
+        assert client.post("/v1/project/merged", json={"word": 1, "into": 0}).status_code == 422
+        told = client.delete("/v1/project/merged").json()
+        assert told["images"][0]["pixels"] == {"0": 1536, "1": 1536}
+        assert not any(word["removed"] for word in told["words"])
+
+
+def test_reviews_come_from_reviewers_alone(street: Path) -> None:
+    with Project.open(street) as project:
+        project.update(expected=1, options=ProjectOptions(reviewers=("ben",)))
+    with in_process(project=street) as client:
+        put_work(client, "a.png", 0)
+        client.put("/v1/project/done/a.png", json={"done": True}, headers={"If-Match": '"1"'})
+
+        def review(user: str, revision: int = 2, **body: str) -> Any:
+            headers = {"If-Match": f'"{revision}"', "X-Segvoc-User": user}
+            return client.put("/v1/project/review/a.png", json=body, headers=headers)
+
+        assert "'anna' doesn't review this project; ben may" in review("anna", verdict="accepted").text
+        assert review("ben", verdict="perhaps").status_code == 422
+        assert review("ben", 1, verdict="accepted").status_code == 412
+        state = review("ben", verdict="sent back", comment="the leg").json()
+        assert (state["done"], state["review"]["comment"], state["review"]["by"]) == (False, "the leg", "ben")
+        assert client.get("/v1/project/changes?after=0").json()["changes"][-1]["what"] == "sent back"
+        # the list of reviewers isn't the page's to change
+        told = client.get("/v1/project").json()
+        options = told["options"] | {"reviewers": ["anna"]}
+        headers = {"If-Match": f'"{told["revision"]}"'}
+        assert client.put("/v1/project", json={"options": options}, headers=headers).json()["options"]["reviewers"] == [
+            "ben"
+        ]

@@ -15,7 +15,6 @@ import pytest
 from annotate.tests.web.fake_service import FakeService
 from annotate.tests.web.pages import HEADERS, ISOLATION, PageFiles
 from annotate.tests.web.site import Site
-from segvoc.errors import UsageError
 from segvoc.inference.exported.segmenter import copy_tiny
 from segvoc_annotate.static_page import write_page
 
@@ -52,11 +51,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page") / "tiny"
-    try:
-        write_page(folder, copied_tiny)
-    except UsageError as error:
-        # git doesn't keep ONNX Runtime's WebAssembly file
-        pytest.skip(str(error))
+    write_page(folder, copied_tiny)
     return folder
 
 

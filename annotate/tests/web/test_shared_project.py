@@ -146,3 +146,51 @@ def test_a_stroke_survives_a_killed_service_and_a_closed_tab(anna: Site, street:
     project = ProjectFolder.open(street.folder)
     labels = project.work("coffee.jpg")[1].labels
     assert has_line(labels, 0.2, 1) and has_line(labels, 0.6, 0)
+
+
+def test_words_are_merged_for_everybody_and_separated_again(anna: Site, street: RealService):
+    anna.tab.goto(anna.address)
+    anna.type("cup, mug, table")
+    anna.done()
+    paint(anna, "mug", 0.3)
+    saved(anna)
+    anna.tab.get_by_role("list", name="Words").get_by_role("button", name="mug", exact=True).click()
+    anna.tab.get_by_label("Name;").fill("cup")
+    anna.tab.get_by_label("Name;").press("Enter")
+    anna.press("Merge them")
+    anna.tab.get_by_text("“mug” is “cup” now.").wait_for()
+    shows_line(anna, 0.3, 0)
+    assert [word.name for word in ProjectFolder.open(street.folder).record.present] == ["cup", "table"]
+    anna.tab.locator(".words").get_by_role("button", name="Undo").click()
+    shows_line(anna, 0.3, 1)
+    # what is removed stays where somebody painted it
+    anna.press("Remove mug")
+    anna.press("Remove", exact=True)
+    anna.tab.get_by_text("Removed “mug”.").wait_for()
+    shows_line(anna, 0.3, 1)
+
+
+def test_a_done_image_is_sent_back_and_accepted(anna: Site, street: RealService):
+    anna.tab.goto(anna.address)
+    anna.type("cup, table")
+    anna.done()
+    paint(anna, "table", 0.3)
+    anna.stage_key("n")
+    anna.is_open("rocket.jpg")
+    anna.tab.get_by_label("Go to image").fill("1")
+    anna.tab.get_by_label("Go to image").press("Enter")
+    anna.is_open("coffee.jpg")
+    anna.press("Send back")
+    anna.tab.get_by_label("What has to be changed").fill("the spoon")
+    anna.press("Send it back")
+    anna.tab.get_by_text("Sent back by someone: the spoon").wait_for()
+    shows_line(anna, 0.3, 1)
+    anna.press("Find images")
+    anna.tab.get_by_label("State").select_option("Sent back")
+    anna.tab.get_by_text("1 of 2 images", exact=True).wait_for()
+    anna.stage_key("n")
+    anna.press("Accept")
+    anna.tab.get_by_text("Accepted by someone").wait_for()
+    saved(anna)
+    state = ProjectFolder.open(street.folder).states()[0][0]
+    assert state.done and state.review is not None and state.review.verdict == "accepted"

@@ -94,6 +94,18 @@ test("images are found by name, progress and word", () => {
   assert.deepEqual(names({ word: 4, progress: "done", text: "street" }), []);
 });
 
+test("images are found by what reviewers said", () => {
+  const review = (verdict: "accepted" | "sent back") => ({ verdict, comment: "", by: "ben", at: null });
+  const accepted = state("a.jpg", { source: "person", done: true, review: review("accepted") }),
+    back = state("b.jpg", { source: "person", corrected: 9, review: review("sent back") });
+  const names = (progress: Wanted["progress"]) =>
+    [...STATES, accepted, back].filter((one) => isWanted(one, { ...EVERYTHING, progress })).map(({ image }) => image);
+  assert.deepEqual([progressOf(accepted), progressOf(back)], ["accepted", "sent back"]);
+  assert.deepEqual(names("accepted"), ["a.jpg"]);
+  assert.deepEqual(names("done"), ["yard.jpg"]);
+  assert.deepEqual(names("open"), ["Street 10.jpg", "street 9.jpg", "house.jpg", "b.jpg"]);
+});
+
 test("images come as added, by name, or the least certain first with those that are done last", () => {
   const names = (order: Order) => ordered(STATES, order, (one) => one).map(({ image }) => image);
   assert.deepEqual(names("added"), STATES.map(({ image }) => image));
@@ -103,7 +115,7 @@ test("images come as added, by name, or the least certain first with those that 
 
 test("statistics count images by progress, and pixels, images and objects of words", () => {
   const found = statistics(STATES, [CAT, DOG, GONE]);
-  assert.deepEqual(found.progress, { "not labeled": 1, labeled: 1, corrected: 1, done: 1 });
+  assert.deepEqual(found.progress, { "not labeled": 1, labeled: 1, corrected: 1, "sent back": 0, done: 1, accepted: 0 });
   assert.equal(found.images, 4);
   assert.equal(found.decided, (25 + 100) / 300);
   assert.deepEqual(found.words, [

@@ -14,11 +14,18 @@ import {
 import { MOST_WORDS, wordColor } from "../src/imaging/palette";
 import { BrowserStore } from "../src/project/browser_store";
 import { Database } from "../src/project/database";
-import { newState } from "../src/project/structure";
+import { labelingWith } from "../src/project/keeping";
+import { exchanged } from "../src/project/merging";
+import { newState, type Work } from "../src/project/structure";
+import { correctionsOf, editsOf } from "../src/project/work_file";
 import { colorOf, withLookedFor, withName } from "../src/project/words";
+import { Edits } from "../src/labels/edits";
+import { unpacked } from "../src/labels/layer";
 import { Item } from "../src/session/item";
 import { Labeler } from "../src/session/labeler";
+import { Nearby } from "../src/session/open_image";
 import { Session, Writer } from "../src/session/session";
+import { watcherOf } from "../src/session/watching";
 import { found } from "./labeled";
 
 interface Asked {
@@ -252,4 +259,50 @@ test("words keep their ids and colors while others come and go", () => {
   const looked = full.filter(({ removed }) => !removed);
   assert.equal(new Set(looked.map(({ color }) => color.join())).size, looked.length);
   assert.equal(new Set(full.map(({ id }) => id)).size, full.length);
+});
+
+test("a word gets the pixels of another one in all images, and gives them back", async () => {
+  const { session, backend } = await started("open", "closed");
+  session.store.watch(watcherOf(session, new Nearby(() => Promise.reject(new Error("nothing is read ahead")))));
+  session.settings.words.value = ["cat", "kitty", "dog"];
+  session.settings.vocabulary.value = withLookedFor([], session.settings.words.value);
+  await pause();
+  for (const { image, answer } of backend.asked.slice(-2)) answer({ ...found(["11"], ["cat", "kitty", "dog"]), width: image.width });
+  await pause();
+  const pixels = () => session.items.value.map(({ summary }) => summary.value.pixels);
+  assert.deepEqual(pixels(), [{ 1: 2 }, { 1: 2 }]);
+  const undo = await session.merge("kitty", "cat");
+  assert.deepEqual(session.settings.words.value, ["cat", "dog"]);
+  assert.deepEqual(pixels(), [{ 0: 2 }, { 0: 2 }]);
+  await undo();
+  assert.deepEqual([...session.settings.words.value].sort(), ["cat", "dog", "kitty"]);
+  assert.deepEqual(pixels(), [{ 1: 2 }, { 1: 2 }]);
+});
+
+test("merged corrections, answers and done labels come back pixel by pixel", () => {
+  const size = { width: 4, height: 1 };
+  const { labels, confidence } = found(["0112"], ["a", "b", "c"]);
+  const draft = { ...found(["0112"], []), labels, confidence, ids: [7, 8, 9] };
+  const edits = editsOf(Uint16Array.of(0, 10, 9, 0), { layer: null, ids: [] });
+  const work = { draft, edits, settled: Uint16Array.of(7, 8, 7, 9) };
+  const planes = ({ draft, edits, settled }: Work) => [
+    [...draft!.labels].map((label) => draft!.ids[label]),
+    [...unpacked(correctionsOf(edits, size))],
+    [...settled!],
+  ];
+  const merged = exchanged(work, size, 8, 7);
+  assert.deepEqual(planes(merged), [[7, 7, 7, 9], [0, 9, 9, 0], [7, 7, 7, 9]]);
+  assert.deepEqual(planes(exchanged(merged, size, 7, 8, work)), planes(work));
+  // what was painted since stays
+  const painted = { ...merged, edits: editsOf(Uint16Array.of(0, 11, 9, 0), { layer: null, ids: [] }) };
+  assert.deepEqual(planes(exchanged(painted, size, 7, 8, work))[1], [0, 11, 9, 0]);
+});
+
+test("removed words stay where a person painted them", () => {
+  const edits = new Edits(2, 1);
+  edits.paint(Int32Array.of(0, 1), "kitty");
+  const vocabulary = withLookedFor(withLookedFor([], ["cat", "kitty"]), ["cat"]);
+  const labeling = labelingWith(found(["00"], ["cat"]), edits, null, { vocabulary, rule: { threshold: 0, background: null } });
+  assert.deepEqual([labeling.wordAt(0), labeling.wordAt(1)], ["kitty", "cat"]);
+  assert.deepEqual(labeling.ids, [0, 1]);
 });

@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { fitted, moved, toImage, zoomed } from "../src/page/stage/navigation";
+import { chooseWord, meaningOf } from "../src/page/stage/shortcuts";
+import type { StageControl } from "../src/page/stage/control";
 
 const IMAGE = { width: 400, height: 200 },
   STAGE = { width: 224, height: 324 };
@@ -23,3 +25,17 @@ test("an image can't be lost by moving it", () => {
   assert.deepEqual(moved(fitted(IMAGE, STAGE), 50, 50, IMAGE, STAGE), fitted(IMAGE, STAGE));
 });
 
+
+test("keys that were changed mean what they were given, and nothing else", () => {
+  const keys = { b: "p", "word car": "x" };
+  assert.deepEqual(["p", "P", "b", "x", "v"].map((key) => meaningOf(keys, key)), ["b", "B", "", "word car", "v"]);
+});
+
+test("digits that follow each other choose a word beyond the ninth", () => {
+  const chosen: unknown[] = [];
+  const words = { value: Array.from({ length: 12 }, (_, at) => `word ${at + 1}`) };
+  const control = { session: { settings: { words } }, choose: (word: unknown) => chosen.push(word) } as unknown as StageControl;
+  const press = (key: string, time: number) => chooseWord(control, key, time);
+  assert.deepEqual([press("1", 1000), press("2", 1300), press("3", 1500), press("4", 3000), press("0", 9000)], [true, true, true, true, false]);
+  assert.deepEqual(chosen, ["word 1", "word 12", "word 3", "word 4"]);
+});

@@ -112,6 +112,9 @@ class Commands(click.Group):
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(self.lines.items()))
+        if missing := [(name, line) for name, line in _KNOWN.items() if name not in self.lines]:
+            with formatter.section("After pip install 'segvoc[annotate]'"):
+                formatter.write_dl(missing)
 
 
 @click.group(

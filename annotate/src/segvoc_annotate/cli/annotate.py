@@ -26,7 +26,9 @@ PORT = 8000
 @click.command()
 @click.argument("folder", metavar="DIR")
 @word_options
-@click.option("--images", metavar="FOLDER", help="Reference images in place instead of copying (new projects).")
+@click.option(
+    "--images", metavar="FOLDER", help="Leave the images in this folder; new ones are copied there (new projects)."
+)
 @click.option("--model", metavar="NAME", help="The model, or its path.  [default: the project's, else tiny]")
 @model_options(*NETWORK_OPTIONS, "taught", dtype="auto")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port of the page.  [default: a free port]")
@@ -50,10 +52,6 @@ def annotate(
 
     The page is for this machine only; `segvoc serve --project DIR` serves a project to others, with an API key.
     """
-    with naming_fastapi():
-        from segvoc.serving.app import run
-        from segvoc.serving.settings import ServiceSettings
-        from segvoc_annotate.service_extension import AnnotateRoutes
     from segvoc.data.datasets.maps import is_project
     from segvoc.imaging.image_formats import MAX_PIXELS
     from segvoc_annotate.projects.archive import open_project
@@ -73,13 +71,19 @@ def annotate(
             _ask_for_new(Path(folder))
         options = ProjectOptions(model=model or "tiny")
         project = Project.create(folder, words=names, images=images, options=options)
-    for problem in project.recover():
-        echo(f"segvoc: {problem}", err=True)
     options = project.record.options
     port = port or (_is_free(PORT) if port is None else 0) or _is_free(0)
     if _is_free(port):  # else the service reports the error
-        told = project.record.name, port, not no_browser
+        address = f"http://{HOST}:{port}"
+        echo(f"{project.record.name}: {address} (Ctrl+C ends); loading the model {model or options.model} ...")
+        told = port, None if no_browser else address
         threading.Thread(target=_tell_when_it_answers, args=told, name="segvoc-address", daemon=True).start()
+    for problem in project.recover():
+        echo(f"segvoc: {problem}", err=True)
+    with naming_fastapi():  # after the address, since this takes as long as all before
+        from segvoc.serving.app import run
+        from segvoc.serving.settings import ServiceSettings
+        from segvoc_annotate.service_extension import AnnotateRoutes
     served = AnnotateSettings(project=project.folder, upload_bytes=2_000_000_000, archive_bytes=20_000_000_000)
     settings = ServiceSettings(
         max_bytes=200_000_000,
@@ -115,13 +119,12 @@ def _is_free(port: int) -> int:
     return 0
 
 
-def _tell_when_it_answers(name: str, port: int, opens: bool) -> None:
-    """Print the page's address once the service listens, and open it in the browser."""
+def _tell_when_it_answers(port: int, address: str | None) -> None:
+    """Say so once the service listens, and open the address in the browser, if any."""
     while True:
         with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
             break
         time.sleep(0.1)
-    address = f"http://{HOST}:{port}"
-    echo(f"{name}: {address} (Ctrl+C ends)")
-    if opens:
+    echo("the page is ready")
+    if address is not None:
         webbrowser.open(address)

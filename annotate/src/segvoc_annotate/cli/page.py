@@ -18,8 +18,7 @@ from segvoc_annotate.static_page import write_page
 @click.argument("model")
 @click.argument("out")
 @model_options("weights", "options", "taught")
-@click.option("--runtime", metavar="FOLDER", help="In a clone: the npm package onnxruntime-web.")
-def page(model: str, out: str, runtime: str | None, chosen: ModelOptions) -> None:
+def page(model: str, out: str, chosen: ModelOptions) -> None:
     """Write a web page to the folder OUT that labels images with MODEL, in the browser.
 
     \b
@@ -37,7 +36,7 @@ def page(model: str, out: str, runtime: str | None, chosen: ModelOptions) -> Non
         write_model = partial(_write_tiny, chosen)
     else:
         write_model = partial(_export, model, chosen)
-    write_page(Path(out), write_model, None if runtime is None else Path(runtime))
+    write_page(Path(out), write_model)
     echo(f"-> {out}")
 
 

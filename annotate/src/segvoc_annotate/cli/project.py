@@ -111,7 +111,7 @@ def import_(folder: str, done: bool, dataset: DatasetOptions) -> int:
 @click.argument("folder", metavar="DIR")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON with the state of each image.")
 def status(folder: str, as_json: bool) -> int:
-    """Count the images of DIR that are done, labeled and unlabeled, and the pixels of each word."""
+    """Count the images of DIR that are done, labeled and unlabeled, accepted and sent back, and each word's pixels."""
     from segvoc_annotate.projects.folder import ProjectFolder
 
     opened = ProjectFolder.open(folder)
@@ -122,6 +122,7 @@ def status(folder: str, as_json: bool) -> int:
         return 1 if problems else 0
     done, labeled = sum(state.done for state in states), sum(state.revision > 0 for state in states)
     counts = {"images": len(states), "done": done, "labeled": labeled - done, "unlabeled": len(states) - labeled}
+    counts |= Counter(state.review.verdict for state in states if state.review)
     echo(f"{record.name}: {', '.join(f'{count} {what}' for what, count in counts.items())}")
     pixels, images, objects = Counter[str](), Counter[str](), Counter[str]()
     for state in states:
@@ -146,39 +147,73 @@ def status(folder: str, as_json: bool) -> int:
 @click.argument("folder", metavar="DIR")
 @click.option("--add", metavar="WORDS", help='Words to add, separated by commas: "curb, hedge".')
 @click.option("--rename", nargs=2, multiple=True, metavar="OLD NEW", help="Rename a word; its pixels stay.")
+@click.option("--merge", nargs=2, multiple=True, metavar="OLD NEW", help="Give a word's pixels to another word.")
 @click.option("--remove", multiple=True, metavar="WORD", help="Stop looking for a word; its pixels keep its id.")
 @click.option("--json", "as_json", is_flag=True, help="Print each word as one line of JSON.")
 def words(
-    folder: str, add: str | None, rename: Sequence[tuple[str, str]], remove: Sequence[str], as_json: bool
+    folder: str,
+    add: str | None,
+    rename: Sequence[tuple[str, str]],
+    merge: Sequence[tuple[str, str]],
+    remove: Sequence[str],
+    as_json: bool,
 ) -> None:
-    """List the words of DIR with their ids, after adding, renaming or removing words."""
+    """List the words of DIR with their ids, after adding, renaming, merging or removing words."""
     from segvoc_annotate.projects.folder import ProjectFolder
 
-    if add is None and not rename and not remove:
+    if add is None and not (rename or merge or remove):
         record = ProjectFolder.open(folder).record
     else:
-        record = _changed(folder, add, rename, remove)
+        record = _changed(folder, add, rename, merge, remove)
     for word in record.words if as_json else record.present:
         echo(strict_json(to_json(word)) if as_json else f"{word.id:>5}  {word.name}")
 
 
-def _changed(folder: str, add: str | None, rename: Sequence[tuple[str, str]], remove: Sequence[str]) -> ProjectRecord:
-    from segvoc_annotate.projects.project import Project
+def _changed(
+    folder: str,
+    add: str | None,
+    rename: Sequence[tuple[str, str]],
+    merge: Sequence[tuple[str, str]],
+    remove: Sequence[str],
+) -> ProjectRecord:
+    from segvoc_annotate.projects.merging import merge_words
+    from segvoc_annotate.projects.project import SOMEONE, Project
 
     with Project.open(folder) as opened:
         if add is not None:
             opened.add_words(Vocabulary.parse(add).words)
+        record, changed = opened.record, list(opened.record.words)
+        places = {word.name: place for place, word in enumerate(changed) if not word.removed}
+        asked = *(old for old, _ in rename), *(name for pair in merge for name in pair), *remove
+        if unknown := [name for name in asked if name not in places]:
+            raise UsageError(f"the project has no word {unknown[0]!r}; its words are {', '.join(places) or 'none'}")
+        if taken := [new for _, new in rename if new.strip() in places]:
+            raise UsageError(f"{taken[0]!r} is a word already; merge the words: --merge OLD {taken[0]!r}")
+        for old, new in merge:
+            merge_words(opened, changed[places[old]].id, changed[places[new]].id, by=SOMEONE)
         if rename or remove:
             record, changed = opened.record, list(opened.record.words)
-            places = {word.name: place for place, word in enumerate(changed) if not word.removed}
-            if unknown := [name for name in (*(old for old, _ in rename), *remove) if name not in places]:
-                raise UsageError(f"the project has no word {unknown[0]!r}; its words are {', '.join(places) or 'none'}")
             for old, new in rename:
                 changed[places[old]] = replace(changed[places[old]], name=new.strip())
             for name in remove:
                 changed[places[name]] = replace(changed[places[name]], removed=True)
             opened.update(expected=record.revision, words=tuple(changed))
         return opened.record
+
+
+@project.command(epilog=example('segvoc project reviewers facades --set "anna, ben"'))
+@click.argument("folder", metavar="DIR")
+@click.option("--set", "names", metavar="NAMES", help='Names, separated by commas; "": everybody reviews.')
+def reviewers(folder: str, names: str | None) -> None:
+    """List who may accept the done images of DIR or send them back: names of users, or of API keys."""
+    from segvoc_annotate.projects.project import Project
+
+    with Project.open(folder) as opened:
+        record = opened.record
+        if names is not None:
+            found = tuple(name.strip() for name in names.split(",") if name.strip())
+            record = opened.update(expected=record.revision, options=replace(record.options, reviewers=found))
+        echo(", ".join(record.options.reviewers) or "everybody")
 
 
 @project.command("zip", epilog=example("segvoc project zip facades --out facades.zip"))

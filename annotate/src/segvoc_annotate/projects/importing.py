@@ -20,7 +20,7 @@ from segvoc.storage.files import scratch_folder
 from segvoc_annotate.projects.archive import project_in, unpack_project
 from segvoc_annotate.projects.folder import ProjectFolder, stored_labels
 from segvoc_annotate.projects.project import Project
-from segvoc_annotate.projects.records import ImageState
+from segvoc_annotate.projects.records import ImageState, Review
 from segvoc_annotate.projects.work_files import FIRST_WORD, LabelWork
 from segvoc_annotate.zip_files import unpack_zip, zip_names
 
@@ -131,7 +131,7 @@ def import_project(
             image = other.image(state.image)
             name = _added(project, image.path, image.name, by, None)
             if state.revision:
-                _keep(project, name, _moved(other.work(image.name)[1], moved), state.done, by)
+                _keep(project, name, _moved(other.work(image.name)[1], moved), state.done, by, state.review)
             result.added.append(name)
         on_step(number, len(states))
     return result
@@ -220,7 +220,7 @@ def _added(project: Project, image: Path | bytes, name: str, by: str, max_pixels
     return project.add(name, content, by=by, **limits).image
 
 
-def _keep(project: Project, name: str, work: LabelWork, done: bool, by: str) -> None:
+def _keep(project: Project, name: str, work: LabelWork, done: bool, by: str, review: Review | None = None) -> None:
     """Store an image's labels, unless it has different ones."""
     image = project.image(name)
     state: ImageState = project.state(image)
@@ -229,8 +229,8 @@ def _keep(project: Project, name: str, work: LabelWork, done: bool, by: str) -> 
             raise UsageError(f"{name!r} has other labels already; they were kept")
     else:
         state = project.write(name, work, expected=0, by=by)
-    if done and not state.done:
-        project.set_done(name, True, expected=state.revision, by=by)
+    if (done or review) and not state.done:
+        project.set_done(name, done, expected=state.revision, by=by, review=review)
 
 
 def _moved(work: LabelWork, ids: Mapping[int, int]) -> LabelWork:

@@ -31,6 +31,8 @@ from segvoc_annotate.projects.records import (
     ProjectOptions,
     ProjectRecord,
     ProjectWord,
+    Review,
+    Verdict,
     What,
     changed_meanwhile,
     damaged_file,
@@ -79,6 +81,8 @@ class Project(ProjectFolder):
         self._lock.enter_context(lock_project(self.folder))
         self._writer = writer_of(self.folder)
         self.history = self._writer.history
+        self.threads = self._writer.threads
+        """Lock of this process's threads, for changes that belong together."""
 
     def __enter__(self) -> Self:
         return self
@@ -140,7 +144,7 @@ class Project(ProjectFolder):
         Raises:
             SegvocError: the image doesn't exist, or its files can't be read or written.
         """
-        with self._writer.threads:
+        with self.threads:
             self._refresh(self.image(name))
 
     def recover(self) -> list[str]:
@@ -153,7 +157,7 @@ class Project(ProjectFolder):
             OutputError: the folder can't be written.
         """
         problems = []
-        with self._writer.threads:
+        with self.threads:
             for name in self.trash.names() if self.trash.is_owned else ():
                 if not (self.images_folder / name).exists() and self._follow(name):
                     self.history.append("removed", by=SOMEONE, image=name, revision=0)
@@ -197,12 +201,20 @@ class Project(ProjectFolder):
             )
         return self._write(name, packed_work(work, name, record.colors), expected=expected, by=by)
 
+    def rewrite(self, image: ProjectImage, work: LabelWork, *, by: str) -> None:
+        """Write an image's pixel data, whether it is done or not; its parts stay."""
+        before = read_packed(self.files(image).work)
+        made = packed_work(work, image.name, self.record.colors)
+        state = before.state
+        state = replace(made.state, done=state.done, review=state.review, revision=state.revision + 1, by=by, at=now())
+        self._store(image, replace(made, planes={**before.planes, **made.planes}), state)
+
     def _write(self, name: str, work: PackedWork, *, expected: int, by: str) -> ImageState:
-        with self._writer.threads:
+        with self.threads:
             image, current = self._at_revision(name, expected)
             if current.done:
                 raise ImageDoneError(f"{name!r} is done; reopen it before changing it", current)
-            state = replace(work.state, revision=expected + 1, by=by, at=now())
+            state = replace(work.state, review=current.review, revision=expected + 1, by=by, at=now())
             self._store(image, work, state)
             return state
 
@@ -214,7 +226,9 @@ class Project(ProjectFolder):
             raise changed_meanwhile(repr(name), current)
         return image, current
 
-    def set_done(self, name: str, done: bool, *, expected: int, by: str = SOMEONE) -> ImageState:
+    def set_done(
+        self, name: str, done: bool, *, expected: int, by: str = SOMEONE, review: Review | None = None
+    ) -> ImageState:
         """Mark an image as done, which locks its labels, or reopen it.
 
         Args:
@@ -222,21 +236,37 @@ class Project(ProjectFolder):
             done: whether it is done.
             expected: the revision that the caller has seen.
             by: who says so.
+            review: what a reviewer said of it; see `review`.
 
         Raises:
             NotInProjectError: the image doesn't exist or has no labels.
             ConflictError: it has another revision.
             OutputError: it can't be written.
         """
-        with self._writer.threads:
+        with self.threads:
             image, current = self._at_revision(name, expected)
             if not current.revision:
                 raise NotInProjectError(f"{name!r} has no labels to mark as done; label it first")
-            if current.done == done:
+            if (current.done, current.review) == (done, review):
                 return current
-            state = replace(current, done=done, revision=expected + 1, by=by, at=now())
+            state = replace(current, done=done, review=review, revision=expected + 1, by=by, at=now())
             self._store(image, read_packed(self.files(image).work), state)
             return state
+
+    def review(self, name: str, verdict: Verdict, comment: str, *, expected: int, by: str = SOMEONE) -> ImageState:
+        """Accept an image that is done, or send it back, which reopens it; see `set_done`.
+
+        Raises:
+            UsageError: the image isn't done, or `by` is none of the project's reviewers.
+        """
+        with self.threads:
+            if (reviewers := self.record.options.reviewers) and by not in reviewers:
+                raise UsageError(f"{by!r} doesn't review this project; {', '.join(reviewers)} may")
+            current = self._at_revision(name, expected)[1]
+            if not current.done:
+                raise UsageError(f"{name!r} isn't done; only images that are done are reviewed")
+            review = Review(verdict=verdict, comment=comment.strip(), by=by, at=now())
+            return self.set_done(name, verdict == "accepted", expected=expected, by=by, review=review)
 
     def update(
         self,
@@ -261,7 +291,7 @@ class Project(ProjectFolder):
             UsageError: a value is invalid, or a word is missing.
             OutputError: it can't be written.
         """
-        with self._writer.threads:
+        with self.threads:
             record = self.record
             if record.revision != expected:
                 raise changed_meanwhile("the project", record)
@@ -275,14 +305,14 @@ class Project(ProjectFolder):
             UsageError: a word can't be used.
             OutputError: they can't be written.
         """
-        with self._writer.threads:
+        with self.threads:
             record = self.record
             words = record.with_words(names).words
             return record if words == record.words else self._update(record, by, {"words": words})
 
     def improved(self, file: str, *, by: str) -> ProjectRecord:
         """Record a new or changed file of taught words, whatever the project's revision."""
-        with self._writer.threads:
+        with self.threads:
             record = self.record
             taught = (*(other for other in record.options.taught if other != file), file)
             return self._update(record, by, {"options": replace(record.options, taught=taught)}, "improved")
@@ -297,7 +327,7 @@ class Project(ProjectFolder):
         return changed
 
     def add(self, name: str, content: bytes, *, by: str = SOMEONE, max_pixels: int = MAX_PIXELS) -> ImageState:
-        """Add an image.
+        """Add an image, to the folder outside the project if its images are there.
 
         Args:
             name: its path below the image folder.
@@ -311,11 +341,13 @@ class Project(ProjectFolder):
             OutputError: it can't be written.
         """
         name = checked_name(name)
-        if not self.trash.is_owned:
-            raise UsageError(f"the images are in {str(self.images_folder)!r}; put {name!r} there")
+        if not (self.trash.is_owned or self.images_folder.is_dir()):
+            raise UsageError(f"the image folder {str(self.images_folder)!r} does not exist; restore it")
         decode_image(content, repr(name), max_pixels=max_pixels)
         target = self.images_folder / name
-        with self._writer.threads:
+        with self.threads:
+            if name in self.trash.outside() and _has(target, content):
+                return self._restore(name, by)
             if (other := self._of_stem(name)) is not None:
                 same = other == name and _has(target, content)
                 raise UsageError(f"{name!r} is in the project already" if same else clash(name, other))
@@ -368,7 +400,7 @@ class Project(ProjectFolder):
             UsageError: the trash has another image of this name.
             OutputError: the system refused.
         """
-        with self._writer.threads:
+        with self.threads:
             image = self.image(name)
             revision = 0
             with suppress(SegvocError):
@@ -386,7 +418,7 @@ class Project(ProjectFolder):
             UsageError: the project has another image of this name.
             OutputError: the system refused.
         """
-        with self._writer.threads:
+        with self.threads:
             return self._restore(name, by)
 
     def _restore(self, name: str, by: str) -> ImageState:
@@ -485,6 +517,7 @@ class Project(ProjectFolder):
             with suppress(OSError, DamagedProjectError):
                 before = read_state(files.state)
                 what = ("done" if state.done else "reopened") if before.done != state.done else what
+                what = state.review.verdict if state.review and state.review != before.review else what
             self.history.append(what, by=state.by or SOMEONE, image=image.name, revision=state.revision)
         write_json(files.state, to_json(state))
 

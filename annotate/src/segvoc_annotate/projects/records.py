@@ -27,7 +27,10 @@ LONGEST_NAME = 200
 Source = Literal["model", "person", "import"]
 """Origin of an image's labels."""
 
-What = Literal["labels", "done", "reopened", "added", "removed", "restored", "words", "improved"]
+Verdict = Literal["accepted", "sent back"]
+"""What a reviewer says of an image that is done."""
+
+What = Literal["labels", "done", "reopened", Verdict, "added", "removed", "restored", "words", "improved"]
 """Kind of a change."""
 
 DOCUMENTED = {"use_attribute_docstrings": True}
@@ -73,6 +76,8 @@ class ProjectOptions:
     """The word that stands for "none of the others"."""
     taught: tuple[str, ...] = ()
     """Files of taught words, below the project's folder."""
+    reviewers: tuple[str, ...] = ()
+    """Who may accept images and send them back; empty: everybody."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +164,16 @@ class PixelPlace:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Review:
+    """What a reviewer said of an image that was done; sent back, it isn't done any more."""
+
+    verdict: Verdict
+    comment: str = ""
+    by: str | None
+    at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageState:
     """State of an image and its labels."""
 
@@ -171,6 +186,8 @@ class ImageState:
     revision: int = 0
     """How often its labels were written; 0: never."""
     done: bool = False
+    review: Review | None = None
+    """The last review, until the image is done again or reopened."""
     by: str | None = None
     """Who wrote them last."""
     at: str | None = None

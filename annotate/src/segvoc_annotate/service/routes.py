@@ -26,6 +26,7 @@ from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.folder import FileStamp, file_stamp
 from segvoc_annotate.projects.images import shown_image, thumbnail
 from segvoc_annotate.projects.importing import Imported, import_path
+from segvoc_annotate.projects.merging import merge_words, resume_merge, take_back_merge
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import (
     ConflictError,
@@ -42,7 +43,7 @@ from segvoc_annotate.service import schemas
 from segvoc_annotate.service.bodies import expected_revision, sent_file, sent_form, user_of, whole_number
 from segvoc_annotate.service.improvement import Improvement, ImprovementState
 from segvoc_annotate.service.improving import why_no_finetuning
-from segvoc_annotate.service.schemas import DoneJson, ImprovementJson, ProjectJson
+from segvoc_annotate.service.schemas import DoneJson, ImprovementJson, MergeJson, ProjectJson, ReviewJson
 from segvoc_annotate.settings import AnnotateSettings
 
 WATCHING_SECONDS = 25.0
@@ -87,6 +88,7 @@ class ProjectRoutes:
         """
         for problem in await asyncio.to_thread(self.project.recover):
             LOGGER.warning("a file of the project can't be used", extra={FIELDS: {"problem": problem}})
+        await asyncio.to_thread(resume_merge, self.project)
         await self._taught.follow()
         yield
         if self._coloring is not None:
@@ -99,6 +101,8 @@ class ProjectRoutes:
         for method, path, answer in (
             ("GET", "/v1/project", self._get),
             ("PUT", "/v1/project", self._put),
+            ("POST", "/v1/project/merged", self._merge),
+            ("DELETE", "/v1/project/merged", self._take_back_merge),
             ("GET", "/v1/project/changes", self._changes),
             ("POST", "/v1/project/images", self._add_images),
             ("GET", "/v1/project/images/{name:path}", self._image),
@@ -108,6 +112,7 @@ class ProjectRoutes:
             ("GET", "/v1/project/work/{name:path}", self._work),
             ("PUT", "/v1/project/work/{name:path}", self._put_work),
             ("PUT", "/v1/project/done/{name:path}", self._put_done),
+            ("PUT", "/v1/project/review/{name:path}", self._put_review),
             ("GET", "/v1/project/archive", self._archive),
             ("GET", "/v1/project/export", self._export),
             ("POST", "/v1/project/import", self._import),
@@ -163,6 +168,21 @@ class ProjectRoutes:
             content, revision = await self._in_thread(self._content)
         return Response(content, media_type="application/json", headers=_etag(revision))
 
+    async def _merge(self, request: Request) -> Response:
+        user = user_of(request)
+        body = await json_request(request, MergeJson, self._settings, limit=1000, values=10)
+        return await self._changed(partial(merge_words, self.project, body.word, body.into, by=user))
+
+    async def _take_back_merge(self, request: Request) -> Response:
+        return await self._changed(partial(take_back_merge, self.project, by=user_of(request)))
+
+    async def _changed(self, change: Callable[[], ProjectRecord]) -> Response:
+        """Change the record, and answer the project."""
+        with self._service.place(labels=False):
+            await self._in_thread(change)
+            content, revision = await self._in_thread(self._content)
+        return Response(content, media_type="application/json", headers=_etag(revision))
+
     async def _recolor(self, before: asyncio.Task[None] | None) -> None:
         """Recolor all label maps; the next start finishes an interrupted run."""
         if before is not None:
@@ -172,13 +192,16 @@ class ProjectRoutes:
                 await self._in_thread(partial(self.project.recolor, image.name))
 
     def _update(self, body: ProjectJson, expected: int, user: str) -> ProjectRecord:
-        words, options = body.words, body.options
+        words, options = body.words, None
+        if body.options is not None:
+            given, reviewers = _tuples(body.options.model_dump()), self.project.record.options.reviewers
+            options = replace(ProjectOptions(**given), reviewers=reviewers)
         return self.project.update(
             expected=expected,
             by=user,
             name=body.name,
             words=None if words is None else tuple(_word(word.model_dump()) for word in words),
-            options=None if options is None else ProjectOptions(**_tuples(options.model_dump())),
+            options=options,
         )
 
     async def _changes(self, request: Request) -> Response:
@@ -306,6 +329,14 @@ class ProjectRoutes:
             state = await self._in_thread(partial(self.project.set_done, name, body.done, expected=expected, by=user))
         return _answered(state)
 
+    async def _put_review(self, request: Request) -> Response:
+        name, expected = request.path_params["name"], expected_revision(request)
+        user = request.state.key_name or user_of(request)  # anybody can send another name
+        with self._service.place(labels=False):
+            body = await json_request(request, ReviewJson, self._settings, limit=TEXT_BYTES, values=10)
+            review = partial(self.project.review, name, body.verdict, body.comment, expected=expected, by=user)
+            return _answered(await self._in_thread(review))
+
     async def _archive(self, request: Request) -> Response:
         return self._zip(archived(self.project))
 
@@ -370,12 +401,15 @@ class ProjectRoutes:
 _ANSWERS: Mapping[str, type] = {
     "_get": schemas.ProjectAnswer,
     "_put": schemas.ProjectAnswer,
+    "_merge": schemas.ProjectAnswer,
+    "_take_back_merge": schemas.ProjectAnswer,
     "_changes": schemas.ChangesAnswer,
     "_add_images": schemas.AddedAnswer,
     "_remove": schemas.RemovedAnswer,
     "_restore": ImageState,
     "_put_work": ImageState,
     "_put_done": ImageState,
+    "_put_review": ImageState,
     "_import": schemas.AddedAnswer,
     "_improvement_state": ImprovementState,
     "_improve": ImprovementState,

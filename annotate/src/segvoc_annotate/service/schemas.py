@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from segvoc_annotate.projects.records import Change, ImageState
+from segvoc_annotate.projects.records import Change, ImageState, Verdict
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -37,6 +37,7 @@ class OptionsJson(BaseModel):
     threshold: float = Field(0.0, ge=0, le=1)
     background: str | None = None
     taught: list[str] = Field([], description="Files of taught words, below the project's folder.")
+    reviewers: list[str] = Field([], description="Who may review; only `segvoc project reviewers` changes it.")
 
 
 class ProjectJson(BaseModel):
@@ -49,12 +50,30 @@ class ProjectJson(BaseModel):
     options: OptionsJson | None = None
 
 
+class MergeJson(BaseModel):
+    """Two words of a project."""
+
+    model_config = _STRICT
+
+    word: int = Field(description="Id of the word that is removed.")
+    into: int = Field(description="Id of the word that gets its pixels.")
+
+
 class DoneJson(BaseModel):
     """Whether an image is done."""
 
     model_config = _STRICT
 
     done: bool
+
+
+class ReviewJson(BaseModel):
+    """What a reviewer says of an image that is done."""
+
+    model_config = _STRICT
+
+    verdict: Verdict
+    comment: str = Field("", max_length=2000)
 
 
 class ImprovementJson(BaseModel):

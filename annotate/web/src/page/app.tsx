@@ -44,7 +44,19 @@ export function App({ page }: { page: Page }) {
       <Header page={page} />
       {session.conflict.value && <ConflictDialog page={page} asked={session.conflict.value} />}
       <main>
-        <div class="side">
+        <section class="work" aria-label="Image" onClick={returnToStage}>
+          {image ? (
+            <>
+              <Title page={page} />
+              <Toolbar page={page} />
+              <Stage page={page} image={image} />
+            </>
+          ) : (
+            <Welcome page={page} />
+          )}
+          <Strip page={page} />
+        </section>
+        <div class="side words-side">
           <section class="card" aria-label="Words">
             {labeler.needsKey.value && <KeyForm onKey={page.useKey} />}
             <WordsField page={page} />
@@ -56,17 +68,6 @@ export function App({ page }: { page: Page }) {
             <ViewPanel page={page} />
           </section>
         </div>
-        <section class="work" aria-label="Image" onClick={returnToStage}>
-          {image ? (
-            <>
-              <Toolbar page={page} />
-              <Stage page={page} image={image} />
-            </>
-          ) : (
-            <Welcome page={page} />
-          )}
-          <Strip page={page} />
-        </section>
         <div class="side results">
           <section class="card" aria-labelledby="legend">
             <h2 id="legend">What is where</h2>
@@ -88,6 +89,42 @@ export function App({ page }: { page: Page }) {
 function returnToStage({ target, detail, currentTarget }: TargetedMouseEvent<HTMLElement>): void {
   const isClick = detail > 0 && (target as Element).closest("button") !== null;
   if (isClick) currentTarget.querySelector<HTMLElement>(".stage")?.focus({ preventScroll: true });
+}
+
+/** The open image's name, its place in the strip, and what its reviewer said, or else what the tool does. */
+function Title({ page: { control, session } }: { page: Page }) {
+  const listed = session.listing.listed.value;
+  const item = session.chosen.value;
+  const review = item?.summary.value.review;
+  const go = (place: string) => {
+    const chosen = listed[Math.max(1, Math.min(listed.length, Math.round(Number(place)))) - 1];
+    if (chosen) void session.open(chosen);
+  };
+  return (
+    <div class="title">
+      <strong title={item?.name}>{item?.name}</strong>
+      <label>
+        <span class="hidden">Go to image</span>
+        <input
+          type="number"
+          min="1"
+          max={listed.length}
+          value={listed.indexOf(item!) + 1}
+          onChange={({ currentTarget: { value } }) => go(value)}
+          onKeyDown={({ key, currentTarget: { value } }) => key === "Enter" && go(value)}
+        />
+        of {listed.length}
+      </label>
+      {!review && <span class="help review">{control.tool.value.help}</span>}
+      {review && (
+        <span class={review.verdict === "accepted" ? "review" : "review error"} title={review.comment}>
+          {review.verdict === "accepted" ? "Accepted" : "Sent back"}
+          {review.by && ` by ${review.by}`}
+          {review.comment && `: ${review.comment}`}
+        </span>
+      )}
+    </div>
+  );
 }
 
 function Welcome({ page }: { page: Page }) {

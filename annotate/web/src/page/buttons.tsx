@@ -30,6 +30,7 @@ const LINES = {
   save: "M12 4v11 M7.5 10.5L12 15l4.5-4.5 M5 19.5h14",
   trash: "M5 7h14 M9.5 7V4.5h5V7 M7 7l.8 12.5h8.4L17 7",
   done: "M5 12.5l4.5 4.5L19 7.5",
+  accepted: "M2.5 12.5L7 17l8-8 M11 14.5l2.5 2.5L22 8.5",
   unlock: "M6 11h12v9H6Z M8.5 11V7.5a3.5 3.5 0 0 1 6.8-1.2",
   only: "M12 4a8 8 0 1 0 0 16a8 8 0 0 0 0-16Z M12 9.5a2.5 2.5 0 1 0 0 5a2.5 2.5 0 0 0 0-5Z",
 } as const;
@@ -47,22 +48,26 @@ export function Icon({ name }: { name: IconName }) {
 
 interface IconButtonProps {
   icon: IconName;
-  /** What it does; it appears beside the pointer. */
+  /** What it does; it appears beside the pointer, with the key that does the same. */
   label: string;
+  shortcut?: string;
+  /** Whether the Tab key passes it over, since arrow keys lead to it. */
+  isSkipped?: boolean;
   onClick: () => void;
   /** Whether it is switched on; undefined: it is no switch. */
   isPressed?: boolean | undefined;
   isDisabled?: boolean;
 }
 
-export function IconButton({ icon, label, onClick, isPressed, isDisabled = false }: IconButtonProps) {
+export function IconButton({ icon, label, shortcut, isSkipped, onClick, isPressed, isDisabled = false }: IconButtonProps) {
   return (
     <button
       type="button"
       class="icon-button"
       aria-label={label}
-      title={label}
+      title={shortcut ? `${label} (${shortcut.toUpperCase()})` : label}
       aria-pressed={isPressed}
+      tabIndex={isSkipped ? -1 : 0}
       disabled={isDisabled}
       onClick={onClick}
     >

@@ -14,6 +14,34 @@ interface DialogProps {
   children: ComponentChildren;
 }
 
+interface QuestionProps extends Omit<DialogProps, "at"> {
+  /** What the buttons say. */
+  yes: string;
+  no?: string;
+  onYes: () => void;
+}
+
+/** A dialog that asks before something is done. */
+export function Question({ yes, no = "Cancel", onYes, onClose, children, ...props }: QuestionProps) {
+  const act = () => {
+    onClose();
+    onYes();
+  };
+  return (
+    <Dialog {...props} onClose={onClose}>
+      <p>{children}</p>
+      <div class="row">
+        <button type="button" class="primary" onClick={act}>
+          {yes}
+        </button>
+        <button type="button" onClick={onClose}>
+          {no}
+        </button>
+      </div>
+    </Dialog>
+  );
+}
+
 export function Dialog({ title, at, onClose, children }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const heading = useId();

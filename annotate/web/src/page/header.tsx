@@ -5,6 +5,7 @@ import { IconButton } from "./buttons";
 import { Dialog } from "./dialog";
 import { type Page, plural } from "./page";
 import { KEYS } from "./stage/keys";
+import { Shortcuts } from "./stage/shortcuts";
 import type { Key } from "./stage/tool";
 
 const PLACES: Readonly<Record<Place, string>> = { browser: "On this device", service: "Service" };
@@ -19,6 +20,7 @@ export function Header({ page }: { page: Page }) {
         <img src="icon.svg" alt="" />
         segvoc
       </h1>
+      {page.session.store.isShared && <span class="project-name">{page.session.name.value}</span>}
       {page.places.length > 1 && (
         <div class="switch" role="radiogroup" aria-label="Where images are labeled">
           {page.places.map((one) => (
@@ -58,7 +60,8 @@ function UserField({ page: { user } }: { page: Page }) {
   );
 }
 
-function Help({ page: { control, session }, onClose }: { page: Page; onClose: () => void }) {
+function Help({ page, onClose }: { page: Page; onClose: () => void }) {
+  const { control, session } = page;
   return (
     <Dialog title="Help" onClose={onClose}>
       <div class="column">
@@ -74,6 +77,7 @@ function Help({ page: { control, session }, onClose }: { page: Page; onClose: ()
         </p>
         <h3>Keys, while the image has the focus</h3>
         <KeyList keys={KEYS} />
+        <Shortcuts page={page} />
         <h3>Tools</h3>
         {control.tools.map(({ key, label, help, keys }) => (
           <section key={key} class="tool-help">

@@ -2,7 +2,7 @@
 
 import { type Color, css } from "../imaging/palette";
 import type { Figures } from "../labels/labeling";
-import { firstName } from "../labels/synonyms";
+import { firstName, sameClass } from "../labels/synonyms";
 import { IconButton } from "./buttons";
 import { type Page, percent, plural } from "./page";
 
@@ -14,7 +14,8 @@ export function Legend({ page: { session } }: { page: Page }) {
     labeling = image?.labeling.value;
   if (!image || !labeling) return <p class="help">The words that are found appear here.</p>;
   const all = [...image.figures.value].sort((one, other) => other.pixels - one.pixels);
-  const absent = all.filter(({ pixels }) => !pixels);
+  const { words } = session.settings;
+  const absent = all.filter(({ name, pixels }) => !pixels && words.value.some((word) => sameClass(word, name)));
   const isShown = session.visible(labeling.words);
   const parts = image.partFigures.value.filter(({ pixels }) => pixels);
   const certainty = 1 - (image.item.summary.value.uncertainty ?? 0);

@@ -8,7 +8,7 @@ import { everything, fileOf, type Format, type OfferedFile, save } from "../savi
 import { loadProject, openProjectFile, projectZip } from "../saving/project_file";
 import type { Item } from "../session/item";
 import { FileButton, Icon } from "./buttons";
-import { Dialog } from "./dialog";
+import { Dialog, Question } from "./dialog";
 import { type Page, plural } from "./page";
 
 /** Formats of the open image, with their names, file types and contents. */
@@ -16,10 +16,6 @@ const FORMATS: readonly (readonly [Format, string, string, string])[] = [
   ["labels", "Label map", "PNG", "A pixel's value is the number of its word"],
   ["overlay", "Overlay", "PNG", "The image with its colors and names"],
   ["report", "Shares", "JSON", "Pixels, share and confidence of each word"],
-];
-
-/** Formats for other tools, which the service of a project writes itself. */
-const ANNOTATIONS: typeof FORMATS = [
   ["coco-rle", "COCO masks", "JSON", "A mask for each word, as run lengths"],
   ["coco-polygons", "COCO polygons", "JSON", "Polygons for each word"],
   ["labelme", "LabelMe", "JSON", "A polygon for each region"],
@@ -49,7 +45,7 @@ export function Downloads({ page }: { page: Page }) {
   if (!session.isLabeled.value) return <p class="help">Files appear here once an image is labeled.</p>;
   return (
     <div class="downloads">
-      {[...FORMATS, ...(isShared ? [] : ANNOTATIONS)].map(([format, name, type, explanation]) => (
+      {FORMATS.map(([format, name, type, explanation]) => (
         <button key={format} type="button" title={explanation} onClick={() => void offer(fileOf(session, format))}>
           {name}
           <span class="type">{type}</span>
@@ -115,19 +111,16 @@ export function ProjectPanel({ page }: { page: Page }) {
         />
       )}
       {offered && !isShared && (
-        <Dialog title={`Open “${offered.name}”?`} onClose={() => (session.offered.value = null)}>
-          {items.length > 0 && (
-            <p>It takes the place of the {plural(items.length, "image")} here; save them first if you need them.</p>
-          )}
-          <div class="row">
-            <button type="button" class="primary" onClick={() => open(offered)}>
-              Open it
-            </button>
-            <button type="button" onClick={() => (session.offered.value = null)}>
-              Stay here
-            </button>
-          </div>
-        </Dialog>
+        <Question
+          title={`Open “${offered.name}”?`}
+          yes="Open it"
+          no="Stay here"
+          onYes={() => open(offered)}
+          onClose={() => (session.offered.value = null)}
+        >
+          {items.length > 0 &&
+            `It takes the place of the ${plural(items.length, "image")} here; save them first if you need them.`}
+        </Question>
       )}
       {all.question}
     </div>

@@ -9,7 +9,7 @@ import { firstName } from "../labels/synonyms";
 import type { Item } from "../session/item";
 import { EVERYTHING, type Order, type Progress, statistics } from "../session/listing";
 import { FileButton, Icon, IconButton } from "./buttons";
-import { Dialog } from "./dialog";
+import { Dialog, Question } from "./dialog";
 import { type Page, percent, plural } from "./page";
 
 export function Strip({ page }: { page: Page }) {
@@ -71,24 +71,15 @@ export function Strip({ page }: { page: Page }) {
       {hasProgress && <ProgressDialog page={page} onClose={() => setProgress(false)} />}
       {!session.isLasting && <p class="help">This window keeps nothing: save your results before you close it.</p>}
       {isAsking && (
-        <Dialog title="Clear all?" onClose={() => setAsking(false)}>
-          <p>All images, words, taught words and corrections are removed from this browser. Files that you saved stay.</p>
-          <div class="row">
-            <button
-              type="button"
-              class="primary"
-              onClick={() => {
-                setAsking(false);
-                void session.clear();
-              }}
-            >
-              Remove everything
-            </button>
-            <button type="button" onClick={() => setAsking(false)}>
-              Keep it
-            </button>
-          </div>
-        </Dialog>
+        <Question
+          title="Clear all?"
+          yes="Remove everything"
+          no="Keep it"
+          onYes={() => void session.clear()}
+          onClose={() => setAsking(false)}
+        >
+          All images, words, taught words and corrections are removed from this browser. Files that you saved stay.
+        </Question>
       )}
     </section>
   );
@@ -96,12 +87,54 @@ export function Strip({ page }: { page: Page }) {
 
 /** Ends the work on the open image, or takes it up again. */
 function DoneButton({ page: { session } }: { page: Page }) {
-  if (session.current.value?.item.isDone.value)
+  const [isAsking, setAsking] = useState(false);
+  const [comment, setComment] = useState("");
+  const summary = session.current.value?.item.summary.value;
+  if (summary?.done)
     return (
-      <button type="button" title="Let tools change this image again" onClick={() => session.reopen()}>
-        <Icon name="unlock" />
-        Reopen
-      </button>
+      <>
+        <button type="button" title="Let tools change this image again" onClick={() => session.reopen()}>
+          <Icon name="unlock" />
+          Reopen
+        </button>
+        {!summary.review && (
+          <button type="button" title="Nothing is left to change" onClick={() => void session.review("accepted")}>
+            <Icon name="accepted" />
+            Accept
+          </button>
+        )}
+        <button type="button" title="Say what has to be changed, and reopen it" onClick={() => setAsking(true)}>
+          <Icon name="undo" />
+          Send back
+        </button>
+        {isAsking && (
+          <Dialog title={`Send back “${summary.image}”`} onClose={() => setAsking(false)}>
+            <form
+              class="column"
+              onSubmit={(event) => {
+                event.preventDefault();
+                setAsking(false);
+                setComment("");
+                void session.review("sent back", comment);
+              }}
+            >
+              <label class="field">
+                What has to be changed
+                <input
+                  type="text"
+                  required
+                  maxLength={2000}
+                  value={comment}
+                  onInput={({ currentTarget }) => setComment(currentTarget.value)}
+                />
+              </label>
+              <button type="submit" class="primary">
+                Send it back
+              </button>
+            </form>
+          </Dialog>
+        )}
+      </>
     );
   return (
     <button
@@ -138,29 +171,31 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
   const address = useThumbnail(item);
   const state = item.state.value;
   const isDone = item.isDone.value;
+  const { review } = item.summary.value;
   const kind = isDone ? "done" : state.kind === "labeled" && !labeler.isLabeled(item) ? "waiting" : state.kind;
   const told = {
     waiting: "not labeled yet",
     running: "being labeled",
     labeled: "labeled",
     failed: "failed",
-    done: "done",
+    done: review ? "accepted" : "done",
   }[kind];
+  const isBack = review?.verdict === "sent back";
   return (
     <li class={`entry ${kind}`}>
       <button
         type="button"
         class="thumbnail"
         aria-current={isChosen}
-        aria-label={`${item.name}, ${told}`}
+        aria-label={`${item.name}, ${isBack ? "sent back" : told}`}
         title={state.kind === "failed" ? state.message : item.name}
         onClick={() => void session.open(item)}
       >
         {address && <img src={address} alt="" />}
       </button>
-      {isDone && (
-        <span class="mark">
-          <Icon name="done" />
+      {(isDone || isBack) && (
+        <span class={isBack ? "mark back" : "mark"}>
+          <Icon name={isBack ? "undo" : review ? "accepted" : "done"} />
         </span>
       )}
       {kind === "failed" && (
@@ -273,12 +308,15 @@ function entryWidth(list: HTMLElement): number {
 }
 
 /** What is chosen from, and how it is shown. */
-const PROGRESS: readonly (readonly [Progress | "any", string])[] = [
+const PROGRESS: readonly (readonly [Progress | "open" | "any", string])[] = [
     ["any", "Any state"],
     ["not labeled", "Not labeled"],
     ["labeled", "Labeled, not corrected"],
     ["corrected", "Corrected, not done"],
-    ["done", "Done"],
+    ["open", "Open"],
+    ["done", "Done, not reviewed"],
+    ["accepted", "Accepted"],
+    ["sent back", "Sent back"],
   ],
   ORDERS: readonly (readonly [Order, string])[] = [
     ["added", "As added"],
@@ -351,14 +389,20 @@ function ProgressDialog({ page: { session }, onClose }: { page: Page; onClose: (
     session.items.value.map(({ summary }) => summary.value),
     session.settings.vocabulary.value,
   );
+  const done = progress.done + progress.accepted;
   const hasObjects = words.some(({ objects }) => objects > 0);
   return (
     <Dialog title="Progress" onClose={onClose}>
       <p>
-        {progress.done} of {plural(images, "image")} done, {progress.corrected} corrected, {progress.labeled} labeled by
-        the model alone, {progress["not labeled"]} not labeled.
+        {done} of {plural(images, "image")} done, {progress.corrected} corrected, {progress.labeled} labeled by the model
+        alone, {progress["not labeled"]} not labeled.
       </p>
-      <progress aria-label="Images that are done" max={Math.max(1, images)} value={progress.done} />
+      {progress.accepted + progress["sent back"] > 0 && (
+        <p>
+          {progress.accepted} accepted, {progress["sent back"]} sent back.
+        </p>
+      )}
+      <progress aria-label="Images that are done" max={Math.max(1, images)} value={done} />
       <p class="help">People decided {percent(decided)} of the labeled pixels.</p>
       {words.length > 0 && (
         <div class="figures" tabIndex={0} role="region" aria-label="Words">
@@ -373,7 +417,7 @@ function ProgressDialog({ page: { session }, onClose }: { page: Page; onClose: (
               </tr>
             </thead>
             <tbody>
-              {words.map(({ word, fraction, images: shown, done, objects }) => (
+              {words.map(({ word, fraction, images: shown, done: ended, objects }) => (
                 <tr key={word.id}>
                   <th scope="row">
                     <button
@@ -390,7 +434,7 @@ function ProgressDialog({ page: { session }, onClose }: { page: Page; onClose: (
                   </th>
                   <td>{percent(fraction)}</td>
                   <td>{shown}</td>
-                  <td>{done}</td>
+                  <td>{ended}</td>
                   {hasObjects && <td>{objects}</td>}
                 </tr>
               ))}

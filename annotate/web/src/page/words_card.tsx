@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import type { TaughtFile } from "../backend";
+import { sentence, type TaughtFile } from "../backend";
 import { css } from "../imaging/palette";
 import { firstName, names, promoted } from "../labels/synonyms";
 import { colorOf } from "../project/words";
@@ -11,21 +11,37 @@ import {
   partsOf,
   partsProblem,
   splitWords,
+  takenBy,
   typed,
   type TypedPart,
   withoutPart,
   withWords,
 } from "../words/list";
 import { FileButton, Icon } from "./buttons";
-import { Dialog } from "./dialog";
+import { Dialog, Question } from "./dialog";
 import { type Page, plural } from "./page";
+
+/** What came of the last change of the words. */
+interface Note {
+  readonly text: string;
+  readonly undo?: () => unknown;
+}
+
+/** A change of the words that has to be confirmed. */
+interface Asked {
+  readonly title: string;
+  readonly text: string;
+  readonly yes: string;
+  readonly act: () => void;
+}
 
 export function WordsField({ page }: { page: Page }) {
   const { synonyms, vocabulary } = page.session.settings;
   const words = page.session.settings.words.value;
   const [text, setText] = useState("");
-  const [note, setNote] = useState<string | null>(null);
+  const [note, setNote] = useState<Note | null>(null);
   const [edited, setEdited] = useState<string | null>(null);
+  const [asked, setAsked] = useState<Asked | null>(null);
   const field = useRef<HTMLInputElement>(null);
   const list = useRef<HTMLUListElement>(null);
 
@@ -34,17 +50,46 @@ export function WordsField({ page }: { page: Page }) {
     if (list.current) list.current.scrollTop = list.current.scrollHeight;
   }, [words.length]);
 
-  const change = (changed: readonly string[]) => (page.session.settings.words.value = changed);
+  const { session } = page;
+  const change = (changed: readonly string[]) => (session.settings.words.value = changed);
   const add = (given: string) => {
     const changed = withWords(words, splitWords(given));
-    setNote(changed.note);
+    setNote(changed.note === null ? null : { text: changed.note });
     setText("");
     if (changed.words.length > words.length) change(changed.words);
   };
-  const remove = (word: string) => {
+  const remove = (...gone: readonly string[]) => {
+    const what = gone.length > 1 ? `all ${gone.length} words` : `“${firstName(gone[0])}”`;
+    const act = () => {
+      change(words.filter((word) => !gone.includes(word)));
+      const undo = () => change(withWords(session.settings.words.value, gone).words);
+      setNote({ text: `Removed ${what}.`, undo });
+      field.current?.focus();
+    };
+    const text = "Nobody looks for what is removed any more, in any image. Pixels that people gave it keep it.";
+    if (session.store.isShared) setAsked({ title: `Remove ${what} for everybody?`, yes: "Remove", text, act });
+    else act();
+  };
+  const rename = (word: string, given: string) => {
+    const other = takenBy(words, word, given);
     setNote(null);
-    change(words.filter((other) => other !== word));
-    field.current?.focus();
+    if (other === undefined) return session.rename(word, given);
+    const [from, into] = [firstName(word), firstName(other)];
+    const act = async () => {
+      try {
+        setNote({ text: `Merging “${from}” into “${into}” …` });
+        const undo = await session.merge(word, other);
+        setNote({ text: `“${from}” is “${into}” now.`, undo });
+      } catch (failure) {
+        setNote({ text: sentence(failure) });
+      }
+    };
+    setAsked({
+      title: `Merge “${from}” into “${into}”?`,
+      yes: "Merge them",
+      text: `“${into}” is a word already. All pixels of “${from}” become “${into}”, in all images, done or not.`,
+      act: () => void act(),
+    });
   };
 
   return (
@@ -56,11 +101,7 @@ export function WordsField({ page }: { page: Page }) {
             type="button"
             class="link"
             aria-label="Remove all words"
-            onClick={() => {
-              setNote(null);
-              change([]);
-              field.current?.focus();
-            }}
+            onClick={() => remove(...words)}
           >
             Remove all
           </button>
@@ -71,7 +112,7 @@ export function WordsField({ page }: { page: Page }) {
           <ul ref={list} aria-label="Words">
             {words.map((word) => (
               <li key={word}>
-                <button type="button" class="name" title="Synonyms and spelling" onClick={() => setEdited(word)}>
+                <button type="button" class="name" title="Rename, or add synonyms" onClick={() => setEdited(word)}>
                   <span class="swatch" style={{ background: css(colorOf(vocabulary.value, word)) }} />
                   {firstName(word)}
                   {names(word).length > 1 && <span class="more">+{names(word).length - 1}</span>}
@@ -128,15 +169,32 @@ export function WordsField({ page }: { page: Page }) {
       )}
       {note && (
         <p class="help" role="status">
-          {note}
+          {note.text}{" "}
+          {note.undo && (
+            <button
+              type="button"
+              class="link"
+              onClick={() => {
+                setNote(null);
+                Promise.resolve(note.undo!()).catch((failure) => setNote({ text: sentence(failure) }));
+              }}
+            >
+              Undo
+            </button>
+          )}
         </p>
       )}
       {edited !== null && (
         <WordDialog
           word={edited}
-          onChange={(changed) => page.session.rename(edited, changed)}
+          onChange={(changed) => rename(edited, changed)}
           onClose={() => setEdited(null)}
         />
+      )}
+      {asked && (
+        <Question title={asked.title} yes={asked.yes} onYes={asked.act} onClose={() => setAsked(null)}>
+          {asked.text}
+        </Question>
       )}
     </div>
   );
@@ -153,17 +211,17 @@ function WordDialog({ word, onChange, onClose }: WordDialogProps) {
   const all = names(splitWords(text.replaceAll(",", "="))[0] ?? "").filter(Boolean);
 
   return (
-    <Dialog title="Synonyms" onClose={onClose}>
+    <Dialog title={`Rename “${firstName(word)}”`} onClose={onClose}>
       <form
         class="column"
         onSubmit={(event) => {
           event.preventDefault();
-          onChange(text);
           onClose();
+          onChange(text);
         }}
       >
         <label class="field">
-          Names, with “=” between them
+          Name; “=” adds synonyms
           <input
             type="text"
             autocapitalize="none"

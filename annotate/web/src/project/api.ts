@@ -1,7 +1,7 @@
 /** The addresses of a project that a service has. */
 
 import { KeyError, PageError, TransientError } from "../backend";
-import type { ImageState, Project } from "./structure";
+import type { ImageState, Project, Verdict } from "./structure";
 
 /** What `v1/project` answers. */
 interface ServedProject extends Project {
@@ -53,6 +53,15 @@ export class ProjectApi {
     return this.json<ServedProject>("PUT", "", { revision, body: JSON.stringify({ name, words, options }) });
   }
 
+  /** Give the pixels of a word to another one, by their ids. */
+  merge(word: number, into: number): Promise<ServedProject> {
+    return this.json<ServedProject>("POST", "/merged", { body: JSON.stringify({ word, into }) });
+  }
+
+  separate(): Promise<ServedProject> {
+    return this.json<ServedProject>("DELETE", "/merged");
+  }
+
   changes(after: number, signal: AbortSignal): Promise<Changes> {
     return this.json<Changes>("GET", `/changes?after=${after}&wait=${WAIT}`, { signal });
   }
@@ -89,6 +98,10 @@ export class ProjectApi {
 
   putDone(name: string, done: boolean, revision: number): Promise<ImageState> {
     return this.json<ImageState>("PUT", `/done/${encoded(name)}`, { revision, body: JSON.stringify({ done }) });
+  }
+
+  putReview(name: string, verdict: Verdict, comment: string, revision: number): Promise<ImageState> {
+    return this.json<ImageState>("PUT", `/review/${encoded(name)}`, { revision, body: JSON.stringify({ verdict, comment }) });
   }
 
   async remove(name: string): Promise<void> {

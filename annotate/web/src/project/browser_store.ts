@@ -4,6 +4,8 @@ import { signal } from "@preact/signals";
 
 import { asShown, decodeImage, thumbnail } from "../imaging/reading";
 import { type Database, type Entry, OF_IMAGES } from "./database";
+import { labelingOf, summaryOf } from "./keeping";
+import { exchanged } from "./merging";
 import {
   type Change,
   type ImageEntry,
@@ -12,16 +14,25 @@ import {
   type Project,
   type Setting,
   type Store,
+  type Verdict,
+  type Watcher,
   type Work,
 } from "./structure";
 
 /** How long removed images can be put back [ms]. */
 const LONGEST_REMOVED = 7 * 24 * 3600e3;
 
+/** The setting with an image's work from before words were merged. */
+const keyBefore = (id: string) => `merged ${id}`;
+
 export class BrowserStore implements Store {
   readonly waiting = signal(0);
   readonly isAway = signal(false);
   readonly isShared = false;
+
+  private watcher: Watcher | null = null;
+  /** The words that were merged last, and the images that changed, whose work from before is among the settings. */
+  private merged = { word: 0, into: 0, images: [] as string[] };
 
   constructor(private readonly database: Database) {}
 
@@ -43,7 +54,9 @@ export class BrowserStore implements Store {
   }
 
   /** Nobody else changes it. */
-  watch(): void {}
+  watch(watcher: Watcher): void {
+    this.watcher = watcher;
+  }
 
   hold(): void {}
 
@@ -96,8 +109,44 @@ export class BrowserStore implements Store {
     return this.database.write([{ store: "images", key: entry.id, value: entry }]);
   }
 
+  async review(entry: ImageEntry, verdict: Verdict, comment: string): Promise<void> {
+    const review = { verdict, comment, by: null, at: new Date().toISOString() };
+    const state = { ...entry.state, done: verdict === "accepted", review, revision: entry.state.revision + 1 };
+    await this.save(entry, { state, ...(!state.done && { settled: null }) });
+    this.watcher!.onState(entry.id, state, false);
+    this.watcher!.onWork(entry.id, await this.work(entry.id));
+  }
+
+  async merge(word: number, into: number): Promise<void> {
+    const entries = (await this.database.getAll("images")).filter(({ state }) => state.pixels[word]);
+    this.merged = { word, into, images: entries.map(({ id }) => id) };
+    for (const entry of entries) {
+      const before = await this.work(entry.id);
+      await this.database.write([{ store: "settings", key: keyBefore(entry.id), value: before }]);
+      await this.rewrite(entry, exchanged(before, entry.state, word, into));
+    }
+  }
+
+  async separate(): Promise<void> {
+    const { word, into, images } = this.merged;
+    for (const entry of (await this.database.getAll("images")).filter(({ id }) => images.includes(id))) {
+      const before = (await this.database.get("settings", keyBefore(entry.id))) as Work;
+      await this.rewrite(entry, exchanged(await this.work(entry.id), entry.state, into, word, before));
+    }
+  }
+
+  private async rewrite(entry: ImageEntry, work: Work): Promise<void> {
+    const { draft, edits, settled } = work;
+    const summary = summaryOf(labelingOf(entry.state, work, this.watcher!.context()));
+    const state = { ...entry.state, ...summary, revision: entry.state.revision + 1 };
+    await this.save(entry, { state, ...(draft && { draft }), ...(edits && { edits }), settled });
+    this.watcher!.onState(entry.id, state, true);
+    this.watcher!.onWork(entry.id, work);
+  }
+
   forget(ids: readonly string[]): Promise<void> {
-    return this.database.write(ids.flatMap((key) => OF_IMAGES.map((store) => ({ store, key }))));
+    const kept = ids.map((id) => ({ store: "settings", key: keyBefore(id) }) as const);
+    return this.database.write([...kept, ...ids.flatMap((key) => OF_IMAGES.map((store) => ({ store, key })))]);
   }
 
   download(): null {

@@ -84,8 +84,9 @@ function namedLabels(settled: Uint16Array, draftIds: readonly number[], nameOf: 
 
 /** An answer with words that came after it, too, so that they can be painted at once. */
 function withPaintable(found: Segmentation, words: readonly string[]): Segmentation {
-  const more = words.filter((word) => !found.words.some((known) => sameClass(known, word)));
-  return more.length ? { ...found, words: [...found.words, ...more] } : found;
+  const all = [...found.words];
+  for (const word of words) if (!all.some((known) => sameClass(known, word))) all.push(word);
+  return all.length > found.words.length ? { ...found, words: all } : found;
 }
 
 /** The words and the rule that hold. */
@@ -107,7 +108,9 @@ export function labelingWith(
   settled: Settled | null,
   { rule, vocabulary }: Context,
 ): Labeling {
-  return new Labeling(withPaintable(found, lookedFor(vocabulary)), edits, rule, entryFor(vocabulary), settled);
+  // words that are gone stay where a person painted them
+  const painted = [...edits.names, ...edits.objects.words].filter((name): name is string => Boolean(name));
+  return new Labeling(withPaintable(found, [...lookedFor(vocabulary), ...painted]), edits, rule, entryFor(vocabulary), settled);
 }
 
 /** What a model answers that finds nothing anywhere. */

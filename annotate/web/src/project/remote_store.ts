@@ -5,7 +5,7 @@
 
 import { signal } from "@preact/signals";
 
-import { KeyError, sentence, TransientError } from "../backend";
+import { KeyError, PageError, sentence, TransientError } from "../backend";
 import { ConflictError, MissingError, type ProjectApi } from "./api";
 import type { Database } from "./database";
 import {
@@ -18,6 +18,7 @@ import {
   type Project,
   type Setting,
   type Store,
+  type Verdict,
   type Watcher,
   type Work,
 } from "./structure";
@@ -153,6 +154,27 @@ export class RemoteStore implements Store {
     for (let tries = 0; this.unsent.has(id) && !this.isAway.value && tries < 100; tries++) await pause(50);
     if (removed === null) await this.api.restore(id);
     else await this.api.remove(id);
+  }
+
+  async review({ id }: ImageEntry, verdict: Verdict, comment: string): Promise<void> {
+    await this.sent();
+    await this.takeState(id, await this.api.putReview(id, verdict, comment, this.states.get(id)!.revision));
+  }
+
+  async merge(word: number, into: number): Promise<void> {
+    await this.sent();
+    this.takeProject(await this.api.merge(word, into));
+  }
+
+  async separate(): Promise<void> {
+    await this.sent();
+    this.takeProject(await this.api.separate());
+  }
+
+  /** Waits until the service has everything. */
+  private async sent(): Promise<void> {
+    for (; this.wanted || this.waiting.value; await pause(50))
+      if (this.isAway.value) throw new PageError("The service can't be reached; try again when it can.");
   }
 
   /** Does nothing: removed images stay in the project's trash. */

@@ -42,6 +42,15 @@ export interface Project {
   readonly options: ProjectOptions;
 }
 
+export type Verdict = "accepted" | "sent back";
+
+export interface Review {
+  readonly verdict: Verdict;
+  readonly comment: string;
+  readonly by: string | null;
+  readonly at: string | null;
+}
+
 /** What there is to know of an image without opening it: `states/NAME.json`. */
 export interface ImageState extends Size {
   /** Its file's name. */
@@ -50,6 +59,8 @@ export interface ImageState extends Size {
   readonly revision: number;
   /** Whether somebody is done with it: nothing changes its labels then. */
   readonly done: boolean;
+  /** What a reviewer said of it after it was done; null: nothing, or it was done or reopened since. */
+  readonly review?: Review | null;
   readonly by: string | null;
   readonly at: string | null;
   readonly source: "model" | "person" | "import" | null;
@@ -222,8 +233,13 @@ export interface Store {
   hold(id: string | null): void;
   /** Keep a change: once resolved, nothing loses it any more. */
   save(entry: ImageEntry, change: Change): Promise<void>;
+  /** Accept an image that is done, or send it back, so that it isn't done any more. */
+  review(entry: ImageEntry, verdict: Verdict, comment: string): Promise<void>;
   /** Remove an image, or put it back. */
   saveRemoved(entry: ImageEntry): Promise<void>;
+  /** Give the pixels of a word to another one in all images, by their ids, and remove it; `separate` takes it back. */
+  merge(word: number, into: number): Promise<void>;
+  separate(): Promise<void>;
   /** Delete images for good. */
   forget(ids: readonly string[]): Promise<void>;
   /** A zip that the service makes, of the project or of a dataset; null: the page makes it. */

@@ -14,8 +14,8 @@ import type { ImageState, KeptDraft, KeptEdits, Work } from "./structure";
 import { colorsById, type Vocabulary } from "./words";
 
 /** What `corrections.png` has: nobody decided; no word; and the first id. */
-const NO_WORD = 1,
-  FIRST_WORD = 2;
+const NO_WORD = 1;
+export const FIRST_WORD = 2;
 
 /** The text of `parts.png` that says what the parts are. */
 const PARTS = "segvoc parts";

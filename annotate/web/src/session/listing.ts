@@ -59,7 +59,7 @@ export class Listing {
 export interface Wanted {
   /** A part of the file's name, in any case; empty: any. */
   readonly text: string;
-  readonly progress: Progress | "any";
+  readonly progress: Progress | "open" | "any";
   /** Id of a word that the image shows; null: any. */
   readonly word: number | null;
   readonly order: Order;
@@ -67,13 +67,14 @@ export interface Wanted {
 
 export type Order = "added" | "name" | "least certain";
 
-/** The states of images. */
-export type Progress = "not labeled" | "labeled" | "corrected" | "done";
+/** The states of images; accepted ones are done, those that were sent back aren't any more. */
+export type Progress = "not labeled" | "labeled" | "corrected" | "sent back" | "done" | "accepted";
 
 export const EVERYTHING: Wanted = { text: "", progress: "any", word: null, order: "added" };
 
-export function progressOf({ done, corrected, source, answers }: ImageState): Progress {
-  if (done) return "done";
+export function progressOf({ done, review, corrected, source, answers }: ImageState): Progress {
+  if (done) return review ? "accepted" : "done";
+  if (review) return "sent back";
   if (corrected > 0) return "corrected";
   return source !== null || answers !== null ? "labeled" : "not labeled";
 }
@@ -82,7 +83,7 @@ export function progressOf({ done, corrected, source, answers }: ImageState): Pr
 export function isWanted(state: ImageState, { text, progress, word }: Wanted): boolean {
   return (
     state.image.toLowerCase().includes(text.trim().toLowerCase()) &&
-    (progress === "any" || progressOf(state) === progress) &&
+    (progress === "any" || (progress === "open" ? !state.done : progressOf(state) === progress)) &&
     (word === null || (state.pixels[word] ?? 0) > 0)
   );
 }
@@ -132,7 +133,7 @@ interface WordStatistics {
 
 /** @param words those to count; of removed words, those that labels still have. */
 export function statistics(states: readonly ImageState[], words: readonly ProjectWord[]): Statistics {
-  const progress: Record<Progress, number> = { "not labeled": 0, labeled: 0, corrected: 0, done: 0 };
+  const progress: Record<Progress, number> = { "not labeled": 0, labeled: 0, corrected: 0, "sent back": 0, done: 0, accepted: 0 };
   const counts = new Map(words.map(({ id }) => [id, { images: 0, done: 0, pixels: 0, objects: 0 }]));
   let all = 0,
     decided = 0;

@@ -4,11 +4,12 @@ import { batch, computed, effect, signal, untracked } from "@preact/signals";
 
 import { type ModelInfo, PageError, type Segmentation, sentence } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
+import type { Settled } from "../labels/labeling";
 import { firstName } from "../labels/synonyms";
 import { keptDraft, keptEdits, keptSettled, labelingOf, namedWork, summaryOf } from "../project/keeping";
-import { type Change, type ImageState, type Store, uniqueName, type Work } from "../project/structure";
+import { type Change, type ImageState, type Store, uniqueName, type Verdict, type Work } from "../project/structure";
 import { entryOf, lookedFor, withLookedFor, withName } from "../project/words";
-import { renamed } from "../words/list";
+import { renamed, withWords } from "../words/list";
 import { Item } from "./item";
 import { Listing } from "./listing";
 import { Nearby, OpenImage, paintSettled, type Prepared } from "./open_image";
@@ -162,6 +163,26 @@ export class Session {
     });
   }
 
+  /** Gives the pixels of a word to another one in all images, and removes it; returns how to take that back. */
+  async merge(word: string, into: string): Promise<() => Promise<void>> {
+    const { vocabulary, words } = this.settings;
+    const [from, to] = [word, into].map((name) => entryOf(vocabulary.value, name)!.id);
+    this.count();
+    await this.writer.idle();
+    // the history knows the word by its new name, too
+    this.current.value?.edits.rename(firstName(word), firstName(into));
+    this.nearby.clear();
+    await this.store.merge(from, to);
+    words.value = words.value.filter((one) => one !== word);
+    return async () => {
+      this.count();
+      await this.writer.idle();
+      this.nearby.clear();
+      await this.store.separate();
+      words.value = withWords(words.value, [word]).words;
+    };
+  }
+
   /** Renames the background; its id stays unless it is also one of the words. */
   nameBackground(name: string): void {
     const { vocabulary, rule } = this.settings;
@@ -250,7 +271,7 @@ export class Session {
       this.keep(
         image.item,
         { settled: keptSettled(settled, this.settings.vocabulary.value) },
-        { done: true, ...summaryOf(image.labeling.value!) },
+        { done: true, review: null, ...summaryOf(image.labeling.value!) },
       );
     });
   }
@@ -262,11 +283,29 @@ export class Session {
     if (!image || !settled) return;
     batch(() => {
       image.settled.value = null;
-      this.keep(image.item, { settled: null }, { done: false });
+      this.keep(image.item, { settled: null }, { done: false, review: null });
     });
+    this.unlock(image, settled);
+  }
+
+  private unlock(image: OpenImage, settled: Settled): void {
     paintSettled(image, settled, image.item.answers === this.asked.value);
     this.keepEdits(image);
     this.reopened.value++;
+  }
+
+  /** Accepts the open image, which is done, or sends it back; its labels stay until a person changes them. */
+  async review(verdict: Verdict, comment = ""): Promise<void> {
+    const image = this.current.value;
+    const settled = image?.settled.value;
+    if (!image || !settled) return;
+    try {
+      await this.writer.idle();
+      await this.store.review(image.item.entry(), verdict, comment);
+      if (!image.item.isDone.value && this.current.value === image) this.unlock(image, settled);
+    } catch (failure) {
+      this.problem.value = sentence(failure);
+    }
   }
 
   /** Removes an image; `putBack` restores it. */
@@ -447,7 +486,7 @@ export class Session {
 /** One problem per line, and the number of further ones. */
 function listed(problems: readonly string[]): string {
   const more = problems.length - MOST_LISTED;
-  return [...problems.slice(0, MOST_LISTED), ...(more > 0 ? [`${more} more of the files can't be read.`] : [])].join("\n");
+  return [...problems.slice(0, MOST_LISTED), ...(more > 0 ? [`${more} more of the files weren't added.`] : [])].join("\n");
 }
 
 type Write = () => Promise<void>;
@@ -470,6 +509,11 @@ export class Writer {
     const waiting = [...this.waiting.values()];
     this.waiting.clear();
     for (const write of waiting) void this.counted(write);
+  }
+
+  /** Waits until everything is written. */
+  async idle(): Promise<void> {
+    for (this.flush(); this.pending.value; ) await new Promise((resolve) => setTimeout(resolve, 20));
   }
 
   private async run(key: string, write: Write): Promise<void> {

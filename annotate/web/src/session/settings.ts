@@ -8,6 +8,8 @@ import type { Context } from "../project/keeping";
 import type { Project } from "../project/structure";
 import { lookedFor, type Vocabulary } from "../project/words";
 
+/** Keys by what they do: what another key does without changes, or a word. */
+export type ChangedKeys = Readonly<Record<string, string>>;
 export type Place = "browser" | "service";
 export type Theme = "system" | "light" | "dark";
 
@@ -24,6 +26,8 @@ export function makeSettings() {
     opacity: signal(0.5),
     /** Whether names are written in the regions. */
     hasNames: signal(true),
+    /** Keys that were changed, by what they do. */
+    keys: signal<ChangedKeys>({}),
     /** Radius of the brush [px of the image]. */
     radius: signal(12),
     /** Whether objects that are clicked leave pixels alone that a person decided. */

@@ -62,11 +62,15 @@ export function withWords(
   return { words: kept, note };
 }
 
+/** The other class that has a name already which is typed for a class; undefined: none. */
+export function takenBy(words: readonly string[], word: string, text: string): string | undefined {
+  return words.find((one) => one !== word && names(one).includes(firstName(normal(text))));
+}
+
 /** A list in which one class has other names; unchanged if it then had a class twice, or one without a name. */
 export function renamed(words: readonly string[], word: string, text: string): readonly string[] {
   const other = normal(text);
-  const isTaken = words.some((one) => one !== word && firstName(one) === firstName(other));
-  return other && !isTaken ? words.map((one) => (one === word ? other : one)) : words;
+  return other && !takenBy(words, word, text) ? words.map((one) => (one === word ? other : one)) : words;
 }
 
 /** A class as it is typed: names between equals signs. */

@@ -53,6 +53,8 @@ export class StageControl extends Workbench implements Moves {
 
   select(tool: Tool): void {
     this.leave();
+    // tools that don't tell the word below the pointer paint one
+    if (tool.isEditing && !tool.isReading) this.chooseBelow();
     this.selected.value = tool;
   }
 

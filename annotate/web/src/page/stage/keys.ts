@@ -1,7 +1,7 @@
 /** The keyboard on the stage; the page's help lists it. */
 
-import { firstName } from "../../labels/synonyms";
 import type { StageControl } from "./control";
+import { chooseWord, meaningOf } from "./shortcuts";
 import type { Key } from "./tool";
 import { frameChosen, frameRegion } from "./workbench";
 
@@ -10,7 +10,7 @@ export const KEYS: readonly Key[] = [
   ["Arrow keys", "move the cursor and read; with Shift, pixel by pixel"],
   ["Space, Enter", "do there what a click does"],
   ["W or /", "find a word by its letters, and choose it for the tools"],
-  ["1 to 9", "choose one of the first words for the tools"],
+  ["1, 2, … 12", "choose the word with this number for the tools"],
   ["Escape", "leave what was begun"],
   ["+ − 0", "zoom in, zoom out, show everything"],
   ["Z", "show the region at the cursor as large as it fits; with Shift, the chosen word; once more: everything"],
@@ -34,9 +34,11 @@ const STEP = 12;
 /** Do what a key of the focused stage means; false: it means nothing. */
 export function pressStage(control: StageControl, event: KeyboardEvent): boolean {
   if (control.tool.value.press?.(event)) return true;
-  const { key, shiftKey } = event;
+  const { shiftKey } = event;
+  const key = meaningOf(control.session.settings.keys.value, event.key);
   const step = STEPS[key],
     tool = control.tools.find((one) => one.key === key.toLowerCase());
+  if (chooseWord(control, key, event.timeStamp)) return true;
   if (step) {
     const length = shiftKey ? 1 : Math.max(1, Math.round(STEP / control.view.value.scale));
     control.step(length * step[0], length * step[1]);
@@ -53,7 +55,6 @@ export function pressStage(control: StageControl, event: KeyboardEvent): boolean
   else if (key === "Enter" || key === " ") control.act();
   else if (key === "PageUp" || key === "PageDown") control.session.move(key === "PageUp" ? -1 : 1);
   else if (key.toLowerCase() === "n") void control.session.finish();
-  else if (/^[1-9]$/.test(key)) chooseWord(control, Number(key) - 1);
   else return key === "Escape" && control.leave();
   return true;
 }
@@ -82,9 +83,4 @@ export function pressAnywhere(
   else if (letter === "z") control.undo();
   else return false;
   return true;
-}
-
-function chooseWord(control: StageControl, at: number): void {
-  const word = control.session.settings.words.value[at];
-  if (word !== undefined) control.choose(firstName(word));
 }

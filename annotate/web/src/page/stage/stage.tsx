@@ -192,24 +192,44 @@ function Pixel({ labeling, pixel }: { labeling: NonNullable<OpenImage["labeling"
   );
 }
 
+/** Arrow keys go from tool to tool, of which the Tab key finds one. */
+function moveAlong({ key, target }: KeyboardEvent): void {
+  const from = target as HTMLElement;
+  const to = key === "ArrowRight" ? "nextElementSibling" : key === "ArrowLeft" ? "previousElementSibling" : null;
+  let next = to && (from[to] as HTMLButtonElement | null);
+  while (to && next?.disabled) next = next[to] as HTMLButtonElement | null;
+  next?.focus();
+}
+
 export function Toolbar({ page }: { page: Page }) {
   const { control, session } = page;
   const tool = control.tool.value;
   const image = session.current.value;
   void [image?.painted.value, image?.finished.value];
+  const keys = session.settings.keys.value;
   return (
     <div class="toolbar" role="toolbar" aria-label="Tools">
-      <div class="group">
+      <div class="group" onKeyDown={moveAlong}>
         {control.tools.map((one) => (
           <IconButton
             key={one.key}
             icon={one.icon}
             label={one.label}
+            shortcut={keys[one.key] ?? one.key}
             isPressed={one === tool}
+            isSkipped={one !== tool}
             isDisabled={one.isEditing && !control.image}
             onClick={() => control.select(one)}
           />
         ))}
+        {!control.tools.some(({ key }) => key === "c") && (
+          <IconButton
+            icon="click"
+            label="Click an object: not here, since the page was built without ONNX Runtime (make web brings it)"
+            isDisabled
+            onClick={() => {}}
+          />
+        )}
       </div>
       <div class="group">
         <IconButton icon="undo" label="Undo" isDisabled={!image?.edits.canUndo || !session.canCorrect.value} onClick={() => control.undo()} />
@@ -228,7 +248,7 @@ export function Toolbar({ page }: { page: Page }) {
           onClick={() => control.doubts.next()}
         />
       </div>
-      <div class="options">{tool.options?.() ?? <span class="help">{tool.help}</span>}</div>
+      <div class="options">{tool.options?.()}</div>
     </div>
   );
 }

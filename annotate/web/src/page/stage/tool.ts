@@ -62,7 +62,7 @@ export interface Tool {
   leave(): boolean;
   /** Draw over the image with its labels. */
   draw?(pen: Pen): void;
-  /** Its settings, in the toolbar; without them, its help is there. */
+  /** Its settings, in the toolbar. */
   options?(): ComponentChildren;
   /** What it shows over the stage, whose corner is at a place of the window [CSS px]. */
   panel?(corner: Point): ComponentChildren;

@@ -27,8 +27,36 @@ export class Workbench extends Navigation {
     return typeof chosen !== "string" || names.includes(chosen) ? chosen : names[0];
   });
 
+  /** Whether a word was chosen since a tool began. */
+  private isAsked = false;
+
   choose(choice: Choice): void {
     this.chosen.value = choice;
+    this.isAsked = true;
+  }
+
+  /** Choose the word at the cursor for a tool that begins, unless another one was chosen for it. */
+  chooseBelow(): void {
+    const labeling = this.image?.labeling.value,
+      pixel = this.pixel.value;
+    const word = labeling && pixel !== null && !this.isAsked ? labeling.wordAt(pixel) : null;
+    if (word !== null) this.chosen.value = firstName(word);
+    this.isAsked = false;
+  }
+
+  private below: { readonly of: readonly unknown[]; readonly runs: Runs } | null = null;
+
+  /** The region at the cursor of an image that can be corrected. */
+  regionBelow(): Runs | null {
+    const { image } = this,
+      pixel = this.pixel.value;
+    const labeling = image?.labeling.value;
+    if (!labeling || pixel === null) return null;
+    const of = [labeling, image!.painted.value, labeling.labels[pixel]];
+    const { below } = this;
+    if (below && of.every((one, at) => one === below.of[at]) && has(below.runs, pixel)) return below.runs;
+    this.below = { of, runs: regionAt(labeling.labels, labeling, pixel) };
+    return this.below.runs;
   }
 
   /** The image, if it can be corrected. */
@@ -89,6 +117,11 @@ export class Workbench extends Navigation {
     const [from, to] = [toStage(this.view.value, one), toStage(this.view.value, other)];
     return Math.hypot(from.x - to.x, from.y - to.y) < (press.isTouch ? NEAR.finger : NEAR.mouse);
   }
+}
+
+function has(runs: Runs, pixel: number): boolean {
+  for (let at = 0; at < runs.length; at += 2) if (pixel >= runs[at] && pixel < runs[at] + runs[at + 1]) return true;
+  return false;
 }
 
 /** Show the region at a place as large as it fits; once more: all of the image. */

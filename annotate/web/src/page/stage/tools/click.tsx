@@ -22,6 +22,9 @@ const MARK = 5;
 /** How long the first image is open before it is looked at for clicks that may come [ms]. */
 const IDLE = 1500;
 
+/** How long the pointer rests at a place until it is shown what a click there finds [ms], and within which distance [CSS px]. */
+const REST = { time: 150, distance: 4 };
+
 /** A click that waits for its answer, or a box. */
 type Step = { readonly click: Click } | { readonly box: Box };
 
@@ -54,7 +57,11 @@ export class ClickTool implements Tool {
   private readonly problem = signal("");
   /** How the box was begun: it may turn out to be a click. */
   private grabbed: Press = CLICK;
-  readonly seen = [this.found, this.first, this.waiting, this.corners];
+  /** What a click at a place would find; null: the pointer doesn't rest there. */
+  private readonly foreseen = signal<{ readonly at: Point; readonly found: Found } | null>(null);
+  private resting: ReturnType<typeof setTimeout> | undefined;
+  private isForeseeing = false;
+  readonly seen = [this.found, this.first, this.waiting, this.corners, this.foreseen];
   private image: OpenImage | null = null;
   private idle: ReturnType<typeof setTimeout> | undefined;
   /** Whether no image was looked at yet; a phone waits until the tool is chosen. */
@@ -75,6 +82,14 @@ export class ClickTool implements Tool {
       // the first click shall find everything ready: the network is loaded before the tool is chosen
       if (image && isChosen()) look();
       else if (image && this.isNew) this.idle = setTimeout(() => navigator.onLine && look(), IDLE);
+    });
+    effect(() => {
+      const { image } = work,
+        at = work.cursor.value;
+      clearTimeout(this.resting);
+      if (!this.isForeseen(at)) this.foreseen.value = null;
+      if (!image || !at || !isChosen() || this.isBegun || this.corners.value || pixelAt(at, image.item) === null) return;
+      if (matchMedia("(pointer: fine)").matches) this.rest(image, at);
     });
     effect(() => {
       // cores that label other images keep clicks waiting
@@ -134,7 +149,7 @@ export class ClickTool implements Tool {
   }
 
   draw(pen: Pen): void {
-    const last = this.first.value ?? this.found.value.at(-1);
+    const last = this.first.value ?? this.found.value.at(-1) ?? this.foreseen.value?.found;
     if (last) {
       pen.pixels(last.runs, "rgb(255 255 255 / 45%)");
       outline(pen, last.runs);
@@ -173,7 +188,7 @@ export class ClickTool implements Tool {
             checked={keepsCorrected.value}
             onChange={({ currentTarget: { checked } }) => (keepsCorrected.value = checked)}
           />
-          Keep corrected pixels
+          Keep corrected
         </label>
         <button type="button" disabled={!this.isBegun} onClick={() => this.takeBack()}>
           Take back
@@ -182,7 +197,7 @@ export class ClickTool implements Tool {
           Give the word
         </button>
         <span class="told" role="status">
-          {this.problem.value || (this.waiting.value.length ? "Looking ..." : this.isBegun ? "" : this.help)}
+          {this.problem.value || (this.waiting.value.length ? "Looking ..." : "")}
         </span>
       </>
     );
@@ -197,9 +212,42 @@ export class ClickTool implements Tool {
     return [...(this.found.value.at(-1)?.guess.clicks ?? []), ...waiting];
   }
 
+  private isForeseen(at: Point | null): boolean {
+    const { value } = this.foreseen;
+    if (!value || !at) return false;
+    return Math.hypot(value.at.x - at.x, value.at.y - at.y) * this.work.view.peek().scale < REST.distance;
+  }
+
+  private rest(image: OpenImage, at: Point): void {
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => void this.foresee(image, at), REST.time);
+  }
+
+  /** Show what a click would find. */
+  private async foresee(image: OpenImage, at: Point): Promise<void> {
+    // a click waits for one answer at most
+    if (this.foreseen.value || this.isForeseeing) return;
+    this.isForeseeing = true;
+    // what fails here is told when it is clicked
+    const found = await this.clicker.click(image.item, null, { ...at, adds: true }, () => {}).catch(() => null);
+    this.isForeseeing = false;
+    if (!found || image !== this.work.image || this.isBegun) return;
+    const now = this.work.cursor.peek();
+    this.foreseen.value = { at, found };
+    if (this.isForeseen(now)) return;
+    this.foreseen.value = null;
+    // the pointer may rest elsewhere meanwhile
+    if (now && pixelAt(now, image.item) !== null) this.rest(image, now);
+  }
+
   private ask(step: Step): void {
     this.problem.value = "";
     this.image = this.work.image;
+    const { foreseen } = this;
+    if (!this.isBegun && "click" in step && step.click.adds && this.isForeseen(step.click)) {
+      this.found.value = [foreseen.value!.found];
+      return;
+    }
     this.waiting.value = [...this.waiting.value, step];
     if (this.waiting.value.length === 1) void this.answer();
   }
@@ -240,7 +288,7 @@ export class ClickTool implements Tool {
     if (!last || !image || image !== this.image) return;
     const runs = this.work.session.settings.keepsCorrected.value ? this.work.undecided(last.runs) : last.runs;
     if (!runs.length) {
-      this.problem.value = "All of it was corrected before; uncheck “Keep corrected pixels” to paint over it.";
+      this.problem.value = "All of it was corrected before; uncheck “Keep corrected” to paint over it.";
       return;
     }
     this.forget();

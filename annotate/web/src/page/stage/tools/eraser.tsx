@@ -5,6 +5,7 @@ import { signal } from "@preact/signals";
 import { regionAt, surroundings } from "../../../labels/connected";
 import type { Point } from "../../../labels/runs";
 import { pixelAt } from "../navigation";
+import type { Pen } from "../painter";
 import type { Key, Press, Tool } from "../tool";
 import type { Workbench } from "../workbench";
 
@@ -46,6 +47,12 @@ export class EraserTool implements Tool {
 
   leave(): boolean {
     return false;
+  }
+
+  /** What a click takes away. */
+  draw(pen: Pen): void {
+    const runs = this.work.regionBelow();
+    if (runs) pen.pixels(runs, "rgb(255 255 255 / 45%)");
   }
 
   options() {

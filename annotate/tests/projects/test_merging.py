@@ -1,0 +1,93 @@
+"""Words are merged in all images, whole again after a kill, and separated again."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from annotate.tests.projects.drawn_projects import drawn_labels, drawn_project, drawn_work, kill_at, writes_of
+from segvoc.errors import UsageError
+from segvoc.imaging.label_maps import read_label_map
+from segvoc_annotate.projects.merging import merge_words, resume_merge, take_back_merge
+from segvoc_annotate.projects.project import Project
+
+CAT, SOFA, WALL = 0, 1, 2
+
+
+def labeled_project(folder: Path) -> Project:
+    """Three images: the second one is done, the third has no sofa."""
+    project = drawn_project(folder, "a.png", "b.png", "c.png")
+    for name, ids in (("a.png", (CAT, SOFA, WALL)), ("b.png", (SOFA, WALL)), ("c.png", (CAT, WALL))):
+        project.write(name, drawn_work(*ids), expected=0)
+    project.set_done("b.png", True, expected=1)
+    return project
+
+
+def labels_of(project: Project, name: str) -> list[int]:
+    """The ids in an image's label map, from top to bottom."""
+    labels = read_label_map(project.files(project.image(name)).labels)
+    assert (project.work(name)[1].labels == labels).all()
+    return list(dict.fromkeys(labels[:, 0].tolist()))
+
+
+def test_a_word_gets_the_pixels_of_another_and_gives_them_back(tmp_path: Path) -> None:
+    project = labeled_project(tmp_path / "street")
+    before = project.record.revision
+    record = merge_words(project, SOFA, CAT, by="anna")
+    assert (record.revision, [word.name for word in record.present]) == (before + 1, ["cat", "wall"])
+    assert [labels_of(project, name) for name in ("a.png", "b.png", "c.png")] == [[CAT, WALL]] * 3
+    states = {state.image: state for state in project.states()[0]}
+    assert [(states[name].revision, states[name].done) for name in states] == [(2, False), (3, True), (1, False)]
+    assert (states["b.png"].pixels, states["a.png"].by) == ({"0": 1536, "2": 1536}, "anna")
+    assert project.work("b.png")[1].objects is not None
+    corrected = drawn_work(CAT, WALL, WALL)  # somebody paints the lower half of what was the sofa
+    project.write("a.png", corrected, expected=2)
+    assert [word.name for word in take_back_merge(project, by="ben").present] == ["cat", "sofa", "wall"]
+    work = project.work("a.png")[1]
+    assert (work.labels == np.where(corrected.labels == WALL, WALL, drawn_labels(CAT, SOFA, WALL))).all()
+    assert labels_of(project, "b.png") == [SOFA, WALL]
+    assert project.state(project.image("b.png")).done
+    with pytest.raises(UsageError, match="no merge of words can be taken back"):
+        take_back_merge(project, by="ben")
+
+
+@pytest.mark.parametrize("ids", [(SOFA, SOFA), (SOFA, 7)])
+def test_words_that_cannot_be_merged(tmp_path: Path, ids: tuple[int, int]) -> None:
+    with pytest.raises(UsageError, match="give the ids of two words"):
+        merge_words(labeled_project(tmp_path / "street"), *ids, by="anna")
+
+
+def test_a_word_that_is_added_again_is_not_merged_again(tmp_path: Path) -> None:
+    project = labeled_project(tmp_path / "street")
+    merge_words(project, SOFA, CAT, by="anna")
+    project.add_words(["sofa"])
+    assert [word.name for word in resume_merge(project).present] == ["cat", "sofa", "wall"]
+
+
+@pytest.mark.parametrize("undo", [False, True], ids=["merge", "undo"])
+def test_a_kill_at_any_write_leaves_nothing_half(tmp_path: Path, undo: bool) -> None:
+    def change(folder: Path) -> None:
+        with Project.open(folder) as project:
+            if undo:
+                take_back_merge(project, by="anna")
+            else:
+                merge_words(project, SOFA, CAT, by="anna")
+
+    def made(name: str) -> Path:
+        with labeled_project(tmp_path / name) as project:
+            if undo:
+                merge_words(project, SOFA, CAT, by="anna")
+            return project.folder
+
+    counted = made("counted")
+    writes = writes_of(lambda: change(counted), counted)
+    for moment in range(1, writes + 1, 3):
+        folder = made(str(moment))
+        kill_at(lambda folder=folder: change(folder), folder, moment)
+        with Project.open(folder) as project:
+            assert project.recover() == []
+            words = [word.name for word in resume_merge(project).present]
+            is_merged = words == ["cat", "wall"]
+            assert is_merged or words == ["cat", "sofa", "wall"]
+            assert labels_of(project, "a.png") == ([CAT, WALL] if is_merged else [CAT, SOFA, WALL])
+            assert labels_of(project, "b.png") == ([CAT, WALL] if is_merged else [SOFA, WALL])
