@@ -8,8 +8,6 @@ BIN := $(VENV)/bin
 JOBS ?= $(shell tools/jobs.sh)
 ARGS ?=
 PHOTOS ?= ../shared/data/photos
-DEMO_PHOTO := samples/coffee.jpg
-DEMO_WORDS := coffee cup, red saucer, silver spoon, wooden table
 
 # Threads that spin for long while they wait make runs on shared cores many times slower: OpenMP's, and NumPy's OpenBLAS.
 export GOMP_SPINCOUNT := 1000
@@ -27,9 +25,10 @@ help:  ## list the targets
 install:  ## make .venv and install the locked versions, segvoc and segvoc-annotate
 	@tools/install.sh $(VENV) requirements.lock
 
-demo:  ## install what labels images, without PyTorch, and label a photograph: demo/
+demo:  ## install what labels images, without PyTorch, and label two photographs: demo/
 	@tools/install.sh $(LIGHT) requirements-light.lock
-	$(LIGHT)/bin/segvoc segment $(DEMO_PHOTO) --words "$(DEMO_WORDS)" --out demo/
+	$(LIGHT)/bin/segvoc segment samples/mountains.jpg --words "sky, mountain, trees, grass" --out demo/
+	$(LIGHT)/bin/segvoc segment samples/dogs.jpg --words "dog, wall, window, wooden door" --out demo/
 	@echo "Look at demo/: the label map (.png), the overlay (.overlay.png) and the figures of each word (.json)"
 
 demo-teach:  ## install the same, and teach it the parts of facades by 20 photographs: demo/before_after.png
