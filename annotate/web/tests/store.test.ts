@@ -32,10 +32,15 @@ const FATES: readonly Fate[] = ["answered", "lost", "unanswered"];
 /** What may become of three requests. */
 const ALL_FATES = FATES.flatMap((one) => FATES.flatMap((two) => FATES.map((three) => [one, two, three])));
 
+/** All cases at once, since most of the time they wait. */
+async function each<Case>(cases: readonly Case[], run: (one: Case) => Promise<void>): Promise<void> {
+  await Promise.all(cases.map(run));
+}
+
 test("three strokes of two people come once each, whatever is lost, in any order", async () => {
   for (const isWaiting of [false, true])
     for (const order of ORDERS)
-      for (const fates of ALL_FATES) {
+      await each(ALL_FATES, async (fates) => {
         const { service, anna, ben } = await street();
         const before = service.states.get("a.png")!.revision;
         service.fail("PUT", "/work", ...fates);
@@ -53,11 +58,11 @@ test("three strokes of two people come once each, whatever is lost, in any order
         if (isWaiting) assert.equal(revisions, 3, told);
         else assert.ok(revisions <= 3, told);
         for (const person of [anna, ben]) person.close();
-      }
+      });
 });
 
 test("a done mark is one change, and stays whatever is lost; reopening is one, too", async () => {
-  for (const fates of ALL_FATES) {
+  await each(ALL_FATES, async (fates) => {
     const { service, anna, ben } = await street();
     const before = service.states.get("a.png")!.revision;
     service.fail("PUT", "/work", ...fates);
@@ -81,13 +86,13 @@ test("a done mark is one change, and stays whatever is lost; reopening is one, t
     await idle(anna, ben);
     assert.deepEqual([service.states.get("a.png")!.revision, service.states.get("a.png")!.done], [reopened.revision + 2, false]);
     for (const person of [anna, ben]) person.close();
-  }
+  });
 });
 
 test("somebody who is done while somebody else paints loses no stroke, and both are asked where they collide", async () => {
   for (const isFirst of [true, false])
     for (const choice of ["both", "mine", "theirs"] as readonly Choice[])
-      for (const fates of ALL_FATES.slice(0, 9)) {
+      await each(ALL_FATES.slice(0, 9), async (fates) => {
         const { service, anna, ben } = await street();
         service.fail("PUT", "/work", ...fates);
         const acts = [() => void anna.session.finish(), () => ben.paint(4, "cat")];
@@ -106,7 +111,7 @@ test("somebody who is done while somebody else paints loses no stroke, and both 
         assert.deepEqual([done, isTheirs], answered.size > 1 && choice === "theirs" ? [true, true] : [false, false], `${isFirst} ${choice} ${fates}`);
         assert.deepEqual(anna.labels, ben.labels);
         for (const person of [anna, ben]) person.close();
-      }
+      });
 });
 
 test("whatever request for changes fails, all changes of others are shown", async () => {
@@ -126,7 +131,7 @@ test("whatever request for changes fails, all changes of others are shown", asyn
 
 test("a page that is closed at any moment goes on where it was, once", async () => {
   for (let moment = 0; moment < 24; moment++)
-    for (const fate of FATES) {
+    await each(FATES, async (fate) => {
       const { service, anna, ben } = await street();
       service.fail("PUT", "/work", fate);
       anna.paint(1, "cat");
@@ -142,7 +147,7 @@ test("a page that is closed at any moment goes on where it was, once", async () 
       const labels = ["floor", "cat", moment > 6 ? "wall" : "floor", "floor", "cat", "floor"];
       assert.deepEqual([service.labels("a.png"), anna.labels, ben.labels], [labels, labels, labels], `${moment} ${fate}`);
       for (const person of [anna, ben]) person.close();
-    }
+    });
 });
 
 test("what can be undone survives a reload, unless somebody else went on from it", async () => {
@@ -199,7 +204,7 @@ test("a stroke on an image that somebody removed waits until it is put back", as
 });
 
 test("words that two people add at once, and strokes with them, survive a lost answer and a reload", async () => {
-  for (const fates of ALL_FATES) {
+  await each(ALL_FATES, async (fates) => {
     const { service, anna, ben } = await street();
     service.fail("PUT", "", ...fates);
     anna.session.settings.words.value = [...WORDS, "lamp"];
@@ -213,7 +218,7 @@ test("words that two people add at once, and strokes with them, survive a lost a
     assert.deepEqual([service.labels("a.png"), anna.labels, ben.labels], [labels, labels, labels], `${fates}`);
     assert.deepEqual(service.project.words.map(({ name }) => name).sort(), [...WORDS, "door", "lamp"].sort());
     for (const person of [anna, ben]) person.close();
-  }
+  });
 });
 
 test("an image whose upload is lost comes once", async () => {
