@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { StageControl } from "../src/page/stage/control";
+import { pressStage } from "../src/page/stage/keys";
 import { fitted, moved, toImage, zoomed } from "../src/page/stage/navigation";
+
+import { idle, Person, ProjectService } from "./project_service";
 
 const IMAGE = { width: 400, height: 200 },
   STAGE = { width: 224, height: 324 };
@@ -23,3 +27,26 @@ test("an image can't be lost by moving it", () => {
   assert.deepEqual(moved(fitted(IMAGE, STAGE), 50, 50, IMAGE, STAGE), fitted(IMAGE, STAGE));
 });
 
+
+test("keys after W find a word, from the same event on", async () => {
+  const person = await Person.of(new ProjectService("a.png"));
+  await person.label("brown cow", "notes", "river, no");
+  await idle(person);
+  const control = new StageControl(person.session, null);
+  const press = (...keys: string[]) => {
+    for (const key of keys) assert.ok(pressStage(control, { key, shiftKey: false } as KeyboardEvent), key);
+  };
+  const look = control.tool.value;
+  press("w", "n", "o", "t", "b", "Backspace", "e", "PageDown", "Enter");
+  assert.deepEqual([control.choice.value, control.finding.value], ["notes", null]);
+  press("/", "r", "b", "o", "Escape");
+  assert.deepEqual([control.choice.value, control.finding.value], ["notes", null]);
+  press("W", " ", "n", "o");
+  assert.equal(control.finding.value, " no");
+  press("Enter");
+  assert.equal(control.choice.value, "river");
+  assert.ok(control.tool.value === look && !person.session.current.value!.item.isDone.value);
+  press("b");
+  assert.notEqual(control.tool.value, look);
+  person.close();
+});
