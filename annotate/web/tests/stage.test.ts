@@ -5,7 +5,7 @@ import { StageControl } from "../src/page/stage/control";
 import { pressStage } from "../src/page/stage/keys";
 import { fitted, moved, toImage, zoomed } from "../src/page/stage/navigation";
 
-import { idle, Person, ProjectService } from "./project_service";
+import { idle, Person, ProjectService, until } from "./project_service";
 
 const IMAGE = { width: 400, height: 200 },
   STAGE = { width: 224, height: 324 };
@@ -49,4 +49,17 @@ test("keys after W find a word, from the same event on", async () => {
   press("b");
   assert.notEqual(control.tool.value, look);
   person.close();
+});
+
+test("the mark of the open image changes together with the stage, and paging goes on from what is loading", async () => {
+  const { session } = await Person.of(new ProjectService("a.png", "b.png", "c.png"));
+  const [a, b, c] = session.items.value;
+  const isShown = (item: typeof a) => session.chosen.value === item && session.current.value!.item === item;
+  const opening = session.open(b);
+  assert.ok(isShown(a));
+  session.move(1);
+  await opening;
+  assert.ok(isShown(a));
+  await until(() => isShown(c));
+  session.close();
 });

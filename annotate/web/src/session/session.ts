@@ -36,8 +36,10 @@ export class Session {
   readonly removed = signal<readonly Item[]>([]);
   /** The open image. */
   readonly current = signal<OpenImage | null>(null);
-  /** The image chosen last, which may still be loading. */
+  /** The image that is marked as open; it changes together with what is shown. */
   readonly chosen = signal<Item | null>(null);
+  /** The image that was opened last, which may still be loading. */
+  private opening: Item | null = null;
   /** The images in the strip, filtered and sorted. */
   readonly listing = new Listing(this.items, this.chosen);
   readonly model = signal<ModelInfo | null>(null);
@@ -111,7 +113,7 @@ export class Session {
     for (const leaving of ["visibilitychange", "pagehide"]) addEventListener(leaving, () => this.writer.flush(), true);
     const last = await this.store.get("current");
     const item = this.items.value.find(({ id }) => id === last) ?? this.items.value[0];
-    if (item && !this.chosen.value) await this.open(item);
+    if (item && !this.opening) await this.open(item);
   }
 
   private async restoreProject(): Promise<void> {
@@ -213,15 +215,15 @@ export class Session {
   }
 
   async open(item: Item): Promise<void> {
-    this.chosen.value = item;
+    this.opening = item;
     if (untracked(() => this.current.value?.item) === item) return;
+    this.tellOfOpening(null);
     try {
       this.count();
       const { bitmap, work } = await this.nearby.take(item);
       const opened = new OpenImage(item, bitmap, work, this.settings);
-      this.tellOfOpening(null);
       // the user may have chosen another one meanwhile
-      if (this.chosen.value !== item) opened.close();
+      if (this.opening !== item) opened.close();
       else this.show(opened);
     } catch (failure) {
       this.tellOfOpening(sentence(failure));
@@ -231,7 +233,7 @@ export class Session {
   /** Opens the image so many places further in the strip. */
   move(places: number): void {
     const items = this.listing.listed.value;
-    const at = items.indexOf(this.chosen.value!) + places;
+    const at = items.indexOf(this.opening!) + places;
     if (at >= 0 && at < items.length) void this.open(items[at]);
   }
 
@@ -285,7 +287,7 @@ export class Session {
     this.removed.value = [...this.removed.value, item];
     item.removed = Date.now();
     await this.sure(() => this.store.saveRemoved(item.entry()));
-    if (this.chosen.value !== item) return;
+    if (this.opening !== item) return;
     const listed = this.listing.listed.value.filter((other) => other !== item),
       next = listed[Math.min(at, listed.length - 1)] ?? this.items.value[0];
     if (next) await this.open(next);
@@ -416,7 +418,7 @@ export class Session {
     if (image) image.item.bitmap = image.bitmap;
     this.store.hold(image?.item.id ?? null);
     this.current.value = image;
-    this.chosen.value = image?.item ?? null;
+    this.chosen.value = this.opening = image?.item ?? null;
     if (before && this.items.value.includes(before.item)) this.nearby.put(before.item, before.prepared);
     else before?.close();
     this.writer.write("current", () => this.kept(() => this.store.put("current", image?.item.id)));

@@ -86,10 +86,11 @@ export function watcherOf(session: Watched, nearby: Nearby): Watcher {
   };
 }
 
-/** Tells problems that have one cause; null: it is gone, and so is what was told of it. */
+/** Tells problems that have one cause, once each; null: it is gone, and so is what was told of it. */
 export function teller(problem: Signal<string | null>): (text: string | null) => void {
   let told: string | null = null;
   return (text) => {
+    if (text === told) return;
     if (text !== null || problem.value === told) problem.value = text;
     told = text;
   };
