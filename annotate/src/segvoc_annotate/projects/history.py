@@ -44,9 +44,7 @@ class History:
         """
         with self._one:
             last, self._last = self._known(), None
-            line = Change(
-                seq=last + 1, at=now(), by=by, what=what, image=image, revision=revision, change=change
-            )
+            line = Change(seq=last + 1, at=now(), by=by, what=what, image=image, revision=revision, change=change)
             with Journal(self.path) as journal:
                 journal.append(to_json(line))
             self._last = line.seq

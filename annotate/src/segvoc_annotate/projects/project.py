@@ -196,7 +196,7 @@ class Project(ProjectFolder):
         """
         state = self.state(self.image(name))
         work = received(file, name, (state.height, state.width), self.record.colors)
-        return self._write(name, work, expected=expected, by=by, done=done, change=change)
+        return self._write(name, work, expected, by, done, change)
 
     def write(self, name: str, work: LabelWork, *, expected: int, by: str = SOMEONE) -> ImageState:
         """Write an image's pixel data; see `receive`."""
@@ -206,17 +206,10 @@ class Project(ProjectFolder):
             raise UsageError(
                 f"the labels of {name!r} have {width} x {height} pixels, the image has {state.width} x {state.height}"
             )
-        return self._write(name, packed_work(work, name, record.colors), expected=expected, by=by)
+        return self._write(name, packed_work(work, name, record.colors), expected, by)
 
     def _write(
-        self,
-        name: str,
-        work: PackedWork,
-        *,
-        expected: int,
-        by: str,
-        done: bool | None = None,
-        change: str | None = None,
+        self, name: str, work: PackedWork, expected: int, by: str, done: bool | None = None, change: str | None = None
     ) -> ImageState:
         with self._writer.threads:
             if self.history.has(change):
@@ -315,12 +308,7 @@ class Project(ProjectFolder):
             return self._update(record, by, {"options": replace(record.options, taught=taught)}, "improved")
 
     def _update(
-        self,
-        record: ProjectRecord,
-        by: str,
-        changes: dict[str, Any],
-        what: What = "words",
-        change: str | None = None,
+        self, record: ProjectRecord, by: str, changes: dict[str, Any], what: What = "words", change: str | None = None
     ) -> ProjectRecord:
         changed = replace(record, **changes, revision=record.revision + 1)
         if missing := record.ids - changed.ids:
