@@ -220,6 +220,8 @@ export class RemoteStore implements Store {
     const open = await openTabs(this.tab, this.ending.signal);
     const left = (await this.database.getEntries("outbox")).filter(([key]) => !open.has(key.split(" ")[0]));
     const entries: Entry[] = [];
+    this.outbox = [];
+    this.wanted = null;
     for (const [old, value] of left) {
       // words of a second page are taken over by the next one
       if ("project" in value && this.wanted) continue;
