@@ -39,7 +39,7 @@ export class Session {
   /** The image that is marked as open; it changes together with what is shown. */
   readonly chosen = signal<Item | null>(null);
   /** The image that was opened last, which may still be loading. */
-  private opening: Item | null = null;
+  opening: Item | null = null;
   /** The images in the strip, filtered and sorted. */
   readonly listing = new Listing(this.items, this.chosen);
   readonly model = signal<ModelInfo | null>(null);
