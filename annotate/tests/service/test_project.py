@@ -1,6 +1,7 @@
 """The addresses of a project."""
 
 import io
+import json
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -72,6 +73,47 @@ def test_label_finish_and_reopen(street: Path) -> None:
         assert client.put(done, json={"done": False}, headers={"If-Match": '"2"'}).json()["done"] is False
         assert put_work(client, "sub/ü b.png", 3, found.content).json()["revision"] == 4
     assert (street / "labels/sub/ü b.png").is_file()
+
+
+def test_a_change_whose_answer_was_lost_is_made_once(street: Path) -> None:
+    with in_process(project=street) as client:
+
+        def send(revision: int, change: str, done: str = "true") -> Any:
+            headers = {"If-Match": f'"{revision}"', "Content-Type": "application/zip"}
+            query = {"change": change, "done": done}
+            return client.put("/v1/project/work/a.png", content=work_of(), headers=headers, params=query)
+
+        first = send(0, "one")
+        assert (first.json()["revision"], first.json()["done"], first.json()["change"]) == (1, True, "one")
+        assert send(0, "one").json() == first.json()
+        assert send(0, "other").status_code == 412
+        # whoever says whether it is done may change an image that is
+        assert put_work(client, "a.png", 1).status_code == 409
+        second = send(1, "two", "false").json()
+        assert (second["revision"], second["done"]) == (2, False)
+        assert send(0, "one").json() == second  # made, and changed by others since
+        lines = [json.loads(line) for line in (street / "history.jsonl").read_text().splitlines()]
+        made = [(line["what"], line["change"]) for line in lines if line["image"] == "a.png"]
+        assert made == [("added", None), ("done", "one"), ("reopened", "two")]
+        # images and words alike; somebody who does the opposite meanwhile isn't overruled
+        for _ in range(2):
+            assert client.delete("/v1/project/images/a.png?change=gone").status_code == 200
+        for _ in range(2):
+            assert client.post("/v1/project/restored/a.png?change=back").json()["revision"] == 2
+        assert client.delete("/v1/project/images/a.png?change=gone").json() == {"removed": []}
+        for name in ("road", "way", "road"):
+            headers = {"If-Match": f'"{2 if name == "way" else 1}"'}
+            put = client.put(f"/v1/project?change={name}", json={"name": name}, headers=headers)
+            assert put.status_code == 200
+        assert (put.json()["name"], put.json()["revision"]) == ("way", 3)
+        assert "64" in client.delete(f"/v1/project/images/a.png?change={'x' * 65}").json()["error"]["message"]
+    # also by the next process, and where this one ended before it wrote the history
+    history = street / "history.jsonl"
+    history.write_text("".join(line for line in history.read_text().splitlines(True) if '"two"' not in line))
+    state = street / "states/a.json"
+    state.write_text(state.read_text().replace('"two"', '"one"').replace('"revision": 2', '"revision": 1'))
+    with in_process(project=street) as client:
+        assert send(1, "two", "false").json() == second
 
 
 def test_colors_come_into_label_maps(street: Path) -> None:

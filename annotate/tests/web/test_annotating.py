@@ -26,6 +26,8 @@ def test_each_of_several_bad_files_is_named(served: Site, tmp_path: Path):
     assert [line.split("”")[0] for line in alert.inner_text().splitlines()] == ["“bad-1.png", "“bad-2.png"]
     served.drop(*paths)
     alert.filter(has_text="4 more of the files weren't added.").wait_for()
+    served.press("Dismiss this message")
+    alert.wait_for(state="detached")
 
 
 def test_images_that_failed_while_the_service_was_down_are_labeled_once_it_is_back(served: Site, service: FakeService):

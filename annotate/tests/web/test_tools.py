@@ -79,3 +79,22 @@ def test_regions_are_outlined_erased_and_looked_at(served: Site):
     assert (served.image() != labeled).mean() > 0.1
     served.tab.keyboard.up("h")
     assert served.complaints == []
+
+
+def test_letters_typed_right_after_w_find_a_word(served: Site):
+    served.open_and_label("coffee.jpg", "notes, ribbon, bolt, cup")
+    served.press("Brush")
+    speed = served.tab.context.new_cdp_session(served.tab)
+    for rate in (1, 8, 14):
+        speed.send("Emulation.setCPUThrottlingRate", {"rate": rate})
+        for opening, word in (("w", "notes"), ("/", "ribbon"), ("W", "bolt"), ("w", "cup")):
+            served.tab.get_by_role("application").focus()
+            # nothing waits between the keys
+            served.tab.keyboard.type(f"{opening}{word}")
+            served.tab.keyboard.press("Enter")
+            served.tab.get_by_role("dialog").wait_for(state="detached")
+            assert served.tab.get_by_label("Paint").input_value() == word, (rate, word)
+    speed.send("Emulation.setCPUThrottlingRate", {"rate": 1})
+    assert served.tab.get_by_role("button", name="Brush").get_attribute("aria-pressed") == "true"
+    assert served.tab.get_by_role("button", name="coffee.jpg, labeled").count() == 1
+    assert served.complaints == []

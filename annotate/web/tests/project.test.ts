@@ -61,7 +61,7 @@ test("corrections of two people are put together, and a collision is seen", () =
   assert.ok(!collides(...layers));
   assert.ok(collides(layers[0], layers[1], packed(Uint16Array.of(4, 0, 0, 0, 0, 2))));
   const state = newState("a.png", { width: 2, height: 3 });
-  const unsent: Unsent = { id: "a.png", base: { revision: 3, corrections: layers[0] }, state, edits: editsOf(mine, NO_OBJECTS) };
+  const unsent: Unsent = { id: "a.png", change: "1", base: { revision: 3, corrections: layers[0] }, state, edits: editsOf(mine, NO_OBJECTS) };
   const their = { ...state, revision: 5, answers: "theirs" };
   const both = rebased(unsent, work([...theirs]), their, "both")!;
   assert.deepEqual([...unpacked(correctionsOf(both.edits!, state))], [3, 4, 0, 3, 0, 0]);
@@ -77,7 +77,7 @@ test("an image stays done where the model labeled it again, and not where somebo
     their = { ...state, done: false, revision: 5 };
   const [base, corrected] = [[0, 3, 0, 0, 0, 2], [4, 3, 0, 0, 0, 2]];
   const settled = Uint16Array.of(0, 1, 1, 1, 2, 0);
-  const done: Unsent = { id: "a.png", base: { revision: 3, corrections: packed(Uint16Array.from(base)) }, state, settled };
+  const done: Unsent = { id: "a.png", change: "1", base: { revision: 3, corrections: packed(Uint16Array.from(base)) }, state, settled };
   assert.deepEqual(rebased(done, work(base, [2, 2, 2, 2, 2, 2]), their, "both")!.settled, settled);
   assert.equal(rebased(done, work(corrected), their, "both"), null);
   const edited = { ...done, edits: editsOf(Uint16Array.of(0, 3, 0, 0, 3, 2), NO_OBJECTS) };

@@ -185,6 +185,33 @@ test("images are labeled again when taught words come and go, and files are kept
   assert.deepEqual((await start()).session.taught.files.value, []);
 });
 
+test("only a full browser empties the trash; what fails is written again, and told until then", async () => {
+  const store = await opened(), session = new Session(store);
+  const forgotten: string[] = [];
+  const failures = [new DOMException("The connection is closing.", "InvalidStateError"), new Error("a fault"), new TransientError("Away.")];
+  const isFull = new DOMException("Full.", "QuotaExceededError");
+  let saved = 0;
+  Object.assign(store, {
+    forget: async (ids: string[]) => void forgotten.push(...ids),
+    saveRemoved: async () => {
+      const failure = failures.shift();
+      if (failure) throw failure;
+      saved++;
+    },
+  });
+  session.items.value = ["a", "b"].map((id) => item(id, store));
+  const [first, second] = session.items.value;
+  await session.remove(first);
+  assert.match(session.problem.value!, /connection is closing/);
+  // a message that was read stays away
+  session.problem.value = null;
+  for (let tries = 0; !saved && tries < 100; tries++) await pause();
+  assert.deepEqual([saved, forgotten, session.problem.value], [1, [], null]);
+  failures.push(isFull);
+  await session.remove(second);
+  assert.deepEqual([saved, forgotten, session.removed.value], [2, ["a", "b"], []]);
+});
+
 test("words are hidden, or shown alone", async () => {
   const session = new Session(await opened());
   const words = ["cat", "sofa, couch", "wall"];

@@ -31,9 +31,12 @@ class History:
     def __init__(self, folder: Path) -> None:
         self.path = folder / HISTORY_FILE
         self._last: int | None = None
+        self._ids: set[str | None] | None = None
         self._one = threading.Lock()
 
-    def append(self, what: What, *, by: str, revision: int, image: str | None = None) -> Change:
+    def append(
+        self, what: What, *, by: str, revision: int, image: str | None = None, change: str | None = None
+    ) -> Change:
         """Append a change; the caller must hold the project's lock.
 
         Raises:
@@ -41,11 +44,20 @@ class History:
         """
         with self._one:
             last, self._last = self._known(), None
-            change = Change(seq=last + 1, at=now(), by=by, what=what, image=image, revision=revision)
+            line = Change(seq=last + 1, at=now(), by=by, what=what, image=image, revision=revision, change=change)
             with Journal(self.path) as journal:
-                journal.append(to_json(change))
-            self._last = change.seq
-            return change
+                journal.append(to_json(line))
+            self._last = line.seq
+            if self._ids is not None:
+                self._ids.add(change)
+            return line
+
+    def has(self, change: str | None) -> bool:
+        """Whether a change was made already; a caller that lost the answer repeats it. None has no id."""
+        with self._one:
+            if self._ids is None:
+                self._ids = {line.change for line in self._backwards()}
+            return change is not None and change in self._ids
 
     def last(self) -> int:
         """The number of the last change; 0 before the first."""

@@ -14,6 +14,7 @@ from segvoc.data.datasets.maps import is_project
 from segvoc.data.datasets.opening import marked_formats
 from segvoc.data.labeled_images import LabeledImage
 from segvoc.errors import DiskFullError
+from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED, label_table
 from segvoc.imaging.result_paths import image_paths
 from segvoc.storage.files import scratch_folder
@@ -216,8 +217,7 @@ def _added(project: Project, image: Path | bytes, name: str, by: str, max_pixels
         raise InputError(f"{str(image)!r} can't be read: {error.strerror}; check it") from None
     if project.has(name, content):
         return name
-    limits = {} if max_pixels is None else {"max_pixels": max_pixels}
-    return project.add(name, content, by=by, **limits).image
+    return project.add(name, content, by=by, max_pixels=max_pixels or MAX_PIXELS).image
 
 
 def _keep(project: Project, name: str, work: LabelWork, done: bool, by: str, review: Review | None = None) -> None:

@@ -168,7 +168,16 @@ class Project(ProjectFolder):
                     problems.append(str(error))
         return problems
 
-    def receive(self, name: str, file: BinaryIO | io.BytesIO, *, expected: int, by: str = SOMEONE) -> ImageState:
+    def receive(
+        self,
+        name: str,
+        file: BinaryIO | io.BytesIO,
+        *,
+        expected: int,
+        by: str = SOMEONE,
+        done: bool | None = None,
+        change: str | None = None,
+    ) -> ImageState:
         """Store an untrusted work file sent by a client.
 
         Args:
@@ -176,6 +185,8 @@ class Project(ProjectFolder):
             file: the zip.
             expected: the revision it is based on; 0: none.
             by: who sends it.
+            done: whether the image is done now; None: it isn't, and if it was, that is an error.
+            change: a unique id; a change that was stored before isn't stored again.
 
         Returns:
             The new state of the image.
@@ -183,13 +194,13 @@ class Project(ProjectFolder):
         Raises:
             NotInProjectError: there is no such image.
             ConflictError: the image has another revision.
-            ImageDoneError: the image is done.
+            ImageDoneError: the image is done, and `done` is None.
             UsageError: the work file can't be used.
             OutputError: it can't be written; everything stays as it was.
         """
         state = self.state(self.image(name))
         work = received(file, name, (state.height, state.width), self.record.colors)
-        return self._write(name, work, expected=expected, by=by)
+        return self._write(name, work, expected, by, done, change)
 
     def write(self, name: str, work: LabelWork, *, expected: int, by: str = SOMEONE) -> ImageState:
         """Write an image's pixel data; see `receive`."""
@@ -199,7 +210,7 @@ class Project(ProjectFolder):
             raise UsageError(
                 f"the labels of {name!r} have {width} x {height} pixels, the image has {state.width} x {state.height}"
             )
-        return self._write(name, packed_work(work, name, record.colors), expected=expected, by=by)
+        return self._write(name, packed_work(work, name, record.colors), expected, by)
 
     def rewrite(self, image: ProjectImage, work: LabelWork, *, by: str) -> None:
         """Write an image's pixel data, whether it is done or not; its parts stay."""
@@ -209,12 +220,19 @@ class Project(ProjectFolder):
         state = replace(made.state, done=state.done, review=state.review, revision=state.revision + 1, by=by, at=now())
         self._store(image, replace(made, planes={**before.planes, **made.planes}), state)
 
-    def _write(self, name: str, work: PackedWork, *, expected: int, by: str) -> ImageState:
+    def _write(
+        self, name: str, work: PackedWork, expected: int, by: str, done: bool | None = None, change: str | None = None
+    ) -> ImageState:
         with self.threads:
+            if self.history.has(change):
+                return self._refresh(self.image(name))
             image, current = self._at_revision(name, expected)
-            if current.done:
+            if current.done and done is None:
                 raise ImageDoneError(f"{name!r} is done; reopen it before changing it", current)
-            state = replace(work.state, review=current.review, revision=expected + 1, by=by, at=now())
+            review = current.review if bool(done) == current.done else None  # what is done is reviewed anew
+            state = replace(
+                work.state, review=review, revision=expected + 1, done=bool(done), by=by, at=now(), change=change
+            )
             self._store(image, work, state)
             return state
 
@@ -249,7 +267,7 @@ class Project(ProjectFolder):
                 raise NotInProjectError(f"{name!r} has no labels to mark as done; label it first")
             if (current.done, current.review) == (done, review):
                 return current
-            state = replace(current, done=done, review=review, revision=expected + 1, by=by, at=now())
+            state = replace(current, done=done, review=review, revision=expected + 1, by=by, at=now(), change=None)
             self._store(image, read_packed(self.files(image).work), state)
             return state
 
@@ -276,6 +294,7 @@ class Project(ProjectFolder):
         words: tuple[ProjectWord, ...] | None = None,
         options: ProjectOptions | None = None,
         by: str = SOMEONE,
+        change: str | None = None,
     ) -> ProjectRecord:
         """Change the project's name, words or options.
 
@@ -285,6 +304,7 @@ class Project(ProjectFolder):
             words: all of its words, including removed ones; None: unchanged.
             options: how images are labeled; None: unchanged.
             by: who says so.
+            change: a unique id; a change that was made before isn't made again.
 
         Raises:
             ConflictError: the project has another revision.
@@ -293,10 +313,13 @@ class Project(ProjectFolder):
         """
         with self.threads:
             record = self.record
+            if self.history.has(change):
+                return record
             if record.revision != expected:
                 raise changed_meanwhile("the project", record)
             given = {"name": name, "words": words, "options": options}
-            return self._update(record, by, {key: value for key, value in given.items() if value is not None})
+            changes = {key: value for key, value in given.items() if value is not None}
+            return self._update(record, by, changes, change=change)
 
     def add_words(self, names: Iterable[str], *, by: str = SOMEONE) -> ProjectRecord:
         """Add new words, whatever the project's revision.
@@ -317,16 +340,26 @@ class Project(ProjectFolder):
             taught = (*(other for other in record.options.taught if other != file), file)
             return self._update(record, by, {"options": replace(record.options, taught=taught)}, "improved")
 
-    def _update(self, record: ProjectRecord, by: str, changes: dict[str, Any], what: What = "words") -> ProjectRecord:
+    def _update(
+        self, record: ProjectRecord, by: str, changes: dict[str, Any], what: What = "words", change: str | None = None
+    ) -> ProjectRecord:
         changed = replace(record, **changes, revision=record.revision + 1)
         if missing := record.ids - changed.ids:
             name = next(word.name for word in record.words if word.id in missing)
             raise UsageError(f"the word {name[:60]!r} is missing; mark removed words as removed instead")
         write_json(self.folder / PROJECT_FILE, to_json(changed))
-        self.history.append(what, by=by, revision=changed.revision)
+        self.history.append(what, by=by, revision=changed.revision, change=change)
         return changed
 
-    def add(self, name: str, content: bytes, *, by: str = SOMEONE, max_pixels: int = MAX_PIXELS) -> ImageState:
+    def add(
+        self,
+        name: str,
+        content: bytes,
+        *,
+        by: str = SOMEONE,
+        max_pixels: int = MAX_PIXELS,
+        change: str | None = None,
+    ) -> ImageState:
         """Add an image, to the folder outside the project if its images are there.
 
         Args:
@@ -334,6 +367,7 @@ class Project(ProjectFolder):
             content: the file.
             by: who adds it.
             max_pixels: max pixels.
+            change: a unique id; a change that was made before isn't made again.
 
         Raises:
             UsageError: its name is invalid or taken.
@@ -346,8 +380,10 @@ class Project(ProjectFolder):
         decode_image(content, repr(name), max_pixels=max_pixels)
         target = self.images_folder / name
         with self.threads:
+            if self.history.has(change):
+                return self.state(self.image(name))
             if name in self.trash.outside() and _has(target, content):
-                return self._restore(name, by)
+                return self._restore(name, by, change)
             if (other := self._of_stem(name)) is not None:
                 same = other == name and _has(target, content)
                 raise UsageError(f"{name!r} is in the project already" if same else clash(name, other))
@@ -359,7 +395,7 @@ class Project(ProjectFolder):
             image = ProjectImage(name=name, path=target)
             listed = self._added(image)
             state = self._refresh(image)
-            self.history.append("added", by=by, image=name, revision=state.revision)
+            self.history.append("added", by=by, image=name, revision=state.revision, change=change)
             self._found = None if listed is None else (self.history.last(), *listed[1:])
             return state
 
@@ -392,8 +428,8 @@ class Project(ProjectFolder):
             self._stems[1][folded(image.stem)] = image.name
         return listed
 
-    def remove(self, name: str, *, by: str = SOMEONE) -> None:
-        """Move an image with all of its files to the trash.
+    def remove(self, name: str, *, by: str = SOMEONE, change: str | None = None) -> None:
+        """Move an image with all of its files to the trash; a change with the id of an earlier one does nothing.
 
         Raises:
             NotInProjectError: there is no such image.
@@ -401,17 +437,19 @@ class Project(ProjectFolder):
             OutputError: the system refused.
         """
         with self.threads:
+            if self.history.has(change):
+                return
             image = self.image(name)
             revision = 0
             with suppress(SegvocError):
                 revision = self._refresh(image).revision
             self.trash.put(name)
-            self.history.append("removed", by=by, image=name, revision=revision)
+            self.history.append("removed", by=by, image=name, revision=revision, change=change)
             self._follow(name)
             self._found = self._stems = None
 
-    def restore(self, name: str, *, by: str = SOMEONE) -> ImageState:
-        """Restore a removed image with all its data.
+    def restore(self, name: str, *, by: str = SOMEONE, change: str | None = None) -> ImageState:
+        """Restore a removed image with all its data; a change with the id of an earlier one does nothing.
 
         Raises:
             NotInProjectError: the trash has no such image.
@@ -419,9 +457,9 @@ class Project(ProjectFolder):
             OutputError: the system refused.
         """
         with self.threads:
-            return self._restore(name, by)
+            return self.state(self.image(name)) if self.history.has(change) else self._restore(name, by, change)
 
-    def _restore(self, name: str, by: str) -> ImageState:
+    def _restore(self, name: str, by: str, change: str | None = None) -> ImageState:
         if name not in self.trash.names():
             raise NotInProjectError(f"the trash has no image {name[:80]!r}")
         if (other := self._of_stem(name)) is not None and self.trash.is_owned:
@@ -431,7 +469,7 @@ class Project(ProjectFolder):
         self.trash.take(name)
         self._found = self._stems = None
         state = self._refresh(self.image(name))
-        self.history.append("restored", by=by, image=name, revision=state.revision)
+        self.history.append("restored", by=by, image=name, revision=state.revision, change=change)
         return state
 
     def _follow(self, name: str) -> bool:
@@ -513,12 +551,14 @@ class Project(ProjectFolder):
         else:
             remove(files.objects)
         if is_new:
-            what = "labels"
+            was_done, review = False, None
             with suppress(OSError, DamagedProjectError):
                 before = read_state(files.state)
-                what = ("done" if state.done else "reopened") if before.done != state.done else what
-                what = state.review.verdict if state.review and state.review != before.review else what
-            self.history.append(what, by=state.by or SOMEONE, image=image.name, revision=state.revision)
+                was_done, review = before.done, before.review
+            what = "labels" if state.done == was_done else "done" if state.done else "reopened"
+            what = state.review.verdict if state.review and state.review != review else what
+            by = state.by or SOMEONE
+            self.history.append(what, by=by, image=image.name, revision=state.revision, change=state.change)
         write_json(files.state, to_json(state))
 
 

@@ -205,6 +205,8 @@ class ImageState:
     least_certain: PixelPlace | None = None
     objects: Mapping[str, int] | None = None
     """Objects by the word's id."""
+    change: str | None = None
+    """The caller's id of the change that wrote them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +219,8 @@ class Change:
     what: What
     image: str | None = None
     revision: int
+    change: str | None = None
+    """The caller's id of it, which no other change has."""
 
 
 def now() -> str:

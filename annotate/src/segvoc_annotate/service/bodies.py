@@ -22,6 +22,9 @@ USER_HEADER = "X-Segvoc-User"
 MOST_FILES = 1000
 """Max files per upload."""
 
+LONGEST_CHANGE = 64
+"""Max characters of a change's id."""
+
 _IN_MEMORY = 4_000_000
 _REVISION = re.compile(r'(?:W/)?"?(\d{1,15})"?')
 
@@ -112,6 +115,18 @@ def expected_revision(request: Request) -> int:
             "invalid_request", "If-Match is missing or not a revision; send the revision that the change is based on"
         )
     return int(found[1])
+
+
+def change_of(request: Request) -> str | None:
+    """The caller's id of a change, from the query; None: it has none.
+
+    Raises:
+        ServiceFailure: it is too long.
+    """
+    change = request.query_params.get("change")
+    if change is not None and not 0 < len(change) <= LONGEST_CHANGE:
+        raise ServiceFailure("invalid_request", f"change has {len(change)} characters; send 1 to {LONGEST_CHANGE}")
+    return change
 
 
 def user_of(request: Request) -> str:

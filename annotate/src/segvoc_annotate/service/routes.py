@@ -40,7 +40,7 @@ from segvoc_annotate.projects.records import (
 )
 from segvoc_annotate.projects.work_files import read_state_of
 from segvoc_annotate.service import schemas
-from segvoc_annotate.service.bodies import expected_revision, sent_file, sent_form, user_of, whole_number
+from segvoc_annotate.service.bodies import change_of, expected_revision, sent_file, sent_form, user_of, whole_number
 from segvoc_annotate.service.improvement import Improvement, ImprovementState
 from segvoc_annotate.service.improving import why_no_finetuning
 from segvoc_annotate.service.schemas import DoneJson, ImprovementJson, MergeJson, ProjectJson, ReviewJson
@@ -157,11 +157,11 @@ class ProjectRoutes:
         return strict_json(told), record.revision
 
     async def _put(self, request: Request) -> Response:
-        expected, user = expected_revision(request), user_of(request)
+        expected, user, change = expected_revision(request), user_of(request), change_of(request)
         with self._service.place(labels=False):
             body = await json_request(request, ProjectJson, self._settings, limit=TEXT_BYTES, values=500_000)
             before = self.project.record.colors
-            after = (await self._in_thread(partial(self._update, body, expected, user))).colors
+            after = (await self._in_thread(partial(self._update, body, expected, user, change))).colors
             if any(after[number] != color for number, color in before.items()):
                 self._coloring = asyncio.create_task(self._recolor(self._coloring))
             await self._taught.follow()
@@ -191,7 +191,7 @@ class ProjectRoutes:
             with suppress(ServiceFailure, SegvocError):
                 await self._in_thread(partial(self.project.recolor, image.name))
 
-    def _update(self, body: ProjectJson, expected: int, user: str) -> ProjectRecord:
+    def _update(self, body: ProjectJson, expected: int, user: str, change: str | None) -> ProjectRecord:
         words, options = body.words, None
         if body.options is not None:
             given, reviewers = _tuples(body.options.model_dump()), self.project.record.options.reviewers
@@ -199,6 +199,7 @@ class ProjectRoutes:
         return self.project.update(
             expected=expected,
             by=user,
+            change=change,
             name=body.name,
             words=None if words is None else tuple(_word(word.model_dump()) for word in words),
             options=options,
@@ -256,7 +257,7 @@ class ProjectRoutes:
         return strict_json(told)
 
     async def _add_images(self, request: Request) -> Response:
-        settings, user = self._settings, user_of(request)
+        settings, user, change = self._settings, user_of(request), change_of(request)
         limits = self._limits.upload_bytes, self._limits.transfer_seconds
         added, problems = [], []
         with self._service.place(labels=False):
@@ -267,7 +268,10 @@ class ProjectRoutes:
                         problems.append(f"{name[:80]!r} has {size} bytes; an image has at most {settings.max_bytes}")
                         continue
                     content = await file.read()
-                    add = partial(self.project.add, name, content, by=user, max_pixels=settings.max_pixels)
+                    # of several images, the first that was added would stand for all
+                    only = change if len(files) == 1 else None
+                    options = {"by": user, "max_pixels": settings.max_pixels, "change": only}
+                    add = partial(self.project.add, name, content, **options)
                     try:
                         async with self._decoding:
                             added.append(to_json(await asyncio.to_thread(add)))
@@ -299,14 +303,16 @@ class ProjectRoutes:
     async def _remove(self, request: Request) -> Response:
         with self._service.place(labels=False):
             name = request.path_params["name"]
-            await self._in_thread(partial(self.project.remove, name, by=user_of(request)))
+            change = change_of(request)
+            await self._in_thread(partial(self.project.remove, name, by=user_of(request), change=change))
             removed = await self._in_thread(self.project.removed)
         return JSONResponse({"removed": removed})
 
     async def _restore(self, request: Request) -> Response:
         with self._service.place(labels=False):
             name = request.path_params["name"]
-            state = await self._in_thread(partial(self.project.restore, name, by=user_of(request)))
+            change = change_of(request)
+            state = await self._in_thread(partial(self.project.restore, name, by=user_of(request), change=change))
         return _answered(state)
 
     async def _work(self, request: Request) -> Response:
@@ -319,7 +325,8 @@ class ProjectRoutes:
         with self._service.place(labels=False):
             async with sent_file(request, ZIP, self._limits) as file, self._decoding:
                 receive = partial(self.project.receive, name, file, expected=expected, by=user)
-                state = await self._in_thread(receive)
+                done = {"true": True, "false": False}.get(request.query_params.get("done", ""))
+                state = await self._in_thread(partial(receive, done=done, change=change_of(request)))
         return _answered(state)
 
     async def _put_done(self, request: Request) -> Response:

@@ -11,6 +11,7 @@ import type { Session } from "../session/session";
 import { contextOf } from "../session/settings";
 import type { AskedConflict } from "../session/watching";
 import { withWords, wordsOfFile } from "../words/list";
+import { IconButton } from "./buttons";
 import { KeyForm } from "./closed";
 import { Dialog } from "./dialog";
 import { Header } from "./header";
@@ -150,12 +151,21 @@ function Status({ page: { session, labeler } }: { page: Page }) {
     problem = session.problem.value;
   const failed = session.current.value?.item.state.value;
   const told = problem ?? (failed?.kind === "failed" ? failed.message : null);
+  const [dismissed, setDismissed] = useState<string | null>(null);
+  const dismiss = () => {
+    setDismissed(told);
+    session.problem.value = null;
+  };
+  useEffect(() => void (told || setDismissed(null)), [told]);
   return (
     <>
-      {told && (
-        <p class="error" role="alert">
-          {told}
-        </p>
+      {told && told !== dismissed && (
+        <div class="row">
+          <p class="error" role="alert">
+            {told}
+          </p>
+          <IconButton icon="close" label="Dismiss this message" onClick={dismiss} />
+        </div>
       )}
       <p role="status" class="status">
         {status({ session, labeler })}

@@ -1,7 +1,7 @@
 /** A dialog over the page; Escape and a click beside it close it. */
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useId, useLayoutEffect, useRef } from "preact/hooks";
 
 import type { Point } from "../labels/runs";
 import { IconButton } from "./buttons";
@@ -46,7 +46,8 @@ export function Dialog({ title, at, onClose, children }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const heading = useId();
 
-  useEffect(() => {
+  // no key comes between what opens it and its focus
+  useLayoutEffect(() => {
     const dialog = element.current!;
     dialog.showModal();
     if (at) dialog.style.top = `${Math.max(0, Math.min(at.y, innerHeight - dialog.offsetHeight))}px`;

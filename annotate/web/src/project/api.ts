@@ -18,12 +18,9 @@ export interface Changes {
   readonly project?: Project;
 }
 
-/** What is to be changed has another revision than this page knows, or is done. */
+/** What is to be changed has another revision than this page knows. */
 export class ConflictError extends Error {
-  constructor(
-    readonly current: unknown,
-    readonly isDone: boolean,
-  ) {
+  constructor(readonly current: unknown) {
     super("changed meanwhile");
   }
 }
@@ -49,8 +46,10 @@ export class ProjectApi {
     return this.json<ServedProject>("GET", "");
   }
 
-  put({ name, words, options }: Omit<Project, "revision">, revision: number): Promise<ServedProject> {
-    return this.json<ServedProject>("PUT", "", { revision, body: JSON.stringify({ name, words, options }) });
+  /** @param change id of a change, here and below: the service makes it once, however often it is sent. */
+  put({ name, words, options }: Project, revision: number, change: string): Promise<ServedProject> {
+    const body = JSON.stringify({ name, words, options });
+    return this.json<ServedProject>("PUT", `?change=${change}`, { revision, body });
   }
 
   /** Give the pixels of a word to another one, by their ids. */
@@ -66,10 +65,10 @@ export class ProjectApi {
     return this.json<Changes>("GET", `/changes?after=${after}&wait=${WAIT}`, { signal });
   }
 
-  async add(file: File, name: string): Promise<ImageState> {
+  async add(file: File, name: string, change: string): Promise<ImageState> {
     const form = new FormData();
     form.append("image", file, name);
-    const answer = await this.json<{ added: ImageState[]; problems: string[] }>("POST", "/images", { body: form });
+    const answer = await this.json<{ added: ImageState[]; problems: string[] }>("POST", `/images?change=${change}`, { body: form });
     if (answer.added[0]) return answer.added[0];
     throw new PageError(answer.problems[0] ?? `The service didn't take “${name}”.`);
   }
@@ -92,24 +91,27 @@ export class ProjectApi {
     }
   }
 
-  putWork(name: string, content: Uint8Array<ArrayBuffer>, revision: number): Promise<ImageState> {
-    return this.json<ImageState>("PUT", `/work/${encoded(name)}`, { revision, body: content, type: "application/zip" });
+  putWork(
+    name: string,
+    content: Uint8Array<ArrayBuffer>,
+    revision: number,
+    done: boolean,
+    change: string,
+  ): Promise<ImageState> {
+    const path = `/work/${encoded(name)}?done=${done}&change=${change}`;
+    return this.json<ImageState>("PUT", path, { revision, body: content, type: "application/zip" });
   }
 
-  putDone(name: string, done: boolean, revision: number): Promise<ImageState> {
-    return this.json<ImageState>("PUT", `/done/${encoded(name)}`, { revision, body: JSON.stringify({ done }) });
+  async remove(name: string, change: string): Promise<void> {
+    await this.ask("DELETE", `/images/${encoded(name)}?change=${change}`);
   }
 
   putReview(name: string, verdict: Verdict, comment: string, revision: number): Promise<ImageState> {
     return this.json<ImageState>("PUT", `/review/${encoded(name)}`, { revision, body: JSON.stringify({ verdict, comment }) });
   }
 
-  async remove(name: string): Promise<void> {
-    await this.ask("DELETE", `/images/${encoded(name)}`);
-  }
-
-  restore(name: string): Promise<ImageState> {
-    return this.json<ImageState>("POST", `/restored/${encoded(name)}`);
+  async restore(name: string, change: string): Promise<void> {
+    await this.ask("POST", `/restored/${encoded(name)}?change=${change}`);
   }
 
   /** How far learning from the images that are done is. */
@@ -169,7 +171,7 @@ interface Options {
 async function failureOf(response: Response): Promise<Error> {
   const { status } = response;
   const content = (await response.json().catch(() => ({}))) as { error?: { message?: string }; current?: unknown };
-  if (status === 409 || status === 412) return new ConflictError(content.current, status === 409);
+  if (status === 412) return new ConflictError(content.current);
   if (status === 401 || status === 403)
     return new KeyError("The service asks for an API key: type the one that you were given.");
   const message = content.error?.message ?? (response.statusText || "it doesn't say why");

@@ -3,17 +3,18 @@
 import { type DBSchema, type IDBPDatabase, openDB } from "idb";
 
 import type { ImageEntry, KeptDraft, KeptEdits } from "./structure";
-import type { Unsent } from "./unsent";
+import type { Kept, Unsent, UnsentProject } from "./unsent";
 
 interface Schema extends DBSchema {
   images: { key: string; value: ImageEntry };
   files: { key: string; value: Blob };
   thumbnails: { key: string; value: Blob };
   drafts: { key: string; value: KeptDraft };
-  edits: { key: string; value: KeptEdits };
+  /** `revision`: that of a service's image that has them. */
+  edits: { key: string; value: KeptEdits & { readonly revision?: number } };
   settled: { key: string; value: Uint16Array };
   settings: { key: string; value: unknown };
-  outbox: { key: string; value: Unsent };
+  outbox: { key: string; value: Kept<Unsent> | Kept<UnsentProject> };
 }
 
 /** Everything that belongs to an image. */
@@ -57,14 +58,15 @@ export class Database {
   }
 
   async getAll<Name extends StoreName>(store: Name): Promise<Schema[Name]["value"][]> {
-    if (this.database) return this.database.getAll(store);
-    const keys = [...this.memory.keys()].filter((key) => key.startsWith(`${store} `));
-    return keys.map((key) => this.memory.get(key) as Schema[Name]["value"]);
+    return (await this.getEntries(store)).map(([, value]) => value);
   }
 
   /** All keys of a store with their values. */
   async getEntries<Name extends StoreName>(store: Name): Promise<[string, Schema[Name]["value"]][]> {
-    if (!this.database) return [];
+    if (!this.database) {
+      const kept = [...this.memory].filter(([key]) => key.startsWith(`${store} `));
+      return kept.map(([key, value]) => [key.slice(store.length + 1), value as Schema[Name]["value"]]);
+    }
     const reading = this.database.transaction(store);
     const [keys, values] = await Promise.all([reading.store.getAllKeys(), reading.store.getAll()]);
     return keys.map((key, at) => [key, values[at]]);

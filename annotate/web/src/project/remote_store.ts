@@ -1,13 +1,14 @@
 /**
  * A project on a service. Changes are first stored in an outbox in the browser's database, so that neither a closed page
- * nor a stopped service loses them.
+ * nor a stopped service loses them. Each has an id by which the service makes it once, however often it is sent.
  */
 
 import { signal } from "@preact/signals";
 
 import { KeyError, PageError, sentence, TransientError } from "../backend";
+import { empty } from "../labels/layer";
 import { ConflictError, MissingError, type ProjectApi } from "./api";
-import type { Database } from "./database";
+import type { Database, Entry } from "./database";
 import {
   type Change,
   type Choice,
@@ -22,8 +23,7 @@ import {
   type Watcher,
   type Work,
 } from "./structure";
-import { type Base, collides, rebased, renumbered, type Unsent } from "./unsent";
-import { movedIds, rebasedWords } from "./words";
+import { type Base, collides, type Kept, rebased, rebasedProject, remaining, renumbered, type Unsent, type UnsentProject } from "./unsent";
 import { correctionsOf } from "./work_file";
 import type { WorkPacker } from "./work_packer";
 
@@ -39,8 +39,6 @@ const NOTHING: Work = { draft: null, edits: null, settled: null };
 interface Known {
   readonly base: Base;
   readonly work: Work;
-  /** null: it has no work yet. */
-  readonly state: ImageState | null;
 }
 
 /** A change in the outbox. */
@@ -48,6 +46,14 @@ interface Waiting {
   /** Its key in the outbox. */
   readonly key: string;
   unsent: Unsent;
+  /** The version that may be on the service, since its answer didn't come; it is sent again before any other. */
+  sent: Unsent | null;
+  /** Ends when the outbox has it. */
+  written: Promise<void>;
+  /** Whether the page shows it, so that what is painted next includes it. */
+  readonly isShown: boolean;
+  /** Whether its image is in the trash: it waits there, too. */
+  isParked: boolean;
 }
 
 export class RemoteStore implements Store {
@@ -56,21 +62,25 @@ export class RemoteStore implements Store {
   readonly waiting = signal(0);
   readonly isAway = signal(false);
   private readonly tab = `${Date.now()}-${Math.random()}`;
+  /** Number of the last id. */
+  private last = 0;
   private readonly known = new Map<string, Known>();
-  /** Unsent changes of this page by image, oldest first. */
-  private readonly unsent = new Map<string, Waiting>();
-  /** Unsent changes of closed pages. */
-  private left: Waiting[] = [];
-  /** The last known state of each image on the service. */
+  /** Unsent changes of this page and of closed ones, oldest first. */
+  private outbox: Waiting[] = [];
+  /** The newest known state of each image on the service. */
   private readonly states = new Map<string, ImageState>();
+  /** Images that others changed, which the page doesn't show yet. */
+  private readonly stale = new Set<string>();
   /** The open image, which stays cached. */
   private held: string | null = null;
-  /** The project on the service, and this page's unsent version of it. */
+  /** The project on the service, and this page's unsent version of it with its key in the outbox. */
   private served: Project = { name: "", revision: 0, words: [], options: { synonyms: "first", parts: "", threshold: 0, background: null } };
-  private wanted: Project | null = null;
+  private wanted: Kept<UnsentProject> | null = null;
+  private projectKey = `${this.tab} project`;
   private watcher: Watcher | null = null;
   private sequence = 0;
   private isSending = false;
+  private isFollowing = false;
   private readonly ending = new AbortController();
 
   constructor(
@@ -83,34 +93,50 @@ export class RemoteStore implements Store {
     const served = await this.api.get();
     this.sequence = served.seq;
     this.served = served;
-    this.left = await this.leftBehind();
-    this.waiting.value = this.left.length;
+    await this.takeLeft();
     for (const state of served.images) this.states.set(state.image, state);
+    const gone = new Map(this.outbox.map(({ unsent: { id, isRemoved } }) => [id, isRemoved]));
+    const isGone = ({ image }: ImageState) => gone.get(image) === true;
+    const removed = [...served.removed, ...served.images.filter(isGone).map(({ image }) => image)];
     return {
-      project: served,
-      images: served.images.map(entryOf),
-      removed: served.removed.map((name, order) => removedEntry(name, order)),
+      project: this.wanted?.project ?? served,
+      images: served.images.filter((state) => !isGone(state)).map(entryOf),
+      removed: removed.map(removedEntry),
     };
   }
 
   watch(watcher: Watcher): void {
     this.watcher = watcher;
     void this.send();
-    void this.listen();
+    void this.repeat(() => this.listen());
   }
 
   async saveProject(project: Project): Promise<void> {
-    const options = { ...this.served.options, ...project.options };
-    const wanted = { ...project, options };
-    if (sameProject(wanted, this.served)) return void (this.wanted = null);
-    this.wanted = wanted;
+    const wanted = { ...project, options: { ...this.served.options, ...project.options } };
+    const { base = this.served, sent } = this.wanted ?? {};
+    const isServed = !sent && sameProject(wanted, this.served);
+    const written = this.keepProject(isServed ? null : { base, project: wanted, change: this.id(), ...(sent && { sent }) });
     void this.send();
+    return written;
   }
 
-  async add(file: File, name: string, order: number): Promise<ImageEntry> {
-    const state = await this.api.add(file, name);
-    this.states.set(state.image, state);
-    return entryOf(state, order);
+  add(file: File, name: string, order: number): Promise<ImageEntry> {
+    const change = this.id();
+    return new Promise((resolve, reject) => {
+      const step = async () => {
+        try {
+          const state = await this.api.add(file, name, change);
+          this.states.set(state.image, state);
+          resolve(entryOf(state, order));
+        } catch (failure) {
+          if (failure instanceof TransientError) throw failure;
+          reject(failure);
+        }
+        this.reached();
+        return false;
+      };
+      void this.repeat(step, true);
+    });
   }
 
   file(id: string): Promise<Blob> {
@@ -122,43 +148,48 @@ export class RemoteStore implements Store {
   }
 
   async work(id: string): Promise<Work> {
-    const unsent = this.unsent.get(id)?.unsent ?? this.left.find((one) => one.unsent.id === id)?.unsent;
-    const known = await this.read(id);
-    // the base of the open image changes only together with the image
-    if (id !== this.held || !this.known.has(id)) this.remember(id, known);
-    return unsent ? withChange(known.work, unsent) : known.work;
+    const { base, work } = await this.read(id);
+    // the service has no history of what can be undone
+    const edits = await this.database.get("edits", id);
+    const read = { base, work: edits && edits.revision === base.revision ? { ...work, edits } : work };
+    const known = this.known.get(id);
+    // the base of the open image changes only together with the image; a change may have been sent meanwhile
+    const newest = known && known.base.revision > base.revision ? known : read;
+    if (id !== this.held || !known) this.remember(id, newest);
+    return withChange(newest.work, this.shown(id)?.unsent);
   }
 
   hold(id: string | null): void {
     this.held = id;
   }
 
-  async save({ id }: ImageEntry, { state, ...change }: Change): Promise<void> {
-    if (!this.unsent.has(id)) {
-      if (!change.draft && !change.edits && change.settled === undefined) return;
-      const { base } = this.known.get(id) ?? (await this.fetched(id));
-      // a concurrent call may have added it
-      if (!this.unsent.has(id)) {
-        this.unsent.set(id, { key: `${this.tab} ${id}`, unsent: { id, base, state } });
-        this.waiting.value++;
-      }
-    }
-    const waiting = this.unsent.get(id)!;
-    waiting.unsent = { ...waiting.unsent, ...change, state };
-    await this.database.write([{ store: "outbox", key: waiting.key, value: waiting.unsent }]);
+  async save({ id }: ImageEntry, { state, ...content }: Change): Promise<void> {
+    const hasContent = Object.keys(content).length > 0;
+    if (!this.shown(id) && !hasContent) return;
+    const { base } = this.shown(id)?.unsent ?? this.known.get(id) ?? (await this.fetched(id));
+    const waiting = this.shown(id);
+    const change = hasContent || !waiting ? this.id() : waiting.unsent.change;
+    if (!waiting) return this.push({ id, base, state, change, ...content }).written;
+    waiting.unsent = { ...waiting.unsent, ...content, state, change };
+    // the service counts pixels itself
+    if (!hasContent) return;
+    const written = this.write(waiting);
     void this.send();
+    return written;
   }
 
-  async saveRemoved({ id, removed }: ImageEntry): Promise<void> {
-    // the image's last changes are sent first
-    for (let tries = 0; this.unsent.has(id) && !this.isAway.value && tries < 100; tries++) await pause(50);
-    if (removed === null) await this.api.restore(id);
-    else await this.api.remove(id);
+  async saveRemoved({ id, removed, state }: ImageEntry): Promise<void> {
+    const isRemoved = removed !== null;
+    const waiting = this.push({ id, base: { revision: 0, corrections: empty(0) }, state, change: this.id(), isRemoved });
+    await waiting.written;
+    // what is put back can be opened once the service has it
+    while (!isRemoved && !this.isAway.value && this.outbox.includes(waiting)) await pause(50);
   }
 
   async review({ id }: ImageEntry, verdict: Verdict, comment: string): Promise<void> {
     await this.sent();
-    await this.takeState(id, await this.api.putReview(id, verdict, comment, this.states.get(id)!.revision));
+    this.takeState(id, await this.api.putReview(id, verdict, comment, this.states.get(id)!.revision));
+    await this.refresh(id);
   }
 
   async merge(word: number, into: number): Promise<void> {
@@ -197,25 +228,78 @@ export class RemoteStore implements Store {
     this.database.close();
   }
 
-  /** Changes that closed pages left in the outbox. */
-  private async leftBehind(): Promise<Waiting[]> {
-    const all = await this.database.getEntries("outbox");
+  /** A new id of a change. */
+  private id(): string {
+    return `${this.tab}-${String(++this.last).padStart(6, "0")}`;
+  }
+
+  /** The change of an image that the page shows. */
+  private shown(id: string): Waiting | undefined {
+    return this.outbox.find(({ isShown, unsent }) => isShown && unsent.id === id);
+  }
+
+  /** Takes over what closed pages left in the outbox. */
+  private async takeLeft(): Promise<void> {
     const open = await openTabs(this.tab, this.ending.signal);
-    return all
-      .filter(([key]) => !open.has(key.split(" ")[0]))
-      .map(([key, unsent]) => ({ key, unsent }));
+    const left = (await this.database.getEntries("outbox")).filter(([key]) => !open.has(key.split(" ")[0]));
+    const entries: Entry[] = [];
+    this.outbox = [];
+    this.wanted = null;
+    for (const [old, value] of left) {
+      // words of a second page are taken over by the next one
+      if ("project" in value && this.wanted) continue;
+      entries.push({ store: "outbox", key: old });
+      if ("project" in value) this.wanted = value;
+      else this.outbox.push(this.waitingOf({ ...value, change: value.change ?? this.id() }));
+    }
+    entries.push(...this.outbox.map(entryOfOutbox));
+    if (this.wanted) entries.push({ store: "outbox", key: this.projectKey, value: this.wanted });
+    await this.database.write(entries);
+    this.count();
+  }
+
+  private waitingOf({ sent, ...unsent }: Kept<Unsent>): Waiting {
+    const isShown = unsent.isRemoved === undefined && !this.shown(unsent.id);
+    const key = `${this.tab} ${this.id()}`;
+    return { key, unsent, sent: sent ?? null, written: Promise.resolve(), isShown, isParked: false };
+  }
+
+  private push(unsent: Unsent): Waiting {
+    const waiting = this.waitingOf(unsent);
+    this.outbox.push(waiting);
+    this.count();
+    void this.write(waiting).catch(() => {});
+    void this.send();
+    return waiting;
+  }
+
+  private write(waiting: Waiting): Promise<void> {
+    return (waiting.written = this.database.write([entryOfOutbox(waiting)]));
+  }
+
+  private drop(waiting: Waiting): void {
+    this.outbox = this.outbox.filter((one) => one !== waiting);
+    this.count();
+  }
+
+  private count(): void {
+    this.waiting.value = this.outbox.filter(({ isParked }) => !isParked).length + Number(this.wanted !== null);
+  }
+
+  private keepProject(wanted: Kept<UnsentProject> | null): Promise<void> {
+    this.wanted = wanted;
+    this.count();
+    return this.database.write([{ store: "outbox", key: this.projectKey, ...(wanted && { value: wanted }) }]);
   }
 
   /** @param isChanged whether the service is known to have work, whatever the cached state says. */
-  private async read(id: string, isChanged = false): Promise<Known> {
+  private async read(id: string, isChanged = false): Promise<Known & { readonly state: ImageState | null }> {
     const isNew = !isChanged && this.states.get(id)?.revision === 0;
     const content = isNew ? null : await this.api.work(id);
     const { vocabulary } = this.watcher?.context() ?? { vocabulary: this.served.words };
-    const found = content && (await this.packer.unpack(content, vocabulary));
-    const work = found?.work ?? NOTHING;
-    const size = found?.state ?? this.states.get(id) ?? { width: 0, height: 0 };
-    const corrections = correctionsOf(work.edits, size);
-    return { base: { revision: found?.state.revision ?? 0, corrections }, work, state: found?.state ?? null };
+    const { state = null, work = NOTHING } = (content && (await this.packer.unpack(content, vocabulary))) ?? {};
+    const size = state ?? this.states.get(id) ?? { width: 0, height: 0 };
+    return { base: { revision: state?.revision ?? 0, corrections: correctionsOf(work.edits, size) }, work, state };
   }
 
   private async fetched(id: string): Promise<Known> {
@@ -224,37 +308,34 @@ export class RemoteStore implements Store {
     return known;
   }
 
-  private remember(id: string, known: Known): void {
+  private remember(id: string, { base, work }: Known): void {
     this.known.delete(id);
-    this.known.set(id, known);
+    this.known.set(id, { base, work });
     for (const other of [...this.known.keys()])
-      if (this.known.size > MOST_KNOWN && other !== this.held && !this.unsent.has(other)) this.known.delete(other);
+      if (this.known.size > MOST_KNOWN && other !== this.held && !this.shown(other)) this.known.delete(other);
   }
 
-  /** Sends the unsent changes, words first. */
-  private async send(): Promise<void> {
-    if (this.isSending || !this.watcher) return;
-    this.isSending = true;
+  /**
+   * Repeats a step until it returns false or the page is closed; after a failure it waits, longer each time.
+   *
+   * @param isTold whether the user is told of failures.
+   */
+  private async repeat(step: () => Promise<boolean>, isTold = false): Promise<void> {
     let wait = WAIT.first;
     while (!this.ending.signal.aborted) {
       try {
-        if (this.wanted) await this.sendProject(this.wanted);
-        else if (this.left.length) await this.sendLeft(this.left[0]);
-        else if (this.unsent.size) await this.sendChange([...this.unsent.values()][0]);
-        else break;
+        if (!(await step())) return;
         wait = WAIT.first;
-        this.reached();
       } catch (failure) {
-        if (this.ending.signal.aborted) break;
-        const isPassing = failure instanceof TransientError || failure instanceof KeyError || this.wanted !== null;
-        this.isAway.value = true;
-        this.watcher.onProblem(sentence(failure));
-        if (!isPassing) this.postpone();
-        await pause(isPassing ? wait : WAIT.longest);
+        if (this.ending.signal.aborted) return;
+        if (isTold) {
+          this.isAway.value = true;
+          this.watcher!.onProblem(sentence(failure));
+        }
+        await pause(wait);
         wait = Math.min(2 * wait, WAIT.longest);
       }
     }
-    this.isSending = false;
   }
 
   /** Clears the offline message. */
@@ -264,117 +345,154 @@ export class RemoteStore implements Store {
     this.watcher!.onProblem(null);
   }
 
-  /** Moves a refused change to the end of the queue. */
-  private postpone(): void {
-    const [first, ...others] = this.left;
-    if (first) this.left = [...others, first];
-    else
-      for (const [id, waiting] of [...this.unsent].slice(0, 1)) {
-        this.unsent.delete(id);
-        this.unsent.set(id, waiting);
-      }
+  /** Sends the unsent changes, words first. */
+  private async send(): Promise<void> {
+    if (this.isSending || !this.watcher) return;
+    this.isSending = true;
+    await this.repeat(() => this.sendNext(), true);
   }
 
-  private async sendProject(wanted: Project): Promise<void> {
+  /** Sends a change; false: there is none. */
+  private async sendNext(): Promise<boolean> {
+    const waiting = this.next();
+    this.isSending = Boolean(this.wanted ?? waiting);
+    if (this.wanted) await this.sendProject(this.wanted);
+    else if (waiting) await this.deliver(waiting);
+    if (this.isSending) this.reached();
+    return this.isSending;
+  }
+
+  /** The oldest change of the images; each image's changes keep their order. */
+  private next(): Waiting | undefined {
+    return this.outbox.find(({ isParked }) => !isParked);
+  }
+
+  private async sendProject({ sent: before, ...now }: Kept<UnsentProject>): Promise<void> {
+    const sent = before ?? now;
+    this.wanted = { ...now, sent };
+    let base = sent.base,
+      current: Project;
     try {
-      const { name, revision, words, options } = await this.api.put(wanted, this.served.revision);
-      this.served = { name, revision, words, options };
-      if (this.wanted === wanted) this.wanted = null;
+      const { name, revision, words, options } = await this.api.put(sent.project, base.revision, sent.change);
+      current = { name, revision, words, options };
+      base = sent.project;
     } catch (failure) {
+      if (!isPassing(failure)) delete this.wanted.sent;
       if (!(failure instanceof ConflictError)) throw failure;
-      const current = failure.current as Project;
-      // includes what was typed meanwhile
-      const mine = this.wanted ?? wanted;
-      const words = rebasedWords(this.served.words, mine.words, current.words);
-      const moved = movedIds(mine.words, words);
-      if (moved.size) for (const waiting of this.unsent.values()) waiting.unsent = renumbered(waiting.unsent, moved);
-      this.served = current;
-      // only the service changes the taught words
-      const { taught = [] } = current.options;
-      this.wanted = { ...mine, words, options: { ...mine.options, taught } };
-      this.watcher!.onProject(this.wanted);
+      current = failure.current as Project;
     }
-  }
-
-  private async sendLeft(waiting: Waiting): Promise<void> {
-    const { id } = waiting.unsent;
-    // after a merge it is sent again
-    if (!(await this.deliver(waiting, "both"))) return;
-    this.left = this.left.filter((one) => one !== waiting);
-    await this.over(waiting.key);
-    if (!this.unsent.has(id)) this.watcher!.onWork(id, (await this.fetched(id)).work);
-  }
-
-  private async sendChange(waiting: Waiting): Promise<void> {
-    const { unsent, key } = waiting;
-    if (!(await this.deliver(waiting, null))) return;
-    if (waiting.unsent !== unsent) {
-      // what was changed during the request is based on the service's new version
-      const { base } = this.known.get(unsent.id)!;
-      const { settled, ...rest } = waiting.unsent;
-      const isSettledSent = settled === unsent.settled;
-      waiting.unsent = { ...rest, base, ...(!isSettledSent && settled !== undefined && { settled }) };
-      await this.database.write([{ store: "outbox", key, value: waiting.unsent }]);
-      return;
+    // includes what was typed meanwhile
+    this.watcher!.context();
+    const mine = this.wanted!.project;
+    const isAlone = base === sent.project && current.revision === sent.base.revision + 1;
+    const { project, moved } = isAlone ? { project: mine, moved: new Map() } : rebasedProject(base, mine, current);
+    this.served = current;
+    for (const waiting of moved.size ? this.outbox : []) {
+      waiting.unsent = { ...renumbered(waiting.unsent, moved), change: this.id() };
+      void this.write(waiting).catch(() => {});
     }
-    this.unsent.delete(unsent.id);
-    await this.over(key);
-    // others may have changed it during the request
-    const newest = this.states.get(unsent.id);
-    if (newest && newest.revision > (this.known.get(unsent.id)?.base.revision ?? 0)) await this.refresh(newest);
+    const isServed = sameProject(project, current);
+    const written = this.keepProject(isServed ? null : { base: current, project, change: this.id() });
+    if (!isAlone) this.watcher!.onProject(project);
+    await written;
   }
 
-  private async over(key: string): Promise<void> {
-    await this.database.write([{ store: "outbox", key }]);
-    this.waiting.value--;
-  }
-
-  /**
-   * Sends a change; false: it was merged with changes of others and has to be sent again.
-   *
-   * @param choice how to resolve a conflict; null: ask the user.
-   */
-  private async deliver(waiting: Waiting, choice: "both" | null): Promise<boolean> {
-    const { unsent } = waiting;
-    const { id, settled } = unsent;
+  private async deliver(waiting: Waiting): Promise<void> {
+    // a closed page's database knows what was sent
+    await waiting.written.catch(() => {});
+    if (waiting.unsent.isRemoved !== undefined) return this.deliverRemoval(waiting);
+    const sent = waiting.sent ?? waiting.unsent;
+    const { id, base, change } = sent;
+    const known = this.known.get(id) ?? (await this.fetched(id));
+    const work = withChange(known.work, sent);
+    const context = this.watcher!.context();
+    // it may have words that the service doesn't know yet
+    if (this.wanted) return;
+    const content = await this.packer.pack(sent.state, work, context);
+    waiting.sent = sent;
+    let state: ImageState;
     try {
-      let { revision } = unsent.base;
-      if (settled === null) ({ revision } = await this.api.putDone(id, false, revision));
-      const known = this.known.get(id) ?? (await this.fetched(id));
-      const work = withChange({ ...known.work, settled: null }, unsent);
-      const content = await this.packer.pack(unsent.state, work, this.watcher!.context());
-      let state = await this.api.putWork(id, content, revision);
-      if (settled) state = await this.api.putDone(id, true, state.revision);
-      const corrections = correctionsOf(work.edits, state);
-      this.remember(id, { base: { revision: state.revision, corrections }, work, state });
-      const isNewest = (this.states.get(id)?.revision ?? 0) <= state.revision;
-      if (isNewest) this.states.set(id, state);
-      if (isNewest && waiting.unsent === unsent) this.watcher!.onState(id, state, false);
-      return true;
+      state = await this.api.putWork(id, content, base.revision, work.settled !== null, change);
     } catch (failure) {
-      if (failure instanceof MissingError) {
-        this.reached();
-        this.watcher!.onProblem(`“${id}” was removed by somebody; put it back to go on with it.`);
-        return true;
-      }
-      if (!(failure instanceof ConflictError)) throw failure;
-      await this.resolve(waiting, choice);
-      return false;
+      // what was refused isn't there
+      if (!isPassing(failure)) waiting.sent = null;
+      if (failure instanceof ConflictError) return this.resolve(waiting);
+      if (failure instanceof MissingError) return this.park(waiting);
+      if (!isPassing(failure)) this.postpone(id);
+      throw failure;
     }
+    this.watcher!.context();
+    // others may have gone on from it
+    const isNewest = state.revision === base.revision + 1 && (this.states.get(id)?.revision ?? 0) <= state.revision;
+    if (isNewest) this.stale.delete(id);
+    if (!isNewest || !waiting.isShown) this.stale.add(id);
+    if ((this.states.get(id)?.revision ?? 0) <= state.revision) this.states.set(id, state);
+    const next = { revision: base.revision + 1, corrections: correctionsOf(work.edits, state) };
+    if (waiting.isShown) this.remember(id, { base: next, work });
+    const left = remaining(waiting.unsent, sent, next);
+    waiting.sent = null;
+    if (left) {
+      waiting.unsent = left;
+      return this.write(waiting);
+    }
+    this.drop(waiting);
+    if (isNewest) this.watcher!.onState(id, state, false);
+    await this.over(waiting, work, next.revision);
+    void this.follow();
+  }
+
+  /** Removes a change from the outbox, and keeps what can be undone. */
+  private async over({ key, unsent: { id } }: Waiting, { edits }: Work = NOTHING, revision = 0): Promise<void> {
+    const gone: Entry = { store: "outbox", key };
+    const hasHistory = edits && edits.done.length + edits.undone.length > 0;
+    const history: Entry[] = hasHistory ? [{ store: "edits", key: id, value: { ...edits, revision } }] : [];
+    // without room for the history it is lost, and nothing else
+    await this.database.write([gone, ...history]).catch(() => this.database.write([gone]));
+  }
+
+  private async deliverRemoval(waiting: Waiting): Promise<void> {
+    const { id, change, isRemoved } = waiting.unsent;
+    try {
+      await (isRemoved ? this.api.remove(id, change) : this.api.restore(id, change));
+    } catch (failure) {
+      // somebody was faster
+      if (!(failure instanceof MissingError)) throw failure;
+    }
+    this.drop(waiting);
+    if (!isRemoved) this.unpark(id);
+    await this.over(waiting);
+  }
+
+  /** A change of a removed image waits until the image is put back. */
+  private park(waiting: Waiting): void {
+    waiting.isParked = true;
+    this.count();
+    this.reached();
+    this.watcher!.onProblem(`“${waiting.unsent.id}” was removed by somebody; put it back to go on with it.`);
+  }
+
+  private unpark(id: string): void {
+    for (const waiting of this.outbox) waiting.isParked &&= waiting.unsent.id !== id;
+    this.count();
+    void this.send();
+  }
+
+  /** Moves a refused change, and what follows it in the image, to the end of the queue. */
+  private postpone(id: string): void {
+    const isOf = ({ unsent }: Waiting) => unsent.id === id;
+    this.outbox = [...this.outbox.filter((one) => !isOf(one)), ...this.outbox.filter(isOf)];
   }
 
   /** Merges a change with changes of others. */
-  private async resolve(waiting: Waiting, given: "both" | null): Promise<void> {
-    const { id } = waiting.unsent;
+  private async resolve(waiting: Waiting): Promise<void> {
+    const { id, edits, settled, state: size, base } = waiting.unsent;
     const theirs = await this.read(id, true);
-    const size = waiting.unsent.state;
     const their = correctionsOf(theirs.work.edits, size);
-    const isCrowded = ({ edits, base }: Unsent) => edits && collides(base.corrections, correctionsOf(edits, size), their);
-    const { edits, settled } = waiting.unsent;
+    const isCrowded = edits && collides(base.corrections, correctionsOf(edits, size), their);
     const isLocked = theirs.work.settled !== null && settled !== null;
     let choice: Choice = "both";
     if (!edits && isLocked) choice = "theirs";
-    else if (!given && (isLocked || isCrowded(waiting.unsent)))
+    else if (isLocked || isCrowded)
       choice = await this.watcher!.choose({
         id,
         by: theirs.state?.by ?? null,
@@ -384,91 +502,97 @@ export class RemoteStore implements Store {
       });
     await this.idle(id);
     // from here on the user can't paint meanwhile
-    this.remember(id, theirs);
     const next = rebased(waiting.unsent, theirs.work, theirs.state, choice);
-    if (!next) this.drop(waiting);
-    else waiting.unsent = isLocked ? { ...next, settled: null } : next;
-    // a closed page's change doesn't hide what was painted on this one
-    const isShown = [undefined, waiting].includes(this.unsent.get(id));
-    if (isShown) this.watcher!.onWork(id, next ? withChange(theirs.work, waiting.unsent) : theirs.work);
-    if (isShown && !next && theirs.state) this.watcher!.onState(id, theirs.state, true);
-    await this.database.write([{ store: "outbox", key: waiting.key, ...(next && { value: waiting.unsent }) }]);
-    if (!next) this.waiting.value--;
+    if (next) waiting.unsent = { ...(isLocked && { settled: null }), ...next, change: this.id() };
+    else this.drop(waiting);
+    // a change that the page doesn't show doesn't hide what it shows
+    if (waiting.isShown) {
+      this.remember(id, theirs);
+      this.watcher!.onWork(id, withChange(theirs.work, next ? waiting.unsent : undefined));
+      if (!next && theirs.state) this.watcher!.onState(id, theirs.state, true);
+    }
+    await (next ? this.write(waiting) : this.over(waiting));
   }
 
-  /** Waits until no stroke is in progress in an image. */
+  /** Waits until no stroke is in progress in an image, and all of its changes are in the outbox. */
   private async idle(id: string): Promise<void> {
     while (this.watcher!.isBusy(id)) await pause(50);
+    this.watcher!.context();
   }
 
-  private drop(waiting: Waiting): void {
-    if (this.unsent.get(waiting.unsent.id) === waiting) this.unsent.delete(waiting.unsent.id);
-    this.left = this.left.filter((one) => one !== waiting);
-  }
-
-  /** Polls for changes of others while the page is open. */
-  private async listen(): Promise<void> {
-    let wait = WAIT.first;
-    while (!this.ending.signal.aborted) {
-      try {
-        const { seq, changes, states, project } = await this.api.changes(this.sequence, this.ending.signal);
-        this.sequence = seq;
-        if (project) this.takeProject(project);
-        if (changes.some(({ what }) => what === "improved")) this.watcher!.onImproved();
-        for (const { what, image } of changes) if (what === "removed" && image) this.takeRemoved(image, states[image]);
-        for (const [name, state] of Object.entries(states)) await this.takeState(name, state);
-        wait = WAIT.first;
-      } catch {
-        if (this.ending.signal.aborted) return;
-        await pause(wait);
-        wait = Math.min(2 * wait, WAIT.longest);
-      }
-    }
+  /** Asks for changes of others. */
+  private async listen(): Promise<boolean> {
+    const { seq, changes, states, project } = await this.api.changes(this.sequence, this.ending.signal);
+    if (project) this.takeProject(project);
+    if (changes.some(({ what }) => what === "improved")) this.watcher!.onImproved();
+    for (const { what, image } of changes) if (what === "removed" && image && !states[image]) this.takeRemoved(image);
+    for (const [name, state] of Object.entries(states)) this.takeState(name, state);
+    this.sequence = seq;
+    void this.follow();
+    return true;
   }
 
   private takeProject(project: Project): void {
+    this.watcher!.context();
     // this page's unsent version is rebased when it is sent
     if (project.revision <= this.served.revision || this.wanted) return;
     this.served = project;
     this.watcher!.onProject(project);
   }
 
-  private takeRemoved(name: string, state: ImageState | undefined): void {
-    if (!state) this.watcher!.onRemoved(name);
+  private takeRemoved(name: string): void {
+    this.states.delete(name);
+    this.watcher!.onRemoved(name);
   }
 
-  private async takeState(name: string, state: ImageState): Promise<void> {
+  private takeState(name: string, state: ImageState): void {
     const before = this.states.get(name);
-    if (!before) this.watcher!.onAdded(entryOf(state, Number.MAX_SAFE_INTEGER));
     if (before && state.revision <= before.revision) return;
     this.states.set(name, state);
-    await this.refresh(state);
+    if (before) this.stale.add(name);
+    else this.watcher!.onAdded(entryOf(state, Number.MAX_SAFE_INTEGER));
+    this.unpark(name);
   }
 
-  /** Shows changes of others. */
-  private async refresh(state: ImageState): Promise<void> {
-    const name = state.image;
-    // an unsent change is merged when it is sent
-    if (this.unsent.has(name)) return;
-    if (name !== this.held) {
-      this.known.delete(name);
-      this.watcher!.onState(name, state, true);
-      return;
-    }
-    const known = await this.read(name);
-    await this.idle(name);
-    if (this.unsent.has(name) || known.base.revision < (this.states.get(name)?.revision ?? 0)) return;
-    this.remember(name, known);
-    this.watcher!.onState(name, state, true);
-    this.watcher!.onWork(name, known.work);
+  /** Shows changes of others; in images with unsent changes, both are merged when these are sent. */
+  private async follow(): Promise<void> {
+    if (this.isFollowing) return;
+    this.isFollowing = true;
+    await this.repeat(async () => {
+      const name = [...this.stale].find((one) => !this.shown(one));
+      this.isFollowing = name !== undefined;
+      if (name !== undefined) await this.refresh(name);
+      return this.isFollowing;
+    });
   }
+
+  private async refresh(name: string): Promise<void> {
+    // a failure doesn't keep others waiting
+    this.stale.delete(name);
+    this.stale.add(name);
+    const known = name === this.held ? await this.read(name) : null;
+    if (known) await this.idle(name);
+    else this.watcher!.context();
+    const state = known?.state ?? this.states.get(name);
+    if (this.shown(name)) return;
+    this.stale.delete(name);
+    if (known) this.remember(name, known);
+    else this.known.delete(name);
+    if (state) this.watcher!.onState(name, state, true);
+    if (known) this.watcher!.onWork(name, known.work);
+  }
+}
+
+/** Whether a failure says nothing about what was sent. */
+function isPassing(failure: unknown): boolean {
+  return failure instanceof TransientError || failure instanceof KeyError;
 }
 
 function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
-function withChange(work: Work, { draft, edits, settled }: Omit<Change, "state">): Work {
+function withChange(work: Work, { draft, edits, settled }: Partial<Change> = {}): Work {
   return {
     draft: draft ?? work.draft,
     edits: edits ?? work.edits,
@@ -484,6 +608,11 @@ function entryOf(state: ImageState, order: number): ImageEntry {
 function removedEntry(name: string, order: number): ImageEntry {
   const size = { width: 1, height: 1 };
   return { id: name, order: Number.MAX_SAFE_INTEGER, removed: order + 1, state: newState(name, size) };
+}
+
+function entryOfOutbox({ key, unsent, sent }: Waiting): Entry {
+  // a version that the outbox has is enough
+  return { store: "outbox", key, value: { ...unsent, ...(sent && sent.change !== unsent.change && { sent }) } };
 }
 
 function sameProject(one: Project, other: Project): boolean {

@@ -171,7 +171,8 @@ export interface Change {
 
 /** What a store tells the page of what others do, and asks it. */
 export interface Watcher {
-  readonly context: () => Context;
+  /** What labels come to now; what waits to be saved is handed over before it is told. */
+  context(): Context;
   /** Words or options are others now. */
   onProject(project: Project): void;
   /** An image came. */
@@ -188,7 +189,7 @@ export interface Watcher {
   isBusy(id: string): boolean;
   /** Two people painted the same pixels: whose are kept? */
   choose(conflict: Conflict): Promise<Choice>;
-  /** Something is wrong that the reader should know. */
+  /** Something is wrong that the reader should know; null: it isn't any more. */
   onProblem(problem: string | null): void;
 }
 

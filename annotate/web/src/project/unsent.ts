@@ -2,7 +2,8 @@
 
 import { type PackedLayer, unpacked } from "../labels/layer";
 import type { Size } from "../labels/runs";
-import type { Choice, ImageState, KeptDraft, KeptEdits, Work } from "./structure";
+import type { Change, Choice, ImageState, Project, Work } from "./structure";
+import { movedIds, rebasedWords } from "./words";
 import { correctionsOf, editsOf } from "./work_file";
 
 /** What a change goes on from. */
@@ -13,14 +14,45 @@ export interface Base {
   readonly corrections: PackedLayer;
 }
 
-export interface Unsent {
+export interface Unsent extends Change {
   /** The image's id. */
   readonly id: string;
   readonly base: Base;
-  readonly state: ImageState;
-  readonly draft?: KeptDraft;
-  readonly edits?: KeptEdits;
-  readonly settled?: Uint16Array | null;
+  /** Tells the service whether it has this change already, if its answer was lost; another one for other content. */
+  readonly change: string;
+  /** Whether the image is removed or put back, which is all of the change then. */
+  readonly isRemoved?: boolean;
+}
+
+/** Another version of the project, on top of the one that the service had. */
+export interface UnsentProject {
+  readonly base: Project;
+  readonly project: Project;
+  readonly change: string;
+}
+
+/** A change whose earlier version may be on the service, since its answer didn't come. */
+export type Kept<One extends Unsent | UnsentProject> = One & { sent?: One };
+
+/** What is left of a change once an earlier version of it is on the service; null: nothing. */
+export function remaining({ draft, edits, settled, ...rest }: Unsent, sent: Unsent, base: Base): Unsent | null {
+  const left = {
+    ...(draft && draft !== sent.draft && { draft }),
+    ...(edits && edits !== sent.edits && { edits }),
+    ...(settled !== undefined && settled !== sent.settled && { settled }),
+  };
+  return Object.keys(left).length ? { ...rest, ...left, base } : null;
+}
+
+/** What was changed of a project, on top of what others made of it, and the ids that words have then. */
+export function rebasedProject(base: Project, mine: Project, theirs: Project): { project: Project; moved: Map<number, number> } {
+  const words = rebasedWords(base.words, mine.words, theirs.words);
+  const before = new Map<string, unknown>(Object.entries(base.options));
+  const changed = Object.entries(mine.options).filter(([name, value]) => before.get(name) !== value);
+  // only the service changes the taught words
+  const options = { ...theirs.options, ...Object.fromEntries(changed), taught: theirs.options.taught ?? [] };
+  const name = mine.name === base.name ? theirs.name : mine.name;
+  return { project: { name, words, options, revision: theirs.revision }, moved: movedIds(mine.words, words) };
 }
 
 /** Corrections that two people went on from, and what became of them on this page and elsewhere. */

@@ -152,8 +152,8 @@ export async function loadProject(
     }
   }
   const [first] = session.items.value.filter(({ isDone }) => !isDone.value).concat(session.items.value);
-  // an image may have been chosen while others were still being read
-  if (first && !session.chosen.value) await session.open(first);
+  // an image may have been opened while others were still being read
+  if (first && !session.opening) await session.open(first);
   if (problems.length) session.problem.value = problems.slice(0, MOST_LISTED).join("\n");
 }
 

@@ -7,6 +7,7 @@ import { partsProblem } from "../words/list";
 import type { Item } from "./item";
 import type { Session } from "./session";
 import type { Place } from "./settings";
+import { teller } from "./watching";
 
 /** Delay after the last change of the words before labeling starts [ms]. */
 const PAUSE = 50;
@@ -33,11 +34,14 @@ export class Labeler {
   private again: ReturnType<typeof setTimeout> | undefined;
   private wait = WAIT.first;
   private isStopped = false;
+  private readonly tell: (problem: string | null) => void;
 
   constructor(
     private readonly session: Session,
     private readonly backends: Readonly<Partial<Record<Place, Backend>>>,
-  ) {}
+  ) {
+    this.tell = teller(session.problem);
+  }
 
   get backend(): Backend | undefined {
     return this.backends[this.session.settings.place.value!];
@@ -88,7 +92,7 @@ export class Labeler {
       const { words } = session.settings;
       // a model that was taught words starts with them
       if (!words.value.length) words.value = [...new Set(model.taught.flatMap((file) => file.words))];
-      session.problem.value = problem;
+      this.tell(problem);
       this.retry(session.items.value);
     } catch (failure) {
       if (backend !== this.backend) return;
@@ -176,7 +180,7 @@ export class Labeler {
 
   private fail(failure: unknown): void {
     this.needsKey.value = failure instanceof KeyError;
-    this.session.problem.value = sentence(failure);
+    this.tell(sentence(failure));
   }
 }
 

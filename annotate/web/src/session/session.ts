@@ -2,7 +2,7 @@
 
 import { batch, computed, effect, signal, untracked } from "@preact/signals";
 
-import { type ModelInfo, PageError, type Segmentation, sentence } from "../backend";
+import { type ModelInfo, type Segmentation, sentence } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
 import type { Settled } from "../labels/labeling";
 import { firstName } from "../labels/synonyms";
@@ -15,13 +15,14 @@ import { Listing } from "./listing";
 import { Nearby, OpenImage, paintSettled, type Prepared } from "./open_image";
 import { contextOf, makeSettings, projectOf, restore, useProject, valuesOf } from "./settings";
 import { TaughtFiles } from "./taught";
-import { type AskedConflict, watcherOf } from "./watching";
+import { type AskedConflict, teller, watcherOf } from "./watching";
 
 /** Max files whose problems are listed. */
 const MOST_LISTED = 8;
 
-/** Delay between an edit and counting the image's pixels [ms]. */
-const PAUSE = 300;
+/** Delay between an edit and counting the image's pixels, and before a failed write is tried again [ms]. */
+const PAUSE = 300,
+  AGAIN = 1000;
 
 const NO_ROOM = "The browser has no more room for this page; save your results, and remove some images.";
 
@@ -36,8 +37,10 @@ export class Session {
   readonly removed = signal<readonly Item[]>([]);
   /** The open image. */
   readonly current = signal<OpenImage | null>(null);
-  /** The image chosen last, which may still be loading. */
+  /** The image that is marked as open; it changes together with what is shown. */
   readonly chosen = signal<Item | null>(null);
+  /** The image that was opened last, which may still be loading. */
+  opening: Item | null = null;
   /** The images in the strip, filtered and sorted. */
   readonly listing = new Listing(this.items, this.chosen);
   readonly model = signal<ModelInfo | null>(null);
@@ -66,6 +69,9 @@ export class Session {
   private readonly nearby = new Nearby((item) => this.prepare(item));
   /** Unsaved changes by image. */
   private readonly changes = new Map<string, Omit<Change, "state">>();
+  private readonly tellOfWrites = teller(this.problem);
+  private readonly tellOfOpening = teller(this.problem);
+  private isClosed = false;
   private counting: { readonly image: OpenImage; readonly timer: ReturnType<typeof setTimeout> } | null = null;
 
   constructor(readonly store: Store) {
@@ -108,7 +114,7 @@ export class Session {
     for (const leaving of ["visibilitychange", "pagehide"]) addEventListener(leaving, () => this.writer.flush(), true);
     const last = await this.store.get("current");
     const item = this.items.value.find(({ id }) => id === last) ?? this.items.value[0];
-    if (item && !this.chosen.value) await this.open(item);
+    if (item && !this.opening) await this.open(item);
   }
 
   private async restoreProject(): Promise<void> {
@@ -230,24 +236,25 @@ export class Session {
   }
 
   async open(item: Item): Promise<void> {
-    this.chosen.value = item;
+    this.opening = item;
     if (untracked(() => this.current.value?.item) === item) return;
+    this.tellOfOpening(null);
     try {
       this.count();
       const { bitmap, work } = await this.nearby.take(item);
       const opened = new OpenImage(item, bitmap, work, this.settings);
       // the user may have chosen another one meanwhile
-      if (this.chosen.value !== item) opened.close();
+      if (this.opening !== item) opened.close();
       else this.show(opened);
     } catch (failure) {
-      this.problem.value = sentence(failure);
+      this.tellOfOpening(sentence(failure));
     }
   }
 
   /** Opens the image so many places further in the strip. */
   move(places: number): void {
     const items = this.listing.listed.value;
-    const at = items.indexOf(this.chosen.value!) + places;
+    const at = items.indexOf(this.opening!) + places;
     if (at >= 0 && at < items.length) void this.open(items[at]);
   }
 
@@ -283,14 +290,14 @@ export class Session {
     if (!image || !settled) return;
     batch(() => {
       image.settled.value = null;
-      this.keep(image.item, { settled: null }, { done: false, review: null });
+      this.revise(image.item, { done: false, review: null });
     });
-    this.unlock(image, settled);
+    this.unlock(image, settled, { settled: null });
   }
 
-  private unlock(image: OpenImage, settled: Settled): void {
+  private unlock(image: OpenImage, settled: Settled, change: Omit<Change, "state"> = {}): void {
     paintSettled(image, settled, image.item.answers === this.asked.value);
-    this.keepEdits(image);
+    this.keepEdits(image, change);
     this.reopened.value++;
   }
 
@@ -312,11 +319,14 @@ export class Session {
   async remove(item: Item): Promise<void> {
     const at = this.listing.listed.value.indexOf(item);
     this.nearby.drop(item);
+    // its last changes come first
+    this.count();
+    this.writer.flush();
     this.items.value = this.items.value.filter((other) => other !== item);
     this.removed.value = [...this.removed.value, item];
     item.removed = Date.now();
-    await this.kept(() => this.store.saveRemoved(item.entry()));
-    if (this.chosen.value !== item) return;
+    await this.sure(() => this.store.saveRemoved(item.entry()));
+    if (this.opening !== item) return;
     const listed = this.listing.listed.value.filter((other) => other !== item),
       next = listed[Math.min(at, listed.length - 1)] ?? this.items.value[0];
     if (next) await this.open(next);
@@ -330,7 +340,7 @@ export class Session {
     this.removed.value = this.removed.value.slice(0, -1);
     this.items.value = [...this.items.value, item].sort((one, other) => one.order - other.order);
     item.removed = null;
-    await this.kept(() => this.store.saveRemoved(item.entry()));
+    await this.sure(() => this.store.saveRemoved(item.entry()));
     await this.open(item);
   }
 
@@ -386,15 +396,15 @@ export class Session {
     return this.store.work(item.id);
   }
 
-  /** Saves an image's corrections. */
-  keepEdits(image: OpenImage): void {
+  /** Saves an image's corrections, and what was changed with them. */
+  keepEdits(image: OpenImage, change: Omit<Change, "state"> = {}): void {
     if (image.item.isDone.value) return;
     const { names, objects } = image.edits;
     this.know(this.settings.words.value, [...names, ...objects.words].filter((name): name is string => Boolean(name)));
     const edits = keptEdits(image.edits.saved, this.settings.vocabulary.value);
     // corrected or not, imported labels are listed as imported
     const source = image.item.isImported ? "import" : "person";
-    this.keep(image.item, { edits }, { source });
+    this.keep(image.item, { ...change, edits }, { source });
     if (this.counting?.image !== image) this.count();
     clearTimeout(this.counting?.timer);
     this.counting = { image, timer: setTimeout(() => this.count(), PAUSE) };
@@ -413,11 +423,17 @@ export class Session {
   private keep(item: Item, change: Omit<Change, "state">, state: Partial<ImageState>): void {
     this.revise(item, state);
     this.changes.set(item.id, { ...this.changes.get(item.id), ...change });
-    this.writer.write(item.id, async () => {
+    const save = async () => {
       const changes = this.changes.get(item.id);
       if (!this.changes.delete(item.id)) return;
-      await this.kept(() => this.store.save(item.entry(), { state: item.summary.value, ...changes }));
-    });
+      try {
+        await this.store.save(item.entry(), { state: item.summary.value, ...changes });
+      } catch (failure) {
+        this.changes.set(item.id, { ...changes, ...this.changes.get(item.id) });
+        throw failure;
+      }
+    };
+    this.writer.write(item.id, () => this.sure(save));
   }
 
   private revise({ summary }: Item, state: Partial<ImageState>): void {
@@ -441,7 +457,7 @@ export class Session {
     if (image) image.item.bitmap = image.bitmap;
     this.store.hold(image?.item.id ?? null);
     this.current.value = image;
-    this.chosen.value = image?.item ?? null;
+    this.chosen.value = this.opening = image?.item ?? null;
     if (before && this.items.value.includes(before.item)) this.nearby.put(before.item, before.prepared);
     else before?.close();
     this.writer.write("current", () => this.kept(() => this.store.put("current", image?.item.id)));
@@ -454,13 +470,8 @@ export class Session {
   close(): void {
     this.count();
     this.writer.flush();
+    this.isClosed = true;
     this.store.close();
-  }
-
-  private async forgetRemoved(): Promise<void> {
-    const removed = this.removed.value;
-    this.removed.value = [];
-    await this.store.forget(removed.map(({ id }) => id));
   }
 
   /** Writes; if the browser is full, deletes the removed images and tries again. */
@@ -468,19 +479,34 @@ export class Session {
     try {
       return await write();
     } catch (failure) {
-      if (failure instanceof PageError) throw failure;
-      await this.forgetRemoved();
+      if (!isFull(failure)) throw failure;
+      const removed = this.removed.value;
+      this.removed.value = [];
+      await this.store.forget(removed.map(({ id }) => id));
       return write();
     }
   }
 
-  private async kept(write: () => Promise<void>): Promise<void> {
+  /** Writes; false: it failed, and the user is told why. */
+  private async kept(write: () => Promise<void>): Promise<boolean> {
     try {
       await this.room(write);
+      this.tellOfWrites(null);
+      return true;
     } catch (failure) {
-      this.problem.value = failure instanceof PageError ? failure.message : NO_ROOM;
+      this.tellOfWrites(isFull(failure) ? NO_ROOM : sentence(failure));
+      return false;
     }
   }
+
+  /** Writes; what fails is tried again until it is written. */
+  private async sure(write: () => Promise<void>): Promise<void> {
+    if (!(await this.kept(write)) && !this.isClosed) setTimeout(() => void this.sure(write), AGAIN);
+  }
+}
+
+function isFull(failure: unknown): boolean {
+  return failure instanceof DOMException && failure.name === "QuotaExceededError";
 }
 
 /** One problem per line, and the number of further ones. */
@@ -489,7 +515,7 @@ function listed(problems: readonly string[]): string {
   return [...problems.slice(0, MOST_LISTED), ...(more > 0 ? [`${more} more of the files weren't added.`] : [])].join("\n");
 }
 
-type Write = () => Promise<void>;
+type Write = () => Promise<unknown>;
 
 /** Runs one write per key at a time; of those that arrive meanwhile only the last, which contains all others. */
 export class Writer {

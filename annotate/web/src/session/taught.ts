@@ -21,7 +21,7 @@ export class TaughtFiles {
     private readonly store: Store,
     private readonly problem: Signal<string | null>,
     /** Writes, and says so if there is no room. */
-    private readonly kept: (write: () => Promise<void>) => Promise<void>,
+    private readonly kept: (write: () => Promise<void>) => Promise<boolean>,
   ) {}
 
   /** Give the model files; one that was given before counts as the last. */
@@ -60,7 +60,7 @@ export class TaughtFiles {
     }
   }
 
-  private keep(): Promise<void> {
+  private keep(): Promise<boolean> {
     const kept = this.files.value.map(({ id }) => this.contents.get(id)!);
     return this.kept(() => this.store.put("taught", kept));
   }

@@ -25,17 +25,18 @@ interface Watched {
   readonly problem: Signal<string | null>;
   readonly conflict: Signal<AskedConflict | null>;
   readonly improved: Signal<number>;
+  readonly writer: { flush(): void };
   show(image: OpenImage | null): void;
 }
 
 export function watcherOf(session: Watched, nearby: Nearby): Watcher {
   const { current, items, problem, removed, settings } = session;
   const itemOf = (id: string) => items.value.find((item) => item.id === id);
-  /** The last problem that the store reported. */
-  let told: string | null = null;
-
   return {
-    context: () => contextOf(settings),
+    context() {
+      session.writer.flush();
+      return contextOf(settings);
+    },
     onProject(project) {
       session.name.value = project.name;
       nearby.clear();
@@ -81,9 +82,16 @@ export function watcherOf(session: Watched, nearby: Nearby): Watcher {
           },
         };
       }),
-    onProblem(text) {
-      if (text !== null || problem.value === told) problem.value = text;
-      told = text;
-    },
+    onProblem: teller(problem),
+  };
+}
+
+/** Tells problems that have one cause, once each; null: it is gone, and so is what was told of it. */
+export function teller(problem: Signal<string | null>): (text: string | null) => void {
+  let told: string | null = null;
+  return (text) => {
+    if (text === told) return;
+    if (text !== null || problem.value === told) problem.value = text;
+    told = text;
   };
 }

@@ -3,6 +3,7 @@
 import type { StageControl } from "./control";
 import { chooseWord, meaningOf } from "./shortcuts";
 import type { Key } from "./tool";
+import { chooseFound } from "./word_choice";
 import { frameChosen, frameRegion } from "./workbench";
 
 /** What keys mean beside those of the tools. */
@@ -33,6 +34,7 @@ const STEP = 12;
 
 /** Do what a key of the focused stage means; false: it means nothing. */
 export function pressStage(control: StageControl, event: KeyboardEvent): boolean {
+  if (control.finding.value !== null) return pressFinder(control, control.finding.value, event);
   if (control.tool.value.press?.(event)) return true;
   const { shiftKey } = event;
   const key = meaningOf(control.session.settings.keys.value, event.key);
@@ -48,7 +50,7 @@ export function pressStage(control: StageControl, event: KeyboardEvent): boolean
   else if (key === "0") control.fit();
   else if (key === "z") frameRegion(control, control.cursor.value);
   else if (key === "Z") frameChosen(control);
-  else if (key === "w" || key === "W" || key === "/") control.finding.value = true;
+  else if (key === "w" || key === "W" || key === "/") control.finding.value = "";
   else if (key === "h" || key === "H" || key === "\\") showBare(control);
   else if (key === "j" || key === "J") control.doubts.next();
   else if (key === "?") control.help.value = true;
@@ -56,6 +58,16 @@ export function pressStage(control: StageControl, event: KeyboardEvent): boolean
   else if (key === "PageUp" || key === "PageDown") control.session.move(key === "PageUp" ? -1 : 1);
   else if (key.toLowerCase() === "n") void control.session.finish();
   else return key === "Escape" && control.leave();
+  return true;
+}
+
+/** Keys that come before the list of words has the focus are for it, and never for a tool. */
+function pressFinder(control: StageControl, typed: string, { key }: KeyboardEvent): boolean {
+  const { finding } = control;
+  if (key.length === 1) finding.value = typed + key;
+  else if (key === "Backspace") finding.value = typed.slice(0, -1);
+  else if (key === "Escape") finding.value = null;
+  else if (key === "Enter") chooseFound(control, typed);
   return true;
 }
 

@@ -66,7 +66,7 @@ export function Stage({ page, image }: { page: Page; image: OpenImage }) {
         <IconButton icon="fit" label="Show all of the image" onClick={() => control.fit()} />
         <IconButton icon="plus" label="Zoom in" onClick={() => control.zoom(1.5)} />
       </div>
-      {control.finding.value && <WordFinder page={page} />}
+      {control.finding.value !== null && <WordFinder page={page} />}
       {frame.current && tool.panel?.(frame.current.getBoundingClientRect())}
     </div>
   );

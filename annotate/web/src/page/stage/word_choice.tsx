@@ -1,6 +1,7 @@
 /** Chooses the word of the tools: from a menu, or by its letters. */
 
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { type Signal, useSignal } from "@preact/signals";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { type Color, css } from "../../imaging/palette";
 import type { Choice } from "../../labels/edits";
@@ -35,18 +36,19 @@ export function WordChoice({ work }: { work: Workbench }) {
           <option value={FOUND}>as the model found it</option>
         </select>
       </label>
-      <IconButton icon="find" label="Find a word by its letters" onClick={() => (work.finding.value = true)} />
+      <IconButton icon="find" label="Find a word by its letters" onClick={() => (work.finding.value = "")} />
     </>
   );
 }
 
 export function WordFinder({ page: { control, session } }: { page: Page }) {
   const { finding } = control;
-  const close = () => (finding.value = false);
+  const close = () => (finding.value = null);
   return (
     <Dialog title="The word of the tools" onClose={close}>
       <WordList
         label="Find a word"
+        typed={finding}
         options={optionsOf(session.settings, null)}
         onKeep={close}
         onChoose={(key) => {
@@ -56,6 +58,12 @@ export function WordFinder({ page: { control, session } }: { page: Page }) {
       />
     </Dialog>
   );
+}
+
+/** Choose the word for the tools that a text finds first. */
+export function chooseFound(work: Workbench, text: string): void {
+  work.choose(choiceOf(offered(optionsOf(work.session.settings, null), text)[0].key));
+  work.finding.value = null;
 }
 
 /** @param has the word that the pixels have, which isn't offered; null: none. */
@@ -91,6 +99,8 @@ interface Option {
 
 interface WordListProps {
   label: string;
+  /** What is typed; it may have been typed before the list is there. */
+  typed?: Signal<string | null>;
   options: readonly Option[];
   /** What can be done with a text that is no word yet. */
   addition?: ((text: string) => string | null) | undefined;
@@ -105,12 +115,15 @@ interface WordListProps {
 /** Key of what is typed, as an option. */
 const NEW = "new ";
 
-export function WordList({ label, options, addition, onChoose, onAdd, onKeep, current }: WordListProps) {
-  const [text, setText] = useState("");
+export function WordList({ label, typed: begun, options, addition, onChoose, onAdd, onKeep, current }: WordListProps) {
+  const own = useSignal<string | null>("");
+  const typed = begun ?? own,
+    text = typed.value ?? "";
   const [at, setAt] = useState(0);
   const id = useId();
   const field = useRef<HTMLInputElement>(null);
-  useEffect(() => {
+  // no key comes before it
+  useLayoutEffect(() => {
     // a touch screen isn't covered by its keys before the field is tapped; those of a keyboard are for the field
     const type = ({ key, altKey, ctrlKey, metaKey }: KeyboardEvent) => {
       if (key.length === 1 && key !== " " && !altKey && !ctrlKey && !metaKey) field.current?.focus();
@@ -120,11 +133,7 @@ export function WordList({ label, options, addition, onChoose, onAdd, onKeep, cu
   }, []);
   const wanted = text.trim().toLowerCase();
   const added = wanted && addition ? addition(text.trim()) : null;
-  const listed: Option[] = [
-    ...found(options, wanted),
-    ...(added ? [{ key: NEW, text: added, names: [] }] : []),
-    ...options.filter(({ isAlways }) => isAlways),
-  ];
+  const listed = offered(options, text, added ? [{ key: NEW, text: added, names: [] }] : []);
   const active = Math.min(at, listed.length - 1);
   const choose = ({ key }: Option) => (key === NEW ? onAdd?.(text) : onChoose(key));
   const move = (to: number) => {
@@ -149,7 +158,7 @@ export function WordList({ label, options, addition, onChoose, onAdd, onKeep, cu
         autofocus={matchMedia("(pointer: fine)").matches}
         value={text}
         onInput={(event) => {
-          setText(event.currentTarget.value);
+          typed.value = event.currentTarget.value;
           setAt(0);
         }}
         onKeyDown={(event) => {
@@ -186,8 +195,9 @@ export function WordList({ label, options, addition, onChoose, onAdd, onKeep, cu
   );
 }
 
-/** The words with the letters: first those that begin with them, then those with a part that does. */
-function found(options: readonly Option[], wanted: string): Option[] {
+/** The words with the letters: first those that begin with them, then those with a part that does; then others. */
+function offered(options: readonly Option[], text: string, others: readonly Option[] = []): Option[] {
+  const wanted = text.trim().toLowerCase();
   const rank = ({ text, names }: Option) => {
     const all = [text, ...names].map((name) => name.toLowerCase());
     if (all.includes(wanted)) return 0;
@@ -197,8 +207,6 @@ function found(options: readonly Option[], wanted: string): Option[] {
   };
   const ranked = options.filter(({ isAlways }) => !isAlways).map((option) => [rank(option), option] as const);
   // sorting keeps the order of those with the same rank
-  return ranked
-    .filter(([place]) => place < 4)
-    .sort(([one], [other]) => one - other)
-    .map(([, option]) => option);
+  const found = ranked.filter(([place]) => place < 4).sort(([one], [other]) => one - other);
+  return [...found.map(([, option]) => option), ...others, ...options.filter(({ isAlways }) => isAlways)];
 }

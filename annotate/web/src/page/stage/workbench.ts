@@ -15,8 +15,8 @@ import type { Press } from "./tool";
 const NEAR = { mouse: 12, finger: 22 };
 
 export class Workbench extends Navigation {
-  /** Whether the list of words is open in which letters find one. */
-  readonly finding = signal(false);
+  /** What was typed to find a word; null: the list of words isn't open. */
+  readonly finding = signal<string | null>(null);
   /** The word that was chosen for the tools; it may be gone. */
   private readonly chosen = signal<Choice>("");
 

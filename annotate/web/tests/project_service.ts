@@ -1,0 +1,232 @@
+/** A service with a project in memory, which loses requests and answers, and people who work on it. */
+
+import { decode } from "fast-png";
+import { strToU8, unzipSync, zipSync } from "fflate";
+
+import { ProjectApi } from "../src/project/api";
+import { Database } from "../src/project/database";
+import { RemoteStore } from "../src/project/remote_store";
+import { type ImageState, newState, type Project } from "../src/project/structure";
+import { decodeWork, encodeWork } from "../src/project/work_file";
+import type { WorkPacker } from "../src/project/work_packer";
+import { Session } from "../src/session/session";
+import { found } from "./labeled";
+
+/** What becomes of a request: it doesn't arrive, or its answer doesn't. */
+export type Fate = "answered" | "lost" | "unanswered";
+
+const WIDTH = 6;
+
+/** How many times faster the page waits. */
+const FASTER = 200;
+
+const waits = setTimeout;
+const fast = (action: () => void, time = 0) => waits(action, time / FASTER);
+Object.assign(globalThis, {
+  navigator: globalThis.navigator ?? {},
+  setTimeout: fast,
+  addEventListener: () => {},
+  createImageBitmap: async () => ({ width: WIDTH, height: 1, close() {} }),
+  fetch: (address: string, request: RequestInit) => new Promise((answer) => answer(services.get(new URL(address).host)!.fetch(new URL(address), request))),
+});
+
+const services = new Map<string, ProjectService>();
+
+interface Line {
+  readonly seq: number;
+  readonly what: string;
+  readonly image: string | null;
+}
+
+export class ProjectService {
+  readonly host = `service-${services.size}`;
+  readonly states = new Map<string, ImageState>();
+  readonly trash = new Map<string, ImageState>();
+  readonly history: Line[] = [];
+  readonly content = new Map<string, Uint8Array>();
+  project: Project = { name: "street", revision: 1, words: [], options: { synonyms: "first", parts: "", threshold: 0, background: null } };
+  /** Decides what becomes of a request. */
+  fate: (method: string, path: string) => Fate = () => "answered";
+  private readonly made = new Set<string>();
+  private waiting: (() => void)[] = [];
+
+  constructor(...images: string[]) {
+    services.set(this.host, this);
+    for (const image of images) this.states.set(image, newState(image, { width: WIDTH, height: 1 }));
+  }
+
+  /** The next requests to an address end so. */
+  fail(method: string, path: string, ...fates: Fate[]): void {
+    const before = this.fate;
+    this.fate = (how, where) => (how === method && where.startsWith(path) && fates.shift()) || before(how, where);
+  }
+
+  async fetch(address: URL, { method = "GET", body, headers, signal }: RequestInit): Promise<Response> {
+    const path = decodeURIComponent(address.pathname.replace("/v1/project", ""));
+    const fate = this.fate(method, path);
+    await new Promise((resolve) => waits(resolve));
+    if (fate === "lost") throw new TypeError("lost");
+    const revision = Number(new Headers(headers).get("If-Match")?.replaceAll('"', ""));
+    if (path === "/changes") await this.change(Number(address.searchParams.get("after")), signal!);
+    const answer = this.answer(method, path, address.searchParams, revision, body);
+    await new Promise((resolve) => waits(resolve));
+    if (fate === "unanswered") throw new TypeError("lost");
+    return answer;
+  }
+
+  private answer(method: string, path: string, query: URLSearchParams, revision: number, body: unknown): Response {
+    const [, kind, image] = path.split("/");
+    const change = query.get("change")!,
+      isMade = this.made.has(change);
+    const state = this.states.get(image);
+    if (method === "GET" && kind === "changes") return Response.json(this.changes(Number(query.get("after"))));
+    if (method === "GET" && kind === "images") return new Response("image");
+    if (method === "GET" && kind === "work") return this.content.has(image) ? new Response(this.content.get(image) as BodyInit) : missing();
+    if (method === "PUT" && kind === "work") {
+      if (!state) return missing();
+      if (isMade) return Response.json(state);
+      if (revision !== state.revision) return Response.json({ current: state }, { status: 412 });
+      const { state: sent } = decodeWork(body as Uint8Array, this.project.words);
+      const next = { ...sent, revision: revision + 1, done: query.get("done") === "true" };
+      const files = unzipSync(body as Uint8Array);
+      this.content.set(image, zipSync({ ...files, "state.json": strToU8(JSON.stringify(next)) }));
+      this.states.set(image, next);
+      this.made.add(change);
+      this.append("labels", image);
+      return Response.json(next);
+    }
+    if (method === "POST" && kind === "images") {
+      const { name } = (body as FormData).get("image") as File;
+      const added = newState(name, { width: WIDTH, height: 1 });
+      if (!isMade && this.states.has(name)) return Response.json({ added: [], problems: ["it is there already"] });
+      this.states.set(name, added);
+      if (!isMade) this.append("added", name);
+      this.made.add(change);
+      return Response.json({ added: [added], problems: [] });
+    }
+    if (kind === "images" || kind === "restored") {
+      const [from, to] = kind === "images" ? [this.states, this.trash] : [this.trash, this.states];
+      const moved = from.get(image);
+      if (!moved && !isMade) return missing();
+      if (moved && !isMade) {
+        from.delete(image);
+        to.set(image, moved);
+        this.made.add(change);
+        this.append(kind === "images" ? "removed" : "restored", image);
+      }
+      return Response.json({});
+    }
+    if (method === "PUT" && !isMade) {
+      if (revision !== this.project.revision) return Response.json({ current: this.project }, { status: 412 });
+      this.project = { ...(JSON.parse(body as string) as Project), revision: revision + 1 };
+      this.made.add(change);
+      this.append("words", null);
+    }
+    return Response.json({ ...this.project, seq: this.history.length, images: [...this.states.values()], removed: [...this.trash.keys()] });
+  }
+
+  private changes(after: number) {
+    const changes = this.history.slice(after);
+    const states = changes.flatMap(({ image }) => (image && this.states.has(image) ? [[image, this.states.get(image)]] : []));
+    const project = changes.some(({ what }) => what === "words") && { project: this.project };
+    return { seq: this.history.length, changes, states: Object.fromEntries(states), ...project };
+  }
+
+  private append(what: string, image: string | null): void {
+    this.history.push({ seq: this.history.length + 1, what, image });
+    for (const tell of this.waiting.splice(0)) tell();
+  }
+
+  private async change(after: number, signal: AbortSignal): Promise<void> {
+    if (this.history.length > after || signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      this.waiting.push(resolve);
+      signal.addEventListener("abort", () => resolve());
+    });
+    if (signal.aborted) throw new DOMException("closed", "AbortError");
+  }
+
+  /** The words of an image's pixels. */
+  labels(image: string): string[] {
+    const { data } = decode(unzipSync(this.content.get(image)!)["labels.png"]);
+    return Array.from(data, (id) => this.project.words.find((word) => word.id === id)!.name);
+  }
+}
+
+function missing(): Response {
+  return Response.json({ error: { message: "there is none" } }, { status: 404 });
+}
+
+/** Somebody who works on the project with a browser. */
+export class Person {
+  session!: Session;
+  store!: RemoteStore;
+
+  constructor(
+    private readonly service: ProjectService,
+    private readonly database: Database,
+  ) {}
+
+  static async of(service: ProjectService): Promise<Person> {
+    const person = new Person(service, await Database.open());
+    await person.open();
+    return person;
+  }
+
+  /** Opens the page, again after `close`. */
+  async open(): Promise<void> {
+    const packer = {
+      pack: async (...all: Parameters<typeof encodeWork>) => encodeWork(...all),
+      unpack: async (...all: Parameters<typeof decodeWork>) => decodeWork(...all),
+    };
+    this.store = new RemoteStore(new ProjectApi(new URL(`http://${this.service.host}/v1/project`)), this.database, packer as unknown as WorkPacker);
+    this.session = new Session(this.store);
+    await this.session.restore();
+  }
+
+  /** The page ends, whatever goes on. */
+  close(): void {
+    Object.assign(this.database, { close() {} });
+    this.session.close();
+  }
+
+  async label(...words: string[]): Promise<void> {
+    this.session.settings.words.value = words;
+    const item = this.session.items.value[0];
+    await this.session.take(item, found(["0".repeat(WIDTH)], words), "question");
+  }
+
+  /** Paints a pixel; nothing where the image is done. */
+  paint(pixel: number, word: string): void {
+    const { current, canCorrect } = this.session;
+    if (!canCorrect.value) return;
+    current.value!.paint(Int32Array.of(pixel, 1), word);
+    current.value!.finish();
+    this.session.keepEdits(current.value!);
+  }
+
+  /** The words that the page shows. */
+  get labels(): string[] {
+    const { labels, words } = this.session.current.value!.labeling.value!;
+    return Array.from(labels, (label) => words[label]);
+  }
+
+  /** Whether nothing waits, and everything of the service is shown. */
+  get isIdle(): boolean {
+    const inside = this.store as unknown as Record<"isSending" | "isFollowing" | "sequence", unknown>;
+    const isSent = !this.store.waiting.value && !this.session.writer.pending.value && !inside.isSending;
+    return isSent && !inside.isFollowing && inside.sequence === this.service.history.length;
+  }
+}
+
+/** Waits until something holds. */
+export async function until(holds: () => boolean, what = "it ends"): Promise<void> {
+  for (let tries = 0; !holds(); tries++) {
+    if (tries > 5000) throw new Error(`waited in vain until ${what}`);
+    await new Promise((resolve) => waits(resolve, 1));
+  }
+}
+
+export function idle(...people: Person[]): Promise<void> {
+  return until(() => people.every(({ isIdle }) => isIdle), "nothing waits");
+}

@@ -1,0 +1,234 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import type { Choice } from "../src/project/structure";
+
+import { type Fate, idle, Person, ProjectService, until } from "./project_service";
+
+const WORDS = ["floor", "cat", "wall"];
+
+async function street(): Promise<{ service: ProjectService; anna: Person; ben: Person }> {
+  const service = new ProjectService("a.png");
+  const anna = await Person.of(service);
+  await anna.label(...WORDS);
+  await idle(anna);
+  const ben = await Person.of(service);
+  await idle(ben);
+  return { service, anna, ben };
+}
+
+type Act = (anna: Person, ben: Person) => void;
+
+const PAINTS: readonly Act[] = [
+  (anna) => anna.paint(1, "cat"),
+  (anna) => anna.paint(2, "wall"),
+  (_, ben) => ben.paint(4, "cat"),
+];
+
+const ORDERS = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+
+const FATES: readonly Fate[] = ["answered", "lost", "unanswered"];
+
+/** What may become of three requests. */
+const ALL_FATES = FATES.flatMap((one) => FATES.flatMap((two) => FATES.map((three) => [one, two, three])));
+
+/** All cases at once, since most of the time they wait. */
+async function each<Case>(cases: readonly Case[], run: (one: Case) => Promise<void>): Promise<void> {
+  await Promise.all(cases.map(run));
+}
+
+test("three strokes of two people come once each, whatever is lost, in any order", async () => {
+  for (const isWaiting of [false, true])
+    for (const order of ORDERS)
+      await each(isWaiting ? ALL_FATES : ALL_FATES.slice(0, 9), async (fates) => {
+        const { service, anna, ben } = await street();
+        const before = service.states.get("a.png")!.revision;
+        service.fail("PUT", "/work", ...fates);
+        for (const number of order) {
+          PAINTS[number](anna, ben);
+          if (isWaiting) await idle(anna, ben);
+        }
+        await idle(anna, ben);
+        const told = `${order} ${fates} ${isWaiting}`;
+        const labels = ["floor", "cat", "wall", "floor", "cat", "floor"];
+        assert.deepEqual(service.labels("a.png"), labels, told);
+        assert.deepEqual([anna.labels, ben.labels], [labels, labels], told);
+        const revisions = service.states.get("a.png")!.revision - before;
+        // strokes that wait together are one change
+        if (isWaiting) assert.equal(revisions, 3, told);
+        else assert.ok(revisions <= 3, told);
+        for (const person of [anna, ben]) person.close();
+      });
+});
+
+test("a done mark is one change, and stays whatever is lost; reopening is one, too", async () => {
+  await each(ALL_FATES, async (fates) => {
+    const { service, anna, ben } = await street();
+    const before = service.states.get("a.png")!.revision;
+    service.fail("PUT", "/work", ...fates);
+    anna.paint(1, "cat");
+    await anna.session.finish();
+    await idle(anna, ben);
+    const { done, revision } = service.states.get("a.png")!;
+    assert.ok(done && revision - before <= 2, `${fates}`);
+    assert.ok(ben.session.current.value!.item.isDone.value && anna.session.current.value!.item.isDone.value);
+    assert.equal(ben.labels[1], "cat");
+    anna.session.reopen();
+    anna.paint(2, "wall");
+    await idle(anna, ben);
+    const reopened = service.states.get("a.png")!;
+    assert.ok(!reopened.done && reopened.revision - revision <= 2, `${fates}`);
+    assert.deepEqual(ben.labels.slice(0, 3), ["floor", "cat", "wall"]);
+    anna.session.finish();
+    await idle(anna, ben);
+    assert.equal(service.states.get("a.png")!.revision, reopened.revision + 1);
+    anna.session.reopen();
+    await idle(anna, ben);
+    assert.deepEqual([service.states.get("a.png")!.revision, service.states.get("a.png")!.done], [reopened.revision + 2, false]);
+    for (const person of [anna, ben]) person.close();
+  });
+});
+
+test("somebody who is done while somebody else paints loses no stroke, and both are asked where they collide", async () => {
+  for (const isFirst of [true, false])
+    for (const choice of ["both", "mine", "theirs"] as readonly Choice[])
+      await each(ALL_FATES.slice(0, 9), async (fates) => {
+        const { service, anna, ben } = await street();
+        service.fail("PUT", "/work", ...fates);
+        const acts = [() => void anna.session.finish(), () => ben.paint(4, "cat")];
+        for (const act of isFirst ? acts : acts.reverse()) act();
+        const answered = new Set<unknown>();
+        const answer = () => {
+          const asked = ben.session.conflict.value;
+          if (asked && !answered.has(asked)) asked.answer(choice);
+          answered.add(asked);
+          return anna.isIdle && ben.isIdle;
+        };
+        await until(answer);
+        const { done } = service.states.get("a.png")!;
+        const isTheirs = service.labels("a.png")[4] === "floor";
+        // who takes the others' version has asked for it; else the stroke is there, and the image waits for a look
+        assert.deepEqual([done, isTheirs], answered.size > 1 && choice === "theirs" ? [true, true] : [false, false], `${isFirst} ${choice} ${fates}`);
+        assert.deepEqual(anna.labels, ben.labels);
+        for (const person of [anna, ben]) person.close();
+      });
+});
+
+test("whatever request for changes fails, all changes of others are shown", async () => {
+  for (const [path, count] of [["/changes", 1], ["/changes", 3], ["/work", 1], ["/work", 3]] as const)
+    for (const fate of FATES.slice(1)) {
+      const { service, anna, ben } = await street();
+      service.states.set("b.png", { ...service.states.get("a.png")!, image: "b.png", revision: 0 });
+      service.fail("GET", path, ...Array<Fate>(count).fill(fate));
+      anna.paint(1, "cat");
+      await idle(anna, ben);
+      anna.paint(3, "wall");
+      await idle(anna, ben);
+      assert.deepEqual(ben.labels, ["floor", "cat", "floor", "wall", "floor", "floor"]);
+      for (const person of [anna, ben]) person.close();
+    }
+});
+
+test("a page that is closed at any moment goes on where it was, once", async () => {
+  for (let moment = 0; moment < 24; moment += 2)
+    await each(FATES, async (fate) => {
+      const { service, anna, ben } = await street();
+      service.fail("PUT", "/work", fate);
+      anna.paint(1, "cat");
+      for (let ticks = 0; ticks < moment; ticks++) {
+        if (ticks === 6) anna.paint(2, "wall");
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      anna.close();
+      // what the page sent before may still arrive
+      ben.paint(4, "cat");
+      await anna.open();
+      await idle(anna, ben);
+      const labels = ["floor", "cat", moment > 6 ? "wall" : "floor", "floor", "cat", "floor"];
+      assert.deepEqual([service.labels("a.png"), anna.labels, ben.labels], [labels, labels, labels], `${moment} ${fate}`);
+      for (const person of [anna, ben]) person.close();
+    });
+});
+
+test("what can be undone survives a reload, unless somebody else went on from it", async () => {
+  const { anna, ben } = await street();
+  anna.paint(1, "cat");
+  anna.paint(2, "wall");
+  await idle(anna, ben);
+  anna.close();
+  await anna.open();
+  anna.session.current.value!.undo();
+  anna.session.keepEdits(anna.session.current.value!);
+  await idle(anna, ben);
+  assert.deepEqual([anna.labels, ben.labels].map((labels) => labels.slice(1, 3)), [["cat", "floor"], ["cat", "floor"]]);
+  anna.close();
+  ben.paint(3, "wall");
+  await idle(ben);
+  await anna.open();
+  assert.deepEqual([anna.labels[3], anna.session.current.value!.edits.canUndo], ["wall", false]);
+  for (const person of [anna, ben]) person.close();
+});
+
+test("removing and putting back are sent until the service has them, also by the next page", async () => {
+  for (const fate of FATES) {
+    const { service, anna, ben } = await street();
+    const [item] = anna.session.items.value;
+    service.fail("DELETE", "/images", fate, "lost");
+    anna.paint(1, "cat");
+    await anna.session.remove(item);
+    anna.close();
+    await anna.open();
+    assert.deepEqual([anna.session.items.value.length, anna.session.removed.value.length], [0, 1]);
+    await idle(anna, ben);
+    assert.deepEqual([[...service.trash.keys()], service.labels("a.png")[1]], [["a.png"], "cat"]);
+    assert.equal(ben.session.current.value, null);
+    service.fail("POST", "/restored", fate, "lost");
+    await anna.session.putBack();
+    await idle(anna, ben);
+    await until(() => anna.session.current.value !== null);
+    assert.deepEqual([service.trash.size, ben.session.items.value.length, anna.labels[1]], [0, 1, "cat"]);
+    for (const person of [anna, ben]) person.close();
+  }
+});
+
+test("a stroke on an image that somebody removed waits until it is put back", async () => {
+  const { service, anna, ben } = await street();
+  service.fail("PUT", "/work", "lost");
+  anna.paint(1, "cat");
+  await ben.session.remove(ben.session.items.value[0]);
+  await idle(anna, ben);
+  assert.match(anna.session.problem.value!, /removed by somebody/);
+  await ben.session.putBack();
+  await until(() => service.labels("a.png")[1] === "cat");
+  for (const person of [anna, ben]) person.close();
+});
+
+test("words that two people add at once, and strokes with them, survive a lost answer and a reload", async () => {
+  await each(ALL_FATES, async (fates) => {
+    const { service, anna, ben } = await street();
+    service.fail("PUT", "", ...fates);
+    anna.session.settings.words.value = [...WORDS, "lamp"];
+    anna.paint(1, "lamp");
+    ben.session.settings.words.value = [...WORDS, "door"];
+    ben.paint(4, "door");
+    anna.close();
+    await anna.open();
+    await idle(anna, ben);
+    const labels = ["floor", "lamp", "floor", "floor", "door", "floor"];
+    assert.deepEqual([service.labels("a.png"), anna.labels, ben.labels], [labels, labels, labels], `${fates}`);
+    assert.deepEqual(service.project.words.map(({ name }) => name).sort(), [...WORDS, "door", "lamp"].sort());
+    for (const person of [anna, ben]) person.close();
+  });
+});
+
+test("an image whose upload is lost comes once", async () => {
+  for (const fate of FATES) {
+    const { service, anna, ben } = await street();
+    service.fail("POST", "/images", fate);
+    await anna.session.add([new File(["image"], "b.png")]);
+    await idle(anna, ben);
+    assert.deepEqual([[...service.states.keys()], anna.session.problem.value], [["a.png", "b.png"], null]);
+    assert.deepEqual(ben.session.items.value.map(({ id }) => id), ["a.png", "b.png"]);
+    for (const person of [anna, ben]) person.close();
+  }
+});
