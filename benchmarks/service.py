@@ -2,6 +2,7 @@
 
     python -m benchmarks.service load [--seconds 600] [--clients 32] [--accept application/json] [-- --queue 16 ...]
     python -m benchmarks.service guard
+    python -m benchmarks.service burst
 
 `load` starts `segvoc serve`, with the options after `--`, and keeps all clients calling for `seconds`; who is refused
 comes back after the time in Retry-After. Then it sends SIGTERM while they go on, and counts what was accepted and not
@@ -11,6 +12,8 @@ model, so ratios are of one run. Fails if an answer is neither 200, 429 nor 503,
 `guard` opens 70 uploads that don't go on and 300 requests whose headers don't end from one address, again and again,
 and counts what another address is answered: by the service behind nginx with deploy/nginx/segvoc.conf.template, which
 has to be 16 of 16, and by the bare service. Addresses are those of loopback, 127.0.0.2 and so on.
+
+`burst` opens 60 TLS connections to nginx at once, each with a request, and fails unless all are answered.
 """
 
 import argparse
@@ -21,6 +24,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -28,6 +32,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -191,18 +196,28 @@ def load(arguments: argparse.Namespace) -> tuple[Seen, dict[str, Any]]:
 
 
 TEMPLATE = Path(__file__).parents[1] / "deploy" / "nginx" / "segvoc.conf.template"
-HALF_OPEN, SLOW, ASKED = 70, 300, 16
+HALF_OPEN, SLOW, ASKED, BURST = 70, 300, 16, 60
+PATIENCE = 60.0
+"""Timeout of a request [s]."""
 HEAD = b"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
 
 
 @contextlib.contextmanager
-def behind_nginx(address: str) -> Iterator[str]:
-    """The address of nginx in front of a service, with the template's site but for TLS."""
+def behind_nginx(address: str, *, tls: bool = False) -> Iterator[str]:
+    """The address of nginx in front of a service, with the template's site, but for TLS unless asked for."""
+    scheme = "https" if tls else "http"
     with socket.create_server(("127.0.0.1", 0)) as free, tempfile.TemporaryDirectory() as folder:
         port = free.getsockname()[1]
         site = TEMPLATE.read_text(encoding="utf-8").replace("${SEGVOC}", urlsplit(address).netloc)
         plain = re.sub(r"server {\s*listen 80;.*?\n}\n", "", site, flags=re.DOTALL)
-        plain = re.sub(r"\tssl_.*|\tlisten \[::\].*|\tserver_name.*", "", plain).replace("443 ssl", f"127.0.0.1:{port}")
+        plain = re.sub(r"\tlisten \[::\].*|\tserver_name.*", "", plain)
+        if tls:
+            call = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+            names = ["-keyout", f"{folder}/privkey.pem", "-out", f"{folder}/fullchain.pem"]
+            subprocess.run([*call, *names], check=True, capture_output=True)
+            plain = plain.replace("${CERTIFICATES}", folder).replace("listen 443", f"listen 127.0.0.1:{port}")
+        else:
+            plain = re.sub(r"\tssl_.*", "", plain).replace("443 ssl", f"127.0.0.1:{port}")
         kept = "".join(f"{name}_temp_path {folder}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         whole = f"daemon off; pid {folder}/pid; error_log {folder}/errors; {'user root; ' * (os.getuid() == 0)}\n"
         whole += f"events {{ worker_connections 768; }}\nhttp {{ access_log off; {kept}\n{plain}}}\n"
@@ -210,10 +225,10 @@ def behind_nginx(address: str) -> Iterator[str]:
         free.close()
         process = subprocess.Popen(["nginx", "-e", f"{folder}/errors", "-c", f"{folder}/nginx.conf"])
         try:
-            while ask(f"http://127.0.0.1:{port}", "127.0.0.1", "GET", "/healthz") != 200:
+            while ask(f"{scheme}://127.0.0.1:{port}", "127.0.0.1", "GET", "/healthz") != 200:
                 assert process.poll() is None, Path(folder, "errors").read_text()
                 time.sleep(0.05)
-            yield f"http://127.0.0.1:{port}"
+            yield f"{scheme}://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait()
@@ -222,7 +237,11 @@ def behind_nginx(address: str) -> Iterator[str]:
 def ask(address: str, source: str, method: str, path: str, body: bytes | None = None) -> int:
     """The status of a request from one of loopback's addresses; 0 where its connection is closed or refused."""
     place = urlsplit(address)
-    connection = http.client.HTTPConnection(place.hostname or "", place.port, 20, source_address=(source, 0))
+    how: dict[str, Any] = {"timeout": PATIENCE, "source_address": (source, 0)}
+    if place.scheme == "https":
+        how["context"] = ssl._create_unverified_context()
+    kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
+    connection = kind(place.hostname or "", place.port, **how)
     try:
         connection.request(method, path, body, {"Content-Type": "multipart/form-data; boundary=b"} if body else {})
         return connection.getresponse().status
@@ -287,6 +306,31 @@ def answered(address: str) -> int:
         return [ask(address, "127.0.0.3", "POST", "/v1/segment", upload) for _ in range(ASKED)].count(200)
 
 
+def burst(address: str) -> Counter[int]:
+    """The answers to connections that one address opens at once, by status; 0: none."""
+    ready, upload = threading.Barrier(BURST), form(SAMPLES[0].read_bytes())
+
+    def call(_: int) -> int:
+        ready.wait()
+        return ask(address, "127.0.0.4", "POST", "/v1/segment", upload)
+
+    with ThreadPoolExecutor(BURST) as threads:
+        return Counter(threads.map(call, range(BURST)))
+
+
+def bursts() -> int:
+    """Three bursts of TLS connections through nginx; the exit code."""
+    rows: list[dict[str, object]] = []
+    with service([]) as (_, address), behind_nginx(address, tls=True) as front:
+        for _ in range(3):
+            begin = time.perf_counter()
+            statuses = burst(front)
+            seconds = round(time.perf_counter() - begin, 2)
+            rows.append({"connections": BURST, "statuses": dict(sorted(statuses.items())), "seconds": seconds})
+    keep("service_burst", rows)
+    return int(any(0 in row["statuses"] for row in rows))  # pyright: ignore[reportOperatorIssue]
+
+
 def guard() -> int:
     """Misuse the service behind nginx and without it; the exit code."""
     rows: list[dict[str, object]] = []
@@ -301,7 +345,7 @@ def guard() -> int:
 def main() -> int:
     """Measure, print and keep; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("load", "guard"))
+    parser.add_argument("what", choices=("load", "guard", "burst"))
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--accept", default="application/json")
@@ -310,8 +354,8 @@ def main() -> int:
     parser.add_argument("--queue", type=int, default=16)
     parser.add_argument("options", nargs="*", help="options of `segvoc serve`, after --")
     arguments = parser.parse_args()
-    if arguments.what == "guard":
-        return guard()
+    if arguments.what != "load":
+        return guard() if arguments.what == "guard" else bursts()
     arguments.options += ["--queue", str(arguments.queue)]
     each = max(5.0, min(60.0, arguments.seconds / 10))
     before = alone(arguments.device, arguments.dtype, each)

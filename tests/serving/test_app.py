@@ -1,5 +1,6 @@
 """The service beside its labeling: models, health, metrics, request ids, logs, and failures of every kind."""
 
+import asyncio
 import json
 import logging
 import time
@@ -9,9 +10,13 @@ import pytest
 
 from segvoc.errors import CheckpointError
 from segvoc.inference.exported.segmenter import open_tiny
+from segvoc.models.digests import weights_digest
 from segvoc.models.opening import load
+from segvoc.runtime.version import __version__
 from segvoc.serving.app import model_facts
-from segvoc.serving.middleware import JsonLines
+from segvoc.serving.labeler import Labeler
+from segvoc.serving.middleware import JsonLines, ServiceMetrics
+from segvoc.serving.settings import ServiceSettings
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import GatedSegmenter, failure, in_process, png
 
@@ -41,9 +46,39 @@ def test_models_and_limits():
 
 
 def test_of_a_preset_more_is_known():
-    facts = model_facts(load("tiny", dtype="float32"))
+    facts = model_facts(load("tiny", dtype="float32"), None)
     assert facts.parameters > 10_000_000
-    assert facts.license == model_facts(open_tiny()).license == "Apache-2.0"
+    assert facts.license == model_facts(open_tiny(), None).license == "Apache-2.0"
+
+
+def test_answers_name_the_model_its_weights_and_the_version():
+    model = open_tiny()
+    with in_process(model) as client:
+        told = client.get("/v1/models").json()
+        answers = [segment(client), client.post("/v1/vocabularies", json={"words": "cat"})]
+    identity = {"model": "tiny", "weights": weights_digest(model), "version": __version__}
+    assert (told["models"][0]["weights"], told["version"]) == (identity["weights"], __version__)
+    assert len(identity["weights"]) >= 32
+    for answer in answers:
+        assert {name: answer.json()[name] for name in identity} == identity
+        assert answer.headers["x-segvoc-model"] == f"tiny; weights={identity['weights']}; segvoc={__version__}"
+
+
+def test_weights_are_told_apart_and_those_of_a_changed_model_are_told():
+    models = [NumpySegmenter(), load("tiny", device="cpu", dtype="float32")]
+
+    async def scenario():
+        labeler = Labeler(models[0], ServiceSettings(), ServiceMetrics())
+        await labeler.start()
+        before = labeler.identity
+        await labeler.change_model(lambda: models[1])
+        after = labeler.identity
+        await labeler.stop()
+        return before, after
+
+    before, after = asyncio.run(scenario())
+    assert (before.weights, after.weights) == (None, weights_digest(models[1]))
+    assert after.weights != weights_digest(load("tiny", weights="random", device="cpu", dtype="float32"))
 
 
 def test_a_stuck_model_is_unhealthy():

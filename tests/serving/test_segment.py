@@ -12,6 +12,7 @@ from PIL import Image
 from pycocotools import mask
 
 from segvoc.imaging.label_maps import labels_of
+from segvoc.runtime.version import __version__
 from segvoc.serving.answers import JSON, PNG, ZIP, negotiated
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import drawn_image, failure, in_process, png
@@ -60,6 +61,7 @@ def test_json_has_the_report_and_a_mask_for_each_class(client):
     for one in (report, told):
         del one["seconds"]
     told.pop("image", None)
+    assert (report.pop("weights"), report.pop("version")) == (None, __version__)
     assert report == told
 
 

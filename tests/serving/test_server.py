@@ -107,8 +107,11 @@ def test_after_sigkill_the_address_is_free_again_and_interrupting_ends_it_quietl
 
 
 def test_the_command_serves_tiny(tmp_path):
-    with started(tmp_path, "-m", "segvoc", "serve", "--port", "0", "--queue", "3", SEGVOC_API_KEY="k" * 20) as service:
+    settings = {"SEGVOC_PORT": "0", "SEGVOC_QUEUE": "3", "SEGVOC_API_KEY": "k" * 20}
+    with started(tmp_path, "-m", "segvoc", "serve", **settings) as service:
         url = service.url()
+        told = next(line["settings"] for line in service.lines() if line["message"] == "starting")
+        assert (told["port"], told["queue"], told["model"], told["device"]) == (0, 3, "tiny", "auto")
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(f"{url}/v1/models")
         chelsea = (REPOSITORY / "samples/chelsea.jpg").read_bytes()

@@ -184,6 +184,27 @@ def test_datasets_come_and_go_as_zips(street: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("files", "format", "said"),
+    [
+        ({"notes.txt": "no dataset"}, "", "in the field format: "),
+        ({"notes.txt": "no dataset"}, "cvat", "name its format in the field format"),
+        ({"annotations/a.json": "{}", "annotations/b.json": "{}"}, "coco-instances", "the archive"),
+        ({"a/images/x.png": "no image", "a/labels/x.png": "no labels", "a/classes.json": '["cat"]'}, "", ""),
+    ],
+)
+def test_errors_of_an_import_name_no_temporary_path_and_no_option_of_the_command(street, files, format, said):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    with in_process(project=street) as client:
+        told = client.post("/v1/project/import", files={"archive": buffer.getvalue()}, data={"format": format})
+    body = told.json()
+    assert body.get("problems") or failure(told) == "invalid_request"
+    assert said in told.text and "segvoc-" not in told.text and "/tmp" not in told.text and "--" not in told.text
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"labels.png": LABELS + 5}, "labels.png has the value 5"),

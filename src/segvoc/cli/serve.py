@@ -18,8 +18,12 @@ naming_fastapi = partial(
 )
 
 
-@click.command("serve", epilog=example("segvoc serve tiny --port 8000"))
-@click.argument("model", default="tiny")
+@click.command(
+    "serve",
+    context_settings={"auto_envvar_prefix": "SEGVOC"},
+    epilog=example("segvoc serve tiny --port 8000", "SEGVOC_PORT=8000 segvoc serve"),
+)
+@click.argument("model", default="tiny", envvar="SEGVOC_MODEL")
 @click.option("--host", default="127.0.0.1", help="Address to listen on; any other address needs an API key.")
 @click.option("--port", default=8000, type=click.IntRange(0, 65_535), help="Port to listen on.")
 @click.option(
@@ -36,10 +40,11 @@ naming_fastapi = partial(
 def serve_command(
     model: str, host: str, port: int, queue: int, chosen: ModelOptions, api_key_file: str | None, **more: Any
 ) -> None:
-    """Serve MODEL over HTTP.
+    """Serve MODEL (or SEGVOC_MODEL) over HTTP.
 
     POST /v1/segment labels images; /openapi.json describes the API. By default the service listens on this machine
-    only. With another --host, clients need an API key; put a proxy with TLS in front of it.
+    only. With another --host, clients need an API key; put a proxy with TLS in front of it. Every option can also be
+    set by its environment variable; the first line of the log has all values.
     """
     with naming_fastapi():
         from segvoc.serving.app import run
@@ -52,8 +57,12 @@ def serve_command(
         )
     extensions = tuple(extension.routes(more) for extension in installed_extensions())
     settings = ServiceSettings(queue=queue, extensions=extensions, **keys)
-    run(partial(chosen.open, model), settings, host=host, port=port)
+    told = click.get_current_context().params
+    run(partial(chosen.open, model), settings, host=host, port=port, told=told)
 
 
 for _extension in installed_extensions():
     serve_command.params.extend(_extension.options)
+for _option in serve_command.params:
+    if isinstance(_option, click.Option):
+        _option.show_envvar = True

@@ -41,9 +41,9 @@ FAST = 1
 """PNG compression level: at 6, photos are hardly smaller but take four times as long."""
 
 
-def json_answer(result: Segmentation, hints: tuple[str, ...], name: str | None) -> bytes:
+def json_answer(result: Segmentation, about: Mapping[str, object]) -> bytes:
     """The report of a result, with the mask of every class and part, as JSON."""
-    report = result.report() | {"image": name, "hints": list(hints)}
+    report = {**result.report(), **about}
     for kind, labels in (("classes", result.labels), ("parts", result.part_labels)):
         if labels is not None:
             masks = coco_masks(labels, len(report[kind]))
@@ -51,18 +51,18 @@ def json_answer(result: Segmentation, hints: tuple[str, ...], name: str | None) 
     return strict_json(report).encode()
 
 
-def png_answer(result: Segmentation, hints: tuple[str, ...], name: str | None) -> bytes:
+def png_answer(result: Segmentation, about: Mapping[str, object]) -> bytes:
     """The label map, as `segvoc segment` writes it."""
     return _png(label_map_image(result.labels, result.colors))
 
 
-def zip_answer(result: Segmentation, hints: tuple[str, ...], name: str | None) -> bytes:
+def zip_answer(result: Segmentation, about: Mapping[str, object]) -> bytes:
     """Label map, confidence (gray, 255 is 1), overlay and report; part map and probabilities if requested."""
     files = {
         "labels.png": _png(label_map_image(result.labels, result.colors)),
         "confidence.png": _png(Image.fromarray(np.rint(result.confidence * 255).astype(np.uint8)), FAST),
         "overlay.png": _png(result.overlay(), FAST),
-        "result.json": strict_json(result.report() | {"image": name, "hints": list(hints)}).encode(),
+        "result.json": strict_json({**result.report(), **about}).encode(),
     }
     if result.part_labels is not None:
         files["parts.png"] = _png(label_map_image(result.part_labels, result.part_colors))
@@ -77,12 +77,12 @@ def zip_answer(result: Segmentation, hints: tuple[str, ...], name: str | None) -
     return archive.getvalue()
 
 
-ANSWERS: Mapping[str, Callable[[Segmentation, tuple[str, ...], str | None], bytes]] = {
+ANSWERS: Mapping[str, Callable[[Segmentation, Mapping[str, object]], bytes]] = {
     JSON: json_answer,
     PNG: png_answer,
     ZIP: zip_answer,
 }
-"""Encoders of each response type: from a result, hints about the words, and the image's file name."""
+"""Encoders of each response type: from a result, and what the report also says (`SegmentAnswer`)."""
 
 
 def _png(image: Image.Image, level: int = 6) -> bytes:
@@ -207,6 +207,10 @@ class PartAnswer(RegionFigures):
     name: str = Field(examples=["cat's head"])
 
 
+WEIGHTS = "Digest of the model's weights; null for an engine of your own."
+VERSION = "segvoc's version."
+
+
 class SegmentAnswer(BaseModel):
     """A labeled image."""
 
@@ -214,6 +218,8 @@ class SegmentAnswer(BaseModel):
     width: int
     height: int
     model: str
+    weights: str | None = Field(description=WEIGHTS)
+    version: str = Field(description=VERSION)
     dtype: str
     classes: list[ClassAnswer]
     parts: list[PartAnswer] | None = Field(None, description="Only if parts were requested.")
@@ -229,6 +235,9 @@ class VocabularyAnswer(BaseModel):
     """An encoded vocabulary."""
 
     vocabulary: VocabularyName
+    model: str
+    weights: str | None = Field(description=WEIGHTS)
+    version: str = Field(description=VERSION)
     words: list[str] = Field(description="All classes, in the order of their ids.")
     hints: list[str] = Field(description="For example words that the model doesn't know.")
 
@@ -237,6 +246,7 @@ class ModelAnswer(BaseModel):
     """A model."""
 
     name: str
+    weights: str | None = Field(description=WEIGHTS)
     parameters: int | None = Field(description="Number of parameters; null if unknown.")
     dtype: str
     parts: bool = Field(description="Whether the model labels parts.")
@@ -259,6 +269,7 @@ class ModelsAnswer(BaseModel):
     """The models of the service, and its limits."""
 
     models: list[ModelAnswer]
+    version: str = Field(description=VERSION)
     limits: Limits
 
 

@@ -6,9 +6,9 @@ import logging.config
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -37,7 +37,7 @@ from segvoc.serving.bodies import (
     segment_call,
     vocabulary_call,
 )
-from segvoc.serving.labeler import Labeler, VocabularyDefinition
+from segvoc.serving.labeler import EncodedVocabulary, Labeler, VocabularyDefinition
 from segvoc.serving.middleware import (
     FIELDS,
     LOGGER,
@@ -51,6 +51,9 @@ from segvoc.serving.middleware import (
 from segvoc.serving.settings import ServiceSettings
 
 _T = TypeVar("_T")
+
+MODEL_HEADER = "X-Segvoc-Model"
+"""Header with the identity of the model that answered: tiny; weights=...; segvoc=..."""
 
 LONGEST_HEADERS = 16_384
 """Maximum size of a request's first line and headers [bytes]."""
@@ -93,7 +96,7 @@ class Service:
         image: bytes,
         definition: VocabularyDefinition,
         options: LabelOptions,
-        answer: Callable[[Segmentation, tuple[str, ...]], _T],
+        answer: Callable[[Segmentation, EncodedVocabulary], _T],
     ) -> _T:
         """Label the bytes of an image file; see `Labeler.label`."""
         await asyncio.to_thread(self._check_image, image, definition, options)
@@ -168,11 +171,13 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         with service.place():
             call = await segment_call(request, service.settings)
             options = call.options if kind == ZIP else replace(call.options, return_probabilities=False)
-            work = service.label(
-                call.image, call.definition, options, lambda result, hints: ANSWERS[kind](result, hints, call.name)
-            )
-            body = await unless_gone(request, work)
-        return Response(body, media_type=kind, headers={"Vary": "Accept"})
+
+            def answer(result: Segmentation, words: EncodedVocabulary) -> Response:
+                about = {"image": call.name, **asdict(words.identity), "hints": words.hints}
+                headers = {"Vary": "Accept", MODEL_HEADER: words.identity.header}
+                return Response(ANSWERS[kind](result, about), media_type=kind, headers=headers)
+
+            return await unless_gone(request, service.label(call.image, call.definition, options, answer))
 
     @app.post(
         "/v1/vocabularies",
@@ -188,13 +193,15 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             name, definition = await vocabulary_call(request, service.settings)
             encoded = await unless_gone(request, service.labeler.encode(definition))
         answer = {"vocabulary": name, "words": encoded.prepared.words, "hints": encoded.hints}
-        return JSONResponse(answer, status_code=201)
+        answer |= asdict(encoded.identity)
+        return JSONResponse(answer, status_code=201, headers={MODEL_HEADER: encoded.identity.header})
 
     @app.get("/v1/models", summary="The model and the limits")
     async def models() -> answers.ModelsAnswer:
         settings = service.settings
         limits = answers.Limits(bytes=settings.max_bytes, pixels=settings.max_pixels, words=settings.max_words)
-        return answers.ModelsAnswer(models=[model_facts(service.labeler.model)], limits=limits)
+        facts = model_facts(service.labeler.model, service.labeler.identity.weights)
+        return answers.ModelsAnswer(models=[facts], version=__version__, limits=limits)
 
     async def metrics(_: Request) -> Response:
         text = await asyncio.to_thread(generate_latest, service.metrics.registry)
@@ -215,8 +222,8 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         app.add_route(path, answer)
 
 
-def model_facts(model: Segmenter) -> answers.ModelAnswer:
-    """The response of GET /v1/models about a model."""
+def model_facts(model: Segmenter, weights: str | None) -> answers.ModelAnswer:
+    """The response of GET /v1/models about a model, whose weights have this digest."""
     network = getattr(model, "network", None)
     record = model.origin.get("record")
     license = record.get("license") if isinstance(record, dict) else None
@@ -230,6 +237,7 @@ def model_facts(model: Segmenter) -> answers.ModelAnswer:
             license = preset.published.license
     return answers.ModelAnswer(
         name=model.name,
+        weights=weights,
         parameters=None if network is None else sum(value.numel() for value in network.parameters()),
         dtype=model.dtype,
         parts=True,
@@ -270,14 +278,24 @@ async def _gone(request: Request) -> None:
 # ---- socket and process
 
 
-def run(open_model: Callable[[], Segmenter], settings: ServiceSettings, *, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT, then finish accepted requests; `UsageError` if the address can't be used."""
+def run(
+    open_model: Callable[[], Segmenter],
+    settings: ServiceSettings,
+    *,
+    host: str,
+    port: int,
+    told: Mapping[str, object] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then finish accepted requests; `UsageError` if the address can't be used.
+
+    `told` are settings for the first line of the log; none may be secret.
+    """
     logging.config.dictConfig(log_settings())
     logging.captureWarnings(True)
     with bound_socket(host, port) as listener:
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{listener.getsockname()[1]}"
-        LOGGER.info("starting", extra={FIELDS: {"address": address}})
+        LOGGER.info("starting", extra={FIELDS: {"address": address, "settings": told or {}}})
         server = service_server(create_app(open_model, settings, open_model()), settings)
         # uvicorn re-raises the signal that stopped it
         previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

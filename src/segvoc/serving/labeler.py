@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import numpy as np
 from jaxtyping import UInt8
@@ -22,6 +23,8 @@ from segvoc.inference.part_labels import words_with_objects
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
+from segvoc.models.digests import weights_digest
+from segvoc.runtime.version import __version__
 from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.middleware import ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
@@ -72,15 +75,37 @@ class VocabularyDefinition:
 
 
 @dataclass(frozen=True)
+class ModelIdentity:
+    """What labels an image: the same identity, words and options give the same labels."""
+
+    model: str
+    """Name of the model."""
+    weights: str | None
+    """Digest of its weights; None for an engine of your own."""
+    version: str = __version__
+    """segvoc's version."""
+
+    @property
+    def header(self) -> str:
+        """The identity as a header's value: a token with parameters."""
+        weights = "" if self.weights is None else f"; weights={self.weights}"
+        return f"{quote(self.model)}{weights}; segvoc={self.version}"
+
+
+@dataclass(frozen=True)
 class EncodedVocabulary:
     """A vocabulary encoded by the model."""
 
     prepared: PreparedVocabulary
     hints: tuple[str, ...]
     """Hints about words, for example that the model doesn't know them."""
+    identity: ModelIdentity
+    """The model that encoded it, which labels images with it."""
 
 
-def cached_encoder(model: Segmenter, number: int) -> Callable[[VocabularyDefinition], EncodedVocabulary]:
+def cached_encoder(
+    model: Segmenter, number: int, identity: ModelIdentity
+) -> Callable[[VocabularyDefinition], EncodedVocabulary]:
     """Encode vocabularies by `Segmenter.encode`, with an LRU cache of `number` entries."""
 
     @lru_cache(number)
@@ -90,7 +115,7 @@ def cached_encoder(model: Segmenter, number: int) -> Callable[[VocabularyDefinit
             prepared = model.encode(definition.words, parts=definition.parts, background=definition.background)
         of_words = (PromptTruncatedWarning, UnknownWordWarning)
         hints = tuple(str(warning.message) for warning in caught if issubclass(warning.category, of_words))
-        return EncodedVocabulary(prepared, hints)
+        return EncodedVocabulary(prepared, hints, identity)
 
     return encoded
 
@@ -101,7 +126,7 @@ class _Job:
 
     key: tuple[VocabularyDefinition, LabelOptions]
     read: Callable[[], UInt8[np.ndarray, "H W 3"]]
-    answer: Callable[[Segmentation, tuple[str, ...]], Any]
+    answer: Callable[[Segmentation, EncodedVocabulary], Any]
     future: asyncio.Future[Any]
     arrived: float = field(default_factory=time.monotonic)
     expiry: asyncio.TimerHandle | None = None
@@ -121,8 +146,9 @@ class Labeler:
         if settings.batch is not None:
             model = copy.copy(model)  # the caller's keeps its batch
             model.batch = settings.batch
-        self.model, self.settings, self.metrics = model, settings, metrics
-        self._encoded = cached_encoder(model, settings.vocabularies)
+        self.settings, self.metrics = settings, metrics
+        self.model, self.identity = model, ModelIdentity(model.name, weights_digest(model))
+        self._encoded = cached_encoder(model, settings.vocabularies, self.identity)
         self._waiting: deque[_Job] = deque()
         self._arrival = asyncio.Event()
         self._room = asyncio.Semaphore(BATCHES)
@@ -151,8 +177,12 @@ class Labeler:
         """Switch to another model from the next batch on; `make` is called in the model's thread."""
 
         def change() -> None:
-            self.model = make()
-            self._encoded = cached_encoder(self.model, self.settings.vocabularies)
+            before, self.model = self.model, make()
+            # taught words leave the network as it is
+            same = getattr(before, "network", before) is getattr(self.model, "network", self.model)
+            weights = self.identity.weights if same else weights_digest(self.model)
+            self.identity = ModelIdentity(self.model.name, weights)
+            self._encoded = cached_encoder(self.model, self.settings.vocabularies, self.identity)
 
         await self._in_thread(self._network, change)
 
@@ -181,12 +211,12 @@ class Labeler:
         definition: VocabularyDefinition,
         options: LabelOptions,
         read: Callable[[], UInt8[np.ndarray, "H W 3"]],
-        answer: Callable[[Segmentation, tuple[str, ...]], _T],
+        answer: Callable[[Segmentation, EncodedVocabulary], _T],
     ) -> _T:
         """Label an image; cancellation frees its place in the queue.
 
-        `read` reads the image shortly before inference, and `answer` encodes the response from the result and hints
-        about the words, both in a thread.
+        `read` reads the image shortly before inference, and `answer` encodes the response from the result and the
+        vocabulary, both in a thread.
 
         Raises a `ServiceFailure` if the queue is full or the wait or the run took too long; and errors of the model.
         """
@@ -264,8 +294,8 @@ class Labeler:
                 return
             jobs = [job for job, _ in present]
             read = [image for _, image in present if image is not None]
-            hints, results = await self._in_time(self._in_thread(self._network, self._run, jobs, read), jobs)
-            await asyncio.gather(*(self._answer(job, hints, result) for job, result in zip(jobs, results, strict=True)))
+            words, results = await self._in_time(self._in_thread(self._network, self._run, jobs, read), jobs)
+            await asyncio.gather(*(self._answer(job, words, result) for job, result in zip(jobs, results, strict=True)))
         except Exception as error:
             for job in jobs:
                 job.fail(error)
@@ -304,8 +334,8 @@ class Labeler:
 
     def _run(
         self, jobs: Sequence[_Job], images: Sequence[np.ndarray]
-    ) -> tuple[tuple[str, ...], Sequence[Segmentation | InputError]]:
-        """Run the model on a batch, in its thread: the hints about the words, and the results."""
+    ) -> tuple[EncodedVocabulary, Sequence[Segmentation | InputError]]:
+        """Run the model on a batch, in its thread: the words, and the results."""
         began = time.monotonic()
         self.metrics.batch.observe(len(jobs))
         for job in jobs:
@@ -318,9 +348,9 @@ class Labeler:
             seconds = time.monotonic() - began
             self.metrics.model_seconds.observe(seconds)
         self._seconds_per_image += 0.2 * (seconds / len(jobs) - self._seconds_per_image)
-        return words.hints, results
+        return words, results
 
-    async def _answer(self, job: _Job, hints: tuple[str, ...], result: Segmentation | InputError) -> None:
+    async def _answer(self, job: _Job, words: EncodedVocabulary, result: Segmentation | InputError) -> None:
         if job.future.done():
             return
         if not isinstance(result, Segmentation):
@@ -328,7 +358,7 @@ class Labeler:
             job.fail(RuntimeError(str(result)))
             return
         try:
-            answer = await self._in_thread(self._images, job.answer, result, hints)
+            answer = await self._in_thread(self._images, job.answer, result, words)
         except Exception as error:
             job.fail(error)
         else:

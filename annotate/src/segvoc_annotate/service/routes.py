@@ -1,7 +1,9 @@
 """The routes of a project, which only this process writes."""
 
 import asyncio
+import re
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -407,10 +409,20 @@ def _imported(project: Project, file: BinaryIO, format_: str | None, options: di
         with writing(path), path.open("wb") as kept:
             shutil.copyfileobj(file, kept)
         try:
-            return import_path(project, path, format_ or None, **options)
+            found = import_path(project, path, format_ or None, **options)
         except UsageError as error:
-            # don't reveal the temporary path to the caller
-            raise UsageError(str(error).replace(folder, "")) from None
+            raise UsageError(_about_upload(str(error))) from None
+        return replace(found, problems=[_about_upload(problem) for problem in found.problems])
+
+
+_TEMPORARY = re.compile(re.escape(tempfile.gettempdir()) + r"/segvoc-[a-z0-9_]+(/archive\.zip|/dataset|/project)?/?")
+
+
+def _about_upload(text: str) -> str:
+    """An error about an uploaded archive: without temporary paths, and with fields in place of the command's options."""
+    text = _TEMPORARY.sub("", text).replace("''", "the archive").replace("with --dataset-format", "in the field format")
+    problem, _, advice = text.rpartition("; ")
+    return f"{problem}; change the archive, or name its format in the field format" if "--" in advice else text
 
 
 def _storage(error: OutputError) -> ServiceFailure:
