@@ -3,6 +3,7 @@
     python -m benchmarks.service load [--seconds 600] [--clients 32] [--accept application/json] [-- --queue 16 ...]
     python -m benchmarks.service guard
     python -m benchmarks.service burst
+    python -m benchmarks.service memory [--requests 2000] [-- --pixels-at-once N ...]
 
 `load` starts `segvoc serve`, with the options after `--`, and keeps all clients calling for `seconds`; who is refused
 comes back after the time in Retry-After. Then it sends SIGTERM while they go on, and counts what was accepted and not
@@ -14,11 +15,15 @@ and counts what another address is answered: by the service behind nginx with de
 has to be 16 of 16, and by the bare service. Addresses are those of loopback, 127.0.0.2 and so on.
 
 `burst` opens 60 TLS connections to nginx at once, each with a request, and fails unless all are answered.
+
+`memory` sends mixed requests from 8 clients (photographs of 0.3 to 24 megapixels, all three types of answer), the last
+of which are 100 megapixels as a JPEG, once for each type. Fails if the service's peak is above 1.5 GB.
 """
 
 import argparse
 import contextlib
 import http.client
+import io
 import json
 import os
 import re
@@ -39,6 +44,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+from PIL import Image
 
 from benchmarks.machine import keep
 
@@ -331,6 +337,68 @@ def bursts() -> int:
     return int(any(0 in row["statuses"] for row in rows))  # pyright: ignore[reportOperatorIssue]
 
 
+MOST_MEMORY_MB, MIXED_CLIENTS = 1500, 8
+ACCEPTED = ("application/json", "image/png", "application/zip")
+
+
+def mixed_bodies() -> tuple[list[bytes], bytes]:
+    """Forms of photographs of several sizes, small ones more often, and the form of one of 100 megapixels."""
+    photo, bodies = Image.open(SAMPLES[0]).convert("RGB"), []
+    for size, times in (((640, 480), 8), ((1600, 1200), 4), ((4000, 3000), 3), ((6000, 4000), 1)):
+        bodies += [form(_jpeg(photo.resize(size)))] * times
+    return bodies, form(_jpeg(photo.resize((12_500, 8_000))))
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=85)
+    return content.getvalue()
+
+
+def most_memory(arguments: argparse.Namespace) -> int:
+    """Send mixed requests and keep the peak of the service's memory; the exit code."""
+    bodies, large = mixed_bodies()
+    # each type of answer to each size
+    calls = [(bodies[number % 16], ACCEPTED[number // 16 % 3]) for number in range(arguments.requests)]
+    with service(arguments.options) as (process, address), ThreadPoolExecutor(MIXED_CLIENTS) as threads:
+        begin, base = time.perf_counter(), memory(process)
+        statuses = Counter(threads.map(lambda call: patiently(address, *call), calls))
+        mixed = peak_memory(process)
+        statuses.update(patiently(address, large, accept) for accept in ACCEPTED)
+        peak, seconds = peak_memory(process), time.perf_counter() - begin
+    row = {
+        "requests": arguments.requests,
+        "statuses": dict(sorted(statuses.items())),
+        "started_mb": round(base),
+        "peak_of_mixed_mb": round(mixed),
+        "peak_mb": round(peak),
+        "seconds": round(seconds),
+    }
+    keep("service_memory", [row])
+    return int(peak > MOST_MEMORY_MB or set(statuses) != {200})
+
+
+def patiently(address: str, body: bytes, accept: str) -> int:
+    """The status of a request that comes back after the time in Retry-After."""
+    place = urlsplit(address)
+    headers = {"Content-Type": "multipart/form-data; boundary=b", "Accept": accept}
+    while True:
+        connection = http.client.HTTPConnection(place.hostname or "", place.port, 600)
+        connection.request("POST", "/v1/segment", body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        if answer.status not in (429, 503):
+            return answer.status
+        time.sleep(float(answer.getheader("Retry-After", "1")))
+
+
+def peak_memory(process: subprocess.Popen[str]) -> float:
+    """Highest resident memory of a process so far [MB]."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1e3
+
+
 def guard() -> int:
     """Misuse the service behind nginx and without it; the exit code."""
     rows: list[dict[str, object]] = []
@@ -345,7 +413,8 @@ def guard() -> int:
 def main() -> int:
     """Measure, print and keep; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("load", "guard", "burst"))
+    parser.add_argument("what", choices=("load", "guard", "burst", "memory"))
+    parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--accept", default="application/json")
@@ -354,6 +423,8 @@ def main() -> int:
     parser.add_argument("--queue", type=int, default=16)
     parser.add_argument("options", nargs="*", help="options of `segvoc serve`, after --")
     arguments = parser.parse_args()
+    if arguments.what == "memory":
+        return most_memory(arguments)
     if arguments.what != "load":
         return guard() if arguments.what == "guard" else bursts()
     arguments.options += ["--queue", str(arguments.queue)]

@@ -53,7 +53,9 @@ def test_it_has_at_most_eighteen_options_and_each_has_a_variable_in_the_help(seg
     told = "".join(segvoc_command("serve", "--help").out.split())
     for option in OPTIONS:
         (flag,) = option.opts
-        assert f"[envvar:SEGVOC_{flag.removeprefix('--').replace('-', '_').upper()}" in told
+        # SEGVOC_MODEL has the arguments
+        name = {"--model": "--models"}.get(flag, flag).removeprefix("--").replace("-", "_").upper()
+        assert f"[envvar:SEGVOC_{name}" in told
 
 
 def test_the_environment_sets_what_the_options_set(segvoc_command: Command, served, monkeypatch):
@@ -62,9 +64,10 @@ def test_the_environment_sets_what_the_options_set(segvoc_command: Command, serv
     assert segvoc_command("serve", "--queue", "4").code == 0
     (arguments, options) = served[0]
     assert (options["host"], options["port"], arguments[1].queue) == ("127.0.0.2", 9000, 4)
-    assert (options["told"]["queue"], options["told"]["model"]) == (4, "tiny")
+    assert (options["told"]["queue"], options["told"]["models"]) == (4, ())
     assert KEY not in str(options["told"])
-    monkeypatch.setenv("SEGVOC_MODEL", "no-such-model")
+    monkeypatch.setenv("SEGVOC_MODELS", "street=tiny other")
+    segvoc_command("serve").refused("--model 'other' is not NAME=MODEL")
     monkeypatch.setenv("SEGVOC_PORT", "tcp://10.0.0.1:80")
     segvoc_command("serve").refused("tcp://10.0.0.1:80")
 

@@ -1,23 +1,33 @@
 """The service beside its labeling: models, health, metrics, request ids, logs, and failures of every kind."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
+import httpx2
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
+from starlette.testclient import TestClient
 
-from segvoc.errors import CheckpointError
+from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.models.digests import weights_digest
 from segvoc.models.opening import load
 from segvoc.runtime.version import __version__
-from segvoc.serving.app import model_facts
+from segvoc.serving.app import create_app, metrics_server, model_facts
 from segvoc.serving.labeler import Labeler
-from segvoc.serving.middleware import JsonLines, ServiceMetrics
+from segvoc.serving.middleware import PROBES, JsonLines, ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from tests.inference.numpy_engine import NumpySegmenter
+from tests.processes import free_port
 from tests.serving.services import GatedSegmenter, failure, in_process, png
 
 
@@ -71,7 +81,7 @@ def test_weights_are_told_apart_and_those_of_a_changed_model_are_told():
         labeler = Labeler(models[0], ServiceSettings(), ServiceMetrics())
         await labeler.start()
         before = labeler.identity
-        await labeler.change_model(lambda: models[1])
+        await labeler.replace_model(lambda: models[1])
         after = labeler.identity
         await labeler.stop()
         return before, after
@@ -128,6 +138,124 @@ def test_logs_are_lines_of_json(caplog):
     assert line["request_id"] == "job-7"
     assert (line["route"], line["method"], line["status"]) == ("/v1/models", "GET", 200)
     assert line["bytes"] > 0 and line["level"] == "info" and line["time"].endswith("Z")
+
+
+def test_the_log_has_the_times_of_a_request_and_the_failures_of_probes_alone(caplog):
+    model = GatedSegmenter()
+    lines = []
+    for settings in ({}, {"log_probes": True}):
+        with in_process(model, run_seconds=0.1, **settings) as client, caplog.at_level("INFO", "segvoc.serving"):
+            caplog.clear()
+            assert segment(client).status_code == 200
+            assert [client.get(path).status_code for path in PROBES] == [200] * 3
+            model.gate.clear()
+            assert segment(client).status_code == 504
+            end = time.monotonic() + 30
+            while client.get("/healthz").status_code != 503:
+                assert time.monotonic() < end
+            model.gate.set()
+        lines.append([record.fields for record in caplog.records if record.message == "request"])
+    ((done, *others), (_, *all_others)) = lines
+    assert (done["route"], done["images"]) == ("/v1/segment", 1)
+    assert 0 <= done["queue_milliseconds"] <= done["milliseconds"]
+    assert [(line["route"], line["status"]) for line in others][-1] == ("/healthz", 503)
+    assert all(line["status"] >= 400 for line in others)
+    assert [line["route"] for line in all_others[:3]] == list(PROBES)
+
+
+def test_probes_have_labels_of_their_own_in_metrics():
+    with in_process() as client:
+        assert client.head("/readyz").status_code == 200
+        text = client.get("/metrics").text
+    assert 'segvoc_requests_total{method="HEAD",route="/readyz",status="200"} 1.0' in text
+
+
+def test_requests_are_spans(monkeypatch):
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with in_process(traces=True) as client:
+        client.get("/v1/models", headers={"traceparent": parent, "X-Request-ID": "job-7"})
+        segment(client)
+    known, labeled = spans.get_finished_spans()
+    assert (known.name, known.kind, known.parent.span_id) == ("GET /v1/models", SpanKind.SERVER, 0xB7AD6B7169203331)
+    assert known.attributes["segvoc.request_id"] == "job-7"
+    assert labeled.attributes["http.response.status_code"] == 200
+    assert labeled.attributes["segvoc.images"] == 1
+
+
+def named(name):
+    model = NumpySegmenter()
+    model.name = name
+    return model
+
+
+def test_the_request_chooses_among_several_models():
+    with several("a", "b") as client:
+        assert [model["name"] for model in client.get("/v1/models").json()["models"]] == ["a", "b"]
+        for model, answered in (({}, "a"), ({"model": "a"}, "a"), ({"model": "b"}, "b")):
+            assert segment(client, **model).json()["model"] == answered
+            told = client.post("/v1/vocabularies", json={"words": "cat", **model}).json()
+            assert (told["model"], segment(client, words="cat", **model).json()["classes"][0]["name"]) == (
+                answered,
+                "cat",
+            )
+        assert segment(client, model="c").status_code == 422
+        assert "there is no model 'c'; choose one of a, b" in segment(client, model="c").json()["error"]["message"]
+    with pytest.raises(UsageError, match="several models are called 'a'"), several("a", "a"):
+        pass
+
+
+@contextlib.contextmanager
+def several(*names):
+    openers = [partial(named, name) for name in names]
+    app = create_app(openers[0], ServiceSettings(), more=openers[1:])
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        yield client
+
+
+def test_reloading_loses_no_request_and_a_model_that_cannot_be_opened_stays():
+    models = [GatedSegmenter(), CheckpointError("damaged"), named("new")]
+
+    def opened():
+        model = models.pop(0)
+        if isinstance(model, Exception):
+            raise model
+        return model
+
+    first = models[0]
+    app = create_app(opened, ServiceSettings())
+    with TestClient(app, base_url="http://127.0.0.1") as client, ThreadPoolExecutor() as threads:
+        service = app.state.service
+        client.portal.call(service.reload)
+        assert service.labeler.model.name == "numpy"
+        first.gate.clear()
+        calls = [threads.submit(segment, client) for _ in range(3)]
+        while "segvoc_open_requests 4.0" not in client.get("/metrics").text:
+            time.sleep(0.02)
+        reloading = threads.submit(client.portal.call, service.reload)
+        first.gate.set()
+        reloading.result()
+        assert [call.result().status_code for call in calls] == [200] * 3
+        assert segment(client).json()["model"] == "new"
+
+
+def test_metrics_have_a_port_of_their_own_without_a_key():
+    port = free_port()
+    metrics = ServiceMetrics()
+    metrics.requests.labels("/v1/segment", "POST", "200").inc()
+    with metrics_server(metrics, "127.0.0.1", port):
+        text = httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+        assert "segvoc_queue 0.0" in text and 'route="/v1/segment"' in text
+        with (
+            pytest.raises(UsageError, match="choose another --metrics-port"),
+            metrics_server(metrics, "127.0.0.1", port),
+        ):
+            pass
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(f"http://127.0.0.1:{port}/metrics")
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ FORMATS = {
     "vocabulary": WORD_LISTS.map(
         lambda words: f"v{base64.urlsafe_b64encode(json.dumps({'words': words}).encode()).decode()}"
     ),
+    "model": st.just("numpy"),
     "stretch": st.integers(0, 100).map(lambda low: f"{low},{low + 9}"),
 }
 for _name, _strategy in FORMATS.items():

@@ -243,7 +243,7 @@ def test_a_form_needs_one_image_as_a_file(client):
 
 
 def test_limits_on_bytes_and_pixels():
-    with in_process(max_bytes=1000, max_pixels=64 * 48) as client:
+    with in_process(max_bytes=1000, max_pixels=64 * 48, pixels_at_once=64 * 48) as client:
         assert segment(client).status_code == 200
         large = segment(client, image=png() + b"\0" * 1000)
         assert (large.status_code, failure(large)) == (413, "too_large")
@@ -257,6 +257,17 @@ def test_limits_on_bytes_and_pixels():
         assert segment(client, probabilities=True).status_code == 200  # they are for zips alone
         probabilities = segment(client, "application/zip", probabilities=True)
         assert (probabilities.status_code, failure(probabilities)) == (413, "too_large")
+
+
+def test_a_large_image_is_labeled_in_tiles_and_the_rest_as_a_whole():
+    image = png(drawn_image(size=(300, 200)))
+    with in_process(pixels_at_once=200 * 300 - 1) as client:
+        found = segment(client, "image/png", image)
+        for fields in ({"parts": PARTS}, {"accept": "application/zip", "probabilities": True}):
+            refused = segment(client, image=image, **fields)
+            assert (refused.status_code, failure(refused)) == (413, "too_large")
+    tiled = NumpySegmenter().segment(drawn_image(size=(300, 200)), WORDS, tile=2048)
+    np.testing.assert_array_equal(labels_of(Image.open(io.BytesIO(found.content)), ""), tiled.labels)
 
 
 def test_uploads_stay_in_memory(client, monkeypatch):

@@ -24,6 +24,8 @@ _STRICT = ConfigDict(extra="forbid")
 _WORDS = "One word per class, separated by commas"
 _PARTS = "Parts of objects: `dog: head, leg; *: tail` (`*` stands for every object)"
 
+_MODEL_NAME = "Name of one of the service's models (GET /v1/models); by default the first."
+
 Text = Annotated[str, Field(min_length=1)]
 Word = Annotated[str, Field(min_length=1, json_schema_extra={"format": "word"})]
 WordList = Annotated[list[Word], Field(min_length=1, json_schema_extra={"uniqueItems": True})]
@@ -73,6 +75,7 @@ class SegmentForm(create_model("LabelFields", __config__=_STRICT, **_option_fiel
         json_schema_extra={"format": "vocabulary"},
     )
     synonyms: Literal["first", "average"] = Field("first", description="Which synonyms of a class are used.")
+    model: Text | None = Field(None, description=_MODEL_NAME, json_schema_extra={"format": "model"})
     probabilities: bool = Field(
         False, description="Add the probabilities of all classes to a zip: `probabilities.npy`, float32 (K, H, W)."
     )
@@ -97,6 +100,7 @@ class VocabularyJson(BaseModel):
     )
     background: Text | None = Field(None, **_described("background"), examples=["other"])
     synonyms: Literal["first", "average"] = Field("first", description="Which synonyms of a class are used.")
+    model: Text | None = Field(None, description=_MODEL_NAME, json_schema_extra={"format": "model"})
 
 
 def request_body(kind: str, model: type[BaseModel]) -> dict[str, Any]:
@@ -139,6 +143,7 @@ class SegmentCall:
     """Its file name in the form."""
     definition: VocabularyDefinition
     options: LabelOptions
+    model: str | None
 
 
 async def segment_call(request: Request, settings: ServiceSettings) -> SegmentCall:
@@ -161,15 +166,15 @@ async def segment_call(request: Request, settings: ServiceSettings) -> SegmentCa
         raise ServiceFailure("invalid_request", "a vocabulary includes words, parts and background; omit them")
     else:
         definition = await asyncio.to_thread(_named, body.vocabulary, settings)
-    return SegmentCall(image, name, definition, options)
+    return SegmentCall(image, name, definition, options, body.model)
 
 
-async def vocabulary_call(request: Request, settings: ServiceSettings) -> tuple[str, VocabularyDefinition]:
-    """Read the body of POST /v1/vocabularies: the vocabulary, and its name, which every replica can decode."""
+async def vocabulary_call(request: Request, settings: ServiceSettings) -> tuple[str, VocabularyDefinition, str | None]:
+    """Read the body of POST /v1/vocabularies: its name, which every replica can decode, the vocabulary, the model."""
     body = await json_request(request, VocabularyJson, settings, limit=TEXT_BYTES // 2)
-    text = body.model_dump_json(exclude_defaults=True)
+    text = body.model_dump_json(exclude_defaults=True, exclude={"model"})
     definition = _definition(body.words, body.parts, body.background, body.synonyms, settings)
-    return f"v{base64.urlsafe_b64encode(text.encode()).decode()}", definition
+    return f"v{base64.urlsafe_b64encode(text.encode()).decode()}", definition, body.model
 
 
 def _named(name: str, settings: ServiceSettings) -> VocabularyDefinition:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -26,7 +27,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.models.digests import weights_digest
 from segvoc.runtime.version import __version__
 from segvoc.serving.answers import ServiceFailure
-from segvoc.serving.middleware import ServiceMetrics
+from segvoc.serving.middleware import WORK, ServiceMetrics, Work
 from segvoc.serving.settings import ServiceSettings
 from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
 
@@ -120,14 +121,43 @@ def cached_encoder(
     return encoded
 
 
+class PixelBudget:
+    """Bounds the pixels of decoded images in memory, over all models; first come, first served in each of them.
+
+    Args:
+        most: max pixels; an image with more takes all of them.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self._free = most, most
+        self._changed = asyncio.Condition()
+
+    async def take(self, pixels: int) -> int:
+        """Wait until so many pixels are free; the number to give back."""
+        taken = min(pixels, self.most)
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._free >= taken)
+            self._free -= taken
+        return taken
+
+    async def give_back(self, pixels: int) -> None:
+        """Free the pixels that `take` returned."""
+        async with self._changed:
+            self._free += pixels
+            self._changed.notify_all()
+
+
 @dataclass(eq=False)
 class _Job:
     """A queued or running image."""
 
     key: tuple[VocabularyDefinition, LabelOptions]
+    pixels: int
     read: Callable[[], UInt8[np.ndarray, "H W 3"]]
     answer: Callable[[Segmentation, EncodedVocabulary], Any]
     future: asyncio.Future[Any]
+    work: Work | None = field(default_factory=WORK.get)
+    """What is logged of its request."""
     arrived: float = field(default_factory=time.monotonic)
     expiry: asyncio.TimerHandle | None = None
 
@@ -142,13 +172,13 @@ class Labeler:
     Use it in a single event loop, between `start` and `stop`. The model runs in a dedicated thread.
     """
 
-    def __init__(self, model: Segmenter, settings: ServiceSettings, metrics: ServiceMetrics) -> None:
-        if settings.batch is not None:
-            model = copy.copy(model)  # the caller's keeps its batch
-            model.batch = settings.batch
+    def __init__(
+        self, model: Segmenter, settings: ServiceSettings, metrics: ServiceMetrics, budget: PixelBudget | None = None
+    ) -> None:
         self.settings, self.metrics = settings, metrics
-        self.model, self.identity = model, ModelIdentity(model.name, weights_digest(model))
-        self._encoded = cached_encoder(model, settings.vocabularies, self.identity)
+        self._budget = budget or PixelBudget(settings.pixels_at_once)
+        self._adapt: Callable[[Segmenter], Segmenter] = lambda opened: opened
+        self._use(model, self._adapt, ModelIdentity(model.name, weights_digest(model)))
         self._waiting: deque[_Job] = deque()
         self._arrival = asyncio.Event()
         self._room = asyncio.Semaphore(BATCHES)
@@ -160,7 +190,7 @@ class Labeler:
 
     async def start(self) -> None:
         """Warm up the model, and start to accept work."""
-        await self._in_thread(self._network, self._warm_up)
+        await self._in_thread(self._network, _warm_up, self.model)
         self._begin(self._dispatch())
 
     async def stop(self) -> None:
@@ -169,28 +199,41 @@ class Labeler:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         while self._waiting:
-            self._forget(self._waiting[0]).fail(ServiceFailure("busy", "the service is stopping; try again"))
+            self._forget(self._waiting[0]).fail(_stopping())
         for threads in (self._network, self._images):
             threads.shutdown(wait=False, cancel_futures=True)
 
-    async def change_model(self, make: Callable[[], Segmenter]) -> None:
-        """Switch to another model from the next batch on; `make` is called in the model's thread."""
+    async def adapt_model(self, adapt: Callable[[Segmenter], Segmenter]) -> None:
+        """Use the model that `adapt` makes of the opened one, with the same weights, from the next batch on."""
+        await self._in_thread(self._network, self._use, self._opened, adapt, self.identity)
 
-        def change() -> None:
-            before, self.model = self.model, make()
-            # taught words leave the network as it is
-            same = getattr(before, "network", before) is getattr(self.model, "network", self.model)
-            weights = self.identity.weights if same else weights_digest(self.model)
-            self.identity = ModelIdentity(self.model.name, weights)
-            self._encoded = cached_encoder(self.model, self.settings.vocabularies, self.identity)
+    async def replace_model(self, open_model: Callable[[], Segmenter]) -> None:
+        """Open a model beside the present one, and use it from the next batch on; adapted as the present one is."""
 
-        await self._in_thread(self._network, change)
+        def opened() -> tuple[Segmenter, ModelIdentity]:
+            model = open_model()
+            _warm_up(model)
+            return model, ModelIdentity(model.name, weights_digest(model))
+
+        model, identity = await asyncio.to_thread(opened)
+        await self._in_thread(self._network, self._use, model, self._adapt, identity)
+
+    def _use(self, opened: Segmenter, adapt: Callable[[Segmenter], Segmenter], identity: ModelIdentity) -> None:
+        model = copy.copy(adapt(opened))  # the caller's keeps its batch
+        model.batch = self.settings.batch or model.batch
+        self._opened, self._adapt, self.model, self.identity = opened, adapt, model, identity
+        self._encoded = cached_encoder(model, self.settings.vocabularies, identity)
 
     @property
     def is_healthy(self) -> bool:
         """Whether no thread is stuck in a batch or an image."""
         oldest = min(list(self._busy_since.values()), default=math.inf)
         return time.monotonic() - oldest < self.settings.run_seconds
+
+    @property
+    def waiting(self) -> int:
+        """Number of queued images."""
+        return len(self._waiting)
 
     @property
     def retry_after(self) -> int:
@@ -210,10 +253,11 @@ class Labeler:
         self,
         definition: VocabularyDefinition,
         options: LabelOptions,
+        pixels: int,
         read: Callable[[], UInt8[np.ndarray, "H W 3"]],
         answer: Callable[[Segmentation, EncodedVocabulary], _T],
     ) -> _T:
-        """Label an image; cancellation frees its place in the queue.
+        """Label an image of so many pixels; cancellation frees its place in the queue.
 
         `read` reads the image shortly before inference, and `answer` encodes the response from the result and the
         vocabulary, both in a thread.
@@ -222,11 +266,11 @@ class Labeler:
         """
         self.check_room()
         loop = asyncio.get_running_loop()
-        job = _Job((definition, options), read, answer, loop.create_future())
+        job = _Job((definition, options), pixels, read, answer, loop.create_future())
         job.expiry = loop.call_later(self.settings.queue_seconds, lambda: self._forget(job).fail(self._no_time()))
         self._waiting.append(job)
         self._arrival.set()
-        self.metrics.waiting.set(len(self._waiting))
+        self.metrics.waiting.inc()
         try:
             return await job.future
         finally:
@@ -245,7 +289,7 @@ class Labeler:
     def _forget(self, job: _Job) -> _Job:
         """Remove a job from the queue."""
         self._waiting.remove(job)
-        self.metrics.waiting.set(len(self._waiting))
+        self.metrics.waiting.dec()
         if job.expiry is not None:
             job.expiry.cancel()
         return job
@@ -264,7 +308,13 @@ class Labeler:
         while True:
             await self._room.acquire()
             jobs = await self._next_batch()
-            self._begin(self._process(jobs)).add_done_callback(lambda _: self._room.release())
+            try:
+                taken = await self._budget.take(sum(job.pixels for job in jobs))
+            except asyncio.CancelledError:
+                for job in jobs:
+                    job.fail(_stopping())
+                raise
+            self._begin(self._process(jobs, taken)).add_done_callback(lambda _: self._room.release())
 
     async def _next_batch(self) -> list[_Job]:
         """The oldest job, and the jobs that can be batched with it."""
@@ -274,9 +324,11 @@ class Labeler:
         first, size = self._waiting[0], self.model.batch
         deadline = time.monotonic() + self.settings.batch_wait
         while True:
-            batch = [job for job in self._waiting if job.key == first.key][:size]
+            alike = [job for job in self._waiting if job.key == first.key][:size]
+            pixels = accumulate(job.pixels for job in alike)
+            batch = [job for job, sum_ in zip(alike, pixels, strict=True) if job is first or sum_ <= self._budget.most]
             left = deadline - time.monotonic()
-            if len(batch) >= size or left <= 0:
+            if len(batch) >= size or len(batch) < len(alike) or left <= 0:
                 break
             self._arrival.clear()
             try:
@@ -285,7 +337,7 @@ class Labeler:
                 continue
         return [self._forget(job) for job in batch]
 
-    async def _process(self, jobs: list[_Job]) -> None:
+    async def _process(self, jobs: list[_Job], taken: int) -> None:
         all_jobs = jobs
         try:
             images = await self._in_time(asyncio.gather(*(self._read(job) for job in jobs)), jobs)
@@ -301,7 +353,8 @@ class Labeler:
                 job.fail(error)
         finally:
             for job in all_jobs:
-                job.fail(ServiceFailure("busy", "the service is stopping; try again"))
+                job.fail(_stopping())
+            await self._budget.give_back(taken)
 
     def _in_thread(
         self, threads: ThreadPoolExecutor, function: Callable[..., _T], *arguments: Any
@@ -340,6 +393,9 @@ class Labeler:
         self.metrics.batch.observe(len(jobs))
         for job in jobs:
             self.metrics.wait_seconds.observe(began - job.arrived)
+            if job.work is not None:
+                job.work.images += 1
+                job.work.wait_seconds += began - job.arrived
         try:
             definition, options = jobs[0].key
             words = self._encoded(definition)
@@ -365,6 +421,11 @@ class Labeler:
             if not job.future.done():
                 job.future.set_result(answer)
 
-    def _warm_up(self) -> None:
-        with suppress(UsageError):  # a model that was exported with fixed words
-            self.model.segment(np.zeros((256, 256, 3), np.uint8), ["object"])
+
+def _stopping() -> ServiceFailure:
+    return ServiceFailure("busy", "the service is stopping; try again")
+
+
+def _warm_up(model: Segmenter) -> None:
+    with suppress(UsageError):  # a model that was exported with fixed words
+        model.segment(np.zeros((256, 256, 3), np.uint8), ["object"])

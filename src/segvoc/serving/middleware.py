@@ -9,8 +9,9 @@ import re
 import secrets
 import time
 from collections import Counter as Counts
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi.security.utils import get_authorization_scheme_param
@@ -21,10 +22,25 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from segvoc.errors import missing_package
+from segvoc.runtime.version import __version__
 from segvoc.serving.answers import JSON, ServiceFailure
 from segvoc.serving.settings import ServiceSettings
 
 REQUEST_ID: ContextVar[str] = ContextVar("segvoc_request_id", default="")
+
+
+@dataclass
+class Work:
+    """The model's work for a request."""
+
+    images: int = 0
+    """Images that it labeled."""
+    wait_seconds: float = 0.0
+    """Time that they waited in the queue, in sum [s]."""
+
+
+WORK: ContextVar[Work | None] = ContextVar("segvoc_work", default=None)
 
 LOGGER = logging.getLogger("segvoc.serving")
 
@@ -40,6 +56,9 @@ GONE = 499
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 _SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+
+PROBES = ("/healthz", "/readyz", "/metrics")
+"""Paths whose successes aren't logged."""
 
 OPEN = ("/healthz", "/readyz", "/openapi.json")
 """API paths that need no key."""
@@ -107,11 +126,51 @@ def failure_response(failure: ServiceFailure) -> Response:
     return Response(failure.body(REQUEST_ID.get()), failure.status, failure.headers, JSON)
 
 
-class Observation:
-    """Middleware that observes all requests."""
+Span = Callable[[Scope], Callable[[Mapping[str, Any]], None]]
+"""Starts the span of a request, and returns what ends it with the fields of its log line."""
 
-    def __init__(self, app: ASGIApp, metrics: ServiceMetrics) -> None:
-        self.app, self.metrics = app, metrics
+
+def tracing() -> Span:
+    """Spans by OpenTelemetry's global provider, or else one that sends them where OTEL_EXPORTER_OTLP_ENDPOINT says."""
+    try:
+        from opentelemetry import propagate, trace
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ModuleNotFoundError:
+        raise missing_package("opentelemetry-exporter-otlp-proto-http") from None
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        named = Resource({SERVICE_NAME: "segvoc"}).merge(OTELResourceDetector().detect())
+        provider = TracerProvider(resource=named)
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        trace.set_tracer_provider(provider)
+    tracer = trace.get_tracer("segvoc", __version__)
+
+    def start(scope: Scope) -> Callable[[Mapping[str, Any]], None]:
+        parent = propagate.extract(dict(Headers(scope=scope)))
+        span = tracer.start_span(scope["method"], parent, trace.SpanKind.SERVER)
+
+        def finish(fields: Mapping[str, Any]) -> None:
+            span.update_name(f"{fields['method']} {fields['route']}")
+            span.set_attributes({"http.request.method": fields["method"], "http.route": fields["route"]})
+            span.set_attribute("http.response.status_code", fields["status"])
+            for name in ("request_id", "queue_milliseconds", "images"):
+                span.set_attribute(f"segvoc.{name}", fields[name])
+            if fields["status"] >= 500:
+                span.set_status(trace.StatusCode.ERROR)
+            span.end()
+
+        return finish
+
+    return start
+
+
+class Observation:
+    """Middleware that observes all requests; `span` starts the span of a request (`tracing`)."""
+
+    def __init__(self, app: ASGIApp, metrics: ServiceMetrics, *, log_probes: bool, span: Span | None) -> None:
+        self.app, self.metrics, self._log_probes, self._span = app, metrics, log_probes, span
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -120,7 +179,8 @@ class Observation:
             return
         wished = Headers(scope=scope).get(ID_HEADER, "")
         request_id = wished if _GOOD_ID.fullmatch(wished) else secrets.token_hex(8)
-        token = REQUEST_ID.set(request_id)
+        token, work = REQUEST_ID.set(request_id), Work()
+        WORK.set(work)
         status, sent, began = GONE, 0, time.monotonic()
 
         async def counted_send(message: Message) -> None:
@@ -133,6 +193,7 @@ class Observation:
             await send(message)
 
         self.metrics.open.inc()
+        finish = None if self._span is None else self._span(scope)
         try:
             await self.app(scope, receive, counted_send)
         except ClientDisconnect:
@@ -156,12 +217,17 @@ class Observation:
                 "route": route,
                 "method": method,
                 "status": status,
-                "seconds": round(seconds, 4),
+                "milliseconds": round(1000 * seconds, 1),
+                "queue_milliseconds": round(1000 * work.wait_seconds, 1),
+                "images": work.images,
                 "bytes": sent,
                 "client": (scope.get("client") or ("",))[0],
                 **({} if key is None else {"key": key}),
             }
-            LOGGER.info("request", extra={FIELDS: fields})
+            if finish is not None:
+                finish({**fields, "request_id": request_id})
+            if route not in PROBES or status >= 400 or self._log_probes:
+                LOGGER.info("request", extra={FIELDS: fields})
             REQUEST_ID.reset(token)
 
 

@@ -60,8 +60,11 @@ class ServiceSettings:
     """Max open requests per API key (429 beyond)."""
     max_bytes: int = 20_000_000
     """Maximum size of an image file [bytes]."""
-    max_pixels: int = 25_000_000
-    """Maximum number of pixels of an image, and of values of a probability array."""
+    max_pixels: int = 100_000_000
+    """Maximum number of pixels of an image."""
+    pixels_at_once: int = 25_000_000
+    """Max pixels of decoded images in memory; a larger image is labeled alone, in tiles. Also the maximum number of
+    values of a probability array."""
     max_words: int = 500
     """Maximum number of words of a vocabulary; a part of several objects counts for each."""
     vocabularies: int = 64
@@ -74,10 +77,14 @@ class ServiceSettings:
     """Timeout for labeling a batch [s]: its requests get 504, and the service reports unhealthy."""
     stop_seconds: float = 120.0
     """Time to finish accepted requests after SIGTERM [s]."""
+    log_probes: bool = False
+    """Log the requests of probes and of Prometheus even if they succeed."""
+    traces: bool = False
+    """Make an OpenTelemetry span of every request."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if isinstance(value, int | float) and not 0 < value < math.inf and (name, value) != ("batch_wait", 0):
+            if type(value) in (int, float) and not 0 < value < math.inf and (name, value) != ("batch_wait", 0):
                 raise UsageError(f"{name}={value} is not positive; give a number above 0")
         self.keys()
 

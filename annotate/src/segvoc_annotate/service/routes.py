@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, TypeVar
 from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
-from segvoc import OutputError, Segmenter, SegvocError, TaughtWords, UsageError
+from segvoc import OutputError, SegvocError, TaughtWords, UsageError
 from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.app import Service, unless_gone
 from segvoc.serving.bodies import json_request
@@ -419,7 +419,7 @@ _TEMPORARY = re.compile(re.escape(tempfile.gettempdir()) + r"/segvoc-[a-z0-9_]+(
 
 
 def _about_upload(text: str) -> str:
-    """An error about an uploaded archive: without temporary paths, and with fields in place of the command's options."""
+    """An error about an uploaded archive: without temporary paths, with fields in place of options."""
     text = _TEMPORARY.sub("", text).replace("''", "the archive").replace("with --dataset-format", "in the field format")
     problem, _, advice = text.rpartition("; ")
     return f"{problem}; change the archive, or name its format in the field format" if "--" in advice else text
@@ -459,7 +459,6 @@ class TaughtModel:
 
     def __init__(self, project: Project, service: Service) -> None:
         self._project, self._service = project, service
-        self._plain: Segmenter | None = None
         self._followed: dict[Path, FileStamp] = {}
         self._one = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -472,11 +471,10 @@ class TaughtModel:
             if stamps == self._followed:
                 return
             self._followed = stamps
-            plain = self._plain = self._plain or self._service.labeler.model
             files = list(stamps)
             try:
-                await self._service.labeler.change_model(
-                    lambda: plain.with_taught(*map(TaughtWords.load, files)) if files else plain
+                await self._service.labeler.adapt_model(
+                    lambda plain: plain.with_taught(*map(TaughtWords.load, files)) if files else plain
                 )
             except (SegvocError, OSError) as error:
                 LOGGER.warning("taught words of the project can't be used", extra={FIELDS: {"problem": str(error)}})
