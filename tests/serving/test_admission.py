@@ -59,6 +59,7 @@ def test_every_address_that_is_not_open_needs_a_key():
         (f"{KEY}\n{KEY}2\n", "entry 1 is not 'NAME: KEY'"),
         (f"anna: {KEY}\nben: {KEY}\n", "the same key twice"),
         (f'a"b: {KEY}\nben: {KEY}2\n', "entry 1 is not 'NAME: KEY'"),
+        (f"anna: {KEY} boss\nben: {KEY}2\n", "a ROLE of label, read, annotate, administer"),
     ],
 )
 def test_weak_keys_and_other_files_are_refused(text: str, said: str, tmp_path: Path):

@@ -11,8 +11,6 @@ from functools import partial
 import httpx2
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 from starlette.testclient import TestClient
@@ -140,27 +138,22 @@ def test_logs_are_lines_of_json(caplog):
     assert line["bytes"] > 0 and line["level"] == "info" and line["time"].endswith("Z")
 
 
-def test_the_log_has_the_times_of_a_request_and_the_failures_of_probes_alone(caplog):
-    model = GatedSegmenter()
+def test_the_log_has_the_times_of_a_request_and_the_failures_of_probes_alone(caplog, monkeypatch):
     lines = []
     for settings in ({}, {"log_probes": True}):
-        with in_process(model, run_seconds=0.1, **settings) as client, caplog.at_level("INFO", "segvoc.serving"):
-            caplog.clear()
-            assert segment(client).status_code == 200
-            assert [client.get(path).status_code for path in PROBES] == [200] * 3
-            model.gate.clear()
-            assert segment(client).status_code == 504
-            end = time.monotonic() + 30
-            while client.get("/healthz").status_code != 503:
-                assert time.monotonic() < end
-            model.gate.set()
+        with monkeypatch.context() as patched, in_process(**settings) as client:
+            with caplog.at_level("INFO", "segvoc.serving"):
+                caplog.clear()
+                assert segment(client).status_code == 200
+                assert [client.get(path).status_code for path in PROBES] == [200] * 3
+                patched.setattr(Labeler, "is_healthy", False)
+                assert client.get("/readyz").status_code == 503
         lines.append([record.fields for record in caplog.records if record.message == "request"])
-    ((done, *others), (_, *all_others)) = lines
+    ((done, failed), all_lines) = lines
     assert (done["route"], done["images"]) == ("/v1/segment", 1)
     assert 0 <= done["queue_milliseconds"] <= done["milliseconds"]
-    assert [(line["route"], line["status"]) for line in others][-1] == ("/healthz", 503)
-    assert all(line["status"] >= 400 for line in others)
-    assert [line["route"] for line in all_others[:3]] == list(PROBES)
+    assert (failed["route"], failed["status"]) == ("/readyz", 503)
+    assert [line["route"] for line in all_lines] == ["/v1/segment", *PROBES, "/readyz"]
 
 
 def test_probes_have_labels_of_their_own_in_metrics():
@@ -170,20 +163,22 @@ def test_probes_have_labels_of_their_own_in_metrics():
     assert 'segvoc_requests_total{method="HEAD",route="/readyz",status="200"} 1.0' in text
 
 
-def test_requests_are_spans(monkeypatch):
-    spans = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(spans))
-    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+def test_traces_are_sent_with_the_parents_of_requests(monkeypatch):
+    spans, providers = InMemorySpanExporter(), []
+    monkeypatch.setattr(trace, "set_tracer_provider", providers.append)
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: (providers or [trace.ProxyTracerProvider()])[0])
+    monkeypatch.setattr("opentelemetry.exporter.otlp.proto.http.trace_exporter.OTLPSpanExporter", lambda: spans)
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    with in_process(traces=True) as client:
-        client.get("/v1/models", headers={"traceparent": parent, "X-Request-ID": "job-7"})
-        segment(client)
-    known, labeled = spans.get_finished_spans()
-    assert (known.name, known.kind, known.parent.span_id) == ("GET /v1/models", SpanKind.SERVER, 0xB7AD6B7169203331)
-    assert known.attributes["segvoc.request_id"] == "job-7"
-    assert labeled.attributes["http.response.status_code"] == 200
-    assert labeled.attributes["segvoc.images"] == 1
+    for settings, names in (({}, set()), ({"traces": True}, {"GET /v1/models"})):
+        with in_process(**settings) as client:
+            client.get("/v1/models", headers={"traceparent": parent})
+        for provider in providers:
+            provider.force_flush()
+        requests = [span for span in spans.get_finished_spans() if span.kind is SpanKind.SERVER]
+        assert {span.name for span in requests} == names
+    assert requests[0].parent.span_id == 0xB7AD6B7169203331
+    assert requests[0].resource.attributes["service.name"] == "segvoc"
+    providers[0].shutdown()
 
 
 def named(name):

@@ -262,12 +262,22 @@ def test_limits_on_bytes_and_pixels():
 def test_a_large_image_is_labeled_in_tiles_and_the_rest_as_a_whole():
     image = png(drawn_image(size=(300, 200)))
     with in_process(pixels_at_once=200 * 300 - 1) as client:
-        found = segment(client, "image/png", image)
+        found, packed = (segment(client, accept, image) for accept in ("image/png", "application/zip"))
+        told = segment(client, image=image).json()
+        assert segment(client, image=image[: len(image) // 2]).json()["error"]["code"] == "invalid_image"
         for fields in ({"parts": PARTS}, {"accept": "application/zip", "probabilities": True}):
             refused = segment(client, image=image, **fields)
             assert (refused.status_code, failure(refused)) == (413, "too_large")
     tiled = NumpySegmenter().segment(drawn_image(size=(300, 200)), WORDS, tile=2048)
     np.testing.assert_array_equal(labels_of(Image.open(io.BytesIO(found.content)), ""), tiled.labels)
+    report = tiled.report()
+    for name in ("width", "height", "unlabeled", "not_found", "mean_confidence"):
+        assert told[name] == report[name]
+    assert [entry["pixels"] for entry in told["classes"]] == [entry["pixels"] for entry in report["classes"]]
+    np.testing.assert_array_equal(decoded(told["classes"][0]), tiled.labels == 0)
+    with zipfile.ZipFile(io.BytesIO(packed.content)) as archive:
+        assert set(archive.namelist()) == {"labels.png", "overlay.png", "result.json"}
+        assert Image.open(archive.open("overlay.png")).size >= (200, 300)
 
 
 def test_uploads_stay_in_memory(client, monkeypatch):

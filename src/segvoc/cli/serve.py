@@ -55,7 +55,9 @@ naming_fastapi = partial(
 )
 @model_options("weights", "device", "dtype", "taught", dtype="auto")
 @click.option(
-    "--api-key-file", metavar="FILE", help=f"File with the API key, or with lines 'NAME: KEY'; or set {KEY_VARIABLE}."
+    "--api-key-file",
+    metavar="FILE",
+    help=f"File with the API key, or with lines 'NAME: KEY ROLE'; or set {KEY_VARIABLE}.",
 )
 @click.option("--metrics-port", type=click.IntRange(1, 65_535), help="Serve /metrics without a key at this port, too.")
 @click.option("--log-probes", is_flag=True, help="Log the requests of probes and of Prometheus, too.")

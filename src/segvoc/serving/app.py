@@ -21,9 +21,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from segvoc.errors import SegvocError, UsageError
-from segvoc.imaging.reading import decode_image, image_size
+from segvoc.imaging.reading import DecodedImage, decode_image, image_size
 from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.runtime.version import __version__
 from segvoc.serving import answers
@@ -47,7 +46,7 @@ from segvoc.serving.middleware import (
     ServiceMetrics,
     failure_response,
     log_settings,
-    tracing,
+    send_traces,
 )
 from segvoc.serving.settings import ServiceSettings
 
@@ -141,12 +140,15 @@ class Service:
         image: bytes,
         definition: VocabularyDefinition,
         options: LabelOptions,
-        answer: Callable[[Segmentation, EncodedVocabulary], _T],
+        answer: Callable[[Any, EncodedVocabulary], _T],
         model: str | None = None,
+        *,
+        tiles: bool = False,
     ) -> _T:
         """Label the bytes of an image file with a model (None: the first); see `Labeler.label`.
 
-        The image's header is checked before it is queued: one of more than `pixels_at_once` is labeled in tiles.
+        The image's header is checked before it is queued: with `tiles`, one of more than `pixels_at_once` is labeled in
+        tiles, and its result is a `LargeResult`; otherwise, or with parts, it is refused.
         """
         labeler, most = self.labeler_of(model), self.settings.pixels_at_once
         height, width = await asyncio.to_thread(image_size, image, max_pixels=self.settings.max_pixels)
@@ -155,11 +157,12 @@ class Service:
             raise ServiceFailure(
                 "too_large", f"the probabilities of {classes} classes are too many for this image; ask for fewer words"
             )
-        if pixels > most and definition.parts is not None:
-            raise ServiceFailure("too_large", f"with parts, an image has at most {most} pixels; send a smaller one")
+        limits = {"max_pixels": self.settings.max_pixels, "stretch": options.value_range}
+        read: Callable[[], Any] = partial(decode_image, image, **limits)
         if pixels > most:
-            options = options.in_tiles()
-        read = partial(decode_image, image, max_pixels=self.settings.max_pixels, stretch=options.value_range)
+            if definition.parts is not None or not tiles:
+                raise ServiceFailure("too_large", f"here, an image has at most {most} pixels; send a smaller one")
+            options, read = options.in_tiles(), partial(DecodedImage, "the image", **limits, content=image)
         return await labeler.label(definition, options, pixels, read, answer)
 
 
@@ -178,6 +181,8 @@ def create_app(
         more: open further models, which requests choose by name.
         models: all of them, if they are open already; otherwise they are opened at startup.
     """
+    if settings.traces:
+        send_traces()
     metrics = ServiceMetrics()
     service = Service((open_model, *more), settings, metrics)
 
@@ -218,8 +223,7 @@ def create_app(
     added = [add_routes(app, service) for add_routes in settings.extensions]
     # the middleware added last sees requests first
     app.add_middleware(Admission, settings=settings, routes=app.routes, password_paths=service.password_paths)
-    span = tracing() if settings.traces else None
-    app.add_middleware(Observation, metrics=metrics, log_probes=settings.log_probes, span=span)
+    app.add_middleware(Observation, metrics=metrics, log_probes=settings.log_probes)
     app.add_middleware(SecurityHeaders)
     return app
 
@@ -242,7 +246,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             call = await segment_call(request, service.settings)
             options = call.options if kind == ZIP else replace(call.options, return_probabilities=False)
             answer = partial(_answered, kind=kind, name=call.name)
-            work = service.label(call.image, call.definition, options, answer, call.model)
+            work = service.label(call.image, call.definition, options, answer, call.model, tiles=True)
             return await unless_gone(request, work)
 
     @app.post(
@@ -287,7 +291,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         app.add_api_route(path, answer, methods=["GET", "HEAD"], include_in_schema=False)
 
 
-def _answered(result: Segmentation, words: EncodedVocabulary, *, kind: str, name: str | None) -> Response:
+def _answered(result: answers.Result, words: EncodedVocabulary, *, kind: str, name: str | None) -> Response:
     """The response to a labeled image of this file name, by its content type."""
     about = {"image": name, **asdict(words.identity), "hints": words.hints}
     headers = {"Vary": "Accept", MODEL_HEADER: words.identity.header}

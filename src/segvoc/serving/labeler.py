@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,14 +19,15 @@ import numpy as np
 from jaxtyping import UInt8
 
 from segvoc.errors import InputError, PromptTruncatedWarning, UnknownWordWarning, UsageError
+from segvoc.imaging.reading import DecodedImage
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.part_labels import words_with_objects
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
-from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.digests import weights_digest
 from segvoc.runtime.version import __version__
-from segvoc.serving.answers import ServiceFailure
+from segvoc.serving.answers import Result, ServiceFailure
+from segvoc.serving.large_images import label_large_image
 from segvoc.serving.middleware import WORK, ServiceMetrics, Work
 from segvoc.serving.settings import ServiceSettings
 from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
@@ -153,8 +154,8 @@ class _Job:
 
     key: tuple[VocabularyDefinition, LabelOptions]
     pixels: int
-    read: Callable[[], UInt8[np.ndarray, "H W 3"]]
-    answer: Callable[[Segmentation, EncodedVocabulary], Any]
+    read: Callable[[], UInt8[np.ndarray, "H W 3"] | DecodedImage]
+    answer: Callable[[Result, EncodedVocabulary], Any]
     future: asyncio.Future[Any]
     work: Work | None = field(default_factory=WORK.get)
     """What is logged of its request."""
@@ -219,8 +220,10 @@ class Labeler:
         await self._in_thread(self._network, self._use, model, self._adapt, identity)
 
     def _use(self, opened: Segmenter, adapt: Callable[[Segmenter], Segmenter], identity: ModelIdentity) -> None:
-        model = copy.copy(adapt(opened))  # the caller's keeps its batch
-        model.batch = self.settings.batch or model.batch
+        model = adapt(opened)
+        if self.settings.batch is not None:
+            model = copy.copy(model)  # the caller's keeps its batch
+            model.batch = self.settings.batch
         self._opened, self._adapt, self.model, self.identity = opened, adapt, model, identity
         self._encoded = cached_encoder(model, self.settings.vocabularies, identity)
 
@@ -254,8 +257,8 @@ class Labeler:
         definition: VocabularyDefinition,
         options: LabelOptions,
         pixels: int,
-        read: Callable[[], UInt8[np.ndarray, "H W 3"]],
-        answer: Callable[[Segmentation, EncodedVocabulary], _T],
+        read: Callable[[], UInt8[np.ndarray, "H W 3"] | DecodedImage],
+        answer: Callable[[Result, EncodedVocabulary], _T],
     ) -> _T:
         """Label an image of so many pixels; cancellation frees its place in the queue.
 
@@ -376,7 +379,7 @@ class Labeler:
                 job.fail(ServiceFailure("timeout", "labeling took too long; use fewer words or a smaller image"))
         return await running
 
-    async def _read(self, job: _Job) -> np.ndarray | None:
+    async def _read(self, job: _Job) -> np.ndarray | DecodedImage | None:
         if job.future.done():
             return None
         try:
@@ -386,8 +389,8 @@ class Labeler:
             return None
 
     def _run(
-        self, jobs: Sequence[_Job], images: Sequence[np.ndarray]
-    ) -> tuple[EncodedVocabulary, Sequence[Segmentation | InputError]]:
+        self, jobs: Sequence[_Job], images: Sequence[np.ndarray | DecodedImage]
+    ) -> tuple[EncodedVocabulary, Sequence[Result | InputError]]:
         """Run the model on a batch, in its thread: the words, and the results."""
         began = time.monotonic()
         self.metrics.batch.observe(len(jobs))
@@ -399,17 +402,26 @@ class Labeler:
         try:
             definition, options = jobs[0].key
             words = self._encoded(definition)
-            results = list(self.model.segment_many(images, words.prepared, options=options, yield_errors=True))
+            results = list(self._results(images, words.prepared, options))
         finally:
             seconds = time.monotonic() - began
             self.metrics.model_seconds.observe(seconds)
         self._seconds_per_image += 0.2 * (seconds / len(jobs) - self._seconds_per_image)
         return words, results
 
-    async def _answer(self, job: _Job, words: EncodedVocabulary, result: Segmentation | InputError) -> None:
+    def _results(
+        self, images: Sequence[np.ndarray | DecodedImage], words: PreparedVocabulary, options: LabelOptions
+    ) -> Iterator[Result | InputError]:
+        # the images of a batch have the same options, hence are all large or none
+        large = [image for image in images if isinstance(image, DecodedImage)]
+        small = [image for image in images if not isinstance(image, DecodedImage)]
+        yield from (label_large_image(self.model, image, words, options) for image in large)
+        yield from self.model.segment_many(small, words, options=options, yield_errors=True)
+
+    async def _answer(self, job: _Job, words: EncodedVocabulary, result: Result | InputError) -> None:
         if job.future.done():
             return
-        if not isinstance(result, Segmentation):
+        if isinstance(result, InputError):
             # the image was decoded, so the error is internal
             job.fail(RuntimeError(str(result)))
             return

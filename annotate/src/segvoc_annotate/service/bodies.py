@@ -117,10 +117,8 @@ def expected_revision(request: Request) -> int:
 def user_of(request: Request) -> str:
     """The annotator's name as given by the caller, on one line; else the API key's name."""
     name = " ".join(unquote(request.headers.get(USER_HEADER, "")).split())
-    return (
-        "".join(character for character in name if character.isprintable())[:64].strip()
-        or request.state.key_name
-        or SOMEONE
+    return "".join(character for character in name if character.isprintable())[:64].strip() or (
+        SOMEONE if request.state.key is None else request.state.key.name
     )
 
 

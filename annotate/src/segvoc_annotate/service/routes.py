@@ -11,14 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from segvoc import OutputError, SegvocError, TaughtWords, UsageError
 from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.app import Service, unless_gone
 from segvoc.serving.bodies import json_request
-from segvoc.serving.middleware import FIELDS, LOGGER
+from segvoc.serving.middleware import FIELDS, LOGGER, requires
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import scratch_folder, strict_json
@@ -118,8 +118,13 @@ class ProjectRoutes:
             ("DELETE", "/v1/project/improvement", self._cancel_improvement),
         ):
             model = _ANSWERS.get(answer.__name__)
+            role = "administer" if answer.__name__ in _FOR_ADMINISTRATORS else "read" if method == "GET" else "annotate"
             router.add_api_route(
-                path, answer, methods=[method], responses=None if model is None else {200: {"model": model}}
+                path,
+                answer,
+                methods=[method],
+                responses=None if model is None else {200: {"model": model}},
+                dependencies=[Depends(requires(role))],
             )
 
     @property
@@ -385,6 +390,9 @@ _ANSWERS: Mapping[str, type] = {
 }
 """Response models of the routes that don't send a file, by method."""
 
+
+_FOR_ADMINISTRATORS = ("_remove", "_import", "_improve", "_cancel_improvement")
+"""Methods that need a key with the role "administer"."""
 
 _KEPT = {"Cache-Control": "private, no-cache"}
 """Browsers cache images but revalidate on each use."""
