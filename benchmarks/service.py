@@ -3,7 +3,7 @@
     python -m benchmarks.service load [--seconds 600] [--clients 32] [--accept application/json] [-- --queue 16 ...]
     python -m benchmarks.service guard
     python -m benchmarks.service burst
-    python -m benchmarks.service memory [--requests 2000] [-- --pixels-at-once N ...]
+    python -m benchmarks.service memory [--requests 2000] [-- --max-pixels N ...]
 
 `load` starts `segvoc serve`, with the options after `--`, and keeps all clients calling for `seconds`; who is refused
 comes back after the time in Retry-After. Then it sends SIGTERM while they go on, and counts what was accepted and not

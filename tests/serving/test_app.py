@@ -47,7 +47,7 @@ def segment(client, **fields):
 def test_models_and_limits():
     with in_process(max_bytes=5, max_pixels=6, max_words=7) as client:
         told = client.get("/v1/models").json()
-    assert told["limits"] == {"bytes": 5, "pixels": 6, "words": 7}
+    assert told["limits"] == {"bytes": 5, "pixels": 6, "tiled_pixels": 100_000_000, "words": 7}
     (model,) = told["models"]
     assert (model["name"], model["parts"], model["parameters"]) == ("numpy", True, None)
     assert "official" in model["windows"]

@@ -101,7 +101,7 @@ def test_only_so_many_pixels_are_decoded_at_a_time():
         await asyncio.gather(image(1000), *(image(100) for _ in range(3)))  # a larger one takes all
         assert max(peaks) == 1
 
-    run(scenario, model, batch=4, batch_wait=0.2, pixels_at_once=100)
+    run(scenario, model, batch=4, batch_wait=0.2, max_pixels=100)
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_back():

@@ -243,7 +243,7 @@ def test_a_form_needs_one_image_as_a_file(client):
 
 
 def test_limits_on_bytes_and_pixels():
-    with in_process(max_bytes=1000, max_pixels=64 * 48, pixels_at_once=64 * 48) as client:
+    with in_process(max_bytes=1000, max_pixels=64 * 48, tiled_pixels=64 * 48) as client:
         assert segment(client).status_code == 200
         large = segment(client, image=png() + b"\0" * 1000)
         assert (large.status_code, failure(large)) == (413, "too_large")
@@ -261,7 +261,7 @@ def test_limits_on_bytes_and_pixels():
 
 def test_a_large_image_is_labeled_in_tiles_and_the_rest_as_a_whole():
     image = png(drawn_image(size=(300, 200)))
-    with in_process(pixels_at_once=200 * 300 - 1) as client:
+    with in_process(max_pixels=200 * 300 - 1) as client:
         found, packed = (segment(client, accept, image) for accept in ("image/png", "application/zip"))
         told = segment(client, image=image).json()
         assert segment(client, image=image[: len(image) // 2]).json()["error"]["code"] == "invalid_image"

@@ -48,8 +48,8 @@ naming_fastapi = partial(
     help="Max queued images of a model (429 beyond).",
 )
 @click.option(
-    "--pixels-at-once",
-    default=ServiceSettings.pixels_at_once,
+    "--max-pixels",
+    default=ServiceSettings.max_pixels,
     type=click.IntRange(1),
     help="Max pixels of decoded images in memory; a larger image is labeled alone, in tiles.",
 )

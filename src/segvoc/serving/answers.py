@@ -211,8 +211,8 @@ class PartAnswer(RegionFigures):
     name: str = Field(examples=["cat's head"])
 
 
-WEIGHTS = "Digest of the model's weights; null for an engine of your own."
-VERSION = "segvoc's version."
+_WEIGHTS = "Digest of the model's weights; null for an engine of your own."
+_VERSION = "segvoc's version."
 
 
 class SegmentAnswer(BaseModel):
@@ -222,8 +222,8 @@ class SegmentAnswer(BaseModel):
     width: int
     height: int
     model: str
-    weights: str | None = Field(description=WEIGHTS)
-    version: str = Field(description=VERSION)
+    weights: str | None = Field(description=_WEIGHTS)
+    version: str = Field(description=_VERSION)
     dtype: str
     classes: list[ClassAnswer]
     parts: list[PartAnswer] | None = Field(None, description="Only if parts were requested.")
@@ -240,8 +240,8 @@ class VocabularyAnswer(BaseModel):
 
     vocabulary: VocabularyName
     model: str
-    weights: str | None = Field(description=WEIGHTS)
-    version: str = Field(description=VERSION)
+    weights: str | None = Field(description=_WEIGHTS)
+    version: str = Field(description=_VERSION)
     words: list[str] = Field(description="All classes, in the order of their ids.")
     hints: list[str] = Field(description="For example words that the model doesn't know.")
 
@@ -250,7 +250,7 @@ class ModelAnswer(BaseModel):
     """A model."""
 
     name: str
-    weights: str | None = Field(description=WEIGHTS)
+    weights: str | None = Field(description=_WEIGHTS)
     parameters: int | None = Field(description="Number of parameters; null if unknown.")
     dtype: str
     parts: bool = Field(description="Whether the model labels parts.")
@@ -265,7 +265,8 @@ class Limits(BaseModel):
     """Limits of a request."""
 
     bytes: int = Field(description="Maximum size of an image file.")
-    pixels: int
+    pixels: int = Field(description="Maximum number of pixels of an image that is labeled as a whole.")
+    tiled_pixels: int = Field(description="Maximum number of pixels of an image, labeled in tiles, without parts.")
     words: int
 
 
@@ -273,7 +274,7 @@ class ModelsAnswer(BaseModel):
     """The models of the service, and its limits."""
 
     models: list[ModelAnswer]
-    version: str = Field(description=VERSION)
+    version: str = Field(description=_VERSION)
     limits: Limits
 
 

@@ -147,21 +147,20 @@ class Service:
     ) -> _T:
         """Label the bytes of an image file with a model (None: the first); see `Labeler.label`.
 
-        The image's header is checked before it is queued: with `tiles`, one of more than `pixels_at_once` is labeled in
+        The image's header is checked before it is queued: with `tiles`, one of more than `max_pixels` is labeled in
         tiles, and its result is a `LargeResult`; otherwise, or with parts, it is refused.
         """
-        labeler, most = self.labeler_of(model), self.settings.pixels_at_once
-        height, width = await asyncio.to_thread(image_size, image, max_pixels=self.settings.max_pixels)
+        labeler, most = self.labeler_of(model), self.settings.max_pixels
+        largest = max(most, self.settings.tiled_pixels) if tiles and definition.parts is None else most
+        height, width = await asyncio.to_thread(image_size, image, max_pixels=largest)
         pixels, classes = height * width, definition.number_of_classes
         if options.return_probabilities and pixels * classes > most:
             raise ServiceFailure(
                 "too_large", f"the probabilities of {classes} classes are too many for this image; ask for fewer words"
             )
-        limits = {"max_pixels": self.settings.max_pixels, "stretch": options.value_range}
+        limits = {"max_pixels": largest, "stretch": options.value_range}
         read: Callable[[], Any] = partial(decode_image, image, **limits)
         if pixels > most:
-            if definition.parts is not None or not tiles:
-                raise ServiceFailure("too_large", f"here, an image has at most {most} pixels; send a smaller one")
             options, read = options.in_tiles(), partial(DecodedImage, "the image", **limits, content=image)
         return await labeler.label(definition, options, pixels, read, answer)
 
@@ -188,7 +187,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        opened, budget = models or [one() for one in service.open_models], PixelBudget(settings.pixels_at_once)
+        opened, budget = models or [one() for one in service.open_models], PixelBudget(settings.max_pixels)
         names = [one.name for one in opened]
         if twice := [name for name in names if names.count(name) > 1]:
             raise UsageError(f"several models are called {twice[0]!r}; name one of them: --model NAME=PATH")
@@ -269,7 +268,12 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", summary="The models and the limits")
     async def models() -> answers.ModelsAnswer:
         settings = service.settings
-        limits = answers.Limits(bytes=settings.max_bytes, pixels=settings.max_pixels, words=settings.max_words)
+        limits = answers.Limits(
+            bytes=settings.max_bytes,
+            pixels=settings.max_pixels,
+            tiled_pixels=max(settings.max_pixels, settings.tiled_pixels),
+            words=settings.max_words,
+        )
         facts = [model_facts(one.model, one.identity.weights) for one in service.labelers.values()]
         return answers.ModelsAnswer(models=facts, version=__version__, limits=limits)
 

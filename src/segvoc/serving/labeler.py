@@ -28,7 +28,7 @@ from segvoc.models.digests import weights_digest
 from segvoc.runtime.version import __version__
 from segvoc.serving.answers import Result, ServiceFailure
 from segvoc.serving.large_images import label_large_image
-from segvoc.serving.middleware import WORK, ServiceMetrics, Work
+from segvoc.serving.middleware import WORK, ServiceMetrics, RequestWork
 from segvoc.serving.settings import ServiceSettings
 from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
 
@@ -157,7 +157,7 @@ class _Job:
     read: Callable[[], UInt8[np.ndarray, "H W 3"] | DecodedImage]
     answer: Callable[[Result, EncodedVocabulary], Any]
     future: asyncio.Future[Any]
-    work: Work | None = field(default_factory=WORK.get)
+    work: RequestWork | None = field(default_factory=WORK.get)
     """What is logged of its request."""
     arrived: float = field(default_factory=time.monotonic)
     expiry: asyncio.TimerHandle | None = None
@@ -177,7 +177,7 @@ class Labeler:
         self, model: Segmenter, settings: ServiceSettings, metrics: ServiceMetrics, budget: PixelBudget | None = None
     ) -> None:
         self.settings, self.metrics = settings, metrics
-        self._budget = budget or PixelBudget(settings.pixels_at_once)
+        self._budget = budget or PixelBudget(settings.max_pixels)
         self._adapt: Callable[[Segmenter], Segmenter] = lambda opened: opened
         self._use(model, self._adapt, ModelIdentity(model.name, weights_digest(model)))
         self._waiting: deque[_Job] = deque()

@@ -30,7 +30,7 @@ REQUEST_ID: ContextVar[str] = ContextVar("segvoc_request_id", default="")
 
 
 @dataclass
-class Work:
+class RequestWork:
     """The model's work for a request."""
 
     images: int = 0
@@ -39,7 +39,7 @@ class Work:
     """Time that they waited in the queue, in sum [s]."""
 
 
-WORK: ContextVar[Work | None] = ContextVar("segvoc_work", default=None)
+WORK: ContextVar[RequestWork | None] = ContextVar("segvoc_work", default=None)
 
 LOGGER = logging.getLogger("segvoc.serving")
 
@@ -157,7 +157,7 @@ class Observation:
             return
         wished = Headers(scope=scope).get(ID_HEADER, "")
         request_id = wished if _GOOD_ID.fullmatch(wished) else secrets.token_hex(8)
-        token, work = REQUEST_ID.set(request_id), Work()
+        token, work = REQUEST_ID.set(request_id), RequestWork()
         WORK.set(work)
         status, sent, began = GONE, 0, time.monotonic()
 

@@ -72,11 +72,11 @@ class ServiceSettings:
     """Max open requests per API key (429 beyond)."""
     max_bytes: int = 20_000_000
     """Maximum size of an image file [bytes]."""
-    max_pixels: int = 100_000_000
-    """Maximum number of pixels of an image."""
-    pixels_at_once: int = 25_000_000
-    """Max pixels of decoded images in memory; a larger image is labeled alone, in tiles. Also the maximum number of
-    values of a probability array."""
+    max_pixels: int = 25_000_000
+    """Max pixels of decoded images in memory, and values of a probability array; a larger image is labeled alone, in
+    tiles, and takes all of them."""
+    tiled_pixels: int = 100_000_000
+    """Maximum number of pixels of an image that is labeled in tiles."""
     max_words: int = 500
     """Maximum number of words of a vocabulary; a part of several objects counts for each."""
     vocabularies: int = 64

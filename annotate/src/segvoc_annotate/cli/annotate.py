@@ -84,7 +84,6 @@ def annotate(
     settings = ServiceSettings(
         max_bytes=200_000_000,
         max_pixels=MAX_PIXELS,
-        pixels_at_once=MAX_PIXELS,
         stop_seconds=5.0,
         extensions=(AnnotateRoutes(served),),
     )
