@@ -28,7 +28,7 @@ from segvoc.models.digests import weights_digest
 from segvoc.runtime.version import __version__
 from segvoc.serving.answers import Result, ServiceFailure
 from segvoc.serving.large_images import label_large_image
-from segvoc.serving.middleware import WORK, ServiceMetrics, RequestWork
+from segvoc.serving.middleware import WORK, RequestWork, ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
 
