@@ -113,16 +113,26 @@ def test_the_example_for_kubernetes_is_a_job_of_this_command() -> None:
 def test_a_driver_that_is_killed_goes_on_when_called_again(tmp_path: Path) -> None:
     names = [f"{number:02}.jpg" for number in range(24)]
     folder = folder_of(tmp_path / "photos", names)
-    call = [sys.executable, "-m", "segvoc", "batch", str(folder), "--out", str(tmp_path / "out"), "--words", "cat, wall"]
+    call = [
+        sys.executable,
+        "-m",
+        "segvoc",
+        "batch",
+        str(folder),
+        "--out",
+        str(tmp_path / "out"),
+        "--words",
+        "cat, wall",
+    ]
     call += ["--workers", "1", "--cpus", "1", "--shard-images", "2"]
     driver = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    started: list[psutil.Process] = []
+    children: list[psutil.Process] = []
     try:
         end = time.monotonic() + 300
         while len(list((tmp_path / "out").glob("*.parquet"))) < 3:
             assert driver.poll() is None and time.monotonic() < end
             time.sleep(0.05)
-        started = psutil.Process(driver.pid).children(recursive=True)
+        children = psutil.Process(driver.pid).children(recursive=True)
         driver.kill()
         driver.wait()
         before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.parquet")}
@@ -132,7 +142,7 @@ def test_a_driver_that_is_killed_goes_on_when_called_again(tmp_path: Path) -> No
         assert "24 images ->" in done.stdout
     finally:
         driver.kill()
-        for process in started:
+        for process in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
     assert [row["key"] for row in rows_of(tmp_path / "out")] == names  # each once
