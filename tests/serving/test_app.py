@@ -4,15 +4,13 @@ import asyncio
 import contextlib
 import json
 import logging
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import httpx2
 import pytest
-from opentelemetry import trace
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind
 from starlette.testclient import TestClient
 
 from segvoc.errors import CheckpointError, UsageError
@@ -164,6 +162,10 @@ def test_probes_have_labels_of_their_own_in_metrics():
 
 
 def test_traces_are_sent_with_the_parents_of_requests(monkeypatch):
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="comes with Ray")
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
     spans, providers = InMemorySpanExporter(), []
     monkeypatch.setattr(trace, "set_tracer_provider", providers.append)
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: (providers or [trace.ProxyTracerProvider()])[0])
@@ -174,7 +176,7 @@ def test_traces_are_sent_with_the_parents_of_requests(monkeypatch):
             client.get("/v1/models", headers={"traceparent": parent})
         for provider in providers:
             provider.force_flush()
-        requests = [span for span in spans.get_finished_spans() if span.kind is SpanKind.SERVER]
+        requests = [span for span in spans.get_finished_spans() if span.kind is trace.SpanKind.SERVER]
         assert {span.name for span in requests} == names
     assert requests[0].parent.span_id == 0xB7AD6B7169203331
     assert requests[0].resource.attributes["service.name"] == "segvoc"
@@ -295,3 +297,9 @@ def test_more_requests_than_allowed_are_refused():
             assert second.headers["retry-after"] == "1"
             assert first.result().status_code == 200
         assert segment(client).status_code == 200
+
+
+def test_traces_without_the_exporter_are_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    with pytest.raises(UsageError, match="pip install opentelemetry-exporter-otlp-proto-http"), in_process(traces=True):
+        pass

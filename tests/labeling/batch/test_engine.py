@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 pytest.importorskip("ray", reason='needs the extra "batch"')
@@ -111,6 +110,8 @@ def test_the_example_for_kubernetes_is_a_job_of_this_command() -> None:
 
 @pytest.mark.slow
 def test_a_driver_that_is_killed_goes_on_when_called_again(tmp_path: Path) -> None:
+    import psutil  # here, since it comes with Ray
+
     names = [f"{number:02}.jpg" for number in range(24)]
     folder = folder_of(tmp_path / "photos", names)
     call = [
