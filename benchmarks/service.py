@@ -2,6 +2,8 @@
 
     python -m benchmarks.service load [--seconds 600] [--clients 32] [--accept application/json] [-- --queue 16 ...]
     python -m benchmarks.service guard
+    python -m benchmarks.service burst
+    python -m benchmarks.service memory [--requests 2000] [-- --max-pixels N ...]
 
 `load` starts `segvoc serve`, with the options after `--`, and keeps all clients calling for `seconds`; who is refused
 comes back after the time in Retry-After. Then it sends SIGTERM while they go on, and counts what was accepted and not
@@ -11,16 +13,23 @@ model, so ratios are of one run. Fails if an answer is neither 200, 429 nor 503,
 `guard` opens 70 uploads that don't go on and 300 requests whose headers don't end from one address, again and again,
 and counts what another address is answered: by the service behind nginx with deploy/nginx/segvoc.conf.template, which
 has to be 16 of 16, and by the bare service. Addresses are those of loopback, 127.0.0.2 and so on.
+
+`burst` opens 60 TLS connections to nginx at once, each with a request, and fails unless all are answered.
+
+`memory` sends mixed requests from 8 clients (photographs of 0.3 to 24 megapixels, all three types of answer), the last
+of which are 100 megapixels as a JPEG, once for each type. Fails if the service's peak is above 1.5 GB.
 """
 
 import argparse
 import contextlib
 import http.client
+import io
 import json
 import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -28,12 +37,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+from PIL import Image
 
 from benchmarks.machine import keep
 
@@ -114,9 +125,9 @@ def client(address: str, body: bytes, headers: dict[str, str], seen: Seen, end: 
 
 
 @contextlib.contextmanager
-def service(options: Sequence[str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def service(options: Sequence[str], model: str = "tiny") -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process of a service that takes requests, and its address."""
-    command = [sys.executable, "-m", "segvoc", "serve", "tiny", "--port", "0", *options]
+    command = [sys.executable, "-m", "segvoc", "serve", model, "--port", "0", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
@@ -191,18 +202,28 @@ def load(arguments: argparse.Namespace) -> tuple[Seen, dict[str, Any]]:
 
 
 TEMPLATE = Path(__file__).parents[1] / "deploy" / "nginx" / "segvoc.conf.template"
-HALF_OPEN, SLOW, ASKED = 70, 300, 16
+HALF_OPEN, SLOW, ASKED, BURST = 70, 300, 16, 60
+PATIENCE = 60.0
+"""Timeout of a request [s]."""
 HEAD = b"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
 
 
 @contextlib.contextmanager
-def behind_nginx(address: str) -> Iterator[str]:
-    """The address of nginx in front of a service, with the template's site but for TLS."""
+def behind_nginx(address: str, *, tls: bool = False) -> Iterator[str]:
+    """The address of nginx in front of a service, with the template's site, but for TLS unless asked for."""
+    scheme = "https" if tls else "http"
     with socket.create_server(("127.0.0.1", 0)) as free, tempfile.TemporaryDirectory() as folder:
         port = free.getsockname()[1]
         site = TEMPLATE.read_text(encoding="utf-8").replace("${SEGVOC}", urlsplit(address).netloc)
         plain = re.sub(r"server {\s*listen 80;.*?\n}\n", "", site, flags=re.DOTALL)
-        plain = re.sub(r"\tssl_.*|\tlisten \[::\].*|\tserver_name.*", "", plain).replace("443 ssl", f"127.0.0.1:{port}")
+        plain = re.sub(r"\tlisten \[::\].*|\tserver_name.*", "", plain)
+        if tls:
+            call = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+            names = ["-keyout", f"{folder}/privkey.pem", "-out", f"{folder}/fullchain.pem"]
+            subprocess.run([*call, *names], check=True, capture_output=True)
+            plain = plain.replace("${CERTIFICATES}", folder).replace("listen 443", f"listen 127.0.0.1:{port}")
+        else:
+            plain = re.sub(r"\tssl_.*", "", plain).replace("443 ssl", f"127.0.0.1:{port}")
         kept = "".join(f"{name}_temp_path {folder}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         whole = f"daemon off; pid {folder}/pid; error_log {folder}/errors; {'user root; ' * (os.getuid() == 0)}\n"
         whole += f"events {{ worker_connections 768; }}\nhttp {{ access_log off; {kept}\n{plain}}}\n"
@@ -210,10 +231,10 @@ def behind_nginx(address: str) -> Iterator[str]:
         free.close()
         process = subprocess.Popen(["nginx", "-e", f"{folder}/errors", "-c", f"{folder}/nginx.conf"])
         try:
-            while ask(f"http://127.0.0.1:{port}", "127.0.0.1", "GET", "/healthz") != 200:
+            while ask(f"{scheme}://127.0.0.1:{port}", "127.0.0.1", "GET", "/healthz") != 200:
                 assert process.poll() is None, Path(folder, "errors").read_text()
                 time.sleep(0.05)
-            yield f"http://127.0.0.1:{port}"
+            yield f"{scheme}://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait()
@@ -222,7 +243,11 @@ def behind_nginx(address: str) -> Iterator[str]:
 def ask(address: str, source: str, method: str, path: str, body: bytes | None = None) -> int:
     """The status of a request from one of loopback's addresses; 0 where its connection is closed or refused."""
     place = urlsplit(address)
-    connection = http.client.HTTPConnection(place.hostname or "", place.port, 20, source_address=(source, 0))
+    how: dict[str, Any] = {"timeout": PATIENCE, "source_address": (source, 0)}
+    if place.scheme == "https":
+        how["context"] = ssl._create_unverified_context()
+    kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
+    connection = kind(place.hostname or "", place.port, **how)
     try:
         connection.request(method, path, body, {"Content-Type": "multipart/form-data; boundary=b"} if body else {})
         return connection.getresponse().status
@@ -287,6 +312,104 @@ def answered(address: str) -> int:
         return [ask(address, "127.0.0.3", "POST", "/v1/segment", upload) for _ in range(ASKED)].count(200)
 
 
+def burst(address: str) -> Counter[int]:
+    """The answers to connections that one address opens at once, by status; 0: none."""
+    ready, upload = threading.Barrier(BURST), form(SAMPLES[0].read_bytes())
+
+    def call(_: int) -> int:
+        ready.wait()
+        return ask(address, "127.0.0.4", "POST", "/v1/segment", upload)
+
+    with ThreadPoolExecutor(BURST) as threads:
+        return Counter(threads.map(call, range(BURST)))
+
+
+def bursts() -> int:
+    """Three bursts of TLS connections through nginx; the exit code."""
+    rows: list[dict[str, object]] = []
+    with service([]) as (_, address), behind_nginx(address, tls=True) as front:
+        for _ in range(3):
+            begin = time.perf_counter()
+            statuses = burst(front)
+            seconds = round(time.perf_counter() - begin, 2)
+            rows.append({"connections": BURST, "statuses": dict(sorted(statuses.items())), "seconds": seconds})
+    keep("service_burst", rows)
+    return int(any(0 in row["statuses"] for row in rows))  # pyright: ignore[reportOperatorIssue]
+
+
+MOST_MEMORY_MB, MIXED_CLIENTS = 1500, 8
+ACCEPTED = ("application/json", "image/png", "application/zip")
+
+
+def mixed_bodies() -> tuple[list[bytes], bytes]:
+    """Forms of photographs of several sizes, small ones more often, and the form of one of 100 megapixels."""
+    photo, bodies = Image.open(SAMPLES[0]).convert("RGB"), []
+    for size, times in (((640, 480), 8), ((1600, 1200), 4), ((4000, 3000), 3), ((6000, 4000), 1)):
+        bodies += [form(_jpeg(photo.resize(size)))] * times
+    return bodies, form(_jpeg(photo.resize((12_500, 8_000))))
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=85)
+    return content.getvalue()
+
+
+def most_memory(arguments: argparse.Namespace) -> int:
+    """Send mixed requests and keep the peak of the service's memory; the exit code."""
+    bodies, large = mixed_bodies()
+    # each type of answer to each size
+    calls = [(bodies[number % 16], ACCEPTED[number // 16 % 3]) for number in range(arguments.requests)]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        service(arguments.options, exported(folder)) as (process, address),
+        ThreadPoolExecutor(MIXED_CLIENTS) as threads,
+    ):
+        begin, base = time.perf_counter(), memory(process)
+        statuses = Counter(threads.map(lambda call: patiently(address, *call), calls))
+        mixed = peak_memory(process)
+        statuses.update(patiently(address, large, accept) for accept in ACCEPTED)
+        peak, seconds = peak_memory(process), time.perf_counter() - begin
+    row = {
+        "requests": arguments.requests,
+        "statuses": dict(sorted(statuses.items())),
+        "started_mb": round(base),
+        "peak_of_mixed_mb": round(mixed),
+        "peak_mb": round(peak),
+        "seconds": round(seconds),
+    }
+    keep("service_memory", [row])
+    return int(peak > MOST_MEMORY_MB or set(statuses) != {200})
+
+
+def exported(folder: str) -> str:
+    """`tiny` for ONNX Runtime, which the image for CPUs has alone."""
+    command = [sys.executable, "-m", "segvoc", "export", "tiny", f"{folder}/tiny"]
+    subprocess.run(command, check=True, capture_output=True)
+    return f"{folder}/tiny"
+
+
+def patiently(address: str, body: bytes, accept: str) -> int:
+    """The status of a request that comes back after the time in Retry-After."""
+    place = urlsplit(address)
+    headers = {"Content-Type": "multipart/form-data; boundary=b", "Accept": accept}
+    while True:
+        connection = http.client.HTTPConnection(place.hostname or "", place.port, 600)
+        connection.request("POST", "/v1/segment", body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        if answer.status not in (429, 503):
+            return answer.status
+        time.sleep(float(answer.getheader("Retry-After", "1")))
+
+
+def peak_memory(process: subprocess.Popen[str]) -> float:
+    """Highest resident memory of a process so far [MB]."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1e3
+
+
 def guard() -> int:
     """Misuse the service behind nginx and without it; the exit code."""
     rows: list[dict[str, object]] = []
@@ -301,7 +424,8 @@ def guard() -> int:
 def main() -> int:
     """Measure, print and keep; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("load", "guard"))
+    parser.add_argument("what", choices=("load", "guard", "burst", "memory"))
+    parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--accept", default="application/json")
@@ -310,8 +434,10 @@ def main() -> int:
     parser.add_argument("--queue", type=int, default=16)
     parser.add_argument("options", nargs="*", help="options of `segvoc serve`, after --")
     arguments = parser.parse_args()
-    if arguments.what == "guard":
-        return guard()
+    if arguments.what == "memory":
+        return most_memory(arguments)
+    if arguments.what != "load":
+        return guard() if arguments.what == "guard" else bursts()
     arguments.options += ["--queue", str(arguments.queue)]
     each = max(5.0, min(60.0, arguments.seconds / 10))
     before = alone(arguments.device, arguments.dtype, each)

@@ -35,8 +35,16 @@ KEY = "k" * 20
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    with in_process(max_pixels=1_000_000) as client:
+    with in_process(max_pixels=1_000_000, backends=("label-studio",)) as client:
         yield client
+
+
+def test_the_routes_are_there_only_where_asked_for() -> None:
+    routes = {"/predict", "/setup", "/webhook", "/health"}
+    for settings, answered in (({}, set()), ({"backends": ("label-studio",)}, routes)):
+        with in_process(**settings) as client:
+            assert {path for path in client.get("/openapi.json").json()["paths"] if path in routes} == answered
+            assert (client.get("/health").status_code == 200) == bool(answered)
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +243,7 @@ def test_odd_configurations_are_refused(client, config, said):
 )
 def test_the_key_may_be_the_password(method, path):
     body = {"/predict": predict_body(), "/setup": {"schema": BRUSH}}.get(path)
-    with in_process(api_key=KEY) as client:
+    with in_process(api_key=KEY, backends=("label-studio",)) as client:
         for headers in ({}, {"Authorization": "Basic bad"}, {"Authorization": "Bearer wrong"}):
             answer = client.request(method, path, json=body, headers=headers)
             assert (answer.status_code, failure(answer)) == (401, "unauthorized")

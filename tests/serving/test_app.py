@@ -1,18 +1,29 @@
 """The service beside its labeling: models, health, metrics, request ids, logs, and failures of every kind."""
 
+import asyncio
+import contextlib
 import json
 import logging
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
+import httpx2
 import pytest
+from starlette.testclient import TestClient
 
-from segvoc.errors import CheckpointError
+from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.exported.segmenter import open_tiny
+from segvoc.models.digests import weights_digest
 from segvoc.models.opening import load
-from segvoc.serving.app import model_facts
-from segvoc.serving.middleware import JsonLines
+from segvoc.runtime.version import __version__
+from segvoc.serving.app import create_app, metrics_server, model_facts
+from segvoc.serving.labeler import Labeler
+from segvoc.serving.middleware import PROBES, JsonLines, ServiceMetrics
+from segvoc.serving.settings import ServiceSettings
 from tests.inference.numpy_engine import NumpySegmenter
+from tests.processes import free_port
 from tests.serving.services import GatedSegmenter, failure, in_process, png
 
 
@@ -34,16 +45,46 @@ def segment(client, **fields):
 def test_models_and_limits():
     with in_process(max_bytes=5, max_pixels=6, max_words=7) as client:
         told = client.get("/v1/models").json()
-    assert told["limits"] == {"bytes": 5, "pixels": 6, "words": 7}
+    assert told["limits"] == {"bytes": 5, "pixels": 6, "tiled_pixels": 100_000_000, "words": 7}
     (model,) = told["models"]
     assert (model["name"], model["parts"], model["parameters"]) == ("numpy", True, None)
     assert "official" in model["windows"]
 
 
 def test_of_a_preset_more_is_known():
-    facts = model_facts(load("tiny", dtype="float32"))
+    facts = model_facts(load("tiny", dtype="float32"), None)
     assert facts.parameters > 10_000_000
-    assert facts.license == model_facts(open_tiny()).license == "Apache-2.0"
+    assert facts.license == model_facts(open_tiny(), None).license == "Apache-2.0"
+
+
+def test_answers_name_the_model_its_weights_and_the_version():
+    model = open_tiny()
+    with in_process(model) as client:
+        told = client.get("/v1/models").json()
+        answers = [segment(client), client.post("/v1/vocabularies", json={"words": "cat"})]
+    identity = {"model": "tiny", "weights": weights_digest(model), "version": __version__}
+    assert (told["models"][0]["weights"], told["version"]) == (identity["weights"], __version__)
+    assert len(identity["weights"]) >= 32
+    for answer in answers:
+        assert {name: answer.json()[name] for name in identity} == identity
+        assert answer.headers["x-segvoc-model"] == f"tiny; weights={identity['weights']}; segvoc={__version__}"
+
+
+def test_weights_are_told_apart_and_those_of_a_changed_model_are_told():
+    models = [NumpySegmenter(), load("tiny", device="cpu", dtype="float32")]
+
+    async def scenario():
+        labeler = Labeler(models[0], ServiceSettings(), ServiceMetrics())
+        await labeler.start()
+        before = labeler.identity
+        await labeler.replace_model(lambda: models[1])
+        after = labeler.identity
+        await labeler.stop()
+        return before, after
+
+    before, after = asyncio.run(scenario())
+    assert (before.weights, after.weights) == (None, weights_digest(models[1]))
+    assert after.weights != weights_digest(load("tiny", weights="random", device="cpu", dtype="float32"))
 
 
 def test_a_stuck_model_is_unhealthy():
@@ -95,6 +136,125 @@ def test_logs_are_lines_of_json(caplog):
     assert line["bytes"] > 0 and line["level"] == "info" and line["time"].endswith("Z")
 
 
+def test_the_log_has_the_times_of_a_request_and_the_failures_of_probes_alone(caplog, monkeypatch):
+    lines = []
+    for settings in ({}, {"log_probes": True}):
+        with monkeypatch.context() as patched, in_process(**settings) as client:
+            with caplog.at_level("INFO", "segvoc.serving"):
+                caplog.clear()
+                assert segment(client).status_code == 200
+                assert [client.get(path).status_code for path in PROBES] == [200] * 3
+                patched.setattr(Labeler, "is_healthy", False)
+                assert client.get("/readyz").status_code == 503
+        lines.append([record.fields for record in caplog.records if record.message == "request"])
+    ((done, failed), all_lines) = lines
+    assert (done["route"], done["images"]) == ("/v1/segment", 1)
+    assert 0 <= done["queue_milliseconds"] <= done["milliseconds"]
+    assert (failed["route"], failed["status"]) == ("/readyz", 503)
+    assert [line["route"] for line in all_lines] == ["/v1/segment", *PROBES, "/readyz"]
+
+
+def test_probes_have_labels_of_their_own_in_metrics():
+    with in_process() as client:
+        assert client.head("/readyz").status_code == 200
+        text = client.get("/metrics").text
+    assert 'segvoc_requests_total{method="HEAD",route="/readyz",status="200"} 1.0' in text
+
+
+def test_traces_are_sent_with_the_parents_of_requests(monkeypatch):
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="comes with Ray")
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    spans, providers = InMemorySpanExporter(), []
+    monkeypatch.setattr(trace, "set_tracer_provider", providers.append)
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: (providers or [trace.ProxyTracerProvider()])[0])
+    monkeypatch.setattr("opentelemetry.exporter.otlp.proto.http.trace_exporter.OTLPSpanExporter", lambda: spans)
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    for settings, names in (({}, set()), ({"traces": True}, {"GET /v1/models"})):
+        with in_process(**settings) as client:
+            client.get("/v1/models", headers={"traceparent": parent})
+        for provider in providers:
+            provider.force_flush()
+        requests = [span for span in spans.get_finished_spans() if span.kind is trace.SpanKind.SERVER]
+        assert {span.name for span in requests} == names
+    assert requests[0].parent.span_id == 0xB7AD6B7169203331
+    assert requests[0].resource.attributes["service.name"] == "segvoc"
+    providers[0].shutdown()
+
+
+def named(name):
+    model = NumpySegmenter()
+    model.name = name
+    return model
+
+
+def test_the_request_chooses_among_several_models():
+    with several("a", "b") as client:
+        assert [model["name"] for model in client.get("/v1/models").json()["models"]] == ["a", "b"]
+        for model, answered in (({}, "a"), ({"model": "a"}, "a"), ({"model": "b"}, "b")):
+            assert segment(client, **model).json()["model"] == answered
+            told = client.post("/v1/vocabularies", json={"words": "cat", **model}).json()
+            assert (told["model"], segment(client, words="cat", **model).json()["classes"][0]["name"]) == (
+                answered,
+                "cat",
+            )
+        assert segment(client, model="c").status_code == 422
+        assert "there is no model 'c'; choose one of a, b" in segment(client, model="c").json()["error"]["message"]
+    with pytest.raises(UsageError, match="several models are called 'a'"), several("a", "a"):
+        pass
+
+
+@contextlib.contextmanager
+def several(*names):
+    openers = [partial(named, name) for name in names]
+    app = create_app(openers[0], ServiceSettings(), more=openers[1:])
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        yield client
+
+
+def test_reloading_loses_no_request_and_a_model_that_cannot_be_opened_stays():
+    models = [GatedSegmenter(), CheckpointError("damaged"), named("new")]
+
+    def opened():
+        model = models.pop(0)
+        if isinstance(model, Exception):
+            raise model
+        return model
+
+    first = models[0]
+    app = create_app(opened, ServiceSettings())
+    with TestClient(app, base_url="http://127.0.0.1") as client, ThreadPoolExecutor() as threads:
+        service = app.state.service
+        client.portal.call(service.reload)
+        assert service.labeler.model.name == "numpy"
+        first.gate.clear()
+        calls = [threads.submit(segment, client) for _ in range(3)]
+        while "segvoc_open_requests 4.0" not in client.get("/metrics").text:
+            time.sleep(0.02)
+        reloading = threads.submit(client.portal.call, service.reload)
+        first.gate.set()
+        reloading.result()
+        assert [call.result().status_code for call in calls] == [200] * 3
+        assert segment(client).json()["model"] == "new"
+
+
+def test_metrics_have_a_port_of_their_own_without_a_key():
+    port = free_port()
+    metrics = ServiceMetrics()
+    metrics.requests.labels("/v1/segment", "POST", "200").inc()
+    with metrics_server(metrics, "127.0.0.1", port):
+        text = httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+        assert "segvoc_queue 0.0" in text and 'route="/v1/segment"' in text
+        with (
+            pytest.raises(UsageError, match="choose another --metrics-port"),
+            metrics_server(metrics, "127.0.0.1", port),
+        ):
+            pass
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(f"http://127.0.0.1:{port}/metrics")
+
+
 @pytest.mark.parametrize(
     "error", [RuntimeError("a secret"), CheckpointError("'/etc/secret' is damaged"), OSError(28, "")]
 )
@@ -137,3 +297,9 @@ def test_more_requests_than_allowed_are_refused():
             assert second.headers["retry-after"] == "1"
             assert first.result().status_code == 200
         assert segment(client).status_code == 200
+
+
+def test_traces_without_the_exporter_are_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    with pytest.raises(UsageError, match="pip install opentelemetry-exporter-otlp-proto-http"), in_process(traces=True):
+        pass

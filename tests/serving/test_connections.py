@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import json
 import re
 import shutil
 import socket
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.service import ASKED, answered, behind_nginx
+from benchmarks.service import ASKED, TEMPLATE, answered, behind_nginx, burst
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.opening import load
@@ -122,5 +123,21 @@ def test_behind_nginx_one_address_does_not_keep_others_waiting_and_bodies_are_li
         connection.putrequest("POST", "/v1/segment")
         connection.putheader("Content-Length", str(40_000_000))
         connection.endheaders()
-        assert connection.getresponse().status == 413
+        refused = connection.getresponse()
+        assert (refused.status, refused.headers["server"]) == (413, "nginx")
+        assert refused.headers["content-type"] == "application/json"
+        error = json.loads(refused.read())["error"]
+        assert (error["code"], error["request_id"]) == ("too_large", refused.headers["x-request-id"])
         connection.close()
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx")
+def test_sixty_tls_connections_at_once_are_all_answered():
+    with listening(NumpySegmenter()) as port, behind_nginx(f"http://127.0.0.1:{port}", tls=True) as address:
+        assert set(burst(address)) <= {200, 429}
+
+
+def test_no_site_shows_nginx_s_version():
+    site = TEMPLATE.read_text("utf-8")
+    assert re.search(r"(?m)^server_tokens off;", site)  # for all servers, that of port 80 too
+    assert site.count("server_tokens") == 1

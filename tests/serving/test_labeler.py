@@ -17,10 +17,16 @@ from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import GatedSegmenter, drawn_image
 
 
-def work(seed: int = 0, words: str = "cat, wall", answer: Any = lambda result, hints: result, **options: Any) -> Any:
+def work(
+    seed: int = 0,
+    words: str = "cat, wall",
+    answer: Any = lambda result, words: result,
+    pixels: int = 48 * 64,
+    **options: Any,
+) -> Any:
     """Arguments of `Labeler.label`."""
     definition = VocabularyDefinition(Vocabulary.parse(words), None, None)
-    return definition, LabelOptions(**options), lambda: drawn_image(seed), answer
+    return definition, LabelOptions(**options), pixels, lambda: drawn_image(seed), answer
 
 
 def run(
@@ -67,6 +73,35 @@ def test_equal_requests_go_through_the_network_together():
     metrics = run(scenario, model, batch=4, batch_wait=0.2)
     names = ("batch_size_sum", "batch_size_count", "queue")
     assert [metrics.registry.get_sample_value(f"segvoc_{name}") for name in names] == [7, 4, 0]
+
+
+def test_only_so_many_pixels_are_decoded_at_a_time():
+    model = GatedSegmenter()
+    held: list[None] = []
+    peaks: list[int] = []
+
+    async def scenario(labeler: Labeler) -> None:
+        def read() -> Any:
+            held.append(None)
+            peaks.append(len(held))
+            return drawn_image()
+
+        def answer(result: Any, words: Any) -> Any:
+            held.pop()
+            return result
+
+        def image(pixels: int) -> Any:
+            definition, options, _, _, _ = work()
+            return labeler.label(definition, options, pixels, read, answer)
+
+        model.sizes.clear()
+        await asyncio.gather(*(image(50) for _ in range(6)))
+        assert (max(peaks), model.sizes) == (2, [2, 2, 2])
+        peaks.clear()
+        await asyncio.gather(image(1000), *(image(100) for _ in range(3)))  # a larger one takes all
+        assert max(peaks) == 1
+
+    run(scenario, model, batch=4, batch_wait=0.2, max_pixels=100)
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_back():

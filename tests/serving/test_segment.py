@@ -12,6 +12,7 @@ from PIL import Image
 from pycocotools import mask
 
 from segvoc.imaging.label_maps import labels_of
+from segvoc.runtime.version import __version__
 from segvoc.serving.answers import JSON, PNG, ZIP, negotiated
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import drawn_image, failure, in_process, png
@@ -60,6 +61,7 @@ def test_json_has_the_report_and_a_mask_for_each_class(client):
     for one in (report, told):
         del one["seconds"]
     told.pop("image", None)
+    assert (report.pop("weights"), report.pop("version")) == (None, __version__)
     assert report == told
 
 
@@ -241,7 +243,7 @@ def test_a_form_needs_one_image_as_a_file(client):
 
 
 def test_limits_on_bytes_and_pixels():
-    with in_process(max_bytes=1000, max_pixels=64 * 48) as client:
+    with in_process(max_bytes=1000, max_pixels=64 * 48, tiled_pixels=64 * 48) as client:
         assert segment(client).status_code == 200
         large = segment(client, image=png() + b"\0" * 1000)
         assert (large.status_code, failure(large)) == (413, "too_large")
@@ -255,6 +257,27 @@ def test_limits_on_bytes_and_pixels():
         assert segment(client, probabilities=True).status_code == 200  # they are for zips alone
         probabilities = segment(client, "application/zip", probabilities=True)
         assert (probabilities.status_code, failure(probabilities)) == (413, "too_large")
+
+
+def test_a_large_image_is_labeled_in_tiles_and_the_rest_as_a_whole():
+    image = png(drawn_image(size=(300, 200)))
+    with in_process(max_pixels=200 * 300 - 1) as client:
+        found, packed = (segment(client, accept, image) for accept in ("image/png", "application/zip"))
+        told = segment(client, image=image).json()
+        assert segment(client, image=image[: len(image) // 2]).json()["error"]["code"] == "invalid_image"
+        for fields in ({"parts": PARTS}, {"accept": "application/zip", "probabilities": True}):
+            refused = segment(client, image=image, **fields)
+            assert (refused.status_code, failure(refused)) == (413, "too_large")
+    tiled = NumpySegmenter().segment(drawn_image(size=(300, 200)), WORDS, tile=2048)
+    np.testing.assert_array_equal(labels_of(Image.open(io.BytesIO(found.content)), ""), tiled.labels)
+    report = tiled.report()
+    for name in ("width", "height", "unlabeled", "not_found", "mean_confidence"):
+        assert told[name] == report[name]
+    assert [entry["pixels"] for entry in told["classes"]] == [entry["pixels"] for entry in report["classes"]]
+    np.testing.assert_array_equal(decoded(told["classes"][0]), tiled.labels == 0)
+    with zipfile.ZipFile(io.BytesIO(packed.content)) as archive:
+        assert set(archive.namelist()) == {"labels.png", "overlay.png", "result.json"}
+        assert Image.open(archive.open("overlay.png")).size >= (200, 300)
 
 
 def test_uploads_stay_in_memory(client, monkeypatch):

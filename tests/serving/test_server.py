@@ -94,6 +94,21 @@ def test_sigterm_answers_what_was_accepted(tmp_path):
         assert "Traceback" not in service.log.read_text()
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
+def test_sighup_reloads_without_losing_a_request(tmp_path):
+    with started(tmp_path, "-c", SCRIPT, "0") as service, ThreadPoolExecutor(8) as threads:
+        url = service.url()
+        calls = [threads.submit(labeled, url, png(), ["cat", "wall"]) for _ in range(8)]
+        while accepted(url) < 8:
+            time.sleep(0.02)
+        service.process.send_signal(signal.SIGHUP)
+        assert all(call.result()["result.json"]["model"] == "numpy" for call in calls)
+        end = time.monotonic() + 60
+        while not any(line["message"] == "reloaded" for line in service.lines()):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
 def test_after_sigkill_the_address_is_free_again_and_interrupting_ends_it_quietly(tmp_path):
     port = str(free_port())
     with started(tmp_path, "-c", SCRIPT, port) as service:
@@ -107,8 +122,11 @@ def test_after_sigkill_the_address_is_free_again_and_interrupting_ends_it_quietl
 
 
 def test_the_command_serves_tiny(tmp_path):
-    with started(tmp_path, "-m", "segvoc", "serve", "--port", "0", "--queue", "3", SEGVOC_API_KEY="k" * 20) as service:
+    settings = {"SEGVOC_PORT": "0", "SEGVOC_QUEUE": "3", "SEGVOC_API_KEY": "k" * 20}
+    with started(tmp_path, "-m", "segvoc", "serve", **settings) as service:
         url = service.url()
+        told = next(line["settings"] for line in service.lines() if line["message"] == "starting")
+        assert (told["port"], told["queue"], told["models"], told["device"]) == (0, 3, [], "auto")
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(f"{url}/v1/models")
         chelsea = (REPOSITORY / "samples/chelsea.jpg").read_bytes()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnnotateRoutes:
-    """Adds the routes of Label Studio, the page and the project, if any."""
+    """Adds the page's routes, and those of Label Studio and the project where asked for."""
 
     settings: AnnotateSettings
 
@@ -32,7 +32,8 @@ class AnnotateRoutes:
         project = None if settings.project is None else ProjectRoutes(service, settings, settings.project)
         if project is not None:
             project.add(app.router)
-        LabelStudioRoutes(service, settings).add(app)
+        if settings.label_studio is not None or "label-studio" in settings.backends:
+            LabelStudioRoutes(service, settings).add(app)
         ServedPage(settings.page, has_project=project is not None).add(app)
         return nullcontext() if project is None else project.running()
 
@@ -46,7 +47,8 @@ def _routes(options: Mapping[str, Any]) -> AnnotateRoutes:
         from segvoc_annotate.projects.archive import open_project
 
         folder = open_project(options["project"]).folder
-    return AnnotateRoutes(AnnotateSettings(project=folder, label_studio=address, label_studio_token=token))
+    settings = {"backends": options["backend"], "label_studio": address, "label_studio_token": token}
+    return AnnotateRoutes(AnnotateSettings(project=folder, **settings))
 
 
 EXTENSION = Extension(
@@ -57,7 +59,15 @@ EXTENSION = Extension(
             help="Serve this project: its folder, or its zip, which is unpacked beside it.",
         ),
         click.Option(
-            ["--label-studio"], metavar="URL", help="Fetch task images from this Label Studio, and only from it."
+            ["--backend"],
+            multiple=True,
+            type=click.Choice(["label-studio"]),
+            help="Also answer the requests of this tool; repeatable.",
+        ),
+        click.Option(
+            ["--label-studio"],
+            metavar="URL",
+            help="Its backend: fetch task images from this Label Studio, and only from it.",
         ),
         click.Option(
             ["--label-studio-token-file"], metavar="FILE", help=f"File with its token; or set {TOKEN_VARIABLE}."

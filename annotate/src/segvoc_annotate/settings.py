@@ -34,6 +34,8 @@ class AnnotateSettings:
     """Max concurrent long polls for changes of the project."""
     page: Path = WEB
     """Folder of the web page; no page is served without an index.html in it."""
+    backends: tuple[str, ...] = ()
+    """Tools whose requests are answered: "label-studio"; an address of Label Studio includes it."""
     label_studio: str | None = None
     """Address of the Label Studio whose images may be fetched; None: fetch no images."""
     label_studio_token: str | None = field(default=None, repr=False)

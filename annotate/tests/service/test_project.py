@@ -226,6 +226,61 @@ def test_datasets_come_and_go_as_zips(street: Path, tmp_path: Path) -> None:
         assert failure(refused) == "invalid_request" and "/tmp" not in refused.json()["error"]["message"]
 
 
+def test_keys_have_roles(street: Path, tmp_path: Path) -> None:
+    roles = ("label", "read", "annotate", "administer")
+    keys = tmp_path / "keys"
+    keys.write_text("".join(f"{role}: a-key-of-sixteen-{role} {role}\n" for role in roles) + f"boss: {'k' * 20}\n")
+    work = "/v1/project/work/a.png"
+    needed = {
+        ("GET", "/v1/models"): "label",
+        ("GET", "/v1/project"): "read",
+        ("GET", work): "read",
+        ("GET", "/v1/project/archive"): "read",
+        ("PUT", "/v1/project"): "annotate",
+        ("PUT", work): "annotate",
+        ("PUT", "/v1/project/done/a.png"): "annotate",
+        ("POST", "/v1/project/images"): "annotate",
+        ("DELETE", "/v1/project/images/no.png"): "administer",
+        ("POST", "/v1/project/import"): "administer",
+        ("POST", "/v1/project/improvement"): "administer",
+        ("DELETE", "/v1/project/improvement"): "administer",
+    }
+    with in_process(project=street, api_key_file=keys) as client:
+        for (method, path), least in needed.items():
+            for number, role in enumerate((*roles, "boss")):
+                key = "k" * 20 if role == "boss" else f"a-key-of-sixteen-{role}"
+                answer = client.request(method, path, headers={"Authorization": f"Bearer {key}"})
+                assert (answer.status_code == 403) == (number < roles.index(least)), (method, path, role)
+                if answer.status_code == 403:
+                    assert failure(answer) == "forbidden" and f"the role {least}" in answer.text
+        # no route was forgotten: whoever may only label reaches nothing of the project
+        label = {"Authorization": "Bearer a-key-of-sixteen-label"}
+        for path, methods in client.get("/openapi.json").json()["paths"].items():
+            for method in methods if path.startswith("/v1/project") else ():
+                assert client.request(method, path, headers=label).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("files", "format", "said"),
+    [
+        ({"notes.txt": "no dataset"}, "", "in the field format: "),
+        ({"notes.txt": "no dataset"}, "cvat", "name its format in the field format"),
+        ({"annotations/a.json": "{}", "annotations/b.json": "{}"}, "coco-instances", "the archive"),
+        ({"a/images/x.png": "no image", "a/labels/x.png": "no labels", "a/classes.json": '["cat"]'}, "", ""),
+    ],
+)
+def test_errors_of_an_import_name_no_temporary_path_and_no_option_of_the_command(street, files, format, said):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    with in_process(project=street) as client:
+        told = client.post("/v1/project/import", files={"archive": buffer.getvalue()}, data={"format": format})
+    body = told.json()
+    assert body.get("problems") or failure(told) == "invalid_request"
+    assert said in told.text and "segvoc-" not in told.text and "/tmp" not in told.text and "--" not in told.text
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -227,13 +227,18 @@ def decode_image(
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Decode an image file in memory, like `read_image`; `name` names it in errors, such as a file name in quotes."""
     image = identified(io.BytesIO(content), name, rgb=True, stretch=stretch)
+    _refuse_slow(image, content, name)
+    with _damage_named(image, name, max_pixels):
+        _warn_of_other_frames(image, name)
+        return _upright_rgb(image, stretch, is_placed=_has_place(image))
+
+
+def _refuse_slow(image: Image.Image, content: bytes, name: str) -> None:
+    """Refuse files whose decoding takes much longer than their size says."""
     if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN_BYTES:
         raise InputError(f"{name} is a PPM of decimal numbers, {len(content)} bytes; save it as PNG or binary PPM")
     if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > MAX_SCANS:
         raise InputError(f"{name} is a JPEG of more than {MAX_SCANS} scans; export it again")
-    with _damage_named(image, name, max_pixels):
-        _warn_of_other_frames(image, name)
-        return _upright_rgb(image, stretch, is_placed=_has_place(image))
 
 
 def image_size(content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -578,13 +583,21 @@ class ArrayImage:
 class DecodedImage(ArrayImage):
     """An image of a format that can only be decoded as a whole, such as JPEG: 1 to 4 bytes per pixel stay in memory.
 
-    Its windows are those of `read_image`, which documents arguments and errors.
+    Its windows are those of `read_image`, which documents arguments and errors; with `content`, the bytes of a file,
+    `path` is only its name.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, stretch: Stretch | None = None
+        self,
+        path: str | os.PathLike[str],
+        max_pixels: int = MAX_PIXELS,
+        stretch: Stretch | None = None,
+        *,
+        content: bytes | None = None,
     ) -> None:
-        with opened_image(path, max_pixels=max_pixels, rgb=True, stretch=stretch) as image:
+        with opened_image(path, content=content, max_pixels=max_pixels, rgb=True, stretch=stretch) as image:
+            if content is not None:
+                _refuse_slow(image, content, repr(os.fsdecode(path)))
             _warn_of_other_frames(image, repr(os.fsdecode(path)))
             _load(image)
             # their range depends on the whole image, not on a window

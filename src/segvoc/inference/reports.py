@@ -22,7 +22,7 @@ nonsense words have 0.007 to 0.118, and the datasets' words 0.076 to 0.76, below
 SUMMARY = ("mean_confidence", "not_found", "unsure")
 """Fields of a report about all words together."""
 
-_AT_ONCE = 1 << 24
+_AT_ONCE = 1 << 20
 """Pixels counted per chunk: counting takes 16 bytes per pixel."""
 
 

@@ -19,16 +19,26 @@ def model_record(model: Segmenter) -> dict[str, str]:
     record = {"model": model.name, "dtype": model.dtype, "device": model_device(model)}
     if model.taught:
         record["taught"] = " ".join(words.digest for words in model.taught)
+    weights = weights_digest(model)
+    assert weights is not None
+    record |= {"weights": weights, "engine": _engine(model)}
+    if isinstance(model, ExportedSegmenter):
+        return record
+    # equal weights give other labels with another activation or dense mode
+    return record | {"network settings": digest_of(model.origin.get("configuration"))}
+
+
+def weights_digest(model: Segmenter) -> str | None:
+    """A digest of a model's weights; None for an engine of your own. See `model_record` for the time it takes."""
     if isinstance(model, ExportedSegmenter):
         # the manifest has the digests of all files, checked when the folder was opened
-        return record | {"weights": digest_of(model.manifest.to_json()), "engine": _engine(model)}
+        return digest_of(model.manifest.to_json())
+    network = getattr(model, "network", None)
+    if network is None:
+        return None
     from segvoc.checkpoints.origins import content_hash
-    from segvoc.models.network_segmenter import NetworkSegmenter
 
-    assert isinstance(model, NetworkSegmenter)
-    # equal weights give other labels with another activation or dense mode
-    settings = digest_of(model.origin.get("configuration"))
-    return record | {"weights": content_hash(model.network), "network settings": settings, "engine": _engine(model)}
+    return content_hash(network)
 
 
 def model_device(model: Segmenter) -> str:

@@ -15,6 +15,7 @@ from segvoc.errors import CheckpointError, ImageTooLargeError, InputError, Usage
 from segvoc.imaging.annotations import coco_masks
 from segvoc.imaging.label_maps import label_map_image
 from segvoc.inference.segmentation import Segmentation
+from segvoc.serving.large_images import LargeResult
 from segvoc.storage.files import strict_json
 
 JSON, PNG, ZIP = "application/json", "image/png", "application/zip"
@@ -37,13 +38,15 @@ def negotiated(accept: str | None) -> str:
     raise ServiceFailure("not_acceptable", f"the answer is one of {', '.join(ANSWERS)}; accept one of them")
 
 
+Result = Segmentation | LargeResult
+
 FAST = 1
 """PNG compression level: at 6, photos are hardly smaller but take four times as long."""
 
 
-def json_answer(result: Segmentation, hints: tuple[str, ...], name: str | None) -> bytes:
+def json_answer(result: Result, about: Mapping[str, object]) -> bytes:
     """The report of a result, with the mask of every class and part, as JSON."""
-    report = result.report() | {"image": name, "hints": list(hints)}
+    report = {**result.report(), **about}
     for kind, labels in (("classes", result.labels), ("parts", result.part_labels)):
         if labels is not None:
             masks = coco_masks(labels, len(report[kind]))
@@ -51,20 +54,21 @@ def json_answer(result: Segmentation, hints: tuple[str, ...], name: str | None) 
     return strict_json(report).encode()
 
 
-def png_answer(result: Segmentation, hints: tuple[str, ...], name: str | None) -> bytes:
+def png_answer(result: Result, about: Mapping[str, object]) -> bytes:
     """The label map, as `segvoc segment` writes it."""
     return _png(label_map_image(result.labels, result.colors))
 
 
-def zip_answer(result: Segmentation, hints: tuple[str, ...], name: str | None) -> bytes:
-    """Label map, confidence (gray, 255 is 1), overlay and report; part map and probabilities if requested."""
+def zip_answer(result: Result, about: Mapping[str, object]) -> bytes:
+    """Label map, overlay and report; confidence (gray, 255 is 1), part map and probabilities where there are some."""
     files = {
         "labels.png": _png(label_map_image(result.labels, result.colors)),
-        "confidence.png": _png(Image.fromarray(np.rint(result.confidence * 255).astype(np.uint8)), FAST),
         "overlay.png": _png(result.overlay(), FAST),
-        "result.json": strict_json(result.report() | {"image": name, "hints": list(hints)}).encode(),
+        "result.json": strict_json({**result.report(), **about}).encode(),
     }
-    if result.part_labels is not None:
+    if result.confidence is not None:
+        files["confidence.png"] = _png(Image.fromarray(np.rint(result.confidence * 255).astype(np.uint8)), FAST)
+    if isinstance(result, Segmentation) and result.part_labels is not None:
         files["parts.png"] = _png(label_map_image(result.part_labels, result.part_colors))
     if result.probabilities is not None:
         np.save(buffer := io.BytesIO(), result.probabilities)
@@ -77,12 +81,12 @@ def zip_answer(result: Segmentation, hints: tuple[str, ...], name: str | None) -
     return archive.getvalue()
 
 
-ANSWERS: Mapping[str, Callable[[Segmentation, tuple[str, ...], str | None], bytes]] = {
+ANSWERS: Mapping[str, Callable[[Result, Mapping[str, object]], bytes]] = {
     JSON: json_answer,
     PNG: png_answer,
     ZIP: zip_answer,
 }
-"""Encoders of each response type: from a result, hints about the words, and the image's file name."""
+"""Encoders of each response type: from a result, and what the report also says (`SegmentAnswer`)."""
 
 
 def _png(image: Image.Image, level: int = 6) -> bytes:
@@ -94,7 +98,7 @@ def _png(image: Image.Image, level: int = 6) -> bytes:
 FAILURES: Mapping[str, tuple[int, str]] = {
     "bad_request": (400, "The body can't be read: damaged JSON, or an incomplete or damaged form."),
     "unauthorized": (401, "The API key is missing or wrong."),
-    "forbidden": (403, "The request is cross-site, or not local although the service has no keys."),
+    "forbidden": (403, "The API key lacks the role; or, without keys, the request is cross-site or not local."),
     "not_found": (404, "There is nothing at this address."),
     "method_not_allowed": (405, "The address doesn't take this method."),
     "not_acceptable": (406, "None of the accepted types is supported."),
@@ -207,6 +211,10 @@ class PartAnswer(RegionFigures):
     name: str = Field(examples=["cat's head"])
 
 
+_WEIGHTS = "Digest of the model's weights; null for an engine of your own."
+_VERSION = "segvoc's version."
+
+
 class SegmentAnswer(BaseModel):
     """A labeled image."""
 
@@ -214,6 +222,8 @@ class SegmentAnswer(BaseModel):
     width: int
     height: int
     model: str
+    weights: str | None = Field(description=_WEIGHTS)
+    version: str = Field(description=_VERSION)
     dtype: str
     classes: list[ClassAnswer]
     parts: list[PartAnswer] | None = Field(None, description="Only if parts were requested.")
@@ -229,6 +239,9 @@ class VocabularyAnswer(BaseModel):
     """An encoded vocabulary."""
 
     vocabulary: VocabularyName
+    model: str
+    weights: str | None = Field(description=_WEIGHTS)
+    version: str = Field(description=_VERSION)
     words: list[str] = Field(description="All classes, in the order of their ids.")
     hints: list[str] = Field(description="For example words that the model doesn't know.")
 
@@ -237,6 +250,7 @@ class ModelAnswer(BaseModel):
     """A model."""
 
     name: str
+    weights: str | None = Field(description=_WEIGHTS)
     parameters: int | None = Field(description="Number of parameters; null if unknown.")
     dtype: str
     parts: bool = Field(description="Whether the model labels parts.")
@@ -251,7 +265,8 @@ class Limits(BaseModel):
     """Limits of a request."""
 
     bytes: int = Field(description="Maximum size of an image file.")
-    pixels: int
+    pixels: int = Field(description="Maximum number of pixels of an image that is labeled as a whole.")
+    tiled_pixels: int = Field(description="Maximum number of pixels of an image, labeled in tiles, without parts.")
     words: int
 
 
@@ -259,6 +274,7 @@ class ModelsAnswer(BaseModel):
     """The models of the service, and its limits."""
 
     models: list[ModelAnswer]
+    version: str = Field(description=_VERSION)
     limits: Limits
 
 

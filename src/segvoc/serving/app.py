@@ -6,24 +6,23 @@ import logging.config
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, TypeVar
 
 import uvicorn
 from fastapi import FastAPI, Request, Security
 from fastapi.security import HTTPBearer
-from prometheus_client import generate_latest
+from prometheus_client import generate_latest, start_http_server
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from segvoc.errors import SegvocError, UsageError
-from segvoc.imaging.reading import decode_image, image_size
+from segvoc.imaging.reading import DecodedImage, decode_image, image_size
 from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.runtime.version import __version__
 from segvoc.serving import answers
@@ -37,7 +36,7 @@ from segvoc.serving.bodies import (
     segment_call,
     vocabulary_call,
 )
-from segvoc.serving.labeler import Labeler, VocabularyDefinition
+from segvoc.serving.labeler import EncodedVocabulary, Labeler, PixelBudget, VocabularyDefinition
 from segvoc.serving.middleware import (
     FIELDS,
     LOGGER,
@@ -47,10 +46,14 @@ from segvoc.serving.middleware import (
     ServiceMetrics,
     failure_response,
     log_settings,
+    send_traces,
 )
 from segvoc.serving.settings import ServiceSettings
 
 _T = TypeVar("_T")
+
+MODEL_HEADER = "X-Segvoc-Model"
+"""Header with the identity of the model that answered: tiny; weights=...; segvoc=..."""
 
 LONGEST_HEADERS = 16_384
 """Maximum size of a request's first line and headers [bytes]."""
@@ -59,16 +62,60 @@ LONGEST_HEADERS = 16_384
 class Service:
     """State shared by the routes."""
 
-    labeler: Labeler
-    """Labels images; set at startup."""
+    labelers: Mapping[str, Labeler]
+    """Label images, by the model's name; set at startup."""
 
-    def __init__(self, open_model: Callable[[], Segmenter], settings: ServiceSettings, metrics: ServiceMetrics) -> None:
-        self.open_model, self.settings, self.metrics = open_model, settings, metrics
+    def __init__(
+        self, open_models: Sequence[Callable[[], Segmenter]], settings: ServiceSettings, metrics: ServiceMetrics
+    ) -> None:
+        self.open_models, self.settings, self.metrics = open_models, settings, metrics
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.server: uvicorn.Server | None = None
         """The uvicorn server, if used."""
         self.password_paths = set[str]()
         """Paths that also accept the API key as an HTTP Basic password."""
         self.open = 0
+
+    @property
+    def labeler(self) -> Labeler:
+        """The labeler of the first model, which answers requests that name none."""
+        return next(iter(self.labelers.values()))
+
+    @property
+    def open_model(self) -> Callable[[], Segmenter]:
+        """Opens the first model."""
+        return self.open_models[0]
+
+    def labeler_of(self, model: str | None) -> Labeler:
+        """The labeler of a model by name (None: the first); `UsageError` if there is no such model."""
+        if model is None:
+            return self.labeler
+        if model not in self.labelers:
+            raise UsageError(f"there is no model {model[:60]!r}; choose one of {', '.join(self.labelers)}")
+        return self.labelers[model]
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether no model is stuck."""
+        return all(labeler.is_healthy for labeler in self.labelers.values())
+
+    async def reload(self) -> None:
+        """Open all models again, one by one; requests are answered by the present ones meanwhile.
+
+        A model that can't be opened or adapted stays as it is, and the log says why.
+        """
+        for (name, labeler), open_model in zip(self.labelers.items(), self.open_models, strict=True):
+            try:
+                await labeler.replace_model(open_model)
+            except (SegvocError, OSError) as error:
+                LOGGER.error("a model can't be reloaded", extra={FIELDS: {"model": name, "problem": str(error)}})
+            else:
+                LOGGER.info("reloaded", extra={FIELDS: asdict(labeler.identity)})
+
+    def reload_soon(self) -> None:
+        """Call `reload` from a signal handler."""
+        if self.loop is not None:
+            asyncio.run_coroutine_threadsafe(self.reload(), self.loop)
 
     @property
     def stopping(self) -> bool:
@@ -81,7 +128,7 @@ class Service:
         if self.open >= self.settings.requests:
             raise ServiceFailure("busy", f"{self.open} requests are open already; try again later", retry_after=1)
         if labels:
-            self.labeler.check_room()
+            min(self.labelers.values(), key=lambda labeler: labeler.waiting).check_room()
         self.open += 1
         try:
             yield
@@ -93,40 +140,69 @@ class Service:
         image: bytes,
         definition: VocabularyDefinition,
         options: LabelOptions,
-        answer: Callable[[Segmentation, tuple[str, ...]], _T],
+        answer: Callable[[Any, EncodedVocabulary], _T],
+        model: str | None = None,
+        *,
+        tiles: bool = False,
     ) -> _T:
-        """Label the bytes of an image file; see `Labeler.label`."""
-        await asyncio.to_thread(self._check_image, image, definition, options)
-        read = partial(decode_image, image, max_pixels=self.settings.max_pixels, stretch=options.value_range)
-        return await self.labeler.label(definition, options, read, answer)
+        """Label the bytes of an image file with a model (None: the first); see `Labeler.label`.
 
-    def _check_image(self, image: bytes, definition: VocabularyDefinition, options: LabelOptions) -> None:
-        """Check the image's header before queueing it."""
-        height, width = image_size(image, max_pixels=self.settings.max_pixels)
-        classes = definition.number_of_classes
-        if options.return_probabilities and height * width * classes > self.settings.max_pixels:
+        The image's header is checked before it is queued: with `tiles`, one of more than `max_pixels` is labeled in
+        tiles, and its result is a `LargeResult`; otherwise, or with parts, it is refused.
+        """
+        labeler, most = self.labeler_of(model), self.settings.max_pixels
+        largest = max(most, self.settings.tiled_pixels) if tiles and definition.parts is None else most
+        height, width = await asyncio.to_thread(image_size, image, max_pixels=largest)
+        pixels, classes = height * width, definition.number_of_classes
+        if options.return_probabilities and pixels * classes > most:
             raise ServiceFailure(
                 "too_large", f"the probabilities of {classes} classes are too many for this image; ask for fewer words"
             )
+        limits = {"max_pixels": largest, "stretch": options.value_range}
+        read: Callable[[], Any] = partial(decode_image, image, **limits)
+        if pixels > most:
+            options, read = options.in_tiles(), partial(DecodedImage, "the image", **limits, content=image)
+        return await labeler.label(definition, options, pixels, read, answer)
 
 
 def create_app(
-    open_model: Callable[[], Segmenter], settings: ServiceSettings, model: Segmenter | None = None
+    open_model: Callable[[], Segmenter],
+    settings: ServiceSettings,
+    *,
+    more: Sequence[Callable[[], Segmenter]] = (),
+    models: Sequence[Segmenter] | None = None,
 ) -> FastAPI:
-    """Create the service as an ASGI application, which loads its model at startup, unless `model` is given."""
+    """Create the service as an ASGI application.
+
+    Args:
+        open_model: opens its model, or the first of several.
+        settings: its settings.
+        more: open further models, which requests choose by name.
+        models: all of them, if they are open already; otherwise they are opened at startup.
+    """
+    if settings.traces:
+        send_traces()
     metrics = ServiceMetrics()
-    service = Service(open_model, settings, metrics)
+    service = Service((open_model, *more), settings, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        service.labeler = labeler = Labeler(model or open_model(), settings, metrics)
-        await labeler.start()
+        opened, budget = models or [one() for one in service.open_models], PixelBudget(settings.max_pixels)
+        names = [one.name for one in opened]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UsageError(f"several models are called {twice[0]!r}; name one of them: --model NAME=PATH")
+        service.labelers = {one.name: Labeler(one, settings, metrics, budget) for one in opened}
+        service.loop = asyncio.get_running_loop()
         async with AsyncExitStack() as running:
+            for labeler in service.labelers.values():
+                await labeler.start()
+                running.push_async_callback(labeler.stop)
             for context in added:
                 await running.enter_async_context(context)
-            LOGGER.info("ready", extra={FIELDS: {"model": labeler.model.name}})
+            LOGGER.info(
+                "ready", extra={FIELDS: {"models": [asdict(one.identity) for one in service.labelers.values()]}}
+            )
             yield
-        await labeler.stop()
 
     app = FastAPI(
         title="segvoc",
@@ -146,7 +222,7 @@ def create_app(
     added = [add_routes(app, service) for add_routes in settings.extensions]
     # the middleware added last sees requests first
     app.add_middleware(Admission, settings=settings, routes=app.routes, password_paths=service.password_paths)
-    app.add_middleware(Observation, metrics=metrics)
+    app.add_middleware(Observation, metrics=metrics, log_probes=settings.log_probes)
     app.add_middleware(SecurityHeaders)
     return app
 
@@ -168,11 +244,9 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         with service.place():
             call = await segment_call(request, service.settings)
             options = call.options if kind == ZIP else replace(call.options, return_probabilities=False)
-            work = service.label(
-                call.image, call.definition, options, lambda result, hints: ANSWERS[kind](result, hints, call.name)
-            )
-            body = await unless_gone(request, work)
-        return Response(body, media_type=kind, headers={"Vary": "Accept"})
+            answer = partial(_answered, kind=kind, name=call.name)
+            work = service.label(call.image, call.definition, options, answer, call.model, tiles=True)
+            return await unless_gone(request, work)
 
     @app.post(
         "/v1/vocabularies",
@@ -185,38 +259,51 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     )
     async def add_vocabulary(request: Request) -> Response:
         with service.place():
-            name, definition = await vocabulary_call(request, service.settings)
-            encoded = await unless_gone(request, service.labeler.encode(definition))
+            name, definition, model = await vocabulary_call(request, service.settings)
+            encoded = await unless_gone(request, service.labeler_of(model).encode(definition))
         answer = {"vocabulary": name, "words": encoded.prepared.words, "hints": encoded.hints}
-        return JSONResponse(answer, status_code=201)
+        answer |= asdict(encoded.identity)
+        return JSONResponse(answer, status_code=201, headers={MODEL_HEADER: encoded.identity.header})
 
-    @app.get("/v1/models", summary="The model and the limits")
+    @app.get("/v1/models", summary="The models and the limits")
     async def models() -> answers.ModelsAnswer:
         settings = service.settings
-        limits = answers.Limits(bytes=settings.max_bytes, pixels=settings.max_pixels, words=settings.max_words)
-        return answers.ModelsAnswer(models=[model_facts(service.labeler.model)], limits=limits)
+        limits = answers.Limits(
+            bytes=settings.max_bytes,
+            pixels=settings.max_pixels,
+            tiled_pixels=max(settings.max_pixels, settings.tiled_pixels),
+            words=settings.max_words,
+        )
+        facts = [model_facts(one.model, one.identity.weights) for one in service.labelers.values()]
+        return answers.ModelsAnswer(models=facts, version=__version__, limits=limits)
 
-    async def metrics(_: Request) -> Response:
+    async def metrics() -> Response:
         text = await asyncio.to_thread(generate_latest, service.metrics.registry)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def health(_: Request) -> Response:
-        if not service.labeler.is_healthy:
+    async def health() -> Response:
+        if not service.is_healthy:
             raise ServiceFailure("busy", "the model is stuck in a batch; restart the service")
         return JSONResponse({"status": "ok"})
 
-    async def ready(request: Request) -> Response:
+    async def ready() -> Response:
         if service.stopping:
             raise ServiceFailure("busy", "the service is stopping; ask another one", retry_after=1)
-        return await health(request)
+        return await health()
 
-    # plain routes, omitted from OpenAPI, which also accept HEAD
     for path, answer in (("/metrics", metrics), ("/healthz", health), ("/readyz", ready)):
-        app.add_route(path, answer)
+        app.add_api_route(path, answer, methods=["GET", "HEAD"], include_in_schema=False)
 
 
-def model_facts(model: Segmenter) -> answers.ModelAnswer:
-    """The response of GET /v1/models about a model."""
+def _answered(result: answers.Result, words: EncodedVocabulary, *, kind: str, name: str | None) -> Response:
+    """The response to a labeled image of this file name, by its content type."""
+    about = {"image": name, **asdict(words.identity), "hints": words.hints}
+    headers = {"Vary": "Accept", MODEL_HEADER: words.identity.header}
+    return Response(ANSWERS[kind](result, about), media_type=kind, headers=headers)
+
+
+def model_facts(model: Segmenter, weights: str | None) -> answers.ModelAnswer:
+    """The response of GET /v1/models about a model, whose weights have this digest."""
     network = getattr(model, "network", None)
     record = model.origin.get("record")
     license = record.get("license") if isinstance(record, dict) else None
@@ -230,6 +317,7 @@ def model_facts(model: Segmenter) -> answers.ModelAnswer:
             license = preset.published.license
     return answers.ModelAnswer(
         name=model.name,
+        weights=weights,
         parameters=None if network is None else sum(value.numel() for value in network.parameters()),
         dtype=model.dtype,
         parts=True,
@@ -270,23 +358,69 @@ async def _gone(request: Request) -> None:
 # ---- socket and process
 
 
-def run(open_model: Callable[[], Segmenter], settings: ServiceSettings, *, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT, then finish accepted requests; `UsageError` if the address can't be used."""
+def run(
+    open_model: Callable[[], Segmenter],
+    settings: ServiceSettings,
+    *,
+    host: str,
+    port: int,
+    more: Sequence[Callable[[], Segmenter]] = (),
+    metrics_port: int | None = None,
+    told: Mapping[str, object] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then finish accepted requests; SIGHUP opens the models again.
+
+    Args:
+        open_model: opens the model; see `create_app`, also for `more`.
+        settings: the settings.
+        host: the address to listen on.
+        port: its port.
+        more: open further models.
+        metrics_port: a port of the same address that has the metrics without a key; None: there is none.
+        told: settings for the first line of the log; none may be secret.
+
+    Raises:
+        UsageError: an address can't be used.
+    """
     logging.config.dictConfig(log_settings())
     logging.captureWarnings(True)
     with bound_socket(host, port) as listener:
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{listener.getsockname()[1]}"
-        LOGGER.info("starting", extra={FIELDS: {"address": address}})
-        server = service_server(create_app(open_model, settings, open_model()), settings)
+        LOGGER.info("starting", extra={FIELDS: {"address": address, "settings": told or {}}})
+        models = [one() for one in (open_model, *more)]
+        app = create_app(open_model, settings, more=more, models=models)
+        server, service = service_server(app, settings), app.state.service
         # uvicorn re-raises the signal that stopped it
-        previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        handlers: dict[int, Any] = {signal.SIGTERM: lambda *_: sys.exit(0)}
+        if sys.platform != "win32":
+            handlers[signal.SIGHUP] = lambda *_: service.reload_soon()
+        previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
-            server.run([listener])
+            with nullcontext() if metrics_port is None else metrics_server(service.metrics, host, metrics_port):
+                server.run([listener])
         except KeyboardInterrupt:
             return
         finally:
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def metrics_server(metrics: ServiceMetrics, host: str, port: int) -> Iterator[None]:
+    """Serve the metrics without a key."""
+    try:
+        server, thread = start_http_server(port, host, metrics.registry)
+    except OSError as error:
+        raise UsageError(
+            f"metrics can't be served at {host} port {port}: {error.strerror or error}; choose another --metrics-port"
+        ) from None
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 @contextmanager

@@ -24,7 +24,16 @@ _STRICT = ConfigDict(extra="forbid")
 _WORDS = "One word per class, separated by commas"
 _PARTS = "Parts of objects: `dog: head, leg; *: tail` (`*` stands for every object)"
 
+_MODEL_NAME = "Name of one of the service's models (GET /v1/models); by default the first."
+
 Text = Annotated[str, Field(min_length=1)]
+Word = Annotated[str, Field(min_length=1, json_schema_extra={"format": "word"})]
+WordList = Annotated[list[Word], Field(min_length=1, json_schema_extra={"uniqueItems": True})]
+PartLists = Annotated[
+    dict[Word, Annotated[list[Word], Field(json_schema_extra={"uniqueItems": True})]],
+    # an object may have no parts, but not all of them
+    Field(min_length=1, json_schema_extra={"not": {"additionalProperties": {"maxItems": 0}}}),
+]
 
 FORM_OPTIONS = (*IMAGE_OPTIONS, "stretch")
 """The options of a form."""
@@ -39,10 +48,9 @@ def _option_fields() -> dict[str, Any]:
 def _described(name: str) -> dict[str, Any]:
     text = OPTION_TEXTS[name]
     bounds = {"minimum": text.minimum, "maximum": text.maximum}
-    return {
-        "description": text.help,
-        "json_schema_extra": {name: bound for name, bound in bounds.items() if bound is not None},
-    }
+    form = name if name in ("background", "stretch") else None
+    more = {name: value for name, value in (bounds | {"format": form}).items() if value is not None}
+    return {"description": text.help, "json_schema_extra": more}
 
 
 class SegmentForm(create_model("LabelFields", __config__=_STRICT, **_option_fields())):
@@ -53,12 +61,21 @@ class SegmentForm(create_model("LabelFields", __config__=_STRICT, **_option_fiel
         None,
         description=f"{_WORDS}; or a JSON list with an entry per class, in which `, ` separates synonyms.",
         examples=["cat, sofa, wall"],
+        json_schema_extra={"format": "words-or-json"},
     )
-    parts: Text | None = Field(None, description=f"{_PARTS}; or a JSON object of lists.", examples=["cat: head, tail"])
+    parts: Text | None = Field(
+        None,
+        description=f"{_PARTS}; or a JSON object of lists.",
+        examples=["cat: head, tail"],
+        json_schema_extra={"format": "parts-or-json"},
+    )
     vocabulary: VocabularyName | None = Field(
-        None, description="Name of a vocabulary, in place of words, parts and background."
+        None,
+        description="Name of a vocabulary, in place of words, parts and background.",
+        json_schema_extra={"format": "vocabulary"},
     )
     synonyms: Literal["first", "average"] = Field("first", description="Which synonyms of a class are used.")
+    model: Text | None = Field(None, description=_MODEL_NAME, json_schema_extra={"format": "model"})
     probabilities: bool = Field(
         False, description="Add the probabilities of all classes to a zip: `probabilities.npy`, float32 (K, H, W)."
     )
@@ -75,27 +92,46 @@ class VocabularyJson(BaseModel):
 
     model_config = _STRICT
 
-    words: Text | list[Text] | None = Field(
+    words: Annotated[str, Field(min_length=1, json_schema_extra={"format": "words"})] | WordList | None = Field(
         None, description=f"{_WORDS}; or a list.", examples=["cat, sofa, wall", ["cat", "sofa, couch", "wall"]]
     )
-    parts: Text | dict[Text, list[Text]] | None = Field(
+    parts: Annotated[str, Field(min_length=1, json_schema_extra={"format": "parts"})] | PartLists | None = Field(
         None, description=f"{_PARTS}; or an object of lists.", examples=["cat: head, tail", {"cat": ["head", "tail"]}]
     )
     background: Text | None = Field(None, **_described("background"), examples=["other"])
     synonyms: Literal["first", "average"] = Field("first", description="Which synonyms of a class are used.")
+    model: Text | None = Field(None, description=_MODEL_NAME, json_schema_extra={"format": "model"})
 
 
 def request_body(kind: str, model: type[BaseModel]) -> dict[str, Any]:
-    """OpenAPI schema (`openapi_extra`) of a body that the service parses itself: content type and model."""
-    return {"requestBody": {"required": True, "content": {kind: {"schema": model.model_json_schema()}}}}
+    """OpenAPI schema (`openapi_extra`) of a body that the service parses itself: content type and model.
+
+    Optional fields are left out, not null, and the classes come in one of three ways: words, parts, or a vocabulary.
+    """
+    schema = model.model_json_schema()
+    schema["properties"] = {name: _without_null(value) for name, value in schema["properties"].items()}
+    ways = []
+    for way in [name for name in ("words", "parts", "vocabulary") if name in schema["properties"]]:
+        unused = ("words", "parts", "background") if way == "vocabulary" else ("vocabulary",)
+        ways.append({"required": [way], "properties": {name: False for name in unused}})
+    return {"requestBody": {"required": True, "content": {kind: {"schema": {**schema, "anyOf": ways}}}}}
+
+
+def _without_null(field: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an optional field, whose default of None stands for a field that is left out."""
+    values = [value for value in field.get("anyOf", ()) if value != {"type": "null"}]
+    if len(values) == len(field.get("anyOf", ())):
+        return field
+    rest = {name: value for name, value in field.items() if name not in ("anyOf", "default")}
+    return rest | (values[0] if len(values) == 1 else {"anyOf": values})
 
 
 # ---- reading
 
 _T = TypeVar("_T")
 _MODEL = TypeVar("_MODEL", bound=BaseModel)
-_WORD_LIST = TypeAdapter(list[Text])
-_PART_LISTS = TypeAdapter(dict[Text, list[Text]])
+_WORD_LIST = TypeAdapter(WordList)
+_PART_LISTS = TypeAdapter(PartLists)
 
 
 @dataclass(frozen=True)
@@ -107,6 +143,7 @@ class SegmentCall:
     """Its file name in the form."""
     definition: VocabularyDefinition
     options: LabelOptions
+    model: str | None
 
 
 async def segment_call(request: Request, settings: ServiceSettings) -> SegmentCall:
@@ -129,15 +166,15 @@ async def segment_call(request: Request, settings: ServiceSettings) -> SegmentCa
         raise ServiceFailure("invalid_request", "a vocabulary includes words, parts and background; omit them")
     else:
         definition = await asyncio.to_thread(_named, body.vocabulary, settings)
-    return SegmentCall(image, name, definition, options)
+    return SegmentCall(image, name, definition, options, body.model)
 
 
-async def vocabulary_call(request: Request, settings: ServiceSettings) -> tuple[str, VocabularyDefinition]:
-    """Read the body of POST /v1/vocabularies: the vocabulary, and its name, which every replica can decode."""
+async def vocabulary_call(request: Request, settings: ServiceSettings) -> tuple[str, VocabularyDefinition, str | None]:
+    """Read the body of POST /v1/vocabularies: its name, which every replica can decode, the vocabulary, the model."""
     body = await json_request(request, VocabularyJson, settings, limit=TEXT_BYTES // 2)
-    text = body.model_dump_json(exclude_defaults=True)
+    text = body.model_dump_json(exclude_defaults=True, exclude={"model"})
     definition = _definition(body.words, body.parts, body.background, body.synonyms, settings)
-    return f"v{base64.urlsafe_b64encode(text.encode()).decode()}", definition
+    return f"v{base64.urlsafe_b64encode(text.encode()).decode()}", definition, body.model
 
 
 def _named(name: str, settings: ServiceSettings) -> VocabularyDefinition:

@@ -6,24 +6,29 @@ import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import numpy as np
 from jaxtyping import UInt8
 
 from segvoc.errors import InputError, PromptTruncatedWarning, UnknownWordWarning, UsageError
+from segvoc.imaging.reading import DecodedImage
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.part_labels import words_with_objects
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
-from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.serving.answers import ServiceFailure
-from segvoc.serving.middleware import ServiceMetrics
+from segvoc.models.digests import weights_digest
+from segvoc.runtime.version import __version__
+from segvoc.serving.answers import Result, ServiceFailure
+from segvoc.serving.large_images import label_large_image
+from segvoc.serving.middleware import WORK, RequestWork, ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
 
@@ -72,15 +77,37 @@ class VocabularyDefinition:
 
 
 @dataclass(frozen=True)
+class ModelIdentity:
+    """What labels an image: the same identity, words and options give the same labels."""
+
+    model: str
+    """Name of the model."""
+    weights: str | None
+    """Digest of its weights; None for an engine of your own."""
+    version: str = __version__
+    """segvoc's version."""
+
+    @property
+    def header(self) -> str:
+        """The identity as a header's value: a token with parameters."""
+        weights = "" if self.weights is None else f"; weights={self.weights}"
+        return f"{quote(self.model)}{weights}; segvoc={self.version}"
+
+
+@dataclass(frozen=True)
 class EncodedVocabulary:
     """A vocabulary encoded by the model."""
 
     prepared: PreparedVocabulary
     hints: tuple[str, ...]
     """Hints about words, for example that the model doesn't know them."""
+    identity: ModelIdentity
+    """The model that encoded it, which labels images with it."""
 
 
-def cached_encoder(model: Segmenter, number: int) -> Callable[[VocabularyDefinition], EncodedVocabulary]:
+def cached_encoder(
+    model: Segmenter, number: int, identity: ModelIdentity
+) -> Callable[[VocabularyDefinition], EncodedVocabulary]:
     """Encode vocabularies by `Segmenter.encode`, with an LRU cache of `number` entries."""
 
     @lru_cache(number)
@@ -90,9 +117,35 @@ def cached_encoder(model: Segmenter, number: int) -> Callable[[VocabularyDefinit
             prepared = model.encode(definition.words, parts=definition.parts, background=definition.background)
         of_words = (PromptTruncatedWarning, UnknownWordWarning)
         hints = tuple(str(warning.message) for warning in caught if issubclass(warning.category, of_words))
-        return EncodedVocabulary(prepared, hints)
+        return EncodedVocabulary(prepared, hints, identity)
 
     return encoded
+
+
+class PixelBudget:
+    """Bounds the pixels of decoded images in memory, over all models; first come, first served in each of them.
+
+    Args:
+        most: max pixels; an image with more takes all of them.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self._free = most, most
+        self._changed = asyncio.Condition()
+
+    async def take(self, pixels: int) -> int:
+        """Wait until so many pixels are free; the number to give back."""
+        taken = min(pixels, self.most)
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._free >= taken)
+            self._free -= taken
+        return taken
+
+    async def give_back(self, pixels: int) -> None:
+        """Free the pixels that `take` returned."""
+        async with self._changed:
+            self._free += pixels
+            self._changed.notify_all()
 
 
 @dataclass(eq=False)
@@ -100,9 +153,12 @@ class _Job:
     """A queued or running image."""
 
     key: tuple[VocabularyDefinition, LabelOptions]
-    read: Callable[[], UInt8[np.ndarray, "H W 3"]]
-    answer: Callable[[Segmentation, tuple[str, ...]], Any]
+    pixels: int
+    read: Callable[[], UInt8[np.ndarray, "H W 3"] | DecodedImage]
+    answer: Callable[[Result, EncodedVocabulary], Any]
     future: asyncio.Future[Any]
+    work: RequestWork | None = field(default_factory=WORK.get)
+    """What is logged of its request."""
     arrived: float = field(default_factory=time.monotonic)
     expiry: asyncio.TimerHandle | None = None
 
@@ -117,12 +173,13 @@ class Labeler:
     Use it in a single event loop, between `start` and `stop`. The model runs in a dedicated thread.
     """
 
-    def __init__(self, model: Segmenter, settings: ServiceSettings, metrics: ServiceMetrics) -> None:
-        if settings.batch is not None:
-            model = copy.copy(model)  # the caller's keeps its batch
-            model.batch = settings.batch
-        self.model, self.settings, self.metrics = model, settings, metrics
-        self._encoded = cached_encoder(model, settings.vocabularies)
+    def __init__(
+        self, model: Segmenter, settings: ServiceSettings, metrics: ServiceMetrics, budget: PixelBudget | None = None
+    ) -> None:
+        self.settings, self.metrics = settings, metrics
+        self._budget = budget or PixelBudget(settings.max_pixels)
+        self._adapt: Callable[[Segmenter], Segmenter] = lambda opened: opened
+        self._use(model, self._adapt, ModelIdentity(model.name, weights_digest(model)))
         self._waiting: deque[_Job] = deque()
         self._arrival = asyncio.Event()
         self._room = asyncio.Semaphore(BATCHES)
@@ -134,7 +191,7 @@ class Labeler:
 
     async def start(self) -> None:
         """Warm up the model, and start to accept work."""
-        await self._in_thread(self._network, self._warm_up)
+        await self._in_thread(self._network, _warm_up, self.model)
         self._begin(self._dispatch())
 
     async def stop(self) -> None:
@@ -143,24 +200,43 @@ class Labeler:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         while self._waiting:
-            self._forget(self._waiting[0]).fail(ServiceFailure("busy", "the service is stopping; try again"))
+            self._forget(self._waiting[0]).fail(_stopping())
         for threads in (self._network, self._images):
             threads.shutdown(wait=False, cancel_futures=True)
 
-    async def change_model(self, make: Callable[[], Segmenter]) -> None:
-        """Switch to another model from the next batch on; `make` is called in the model's thread."""
+    async def adapt_model(self, adapt: Callable[[Segmenter], Segmenter]) -> None:
+        """Use the model that `adapt` makes of the opened one, with the same weights, from the next batch on."""
+        await self._in_thread(self._network, self._use, self._opened, adapt, self.identity)
 
-        def change() -> None:
-            self.model = make()
-            self._encoded = cached_encoder(self.model, self.settings.vocabularies)
+    async def replace_model(self, open_model: Callable[[], Segmenter]) -> None:
+        """Open a model beside the present one, and use it from the next batch on; adapted as the present one is."""
 
-        await self._in_thread(self._network, change)
+        def opened() -> tuple[Segmenter, ModelIdentity]:
+            model = open_model()
+            _warm_up(model)
+            return model, ModelIdentity(model.name, weights_digest(model))
+
+        model, identity = await asyncio.to_thread(opened)
+        await self._in_thread(self._network, self._use, model, self._adapt, identity)
+
+    def _use(self, opened: Segmenter, adapt: Callable[[Segmenter], Segmenter], identity: ModelIdentity) -> None:
+        model = adapt(opened)
+        if self.settings.batch is not None:
+            model = copy.copy(model)  # the caller's keeps its batch
+            model.batch = self.settings.batch
+        self._opened, self._adapt, self.model, self.identity = opened, adapt, model, identity
+        self._encoded = cached_encoder(model, self.settings.vocabularies, identity)
 
     @property
     def is_healthy(self) -> bool:
         """Whether no thread is stuck in a batch or an image."""
         oldest = min(list(self._busy_since.values()), default=math.inf)
         return time.monotonic() - oldest < self.settings.run_seconds
+
+    @property
+    def waiting(self) -> int:
+        """Number of queued images."""
+        return len(self._waiting)
 
     @property
     def retry_after(self) -> int:
@@ -180,23 +256,24 @@ class Labeler:
         self,
         definition: VocabularyDefinition,
         options: LabelOptions,
-        read: Callable[[], UInt8[np.ndarray, "H W 3"]],
-        answer: Callable[[Segmentation, tuple[str, ...]], _T],
+        pixels: int,
+        read: Callable[[], UInt8[np.ndarray, "H W 3"] | DecodedImage],
+        answer: Callable[[Result, EncodedVocabulary], _T],
     ) -> _T:
-        """Label an image; cancellation frees its place in the queue.
+        """Label an image of so many pixels; cancellation frees its place in the queue.
 
-        `read` reads the image shortly before inference, and `answer` encodes the response from the result and hints
-        about the words, both in a thread.
+        `read` reads the image shortly before inference, and `answer` encodes the response from the result and the
+        vocabulary, both in a thread.
 
         Raises a `ServiceFailure` if the queue is full or the wait or the run took too long; and errors of the model.
         """
         self.check_room()
         loop = asyncio.get_running_loop()
-        job = _Job((definition, options), read, answer, loop.create_future())
+        job = _Job((definition, options), pixels, read, answer, loop.create_future())
         job.expiry = loop.call_later(self.settings.queue_seconds, lambda: self._forget(job).fail(self._no_time()))
         self._waiting.append(job)
         self._arrival.set()
-        self.metrics.waiting.set(len(self._waiting))
+        self.metrics.waiting.inc()
         try:
             return await job.future
         finally:
@@ -215,7 +292,7 @@ class Labeler:
     def _forget(self, job: _Job) -> _Job:
         """Remove a job from the queue."""
         self._waiting.remove(job)
-        self.metrics.waiting.set(len(self._waiting))
+        self.metrics.waiting.dec()
         if job.expiry is not None:
             job.expiry.cancel()
         return job
@@ -234,7 +311,13 @@ class Labeler:
         while True:
             await self._room.acquire()
             jobs = await self._next_batch()
-            self._begin(self._process(jobs)).add_done_callback(lambda _: self._room.release())
+            try:
+                taken = await self._budget.take(sum(job.pixels for job in jobs))
+            except asyncio.CancelledError:
+                for job in jobs:
+                    job.fail(_stopping())
+                raise
+            self._begin(self._process(jobs, taken)).add_done_callback(lambda _: self._room.release())
 
     async def _next_batch(self) -> list[_Job]:
         """The oldest job, and the jobs that can be batched with it."""
@@ -244,9 +327,11 @@ class Labeler:
         first, size = self._waiting[0], self.model.batch
         deadline = time.monotonic() + self.settings.batch_wait
         while True:
-            batch = [job for job in self._waiting if job.key == first.key][:size]
+            alike = [job for job in self._waiting if job.key == first.key][:size]
+            pixels = accumulate(job.pixels for job in alike)
+            batch = [job for job, sum_ in zip(alike, pixels, strict=True) if job is first or sum_ <= self._budget.most]
             left = deadline - time.monotonic()
-            if len(batch) >= size or left <= 0:
+            if len(batch) >= size or len(batch) < len(alike) or left <= 0:
                 break
             self._arrival.clear()
             try:
@@ -255,7 +340,7 @@ class Labeler:
                 continue
         return [self._forget(job) for job in batch]
 
-    async def _process(self, jobs: list[_Job]) -> None:
+    async def _process(self, jobs: list[_Job], taken: int) -> None:
         all_jobs = jobs
         try:
             images = await self._in_time(asyncio.gather(*(self._read(job) for job in jobs)), jobs)
@@ -264,14 +349,15 @@ class Labeler:
                 return
             jobs = [job for job, _ in present]
             read = [image for _, image in present if image is not None]
-            hints, results = await self._in_time(self._in_thread(self._network, self._run, jobs, read), jobs)
-            await asyncio.gather(*(self._answer(job, hints, result) for job, result in zip(jobs, results, strict=True)))
+            words, results = await self._in_time(self._in_thread(self._network, self._run, jobs, read), jobs)
+            await asyncio.gather(*(self._answer(job, words, result) for job, result in zip(jobs, results, strict=True)))
         except Exception as error:
             for job in jobs:
                 job.fail(error)
         finally:
             for job in all_jobs:
-                job.fail(ServiceFailure("busy", "the service is stopping; try again"))
+                job.fail(_stopping())
+            await self._budget.give_back(taken)
 
     def _in_thread(
         self, threads: ThreadPoolExecutor, function: Callable[..., _T], *arguments: Any
@@ -293,7 +379,7 @@ class Labeler:
                 job.fail(ServiceFailure("timeout", "labeling took too long; use fewer words or a smaller image"))
         return await running
 
-    async def _read(self, job: _Job) -> np.ndarray | None:
+    async def _read(self, job: _Job) -> np.ndarray | DecodedImage | None:
         if job.future.done():
             return None
         try:
@@ -303,38 +389,55 @@ class Labeler:
             return None
 
     def _run(
-        self, jobs: Sequence[_Job], images: Sequence[np.ndarray]
-    ) -> tuple[tuple[str, ...], Sequence[Segmentation | InputError]]:
-        """Run the model on a batch, in its thread: the hints about the words, and the results."""
+        self, jobs: Sequence[_Job], images: Sequence[np.ndarray | DecodedImage]
+    ) -> tuple[EncodedVocabulary, Sequence[Result | InputError]]:
+        """Run the model on a batch, in its thread: the words, and the results."""
         began = time.monotonic()
         self.metrics.batch.observe(len(jobs))
         for job in jobs:
             self.metrics.wait_seconds.observe(began - job.arrived)
+            if job.work is not None:
+                job.work.images += 1
+                job.work.wait_seconds += began - job.arrived
         try:
             definition, options = jobs[0].key
             words = self._encoded(definition)
-            results = list(self.model.segment_many(images, words.prepared, options=options, yield_errors=True))
+            results = list(self._results(images, words.prepared, options))
         finally:
             seconds = time.monotonic() - began
             self.metrics.model_seconds.observe(seconds)
         self._seconds_per_image += 0.2 * (seconds / len(jobs) - self._seconds_per_image)
-        return words.hints, results
+        return words, results
 
-    async def _answer(self, job: _Job, hints: tuple[str, ...], result: Segmentation | InputError) -> None:
+    def _results(
+        self, images: Sequence[np.ndarray | DecodedImage], words: PreparedVocabulary, options: LabelOptions
+    ) -> Iterator[Result | InputError]:
+        # the images of a batch have the same options, hence are all large or none
+        large = [image for image in images if isinstance(image, DecodedImage)]
+        small = [image for image in images if not isinstance(image, DecodedImage)]
+        yield from (label_large_image(self.model, image, words, options) for image in large)
+        yield from self.model.segment_many(small, words, options=options, yield_errors=True)
+
+    async def _answer(self, job: _Job, words: EncodedVocabulary, result: Result | InputError) -> None:
         if job.future.done():
             return
-        if not isinstance(result, Segmentation):
+        if isinstance(result, InputError):
             # the image was decoded, so the error is internal
             job.fail(RuntimeError(str(result)))
             return
         try:
-            answer = await self._in_thread(self._images, job.answer, result, hints)
+            answer = await self._in_thread(self._images, job.answer, result, words)
         except Exception as error:
             job.fail(error)
         else:
             if not job.future.done():
                 job.future.set_result(answer)
 
-    def _warm_up(self) -> None:
-        with suppress(UsageError):  # a model that was exported with fixed words
-            self.model.segment(np.zeros((256, 256, 3), np.uint8), ["object"])
+
+def _stopping() -> ServiceFailure:
+    return ServiceFailure("busy", "the service is stopping; try again")
+
+
+def _warm_up(model: Segmenter) -> None:
+    with suppress(UsageError):  # a model that was exported with fixed words
+        model.segment(np.zeros((256, 256, 3), np.uint8), ["object"])

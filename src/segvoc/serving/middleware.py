@@ -9,22 +9,37 @@ import re
 import secrets
 import time
 from collections import Counter as Counts
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi.security.utils import get_authorization_scheme_param
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from segvoc.errors import missing_package
 from segvoc.serving.answers import JSON, ServiceFailure
-from segvoc.serving.settings import ServiceSettings
+from segvoc.serving.settings import ROLES, KeyHolder, ServiceSettings
 
 REQUEST_ID: ContextVar[str] = ContextVar("segvoc_request_id", default="")
+
+
+@dataclass
+class RequestWork:
+    """The model's work for a request."""
+
+    images: int = 0
+    """Images that it labeled."""
+    wait_seconds: float = 0.0
+    """Time that they waited in the queue, in sum [s]."""
+
+
+WORK: ContextVar[RequestWork | None] = ContextVar("segvoc_work", default=None)
 
 LOGGER = logging.getLogger("segvoc.serving")
 
@@ -40,6 +55,9 @@ GONE = 499
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 _SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+
+PROBES = ("/healthz", "/readyz", "/metrics")
+"""Paths whose successes aren't logged."""
 
 OPEN = ("/healthz", "/readyz", "/openapi.json")
 """API paths that need no key."""
@@ -107,11 +125,30 @@ def failure_response(failure: ServiceFailure) -> Response:
     return Response(failure.body(REQUEST_ID.get()), failure.status, failure.headers, JSON)
 
 
+def send_traces() -> None:
+    """Send the spans that FastAPI makes of every request where OTEL_EXPORTER_OTLP_ENDPOINT says.
+
+    A provider that is set already, as by `opentelemetry-instrument`, stays. Raises a `UsageError` without the exporter.
+    """
+    try:
+        from opentelemetry import trace
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ModuleNotFoundError:
+        raise missing_package("opentelemetry-exporter-otlp-proto-http") from None
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        provider = TracerProvider(resource=Resource({SERVICE_NAME: "segvoc"}).merge(OTELResourceDetector().detect()))
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        trace.set_tracer_provider(provider)
+
+
 class Observation:
     """Middleware that observes all requests."""
 
-    def __init__(self, app: ASGIApp, metrics: ServiceMetrics) -> None:
-        self.app, self.metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: ServiceMetrics, *, log_probes: bool) -> None:
+        self.app, self.metrics, self._log_probes = app, metrics, log_probes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -120,7 +157,8 @@ class Observation:
             return
         wished = Headers(scope=scope).get(ID_HEADER, "")
         request_id = wished if _GOOD_ID.fullmatch(wished) else secrets.token_hex(8)
-        token = REQUEST_ID.set(request_id)
+        token, work = REQUEST_ID.set(request_id), RequestWork()
+        WORK.set(work)
         status, sent, began = GONE, 0, time.monotonic()
 
         async def counted_send(message: Message) -> None:
@@ -149,24 +187,27 @@ class Observation:
             route, method = (matched.path, scope["method"]) if isinstance(matched, Route) else ("other", "other")
             self.metrics.requests.labels(route, method, str(status)).inc()
             self.metrics.request_seconds.labels(route).observe(seconds)
-            key = scope.get("state", {}).get("key_name")
-            if key is not None:
-                self.metrics.key_requests.labels(key, str(status)).inc()
+            holder: KeyHolder | None = scope.get("state", {}).get("key")
+            if holder is not None:
+                self.metrics.key_requests.labels(holder.name, str(status)).inc()
             fields = {
                 "route": route,
                 "method": method,
                 "status": status,
-                "seconds": round(seconds, 4),
+                "milliseconds": round(1000 * seconds, 1),
+                "queue_milliseconds": round(1000 * work.wait_seconds, 1),
+                "images": work.images,
                 "bytes": sent,
                 "client": (scope.get("client") or ("",))[0],
-                **({} if key is None else {"key": key}),
+                **({} if holder is None else {"key": holder.name}),
             }
-            LOGGER.info("request", extra={FIELDS: fields})
+            if route not in PROBES or status >= 400 or self._log_probes:
+                LOGGER.info("request", extra={FIELDS: fields})
             REQUEST_ID.reset(token)
 
 
 class Admission:
-    """Middleware that authenticates requests and stores the key's name in their state, as `key_name` (None: no key).
+    """Middleware that authenticates requests and stores their key's `KeyHolder` in their state (`key`; None: no key).
 
     Every request is checked before its body is read, so routes added later are protected too. With API keys, each API
     request needs a key, and counts toward the key's limit. Without keys, the service only accepts local requests, and
@@ -179,7 +220,7 @@ class Admission:
         self, app: ASGIApp, settings: ServiceSettings, routes: Sequence[BaseRoute], password_paths: Set[str]
     ) -> None:
         self.app, self.routes, self.password_paths = app, routes, password_paths
-        self._keys, self._most = {key.encode(): name for key, name in settings.keys().items()}, settings.key_requests
+        self._keys, self._most = {key.encode(): one for key, one in settings.keys().items()}, settings.key_requests
         self._open: Counts[str | None] = Counts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -188,12 +229,13 @@ class Admission:
             await self.app(scope, receive, send)
             return
         headers, state = Headers(scope=scope), scope.setdefault("state", {})
-        name = state["key_name"] = None
+        name = state["key"] = None
         try:
             if not self._keys:
                 check_origin(headers, scope["method"])
             elif scope["path"] not in OPEN and self._is_of_api(scope):
-                name = state["key_name"] = self._key_name(scope["path"], headers)
+                holder = state["key"] = self._holder(scope["path"], headers)
+                name = holder.name
                 if self._open[name] >= self._most:
                     message = f"this API key has {self._most} requests open already; try again later"
                     raise ServiceFailure("too_many", message, retry_after=1)
@@ -210,7 +252,7 @@ class Admission:
         # a route may modify the scope that it matches
         return any(route.matches({**scope})[0] is not Match.NONE for route in self.routes)
 
-    def _key_name(self, path: str, headers: Headers) -> str:
+    def _holder(self, path: str, headers: Headers) -> KeyHolder:
         scheme, credentials = get_authorization_scheme_param(headers.get("authorization"))
         basic = path in self.password_paths
         if scheme.lower() == "basic" and basic:
@@ -218,15 +260,27 @@ class Admission:
         elif scheme.lower() != "bearer":
             credentials = ""
         # compare with every key, in constant time
-        names = [name for key, name in self._keys.items() if hmac.compare_digest(credentials.encode(), key)]
-        if names:
-            return names[0]
+        holders = [holder for key, holder in self._keys.items() if hmac.compare_digest(credentials.encode(), key)]
+        if holders:
+            return holders[0]
         how = "as the password, with any user name" if basic else "in the header 'Authorization: Bearer KEY'"
         raise ServiceFailure(
             "unauthorized",
             f"the API key is missing or wrong; send it {how}",
             headers={"WWW-Authenticate": "Basic" if basic else "Bearer"},
         )
+
+
+def requires(role: str) -> Callable[[Request], None]:
+    """A dependency of routes: the request's key has this one of `ROLES`, or the service has no keys."""
+
+    def check(request: Request) -> None:
+        holder: KeyHolder | None = request.state.key
+        if holder is not None and ROLES.index(holder.role) < ROLES.index(role):
+            message = f"this needs an API key with the role {role}, and yours has {holder.role}; ask for another key"
+            raise ServiceFailure("forbidden", message)
+
+    return check
 
 
 def _basic_password(credentials: str) -> str:

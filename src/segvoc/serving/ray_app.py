@@ -63,7 +63,7 @@ class Replica:
 
     def check_health(self) -> None:
         """Raise an error if the model is stuck in a batch; Ray then replaces the replica."""
-        if not self._app.state.service.labeler.is_healthy:
+        if not self._app.state.service.is_healthy:
             raise RuntimeError("the model is stuck in a batch")
 
 

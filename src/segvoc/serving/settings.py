@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -29,7 +29,19 @@ AddRoutes = Callable[[Any, Any], AbstractAsyncContextManager[None]]
 """Adds routes to the application (`FastAPI`) of a `Service`, and returns a context manager that is entered after the
 model is loaded and exited when the service stops."""
 
-_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._@-]{0,63}):\s+(\S+)")
+ROLES = ("label", "read", "annotate", "administer")
+"""What an API key may do, each also what stands before it: label images; read the project; change its images and
+labels; and delete, import and improve."""
+
+_LINE = re.compile(rf"([A-Za-z0-9][A-Za-z0-9._@-]{{0,63}}):\s+(\S+)(?:\s+({'|'.join(ROLES)}))?")
+
+
+class KeyHolder(NamedTuple):
+    """Whose API key it is, and what it may do."""
+
+    name: str
+    role: str = ROLES[-1]
+    """One of `ROLES`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +58,7 @@ class ServiceSettings:
     api_key: str | None = field(default=None, repr=False)
     """The API key that requests need; None: no key, or the file's keys."""
     api_key_file: Path | None = None
-    """A file with a single key, or with lines "NAME: KEY"."""
+    """A file with a single key, or with lines "NAME: KEY" or "NAME: KEY ROLE"."""
     extensions: tuple[AddRoutes, ...] = ()
     """Extensions of other distributions; see `Extension`."""
 
@@ -61,7 +73,10 @@ class ServiceSettings:
     max_bytes: int = 20_000_000
     """Maximum size of an image file [bytes]."""
     max_pixels: int = 25_000_000
-    """Maximum number of pixels of an image, and of values of a probability array."""
+    """Max pixels of decoded images in memory, and values of a probability array; a larger image is labeled alone, in
+    tiles, and takes all of them."""
+    tiled_pixels: int = 100_000_000
+    """Maximum number of pixels of an image that is labeled in tiles."""
     max_words: int = 500
     """Maximum number of words of a vocabulary; a part of several objects counts for each."""
     vocabularies: int = 64
@@ -74,15 +89,19 @@ class ServiceSettings:
     """Timeout for labeling a batch [s]: its requests get 504, and the service reports unhealthy."""
     stop_seconds: float = 120.0
     """Time to finish accepted requests after SIGTERM [s]."""
+    log_probes: bool = False
+    """Log the requests of probes and of Prometheus even if they succeed."""
+    traces: bool = False
+    """Send FastAPI's OpenTelemetry spans (`segvoc.serving.middleware.send_traces`)."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if isinstance(value, int | float) and not 0 < value < math.inf and (name, value) != ("batch_wait", 0):
+            if type(value) in (int, float) and not 0 < value < math.inf and (name, value) != ("batch_wait", 0):
                 raise UsageError(f"{name}={value} is not positive; give a number above 0")
         self.keys()
 
-    def keys(self) -> Mapping[str, str]:
-        """The names of all API keys, by key; empty: requests need no key."""
+    def keys(self) -> Mapping[str, KeyHolder]:
+        """The holders of all API keys, by key; empty: requests need no key."""
         if self.api_key_file is None:
             return {} if self.api_key is None else _parsed_keys(self.api_key)
         name = f"the file of the API keys, {str(self.api_key_file)!r}"
@@ -95,18 +114,19 @@ class ServiceSettings:
             raise UsageError(f"{name}, can't be read: {reason}; check the path") from None
 
 
-def _parsed_keys(text: str) -> dict[str, str]:
-    """Parse keys: a single key, or lines "NAME: KEY"; lines that start with # are comments."""
+def _parsed_keys(text: str) -> dict[str, KeyHolder]:
+    """Parse keys: a single key, or lines "NAME: KEY", perhaps with a role; lines that start with # are comments."""
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
-    keys: dict[str, str] = {}
+    keys: dict[str, KeyHolder] = {}
     for number, line in enumerate(lines, 1):
         named = _LINE.fullmatch(line)
         if named is None and len(lines) > 1:
             raise UsageError(
-                f"entry {number} is not 'NAME: KEY' with a NAME of letters, digits and . _ @ -; write it so"
+                f"entry {number} is not 'NAME: KEY' with a NAME of letters, digits and . _ @ -, and perhaps "
+                f"a ROLE of {', '.join(ROLES)}; write it so"
             )
-        name, key = ("default", line) if named is None else named.groups()
+        name, key, role = ("default", line, None) if named is None else named.groups()
         if len(key) < SHORTEST_KEY or not (key.isascii() and key.isprintable()) or " " in key:
             raise UsageError(
                 f"the API key is not {SHORTEST_KEY} or more characters of ASCII without spaces; "
@@ -114,7 +134,7 @@ def _parsed_keys(text: str) -> dict[str, str]:
             )
         if key in keys:
             raise UsageError("it has the same key twice; make one for each line: openssl rand -hex 24")
-        keys[key] = name
+        keys[key] = KeyHolder(name, role or ROLES[-1])
     if not keys:
         raise UsageError("there is no API key; write one, or lines 'NAME: KEY'")
     return keys

@@ -1,7 +1,11 @@
 """Batches on Ray, started once for all tests of this file."""
 
+import contextlib
 import os
 import shlex
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ from segvoc.errors import ProcessError, UsageError
 from segvoc.labeling.batch.run import BatchRun
 from segvoc.labeling.batch.work import Batch
 from tests.images import one_line_error
-from tests.labeling.batch.runs import WORDS, QuickSegmenter, contents, folder_of, label
+from tests.labeling.batch.runs import WORDS, QuickSegmenter, contents, folder_of, label, rows_of
 
 engine = pytest.importorskip("segvoc.labeling.batch.engine", reason='needs the extra "batch"')
 
@@ -102,3 +106,44 @@ def test_the_example_for_kubernetes_is_a_job_of_this_command() -> None:
     for group in cluster["workerGroupSpecs"]:
         cores = int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
         assert parsed["cpus"] <= cores
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_goes_on_when_called_again(tmp_path: Path) -> None:
+    import psutil  # here, since it comes with Ray
+
+    names = [f"{number:02}.jpg" for number in range(24)]
+    folder = folder_of(tmp_path / "photos", names)
+    call = [
+        sys.executable,
+        "-m",
+        "segvoc",
+        "batch",
+        str(folder),
+        "--out",
+        str(tmp_path / "out"),
+        "--words",
+        "cat, wall",
+    ]
+    call += ["--workers", "1", "--cpus", "1", "--shard-images", "2"]
+    driver = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    children: list[psutil.Process] = []
+    try:
+        end = time.monotonic() + 300
+        while len(list((tmp_path / "out").glob("*.parquet"))) < 3:
+            assert driver.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+        children = psutil.Process(driver.pid).children(recursive=True)
+        driver.kill()
+        driver.wait()
+        before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.parquet")}
+        assert 3 <= len(before) < 12
+        done = subprocess.run(call, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert "24 images ->" in done.stdout
+    finally:
+        driver.kill()
+        for process in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+    assert [row["key"] for row in rows_of(tmp_path / "out")] == names  # each once

@@ -12,7 +12,7 @@ from segvoc import InputError, LabelOptions, Segmentation, Vocabulary, __version
 from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.app import Service, unless_gone
 from segvoc.serving.bodies import discard_body, json_request
-from segvoc.serving.labeler import VocabularyDefinition
+from segvoc.serving.labeler import EncodedVocabulary, VocabularyDefinition
 from segvoc.serving.settings import TEXT_BYTES
 from segvoc.storage.files import strict_json
 from segvoc_annotate.label_studio.host import TaskImages
@@ -128,7 +128,7 @@ class LabelStudioRoutes:
                 await asyncio.sleep(float(failure.headers["Retry-After"]))
 
 
-def _answer(result: Segmentation, hints: tuple[str, ...], *, config: LabelingConfig, model_version: str) -> bytes:
+def _answer(result: Segmentation, words: EncodedVocabulary, *, config: LabelingConfig, model_version: str) -> bytes:
     return prediction_json(result, config, model_version)
 
 

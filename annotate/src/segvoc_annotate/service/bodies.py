@@ -132,10 +132,8 @@ def change_of(request: Request) -> str | None:
 def user_of(request: Request) -> str:
     """The annotator's name as given by the caller, on one line; else the API key's name."""
     name = " ".join(unquote(request.headers.get(USER_HEADER, "")).split())
-    return (
-        "".join(character for character in name if character.isprintable())[:64].strip()
-        or request.state.key_name
-        or SOMEONE
+    return "".join(character for character in name if character.isprintable())[:64].strip() or (
+        SOMEONE if request.state.key is None else request.state.key.name
     )
 
 

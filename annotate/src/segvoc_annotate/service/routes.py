@@ -1,7 +1,9 @@
 """The routes of a project, which only this process writes."""
 
 import asyncio
+import re
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -9,14 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
-from segvoc import OutputError, Segmenter, SegvocError, TaughtWords, UsageError
+from segvoc import OutputError, SegvocError, TaughtWords, UsageError
 from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.app import Service, unless_gone
 from segvoc.serving.bodies import json_request
-from segvoc.serving.middleware import FIELDS, LOGGER
+from segvoc.serving.middleware import FIELDS, LOGGER, requires
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import scratch_folder, strict_json
@@ -121,8 +123,13 @@ class ProjectRoutes:
             ("DELETE", "/v1/project/improvement", self._cancel_improvement),
         ):
             model = _ANSWERS.get(answer.__name__)
+            role = "administer" if answer.__name__ in _FOR_ADMINISTRATORS else "read" if method == "GET" else "annotate"
             router.add_api_route(
-                path, answer, methods=[method], responses=None if model is None else {200: {"model": model}}
+                path,
+                answer,
+                methods=[method],
+                responses=None if model is None else {200: {"model": model}},
+                dependencies=[Depends(requires(role))],
             )
 
     @property
@@ -425,6 +432,9 @@ _ANSWERS: Mapping[str, type] = {
 """Response models of the routes that don't send a file, by method."""
 
 
+_FOR_ADMINISTRATORS = ("_remove", "_import", "_improve", "_cancel_improvement")
+"""Methods that need a key with the role "administer"."""
+
 _KEPT = {"Cache-Control": "private, no-cache"}
 """Browsers cache images but revalidate on each use."""
 
@@ -448,10 +458,20 @@ def _imported(project: Project, file: BinaryIO, format_: str | None, options: di
         with writing(path), path.open("wb") as kept:
             shutil.copyfileobj(file, kept)
         try:
-            return import_path(project, path, format_ or None, **options)
+            found = import_path(project, path, format_ or None, **options)
         except UsageError as error:
-            # don't reveal the temporary path to the caller
-            raise UsageError(str(error).replace(folder, "")) from None
+            raise UsageError(_about_upload(str(error))) from None
+        return replace(found, problems=[_about_upload(problem) for problem in found.problems])
+
+
+_TEMPORARY = re.compile(re.escape(tempfile.gettempdir()) + r"/segvoc-[a-z0-9_]+(/archive\.zip|/dataset|/project)?/?")
+
+
+def _about_upload(text: str) -> str:
+    """An error about an uploaded archive: without temporary paths, with fields in place of options."""
+    text = _TEMPORARY.sub("", text).replace("''", "the archive").replace("with --dataset-format", "in the field format")
+    problem, _, advice = text.rpartition("; ")
+    return f"{problem}; change the archive, or name its format in the field format" if "--" in advice else text
 
 
 def _storage(error: OutputError) -> ServiceFailure:
@@ -488,7 +508,6 @@ class TaughtModel:
 
     def __init__(self, project: Project, service: Service) -> None:
         self._project, self._service = project, service
-        self._plain: Segmenter | None = None
         self._followed: dict[Path, FileStamp] = {}
         self._one = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -501,11 +520,10 @@ class TaughtModel:
             if stamps == self._followed:
                 return
             self._followed = stamps
-            plain = self._plain = self._plain or self._service.labeler.model
             files = list(stamps)
             try:
-                await self._service.labeler.change_model(
-                    lambda: plain.with_taught(*map(TaughtWords.load, files)) if files else plain
+                await self._service.labeler.adapt_model(
+                    lambda plain: plain.with_taught(*map(TaughtWords.load, files)) if files else plain
                 )
             except (SegvocError, OSError) as error:
                 LOGGER.warning("taught words of the project can't be used", extra={FIELDS: {"problem": str(error)}})
