@@ -22,7 +22,7 @@ from segvoc.vocabulary import PartVocabulary
 from tests.labeling.formats.drawn_results import drawn_result
 
 PART_WORDS = ("wall", "cat", "dog")
-PARTS = PartVocabulary.parse("cat: head, tail; dog: head; *: edge")
+PARTS = PartVocabulary("cat: head, tail; dog: head; *: edge")
 
 
 def _segmentation(

@@ -19,7 +19,7 @@ from tests.serving.services import GatedSegmenter, drawn_image
 
 def work(seed: int = 0, words: str = "cat, wall", answer: Any = lambda result, hints: result, **options: Any) -> Any:
     """Arguments of `Labeler.label`."""
-    definition = VocabularyDefinition(Vocabulary.parse(words), None, None)
+    definition = VocabularyDefinition(Vocabulary(words), None, None)
     return definition, LabelOptions(**options), lambda: drawn_image(seed), answer
 
 

@@ -16,6 +16,7 @@ from segvoc.inference.protocols import WINDOWS, Window
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
 from segvoc.layers.selection_rules import KeepClasses, requested_selection
+from segvoc.vocabulary import with_commas
 
 
 class LabelKeywords(TypedDict, total=False):
@@ -262,7 +263,7 @@ def parse_option(name: str, text: str) -> Any:
 
 def checked_background(name: str) -> str:
     """Strip the background's name; raises `UsageError` if it is empty."""
-    stripped = name.strip() if isinstance(name, str) else ""
+    stripped = with_commas(name.strip()) if isinstance(name, str) else ""
     if not stripped:
         raise UsageError(f"the background's name {name!r} is empty; name it, for example 'background'")
     return stripped

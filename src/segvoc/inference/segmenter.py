@@ -33,7 +33,7 @@ from segvoc.vocabulary import Vocabulary
 
 AnySegmenter = TypeVar("AnySegmenter", bound="Segmenter")
 
-Words = Iterable[str] | Mapping[int, str] | Vocabulary | PreparedVocabulary
+Words = str | Iterable[str] | Mapping[int, str] | Vocabulary | PreparedVocabulary
 """Accepted as words: one per class, a line ("cat, sofa"), names by id, or a vocabulary encoded by the model."""
 
 
@@ -223,12 +223,11 @@ class Segmenter(ABC):
         Args:
             images: an image (a path or address, "-" for standard input, a PIL image, an array, ...: see `read_given`),
                 or a list of images of any sizes.
-            words: one per class, a line ("cat, sofa") or names by id; `", "` inside a word of a list separates
-                synonyms. None uses the objects of `parts`, or the words that the model was trained on or taught. A
+            words: one per class, a line ("cat, sofa") or names by id; "sofa=couch" has a synonym. None uses the objects of `parts`, or the words that the model was trained on or taught. A
                 vocabulary prepared by `encode` includes parts and background.
             options: labeling options (default: `LabelOptions()`).
-            parts: the names of each object's parts, {"dog": ["head", "leg"]}; "*" stands for every object. Objects
-                missing from the words are appended. Parts lie inside their objects.
+            parts: the names of each object's parts, {"dog": ["head", "leg"]} or "dog: head, leg"; "*" stands for every
+                object. Objects missing from the words are appended. Parts lie inside their objects.
             groups: groups of words, as indices. For each group, the result also has its most likely word at every pixel
                 (`group_labels`).
             changes: options of `LabelOptions` by name (window, keep_classes, threshold, ...), which override `options`.

@@ -167,7 +167,7 @@ def _changed(folder: str, add: str | None, rename: Sequence[tuple[str, str]], re
 
     with Project.open(folder) as opened:
         if add is not None:
-            opened.add_words(Vocabulary.parse(add).words)
+            opened.add_words(Vocabulary(add).words)
         if rename or remove:
             record, changed = opened.record, list(opened.record.words)
             places = {word.name: place for place, word in enumerate(changed) if not word.removed}
