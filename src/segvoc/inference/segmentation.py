@@ -178,21 +178,32 @@ class Segmentation:
             raise TypeError(f"an image has one Segmentation, and no list: there is no [{word!r}]; index by a word")
         return self.mask(word)
 
+    def __len__(self) -> int:
+        """Refused with a `TypeError`: a result is no list."""
+        raise TypeError("an image has one Segmentation, and no list; len(result.words) is the number of words")
+
+    def __bool__(self) -> bool:
+        return True
+
     def mask(self, word: str) -> Bool[np.ndarray[Any, np.dtype[np.bool_]], "H W"]:
         """The mask of a word, or of a part ("dog's head").
 
         Raises:
             UsageError: the image wasn't labeled with it.
         """
+        if not isinstance(word, str):
+            raise UsageError(
+                f"a mask is that of a word: result.mask('cat'), not {word!r}; or result.labels == {word!r}"
+            )
         for names, labels in ((self.words, self.labels), ([part.name for part in self.parts], self.part_labels)):
             for index, name in enumerate(names):
-                if folded(name) == folded(str(word)) and labels is not None:
+                if folded(name) == folded(word) and labels is not None:
                     return labels == index
         names = (*self.words, *(part.name for part in self.parts))
         synonyms = {folded(one.strip()): name for name in names for one in name.split(", ") if one != name}
-        if (name := synonyms.get(folded(str(word).strip()))) is not None:
+        if (name := synonyms.get(folded(word.strip()))) is not None:
             raise UsageError(f"{word!r} is a synonym in the word {name!r}; give the whole word")
-        raise UsageError(f"{word!r} was not asked for{did_you_mean(str(word), names)}; label the image with it first")
+        raise UsageError(f"{word!r} was not asked for{did_you_mean(word, names)}; label the image with it first")
 
     def boxes(self, word: str | None = None) -> "list[ObjectBox]":
         """The bounding boxes of objects, or else of connected components; of stuff (sky, wall, ...) one a word.
@@ -238,9 +249,10 @@ class Segmentation:
         return pandas.DataFrame(self.report()["classes"]).set_index("id")
 
     def _regions(self, word: str | None) -> list[Region]:
-        named = {index for index, name in enumerate(self.words) if word is None or folded(name) == folded(word)}
-        if word is not None and not named:
+        if word is not None:
             self.mask(word)  # refuses what the image wasn't labeled with
+        named = {index for index, name in enumerate(self.words) if word is None or folded(name) == folded(word)}
+        if not named:
             raise UsageError(
                 f"{word!r} is a part, and boxes and polygons are those of words; see result.mask({word!r})"
             )

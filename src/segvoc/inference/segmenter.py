@@ -223,8 +223,9 @@ class Segmenter(ABC):
         Args:
             images: an image (a path or address, "-" for standard input, a PIL image, an array, ...: see `read_given`),
                 or a list of images of any sizes.
-            words: one per class, a line ("cat, sofa") or names by id; "sofa=couch" has a synonym. None uses the objects of `parts`, or the words that the model was trained on or taught. A
-                vocabulary prepared by `encode` includes parts and background.
+            words: one per class, a line ("cat, sofa") or names by id; "sofa=couch" has a synonym. None uses the objects
+                of `parts`, or the words that the model was trained on or taught. A vocabulary prepared by `encode`
+                includes parts and background.
             options: labeling options (default: `LabelOptions()`).
             parts: the names of each object's parts, {"dog": ["head", "leg"]} or "dog: head, leg"; "*" stands for every
                 object. Objects missing from the words are appended. Parts lie inside their objects.
