@@ -16,7 +16,7 @@ PHOTO = Path(__file__).resolve().parents[1] / "samples/coffee.jpg"
 PIXELS = np.asarray(Image.open(PHOTO))
 
 OF_PACKAGE = """segment predict label from_pretrained load_model Model create_model pipeline AutoModel YOLO SamPredictor
-finetune fit Trainer Models available_models imread read_image from_bgr from_cv2 push_to_hub Dataset load_dataset show
+finetune fit Trainer available_models imread read_image from_bgr from_cv2 push_to_hub Dataset load_dataset show
 overlay val metrics device set_device Network Result encode version serve save_model to_onnx infer download sam"""
 
 OF_MODEL = """predict forward infer generate detect to cuda cpu half float eval parameters state_dict names classes
