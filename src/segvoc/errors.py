@@ -55,6 +55,10 @@ class CheckpointError(UsageError):
     """A checkpoint is missing, damaged, unsafe to load, or for another network."""
 
 
+class LabelingWarning(UserWarning):
+    """Labels are probably not what was meant: words mean something else, don't cover the image, or aren't in it."""
+
+
 class PromptTruncatedWarning(UserWarning):
     """A word exceeds the text encoder's context length and was truncated."""
 

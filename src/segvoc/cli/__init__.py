@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 from segvoc.cli.output import echo
-from segvoc.errors import SegvocError, UsageError, did_you_mean, naming_torch, option_meant
+from segvoc.errors import LabelingWarning, SegvocError, UsageError, did_you_mean, naming_torch, option_meant
 from segvoc.runtime import process_settings
 from segvoc.runtime.version import __version__
 
@@ -147,6 +147,7 @@ def run_command(command: click.Command, name: str) -> None:
     process_settings.for_own_process()
     warnings.showwarning = _one_line_warning
     process_settings.ignore_warnings_of_image_libraries()
+    warnings.simplefilter("ignore", LabelingWarning)  # commands print the same as hints
     if isinstance(sys.stdout, io.TextIOWrapper):
         # a file name that the terminal can't encode must not stop the remaining images
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -31,7 +31,7 @@ from segvoc.cli.options import (
     word_options,
     words_or_own,
 )
-from segvoc.cli.output import example, model_hints, show_hints, unquoted_hint, word_hints
+from segvoc.cli.output import example, flag, show_hints, unquoted_hint
 from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, UsageError, missing_extra, one_line
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.overlay import OverlayStyle
@@ -46,6 +46,7 @@ from segvoc.imaging.result_paths import (
     plan_results,
 )
 from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
+from segvoc.inference.word_hints import model_hints, surroundings_hints, word_hints
 from segvoc.labeling.big_images import label_big_image
 from segvoc.labeling.formats.dataset import FORMAT_NAMES, Dataset, FormatName
 from segvoc.labeling.labeling import (
@@ -223,9 +224,9 @@ def segment_command(
     segmenter = load()
     if asked_parts is None:
         vocabulary, labels = words_or_own(vocabulary, segmenter, labels)
-    fills_image = labels.fills_image and asked_parts is None
     asked = () if vocabulary is None else vocabulary.words
-    hints = word_hints(asked, from_file=words_file is not None, fills_image=fills_image)
+    place = "line" if words_file is None else "file"
+    hints = word_hints(asked, place, fills_image=labels.fills_image and asked_parts is None, option=flag)
     show_hints([*hints, *model_hints(asked, segmenter.own_words)])
     style = OverlayStyle(alpha=opacity, names=names, legend=legend, max_pixels=round(overlay_megapixels * 1e6))
     labeling = Labeling(
@@ -254,6 +255,9 @@ def segment_command(
         done = finished(kept, planned) if resume and kept is not None else set()
         groups = _unfinished(planned, done, 1 if label_one is not None else segmenter.batch)
         unfinished = list(chain.from_iterable(groups))
+        if kind == IMAGES and vocabulary is not None and asked_parts is None and unfinished:
+            share = segmenter.share_of_surroundings(unfinished[0][0], vocabulary, labels)
+            show_hints(surroundings_hints(share, flag))
         if label_one is not None:
             lines = _one_by_one(labeling, unfinished, label_one, kept, damaged)
         elif min(jobs, len(groups)) > 1:
