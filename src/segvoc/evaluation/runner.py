@@ -118,7 +118,7 @@ def evaluate(
     path, scored = report / _JOURNALS / f"rank-{processes.rank}.jsonl", ImageScore.from_json
     title = f"evaluating on {printable(task.title)}"
     with (
-        Progress(title, silent=not (progress and processes.first)) as bar,
+        Progress(title, silent=not (progress and processes.first), early=True) as bar,
         ResumableWork(path, fingerprint, writers="rank-*.jsonl", decode=scored) as work,
     ):
         work.done.require_key(report, "give another --out, or delete that folder")
