@@ -48,10 +48,15 @@ def test_a_page_that_loads_from_elsewhere_is_refused(tag: str) -> None:
 
 def test_signatures_show_plain_defaults() -> None:
     griffe = pytest.importorskip("griffe")
-    with griffe.temporary_visited_module(
-        "from dataclasses import field\nclass A:\n  x: int = field(default=3)\n  y: dict = field(default_factory=dict)\n"
-        "  z: object = lambda: 0\ndef f(on_step=lambda step: None, seed=0): ...\n"
-    ) as module:
+    source = """
+from dataclasses import field
+class A:
+    x: int = field(default=3)
+    y: dict = field(default_factory=dict)
+    z: object = lambda: 0
+def f(on_step=lambda step: None, seed=0): ...
+"""
+    with griffe.temporary_visited_module(source) as module:
         site_pages.PlainDefaults().on_package(pkg=module)
         assert [str(module["A"][name].value) for name in "xyz"] == ["3", "None", "None"]
         assert [str(parameter.default) for parameter in module["f"].parameters] == ["...", "0"]

@@ -207,7 +207,7 @@ def test_legend_counts_what_does_not_fit() -> None:
 
 
 def test_names_and_notes_of_a_narrow_overlay_are_whole() -> None:
-    assert legend.percent(0) == "0%" and legend.percent(0.004) == "<1%" and legend.percent(0.996) == "100%"
+    assert legend.share_text(0) == "0%" and legend.share_text(0.004) == "<1%" and legend.share_text(0.996) == "100%"
     entry = legend.LegendEntry(region=0, name="a blue striped wooden table top", color=(9, 9, 9), fraction=0.001)
     assert legend.draw_legend([entry], 120, 300, 11) is None  # so it is drawn outside
     plain, wrapped = (

@@ -34,7 +34,7 @@ from segvoc.cli.options import (
 from segvoc.cli.output import example, flag, show_hints, unquoted_hint
 from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, UsageError, missing_extra, one_line
 from segvoc.imaging.image_formats import MAX_PIXELS
-from segvoc.imaging.legend import percent
+from segvoc.imaging.legend import share_text
 from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.rasters import is_raster, require_rasterio
 from segvoc.imaging.result_paths import (
@@ -484,7 +484,7 @@ def summary_line(result: "Segmentation | LabeledFile", paths: ResultFiles) -> st
 
 def _largest(entries: Sequence[dict[str, Any]]) -> str:
     ordered = sorted(entries, key=lambda entry: -entry["pixels"])
-    shares = [f"{entry['name']} {percent(entry['fraction'])}{_count(entry)}" for entry in ordered]
+    shares = [f"{entry['name']} {share_text(entry['fraction'])}{_count(entry)}" for entry in ordered]
     more = f", and {len(shares) - 6} more" if len(shares) > 6 else ""
     return f"{', '.join(shares[:6]) or 'nothing'}{more}"
 

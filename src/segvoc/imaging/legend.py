@@ -35,7 +35,7 @@ class LegendEntry:
     """Whether this is a part, which is listed below its object and indented."""
 
 
-def percent(fraction: float) -> str:
+def share_text(fraction: float) -> str:
     """A share as people read it: "<1%" is more than nothing."""
     return "<1%" if 0 < fraction < 0.01 else f"{fraction:.0%}"
 
@@ -73,7 +73,7 @@ def draw_legend(
     texts = [drawable(item if isinstance(item, str) else item.name, size) for item in lines]
     indents = [line if isinstance(item, LegendEntry) and item.of_part else 0 for item in lines]
     fractions = [item.fraction if shares and isinstance(item, LegendEntry) else None for item in lines]
-    percents = ["" if share is None else percent(share) for share in fractions]
+    percents = ["" if share is None else share_text(share) for share in fractions]
     rows = math.ceil(len(lines) / min(columns, len(lines)))
     columns = math.ceil(len(lines) / rows)
     # swatch, name, gap and share

@@ -28,7 +28,7 @@ from segvoc.imaging.annotations import (
 from segvoc.imaging.connected_regions import Region, pieces_of, polygon_of, segments
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import TiffPlace, nearest, object_counts, write_label_map, write_placed_label_map
-from segvoc.imaging.legend import percent
+from segvoc.imaging.legend import share_text
 from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side
 from segvoc.imaging.overlay import (
     SAVED_OVERLAY,
@@ -124,10 +124,10 @@ class Segmentation:
     def __repr__(self) -> str:
         counts = self._statistics.pixels
         found = sorted((i for i in range(len(self.words)) if counts[i]), key=lambda i: -counts[i])
-        shares = [f"{self.words[i]} {percent(counts[i] / self.labels.size)}" for i in found[:REPR_WORDS]]
+        shares = [f"{self.words[i]} {share_text(counts[i] / self.labels.size)}" for i in found[:REPR_WORDS]]
         more = [f"{len(found) - REPR_WORDS} more"] if len(found) > REPR_WORDS else []
         unlabeled = self._statistics.unlabeled
-        rest = [f"{percent(unlabeled / self.labels.size)} unlabeled"] if unlabeled else []
+        rest = [f"{share_text(unlabeled / self.labels.size)} unlabeled"] if unlabeled else []
         source = f"{self.source!r}, " if self.source else ""
         told = "; ".join([", ".join([*shares, *more, *rest]), *self.notes()])
         return f"<Segmentation {source}{self.width} x {self.height}: {told}>"

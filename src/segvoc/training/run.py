@@ -18,7 +18,7 @@ from torch import Tensor
 
 from segvoc.checkpoints.files import FORMAT, write_weights
 from segvoc.checkpoints.origins import content_hash
-from segvoc.errors import UsageError
+from segvoc.errors import UsageError, naming_keywords
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.headers import CUSTOM, TRAINING, configuration_record, taught_tensors
 from segvoc.models.loading import find_device
@@ -54,6 +54,7 @@ class TrainingResult:
     """The last validation scores, a line of validation.jsonl; None without a validation."""
 
 
+@naming_keywords
 def train(
     recipe: Recipe, images: TrainingImages, out: str | os.PathLike[str], **options: Unpack[TrainKeywords]
 ) -> TrainingResult:
