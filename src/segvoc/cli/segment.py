@@ -256,20 +256,20 @@ def segment_command(
         done = finished(kept, planned) if resume and kept is not None else set()
         groups = _unfinished(planned, done, 1 if label_one is not None else segmenter.batch)
         unfinished = list(chain.from_iterable(groups))
-        if kind == IMAGES and vocabulary is not None and asked_parts is None and unfinished:
-            share = segmenter.share_of_surroundings(unfinished[0][0], vocabulary, labels)
-            show_hints(surroundings_hints(share, flag))
         if label_one is not None:
             lines = _one_by_one(labeling, unfinished, label_one, kept, damaged)
         elif min(jobs, len(groups)) > 1:
             lines = label_in_processes(labeling, segmenter, groups, jobs, kept)
-            del segmenter  # each process loads its model
+            segmenter = None  # each process loads its model
         else:
             lines = label_images(labeling, segmenter, unfinished, kept)
         done -= {files.stem for _, files in unfinished}
         with closing(lines):
             failures = _print_all(kind, work, done, lines, as_json=as_json, silent=len(inputs) == 1)
         finish_dataset(dataset, all_words, None if kept is None else kept.key)
+    if segmenter is not None and kind == IMAGES and vocabulary is not None and asked_parts is None and unfinished:
+        share = segmenter.share_of_surroundings(unfinished[0][0], vocabulary, labels)
+        show_hints(surroundings_hints(share, flag))
     return 1 if failures or damaged else 0
 
 
@@ -484,7 +484,7 @@ def summary_line(result: "Segmentation | LabeledFile", paths: ResultFiles) -> st
 
 def _largest(entries: Sequence[dict[str, Any]]) -> str:
     ordered = sorted(entries, key=lambda entry: -entry["pixels"])
-    shares = [f"{entry['name']} {share_text(entry['fraction'])}{_count(entry)}" for entry in ordered]
+    shares = [f"{entry['name'].split(', ')[0]} {share_text(entry['fraction'])}{_count(entry)}" for entry in ordered]
     more = f", and {len(shares) - 6} more" if len(shares) > 6 else ""
     return f"{', '.join(shares[:6]) or 'nothing'}{more}"
 

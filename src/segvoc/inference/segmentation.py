@@ -124,7 +124,9 @@ class Segmentation:
     def __repr__(self) -> str:
         counts = self._statistics.pixels
         found = sorted((i for i in range(len(self.words)) if counts[i]), key=lambda i: -counts[i])
-        shares = [f"{self.words[i]} {share_text(counts[i] / self.labels.size)}" for i in found[:REPR_WORDS]]
+        shares = [
+            f"{self.words[i].split(', ')[0]} {share_text(counts[i] / self.labels.size)}" for i in found[:REPR_WORDS]
+        ]
         more = [f"{len(found) - REPR_WORDS} more"] if len(found) > REPR_WORDS else []
         unlabeled = self._statistics.unlabeled
         rest = [f"{share_text(unlabeled / self.labels.size)} unlabeled"] if unlabeled else []
