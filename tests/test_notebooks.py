@@ -74,7 +74,7 @@ def test_parts_lists_and_files_of_results_are_shown() -> None:
     )._repr_html_()
     assert "cat&#x27;s leg" in shown and "cat&#x27;s head" not in shown
     several = Segmentations([whole] * 14)._repr_html_()
-    assert several.count("<img") == 12 and "2 more results" in several and "cat 72 %" in several
+    assert several.count("<img") == 12 and "2 more results" in several and "cat 72%" in several
     assert isinstance(segvoc.load("tiny").segment([whole.image], ["cat", "wall"]), Segmentations)
     statistics = LabelStatistics.of(whole.labels, whole.confidence)
     facts = {"source": "a <b>.mp4", "height": 40, "width": 60, "model": "tiny", "dtype": "float32", "seconds": 2.0}

@@ -1,5 +1,6 @@
 """A bar on a terminal; elsewhere a line now and then, and none for short work."""
 
+import contextlib
 import os
 import sys
 import time
@@ -25,16 +26,38 @@ def test_no_terminal_gets_a_line_now_and_then(clock, capsys):
         assert capsys.readouterr().err == ""
         clock.now += 10
         shown.update(10)
-        assert capsys.readouterr().err == "segvoc: encoding images: 40 of 120 images, 2 images per second, 0:40 left\n"
+        assert capsys.readouterr().err == "segvoc: encoding images: 40 of 120 images\n"  # too early to tell
         clock.now += 29
         shown.update(10)
         assert capsys.readouterr().err == ""
         clock.now += 1
         shown.update(30, note="loss 0.5")
-        line = "segvoc: encoding images: 80 of 120 images, loss 0.5, 1.5 images per second, 0:27 left\n"
+        line = "segvoc: encoding images: 80 of 120 images, loss 0.5, 1.25 images per second, 0:32 left\n"
         assert capsys.readouterr().err == line
         shown.update(40)
     assert capsys.readouterr().err == "segvoc: encoding images: 120 of 120 images, loss 0.5, done in 0:40\n"
+
+
+def test_the_first_unit_says_nothing_of_the_remaining_time(clock, capsys):
+    with Progress("training", total=103, unit="step") as shown:
+        clock.now += 600  # it loads and compiles
+        shown.update()
+        assert capsys.readouterr().err == "segvoc: training: 1 of 103 steps\n"
+        clock.now += 28
+        shown.update()
+        shown.update()
+        clock.now += 2
+        shown.update()
+        assert capsys.readouterr().err.endswith("4 of 103 steps, 0.1 steps per second, 16:30 left\n")
+
+
+def test_long_tasks_show_that_they_have_begun(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "EARLY_LINE", 0.01)
+    for silent, line in ((False, "segvoc: evaluating: 0 of 9 images\n"), (True, "")):
+        with contextlib.suppress(KeyError), Progress("evaluating", total=9, silent=silent, early=True) as shown:
+            shown._timer.join() if not silent else None
+            raise KeyError
+        assert capsys.readouterr().err == line
 
 
 def test_short_work_and_silent_processes_print_nothing(clock, capsys):

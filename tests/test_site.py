@@ -44,3 +44,19 @@ def test_a_page_that_loads_from_elsewhere_is_refused(tag: str) -> None:
         site_pages.on_post_page(f"<html>{tag}</html>", page, None)
     harmless = '<a href="https://example.com">elsewhere</a><img src="images/x.png">'
     assert site_pages.on_post_page(harmless, page, None) == harmless
+
+
+def test_signatures_show_plain_defaults() -> None:
+    griffe = pytest.importorskip("griffe")
+    source = """
+from dataclasses import field
+class A:
+    x: int = field(default=3)
+    y: dict = field(default_factory=dict)
+    z: object = lambda: 0
+def f(on_step=lambda step: None, seed=0): ...
+"""
+    with griffe.temporary_visited_module(source) as module:
+        site_pages.PlainDefaults().on_package(pkg=module)
+        assert [str(module["A"][name].value) for name in "xyz"] == ["3", "None", "None"]
+        assert [str(parameter.default) for parameter in module["f"].parameters] == ["...", "0"]

@@ -30,7 +30,7 @@ from tests.images import one_line_error
         *((["cat", word], f"{word!r}.* is empty") for word in ("", " ", "\t\n", "\u3000")),
         *((["a, b", *others], "'a, b' is given twice") for others in (["a, b"], [" a, b "], ["dog", "a, b"])),
         ([], "no words"),
-        *((words, "give a list with one string per class") for words in ("cat, sofa", "", None, 3)),
+        *((words, "give a list with one string per class") for words in (None, 3)),
         *((words, "has no order; give a list") for words in ({"cat", "sofa"}, frozenset(["cat"]), set())),
         ({"cat": "sofa"}, "'cat' is not an id; give names by id"),
         ({"-1": "cat"}, "'-1' is not an id"),
@@ -38,7 +38,7 @@ from tests.images import one_line_error
         ({0: 5}, "isn't a string"),
         *((["cat", word], "isn't a string") for word in (None, 3, b"cat", ["cat"], float("nan"))),
         ([os.fsdecode(b"caf\xe9")], "isn't valid Unicode"),
-        *(([word], "is empty") for word in (", couch", "sofa, , couch")),
+        *(([word], "is empty") for word in (", couch", "sofa, , couch", "sofa=", "=couch", "sofa==couch")),
     ],
 )
 def test_what_are_no_words_is_refused_in_one_line(words: object, said: str) -> None:
@@ -81,19 +81,33 @@ def test_a_dictionary_is_names_by_id() -> None:
     assert Vocabulary(dict.fromkeys(["cat", "wall"]).keys()).words == ("cat", "wall")  # these have an order
 
 
+def test_synonyms_are_written_alike_everywhere(tmp_path: Path) -> None:
+    file, table = tmp_path / "words.txt", tmp_path / "words.json"
+    file.write_text("cat\nsofa = couch\n")
+    table.write_text('{"0": "cat", "1": "sofa=couch"}')
+    given = ("cat, sofa=couch", ["cat", "sofa=couch"], ["cat", "sofa, couch"], {0: "cat", 1: " sofa =couch"})
+    for vocabulary in (*map(Vocabulary, given), Vocabulary.read(file), Vocabulary.read_classes(table)):
+        assert vocabulary == Vocabulary(["cat", "sofa, couch"])
+        assert vocabulary.prompts(["a {}"]) == [[["a cat"]], [["a sofa"]]]
+    assert PartVocabulary("sofa=couch: leg, back=rest") == PartVocabulary({"sofa, couch": ["leg", "back, rest"]})
+    assert PartVocabulary({"sofa": "leg, back"}) == PartVocabulary({"sofa": ["leg", "back"]})
+    with pytest.raises(UsageError, match="'sofa, couch' is given twice"):
+        Vocabulary("sofa=couch, sofa = couch")
+
+
 def test_commas_separate_words_of_a_line() -> None:
-    assert Vocabulary.parse("cat,sofa , traffic light").words == ("cat", "sofa", "traffic light")
+    assert Vocabulary("cat,sofa , traffic light").words == ("cat", "sofa", "traffic light")
     assert Vocabulary([" sofa ", "cat\n", "\ttraffic light"]).words == ("sofa", "cat", "traffic light")
     for text in ("cat,,sofa", ",cat", "cat,", "cat, ,sofa", "", "  "):
         with pytest.raises(UsageError, match="is empty" if "," in text else "no words"):
-            Vocabulary.parse(text)
+            Vocabulary(text)
 
 
 @pytest.mark.parametrize("text", ['["cat", "wall"]', ' {"0": "cat", "1": "wall"}'])
 def test_a_line_of_json_is_no_words(text: str) -> None:
     with pytest.raises(UsageError, match="are JSON; separate words with commas"):
-        Vocabulary.parse(text)
-    assert Vocabulary.parse("[MASK], {x").words == ("[MASK]", "{x")
+        Vocabulary(text)
+    assert Vocabulary("[MASK], {x").words == ("[MASK]", "{x")
 
 
 def test_file_holds_one_class_a_line(tmp_path: Path) -> None:
@@ -163,14 +177,14 @@ def test_line_mapping_and_file_are_the_same(tmp_path: Path) -> None:
     mapping = {"traffic light": ["red lamp", "pole"], "cat": ["head"], "*": ["shadow"]}
     (tmp_path / "parts.json").write_text("\ufeff" + json.dumps(mapping), encoding="utf-8")
     parts = PartVocabulary(mapping)
-    assert PartVocabulary.parse("traffic light:red lamp , pole;cat: head ;*:shadow") == parts
+    assert PartVocabulary("traffic light:red lamp , pole;cat: head ;*:shadow") == parts
     assert PartVocabulary.read(tmp_path / "parts.json") == parts
     assert hash(PartVocabulary(mapping)) == hash(parts)
     assert parts != PartVocabulary({**mapping, "cat": ["tail"]})
 
 
 def test_parts_of_any_object_belong_to_those_that_do_not_name_them() -> None:
-    parts = PartVocabulary.parse("*: head, foot; cat: tail, head; dog: leg")
+    parts = PartVocabulary("*: head, foot; cat: tail, head; dog: leg")
     assert parts.objects == ("cat", "dog")
     assert [(part.object, part.name) for part in parts.parts[1:3]] == [(None, "foot"), ("cat", "cat's tail")]
     of_cat, of_wall = parts_by_object(["cat", "wall"], parts.parts)
@@ -203,7 +217,7 @@ def test_synonyms_of_object_and_part_are_synonyms_of_the_whole() -> None:
         ({"": ["head"]}, "the object '' is empty"),
         ({"cat": ["head"], "cat ": ["leg"]}, "the object 'cat' is given twice"),
         ({"cat": ["head", " "]}, "the part ' ' of 'cat' is empty"),
-        ({"cat": "head, leg"}, "the parts of 'cat' must be a list, not 'head, leg'"),
+        ({"cat": "head, "}, "the part ' ' of 'cat' is empty"),
         ({"cat": {"head": 1}}, "the parts of 'cat' must be a list, not {'head': 1}"),
         ({"cat": ["head", 3]}, "the part 3 of 'cat' isn't a string; write parts as text"),
         ({3: ["head"]}, "the object 3 isn't a string; write objects as text"),
@@ -212,7 +226,7 @@ def test_synonyms_of_object_and_part_are_synonyms_of_the_whole() -> None:
 )
 def test_malformed_line_or_mapping_is_refused_in_one_line_that_quotes_the_place(given: Any, said: str) -> None:
     with one_line_error(UsageError, said):
-        PartVocabulary.parse(given) if isinstance(given, str) else PartVocabulary(given)
+        PartVocabulary(given)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +236,6 @@ def test_malformed_line_or_mapping_is_refused_in_one_line_that_quotes_the_place(
         ('{"cat": ["head"]', "isn't valid JSON: Expecting ',' delimiter in line 1, column 17"),
         ('["cat"]', "has ['cat'], not an object of lists"),
         ('{"cat": ["head"], "cat": ["leg"]}', "the object 'cat' is given twice"),
-        ('{"cat": "head"}', "must be a list, not 'head'"),
         ('{"cat": ' + "[" * 100_000, "nested too deeply"),
         ('{"cat": ' * 100_000 + "[]" + "}" * 100_000, "nested too deeply"),
     ],

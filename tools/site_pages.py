@@ -11,6 +11,7 @@ from operator import attrgetter
 from pathlib import Path
 
 import click
+import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
@@ -113,3 +114,29 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     if found := OUTSIDE.search(output):
         raise PluginError(f"{page.file.src_uri} loads from outside: {found.group()[:200]}; keep a copy in docs/")
     return output
+
+
+class PlainDefaults(griffe.Extension):
+    """Shows defaults in signatures as a caller reads them: neither `field(...)` nor the source of a lambda."""
+
+    def on_package(self, *, pkg: griffe.Module, **_: object) -> None:
+        """Change the signatures of a loaded package."""
+        for member in _members(pkg):
+            if isinstance(member, griffe.Attribute) and isinstance(value := member.value, griffe.ExprCall):
+                if str(value.function) == "field":
+                    given = {one.name: one.value for one in value.arguments if isinstance(one, griffe.ExprKeyword)}
+                    member.value = given.get("default")
+            elif isinstance(member, griffe.Attribute) and isinstance(member.value, griffe.ExprLambda):
+                member.value = None
+            elif isinstance(member, griffe.Function):
+                for parameter in member.parameters:
+                    if isinstance(parameter.default, griffe.ExprLambda):
+                        parameter.default = "..."
+
+
+def _members(thing: griffe.Object) -> Iterator[griffe.Object]:
+    """All members of a module or class, and theirs."""
+    for member in thing.members.values():
+        if isinstance(member, griffe.Object):
+            yield member
+            yield from _members(member)

@@ -36,7 +36,7 @@ def image() -> Iterator[Image.Image]:
 
 @pytest.fixture(scope="module")
 def result(image: Image.Image) -> Segmentation:
-    return segvoc.load("tiny").segment(image, segvoc.Vocabulary.parse(WORDS), background="rest")
+    return segvoc.load("tiny").segment(image, segvoc.Vocabulary(WORDS), background="rest")
 
 
 def test_masks_together_are_the_label_map(image: Image.Image, result: Segmentation):

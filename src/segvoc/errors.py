@@ -1,6 +1,6 @@
 """Errors and warnings: one line each, which says what is wrong and how to fix it."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial, wraps
@@ -55,6 +55,10 @@ class CheckpointError(UsageError):
     """A checkpoint is missing, damaged, unsafe to load, or for another network."""
 
 
+class LabelingWarning(UserWarning):
+    """Labels are probably not what was meant: words mean something else, don't cover the image, or aren't in it."""
+
+
 class PromptTruncatedWarning(UserWarning):
     """A word exceeds the text encoder's context length and was truncated."""
 
@@ -83,16 +87,56 @@ class FirstFrameWarning(UserWarning):
     """An image file has several frames or pages; only the first is read."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Suggest a close name, to append to an error: " (did you mean tiny?)"; "" if none is close."""
-    close = get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
+    """Suggest close names, to append to an error: " (did you mean tiny?)"; "" if none is close."""
+    names = list(known)
+    longer = [one for one in names if len(name) > 2 and one.startswith(name)]
+    close = (longer or get_close_matches(name, names, n=most))[:most]
+    listed = " or ".join(filter(None, (", ".join(close[:-1]), *close[-1:])))
+    return f" (did you mean {listed}?)" if close else ""
+
+
+_OTHER_OPTIONS = {
+    "words": "text texts prompt prompts text-prompt classes labels label names categories queries query vocabulary"
+    " vocab candidate-labels class-names word",
+    "words-file": "classes-file labels-file prompts-file text-file",
+    "threshold": "conf confidence conf-thres conf-threshold box-threshold text-threshold score-threshold min-score thr"
+    " thresh score",
+    "background": "bg none background-class",
+    "out": "o output outdir out-dir output-dir save-dir save project dest destination",
+    "model": "m arch network-name checkpoint pretrained",
+    "weights": "ckpt checkpoint pretrained state-dict",
+    "device": "gpu cuda accelerator",
+    "dtype": "precision half fp16 bf16 torch-dtype amp",
+    "return-probabilities": "return-probs probs probabilities return-logits logits scores",
+    "window": "imgsz image-size img-size size resize crop-size",
+    "tile": "tile-size slice slice-size sahi",
+    "jobs": "j workers num-workers processes",
+    "steps": "epochs iterations iters max-iter",
+    "data": "root data-root data-dir dataset-root",
+    "opacity": "alpha",
+    "alpha": "opacity transparency",
+}
+"""What other tools call options, by our names."""
+
+
+def option_meant(name: str, known: Collection[str]) -> str | None:
+    """Our name, among `known`, of an option or argument that other tools call `name`; None if there is none."""
+    other = name.lstrip("-").replace("_", "-")
+    ours = {one.lstrip("-").replace("_", "-"): one for one in known}
+    return next((ours[one] for one, others in _OTHER_OPTIONS.items() if one in ours and other in others.split()), None)
 
 
 def no_attribute(kind: str, name: str, habits: Mapping[str, str], known: Iterable[str]) -> AttributeError:
     """The error for a name that a kind of object lacks; `habits` maps names of other libraries to ours."""
     meant = f"; use {habits[name]}" if name in habits else did_you_mean(name, known)
     return AttributeError(f"{kind} has no attribute {name!r}{meant}")
+
+
+def argument_meant(name: str, known: Sequence[str]) -> str:
+    """What to append to the error of an unknown keyword argument."""
+    ours = option_meant(name, known)
+    return f" (did you mean {ours}?)" if ours else did_you_mean(name, known) or f"; there are {', '.join(known)}"
 
 
 def naming_keywords(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -102,8 +146,7 @@ def naming_keywords(function: Callable[_P, _R]) -> Callable[_P, _R]:
     @wraps(function)
     def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         if unknown := [name for name in kwargs if name not in known]:
-            meant = did_you_mean(unknown[0], known) or f"; there are {', '.join(known)}"
-            raise UsageError(f"{function.__name__} has no argument {unknown[0]!r}{meant}")
+            raise UsageError(f"{function.__name__} has no argument {unknown[0]!r}{argument_meant(unknown[0], known)}")
         return function(*args, **kwargs)
 
     return checked

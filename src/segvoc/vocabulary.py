@@ -28,28 +28,42 @@ _SETTINGS = (".yaml", ".yml", ".toml", ".xml", ".ini", ".cfg")
 
 
 def folded(name: str) -> str:
-    """Normalize a name for comparison: case and the encoding of accents don't matter."""
-    return unicodedata.normalize("NFC", name).casefold()
+    """Normalize a name for comparison: case, the encoding of accents and how synonyms are written don't matter."""
+    return unicodedata.normalize("NFC", with_commas(name)).casefold()
+
+
+def with_commas(name: str) -> str:
+    """A name as it stands in a vocabulary: "sofa = couch" is "sofa, couch"."""
+    return ", ".join(synonym.strip() for synonym in name.split("=")) if "=" in name else name
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The classes of a call, in the order given; those of a dictionary, names by id, in the order of their ids.
+    """The classes of a call, in the order given.
+
+        Vocabulary("cat, sofa=couch") == Vocabulary(["cat", "sofa=couch"]) == Vocabulary({0: "cat", 1: "sofa=couch"})
+
+    Commas separate the words of a string; a list has one entry per class, and a dictionary is names by id. An equals
+    sign separates synonyms, as does `", "` inside an entry of a list.
 
     Raises:
-        UsageError: there are no words; they have no order, as in a set; or a word is empty, not a string, or given
-            twice (ignoring case).
+        UsageError: there are no words; they have no order, as in a set; a string is JSON; or a word is empty, not a
+            string, or given twice (ignoring case).
     """
 
     words: tuple[str, ...]
-    """One name per class, stripped, in NFC. `", "` inside a name separates synonyms."""
+    """One name per class, stripped, in NFC, with `", "` between synonyms."""
     synonyms: Literal["first", "average"] = "first"
     """"first" uses only the first synonym, as the released networks do; "average" averages their embeddings."""
 
     def __init__(
-        self, words: Iterable[str] | Mapping[Any, Any], *, synonyms: Literal["first", "average"] = "first"
+        self, words: str | Iterable[str] | Mapping[Any, Any], *, synonyms: Literal["first", "average"] = "first"
     ) -> None:
-        if isinstance(words, str) or not isinstance(words, Iterable):
+        if isinstance(words, str):
+            if words.lstrip()[:1] in ("[", "{") and _is_json(words):
+                raise UsageError(f"the words {_shortened(words)} are JSON; separate words with commas: cat, sofa, wall")
+            words = words.split(",") if words.strip() else ()
+        if not isinstance(words, Iterable):
             raise UsageError(f"the words must be a list, not {words!r}; give a list with one string per class")
         refuse_sets(words, "words")
         if isinstance(words, Mapping):
@@ -58,17 +72,6 @@ class Vocabulary:
             raise UsageError(f"synonyms={synonyms!r} is unknown; it is 'first' or 'average'")
         object.__setattr__(self, "words", tuple(_checked(words)))
         object.__setattr__(self, "synonyms", synonyms)
-
-    @classmethod
-    def parse(cls, text: str) -> "Vocabulary":
-        """Parse words from a line, separated by commas; a list or an object as JSON is refused.
-
-        Raises:
-            UsageError: see `Vocabulary`.
-        """
-        if text.lstrip()[:1] in ("[", "{") and _is_json(text):
-            raise UsageError(f"the words {_shortened(text)} are JSON; separate words with commas: cat, sofa, wall")
-        return cls(text.split(",") if text.strip() else ())
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "Vocabulary":
@@ -146,7 +149,11 @@ class Part:
 class PartVocabulary:
     """Objects and their parts, in the order given.
 
-    Names are stripped, compared as whole strings, and may have synonyms (`", "`), like words.
+        PartVocabulary("dog: head, leg; cat: head") == PartVocabulary({"dog": ["head", "leg"], "cat": ["head"]})
+
+    In a line, semicolons separate objects, a colon separates an object from its parts, and commas separate parts. Each
+    object needs a colon and at least one part; names that contain separators, and objects without parts, need a
+    dictionary or a file. Names are stripped, compared as whole strings, and may have synonyms (`=`), like words.
 
     Raises:
         UsageError: there are no parts; a name is empty or not a string; an object, a part of an object or the full name
@@ -158,7 +165,9 @@ class PartVocabulary:
     parts: tuple[Part, ...]
     """All parts, object by object; a part's index is its label."""
 
-    def __init__(self, parts: "Mapping[str, Iterable[str]] | _Pairs") -> None:
+    def __init__(self, parts: "str | Mapping[str, Iterable[str]] | _Pairs") -> None:
+        if isinstance(parts, str):
+            parts = _Pairs(_clauses(parts) if parts.strip() else ())
         if not isinstance(parts, Mapping | _Pairs):
             raise UsageError(f"the parts must be a dictionary, not {parts!r}; give a list of parts for each object")
         objects: dict[str, None] = {}
@@ -179,19 +188,6 @@ class PartVocabulary:
             raise UsageError(f"there are no parts; give at least one, for example {_EXAMPLE!r}")
         object.__setattr__(self, "objects", tuple(name for name in objects if name != ANY))
         object.__setattr__(self, "parts", tuple(by_name.values()))
-
-    @classmethod
-    def parse(cls, text: str) -> "PartVocabulary":
-        """Parse parts from a line: "dog: head, leg; cat: head".
-
-        Semicolons separate objects, a colon separates an object from its parts, and commas separate parts. Each object
-        needs a colon and at least one part; names that contain separators, and objects without parts, need a
-        dictionary or a file.
-
-        Raises:
-            UsageError: see `PartVocabulary`.
-        """
-        return cls(_Pairs(_clauses(text) if text.strip() else ()))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "PartVocabulary":
@@ -222,12 +218,6 @@ def refuse_sets(names: object, what: str) -> None:
     """Raise a `UsageError` for a set of names, whose order differs from run to run."""
     if isinstance(names, Set) and not isinstance(names, KeysView):
         raise UsageError(f"the {what} are a set, which has no order; give a list")
-
-
-def refuse_string(names: object, what: str) -> None:
-    """Raise a `UsageError` for a single string where several names are expected, instead of reading its letters."""
-    if isinstance(names, str):
-        raise UsageError(f"the {what} must be a list, not {_shortened(names)}; give a list of strings")
 
 
 def names_by_id(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[int, Any]]:
@@ -275,7 +265,8 @@ def _checked(words: Iterable[str]) -> Iterable[str]:
 
 def _checked_parts(owner: str, listed: object) -> Iterator[Part]:
     refuse_sets(listed, f"parts of {_shortened(owner)}")
-    if isinstance(listed, str | Mapping | _Pairs) or not isinstance(listed, Iterable):
+    listed = listed.split(",") if isinstance(listed, str) else listed
+    if isinstance(listed, Mapping | _Pairs) or not isinstance(listed, Iterable):
         raise UsageError(
             f"the parts of {_shortened(owner)} must be a list, not {_shortened(listed)}; give a list of strings"
         )
@@ -292,7 +283,7 @@ def _checked_name(value: object, kind: str, place: str = "") -> str:
     """Strip a name and convert it to NFC; `kind` ("word") and `place` (" of 'dog'") are for the error."""
     if not isinstance(value, str):
         raise UsageError(f"the {kind} {_shortened(value)}{place} isn't a string; write {kind}s as text")
-    name = unicodedata.normalize("NFC", value.strip())
+    name = unicodedata.normalize("NFC", with_commas(value.strip()))
     if not all(synonym.strip() for synonym in name.split(", ")):
         raise UsageError(f"the {kind} {_shortened(value)}{place} is empty; remove it, or write a name")
     if any("\ud800" <= char <= "\udfff" for char in name):

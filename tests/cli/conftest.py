@@ -1,6 +1,7 @@
 """What the tests of all commands share."""
 
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from tests.inference.small_network import small_segmenter
 @pytest.fixture(autouse=True)
 def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine, no line of progress comes between a command's own."""
-    monkeypatch.setattr(progress, "FIRST_LINE", math.inf)
+    for waits in ("FIRST_LINE", "EARLY_LINE"):
+        monkeypatch.setattr(progress, waits, math.inf)
+    monkeypatch.setattr(progress, "ANNOUNCED_AFTER", threading.TIMEOUT_MAX)
 
 
 @pytest.fixture

@@ -132,10 +132,11 @@ def test_labels_of_joined_sets_are_made_once_for_a_set():
 
 
 @pytest.mark.usefixtures("as_users_call")
-def test_a_string_is_no_list_of_classes_to_drop():
-    with pytest.raises(UsageError, match="the classes to drop must be a list, not 'cat, dog'"):
-        LabeledImages.joined([_set("one", "a")], drop="cat, dog")
-    assert LabeledImages.joined([_set("one", "a")], drop={"cat"}).vocabulary.words == ("dog",)
+def test_classes_to_drop_are_a_list_a_set_or_a_line():
+    for drop in (["cat"], {"cat"}, "cat"):
+        assert LabeledImages.joined([_set("one", "a")], drop=drop).vocabulary.words == ("dog",)
+    with pytest.raises(UsageError, match="no class is called 'cow'"):
+        LabeledImages.joined([_set("one", "a")], drop="cat, cow")
 
 
 @pytest.mark.parametrize("name", ["a.PNG", "a.TIF", "a.TIFF", "a.jpg.PNG"])

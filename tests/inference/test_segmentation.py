@@ -22,7 +22,7 @@ from segvoc.vocabulary import PartVocabulary
 from tests.labeling.formats.drawn_results import drawn_result
 
 PART_WORDS = ("wall", "cat", "dog")
-PARTS = PartVocabulary.parse("cat: head, tail; dog: head; *: edge")
+PARTS = PartVocabulary("cat: head, tail; dog: head; *: edge")
 
 
 def _segmentation(
@@ -163,7 +163,7 @@ def test_overlay_blends_the_colors_of_the_classes() -> None:
 
 
 def test_legend_of_many_classes_stands_beside_the_image_or_below_a_panorama() -> None:
-    words = tuple(f"{index} a very long word indeed" for index in range(1000))
+    words = tuple(f"{index} long word" for index in range(1000))
     for (height, width), beside in (((500, 600), True), ((200, 600), False)):
         labels = np.arange(height * width).reshape(height, width) * 1000 // (height * width)
         for number, outside in ((6, False), (7, True), (1000, True)):
@@ -206,13 +206,23 @@ def test_legend_counts_what_does_not_fit() -> None:
     assert draw([cat] * 50, 2000, 200, 20, columns=12, shorten=False).width > 1000
 
 
+def test_names_and_notes_of_a_narrow_overlay_are_whole() -> None:
+    assert legend.share_text(0) == "0%" and legend.share_text(0.004) == "<1%" and legend.share_text(0.996) == "100%"
+    entry = legend.LegendEntry(region=0, name="a blue striped wooden table top", color=(9, 9, 9), fraction=0.001)
+    assert legend.draw_legend([entry], 120, 300, 11) is None  # so it is drawn outside
+    plain, wrapped = (
+        legend.draw_legend([entry], 264, 300, 11, notes=[note]) for note in ("not found", "not found: " + "cat, " * 20)
+    )
+    assert plain is not None and wrapped is not None and wrapped.height > plain.height and wrapped.width <= 264
+
+
 def test_repr_is_one_short_line() -> None:
     result = _segmentation(_halves(), WORDS, source="photo.jpg")
-    shares = "wall 50 %, cat 49 %, 1 % unlabeled"
+    shares = "wall 50%, cat 49%, 1% unlabeled"
     assert repr(result) == f"<Segmentation 'photo.jpg', 300 x 200: {shares}; confidence 0.50; not found: sofa>"
     many = _segmentation(np.arange(12).reshape(3, 4), tuple(f"word {i}" for i in range(12)))
-    assert repr(many).endswith("word 4 8 %, 7 more; confidence 0.50>")
-    assert "100 % unlabeled" in repr(_segmentation(np.full((2, 2), UNLABELED), WORDS))
+    assert repr(many).endswith("word 4 8%, 7 more; confidence 0.50>")
+    assert "100% unlabeled" in repr(_segmentation(np.full((2, 2), UNLABELED), WORDS))
 
 
 def _small(parts: bool = True) -> Segmentation:

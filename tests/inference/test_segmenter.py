@@ -148,7 +148,7 @@ def test_background_is_more_probable_than_every_word_by_default() -> None:
     [
         (["cat"], "cat", "only word"),
         (["cat"], " ", "is empty"),
-        (["cat"], True, "is empty"),
+        (["cat"], True, "is not a name"),
         ([f"word {number}" for number in range(65_535)], "none", "one word too many"),
     ],
 )

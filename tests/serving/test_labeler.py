@@ -25,7 +25,7 @@ def work(
     **options: Any,
 ) -> Any:
     """Arguments of `Labeler.label`."""
-    definition = VocabularyDefinition(Vocabulary.parse(words), None, None)
+    definition = VocabularyDefinition(Vocabulary(words), None, None)
     return definition, LabelOptions(**options), pixels, lambda: drawn_image(seed), answer
 
 

@@ -46,7 +46,7 @@ class SegvocFunction:
     ) -> None:
         if (words is None) == (words_file is None):
             raise UsageError("give either words or words_file, for example -p words=str:'cat, sofa, wall'")
-        vocabulary = Vocabulary.parse(words) if words is not None else Vocabulary.read(str(words_file))
+        vocabulary = Vocabulary(words) if words is not None else Vocabulary.read(str(words_file))
         self._model = load(model, weights=weights, device=device)
         self._options = LabelOptions(**options)
         self._words = self._model.encode(vocabulary, background=self._options.background)

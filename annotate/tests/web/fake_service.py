@@ -107,5 +107,5 @@ _tiny = functools.cache(open_tiny)
 @functools.cache
 def _answers(image: bytes, fields: tuple[tuple[str, str], ...]) -> bytes:
     form = dict(fields)
-    parts = PartVocabulary.parse(form["parts"]) if form.get("parts") else None
+    parts = PartVocabulary(form["parts"]) if form.get("parts") else None
     return zip_answer(_tiny().segment(image, json.loads(form["words"]), parts=parts), (), None)

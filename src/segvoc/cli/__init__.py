@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 from segvoc.cli.output import echo
-from segvoc.errors import SegvocError, UsageError, did_you_mean, naming_torch
+from segvoc.errors import LabelingWarning, SegvocError, UsageError, did_you_mean, naming_torch, option_meant
 from segvoc.runtime import process_settings
 from segvoc.runtime.version import __version__
 
@@ -81,6 +81,12 @@ class Commands(click.Group):
         added = {name: _KNOWN.get(name, f"({entry.value})") for name, entry in self.entries.items()}
         return dict(sorted({**COMMANDS, **added}.items()))
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; "help", "help segment" and "version" are the options of these names."""
+        if args[:1] == ["help"]:
+            args = [*args[1:2], "--help"]
+        return super().parse_args(ctx, ["--version"] if args == ["version"] else args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the names of the commands, in order."""
         return list(self.lines)
@@ -105,6 +111,8 @@ class Commands(click.Group):
             meant = (
                 f" (did you mean {_MEANT[name]}?)" if name in _MEANT else did_you_mean(name, {**self.lines, **_KNOWN})
             )
+            if os.path.exists(name) or os.path.splitext(name)[1]:
+                meant = f'; to label an image: segvoc segment {name} --words "cat, sofa, wall"'
             ctx.fail(f"No such command {name!r}{meant}")
         return super().resolve_command(ctx, args)
 
@@ -142,6 +150,7 @@ def run_command(command: click.Command, name: str) -> None:
     process_settings.for_own_process()
     warnings.showwarning = _one_line_warning
     process_settings.ignore_warnings_of_image_libraries()
+    warnings.simplefilter("ignore", LabelingWarning)  # commands print the same as hints
     if isinstance(sys.stdout, io.TextIOWrapper):
         # a file name that the terminal can't encode must not stop the remaining images
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -156,7 +165,7 @@ def run_command(command: click.Command, name: str) -> None:
         sys.exit(end.exit_code)
     except click.ClickException as error:
         usage = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else name
-        _fail(f"{error.format_message()} (see {usage} --help)", 2, debug)
+        _fail(f"{_with_suggestion(error)} (see {usage} --help)", 2, debug)
     except SegvocError as error:
         _fail(str(error), 2 if isinstance(error, UsageError) else 1, debug)
     except (click.Abort, KeyboardInterrupt):
@@ -166,6 +175,20 @@ def run_command(command: click.Command, name: str) -> None:
         sys.exit(1)
     except Exception as error:
         _fail(_described(error), 1, debug)
+
+
+def _with_suggestion(error: click.ClickException) -> str:
+    """The message of a wrong call, with the option or value that was probably meant."""
+    message = error.format_message()
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        known = [option for parameter in error.ctx.command.params for option in parameter.opts]
+        if error.option_name.lstrip("-") in ("source", "input", "image", "img", "i") and "images" in known:
+            return f"No such option: {error.option_name} (images are named without an option)"
+        if ours := option_meant(error.option_name, known):
+            return f"No such option: {error.option_name} (did you mean {ours}?)"
+    if isinstance(error, click.BadParameter) and isinstance(kind := getattr(error.param, "type", None), click.Choice):
+        return f"{message.rstrip('.')}{did_you_mean(error.message.split(chr(39))[1], kind.choices, 2)}"
+    return message
 
 
 def _drop_output() -> None:

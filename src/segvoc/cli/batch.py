@@ -15,8 +15,9 @@ from segvoc.cli.options import (
     vocabulary_of,
     word_options,
 )
-from segvoc.cli.output import echo, example, show_hints, word_hints
+from segvoc.cli.output import echo, example, flag, show_hints
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelOptions
+from segvoc.inference.word_hints import word_hints
 from segvoc.labeling.batch.run import BatchRun
 from segvoc.labeling.batch.work import Batch, Record, Sink
 from segvoc.runtime.progress import Progress, print_line
@@ -77,7 +78,8 @@ def batch_command(
     )
     if vocabulary is not None:
         fills_image = labels.fills_image and asked_parts is None
-        show_hints(word_hints(vocabulary.words, from_file=words_file is not None, fills_image=fills_image))
+        place = "line" if words_file is None else "file"
+        show_hints(word_hints(vocabulary.words, place, fills_image=fills_image, option=flag))
     with BatchRun(batch) as run:
         return _label(run)
 

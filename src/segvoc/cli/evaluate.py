@@ -19,6 +19,7 @@ from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, given_options, mod
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOptions
+from segvoc.runtime.progress import announced
 from segvoc.storage.files import strict_json
 
 DATA_NEEDED = "--benchmark needs --data ROOT, the data folder given to `segvoc prepare`; give it"
@@ -94,7 +95,8 @@ def evaluate_command(
     origin = origin_of(model, chosen.weights, chosen.departures())
     reports: dict[str, dict[str, Any]] = {}
     with join_processes("gloo") as processes:
-        segmenter = chosen.load(model, processes.own_device(chosen.device))
+        with announced(f"opening {model}", silent=not processes.first):
+            segmenter = chosen.load(model, processes.own_device(chosen.device))
         for task in tasks:
             folder = Path(out) if len(tasks) == 1 else Path(out) / task.name
             reports[task.name] = evaluate(

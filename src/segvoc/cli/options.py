@@ -55,12 +55,12 @@ def word_options(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="WORDS",
         multiple=True,
         callback=lambda context, option, values: ",".join(values) if values else None,
-        help='One word per class, separated by commas: "cat, sofa, wall"; repeatable.',
+        help='One word per class, separated by commas: "cat, sofa=couch, wall" (= before a synonym); repeatable.',
     )
     filed = click.option(
         "--words-file",
         metavar="FILE",
-        help="One class per line, with commas between synonyms; or a classes.json: a list, or a name for each id.",
+        help="One class per line, with = between synonyms; or a classes.json: a list, or a name for each id.",
     )
     return listed(filed(function))
 
@@ -84,7 +84,7 @@ def parts_of(parts: str | None, parts_file: str | None) -> PartVocabulary | None
         raise UsageError("both --parts and --parts-file are given; give one of them")
     if parts_file is not None:
         return PartVocabulary.read(parts_file)
-    return None if parts is None else PartVocabulary.parse(parts)
+    return None if parts is None else PartVocabulary(parts)
 
 
 _NO_WORDS = 'no words are given; give some: --words "cat, sofa, wall" or --words-file FILE'
@@ -112,7 +112,7 @@ def vocabulary_of(words: str | None, words_file: str | None) -> Vocabulary:
         return Vocabulary.read(words_file)
     if words is None:
         raise UsageError(_NO_WORDS)
-    return Vocabulary.parse(words)
+    return Vocabulary(words)
 
 
 AnyModel = TypeVar("AnyModel", bound="Segmenter")

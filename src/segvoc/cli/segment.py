@@ -31,9 +31,10 @@ from segvoc.cli.options import (
     word_options,
     words_or_own,
 )
-from segvoc.cli.output import example, model_hints, show_hints, unquoted_hint, word_hints
+from segvoc.cli.output import example, flag, show_hints, unquoted_hint
 from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, UsageError, missing_extra, one_line
 from segvoc.imaging.image_formats import MAX_PIXELS
+from segvoc.imaging.legend import share_text
 from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.rasters import is_raster, require_rasterio
 from segvoc.imaging.result_paths import (
@@ -46,6 +47,7 @@ from segvoc.imaging.result_paths import (
     plan_results,
 )
 from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
+from segvoc.inference.word_hints import model_hints, surroundings_hints, word_hints
 from segvoc.labeling.big_images import label_big_image
 from segvoc.labeling.formats.dataset import FORMAT_NAMES, Dataset, FormatName
 from segvoc.labeling.labeling import (
@@ -223,9 +225,9 @@ def segment_command(
     segmenter = load()
     if asked_parts is None:
         vocabulary, labels = words_or_own(vocabulary, segmenter, labels)
-    fills_image = labels.fills_image and asked_parts is None
     asked = () if vocabulary is None else vocabulary.words
-    hints = word_hints(asked, from_file=words_file is not None, fills_image=fills_image)
+    place = "line" if words_file is None else "file"
+    hints = word_hints(asked, place, fills_image=labels.fills_image and asked_parts is None, option=flag)
     show_hints([*hints, *model_hints(asked, segmenter.own_words)])
     style = OverlayStyle(alpha=opacity, names=names, legend=legend, max_pixels=round(overlay_megapixels * 1e6))
     labeling = Labeling(
@@ -258,13 +260,16 @@ def segment_command(
             lines = _one_by_one(labeling, unfinished, label_one, kept, damaged)
         elif min(jobs, len(groups)) > 1:
             lines = label_in_processes(labeling, segmenter, groups, jobs, kept)
-            del segmenter  # each process loads its model
+            segmenter = None  # each process loads its model
         else:
             lines = label_images(labeling, segmenter, unfinished, kept)
         done -= {files.stem for _, files in unfinished}
         with closing(lines):
             failures = _print_all(kind, work, done, lines, as_json=as_json, silent=len(inputs) == 1)
         finish_dataset(dataset, all_words, None if kept is None else kept.key)
+    if segmenter is not None and kind == IMAGES and vocabulary is not None and asked_parts is None and unfinished:
+        share = segmenter.share_of_surroundings(unfinished[0][0], vocabulary, labels)
+        show_hints(surroundings_hints(share, flag))
     return 1 if failures or damaged else 0
 
 
@@ -479,7 +484,7 @@ def summary_line(result: "Segmentation | LabeledFile", paths: ResultFiles) -> st
 
 def _largest(entries: Sequence[dict[str, Any]]) -> str:
     ordered = sorted(entries, key=lambda entry: -entry["pixels"])
-    shares = [f"{entry['name']} {entry['fraction']:.0%}{_count(entry)}" for entry in ordered]
+    shares = [f"{entry['name'].split(', ')[0]} {share_text(entry['fraction'])}{_count(entry)}" for entry in ordered]
     more = f", and {len(shares) - 6} more" if len(shares) > 6 else ""
     return f"{', '.join(shares[:6]) or 'nothing'}{more}"
 

@@ -9,7 +9,7 @@ import click
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo, example
-from segvoc.runtime.progress import Progress, aligned, printable
+from segvoc.runtime.progress import Progress, aligned, announced, printable
 from segvoc.storage.files import strict_json
 from segvoc.storage.records import to_json
 
@@ -40,7 +40,8 @@ def teach_command(
     stays frozen: FILE holds a small classifier per word. Words whose examples lower the IoU on held-out images keep
     their text embeddings.
     """
-    examples = dataset.read()
+    with announced("reading the dataset"):
+        examples = dataset.read()
     if (line := examples.absent_classes()) is not None:
         echo(f"segvoc: {line}", err=True)
     from segvoc.inference.teaching import teach
@@ -74,7 +75,7 @@ def _shown(stack: ExitStack) -> Callable[[str, int, int], None]:
         if what not in bars:
             stack.close()
             unit = {"opening the model": "model", "learning words": "fit"}.get(what, "image")
-            bars[what] = stack.enter_context(Progress(what, total=total, unit=unit))
+            bars[what] = stack.enter_context(Progress(what, total=total, unit=unit, early=True))
         bars[what].update(done - bars[what].done)
 
     return show

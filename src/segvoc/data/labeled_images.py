@@ -19,7 +19,7 @@ from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import read_image
 from segvoc.imaging.result_paths import image_paths
 from segvoc.storage.resume import Stamp, stamp_of
-from segvoc.vocabulary import Vocabulary, refuse_string
+from segvoc.vocabulary import Vocabulary
 
 CLASS_LIST_FOLDER = Path(__file__).parent / "classes"
 """Folder of the class lists. Names are in label order, spelled as in the datasets."""
@@ -211,7 +211,7 @@ class LabeledImages:
 
     @classmethod
     def joined(
-        cls, sets: Sequence["LabeledImages"], *, rename: Mapping[str, str] | None = None, drop: Iterable[str] = ()
+        cls, sets: Sequence["LabeledImages"], *, rename: Mapping[str, str] | None = None, drop: str | Iterable[str] = ()
     ) -> "LabeledImages":
         """Join several sets, merging classes of the same name.
 
@@ -223,8 +223,7 @@ class LabeledImages:
         Raises:
             UsageError: a renamed or dropped class is unknown, no class is left, or there are several backgrounds.
         """
-        refuse_string(drop, "classes to drop")
-        rename, drop = dict(rename or {}), frozenset(drop)
+        rename, drop = dict(rename or {}), frozenset(Vocabulary(drop).words if isinstance(drop, str) else drop)
         known = list(dict.fromkeys(word for one in sets for word in one.vocabulary.words))
         if unknown := [word for word in (*rename, *sorted(drop)) if word not in known]:
             raise UsageError(

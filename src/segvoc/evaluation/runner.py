@@ -13,7 +13,7 @@ import torch
 
 from segvoc.checkpoints.origins import content_hash
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.errors import InputError
+from segvoc.errors import InputError, naming_keywords
 from segvoc.evaluation.metrics import Confusion, guided_parts
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
 from segvoc.evaluation.report import EvaluationResult, ModelOrigin, Report, write_report
@@ -54,6 +54,7 @@ OnResult = Callable[[EvaluationImage, str | None], object]
 _Truths = tuple[EvaluationImage, GroundTruth]
 
 
+@naming_keywords
 def evaluate(
     model: Segmenter,
     task: EvaluationTask | LabeledImages,
@@ -118,7 +119,7 @@ def evaluate(
     path, scored = report / _JOURNALS / f"rank-{processes.rank}.jsonl", ImageScore.from_json
     title = f"evaluating on {printable(task.title)}"
     with (
-        Progress(title, silent=not (progress and processes.first)) as bar,
+        Progress(title, silent=not (progress and processes.first), early=True) as bar,
         ResumableWork(path, fingerprint, writers="rank-*.jsonl", decode=scored) as work,
     ):
         work.done.require_key(report, "give another --out, or delete that folder")

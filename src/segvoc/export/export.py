@@ -25,7 +25,7 @@ from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.clip_text import ClipTextEncoder, SiglipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
 from segvoc.encoders.prompt_tokenizer import UnknownBy
-from segvoc.errors import UsageError, missing_extra
+from segvoc.errors import UsageError, missing_extra, naming_keywords
 from segvoc.export.programs import (
     Program,
     comes_apart,
@@ -164,6 +164,7 @@ EXAMPLE_PROMPTS = ("cat", "a photo of a traffic light beside the road in the sce
 """Prompts that the text encoder is traced with."""
 
 
+@naming_keywords
 def export(
     model: Segmenter,
     out: str | os.PathLike[str],

@@ -16,6 +16,10 @@ PANEL_COLOR = (18, 20, 24)
 _PANEL, _TEXT, _FAINT_TEXT = (*PANEL_COLOR, 205), (255, 255, 255, 255), (255, 255, 255, 160)
 
 
+_LEAST_NAME = 12
+"""Width to which names may be cut [text sizes], about 24 letters; a legend with less room is drawn outside."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LegendEntry:
     """One line of a legend."""
@@ -29,6 +33,11 @@ class LegendEntry:
     """Share of the image's pixels, in [0, 1]."""
     of_part: bool = False
     """Whether this is a part, which is listed below its object and indented."""
+
+
+def share_text(fraction: float) -> str:
+    """A share as people read it: "<1%" is more than nothing."""
+    return "<1%" if 0 < fraction < 0.01 else f"{fraction:.0%}"
 
 
 def line_height(size: int) -> int:
@@ -49,11 +58,12 @@ def draw_legend(
 ) -> Image.Image | None:
     """Draw a legend as an RGBA panel of at most this width and height [px], with text of this size [px].
 
-    `notes` are lines without a color below the classes. `shorten` cuts long names with an ellipsis, and counts the
-    classes that don't fit in a last line. `shares` writes the share of each class after its name. None if not even a
-    single class fits, or, without `shorten`, if not all fit uncut.
+    `notes` are lines without a color below the classes, wrapped. `shorten` cuts very long names with an ellipsis, and
+    counts the classes that don't fit in a last line. `shares` writes the share of each class after its name. None if
+    not even a single class fits, or, without `shorten`, if not all fit uncut.
     """
     line, padding, gap = line_height(size), round(0.6 * size), size if shares else 0
+    notes = [row for note in notes for row in _wrapped(note, default_font(size), width // columns - 2 * padding)]
     room = (height - 2 * padding) // line * columns - len(notes)
     shown = entries[: room if len(entries) <= room else max(0, room - 1)]
     left_out = len(entries) - len(shown)
@@ -63,15 +73,20 @@ def draw_legend(
     texts = [drawable(item if isinstance(item, str) else item.name, size) for item in lines]
     indents = [line if isinstance(item, LegendEntry) and item.of_part else 0 for item in lines]
     fractions = [item.fraction if shares and isinstance(item, LegendEntry) else None for item in lines]
-    percents = ["" if share is None else f"{share:.0%}" if share >= 0.01 else "<1%" for share in fractions]
+    percents = ["" if share is None else share_text(share) for share in fractions]
     rows = math.ceil(len(lines) / min(columns, len(lines)))
     columns = math.ceil(len(lines) / rows)
     # swatch, name, gap and share
     faint = default_font(size)
     beside_name = 2 * padding + line + gap + round(max(map(faint.getlength, percents)))
-    widest = max(indent + math.ceil(font.getlength(text)) for (text, font), indent in zip(texts, indents, strict=True))
+    lengths = [indent + math.ceil(font.getlength(text)) for (text, font), indent in zip(texts, indents, strict=True)]
+    # notes have the whole width
+    widest = max(
+        length - (beside_name - 2 * padding) * isinstance(item, str)
+        for length, item in zip(lengths, lines, strict=True)
+    )
     name_width = min(width // columns - beside_name, widest)
-    if name_width < widest and (name_width < 3 * size or not shorten):
+    if name_width < widest and (name_width < _LEAST_NAME * size or not shorten):
         return None
     column_width = beside_name + name_width
     places = [(index // rows * column_width + padding, padding + index % rows * line) for index in range(len(lines))]
@@ -82,12 +97,25 @@ def draw_legend(
     ]
     panel = _panel((columns * column_width, 2 * padding + line * rows), swatches, line, padding)
     draw = ImageDraw.Draw(panel)
-    for (x, top), item, (text, font), indent, percent in zip(places, lines, texts, indents, percents, strict=True):
+    for (x, top), item, (text, font), indent, share in zip(places, lines, texts, indents, percents, strict=True):
         start, ink = (x, _FAINT_TEXT) if isinstance(item, str) else (x + line + indent, _TEXT)
         middle = top + line // 2
-        draw.text((start, middle), _shortened(text, font, name_width - indent), ink, font, anchor="lm")
-        draw.text((x + column_width - 2 * padding, middle), percent, _FAINT_TEXT, faint, anchor="rm")
+        room = name_width - indent if isinstance(item, LegendEntry) else column_width - 2 * padding
+        draw.text((start, middle), _shortened(text, font, room), ink, font, anchor="lm")
+        draw.text((x + column_width - 2 * padding, middle), share, _FAINT_TEXT, faint, anchor="rm")
     return panel
+
+
+def _wrapped(note: str, font: Font, width: int) -> list[str]:
+    """The rows of a note, cut between words."""
+    rows = [""]
+    for word in note.split():
+        longer = f"{rows[-1]} {word}".strip()
+        if rows[-1] and font.getlength(longer) > width:
+            rows.append(word)
+        else:
+            rows[-1] = longer
+    return rows
 
 
 def _panel(

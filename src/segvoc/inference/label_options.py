@@ -10,12 +10,13 @@ from typing import Any, Literal, TypedDict
 
 import numpy as np
 
-from segvoc.errors import UsageError, did_you_mean
+from segvoc.errors import UsageError, argument_meant
 from segvoc.imaging.rasters import Stretch
 from segvoc.inference.protocols import WINDOWS, Window
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
 from segvoc.layers.selection_rules import KeepClasses, requested_selection
+from segvoc.vocabulary import with_commas
 
 
 class LabelKeywords(TypedDict, total=False):
@@ -232,8 +233,7 @@ class LabelOptions:
         """
         if unknown := [name for name in changes if name not in LabelKeywords.__annotations__]:
             known = (*LabelKeywords.__annotations__, "options", "parts", "groups")
-            meant = did_you_mean(unknown[0], known) or f"; there are {', '.join(known)}"
-            raise UsageError(f"there is no option {unknown[0]!r}{meant}")
+            raise UsageError(f"there is no option {unknown[0]!r}{argument_meant(unknown[0], ('words', *known))}")
         return replace(options or cls(), **changes)
 
 
@@ -262,7 +262,9 @@ def parse_option(name: str, text: str) -> Any:
 
 def checked_background(name: str) -> str:
     """Strip the background's name; raises `UsageError` if it is empty."""
-    stripped = name.strip() if isinstance(name, str) else ""
+    if not isinstance(name, str):
+        raise UsageError(f"background={name!r} is not a name; give a word, such as 'background', or 'auto' for none")
+    stripped = with_commas(name.strip())
     if not stripped:
         raise UsageError(f"the background's name {name!r} is empty; name it, for example 'background'")
     return stripped

@@ -27,11 +27,9 @@ FOUND_SHARE = 0.01
 
 
 def words_with_objects(
-    words: Iterable[str] | Mapping[int, str] | Vocabulary | None, parts: PartVocabulary | None
+    words: str | Iterable[str] | Mapping[int, str] | Vocabulary | None, parts: PartVocabulary | None
 ) -> Vocabulary:
     """The words, followed by the objects that only the parts mention; `UsageError` without any, or if invalid."""
-    if isinstance(words, str):
-        words = Vocabulary.parse(words)
     if parts is None:
         return words if isinstance(words, Vocabulary) else Vocabulary(() if words is None else words)
     if words is None:

@@ -61,7 +61,7 @@ def _directions(encoded: object) -> Float[Array, "T C"]:
     return normalized(xp.mean(xp.astype(prompts, xp.float32), axis=1))
 
 
-Parts = Mapping[str, Sequence[str]] | PartVocabulary
+Parts = str | Mapping[str, Sequence[str]] | PartVocabulary
 
 DEFAULT_THRESHOLD = 0.5
 """Default probability below which a pixel is background."""
@@ -125,7 +125,7 @@ class PreparedVocabulary:
     def __init__(
         self,
         encode: WordEncoder,
-        words: Iterable[str] | Mapping[int, str] | Vocabulary | None,
+        words: str | Iterable[str] | Mapping[int, str] | Vocabulary | None,
         parts: Parts | None,
         background: str | None,
         *,

@@ -109,7 +109,8 @@ class LabelStatistics:
 
 def summary_notes(summary: Mapping[str, Any]) -> list[str]:
     """Format `LabelStatistics.summary` for people: the confidence, and the absent words."""
-    mean, missing = summary["mean_confidence"], summary["not_found"]
+    # of a word with synonyms the first
+    mean, missing = summary["mean_confidence"], [word.split(", ")[0] for word in summary["not_found"]]
     lines = [] if mean is None else [f"{'unsure' if summary['unsure'] else 'confidence'} {mean:.2f}"]
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""

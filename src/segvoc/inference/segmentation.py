@@ -28,6 +28,7 @@ from segvoc.imaging.annotations import (
 from segvoc.imaging.connected_regions import Region, pieces_of, polygon_of, segments
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import TiffPlace, nearest, object_counts, write_label_map, write_placed_label_map
+from segvoc.imaging.legend import share_text
 from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side
 from segvoc.imaging.overlay import (
     SAVED_OVERLAY,
@@ -123,10 +124,12 @@ class Segmentation:
     def __repr__(self) -> str:
         counts = self._statistics.pixels
         found = sorted((i for i in range(len(self.words)) if counts[i]), key=lambda i: -counts[i])
-        shares = [f"{self.words[i]} {100 * counts[i] / self.labels.size:.0f} %" for i in found[:REPR_WORDS]]
+        shares = [
+            f"{self.words[i].split(', ')[0]} {share_text(counts[i] / self.labels.size)}" for i in found[:REPR_WORDS]
+        ]
         more = [f"{len(found) - REPR_WORDS} more"] if len(found) > REPR_WORDS else []
         unlabeled = self._statistics.unlabeled
-        rest = [f"{100 * unlabeled / self.labels.size:.0f} % unlabeled"] if unlabeled else []
+        rest = [f"{share_text(unlabeled / self.labels.size)} unlabeled"] if unlabeled else []
         source = f"{self.source!r}, " if self.source else ""
         told = "; ".join([", ".join([*shares, *more, *rest]), *self.notes()])
         return f"<Segmentation {source}{self.width} x {self.height}: {told}>"
@@ -178,21 +181,32 @@ class Segmentation:
             raise TypeError(f"an image has one Segmentation, and no list: there is no [{word!r}]; index by a word")
         return self.mask(word)
 
+    def __len__(self) -> int:
+        """Refused with a `TypeError`: a result is no list."""
+        raise TypeError("an image has one Segmentation, and no list; len(result.words) is the number of words")
+
+    def __bool__(self) -> bool:
+        return True
+
     def mask(self, word: str) -> Bool[np.ndarray[Any, np.dtype[np.bool_]], "H W"]:
         """The mask of a word, or of a part ("dog's head").
 
         Raises:
             UsageError: the image wasn't labeled with it.
         """
+        if not isinstance(word, str):
+            raise UsageError(
+                f"a mask is that of a word: result.mask('cat'), not {word!r}; or result.labels == {word!r}"
+            )
         for names, labels in ((self.words, self.labels), ([part.name for part in self.parts], self.part_labels)):
             for index, name in enumerate(names):
-                if folded(name) == folded(str(word)) and labels is not None:
+                if folded(name) == folded(word) and labels is not None:
                     return labels == index
         names = (*self.words, *(part.name for part in self.parts))
         synonyms = {folded(one.strip()): name for name in names for one in name.split(", ") if one != name}
-        if (name := synonyms.get(folded(str(word).strip()))) is not None:
+        if (name := synonyms.get(folded(word.strip()))) is not None:
             raise UsageError(f"{word!r} is a synonym in the word {name!r}; give the whole word")
-        raise UsageError(f"{word!r} was not asked for{did_you_mean(str(word), names)}; label the image with it first")
+        raise UsageError(f"{word!r} was not asked for{did_you_mean(word, names)}; label the image with it first")
 
     def boxes(self, word: str | None = None) -> "list[ObjectBox]":
         """The bounding boxes of objects, or else of connected components; of stuff (sky, wall, ...) one a word.
@@ -238,9 +252,10 @@ class Segmentation:
         return pandas.DataFrame(self.report()["classes"]).set_index("id")
 
     def _regions(self, word: str | None) -> list[Region]:
-        named = {index for index, name in enumerate(self.words) if word is None or folded(name) == folded(word)}
-        if word is not None and not named:
+        if word is not None:
             self.mask(word)  # refuses what the image wasn't labeled with
+        named = {index for index, name in enumerate(self.words) if word is None or folded(name) == folded(word)}
+        if not named:
             raise UsageError(
                 f"{word!r} is a part, and boxes and polygons are those of words; see result.mask({word!r})"
             )

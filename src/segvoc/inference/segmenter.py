@@ -10,13 +10,15 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
-from segvoc.errors import InputError, UsageError, no_attribute
+from segvoc.errors import InputError, SegvocError, UsageError, no_attribute
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.notebook_html import table
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.engine import PLAIN, Maps, ModelTraits
-from segvoc.inference.job import LabelingJob, StartBatch, label_stream, raising
-from segvoc.inference.label_options import LabelKeywords, LabelOptions
+from segvoc.inference.job import LabelingJob, Outcomes, StartBatch, label_stream, raising, warning
+from segvoc.inference.label_options import AUTO, LabelKeywords, LabelOptions
 from segvoc.inference.other_names import OF_MODELS
+from segvoc.inference.part_labels import words_with_objects
 from segvoc.inference.pixel_labels import checked_groups
 from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Protocols
@@ -27,13 +29,14 @@ from segvoc.inference.taught.features import FeatureArrays, read_features
 from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWords, probe_image
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.windows import views
+from segvoc.inference.word_hints import model_hints, surroundings_hints, word_hints
 from segvoc.layers.selection_rules import requested_selection
 from segvoc.runtime.arrays import Array
 from segvoc.vocabulary import Vocabulary
 
 AnySegmenter = TypeVar("AnySegmenter", bound="Segmenter")
 
-Words = Iterable[str] | Mapping[int, str] | Vocabulary | PreparedVocabulary
+Words = str | Iterable[str] | Mapping[int, str] | Vocabulary | PreparedVocabulary
 """Accepted as words: one per class, a line ("cat, sofa"), names by id, or a vocabulary encoded by the model."""
 
 
@@ -82,6 +85,10 @@ class Segmenter(ABC):
         """Taught words; if a word is there several times, the last counts."""
         self.known_words: tuple[str, ...] = ()
         """The words that the model was trained on or taught, if its file or repository lists them."""
+        self._warned: set[str] = set()
+        """What calls have warned of; each is said once, also where another library resets Python's own record."""
+        self._checked: tuple[str, ...] | None = None
+        """The last words for which a call has looked whether they cover its image."""
         self.known_background: str | None = None
         """The word among them that means "none of the others"."""
 
@@ -223,12 +230,12 @@ class Segmenter(ABC):
         Args:
             images: an image (a path or address, "-" for standard input, a PIL image, an array, ...: see `read_given`),
                 or a list of images of any sizes.
-            words: one per class, a line ("cat, sofa") or names by id; `", "` inside a word of a list separates
-                synonyms. None uses the objects of `parts`, or the words that the model was trained on or taught. A
-                vocabulary prepared by `encode` includes parts and background.
+            words: one per class, a line ("cat, sofa") or names by id; "sofa=couch" has a synonym. None uses the objects
+                of `parts`, or the words that the model was trained on or taught. A vocabulary prepared by `encode`
+                includes parts and background.
             options: labeling options (default: `LabelOptions()`).
-            parts: the names of each object's parts, {"dog": ["head", "leg"]}; "*" stands for every object. Objects
-                missing from the words are appended. Parts lie inside their objects.
+            parts: the names of each object's parts, {"dog": ["head", "leg"]} or "dog: head, leg"; "*" stands for every
+                object. Objects missing from the words are appended. Parts lie inside their objects.
             groups: groups of words, as indices. For each group, the result also has its most likely word at every pixel
                 (`group_labels`).
             changes: options of `LabelOptions` by name (window, keep_classes, threshold, ...), which override `options`.
@@ -247,7 +254,8 @@ class Segmenter(ABC):
         sources = cast(Sequence[ImageSource], images if several else [images])
         job = self._job(words, options, parts, groups)
         places = [f"image {n} of {len(sources)}" if several else "the image" for n in range(1, len(sources) + 1)]
-        results = Segmentations(raising(label_stream(_start(job), job, sources, places)))
+        outcomes = label_stream(_start(job), job, sources, places)
+        results = Segmentations(raising(self._warning(outcomes, words, job)))
         return results if several else results[0]
 
     __call__ = segment
@@ -345,7 +353,7 @@ class Segmenter(ABC):
         if isinstance(images, str | bytes) or not isinstance(images, Iterable):
             raise UsageError(f"the images must be an iterable of images, not {images!r:.80}; give a list")
         job = self._job(words, LabelOptions.of(options, changes), parts, groups, smoothing)
-        outcomes = label_stream(_start(job), job, images)
+        outcomes = self._warning(label_stream(_start(job), job, images), words, job)
         return outcomes if yield_errors else raising(outcomes)
 
     def protocol(self, options: LabelOptions, words: int) -> Protocol:
@@ -363,6 +371,48 @@ class Segmenter(ABC):
         if self.traits.own_selection is None or not self.traits.selects or self.taught:
             return protocol  # class selection by text must not drop taught words
         return replace(protocol, selection=self.traits.own_selection.rule(words, self.traits.votes))
+
+    def share_of_surroundings(
+        self, image: ImageSource, words: Sequence[str] | Vocabulary, options: LabelOptions
+    ) -> float:
+        """Share of an image in which stand-ins for the background (wall, sky, ...) are likelier than all words.
+
+        This is another pass through the network. The share is 0 for a model without such words
+        (`ModelTraits.background_words`), a single word, and options that set a background, a threshold or tiles.
+        """
+        free = self.traits.background_words is not None and options.fills_image and options.tiling is None
+        if not free or len(words_with_objects(words, None)) < 2:
+            return 0.0
+        rejecting = replace(options, background=AUTO, threshold=0.0, return_probabilities=False, smooth=0.0)
+        try:
+            (result,) = self.start([image], words, options=rejecting)()
+        except SegvocError:  # the call itself says what is wrong
+            return 0.0
+        return float(np.mean(result.labels == UNLABELED))
+
+    def _warning(self, outcomes: Outcomes, words: Words | None, job: LabelingJob) -> Outcomes:
+        """Pass results on, with warnings where the command line prints hints; each is said once."""
+        asked, fills, hints = job.query.words, job.options.fills_image and job.query.parts is None, list[str]()
+        checks_cover, checks_sureness = False, self.traits.unsure_below is not None
+        if words is not None and not isinstance(words, PreparedVocabulary):
+            hints += word_hints(asked, "line" if isinstance(words, str) else "list", fills_image=fills)
+            hints += model_hints(asked, self.own_words)
+            checks_cover = fills and self._checked != asked
+
+        def news(result: Segmentation) -> list[str]:
+            nonlocal checks_cover, checks_sureness
+            if checks_cover:
+                checks_cover, self._checked = False, asked
+                hints.extend(surroundings_hints(self.share_of_surroundings(result.image, asked, job.options)))
+            if checks_sureness and result.report(compact=True)["unsure"]:
+                checks_sureness = False
+                hints.append("unsure nearly everywhere: perhaps none of the words is in the image")
+            new = [hint for hint in hints if hint not in self._warned]
+            self._warned.update(new)
+            hints.clear()
+            return new
+
+        return warning(outcomes, news)
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
         if words is None and parts is None and (own := self.own_words):

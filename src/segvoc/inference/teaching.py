@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from segvoc.encoders.word_encoder import EncodedWords
-from segvoc.errors import UsageError
+from segvoc.errors import UsageError, naming_keywords
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.edges import MOST_WORDS
 from segvoc.inference.segmenter import Segmenter
@@ -61,6 +61,7 @@ class LabeledExamples(Protocol):
         ...
 
 
+@naming_keywords
 def teach(
     model: Segmenter,
     images: LabeledExamples,

@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeVar
 
 from segvoc.errors import (
     InputError,
+    LabelingWarning,
     ProcessError,
     PromptTruncatedWarning,
     SegvocError,
@@ -349,7 +350,11 @@ def _serve(
         with lock:
             connection.send(message)
 
-    for known in (PromptTruncatedWarning, UnknownWordWarning):  # the parent has already warned about the words
+    for known in (
+        LabelingWarning,
+        PromptTruncatedWarning,
+        UnknownWordWarning,
+    ):  # the parent has already warned about the words
         warnings.simplefilter("ignore", known)
     process_settings.ignore_warnings_of_image_libraries()
     warnings.showwarning = lambda message, *_, **__: send(message)

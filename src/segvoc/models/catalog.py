@@ -7,11 +7,12 @@ They are in `catalog.json`, so that lists, help and errors don't have to import 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from segvoc.errors import UsageError, did_you_mean
+from segvoc.errors import UsageError
 from segvoc.storage.files import read_json
 from segvoc.storage.records import from_json
 
@@ -48,11 +49,11 @@ class Catalog:
 
 
 def unknown_model(name: str) -> UsageError:
-    """The error for an unknown model; it lists the names."""
-    models = catalog().models
+    """The error for an unknown model; it has the three nearest names."""
+    nearest = ", ".join(get_close_matches(name, list(catalog().models), n=3, cutoff=0))
     return UsageError(
-        f"model {name!r} is unknown{did_you_mean(name, models)}; it is one of {', '.join(models)}, or a "
-        ".safetensors of segvoc"
+        f"model {name!r} is unknown; the nearest are {nearest}; `segvoc models` lists all, and a file ends with "
+        ".safetensors"
     )
 
 

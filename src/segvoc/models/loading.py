@@ -1,6 +1,5 @@
 """Loads a PyTorch network by name with its weights, from any supported file, and chooses its device and dtype."""
 
-import contextlib
 import os
 from collections.abc import Mapping
 from typing import NamedTuple, cast, get_args
@@ -257,11 +256,13 @@ def find_device(device: str) -> torch.device:
     """Find a device by name; raises `UsageError` if it is not available."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with contextlib.suppress(RuntimeError):
+    try:
         known = torch.device(device_name(device))
-        counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-        if (known.index or 0) < counts.get(known.type, 0):
-            return known
+    except RuntimeError:
+        raise UsageError(f"unknown device {device!r}; use 'cuda' for a GPU, 'mps' for Apple's, or 'cpu'") from None
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (known.index or 0) < counts.get(known.type, 0):
+        return known
     raise UsageError(f"device {device!r} is not available; use 'auto', 'cpu' or, where there is a GPU, 'cuda' or 'mps'")
 
 

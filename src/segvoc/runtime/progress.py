@@ -17,16 +17,25 @@ Item = TypeVar("Item")
 FIRST_LINE = 10.0
 """Time until the first line without a terminal [s]; shorter tasks print nothing."""
 
+EARLY_LINE = 1.0
+"""Time until the first line of tasks that are known to be long [s]."""
+
+MEASURED = 3
+"""Updates after which the remaining time is told; the first, which also loads and compiles, isn't measured."""
+
 LINE_EVERY = 30.0
 """Time between later lines [s]."""
 
 UNKNOWN_SIZE = 80, 24
 """Columns and rows assumed for a terminal that doesn't report its size."""
 
+_NO_ESTIMATE = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+"""A bar without rate and remaining time."""
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters except tabs and line ends, and characters that change the text direction."""
 
-ANNOUNCED_AFTER = 3.0
+ANNOUNCED_AFTER = 1.0
 """Time after which `announced` prints its line [s]."""
 
 
@@ -42,7 +51,8 @@ class Progress:
                 progress.update()
 
     A task has `total` units (None if unknown); an earlier call finished `done` of them. `silent` shows nothing, for
-    example on all ranks except 0. `keep` leaves the bar on the terminal when the task is done.
+    example on all ranks except 0. `keep` leaves the bar on the terminal when the task is done. The first line of an
+    `early` task comes after a second, even if no unit is done.
     """
 
     def __init__(
@@ -54,9 +64,11 @@ class Progress:
         done: int = 0,
         silent: bool = False,
         keep: bool = False,
+        early: bool = False,
     ) -> None:
         self.what, self.total, self.unit, self.done = what, total, unit, done
-        self._first, self._start = done, time.monotonic()
+        self._start = time.monotonic()
+        self._forget()
         self._next = self._start + FIRST_LINE
         self._note, self._printed = "", False
         self._lock = threading.Lock()
@@ -72,7 +84,12 @@ class Progress:
             ncols=None if _has_size() else UNKNOWN_SIZE[0],
             nrows=None if _has_size() else UNKNOWN_SIZE[1],
             dynamic_ncols=_has_size(),
+            bar_format=_NO_ESTIMATE,
         )
+        self._timer = threading.Timer(min(EARLY_LINE, threading.TIMEOUT_MAX), self._print)
+        self._timer.daemon = True
+        if early and self._lines:
+            self._timer.start()
 
     def __enter__(self) -> "Progress":
         return self
@@ -80,6 +97,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._timer.cancel()
         self._bar.close()
         if self._printed and kind is None:
             print_line(f"segvoc: {self._line(finished=True)}")
@@ -91,11 +109,29 @@ class Progress:
             if note is not None:
                 self._note = note
                 self._bar.set_postfix_str(note, refresh=False)
-            self._bar.update(count)
-            if self._lines and time.monotonic() >= self._next:
-                self._next = time.monotonic() + LINE_EVERY
-                self._printed = True
-                print_line(f"segvoc: {self._line()}")
+            self._updates += 1
+            if self._updates == 1:
+                self._first, self._measured_from = self.done, time.monotonic()
+            if self._updates == 1 and not self._bar.disable:
+                self._bar.n = self._bar.last_print_n = self.done
+                self._bar.last_print_t = self._bar.start_t + self._bar.format_dict["elapsed"]
+                self._bar.refresh()
+            else:
+                self._bar.bar_format = None if self._updates > MEASURED else _NO_ESTIMATE
+                self._bar.update(count)
+            is_due = time.monotonic() >= self._next
+        if self._lines and is_due:
+            self._print()
+
+    def _print(self) -> None:
+        with self._lock:
+            self._next = time.monotonic() + LINE_EVERY
+            self._printed = True
+            print_line(f"segvoc: {self._line()}")
+
+    def _forget(self) -> None:
+        """Start to measure the rate anew."""
+        self._updates, self._first, self._measured_from = 0, self.done, time.monotonic()
 
     def start(self, total: int, what: str | None = None) -> None:
         """Set the number of units if it wasn't known before, and restart the clock; `what` names the next task."""
@@ -103,7 +139,8 @@ class Progress:
             if what is not None:
                 self.what, self.done = what, 0
                 self._bar.set_description(what, refresh=False)
-            self.total, self._first, self._start = total, self.done, time.monotonic()
+            self.total, self._start = total, time.monotonic()
+            self._forget()
             self._bar.reset(total)
             self._bar.update(self.done)
 
@@ -114,14 +151,14 @@ class Progress:
             self.update()
 
     def _line(self, *, finished: bool = False) -> str:
-        passed = time.monotonic() - self._start
+        passed = time.monotonic() - self._measured_from
         units = self.unit if self.done == 1 and self.total is None else f"{self.unit}s"
         of = "" if self.total is None else f" of {self.total}"
         parts = [f"{self.what}: {self.done}{of} {units}", *([self._note] if self._note else [])]
         new = self.done - self._first
         if finished:
-            parts.append(f"done in {duration(passed)}")
-        elif new and passed:
+            parts.append(f"done in {duration(time.monotonic() - self._start)}")
+        elif self._updates > MEASURED and new and passed:
             parts.append(f"{new / passed:.3g} {self.unit}s per second")
             if self.total is not None:
                 parts.append(f"{duration((self.total - self.done) * passed / new)} left")

@@ -21,7 +21,7 @@ from segvoc.vocabulary import PartVocabulary, Vocabulary
 FORM, JSON_BODY = "multipart/form-data", "application/json"
 
 _STRICT = ConfigDict(extra="forbid")
-_WORDS = "One word per class, separated by commas"
+_WORDS = "One word per class, separated by commas, with `=` between synonyms"
 _PARTS = "Parts of objects: `dog: head, leg; *: tail` (`*` stands for every object)"
 
 _MODEL_NAME = "Name of one of the service's models (GET /v1/models); by default the first."
@@ -59,7 +59,7 @@ class SegmentForm(create_model("LabelFields", __config__=_STRICT, **_option_fiel
     image: str = Field(description="The image file.", json_schema_extra={"format": "binary"})
     words: Text | None = Field(
         None,
-        description=f"{_WORDS}; or a JSON list with an entry per class, in which `, ` separates synonyms.",
+        description=f"{_WORDS}; or a JSON list with an entry per class.",
         examples=["cat, sofa, wall"],
         json_schema_extra={"format": "words-or-json"},
     )
@@ -218,11 +218,9 @@ def _definition(
 ) -> VocabularyDefinition:
     if words is None and parts is None:
         raise ServiceFailure("invalid_request", "there are neither words nor parts; give some, such as 'cat, sofa'")
-    if isinstance(words, str):
-        words = list(Vocabulary.parse(words).words)
     vocabulary = None if words is None else Vocabulary(words, synonyms=synonyms)
     if parts is not None:
-        parts = PartVocabulary.parse(parts) if isinstance(parts, str) else PartVocabulary(parts)
+        parts = PartVocabulary(parts)
     definition = VocabularyDefinition(vocabulary, parts, background)
     definition.check_size(settings.max_words)
     return definition

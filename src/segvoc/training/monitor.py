@@ -152,7 +152,9 @@ class Monitor:
     def session(self, done: int) -> Iterator[None]:
         """Show progress while the run continues from step `done`, and draw its curves at the end."""
         steps, silent = self.recipe.optimizer.steps, not (self.progress and self.processes.first)
-        with Progress("training", total=steps, done=done, unit="step", silent=silent, keep=True) as self._bar:
+        with Progress(
+            "training", total=steps, done=done, unit="step", silent=silent, keep=True, early=True
+        ) as self._bar:
             if self.processes.first and importlib.util.find_spec("matplotlib") is None:
                 print_line('no curves.png will be drawn: matplotlib is missing; pip install "segvoc[train]"')
             try:

@@ -181,7 +181,7 @@ def _changed(
 
     with Project.open(folder) as opened:
         if add is not None:
-            opened.add_words(Vocabulary.parse(add).words)
+            opened.add_words(Vocabulary(add).words)
         record, changed = opened.record, list(opened.record.words)
         places = {word.name: place for place, word in enumerate(changed) if not word.removed}
         asked = *(old for old, _ in rename), *(name for pair in merge for name in pair), *remove

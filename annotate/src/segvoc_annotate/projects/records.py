@@ -14,7 +14,6 @@ from segvoc.errors import one_line
 from segvoc.imaging.palette import class_colors
 from segvoc.storage.files import read_json
 from segvoc.storage.records import from_json
-from segvoc.vocabulary import refuse_sets, refuse_string
 
 MOST_IDS = 65_534
 """Upper bound of word ids: a correction is an id + 2 in 16 bits."""
@@ -69,7 +68,7 @@ class ProjectOptions:
     synonyms: Literal["first", "average"] = "first"
     """As in `Vocabulary`."""
     parts: str = ""
-    """Parts of objects, as `PartVocabulary.parse` reads them; empty: none."""
+    """Parts of objects, as `PartVocabulary` reads them; empty: none."""
     threshold: float = 0.0
     """Minimum probability of a word, in [0, 1]."""
     background: str | None = None
@@ -132,14 +131,13 @@ class ProjectRecord:
         """RGB by id."""
         return {word.id: word.color for word in self.words}
 
-    def with_words(self, names: Iterable[str]) -> "ProjectRecord":
+    def with_words(self, names: str | Iterable[str]) -> "ProjectRecord":
         """Add words, with the next ids and their default colors.
 
         Args:
             names: the words; existing words are skipped, removed ones restored.
         """
-        refuse_sets(names, "words")
-        refuse_string(names, "words")
+        names = Vocabulary(names).words if names else ()
         known = {word.name for word in self.present}
         missing = [name for name in dict.fromkeys(names) if name not in known]
         back = {word.name: word.id for word in self.words if word.removed and word.name in missing}

@@ -22,7 +22,7 @@ from segvoc.errors import InputError, UsageError, missing_package, one_line
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
 from segvoc.imaging.reading import opened_image, upright
 from segvoc.storage.resume import Stamp
-from segvoc.vocabulary import names_by_id, refuse_sets, refuse_string
+from segvoc.vocabulary import Vocabulary, names_by_id, refuse_sets
 
 if TYPE_CHECKING:
     import datasets
@@ -162,7 +162,7 @@ def _found_rows(
 
     columns = _columns(dataset, image, labels)
     refuse_sets(classes, "classes")
-    refuse_string(classes, "classes")
+    classes = Vocabulary(classes).words if isinstance(classes, str) else classes
     if not isinstance(classes, Iterable):
         raise UsageError("the classes are neither a list of names nor names by integer; give either")
     by_value = dict(names_by_id(classes.items()) if isinstance(classes, Mapping) else enumerate(classes))
