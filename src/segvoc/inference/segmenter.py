@@ -29,7 +29,7 @@ from segvoc.inference.taught.features import FeatureArrays, read_features
 from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWords, probe_image
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.windows import views
-from segvoc.inference.word_hints import model_hints, surroundings_hints, word_hints
+from segvoc.inference.word_hints import SURE, model_hints, surroundings_hints, word_hints
 from segvoc.layers.selection_rules import requested_selection
 from segvoc.runtime.arrays import Array
 from segvoc.vocabulary import Vocabulary
@@ -403,7 +403,9 @@ class Segmenter(ABC):
             nonlocal checks_cover, checks_sureness
             if checks_cover:
                 checks_cover, self._checked = False, asked
-                hints.extend(surroundings_hints(self.share_of_surroundings(result.image, asked, job.options)))
+                if float(result.confidence.mean()) < SURE:  # words that cover an image are likely in it
+                    share = self.share_of_surroundings(result.image, asked, job.options)
+                    hints.extend(surroundings_hints(share))
             if checks_sureness and result.report(compact=True)["unsure"]:
                 checks_sureness = False
                 hints.append("unsure nearly everywhere: perhaps none of the words is in the image")

@@ -12,6 +12,9 @@ WriteOption = Callable[[str, object], str]
 SURROUNDINGS = 1 / 3
 """Share of an image in which stand-ins for the background beat all words from which the background is hinted at."""
 
+SURE = 0.6
+"""Mean confidence from which the words of a call cover its image, so that surroundings aren't looked for."""
+
 _SEPARATORS = re.compile("[;|\t\n\uff1b\uff0c\u3001\u060c\u061b]")
 """Separators that people use instead of commas; the last five are Chinese, Japanese and Arabic."""
 
