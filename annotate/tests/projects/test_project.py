@@ -415,3 +415,12 @@ def test_done_images_are_accepted_or_sent_back(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'anna' doesn't review this project; ben may"):
         project.review("a.png", "sent back", "", expected=6, by="anna")
     check_whole(project.folder)
+
+
+def test_an_image_that_the_page_would_be_slow_with_is_refused(tmp_path):
+    content = io.BytesIO()
+    Image.new("RGB", (4001, 4000)).save(content, "PNG")
+    with Project.create(tmp_path / "project") as project:
+        with pytest.raises(InputError, match="at most 16 megapixels"):
+            project.add("large.png", content.getvalue())
+        assert not project.images()

@@ -53,11 +53,10 @@ def annotate(
     The page is for this machine only; `segvoc serve --project DIR` serves a project to others, with an API key.
     """
     from segvoc.data.datasets.maps import is_project
-    from segvoc.imaging.image_formats import MAX_PIXELS
     from segvoc_annotate.projects.archive import open_project
     from segvoc_annotate.projects.project import Project
     from segvoc_annotate.projects.records import ProjectOptions
-    from segvoc_annotate.settings import AnnotateSettings
+    from segvoc_annotate.settings import MAX_EDITED_PIXELS, AnnotateSettings
 
     given = words is not None or words_file is not None
     names = vocabulary_of(words, words_file).words if given else ()
@@ -87,7 +86,7 @@ def annotate(
     served = AnnotateSettings(project=project.folder, upload_bytes=2_000_000_000, archive_bytes=20_000_000_000)
     settings = ServiceSettings(
         max_bytes=200_000_000,
-        max_pixels=MAX_PIXELS,
+        max_pixels=MAX_EDITED_PIXELS,
         stop_seconds=5.0,
         extensions=(AnnotateRoutes(served),),
     )

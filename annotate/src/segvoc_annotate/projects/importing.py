@@ -14,7 +14,6 @@ from segvoc.data.datasets.maps import is_project
 from segvoc.data.datasets.opening import marked_formats
 from segvoc.data.labeled_images import LabeledImage
 from segvoc.errors import DiskFullError
-from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED, label_table
 from segvoc.imaging.result_paths import image_paths
 from segvoc.storage.files import scratch_folder
@@ -23,6 +22,7 @@ from segvoc_annotate.projects.folder import ProjectFolder, stored_labels
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ImageState, Review
 from segvoc_annotate.projects.work_files import FIRST_WORD, LabelWork
+from segvoc_annotate.settings import MAX_EDITED_PIXELS
 from segvoc_annotate.zip_files import unpack_zip, zip_names
 
 OnStep = Callable[[int, int], None]
@@ -217,7 +217,7 @@ def _added(project: Project, image: Path | bytes, name: str, by: str, max_pixels
         raise InputError(f"{str(image)!r} can't be read: {error.strerror}; check it") from None
     if project.has(name, content):
         return name
-    return project.add(name, content, by=by, max_pixels=max_pixels or MAX_PIXELS).image
+    return project.add(name, content, by=by, max_pixels=max_pixels or MAX_EDITED_PIXELS).image
 
 
 def _keep(project: Project, name: str, work: LabelWork, done: bool, by: str, review: Review | None = None) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 
 from segvoc import InputError, SegvocError, UsageError, read_label_map
 from segvoc.data.datasets.maps import PROJECT_FILE, is_project
-from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import decode_image
 from segvoc.imaging.result_paths import folded
@@ -53,6 +52,7 @@ from segvoc_annotate.projects.work_files import (
     received,
     relabeled,
 )
+from segvoc_annotate.settings import MAX_EDITED_PIXELS
 
 SOMEONE = "someone"
 """Default author of a change."""
@@ -357,7 +357,7 @@ class Project(ProjectFolder):
         content: bytes,
         *,
         by: str = SOMEONE,
-        max_pixels: int = MAX_PIXELS,
+        max_pixels: int = MAX_EDITED_PIXELS,
         change: str | None = None,
     ) -> ImageState:
         """Add an image, to the folder outside the project if its images are there.

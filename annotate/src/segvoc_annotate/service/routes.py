@@ -46,7 +46,7 @@ from segvoc_annotate.service.bodies import change_of, expected_revision, sent_fi
 from segvoc_annotate.service.improvement import Improvement, ImprovementState
 from segvoc_annotate.service.improving import why_no_finetuning
 from segvoc_annotate.service.schemas import DoneJson, ImprovementJson, MergeJson, ProjectJson, ReviewJson
-from segvoc_annotate.settings import AnnotateSettings
+from segvoc_annotate.settings import MAX_EDITED_PIXELS, AnnotateSettings
 
 WATCHING_SECONDS = 25.0
 """Long-polling timeout for changes [s]."""
@@ -155,7 +155,7 @@ class ProjectRoutes:
             "problems": problems,
             "limits": {
                 "bytes": settings.max_bytes,
-                "pixels": settings.max_pixels,
+                "pixels": min(settings.max_pixels, MAX_EDITED_PIXELS),
                 "words": settings.max_words,
                 "upload": self._limits.upload_bytes,
                 "archive": self._limits.archive_bytes,
@@ -277,7 +277,7 @@ class ProjectRoutes:
                     content = await file.read()
                     # of several images, the first that was added would stand for all
                     only = change if len(files) == 1 else None
-                    options = {"by": user, "max_pixels": settings.max_pixels, "change": only}
+                    options = {"by": user, "max_pixels": min(settings.max_pixels, MAX_EDITED_PIXELS), "change": only}
                     add = partial(self.project.add, name, content, **options)
                     try:
                         async with self._decoding:
@@ -373,7 +373,7 @@ class ProjectRoutes:
         with self._service.place(labels=False):
             async with sent_form(request, "archive", *limits, most=1) as (files, texts):
                 done, format_ = texts.get("done") == "true", texts.get("format")
-                options = {"done": done, "by": user, "max_pixels": settings.max_pixels}
+                options = {"done": done, "by": user, "max_pixels": min(settings.max_pixels, MAX_EDITED_PIXELS)}
                 async with self._decoding:
                     found = await self._in_thread(partial(_imported, self.project, files[0].file, format_, options))
         states = [state for name in found.added if (state := await self._in_thread(partial(self._state, name)))]

@@ -2,8 +2,8 @@
 
 import { PageError, type Pixels } from "../backend";
 
-/** Most pixels that an image may have, whoever labels it: more than browsers' canvases take everywhere. */
-export const MOST_PIXELS = 100e6;
+/** Most pixels that an image may have, whoever labels it: on a larger one a stroke takes seconds, and saving a minute. */
+export const MOST_PIXELS = 16e6;
 
 /** Longer side of a thumbnail [px]. */
 const THUMBNAIL = 160;
@@ -26,7 +26,8 @@ export async function decodeImage(file: Blob, name: string, most = MOST_PIXELS):
   const { width, height } = bitmap;
   if (width * height <= most) return bitmap;
   bitmap.close();
-  throw new PageError(`“${name}” is too large: ${width} × ${height} pixels; make it at most ${most / 1e6} megapixels.`);
+  const way = `scale it to at most ${most / 1e6} megapixels, or label it with segvoc segment --tile`;
+  throw new PageError(`“${name}” is too large for the page: ${width} × ${height} pixels; ${way}.`);
 }
 
 /**
