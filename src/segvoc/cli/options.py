@@ -144,10 +144,7 @@ class ModelOptions:
         """
         check_name_without_torch(model)
         from segvoc.models.loading import load_network
-        from segvoc.models.opening import means_exported_folder
 
-        if means_exported_folder(model):
-            raise UsageError(f"{model!r} is an exported model, which only labels images; name the original model")
         return self.with_taught(load_network(model, **{**self._how(), "device": device or self.device}))
 
     def open_light(self, model: str) -> "Segmenter":
