@@ -55,8 +55,7 @@ from benchmarks.machine import matrix_rate
 from benchmarks.multiply_adds import multiply_adds_of
 from benchmarks.official_code import find_model, official_file
 from segvoc.errors import SegvocError, UsageError
-from segvoc.models.network_segmenter import Optimize
-from segvoc.runtime.hardware import bfloat16_instructions, peak_gigabytes
+from segvoc.runtime.hardware import Optimize, bfloat16_instructions, peak_gigabytes
 from segvoc.runtime.process_settings import float32_products, keep_freed_memory
 from segvoc.storage.files import file_sha256
 

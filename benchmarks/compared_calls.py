@@ -23,9 +23,9 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all
 from segvoc.layers.selection_rules import DROPPED, MostSimilar, Voted
 from segvoc.models.builders import weightless
-from segvoc.models.network_segmenter import Optimize
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.runtime.hardware import Optimize
 from segvoc.training.objectives.segmentation import Objective
 from segvoc.training.parameters import freeze_others, learning_rates
 from segvoc.training.passes import StepPasses, fit_memory

@@ -254,7 +254,7 @@ class Reproduction:
                 network = load_network(subject.preset, weights=weights, device=device, dtype="float32", options=options)
                 chip = torch.cuda.get_device_name(network.device) if network.device.type == "cuda" else cpu_name()
                 model["machine"] = f"{network.device.type} ({chip}), {network.dtype}, {platform.platform()}"
-                shared: dict[str, Any] = {"origin": origin_of(subject.preset, weights, options), "processes": processes}
+                shared: dict[str, Any] = {"origin": origin_of(network, weights, options), "processes": processes}
                 model["weights"] = _weights_record(subject.preset, weights)
                 for name in (name for name in self.benchmarks if not found[name]["why"]):
                     task = EvaluationTask.of_benchmark(name, self.data)

@@ -83,7 +83,7 @@ def sweep(
         network = load_network(
             model, weights=chosen.weights, device=chosen.device, dtype=chosen.dtype, options=departures
         )
-        return network, origin_of(model, chosen.weights, departures)
+        return network, origin_of(network, chosen.weights, departures)
 
     score(load, task, axes, Path(out), EvaluationSettings(options=given, limit=limit))
     echo(f"{out}/sweep.md")

@@ -108,6 +108,7 @@ def test_results_stand_below_the_output_folder(folder: Path) -> None:
         # the longer names of the first two are in the way of the third
         (("a.jpg", "a.png", "a.jpg.webp", "a.b.jpg"), ("a.jpg", "a.png", "a.jpg.webp", "a.b")),
         (("a", "a.jpg"), ("a", "a.jpg")),
+        (("a.jpg", "a.png", "a.jpg.png"), ("a.jpg", "a.png", "a.jpg.png")),
         # on Linux; elsewhere these are one file
         (("a.jpg", "A.JPG", "b.jpg"), ("a.jpg", "A.JPG", "b")),
     ],

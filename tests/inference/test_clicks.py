@@ -168,6 +168,7 @@ def test_the_command_writes_a_mask_and_an_overlay(segvoc_command: Command) -> No
         (("photo.png", "--box", "1,2"), "'1,2' is not X0,Y0,X1,Y1"),
         (("photo.png", "1,1", "--overlay", "photo.png"), "is the image itself"),
         (("photo.png", "1,1", "--overlay", "shown.svg"), "shown.svg"),
+        (("photo.png", "1,1", "--overlay", "./mask.png"), "'./mask.png' is both the mask and the overlay"),
     ],
 )
 def test_wrong_calls_are_one_line(segvoc_command: Command, arguments: tuple[str, ...], said: str) -> None:

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 import segvoc
 from segvoc.checkpoints.files import read_weights
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.models.finding import find_model
+from segvoc.inference.exported.segmenter import copy_tiny
+from segvoc.models.finding import find_model, trainable_model
 from segvoc.models.loading import named_model
 from segvoc.models.presets import PRESETS
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, OpenAIEncoders
@@ -78,6 +79,18 @@ def test_a_run_is_a_model_by_its_folder_once_it_is_finished():
     assert segvoc.load("clip-b", weights="random", device="cpu").name == "clip-b"  # the preset, not the folder
     with one_line_error(CheckpointError, "'./clip-b' holds files (nothing), no model of segvoc"):
         segvoc.load("./clip-b")
+
+
+def test_an_exported_folder_only_labels_images():
+    Path("exported").mkdir()
+    copy_tiny(Path("exported"))
+    assert isinstance(segvoc.load("exported"), segvoc.ExportedSegmenter)
+    for function in (segvoc.load_network, named_model, trainable_model):
+        with one_line_error(UsageError, "'exported' is an exported model", "name the preset, file or run"):
+            function("exported")
+    for name in ("exported", "clip-b"):
+        with one_line_error(UsageError, "optimize='nonsense' is unknown; it is 'auto', 'none', 'compile'"):
+            segvoc.load(name, optimize="nonsense")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("act", "options"), [("gelu", {"activation": "gelu"}), ("quick_gelu", {}), (None, {})])

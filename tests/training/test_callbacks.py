@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from segvoc.errors import UsageError
-from segvoc.training.callbacks import Callback, Followers, RunEnd, RunEvaluation, RunStart
+from segvoc.training.callbacks import Callback, CallbackList, RunEnd, RunEvaluation, RunStart
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from segvoc.training.trackers import TRACKERS, TensorBoard, default_callbacks, named_tracker
@@ -109,7 +109,7 @@ def tracked(folder: Path, follow: Callable[[], Callback]) -> None:
     kept: dict[str, str] = {}
     for done, steps, status in ((0, (1, 2), "stopped"), (1, (2, 3), "finished")):
         warnings = list[str]()
-        followers = Followers([follow()], warnings.append)
+        followers = CallbackList([follow()], warnings.append)
         before = dict(kept)
         start = RunStart(folder=folder, config=CONFIG, steps=3, done=done, kept=before, keep=kept.__setitem__)
         try:
@@ -158,7 +158,7 @@ def test_who_is_not_logged_in_at_wandb_is_told_so_and_not_asked(tmp_path, monkey
     monkeypatch.setattr(wandb, "login", lambda *, prompt: prompt)
     warnings = list[str]()
     start = RunStart(folder=tmp_path, config=CONFIG, steps=1, done=0)
-    with Followers([named_tracker("wandb")], warnings.append).session(start, tmp_path):
+    with CallbackList([named_tracker("wandb")], warnings.append).session(start, tmp_path):
         pass
     assert warnings == [
         "Wandb is disabled (not logged in to W&B: run `wandb login`, or set WANDB_MODE=offline); training continues"

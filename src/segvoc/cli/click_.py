@@ -38,6 +38,8 @@ def click_command(
     for path in (out, overlay):
         if path is not None and os.path.realpath(path) == os.path.realpath(image):
             raise UsageError(f"{path!r} is the image itself; name another file")
+    if overlay is not None and os.path.realpath(overlay) == os.path.realpath(out):
+        raise UsageError(f"{overlay!r} is both the mask and the overlay; name two files")
     if Path(out).suffix.lower() != ".png":
         raise UsageError(f"the mask {out!r} is a PNG; name it so")
     kind = "PNG" if overlay is None else Image.registered_extensions().get(Path(overlay).suffix.lower())

@@ -92,11 +92,11 @@ def evaluate_command(
         # open all before evaluating the first, to report an unprepared benchmark at once
         tasks = [EvaluationTask.of_benchmark(name, data_root(data, DATA_NEEDED)) for name in benchmarks]
     settings = EvaluationSettings(options=given, limit=limit, substring_guide=substring_guide)
-    origin = origin_of(model, chosen.weights, chosen.departures())
     reports: dict[str, dict[str, Any]] = {}
     with join_processes("gloo") as processes:
         with announced(f"opening {model}", silent=not processes.first):
             segmenter = chosen.load(model, processes.own_device(chosen.device))
+        origin = origin_of(segmenter, chosen.weights, chosen.departures())
         for task in tasks:
             folder = Path(out) if len(tasks) == 1 else Path(out) / task.name
             reports[task.name] = evaluate(

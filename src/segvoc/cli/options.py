@@ -96,12 +96,10 @@ def words_or_own(
     """The words and options of a call; without words, those that the model was trained on or taught."""
     if vocabulary is not None:
         return vocabulary, labels
-    if not model.own_words:
+    if not (known := model.own_words):
         raise UsageError(_NO_WORDS)
-    known = model.own_words
     print_line(f"segvoc: the words of {model.name}: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}")
-    background = model.known_background if model.known_background in known else None
-    return Vocabulary(known), replace(labels, background=labels.background or background)
+    return Vocabulary(known), replace(labels, background=labels.background or model.own_background)
 
 
 def vocabulary_of(words: str | None, words_file: str | None) -> Vocabulary:
@@ -146,10 +144,7 @@ class ModelOptions:
         """
         check_name_without_torch(model)
         from segvoc.models.loading import load_network
-        from segvoc.models.opening import means_exported_folder
 
-        if means_exported_folder(model):
-            raise UsageError(f"{model!r} is an exported model, which only labels images; name the original model")
         return self.with_taught(load_network(model, **{**self._how(), "device": device or self.device}))
 
     def open_light(self, model: str) -> "Segmenter":

@@ -23,7 +23,6 @@ from jaxtyping import UInt8
 from markupsafe import Markup
 from PIL import Image
 
-from segvoc.checkpoints.files import read_header
 from segvoc.data.labeled_images import absence_line
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.evaluation.metrics import Confusion, PartProtocol, Scores, part_scores
@@ -34,10 +33,9 @@ from segvoc.imaging.notebook_html import line, one_digit, side_by_side, table
 from segvoc.imaging.overlay import class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.selection_rules import VotedShare
-from segvoc.models.finding import find_model
-from segvoc.models.loading import is_own_path, named_preset
-from segvoc.models.presets import find_preset
+from segvoc.models.presets import PRESETS
 from segvoc.models.sharing import ScoreTable
 from segvoc.runtime.progress import Progress, aligned, printable
 from segvoc.storage.atomic_writes import write_atomically, write_bytes
@@ -94,17 +92,12 @@ class ModelOrigin:
 PUBLISHED_WEIGHTS = "published by the authors"
 
 
-def origin_of(model: str, weights: str | None = None, options: Mapping[str, object] | None = None) -> ModelOrigin:
-    """The origin of a model that `segvoc.load` loads with the same arguments."""
-    options = options or {}
-    if (source := find_model(model)) is not None:
-        preset = named_preset(read_header(source.model)) if is_own_path(source.model) else source.model
-        return ModelOrigin(preset=preset, weights=model, options=options)
-    if is_own_path(model):
-        return ModelOrigin(preset=named_preset(read_header(model)), weights=model, options=options)
-    published = weights is None and find_preset(model).published is not None
-    usual = PUBLISHED_WEIGHTS if published else "shipped with segvoc"
-    return ModelOrigin(preset=model, weights=weights or usual, published=published, options=options)
+def origin_of(model: Segmenter, weights: str | None = None, options: Mapping[str, object] | None = None) -> ModelOrigin:
+    """The origin of a model that `segvoc.load` loaded with these weights and options."""
+    preset = str(model.origin.get("preset", model.name))
+    published = weights is None and model.name in PRESETS and PRESETS[preset].published is not None
+    usual = PUBLISHED_WEIGHTS if published else "shipped with segvoc" if model.name == preset else model.name
+    return ModelOrigin(preset=preset, weights=weights or usual, published=published, options=options or {})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import tempfile
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -248,38 +248,61 @@ def plan_files(
     """
     if os.path.exists(out_dir) and not os.path.isdir(out_dir):
         raise UsageError(f"the output folder {os.fspath(out_dir)!r} is a file; choose another --out")
-    stems = {index: image.stem for index, image in enumerate(images) if image.problem is None}
-    short = set(stems)
-    while True:
-        plans = {index: (images[index].path, files_of(images[index], stem)) for index, stem in stems.items()}
-        if not (meeting := _meeting(plans, short, out_dir)):
-            break
-        short -= meeting
-        stems |= {index: images[index].stem + images[index].path.suffix for index in meeting}
-    refuse_overwriting([path for path, _ in plans.values()], [file for _, files in plans.values() for file in files])
-    return [plans[index][1] if index in plans else None for index in range(len(images))]
+    read = [image for image in images if image.problem is None]
+
+    def files(stems: Sequence[str]) -> list[_Files]:
+        return [files_of(image, stem) for image, stem in zip(read, stems, strict=True)]
+
+    whole = [image.stem + image.path.suffix for image in read]
+    stems = distinct_stems(
+        [image.stem for image in read],
+        whole,
+        lambda stems: {index for first, second, _ in _meeting(read, files(stems)) for index in (first, second)},
+    )
+    results = files(stems)
+    for first, second, path in _meeting(read, results):
+        if path in results[first] or not tells_case_apart(out_dir):
+            raise UsageError(
+                f"{str(read[first].path)!r} and {str(read[second].path)!r} would both write {str(path)!r}; "
+                "rename one, or label them in two calls with different --out folders"
+            )
+    refuse_overwriting([image.path for image in read], [path for paths in results for path in paths])
+    planned = iter(results)
+    return [next(planned) if image.problem is None else None for image in images]
 
 
-def _meeting(planned: Mapping[int, tuple[Path, ResultFiles]], short: Set[int], out_dir: PathLike) -> set[int]:
-    """Images that need their suffixes, since their results collide; `short` are those without suffixes so far."""
-    owners: dict[str, int] = {}
-    exact: dict[Path, int] = {}
-    meeting: set[int] = set()
-    for index, (path, results) in planned.items():
-        for result in results:
-            if (other := exact.setdefault(result, index)) == index:
-                other = owners.setdefault(folded(str(result)), index)
+def _meeting(images: Sequence[InputImage], files: Sequence[ResultFiles]) -> Iterator[tuple[int, int, Path]]:
+    """Pairs of images with a common result, apart from case, and that of the second; `UsageError` if they are one."""
+    owners: dict[Path | str, int] = {}
+    for index, results in enumerate(files):
+        for path in results:
+            if (other := owners.setdefault(path, index)) == index:
+                other = owners.setdefault(folded(str(path)), index)
             if other == index:
                 continue
-            if os.path.realpath(planned[other][0]) == os.path.realpath(path):
-                raise UsageError(f"{str(path)!r} is given twice (also as {str(planned[other][0])!r}); give it once")
-            if not short & {index, other} and (exact[result] != index or not tells_case_apart(out_dir)):
-                raise UsageError(
-                    f"{str(planned[other][0])!r} and {str(path)!r} would both write {str(result)!r}; "
-                    "rename one, or label them in two calls with different --out folders"
-                )
-            meeting |= short & {index, other}
-    return meeting
+            if os.path.realpath(images[other].path) == os.path.realpath(images[index].path):
+                twice = f"{str(images[index].path)!r} is given twice (also as {str(images[other].path)!r})"
+                raise UsageError(f"{twice}; give it once")
+            yield other, index, path
+
+
+def distinct_stems(
+    short: Sequence[str], whole: Sequence[str], meeting: Callable[[Sequence[str]], Set[int]]
+) -> list[str]:
+    """Choose the short names, but the whole ones of those that collide, by `meeting`: the indices of names that do.
+
+    This repeats, since whole names may collide with short ones: a.jpg and a.png with a.jpg.png.
+    """
+    stems = [*short]
+    while longer := {index for index in meeting(stems) if stems[index] != whole[index]}:
+        stems = [whole[index] if index in longer else stem for index, stem in enumerate(stems)]
+    return stems
+
+
+def equal_names(names: Sequence[str]) -> set[int]:
+    """Indices of the names that are there several times."""
+    count = Counter(names)
+    return {index for index, name in enumerate(names) if count[name] > 1}
 
 
 def tells_case_apart(folder: PathLike) -> bool:

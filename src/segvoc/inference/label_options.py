@@ -16,6 +16,7 @@ from segvoc.inference.protocols import WINDOWS, Window
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
 from segvoc.layers.selection_rules import KeepClasses, requested_selection
+from segvoc.storage.records import field_types, field_value
 from segvoc.vocabulary import with_commas
 
 
@@ -171,11 +172,9 @@ class LabelOptions:
             object.__setattr__(self, "background", checked_background(self.background))
         if self.keep_classes is not None:
             requested_selection(self.keep_classes)
-        for name in ("threshold", "smooth", "edges", "return_probabilities"):
-            value, is_number = getattr(self, name), name in ("threshold", "smooth")
-            if not isinstance(value, int | float | None if is_number else bool | None):
-                said = "a number; give a number from 0 to 1" if is_number else "True or False; give one of them"
-                raise UsageError(f"{name}={value!r} is not {said}")
+        for name, kind in field_types(LabelOptions).items():
+            if name not in ("window", "keep_classes", "background"):  # which have checks of their own
+                field_value(kind, getattr(self, name), name)
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise UsageError(f"threshold={self.threshold} is not a probability; give a number from 0 to 1")
         Smoothing(self.smooth)

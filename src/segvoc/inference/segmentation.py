@@ -376,7 +376,7 @@ class Segmentation:
 
         Args:
             masks: "rle": compressed run lengths, exact; "polygons": outlines, within 0.3 pixels of pixel edges.
-            background: the word that stands for "none of the others", treated as stuff.
+            background: the word that stands for "none of the others", treated as stuff; None: that of the call.
             image_id: the id of the image.
 
         Returns:
@@ -386,7 +386,7 @@ class Segmentation:
         Raises:
             UsageError: the extra `data` isn't installed.
         """
-        stuff = stuff_classes(self.words, background)
+        stuff = stuff_classes(self.words, background or self.background)
         found = list(segments(self.labels, len(self.words), stuff, self.objects))
         annotations = [
             {

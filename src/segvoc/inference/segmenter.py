@@ -32,7 +32,7 @@ from segvoc.inference.windows import views
 from segvoc.inference.word_hints import SURE, model_hints, surroundings_hints, word_hints
 from segvoc.layers.selection_rules import requested_selection
 from segvoc.runtime.arrays import Array
-from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary import Vocabulary, folded
 
 AnySegmenter = TypeVar("AnySegmenter", bound="Segmenter")
 
@@ -104,8 +104,17 @@ class Segmenter(ABC):
 
     @property
     def own_words(self) -> tuple[str, ...]:
-        """The words that the model was trained on or taught, if any."""
-        return self.known_words or tuple(dict.fromkeys(word.name for one in self.taught for word in one.record.words))
+        """The words that the model was trained on and taught, if any; `segment` asks for them by default."""
+        taught = (word.name for one in self.taught for word in one.record.words)
+        names: dict[str, str] = {}
+        for name in (*self.known_words, *taught):
+            names.setdefault(folded(name), name)
+        return tuple(names.values())
+
+    @property
+    def own_background(self) -> str | None:
+        """The word among them that means "none of the others"."""
+        return self.known_background if self.known_background in self.own_words else None
 
     @property
     @abstractmethod
@@ -363,7 +372,7 @@ class Segmenter(ABC):
             UsageError: the model doesn't have the window.
         """
         window = options.window
-        if window not in self.protocols:
+        if window not in [*self.protocols]:  # a list, since `window` may not be hashable
             raise UsageError(f"window={window!r} is unknown to {self.name}; it is one of {', '.join(self.protocols)}")
         protocol = self.protocols[window]
         if options.keep_classes is not None:
@@ -418,7 +427,7 @@ class Segmenter(ABC):
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
         if words is None and parts is None and (own := self.own_words):
-            words, background = own, background or (self.known_background if self.known_background in own else None)
+            words, background = own, background or self.own_background
         if isinstance(words, PreparedVocabulary):
             return words.reused(self.encode_words, parts, background)
         learns, stand_ins = self.traits.has_background, self.traits.background_words

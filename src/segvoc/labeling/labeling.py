@@ -104,7 +104,7 @@ WAITING_RESULTS = 8
 WAITING_PIXELS = 50_000_000
 """Maximum number of pixels of queued results (9 bytes or more each); the network waits beyond it."""
 
-_TOLD = 5
+MAX_LISTED = 5
 """Maximum number of words shown of a long list."""
 
 
@@ -267,8 +267,8 @@ def _listed(settings: Mapping[str, object]) -> str:
 
 def _summary(names: Sequence[str], vocabulary: Vocabulary | PartVocabulary) -> str:
     """The first words of a vocabulary, and a digest of all."""
-    more = f", ... ({len(names)} in all)" if len(names) > _TOLD else ""
-    return f"{', '.join(names[:_TOLD])}{more} [{digest_of(vocabulary)[:8]}]"
+    more = f", ... ({len(names)} in all)" if len(names) > MAX_LISTED else ""
+    return f"{', '.join(names[:MAX_LISTED])}{more} [{digest_of(vocabulary)[:8]}]"
 
 
 _LAST_IMAGE = 30.0

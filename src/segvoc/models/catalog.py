@@ -48,6 +48,16 @@ class Catalog:
     """The model that each recipe of the papers trains."""
 
 
+def list_models() -> tuple[str, ...]:
+    """List the presets that `segvoc.load` takes; without PyTorch, only `tiny`."""
+    return ("tiny",) if find_spec("torch") is None else tuple(catalog().models)
+
+
+def is_own_path(name: str) -> bool:
+    """Whether a model name is the path of a segvoc file."""
+    return name not in catalog().models and name.lower().endswith(".safetensors")
+
+
 def unknown_model(name: str) -> UsageError:
     """The error for an unknown model; it has the three nearest names."""
     nearest = ", ".join(get_close_matches(name, list(catalog().models), n=3, cutoff=0))

@@ -47,7 +47,7 @@ def model_device(model: Segmenter) -> str:
     return "cpu" if device is None else device.type
 
 
-def keep_words(model: Segmenter) -> None:
+def enable_word_cache(model: Segmenter) -> None:
     """Enable the on-disk word cache of a loaded model (`PromptedWordEncoder.digest`).
 
     The encoder gets no reference to the model: a cycle would keep the weights in memory long after their last use.

@@ -3,7 +3,8 @@
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,17 +13,26 @@ from typing import Any
 from segvoc.checkpoints.hub import CONFIG, LIBRARY, SHARED_WEIGHTS, HubRepository, SharedModel, Token
 from segvoc.checkpoints.published import IN_FOLDERS, file_of_weights
 from segvoc.errors import CheckpointError, UsageError, missing_extra, one_line
-from segvoc.inference.exported.manifest import MANIFEST
+from segvoc.inference.exported.manifest import MANIFEST, is_exported
 from segvoc.inference.segmenter import AnySegmenter
+from segvoc.inference.taught.taught_words import TaughtWords
+from segvoc.models.catalog import list_models
 from segvoc.storage.files import read_json
 
 RUN_ENTRY = "recipe"
 """Key that identifies the `config.json` of a run."""
 
 
+@dataclass(frozen=True)
+class ExportedFolder:
+    """A folder written by `segvoc export`."""
+
+    path: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class FoundModel:
-    """The parts of a model in a folder or a repository."""
+    """A preset or a file, or the parts of a model in a folder or a repository."""
 
     name: str
     model: str
@@ -35,25 +45,48 @@ class FoundModel:
     """The classes that it was trained on or taught."""
     background: str | None = None
 
+    @property
+    def is_place(self) -> bool:
+        """Whether it is a folder or a repository."""
+        return self.name != self.model
+
+    @contextmanager
+    def naming_errors(self) -> Iterator[None]:
+        """Name the folder or repository in errors of its files."""
+        try:
+            yield
+        except CheckpointError as error:
+            if not self.is_place:
+                raise
+            raise CheckpointError(f"{self.name}: {error}") from error
+
     def named(self, model: AnySegmenter) -> AnySegmenter:
-        """Apply the name and the words to a model loaded from these parts."""
+        """Apply the name, and the taught and known words, to a model loaded from these parts."""
+        if self.taught:
+            model = model.with_taught(*map(TaughtWords.load, self.taught))
         model.name = self.name
         if self.words:
             model.known_words, model.known_background = self.words, self.background
         return model
 
 
-def find_model(name: str, *, token: Token = None) -> FoundModel | None:
-    """Resolve the path of a folder, or a repository of the hub, whose files are then fetched.
+def resolve(name: str | os.PathLike[str], *, token: Token = None) -> FoundModel | ExportedFolder:
+    """Resolve what `segvoc.load` takes: a preset, a file, a folder, or a repository, whose files are then fetched.
 
-    None for presets and files. See `segvoc.load` for the token and the errors.
+    See there for the token and the errors; an unknown name is refused when its preset is looked up.
     """
-    place = _place(name, token)
+    if not isinstance(name, str | os.PathLike):
+        raise UsageError(f"the model must be a name or a path, not {name!r:.80}; give one, for example 'tiny'")
+    name = os.fsdecode(name)
+    place = None if name in list_models() else _place(name, token)
     if place is None:
         if token is not None:
             raise UsageError(f"{name!r} is not a repository of the hub; leave out the token")
-        return None
-    get, listed = place
+        return FoundModel(name=name, model=name)
+    return ExportedFolder(name) if is_exported(name) else _in_place(name, *place)
+
+
+def _in_place(name: str, get: "Get", listed: Callable[[], list[str]]) -> FoundModel:
     config_path = get(CONFIG)
     config = {} if config_path is None else _read_model_config(config_path, name)
     shared = SharedModel.of(config, name)
@@ -82,11 +115,20 @@ def find_model(name: str, *, token: Token = None) -> FoundModel | None:
     return FoundModel(name=name, model=preset, weights=str(weights.parent), options=_transformers_options(config))
 
 
+def find_model(name: str | os.PathLike[str], *, token: Token = None) -> FoundModel:
+    """Resolve a model with a network; raises the errors of `resolve`, and `UsageError` for an exported folder."""
+    found = resolve(name, token=token)
+    if isinstance(found, ExportedFolder):
+        raise UsageError(
+            f"{found.path!r} is an exported model, which only labels images (segvoc.load, --model); name the preset, "
+            "file or run that it was exported from"
+        )
+    return found
+
+
 def trainable_model(name: str) -> str:
     """Resolve a model for fine-tuning, whose weights are segvoc's, to a preset or the path of a file."""
     resolved = find_model(name)
-    if resolved is None:
-        return name
     if resolved.taught or resolved.weights is not None:
         options = f"--model {resolved.model}" + ("" if resolved.weights is None else f" --weights {resolved.weights}")
         raise UsageError(f"{name!r} has no segvoc weights to train; train its network: {options}")
@@ -123,8 +165,6 @@ Get = Callable[[str], Path | None]
 def _place(name: str, token: Token) -> tuple[Get, Callable[[], list[str]]] | None:
     """How to get the files of a folder or a repository, and their names; None if the name is neither."""
     if os.path.isdir(name):
-        if os.sep not in name and _is_preset(name):
-            return None
         folder = Path(name)
 
         def local(file: str) -> Path | None:
@@ -143,14 +183,6 @@ def _place(name: str, token: Token) -> tuple[Get, Callable[[], list[str]]] | Non
         return path
 
     return fetch, repository.files
-
-
-def _is_preset(name: str) -> bool:
-    if find_spec("torch") is None:
-        return name == "tiny"
-    from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
-
-    return name in PRESETS
 
 
 def _shared(name: str, shared: SharedModel, get: Get) -> FoundModel:

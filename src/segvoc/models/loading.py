@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import NamedTuple, cast, get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -15,12 +15,12 @@ from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.engine import ModelTraits
 from segvoc.inference.exported.manifest import refines_edges, unsure_below
-from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.builders import NetworkConfig, weightless
-from segvoc.models.digests import keep_words
-from segvoc.models.finding import find_model
+from segvoc.models.catalog import is_own_path
+from segvoc.models.digests import enable_word_cache
+from segvoc.models.finding import FoundModel, find_model
 from segvoc.models.headers import (
     CUSTOM,
     TRAINING,
@@ -30,11 +30,11 @@ from segvoc.models.headers import (
     taught_words_of,
     without_taught,
 )
-from segvoc.models.network_segmenter import NetworkSegmenter, Optimize
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name, votes_of
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.official_weights import cosine_state
-from segvoc.runtime.hardware import DtypeName, bfloat16_instructions, device_name
+from segvoc.runtime.hardware import DtypeName, Optimize, bfloat16_instructions, check_optimize, device_name
 from segvoc.storage.records import with_settings
 
 ENCODERS = tuple(f"{tower}." for tower in TOWERS)
@@ -48,7 +48,7 @@ COMMON = ENCODERS + COSTS
 
 
 def load_network(
-    name: str | os.PathLike[str] = "tiny",
+    name: str | os.PathLike[str] | FoundModel = "tiny",
     *,
     weights: str | os.PathLike[str] | None = None,
     device: str | int | torch.device = "auto",
@@ -63,56 +63,41 @@ def load_network(
     Returns:
         The network on its device, in evaluation mode, behind the interface of `Segmenter`.
     """
-    kind = cast(DtypeName, str(dtype).removeprefix("torch."))  # unknown names are refused at lookup
-    if optimize not in get_args(Optimize):
-        raise UsageError(f"optimize={optimize!r} is unknown; it is {', '.join(map(repr, get_args(Optimize)))}")
-    device = device_name(device)
-    where, chosen = find_device(device), options or {}
-    name = os.fspath(name)
-    if (found := find_model(name, token=token)) is not None:
-        if weights is not None:
-            raise UsageError(f"{name!r} has its own weights, and weights={os.fspath(weights)!r} too; give one of them")
-        try:
-            model = load_network(
-                found.model,
-                weights=found.weights,
-                device=device,
-                dtype="float32" if kind == "auto" else kind,  # the same labels everywhere
-                options={**found.options, **chosen},
-                network=network,
-                optimize=optimize,
-            )
-            return found.named(model.with_taught(*map(TaughtWords.load, found.taught)))
-        except CheckpointError as error:
-            raise CheckpointError(f"{found.name}: {error}") from error
-    file = None
-    if is_own_path(name):
-        if weights is not None:
-            raise UsageError(f"{name!r} is a file of weights, and weights={os.fspath(weights)!r} too; give one of them")
-        file = read_weights(name)
-    preset = find_preset(name if file is None else named_preset(file))
-    configuration = with_settings(preset.configuration, chosen, name)
-    shipped = weights is None and file is None and network is None and configuration == preset.configuration
-    chosen_dtype = find_dtype(kind, where, keeps_labels=shipped and preset.keeps_labels_in_bfloat16)
-    if weights == "random":
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)  # `torch.manual_seed` would also seed the GPUs
-            network = network or preset.build(configuration)
-    else:
-        file = file or _weights_file(name, preset, weights)
-        configuration = with_settings(configuration_of(file, preset), chosen, name)
-        network = filled(name, preset, file, configuration, network)
-    training = None if file is None else file.record.get(TRAINING)
-    network = network.requires_grad_(False).to(where)
-    if chosen_dtype != torch.float32:
-        reduce_precision(network, chosen_dtype)
-    segmenter = segmenter_of(name, preset, network, configuration, training, optimize)
-    if file is not None:
-        classes = file.record.get("classes", ())  # of a file written by `segvoc train`
-        segmenter.taught = taught_words_of(file)
-        segmenter.known_words = tuple(map(str, classes)) if isinstance(classes, list) else ()
-    keep_words(segmenter)
-    return segmenter
+    check_optimize(optimize)
+    where = find_device(device_name(device))
+    found = name if isinstance(name, FoundModel) else find_model(name, token=token)
+    if weights is not None and (found.is_place or is_own_path(found.model)):
+        raise UsageError(
+            f"{found.name!r} has its own weights, and weights={os.fspath(weights)!r} too; give one of them"
+        )
+    chosen = {**found.options, **(options or {})}
+    with found.naming_errors():
+        file = read_weights(found.model) if is_own_path(found.model) else None
+        preset = find_preset(found.model if file is None else named_preset(file))
+        configuration = with_settings(preset.configuration, chosen, found.model)
+        shipped = weights is None and file is None and network is None and configuration == preset.configuration
+        # a folder or repository gives the same labels everywhere
+        keeps_labels = shipped and not found.is_place and preset.keeps_labels_in_bfloat16
+        kind = find_dtype(str(dtype).removeprefix("torch."), where, keeps_labels=keeps_labels)
+        if weights == "random":
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(0)  # `torch.manual_seed` would also seed the GPUs
+                network = network or preset.build(configuration)
+        else:
+            file = file or _weights_file(found.model, preset, weights or found.weights)
+            configuration = with_settings(configuration_of(file, preset), chosen, found.model)
+            network = filled(found.model, preset, file, configuration, network)
+        network = network.requires_grad_(False).to(where)
+        if kind != torch.float32:
+            reduce_precision(network, kind)
+        training = None if file is None else file.record.get(TRAINING)
+        segmenter = segmenter_of(found.model, preset, network, configuration, training, optimize)
+        if file is not None:
+            classes = file.record.get("classes", ())  # of a file written by `segvoc train`
+            segmenter.taught = taught_words_of(file)
+            segmenter.known_words = tuple(map(str, classes)) if isinstance(classes, list) else ()
+        enable_word_cache(segmenter)
+        return found.named(segmenter)
 
 
 def segmenter_of(
@@ -158,17 +143,12 @@ class NamedModel(NamedTuple):
 
 def named_model(model: str, changes: Mapping[str, object] | None = None) -> NamedModel:
     """Look up a preset, or read the header of a segvoc file or a shared model; `changes` override network settings."""
-    if (found := find_model(model)) is not None:
-        model, changes = found.model, {**found.options, **(changes or {})}
+    found = find_model(model)
+    model, changes = found.model, {**found.options, **(changes or {})}
     file = read_header(model) if is_own_path(model) else None
     preset = find_preset(model if file is None else named_preset(file))
     configuration = preset.configuration if file is None else configuration_of(file, preset)
-    return NamedModel(file, preset, with_settings(configuration, changes or {}, model))
-
-
-def is_own_path(name: str) -> bool:
-    """Whether a model name is the path of a segvoc file."""
-    return name not in PRESETS and name.lower().endswith(".safetensors")
+    return NamedModel(file, preset, with_settings(configuration, changes, model))
 
 
 def named_preset(file: WeightsFile) -> str:
@@ -266,7 +246,7 @@ def find_device(device: str) -> torch.device:
     raise UsageError(f"device {device!r} is not available; use 'auto', 'cpu' or, where there is a GPU, 'cuda' or 'mps'")
 
 
-def find_dtype(dtype: DtypeName, device: torch.device, *, keeps_labels: bool) -> torch.dtype:
+def find_dtype(dtype: str, device: torch.device, *, keeps_labels: bool) -> torch.dtype:
     """Resolve the dtype of most computations by name; raises `UsageError` if it is unknown, or for GPUs.
 
     "auto" is bfloat16 if the device has bfloat16 hardware and the network's labels are known not to change in bfloat16

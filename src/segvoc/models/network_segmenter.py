@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Float32, Int
@@ -22,6 +22,7 @@ from segvoc.layers.precision import lowest_precision
 from segvoc.models.cuda_graphs import NetworkGraphs, compile_aggregation
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.arrays import Array
+from segvoc.runtime.hardware import Optimize
 from segvoc.runtime.process_settings import check_fork
 
 
@@ -60,9 +61,6 @@ class AggregationInputs:
             f"guidance: {'; '.join(map(str, self.guidance))}"
         )
 
-
-Optimize = Literal["auto", "none", "compile"]
-"""How a CUDA GPU runs a network, see `segvoc.load`."""
 
 COMPILED_CLASSES = 256
 """Chunk size in classes of compiled networks: a chunk is a copy of the code, and fused steps need less memory."""

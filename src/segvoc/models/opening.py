@@ -3,33 +3,21 @@
 import os
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from segvoc.checkpoints.hub import Token
 from segvoc.errors import UsageError, naming_keywords, naming_torch
-from segvoc.inference.exported.manifest import is_exported
 from segvoc.inference.exported.segmenter import ExportedSegmenter, open_tiny
 from segvoc.inference.segmenter import Segmenter
-from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.catalog import check_name_without_torch
-from segvoc.models.digests import keep_words
-from segvoc.models.finding import find_model
-from segvoc.runtime.hardware import DtypeName, device_name, may_have_gpu
+from segvoc.models.digests import enable_word_cache
+from segvoc.models.finding import ExportedFolder, resolve
+from segvoc.runtime.hardware import DtypeName, Optimize, check_optimize, device_name, may_have_gpu
 
 if TYPE_CHECKING:
     import torch
 
-    from segvoc.models.network_segmenter import Optimize
     from segvoc.networks.base import SegmentationNetwork
-
-
-def list_models() -> tuple[str, ...]:
-    """List the presets that `load` takes; without PyTorch, only `tiny`."""
-    if find_spec("torch") is None:
-        return ("tiny",)
-    from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
-
-    return tuple(PRESETS)
 
 
 @naming_keywords
@@ -41,7 +29,7 @@ def load(
     dtype: "DtypeName | torch.dtype" = "auto",
     options: Mapping[str, object] | None = None,
     network: "SegmentationNetwork | None" = None,
-    optimize: "Optimize" = "auto",
+    optimize: Optimize = "auto",
     token: Token = None,
 ) -> Segmenter:
     """Load a model.
@@ -82,50 +70,35 @@ def load(
         UsageError: the name, device, dtype or an option is unknown, or PyTorch is required but not installed.
         CheckpointError: the weights or the folder are missing, damaged or for another network, or can't be downloaded.
     """
-    name, device = _checked_name(name), device_name(device)
-    dtype = cast("DtypeName", str(dtype).removeprefix("torch."))  # unknown names are refused at lookup
-    if means_exported_folder(name):
+    device, kind = device_name(device), str(dtype).removeprefix("torch.")
+    check_optimize(optimize)
+    found = resolve(name, token=token)
+    if isinstance(found, ExportedFolder):
+        path = found.path
         for setting, value in {"weights": weights, "options": options, "network": network}.items():
             if value:
-                raise UsageError(f"{name!r} is an exported model with fixed weights and settings; leave out {setting}")
+                raise UsageError(f"{path!r} is an exported model with fixed weights and settings; leave out {setting}")
         if device not in ("auto", "cpu"):
             raise UsageError(f"an exported model runs on the CPU here, not on {device!r}; load the preset for that")
-        model = load_exported(name)
-        if dtype not in ("auto", model.dtype):
-            raise UsageError(f"{name!r} was exported in {model.dtype}; leave out dtype, or load the preset with it")
+        model = load_exported(path)
+        if kind not in ("auto", model.dtype):
+            raise UsageError(f"{path!r} was exported in {model.dtype}; leave out dtype, or load the preset with it")
         return model
-    is_plain = weights is None and not options and network is None
-    if is_plain and device in ("auto", "cpu") and find_spec("torch") is None:
-        is_exact = dtype in ("auto", "float32")
-        if name == "tiny" and not is_exact:
+    is_plain = weights is None and not options and network is None and device in ("auto", "cpu")
+    if found.model == "tiny" and is_plain and find_spec("torch") is None:
+        if kind not in ("auto", "float32"):
             raise UsageError(
-                f"without PyTorch, tiny computes in float32, not in {dtype!r}; leave out dtype, or pip install "
+                f"without PyTorch, tiny computes in float32, not in {kind!r}; leave out dtype, or pip install "
                 '"segvoc[torch]"'
             )
-        if name == "tiny":
-            return load_tiny()
-        if is_exact and (found := find_model(name, token=token)) is not None:
-            return found.named(load_tiny().with_taught(*map(TaughtWords.load, found.taught)))
-    check_name_without_torch(name)
+        return found.named(load_tiny())
+    check_name_without_torch(found.model)
     with naming_torch():
         from segvoc.models.loading import load_network  # here, since PyTorch takes seconds to import
 
     return load_network(
-        name,
-        weights=weights,
-        device=device,
-        dtype=dtype,
-        options=options,
-        network=network,
-        optimize=optimize,
-        token=token,
+        found, weights=weights, device=device, dtype=dtype, options=options, network=network, optimize=optimize
     )
-
-
-def _checked_name(name: object) -> str:
-    if not isinstance(name, str | os.PathLike):
-        raise UsageError(f"the model must be a name or a path, not {name!r:.80}; give one, for example 'tiny'")
-    return os.fsdecode(name)
 
 
 def load_to_label(
@@ -149,17 +122,6 @@ def load_to_label(
     return load(name, weights=weights, device=device, dtype=dtype, options=options, network=network)
 
 
-def means_exported_folder(name: str) -> bool:
-    """Whether a model name is the path of an exported folder; bare preset names are presets."""
-    if not is_exported(name):
-        return False
-    if os.sep in name or find_spec("torch") is None:
-        return True
-    from segvoc.models.presets import PRESETS
-
-    return name not in PRESETS
-
-
 def load_exported(folder: str | os.PathLike[str]) -> ExportedSegmenter:
     """Load a folder written by `segvoc export`; it runs on the CPU.
 
@@ -178,6 +140,6 @@ def load_tiny() -> ExportedSegmenter:
 
 
 def _ready(model: ExportedSegmenter) -> ExportedSegmenter:
-    keep_words(model)
+    enable_word_cache(model)
     model.check_taught()
     return model

@@ -278,8 +278,7 @@ def push(
         raise UsageError(f"{repository!r} is not a repository name; give owner/name or owner/name@branch")
     if not isinstance(model, ShareableModel):
         files = shareable(model, weights=weights)
-        words = tuple(dict.fromkeys((*model.known_words, *files.words)))
-        model = replace(files, words=words, background=model.known_background)
+        model = replace(files, words=model.own_words, background=model.own_background)
     model = replace(model, license=license)
     if out is not None:
         model.write(Path(out), place.repository)

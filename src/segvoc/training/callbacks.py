@@ -92,7 +92,7 @@ def step_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-class Followers:
+class CallbackList:
     """The callbacks of a run in this process; failing ones are disabled, with a line to `warn`."""
 
     def __init__(self, callbacks: Sequence[Callback], warn: Callable[[str], None]) -> None:

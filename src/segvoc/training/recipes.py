@@ -13,8 +13,9 @@ from types import MappingProxyType
 from typing import Any
 
 from segvoc.checkpoints.files import read_header
+from segvoc.models.catalog import is_own_path
 from segvoc.models.headers import configuration_of
-from segvoc.models.loading import is_own_path, named_preset
+from segvoc.models.loading import named_preset
 from segvoc.models.presets import find_preset
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.networks.err_seg import ErrSegConfig

@@ -30,7 +30,7 @@ from segvoc.runtime.progress import announced, print_line
 from segvoc.runtime.version import __version__
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.records import to_json
-from segvoc.training.callbacks import Followers, RunStart
+from segvoc.training.callbacks import CallbackList, RunStart
 from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.loop import Training, TrainingTask
 from segvoc.training.monitor import Monitor
@@ -135,7 +135,7 @@ def train(
             monitor.warn(note)
         if processes.first:
             callbacks = default_callbacks() if chosen.callbacks is None else chosen.callbacks
-            monitor.followers = Followers(callbacks, monitor.warn)
+            monitor.followers = CallbackList(callbacks, monitor.warn)
         with monitor.followers.session(_run_start(folder, config, recipe, state), folder.path / MODEL_FILE):
             trained = network if tuning is None else tuning.network
             weights = _trained(trained, task, monitor, state, seed)

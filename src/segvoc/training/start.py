@@ -19,15 +19,9 @@ from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig
+from segvoc.models.catalog import is_own_path
 from segvoc.models.headers import configuration_of, shipped_weights, taught_words_of
-from segvoc.models.loading import (
-    COMMON,
-    begin_with,
-    is_own_path,
-    named_preset,
-    segmenter_of,
-    state_of,
-)
+from segvoc.models.loading import COMMON, begin_with, named_preset, segmenter_of, state_of
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork

@@ -53,6 +53,15 @@ def test_more_words_add_to_those_of_the_folder(folder, taught):
     assert model_record(model)["taught"] != model_record(load_exported(folder))["taught"]
 
 
+def test_without_words_those_of_training_and_of_examples_are_asked_for(folder):
+    model = load_exported(folder)
+    examples = model.own_words
+    model.known_words, model.known_background = ("road", examples[0].title(), "none"), "none"
+    result = model.segment(IMAGE)
+    assert result.words == ("road", examples[0].title(), "none", *examples[1:])
+    assert result.background == "none" and len(examples) > 1
+
+
 def test_damaged_and_foreign_files_are_refused(folder):
     content = (folder / FIRST).read_bytes()
     (folder / FIRST).write_bytes(content[:-4])

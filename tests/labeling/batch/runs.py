@@ -5,6 +5,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,9 @@ BAD = b"no image"
 class QuickSegmenter(ExportedSegmenter):
     """The words of `tiny`, and a network of a few lines: logits are linear in the mean colors of 16 x 16 pixels."""
 
-    _is_tiny = False  # no edges, for which `tiny` would run after all
-
     def __init__(self) -> None:
         super().__init__(SHIPPED, manifest=TINY_MANIFEST, threads=1)
+        self.traits = replace(self.traits, refines_edges=False)  # for which `find_features` would run
 
     def run(self, pixels: np.ndarray, text: Any, protocol: Any) -> tuple[Any, Any]:
         n, _, height, width = pixels.shape

@@ -89,6 +89,16 @@ def test_files_are_those_of_segment(tmp_path: Path) -> None:
     assert len(found) == 10
 
 
+def test_every_image_has_files_of_its_own(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", ["a.jpg", "a.png", "a.jpg.png", "B.jpg", "b.png"])
+    assert label(source, tmp_path / "out", sink="files").images == 5
+    names = {name.removesuffix(".json") for name in contents(tmp_path / "out") if name.endswith(".json")}
+    assert names == {"a.jpg", "a.png", "a.jpg.png", "B.jpg", "b.png"}
+    again = Loop()
+    label(source, tmp_path / "out", again, sink="files")
+    assert again.labeled == 0
+
+
 def test_samples_of_tars(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()

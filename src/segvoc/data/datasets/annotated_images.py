@@ -19,6 +19,7 @@ from jaxtyping import UInt16
 from segvoc.data.labeled_images import LabeledImage, LabeledImages
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.result_paths import distinct_stems, equal_names
 from segvoc.storage.files import read_json, safe_path
 from segvoc.vocabulary import Vocabulary
 
@@ -171,8 +172,7 @@ def checked_size(size: tuple[int, int], stated: tuple[int, ...] | None) -> None:
 def unique_stems(paths: Sequence[Path]) -> list[str]:
     """Names of images by their paths in a dataset: without suffix unless names would clash."""
     short = [path.with_suffix("").as_posix() for path in paths]
-    count = Counter(short)
-    return [stem if count[stem] == 1 else path.as_posix() for stem, path in zip(short, paths, strict=True)]
+    return distinct_stems(short, [path.as_posix() for path in paths], equal_names)
 
 
 # ---- locating files, and checked access to their untrusted values

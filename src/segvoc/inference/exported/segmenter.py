@@ -54,7 +54,12 @@ class ExportedSegmenter(Segmenter):
             origin=about.origin,
         )
         self.taught = tuple(TaughtWords.load(self.folder / name) for name in about.taught)
-        self.known_words, self.known_background = about.vocabulary or about.known_words, about.known_background
+        self.known_words, self.known_background = about.known_words, about.known_background
+
+    @property
+    def own_words(self) -> tuple[str, ...]:
+        """The fixed words, or those that the model was trained on and taught."""
+        return self.manifest.vocabulary or super().own_words
 
     @property
     def dtype(self) -> str:

@@ -8,7 +8,6 @@ writes a whole shard.
 
 import os
 import tarfile
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -20,8 +19,10 @@ from typing import Any, Literal
 
 from segvoc.errors import InputError, OutputError, UnavailableError, UsageError, missing_extra, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
+from segvoc.imaging.result_paths import distinct_stems, equal_names
 from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import digest_of
+from segvoc.vocabulary import folded
 
 STORAGE_THREADS = 16
 """Number of threads that read images of a folder; they mostly wait for I/O."""
@@ -257,8 +258,8 @@ def _stems(units: tuple[Unit, ...]) -> tuple[str, ...]:
     for path, _, _ in units:
         suffix = next((known for known in suffixes if path.lower().endswith(known)), PurePosixPath(path).suffix)
         plain.append(path[: len(path) - len(suffix)])
-    number = Counter(map(str.lower, plain))
-    return tuple(stem if number[stem.lower()] == 1 else unit[0] for stem, unit in zip(plain, units, strict=True))
+    paths = [path for path, _, _ in units]
+    return tuple(distinct_stems(plain, paths, lambda stems: equal_names([folded(stem) for stem in stems])))
 
 
 def _images(shard: BatchSource) -> Iterator[BatchImage]:
