@@ -345,7 +345,8 @@ class ProjectRoutes:
 
     async def _put_review(self, request: Request) -> Response:
         name, expected = request.path_params["name"], expected_revision(request)
-        user = request.state.key_name or user_of(request)  # anybody can send another name
+        key = request.state.key
+        user = user_of(request) if key is None else key.name  # anybody can send another name
         with self._service.place(labels=False):
             body = await json_request(request, ReviewJson, self._settings, limit=TEXT_BYTES, values=10)
             review = partial(self.project.review, name, body.verdict, body.comment, expected=expected, by=user)
