@@ -81,8 +81,8 @@ def test_batch_and_serve_give_the_labels_of_segment(command, monkeypatch):
     for more in ((), taught):
         assert command("serve", "--dtype", "auto", *more).code == 0
     plain, with_words = (load() for load in services)
-    assert not model_facts(plain).taught
-    assert set(model_facts(with_words).taught) == set(with_words.taught[0].words) != set()
+    assert not model_facts(plain, None).taught
+    assert set(model_facts(with_words, None).taught) == set(with_words.taught[0].words) != set()
     for name, labels in expected.items():
         assert np.array_equal(with_words.segment(Path("set/images") / name, words[1]).labels, labels)
 

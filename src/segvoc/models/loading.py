@@ -84,7 +84,7 @@ def load_network(
                 torch.default_generator.manual_seed(0)  # `torch.manual_seed` would also seed the GPUs
                 network = network or preset.build(configuration)
         else:
-            file = file or _weights_file(found.model, preset, weights or found.weights)
+            file = file or _weights_file(found.model, preset, found.weights if weights is None else weights)
             configuration = with_settings(configuration_of(file, preset), chosen, found.model)
             network = filled(found.model, preset, file, configuration, network)
         network = network.requires_grad_(False).to(where)
