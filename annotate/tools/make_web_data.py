@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from tokenizers import Tokenizer
 
-from segvoc.imaging.overlay import class_regions, draw_overlay
+from segvoc.imaging.overlay import OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestClass
@@ -107,7 +107,7 @@ def _overlay(random: np.random.Generator, opacity: float) -> dict[str, Any]:
     labels = np.repeat(np.repeat(random.integers(0, 4, (3, 5)), 4, axis=0), 4, axis=1)[:12, :17].astype(np.uint16)
     labels = np.ascontiguousarray(labels)
     regions = class_regions(labels, "abcd", class_colors(4))
-    drawn = np.asarray(draw_overlay(image, regions, alpha=opacity, names=False, legend=False))
+    drawn = np.asarray(draw_overlay(image, regions, OverlayStyle(alpha=opacity, names=False, legend=False)))
     return {
         "opacity": opacity,
         "size": labels.shape,
@@ -124,7 +124,7 @@ def _chequered() -> dict[str, Any]:
     labels = ((7 * (x // 37) + 3 * (y // 23)) % words).astype(np.uint16)
     regions = class_regions(labels, [f"word {number}" for number in range(words)], class_colors(words))
     black = np.zeros((height, width, 3), np.uint8)
-    drawn = np.asarray(draw_overlay(black, regions, alpha=1.0, names=False, legend=False))
+    drawn = np.asarray(draw_overlay(black, regions, OverlayStyle(alpha=1.0, names=False, legend=False)))
     return {"words": words, "size": [height, width], "sha256": hashlib.sha256(drawn.tobytes()).hexdigest()}
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import segvoc
-from segvoc.inference.pixel_labels import label_classes, selected_classes
+from segvoc.inference.pixel_labels import search_classes, selected_classes
 from segvoc.inference.prepared_vocabulary import STUFF, BackgroundWords, PreparedVocabulary
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import ViewLogits
@@ -53,7 +53,7 @@ def test_a_stand_in_takes_the_pixels_where_it_is_likelier_than_all_words(sigmoid
     stand_ins, words = BackgroundWords(words=("wall", "sky"), similarity=1.0), ["nothing", "cat", "dog"]
     prepared = PreparedVocabulary(_Plane(), words, None, "nothing", learns_background=False, background_words=stand_ins)
     query, protocol = prepared.query(0.5)[0], Protocol(size=1, sigmoid_first=sigmoid_first)
-    found = label_classes(ViewLogits(logits, None, 4), (1, 5), query, protocol, 0.5, return_probabilities=True)
+    found = search_classes(ViewLogits(logits, None, 4), (1, 5), query, protocol, 0.5, return_probabilities=True)()
     assert found.labels.tolist() == [[1, 0, 2, 0, 0]]
     np.testing.assert_array_equal(found.probabilities.argmax(axis=0), found.labels)
     np.testing.assert_allclose(found.probabilities.max(axis=0), found.confidence)
@@ -68,7 +68,7 @@ def test_a_word_as_likely_as_a_stand_in_keeps_the_pixel() -> None:
     stand_ins = BackgroundWords(words=("wall",), similarity=1.0)
     words = ["cat", "nothing"]
     prepared = PreparedVocabulary(_Plane(), words, None, "nothing", learns_background=False, background_words=stand_ins)
-    found = label_classes(ViewLogits(logits, None, 2), (1, 2), prepared.query(0.5)[0], Protocol(size=1), 0.5)
+    found = search_classes(ViewLogits(logits, None, 2), (1, 2), prepared.query(0.5)[0], Protocol(size=1), 0.5)()
     assert found.labels.tolist() == [[0, 1]]
 
 
@@ -121,9 +121,9 @@ def test_pixels_where_no_word_is_likely_stay_unlabeled(words, background, thresh
     query, _ = prepared.query(threshold)
     maps = torch.tensor([[[logits[word]] for word in query.asked.words]])
     output = ViewLogits(maps, None, len(query.asked))
-    found = label_classes(
+    found = search_classes(
         output, (1, 3), query, Protocol(size=1), query.threshold(threshold), return_probabilities=True
-    )
+    )()
     assert found.labels.tolist() == [labels]
     assert found.probabilities is not None and len(found.probabilities) == len(query.words) == len(prepared.words)
     assert selected_classes(output, query).tolist() == [True] * len(query.words)
@@ -134,5 +134,5 @@ def test_a_learned_background_rejects_words_without_a_threshold() -> None:
     query, _ = prepared.query(None)
     assert (query.words, query.none, query.named) == (("cat", "background"), "background'", 3)
     logits = torch.tensor([[[[-1.0, -1.0]], [[-2.0, -2.0]], [[-3.0, 0.5]]]])
-    found = label_classes(ViewLogits(logits, None, 3), (1, 2), query, Protocol(size=1), query.threshold(None))
+    found = search_classes(ViewLogits(logits, None, 3), (1, 2), query, Protocol(size=1), query.threshold(None))()
     assert found.labels.tolist() == [[0, 65535]]

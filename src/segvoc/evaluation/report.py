@@ -30,7 +30,7 @@ from segvoc.evaluation.protocol import EvaluationProtocol
 from segvoc.evaluation.task import EvaluationImage, EvaluationTask, GroundTruth, ImageScore
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.notebook_html import line, one_digit, side_by_side, table
-from segvoc.imaging.overlay import class_regions, draw_overlay
+from segvoc.imaging.overlay import OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
@@ -351,9 +351,9 @@ def write_examples(
             true, predicted = truth.combined(), task.scored(prediction.labels)
             if task.parts is not None:  # nothing else is scored
                 predicted = np.where(true == UNLABELED, np.uint16(UNLABELED), predicted)
-            colors = class_colors(len(task.classes))
+            colors, style = class_colors(len(task.classes)), OverlayStyle(alpha=0.6, legend=False)
             regions = (class_regions(labels, task.classes, colors) for labels in (true, predicted))
-            overlays = (draw_overlay(truth.image, of_class, alpha=0.6, legend=False) for of_class in regions)
+            overlays = (draw_overlay(truth.image, of_class, style) for of_class in regions)
             for name, image in zip(files, (Image.fromarray(truth.image), *overlays), strict=True):
                 image.thumbnail((EXAMPLE_SIDE, EXAMPLE_SIDE), Image.Resampling.LANCZOS)
                 write_atomically(folder / files[name], partial(image.save, format="JPEG", quality=88))

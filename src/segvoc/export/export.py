@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import cast, get_args
@@ -47,8 +47,7 @@ from segvoc.inference.exported.manifest import (
 from segvoc.inference.exported.segmenter import TINY_MANIFEST, ExportedSegmenter, copy_tiny, is_tiny
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
-from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWords
-from segvoc.inference.windows import views
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.headers import has_shipped_weights
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
@@ -134,15 +133,8 @@ def _options(model: Segmenter) -> list[LabelOptions]:
 def _logits(
     model: Segmenter, image: UInt8[np.ndarray, "H W 3"], words: Sequence[str], options: LabelOptions
 ) -> np.ndarray:
-    protocol = model.protocol(options, len(words))
-    pixels = views(image, protocol)
-    text = model.encode_words(Vocabulary(words))
-    taught = TaughtQuery.of(model.taught, words, len(words))
-    if taught is None:
-        return to_numpy(model.run(pixels, text, protocol)[0])
-    features = model.find_features(pixels)
-    logits, kept = model.compare(features, taught.embeddings(text), protocol)
-    return to_numpy(taught(logits, kept, features))
+    job = model._job(words, replace(options, edges=False), None, ())
+    return to_numpy(job.view_logits([image])[0].logits)
 
 
 def _scene(height: int, width: int, seed: int) -> UInt8[np.ndarray, "H W 3"]:

@@ -72,10 +72,12 @@ class OverlayStyle:
     """Settings of an overlay."""
 
     alpha: float = 0.5
-    """Weight of the colors, in [0, 1]."""
+    """Weight of the colors, in [0, 1]; at 0 only outlines, names and legend are visible."""
     names: bool = True
     """Write names into regions with enough room."""
     legend: bool = True
+    """List the classes, largest first, unlabeled last: up to six in the corner where they hide the fewest borders;
+    beside or below the image if there are more, or the image is too small or narrow."""
     max_pixels: int | None = None
     """Downscale larger images to about this many pixels; None: full size."""
 
@@ -87,10 +89,7 @@ SAVED_OVERLAY = OverlayStyle(max_pixels=4_000_000)
 def draw_overlay(
     image: UInt8[np.ndarray, "H W 3"],
     regions: Regions,
-    *,
-    alpha: float = 0.5,
-    names: bool = True,
-    legend: bool = True,
+    style: OverlayStyle,
     notes: Sequence[str] = (),
 ) -> Image.Image:
     """Blend the colors of the regions over an image, and draw outlines, white with dark edges: visible on any color.
@@ -98,37 +97,34 @@ def draw_overlay(
     Args:
         image: the image, RGB.
         regions: the regions; pixels without a class (65535) are unchanged.
-        alpha: weight of the colors, in [0, 1] (else a `UsageError`); at 0 only outlines, names and legend are visible.
-        names: write names into regions with enough room.
-        legend: list the classes, largest first, unlabeled last: up to six in the corner where they hide the fewest
-            borders; beside or below the image if there are more, or the image is too small or narrow.
+        style: the settings; `max_pixels` is the caller's. An `alpha` outside [0, 1] is a `UsageError`.
         notes: further lines of the legend.
 
     Returns:
         An RGB image, of the size of `image` unless the legend is outside.
     """
-    if not 0 <= alpha <= 1:
-        raise UsageError(f"alpha={alpha} is not the weight of the colors; give a number from 0 to 1")
+    if not 0 <= style.alpha <= 1:
+        raise UsageError(f"alpha={style.alpha} is not the weight of the colors; give a number from 0 to 1")
     paint = Paint.of(regions)
-    overlay = paint.over(image, alpha)
+    overlay = paint.over(image, style.alpha)
     shorter, longer = sorted(overlay.size)
     # for panoramas, the longer side decides, since it has to fit on a screen
     size, size_of_names = (
         max(_SMALLEST_TEXT, round(shorter / share), round(longer / 2.35 / share)) for share in (34, 24)
     )
     panel, corner = None, (0, 0)
-    if legend and len(regions.entries) <= _MOST_INSIDE:
+    if style.legend and len(regions.entries) <= _MOST_INSIDE:
         has_room = overlay.width >= 30 * size and overlay.height >= 22 * size
         limits = round(overlay.width * _WIDTH_SHARE), round(overlay.height * _HEIGHT_SHARE)
         panel = draw_legend(regions.entries, *limits, size, notes=notes, shorten=has_room)
     if panel is not None:
         corner = _free_corner(panel, paint.borders, margin=max(4, round(shorter / 60)))
-    if names:
+    if style.names:
         covered = (0, 0, 0, 0) if panel is None else (*corner, corner[0] + panel.width, corner[1] + panel.height)
         draw_names(overlay, regions, (size_of_names, size), covered)
     if panel is not None:
         overlay.paste(panel, corner, panel)
-    elif legend:
+    elif style.legend:
         overlay = _with_legend_outside(overlay, regions.entries, notes, size)
     return overlay
 

@@ -27,23 +27,6 @@ class ClassLabels:
     """Score of the most likely word, regardless of the threshold: a logit or, with `sigmoid_first`, a probability."""
 
 
-def label_classes(
-    output: ViewLogits,
-    size: tuple[int, int],
-    query: ClassQuery,
-    protocol: Protocol,
-    threshold: float | None,
-    *,
-    return_probabilities: bool = False,
-) -> ClassLabels:
-    """Find the strongest class of every pixel, in an image of a size [px].
-
-    A pixel is background, or unlabeled without a background, below the threshold, a probability in [0, 1]. So are
-    pixels where a stand-in is likelier than all words.
-    """
-    return search_classes(output, size, query, protocol, threshold, return_probabilities=return_probabilities)()
-
-
 def search_classes(
     output: ViewLogits,
     size: tuple[int, int],
@@ -53,7 +36,12 @@ def search_classes(
     *,
     return_probabilities: bool = False,
 ) -> Callable[[], ClassLabels]:
-    """Start `label_classes`; the function that is returned waits for a GPU and gives the result."""
+    """Start to find the strongest class of every pixel, in an image of a size [px].
+
+    A pixel is background, or unlabeled without a background, below the threshold, a probability in [0, 1]. So are
+    pixels where a stand-in is likelier than all words. The function that is returned waits for a GPU and gives the
+    result.
+    """
     xp, where = array_namespace(output.logits), device(output.logits)
     best = StrongestClass(*size, output.logits)
     probabilities = np.zeros((len(query.words), *size), np.float32) if return_probabilities else None

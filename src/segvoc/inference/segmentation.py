@@ -321,7 +321,7 @@ class Segmentation:
             size = max(1, round(self.height * scale)), max(1, round(self.width * scale))
             pixels = np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BOX))
             regions = replace(regions, labels=nearest(regions.labels, size))
-        return draw_overlay(pixels, regions, alpha=alpha, names=names, legend=legend, notes=self.notes())
+        return draw_overlay(pixels, regions, OverlayStyle(alpha=alpha, names=names, legend=legend), self.notes())
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `out/photo.json`, as plain Python values that strict JSON can represent.

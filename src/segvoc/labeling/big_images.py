@@ -191,7 +191,7 @@ def _overlay(result: BigResult, image: WindowedImage, labels: "PartialLabels", s
     scale = min(1.0, math.sqrt(most / (image.height * image.width)))
     pixels = image.overview(max(1, round(max(image.height, image.width) * scale)))
     regions = class_regions(labels.reduced(pixels.shape[0], pixels.shape[1]), result.words, result.colors)
-    return draw_overlay(pixels, regions, alpha=style.alpha, names=style.names, legend=style.legend)
+    return draw_overlay(pixels, regions, style)
 
 
 class PartialLabels(StepwiseWork):

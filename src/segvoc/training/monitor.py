@@ -21,7 +21,7 @@ from segvoc.runtime.distributed import Processes
 from segvoc.runtime.hardware import peak_gigabytes
 from segvoc.runtime.progress import Progress, print_line
 from segvoc.storage.atomic_writes import write_atomically
-from segvoc.training.callbacks import CallbackList, RunEvaluation
+from segvoc.training.callbacks import Callback, CallbackList, RunEvaluation
 from segvoc.training.objectives.losses import TERMS
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
@@ -144,9 +144,10 @@ class Monitor:
     validation: LabeledValidation | CaptionedValidation
     processes: Processes
     progress: bool
+    callbacks: Sequence[Callback] = ()
 
     def __post_init__(self) -> None:
-        self.followers, self._warned, self._drawn = CallbackList((), self.warn), set[str](), False
+        self.followers, self._warned, self._drawn = CallbackList(self.callbacks, self.warn), set[str](), False
 
     @contextmanager
     def session(self, done: int) -> Iterator[None]:

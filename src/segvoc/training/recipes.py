@@ -50,13 +50,13 @@ class NamedRecipe:
 
     def __call__(self) -> Recipe:
         """The recipe."""
-        recipe = self.base if isinstance(self.base, Recipe) else _TABLE[self.base]()
+        recipe = self.base if isinstance(self.base, Recipe) else RECIPES[self.base]()
         whole: dict[str, Any] = {name: self.changes[name] for name in ("model", "network") if name in self.changes}
         settings = {name: value for name, value in self.changes.items() if name not in whole}
         return replace(replace(recipe, model=whole.pop("model", recipe.model)).with_settings(**settings), **whole)
 
 
-_TABLE = {
+RECIPES: dict[str, Callable[[], Recipe]] = {
     # CAT-Seg (Cho et al., CVPR 2024), and PCA-Seg's serial baseline with DeCLIP's encoders.
     "cat-seg-b": NamedRecipe(
         Recipe(
@@ -298,7 +298,7 @@ _TABLE = {
         '"cc12m/{00000..01242}.tar" --out RUN\n\n'
         "From the paper: seed 42, phrases found by spaCy and dropped if they contain an excluded substring, FiLM by a "
         "small MLP (in the preset). Runs with one seed are the same here, so the five runs have consecutive seeds. "
-        "docs/papers/ differences.md has the rest.",
+        "docs/papers/differences.md has the rest.",
     ),
     "tiny-syn": NamedRecipe(
         Recipe(
@@ -324,8 +324,6 @@ _TABLE = {
         "Hardware: a laptop. Command: segvoc train tiny-syn --images DIR --captions captions.json --out RUN",
     ),
 }
-
-RECIPES: dict[str, Callable[[], Recipe]] = dict(_TABLE)
 """Every recipe, by its name."""
 
 
@@ -363,7 +361,7 @@ def finetune(
     preset = preset or model
     find_preset(preset)
     if preset == "tiny":
-        recipe = _TABLE["tiny"]()
+        recipe = RECIPES["tiny"]()
         of_parts = isinstance(network, TinyConfig) and not isinstance(network.aggregation, TinyAggregationConfig)
         method = method or ("network" if of_parts else "words")
     else:

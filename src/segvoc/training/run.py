@@ -30,7 +30,7 @@ from segvoc.runtime.progress import announced, print_line
 from segvoc.runtime.version import __version__
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.records import to_json
-from segvoc.training.callbacks import CallbackList, RunStart
+from segvoc.training.callbacks import RunStart
 from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.loop import Training, TrainingTask
 from segvoc.training.monitor import Monitor
@@ -116,26 +116,25 @@ def train(
         opened.enter_context(folder)
         record = {key: config[key] for key in ("recipe", "seed", "start", STARTED_FROM)}
         model = partial(built.segmenter, record)
-        monitor = Monitor(
-            folder=folder,
-            recipe=recipe,
-            segmenter=model,
-            validation=data.validation,
-            processes=processes,
-            progress=chosen.progress,
-        )
-        tuning = None
+        notes, tuning = [*folder.notes], None
         if recipe.method == "words":
-            tuning = open_tuning(model, data, folder.path / FEATURES, processes, monitor.warn, silent=silent)
-            task, monitor.segmenter = tuning, tuning.segmenter
+            tuning = open_tuning(model, data, folder.path / FEATURES, processes, notes.append, silent=silent)
+            task = tuning
         else:
             with announced("encoding the classes' names", silent=silent or captioned):
                 task = data.task(network, built.preset.templates_of(recipe.network_config()))
-        for note in folder.notes:
+        callbacks = default_callbacks() if chosen.callbacks is None else chosen.callbacks
+        monitor = Monitor(
+            folder=folder,
+            recipe=recipe,
+            segmenter=model if tuning is None else tuning.segmenter,
+            validation=data.validation,
+            processes=processes,
+            progress=chosen.progress,
+            callbacks=callbacks if processes.first else (),
+        )
+        for note in notes:
             monitor.warn(note)
-        if processes.first:
-            callbacks = default_callbacks() if chosen.callbacks is None else chosen.callbacks
-            monitor.followers = CallbackList(callbacks, monitor.warn)
         with monitor.followers.session(_run_start(folder, config, recipe, state), folder.path / MODEL_FILE):
             trained = network if tuning is None else tuning.network
             weights = _trained(trained, task, monitor, state, seed)

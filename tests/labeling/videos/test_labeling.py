@@ -100,7 +100,7 @@ def test_the_overlay_video_shows_the_labels_over_each_frame(model: NetworkSegmen
         assert pixels is not None
         labels = read_label_map(tmp_path / f"out/video/{number // 3 * 3:06}.png")
         regions = class_regions(labels, WORDS, colors)
-        expected = draw_overlay(pixels, regions, alpha=0.6, names=False, legend=False)
+        expected = draw_overlay(pixels, regions, style)
         # H.264 keeps the brightness of each pixel, but colors of 2 x 2 pixels
         gray = [np.asarray(Image.fromarray(one).convert("L"), float) for one in (drawn, np.asarray(expected), pixels)]
         assert np.abs(gray[0] - gray[1]).mean() < 10
