@@ -60,10 +60,8 @@ train, test = (
     for part in ("train", "test")
 )
 model = segvoc.load("tiny")
-print(f"Learning {len(train.vocabulary)} words from {len(train)} photographs of facades", flush=True)
 taught = segvoc.teach(model, train, on_step=lambda what, done, total: print(f"\r{what}: {done} of {total}  ", end=""))
 taught.save(folder / "facades.words.safetensors")
-
 models = {"by text alone": model, f"taught by {len(train)} photographs": model.with_taught(taught)}
 print(f"\nLabeling {len(test)} other photographs before and after", flush=True)
 scores = [class_ious(one, test) for one in models.values()]

@@ -40,7 +40,7 @@ CALLS: list[tuple[dict[str, Any], str]] = [
     ({"words": "cup, table", "return_probs": True}, "return_probabilities"),
     ({"words": "cup, table", "background": True}, "not a name"),
     ({"words": {"cup", "table"}}, "give a list"),
-    ({"words": "cup, table", "threshold": "high"}, "give a number"),
+    ({"words": "cup, table", "threshold": "high"}, "is not a number or none; give one"),
 ]
 
 COMMANDS = [

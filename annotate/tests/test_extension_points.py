@@ -15,7 +15,6 @@ EXTENSION_POINTS = {
     "segvoc.cli.output",
     "segvoc.cli.serve",
     "segvoc.runtime.progress",
-    "segvoc.vocabulary",
     "segvoc.serving.bodies",
     "segvoc.serving.settings",
     "segvoc.serving.answers",

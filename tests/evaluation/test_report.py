@@ -27,7 +27,7 @@ UNUSUAL = (
     "<script>alert(1)</script>",
     "a \"b\" & 'c' | d",
     "long " * 60 + "name",
-    "={1+1} `x` {{ 7*7 }} {% if %}",
+    "+{1+1} `x` {{ 7*7 }} {% if %}",
     "ключ 猫 \N{RIGHT-TO-LEFT OVERRIDE}x\x1b[31m",
 )
 

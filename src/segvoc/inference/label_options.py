@@ -172,9 +172,7 @@ class LabelOptions:
             object.__setattr__(self, "background", checked_background(self.background))
         if self.keep_classes is not None:
             requested_selection(self.keep_classes)
-        for name, kind in field_types(LabelOptions).items():
-            if name not in ("window", "keep_classes", "background"):  # which have checks of their own
-                field_value(kind, getattr(self, name), name)
+        _check_types(self)
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise UsageError(f"threshold={self.threshold} is not a probability; give a number from 0 to 1")
         Smoothing(self.smooth)
@@ -257,6 +255,15 @@ def parse_option(name: str, text: str) -> Any:
     if value is None:
         raise UsageError(f"{name}={text} is not a value of this option; see `segvoc segment --help`")
     return getattr(LabelOptions(**{name: value}), name)
+
+
+def _check_types(options: LabelOptions) -> None:
+    for name, kind in field_types(LabelOptions).items():
+        if name not in ("window", "keep_classes", "background"):  # which have checks of their own
+            try:
+                field_value(kind, getattr(options, name), name)
+            except UsageError as error:
+                raise UsageError(f"{error}; give one") from None
 
 
 def checked_background(name: str) -> str:

@@ -36,8 +36,7 @@ class LargeResult(LabeledFile):
         scale = min(1.0, math.sqrt(OVERLAY_PIXELS / self.labels.size))
         shown = self.pixels.overview(max(1, round(max(self.labels.shape) * scale)))
         regions = class_regions(nearest(self.labels, shown.shape[:2]), self.words, self.colors)
-        style = SAVED_OVERLAY
-        return draw_overlay(shown, regions, alpha=style.alpha, names=style.names, legend=style.legend)
+        return draw_overlay(shown, regions, SAVED_OVERLAY)
 
 
 def label_large_image(
