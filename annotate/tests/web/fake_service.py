@@ -108,4 +108,4 @@ _tiny = functools.cache(open_tiny)
 def _answers(image: bytes, fields: tuple[tuple[str, str], ...]) -> bytes:
     form = dict(fields)
     parts = PartVocabulary(form["parts"]) if form.get("parts") else None
-    return zip_answer(_tiny().segment(image, json.loads(form["words"]), parts=parts), (), None)
+    return zip_answer(_tiny().segment(image, json.loads(form["words"]), parts=parts), {"hints": []})
