@@ -50,13 +50,13 @@ class NamedRecipe:
 
     def __call__(self) -> Recipe:
         """The recipe."""
-        recipe = self.base if isinstance(self.base, Recipe) else RECIPES[self.base]()
+        recipe = self.base if isinstance(self.base, Recipe) else _TABLE[self.base]()
         whole: dict[str, Any] = {name: self.changes[name] for name in ("model", "network") if name in self.changes}
         settings = {name: value for name, value in self.changes.items() if name not in whole}
         return replace(replace(recipe, model=whole.pop("model", recipe.model)).with_settings(**settings), **whole)
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {
+_TABLE = {
     # CAT-Seg (Cho et al., CVPR 2024), and PCA-Seg's serial baseline with DeCLIP's encoders.
     "cat-seg-b": NamedRecipe(
         Recipe(
@@ -324,6 +324,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         "Hardware: a laptop. Command: segvoc train tiny-syn --images DIR --captions captions.json --out RUN",
     ),
 }
+
+RECIPES: dict[str, Callable[[], Recipe]] = dict(_TABLE)
 """Every recipe, by its name."""
 
 
@@ -361,7 +363,7 @@ def finetune(
     preset = preset or model
     find_preset(preset)
     if preset == "tiny":
-        recipe = RECIPES["tiny"]()
+        recipe = _TABLE["tiny"]()
         of_parts = isinstance(network, TinyConfig) and not isinstance(network.aggregation, TinyAggregationConfig)
         method = method or ("network" if of_parts else "words")
     else:
