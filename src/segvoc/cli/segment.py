@@ -47,7 +47,7 @@ from segvoc.imaging.result_paths import (
     plan_results,
 )
 from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
-from segvoc.inference.word_hints import model_hints, surroundings_hints, word_hints
+from segvoc.inference.word_hints import SURE, model_hints, surroundings_hints, word_hints
 from segvoc.labeling.big_images import label_big_image
 from segvoc.labeling.formats.dataset import FORMAT_NAMES, Dataset, FormatName
 from segvoc.labeling.labeling import (
@@ -267,7 +267,8 @@ def segment_command(
         with closing(lines):
             failures = _print_all(kind, work, done, lines, as_json=as_json, silent=len(inputs) == 1)
         finish_dataset(dataset, all_words, None if kept is None else kept.key)
-    if segmenter is not None and kind == IMAGES and vocabulary is not None and asked_parts is None and unfinished:
+    may_miss = kind == IMAGES and asked_parts is None and unfinished and not _is_sure(unfinished[0][1])
+    if segmenter is not None and vocabulary is not None and may_miss:
         share = segmenter.share_of_surroundings(unfinished[0][0], vocabulary, labels)
         show_hints(surroundings_hints(share, flag))
     return 1 if failures or damaged else 0
@@ -395,6 +396,14 @@ def _print_all(
 
 def _disk_full(error: DiskFullError, done: str, *, total: int) -> DiskFullError:
     return error if total == 1 else DiskFullError(f"{error}; {done} are done; run again with --resume for the others")
+
+
+def _is_sure(files: ResultFiles) -> bool:
+    """Whether the words of an image are likely, by its report; False without one."""
+    try:
+        return (files.read_report()["mean_confidence"] or 0) >= SURE
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _report_again(files: ResultFiles) -> str | SegvocError:

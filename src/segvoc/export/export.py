@@ -350,6 +350,8 @@ class _Folder:
             parts_against=model.traits.parts_against,
             # stand-ins are words, which a fixed vocabulary doesn't include
             background_words=model.traits.background_words if vocabulary is None else None,
+            refines_edges=model.traits.refines_edges,
+            unsure_below=model.traits.unsure_below,
             origin={**model.origin, **({"record": record} if record else {})},
             files={},
             known_words=model.known_words,

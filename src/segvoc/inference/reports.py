@@ -15,10 +15,6 @@ from segvoc.imaging.notebook_html import line, table, two_digits
 from segvoc.imaging.palette import word_colors
 from segvoc.vocabulary import folded
 
-UNSURE_BELOW = 0.12
-"""Mean confidence of `tiny` below which perhaps none of the words is in an image. On 66 photos of ten datasets,
-nonsense words have 0.007 to 0.118, and the datasets' words 0.076 to 0.76, below 0.12 on four."""
-
 SUMMARY = ("mean_confidence", "not_found", "unsure")
 """Fields of a report about all words together."""
 

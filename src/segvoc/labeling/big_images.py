@@ -181,16 +181,22 @@ def _write(result: BigResult, image: WindowedImage, labels: "PartialLabels", out
     else:
         _write_png(result, labels)
     if result.overlay is not None and output.overlay is not None:
-        drawn = _overlay(result, image, labels, output.overlay)
+        drawn = reduced_overlay(image, labels.reduced, result, output.overlay)
         write_atomically(result.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
     write_atomically(result.report_file, lambda file: file.write(json_text(result.report(compact=output.compact))))
 
 
-def _overlay(result: BigResult, image: WindowedImage, labels: "PartialLabels", style: OverlayStyle) -> Any:
+def reduced_overlay(
+    image: WindowedImage,
+    labels: Callable[[int, int], UInt16[np.ndarray, "_ _"]],
+    result: LabeledFile,
+    style: OverlayStyle = SAVED_OVERLAY,
+) -> Image.Image:
+    """The overlay of a reduced image; `labels` gives those of an image of this height and width."""
     most = style.max_pixels or SAVED_OVERLAY.max_pixels or 1
     scale = min(1.0, math.sqrt(most / (image.height * image.width)))
     pixels = image.overview(max(1, round(max(image.height, image.width) * scale)))
-    regions = class_regions(labels.reduced(pixels.shape[0], pixels.shape[1]), result.words, result.colors)
+    regions = class_regions(labels(pixels.shape[0], pixels.shape[1]), result.words, result.colors)
     return draw_overlay(pixels, regions, style)
 
 

@@ -350,11 +350,8 @@ def _serve(
         with lock:
             connection.send(message)
 
-    for known in (
-        LabelingWarning,
-        PromptTruncatedWarning,
-        UnknownWordWarning,
-    ):  # the parent has already warned about the words
+    # the parent has already warned about the words
+    for known in (LabelingWarning, PromptTruncatedWarning, UnknownWordWarning):
         warnings.simplefilter("ignore", known)
     process_settings.ignore_warnings_of_image_libraries()
     warnings.showwarning = lambda message, *_, **__: send(message)

@@ -14,7 +14,6 @@ from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.engine import ModelTraits
-from segvoc.inference.exported.manifest import refines_edges, unsure_below
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.builders import NetworkConfig, weightless
@@ -125,8 +124,8 @@ def segmenter_of(
             votes=votes_of(configuration),
             parts_against="half" if network.has_background else preset.parts_against,
             background_words=None if trained else preset.background_words,
-            refines_edges=refines_edges(origin),
-            unsure_below=unsure_below(origin),
+            refines_edges=preset.refines_edges_of(configuration),
+            unsure_below=preset.unsure_below,
         ),
         optimize=optimize,
         origin=origin,

@@ -1,6 +1,5 @@
 """Images of more pixels than the service decodes at once: read, labeled and reported in tiles."""
 
-import math
 import time
 from dataclasses import dataclass
 
@@ -9,15 +8,12 @@ from jaxtyping import UInt16
 from PIL import Image
 
 from segvoc.imaging.label_maps import nearest
-from segvoc.imaging.overlay import SAVED_OVERLAY, class_regions, draw_overlay
 from segvoc.imaging.reading import DecodedImage
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.reports import LabeledFile, LabelStatistics
 from segvoc.inference.segmenter import Segmenter
-
-OVERLAY_PIXELS = 4_000_000
-"""Pixels of the overlay of a large image."""
+from segvoc.labeling.big_images import reduced_overlay
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,11 +28,8 @@ class LargeResult(LabeledFile):
     """A `Segmentation` may have them."""
 
     def overlay(self) -> Image.Image:
-        """The overlay, of at most `OVERLAY_PIXELS` pixels."""
-        scale = min(1.0, math.sqrt(OVERLAY_PIXELS / self.labels.size))
-        shown = self.pixels.overview(max(1, round(max(self.labels.shape) * scale)))
-        regions = class_regions(nearest(self.labels, shown.shape[:2]), self.words, self.colors)
-        return draw_overlay(shown, regions, SAVED_OVERLAY)
+        """The overlay, reduced as a saved one is."""
+        return reduced_overlay(self.pixels, lambda *size: nearest(self.labels, size), self)
 
 
 def label_large_image(

@@ -19,7 +19,7 @@ from segvoc.data.training.training_set import IGNORED, ShardedSampler, TrainingS
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import InputError, UsageError
 from segvoc.inference.taught.calibration import fitted_temperature
-from segvoc.inference.taught.examples import labels_of_cells
+from segvoc.inference.taught.examples import Cells, sampled_cells
 from segvoc.inference.taught.features import (
     CLASS_LOGITS,
     FINER,
@@ -33,7 +33,7 @@ from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWord, Taught
 from segvoc.inference.windows import views
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.runtime.arrays import bilinear, to_numpy
+from segvoc.runtime.arrays import bilinear
 from segvoc.runtime.distributed import Processes
 from segvoc.runtime.progress import Progress, announced
 from segvoc.runtime.version import __version__
@@ -353,23 +353,21 @@ def held_out_temperature(model: NetworkSegmenter, words: TaughtWords, images: La
     vocabulary, random = images.vocabulary, np.random.default_rng(0)
     query = TaughtQuery.of((words,), vocabulary.words, len(vocabulary))
     text, protocol = model.encode_words(vocabulary), replace(model.protocols["single"], selection=None)
-    logits, labels = list[np.ndarray](), list[np.ndarray]()
+    sampled = list[Cells | None]()
     for index in range(0, len(images), -(-len(images) // CALIBRATION_IMAGES)):
         try:
-            image, truth = images.read(index)
+            image, labels = images.read(index)
         except InputError:
             continue
         features = model.find_features(views(image, protocol)[:1])
-        maps = model.compare(features, text, protocol)[0]
-        values = to_numpy(maps if query is None else query(maps, None, features))[0]
-        cells = labels_of_cells(truth, values.shape[1:]).ravel().astype(np.int64)
-        known = random.permutation(np.flatnonzero(cells < len(vocabulary)))[:CELLS_OF_IMAGE]
-        logits.append(values.reshape(len(values), -1)[:, known].T)
-        labels.append(cells[known])
-    if not labels or len(np.unique(np.concatenate(labels))) < 2:
+        logits = model.compare(features, text, protocol)[0]
+        logits = logits if query is None else query(logits, None, features)
+        sampled.append(sampled_cells(read_features(features), logits, labels, index, CELLS_OF_IMAGE, random))
+    found = [cells for cells in sampled if cells is not None]
+    cells = Cells.joined(found) if found else None
+    if cells is None or len(np.unique(cells.labels)) < 2:
         return 1.0
-    origin = np.repeat(np.arange(len(labels)), [len(one) for one in labels])
-    return fitted_temperature(np.concatenate(logits), np.concatenate(labels), origin, np.ones(len(origin)))
+    return fitted_temperature(cells.zero_shot.astype(np.float32), cells.labels, cells.images, cells.weights)
 
 
 def open_tuning(

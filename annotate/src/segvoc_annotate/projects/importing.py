@@ -47,7 +47,7 @@ def import_dataset(
     *,
     done: bool = False,
     by: str = "import",
-    max_pixels: int | None = None,
+    max_pixels: int = MAX_EDITED_PIXELS,
     on_step: OnStep = lambda *_: None,
 ) -> Imported:
     """Add the images of a dataset with their labels to a project; safe to interrupt and repeat.
@@ -59,7 +59,7 @@ def import_dataset(
         dataset: the dataset.
         done: whether to mark the images as done.
         by: who imports them.
-        max_pixels: max pixels per image; None: as many as can be read.
+        max_pixels: max pixels per image.
         on_step: called with the number of images so far and of all.
 
     Raises:
@@ -98,7 +98,7 @@ def import_images(project: Project, folder: str, *, by: str = "import", on_step:
             continue
         with _noting(result):
             name = f"{image.stem}{image.path.suffix}"
-            result.added.append(_added(project, image.path, name, by, None))
+            result.added.append(_added(project, image.path, name, by))
         on_step(number, len(images))
     return result
 
@@ -130,7 +130,7 @@ def import_project(
     for number, state in enumerate(states, 1):
         with _noting(result):
             image = other.image(state.image)
-            name = _added(project, image.path, image.name, by, None)
+            name = _added(project, image.path, image.name, by)
             if state.revision:
                 _keep(project, name, _moved(other.work(image.name)[1], moved), state.done, by, state.review)
             result.added.append(name)
@@ -147,7 +147,7 @@ def import_path(
     split: str | None = None,
     done: bool = False,
     by: str = "import",
-    max_pixels: int | None = None,
+    max_pixels: int = MAX_EDITED_PIXELS,
     on_step: OnStep = lambda *_: None,
 ) -> Imported:
     """Add a dataset or another project from a folder, zip or annotation file.
@@ -203,7 +203,7 @@ def _is_plain(image: LabeledImage) -> bool:
     return type(image) is LabeledImage
 
 
-def _added(project: Project, image: Path | bytes, name: str, by: str, max_pixels: int | None) -> str:
+def _added(project: Project, image: Path | bytes, name: str, by: str, max_pixels: int = MAX_EDITED_PIXELS) -> str:
     """Add an image by path or content unless it exists; return its name in the project."""
     if not project.trash.is_owned:
         folder = project.images_folder.resolve()
@@ -217,7 +217,7 @@ def _added(project: Project, image: Path | bytes, name: str, by: str, max_pixels
         raise InputError(f"{str(image)!r} can't be read: {error.strerror}; check it") from None
     if project.has(name, content):
         return name
-    return project.add(name, content, by=by, max_pixels=max_pixels or MAX_EDITED_PIXELS).image
+    return project.add(name, content, by=by, max_pixels=max_pixels).image
 
 
 def _keep(project: Project, name: str, work: LabelWork, done: bool, by: str, review: Review | None = None) -> None:

@@ -76,6 +76,7 @@ class ProjectRoutes:
 
     def __init__(self, service: Service, settings: AnnotateSettings, folder: Path) -> None:
         self._service, self._limits, self.project = service, settings, Project.open(folder)
+        self._max_pixels = min(service.settings.max_pixels, MAX_EDITED_PIXELS)
         self._taught = TaughtModel(self.project, service)
         self._improvement = Improvement(self.project, service.open_model, self._taught.follow_from_thread)
         self._decoding, self._waiting = asyncio.Semaphore(AT_ONCE), 0
@@ -155,7 +156,7 @@ class ProjectRoutes:
             "problems": problems,
             "limits": {
                 "bytes": settings.max_bytes,
-                "pixels": min(settings.max_pixels, MAX_EDITED_PIXELS),
+                "pixels": self._max_pixels,
                 "words": settings.max_words,
                 "upload": self._limits.upload_bytes,
                 "archive": self._limits.archive_bytes,
@@ -277,7 +278,7 @@ class ProjectRoutes:
                     content = await file.read()
                     # of several images, the first that was added would stand for all
                     only = change if len(files) == 1 else None
-                    options = {"by": user, "max_pixels": min(settings.max_pixels, MAX_EDITED_PIXELS), "change": only}
+                    options = {"by": user, "max_pixels": self._max_pixels, "change": only}
                     add = partial(self.project.add, name, content, **options)
                     try:
                         async with self._decoding:
@@ -369,12 +370,12 @@ class ProjectRoutes:
         return StreamingResponse(pieces, media_type=ZIP, headers=headers)
 
     async def _import(self, request: Request) -> Response:
-        settings, user = self._settings, user_of(request)
+        user = user_of(request)
         limits = self._limits.archive_bytes, self._limits.transfer_seconds
         with self._service.place(labels=False):
             async with sent_form(request, "archive", *limits, most=1) as (files, texts):
                 done, format_ = texts.get("done") == "true", texts.get("format")
-                options = {"done": done, "by": user, "max_pixels": min(settings.max_pixels, MAX_EDITED_PIXELS)}
+                options = {"done": done, "by": user, "max_pixels": self._max_pixels}
                 async with self._decoding:
                     found = await self._in_thread(partial(_imported, self.project, files[0].file, format_, options))
         states = [state for name in found.added if (state := await self._in_thread(partial(self._state, name)))]

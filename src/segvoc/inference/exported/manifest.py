@@ -15,7 +15,6 @@ from segvoc.inference.engine import ModelTraits
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocols
-from segvoc.inference.reports import UNSURE_BELOW
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.selection_rules import MostSimilar, OwnQuarter, OwnShare, Votes
 from segvoc.storage.atomic_writes import folder_in_the_making
@@ -102,6 +101,10 @@ class ExportManifest:
     votes: Votes
     parts_against: PartsAgainst
     background_words: BackgroundWords | None
+    refines_edges: bool
+    """Whether the edge refiner was trained on its features."""
+    unsure_below: float | None
+    """Mean confidence below which perhaps none of the words is in an image; None: not known."""
     origin: Mapping[str, Any]
     """Origin of the weights: the preset and its configuration; for shipped weights also sources and licenses."""
     files: Mapping[str, Mapping[str, Any]]
@@ -123,8 +126,8 @@ class ExportManifest:
             votes=self.votes,
             parts_against=self.parts_against,
             background_words=self.background_words,
-            refines_edges=refines_edges(self.origin),
-            unsure_below=unsure_below(self.origin),
+            refines_edges=self.refines_edges,
+            unsure_below=self.unsure_below,
         )
 
     @property
@@ -218,19 +221,6 @@ class ExportManifest:
                 raise CheckpointError(f"{str(path)!r} is missing; export the model again")
             if path.stat().st_size != expected.get("bytes") or file_sha256(path) != expected.get("sha256"):
                 raise CheckpointError(f"{str(path)!r} is not what was exported; export the model again")
-
-
-def refines_edges(origin: Mapping[str, object]) -> bool:
-    """Whether the edge refiner was trained on the features of a model: those of `tiny`, possibly fine-tuned."""
-    match origin:
-        case {"preset": "tiny", "configuration": {"aggregation": {"kind": "cost"}}}:
-            return True
-    return False
-
-
-def unsure_below(origin: Mapping[str, object]) -> float | None:
-    """Mean confidence below which perhaps none of the words is in an image; known only for `tiny`."""
-    return UNSURE_BELOW if origin.get("preset") == "tiny" else None
 
 
 def is_exported(path: str | os.PathLike[str]) -> bool:
