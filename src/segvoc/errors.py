@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial, wraps
 from inspect import signature
-from typing import ParamSpec, TypeVar, get_args
+from typing import ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -141,10 +141,7 @@ def argument_meant(name: str, known: Sequence[str]) -> str:
 
 def naming_keywords(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Decorate a function so that a misspelled keyword is a `UsageError` that names the one that was meant."""
-    parameters = signature(function).parameters.values()
-    known = [one.name for one in parameters if one.name != "self" and one.kind is not one.VAR_KEYWORD]
-    unpacked = [get_args(one.annotation) for one in parameters if one.kind is one.VAR_KEYWORD]
-    known += [key for kinds in unpacked for kind in kinds for key in kind.__annotations__]  # Unpack[...] of a TypedDict
+    known = [name for name in signature(function).parameters if name != "self"]
 
     @wraps(function)
     def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:

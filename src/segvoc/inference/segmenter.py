@@ -1,7 +1,6 @@
 """The segmenter: labels images with a network on any engine, by its protocols."""
 
 import copy
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,12 +10,12 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
-from segvoc.errors import InputError, LabelingWarning, SegvocError, UsageError, no_attribute
+from segvoc.errors import InputError, SegvocError, UsageError, no_attribute
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.notebook_html import table
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.engine import PLAIN, Maps, ModelTraits
-from segvoc.inference.job import LabelingJob, Outcomes, StartBatch, label_stream, raising
+from segvoc.inference.job import LabelingJob, Outcomes, StartBatch, label_stream, raising, warning
 from segvoc.inference.label_options import AUTO, LabelKeywords, LabelOptions
 from segvoc.inference.other_names import OF_MODELS
 from segvoc.inference.part_labels import words_with_objects
@@ -408,22 +407,23 @@ class Segmenter(ABC):
             hints += word_hints(asked, "line" if isinstance(words, str) else "list", fills_image=fills)
             hints += model_hints(asked, self.own_words)
             checks_cover = fills and self._checked != asked
-        for outcome in outcomes:
-            if isinstance(outcome, Segmentation):
-                if checks_cover:
-                    checks_cover, self._checked = False, asked
-                    if float(outcome.confidence.mean()) < SURE:  # words that cover an image are likely in it
-                        hints += surroundings_hints(self.share_of_surroundings(outcome.image, asked, job.options))
-                if checks_sureness and outcome.report(compact=True)["unsure"]:
-                    checks_sureness = False
-                    hints.append("unsure nearly everywhere: perhaps none of the words is in the image")
-                for hint in hints:
-                    if hint not in self._warned:
-                        self._warned.add(hint)
-                        warnings.warn(hint, LabelingWarning, stacklevel=2)
-                hints.clear()
-            yield outcome
-            del outcome  # a result isn't kept alive while the next one is made
+
+        def news(result: Segmentation) -> list[str]:
+            nonlocal checks_cover, checks_sureness
+            if checks_cover:
+                checks_cover, self._checked = False, asked
+                if float(result.confidence.mean()) < SURE:  # words that cover an image are likely in it
+                    share = self.share_of_surroundings(result.image, asked, job.options)
+                    hints.extend(surroundings_hints(share))
+            if checks_sureness and result.report(compact=True)["unsure"]:
+                checks_sureness = False
+                hints.append("unsure nearly everywhere: perhaps none of the words is in the image")
+            new = [hint for hint in hints if hint not in self._warned]
+            self._warned.update(new)
+            hints.clear()
+            return new
+
+        return warning(outcomes, news)
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
         if words is None and parts is None and (own := self.own_words):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from segvoc.checkpoints.files import FORMAT, write_weights
 from segvoc.checkpoints.origins import content_hash
-from segvoc.errors import UsageError, naming_keywords
+from segvoc.errors import UsageError, argument_meant
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.headers import CUSTOM, TRAINING, configuration_record, taught_tensors
 from segvoc.models.loading import find_device
@@ -54,7 +54,6 @@ class TrainingResult:
     """The last validation scores, a line of validation.jsonl; None without a validation."""
 
 
-@naming_keywords
 def train(
     recipe: Recipe, images: TrainingImages, out: str | os.PathLike[str], **options: Unpack[TrainKeywords]
 ) -> TrainingResult:
@@ -80,6 +79,9 @@ def train(
         OutputError: a file can't be written, for example because the disk is full.
         SystemExit: the process received SIGTERM or SIGINT; the run can be resumed.
     """
+    known = ("recipe", "images", "out", *TrainKeywords.__annotations__)
+    if unknown := [name for name in options if name not in known]:
+        raise UsageError(f"train has no argument {unknown[0]!r}{argument_meant(unknown[0], known)}")
     chosen = TrainOptions(**options)
     chosen.check(recipe)
     captioned = isinstance(images, CaptionFiles)
