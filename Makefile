@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 JOBS ?= $(shell tools/jobs.sh)
 ARGS ?=
 PHOTOS ?= ../shared/data/photos
+MORE ?= build/more
 
 # Threads that spin for long while they wait make runs on shared cores many times slower: OpenMP's, and NumPy's OpenBLAS.
 export GOMP_SPINCOUNT := 1000
@@ -123,17 +124,17 @@ release-check: release-tools  ## prove that dist is a release: install it afresh
 
 tiny: install  ## cross-validate the embedded model and make its weights again
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-tiny.lock
-	$(BIN)/python -m tools.tiny.cross_validate --photos $(PHOTOS) --out build/tiny/scores.json $(ARGS)
-	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --scores build/tiny/scores.json
+	$(BIN)/python -m tools.tiny.cross_validate --photos $(PHOTOS) --more $(MORE) --out build/tiny/scores.json $(ARGS)
+	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --more $(MORE) --scores build/tiny/scores.json
 
 # Maps take a quarter of an hour and are kept in build/edges; training takes ten minutes of two cores.
 edges: install  ## train the edge refiner again, on the maps of tiny, and score it
-	$(BIN)/python -m tools.edges.train --photos $(PHOTOS) --cache build/edges $(ARGS)
+	$(BIN)/python -m tools.edges.train --photos $(PHOTOS) --more $(MORE) --cache build/edges $(ARGS)
 	$(BIN)/python -m tools.edges.export --date $$(date +%F)
 
 # Each step is kept in build/clicks: views take 6 GB, training 40 minutes of one core.
 clicks: install  ## train the network of clicks again, on the features of tiny
-	$(BIN)/python -m tools.clicks.train --photos $(PHOTOS) --cache build/clicks --out build/clicks/network.pt $(ARGS)
+	$(BIN)/python -m tools.clicks.train --photos $(PHOTOS) --more $(MORE) --cache build/clicks --out build/clicks/network.pt $(ARGS)
 	$(BIN)/python -m tools.clicks.export --network build/clicks/network.pt
 
 tiny-programs: install  ## export the embedded model again, as programs that run without PyTorch

@@ -50,7 +50,7 @@ class Wanted:
 def wanted_regions(root: Path, name: str, count: int) -> list[Wanted]:
     """Regions of a data set."""
     largest: dict[str, Wanted] = {}
-    for photo in read_photos(root, name):
+    for photo in read_photos(root / name, name):
         if name != UNSEEN and not is_held_out(photo):
             continue
         labels = photo.labels()

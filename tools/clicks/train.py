@@ -22,6 +22,7 @@ from tools.clicks.clicker import connected, largest_error, middle
 from tools.clicks.network import ClickNetwork
 from tools.clicks.views import LABEL_STRIDE, SIZE, UNLABELED, all_views, fill, open_cache
 from tools.tiny.optimization import Optimization
+from tools.tiny.photos import Folders
 
 BATCH = 8
 MOST_CLICKS = 8
@@ -180,7 +181,7 @@ def follow(average: nn.Module, network: nn.Module, keep: float) -> None:
 
 
 def train(
-    cache: Path, out: Path, photos: Path, minutes: float, start: Path | None, highest: float = RATE, seed: int = 0
+    cache: Path, out: Path, photos: Folders, minutes: float, start: Path | None, highest: float = RATE, seed: int = 0
 ) -> None:
     """Train until the time is over."""
     torch.manual_seed(seed)
@@ -239,7 +240,7 @@ def train(
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos"))
+    Folders.add_arguments(parser)
     parser.add_argument("--cache", type=Path, default=Path("build/clicks"))
     parser.add_argument("--out", type=Path, default=Path("build/clicks/network.pt"))
     parser.add_argument("--start", type=Path, help="weights to go on from")
@@ -249,7 +250,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     assert SIZE % LABEL_STRIDE == 0
-    train(chosen.cache, chosen.out, chosen.photos, chosen.minutes, chosen.start, chosen.rate, chosen.seed)
+    train(chosen.cache, chosen.out, Folders.of(chosen), chosen.minutes, chosen.start, chosen.rate, chosen.seed)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from segvoc.inference.exported.segmenter import open_tiny
 from tools.clicks.clicker import connected
-from tools.tiny.photos import DATA_SETS, UNLABELED, Photo, read_photos
+from tools.tiny.build import photos_of
+from tools.tiny.photos import UNLABELED, Folders, Photo
 
 SIZE = 448
 """Side of a view [px]."""
@@ -34,7 +35,7 @@ SHAPES = {
 }
 """Of one view: shape and type of each array."""
 
-PARTS = {"voc": 1, "caltech": 0}
+PARTS = {"voc": 1, "caltech": 0, "more-voc": 1, "more-cats": 0, "more-contours": 0, "more-meals": 1}
 """Views of parts of each photograph of some data sets; of all others `MOST_PARTS`."""
 
 MOST_PARTS = 2
@@ -104,10 +105,10 @@ def squashed(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def all_views(root: Path, seed: int = 0) -> list[View]:
+def all_views(folders: Folders, seed: int = 0) -> list[View]:
     """All views to learn from, shuffled."""
     random = np.random.default_rng(seed)
-    photos = [photo for name in DATA_SETS for photo in read_photos(root, name) if not is_held_out(photo)]
+    photos = [photo for photo in photos_of(folders) if not is_held_out(photo)]
     found = [view for photo in photos for view in views_of(photo, random)]
     random.shuffle(found)  # pyright: ignore[reportArgumentType]
     return found

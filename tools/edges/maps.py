@@ -21,11 +21,12 @@ from segvoc.inference.taught.taught_words import TaughtQuery
 from segvoc.inference.windows import views
 from segvoc.storage.atomic_writes import write_atomically
 from tools.edges.network import FEATURES
-from tools.tiny.photos import NO_WORD
+from tools.tiny.photos import NO_WORD, Folders
 
 COUNTS = {
     "voc": 200, "coco-minis": 110, "coco-panoptic": 100, "coco-things": 75, "clothing": 70, "caltech": 60,
-    "car-parts": 60, "facade-demo/train": 30, "pantry": 30, "indoor": 15,
+    "car-parts": 60, "facade-demo/train": 30, "pantry": 30, "indoor": 15, "more-voc": 600, "more-contours": 120,
+    "more-cats": 60, "more-meals": 40,
 }  # fmt: skip
 """Number of photographs per dataset. `tiny` was trained on all datasets except car-parts and facade-demo."""
 
@@ -45,7 +46,7 @@ NONE, UNLABELED = -2, -1
 """Labels of pixels without a word, and of unlabeled pixels."""
 
 
-def seen_photographs(root: Path, data_set: str, cache: Path) -> list[Mapping[str, Tensor]]:
+def seen_photographs(folders: Folders, data_set: str, cache: Path) -> list[Mapping[str, Tensor]]:
     """Load the photographs of a dataset with their maps, from `cache` if possible.
 
     Returns:
@@ -56,15 +57,15 @@ def seen_photographs(root: Path, data_set: str, cache: Path) -> list[Mapping[str
     file = cache / f"{data_set.replace('/', '-')}.pt"
     if not file.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        found = _computed(root, data_set)
+        found = _computed(folders, data_set)
         write_atomically(file, lambda stream: torch.save(found, stream))
     return torch.load(file, mmap=True)
 
 
-def _computed(root: Path, data_set: str) -> list[dict[str, Tensor]]:
+def _computed(folders: Folders, data_set: str) -> list[dict[str, Tensor]]:
     name, _, taught = data_set.partition(":")
-    folders = (root / name / "images", root / name / "labels", root / name.split("/")[0] / "classes.json")
-    images = segvoc.LabeledImages.from_folders(*folders)
+    folder, classes = folders[name], folders[name.split("/")[0]] / "classes.json"
+    images = segvoc.LabeledImages.from_folders(folder / "images", folder / "labels", classes)
     drawn = random.Random(0).sample(range(len(images)), len(images))[: (TAUGHT if taught else COUNTS)[data_set]]
     some = [(place, number % SCORED == 0) for number, place in enumerate(drawn)]
     model = segvoc.load("tiny", device="cpu", dtype="float32")

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from tools.edges.maps import COUNTS, HELD_OUT, NONE, TAUGHT, UNLABELED, near_edges, places, seen_photographs
 from tools.edges.network import FEATURES, EdgeNetwork
 from tools.tiny.optimization import Optimization
+from tools.tiny.photos import Folders
 from tools.tiny.scoring import counts_of_labels, scores
 
 WINDOW = 56
@@ -125,14 +126,14 @@ def report(network: EdgeNetwork, data_set: str, photos: Sequence[Photo]) -> None
 def main() -> None:
     """Parse the command line, train, save and score."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True, help="folder of the data sets")
+    Folders.add_arguments(parser)
     parser.add_argument("--cache", type=Path, default=Path("build/edges"), help="folder of maps, to go on from")
     parser.add_argument("--held-out", nargs="+", default=HELD_OUT, help="data sets that are only scored")
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("build/edges/network.pt"))
     chosen = parser.parse_args()
-    data = {name: seen_photographs(chosen.photos, name, chosen.cache) for name in (*COUNTS, *TAUGHT)}
+    data = {name: seen_photographs(Folders.of(chosen), name, chosen.cache) for name in (*COUNTS, *TAUGHT)}
     held_out = {name for name in data if name.partition(":")[0] in chosen.held_out}
     learned = {name: [one for one in data[name] if not one["scored"]] for name in data if name not in held_out}
     network = train(learned, chosen.steps, seed=chosen.seed)

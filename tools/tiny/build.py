@@ -12,7 +12,7 @@ from segvoc.encoders.minilm import MiniLM
 from tools.tiny.features import read_features
 from tools.tiny.model import TrainingData
 from tools.tiny.packages import text_tower, trunk_state, write_tokenizer
-from tools.tiny.photos import DATA_SETS, Photo, read_photos
+from tools.tiny.photos import DATA_SETS, Folders, Photo, read_photos
 from tools.tiny.words import center_of_names, class_embeddings, sentence_embeddings
 
 
@@ -42,19 +42,19 @@ def embed(text: MiniLM, words: Sequence[str]) -> Tensor:
     return torch.nn.functional.normalize(sentence_embeddings(text, words) - text.center, dim=-1)
 
 
-def photos_of(root: Path) -> list[Photo]:
+def photos_of(folders: Folders) -> list[Photo]:
     """The photographs of all data sets."""
-    return [photo for data_set in DATA_SETS for photo in read_photos(root, data_set)]
+    return [photo for data_set in DATA_SETS for photo in read_photos(folders[data_set], data_set)]
 
 
-def read_training_data(root: Path, cache: Path) -> tuple[TrainingData, MiniLM]:
+def read_training_data(folders: Folders, cache: Path) -> tuple[TrainingData, MiniLM]:
     """What models are trained on, on a GPU if there is one, and the text tower."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_float32_matmul_precision("high")
     with TemporaryDirectory() as work:
         text = build_text_tower(Path(work) / "tokenizer.json")
     tower = build_image_tower(text)
-    photos = photos_of(root)
+    photos = photos_of(folders)
     words = words_of(photos)
     embedded = embed(text, words).clone().to(device)  # no tensor of inference mode: losses are computed with it
     tower.requires_grad_(False).to(device)

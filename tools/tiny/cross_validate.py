@@ -26,7 +26,7 @@ from tqdm import tqdm
 from segvoc.inference.prepared_vocabulary import STUFF
 from tools.tiny.build import read_training_data
 from tools.tiny.model import SHIPPED, Model, Stages, TrainingData, train
-from tools.tiny.photos import DATA_SETS, Photo
+from tools.tiny.photos import DATA_SETS, MORE, Folders, Photo
 from tools.tiny.scoring import calibrate, counts, label_map, scores
 
 FOLDS = 3
@@ -48,12 +48,12 @@ TOGETHER = "caltech"
 """Unseen words of this data set are asked together with all of coco-panoptic's."""
 
 
-def folds_of(photos: Sequence[Photo], seed: int) -> list[int]:
-    """The fold of each photograph."""
-    groups = sorted({photo.group for photo in photos})
+def folds_of(photos: Sequence[Photo], seed: int) -> list[int | None]:
+    """The fold of each photograph; None: always learned from, as those of `MORE` that are in no other data set."""
+    groups = sorted({photo.group for photo in photos if photo.data_set not in MORE})
     random.Random(seed).shuffle(groups)
     number = {group: place % FOLDS for place, group in enumerate(groups)}
-    return [number[photo.group] for photo in photos]
+    return [number.get(photo.group) for photo in photos]
 
 
 def unseen_words(photos: Sequence[Photo], fold: int, seed: int) -> dict[str, list[str]]:
@@ -80,9 +80,9 @@ class Fold:
         """Deal."""
         photos = data.features.photos
         self.data, self.number, self.seed = data, number, seed
-        fold = torch.tensor(folds_of(photos, seed), device=data.text.device)
-        self.held_out = (fold == number).nonzero()[:, 0].tolist()
-        self.may_learn = fold != number
+        folds = folds_of(photos, seed)
+        self.held_out = [place for place, fold in enumerate(folds) if fold == number]
+        self.may_learn = torch.tensor([fold != number for fold in folds], device=data.text.device)
         self.unseen = unseen_words(photos, number, seed)
         hidden = [word for words in self.unseen.values() for word in words]
         self.known = data.known(hidden)
@@ -189,13 +189,13 @@ def _protocol(folds: Sequence[int]) -> str:
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True, help="folder of the data sets")
+    Folders.add_arguments(parser)
     parser.add_argument("--cache", type=Path, default=Path("build/tiny"), help="folder of stages, to go on from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)), help="only some of the folds")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     arguments = parser.parse_args()
-    data, _ = read_training_data(arguments.photos, arguments.cache)
+    data, _ = read_training_data(Folders.of(arguments), arguments.cache)
     figures = report(data, arguments.folds, arguments.seed)
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,7 @@ from segvoc.networks.tiny import TinyConfig
 from tools.tiny.build import read_training_data
 from tools.tiny.model import SHIPPED, Model, train
 from tools.tiny.packages import write_tokenizer
+from tools.tiny.photos import Folders
 from tools.tiny.quantize import pack_text_tower
 from tools.tiny.refinement import AGGREGATION, rescale
 from tools.tiny.words import imagenet_names
@@ -53,6 +54,13 @@ ORIGIN = {
         "caltech": "280 photographs of Caltech-101 (Fei-Fei, Fergus, Perona, 2004); CC BY 4.0",
         "pantry": "149 photographs of UJ Staple Pantry (Dustin van der Haar); CC BY-SA 4.0",
         "indoor": "60 frames of DHCN; CC BY 4.0",
+        "more-voc": "1,797 photographs of PASCAL VOC 2012 (Flickr's terms of use; given for research), masks of VOC "
+        "2012 and SBD (Hariharan et al., ICCV 2011); none of VOC 2012 val or PASCAL-Context val",
+        "more-cats": "996 photographs of cats of pcashman21/feral-cat-segmentation-dataset-and-model; MIT",
+        "more-contours": "603 photographs of Caltech-101 (CC BY 4.0) and PASCAL VOC 2007 (Flickr's terms of use; given "
+        "for research), outlines of bearpaw/sysu-shape-dataset",
+        "more-meals": "243 photographs of meals of rezayoga/Instance-Aware-Semantic-Segmentation-for-Food-Calorie-"
+        "Estimation-using-Mask-R-CNN; MIT",
     },
 }
 
@@ -81,7 +89,7 @@ def packed(model: Model, scale: float, bias: float) -> dict[str, Tensor]:
 def main() -> None:
     """Parse the command line, train, write the weights and their record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True, help="folder of the data sets")
+    Folders.add_arguments(parser)
     parser.add_argument("--scores", type=Path, required=True, help="JSON file of cross_validate --out")
     parser.add_argument("--cache", type=Path, default=Path("build/tiny"), help="folder of stages, to go on from")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
@@ -89,7 +97,7 @@ def main() -> None:
     figures = json.loads(arguments.scores.read_text())
     scale, bias = figures.pop("scale"), figures.pop("bias")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    data, text = read_training_data(arguments.photos, arguments.cache)
+    data, text = read_training_data(Folders.of(arguments), arguments.cache)
     everything = torch.ones(len(data.features.photos), dtype=torch.bool, device=data.features.device)
     model = train(data, everything, data.known(), SHIPPED)
     write_weights(arguments.out / "tiny.safetensors", packed(model, scale, bias), "tiny", **_configuration(model))

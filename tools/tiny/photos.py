@@ -1,6 +1,7 @@
 """Labeled photographs: folders of images/*.jpg, labels/*.png and classes.json."""
 
 import json
+from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,38 @@ from PIL import Image
 UNLABELED = 255
 NO_WORD = "background"
 
-DATA_SETS = ("coco-panoptic", "coco-things", "clothing", "voc", "coco-minis", "lvis", "caltech", "pantry", "indoor")
+MORE = ("more-voc", "more-cats", "more-contours", "more-meals")
+"""Data sets that `shared/tools/more_photos.py` makes out of public repositories; each has one folder in its output."""
+
+DATA_SETS = (
+    "coco-panoptic", "coco-things", "clothing", "voc", "coco-minis", "lvis", "caltech", "pantry", "indoor", *MORE,
+)  # fmt: skip
 """Labeled data sets, all of which the shipped weights are trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """Where the data sets are."""
+
+    photos: Path
+    """Folder of the data sets that aren't in `MORE`."""
+    more: Path
+    """Folder of those that are."""
+
+    def __getitem__(self, data_set: str) -> Path:
+        """The folder of a data set."""
+        return self.more / data_set.removeprefix("more-") if data_set in MORE else self.photos / data_set
+
+    @classmethod
+    def of(cls, chosen: Namespace) -> "Folders":
+        """What a command was given."""
+        return cls(photos=chosen.photos, more=chosen.more)
+
+    @staticmethod
+    def add_arguments(parser: ArgumentParser) -> None:
+        """Add `--photos` and `--more` to a command."""
+        parser.add_argument("--photos", type=Path, required=True, help="folder of the data sets")
+        parser.add_argument("--more", type=Path, required=True, help="folder that more_photos.py wrote")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +65,12 @@ class Photo:
 
     @property
     def group(self) -> str:
-        """Name of what stays together in cross-validation: copies of one COCO photograph, and frames of one film."""
+        """Name of what stays together in cross-validation: copies of one photograph, and frames of one film."""
         if self.data_set.startswith("coco-") or self.data_set == "lvis":
             return f"coco-{int(self.image_file.stem)}"
+        if self.data_set == "more-contours" and "_101_" in self.image_file.stem:
+            # airplane_101_airplanes_image_0023 is airplanes_0023 of caltech
+            return "caltech-" + self.image_file.stem.partition("_101_")[2].replace("_image_", "_")
         return self.data_set if self.data_set == "indoor" else self.key
 
     def pixels(self) -> Image.Image:
@@ -48,9 +82,8 @@ class Photo:
         return np.asarray(Image.open(self.label_file))
 
 
-def read_photos(root: Path, data_set: str) -> list[Photo]:
-    """All labeled photographs of a data set, by name."""
-    folder = root / data_set
+def read_photos(folder: Path, data_set: str) -> list[Photo]:
+    """All labeled photographs in the folder of a data set, by name."""
     names = json.loads((folder / "classes.json").read_text())
     words = tuple(None if name == NO_WORD else name for name in names)
     return [

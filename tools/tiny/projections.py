@@ -49,6 +49,10 @@ class ProjectionRecipe:
         ("caltech", 0.02),
         ("pantry", 0.1),
         ("indoor", 0.02),
+        ("more-voc", 0.015),
+        ("more-cats", 0.003),
+        ("more-contours", 0.004),
+        ("more-meals", 0.04),
     )
     """How often a cell of each data set is drawn, relative to the others."""
     seed: int = 0

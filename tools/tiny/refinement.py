@@ -41,7 +41,7 @@ class RefinementRecipe:
     novelty_weights: tuple[float, float, float, float] = (0.0, 0.0, 0.6, 1.5)
     """What a wholly new word adds to the weights: only ImageNet's classes say something of it. The more, the more new
     words are found, and the more they take of what belongs to others: "tower" of the sky."""
-    steps: int = 250
+    steps: int = 400
     """Optimizer steps."""
     views: int = 4
     """Views of a step."""
@@ -63,15 +63,19 @@ class RefinementRecipe:
     whole_vocabulary: float = 0.5
     """Share of the views that choose from their data set's whole vocabulary."""
     shares: tuple[tuple[str, float], ...] = (
-        ("coco-panoptic", 0.4),
+        ("coco-panoptic", 0.36),
         ("coco-things", 0.1),
         ("clothing", 0.12),
-        ("voc", 0.14),
+        ("voc", 0.08),
         ("coco-minis", 0.12),
         ("lvis", 0.02),
         ("caltech", 0.05),
         ("pantry", 0.07),
         ("indoor", 0.02),
+        ("more-voc", 0.14),
+        ("more-cats", 0.01),
+        ("more-contours", 0.01),
+        ("more-meals", 0.02),
     )
     """Of the data sets among the views."""
     seed: int = 0

@@ -23,11 +23,11 @@ from tools.tiny.projections import Alternatives, Projections, Rarity, cell_share
 class TrunkRecipe:
     """How the last stages are trained."""
 
-    steps: int = 1000
+    steps: int = 1500
     """Optimizer steps."""
     views: int = 8
     """Views of a step."""
-    window: int = 20
+    window: int = 16
     """Side of the random part of a view's cells that a step sees [cells]."""
     learning_rate: float = 1.5e-4
     """Of the trunk."""
@@ -55,6 +55,10 @@ class TrunkRecipe:
         ("caltech", 0.03),
         ("pantry", 0.12),
         ("indoor", 0.02),
+        ("more-voc", 0.03),
+        ("more-cats", 0.004),
+        ("more-contours", 0.005),
+        ("more-meals", 0.04),
     )
     """How often a photograph of each data set is drawn, relative to the others."""
     seed: int = 0

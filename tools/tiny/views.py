@@ -16,7 +16,16 @@ from tools.tiny.photos import Photo
 
 SIZE = 448
 
-CROPS = {"coco-panoptic": 4, "coco-things": 2, "coco-minis": 1, "voc": 1, "lvis": 2, "pantry": 1}
+CROPS = {
+    "coco-panoptic": 4,
+    "coco-things": 2,
+    "coco-minis": 1,
+    "voc": 1,
+    "lvis": 2,
+    "pantry": 1,
+    "more-voc": 1,
+    "more-meals": 1,
+}
 """Crops of each photograph, where not none: the fewer, the more photographs of the same words there are."""
 
 LARGEST_ZOOM, SMALLEST_ZOOM = 2.0, 0.75
