@@ -9,6 +9,7 @@ from torch import Tensor
 
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.encoders.minilm import MiniLM
+from segvoc.runtime.process_settings import keep_freed_memory
 from tools.tiny.features import read_features
 from tools.tiny.model import TrainingData
 from tools.tiny.packages import text_tower, trunk_state, write_tokenizer
@@ -51,6 +52,7 @@ def read_training_data(folders: Folders, cache: Path) -> tuple[TrainingData, Min
     """What models are trained on, on a GPU if there is one, and the text tower."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_float32_matmul_precision("high")
+    keep_freed_memory()
     with TemporaryDirectory() as work:
         text = build_text_tower(Path(work) / "tokenizer.json")
     tower = build_image_tower(text)
