@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segvoc.runtime.hardware import bfloat16_instructions
 from tools.clicks.clicker import connected, largest_error, middle
 from tools.clicks.network import ClickNetwork
 from tools.clicks.views import LABEL_STRIDE, SIZE, UNLABELED, all_views, fill, open_cache
@@ -214,7 +215,7 @@ def train(
         for number in range(rounds):
             clicks, most = clicks_of(batch)
             mask = torch.from_numpy(np.stack([one.mask for one in batch]))[:, None]
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_instructions() is not None):
                 logits = network(*inputs, clicks[:, :most], mask)[:, 0].float()
             loss = loss_of(logits, wanted, known)
             training.step(step, loss, clip_norm=1.0)
