@@ -14,7 +14,7 @@ from segvoc.encoders.efficientnet import EfficientNetLite, smoothed
 from segvoc.inference.prepared_vocabulary import STUFF
 from tools.tiny.features import Features
 from tools.tiny.optimization import Optimization
-from tools.tiny.photos import DATA_SETS, Photo
+from tools.tiny.photos import DATA_SETS, MORE, Photo
 
 CENTERED = 0.9
 """Share of an average cell's ConSE that is taken from every class embedding: else a few words are close to all cells.
@@ -33,6 +33,8 @@ class ProjectionRecipe:
     """Cells of a step."""
     kept: int = 260
     """Labeled cells of a photograph that are looked at."""
+    kept_of_more: int = 64
+    """The same of a photograph of `MORE`, which are many and alike: all cells take 8 GB."""
     learning_rate: float = 1e-3
     """Of the projections; the logits for "none of the words" learn fifty times as fast."""
     weight_penalty: float = 0.005
@@ -49,10 +51,10 @@ class ProjectionRecipe:
         ("caltech", 0.02),
         ("pantry", 0.1),
         ("indoor", 0.02),
-        ("more-voc", 0.015),
-        ("more-cats", 0.003),
-        ("more-contours", 0.004),
-        ("more-meals", 0.04),
+        ("more-voc", 0.06),
+        ("more-cats", 0.012),
+        ("more-contours", 0.016),
+        ("more-meals", 0.15),
     )
     """How often a cell of each data set is drawn, relative to the others."""
     seed: int = 0
@@ -236,6 +238,7 @@ class _Cells:
         device, random = features.device, torch.Generator().manual_seed(recipe.seed)
         count = len(features.photos)
         head, stages, targets, photo = [], [], [], []
+        is_more = torch.tensor([photo.data_set in MORE for photo in features.photos], device=device)
         self.probabilities = torch.zeros(count, 1000, device=device)
         self.mean, self.square = (torch.zeros(count, tower.appearance_channels, device=device) for _ in range(2))
         for start in range(0, count, 16):
@@ -248,7 +251,8 @@ class _Cells:
             target = (cell_shares(features.labels[views], words) * 255).to(torch.uint8)
             labeled = target.sum(dim=2, dtype=torch.int32) > 64
             draw = torch.rand(labeled.shape, generator=random).to(device).masked_fill(~labeled, 2.0)
-            rows = (draw.argsort(dim=1).argsort(dim=1) < recipe.kept) & labeled
+            kept = torch.where(is_more[views], recipe.kept_of_more, recipe.kept)
+            rows = (draw.argsort(dim=1).argsort(dim=1) < kept[:, None]) & labeled
             head.append(top.flatten(2).mT[rows].half())
             stages.append(both.flatten(2).mT[rows].half())
             targets.append(target[rows])
