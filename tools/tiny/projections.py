@@ -241,8 +241,8 @@ class _Cells:
         is_more = torch.tensor([photo.data_set in MORE for photo in features.photos], device=device)
         self.probabilities = torch.zeros(count, 1000, device=device)
         self.mean, self.square = (torch.zeros(count, tower.appearance_channels, device=device) for _ in range(2))
-        for start in range(0, count, 16):
-            views = torch.arange(start, min(start + 16, count), device=device)
+        for start in range(0, count, 4):  # glibc keeps no freed tensors of more than 32 MB
+            views = torch.arange(start, min(start + 4, count), device=device)
             middle = features.middle[views].float().contiguous(memory_format=torch.channels_last)
             last = tower.last_stage(middle)
             top, both = tower.trunk.head(last), torch.cat([middle, last], dim=1)
