@@ -211,12 +211,23 @@ def load(arguments: argparse.Namespace) -> int:
         "queue": arguments.queue,
         "seconds": arguments.seconds,
         **{name: round(value, 3) for name, value in measured.items()},
-        "statuses": dict(sorted(statuses.items())),
+        **counted(statuses),
         "connections_refused": refused,
         "exit_code": code,
     }
     keep("service_load", [row])
     return 0 if set(statuses) <= {200, 429, 503} and code == 0 else 1
+
+
+def counted(statuses: Counter[int]) -> dict[str, int]:
+    """The answers by what a client does next."""
+    waiting = statuses[429] + statuses[503]
+    return {
+        "labeled": statuses[200],
+        "told_to_wait": waiting,
+        "unanswered": statuses[0],
+        "failed": statuses.total() - statuses[200] - waiting - statuses[0],
+    }
 
 
 TEMPLATE = Path(__file__).parents[1] / "deploy" / "nginx" / "segvoc.conf.template"
@@ -331,11 +342,10 @@ def bursts(_arguments: argparse.Namespace) -> int:
     with service([]) as (_, address), behind_nginx(address, tls=True) as front:
         for _ in range(3):
             begin = time.perf_counter()
-            statuses = burst(front)
-            seconds = round(time.perf_counter() - begin, 2)
-            rows.append({"connections": BURST, "statuses": dict(sorted(statuses.items())), "seconds": seconds})
+            answers = counted(burst(front))
+            rows.append({"connections": BURST, **answers, "seconds": round(time.perf_counter() - begin, 2)})
     keep("service_burst", rows)
-    return int(any(0 in row["statuses"] for row in rows))  # pyright: ignore[reportOperatorIssue]
+    return int(any(row["unanswered"] or row["failed"] for row in rows))
 
 
 MOST_MEMORY_MB, MIXED_CLIENTS = 1500, 8
@@ -372,7 +382,7 @@ def most_memory(arguments: argparse.Namespace) -> int:
         "model": Path(arguments.model).name,
         "options": " ".join(arguments.options),
         "requests": arguments.requests,
-        "statuses": dict(sorted(statuses.items())),
+        **counted(statuses),
         "started_mb": round(base),
         "peak_of_mixed_mb": round(mixed),
         "peak_mb": round(peak),
