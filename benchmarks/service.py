@@ -9,7 +9,7 @@
 `load` starts `segvoc serve`, with the options after `--`, and keeps all clients calling for `seconds`; who is refused
 comes back after the time in Retry-After. Then it sends SIGTERM while they go on, and counts what was accepted and not
 answered. The model alone labels the same images before and after, in a process of its own with the same options of the
-model, so ratios are of one run. Fails if an answer is neither 200, 429 nor 503, or an accepted request is lost.
+model. Fails if an answer is neither 200, 429 nor 503, or an accepted request is lost.
 
 `guard` opens 70 uploads that don't go on and 300 requests whose headers don't end from one address, again and again,
 and counts what another address is answered: by the service behind nginx with deploy/nginx/segvoc.conf.template, which
@@ -193,17 +193,15 @@ def load(arguments: argparse.Namespace) -> int:
     latencies = [until - since for status, since, until in calls if status == 200 and until <= stopping]
     statuses = Counter(status for status, *_ in calls)
     refused = statuses.pop(REFUSED, 0)
-    rates = {"images_per_second": len(latencies) / (stopping - begin), "alone_before": before, "alone_after": after}
-    rate, p99 = (before + after) / 2, float(np.quantile(latencies, 0.99))
     measured = {
-        **rates,
+        "images_per_second": len(latencies) / (stopping - begin),
+        "alone_before": before,
+        "alone_after": after,
         "p50_seconds": float(np.quantile(latencies, 0.5)),
-        "p99_seconds": p99,
+        "p99_seconds": float(np.quantile(latencies, 0.99)),
         "memory_early_mb": early,
         "memory_late_mb": late,
         "stop_seconds": stop_seconds,
-        "throughput_ratio": rates["images_per_second"] / rate,
-        "p99_over_time_times_queue": p99 * rate / arguments.queue,
     }
     row = {
         "accept": arguments.accept,
@@ -268,42 +266,39 @@ def behind_nginx(address: str, *, tls: bool = False) -> Iterator[str]:
             process.wait()
 
 
-class Misuse:
+@contextlib.contextmanager
+def misused(address: str, upload: bytes) -> Iterator[None]:
     """Half-open uploads and slow headers from 127.0.0.2; those that the server closes are opened again."""
+    place, end = urlsplit(address), threading.Event()
+    half = HEAD + b"Content-Length: %d\r\n\r\n" % len(upload) + upload[:1000]
+    sent = [half] * HALF_OPEN + [b"GET / HTTP/1.1\r\nX: "] * SLOW
 
-    def __init__(self, address: str, upload: bytes) -> None:
-        place = urlsplit(address)
-        self._place, self._end = (place.hostname or "", place.port or 0), threading.Event()
-        half = HEAD + b"Content-Length: %d\r\n\r\n" % len(upload) + upload[:1000]
-        self._sent = [half] * HALF_OPEN + [b"GET / HTTP/1.1\r\nX: "] * SLOW
-        self._connections = [self._opened(begun) for begun in self._sent]
-        self._thread = threading.Thread(target=self._keep_open)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
-        for connection in self._connections:
-            connection.close()
-
-    def _opened(self, begun: bytes) -> socket.socket:
+    def opened(begun: bytes) -> socket.socket:
         connection = socket.socket()
         connection.settimeout(5)
         with contextlib.suppress(OSError):
             connection.bind(("127.0.0.2", 0))
-            connection.connect(self._place)
+            connection.connect((place.hostname, place.port))
             connection.sendall(begun)
         connection.setblocking(False)
         return connection
 
-    def _keep_open(self) -> None:
-        while not self._end.wait(0.5):
-            for number, begun in enumerate(self._sent):
-                if not _is_open(self._connections[number]):
-                    self._connections[number].close()
-                    self._connections[number] = self._opened(begun)
+    def keep_open() -> None:
+        while not end.wait(0.5):
+            for number, begun in enumerate(sent):
+                if not _is_open(connections[number]):
+                    connections[number].close()
+                    connections[number] = opened(begun)
+
+    connections = [opened(begun) for begun in sent]
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(keep_open)
+        try:
+            yield
+        finally:
+            end.set()
+    for connection in connections:
+        connection.close()
 
 
 def _is_open(connection: socket.socket) -> bool:
@@ -318,7 +313,7 @@ def _is_open(connection: socket.socket) -> bool:
 def answered(address: str) -> int:
     """How many of a few requests of another address are answered while the service is misused."""
     upload = form(SAMPLES[0].read_bytes())
-    with Misuse(address, upload):
+    with misused(address, upload):
         time.sleep(1)
         calls = [ask(address, upload, source="127.0.0.3", patience=60) for _ in range(ASKED)]
     return [status for status, _ in calls].count(200)

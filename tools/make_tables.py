@@ -87,7 +87,7 @@ def results(name: str, columns: Mapping[str, str]) -> Rows:
     """What a benchmark measured."""
     yield tuple(columns)
     rows = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))["rows"]
-    yield from ([text.format(**row).strip() for text in columns.values()] for row in rows)
+    yield from (tuple(text.format(**row).strip() for text in columns.values()) for row in rows)
 
 
 def benchmarks() -> Rows:
