@@ -107,12 +107,12 @@ def load_to_label(
     weights: str | None,
     device: str,
     dtype: DtypeName,
-    options: Mapping[str, object],
-    network: "SegmentationNetwork | None",
+    options: Mapping[str, object] | None = None,
+    network: "SegmentationNetwork | None" = None,
 ) -> Segmenter:
     """Load a model for labeling only, like `load`: `tiny` runs as its shipped exported programs where possible.
 
-    They match its network in float32, equally fast on a CPU, without the second to import PyTorch.
+    They match its network in float32, equally fast on a CPU, without the second and the 500 MB to import PyTorch.
     """
     device = device_name(device)
     on_cpu = device == "cpu" or (device == "auto" and not may_have_gpu())
