@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 import numpy as np
+from jaxtyping import Float64
 
 from papers.drawing import markdown_table, save_table
 from papers.view_options import out_option
@@ -15,7 +16,6 @@ from segvoc.cli import run_command
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
-from segvoc.evaluation.metrics import Scores
 from segvoc.runtime.version import __version__
 from segvoc.storage.files import read_json
 
@@ -90,15 +90,15 @@ class SeenScores:
 
 
 def seen_scores(
-    scores: Scores, classes: Sequence[str], seen: Collection[str], *, apart: Collection[str] = ()
+    iou: Float64[np.ndarray, " K"], classes: Sequence[str], seen: Collection[str], *, apart: Collection[str] = ()
 ) -> SeenScores:
     """Split the mean IoU by whether a class was seen in training; only classes with a true pixel count.
 
     Names in `apart`, such as a background that stands for all other classes, count in neither mean.
     """
-    counted = ~np.isnan(scores.iou) & np.array([name not in apart for name in classes], bool)
+    counted = ~np.isnan(iou) & np.array([name not in apart for name in classes], bool)
     known = np.array([name in seen for name in classes], bool)
-    groups = [scores.iou[counted & known], scores.iou[counted & ~known]]
+    groups = [iou[counted & known], iou[counted & ~known]]
     means = [float(group.mean()) if group.size else np.nan for group in groups]
     return SeenScores(seen=means[0], unseen=means[1], seen_count=groups[0].size, unseen_count=groups[1].size)
 
@@ -107,12 +107,9 @@ def scores_of_report(report: Mapping[str, Any], seen: frozenset[str]) -> SeenSco
     """Score a report's seen and unseen classes; a background is neither."""
     names, protocol = [entry["name"] for entry in report["classes"]], report["protocol"]
     collapsed = [] if protocol["collapse_from"] is None else names[protocol["collapse_from"] :]
-    iou, accuracy = (
-        np.array([_number(entry[name]) for entry in report["classes"]], np.float64) for name in ("iou", "accuracy")
-    )
-    means = {name: _number(report[name]) for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy")}
+    iou = np.array([entry["iou"] for entry in report["classes"]], np.float64)  # None is NaN
     apart = [name for name in (protocol["background"], *collapsed) if name is not None]
-    return seen_scores(Scores(**means, iou=iou, accuracy=accuracy), names, seen, apart=apart)
+    return seen_scores(iou, names, seen, apart=apart)
 
 
 def seen_table(rows: Sequence[tuple[str, str, SeenScores]]) -> str:
@@ -123,10 +120,6 @@ def seen_table(rows: Sequence[tuple[str, str, SeenScores]]) -> str:
         for model, title, own in rows
     )
     return markdown_table(head, lines)
-
-
-def _number(value: float | None) -> float:
-    return np.nan if value is None else value
 
 
 def _percent(value: float) -> str:
