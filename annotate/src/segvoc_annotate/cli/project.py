@@ -69,7 +69,7 @@ def import_(folder: str, done: bool, dataset: DatasetOptions) -> int:
     """
     from segvoc.data.datasets.maps import is_project
     from segvoc.imaging.result_paths import passed_over_line
-    from segvoc_annotate.projects.importing import import_dataset, import_images, import_path
+    from segvoc_annotate.projects.importing import Importing
     from segvoc_annotate.projects.project import Project
 
     if dataset.stretch is not None:
@@ -92,13 +92,12 @@ def import_(folder: str, done: bool, dataset: DatasetOptions) -> int:
             progress.total = total
             progress.update(count - progress.done)
 
+        importing = Importing(project=opened, done=done, on_step=show)
         if path is not None:
             format_, split = (next(iter(values), None) for values in (dataset.formats, dataset.splits))
-            result = import_path(opened, path, format_, images=dataset.images, split=split, done=done, on_step=show)
-        elif labeled is not None:
-            result = import_dataset(opened, labeled, done=done, on_step=show)
+            result = importing.path(path, format_, images=dataset.images, split=split)
         else:
-            result = import_images(opened, str(dataset.images), on_step=show)
+            result = importing.images(str(dataset.images)) if labeled is None else importing.dataset(labeled)
     if (line := passed_over_line(result.passed_over)) is not None:
         echo(f"segvoc: {line}", err=True)
     for problem in result.problems:
