@@ -16,6 +16,7 @@ from segvoc.cli import run_command
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
+from segvoc.evaluation.report import percent
 from segvoc.runtime.version import __version__
 from segvoc.storage.files import read_json
 
@@ -45,16 +46,15 @@ def seen(reports: Sequence[str], model: str, training: str, above: float, out: s
     """
     found = [report for folder in reports for report in read_reports(Path(folder))]
     known, segmenter = training_labels(training), chosen.load(model)
-    rows, facts = [], []
+    facts = []
     for report in found:
         names = [entry["name"] for entry in report["classes"]]
         classes = nearest_labels(segmenter, names, known).seen(above)
         scores = scores_of_report(report, classes)
-        rows.append((report["model"]["name"], report["data"]["title"], scores))
         plain = {name: None if value != value else value for name, value in asdict(scores).items()}
         about = {"model": report["model"]["name"], "data": report["data"]["title"], "miou": report["miou"]}
         facts.append(about | plain | {"seen_names": [name for name in names if name in classes]})
-    table = seen_table(rows)
+    table = seen_table(facts)
     settings = {"model": model, "weights": chosen.weights, "options": dict(chosen.departures())}
     about = {"segvoc": __version__, **settings, "training": training, "above": above}
     save_table(Path(out), "seen", table, about | {"rows": facts})
@@ -112,18 +112,12 @@ def scores_of_report(report: Mapping[str, Any], seen: frozenset[str]) -> SeenSco
     return seen_scores(iou, names, seen, apart=apart)
 
 
-def seen_table(rows: Sequence[tuple[str, str, SeenScores]]) -> str:
+def seen_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Table 5 as Markdown: a row per model and dataset."""
     head = ("model", "data", "mIoU of seen classes", "classes", "mIoU of unseen classes", "classes")
-    lines = (
-        (model, title, _percent(own.seen), str(own.seen_count), _percent(own.unseen), str(own.unseen_count))
-        for model, title, own in rows
-    )
+    columns = ("model", "data", "seen", "seen_count", "unseen", "unseen_count")
+    lines = ([percent(row[name]) if name in ("seen", "unseen") else str(row[name]) for name in columns] for row in rows)
     return markdown_table(head, lines)
-
-
-def _percent(value: float) -> str:
-    return "" if value != value else f"{value:.2f}"
 
 
 if __name__ == "__main__":
