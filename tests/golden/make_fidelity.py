@@ -33,8 +33,8 @@ HEAD = """# Fidelity
 
 How much the stages of our networks deviate from the official code's outputs (CAT-Seg 6d3a188, PCA-Seg 59c90ea, ERR-Seg
 6e79c0d, PartCATSeg 4a9a882, CLIPSeg 77c4e2d), run on a CPU in fp32 with the same seeded random weights. `python
-tests/golden/make_fidelity.py` writes this page from the golden tests' comparisons, and prints every stage; the tests fail
-above 1e-4 (5e-4 for single gradients), or below 99.9 % equal labels.
+tests/golden/make_fidelity.py` writes this page from the golden tests' comparisons, and prints every stage; the tests
+fail above 1e-4 (5e-4 for single gradients), or below 99.9 % equal labels.
 
 **Error** is the largest absolute difference, in units of the stage's largest magnitude. **Agreement** is the share of
 equal labels.
@@ -77,4 +77,4 @@ if __name__ == "__main__":
     PAGE.write_text("\n".join(page(compared)) + "\n", encoding="utf-8")
     for case in TITLES:
         for (stage, kind), value in sorted(compared[case].items()):
-            print(f"{case} {stage} {kind} {value:.3g}")
+            sys.stdout.write(f"{case} {stage} {kind} {value:.3g}\n")
