@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import make_baselines, make_tables
+from tools import make_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 1 << 30
@@ -22,11 +22,6 @@ def test_every_locked_package_may_be_used() -> None:
     assert {"torch", "numpy", "click"} <= {package.name for package in found}
     assert [package for package in found if not package.accepted] == []
     assert all(f"| {package.name} | {package.version} | " in check_licenses.table(found) for package in found)
-
-
-@pytest.mark.slow
-def test_the_page_of_baselines_is_up_to_date() -> None:
-    assert make_baselines.PAGE.read_text(encoding="utf-8") == "\n".join(make_baselines.page()) + "\n"
 
 
 def test_tables_have_what_the_code_says_and_what_was_measured() -> None:

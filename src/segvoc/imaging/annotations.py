@@ -303,16 +303,10 @@ _BLOCK = 1 << 16
 _MOST_PIXELS = (1 << 32) // _CHANNELS - 1
 
 
-def brush_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[UInt8[np.ndarray, " N"]]:
-    """Yield the mask of each class as packed bytes, empty without pixels; `UsageError` from 2^30 pixels on."""
-    if labels.size > _MOST_PIXELS:
-        raise UsageError(f"a brush mask has at most {_MOST_PIXELS} pixels, not {labels.size}; make the image smaller")
-    for changes in class_runs(labels, classes):
-        yield packed_runs(changes, labels.size) if changes.size else np.empty(0, np.uint8)
-
-
 def packed_runs(changes: Integer[np.ndarray, " R"], pixels: int) -> UInt8[np.ndarray, " N"]:
-    """Pack a mask of `pixels` pixels from the run bounds of `class_runs`."""
+    """Pack a mask of `pixels` pixels from the run bounds of `class_runs`; `UsageError` from 2^30 pixels on."""
+    if pixels > _MOST_PIXELS:
+        raise UsageError(f"a brush mask has at most {_MOST_PIXELS} pixels, not {pixels}; make the image smaller")
     lengths = np.diff(changes, prepend=0, append=pixels) * _CHANNELS
     values = np.resize(np.array([0, _INSIDE]), lengths.size)
     lengths, values = lengths[lengths > 0], values[lengths > 0]

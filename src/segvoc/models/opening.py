@@ -51,7 +51,7 @@ def load(
             change, on devices that multiply it in hardware, else "float32". Repositories always get "float32", for
             the same labels everywhere. PyTorch dtypes, such as `torch.float32`, work too.
         options: network settings that differ from the preset's, by name, for example {"dense": "qq"} for weights
-            distilled this way; docs/papers/baselines.md lists the common ones. A segvoc file already contains its
+            distilled this way; docs/papers/differences.md lists many. A segvoc file already contains its
             settings.
         network: a custom network to load the weights into, for example a preset's network with another aggregation.
             Its architecture must be the same as when the file was written.
