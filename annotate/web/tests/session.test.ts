@@ -84,7 +84,7 @@ test("the chosen image is labeled first, then the others, as many at once as the
     backend.asked.map(({ image }) => image.id),
     ["a", "b"],
   );
-  session.chosen.value = session.items.value[2];
+  session.opening.value = session.items.value[2];
   backend.asked[0].answer(ANSWER);
   await pause();
   assert.deepEqual(

@@ -153,8 +153,9 @@ function DoneButton({ page: { session } }: { page: Page }) {
 function Entries({ page }: { page: Page }) {
   const list = useRef<HTMLUListElement>(null);
   const items = page.session.listing.listed.value;
-  const chosen = items.indexOf(page.session.chosen.value!);
-  const { first, last, before, after } = useVisible(list, items.length, chosen);
+  // thumbnails are read while the image is
+  const opening = items.indexOf(page.session.opening.value!);
+  const { first, last, before, after } = useVisible(list, items.length, opening);
   return (
     <ul ref={list}>
       {before > 0 && <li class="room" style={{ width: `${before}px` }} aria-hidden="true" />}

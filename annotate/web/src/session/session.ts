@@ -40,7 +40,7 @@ export class Session {
   /** The image that is marked as open; it changes together with what is shown. */
   readonly chosen = signal<Item | null>(null);
   /** The image that was opened last, which may still be loading. */
-  opening: Item | null = null;
+  readonly opening = signal<Item | null>(null);
   /** The images in the strip, filtered and sorted. */
   readonly listing = new Listing(this.items, this.chosen);
   readonly model = signal<ModelInfo | null>(null);
@@ -102,7 +102,7 @@ export class Session {
     this.alone.value = null;
   }
 
-  /** Restores the saved state and autosaves. */
+  /** Restores the saved state and autosaves; the image that was open is still to be opened. */
   async restore(): Promise<void> {
     restore(this.settings, await this.store.get("all"));
     await this.restoreProject();
@@ -112,9 +112,13 @@ export class Session {
       this.writer.write("settings", () => this.kept(() => this.store.put("all", values)));
     });
     for (const leaving of ["visibilitychange", "pagehide"]) addEventListener(leaving, () => this.writer.flush(), true);
+  }
+
+  /** Opens the image that was open last. */
+  async openLast(): Promise<void> {
     const last = await this.store.get("current");
     const item = this.items.value.find(({ id }) => id === last) ?? this.items.value[0];
-    if (item && !this.opening) await this.open(item);
+    if (item && !this.opening.value) await this.open(item);
   }
 
   private async restoreProject(): Promise<void> {
@@ -236,7 +240,7 @@ export class Session {
   }
 
   async open(item: Item): Promise<void> {
-    this.opening = item;
+    this.opening.value = item;
     if (untracked(() => this.current.value?.item) === item) return;
     this.tellOfOpening(null);
     try {
@@ -244,7 +248,7 @@ export class Session {
       const { bitmap, work } = await this.nearby.take(item);
       const opened = new OpenImage(item, bitmap, work, this.settings);
       // the user may have chosen another one meanwhile
-      if (this.opening !== item) opened.close();
+      if (this.opening.value !== item) opened.close();
       else this.show(opened);
     } catch (failure) {
       this.tellOfOpening(sentence(failure));
@@ -254,7 +258,7 @@ export class Session {
   /** Opens the image so many places further in the strip. */
   move(places: number): void {
     const items = this.listing.listed.value;
-    const at = items.indexOf(this.opening!) + places;
+    const at = items.indexOf(this.opening.value!) + places;
     if (at >= 0 && at < items.length) void this.open(items[at]);
   }
 
@@ -326,7 +330,7 @@ export class Session {
     this.removed.value = [...this.removed.value, item];
     item.removed = Date.now();
     await this.sure(() => this.store.saveRemoved(item.entry()));
-    if (this.opening !== item) return;
+    if (this.opening.value !== item) return;
     const listed = this.listing.listed.value.filter((other) => other !== item),
       next = listed[Math.min(at, listed.length - 1)] ?? this.items.value[0];
     if (next) await this.open(next);
@@ -457,7 +461,7 @@ export class Session {
     if (image) image.item.bitmap = image.bitmap;
     this.store.hold(image?.item.id ?? null);
     this.current.value = image;
-    this.chosen.value = this.opening = image?.item ?? null;
+    this.chosen.value = this.opening.value = image?.item ?? null;
     if (before && this.items.value.includes(before.item)) this.nearby.put(before.item, before.prepared);
     else before?.close();
     this.writer.write("current", () => this.kept(() => this.store.put("current", image?.item.id)));
