@@ -13,7 +13,7 @@ import { renamed, withWords } from "../words/list";
 import { Item } from "./item";
 import { Listing } from "./listing";
 import { Nearby, OpenImage, paintSettled, type Prepared } from "./open_image";
-import { contextOf, makeSettings, projectOf, restore, useProject, valuesOf } from "./settings";
+import { contextOf, makeSettings, type Merged, projectOf, restore, useProject, valuesOf } from "./settings";
 import { TaughtFiles } from "./taught";
 import { type AskedConflict, teller, watcherOf } from "./watching";
 
@@ -173,24 +173,34 @@ export class Session {
     });
   }
 
-  /** Gives the pixels of a word to another one in all images, and removes it; returns how to take that back. */
-  async merge(word: string, into: string): Promise<() => Promise<void>> {
-    const { vocabulary, words } = this.settings;
+  /** Gives the pixels of a word to another one in all images, and removes it; `separate` takes that back. */
+  async merge(word: string, into: string): Promise<void> {
+    const { merged, vocabulary, words } = this.settings;
     const [from, to] = [word, into].map((name) => entryOf(vocabulary.value, name)!.id);
-    this.count();
-    await this.writer.idle();
+    merged.value = null;
+    await this.written();
     // the history knows the word by its new name, too
     this.current.value?.edits.rename(firstName(word), firstName(into));
     this.nearby.clear();
     await this.store.merge(from, to);
     words.value = words.value.filter((one) => one !== word);
-    return async () => {
-      this.count();
-      await this.writer.idle();
-      this.nearby.clear();
-      await this.store.separate();
-      words.value = withWords(words.value, [word]).words;
-    };
+    merged.value = { word: from, into: to };
+  }
+
+  /** Takes the last merge back. */
+  async separate({ word, into }: Merged): Promise<void> {
+    const { merged, vocabulary, words } = this.settings;
+    await this.written();
+    this.nearby.clear();
+    await this.store.separate(word, into);
+    words.value = withWords(words.value, [vocabulary.value.find(({ id }) => id === word)!.name]).words;
+    merged.value = null;
+  }
+
+  /** Waits until every change is written. */
+  private async written(): Promise<void> {
+    this.count();
+    await this.writer.idle();
   }
 
   /** Renames the background; its id stays unless it is also one of the words. */
@@ -358,6 +368,7 @@ export class Session {
       this.settings.words.value = [];
       this.settings.parts.value = "";
       this.settings.vocabulary.value = [];
+      this.settings.merged.value = null;
     });
     await this.taught.clear();
     await this.store.forget(items.map(({ id }) => id));
