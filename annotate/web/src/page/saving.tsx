@@ -1,6 +1,5 @@
 /** What is saved as files: the open image, all images, and the project as one zip. */
 
-import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 
 import { sentence } from "../backend";
@@ -14,12 +13,17 @@ import { type Page, plural } from "./page";
 /** Datasets that the service of a project writes (`segvoc project export`). */
 const DATASETS = ["coco-instances", "coco-panoptic", "yolo-seg", "voc", "cvat", "labelme", "label-studio"];
 
+/** Packs images into one file. */
+type Pack = typeof everything;
+
 export function SavePanel({ page }: { page: Page }) {
-  const { session } = page;
+  const { session, labeler } = page;
   const { isShared } = session.store;
   /** How much of what is being packed is there; null: nothing is packed. */
   const [share, setShare] = useState<number | null>(null);
   const isBusy = share !== null;
+  /** What waits until it is known which images are packed. */
+  const [asked, setAsked] = useState<{ readonly pack: Pack } | null>(null);
   const image = session.current.value,
     items = session.items.value,
     offered = session.offered.value;
@@ -35,8 +39,12 @@ export function SavePanel({ page }: { page: Page }) {
   };
   const saveZip = (name: string, path: string) =>
     void busy(async () => save({ name: `${name}.zip`, content: await session.store.download(path)! }));
-  const all = useSavingAll(page, (chosen) => void busy(async () => save(await everything(session, chosen, setShare))));
-  const whole = useSavingAll(page, (chosen) => void busy(async () => save(await projectZip(session, chosen, setShare))));
+  const saveAll = (pack: Pack, chosen: readonly Item[]) => {
+    setAsked(null);
+    void busy(async () => save(await pack(session, chosen, setShare)));
+  };
+  const ask = (pack: Pack) =>
+    items.every((item) => labeler.isLabeled(item)) ? saveAll(pack, items) : setAsked({ pack });
   const open = (file: File) =>
     void busy(async () => {
       session.offered.value = null;
@@ -82,7 +90,7 @@ export function SavePanel({ page }: { page: Page }) {
             type="button"
             title="All formats of one image, for each image that is labeled"
             disabled={!session.isLabeled.value || isBusy}
-            onClick={all.press}
+            onClick={() => ask(everything)}
           >
             Everything
             <span class="type">ZIP</span>
@@ -92,7 +100,7 @@ export function SavePanel({ page }: { page: Page }) {
           type="button"
           title="Images, words, labels and corrections, to go on elsewhere"
           disabled={!items.length || isBusy}
-          onClick={() => (isShared ? saveZip(session.name.value, "archive") : whole.press())}
+          onClick={() => (isShared ? saveZip(session.name.value, "archive") : ask(projectZip))}
         >
           Save project
           <span class="type">ZIP</span>
@@ -119,54 +127,27 @@ export function SavePanel({ page }: { page: Page }) {
         </Question>
       )}
       {isBusy && <progress aria-label="Packing" max="1" {...(share > 0 && { value: share })} />}
-      {all.question}
-      {whole.question}
+      {asked && (
+        <UnlabeledDialog
+          page={page}
+          onSave={(chosen) => saveAll(asked.pack, chosen)}
+          onClose={() => setAsked(null)}
+        />
+      )}
     </>
   );
 }
 
-interface SavingAll {
-  /** Save them, or ask first. */
-  readonly press: () => void;
-  /** The question, while it is open. */
-  readonly question: ComponentChildren;
-}
-
-/** Saves all images, once it is known what becomes of those that aren't labeled for the words that hold. */
-function useSavingAll(page: Page, save: (items: readonly Item[]) => void): SavingAll {
-  const [asked, setAsked] = useState<"asked" | "waiting" | null>(null);
-  const { session, labeler } = page;
-  const press = () => {
-    const items = session.items.value;
-    if (items.every((item) => labeler.isLabeled(item))) save(items);
-    else setAsked("asked");
-  };
-  const question = asked && (
-    <UnlabeledDialog
-      page={page}
-      isWaiting={asked === "waiting"}
-      onWait={() => setAsked("waiting")}
-      onSave={(items) => {
-        setAsked(null);
-        save(items);
-      }}
-      onClose={() => setAsked(null)}
-    />
-  );
-  return { press, question };
-}
-
 interface UnlabeledDialogProps {
   page: Page;
-  /** Whether the reader waits for them. */
-  isWaiting: boolean;
-  onWait: () => void;
   /** The images that are saved. */
   onSave: (items: readonly Item[]) => void;
   onClose: () => void;
 }
 
-function UnlabeledDialog({ page: { session, labeler }, isWaiting, onWait, onSave, onClose }: UnlabeledDialogProps) {
+/** Asks what becomes of images that aren't labeled for the words that hold. */
+function UnlabeledDialog({ page: { session, labeler }, onSave, onClose }: UnlabeledDialogProps) {
+  const [isWaiting, setWaiting] = useState(false);
   const items = session.items.value;
   const open = items.filter((item) => !labeler.isLabeled(item));
   const failed = open.filter(({ state }) => state.value.kind === "failed");
@@ -184,7 +165,7 @@ function UnlabeledDialog({ page: { session, labeler }, isWaiting, onWait, onSave
       {isWaiting && <progress aria-label="Labeled images" max={items.length} value={labeled.length} />}
       <div class="column">
         {!isWaiting && (
-          <button type="button" class="primary" onClick={onWait}>
+          <button type="button" class="primary" onClick={() => setWaiting(true)}>
             Wait for {open.length === 1 ? "it" : "them"}
           </button>
         )}

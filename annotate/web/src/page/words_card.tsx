@@ -19,7 +19,7 @@ import {
   withoutPart,
   withWords,
 } from "../words/list";
-import { FileButton, Icon } from "./buttons";
+import { Check, FileButton, RemoveButton } from "./buttons";
 import { Dialog, Question } from "./dialog";
 import { type Page, plural } from "./page";
 
@@ -125,14 +125,7 @@ export function WordsField({ page }: { page: Page }) {
                   {firstName(word)}
                   {names(word).length > 1 && <span class="more">+{names(word).length - 1}</span>}
                 </button>
-                <button
-                  type="button"
-                  class="remove"
-                  aria-label={`Remove ${firstName(word)}`}
-                  onClick={() => remove(word)}
-                >
-                  <Icon name="close" />
-                </button>
+                <RemoveButton name={firstName(word)} onClick={() => remove(word)} />
               </li>
             ))}
           </ul>
@@ -166,14 +159,12 @@ export function WordsField({ page }: { page: Page }) {
         background too.
       </p>
       {words.some((word) => names(word).length > 1) && (
-        <label class="check">
-          <input
-            type="checkbox"
-            checked={synonyms.value === "average"}
-            onChange={(event) => (synonyms.value = event.currentTarget.checked ? "average" : "first")}
-          />
+        <Check
+          isChecked={synonyms.value === "average"}
+          onChange={(isChecked) => (synonyms.value = isChecked ? "average" : "first")}
+        >
           Look for all synonyms, not only the first
-        </label>
+        </Check>
       )}
       {told && (
         <p class="help" role="status">
@@ -305,9 +296,7 @@ export function PartsField({ page }: { page: Page }) {
           {known.map((one) => (
             <li key={`${one.object}: ${one.part}`}>
               <span class="name">{nameOf(one)}</span>
-              <button type="button" class="remove" aria-label={`Remove ${nameOf(one)}`} onClick={() => remove(one)}>
-                <Icon name="close" />
-              </button>
+              <RemoveButton name={nameOf(one)} onClick={() => remove(one)} />
             </li>
           ))}
         </ul>
@@ -355,14 +344,7 @@ export function TaughtField({ page: { session, labeler } }: { page: Page }) {
           {given.map((file) => (
             <li key={file.id}>
               <About file={file} onUse={use} />
-              <button
-                type="button"
-                class="remove"
-                aria-label={`Remove ${file.name}`}
-                onClick={() => void session.taught.remove(file)}
-              >
-                <Icon name="close" />
-              </button>
+              <RemoveButton name={file.name} onClick={() => void session.taught.remove(file)} />
             </li>
           ))}
         </ul>
