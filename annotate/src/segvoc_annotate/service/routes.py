@@ -182,7 +182,9 @@ class ProjectRoutes:
         return await self._changed(partial(merge_words, self.project, body.word, body.into, by=user))
 
     async def _take_back_merge(self, request: Request) -> Response:
-        return await self._changed(partial(take_back_merge, self.project, by=user_of(request)))
+        names = [name for name in ("word", "into") if name in request.query_params]
+        words = [int(whole_number(request, name, 0, 65_535)) for name in names]
+        return await self._changed(partial(take_back_merge, self.project, words, by=user_of(request)))
 
     async def _changed(self, change: Callable[[], ProjectRecord]) -> Response:
         """Change the record, and answer the project."""
