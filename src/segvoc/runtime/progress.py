@@ -110,7 +110,7 @@ class Progress:
             self._updates += 1
             if self._updates == 1:
                 self._first, self._measured_from = self.done, time.monotonic()
-            self._bar.set_postfix_str(", ".join(self._facts()), refresh=False)
+            self._bar.set_postfix_str(", ".join(self._facts("/s")), refresh=False)
             self._bar.update(self.done - self._bar.n)
             is_due = time.monotonic() >= self._next
         if self._lines and is_due:
@@ -146,9 +146,11 @@ class Progress:
     def _line(self, *, finished: bool = False) -> str:
         units = self.unit if self.done == 1 and self.total is None else f"{self.unit}s"
         of = "" if self.total is None else f" of {self.total}"
-        return ", ".join([f"{self.what}: {self.done}{of} {units}", *self._facts(finished=finished)])
+        return ", ".join(
+            [f"{self.what}: {self.done}{of} {units}", *self._facts(f" {self.unit}s per second", finished=finished)]
+        )
 
-    def _facts(self, *, finished: bool = False) -> Iterator[str]:
+    def _facts(self, rate_unit: str, *, finished: bool = False) -> Iterator[str]:
         """The note, the rate and the remaining time, as far as they are known."""
         passed, new = time.monotonic() - self._measured_from, self.done - self._first
         if self._note:
@@ -156,7 +158,7 @@ class Progress:
         if finished:
             yield f"done in {duration(time.monotonic() - self._start)}"
         elif self._updates > MEASURED and new and passed:
-            yield f"{new / passed:.3g} {self.unit}s per second"
+            yield f"{new / passed:.3g}{rate_unit}"
             if self.total is not None:
                 yield f"{duration((self.total - self.done) * passed / new)} left"
 
