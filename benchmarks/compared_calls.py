@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import segvoc
+from benchmarks.multiply_adds import err_seg_kept
 from benchmarks.official_code import LONGEST, build_official
 from segvoc.encoders.word_encoder import EncodedWords
-from segvoc.evaluation.protocol import err_seg_kept
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all
 from segvoc.layers.selection_rules import DROPPED, MostSimilar, Voted

@@ -12,8 +12,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from segvoc.data.benchmarks import find_benchmark
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
+from segvoc.evaluation.protocol import ERR_SEG_KEPT
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.err_seg import OWN_SELECTION
 
 
 def multiply_adds_of(work: Callable[[], object]) -> int:
@@ -28,6 +31,12 @@ def _of_convolution_backward(out: Sequence[int], x: Sequence[int], weight: Seque
     """Operations of a convolution's gradients; PyTorch ignores groups in the weight gradients."""
     transposed, wanted = more[4], more[7]
     return 2 * math.prod(x if transposed else out) * math.prod(weight[1:]) * sum(wanted[:2])
+
+
+def err_seg_kept(classes: int) -> int:
+    """Number of classes that ERR-Seg keeps: P of the benchmark with this many classes, else by our rule."""
+    by_size = {len(find_benchmark(name).classes): kept for name, kept in ERR_SEG_KEPT.items()}
+    return by_size.get(classes, OWN_SELECTION.keep(classes))
 
 
 def published_err_seg(network: SegmentationNetwork, side: int, classes: int, keep: int) -> int | None:

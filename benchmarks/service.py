@@ -1,14 +1,15 @@
-"""The service under more load than it can take, and behind nginx while one address misuses it.
+"""The service under more load than it can take, and behind nginx while one address misuses it; and batches on Ray.
 
     python -m benchmarks.service load [--seconds 600] [--clients 32] [--accept application/json] [-- --queue 16 ...]
     python -m benchmarks.service guard
     python -m benchmarks.service burst
-    python -m benchmarks.service memory [--requests 2000] [-- --max-pixels N ...]
+    python -m benchmarks.service memory [--requests 2000] [--model tiny] [-- --max-pixels N ...]
+    python -m benchmarks.service batch [--images 300]
 
 `load` starts `segvoc serve`, with the options after `--`, and keeps all clients calling for `seconds`; who is refused
 comes back after the time in Retry-After. Then it sends SIGTERM while they go on, and counts what was accepted and not
 answered. The model alone labels the same images before and after, in a process of its own with the same options of the
-model, so ratios are of one run. Fails if an answer is neither 200, 429 nor 503, or an accepted request is lost.
+model. Fails if an answer is neither 200, 429 nor 503, or an accepted request is lost.
 
 `guard` opens 70 uploads that don't go on and 300 requests whose headers don't end from one address, again and again,
 and counts what another address is answered: by the service behind nginx with deploy/nginx/segvoc.conf.template, which
@@ -18,6 +19,11 @@ has to be 16 of 16, and by the bare service. Addresses are those of loopback, 12
 
 `memory` sends mixed requests from 8 clients (photographs of 0.3 to 24 megapixels, all three types of answer), the last
 of which are 100 megapixels as a JPEG, once for each type. Fails if the service's peak is above 1.5 GB.
+
+`batch` labels photographs by `segvoc batch` with one worker and with two, and with two of which one is killed halfway.
+Fails unless every photograph has one row in each result. A worker has one core.
+
+`python tools/make_tables.py` then renews the tables of the pages that show results.
 """
 
 import argparse
@@ -36,9 +42,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,18 +51,19 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from benchmarks.machine import keep
+from benchmarks.machine import keep, update
 
 SAMPLES = sorted((Path(__file__).parents[1] / "samples").glob("*.jpg"))
 WORDS = ["cat", "person", "cup", "table", "rocket", "sky", "wall", "flag", "spoon", "grass"]
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 ALONE = """
-import sys, time, segvoc
+import sys, time
 from segvoc.runtime import process_settings
 process_settings.for_own_process()
+from segvoc.cli.options import ModelOptions
 device, dtype, seconds, *images = sys.argv[1:]
-model = segvoc.load("tiny", device=device, dtype=dtype)
+model = ModelOptions(device=device, dtype=dtype).open_light("tiny")
 words = model.encode({words!r})
 contents = [open(image, "rb").read() for image in images]
 model.segment(contents[0], words)
@@ -68,60 +74,6 @@ for result in model.segment_many(iter(lambda: contents[done % len(contents)], No
         break
 print(done / (time.perf_counter() - begin))
 """
-
-
-@dataclass
-class Seen:
-    """What the clients have seen."""
-
-    statuses: Counter[int] = field(default_factory=Counter)
-    """Answers by status; 0: none to a request that was sent."""
-    latencies: list[float] = field(default_factory=list)
-    """Times of the accepted requests [s]."""
-    refused: int = 0
-    """Connections that the service didn't take."""
-    idle: int = 0
-    """Connections that it had closed while they waited, as servers do; the request was sent again."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    """Of all of these."""
-
-
-def client(address: str, body: bytes, headers: dict[str, str], seen: Seen, end: threading.Event) -> None:
-    """Call until the end; come back when the service says."""
-    place, connection, used = urlsplit(address), None, False
-    while not end.is_set():
-        if connection is None:
-            connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=600)
-            try:
-                connection.connect()
-            except OSError:
-                with seen.lock:
-                    seen.refused += 1
-                connection = None
-                end.wait(0.2)
-                continue
-            used = False
-        begin, status, wait = time.perf_counter(), 0, 0.0
-        try:
-            connection.request("POST", "/v1/segment", body, headers)
-            answer = connection.getresponse()
-            answer.read()
-            status, wait = answer.status, float(answer.getheader("Retry-After", "0"))
-            used = True
-            if answer.will_close:
-                connection = None
-        except (http.client.HTTPException, OSError):
-            connection = None
-            if used:
-                with seen.lock:
-                    seen.idle += 1
-                continue
-        with seen.lock:
-            seen.statuses[status] += 1
-            if status == 200:
-                seen.latencies.append(time.perf_counter() - begin)
-        if wait:
-            end.wait(wait)
 
 
 @contextlib.contextmanager
@@ -164,48 +116,122 @@ def form(image: bytes) -> bytes:
     )
 
 
-def load(arguments: argparse.Namespace) -> tuple[Seen, dict[str, Any]]:
-    """Call the service, and stop it while it is called."""
-    seen, end = Seen(), threading.Event()
-    headers = {"Content-Type": "multipart/form-data; boundary=b", "Accept": arguments.accept}
-    with service(["--device", arguments.device, "--dtype", arguments.dtype, *arguments.options]) as (process, address):
+REFUSED = -1
+"""In place of a status: the connection wasn't taken."""
+
+
+def ask(
+    address: str,
+    body: bytes | None = None,
+    *,
+    path: str = "/v1/segment",
+    accept: str = "application/json",
+    source: str = "127.0.0.1",
+    patience: float = 600.0,
+) -> tuple[int, float]:
+    """The status of a request from one of loopback's addresses, and the time in Retry-After [s].
+
+    The status is 0 if there is no answer within `patience` [s]. With a body it is a POST.
+    """
+    place = urlsplit(address)
+    how: dict[str, Any] = {"timeout": patience, "source_address": (source, 0)}
+    if place.scheme == "https":
+        how["context"] = ssl._create_unverified_context()
+    kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
+    with contextlib.closing(kind(place.hostname or "", place.port, **how)) as connection:
+        try:
+            connection.connect()
+        except ConnectionRefusedError:
+            return REFUSED, 0.2
+        except OSError:
+            return 0, 0.0
+        try:
+            method, headers = "GET" if body is None else "POST", {"Accept": accept, "Content-Type": CONTENT_TYPE}
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status, float(answer.getheader("Retry-After", "0"))
+        except (OSError, http.client.HTTPException):
+            return 0, 0.0
+
+
+def client(address: str, body: bytes, accept: str, end: threading.Event) -> list[tuple[int, float, float]]:
+    """Call until the end, and come back when the service says; status, begin and end of each call."""
+    calls = []
+    while not end.is_set():
+        begin = time.perf_counter()
+        status, wait = ask(address, body, accept=accept)
+        calls.append((status, begin, time.perf_counter()))
+        end.wait(wait)
+    return calls
+
+
+def load(arguments: argparse.Namespace) -> int:
+    """Call the service, and stop it while it is called; the exit code."""
+    chosen, end = ["--device", arguments.device, "--dtype", arguments.dtype], threading.Event()
+    each = max(5.0, min(60.0, arguments.seconds / 10))
+    before = alone(arguments.device, arguments.dtype, each)
+    options = [*chosen, "--queue", str(arguments.queue), *arguments.options]
+    with service(options) as (process, address), ThreadPoolExecutor(arguments.clients) as threads:
         bodies = [form(path.read_bytes()) for path in SAMPLES]
-        threads = [
-            threading.Thread(target=client, args=(address, bodies[number % len(bodies)], headers, seen, end))
+        begin = time.perf_counter()
+        running = [
+            threads.submit(client, address, bodies[number % len(bodies)], arguments.accept, end)
             for number in range(arguments.clients)
         ]
-        begin = time.perf_counter()
-        for thread in threads:
-            thread.start()
         time.sleep(min(60.0, arguments.seconds / 2))
         early = memory(process)
         time.sleep(max(0.0, begin + arguments.seconds - time.perf_counter()))
-        with seen.lock:
-            seconds, done, latencies = time.perf_counter() - begin, seen.statuses[200], list(seen.latencies)
         late = memory(process)
         process.send_signal(signal.SIGTERM)
         stopping = time.perf_counter()
         code = process.wait(600)
         stop_seconds = time.perf_counter() - stopping
         end.set()
-        for thread in threads:
-            thread.join()
-    return seen, {
-        "images_per_second": done / seconds,
+        calls = [call for thread in running for call in thread.result()]
+    after = alone(arguments.device, arguments.dtype, each)
+    latencies = [until - since for status, since, until in calls if status == 200 and until <= stopping]
+    statuses = Counter(status for status, *_ in calls)
+    refused = statuses.pop(REFUSED, 0)
+    measured = {
+        "images_per_second": len(latencies) / (stopping - begin),
+        "alone_before": before,
+        "alone_after": after,
         "p50_seconds": float(np.quantile(latencies, 0.5)),
         "p99_seconds": float(np.quantile(latencies, 0.99)),
         "memory_early_mb": early,
         "memory_late_mb": late,
         "stop_seconds": stop_seconds,
+    }
+    row = {
+        "accept": arguments.accept,
+        "clients": arguments.clients,
+        "queue": arguments.queue,
+        "seconds": arguments.seconds,
+        **{name: round(value, 3) for name, value in measured.items()},
+        **counted(statuses),
+        "connections_refused": refused,
         "exit_code": code,
+    }
+    keep("service_load", [row])
+    return 0 if set(statuses) <= {200, 429, 503} and code == 0 else 1
+
+
+def counted(statuses: Counter[int]) -> dict[str, int]:
+    """The answers by what a client does next."""
+    waiting = statuses[429] + statuses[503]
+    return {
+        "labeled": statuses[200],
+        "told_to_wait": waiting,
+        "unanswered": statuses[0],
+        "failed": statuses.total() - statuses[200] - waiting - statuses[0],
     }
 
 
 TEMPLATE = Path(__file__).parents[1] / "deploy" / "nginx" / "segvoc.conf.template"
 HALF_OPEN, SLOW, ASKED, BURST = 70, 300, 16, 60
-PATIENCE = 60.0
-"""Timeout of a request [s]."""
-HEAD = b"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+CONTENT_TYPE = "multipart/form-data; boundary=b"
+HEAD = f"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: {CONTENT_TYPE}\r\n".encode()
 
 
 @contextlib.contextmanager
@@ -231,7 +257,7 @@ def behind_nginx(address: str, *, tls: bool = False) -> Iterator[str]:
         free.close()
         process = subprocess.Popen(["nginx", "-e", f"{folder}/errors", "-c", f"{folder}/nginx.conf"])
         try:
-            while ask(f"{scheme}://127.0.0.1:{port}", "127.0.0.1", "GET", "/healthz") != 200:
+            while ask(f"{scheme}://127.0.0.1:{port}", path="/healthz")[0] != 200:
                 assert process.poll() is None, Path(folder, "errors").read_text()
                 time.sleep(0.05)
             yield f"{scheme}://127.0.0.1:{port}"
@@ -240,59 +266,39 @@ def behind_nginx(address: str, *, tls: bool = False) -> Iterator[str]:
             process.wait()
 
 
-def ask(address: str, source: str, method: str, path: str, body: bytes | None = None) -> int:
-    """The status of a request from one of loopback's addresses; 0 where its connection is closed or refused."""
-    place = urlsplit(address)
-    how: dict[str, Any] = {"timeout": PATIENCE, "source_address": (source, 0)}
-    if place.scheme == "https":
-        how["context"] = ssl._create_unverified_context()
-    kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
-    connection = kind(place.hostname or "", place.port, **how)
-    try:
-        connection.request(method, path, body, {"Content-Type": "multipart/form-data; boundary=b"} if body else {})
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return 0
-    finally:
-        connection.close()
-
-
-class Misuse:
+@contextlib.contextmanager
+def misused(address: str, upload: bytes) -> Iterator[None]:
     """Half-open uploads and slow headers from 127.0.0.2; those that the server closes are opened again."""
+    place, end = urlsplit(address), threading.Event()
+    half = HEAD + b"Content-Length: %d\r\n\r\n" % len(upload) + upload[:1000]
+    sent = [half] * HALF_OPEN + [b"GET / HTTP/1.1\r\nX: "] * SLOW
 
-    def __init__(self, address: str, upload: bytes) -> None:
-        place = urlsplit(address)
-        self._place, self._end = (place.hostname or "", place.port or 0), threading.Event()
-        half = HEAD + b"Content-Length: %d\r\n\r\n" % len(upload) + upload[:1000]
-        self._sent = [half] * HALF_OPEN + [b"GET / HTTP/1.1\r\nX: "] * SLOW
-        self._connections = [self._opened(begun) for begun in self._sent]
-        self._thread = threading.Thread(target=self._keep_open)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
-        for connection in self._connections:
-            connection.close()
-
-    def _opened(self, begun: bytes) -> socket.socket:
+    def opened(begun: bytes) -> socket.socket:
         connection = socket.socket()
         connection.settimeout(5)
         with contextlib.suppress(OSError):
             connection.bind(("127.0.0.2", 0))
-            connection.connect(self._place)
+            connection.connect((place.hostname, place.port))
             connection.sendall(begun)
         connection.setblocking(False)
         return connection
 
-    def _keep_open(self) -> None:
-        while not self._end.wait(0.5):
-            for number, begun in enumerate(self._sent):
-                if not _is_open(self._connections[number]):
-                    self._connections[number].close()
-                    self._connections[number] = self._opened(begun)
+    def keep_open() -> None:
+        while not end.wait(0.5):
+            for number, begun in enumerate(sent):
+                if not _is_open(connections[number]):
+                    connections[number].close()
+                    connections[number] = opened(begun)
+
+    connections = [opened(begun) for begun in sent]
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(keep_open)
+        try:
+            yield
+        finally:
+            end.set()
+    for connection in connections:
+        connection.close()
 
 
 def _is_open(connection: socket.socket) -> bool:
@@ -307,9 +313,10 @@ def _is_open(connection: socket.socket) -> bool:
 def answered(address: str) -> int:
     """How many of a few requests of another address are answered while the service is misused."""
     upload = form(SAMPLES[0].read_bytes())
-    with Misuse(address, upload):
+    with misused(address, upload):
         time.sleep(1)
-        return [ask(address, "127.0.0.3", "POST", "/v1/segment", upload) for _ in range(ASKED)].count(200)
+        calls = [ask(address, upload, source="127.0.0.3", patience=60) for _ in range(ASKED)]
+    return [status for status, _ in calls].count(200)
 
 
 def burst(address: str) -> Counter[int]:
@@ -318,23 +325,22 @@ def burst(address: str) -> Counter[int]:
 
     def call(_: int) -> int:
         ready.wait()
-        return ask(address, "127.0.0.4", "POST", "/v1/segment", upload)
+        return ask(address, upload, source="127.0.0.4")[0]
 
     with ThreadPoolExecutor(BURST) as threads:
         return Counter(threads.map(call, range(BURST)))
 
 
-def bursts() -> int:
+def bursts(_arguments: argparse.Namespace) -> int:
     """Three bursts of TLS connections through nginx; the exit code."""
     rows: list[dict[str, object]] = []
     with service([]) as (_, address), behind_nginx(address, tls=True) as front:
         for _ in range(3):
             begin = time.perf_counter()
-            statuses = burst(front)
-            seconds = round(time.perf_counter() - begin, 2)
-            rows.append({"connections": BURST, "statuses": dict(sorted(statuses.items())), "seconds": seconds})
+            answers = counted(burst(front))
+            rows.append({"connections": BURST, **answers, "seconds": round(time.perf_counter() - begin, 2)})
     keep("service_burst", rows)
-    return int(any(0 in row["statuses"] for row in rows))  # pyright: ignore[reportOperatorIssue]
+    return int(any(row["unanswered"] or row["failed"] for row in rows))
 
 
 MOST_MEMORY_MB, MIXED_CLIENTS = 1500, 8
@@ -360,48 +366,33 @@ def most_memory(arguments: argparse.Namespace) -> int:
     bodies, large = mixed_bodies()
     # each type of answer to each size
     calls = [(bodies[number % 16], ACCEPTED[number // 16 % 3]) for number in range(arguments.requests)]
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        service(arguments.options, exported(folder)) as (process, address),
-        ThreadPoolExecutor(MIXED_CLIENTS) as threads,
-    ):
+    options = ["--device", arguments.device, "--dtype", arguments.dtype, *arguments.options]
+    with service(options, arguments.model) as (process, address), ThreadPoolExecutor(MIXED_CLIENTS) as threads:
         begin, base = time.perf_counter(), memory(process)
         statuses = Counter(threads.map(lambda call: patiently(address, *call), calls))
         mixed = peak_memory(process)
         statuses.update(patiently(address, large, accept) for accept in ACCEPTED)
         peak, seconds = peak_memory(process), time.perf_counter() - begin
     row = {
+        "model": Path(arguments.model).name,
+        "options": " ".join(arguments.options),
         "requests": arguments.requests,
-        "statuses": dict(sorted(statuses.items())),
+        **counted(statuses),
         "started_mb": round(base),
         "peak_of_mixed_mb": round(mixed),
         "peak_mb": round(peak),
         "seconds": round(seconds),
     }
-    keep("service_memory", [row])
+    update("service_memory", [row], ("model", "options"))
+    print(row)
     return int(peak > MOST_MEMORY_MB or set(statuses) != {200})
-
-
-def exported(folder: str) -> str:
-    """`tiny` for ONNX Runtime, which the image for CPUs has alone."""
-    command = [sys.executable, "-m", "segvoc", "export", "tiny", f"{folder}/tiny"]
-    subprocess.run(command, check=True, capture_output=True)
-    return f"{folder}/tiny"
 
 
 def patiently(address: str, body: bytes, accept: str) -> int:
     """The status of a request that comes back after the time in Retry-After."""
-    place = urlsplit(address)
-    headers = {"Content-Type": "multipart/form-data; boundary=b", "Accept": accept}
-    while True:
-        connection = http.client.HTTPConnection(place.hostname or "", place.port, 600)
-        connection.request("POST", "/v1/segment", body, headers)
-        answer = connection.getresponse()
-        answer.read()
-        connection.close()
-        if answer.status not in (429, 503):
-            return answer.status
-        time.sleep(float(answer.getheader("Retry-After", "1")))
+    while (answer := ask(address, body, accept=accept))[0] in (429, 503):
+        time.sleep(answer[1])
+    return answer[0]
 
 
 def peak_memory(process: subprocess.Popen[str]) -> float:
@@ -410,7 +401,7 @@ def peak_memory(process: subprocess.Popen[str]) -> float:
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1e3
 
 
-def guard() -> int:
+def guard(_arguments: argparse.Namespace) -> int:
     """Misuse the service behind nginx and without it; the exit code."""
     rows: list[dict[str, object]] = []
     with service([]) as (_, address):
@@ -421,11 +412,72 @@ def guard() -> int:
     return 0 if rows[0]["answered"] == ASKED else 1
 
 
+SHARD = 4
+"""Photographs of a shard, which a worker does as a whole."""
+
+
+def batches(arguments: argparse.Namespace) -> int:
+    """Label photographs on Ray with one and two workers, and with two of which one is killed; the exit code."""
+    rows: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        photos = Path(folder, "photos")
+        photos.mkdir()
+        for number in range(arguments.images):
+            photo = Image.open(SAMPLES[number % len(SAMPLES)]).convert("RGB")
+            (photos / f"{number:05}.jpg").write_bytes(_jpeg(photo.resize((640, 480 + number % 97))))
+        for workers, killed in ((1, False), (2, False), (2, True)):
+            rows.append(labeled_by_workers(photos, Path(folder, f"{workers}-{killed}"), workers, killed=killed))
+    keep("service_batch", rows)
+    return int(any(row["code"] or row["missing"] or row["twice"] for row in rows))
+
+
+def labeled_by_workers(photos: Path, out: Path, workers: int, *, killed: bool) -> dict[str, object]:
+    """Label a folder; what came out, and how fast after the first shard, when Ray and the models had started."""
+    import psutil  # here, as both come with the extra `batch`
+    from pyarrow import parquet
+
+    names = sorted(path.name for path in photos.iterdir())
+    command = [sys.executable, "-m", "segvoc", "batch", str(photos), "--out", str(out), "--words", ", ".join(WORDS)]
+    command += ["--workers", str(workers), "--cpus", "1", "--shard-images", str(SHARD)]
+    begin, process = time.perf_counter(), subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    if killed:
+        while len(list(out.glob("part-*"))) < len(names) / SHARD / 2:
+            assert process.poll() is None, "it ended before a worker could be killed; give more --images"
+            time.sleep(0.05)
+        children = psutil.Process(process.pid).children(recursive=True)
+        next(child for child in children if "_Label" in " ".join(child.cmdline())).kill()
+    code, seconds = process.wait(), time.perf_counter() - begin
+    tables = sorted(out.glob("part-*"), key=lambda path: path.stat().st_mtime)
+    keys = Counter(row["key"] for table in tables for row in parquet.read_table(table).to_pylist() if not row["error"])
+    first, last = (tables[place].stat().st_mtime for place in (0, -1))
+    return {
+        "workers": workers,
+        "killed": int(killed),
+        "images": len(names),
+        "seconds": round(seconds, 1),
+        "images_per_second": round((len(names) - SHARD) / (last - first), 3),
+        "missing": len({*names} - {*keys}),
+        "twice": len(keys - Counter(names)),
+        "code": code,
+    }
+
+
+BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "load": load,
+    "guard": guard,
+    "burst": bursts,
+    "memory": most_memory,
+    "batch": batches,
+}
+
+
 def main() -> int:
     """Measure, print and keep; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("load", "guard", "burst", "memory"))
+    parser.add_argument("what", choices=BENCHMARKS)
     parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--model", default="tiny")
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--accept", default="application/json")
@@ -434,32 +486,7 @@ def main() -> int:
     parser.add_argument("--queue", type=int, default=16)
     parser.add_argument("options", nargs="*", help="options of `segvoc serve`, after --")
     arguments = parser.parse_args()
-    if arguments.what == "memory":
-        return most_memory(arguments)
-    if arguments.what != "load":
-        return guard() if arguments.what == "guard" else bursts()
-    arguments.options += ["--queue", str(arguments.queue)]
-    each = max(5.0, min(60.0, arguments.seconds / 10))
-    before = alone(arguments.device, arguments.dtype, each)
-    seen, found = load(arguments)
-    after = alone(arguments.device, arguments.dtype, each)
-    rate = (before + after) / 2
-    row = {
-        "accept": arguments.accept,
-        "clients": arguments.clients,
-        "seconds": arguments.seconds,
-        **{name: round(value, 3) for name, value in found.items()},
-        "alone_before": round(before, 3),
-        "alone_after": round(after, 3),
-        "throughput_ratio": round(found["images_per_second"] / rate, 3),
-        "p99_over_time_times_queue": round(found["p99_seconds"] * rate / arguments.queue, 3),
-        "memory_ratio": round(found["memory_late_mb"] / found["memory_early_mb"], 3),
-        "statuses": dict(sorted(seen.statuses.items())),
-        "connections_refused": seen.refused,
-        "idle_connections_closed": seen.idle,
-    }
-    keep("service_load", [row])
-    return 0 if set(seen.statuses) <= {200, 429, 503} and found["exit_code"] == 0 else 1
+    return BENCHMARKS[arguments.what](arguments)
 
 
 if __name__ == "__main__":

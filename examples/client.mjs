@@ -2,8 +2,8 @@
 //
 //     node examples/client.mjs http://127.0.0.1:8000 photos "cat, sofa, wall" out
 //
-// Four photographs are on their way at a time. A connection that breaks is opened again, and a service that is busy (429,
-// 503) is asked again after the time in Retry-After. What is in `out` already isn't labeled again. The key is SEGVOC_API_KEY.
+// Four photographs are on their way at a time. A connection that breaks is opened again, an answer that breaks off is asked for
+// again, and a service that is busy (429, 503) after the time in Retry-After. What is in `out` already isn't labeled again. The key is SEGVOC_API_KEY.
 import { existsSync } from "node:fs";
 import { mkdir, readFile, readdir, rename, writeFile } from "node:fs/promises";
 import { join, parse } from "node:path";
@@ -14,17 +14,21 @@ const [address, folder, words, out] = process.argv.slice(2);
 const headers = { Accept: "image/png" };
 if (process.env.SEGVOC_API_KEY) headers.Authorization = `Bearer ${process.env.SEGVOC_API_KEY}`;
 
+async function whole(coming) {
+  const answer = await coming;
+  return { status: answer.status, headers: answer.headers, body: Buffer.from(await answer.arrayBuffer()) };
+}
+
 async function answered(name, content) {
   for (let tries = 1; ; tries += 1) {
     const form = new FormData();
     form.set("image", new Blob([content]), name);
     form.set("words", words);
-    const answer = await fetch(`${address}/v1/segment`, { method: "POST", headers, body: form }).catch((error) => {
+    const answer = await whole(fetch(`${address}/v1/segment`, { method: "POST", headers, body: form })).catch((error) => {
       if (tries === TRIES) throw error;
     });
     if (answer && (![429, 502, 503].includes(answer.status) || tries === TRIES)) return answer;
     const seconds = Number(answer?.headers.get("Retry-After")) || Math.min(30, 0.25 * 2 ** tries);
-    await answer?.arrayBuffer(); // so that the connection can be used again
     await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
   }
 }
@@ -33,8 +37,8 @@ async function label(name) {
   const result = join(out, `${parse(name).name}.png`);
   if (existsSync(result)) return console.log(`${name}: done before`);
   const answer = await answered(name, await readFile(join(folder, name)));
-  if (answer.status !== 200) throw new Error(`${name}: ${(await answer.json()).error.message}`);
-  await writeFile(`${result}.part`, Buffer.from(await answer.arrayBuffer())); // a result is whole or not there
+  if (answer.status !== 200) throw new Error(`${name}: ${JSON.parse(answer.body).error.message}`);
+  await writeFile(`${result}.part`, answer.body); // a result is whole or not there
   await rename(`${result}.part`, result);
   console.log(`${name}: ${answer.headers.get("X-Segvoc-Model")}`);
 }

@@ -2,21 +2,23 @@
 
     python examples/client.py http://127.0.0.1:8000 photos "cat, sofa, wall" out
 
-Four photographs are on their way at a time. A connection that breaks is opened again, and a service that is busy
-(429, 503) is asked again after the time in Retry-After. What is in `out` already isn't labeled again. The key is
-SEGVOC_API_KEY.
+Four photographs are on their way at a time. A connection that breaks is opened again, an answer that breaks off is
+asked for again, and a service that is busy (429, 503) after the time in Retry-After. What is in `out` already isn't
+labeled again. The key is SEGVOC_API_KEY.
 """
 
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.exceptions import ChunkedEncodingError, RequestException
 from urllib3.util import Retry
 
-IN_FLIGHT = 4
+IN_FLIGHT, BREAKS = 4, 5
 RETRIES = Retry(
     total=20, backoff_factor=0.5, backoff_max=30, status_forcelist=(429, 502, 503), allowed_methods=None
 )  # of all methods: labeling an image twice does no harm
@@ -30,12 +32,18 @@ def main(address: str, folder: str, words: str, out: str) -> int:
     if key := os.environ.get("SEGVOC_API_KEY"):
         session.headers["Authorization"] = f"Bearer {key}"
 
+    def answered(photo: Path) -> requests.Response:
+        form = {"files": {"image": (photo.name, photo.read_bytes())}, "data": {"words": words}}
+        for _ in range(BREAKS):
+            with suppress(ChunkedEncodingError):
+                return session.post(f"{address}/v1/segment", **form, timeout=600)
+        raise ValueError(f"{photo.name}: answers break off; try again later")
+
     def label(photo: Path) -> str:
         result = Path(out, f"{photo.stem}.png")
         if result.exists():
             return f"{photo.name}: done before"
-        files = {"image": (photo.name, photo.read_bytes())}
-        answer = session.post(f"{address}/v1/segment", files=files, data={"words": words}, timeout=600)
+        answer = answered(photo)
         if answer.status_code != 200:
             raise ValueError(f"{photo.name}: {answer.json()['error']['message']}")
         part = result.with_suffix(".part")  # a result is whole or not there
@@ -49,7 +57,7 @@ def main(address: str, folder: str, words: str, out: str) -> int:
         for future in [threads.submit(label, photo) for photo in sorted(Path(folder).glob("*.[jp][pn]g"))]:
             try:
                 print(future.result())
-            except ValueError as error:
+            except (ValueError, RequestException) as error:
                 print(error, file=sys.stderr)
                 refused += 1
     return int(refused > 0)

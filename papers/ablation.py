@@ -20,10 +20,11 @@ import torch
 
 from papers.ablation_runs import Ablation, Cell, Grid, run_grids
 from papers.drawing import markdown_table, new_figure, save_figure, save_table
+from papers.tables import find_rows
 from segvoc.cli import run_command
 from segvoc.cli.options import given_options
 from segvoc.cli.output import echo
-from segvoc.data.benchmarks import find_benchmark, find_rows
+from segvoc.data.benchmarks import find_benchmark
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationSettings

@@ -35,7 +35,7 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.tiny import TinyConfig
 from segvoc.storage.records import to_json
 from segvoc.storage.resume import ResumableWork, read_done
-from segvoc.training.parameters import trainable_count
+from segvoc.training.parameters import learning_rates
 from segvoc.training.recipe import Recipe
 from segvoc.training.run import train
 from segvoc.training.run_folder import RunFolder
@@ -253,7 +253,7 @@ def train_and_score(job: Job) -> dict[str, Any]:
     segmenter = load_network(job.folder / "model.safetensors", device=job.device, dtype="float32")
     scores, unreadable = held_out_scores(segmenter, job.held_out, job.evaluation)
     last = RunFolder(job.folder).read_lines("metrics.jsonl")[-1]
-    device = segmenter.device
+    device, network = segmenter.device, segmenter.network
     result = {
         "key": job.key,
         "seed": job.seed,
@@ -261,7 +261,7 @@ def train_and_score(job: Job) -> dict[str, Any]:
         **scores,
         "unreadable": unreadable,
         "losses": {name: value for name, value in last.items() if name in _LOSSES or name.startswith("fod_")},
-        "trainable": trainable_count(segmenter.network, job.recipe),
+        "trainable": sum(network.get_parameter(name).numel() for name in learning_rates(network, job.recipe)),
         "seconds": {"train": trained - start, "evaluate": time.perf_counter() - trained},
         "on": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.multiply_adds import err_block, multiply_adds_of, published_err_seg
+from benchmarks.multiply_adds import err_block, err_seg_kept, multiply_adds_of, published_err_seg
 from papers.costs import require_single_level
 from papers.drawing import markdown_table, save_table
 from papers.view_options import out_option
@@ -29,7 +29,6 @@ from segvoc.cli import run_command
 from segvoc.cli.output import echo
 from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
-from segvoc.evaluation.protocol import err_seg_kept
 from segvoc.inference.protocols import Window
 from segvoc.inference.windows import views
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, WindowBlock

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import click
 
 from papers.drawing import new_figure, save_figure
+from papers.tables import find_rows
 from papers.view_options import out_option
 from segvoc.cli import run_command
 from segvoc.cli.output import echo
-from segvoc.data.benchmarks import BENCHMARKS, SEMANTIC, find_rows
+from segvoc.data.benchmarks import BENCHMARKS, SEMANTIC
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.evaluation.report import percent
 from segvoc.runtime.progress import aligned

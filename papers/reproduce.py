@@ -17,15 +17,16 @@ from typing import Any
 import click
 import torch
 
+from papers.tables import find_rows
 from papers.verdicts import Row, conclude, mean_scores, verdict, write_report
 from segvoc.checkpoints.fetching import fetch
 from segvoc.cli import run_command
 from segvoc.cli.dataset_options import SeveralBenchmarks, data_option, data_root, refuse_twice
 from segvoc.cli.train import train_command
-from segvoc.data.benchmarks import PUBLISHED_ROWS, PublishedRow, counted, find_benchmark, find_rows
+from segvoc.data.benchmarks import PUBLISHED_ROWS, PublishedRow, counted, find_benchmark
 from segvoc.data.preparation.prepare import check_preparation, prepare
 from segvoc.errors import InputError, UsageError
-from segvoc.evaluation.report import AGREEMENT, comparison, origin_of, without_scores
+from segvoc.evaluation.report import AGREEMENT, comparison, origin_of
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.models.loading import load_network
@@ -315,7 +316,9 @@ class Reproduction:
     def _row(self, name: str, seed: int | None, found: Mapping[str, Row], report: Mapping[str, Any] | None) -> Row:
         """A benchmark in the report; `report` is that of the evaluation, once it is done."""
         published = self.subject.published(name)
-        row = {"name": name, "title": find_benchmark(name).title, "scores": without_scores(published), "deviations": []}
+        parts = {entry["protocol"]: {"part-cat-seg": dict.fromkeys(entry["scores"])} for entry in published}
+        scores = comparison({"published": published, "miou": None, "classes_per_image": None, "parts": parts})
+        row = {"name": name, "title": find_benchmark(name).title, "scores": scores, "deviations": []}
         row |= {key: found[name][key] for key in ("status", "why")}
         row["verdict"] = "not run" if row["why"] else "waiting"
         if report is None:

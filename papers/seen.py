@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 import numpy as np
+from jaxtyping import Float64
 
 from papers.drawing import markdown_table, save_table
 from papers.view_options import out_option
@@ -15,7 +16,7 @@ from segvoc.cli import run_command
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
-from segvoc.evaluation.metrics import Scores
+from segvoc.evaluation.report import percent
 from segvoc.runtime.version import __version__
 from segvoc.storage.files import read_json
 
@@ -45,16 +46,15 @@ def seen(reports: Sequence[str], model: str, training: str, above: float, out: s
     """
     found = [report for folder in reports for report in read_reports(Path(folder))]
     known, segmenter = training_labels(training), chosen.load(model)
-    rows, facts = [], []
+    facts = []
     for report in found:
         names = [entry["name"] for entry in report["classes"]]
         classes = nearest_labels(segmenter, names, known).seen(above)
         scores = scores_of_report(report, classes)
-        rows.append((report["model"]["name"], report["data"]["title"], scores))
         plain = {name: None if value != value else value for name, value in asdict(scores).items()}
         about = {"model": report["model"]["name"], "data": report["data"]["title"], "miou": report["miou"]}
         facts.append(about | plain | {"seen_names": [name for name in names if name in classes]})
-    table = seen_table(rows)
+    table = seen_table(facts)
     settings = {"model": model, "weights": chosen.weights, "options": dict(chosen.departures())}
     about = {"segvoc": __version__, **settings, "training": training, "above": above}
     save_table(Path(out), "seen", table, about | {"rows": facts})
@@ -90,15 +90,15 @@ class SeenScores:
 
 
 def seen_scores(
-    scores: Scores, classes: Sequence[str], seen: Collection[str], *, apart: Collection[str] = ()
+    iou: Float64[np.ndarray, " K"], classes: Sequence[str], seen: Collection[str], *, apart: Collection[str] = ()
 ) -> SeenScores:
     """Split the mean IoU by whether a class was seen in training; only classes with a true pixel count.
 
     Names in `apart`, such as a background that stands for all other classes, count in neither mean.
     """
-    counted = ~np.isnan(scores.iou) & np.array([name not in apart for name in classes], bool)
+    counted = ~np.isnan(iou) & np.array([name not in apart for name in classes], bool)
     known = np.array([name in seen for name in classes], bool)
-    groups = [scores.iou[counted & known], scores.iou[counted & ~known]]
+    groups = [iou[counted & known], iou[counted & ~known]]
     means = [float(group.mean()) if group.size else np.nan for group in groups]
     return SeenScores(seen=means[0], unseen=means[1], seen_count=groups[0].size, unseen_count=groups[1].size)
 
@@ -107,30 +107,17 @@ def scores_of_report(report: Mapping[str, Any], seen: frozenset[str]) -> SeenSco
     """Score a report's seen and unseen classes; a background is neither."""
     names, protocol = [entry["name"] for entry in report["classes"]], report["protocol"]
     collapsed = [] if protocol["collapse_from"] is None else names[protocol["collapse_from"] :]
-    iou, accuracy = (
-        np.array([_number(entry[name]) for entry in report["classes"]], np.float64) for name in ("iou", "accuracy")
-    )
-    means = {name: _number(report[name]) for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy")}
+    iou = np.array([entry["iou"] for entry in report["classes"]], np.float64)  # None is NaN
     apart = [name for name in (protocol["background"], *collapsed) if name is not None]
-    return seen_scores(Scores(**means, iou=iou, accuracy=accuracy), names, seen, apart=apart)
+    return seen_scores(iou, names, seen, apart=apart)
 
 
-def seen_table(rows: Sequence[tuple[str, str, SeenScores]]) -> str:
+def seen_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Table 5 as Markdown: a row per model and dataset."""
     head = ("model", "data", "mIoU of seen classes", "classes", "mIoU of unseen classes", "classes")
-    lines = (
-        (model, title, _percent(own.seen), str(own.seen_count), _percent(own.unseen), str(own.unseen_count))
-        for model, title, own in rows
-    )
+    columns = ("model", "data", "seen", "seen_count", "unseen", "unseen_count")
+    lines = ([percent(row[name]) if name in ("seen", "unseen") else str(row[name]) for name in columns] for row in rows)
     return markdown_table(head, lines)
-
-
-def _number(value: float | None) -> float:
-    return np.nan if value is None else value
-
-
-def _percent(value: float) -> str:
-    return "" if value != value else f"{value:.2f}"
 
 
 if __name__ == "__main__":

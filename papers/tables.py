@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from segvoc.data.benchmarks import PUBLISHED_ROWS, PublishedRow
+from segvoc.errors import UsageError, did_you_mean
 from segvoc.models.presets import PRESETS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "papers" / "tables.md"
@@ -119,6 +120,22 @@ def _start_of(preset: str) -> str:
 
 PAPERS = tuple(_papers())
 """All papers with their rows."""
+
+
+def find_rows(name: str) -> tuple[PublishedRow, ...]:
+    """The rows of a name, case-insensitive, for parts also without the protocol, or the main rows of a preset."""
+    folded = name.casefold()
+    rows = tuple(
+        row
+        for row in PUBLISHED_ROWS
+        if folded in (row.name.casefold(), f"{row.title}, {row.row}".casefold()) or (row.main and row.preset == name)
+    )
+    if not rows:
+        names = {row.preset: None for row in PUBLISHED_ROWS if row.main} | {row.name: None for row in PUBLISHED_ROWS}
+        raise UsageError(
+            f"no published row is called {name!r}{did_you_mean(name, names)}; docs/papers/tables.md has all"
+        )
+    return rows
 
 
 def page() -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 import time
 from types import SimpleNamespace
@@ -93,9 +94,13 @@ def test_a_terminal_that_does_not_report_its_size_gets_a_bar(monkeypatch):
     ours, theirs = os.openpty()  # it has 0 columns, like the terminals of scripts and containers
     with os.fdopen(theirs, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
-        with Progress("encoding images", total=4, done=1):
+        with Progress("encoding images", total=8, done=1) as shown:
+            for _ in range(5):
+                time.sleep(0.11)  # tqdm draws ten times a second
+                shown.update(note="loss 0.5")
             terminal.flush()
             os.set_blocking(ours, False)
             output = os.read(ours, 4096).decode()
     os.close(ours)
-    assert "encoding images:  25%" in output and "1/4" in output
+    assert "encoding images:  12%" in output and "1/8" in output
+    assert re.search(r"[56]/8 \[\d\d:\d\d, loss 0\.5, [\d.]+/s, \d:\d\d left\]", output)

@@ -8,6 +8,7 @@ import pytest
 
 from segvoc.cli.serve import serve_command
 from segvoc.errors import UsageError
+from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.serving.settings import ServiceSettings
 from tests.cli.command import Command
 
@@ -23,6 +24,12 @@ def test_it_listens_on_this_machine_alone(segvoc_command: Command, served):
     assert listening == [(host, 8000) for host in ("127.0.0.1", *hosts)]
     assert [arguments[1].queue for arguments, _ in served] == [ServiceSettings().queue, 3, 3, 3]
     assert all(arguments[1].api_key is arguments[1].api_key_file is None for arguments, _ in served)
+
+
+def test_plain_tiny_is_served_without_pytorch(segvoc_command: Command, served):
+    assert segvoc_command("serve", "tiny", "--model", "second=tiny", "--device", "cpu").code == 0
+    (open_model, _), options = served[0]
+    assert [type(opened()) for opened in (open_model, *options["more"])] == [ExportedSegmenter] * 2
 
 
 def test_elsewhere_it_demands_a_key(segvoc_command: Command, served, monkeypatch, tmp_path):

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.multiply_adds import err_seg_kept
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from segvoc.evaluation import report
-from segvoc.evaluation.protocol import ERR_SEG_KEPT, NO_PAPER, err_seg_kept, evaluation_protocol, published_protocol
+from segvoc.evaluation.protocol import ERR_SEG_KEPT, NO_PAPER, evaluation_protocol, published_protocol
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference import protocols
 from segvoc.inference.engine import ModelTraits

@@ -8,7 +8,7 @@ import pytest
 from pycocotools import mask as coco
 
 from segvoc.errors import UsageError
-from segvoc.imaging.annotations import brush_masks, coco_masks
+from segvoc.imaging.annotations import class_runs, coco_masks, packed_runs
 from tests.brush_masks import unpacked
 
 STORED = json.loads((Path(__file__).parent / "label_studio_masks.json").read_text(encoding="utf-8"))["masks"]
@@ -24,7 +24,8 @@ def drawn(entry: dict[str, object]) -> np.ndarray:
 
 @pytest.mark.parametrize("entry", STORED, ids=lambda entry: entry["name"])
 def test_bytes_are_those_of_label_studios_library(entry):
-    (mask,) = brush_masks(drawn(entry), 1)
+    labels = drawn(entry)
+    mask = packed_runs(next(class_runs(labels, 1)), labels.size)
     expected = bytes.fromhex(entry["bytes"])
     # the library adds a byte of zeros where none is missing
     assert expected.startswith(mask.tobytes())
@@ -40,18 +41,18 @@ def test_masks_are_the_classes(size, classes):
     empty = np.full(size, 65_535, np.uint16)
     for labels in (noise, empty, np.zeros(size, np.uint16), np.repeat(noise[:, :1], size[1], 1)):
         runs = list(coco_masks(labels, classes))
-        masks = list(brush_masks(labels, classes))
-        assert len(runs) == len(masks) == classes
-        for label, mask in enumerate(masks):
+        bounds = list(class_runs(labels, classes))
+        assert len(runs) == len(bounds) == classes
+        for label, changes in enumerate(bounds):
             inside = labels == label
             expected = coco.encode(np.asfortranarray(inside).astype(np.uint8, order="F"))
             assert runs[label] == {"size": list(size), "counts": expected["counts"].decode()}
-            assert (mask.size > 0) == inside.any()
-            if mask.size:
-                np.testing.assert_array_equal(unpacked(mask.tolist(), *size), np.where(inside, 255, 0))
+            assert (changes.size > 0) == inside.any()
+            if changes.size:
+                mask = packed_runs(changes, labels.size).tolist()
+                np.testing.assert_array_equal(unpacked(mask, *size), np.where(inside, 255, 0))
 
 
 def test_larger_images_than_the_format_holds_are_refused():
-    labels = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint16), (1 << 15, 1 << 15), (0, 0))
     with pytest.raises(UsageError, match="make the image smaller"):
-        next(brush_masks(labels, 1))
+        packed_runs(np.array([0, 1 << 30]), 1 << 30)

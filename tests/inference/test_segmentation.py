@@ -74,6 +74,14 @@ def test_report_is_what_the_contract_says() -> None:
     }
 
 
+@pytest.mark.parametrize("background", [None, "Wall", "other"])
+@pytest.mark.parametrize("unsure_below", [None, 0.09, 0.11, 0.47, 0.49])
+def test_it_is_unsure_where_its_report_is(background: str | None, unsure_below: float | None) -> None:
+    labels = np.array([[0, 0, 2], [UNLABELED, 2, 2]])
+    result = replace(_segmentation(labels, WORDS), background=background, unsure_below=unsure_below)
+    assert result.is_unsure == result.report()["unsure"]
+
+
 def test_boxes_polygons_and_crops_are_of_each_component() -> None:
     labels = np.full((6, 9), UNLABELED)
     labels[1:3, 2:5], labels[4, 7], labels[5, 0], labels[5, 8] = 0, 0, 2, 2  # two cats, and a wall in two pieces

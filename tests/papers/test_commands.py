@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from papers.reproduce import trained_subject
-from papers.tables import PAGE, PAPERS, Row, page
-from segvoc.data.benchmarks import BENCHMARKS, PUBLISHED_ROWS, PublishedRow, find_rows
+from papers.tables import PAGE, PAPERS, Row, find_rows, page
+from segvoc.data.benchmarks import BENCHMARKS, PUBLISHED_ROWS, PublishedRow
 from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
 from tests.papers.small_networks import name_of, smaller

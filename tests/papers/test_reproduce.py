@@ -17,8 +17,9 @@ import pytest
 import segvoc
 from papers import reproduce as reproduction
 from papers import verdicts
+from papers.tables import find_rows
 from segvoc.checkpoints.published import PUBLISHED
-from segvoc.data.benchmarks import BENCHMARKS, find_rows
+from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.errors import UsageError
 from segvoc.evaluation import report as reports
 from segvoc.evaluation.runner import TaskSegmenter

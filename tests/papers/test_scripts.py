@@ -53,7 +53,7 @@ def test_a_script_is_run_from_a_clone() -> None:
 
 
 def test_wrong_radars_are_refused(script: Script) -> None:
-    script("radar", "--line", "ours=pca-part-x").refused("no published row", "'pca-part-b'")
+    script("radar", "--line", "ours=pca-part-x").refused("no published row", "did you mean pca-part-b")
     Path("nowhere").mkdir()
     script("radar", "--line", "ours=nowhere").failed(1, "is not a report of segvoc evaluate")
     done = script("radar", "--line", "paper=pca-seg-b", "--line", "serial=PCA-Seg, Table 3, serial", "--out", "drawn")

@@ -31,7 +31,7 @@ def scores(absent: int | None = None):
     ],
 )
 def test_the_mean_is_split_between_two_groups_without_what_is_absent_or_apart(absent, seen, apart, expected):
-    split = seen_scores(scores(absent), CLASSES, seen, apart=apart)
+    split = seen_scores(scores(absent).iou, CLASSES, seen, apart=apart)
     found = (split.seen / 100, split.unseen / 100, split.seen_count, split.unseen_count)
     assert found == pytest.approx(expected, nan_ok=True)
 

@@ -1,5 +1,9 @@
-"""The chart: what `helm template` makes of it, where helm is installed; and that it reads only values that it has."""
+"""The chart: what `helm template` made of it, which is stored, and makes of it, where helm is installed.
 
+After a change of the chart, `python -m tests.serving.test_chart` renders it anew, with helm.
+"""
+
+import hashlib
 import json
 import re
 import shutil
@@ -7,6 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -14,33 +19,59 @@ from segvoc.cli.serve import serve_command
 
 CHART = Path(__file__).parents[2] / "deploy" / "helm" / "segvoc"
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
-ALL = (
-    "project.enabled=false,autoscaling.enabled=true,autoscaling.queue=4,monitoring.enabled=true,"
+SCHEMA = json.loads((CHART / "values.schema.json").read_text("utf-8"))
+STORED = Path(__file__).parent / "chart"
+SETTINGS = {
+    "default": "",
+    "everything": "project.enabled=false,autoscaling.enabled=true,autoscaling.queue=4,monitoring.enabled=true,"
     "monitoring.labels.release=prometheus,network.callers[0].podSelector.matchLabels.app=ingress,"
-    "ingress.enabled=true,ingress.host=labels.example.org,ingress.tlsSecret=tls"
-)
+    "ingress.enabled=true,ingress.host=labels.example.org,ingress.tlsSecret=tls",
+}
 needs_helm = pytest.mark.skipif(shutil.which("helm") is None, reason="needs helm")
 
 
-def rendered(settings: str = "") -> dict[str, Any]:
-    """The objects by kind, with these settings and a key."""
+def template(settings: str) -> str:
+    """What helm makes of the chart with these settings and a key."""
     command = ["helm", "template", "labels", str(CHART), "--set", f"keys.existingSecret=keys,{settings}"]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def objects_of(text: str) -> dict[str, Any]:
+    """The objects by kind."""
     return {one["kind"]: one for one in yaml.safe_load_all(text) if one}
 
 
+def stored(name: str) -> dict[str, Any]:
+    """The stored objects, which are of the chart as it is."""
+    first, _, text = (STORED / f"{name}.yaml").read_text("utf-8").partition("\n")
+    assert first == stamp(), "the chart has changed; with helm: python -m tests.serving.test_chart"
+    return objects_of(text)
+
+
+def stamp() -> str:
+    """A comment with the digest of the chart's files."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in CHART.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(CHART).as_posix()}\n".encode() + path.read_bytes())
+    return f"# of the chart {digest.hexdigest()}"
+
+
 @needs_helm
+@pytest.mark.parametrize("name", SETTINGS)
+def test_stored_objects_are_what_helm_makes(name: str):
+    assert stored(name) == objects_of(template(SETTINGS[name]))
+
+
 def test_by_default_it_has_a_project_and_nothing_that_clusters_may_lack():
-    objects = rendered()
+    objects = stored("default")
     assert set(objects) == {"Deployment", "Service", "PersistentVolumeClaim", "NetworkPolicy"}
     policy = objects["NetworkPolicy"]["spec"]
     assert policy["egress"] == [] and policy["policyTypes"] == ["Ingress", "Egress"]
     assert "from" not in policy["ingress"][0]
 
 
-@needs_helm
 def test_with_everything_it_is_watched_scaled_and_kept_running():
-    objects = rendered(ALL)
+    objects = stored("everything")
     kinds = {"ServiceMonitor", "NetworkPolicy", "PodDisruptionBudget", "HorizontalPodAutoscaler", "Ingress"}
     assert kinds <= set(objects)
     pod = objects["Deployment"]["spec"]["template"]
@@ -68,19 +99,38 @@ def test_with_everything_it_is_watched_scaled_and_kept_running():
 
 @needs_helm
 @pytest.mark.parametrize("settings", ["autoscaling.queue=-1", "network.unknown=1", "autoscaling.enabled=true"])
-def test_wrong_values_are_refused(settings: str):
+def test_helm_refuses_wrong_values(settings: str):
     with pytest.raises(subprocess.CalledProcessError):
-        rendered(settings)
+        template(settings)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"autoscaling": {"enabled": True, "queue": -1}},
+        {"network": {"enabled": True, "unknown": 1}},
+        {"ingress": {"enabled": True, "host": "labels.example.org", "tlsSecret": ""}},
+        {"unknown": 1},
+    ],
+)
+def test_the_schema_takes_the_values_and_refuses_wrong_ones(wrong: dict[str, Any]):
+    jsonschema.validate(VALUES, SCHEMA)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(VALUES | wrong, SCHEMA)
 
 
 def test_the_templates_use_the_values_that_there_are_and_options_that_the_command_has():
-    schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))["properties"]
     flags = {name for option in serve_command.params for name in option.opts}
     for path in (CHART / "templates").iterdir():
         text = path.read_text("utf-8")
         for name in re.findall(r"\.Values\.([A-Za-z.]+)", text):
-            value, described = VALUES, schema
+            value, described = VALUES, SCHEMA["properties"]
             for step in name.split("."):
                 assert step in value and step in described, f"{path.name}: {name}"
                 value, described = value[step], described[step].get("properties", {})
         assert {flag for flag in re.findall(r"- (--[a-z-]+)=", text)} <= flags, path.name
+
+
+if __name__ == "__main__":
+    for name, settings in SETTINGS.items():
+        (STORED / f"{name}.yaml").write_text(f"{stamp()}\n{template(settings)}", encoding="utf-8")

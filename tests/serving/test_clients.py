@@ -34,7 +34,7 @@ KEY = "sixteen-characters-and-more"
 
 
 class Unsteady(http.server.BaseHTTPRequestHandler):
-    """In front of a service: drops the first connection, is busy once, and drops another answer half-way."""
+    """In front of a service: drops the first connection, is busy once, and breaks off another answer."""
 
     protocol_version = "HTTP/1.1"
     port: ClassVar[int]
@@ -63,6 +63,10 @@ class Unsteady(http.server.BaseHTTPRequestHandler):
                 self.send_header(name, answer.headers[name])
         self.send_header("Content-Length", str(len(answer.content)))
         self.end_headers()
+        if number == 3:
+            self.wfile.write(answer.content[: len(answer.content) // 2])
+            self.close_connection = True
+            return
         self.wfile.write(answer.content)
 
     def log_message(self, *_: object) -> None:
@@ -93,7 +97,7 @@ def test_a_folder_is_labeled_by_an_unsteady_service(client: list[str], tmp_path:
             done = subprocess.run(call, capture_output=True, text=True, env=environment, timeout=300)
             assert (done.returncode, len(done.stdout.splitlines())) == (1, 6), done.stderr
             assert "damaged.jpg: the image" in done.stderr
-    assert len(Unsteady.asked) == 6 + 1 + 2 + 1  # the second call asks for what was refused alone
+    assert len(Unsteady.asked) == 6 + 1 + 3 + 1  # the second call asks for what was refused alone
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{number}.png" for number in range(6)]
     for number in range(6):
         labels = labels_of(Image.open(tmp_path / "out" / f"{number}.png"), "")

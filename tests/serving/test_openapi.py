@@ -4,7 +4,6 @@ SEGVOC_FUZZ_CASES sets their number for each address; `make fuzz` runs many.
 """
 
 import base64
-import copy
 import json
 import os
 
@@ -47,12 +46,18 @@ for _name, _strategy in FORMATS.items():
     schemathesis.openapi.format(_name, _strategy)
 
 
+def without_format(schema):
+    """A schema, but for a format of those above that isn't a file's."""
+    return {name: value for name, value in schema.items() if name != "format" or value == "binary"}
+
+
 @pytest.fixture(scope="module")
 def api():
-    with listening(NumpySegmenter(), max_words=50) as port:
+    with listening(NumpySegmenter()) as port:
         url = f"http://127.0.0.1:{port}"
-        valid = httpx2.get(f"{url}/openapi.json").json()
-        invalid = copy.deepcopy(valid)
+        text = httpx2.get(f"{url}/openapi.json").text
+        # any text is words, so what breaks their format alone isn't invalid
+        valid, invalid = json.loads(text), json.loads(text, object_hook=without_format)
         # Schemathesis can't break a schema with a file whose fields depend on each other
         form = invalid["paths"]["/v1/segment"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
         del form["anyOf"]

@@ -1,11 +1,10 @@
-"""Whatever happens while a file is written, the old one or the new one stands there, whole; strict JSON."""
+"""Whatever happens while a file is written, the old one or the new one stands there, whole (tests/hardening kills
+commands at their writes); strict JSON."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -88,43 +87,6 @@ def test_content_is_on_the_disk_before_the_file_gets_its_name(
     write(target)
     assert target.read_bytes() == b"content"
     assert synced == [(7, target.stat().st_ino, False)]
-
-
-_ENDLESS_WRITER = """
-import itertools, sys
-from segvoc.storage.atomic_writes import write_atomically
-
-def write(file):
-    for _ in range(64):
-        file.write(letter * 4096)
-        file.flush()
-
-for letter in itertools.cycle([b"a", b"b", b"c"]):
-    write_atomically(sys.argv[1], write)
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="nothing kills at once here")
-@pytest.mark.parametrize("delay", [0.0, 0.013, 0.031, 0.057, 0.101])
-def test_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path, delay: float) -> None:
-    target = tmp_path / "result.bin"
-    writer = subprocess.Popen([sys.executable, "-c", _ENDLESS_WRITER, target])
-    try:
-        deadline = time.monotonic() + 60
-        while not target.exists():
-            assert writer.poll() is None
-            assert time.monotonic() < deadline
-        # Readers meet whole files while it runs, and the kill leaves one.
-        end, now = time.monotonic() + delay, 0.0
-        while now < end:
-            content, now = target.read_bytes(), time.monotonic()
-            assert len(content) == 64 * 4096 and len(set(content)) == 1
-    finally:
-        writer.kill()
-        writer.wait()
-    content = target.read_bytes()
-    assert len(content) == 64 * 4096 and len(set(content)) == 1
-    assert all(name.startswith(".segvoc-") for name in os.listdir(tmp_path) if name != "result.bin")
 
 
 def test_values_without_a_form_in_json_are_null():

@@ -16,7 +16,7 @@ from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.labeling.formats.dataset import FORMAT_NAMES
 from segvoc_annotate.projects.exporting import ProjectExport
-from segvoc_annotate.projects.importing import import_dataset, import_images, import_path
+from segvoc_annotate.projects.importing import Importing
 from segvoc_annotate.projects.project import Project
 
 
@@ -60,7 +60,7 @@ def test_what_is_exported_can_be_imported(street: Project, tmp_path: Path, name:
     for source in ("out", "out.zip"):
         project = Project.create(tmp_path / f"from {source}", words=["door"])
         for _ in range(2):  # the second time changes nothing
-            result = import_path(project, tmp_path / source, name, done=True)
+            result = Importing(project=project, done=True).path(tmp_path / source, name)
             names = sorted(result.added)
             suffix = ".jpg" if name == "voc" else ".png"
             assert (names, result.problems) == ([f"b{suffix}", f"sub/a{suffix}"], [])
@@ -84,19 +84,16 @@ def test_folders_of_images_and_labels(street: Project, tmp_path: Path) -> None:
     Image.fromarray(np.ones((48, 64), np.uint8)).save(tmp_path / "labels/0.png")
     Image.fromarray(np.ones((48, 60), np.uint8)).save(tmp_path / "labels/1.png")
     dataset = LabeledImages.from_folders(tmp_path / "images", tmp_path / "labels", tmp_path / "classes.json")
-    result = import_dataset(street, dataset)
+    result = Importing(project=street).dataset(dataset)
     assert result.added == ["0.png", "2.png"]
     assert len(result.problems) == 1 and "export both at the same size" in result.problems[0]
     assert street.state(street.image("0.png")).pixels == {"3": 3072}
     assert street.state(street.image("2.png")).revision == 0
     street.write("2.png", drawn_work(0), expected=0)
     Image.fromarray(np.ones((48, 64), np.uint8)).save(tmp_path / "labels/2.png")
-    assert "'2.png' has other labels already" in "".join(import_dataset(street, dataset).problems)
-    assert import_images(Project.create(tmp_path / "plain"), str(tmp_path / "images")).added == [
-        "0.png",
-        "1.png",
-        "2.png",
-    ]
+    assert "'2.png' has other labels already" in "".join(Importing(project=street).dataset(dataset).problems)
+    plain = Importing(project=Project.create(tmp_path / "plain"))
+    assert plain.images(str(tmp_path / "images")).added == ["0.png", "1.png", "2.png"]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -111,6 +108,6 @@ def test_turned_label_maps_are_imported_upright(tmp_path: Path, orientation: int
     (tmp_path / "classes.json").write_text(json.dumps(["cat", "sofa", "wall"]))
     images = LabeledImages.from_folders(tmp_path / "images", tmp_path / "labels", tmp_path / "classes.json")
     project = Project.create(tmp_path / "project")
-    assert import_dataset(project, images).problems == []
+    assert Importing(project=project).dataset(images).problems == []
     found = project.work(project.image("a.png").name)[1].labels
     np.testing.assert_array_equal(found, labels)

@@ -42,12 +42,14 @@ def test_a_word_gets_the_pixels_of_another_and_gives_them_back(tmp_path: Path) -
     assert project.work("b.png")[1].objects is not None
     corrected = drawn_work(CAT, WALL, WALL)  # somebody paints the lower half of what was the sofa
     project.write("a.png", corrected, expected=2)
-    assert [word.name for word in take_back_merge(project, by="ben").present] == ["cat", "sofa", "wall"]
+    with pytest.raises(UsageError, match="this merge of words can't be taken back"):
+        take_back_merge(project, [WALL, CAT], by="ben")
+    assert [word.name for word in take_back_merge(project, [SOFA, CAT], by="ben").present] == ["cat", "sofa", "wall"]
     work = project.work("a.png")[1]
     assert (work.labels == np.where(corrected.labels == WALL, WALL, drawn_labels(CAT, SOFA, WALL))).all()
     assert labels_of(project, "b.png") == [SOFA, WALL]
     assert project.state(project.image("b.png")).done
-    with pytest.raises(UsageError, match="no merge of words can be taken back"):
+    with pytest.raises(UsageError, match="this merge of words can't be taken back"):
         take_back_merge(project, by="ben")
 
 

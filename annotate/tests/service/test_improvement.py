@@ -14,8 +14,9 @@ from starlette.testclient import TestClient
 
 import segvoc
 from annotate.tests.services import NO_PAGE
+from segvoc.cli.options import ModelOptions
 from segvoc.errors import UsageError
-from segvoc.inference.exported.segmenter import open_tiny
+from segvoc.inference.exported.segmenter import ExportedSegmenter, copy_tiny, open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.opening import load
@@ -26,7 +27,7 @@ from segvoc.storage.records import to_json
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LabelWork
 from segvoc_annotate.service.improvement import IMPROVED_FILE, Improvement, ImprovementState
-from segvoc_annotate.service.improving import corrected_places, done_images
+from segvoc_annotate.service.improving import corrected_places, done_images, why_no_finetuning
 from segvoc_annotate.service_extension import AnnotateRoutes
 from segvoc_annotate.settings import AnnotateSettings
 from tests.inference.small_network import small_segmenter
@@ -163,6 +164,12 @@ def test_a_damaged_image_is_named_and_too_few_are_refused(project: Project) -> N
         improvement.start(finetune=False, by="anna")
 
 
+def test_the_shipped_model_can_be_fine_tuned_however_it_runs_and_exports_cannot(tmp_path: Path) -> None:
+    copy_tiny(tmp_path)
+    assert why_no_finetuning(open_tiny()) is None and why_no_finetuning(open_network()) is None
+    assert "is an exported model" in str(why_no_finetuning(ExportedSegmenter(tmp_path)))
+
+
 open_network = partial(load, "tiny", dtype="float32")
 """The embedded model as a network, which words can be tuned for."""
 
@@ -207,7 +214,8 @@ def test_fine_tuning_ends_is_canceled_and_is_killed(project: Project) -> None:
     assert sorted(path.name for path in (project.folder / "taught").iterdir()) == left
     assert project.record.options.taught == ()
 
-    improvement = Improvement(project, open_network, steps=4)
+    # as `segvoc serve` opens it, without PyTorch
+    improvement = Improvement(project, partial(ModelOptions().open_light, "tiny"), steps=4)
     improvement.start(finetune=True, by="anna")
     state = until(improvement, None)
     assert (state.state, state.scores, state.images) == ("done", None, 3)
@@ -216,4 +224,5 @@ def test_fine_tuning_ends_is_canceled_and_is_killed(project: Project) -> None:
     taught = TaughtWords.load(project.folder / IMPROVED_FILE)
     assert taught.record.pyramid_channels
     image = project.images()["3.png"].path
-    assert open_network().with_taught(taught).segment(image, list(taught.words)).labels.shape
+    for model in (open_network(), open_tiny()):
+        assert model.with_taught(taught).segment(image, list(taught.words)).labels.shape

@@ -349,7 +349,8 @@ def test_words_are_merged_and_separated_again(street: Path) -> None:
         changes = client.get("/v1/project/changes?after=0").json()
         assert [change["what"] for change in changes["changes"]][-2:] == ["labels", "words"]
         assert client.post("/v1/project/merged", json={"word": 1, "into": 0}).status_code == 422
-        told = client.delete("/v1/project/merged").json()
+        assert client.delete("/v1/project/merged?word=1&into=2").status_code == 422
+        told = client.delete("/v1/project/merged?word=1&into=0").json()
         assert told["images"][0]["pixels"] == {"0": 1536, "1": 1536}
         assert not any(word["removed"] for word in told["words"])
 

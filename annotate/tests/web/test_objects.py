@@ -46,6 +46,11 @@ def test_a_region_becomes_two_objects_by_a_line_and_one_again(served: Site):
     assert sum(entry["area"] for entry in halves) == sum(entry["area"] for entry in made)
     report = json.loads(served.saved("Shares").read_text(encoding="utf-8"))
     assert [entry["objects"] for entry in report["classes"]] == [len(halves), 0]
+    with served.tab.expect_download() as download:
+        served.tab.get_by_role("group", name="This image").get_by_role("button", name="Objects").click()
+    with Image.open(download.value.path()) as opened:
+        numbers = np.unique(np.array(opened), return_counts=True)
+    assert sorted(numbers[1][1:]) == sorted(entry["area"] for entry in halves)
     if AXE.is_file():
         check(served, "objects")
 

@@ -161,6 +161,9 @@ def test_words_are_merged_for_everybody_and_separated_again(anna: Site, street: 
     anna.tab.get_by_text("“mug” is “cup” now.").wait_for()
     shows_line(anna, 0.3, 0)
     assert [word.name for word in ProjectFolder.open(street.folder).record.present] == ["cup", "table"]
+    saved(anna)
+    anna.tab.reload()
+    anna.done()
     anna.tab.locator(".words").get_by_role("button", name="Undo").click()
     shows_line(anna, 0.3, 1)
     # what is removed stays where somebody painted it

@@ -79,6 +79,8 @@ async function start(): Promise<void> {
   const clicks = offered.browser?.clicks;
   const control = new StageControl(session, clicks ? new Clicker(address("clicks.js"), address(clicks)) : null);
   render(<App page={{ session, labeler, improvement, control, places, useKey, user }} />, root);
+  // the strip doesn't wait for it
+  void session.openLast();
   // a service keeps what several tabs do apart
   if (api) return;
   takeOver(() => {

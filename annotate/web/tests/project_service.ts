@@ -182,6 +182,7 @@ export class Person {
     this.store = new RemoteStore(new ProjectApi(new URL(`http://${this.service.host}/v1/project`)), this.database, packer as unknown as WorkPacker);
     this.session = new Session(this.store);
     await this.session.restore();
+    await this.session.openLast();
   }
 
   /** The page ends, whatever goes on. */

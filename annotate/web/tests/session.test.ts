@@ -25,6 +25,7 @@ import { Item } from "../src/session/item";
 import { Labeler } from "../src/session/labeler";
 import { Nearby } from "../src/session/open_image";
 import { Session, Writer } from "../src/session/session";
+import { projectOf, restore, useProject, valuesOf } from "../src/session/settings";
 import { watcherOf } from "../src/session/watching";
 import { found } from "./labeled";
 
@@ -84,7 +85,7 @@ test("the chosen image is labeled first, then the others, as many at once as the
     backend.asked.map(({ image }) => image.id),
     ["a", "b"],
   );
-  session.chosen.value = session.items.value[2];
+  session.opening.value = session.items.value[2];
   backend.asked[0].answer(ANSWER);
   await pause();
   assert.deepEqual(
@@ -290,7 +291,8 @@ test("words keep their ids and colors while others come and go", () => {
 
 test("a word gets the pixels of another one in all images, and gives them back", async () => {
   const { session, backend } = await started("open", "closed");
-  session.store.watch(watcherOf(session, new Nearby(() => Promise.reject(new Error("nothing is read ahead")))));
+  const watch = (one: Session) => one.store.watch(watcherOf(one, new Nearby(() => Promise.reject(new Error("nothing is read ahead")))));
+  watch(session);
   session.settings.words.value = ["cat", "kitty", "dog"];
   session.settings.vocabulary.value = withLookedFor([], session.settings.words.value);
   await pause();
@@ -298,12 +300,19 @@ test("a word gets the pixels of another one in all images, and gives them back",
   await pause();
   const pixels = () => session.items.value.map(({ summary }) => summary.value.pixels);
   assert.deepEqual(pixels(), [{ 1: 2 }, { 1: 2 }]);
-  const undo = await session.merge("kitty", "cat");
+  await session.merge("kitty", "cat");
   assert.deepEqual(session.settings.words.value, ["cat", "dog"]);
   assert.deepEqual(pixels(), [{ 0: 2 }, { 0: 2 }]);
-  await undo();
-  assert.deepEqual([...session.settings.words.value].sort(), ["cat", "dog", "kitty"]);
-  assert.deepEqual(pixels(), [{ 1: 2 }, { 1: 2 }]);
+  // the page is opened again
+  const next = new Session(session.store);
+  const { vocabulary, words } = session.settings;
+  useProject(next.settings, { ...projectOf(session.settings), words: withLookedFor(vocabulary.value, words.value) });
+  restore(next.settings, valuesOf(session.settings));
+  next.items.value = session.items.value;
+  watch(next);
+  await next.separate(next.settings.merged.value!);
+  assert.deepEqual([...next.settings.words.value].sort(), ["cat", "dog", "kitty"]);
+  assert.deepEqual([pixels(), next.settings.merged.value], [[{ 1: 2 }, { 1: 2 }], null]);
 });
 
 test("merged corrections, answers and done labels come back pixel by pixel", () => {

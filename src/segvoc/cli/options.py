@@ -147,17 +147,20 @@ class ModelOptions:
 
         return self.with_taught(load_network(model, **{**self._how(), "device": device or self.device}))
 
-    def open_light(self, model: str) -> "Segmenter":
-        """Load any model that labels images; plain `tiny` without PyTorch if possible (`load_to_label`)."""
+    def open_light(self, model: str, dtype: DtypeName | None = None) -> "Segmenter":
+        """Load any model that labels images, in `dtype` (default: --dtype); plain `tiny` without PyTorch if possible.
+
+        See `load_to_label`.
+        """
         from segvoc.models.opening import load_to_label
 
-        return self.with_taught(load_to_label(model, **self._how()))
+        return self.with_taught(load_to_label(model, **{**self._how(), "dtype": dtype or self.dtype}))
 
-    def open(self, model: str, dtype: DtypeName | None = None) -> "Segmenter":
-        """Load any model that labels images, in `dtype` (default: --dtype)."""
+    def open(self, model: str) -> "Segmenter":
+        """Load any model that labels images."""
         from segvoc.models.opening import load
 
-        return self.with_taught(load(model, **{**self._how(), "dtype": dtype or self.dtype}))
+        return self.with_taught(load(model, **self._how()))
 
     def _how(self) -> dict[str, Any]:
         network = None if self.network is None else own_network(self.network)

@@ -131,7 +131,11 @@ _REFUSED: Mapping[str, Mapping[str, str]] = {
     help=f"Write a dataset for other programs instead: {', '.join(FORMAT_NAMES)}.",
 )
 @click.option("--copy-images/--no-copy-images", default=True, help="Copy the images into the dataset.")
-@click.option("--objects", is_flag=True, help="Count objects: the connected components of each word.")
+@click.option(
+    "--objects",
+    is_flag=True,
+    help="Count objects: the connected components of each word. Touching objects count as one.",
+)
 @click.option(
     "--least-object",
     type=click.IntRange(min=1),

@@ -127,24 +127,23 @@ def train_command(
         found = with_file_configuration(_recipe(recipe, model, by_number), start).with_settings(settings)
         return found if steps is None else found.with_settings(steps=steps)
 
-    chosen = recipe_for(count=0)
+    chosen = None if recipe == FINETUNE else recipe_for(count=0)
     of_captions = {"--captions": captions, "--features": features}
     of_parts = {"--object": owner, "--objects": objects, "--object-classes": object_classes}
     validation = None
-    if chosen.supervision == "captions":
+    if chosen is not None and chosen.supervision == "captions":
         of_labels = {option: value for option, value in dataset.given().items() if option != "--images"}
         _refuse({**of_labels, "--background": background, "--data": data, **of_parts}, f"{recipe} learns from captions")
         images = _captioned(dataset.images, captions, features)
-    elif dataset.named or not chosen.data.dataset:
+    elif chosen is None or dataset.named or not chosen.data.dataset:
         _refuse(of_captions, f"{recipe} learns from label maps")
         beside = {"--data": data, **of_parts}
         images = dataset.read(background=background, owner=owner, skip=out, beside=beside)
         if data is not None:
             raise UsageError("both --data and your own folders are given; give one of them")
+        chosen = chosen or recipe_for(len(images))
         if (line := images.absent_classes()) is not None:
             echo(f"segvoc: {line}", err=True)
-        if recipe == FINETUNE:
-            chosen = recipe_for(len(images))
     else:
         _refuse(of_captions, f"{recipe} learns from label maps")
         _refuse({**of_parts, **dataset.given()}, f"{recipe} learns from prepared data")

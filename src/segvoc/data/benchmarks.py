@@ -6,7 +6,6 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -376,23 +375,3 @@ def _row(entry: dict[str, Any]) -> PublishedRow:
 PUBLISHED_ROWS: tuple[PublishedRow, ...] = tuple(
     map(_row, read_json(Path(__file__).with_name("published_scores.json"))["rows"])
 )
-
-
-def find_rows(name: str) -> tuple[PublishedRow, ...]:
-    """The rows of a name, case-insensitive, for parts also without the protocol, or the main rows of a preset.
-
-    `UsageError` suggests similar names.
-    """
-    folded = name.casefold()
-    rows = tuple(
-        row
-        for row in PUBLISHED_ROWS
-        if folded in (row.name.casefold(), f"{row.title}, {row.row}".casefold()) or (row.main and row.preset == name)
-    )
-    if rows:
-        return rows
-    names = dict.fromkeys(row.preset for row in PUBLISHED_ROWS if row.main) | {row.name: None for row in PUBLISHED_ROWS}
-    known = {known_as.casefold(): known_as for known_as in names}
-    similar = [known[close] for close in get_close_matches(folded, known, n=3, cutoff=0.4)]
-    suggestion = " or ".join(map(repr, similar)) or "'pca-seg-b' or 'PCA-Seg, Table 3, serial'"
-    raise UsageError(f"no published row is called {name!r}; did you mean {suggestion}?")

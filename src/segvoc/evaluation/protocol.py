@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from segvoc.data.benchmarks import SEMANTIC, find_benchmark
+from segvoc.data.benchmarks import SEMANTIC
 from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
@@ -13,7 +13,6 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.selection_rules import MostSimilar, SelectionRule, Voted, may_drop
 from segvoc.models.headers import CONFIGURATION
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS, SYN_TEMPLATE, Family
-from segvoc.networks.err_seg import OWN_SELECTION
 from segvoc.storage.records import differences, from_json, to_json
 
 
@@ -93,15 +92,6 @@ def published_protocol(preset: str, benchmark: str) -> PublishedProtocol:
     """The protocol by which a paper scores a network on a benchmark; `NO_PAPER` if none does."""
     family = PRESETS[preset].family if preset in PRESETS else None
     return NO_PAPER if family is None else PUBLISHED_PROTOCOLS[family].get(benchmark, NO_PAPER)
-
-
-def err_seg_kept(classes: int) -> int:
-    """Number of classes that ERR-Seg keeps: P of the benchmark with this many classes, else by our rule.
-
-    For cost estimates, which have a number of classes but no benchmark.
-    """
-    by_size = {len(find_benchmark(name).classes): kept for name, kept in ERR_SEG_KEPT.items()}
-    return by_size.get(classes, OWN_SELECTION.keep(classes))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -518,12 +518,6 @@ AGREEMENT = 0.1
 """Largest difference from a printed score that counts as reproduced [percentage points]."""
 
 
-def without_scores(published: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of `comparison` before anything is evaluated: "here" is None."""
-    parts = {entry["protocol"]: {"part-cat-seg": dict.fromkeys(entry["scores"])} for entry in published}
-    return comparison({"published": published, "miou": None, "classes_per_image": None, "parts": parts})
-
-
 def comparison(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Compare a report with the published scores, a row per score.
 

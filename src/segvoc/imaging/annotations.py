@@ -160,7 +160,7 @@ def coco_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[dict
         from pycocotools.mask import frPyObjects
 
     height, width = labels.shape
-    for changes in class_runs(labels.T.ravel(), classes):
+    for changes in class_runs(labels.T, classes):
         counts = np.diff(changes, prepend=0, append=labels.size).tolist()
         if counts[-1] == 0:
             counts.pop()
@@ -169,12 +169,27 @@ def coco_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[dict
         yield {"size": [height, width], "counts": mask["counts"].decode("ascii")}
 
 
-def class_runs(values: UInt16[np.ndarray, " N"], classes: int) -> Iterator[Integer[np.ndarray, " R"]]:
-    """Yield the bounds of each class's runs: begin, end (exclusive), begin, end, and so on."""
-    edges = np.flatnonzero(values[1:] != values[:-1]) + 1
-    begins, ends = np.concatenate(([0], edges)), np.concatenate((edges, [values.size]))
-    by_class = np.argsort(values[begins], kind="stable")
-    bounds = np.searchsorted(values[begins][by_class], np.arange(classes + 1))
+_AT_ONCE = 1 << 22
+"""Labels that are compared at a time."""
+
+
+def class_runs(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[Integer[np.ndarray, " R"]]:
+    """Yield the bounds of each class's runs, row by row: begin, end (exclusive), begin, end, and so on.
+
+    Some rows are read at a time, since a copy of a large label map is as large.
+    """
+    step, last = max(1, _AT_ONCE // labels.shape[1]), -1
+    places, kinds = list[np.ndarray](), list[np.ndarray]()
+    for start in range(0, len(labels), step):
+        some = labels[start : start + step].ravel()
+        begins = np.flatnonzero(np.concatenate(([some[0] != last], some[1:] != some[:-1])))
+        places.append(begins + start * labels.shape[1])
+        kinds.append(some[begins])
+        last = some[-1]
+    begins, kind = np.concatenate(places), np.concatenate(kinds)
+    ends = np.concatenate((begins[1:], [labels.size]))
+    by_class = np.argsort(kind, kind="stable")
+    bounds = np.searchsorted(kind[by_class], np.arange(classes + 1))
     for first, last in itertools.pairwise(bounds):
         of_class = by_class[first:last]
         yield np.stack((begins[of_class], ends[of_class]), axis=1).ravel()
@@ -288,16 +303,10 @@ _BLOCK = 1 << 16
 _MOST_PIXELS = (1 << 32) // _CHANNELS - 1
 
 
-def brush_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[UInt8[np.ndarray, " N"]]:
-    """Yield the mask of each class as packed bytes, empty without pixels; `UsageError` from 2^30 pixels on."""
-    if labels.size > _MOST_PIXELS:
-        raise UsageError(f"a brush mask has at most {_MOST_PIXELS} pixels, not {labels.size}; make the image smaller")
-    for changes in class_runs(labels.ravel(), classes):
-        yield packed_runs(changes, labels.size) if changes.size else np.empty(0, np.uint8)
-
-
 def packed_runs(changes: Integer[np.ndarray, " R"], pixels: int) -> UInt8[np.ndarray, " N"]:
-    """Pack a mask of `pixels` pixels from the run bounds of `class_runs`."""
+    """Pack a mask of `pixels` pixels from the run bounds of `class_runs`; `UsageError` from 2^30 pixels on."""
+    if pixels > _MOST_PIXELS:
+        raise UsageError(f"a brush mask has at most {_MOST_PIXELS} pixels, not {pixels}; make the image smaller")
     lengths = np.diff(changes, prepend=0, append=pixels) * _CHANNELS
     values = np.resize(np.array([0, _INSIDE]), lengths.size)
     lengths, values = lengths[lengths > 0], values[lengths > 0]

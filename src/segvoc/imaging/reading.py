@@ -163,12 +163,12 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
     )
 
 
-def read_given(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.ndarray, "H W 3"]:
+def read_given(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
     """Read an image named by the user: as `read_image`, or a URL (http or https), or "-" for standard input.
 
     For names from files, use `read_image`, so that no file can trigger a download.
     """
-    return decode_given(content_of(source), source, stretch)
+    return decode_given(content_of(source), source, None)
 
 
 def content_of(source: ImageSource) -> bytes | None:
@@ -188,9 +188,7 @@ def content_of(source: ImageSource) -> bytes | None:
     return None
 
 
-def decode_given(
-    content: bytes | None, source: ImageSource, stretch: Stretch | None = None
-) -> UInt8[np.ndarray, "H W 3"]:
+def decode_given(content: bytes | None, source: ImageSource, stretch: Stretch | None) -> UInt8[np.ndarray, "H W 3"]:
     """Decode the result of `content_of` for the same source."""
     if content is None:
         return read_image(source, stretch)

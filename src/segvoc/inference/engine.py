@@ -1,12 +1,13 @@
 """What runs a network, as labeling sees it: its traits, and the passes over views and words."""
 
-import typing
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords
+from segvoc.errors import UsageError
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocol
@@ -45,36 +46,55 @@ Maps = tuple[Float[Array, "N P h w"], Int[Array, "N P"] | None]
 all, in order). Both arrays are of the same library and on the same device."""
 
 
-@typing.runtime_checkable
-class Engine(typing.Protocol):
-    """The part of a `Segmenter` that a labeling job runs; see there for what the methods take and return."""
+class Engine(ABC):
+    """Runs a network, on any array library. A subclass has `find_features` and `compare` if words can be taught."""
 
     name: str
+    """The model's name in results."""
     traits: ModelTraits
     batch: int
+    """Batch size, in images or windows of images."""
 
     @property
+    @abstractmethod
     def dtype(self) -> str:
-        """Precision of most of the network's computations."""
-        ...
+        """Precision of most of the network's computations: "float32", "bfloat16", ..."""
 
     @property
     def batches_ahead(self) -> int:
-        """Batches that are started before the results of the one before them are waited for."""
-        ...
+        """Batches that a stream starts before it waits for the results of the one before them."""
+        return 0
 
     def to_device(self, image: UInt8[np.ndarray, "H W 3"], /) -> UInt8[Array, "H W 3"]:
         """Move an image to the library and device that its views are interpolated with."""
-        ...
+        return image
 
+    @abstractmethod
     def run(self, pixels: Float32[Array, "N 3 H W"], text: EncodedWords, protocol: Protocol) -> Maps:
-        """Run the network on views of images."""
-        ...
+        """Run the network on views of images.
+
+        Args:
+            pixels: N views, RGB with values in [0, 255].
+            text: the words, encoded by `Segmenter.encode_words`.
+            protocol: how class aggregation pools, and which classes are selected.
+
+        Returns:
+            The maps, and which classes they are of; see `Maps`.
+        """
 
     def find_features(self, pixels: Float32[Array, "N 3 H W"]) -> FeatureArrays:
-        """Run the first half: the image encoder."""
-        ...
+        """Run the image encoder on views of images: the first half of `run`.
+
+        Returns:
+            The feature maps that taught words read, and the inputs of `compare`.
+
+        Raises:
+            UsageError: the network is a part network.
+        """
+        raise UsageError(
+            f"words can't be taught to {self.name!r}, a network of objects and parts; teach another model, such as tiny"
+        )
 
     def compare(self, features: FeatureArrays, text: EncodedWords, protocol: Protocol) -> Maps:
-        """Run the second half: features against words."""
-        ...
+        """Compare the output of `find_features` with words: the second half of `run`; see there."""
+        raise UsageError(f"words can't be taught to {self.name!r}, which has no features to compare them with")

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from array_api_compat import device
@@ -104,6 +105,13 @@ class LabelingJob:
         if self.smoothing is not None and (self.groups or self.query.parts is not None):
             raise UsageError("smoothing doesn't support parts or groups; leave them out, or the smoothing")
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """The fields of each result that say what labeled it, and with which words."""
+        engine, query = self.engine, self.query
+        of_model = {"model": engine.name, "dtype": engine.dtype, "unsure_below": engine.traits.unsure_below}
+        return {**of_model, "words": query.words, "background": query.background_name}
+
     def start(self, read: Sequence[ReadImage | InputError]) -> Callable[[], Outcomes]:
         """Start to label a batch of images; the function that is returned waits for a GPU and gives the results."""
         images = [image for image in read if isinstance(image, ReadImage)]
@@ -143,12 +151,12 @@ class LabelingJob:
         search: Callable[[], ClassLabels] | None,
         network_seconds: float,
     ) -> Segmentation:
-        start, query, traits = time.perf_counter(), self.query, self.engine.traits
+        start, query = time.perf_counter(), self.query
         output, job = self._smoothed(output, image.pixels)
         classes = (search or job._search(image, output))()
         part_labels = part_confidence = group_labels = None
         if query.parts is not None:
-            asked, against = query.asked_indices, traits.parts_against
+            asked, against = query.asked_indices, self.engine.traits.parts_against
             part_labels, part_confidence = label_parts(
                 query.candidates, output, classes.labels, classes.strongest, asked, against, job.protocol
             )
@@ -159,19 +167,15 @@ class LabelingJob:
             confidence=classes.confidence,
             probabilities=classes.probabilities,
             group_labels=group_labels,
-            words=query.words,
             selected=selected_classes(output, query),
             image=image.pixels,
-            model=job.engine.name,
-            dtype=job.engine.dtype,
             seconds=image.seconds + network_seconds + time.perf_counter() - start,
             source=image.source,
             content=image.content,
-            background=query.background_name,
-            unsure_below=traits.unsure_below,
             parts=() if query.parts is None else query.parts.parts,
             part_labels=part_labels,
             part_confidence=part_confidence,
+            **self.about,
         )
 
     def _smoothed(self, output: ViewLogits, image: UInt8[np.ndarray, "H W 3"]) -> "tuple[ViewLogits, LabelingJob]":

@@ -27,7 +27,14 @@ from segvoc.imaging.annotations import (
 )
 from segvoc.imaging.connected_regions import Region, pieces_of, polygon_of, segments
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.imaging.label_maps import TiffPlace, nearest, object_counts, write_label_map, write_placed_label_map
+from segvoc.imaging.label_maps import (
+    UNLABELED,
+    TiffPlace,
+    nearest,
+    object_counts,
+    write_label_map,
+    write_placed_label_map,
+)
 from segvoc.imaging.legend import share_text
 from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side
 from segvoc.imaging.overlay import (
@@ -434,6 +441,16 @@ class Segmentation:
                 raise UsageError(f"{os.fspath(file)!r} is the image itself; give a name that ends with .json")
             write_json(Path(file), annotation)
         return annotation
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether perhaps none of the words is in the image: "unsure" of `report`, at a quarter of its cost."""
+        chosen = self.labels != UNLABELED
+        if self.background is not None:
+            none = folded(self.background)
+            chosen &= self.labels != next((at for at, word in enumerate(self.words) if folded(word) == none), UNLABELED)
+        sure = self.confidence[chosen]
+        return bool(self.unsure_below and sure.size and sure.mean(dtype=np.float64) < self.unsure_below)
 
     @functools.cached_property
     def object_counts(self) -> tuple[int, ...] | None:

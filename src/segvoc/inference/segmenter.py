@@ -1,20 +1,18 @@
 """The segmenter: labels images with a network on any engine, by its protocols."""
 
 import copy
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, cast, overload
 
 import numpy as np
-from jaxtyping import Float32, UInt8
 
-from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
+from segvoc.encoders.word_encoder import WordEncoder
 from segvoc.errors import InputError, SegvocError, UsageError, no_attribute
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.notebook_html import table
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.engine import PLAIN, Maps, ModelTraits
+from segvoc.inference.engine import PLAIN, Engine, ModelTraits
 from segvoc.inference.job import LabelingJob, Outcomes, StartBatch, label_stream, raising, warning
 from segvoc.inference.label_options import AUTO, LabelKeywords, LabelOptions
 from segvoc.inference.other_names import OF_MODELS
@@ -31,7 +29,6 @@ from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.windows import views
 from segvoc.inference.word_hints import SURE, model_hints, surroundings_hints, word_hints
 from segvoc.layers.selection_rules import requested_selection
-from segvoc.runtime.arrays import Array
 from segvoc.vocabulary import Vocabulary, folded
 
 AnySegmenter = TypeVar("AnySegmenter", bound="Segmenter")
@@ -54,10 +51,10 @@ class StreamKeywords(CallKeywords, total=False):
     smoothing: Smoothing | None
 
 
-class Segmenter(ABC):
+class Segmenter(Engine):
     """Labels images with words; created by `segvoc.load`.
 
-    An engine is a subclass that defines `dtype` and `run`, and `find_features` and `compare` if words can be taught.
+    A subclass runs the network: it is an `Engine`.
 
     Args:
         name: the model's name in results.
@@ -116,41 +113,6 @@ class Segmenter(ABC):
         """The word among them that means "none of the others"."""
         return self.known_background if self.known_background in self.own_words else None
 
-    @property
-    @abstractmethod
-    def dtype(self) -> str:
-        """Precision of most of the network's computations: "float32", "bfloat16", ..."""
-
-    @abstractmethod
-    def run(self, pixels: Float32[Array, "N 3 H W"], text: EncodedWords, protocol: Protocol) -> Maps:
-        """Run the network on views of images.
-
-        Args:
-            pixels: N views, RGB with values in [0, 255].
-            text: the words, encoded by `encode_words`.
-            protocol: how class aggregation pools, and which classes are selected.
-
-        Returns:
-            The maps, and which classes they are of; see `Maps`.
-        """
-
-    def find_features(self, pixels: Float32[Array, "N 3 H W"]) -> FeatureArrays:
-        """Run the image encoder on views of images: the first half of `run`.
-
-        Returns:
-            The feature maps that taught words read, and the inputs of `compare`.
-
-        Raises:
-            UsageError: the network is a part network.
-        """
-        raise UsageError(
-            f"words can't be taught to {self.name!r}, a network of objects and parts; teach another model, such as tiny"
-        )
-
-    def compare(self, features: FeatureArrays, text: EncodedWords, protocol: Protocol) -> Maps:
-        """Compare the output of `find_features` with words: the second half of `run`; see there."""
-        raise UsageError(f"words can't be taught to {self.name!r}, which has no features to compare them with")
-
     def probed_features(self) -> FeatureArrays:
         """Features of a synthetic image, the fingerprint by which taught words recognize their model."""
         self.prepare_to_run()
@@ -173,16 +135,7 @@ class Segmenter(ABC):
         other.taught = (*self.taught, *taught)
         return other
 
-    def to_device(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[Array, "H W 3"]:
-        """Move an image to the library and device that its views are interpolated with."""
-        return image
-
-    @property
-    def batches_ahead(self) -> int:
-        """Batches that a stream starts before it waits for the results of the one before them."""
-        return 0
-
-    def prepare_to_run(self) -> None:  # noqa: B027
+    def prepare_to_run(self) -> None:
         """Hook at the start of each call that encodes words or labels images; an engine may raise or warn here."""
 
     @property
@@ -415,7 +368,7 @@ class Segmenter(ABC):
                 if float(result.confidence.mean()) < SURE:  # words that cover an image are likely in it
                     share = self.share_of_surroundings(result.image, asked, job.options)
                     hints.extend(surroundings_hints(share))
-            if checks_sureness and result.report(compact=True)["unsure"]:
+            if checks_sureness and result.is_unsure:
                 checks_sureness = False
                 hints.append("unsure nearly everywhere: perhaps none of the words is in the image")
             new = [hint for hint in hints if hint not in self._warned]

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -18,6 +18,7 @@ from segvoc.inference.job import LabelingJob, Outcomes, not_finite_error
 from segvoc.inference.pixel_labels import decide
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.read_images import ReadImage
+from segvoc.inference.reports import LabelStatistics
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.strongest_class import Layer, PixelAxis, StrongestClass
 from segvoc.inference.tile_grid import Share, TileAxis
@@ -121,6 +122,20 @@ class TiledLabeling:
                 for column in range(len(columns)):
                     yield self._cell(image, cover, row, column, protocol)
 
+    def rows(
+        self, image: WindowedImage, classes: Classes | None, *, first_row: int = 0, name: str = "the image"
+    ) -> Iterator[tuple[slice, UInt16[np.ndarray, "h W"], LabelStatistics]]:
+        """Label an image as `cells` does, a row of tiles after the other: its rows, labels and their statistics."""
+        columns = len(self.tiling.columns(image.width))
+        cells = self.cells(image, classes, first_row=first_row, name=name)
+        while first := next(cells, None):
+            labels = np.empty((first.rows.stop - first.rows.start, image.width), np.uint16)
+            statistics = LabelStatistics.none()
+            for cell in itertools.chain([first], itertools.islice(cells, columns - 1)):
+                labels[:, cell.columns] = cell.labels
+                statistics += LabelStatistics.of(cell.labels, cell.confidence)
+            yield first.rows, labels, statistics
+
     def start(self, read: Sequence[ReadImage | InputError]) -> Callable[[], Outcomes]:
         """See `LabelingJob.start`; the work is done where the results are asked for."""
 
@@ -145,16 +160,12 @@ class TiledLabeling:
         return Segmentation(
             labels=labels,
             confidence=confidence,
-            words=self.words,
             selected=self.selected(classes),
             image=image.pixels,
-            model=self.job.engine.name,
-            dtype=self.job.engine.dtype,
             seconds=image.seconds + time.perf_counter() - start,
             source=image.source,
             content=image.content,
-            background=self.job.query.background_name,
-            unsure_below=self.job.engine.traits.unsure_below,
+            **self.job.about,
         )
 
     def _looks(self, image: WindowedImage) -> Iterable[UInt8[np.ndarray, "h w 3"]]:

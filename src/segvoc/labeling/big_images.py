@@ -1,4 +1,4 @@
-"""Labeling an image file tile by tile, in bounded memory; a later call can resume."""
+"""Labeling a large image tile by tile, in bounded memory: of a file, which a later call can resume, or decoded."""
 
 import json
 import math
@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from PIL import Image
 
 from segvoc.errors import InputError, OutputError
 from segvoc.imaging.image_formats import MAX_PIXELS
-from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, stored_dtype
+from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, nearest, stored_dtype
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.rasters import RasterImage, Stretch, gdal_writing, is_raster, require_rasterio
 from segvoc.imaging.reading import DecodedImage, WindowedImage
@@ -113,17 +112,13 @@ def label_big_image(
                 source=str(path),
                 height=image.height,
                 width=image.width,
-                words=tiled.words,
-                background=tiled.job.query.background_name,
-                unsure_below=model.traits.unsure_below,
                 statistics=labels.statistics,
-                model=model.name,
-                dtype=model.dtype,
                 seconds=labels.seconds,
                 tiling=tiled.tiling,
                 label_map=paths.label_map,
                 report_file=paths.report,
                 overlay=paths.overlay,
+                **tiled.job.about,
             )
             stale = paths.stale()
             _write(result, image, labels, output)
@@ -160,16 +155,9 @@ def _label_rows(
     progress(labels.rows, len(rows))
     if labels.rows == len(rows):
         return
-    columns = len(tiled.tiling.columns(image.width))
-    cells = tiled.cells(image, labels.selected, first_row=labels.rows, name=name)
-    while first := next(cells, None):
-        row = np.empty((first.rows.stop - first.rows.start, image.width), np.uint16)
-        statistics = LabelStatistics.none()
-        for cell in chain([first], islice(cells, columns - 1)):
-            row[:, cell.columns] = cell.labels
-            statistics += LabelStatistics.of(cell.labels, cell.confidence)
+    for place, row, statistics in tiled.rows(image, labels.selected, first_row=labels.rows, name=name):
         now = time.perf_counter()
-        labels.add_row(first.rows.stop, row, statistics, now - start)
+        labels.add_row(place.stop, row, statistics, now - start)
         start = now
         progress(labels.rows, len(rows))
 
@@ -198,6 +186,46 @@ def reduced_overlay(
     pixels = image.overview(max(1, round(max(image.height, image.width) * scale)))
     regions = class_regions(labels(pixels.shape[0], pixels.shape[1]), result.words, result.colors)
     return draw_overlay(pixels, regions, style)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LargeResult(LabeledFile):
+    """The result for a decoded image, without confidences, which would take more memory than all else."""
+
+    labels: UInt16[np.ndarray, "H W"]
+    """As in `Segmentation`."""
+    pixels: DecodedImage
+    """The image."""
+    confidence = probabilities = part_labels = None
+    """A `Segmentation` may have them."""
+
+    def overlay(self) -> Image.Image:
+        """The overlay, reduced as a saved one is."""
+        return reduced_overlay(self.pixels, lambda *size: nearest(self.labels, size), self)
+
+
+def label_large_image(model: Segmenter, image: DecodedImage, words: Words, options: LabelOptions) -> LargeResult:
+    """Label a decoded image tile by tile: 2 bytes per pixel beside the image, and a row of tiles.
+
+    Raises:
+        InputError: the network's output is not finite.
+        UsageError: words and options conflict.
+    """
+    start, tiled = time.perf_counter(), model.in_tiles(words, options)
+    labels, statistics = np.empty((image.height, image.width), np.uint16), LabelStatistics.none()
+    for rows, row, of_row in tiled.rows(image, tiled.select(image)):
+        labels[rows] = row
+        statistics += of_row
+    return LargeResult(
+        source="",
+        height=image.height,
+        width=image.width,
+        statistics=statistics,
+        seconds=time.perf_counter() - start,
+        labels=labels,
+        pixels=image,
+        **tiled.job.about,
+    )
 
 
 class PartialLabels(StepwiseWork):

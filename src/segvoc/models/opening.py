@@ -51,7 +51,7 @@ def load(
             change, on devices that multiply it in hardware, else "float32". Repositories always get "float32", for
             the same labels everywhere. PyTorch dtypes, such as `torch.float32`, work too.
         options: network settings that differ from the preset's, by name, for example {"dense": "qq"} for weights
-            distilled this way; docs/papers/baselines.md lists the common ones. A segvoc file already contains its
+            distilled this way; docs/papers/differences.md lists many. A segvoc file already contains its
             settings.
         network: a custom network to load the weights into, for example a preset's network with another aggregation.
             Its architecture must be the same as when the file was written.
@@ -107,12 +107,12 @@ def load_to_label(
     weights: str | None,
     device: str,
     dtype: DtypeName,
-    options: Mapping[str, object],
-    network: "SegmentationNetwork | None",
+    options: Mapping[str, object] | None = None,
+    network: "SegmentationNetwork | None" = None,
 ) -> Segmenter:
     """Load a model for labeling only, like `load`: `tiny` runs as its shipped exported programs where possible.
 
-    They match its network in float32, equally fast on a CPU, without the second to import PyTorch.
+    They match its network in float32, equally fast on a CPU, without the second and the 500 MB to import PyTorch.
     """
     device = device_name(device)
     on_cpu = device == "cpu" or (device == "auto" and not may_have_gpu())

@@ -29,8 +29,8 @@ LINE_EVERY = 30.0
 UNKNOWN_SIZE = 80, 24
 """Columns and rows assumed for a terminal that doesn't report its size."""
 
-_NO_ESTIMATE = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
-"""A bar without rate and remaining time."""
+_BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+"""A bar without tqdm's rate and remaining time, which would measure the first unit."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters except tabs and line ends, and characters that change the text direction."""
@@ -78,13 +78,12 @@ class Progress:
             desc=what,
             total=total,
             initial=done,
-            unit=f" {unit}s",
             disable=silent or not terminal,
             leave=keep,
             ncols=None if _has_size() else UNKNOWN_SIZE[0],
             nrows=None if _has_size() else UNKNOWN_SIZE[1],
             dynamic_ncols=_has_size(),
-            bar_format=_NO_ESTIMATE,
+            bar_format=_BAR,
         )
         self._timer = threading.Timer(min(EARLY_LINE, threading.TIMEOUT_MAX), self._print)
         self._timer.daemon = True
@@ -108,17 +107,11 @@ class Progress:
             self.done += count
             if note is not None:
                 self._note = note
-                self._bar.set_postfix_str(note, refresh=False)
             self._updates += 1
             if self._updates == 1:
                 self._first, self._measured_from = self.done, time.monotonic()
-            if self._updates == 1 and not self._bar.disable:
-                self._bar.n = self._bar.last_print_n = self.done
-                self._bar.last_print_t = self._bar.start_t + self._bar.format_dict["elapsed"]
-                self._bar.refresh()
-            else:
-                self._bar.bar_format = None if self._updates > MEASURED else _NO_ESTIMATE
-                self._bar.update(count)
+            self._bar.set_postfix_str(", ".join(self._facts("/s")), refresh=False)
+            self._bar.update(self.done - self._bar.n)
             is_due = time.monotonic() >= self._next
         if self._lines and is_due:
             self._print()
@@ -151,18 +144,23 @@ class Progress:
             self.update()
 
     def _line(self, *, finished: bool = False) -> str:
-        passed = time.monotonic() - self._measured_from
         units = self.unit if self.done == 1 and self.total is None else f"{self.unit}s"
         of = "" if self.total is None else f" of {self.total}"
-        parts = [f"{self.what}: {self.done}{of} {units}", *([self._note] if self._note else [])]
-        new = self.done - self._first
+        return ", ".join(
+            [f"{self.what}: {self.done}{of} {units}", *self._facts(f" {self.unit}s per second", finished=finished)]
+        )
+
+    def _facts(self, rate_unit: str, *, finished: bool = False) -> Iterator[str]:
+        """The note, the rate and the remaining time, as far as they are known."""
+        passed, new = time.monotonic() - self._measured_from, self.done - self._first
+        if self._note:
+            yield self._note
         if finished:
-            parts.append(f"done in {duration(time.monotonic() - self._start)}")
+            yield f"done in {duration(time.monotonic() - self._start)}"
         elif self._updates > MEASURED and new and passed:
-            parts.append(f"{new / passed:.3g} {self.unit}s per second")
+            yield f"{new / passed:.3g}{rate_unit}"
             if self.total is not None:
-                parts.append(f"{duration((self.total - self.done) * passed / new)} left")
-        return ", ".join(parts)
+                yield f"{duration((self.total - self.done) * passed / new)} left"
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from segvoc.errors import CheckpointError, ImageTooLargeError, InputError, Usage
 from segvoc.imaging.annotations import coco_masks
 from segvoc.imaging.label_maps import label_map_image
 from segvoc.inference.segmentation import Segmentation
-from segvoc.serving.large_images import LargeResult
+from segvoc.labeling.big_images import LargeResult
 from segvoc.storage.files import strict_json
 
 JSON, PNG, ZIP = "application/json", "image/png", "application/zip"

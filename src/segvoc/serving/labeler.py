@@ -24,10 +24,10 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.part_labels import words_with_objects
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmenter import Segmenter
+from segvoc.labeling.big_images import label_large_image
 from segvoc.models.digests import weights_digest
 from segvoc.runtime.version import __version__
 from segvoc.serving.answers import Result, ServiceFailure
-from segvoc.serving.large_images import label_large_image
 from segvoc.serving.middleware import WORK, RequestWork, ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object

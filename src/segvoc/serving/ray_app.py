@@ -18,7 +18,7 @@ from ray import serve
 
 from segvoc.errors import UsageError
 from segvoc.inference.segmenter import Segmenter
-from segvoc.models.opening import load
+from segvoc.models.opening import load_to_label
 from segvoc.runtime.hardware import DtypeName
 from segvoc.serving.app import create_app
 from segvoc.serving.labeler import BATCHES
@@ -75,7 +75,8 @@ def build_app(arguments: dict[str, Any]) -> Any:
     """
     secret = ("service.api_key", "service.api_key_file", "service.extensions")
     settings = with_settings(ClusterSettings(), arguments, "the service", fixed=secret)
-    open_model = partial(load, settings.model, weights=settings.weights, device=settings.device, dtype=settings.dtype)
+    how = {"weights": settings.weights, "device": settings.device, "dtype": settings.dtype}
+    open_model = partial(load_to_label, settings.model, **how)
     return application(open_model, settings)
 
 

@@ -66,9 +66,3 @@ def parameter_groups(network: nn.Module, rates: dict[str, float], weight_decay: 
         {"params": members, "lr": rate, "rate": rate, "weight_decay": decay}
         for (rate, decay), members in sorted(groups.items(), reverse=True, key=lambda entry: entry[0])
     ]
-
-
-def trainable_count(network: SegmentationNetwork, recipe: Recipe) -> int:
-    """Number of trained parameters, counted by element."""
-    rates = learning_rates(network, recipe)
-    return sum(parameter.numel() for name, parameter in network.named_parameters() if name in rates)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -15,6 +15,9 @@ from segvoc.runtime.progress import Progress, aligned, printable
 from segvoc.storage.files import strict_json
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.records import ProjectRecord
+
+if TYPE_CHECKING:
+    from segvoc_annotate.projects.project import Project
 
 
 @click.group(no_args_is_help=False)
@@ -69,7 +72,7 @@ def import_(folder: str, done: bool, dataset: DatasetOptions) -> int:
     """
     from segvoc.data.datasets.maps import is_project
     from segvoc.imaging.result_paths import passed_over_line
-    from segvoc_annotate.projects.importing import import_dataset, import_images, import_path
+    from segvoc_annotate.projects.importing import Importing
     from segvoc_annotate.projects.project import Project
 
     if dataset.stretch is not None:
@@ -92,13 +95,12 @@ def import_(folder: str, done: bool, dataset: DatasetOptions) -> int:
             progress.total = total
             progress.update(count - progress.done)
 
+        importing = Importing(project=opened, done=done, on_step=show)
         if path is not None:
             format_, split = (next(iter(values), None) for values in (dataset.formats, dataset.splits))
-            result = import_path(opened, path, format_, images=dataset.images, split=split, done=done, on_step=show)
-        elif labeled is not None:
-            result = import_dataset(opened, labeled, done=done, on_step=show)
+            result = importing.path(path, format_, images=dataset.images, split=split)
         else:
-            result = import_images(opened, str(dataset.images), on_step=show)
+            result = importing.images(str(dataset.images)) if labeled is None else importing.dataset(labeled)
     if (line := passed_over_line(result.passed_over)) is not None:
         echo(f"segvoc: {line}", err=True)
     for problem in result.problems:
@@ -160,45 +162,42 @@ def words(
 ) -> None:
     """List the words of DIR with their ids, after adding, renaming, merging or removing words."""
     from segvoc_annotate.projects.folder import ProjectFolder
+    from segvoc_annotate.projects.project import Project
 
     if add is None and not (rename or merge or remove):
         record = ProjectFolder.open(folder).record
     else:
-        record = _changed(folder, add, rename, merge, remove)
+        with Project.open(folder) as opened:
+            if add is not None:
+                opened.add_words(Vocabulary(add).words)
+            record = _changed(opened, rename, merge, remove)
     for word in record.words if as_json else record.present:
         echo(strict_json(to_json(word)) if as_json else f"{word.id:>5}  {word.name}")
 
 
 def _changed(
-    folder: str,
-    add: str | None,
-    rename: Sequence[tuple[str, str]],
-    merge: Sequence[tuple[str, str]],
-    remove: Sequence[str],
+    opened: "Project", rename: Sequence[tuple[str, str]], merge: Sequence[tuple[str, str]], remove: Sequence[str]
 ) -> ProjectRecord:
+    """The project's record after its words were merged, renamed and removed; `UsageError` if it lacks one of them."""
     from segvoc_annotate.projects.merging import merge_words
-    from segvoc_annotate.projects.project import SOMEONE, Project
+    from segvoc_annotate.projects.project import SOMEONE
 
-    with Project.open(folder) as opened:
-        if add is not None:
-            opened.add_words(Vocabulary(add).words)
-        record, changed = opened.record, list(opened.record.words)
-        places = {word.name: place for place, word in enumerate(changed) if not word.removed}
-        asked = *(old for old, _ in rename), *(name for pair in merge for name in pair), *remove
-        if unknown := [name for name in asked if name not in places]:
-            raise UsageError(f"the project has no word {unknown[0]!r}; its words are {', '.join(places) or 'none'}")
-        if taken := [new for _, new in rename if new.strip() in places]:
-            raise UsageError(f"{taken[0]!r} is a word already; merge the words: --merge OLD {taken[0]!r}")
-        for old, new in merge:
-            merge_words(opened, changed[places[old]].id, changed[places[new]].id, by=SOMEONE)
-        if rename or remove:
-            record, changed = opened.record, list(opened.record.words)
-            for old, new in rename:
-                changed[places[old]] = replace(changed[places[old]], name=new.strip())
-            for name in remove:
-                changed[places[name]] = replace(changed[places[name]], removed=True)
-            opened.update(expected=record.revision, words=tuple(changed))
-        return opened.record
+    ids = {word.name: word.id for word in opened.record.present}
+    asked = *(old for old, _ in rename), *(name for pair in merge for name in pair), *remove
+    if unknown := [name for name in asked if name not in ids]:
+        raise UsageError(f"the project has no word {unknown[0]!r}; its words are {', '.join(ids) or 'none'}")
+    if taken := [new for _, new in rename if new.strip() in ids]:
+        raise UsageError(f"{taken[0]!r} is a word already; merge the words: --merge OLD {taken[0]!r}")
+    for old, new in merge:
+        merge_words(opened, ids[old], ids[new], by=SOMEONE)
+    names, gone = {ids[old]: new.strip() for old, new in rename}, {ids[name] for name in remove}
+    if names or gone:
+        words = (
+            replace(word, name=names.get(word.id, word.name), removed=word.removed or word.id in gone)
+            for word in opened.record.words
+        )
+        opened.update(expected=opened.record.revision, words=tuple(words))
+    return opened.record
 
 
 @project.command(epilog=example('segvoc project reviewers facades --set "anna, ben"'))

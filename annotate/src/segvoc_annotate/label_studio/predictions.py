@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, Field, JsonValue
 
 from segvoc import Segmentation
-from segvoc.imaging.annotations import brush_masks
+from segvoc.imaging.annotations import class_runs, packed_runs
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.storage.files import strict_json
 from segvoc_annotate.label_regions import coarse_polygons, label_regions
@@ -59,9 +59,10 @@ def _masks(result: Segmentation, config: LabelingConfig) -> _Values:
     labels, count = table[result.labels], len(config.labels)
     pixels = np.bincount(labels.ravel(), minlength=count)[:count]
     sums = np.bincount(labels.ravel(), result.confidence.ravel(), minlength=count)[:count]
-    for label, mask in enumerate(brush_masks(labels, count)):
-        if mask.size:
-            yield label, float(sums[label] / pixels[label]), {"format": "rle", "rle": mask.tolist()}
+    for label, runs in enumerate(class_runs(labels, count)):
+        if runs.size:
+            mask = packed_runs(runs, labels.size).tolist()
+            yield label, float(sums[label] / pixels[label]), {"format": "rle", "rle": mask}
 
 
 def _polygons(result: Segmentation, config: LabelingConfig) -> _Values:

@@ -41,66 +41,122 @@ class Imported:
     """Other files in a folder of images, by suffix."""
 
 
-def import_dataset(
-    project: Project,
-    dataset: LabeledImages,
-    *,
-    done: bool = False,
-    by: str = "import",
-    max_pixels: int = MAX_EDITED_PIXELS,
-    on_step: OnStep = lambda *_: None,
-) -> Imported:
-    """Add the images of a dataset with their labels to a project; safe to interrupt and repeat.
+@dataclass(frozen=True, kw_only=True)
+class Importing:
+    """Adds images, with labels, to a project; safe to interrupt and repeat.
 
-    New words are added. Images already in the project keep their labels; unlabeled ones get the dataset's.
-
-    Args:
-        project: the project.
-        dataset: the dataset.
-        done: whether to mark the images as done.
-        by: who imports them.
-        max_pixels: max pixels per image.
-        on_step: called with the number of images so far and of all.
-
-    Raises:
-        OutputError: the disk is full, or the project can't be written.
-        UsageError: the words can't be used.
+    New words are added. Images already in the project keep their labels; unlabeled ones get the imported ones. All
+    methods raise `OutputError` if the disk is full or the project can't be written, and `UsageError` if the words can't
+    be used.
     """
-    result, words = Imported(), dataset.vocabulary.words
-    record = project.add_words(words, by=by)
-    ids = {word.name: word.id for word in record.present}
-    table = label_table({index: ids[word] for index, word in enumerate(words)})
-    for index, image in enumerate(dataset.images):
-        with _noting(result):
-            name = _added(project, image.content(), _name_of(image), by, max_pixels)
-            if image.labels.exists() or not _is_plain(image):
-                state = project.state(project.image(name))
-                size = state.height, state.width
-                labels = image.read_labels(size, len(words))
-                objects = dataset.read_objects(index, size)
-                _keep(project, name, LabelWork.of_labels(table[labels], objects), done, by)
-            result.added.append(name)
-        on_step(index + 1, len(dataset))
-    return result
 
+    project: Project
+    done: bool = False
+    """Whether to mark a dataset's images as done; another project's images keep their state."""
+    by: str = "import"
+    """Who imports them."""
+    max_pixels: int = MAX_EDITED_PIXELS
+    """Max pixels per image."""
+    on_step: OnStep = lambda *_: None
+    """Called with the number of images so far and of all."""
 
-def import_images(project: Project, folder: str, *, by: str = "import", on_step: OnStep = lambda *_: None) -> Imported:
-    """Add the images of a folder, without labels.
+    def dataset(self, dataset: LabeledImages) -> Imported:
+        """Add the images of a dataset with their labels."""
+        result, words = Imported(), dataset.vocabulary.words
+        record = self.project.add_words(words, by=self.by)
+        ids = {word.name: word.id for word in record.present}
+        table = label_table({index: ids[word] for index, word in enumerate(words)})
+        for index, image in enumerate(dataset.images):
+            with _noting(result):
+                name = self._added(image.content(), _name_of(image))
+                if image.labels.exists() or not _is_plain(image):
+                    state = self.project.state(self.project.image(name))
+                    size = state.height, state.width
+                    labels = image.read_labels(size, len(words))
+                    objects = dataset.read_objects(index, size)
+                    self._keep(name, LabelWork.of_labels(table[labels], objects), self.done)
+                result.added.append(name)
+            self.on_step(index + 1, len(dataset))
+        return result
 
-    Raises:
-        OutputError: the disk is full, or the project can't be written.
-    """
-    result = Imported()
-    images = image_paths([folder], passed_over=result.passed_over)
-    for number, image in enumerate(images, 1):
-        if image.problem is not None:
-            result.problems.append(image.problem)
-            continue
-        with _noting(result):
-            name = f"{image.stem}{image.path.suffix}"
-            result.added.append(_added(project, image.path, name, by))
-        on_step(number, len(images))
-    return result
+    def images(self, folder: str) -> Imported:
+        """Add the images of a folder, without labels."""
+        result = Imported()
+        images = image_paths([folder], passed_over=result.passed_over)
+        for number, image in enumerate(images, 1):
+            if image.problem is not None:
+                result.problems.append(image.problem)
+                continue
+            with _noting(result):
+                result.added.append(self._added(image.path, f"{image.stem}{image.path.suffix}"))
+            self.on_step(number, len(images))
+        return result
+
+    def another(self, other: ProjectFolder) -> Imported:
+        """Add the images of another project with all their data."""
+        words = self.project.add_words([word.name for word in other.record.present])
+        ids = {word.name: word.id for word in words.present}
+        moved = {word.id: ids[word.name] for word in other.record.present}
+        states, problems = other.states()
+        result = Imported(problems=problems)
+        for number, state in enumerate(states, 1):
+            with _noting(result):
+                image = other.image(state.image)
+                name = self._added(image.path, image.name)
+                if state.revision:
+                    self._keep(name, _moved(other.work(image.name)[1], moved), state.done, state.review)
+                result.added.append(name)
+            self.on_step(number, len(states))
+        return result
+
+    def path(
+        self,
+        path: str | os.PathLike[str],
+        format: str | None = None,
+        *,
+        images: str | None = None,
+        split: str | None = None,
+    ) -> Imported:
+        """Add a dataset or another project from a folder, zip or annotation file; `UsageError` if it can't be read.
+
+        The arguments are those of `read_dataset`; projects have the format "project".
+        """
+        if Path(path).suffix.lower() == ".zip" and Path(path).is_file():
+            with scratch_folder() as scratch:
+                return self.path(_unpacked(path, Path(scratch)), format, split=split)
+        if format in (None, "project") and is_project(path):
+            return self.another(ProjectFolder.open(path))
+        return self.dataset(read_dataset(path, format, images=images, split=split))
+
+    def _added(self, image: Path | bytes, name: str) -> str:
+        """Add an image by path or content unless it exists; return its name in the project."""
+        project = self.project
+        if not project.trash.is_owned:
+            folder = project.images_folder.resolve()
+            if isinstance(image, bytes) or not image.resolve().is_relative_to(folder):
+                what = repr(name) if isinstance(image, bytes) else repr(str(image))
+                raise UsageError(f"{what} is not in {str(project.images_folder)!r}, where the project's images are")
+            return project.image(image.resolve().relative_to(folder).as_posix()).name
+        try:
+            content = image if isinstance(image, bytes) else image.read_bytes()
+        except OSError as error:
+            raise InputError(f"{str(image)!r} can't be read: {error.strerror}; check it") from None
+        if project.has(name, content):
+            return name
+        return project.add(name, content, by=self.by, max_pixels=self.max_pixels).image
+
+    def _keep(self, name: str, work: LabelWork, done: bool, review: Review | None = None) -> None:
+        """Store an image's labels, unless it has different ones."""
+        project = self.project
+        image = project.image(name)
+        state: ImageState = project.state(image)
+        if state.revision:
+            if not np.array_equal(stored_labels(project.files(image))[2], work.labels):
+                raise UsageError(f"{name!r} has other labels already; they were kept")
+        else:
+            state = project.write(name, work, expected=0, by=self.by)
+        if (done or review) and not state.done:
+            project.set_done(name, done, expected=state.revision, by=self.by, review=review)
 
 
 @contextmanager
@@ -112,71 +168,6 @@ def _noting(result: Imported) -> Iterator[None]:
         raise
     except SegvocError as error:
         result.problems.append(str(error))
-
-
-def import_project(
-    project: Project, other: ProjectFolder, *, by: str = "import", on_step: OnStep = lambda *_: None
-) -> Imported:
-    """Add the images of another project with all their data.
-
-    Raises:
-        OutputError: the disk is full, or the project can't be written.
-        UsageError: the words can't be used.
-    """
-    ids = {word.name: word.id for word in project.add_words([word.name for word in other.record.present]).present}
-    moved = {word.id: ids[word.name] for word in other.record.present}
-    states, problems = other.states()
-    result = Imported(problems=problems)
-    for number, state in enumerate(states, 1):
-        with _noting(result):
-            image = other.image(state.image)
-            name = _added(project, image.path, image.name, by)
-            if state.revision:
-                _keep(project, name, _moved(other.work(image.name)[1], moved), state.done, by, state.review)
-            result.added.append(name)
-        on_step(number, len(states))
-    return result
-
-
-def import_path(
-    project: Project,
-    path: str | os.PathLike[str],
-    format: str | None = None,
-    *,
-    images: str | None = None,
-    split: str | None = None,
-    done: bool = False,
-    by: str = "import",
-    max_pixels: int = MAX_EDITED_PIXELS,
-    on_step: OnStep = lambda *_: None,
-) -> Imported:
-    """Add a dataset or another project from a folder, zip or annotation file.
-
-    Args:
-        project: the project.
-        path: the path.
-        format: the format of a dataset; None: detect it.
-        images: the folder of the images, if outside the dataset.
-        split: the dataset's set to import, if there are several.
-        done: whether to mark a dataset's images as done; a project's images keep their state.
-        by: who imports them.
-        max_pixels: as for `import_dataset`.
-        on_step: called with the number of images so far and of all.
-
-    Raises:
-        UsageError: the path can't be read.
-        OutputError: the disk is full, or the project can't be written.
-    """
-    if Path(path).suffix.lower() == ".zip" and Path(path).is_file():
-        with scratch_folder() as scratch:
-            inside = _unpacked(path, Path(scratch))
-            return import_path(
-                project, inside, format, split=split, done=done, by=by, max_pixels=max_pixels, on_step=on_step
-            )
-    if format in (None, "project") and is_project(path):
-        return import_project(project, ProjectFolder.open(path), by=by, on_step=on_step)
-    dataset = read_dataset(path, format, images=images, split=split)
-    return import_dataset(project, dataset, done=done, by=by, max_pixels=max_pixels, on_step=on_step)
 
 
 def _unpacked(path: str | os.PathLike[str], scratch: Path) -> Path:
@@ -201,36 +192,6 @@ def _name_of(image: LabeledImage) -> str:
 def _is_plain(image: LabeledImage) -> bool:
     """Whether the labels are a separate file per image, which may be missing."""
     return type(image) is LabeledImage
-
-
-def _added(project: Project, image: Path | bytes, name: str, by: str, max_pixels: int = MAX_EDITED_PIXELS) -> str:
-    """Add an image by path or content unless it exists; return its name in the project."""
-    if not project.trash.is_owned:
-        folder = project.images_folder.resolve()
-        if isinstance(image, bytes) or not image.resolve().is_relative_to(folder):
-            what = repr(name) if isinstance(image, bytes) else repr(str(image))
-            raise UsageError(f"{what} is not in {str(project.images_folder)!r}, where the project's images are")
-        return project.image(image.resolve().relative_to(folder).as_posix()).name
-    try:
-        content = image if isinstance(image, bytes) else image.read_bytes()
-    except OSError as error:
-        raise InputError(f"{str(image)!r} can't be read: {error.strerror}; check it") from None
-    if project.has(name, content):
-        return name
-    return project.add(name, content, by=by, max_pixels=max_pixels).image
-
-
-def _keep(project: Project, name: str, work: LabelWork, done: bool, by: str, review: Review | None = None) -> None:
-    """Store an image's labels, unless it has different ones."""
-    image = project.image(name)
-    state: ImageState = project.state(image)
-    if state.revision:
-        if not np.array_equal(stored_labels(project.files(image))[2], work.labels):
-            raise UsageError(f"{name!r} has other labels already; they were kept")
-    else:
-        state = project.write(name, work, expected=0, by=by)
-    if (done or review) and not state.done:
-        project.set_done(name, done, expected=state.revision, by=by, review=review)
 
 
 def _moved(work: LabelWork, ids: Mapping[int, int]) -> LabelWork:

@@ -5,6 +5,7 @@ The images' work files from before the last merge are kept until the next one. A
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,18 +51,24 @@ def merge_words(project: Project, word: int, into: int, *, by: str) -> ProjectRe
         return resume_merge(project)
 
 
-def take_back_merge(project: Project, *, by: str) -> ProjectRecord:
+def take_back_merge(project: Project, words: Sequence[int] = (), *, by: str) -> ProjectRecord:
     """Take the last merge back: pixels that still have the other word get the merged one again.
 
+    Args:
+        project: the project.
+        words: ids of the merged word and the other one, if no other merge may be taken back.
+        by: who says so.
+
     Raises:
-        UsageError: there was none.
+        UsageError: there was none, or it merged other words.
         DamagedProjectError: a work file is damaged.
         OutputError: a file can't be written.
     """
     with project.threads:
         resume_merge(project)
-        if not (about := _about(project)):
-            raise UsageError("no merge of words can be taken back; add the word again instead")
+        about = _about(project)
+        if not about or (words and [about["word"], about["into"]] != list(words)):
+            raise UsageError("this merge of words can't be taken back; add the word again instead")
         write_json(project.folder / ABOUT, {**about, "by": by, "undo": True, "finished": False})
         return resume_merge(project)
 

@@ -18,7 +18,9 @@ import segvoc
 from segvoc import Callback, LabeledImages, Segmenter, SegvocError, TaughtWords, UsageError, Vocabulary
 from segvoc.data.labeled_images import LabeledImage
 from segvoc.imaging.label_maps import label_table
+from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.runtime.process_settings import exit_when_parent_dies, for_own_process
+from segvoc.storage.files import SHIPPED
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import ProjectFolder
 
@@ -61,7 +63,7 @@ def why_no_finetuning(model: Segmenter) -> str | None:
     """Why a model's words can't be fine-tuned, in one line; None if they can."""
     if find_spec("torch") is None:
         return "fine-tuning needs PyTorch, which is not installed; pip install 'segvoc[torch]'"
-    if getattr(model, "network", None) is None or "preset" not in model.origin:
+    if not (_is_shipped(model) or (getattr(model, "network", None) is not None and "preset" in model.origin)):
         return f"{model.name!r} is an exported model, which can't be fine-tuned; serve a preset, such as tiny"
     return None
 
@@ -118,6 +120,8 @@ def _tuned(
     """Tuned words; None if no better on held-out images."""
     if (why := why_no_finetuning(model)) is not None:
         raise UsageError(why)
+    if _is_shipped(model):
+        model = segvoc.load_network("tiny", dtype="float32").with_taught(*model.taught)
     assert isinstance(model, segvoc.NetworkSegmenter)
     with TemporaryDirectory(dir=order.out.parent, prefix=TUNING_PREFIX) as folder:
         file, run = Path(folder) / "model.safetensors", Path(folder) / "run"
@@ -135,6 +139,11 @@ def _tuned(
         )
         tuned = run / TUNED_WORDS_FILE
         return TaughtWords.load(tuned) if tuned.exists() else None
+
+
+def _is_shipped(model: Segmenter) -> bool:
+    """Whether it is plain `tiny` without PyTorch, whose network has the same weights."""
+    return isinstance(model, ExportedSegmenter) and model.folder == SHIPPED
 
 
 class _Progress(Callback):

@@ -27,7 +27,7 @@ from segvoc_annotate.projects.archive import archived
 from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.folder import FileStamp, file_stamp
 from segvoc_annotate.projects.images import shown_image, thumbnail
-from segvoc_annotate.projects.importing import Imported, import_path
+from segvoc_annotate.projects.importing import Imported, Importing
 from segvoc_annotate.projects.merging import merge_words, resume_merge, take_back_merge
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import (
@@ -182,7 +182,9 @@ class ProjectRoutes:
         return await self._changed(partial(merge_words, self.project, body.word, body.into, by=user))
 
     async def _take_back_merge(self, request: Request) -> Response:
-        return await self._changed(partial(take_back_merge, self.project, by=user_of(request)))
+        names = [name for name in ("word", "into") if name in request.query_params]
+        words = [int(whole_number(request, name, 0, 65_535)) for name in names]
+        return await self._changed(partial(take_back_merge, self.project, words, by=user_of(request)))
 
     async def _changed(self, change: Callable[[], ProjectRecord]) -> Response:
         """Change the record, and answer the project."""
@@ -375,9 +377,9 @@ class ProjectRoutes:
         with self._service.place(labels=False):
             async with sent_form(request, "archive", *limits, most=1) as (files, texts):
                 done, format_ = texts.get("done") == "true", texts.get("format")
-                options = {"done": done, "by": user, "max_pixels": self._max_pixels}
+                importing = Importing(project=self.project, done=done, by=user, max_pixels=self._max_pixels)
                 async with self._decoding:
-                    found = await self._in_thread(partial(_imported, self.project, files[0].file, format_, options))
+                    found = await self._in_thread(partial(_imported, importing, files[0].file, format_))
         states = [state for name in found.added if (state := await self._in_thread(partial(self._state, name)))]
         return JSONResponse({"added": states, "problems": found.problems})
 
@@ -453,14 +455,14 @@ def _failure(error: SegvocError | OSError) -> Exception:
     return _storage(error) if isinstance(error, OutputError) else error
 
 
-def _imported(project: Project, file: BinaryIO, format_: str | None, options: dict[str, Any]) -> Imported:
+def _imported(importing: Importing, file: BinaryIO, format_: str | None) -> Imported:
     """Import an uploaded zip."""
     with scratch_folder() as folder:
         path = Path(folder, "archive.zip")
         with writing(path), path.open("wb") as kept:
             shutil.copyfileobj(file, kept)
         try:
-            found = import_path(project, path, format_ or None, **options)
+            found = importing.path(path, format_ or None)
         except UsageError as error:
             raise UsageError(_about_upload(str(error))) from None
         return replace(found, problems=[_about_upload(problem) for problem in found.problems])

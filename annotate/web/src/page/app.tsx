@@ -18,7 +18,7 @@ import { Header } from "./header";
 import { Improve } from "./improve";
 import { Legend } from "./legend";
 import { type Page, plural } from "./page";
-import { Downloads, ProjectPanel } from "./saving";
+import { SavePanel } from "./saving";
 import { pressAnywhere } from "./stage/keys";
 import { Stage, Toolbar } from "./stage/stage";
 import { AddImages, Strip } from "./strip";
@@ -46,15 +46,14 @@ export function App({ page }: { page: Page }) {
       {session.conflict.value && <ConflictDialog page={page} asked={session.conflict.value} />}
       <main>
         <section class="work" aria-label="Image" onClick={returnToStage}>
-          {image ? (
+          {image && (
             <>
               <Title page={page} />
               <Toolbar page={page} />
               <Stage page={page} image={image} />
             </>
-          ) : (
-            <Welcome page={page} />
           )}
+          {!image && (session.items.value.length ? <div class="stage" style="--shape: 1.5" /> : <Welcome page={page} />)}
           <Strip page={page} />
         </section>
         <div class="side words-side">
@@ -77,8 +76,7 @@ export function App({ page }: { page: Page }) {
           <Improve page={page} />
           <section class="card" aria-labelledby="save">
             <h2 id="save">Save</h2>
-            <Downloads page={page} />
-            <ProjectPanel page={page} />
+            <SavePanel page={page} />
           </section>
         </div>
       </main>

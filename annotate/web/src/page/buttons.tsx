@@ -1,4 +1,6 @@
-/** The page's icons, and the buttons that have one. */
+/** The page's icons, and the controls that several parts of it have. */
+
+import type { ComponentChildren, TargetedEvent } from "preact";
 
 const LINES = {
   look: "M3 12s3.5-6.5 9-6.5S21 12 21 12s-3.5 6.5-9 6.5S3 12 3 12Z M12 9.2a2.8 2.8 0 1 0 0 5.6a2.8 2.8 0 0 0 0-5.6Z",
@@ -105,6 +107,53 @@ export function HoldButton({ icon, label, onHold }: HoldButtonProps) {
     >
       <Icon name={icon} />
     </button>
+  );
+}
+
+interface CheckProps {
+  isChecked: boolean;
+  isDisabled?: boolean;
+  onChange: (isChecked: boolean) => void;
+  children: ComponentChildren;
+}
+
+/** A box to check, and what it means. */
+export function Check({ isChecked, isDisabled = false, onChange, children }: CheckProps) {
+  const change = ({ currentTarget: { checked } }: TargetedEvent<HTMLInputElement>) => onChange(checked);
+  return (
+    <label class="check">
+      <input type="checkbox" checked={isChecked} disabled={isDisabled} onChange={change} />
+      {children}
+    </label>
+  );
+}
+
+/** Takes something out of a list. */
+export function RemoveButton({ name, onClick }: { name: string; onClick: () => void }) {
+  return (
+    <button type="button" class="remove" aria-label={`Remove ${name}`} onClick={onClick}>
+      <Icon name="close" />
+    </button>
+  );
+}
+
+interface SelectProps<Value extends string> {
+  label: string;
+  /** Values, and what is shown of them. */
+  options: readonly (readonly [Value, string])[];
+  value: Value | undefined;
+  onChange: (value: Value) => void;
+}
+
+export function Select<Value extends string>({ label, options, value, onChange }: SelectProps<Value>) {
+  return (
+    <select aria-label={label} value={value} onChange={({ currentTarget }) => onChange(currentTarget.value as Value)}>
+      {options.map(([option, shown]) => (
+        <option key={option} value={option}>
+          {shown}
+        </option>
+      ))}
+    </select>
   );
 }
 

@@ -5,6 +5,7 @@ import { useEffect } from "preact/hooks";
 
 import { firstName } from "../labels/synonyms";
 import { FEWEST, type Gains } from "../session/improvement";
+import { Check } from "./buttons";
 import { type Page, percent, plural } from "./page";
 
 /** Images from which on words usually get better. */
@@ -30,15 +31,13 @@ export function Improve({ page: { improvement } }: { page: Page }) {
         {done ? `Improve with ${plural(done, "done image")}` : "Improve"}
       </button>
       {improvement.canFinetune.value && (
-        <label class="check">
-          <input
-            type="checkbox"
-            checked={finetune.value}
-            disabled={isRunning}
-            onChange={({ currentTarget }) => (finetune.value = currentTarget.checked)}
-          />
+        <Check
+          isChecked={finetune.value}
+          isDisabled={isRunning}
+          onChange={(isChecked) => (finetune.value = isChecked)}
+        >
           Fine-tune: takes minutes, and learns from what surrounds a place
-        </label>
+        </Check>
       )}
       {untouched > 0 && (
         <p class="help">

@@ -1,81 +1,32 @@
-/** Saves results as files, and the project as one zip. */
+/** What is saved as files: the open image, all images, and the project as one zip. */
 
-import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 
 import { sentence } from "../backend";
-import { everything, fileOf, type Format, type OfferedFile, save } from "../saving/files";
+import { everything, fileOf, FORMATS, save } from "../saving/files";
 import { loadProject, openProjectFile, projectZip } from "../saving/project_file";
 import type { Item } from "../session/item";
-import { FileButton, Icon } from "./buttons";
+import { FileButton } from "./buttons";
 import { Dialog, Question } from "./dialog";
 import { type Page, plural } from "./page";
-
-/** Formats of the open image, with their names, file types and contents. */
-const FORMATS: readonly (readonly [Format, string, string, string])[] = [
-  ["labels", "Label map", "PNG", "A pixel's value is the number of its word"],
-  ["overlay", "Overlay", "PNG", "The image with its colors and names"],
-  ["report", "Shares", "JSON", "Pixels, share and confidence of each word"],
-  ["coco-rle", "COCO masks", "JSON", "A mask for each word, as run lengths"],
-  ["coco-polygons", "COCO polygons", "JSON", "Polygons for each word"],
-  ["labelme", "LabelMe", "JSON", "A polygon for each region"],
-];
 
 /** Datasets that the service of a project writes (`segvoc project export`). */
 const DATASETS = ["coco-instances", "coco-panoptic", "yolo-seg", "voc", "cvat", "labelme", "label-studio"];
 
-export function Downloads({ page }: { page: Page }) {
-  const { session } = page;
-  const { isShared } = session.store;
-  const [share, setShare] = useState<number | null>(null);
-  const count = session.items.value.length;
-  const offer = async (file: Promise<OfferedFile>) => {
-    try {
-      save(await file);
-    } catch (failure) {
-      session.problem.value = sentence(failure);
-    }
-    setShare(null);
-  };
-  const all = useSavingAll(page, (items) => void offer(everything(session, items, setShare)));
-  const dataset = async (format: string) => {
-    const content = await session.store.download(`export?format=${format}&all=true`)!;
-    return { name: `${session.name.value} ${format}.zip`, content };
-  };
-  if (!session.isLabeled.value) return <p class="help">Files appear here once an image is labeled.</p>;
-  return (
-    <div class="downloads">
-      {FORMATS.map(([format, name, type, explanation]) => (
-        <button key={format} type="button" title={explanation} onClick={() => void offer(fileOf(session, format))}>
-          {name}
-          <span class="type">{type}</span>
-        </button>
-      ))}
-      {isShared ? (
-        DATASETS.map((format) => (
-          <button key={format} type="button" title="All labeled images" onClick={() => void offer(dataset(format))}>
-            {format}
-            <span class="type">ZIP</span>
-          </button>
-        ))
-      ) : (
-        <button type="button" class="primary" disabled={share !== null} onClick={all.press}>
-          <Icon name="save" />
-          {share === null ? "Everything" : `Packing: ${Math.floor(100 * share)} %`}
-          <span class="type">{count > 1 && `${count} images, `}ZIP</span>
-        </button>
-      )}
-      {all.question}
-    </div>
-  );
-}
+/** Packs images into one file. */
+type Pack = typeof everything;
 
-export function ProjectPanel({ page }: { page: Page }) {
-  const { session } = page;
-  const [share, setShare] = useState<number | null>(null);
-  const items = session.items.value,
-    offered = session.offered.value;
+export function SavePanel({ page }: { page: Page }) {
+  const { session, labeler } = page;
   const { isShared } = session.store;
+  /** How much of what is being packed is there; null: nothing is packed. */
+  const [share, setShare] = useState<number | null>(null);
+  const isBusy = share !== null;
+  /** What waits until it is known which images are packed. */
+  const [asked, setAsked] = useState<{ readonly pack: Pack } | null>(null);
+  const image = session.current.value,
+    items = session.items.value,
+    offered = session.offered.value;
   /** Do what takes a while, and tell what goes wrong. */
   const busy = async (act: () => Promise<void>) => {
     setShare(0);
@@ -86,9 +37,14 @@ export function ProjectPanel({ page }: { page: Page }) {
     }
     setShare(null);
   };
-  const all = useSavingAll(page, (chosen) => void busy(async () => save(await projectZip(session, chosen, setShare))));
-  const saveShared = () =>
-    void busy(async () => save({ name: `${session.name.value}.zip`, content: await session.store.download("archive")! }));
+  const saveZip = (name: string, path: string) =>
+    void busy(async () => save({ name: `${name}.zip`, content: await session.store.download(path)! }));
+  const saveAll = (pack: Pack, chosen: readonly Item[]) => {
+    setAsked(null);
+    void busy(async () => save(await pack(session, chosen, setShare)));
+  };
+  const ask = (pack: Pack) =>
+    items.every((item) => labeler.isLabeled(item)) ? saveAll(pack, items) : setAsked({ pack });
   const open = (file: File) =>
     void busy(async () => {
       session.offered.value = null;
@@ -97,11 +53,59 @@ export function ProjectPanel({ page }: { page: Page }) {
     });
 
   return (
-    <div class="row project">
-      <button type="button" disabled={!items.length || share !== null} onClick={isShared ? saveShared : all.press}>
-        <Icon name="save" />
-        {share === null ? "Save project" : `Project: ${Math.floor(100 * share)} %`}
-      </button>
+    <>
+      <h3 id="save-image">This image</h3>
+      {!session.isLabeled.value && <p class="help">Files appear here once the image is labeled.</p>}
+      <div class="downloads" role="group" aria-labelledby="save-image">
+        {image?.labeling.value &&
+          FORMATS.filter(({ isIn }) => !isIn || isIn(image)).map((format) => (
+            <button
+              key={format.name}
+              type="button"
+              title={format.explanation}
+              onClick={() => void busy(async () => save(await fileOf(session, format)))}
+            >
+              {format.name}
+              <span class="type">{format.ending.split(".").at(-1)!.toUpperCase()}</span>
+            </button>
+          ))}
+      </div>
+      <h3 id="save-all">All images</h3>
+      <div class="downloads" role="group" aria-labelledby="save-all">
+        {isShared &&
+          DATASETS.map((format) => (
+            <button
+              key={format}
+              type="button"
+              title="All labeled images"
+              disabled={isBusy}
+              onClick={() => saveZip(`${session.name.value} ${format}`, `export?format=${format}&all=true`)}
+            >
+              {format}
+              <span class="type">ZIP</span>
+            </button>
+          ))}
+        {!isShared && (
+          <button
+            type="button"
+            title="All formats of one image, for each image that is labeled"
+            disabled={!session.isLabeled.value || isBusy}
+            onClick={() => ask(everything)}
+          >
+            Everything
+            <span class="type">ZIP</span>
+          </button>
+        )}
+        <button
+          type="button"
+          title="Images, words, labels and corrections, to go on elsewhere"
+          disabled={!items.length || isBusy}
+          onClick={() => (isShared ? saveZip(session.name.value, "archive") : ask(projectZip))}
+        >
+          Save project
+          <span class="type">ZIP</span>
+        </button>
+      </div>
       {!isShared && (
         <FileButton
           label="Open project"
@@ -122,53 +126,28 @@ export function ProjectPanel({ page }: { page: Page }) {
             `It takes the place of the ${plural(items.length, "image")} here; save them first if you need them.`}
         </Question>
       )}
-      {all.question}
-    </div>
+      {isBusy && <progress aria-label="Packing" max="1" {...(share > 0 && { value: share })} />}
+      {asked && (
+        <UnlabeledDialog
+          page={page}
+          onSave={(chosen) => saveAll(asked.pack, chosen)}
+          onClose={() => setAsked(null)}
+        />
+      )}
+    </>
   );
-}
-
-interface SavingAll {
-  /** Save them, or ask first. */
-  readonly press: () => void;
-  /** The question, while it is open. */
-  readonly question: ComponentChildren;
-}
-
-/** Saves all images, once it is known what becomes of those that aren't labeled for the words that hold. */
-function useSavingAll(page: Page, save: (items: readonly Item[]) => void): SavingAll {
-  const [asked, setAsked] = useState<"asked" | "waiting" | null>(null);
-  const { session, labeler } = page;
-  const press = () => {
-    const items = session.items.value;
-    if (items.every((item) => labeler.isLabeled(item))) save(items);
-    else setAsked("asked");
-  };
-  const question = asked && (
-    <UnlabeledDialog
-      page={page}
-      isWaiting={asked === "waiting"}
-      onWait={() => setAsked("waiting")}
-      onSave={(items) => {
-        setAsked(null);
-        save(items);
-      }}
-      onClose={() => setAsked(null)}
-    />
-  );
-  return { press, question };
 }
 
 interface UnlabeledDialogProps {
   page: Page;
-  /** Whether the reader waits for them. */
-  isWaiting: boolean;
-  onWait: () => void;
   /** The images that are saved. */
   onSave: (items: readonly Item[]) => void;
   onClose: () => void;
 }
 
-function UnlabeledDialog({ page: { session, labeler }, isWaiting, onWait, onSave, onClose }: UnlabeledDialogProps) {
+/** Asks what becomes of images that aren't labeled for the words that hold. */
+function UnlabeledDialog({ page: { session, labeler }, onSave, onClose }: UnlabeledDialogProps) {
+  const [isWaiting, setWaiting] = useState(false);
   const items = session.items.value;
   const open = items.filter((item) => !labeler.isLabeled(item));
   const failed = open.filter(({ state }) => state.value.kind === "failed");
@@ -186,7 +165,7 @@ function UnlabeledDialog({ page: { session, labeler }, isWaiting, onWait, onSave
       {isWaiting && <progress aria-label="Labeled images" max={items.length} value={labeled.length} />}
       <div class="column">
         {!isWaiting && (
-          <button type="button" class="primary" onClick={onWait}>
+          <button type="button" class="primary" onClick={() => setWaiting(true)}>
             Wait for {open.length === 1 ? "it" : "them"}
           </button>
         )}

@@ -8,7 +8,7 @@ import { css } from "../imaging/palette";
 import { firstName } from "../labels/synonyms";
 import type { Item } from "../session/item";
 import { EVERYTHING, type Order, type Progress, statistics } from "../session/listing";
-import { FileButton, Icon, IconButton } from "./buttons";
+import { FileButton, Icon, IconButton, RemoveButton, Select } from "./buttons";
 import { Dialog, Question } from "./dialog";
 import { type Page, percent, plural } from "./page";
 
@@ -153,8 +153,9 @@ function DoneButton({ page: { session } }: { page: Page }) {
 function Entries({ page }: { page: Page }) {
   const list = useRef<HTMLUListElement>(null);
   const items = page.session.listing.listed.value;
-  const chosen = items.indexOf(page.session.chosen.value!);
-  const { first, last, before, after } = useVisible(list, items.length, chosen);
+  // thumbnails are read while the image is
+  const opening = items.indexOf(page.session.opening.value!);
+  const { first, last, before, after } = useVisible(list, items.length, opening);
   return (
     <ul ref={list}>
       {before > 0 && <li class="room" style={{ width: `${before}px` }} aria-hidden="true" />}
@@ -203,9 +204,7 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
           Again
         </button>
       )}
-      <button type="button" class="remove" aria-label={`Remove ${item.name}`} onClick={() => void session.remove(item)}>
-        <Icon name="close" />
-      </button>
+      <RemoveButton name={item.name} onClick={() => void session.remove(item)} />
     </li>
   );
 }
@@ -337,13 +336,13 @@ function Finder({ page: { session } }: { page: Page }) {
         value={wanted.text}
         onInput={({ currentTarget }) => listing.look({ text: currentTarget.value })}
       />
-      <Choice
+      <Select
         label="State"
         options={PROGRESS}
         value={wanted.progress}
         onChange={(progress) => listing.look({ progress })}
       />
-      <Choice
+      <Select
         label="Word"
         options={[
           ["", "Any word"],
@@ -352,7 +351,7 @@ function Finder({ page: { session } }: { page: Page }) {
         value={wanted.word === null ? "" : String(wanted.word)}
         onChange={(word) => listing.look({ word: word === "" ? null : Number(word) })}
       />
-      <Choice label="Order" options={ORDERS} value={wanted.order} onChange={(order) => listing.look({ order })} />
+      <Select label="Order" options={ORDERS} value={wanted.order} onChange={(order) => listing.look({ order })} />
       <p class="help" role="status">
         {shown < items.value.length ? `${shown} of ${plural(items.value.length, "image")}` : ""}
       </p>
@@ -362,25 +361,6 @@ function Finder({ page: { session } }: { page: Page }) {
         </button>
       )}
     </div>
-  );
-}
-
-interface ChoiceProps<Value extends string> {
-  label: string;
-  options: readonly (readonly [Value, string])[];
-  value: Value;
-  onChange: (value: Value) => void;
-}
-
-function Choice<Value extends string>({ label, options, value, onChange }: ChoiceProps<Value>) {
-  return (
-    <select aria-label={label} value={value} onChange={({ currentTarget }) => onChange(currentTarget.value as Value)}>
-      {options.map(([option, shown]) => (
-        <option key={option} value={option}>
-          {shown}
-        </option>
-      ))}
-    </select>
   );
 }
 

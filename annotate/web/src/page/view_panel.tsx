@@ -2,6 +2,7 @@
 
 import { useState } from "preact/hooks";
 
+import { Check } from "./buttons";
 import type { Page } from "./page";
 
 export function ViewPanel({ page }: { page: Page }) {
@@ -12,29 +13,22 @@ export function ViewPanel({ page }: { page: Page }) {
   return (
     <div class="column">
       <Slider label="Opacity of the colors" value={opacity.value} onChange={(value) => (opacity.value = value)} />
-      <label class="check">
-        <input
-          type="checkbox"
-          checked={hasNames.value}
-          onChange={(event) => (hasNames.value = event.currentTarget.checked)}
-        />
+      <Check isChecked={hasNames.value} onChange={(isChecked) => (hasNames.value = isChecked)}>
         Names in the regions
-      </label>
+      </Check>
       <Slider
         label="Least confidence"
         value={threshold}
         onChange={(value) => (rule.value = { threshold: value, background })}
       />
-      <label class="check">
-        <input
-          type="checkbox"
-          checked={background !== null}
-          onChange={({ currentTarget: { checked } }) =>
-            (rule.value = { threshold: checked && !threshold ? 0.5 : threshold, background: checked ? name : null })
-          }
-        />
+      <Check
+        isChecked={background !== null}
+        onChange={(isChecked) =>
+          (rule.value = { threshold: isChecked && !threshold ? 0.5 : threshold, background: isChecked ? name : null })
+        }
+      >
         Pixels below it are background
-      </label>
+      </Check>
       {background !== null && (
         <label class="field">
           Name of the background

@@ -5,7 +5,9 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { sentence, type TaughtFile } from "../backend";
 import { css } from "../imaging/palette";
 import { firstName, names, promoted } from "../labels/synonyms";
-import { colorOf } from "../project/words";
+import { colorOf, namesById } from "../project/words";
+import type { Session } from "../session/session";
+import type { Merged } from "../session/settings";
 import {
   objectsOf,
   partsOf,
@@ -17,7 +19,7 @@ import {
   withoutPart,
   withWords,
 } from "../words/list";
-import { FileButton, Icon } from "./buttons";
+import { Check, FileButton, RemoveButton } from "./buttons";
 import { Dialog, Question } from "./dialog";
 import { type Page, plural } from "./page";
 
@@ -36,7 +38,7 @@ interface Asked {
 }
 
 export function WordsField({ page }: { page: Page }) {
-  const { synonyms, vocabulary } = page.session.settings;
+  const { merged, synonyms, vocabulary } = page.session.settings;
   const words = page.session.settings.words.value;
   const [text, setText] = useState("");
   const [note, setNote] = useState<Note | null>(null);
@@ -51,10 +53,14 @@ export function WordsField({ page }: { page: Page }) {
   }, [words.length]);
 
   const { session } = page;
+  const tell = (told: Note | null) => {
+    merged.value = null;
+    setNote(told);
+  };
   const change = (changed: readonly string[]) => (session.settings.words.value = changed);
   const add = (given: string) => {
     const changed = withWords(words, splitWords(given));
-    setNote(changed.note === null ? null : { text: changed.note });
+    tell(changed.note === null ? null : { text: changed.note });
     setText("");
     if (changed.words.length > words.length) change(changed.words);
   };
@@ -63,7 +69,7 @@ export function WordsField({ page }: { page: Page }) {
     const act = () => {
       change(words.filter((word) => !gone.includes(word)));
       const undo = () => change(withWords(session.settings.words.value, gone).words);
-      setNote({ text: `Removed ${what}.`, undo });
+      tell({ text: `Removed ${what}.`, undo });
       field.current?.focus();
     };
     const text = "Nobody looks for what is removed any more, in any image. Pixels that people gave it keep it.";
@@ -72,14 +78,14 @@ export function WordsField({ page }: { page: Page }) {
   };
   const rename = (word: string, given: string) => {
     const other = takenBy(words, word, given);
-    setNote(null);
+    tell(null);
     if (other === undefined) return session.rename(word, given);
     const [from, into] = [firstName(word), firstName(other)];
     const act = async () => {
       try {
         setNote({ text: `Merging “${from}” into “${into}” …` });
-        const undo = await session.merge(word, other);
-        setNote({ text: `“${from}” is “${into}” now.`, undo });
+        await session.merge(word, other);
+        setNote(null);
       } catch (failure) {
         setNote({ text: sentence(failure) });
       }
@@ -91,6 +97,8 @@ export function WordsField({ page }: { page: Page }) {
       act: () => void act(),
     });
   };
+
+  const told = note ?? (merged.value && mergeNote(session, merged.value));
 
   return (
     <div class="words">
@@ -117,14 +125,7 @@ export function WordsField({ page }: { page: Page }) {
                   {firstName(word)}
                   {names(word).length > 1 && <span class="more">+{names(word).length - 1}</span>}
                 </button>
-                <button
-                  type="button"
-                  class="remove"
-                  aria-label={`Remove ${firstName(word)}`}
-                  onClick={() => remove(word)}
-                >
-                  <Icon name="close" />
-                </button>
+                <RemoveButton name={firstName(word)} onClick={() => remove(word)} />
               </li>
             ))}
           </ul>
@@ -158,25 +159,23 @@ export function WordsField({ page }: { page: Page }) {
         background too.
       </p>
       {words.some((word) => names(word).length > 1) && (
-        <label class="check">
-          <input
-            type="checkbox"
-            checked={synonyms.value === "average"}
-            onChange={(event) => (synonyms.value = event.currentTarget.checked ? "average" : "first")}
-          />
+        <Check
+          isChecked={synonyms.value === "average"}
+          onChange={(isChecked) => (synonyms.value = isChecked ? "average" : "first")}
+        >
           Look for all synonyms, not only the first
-        </label>
+        </Check>
       )}
-      {note && (
+      {told && (
         <p class="help" role="status">
-          {note.text}{" "}
-          {note.undo && (
+          {told.text}{" "}
+          {told.undo && (
             <button
               type="button"
               class="link"
               onClick={() => {
                 setNote(null);
-                Promise.resolve(note.undo!()).catch((failure) => setNote({ text: sentence(failure) }));
+                Promise.resolve(told.undo!()).catch((failure) => setNote({ text: sentence(failure) }));
               }}
             >
               Undo
@@ -198,6 +197,13 @@ export function WordsField({ page }: { page: Page }) {
       )}
     </div>
   );
+}
+
+/** The last merge, also after the page was opened again. */
+function mergeNote(session: Session, merged: Merged): Note {
+  const names = namesById(session.settings.vocabulary.value);
+  const [from, into] = [merged.word, merged.into].map((id) => firstName(names.get(id)!));
+  return { text: `“${from}” is “${into}” now.`, undo: () => session.separate(merged) };
 }
 
 interface WordDialogProps {
@@ -290,9 +296,7 @@ export function PartsField({ page }: { page: Page }) {
           {known.map((one) => (
             <li key={`${one.object}: ${one.part}`}>
               <span class="name">{nameOf(one)}</span>
-              <button type="button" class="remove" aria-label={`Remove ${nameOf(one)}`} onClick={() => remove(one)}>
-                <Icon name="close" />
-              </button>
+              <RemoveButton name={nameOf(one)} onClick={() => remove(one)} />
             </li>
           ))}
         </ul>
@@ -340,14 +344,7 @@ export function TaughtField({ page: { session, labeler } }: { page: Page }) {
           {given.map((file) => (
             <li key={file.id}>
               <About file={file} onUse={use} />
-              <button
-                type="button"
-                class="remove"
-                aria-label={`Remove ${file.name}`}
-                onClick={() => void session.taught.remove(file)}
-              >
-                <Icon name="close" />
-              </button>
+              <RemoveButton name={file.name} onClick={() => void session.taught.remove(file)} />
             </li>
           ))}
         </ul>

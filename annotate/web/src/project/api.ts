@@ -57,8 +57,8 @@ export class ProjectApi {
     return this.json<ServedProject>("POST", "/merged", { body: JSON.stringify({ word, into }) });
   }
 
-  separate(): Promise<ServedProject> {
-    return this.json<ServedProject>("DELETE", "/merged");
+  separate(word: number, into: number): Promise<ServedProject> {
+    return this.json<ServedProject>("DELETE", `/merged?word=${word}&into=${into}`);
   }
 
   changes(after: number, signal: AbortSignal): Promise<Changes> {

@@ -31,9 +31,6 @@ export class BrowserStore implements Store {
   readonly isShared = false;
 
   private watcher: Watcher | null = null;
-  /** The words that were merged last, and the images that changed, whose work from before is among the settings. */
-  private merged = { word: 0, into: 0, images: [] as string[] };
-
   constructor(private readonly database: Database) {}
 
   get isLasting(): boolean {
@@ -118,20 +115,20 @@ export class BrowserStore implements Store {
   }
 
   async merge(word: number, into: number): Promise<void> {
-    const entries = (await this.database.getAll("images")).filter(({ state }) => state.pixels[word]);
-    this.merged = { word, into, images: entries.map(({ id }) => id) };
-    for (const entry of entries) {
+    for (const entry of await this.database.getAll("images")) {
+      // of an earlier merge
+      await this.database.write([{ store: "settings", key: keyBefore(entry.id) }]);
+      if (!entry.state.pixels[word]) continue;
       const before = await this.work(entry.id);
       await this.database.write([{ store: "settings", key: keyBefore(entry.id), value: before }]);
       await this.rewrite(entry, exchanged(before, entry.state, word, into));
     }
   }
 
-  async separate(): Promise<void> {
-    const { word, into, images } = this.merged;
-    for (const entry of (await this.database.getAll("images")).filter(({ id }) => images.includes(id))) {
-      const before = (await this.database.get("settings", keyBefore(entry.id))) as Work;
-      await this.rewrite(entry, exchanged(await this.work(entry.id), entry.state, into, word, before));
+  async separate(word: number, into: number): Promise<void> {
+    for (const entry of await this.database.getAll("images")) {
+      const before = (await this.database.get("settings", keyBefore(entry.id))) as Work | undefined;
+      if (before) await this.rewrite(entry, exchanged(await this.work(entry.id), entry.state, into, word, before));
     }
   }
 

@@ -197,9 +197,9 @@ export class RemoteStore implements Store {
     this.takeProject(await this.api.merge(word, into));
   }
 
-  async separate(): Promise<void> {
+  async separate(word: number, into: number): Promise<void> {
     await this.sent();
-    this.takeProject(await this.api.separate());
+    this.takeProject(await this.api.separate(word, into));
   }
 
   /** Waits until the service has everything. */

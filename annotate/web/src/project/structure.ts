@@ -240,7 +240,7 @@ export interface Store {
   saveRemoved(entry: ImageEntry): Promise<void>;
   /** Give the pixels of a word to another one in all images, by their ids, and remove it; `separate` takes it back. */
   merge(word: number, into: number): Promise<void>;
-  separate(): Promise<void>;
+  separate(word: number, into: number): Promise<void>;
   /** Delete images for good. */
   forget(ids: readonly string[]): Promise<void>;
   /** A zip that the service makes, of the project or of a dataset; null: the page makes it. */

@@ -18,7 +18,7 @@ export class Coco {
   constructor(private readonly shape: Shape) {}
 
   /** @param name file name of the image. */
-  add(name: string, labeling: Labeling): void {
+  add(name: string, labeling: Labeling): this {
     const { words, ids, width, height } = labeling;
     const image = this.images.length + 1;
     this.images.push({ id: image, file_name: name, width, height });
@@ -30,6 +30,7 @@ export class Coco {
         category_id: ids[label] + 1,
         ...mask,
       });
+    return this;
   }
 
   text(): string {

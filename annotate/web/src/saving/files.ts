@@ -5,17 +5,79 @@ import { drawNames, namePlaces } from "../imaging/names";
 import { drawnColors, drawnLabels, overlay } from "../imaging/overlay";
 import { pixelsOf } from "../imaging/reading";
 import { figures, type Figures, type Labeling, NONE, partFigures, shownWords } from "../labels/labeling";
-import { objectFigures } from "../labels/objects";
-import { withIds } from "../project/keeping";
+import { objectFigures, objectMap } from "../labels/objects";
 import { stem } from "../project/structure";
-import { colorsById } from "../project/words";
+import { labelsPng } from "../project/work_file";
 import type { Item } from "../session/item";
+import type { OpenImage } from "../session/open_image";
 import type { Session } from "../session/session";
+import type { Settings } from "../session/settings";
 import { Coco, labelme, type Shape } from "./annotations";
-import { labelMapPng } from "./maps";
+import { labelMapPng, objectMapPng } from "./maps";
 import { Archive } from "./zip";
 
-export type Format = "labels" | "overlay" | "report" | "labelme" | "coco-rle" | "coco-polygons";
+/** What is in a file about an image. */
+type Write = (labeling: Labeling, image: OpenImage, settings: Settings) => Blob | Promise<Blob>;
+
+/** A format in which the labels of an image are saved. */
+export interface Format {
+  readonly name: string;
+  /** What follows the image's name, without its ending, in the file's name. */
+  readonly ending: string;
+  readonly explanation: string;
+  /** What is in its file; the masks of a COCO file, which several images share. */
+  readonly content: Write | Shape;
+  /** Whether an image has what is saved; without it all have. */
+  readonly isIn?: (image: OpenImage) => boolean;
+}
+
+/** All formats that the page writes. */
+export const FORMATS: readonly Format[] = [
+  {
+    name: "Label map",
+    ending: ".png",
+    explanation: "A pixel's value is the number of its word",
+    content: (labeling, _, { vocabulary }) => png(labelsPng(labeling, vocabulary.value)),
+  },
+  {
+    name: "Parts",
+    ending: ".parts.png",
+    explanation: "A pixel's value is the number of its part",
+    content: (labeling) => {
+      const { labels, colors } = labeling.found.parts!;
+      return png(labelMapPng(labels, labeling, colors));
+    },
+    isIn: ({ found }) => Boolean(found.value?.parts),
+  },
+  {
+    name: "Objects",
+    ending: ".objects.png",
+    explanation: "A pixel's value is the number of its object",
+    content: (labeling) => png(objectMapPng(objectMap(labeling)!, labeling)),
+    isIn: ({ objects }) => objects.value.length > 0,
+  },
+  {
+    name: "Overlay",
+    ending: ".overlay.png",
+    explanation: "The image with its colors and names",
+    content: (labeling, { bitmap, item }, { opacity, hasNames }) =>
+      overlayPng(pixelsOf(bitmap, item.name), labeling, opacity.value, hasNames.value),
+  },
+  {
+    name: "Shares",
+    ending: ".json",
+    explanation: "Pixels, share and confidence of each word",
+    content: (labeling, { item }) => json(report(labeling, item.name)),
+  },
+  { name: "COCO masks", ending: ".coco-rle.json", explanation: "A mask for each word, as run lengths", content: "rle" },
+  { name: "COCO polygons", ending: ".coco-polygons.json", explanation: "Polygons for each word", content: "polygons" },
+  {
+    name: "LabelMe",
+    ending: ".labelme.json",
+    explanation: "A polygon for each region",
+    content: (labeling, { item }) => json(labelme(labeling, item.name)),
+  },
+];
 
 /** A file that is offered to the reader. */
 export interface OfferedFile {
@@ -23,25 +85,14 @@ export interface OfferedFile {
   readonly content: Blob;
 }
 
-const ENDINGS: Record<Exclude<Format, "coco-rle" | "coco-polygons">, string> = {
-  labels: ".png",
-  overlay: ".overlay.png",
-  report: ".json",
-  labelme: ".labelme.json",
-};
-
 /** The open image in one format. */
-export async function fileOf(session: Session, format: Format): Promise<OfferedFile> {
-  const image = session.current.value!;
+export async function fileOf({ current, settings }: Session, { content, ending }: Format): Promise<OfferedFile> {
+  const image = current.value!;
   const labeling = image.labeling.value!,
     { name } = image.item;
-  if (format === "coco-rle" || format === "coco-polygons") {
-    const shape: Shape = format === "coco-rle" ? "rle" : "polygons";
-    const coco = new Coco(shape);
-    coco.add(name, labeling);
-    return { name: `${stem(name)}.${format}.json`, content: json(coco.text()) };
-  }
-  return { name: stem(name) + ENDINGS[format], content: await content(session, format, labeling, image.bitmap, name) };
+  const isCoco = typeof content === "string";
+  const written = isCoco ? json(new Coco(content).add(name, labeling).text()) : await content(labeling, image, settings);
+  return { name: stem(name) + ending, content: written };
 }
 
 /**
@@ -54,25 +105,21 @@ export async function everything(
   progress: (share: number) => void,
 ): Promise<OfferedFile> {
   const archive = new Archive();
-  const files = [new Coco("rle"), new Coco("polygons")] as const;
+  const cocos = new Map<string, Coco>();
   const stems: string[] = [];
   for (const [at, item] of items.entries()) {
     progress(at / items.length);
     const image = await session.opened(item);
     const labeling = image.labeling.value,
-      { name } = item;
-    if (labeling) {
-      stems.push(stem(name));
-      for (const coco of files) coco.add(name, labeling);
-      for (const [format, ending] of Object.entries(ENDINGS) as [keyof typeof ENDINGS, string][])
-        await archive.addBlob(stem(name) + ending, await content(session, format, labeling, image.bitmap, name));
-      const { parts } = labeling.found;
-      if (parts) archive.add(`${stem(name)}.parts.png`, labelMapPng(parts.labels, labeling, parts.colors));
+      name = stem(item.name);
+    if (labeling) stems.push(name);
+    for (const { content, ending, isIn } of labeling ? FORMATS : []) {
+      if (typeof content === "string") cocos.set(ending, (cocos.get(ending) ?? new Coco(content)).add(item.name, labeling!));
+      else if (!isIn || isIn(image)) await archive.addBlob(name + ending, await content(labeling!, image, session.settings));
     }
     if (image !== session.current.value) image.close();
   }
-  archive.addText("coco-rle.json", files[0].text());
-  archive.addText("coco-polygons.json", files[1].text());
+  for (const [ending, coco] of cocos) archive.addText(ending.slice(1), coco.text());
   return { name: stems.length === 1 ? `${stems[0]}.zip` : "segvoc.zip", content: archive.finish() };
 }
 
@@ -82,26 +129,6 @@ export function save({ name, content }: OfferedFile): void {
   Object.assign(document.createElement("a"), { href: address, download: name }).click();
   // the download has begun by then, and holds its own reference
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
-}
-
-async function content(
-  session: Session,
-  format: keyof typeof ENDINGS,
-  labeling: Labeling,
-  bitmap: ImageBitmap,
-  name: string,
-): Promise<Blob> {
-  const { opacity, hasNames, vocabulary } = session.settings;
-  switch (format) {
-    case "labels":
-      return png(labelMapPng(withIds(labeling.labels, labeling.ids), labeling, colorsById(vocabulary.value)));
-    case "overlay":
-      return overlayPng(pixelsOf(bitmap, name), labeling, opacity.value, hasNames.value);
-    case "report":
-      return json(report(labeling, name));
-    case "labelme":
-      return json(labelme(labeling, name));
-  }
 }
 
 function png(bytes: Uint8Array<ArrayBuffer>): Blob {

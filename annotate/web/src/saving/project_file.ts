@@ -153,7 +153,7 @@ export async function loadProject(
   }
   const [first] = session.items.value.filter(({ isDone }) => !isDone.value).concat(session.items.value);
   // an image may have been opened while others were still being read
-  if (first && !session.opening) await session.open(first);
+  if (first && !session.opening.value) await session.open(first);
   if (problems.length) session.problem.value = problems.slice(0, MOST_LISTED).join("\n");
 }
 

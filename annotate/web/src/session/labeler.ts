@@ -137,8 +137,8 @@ export class Labeler {
     const { backend, running, session } = this;
     if (!backend || key === null || !query || this.again !== undefined || this.isStopped) return;
     if (session.isClicking.value) return;
-    const chosen = session.chosen.value;
-    const order = chosen ? [chosen, ...session.items.value.filter((item) => item !== chosen)] : session.items.value;
+    const opening = session.opening.value;
+    const order = opening ? [opening, ...session.items.value.filter((item) => item !== opening)] : session.items.value;
     for (const item of order) {
       if (running.size >= backend.atOnce) return;
       const { value: state } = item.state;

@@ -13,7 +13,7 @@ import { renamed, withWords } from "../words/list";
 import { Item } from "./item";
 import { Listing } from "./listing";
 import { Nearby, OpenImage, paintSettled, type Prepared } from "./open_image";
-import { contextOf, makeSettings, projectOf, restore, useProject, valuesOf } from "./settings";
+import { contextOf, makeSettings, type Merged, projectOf, restore, useProject, valuesOf } from "./settings";
 import { TaughtFiles } from "./taught";
 import { type AskedConflict, teller, watcherOf } from "./watching";
 
@@ -40,7 +40,7 @@ export class Session {
   /** The image that is marked as open; it changes together with what is shown. */
   readonly chosen = signal<Item | null>(null);
   /** The image that was opened last, which may still be loading. */
-  opening: Item | null = null;
+  readonly opening = signal<Item | null>(null);
   /** The images in the strip, filtered and sorted. */
   readonly listing = new Listing(this.items, this.chosen);
   readonly model = signal<ModelInfo | null>(null);
@@ -102,7 +102,7 @@ export class Session {
     this.alone.value = null;
   }
 
-  /** Restores the saved state and autosaves. */
+  /** Restores the saved state and autosaves; the image that was open is still to be opened. */
   async restore(): Promise<void> {
     restore(this.settings, await this.store.get("all"));
     await this.restoreProject();
@@ -112,9 +112,13 @@ export class Session {
       this.writer.write("settings", () => this.kept(() => this.store.put("all", values)));
     });
     for (const leaving of ["visibilitychange", "pagehide"]) addEventListener(leaving, () => this.writer.flush(), true);
+  }
+
+  /** Opens the image that was open last. */
+  async openLast(): Promise<void> {
     const last = await this.store.get("current");
     const item = this.items.value.find(({ id }) => id === last) ?? this.items.value[0];
-    if (item && !this.opening) await this.open(item);
+    if (item && !this.opening.value) await this.open(item);
   }
 
   private async restoreProject(): Promise<void> {
@@ -169,24 +173,34 @@ export class Session {
     });
   }
 
-  /** Gives the pixels of a word to another one in all images, and removes it; returns how to take that back. */
-  async merge(word: string, into: string): Promise<() => Promise<void>> {
-    const { vocabulary, words } = this.settings;
+  /** Gives the pixels of a word to another one in all images, and removes it; `separate` takes that back. */
+  async merge(word: string, into: string): Promise<void> {
+    const { merged, vocabulary, words } = this.settings;
     const [from, to] = [word, into].map((name) => entryOf(vocabulary.value, name)!.id);
-    this.count();
-    await this.writer.idle();
+    merged.value = null;
+    await this.written();
     // the history knows the word by its new name, too
     this.current.value?.edits.rename(firstName(word), firstName(into));
     this.nearby.clear();
     await this.store.merge(from, to);
     words.value = words.value.filter((one) => one !== word);
-    return async () => {
-      this.count();
-      await this.writer.idle();
-      this.nearby.clear();
-      await this.store.separate();
-      words.value = withWords(words.value, [word]).words;
-    };
+    merged.value = { word: from, into: to };
+  }
+
+  /** Takes the last merge back. */
+  async separate({ word, into }: Merged): Promise<void> {
+    const { merged, vocabulary, words } = this.settings;
+    await this.written();
+    this.nearby.clear();
+    await this.store.separate(word, into);
+    words.value = withWords(words.value, [vocabulary.value.find(({ id }) => id === word)!.name]).words;
+    merged.value = null;
+  }
+
+  /** Waits until every change is written. */
+  private async written(): Promise<void> {
+    this.count();
+    await this.writer.idle();
   }
 
   /** Renames the background; its id stays unless it is also one of the words. */
@@ -236,7 +250,7 @@ export class Session {
   }
 
   async open(item: Item): Promise<void> {
-    this.opening = item;
+    this.opening.value = item;
     if (untracked(() => this.current.value?.item) === item) return;
     this.tellOfOpening(null);
     try {
@@ -244,7 +258,7 @@ export class Session {
       const { bitmap, work } = await this.nearby.take(item);
       const opened = new OpenImage(item, bitmap, work, this.settings);
       // the user may have chosen another one meanwhile
-      if (this.opening !== item) opened.close();
+      if (this.opening.value !== item) opened.close();
       else this.show(opened);
     } catch (failure) {
       this.tellOfOpening(sentence(failure));
@@ -254,7 +268,7 @@ export class Session {
   /** Opens the image so many places further in the strip. */
   move(places: number): void {
     const items = this.listing.listed.value;
-    const at = items.indexOf(this.opening!) + places;
+    const at = items.indexOf(this.opening.value!) + places;
     if (at >= 0 && at < items.length) void this.open(items[at]);
   }
 
@@ -326,7 +340,7 @@ export class Session {
     this.removed.value = [...this.removed.value, item];
     item.removed = Date.now();
     await this.sure(() => this.store.saveRemoved(item.entry()));
-    if (this.opening !== item) return;
+    if (this.opening.value !== item) return;
     const listed = this.listing.listed.value.filter((other) => other !== item),
       next = listed[Math.min(at, listed.length - 1)] ?? this.items.value[0];
     if (next) await this.open(next);
@@ -354,6 +368,7 @@ export class Session {
       this.settings.words.value = [];
       this.settings.parts.value = "";
       this.settings.vocabulary.value = [];
+      this.settings.merged.value = null;
     });
     await this.taught.clear();
     await this.store.forget(items.map(({ id }) => id));
@@ -457,7 +472,7 @@ export class Session {
     if (image) image.item.bitmap = image.bitmap;
     this.store.hold(image?.item.id ?? null);
     this.current.value = image;
-    this.chosen.value = this.opening = image?.item ?? null;
+    this.chosen.value = this.opening.value = image?.item ?? null;
     if (before && this.items.value.includes(before.item)) this.nearby.put(before.item, before.prepared);
     else before?.close();
     this.writer.write("current", () => this.kept(() => this.store.put("current", image?.item.id)));

@@ -10,6 +10,12 @@ import { lookedFor, type Vocabulary } from "../project/words";
 
 /** Keys by what they do: what another key does without changes, or a word. */
 export type ChangedKeys = Readonly<Record<string, string>>;
+/** Words that were merged, by their ids. */
+export interface Merged {
+  readonly word: number;
+  readonly into: number;
+}
+
 export type Place = "browser" | "service";
 export type Theme = "system" | "light" | "dark";
 
@@ -28,6 +34,8 @@ export function makeSettings() {
     hasNames: signal(true),
     /** Keys that were changed, by what they do. */
     keys: signal<ChangedKeys>({}),
+    /** The merge that can be taken back; null: there is none. */
+    merged: signal<Merged | null>(null),
     /** Radius of the brush [px of the image]. */
     radius: signal(12),
     /** Whether objects that are clicked leave pixels alone that a person decided. */

@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float16, Float32, Int
+from jaxtyping import Bool, Float, Float16, Float32, Int, Integer
 
 from segvoc.errors import UsageError
 from segvoc.inference.taught.calibration import fitted_temperature
@@ -221,8 +221,8 @@ class HeldOutScores:
 
 
 def pixel_counts(
-    labels: Int[np.ndarray, " M"],
-    predicted: Int[np.ndarray, " M"],
+    labels: Integer[np.ndarray, " M"],
+    predicted: Integer[np.ndarray, " M"],
     count: int,
     weights: Float[np.ndarray, " M"] | None = None,
 ) -> Float[np.ndarray, "3 K"]:

@@ -8,7 +8,7 @@ import type { Choice } from "../../labels/edits";
 import { firstName, names } from "../../labels/synonyms";
 import { colorOf } from "../../project/words";
 import type { Settings } from "../../session/settings";
-import { IconButton } from "../buttons";
+import { IconButton, Select } from "../buttons";
 import { Dialog } from "../dialog";
 import type { Page } from "../page";
 import type { Workbench } from "./workbench";
@@ -21,21 +21,12 @@ export function WordChoice({ work }: { work: Workbench }) {
   const choice = work.choice.value;
   return (
     <>
-      <label>
-        <span class="hidden">Paint</span>
-        <select
-          value={choice === undefined ? FOUND : (choice ?? NOTHING)}
-          onChange={({ currentTarget: { value } }) => work.choose(choiceOf(value))}
-        >
-          {work.session.settings.words.value.map(firstName).map((name) => (
-            <option key={name} value={name}>
-              {name}
-            </option>
-          ))}
-          <option value={NOTHING}>no word</option>
-          <option value={FOUND}>as the model found it</option>
-        </select>
-      </label>
+      <Select
+        label="Paint"
+        options={optionsOf(work.session.settings, null).map(({ key, text }) => [key, text])}
+        value={choice === undefined ? FOUND : (choice ?? NOTHING)}
+        onChange={(key) => work.choose(choiceOf(key))}
+      />
       <IconButton icon="find" label="Find a word by its letters" onClick={() => (work.finding.value = "")} />
     </>
   );

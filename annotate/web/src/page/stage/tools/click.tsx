@@ -7,6 +7,7 @@ import type { Click, Guess } from "../../../clicks/guess";
 import type { Box, Point, Runs } from "../../../labels/runs";
 import type { Clicker, Found } from "../../../onnx/clicker";
 import type { OpenImage } from "../../../session/open_image";
+import { Check } from "../../buttons";
 import { pixelAt } from "../navigation";
 import type { Pen } from "../painter";
 import { CLICK, type Key, type Press, type Tool } from "../tool";
@@ -174,22 +175,12 @@ export class ClickTool implements Tool {
     return (
       <>
         <WordChoice work={this.work} />
-        <label class="check">
-          <input
-            type="checkbox"
-            checked={removes.value}
-            onChange={(event) => (removes.value = event.currentTarget.checked)}
-          />
+        <Check isChecked={removes.value} onChange={(isChecked) => (removes.value = isChecked)}>
           Take out
-        </label>
-        <label class="check">
-          <input
-            type="checkbox"
-            checked={keepsCorrected.value}
-            onChange={({ currentTarget: { checked } }) => (keepsCorrected.value = checked)}
-          />
+        </Check>
+        <Check isChecked={keepsCorrected.value} onChange={(isChecked) => (keepsCorrected.value = isChecked)}>
           Keep corrected
-        </label>
+        </Check>
         <button type="button" disabled={!this.isBegun} onClick={() => this.takeBack()}>
           Take back
         </button>

@@ -4,19 +4,18 @@ import { signal } from "@preact/signals";
 
 import { regionAt, surroundings } from "../../../labels/connected";
 import type { Point } from "../../../labels/runs";
+import { Select } from "../../buttons";
 import { pixelAt } from "../navigation";
 import type { Pen } from "../painter";
 import type { Key, Press, Tool } from "../tool";
 import type { Workbench } from "../workbench";
 
 /** What comes in place of a region. */
-const WAYS = {
-  around: "the words around it",
-  found: "what the model found",
-  nothing: "no word",
-} as const;
-
-type Way = keyof typeof WAYS;
+const WAYS = [
+  ["around", "the words around it"],
+  ["found", "what the model found"],
+  ["nothing", "no word"],
+] as const;
 
 export class EraserTool implements Tool {
   readonly icon = "eraser";
@@ -28,7 +27,7 @@ export class EraserTool implements Tool {
   readonly pointer = "pointer";
   readonly isEditing = true;
   readonly isReading = true;
-  readonly way = signal<Way>("around");
+  readonly way = signal<(typeof WAYS)[number][0]>("around");
   readonly seen = [];
 
   constructor(private readonly work: Workbench) {}
@@ -59,13 +58,7 @@ export class EraserTool implements Tool {
     return (
       <label class="row">
         <span>Fill with</span>
-        <select value={this.way.value} onChange={({ currentTarget: { value } }) => (this.way.value = value as Way)}>
-          {Object.entries(WAYS).map(([way, name]) => (
-            <option key={way} value={way}>
-              {name}
-            </option>
-          ))}
-        </select>
+        <Select label="Fill with" options={WAYS} value={this.way.value} onChange={(way) => (this.way.value = way)} />
       </label>
     );
   }

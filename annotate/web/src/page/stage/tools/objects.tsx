@@ -7,6 +7,7 @@ import type { Labeling } from "../../../labels/labeling";
 import { cut, dissolve, divide, makeObjects, merge } from "../../../labels/objects";
 import type { Box, Point } from "../../../labels/runs";
 import { firstName } from "../../../labels/synonyms";
+import { Select } from "../../buttons";
 import { pixelAt, toStage } from "../navigation";
 import type { Pen } from "../painter";
 import type { Key, Press, Tool } from "../tool";
@@ -135,16 +136,12 @@ export class ObjectsTool implements Tool {
       image.objects.value.filter(({ label }) => firstName(labeling.words[label]) === name).length;
     return (
       <>
-        <label>
-          <span class="hidden">Word whose objects are made</span>
-          <select value={word} onChange={({ currentTarget: { value } }) => this.work.choose(value)}>
-            {words.map((name) => (
-              <option key={name} value={name}>
-                {name}
-              </option>
-            ))}
-          </select>
-        </label>
+        <Select
+          label="Word whose objects are made"
+          options={words.map((name) => [name, name])}
+          value={word}
+          onChange={(name) => this.work.choose(name)}
+        />
         <button type="button" disabled={!word} onClick={() => this.make(word)}>
           Make objects of {word}
         </button>

@@ -5,6 +5,7 @@ import { signal } from "@preact/signals";
 import { corners, type Costs, edgeCosts, strongestNear, wayBetween } from "../../../labels/live_wire";
 import { type Point, polygon } from "../../../labels/runs";
 import type { OpenImage } from "../../../session/open_image";
+import { Check } from "../../buttons";
 import type { Pen } from "../painter";
 import type { Key, Press, Tool } from "../tool";
 import { WordChoice } from "../word_choice";
@@ -140,14 +141,9 @@ export class PolygonTool implements Tool {
     return (
       <>
         <WordChoice work={this.work} />
-        <label class="check">
-          <input
-            type="checkbox"
-            checked={this.isSnapping.value}
-            onChange={({ currentTarget: { checked } }) => (this.isSnapping.value = checked)}
-          />
+        <Check isChecked={this.isSnapping.value} onChange={(isChecked) => (this.isSnapping.value = isChecked)}>
           Snap
-        </label>
+        </Check>
         <button type="button" disabled={this.corners.value.length < 3} onClick={() => this.close()}>
           Finish
         </button>

@@ -1,7 +1,11 @@
-"""Renew the tables of docs/how_to/benchmarks.md, between its comments: python tools/make_benchmarks_page.py."""
+"""Renew the tables of guides that follow the code or a benchmark's results: python tools/make_tables.py.
 
+A table stands between two comments, `<!-- NAME -->` and `<!-- end -->`.
+"""
+
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
@@ -10,21 +14,80 @@ from segvoc.evaluation.protocol import PUBLISHED_PROTOCOLS
 from segvoc.layers.selection_rules import MostSimilar
 from segvoc.models.presets import PRESETS
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "how_to" / "benchmarks.md"
+ROOT = Path(__file__).resolve().parents[1]
 Rows = Iterator[tuple[object, ...]]
 """The head of a table, then its rows."""
 
+MEASURED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "serve": {
+        "service_load": {
+            "clients": "{clients}",
+            "seconds": "{seconds:.0f}",
+            "images per second": "{images_per_second:.2f}",
+            "the model alone": "{alone_before:.2f}, {alone_after:.2f}",
+            "median, 99 % [s]": "{p50_seconds:.1f}, {p99_seconds:.1f}",
+            "labeled": "{labeled:,}",
+            "told to wait": "{told_to_wait:,}",
+            "without an answer": "{unanswered}",
+            "memory early, late [MB]": "{memory_early_mb:.0f}, {memory_late_mb:.0f}",
+        },
+        "service_memory": {
+            "model": "`{model}` {options}",
+            "at the start [MB]": "{started_mb}",
+            "mixed requests": "{requests:,}",
+            "peak [MB]": "{peak_of_mixed_mb}",
+            "peak with 100 megapixels [MB]": "{peak_mb}",
+        },
+    },
+    "deploy": {
+        "service_guard": {"in front of the service": "{front}", "answered": "{answered} of {of}"},
+        "service_burst": {
+            "TLS connections": "{connections}",
+            "labeled": "{labeled}",
+            "told to wait": "{told_to_wait}",
+            "without an answer": "{unanswered}",
+            "seconds": "{seconds:.1f}",
+        },
+    },
+    "batch": {
+        "service_batch": {
+            "workers": "{workers}",
+            "killed": "{killed}",
+            "photographs": "{images}",
+            "missing": "{missing}",
+            "twice": "{twice}",
+            "seconds, with the start": "{seconds:.0f}",
+            "images per second": "{images_per_second:.2f}",
+        },
+    },
+}
+"""By page, the tables of benchmarks/results: their columns, and what a row has there."""
 
-def page() -> list[str]:
-    """The lines of the page, with the tables as the code has them."""
-    text = PAGE.read_text(encoding="utf-8")
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Each page, and its text with the tables as code and results have them."""
     tables = {"benchmarks": benchmarks(), "downloads": downloads(), "sources": sources(), "protocols": protocols()}
-    for name, table in {**tables, "scores": scores(), "scores of parts": scores(parts=True)}.items():
+    yield _page("benchmarks", {**tables, "scores": scores(), "scores of parts": scores(parts=True)})
+    for page, measured in MEASURED.items():
+        yield _page(page, {name: results(name, columns) for name, columns in measured.items()})
+
+
+def _page(name: str, tables: Mapping[str, Rows]) -> tuple[Path, str]:
+    path = ROOT / "docs" / "how_to" / f"{name}.md"
+    text = path.read_text(encoding="utf-8")
+    for name, table in tables.items():
         head, *rows = (f"| {' | '.join(map(str, row))} |" for row in table)
         start = text.index(begin := f"<!-- {name} -->\n\n")
         lines = "\n".join((head, re.sub(r"[^|]+", "---", head), *rows))
         text = f"{text[:start]}{begin}{lines}\n\n{text[text.index('<!-- end -->', start) :]}"
-    return text.splitlines()
+    return path, text
+
+
+def results(name: str, columns: Mapping[str, str]) -> Rows:
+    """What a benchmark measured."""
+    yield tuple(columns)
+    rows = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))["rows"]
+    yield from (tuple(text.format(**row).strip() for text in columns.values()) for row in rows)
 
 
 def benchmarks() -> Rows:
@@ -84,4 +147,5 @@ def scores(*, parts: bool = False) -> Rows:
 
 
 if __name__ == "__main__":
-    PAGE.write_text("\n".join(page()) + "\n", encoding="utf-8")
+    for path, text in pages():
+        path.write_text(text, encoding="utf-8")
