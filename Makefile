@@ -153,7 +153,7 @@ web-check:  ## prove that the built page is what annotate/web gives, and run the
 
 images: install  ## draw the images of the README and the tutorial again, and measure the tutorial's scores
 	$(BIN)/python tools/make_images.py
-	$(BIN)/python tools/make_tutorial.py
+	$(BIN)/python -m tools.make_tutorial
 
 notebooks: install  ## run the notebooks of examples/notebooks, and keep what they show
 	$(BIN)/python tools/run_notebooks.py

@@ -2,8 +2,8 @@
 //
 //     node examples/client.mjs http://127.0.0.1:8000 photos "cat, sofa, wall" out
 //
-// Four photographs are on their way at a time. A connection that breaks is opened again, an answer that breaks off is asked for
-// again, and a service that is busy (429, 503) after the time in Retry-After. What is in `out` already isn't labeled again. The key is SEGVOC_API_KEY.
+// Four photographs are sent at a time. Requests are repeated if a connection or an answer breaks off, and after the time in
+// Retry-After if the service is busy (429, 503). Photographs with a result in `out` are skipped. The key is SEGVOC_API_KEY.
 import { existsSync } from "node:fs";
 import { mkdir, readFile, readdir, rename, writeFile } from "node:fs/promises";
 import { join, parse } from "node:path";

@@ -2,9 +2,9 @@
 
     python examples/client.py http://127.0.0.1:8000 photos "cat, sofa, wall" out
 
-Four photographs are on their way at a time. A connection that breaks is opened again, an answer that breaks off is
-asked for again, and a service that is busy (429, 503) after the time in Retry-After. What is in `out` already isn't
-labeled again. The key is SEGVOC_API_KEY.
+Four photographs are sent at a time. Requests are repeated if a connection or an answer breaks off, and, if the service
+is busy (429, 503), after the time in Retry-After. Photographs with a result in `out` are skipped. The key is
+SEGVOC_API_KEY.
 """
 
 import os
@@ -37,7 +37,7 @@ def main(address: str, folder: str, words: str, out: str) -> int:
         for _ in range(BREAKS):
             with suppress(ChunkedEncodingError):
                 return session.post(f"{address}/v1/segment", **form, timeout=600)
-        raise ValueError(f"{photo.name}: answers break off; try again later")
+        raise ValueError(f"{photo.name}: the answer broke off {BREAKS} times; try again later")
 
     def label(photo: Path) -> str:
         result = Path(out, f"{photo.stem}.png")

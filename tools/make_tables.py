@@ -76,11 +76,20 @@ def _page(name: str, tables: Mapping[str, Rows]) -> tuple[Path, str]:
     path = ROOT / "docs" / "how_to" / f"{name}.md"
     text = path.read_text(encoding="utf-8")
     for name, table in tables.items():
-        head, *rows = (f"| {' | '.join(map(str, row))} |" for row in table)
-        start = text.index(begin := f"<!-- {name} -->\n\n")
-        lines = "\n".join((head, re.sub(r"[^|]+", "---", head), *rows))
-        text = f"{text[:start]}{begin}{lines}\n\n{text[text.index('<!-- end -->', start) :]}"
+        text = with_block(text, name, markdown(table))
     return path, text
+
+
+def markdown(table: Rows) -> str:
+    """The lines of a table."""
+    head, *rows = (f"| {' | '.join(map(str, row))} |" for row in table)
+    return "\n".join((head, re.sub(r"[^|]+", "---", head), *rows))
+
+
+def with_block(text: str, name: str, block: str) -> str:
+    """A page with another block between the comments `<!-- NAME -->` and `<!-- end -->`."""
+    start = text.index(begin := f"<!-- {name} -->\n\n")
+    return f"{text[:start]}{begin}{block}\n\n{text[text.index('<!-- end -->', start) :]}"
 
 
 def results(name: str, columns: Mapping[str, str]) -> Rows:

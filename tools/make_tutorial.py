@@ -1,6 +1,6 @@
 """Write the scores of docs/tutorials/own_model.md, between its comments, by running its commands: about five minutes.
 
-Usage: python tools/make_tutorial.py
+Usage: python -m tools.make_tutorial
 """
 
 import re
@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from segvoc.storage.files import read_json
+from tools.make_tables import ROOT, markdown, with_block
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "tutorials" / "own_model.md"
 REPORTS = {"report-text": "by text alone", "report-taught": "taught", "report-tuned": "fine-tuned"}
 
@@ -30,12 +30,6 @@ def run(text: str, folder: Path) -> str:
     return taught
 
 
-def with_block(text: str, name: str, block: str) -> str:
-    """A page with another block between `<!-- name -->` and `<!-- end -->`."""
-    pattern = rf"(?s)(<!-- {name} -->\n\n).*?(\n\n<!-- end -->)"
-    return re.sub(pattern, lambda found: found[1] + block + found[2], text, count=1)
-
-
 def main() -> None:
     """Run, and write."""
     text = PAGE.read_text(encoding="utf-8")
@@ -43,8 +37,8 @@ def main() -> None:
         printed = run(text, Path(work))
         reports = {title: read_json(Path(work) / name / "report.json") for name, title in REPORTS.items()}
     table = printed[printed.index("IoU of") :].split("\n\n")[0].rstrip()
-    rows = [f"| {title} | {one['miou']:.0f} % | {one['pixel_accuracy']:.0f} % |" for title, one in reports.items()]
-    scores = "\n".join(["| model | mean IoU | pixels right |", "|---|---|---|", *rows])
+    rows = [(title, f"{one['miou']:.0f} %", f"{one['pixel_accuracy']:.0f} %") for title, one in reports.items()]
+    scores = markdown(iter([("model", "mean IoU", "pixels right"), *rows]))
     text = with_block(text, "taught words", f"```text\n{table}\n```")
     PAGE.write_text(with_block(text, "scores", scores), encoding="utf-8")
 

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
+from PIL.PngImagePlugin import PngImageFile
 
 from segvoc.errors import DarkImageWarning, FirstFrameWarning, ImageTooLargeError, InputError, UsageError
 from segvoc.imaging.rasters import NO_IMAGE, Stretch
@@ -24,6 +25,7 @@ from segvoc.imaging.reading import (
     decode_image,
     image_size,
     read_image,
+    upright_size,
 )
 from tests.images import made_photograph, saved, tiff_of_thumbnails
 
@@ -61,9 +63,16 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: s
     path = saved(Image.fromarray(np.ascontiguousarray(stored)), tmp_path / f"photo{suffix}", exif=exif, **options)
     pixels = read_image(path)
     assert pixels.shape == upright.shape
+    assert upright_size(path) == upright_size("photo", path.read_bytes()) == upright.shape[:2]
     assert np.abs(pixels.astype(int) - upright).mean() < 2
     with Image.open(path) as image:
         assert np.array_equal(read_image(image), pixels)
+
+
+def test_the_size_of_a_png_is_read_without_its_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(Image.new("RGB", (9, 5)), tmp_path / "photo.png")
+    monkeypatch.setattr(PngImageFile, "load", lambda *_: pytest.fail("the image was decoded"))
+    assert upright_size(path) == (5, 9)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from segvoc.errors import InputError, UsageError, did_you_mean
 from segvoc.imaging.annotations import stuff_classes
 from segvoc.imaging.label_maps import UNLABELED, label_table, read_label_map
 from segvoc.imaging.rasters import Stretch
-from segvoc.imaging.reading import opened_image, orientation, read_image
+from segvoc.imaging.reading import read_image, upright_size
 from segvoc.imaging.result_paths import image_paths
 from segvoc.storage.resume import Stamp, stamp_of
 from segvoc.vocabulary import Vocabulary
@@ -102,8 +102,7 @@ class LabeledImage:
     def size(self) -> tuple[int, int]:
         """Height and width of the upright image [px], from its header; `InputError` if it can't be read."""
         content = self.content()
-        with opened_image(self.image, content=content if isinstance(content, bytes) else None) as image:
-            return (image.width, image.height) if orientation(image) > 4 else (image.height, image.width)
+        return upright_size(self.image, content if isinstance(content, bytes) else None)
 
     def read_labels(self, size: tuple[int, int], classes: int) -> UInt16[np.ndarray, "H W"]:
         """Read only the labels, for an image of this height and width [px]; `InputError` if they don't fit."""

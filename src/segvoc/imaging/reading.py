@@ -9,12 +9,13 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import IO, Any, BinaryIO, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngImageFile
 
 from segvoc.errors import FirstFrameWarning, InputError, SegvocError, UsageError
 from segvoc.imaging.image_formats import (
@@ -491,6 +492,43 @@ def _turned(drawn: Image.Image, image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation of an image; that of TIFFs and of PNGs with a late eXIf is known after loading."""
     operation = _UPRIGHT.get(orientation(image))
     return drawn if operation is None else drawn.transpose(operation)
+
+
+def upright_size(path: str | os.PathLike[str], content: bytes | None = None) -> tuple[int, int]:
+    """Upright height and width of an image [px], from its header; the arguments and errors are `opened_image`'s."""
+    with opened_image(path, content=content) as image:
+        # Pillow's sizes of TIFFs are upright
+        is_sideways = image.format != "TIFF" and stored_orientation(image) in _SIDEWAYS
+        return (image.width, image.height) if is_sideways else (image.height, image.width)
+
+
+_SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that swap width and height."""
+
+_ORIENTING = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
+"""Pillow's metadata keys that may hold an orientation."""
+
+
+def stored_orientation(image: Image.Image) -> int:
+    """The `orientation` of an image that isn't decoded yet, without decoding it."""
+    # Pillow would decode a whole PNG to look for EXIF data after the pixels
+    if isinstance(image, PngImageFile) and image.fp and not _ORIENTING & image.info.keys():
+        place = image.fp.tell()
+        has_orientation = _has_chunk(image.fp, b"eXIf", b"iTXt")
+        image.fp.seek(place)
+        if not has_orientation:
+            return 1
+    return orientation(image)
+
+
+def _has_chunk(file: IO[bytes], *kinds: bytes) -> bool:
+    """Whether a PNG has a chunk of any of these kinds."""
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        if head[4:] in kinds:
+            return True
+        file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    return False
 
 
 def orientation(image: Image.Image) -> int:

@@ -28,7 +28,6 @@ from segvoc.imaging.annotations import (
 from segvoc.imaging.connected_regions import Region, pieces_of, polygon_of, segments
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import (
-    UNLABELED,
     TiffPlace,
     nearest,
     object_counts,
@@ -357,7 +356,7 @@ class Segmentation:
 
     def notes(self) -> list[str]:
         """The confidence and the absent words, a line each."""
-        return summary_notes(self._statistics.summary(self.words, self.background, self.unsure_below))
+        return summary_notes(self._summary)
 
     def to_supervision(self) -> "supervision.Detections":
         """Convert to `supervision.Detections`, for that library's annotators, trackers and zones.
@@ -444,13 +443,8 @@ class Segmentation:
 
     @property
     def is_unsure(self) -> bool:
-        """Whether perhaps none of the words is in the image: "unsure" of `report`, at a quarter of its cost."""
-        chosen = self.labels != UNLABELED
-        if self.background is not None:
-            none = folded(self.background)
-            chosen &= self.labels != next((at for at, word in enumerate(self.words) if folded(word) == none), UNLABELED)
-        sure = self.confidence[chosen]
-        return bool(self.unsure_below and sure.size and sure.mean(dtype=np.float64) < self.unsure_below)
+        """Whether perhaps none of the words is in the image: "unsure" of `report`."""
+        return bool(self._summary["unsure"])
 
     @functools.cached_property
     def object_counts(self) -> tuple[int, ...] | None:
@@ -459,6 +453,10 @@ class Segmentation:
             return None
         counts = object_counts(self.labels, self.objects)
         return tuple(counts.get(index, 0) for index in range(len(self.words)))
+
+    @property
+    def _summary(self) -> dict[str, Any]:
+        return self._statistics.summary(self.words, self.background, self.unsure_below)
 
     @functools.cached_property
     def _statistics(self) -> LabelStatistics:

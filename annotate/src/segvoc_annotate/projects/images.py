@@ -7,22 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 from PIL import ExifTags, Image
 
 from segvoc import OutputError, UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.imaging.reading import opened_image, orientation, read_image
+from segvoc.imaging.reading import opened_image, read_image, stored_orientation
 from segvoc.imaging.result_paths import folded, image_paths
 from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import safe_path
-
-_SIDEWAYS = (5, 6, 7, 8)
-"""EXIF orientations that swap width and height."""
-
-_ORIENTING = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
-"""Pillow's metadata keys that may hold an orientation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,17 +104,6 @@ def _chosen(same: Sequence[ProjectImage], owner: Callable[[str], str | None]) ->
     return same[0]
 
 
-def upright_size(path: Path) -> tuple[int, int]:
-    """Upright height and width of an image [px], from its header.
-
-    Raises:
-        InputError: it can't be read.
-    """
-    with opened_image(path) as image:
-        height, width = image.height, image.width
-        return (width, height) if _turn(image, path) in _SIDEWAYS else (height, width)
-
-
 def shown_image(path: Path) -> bytes | None:
     """Convert an image to an upright PNG if browsers would show its file differently; else None.
 
@@ -134,35 +116,11 @@ def shown_image(path: Path) -> bytes | None:
         own = Image.Exif()
         own.load(image.info.get("exif") or b"")
         is_known = image.format in ("JPEG", "MPO") and ExifTags.Base.Orientation in own
-        if image.format != "TIFF" and (is_known or _turn(image, path) == 1):
+        if image.format != "TIFF" and (is_known or stored_orientation(image) == 1):
             return None
     buffer = BytesIO()
     Image.fromarray(read_image(path)).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
-
-
-def _turn(image: Image.Image, path: Path) -> int:
-    """The EXIF orientation of an open image."""
-    # Pillow would decode a whole PNG to look for EXIF data after the pixels
-    if image.format == "PNG" and not _ORIENTING & image.info.keys() and not _has_chunk(path, b"eXIf", b"iTXt"):
-        return 1
-    return orientation(image)
-
-
-def _has_chunk(path: Path, *kinds: bytes) -> bool:
-    """Whether a PNG has a chunk of any of these kinds."""
-    with path.open("rb") as file:
-        file.seek(8)
-        while head := _chunk_head(file):
-            if head[1] in kinds:
-                return True
-            file.seek(head[0] + 4, os.SEEK_CUR)
-    return False
-
-
-def _chunk_head(file: BinaryIO) -> tuple[int, bytes] | None:
-    head = file.read(8)
-    return (int.from_bytes(head[:4], "big"), head[4:]) if len(head) == 8 else None
 
 
 THUMBNAIL_SIDE = 160
