@@ -22,7 +22,7 @@ class TinySizes:
     blocks: int = 1
     pad_classes: int = 0
     skip: Skip = "sum"
-    familiar_words: int = 401
+    familiar_words: int = 406
     costs: int = MAPS + 1
     known_classes: int = 1000
     appearance_channels: int | None = 472
