@@ -25,8 +25,8 @@ from tools.tiny.photos import NO_WORD, Folders
 
 COUNTS = {
     "voc": 200, "coco-minis": 110, "coco-panoptic": 100, "coco-things": 75, "clothing": 70, "caltech": 60,
-    "car-parts": 60, "facade-demo/train": 30, "pantry": 30, "indoor": 15, "more-voc": 600, "more-contours": 120,
-    "more-cats": 60, "more-meals": 40,
+    "car-parts": 60, "facade-demo/train": 30, "pantry": 30, "indoor": 15, "more-voc": 300, "more-contours": 60,
+    "more-cats": 40, "more-meals": 40,
 }  # fmt: skip
 """Number of photographs per dataset. `tiny` was trained on all datasets except car-parts and facade-demo."""
 
