@@ -11,7 +11,6 @@ import segvoc
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.export import export as exporting
 from segvoc.export.export import compare_with_export, export
-from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.opening import load_exported
 from segvoc.vocabulary import Vocabulary
@@ -25,11 +24,6 @@ UNSEEN = drawn_examples(3).images[2]
 @pytest.fixture(scope="module")
 def tiny() -> NetworkSegmenter:
     return segvoc.load("tiny", device="cpu", dtype="float32")
-
-
-@pytest.fixture(scope="module")
-def taught(tiny: NetworkSegmenter) -> TaughtWords:
-    return segvoc.teach(tiny, drawn_examples(2))
 
 
 def test_a_model_tuned_with_the_network_of_tiny_has_the_programs_that_ship(tiny, taught, tmp_path, monkeypatch):

@@ -55,19 +55,19 @@ def test_names_that_the_network_knows_better_are_told() -> None:
     assert model_hints(["Rust"], ["rust", "dent"]) == []
 
 
-def warned(words: object, **options: object) -> list[str]:
-    """What a new model's call warns of."""
+def warned(words: object, calls: int = 1, **options: object) -> list[str]:
+    """What a new model's calls warn of."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         model = load_tiny()
-        for _ in range(2):
-            list(model.segment_many([PHOTO, PHOTO], words, **options))  # pyright: ignore
+        for _ in range(calls):
+            list(model.segment_many([PHOTO] * calls, words, **options))  # pyright: ignore
     assert all(one.category is LabelingWarning for one in caught)
     return [str(one.message) for one in caught]
 
 
 def test_python_warns_once_a_kind_of_what_the_command_prints() -> None:
-    (single,) = warned("cup")
+    (single,) = warned("cup", calls=2)
     assert single == "pixels where a single word is unlikely are unlabeled; threshold=0 gives it the whole image"
     (background,) = warned(["cup", "table", "background"])
     assert background.endswith("background='background'")
