@@ -82,9 +82,7 @@ def test_dtype_is_bfloat16_for_the_shipped_tiny_where_the_processor_multiplies_i
     multiplies: bool, weights: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "multiplies_bfloat16", lambda device: multiplies)
-    segmenter = load_network("tiny", device="cpu", weights=weights)
-    result = segmenter.segment(np.zeros((32, 32, 3), np.uint8), ["cat", "sofa"])
-    assert segmenter.dtype == result.report()["dtype"] == expected
+    assert load_network("tiny", device="cpu", weights=weights).dtype == expected
     assert [name for name, preset in PRESETS.items() if preset.keeps_labels_in_bfloat16] == ["tiny"]
 
 
