@@ -155,6 +155,12 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
+def tiny_network() -> Any:
+    """The embedded model as a network in float32, with the words that tests asked it about; no test changes it."""
+    return segvoc.load("tiny", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
 def taught() -> Any:
     """Words that `tiny`'s programs learned from two drawn images; teaching takes seconds."""
     from segvoc.inference.exported.segmenter import open_tiny  # behind the hook above
