@@ -43,7 +43,7 @@ Scores = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)
-def small_reproduction(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def small_reproduction(hub: LoopbackHub, undrawn: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A small cat-seg-b in the table, and the downloads that its training and PAS-20 need in "data"."""
     monkeypatch.chdir(tmp_path)
     use_hub(monkeypatch, tmp_path / "home", hub.url)
