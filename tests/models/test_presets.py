@@ -70,6 +70,9 @@ def test_unknown_name_is_refused_with_the_three_nearest(name: str) -> None:
 def test_unknown_devices_and_types_are_refused(setting: dict[str, Any], said: str) -> None:
     with one_line_error(UsageError, match=said):
         load_network("tiny", **setting)
+
+
+def test_types_are_named_or_pytorchs() -> None:
     assert find_dtype("float16", torch.device("cuda"), keeps_labels=False) == torch.float16
     assert load_network("tiny", device="cpu", dtype=torch.float32).dtype == "float32"
 

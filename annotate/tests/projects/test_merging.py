@@ -67,7 +67,7 @@ def test_a_word_that_is_added_again_is_not_merged_again(tmp_path: Path) -> None:
     assert [word.name for word in resume_merge(project).present] == ["cat", "sofa", "wall"]
 
 
-@pytest.mark.parametrize("undo", [False, True], ids=["merge", "undo"])
+@pytest.mark.parametrize("undo", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["merge", "undo"])
 def test_a_kill_at_any_write_leaves_nothing_half(tmp_path: Path, undo: bool) -> None:
     def change(folder: Path) -> None:
         with Project.open(folder) as project:
