@@ -29,7 +29,7 @@ DRAWN_WITH_ANOTHER = "ade20k-part-234"
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder: ROOT with all benchmarks, prepared; labeled and captioned images; weights and encoders by name.
 
-    One worker makes it, which takes half a minute, and the others copy it.
+    One worker makes it, and the others copy it.
     """
     base = tmp_path_factory.getbasetemp()
     made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made-papers"
