@@ -83,14 +83,6 @@ def test_as_many_numbers_of_err_seg_learn_as_in_the_released_code(name, clip, he
     assert trained_numbers(network, recipe) - sum(towers) == pytest.approx(head, rel=5e-4)
 
 
-@pytest.mark.parametrize(
-    ("name", "workers"),
-    [("cat-seg-b", 8), ("pca-seg-l", 8), ("err-seg-b", 2), ("err-seg-l", 2), ("err-seg-b-frozen", 2)],
-)
-def test_as_many_workers_read_images_as_in_the_released_configurations(name: str, workers: int) -> None:
-    assert RECIPES[name]().runtime.num_workers == workers
-
-
 def test_frozen_encoders_of_err_seg_are_those_of_table_13():
     for name, learn in (("err-seg-b-frozen", 7_368_825), ("err-seg-vit-b-frozen", 7_339_769)):
         recipe = RECIPES[name]()
