@@ -16,8 +16,7 @@ import datasets
 import numpy as np
 
 import segvoc
-from segvoc.training import trackers
-from segvoc.training.callbacks import RunEnd
+from segvoc.training.callbacks import RunEnd, TensorBoard
 
 WORDS = ["cat", "wall"]
 
@@ -53,7 +52,7 @@ def main() -> None:
     photo, out, repository, *settings = sys.argv[1:]
     images = segvoc.read_huggingface(rows(photo), WORDS, name="cats")
     recipe = segvoc.recipes.finetune("tiny", images=len(images)).with_settings(settings)
-    callbacks = [trackers.TensorBoard(), Losses()]
+    callbacks = [TensorBoard(), Losses()]
     trained = segvoc.train(recipe, images, Path(out), transform=darker, callbacks=callbacks)
     print(segvoc.push(segvoc.load(trained.weights), repository, private=True))
 

@@ -132,7 +132,7 @@ def evaluate(
             segmenter, mine, lambda image, truth, score: work.finish(image.stem, truth.stamp, score.to_json()), count
         )
         gathered = processes.gather((failures, peak_memory(model.device)))
-        content = Report()
+        content: Report = {}
         if processes.first:
             scores = _current_scores(read_done(path.parent.glob("rank-*.jsonl"), fingerprint, scored), images)
             errors = {stem: error for failures, _ in gathered for stem, error in failures.items()}

@@ -1,7 +1,7 @@
 """The folder of a training run, with its configuration, its checkpoint and the metrics of every step.
 
     config.json        the recipe, the data, the seed and the files that the run started from; for each start
-                       ("sessions") the command, the machine, versions; "kept" has callbacks' texts for a resumed run
+                       ("sessions") the command, the machine, versions
     metrics.jsonl      one line per step: step, loss, its terms, learning rates, seconds
     validation.jsonl   one line per validation: step, pixel accuracy, mean IoU
     checkpoint.pt      everything needed to resume the run
@@ -51,9 +51,6 @@ FREE = (
 
 ROUNDING = (*(f"recipe.runtime.{name}" for name in NUMERIC), "machine.")
 """Settings that change the order of summation, and thus the last digits of results."""
-
-OF_CALLBACKS = "kept"
-"""Entry of config.json for callbacks' texts."""
 
 STATE = frozenset("step weights optimizer scaler best generators gpu_generators unreadable".split())
 """Keys of a checkpoint."""
@@ -156,17 +153,6 @@ class RunFolder:
             self._journals[name] = Journal(self.path / name)
         self._journals[name].append(entry)
 
-    def kept(self) -> dict[str, str]:
-        """Texts stored by callbacks."""
-        return dict((self._config() or {}).get(OF_CALLBACKS, {}))
-
-    def keep(self, key: str, value: str) -> None:
-        """Store a callback's text for the next session.
-
-        Raises: OutputError: the file can't be written.
-        """
-        write_json(self.path / "config.json", {**(self._config() or {}), OF_CALLBACKS: {**self.kept(), key: value}})
-
     def __enter__(self) -> Self:
         return self
 
@@ -210,7 +196,7 @@ class RunFolder:
         return config
 
     def _refuse_changes(self, known: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-        known = {key: value for key, value in known.items() if key not in ("sessions", OF_CALLBACKS)}
+        known = {key: value for key, value in known.items() if key != "sessions"}
         fixed = ({key: value for key, value in flattened(one).items() if key not in FREE} for one in (known, config))
         if changes := difference(*fixed):
             raise UsageError(
@@ -253,9 +239,7 @@ def _is_config(config: object) -> bool:
     """Whether a value is the configuration of a run, with its sessions."""
     if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
         return False
-    sessions, kept = config.get("sessions", []), config.get(OF_CALLBACKS, {})
-    if not isinstance(kept, dict) or not all(isinstance(value, str) for value in kept.values()):
-        return False
+    sessions = config.get("sessions", [])
     return isinstance(sessions, list) and all(
         isinstance(session, dict)
         and isinstance(session.get("changed", {}), dict)

@@ -133,11 +133,8 @@ def _training(config: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -
 
 def _images(path: Path, chosen: int | None) -> dict[str, tuple[Path, str]]:
     """Images of the run, and its curves."""
-    pairs = sorted((path / "before_after").rglob("*.png"))[:SHOWN_IMAGES]
-    name, caption = "before_after", "A held-out image before training and after it"
-    if not pairs and chosen is not None:
-        pairs = sorted((path / "images" / f"step_{chosen:06d}").rglob("*.png"))[:SHOWN_IMAGES]
-        name, caption = "image", "An image of the run, as the model labels it"
-    shown = {f"{name}_{number}.png": (one, caption) for number, one in enumerate(pairs, 1)}
+    images = [] if chosen is None else sorted((path / "images" / f"step_{chosen:06d}").rglob("*.png"))[:SHOWN_IMAGES]
+    caption = "An image of the run, as the model labels it"
+    shown = {f"image_{number}.png": (one, caption) for number, one in enumerate(images, 1)}
     curves = {CURVES: (path / CURVES, "Losses and scores over the steps of the run")}
     return shown | curves if (path / CURVES).is_file() else shown

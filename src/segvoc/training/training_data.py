@@ -127,8 +127,7 @@ class TrainOptions:
     progress: bool = True
     """Whether to show progress: a bar on a terminal, otherwise an occasional line."""
     callbacks: Sequence[Callback] | None = None
-    """`segvoc.training.trackers`, or your own `segvoc.Callback`. None: TensorBoard files in the run folder, if the
-    package is installed."""
+    """Your own, or `segvoc.training.callbacks.TensorBoard()`. None: TensorBoard's, if the package is installed."""
 
     def check(self, recipe: Recipe) -> None:
         """Raise `UsageError` if they don't fit together."""

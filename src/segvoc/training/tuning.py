@@ -318,7 +318,7 @@ class Tuning:
         scored = self.data.validation.classes
         return _percent(scores["iou"][scored.index(word)]) if "iou" in scores and word in scored else None
 
-    def finish(self, weights: dict[str, Tensor], scores: Sequence[dict[str, Any]]) -> tuple[TaughtWords | None, int]:
+    def finish(self, weights: dict[str, Tensor], scores: Sequence[dict[str, Any]]) -> TaughtWords | None:
         """Export the run's tuned words with their step, or None if they never beat the text on held-out images.
 
         Args:
@@ -330,7 +330,7 @@ class Tuning:
         if self.data.recipe.runtime.patience and scored:
             best = max(scored, key=lambda line: line["mean_iou"])["step"]
             if best == 0:
-                return None, 0
+                return None
         prefix = "aggregation."
         self.tuned.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
         words = self.words([line for line in scored if line["step"] in (0, best)])
@@ -338,7 +338,7 @@ class Tuning:
         if {one.identity for one in validation.images}.isdisjoint(one.identity for one in learned.images):
             temperature = held_out_temperature(self.plain(best), words, validation)
             words = replace(words, record=replace(words.record, temperature=temperature))
-        return words, best
+        return words
 
 
 CALIBRATION_IMAGES, CELLS_OF_IMAGE = 32, 500
