@@ -47,7 +47,6 @@ def test_training_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc
     (session,) = config["sessions"]
     assert session["command"] and session["machine"]["torch"] == torch.__version__
     assert session["machine"]["threads"] == torch.get_num_threads() and session["machine"]["instruction_set"]
-    assert read_image(run / "curves.png").shape[1] > 500
     assert len(read_image(run / "images/step_000003/0.png")) >= 48
     validation = json.loads((run / "validation.jsonl").read_text())
     assert validation["step"] == 3 and 0 <= validation["pixel_accuracy"] <= 1 and len(validation["iou"]) == 3
@@ -126,7 +125,7 @@ def captioned(tmp_path):
 SMALL_SYN = ("--set", "crop_size=64", "--set", "batch_size=2", "--set", "save_every=2", "--device", "cpu")
 
 
-def test_captions_are_learned_from_with_one_call(segvoc_command, captioned, undrawn, tmp_path):
+def test_captions_are_learned_from_with_one_call(segvoc_command, captioned, tmp_path):
     outcome = segvoc_command("train", *captioned, "--out", "run", "--steps", 2, *SMALL_SYN).ok()
     assert "'3.png' is not in" in outcome.err
     lines = metrics(tmp_path / "run")
@@ -207,7 +206,7 @@ def test_wrong_calls_with_parts_are_refused_in_one_line(segvoc_command, call, sa
     segvoc_command(*call, "--out", "run").refused(said)
 
 
-def test_a_recipe_fetches_its_encoders_and_records_them(segvoc_command, folders, hub, undrawn, monkeypatch, tmp_path):
+def test_a_recipe_fetches_its_encoders_and_records_them(segvoc_command, folders, hub, monkeypatch, tmp_path):
     use_hub(monkeypatch, tmp_path / "home", hub.url)
     (encoders,) = use_small_published(hub, monkeypatch, "pca-seg-clip-b")
     small = "--set crop_size=96 --set short_sides=96 --set batch_size=1 --set num_workers=0 --set fod_weight=0".split()
@@ -243,7 +242,7 @@ def test_the_commands_take_saved_folders_of_datasets(segvoc_command, small_tiny,
 
 
 def test_the_run_records_a_transform_of_the_working_directory_and_goes_on_with_no_other(
-    segvoc_command, folders, tmp_path, small_preset, undrawn
+    segvoc_command, folders, tmp_path, small_preset
 ):
     mine = "def gray(image, labels, rng):\n    return image // 2 + 64, labels\n"
     (tmp_path / "mine_for_the_test.py").write_text(mine)

@@ -84,7 +84,7 @@ def evaluate(
     Args:
         model: the network, from `segvoc.load`.
         task: labeled images, scored in all their classes; or an `EvaluationTask` with scoring rules.
-        out: folder of the report (`report.json`, `classes.csv`, `row.md`, `index.html`, `images/`).
+        out: folder of the report (`report.json`, `classes.csv`, `index.html`, `images/`).
         settings: how to segment and score; by default a benchmark as published, other images as in `model.segment`.
         origin: where the weights come from, for the report and its comparison with published scores; by default weights
             of unknown origin for the preset that the network was built from.

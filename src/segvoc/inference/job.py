@@ -40,11 +40,9 @@ class ReadImage:
 
     pixels: UInt8[np.ndarray, "H W 3"]
     source: str | None
-    """File name, if any."""
     name: str
     """Its name in errors."""
     seconds: float
-    """Reading time [s]."""
     content: bytes | None = None
     """The bytes of a file from a URL or standard input."""
 

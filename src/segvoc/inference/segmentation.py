@@ -45,7 +45,6 @@ from segvoc.imaging.overlay import (
 )
 from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
-from segvoc.inference.other_names import OF_RESULTS
 from segvoc.inference.reports import LabelStatistics, json_text, report_fields, summary_notes
 from segvoc.runtime.progress import print_line
 from segvoc.storage.atomic_writes import check_names, write_atomically
@@ -101,7 +100,6 @@ class Segmentation:
     image: UInt8[np.ndarray, "H W 3"]
     """The image: upright, RGB."""
     model: str
-    """Name of the model."""
     seconds: float
     """Time spent on this image [s]: reading it, running the network (including GPU work; for a batch, an equal share)
     and computing the labels; excludes encoding the words and writing results."""
@@ -171,7 +169,7 @@ class Segmentation:
     if not TYPE_CHECKING:  # for type checkers, there are only the attributes above and below
 
         def __getattr__(self, name: str) -> object:
-            raise no_attribute("Segmentation", name, OF_RESULTS, [*dir(type(self)), *self.__dataclass_fields__])
+            raise no_attribute("Segmentation", name, "result", [*dir(type(self)), *self.__dataclass_fields__])
 
     def __getitem__(self, word: str | int) -> Bool[np.ndarray[Any, np.dtype[np.bool_]], "H W"]:
         """The mask of a word: result["cat"] is result.mask("cat"); `TypeError` for a number, as of a list."""
@@ -461,7 +459,6 @@ class Segmentation:
         return LabelStatistics.of(self.part_labels, self.part_confidence)
 
     def _place(self, out_dir: str | os.PathLike[str], stem: str | None) -> tuple[str | os.PathLike[str], str]:
-        """Folder and common name of the files to save."""
         suffix = "" if stem is not None or os.path.isdir(out_dir) else Path(out_dir).suffix.lower()
         if suffix == ".png":
             return Path(out_dir).parent, Path(out_dir).stem

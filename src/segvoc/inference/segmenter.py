@@ -14,7 +14,6 @@ from segvoc.imaging.reading import ImageSource
 from segvoc.inference.engine import PLAIN, Engine, ModelTraits
 from segvoc.inference.job import LabelingJob, Outcomes, ReadImage, StartBatch, label_stream, raising, warning
 from segvoc.inference.label_options import AUTO, LabelKeywords, LabelOptions
-from segvoc.inference.other_names import OF_MODELS
 from segvoc.inference.part_labels import words_with_objects
 from segvoc.inference.pixel_labels import checked_groups
 from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
@@ -217,7 +216,7 @@ class Segmenter(Engine):
     if not TYPE_CHECKING:  # for type checkers, there are only the attributes above and below
 
         def __getattr__(self, name: str) -> object:
-            raise no_attribute(type(self).__name__, name, OF_MODELS, dir(type(self)))
+            raise no_attribute(type(self).__name__, name, "model", dir(type(self)))
 
     def start(
         self,
@@ -414,5 +413,4 @@ class Segmenter(Engine):
 
 
 def _start(job: LabelingJob) -> StartBatch:
-    """What starts a batch of the job: whole images, or tile by tile."""
     return job.start if job.options.tiling is None else TiledLabeling(job).start

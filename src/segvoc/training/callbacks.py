@@ -16,11 +16,9 @@ class RunStart:
     """A starting or resumed run."""
 
     folder: Path
-    """The run folder."""
     config: Mapping[str, Any]
     """Recipe, data and seed, as in config.json."""
     steps: int
-    """Steps of the whole run."""
     done: int
     """Completed steps: 0 for a new run."""
 
@@ -30,7 +28,6 @@ class RunEvaluation:
     """The network's results on the validation set at a step."""
 
     step: int
-    """Completed steps."""
     scores: Mapping[str, float]
     """"pixel_accuracy" and "mean_iou", in [0, 1]; empty without labels."""
     iou: Mapping[str, float]
@@ -51,9 +48,7 @@ class RunEnd:
     status: Literal["finished", "stopped", "failed"]
     """"stopped": by a signal; the run can be resumed."""
     step: int
-    """Completed steps."""
     weights: Path | None
-    """The trained weights of a finished run."""
 
 
 class Callback:

@@ -24,8 +24,7 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.distributed import Processes, available_cores, wrap_distributed
 from segvoc.runtime.process_settings import float32_products
 from segvoc.training.objectives.losses import TrainingObjective
-from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
-from segvoc.training.recipe import OptimizerConfig, Recipe
+from segvoc.training.recipe import OptimizerConfig, Recipe, freeze_others, learning_rates, parameter_groups
 from segvoc.training.run_folder import RunFolder
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -151,7 +150,6 @@ class BestWeights:
     """Validations in a row without a better score after which training stops; 0: no weights are kept."""
     score: float | None = None
     step: int = 0
-    """The step of the best score."""
     waited: int = 0
     """Validations since the best score."""
     weights: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
@@ -184,7 +182,6 @@ class Training:
     recipe: Recipe
     folder: RunFolder
     seed: int
-    """Seed for dropout."""
     processes: Processes = field(default_factory=Processes)
     on_step: Callable[[dict[str, Any]], None] = lambda metrics: None
     """Called on rank 0 with the metrics of every step."""
@@ -294,7 +291,6 @@ class Training:
         return f"{kept} in {str(path)!r}: check the images, or lower lr in a new run"
 
     def _validates_now(self) -> bool:
-        """Whether to validate the network after this step."""
         every = self.recipe.runtime.eval_every
         if not self.step:
             return self.recipe.runtime.eval_first
@@ -405,7 +401,6 @@ class Training:
         return losses
 
     def _clip_gradients(self) -> Tensor:
-        """Clip the global gradient norm; returns the norm before."""
         for parameter in self.learning.values():
             if parameter.grad is None:  # weight decay applies to it too, as in the released code
                 parameter.grad = torch.zeros_like(parameter)

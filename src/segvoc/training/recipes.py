@@ -326,7 +326,6 @@ _TABLE = {
 }
 
 RECIPES: dict[str, Callable[[], Recipe]] = dict(_TABLE)
-"""Every recipe, by its name."""
 
 
 def finetune(

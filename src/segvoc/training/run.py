@@ -156,7 +156,6 @@ def train(
 
 
 def _built(recipe: Recipe, options: TrainOptions, seed: int) -> BuiltNetwork:
-    """The network with its initial weights: the recipe's, or a custom one."""
     if options.network is None:
         return build(recipe, options.start or Start(), seed)
     preset = find_preset(recipe.model)

@@ -5,7 +5,6 @@
     metrics.jsonl      one line per step: step, loss, its terms, learning rates, seconds
     validation.jsonl   one line per validation: step, pixel accuracy, mean IoU
     checkpoint.pt      everything needed to resume the run
-    curves.png         plots of the metrics
     images/          overlays of a few validation images
     model.safetensors  the trained network
 
@@ -36,7 +35,6 @@ FEATURES = "features"
 """Folder of cached features of captioned images, filled before config.json is written."""
 
 MODEL_FILE = "model.safetensors"
-"""The trained weights."""
 
 STARTED_FROM = "started_from"
 """Entry of config.json for the files that the run started from."""
@@ -53,7 +51,6 @@ ROUNDING = (*(f"recipe.runtime.{name}" for name in NUMERIC), "machine.")
 """Settings that change the order of summation, and thus the last digits of results."""
 
 STATE = frozenset("step weights optimizer scaler best generators gpu_generators unreadable".split())
-"""Keys of a checkpoint."""
 
 
 class RunFolder:
@@ -128,7 +125,6 @@ class RunFolder:
             folder._refuse_changes({"recipe": known["recipe"]}, {"recipe": json.loads(strict_json(recipe))})
 
     def _begun(self) -> bool:
-        """Whether any step was completed."""
         files = (self.path / name for name in ("metrics.jsonl", "checkpoint.pt", "model.safetensors"))
         return any(file.exists() and file.stat().st_size for file in files)
 

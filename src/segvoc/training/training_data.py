@@ -37,8 +37,7 @@ from segvoc.training.caption_task import CaptionFiles, CaptionTask, frozen_encod
 from segvoc.training.loop import ForwardPass
 from segvoc.training.monitor import CaptionedValidation, LabeledValidation
 from segvoc.training.objectives.segmentation import Objective, PartObjective
-from segvoc.training.parameters import learning_rates
-from segvoc.training.recipe import Recipe
+from segvoc.training.recipe import Recipe, learning_rates
 from segvoc.training.run_folder import FEATURES
 from segvoc.training.start import Start
 from segvoc.vocabulary import Vocabulary
@@ -155,7 +154,6 @@ class LabelTask:
     chosen: int
     """Number of classes per step: those in its images, plus random others (0: all)."""
     seed: int
-    """Seed for drawing the random classes."""
 
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> Objective | PartObjective:
         """See `TrainingTask`."""
@@ -283,7 +281,6 @@ class CaptionData:
     recipe: Recipe
     dataset: CaptionDataset
     folder: Path
-    """The folder of the cached features."""
     seed: int
     processes: Processes
     silent: bool

@@ -126,11 +126,9 @@ class ViewBatch(NamedTuple):
     """Cached views of B images."""
 
     maps: dict[str, Float[Tensor, "B _ _ _"]]
-    """The feature maps by name."""
     zero_shot: Float[Tensor, "B K H W"]
     """The words' logits by text."""
     labels: Int[Tensor, "B H W"]
-    """The index of each cell's word."""
     problems: tuple[str, ...] = ()
 
 
@@ -172,9 +170,7 @@ class _Statistics:
     pixels: Int[np.ndarray, " K"]
     """The same in pixels of the augmented images."""
     images: Int[np.ndarray, " K"]
-    """Images that show each word."""
     image_count: int
-    """Number of images with labels."""
 
 
 def _statistics(cache: FeatureCache, channels: dict[str, int], images: TrainingSet, recipe: Recipe) -> _Statistics:
@@ -231,7 +227,6 @@ class Tuning:
     """Maps a number of steps to the model without tuned words."""
     data: LabelData
     cache: FeatureCache
-    """Their cached views."""
     statistics: _Statistics
     network: SegmentationNetwork
     """The trained network: `tuned` behind the frozen encoders."""
@@ -314,7 +309,6 @@ class Tuning:
         )
 
     def _iou(self, scores: dict[str, Any], word: str) -> float | None:
-        """The IoU of a word [%]."""
         scored = self.data.validation.classes
         return _percent(scores["iou"][scored.index(word)]) if "iou" in scores and word in scored else None
 
@@ -436,7 +430,6 @@ def open_tuning(
 
 
 def _view_cache(segmenter: NetworkSegmenter, images: TrainingSet, recipe: Recipe, folder: Path) -> FeatureCache:
-    """The cache of a training set's views."""
     files = images.images.images
     prints = [(one.stem, file_fingerprint(one.image), file_fingerprint(one.labels), one.stamp()) for one in files]
     settings = (

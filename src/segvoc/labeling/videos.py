@@ -35,7 +35,7 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.smoothing import Smoothing, SmoothingState
 from segvoc.labeling.labeling import Output
-from segvoc.labeling.videos.reading import Frame, OpenVideo, frames_ahead, open_container, require_av
+from segvoc.labeling.video_reading import Frame, OpenVideo, frames_ahead, open_container, require_av
 from segvoc.models.digests import model_record
 from segvoc.storage.atomic_writes import check_names, write_atomically, writing
 from segvoc.storage.files import digest_of
@@ -84,7 +84,6 @@ class VideoResult(LabeledFile):
     """Presentation time of each frame, in units of `time_base` [s]."""
     time_base: Fraction
     rate: Fraction
-    """Frames per second, on average."""
     every: int
     smooth: float
     rotation: int
@@ -279,7 +278,6 @@ def _label(
     writer: "_FrameWriter",
     progress: Callable[[int, int | None], object],
 ) -> None:
-    """Label the remaining frames."""
     first, smoothing = len(partial.times), None
     if options.smooth:
         smoothing = Smoothing(options.smooth)
