@@ -168,6 +168,12 @@ def small_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs draw no curves, which takes a third of the time of short ones."""
+    monkeypatch.setattr("segvoc.training.monitor.draw_curves", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def tiny_network() -> Any:
     """The embedded model as a network in float32, with the words that tests asked it about; no test changes it."""

@@ -16,7 +16,8 @@ import datasets
 import numpy as np
 
 import segvoc
-from segvoc.training.callbacks import RunEnd, TensorBoard
+from segvoc.training import trackers
+from segvoc.training.callbacks import RunEnd
 
 WORDS = ["cat", "wall"]
 
@@ -52,7 +53,7 @@ def main() -> None:
     photo, out, repository, *settings = sys.argv[1:]
     images = segvoc.read_huggingface(rows(photo), WORDS, name="cats")
     recipe = segvoc.recipes.finetune("tiny", images=len(images)).with_settings(settings)
-    callbacks = [TensorBoard(), Losses()]
+    callbacks = [trackers.TensorBoard(), Losses()]
     trained = segvoc.train(recipe, images, Path(out), transform=darker, callbacks=callbacks)
     print(segvoc.push(segvoc.load(trained.weights), repository, private=True))
 

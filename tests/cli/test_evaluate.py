@@ -41,7 +41,7 @@ def test_prints_a_table_and_writes_the_report(evaluated, drawn):
     assert row.split()[:3] == ["set", "3", f"{read('report/report.json')['miou']:.2f}"]
     assert page == "-> report/index.html"
     files = {path.name for path in Path("report").iterdir()}
-    assert files == {"report.json", "classes.csv", "index.html", "images", "journal"}
+    assert files == {"report.json", "classes.csv", "row.md", "index.html", "images", "journal"}
 
 
 def test_damaged_images_are_reported_and_the_exit_code_is_1(evaluated, drawn):
@@ -93,6 +93,7 @@ def test_several_benchmarks_get_a_folder_each_and_a_summary(evaluated, segvoc_co
     assert [entry["name"] for entry in whole["benchmarks"]] == ["pas-20", "pascal-part-116"]
     for entry in whole["benchmarks"]:
         assert read(f"report/{entry['report']}")["miou"] == entry["miou"]
+    assert Path("report/row.md").read_text().count("---") == 10 + 12
     again = evaluated("tiny", "--benchmark=pas-20", "pascal-part-116", "--data", "data", "--out", "report")
     assert (again.code, again.out) == (0, done.out)
 

@@ -60,7 +60,8 @@ def made_run(folder: str) -> None:
     ]
     (run / "validation.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in scored))
     (run / "metrics.jsonl").write_text('{"step": 4, "loss": 1.0, "seconds": 90.0}\n')
-    Image.new("RGB", (8, 8)).save(run / "images/step_000004/street/1.png")
+    for name in ("curves.png", "images/step_000004/street/1.png"):
+        Image.new("RGB", (8, 8)).save(run / name)
 
 
 def test_a_run_goes_there_with_its_record_and_back(command, hub, monkeypatch):
@@ -76,7 +77,7 @@ def test_a_run_goes_there_with_its_record_and_back(command, hub, monkeypatch):
     assert "/home/anna" not in files["training.json"].decode() + files[CARD].decode()
     assert json.loads(files["training.json"])["recipe"]["method"] == "network"
     assert json.loads(files[CONFIG])["segvoc"]["words"] == ["sky", "a|b", "none"]
-    assert "card/image_1.png" in files
+    assert {"card/curves.png", "card/image_1.png"} <= files.keys()
     card = ModelCard(files[CARD].decode())
     assert {one.metric_type: one.metric_value for one in card.data.eval_results} == {"mean_iou": 50.0, "accuracy": 75.0}
     for line in (

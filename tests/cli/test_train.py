@@ -47,6 +47,7 @@ def test_training_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc
     (session,) = config["sessions"]
     assert session["command"] and session["machine"]["torch"] == torch.__version__
     assert session["machine"]["threads"] == torch.get_num_threads() and session["machine"]["instruction_set"]
+    assert read_image(run / "curves.png").shape[1] > 500
     assert len(read_image(run / "images/step_000003/0.png")) >= 48
     validation = json.loads((run / "validation.jsonl").read_text())
     assert validation["step"] == 3 and 0 <= validation["pixel_accuracy"] <= 1 and len(validation["iou"]) == 3
@@ -74,6 +75,7 @@ def test_finetune_leaves_the_network_and_tunes_words(segvoc_command, tmp_path):
     assert validation[0]["step"] == 0 and len(validation) > 2
     best = max(validation, key=lambda line: line["mean_iou"])
     assert best["mean_iou"] > validation[0]["mean_iou"]
+    assert len(list((run / "before_after").iterdir())) == 2
     config = json.loads((run / "config.json").read_text())["recipe"]
     assert config["method"] == "words" and config["data"]["num_val_images"] == 2 and config["words"]["views"] == 2
     trained, shipped = segvoc.load(run / "model.safetensors", device="cpu"), segvoc.load("tiny", dtype="float32")
@@ -95,6 +97,8 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
         return segvoc_command("train", *arguments, "--out", "run")
 
     train("cat-seg").refused("'cat-seg' is unknown (did you mean cat-seg-", "it is finetune or one of cat-seg-b, ")
+    train("tiny", *folders, "--track", "none", "--track", "tensorboard").refused("--track none leaves all out")
+    train("tiny", *folders, "--track-project", "discs").refused("name it: --track wandb")
     train("finetune", *folders).refused("finetune needs a model")
     train("finetune", *folders, "--model", "tinny").refused("'tinny' is unknown")
     train("finetune", *folders[:4], "--model", "tiny").refused("--classes is missing")
@@ -125,7 +129,7 @@ def captioned(tmp_path):
 SMALL_SYN = ("--set", "crop_size=64", "--set", "batch_size=2", "--set", "save_every=2", "--device", "cpu")
 
 
-def test_captions_are_learned_from_with_one_call(segvoc_command, captioned, tmp_path):
+def test_captions_are_learned_from_with_one_call(segvoc_command, captioned, undrawn, tmp_path):
     outcome = segvoc_command("train", *captioned, "--out", "run", "--steps", 2, *SMALL_SYN).ok()
     assert "'3.png' is not in" in outcome.err
     lines = metrics(tmp_path / "run")
@@ -206,7 +210,7 @@ def test_wrong_calls_with_parts_are_refused_in_one_line(segvoc_command, call, sa
     segvoc_command(*call, "--out", "run").refused(said)
 
 
-def test_a_recipe_fetches_its_encoders_and_records_them(segvoc_command, folders, hub, monkeypatch, tmp_path):
+def test_a_recipe_fetches_its_encoders_and_records_them(segvoc_command, folders, hub, undrawn, monkeypatch, tmp_path):
     use_hub(monkeypatch, tmp_path / "home", hub.url)
     (encoders,) = use_small_published(hub, monkeypatch, "pca-seg-clip-b")
     small = "--set crop_size=96 --set short_sides=96 --set batch_size=1 --set num_workers=0 --set fod_weight=0".split()
@@ -242,7 +246,7 @@ def test_the_commands_take_saved_folders_of_datasets(segvoc_command, small_tiny,
 
 
 def test_the_run_records_a_transform_of_the_working_directory_and_goes_on_with_no_other(
-    segvoc_command, folders, tmp_path, small_preset
+    segvoc_command, folders, tmp_path, small_preset, undrawn
 ):
     mine = "def gray(image, labels, rng):\n    return image // 2 + 64, labels\n"
     (tmp_path / "mine_for_the_test.py").write_text(mine)

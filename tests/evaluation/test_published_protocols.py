@@ -117,10 +117,10 @@ def test_options_that_say_the_same_do_not_deviate_and_others_are_named_everywher
     assert report["protocol"]["deviations"] == named
     assert report["protocol"]["kept_classes"] == 8
     assert f"the protocol deviates: {', '.join(named)}" in report["verdict"]
-    page = Path("report/index.html").read_text(encoding="utf-8")
+    texts = [Path(f"report/{file}").read_text(encoding="utf-8") for file in ("row.md", "index.html")]
     call = ("evaluate", "err-seg-b", "--benchmark", "pc-59", "--data", "data", "--out", "report")
     printed = segvoc_command(*call, "--keep-classes", "8", "--window", "single", "--threshold", "0.25").out
-    for text in (page, printed):
+    for text in (*texts, printed):
         assert "window single instead of official" in text
         assert "8 instead of 24" in text
 

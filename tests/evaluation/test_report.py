@@ -16,7 +16,7 @@ from PIL import Image
 from segvoc.data import benchmarks
 from segvoc.data.benchmarks import BENCHMARKS, PUBLISHED_ROWS
 from segvoc.evaluation import report
-from segvoc.evaluation.report import ModelOrigin, comparison, score_table
+from segvoc.evaluation.report import ModelOrigin, comparison, markdown_rows, score_table
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.models.presets import CLIP_TEMPLATE
@@ -100,6 +100,15 @@ def test_best_and_worst_are_the_extremes(out):
     assert report["worst"][0]["miou"] == pytest.approx(by_stem[order[0]])
 
 
+def test_markdown_is_one_row_for_any_names():
+    report = reported(title="a | b\n<c>", model="`m`")
+    head, rule, row, *rest = markdown_rows([report]).split("\n")
+    assert rest == [""]
+    assert head.count("|") == rule.count("|") == row.count("|") - row.count(r"\|")
+    for text in (r"a \| b \<c\>", r"\`m\`", "12.30", "—"):
+        assert text in row
+
+
 def reported(title: str = "drawn", model: str = "small", **changes: Any) -> dict[str, Any]:
     """As much of a report as tables read."""
     return {
@@ -149,7 +158,7 @@ def test_published_scores_are_shown_with_the_differences(tmp_path, monkeypatch):
     page = (tmp_path / "out/index.html").read_text(encoding="utf-8")
     assert "Beside the papers" in page
     assert f"{report['miou'] - 31.8:+.2f}" in page
-    for shown in (page, score_table([report])):
+    for shown in (page, score_table([report]), (tmp_path / "out/row.md").read_text(encoding="utf-8")):
         assert "window auto instead of official" in shown
     publish(**{"cat-seg-b": report["miou"] + 0.1})
     origin = ModelOrigin(preset="cat-seg-b", published=True)

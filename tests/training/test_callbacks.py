@@ -1,18 +1,21 @@
-"""Callbacks of a training, TensorBoard's among them, are told of everything, and can't end it."""
+"""What follows a training, the trackers' own libraries among it, is told of everything, and can't end it."""
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from segvoc.errors import UsageError
-from segvoc.training.callbacks import Callback, RunEnd, RunStart, TensorBoard, default_callbacks
+from segvoc.training.callbacks import Callback, CallbackList, RunEnd, RunEvaluation, RunStart
 from segvoc.training.run import train
 from segvoc.training.start import Start
+from segvoc.training.trackers import TRACKERS, TensorBoard, default_callbacks, named_tracker
 from tests.training.runs import RECIPE, drawn_images
 
 
@@ -26,6 +29,7 @@ class Recorder(Callback):
 
     def on_start(self, run: RunStart) -> None:
         self.starts.append(run)
+        run.keep("recorder", f"after {run.done}")
 
     def on_step(self, metrics: Mapping[str, Any]) -> None:
         self.steps.append(metrics)
@@ -60,7 +64,10 @@ def test_callbacks_follow_a_run_that_was_stopped_and_resumed(tmp_path, small_pre
 
     warning = "segvoc: warning: OnAFullDisk is disabled ([Errno 28] No space left on device)"
     assert capsys.readouterr().err.count(warning) == 2
-    assert [(start.done, start.steps) for start in (*first.starts, *second.starts)] == [(0, 4), (2, 4)]
+    assert [(start.done, start.steps, dict(start.kept)) for start in (*first.starts, *second.starts)] == [
+        (0, 4, {}),
+        (2, 4, {"recorder": "after 0"}),
+    ]
     assert first.starts[0].config["recipe"]["optimizer"]["lr"] == recipe.optimizer.lr
     assert [line["step"] for line in first.steps] == [1, 2, 3] and [line["step"] for line in second.steps] == [3, 4]
     assert second.steps[-1].items() >= trained.metrics.items() and second.steps[-1]["gigabytes"] > 0
@@ -93,8 +100,75 @@ def test_a_training_that_fails_tells_so_and_a_tracker_that_cant_start_is_left_ou
     assert capsys.readouterr().err.count("TensorBoard is disabled") == 1
 
 
-def test_what_tensorboard_needs_is_named(monkeypatch):
+CONFIG = {"recipe": {"optimizer": {"lr": 0.1}, "data": {"short_sides": [40, 48]}}, "start": {"weights": None}}
+
+
+def tracked(folder: Path, follow: Callable[[], Callback]) -> None:
+    """Two sessions of a run: stopped after step 2, resumed from step 1, finished after step 3."""
+    Image.fromarray(np.full((8, 12, 3), 90, np.uint8)).save(folder / "0.png")
+    kept: dict[str, str] = {}
+    for done, steps, status in ((0, (1, 2), "stopped"), (1, (2, 3), "finished")):
+        warnings = list[str]()
+        followers = CallbackList([follow()], warnings.append)
+        before = dict(kept)
+        start = RunStart(folder=folder, config=CONFIG, steps=3, done=done, kept=before, keep=kept.__setitem__)
+        try:
+            with followers.session(start, folder / "model.safetensors"):
+                for step in steps:
+                    followers.step({"step": step, "loss": 1 / step, "problem": "none", "learning_rates": [0.1]})
+                    scores, iou, images = {"mean_iou": step / 10}, {"café (au lait)": 0.5}, {"a/0": folder / "0.png"}
+                    followers.evaluation(RunEvaluation(step=step, scores=scores, iou=iou, images=images))
+                if status == "stopped":
+                    raise SystemExit(143)
+        except SystemExit:
+            assert status == "stopped"
+        assert warnings == []
+        assert not before or before == kept
+
+
+def test_wandb_has_one_run_with_all_numbers_and_images(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    for name, value in {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}.items():
+        monkeypatch.setenv(name, value)
+    rows, ends, begun = [], [], []
+    log, finish = wandb.Run.log, wandb.Run.finish
+    monkeypatch.setattr(wandb.Run, "log", lambda run, data: rows.append(dict(data)) or log(run, data))
+
+    def ended(run, exit_code):
+        begun.append((run.id, run.project, run.name, dict(run.config)))
+        ends.append(exit_code)
+        finish(run, exit_code=exit_code)
+
+    monkeypatch.setattr(wandb.Run, "finish", ended)
+    tracked(tmp_path, lambda: named_tracker("wandb", "discs"))
+    wandb.teardown()
+    losses = [(row["step"], row["train/loss"]) for row in rows if "train/loss" in row]
+    assert losses == [(1, 1), (2, 0.5), (2, 0.5), (3, pytest.approx(1 / 3))]
+    scored = [row for row in rows if "validation/mean_iou" in row]
+    assert [row["validation/iou/café (au lait)"] for row in scored] == [0.5] * 4
+    assert all(isinstance(row["images/a/0"], wandb.Image) for row in scored)
+    assert ends == [130, 0] and begun[0] == begun[1]  # two sessions of one run
+    _, project, name, config = begun[0]
+    assert (project, name) == ("discs", tmp_path.name) and config.items() >= CONFIG.items()
+
+
+def test_who_is_not_logged_in_at_wandb_is_told_so_and_not_asked(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr(wandb, "login", lambda *, prompt: prompt)
+    warnings = list[str]()
+    start = RunStart(folder=tmp_path, config=CONFIG, steps=1, done=0)
+    with CallbackList([named_tracker("wandb")], warnings.append).session(start, tmp_path):
+        pass
+    assert warnings == [
+        "Wandb is disabled (not logged in to W&B: run `wandb login`, or set WANDB_MODE=offline); training continues"
+    ]
+
+
+def test_what_a_missing_tracker_needs_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert default_callbacks() == []
-    with pytest.raises(UsageError, match=r'pip install "segvoc\[train\]"'):
-        TensorBoard()
+    for name in TRACKERS:
+        command = r'pip install "segvoc\[train\]"' if name == "tensorboard" else f"pip install {name}"
+        with pytest.raises(UsageError, match=command):
+            named_tracker(name)

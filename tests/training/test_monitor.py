@@ -2,14 +2,17 @@
 
 from copy import deepcopy
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from segvoc.checkpoints.files import read_weights
 from segvoc.errors import UsageError
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.models.loading import load_network
+from segvoc.training.monitor import draw_curves
 from segvoc.training.recipes import finetune
 from segvoc.training.run import train
 from segvoc.training.start import Start
@@ -50,3 +53,30 @@ def test_a_network_of_ones_own_is_trained_in_place_of_the_presets(tmp_path):
     assert file.preset == "small" and file.record["custom"] is True
     assert file.tensors.keys() == before.keys()
     assert any(not torch.equal(value, file.tensors[name]) for name, value in before.items())
+
+
+def test_without_matplotlib_a_run_has_no_curves_and_says_so_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("segvoc.training.monitor.importlib.util.find_spec", lambda name: None)
+    images, run = drawn_images(tmp_path / "set", 3), tmp_path / "run"
+    train(RECIPE.with_settings(steps=2), images, run, device="cpu", start=Start(weights="random"))
+    assert (run / "model.safetensors").exists() and not (run / "curves.png").exists()
+    assert capsys.readouterr().err.count('matplotlib is missing; pip install "segvoc[train]"') == 1
+
+
+def orange(path):
+    """Pixels in the color of the second line of a panel."""
+    return (np.abs(np.asarray(Image.open(path).convert("RGB")).astype(int) - (255, 127, 14)).sum(-1) < 60).sum()
+
+
+def test_a_single_look_at_images_can_be_seen(tmp_path):
+    metrics = [{"step": step, "loss": 1 / step, "learning_rate": 1e-3, "gradient_norm": 1.0} for step in range(1, 50)]
+    counts = []
+    for accuracy in (None, 0.5):
+        draw_curves(tmp_path / "c.png", metrics, [{"step": 49, "pixel_accuracy": 0.9, "mean_iou": accuracy}])
+        counts.append(orange(tmp_path / "c.png"))
+    assert counts[1] > counts[0]
+
+
+def test_losses_that_are_zero_or_not_finite_are_drawn_in_silence(tmp_path):
+    metrics = [{"step": 1, "loss": 0.0, "gradient_norm": None}, {"step": 2, "loss": None, "gradient_norm": None}]
+    draw_curves(tmp_path / "c.png", metrics, [])

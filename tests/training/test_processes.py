@@ -43,11 +43,18 @@ def opened(images: Path, out: Path, **changes) -> Training:
     return open_run(drawn_images(images, labeled=(0, 3)), out, dtype=torch.float64, **changes)
 
 
+class Undrawn(Monitor):
+    """Draws no curves, which takes seconds."""
+
+    def _draw(self) -> None:
+        pass
+
+
 def monitor(training: Training, images: Path, folder: RunFolder, processes: Processes) -> Monitor:
     """Validates the network on the images that it learns from."""
     network = training.network.float()
     segmenter = NetworkSegmenter(name="small", network=network, protocols=small_protocols(), templates=("{}",))
-    return Monitor(
+    return Undrawn(
         folder=folder,
         recipe=training.recipe,
         segmenter=lambda _: segmenter,

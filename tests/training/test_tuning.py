@@ -25,7 +25,7 @@ from tests.training.runs import RECIPE, drawn_images
 SMALL = {"crop_size": 64, "short_sides": (64, 80), "views": 2, "pyramid_channels": 16, "save_every": 2}
 
 
-pytestmark = pytest.mark.usefixtures("small_preset")
+pytestmark = pytest.mark.usefixtures("small_preset", "undrawn")
 
 
 def recipe(images: int, **changes: object) -> Recipe:

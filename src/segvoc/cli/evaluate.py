@@ -66,7 +66,7 @@ def evaluate_command(
     MODEL's official window if no paper scores it; the report names every deviation. Your own images are segmented
     as by segvoc segment.
 
-    Writes a report to the --out folder: report.json, classes.csv and index.html (to look at).
+    Writes a report to the --out folder: report.json, classes.csv, row.md (for a paper) and index.html (to look at).
     With several benchmarks, each gets its own folder. Computes in float32 unless --dtype says otherwise, so that
     scores are comparable. If interrupted, run the same command again to resume. Under torchrun, the processes share
     the images.

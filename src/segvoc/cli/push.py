@@ -71,8 +71,8 @@ def push_command(
         push(shared, repository, license=license, out=out)
         echo(f"-> {out}: look at {os.path.join(out, 'README.md')}")
         return
-    if shared.shown:
-        echo(f"segvoc: the card shows {len(shared.shown)} of the run's images (--no-images: none)", err=True)
+    if shown := len(shared.shown.keys() - {"curves.png"}):
+        echo(f"segvoc: the card shows {shown} of the run's images (--no-images: none)", err=True)
     name = repository if revision is None else f"{repository}@{revision}"
     address = push(shared, name, private=private, license=license, keep_card=keep_card)
     echo(f"-> {address}")

@@ -12,9 +12,11 @@ from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError, did_you_mean
 from segvoc.models.catalog import catalog
 from segvoc.storage.records import parse_settings
+from segvoc.training.trackers import TRACKERS, named_tracker
 
 if TYPE_CHECKING:
     from segvoc.data.labeled_images import LabeledImages
+    from segvoc.training.callbacks import Callback
     from segvoc.training.caption_task import CaptionFiles
     from segvoc.training.recipe import Recipe
 
@@ -28,6 +30,9 @@ _EXAMPLES = (
     "torchrun --nproc-per-node 4 --no-python segvoc train pca-seg-clip-b --data ROOT --out RUN",
 )
 
+
+NO_TRACKER = "none"
+"""Value of --track for a run without trackers."""
 
 FINETUNE = "finetune"
 """The recipe for your own images; its settings depend on their number."""
@@ -65,6 +70,14 @@ FINETUNE = "finetune"
     help="Continue the run in the folder. num_workers, save_every, eval_every, max_bad_steps, class_chunk_size, "
     "activation_checkpointing and compile may differ from before; nothing else may.",
 )
+@click.option(
+    "--track",
+    "trackers",
+    multiple=True,
+    type=click.Choice((*TRACKERS, NO_TRACKER)),
+    help="Experiment tracker; repeatable. By default TensorBoard, if it is installed.",
+)
+@click.option("--track-project", metavar="NAME", help="W&B's project.  [default: segvoc]")
 @click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 def train_command(
     recipe: str,
@@ -84,6 +97,8 @@ def train_command(
     seed: int | None,
     settings: Sequence[str],
     resume: bool,
+    trackers: Sequence[str],
+    track_project: str | None,
     device: str,
     dataset: DatasetOptions,
 ) -> None:
@@ -98,6 +113,7 @@ def train_command(
         raise UsageError(
             f"recipe {recipe!r} is unknown{did_you_mean(recipe, known)}; it is finetune or one of {others}"
         )
+    callbacks = _callbacks(trackers, track_project)
     from segvoc.data.training.augmentations import named_transform
     from segvoc.training.run import train  # here, since PyTorch takes seconds to import
     from segvoc.training.start import Start, with_file_configuration
@@ -147,11 +163,22 @@ def train_command(
         seed=seed,
         device=device,
         resume=resume,
+        callbacks=callbacks,
     )
     _say(f"{out}/model.safetensors")
     if chosen.method == "words":
         for line in _gains(Path(out), chosen.data.num_val_images):
             _say(line)
+
+
+def _callbacks(trackers: Sequence[str], project: str | None) -> "list[Callback] | None":
+    """The chosen trackers; None if --track isn't given."""
+    chosen = dict.fromkeys(trackers)
+    if NO_TRACKER in chosen and len(chosen) > 1:
+        raise UsageError(f"--track {NO_TRACKER} leaves all out; give it alone, or leave it out")
+    if project is not None and "wandb" not in chosen:
+        raise UsageError("--track-project is for W&B; name it: --track wandb")
+    return [named_tracker(name, project) for name in chosen if name != NO_TRACKER] if chosen else None
 
 
 def _recipe(name: str, model: str | None, of_own_images: dict[str, Any]) -> "Recipe":

@@ -137,6 +137,7 @@ class Scores:
     """
 
     miou: float
+    """Mean IoU of the classes."""
     fwiou: float
     """Mean IoU, weighted by the true pixels of the classes."""
     pixel_accuracy: float

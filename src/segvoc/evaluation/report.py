@@ -1,4 +1,4 @@
-"""The report of an evaluation: a folder with JSON, a CSV table and an HTML page.
+"""The report of an evaluation: a folder with JSON, a CSV table, a Markdown row and an HTML page.
 
 The page is one file next to the example images, with no external resources.
 """
@@ -55,6 +55,7 @@ EXAMPLE_FILES = ("photograph", "truth", "prediction")
 MAX_EXAMPLES = 6
 
 EXAMPLE_SIDE = 720
+"""Longest side of an example [px]."""
 
 MAX_CLASSES_LISTED = 8
 
@@ -112,6 +113,7 @@ class EvaluationResult:
     processes: int
     resumed: int
     seconds: float
+    """Duration of this run [s]."""
 
 
 Report = dict[str, Any]
@@ -128,13 +130,14 @@ def write_report(
     segment: SegmentBatch,
     progress: Progress,
 ) -> Report:
-    """Write `report.json` (its content is returned), `classes.csv`, `index.html` and `images/` atomically.
+    """Write `report.json` (its content is returned), `classes.csv`, `row.md`, `index.html` and `images/` atomically.
 
     The files of an earlier report are replaced. `segment` segments the examples, which `progress` counts.
     """
     report = build_report(task, origin, result, fingerprint, protocol)
     report |= write_examples(folder, task, result, segment, progress)
     write_bytes(folder / "classes.csv", csv_table(report["classes"]))
+    write_bytes(folder / "row.md", encoded(markdown_rows([report])))
     write_html(folder / "index.html", "report.html", {**report, "report": report})
     # written last, so its presence means that the report is complete
     write_json(folder / "report.json", report)
@@ -293,12 +296,17 @@ def defined(value: float) -> float | None:
 
 
 def csv_table(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Rows as comma-separated values with a header, in UTF-8; None is empty, and what isn't Unicode is escaped."""
+    """Rows as comma-separated values with a header; None is empty."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue().encode("utf-8", "backslashreplace")
+    return encoded(text.getvalue())
+
+
+def encoded(text: str) -> bytes:
+    """Text as UTF-8; bytes of a file name that are not Unicode become escapes."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_examples(
@@ -396,7 +404,7 @@ def shared_scores(folder: str | os.PathLike[str], weights: str, taught: Sequence
 
 
 def write_summary(folder: Path, reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Write `report.json` (its content is returned) with the scores and report path of each benchmark."""
+    """Write `row.md`, and `report.json` (its content is returned) with the scores and report path of each benchmark."""
     first = next(iter(reports.values()))
     whole = {
         "model": first["model"],
@@ -413,6 +421,7 @@ def write_summary(folder: Path, reports: Mapping[str, Mapping[str, Any]]) -> dic
         ],
         "versions": first["versions"],
     }
+    write_bytes(folder / "row.md", encoded(markdown_rows(list(reports.values()))))
     write_json(folder / "report.json", whole)
     return whole
 
@@ -440,7 +449,28 @@ def _table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
     return aligned(rows)
 
 
-# ---- the scores as text, their comparison with published scores, and the page
+# ---- the scores as text: a Markdown table, their comparison with published scores, and the page
+
+
+def markdown_rows(reports: Sequence[Mapping[str, Any]]) -> str:
+    """A table with a row per report, one for part benchmarks (by PartCATSeg's rule), and comparisons with papers."""
+    tables = [_markdown_table([_cells(report) for report in kind]) for kind in _by_kind(reports)]
+    judged = [(report["data"]["title"], report["verdict"]) for report in reports if report["verdict"]]
+    verdicts = "".join(f"- {_escaped(title)}: {_escaped(verdict)}\n" for title, verdict in judged)
+    return "\n".join([*tables, *([verdicts] if verdicts else [])])
+
+
+def _cells(report: Mapping[str, Any]) -> dict[str, str]:
+    model, data = report["model"], report["data"]
+    return {
+        "model": str(model["name"]),
+        "weights": model["weights"] or "—",
+        "data": data["title"],
+        "images": str(data["evaluated"]),
+        "window": report["protocol"]["window"],
+        "classes kept": kept_text(report["protocol"]),
+        **score_cells(report),
+    }
 
 
 def score_cells(report: Mapping[str, Any]) -> dict[str, str]:
@@ -458,6 +488,18 @@ def kept_text(protocol: Mapping[str, Any]) -> str:
 def percent(value: float | None) -> str:
     """A score with two decimals; a dash if it is not defined."""
     return "—" if value is None else f"{value:.2f}"
+
+
+def _markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
+    heads = list(rows[0])
+    body = [[_escaped(text) for text in row.values()] for row in rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in [heads, ["---"] * len(heads), *body])
+
+
+def _escaped(text: str) -> str:
+    """Escape Markdown and HTML in a name; line breaks become spaces."""
+    printable = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", printable)
 
 
 AGREEMENT = 0.1

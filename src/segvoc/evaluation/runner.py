@@ -84,7 +84,7 @@ def evaluate(
     Args:
         model: the network, from `segvoc.load`.
         task: labeled images, scored in all their classes; or an `EvaluationTask` with scoring rules.
-        out: folder of the report (`report.json`, `classes.csv`, `index.html`, `images/`).
+        out: folder of the report (`report.json`, `classes.csv`, `row.md`, `index.html`, `images/`).
         settings: how to segment and score; by default a benchmark as published, other images as in `model.segment`.
         origin: where the weights come from, for the report and its comparison with published scores; by default weights
             of unknown origin for the preset that the network was built from.
@@ -132,7 +132,7 @@ def evaluate(
             segmenter, mine, lambda image, truth, score: work.finish(image.stem, truth.stamp, score.to_json()), count
         )
         gathered = processes.gather((failures, peak_memory(model.device)))
-        content: Report = {}
+        content = Report()
         if processes.first:
             scores = _current_scores(read_done(path.parent.glob("rank-*.jsonl"), fingerprint, scored), images)
             errors = {stem: error for failures, _ in gathered for stem, error in failures.items()}

@@ -99,6 +99,7 @@ class EvaluationTask:
     images: LabeledImages
     """The images; their vocabulary prompts the network."""
     classes: tuple[str, ...]
+    """Names of the scored classes."""
     collapse_from: int | None = None
     """Predictions of this or a later class count as this class."""
     parts: BenchmarkParts | None = None

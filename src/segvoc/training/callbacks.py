@@ -1,14 +1,12 @@
-"""Callbacks of a training run: TensorBoard's, and your own."""
+"""Callbacks of a training run: experiment trackers, and user-defined ones."""
 
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from segvoc.errors import missing_extra, one_line
-from segvoc.imaging.reading import read_image
+from segvoc.errors import one_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,11 +14,17 @@ class RunStart:
     """A starting or resumed run."""
 
     folder: Path
+    """The run folder."""
     config: Mapping[str, Any]
     """Recipe, data and seed, as in config.json."""
     steps: int
+    """Steps of the whole run."""
     done: int
     """Completed steps: 0 for a new run."""
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """Texts that callbacks stored in the run folder, by key."""
+    keep: Callable[[str, str], None] = lambda key, value: None
+    """Stores a short text under a key for `kept` of a resumed run, such as a tracker's run id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,7 @@ class RunEvaluation:
     """The network's results on the validation set at a step."""
 
     step: int
+    """Completed steps."""
     scores: Mapping[str, float]
     """"pixel_accuracy" and "mean_iou", in [0, 1]; empty without labels."""
     iou: Mapping[str, float]
@@ -48,7 +53,9 @@ class RunEnd:
     status: Literal["finished", "stopped", "failed"]
     """"stopped": by a signal; the run can be resumed."""
     step: int
+    """Completed steps."""
     weights: Path | None
+    """The trained weights of a finished run."""
 
 
 class Callback:
@@ -83,45 +90,6 @@ def step_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
         for name, value in metrics.items()
         if isinstance(value, int | float) and name != "step"
     }
-
-
-class TensorBoard(Callback):
-    """Writes all numbers, and the overlays of validation images, to RUN/tensorboard, for `tensorboard --logdir RUN`.
-
-    Raises: UsageError: the package isn't installed.
-    """
-
-    def __init__(self) -> None:
-        if importlib.util.find_spec("tensorboard") is None:
-            raise missing_extra("tensorboard", "train")
-        self._writer: Any = None
-
-    def on_start(self, run: RunStart) -> None:
-        """Open the files; stale steps after the checkpoint are hidden."""
-        from torch.utils.tensorboard import SummaryWriter  # here, since it takes seconds to import
-
-        self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.done + 1)
-
-    def on_step(self, metrics: Mapping[str, Any]) -> None:
-        """Write the step's numbers."""
-        for name, value in step_numbers(metrics).items():
-            self._writer.add_scalar(name, value, metrics["step"])
-
-    def on_evaluation(self, evaluation: RunEvaluation) -> None:
-        """Write scores and overlays."""
-        for name, value in evaluation.numbers().items():
-            self._writer.add_scalar(name, value, evaluation.step)
-        for name, path in evaluation.images.items():
-            self._writer.add_image(f"images/{name}", read_image(path), evaluation.step, dataformats="HWC")
-
-    def on_end(self, end: RunEnd) -> None:
-        """Close the files."""
-        self._writer.close()
-
-
-def default_callbacks() -> list[Callback]:
-    """TensorBoard's callback, if that is installed."""
-    return [] if importlib.util.find_spec("tensorboard") is None else [TensorBoard()]
 
 
 class CallbackList:

@@ -150,6 +150,7 @@ class BestWeights:
     """Validations in a row without a better score after which training stops; 0: no weights are kept."""
     score: float | None = None
     step: int = 0
+    """The step of the best score."""
     waited: int = 0
     """Validations since the best score."""
     weights: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
@@ -182,6 +183,7 @@ class Training:
     recipe: Recipe
     folder: RunFolder
     seed: int
+    """Seed for dropout."""
     processes: Processes = field(default_factory=Processes)
     on_step: Callable[[dict[str, Any]], None] = lambda metrics: None
     """Called on rank 0 with the metrics of every step."""
@@ -291,6 +293,7 @@ class Training:
         return f"{kept} in {str(path)!r}: check the images, or lower lr in a new run"
 
     def _validates_now(self) -> bool:
+        """Whether to validate the network after this step."""
         every = self.recipe.runtime.eval_every
         if not self.step:
             return self.recipe.runtime.eval_first
@@ -401,6 +404,7 @@ class Training:
         return losses
 
     def _clip_gradients(self) -> Tensor:
+        """Clip the global gradient norm; returns the norm before."""
         for parameter in self.learning.values():
             if parameter.grad is None:  # weight decay applies to it too, as in the released code
                 parameter.grad = torch.zeros_like(parameter)

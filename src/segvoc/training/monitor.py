@@ -1,5 +1,6 @@
-"""Monitoring of a run: progress, callbacks, and validation on a few images."""
+"""Monitoring of a run: progress, callbacks, curves, and validation on a few images."""
 
+import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +22,46 @@ from segvoc.runtime.hardware import peak_gigabytes
 from segvoc.runtime.progress import Progress, print_line
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.training.callbacks import Callback, CallbackList, RunEvaluation
+from segvoc.training.objectives.losses import TERMS
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
+
+
+def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], validation: Sequence[dict[str, Any]]) -> None:
+    """Plot losses and their terms, learning rate, gradient norm and validation scores over the steps.
+
+    Raises: OutputError: the file can't be written.
+    """
+    if not metrics:
+        return
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, since it takes a second to import
+    from matplotlib.figure import Figure
+
+    shown = metrics[:: max(1, len(metrics) // 2000)]
+    terms = [name for name in metrics[-1] if name in ("loss", "segmentation", "fod", *TERMS)]
+    panels = [
+        ("loss", terms, shown, "log"),
+        ("learning rate, gradient norm", ["learning_rate", "gradient_norm"], shown, "log"),
+    ]
+    for title, prefix in (("squared cosine of the two streams", "fod_"), ("cosine of the two streams", "cosine_")):
+        if blocks := [name for name in metrics[-1] if name.startswith(prefix)]:
+            panels.append((title, blocks, shown, "linear"))
+    if validation:
+        panels.append(("validation", ["pixel_accuracy", "mean_iou"], validation, "linear"))
+    figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
+    for axes, (title, names, lines, scale) in zip(np.ravel(figure.subplots(1, len(panels))), panels, strict=True):
+        steps = [line["step"] for line in lines]
+        marker = "o" if len(lines) < 20 else None  # a single point draws no line
+        values = {name: [np.nan if line.get(name) is None else line[name] for line in lines] for name in names}
+        if not any(value > 0 for row in values.values() for value in row):
+            scale = "linear"
+        for name, row in values.items():
+            axes.plot(steps, row, label=name.replace("_", " "), linewidth=1, marker=marker, markersize=3)
+        axes.set(title=title, xlabel="step", xlim=(0, 1.03 * metrics[-1]["step"]), yscale=scale)
+        axes.locator_params("x", integer=True)
+        axes.legend()
+    write_atomically(path, lambda file: FigureCanvasAgg(figure).print_png(file))
+
 
 PREVIEW = EvaluationSettings(options={"window": "auto"})
 """Window of the validation: a single view, since published protocols may take several times as long."""
@@ -108,19 +147,26 @@ class Monitor:
     callbacks: Sequence[Callback] = ()
 
     def __post_init__(self) -> None:
-        self.followers, self._warned = CallbackList(self.callbacks, self.warn), set[str]()
+        self.followers, self._warned, self._drawn = CallbackList(self.callbacks, self.warn), set[str](), False
 
     @contextmanager
     def session(self, done: int) -> Iterator[None]:
-        """Show progress while the run continues from step `done`."""
+        """Show progress while the run continues from step `done`, and draw its curves at the end."""
         steps, silent = self.recipe.optimizer.steps, not (self.progress and self.processes.first)
         with Progress(
             "training", total=steps, done=done, unit="step", silent=silent, keep=True, early=True
         ) as self._bar:
-            yield
+            if self.processes.first and importlib.util.find_spec("matplotlib") is None:
+                print_line('no curves.png will be drawn: matplotlib is missing; pip install "segvoc[train]"')
+            try:
+                yield
+            finally:
+                if not self._drawn:  # the last step may have been validated
+                    self._draw()
 
     def step(self, metrics: dict[str, Any]) -> None:
         """Show the metrics of a step."""
+        self._drawn = False
         # GPU memory is in the metrics; process memory isn't per step
         self.followers.step({"gigabytes": peak_gigabytes(), **metrics})
         numbers = {name: value for name, value in metrics.items() if isinstance(value, float)}
@@ -140,7 +186,7 @@ class Monitor:
             print_line(f"segvoc: warning: {line}")
 
     def validate(self, step: int) -> float | None:
-        """Segment the validation images in the window `auto`; write scores to `validation.jsonl`, and overlays.
+        """Segment the validation images in the window `auto`; write scores to `validation.jsonl`, overlays and curves.
 
         Each process handles its share of the images, so all must call this.
 
@@ -160,6 +206,7 @@ class Monitor:
         if self.processes.first:
             if scores:
                 self.folder.note("validation.jsonl", {"step": step, **scores})
+            self._draw()
             folder = self._overlays(step)
             self.followers.evaluation(
                 RunEvaluation(
@@ -181,6 +228,12 @@ class Monitor:
     def _write_overlay(self, result: Segmentation, stem: str, step: int) -> None:
         overlay = result.overlay()
         write_atomically(self._overlays(step) / f"{stem}.png", lambda file: overlay.save(file, "PNG"))
+
+    def _draw(self) -> None:
+        if self.processes.first and importlib.util.find_spec("matplotlib") is not None:
+            metrics, validation = (self.folder.read_lines(name) for name in ("metrics.jsonl", "validation.jsonl"))
+            draw_curves(self.folder.path / "curves.png", metrics, validation)
+            self._drawn = True
 
 
 def _scores(counts: Confusion) -> dict[str, Any]:

@@ -56,11 +56,13 @@ class OptimizerConfig(_Group):
     """AdamW: its steps and learning rates, and the parameters that it trains."""
 
     steps: int = 80_000
+    """Number of optimizer steps."""
     batch_size: int = 4
     """Images per step, over all processes."""
     grad_accum_steps: int = 1
     """Forward and backward passes per process and step, whose gradients are accumulated."""
     lr: float = 2e-4
+    """Peak learning rate."""
     weight_decay: float = 1e-4
     """Weight decay, not applied to norms and embeddings."""
     warmup_steps: int = 0
@@ -127,6 +129,7 @@ class CaptionConfig(_Group):
     extractor: Extractor = "rules"
     """How noun phrases are found in captions, see `phrase_extractor`."""
     max_phrases: int = 8
+    """Maximum number of noun phrases per image."""
     excluded_words: tuple[str, ...] = EXCLUDED
     """Words that exclude a phrase, see `CleaningRules`."""
     match: Match = "word"
@@ -154,6 +157,7 @@ class DataConfig(Augmentation, _Group):
     resize_crop_to: int = 0
     """Network input size to which the crop is resized [px]; 0: no resize."""
     num_val_images: int = 0
+    """Number of images held out for validation."""
 
     _LIMITS: ClassVar = {
         **dict.fromkeys(("short_sides", "max_long_side", "crop_size"), _COUNT),
@@ -192,8 +196,11 @@ class RuntimeConfig(_Group):
     sync_batch_norm: bool = True
     """Whether batch norm statistics are synchronized over all processes."""
     compile: bool = False
+    """Whether to compile the network's modules."""
     num_workers: int = 4
+    """Number of data loader processes."""
     save_every: int = 500
+    """Steps between checkpoints."""
     eval_every: int = 5000
     """Steps between validations; 0: only at the end."""
     eval_first: bool = False
@@ -255,14 +262,17 @@ class Recipe:
     seeds: tuple[int, ...] = (0,)
     """Seeds of the runs whose mean score is published. A run without an explicit seed uses the first."""
     optimizer: OptimizerConfig = OptimizerConfig()
+    """Steps, learning rates and trained parameters."""
     objective: ObjectiveConfig = ObjectiveConfig()
     """The losses of a network that learns from label maps."""
     captions: CaptionConfig = CaptionConfig()
     """The losses and phrases of a network that learns from captions."""
     data: DataConfig = DataConfig()
+    """Labeled images and their augmentation."""
     words: TunedWordsConfig = TunedWordsConfig()
     """How words are tuned, with `method=words`."""
     runtime: RuntimeConfig = RuntimeConfig()
+    """Precision, memory, processes, checkpoints and validation."""
     network: NetworkConfig | None = None
     """The network's full configuration. None: taken from the initial weights, or else from the preset."""
 

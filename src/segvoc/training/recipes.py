@@ -326,6 +326,7 @@ _TABLE = {
 }
 
 RECIPES: dict[str, Callable[[], Recipe]] = dict(_TABLE)
+"""Every recipe, by its name."""
 
 
 def finetune(

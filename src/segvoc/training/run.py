@@ -13,6 +13,7 @@ from typing import Any, Unpack
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from segvoc.checkpoints.files import FORMAT, write_weights
@@ -27,14 +28,16 @@ from segvoc.runtime.distributed import Processes, join_processes
 from segvoc.runtime.process_settings import float32_products
 from segvoc.runtime.progress import announced, print_line
 from segvoc.runtime.version import __version__
+from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.records import to_json
-from segvoc.training.callbacks import RunStart, default_callbacks
+from segvoc.training.callbacks import RunStart
 from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.loop import Training, TrainingTask
 from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import FEATURES, MODEL_FILE, STARTED_FROM, RunFolder, open_together
 from segvoc.training.start import BuiltNetwork, Start, build
+from segvoc.training.trackers import default_callbacks
 from segvoc.training.training_data import CaptionData, LabelData, TrainingImages, TrainKeywords, TrainOptions
 from segvoc.training.tuning import TUNED_WORDS_FILE, Tuning, open_tuning
 
@@ -132,9 +135,7 @@ def train(
         )
         for note in notes:
             monitor.warn(note)
-        done = 0 if state is None else state["step"]
-        begun = RunStart(folder=folder.path, config=config, steps=recipe.optimizer.steps, done=done)
-        with monitor.followers.session(begun, folder.path / MODEL_FILE):
+        with monitor.followers.session(_run_start(folder, config, recipe, state), folder.path / MODEL_FILE):
             trained = network if tuning is None else tuning.network
             weights = _trained(trained, task, monitor, state, seed)
             if processes.first:
@@ -156,6 +157,7 @@ def train(
 
 
 def _built(recipe: Recipe, options: TrainOptions, seed: int) -> BuiltNetwork:
+    """The network with its initial weights: the recipe's, or a custom one."""
     if options.network is None:
         return build(recipe, options.start or Start(), seed)
     preset = find_preset(recipe.model)
@@ -174,16 +176,42 @@ def _process_group(device: torch.device, recipe: Recipe) -> Iterator[Processes]:
         yield processes
 
 
+def _run_start(folder: RunFolder, config: dict[str, Any], recipe: Recipe, state: dict[str, Any] | None) -> RunStart:
+    return RunStart(
+        folder=folder.path,
+        config=config,
+        steps=recipe.optimizer.steps,
+        done=0 if state is None else state["step"],
+        kept=folder.kept(),
+        keep=folder.keep,
+    )
+
+
 def _tuned(
     tuning: Tuning, weights: dict[str, Tensor], folder: RunFolder, taught: tuple[TaughtWords, ...]
 ) -> tuple[TaughtWords, ...]:
-    """The words taught before and the tuned ones; the latter are also written separately."""
-    words = tuning.finish(weights, folder.read_lines("validation.jsonl"))
+    """The words taught before and the tuned ones; the latter are also written separately, with images."""
+    words, best = tuning.finish(weights, folder.read_lines("validation.jsonl"))
     if words is None:
         print_line("segvoc: warning: no better on held-out images than by text alone, so the words keep it")
         return taught
     words.save(folder.path / TUNED_WORDS_FILE)
+    _compare_in_images(folder.path, best)
     return (*taught, words)
+
+
+def _compare_in_images(run: Path, best: int) -> None:
+    """Write before_after/NAME.png for six validation images: overlays before training and at the best step."""
+    before, after = (run / "images" / f"step_{step:06d}" for step in (0, best))
+    for path in sorted(before.rglob("*.png"))[:6]:
+        name = path.relative_to(before)
+        if not (after / name).exists():
+            continue
+        with Image.open(path) as one, Image.open(after / name) as other:
+            pair = Image.new("RGB", (one.width + 8 + other.width, max(one.height, other.height)), "white")
+            pair.paste(one, (0, 0))
+            pair.paste(other, (one.width + 8, 0))
+        write_atomically(run / "before_after" / name, lambda file, pair=pair: pair.save(file, "PNG"))
 
 
 def _trained(

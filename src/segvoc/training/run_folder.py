@@ -1,10 +1,11 @@
 """The folder of a training run, with its configuration, its checkpoint and the metrics of every step.
 
     config.json        the recipe, the data, the seed and the files that the run started from; for each start
-                       ("sessions") the command, the machine, versions
+                       ("sessions") the command, the machine, versions; "kept" has callbacks' texts for a resumed run
     metrics.jsonl      one line per step: step, loss, its terms, learning rates, seconds
     validation.jsonl   one line per validation: step, pixel accuracy, mean IoU
     checkpoint.pt      everything needed to resume the run
+    curves.png         plots of the metrics
     images/          overlays of a few validation images
     model.safetensors  the trained network
 
@@ -35,6 +36,7 @@ FEATURES = "features"
 """Folder of cached features of captioned images, filled before config.json is written."""
 
 MODEL_FILE = "model.safetensors"
+"""The trained weights."""
 
 STARTED_FROM = "started_from"
 """Entry of config.json for the files that the run started from."""
@@ -50,7 +52,11 @@ FREE = (
 ROUNDING = (*(f"recipe.runtime.{name}" for name in NUMERIC), "machine.")
 """Settings that change the order of summation, and thus the last digits of results."""
 
+OF_CALLBACKS = "kept"
+"""Entry of config.json for callbacks' texts."""
+
 STATE = frozenset("step weights optimizer scaler best generators gpu_generators unreadable".split())
+"""Keys of a checkpoint."""
 
 
 class RunFolder:
@@ -125,6 +131,7 @@ class RunFolder:
             folder._refuse_changes({"recipe": known["recipe"]}, {"recipe": json.loads(strict_json(recipe))})
 
     def _begun(self) -> bool:
+        """Whether any step was completed."""
         files = (self.path / name for name in ("metrics.jsonl", "checkpoint.pt", "model.safetensors"))
         return any(file.exists() and file.stat().st_size for file in files)
 
@@ -148,6 +155,17 @@ class RunFolder:
         if name not in self._journals:
             self._journals[name] = Journal(self.path / name)
         self._journals[name].append(entry)
+
+    def kept(self) -> dict[str, str]:
+        """Texts stored by callbacks."""
+        return dict((self._config() or {}).get(OF_CALLBACKS, {}))
+
+    def keep(self, key: str, value: str) -> None:
+        """Store a callback's text for the next session.
+
+        Raises: OutputError: the file can't be written.
+        """
+        write_json(self.path / "config.json", {**(self._config() or {}), OF_CALLBACKS: {**self.kept(), key: value}})
 
     def __enter__(self) -> Self:
         return self
@@ -192,7 +210,7 @@ class RunFolder:
         return config
 
     def _refuse_changes(self, known: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-        known = {key: value for key, value in known.items() if key != "sessions"}
+        known = {key: value for key, value in known.items() if key not in ("sessions", OF_CALLBACKS)}
         fixed = ({key: value for key, value in flattened(one).items() if key not in FREE} for one in (known, config))
         if changes := difference(*fixed):
             raise UsageError(
@@ -235,7 +253,9 @@ def _is_config(config: object) -> bool:
     """Whether a value is the configuration of a run, with its sessions."""
     if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
         return False
-    sessions = config.get("sessions", [])
+    sessions, kept = config.get("sessions", []), config.get(OF_CALLBACKS, {})
+    if not isinstance(kept, dict) or not all(isinstance(value, str) for value in kept.values()):
+        return False
     return isinstance(sessions, list) and all(
         isinstance(session, dict)
         and isinstance(session.get("changed", {}), dict)

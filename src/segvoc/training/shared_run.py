@@ -1,4 +1,4 @@
-"""Shares a run as a model: weights, record, and a model card with data, scores and images."""
+"""Shares a run as a model: weights, record, and a model card with data, scores, curves and images."""
 
 import os
 import shutil
@@ -16,6 +16,9 @@ from segvoc.training.run_folder import MODEL_FILE
 
 RECORD = "training.json"
 """File of the record in a shared model."""
+
+CURVES = "curves.png"
+"""The run's training curves, which also stand on the card."""
 
 SHOWN_IMAGES = 3
 """Images of the run on the card."""
@@ -89,11 +92,13 @@ def _percent(share: float | None) -> float | None:
 
 
 def _captioned(captions: Mapping[str, Any]) -> dict[str, Any]:
+    """Model card entries for training on captions."""
     data = {"captioned images": f"{captions['images']}", "phrases": f"{captions['phrases']}"}
     return {"made": f"trained from the captions of {captions['images']} images", "data": data}
 
 
 def _labeled(data: Mapping[str, Any], held_out: int) -> dict[str, Any]:
+    """Model card entries for training on labeled images."""
     rows = {
         "images to learn from": f"{data['count']}",
         "images held out": f"{held_out or ''}",
@@ -105,6 +110,7 @@ def _labeled(data: Mapping[str, Any], held_out: int) -> dict[str, Any]:
 
 
 def _training(config: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """How the run was made, in rows."""
     method = {
         "words": "the network is frozen; a small feature pyramid with a classifier per word is trained",
         "network": "the network itself is trained",
@@ -126,6 +132,12 @@ def _training(config: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -
 
 
 def _images(path: Path, chosen: int | None) -> dict[str, tuple[Path, str]]:
-    images = [] if chosen is None else sorted((path / "images" / f"step_{chosen:06d}").rglob("*.png"))[:SHOWN_IMAGES]
-    caption = "An image of the run, as the model labels it"
-    return {f"image_{number}.png": (one, caption) for number, one in enumerate(images, 1)}
+    """Images of the run, and its curves."""
+    pairs = sorted((path / "before_after").rglob("*.png"))[:SHOWN_IMAGES]
+    name, caption = "before_after", "A held-out image before training and after it"
+    if not pairs and chosen is not None:
+        pairs = sorted((path / "images" / f"step_{chosen:06d}").rglob("*.png"))[:SHOWN_IMAGES]
+        name, caption = "image", "An image of the run, as the model labels it"
+    shown = {f"{name}_{number}.png": (one, caption) for number, one in enumerate(pairs, 1)}
+    curves = {CURVES: (path / CURVES, "Losses and scores over the steps of the run")}
+    return shown | curves if (path / CURVES).is_file() else shown

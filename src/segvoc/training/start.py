@@ -158,6 +158,7 @@ def _fetched_encoders(model: str, preset: Preset, configuration: NetworkConfig) 
 
 
 def _origin(path: str) -> dict[str, str]:
+    """A run's record of an initial weights file."""
     digest = file_sha256(path)
     known = known_file(digest)
     return {"filename": os.path.basename(path), "sha256": digest} if known is None else known.record()

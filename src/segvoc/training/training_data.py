@@ -126,7 +126,8 @@ class TrainOptions:
     progress: bool = True
     """Whether to show progress: a bar on a terminal, otherwise an occasional line."""
     callbacks: Sequence[Callback] | None = None
-    """Your own, or `segvoc.training.callbacks.TensorBoard()`. None: TensorBoard's, if the package is installed."""
+    """`segvoc.training.trackers`, or your own `segvoc.Callback`. None: TensorBoard files in the run folder, if the
+    package is installed."""
 
     def check(self, recipe: Recipe) -> None:
         """Raise `UsageError` if they don't fit together."""
@@ -154,6 +155,7 @@ class LabelTask:
     chosen: int
     """Number of classes per step: those in its images, plus random others (0: all)."""
     seed: int
+    """Seed for drawing the random classes."""
 
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> Objective | PartObjective:
         """See `TrainingTask`."""
@@ -281,6 +283,7 @@ class CaptionData:
     recipe: Recipe
     dataset: CaptionDataset
     folder: Path
+    """The folder of the cached features."""
     seed: int
     processes: Processes
     silent: bool

@@ -126,9 +126,11 @@ class ViewBatch(NamedTuple):
     """Cached views of B images."""
 
     maps: dict[str, Float[Tensor, "B _ _ _"]]
+    """The feature maps by name."""
     zero_shot: Float[Tensor, "B K H W"]
     """The words' logits by text."""
     labels: Int[Tensor, "B H W"]
+    """The index of each cell's word."""
     problems: tuple[str, ...] = ()
 
 
@@ -170,7 +172,9 @@ class _Statistics:
     pixels: Int[np.ndarray, " K"]
     """The same in pixels of the augmented images."""
     images: Int[np.ndarray, " K"]
+    """Images that show each word."""
     image_count: int
+    """Number of images with labels."""
 
 
 def _statistics(cache: FeatureCache, channels: dict[str, int], images: TrainingSet, recipe: Recipe) -> _Statistics:
@@ -227,6 +231,7 @@ class Tuning:
     """Maps a number of steps to the model without tuned words."""
     data: LabelData
     cache: FeatureCache
+    """Their cached views."""
     statistics: _Statistics
     network: SegmentationNetwork
     """The trained network: `tuned` behind the frozen encoders."""
@@ -309,10 +314,11 @@ class Tuning:
         )
 
     def _iou(self, scores: dict[str, Any], word: str) -> float | None:
+        """The IoU of a word [%]."""
         scored = self.data.validation.classes
         return _percent(scores["iou"][scored.index(word)]) if "iou" in scores and word in scored else None
 
-    def finish(self, weights: dict[str, Tensor], scores: Sequence[dict[str, Any]]) -> TaughtWords | None:
+    def finish(self, weights: dict[str, Tensor], scores: Sequence[dict[str, Any]]) -> tuple[TaughtWords | None, int]:
         """Export the run's tuned words with their step, or None if they never beat the text on held-out images.
 
         Args:
@@ -324,7 +330,7 @@ class Tuning:
         if self.data.recipe.runtime.patience and scored:
             best = max(scored, key=lambda line: line["mean_iou"])["step"]
             if best == 0:
-                return None
+                return None, 0
         prefix = "aggregation."
         self.tuned.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
         words = self.words([line for line in scored if line["step"] in (0, best)])
@@ -332,7 +338,7 @@ class Tuning:
         if {one.identity for one in validation.images}.isdisjoint(one.identity for one in learned.images):
             temperature = held_out_temperature(self.plain(best), words, validation)
             words = replace(words, record=replace(words.record, temperature=temperature))
-        return words
+        return words, best
 
 
 CALIBRATION_IMAGES, CELLS_OF_IMAGE = 32, 500
@@ -430,6 +436,7 @@ def open_tuning(
 
 
 def _view_cache(segmenter: NetworkSegmenter, images: TrainingSet, recipe: Recipe, folder: Path) -> FeatureCache:
+    """The cache of a training set's views."""
     files = images.images.images
     prints = [(one.stem, file_fingerprint(one.image), file_fingerprint(one.labels), one.stamp()) for one in files]
     settings = (
