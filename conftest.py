@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,26 @@ def shipped_programs_loaded_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_second_look() -> Iterator[Callable[..., float]]:
+    """No image is labeled again for a hint at the background, which takes as long as labeling it.
+
+    Yields the method that does so, for `second_look`.
+    """
+    from segvoc.inference.segmenter import Segmenter  # behind the hook above
+
+    plain = Segmenter.share_of_surroundings
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Segmenter, "share_of_surroundings", lambda *_: 0.0)
+        yield plain
+
+
+@pytest.fixture
+def second_look(no_second_look: Callable[..., float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hints at the background, as users get them."""
+    monkeypatch.setattr("segvoc.inference.segmenter.Segmenter.share_of_surroundings", no_second_look)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def no_cache_of_the_user() -> Iterator[None]:
     """No test reads or writes what segvoc keeps for the user who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
@@ -152,6 +172,12 @@ def small_preset(monkeypatch: pytest.MonkeyPatch) -> None:
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs draw no curves, which takes a third of the time of short ones."""
     monkeypatch.setattr("segvoc.training.monitor.draw_curves", lambda *_: None)
+
+
+@pytest.fixture(scope="session")
+def tiny_network() -> Any:
+    """The embedded model as a network in float32, with the words that tests asked it about; no test changes it."""
+    return segvoc.load("tiny", device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="session")

@@ -35,8 +35,7 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.tiny import TinyConfig
 from segvoc.storage.records import to_json
 from segvoc.storage.resume import ResumableWork, read_done
-from segvoc.training.parameters import learning_rates
-from segvoc.training.recipe import Recipe
+from segvoc.training.recipe import Recipe, learning_rates
 from segvoc.training.run import train
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.start import Start, build

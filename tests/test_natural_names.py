@@ -56,11 +56,6 @@ COMMANDS = [
 ]
 
 
-def test_the_table_has_150_calls() -> None:
-    names = (OF_PACKAGE, OF_MODEL, OF_RESULT)
-    assert sum(len(set(listed.split())) for listed in names) + len(CALLS) + len(COMMANDS) >= 150
-
-
 @pytest.fixture(scope="module")
 def result() -> segvoc.Segmentation:
     return load_tiny().segment(PIXELS[..., ::-1], "cup, table")
@@ -93,11 +88,9 @@ def test_arguments_of_other_libraries_are_answered_with_ours(result: segvoc.Segm
 
 
 def test_images_of_opencv_are_a_view_away(result: segvoc.Segmentation) -> None:
-    model, bgr = load_tiny(), PIXELS[..., ::-1].copy()
-    same = model.segment(PIXELS[..., ::-1].copy(), "cup, table")
+    same = load_tiny().segment(PIXELS[..., ::-1].copy(), "cup, table")
     assert np.array_equal(result.labels, same.labels)
-    (tiled,) = model.segment_many([bgr[..., ::-1]], "cup, table", tile=256)
-    assert np.array_equal(tiled.image, PIXELS)
+    bgr = PIXELS[..., ::-1].copy()
     assert np.array_equal(segvoc.click(bgr[..., ::-1], [(120, 80)]), segvoc.click(PIXELS, [(120, 80)]))
 
 

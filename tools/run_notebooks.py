@@ -18,7 +18,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "examples" / "notebooks"
 SECONDS = 600
 """Longest time for a cell [s]."""
 
-KEPT = ("text/html", "image/png", "text/plain")
+KEPT = ("image/jpeg", "image/png", "text/plain")
 """Forms of an output, the best one first; only the best is kept."""
 
 

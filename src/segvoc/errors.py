@@ -1,10 +1,12 @@
 """Errors and warnings: one line each, which says what is wrong and how to fix it."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from inspect import signature
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
@@ -96,41 +98,27 @@ def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
     return f" (did you mean {listed}?)" if close else ""
 
 
-_OTHER_OPTIONS = {
-    "words": "text texts prompt prompts text-prompt classes labels label names categories queries query vocabulary"
-    " vocab candidate-labels class-names word",
-    "words-file": "classes-file labels-file prompts-file text-file",
-    "threshold": "conf confidence conf-thres conf-threshold box-threshold text-threshold score-threshold min-score thr"
-    " thresh score",
-    "background": "bg none background-class",
-    "out": "o output outdir out-dir output-dir save-dir save project dest destination",
-    "model": "m arch network-name checkpoint pretrained",
-    "weights": "ckpt checkpoint pretrained state-dict",
-    "device": "gpu cuda accelerator",
-    "dtype": "precision half fp16 bf16 torch-dtype amp",
-    "return-probabilities": "return-probs probs probabilities return-logits logits scores",
-    "window": "imgsz image-size img-size size resize crop-size",
-    "tile": "tile-size slice slice-size sahi",
-    "jobs": "j workers num-workers processes",
-    "steps": "epochs iterations iters max-iter",
-    "data": "root data-root data-dir dataset-root",
-    "opacity": "alpha",
-    "alpha": "opacity transparency",
-}
-"""What other tools call options, by our names."""
+@cache
+def _other_names() -> dict[str, dict[str, str]]:
+    """Our names, each with those that other libraries and tools use, for a module, models, results and options."""
+    return json.loads(Path(__file__).with_name("other_names.json").read_text(encoding="utf-8"))
 
 
 def option_meant(name: str, known: Collection[str]) -> str | None:
     """Our name, among `known`, of an option or argument that other tools call `name`; None if there is none."""
     other = name.lstrip("-").replace("_", "-")
     ours = {one.lstrip("-").replace("_", "-"): one for one in known}
-    return next((ours[one] for one, others in _OTHER_OPTIONS.items() if one in ours and other in others.split()), None)
+    return next(
+        (ours[one] for one, others in _other_names()["option"].items() if one in ours and other in others.split()), None
+    )
 
 
-def no_attribute(kind: str, name: str, habits: Mapping[str, str], known: Iterable[str]) -> AttributeError:
-    """The error for a name that a kind of object lacks; `habits` maps names of other libraries to ours."""
-    meant = f"; use {habits[name]}" if name in habits else did_you_mean(name, known)
-    return AttributeError(f"{kind} has no attribute {name!r}{meant}")
+def no_attribute(what: str, name: str, kind: str, known: Iterable[str]) -> AttributeError:
+    """The error for a name that a "module", "model" or "result" lacks, with ours if other libraries have it."""
+    ours = [one for one, others in _other_names()[kind].items() if name in others.split()]
+    return AttributeError(
+        f"{what} has no attribute {name!r}{f'; use {ours[-1]}' if ours else did_you_mean(name, known)}"
+    )
 
 
 def argument_meant(name: str, known: Sequence[str]) -> str:

@@ -114,49 +114,6 @@ def test_what_was_fetched_is_there_without_network(hub, home, monkeypatch, file)
 
 
 @every_file
-def test_another_file_is_refused_and_removed(hub: LoopbackHub, home: Path, file: PublishedFile) -> None:
-    file = hub.publish(file)
-    ((path, content),) = hub.files.items()
-    hub.files[path] = content[:-1] + bytes([content[-1] ^ 1])
-    refusal = _refusal(file)
-    assert f"{file.filename} was not the published file" in refusal and "was removed; try again" in refusal
-    assert not _bodies(home)
-    hub.files[path] = content
-    assert fetch(file).read_bytes() == content
-
-
-@every_file
-def test_a_transfer_that_breaks_off_is_taken_up(hub, home, monkeypatch, file):
-    monkeypatch.setattr(file_download.time, "sleep", lambda _: None)
-    file = hub.publish(file)
-    ((path, content),) = hub.files.items()
-    hub.break_after = 2 * CHUNK + 7
-    assert fetch(file).read_bytes() == content
-    assert hub.transfers() == [(path, 0), (path, 2 * CHUNK)]
-
-
-@every_file
-def test_a_file_larger_than_the_disk_is_not_begun(hub: LoopbackHub, home: Path, file: PublishedFile) -> None:
-    file = hub.publish(file)
-    hub.stated_size = 1 << 60
-    refusal = _refusal(file)
-    assert f"no space is left at '{home}" in refusal and "HF_HOME" in refusal
-    assert hub.transfers() == []
-
-
-@every_file
-def test_a_read_only_cache_is_used_and_told_when_it_lacks_the_file(hub, open_folder, monkeypatch, file):
-    use_hub(monkeypatch, open_folder, hub.url)
-    file = hub.publish(file)
-    with _read_only(open_folder):
-        assert f"'{open_folder}" in (refusal := _refusal(file))
-        assert "can't be written, change its mode or set HF_HOME" in refusal
-    path = fetch(file)
-    with _read_only(open_folder):
-        assert fetch(file) == path
-
-
-@every_file
 def test_without_network_file_page_and_place_are_told(hub, home, monkeypatch, file):
     without_network(monkeypatch)
     refusal = _refusal(file)
@@ -184,6 +141,49 @@ def test_two_processes_at_once_transfer_each_file_once(hub: LoopbackHub, home: P
 
 
 # ---- for a file of the hub and one with an address of its own
+
+
+@each_kind
+def test_another_file_is_refused_and_removed(hub: LoopbackHub, home: Path, file: PublishedFile) -> None:
+    file = hub.publish(file)
+    ((path, content),) = hub.files.items()
+    hub.files[path] = content[:-1] + bytes([content[-1] ^ 1])
+    refusal = _refusal(file)
+    assert f"{file.filename} was not the published file" in refusal and "was removed; try again" in refusal
+    assert not _bodies(home)
+    hub.files[path] = content
+    assert fetch(file).read_bytes() == content
+
+
+@each_kind
+def test_a_transfer_that_breaks_off_is_taken_up(hub, home, monkeypatch, file):
+    monkeypatch.setattr(file_download.time, "sleep", lambda _: None)
+    file = hub.publish(file)
+    ((path, content),) = hub.files.items()
+    hub.break_after = 2 * CHUNK + 7
+    assert fetch(file).read_bytes() == content
+    assert hub.transfers() == [(path, 0), (path, 2 * CHUNK)]
+
+
+@each_kind
+def test_a_file_larger_than_the_disk_is_not_begun(hub: LoopbackHub, home: Path, file: PublishedFile) -> None:
+    file = hub.publish(file)
+    hub.stated_size = 1 << 60
+    refusal = _refusal(file)
+    assert f"no space is left at '{home}" in refusal and "HF_HOME" in refusal
+    assert hub.transfers() == []
+
+
+@each_kind
+def test_a_read_only_cache_is_used_and_told_when_it_lacks_the_file(hub, open_folder, monkeypatch, file):
+    use_hub(monkeypatch, open_folder, hub.url)
+    file = hub.publish(file)
+    with _read_only(open_folder):
+        assert f"'{open_folder}" in (refusal := _refusal(file))
+        assert "can't be written, change its mode or set HF_HOME" in refusal
+    path = fetch(file)
+    with _read_only(open_folder):
+        assert fetch(file) == path
 
 
 def test_the_hub_s_own_variables_set_endpoint_cache_and_offline_mode(hub: LoopbackHub, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from segvoc.imaging.label_maps import read_label_map
-from segvoc.labeling.videos import reading
+from segvoc.labeling import video_reading
 from tests.cli.command import Command, draw_photos, result_files
 from tests.imaging.rasters import utm, write_raster
 from tests.inference.small_network import small_segmenter
@@ -90,7 +90,7 @@ def test_videos_that_cannot_be_read_fail_alone_in_one_line(segment: Command, mon
     assert done.code == 1
     assert "1 of 2 videos failed" in done.err
     assert Path("out/whole.json").is_file()
-    monkeypatch.setattr(reading, "MAX_FRAME_PIXELS", 1000)
+    monkeypatch.setattr(video_reading, "MAX_FRAME_PIXELS", 1000)
     segment("whole.mp4", *WORDS).failed(1, "64 × 48 pixels")
 
 

@@ -103,7 +103,12 @@ def test_labelme_embeds_what_is_no_file(root: str, photo: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "closed"), [("photo.png missing.png", ">&-"), ("photo.png missing.png", "<&- >&- 2>&-"), ("-", "<&-")]
+    ("images", "closed"),
+    [
+        ("photo.png missing.png", ">&-"),
+        pytest.param("photo.png missing.png", "<&- >&- 2>&-", marks=pytest.mark.slow),
+        ("-", "<&-"),
+    ],
 )
 def test_closed_streams_end_no_run(photo: bytes, images: str, closed: str) -> None:
     call = f'"{sys.executable}" -m segvoc segment {images} --words "cat, wall" {closed}'

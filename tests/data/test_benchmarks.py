@@ -183,24 +183,3 @@ def test_a_preset_has_one_main_score_on_a_benchmark():
     assert {name for name in BENCHMARKS if "pca-part-b" in scored[name]} == {"pascal-part-116", "ade20k-part-234"}
     assert not any("tiny" in presets for presets in scored.values())
     assert all(row.main for row in PUBLISHED_ROWS if not row.training and row.title == "PCA-Seg, Table 1")
-
-
-@pytest.mark.parametrize(
-    ("repeated", "original"),
-    [
-        ("PCA-Seg, Table 3, serial", "cat-seg-eva-b"),
-        ("PCA-Seg, Table 3, parallel", "pca-seg-b"),
-        ("PCA-Seg, Table 5a, EPL and FOD", "pca-seg-b"),
-        ("PCA-Seg, Table 5b, serial", "cat-seg-eva-b"),
-        ("PCA-Seg, Table 5c, n = 4", "PCA-Seg, Table 5a, EPL"),
-        ("PCA-Seg, Table 5d, lambda 0.01", "pca-seg-b"),
-        ("CAT-Seg (arXiv v1), Table 7, II: feature aggregation", "CAT-Seg (arXiv v1), Table 2, I: feature aggregation"),
-        ("ERR-Seg, Table 9, without removal", "ERR-Seg, Table 6, no class removed"),
-        ("ERR-Seg, Table 8, P = 48", "err-seg-b"),
-    ],
-)
-def test_numbers_that_are_printed_twice_agree(repeated, original):
-    (again,), (first,) = find_rows(repeated), find_rows(original)
-    shared = again.scores.keys() & first.scores.keys()
-    assert shared
-    assert all(again.scores[name]["miou"] == first.scores[name]["miou"] for name in shared)

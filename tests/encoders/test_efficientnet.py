@@ -38,8 +38,6 @@ def test_the_last_map_is_a_convex_combination_of_class_embeddings(tower: Efficie
 
 @torch.inference_mode()
 def test_the_dilated_head_equals_the_published_stride_32_trunk_where_their_grids_meet(tower: EfficientNetLite) -> None:
-    from timm.models.efficientnet import tf_efficientnet_lite2
-
     strided = tf_efficientnet_lite2()
     strided.load_state_dict(tower.trunk.state_dict())
     image = torch.rand(1, 3, 512, 512) * 255

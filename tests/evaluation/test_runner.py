@@ -221,7 +221,7 @@ def test_an_evaluation_is_in_float32_and_says_so(tmp_path):
     assert '"tf32": false' in json.dumps(key)
 
 
-def test_training_leaves_the_precision_as_it_was(tmp_path, small_preset, monkeypatch):
+def test_training_leaves_the_precision_as_it_was(tmp_path, small_preset, undrawn, monkeypatch):
     """On a GPU it may train in TF32, and what is evaluated afterwards must not be."""
     asked = []
 

@@ -19,7 +19,7 @@ SIDE = 128  # of the image encoder's input [px]
 WORDS = [f"thing {number}" for number in range(40)]
 IMAGES = [
     np.asarray(np.random.default_rng(number).integers(0, 256, (*size, 3), np.uint8).repeat(8, 0).repeat(8, 1))
-    for number, size in enumerate([(20, 30), (31, 18), (24, 24), (5, 40), (1, 1)])
+    for number, size in enumerate([(20, 30), (5, 40), (1, 1)])
 ]
 
 

@@ -11,8 +11,6 @@ import segvoc
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.export import export as exporting
 from segvoc.export.export import compare_with_export, export
-from segvoc.inference.taught.taught_words import TaughtWords
-from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.opening import load_exported
 from segvoc.vocabulary import Vocabulary
 from tests.export.small_export import small_cat_seg
@@ -22,19 +20,9 @@ WORDS = ["grass", "sky", "brick", "cat"]
 UNSEEN = drawn_examples(3).images[2]
 
 
-@pytest.fixture(scope="module")
-def tiny() -> NetworkSegmenter:
-    return segvoc.load("tiny", device="cpu", dtype="float32")
-
-
-@pytest.fixture(scope="module")
-def taught(tiny: NetworkSegmenter) -> TaughtWords:
-    return segvoc.teach(tiny, drawn_examples(2))
-
-
-def test_a_model_tuned_with_the_network_of_tiny_has_the_programs_that_ship(tiny, taught, tmp_path, monkeypatch):
-    tuned = copy.copy(tiny)
-    tuned.origin = {**tiny.origin, "training": {"steps": 1}}
+def test_a_model_tuned_with_the_network_of_tiny_has_the_programs_that_ship(tiny_network, taught, tmp_path, monkeypatch):
+    tuned = copy.copy(tiny_network)
+    tuned.origin = {**tiny_network.origin, "training": {"steps": 1}}
     monkeypatch.setattr(exporting, "SIZES", ((96, 128),))
     monkeypatch.setattr(exporting._Folder, "write", None)
     assert export(tuned, tmp_path / "out", taught=[taught]).equal_labels > 0.999
@@ -42,7 +30,7 @@ def test_a_model_tuned_with_the_network_of_tiny_has_the_programs_that_ship(tiny,
     exported = load_exported(tmp_path / "out")
     assert exported.origin["training"] == {"steps": 1}
     assert [one.digest for one in exported.taught] == [taught.digest]
-    one, other = (model.segment(UNSEEN, WORDS) for model in (tiny.with_taught(taught), exported))
+    one, other = (model.segment(UNSEEN, WORDS) for model in (tiny_network.with_taught(taught), exported))
     assert (one.labels == other.labels).mean() > 0.999
 
 
@@ -61,9 +49,9 @@ def test_programs_for_other_weights_are_refused(taught, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_triton_alone_cannot_apply_them(tiny, taught, tmp_path):
+def test_triton_alone_cannot_apply_them(tiny_network, taught, tmp_path):
     with pytest.raises(UsageError, match=r"nothing of taught words; export without them, .* --model OUT --taught FILE"):
-        export(tiny, tmp_path / "out", format="triton", taught=[taught])
+        export(tiny_network, tmp_path / "out", format="triton", taught=[taught])
     assert not list(tmp_path.iterdir())
 
 

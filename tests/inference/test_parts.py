@@ -120,7 +120,7 @@ def test_part_is_the_likeliest_of_its_object_where_the_rule_lets_it(window: Wind
     ),
     size=st.sampled_from([(1, 1), (13, 40), (31, 5)]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_parts_nest_inside_objects_whatever_a_network_says(seed, objects, numbers, of_any, against, size, asked):
     words = [f"object {number}" for number in range(objects + 1)]
     parts = {word: [f"part {n}" for n in range(number)] for word, number in zip(words[1:], numbers, strict=False)}

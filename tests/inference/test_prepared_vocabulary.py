@@ -39,9 +39,10 @@ def _same(first: Segmentation, second: Segmentation) -> None:
         np.testing.assert_array_equal(first.part_labels, second.part_labels)
 
 
-@pytest.mark.parametrize("parts", [None, PARTS])
-@pytest.mark.parametrize("background", [None, "wall", "nothing"])
-@pytest.mark.parametrize("threshold", [None, 0.52])
+@pytest.mark.parametrize(
+    ("parts", "background", "threshold"),
+    [(None, None, None), (None, "wall", 0.52), (PARTS, None, 0.52), (PARTS, "wall", None), (PARTS, "nothing", 0.52)],
+)
 def test_prepared_words_give_what_words_give(small, parts, background, threshold):
     prepared = small.encode(WORDS, parts=parts, background=background)
     expected = small.segment(_image(), WORDS, parts=parts, background=background, threshold=threshold)

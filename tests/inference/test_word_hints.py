@@ -9,6 +9,7 @@ import segvoc
 from segvoc.cli.output import flag
 from segvoc.data.labeled_images import class_names
 from segvoc.errors import LabelingWarning
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.word_hints import model_hints, word_hints
 from segvoc.models.opening import load_tiny
 from tests.cli.command import Command, make_command
@@ -55,19 +56,20 @@ def test_names_that_the_network_knows_better_are_told() -> None:
     assert model_hints(["Rust"], ["rust", "dent"]) == []
 
 
-def warned(words: object, **options: object) -> list[str]:
-    """What a new model's call warns of."""
+def warned(words: object, calls: int = 1, **options: object) -> list[str]:
+    """What a new model's calls warn of."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         model = load_tiny()
-        for _ in range(2):
-            list(model.segment_many([PHOTO, PHOTO], words, **options))  # pyright: ignore
+        for _ in range(calls):
+            list(model.segment_many([PHOTO] * calls, words, **options))  # pyright: ignore
     assert all(one.category is LabelingWarning for one in caught)
     return [str(one.message) for one in caught]
 
 
+@pytest.mark.usefixtures("second_look")
 def test_python_warns_once_a_kind_of_what_the_command_prints() -> None:
-    (single,) = warned("cup")
+    (single,) = warned("cup", calls=2)
     assert single == "pixels where a single word is unlikely are unlabeled; threshold=0 gives it the whole image"
     (background,) = warned(["cup", "table", "background"])
     assert background.endswith("background='background'")
@@ -76,13 +78,15 @@ def test_python_warns_once_a_kind_of_what_the_command_prints() -> None:
     assert warned(["cup", "table"]) == warned(["cup", "table"], background="other") == []
 
 
+@pytest.mark.usefixtures("second_look")
 def test_words_that_leave_out_most_of_the_image_hint_at_the_background(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     hint, _unsure = warned("dog, tree")
     assert "background='auto' leaves it unlabeled" in hint
-    for quiet in ({"background": "auto"}, {"threshold": 0.0}, {"tile": 512}, {"parts": "dog: tail"}):
-        assert not [line for line in warned("dog, tree", **quiet) if "looks like none" in line]
+    assert not [line for line in warned("dog, tree", parts="dog: tail") if "looks like none" in line]
+    for quiet in (LabelOptions(background="auto"), LabelOptions(threshold=0.0), LabelOptions(tile=512)):
+        assert load_tiny().share_of_surroundings(PHOTO, ["dog", "tree"], quiet) == 0.0
     monkeypatch.chdir(tmp_path)
     command: Command = make_command(monkeypatch, capfd)
     done = command("segment", PHOTO, "--words", "dog, tree").ok()

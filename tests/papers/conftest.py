@@ -1,11 +1,14 @@
 """A folder in which the commands of the papers' pages run as they are written, in small."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from papers.tables import ENCODERS
@@ -24,8 +27,20 @@ DRAWN_WITH_ANOTHER = "ade20k-part-234"
 
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder: ROOT with all benchmarks, prepared; labeled and captioned images; weights and encoders by name."""
-    folder = tmp_path_factory.mktemp("papers")
+    """The folder: ROOT with all benchmarks, prepared; labeled and captioned images; weights and encoders by name.
+
+    One worker makes it, and the others copy it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made-papers"
+    with FileLock(f"{made}.lock"):
+        if not made.exists():
+            make_inputs(base / "making-papers")
+            (base / "making-papers").rename(made)
+    return shutil.copytree(made, base / "papers", symlinks=True)
+
+
+def make_inputs(folder: Path) -> None:
     drawn_images(folder, 4)
     with Image.open(folder / "images/0.png") as image:
         image.save(folder / "photo.jpg")
@@ -47,8 +62,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     more = (("syn-seg-b", "clipseg.safetensors"), ("pca-part-b", "pca-part-b-ade.safetensors"))
     for preset, encoder in (*ENCODERS.items(), *more):
         if not (folder / encoder).exists():
-            (folder / encoder).symlink_to(folder / f"{preset}.safetensors")
-    return folder
+            (folder / encoder).symlink_to(f"{preset}.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from segvoc.evaluation.task import EvaluationSettings
 from segvoc.imaging.reading import read_image
 from segvoc.models.headers import shipped_weights
 from segvoc.models.presets import PRESETS
-from segvoc.training import monitor
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build
 from tests.training.runs import RECIPE, drawn_images
@@ -23,7 +22,7 @@ AGGREGATION = {"aggregation": GRIDS["aggregation"]}
 
 
 @pytest.fixture
-def ablation(tmp_path, small_preset, undrawn):
+def ablation(tmp_path, small_preset):
     return Ablation(
         recipe=RECIPE.with_settings(steps=2),
         images=drawn_images(tmp_path / "set", 5),
@@ -130,7 +129,6 @@ def test_tinys_projections_are_fitted_anew_to_the_images_that_are_not_held_out(t
     settings = {**sizes, "class_chunk_size": 0, "activation_checkpointing": False}
     recipe = RECIPES["tiny-aggregation"]().with_settings(**settings, steps=1)
     tiny = Ablation(recipe=recipe, images=drawn_images(tmp_path / "set", 4), seeds=1, align=2)
-    monkeypatch.setattr(monitor, "draw_curves", lambda *_: None)
     alignments, starts, align = [], [], ablation_runs.align
     monkeypatch.setattr(ablation_runs, "align", alignments.append)
     monkeypatch.setattr(ablation_runs, "train_and_score", lambda job: starts.append(job.start) or _result(job))

@@ -43,7 +43,7 @@ Scores = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)
-def small_reproduction(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def small_reproduction(hub: LoopbackHub, undrawn: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A small cat-seg-b in the table, and the downloads that its training and PAS-20 need in "data"."""
     monkeypatch.chdir(tmp_path)
     use_hub(monkeypatch, tmp_path / "home", hub.url)
@@ -165,9 +165,10 @@ def test_a_damaged_image_is_named_and_nothing_is_scored(call: Command) -> None:
     assert not Path("report").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
+def test_wrong_calls_are_refused_before_any_transfer(call: Command, scores: Scores, hub: LoopbackHub) -> None:
+    Path("empty").mkdir()
+    Path("file").touch()
+    for arguments, said in (
         (("cat-seg-x", *BOTH[1:]), "'cat-seg-x' is unknown"),
         (("cat-seg-x", *BOTH[1:], "--train"), "recipe 'cat-seg-x' is unknown"),
         (("tiny", *BOTH[1:], "--train"), "train it with `segvoc train tiny`"),
@@ -182,15 +183,9 @@ def test_a_damaged_image_is_named_and_nothing_is_scored(call: Command) -> None:
         (("cat-seg-b", "--data", "nowhere", "--out", "report"), "data folder 'nowhere' does not exist; create it"),
         (("cat-seg-b", "--data", "empty", "--out", "report"), "none of pas-20, pas-20b can be evaluated from 'empty'"),
         (("cat-seg-b", "--data", "empty", "--out", "file"), "the folder of the report 'file' is a file"),
-    ],
-)
-def test_wrong_calls_are_refused_before_any_transfer(
-    call: Command, scores: Scores, hub: LoopbackHub, arguments: tuple[str, ...], said: str
-) -> None:
-    Path("empty").mkdir()
-    Path("file").touch()
-    call(*arguments).failed(2, said)
-    assert hub.asked == [] and not Path("report").exists()
+    ):
+        call(*arguments).failed(2, said)
+        assert hub.asked == [] and not Path("report").exists()
 
 
 def test_seeds_have_a_mean_and_a_report_belongs_to_one_call(call: Command) -> None:

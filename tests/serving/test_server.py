@@ -11,9 +11,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,12 +80,30 @@ def accepted(url: str) -> float:
     return sum(map(float, re.findall(counted, text, re.MULTILINE))) - 1  # this request is open too
 
 
-def test_sigterm_answers_what_was_accepted(tmp_path):
-    with started(tmp_path, "-c", SCRIPT, "0") as service, ThreadPoolExecutor(8) as threads:
-        url = service.url()
-        calls = [threads.submit(labeled, url, png(), ["cat", "wall"]) for _ in range(8)]
-        while accepted(url) < 8:  # most of them wait
+def sent(threads: ThreadPoolExecutor, url: str) -> list[Future[dict[str, Any]]]:
+    """Eight calls that are accepted; most of them wait."""
+    calls = [threads.submit(labeled, url, png(), ["cat", "wall"]) for _ in range(8)]
+    while accepted(url) < 8:
+        time.sleep(0.02)
+    return calls
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
+def test_sighup_and_sigterm_lose_no_request_and_after_sigkill_the_address_is_free_again(tmp_path):
+    port = str(free_port())
+    with started(tmp_path, "-c", SCRIPT, port) as service, ThreadPoolExecutor(8) as threads:
+        calls = sent(threads, service.url())
+        service.process.send_signal(signal.SIGHUP)
+        assert all(call.result()["result.json"]["model"] == "numpy" for call in calls)
+        end = time.monotonic() + 60
+        while not any(line["message"] == "reloaded" for line in service.lines()):
+            assert time.monotonic() < end
             time.sleep(0.02)
+        service.process.kill()
+        service.process.wait()
+    with started(tmp_path, "-c", SCRIPT, port) as service, ThreadPoolExecutor(8) as threads:
+        url = service.url()
+        calls = sent(threads, url)
         service.process.send_signal(signal.SIGTERM)
         labels = [call.result()["labels.png"] for call in calls]
         assert all(np.array_equal(labels[0], one) for one in labels)
@@ -94,34 +113,7 @@ def test_sigterm_answers_what_was_accepted(tmp_path):
         assert "Traceback" not in service.log.read_text()
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
-def test_sighup_reloads_without_losing_a_request(tmp_path):
-    with started(tmp_path, "-c", SCRIPT, "0") as service, ThreadPoolExecutor(8) as threads:
-        url = service.url()
-        calls = [threads.submit(labeled, url, png(), ["cat", "wall"]) for _ in range(8)]
-        while accepted(url) < 8:
-            time.sleep(0.02)
-        service.process.send_signal(signal.SIGHUP)
-        assert all(call.result()["result.json"]["model"] == "numpy" for call in calls)
-        end = time.monotonic() + 60
-        while not any(line["message"] == "reloaded" for line in service.lines()):
-            assert time.monotonic() < end
-            time.sleep(0.02)
-
-
-def test_after_sigkill_the_address_is_free_again_and_interrupting_ends_it_quietly(tmp_path):
-    port = str(free_port())
-    with started(tmp_path, "-c", SCRIPT, port) as service:
-        assert labeled(service.url(), png(), ["cat", "wall"])
-        service.process.kill()
-        service.process.wait()
-    with started(tmp_path, "-c", SCRIPT, port) as service:
-        service.url()
-        service.process.send_signal(signal.SIGINT)
-        assert service.process.wait(30) == 0
-
-
-def test_the_command_serves_tiny(tmp_path):
+def test_the_command_serves_tiny_and_interrupting_ends_it_quietly(tmp_path):
     settings = {"SEGVOC_PORT": "0", "SEGVOC_QUEUE": "3", "SEGVOC_API_KEY": "k" * 20}
     with started(tmp_path, "-m", "segvoc", "serve", **settings) as service:
         url = service.url()
@@ -132,7 +124,7 @@ def test_the_command_serves_tiny(tmp_path):
         chelsea = (REPOSITORY / "samples/chelsea.jpg").read_bytes()
         result = labeled(url, chelsea, ["cat", "grass"], key="k" * 20)
         assert (result["labels.png"] == 0).mean() > 0.3
-        service.process.send_signal(signal.SIGTERM)
+        service.process.send_signal(signal.SIGINT)
         assert service.process.wait(30) == 0
         assert service.lines() and all("logger" in line for line in service.lines())
         assert "k" * 20 not in service.log.read_text()

@@ -1,7 +1,6 @@
 """Journals: what a kill, a full disk or a damaged line leaves behind; and a folder belongs to one process at a time."""
 
 import errno
-import json
 import multiprocessing
 import os
 import subprocess
@@ -98,15 +97,6 @@ def test_one_process_at_a_time_holds_an_exclusive_journal(tmp_path):
         journal.append({"step": 1})
     Journal(path, exclusive=True).close()
     assert steps(path) == [1]
-
-
-def test_an_entry_survives_a_kill(tmp_path):
-    code = (
-        "import os, signal, sys; from segvoc.storage.journal import Journal\n"
-        "Journal(sys.argv[1]).append({'step': 1}); os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "lines.jsonl")], check=False)
-    assert json.loads((tmp_path / "lines.jsonl").read_text()) == {"step": 1}
 
 
 def test_entries_reach_the_disk_at_intervals_and_at_the_end(tmp_path, monkeypatch):

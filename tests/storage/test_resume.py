@@ -1,8 +1,6 @@
 """What is done of some work: after kills, for other settings, for files that changed, with several processes."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +64,11 @@ def test_a_line_that_a_kill_cut_and_a_damaged_one_are_no_entries(tmp_path: Path)
     assert items(path) == {"a": 1, "c": 3}  # also without the line that spells the key out
 
 
-def test_a_second_process_is_told(tmp_path: Path) -> None:
+def test_a_second_writer_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    code = f"import sys; from segvoc.storage.resume import *; ResumableWork(sys.argv[1], {KEY!r}, busy='wait!')"
-    with ResumableWork(path, KEY):
-        other = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
-        assert other.stderr.rstrip().endswith("UsageError: wait!")
-    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 0
+    with ResumableWork(path, KEY), pytest.raises(UsageError, match=r"^wait!$"):
+        ResumableWork(path, KEY, busy="wait!")
+    ResumableWork(path, KEY, busy="wait!").close()
 
 
 class Numbers(StepwiseWork):

@@ -54,7 +54,7 @@ def scalars(run: Path) -> dict[str, dict[int, float]]:
     return curves
 
 
-def test_callbacks_follow_a_run_that_was_stopped_and_resumed(tmp_path, small_preset, capsys):
+def test_callbacks_follow_a_run_that_was_stopped_and_resumed(tmp_path, small_preset, undrawn, capsys):
     images, run = drawn_images(tmp_path / "set", 3), tmp_path / "run"
     call: Any = {"device": "cpu", "start": Start(weights="random"), "progress": False, "validation": images}
     recipe, first, second = RECIPE.with_settings(steps=4), Recorder(stop_after=3), Recorder()
@@ -88,7 +88,7 @@ def test_callbacks_follow_a_run_that_was_stopped_and_resumed(tmp_path, small_pre
 
 
 def test_a_training_that_fails_tells_so_and_a_tracker_that_cant_start_is_left_out(
-    tmp_path, small_preset, monkeypatch, capsys
+    tmp_path, small_preset, undrawn, monkeypatch, capsys
 ):
     for name in ("torch.utils.tensorboard.SummaryWriter", "segvoc.training.run._write_model"):
         monkeypatch.setattr(name, Mock(side_effect=OSError(errno.EIO, os.strerror(errno.EIO), "tensorboard")))

@@ -19,7 +19,7 @@ from segvoc.training.start import Start
 from tests.inference.small_network import small_network
 from tests.training.runs import RECIPE, drawn_images
 
-pytestmark = pytest.mark.usefixtures("small_preset")
+pytestmark = pytest.mark.usefixtures("small_preset", "undrawn")
 
 
 # a protocol and a class selection that depend on the configuration

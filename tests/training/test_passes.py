@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from segvoc.errors import CheckpointError
+from segvoc.training.loop import SavedTensors, StepPasses, without_recomputation
 from segvoc.training.objectives.segmentation import Objective
-from segvoc.training.passes import SavedTensors, StepPasses, without_recomputation
 from tests.inference.small_network import small_network
 from tests.training.runs import RECIPE, drawn_images, open_run
 from tests.training.test_chunks import assert_same, computed
@@ -58,7 +58,7 @@ def test_steps_that_can_not_be_recorded_run_as_they_are(monkeypatch):
     def refuse(*arguments):
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr("segvoc.training.passes.CapturedFunction", refuse)
+    monkeypatch.setattr("segvoc.training.loop.CapturedFunction", refuse)
     objective, x = Doubled(3, 1), torch.ones(2, 3)
     passes = StepPasses(objective, nullcontext, torch.amp.GradScaler("cpu", enabled=False), [*objective.parameters()])
     for number in range(6):

@@ -12,8 +12,7 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.tiny import TinyAggregationConfig, TinyConfig
 from segvoc.storage.records import from_json, to_json
 from segvoc.training.loop import rate_factor
-from segvoc.training.parameters import learning_rates, parameter_groups
-from segvoc.training.recipe import OptimizerConfig, Recipe
+from segvoc.training.recipe import OptimizerConfig, Recipe, learning_rates, parameter_groups
 from segvoc.training.recipes import RECIPES, finetune
 from tests.images import one_line_error
 
@@ -81,14 +80,6 @@ def test_as_many_numbers_of_err_seg_learn_as_in_the_released_code(name, clip, he
     towers = [p.numel() for n, p in network.named_parameters() if n in rates and "_encoder." in n]
     assert sum(towers) == pytest.approx(clip, rel=5e-4)
     assert trained_numbers(network, recipe) - sum(towers) == pytest.approx(head, rel=5e-4)
-
-
-@pytest.mark.parametrize(
-    ("name", "workers"),
-    [("cat-seg-b", 8), ("pca-seg-l", 8), ("err-seg-b", 2), ("err-seg-l", 2), ("err-seg-b-frozen", 2)],
-)
-def test_as_many_workers_read_images_as_in_the_released_configurations(name: str, workers: int) -> None:
-    assert RECIPES[name]().runtime.num_workers == workers
 
 
 def test_frozen_encoders_of_err_seg_are_those_of_table_13():

@@ -1,14 +1,14 @@
 """The folder of a run: whose it is, and what may change in it."""
 
 import json
-import subprocess
-import sys
+from unittest.mock import Mock
 
 import pytest
 
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.storage.journal import Journal
 from segvoc.training.run_folder import STATE, RunFolder
+from tests.storage.test_journal import locked_by_another
 
 RUNTIME = {"num_workers": 2, "save_every": 10, "eval_every": 0}
 CONFIG = {"recipe": {"optimizer": {"steps": 3}, "runtime": RUNTIME}, "seed": 0}
@@ -81,16 +81,13 @@ def test_every_start_is_recorded_and_what_changes_the_last_digits_is_told(tmp_pa
     ]
 
 
-def test_two_processes_can_not_train_in_one_folder(tmp_path):
-    code = (
-        "import sys; from segvoc.training.run_folder import RunFolder\n"
-        "RunFolder.open(sys.argv[1], {'recipe': {}}, resume=True)"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    with RunFolder.open(tmp_path, CONFIG, resume=False)[0] as folder:
-        other = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert f"another process trains in {str(folder.path)!r}" in other.stderr
-    assert subprocess.run(command, check=False).returncode == 0
+def test_two_processes_can_not_train_in_one_folder(tmp_path, monkeypatch):
+    with RunFolder.open(tmp_path, CONFIG, resume=False)[0]:
+        assert locked_by_another(tmp_path)
+    assert not locked_by_another(tmp_path)
+    monkeypatch.setattr("segvoc.training.run_folder.lock_folder", Mock(side_effect=UsageError("locked")))
+    with pytest.raises(UsageError, match=rf"^another process trains in {str(tmp_path)!r}; wait"):
+        RunFolder.open(tmp_path, CONFIG, resume=True)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-200], lambda data: b""])

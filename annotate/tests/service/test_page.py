@@ -32,16 +32,16 @@ def test_files_of_the_page(page):
         assert (answer.status_code, failure(answer)) == (405, "method_not_allowed")
 
 
-@pytest.mark.parametrize(
-    "path",
-    "/secret.txt /../secret.txt /%2e%2e/secret.txt /..%2fsecret.txt /....//secret.txt /.hidden /%00 //etc/passwd "
-    "/\\..\\secret.txt /model/segvoc.json /{}".format("x" * 5000).split(),
-)
-def test_no_other_file_is_reached(page, path):
+def test_no_other_file_is_reached(page):
+    paths = (
+        "/secret.txt /../secret.txt /%2e%2e/secret.txt /..%2fsecret.txt /....//secret.txt /.hidden /%00 //etc/passwd "
+        "/\\..\\secret.txt /model/segvoc.json /{}".format("x" * 5000).split()
+    )
     with in_process(page=page) as client:
-        answer = client.get(path)
-        assert answer.status_code == 404
-        failure(answer)
+        for path in paths:
+            answer = client.get(path)
+            assert answer.status_code == 404, path
+            failure(answer)
 
 
 def test_browsers_get_tiny_where_the_page_can_run_it(page):

@@ -48,6 +48,13 @@ def test_a_dropped_image_gets_the_labels_of_python_with_the_network_cut(site: Si
     assert all(request.startswith((site.address, "blob:", "data:")) for request in site.requests)
 
 
+def test_a_single_word_leaves_the_rest_of_the_image_unlabeled_as_in_python(site: Site):
+    site.open_and_label("chelsea.jpg", "cat")
+    labels = segvoc.load("tiny", dtype="float32").segment(SAMPLES / "chelsea.jpg", ["cat"]).labels
+    assert 0.2 < (labels == 0).mean() < 0.8
+    assert (site.labels() == np.minimum(labels, 255)).mean() >= 0.999
+
+
 @pytest.mark.slow
 def test_turned_transparent_and_upright_images_and_selected_words_get_the_labels_of_python(site: Site, tmp_path: Path):
     upright, turned, transparent = (tmp_path / name for name in ("upright.png", "turned.jpg", "transparent.png"))

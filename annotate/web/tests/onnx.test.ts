@@ -4,6 +4,8 @@ import { test } from "node:test";
 import { PageError } from "../src/backend";
 import { checkedDescription, inputSize, ownSelection, wordsProgram, type Description } from "../src/onnx/description";
 import { withoutIslands } from "../src/onnx/edges";
+import { NONE } from "../src/labels/labeling";
+import { beside, rejecting } from "../src/onnx/model";
 import { Prompts } from "../src/onnx/prompts";
 import { strongestClass } from "../src/onnx/strongest_class";
 import { bytes, expected, tokenizer } from "./expected";
@@ -22,6 +24,7 @@ const description: Description = {
   has_parts: false,
   selects: true,
   own_selection: { kind: "share", share: 0.98, least: 24 },
+  background_words: null,
   protocols: { auto: protocol },
   files: {},
 };
@@ -39,6 +42,20 @@ for (const { maps, image, quarters, index, value } of expected.strongest) {
 test("the lowest index wins a tie", () => {
   const values = Float32Array.from([1, 1, 2, 2, 2, 2]);
   assert.deepEqual(Array.from(strongestClass({ values, classes: 3, rows: 1, columns: 2 }, 2, 3).index), Array(6).fill(1));
+});
+
+test("a single word competes with its surroundings, but not with its synonyms", () => {
+  const embeddings = (...vectors: number[][]) =>
+    ({ values: Float32Array.from(vectors.flat()), words: vectors.length, prompts: 1, channels: 2 });
+  const all = beside(embeddings([2, 0]), embeddings([0, 1], [3, 0.1], [-1, 0]), 0.6);
+  assert.deepEqual([all.words, Array.from(all.values)], [3, [2, 0, 0, 1, -1, 0]]);
+});
+
+test("pixels where the surroundings are likelier than a single word, or it is unlikely, are unlabeled", () => {
+  const maps = { values: Float32Array.from([3, 3, -2, 1, 4, -3]), classes: 2, rows: 1, columns: 3 };
+  const { labels, confidence } = rejecting(maps, true, 0.3, 1, 3);
+  assert.deepEqual([Array.from(labels), Array.from(confidence)], [[0, NONE, NONE], [243, 243, 30]]);
+  assert.deepEqual(Array.from(rejecting(maps, false, 0.3, 1, 3).labels), [NONE, NONE, NONE]);
 });
 
 test("islands take the word around them, as probable as before", () => {

@@ -139,7 +139,6 @@ class HubRepository:
             raise CheckpointError(f"{self.name!r} {failed} the hub: {self._reason(error, access)}") from error
 
     def _reason(self, error: BaseException, access: str) -> str:
-        """The cause, and how to fix it."""
         from huggingface_hub import constants, errors, get_token
 
         if error.__cause__ is not None and type(error) in (RuntimeError, errors.LocalEntryNotFoundError):

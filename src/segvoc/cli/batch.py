@@ -85,7 +85,6 @@ def batch_command(
 
 
 def _label(run: BatchRun) -> int:
-    """Show the progress and failures of a run."""
     for warning in run.warnings:
         print_line(f"segvoc: warning: {warning}")
     if run.before:

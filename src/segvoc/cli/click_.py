@@ -57,7 +57,6 @@ def click_command(
 
 
 def _numbers(text: str, form: str) -> Any:
-    """Parse the coordinates of a click or a box."""
     try:
         numbers = tuple(float(number) for number in text.split(","))
     except ValueError:

@@ -144,7 +144,6 @@ def _published(file: PublishedFile) -> dict[str, Any]:
 
 
 def _encoders(file: PublishedFile | UnconfirmedFile) -> dict[str, Any]:
-    """Encoder weights that training starts from."""
     if isinstance(file, PublishedFile):
         wanted = ("name", "filename", "sha256", "license", "page", "on_disk")
         return {key: value for key, value in _published(file).items() if key in wanted}

@@ -60,7 +60,6 @@ def prepare_command(benchmarks: Sequence[str], data: str | None, jobs: int | Non
 
 
 def _summary(benchmark: Benchmark, manifest: Manifest, root: Path, *, already: bool) -> str:
-    """One line: how many images were prepared, and how many weren't."""
     of = f" of {benchmark.image_count}" if manifest.partial and benchmark.image_count is not None else ""
     counts = [f"{len(manifest.records)}{of} {'records' if benchmark.parts else 'images'}"]
     for stems, state in ((manifest.left_out, "left out"), (manifest.missing, "missing"), (manifest.failed, "failed")):

@@ -63,8 +63,8 @@ from segvoc.labeling.labeling import (
     label_in_processes,
     result_stamp,
 )
-from segvoc.labeling.videos.labeling import VideoResult, label_video, video_paths
-from segvoc.labeling.videos.reading import is_video, require_av
+from segvoc.labeling.video_reading import is_video, require_av
+from segvoc.labeling.videos import VideoResult, label_video, video_paths
 from segvoc.runtime.progress import Progress, print_line
 from segvoc.storage.resume import stamp_of
 
@@ -279,7 +279,6 @@ def segment_command(
 
 
 def _vocabulary(words: str | None, words_file: str | None, images: Sequence[str]) -> "Vocabulary | None":
-    """The words, if any are given."""
     if words is not None and (hint := unquoted_hint(words, images)):
         raise UsageError(hint)
     return None if words is None and words_file is None else vocabulary_of(words, words_file)

@@ -68,7 +68,6 @@ def teach_command(
 
 
 def _shown(stack: ExitStack) -> Callable[[str, int, int], None]:
-    """Show a progress bar per stage."""
     bars: dict[str, Progress] = {}
 
     def show(what: str, done: int, total: int) -> None:

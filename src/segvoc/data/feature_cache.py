@@ -40,7 +40,6 @@ class FeatureCache:
     folder: Path
     kind: str
     digests: tuple[str, ...]
-    """The digests of all shards."""
     rows: int
     shard_rows: int
 

@@ -1,11 +1,15 @@
 """Encodes vocabularies, whatever library runs the text encoder: each prompt once, cached in memory and on disk."""
 
+import hashlib
+import sqlite3
 import unicodedata
 import warnings
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing, suppress
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -15,7 +19,6 @@ from jaxtyping import Float, Float32, Int
 from segvoc.errors import UnknownWordWarning
 from segvoc.runtime.arrays import Array, array_namespace, normalized, to_numpy
 from segvoc.runtime.version import __version__
-from segvoc.storage.array_cache import ArrayCache
 from segvoc.storage.files import cache_folder, digest_of
 from segvoc.vocabulary import Vocabulary
 
@@ -123,6 +126,84 @@ class Tokenizer(Protocol):
     def unknown_words(self, words: Sequence[str]) -> list[str]:
         """Find words that the encoder probably doesn't know, such as words of another language."""
         ...
+
+
+LARGEST_FILE = 4 << 30
+"""Maximum size of the cache file, which then starts over [bytes]."""
+
+_WAIT = 10.0
+"""Timeout for other writers [s]."""
+
+_AT_ONCE = 500
+"""Maximum number of keys per query."""
+
+_TABLE = "create table if not exists kept (key text primary key, shape text, content blob, checksum blob)"
+
+
+class ArrayCache:
+    """Cache of float32 arrays in an SQLite file.
+
+    Safe for concurrent processes and kills. Damaged, unreadable or unwritable data counts as a cache miss; a damaged
+    file is removed. The file is created with its folder if needed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self, keys: Iterable[str]) -> dict[str, Float32[np.ndarray, "..."]]:
+        """The cached arrays among the keys."""
+        found: dict[str, np.ndarray] = {}
+        pending = iter(keys)
+
+        def look_up(database: sqlite3.Connection) -> None:
+            while batch := list(islice(pending, _AT_ONCE)):
+                marks = ", ".join("?" * len(batch))
+                for key, shape, content, checksum in database.execute(
+                    f"select key, shape, content, checksum from kept where key in ({marks})", batch
+                ):
+                    if checksum == _checksum(key, shape, content):
+                        sides = [int(side) for side in shape.split()]
+                        found[key] = np.frombuffer(content, "<f4").reshape(sides).copy()
+
+        if self.path.is_file():
+            self._attempt(look_up)
+        return found
+
+    def add(self, arrays: Mapping[str, Float32[np.ndarray, "..."]]) -> None:
+        """Add arrays in a single transaction."""
+        rows = []
+        for key, array in arrays.items():
+            shape, content = " ".join(map(str, array.shape)), array.astype("<f4").tobytes()
+            rows.append((key, shape, content, _checksum(key, shape, content)))
+
+        def insert(database: sqlite3.Connection) -> None:
+            with database:
+                database.execute(_TABLE)
+                database.executemany("insert or replace into kept values (?, ?, ?, ?)", rows)
+
+        self._attempt(insert)
+
+    def _attempt(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.is_file() and self.path.stat().st_size > LARGEST_FILE:
+                self._remove()
+            with closing(sqlite3.connect(self.path, timeout=_WAIT)) as database:
+                work(database)
+        except (OSError, sqlite3.OperationalError):
+            pass  # no space, no permission, or a timeout
+        except (sqlite3.DatabaseError, TypeError, ValueError, AttributeError):
+            self._remove()
+
+    def _remove(self) -> None:
+        # the journal too, which SQLite would apply to the next file of this name
+        with suppress(OSError):
+            for path in (self.path, self.path.with_name(f"{self.path.name}-journal")):
+                path.unlink(missing_ok=True)
+
+
+def _checksum(key: str, shape: str, content: bytes) -> bytes:
+    return hashlib.blake2b(f"{key} {shape} ".encode() + content, digest_size=8).digest()
 
 
 class PromptedWordEncoder(ABC):

@@ -29,7 +29,6 @@ from segvoc.evaluation.metrics import Confusion, PartProtocol, Scores, part_scor
 from segvoc.evaluation.protocol import EvaluationProtocol
 from segvoc.evaluation.task import EvaluationImage, EvaluationTask, GroundTruth, ImageScore
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.imaging.notebook_html import line, one_digit, side_by_side, table
 from segvoc.imaging.overlay import OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.segmentation import Segmentation
@@ -117,18 +116,8 @@ class EvaluationResult:
     """Duration of this run [s]."""
 
 
-class Report(dict[str, Any]):
-    """The content of `report.json`: plain values, None where a score is not defined."""
-
-    def _repr_html_(self) -> str:
-        """Notebook display: the overall and per-class scores."""
-        if not self:
-            return ""
-        data, model = self["data"], self["model"]
-        summary = f"{model['name']} on {data['title']}: {data['evaluated']} of {data['images']} images"
-        scores = table(("score", "%"), [(head, one_digit(self[name])) for head, name in PLAIN_COLUMNS])
-        classes = table(("class", "IoU [%]"), [(entry["name"], one_digit(entry["iou"])) for entry in self["classes"]])
-        return line(summary) + side_by_side(scores, classes)
+Report = dict[str, Any]
+"""The content of `report.json`: plain values, None where a score is not defined."""
 
 
 def write_report(
@@ -167,7 +156,7 @@ def build_report(
     confusion = Confusion.total((score.confusion for score in result.scores), classes)
     scores = confusion.scores()
     oracle = Confusion.total((score.oracle for score in result.scores if score.oracle is not None), classes)
-    content = {
+    report: Report = {
         "model": {
             "name": fingerprint["model"],
             "preset": origin.preset,
@@ -211,7 +200,6 @@ def build_report(
             "seconds": round(result.seconds, 3),
         },
     }
-    report = Report(content)
     report["verdict"] = "" if task.benchmark is None else verdict(report, published_weights=origin.published)
     return report
 

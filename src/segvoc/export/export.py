@@ -228,7 +228,6 @@ def export(
 
 
 def _check(model: NetworkSegmenter, format: ExportFormat, vocabulary: Vocabulary | None) -> None:
-    """Check for unknown or conflicting settings."""
     if format not in get_args(ExportFormat):
         raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(get_args(ExportFormat))}")
     if vocabulary is not None and isinstance(model.network, PartNetwork):
@@ -398,7 +397,6 @@ def _packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _in_dtype(network: SegmentationNetwork, dtype: ExportDtype) -> SegmentationNetwork:
-    """The network with its weights in a dtype."""
     if dtype == "float32":
         return network
     network = copy.deepcopy(network)

@@ -121,5 +121,4 @@ def _step(model: _Model) -> str:
 
 
 def _listed(name: str, entries: Sequence[str]) -> list[str]:
-    """The lines of a repeated field."""
     return [f"{name} [", *(f"  {entry}," for entry in entries[:-1]), f"  {entries[-1]}", "]"]

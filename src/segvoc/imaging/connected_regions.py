@@ -22,9 +22,7 @@ class Region:
 
     label: int
     left: int
-    """First column of the bounding box."""
     top: int
-    """First row of the bounding box."""
     inside: Bool[np.ndarray, "h w"]
     number: int | None = None
     """The number of the object; 0 for the pixels of a class with objects that are in none of them; None without
@@ -96,7 +94,6 @@ def segments(
 
 
 def _united(regions: Sequence[Region], labels: UInt16[np.ndarray, "H W"]) -> Region:
-    """All pixels of the regions' class."""
     rows, columns = (
         slice(min(place.start for place in places), max(place.stop for place in places))
         for places in zip(*(region.place for region in regions), strict=True)
@@ -196,7 +193,6 @@ def _joined(rings: list[_Points], padded: Bool[np.ndarray, "h w"], tolerance: fl
 
 
 def _simplified(points: _Points, tolerance: float) -> _Points:
-    """Simplify a path, keeping its ends."""
     from skimage.measure import approximate_polygon
 
     if len(points) < 3:

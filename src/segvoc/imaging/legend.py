@@ -27,7 +27,6 @@ class LegendEntry:
     region: int
     """Index of the region in the map."""
     name: str
-    """Any text, in any script."""
     color: tuple[int, int, int]
     fraction: float
     """Share of the image's pixels, in [0, 1]."""
@@ -107,7 +106,6 @@ def draw_legend(
 
 
 def _wrapped(note: str, font: Font, width: int) -> list[str]:
-    """The rows of a note, cut between words."""
     rows = [""]
     for word in note.split():
         longer = f"{rows[-1]} {word}".strip()

@@ -229,7 +229,6 @@ class RasterImage(AbstractContextManager["RasterImage"]):
         return np.array([percentiles(band, valid, stretch) for band in values], np.float32)
 
     def _sample(self) -> Shaped[np.ndarray, "n h w"]:
-        """Some values of the whole image."""
         size = reduced_size(self.height, self.width, SAMPLE_SIDE)
         return self._values(slice(0, self.height), slice(0, self.width), size, "nearest")
 

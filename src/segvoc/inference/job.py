@@ -3,9 +3,11 @@
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,8 @@ from jaxtyping import Float32, UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import InputError, LabelingWarning, UsageError
-from segvoc.imaging.reading import ImageSource
+from segvoc.imaging.rasters import Stretch
+from segvoc.imaging.reading import ImageSource, content_of, decode_given, image_name
 from segvoc.inference.edges import MOST_WORDS, refined, without_islands
 from segvoc.inference.engine import Engine, Maps
 from segvoc.inference.label_options import LabelOptions
@@ -22,7 +25,6 @@ from segvoc.inference.part_labels import label_parts
 from segvoc.inference.pixel_labels import ClassLabels, search_classes, selected_classes, strongest_of_groups
 from segvoc.inference.prepared_vocabulary import ClassQuery
 from segvoc.inference.protocols import Protocol
-from segvoc.inference.read_images import ReadImage, read_in_batches
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.taught.calibration import softmax_logits
@@ -30,6 +32,33 @@ from segvoc.inference.taught.features import FeatureArrays
 from segvoc.inference.taught.taught_words import TaughtQuery
 from segvoc.inference.windows import ViewLogits, views
 from segvoc.runtime.arrays import Array, array_namespace, on_cpu, start_copy, to_numpy
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """An image in memory."""
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    source: str | None
+    name: str
+    """Its name in errors."""
+    seconds: float
+    content: bytes | None = None
+    """The bytes of a file from a URL or standard input."""
+
+    @classmethod
+    def of(cls, source: ImageSource, stretch: Stretch | None, place: str) -> "ReadImage":
+        """Read an image, which is named by its place if it has no file name; raises `InputError`."""
+        start = time.perf_counter()
+        content, name = content_of(source), image_name(source)
+        pixels = decode_given(content, source, stretch)
+        return cls(pixels, name, place if name is None else repr(name), time.perf_counter() - start, content)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width [px]."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
 
 Outcomes = Iterator[Segmentation | InputError]
 """A result per image; an error takes the place of an image that fails."""
@@ -239,3 +268,52 @@ def not_finite_error(name: str) -> InputError:
     return InputError(
         f"{name}: the network's output is not finite (NaN or infinity); check the weights, or use dtype float32"
     )
+
+
+def read_in_batches(
+    images: Iterable[ImageSource], batch: int, stretch: Stretch | None = None, places: Iterable[str] | None = None
+) -> Generator[list[ReadImage | InputError], None, None]:
+    """Read images in threads, at most two batches ahead; an error takes the place of an image that can't be read.
+
+    `places` name images without a file name in errors (default: "image 1", ...). If `images` raises, or has something
+    that is no image, the images before it come first.
+    """
+    names = (f"image {number}" for number in count(1)) if places is None else places
+    sources, failures = zip(images, names, strict=False), list[Exception]()
+    with ThreadPoolExecutor(min(batch, 4), thread_name_prefix="segvoc-reader") as reader:
+        ahead: deque[Future[ReadImage | InputError]] = deque()
+
+        def read_ahead() -> None:
+            if failures:
+                return
+            try:
+                for source, place in islice(sources, 2 * batch - len(ahead)):
+                    ahead.append(reader.submit(_outcome, source, stretch, place))
+            except Exception as error:
+                failures.append(error)
+
+        try:
+            read_ahead()
+            while ahead:
+                next_batch = [ahead.popleft() for _ in range(min(batch, len(ahead)))]
+                read_ahead()  # while the caller works
+                outcomes = list[ReadImage | InputError]()
+                try:
+                    for future in next_batch:
+                        outcomes.append(future.result())
+                except Exception:
+                    if outcomes:
+                        yield outcomes
+                    raise
+                yield outcomes
+            if failures:
+                raise failures[0]
+        finally:
+            reader.shutdown(wait=False, cancel_futures=True)
+
+
+def _outcome(source: ImageSource, stretch: Stretch | None, place: str) -> ReadImage | InputError:
+    try:
+        return ReadImage.of(source, stretch, place)
+    except InputError as error:
+        return error

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8, UInt16
 
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.imaging.notebook_html import line, table, two_digits
 from segvoc.imaging.palette import word_colors
 from segvoc.vocabulary import folded
 
@@ -132,7 +131,6 @@ class LabeledFile:
     """The result for a big image or a video, whose labels are in files."""
 
     source: str
-    """Path of the file, as given."""
     height: int
     width: int
     """Size of the image or frames, upright [px]."""
@@ -160,35 +158,6 @@ class LabeledFile:
     def notes(self) -> list[str]:
         """The confidence and the absent words, a line each."""
         return summary_notes(self.statistics.summary(self.words, self.background, self.unsure_below))
-
-    def _repr_html_(self) -> str:
-        """Notebook view: the share and confidence of each word."""
-        how = f"{self.model} labeled {self.source}: {self.width} x {self.height} pixels in {self.seconds:.1f} s"
-        return report_table(self.report(compact=True), how)
-
-
-TABLE_WORDS = 15
-"""Maximum number of words in a notebook's table."""
-
-
-def report_table(report: Mapping[str, Any], last: str = "") -> str:
-    """Notebook view of `report(compact=True)`: tables of the words that have pixels and of the parts, then a line."""
-
-    def of(kind: str, name: str) -> str:
-        entries = sorted(report[kind], key=lambda entry: -entry["pixels"])
-        rows = [
-            (entry["name"], f"{100 * entry['fraction']:.1f} %", two_digits(entry["mean_confidence"]))
-            for entry in entries[:TABLE_WORDS]
-        ]
-        colors = [entry["color"] for entry in entries[:TABLE_WORDS]] if kind == "classes" else None
-        more = line(f"{len(entries) - TABLE_WORDS} more {name}s have pixels") if len(entries) > TABLE_WORDS else ""
-        return table((name, "share", "confidence"), rows, colors) + more
-
-    shown = of("classes", "word")
-    if unlabeled := report["unlabeled"]:
-        share = unlabeled / (unlabeled + sum(entry["pixels"] for entry in report["classes"]))
-        shown += line(f"{100 * share:.1f} % of the pixels have no word")
-    return f"<div>{shown}{of('parts', 'part') if 'parts' in report else ''}{line(last) if last else ''}</div>"
 
 
 def json_text(report: dict[str, Any]) -> bytes:

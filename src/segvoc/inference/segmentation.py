@@ -35,7 +35,6 @@ from segvoc.imaging.label_maps import (
     write_placed_label_map,
 )
 from segvoc.imaging.legend import share_text
-from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side
 from segvoc.imaging.overlay import (
     SAVED_OVERLAY,
     OverlayStyle,
@@ -46,8 +45,7 @@ from segvoc.imaging.overlay import (
 )
 from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
-from segvoc.inference.other_names import OF_RESULTS
-from segvoc.inference.reports import LabelStatistics, json_text, report_fields, report_table, summary_notes
+from segvoc.inference.reports import LabelStatistics, json_text, report_fields, summary_notes
 from segvoc.runtime.progress import print_line
 from segvoc.storage.atomic_writes import check_names, write_atomically
 from segvoc.storage.files import write_json
@@ -57,8 +55,11 @@ if TYPE_CHECKING:
     import pandas
     import supervision
 
-REPR_WORDS, SHOWN_RESULTS = 5, 12
-"""Maximum number of words in a result's `repr`, and of results of a list in a notebook."""
+REPR_WORDS = 5
+"""Maximum number of words in a result's `repr`."""
+
+NOTEBOOK_PIXELS = 200_000
+"""Maximum number of pixels of the overlay in a notebook, which stores its outputs."""
 
 
 class ObjectBox(NamedTuple):
@@ -99,7 +100,6 @@ class Segmentation:
     image: UInt8[np.ndarray, "H W 3"]
     """The image: upright, RGB."""
     model: str
-    """Name of the model."""
     seconds: float
     """Time spent on this image [s]: reading it, running the network (including GPU work; for a batch, an equal share)
     and computing the labels; excludes encoding the words and writing results."""
@@ -140,20 +140,10 @@ class Segmentation:
         told = "; ".join([", ".join([*shares, *more, *rest]), *self.notes()])
         return f"<Segmentation {source}{self.width} x {self.height}: {told}>"
 
-    def _repr_html_(self) -> str:
-        """Notebook view: the image, the overlay, and a legend with the shares of words and parts."""
-        how = f"{self.model} labeled {self.width} x {self.height} pixels in {self.seconds:.2f} s"
-        shown = Image.fromarray(self.image)
-        return side_by_side(
-            figure(shown, Path(self.source).name if self.source else "image"),
-            figure(self.overlay(legend=False, max_pixels=MOST_PIXELS), "words"),
-            report_table(self.report(compact=True), how),
-        )
-
-    def _repr_png_(self) -> bytes:
-        """The overlay, for frontends that show images but no HTML."""
+    def _repr_jpeg_(self) -> bytes:
+        """The overlay, as the value of a notebook's cell."""
         content = io.BytesIO()
-        self.overlay(max_pixels=MOST_PIXELS).save(content, "PNG")
+        self.overlay(max_pixels=NOTEBOOK_PIXELS).save(content, "JPEG", quality=85)
         return content.getvalue()
 
     @property
@@ -179,7 +169,7 @@ class Segmentation:
     if not TYPE_CHECKING:  # for type checkers, there are only the attributes above and below
 
         def __getattr__(self, name: str) -> object:
-            raise no_attribute("Segmentation", name, OF_RESULTS, [*dir(type(self)), *self.__dataclass_fields__])
+            raise no_attribute("Segmentation", name, "result", [*dir(type(self)), *self.__dataclass_fields__])
 
     def __getitem__(self, word: str | int) -> Bool[np.ndarray[Any, np.dtype[np.bool_]], "H W"]:
         """The mask of a word: result["cat"] is result.mask("cat"); `TypeError` for a number, as of a list."""
@@ -469,7 +459,6 @@ class Segmentation:
         return LabelStatistics.of(self.part_labels, self.part_confidence)
 
     def _place(self, out_dir: str | os.PathLike[str], stem: str | None) -> tuple[str | os.PathLike[str], str]:
-        """Folder and common name of the files to save."""
         suffix = "" if stem is not None or os.path.isdir(out_dir) else Path(out_dir).suffix.lower()
         if suffix == ".png":
             return Path(out_dir).parent, Path(out_dir).stem
@@ -547,17 +536,6 @@ class Segmentation:
                 problem = f"{str(left)!r} of an earlier run can't be removed: {error.strerror}; remove it yourself"
                 raise OutputError(problem) from None
         return paths
-
-
-class Segmentations(list[Segmentation]):
-    """The results of several images, in order: a list that notebooks show as overlays."""
-
-    def _repr_html_(self) -> str:
-        """The overlay of each result, with its name and most frequent words."""
-        most = MOST_PIXELS // 4
-        shown = [figure(one.overlay(max_pixels=most), repr(one).strip("<>")) for one in self[:SHOWN_RESULTS]]
-        left = len(self) - len(shown)
-        return side_by_side(*shown) + (line(f"{left} more results") if left else "")
 
 
 def _seen_from(file: str, image: str) -> str:

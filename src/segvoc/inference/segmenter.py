@@ -10,18 +10,15 @@ import numpy as np
 from segvoc.encoders.word_encoder import WordEncoder
 from segvoc.errors import InputError, SegvocError, UsageError, no_attribute
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.imaging.notebook_html import table
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.engine import PLAIN, Engine, ModelTraits
-from segvoc.inference.job import LabelingJob, Outcomes, StartBatch, label_stream, raising, warning
+from segvoc.inference.job import LabelingJob, Outcomes, ReadImage, StartBatch, label_stream, raising, warning
 from segvoc.inference.label_options import AUTO, LabelKeywords, LabelOptions
-from segvoc.inference.other_names import OF_MODELS
 from segvoc.inference.part_labels import words_with_objects
 from segvoc.inference.pixel_labels import checked_groups
 from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Protocols
-from segvoc.inference.read_images import ReadImage
-from segvoc.inference.segmentation import Segmentation, Segmentations
+from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.taught.features import FeatureArrays, read_features
 from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWords, probe_image
@@ -92,12 +89,6 @@ class Segmenter(Engine):
     def __repr__(self) -> str:
         taught = sum(len(one.words) for one in self.taught)
         return f"<{type(self).__name__} {self.name!r}, {self.dtype}{f', {taught} taught words' if taught else ''}>"
-
-    def _repr_html_(self) -> str:
-        """Notebook view of a model."""
-        taught = dict.fromkeys(word for one in self.taught for word in one.words)
-        rows = [("class", type(self).__name__), ("precision", self.dtype), ("windows", ", ".join(self.protocols))]
-        return table((self.name, ""), [*rows, ("taught words", ", ".join(taught) or "none")])
 
     @property
     def own_words(self) -> tuple[str, ...]:
@@ -217,7 +208,7 @@ class Segmenter(Engine):
         job = self._job(words, options, parts, groups)
         places = [f"image {n} of {len(sources)}" if several else "the image" for n in range(1, len(sources) + 1)]
         outcomes = label_stream(_start(job), job, sources, places)
-        results = Segmentations(raising(self._warning(outcomes, words, job)))
+        results = list(raising(self._warning(outcomes, words, job)))
         return results if several else results[0]
 
     __call__ = segment
@@ -225,7 +216,7 @@ class Segmenter(Engine):
     if not TYPE_CHECKING:  # for type checkers, there are only the attributes above and below
 
         def __getattr__(self, name: str) -> object:
-            raise no_attribute(type(self).__name__, name, OF_MODELS, dir(type(self)))
+            raise no_attribute(type(self).__name__, name, "model", dir(type(self)))
 
     def start(
         self,
@@ -422,5 +413,4 @@ class Segmenter(Engine):
 
 
 def _start(job: LabelingJob) -> StartBatch:
-    """What starts a batch of the job: whole images, or tile by tile."""
     return job.start if job.options.tiling is None else TiledLabeling(job).start

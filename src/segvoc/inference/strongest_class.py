@@ -66,7 +66,6 @@ class StrongestClass:
     def _take(
         self, y: slice, x: slice, value: Float[Array, "y x"], index: Int[Array, "y x"], better: Bool[Array, "y x"]
     ) -> None:
-        """Replace values and indices of a block's pixels where the new ones are better."""
         xp = array_namespace(value)
         self.value[y, x] = xp.where(better, value, self.value[y, x])
         self.index[y, x] = xp.where(better, index, self.index[y, x])

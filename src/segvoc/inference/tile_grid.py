@@ -14,7 +14,6 @@ LEAST_TILE = 32
 """Minimum side of a tile [px]; smaller tiles show the network too little."""
 
 DEFAULT_TILE = 2048
-"""Default side of tiles [px]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +128,6 @@ class TileAxis:
         return places + [(n, start - self.side) for n, start in places if start + self.size > self.side]
 
     def _profile(self, number: int) -> Float32[np.ndarray, " size"]:
-        """The weight of a tile before normalization."""
         weights = np.ones(self.size)
         ramp = np.sin((np.arange(self.overlap) + 0.5) / max(1, self.overlap) * np.pi / 2) ** 2
         start = self.starts[number]

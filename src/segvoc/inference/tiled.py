@@ -14,10 +14,9 @@ from jaxtyping import Bool, Float32, UInt8, UInt16
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import ArrayImage, WindowedImage
-from segvoc.inference.job import LabelingJob, Outcomes, not_finite_error
+from segvoc.inference.job import LabelingJob, Outcomes, ReadImage, not_finite_error
 from segvoc.inference.pixel_labels import decide
 from segvoc.inference.protocols import Protocol
-from segvoc.inference.read_images import ReadImage
 from segvoc.inference.reports import LabelStatistics
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.strongest_class import Layer, PixelAxis, StrongestClass

@@ -47,9 +47,7 @@ class BigResult(LabeledFile):
     label_map: Path
     """`scene.tif` of a TIFF, `photo.png` of other images."""
     report_file: Path
-    """`photo.json`"""
     overlay: Path | None
-    """`photo.overlay.png`, if one was drawn."""
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `photo.json`: as `Segmentation.report`, plus "tiles" (side, overlap, wrap)."""
@@ -148,7 +146,6 @@ def _label_rows(
     name: str,
     before: float,
 ) -> None:
-    """Label the remaining rows of tiles."""
     start, rows = time.perf_counter() - before, tiled.tiling.rows(image.height)
     if labels.is_new:
         labels.begin(tiled.select(image))
@@ -195,7 +192,6 @@ class LargeResult(LabeledFile):
     labels: UInt16[np.ndarray, "H W"]
     """As in `Segmentation`."""
     pixels: DecodedImage
-    """The image."""
     confidence = probabilities = part_labels = None
     """A `Segmentation` may have them."""
 

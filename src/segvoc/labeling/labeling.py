@@ -50,10 +50,8 @@ _JOURNALS = "images-*.jsonl"
 _Files = TypeVar("_Files", bound=ResultFiles)
 
 Planned = tuple[Path, ResultFiles]
-"""An image and its result files."""
 
 FolderWork = ResumableWork[object]
-"""The images of a call."""
 
 
 def image_work(out: str | os.PathLike[str], key: Key, sources: Sequence[str], shard: str | None = None) -> FolderWork:
@@ -261,7 +259,6 @@ def _too_many(waiting: Iterable[_Waiting]) -> bool:
 
 
 def _listed(settings: Mapping[str, object]) -> str:
-    """Settings in one line."""
     return ", ".join(f"{name}={value}" for name, value in settings.items())
 
 

@@ -129,7 +129,6 @@ def convert(
 
 
 def _with_towers(file: WeightsFile, encoder_weights: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Combine a checkpoint without encoders and a plain CLIP."""
     if clip_family(file.tensors) == "DINOv3":
         return file.tensors | read_weights(encoder_weights).tensors
     if not is_decoder_alone(file.tensors):
@@ -144,7 +143,6 @@ def _with_towers(file: WeightsFile, encoder_weights: str | os.PathLike[str]) -> 
 
 
 def _refuse_place(official: Path, out: Path, overwrite: bool) -> None:
-    """Raise `UsageError` if the output file may not be written."""
     if out.suffix.lower() != ".safetensors":
         raise UsageError(f"{str(out)!r} doesn't end in .safetensors, the format that is written; use that suffix")
     if out.is_dir():

@@ -219,7 +219,6 @@ def _runs_python(module: Mapping[str, Any]) -> bool:
 
 
 def _modes() -> tuple[object, ...]:
-    """Process-wide settings that choose kernels."""
     return (
         torch.get_float32_matmul_precision(),
         torch.backends.cudnn.allow_tf32,

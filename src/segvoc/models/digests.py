@@ -77,6 +77,5 @@ def _network_words(encoder: PromptedWordEncoder) -> str:
 
 
 def _engine(model: Segmenter) -> str:
-    """The library that runs a model, and its version."""
     package = "onnxruntime" if isinstance(model, ExportedSegmenter) else "torch"
     return f"{package} {version(package)}"

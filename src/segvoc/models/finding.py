@@ -281,7 +281,6 @@ def _transformers_options(config: Mapping[str, Any]) -> Mapping[str, object]:
 
 
 def _foreign(name: str, config: Mapping[str, Any], files: list[str]) -> CheckpointError:
-    """The error for a model of another library."""
     kind, architectures = config.get("model_type"), config.get("architectures")
     classes = [str(entry) for entry in architectures] if isinstance(architectures, list) else []
     classes = classes or ([str(kind)] if kind else [])

@@ -111,7 +111,6 @@ class Preset:
     family: Family | None = None
     """The paper's network; None for networks of other origins."""
     configuration: builders.NetworkConfig
-    """The complete configuration of the network."""
     build: Callable[[Any], SegmentationNetwork]
     templates_of: Callable[[Any], tuple[str, ...]]
     """Prompt templates for such a configuration; `{}` stands for the word."""
@@ -246,7 +245,6 @@ def _frozen_vit_preset(title: str, encoder: EvaEncoders | OpenAIEncoders, file: 
 
 
 def _frozen_timm_preset(name: TimmClipName) -> Preset:
-    """A CLIP alone with a timm image encoder."""
     sizes = TIMM_CLIPS[name]
     if name not in UNCONFIRMED:
         entry = f"published.json has no entry {name!r} in its list 'unconfirmed', but TIMM_CLIPS has this encoder"

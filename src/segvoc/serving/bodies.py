@@ -36,7 +36,6 @@ PartLists = Annotated[
 ]
 
 FORM_OPTIONS = (*IMAGE_OPTIONS, "stretch")
-"""The options of a form."""
 
 
 def _option_fields() -> dict[str, Any]:
@@ -235,7 +234,6 @@ def content_type(request: Request, *known: str) -> str:
 
 
 async def _form(request: Request, settings: ServiceSettings) -> dict[str, str | tuple[str | None, bytes]]:
-    """The fields of a form; for files, name and content."""
     stream = body_stream(request, settings.max_bytes + TEXT_BYTES)
     parser = _MemoryParser(
         request.headers, stream, max_files=1, max_fields=len(SegmentForm.model_fields), max_part_size=TEXT_BYTES

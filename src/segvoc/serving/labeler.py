@@ -81,11 +81,9 @@ class ModelIdentity:
     """What labels an image: the same identity, words and options give the same labels."""
 
     model: str
-    """Name of the model."""
     weights: str | None
     """Digest of its weights; None for an engine of your own."""
     version: str = __version__
-    """segvoc's version."""
 
     @property
     def header(self) -> str:
@@ -290,7 +288,6 @@ class Labeler:
             raise self._no_time() from None
 
     def _forget(self, job: _Job) -> _Job:
-        """Remove a job from the queue."""
         self._waiting.remove(job)
         self.metrics.waiting.dec()
         if job.expiry is not None:

@@ -29,7 +29,6 @@ LARGEST_AMOUNT = 1 << 31
 """Upper limit of image sides, counts and token ids in a record."""
 
 Plain = bool | int | float | str | None | list[Any] | dict[str, Any]
-"""A JSON value."""
 
 Instance = TypeVar("Instance")
 
@@ -94,7 +93,6 @@ def field_value(annotation: Any, value: object, place: str) -> Any:
 
 
 def _record(classes: Sequence[type[Any]], value: object, place: str) -> Any:
-    """Convert a JSON object to the record of its kind."""
     if len(classes) == 1:
         return from_json(classes[0], value, place)
     kind = value.get(KIND) if isinstance(value, Mapping) else None
@@ -106,7 +104,6 @@ def _record(classes: Sequence[type[Any]], value: object, place: str) -> Any:
 
 
 def _fits(annotation: Any, value: object) -> bool:
-    """Whether a value matches a plain type."""
     if annotation is Any:
         return True
     if literal := choices(annotation):

@@ -37,8 +37,7 @@ from segvoc.training.caption_task import CaptionFiles, CaptionTask, frozen_encod
 from segvoc.training.loop import ForwardPass
 from segvoc.training.monitor import CaptionedValidation, LabeledValidation
 from segvoc.training.objectives.segmentation import Objective, PartObjective
-from segvoc.training.parameters import learning_rates
-from segvoc.training.recipe import Recipe
+from segvoc.training.recipe import Recipe, learning_rates
 from segvoc.training.run_folder import FEATURES
 from segvoc.training.start import Start
 from segvoc.vocabulary import Vocabulary

@@ -147,7 +147,7 @@ def test_polygons_are_those_of_pycocotools() -> None:
     height, width = 48, 64
     rng = np.random.default_rng(0)
     polygons = [[8.1, 4, 12, 4, 8.1, 24]]
-    polygons += [rng.uniform(-5, 70, 2 * corners).round(corners % 4).tolist() for corners in rng.integers(3, 20, 300)]
+    polygons += [rng.uniform(-5, 70, 2 * corners).round(corners % 4).tolist() for corners in rng.integers(3, 20, 100)]
     for flat in polygons:
         shapes = Shapes(shapes=(Shape(label=1, patch=Polygons([flat])),))
         expected: Any = coco_mask.decode(coco_mask.frPyObjects([flat], height, width))  # type: ignore[call-overload]

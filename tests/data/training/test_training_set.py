@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from multiprocessing import forkserver
@@ -32,6 +33,7 @@ from segvoc.data.training.training_set import (
     stacked,
 )
 from segvoc.errors import ProcessError, UsageError
+from segvoc.training.loop import stop_signals
 from tests.data.training.own_transforms import Failing, brighter
 from tests.processes import survivors
 from tests.training.runs import RECIPE, drawn_images
@@ -188,27 +190,15 @@ class Slow(torch.utils.data.Dataset):
         time.sleep(600)
 
 
-_WAIT = """
-import os, signal, threading
-from segvoc.data.training import training_set
-from segvoc.training.loop import stop_signals
-from tests.data.training.test_training_set import Slow
-training_set.LAST_BATCH = 2.0
-read = training_set.read_ahead(Slow(), [[0]], list, 1, pinned=False)
-threading.Timer(3, os.kill, (os.getpid(), signal.SIGTERM)).start()
-with stop_signals() as received:
-    try:
+def test_sigterm_ends_a_wait_for_data(monkeypatch, capsys):
+    monkeypatch.setattr("segvoc.data.training.training_set.LAST_BATCH", 0.5)
+    read = read_ahead(Slow(), [[0]], list, 1, pinned=False)
+    with stop_signals() as received, pytest.raises(SystemExit) as left:
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
         next(read)
-    finally:
-        print(*received)
-"""
-
-
-def test_sigterm_ends_a_wait_for_data():
-    done = subprocess.run([sys.executable, "-c", _WAIT], capture_output=True, text=True, timeout=200, check=False)
-    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, f"{int(signal.SIGTERM)}\n"), done.stderr
-    # the worker, if it hasn't started yet, may complain
-    assert "segvoc: stopped by a signal while waiting for data; the last checkpoint stays" in done.stderr.splitlines()
+    assert (left.value.code, received) == (128 + signal.SIGTERM, [signal.SIGTERM])
+    told = "segvoc: stopped by a signal while waiting for data; the last checkpoint stays"
+    assert told in capsys.readouterr().err.splitlines()
 
 
 class Unreadable(torch.utils.data.Dataset):

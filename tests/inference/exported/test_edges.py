@@ -11,7 +11,6 @@ from segvoc.inference import teaching
 from segvoc.inference.edges import EDGES, ISLAND, connected_cells, refined, without_islands
 from segvoc.inference.exported.segmenter import ExportedSegmenter, open_tiny
 from segvoc.inference.taught.taught_words import TaughtWords
-from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.files import SHIPPED
 from tests.inference.small_network import small_segmenter
 from tests.inference.taught.drawn_examples import drawn_examples
@@ -21,11 +20,6 @@ WORDS = ["cat", "wall", "blanket", "sky"]
 
 
 tiny = pytest.fixture(scope="module")(open_tiny)
-
-
-@pytest.fixture(scope="module")
-def network() -> NetworkSegmenter:
-    return segvoc.load("tiny", device="cpu", dtype="float32")
 
 
 def test_a_rough_border_moves_to_the_edge_in_the_image() -> None:
@@ -53,8 +47,8 @@ def test_words_are_refined_alike_whatever_is_asked_beside_them() -> None:
 
 
 @pytest.mark.parametrize("asked", [{}, {"parts": {"cat": ["head", "ear"]}}, {"taught": True}])
-def test_pytorch_and_onnx_agree(network, tiny: ExportedSegmenter, taught: TaughtWords, asked: dict) -> None:
-    models, words, image = [network, tiny], WORDS, SAMPLE
+def test_pytorch_and_onnx_agree(tiny_network, tiny: ExportedSegmenter, taught: TaughtWords, asked: dict) -> None:
+    models, words, image = [tiny_network, tiny], WORDS, SAMPLE
     asked = {"edges": True, **asked}
     if asked.pop("taught", False):
         models, words = [one.with_taught(taught) for one in models], list(taught.words)

@@ -36,11 +36,6 @@ SAMPLES = Path(__file__).parents[3] / "samples"
 WORDS = ["cat", "person", "sky", "rocket", "cup", "spoon", "table", "flag", "wall", "tree", "flame", "tower"]
 
 
-@pytest.fixture(scope="module")
-def network() -> NetworkSegmenter:
-    return segvoc.load("tiny", device="cpu", dtype="float32")
-
-
 exported = pytest.fixture(scope="module")(open_tiny)
 
 
@@ -66,16 +61,16 @@ def test_what_needs_the_network_says_so(
 
 
 @pytest.mark.parametrize(("photo", "window", "more"), [("rocket.jpg", "single", 0), ("coffee.jpg", "auto", 120)])
-def test_photographs(network, exported, photo: str, window: str, more: int) -> None:
+def test_photographs(tiny_network, exported, photo: str, window: str, more: int) -> None:
     words = [*WORDS, *(f"thing {number}" for number in range(more))]
-    one, other = (model.segment(SAMPLES / photo, words, window=window) for model in (network, exported))
+    one, other = (model.segment(SAMPLES / photo, words, window=window) for model in (tiny_network, exported))
     _assert_alike(one, other)
     assert one.selected.all() != bool(more)  # of many words, few are refined
 
 
-def test_listed_words_are_refined_as_if_the_program_had_selected_them(network, exported):
+def test_listed_words_are_refined_as_if_the_program_had_selected_them(tiny_network, exported):
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 3, 448, 448)).astype(np.float32)
-    for model in (network, exported):
+    for model in (tiny_network, exported):
         text, single = model.encode_words(Vocabulary(WORDS)), model.protocols["single"]
         chosen, kept = model.run(pixels[:1], text, replace(single, selection=Voted(5)))
         classes = tuple(np.asarray(kept)[0].tolist())
@@ -84,9 +79,9 @@ def test_listed_words_are_refined_as_if_the_program_had_selected_them(network, e
         np.testing.assert_allclose(np.asarray(listed)[0], np.asarray(chosen)[0], atol=1e-4)
 
 
-def test_parts_background_and_probabilities(network: NetworkSegmenter, exported: ExportedSegmenter) -> None:
+def test_parts_background_and_probabilities(tiny_network: NetworkSegmenter, exported: ExportedSegmenter) -> None:
     asked = {"parts": {"cat": ["head", "ear"]}, "background": "other", "return_probabilities": True}
-    one, other = (model.segment(SAMPLES / "chelsea.jpg", ["cat"], **asked) for model in (network, exported))
+    one, other = (model.segment(SAMPLES / "chelsea.jpg", ["cat"], **asked) for model in (tiny_network, exported))
     _assert_alike(one, other)
     assert one.part_labels is not None and other.part_labels is not None
     assert (one.part_labels == other.part_labels).mean() > 0.9999
@@ -102,14 +97,14 @@ def test_a_copy_is_an_exported_folder_with_the_same_results(exported: ExportedSe
         segvoc.load(tmp_path)
 
 
-def test_only_the_model_that_ships_is_taken_for_it(network: NetworkSegmenter) -> None:
-    assert is_tiny(network.origin)
-    assert not is_tiny(network.origin | {"training": {"steps": 1}})
+def test_only_the_model_that_ships_is_taken_for_it(tiny_network: NetworkSegmenter) -> None:
+    assert is_tiny(tiny_network.origin)
+    assert not is_tiny(tiny_network.origin | {"training": {"steps": 1}})
     assert not is_tiny(segvoc.load("tiny", weights="random", options={"pad_classes": 8}).origin)
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_the_programs_halves_give_what_the_whole_gives(exported: ExportedSegmenter, threads: int) -> None:
+def test_the_programs_halves_give_what_the_whole_gives(exported: ExportedSegmenter) -> None:
+    threads = 3
     halved = ExportedSegmenter(exported.folder, manifest=TINY_MANIFEST, threads=threads)
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 3, 128, 160)).astype(np.float32)
     features, text = halved.find_features(pixels), halved.encode_words(Vocabulary(WORDS))

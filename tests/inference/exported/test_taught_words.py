@@ -1,6 +1,8 @@
 """Words taught to tiny's network work in its programs, which run without PyTorch, and give the same labels."""
 
+import copy
 import json
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -22,39 +24,48 @@ plain = cache(open_tiny)
 FIRST = "taught_1.words.safetensors"
 
 
-@pytest.fixture
-def folder(taught: TaughtWords, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def whole(taught: TaughtWords, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`tiny` as an exported folder with taught words."""
-    out = tmp_path / "model"
-    out.mkdir()
+    out = tmp_path_factory.mktemp("model")
     copy_tiny(out)
     add_taught(out, [taught])
     return out
 
 
-def test_a_folder_applies_its_words_by_itself(folder, taught):
+@pytest.fixture(scope="module")
+def opened(whole: Path) -> ExportedSegmenter:
+    return load_exported(whole)
+
+
+@pytest.fixture
+def folder(whole: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(whole, tmp_path / "model"))
+
+
+def test_a_folder_applies_its_words_by_itself(whole, opened, taught):
     expected = plain().with_taught(taught).segment(IMAGE, WORDS)
-    model = load_exported(folder)
-    assert [one.digest for one in model.taught] == [taught.digest]
-    assert np.array_equal(model.segment(IMAGE, WORDS).labels, expected.labels)
+    assert [one.digest for one in opened.taught] == [taught.digest]
+    assert np.array_equal(opened.segment(IMAGE, WORDS).labels, expected.labels)
     assert (plain().segment(IMAGE, WORDS).labels != expected.labels).mean() > 0.01
-    about = json.loads((folder / MANIFEST).read_text())
+    about = json.loads((whole / MANIFEST).read_text())
     assert about["taught"] == [FIRST]
     assert len(about["files"][FIRST]["sha256"]) == 64
 
 
-def test_more_words_add_to_those_of_the_folder(folder, taught):
+def test_more_words_add_to_those_of_the_folder(opened, taught):
     other = replace(taught, weights=taught.weights[::-1], bias=taught.bias[::-1])  # colors are swapped
-    model = load_exported(folder).with_taught(other)
+    model = opened.with_taught(other)
     assert [one.digest for one in model.taught] == [taught.digest, other.digest]
     last = plain().with_taught(other).segment(IMAGE, WORDS).labels
     assert np.array_equal(model.segment(IMAGE, WORDS).labels, last)
-    assert not np.array_equal(load_exported(folder).segment(IMAGE, WORDS).labels, last)
-    assert model_record(model)["taught"] != model_record(load_exported(folder))["taught"]
+    assert not np.array_equal(opened.segment(IMAGE, WORDS).labels, last)
+    assert model_record(model)["taught"] != model_record(opened)["taught"]
 
 
-def test_without_words_those_of_training_and_of_examples_are_asked_for(folder):
-    model = load_exported(folder)
+def test_without_words_those_of_training_and_of_examples_are_asked_for(opened):
+    model = copy.copy(opened)
     examples = model.own_words
     model.known_words, model.known_background = ("road", examples[0].title(), "none"), "none"
     result = model.segment(IMAGE)

@@ -17,10 +17,10 @@ from segvoc.imaging.label_maps import read_label_map
 from segvoc.imaging.overlay import OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.label_options import LabelOptions
+from segvoc.labeling import videos
 from segvoc.labeling.labeling import Output
-from segvoc.labeling.videos import labeling
-from segvoc.labeling.videos.labeling import label_video, segment_frames
-from segvoc.labeling.videos.reading import OpenVideo
+from segvoc.labeling.video_reading import OpenVideo
+from segvoc.labeling.videos import label_video, segment_frames
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_segmenter
@@ -36,7 +36,7 @@ def model() -> NetworkSegmenter:
 
 @pytest.fixture(autouse=True)
 def _short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labeling, "PIECE", 4)
+    monkeypatch.setattr(videos, "PIECE", 4)
 
 
 def _contents(folder: Path) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def test_a_stop_while_results_are_written_loses_nothing(model, tmp_path, monkeyp
     path = write_video(tmp_path / "video.mp4", 6)
     label_video(model, path, WORDS, Output(tmp_path / "whole"))
     with monkeypatch.context() as patched:
-        patched.setattr(labeling, "_move", move_some)
+        patched.setattr(videos, "_move", move_some)
         with pytest.raises(KeyboardInterrupt):
             label_video(model, path, WORDS, Output(tmp_path / "out"))
     assert (tmp_path / "out/video/000002.png").exists() and not (tmp_path / "out/video/000003.png").exists()
@@ -157,7 +157,7 @@ def test_other_settings_are_refused_and_other_results_replaced(model: NetworkSeg
     path = write_video(tmp_path / "video.mp4", 6)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(labeling, "_move", _interrupt)
+        patched.setattr(videos, "_move", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             label_video(model, path, WORDS, Output(tmp_path / "out"))
     with pytest.raises(UsageError, match="every: 1, now 2"):

@@ -20,6 +20,8 @@ export interface Description {
   readonly selects: boolean;
   /** The model's own selection; null: the protocol's. */
   readonly own_selection: OwnSelection | null;
+  /** Words for what surrounds a single word, and when a pixel is left to them; null: the word fills the image. */
+  readonly background_words: BackgroundWords | null;
   readonly protocols: Readonly<Record<string, Protocol>>;
   /** Files of words that the model was taught. */
   readonly taught?: readonly string[];
@@ -31,6 +33,14 @@ export interface Description {
 export type OwnSelection =
   | { readonly kind: "share"; readonly share: number; readonly least: number }
   | { readonly kind: "quarter"; readonly least: number; readonly most: number };
+
+export interface BackgroundWords {
+  readonly words: readonly string[];
+  /** Maximum cosine similarity to the word; more similar ones are synonyms of it. */
+  readonly similarity: number;
+  /** Probability below which a pixel isn't the word even if none of these is likelier. */
+  readonly threshold: number;
+}
 
 export interface Text {
   readonly program: string;

@@ -5,6 +5,7 @@ import * as ort from "onnxruntime-web/wasm";
 import { type ModelInfo, PageError, type Pixels, type Query, type Segmentation, type TaughtFile } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
 import { resizedPlanes } from "../imaging/resize";
+import { NONE } from "../labels/labeling";
 import { firstName, names } from "../labels/synonyms";
 import {
   checkedDescription,
@@ -20,7 +21,7 @@ import { type FeatureMap, readNames } from "./feature_maps";
 import { float16 } from "./float16";
 import type { Loader } from "./loading";
 import { Prompts } from "./prompts";
-import { strongestClass } from "./strongest_class";
+import { type Maps, strongestClass } from "./strongest_class";
 import { readTaughtWords, type TaughtWords } from "./taught_words";
 import { checkModel, type Embeddings, fits, probeImage, softmaxLogits, TaughtQuery } from "./teaching";
 
@@ -122,16 +123,17 @@ export class Model {
     { features, height, width }: SeenImage,
     { words, synonyms, taught }: Query,
   ): Promise<Omit<Segmentation, "seconds">> {
-    const looked = lookedFor(words, synonyms);
     const known = [...this.own.map((one) => one.taught), ...taught.map((id) => this.taught.get(id)!)];
     const byExamples = TaughtQuery.of(known, words);
-    const text = await this.embedded(looked);
+    const asked = await this.embedded(lookedFor(words, synonyms));
+    const standIns = words.length === 1 && !byExamples ? this.description.background_words : null;
+    const text = standIns ? beside(asked, await this.embedded(lookedFor(standIns.words, "first")), standIns.similarity) : asked;
     const embeddings = byExamples?.embeddings(text) ?? text;
-    const selection = ownSelection(this.description, this.protocol, words.length, known.length > 0);
+    const selection = ownSelection(this.description, this.protocol, text.words, known.length > 0);
     const { logits, kept } = await this.logits(features, embeddings, selection);
     const [, classes, rows, columns] = logits.dims;
     // words that weren't kept have no map
-    const word = kept ? Uint16Array.from(kept.data as BigInt64Array, Number) : Uint16Array.from(words.keys());
+    const word = kept ? Uint16Array.from(kept.data as BigInt64Array, Number) : Uint16Array.from(Array(text.words).keys());
     const byText = logits.data as Float32Array;
     const values = byExamples?.added(byText, [rows, columns], word, fittingMaps(known, features)) ?? byText;
     if (!values.every(Number.isFinite))
@@ -139,12 +141,12 @@ export class Model {
     const coarse = { values, classes, rows, columns };
     const raw = this.edges && byExamples?.edges !== false ? await refined(this.edges, features, coarse) : coarse;
     const maps = byExamples ? { ...raw, values: softmaxLogits(raw.values, classes, byExamples.temperature) } : raw;
-    const { index, value } = strongestClass(maps, height, width);
+    const size = [height, width] as const;
+    const labels = standIns ? rejecting(maps, word[0] === 0, standIns.threshold, ...size) : labeled(maps, word, ...size);
     return {
       width,
       height,
-      labels: index.map((place) => word[place]),
-      confidence: probabilities(value),
+      ...labels,
       words,
       parts: null,
       model: this.description.name,
@@ -239,6 +241,36 @@ function fittingMaps(known: readonly TaughtWords[], features: Features): Feature
   if (!known.every((taught) => fits(taught, maps)))
     throw new PageError("The model's taught words are for another one; export the page again.");
   return maps;
+}
+
+/** A word, followed by those words for its surroundings that are no synonyms of it. */
+export function beside(word: Embeddings, surroundings: Embeddings, similarity: number): Embeddings {
+  const { channels, prompts } = word;
+  const vectors = (of: Embeddings) =>
+    Array.from({ length: of.words }, (_, at) => of.values.subarray(at * prompts * channels, (at + 1) * prompts * channels));
+  const direction = (vector: Float32Array) =>
+    normalized(mean(Array.from({ length: prompts }, (_, at) => vector.subarray(at * channels, (at + 1) * channels))));
+  const own = direction(word.values);
+  const isOther = (vector: Float32Array) => direction(vector).reduce((sum, x, at) => sum + x * own[at], 0) <= similarity;
+  const rows = [word.values, ...vectors(surroundings).filter(isOther)];
+  return { ...word, values: joined(rows), words: rows.length };
+}
+
+type Labels = Pick<Segmentation, "labels" | "confidence">;
+
+function labeled(maps: Maps, word: Uint16Array, height: number, width: number): Labels {
+  const { index, value } = strongestClass(maps, height, width);
+  return { labels: index.map((place) => word[place]), confidence: probabilities(value) };
+}
+
+/** Labels of a single word, which is the first map if it is there: all pixels where another one is likelier are unlabeled. */
+export function rejecting(maps: Maps, isKept: boolean, threshold: number, height: number, width: number): Labels {
+  if (!isKept) return { labels: new Uint16Array(height * width).fill(NONE), confidence: new Uint8Array(height * width) };
+  const { index } = strongestClass(maps, height, width);
+  const own = { ...maps, values: maps.values.subarray(0, maps.rows * maps.columns), classes: 1 };
+  const { value } = strongestClass(own, height, width);
+  const least = Math.log(threshold / (1 - threshold));
+  return { labels: index.map((place, at) => (place === 0 && value[at] >= least ? 0 : NONE)), confidence: probabilities(value) };
 }
 
 /** Probabilities of logits, in [0, 255]. */

@@ -116,7 +116,6 @@ class _Chunks(Dataset[str]):
 
 
 def _extract(chunks: _Chunks, workers: int, *, silent: bool) -> None:
-    """Write the files of all chunks that have none."""
     from segvoc.data.training.training_set import batches_of  # not for workers, which would import torchvision
 
     missing = [position for position, path in enumerate(chunks.paths) if not path.exists()]

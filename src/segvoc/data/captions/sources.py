@@ -344,7 +344,6 @@ def find_captions(
 
 
 def _with_images(path: Path, folder: Path, on_problem: OnProblem) -> list[CaptionedImage]:
-    """The images of COCO's captions that exist."""
     if not folder.is_dir():
         raise UsageError(f"the image folder {str(folder)!r} does not exist; check the path")
     images = []

@@ -378,7 +378,6 @@ def points_of(listed: Sequence[Any], name: str) -> list[float]:
 
 
 def _kind(value: object) -> str:
-    """Format a value for errors."""
     if isinstance(value, Mapping):
         return "an object"
     if isinstance(value, list | tuple):

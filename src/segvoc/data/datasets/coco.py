@@ -211,7 +211,6 @@ def _label(entry: Entry, labels: Mapping[int | str, int]) -> int:
 
 
 def _runs(runs: Mapping[str, Any], height: int, width: int) -> Patch:
-    """Decodes COCO's run lengths, {"size": [H, W], "counts": ...}."""
     try:
         return Patch(0, 0, coco_mask(runs, height, width))
     except (KeyError, TypeError, UnicodeError, OverflowError) as error:

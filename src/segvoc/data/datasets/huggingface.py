@@ -42,7 +42,6 @@ class _RowImage(AnnotatedImage):
     """A row of a dataset; its paths only serve messages, and its stamps come from the dataset's content."""
 
     dataset: "datasets.Dataset"
-    """The dataset, with image decoding off."""
     row: int
     columns: tuple[str, str]
     """Names of the image column and the label map column."""
@@ -70,7 +69,6 @@ class _RowImage(AnnotatedImage):
             return looked_up(values, self.values, lambda value: f"it has the undefined value {value}")
 
     def _file(self, column: str) -> bytes:
-        """The image file in a column, or raise `InputError`."""
         stored = self.dataset.select_columns([column])[self.row][column]
         if stored is None:
             raise InputError(f"row {self.row} has no value in the column {column!r}; filter it out")
@@ -183,7 +181,6 @@ def _found_rows(
 
 
 def _columns(dataset: "datasets.Dataset", image: str | None, labels: str | None) -> tuple[str, str]:
-    """The names of the image column and the label map column."""
     from datasets import Image
 
     features: Mapping[str, Any] = dataset.features

@@ -118,7 +118,6 @@ def _paired(source: DatasetSource, pair: _Pair, table: LabelTable, stems: Iterab
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    """The masks in a folder."""
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in visible_files(folder, MASK_SUFFIXES)}
 
 
@@ -152,7 +151,6 @@ class MapLayout:
     """The benchmark that has the same classes and ids."""
     naming: Naming = Naming()
     archive: str
-    """The archive to unpack, for errors."""
 
 
 MAP_LAYOUTS: Mapping[PublishedName, MapLayout] = {
@@ -184,7 +182,6 @@ MAP_LAYOUTS: Mapping[PublishedName, MapLayout] = {
         archive="stuffthingmaps_trainval2017.zip",
     ),
 }
-"""The datasets by format name."""
 
 
 def read_published(source: DatasetSource, layout: MapLayout) -> ParsedDataset:

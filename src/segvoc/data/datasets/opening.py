@@ -123,7 +123,6 @@ def read_dataset(
 
 
 def _name(source: DatasetSource) -> str:
-    """The name of the dataset's folder, for reports."""
     folder = source.folder.resolve()
     while folder.name in ("annotations", "ImageSets", "Segmentation"):
         folder = folder.parent

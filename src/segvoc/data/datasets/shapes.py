@@ -91,7 +91,6 @@ class Shapes(Annotation):
         return self._painted(size, 0, numbers)
 
     def _painted(self, size: tuple[int, int], outside: int, values: Sequence[int]) -> UInt16[np.ndarray, "H W"]:
-        """A map with a value for each shape."""
         checked_size(size, self.size)
         drawn: Iterable[tuple[Patch, int]] = (
             (shape.patch(*size), value) for shape, value in zip(self.shapes, values, strict=True)

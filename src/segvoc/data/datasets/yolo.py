@@ -112,7 +112,6 @@ def _names(names: object) -> list[str]:
 
 
 def _images(source: DatasetSource, root: Path, place: str, classes: int) -> list[AnnotatedImage]:
-    """The images in a folder or list."""
     # some tools write "../train/images", others paths on the machine that made the dataset
     ends = path_ends(place)
     there = next((root / end for end in ends if (root / end).exists()), None)

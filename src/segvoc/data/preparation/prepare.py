@@ -111,7 +111,6 @@ def _check_complete(benchmark: Benchmark, root: Path, plan: Plan, missing: Mappi
 
 
 def _sources(benchmark: Benchmark, root: Path) -> dict[str, int]:
-    """The folders and files of the originals, with the number of files in each."""
     counts: dict[str, int] = {}
     for download in benchmark.downloads:
         if (location := find_original(download, root)) is not None:
@@ -155,14 +154,12 @@ def _journal_path(root: Path, benchmark: Benchmark) -> Path:
 
 
 def _stamp(root: Path, item: ConversionResult) -> list[object]:
-    """Stamps of the written files."""
     return [list(stamp_of(root / name) or ()) for name in item.sha256]
 
 
 def _results(
     convert: LabelConversion, originals: Sequence[Original], root: Path, jobs: int
 ) -> Iterator[ConversionResult | str]:
-    """The result of each conversion, or its error."""
     work = partial(_run, root, convert)
     if jobs == 1 or len(originals) < 2:
         yield from map(work, originals)

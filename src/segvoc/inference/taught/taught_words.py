@@ -15,7 +15,6 @@ from array_api_compat import device
 from jaxtyping import Float, Float16, Float32, Int
 
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.imaging.notebook_html import line, one_digit, table
 from segvoc.inference.taught.examples import mixed
 from segvoc.inference.taught.features import (
     CLASS_LOGITS,
@@ -186,21 +185,6 @@ class TaughtWords:
     def __repr__(self) -> str:
         words = ", ".join(self.words[:5]) + (f" and {len(self.words) - 5} more" if len(self.words) > 5 else "")
         return f"<TaughtWords for {self.record.model!r}, {self.record.images} images: {words or 'none'}>"
-
-    def _repr_html_(self) -> str:
-        """Notebook view: each word's scores before and after."""
-        record = self.record
-        rows = [
-            (word.name, str(word.images), f"{word.pixels:,}", one_digit(word.before), one_digit(word.after))
-            for word in record.words
-        ]
-        means = [
-            ("mean IoU", "", "", one_digit(record.miou_before), one_digit(record.miou)),
-            ("pixel accuracy", "", "", one_digit(record.accuracy_before), one_digit(record.accuracy)),
-        ]
-        header = ("word", "images", "pixels", "IoU by text [%]", "with examples [%]")
-        caption = f"Taught {record.model} with {record.images} images; measured on images that were held out."
-        return table(header, rows + means) + line(caption)
 
     @cached_property
     def digest(self) -> str:

@@ -68,7 +68,6 @@ class RayEngine:
                 raise _lost(error) from None
 
     def _room(self) -> int:
-        """Number of workers that fit into the cluster."""
         cpus, gpus = self.batch.cpus, self.batch.gpus
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         room = sum(

@@ -163,7 +163,6 @@ class BatchImage:
     """An image: its file, or why it can't be read."""
 
     key: str
-    """Its key among the results."""
     address: str
     """Its address, for messages and reports."""
     stem: str
@@ -180,7 +179,6 @@ class BatchSource:
     """Address of the folder, or of a single file's folder."""
     kind: SourceKind
     units: tuple[Unit, ...]
-    """Its files, sorted by path."""
     stems: tuple[str, ...]
     """The names of their results: without suffix, unless two of the whole source would collide."""
     column: str | None = None
@@ -337,7 +335,6 @@ def _is_bytes(kind: Any) -> bool:
 
 
 def _parquet(folder: Folder, path: str) -> Any:
-    """An open Parquet file."""
     from pyarrow.lib import ArrowInvalid
     from pyarrow.parquet import ParquetFile
 

@@ -112,7 +112,6 @@ class Record:
     failed: tuple[tuple[str, str], ...]
     """Sources and problems of failed images."""
     files: tuple[tuple[str, int], ...]
-    """Its result files, with their sizes [bytes]."""
 
 
 class ShardLabeler:
@@ -176,7 +175,6 @@ class ShardLabeler:
         return written
 
     def _results(self, shard: BatchSource) -> Iterator[tuple[BatchImage, Segmentation | str]]:
-        """Each image, and its result or problem."""
         taken: deque[BatchImage] = deque()
 
         def contents() -> Iterator[bytes]:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segvoc.storage import array_cache
-from segvoc.storage.array_cache import ArrayCache
+from segvoc.encoders import word_encoder
+from segvoc.encoders.word_encoder import ArrayCache
 
 
 def _arrays(*names: str) -> dict[str, np.ndarray]:
@@ -42,7 +42,7 @@ def test_processes_write_at_once(tmp_path: Path) -> None:
     code = """
 import sys, numpy as np
 from pathlib import Path
-from segvoc.storage.array_cache import ArrayCache
+from segvoc.encoders.word_encoder import ArrayCache
 store = ArrayCache(Path(sys.argv[1]))
 for number in range(20):
     store.add({f"{sys.argv[2]}-{number}": np.full((1, 2), number, np.float32)})
@@ -75,7 +75,7 @@ def test_damage_anywhere_is_recomputed(tmp_path: Path) -> None:
 
 
 def test_file_that_is_locked_for_too_long_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(array_cache, "_WAIT", 0.01)
+    monkeypatch.setattr(word_encoder, "_WAIT", 0.01)
     store = ArrayCache(tmp_path / "arrays.sqlite")
     store.add(_arrays("a"))
     with closing(sqlite3.connect(store.path)) as other:
@@ -88,10 +88,10 @@ def test_file_that_is_locked_for_too_long_costs_nothing(tmp_path: Path, monkeypa
 def test_file_above_the_maximum_size_starts_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = ArrayCache(tmp_path / "arrays.sqlite")
     store.add(_arrays("a"))
-    monkeypatch.setattr(array_cache, "LARGEST_FILE", store.path.stat().st_size)
+    monkeypatch.setattr(word_encoder, "LARGEST_FILE", store.path.stat().st_size)
     store.add(_arrays("b"))
     assert _same(store.read(["a", "b"]), _arrays("a", "b"))
-    monkeypatch.setattr(array_cache, "LARGEST_FILE", store.path.stat().st_size - 1)
+    monkeypatch.setattr(word_encoder, "LARGEST_FILE", store.path.stat().st_size - 1)
     store.add(_arrays("c"))
-    monkeypatch.setattr(array_cache, "LARGEST_FILE", store.path.stat().st_size)
+    monkeypatch.setattr(word_encoder, "LARGEST_FILE", store.path.stat().st_size)
     assert _same(store.read(["a", "b", "c"]), _arrays("c"))

@@ -1,1 +1,0 @@
-"""Videos: read frame by frame, labeled with optional temporal smoothing, written as an overlay and label maps."""
