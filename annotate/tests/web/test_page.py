@@ -49,9 +49,9 @@ def test_a_dropped_image_gets_the_labels_of_python_with_the_network_cut(site: Si
 
 
 def test_a_single_word_leaves_the_rest_of_the_image_unlabeled_as_in_python(site: Site):
-    site.open_and_label("chelsea.jpg", "cat")
-    labels = segvoc.load("tiny", dtype="float32").segment(SAMPLES / "chelsea.jpg", ["cat"]).labels
-    assert 0.2 < (labels == 0).mean() < 0.8
+    site.open_and_label("dogs.jpg", "dog")
+    labels = segvoc.load("tiny", dtype="float32").segment(SAMPLES / "dogs.jpg", ["dog"]).labels
+    assert 0.05 < (labels == 0).mean() < 0.6
     assert (site.labels() == np.minimum(labels, 255)).mean() >= 0.999
 
 
