@@ -132,6 +132,7 @@ class Part:
     object: str | None
     """Name of the object; None for any object of the call."""
     part: str
+    """Name of the part."""
 
     @property
     def name(self) -> str:

@@ -96,6 +96,7 @@ class PublishedFile:
     name: str
     """Name for `segvoc fetch`."""
     summary: str
+    """What the weights are."""
     kind: Kind
     """What the file contains."""
     place: HubPlace | WebPlace
@@ -138,7 +139,9 @@ class UnconfirmedFile:
     name: str
     """Name for `segvoc fetch`, which then prints the reason."""
     summary: str
+    """What the weights are."""
     page: str
+    """Page to download them from."""
     reason: str
     """The unconfirmed fact."""
 

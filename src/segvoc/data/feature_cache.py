@@ -40,6 +40,7 @@ class FeatureCache:
     folder: Path
     kind: str
     digests: tuple[str, ...]
+    """The digests of all shards."""
     rows: int
     shard_rows: int
 

@@ -124,6 +124,7 @@ class ImageEncoder(_PixelTower, Protocol):
     """An encoder from pixels to features."""
 
     tap_channels: tuple[int, ...]
+    """Channels of each tap."""
 
     def __call__(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
         """Encode RGB pixels in [0, 255]; H and W are multiples of `stride`."""
@@ -134,6 +135,7 @@ class TokenEncoder(_PixelTower, Protocol):
     """An encoder from pixels to tokens."""
 
     token_channels: tuple[int, ...]
+    """Channels of each tap."""
 
     def tokens(self, image: Float[Tensor, "B 3 H W"], *, dense: bool) -> TokenFeatures:
         """Encode RGB pixels in [0, 255]; `dense` adds the dense maps."""

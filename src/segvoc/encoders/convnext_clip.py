@@ -37,6 +37,7 @@ class ConvNextClipConfig:
     channels: int
     """Channels of the space shared with the text."""
     widths: tuple[int, int, int, int]
+    """Channels of the four stages."""
     input_size: int
     """Side of the images [pixels]."""
     depths: tuple[int, int, int, int] = (3, 3, 27, 3)

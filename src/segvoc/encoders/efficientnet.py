@@ -36,6 +36,7 @@ class Stage(NamedTuple):
     kernel: int
     """Side of their depthwise kernels [cells]."""
     stride: int
+    """Stride of the first block."""
     dilation: int
     """Dilation of all blocks but the first, which has that of the stage before."""
 

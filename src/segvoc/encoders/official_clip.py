@@ -34,6 +34,7 @@ class ClipFamily(NamedTuple):
     """A family of published CLIPs."""
 
     name: str
+    """Its name in `CLIP_FAMILIES`."""
     states: Callable[[Mapping[str, Tensor], nn.Module, nn.Module], TowerStates]
     """The key map of the image encoder and its text encoder."""
 

@@ -22,7 +22,9 @@ class Region:
 
     label: int
     left: int
+    """First column of the bounding box."""
     top: int
+    """First row of the bounding box."""
     inside: Bool[np.ndarray, "h w"]
     number: int | None = None
     """The number of the object; 0 for the pixels of a class with objects that are in none of them; None without

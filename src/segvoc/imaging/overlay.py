@@ -27,6 +27,7 @@ class Regions:
     labels: Integer[np.ndarray, "H W"]
     """Index of each pixel's region."""
     colors: UInt8[np.ndarray, "R 3"]
+    """RGB of each region."""
     entries: list[LegendEntry]
     """Lines of the legend, largest region first; parts follow their object."""
     objects: list[tuple[int, str, str]] = field(default_factory=list)

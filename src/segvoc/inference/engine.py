@@ -50,6 +50,7 @@ class Engine(ABC):
     """Runs a network, on any array library. A subclass has `find_features` and `compare` if words can be taught."""
 
     name: str
+    """The model's name in results."""
     traits: ModelTraits
     batch: int
     """Batch size, in images or windows of images."""

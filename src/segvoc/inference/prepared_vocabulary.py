@@ -72,6 +72,7 @@ class ClassQuery:
     """The words queried from a network, and the mapping of its logits to the classes of a result."""
 
     words: tuple[str, ...]
+    """All classes of the result."""
     asked: Vocabulary
     """All queried words: the classes (without a thresholded background), its `stand_ins`, and the words of parts
     ("dog's head")."""

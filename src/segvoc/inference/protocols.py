@@ -43,6 +43,7 @@ class Sliding:
     """Overlapping windows of a square, averaged with each other and then with a view of the whole image."""
 
     kind: Literal["sliding"] = "sliding"
+    """Tells the ways to split an image apart."""
     canvas: int
     """Side of the square that the image is resized to [px]."""
     window: int
@@ -56,6 +57,7 @@ class Tiles:
     """Equal tiles without overlap, stitched together and then averaged with a view of the whole image."""
 
     kind: Literal["tiles"] = "tiles"
+    """Tells the ways to split an image apart."""
     rows: int = 2
     columns: int = 2
 
@@ -65,6 +67,7 @@ class Strides:
     """Overlapping windows of the image at its aspect ratio, averaged (mmseg's `slide`)."""
 
     kind: Literal["strides"] = "strides"
+    """Tells the ways to split an image apart."""
     window: int
     """Side of a window [px]."""
     stride: int
@@ -115,6 +118,7 @@ class Protocol:
 
 
 Protocols = dict[Window, Protocol]
+"""A network's protocol for each `window`."""
 
 TINY_VIEW = Protocol(size=448, multiple=32, squash=2.0, max_aspect=4.0)
 """How `tiny` views an image; photographs up to 2:1 score at least as well squashed as at their aspect ratio."""

@@ -131,6 +131,7 @@ class LabeledFile:
     """The result for a big image or a video, whose labels are in files."""
 
     source: str
+    """Path of the file, as given."""
     height: int
     width: int
     """Size of the image or frames, upright [px]."""

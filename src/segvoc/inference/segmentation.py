@@ -100,6 +100,7 @@ class Segmentation:
     image: UInt8[np.ndarray, "H W 3"]
     """The image: upright, RGB."""
     model: str
+    """Name of the model."""
     seconds: float
     """Time spent on this image [s]: reading it, running the network (including GPU work; for a batch, an equal share)
     and computing the labels; excludes encoding the words and writing results."""

@@ -14,6 +14,7 @@ LEAST_TILE = 32
 """Minimum side of a tile [px]; smaller tiles show the network too little."""
 
 DEFAULT_TILE = 2048
+"""Default side of tiles [px]."""
 
 
 @dataclass(frozen=True, kw_only=True)

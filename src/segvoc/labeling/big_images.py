@@ -47,7 +47,9 @@ class BigResult(LabeledFile):
     label_map: Path
     """`scene.tif` of a TIFF, `photo.png` of other images."""
     report_file: Path
+    """`photo.json`"""
     overlay: Path | None
+    """`photo.overlay.png`, if one was drawn."""
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `photo.json`: as `Segmentation.report`, plus "tiles" (side, overlap, wrap)."""
@@ -192,6 +194,7 @@ class LargeResult(LabeledFile):
     labels: UInt16[np.ndarray, "H W"]
     """As in `Segmentation`."""
     pixels: DecodedImage
+    """The image."""
     confidence = probabilities = part_labels = None
     """A `Segmentation` may have them."""
 

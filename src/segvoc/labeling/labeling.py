@@ -50,8 +50,10 @@ _JOURNALS = "images-*.jsonl"
 _Files = TypeVar("_Files", bound=ResultFiles)
 
 Planned = tuple[Path, ResultFiles]
+"""An image and its result files."""
 
 FolderWork = ResumableWork[object]
+"""The images of a call."""
 
 
 def image_work(out: str | os.PathLike[str], key: Key, sources: Sequence[str], shard: str | None = None) -> FolderWork:

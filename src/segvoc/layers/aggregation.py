@@ -213,6 +213,7 @@ class DecoderSizes:
     guidance: tuple[int, ...] = (32, 16)
     """Guidance channels of each stage."""
     stages: tuple[int, ...] = (64, 32)
+    """Output channels of each stage."""
 
     def __post_init__(self) -> None:
         check_range(self, {"lifts": (1, 16), "taps": (1, 4096), "guidance": (1, 4096), "stages": (1, 4096)})

@@ -107,6 +107,7 @@ class _Axis(NamedTuple):
     regions: Int[Tensor, " padded"]
     """At each place: 1 for cells that the shift wrapped around, 2 for padding, else 0."""
     places: Int[Tensor, " cells"]
+    """The place of each cell."""
 
 
 def _axis(size: int, window: int, shift: int, device: torch.device) -> _Axis:

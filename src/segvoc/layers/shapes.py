@@ -39,6 +39,7 @@ ImageGuidance: TypeAlias = Float[Tensor, "B H W G"]
 """Image features that guide spatial aggregation."""
 
 TextGuidance: TypeAlias = Float[Tensor, "B T G"]
+"""Text features that guide class aggregation."""
 
 Logits: TypeAlias = Float[Tensor, "B T h w"]
 """One logit per class and cell, before the sigmoid."""

@@ -32,6 +32,7 @@ class FeatureSize:
 
     channels: int
     stride: int
+    """Pixels per cell along each axis."""
 
     def __str__(self) -> str:
         return f"{self.channels} channels at stride {self.stride}"

@@ -111,6 +111,7 @@ class Preset:
     family: Family | None = None
     """The paper's network; None for networks of other origins."""
     configuration: builders.NetworkConfig
+    """The complete configuration of the network."""
     build: Callable[[Any], SegmentationNetwork]
     templates_of: Callable[[Any], tuple[str, ...]]
     """Prompt templates for such a configuration; `{}` stands for the word."""

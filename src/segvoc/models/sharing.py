@@ -53,6 +53,7 @@ class ScoreTable:
     accuracy: tuple[float | None, float | None]
     """Share of pixels that are labeled right."""
     words: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    """IoU of each word."""
 
     def results(self) -> "list[EvalResult]":
         """The scores as the hub's metadata."""
@@ -72,6 +73,7 @@ class ShareableModel:
     """A model to share, and what its card says."""
 
     base: str
+    """The preset."""
     network: str
     """What the preset is, after "It is", as Markdown."""
     made: str = ""
@@ -250,7 +252,7 @@ def push(
 ) -> str:
     """Upload a model to the Hugging Face hub, with its taught words and a card, for `segvoc.load("owner/name")`.
 
-    `segvoc push RUN owner/name` uploads a run folder, whose card also has data and images.
+    `segvoc push RUN owner/name` uploads a run folder, whose card also has data, curves and images.
 
     Args:
         model: what `segvoc.load` returns.

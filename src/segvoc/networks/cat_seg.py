@@ -38,3 +38,4 @@ class SerialBlock(ParallelBlock):
 
 
 CAT_SEG = CostAggregationConfig(order="serial", blocks=2, fusion="last")
+"""The released configuration: two serial blocks."""

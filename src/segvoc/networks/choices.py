@@ -218,11 +218,13 @@ CLASS_ATTENTIONS: dict[ClassAttention, type[ClassAggregation]] = {
     "softmax": SoftmaxClassAggregation,
     "query": QueryClassAggregation,
 }
+"""Class aggregations, by their type of attention."""
 
 DECODERS: dict[Decoder, type[UpsamplingDecoder]] = {
     "transposed": UpsamplingDecoder,
     "none": NoUpsampling,
 }
+"""Decoders, which map refined features to logits."""
 
 
 def fusion_of(config: CostAggregationConfig) -> Fusion:

@@ -76,9 +76,11 @@ class CostAggregationConfig:
     guidance_dim: int = 128
     """Channels of the image and text guidance; 0: no guidance (CAT-Seg, arXiv v1, Table 2, V)."""
     heads: int = 4
+    """Attention heads."""
     window: int = 12
     """Side of the attention windows in spatial aggregation, in cells."""
     decoder_sizes: DecoderSizes = field(default_factory=DecoderSizes)
+    """Channels of the decoder."""
 
     def __post_init__(self) -> None:
         sizes = ("costs", "experts", "appearance_channels", "dim", "heads", "window")
@@ -141,6 +143,7 @@ class OpenAIEncoders(_VitEncoders):
     dense: OpenAIDenseMode = "cat-seg"
     """Attention of the last block in dense mode; networks with an aggregation were trained with CAT-Seg's."""
     activation: Activation = "quick_gelu"
+    """Activation of the MLPs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +177,7 @@ class ClipNetworkConfig:
 
     kind: Literal["clip"] = "clip"
     encoder: EvaEncoders | OpenAIEncoders | TimmEncoders
+    """Image and text encoder."""
     aggregation: CostAggregationConfig
     """The aggregation between the encoders and the logits."""
     prompts: Literal["scene", "imagenet"] = "scene"

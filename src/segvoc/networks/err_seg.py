@@ -66,6 +66,7 @@ class ErrAggregationConfig:
     csr: int = 2
     """Cells that class aggregation pools along each axis (CSR, r2 of Table 11); 1: no pooling."""
     blocks: int = 4
+    """Number of consecutive blocks."""
     streams: Streams = "both"
     """The aggregations in a block (Table 10)."""
     mlp: MLP = "star"
@@ -77,8 +78,11 @@ class ErrAggregationConfig:
     """The costs that vote for classes: S3 at stride 16, as in the released code, or S4 at stride 32, as in the paper
     (Sec. 3.1.2). Networks with a single cost map have no choice."""
     embed_dim: int = 256
+    """Channels of each cost's embedding."""
     dim: int = 128
+    """Channels of the merged embeddings."""
     heads: int = 4
+    """Attention heads."""
     drop_path: float = 0.025
     """Drop-path rate per block: block i (from 0) drops a class with probability i times this value."""
     decoder_sizes: DecoderSizes = ERR_SEG_DECODER

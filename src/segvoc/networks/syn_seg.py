@@ -72,6 +72,7 @@ class ConditionedDecoderConfig:
     skip: Skip = "none"
     """Whether the decoder's output is added to a sum of costs; the deepest tap then holds the maps for these costs."""
     dim: int = 64
+    """Decoder channels."""
     heads: int = 4
     """Attention heads of the decoder layers; there is one layer for each tap."""
     hidden: int = 2048

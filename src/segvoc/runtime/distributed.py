@@ -45,6 +45,7 @@ class Processes:
 
     rank: int = 0
     count: int = 1
+    """Number of processes (world size)."""
     store: Any = field(default=None, compare=False, repr=False)
     """The key-value store (`torch.distributed.Store`) of the process group, in which ranks wait for one another."""
 

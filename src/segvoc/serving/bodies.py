@@ -36,6 +36,7 @@ PartLists = Annotated[
 ]
 
 FORM_OPTIONS = (*IMAGE_OPTIONS, "stretch")
+"""The options of a form."""
 
 
 def _option_fields() -> dict[str, Any]:

@@ -29,6 +29,7 @@ LARGEST_AMOUNT = 1 << 31
 """Upper limit of image sides, counts and token ids in a record."""
 
 Plain = bool | int | float | str | None | list[Any] | dict[str, Any]
+"""A JSON value."""
 
 Instance = TypeVar("Instance")
 

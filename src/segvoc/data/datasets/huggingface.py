@@ -42,6 +42,7 @@ class _RowImage(AnnotatedImage):
     """A row of a dataset; its paths only serve messages, and its stamps come from the dataset's content."""
 
     dataset: "datasets.Dataset"
+    """The dataset, with image decoding off."""
     row: int
     columns: tuple[str, str]
     """Names of the image column and the label map column."""

@@ -151,6 +151,7 @@ class MapLayout:
     """The benchmark that has the same classes and ids."""
     naming: Naming = Naming()
     archive: str
+    """The archive to unpack, for errors."""
 
 
 MAP_LAYOUTS: Mapping[PublishedName, MapLayout] = {
@@ -182,6 +183,7 @@ MAP_LAYOUTS: Mapping[PublishedName, MapLayout] = {
         archive="stuffthingmaps_trainval2017.zip",
     ),
 }
+"""The datasets by format name."""
 
 
 def read_published(source: DatasetSource, layout: MapLayout) -> ParsedDataset:

@@ -53,6 +53,7 @@ class ObjectNumbers(NamedTuple):
 
     factor: int
     things: frozenset[int]
+    """The indices that have objects."""
 
     def of(self, values: np.ndarray) -> np.ndarray:
         """Extract each pixel's object number, 0 for none."""
@@ -193,6 +194,7 @@ _COLUMNS = {
     **dict.fromkeys(("index", "idx", "id", "class id", "value", "pixel value"), "index"),
     **{"r": "r", "red": "r", "g": "g", "green": "g", "b": "b", "blue": "b", "color": "color"},
 }
+"""Meaning of CSV columns and JSON keys."""
 
 
 def _text_rows(lines: Sequence[str]) -> list[_Row]:

@@ -182,8 +182,10 @@ class ShardedSampler:
     batch: int
     """Samples per optimizer step, of all processes together."""
     passes: int
+    """Forward passes per step (gradient accumulation)."""
     rank: int
     ranks: int
+    """Number of processes (world size)."""
     first_step: int
     """More than 0 if training is resumed."""
     steps: int

@@ -63,6 +63,7 @@ class WordsProgram:
     """A program from features and words to logits."""
 
     pooling: tuple[int, int]
+    """Cells over which class aggregation pools."""
     program: str
     apart: tuple[str, str] | None = None
     """Files of the program's two halves (the second runs for a few classes at a time); see `WordsApart`."""

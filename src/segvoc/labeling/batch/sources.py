@@ -163,6 +163,7 @@ class BatchImage:
     """An image: its file, or why it can't be read."""
 
     key: str
+    """Its key among the results."""
     address: str
     """Its address, for messages and reports."""
     stem: str
@@ -179,6 +180,7 @@ class BatchSource:
     """Address of the folder, or of a single file's folder."""
     kind: SourceKind
     units: tuple[Unit, ...]
+    """Its files, sorted by path."""
     stems: tuple[str, ...]
     """The names of their results: without suffix, unless two of the whole source would collide."""
     column: str | None = None

@@ -112,6 +112,7 @@ class Record:
     failed: tuple[tuple[str, str], ...]
     """Sources and problems of failed images."""
     files: tuple[tuple[str, int], ...]
+    """Its result files, with their sizes [bytes]."""
 
 
 class ShardLabeler:
