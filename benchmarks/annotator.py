@@ -8,21 +8,18 @@ error, as often as it takes: on the region of the label map that has most wrong 
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int
-from PIL import Image
 
 import segvoc
-from segvoc.imaging.label_maps import UNLABELED as NO_WORD
 from segvoc.inference.clicks import ClickedImage
-from tools.clicks.clicker import next_click
+from tools.clicks.clicker import iou_of, next_click
 from tools.clicks.views import regions_of
-from tools.tiny.photos import UNLABELED
+from tools.tiny.photos import NO_WORD, UNLABELED
 
 WANTED, MOST = 0.85, 20
 """Mean IoU of a photograph that is enough, and actions on one at most."""
@@ -47,7 +44,7 @@ class Annotation:
     @property
     def miou(self) -> float:
         """Mean IoU of the classes that the photograph shows."""
-        return float(np.mean([_iou(self.labels == one, self.truth == one, self.known) for one in self.shown]))
+        return float(np.mean([iou_of(self.labels == one, self.truth == one, self.known) for one in self.shown]))
 
     @property
     def shown(self) -> Sequence[int]:
@@ -71,26 +68,26 @@ class Annotation:
             guess = image.clicked(click, guess)
             mask, self.actions = image.mask(guess), self.actions + 1
             self.labels = np.where(mask, label, before)
-            if _iou(mask, wanted, self.known) > WANTED:
+            if iou_of(mask, wanted, self.known) > WANTED:
                 return
 
 
-def _iou(one: np.ndarray, other: np.ndarray, known: np.ndarray) -> float:
-    return float((one & other & known).sum() / ((one | other) & known).sum())
-
-
-def annotated(model: segvoc.Segmenter, image: Path, truth: np.ndarray, words: list[str], background: int) -> int:
+def annotated(model: segvoc.Segmenter, images: segvoc.LabeledImages, place: int) -> int:
     """Annotate a photograph; how many actions it took."""
-    pixels, shown = np.asarray(Image.open(image).convert("RGB")), np.unique(truth[truth != UNLABELED]).tolist()
-    things = [one for one in shown if one != background]
-    result = model.segment(pixels, [words[one] for one in things], background="background")
-    table = np.full(NO_WORD + 1, background)
-    table[: len(things)] = things
-    work = Annotation(truth, table[result.labels])
+    words, (pixels, labels) = images.vocabulary.words, images.read(place)
+    work = Annotation(np.minimum(labels, UNLABELED).astype(np.int64), np.empty(0, np.int64))
+    background = words.index(NO_WORD)
+    things = [one for one in work.shown if one != background]
+    result = model.segment(pixels, [words[one] for one in things], background=NO_WORD)
+    # the background follows the words, or there is none
+    work.labels = np.array([*things, background])[np.minimum(result.labels, len(things))]
     first, clicked = work.miou, ClickedImage(pixels)
     while not work.is_done:
         work.correct(clicked)
-    print(f"{image.name}: {first:.2f} by words, {work.miou:.2f} after {work.actions} actions", flush=True)
+    print(
+        f"{images.images[place].identity}: {first:.2f} by words, {work.miou:.2f} after {work.actions} actions",
+        flush=True,
+    )
     return work.actions
 
 
@@ -101,13 +98,9 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--count", type=int, default=10, help="photographs, evenly chosen by name")
     chosen = parser.parse_args()
-    words, files = json.loads(chosen.classes.read_text()), sorted(chosen.labels.glob("*.png"))
-    model, total = segvoc.load("tiny"), 0
-    for file in files[:: max(1, len(files) // chosen.count)][: chosen.count]:
-        image = next(chosen.images.glob(f"{file.stem}.*"))
-        truth = np.asarray(Image.open(file)).astype(np.int64)
-        total += annotated(model, image, truth, words, words.index("background"))
-    print(f"{total} actions")
+    images, model = segvoc.LabeledImages.from_folders(chosen.images, chosen.labels, chosen.classes), segvoc.load("tiny")
+    places = range(0, len(images), max(1, len(images) // chosen.count))[: chosen.count]
+    print(f"{sum(annotated(model, images, place) for place in places)} actions")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ import numpy as np
 
 from benchmarks.machine import keep
 from segvoc.inference.clicks import ClickedImage
-from tools.clicks.clicker import next_click
+from tools.clicks.clicker import iou_of, next_click
 from tools.clicks.views import is_held_out, regions_of
+from tools.make_tables import markdown, with_block
 from tools.tiny.photos import UNLABELED, Photo, read_photos
 
 REGIONS = {"voc": 20, "coco-panoptic": 20, "coco-minis": 20, "clothing": 15, "car-parts": 15, "indoor": 10}
@@ -76,8 +77,7 @@ def ious_of(wanted: Wanted, seconds: list[float], *, zooms: bool = True) -> list
         found = image.mask(guess)
         if number:
             seconds.append(time.process_time() - start)
-        both = (found & wanted.inside & wanted.known).sum()
-        ious.append(float(both / ((found | wanted.inside) & wanted.known).sum()))
+        ious.append(iou_of(found, wanted.inside, wanted.known))
         if ious[-1] >= max(LEVELS):
             break
     return ious
@@ -102,15 +102,26 @@ def row_of(name: str, curves: Sequence[Sequence[float]]) -> dict[str, object]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The table of the page: the clicks of each data set, and of all."""
+    head = (
+        "data set",
+        "regions",
+        "clicks to IoU 0.8",
+        "0.85",
+        "0.9",
+        "reach 0.9 in 20 clicks",
+        "IoU after 1, 3, 5 clicks",
+    )
     lines = [
-        "| data set | regions | clicks to IoU 0.8 | 0.85 | 0.9 | reach 0.9 in 20 clicks | IoU after 1, 3, 5 clicks |",
-        "|---|---|---|---|---|---|---|",
+        (
+            row["set"],
+            row["regions"],
+            *(f"{row[f'clicks_{level}']:.1f}" for level in LEVELS),
+            f"{100 * row['reached_0.9']:.0f} %",
+            ", ".join(f"{row[f'iou_{number}']:.2f}" for number in (1, 3, 5)),
+        )
+        for row in rows
     ]
-    for row in rows:
-        clicks = " | ".join(f"{row[f'clicks_{level}']:.1f}" for level in (0.8, 0.85, 0.9))
-        ious = ", ".join(f"{row[f'iou_{number}']:.2f}" for number in (1, 3, 5))
-        lines.append(f"| {row['set']} | {row['regions']} | {clicks} | {row['reached_0.9']:.0%} | {ious} |")
-    return "\n".join(lines).replace("%", " %")
+    return markdown(iter([head, *lines]))
 
 
 def main() -> None:
@@ -134,9 +145,7 @@ def main() -> None:
         milliseconds=f"{np.mean(milliseconds):.0f} of processor time a click after the first, with views that are new",
         slowest=f"{np.percentile(milliseconds, 95):.0f} at the 95th percentile",
     )
-    text = PAGE.read_text(encoding="utf-8")
-    begin, end = text.index("<!-- clicks -->\n") + len("<!-- clicks -->\n"), text.index("<!-- /clicks -->")
-    PAGE.write_text(f"{text[:begin]}{table(rows)}\n{text[end:]}", encoding="utf-8")
+    PAGE.write_text(with_block(PAGE.read_text(encoding="utf-8"), "clicks", table(rows)), encoding="utf-8")
 
 
 if __name__ == "__main__":

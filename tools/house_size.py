@@ -23,7 +23,7 @@ class Part:
 
 
 PARTS = (
-    Part("segvoc", ("src/segvoc",), (".py",), 44_240, 215),
+    Part("segvoc", ("src/segvoc",), (".py",), 44_305, 215),
     Part("segvoc-annotate", ("annotate/src", "annotate/tools"), (".py",), 6_000),
     Part("the page", ("annotate/web",), (".ts", ".tsx"), 17_550),
     Part("papers", ("papers",), (".py",), 4_900),

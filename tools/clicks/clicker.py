@@ -33,6 +33,11 @@ def largest_error(found: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> t
     return None if best is None else (best, adds)
 
 
+def iou_of(mask: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> float:
+    """Intersection over union of two masks (H W), in [0, 1], among the labeled pixels."""
+    return float((mask & wanted & known).sum() / ((mask | wanted) & known).sum())
+
+
 def connected(mask: np.ndarray) -> tuple[np.ndarray, int]:
     """The number of each pixel's connected region, from 1 on, and how many there are; 0: outside."""
     found: Any = ndimage.label(mask, CORNERS)

@@ -9,10 +9,10 @@ which `cross_validate` left in the cache. They show label maps only: the photogr
 import argparse
 import json
 import random
-import re
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.overlay import OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.palette import word_colors
 from segvoc.inference.prepared_vocabulary import STUFF
+from tools.make_tables import markdown, with_block
 from tools.tiny.build import read_training_data
 from tools.tiny.cross_validate import Fold
 from tools.tiny.make_tiny import WEIGHTS
@@ -42,6 +43,7 @@ SHOWS = {
     "pantry": "foods, many of them alike",
     "clothing": "garments on people in the street",
 }
+SCORES = ("miou", "pixel_accuracy")
 LARGE, SMALL = 0.1, 0.02
 """Shares of an image that large regions have at least, and small ones at most."""
 
@@ -128,11 +130,11 @@ def score_tables(record: Path) -> dict[str, str]:
     tables = {}
     for kind in ("held_out", "unseen_words"):
         rows = sorted(scores[kind].items(), key=lambda row: -row[1]["pixel_accuracy"])
-        tables[kind] = "| dataset | what it shows | mIoU | pixel accuracy |\n| --- | --- | --- | --- |\n" + "\n".join(
-            f"| `{name}` | {SHOWS[name]} | {one['miou']:.1f} ± {one['miou_error']:.1f} | "
-            f"{one['pixel_accuracy']:.1f} ± {one['pixel_accuracy_error']:.1f} |"
+        cells = (
+            (f"`{name}`", SHOWS[name], *(f"{one[score]:.1f} ± {one[f'{score}_error']:.1f}" for score in SCORES))
             for name, one in rows
         )
+        tables[kind] = markdown(chain([("dataset", "what it shows", "mIoU", "pixel accuracy")], cells))
     return tables
 
 
@@ -189,10 +191,7 @@ def main() -> None:
     blocks = score_tables(WEIGHTS / "tiny.json") | {"figures": figures(drawn), "images": gallery(drawn)}
     text = PAGE.read_text(encoding="utf-8")
     for name, block in blocks.items():
-        text, count = re.subn(
-            rf"(?s)(<!-- {name} -->\n\n).*?(\n\n<!-- end -->)", lambda m, b=block: m[1] + b + m[2], text
-        )
-        assert count == 1, f"{PAGE} has no comment {name!r}"
+        text = with_block(text, name, block)
     PAGE.write_text(text, encoding="utf-8")
 
 

@@ -65,7 +65,7 @@ class Photo:
 
     @property
     def group(self) -> str:
-        """Name of what stays together in cross-validation: copies of one photograph, and frames of one film."""
+        """Name of what stays together in cross-validation: copies of one photograph, and frames of one video."""
         if self.data_set.startswith("coco-") or self.data_set == "lvis":
             return f"coco-{int(self.image_file.stem)}"
         if self.data_set == "more-contours" and "_101_" in self.image_file.stem:
