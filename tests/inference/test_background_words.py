@@ -63,9 +63,10 @@ def test_a_stand_in_takes_the_pixels_where_it_is_likelier_than_all_words(sigmoid
     assert torch.allclose(found.strongest, scores.sigmoid() if sigmoid_first else scores)
 
 
-def test_a_word_as_likely_as_a_stand_in_keeps_the_pixel() -> None:
-    logits = torch.tensor([[[[1.0, 1.0]], [[1.0, 1.25]]]])
-    stand_ins = BackgroundWords(words=("wall",), similarity=1.0)
+@pytest.mark.parametrize("margin", [0.0, 0.5])
+def test_a_word_as_likely_as_a_stand_in_with_its_margin_keeps_the_pixel(margin: float) -> None:
+    logits = torch.tensor([[[[1.0, 1.0]], [[1.0 - margin, 1.25 - margin]]]])
+    stand_ins = BackgroundWords(words=("wall",), similarity=1.0, margin=margin)
     words = ["cat", "nothing"]
     prepared = PreparedVocabulary(_Plane(), words, None, "nothing", learns_background=False, background_words=stand_ins)
     found = search_classes(ViewLogits(logits, None, 2), (1, 2), prepared.query(0.5)[0], Protocol(size=1), 0.5)()
@@ -90,7 +91,7 @@ def test_only_a_background_that_a_threshold_decides_has_stand_ins() -> None:
 
 def test_a_network_that_a_user_has_trained_decides_by_its_threshold_alone(tmp_path: Path) -> None:
     shipped = segvoc.load("tiny", device="cpu", dtype="float32")
-    assert shipped.traits.background_words == BackgroundWords(words=STUFF)
+    assert shipped.traits.background_words == BackgroundWords(words=STUFF, margin=0.5)
     preset = PRESETS["tiny"]
     trained = segmenter_of("mine", preset, shipped.network, preset.configuration, training={"recipe": "finetune"})
     assert trained.traits.background_words is None

@@ -53,9 +53,10 @@ test("a single word competes with its surroundings, but not with its synonyms", 
 
 test("pixels where the surroundings are likelier than a single word, or it is unlikely, are unlabeled", () => {
   const maps = { values: Float32Array.from([3, 3, -2, 1, 4, -3]), classes: 2, rows: 1, columns: 3 };
-  const { labels, confidence } = rejecting(maps, true, 0.3, 1, 3);
+  const { labels, confidence } = rejecting(maps, true, { threshold: 0.3, margin: 0 }, 1, 3);
   assert.deepEqual([Array.from(labels), Array.from(confidence)], [[0, NONE, NONE], [243, 243, 30]]);
-  assert.deepEqual(Array.from(rejecting(maps, false, 0.3, 1, 3).labels), [NONE, NONE, NONE]);
+  assert.deepEqual(Array.from(rejecting(maps, true, { threshold: 0.3, margin: 2.5 }, 1, 3).labels), [NONE, NONE, NONE]);
+  assert.deepEqual(Array.from(rejecting(maps, false, { threshold: 0.3, margin: 0 }, 1, 3).labels), [NONE, NONE, NONE]);
 });
 
 test("islands take the word around them, as probable as before", () => {

@@ -58,6 +58,7 @@ def search_classes(
     stand_in = StrongestClass(*size, output.logits)
     for maps, classes in output.maps(protocol, size, classes=range(count, query.named)):
         stand_in.update(maps, classes)
+    stand_in.value = stand_in.value + query.margin
     if probabilities is not None and query.background is not None:
         probabilities[query.background] = to_numpy(_background_probability(best, stand_in, protocol))
     decision = decide(best, stand_in, query, protocol, threshold)

@@ -43,6 +43,9 @@ class BackgroundWords:
     """Default probability below which a pixel is background even if no stand-in wins. It is lower than without
     stand-ins: they catch most of the background, and false background hurts small objects most."""
 
+    margin: float = 0.0
+    """By how much a word has to beat the stand-ins [logits], since surroundings are more than these words."""
+
     def beside(self, requested: Vocabulary, parts: Sequence[str], encode: WordEncoder) -> tuple[str, ...]:
         """The background words that differ from all requested words and parts."""
         taken = {name.casefold() for name in (*requested.words, *parts)}
@@ -88,6 +91,8 @@ class ClassQuery:
     """Whether pixels where no word is likely enough get the background, or no label without one."""
     stand_ins: tuple[str, ...]
     """Words queried on behalf of "none of the words"."""
+    margin: float
+    """By how much a word has to beat the stand-ins [logits]."""
     default_threshold: float | None
     """Probability below which a word is not likely enough, unless the call has one; None: only stand-ins decide."""
 
@@ -212,6 +217,7 @@ class PreparedVocabulary:
             none=none,
             rejects=rejects and not (learned and self.background),
             stand_ins=stand_ins,
+            margin=0.0 if words is None or learned else words.margin,
             default_threshold=None if learned else DEFAULT_THRESHOLD if words is None else words.threshold,
         )
 

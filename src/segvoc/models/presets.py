@@ -348,7 +348,7 @@ PRESETS: dict[str, Preset] = {
         templates_of=lambda configuration: ("{}",),
         protocols_of=lambda configuration: protocols.tiny_protocols(),
         own_selection=TINY_SELECTION,
-        background_words=BackgroundWords(),
+        background_words=BackgroundWords(margin=0.5),
         parts_against="contrast",
         refines_edges_of=lambda configuration: type(configuration.aggregation) is TinyAggregationConfig,
         unsure_below=UNSURE_BELOW,

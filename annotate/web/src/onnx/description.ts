@@ -40,6 +40,8 @@ export interface BackgroundWords {
   readonly similarity: number;
   /** Probability below which a pixel isn't the word even if none of these is likelier. */
   readonly threshold: number;
+  /** By how much the word has to beat them [logits]. */
+  readonly margin: number;
 }
 
 export interface Text {

@@ -8,6 +8,7 @@ import { resizedPlanes } from "../imaging/resize";
 import { NONE } from "../labels/labeling";
 import { firstName, names } from "../labels/synonyms";
 import {
+  type BackgroundWords,
   checkedDescription,
   type Description,
   inputSize,
@@ -142,7 +143,7 @@ export class Model {
     const raw = this.edges && byExamples?.edges !== false ? await refined(this.edges, features, coarse) : coarse;
     const maps = byExamples ? { ...raw, values: softmaxLogits(raw.values, classes, byExamples.temperature) } : raw;
     const size = [height, width] as const;
-    const labels = standIns ? rejecting(maps, word[0] === 0, standIns.threshold, ...size) : labeled(maps, word, ...size);
+    const labels = standIns ? rejecting(maps, word[0] === 0, standIns, ...size) : labeled(maps, word, ...size);
     return {
       width,
       height,
@@ -263,11 +264,19 @@ function labeled(maps: Maps, word: Uint16Array, height: number, width: number): 
   return { labels: index.map((place) => word[place]), confidence: probabilities(value) };
 }
 
-/** Labels of a single word, which is the first map if it is there: all pixels where another one is likelier are unlabeled. */
-export function rejecting(maps: Maps, isKept: boolean, threshold: number, height: number, width: number): Labels {
+/** Labels of a single word, which is the first map if it is there: pixels where it doesn't beat the others are unlabeled. */
+export function rejecting(
+  maps: Maps,
+  isKept: boolean,
+  { threshold, margin }: Pick<BackgroundWords, "threshold" | "margin">,
+  height: number,
+  width: number,
+): Labels {
   if (!isKept) return { labels: new Uint16Array(height * width).fill(NONE), confidence: new Uint8Array(height * width) };
-  const { index } = strongestClass(maps, height, width);
-  const own = { ...maps, values: maps.values.subarray(0, maps.rows * maps.columns), classes: 1 };
+  const cells = maps.rows * maps.columns;
+  const raised = maps.values.map((logit, at) => (at < cells ? logit : logit + margin));
+  const { index } = strongestClass({ ...maps, values: raised }, height, width);
+  const own = { ...maps, values: maps.values.subarray(0, cells), classes: 1 };
   const { value } = strongestClass(own, height, width);
   const least = Math.log(threshold / (1 - threshold));
   return { labels: index.map((place, at) => (place === 0 && value[at] >= least ? 0 : NONE)), confidence: probabilities(value) };
