@@ -34,6 +34,11 @@ class Annotation:
     skipped: tuple[str, ...] = ()
     """Kinds of the annotations that aren't drawn: "polyline", "box", ..."""
 
+    @property
+    def table_digest(self) -> str:
+        """Digest of the class table that its labels also depend on; empty without one."""
+        return ""
+
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         """Draw the label map of an image of this height and width [px].
 
@@ -60,6 +65,11 @@ class AnnotatedImage(LabeledImage):
     """The label of pixels outside all shapes."""
     embedded: str | None = None
     """The image file in base64, if it is embedded in the annotation file."""
+
+    @property
+    def identity(self) -> str:
+        """See `LabeledImage.identity`."""
+        return f"{super().identity} {self.annotation.table_digest}".rstrip()
 
     def exists(self) -> bool:
         """See `LabeledImage.exists`."""

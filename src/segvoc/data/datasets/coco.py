@@ -150,12 +150,11 @@ def _without_roots(categories: Sequence[Entry], annotations: Sequence[Entry], pa
     segments = (entry.content.get("segments_info") if panoptic else [entry.content] for entry in annotations)
     flat = [info for some in segments if isinstance(some, list) for info in some if isinstance(info, Mapping)]
     used = {repr(info.get("category_id")) for info in flat}
-    groups = Counter(repr(entry.content.get("supercategory")) for entry in categories)
+    groups = {repr(entry.content.get("supercategory")) for entry in categories}
 
     def is_root(entry: Entry) -> bool:
-        name = repr(entry.content.get("name"))
-        others = groups[name] - (name == repr(entry.content.get("supercategory")))
-        return others > 0 and repr(entry.content["id"]) not in used
+        groups_others = repr(entry.content.get("name")) in groups and repr(entry.content["id"]) not in used
+        return groups_others and entry.content.get("supercategory") in (None, "", "none")
 
     return [entry for entry in categories if not is_root(entry)]
 
