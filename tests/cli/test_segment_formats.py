@@ -50,6 +50,13 @@ def test_resumed_shards_and_processes_make_one_dataset(segment: Command, labeled
     assert _files() == whole
 
 
+def test_images_of_a_call_with_other_words_are_left_out_of_yolo(segment: Command) -> None:
+    draw_photos("in/a.jpg", "in/b.jpg")
+    for image, words in (("in/a.jpg", "cat, road"), ("in/b.jpg", "road, cat")):
+        segment(image, "--words", words, "--format", "yolo-seg").ok()
+    assert [image.stem for image in segvoc.read_dataset("out").images] == ["b"]
+
+
 def test_dataset_without_images(segment: Command) -> None:
     draw_photos("in/a.jpg")
     segment("in/a.jpg", *WORDS, "--format", "coco-instances", "--no-copy-images")
