@@ -105,8 +105,7 @@ def test_addresses_are_images_but_for_those_that_nobody_fetches(folder: Path) ->
 def test_results_stand_below_the_output_folder(folder: Path) -> None:
     _touch(folder, "in/a.jpg", "in/sub/b.jpg")
     first, second = plan_results(image_paths(["in"]), "out")
-    assert first is not None
-    assert [path.as_posix() for path in first] == ["out/a.png", "out/a.overlay.png", "out/a.json"]
+    assert first is not None and [path.as_posix() for path in first] == ["out/a.png", "out/a.overlay.png", "out/a.json"]
     assert second.report == Path("out/sub/b.json")
     assert not (folder / "out").exists()
 

@@ -126,7 +126,7 @@ def test_name_of_another_machine_is_found_by_its_end(tmp_path: Path, name: str, 
 
 
 def test_coco_categories(tmp_path: Path) -> None:
-    """Roboflow's root is no class, and two of one name are one; "thing" may be a class among things."""
+    """Roboflow's root is no class, and two of one name are one, however written; "thing" may be a class."""
     image(tmp_path / "photo.png")
     categories = [
         {"id": 0, "name": "animals", "supercategory": "none"},
@@ -134,11 +134,13 @@ def test_coco_categories(tmp_path: Path) -> None:
         {"id": 2, "name": "cat", "supercategory": "animals"},
         {"id": 3, "name": "person", "supercategory": "thing"},
         {"id": 4, "name": "thing", "supercategory": "thing"},
+        {"id": 5, "name": "caf\u00e9 = bar"},
+        {"id": 6, "name": "cafe\u0301=bar"},
     ]
     square, other = flat(5, 5, 15, 15), flat(20, 5, 25, 10)
     content = coco({"segmentation": [square]}, {"segmentation": [other], "category_id": 2}, categories=categories)
     write(tmp_path / "_annotations.coco.json", content)
-    assert pixels(tmp_path) == ({"cat": 125, "person": 0, "thing": 0}, "")
+    assert pixels(tmp_path) == ({"cat": 125, "person": 0, "thing": 0, "caf\u00e9, bar": 0}, "")
 
 
 def test_polygons_are_those_of_pycocotools() -> None:

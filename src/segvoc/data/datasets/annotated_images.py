@@ -21,7 +21,7 @@ from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.result_paths import distinct_stems, equal_names
 from segvoc.storage.files import read_json, safe_path
-from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary import Vocabulary, as_word
 
 
 class Annotation:
@@ -146,9 +146,10 @@ class ParsedDataset:
 
         `UsageError` if a class name is invalid, or the maps lack the background.
         """
-        own = [name.strip() for name in self.names]
+        own = list(map(as_word, self.names))
         if background is None and self.background in own:
             background = self.background
+        background = None if background is None else as_word(background)
         about: dict[str, Any] = {}
         if background is not None and self.has_outside:
             own += [background] if background not in own else []
