@@ -45,8 +45,7 @@ def test_resumed_shards_and_processes_make_one_dataset(segment: Command, labeled
     COCO.unlink()
     del labeled[:]
     again = segment("in", *WORDS, "--format", "coco-instances", "--resume", "--json")
-    assert len(labeled) == 1
-    assert len(again.out.splitlines()) == 5
+    assert len(labeled) == 1 and len(again.out.splitlines()) == 5
     assert _files() == whole
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,9 @@ def test_crowds_of_panoptic_coco_are_labeled_but_no_objects(tmp_path: Path) -> N
     labels, objects = dataset.read(0).labels, dataset.read_objects(0, (HEIGHT, WIDTH))
     assert objects is not None and labels[5, :: WIDTH // 4].tolist() == [0, 0, 0, 1]
     assert objects[5, :: WIDTH // 4].tolist() == [1, 0, 2, 0]
+    before = dataset.images[0].stamp()
+    os.utime(tmp_path / "annotations/panoptic/photo.png", ns=(1, 1))
+    assert dataset.images[0].stamp() != before  # so that it is evaluated again
 
 
 def test_coco_with_several_sets_and_a_byte_order_mark(tmp_path: Path) -> None:
@@ -597,8 +601,8 @@ def test_sets_are_joined_by_names(tmp_path: Path) -> None:
         write(tmp_path / folder / "data.yaml", f"train: images\nnames: {names}\n")
     sets = [segvoc.read_dataset(tmp_path / folder) for folder in ("one", "two")]
     joined = segvoc.LabeledImages.joined(sets, rename={"sofa": "couch"}, drop=["wall"])
-    assert joined.vocabulary.words == ("couch", "cat")
-    assert [one.stem for one in joined.images] == ["one/photo", "two/photo"]
+    stems = [one.stem for one in joined.images]
+    assert (joined.vocabulary.words, stems) == (("couch", "cat"), ["one/photo", "two/photo"])
     found = [[int((joined.read(index).labels == label).sum()) for label in (0, 1)] for index in range(2)]
     assert found == [[100, 1], [25, 0]]
     objects = joined.read_objects(1, (HEIGHT, WIDTH))

@@ -107,12 +107,10 @@ def test_samples_of_tars(tmp_path: Path) -> None:
     (folder / "1.tar").write_bytes(tar_of({f"{n}.jpg": jpeg(n) for n in range(5)})[:4000])
     done = label(folder, tmp_path / "out")
     rows = {row["key"]: row["error"] for row in rows_of(tmp_path / "out")}
-    assert rows["x/a"] is rows["x/d"] is None
-    assert "has no image file" in rows["x/b"]
+    assert rows["x/a"] is rows["x/d"] is None and "has no image file" in rows["x/b"]
     assert "not an image" in rows["x/c"]
     (damaged,) = [error for error in rows.values() if error and "damaged after" in error]
-    assert f"{folder}/1.tar" in damaged
-    assert done.images == len(rows)
+    assert f"{folder}/1.tar" in damaged and done.images == len(rows)
     assert len(done.failed) == 3
     label(folder, tmp_path / "png", image_column="seg.png")
     assert {row["key"] for row in rows_of(tmp_path / "png") if not row["error"]} == {"x/b"}
@@ -134,8 +132,7 @@ def test_rows_of_parquet(tmp_path: Path, form: str) -> None:
     assert len(done.failed) == 3
     for row, content in zip(rows, images, strict=False):
         np.testing.assert_array_equal(labels_in(row), quick().segment(content, WORDS).labels)
-    assert "is empty" in rows[5]["error"]
-    assert "not a readable Parquet file" in rows[6]["error"]
+    assert "is empty" in rows[5]["error"] and "not a readable Parquet file" in rows[6]["error"]
     table_of(tmp_path / "in" / "v.parquet", {"image": [str(tmp_path / "in" / "t.jpg")]})  # a path isn't followed
     label(tmp_path / "in", tmp_path / "more", image_column="image")
     assert "no column 'image' with bytes" in rows_of(tmp_path / "more")[-1]["error"]
