@@ -175,9 +175,7 @@ def test_views_of_images_are_copied_without_a_wait():
 def test_training_uses_tf32_and_leaves_the_precision_as_it_was(tmp_path, small_preset, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        Training,
-        "_one_step",
-        lambda self, *given, own=Training._one_step: seen.append(in_force()) or own(self, *given),
+        Training, "_one_step", lambda self, *given, own=Training._one_step: seen.append(in_force()) or own(self, *given)
     )
     before, sets = in_force(), drawn_images(tmp_path / "set", 4)
     for tf32 in (True, False):

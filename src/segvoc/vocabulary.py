@@ -29,12 +29,17 @@ _SETTINGS = (".yaml", ".yml", ".toml", ".xml", ".ini", ".cfg")
 
 def folded(name: str) -> str:
     """Normalize a name for comparison: case, the encoding of accents and how synonyms are written don't matter."""
-    return unicodedata.normalize("NFC", with_commas(name)).casefold()
+    return _normalized(name).casefold()
 
 
-def with_commas(name: str) -> str:
-    """A name as it stands in a vocabulary: "sofa = couch" is "sofa, couch"."""
-    return ", ".join(synonym.strip() for synonym in name.split("=")) if "=" in name else name
+def as_word(name: str) -> str:
+    """A name as it stands in a vocabulary: stripped, in NFC, and "sofa = couch" is "sofa, couch"."""
+    return _normalized(name.strip())
+
+
+def _normalized(name: str) -> str:
+    joined = ", ".join(synonym.strip() for synonym in name.split("=")) if "=" in name else name
+    return unicodedata.normalize("NFC", joined)
 
 
 @dataclass(frozen=True)
@@ -283,7 +288,7 @@ def _checked_name(value: object, kind: str, place: str = "") -> str:
     """Strip a name and convert it to NFC; `kind` ("word") and `place` (" of 'dog'") are for the error."""
     if not isinstance(value, str):
         raise UsageError(f"the {kind} {_shortened(value)}{place} isn't a string; write {kind}s as text")
-    name = unicodedata.normalize("NFC", with_commas(value.strip()))
+    name = as_word(value)
     if not all(synonym.strip() for synonym in name.split(", ")):
         raise UsageError(f"the {kind} {_shortened(value)}{place} is empty; remove it, or write a name")
     if any("\ud800" <= char <= "\udfff" for char in name):

@@ -45,9 +45,15 @@ def test_resumed_shards_and_processes_make_one_dataset(segment: Command, labeled
     COCO.unlink()
     del labeled[:]
     again = segment("in", *WORDS, "--format", "coco-instances", "--resume", "--json")
-    assert len(labeled) == 1
-    assert len(again.out.splitlines()) == 5
+    assert len(labeled) == 1 and len(again.out.splitlines()) == 5
     assert _files() == whole
+
+
+def test_images_of_a_call_with_other_words_are_left_out_of_yolo(segment: Command) -> None:
+    draw_photos("in/a.jpg", "in/b.jpg")
+    for image, words in (("in/a.jpg", "cat, road"), ("in/b.jpg", "road, cat")):
+        segment(image, "--words", words, "--format", "yolo-seg").ok()
+    assert [image.stem for image in segvoc.read_dataset("out").images] == ["b"]
 
 
 def test_dataset_without_images(segment: Command) -> None:

@@ -83,8 +83,7 @@ def test_shares_are_all_images_once(segment: Command) -> None:
     draw_photos(*names)
     shares = [segment("in", *WORDS, "--shard", f"{number}/3").out.splitlines() for number in (1, 2, 3)]
     found = [line.split(":")[0] for lines in shares for line in lines]
-    assert sorted(found) == sorted(names)
-    assert all(shares)
+    assert sorted(found) == sorted(names) and all(shares)
     Path(names[0]).unlink()  # an image's share doesn't depend on the others
     again = segment("in", *WORDS, "--shard", "2/3", "--out", "again").out.splitlines()
     assert [line.split(":")[0] for line in again] == [

@@ -166,8 +166,7 @@ def test_names_are_unique_and_find_their_rows():
 
 
 @pytest.mark.parametrize(
-    ("name", "suggestion"),
-    [("pca-seg-x", "pca-seg-l"), ("pca-seg, table 3, parallelle", "PCA-Seg, Table 3, parallel")],
+    ("name", "suggestion"), [("pca-seg-x", "pca-seg-l"), ("pca-seg, table 3, parallelle", "PCA-Seg, Table 3, parallel")]
 )
 def test_an_unknown_row_is_refused_with_similar_names(name, suggestion):
     with pytest.raises(UsageError, match=rf"no published row is called '{name}' \(did you mean {suggestion}\?\)"):

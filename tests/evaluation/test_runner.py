@@ -54,8 +54,7 @@ def test_scores_are_those_of_segment_pixel_by_pixel(small, drawn, tmp_path):
         np.add.at(table, (truth[truth < 5], labels[truth < 5]), 1)
     hits, true, predicted = table.diagonal()[:5], table.sum(1), table.sum(0)[:5]
     iou = 100 * hits[:4] / (true + predicted - hits)[:4]
-    assert true[4] == 0
-    assert predicted[4] > 0
+    assert true[4] == 0 and predicted[4] > 0
     assert report["miou"] == pytest.approx(iou.mean(), abs=1e-9)
     assert report["pixel_accuracy"] == pytest.approx(100 * hits.sum() / table.sum(), abs=1e-9)
     assert [entry["iou"] for entry in report["classes"]] == pytest.approx([*iou, None], abs=1e-9)
@@ -106,8 +105,7 @@ def test_an_interrupted_evaluation_is_continued_to_the_same_report(drawn, tmp_pa
     path.write_bytes(b"".join([header, *entries[:kept], *(entry[:50] for entry in entries[kept : kept + 1])]))
     done: list[str] = []
     again = evaluate(segmenter, task, tmp_path / "out", on_result=lambda image, _: done.append(image.stem))
-    assert scores_of(again) == scores_of(whole)
-    assert (again["run"]["resumed_images"], done) == (kept, redone)
+    assert scores_of(again) == scores_of(whole) and (again["run"]["resumed_images"], done) == (kept, redone)
 
 
 def test_images_whose_files_changed_are_evaluated_again(small, drawn, tmp_path):
@@ -164,8 +162,7 @@ def test_nothing_to_score_is_a_report_without_scores(small, drawn, tmp_path):
         Image.fromarray(np.full((40, 60), 255, np.uint8)).save(drawn / f"labels/{number}.png")
     report = evaluate(small, task_of(drawn), tmp_path / "out")
     assert (report["miou"], report["pixel_accuracy"]) == (None, None)
-    assert report["worst"] == report["best"] == []
-    assert (tmp_path / "out/index.html").exists()
+    assert report["worst"] == report["best"] == [] and (tmp_path / "out/index.html").exists()
 
 
 def test_an_error_of_the_network_ends_the_evaluation_and_keeps_what_is_done(small, drawn, tmp_path, monkeypatch):
@@ -215,8 +212,7 @@ def test_an_evaluation_is_in_float32_and_says_so(tmp_path):
         before = in_force()
         report = evaluate(model, task, tmp_path / "report")
         assert in_force() == before == ("high", True, True)
-    assert set(seen) == {("highest", False, False)}
-    assert report["protocol"]["tf32"] is False
+    assert set(seen) == {("highest", False, False)} and report["protocol"]["tf32"] is False
     key = json.loads((tmp_path / "report/journal/rank-0.jsonl").read_text().splitlines()[0])
     assert '"tf32": false' in json.dumps(key)
 
@@ -233,5 +229,4 @@ def test_training_leaves_the_precision_as_it_was(tmp_path, small_preset, undrawn
     before = in_force()
     images = drawn_images(tmp_path / "set", 2)
     train(RECIPE.with_settings(steps=1), images, tmp_path / "run", start=Start(weights="random"), device="cpu")
-    assert asked == [{"tf32": False, "benchmark": False}]
-    assert in_force() == before
+    assert asked == [{"tf32": False, "benchmark": False}] and in_force() == before

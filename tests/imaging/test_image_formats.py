@@ -81,8 +81,7 @@ def test_other_files_of_folders_are_counted(tmp_path: Path) -> None:
     assert len(image_paths([tmp_path], passed_over=counted)) == 1
     assert counted == {".txt": 2, ".eps": 1, "": 1}
     line = passed_over_line(counted)
-    assert line is not None
-    assert line.startswith("passed over 4 files that aren't images by their suffix: 2 .txt, ")
+    assert line is not None and line.startswith("passed over 4 files that aren't images by their suffix: 2 .txt, ")
     assert "1 without a suffix" in line and passed_over_line(Counter()) is None
     many = Counter({f".{letter}": 1 for letter in "abcdefgh"})
     assert str(passed_over_line(many)).endswith("1 .f, 2 others")

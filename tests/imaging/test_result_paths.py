@@ -1,12 +1,22 @@
 """Which images a call names, and where their results go."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from segvoc.errors import UsageError
 from segvoc.imaging import result_paths
-from segvoc.imaging.result_paths import InputImage, ResultPaths, image_paths, plan_results, tells_case_apart
+from segvoc.imaging.result_paths import (
+    InputImage,
+    ResultPaths,
+    image_paths,
+    passed_over_line,
+    plan_results,
+    tells_case_apart,
+)
+from tests.labeling.formats.drawn_results import drawn_result
 
 
 @pytest.fixture
@@ -62,6 +72,12 @@ def test_results_of_an_earlier_run_are_no_inputs(folder: Path) -> None:
     _touch(folder, "a.jpg", "out/a.png", "out/a.overlay.png", "sub/out/b.jpg")
     assert _named(image_paths(["."], skip="out")) == [("a.jpg", "a"), ("sub/out/b.jpg", "sub/out/b")]
     assert _named(image_paths(["."], skip=folder / "sub" / ".." / "out"))[0] == ("a.jpg", "a")
+    drawn_result().save("in", "a")
+    Image.new("RGB", (4, 4)).save("in/b.png")  # a photo, to which somebody has moved its report
+    Path("in/b.json").write_bytes(Path("in/a.json").read_bytes())
+    skipped = Counter[str]()
+    assert _named(image_paths(["in"], passed_over=skipped)) == [("in/b.png", "b")]
+    assert str(passed_over_line(skipped)).startswith("passed over 2 label maps and overlays of earlier calls; ")
 
 
 @pytest.mark.parametrize(
@@ -71,11 +87,8 @@ def test_nothing_to_read_is_a_problem_of_one_input(folder: Path, source: str, sa
     (folder / "empty").mkdir()
     _touch(folder, "a.jpg")
     failed, good = image_paths([source, "a.jpg"])
-    assert failed.problem is not None
-    assert said in failed.problem
-    assert source in failed.problem
-    assert "\n" not in failed.problem
-    assert good.problem is None
+    assert failed.problem is not None and good.problem is None
+    assert said in failed.problem and source in failed.problem and "\n" not in failed.problem
     assert plan_results([failed, good], "out") == [None, ResultPaths.below("out", "a")]
 
 
@@ -92,10 +105,8 @@ def test_addresses_are_images_but_for_those_that_nobody_fetches(folder: Path) ->
 def test_results_stand_below_the_output_folder(folder: Path) -> None:
     _touch(folder, "in/a.jpg", "in/sub/b.jpg")
     first, second = plan_results(image_paths(["in"]), "out")
-    assert first is not None
-    assert [path.as_posix() for path in first] == ["out/a.png", "out/a.overlay.png", "out/a.json"]
-    assert second.report == Path("out/sub/b.json")
-    assert not (folder / "out").exists()
+    assert first is not None and [path.as_posix() for path in first] == ["out/a.png", "out/a.overlay.png", "out/a.json"]
+    assert second.report == Path("out/sub/b.json") and not (folder / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -128,9 +139,7 @@ def test_two_inputs_with_one_result_are_refused(folder, names, monkeypatch):
         with pytest.raises(UsageError) as error:
             plan_results(image_paths(order), "out")
         message = str(error.value)
-        assert all(name in message for name in names)
-        assert "would both write" in message
-        assert "\n" not in message
+        assert all(name in message for name in names) and "would both write" in message and "\n" not in message
 
 
 def test_a_folder_is_asked_whether_it_tells_case_apart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,8 +74,7 @@ def stages(golden):
 @pytest.mark.parametrize("family", FAMILIES)
 class TestFullNetwork:
     @pytest.mark.parametrize(
-        ("stage", "step"),
-        [("text", 1), ("img_feats", 4), ("res4", 8), ("res5", 16), ("logits", 4), ("sem_seg", 8)],
+        ("stage", "step"), [("text", 1), ("img_feats", 4), ("res4", 8), ("res5", 16), ("logits", 4), ("sem_seg", 8)]
     )
     def test_stage(self, golden, stages, family, stage, step):
         case, value = full_case(golden, FAMILIES[family].full), stages(family)[stage]

@@ -54,6 +54,17 @@ def test_a_word_gets_the_pixels_of_another_and_gives_them_back(tmp_path: Path) -
         take_back_merge(project, by="ben")
 
 
+def test_removed_images_are_merged_too(tmp_path: Path) -> None:
+    project = labeled_project(tmp_path / "street")
+    project.remove("a.png")
+    project.remove("b.png")
+    merge_words(project, SOFA, CAT, by="anna")
+    assert project.restore("b.png").done and labels_of(project, "b.png") == [CAT, WALL]
+    take_back_merge(project, by="anna")
+    project.restore("a.png")
+    assert [labels_of(project, name) for name in ("a.png", "b.png")] == [[CAT, SOFA, WALL], [SOFA, WALL]]
+
+
 @pytest.mark.parametrize("ids", [(SOFA, SOFA), (SOFA, 7)])
 def test_words_that_cannot_be_merged(tmp_path: Path, ids: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="give the ids of two words"):

@@ -7,6 +7,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,10 @@ _Files = TypeVar("_Files", bound="ResultFiles")
 
 _MOST_SUFFIXES = 6
 """Maximum number of suffixes in the line about skipped files."""
+
+
+RESULTS = "results"
+"""Under this name, label maps and overlays of earlier calls are counted among skipped files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,13 +148,14 @@ def image_paths(
     """Resolve inputs to images, in order.
 
     A file stands for itself, with its name as stem. A folder stands for all files below it with an image suffix
-    (`IMAGE_SUFFIXES`), sorted by path, with their paths below the folder as stems; hidden files and folders are
-    skipped, and symlinked folders aren't followed. A pattern (`*`, `?`, `[...]`, `**`) that isn't an existing file
-    stands for its matches, as in a shell. A URL (http, https) stands for itself, with its file name as stem, and "-"
-    for standard input ("stdin"). A missing file is included: reading it fails later.
+    (`IMAGE_SUFFIXES`), sorted by path, with their paths below the folder as stems. Hidden files and folders are
+    skipped, and so are label maps and overlays beside their report; symlinked folders aren't followed. A pattern
+    (`*`, `?`, `[...]`, `**`) that isn't an existing file stands for its matches, as in a shell. A URL (http, https)
+    stands for itself, with its file name as stem, and "-" for standard input ("stdin"). A missing file is included:
+    reading it fails later.
 
     `skip` is a folder to skip inside folders: the output folder, which also contains images. `passed_over` counts the
-    skipped files of folders, by lower-case suffix ("" for none).
+    skipped files of folders, by lower-case suffix ("" for none), and those of results as `RESULTS`.
     """
     counted: Counter[str] = Counter() if passed_over is None else passed_over
     return [image for source in inputs for image in _expanded(os.fspath(source), skip, counted)]
@@ -157,16 +163,18 @@ def image_paths(
 
 def passed_over_line(passed_over: Counter[str]) -> str | None:
     """A line about skipped files of folders, which aren't images; None if there are none."""
-    if not passed_over:
-        return None
-    common = passed_over.most_common(_MOST_SUFFIXES)
-    kinds = [f"{count} {suffix or 'without a suffix'}" for suffix, count in common]
-    if others := passed_over.total() - sum(count for _, count in common):
-        kinds.append(f"{others} others")
-    total = passed_over.total()
-    files = "1 file that isn't an image by its" if total == 1 else f"{total} files that aren't images by their"
-    medical = any(suffix in passed_over for suffix in DICOM_SUFFIXES)
-    return f"passed over {files} suffix: {', '.join(kinds)}" + (f"; a DICOM file: {DICOM_EXPORT}" if medical else "")
+    results, suffixes = passed_over[RESULTS], passed_over - Counter({RESULTS: passed_over[RESULTS]})
+    lines = [f"passed over {results} label maps and overlays of earlier calls"] if results else []
+    if total := suffixes.total():
+        common = suffixes.most_common(_MOST_SUFFIXES)
+        kinds = [f"{count} {suffix or 'without a suffix'}" for suffix, count in common]
+        if others := total - sum(count for _, count in common):
+            kinds.append(f"{others} others")
+        files = "1 file that isn't an image by its" if total == 1 else f"{total} files that aren't images by their"
+        lines.append(f"passed over {files} suffix: {', '.join(kinds)}")
+    if any(suffix in suffixes for suffix in DICOM_SUFFIXES):
+        lines.append(f"a DICOM file: {DICOM_EXPORT}")
+    return "; ".join(lines) or None
 
 
 def _expanded(source: str, skip: PathLike | None, passed_over: Counter[str]) -> list[InputImage]:
@@ -212,14 +220,33 @@ def _below(folder: str, skip: PathLike | None, passed_over: Counter[str]) -> lis
             if not name.startswith(".") and os.path.realpath(os.path.join(parent, name)) != skipped
         ]
         for name in (name for name in files if not name.startswith(".")):
-            if (suffix := os.path.splitext(name)[1].lower()) in IMAGE_SUFFIXES:
-                paths.append(Path(parent, name))
-            else:
+            if (suffix := os.path.splitext(name)[1].lower()) not in IMAGE_SUFFIXES:
                 passed_over[suffix] += 1
+            elif _is_result(Path(parent, name)):
+                passed_over[RESULTS] += 1
+            else:
+                paths.append(Path(parent, name))
     if not paths and not problems:
         problems.append(_nothing(folder, f"folder {folder!r} has no images (.jpg, .png, ...); choose another"))
     images = [InputImage(path=path, stem=path.relative_to(folder).with_suffix("").as_posix()) for path in sorted(paths)]
     return images + problems
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a file is a label map or an overlay beside its report, which `segvoc segment` has written."""
+    for kind in ("", ".overlay", ".parts", ".objects") if path.suffix == ".png" else ():
+        report = path.with_name(f"{path.stem.removesuffix(kind)}.json")
+        if path.stem.endswith(kind) and report.is_file():
+            with suppress(OSError), report.open("rb") as text, path.open("rb") as png:
+                # a photo may be beside its report too, but is neither a palette of 8 bits nor a gray of 16
+                is_map = png.read(26)[24:] in (b"\x08\x03", b"\x10\x00")
+                if text.read(len(_REPORT)) == _REPORT and (is_map or kind == ".overlay"):
+                    return True
+    return False
+
+
+_REPORT = b'{\n "image": '
+"""How reports begin."""
 
 
 def plan_results(

@@ -17,7 +17,7 @@ from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
 from segvoc.layers.selection_rules import KeepClasses, requested_selection
 from segvoc.storage.records import field_types, field_value
-from segvoc.vocabulary import with_commas
+from segvoc.vocabulary import as_word
 
 
 class LabelKeywords(TypedDict, total=False):
@@ -270,7 +270,7 @@ def checked_background(name: str) -> str:
     """Strip the background's name; raises `UsageError` if it is empty."""
     if not isinstance(name, str):
         raise UsageError(f"background={name!r} is not a name; give a word, such as 'background', or 'auto' for none")
-    stripped = with_commas(name.strip())
+    stripped = as_word(name)
     if not stripped:
         raise UsageError(f"the background's name {name!r} is empty; name it, for example 'background'")
     return stripped

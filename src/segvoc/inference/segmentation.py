@@ -27,13 +27,7 @@ from segvoc.imaging.annotations import (
 )
 from segvoc.imaging.connected_regions import Region, pieces_of, polygon_of, segments
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.imaging.label_maps import (
-    TiffPlace,
-    nearest,
-    object_counts,
-    write_label_map,
-    write_placed_label_map,
-)
+from segvoc.imaging.label_maps import TiffPlace, nearest, object_counts, write_label_map, write_placed_label_map
 from segvoc.imaging.legend import share_text
 from segvoc.imaging.overlay import (
     SAVED_OVERLAY,
@@ -386,12 +380,7 @@ class Segmentation:
         stuff = stuff_classes(self.words, background or self.background)
         found = list(segments(self.labels, len(self.words), stuff, self.objects))
         annotations = [
-            {
-                "id": number,
-                "image_id": image_id,
-                **entry,
-                "score": self._mean_confidence(region),
-            }
+            {"id": number, "image_id": image_id, **entry, "score": self._mean_confidence(region)}
             for number, (region, entry) in enumerate(region_annotations(found, self.labels.shape, masks), 1)
         ]
         name = "" if self.source is None else Path(self.source).name

@@ -38,13 +38,7 @@ from segvoc.networks.part_cat_seg import (
     part_network_state,
 )
 from segvoc.networks.pca_seg import PCA_SEG
-from segvoc.networks.syn_seg import (
-    ConditionedDecoderConfig,
-    Head,
-    SynSegConfig,
-    conditions_linearly,
-    syn_seg_state,
-)
+from segvoc.networks.syn_seg import ConditionedDecoderConfig, Head, SynSegConfig, conditions_linearly, syn_seg_state
 from segvoc.networks.tiny import TinyAggregationConfig, TinyConfig
 from segvoc.storage.files import SHIPPED
 

@@ -28,14 +28,7 @@ from segvoc.layers.batch_statistics import Fusion, Moments, Over, Statistics, ba
 from segvoc.layers.class_selection import SelectedLogits, select_classes
 from segvoc.layers.maps import pool
 from segvoc.layers.precision import without_autocast
-from segvoc.layers.shapes import (
-    BothStreams,
-    ClassTokens,
-    FeatureMaps,
-    Logits,
-    ParsedStreams,
-    PromptEmbeddings,
-)
+from segvoc.layers.shapes import BothStreams, ClassTokens, FeatureMaps, Logits, ParsedStreams, PromptEmbeddings
 from segvoc.networks.cat_seg import LastStream, SerialBlock
 from segvoc.networks.cost_aggregation_config import ClassAttention, CostAggregationConfig, Decoder, Order
 from segvoc.networks.pca_seg import CoefficientMapper, ExpertFusion, ExpertParser, ParallelBlock
@@ -193,10 +186,7 @@ class FeatureAggregation(nn.Module):
         return context.map(decoded, words), kept
 
 
-ORDERS: dict[Order, Callable[..., nn.Module]] = {
-    "parallel": ParallelBlock,
-    "serial": SerialBlock,
-}
+ORDERS: dict[Order, Callable[..., nn.Module]] = {"parallel": ParallelBlock, "serial": SerialBlock}
 """Block classes, by the order of their aggregations."""
 
 _MEAN = partial(ReducedExperts, reduce=torch.mean)
@@ -220,10 +210,7 @@ CLASS_ATTENTIONS: dict[ClassAttention, type[ClassAggregation]] = {
 }
 """Class aggregations, by their type of attention."""
 
-DECODERS: dict[Decoder, type[UpsamplingDecoder]] = {
-    "transposed": UpsamplingDecoder,
-    "none": NoUpsampling,
-}
+DECODERS: dict[Decoder, type[UpsamplingDecoder]] = {"transposed": UpsamplingDecoder, "none": NoUpsampling}
 """Decoders, which map refined features to logits."""
 
 

@@ -330,12 +330,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = dict(_TABLE)
 
 
 def finetune(
-    model: str,
-    preset: str | None = None,
-    *,
-    images: int = 30,
-    steps: int | None = None,
-    method: Method | None = None,
+    model: str, preset: str | None = None, *, images: int = 30, steps: int | None = None, method: Method | None = None
 ) -> Recipe:
     """Fine-tune a model on your own images.
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -75,10 +76,7 @@ def test_nested_polygons_are_polygons(tmp_path: Path) -> None:
 def test_annotations_without_masks_are_named(tmp_path: Path) -> None:
     image(tmp_path / "photo.png")
     for entries, said in (
-        (
-            [{"segmentation": [[5, 5, 15, 15]]}],
-            "annotations are polygons of one or two corners; masks are required",
-        ),
+        ([{"segmentation": [[5, 5, 15, 15]]}], "annotations are polygons of one or two corners; masks are required"),
         ([{"segmentation": [[[5, 5], [15, 15]]]}, {}], "are boxes or points and polygons of one or two corners; masks"),
         ([{}], "its annotations are boxes or points; masks are required"),
     ):
@@ -129,18 +127,21 @@ def test_name_of_another_machine_is_found_by_its_end(tmp_path: Path, name: str, 
 
 
 def test_coco_categories(tmp_path: Path) -> None:
-    """Roboflow's root is no class, and two of one name are one."""
+    """Roboflow's root is no class, and two of one name are one, however written; "thing" may be a class."""
     image(tmp_path / "photo.png")
     categories = [
         {"id": 0, "name": "animals", "supercategory": "none"},
         {"id": 1, "name": "cat", "supercategory": "animals"},
         {"id": 2, "name": "cat", "supercategory": "animals"},
-        {"id": 3, "name": "person", "supercategory": "person"},
+        {"id": 3, "name": "person", "supercategory": "thing"},
+        {"id": 4, "name": "thing", "supercategory": "thing"},
+        {"id": 5, "name": "caf\u00e9 = bar"},
+        {"id": 6, "name": "cafe\u0301=bar"},
     ]
     square, other = flat(5, 5, 15, 15), flat(20, 5, 25, 10)
     content = coco({"segmentation": [square]}, {"segmentation": [other], "category_id": 2}, categories=categories)
     write(tmp_path / "_annotations.coco.json", content)
-    assert pixels(tmp_path) == ({"cat": 125, "person": 0}, "")
+    assert pixels(tmp_path) == ({"cat": 125, "person": 0, "thing": 0, "caf\u00e9, bar": 0}, "")
 
 
 def test_polygons_are_those_of_pycocotools() -> None:
@@ -167,9 +168,11 @@ def test_crowds_of_panoptic_coco_are_labeled_but_no_objects(tmp_path: Path) -> N
     write(tmp_path / "annotations/panoptic.json", content)
     dataset = segvoc.read_dataset(tmp_path)
     labels, objects = dataset.read(0).labels, dataset.read_objects(0, (HEIGHT, WIDTH))
-    assert objects is not None
-    assert labels[5, :: WIDTH // 4].tolist() == [0, 0, 0, 1]
+    assert objects is not None and labels[5, :: WIDTH // 4].tolist() == [0, 0, 0, 1]
     assert objects[5, :: WIDTH // 4].tolist() == [1, 0, 2, 0]
+    before = dataset.images[0].stamp()
+    os.utime(tmp_path / "annotations/panoptic/photo.png", ns=(1, 1))
+    assert dataset.images[0].stamp() != before  # so that it is evaluated again
 
 
 def test_coco_with_several_sets_and_a_byte_order_mark(tmp_path: Path) -> None:
@@ -257,8 +260,7 @@ def test_cvat_skeletons_and_leftovers(tmp_path: Path) -> None:
     others = f'{skeleton}<polyline label="cat" points="1,2;3,4"/><points label="cat" points="1,2"/><tag label="cat"/>'
     write(tmp_path / "annotations.xml", cvat(("a.png", "default", turned + others), labels=labels))
     counts, told = pixels(tmp_path)
-    assert counts == {"cat": 12 * 20, "person": 0, "horse": 0}
-    assert "(1 skeleton, 1 polyline, 1 points): 3" in told
+    assert counts == {"cat": 12 * 20, "person": 0, "horse": 0} and "(1 skeleton, 1 polyline, 1 points): 3" in told
 
 
 def test_cvat_layers(tmp_path: Path) -> None:
@@ -410,8 +412,7 @@ def test_labelme_shapes(tmp_path: Path) -> None:
     ]
     write(tmp_path / "photo.json", labelme(*shapes, path="C:\\images\\photo.png"))
     counts, told = pixels(tmp_path)
-    assert counts == {"a": 40, "b": 40}
-    assert "(1 linestrip): 1" in told
+    assert counts == {"a": 40, "b": 40} and "(1 linestrip): 1" in told
 
 
 # ---- Label Studio
@@ -510,12 +511,16 @@ def test_label_studio_answers_and_names(tmp_path: Path) -> None:
 
 
 def test_masks_named_after_the_whole_file(tmp_path: Path) -> None:
+    identities = set[str]()
     for name in ("a.jpg", "b.jpg", "b.png"):
         image(tmp_path / "images" / name)
     for name, value in (("a.jpg", 1), ("b.jpg", 1), ("b.png", 0)):
         save(tmp_path / f"masks/{name}.png", np.full((HEIGHT, WIDTH), value, np.uint8))
-    write(tmp_path / "classes.txt", "background\nobject\n")
-    assert pixels(tmp_path)[0] == {"background": 1200, "object": 2400}
+    for table, count in (("1 background\n0 object\n", 2400), ("background\nobject\n", 1200)):
+        write(tmp_path / "classes.txt", table)
+        assert pixels(tmp_path)[0] == {"background": count, "object": 3600 - count}
+        identities.add(segvoc.read_dataset(tmp_path).images[0].identity)
+    assert len(identities) == 2  # an evaluation isn't resumed with another table
     write(tmp_path / "names.json", ["background", "object"])
     (tmp_path / "images/b.png").unlink()
     own = segvoc.LabeledImages.from_folders(tmp_path / "images", tmp_path / "masks", tmp_path / "names.json")
@@ -594,8 +599,8 @@ def test_sets_are_joined_by_names(tmp_path: Path) -> None:
         write(tmp_path / folder / "data.yaml", f"train: images\nnames: {names}\n")
     sets = [segvoc.read_dataset(tmp_path / folder) for folder in ("one", "two")]
     joined = segvoc.LabeledImages.joined(sets, rename={"sofa": "couch"}, drop=["wall"])
-    assert joined.vocabulary.words == ("couch", "cat")
-    assert [one.stem for one in joined.images] == ["one/photo", "two/photo"]
+    stems = [one.stem for one in joined.images]
+    assert (joined.vocabulary.words, stems) == (("couch", "cat"), ["one/photo", "two/photo"])
     found = [[int((joined.read(index).labels == label).sum()) for label in (0, 1)] for index in range(2)]
     assert found == [[100, 1], [25, 0]]
     objects = joined.read_objects(1, (HEIGHT, WIDTH))

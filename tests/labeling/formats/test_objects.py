@@ -66,8 +66,7 @@ def test_connected_regions_of_things_become_objects_and_specks_join_the_nearest(
     labels[12, 23] = labels[90, 100] = 0  # one speck is near
     labels[40:42, 40:42] = 3
     result = with_objects(drawn_result(labels, PEOPLE))
-    assert result.objects is not None
-    assert result.object_counts == (2, 0, 0, 0)
+    assert result.objects is not None and result.object_counts == (2, 0, 0, 0)
     assert result.objects[12, 23] == result.objects[20, 20] == 1 and result.objects[55, 155] == 2
     assert result.objects[90, 100] == 0 and not result.objects[labels != 0].any()
     small = with_objects(result, least=4)

@@ -17,7 +17,7 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.labeling.formats.dataset import FORMAT_NAMES, DatasetWriter, FormatName
 from tests.labeling.formats.drawn_results import WORDS, drawn_result, hard_labels
 
-STEMS = ("photo", "sub/other one", "sub/ü")
+STEMS = ("photo", "sub/images/other one", "sub/ü")
 SIZE = (48, 64)
 
 

@@ -85,10 +85,7 @@ def annotate(
         from segvoc_annotate.service_extension import AnnotateRoutes
     served = AnnotateSettings(project=project.folder, upload_bytes=2_000_000_000, archive_bytes=20_000_000_000)
     settings = ServiceSettings(
-        max_bytes=200_000_000,
-        max_pixels=MAX_EDITED_PIXELS,
-        stop_seconds=5.0,
-        extensions=(AnnotateRoutes(served),),
+        max_bytes=200_000_000, max_pixels=MAX_EDITED_PIXELS, stop_seconds=5.0, extensions=(AnnotateRoutes(served),)
     )
     logging.disable(logging.INFO)  # users read the page, not the service's log
     try:

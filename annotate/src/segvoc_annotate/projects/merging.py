@@ -16,9 +16,10 @@ from segvoc import UsageError
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import read_json, write_json
 from segvoc_annotate.projects.image_files import ImageFiles
+from segvoc_annotate.projects.images import stem_of
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ProjectRecord
-from segvoc_annotate.projects.work_files import FIRST_WORD, LabelWork, read_work
+from segvoc_annotate.projects.work_files import FIRST_WORD, LabelWork, read_state_of, read_work
 
 FOLDER = ".segvoc/merged"
 """The work files from before the merge."""
@@ -80,14 +81,16 @@ def resume_merge(project: Project) -> ProjectRecord:
         if not about or about["finished"]:
             return record
         word, into, by, undo = (about[name] for name in ("word", "into", "by", "undo"))
-        for image in project.images().values():
-            kept = ImageFiles.below(project.folder / FOLDER, image.stem).work
+        places = [(image.name, project.files(image)) for image in project.images().values()]
+        places += [(name, project.trash.files(name)) for name in project.removed()]  # they may be restored
+        for name, files in (place for place in places if place[1].work.is_file()):
+            kept = ImageFiles.below(project.folder / FOLDER, stem_of(name)).work
             if undo and kept.is_file():
-                now, before = project.work(image.name)[1], read_work(kept)[1]
-                project.rewrite(image, _exchanged(now, into, word, before), by=by)
-            elif not undo and project.state(image).pixels.get(str(word)):
-                _keep(project.files(image).work, kept)
-                project.rewrite(image, _exchanged(project.work(image.name)[1], word, into), by=by)
+                exchanged = _exchanged(read_work(files.work)[1], into, word, read_work(kept)[1])
+                project.rewrite(name, files, exchanged, by=by)
+            elif not undo and read_state_of(files.work).pixels.get(str(word)):
+                _keep(files.work, kept)
+                project.rewrite(name, files, _exchanged(read_work(files.work)[1], word, into), by=by)
         words = tuple(replace(one, removed=not undo) if one.id == word else one for one in record.words)
         record = project.update(expected=record.revision, words=words, by=by)
         if undo:

@@ -212,13 +212,16 @@ class Project(ProjectFolder):
             )
         return self._write(name, packed_work(work, name, record.colors), expected, by)
 
-    def rewrite(self, image: ProjectImage, work: LabelWork, *, by: str) -> None:
-        """Write an image's pixel data, whether it is done or not; its parts stay."""
-        before = read_packed(self.files(image).work)
-        made = packed_work(work, image.name, self.record.colors)
-        state = before.state
+    def rewrite(self, name: str, files: ImageFiles, work: LabelWork, *, by: str) -> None:
+        """Write the pixel data of an image or, if these files are in the trash, a removed one; its parts stay."""
+        before = read_packed(files.work)
+        made = packed_work(work, name, self.record.colors)
+        made, state = replace(made, planes={**before.planes, **made.planes}), before.state
         state = replace(made.state, done=state.done, review=state.review, revision=state.revision + 1, by=by, at=now())
-        self._store(image, replace(made, planes={**before.planes, **made.planes}), state)
+        if files == self.trash.files(name):
+            write_bytes(files.work, made.content(state))  # the others are derived when it is restored
+        else:
+            self._store(self.image(name), made, state)
 
     def _write(
         self, name: str, work: PackedWork, expected: int, by: str, done: bool | None = None, change: str | None = None

@@ -21,7 +21,7 @@ from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.result_paths import distinct_stems, equal_names
 from segvoc.storage.files import read_json, safe_path
-from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary import Vocabulary, as_word
 
 
 class Annotation:
@@ -33,6 +33,11 @@ class Annotation:
 
     skipped: tuple[str, ...] = ()
     """Kinds of the annotations that aren't drawn: "polyline", "box", ..."""
+
+    @property
+    def table_digest(self) -> str:
+        """Digest of the class table that its labels also depend on; empty without one."""
+        return ""
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         """Draw the label map of an image of this height and width [px].
@@ -60,6 +65,11 @@ class AnnotatedImage(LabeledImage):
     """The label of pixels outside all shapes."""
     embedded: str | None = None
     """The image file in base64, if it is embedded in the annotation file."""
+
+    @property
+    def identity(self) -> str:
+        """See `LabeledImage.identity`."""
+        return f"{super().identity} {self.annotation.table_digest}".rstrip()
 
     def exists(self) -> bool:
         """See `LabeledImage.exists`."""
@@ -136,9 +146,10 @@ class ParsedDataset:
 
         `UsageError` if a class name is invalid, or the maps lack the background.
         """
-        own = [name.strip() for name in self.names]
+        own = list(map(as_word, self.names))
         if background is None and self.background in own:
             background = self.background
+        background = None if background is None else as_word(background)
         about: dict[str, Any] = {}
         if background is not None and self.has_outside:
             own += [background] if background not in own else []

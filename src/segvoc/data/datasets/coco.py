@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from segvoc.errors import UsageError
 from segvoc.imaging.annotations import coco_mask
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import opened_image, upright
+from segvoc.storage.files import digest_of
 
 _LOOSE_FILES = ("_annotations.coco.json", "annotations.json", "result.json", "labels.json")
 """File names used by Roboflow, labelme2coco, Label Studio and FiftyOne, beside the images or their folder."""
@@ -43,6 +44,11 @@ class _PanopticSegments(Annotation):
     labels: Mapping[int, int]
     things: frozenset[int]
     """The segments that are objects."""
+
+    @property
+    def table_digest(self) -> str:
+        """See `Annotation`."""
+        return digest_of(self.labels)
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         return self._mapped(size, {**self.labels, 0: UNLABELED})
@@ -136,6 +142,11 @@ def _read(source: DatasetSource, path: Path, panoptic: bool) -> ParsedDataset:
         annotated(path, stem, partial(source.image, name, folders), partial(annotation, entry))
         for entry, name, stem in zip(images, names, unique_stems(list(map(inner_path, names))), strict=True)
     ]
+    # a corrected PNG is told by its time, the JSON by what it says of it
+    images_read = [
+        replace(image, labels=image.annotation.path) if isinstance(image.annotation, _PanopticSegments) else image
+        for image in images_read
+    ]
     skipped = Counter(kind for image in images_read for kind in image.annotation.skipped)
     if images_read and skipped.total() == len(annotations) > 0:
         kinds = " and ".join(_WITHOUT_MASK[kind] for kind in sorted(skipped))
@@ -150,12 +161,11 @@ def _without_roots(categories: Sequence[Entry], annotations: Sequence[Entry], pa
     segments = (entry.content.get("segments_info") if panoptic else [entry.content] for entry in annotations)
     flat = [info for some in segments if isinstance(some, list) for info in some if isinstance(info, Mapping)]
     used = {repr(info.get("category_id")) for info in flat}
-    groups = Counter(repr(entry.content.get("supercategory")) for entry in categories)
+    groups = {repr(entry.content.get("supercategory")) for entry in categories}
 
     def is_root(entry: Entry) -> bool:
-        name = repr(entry.content.get("name"))
-        others = groups[name] - (name == repr(entry.content.get("supercategory")))
-        return others > 0 and repr(entry.content["id"]) not in used
+        groups_others = repr(entry.content.get("name")) in groups and repr(entry.content["id"]) not in used
+        return groups_others and entry.content.get("supercategory") in (None, "", "none")
 
     return [entry for entry in categories if not is_root(entry)]
 

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from segvoc.data.datasets.annotated_images import (
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
 from segvoc.imaging.reading import opened_image, upright
-from segvoc.storage.files import read_json
+from segvoc.storage.files import digest_of, read_json
 
 IGNORED_NAMES = frozenset(
     ("__ignore__", "don't care", "ignore", "ignored", "unlabeled", "unlabelled", "unknown", "void")
@@ -46,6 +47,11 @@ class LabelTable:
     """The label of each color (0xRRGGBB) in a color mask; None if the table has no colors."""
     has_colors_alone: bool = False
     """Whether the table has colors but no explicit indices, so palette images are read as colors."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Equal for equal tables."""
+        return digest_of(self)
 
 
 class ObjectNumbers(NamedTuple):
@@ -72,6 +78,11 @@ class MapFile(Annotation):
     objects_path: Path | None = None
     numbers: ObjectNumbers | None = None
     """Encoding of the object map; None: plain object numbers, with 255 for none in 8 bits."""
+
+    @property
+    def table_digest(self) -> str:
+        """See `Annotation`."""
+        return self.table.digest
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         """See `Annotation.draw`."""

@@ -224,7 +224,7 @@ class BatchSource:
 def find_source(address: str, *, column: str | None = None, skip: str = "") -> BatchSource:
     """List the files of a source, and detect their kind.
 
-    Skips hidden files and folders (.name), internal ones (_name), and results, whose root is `skip`. Raises a
+    Skips hidden files and folders (.name), internal ones of tables (_name), and results, whose root is `skip`. Raises a
     `UsageError` if it doesn't exist, has nothing to label, mixes kinds, or lacks the column.
     """
     place = folder_at(address)
@@ -235,12 +235,13 @@ def find_source(address: str, *, column: str | None = None, skip: str = "") -> B
         folder, slash, name = address.rpartition("/")
         address, units = folder or slash or ".", [(name, *units[0][1:])]
     sources = [unit for unit in units if not (place.root + unit[0]).startswith(skip or "\0")]
-    shown = [unit for unit in sources if not any(part.startswith((".", "_")) for part in unit[0].split("/"))]
-    kinds: dict[SourceKind, tuple[Unit, ...]] = {
-        kind: files
-        for kind, suffixes in _SUFFIXES.items()
-        if (files := tuple(unit for unit in shown if unit[0].lower().endswith(suffixes)))
-    }
+    kinds = dict[SourceKind, tuple[Unit, ...]]()
+    for kind, suffixes in _SUFFIXES.items():
+        # cameras name photos _DSC0001.jpg
+        left_out = ("/.", "/_") if kind == "Parquet files" else ("/.",)
+        shown = (unit for unit in sources if not any(mark in f"/{unit[0]}" for mark in left_out))
+        if files := tuple(unit for unit in shown if unit[0].lower().endswith(suffixes)):
+            kinds[kind] = files
     if len(kinds) != 1:
         content = " and ".join(f"{len(files)} {kind}" for kind, files in kinds.items())
         content = content or "no images (.jpg, .png, ...), tars or Parquet files"

@@ -289,9 +289,13 @@ def _write_palette_png(path: Path, values: UInt8[np.ndarray, "H W"]) -> None:
 
 
 class _YoloSegmentation(DatasetFormat):
-    """`images/photo.jpg`, `labels/photo.txt` and `data.yaml`; a line of a text file is a label and a polygon."""
+    """`images/photo.jpg`, `labels/photo.txt`, `images.txt` and `data.yaml`; a line of labels is a polygon."""
 
-    own_file = "labels/{stem}.txt"
+    @classmethod
+    def files(cls, stem: str) -> tuple[str, ...]:
+        """See `DatasetFormat.files`; YOLO looks for "labels" in place of the last "images" in an image's path."""
+        before, _, after = f"/images/{stem}".rpartition("/images/")
+        return (f"{before}/labels/{after}.txt".lstrip("/"),)
 
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
         lines = []
@@ -303,7 +307,9 @@ class _YoloSegmentation(DatasetFormat):
 
     def finish(self, folder: Path, entries: DatasetEntries) -> None:
         names = [f"  {label}: {_yaml_text(word)}" for label, word in enumerate(self.words)]
-        _write_lines(folder / "data.yaml", ["train: images", "val: images", "names:", *names])
+        # not the folder, which may have images of an earlier call, whose labels are of other words
+        _write_lines(folder / "images.txt", (f"./{entry.image}" for entry in entries))
+        _write_lines(folder / "data.yaml", ["train: images.txt", "val: images.txt", "names:", *names])
 
 
 def _yaml_text(text: str) -> str:
