@@ -26,7 +26,7 @@ from segvoc.encoders.clip_text import ClipTextEncoder, SiglipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
 from segvoc.encoders.prompt_tokenizer import UnknownBy
 from segvoc.errors import UsageError, missing_extra, naming_keywords
-from segvoc.export.programs import (
+from segvoc.exporting.programs import (
     Program,
     comes_apart,
     image_program,
@@ -214,7 +214,7 @@ def export(
             made.write()
         add_taught(folder, model.taught)
         if format == "triton":
-            from segvoc.export.triton_repository import make_repository  # here, since it needs the extra
+            from segvoc.exporting.triton_repository import make_repository  # here, since it needs the extra
 
             make_repository(folder)
         say("comparing the programs with the model")
@@ -272,7 +272,7 @@ class _Folder:
     def write(self) -> None:
         """Write weights, programs, fixed words and the manifest."""
         try:
-            from segvoc.export.onnx_files import write_onnx  # here, since it needs the extra
+            from segvoc.exporting.onnx_files import write_onnx  # here, since it needs the extra
         except ImportError:
             raise missing_extra("onnxscript", "export") from None
         network = _in_dtype(self.model.network, self.dtype)
