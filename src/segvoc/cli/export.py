@@ -36,12 +36,7 @@ from segvoc.vocabulary import Vocabulary
     "--words-file", metavar="F", help="Fix the vocabulary, one word per line; the folder then has no text encoder."
 )
 def export_command(
-    model: str,
-    out: str,
-    format: ExportFormat,
-    precision: ExportDtype,
-    words_file: str | None,
-    chosen: ModelOptions,
+    model: str, out: str, format: ExportFormat, precision: ExportDtype, words_file: str | None, chosen: ModelOptions
 ) -> None:
     """Export MODEL to the folder OUT, as ONNX programs that run without PyTorch and the model's code.
 

@@ -26,13 +26,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Random seed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the file's record of its words as one line of JSON.")
 def teach_command(
-    model: str,
-    out: str,
-    keep_worse: bool,
-    seed: int,
-    as_json: bool,
-    dataset: DatasetOptions,
-    chosen: ModelOptions,
+    model: str, out: str, keep_worse: bool, seed: int, as_json: bool, dataset: DatasetOptions, chosen: ModelOptions
 ) -> None:
     """Learn words from labeled images (--images, --labels, --classes; or --dataset), for --taught of other commands.
 

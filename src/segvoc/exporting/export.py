@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import cast, get_args
+from typing import cast
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.clip_text import ClipTextEncoder, SiglipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
 from segvoc.encoders.prompt_tokenizer import UnknownBy
-from segvoc.errors import UsageError, missing_extra, naming_keywords
+from segvoc.errors import UsageError, checked_call, missing_extra
 from segvoc.exporting.programs import (
     Program,
     comes_apart,
@@ -156,7 +156,7 @@ EXAMPLE_PROMPTS = ("cat", "a photo of a traffic light beside the road in the sce
 """Prompts that the text encoder is traced with."""
 
 
-@naming_keywords
+@checked_call
 def export(
     model: Segmenter,
     out: str | os.PathLike[str],
@@ -228,8 +228,6 @@ def export(
 
 
 def _check(model: NetworkSegmenter, format: ExportFormat, vocabulary: Vocabulary | None) -> None:
-    if format not in get_args(ExportFormat):
-        raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(get_args(ExportFormat))}")
     if vocabulary is not None and isinstance(model.network, PartNetwork):
         raise UsageError("a part network sorts its words; export it without fixed words")
     if model.taught and format == "triton":

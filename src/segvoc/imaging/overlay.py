@@ -87,10 +87,7 @@ SAVED_OVERLAY = OverlayStyle(max_pixels=4_000_000)
 
 
 def draw_overlay(
-    image: UInt8[np.ndarray, "H W 3"],
-    regions: Regions,
-    style: OverlayStyle,
-    notes: Sequence[str] = (),
+    image: UInt8[np.ndarray, "H W 3"], regions: Regions, style: OverlayStyle, notes: Sequence[str] = ()
 ) -> Image.Image:
     """Blend the colors of the regions over an image, and draw outlines, white with dark edges: visible on any color.
 

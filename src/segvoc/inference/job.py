@@ -174,11 +174,7 @@ class LabelingJob:
         )
 
     def _result(
-        self,
-        image: ReadImage,
-        output: ViewLogits,
-        search: Callable[[], ClassLabels] | None,
-        network_seconds: float,
+        self, image: ReadImage, output: ViewLogits, search: Callable[[], ClassLabels] | None, network_seconds: float
     ) -> Segmentation:
         start, query = time.perf_counter(), self.query
         output, job = self._smoothed(output, image.pixels)

@@ -201,11 +201,7 @@ class ViewLogits:
         return xp.sort(xp.unique_values(self.kept))
 
     def maps(
-        self,
-        protocol: Protocol,
-        size: tuple[int, int] | None = None,
-        *,
-        classes: ClassIndices | None = None,
+        self, protocol: Protocol, size: tuple[int, int] | None = None, *, classes: ClassIndices | None = None
     ) -> Iterator[tuple[Float[Array, "N y x"], Int[Array, " N"]]]:
         """Yield the merged maps of classes that were kept in any view, several at a time, and their indices.
 

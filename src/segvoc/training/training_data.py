@@ -205,13 +205,7 @@ class LabelData:
 
     @classmethod
     def of(
-        cls,
-        recipe: Recipe,
-        images: LabeledImages,
-        network: SegmentationNetwork,
-        options: TrainOptions,
-        *,
-        seed: int,
+        cls, recipe: Recipe, images: LabeledImages, network: SegmentationNetwork, options: TrainOptions, *, seed: int
     ) -> "LabelData":
         """The data of a run; see `segvoc.training.run.train` for the arguments.
 

@@ -143,13 +143,7 @@ def _probabilities(logits: Float32[np.ndarray, "M T"], rest: Float32[np.ndarray,
     return powers / (powers.sum(axis=1, keepdims=True) + np.exp(rest[:, None] - highest))
 
 
-PENALTIES = (
-    Penalty(0.2, 0.2),
-    Penalty(0.04, 0.04),
-    Penalty(0.04, 0.004),
-    Penalty(0.01, 0.001),
-    Penalty(0.003, 0.0003),
-)
+PENALTIES = (Penalty(0.2, 0.2), Penalty(0.04, 0.04), Penalty(0.04, 0.004), Penalty(0.01, 0.001), Penalty(0.003, 0.0003))
 """Candidate penalties, from trusting text to trusting examples."""
 
 BETTER = 0.5

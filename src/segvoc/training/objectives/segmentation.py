@@ -104,11 +104,7 @@ class PartObjective(TrainingObjective):
         return None if self.recipe.objective.loss == "released" else self._targets(labels, words).counted()
 
     def forward(
-        self,
-        images: Tensor,
-        labels: Int[Tensor, "B 2 H W"],
-        words: PartWords,
-        counts: Float[Tensor, "3"] | None = None,
+        self, images: Tensor, labels: Int[Tensor, "B 2 H W"], words: PartWords, counts: Float[Tensor, "3"] | None = None
     ) -> dict[str, Float[Tensor, ""]]:
         """Compute the losses.
 
@@ -192,11 +188,7 @@ class Objective(TrainingObjective):
         return None if loss == "released" else counted.sum()
 
     def forward(
-        self,
-        images: Tensor,
-        labels: Int[Tensor, "B H W"],
-        words: WordTensor,
-        pixels: Float[Tensor, ""] | None = None,
+        self, images: Tensor, labels: Int[Tensor, "B H W"], words: WordTensor, pixels: Float[Tensor, ""] | None = None
     ) -> dict[str, Float[Tensor, ""]]:
         """Compute the losses.
 
