@@ -43,6 +43,8 @@ CALLS: list[tuple[dict[str, Any], str]] = [
     ({"words": "cup, table", "return_probs": True}, "return_probabilities"),
     *(({"words": "cup", name: 1}, "segvoc.load") for name in ("device", "half", "cuda")),
     ({"words": "cup", "stream": True}, "use model.segment_many"),
+    ({"words": "cup", "treshold": 0.5}, "did you mean threshold"),
+    ({"words": "cup", "xyz": 1}, "it takes images, words, options, parts"),
     ({"words": "cup", "points": [(1, 2)]}, "use segvoc.click"),
     *(({"words": words}, "name a file; read it") for words in ("words.txt", "@words", Path("classes.json"))),
     ({"words": "['cup', 'table']"}, "in brackets; separate"),
@@ -65,6 +67,10 @@ IMAGES: list[tuple[Any, str]] = [
 FUNCTIONS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("load", (), {"weights": True}, "weights is True; give a name or a path or None"),
     ("load", (), {"model": "tiny"}, "did you mean name"),
+    ("load", (["tiny"],), {}, "load: name is .*; give a name or a path"),
+    ("load", (), {"weightz": "x"}, "did you mean weights"),
+    ("load", (), {"device": 99}, "'cuda:99' is not available"),
+    ("click", (PIXELS,), {"point": [(1, 1)]}, "did you mean points"),
     ("teach", ("tiny", "images/"), {}, "teach: model is 'tiny'; give a model of segvoc.load"),
     ("teach", (load_tiny(), "images/"), {}, "teach: images is 'images/'; give images of segvoc.read_dataset"),
     ("evaluate", (load_tiny(), "images/", "out"), {}, "task is 'images/'; give an EvaluationTask or images of segvoc."),
@@ -78,6 +84,7 @@ METHODS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("overlay", ("x.png",), {}, "too many positional arguments; it takes alpha"),
     ("overlay", (), {"alpha": "half"}, "alpha is 'half'; give a number"),
     ("overlay", (), {"max_pixels": 0}, "give 1 or more"),
+    ("overlay", (), {"opacity": 0.3}, "did you mean alpha"),
     ("to_coco", (), {"masks": "polygon"}, "give 'rle' or 'polygons'"),
     ("save", (None,), {}, "out_dir is None; give a name or a path"),
     ("save", ("out",), {"overlay": False}, "overlay is False; give an overlay's style or None"),
@@ -87,6 +94,7 @@ METHODS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
 ]
 
 COMMANDS = [
+    *(([typed, "photo.jpg"], f"mean {ours}?") for typed, ours in (("predict", "segment"), ("finetune", "train"))),
     (["photo.jpg"], 'segvoc segment photo.jpg --words "cat, sofa, wall"'),
     *((["segment", "a.jpg", option, "cat"], "did you mean --words?") for option in ("--text", "--prompt", "--classes")),
     (["segment", "a.jpg", "--labels", "cat"], "did you mean --words?"),

@@ -108,10 +108,7 @@ def test_the_record_tells_where_the_weights_are_from(convert: Command, segvoc_co
     assert f"sha256: {digest}" in segvoc_command("info", "out.safetensors").out
 
 
-@pytest.mark.parametrize(
-    ("name", "wrapper"),
-    [*zip(KINDS, WRAPPERS, strict=False)],
-)
+@pytest.mark.parametrize(("name", "wrapper"), [*zip(KINDS, WRAPPERS, strict=False)])
 def test_a_plain_clip_gives_the_towers_alone(convert: Command, name: str, wrapper: str) -> None:
     clip = plain_clip(name)
     if "state_dict" in wrapper:  # as the first EVA-CLIP and DeCLIP name the text tower

@@ -5,11 +5,7 @@ import torch
 
 from segvoc.networks.cat_seg import CAT_SEG
 from tests.built import built
-from tests.networks.aggregation_contract import (
-    VALUES_ALONE,
-    AggregationContract,
-    small,
-)
+from tests.networks.aggregation_contract import VALUES_ALONE, AggregationContract, small
 from tests.networks.contract import PaperContract
 
 

@@ -15,13 +15,7 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.training.recipe import learning_rates
-from tests.networks.aggregation_contract import (
-    SMALL,
-    VIT,
-    AggregationContract,
-    SelectionContract,
-    text_tower,
-)
+from tests.networks.aggregation_contract import SMALL, VIT, AggregationContract, SelectionContract, text_tower
 from tests.networks.contract import assert_alike, make_image
 
 MILLION = 2**20

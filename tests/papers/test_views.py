@@ -132,10 +132,7 @@ def err_seg() -> NetworkSegmenter:
         for layer in (*network.aggregation.embed_costs, *(b.semantic.out for b in network.aggregation.blocks)):
             nn.init.normal_(layer.weight, std=5.0)  # so that classes differ, and each matters to the others
     model = NetworkSegmenter(
-        name="small-err",
-        network=network.requires_grad_(False),
-        protocols=err_protocols(96),
-        templates=("{}",),
+        name="small-err", network=network.requires_grad_(False), protocols=err_protocols(96), templates=("{}",)
     )
     model.class_chunk = 5
     return model

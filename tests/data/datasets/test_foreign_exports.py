@@ -75,10 +75,7 @@ def test_nested_polygons_are_polygons(tmp_path: Path) -> None:
 def test_annotations_without_masks_are_named(tmp_path: Path) -> None:
     image(tmp_path / "photo.png")
     for entries, said in (
-        (
-            [{"segmentation": [[5, 5, 15, 15]]}],
-            "annotations are polygons of one or two corners; masks are required",
-        ),
+        ([{"segmentation": [[5, 5, 15, 15]]}], "annotations are polygons of one or two corners; masks are required"),
         ([{"segmentation": [[[5, 5], [15, 15]]]}, {}], "are boxes or points and polygons of one or two corners; masks"),
         ([{}], "its annotations are boxes or points; masks are required"),
     ):
