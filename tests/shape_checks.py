@@ -28,7 +28,7 @@ WHOLE_RUNS = (
     "evaluation/test_benchmarks.py",
     "evaluation/test_report.py",
     "evaluation/test_runner.py",
-    "export",
+    "exporting",
     "hardening",
     "inference/exported",
     "inference/test_keep_classes.py",

@@ -1,10 +1,13 @@
 """What people who know other tools type first: it works, or the answer names what does."""
 
+import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import segvoc
@@ -38,18 +41,75 @@ CALLS: list[tuple[dict[str, Any], str]] = [
     ({"words": "cup, table", "confidence": 0.3}, "threshold"),
     ({"words": "cup, table", "imgsz": 640}, "window"),
     ({"words": "cup, table", "return_probs": True}, "return_probabilities"),
+    *(({"words": "cup", name: 1}, "segvoc.load") for name in ("device", "half", "cuda")),
+    ({"words": "cup", "stream": True}, "use model.segment_many"),
+    ({"words": "cup", "treshold": 0.5}, "did you mean threshold"),
+    ({"words": "cup", "xyz": 1}, "it takes images, words, options, parts"),
+    ({"words": "cup", "points": [(1, 2)]}, "use segvoc.click"),
+    *(({"words": words}, "name a file; read it") for words in ("words.txt", "@words", Path("classes.json"))),
+    ({"words": "['cup', 'table']"}, "in brackets; separate"),
+    ({"words": b"cup"}, "must be a list"),
     ({"words": "cup, table", "background": True}, "not a name"),
     ({"words": {"cup", "table"}}, "give a list"),
     ({"words": "cup, table", "threshold": "high"}, "is not a number or none; give one"),
 ]
 
+IMAGES: list[tuple[Any, str]] = [
+    (None, "cv2.imread gives None"),
+    (iter([PIXELS]), "give a list of images, or call segment_many"),
+    (np.stack([PIXELS, PIXELS]), r"list\(array\)"),
+    (torch.zeros(8, 8, 3), r"tensor.permute\(2, 0, 1\)"),
+    (torch.zeros(3, 8, 8), r"\(255 \* tensor\).to"),
+    (torch.zeros(2, 3, 8, 8), r"list\(tensor\)"),
+    (io.TextIOWrapper(io.BytesIO(b"\x89PNG")), "open it in binary mode"),
+]
+
+FUNCTIONS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
+    ("load", (), {"weights": True}, "weights is True; give a name or a path or None"),
+    ("load", (), {"model": "tiny"}, "did you mean name"),
+    ("load", (["tiny"],), {}, "load: name is .*; give a name or a path"),
+    ("load", (), {"weightz": "x"}, "did you mean weights"),
+    ("load", (), {"device": 99}, "'cuda:99' is not available"),
+    ("click", (PIXELS,), {"point": [(1, 1)]}, "did you mean points"),
+    ("teach", ("tiny", "images/"), {}, "teach: model is 'tiny'; give a model of segvoc.load"),
+    ("teach", (load_tiny(), "images/"), {}, "teach: images is 'images/'; give images of segvoc.read_dataset"),
+    ("evaluate", (load_tiny(), "images/", "out"), {}, "task is 'images/'; give an EvaluationTask or images of segvoc."),
+    ("evaluate", (load_tiny(),), {}, "missing a required argument: 'task'; it takes model, task, out"),
+    ("train", (load_tiny(), "images/", "out"), {}, "give a recipe, such as segvoc.recipes.finetune"),
+    ("save", ("a.safetensors", load_tiny()), {}, "model is 'a.safetensors'; give a model"),
+    ("push", ("me/model", load_tiny()), {}, "model is 'me/model'; give a model"),
+]
+
+METHODS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
+    ("overlay", ("x.png",), {}, "too many positional arguments; it takes alpha"),
+    ("overlay", (), {"alpha": "half"}, "alpha is 'half'; give a number"),
+    ("overlay", (), {"max_pixels": 0}, "give 1 or more"),
+    ("overlay", (), {"opacity": 0.3}, "did you mean alpha"),
+    ("to_coco", (), {"masks": "polygon"}, "give 'rle' or 'polygons'"),
+    ("save", (None,), {}, "out_dir is None; give a name or a path"),
+    ("save", ("out",), {"overlay": False}, "overlay is False; give an overlay's style or None"),
+    ("save", ("labels.npy",), {}, "label maps are PNGs"),
+    ("show", (), {"block": True}, "it takes none"),
+    ("mask", (["cup", "table"],), {}, "mask is that of one word"),
+]
+
 COMMANDS = [
+    *(([typed, "photo.jpg"], f"mean {ours}?") for typed, ours in (("predict", "segment"), ("finetune", "train"))),
     (["photo.jpg"], 'segvoc segment photo.jpg --words "cat, sofa, wall"'),
     *((["segment", "a.jpg", option, "cat"], "did you mean --words?") for option in ("--text", "--prompt", "--classes")),
     (["segment", "a.jpg", "--labels", "cat"], "did you mean --words?"),
     (["segment", "a.jpg", "--words", "cat", "--conf", "0.4"], "did you mean --threshold?"),
     (["segment", "a.jpg", "--words", "cat", "-o", "out"], "did you mean --out?"),
-    (["segment", "--source", "a.jpg", "--words", "cat"], "images are named without an option"),
+    *(
+        (["segment", option, "a.jpg"], "images are named without an option")
+        for option in ("--source", "--images", "-i")
+    ),
+    (["click", "a.jpg", "--point", "2,3"], "points are named without an option"),
+    (["segment", "a.jpg", "--cpu"], "did you mean --device?"),
+    (["segment", "a.jpg", "--quiet"], "No such option: --quiet (see segvoc segment --help)"),
+    (["segment", "a.jpg", "--words"], "requires an argument. (see segvoc segment --help)"),
+    (["segment", "a.jpg", "--words", "@words.txt"], "--words-file FILE"),
+    (["segment", PHOTO, "--words", "cat", "--out", "labels.png"], "is a file, or named like one"),
     (["segment", "a.jpg", "--words", "cat", "--format", "coco"], "did you mean coco-panoptic or coco-instances?"),
     (["segment", PHOTO, "--words", "cat", "--device", "gpu"], "unknown device 'gpu'; use 'cuda'"),
     (["segment", PHOTO, "--words", "cat", "--model", "pcaseg"], "the nearest are pca-seg-l, pca-seg-b, "),
@@ -78,6 +138,18 @@ def test_arguments_of_other_libraries_are_answered_with_ours(result: segvoc.Segm
     for arguments, said in CALLS:
         with pytest.raises(UsageError, match=said):
             load_tiny().segment(PIXELS, **arguments)
+    for image, said in IMAGES:
+        with pytest.raises(UsageError, match=said):
+            load_tiny().segment(image, "cup")
+    with pytest.raises(UsageError, match="give a list"):
+        load_tiny().segment_many(PIXELS, "cup")  # pyright: ignore[reportArgumentType, reportCallIssue]
+    for kind, calls in ((segvoc, FUNCTIONS), (result, METHODS)):
+        for name, given, named, said in calls:
+            with pytest.raises(UsageError, match=said):
+                getattr(kind, name)(*given, **named)
+    part = replace(result, parts=(segvoc.Part("cup", "handle"),), part_labels=result.labels)
+    with pytest.raises(UsageError, match="did you mean cup's handle"):
+        part.mask("handle")
     for wrong in (lambda: result.mask(0), lambda: result.boxes(0), lambda: result.crop(0)):  # pyright: ignore[reportArgumentType]
         with pytest.raises(UsageError, match=r"result\.labels == 0"):
             wrong()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import jaxtyping
@@ -56,6 +57,11 @@ finally: print("loaded:", *sys.modules)
 def test_every_public_name_is_there_and_documented(name: str) -> None:
     assert getattr(segvoc, name).__doc__
     assert name in dir(segvoc)
+
+
+def test_no_folder_hides_a_public_name() -> None:
+    # importing `segvoc.export.programs` would make `segvoc.export` that folder, as the second call noticed
+    assert not [name for name in segvoc.__all__ if find_spec(f"segvoc.{name}")]
 
 
 def test_a_wrong_shape_is_refused() -> None:

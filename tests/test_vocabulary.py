@@ -105,7 +105,7 @@ def test_commas_separate_words_of_a_line() -> None:
 
 @pytest.mark.parametrize("text", ['["cat", "wall"]', ' {"0": "cat", "1": "wall"}'])
 def test_a_line_of_json_is_no_words(text: str) -> None:
-    with pytest.raises(UsageError, match="are JSON; separate words with commas"):
+    with pytest.raises(UsageError, match="are in brackets; separate words with commas"):
         Vocabulary(text)
     assert Vocabulary("[MASK], {x").words == ("[MASK]", "{x")
 

@@ -23,7 +23,7 @@ assert result.labels.shape == result.probabilities.shape[1:] and (result.labels 
 assert 'torch' not in sys.modules"""
 IMPORT_ALL = """import importlib, pkgutil, segvoc
 for module in pkgutil.walk_packages(segvoc.__path__, 'segvoc.'):
-    if not module.name.startswith(('segvoc.export.', 'segvoc.serving.', 'segvoc.labeling.batch.engine')):  # need extras
+    if not module.name.startswith(('segvoc.exporting.', 'segvoc.serving.', 'segvoc.labeling.batch.engine')):  # extras
         importlib.import_module(module.name)
 [getattr(segvoc, name) for name in segvoc.__all__]"""
 DRAW = """import pathlib, numpy as np, PIL.Image as image

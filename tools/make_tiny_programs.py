@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from segvoc.encoders.minilm import TOKENIZER_FILE
-from segvoc.export.export import export
+from segvoc.exporting.export import export
 from segvoc.inference.exported.manifest import MANIFEST, ExportManifest
 from segvoc.inference.exported.segmenter import TINY_MANIFEST
 from segvoc.models.loading import load_network

@@ -11,7 +11,7 @@ from segvoc.errors import UsageError as UsageError
 from segvoc.evaluation.runner import evaluate as evaluate
 from segvoc.evaluation.task import EvaluationSettings as EvaluationSettings
 from segvoc.evaluation.task import EvaluationTask as EvaluationTask
-from segvoc.export.export import export as export
+from segvoc.exporting.export import export as export
 from segvoc.imaging.label_maps import read_label_map as read_label_map
 from segvoc.inference.clicks import click as click
 from segvoc.inference.exported.segmenter import ExportedSegmenter as ExportedSegmenter

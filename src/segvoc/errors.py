@@ -5,9 +5,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cache, partial, wraps
-from inspect import signature
+from inspect import Parameter, signature
+from numbers import Integral, Real
+from os import PathLike
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from types import NoneType, UnionType
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -108,36 +111,74 @@ def option_meant(name: str, known: Collection[str]) -> str | None:
     """Our name, among `known`, of an option or argument that other tools call `name`; None if there is none."""
     other = name.lstrip("-").replace("_", "-")
     ours = {one.lstrip("-").replace("_", "-"): one for one in known}
-    return next(
-        (ours[one] for one, others in _other_names()["option"].items() if one in ours and other in others.split()), None
-    )
+    named = _other_names()["option"].items()
+    return next((ours[one] for one, others in named if one in ours and other in (one, *others.split())), None)
 
 
 def no_attribute(what: str, name: str, kind: str, known: Iterable[str]) -> AttributeError:
     """The error for a name that a "module", "model" or "result" lacks, with ours if other libraries have it."""
     ours = [one for one, others in _other_names()[kind].items() if name in others.split()]
-    return AttributeError(
-        f"{what} has no attribute {name!r}{f'; use {ours[-1]}' if ours else did_you_mean(name, known)}"
-    )
+    listed = did_you_mean(name, known) or f"; dir({'segvoc' if kind == 'module' else kind}) lists its names"
+    return AttributeError(f"{what} has no attribute {name!r}{f'; use {ours[-1]}' if ours else listed}")
 
 
 def argument_meant(name: str, known: Sequence[str]) -> str:
     """What to append to the error of an unknown keyword argument."""
-    ours = option_meant(name, known)
-    return f" (did you mean {ours}?)" if ours else did_you_mean(name, known) or f"; there are {', '.join(known)}"
+    if ours := option_meant(name, known):
+        return f" (did you mean {ours}?)"
+    other = name.replace("_", "-")
+    places = [place for place, names in _other_names()["elsewhere"].items() if other in names.split()]
+    return f"; use {places[0]}" if places else did_you_mean(name, known) or f"; it takes {', '.join(known) or 'none'}"
 
 
-def naming_keywords(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Decorate a function so that a misspelled keyword is a `UsageError` that names the one that was meant."""
-    known = [name for name in signature(function).parameters if name != "self"]
+def checked_call(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Decorate a function so that a wrong call is a `UsageError` that names the argument, and what to give."""
+    shape = signature(function)
+    arguments = {name: one.annotation for name, one in shape.parameters.items() if name not in ("self", "cls")}
+    known = [name for name in arguments if shape.parameters[name].kind != Parameter.VAR_KEYWORD]
+    for keywords in arguments.keys() - known:  # `**options: Unpack[Keywords]`
+        known += get_args(arguments.pop(keywords))[0].__annotations__
 
     @wraps(function)
     def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         if unknown := [name for name in kwargs if name not in known]:
             raise UsageError(f"{function.__name__} has no argument {unknown[0]!r}{argument_meant(unknown[0], known)}")
+        try:
+            given = shape.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise UsageError(f"{function.__name__}: {error}; it takes {', '.join(known) or 'none'}") from None
+        for name, annotation in arguments.items():
+            several = shape.parameters[name].kind == Parameter.VAR_POSITIONAL
+            for value in given.get(name, ()) if several else [given[name]] if name in given else ():
+                if wanted := _wanted(annotation, value):
+                    told = " ".join(repr(value).split())
+                    raise UsageError(f"{function.__name__}: {name} is {told:.60}; give {wanted}")
         return function(*args, **kwargs)
 
     return checked
+
+
+def _wanted(annotation: Any, value: object) -> str | None:
+    """What an argument has to be, if the value is something else, as far as classes, numbers and names tell."""
+    union = isinstance(annotation, UnionType) or get_origin(annotation) is Union
+    described: dict[str, None] = {}
+    for kind in get_args(annotation) if union else (annotation,):
+        plain = get_origin(kind) or kind
+        if plain is Literal:
+            fits, text = isinstance(value, str) and value in get_args(kind), " or ".join(map(repr, get_args(kind)))
+        elif plain in _NUMBERS:
+            fits, text = isinstance(value, _NUMBERS[plain]), "a number"
+        elif plain in (str, PathLike, NoneType) or getattr(plain, "__module__", "").startswith("segvoc."):
+            fits, text = isinstance(value, plain), _other_names()["made by"].get(plain.__name__, f"a {plain.__name__}")
+        else:
+            return None
+        if fits:
+            return None
+        described[text] = None
+    return " or ".join(described)
+
+
+_NUMBERS: dict[Any, Any] = {int: Integral, float: Real}
 
 
 def missing_extra(package: str, extra: str) -> UsageError:

@@ -52,8 +52,8 @@ class Vocabulary:
     sign separates synonyms, as does `", "` inside an entry of a list.
 
     Raises:
-        UsageError: there are no words; they have no order, as in a set; a string is JSON; or a word is empty, not a
-            string, or given twice (ignoring case).
+        UsageError: there are no words; they have no order, as in a set; a string has brackets around it or names a
+            file; or a word is empty, not a string, or given twice (ignoring case).
     """
 
     words: tuple[str, ...]
@@ -64,11 +64,16 @@ class Vocabulary:
     def __init__(
         self, words: str | Iterable[str] | Mapping[Any, Any], *, synonyms: Literal["first", "average"] = "first"
     ) -> None:
+        if isinstance(words, str | os.PathLike) and _names_file(words):
+            fix = "read it: --words-file FILE, or segvoc.Vocabulary.read(FILE)"
+            raise UsageError(f"the words {_shortened(words)} name a file; {fix}")
         if isinstance(words, str):
-            if words.lstrip()[:1] in ("[", "{") and _is_json(words):
-                raise UsageError(f"the words {_shortened(words)} are JSON; separate words with commas: cat, sofa, wall")
+            if words.strip()[:1] + words.strip()[-1:] in ("[]", "{}"):
+                raise UsageError(
+                    f"the words {_shortened(words)} are in brackets; separate words with commas: cat, sofa, wall"
+                )
             words = words.split(",") if words.strip() else ()
-        if not isinstance(words, Iterable):
+        if isinstance(words, bytes) or not isinstance(words, Iterable):
             raise UsageError(f"the words must be a list, not {words!r}; give a list with one string per class")
         refuse_sets(words, "words")
         if isinstance(words, Mapping):
@@ -371,12 +376,9 @@ def _read_names(path: str | os.PathLike[str], what: str) -> list[tuple[int, Any]
     return [(number, line) for number, line in enumerate(lines) if line]
 
 
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
+def _names_file(words: str | os.PathLike[str]) -> bool:
+    """Whether words look like the name of a file, which isn't looked for: they may be those of a service's client."""
+    return os.fspath(words)[:1] == "@" or Path(words).suffix.lower() in (".txt", ".json", *_TABLES, *_SETTINGS)
 
 
 def _shortened(value: object) -> str:

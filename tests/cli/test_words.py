@@ -97,21 +97,6 @@ def test_results_stay_in_their_folder(result: segvoc.Segmentation, stem: str, tm
     assert result.save(tmp_path / "out", "sub/y").label_map == tmp_path / "out/sub/y.png"
 
 
-@pytest.mark.usefixtures("as_users_call")
-def test_wrong_names_and_misspelled_keywords_are_one_line(result: segvoc.Segmentation) -> None:
-    for name in (None, 5, ["tiny"]):
-        with pytest.raises(UsageError, match="the model must be a name or a path, not"):
-            segvoc.load(name)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=r"load has no argument 'weightz' \(did you mean weights\?\)"):
-        segvoc.load("tiny", weightz="x")  # type: ignore[call-arg]
-    with pytest.raises(UsageError, match=r"click has no argument 'point' \(did you mean points\?\)"):
-        segvoc.click(PHOTO, point=[(1, 1)])  # type: ignore[call-arg]
-    with pytest.raises(UsageError, match=r"overlay has no argument 'opacity' \(did you mean alpha"):
-        result.overlay(opacity=0.3)  # type: ignore[call-arg]
-    with pytest.raises(UsageError, match="'cuda:99' is not available"):
-        segvoc.load("tiny", device=99)
-
-
 @pytest.mark.parametrize(("display", "why"), [("", "no display"), (":0", "no viewer for images")])
 def test_an_overlay_that_cannot_be_shown_is_saved_and_no_viewer_starts(
     result: segvoc.Segmentation,
@@ -140,20 +125,6 @@ def test_an_overlay_that_cannot_be_shown_is_saved_and_no_viewer_starts(
     with Image.open(saved) as overlay:
         assert np.array_equal(np.asarray(overlay), np.asarray(result.overlay(**asdict(SAVED_OVERLAY))))
     assert not started.exists()
-
-
-def test_misspelled_options_get_a_suggestion() -> None:
-    model = load_tiny()
-    for wrong, said in ({"treshold": 0.5}, "mean threshold"), ({"part": {}}, "mean parts"), ({"xyz": 1}, "there are"):
-        with pytest.raises(UsageError, match=said):
-            model.segment(PHOTO, ["cup"], **wrong)
-    with pytest.raises(UsageError, match="is not a number"):
-        model.segment(PHOTO, ["cup"], threshold="0.5")
-
-
-@pytest.mark.parametrize(("typed", "meant"), [("predict", "segment"), ("finetune", "train"), ("segmnt", "segment")])
-def test_commands_of_other_tools_are_answered_with_ours(segvoc_command: Command, typed: str, meant: str) -> None:
-    segvoc_command(typed, "photo.jpg").refused(f"did you mean {meant}?")
 
 
 def test_names_are_checked_before_pytorch_is_asked_for(

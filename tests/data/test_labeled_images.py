@@ -35,7 +35,7 @@ def test_pairs_images_with_label_maps_of_8_and_16_bits(folders):
     assert pairs.background == "none"
     assert [pair.stem for pair in pairs.images] == ["a", "sub/b"]
     assert pairs.vocabulary.words == ("cat", "sofa, couch", "none")
-    for image, labels in map(pairs.read, range(2)):
+    for image, labels in pairs:
         assert image.shape == (3, 4, 3) and labels.tolist() == [[0, 1, 2, 65535]] * 3
 
 
@@ -105,7 +105,8 @@ def test_the_background_is_one_of_the_classes(folders):
 def test_classes_are_what_a_words_file_may_be(folders, name, content):
     (folders / name).write_text(content)
     found = LabeledImages.from_folders(folders / "images", folders / "labels", folders / name)
-    assert found.vocabulary.words == ("cat", "sofa")
+    listed = LabeledImages.from_folders(folders / "images", folders / "labels", ["cat", "sofa"])
+    assert found.vocabulary.words == listed.vocabulary.words == ("cat", "sofa")
 
 
 def _set(name: str, *stems: str, words: tuple[str, ...] = ("cat", "dog"), **about) -> LabeledImages:

@@ -21,6 +21,7 @@ PHOTO = Path(__file__).resolve().parents[2] / "samples/coffee.jpg"
     ("words", "said"),
     [
         (["cat; wall; sofa"], '"cat, wall, sofa"'),
+        *(([words], '"cat, wall, sofa"') for words in ("cat. wall. sofa.", "cat . wall . sofa")),
         (["cat | wall"], '"cat, wall"'),
         (["cat\uff0cwall\u3001sofa"], '"cat, wall, sofa"'),
         (["cat dog"], 'use commas: "cat, dog"'),

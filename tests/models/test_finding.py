@@ -89,7 +89,7 @@ def test_an_exported_folder_only_labels_images():
         with one_line_error(UsageError, "'exported' is an exported model", "name the preset, file or run"):
             function("exported")
     for name in ("exported", "clip-b"):
-        with one_line_error(UsageError, "optimize='nonsense' is unknown; it is 'auto', 'none', 'compile'"):
+        with one_line_error(UsageError, "optimize is 'nonsense'; give 'auto' or 'none' or 'compile'"):
             segvoc.load(name, optimize="nonsense")  # type: ignore[arg-type]
 
 

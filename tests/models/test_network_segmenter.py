@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-import segvoc
-from segvoc.errors import UsageError
 from segvoc.layers.selection_rules import VotedShare
 from segvoc.models.cuda_graphs import NetworkGraphs
 from tests.images import squares
@@ -43,11 +41,6 @@ def test_memory_that_a_single_view_exceeds_is_an_error(monkeypatch):
     monkeypatch.setattr(model.network, "selected_logits", never)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         model.segment([squares(70, 90)] * 2, WORDS)
-
-
-def test_unknown_ways_to_run_are_named():
-    with pytest.raises(UsageError, match="optimize='fast' is unknown; it is 'auto', 'none', 'compile'"):
-        segvoc.load("tiny", optimize="fast")
 
 
 def test_without_a_gpu_the_network_runs_as_it_is():

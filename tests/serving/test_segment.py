@@ -318,5 +318,5 @@ def test_broken_bodies_are_refused(client, content, kind, status):
 def test_names_by_id_are_no_words(client):
     for words in ('{"0":"cat","1":"wall"}', ' {"cat": 0}'):
         for answer in (segment(client, words=words), client.post("/v1/vocabularies", json={"words": words})):
-            assert answer.status_code == 422 and "are JSON; separate words with commas" in answer.text
+            assert answer.status_code == 422 and "are in brackets; separate words with commas" in answer.text
     assert client.post("/v1/vocabularies", json={"words": {"0": "cat"}}).status_code == 422

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn import functional as F
 
-from segvoc.export.onnx_files import write_onnx
-from segvoc.export.programs import Program
+from segvoc.exporting.onnx_files import write_onnx
+from segvoc.exporting.programs import Program
 from segvoc.inference.clicks import PROGRAM
 from segvoc.inference.edges import IMAGE_PROGRAM
 from segvoc.inference.exported.manifest import ExportManifest

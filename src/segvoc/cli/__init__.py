@@ -165,6 +165,8 @@ def run_command(command: click.Command, name: str) -> None:
         sys.exit(end.exit_code)
     except click.ClickException as error:
         usage = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else name
+        if isinstance(error, click.BadOptionUsage) and isinstance(command, Commands) and usage == name:
+            usage = " ".join([name, *[word for word in sys.argv[1:] if word in COMMANDS][:1]])
         _fail(f"{_with_suggestion(error)} (see {usage} --help)", 2, debug)
     except SegvocError as error:
         _fail(str(error), 2 if isinstance(error, UsageError) else 1, debug)
@@ -182,10 +184,12 @@ def _with_suggestion(error: click.ClickException) -> str:
     message = error.format_message()
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         known = [option for parameter in error.ctx.command.params for option in parameter.opts]
-        if error.option_name.lstrip("-") in ("source", "input", "image", "img", "i") and "images" in known:
-            return f"No such option: {error.option_name} (images are named without an option)"
+        longs = [option.removeprefix("--") for option in known if option.startswith("--")]
+        meant = did_you_mean(error.option_name.lstrip("-"), longs).replace("mean ", "mean --")
         if ours := option_meant(error.option_name, known):
-            return f"No such option: {error.option_name} (did you mean {ours}?)"
+            are = f"{ours} {'are' if ours[-1] == 's' else 'is'} named without an option"
+            meant = f" (did you mean {ours}?)" if ours[0] == "-" else f" ({are})"
+        return f"No such option: {error.option_name}{meant}"
     if isinstance(error, click.BadParameter) and isinstance(kind := getattr(error.param, "type", None), click.Choice):
         return f"{message.rstrip('.')}{did_you_mean(error.message.split(chr(39))[1], kind.choices, 2)}"
     return message

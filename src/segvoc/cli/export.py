@@ -56,7 +56,7 @@ def export_command(
     if find_spec("torch") is not None and not (find_spec("onnx") and find_spec("onnxscript")):
         raise missing_extra("onnxscript", "export")
     with naming_torch():
-        from segvoc.export.export import export  # here, since PyTorch takes seconds to import
+        from segvoc.exporting.export import export  # here, since PyTorch takes seconds to import
         from segvoc.models.loading import load_network
 
     network = chosen.with_taught(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from segvoc.errors import InputError, UsageError, did_you_mean
+from segvoc.errors import InputError, UsageError, checked_call, did_you_mean
 from segvoc.imaging.annotations import stuff_classes
 from segvoc.imaging.label_maps import UNLABELED, label_table, read_label_map
 from segvoc.imaging.rasters import Stretch
@@ -161,11 +161,12 @@ class LabeledImages:
             raise UsageError(f"the background {self.background!r} is not one of the classes; use the name of a class")
 
     @classmethod
+    @checked_call
     def from_folders(
         cls,
         images: str | os.PathLike[str],
         labels: str | os.PathLike[str],
-        classes: str | os.PathLike[str],
+        classes: str | os.PathLike[str] | Sequence[str],
         *,
         background: str | None = None,
         owner: str | None = None,
@@ -178,7 +179,7 @@ class LabeledImages:
             labels: folder of the label maps: `sub/photo.png` (or .tif) for `sub/photo.jpg`. In 8-bit maps 255 is
                 unlabeled, in 16-bit maps 65535. Images without a label map are included, and reading them raises an
                 `InputError`.
-            classes: file with the class names in label order: one per line, or JSON (`Vocabulary.read_classes`).
+            classes: the class names in label order, or their file: one per line, or JSON (`Vocabulary.read_classes`).
             background: the class that stands for "none of the others".
             owner: the object that all classes except the background are parts of: "door" means "car's door".
             skip: a folder inside `images` to leave out, such as a results folder.
@@ -187,7 +188,8 @@ class LabeledImages:
             UsageError: a folder is missing or empty, no image has a label map, two images share a label map, or the
                 class names can't be read.
         """
-        vocabulary = Vocabulary.read_classes(classes)
+        is_file = isinstance(classes, str | os.PathLike)
+        vocabulary = Vocabulary.read_classes(classes) if is_file else Vocabulary(classes)
         if owner is not None:
             vocabulary = _parts_of(owner, vocabulary, background)
         for folder in (images, labels):
@@ -299,6 +301,10 @@ class LabeledImages:
     def read(self, index: int) -> ImageAndLabels:
         """Read the image and the labels at a position, or raise an `InputError`."""
         return self.images[index].read(len(self.vocabulary))
+
+    def __getitem__(self, index: int) -> ImageAndLabels:
+        """Read the image and the labels at a position, as `read` does; a set can be iterated over."""
+        return self.read(index)
 
     def read_objects(self, index: int, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"] | None:
         """Read the object number of each pixel of an image, 0 for none; None if the dataset has no objects.

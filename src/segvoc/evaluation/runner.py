@@ -13,7 +13,7 @@ import torch
 
 from segvoc.checkpoints.origins import content_hash
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.errors import InputError, naming_keywords
+from segvoc.errors import InputError, checked_call
 from segvoc.evaluation.metrics import Confusion, guided_parts
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
 from segvoc.evaluation.report import EvaluationResult, ModelOrigin, Report, write_report
@@ -54,7 +54,7 @@ OnResult = Callable[[EvaluationImage, str | None], object]
 _Truths = tuple[EvaluationImage, GroundTruth]
 
 
-@naming_keywords
+@checked_call
 def evaluate(
     model: Segmenter,
     task: EvaluationTask | LabeledImages,

@@ -107,7 +107,7 @@ def labels_of(image: Image.Image, name: str) -> UInt16[np.ndarray, "H W"]:
         return labels
     if image.mode.startswith("I;16"):
         return values.astype(np.uint16)
-    raise InputError(f"{name} is a {image.mode} image; a label map is a palette or gray PNG")
+    raise InputError(f"{name} has the mode {image.mode}; a label map is a palette or gray PNG")
 
 
 def label_table(labels: Mapping[int, int]) -> UInt16[np.ndarray, " N"]:

@@ -158,9 +158,12 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
         return decode_image(_content(source), name, stretch=stretch)
     if isinstance(source, ImageTensor):
         return _from_tensor(source)
+    fix = "give a list of images, or call segment_many" if isinstance(source, Iterator) else "convert it"
+    if source is None:
+        fix = "check the path: cv2.imread gives None for a file that it can't read"
     raise UsageError(
         "an image is a path, the bytes of a file, an open binary file, a PIL image, an (H, W, 3) uint8 array or a "
-        f"(3, H, W) uint8 tensor, not a {type(source).__name__}; convert it"
+        f"(3, H, W) uint8 tensor, not {'None' if source is None else type(source).__name__}; {fix}"
     )
 
 
@@ -347,7 +350,7 @@ def _content(file: BinaryFile) -> bytes:
     # the position of a file that was just written is at its end
     if getattr(file, "seekable", bool)():
         file.seek(0)  # pyright: ignore[reportAttributeAccessIssue]
-    content = file.read()
+    content = None if isinstance(file, io.TextIOBase) else file.read()
     if not isinstance(content, bytes):
         raise UsageError("the file given as an image is open for text; open it in binary mode: open(path, 'rb')")
     return content
@@ -356,10 +359,12 @@ def _content(file: BinaryFile) -> bytes:
 def _from_tensor(tensor: ImageTensor) -> UInt8[np.ndarray, "H W 3"]:
     shape = tuple(tensor.shape)
     if len(shape) != 3 or shape[0] != 3 or 0 in shape or str(tensor.dtype) != "torch.uint8":
-        raise UsageError(
-            f"a tensor is an image if it is (3, H, W) uint8 RGB, not {shape} {tensor.dtype}; convert it first, "
-            "or give a batch as a list of images"
-        )
+        fix = "scale it to three bands of 8 bits: (255 * tensor).to(torch.uint8) if its values are from 0 to 1"
+        if len(shape) == 4:
+            fix = "give a batch as a list of images: list(tensor)"
+        elif shape[-1:] == (3,):
+            fix = "put the channels first: tensor.permute(2, 0, 1)"
+        raise UsageError(f"a tensor is an image if it is (3, H, W) uint8 RGB, not {shape} {tensor.dtype}; {fix}")
     if shape[2] == 3:
         raise UsageError(
             f"a {shape} tensor may be (3, H, W) or (H, W, 3); give an (H, W, 3) array instead, for example "
@@ -418,8 +423,8 @@ def _array_fix(array: np.ndarray) -> str:
     shape = array.shape
     if array.ndim == 3 and shape[0] in (1, 3, 4) and shape[2] not in (1, 3, 4):
         return "put the channels last: array.transpose(1, 2, 0)"
-    if array.ndim == 4 and shape[0] == 1:
-        return "take the image out of its batch: array[0]"
+    if array.ndim == 4:
+        return "take the image out of its batch: array[0]" if shape[0] == 1 else "give a list of images: list(array)"
     if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 2, 3, 4)):
         return "give three bands of it, as red, green and blue"
     if array.ndim == 3 and shape[2] == 1:

@@ -273,8 +273,8 @@ def plan_files(
     `UsageError` if `out_dir` is a file; or two results would be the same file in spite of their suffixes, including on
     case-insensitive file systems; or a result would overwrite an input, by any path or link.
     """
-    if os.path.exists(out_dir) and not os.path.isdir(out_dir):
-        raise UsageError(f"the output folder {os.fspath(out_dir)!r} is a file; choose another --out")
+    if not os.path.isdir(out_dir) and (os.path.exists(out_dir) or Path(out_dir).suffix.lower() in IMAGE_SUFFIXES):
+        raise UsageError(f"the output folder {os.fspath(out_dir)!r} is a file, or named like one; choose another --out")
     read = [image for image in images if image.problem is None]
 
     def files(stems: Sequence[str]) -> list[_Files]:
@@ -362,7 +362,7 @@ def refuse_overwriting(inputs: Iterable[PathLike], results: Iterable[Path]) -> N
         if owner is not None:
             raise UsageError(
                 f"the result {str(result)!r} would overwrite the input {os.fspath(owner)!r}; "
-                "choose another --out folder"
+                "choose another folder (--out)"
             )
 
 

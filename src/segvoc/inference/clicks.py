@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from segvoc.errors import UsageError, naming_keywords
+from segvoc.errors import UsageError, checked_call
 from segvoc.imaging.reading import ImageSource, read_given
 from segvoc.inference.edges import IMAGE_PROGRAM, shipped_program
 from segvoc.inference.protocols import TINY_VIEW
@@ -242,7 +242,7 @@ class ClickedImage:
         return features
 
 
-@naming_keywords
+@checked_call
 def click(
     image: ImageSource,
     points: Sequence[tuple[float | int, float | int]] = (),

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8, UInt16
 from PIL import Image, ImageShow
 
-from segvoc.errors import OutputError, UsageError, did_you_mean, missing_package, naming_keywords, no_attribute
+from segvoc.errors import OutputError, UsageError, checked_call, did_you_mean, missing_package, no_attribute
 from segvoc.imaging.annotations import (
     MaskForm,
     categories,
@@ -186,9 +186,8 @@ class Segmentation:
             UsageError: the image wasn't labeled with it.
         """
         if not isinstance(word, str):
-            raise UsageError(
-                f"a mask is that of a word: result.mask('cat'), not {word!r}; or result.labels == {word!r}"
-            )
+            index = f"; or result.labels == {word!r}" if isinstance(word, int) else ""
+            raise UsageError(f"a mask is that of one word: result.mask('cat'), not {word!r}{index}")
         for names, labels in ((self.words, self.labels), ([part.name for part in self.parts], self.part_labels)):
             for index, name in enumerate(names):
                 if folded(name) == folded(word) and labels is not None:
@@ -197,7 +196,9 @@ class Segmentation:
         synonyms = {folded(one.strip()): name for name in names for one in name.split(", ") if one != name}
         if (name := synonyms.get(folded(word.strip()))) is not None:
             raise UsageError(f"{word!r} is a synonym in the word {name!r}; give the whole word")
-        raise UsageError(f"{word!r} was not asked for{did_you_mean(word, names)}; label the image with it first")
+        parts = [part.name for part in self.parts if folded(part.part) == folded(word)]
+        meant = f" (did you mean {' or '.join(parts)}?)" if parts else did_you_mean(word, names)
+        raise UsageError(f"{word!r} was not asked for{meant}; label the image with it first")
 
     def boxes(self, word: str | None = None) -> "list[ObjectBox]":
         """The bounding boxes of objects, or else of connected components; of stuff (sky, wall, ...) one a word.
@@ -257,6 +258,7 @@ class Segmentation:
     def _mean_confidence(self, region: Region) -> float:
         return float(self.confidence[region.place][region.inside].mean(dtype=np.float64))
 
+    @checked_call
     def show(self) -> None:
         """Show the overlay: below a notebook's cell, else in the system's image viewer.
 
@@ -280,7 +282,7 @@ class Segmentation:
             why = "there is no viewer for images" if has_display else "there is no display"
             print_line(f"segvoc: {why}; the overlay was saved as {str(path)!r}")
 
-    @naming_keywords
+    @checked_call
     def overlay(
         self, *, alpha: float = 0.5, names: bool = True, legend: bool = True, max_pixels: int | None = None
     ) -> Image.Image:
@@ -299,7 +301,7 @@ class Segmentation:
             An RGB image of the image's size, or larger if the legend is outside the image.
 
         Raises:
-            UsageError: alpha is not in [0, 1].
+            UsageError: alpha is not in [0, 1], or max_pixels is below 1.
         """
         regions = class_regions(self.labels, self.words, self.colors)
         if self.part_labels is not None:
@@ -307,6 +309,8 @@ class Segmentation:
         elif self.objects is not None:
             regions = with_object_borders(regions, self.words, self.objects)
         pixels = self.image
+        if max_pixels is not None and max_pixels < 1:
+            raise UsageError(f"max_pixels={max_pixels} leaves no pixels; give 1 or more, or None for all")
         if max_pixels is not None and self.labels.size > max_pixels:
             scale = math.sqrt(max_pixels / self.labels.size)
             size = max(1, round(self.height * scale)), max(1, round(self.width * scale))
@@ -359,6 +363,7 @@ class Segmentation:
         """
         return detections(self.labels, self.words, self.confidence, self.objects)
 
+    @checked_call
     def to_coco(self, *, masks: MaskForm = "rle", background: str | None = None, image_id: int = 1) -> dict[str, Any]:
         """Convert to a COCO dataset of one image, as in the format "coco-instances".
 
@@ -452,10 +457,10 @@ class Segmentation:
         suffix = "" if stem is not None or os.path.isdir(out_dir) else Path(out_dir).suffix.lower()
         if suffix == ".png":
             return Path(out_dir).parent, Path(out_dir).stem
-        if suffix in IMAGE_SUFFIXES:
+        if suffix in (*IMAGE_SUFFIXES, ".json", ".npy", ".npz", ".txt", ".csv"):
             raise UsageError(
                 f"{os.fspath(out_dir)!r}: label maps are PNGs, since JPEG would change labels; give a folder or a name "
-                "that ends with .png, or save a picture: result.overlay().save(...)"
+                "that ends with .png, or write a picture or file of your own: result.overlay(), .labels or .report()"
             )
         if stem is None:
             stem = "segmentation" if self.source is None else Path(self.source).stem
@@ -463,6 +468,7 @@ class Segmentation:
             raise UsageError(f"stem={stem!r} leads out of {os.fspath(out_dir)!r}; give a name like 'sub/photo'")
         return out_dir, stem
 
+    @checked_call
     def save(
         self,
         out_dir: str | os.PathLike[str],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, cast, overload
 import numpy as np
 
 from segvoc.encoders.word_encoder import WordEncoder
-from segvoc.errors import InputError, SegvocError, UsageError, no_attribute
+from segvoc.errors import InputError, SegvocError, UsageError, checked_call, no_attribute
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.engine import PLAIN, Engine, ModelTraits
@@ -109,6 +109,7 @@ class Segmenter(Engine):
         self.prepare_to_run()
         return read_features(self.find_features(views(probe_image(), self.protocols["single"])[:1]))
 
+    @checked_call
     def with_taught(self: AnySegmenter, *taught: TaughtWords) -> AnySegmenter:
         """Return this model with taught words, sharing its weights.
 
@@ -166,6 +167,7 @@ class Segmenter(Engine):
         self, images: Sequence[ImageSource], words: Words | None = None, **more: Unpack[CallKeywords]
     ) -> list[Segmentation]: ...
 
+    @checked_call
     def segment(
         self,
         images: ImageSource | Sequence[ImageSource],
@@ -269,6 +271,7 @@ class Segmenter(Engine):
         **more: Unpack[StreamKeywords],
     ) -> Iterator[Segmentation | InputError]: ...
 
+    @checked_call
     def segment_many(
         self,
         images: Iterable[ImageSource],
@@ -303,8 +306,9 @@ class Segmenter(Engine):
             InputError: an image can't be read, or the network's output for it is not finite.
             UsageError: words or options conflict; raised by this call, not by the iterator.
         """
-        if isinstance(images, str | bytes) or not isinstance(images, Iterable):
-            raise UsageError(f"the images must be an iterable of images, not {images!r:.80}; give a list")
+        if isinstance(images, str | bytes | np.ndarray) or not isinstance(images, Iterable):
+            told = " ".join(repr(images).split())
+            raise UsageError(f"the images must be an iterable of images, not {told:.80}; give a list")
         job = self._job(words, LabelOptions.of(options, changes), parts, groups, smoothing)
         outcomes = self._warning(label_stream(_start(job), job, images), words, job)
         return outcomes if yield_errors else raising(outcomes)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from segvoc.encoders.word_encoder import EncodedWords
-from segvoc.errors import UsageError, naming_keywords
+from segvoc.errors import UsageError, checked_call
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.edges import MOST_WORDS
 from segvoc.inference.segmenter import Segmenter
@@ -61,7 +61,7 @@ class LabeledExamples(Protocol):
         ...
 
 
-@naming_keywords
+@checked_call
 def teach(
     model: Segmenter,
     images: LabeledExamples,

@@ -15,8 +15,8 @@ SURROUNDINGS = 1 / 3
 SURE = 0.6
 """Mean confidence from which the words of a call cover its image, so that surroundings aren't looked for."""
 
-_SEPARATORS = re.compile("[;|\t\n\uff1b\uff0c\u3001\u060c\u061b]")
-"""Separators that people use instead of commas; the last five are Chinese, Japanese and Arabic."""
+_SEPARATORS = re.compile(r"[;|\t\n\uff1b\uff0c\u3001\u060c\u061b]|\s\.\s|\.$")
+"""Separators that people use instead of commas; also in Chinese, Japanese and Arabic, and Grounding DINO's periods."""
 
 _SYNONYMS = {
     "person": "man, woman, boy, girl, child, kid, baby, people, guy, lady, pedestrian",
@@ -64,8 +64,9 @@ def word_hints(
 def _separator_hint(word: str, place: str) -> str:
     if place == "file":
         return f'"{word}" is taken as a single class; write one class per line'
-    listed = ", ".join(filter(None, (name.strip() for name in _SEPARATORS.split(word))))
-    return f'"{word}" is taken as a single word; separate words with commas: "{listed}"'
+    names = re.split(r"\." if word[-1] == "." else _SEPARATORS, word)
+    listed = ", ".join(filter(None, map(str.strip, names)))
+    return f'"{" ".join(word.split())}" is taken as a single word; separate words with commas: "{listed}"'
 
 
 def model_hints(words: Collection[str], trained: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from segvoc.layers.shapes import ClassTokens
 
 try:
     from torch.compiler import is_exporting
-except ImportError:  # PyTorch 2.6, from which nothing is exported (`segvoc.export.export.OLDEST_PYTORCH`)
+except ImportError:  # PyTorch 2.6, from which nothing is exported (`segvoc.exporting.export.OLDEST_PYTORCH`)
 
     def is_exporting() -> bool:
         """False: this PyTorch can't export the networks."""

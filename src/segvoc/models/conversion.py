@@ -14,7 +14,7 @@ from segvoc.checkpoints.published import PublishedFile, known_file
 from segvoc.checkpoints.strict import check_values
 from segvoc.encoders.base import TOWERS
 from segvoc.encoders.official_clip import is_plain_clip
-from segvoc.errors import CheckpointError, UsageError
+from segvoc.errors import CheckpointError, UsageError, checked_call
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig, weightless
@@ -29,6 +29,7 @@ from segvoc.storage.files import file_sha256
 from segvoc.storage.records import with_settings
 
 
+@checked_call
 def save(
     model: Segmenter,
     path: str | os.PathLike[str],

@@ -75,8 +75,6 @@ def resolve(name: str | os.PathLike[str], *, token: Token = None) -> FoundModel 
 
     See there for the token and the errors; an unknown name is refused when its preset is looked up.
     """
-    if not isinstance(name, str | os.PathLike):
-        raise UsageError(f"the model must be a name or a path, not {name!r:.80}; give one, for example 'tiny'")
     name = os.fsdecode(name)
     place = None if name in list_models() else _place(name, token)
     if place is None:

@@ -12,7 +12,7 @@ from segvoc.checkpoints.files import WeightsFile, read_header, read_weights
 from segvoc.checkpoints.hub import Token
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.encoders.base import TOWERS
-from segvoc.errors import CheckpointError, UsageError
+from segvoc.errors import CheckpointError, UsageError, checked_call
 from segvoc.inference.engine import ModelTraits
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.precision import reduce_precision
@@ -33,7 +33,7 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name, votes_of
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.official_weights import cosine_state
-from segvoc.runtime.hardware import DtypeName, Optimize, bfloat16_instructions, check_optimize, device_name
+from segvoc.runtime.hardware import DtypeName, Optimize, bfloat16_instructions, device_name
 from segvoc.storage.records import with_settings
 
 ENCODERS = tuple(f"{tower}." for tower in TOWERS)
@@ -46,6 +46,7 @@ COMMON = ENCODERS + COSTS
 """Key prefixes shared by networks with different aggregations."""
 
 
+@checked_call
 def load_network(
     name: str | os.PathLike[str] | FoundModel = "tiny",
     *,
@@ -62,7 +63,6 @@ def load_network(
     Returns:
         The network on its device, in evaluation mode, behind the interface of `Segmenter`.
     """
-    check_optimize(optimize)
     where = find_device(device_name(device))
     found = name if isinstance(name, FoundModel) else find_model(name, token=token)
     if weights is not None and (found.is_place or is_own_path(found.model)):
@@ -154,7 +154,8 @@ def named_preset(file: WeightsFile) -> str:
     """The preset of a segvoc file; raises `CheckpointError` unless this or an older segvoc wrote it."""
     if file.preset is None:
         raise CheckpointError(
-            f"{file.path!r} was not written by segvoc; name its preset and give the file as weights, or convert it"
+            f"{file.path!r} is no model of segvoc; give a preset with it as weights (--weights), or if `segvoc teach` "
+            "wrote it, as words (--taught, model.with_taught), or convert it"
         )
     if file.preset not in PRESETS:
         raise CheckpointError(f"{file.path!r} is for {file.preset!r}, unknown here; install a newer segvoc")

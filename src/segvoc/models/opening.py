@@ -6,13 +6,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from segvoc.checkpoints.hub import Token
-from segvoc.errors import UsageError, naming_keywords, naming_torch
+from segvoc.errors import UsageError, checked_call, naming_torch
 from segvoc.inference.exported.segmenter import ExportedSegmenter, open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.catalog import check_name_without_torch
 from segvoc.models.digests import enable_word_cache
 from segvoc.models.finding import ExportedFolder, resolve
-from segvoc.runtime.hardware import DtypeName, Optimize, check_optimize, device_name, may_have_gpu
+from segvoc.runtime.hardware import DtypeName, Optimize, device_name, may_have_gpu
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from segvoc.networks.base import SegmentationNetwork
 
 
-@naming_keywords
+@checked_call
 def load(
     name: str | os.PathLike[str] = "tiny",
     *,
@@ -71,7 +71,6 @@ def load(
         CheckpointError: the weights or the folder are missing, damaged or for another network, or can't be downloaded.
     """
     device, kind = device_name(device), str(dtype).removeprefix("torch.")
-    check_optimize(optimize)
     found = resolve(name, token=token)
     if isinstance(found, ExportedFolder):
         path = found.path

@@ -19,7 +19,7 @@ from segvoc.checkpoints.hub import (
     SharedModel,
     Token,
 )
-from segvoc.errors import UsageError
+from segvoc.errors import UsageError, checked_call
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords
@@ -239,6 +239,7 @@ def _shareable_network(model: "NetworkSegmenter", weights: bool | None) -> Share
     return replace(files, made=made, write_weights=write, taught=taught if shipped or write is None else ())
 
 
+@checked_call
 def push(
     model: Segmenter | ShareableModel,
     repository: str,

@@ -6,9 +6,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
-
-from segvoc.errors import UsageError
+from typing import Literal
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 """Names of dtypes; "auto" chooses between float32 and bfloat16, by the hardware."""
@@ -38,12 +36,6 @@ def bfloat16_instructions() -> str | None:
 def device_name(device: object) -> str:
     """Name of a PyTorch device, given as a device, a name or, as in other libraries, a GPU index."""
     return f"cuda:{device}" if str(device).isdecimal() else str(device)
-
-
-def check_optimize(optimize: object) -> None:
-    """Raise `UsageError` unless a value is one of `Optimize`."""
-    if optimize not in [*get_args(Optimize)]:
-        raise UsageError(f"optimize={optimize!r} is unknown; it is {', '.join(map(repr, get_args(Optimize)))}")
 
 
 def may_have_gpu() -> bool:

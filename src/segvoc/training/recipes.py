@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from segvoc.checkpoints.files import read_header
+from segvoc.errors import checked_call
 from segvoc.models.catalog import is_own_path
 from segvoc.models.headers import configuration_of
 from segvoc.models.loading import named_preset
@@ -329,6 +330,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = dict(_TABLE)
 """Every recipe, by its name."""
 
 
+@checked_call
 def finetune(
     model: str, preset: str | None = None, *, images: int = 30, steps: int | None = None, method: Method | None = None
 ) -> Recipe:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from segvoc.checkpoints.files import FORMAT, write_weights
 from segvoc.checkpoints.origins import content_hash
-from segvoc.errors import UsageError, argument_meant
+from segvoc.errors import UsageError, checked_call
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.headers import CUSTOM, TRAINING, configuration_record, taught_tensors
 from segvoc.models.loading import find_device
@@ -54,6 +54,7 @@ class TrainingResult:
     """The last validation scores, a line of validation.jsonl; None without a validation."""
 
 
+@checked_call
 def train(
     recipe: Recipe, images: TrainingImages, out: str | os.PathLike[str], **options: Unpack[TrainKeywords]
 ) -> TrainingResult:
@@ -79,9 +80,6 @@ def train(
         OutputError: a file can't be written, for example because the disk is full.
         SystemExit: the process received SIGTERM or SIGINT; the run can be resumed.
     """
-    known = ("recipe", "images", "out", *TrainKeywords.__annotations__)
-    if unknown := [name for name in options if name not in known]:
-        raise UsageError(f"train has no argument {unknown[0]!r}{argument_meant(unknown[0], known)}")
     chosen = TrainOptions(**options)
     chosen.check(recipe)
     captioned = isinstance(images, CaptionFiles)
@@ -150,9 +148,7 @@ def train(
     # same memory format as after loading: channels-last weights would change the last bits of results
     network.eval().to(memory_format=torch.contiguous_format)
     return TrainingResult(
-        weights=folder.path / MODEL_FILE,
-        metrics=metrics[0],
-        validation=validations[0] if validations else None,
+        weights=folder.path / MODEL_FILE, metrics=metrics[0], validation=validations[0] if validations else None
     )
 
 

@@ -102,7 +102,7 @@ OF_ONE = [
     ("indices", _map(MASK, values(5, 4, 255)), "'one.png' has the undefined index 5"),
     ("indices", _map(MASK, UNKNOWN_COLOR), "but the class table has no colors"),
     ("indices", lambda folder: (folder / MASK).write_bytes(b"\x89PNG"), "one.png'"),
-    ("colors", _map(MASK, np.dstack([*[values(0, 0, 0)] * 3, values(0, 255, 255)])), "is a RGBA image"),
+    ("colors", _map(MASK, np.dstack([*[values(0, 0, 0)] * 3, values(0, 255, 255)])), "has the mode RGBA"),
     ("indices", _gone("images/sub/one.jpg"), "one.jpg' does not exist"),
 ]
 

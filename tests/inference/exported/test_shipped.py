@@ -49,7 +49,7 @@ def _assert_alike(one: Segmentation, other: Segmentation) -> None:
 def test_what_needs_the_network_says_so(
     exported: ExportedSegmenter, tmp_path: Path, verb: str, as_users_call: None
 ) -> None:
-    export = pytest.importorskip("segvoc.export.export", exc_type=ImportError).export
+    export = pytest.importorskip("segvoc.exporting.export", exc_type=ImportError).export
     calls = {
         "evaluate": lambda: segvoc.evaluate(exported, [], tmp_path / "report"),  # type: ignore[arg-type]
         "save": lambda: segvoc.save(exported, tmp_path / "model.safetensors"),  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ from segvoc.data.datasets.map_folders import (
 from segvoc.data.datasets.maps import PROJECT_FORMAT, is_project, read_project
 from segvoc.data.datasets.yolo import find_yaml, read_yolo
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.errors import SkippedShapesWarning, UsageError
+from segvoc.errors import SkippedShapesWarning, UsageError, checked_call
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.labeling.formats.dataset import DATASET_NAMES, DatasetName
 
@@ -67,6 +67,7 @@ _MAP_FORMATS: dict[DatasetName, _Format] = {
 """Considered if no other format is there: COCO's folders have stuff maps beside the instances."""
 
 
+@checked_call
 def read_dataset(
     path: str | os.PathLike[str],
     format: DatasetName | str | None = None,

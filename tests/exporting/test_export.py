@@ -13,13 +13,13 @@ from tokenizers import Tokenizer
 import segvoc
 from segvoc.data.labeled_images import class_names
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.export import export as exporting
-from segvoc.export import onnx_files
-from segvoc.export.export import Comparison, clip_tokenizer, export
+from segvoc.exporting import export as exporting
+from segvoc.exporting import onnx_files
+from segvoc.exporting.export import Comparison, clip_tokenizer, export
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
-from tests.export.small_export import IMAGES, WORDS, assert_alike, small_cat_seg, small_timm_clip
+from tests.exporting.small_export import IMAGES, WORDS, assert_alike, small_cat_seg, small_timm_clip
 from tests.timm_clips import ALL
 
 

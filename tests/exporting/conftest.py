@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from segvoc.models.network_segmenter import NetworkSegmenter
-from tests.export.small_export import small_cat_seg
+from tests.exporting.small_export import small_cat_seg
 
 # With the oldest PyTorch that segvoc takes, the extra `export` can't be installed.
 collect_ignore_glob = [] if find_spec("onnx_ir") else ["test_*.py"]
@@ -33,7 +33,7 @@ def model() -> NetworkSegmenter:
 @pytest.fixture(scope="package")
 def folder(model: NetworkSegmenter, tmp_path_factory: pytest.TempPathFactory, untyped: None) -> Path:
     """The exported network, in float32; one worker exports it for all, which takes most of a minute."""
-    from segvoc.export import export as exporting  # needs the extra
+    from segvoc.exporting import export as exporting  # needs the extra
 
     folder = tmp_path_factory.getbasetemp()
     out = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "small"

@@ -8,7 +8,7 @@ import torch
 
 from segvoc.encoders.prompts import PartWordEncoder
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
-from segvoc.export.programs import PartProgram
+from segvoc.exporting.programs import PartProgram
 from segvoc.inference.exported.segmenter import part_inputs
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.vocabulary import Vocabulary

@@ -9,11 +9,11 @@ import pytest
 
 import segvoc
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.export import export as exporting
-from segvoc.export.export import compare_with_export, export
+from segvoc.exporting import export as exporting
+from segvoc.exporting.export import compare_with_export, export
 from segvoc.models.opening import load_exported
 from segvoc.vocabulary import Vocabulary
-from tests.export.small_export import small_cat_seg
+from tests.exporting.small_export import small_cat_seg
 from tests.inference.taught.drawn_examples import drawn_examples
 
 WORDS = ["grass", "sky", "brick", "cat"]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import cast, get_args
+from typing import cast
 
 import numpy as np
 import torch
@@ -25,8 +25,8 @@ from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.clip_text import ClipTextEncoder, SiglipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
 from segvoc.encoders.prompt_tokenizer import UnknownBy
-from segvoc.errors import UsageError, missing_extra, naming_keywords
-from segvoc.export.programs import (
+from segvoc.errors import UsageError, checked_call, missing_extra
+from segvoc.exporting.programs import (
     Program,
     comes_apart,
     image_program,
@@ -156,7 +156,7 @@ EXAMPLE_PROMPTS = ("cat", "a photo of a traffic light beside the road in the sce
 """Prompts that the text encoder is traced with."""
 
 
-@naming_keywords
+@checked_call
 def export(
     model: Segmenter,
     out: str | os.PathLike[str],
@@ -214,7 +214,7 @@ def export(
             made.write()
         add_taught(folder, model.taught)
         if format == "triton":
-            from segvoc.export.triton_repository import make_repository  # here, since it needs the extra
+            from segvoc.exporting.triton_repository import make_repository  # here, since it needs the extra
 
             make_repository(folder)
         say("comparing the programs with the model")
@@ -228,8 +228,6 @@ def export(
 
 
 def _check(model: NetworkSegmenter, format: ExportFormat, vocabulary: Vocabulary | None) -> None:
-    if format not in get_args(ExportFormat):
-        raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(get_args(ExportFormat))}")
     if vocabulary is not None and isinstance(model.network, PartNetwork):
         raise UsageError("a part network sorts its words; export it without fixed words")
     if model.taught and format == "triton":
@@ -272,7 +270,7 @@ class _Folder:
     def write(self) -> None:
         """Write weights, programs, fixed words and the manifest."""
         try:
-            from segvoc.export.onnx_files import write_onnx  # here, since it needs the extra
+            from segvoc.exporting.onnx_files import write_onnx  # here, since it needs the extra
         except ImportError:
             raise missing_extra("onnxscript", "export") from None
         network = _in_dtype(self.model.network, self.dtype)

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from segvoc.checkpoints.files import pack_int8_rows, unpack_int8_rows
-from segvoc.export.onnx_files import refer_to
-from segvoc.export.programs import TracedSelection
+from segvoc.exporting.onnx_files import refer_to
+from segvoc.exporting.programs import TracedSelection
 from segvoc.inference.exported.segmenter import selection_inputs
 from segvoc.layers.class_selection import kept_classes
 from segvoc.layers.selection_rules import MostSimilar, SelectionRule, Voted, VotedShare, WithParts

@@ -22,7 +22,7 @@ from onnxscript import opset18
 from onnxscript.optimizer import fold_constants, inline
 
 from segvoc.checkpoints.files import SCALE
-from segvoc.export.programs import Program
+from segvoc.exporting.programs import Program
 
 OPSET = 18
 """ONNX opset. Newer runtimes also read it. With the next opset, whose `AveragePool` has dilations, ONNX Runtime is ten

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 import segvoc
-from segvoc.export.triton_repository import make_repository
+from segvoc.exporting.triton_repository import make_repository
 from segvoc.inference.exported.segmenter import ExportedSegmenter, copy_tiny, open_tiny, selection_inputs
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.onnx_program import OnnxProgram
