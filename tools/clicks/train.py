@@ -10,17 +10,20 @@ import argparse
 import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
 from segvoc.runtime.hardware import bfloat16_instructions
 from tools.clicks.clicker import connected, largest_error, middle
-from tools.clicks.network import ClickNetwork
+from tools.clicks.network import ClickNetwork, Residual
 from tools.clicks.views import LABEL_STRIDE, SIZE, UNLABELED, all_views, fill, open_cache
 from tools.tiny.optimization import Optimization
 from tools.tiny.photos import Folders, Photo
@@ -192,6 +195,44 @@ def follow(average: nn.Module, network: nn.Module, keep: float) -> None:
         own.copy_(new) if own.ndim == 0 else own.lerp_(new, 1 - keep)
 
 
+@torch.no_grad()
+def load_weights(
+    network: ClickNetwork, file: Path, sample: Callable[[], tuple[dict[str, np.ndarray], list[Region]]]
+) -> None:
+    """Go on from weights, or from an exported program, whose residual blocks have norms folded into convolutions.
+
+    These norms get the means and variances of a sample of views, so that the function stays the program's.
+    """
+    if file.suffix != ".onnx":
+        network.load_state_dict(torch.load(file))
+        return
+    stored = {one.name.removeprefix("network."): one for one in onnx.load(file).graph.initializer}
+    arrays = {name: torch.from_numpy(numpy_helper.to_array(one).copy()) for name, one in stored.items()}
+    network.load_state_dict({name: arrays.get(name, value) for name, value in network.state_dict().items()})
+    network.eval()
+
+    def unfold(norm: nn.BatchNorm2d, bias: Tensor, outputs: Tensor) -> None:
+        mean, variance = outputs.mean((0, 2, 3)), outputs.var((0, 2, 3))
+        norm.running_mean, norm.running_var = mean, variance
+        norm.weight.copy_((variance + norm.eps).sqrt())
+        norm.bias.copy_(bias + mean)
+
+    def unfolds(name: str, block: Residual) -> RemovableHandle:
+        def hook(_conv: nn.Module, _inputs: object, outputs: Tensor) -> None:
+            unfold(block.norm, arrays[f"{name}.conv.weight_bias"], outputs)
+
+        return block.conv.register_forward_hook(hook)
+
+    hooks = [unfolds(name, block) for name, block in network.named_modules() if isinstance(block, Residual)]
+    views, batch = sample()
+    clicks, most = clicks_of(batch)
+    mask = torch.from_numpy(np.stack([one.mask for one in batch]))[:, None]
+    network(*features_of(views, batch, np.random.default_rng(0)), clicks[:, :most], mask)
+    for hook in hooks:
+        hook.remove()
+    network.train()
+
+
 def train(
     cache: Path, out: Path, folders: Folders, minutes: float, start: Path | None, highest: float = RATE, seed: int = 0
 ) -> None:
@@ -203,7 +244,7 @@ def train(
     views = open_cache(cache, len(plan), "r")
     network = ClickNetwork().to(memory_format=torch.channels_last)
     if start:
-        network.load_state_dict(torch.load(start))
+        load_weights(network, start, lambda: (views, next(batches(views, photos, seed + 1))))
     average = copy.deepcopy(network)
     random, began = np.random.default_rng(seed), time.process_time()
 
@@ -255,12 +296,13 @@ def main() -> None:
     Folders.add_arguments(parser)
     parser.add_argument("--cache", type=Path, default=Path("build/clicks"))
     parser.add_argument("--out", type=Path, default=Path("build/clicks/network.pt"))
-    parser.add_argument("--start", type=Path, help="weights to go on from")
+    parser.add_argument("--start", type=Path, help="weights or an exported program to go on from")
     parser.add_argument("--rate", type=float, default=RATE, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0, help="of the order of views and of the clicks")
     parser.add_argument("--minutes", type=float, default=40, help="time of the processor")
+    parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(chosen.threads)
     assert SIZE % LABEL_STRIDE == 0
     train(chosen.cache, chosen.out, Folders.of(chosen), chosen.minutes, chosen.start, chosen.rate, chosen.seed)
 
