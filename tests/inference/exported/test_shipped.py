@@ -50,8 +50,9 @@ def test_what_needs_the_network_says_so(
     exported: ExportedSegmenter, tmp_path: Path, verb: str, as_users_call: None
 ) -> None:
     export = pytest.importorskip("segvoc.exporting.export", exc_type=ImportError).export
+    images = segvoc.LabeledImages(name="none", vocabulary=Vocabulary(WORDS), images=())
     calls = {
-        "evaluate": lambda: segvoc.evaluate(exported, [], tmp_path / "report"),  # type: ignore[arg-type]
+        "evaluate": lambda: segvoc.evaluate(exported, images, tmp_path / "report"),
         "save": lambda: segvoc.save(exported, tmp_path / "model.safetensors"),  # type: ignore[arg-type]
         "export": lambda: export(exported, tmp_path / "folder"),  # type: ignore[arg-type]
     }
