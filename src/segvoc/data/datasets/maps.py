@@ -127,7 +127,7 @@ class MapFile(Annotation):
         if mode == "RGBA" and (values[..., 3] == 255).all():
             return values[..., :3]
         if mode not in ("P", "L", "RGB") and not mode.startswith("I"):
-            raise ValueError(f"{path.name!r} is a {mode} image, neither indices nor colors")
+            raise ValueError(f"{path.name!r} has the mode {mode}: neither indices nor colors")
         return values
 
 
