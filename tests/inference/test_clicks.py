@@ -16,6 +16,7 @@ from segvoc.inference.clicks import (
     ClickedImage,
     ViewBox,
     box_of,
+    connected_to,
     next_view,
     resampled,
     view_around,
@@ -110,6 +111,13 @@ def test_a_mask_moves_from_view_to_view() -> None:
     assert resampled(values, small, large, (2, 4), -9.0).tolist() == [[0, 4, -9, -9], [8, 12, -9, -9]]
     assert box_of(values > 5, large) == box(0, 2, 8, 4)
     assert box_of(values > 50, large) is None
+
+
+def test_regions_without_a_positive_click_are_other_objects_unless_no_region_has_one() -> None:
+    logits = np.array([[3, -1, 2, 2], [3, -1, -1, 2]], np.float32)
+    for clicks, kept in (([1.0], [0]), ([1.0, 5.0], [0, 2, 3]), ([3.0], [0, 2, 3]), ([], [0, 2, 3])):
+        found = connected_to([Click(x, 1.0) for x in clicks], ViewBox(0.0, 0.0, 8.0, 4.0), logits) > 0
+        assert np.flatnonzero(found.any(0)).tolist() == kept
 
 
 def test_points_labels_and_a_box() -> None:

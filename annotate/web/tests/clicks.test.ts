@@ -6,6 +6,7 @@ import {
   boxed,
   boxOfPositive,
   clicked,
+  connectedTo,
   type Grid,
   nextView,
   positiveRuns,
@@ -32,6 +33,16 @@ test("small objects are looked at closely, and cut ones from farther away", () =
   assert.deepEqual(nextView(near, box(400, 200, 500, 300), IMAGE), near);
   assert.deepEqual(nextView(near, box(378, 200, 500, 300), IMAGE), box(353, 178, 524, 322));
   assert.deepEqual(nextView(near, box(100, 200, 500, 300), IMAGE), box(20, 110, 580, 390));
+});
+
+test("regions without a positive click are other objects, unless no region has one", () => {
+  const grid: Grid = { rows: 2, columns: 4, values: Float32Array.from([3, -1, 2, 2, 3, -1, -1, 2]) };
+  const view = box(0, 0, 8, 4), click = (x: number, adds = true) => ({ x, y: 1, adds });
+  const signs = (...clicks: Parameters<typeof connectedTo>[0]) =>
+    [...connectedTo(clicks, view, grid).values].map((value) => Number(value > 0));
+  assert.deepEqual(signs(click(1)), [1, 0, 0, 0, 1, 0, 0, 0]);
+  assert.deepEqual(signs(click(1), click(5)), [1, 0, 1, 1, 1, 0, 0, 1]);
+  assert.deepEqual(signs(click(3), click(1, false)), [1, 0, 1, 1, 1, 0, 0, 1]);
 });
 
 test("a mask moves from view to view", () => {

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, UInt8
 
 from segvoc.errors import UsageError, checked_call
 from segvoc.imaging.reading import ImageSource, read_given
-from segvoc.inference.edges import IMAGE_PROGRAM, shipped_program
+from segvoc.inference.edges import IMAGE_PROGRAM, connected_cells, shipped_program
 from segvoc.inference.protocols import TINY_VIEW
 from segvoc.inference.windows import views
 from segvoc.runtime.arrays import sigmoid
@@ -121,6 +121,28 @@ def resampled(
     return np.where(in_rows[:, None] & in_columns, values, np.float32(outside))
 
 
+@dataclass(frozen=True)
+class Click:
+    """A click on an image [px], on the object (positive) or off it (negative)."""
+
+    x: float
+    y: float
+    adds: bool = True
+
+
+def connected_to(
+    clicks: Sequence[Click], view: ViewBox, logits: Float32[np.ndarray, "h w"]
+) -> Float32[np.ndarray, "h w"]:
+    """Drop the connected components of a view's mask without a positive click, unless all are: other objects."""
+    down, across = logits.shape[0] / (view.bottom - view.top), logits.shape[1] / (view.right - view.left)
+    inside = logits > 0
+    part = connected_cells(inside.astype(np.int64))
+    on_object = [click for click in clicks if click.adds and view.holds(click.x, click.y)]
+    clicked = [part[int((click.y - view.top) * down), int((click.x - view.left) * across)] for click in on_object]
+    others = inside & ~np.isin(part, clicked)
+    return logits if np.array_equal(others, inside) else np.where(others, -logits, logits)
+
+
 def _resampled_axis(
     values: Float32[np.ndarray, "h w"], axis: int, of: tuple[float, float], to: tuple[float, float], size: int
 ) -> tuple[Float32[np.ndarray, "H W"], Bool[np.ndarray, " n"]]:
@@ -133,15 +155,6 @@ def _resampled_axis(
     first, after = (values.take(np.minimum(lower + step, count - 1), axis) for step in (0, 1))
     share = (kept - lower).astype(np.float32)
     return first + (after - first) * (share if axis else share[:, None]), (cell > -1) & (cell < count)
-
-
-@dataclass(frozen=True)
-class Click:
-    """A click on an image [px], on the object (positive) or off it (negative)."""
-
-    x: float
-    y: float
-    adds: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +183,7 @@ class ClickedImage:
         return ViewBox(0.0, 0.0, float(width), float(height))
 
     def boxed(self, box: ViewBox) -> Guess:
-        """Predict the object in a box."""
+        """Predict the object in a box, as if its middle had been clicked: boxes alone leave too much open."""
         view = view_around(box, self.whole)
         height, width = self._size(view)
         inside = np.zeros((height, width), np.float32)
@@ -178,7 +191,8 @@ class ClickedImage:
         rows = slice(round((box.top - view.top) * down), round((box.bottom - view.top) * down))
         columns = slice(round((box.left - view.left) * across), round((box.right - view.left) * across))
         inside[rows, columns] = 0.5
-        return Guess((), view, self._run((), view, inside))
+        middle = Click((box.left + box.right) / 2, (box.top + box.bottom) / 2)
+        return Guess((), view, self._run((middle,), view, inside))
 
     def clicked(self, click: Click, before: Guess | None = None) -> Guess:
         """Predict the object after another click."""
@@ -212,7 +226,7 @@ class ClickedImage:
         logits = before.logits
         if view != before.view:
             logits = resampled(logits, before.view, view, self._size(view), -20.0)
-        return Guess(clicks, view, self._run(clicks, view, sigmoid(logits)))
+        return Guess(clicks, view, connected_to(clicks, view, self._run(clicks, view, sigmoid(logits))))
 
     def _size(self, view: ViewBox) -> tuple[int, int]:
         height, width = self._features(view)["pixels"].shape[2:]

@@ -1,5 +1,6 @@
 /** What clicks say of an object, and which part of an image is looked at; Python's `segvoc.clicks` does the same. */
 
+import { regionAt } from "../labels/connected";
 import { type Box, joined, type Point, type Size, whole } from "../labels/runs";
 
 /** A click on an image [px]. */
@@ -39,7 +40,7 @@ const NOTHING = -20;
 /** Weight of a box that was drawn, as a mask. */
 const BOX = 0.5;
 
-/** The object in a box. */
+/** The object in a box, as if its middle had been clicked: boxes alone leave too much open. */
 export async function boxed(network: ViewNetwork, box: Box): Promise<Guess> {
   const view = viewAround(box, whole(network.image));
   const size = network.size(view);
@@ -50,7 +51,8 @@ export async function boxed(network: ViewNetwork, box: Box): Promise<Guess> {
     row = (y: number) => Math.round((y - view.top) * down);
   for (let at = row(box.top); at < row(box.bottom); at++)
     mask.values.fill(BOX, at * size.columns + column(box.left), at * size.columns + column(box.right));
-  return { clicks: [], box, view, logits: await network.run(view, inView([], view), mask) };
+  const middle = { x: (box.left + box.right) / 2, y: (box.top + box.bottom) / 2, adds: true };
+  return { clicks: [], box, view, logits: await network.run(view, inView([middle], view), mask) };
 }
 
 /**
@@ -94,7 +96,23 @@ async function inside(
     ? resampled(before.logits, before.view, view, size, NOTHING)
     : { ...size, values: new Float32Array(size.rows * size.columns).fill(NOTHING) };
   const values = mask.values.map((logit) => 1 / (1 + Math.exp(-logit)));
-  return { ...next, logits: await network.run(view, inView(clicks, view), { ...size, values }) };
+  const logits = await network.run(view, inView(clicks, view), { ...size, values });
+  return { ...next, logits: connectedTo(clicks, view, logits) };
+}
+
+/** Drop the regions of a view's mask without a positive click, unless all are: other objects. */
+export function connectedTo(clicks: readonly Click[], view: Box, logits: Grid): Grid {
+  const { values, rows, columns } = logits;
+  const down = rows / (view.bottom - view.top), across = columns / (view.right - view.left);
+  const inside = Uint16Array.from(values, (logit) => Number(logit > 0));
+  const isClicked = new Uint8Array(values.length);
+  for (const { x, y, adds } of clicks) {
+    if (!adds || !holds(view, x, y)) continue;
+    const cell = Math.floor((y - view.top) * down) * columns + Math.floor((x - view.left) * across);
+    if (inside[cell]) regionAt(inside, { width: columns, height: rows }, cell, isClicked);
+  }
+  if (!isClicked.includes(1)) return logits;
+  return { ...logits, values: values.map((logit, at) => (inside[at] && !isClicked[at] ? -logit : logit)) };
 }
 
 /** Those clicks that are in a view, as the network reads them. */
