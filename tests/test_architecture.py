@@ -123,10 +123,12 @@ def files_on_the_way_into_the_network(arguments: list[str]) -> list[str]:
 
 
 def files_of_the_stack(frame: FrameType | None) -> list[str]:
-    """Files of the package on a call stack, each once, from the outermost inwards."""
+    """Files of the package on a call stack, each once, from the outermost inwards; a decorator's call is no stop."""
     found: list[str] = []
     while frame is not None:
-        if frame.f_code.co_filename.startswith(str(PACKAGE)):
+        if frame.f_code.co_filename.startswith(str(PACKAGE)) and not frame.f_code.co_qualname.startswith(
+            "checked_call."
+        ):
             found.append(Path(frame.f_code.co_filename).relative_to(REPOSITORY).as_posix())
         frame = frame.f_back
     return list(dict.fromkeys(reversed(found)))
