@@ -132,8 +132,8 @@ edges: install  ## train the edge refiner again, on the maps of tiny, and score 
 	$(BIN)/python -m tools.edges.train --photos $(PHOTOS) --more $(MORE) --cache build/edges $(ARGS)
 	$(BIN)/python -m tools.edges.export --date $$(date +%F)
 
-# Each step is kept in build/clicks: views take 12 GB. The shipped network went on from the one before, in 90 minutes of
-# one core: ARGS="--start src/segvoc/weights/clicks.onnx --rate 1.5e-3 --minutes 110".
+# Each step is kept in build/clicks: views take 12 GB. The shipped network went on from the one before, and was stopped after
+# 92 minutes of one core: ARGS="--start src/segvoc/weights/clicks.onnx --rate 1.5e-3 --minutes 110".
 clicks: install  ## train the network of clicks again, on the features of tiny
 	$(BIN)/python -m tools.clicks.train --photos $(PHOTOS) --more $(MORE) --cache build/clicks --out build/clicks/network.pt $(ARGS)
 	$(BIN)/python -m tools.clicks.export --network build/clicks/network.pt

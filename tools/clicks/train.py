@@ -10,7 +10,7 @@ import argparse
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +50,8 @@ AVERAGE = 0.998
 """Weights are averaged over about 1 / (1 - this) steps."""
 
 TOWARD = 0.65
-"""Where the weights go on from others, they end this share of the way from those to the learned ones, so that what was
-known is lost less (WiSE-FT, Wortsman et al., CVPR 2022, arXiv:2109.01903): a click on a car's part."""
+"""With `--start`, weights are interpolated this far from the start to the trained ones, which forgets less (WiSE-FT,
+Wortsman et al., CVPR 2022, arXiv:2109.01903): the trained ones alone took the car for a click on its part."""
 
 
 def _chosen(labels: np.ndarray, photo: Photo, random: np.random.Generator) -> np.ndarray:
@@ -190,6 +190,13 @@ def clicks_of(batch: "list[Region]") -> tuple[torch.Tensor, int]:
     return clicks, max(1, max(len(one.clicks) for one in batch))
 
 
+def predicted(network: ClickNetwork, inputs: list[Tensor], batch: list[Region]) -> Tensor:
+    """Logits of the masks of a batch (B H W) for the clicks so far."""
+    clicks, most = clicks_of(batch)
+    mask = torch.from_numpy(np.stack([one.mask for one in batch]))[:, None]
+    return network(*inputs, clicks[:, :most], mask)[:, 0]
+
+
 @torch.no_grad()
 def follow(average: nn.Module, network: nn.Module, keep: float) -> None:
     """Move the mean of weights toward those of a step; `keep` is the share that stays."""
@@ -200,12 +207,10 @@ def follow(average: nn.Module, network: nn.Module, keep: float) -> None:
 
 
 @torch.no_grad()
-def load_weights(
-    network: ClickNetwork, file: Path, sample: Callable[[], tuple[dict[str, np.ndarray], list[Region]]]
-) -> None:
+def load_weights(network: ClickNetwork, file: Path, views: dict[str, np.ndarray], batch: list[Region]) -> None:
     """Go on from weights, or from an exported program, whose residual blocks have norms folded into convolutions.
 
-    These norms get the means and variances of a sample of views, so that the function stays the program's.
+    These norms get the means and variances of a batch, so that the function stays the program's.
     """
     if file.suffix != ".onnx":
         network.load_state_dict(torch.load(file))
@@ -228,10 +233,7 @@ def load_weights(
         return block.conv.register_forward_hook(hook)
 
     hooks = [unfolds(name, block) for name, block in network.named_modules() if isinstance(block, Residual)]
-    views, batch = sample()
-    clicks, most = clicks_of(batch)
-    mask = torch.from_numpy(np.stack([one.mask for one in batch]))[:, None]
-    network(*features_of(views, batch, np.random.default_rng(0)), clicks[:, :most], mask)
+    predicted(network, features_of(views, batch, np.random.default_rng(0)), batch)
     for hook in hooks:
         hook.remove()
     network.train()
@@ -255,7 +257,7 @@ def train(
     views = open_cache(cache, len(plan), "r")
     network = ClickNetwork().to(memory_format=torch.channels_last)
     if start:
-        load_weights(network, start, lambda: (views, next(batches(views, photos, seed + 1))))
+        load_weights(network, start, views, next(batches(views, photos, seed + 1)))
     average, before = copy.deepcopy(network), copy.deepcopy(network.state_dict()) if start else {}
     random, began = np.random.default_rng(seed), time.process_time()
 
@@ -276,10 +278,8 @@ def train(
         known = torch.from_numpy(np.stack([one.known for one in batch]).astype(np.float32))
         rounds = int(random.integers(1, MOST_CLICKS + 1))
         for number in range(rounds):
-            clicks, most = clicks_of(batch)
-            mask = torch.from_numpy(np.stack([one.mask for one in batch]))[:, None]
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_instructions() is not None):
-                logits = network(*inputs, clicks[:, :most], mask)[:, 0].float()
+                logits = predicted(network, inputs, batch).float()
             loss = loss_of(logits, wanted, known)
             training.step(step, loss, clip_norm=1.0)
             step += 1

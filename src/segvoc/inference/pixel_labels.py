@@ -58,9 +58,8 @@ def search_classes(
     stand_in = StrongestClass(*size, output.logits)
     for maps, classes in output.maps(protocol, size, classes=range(count, query.named)):
         stand_in.update(maps, classes)
-    stand_in.value = stand_in.value + query.margin
     if probabilities is not None and query.background is not None:
-        probabilities[query.background] = to_numpy(_background_probability(best, stand_in, protocol))
+        probabilities[query.background] = to_numpy(_background_probability(best, stand_in, query, protocol))
     decision = decide(best, stand_in, query, protocol, threshold)
     return lambda: ClassLabels(*decision(), probabilities, best.value)
 
@@ -73,13 +72,13 @@ def decide(
     The function that is returned waits for a GPU and gives both.
     """
     xp = array_namespace(best.value)
-    confidence = _probability(best, protocol)
+    confidence = _probability(best.value, protocol)
     labels, below = best.index, None if threshold is None else confidence < threshold
     if query.rejects:
-        behind = stand_in.value > best.value
+        behind = stand_in.value + query.margin > best.value
         below = behind if below is None else below | behind
     if below is not None and query.background is not None:
-        confidence = xp.where(below, _background_probability(best, stand_in, protocol), confidence)
+        confidence = xp.where(below, _background_probability(best, stand_in, query, protocol), confidence)
     if below is not None:
         labels = xp.where(below, UNLABELED if query.background is None else query.background, labels)
     if confidence is best.value:  # nobody may change the score through the result
@@ -94,15 +93,16 @@ def decide(
 
 
 def _background_probability(
-    best: StrongestClass, stand_in: StrongestClass, protocol: Protocol
+    best: StrongestClass, stand_in: StrongestClass, query: ClassQuery, protocol: Protocol
 ) -> Float32[Array, "H W"]:
     # at a threshold of 0.5, the background's probability is the highest exactly where it is the label
     xp = array_namespace(best.value)
-    return xp.maximum(1 - _probability(best, protocol), _probability(stand_in, protocol))
+    ahead = _probability(stand_in.value + query.margin, protocol)
+    return xp.maximum(1 - _probability(best.value, protocol), ahead)
 
 
-def _probability(found: StrongestClass, protocol: Protocol) -> Float32[Array, "H W"]:
-    return found.value if protocol.sigmoid_first else sigmoid(found.value)
+def _probability(scores: Float32[Array, "H W"], protocol: Protocol) -> Float32[Array, "H W"]:
+    return scores if protocol.sigmoid_first else sigmoid(scores)
 
 
 def selected_classes(output: ViewLogits, query: ClassQuery) -> Bool[np.ndarray, " K"]:

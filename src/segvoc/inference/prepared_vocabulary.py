@@ -44,7 +44,7 @@ class BackgroundWords:
     stand-ins: they catch most of the background, and false background hurts small objects most."""
 
     margin: float = 0.0
-    """By how much a word has to beat the stand-ins [logits], since surroundings are more than these words."""
+    """Minimum lead of a word over the stand-ins [logits], which cover only some of the surroundings."""
 
     def beside(self, requested: Vocabulary, parts: Sequence[str], encode: WordEncoder) -> tuple[str, ...]:
         """The background words that differ from all requested words and parts."""
@@ -92,7 +92,7 @@ class ClassQuery:
     stand_ins: tuple[str, ...]
     """Words queried on behalf of "none of the words"."""
     margin: float
-    """By how much a word has to beat the stand-ins [logits]."""
+    """Minimum lead of a word over the stand-ins [logits]."""
     default_threshold: float | None
     """Probability below which a word is not likely enough, unless the call has one; None: only stand-ins decide."""
 

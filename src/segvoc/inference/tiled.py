@@ -218,7 +218,6 @@ class TiledLabeling:
         if query.stand_ins:
             others = range(len(indices), query.named)
             cover.update(stand_in, pieces, protocol, others, xp.arange(query.named, device=where))
-        stand_in.value = stand_in.value + query.margin
         labels, confidence = decide(best, stand_in, query, protocol, self.job.threshold)()
         if valid is not None:
             labels[~valid], confidence[~valid] = UNLABELED, 0

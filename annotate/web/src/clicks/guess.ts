@@ -40,7 +40,7 @@ const NOTHING = -20;
 /** Weight of a box that was drawn, as a mask. */
 const BOX = 0.5;
 
-/** The object in a box, as if its middle had been clicked: boxes alone leave too much open. */
+/** The object in a box; its center counts as a positive click, which is more accurate than a box alone. */
 export async function boxed(network: ViewNetwork, box: Box): Promise<Guess> {
   const view = viewAround(box, whole(network.image));
   const size = network.size(view);
@@ -100,7 +100,7 @@ async function inside(
   return { ...next, logits: connectedTo(clicks, view, logits) };
 }
 
-/** Drop the regions of a view's mask without a positive click, unless all are: other objects. */
+/** Keep the connected regions of a view's mask that have a positive click; without such a click, keep all. */
 export function connectedTo(clicks: readonly Click[], view: Box, logits: Grid): Grid {
   const { values, rows, columns } = logits;
   const down = rows / (view.bottom - view.top), across = columns / (view.right - view.left);

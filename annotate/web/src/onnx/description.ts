@@ -40,7 +40,7 @@ export interface BackgroundWords {
   readonly similarity: number;
   /** Probability below which a pixel isn't the word even if none of these is likelier. */
   readonly threshold: number;
-  /** By how much the word has to beat them [logits]. */
+  /** Minimum lead of the word over these [logits]. */
   readonly margin: number;
 }
 
