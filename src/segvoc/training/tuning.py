@@ -18,7 +18,7 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import IGNORED, ShardedSampler, TrainingSet, epoch_order, seed_of
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import InputError, UsageError
-from segvoc.inference.taught.calibration import fitted_temperature
+from segvoc.inference.taught.calibration import LabeledLogits, fitted_temperature
 from segvoc.inference.taught.examples import Cells, sampled_cells
 from segvoc.inference.taught.features import (
     CLASS_LOGITS,
@@ -367,7 +367,8 @@ def held_out_temperature(model: NetworkSegmenter, words: TaughtWords, images: La
     cells = Cells.joined(found) if found else None
     if cells is None or len(np.unique(cells.labels)) < 2:
         return 1.0
-    return fitted_temperature(cells.zero_shot.astype(np.float32), cells.labels, cells.images, cells.weights)
+    logits = cells.zero_shot.astype(np.float32)
+    return fitted_temperature(LabeledLogits(logits, cells.labels, cells.images, cells.weights))
 
 
 def open_tuning(

@@ -76,8 +76,13 @@ def test_taught_words_have_them_if_they_scored_better(
 ) -> None:
     examples, image, found = drawn_examples(2), drawn_examples(6).images[5], []
     with monkeypatch.context() as patch:
-        patch.setattr(teaching, "should_refine", lambda *_: True)
-        assert segvoc.teach(small_segmenter(), examples).record.edges
+        records = []
+        for lift in (None, 0.0, 0.1):
+            patch.setattr(teaching, "lift_by_edges", lambda *_, lift=lift: lift)
+            records.append(segvoc.teach(small_segmenter(), examples).record)
+        assert [record.edges for record in records] == [False, True, True]
+        # more pixels are right than before: surer
+        assert records[0].temperature == records[1].temperature > records[2].temperature
     for edges in (True, False):
         one = tiny.with_taught(replace(taught, record=replace(taught.record, edges=edges)))
         default, asked = (one.segment(image, taught.words, edges=setting) for setting in (None, edges))
@@ -85,7 +90,8 @@ def test_taught_words_have_them_if_they_scored_better(
         found.append(default.confidence)
         examples.labels = [one.segment(image, examples.vocabulary).labels for image in examples.images]
         # maps like the labels are perfect
-        assert teaching.should_refine(tiny, taught, examples, range(2), print) == edges
+        lift = teaching.lift_by_edges(tiny, taught, examples, range(2), print)
+        assert (lift is not None) == edges
     assert not np.array_equal(*found)
 
 

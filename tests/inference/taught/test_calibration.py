@@ -8,7 +8,7 @@ import torch
 
 import segvoc
 from segvoc.errors import CheckpointError
-from segvoc.inference.taught.calibration import fitted_temperature, softmax_logits
+from segvoc.inference.taught.calibration import LabeledLogits, fitted_temperature, softmax_logits
 from tests.inference.small_network import small_segmenter
 from tests.inference.taught.drawn_examples import drawn_examples
 from tests.inference.taught.test_taught_file import made_up
@@ -43,10 +43,11 @@ def test_the_temperature_that_the_labels_were_drawn_with_is_fitted_again():
     for temperature in (0.7, 2.5):
         chances = softmax(logits / temperature, 1).cumsum(axis=1)
         labels = (random.random((20_000, 1)) > chances).sum(axis=1).clip(max=3)
-        found = fitted_temperature(logits, labels, images, np.ones(20_000))
-        assert found == pytest.approx(temperature, rel=0.1)
+        cells = LabeledLogits(logits, labels, images, np.ones(20_000))
+        assert fitted_temperature(cells) == pytest.approx(temperature, rel=0.1)
+        assert fitted_temperature(cells, lift=0.1) < fitted_temperature(cells) < fitted_temperature(cells, lift=-0.1)
         labels[images == 2] = (labels[images == 2] + 1) % 4  # an image with wrong labels doesn't decide alone
-        assert fitted_temperature(logits, labels, images, np.ones(20_000)) == pytest.approx(temperature, rel=0.1)
+        assert fitted_temperature(cells) == pytest.approx(temperature, rel=0.1)
 
 
 def test_teaching_stores_it_and_it_changes_the_confidence(tmp_path):

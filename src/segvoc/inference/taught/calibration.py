@@ -2,8 +2,10 @@
 
 Classifiers learn by a softmax cross-entropy, which tells words apart, but leaves the level of their logits free: the
 sigmoid of a fine-tuned word's logit is close to 1 nearly everywhere. Temperature scaling is from Guo et al. (2017,
-arXiv:1706.04599).
+arXiv:1706.04599), who fit the cross-entropy.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from array_api_compat import device
@@ -11,15 +13,13 @@ from jaxtyping import Float, Int
 
 from segvoc.runtime.arrays import Array, array_namespace
 
-TEMPERATURES = (0.2, 20.0)
+TEMPERATURES = (0.05, 20.0)
 """Range of fitted temperatures."""
 
 IMAGE_GROUPS = 16
 """Maximum number of groups of images with a temperature each."""
 
-SEARCH_STEPS = 24
-
-GOLDEN = (5**0.5 - 1) / 2
+BISECTIONS = 24
 
 
 def softmax_logits(logits: Float[Array, "N P h w"], temperature: float) -> Float[Array, "N P h w"]:
@@ -41,31 +41,37 @@ def softmax_logits(logits: Float[Array, "N P h w"], temperature: float) -> Float
     return scaled - highest - xp.log(xp.clip(others, min=1e-30))
 
 
-def fitted_temperature(
-    logits: Float[np.ndarray, "M K"],
-    labels: Int[np.ndarray, " M"],
-    images: Int[np.ndarray, " M"],
-    weights: Float[np.ndarray, " M"],
-) -> float:
-    """The temperature T that minimizes the weighted cross-entropy of softmax(logits / T) over cells of some images.
+class LabeledLogits(NamedTuple):
+    """Logits of K words in M labeled cells, for calibration."""
 
-    It is the median over groups of images: often three or four are held out, and a single one with unusual content,
-    which is confidently wrong, would decide the mean.
+    logits: Float[np.ndarray, "M K"]
+    labels: Int[np.ndarray, " M"]
+    images: Int[np.ndarray, " M"]
+    """The image of each cell."""
+    weights: Float[np.ndarray, " M"]
+    """Number of pixels that each cell stands for."""
+
+
+def fitted_temperature(cells: LabeledLogits, lift: float = 0.0) -> float:
+    """The temperature T at which the mean confidence of cells is the share of them that is right, plus `lift`.
+
+    The confidence is the highest probability of softmax(logits / T). Against a fit of the cross-entropy, a few
+    confidently wrong cells don't decide. T is the median over groups of images: often three or four are held out, and
+    a single one with unusual content would decide the mean.
     """
-    groups = np.array_split(np.unique(images), min(IMAGE_GROUPS, len(np.unique(images))))
-    members = [np.isin(images, group) for group in groups]
-    return round(float(np.median([_best(logits[rows], labels[rows], weights[rows]) for rows in members])), 3)
+    groups = np.array_split(np.unique(cells.images), min(IMAGE_GROUPS, len(np.unique(cells.images))))
+    members = [np.isin(cells.images, group) for group in groups]
+    return round(
+        float(np.median([_matched(LabeledLogits(*(one[rows] for one in cells)), lift) for rows in members])), 3
+    )
 
 
-def _best(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
-    def loss(log_temperature: float) -> float:  # convex in 1 / T
-        scaled = logits / np.exp(log_temperature)
-        highest = scaled.max(axis=1, keepdims=True)
-        total = highest[:, 0] + np.log(np.exp(scaled - highest).sum(axis=1))
-        return float(np.dot(weights, total - scaled[np.arange(len(labels)), labels]))
-
+def _matched(cells: LabeledLogits, lift: float) -> float:
+    behind = cells.logits - cells.logits.max(axis=1, keepdims=True)
+    right = np.average(cells.logits.argmax(axis=1) == cells.labels, weights=cells.weights)
     low, high = np.log(TEMPERATURES)
-    for _ in range(SEARCH_STEPS):  # golden-section search
-        one, other = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-        low, high = (low, other) if loss(one) < loss(other) else (one, high)
+    for _ in range(BISECTIONS):  # the confidence falls with T
+        middle = (low + high) / 2
+        confidence = np.average(1 / np.exp(behind / np.exp(middle)).sum(axis=1), weights=cells.weights)
+        low, high = (middle, high) if confidence > right + lift else (low, middle)
     return float(np.exp((low + high) / 2))

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float16, Float32, Int, Integer
 
 from segvoc.errors import UsageError
-from segvoc.inference.taught.calibration import fitted_temperature
+from segvoc.inference.taught.calibration import LabeledLogits
 from segvoc.inference.taught.examples import Cells
 from segvoc.inference.taught.taught_words import TaughtWord, withheld
 
@@ -184,8 +184,8 @@ class Learned:
     """Scores by text alone."""
     after: "HeldOutScores"
     """With examples."""
-    temperature: float
-    """Temperature of the confidence, fitted on the held-out cells."""
+    held_out: LabeledLogits
+    """Held-out cells, for the temperature of the confidence."""
 
 
 @dataclass(frozen=True)
@@ -296,7 +296,7 @@ def learn(
     on_fit()
     trust = np.where(images[taught] == 1, SINGLE_IMAGE, 1.0).astype(np.float32)
     classifiers = Classifiers(taught, final.weights[kept] * trust[:, None], final.bias[kept] * trust)
-    return Learned(components, classifiers, words, penalty, share, before, after, held_out.temperature())
+    return Learned(components, classifiers, words, penalty, share, before, after, held_out.sample())
 
 
 class _Tried(NamedTuple):
@@ -392,10 +392,10 @@ class _HeldOutCells:
         after -= taught * (self.has_strangers[fold] * withheld(by_text, by_examples))[:, None]
         return after, by_text, by_examples
 
-    def temperature(self) -> float:
-        """The temperature of the confidence, fitted on at most `CALIBRATION_CELLS` of the cells."""
+    def sample(self) -> LabeledLogits:
+        """At most `CALIBRATION_CELLS` of the cells, evenly spread."""
         rows = np.arange(0, len(self.labels), -(-len(self.labels) // CALIBRATION_CELLS))
-        return fitted_temperature(self._scored(rows)[0], self.labels[rows], self.images[rows], self.weights[rows])
+        return LabeledLogits(self._scored(rows)[0], self.labels[rows], self.images[rows], self.weights[rows])
 
     def keep_text(self, word: int) -> Callable[[], None]:
         """Let a word fall back to its text; returns what undoes it."""
