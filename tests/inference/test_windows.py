@@ -51,6 +51,13 @@ def test_towers_that_squash_get_the_loaders_image_in_the_official_windows(preset
     assert shapes == {"auto": (448, 448), "single": (448, 448), "official": (614, 768), "official-single": (640, 768)}
 
 
+@pytest.mark.parametrize(("size", "count"), [((300, 300), 1), ((375, 500), 2), ((500, 375), 2), ((400, 1200), 4)])
+def test_fine_windows_of_tiny_lie_along_the_longer_side(size: tuple[int, int], count: int) -> None:
+    seen = views(_image(*size), PRESETS["tiny"].protocols["fine"])
+    assert seen.shape == (count, 3, 448, 448)
+    assert count == 1 or not np.allclose(seen[0], seen[1])
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 20), (400, 20), (333, 500)])
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 @pytest.mark.parametrize("protocols", [CLIP_B, CLIP_L, PRESETS["tiny"].protocols], ids=["B", "L", "tiny"])

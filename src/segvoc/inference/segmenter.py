@@ -398,7 +398,7 @@ class Segmenter(Engine):
         taught = TaughtQuery.of(self.taught, query.asked.words, len(text))
         edges = options.edges
         if edges is None:  # by default, maps of `tiny`'s words in its own windows are refined, of taught ones if better
-            edges = self.traits.refines_edges and options.window in ("auto", "single") and not query.candidates
+            edges = self.traits.refines_edges and options.window in ("auto", "single", "fine") and not query.candidates
             edges = edges and (taught is None or taught.edges)
         return LabelingJob(
             engine=self,

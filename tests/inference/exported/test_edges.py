@@ -62,8 +62,9 @@ def test_pytorch_and_onnx_agree(tiny_network, tiny: ExportedSegmenter, taught: T
 
 
 def test_published_protocols_parts_and_other_networks_have_them_only_if_asked(tiny: ExportedSegmenter) -> None:
-    found = {edges: tiny.segment(SAMPLE, WORDS, window="official", edges=edges).labels for edges in (None, False, True)}
-    assert np.array_equal(found[None], found[False]) and not np.array_equal(found[None], found[True])
+    for window, default in (("official", False), ("fine", True)):
+        found = {edges: tiny.segment(SAMPLE, WORDS, window=window, edges=edges).labels for edges in (None, False, True)}
+        assert np.array_equal(found[None], found[default]) and not np.array_equal(found[None], found[not default])
     default, off = (tiny.segment(SAMPLE, WORDS, parts={"cat": ["head"]}, edges=edges).labels for edges in (None, False))
     assert np.array_equal(default, off)
     small, image = small_segmenter(), drawn_examples(1).images[0]
