@@ -55,13 +55,10 @@ class _ToolElement:
 
 
 def read_config(text: str) -> LabelingConfig:
-    """Read the first `BrushLabels` or `PolygonLabels` of an `Image` in a configuration.
+    """Read the first `BrushLabels` or `PolygonLabels` of an `Image` of a configuration; raises `UsageError`.
 
     A label's words are in its attribute `predicted_values`, separated by commas; without it, its value is the word. The
     tool's attributes `model_background` and `model_score_threshold` are options of `Segmenter.segment`.
-
-    Raises:
-        UsageError: the XML is damaged, unsafe or nested too deeply, or no such tool has labels.
     """
     tools, images = _parsed(text)
     for tool in tools:
@@ -77,11 +74,7 @@ def read_config(text: str) -> LabelingConfig:
 
 
 def check_config(text: str) -> None:
-    """Check that a configuration is readable; a new project's may be empty.
-
-    Raises:
-        UsageError: the XML is damaged, unsafe or nested too deeply.
-    """
+    """Raise `UsageError` if a configuration is damaged, unsafe or nested too deeply; a new project's may be empty."""
     _parsed(text)
 
 

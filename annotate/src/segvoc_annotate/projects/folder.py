@@ -37,12 +37,8 @@ _Folder = TypeVar("_Folder", bound="ProjectFolder")
 class ProjectFolder:
     """A read-only project.
 
-    Args:
-        folder: the folder of the project.
-
-    Raises:
-        UsageError: the folder isn't a project, or is of a newer version.
-        DamagedProjectError: its `project.json` is damaged.
+    `UsageError` if the folder isn't a project, or is of a newer version; `DamagedProjectError` if its `project.json` is
+    damaged.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -68,11 +64,7 @@ class ProjectFolder:
 
     @property
     def record(self) -> ProjectRecord:
-        """The current `project.json`.
-
-        Raises:
-            DamagedProjectError: it is damaged.
-        """
+        """The current `project.json`; `DamagedProjectError` if it is damaged."""
         path = self.folder / PROJECT_FILE
         stamp = file_stamp(path)
         if self._record is None or self._record[0] != stamp or stamp is None:
@@ -93,11 +85,7 @@ class ProjectFolder:
         return self._listing(fresh=False)[2]
 
     def image(self, name: str) -> ProjectImage:
-        """An image.
-
-        Raises:
-            NotInProjectError: the image doesn't exist.
-        """
+        """An image; `NotInProjectError` if it doesn't exist."""
         image = self._listing(fresh=False)[1].get(name) or self._listing(fresh=True)[1].get(name)
         if image is None or not image.path.is_file() or name in self.trash.outside():
             raise NotInProjectError(f"the project has no image {name[:80]!r}; it may have been removed")
@@ -120,9 +108,7 @@ class ProjectFolder:
     def state(self, image: ProjectImage) -> ImageState:
         """The last written state of an image.
 
-        Raises:
-            InputError: the image has no state and can't be read.
-            DamagedProjectError: its work file is damaged, and it has no state.
+        Without one, `InputError` if the image can't be read, `DamagedProjectError` if its work file is damaged.
         """
         files = self.files(image)
         stamp = file_stamp(files.state) or file_stamp(files.work) or file_stamp(image.path)
@@ -145,20 +131,14 @@ class ProjectFolder:
         return self.fresh_state(image)
 
     def fresh_state(self, image: ProjectImage) -> ImageState:
-        """The state of an unlabeled image.
-
-        Raises:
-            InputError: it can't be read.
-        """
+        """The state of an unlabeled image; `InputError` if it can't be read."""
         height, width = upright_size(image.path)
         return ImageState(image=image.name, width=width, height=height, unlabeled=width * height)
 
     def work(self, name: str) -> tuple[ImageState, LabelWork]:
         """The state and pixel data of an image.
 
-        Raises:
-            NotInProjectError: there is no such image, or nothing about it yet.
-            DamagedProjectError: its work file is damaged.
+        `NotInProjectError` if there is no image, or nothing about it yet; `DamagedProjectError` if that is damaged.
         """
         try:
             return read_work(self.files(self.image(name)).work)
@@ -166,12 +146,7 @@ class ProjectFolder:
             raise _no_work(name) from None
 
     def work_content(self, name: str) -> tuple[int, bytes]:
-        """The revision and content of an image's work file.
-
-        Raises:
-            NotInProjectError: there is no such image, or nothing about it yet.
-            DamagedProjectError: its work file is damaged.
-        """
+        """The revision and content of an image's work file; raises the errors of `work`."""
         path = self.files(self.image(name)).work
         try:
             content = path.read_bytes()
@@ -238,17 +213,10 @@ def has_images(folder: Path) -> bool:
 
 
 def stored_labels(files: ImageFiles) -> tuple[ImageState, LabelWork | None, UInt16[np.ndarray, "H W"]]:
-    """Read an image's label map as ids, whoever wrote it.
+    """The state of an image, its work if that was read, and its label map as ids, whoever wrote it.
 
-    If a process died before deriving the label map, the labels come from the work file.
-
-    Returns:
-        The state, the work if it was read, and the labels.
-
-    Raises:
-        FileNotFoundError: the image has no labels.
-        DamagedProjectError: the work file is damaged.
-        InputError: the label map is damaged.
+    If a process died before deriving the label map, the labels come from the work file. `FileNotFoundError` without
+    labels, `DamagedProjectError` or `InputError` if a file is damaged.
     """
     state = read_state_of(files.work)
     with suppress(OSError, DamagedProjectError):

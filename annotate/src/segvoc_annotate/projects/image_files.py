@@ -46,11 +46,7 @@ class ImageFiles:
         return iter((self.work, self.labels, self.objects, self.state))
 
     def move(self, to: "ImageFiles") -> bool:
-        """Move the existing files; return whether there were any.
-
-        Raises:
-            OutputError: the system refused.
-        """
+        """Move the existing files; return whether there were any. Raises `OutputError`."""
         found = [(old, new) for old, new in zip(self, to, strict=True) if old.is_file()]
         for old, new in found:
             move(old, new)
@@ -60,13 +56,8 @@ class ImageFiles:
 class Trash:
     """The images that were removed from a project.
 
-    An image in the trash is removed; its other files follow. Images outside the project stay in place and are
-    listed instead.
-
-    Args:
-        folder: the project's folder.
-        images: the folder of its images.
-        is_owned: whether `images` is inside the project.
+    An image in the trash is removed; its other files follow. Images outside the project (unless `is_owned`) stay in
+    place and are listed instead. Changes raise `OutputError`.
     """
 
     def __init__(self, folder: Path, images: Path, *, is_owned: bool) -> None:
@@ -88,12 +79,7 @@ class Trash:
         return [] if self.is_owned else self._listed()
 
     def put(self, name: str) -> None:
-        """Move an image to the trash; its files follow.
-
-        Raises:
-            UsageError: the trash has another image of this name.
-            OutputError: the system refused.
-        """
+        """Move an image to the trash; its files follow. `UsageError` if the trash has another image of this name."""
         if not self.is_owned:
             self._list([*self._listed(), name])
             return
@@ -115,11 +101,7 @@ class Trash:
         return ImageFiles.below(self.folder, stem_of(name))
 
     def take(self, name: str) -> None:
-        """Restore an image whose files are already restored.
-
-        Raises:
-            OutputError: the system refused.
-        """
+        """Restore an image whose files are already restored."""
         if name in (listed := self._listed()):
             self._list([other for other in listed if other != name])
         else:
@@ -137,32 +119,20 @@ class Trash:
 
 
 def move(old: Path, new: Path) -> None:
-    """Move a file on the same disk, creating folders as needed.
-
-    Raises:
-        OutputError: the system refused.
-    """
+    """Move a file on the same disk, creating folders as needed; raises `OutputError`."""
     with writing(new):
         new.parent.mkdir(parents=True, exist_ok=True)
         os.replace(old, new)
 
 
 def remove(path: Path) -> None:
-    """Remove a file if it exists.
-
-    Raises:
-        OutputError: the system refused.
-    """
+    """Remove a file if it exists; raises `OutputError`."""
     with writing(path):
         path.unlink(missing_ok=True)
 
 
 def mark_as_ours(files: ImageFiles, state: ImageState) -> None:
-    """Set a label map's modification time, which identifies it as ours without reading it.
-
-    Raises:
-        OutputError: the system refused.
-    """
+    """Set a label map's modification time, which identifies it as ours without reading it; raises `OutputError`."""
     seconds = seconds_of(state.at)
     with writing(files.labels):
         os.utime(files.labels, (seconds, seconds))

@@ -38,11 +38,7 @@ def stem_of(name: str) -> str:
 
 
 def checked_name(name: str) -> str:
-    """Check the name of an image in a project.
-
-    Raises:
-        UsageError: the name leads outside the folder, is hidden, or lacks an image suffix.
-    """
+    """Check an image's name: `UsageError` if it leads outside the folder, is hidden, or lacks an image suffix."""
     try:
         path = safe_path(name)
     except ValueError as error:
@@ -59,12 +55,9 @@ def checked_name(name: str) -> str:
 def find_images(
     folder: Path, owner: Callable[[str], str | None], removed: Collection[str]
 ) -> tuple[dict[str, ProjectImage], list[str]]:
-    """List all images below a folder, sorted by name, and a line per unusable image.
+    """List all images below a folder but the `removed`, sorted by name, and a line per unusable image.
 
-    Args:
-        folder: the folder of the images.
-        owner: maps a stem to the image that owns its files, if any.
-        removed: names to leave out.
+    `owner` maps a stem to the image that owns its files, if any.
     """
     if not folder.is_dir():
         return {}, [f"the image folder {str(folder)!r} does not exist; restore it, or correct project.json"]
@@ -105,12 +98,9 @@ def _chosen(same: Sequence[ProjectImage], owner: Callable[[str], str | None]) ->
 
 
 def shown_image(path: Path) -> bytes | None:
-    """Convert an image to an upright PNG if browsers would show its file differently; else None.
+    """Convert an image to an upright PNG if browsers would show its file differently; else None. Raises `InputError`.
 
     Browsers apply only the EXIF orientation of JPEG files, not XMP or other formats; few read TIFF files.
-
-    Raises:
-        InputError: it can't be read.
     """
     with opened_image(path) as image:
         own = Image.Exif()
@@ -130,15 +120,7 @@ _FOLDER = ".segvoc/thumbnails"
 
 
 def thumbnail(folder: Path, image: ProjectImage) -> bytes:
-    """Return a cached JPEG thumbnail of an image, rebuilt when the image changes.
-
-    Args:
-        folder: the project's folder.
-        image: the image.
-
-    Raises:
-        InputError: it can't be read.
-    """
+    """A JPEG thumbnail of an image, cached in the project's folder until the image changes; raises `InputError`."""
     kept = folder / _FOLDER / f"{image.stem}.jpg"
     status = None
     with suppress(OSError):

@@ -29,18 +29,9 @@ ABOUT = ".segvoc/merge.json"
 
 
 def merge_words(project: Project, word: int, into: int, *, by: str) -> ProjectRecord:
-    """Give the pixels of a word to another one, in images that are done too, and remove the word.
+    """Give the pixels of a word to another one, in images that are done too, and remove the word; words by id.
 
-    Args:
-        project: the project.
-        word: id of the word that is removed.
-        into: id of the word that gets its pixels.
-        by: who says so.
-
-    Raises:
-        UsageError: an id is that of no current word, or both are the same.
-        DamagedProjectError: a work file is damaged.
-        OutputError: a file can't be written.
+    `UsageError` if an id is that of no current word, or both are the same; also the errors of `Project.rewrite`.
     """
     with project.threads:
         resume_merge(project)
@@ -55,15 +46,7 @@ def merge_words(project: Project, word: int, into: int, *, by: str) -> ProjectRe
 def take_back_merge(project: Project, words: Sequence[int] = (), *, by: str) -> ProjectRecord:
     """Take the last merge back: pixels that still have the other word get the merged one again.
 
-    Args:
-        project: the project.
-        words: ids of the merged word and the other one, if no other merge may be taken back.
-        by: who says so.
-
-    Raises:
-        UsageError: there was none, or it merged other words.
-        DamagedProjectError: a work file is damaged.
-        OutputError: a file can't be written.
+    `UsageError` if there was none, or it merged other words than the two ids, if given.
     """
     with project.threads:
         resume_merge(project)

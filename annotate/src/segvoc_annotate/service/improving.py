@@ -69,15 +69,10 @@ def why_no_finetuning(model: Segmenter) -> str | None:
 
 
 def improve(open_model: Callable[..., Segmenter], order: ImprovementOrder, to: Connection) -> None:
-    """Teach, and report the progress to the parent.
+    """Teach, and report the progress to the parent; fine-tuning opens the model with a `dtype`.
 
     Messages are ("step", stage, share), and finally ("done", record and number of held-out images), ("nothing", line)
     or ("failed", line).
-
-    Args:
-        open_model: loads the model; fine-tuning passes `dtype`.
-        order: the job.
-        to: the connection to the parent.
     """
     for_own_process()
     exit_when_parent_dies()
@@ -180,11 +175,7 @@ def corrected_places(images: LabeledImages) -> list[int]:
 
 
 def done_images(project: ProjectFolder) -> LabeledImages:
-    """The finished images of a project, with its current words.
-
-    Raises:
-        UsageError: no image is done, or the project has no words.
-    """
+    """The finished images of a project, with its current words; `UsageError` without images or words."""
     record = project.record
     words = record.present
     if not words:

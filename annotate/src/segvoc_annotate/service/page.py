@@ -27,9 +27,7 @@ _NO_CACHE = {"Cache-Control": "no-cache"}
 class ServedPage:
     """Serves the page, and `tiny` for browsers that can run it, at all paths outside the API, without a key.
 
-    Args:
-        folder: the page's folder; nothing is served without an index.html in it.
-        has_project: whether the service has a project.
+    Nothing is served without an index.html in the page's folder.
     """
 
     def __init__(self, folder: Path, *, has_project: bool) -> None:

@@ -63,16 +63,7 @@ _T = TypeVar("_T")
 
 
 class ProjectRoutes:
-    """The project's routes.
-
-    Args:
-        service: shared by all routes.
-        settings: limits and times.
-        folder: the project's folder.
-
-    Raises:
-        UsageError: the folder isn't a project, or another process has it open.
-    """
+    """The project's routes; `UsageError` if the folder isn't a project, or another process has it open."""
 
     def __init__(self, service: Service, settings: AnnotateSettings, folder: Path) -> None:
         self._service, self._limits, self.project = service, settings, Project.open(folder)
@@ -503,12 +494,7 @@ FOLLOW_SECONDS = 60.0
 
 
 class TaughtModel:
-    """Reloads the project's files of taught words when they change.
-
-    Args:
-        project: the project.
-        service: the labeling service; starts with the model without taught words.
-    """
+    """Reloads the project's files of taught words when they change; the service starts without taught words."""
 
     def __init__(self, project: Project, service: Service) -> None:
         self._project, self._service = project, service
