@@ -45,7 +45,7 @@ def export(folder: str, format_: str, out: str, all_: bool, no_images: bool) -> 
     from segvoc_annotate.projects.folder import ProjectFolder
 
     export_ = ProjectExport(
-        project=ProjectFolder.open(folder), format=format_, only_done=not all_, copy_images=not no_images
+        project=ProjectFolder(folder), format=format_, only_done=not all_, copy_images=not no_images
     )
     count = len(export_.states)
     with Progress("exporting", total=count, unit="image") as progress:
@@ -86,7 +86,7 @@ def import_(folder: str, done: bool, dataset: DatasetOptions) -> int:
     path = dataset.paths[0] if len(dataset.paths) == 1 and plain and not (dataset.labels or dataset.classes) else None
     labeled = dataset.read() if path is None and (dataset.paths or dataset.labels) else None
     with (
-        Project.open(folder) if is_project(folder) else Project.create(folder) as opened,
+        Project(folder) if is_project(folder) else Project.create(folder) as opened,
         Progress("importing", unit="image") as progress,
     ):
         opened.recover()  # an interrupted import may have left a partial image
@@ -116,7 +116,7 @@ def status(folder: str, as_json: bool) -> int:
     """Count the images of DIR that are done, labeled and unlabeled, accepted and sent back, and each word's pixels."""
     from segvoc_annotate.projects.folder import ProjectFolder
 
-    opened = ProjectFolder.open(folder)
+    opened = ProjectFolder(folder)
     record, (states, problems) = opened.record, opened.states()
     if as_json:
         images = [to_json(state) for state in states]
@@ -165,9 +165,9 @@ def words(
     from segvoc_annotate.projects.project import Project
 
     if add is None and not (rename or merge or remove):
-        record = ProjectFolder.open(folder).record
+        record = ProjectFolder(folder).record
     else:
-        with Project.open(folder) as opened:
+        with Project(folder) as opened:
             if add is not None:
                 opened.add_words(Vocabulary(add).words)
             record = _changed(opened, rename, merge, remove)
@@ -207,7 +207,7 @@ def reviewers(folder: str, names: str | None) -> None:
     """List who may accept the done images of DIR or send them back: names of users, or of API keys."""
     from segvoc_annotate.projects.project import Project
 
-    with Project.open(folder) as opened:
+    with Project(folder) as opened:
         record = opened.record
         if names is not None:
             found = tuple(name.strip() for name in names.split(",") if name.strip())
@@ -227,7 +227,7 @@ def zip_(folder: str, out: str | None) -> None:
     from segvoc_annotate.projects.archive import archived
     from segvoc_annotate.projects.folder import ProjectFolder
 
-    opened = ProjectFolder.open(folder)
+    opened = ProjectFolder(folder)
     target = f"{opened.folder}.zip" if out is None else out
 
     def write(file: BinaryIO) -> None:

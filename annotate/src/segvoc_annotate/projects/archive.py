@@ -59,7 +59,7 @@ def project_in(names: list[str]) -> str | None:
 
 def open_project(path: str | os.PathLike[str]) -> Project:
     """Open a project folder, or a zip, which is unpacked beside it; see `Project` and `unpack_project`."""
-    return unpack_project(path) if Path(path).suffix.lower() == ".zip" and Path(path).is_file() else Project.open(path)
+    return unpack_project(path) if Path(path).suffix.lower() == ".zip" and Path(path).is_file() else Project(path)
 
 
 def unpack_project(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> Project:
@@ -77,14 +77,14 @@ def unpack_project(path: str | os.PathLike[str], folder: str | os.PathLike[str] 
     made = target.parent / f".segvoc-{secrets.token_hex(8)}.unpacking"
     try:
         unpack_zip(path, made, _places(top))
-        with Project.open(made) as project:
+        with Project(made) as project:
             if project.record.images != "images":
                 raise UsageError(f"{name!r} references images outside the zip; correct its {PROJECT_FILE}")
         with writing(target):
             made.replace(target)
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    return Project.open(target)
+    return Project(target)
 
 
 def _places(top: str) -> Callable[[str], str | None]:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt16
@@ -31,8 +30,6 @@ from segvoc_annotate.projects.work_files import LabelWork, read_state_of, read_w
 FileStamp = tuple[int, int, int] | None
 """Inode, size and time of a file."""
 
-_Folder = TypeVar("_Folder", bound="ProjectFolder")
-
 
 class ProjectFolder:
     """A read-only project.
@@ -56,11 +53,6 @@ class ProjectFolder:
         self.history = History(self.folder)
         self._found: tuple[int, dict[str, ProjectImage], list[str]] | None = None
         self._states: dict[str, tuple[FileStamp, ImageState]] = {}
-
-    @classmethod
-    def open(cls: type[_Folder], folder: str | os.PathLike[str]) -> _Folder:
-        """Open a project; see `ProjectFolder`."""
-        return cls(folder)
 
     @property
     def record(self) -> ProjectRecord:

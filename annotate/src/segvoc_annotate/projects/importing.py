@@ -125,7 +125,7 @@ class Importing:
             with scratch_folder() as scratch:
                 return self.path(_unpacked(path, Path(scratch)), format, split=split)
         if format in (None, "project") and is_project(path):
-            return self.another(ProjectFolder.open(path))
+            return self.another(ProjectFolder(path))
         return self.dataset(read_dataset(path, format, images=images, split=split))
 
     def _added(self, image: Path | bytes, name: str) -> str:

@@ -53,18 +53,18 @@ async def sent_file(request: Request, kind: str, settings: AnnotateSettings) -> 
 
 @asynccontextmanager
 async def sent_form(
-    request: Request, field: str, limit: int, seconds: float, *, most: int = MOST_FILES
+    request: Request, field: str, limit: int, settings: AnnotateSettings, *, most: int = MOST_FILES
 ) -> AsyncIterator[tuple[Sequence[UploadFile], dict[str, str]]]:
     """Receive the files in a field of a form, in memory or on disk, and its other fields, which are texts.
 
-    `limit` is the maximum of all bytes, `seconds` of the time [s], `most` of the files. `ServiceFailure` if the form is
-    beyond that or invalid, or lacks the file.
+    `limit` is the maximum of all bytes, `most` of the files. `ServiceFailure` if the form is beyond that, too slow or
+    invalid, or lacks the file.
     """
     content_type(request, FORM)
     parser = _Parser(request.headers, body_stream(request, limit), max_files=most, max_fields=10)
     try:
         with _kept():
-            parsed = await parsed_form(parser, seconds)
+            parsed = await parsed_form(parser, settings.transfer_seconds)
         files, texts = [], {}
         for name, value in parsed.multi_items():
             if isinstance(value, UploadFile) != (name == field):

@@ -85,7 +85,7 @@ def improve(open_model: Callable[..., Segmenter], order: ImprovementOrder, to: C
 
     try:
         tell("opening the model", 0, 1)
-        images = done_images(ProjectFolder.open(order.project))
+        images = done_images(ProjectFolder(order.project))
         model = open_model(dtype="float32") if order.finetune else open_model()  # rounded weights can't be saved
         held_out = corrected_places(images)
         taught = (
