@@ -126,14 +126,12 @@ def _download(published: PublishedFile) -> Path:
     what, place = f"fetching {published.name} ({published.filename}, {size_text})", published.place
     silent = os.environ.get("RANK", "0") != "0"  # only rank 0 of `torchrun` prints it
     with announced(what, silent=silent), _explained(published, "the transfer broke off"):
-        return _web_download(published, place, size) if isinstance(place, WebPlace) else _hub_download(place, size)
+        if isinstance(place, WebPlace):
+            return _web_download(published, place, size)
+        import huggingface_hub as hub
 
-
-def _hub_download(place: HubPlace, size: int | None) -> Path:
-    import huggingface_hub as hub
-
-    _require_space(Path(hub.constants.HF_HUB_CACHE), size or 0)
-    return Path(hub.hf_hub_download(**place.arguments, token=False))
+        _require_space(Path(hub.constants.HF_HUB_CACHE), size or 0)
+        return Path(hub.hf_hub_download(**place.arguments, token=False))
 
 
 def _web_download(published: PublishedFile, place: WebPlace, size: int | None) -> Path:

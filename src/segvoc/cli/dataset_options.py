@@ -95,16 +95,10 @@ class DatasetOptions:
         skip: str | None = None,
         beside: Mapping[str, object] = MappingProxyType({}),
     ) -> "LabeledImages":
-        """Read the images.
+        """Read the images; `UsageError` if options are missing or exclude each other, or the images can't be read.
 
-        Args:
-            background: the class that stands for "none of the others".
-            owner: for folders: the object that the classes are parts of.
-            skip: for folders: a folder of results inside `images`.
-            beside: values of other options that datasets exclude, by their names.
-
-        Raises:
-            UsageError: options are missing or exclude each other, or the images can't be read.
+        `background` is the class that stands for "none of the others". For folders, `owner` is the object that the
+        classes are parts of, and `skip` a folder of results inside `images`; datasets exclude the options `beside`.
         """
         given = self.given()
         if self.paths:

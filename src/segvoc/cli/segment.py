@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from segvoc.inference.reports import LabeledFile
     from segvoc.inference.segmentation import Segmentation
     from segvoc.inference.segmenter import Segmenter
-    from segvoc.vocabulary import PartVocabulary, Vocabulary
+    from segvoc.vocabulary import PartVocabulary
 
 IMAGES, TILES, VIDEOS = "images", "images in tiles", "videos"
 """The kinds of inputs; all inputs of a call are of one kind."""
@@ -213,7 +213,9 @@ def segment_command(
 
     With --format, writes a dataset of all images to FOLDER instead, for COCO's tools, LabelMe, CVAT, ...
     """
-    asked_parts, vocabulary = parts_of(parts, parts_file), _vocabulary(words, words_file, images)
+    if words is not None and (hint := unquoted_hint(words, images)):
+        raise UsageError(hint)
+    asked_parts, vocabulary = parts_of(parts, parts_file), vocabulary_of(words, words_file)
     inputs = _named_images(images, out)
     tiles = {"bands": bands, "max_pixels": MAX_PIXELS if max_megapixels is None else round(max_megapixels * 1e6)}
     used = {"--parts": asked_parts, "--format": dataset_format, "--jobs": jobs > 1, "--objects": objects}
@@ -276,12 +278,6 @@ def segment_command(
         share = segmenter.share_of_surroundings(unfinished[0][0], vocabulary, labels)
         show_hints(surroundings_hints(share, flag))
     return 1 if failures or damaged else 0
-
-
-def _vocabulary(words: str | None, words_file: str | None, images: Sequence[str]) -> "Vocabulary | None":
-    if words is not None and (hint := unquoted_hint(words, images)):
-        raise UsageError(hint)
-    return None if words is None and words_file is None else vocabulary_of(words, words_file)
 
 
 def _named_images(arguments: Sequence[str], skip: str) -> list[InputImage]:
@@ -382,7 +378,9 @@ def _print_all(
             else:
                 line = next(lines)
             if isinstance(line, DiskFullError):
-                raise _disk_full(line, f"{progress.done - failures} of {len(work)} {what}", total=len(work))
+                done_so_far = f"{progress.done - failures} of {len(work)} {what} are done"
+                more = "" if len(work) == 1 else f"; {done_so_far}; run again with --resume for the others"
+                raise DiskFullError(f"{line}{more}")
             if is_done and one_by_one:
                 print_line(f"segvoc: {str(image.path)!r} was already done")
             if isinstance(line, SegvocError):
@@ -395,10 +393,6 @@ def _print_all(
         rest = "" if failures == len(work) else ", the others are done"
         print_line(f"segvoc: {failures} of {len(work)} {what} failed{rest}")
     return failures
-
-
-def _disk_full(error: DiskFullError, done: str, *, total: int) -> DiskFullError:
-    return error if total == 1 else DiskFullError(f"{error}; {done} are done; run again with --resume for the others")
 
 
 def _is_sure(files: ResultFiles) -> bool:

@@ -206,9 +206,7 @@ class LargeResult(LabeledFile):
 def label_large_image(model: Segmenter, image: DecodedImage, words: Words, options: LabelOptions) -> LargeResult:
     """Label a decoded image tile by tile: 2 bytes per pixel beside the image, and a row of tiles.
 
-    Raises:
-        InputError: the network's output is not finite.
-        UsageError: words and options conflict.
+    `InputError` if the network's output is not finite; `UsageError` if words and options conflict.
     """
     start, tiled = time.perf_counter(), model.in_tiles(words, options)
     labels, statistics = np.empty((image.height, image.width), np.uint16), LabelStatistics.none()

@@ -97,16 +97,11 @@ class VideoResult(LabeledFile):
     paths: ResultPaths
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
-        """The contents of `video.json`.
+        """The contents of `video.json`: as `Segmentation.report`, with the pixels of all labeled frames.
 
-        Args:
-            compact: list only the words that have pixels.
-
-        Returns:
-            As `Segmentation.report`, with the pixels of all labeled frames. "video" has the number of "frames", the
-            number "labeled", "every", "smooth", the average "fps", the "duration" [s], "rotation", "audio" and
-            "damage". "timeline" lists for each labeled frame its number, its "time" [s] and the share of each word in
-            it; None for videos with more than `MOST_LISTED` labeled frames.
+        "video" has the number of "frames", the number "labeled", "every", "smooth", the average "fps", the "duration"
+        [s], "rotation", "audio" and "damage". "timeline" lists for each labeled frame its number, "time" [s] and the
+        share of each word in it; None for videos with more than `MOST_LISTED` labeled frames.
         """
         size, labeled = self.width * self.height, -(-len(self.times) // self.every)
         timeline = [

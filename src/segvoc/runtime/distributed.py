@@ -51,11 +51,7 @@ class Processes:
 
     @classmethod
     def from_environment(cls) -> "Processes":
-        """Read RANK and WORLD_SIZE as set by `torchrun`; a single process if they are not set.
-
-        Raises:
-            UsageError: their values are not consistent numbers.
-        """
+        """Read RANK and WORLD_SIZE, as set by `torchrun` (`UsageError` if inconsistent); a single process without."""
         rank, count = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
         if "WORLD_SIZE" not in os.environ:
             return cls()

@@ -174,11 +174,8 @@ def create_app(
 ) -> FastAPI:
     """Create the service as an ASGI application.
 
-    Args:
-        open_model: opens its model, or the first of several.
-        settings: its settings.
-        more: open further models, which requests choose by name.
-        models: all of them, if they are open already; otherwise they are opened at startup.
+    `open_model` opens its model, `more` further ones, which requests choose by name; all at startup unless `models` has
+    them already.
     """
     if settings.traces:
         send_traces()
@@ -368,19 +365,10 @@ def run(
     metrics_port: int | None = None,
     told: Mapping[str, object] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then finish accepted requests; SIGHUP opens the models again.
+    """Serve until SIGTERM or SIGINT, then finish accepted requests; SIGHUP opens the models again (see `create_app`).
 
-    Args:
-        open_model: opens the model; see `create_app`, also for `more`.
-        settings: the settings.
-        host: the address to listen on.
-        port: its port.
-        more: open further models.
-        metrics_port: a port of the same address that has the metrics without a key; None: there is none.
-        told: settings for the first line of the log; none may be secret.
-
-    Raises:
-        UsageError: an address can't be used.
+    The metrics are at `metrics_port`, too, without a key; None: not. `told` are settings for the first line of the log;
+    none may be secret. `UsageError` if an address can't be used.
     """
     logging.config.dictConfig(log_settings())
     logging.captureWarnings(True)

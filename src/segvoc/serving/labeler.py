@@ -125,8 +125,7 @@ def cached_encoder(
 class PixelBudget:
     """Bounds the pixels of decoded images in memory, over all models; first come, first served in each of them.
 
-    Args:
-        most: max pixels; an image with more takes all of them.
+    An image with more pixels than the limit takes all of them.
     """
 
     def __init__(self, most: int) -> None:

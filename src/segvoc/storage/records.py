@@ -228,8 +228,7 @@ _DESCRIBED: Mapping[Any, str] = {
 def parse_settings(assignments: Iterable[str]) -> dict[str, str]:
     """Parse assignments such as "blocks=2" into names and values.
 
-    Raises:
-        UsageError: a text has no "=", or a name occurs twice.
+    `UsageError` if a text has no "=", or a name occurs twice.
     """
     settings: dict[str, str] = {}
     for text in assignments:

@@ -75,11 +75,9 @@ def _shown(value: object) -> str:
 class DoneItems(Generic[Value]):
     """A snapshot of the finished items under a key.
 
-    Args:
-        entries: entries with the settings of keys and of `done_entry`, read from JSON; others are ignored.
-        key: the key of this call.
-        decode: decodes the value of an entry; if it raises `KeyError`, `TypeError` or `ValueError`, the entry is
-            damaged (reported as a `DamagedJournalWarning`), and the item isn't done.
+    `entries` have the settings of keys and those of `done_entry`, read from JSON; others are ignored. If `decode` of an
+    entry's value raises `KeyError`, `TypeError` or `ValueError`, the entry is damaged (reported as a
+    `DamagedJournalWarning`), and the item isn't done.
     """
 
     def __init__(
@@ -135,14 +133,8 @@ class ResumableWork(Generic[Value]):
     """Work with a journal of finished items for this process; use it in a `with` block or close it.
 
     The journal is locked while open, and removed on close if empty. `done` has the items of earlier calls and other
-    processes.
-
-    Args:
-        path: the journal of this process.
-        key: all settings that the results depend on.
-        writers: pattern of the journals of all processes that share the work, in the same folder; None: this journal.
-        decode: as for `DoneItems`.
-        busy: the message of the `UsageError` if another process has the journal open.
+    processes, whose journals match the pattern `writers` in the same folder (None: this journal). `decode` is that of
+    `DoneItems`, `busy` the message of the `UsageError` if another process has the journal open.
     """
 
     def __init__(
@@ -168,10 +160,8 @@ class ResumableWork(Generic[Value]):
     def finish(self, item: str, stamp: object = None, value: object = None) -> None:
         """Record a finished item, whose files are on disk; thread-safe.
 
-        Args:
-            item: its name.
-            stamp: stamps of its source files (taken before reading) and of the written files.
-            value: JSON-serializable value for `DoneItems.get`.
+        The stamp is of its source files (taken before reading) and of the written files; the value is plain, for
+        `DoneItems.get`.
         """
         with self._lock:
             if not self._has_key:
@@ -199,15 +189,8 @@ class StepwiseWork(ResumableWork[Any]):
     Rows of tiles and chunks of a video are steps; subclasses define them (`take`, `usable`). Only a single process can
     use the folder. Use it in a `with` block, and call `remove` at the end of the block.
 
-    Args:
-        folder: the folder.
-        key: all settings that the results depend on.
-        stamp: stamp of the source; if it has changed, all steps start over.
-        out: the output folder, for errors.
-        resume: resume after the steps of an earlier call; otherwise start over.
-
-    Raises:
-        UsageError: another process uses the folder, or an earlier call left steps with other settings.
+    All steps start over unless `resume`, or if the `stamp` of the source has changed. `out` is the output folder, for
+    errors: `UsageError` if another process uses the folder, or an earlier call left steps with other settings.
     """
 
     def __init__(self, folder: Path, key: Key, stamp: object, *, out: str | os.PathLike[str], resume: bool) -> None:
