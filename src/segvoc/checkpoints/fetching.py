@@ -52,11 +52,8 @@ def fetch(published: PublishedFile) -> Path:
 
     Interrupted transfers resume. From the hub they do so only within a call, since its client discards incomplete
     files; from other URLs also in a later call. Cached files need no network. Processes that fetch the same file wait
-    for the first.
-
-    Raises:
-        CheckpointError: There is no network (or HF_HUB_OFFLINE is set), the file isn't there any more or access is
-            denied, the disk is full, or the file isn't the published one and was removed.
+    for the first. `CheckpointError` without network (or if HF_HUB_OFFLINE is set), if the file isn't there any more or
+    access is denied, the disk is full, or the file isn't the published one and was removed.
     """
     path = cached(published) or _download(published)
     try:

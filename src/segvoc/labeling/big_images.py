@@ -16,7 +16,7 @@ from PIL import Image
 
 from segvoc.errors import InputError, OutputError
 from segvoc.imaging.image_formats import MAX_PIXELS
-from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, nearest, stored_dtype
+from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, nearest
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.rasters import RasterImage, Stretch, gdal_writing, is_raster, require_rasterio
 from segvoc.imaging.reading import DecodedImage, WindowedImage
@@ -236,7 +236,7 @@ class PartialLabels(StepwiseWork):
         self, output: Output, stem: str, key: Key, image: Stamp, *, size: tuple[int, int], classes: int
     ) -> None:
         folder = Path(output.folder, RESUME_FOLDER, f"tiles-{digest_of(stem)[:16]}")
-        self.labels, self.dtype = folder / "labels", np.dtype(stored_dtype(classes))
+        self.labels, self.dtype = folder / "labels", np.dtype(np.uint16 if classes > UNLABELED_8_BIT else np.uint8)
         self.height, self.width = size
         self.rows, self.statistics, self.seconds = 0, LabelStatistics.none(), 0.0
         self.selected: tuple[int, ...] | None = None

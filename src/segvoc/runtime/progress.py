@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -93,9 +92,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._timer.cancel()
         self._bar.close()
         if self._printed and kind is None:
@@ -115,6 +112,14 @@ class Progress:
             is_due = time.monotonic() >= self._next
         if self._lines and is_due:
             self._print()
+
+    def reach(self, done: int, total: int | None) -> None:
+        """Count up to `done` units, those of earlier calls included; the first time may set an unknown total."""
+        if self._updates or self.total is not None or total is None:
+            self.update(done - self.done)
+        else:
+            self.done = done
+            self.start(total)
 
     def _print(self) -> None:
         with self._lock:

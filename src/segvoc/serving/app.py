@@ -81,11 +81,6 @@ class Service:
         """The labeler of the first model, which answers requests that name none."""
         return next(iter(self.labelers.values()))
 
-    @property
-    def open_model(self) -> Callable[[], Segmenter]:
-        """Opens the first model."""
-        return self.open_models[0]
-
     def labeler_of(self, model: str | None) -> Labeler:
         """The labeler of a model by name (None: the first); `UsageError` if there is no such model."""
         if model is None:

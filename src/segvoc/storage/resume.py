@@ -56,11 +56,6 @@ def stamp_of(path: str | os.PathLike[str]) -> Stamp:
     return status.st_size, status.st_mtime_ns
 
 
-def done_entry(key: Key, item: str, stamp: object = None, value: object = None) -> dict[str, object]:
-    """The entry of a finished item."""
-    return {"key": _digest(key), "item": item, "stamp": stamp, "value": value}
-
-
 def difference(before: Mapping[str, Any], key: Key) -> str:
     """The differences between an earlier call's settings, read from JSON, and this call's; empty if equal."""
     then, now = flattened(before), flattened(json.loads(strict_json(key)))
@@ -75,8 +70,8 @@ def _shown(value: object) -> str:
 class DoneItems(Generic[Value]):
     """A snapshot of the finished items under a key.
 
-    `entries` have the settings of keys and those of `done_entry`, read from JSON; others are ignored. If `decode` of an
-    entry's value raises `KeyError`, `TypeError` or `ValueError`, the entry is damaged (reported as a
+    `entries` are those of a journal: the settings of a key, or an item; others are ignored. If `decode` of an entry's
+    value raises `KeyError`, `TypeError` or `ValueError`, the entry is damaged (reported as a
     `DamagedJournalWarning`), and the item isn't done.
     """
 
@@ -167,12 +162,7 @@ class ResumableWork(Generic[Value]):
             if not self._has_key:
                 self._journal.append({"key": _digest(self.key), "settings": self.key})
                 self._has_key = True
-            self._journal.append(done_entry(self.key, item, stamp, value))
-
-    def restart(self) -> None:
-        """Discard all entries of the journal."""
-        self._journal.clear()
-        self._has_key, self.done = False, DoneItems((), self.key)
+            self._journal.append({"key": _digest(self.key), "item": item, "stamp": stamp, "value": value})
 
     def close(self) -> None:
         """Flush the journal to the disk and release it."""
@@ -198,7 +188,6 @@ class StepwiseWork(ResumableWork[Any]):
         self.folder, self._stamp, self._count = folder, stamp, 0
         try:
             earlier = self._earlier(out) if resume else []
-            self.done = DoneItems((), key)
             if not earlier:
                 self._begin_anew()
             for value in earlier:
@@ -239,7 +228,7 @@ class StepwiseWork(ResumableWork[Any]):
 
     def _begin_anew(self) -> None:
         """Remove all files but the journal, which is locked."""
-        self.restart()
+        self._journal.clear()
         with writing(self.folder):
             for path in self.folder.iterdir():
                 if path.is_dir():

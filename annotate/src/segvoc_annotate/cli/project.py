@@ -49,7 +49,7 @@ def export(folder: str, format_: str, out: str, all_: bool, no_images: bool) -> 
     )
     count = len(export_.states)
     with Progress("exporting", total=count, unit="image") as progress:
-        problems = export_.to_folder(out, lambda done, _: progress.update(done - progress.done))
+        problems = export_.to_folder(out, progress.reach)
     for problem in problems:
         echo(f"segvoc: error: {problem}", err=True)
     echo(f"-> {out} ({count - len(problems)} images, {len(export_.words)} words)")
@@ -90,12 +90,7 @@ def import_(folder: str, done: bool, dataset: DatasetOptions) -> int:
         Progress("importing", unit="image") as progress,
     ):
         opened.recover()  # an interrupted import may have left a partial image
-
-        def show(count: int, total: int) -> None:
-            progress.total = total
-            progress.update(count - progress.done)
-
-        importing = Importing(project=opened, done=done, on_step=show)
+        importing = Importing(project=opened, done=done, on_step=progress.reach)
         if path is not None:
             format_, split = (next(iter(values), None) for values in (dataset.formats, dataset.splits))
             result = importing.path(path, format_, images=dataset.images, split=split)

@@ -69,7 +69,8 @@ class Importing:
         for index, image in enumerate(dataset.images):
             with _noting(result):
                 name = self._added(image.content(), _name_of(image))
-                if image.labels.exists() or not _is_plain(image):
+                # plain labels are a separate file per image, which may be missing
+                if image.labels.exists() or type(image) is not LabeledImage:
                     state = self.project.state(self.project.image(name))
                     size = state.height, state.width
                     labels = image.read_labels(size, len(words))
@@ -187,11 +188,6 @@ def _name_of(image: LabeledImage) -> str:
     """The name of an image in the project; stems include the suffix if names would clash."""
     suffix = image.image.suffix
     return image.stem if suffix and image.stem.endswith(suffix) else f"{image.stem}{suffix}"
-
-
-def _is_plain(image: LabeledImage) -> bool:
-    """Whether the labels are a separate file per image, which may be missing."""
-    return type(image) is LabeledImage
 
 
 def _moved(work: LabelWork, ids: Mapping[int, int]) -> LabelWork:

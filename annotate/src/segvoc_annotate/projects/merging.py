@@ -7,7 +7,6 @@ The images' work files from before the last merge are kept until the next one. A
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,7 +71,9 @@ def resume_merge(project: Project) -> ProjectRecord:
                 exchanged = _exchanged(read_work(files.work)[1], into, word, read_work(kept)[1])
                 project.rewrite(name, files, exchanged, by=by)
             elif not undo and read_state_of(files.work).pixels.get(str(word)):
-                _keep(files.work, kept)
+                with writing(kept):
+                    kept.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(files.work, kept)
                 project.rewrite(name, files, _exchanged(read_work(files.work)[1], word, into), by=by)
         words = tuple(replace(one, removed=not undo) if one.id == word else one for one in record.words)
         record = project.update(expected=record.revision, words=words, by=by)
@@ -86,12 +87,6 @@ def resume_merge(project: Project) -> ProjectRecord:
 def _about(project: Project) -> dict[str, Any] | None:
     path = project.folder / ABOUT
     return read_json(path) if path.is_file() else None
-
-
-def _keep(work: Path, kept: Path) -> None:
-    with writing(kept):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(work, kept)
 
 
 def _exchanged(work: LabelWork, old: int, new: int, before: LabelWork | None = None) -> LabelWork:

@@ -240,18 +240,12 @@ def _work(planes: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> LabelWo
 
 
 def _check_ids(work: LabelWork, colors: Mapping[int, object]) -> None:
-    known = np.zeros(UNLABELED + 1, bool)
-    known[[*colors, UNLABELED]] = True
-    for name, values in ((LABELS_ENTRY, work.labels), (DRAFT_ENTRY, work.draft)):
-        _refuse_unknown(name, values, known)
-    decided = np.zeros(UNLABELED + 1, bool)
-    decided[[UNDECIDED, NO_WORD, *(number + FIRST_WORD for number in colors)]] = True
-    _refuse_unknown(CORRECTIONS_ENTRY, work.corrections, decided)
-
-
-def _refuse_unknown(name: str, values: np.ndarray | None, known: np.ndarray) -> None:
-    if values is not None and not (fits := known[values]).all():
-        raise UsageError(f"{name} has the value {int(values[~fits][0])}, which stands for no word of the project")
+    ids = [*colors, UNLABELED]
+    decided = [UNDECIDED, NO_WORD, *(number + FIRST_WORD for number in colors)]
+    planes = ((LABELS_ENTRY, work.labels, ids), (DRAFT_ENTRY, work.draft, ids))
+    for name, values, known in (*planes, (CORRECTIONS_ENTRY, work.corrections, decided)):
+        if values is not None and not (fits := np.isin(values, known)).all():
+            raise UsageError(f"{name} has the value {int(values[~fits][0])}, which stands for no word of the project")
 
 
 def read_packed(path: Path, *, planes: Collection[str] = _PLANES) -> PackedWork:

@@ -9,10 +9,9 @@ from urllib.parse import unquote
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartParser
 
 from segvoc.serving.answers import ServiceFailure
-from segvoc.serving.bodies import FORM, body_stream, body_within, content_type, parsed_form
+from segvoc.serving.bodies import FORM, ClosingParser, body_stream, body_within, content_type, parsed_form
 from segvoc_annotate.projects.project import SOMEONE
 from segvoc_annotate.settings import AnnotateSettings
 
@@ -61,7 +60,7 @@ async def sent_form(
     invalid, or lacks the file.
     """
     content_type(request, FORM)
-    parser = _Parser(request.headers, body_stream(request, limit), max_files=most, max_fields=10)
+    parser = ClosingParser(request.headers, body_stream(request, limit), max_files=most, max_fields=10)
     try:
         with _kept():
             parsed = await parsed_form(parser, settings.transfer_seconds)
@@ -78,13 +77,6 @@ async def sent_form(
         yield files, texts
     finally:
         parser.close()
-
-
-class _Parser(MultiPartParser):
-    def close(self) -> None:
-        """Close all files, including a truncated one, which the parsed form lacks."""
-        for file in self._files_to_close_on_error:
-            file.close()
 
 
 def expected_revision(request: Request) -> int:

@@ -79,7 +79,7 @@ class ProjectRoutes:
         self._service, self._limits, self.project = service, settings, Project(folder)
         self._max_pixels = min(service.settings.max_pixels, MAX_EDITED_PIXELS)
         self._taught = TaughtModel(self.project, service)
-        self._improvement = Improvement(self.project, service.open_model, self._taught.follow_from_thread)
+        self._improvement = Improvement(self.project, service.open_models[0], self._taught.follow_from_thread)
         self._decoding, self._waiting = asyncio.Semaphore(AT_ONCE), 0
         self._coloring: asyncio.Task[None] | None = None
 
