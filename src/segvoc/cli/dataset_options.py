@@ -62,7 +62,6 @@ class DatasetOptions:
     images: str | None
     """Folder of the images: with `labels` and `classes`, or those of a dataset if they are elsewhere."""
     labels: str | None
-    """Folder of their label maps."""
     classes: str | None
     """File of the class names in label order."""
     paths: tuple[str, ...]

@@ -121,9 +121,7 @@ class ModelOptions:
     options: tuple[str, ...] = ()
     device: str = "auto"
     dtype: DtypeName = "float32"
-    """--dtype: the precision of inference."""
     taught: tuple[str, ...] = ()
-    """--taught: files of taught words."""
     network: str | None = None
     """--network: the file and function that build a custom network."""
 

@@ -79,7 +79,6 @@ class Comparison:
     difference: float
     """Largest difference of a logit, relative to the largest logit of its image."""
     tolerance: float
-    """Allowed difference."""
     equal_labels: float
     """Share of the pixels with equal labels, in [0, 1]."""
 

@@ -27,7 +27,6 @@ class Regions:
     labels: Integer[np.ndarray, "H W"]
     """Index of each pixel's region."""
     colors: UInt8[np.ndarray, "R 3"]
-    """RGB of each region."""
     entries: list[LegendEntry]
     """Lines of the legend, largest region first; parts follow their object."""
     objects: list[tuple[int, str, str]] = field(default_factory=list)
@@ -127,7 +126,6 @@ class Paint:
     colors: UInt32[np.ndarray, "H W"]
     """Each pixel's color, `packed`."""
     lines: Bool[np.ndarray, "H W"]
-    """Pixels of outlines."""
     borders: Bool[np.ndarray, "H W"]
     """Pixels whose right or lower neighbor is in another region."""
     clear: Bool[np.ndarray, "H W"]

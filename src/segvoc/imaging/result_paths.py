@@ -36,7 +36,6 @@ class InputImage:
     """An image to label."""
 
     path: Path
-    """Its path, as given."""
     stem: str
     """Path of its results below the output folder, without suffix ("sub/photo")."""
     problem: str | None = None

@@ -194,7 +194,6 @@ class LargeResult(LabeledFile):
     labels: UInt16[np.ndarray, "H W"]
     """As in `Segmentation`."""
     pixels: DecodedImage
-    """The image."""
     confidence = probabilities = part_labels = None
     """A `Segmentation` may have them."""
 

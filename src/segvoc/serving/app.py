@@ -42,7 +42,6 @@ from segvoc.serving.middleware import (
     LOGGER,
     Admission,
     Observation,
-    SecurityHeaders,
     ServiceMetrics,
     failure_response,
     log_settings,
@@ -215,7 +214,6 @@ def create_app(
     # the middleware added last sees requests first
     app.add_middleware(Admission, settings=settings, routes=app.routes, password_paths=service.password_paths)
     app.add_middleware(Observation, metrics=metrics, log_probes=settings.log_probes)
-    app.add_middleware(SecurityHeaders)
     return app
 
 

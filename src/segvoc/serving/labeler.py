@@ -81,11 +81,9 @@ class ModelIdentity:
     """What labels an image: the same identity, words and options give the same labels."""
 
     model: str
-    """Name of the model."""
     weights: str | None
     """Digest of its weights; None for an engine of your own."""
     version: str = __version__
-    """segvoc's version."""
 
     @property
     def header(self) -> str:

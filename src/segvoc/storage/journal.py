@@ -58,7 +58,7 @@ SYNC_INTERVAL = 5.0
 """Time after which an appended entry also flushes the file to the disk [s]."""
 
 
-class Journal:
+class Journal(AbstractContextManager["Journal"]):
     """A journal open for appending by a single process; use it in a `with` block or close it. Its file is created.
 
     `exclusive` locks the file against other processes, if the file system supports locks; `busy` is the message of the
@@ -79,9 +79,6 @@ class Journal:
             except BaseException:
                 self._file.close()
                 raise
-
-    def __enter__(self) -> "Journal":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

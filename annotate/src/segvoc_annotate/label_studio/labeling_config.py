@@ -34,9 +34,7 @@ class LabelingConfig:
     words: tuple[str, ...]
     """The words to look for; a label may have several."""
     label_of_word: tuple[int, ...]
-    """Index of each word's label."""
     background: str | None
-    """The background word."""
     threshold: float | None
     """Probability below which a pixel gets no label, or the background."""
 

@@ -13,7 +13,7 @@ from segvoc.storage.files import strict_json
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.history import HISTORY_FILE
-from segvoc_annotate.projects.image_files import REMOVED_FILE, TRASH
+from segvoc_annotate.projects.images import REMOVED_FILE, TRASH
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.zip_files import ZipStream, unpack_zip, zip_names
 

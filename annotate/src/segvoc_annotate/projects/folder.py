@@ -14,8 +14,7 @@ from segvoc.data.datasets.maps import PROJECT_FILE
 from segvoc.imaging.reading import upright_size
 from segvoc.imaging.result_paths import image_paths
 from segvoc_annotate.projects.history import History
-from segvoc_annotate.projects.image_files import ImageFiles, Trash
-from segvoc_annotate.projects.images import ProjectImage, find_images
+from segvoc_annotate.projects.images import ImageFiles, ProjectImage, Trash, find_images
 from segvoc_annotate.projects.records import (
     DamagedProjectError,
     ImageState,

@@ -121,18 +121,14 @@ def lock_project(folder: Path) -> AbstractContextManager[object]:
     try:
         lock = lock_folder(folder / LOCKED_FOLDER)
     except UsageError:
-        raise UsageError(_taken(folder, about)) from None
+        who = "another process"
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            found = read_json(about)
+            who = f"process {found['pid']} on {found['host']} since {found['since']}"
+        raise UsageError(f"the project {str(folder)!r} is open in {who}; use its page, or stop it first") from None
     with writing(about):
         about.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()}))
     return lock
-
-
-def _taken(folder: Path, about: Path) -> str:
-    who = "another process"
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        found = read_json(about)
-        who = f"process {found['pid']} on {found['host']} since {found['since']}"
-    return f"the project {str(folder)!r} is open in {who}; use its page, or stop it first"
 
 
 _writers: WeakValueDictionary[str, ProjectWriter] = WeakValueDictionary()

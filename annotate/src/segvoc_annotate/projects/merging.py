@@ -14,8 +14,7 @@ import numpy as np
 from segvoc import UsageError
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import read_json, write_json
-from segvoc_annotate.projects.image_files import ImageFiles
-from segvoc_annotate.projects.images import stem_of
+from segvoc_annotate.projects.images import ImageFiles, stem_of
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ProjectRecord
 from segvoc_annotate.projects.work_files import FIRST_WORD, LabelWork, read_state_of, read_work

@@ -3,10 +3,10 @@
 import io
 import os
 from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -20,8 +20,16 @@ from segvoc.storage.files import write_json
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import ProjectFolder, has_images, no_project
 from segvoc_annotate.projects.history import lock_project, writer_of
-from segvoc_annotate.projects.image_files import ImageFiles, mark_as_ours, remove, seconds_of
-from segvoc_annotate.projects.images import ProjectImage, checked_name, clash, stem_of
+from segvoc_annotate.projects.images import (
+    ImageFiles,
+    ProjectImage,
+    checked_name,
+    clash,
+    mark_as_ours,
+    remove,
+    seconds_of,
+    stem_of,
+)
 from segvoc_annotate.projects.records import (
     DamagedProjectError,
     ImageDoneError,
@@ -61,7 +69,7 @@ ANOTHER_PROGRAM = "another program"
 """Author of label maps changed outside segvoc."""
 
 
-class Project(ProjectFolder):
+class Project(ProjectFolder, AbstractContextManager["Project"]):
     """A project opened for writing, exclusively by this process until it is closed or a `with` block ends.
 
     The work file of an image is the source of truth and is written first; the other files are derived from it,
@@ -81,9 +89,6 @@ class Project(ProjectFolder):
         self.history = self._writer.history
         self.threads = self._writer.threads
         """Lock of this process's threads, for changes that belong together."""
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -244,7 +244,9 @@ def _check_ids(work: LabelWork, colors: Mapping[int, object]) -> None:
     decided = [UNDECIDED, NO_WORD, *(number + FIRST_WORD for number in colors)]
     planes = ((LABELS_ENTRY, work.labels, ids), (DRAFT_ENTRY, work.draft, ids))
     for name, values, known in (*planes, (CORRECTIONS_ENTRY, work.corrections, decided)):
-        if values is not None and not (fits := np.isin(values, known)).all():
+        table = np.zeros(UNLABELED + 1, bool)
+        table[known] = True
+        if values is not None and not (fits := table[values]).all():
             raise UsageError(f"{name} has the value {int(values[~fits][0])}, which stands for no word of the project")
 
 
