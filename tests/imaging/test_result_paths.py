@@ -20,7 +20,6 @@ from tests.labeling.formats.drawn_results import drawn_result
 
 
 def plan_results(images: list[InputImage], out: str | Path) -> list[ResultPaths | None]:
-    """The files that images without coordinates get."""
     return plan_files(images, out, lambda _, stem: ResultPaths.below(out, stem))
 
 

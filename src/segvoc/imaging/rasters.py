@@ -103,7 +103,7 @@ _Window = tuple[tuple[int, int], tuple[int, int]]
 
 
 class RasterImage(AbstractContextManager["RasterImage"]):
-    """A TIFF as an 8-bit RGB image, read by windows; call `close`.
+    """A TIFF as an 8-bit RGB image, read by windows; call `close`. Needs rasterio (`UsageError`).
 
     By default, the bands are those with the color interpretations red, green and blue, else the first three that aren't
     alpha, else the first as gray; a palette is applied. 8-bit values are unchanged, 16-bit values of files without
@@ -114,9 +114,7 @@ class RasterImage(AbstractContextManager["RasterImage"]):
     with the color interpretation alpha is 0. With `bands` (1-based, for red, green and blue, or a single gray one), no
     other band counts as alpha, since infrared is often tagged as alpha.
 
-    Raises:
-        InputError: the file is missing, damaged, not a TIFF, or lacks the bands.
-        UsageError: rasterio isn't installed.
+    `InputError` if the file is missing, damaged, not a TIFF, or lacks the bands.
     """
 
     def __init__(
