@@ -47,9 +47,9 @@ def fit_exactly(
     """Return the weights by our names if names and shapes match exactly.
 
     `renamed` has the published name, our name and the value of each weight; `expected` the shape of each of our
-    parameters and buffers, where an empty vector accepts any length; `whose` is what the weights are
-    for, in errors. `CheckpointError` if a name or shape doesn't fit, or a parameter has no value: its message
-    names the first few, its notes (`--debug`) list all.
+    parameters and buffers, where an empty vector accepts any length; `whose` is what the weights are for, in errors.
+    `CheckpointError` if a name or shape doesn't fit, or a parameter has no value: its message names the first few, its
+    notes (`--debug`) list all.
     """
     state: dict[str, Tensor] = {}
     unexpected: list[str] = []
