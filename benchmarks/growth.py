@@ -37,7 +37,7 @@ from tqdm import tqdm
 import segvoc
 from benchmarks.machine import update
 from segvoc.cli.segment import summary_line
-from segvoc.imaging.result_paths import image_paths, plan_results
+from segvoc.imaging.result_paths import ResultPaths, image_paths, plan_files
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
@@ -101,7 +101,7 @@ def label_folder(number: int, *, simulated: bool) -> None:
         words = Vocabulary(word_list(20))
         labeling = Labeling(load=lambda: model, words=words, output=Output(out, overlay=None), describe=summary_line)
         inputs = image_paths([images])
-        plans = plan_results(inputs, out, overlay=False)
+        plans = plan_files(inputs, out, lambda _, stem: ResultPaths.below(out, stem, overlay=False))
         planned = [(image.path, files) for image, files in zip(inputs, plans, strict=True) if files is not None]
         labeler = _repeating(model, images / "000000.jpg", words) if simulated else model
         with image_work(out, labeling.settings(model), [str(images)]) as work:

@@ -245,14 +245,14 @@ def _project() -> None:
 
 
 def _words() -> list[str]:
-    return [word.name for word in ProjectFolder.open("street").record.present]
+    return [word.name for word in ProjectFolder("street").record.present]
 
 
 def _of_project() -> dict[str, Any]:
     """The labels, whether images are done, and the words of the project; and what was exported."""
     if not Path("street/project.json").exists():
         return {}
-    project, found = ProjectFolder.open("street"), _files("out", ".segvoc")
+    project, found = ProjectFolder("street"), _files("out", ".segvoc")
     record = project.record
     found |= {f"color {word.id}": word.color for word in record.words}
     if "kitten" in _words():

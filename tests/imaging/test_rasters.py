@@ -13,7 +13,7 @@ from PIL import Image, TiffImagePlugin
 
 from segvoc.errors import ImageTooLargeError, InputError, UsageError
 from segvoc.imaging import image_formats, reading
-from segvoc.imaging.label_maps import UNLABELED, TiffPlace, read_label_map, write_placed_label_map
+from segvoc.imaging.label_maps import UNLABELED, place_of, read_label_map, write_placed_label_map
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.rasters import NO_IMAGE, PERCENTILES, RasterImage, Stretch, is_raster
 from segvoc.imaging.reading import ArrayImage, DecodedImage, read_image
@@ -228,7 +228,7 @@ def test_unusual_tiffs_name_what_reads_them(tmp_path: Path, monkeypatch: pytest.
 
 
 def written(path: Path, words: list[str]) -> Path:
-    place = TiffPlace.of(path)
+    place = place_of(path)
     assert place is not None
     out = path.with_name("out.tif")
     write_placed_label_map(out, LABELS, class_colors(len(words)), words, place)
@@ -274,7 +274,7 @@ def test_a_world_file_is_a_place(tmp_path: Path) -> None:
     rasterio = pytest.importorskip("rasterio", reason="needs the extra geo")
     path = tmp_path / "scene.tif"
     Image.fromarray(GRAY[0]).save(path)
-    assert TiffPlace.of(path) is None
+    assert place_of(path) is None
     (tmp_path / "scene.tfw").write_text("2\n0.5\n0.25\n-3\n500001\n5400000\n")
     with rasterio.open(path) as one, rasterio.open(written(path, ["a", "b"])) as other:
         assert other.transform == one.transform
@@ -284,8 +284,8 @@ def test_a_world_file_is_a_place(tmp_path: Path) -> None:
 def test_what_is_damaged_has_no_place(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "scene.tif"
     path.write_bytes(content)
-    assert TiffPlace.of(path) is None
-    assert TiffPlace.of(tmp_path / "missing.tif") is None
+    assert place_of(path) is None
+    assert place_of(tmp_path / "missing.tif") is None
 
 
 WINDOWS = [(slice(0, 5), slice(0, 7)), (slice(10, 20), slice(3, 30)), (slice(0, 20), slice(0, 30))]

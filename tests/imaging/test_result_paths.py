@@ -13,10 +13,14 @@ from segvoc.imaging.result_paths import (
     ResultPaths,
     image_paths,
     passed_over_line,
-    plan_results,
+    plan_files,
     tells_case_apart,
 )
 from tests.labeling.formats.drawn_results import drawn_result
+
+
+def plan_results(images: list[InputImage], out: str | Path) -> list[ResultPaths | None]:
+    return plan_files(images, out, lambda _, stem: ResultPaths.below(out, stem))
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 
 from segvoc.errors import UsageError
 from segvoc.imaging.result_paths import ResultPaths
-from segvoc.labeling.labeling import Planned, finished, image_work, result_stamp, work_of_process
-from segvoc.storage.resume import RESUME_FOLDER, stamp_of
+from segvoc.labeling.labeling import Planned, finished, image_work, result_stamp
+from segvoc.storage.resume import RESUME_FOLDER, ResumableWork, stamp_of
 
 KEY = {"model": "tiny"}
 
@@ -41,7 +41,7 @@ def test_all_calls_and_processes_count(tmp_path: Path) -> None:
     assert _finished(tmp_path, planned) == set()
     _keep(tmp_path, planned[:1], "in")
     _keep(tmp_path, planned[1:2], "other")
-    with image_work(tmp_path, KEY, ["in"]) as work, work_of_process(work, 1)() as own:
+    with image_work(tmp_path, KEY, ["in"]) as work, ResumableWork(work.path.with_stem("images-1"), KEY) as own:
         path, results = planned[2]
         own.finish(results.stem, result_stamp(path, stamp_of(path), results))
     assert _finished(tmp_path, planned) == {"a", "b", "c"}

@@ -61,12 +61,7 @@ class SegvocFunction:
         )
 
     def detect(self, context: cvataa.DetectionFunctionContext, image: Image.Image) -> list[LabeledShapeRequest]:
-        """Label one frame.
-
-        Args:
-            context: CVAT's request: a minimum confidence, and masks or polygons.
-            image: the frame.
-        """
+        """Label one frame; CVAT's request (`context`) has a minimum confidence, and asks for masks or polygons."""
         result = self._model.segment(image, self._words, options=self._options)
         shapes: list[LabeledShapeRequest] = []
         for region, _ in label_regions(

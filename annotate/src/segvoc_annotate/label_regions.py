@@ -15,16 +15,9 @@ _FINEST = 2.0
 def label_regions(
     result: Segmentation, *, without: str | None = None, smallest: int = 1, least_confidence: float = 0.0
 ) -> Iterator[tuple[Region, float]]:
-    """Find the connected components of each class, with the mean probability of their pixels, in [0, 1].
+    """Connected components of each class but `without`, with the mean probability of their pixels, in [0, 1].
 
-    Args:
-        result: a labeled image.
-        without: a class to leave out, for example the background.
-        smallest: minimum pixels per region.
-        least_confidence: minimum mean probability of a region.
-
-    Raises:
-        UsageError: scikit-image isn't installed.
+    Components of fewer than `smallest` pixels, or a lower mean, are left out. `UsageError` without scikit-image.
     """
     for region in connected_regions(result.labels, len(result.words)):
         if result.words[region.label] != without and region.area >= smallest:
@@ -34,10 +27,7 @@ def label_regions(
 
 
 def coarse_polygons(region: Region) -> Iterator[Float64[np.ndarray, "V 2"]]:
-    """Simplify the outer outlines of a region to polygons of (x, y) in pixels; holes are filled.
-
-    The corner of the first pixel is (0, 0).
-    """
+    """Simplify the outer outlines of a region to polygons of (x, y) [px] from the first pixel's corner; fills holes."""
     from skimage.measure import approximate_polygon, find_contours
 
     filled = np.pad(region.inside, 1).astype(np.float32)

@@ -34,7 +34,8 @@ class AnnotateRoutes:
             project.add(app.router)
         if settings.label_studio is not None or "label-studio" in settings.backends:
             LabelStudioRoutes(service, settings).add(app)
-        ServedPage(settings.page, has_project=project is not None).add(app)
+        # not mounted at "/", where it would also catch wrong methods on API routes
+        app.router.default = ServedPage(settings.page, has_project=project is not None)
         return nullcontext() if project is None else project.running()
 
 

@@ -19,11 +19,7 @@ TOKEN_VARIABLE = "SEGVOC_LABEL_STUDIO_TOKEN"
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotateSettings:
-    """Served parts and their limits.
-
-    Raises:
-        UsageError: Label Studio's address or token is invalid.
-    """
+    """Served parts and their limits; `UsageError` if Label Studio's address or token is invalid."""
 
     project: Path | None = None
     """Folder of the project; None: no project."""
@@ -70,14 +66,9 @@ def _is_origin(address: str) -> bool:
 
 
 def label_studio_token(file: str | None, option: str) -> str:
-    """Read Label Studio's token from a file or the environment.
+    """Read Label Studio's token from a file or the environment; `option` names the file in errors.
 
-    Args:
-        file: the file, if any.
-        option: the file's option, for errors.
-
-    Raises:
-        UsageError: the token is missing or given twice, or the file can't be read or is empty.
+    `UsageError` if the token is missing or given twice, or the file can't be read or is empty.
     """
     token = os.environ.get(TOKEN_VARIABLE) or None
     if token is not None and file is not None:

@@ -34,15 +34,9 @@ _DESCRIPTION = "runtime.json"
 
 
 def write_page(out: Path, write_model: Callable[[Path], object]) -> None:
-    """Write a page with a model, atomically.
+    """Write a page with a model, atomically, in place of an earlier one; `write_model` writes the exported model.
 
-    Args:
-        out: the folder; an earlier page there is replaced.
-        write_model: writes the exported model into a new folder.
-
-    Raises:
-        UsageError: `out` exists and isn't a page, or ONNX Runtime's file is damaged.
-        OutputError: the folder can't be written.
+    `UsageError` if `out` exists and isn't a page, or ONNX Runtime's file is damaged; raises `OutputError`, too.
     """
     if out.exists() and not is_exported(out / MODEL_FOLDER) and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{str(out)!r} exists and is not a page; name another folder")
@@ -68,11 +62,7 @@ def write_page_files(folder: Path) -> None:
 
 
 def click_description(weights: str) -> dict[str, object]:
-    """The content of `clicks.json`.
-
-    Args:
-        weights: address of the image program's weights, relative to the description's.
-    """
+    """The content of `clicks.json`; `weights` is the address of the image program's, relative to it."""
     about = json.loads((SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8"))
     protocol = about["protocols"]["auto"]
     return {"image": IMAGE_PROGRAM, "weights": {TINY_WEIGHTS: weights}, "program": PROGRAM, "protocol": protocol}

@@ -45,11 +45,7 @@ class ZipStream:
         self._archive = zipfile.ZipFile(cast(IO[bytes], self._pieces), "w")
 
     def add(self, name: str, path: Path) -> Iterator[bytes]:
-        """Add a file; skip it if it no longer exists.
-
-        Raises:
-            InputError: the file can't be read.
-        """
+        """Add a file; skip it if it no longer exists. `InputError` if it can't be read."""
         try:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
@@ -108,17 +104,10 @@ def zip_names(path: str | os.PathLike[str]) -> list[str]:
 
 
 def unpack_zip(path: str | os.PathLike[str], target: Path, wanted: Callable[[str], str | None]) -> None:
-    """Unpack an untrusted zip.
+    """Unpack an untrusted zip; `wanted` maps a name in it to a path in the target folder, or None to skip the file.
 
-    Args:
-        path: the zip.
-        target: the folder for its files, created if missing.
-        wanted: maps a name in the zip to a path in the folder; None skips the file.
-
-    Raises:
-        UsageError: the file isn't a zip, or is unsafe: names that lead outside, links, duplicates, or too many
-            unpacked bytes.
-        OutputError: the folder can't be written.
+    `UsageError` if the file isn't a zip, or is unsafe: names that lead outside, links, duplicates, or too many unpacked
+    bytes. `OutputError` if the folder can't be written.
     """
     name = os.fspath(path)
     with _damage_named(name), zipfile.ZipFile(path) as archive:

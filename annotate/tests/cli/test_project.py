@@ -43,7 +43,7 @@ def test_from_labels_to_a_dataset_and_back(segvoc_command: Command) -> None:
     (Path("photos") / "notes.txt").write_text("none")
     third = segvoc_command("project", "import", "third", "--images", "photos")
     assert third.out == "-> third (2 images, 0 words)\n" and "passed over 1 file" in third.err and "1 .txt" in third.err
-    assert Project.open("other").state(Project.open("other").image("a.png")).done
+    assert Project("other").state(Project("other").image("a.png")).done
 
 
 def test_words_are_merged_and_images_reviewed(segvoc_command: Command) -> None:
@@ -58,14 +58,14 @@ def test_words_are_merged_and_images_reviewed(segvoc_command: Command) -> None:
     assert segvoc_command("project", "words", "street", "--merge", "sofa", "cat").out.split() == ["0", "cat"]
     assert segvoc_command("project", "reviewers", "street").out == "everybody\n"
     assert segvoc_command("project", "reviewers", "street", "--set", "anna, ben").out == "anna, ben\n"
-    with Project.open("street") as project:
+    with Project("street") as project:
         project.review("a.png", "accepted", "", expected=3, by="ben")
     told = segvoc_command("project", "status", "street").out.splitlines()
     assert told[0] == "street: 1 images, 1 done, 0 labeled, 0 unlabeled, 1 accepted"
     assert told[2].split() == ["cat", "1", "-", "100.0", "%"]
     assert segvoc_command("project", "zip", "street", "--out", "saved.zip").code == 0
     assert segvoc_command("project", "import", "other", "--dataset", "saved.zip").code == 0
-    review = Project.open("other").state(Project.open("other").image("a.png")).review
+    review = Project("other").state(Project("other").image("a.png")).review
     assert review is not None and (review.verdict, review.by) == ("accepted", "ben")
 
 
@@ -116,8 +116,8 @@ def test_annotate_makes_a_project_and_opens_the_page(monkeypatch: pytest.MonkeyP
     quiet = segvoc_command("annotate", "street", "--words", "sofa, wall", "--port", str(port), "--no-browser")
     assert quiet.out == f"street: {said.format(f'http://127.0.0.1:{port}')}" and len(opened) == 1
     assert served[1] == (Path.cwd() / "street", port)
-    assert [word.name for word in Project.open("street").record.present] == ["cat", "sofa", "wall"]
-    assert list(Project.open("street").images()) == ["a.png"]
+    assert [word.name for word in Project("street").record.present] == ["cat", "sofa", "wall"]
+    assert list(Project("street").images()) == ["a.png"]
 
 
 def test_a_mistyped_name_asks_before_a_folder_is_made(monkeypatch: pytest.MonkeyPatch, segvoc_command: Command) -> None:

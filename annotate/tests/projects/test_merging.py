@@ -81,7 +81,7 @@ def test_a_word_that_is_added_again_is_not_merged_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("undo", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["merge", "undo"])
 def test_a_kill_at_any_write_leaves_nothing_half(tmp_path: Path, undo: bool) -> None:
     def change(folder: Path) -> None:
-        with Project.open(folder) as project:
+        with Project(folder) as project:
             if undo:
                 take_back_merge(project, by="anna")
             else:
@@ -95,7 +95,7 @@ def test_a_kill_at_any_write_leaves_nothing_half(tmp_path: Path, undo: bool) -> 
     for moment in range(1, writes + 1, 3):
         folder = shutil.copytree(project.folder, tmp_path / str(moment))
         kill_at(lambda folder=folder: change(folder), folder, moment)
-        with Project.open(folder) as left:
+        with Project(folder) as left:
             assert left.recover() == []
             words = [word.name for word in resume_merge(left).present]
             is_merged = words == ["cat", "wall"]

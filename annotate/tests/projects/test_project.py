@@ -41,12 +41,12 @@ from tests.serving.services import drawn_image, png
 
 
 def states_of(folder: Path) -> dict[str, ImageState]:
-    return {state.image: state for state in ProjectFolder.open(folder).states()[0]}
+    return {state.image: state for state in ProjectFolder(folder).states()[0]}
 
 
 def check_whole(folder: Path) -> None:
     """All files of each image say the same, and the history knows of it."""
-    project = ProjectFolder.open(folder)
+    project = ProjectFolder(folder)
     told = {(change.image, change.revision) for change in project.history.after(0)}
     for image in project.images().values():
         files = project.files(image)
@@ -86,7 +86,7 @@ def test_it_is_plain_files(tmp_path: Path) -> None:
 
 
 def test_who_is_late_gets_what_is_there_now(tmp_path: Path) -> None:
-    project, other = drawn_project(tmp_path / "street", "a.png"), Project.open(tmp_path / "street")
+    project, other = drawn_project(tmp_path / "street", "a.png"), Project(tmp_path / "street")
     first = project.write("a.png", drawn_work(0), expected=0)
     with pytest.raises(ConflictError, match="has revision 1") as late:
         other.write("a.png", drawn_work(1), expected=0)
@@ -124,7 +124,7 @@ def test_ids_of_words_stay(tmp_path: Path) -> None:
             project.update(expected=3, words=words)
     with pytest.raises(ConflictError):
         project.update(expected=2, name="late")
-    assert Project.open(tmp_path / "street").record == record
+    assert Project(tmp_path / "street").record == record
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_names_that_cannot_be_used(tmp_path: Path, name: str, said: str) -> None
     project = drawn_project(tmp_path / "street", "a.png")
     with pytest.raises(UsageError, match=said):
         project.add(name, png())
-    assert list(Project.open(tmp_path / "street").images()) == ["a.png"]
+    assert list(Project(tmp_path / "street").images()) == ["a.png"]
 
 
 def test_images_that_cannot_be_read_are_problems_of_their_own(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_images_that_cannot_be_read_are_problems_of_their_own(tmp_path: Path) ->
     assert len(problems) == 2 and "'b.png' would share" in problems[0] and "a.png" in problems[1]
     project.write("b.jpg", drawn_work(0), expected=0)
     (images / "B.bmp").write_bytes((images / "b.png").read_bytes())  # sorted before, but it owns no labels
-    assert "b.jpg" in Project.open(tmp_path / "street").images()
+    assert "b.jpg" in Project(tmp_path / "street").images()
     with pytest.raises(InputError, match=r"'c\.png' is not an image"):
         project.add("c.png", b"no image at all")
 
@@ -230,7 +230,7 @@ def actions(folder: Path) -> dict[str, Callable[[], object]]:
     """What is done to a project, each of which can be repeated until it says that it was done."""
 
     def project() -> Project:
-        return Project.open(folder)
+        return Project(folder)
 
     return {
         "write": lambda: project().write("a.png", drawn_work(1, 2), expected=1),
@@ -255,12 +255,12 @@ def test_a_kill_at_any_write_loses_nothing_and_leaves_nothing_half(tmp_path: Pat
     before = states_of(original)
     shutil.copytree(original, folder)
     writes = writes_of(actions(folder)[action], folder)
-    after, name, removed = states_of(folder), Project.open(folder).name, Project.open(folder).removed()
+    after, name, removed = states_of(folder), Project(folder).name, Project(folder).removed()
     for moment in range(1, writes + 1):
         shutil.rmtree(folder)
         shutil.copytree(original, folder)
         kill_at(actions(folder)[action], folder, moment)
-        recovered = Project.open(folder)
+        recovered = Project(folder)
         assert recovered.recover() == []
         check_whole(folder)
         now = states_of(folder)
@@ -293,7 +293,7 @@ def test_a_disk_that_fails_at_any_write_leaves_what_was_there(tmp_path: Path, ki
             except OutputError as error:
                 failed = True
                 assert "can't be written" in str(error)
-        assert Project.open(folder).recover() == []
+        assert Project(folder).recover() == []
         check_whole(folder)
         assert failed or states_of(folder)["a.png"].revision == 2
 
@@ -304,7 +304,7 @@ def test_two_people_lose_no_update(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     project.write("a.png", drawn_work(0), expected=0)
     monkeypatch.setattr("os.fsync", lambda _: None)
     with ThreadPoolExecutor(2) as threads:
-        list(threads.map(lambda row: _write_often(Project.open(folder), row, count), (0, 1)))
+        list(threads.map(lambda row: _write_often(Project(folder), row, count), (0, 1)))
     state = states_of(folder)["a.png"]
     assert (state.revision, state.pixels["1"]) == (1 + 2 * count, 2 * count)
     assert [change.seq for change in project.history.after(0)] == list(range(1, 2 * count + 3))
@@ -341,11 +341,11 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         project.write(name, drawn_work(0, 1), expected=0)
     (folder / "states/a.json").write_text("{")
-    assert Project.open(folder).recover() == []
+    assert Project(folder).recover() == []
     check_whole(folder)
     content = (folder / "work/a.zip").read_bytes()
     (folder / "work/a.zip").write_bytes(content[: len(content) // 2])
-    (problem,) = Project.open(folder).recover()
+    (problem,) = Project(folder).recover()
     assert "work/a.zip' is damaged" in problem
     with pytest.raises(DamagedProjectError, match=r"work/a\.zip"):
         project.write("a.png", drawn_work(1), expected=1)
@@ -362,7 +362,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     ):
         (folder / "project.json").write_text(text)
         with pytest.raises(UsageError, match=said):
-            Project.open(folder)
+            Project(folder)
 
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'

@@ -183,7 +183,7 @@ def until(improvement: Improvement, stage: str | None) -> ImprovementState:
 
 def tune_forever(folder: Path, said: Path) -> None:
     """A service that fine-tunes, and says when it has come so far."""
-    improvement = Improvement(Project.open(folder), open_network, steps=100_000)
+    improvement = Improvement(Project(folder), open_network, steps=100_000)
     improvement.start(finetune=True, by="anna")
     said.write_text(str(until(improvement, "fine-tuning").stage))
     until(improvement, None)
@@ -201,7 +201,7 @@ def test_fine_tuning_ends_is_canceled_and_is_killed(project: Project) -> None:
     service.kill()
     service.join()
     assert said.read_text() == "fine-tuning"
-    project = Project.open(folder)
+    project = Project(folder)
     improvement = Improvement(project, open_network, steps=100_000)
     # whoever comes next takes over, and may begin again at once
     state = until(improvement, None)

@@ -158,11 +158,11 @@ def test_changes_are_told_as_they_come(street: Path) -> None:
         seq = client.get("/v1/project").json()["seq"]
         nothing = client.get("/v1/project/changes", params={"after": seq, "wait": 0.3}).json()
         assert nothing == {"seq": seq, "changes": [], "states": {}}
-        Project.open(street).write("a.png", LabelWork.of_labels(LABELS), expected=0, by="ben")
+        Project(street).write("a.png", LabelWork.of_labels(LABELS), expected=0, by="ben")
         told = client.get("/v1/project/changes", params={"after": seq, "wait": 20}).json()
         assert [(change["what"], change["by"]) for change in told["changes"]] == [("labels", "ben")]
         assert told["states"]["a.png"]["revision"] == 1
-        Project.open(street).add_words(["sky"])
+        Project(street).add_words(["sky"])
         assert client.get(f"/v1/project/changes?after={told['seq']}").json()["project"]["revision"] == 2
     with in_process(project=street, watchers=1, requests=1) as client, ThreadPoolExecutor() as threads:
         seq = client.get("/v1/project").json()["seq"]
@@ -352,7 +352,7 @@ def test_words_are_merged_and_separated_again(street: Path) -> None:
 
 
 def test_reviews_come_from_reviewers_alone(street: Path) -> None:
-    with Project.open(street) as project:
+    with Project(street) as project:
         project.update(expected=1, options=ProjectOptions(reviewers=("ben",)))
     with in_process(project=street) as client:
         put_work(client, "a.png", 0)

@@ -64,7 +64,7 @@ def painted(tmp_path: Path, page_folder: Path) -> Iterator[RealService]:
 def test_done_images_teach_the_service_and_everybody_on_it(
     browser: Any, painted: RealService, screen: str, tmp_path: Path
 ) -> None:
-    examples, project = drawn(), ProjectFolder.open(painted.folder)
+    examples, project = drawn(), ProjectFolder(painted.folder)
     done = {name: project.work_content(f"{name}.png") for name in range(3)}
     context = browser.new_context(**SIZES[screen], accept_downloads=True, reduced_motion="reduce")
     context.set_default_timeout(120_000)

@@ -101,7 +101,7 @@ def test_two_people_lose_nothing_and_are_asked_where_they_collide(anna: Site, st
     for one in (anna, ben):
         shows_line(one, 0.5, top)
         assert has_line(one.labels(), 0.2, 1) and has_line(one.labels(), 0.8, 1)
-    project = ProjectFolder.open(street.folder)
+    project = ProjectFolder(street.folder)
     assert project.state(project.image("coffee.jpg")).by == "anna"
     # a word of each of them, and nobody's is lost
     anna.type("floor")
@@ -129,7 +129,7 @@ def test_a_stroke_survives_a_killed_service_and_a_closed_tab(anna: Site, street:
     anna.tab.get_by_text("1 change waits for the service").wait_for()
     anna.tab.close()
     # somebody else was faster
-    project = Project.open(street.folder)
+    project = Project(street.folder)
     state, work = project.work("coffee.jpg")
     assert work.corrections is not None
     height, width = work.labels.shape
@@ -143,7 +143,7 @@ def test_a_stroke_survives_a_killed_service_and_a_closed_tab(anna: Site, street:
     again.done()
     saved(again)
     assert has_line(again.labels(), 0.2, 1)
-    project = ProjectFolder.open(street.folder)
+    project = ProjectFolder(street.folder)
     labels = project.work("coffee.jpg")[1].labels
     assert has_line(labels, 0.2, 1) and has_line(labels, 0.6, 0)
 
@@ -160,7 +160,7 @@ def test_words_are_merged_for_everybody_and_separated_again(anna: Site, street: 
     anna.press("Merge them")
     anna.tab.get_by_text("“mug” is “cup” now.").wait_for()
     shows_line(anna, 0.3, 0)
-    assert [word.name for word in ProjectFolder.open(street.folder).record.present] == ["cup", "table"]
+    assert [word.name for word in ProjectFolder(street.folder).record.present] == ["cup", "table"]
     saved(anna)
     anna.tab.reload()
     anna.done()
@@ -195,5 +195,5 @@ def test_a_done_image_is_sent_back_and_accepted(anna: Site, street: RealService)
     anna.press("Accept")
     anna.tab.get_by_text("Accepted by someone").wait_for()
     saved(anna)
-    state = ProjectFolder.open(street.folder).states()[0][0]
+    state = ProjectFolder(street.folder).states()[0][0]
     assert state.done and state.review is not None and state.review.verdict == "accepted"

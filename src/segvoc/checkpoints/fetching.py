@@ -52,11 +52,8 @@ def fetch(published: PublishedFile) -> Path:
 
     Interrupted transfers resume. From the hub they do so only within a call, since its client discards incomplete
     files; from other URLs also in a later call. Cached files need no network. Processes that fetch the same file wait
-    for the first.
-
-    Raises:
-        CheckpointError: There is no network (or HF_HUB_OFFLINE is set), the file isn't there any more or access is
-            denied, the disk is full, or the file isn't the published one and was removed.
+    for the first. `CheckpointError` without network (or if HF_HUB_OFFLINE is set), if the file isn't there any more or
+    access is denied, the disk is full, or the file isn't the published one and was removed.
     """
     path = cached(published) or _download(published)
     try:
@@ -126,14 +123,12 @@ def _download(published: PublishedFile) -> Path:
     what, place = f"fetching {published.name} ({published.filename}, {size_text})", published.place
     silent = os.environ.get("RANK", "0") != "0"  # only rank 0 of `torchrun` prints it
     with announced(what, silent=silent), _explained(published, "the transfer broke off"):
-        return _web_download(published, place, size) if isinstance(place, WebPlace) else _hub_download(place, size)
+        if isinstance(place, WebPlace):
+            return _web_download(published, place, size)
+        import huggingface_hub as hub
 
-
-def _hub_download(place: HubPlace, size: int | None) -> Path:
-    import huggingface_hub as hub
-
-    _require_space(Path(hub.constants.HF_HUB_CACHE), size or 0)
-    return Path(hub.hf_hub_download(**place.arguments, token=False))
+        _require_space(Path(hub.constants.HF_HUB_CACHE), size or 0)
+        return Path(hub.hf_hub_download(**place.arguments, token=False))
 
 
 def _web_download(published: PublishedFile, place: WebPlace, size: int | None) -> Path:

@@ -4,7 +4,8 @@ import json
 import os
 import pickle
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -87,10 +88,8 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     """Read safetensors, a checkpoint for `torch.load(weights_only=True)`, or a TorchScript archive; never runs code.
 
     The format is detected from the content, not the file name. Folders hold a file as saved by transformers
-    (`file_of_weights`). SigLIP weights get the tokenizer beside them, if any.
-
-    Raises:
-        CheckpointError: The file is missing, damaged or not a weights file, contains code, or contains no tensors.
+    (`file_of_weights`). SigLIP weights get the tokenizer beside them, if any. `CheckpointError` if the file is missing,
+    damaged or not a weights file, contains code, or contains no tensors.
     """
     if os.fspath(path) and Path(path).is_dir():
         folder = Path(path)
@@ -100,7 +99,8 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
                 f"{str(folder)!r} is a folder; name the file of weights (it has none of {', '.join(IN_FOLDERS)})"
             )
         path = inside
-    file = _guarded(path, _read)
+    with _guarded(path) as (place, name):
+        file = _read(place, name)
     if not file.tensors:
         raise CheckpointError(f"the weights' file {file.path!r} holds no tensors; use another")
     return _with_tokenizer(file)
@@ -121,11 +121,17 @@ def _with_tokenizer(file: WeightsFile) -> WeightsFile:
 
 def read_header(path: str | os.PathLike[str]) -> WeightsFile:
     """Read only the header of a safetensors file: preset and record (see `write_weights`), no tensors."""
-    return _guarded(path, _read_header)
+    with _guarded(path) as (place, name):
+        if not _start(place)[1]:
+            raise CheckpointError(
+                f"{name} is not a safetensors file; `segvoc convert` makes one from an official checkpoint"
+            )
+        return _read_safetensors(place, name, values=False)
 
 
-def _guarded(path: str | os.PathLike[str], read: Callable[[str, str], WeightsFile]) -> WeightsFile:
-    """Call `read` with a path and its name for errors; turn any exception into a one-line `CheckpointError`."""
+@contextmanager
+def _guarded(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
+    """Yield a path, and its name for errors; turn any exception inside into a one-line `CheckpointError`."""
     path = os.fspath(path)
     name = repr(path)
     if path and Path(path).is_dir():
@@ -135,7 +141,7 @@ def _guarded(path: str | os.PathLike[str], read: Callable[[str, str], WeightsFil
     if Path(path).stat().st_size == 0:
         raise CheckpointError(f"the weights' file {name} is empty; fetch it again")
     try:
-        return read(path, name)
+        yield path, name
     except CheckpointError:
         raise
     except PermissionError:
@@ -181,14 +187,6 @@ def _read_safetensors(path: str, name: str, *, values: bool = True) -> WeightsFi
         tensors = {key: file.get_tensor(key) for key in file.keys()} if values else {}
     tensors = unpack_int8_rows(tensors) if record else tensors
     return WeightsFile(path=path, tensors=tensors, preset=record.get("preset"), record=record)
-
-
-def _read_header(path: str, name: str) -> WeightsFile:
-    if not _start(path)[1]:
-        raise CheckpointError(
-            f"{name} is not a safetensors file; `segvoc convert` makes one from an official checkpoint"
-        )
-    return _read_safetensors(path, name, values=False)
 
 
 def _record(metadata: Mapping[str, str] | None, name: str) -> dict[str, Any]:

@@ -48,7 +48,6 @@ class SharedModel:
     background: str | None = None
     """The word among them that means "none of the others"."""
     format: int = 1
-    """Version of the layout."""
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -96,15 +96,12 @@ class PublishedFile:
     name: str
     """Name for `segvoc fetch`."""
     summary: str
-    """What the weights are."""
     kind: Kind
-    """What the file contains."""
     place: HubPlace | WebPlace
     sha256: str
     size: int | None
     """Size stated by its page, rounded to three digits unless `exact_size`; None if not stated [B]."""
     exact_size: bool = False
-    """Whether `size` is exact."""
     license: str
     """SPDX identifier of the license."""
     license_note: str = ""
@@ -139,9 +136,7 @@ class UnconfirmedFile:
     name: str
     """Name for `segvoc fetch`, which then prints the reason."""
     summary: str
-    """What the weights are."""
     page: str
-    """Page to download them from."""
     reason: str
     """The unconfirmed fact."""
 

@@ -46,14 +46,10 @@ def fit_exactly(
 ) -> dict[str, Tensor]:
     """Return the weights by our names if names and shapes match exactly.
 
-    Args:
-        renamed: published name, our name and value of each weight.
-        expected: shape of each of our parameters and buffers; an empty vector accepts any length.
-        whose: the module or model that the weights are for, as errors call it.
-
-    Raises:
-        CheckpointError: A name or shape doesn't fit, or a parameter has no value. The message names the first few, the
-            notes of the error (`--debug`) list all.
+    `renamed` has the published name, our name and the value of each weight; `expected` the shape of each of our
+    parameters and buffers, where an empty vector accepts any length; `whose` is what the weights are for, in errors.
+    `CheckpointError` if a name or shape doesn't fit, or a parameter has no value: its message names the first few, its
+    notes (`--debug`) list all.
     """
     state: dict[str, Tensor] = {}
     unexpected: list[str] = []

@@ -43,9 +43,8 @@ def is_torchscript(path: str | os.PathLike[str]) -> bool:
 def read_torchscript(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Parameters, buffers and other tensors of the modules by name, on the CPU.
 
-    Raises:
-        CheckpointError: The archive is damaged, lacks records, needs more than tensors and plain values, or declares
-            sizes that don't match its contents.
+    `CheckpointError` if the archive is damaged, lacks records, needs more than tensors and plain values, or declares
+    sizes that don't match its contents.
     """
     name = repr(os.fspath(path))
     try:

@@ -66,7 +66,7 @@ def batch_command(
     Run the same command again to resume. Images that can't be read get a result with an error.
     """
     asked_parts = parts_of(parts, parts_file)
-    vocabulary = None if words is None and words_file is None else vocabulary_of(words, words_file)
+    vocabulary = vocabulary_of(words, words_file)
     batch = Batch(
         source=source,
         out=out,

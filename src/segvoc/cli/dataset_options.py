@@ -62,7 +62,6 @@ class DatasetOptions:
     images: str | None
     """Folder of the images: with `labels` and `classes`, or those of a dataset if they are elsewhere."""
     labels: str | None
-    """Folder of their label maps."""
     classes: str | None
     """File of the class names in label order."""
     paths: tuple[str, ...]
@@ -95,16 +94,10 @@ class DatasetOptions:
         skip: str | None = None,
         beside: Mapping[str, object] = MappingProxyType({}),
     ) -> "LabeledImages":
-        """Read the images.
+        """Read the images; `UsageError` if options are missing or exclude each other, or the images can't be read.
 
-        Args:
-            background: the class that stands for "none of the others".
-            owner: for folders: the object that the classes are parts of.
-            skip: for folders: a folder of results inside `images`.
-            beside: values of other options that datasets exclude, by their names.
-
-        Raises:
-            UsageError: options are missing or exclude each other, or the images can't be read.
+        `background` is the class that stands for "none of the others". For folders, `owner` is the object that the
+        classes are parts of, and `skip` a folder of results inside `images`; datasets exclude the options `beside`.
         """
         given = self.given()
         if self.paths:

@@ -87,9 +87,6 @@ def parts_of(parts: str | None, parts_file: str | None) -> PartVocabulary | None
     return None if parts is None else PartVocabulary(parts)
 
 
-_NO_WORDS = 'no words are given; give some: --words "cat, sofa, wall" or --words-file FILE'
-
-
 def words_or_own(
     vocabulary: Vocabulary | None, model: "Segmenter", labels: LabelOptions
 ) -> tuple[Vocabulary, LabelOptions]:
@@ -97,20 +94,18 @@ def words_or_own(
     if vocabulary is not None:
         return vocabulary, labels
     if not (known := model.own_words):
-        raise UsageError(_NO_WORDS)
+        raise UsageError('no words are given; give some: --words "cat, sofa, wall" or --words-file FILE')
     print_line(f"segvoc: the words of {model.name}: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}")
     return Vocabulary(known), replace(labels, background=labels.background or model.own_background)
 
 
-def vocabulary_of(words: str | None, words_file: str | None) -> Vocabulary:
-    """The words from either option; `UsageError` if both or neither are given."""
+def vocabulary_of(words: str | None, words_file: str | None) -> Vocabulary | None:
+    """The words from either option; None if neither is given, `UsageError` if both are."""
     if words is not None and words_file is not None:
         raise UsageError("both --words and --words-file are given; give one of them")
     if words_file is not None:
         return Vocabulary.read(words_file)
-    if words is None:
-        raise UsageError(_NO_WORDS)
-    return Vocabulary(words)
+    return None if words is None else Vocabulary(words)
 
 
 AnyModel = TypeVar("AnyModel", bound="Segmenter")
@@ -126,9 +121,7 @@ class ModelOptions:
     options: tuple[str, ...] = ()
     device: str = "auto"
     dtype: DtypeName = "float32"
-    """--dtype: the precision of inference."""
     taught: tuple[str, ...] = ()
-    """--taught: files of taught words."""
     network: str | None = None
     """--network: the file and function that build a custom network."""
 
@@ -139,8 +132,7 @@ class ModelOptions:
     def load(self, model: str, device: str | None = None) -> "NetworkSegmenter":
         """Load a PyTorch network onto `device` (default: --device), for commands that need its modules.
 
-        Raises:
-            UsageError: see `segvoc.load`; or the model is an export.
+        `UsageError` as for `segvoc.load`, or if the model is an export.
         """
         check_name_without_torch(model)
         from segvoc.models.loading import load_network

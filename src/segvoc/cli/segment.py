@@ -34,6 +34,7 @@ from segvoc.cli.options import (
 from segvoc.cli.output import example, flag, show_hints, unquoted_hint
 from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, UsageError, missing_extra, one_line
 from segvoc.imaging.image_formats import MAX_PIXELS
+from segvoc.imaging.label_maps import place_of
 from segvoc.imaging.legend import share_text
 from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.rasters import is_raster, require_rasterio
@@ -44,7 +45,6 @@ from segvoc.imaging.result_paths import (
     image_paths,
     passed_over_line,
     plan_files,
-    plan_results,
 )
 from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
 from segvoc.inference.word_hints import SURE, model_hints, surroundings_hints, word_hints
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from segvoc.inference.reports import LabeledFile
     from segvoc.inference.segmentation import Segmentation
     from segvoc.inference.segmenter import Segmenter
-    from segvoc.vocabulary import PartVocabulary, Vocabulary
+    from segvoc.vocabulary import PartVocabulary
 
 IMAGES, TILES, VIDEOS = "images", "images in tiles", "videos"
 """The kinds of inputs; all inputs of a call are of one kind."""
@@ -80,7 +80,7 @@ IMAGES, TILES, VIDEOS = "images", "images in tiles", "videos"
 Work = Sequence[tuple[InputImage, ResultFiles | None]]
 """The inputs of a call and their result files; None if there is nothing to read."""
 
-LabelOne = Callable[[Path, str, "_Steps"], "LabeledFile"]
+LabelOne = Callable[[Path, str, Progress], "LabeledFile"]
 """Labels an image in tiles, or a video, given the stem of its results, and writes the results."""
 
 _REFUSED: Mapping[str, Mapping[str, str]] = {
@@ -213,7 +213,9 @@ def segment_command(
 
     With --format, writes a dataset of all images to FOLDER instead, for COCO's tools, LabelMe, CVAT, ...
     """
-    asked_parts, vocabulary = parts_of(parts, parts_file), _vocabulary(words, words_file, images)
+    if words is not None and (hint := unquoted_hint(words, images)):
+        raise UsageError(hint)
+    asked_parts, vocabulary = parts_of(parts, parts_file), vocabulary_of(words, words_file)
     inputs = _named_images(images, out)
     tiles = {"bands": bands, "max_pixels": MAX_PIXELS if max_megapixels is None else round(max_megapixels * 1e6)}
     used = {"--parts": asked_parts, "--format": dataset_format, "--jobs": jobs > 1, "--objects": objects}
@@ -278,12 +280,6 @@ def segment_command(
     return 1 if failures or damaged else 0
 
 
-def _vocabulary(words: str | None, words_file: str | None, images: Sequence[str]) -> "Vocabulary | None":
-    if words is not None and (hint := unquoted_hint(words, images)):
-        raise UsageError(hint)
-    return None if words is None and words_file is None else vocabulary_of(words, words_file)
-
-
 def _named_images(arguments: Sequence[str], skip: str) -> list[InputImage]:
     """The images of the arguments; prints a line about skipped files that aren't images."""
     passed_over: Counter[str] = Counter()
@@ -328,20 +324,18 @@ def _plans(
     kind: str, inputs: Sequence[InputImage], out: str, dataset: Dataset | None, kinds: Mapping[str, bool]
 ) -> Sequence[ResultFiles | None]:
     """The result files of each input, None without one; `kinds` are the possible kinds of files of an image."""
+    if dataset is not None:
+        dataset.refuse_inputs(inputs)
+        return plan_files(inputs, out, lambda image, stem: dataset.files(stem, image.path))
     if kind == VIDEOS:
         require_av()
-        return plan_files(inputs, out, lambda video, stem: video_paths(out, stem, overlay=kinds["overlay"]))
-    if kind == TILES:
-        if any(is_raster(image.path) for image in inputs):
-            require_rasterio()
-        overlay = kinds["overlay"]
-        return plan_files(
-            inputs, out, lambda image, stem: ResultPaths.below(out, stem, overlay=overlay, placed=is_raster(image.path))
-        )
-    if dataset is None:
-        return plan_results(inputs, out, **kinds)
-    dataset.refuse_inputs(inputs)
-    return plan_files(inputs, out, lambda image, stem: dataset.files(stem, image.path))
+        return plan_files(inputs, out, lambda _, stem: video_paths(out, stem, overlay=kinds["overlay"]))
+    if kind == TILES and any(is_raster(image.path) for image in inputs):
+        require_rasterio()
+    has_place = is_raster if kind == TILES else place_of
+    return plan_files(
+        inputs, out, lambda image, stem: ResultPaths.below(out, stem, placed=bool(has_place(image.path)), **kinds)
+    )
 
 
 def _share(inputs: Sequence[InputImage], shard: str | None) -> list[bool]:
@@ -382,7 +376,9 @@ def _print_all(
             else:
                 line = next(lines)
             if isinstance(line, DiskFullError):
-                raise _disk_full(line, f"{progress.done - failures} of {len(work)} {what}", total=len(work))
+                done_so_far = f"{progress.done - failures} of {len(work)} {what} are done"
+                more = "" if len(work) == 1 else f"; {done_so_far}; run again with --resume for the others"
+                raise DiskFullError(f"{line}{more}")
             if is_done and one_by_one:
                 print_line(f"segvoc: {str(image.path)!r} was already done")
             if isinstance(line, SegvocError):
@@ -395,10 +391,6 @@ def _print_all(
         rest = "" if failures == len(work) else ", the others are done"
         print_line(f"segvoc: {failures} of {len(work)} {what} failed{rest}")
     return failures
-
-
-def _disk_full(error: DiskFullError, done: str, *, total: int) -> DiskFullError:
-    return error if total == 1 else DiskFullError(f"{error}; {done} are done; run again with --resume for the others")
 
 
 def _is_sure(files: ResultFiles) -> bool:
@@ -422,8 +414,8 @@ def _labeler(label: Callable[..., Any], labeling: Labeling, model: "Segmenter", 
     if labeling.options.tiling is not None:
         model.in_tiles(words, labeling.options)  # checks the options before any work
     how = {"options": labeling.options, **options}
-    return lambda path, stem, steps: label(
-        model, path, words, replace(labeling.output, stem=stem), progress=steps, **how
+    return lambda path, stem, progress: label(
+        model, path, words, replace(labeling.output, stem=stem), progress=progress.reach, **how
     )
 
 
@@ -435,7 +427,7 @@ def _one_by_one(
         read = stamp_of(path)
         try:
             with Progress("labeling", unit="frame" if is_video(path) else "row") as progress:
-                result = label(path, files.stem, _Steps(progress))
+                result = label(path, files.stem, progress)
             if isinstance(result, VideoResult) and _is_damaged(result):
                 damaged.append(result.source)
             elif kept is not None:
@@ -457,22 +449,6 @@ def _is_damaged(result: VideoResult) -> bool:
             f"its {len(result.times)} frames that can be read are labeled"
         )
     return result.damage is not None
-
-
-class _Steps:
-    """Progress within one image or video: called with the finished (by earlier calls too) and total steps."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress, self._has_begun = progress, False
-
-    def __call__(self, done: int, total: int | None) -> None:
-        """Show that `done` rows or frames of `total` are done."""
-        if not self._has_begun:
-            self._has_begun, self._progress.done = True, done
-            if total is not None:
-                self._progress.start(total)
-        else:
-            self._progress.update(done - self._progress.done)
 
 
 def _json_line(result: "Segmentation | LabeledFile", paths: ResultFiles, *, compact: bool) -> str:

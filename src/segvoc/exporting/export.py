@@ -79,7 +79,6 @@ class Comparison:
     difference: float
     """Largest difference of a logit, relative to the largest logit of its image."""
     tolerance: float
-    """Allowed difference."""
     equal_labels: float
     """Share of the pixels with equal labels, in [0, 1]."""
 
@@ -95,10 +94,8 @@ def compare_with_export(
     """Compare logits of all words, and labels, for three images and two vocabularies, in windows of each pooling.
 
     If the model has taught words, a third vocabulary contains these and the first of the others. The precision of the
-    exported model determines the tolerance; `vocabulary` are the words if they are fixed.
-
-    Raises:
-        CheckpointError: the taught words don't recognize the exported model.
+    exported model determines the tolerance; `vocabulary` are the words if they are fixed. `CheckpointError` if the
+    taught words don't recognize the exported model.
     """
     exported.check_taught()
     words = WORDS if vocabulary is None else vocabulary.words
@@ -202,7 +199,13 @@ def export(
         raise UsageError(f"{model.name!r} is in {model.dtype} on {model.device}; export it from float32 on the CPU")
     if taught:
         model = model.with_taught(*taught)
-    _check(model, format, vocabulary)
+    if vocabulary is not None and isinstance(model.network, PartNetwork):
+        raise UsageError("a part network sorts its words; export it without fixed words")
+    if model.taught and format == "triton":
+        raise UsageError(
+            "Triton runs programs alone, which know nothing of taught words; export without them, and give them "
+            "where the folder labels images: segvoc segment --model OUT --taught FILE"
+        )
     with export_in_the_making(Path(out)) as folder:
         made = _Folder(model=model, path=folder, format=format, dtype=dtype, vocabulary=vocabulary, say=say)
         if (format, dtype, vocabulary) == ("onnx", "float32", None) and not afresh and _has_shipped_network(model):
@@ -225,16 +228,6 @@ def export(
                 f"({comparison.tolerance:g} allowed); nothing was exported, please report it"
             )
     return comparison
-
-
-def _check(model: NetworkSegmenter, format: ExportFormat, vocabulary: Vocabulary | None) -> None:
-    if vocabulary is not None and isinstance(model.network, PartNetwork):
-        raise UsageError("a part network sorts its words; export it without fixed words")
-    if model.taught and format == "triton":
-        raise UsageError(
-            "Triton runs programs alone, which know nothing of taught words; export without them, and give them "
-            "where the folder labels images: segvoc segment --model OUT --taught FILE"
-        )
 
 
 def _has_shipped_network(model: NetworkSegmenter) -> bool:

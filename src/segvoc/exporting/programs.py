@@ -125,7 +125,6 @@ class Program:
     module: nn.Module
     """Takes the inputs as a dictionary, by name, and returns a dictionary."""
     inputs: dict[str, Tensor]
-    """Example inputs."""
     free: dict[str, dict[int, Any]]
     """For each input, its dynamic axes, with `Dim` expressions for their sizes."""
 

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -68,11 +67,6 @@ def label_palette(colors: UInt8[np.ndarray, "K 3"]) -> UInt8[np.ndarray, "256 3"
     return palette
 
 
-def stored_dtype(classes: int) -> type[np.uint8 | np.uint16]:
-    """The dtype of a label map file with `classes` classes."""
-    return np.uint16 if classes > UNLABELED_8_BIT else np.uint8
-
-
 def nearest(labels: Integer[np.ndarray, "H W"], size: tuple[int, int]) -> Integer[np.ndarray, "h w"]:
     """Resize a label map to (rows, columns) by nearest neighbor, at the center of each new pixel."""
     rows, columns = (
@@ -133,33 +127,29 @@ _PLACE = (*PLACE_TAGS, 33550, 34736, 34737, RPC)
 _ORIENTATION, _GDAL_METADATA = 274, 42112
 
 
-@dataclass(frozen=True, kw_only=True)
-class TiffPlace:
-    """The georeferencing tags of a TIFF."""
+TiffTagValues = Mapping[int, tuple[int, Any]]
+"""Type and value by tag number, as in Pillow."""
 
-    tags: Mapping[int, tuple[int, Any]]
-    """Type and value by tag number, as in Pillow."""
 
-    @classmethod
-    def of(cls, path: str | os.PathLike[str]) -> "TiffPlace | None":
-        """Read the georeferencing of an image file, or of its world file (.tfw).
+def place_of(path: str | os.PathLike[str]) -> TiffTagValues | None:
+    """The georeferencing tags of an image file, or those that its world file (.tfw) stands for.
 
-        None if the file isn't a TIFF, isn't georeferenced, can't be read, or has an orientation tag that reorders its
-        pixels.
-        """
-        if not is_raster(path):
-            return None
-        try:
-            with open(path, "rb") as file:
-                directory = tiff_tags(file)
-                if directory.get(_ORIENTATION, 1) != 1:
-                    return None
-                tags = {tag: (directory.tagtype[tag], directory[tag]) for tag in _PLACE if tag in directory}
-        except TIFF_ERRORS:
-            return None  # reading the image reports the error
-        if not tags.keys() & {TIE_POINTS, MODEL_MATRIX} and (matrix := world_file(path)) is not None:
-            tags[MODEL_MATRIX] = (TiffTags.DOUBLE, matrix)
-        return cls(tags=tags) if tags.keys() & {*PLACE_TAGS, RPC} else None
+    None if the file isn't a TIFF, isn't georeferenced, can't be read, or has an orientation tag that reorders its
+    pixels.
+    """
+    if not is_raster(path):
+        return None
+    try:
+        with open(path, "rb") as file:
+            directory = tiff_tags(file)
+            if directory.get(_ORIENTATION, 1) != 1:
+                return None
+            tags = {tag: (directory.tagtype[tag], directory[tag]) for tag in _PLACE if tag in directory}
+    except TIFF_ERRORS:
+        return None  # reading the image reports the error
+    if not tags.keys() & {TIE_POINTS, MODEL_MATRIX} and (matrix := world_file(path)) is not None:
+        tags[MODEL_MATRIX] = (TiffTags.DOUBLE, matrix)
+    return tags if tags.keys() & {*PLACE_TAGS, RPC} else None
 
 
 def write_placed_label_map(
@@ -167,7 +157,7 @@ def write_placed_label_map(
     labels: UInt16[np.ndarray, "H W"],
     colors: UInt8[np.ndarray, "K 3"],
     words: Sequence[str],
-    place: TiffPlace,
+    place: TiffTagValues,
 ) -> None:
     """Write a label map as a GeoTIFF, atomically, as `segvoc.labeling.big_images` does.
 
@@ -182,6 +172,6 @@ def write_placed_label_map(
         GDAL_NODATA: (TiffTags.ASCII, str(UNLABELED_8_BIT if image.mode == "P" else UNLABELED)),
         _GDAL_METADATA: (TiffTags.ASCII, f"<GDALMetadata>{names}</GDALMetadata>"),
     }
-    for tag, (kind, value) in {**place.tags, **texts}.items():
+    for tag, (kind, value) in {**place, **texts}.items():
         tags.tagtype[tag], tags[tag] = kind, value
     write_atomically(path, lambda file: image.save(file, "TIFF", compression="tiff_adobe_deflate", tiffinfo=tags))

@@ -27,7 +27,6 @@ class LegendEntry:
     region: int
     """Index of the region in the map."""
     name: str
-    """Any text, in any script."""
     color: tuple[int, int, int]
     fraction: float
     """Share of the image's pixels, in [0, 1]."""

@@ -27,7 +27,6 @@ class Regions:
     labels: Integer[np.ndarray, "H W"]
     """Index of each pixel's region."""
     colors: UInt8[np.ndarray, "R 3"]
-    """RGB of each region."""
     entries: list[LegendEntry]
     """Lines of the legend, largest region first; parts follow their object."""
     objects: list[tuple[int, str, str]] = field(default_factory=list)
@@ -91,14 +90,8 @@ def draw_overlay(
 ) -> Image.Image:
     """Blend the colors of the regions over an image, and draw outlines, white with dark edges: visible on any color.
 
-    Args:
-        image: the image, RGB.
-        regions: the regions; pixels without a class (65535) are unchanged.
-        style: the settings; `max_pixels` is the caller's. An `alpha` outside [0, 1] is a `UsageError`.
-        notes: further lines of the legend.
-
-    Returns:
-        An RGB image, of the size of `image` unless the legend is outside.
+    Pixels without a class (65535) are unchanged. `max_pixels` is the caller's; an `alpha` outside [0, 1] is a
+    `UsageError`. `notes` are further lines of the legend, with which the result may be larger than the image.
     """
     if not 0 <= style.alpha <= 1:
         raise UsageError(f"alpha={style.alpha} is not the weight of the colors; give a number from 0 to 1")
@@ -133,7 +126,6 @@ class Paint:
     colors: UInt32[np.ndarray, "H W"]
     """Each pixel's color, `packed`."""
     lines: Bool[np.ndarray, "H W"]
-    """Pixels of outlines."""
     borders: Bool[np.ndarray, "H W"]
     """Pixels whose right or lower neighbor is in another region."""
     clear: Bool[np.ndarray, "H W"]

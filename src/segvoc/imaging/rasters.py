@@ -98,8 +98,12 @@ def gdal_writing(path: Path) -> Iterator[None]:
 _SILENT = logging.NullHandler()
 
 
+_Window = tuple[tuple[int, int], tuple[int, int]]
+"""Rows and columns, as rasterio takes them."""
+
+
 class RasterImage(AbstractContextManager["RasterImage"]):
-    """A TIFF as an 8-bit RGB image, read by windows; call `close`.
+    """A TIFF as an 8-bit RGB image, read by windows; call `close`. Needs rasterio (`UsageError`).
 
     By default, the bands are those with the color interpretations red, green and blue, else the first three that aren't
     alpha, else the first as gray; a palette is applied. 8-bit values are unchanged, 16-bit values of files without
@@ -110,9 +114,7 @@ class RasterImage(AbstractContextManager["RasterImage"]):
     with the color interpretation alpha is 0. With `bands` (1-based, for red, green and blue, or a single gray one), no
     other band counts as alpha, since infrared is often tagged as alpha.
 
-    Raises:
-        InputError: the file is missing, damaged, not a TIFF, or lacks the bands.
-        UsageError: rasterio isn't installed.
+    `InputError` if the file is missing, damaged, not a TIFF, or lacks the bands.
     """
 
     def __init__(
@@ -158,23 +160,24 @@ class RasterImage(AbstractContextManager["RasterImage"]):
 
     def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
         """RGB of a window; invalid pixels have the color `NO_IMAGE`."""
-        values = self._values(rows, columns)
-        return self._rgb(values, self._valid(rows, columns, None, values))
+        window = _window(rows, columns)
+        values = self._values(window)
+        return self._rgb(values, self._valid(window, None, values))
 
     def valid(self, rows: slice, columns: slice) -> Bool[np.ndarray, "h w"] | None:
         """Which pixels of a window are valid; None: all."""
         if self._masks is None:
             return None
-        return self._valid(rows, columns, None, self._values(rows, columns) if self._has_floats else None)
+        window = _window(rows, columns)
+        return self._valid(window, None, self._values(window) if self._has_floats else None)
 
     def overview(self, longest: int) -> UInt8[np.ndarray, "h w 3"]:
         """The downscaled image, from the file's overviews if it has any."""
         size = reduced_size(self.height, self.width, longest)
-        rows, columns = slice(0, self.height), slice(0, self.width)
         # a mean would mix measurements with nodata, or palette entries
         resampling = "nearest" if self._masks or self._palette is not None else "average"
-        values = self._values(rows, columns, size, resampling)
-        return self._rgb(values, self._valid(rows, columns, size, values))
+        values = self._values(None, size, resampling)
+        return self._rgb(values, self._valid(None, size, values))
 
     def _checked(self, bands: Sequence[int] | None) -> tuple[int, ...]:
         count = int(self.dataset.count)
@@ -224,27 +227,25 @@ class RasterImage(AbstractContextManager["RasterImage"]):
         if not stretch.percent:
             return np.array([(stretch.black, stretch.white)] * len(self.bands), np.float32)
         values = self._sample()
-        rows, columns = slice(0, self.height), slice(0, self.width)
-        valid = self._valid(rows, columns, (values.shape[1], values.shape[2]), values)
+        valid = self._valid(None, (values.shape[1], values.shape[2]), values)
         return np.array([percentiles(band, valid, stretch) for band in values], np.float32)
 
     def _sample(self) -> Shaped[np.ndarray, "n h w"]:
-        size = reduced_size(self.height, self.width, SAMPLE_SIDE)
-        return self._values(slice(0, self.height), slice(0, self.width), size, "nearest")
+        return self._values(None, reduced_size(self.height, self.width, SAMPLE_SIDE))
 
     def _values(
-        self, rows: slice, columns: slice, size: tuple[int, int] | None = None, resampling: str = "nearest"
+        self, window: _Window | None, size: tuple[int, int] | None = None, resampling: str = "nearest"
     ) -> Shaped[np.ndarray, "n h w"]:
         from rasterio.enums import Resampling
 
-        shape, window = None if size is None else (len(self.bands), *size), (_ends(rows), _ends(columns))
+        shape = None if size is None else (len(self.bands), *size)
         with self._reading():
             return self.dataset.read(
                 list(self.bands), window=window, out_shape=shape, resampling=Resampling[resampling]
             )
 
     def _valid(
-        self, rows: slice, columns: slice, size: tuple[int, int] | None, values: Shaped[np.ndarray, "n h w"] | None
+        self, window: _Window | None, size: tuple[int, int] | None, values: Shaped[np.ndarray, "n h w"] | None
     ) -> Bool[np.ndarray, "h w"] | None:
         if self._masks is None:
             return None
@@ -255,11 +256,10 @@ class RasterImage(AbstractContextManager["RasterImage"]):
 
             with self._reading(), warnings.catch_warnings():
                 warnings.simplefilter("ignore", NodataShadowWarning)  # nodata counts, not alpha
-                window = _ends(rows), _ends(columns)
                 masks = self.dataset.read_masks(list(self.bands), window=window, out_shape=shape)
             valid = np.any(masks > 0, axis=0)
         elif self._nodata.count(None) < len(self.bands):
-            values = self._values(rows, columns, size) if values is None else values
+            values = self._values(window, size) if values is None else values
             same = [band == none for band, none in zip(values, self._nodata, strict=True) if none is not None]
             valid = ~np.all(same, axis=0)
         if self._has_floats and values is not None:
@@ -294,8 +294,8 @@ class RasterImage(AbstractContextManager["RasterImage"]):
                 ) from None
 
 
-def _ends(pixels: slice) -> tuple[int, int]:
-    return pixels.start, pixels.stop
+def _window(rows: slice, columns: slice) -> _Window:
+    return (rows.start, rows.stop), (columns.start, columns.stop)
 
 
 def reduced_size(height: int, width: int, longest: int) -> tuple[int, int]:

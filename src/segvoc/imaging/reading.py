@@ -178,8 +178,7 @@ def read_given(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
 def content_of(source: ImageSource) -> bytes | None:
     """The file's bytes of an image named by the user that is no file: from a URL or standard input; else None.
 
-    Raises:
-        InputError: they can't be fetched or read.
+    `InputError` if they can't be fetched or read.
     """
     if not isinstance(source, str | os.PathLike):
         return None

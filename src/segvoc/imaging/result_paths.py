@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 from segvoc.errors import UsageError
 from segvoc.imaging.image_formats import DICOM_EXPORT, DICOM_SUFFIXES, IMAGE_SUFFIXES
-from segvoc.imaging.label_maps import TiffPlace
 from segvoc.imaging.reading import STANDARD_INPUT, url_problem, web_address
 from segvoc.storage.files import read_json
 from segvoc.vocabulary import folded
@@ -37,7 +36,6 @@ class InputImage:
     """An image to label."""
 
     path: Path
-    """Its path, as given."""
     stem: str
     """Path of its results below the output folder, without suffix ("sub/photo")."""
     problem: str | None = None
@@ -247,18 +245,6 @@ def _is_result(path: Path) -> bool:
 
 _REPORT = b'{\n "image": '
 """How reports begin."""
-
-
-def plan_results(
-    images: Sequence[InputImage], out_dir: PathLike, *, parts: bool = False, objects: bool = False, overlay: bool = True
-) -> list[ResultPaths | None]:
-    """Plan the result files of each image, as `plan_files`; `parts`, `objects` and `overlay` are kinds of files."""
-
-    def files(image: InputImage, stem: str) -> ResultPaths:
-        placed = TiffPlace.of(image.path) is not None
-        return ResultPaths.below(out_dir, stem, parts=parts, objects=objects, overlay=overlay, placed=placed)
-
-    return plan_files(images, out_dir, files)
 
 
 def plan_files(

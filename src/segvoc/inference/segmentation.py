@@ -27,7 +27,7 @@ from segvoc.imaging.annotations import (
 )
 from segvoc.imaging.connected_regions import Region, pieces_of, polygon_of, segments
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.imaging.label_maps import TiffPlace, nearest, object_counts, write_label_map, write_placed_label_map
+from segvoc.imaging.label_maps import nearest, object_counts, place_of, write_label_map, write_placed_label_map
 from segvoc.imaging.legend import share_text
 from segvoc.imaging.overlay import (
     SAVED_OVERLAY,
@@ -499,7 +499,7 @@ class Segmentation:
             OutputError: a file can't be written, for example because the disk is full.
         """
         out_dir, stem = self._place(out_dir, stem)
-        place = None if self.source is None else TiffPlace.of(self.source)
+        place = None if self.source is None else place_of(self.source)
         paths = ResultPaths.below(
             out_dir,
             stem,

@@ -16,7 +16,7 @@ from PIL import Image
 
 from segvoc.errors import InputError, OutputError
 from segvoc.imaging.image_formats import MAX_PIXELS
-from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, nearest, stored_dtype
+from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, nearest
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.rasters import RasterImage, Stretch, gdal_writing, is_raster, require_rasterio
 from segvoc.imaging.reading import DecodedImage, WindowedImage
@@ -194,7 +194,6 @@ class LargeResult(LabeledFile):
     labels: UInt16[np.ndarray, "H W"]
     """As in `Segmentation`."""
     pixels: DecodedImage
-    """The image."""
     confidence = probabilities = part_labels = None
     """A `Segmentation` may have them."""
 
@@ -206,9 +205,7 @@ class LargeResult(LabeledFile):
 def label_large_image(model: Segmenter, image: DecodedImage, words: Words, options: LabelOptions) -> LargeResult:
     """Label a decoded image tile by tile: 2 bytes per pixel beside the image, and a row of tiles.
 
-    Raises:
-        InputError: the network's output is not finite.
-        UsageError: words and options conflict.
+    `InputError` if the network's output is not finite; `UsageError` if words and options conflict.
     """
     start, tiled = time.perf_counter(), model.in_tiles(words, options)
     labels, statistics = np.empty((image.height, image.width), np.uint16), LabelStatistics.none()
@@ -238,7 +235,7 @@ class PartialLabels(StepwiseWork):
         self, output: Output, stem: str, key: Key, image: Stamp, *, size: tuple[int, int], classes: int
     ) -> None:
         folder = Path(output.folder, RESUME_FOLDER, f"tiles-{digest_of(stem)[:16]}")
-        self.labels, self.dtype = folder / "labels", np.dtype(stored_dtype(classes))
+        self.labels, self.dtype = folder / "labels", np.dtype(np.uint16 if classes > UNLABELED_8_BIT else np.uint8)
         self.height, self.width = size
         self.rows, self.statistics, self.seconds = 0, LabelStatistics.none(), 0.0
         self.selected: tuple[int, ...] | None = None

@@ -15,7 +15,6 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple, TypeVar
 
 from segvoc.errors import (
     InputError,
@@ -47,8 +46,6 @@ from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 _JOURNALS = "images-*.jsonl"
 
-_Files = TypeVar("_Files", bound=ResultFiles)
-
 Planned = tuple[Path, ResultFiles]
 """An image and its result files."""
 
@@ -66,11 +63,6 @@ def image_work(out: str | os.PathLike[str], key: Key, sources: Sequence[str], sh
     return ResumableWork(Path(out, RESUME_FOLDER, f"{name}.jsonl"), key, writers=_JOURNALS, busy=busy)
 
 
-def work_of_process(work: FolderWork, number: int) -> Callable[[], FolderWork]:
-    """Start the work of a worker process, with a separate journal."""
-    return partial(ResumableWork, work.path.with_stem(f"{work.path.stem}-{number}"), work.key)
-
-
 def result_stamp(path: Path, read: Stamp, results: ResultFiles) -> list[object]:
     """The stamp of a finished image, from the image's stamp before it was read, and from its written files."""
     return [file_name(path), read, [stamp_of(file) for file in results]]
@@ -84,15 +76,6 @@ def finished(work: FolderWork, planned: Iterable[Planned]) -> set[str]:
         for path, results in planned
         if work.done.has(results.stem, result_stamp(path, stamp_of(path), results))
     }
-
-
-def written(out: str | os.PathLike[str], key: Key, files_of: Callable[[str, str], _Files]) -> Iterator[_Files]:
-    """The results in a folder from all calls with these settings; `files_of` takes a stem and an image's file name."""
-    stems: set[str] = set()
-    for stem, (name, _, stamps), _ in read_done(Path(out, RESUME_FOLDER).glob(_JOURNALS), key):
-        if stem not in stems and stamps == json.loads(strict_json([stamp_of(file) for file in files_of(stem, name)])):
-            stems.add(stem)
-            yield files_of(stem, name)
 
 
 WRITERS = 4
@@ -191,29 +174,18 @@ def label_images(
 
     results = model.segment_many(paths(), labeling.encoded(model), options=labeling.options, yield_errors=True)
 
-    def write(path: Path, files: ResultFiles, read: Stamp, result: Segmentation) -> str:
-        line = labeling.write(result, files)
-        if work is not None:
-            work.finish(files.stem, result_stamp(path, read, files))
-        return line
-
     def lines() -> Generator[str | SegvocError, None, None]:
         # leaving the block waits for pending writes, also after Ctrl-C
         with ThreadPoolExecutor(WRITERS, thread_name_prefix="segvoc-writer") as pool:
             waiting: deque[_Waiting] = deque()
             for (path, files), result in zip(images, results, strict=True):
-                read = stamps.popleft()
-                if isinstance(result, InputError):
-                    failed: Future[str] = Future()
-                    failed.set_exception(result)
-                    waiting.append(_Waiting(failed, 0))
-                else:
-                    waiting.append(_Waiting(pool.submit(write, path, files, read, result), result.labels.size))
+                pixels = 0 if isinstance(result, InputError) else result.labels.size
+                waiting.append((pool.submit(_written, labeling, work, path, files, stamps.popleft(), result), pixels))
                 del result  # the writer thread holds the last reference
-                while waiting and (_too_many(waiting) or waiting[0].line.done()):
-                    yield _line(waiting.popleft())
+                while waiting and (_too_many(waiting) or waiting[0][0].done()):
+                    yield waiting.popleft()[0].result()
             while waiting:
-                yield _line(waiting.popleft())
+                yield waiting.popleft()[0].result()
 
     return lines()
 
@@ -236,28 +208,42 @@ def finish_dataset(dataset: Dataset | None, words: Sequence[str], settings: Key 
     if dataset is None or settings is None:
         return
     with lock_folder(Path(dataset.folder, RESUME_FOLDER), wait=True):
-        images = list(written(dataset.folder, settings, dataset.files))
+        images: dict[str, EntryFiles] = {}
+        for stem, (name, _, stamps), _ in read_done(Path(dataset.folder, RESUME_FOLDER).glob(_JOURNALS), settings):
+            files = dataset.files(stem, name)
+            if stamps == json.loads(strict_json([stamp_of(file) for file in files])):
+                images[stem] = files
         if images:
-            dataset.finish(words, images)
+            dataset.finish(words, images.values())
 
 
-class _Waiting(NamedTuple):
-    """A labeled image whose results are being written."""
-
-    line: Future[str]
-    pixels: int
+_Waiting = tuple[Future[str | SegvocError], int]
+"""The line of an image whose results are being written, and its pixels."""
 
 
-def _line(image: _Waiting) -> str | SegvocError:
+def _written(
+    labeling: Labeling,
+    work: FolderWork | None,
+    path: Path,
+    files: ResultFiles,
+    read: Stamp,
+    result: Segmentation | InputError,
+) -> str | SegvocError:
+    """Write the results of an image; the line to print about it, or the error."""
+    if isinstance(result, InputError):
+        return result
     try:
-        return image.line.result()
+        line = labeling.write(result, files)
+        if work is not None:
+            work.finish(files.stem, result_stamp(path, read, files))
     except SegvocError as error:
         return error
+    return line
 
 
 def _too_many(waiting: Iterable[_Waiting]) -> bool:
-    unfinished = [image for image in waiting if not image.line.done()]
-    return len(unfinished) > WAITING_RESULTS or sum(image.pixels for image in unfinished) > WAITING_PIXELS
+    unfinished = [pixels for line, pixels in waiting if not line.done()]
+    return len(unfinished) > WAITING_RESULTS or sum(unfinished) > WAITING_PIXELS
 
 
 def _listed(settings: Mapping[str, object]) -> str:
@@ -298,7 +284,8 @@ def _in_order(
         for job in range(jobs):
             ours, theirs = context.Pipe(duplex=False)
             mine = list(chain.from_iterable(groups[job::jobs]))
-            begin = None if work is None else work_of_process(work, job)
+            # each process has a journal of its own
+            begin = work and partial(ResumableWork, work.path.with_stem(f"{work.path.stem}-{job}"), work.key)
             process = context.Process(target=_serve, args=(theirs, labeling, mine, begin, threads), daemon=True)
             with process_settings.interrupts_ignored():
                 process.start()

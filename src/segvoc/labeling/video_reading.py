@@ -59,11 +59,9 @@ class Frame:
 
 
 class OpenVideo(AbstractContextManager["OpenVideo"]):
-    """A video open for reading; use it in a `with` block, in one thread at a time.
+    """A video open for reading; use it in a `with` block, in one thread at a time. Needs PyAV (`UsageError`).
 
-    Raises:
-        InputError: the file is missing, damaged, not a video, or has no video stream, no frames, or huge frames.
-        UsageError: PyAV isn't installed.
+    `InputError` if the file is missing, damaged, not a video, or has no video stream, no frames, or huge frames.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -113,12 +111,9 @@ class OpenVideo(AbstractContextManager["OpenVideo"]):
         return 1 / Fraction(shape) if self._turns % 2 else Fraction(shape)
 
     def frames(self, wanted: Callable[[int], bool] = lambda number: True) -> Iterator[Frame]:
-        """Yield all frames in order; call only once.
+        """Yield all frames in order, with the pixels of the `wanted` ones by number; call only once.
 
         A damaged video is read as far as possible; `damage` then says why it ends, or what is missing.
-
-        Args:
-            wanted: whether the pixels of the frame with this number are needed.
         """
         last, number = None, -1
         for number, frame in enumerate(self._decoded):
@@ -164,16 +159,10 @@ class OpenVideo(AbstractContextManager["OpenVideo"]):
         if self._container.start_time is not None:
             begin = round(Fraction(self._container.start_time, 10**6) / self.time_base)
         self._begin_time = begin if first.pts is None or self._has_no_times else min(begin, first.pts)
-
-    @property
-    def begin(self) -> Fraction:
+        self.begin: Fraction = self._begin_time * self.time_base
         """Start time of the video in its file [s]."""
-        return self._begin_time * self.time_base
-
-    @property
-    def rotation(self) -> int:
+        self.rotation = 90 * self._turns
         """Counterclockwise rotation that makes frames upright [degrees]."""
-        return 90 * self._turns
 
     def _decode(self) -> Iterator[Any]:
         packets = self._container.demux(self._stream)

@@ -97,16 +97,11 @@ class VideoResult(LabeledFile):
     paths: ResultPaths
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
-        """The contents of `video.json`.
+        """The contents of `video.json`: as `Segmentation.report`, with the pixels of all labeled frames.
 
-        Args:
-            compact: list only the words that have pixels.
-
-        Returns:
-            As `Segmentation.report`, with the pixels of all labeled frames. "video" has the number of "frames", the
-            number "labeled", "every", "smooth", the average "fps", the "duration" [s], "rotation", "audio" and
-            "damage". "timeline" lists for each labeled frame its number, its "time" [s] and the share of each word in
-            it; None for videos with more than `MOST_LISTED` labeled frames.
+        "video" has the number of "frames", the number "labeled", "every", "smooth", the average "fps", the "duration"
+        [s], "rotation", "audio" and "damage". "timeline" lists for each labeled frame its number, "time" [s] and the
+        share of each word in it; None for videos with more than `MOST_LISTED` labeled frames.
         """
         size, labeled = self.width * self.height, -(-len(self.times) // self.every)
         timeline = [
@@ -239,8 +234,8 @@ def label_video(
     stamp = stamp_of(path)
     with OpenVideo(path) as video, PartialVideo(output, paths.stem, settings, stamp) as partial:
         if not partial.is_complete:
-            with closing(_FrameWriter(video, prepared, every, output.overlay, partial)) as writer:
-                _label(model, video, prepared, every, how, partial, writer, progress)
+            with closing(_FrameLabeler(video, prepared, every, output.overlay, partial)) as labeler:
+                labeler.label(model, prepared, how, progress)
         result = VideoResult(
             source=str(path),
             height=video.height,
@@ -268,43 +263,8 @@ def label_video(
     return result
 
 
-def _label(
-    model: Segmenter,
-    video: OpenVideo,
-    words: PreparedVocabulary,
-    every: int,
-    options: LabelOptions,
-    partial: "PartialVideo",
-    writer: "_FrameWriter",
-    progress: Callable[[int, int | None], object],
-) -> None:
-    first, smoothing = len(partial.times), None
-    if options.smooth:
-        smoothing = Smoothing(options.smooth)
-        if (state := partial.state()) is not None:
-            smoothing.restore(state)
-
-    def note(frame: Frame) -> None:
-        if frame.number >= first:
-            writer.times.append(frame.time)
-
-    total = video.expected_frames
-    progress(first, total)
-    for number in range(0, first, every):
-        writer.show(number)
-    frames = segment_frames(
-        model, video, words, every=every, options=options, smoothing=smoothing, first=first, on_frame=note
-    )
-    with closing(frames) as results:
-        for frame, result in results:
-            writer.add(frame.number, result, None if smoothing is None else smoothing.state)
-            progress(min(frame.number + every, len(writer.times)), total)
-    writer.finish(video.damage)
-    progress(len(partial.times), len(partial.times))
-
-
-class _FrameWriter:
-    """Stores labeled frames and draws the overlay video in a thread, from the earlier call's label maps on."""
+class _FrameLabeler:
+    """Labels frames; a thread stores them and draws the overlay video, from the earlier call's label maps on."""
 
     def __init__(
         self,
@@ -314,7 +274,7 @@ class _FrameWriter:
         style: OverlayStyle | None,
         partial: "PartialVideo",
     ) -> None:
-        self._every, self._piece = every, every * max(1, PIECE // every)
+        self._video, self._every, self._piece = video, every, every * max(1, PIECE // every)
         self._partial, self._colors = partial, word_colors(vocabulary.words, vocabulary.background)
         self.times = partial.times[:]  # of all frames read so far
         self._overlay: OverlayVideo | None = None
@@ -327,30 +287,56 @@ class _FrameWriter:
         self._waiting: deque[Future[None]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="segvoc-video-writer")
 
+    def label(
+        self,
+        model: Segmenter,
+        words: PreparedVocabulary,
+        options: LabelOptions,
+        progress: Callable[[int, int | None], object],
+    ) -> None:
+        """Label the frames that an earlier call left, and write them all."""
+        video, every, first, smoothing = self._video, self._every, len(self._partial.times), None
+        if options.smooth:
+            smoothing = Smoothing(options.smooth)
+            if (state := self._partial.state()) is not None:
+                smoothing.restore(state)
+
+        def note(frame: Frame) -> None:
+            if frame.number >= first:
+                self.times.append(frame.time)
+
+        total = video.expected_frames
+        progress(first, total)
+        for number in range(0, first, every):
+            self._show(number)
+        how = {"every": every, "options": options, "smoothing": smoothing, "first": first, "on_frame": note}
+        with closing(segment_frames(model, video, words, **how)) as results:
+            for frame, result in results:
+                self._submit(self._add, frame.number, result, None if smoothing is None else smoothing.state)
+                progress(min(frame.number + every, len(self.times)), total)
+        self._finish()
+        progress(len(self._partial.times), len(self._partial.times))
+
     def close(self) -> None:
         """Stop; an unfinished chunk is lost."""
         self._thread.shutdown(cancel_futures=True)
         if self._overlay is not None:
             self._overlay.close()
 
-    def show(self, number: int) -> None:
+    def _show(self, number: int) -> None:
         """Draw a frame labeled by an earlier call."""
         if (overlay := self._overlay) is not None:
             labels = self._partial.label_map(number)
             self._submit(lambda: overlay.show(read_label_map(labels), self._every))
 
-    def add(self, number: int, result: Segmentation, state: SmoothingState | None) -> None:
-        """Add the next labeled frame, and the mean after it."""
-        self._submit(self._add, number, result, state)
-
-    def finish(self, damage: str | None) -> None:
+    def _finish(self) -> None:
         """Wait for all frames, and record the end of the video."""
         self._wait(0)
         if len(self.times) > len(self._partial.times):
             self._finish_piece(len(self.times))
         if self._overlay is not None:
             self._overlay.finish()
-        self._partial.complete(damage, [] if self._overlay is None else self._overlay.sound)
+        self._partial.complete(self._video.damage, [] if self._overlay is None else self._overlay.sound)
 
     def _submit(self, work: Callable[..., None], *arguments: object) -> None:
         self._waiting.append(self._thread.submit(work, *arguments))

@@ -114,10 +114,8 @@ def neighbors(
 ) -> tuple[Int[Array, " {pixels}"], Int[Array, " {pixels}"], Float[Array, " {pixels}"]]:
     """For each pixel of an axis, the two cells that bilinear interpolation blends (corners not aligned).
 
-    `like` is an array whose library and device to use; `rounded` rounds as PyTorch does for float32 maps.
-
-    Returns:
-        Indices of the lower and the upper cell, and the weight of the upper cell, in [0, 1).
+    `like` is an array whose library and device to use; `rounded` rounds as PyTorch does for float32 maps. Returns the
+    indices of the lower and the upper cell, and the weight of the upper cell, in [0, 1).
     """
     xp, scale = array_namespace(like), cells / pixels
     # Apple's GPUs have no float64

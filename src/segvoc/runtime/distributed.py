@@ -51,11 +51,7 @@ class Processes:
 
     @classmethod
     def from_environment(cls) -> "Processes":
-        """Read RANK and WORLD_SIZE as set by `torchrun`; a single process if they are not set.
-
-        Raises:
-            UsageError: their values are not consistent numbers.
-        """
+        """Read RANK and WORLD_SIZE, as set by `torchrun` (`UsageError` if inconsistent); a single process without."""
         rank, count = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
         if "WORLD_SIZE" not in os.environ:
             return cls()
@@ -116,10 +112,7 @@ class Processes:
         return result
 
     def wait_for_all(self) -> None:
-        """Barrier after work of very uneven length.
-
-        Raises: torch.distributed.DistStoreError: a process didn't arrive within `UNEVEN_TIMEOUT`.
-        """
+        """Barrier after work of uneven length; `DistStoreError` if a process doesn't arrive within `UNEVEN_TIMEOUT`."""
         if self.store is None:
             return
         arrived = self.store.add("arrived", 1)
@@ -146,9 +139,7 @@ def join_processes(backend: Literal["gloo", "nccl"]) -> Iterator[Processes]:
 
     At the end of the block the group is destroyed. The block must not leave a module from `wrap_distributed` in a
     variable: it would keep the group and its threads, which may then crash as the interpreter shuts down. The backend
-    "nccl" reduces GPU tensors.
-
-    Raises: UsageError: RANK and WORLD_SIZE are inconsistent.
+    "nccl" reduces GPU tensors. `UsageError` if RANK and WORLD_SIZE are inconsistent.
     """
     processes = Processes.from_environment()
     if processes.count == 1:

@@ -138,10 +138,9 @@ _ran_in: dict[str, int] = {}
 
 
 def check_fork() -> None:
-    """Check that PyTorch's CPU threads work in this process.
+    """Check that PyTorch's CPU threads work in this process; `UsageError` if its parent used them before fork().
 
-    Raises: UsageError: the parent used them before fork(). A fork copies no threads, so the first parallel operation
-        would deadlock.
+    A fork copies no threads, so the first parallel operation would deadlock.
     """
     import torch
 

@@ -6,8 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from types import TracebackType
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -39,16 +38,11 @@ ANNOUNCED_AFTER = 1.0
 """Time after which `announced` prints its line [s]."""
 
 
-class Progress:
-    """Progress of a task: its name, the finished and total units, the rate, and the remaining time.
+class Progress(AbstractContextManager["Progress"]):
+    """Progress of a task in a `with` block: its name, the finished and total units, the rate, and the remaining time.
 
     A terminal shows a bar. Otherwise a line is printed after `FIRST_LINE` seconds and then every `LINE_EVERY` seconds,
     so that logs stay short but users still see progress. `update` may be called from several threads.
-
-        with Progress("encoding images", total=len(images)) as progress:
-            for image in images:
-                ...
-                progress.update()
 
     A task has `total` units (None if unknown); an earlier call finished `done` of them. `silent` shows nothing, for
     example on all ranks except 0. `keep` leaves the bar on the terminal when the task is done. The first line of an
@@ -90,12 +84,7 @@ class Progress:
         if early and self._lines:
             self._timer.start()
 
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._timer.cancel()
         self._bar.close()
         if self._printed and kind is None:
@@ -115,6 +104,14 @@ class Progress:
             is_due = time.monotonic() >= self._next
         if self._lines and is_due:
             self._print()
+
+    def reach(self, done: int, total: int | None) -> None:
+        """Count up to `done` units, those of earlier calls included; the first time may set an unknown total."""
+        if self._updates or self.total is not None or total is None:
+            self.update(done - self.done)
+        else:
+            self.done = done
+            self.start(total)
 
     def _print(self) -> None:
         with self._lock:

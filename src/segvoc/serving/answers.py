@@ -119,15 +119,10 @@ _CODES = {status: code for code, (status, _) in reversed(FAILURES.items())}
 
 
 class ServiceFailure(Exception):
-    """An error response.
+    """An error response: one line for the client that says what is wrong and how to fix it.
 
-    Args:
-        code: a key of `FAILURES`, or any other with a `status`.
-        message: one line for the client: what is wrong and how to fix it.
-        status: the HTTP status; None: the code's status.
-        retry_after: value of Retry-After [s].
-        headers: further response headers.
-        details: further values of the response body, beside the error.
+    `code` is a key of `FAILURES`, or any other with a `status`; `retry_after` is the value of Retry-After [s];
+    `details` are further values of the response body, beside the error.
     """
 
     def __init__(

@@ -42,7 +42,6 @@ from segvoc.serving.middleware import (
     LOGGER,
     Admission,
     Observation,
-    SecurityHeaders,
     ServiceMetrics,
     failure_response,
     log_settings,
@@ -80,11 +79,6 @@ class Service:
     def labeler(self) -> Labeler:
         """The labeler of the first model, which answers requests that name none."""
         return next(iter(self.labelers.values()))
-
-    @property
-    def open_model(self) -> Callable[[], Segmenter]:
-        """Opens the first model."""
-        return self.open_models[0]
 
     def labeler_of(self, model: str | None) -> Labeler:
         """The labeler of a model by name (None: the first); `UsageError` if there is no such model."""
@@ -174,11 +168,8 @@ def create_app(
 ) -> FastAPI:
     """Create the service as an ASGI application.
 
-    Args:
-        open_model: opens its model, or the first of several.
-        settings: its settings.
-        more: open further models, which requests choose by name.
-        models: all of them, if they are open already; otherwise they are opened at startup.
+    `open_model` opens its model, `more` further ones, which requests choose by name; all at startup unless `models` has
+    them already.
     """
     if settings.traces:
         send_traces()
@@ -223,7 +214,6 @@ def create_app(
     # the middleware added last sees requests first
     app.add_middleware(Admission, settings=settings, routes=app.routes, password_paths=service.password_paths)
     app.add_middleware(Observation, metrics=metrics, log_probes=settings.log_probes)
-    app.add_middleware(SecurityHeaders)
     return app
 
 
@@ -368,19 +358,10 @@ def run(
     metrics_port: int | None = None,
     told: Mapping[str, object] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then finish accepted requests; SIGHUP opens the models again.
+    """Serve until SIGTERM or SIGINT, then finish accepted requests; SIGHUP opens the models again (see `create_app`).
 
-    Args:
-        open_model: opens the model; see `create_app`, also for `more`.
-        settings: the settings.
-        host: the address to listen on.
-        port: its port.
-        more: open further models.
-        metrics_port: a port of the same address that has the metrics without a key; None: there is none.
-        told: settings for the first line of the log; none may be secret.
-
-    Raises:
-        UsageError: an address can't be used.
+    The metrics are at `metrics_port`, too, without a key; None: not. `told` are settings for the first line of the log;
+    none may be secret. `UsageError` if an address can't be used.
     """
     logging.config.dictConfig(log_settings())
     logging.captureWarnings(True)

@@ -236,9 +236,10 @@ def content_type(request: Request, *known: str) -> str:
 
 async def _form(request: Request, settings: ServiceSettings) -> dict[str, str | tuple[str | None, bytes]]:
     stream = body_stream(request, settings.max_bytes + TEXT_BYTES)
-    parser = _MemoryParser(
+    parser = ClosingParser(
         request.headers, stream, max_files=1, max_fields=len(SegmentForm.model_fields), max_part_size=TEXT_BYTES
     )
+    parser.spool_max_size = 1 << 40  # files stay in memory; the stream limits their size
     parsed = await parsed_form(parser, settings.upload_seconds)
     fields: dict[str, str | tuple[str | None, bytes]] = {}
     try:
@@ -253,13 +254,11 @@ async def _form(request: Request, settings: ServiceSettings) -> dict[str, str | 
     return fields
 
 
-class _MemoryParser(MultiPartParser):
-    """Keeps files in memory; the stream limits their size."""
-
-    spool_max_size = 1 << 40
+class ClosingParser(MultiPartParser):
+    """A parser that closes all of its files."""
 
     def close(self) -> None:
-        """Close all files, including a truncated file, which the parsed form lacks."""
+        """Close all files, including a truncated one, which the parsed form lacks."""
         for file in self._files_to_close_on_error:
             file.close()
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -81,11 +81,9 @@ class ModelIdentity:
     """What labels an image: the same identity, words and options give the same labels."""
 
     model: str
-    """Name of the model."""
     weights: str | None
     """Digest of its weights; None for an engine of your own."""
     version: str = __version__
-    """segvoc's version."""
 
     @property
     def header(self) -> str:
@@ -105,28 +103,19 @@ class EncodedVocabulary:
     """The model that encoded it, which labels images with it."""
 
 
-def cached_encoder(
-    model: Segmenter, number: int, identity: ModelIdentity
-) -> Callable[[VocabularyDefinition], EncodedVocabulary]:
-    """Encode vocabularies by `Segmenter.encode`, with an LRU cache of `number` entries."""
-
-    @lru_cache(number)
-    def encoded(definition: VocabularyDefinition) -> EncodedVocabulary:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            prepared = model.encode(definition.words, parts=definition.parts, background=definition.background)
-        of_words = (PromptTruncatedWarning, UnknownWordWarning)
-        hints = tuple(str(warning.message) for warning in caught if issubclass(warning.category, of_words))
-        return EncodedVocabulary(prepared, hints, identity)
-
-    return encoded
+def _encoded(model: Segmenter, identity: ModelIdentity, definition: VocabularyDefinition) -> EncodedVocabulary:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        prepared = model.encode(definition.words, parts=definition.parts, background=definition.background)
+    of_words = (PromptTruncatedWarning, UnknownWordWarning)
+    hints = tuple(str(warning.message) for warning in caught if issubclass(warning.category, of_words))
+    return EncodedVocabulary(prepared, hints, identity)
 
 
 class PixelBudget:
     """Bounds the pixels of decoded images in memory, over all models; first come, first served in each of them.
 
-    Args:
-        most: max pixels; an image with more takes all of them.
+    An image with more pixels than the limit takes all of them.
     """
 
     def __init__(self, most: int) -> None:
@@ -225,7 +214,7 @@ class Labeler:
             model = copy.copy(model)  # the caller's keeps its batch
             model.batch = self.settings.batch
         self._opened, self._adapt, self.model, self.identity = opened, adapt, model, identity
-        self._encoded = cached_encoder(model, self.settings.vocabularies, identity)
+        self._encoded = lru_cache(self.settings.vocabularies)(partial(_encoded, model, identity))
 
     @property
     def is_healthy(self) -> bool:

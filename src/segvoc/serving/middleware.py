@@ -34,7 +34,6 @@ class RequestWork:
     """The model's work for a request."""
 
     images: int = 0
-    """Images that it labeled."""
     wait_seconds: float = 0.0
     """Time that they waited in the queue, in sum [s]."""
 
@@ -145,7 +144,7 @@ def send_traces() -> None:
 
 
 class Observation:
-    """Middleware that observes all requests."""
+    """Middleware that observes all requests, and adds security headers to the responses."""
 
     def __init__(self, app: ASGIApp, metrics: ServiceMetrics, *, log_probes: bool) -> None:
         self.app, self.metrics, self._log_probes = app, metrics, log_probes
@@ -164,8 +163,9 @@ class Observation:
         async def counted_send(message: Message) -> None:
             nonlocal status, sent
             if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)[ID_HEADER] = request_id
+                status, headers = message["status"], MutableHeaders(scope=message)
+                headers.setdefault("Cache-Control", "no-store")
+                headers.update({ID_HEADER: request_id, **HEADERS})
             else:
                 sent += len(message.get("body", b""))
             await send(message)
@@ -330,22 +330,3 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-
-
-class SecurityHeaders:
-    """Adds security headers to every response."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.setdefault("Cache-Control", "no-store")
-                headers.update(HEADERS)
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers)

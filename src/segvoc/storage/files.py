@@ -41,8 +41,7 @@ CACHE_VARIABLE = "SEGVOC_CACHE"
 def cache_folder() -> Path | None:
     """The cache folder, which need not exist: SEGVOC_CACHE, or "segvoc" in the platform's user cache.
 
-    Returns:
-        The folder (on Linux ~/.cache/segvoc, on macOS ~/Library/Caches/segvoc); None if caching is off.
+    On Linux ~/.cache/segvoc, on macOS ~/Library/Caches/segvoc; None if caching is off.
     """
     setting = os.environ.get(CACHE_VARIABLE)
     if setting:
@@ -66,8 +65,7 @@ def scratch_folder() -> Iterator[str]:
 def safe_path(name: str) -> Path:
     """Validate a file name from a dataset or archive as a relative path that can't escape its folder.
 
-    Raises:
-        ValueError: the name is a URL, absolute, or points outside the folder.
+    `ValueError` if it is a URL, absolute, or points outside the folder.
     """
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", name):
         raise ValueError(f"{name[:100]!r} is a URL, which isn't fetched")

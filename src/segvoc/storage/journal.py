@@ -37,9 +37,7 @@ def lock_folder(folder: str | os.PathLike[str], *, wait: bool = False) -> "Abstr
     """Lock a folder against other processes until the end of a `with` block; creates it if needed.
 
     Several blocks of this process, nested or in threads, can lock a folder; it stays locked until the last one ends.
-
-    Raises:
-        UsageError: another process holds the lock, and `wait` is false.
+    `UsageError` if another process holds the lock, unless `wait`.
     """
     from filelock import FileLock, Timeout  # here, since it takes a tenth of a second to import
 
@@ -60,13 +58,11 @@ SYNC_INTERVAL = 5.0
 """Time after which an appended entry also flushes the file to the disk [s]."""
 
 
-class Journal:
-    """A journal open for appending by a single process; use it in a `with` block or close it.
+class Journal(AbstractContextManager["Journal"]):
+    """A journal open for appending by a single process; use it in a `with` block or close it. Its file is created.
 
-    Args:
-        path: the file; created with its folder if needed.
-        exclusive: lock the file against other processes, if the file system supports locks.
-        busy: the message of the `UsageError` if another process holds the lock.
+    `exclusive` locks the file against other processes, if the file system supports locks; `busy` is the message of the
+    `UsageError` if another process holds the lock.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, exclusive: bool = False, busy: str | None = None) -> None:
@@ -84,9 +80,6 @@ class Journal:
                 self._file.close()
                 raise
 
-    def __enter__(self) -> "Journal":
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -101,11 +94,7 @@ class Journal:
             self._file.truncate(0)
 
     def append(self, entry: Mapping[str, object]) -> None:
-        """Add an entry; NaN and infinity are written as null.
-
-        Raises:
-            OutputError: the file can't be written, for example because the disk is full; the journal is unchanged.
-        """
+        """Add an entry; NaN and infinity are written as null. After an `OutputError`, the journal is unchanged."""
         line = f"{strict_json(entry)}\n".encode()
         size = os.fstat(self._file.fileno()).st_size
         try:
@@ -175,13 +164,10 @@ def warn_of_damage(message: str) -> None:
 def read_journal(
     path: str | os.PathLike[str], *, is_whole: Callable[[Mapping[str, Any]], bool] = lambda entry: True
 ) -> Iterator[dict[str, Any]]:
-    """Read the entries of a journal in order; empty if the file doesn't exist.
+    """Read the entries of a journal in order, also while a process writes it; empty if the file doesn't exist.
 
-    Skips empty lines, an unfinished last line, and damaged lines (with a `DamagedJournalWarning`).
-
-    Args:
-        path: the file; another process may be writing it.
-        is_whole: whether an entry is valid; lines with invalid entries count as damaged.
+    Skips empty lines, an unfinished last line, and damaged lines (with a `DamagedJournalWarning`), which include those
+    with entries that aren't `is_whole`.
     """
     try:
         file = Path(path).open("rb")

@@ -51,10 +51,8 @@ def plain(value: Any) -> Plain:
 def from_json(cls: type[Instance], content: object, place: str = "") -> Instance:
     """Restore a record written by `to_json`, the output of `json.loads`.
 
-    Missing fields get their defaults, so files from before a field was added still load.
-
-    Raises: UsageError: a field is unknown or missing, or a value has the wrong type or is out of range; the error
-        contains the dotted path, which starts at `place`.
+    Missing fields get their defaults, so files from before a field was added still load. `UsageError` with the dotted
+    path, which starts at `place`, if a field is unknown or missing, or a value has the wrong type or is out of range.
     """
     if not isinstance(content, Mapping):
         raise UsageError(f"{place or 'the content'} is {shortened(content)}, not an object of named values")
@@ -70,7 +68,7 @@ def from_json(cls: type[Instance], content: object, place: str = "") -> Instance
 def field_value(annotation: Any, value: object, place: str) -> Any:
     """Convert a JSON value to the type of a field: lists to tuples, objects to records; other values have their type.
 
-    Raises: UsageError: the value has another type; the error contains its place, a dotted path.
+    `UsageError` with its place, a dotted path, if the value has another type.
     """
     members = union_members(annotation)
     classes: list[Any] = [member for member in members if dataclasses.is_dataclass(member)]
@@ -139,10 +137,7 @@ _WORDS = {"true": True, "false": False, "none": None}
 
 
 def check_amounts(record: Instance) -> Instance:
-    """Return a record whose numbers are all from 0 to `LARGEST_AMOUNT`.
-
-    Raises: UsageError: a number isn't; the error contains its dotted path.
-    """
+    """Return a record whose numbers are all from 0 to `LARGEST_AMOUNT`; `UsageError` with the path of another."""
     for name, value in leaves(to_json(record)):
         if isinstance(value, int | float) and not 0 <= value <= LARGEST_AMOUNT:
             raise UsageError(f"{name}={shortened(value)} is out of range; give a number from 0 to {LARGEST_AMOUNT}")
@@ -228,8 +223,7 @@ _DESCRIBED: Mapping[Any, str] = {
 def parse_settings(assignments: Iterable[str]) -> dict[str, str]:
     """Parse assignments such as "blocks=2" into names and values.
 
-    Raises:
-        UsageError: a text has no "=", or a name occurs twice.
+    `UsageError` if a text has no "=", or a name occurs twice.
     """
     settings: dict[str, str] = {}
     for text in assignments:
@@ -247,9 +241,8 @@ def with_settings(
 ) -> Instance:
     """Return a copy of a configuration, called `what` in errors, with some fields changed.
 
-    Settings are values by name, typed or as text ("2", "true", "384,512"); `fixed` fields can't be set.
-
-    Raises: UsageError: a name is unknown or ambiguous, or a value has the wrong type or is out of range.
+    Settings are values by name, typed or as text ("2", "true", "384,512"); `fixed` fields can't be set. `UsageError` if
+    a name is unknown or ambiguous, or a value has the wrong type or is out of range.
     """
     names: dict[_Path, str] = {}
     values: dict[_Path, object] = {}
@@ -283,11 +276,9 @@ def differences(configuration: object, base: object) -> dict[str, Plain]:
 
 
 def check_range(configuration: object, limits: Mapping[str, tuple[int | float, int | float]]) -> None:
-    """Check that numbers, or those in tuples, are in range; for use in `__post_init__`.
+    """Check that numbers, or those in tuples, are in range, for use in `__post_init__`; raises `UsageError`.
 
     Limits are minimum and maximum by field name, both inclusive. None is always valid, infinite numbers never.
-
-    Raises: UsageError: a number is out of range.
     """
     for name, (least, most) in limits.items():
         value = getattr(configuration, name)

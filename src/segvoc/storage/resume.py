@@ -56,11 +56,6 @@ def stamp_of(path: str | os.PathLike[str]) -> Stamp:
     return status.st_size, status.st_mtime_ns
 
 
-def done_entry(key: Key, item: str, stamp: object = None, value: object = None) -> dict[str, object]:
-    """The entry of a finished item."""
-    return {"key": _digest(key), "item": item, "stamp": stamp, "value": value}
-
-
 def difference(before: Mapping[str, Any], key: Key) -> str:
     """The differences between an earlier call's settings, read from JSON, and this call's; empty if equal."""
     then, now = flattened(before), flattened(json.loads(strict_json(key)))
@@ -75,11 +70,9 @@ def _shown(value: object) -> str:
 class DoneItems(Generic[Value]):
     """A snapshot of the finished items under a key.
 
-    Args:
-        entries: entries with the settings of keys and of `done_entry`, read from JSON; others are ignored.
-        key: the key of this call.
-        decode: decodes the value of an entry; if it raises `KeyError`, `TypeError` or `ValueError`, the entry is
-            damaged (reported as a `DamagedJournalWarning`), and the item isn't done.
+    `entries` are those of a journal: the settings of a key, or an item; others are ignored. If `decode` of an entry's
+    value raises `KeyError`, `TypeError` or `ValueError`, the entry is damaged (reported as a
+    `DamagedJournalWarning`), and the item isn't done.
     """
 
     def __init__(
@@ -135,14 +128,8 @@ class ResumableWork(Generic[Value]):
     """Work with a journal of finished items for this process; use it in a `with` block or close it.
 
     The journal is locked while open, and removed on close if empty. `done` has the items of earlier calls and other
-    processes.
-
-    Args:
-        path: the journal of this process.
-        key: all settings that the results depend on.
-        writers: pattern of the journals of all processes that share the work, in the same folder; None: this journal.
-        decode: as for `DoneItems`.
-        busy: the message of the `UsageError` if another process has the journal open.
+    processes, whose journals match the pattern `writers` in the same folder (None: this journal). `decode` is that of
+    `DoneItems`, `busy` the message of the `UsageError` if another process has the journal open.
     """
 
     def __init__(
@@ -168,21 +155,14 @@ class ResumableWork(Generic[Value]):
     def finish(self, item: str, stamp: object = None, value: object = None) -> None:
         """Record a finished item, whose files are on disk; thread-safe.
 
-        Args:
-            item: its name.
-            stamp: stamps of its source files (taken before reading) and of the written files.
-            value: JSON-serializable value for `DoneItems.get`.
+        The stamp is of its source files (taken before reading) and of the written files; the value is plain, for
+        `DoneItems.get`.
         """
         with self._lock:
             if not self._has_key:
                 self._journal.append({"key": _digest(self.key), "settings": self.key})
                 self._has_key = True
-            self._journal.append(done_entry(self.key, item, stamp, value))
-
-    def restart(self) -> None:
-        """Discard all entries of the journal."""
-        self._journal.clear()
-        self._has_key, self.done = False, DoneItems((), self.key)
+            self._journal.append({"key": _digest(self.key), "item": item, "stamp": stamp, "value": value})
 
     def close(self) -> None:
         """Flush the journal to the disk and release it."""
@@ -199,15 +179,8 @@ class StepwiseWork(ResumableWork[Any]):
     Rows of tiles and chunks of a video are steps; subclasses define them (`take`, `usable`). Only a single process can
     use the folder. Use it in a `with` block, and call `remove` at the end of the block.
 
-    Args:
-        folder: the folder.
-        key: all settings that the results depend on.
-        stamp: stamp of the source; if it has changed, all steps start over.
-        out: the output folder, for errors.
-        resume: resume after the steps of an earlier call; otherwise start over.
-
-    Raises:
-        UsageError: another process uses the folder, or an earlier call left steps with other settings.
+    All steps start over unless `resume`, or if the `stamp` of the source has changed. `out` is the output folder, for
+    errors: `UsageError` if another process uses the folder, or an earlier call left steps with other settings.
     """
 
     def __init__(self, folder: Path, key: Key, stamp: object, *, out: str | os.PathLike[str], resume: bool) -> None:
@@ -215,7 +188,6 @@ class StepwiseWork(ResumableWork[Any]):
         self.folder, self._stamp, self._count = folder, stamp, 0
         try:
             earlier = self._earlier(out) if resume else []
-            self.done = DoneItems((), key)
             if not earlier:
                 self._begin_anew()
             for value in earlier:
@@ -256,7 +228,7 @@ class StepwiseWork(ResumableWork[Any]):
 
     def _begin_anew(self) -> None:
         """Remove all files but the journal, which is locked."""
-        self.restart()
+        self._journal.clear()
         with writing(self.folder):
             for path in self.folder.iterdir():
                 if path.is_dir():

@@ -58,15 +58,15 @@ def annotate(
     from segvoc_annotate.projects.records import ProjectOptions
     from segvoc_annotate.settings import MAX_EDITED_PIXELS, AnnotateSettings
 
-    given = words is not None or words_file is not None
-    names = vocabulary_of(words, words_file).words if given else ()
+    vocabulary = vocabulary_of(words, words_file)
+    names = () if vocabulary is None else vocabulary.words
     if is_project(folder) or folder.lower().endswith(".zip"):
         if images is not None:
             raise UsageError(f"{folder!r} is an existing project with known images; leave out --images")
         project = open_project(folder)
         project.add_words(names)
     else:
-        if not given and images is None:
+        if vocabulary is None and images is None:
             _ask_for_new(Path(folder))
         options = ProjectOptions(model=model or "tiny")
         project = Project.create(folder, words=names, images=images, options=options)

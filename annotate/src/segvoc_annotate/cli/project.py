@@ -45,11 +45,11 @@ def export(folder: str, format_: str, out: str, all_: bool, no_images: bool) -> 
     from segvoc_annotate.projects.folder import ProjectFolder
 
     export_ = ProjectExport(
-        project=ProjectFolder.open(folder), format=format_, only_done=not all_, copy_images=not no_images
+        project=ProjectFolder(folder), format=format_, only_done=not all_, copy_images=not no_images
     )
     count = len(export_.states)
     with Progress("exporting", total=count, unit="image") as progress:
-        problems = export_.to_folder(out, lambda done, _: progress.update(done - progress.done))
+        problems = export_.to_folder(out, progress.reach)
     for problem in problems:
         echo(f"segvoc: error: {problem}", err=True)
     echo(f"-> {out} ({count - len(problems)} images, {len(export_.words)} words)")
@@ -86,16 +86,11 @@ def import_(folder: str, done: bool, dataset: DatasetOptions) -> int:
     path = dataset.paths[0] if len(dataset.paths) == 1 and plain and not (dataset.labels or dataset.classes) else None
     labeled = dataset.read() if path is None and (dataset.paths or dataset.labels) else None
     with (
-        Project.open(folder) if is_project(folder) else Project.create(folder) as opened,
+        Project(folder) if is_project(folder) else Project.create(folder) as opened,
         Progress("importing", unit="image") as progress,
     ):
         opened.recover()  # an interrupted import may have left a partial image
-
-        def show(count: int, total: int) -> None:
-            progress.total = total
-            progress.update(count - progress.done)
-
-        importing = Importing(project=opened, done=done, on_step=show)
+        importing = Importing(project=opened, done=done, on_step=progress.reach)
         if path is not None:
             format_, split = (next(iter(values), None) for values in (dataset.formats, dataset.splits))
             result = importing.path(path, format_, images=dataset.images, split=split)
@@ -116,7 +111,7 @@ def status(folder: str, as_json: bool) -> int:
     """Count the images of DIR that are done, labeled and unlabeled, accepted and sent back, and each word's pixels."""
     from segvoc_annotate.projects.folder import ProjectFolder
 
-    opened = ProjectFolder.open(folder)
+    opened = ProjectFolder(folder)
     record, (states, problems) = opened.record, opened.states()
     if as_json:
         images = [to_json(state) for state in states]
@@ -165,9 +160,9 @@ def words(
     from segvoc_annotate.projects.project import Project
 
     if add is None and not (rename or merge or remove):
-        record = ProjectFolder.open(folder).record
+        record = ProjectFolder(folder).record
     else:
-        with Project.open(folder) as opened:
+        with Project(folder) as opened:
             if add is not None:
                 opened.add_words(Vocabulary(add).words)
             record = _changed(opened, rename, merge, remove)
@@ -207,7 +202,7 @@ def reviewers(folder: str, names: str | None) -> None:
     """List who may accept the done images of DIR or send them back: names of users, or of API keys."""
     from segvoc_annotate.projects.project import Project
 
-    with Project.open(folder) as opened:
+    with Project(folder) as opened:
         record = opened.record
         if names is not None:
             found = tuple(name.strip() for name in names.split(",") if name.strip())
@@ -227,7 +222,7 @@ def zip_(folder: str, out: str | None) -> None:
     from segvoc_annotate.projects.archive import archived
     from segvoc_annotate.projects.folder import ProjectFolder
 
-    opened = ProjectFolder.open(folder)
+    opened = ProjectFolder(folder)
     target = f"{opened.folder}.zip" if out is None else out
 
     def write(file: BinaryIO) -> None:

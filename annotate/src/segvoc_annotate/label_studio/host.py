@@ -38,12 +38,7 @@ _CHUNK = 65_536
 
 
 class LabelStudioHost:
-    """Fetches images of tasks; thread-safe.
-
-    Args:
-        settings: address, token and timeout.
-        max_bytes: max size of an image file [bytes].
-    """
+    """Fetches images of tasks, of at most `max_bytes`; thread-safe."""
 
     def __init__(self, settings: AnnotateSettings, max_bytes: int) -> None:
         self._origin = _origin(urlsplit(settings.label_studio or ""))
@@ -52,14 +47,9 @@ class LabelStudioHost:
         self._access, self._fetched_access = "", -ACCESS_SECONDS
 
     def fetch(self, source: str, task: object) -> bytes:
-        """Fetch the image file of a task.
+        """Fetch the image file of a task from a Label Studio URL or path, or a URI of its cloud storage.
 
-        Args:
-            source: a Label Studio URL or path, or a URI of its cloud storage.
-            task: id of the task.
-
-        Raises:
-            InputError: the address isn't an image of this Label Studio, or can't be fetched within the limits.
+        `InputError` if the address isn't an image of this Label Studio, or can't be fetched within the limits.
         """
         target, deadline = self._target(source, task), time.monotonic() + self._settings.fetch_seconds
         for _ in range(REDIRECTS + 1):
@@ -185,14 +175,9 @@ class TaskImages:
         self._threads = ThreadPoolExecutor(FETCHING_THREADS, thread_name_prefix="segvoc-fetch")
 
     async def get(self, source: object, task: object) -> bytes:
-        """The image file of a task.
+        """The image file of a task, by the image field of its data and its id.
 
-        Args:
-            source: the image field of the task's data.
-            task: id of the task.
-
-        Raises:
-            InputError: the source is neither a `data:` URI nor at the configured Label Studio, or can't be fetched.
+        `InputError` if that is neither a `data:` URI nor at the configured Label Studio, or can't be fetched.
         """
         if not isinstance(source, str) or not source:
             raise InputError("it has no image in the field named by the labeling configuration; check its data")

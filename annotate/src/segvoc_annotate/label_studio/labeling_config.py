@@ -4,8 +4,10 @@ The configuration is XML that comes with each request. Nothing in it is loaded o
 place for entities, is refused.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+from xml.etree import ElementTree
 from xml.parsers import expat
 
 from segvoc import UsageError
@@ -16,8 +18,6 @@ DEEPEST = 100
 
 Tool = Literal["BrushLabels", "PolygonLabels"]
 """Elements whose labels can be predicted."""
-
-_TOOLS: tuple[Tool, ...] = ("BrushLabels", "PolygonLabels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,7 @@ class LabelingConfig:
     words: tuple[str, ...]
     """The words to look for; a label may have several."""
     label_of_word: tuple[int, ...]
-    """Index of each word's label."""
     background: str | None
-    """The background word."""
     threshold: float | None
     """Probability below which a pixel gets no label, or the background."""
 
@@ -45,30 +43,20 @@ class LabelingConfig:
         return [*self.label_of_word, *([UNLABELED] * (len(classes) - len(self.words)))]
 
 
-@dataclass
-class _ToolElement:
-    """An element of labels."""
-
-    name: Tool
-    attributes: dict[str, str]
-    labels: list[dict[str, str]] = field(default_factory=list)
-
-
 def read_config(text: str) -> LabelingConfig:
-    """Read the first `BrushLabels` or `PolygonLabels` of an `Image` in a configuration.
+    """Read the first `BrushLabels` or `PolygonLabels` of an `Image` of a configuration; raises `UsageError`.
 
     A label's words are in its attribute `predicted_values`, separated by commas; without it, its value is the word. The
     tool's attributes `model_background` and `model_score_threshold` are options of `Segmenter.segment`.
-
-    Raises:
-        UsageError: the XML is damaged, unsafe or nested too deeply, or no such tool has labels.
     """
-    tools, images = _parsed(text)
-    for tool in tools:
-        names = [name.strip() for name in tool.attributes.get("toName", "").split(",")]
-        image = next((name for name in names if name in images), None)
-        if image is not None and tool.attributes.get("name") and tool.labels:
-            return _config(tool, image, images[image])
+    root = _parsed(text)
+    fields = {image.get("name"): image.get("value", "") for image in root.iter("Image")}
+    for tool in root.iter():
+        names = [name.strip() for name in tool.get("toName", "").split(",")] if tool.tag in get_args(Tool) else []
+        image = next((name for name in names if fields.get(name, "").startswith("$")), None)
+        labels = [label for label in tool.iter("Label") if label.get("value")]
+        if image and tool.get("name") and labels:
+            return _config(tool, labels, image, fields[image][1:])
     raise UsageError(
         "the labeling configuration has no BrushLabels or PolygonLabels with labels for an Image; add "
         '<BrushLabels name="masks" toName="image"><Label value="cat"/></BrushLabels> beside '
@@ -77,31 +65,30 @@ def read_config(text: str) -> LabelingConfig:
 
 
 def check_config(text: str) -> None:
-    """Check that a configuration is readable; a new project's may be empty.
-
-    Raises:
-        UsageError: the XML is damaged, unsafe or nested too deeply.
-    """
+    """Raise `UsageError` if a configuration is damaged, unsafe or nested too deeply; a new project's may be empty."""
     _parsed(text)
 
 
-def _config(tool: _ToolElement, image: str, field_name: str) -> LabelingConfig:
+def _config(
+    tool: ElementTree.Element, elements: Sequence[ElementTree.Element], image: str, image_field: str
+) -> LabelingConfig:
     labels, words, label_of_word = [], [], []
-    for label in tool.labels:
-        values = label.get("predicted_values", "").split(",") if label.get("predicted_values") else [label["value"]]
+    for element in elements:
+        predicted = element.get("predicted_values")
+        values = predicted.split(",") if predicted else [element.attrib["value"]]
         words += [value.strip() for value in values]
         label_of_word += [len(labels)] * len(values)
-        labels.append(label.get("alias") or label["value"])
+        labels.append(element.get("alias") or element.attrib["value"])
     return LabelingConfig(
-        tool=tool.name,
-        from_name=tool.attributes["name"],
+        tool=cast(Tool, tool.tag),
+        from_name=tool.attrib["name"],
         to_name=image,
-        image_field=field_name,
+        image_field=image_field,
         labels=tuple(labels),
         words=tuple(words),
         label_of_word=tuple(label_of_word),
-        background=tool.attributes.get("model_background", "").strip() or None,
-        threshold=_threshold(tool.attributes.get("model_score_threshold")),
+        background=tool.get("model_background", "").strip() or None,
+        threshold=_threshold(tool.get("model_score_threshold")),
     )
 
 
@@ -117,38 +104,30 @@ def _threshold(text: str | None) -> float | None:
     return value
 
 
-def _parsed(text: str) -> tuple[list[_ToolElement], dict[str, str]]:
-    """The elements of labels, and the fields of the images by name."""
-    tools: list[_ToolElement] = []
-    images: dict[str, str] = {}
-    open_elements: list[_ToolElement | None] = []
-    parser = expat.ParserCreate("utf-8")
+class _Elements(ElementTree.TreeBuilder):
+    """Builds a tree of limited depth, without a document type."""
 
-    def begin(name: str, attributes: dict[str, str]) -> None:
-        if len(open_elements) >= DEEPEST:
+    depth = 0
+
+    def start(self, tag: str, attrs: dict[str, str], /) -> ElementTree.Element:
+        self.depth += 1
+        if self.depth > DEEPEST:
             raise UsageError(f"the labeling configuration is nested more than {DEEPEST} deep; make it flatter")
-        inside = next((one for one in reversed(open_elements) if one is not None), None)
-        tool = None
-        if name in _TOOLS:
-            tool = _ToolElement(name, attributes)
-            tools.append(tool)
-        elif name == "Label" and inside is not None and attributes.get("value"):
-            inside.labels.append(attributes)
-        elif name == "Image" and attributes.get("name") and attributes.get("value", "").startswith("$"):
-            images[attributes["name"]] = attributes["value"][1:]
-        open_elements.append(tool)
+        return super().start(tag, attrs)
 
-    def end(_: str) -> None:
-        open_elements.pop()
+    def end(self, tag: str, /) -> ElementTree.Element:
+        self.depth -= 1
+        return super().end(tag)
 
-    def refuse(*_: object) -> None:
+    def doctype(self, *_: object) -> None:
         raise UsageError("the labeling configuration has a document type (<!DOCTYPE ...>); remove it")
 
-    parser.StartElementHandler, parser.EndElementHandler = begin, end
-    parser.StartDoctypeDeclHandler = refuse
+
+def _parsed(text: str) -> ElementTree.Element:
     try:
-        parser.Parse(text.encode("utf-8", "replace"), True)
-    except expat.ExpatError as error:
-        place = f"{expat.ErrorString(error.code)}, line {error.lineno}"
+        return ElementTree.fromstring(
+            text.encode("utf-8", "replace"), ElementTree.XMLParser(target=_Elements(), encoding="utf-8")
+        )
+    except ElementTree.ParseError as error:
+        place = f"{expat.ErrorString(error.code)}, line {error.position[0]}"
         raise UsageError(f"the labeling configuration isn't valid XML: {place}; fix it there") from None
-    return tools, images

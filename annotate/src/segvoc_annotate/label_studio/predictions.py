@@ -19,15 +19,9 @@ SMALLEST_REGION = 64
 
 
 def prediction_json(result: Segmentation, config: LabelingConfig, model_version: str) -> bytes:
-    """Format a task's prediction: a mask per label, or polygons per connected component.
+    """Format a task's prediction: a mask per label, or polygons per connected component (which need scikit-image).
 
-    Args:
-        result: the labeled image.
-        config: the project's labeling configuration.
-        model_version: the model's version; Label Studio predicts a task once per version.
-
-    Raises:
-        UsageError: polygons are requested, but scikit-image isn't installed.
+    Label Studio predicts a task once per `model_version`.
     """
     values = _masks(result, config) if config.tool == "BrushLabels" else _polygons(result, config)
     regions = [

@@ -108,7 +108,9 @@ class LabelStudioRoutes:
     async def _prediction(
         self, task: LabelStudioTask, config: LabelingConfig, definition: VocabularyDefinition
     ) -> bytes | InputError:
-        answer = partial(_answer, config=config, model_version=self._model_version)
+        def answer(result: Segmentation, _: EncodedVocabulary) -> bytes:
+            return prediction_json(result, config, self._model_version)
+
         options = LabelOptions(threshold=config.threshold)
         try:
             image = await self._images.get(task.data.get(config.image_field), task.id)
@@ -126,10 +128,6 @@ class LabelStudioRoutes:
                 if failure.code != "queue_full" or time.monotonic() > end:
                     raise
                 await asyncio.sleep(float(failure.headers["Retry-After"]))
-
-
-def _answer(result: Segmentation, words: EncodedVocabulary, *, config: LabelingConfig, model_version: str) -> bytes:
-    return prediction_json(result, config, model_version)
 
 
 def _failure(error: InputError) -> bytes:

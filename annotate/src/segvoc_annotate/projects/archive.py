@@ -13,7 +13,7 @@ from segvoc.storage.files import strict_json
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.history import HISTORY_FILE
-from segvoc_annotate.projects.image_files import REMOVED_FILE, TRASH
+from segvoc_annotate.projects.images import REMOVED_FILE, TRASH
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.zip_files import ZipStream, unpack_zip, zip_names
 
@@ -22,12 +22,9 @@ PARTS = ("images", "labels", "objects", "states", "taught", TRASH, "work")
 
 
 def archived(project: ProjectFolder) -> Iterator[bytes]:
-    """Stream the zip of a project, including images outside its folder but no hidden files.
+    """Stream the zip of a project, including images outside its folder but no hidden files; raises `InputError`.
 
     Concurrent changes are safe: each file is whole, and opening the zip rebuilds everything from the work files.
-
-    Raises:
-        InputError: a file can't be read.
     """
     stream = ZipStream()
     record = to_json(project.record) | {"images": "images"}
@@ -61,26 +58,15 @@ def project_in(names: list[str]) -> str | None:
 
 
 def open_project(path: str | os.PathLike[str]) -> Project:
-    """Open a project folder, or a zip, which is unpacked beside it.
-
-    Raises:
-        UsageError: the project doesn't exist or can't be opened.
-        DamagedProjectError: the project is damaged.
-        OutputError: the zip can't be unpacked.
-    """
-    return unpack_project(path) if Path(path).suffix.lower() == ".zip" and Path(path).is_file() else Project.open(path)
+    """Open a project folder, or a zip, which is unpacked beside it; see `Project` and `unpack_project`."""
+    return unpack_project(path) if Path(path).suffix.lower() == ".zip" and Path(path).is_file() else Project(path)
 
 
 def unpack_project(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> Project:
-    """Unpack an untrusted zip of a project, and open it.
+    """Unpack an untrusted zip of a project into a new folder (None: beside the zip, with its name), and open it.
 
-    Args:
-        path: the zip.
-        folder: the project's new folder; None: beside the zip, with its name.
-
-    Raises:
-        UsageError: the folder exists, or the file isn't a project's zip or is unsafe (`unpack_zip`).
-        OutputError: the folder can't be written.
+    `UsageError` if the folder exists, or the file isn't a project's zip or is unsafe (`unpack_zip`); `OutputError` if
+    the folder can't be written.
     """
     name, target = os.fspath(path), Path(path).with_suffix("") if folder is None else Path(folder)
     if os.path.lexists(target):
@@ -91,14 +77,14 @@ def unpack_project(path: str | os.PathLike[str], folder: str | os.PathLike[str] 
     made = target.parent / f".segvoc-{secrets.token_hex(8)}.unpacking"
     try:
         unpack_zip(path, made, _places(top))
-        with Project.open(made) as project:
+        with Project(made) as project:
             if project.record.images != "images":
                 raise UsageError(f"{name!r} references images outside the zip; correct its {PROJECT_FILE}")
         with writing(target):
             made.replace(target)
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    return Project.open(target)
+    return Project(target)
 
 
 def _places(top: str) -> Callable[[str], str | None]:

@@ -25,9 +25,7 @@ PROBLEMS_FILE = "problems.txt"
 class ProjectExport:
     """An export of a project.
 
-    Raises:
-        UsageError: the format is unknown, can't hold the words, or needs a missing package; or there is nothing to
-            export.
+    `UsageError` if the format is unknown, can't hold the words, or needs a missing package; or nothing is to export.
     """
 
     project: ProjectFolder
@@ -56,17 +54,9 @@ class ProjectExport:
         return [state for state in self.project.states()[0] if state.revision and (state.done or not self.only_done)]
 
     def to_folder(self, folder: str, on_step: Callable[[int, int], None] = lambda *_: None) -> list[str]:
-        """Write the dataset into a folder.
+        """Write the dataset into a folder; returns a line per image that failed to export.
 
-        Args:
-            folder: the folder.
-            on_step: called with the number of images so far and of all.
-
-        Returns:
-            A line per image that failed to export.
-
-        Raises:
-            OutputError: the folder can't be written.
+        `on_step` is called with the number of images so far and of all. `OutputError` if the folder can't be written.
         """
         problems: list[str] = []
         for number, _ in enumerate(self._written(folder, problems), 1):
@@ -74,11 +64,7 @@ class ProjectExport:
         return problems
 
     def to_zip(self) -> Iterator[bytes]:
-        """Stream the dataset as a zip, image by image.
-
-        Raises:
-            OutputError: no space is left for temporary files.
-        """
+        """Stream the dataset as a zip, image by image; `OutputError` if no space is left for temporary files."""
         stream, problems = ZipStream(), list[str]()
         with scratch_folder() as scratch:
             sent: set[Path] = set()

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt16
@@ -15,8 +14,7 @@ from segvoc.data.datasets.maps import PROJECT_FILE
 from segvoc.imaging.reading import upright_size
 from segvoc.imaging.result_paths import image_paths
 from segvoc_annotate.projects.history import History
-from segvoc_annotate.projects.image_files import ImageFiles, Trash
-from segvoc_annotate.projects.images import ProjectImage, find_images
+from segvoc_annotate.projects.images import ImageFiles, ProjectImage, Trash, find_images
 from segvoc_annotate.projects.records import (
     DamagedProjectError,
     ImageState,
@@ -31,18 +29,12 @@ from segvoc_annotate.projects.work_files import LabelWork, read_state_of, read_w
 FileStamp = tuple[int, int, int] | None
 """Inode, size and time of a file."""
 
-_Folder = TypeVar("_Folder", bound="ProjectFolder")
-
 
 class ProjectFolder:
     """A read-only project.
 
-    Args:
-        folder: the folder of the project.
-
-    Raises:
-        UsageError: the folder isn't a project, or is of a newer version.
-        DamagedProjectError: its `project.json` is damaged.
+    `UsageError` if the folder isn't a project, or is of a newer version; `DamagedProjectError` if its `project.json` is
+    damaged.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -61,18 +53,9 @@ class ProjectFolder:
         self._found: tuple[int, dict[str, ProjectImage], list[str]] | None = None
         self._states: dict[str, tuple[FileStamp, ImageState]] = {}
 
-    @classmethod
-    def open(cls: type[_Folder], folder: str | os.PathLike[str]) -> _Folder:
-        """Open a project; see `ProjectFolder`."""
-        return cls(folder)
-
     @property
     def record(self) -> ProjectRecord:
-        """The current `project.json`.
-
-        Raises:
-            DamagedProjectError: it is damaged.
-        """
+        """The current `project.json`; `DamagedProjectError` if it is damaged."""
         path = self.folder / PROJECT_FILE
         stamp = file_stamp(path)
         if self._record is None or self._record[0] != stamp or stamp is None:
@@ -93,11 +76,7 @@ class ProjectFolder:
         return self._listing(fresh=False)[2]
 
     def image(self, name: str) -> ProjectImage:
-        """An image.
-
-        Raises:
-            NotInProjectError: the image doesn't exist.
-        """
+        """An image; `NotInProjectError` if it doesn't exist."""
         image = self._listing(fresh=False)[1].get(name) or self._listing(fresh=True)[1].get(name)
         if image is None or not image.path.is_file() or name in self.trash.outside():
             raise NotInProjectError(f"the project has no image {name[:80]!r}; it may have been removed")
@@ -120,9 +99,7 @@ class ProjectFolder:
     def state(self, image: ProjectImage) -> ImageState:
         """The last written state of an image.
 
-        Raises:
-            InputError: the image has no state and can't be read.
-            DamagedProjectError: its work file is damaged, and it has no state.
+        Without one, `InputError` if the image can't be read, `DamagedProjectError` if its work file is damaged.
         """
         files = self.files(image)
         stamp = file_stamp(files.state) or file_stamp(files.work) or file_stamp(image.path)
@@ -145,20 +122,14 @@ class ProjectFolder:
         return self.fresh_state(image)
 
     def fresh_state(self, image: ProjectImage) -> ImageState:
-        """The state of an unlabeled image.
-
-        Raises:
-            InputError: it can't be read.
-        """
+        """The state of an unlabeled image; `InputError` if it can't be read."""
         height, width = upright_size(image.path)
         return ImageState(image=image.name, width=width, height=height, unlabeled=width * height)
 
     def work(self, name: str) -> tuple[ImageState, LabelWork]:
         """The state and pixel data of an image.
 
-        Raises:
-            NotInProjectError: there is no such image, or nothing about it yet.
-            DamagedProjectError: its work file is damaged.
+        `NotInProjectError` if there is no image, or nothing about it yet; `DamagedProjectError` if that is damaged.
         """
         try:
             return read_work(self.files(self.image(name)).work)
@@ -166,12 +137,7 @@ class ProjectFolder:
             raise _no_work(name) from None
 
     def work_content(self, name: str) -> tuple[int, bytes]:
-        """The revision and content of an image's work file.
-
-        Raises:
-            NotInProjectError: there is no such image, or nothing about it yet.
-            DamagedProjectError: its work file is damaged.
-        """
+        """The revision and content of an image's work file; raises the errors of `work`."""
         path = self.files(self.image(name)).work
         try:
             content = path.read_bytes()
@@ -238,17 +204,10 @@ def has_images(folder: Path) -> bool:
 
 
 def stored_labels(files: ImageFiles) -> tuple[ImageState, LabelWork | None, UInt16[np.ndarray, "H W"]]:
-    """Read an image's label map as ids, whoever wrote it.
+    """The state of an image, its work if that was read, and its label map as ids, whoever wrote it.
 
-    If a process died before deriving the label map, the labels come from the work file.
-
-    Returns:
-        The state, the work if it was read, and the labels.
-
-    Raises:
-        FileNotFoundError: the image has no labels.
-        DamagedProjectError: the work file is damaged.
-        InputError: the label map is damaged.
+    If a process died before deriving the label map, the labels come from the work file. `FileNotFoundError` without
+    labels, `DamagedProjectError` or `InputError` if a file is damaged.
     """
     state = read_state_of(files.work)
     with suppress(OSError, DamagedProjectError):

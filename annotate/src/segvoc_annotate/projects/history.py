@@ -22,11 +22,7 @@ _BLOCK = 65_536
 
 
 class History:
-    """The file `history.jsonl` of a project.
-
-    Args:
-        folder: the project's folder.
-    """
+    """The file `history.jsonl` in a project's folder."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / HISTORY_FILE
@@ -37,11 +33,7 @@ class History:
     def append(
         self, what: What, *, by: str, revision: int, image: str | None = None, change: str | None = None
     ) -> Change:
-        """Append a change; the caller must hold the project's lock.
-
-        Raises:
-            OutputError: the system refused; the history stays as it was.
-        """
+        """Append a change; the caller holds the project's lock. After an `OutputError`, the history is as before."""
         with self._one:
             last, self._last = self._known(), None
             line = Change(seq=last + 1, at=now(), by=by, what=what, image=image, revision=revision, change=change)
@@ -70,11 +62,7 @@ class History:
         return self._last
 
     def after(self, seq: int) -> list[Change]:
-        """The changes after a given one, in order.
-
-        Args:
-            seq: number of the given change; 0: all.
-        """
+        """The changes after that of a number, in order; 0: all."""
         found = []
         for change in self._backwards():
             if change.seq <= seq:
@@ -127,26 +115,20 @@ class ProjectWriter:
 def lock_project(folder: Path) -> AbstractContextManager[object]:
     """Lock a project's folder (created if missing) against other processes until the end of a `with` block.
 
-    Raises:
-        UsageError: another process writes the project.
-        OutputError: the folder can't be written.
+    `UsageError` if another process writes the project; `OutputError` if the folder can't be written.
     """
     about = folder / WRITER_FILE
     try:
         lock = lock_folder(folder / LOCKED_FOLDER)
     except UsageError:
-        raise UsageError(_taken(folder, about)) from None
+        who = "another process"
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            found = read_json(about)
+            who = f"process {found['pid']} on {found['host']} since {found['since']}"
+        raise UsageError(f"the project {str(folder)!r} is open in {who}; use its page, or stop it first") from None
     with writing(about):
         about.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()}))
     return lock
-
-
-def _taken(folder: Path, about: Path) -> str:
-    who = "another process"
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        found = read_json(about)
-        who = f"process {found['pid']} on {found['host']} since {found['since']}"
-    return f"the project {str(folder)!r} is open in {who}; use its page, or stop it first"
 
 
 _writers: WeakValueDictionary[str, ProjectWriter] = WeakValueDictionary()

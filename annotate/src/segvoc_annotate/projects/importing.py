@@ -69,7 +69,8 @@ class Importing:
         for index, image in enumerate(dataset.images):
             with _noting(result):
                 name = self._added(image.content(), _name_of(image))
-                if image.labels.exists() or not _is_plain(image):
+                # plain labels are a separate file per image, which may be missing
+                if image.labels.exists() or type(image) is not LabeledImage:
                     state = self.project.state(self.project.image(name))
                     size = state.height, state.width
                     labels = image.read_labels(size, len(words))
@@ -125,7 +126,7 @@ class Importing:
             with scratch_folder() as scratch:
                 return self.path(_unpacked(path, Path(scratch)), format, split=split)
         if format in (None, "project") and is_project(path):
-            return self.another(ProjectFolder.open(path))
+            return self.another(ProjectFolder(path))
         return self.dataset(read_dataset(path, format, images=images, split=split))
 
     def _added(self, image: Path | bytes, name: str) -> str:
@@ -187,11 +188,6 @@ def _name_of(image: LabeledImage) -> str:
     """The name of an image in the project; stems include the suffix if names would clash."""
     suffix = image.image.suffix
     return image.stem if suffix and image.stem.endswith(suffix) else f"{image.stem}{suffix}"
-
-
-def _is_plain(image: LabeledImage) -> bool:
-    """Whether the labels are a separate file per image, which may be missing."""
-    return type(image) is LabeledImage
 
 
 def _moved(work: LabelWork, ids: Mapping[int, int]) -> LabelWork:

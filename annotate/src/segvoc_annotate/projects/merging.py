@@ -7,7 +7,6 @@ The images' work files from before the last merge are kept until the next one. A
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,7 @@ import numpy as np
 from segvoc import UsageError
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import read_json, write_json
-from segvoc_annotate.projects.image_files import ImageFiles
-from segvoc_annotate.projects.images import stem_of
+from segvoc_annotate.projects.images import ImageFiles, stem_of
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ProjectRecord
 from segvoc_annotate.projects.work_files import FIRST_WORD, LabelWork, read_state_of, read_work
@@ -29,18 +27,9 @@ ABOUT = ".segvoc/merge.json"
 
 
 def merge_words(project: Project, word: int, into: int, *, by: str) -> ProjectRecord:
-    """Give the pixels of a word to another one, in images that are done too, and remove the word.
+    """Give the pixels of a word to another one, in images that are done too, and remove the word; words by id.
 
-    Args:
-        project: the project.
-        word: id of the word that is removed.
-        into: id of the word that gets its pixels.
-        by: who says so.
-
-    Raises:
-        UsageError: an id is that of no current word, or both are the same.
-        DamagedProjectError: a work file is damaged.
-        OutputError: a file can't be written.
+    `UsageError` if an id is that of no current word, or both are the same; also the errors of `Project.rewrite`.
     """
     with project.threads:
         resume_merge(project)
@@ -55,15 +44,7 @@ def merge_words(project: Project, word: int, into: int, *, by: str) -> ProjectRe
 def take_back_merge(project: Project, words: Sequence[int] = (), *, by: str) -> ProjectRecord:
     """Take the last merge back: pixels that still have the other word get the merged one again.
 
-    Args:
-        project: the project.
-        words: ids of the merged word and the other one, if no other merge may be taken back.
-        by: who says so.
-
-    Raises:
-        UsageError: there was none, or it merged other words.
-        DamagedProjectError: a work file is damaged.
-        OutputError: a file can't be written.
+    `UsageError` if there was none, or it merged other words than the two ids, if given.
     """
     with project.threads:
         resume_merge(project)
@@ -89,7 +70,9 @@ def resume_merge(project: Project) -> ProjectRecord:
                 exchanged = _exchanged(read_work(files.work)[1], into, word, read_work(kept)[1])
                 project.rewrite(name, files, exchanged, by=by)
             elif not undo and read_state_of(files.work).pixels.get(str(word)):
-                _keep(files.work, kept)
+                with writing(kept):
+                    kept.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(files.work, kept)
                 project.rewrite(name, files, _exchanged(read_work(files.work)[1], word, into), by=by)
         words = tuple(replace(one, removed=not undo) if one.id == word else one for one in record.words)
         record = project.update(expected=record.revision, words=words, by=by)
@@ -103,12 +86,6 @@ def resume_merge(project: Project) -> ProjectRecord:
 def _about(project: Project) -> dict[str, Any] | None:
     path = project.folder / ABOUT
     return read_json(path) if path.is_file() else None
-
-
-def _keep(work: Path, kept: Path) -> None:
-    with writing(kept):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(work, kept)
 
 
 def _exchanged(work: LabelWork, old: int, new: int, before: LabelWork | None = None) -> LabelWork:

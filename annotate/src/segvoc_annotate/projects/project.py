@@ -3,10 +3,10 @@
 import io
 import os
 from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -20,8 +20,16 @@ from segvoc.storage.files import write_json
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import ProjectFolder, has_images, no_project
 from segvoc_annotate.projects.history import lock_project, writer_of
-from segvoc_annotate.projects.image_files import ImageFiles, mark_as_ours, remove, seconds_of
-from segvoc_annotate.projects.images import ProjectImage, checked_name, clash, stem_of
+from segvoc_annotate.projects.images import (
+    ImageFiles,
+    ProjectImage,
+    checked_name,
+    clash,
+    mark_as_ours,
+    remove,
+    seconds_of,
+    stem_of,
+)
 from segvoc_annotate.projects.records import (
     DamagedProjectError,
     ImageDoneError,
@@ -61,18 +69,16 @@ ANOTHER_PROGRAM = "another program"
 """Author of label maps changed outside segvoc."""
 
 
-class Project(ProjectFolder):
+class Project(ProjectFolder, AbstractContextManager["Project"]):
     """A project opened for writing, exclusively by this process until it is closed or a `with` block ends.
 
     The work file of an image is the source of truth and is written first; the other files are derived from it,
     `states/a.json` last. After a crash in between, the next process rebuilds the rest.
 
-    Args:
-        folder: the folder of the project.
-
-    Raises:
-        UsageError: the folder isn't a project, is of a newer version, or is being written by another process.
-        DamagedProjectError: its `project.json` is damaged.
+    `by` is who makes a change, `expected` the revision that the caller has seen (another one is a `ConflictError`; 0:
+    none), and `change` a unique id: a change that was made before isn't made again. Changes raise `OutputError` if a
+    file can't be written, and those of an image `NotInProjectError` if there is no such image. Opening a project raises
+    the errors of `ProjectFolder`, and `UsageError` if another process writes it.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -83,9 +89,6 @@ class Project(ProjectFolder):
         self.history = self._writer.history
         self.threads = self._writer.threads
         """Lock of this process's threads, for changes that belong together."""
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -104,18 +107,10 @@ class Project(ProjectFolder):
         images: str | os.PathLike[str] | None = None,
         options: ProjectOptions | None = None,
     ) -> "Project":
-        """Create a project.
+        """Create a project in a folder, which may only contain `images/`; its name is the folder's by default.
 
-        Args:
-            folder: its folder, created if missing; may only contain `images/`.
-            name: its name; None: the folder's.
-            words: its words.
-            images: an external folder whose images stay in place; None: images are copied into the project.
-            options: how images are labeled.
-
-        Raises:
-            UsageError: the folder isn't empty, or a value is invalid.
-            OutputError: it can't be written.
+        The images of an external folder `images` stay in place; None: images are copied into the project.
+        `UsageError` if the folder isn't empty, or a value is invalid.
         """
         path = Path(os.path.abspath(folder))
         if path.is_dir() and (other := next((one for one in _visible(path) if one != "images"), None)):
@@ -139,23 +134,12 @@ class Project(ProjectFolder):
             return cls(path)
 
     def recolor(self, name: str) -> None:
-        """Update the colors of an image's label map; `update` leaves that to the caller.
-
-        Raises:
-            SegvocError: the image doesn't exist, or its files can't be read or written.
-        """
+        """Update the colors of an image's label map; `update` leaves that to the caller."""
         with self.threads:
             self._refresh(self.image(name))
 
     def recover(self) -> list[str]:
-        """Finish interrupted changes, and adopt label maps changed by other programs.
-
-        Returns:
-            A line per image with damaged files.
-
-        Raises:
-            OutputError: the folder can't be written.
-        """
+        """Finish interrupted changes, and adopt label maps of other programs; a line per image with damaged files."""
         problems = []
         with self.threads:
             for name in self.trash.names() if self.trash.is_owned else ():
@@ -178,25 +162,10 @@ class Project(ProjectFolder):
         done: bool | None = None,
         change: str | None = None,
     ) -> ImageState:
-        """Store an untrusted work file sent by a client.
+        """Store an untrusted work file, a zip sent by a client; returns the new state of the image.
 
-        Args:
-            name: the image.
-            file: the zip.
-            expected: the revision it is based on; 0: none.
-            by: who sends it.
-            done: whether the image is done now; None: it isn't, and if it was, that is an error.
-            change: a unique id; a change that was stored before isn't stored again.
-
-        Returns:
-            The new state of the image.
-
-        Raises:
-            NotInProjectError: there is no such image.
-            ConflictError: the image has another revision.
-            ImageDoneError: the image is done, and `done` is None.
-            UsageError: the work file can't be used.
-            OutputError: it can't be written; everything stays as it was.
+        `done` is whether the image is done now; None: it isn't, and if it was, that is an `ImageDoneError`.
+        `UsageError` if the work file can't be used. After any error, everything is as before.
         """
         state = self.state(self.image(name))
         work = received(file, name, (state.height, state.width), self.record.colors)
@@ -250,19 +219,9 @@ class Project(ProjectFolder):
     def set_done(
         self, name: str, done: bool, *, expected: int, by: str = SOMEONE, review: Review | None = None
     ) -> ImageState:
-        """Mark an image as done, which locks its labels, or reopen it.
+        """Mark an image as done, which locks its labels, or reopen it; `review` is what a reviewer said of it.
 
-        Args:
-            name: the image.
-            done: whether it is done.
-            expected: the revision that the caller has seen.
-            by: who says so.
-            review: what a reviewer said of it; see `review`.
-
-        Raises:
-            NotInProjectError: the image doesn't exist or has no labels.
-            ConflictError: it has another revision.
-            OutputError: it can't be written.
+        `NotInProjectError` also if the image has no labels.
         """
         with self.threads:
             image, current = self._at_revision(name, expected)
@@ -277,8 +236,7 @@ class Project(ProjectFolder):
     def review(self, name: str, verdict: Verdict, comment: str, *, expected: int, by: str = SOMEONE) -> ImageState:
         """Accept an image that is done, or send it back, which reopens it; see `set_done`.
 
-        Raises:
-            UsageError: the image isn't done, or `by` is none of the project's reviewers.
+        `UsageError` if the image isn't done, or `by` is none of the project's reviewers.
         """
         with self.threads:
             if (reviewers := self.record.options.reviewers) and by not in reviewers:
@@ -299,20 +257,9 @@ class Project(ProjectFolder):
         by: str = SOMEONE,
         change: str | None = None,
     ) -> ProjectRecord:
-        """Change the project's name, words or options.
+        """Change the project's name, words (all of them, including removed ones) or options; None: unchanged.
 
-        Args:
-            expected: the revision that the caller has seen.
-            name: its name; None: unchanged.
-            words: all of its words, including removed ones; None: unchanged.
-            options: how images are labeled; None: unchanged.
-            by: who says so.
-            change: a unique id; a change that was made before isn't made again.
-
-        Raises:
-            ConflictError: the project has another revision.
-            UsageError: a value is invalid, or a word is missing.
-            OutputError: it can't be written.
+        `UsageError` if a value is invalid, or a word is missing.
         """
         with self.threads:
             record = self.record
@@ -325,12 +272,7 @@ class Project(ProjectFolder):
             return self._update(record, by, changes, change=change)
 
     def add_words(self, names: Iterable[str], *, by: str = SOMEONE) -> ProjectRecord:
-        """Add new words, whatever the project's revision.
-
-        Raises:
-            UsageError: a word can't be used.
-            OutputError: they can't be written.
-        """
+        """Add new words, whatever the project's revision; `UsageError` if a word can't be used."""
         with self.threads:
             record = self.record
             words = record.with_words(names).words
@@ -363,19 +305,9 @@ class Project(ProjectFolder):
         max_pixels: int = MAX_EDITED_PIXELS,
         change: str | None = None,
     ) -> ImageState:
-        """Add an image, to the folder outside the project if its images are there.
+        """Add an image file, by its path below the image folder, which may be outside the project.
 
-        Args:
-            name: its path below the image folder.
-            content: the file.
-            by: who adds it.
-            max_pixels: max pixels.
-            change: a unique id; a change that was made before isn't made again.
-
-        Raises:
-            UsageError: its name is invalid or taken.
-            InputError: it can't be read.
-            OutputError: it can't be written.
+        `UsageError` if its name is invalid or taken; `InputError` if it can't be read.
         """
         name = checked_name(name)
         if not (self.trash.is_owned or self.images_folder.is_dir()):
@@ -432,13 +364,7 @@ class Project(ProjectFolder):
         return listed
 
     def remove(self, name: str, *, by: str = SOMEONE, change: str | None = None) -> None:
-        """Move an image with all of its files to the trash; a change with the id of an earlier one does nothing.
-
-        Raises:
-            NotInProjectError: there is no such image.
-            UsageError: the trash has another image of this name.
-            OutputError: the system refused.
-        """
+        """Move an image with all of its files to the trash; `UsageError` if that has another image of this name."""
         with self.threads:
             if self.history.has(change):
                 return
@@ -452,12 +378,9 @@ class Project(ProjectFolder):
             self._found = self._stems = None
 
     def restore(self, name: str, *, by: str = SOMEONE, change: str | None = None) -> ImageState:
-        """Restore a removed image with all its data; a change with the id of an earlier one does nothing.
+        """Restore a removed image with all its data.
 
-        Raises:
-            NotInProjectError: the trash has no such image.
-            UsageError: the project has another image of this name.
-            OutputError: the system refused.
+        `NotInProjectError` if the trash has no such image; `UsageError` if the project has another image of this name.
         """
         with self.threads:
             return self.state(self.image(name)) if self.history.has(change) else self._restore(name, by, change)

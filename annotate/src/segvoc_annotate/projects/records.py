@@ -81,11 +81,7 @@ class ProjectOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectRecord:
-    """The content of `project.json`.
-
-    Raises:
-        UsageError: the format differs, or a value is invalid.
-    """
+    """The content of `project.json`; `UsageError` if the format differs, or a value is invalid."""
 
     format: Literal["segvoc project"] = PROJECT_FORMAT
     version: int = PROJECT_VERSION
@@ -132,11 +128,7 @@ class ProjectRecord:
         return {word.id: word.color for word in self.words}
 
     def with_words(self, names: str | Iterable[str]) -> "ProjectRecord":
-        """Add words, with the next ids and their default colors.
-
-        Args:
-            names: the words; existing words are skipped, removed ones restored.
-        """
+        """Add words, with the next ids and their default colors; existing words are skipped, removed ones restored."""
         names = Vocabulary(names).words if names else ()
         known = {word.name for word in self.present}
         missing = [name for name in dict.fromkeys(names) if name not in known]
@@ -227,12 +219,9 @@ def now() -> str:
 
 
 def read_project_record(path: Path) -> ProjectRecord:
-    """Read `project.json`.
+    """Read `project.json`; `UsageError` if the format is unknown, or from a newer segvoc.
 
-    Raises:
-        UsageError: the format is unknown, or from a newer segvoc.
-        DamagedProjectError: it is damaged.
-        OSError: it can't be read.
+    `DamagedProjectError` if it is damaged; `OSError` if it can't be read.
     """
     try:
         content = read_json(path)
@@ -250,12 +239,7 @@ def read_project_record(path: Path) -> ProjectRecord:
 
 
 def read_state(path: Path) -> ImageState:
-    """Read the state of an image from a file.
-
-    Raises:
-        DamagedProjectError: it is damaged.
-        OSError: it can't be read.
-    """
+    """Read the state of an image; `DamagedProjectError` if the file is damaged, `OSError` if it can't be read."""
     try:
         return from_json(ImageState, read_json(path))
     except ValueError as error:
@@ -263,12 +247,7 @@ def read_state(path: Path) -> ImageState:
 
 
 class ConflictError(UsageError):
-    """Edit conflict: the caller's revision is outdated.
-
-    Args:
-        message: what happened.
-        current: the current record.
-    """
+    """Edit conflict: the caller's revision is outdated; has the current record."""
 
     def __init__(self, message: str, current: ImageState | ProjectRecord) -> None:
         super().__init__(message)

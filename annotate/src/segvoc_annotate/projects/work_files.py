@@ -134,13 +134,7 @@ class PackedWork:
 
 
 def packed_work(work: LabelWork, image: str, colors: Mapping[int, tuple[int, int, int]]) -> PackedWork:
-    """Encode the files of an image.
-
-    Args:
-        work: its pixel data.
-        image: its name.
-        colors: RGB by id.
-    """
+    """Encode the files of an image; `colors` are RGB by id."""
     planes = {name: png_of(Image.fromarray(values)) for name, values in work.planes().items()}
     return PackedWork(state=work.state(image), planes={LABELS_ENTRY: labels_png(work.labels, colors), **planes})
 
@@ -160,17 +154,9 @@ def png_of(image: Image.Image) -> bytes:
 def received(
     file: BinaryIO | io.BytesIO, image: str, size: tuple[int, int], colors: Mapping[int, tuple[int, int, int]]
 ) -> PackedWork:
-    """Check an untrusted work file.
+    """Check an untrusted work file, a zip for an image of this height and width [px]; `colors` are RGB by id.
 
-    Args:
-        file: the zip.
-        image: the image's name.
-        size: its height and width [px].
-        colors: RGB by the ids of the project's words.
-
-    Raises:
-        UsageError: the zip is invalid or too large for the image, the image sizes differ, or an id belongs to no
-            word.
+    `UsageError` if the zip is invalid or too large for the image, sizes differ, or an id belongs to no word.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -254,30 +240,20 @@ def _work(planes: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> LabelWo
 
 
 def _check_ids(work: LabelWork, colors: Mapping[int, object]) -> None:
-    known = np.zeros(UNLABELED + 1, bool)
-    known[[*colors, UNLABELED]] = True
-    for name, values in ((LABELS_ENTRY, work.labels), (DRAFT_ENTRY, work.draft)):
-        _refuse_unknown(name, values, known)
-    decided = np.zeros(UNLABELED + 1, bool)
-    decided[[UNDECIDED, NO_WORD, *(number + FIRST_WORD for number in colors)]] = True
-    _refuse_unknown(CORRECTIONS_ENTRY, work.corrections, decided)
-
-
-def _refuse_unknown(name: str, values: np.ndarray | None, known: np.ndarray) -> None:
-    if values is not None and not (fits := known[values]).all():
-        raise UsageError(f"{name} has the value {int(values[~fits][0])}, which stands for no word of the project")
+    ids = [*colors, UNLABELED]
+    decided = [UNDECIDED, NO_WORD, *(number + FIRST_WORD for number in colors)]
+    planes = ((LABELS_ENTRY, work.labels, ids), (DRAFT_ENTRY, work.draft, ids))
+    for name, values, known in (*planes, (CORRECTIONS_ENTRY, work.corrections, decided)):
+        table = np.zeros(UNLABELED + 1, bool)
+        table[known] = True
+        if values is not None and not (fits := table[values]).all():
+            raise UsageError(f"{name} has the value {int(values[~fits][0])}, which stands for no word of the project")
 
 
 def read_packed(path: Path, *, planes: Collection[str] = _PLANES) -> PackedWork:
-    """Read a project's work file, written by segvoc, without decoding its PNGs.
+    """Read a project's work file, written by segvoc, with some of its PNGs, which aren't decoded.
 
-    Args:
-        path: the work file.
-        planes: PNGs to read.
-
-    Raises:
-        DamagedProjectError: it is damaged.
-        FileNotFoundError: there is none.
+    `DamagedProjectError` if it is damaged; `FileNotFoundError` if there is none.
     """
     try:
         with path.open("rb") as file:
@@ -301,31 +277,17 @@ def _unpacked(path: Path, file: BinaryIO | io.BytesIO, planes: Collection[str]) 
 
 
 def state_in(path: Path, content: bytes) -> ImageState:
-    """Read the state from the content of a work file.
-
-    Raises:
-        DamagedProjectError: the content is damaged.
-    """
+    """Read the state from the content of a work file; raises `DamagedProjectError`."""
     return _unpacked(path, io.BytesIO(content), ()).state
 
 
 def read_state_of(path: Path) -> ImageState:
-    """Read only the state in a work file.
-
-    Raises:
-        DamagedProjectError: it is damaged.
-        FileNotFoundError: there is none.
-    """
+    """Read only the state in a work file; raises the errors of `read_packed`."""
     return read_packed(path, planes=()).state
 
 
 def read_work(path: Path) -> tuple[ImageState, LabelWork]:
-    """Read a work file of a project with all of its arrays.
-
-    Raises:
-        DamagedProjectError: it is damaged.
-        FileNotFoundError: there is none.
-    """
+    """Read a work file of a project with all of its arrays; raises the errors of `read_packed`."""
     found = read_packed(path)
     size = found.state.height, found.state.width
     try:
@@ -358,11 +320,7 @@ _EIGHT_BITS_OF_PALETTE = b"\x08\x03"
 
 
 def color_table(colors: Mapping[int, tuple[int, int, int]]) -> UInt8[np.ndarray, "K 3"]:
-    """Build an array of colors up to the highest id; black for unused ids.
-
-    Args:
-        colors: RGB by id.
-    """
+    """Build an array of colors up to the highest id, from RGB by id; black for unused ids."""
     table = np.zeros((max(colors, default=-1) + 1, 3), np.uint8)
     for number, color in colors.items():
         table[number] = color
@@ -370,12 +328,7 @@ def color_table(colors: Mapping[int, tuple[int, int, int]]) -> UInt8[np.ndarray,
 
 
 def in_colors(png: bytes, colors: Mapping[int, tuple[int, int, int]]) -> bytes:
-    """Recolor a label map; unchanged without a palette of 256 colors.
-
-    Args:
-        png: the file, or its first bytes.
-        colors: RGB by id.
-    """
+    """Recolor a label map (its file, or the first bytes) by RGB by id; unchanged without a palette of 256 colors."""
     at = _SIGNATURE_BYTES
     while (name := png[at + 4 : at + 8]) not in (b"PLTE", b"IDAT", b""):
         if name == b"IHDR" and png[at + 16 : at + 18] != _EIGHT_BITS_OF_PALETTE:

@@ -9,10 +9,9 @@ from urllib.parse import unquote
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartParser
 
 from segvoc.serving.answers import ServiceFailure
-from segvoc.serving.bodies import FORM, body_stream, body_within, content_type, parsed_form
+from segvoc.serving.bodies import FORM, ClosingParser, body_stream, body_within, content_type, parsed_form
 from segvoc_annotate.projects.project import SOMEONE
 from segvoc_annotate.settings import AnnotateSettings
 
@@ -40,16 +39,7 @@ def _kept() -> Iterator[None]:
 
 @asynccontextmanager
 async def sent_file(request: Request, kind: str, settings: AnnotateSettings) -> AsyncIterator[BinaryIO]:
-    """Receive a single-file body, open for reading.
-
-    Args:
-        request: the request.
-        kind: the required content type.
-        settings: limits and times.
-
-    Raises:
-        ServiceFailure: it is too large, too slow, or of another type.
-    """
+    """Receive a single-file body, open for reading; `ServiceFailure` if it is too large, slow, or of another type."""
     content_type(request, kind)
     with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
         with _kept():
@@ -62,25 +52,18 @@ async def sent_file(request: Request, kind: str, settings: AnnotateSettings) -> 
 
 @asynccontextmanager
 async def sent_form(
-    request: Request, field: str, limit: int, seconds: float, *, most: int = MOST_FILES
+    request: Request, field: str, limit: int, settings: AnnotateSettings, *, most: int = MOST_FILES
 ) -> AsyncIterator[tuple[Sequence[UploadFile], dict[str, str]]]:
-    """Receive the files of a form, in memory or on disk, and its other fields.
+    """Receive the files in a field of a form, in memory or on disk, and its other fields, which are texts.
 
-    Args:
-        request: the request.
-        field: the name of the field with files; others are texts.
-        limit: max total bytes.
-        seconds: timeout for the form [s].
-        most: max files.
-
-    Raises:
-        ServiceFailure: the form is too large, too slow or invalid, or lacks the file.
+    `limit` is the maximum of all bytes, `most` of the files. `ServiceFailure` if the form is beyond that, too slow or
+    invalid, or lacks the file.
     """
     content_type(request, FORM)
-    parser = _Parser(request.headers, body_stream(request, limit), max_files=most, max_fields=10)
+    parser = ClosingParser(request.headers, body_stream(request, limit), max_files=most, max_fields=10)
     try:
         with _kept():
-            parsed = await parsed_form(parser, seconds)
+            parsed = await parsed_form(parser, settings.transfer_seconds)
         files, texts = [], {}
         for name, value in parsed.multi_items():
             if isinstance(value, UploadFile) != (name == field):
@@ -96,19 +79,8 @@ async def sent_form(
         parser.close()
 
 
-class _Parser(MultiPartParser):
-    def close(self) -> None:
-        """Close all files, including a truncated one, which the parsed form lacks."""
-        for file in self._files_to_close_on_error:
-            file.close()
-
-
 def expected_revision(request: Request) -> int:
-    """Parse the caller's revision from the header If-Match.
-
-    Raises:
-        ServiceFailure: the header is missing or not a number.
-    """
+    """Parse the caller's revision from the header If-Match; `ServiceFailure` if it is missing or not a number."""
     found = _REVISION.fullmatch(request.headers.get("if-match", "").strip())
     if found is None:
         raise ServiceFailure(
@@ -118,11 +90,7 @@ def expected_revision(request: Request) -> int:
 
 
 def change_of(request: Request) -> str | None:
-    """The caller's id of a change, from the query; None: it has none.
-
-    Raises:
-        ServiceFailure: it is too long.
-    """
+    """The caller's id of a change, from the query; None: it has none. `ServiceFailure` if it is too long."""
     change = request.query_params.get("change")
     if change is not None and not 0 < len(change) <= LONGEST_CHANGE:
         raise ServiceFailure("invalid_request", f"change has {len(change)} characters; send 1 to {LONGEST_CHANGE}")
@@ -138,11 +106,7 @@ def user_of(request: Request) -> str:
 
 
 def whole_number(request: Request, name: str, default: float, most: float) -> float:
-    """Parse a number >= 0 from the query.
-
-    Raises:
-        ServiceFailure: it isn't one.
-    """
+    """Parse a number >= 0 from the query; `ServiceFailure` if it isn't one."""
     text = request.query_params.get(name)
     if text is None:
         return default

@@ -88,11 +88,8 @@ class ImprovementState:
 class Improvement:
     """The improvement job of a project, in a separate process; the folder stores its last outcome.
 
-    Args:
-        project: the project.
-        open_model: loads the model; must be picklable.
-        on_taught: called in the job's thread when the project has new taught words.
-        steps: fine-tuning steps; None: chosen by the number of images.
+    `open_model` is picklable; `on_taught` is called in the job's thread when the project has new taught words. The
+    number of images chooses the fine-tuning `steps` (None).
     """
 
     def __init__(
@@ -120,12 +117,7 @@ class Improvement:
         return state
 
     def start(self, *, finetune: bool, by: str) -> ImprovementState:
-        """Start a job, or return the running one.
-
-        Raises:
-            UsageError: too few images are done.
-            OutputError: the folder can't be written.
-        """
+        """Start a job, or return the running one; `UsageError` if too few images are done."""
         with self._guard:
             if self.state().state == "running":
                 return self.state()

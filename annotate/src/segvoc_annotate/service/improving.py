@@ -69,15 +69,10 @@ def why_no_finetuning(model: Segmenter) -> str | None:
 
 
 def improve(open_model: Callable[..., Segmenter], order: ImprovementOrder, to: Connection) -> None:
-    """Teach, and report the progress to the parent.
+    """Teach, and report the progress to the parent; fine-tuning opens the model with a `dtype`.
 
     Messages are ("step", stage, share), and finally ("done", record and number of held-out images), ("nothing", line)
     or ("failed", line).
-
-    Args:
-        open_model: loads the model; fine-tuning passes `dtype`.
-        order: the job.
-        to: the connection to the parent.
     """
     for_own_process()
     exit_when_parent_dies()
@@ -90,7 +85,7 @@ def improve(open_model: Callable[..., Segmenter], order: ImprovementOrder, to: C
 
     try:
         tell("opening the model", 0, 1)
-        images = done_images(ProjectFolder.open(order.project))
+        images = done_images(ProjectFolder(order.project))
         model = open_model(dtype="float32") if order.finetune else open_model()  # rounded weights can't be saved
         held_out = corrected_places(images)
         taught = (
@@ -180,11 +175,7 @@ def corrected_places(images: LabeledImages) -> list[int]:
 
 
 def done_images(project: ProjectFolder) -> LabeledImages:
-    """The finished images of a project, with its current words.
-
-    Raises:
-        UsageError: no image is done, or the project has no words.
-    """
+    """The finished images of a project, with its current words; `UsageError` without images or words."""
     record = project.record
     words = record.present
     if not words:

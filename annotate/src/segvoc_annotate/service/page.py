@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-from fastapi import FastAPI
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
@@ -27,9 +26,7 @@ _NO_CACHE = {"Cache-Control": "no-cache"}
 class ServedPage:
     """Serves the page, and `tiny` for browsers that can run it, at all paths outside the API, without a key.
 
-    Args:
-        folder: the page's folder; nothing is served without an index.html in it.
-        has_project: whether the service has a project.
+    Nothing is served without an index.html in the page's folder.
     """
 
     def __init__(self, folder: Path, *, has_project: bool) -> None:
@@ -50,11 +47,6 @@ class ServedPage:
             about = json.loads((SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8"))
             self._described[f"/{MODEL_FOLDER}/{MANIFEST}"] = about | {"files": sizes}
             self._models |= {f"/{CLICKS_FOLDER}/{name}": SHIPPED / name for name in (IMAGE_PROGRAM, PROGRAM)}
-
-    def add(self, app: FastAPI) -> None:
-        """Serve the page at all paths without another route."""
-        # not mounted at "/", where it would also catch wrong methods on API routes
-        app.router.default = self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""

@@ -4,12 +4,12 @@ import asyncio
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
@@ -22,7 +22,7 @@ from segvoc.serving.middleware import FIELDS, LOGGER, requires
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import scratch_folder, strict_json
-from segvoc.storage.records import to_json
+from segvoc.storage.records import from_json, to_json
 from segvoc_annotate.projects.archive import archived
 from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.folder import FileStamp, file_stamp
@@ -41,11 +41,20 @@ from segvoc_annotate.projects.records import (
     ProjectWord,
 )
 from segvoc_annotate.projects.work_files import read_state_of
-from segvoc_annotate.service import schemas
 from segvoc_annotate.service.bodies import change_of, expected_revision, sent_file, sent_form, user_of, whole_number
 from segvoc_annotate.service.improvement import Improvement, ImprovementState
 from segvoc_annotate.service.improving import why_no_finetuning
-from segvoc_annotate.service.schemas import DoneJson, ImprovementJson, MergeJson, ProjectJson, ReviewJson
+from segvoc_annotate.service.schemas import (
+    AddedAnswer,
+    ChangesAnswer,
+    DoneJson,
+    ImprovementJson,
+    MergeJson,
+    ProjectAnswer,
+    ProjectJson,
+    RemovedAnswer,
+    ReviewJson,
+)
 from segvoc_annotate.settings import MAX_EDITED_PIXELS, AnnotateSettings
 
 WATCHING_SECONDS = 25.0
@@ -60,25 +69,17 @@ AT_ONCE = 2
 """Max concurrent image decodes per project; each takes a few hundred megabytes."""
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 
 class ProjectRoutes:
-    """The project's routes.
-
-    Args:
-        service: shared by all routes.
-        settings: limits and times.
-        folder: the project's folder.
-
-    Raises:
-        UsageError: the folder isn't a project, or another process has it open.
-    """
+    """The project's routes; `UsageError` if the folder isn't a project, or another process has it open."""
 
     def __init__(self, service: Service, settings: AnnotateSettings, folder: Path) -> None:
-        self._service, self._limits, self.project = service, settings, Project.open(folder)
+        self._service, self._limits, self.project = service, settings, Project(folder)
         self._max_pixels = min(service.settings.max_pixels, MAX_EDITED_PIXELS)
         self._taught = TaughtModel(self.project, service)
-        self._improvement = Improvement(self.project, service.open_model, self._taught.follow_from_thread)
+        self._improvement = Improvement(self.project, service.open_models[0], self._taught.follow_from_thread)
         self._decoding, self._waiting = asyncio.Semaphore(AT_ONCE), 0
         self._coloring: asyncio.Task[None] | None = None
 
@@ -100,38 +101,32 @@ class ProjectRoutes:
         self.project.close()
 
     def add(self, router: APIRouter) -> None:
-        """Add the routes."""
-        for method, path, answer in (
-            ("GET", "/v1/project", self._get),
-            ("PUT", "/v1/project", self._put),
-            ("POST", "/v1/project/merged", self._merge),
-            ("DELETE", "/v1/project/merged", self._take_back_merge),
-            ("GET", "/v1/project/changes", self._changes),
-            ("POST", "/v1/project/images", self._add_images),
-            ("GET", "/v1/project/images/{name:path}", self._image),
-            ("DELETE", "/v1/project/images/{name:path}", self._remove),
-            ("POST", "/v1/project/restored/{name:path}", self._restore),
-            ("GET", "/v1/project/thumbnails/{name:path}", self._thumbnail),
-            ("GET", "/v1/project/work/{name:path}", self._work),
-            ("PUT", "/v1/project/work/{name:path}", self._put_work),
-            ("PUT", "/v1/project/done/{name:path}", self._put_done),
-            ("PUT", "/v1/project/review/{name:path}", self._put_review),
-            ("GET", "/v1/project/archive", self._archive),
-            ("GET", "/v1/project/export", self._export),
-            ("POST", "/v1/project/import", self._import),
-            ("GET", "/v1/project/improvement", self._improvement_state),
-            ("POST", "/v1/project/improvement", self._improve),
-            ("DELETE", "/v1/project/improvement", self._cancel_improvement),
+        """Add the routes: with the model of the answer unless that is a file, and the role that a key needs."""
+        for method, path, answer, model, role in (
+            ("GET", "/v1/project", self._get, ProjectAnswer, "read"),
+            ("PUT", "/v1/project", self._put, ProjectAnswer, "annotate"),
+            ("POST", "/v1/project/merged", self._merge, ProjectAnswer, "annotate"),
+            ("DELETE", "/v1/project/merged", self._take_back_merge, ProjectAnswer, "annotate"),
+            ("GET", "/v1/project/changes", self._changes, ChangesAnswer, "read"),
+            ("POST", "/v1/project/images", self._add_images, AddedAnswer, "annotate"),
+            ("GET", "/v1/project/images/{name:path}", self._image, None, "read"),
+            ("DELETE", "/v1/project/images/{name:path}", self._remove, RemovedAnswer, "administer"),
+            ("POST", "/v1/project/restored/{name:path}", self._restore, ImageState, "annotate"),
+            ("GET", "/v1/project/thumbnails/{name:path}", self._thumbnail, None, "read"),
+            ("GET", "/v1/project/work/{name:path}", self._work, None, "read"),
+            ("PUT", "/v1/project/work/{name:path}", self._put_work, ImageState, "annotate"),
+            ("PUT", "/v1/project/done/{name:path}", self._put_done, ImageState, "annotate"),
+            ("PUT", "/v1/project/review/{name:path}", self._put_review, ImageState, "annotate"),
+            ("GET", "/v1/project/archive", self._archive, None, "read"),
+            ("GET", "/v1/project/export", self._export, None, "read"),
+            ("POST", "/v1/project/import", self._import, AddedAnswer, "administer"),
+            ("GET", "/v1/project/improvement", self._improvement_state, ImprovementState, "read"),
+            ("POST", "/v1/project/improvement", self._improve, ImprovementState, "administer"),
+            ("DELETE", "/v1/project/improvement", self._cancel_improvement, ImprovementState, "administer"),
         ):
-            model = _ANSWERS.get(answer.__name__)
-            role = "administer" if answer.__name__ in _FOR_ADMINISTRATORS else "read" if method == "GET" else "annotate"
-            router.add_api_route(
-                path,
-                answer,
-                methods=[method],
-                responses=None if model is None else {200: {"model": model}},
-                dependencies=[Depends(requires(role))],
-            )
+            responses: dict[int | str, dict[str, Any]] = {} if model is None else {200: {"model": model}}
+            needs = [Depends(requires(role))]
+            router.add_api_route(path, answer, methods=[method], responses=responses, dependencies=needs)
 
     @property
     def _settings(self) -> ServiceSettings:
@@ -139,10 +134,10 @@ class ProjectRoutes:
 
     async def _get(self, request: Request) -> Response:
         with self._service.place(labels=False):
-            content, revision = await self._in_thread(self._content)
-        return Response(content, media_type="application/json", headers=_etag(revision))
+            return await self._in_thread(self._whole)
 
-    def _content(self) -> tuple[str, int]:
+    def _whole(self) -> Response:
+        """The project with its images."""
         # read the last change number first: a later change may be reported twice, but is never missed
         seq, record = self.project.history.last(), self.project.record
         states, problems = self.project.states()
@@ -162,19 +157,18 @@ class ProjectRoutes:
                 "archive": self._limits.archive_bytes,
             },
         }
-        return strict_json(told), record.revision
+        return Response(strict_json(told), media_type="application/json", headers=_etag(record.revision))
 
     async def _put(self, request: Request) -> Response:
         expected, user, change = expected_revision(request), user_of(request), change_of(request)
         with self._service.place(labels=False):
             body = await json_request(request, ProjectJson, self._settings, limit=TEXT_BYTES, values=500_000)
             before = self.project.record.colors
-            after = (await self._in_thread(partial(self._update, body, expected, user, change))).colors
+            after = (await self._in_thread(self._update, body, expected, user, change)).colors
             if any(after[number] != color for number, color in before.items()):
                 self._coloring = asyncio.create_task(self._recolor(self._coloring))
             await self._taught.follow()
-            content, revision = await self._in_thread(self._content)
-        return Response(content, media_type="application/json", headers=_etag(revision))
+            return await self._in_thread(self._whole)
 
     async def _merge(self, request: Request) -> Response:
         user = user_of(request)
@@ -190,8 +184,7 @@ class ProjectRoutes:
         """Change the record, and answer the project."""
         with self._service.place(labels=False):
             await self._in_thread(change)
-            content, revision = await self._in_thread(self._content)
-        return Response(content, media_type="application/json", headers=_etag(revision))
+            return await self._in_thread(self._whole)
 
     async def _recolor(self, before: asyncio.Task[None] | None) -> None:
         """Recolor all label maps; the next start finishes an interrupted run."""
@@ -199,20 +192,17 @@ class ProjectRoutes:
             before.cancel()
         for image in self.project.images().values():
             with suppress(ServiceFailure, SegvocError):
-                await self._in_thread(partial(self.project.recolor, image.name))
+                await self._in_thread(self.project.recolor, image.name)
 
     def _update(self, body: ProjectJson, expected: int, user: str, change: str | None) -> ProjectRecord:
         words, options = body.words, None
+        if words is not None:
+            words = tuple(from_json(ProjectWord, word.model_dump()) for word in words)
         if body.options is not None:
-            given, reviewers = _tuples(body.options.model_dump()), self.project.record.options.reviewers
-            options = replace(ProjectOptions(**given), reviewers=reviewers)
+            options = from_json(ProjectOptions, body.options.model_dump())
+            options = replace(options, reviewers=self.project.record.options.reviewers)
         return self.project.update(
-            expected=expected,
-            by=user,
-            change=change,
-            name=body.name,
-            words=None if words is None else tuple(_word(word.model_dump()) for word in words),
-            options=options,
+            expected=expected, by=user, change=change, name=body.name, words=words, options=options
         )
 
     async def _changes(self, request: Request) -> Response:
@@ -222,7 +212,7 @@ class ProjectRoutes:
             seq = await self._in_thread(self.project.history.last)
             if seq == after and wait:
                 await unless_gone(request, self._change(after, wait))
-            told = await self._in_thread(partial(self._told, after))
+            told = await self._in_thread(self._told, after)
             await self._taught.follow()  # whoever is told of new words gets labels by them
         return Response(told, media_type="application/json")
 
@@ -268,20 +258,17 @@ class ProjectRoutes:
 
     async def _add_images(self, request: Request) -> Response:
         settings, user, change = self._settings, user_of(request), change_of(request)
-        limits = self._limits.upload_bytes, self._limits.transfer_seconds
         added, problems = [], []
         with self._service.place(labels=False):
-            async with sent_form(request, "image", *limits) as (files, _):
+            async with sent_form(request, "image", self._limits.upload_bytes, self._limits) as (files, _):
                 for file in files:
                     name, size = file.filename or "", file.size or 0
                     if size > settings.max_bytes:
                         problems.append(f"{name[:80]!r} has {size} bytes; an image has at most {settings.max_bytes}")
                         continue
-                    content = await file.read()
                     # of several images, the first that was added would stand for all
-                    only = change if len(files) == 1 else None
-                    options = {"by": user, "max_pixels": self._max_pixels, "change": only}
-                    add = partial(self.project.add, name, content, **options)
+                    options = {"max_pixels": self._max_pixels, "change": change if len(files) == 1 else None}
+                    add = partial(self.project.add, name, await file.read(), by=user, **options)
                     try:
                         async with self._decoding:
                             added.append(to_json(await asyncio.to_thread(add)))
@@ -292,59 +279,55 @@ class ProjectRoutes:
         return JSONResponse({"added": added, "problems": problems})
 
     async def _image(self, request: Request) -> Response:
-        image = await self._in_thread(partial(self.project.image, request.path_params["name"]))
+        image = await self._in_thread(self.project.image, request.path_params["name"])
         status = await self._in_thread(image.path.stat)
         response = FileResponse(image.path, headers=_KEPT, stat_result=status)
         if request.headers.get("if-none-match") == response.headers["etag"]:
             return Response(status_code=304, headers={**_KEPT, "ETag": response.headers["etag"]})
         async with self._decoding:
-            shown = await self._in_thread(partial(shown_image, image.path))
+            shown = await self._in_thread(shown_image, image.path)
         if shown is None:
             return response
         return Response(shown, media_type="image/png", headers={**_KEPT, "ETag": response.headers["etag"]})
 
     async def _thumbnail(self, request: Request) -> Response:
         with self._service.place(labels=False):
-            image = await self._in_thread(partial(self.project.image, request.path_params["name"]))
+            image = await self._in_thread(self.project.image, request.path_params["name"])
             async with self._decoding:
-                content = await self._in_thread(partial(thumbnail, self.project.folder, image))
+                content = await self._in_thread(thumbnail, self.project.folder, image)
         return Response(content, media_type="image/jpeg", headers=_KEPT)
 
     async def _remove(self, request: Request) -> Response:
         with self._service.place(labels=False):
-            name = request.path_params["name"]
-            change = change_of(request)
-            await self._in_thread(partial(self.project.remove, name, by=user_of(request), change=change))
-            removed = await self._in_thread(self.project.removed)
-        return JSONResponse({"removed": removed})
+            name, user, change = request.path_params["name"], user_of(request), change_of(request)
+            await self._in_thread(self.project.remove, name, by=user, change=change)
+            return JSONResponse({"removed": await self._in_thread(self.project.removed)})
 
     async def _restore(self, request: Request) -> Response:
         with self._service.place(labels=False):
-            name = request.path_params["name"]
-            change = change_of(request)
-            state = await self._in_thread(partial(self.project.restore, name, by=user_of(request), change=change))
-        return _answered(state)
+            name, user, change = request.path_params["name"], user_of(request), change_of(request)
+            return _answered(await self._in_thread(self.project.restore, name, by=user, change=change))
 
     async def _work(self, request: Request) -> Response:
         with self._service.place(labels=False):
-            found = await self._in_thread(partial(self.project.work_content, request.path_params["name"]))
-        return Response(found[1], media_type=ZIP, headers=_etag(found[0]))
+            revision, content = await self._in_thread(self.project.work_content, request.path_params["name"])
+        return Response(content, media_type=ZIP, headers=_etag(revision))
 
     async def _put_work(self, request: Request) -> Response:
         name, expected, user = request.path_params["name"], expected_revision(request), user_of(request)
         with self._service.place(labels=False):
             async with sent_file(request, ZIP, self._limits) as file, self._decoding:
-                receive = partial(self.project.receive, name, file, expected=expected, by=user)
                 done = {"true": True, "false": False}.get(request.query_params.get("done", ""))
-                state = await self._in_thread(partial(receive, done=done, change=change_of(request)))
-        return _answered(state)
+                receive = partial(
+                    self.project.receive, expected=expected, by=user, done=done, change=change_of(request)
+                )
+                return _answered(await self._in_thread(receive, name, file))
 
     async def _put_done(self, request: Request) -> Response:
         name, expected, user = request.path_params["name"], expected_revision(request), user_of(request)
         with self._service.place(labels=False):
             body = await json_request(request, DoneJson, self._settings, limit=1000, values=10)
-            state = await self._in_thread(partial(self.project.set_done, name, body.done, expected=expected, by=user))
-        return _answered(state)
+            return _answered(await self._in_thread(self.project.set_done, name, body.done, expected=expected, by=user))
 
     async def _put_review(self, request: Request) -> Response:
         name, expected = request.path_params["name"], expected_revision(request)
@@ -361,8 +344,8 @@ class ProjectRoutes:
     async def _export(self, request: Request) -> Response:
         format_ = request.query_params.get("format", "")
         only_done = request.query_params.get("all", "false") != "true"
-        export = partial(ProjectExport, project=self.project, format=format_, only_done=only_done)
-        return self._zip((await self._in_thread(export)).to_zip(), f" {format_}")
+        export = await self._in_thread(ProjectExport, project=self.project, format=format_, only_done=only_done)
+        return self._zip(export.to_zip(), f" {format_}")
 
     def _zip(self, pieces: Iterator[bytes], what: str = "") -> Response:
         """Stream a zip named after the project."""
@@ -373,14 +356,16 @@ class ProjectRoutes:
 
     async def _import(self, request: Request) -> Response:
         user = user_of(request)
-        limits = self._limits.archive_bytes, self._limits.transfer_seconds
         with self._service.place(labels=False):
-            async with sent_form(request, "archive", *limits, most=1) as (files, texts):
+            async with sent_form(request, "archive", self._limits.archive_bytes, self._limits, most=1) as (
+                files,
+                texts,
+            ):
                 done, format_ = texts.get("done") == "true", texts.get("format")
                 importing = Importing(project=self.project, done=done, by=user, max_pixels=self._max_pixels)
                 async with self._decoding:
-                    found = await self._in_thread(partial(_imported, importing, files[0].file, format_))
-        states = [state for name in found.added if (state := await self._in_thread(partial(self._state, name)))]
+                    found = await self._in_thread(_imported, importing, files[0].file, format_)
+        states = [state for name in found.added if (state := await self._in_thread(self._state, name))]
         return JSONResponse({"added": states, "problems": found.problems})
 
     def _state(self, name: str) -> dict[str, Any] | None:
@@ -398,8 +383,7 @@ class ProjectRoutes:
             why = why_no_finetuning(self._service.labeler.model) if body.finetune else None
             if why is not None:
                 raise ServiceFailure("invalid_request", why)
-            begin = partial(self._improvement.start, finetune=body.finetune, by=user)
-            return self._told_of(await self._in_thread(begin))
+            return self._told_of(await self._in_thread(self._improvement.start, finetune=body.finetune, by=user))
 
     async def _cancel_improvement(self) -> Response:
         return self._told_of(await self._in_thread(self._improvement.cancel))
@@ -408,36 +392,13 @@ class ProjectRoutes:
         offered = why_no_finetuning(self._service.labeler.model) is None
         return JSONResponse(to_json(replace(state, can_finetune=offered)))
 
-    async def _in_thread(self, call: Callable[[], _T]) -> _T:
+    async def _in_thread(self, call: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) -> _T:
         """Run a call in a thread, mapping its errors to request failures."""
         try:
-            return await asyncio.to_thread(call)
+            return await asyncio.to_thread(call, *arguments, **options)
         except (SegvocError, OSError) as error:
             raise _failure(error) from error
 
-
-_ANSWERS: Mapping[str, type] = {
-    "_get": schemas.ProjectAnswer,
-    "_put": schemas.ProjectAnswer,
-    "_merge": schemas.ProjectAnswer,
-    "_take_back_merge": schemas.ProjectAnswer,
-    "_changes": schemas.ChangesAnswer,
-    "_add_images": schemas.AddedAnswer,
-    "_remove": schemas.RemovedAnswer,
-    "_restore": ImageState,
-    "_put_work": ImageState,
-    "_put_done": ImageState,
-    "_put_review": ImageState,
-    "_import": schemas.AddedAnswer,
-    "_improvement_state": ImprovementState,
-    "_improve": ImprovementState,
-    "_cancel_improvement": ImprovementState,
-}
-"""Response models of the routes that don't send a file, by method."""
-
-
-_FOR_ADMINISTRATORS = ("_remove", "_import", "_improve", "_cancel_improvement")
-"""Methods that need a key with the role "administer"."""
 
 _KEPT = {"Cache-Control": "private, no-cache"}
 """Browsers cache images but revalidate on each use."""
@@ -490,25 +451,12 @@ def _etag(revision: int) -> dict[str, str]:
     return {"ETag": f'"{revision}"'}
 
 
-def _word(values: dict[str, Any]) -> ProjectWord:
-    return ProjectWord(**_tuples(values))
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-
-
 FOLLOW_SECONDS = 60.0
 """Timeout for a thread that waits for the model to change [s]."""
 
 
 class TaughtModel:
-    """Reloads the project's files of taught words when they change.
-
-    Args:
-        project: the project.
-        service: the labeling service; starts with the model without taught words.
-    """
+    """Reloads the project's files of taught words when they change; the service starts without taught words."""
 
     def __init__(self, project: Project, service: Service) -> None:
         self._project, self._service = project, service

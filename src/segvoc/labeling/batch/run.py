@@ -7,9 +7,9 @@ images are labeled again, and new images once.
 import json
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
-from typing import Any, Self
+from typing import Any
 
 from segvoc.errors import UsageError, missing_extra
 from segvoc.labeling.batch.sources import BatchSource, Folder, find_source, folder_at
@@ -21,20 +21,15 @@ from segvoc.storage.resume import RESUME_FOLDER, Key, difference
 BATCH_MANIFEST = f"{RESUME_FOLDER}/batch.json"
 
 
-class BatchRun:
+class BatchRun(AbstractContextManager["BatchRun"]):
     """Labels a source on Ray while it is iterated, in a `with` block; to resume after an interruption, create it again.
 
     Images that can't be read get a result with an error. Shards are written atomically, with names derived from their
     content, so killing workers, nodes or the run loses and duplicates nothing.
 
-    Iterating yields each finished shard, and one line per unreadable shard; it raises `OutputError` if results can't be
-    written, and `ProcessError` if the workers fail.
-
-    Raises:
-        UsageError: the source, words or options conflict, the results are of other settings, or Ray isn't installed.
-        OutputError: results can't be written.
-        UnavailableError: a storage doesn't respond.
-        ProcessError: the workers failed.
+    Iterating yields each finished shard, and one line per unreadable shard. `UsageError` if the source, words or
+    options conflict, the results are of other settings, or Ray isn't installed; `OutputError` if results can't be
+    written, `UnavailableError` if a storage doesn't respond, `ProcessError` if the workers fail.
     """
 
     def __init__(self, batch: Batch) -> None:
@@ -67,9 +62,6 @@ class BatchRun:
         """About the words."""
         self.problems: list[str] = []
         """Read failures that may be temporary; the same call retries them."""
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._lock.close()

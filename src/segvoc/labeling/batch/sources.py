@@ -52,11 +52,9 @@ class Folder:
 
     address: str
     path: str
-    """Its path in the file system."""
     filesystem: Any = field(repr=False)
     """A `pyarrow.fs.FileSystem`."""
     is_local: bool
-    """Whether it is on this machine's disks."""
 
     @property
     def root(self) -> str:
@@ -163,7 +161,6 @@ class BatchImage:
     """An image: its file, or why it can't be read."""
 
     key: str
-    """Its key among the results."""
     address: str
     """Its address, for messages and reports."""
     stem: str

@@ -7,7 +7,7 @@ Any number of processes may write images to the folder; at the end, each builds 
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -180,7 +180,7 @@ def _copy_image(result: Segmentation, target: Path) -> None:
         write_atomically(target, lambda file: image.save(file, "PNG"))
 
 
-class DatasetWriter:
+class DatasetWriter(AbstractContextManager["DatasetWriter"]):
     """Writes results as a dataset in another tool's format; use it in a `with` block.
 
         with segvoc.DatasetWriter("out/", "coco-panoptic") as dataset:
@@ -210,9 +210,6 @@ class DatasetWriter:
         self._dataset = Dataset(folder=os.fspath(folder), format=format, background=background, copy_images=copy_images)
         self._files: dict[str, EntryFiles] = {}
         self._words: tuple[str, ...] | None = None
-
-    def __enter__(self) -> "DatasetWriter":
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
