@@ -13,7 +13,7 @@ from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from segvoc.encoders.vit import TIMM_CLIPS, TimmClipName, clip_seg_b16, vit_b16, vit_l14
 from segvoc.inference import protocols
 from segvoc.inference.part_labels import PartsAgainst
-from segvoc.inference.prepared_vocabulary import BackgroundWords
+from segvoc.inference.prepared_vocabulary import STUFF, BackgroundWords
 from segvoc.inference.protocols import Protocols
 from segvoc.layers.cost_sum import COSINES, CosineLogits
 from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnSelection, OwnShare, Votes
@@ -342,7 +342,7 @@ PRESETS: dict[str, Preset] = {
         templates_of=lambda configuration: ("{}",),
         protocols_of=lambda configuration: protocols.tiny_protocols(),
         own_selection=TINY_SELECTION,
-        background_words=BackgroundWords(margin=0.5),
+        background_words=BackgroundWords(words=(*STUFF, "bed"), margin=0.5),  # pets on beds lie on no sofa
         parts_against="contrast",
         refines_edges_of=lambda configuration: type(configuration.aggregation) is TinyAggregationConfig,
         unsure_below=UNSURE_BELOW,
