@@ -124,12 +124,12 @@ def evaluate(
     ):
         work.done.require_key(report, "give another --out, or delete that folder")
         done = _current_scores(work.done, images)
-        batches = [images[at : at + segmenter.batch] for at in range(0, len(images), segmenter.batch)]
         # a batch is redone as a whole: its other images may change the last bits of a result
-        mine = [batch for batch in processes.share(batches) if not all(image.stem in done for image in batch)]
+        shared = processes.share(segmenter.batches(images))
+        mine = [batch for batch in shared if not all(image.stem in done for image in batch)]
         bar.start(sum(map(len, mine)))
         failures = segment_and_score(
-            segmenter, mine, lambda image, truth, score: work.finish(image.stem, truth.stamp, score.to_json()), count
+            segmenter, mine, lambda image, truth, _, score: work.finish(image.stem, truth.stamp, score.to_json()), count
         )
         gathered = processes.gather((failures, peak_memory(model.device)))
         content = Report()
@@ -159,10 +159,10 @@ class TaskSegmenter:
             substring = protocol.substring_guide
             self._guides = guided_parts(parts.objects, parts.object_of, task.classes, substring=substring)
 
-    @property
-    def batch(self) -> int:
-        """Batch size of `segment`; 1 for parts, since the objects differ between images."""
-        return self.segmenter.batch if self.task.parts is None else 1
+    def batches(self, images: Sequence[EvaluationImage]) -> list[Sequence[EvaluationImage]]:
+        """The images in the batches that `segment` takes: of one for parts, since the objects differ between images."""
+        size = self.segmenter.batch if self.task.parts is None else 1
+        return [images[at : at + size] for at in range(0, len(images), size)]
 
     @cached_property
     def _words(self) -> PreparedVocabulary:
@@ -208,12 +208,12 @@ class TaskSegmenter:
 def segment_and_score(
     segmenter: TaskSegmenter,
     batches: Sequence[Sequence[EvaluationImage]],
-    keep: Callable[[EvaluationImage, GroundTruth, ImageScore], object],
+    keep: Callable[[EvaluationImage, GroundTruth, Segmentation, ImageScore], object],
     on_result: OnResult = lambda image, error: None,
 ) -> dict[str, str]:
     """Segment and score batches of images; returns the errors of the unreadable ones, by stem.
 
-    `keep` is called with each image, its truth and its score, in a thread; `on_result` as in `evaluate`.
+    `keep` is called with each image, its truth, prediction and score, in a thread; `on_result` as in `evaluate`.
     """
     failures: dict[str, str] = {}
     begun: deque[tuple[list[_Truths], Callable[[], list[Segmentation]]]] = deque()
@@ -222,7 +222,7 @@ def segment_and_score(
 
     def score(good: Sequence[_Truths], results: Sequence[Segmentation]) -> None:
         for (image, truth), result in zip(good, results, strict=True):
-            keep(image, truth, segmenter.score(image, truth, result))
+            keep(image, truth, result, segmenter.score(image, truth, result))
             on_result(image, None)
 
     def finish() -> None:

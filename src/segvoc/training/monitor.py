@@ -13,8 +13,8 @@ from segvoc.data.captions.caption_index import CaptionDataset
 from segvoc.errors import InputError
 from segvoc.evaluation.metrics import Confusion
 from segvoc.evaluation.protocol import evaluation_protocol
-from segvoc.evaluation.runner import TaskSegmenter
-from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask
+from segvoc.evaluation.runner import TaskSegmenter, segment_and_score
+from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask, GroundTruth, ImageScore
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.runtime.distributed import Processes
@@ -90,23 +90,16 @@ class LabeledValidation:
         """Segment this process's share: the confusion counts, and a line per unreadable image."""
         task, protocol = self.task, evaluation_protocol(segmenter, self.task, PREVIEW)
         network, images = TaskSegmenter(segmenter, task, protocol), task.select_images(None)
-        shown = {image.stem for image in images[:SHOWN]}
-        counts, problems = list[Confusion](), list[str]()
+        shown, counts = {image.stem for image in images[:SHOWN]}, list[Confusion]()
+
+        def keep(image: EvaluationImage, truth: GroundTruth, result: Segmentation, score: ImageScore) -> None:
+            counts.append(score.confusion)
+            if image.stem in shown:
+                on_segmented(result, image.stem)
+
         # same batches as in an evaluation: the other images of a batch can change the last bits of a result
-        batches = [images[at : at + network.batch] for at in range(0, len(images), network.batch)]
-        for batch in processes.share(batches):
-            good = list[tuple[EvaluationImage, Any]]()
-            for image in batch:
-                try:
-                    good.append((image, image.read(len(task.images.vocabulary))))
-                except InputError as error:
-                    problems.append(str(error))
-            results = network.segment([truth for _, truth in good]) if good else []
-            for (image, truth), result in zip(good, results, strict=True):
-                counts.append(network.score(image, truth, result).confusion)
-                if image.stem in shown:
-                    on_segmented(result, image.stem)
-        return Confusion.total(counts, len(task.classes)), problems
+        failures = segment_and_score(network, processes.share(network.batches(images)), keep)
+        return Confusion.total(counts, len(task.classes)), list(failures.values())
 
 
 @dataclass(frozen=True)

@@ -154,8 +154,6 @@ class LabelTask:
     """Embeddings of the class prompts, or their tokens if the text encoder is trained."""
     chosen: int
     """Number of classes per step: those in its images, plus random others (0: all)."""
-    seed: int
-    """Seed for drawing the random classes."""
 
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> Objective | PartObjective:
         """See `TrainingTask`."""
@@ -175,7 +173,7 @@ class LabelTask:
         # copied from pinned memory unchanged, then widened on the device
         labels, words = batch.labels.to(**to).long(), self.words
         if self.chosen and isinstance(words, Tensor):
-            seed = seed_of(self.seed, "words", *number)
+            seed = seed_of(self.training_set.seed, "words", *number)
             chosen = chosen_words(batch.labels, len(words), self.chosen, seed)
             chosen = (chosen.pin_memory() if device.type == "cuda" else chosen).to(**to)
             labels = torch.where(labels < len(words), torch.searchsorted(chosen, labels), labels)
@@ -266,7 +264,6 @@ class LabelData:
             training_set=self.training_set,
             words=words.to(next(network.parameters()).device),
             chosen=self.recipe.objective.num_sampled_classes,
-            seed=self.training_set.seed,
         )
 
 
