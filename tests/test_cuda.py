@@ -20,7 +20,7 @@ from segvoc.models.cuda_graphs import NetworkGraphs
 from segvoc.runtime.distributed import Processes, wrap_distributed
 from segvoc.runtime.process_settings import float32_products
 from segvoc.training.loop import Training, fit_memory
-from segvoc.training.objectives.losses import OrthogonalityLoss, StreamSimilarity, masked_segmentation_loss
+from segvoc.training.objectives import OrthogonalityLoss, StreamSimilarity, masked_segmentation_loss
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.evaluation.test_runner import in_force

@@ -84,7 +84,7 @@ class CaptionsInMemory:
     def __len__(self) -> int:
         return 7
 
-    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool = False) -> Iterator[CaptionBatch]:
+    def batches(self, sampler: ShardedSampler, workers: int, **options: object) -> Iterator[CaptionBatch]:
         for row in sampler:
             nothing = CaptionBatch((), torch.empty(0, 0), torch.empty(0, dtype=torch.int64), ("'a.jpg' is gone",))
             yield self.batch(row) if self.readable else nothing

@@ -8,7 +8,7 @@ import torch
 from segvoc.data.training.training_set import TrainingBatch
 from segvoc.errors import UsageError
 from segvoc.layers.selection_rules import Voted
-from segvoc.training.objectives.segmentation import GroundTruthFirst, Objective
+from segvoc.training.objectives import GroundTruthFirst, Objective
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.training_data import LabelTask, chosen_words

@@ -11,7 +11,7 @@ from torch import nn
 
 from segvoc.errors import CheckpointError
 from segvoc.training.loop import SavedTensors, StepPasses, without_recomputation
-from segvoc.training.objectives.segmentation import Objective
+from segvoc.training.objectives import Objective
 from tests.inference.small_network import small_network
 from tests.training.runs import RECIPE, drawn_images, open_run
 from tests.training.test_chunks import assert_same, computed

@@ -6,6 +6,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,7 +65,7 @@ class BenchmarkParts:
     @property
     def seen_classes(self) -> tuple[str, ...]:
         """The classes whose objects are seen in training."""
-        return tuple(name for name, seen in zip(class_names(self.class_list), self.seen, strict=True) if seen)
+        return tuple(compress(class_names(self.class_list), self.seen))
 
     @property
     def seen(self) -> tuple[bool, ...]:

@@ -23,7 +23,7 @@ from segvoc.models.cuda_graphs import CapturedFunction, runs_python
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.distributed import Processes, available_cores, wrap_distributed
 from segvoc.runtime.process_settings import float32_products
-from segvoc.training.objectives.losses import TrainingObjective
+from segvoc.training.objectives import TrainingObjective
 from segvoc.training.recipe import OptimizerConfig, Recipe, freeze_others, learning_rates, parameter_groups
 from segvoc.training.run_folder import RunFolder
 
@@ -129,8 +129,10 @@ class TrainingTask(Protocol):
         """The module that maps `inputs` to losses by name."""
         ...
 
-    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[Any]:
-        """The sampler's batches, loaded by `workers` processes (0: this process)."""
+    def batches(
+        self, sampler: ShardedSampler, workers: int, *, pinned: bool, signals: Sequence[int] = ()
+    ) -> Iterator[Any]:
+        """The sampler's batches, loaded by `workers` processes (0: this process); see `read_ahead`."""
         ...
 
     def inputs(self, batch: Any, number: ForwardPass, device: torch.device) -> tuple[Any, ...]:
@@ -249,9 +251,9 @@ class Training:
             steps=recipe.optimizer.steps,
         )
         workers = min(recipe.runtime.num_workers, available_cores())  # more workers would compete for cores
-        loader = self.task.batches(sampler, workers, pinned=self.device.type == "cuda")
         self._training_mode()
         with closing(self.folder), stop_signals() as received:
+            loader = self.task.batches(sampler, workers, pinned=self.device.type == "cuda", signals=received)
             lines = self.folder.read_lines("validation.jsonl")
             if self._validates_now() and all(line["step"] != self.step for line in lines):
                 self._validate()  # before the first step, or after a kill between the checkpoint and its validation
@@ -288,7 +290,6 @@ class Training:
         return f"{kept} in {str(path)!r}: check the images, or lower lr in a new run"
 
     def _validates_now(self) -> bool:
-        """Whether to validate the network after this step."""
         every = self.recipe.runtime.eval_every
         if not self.step:
             return self.recipe.runtime.eval_first
@@ -389,7 +390,6 @@ class Training:
         return stopped or (self.processes.count == 1 and bool(received))
 
     def _pass(self, inputs: Sequence[Any]) -> dict[str, Tensor]:
-        """Losses and gradients of a forward and a backward pass."""
         if self._replayed is not None and not self.objective.recipe.runtime.recomputes:
             return self._replayed(inputs)
         with self._autocast():

@@ -158,7 +158,6 @@ def _fetched_encoders(model: str, preset: Preset, configuration: NetworkConfig) 
 
 
 def _origin(path: str) -> dict[str, str]:
-    """A run's record of an initial weights file."""
     digest = file_sha256(path)
     known = known_file(digest)
     return {"filename": os.path.basename(path), "sha256": digest} if known is None else known.record()
@@ -202,19 +201,14 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
     if file.preset is not None:
         if others:
             raise UsageError(f"{file.path!r} is a segvoc file, which holds all encoders; give only this file")
-        return _with_own_additions(begin_with(file, network), network.state_dict())
+        own, state = network.state_dict(), begin_with(file, network)
+        added = {name: value for name, value in own.items() if ADDITION in name}
+        return added | {name: value for name, value in state.items() if name in own or ADDITION not in name}
     return clip_state(file.tensors, network, *(other.tensors for other in others))
 
 
-_ADDITIONS = (".stride_one.",)
-"""Name parts of parameters that a setting adds to an encoder, learned in training."""
-
-
-def _with_own_additions(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The encoders' weights, with the network's values for its added parameters."""
-    added = {name: value for name, value in own.items() if any(part in name for part in _ADDITIONS)}
-    kept = {name: value for name, value in state.items() if name in own or not any(part in name for part in _ADDITIONS)}
-    return added | kept
+ADDITION = ".stride_one."
+"""Part of the names of parameters that a setting adds to an encoder, learned in training."""
 
 
 def _fill(network: SegmentationNetwork, state: dict[str, Tensor], file: WeightsFile) -> None:
