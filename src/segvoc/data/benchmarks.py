@@ -132,10 +132,6 @@ class Benchmark:
         """The rows of papers' tables with scores of unchanged presets on it, in table order; may be empty."""
         return tuple(row for row in PUBLISHED_ROWS if row.main and self.name in row.scores)
 
-    def published_for(self, preset: str) -> "tuple[PublishedRow, ...]":
-        """The rows of a network: for parts one per protocol, else one or none."""
-        return tuple(row for row in self.published if row.preset == preset)
-
     @property
     def pages(self) -> tuple[str, ...]:
         """Addresses of the download pages."""

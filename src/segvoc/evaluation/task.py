@@ -182,8 +182,9 @@ class EvaluationTask:
 
     def published_for(self, preset: str) -> list[dict[str, Any]]:
         """The scores reported for a network in papers, as plain values."""
-        benchmark = self.benchmark
-        return [] if benchmark is None else [row.score_on(benchmark.name) for row in benchmark.published_for(preset)]
+        if (benchmark := self.benchmark) is None:
+            return []
+        return [row.score_on(benchmark.name) for row in benchmark.published if row.preset == preset]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
