@@ -27,7 +27,7 @@ from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.hardware import Optimize
 from segvoc.training.loop import StepPasses, fit_memory
-from segvoc.training.objectives.segmentation import Objective
+from segvoc.training.objectives import Objective
 from segvoc.training.recipe import freeze_others, learning_rates
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build

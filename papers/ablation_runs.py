@@ -276,10 +276,8 @@ def held_out_scores(
     """Mean IoU and pixel accuracy in percent over all images, and the number of images that can't be read."""
     task = EvaluationTask(name=images.name, title=images.name, images=images, classes=images.vocabulary.words)
     network = TaskSegmenter(segmenter, task, evaluation_protocol(segmenter, task, settings))
-    records = task.select_images(settings.limit)
-    chunks = [records[at : at + network.batch] for at in range(0, len(records), network.batch)]
-    counts: list[Confusion] = []
-    failures = segment_and_score(network, chunks, lambda image, truth, score: counts.append(score.confusion))
+    batches, counts = network.batches(task.select_images(settings.limit)), list[Confusion]()
+    failures = segment_and_score(network, batches, lambda *result: counts.append(result[-1].confusion))
     scores = Confusion.total(counts, len(task.classes)).scores()
     return {"miou": scores.miou, "pixel_accuracy": scores.pixel_accuracy}, len(failures)
 

@@ -202,7 +202,7 @@ def prepared(name: str, root: Path, jobs: int) -> Row:
     try:
         if (manifest := check_preparation(benchmark, root, allow_missing=True)) is None:
             status = "failed"
-            manifest = prepare(benchmark, root, jobs=jobs, on_failure=print_line).manifest
+            manifest = prepare(benchmark, root, jobs=jobs, on_failure=print_line)
     except (UsageError, InputError) as error:
         return {"status": status, "why": str(error)}
     if failed := manifest.failed:

@@ -20,7 +20,7 @@ from segvoc.models.cuda_graphs import NetworkGraphs
 from segvoc.runtime.distributed import Processes, wrap_distributed
 from segvoc.runtime.process_settings import float32_products
 from segvoc.training.loop import Training, fit_memory
-from segvoc.training.objectives.losses import OrthogonalityLoss, StreamSimilarity, masked_segmentation_loss
+from segvoc.training.objectives import OrthogonalityLoss, StreamSimilarity, masked_segmentation_loss
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.evaluation.test_runner import in_force
@@ -296,7 +296,7 @@ def test_a_recorded_step_has_the_losses_and_gradients_of_a_plain_one(kind, preci
         run.network.zero_grad(set_to_none=True)
         made = {name: value.item() for name, value in passes(inputs).items()}
         gradients = {name: value.grad.clone() for name, value in run.learning.items() if value.grad is not None}
-        found.append((passes.is_recorded, made, gradients))
+        found.append((passes.graph is not None, made, gradients))
     assert [is_recorded for is_recorded, _, _ in found] == 3 * [False] + 3 * [True] and not passes.fails
     (_, losses, gradients), tolerance = found[0], 1e-4 if precision == "float32" else 0.02
     largest = max(value.abs().max().item() for value in gradients.values())
@@ -315,7 +315,7 @@ def test_a_recorded_step_waits_for_the_device_once(tmp_path):
     with closing(run.folder):
         for _ in range(6):
             run._one_step(batches)
-        assert run._replayed.is_recorded
+        assert run._replayed.graph is not None
         with waits() as found:
             run._one_step(batches)
     assert len(found) == 1, found

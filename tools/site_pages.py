@@ -21,6 +21,7 @@ import segvoc
 from segvoc.cli import command_line
 from segvoc.cli.info import describe
 from segvoc.cli.models import summary_of_weights
+from segvoc.data.benchmarks import PUBLISHED_ROWS
 from segvoc.models.catalog import catalog
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
@@ -61,9 +62,13 @@ def recipes() -> Iterator[str]:
 
 
 def docstrings() -> Iterator[str]:
-    """Every recipe with its docstring."""
+    """Every recipe with its docstring and the published scores of its networks."""
     for name, recipe in RECIPES.items():
         yield f"## {name}\n\n{inspect.cleandoc(recipe.__doc__ or Recipe.__doc__ or '')}\n"
+        for row in PUBLISHED_ROWS:
+            if row.main and row.recipe == name:
+                scores = (f"{data} {' / '.join(map(str, values.values()))}" for data, values in row.scores.items())
+                yield f"- {row.name}: {', '.join(scores)}\n"
 
 
 def public_names() -> Iterator[str]:

@@ -126,13 +126,9 @@ class Vocabulary:
 
     def prompts(self, templates: Sequence[str]) -> list[list[list[str]]]:
         """For each class and template, the prompts whose embeddings are averaged: one, or one per synonym."""
-        return [
-            [[template.format(name) for name in self._names(word)] for template in templates] for word in self.words
-        ]
-
-    def _names(self, word: str) -> list[str]:
-        names = [name.strip() for name in word.split(", ")]
-        return names[:1] if self.synonyms == "first" else names
+        most = 1 if self.synonyms == "first" else None
+        names = [[name.strip() for name in word.split(", ")][:most] for word in self.words]
+        return [[[template.format(name) for name in of_word] for template in templates] for of_word in names]
 
 
 @dataclass(frozen=True)

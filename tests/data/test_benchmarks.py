@@ -68,10 +68,14 @@ def test_parts_belong_to_objects(name, objects, unseen_classes, unseen):
 
 
 def test_the_scores_that_papers_report_for_a_preset_and_unknown_benchmarks():
-    assert [row.scores["a-150"] for row in find_benchmark("a-150").published_for("pca-seg-b")] == [{"miou": 38.1}]
-    rows = find_benchmark("pascal-part-116").published_for("pca-part-b")
+    assert [row.scores["a-150"] for row in published_for("a-150", "pca-seg-b")] == [{"miou": 38.1}]
+    rows = published_for("pascal-part-116", "pca-part-b")
     assert [row.protocol for row in rows] == ["pred-all", "oracle-obj"]
-    assert find_benchmark("a-150").published_for("tiny") == ()
+    assert published_for("a-150", "tiny") == []
+
+
+def published_for(benchmark, preset):
+    return [row for row in find_benchmark(benchmark).published if row.preset == preset]
     with pytest.raises(UsageError, match="'a-151' is unknown") as caught:
         find_benchmark("a-151")
     assert all(name in str(caught.value) for name in BENCHMARKS)

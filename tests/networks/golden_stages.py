@@ -27,7 +27,7 @@ from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.official_weights import aggregation_state, aggregator_name, network_state
 from segvoc.networks.pca_seg import PCA_SEG
-from segvoc.training.objectives.losses import (
+from segvoc.training.objectives import (
     OrthogonalityLoss,
     StreamSimilarity,
     released_segmentation_loss,

@@ -13,8 +13,7 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import scatter_to_all
 from segvoc.layers.selection_rules import Voted
 from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, err_head_state, err_seg_name
-from segvoc.training.objectives.losses import released_segmentation_loss
-from segvoc.training.objectives.segmentation import GroundTruthFirst
+from segvoc.training.objectives import GroundTruthFirst, released_segmentation_loss
 from tests.err_goldens import FOLDER, err_case
 from tests.golden_sets import TOLERANCE
 from tests.networks.golden_stages import gradient, record

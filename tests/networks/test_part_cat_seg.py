@@ -25,7 +25,7 @@ from segvoc.networks.part_cat_seg import (
     PartNetwork,
     part_aggregation_state,
 )
-from segvoc.training.objectives.losses import StreamSimilarity
+from segvoc.training.objectives import StreamSimilarity
 from segvoc.vocabulary import Vocabulary
 from tests.err_goldens import err_case
 from tests.golden_sets import TOLERANCE, GoldenCase

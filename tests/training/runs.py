@@ -101,7 +101,7 @@ def open_run(
     training_set = TrainingSet(images=images, augmentation=recipe.data, seed=1)
     with torch.no_grad():
         words = VocabularyEncoder(network.text_encoder, ("{}",))(training_set.vocabulary).to(device)
-    task = LabelTask(training_set=training_set, words=words, chosen=recipe.objective.num_sampled_classes, seed=1)
+    task = LabelTask(training_set=training_set, words=words, chosen=recipe.objective.num_sampled_classes)
     return begun(out, recipe, network, task, resume=resume, processes=processes, warn=warn)
 
 

@@ -56,7 +56,7 @@ def open_parts(
     own = part_network(config).to(device, dtype)
     training_set = PartTrainingSet(images=images, augmentation=recipe.data, seed=1)
     words = class_words(own, ("{}",), training_set.vocabulary, recipe).to(torch.device(device))
-    task = LabelTask(training_set=training_set, words=words, chosen=recipe.objective.num_sampled_classes, seed=1)
+    task = LabelTask(training_set=training_set, words=words, chosen=recipe.objective.num_sampled_classes)
     return begun(out, recipe, own, task, resume=resume)
 
 
@@ -84,7 +84,7 @@ class CaptionsInMemory:
     def __len__(self) -> int:
         return 7
 
-    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool = False) -> Iterator[CaptionBatch]:
+    def batches(self, sampler: ShardedSampler, workers: int, **options: object) -> Iterator[CaptionBatch]:
         for row in sampler:
             nothing = CaptionBatch((), torch.empty(0, 0), torch.empty(0, dtype=torch.int64), ("'a.jpg' is gone",))
             yield self.batch(row) if self.readable else nothing

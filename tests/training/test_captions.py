@@ -10,8 +10,8 @@ from segvoc.data.training.training_set import ShardedSampler
 from segvoc.errors import InputError, UsageError
 from segvoc.runtime.distributed import Processes
 from segvoc.training import caption_task
-from segvoc.training.caption_task import CaptionFiles, open_caption_task, open_captions
-from segvoc.training.objectives.losses import SynergyLosses
+from segvoc.training.caption_task import CaptionData, CaptionFiles
+from segvoc.training.objectives import SynergyLosses
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set
@@ -69,9 +69,11 @@ class Rank(Processes):
 def open_task(tmp_path):
     """Opens a task on drawn images with encoders that are fast."""
 
-    def opened(count=5, *, dataset=None, encoders=None, seed=0, **options):
-        frozen, captions = (encoders or Encoders()).frozen(), dataset or dataset_of(tmp_path, count)
-        return open_caption_task(frozen, captions, tmp_path / "cache", seed=seed, **options)
+    def opened(count=5, *, dataset=None, encoders=None, seed=0, processes=None, **settings):
+        recipe, processes = RECIPE.with_settings(**settings), processes or Processes()
+        about = {"folder": tmp_path / "cache", "seed": seed, "processes": processes, "silent": True}
+        data = CaptionData(recipe=recipe, dataset=dataset or dataset_of(tmp_path, count), **about)
+        return data.task_of(encoders or Encoders())
 
     return opened
 
@@ -106,7 +108,7 @@ def test_each_pass_shows_every_image_once_with_its_own_phrases(open_task):
     assert sides == {"left", "right"}
     other = [[number for number, _, _ in shown(batch)] for batch in batches(open_task(seed=1), 5, steps=8)]
     assert other != orders
-    (batch,) = batches(open_task(mirror=False), 20)
+    (batch,) = batches(open_task(flip=False), 20)
     assert {side for _, side, _ in shown(batch)} == {"left"}
 
 
@@ -141,7 +143,7 @@ def test_phrases_are_embedded_once_each(tmp_path, open_task):
     dataset, encoders = dataset_of(tmp_path, 3), Encoders()
     for _ in range(2):
         open_task(dataset=dataset, encoders=encoders)
-    assert encoders.texts == ["dog0", "cat", "dog1", "dog2"] == dataset.phrase_texts()
+    assert encoders.encoded == ["dog0", "cat", "dog1", "dog2"] == dataset.phrase_texts()
     open_task(dataset=dataset, encoders=Encoders(digest="two"))
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
@@ -161,19 +163,22 @@ def test_processes_share_what_is_missing_wait_for_each_other_and_say_whose_files
 
 def test_the_first_process_alone_reads_captions_and_the_others_end_when_it_fails(tmp_path):
     draw_set(tmp_path / "set", 3)
-    files = CaptionFiles(captions=tmp_path / "set/captions.json")
-    first = open_captions(files, RECIPE, tmp_path / "index", Processes(0, 1), print)
-    second = Rank(1, 2, heard=[False, first.index])
-    other = open_captions(CaptionFiles(captions="not read"), RECIPE, tmp_path / "index", second, print)
+    first = dataset_in(tmp_path, tmp_path / "set/captions.json", Processes(0, 1))
+    other = dataset_in(tmp_path, "not read", Rank(1, 2, heard=[False, first.index]))
     assert list(other.entries()) == list(first.entries())
     with pytest.raises(SystemExit, match="2"):
-        open_captions(files, RECIPE, tmp_path / "index", Rank(1, 2, heard=[True]), print)
+        dataset_in(tmp_path, tmp_path / "set/captions.json", Rank(1, 2, heard=[True]))
 
 
-def test_skipped_captions_are_listed_and_then_counted(tmp_path):
+def dataset_in(out, captions, processes):
+    files = CaptionFiles(captions=captions)
+    return CaptionData.of(RECIPE, files, out, seed=0, processes=processes, silent=True).dataset
+
+
+def test_skipped_captions_are_listed_and_then_counted(tmp_path, capsys):
     draw_set(tmp_path / "set", 33)
     for number in range(3, 33):
         (tmp_path / f"set/{number}.png").unlink()
-    files, warnings = CaptionFiles(captions=tmp_path / "set/captions.json"), []
-    open_captions(files, RECIPE, tmp_path / "index", Processes(), warnings.append)
-    assert len(warnings) == 21 and "'3.png' is not in" in warnings[0] and warnings[-1].startswith("10 more problems")
+    dataset_in(tmp_path, tmp_path / "set/captions.json", Processes())
+    warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == 21 and "'3.png' is not in" in warnings[0] and "warning: 10 more problems" in warnings[-1]

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from segvoc.training.objectives.losses import (
+from segvoc.training.objectives import (
+    SEGMENTATION_LOSSES,
+    Objective,
     competing_segmentation_loss,
     cross_entropy_segmentation_loss,
     masked_segmentation_loss,
     released_segmentation_loss,
 )
-from segvoc.training.objectives.segmentation import SEGMENTATION_LOSSES, Objective
 from tests.inference.small_network import small_network
 from tests.networks.test_err_seg import small as small_err_seg
 from tests.training.runs import RECIPE
@@ -55,7 +56,7 @@ def test_drop_paths_are_drawn_for_all_classes_at_once():
 
 
 def test_a_learning_text_tower_is_computed_twice_with_the_same_result(monkeypatch):
-    monkeypatch.setattr("segvoc.training.objectives.segmentation.PROMPTS", 2)
+    monkeypatch.setattr("segvoc.training.objectives.PROMPTS", 2)
     tokens = torch.randint(256, (5, 1, 7), generator=torch.Generator().manual_seed(0))
     gradients = []
     for recompute in (False, True):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segvoc.data.training.training_set import IGNORED, NONE
 from segvoc.encoders.prompts import PartNames
-from segvoc.training.objectives.losses import (
+from segvoc.training.objectives import (
     TERMS,
     PartTargets,
     SynergyLosses,

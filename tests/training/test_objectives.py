@@ -8,7 +8,7 @@ import torch
 from segvoc.data.training.training_set import TrainingBatch
 from segvoc.errors import UsageError
 from segvoc.layers.selection_rules import Voted
-from segvoc.training.objectives.segmentation import GroundTruthFirst, Objective
+from segvoc.training.objectives import GroundTruthFirst, Objective
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.training_data import LabelTask, chosen_words
@@ -29,7 +29,7 @@ def test_words_of_a_step_are_those_of_its_images_and_random_others():
 def test_labels_count_the_words_of_their_step(as_users_call):
     words = torch.arange(20.0)[:, None, None]
     labels = torch.tensor([[[7, 7, 2]], [[20, 65535, 2]]], dtype=torch.int32)
-    task = LabelTask(training_set=SimpleNamespace(), words=words, chosen=6, seed=3)  # type: ignore[arg-type]
+    task = LabelTask(training_set=SimpleNamespace(seed=3), words=words, chosen=6)  # type: ignore[arg-type]
     batch = TrainingBatch(torch.zeros(2, 3, 1, 3, dtype=torch.uint8), labels, ())
     _, relabeled, chosen = task.inputs(batch, (0, 0, 0), torch.device("cpu"))
     known = labels < 20

@@ -10,7 +10,7 @@ from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART
-from segvoc.training.objectives.segmentation import PartObjective
+from segvoc.training.objectives import PartObjective
 from segvoc.training.run_folder import RunFolder
 from tests.timm_clips import ALL, small_network_on
 from tests.training.runs import RECIPE, drawn_images, open_run

@@ -35,12 +35,11 @@ def prepare_command(benchmarks: Sequence[str], data: str | None, jobs: int | Non
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs} is not a number of processes; give 1 or more")
     root = Path(data_root(data, "--data is missing; name the folder of your downloads with --data ROOT"))
-    for benchmark in chosen:
-        check_preparation(benchmark, root, allow_missing=partial)
+    already = {one.name: check_preparation(one, root, allow_missing=partial) is not None for one in chosen}
     failures = 0
     for benchmark in chosen:
         try:
-            result = prepare(
+            manifest = prepare(
                 benchmark,
                 root,
                 jobs=jobs or os.cpu_count() or 1,
@@ -52,8 +51,8 @@ def prepare_command(benchmarks: Sequence[str], data: str | None, jobs: int | Non
             failures += 1
             echo(f"segvoc: error: {error}", err=True)
             continue
-        failures += len(result.manifest.failed)
-        echo(_summary(benchmark, result.manifest, root, already=result.already))
+        failures += len(manifest.failed)
+        echo(_summary(benchmark, manifest, root, already=already[benchmark.name]))
     if failures:
         echo(f"segvoc: {counted(failures, 'image')} failed, the others were prepared", err=True)
     return 1 if failures else 0

@@ -6,6 +6,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,7 +65,7 @@ class BenchmarkParts:
     @property
     def seen_classes(self) -> tuple[str, ...]:
         """The classes whose objects are seen in training."""
-        return tuple(name for name, seen in zip(class_names(self.class_list), self.seen, strict=True) if seen)
+        return tuple(compress(class_names(self.class_list), self.seen))
 
     @property
     def seen(self) -> tuple[bool, ...]:
@@ -130,10 +131,6 @@ class Benchmark:
     def published(self) -> "tuple[PublishedRow, ...]":
         """The rows of papers' tables with scores of unchanged presets on it, in table order; may be empty."""
         return tuple(row for row in PUBLISHED_ROWS if row.main and self.name in row.scores)
-
-    def published_for(self, preset: str) -> "tuple[PublishedRow, ...]":
-        """The rows of a network: for parts one per protocol, else one or none."""
-        return tuple(row for row in self.published if row.preset == preset)
 
     @property
     def pages(self) -> tuple[str, ...]:

@@ -208,10 +208,8 @@ def _absent(task: EvaluationTask, confusion: Confusion) -> str | None:
     """A line that names the classes absent from your own images; None if all occur."""
     if task.benchmark is not None:
         return None
-    seen = confusion.truth_pixels()
-    names = [
-        word for word, pixels in zip(task.classes, seen, strict=False) if not pixels and word != task.images.background
-    ]
+    seen = zip(task.classes, confusion.truth_pixels(), strict=True)
+    names = [word for word, pixels in seen if not pixels and word != task.images.background]
     return absence_line(names, len(task.classes), confusion.ignored, int(confusion.pixels.sum()) + confusion.ignored)
 
 
@@ -284,10 +282,8 @@ def _confusions(task: EvaluationTask, confusion: Confusion) -> list[dict[str, An
 
 def _latency(seconds: Sequence[float]) -> dict[str, float | None]:
     """Network time per image, without word encoding and file reading [s]."""
-    if not seconds:
-        return {"mean": None, "median": None, "p95": None}
-    p95 = float(np.percentile(seconds, 95))
-    return {"mean": statistics.fmean(seconds), "median": statistics.median(seconds), "p95": p95}
+    named = {"mean": statistics.fmean, "median": statistics.median, "p95": lambda all: float(np.percentile(all, 95))}
+    return {name: measure(seconds) if seconds else None for name, measure in named.items()}
 
 
 def defined(value: float) -> float | None:
@@ -346,11 +342,9 @@ def write_examples(
                 image.thumbnail((EXAMPLE_SIDE, EXAMPLE_SIDE), Image.Resampling.LANCZOS)
                 write_atomically(folder / files[name], partial(image.save, format="JPEG", quality=88))
                 written.add(folder / files[name])
-            accuracy = score.confusion.scores().pixel_accuracy
-            entries[kind].append(
-                {"image": score.stem, "miou": miou, "pixel_accuracy": accuracy, **files}
-                | {"classes": _listed(task, score.confusion, colors)}
-            )
+            about = {"pixel_accuracy": score.confusion.scores().pixel_accuracy, **files}
+            about["classes"] = _listed(task, score.confusion, colors)
+            entries[kind].append({"image": score.stem, "miou": miou, **about})
     earlier = {*folder.glob(f"{EXAMPLE_FOLDER}/worst-*.jpg"), *folder.glob(f"{EXAMPLE_FOLDER}/best-*.jpg")}
     for path in earlier - written:
         path.unlink(missing_ok=True)

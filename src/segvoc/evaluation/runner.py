@@ -17,14 +17,7 @@ from segvoc.errors import InputError, checked_call
 from segvoc.evaluation.metrics import Confusion, guided_parts
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
 from segvoc.evaluation.report import EvaluationResult, ModelOrigin, Report, write_report
-from segvoc.evaluation.task import (
-    EvaluationImage,
-    EvaluationSettings,
-    EvaluationTask,
-    GroundTruth,
-    ImageScore,
-    present_objects,
-)
+from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask, GroundTruth, ImageScore
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
@@ -50,8 +43,6 @@ _JOURNALS = "journal"
 
 OnResult = Callable[[EvaluationImage, str | None], object]
 """Called after each image with the error, or None; from several threads."""
-
-_Truths = tuple[EvaluationImage, GroundTruth]
 
 
 @checked_call
@@ -124,12 +115,12 @@ def evaluate(
     ):
         work.done.require_key(report, "give another --out, or delete that folder")
         done = _current_scores(work.done, images)
-        batches = [images[at : at + segmenter.batch] for at in range(0, len(images), segmenter.batch)]
         # a batch is redone as a whole: its other images may change the last bits of a result
-        mine = [batch for batch in processes.share(batches) if not all(image.stem in done for image in batch)]
+        shared = processes.share(segmenter.batches(images))
+        mine = [batch for batch in shared if not all(image.stem in done for image in batch)]
         bar.start(sum(map(len, mine)))
         failures = segment_and_score(
-            segmenter, mine, lambda image, truth, score: work.finish(image.stem, truth.stamp, score.to_json()), count
+            segmenter, mine, lambda truth, _, score: work.finish(score.stem, truth.stamp, score.to_json()), count
         )
         gathered = processes.gather((failures, peak_memory(model.device)))
         content = Report()
@@ -159,10 +150,10 @@ class TaskSegmenter:
             substring = protocol.substring_guide
             self._guides = guided_parts(parts.objects, parts.object_of, task.classes, substring=substring)
 
-    @property
-    def batch(self) -> int:
-        """Batch size of `segment`; 1 for parts, since the objects differ between images."""
-        return self.segmenter.batch if self.task.parts is None else 1
+    def batches(self, images: Sequence[EvaluationImage]) -> list[Sequence[EvaluationImage]]:
+        """The images in the batches that `segment` takes: of one for parts, since the objects differ between images."""
+        size = self.segmenter.batch if self.task.parts is None else 1
+        return [images[at : at + size] for at in range(0, len(images), size)]
 
     @cached_property
     def _words(self) -> PreparedVocabulary:
@@ -174,7 +165,7 @@ class TaskSegmenter:
 
     def start(self, truths: Sequence[GroundTruth]) -> Callable[[], list[Segmentation]]:
         """Start `segment`; the function that is returned waits for the predictions."""
-        among = [self._guides[owner] for owner in present_objects(truths[0].objects)] if self._guides else []
+        among = [self._guides[owner] for owner in truths[0].source.present_objects] if self._guides else []
         images = [truth.image for truth in truths]
         with float32_products(tf32=TF32):
             finish = self.segmenter.start(images, self._words, options=self.protocol.options, groups=among)
@@ -185,19 +176,19 @@ class TaskSegmenter:
 
         return predictions
 
-    def score(self, image: EvaluationImage, truth: GroundTruth, result: Segmentation) -> ImageScore:
+    def score(self, truth: GroundTruth, result: Segmentation) -> ImageScore:
         """Compare a prediction with the truth; for parts, also the predictions among the parts of each object."""
         classes, prediction = len(self.task.classes), self.task.scored(result.labels)
         counts, oracle = [Confusion.count(record, prediction, classes) for record in truth.records], None
         if self.task.parts is not None and result.group_labels is not None:
-            of_object = dict(zip(present_objects(truth.objects), result.group_labels, strict=True))
-            records = zip(truth.records, truth.objects, strict=True)
+            of_object = dict(zip(truth.source.present_objects, result.group_labels, strict=True))
+            records = zip(truth.records, truth.source.objects, strict=True)
             counted = (
                 Confusion.count(record, of_object[owner], classes) for record, owner in records if owner is not None
             )
             oracle = Confusion.total(counted, classes)
         return ImageScore(
-            stem=image.stem,
+            stem=truth.source.stem,
             seconds=result.seconds,
             kept_classes=int(result.selected.sum()),
             confusion=Confusion.total(counts, classes),
@@ -208,32 +199,32 @@ class TaskSegmenter:
 def segment_and_score(
     segmenter: TaskSegmenter,
     batches: Sequence[Sequence[EvaluationImage]],
-    keep: Callable[[EvaluationImage, GroundTruth, ImageScore], object],
+    keep: Callable[[GroundTruth, Segmentation, ImageScore], object],
     on_result: OnResult = lambda image, error: None,
 ) -> dict[str, str]:
     """Segment and score batches of images; returns the errors of the unreadable ones, by stem.
 
-    `keep` is called with each image, its truth and its score, in a thread; `on_result` as in `evaluate`.
+    `keep` is called with the truth, the prediction and the score of each, in a thread; `on_result` as in `evaluate`.
     """
     failures: dict[str, str] = {}
-    begun: deque[tuple[list[_Truths], Callable[[], list[Segmentation]]]] = deque()
+    begun: deque[tuple[list[GroundTruth], Callable[[], list[Segmentation]]]] = deque()
     scoring: deque[Future[None]] = deque()
     scorer = ThreadPoolExecutor(1, "scorer")
 
-    def score(good: Sequence[_Truths], results: Sequence[Segmentation]) -> None:
-        for (image, truth), result in zip(good, results, strict=True):
-            keep(image, truth, segmenter.score(image, truth, result))
-            on_result(image, None)
+    def score(truths: Sequence[GroundTruth], results: Sequence[Segmentation]) -> None:
+        for truth, result in zip(truths, results, strict=True):
+            keep(truth, result, segmenter.score(truth, result))
+            on_result(truth.source, None)
 
     def finish() -> None:
-        good, predictions = begun.popleft()
-        scoring.append(scorer.submit(score, good, predictions()))
+        truths, predictions = begun.popleft()
+        scoring.append(scorer.submit(score, truths, predictions()))
         while len(scoring) > BATCHES_BEHIND:
             scoring.popleft().result()
 
     try:
-        for good in _readable(batches, len(segmenter.task.images.vocabulary), failures, on_result):
-            begun.append((good, segmenter.start([truth for _, truth in good])))
+        for truths in _readable(batches, len(segmenter.task.images.vocabulary), failures, on_result):
+            begun.append((truths, segmenter.start(truths)))
             while len(begun) > segmenter.segmenter.batches_ahead:
                 finish()
         while begun:
@@ -247,23 +238,23 @@ def segment_and_score(
 
 def _readable(
     batches: Sequence[Sequence[EvaluationImage]], classes: int, failures: dict[str, str], on_result: OnResult
-) -> Iterator[list[_Truths]]:
-    """Batches of images that could be read, with their truth; the errors of the others go into `failures`."""
+) -> Iterator[list[GroundTruth]]:
+    """Batches of the images that can be read; the errors of the others go into `failures`."""
     readers = ThreadPoolExecutor(READER_THREADS, "reader")
     reading: deque[list[tuple[EvaluationImage, Future[GroundTruth]]]] = deque()
     try:
         for number in range(len(batches)):
             for batch in batches[number + len(reading) : number + 1 + BATCHES_AHEAD]:
                 reading.append([(image, readers.submit(image.read, classes)) for image in batch])
-            good: list[_Truths] = []
+            truths = list[GroundTruth]()
             for image, truth in reading.popleft():
                 try:
-                    good.append((image, truth.result()))
+                    truths.append(truth.result())
                 except InputError as error:
                     failures[image.stem] = str(error)
                     on_result(image, str(error))
-            if good:
-                yield good
+            if truths:
+                yield truths
     finally:
         readers.shutdown(cancel_futures=True)
 

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,9 +47,9 @@ class EvaluationSettings:
 class GroundTruth(NamedTuple):
     """An image in memory with its true labels."""
 
+    source: "EvaluationImage"
     image: UInt8[np.ndarray, "H W 3"]
     records: list[UInt16[np.ndarray, "H W"]]
-    objects: tuple[int | None, ...]
     stamp: list[Stamp]
     """File stamps from before reading."""
 
@@ -75,9 +75,13 @@ class EvaluationImage:
         """Read the image and all its label maps; `InputError` also if a label is not below `classes`."""
         stamp = self.stamp()
         first = self.records[0].read(classes)
-        size = first.image.shape[0], first.image.shape[1]
-        others = [record.read_labels(size, classes) for record in self.records[1:]]
-        return GroundTruth(first.image, [first.labels, *others], self.objects, stamp)
+        others = [record.read_labels(first.labels.shape, classes) for record in self.records[1:]]
+        return GroundTruth(self, first.image, [first.labels, *others], stamp)
+
+    @property
+    def present_objects(self) -> list[int]:
+        """The distinct objects of its records, ascending."""
+        return sorted({owner for owner in self.objects if owner is not None})
 
     def stamp(self) -> list[Stamp]:
         """The stamps of the image and of each label map, to detect replaced files."""
@@ -178,8 +182,9 @@ class EvaluationTask:
 
     def published_for(self, preset: str) -> list[dict[str, Any]]:
         """The scores reported for a network in papers, as plain values."""
-        benchmark = self.benchmark
-        return [] if benchmark is None else [row.score_on(benchmark.name) for row in benchmark.published_for(preset)]
+        if (benchmark := self.benchmark) is None:
+            return []
+        return [row.score_on(benchmark.name) for row in benchmark.published if row.preset == preset]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -204,11 +209,6 @@ class ImageScore:
     def from_json(cls, entry: Mapping[str, Any]) -> "ImageScore":
         """Restore a score from the values of `to_json`."""
         return cls(**{**entry, "confusion": _unpacked(entry["confusion"]), "oracle": _unpacked(entry["oracle"])})
-
-
-def present_objects(objects: Sequence[int | None]) -> list[int]:
-    """The distinct objects of an image's records, ascending."""
-    return sorted({owner for owner in objects if owner is not None})
 
 
 def _packed(confusion: Confusion | None) -> dict[str, Any] | None:

@@ -1,10 +1,10 @@
 """Captioned images as a training task: batches of frozen features, cached embeddings of phrases, SynSeg's losses."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -25,11 +25,13 @@ from segvoc.layers.precision import at_least_float32
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.runtime.distributed import Processes, available_cores
-from segvoc.runtime.progress import Progress
+from segvoc.runtime.progress import Progress, print_line
 from segvoc.storage.files import digest_of
 from segvoc.training.loop import ForwardPass
-from segvoc.training.objectives.losses import TERMS, SynergyLosses, TrainingObjective
+from segvoc.training.monitor import CaptionedValidation
+from segvoc.training.objectives import TERMS, SynergyLosses, TrainingObjective
 from segvoc.training.recipe import Recipe
+from segvoc.training.run_folder import FEATURES
 from segvoc.vocabulary import Vocabulary
 
 
@@ -153,14 +155,15 @@ class CaptionTask:
         assert isinstance(network, SynSeg)
         return CaptionObjective(network, recipe)
 
-    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[CaptionBatch]:
+    def batches(
+        self, sampler: ShardedSampler, workers: int, *, pinned: bool, signals: Sequence[int] = ()
+    ) -> Iterator[CaptionBatch]:
         """The batches of a sampler's positions, read by `workers` processes (0: this process)."""
         # drawn in this process, since the memory for an epoch's order grows with the set
         draws = ([self._draw(place) for place in places] for places in sampler)
-        for batch in read_ahead(self.reader, draws, _collate, workers, pinned=pinned):
-            with torch.no_grad():
-                images = [pixels.to(self.encoders.device, non_blocking=True).float() for pixels in batch.taps]
-                taps = tuple(tap for pixels in images for tap in self.encoders.images(pixels))
+        for batch in read_ahead(self.reader, draws, _collate, workers, pinned=pinned, signals=signals):
+            images = [pixels.to(self.encoders.device, non_blocking=True).float() for pixels in batch.taps]
+            taps = tuple(tap for pixels in images for tap in self.encoders.images(pixels))
             yield batch._replace(taps=taps)
 
     def _draw(self, place: int) -> tuple[int, bool]:
@@ -184,111 +187,120 @@ class CaptionTask:
         return taps, batch.phrases.to(**to).float(), batch.owner.to(**to)
 
 
-def open_captions(
-    files: CaptionFiles,
-    recipe: Recipe,
-    folder: Path,
-    processes: Processes,
-    warn: Callable[[str], None],
-    *,
-    silent: bool = False,
-) -> CaptionDataset:
-    """Open a recipe's dataset. Rank 0 builds its index; all processes read it.
-
-    `warn` receives a line for the first skipped captions and images, and the number of the others.
-
-    Raises: UsageError: no image has a phrase, the captions can't be read, or the extractor is not installed.
-    """
-    config = recipe.captions
-    rules = CleaningRules(
-        excluded=config.excluded_words, match=config.match, most=config.max_phrases, determiners=config.determiners
-    )
-
-    def build() -> Path:
-        problems: list[str] = []
-        source = find_captions(files.captions, files.images, on_problem=problems.append)
-        for problem in problems[:PROBLEMS_KEPT]:
-            warn(problem)
-        if more := len(problems[PROBLEMS_KEPT:]):
-            warn(f"{more} more problems in {files.captions}")
-        workers = min(recipe.runtime.num_workers, available_cores())
-        return build_index(source, folder, config.extractor, rules, workers=workers, on_problem=warn, silent=silent)
-
-    return CaptionDataset(cast(Path, processes.gather(processes.on_first(build))[0]))
-
-
 @dataclass(frozen=True, kw_only=True)
-class FrozenEncoders:
-    """Frozen image and text encoders as functions without gradients."""
+class CaptionData:
+    """Captioned images to train on; overlays are drawn for the first few."""
 
-    input_size: int
-    """Side of the square input [px]."""
-    images: Callable[[Tensor], tuple[Tensor, ...]]
-    """Maps RGB in [0, 255] (B 3 S S) to the tokens of intermediate blocks, each (B L C)."""
-    texts: Callable[[Sequence[str]], Tensor]
-    """Maps M phrases to embeddings (M C)."""
-    digest: str
-    """Digest of everything that the results of `texts` depend on: weights, prompt templates; see `digest_of`."""
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    """Device of the pixels that `images` takes."""
+    recipe: Recipe
+    dataset: CaptionDataset
+    folder: Path
+    """The folder of the cached embeddings."""
+    seed: int
+    processes: Processes
+    silent: bool
 
+    @classmethod
+    def of(
+        cls, recipe: Recipe, files: CaptionFiles, out: Path, *, seed: int, processes: Processes, silent: bool
+    ) -> "CaptionData":
+        """The data of a run in the folder `out`. Rank 0 builds their index; all processes read it.
 
-def open_caption_task(
-    encoders: FrozenEncoders,
-    dataset: CaptionDataset,
-    folder: Path,
-    *,
-    seed: int,
-    mirror: bool = True,
-    processes: Processes = Processes(),  # noqa: B008
-    silent: bool = False,
-) -> CaptionTask:
-    """Create the task of a dataset, after computing missing phrase embeddings.
+        A warning names each of the first skipped captions and images, and the number of the others.
 
-    Raises: UsageError: files of another process are missing.
-    """
-    starts = range(0, dataset.facts["phrases"], PHRASES_PER_SHARD)
-    texts = (text for start in starts for text in dataset.phrase_texts(start, start + PHRASES_PER_SHARD))
-    cache = FeatureCache.of(folder, "phrases", texts, PHRASES_PER_SHARD, PHRASES_LAYOUT, encoders.digest)
-
-    def encode(rows: range, progress: Progress) -> tuple[dict[str, Tensor], dict[int, str]]:
-        embeddings: list[Tensor] = []
-        for start in range(rows.start, rows.stop, PHRASES_PER_BATCH):
-            batch = dataset.phrase_texts(start, min(start + PHRASES_PER_BATCH, rows.stop))
-            with torch.no_grad():
-                embeddings.append(encoders.texts(batch).float().cpu())
-            progress.update(len(batch))
-        return {"embeddings": torch.cat(embeddings).contiguous()}, {}
-
-    cache.fill(encode, processes, "encoding phrases", unit="phrase", silent=silent)
-    if missing := cache.missing():
-        raise UsageError(
-            f"{str(cache.path(missing[0]))!r} and {len(missing) - 1} other files are missing; all processes need "
-            "the same folder"
+        Raises: UsageError: no image has a phrase, the captions can't be read, or the extractor is not installed.
+        """
+        config, folder = recipe.captions, files.features or out / FEATURES
+        rules = CleaningRules(
+            excluded=config.excluded_words, match=config.match, most=config.max_phrases, determiners=config.determiners
         )
-    reader = CaptionReader(dataset=dataset, phrases=cache, input_size=encoders.input_size)
-    return CaptionTask(reader=reader, encoders=encoders, seed=seed, mirror=mirror)
+
+        def warn(line: str) -> None:
+            print_line(f"segvoc: warning: {line}")
+
+        def build() -> Path:
+            problems: list[str] = []
+            source = find_captions(files.captions, files.images, on_problem=problems.append)
+            for problem in problems[:PROBLEMS_KEPT]:
+                warn(problem)
+            if more := len(problems[PROBLEMS_KEPT:]):
+                warn(f"{more} more problems in {files.captions}")
+            workers = min(recipe.runtime.num_workers, available_cores())
+            return build_index(source, folder, config.extractor, rules, workers=workers, on_problem=warn, silent=silent)
+
+        dataset = CaptionDataset(cast(Path, processes.gather(processes.on_first(build))[0]))
+        return cls(recipe=recipe, dataset=dataset, folder=folder, seed=seed, processes=processes, silent=silent)
+
+    @property
+    def validation(self) -> CaptionedValidation:
+        """The images whose overlays are drawn."""
+        return CaptionedValidation(self.dataset)
+
+    def described(self) -> dict[str, Any]:
+        """The data's entries in the configuration of the run: everything its results depend on."""
+        facts = self.dataset.facts
+        return {"captions": {name: facts[name] for name in ("name", "images", "with_phrases", "phrases", "digest")}}
+
+    def metadata(self) -> dict[str, Any]:
+        """The data's entries in the header of the weights file."""
+        return {"captioned_images": len(self.dataset)}
+
+    def task(self, network: SegmentationNetwork, templates: Sequence[str]) -> CaptionTask:
+        """Create the task of training a network, on its device; `{}` in prompt templates stands for the phrase.
+
+        Raises: UsageError: the network isn't trained on captions; see also `task_of`.
+        """
+        if not isinstance(network, SynSeg):
+            raise UsageError(f"{self.recipe.model} can't be trained on captions; train syn-seg-b, or tiny-syn")
+        network.eval()
+        return self.task_of(FrozenEncoders(network, templates, self.recipe.data.input_size))
+
+    def task_of(self, encoders: "FrozenEncoders") -> CaptionTask:
+        """Create the task of a network with these encoders, after computing missing phrase embeddings.
+
+        Raises: UsageError: files of another process are missing.
+        """
+        dataset = self.dataset
+        starts = range(0, dataset.facts["phrases"], PHRASES_PER_SHARD)
+        texts = (text for start in starts for text in dataset.phrase_texts(start, start + PHRASES_PER_SHARD))
+        cache = FeatureCache.of(self.folder, "phrases", texts, PHRASES_PER_SHARD, PHRASES_LAYOUT, encoders.digest)
+
+        def encode(rows: range, progress: Progress) -> tuple[dict[str, Tensor], dict[int, str]]:
+            embeddings: list[Tensor] = []
+            for start in range(rows.start, rows.stop, PHRASES_PER_BATCH):
+                batch = dataset.phrase_texts(start, min(start + PHRASES_PER_BATCH, rows.stop))
+                embeddings.append(encoders.texts(batch).float().cpu())
+                progress.update(len(batch))
+            return {"embeddings": torch.cat(embeddings).contiguous()}, {}
+
+        cache.fill(encode, self.processes, "encoding phrases", unit="phrase", silent=self.silent)
+        if missing := cache.missing():
+            raise UsageError(
+                f"{str(cache.path(missing[0]))!r} and {len(missing) - 1} other files are missing; all processes need "
+                "the same folder"
+            )
+        reader = CaptionReader(dataset=dataset, phrases=cache, input_size=encoders.input_size)
+        return CaptionTask(reader=reader, encoders=encoders, seed=self.seed, mirror=self.recipe.captions.flip)
 
 
-def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> FrozenEncoders:
-    """The encoders of a network as functions; a phrase's embedding is the mean over its prompts, as in inference."""
-    encode = VocabularyEncoder(network.text_encoder, templates)
-    device = next(network.image_encoder.parameters()).device
+class FrozenEncoders:
+    """The image and the text encoder of a network, without gradients; images are squares of `side` pixels."""
 
-    def images(pixels: Tensor) -> tuple[Tensor, ...]:
-        with torch.no_grad():
-            return network.image_encoder.tokens(pixels, dense=False).taps  # pyright: ignore[reportCallIssue]
+    def __init__(self, network: SynSeg, templates: Sequence[str], side: int) -> None:
+        self.input_size = side
+        self.device = next(network.image_encoder.parameters()).device
+        self.digest = digest_of(content_hash(network.text_encoder), list(templates))
+        """Digest of everything that the results of `texts` depend on."""
+        self._image_encoder, self._encode = network.image_encoder, VocabularyEncoder(network.text_encoder, templates)
 
-    def texts(phrases: Sequence[str]) -> Tensor:
-        return encode(Vocabulary(phrases, synonyms="first")).mean(dim=1)
+    @torch.no_grad()
+    def images(self, pixels: Float[Tensor, "B 3 S S"]) -> tuple[Float[Tensor, "B _ _"], ...]:
+        """The tokens of intermediate blocks, each (B L C), of RGB in [0, 255]."""
+        return self._image_encoder.tokens(pixels, dense=False).taps  # pyright: ignore[reportCallIssue]
 
-    return FrozenEncoders(
-        input_size=side,
-        images=images,
-        texts=texts,
-        digest=digest_of(content_hash(network.text_encoder), list(templates)),
-        device=device,
-    )
+    @torch.no_grad()
+    def texts(self, phrases: Sequence[str]) -> Float[Tensor, "M C"]:
+        """The phrases' embeddings: means over their prompts, as in inference."""
+        return self._encode(Vocabulary(phrases, synonyms="first")).mean(dim=1)
 
 
 def _collate(samples: Sequence[DrawnImage]) -> CaptionBatch:

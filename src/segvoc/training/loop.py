@@ -23,7 +23,7 @@ from segvoc.models.cuda_graphs import CapturedFunction, runs_python
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.distributed import Processes, available_cores, wrap_distributed
 from segvoc.runtime.process_settings import float32_products
-from segvoc.training.objectives.losses import TrainingObjective
+from segvoc.training.objectives import TrainingObjective
 from segvoc.training.recipe import OptimizerConfig, Recipe, freeze_others, learning_rates, parameter_groups
 from segvoc.training.run_folder import RunFolder
 
@@ -129,8 +129,10 @@ class TrainingTask(Protocol):
         """The module that maps `inputs` to losses by name."""
         ...
 
-    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[Any]:
-        """The sampler's batches, loaded by `workers` processes (0: this process)."""
+    def batches(
+        self, sampler: ShardedSampler, workers: int, *, pinned: bool, signals: Sequence[int] = ()
+    ) -> Iterator[Any]:
+        """The sampler's batches, loaded by `workers` processes (0: this process); see `read_ahead`."""
         ...
 
     def inputs(self, batch: Any, number: ForwardPass, device: torch.device) -> tuple[Any, ...]:
@@ -249,26 +251,21 @@ class Training:
             steps=recipe.optimizer.steps,
         )
         workers = min(recipe.runtime.num_workers, available_cores())  # more workers would compete for cores
-        loader = self.task.batches(sampler, workers, pinned=self.device.type == "cuda")
         self._training_mode()
         with closing(self.folder), stop_signals() as received:
-            if self._validates_now() and not self._is_validated():
+            loader = self.task.batches(sampler, workers, pinned=self.device.type == "cuda", signals=received)
+            lines = self.folder.read_lines("validation.jsonl")
+            if self._validates_now() and all(line["step"] != self.step for line in lines):
                 self._validate()  # before the first step, or after a kill between the checkpoint and its validation
             while self.step < recipe.optimizer.steps and not 0 < self.best.patience <= self.best.waited:
                 stopped = self._one_step(loader, received)
                 last = self.step == recipe.optimizer.steps
-                saved = False
-                # weights with non-finite losses must not replace the last good checkpoint
                 validated = bool(self.best.patience) and self._validates_now()
                 if validated:
                     self._validate()  # a checkpoint includes its validation's result
-                if (
-                    last
-                    or stopped
-                    or validated
-                    or (self.step % recipe.runtime.save_every == 0 and not self.bad_in_a_row)
-                ):
-                    saved = self._save_if_finite()
+                # weights with non-finite losses must not replace the last good checkpoint
+                on_time = self.step % recipe.runtime.save_every == 0 and not self.bad_in_a_row
+                saved = (last or stopped or validated or on_time) and self._save_if_finite()
                 if last and not saved:
                     raise TrainingError(f"the weights are not finite after the last step; {self._kept()}")
                 if self._validates_now() and not validated:
@@ -293,14 +290,10 @@ class Training:
         return f"{kept} in {str(path)!r}: check the images, or lower lr in a new run"
 
     def _validates_now(self) -> bool:
-        """Whether to validate the network after this step."""
         every = self.recipe.runtime.eval_every
         if not self.step:
             return self.recipe.runtime.eval_first
         return self.step == self.recipe.optimizer.steps or (every > 0 and self.step % every == 0)
-
-    def _is_validated(self) -> bool:
-        return any(line["step"] == self.step for line in self.folder.read_lines("validation.jsonl"))
 
     def _state(self) -> dict[str, Tensor]:
         """Trained parameters and all saved buffers, by name in the network."""
@@ -364,7 +357,9 @@ class Training:
                     self.objective, inputs, self._autocast(), trained, lambda fits: all(self.processes.gather(fits))
                 )
                 self._fitted = True
-            with nullcontext() if number == accumulated - 1 else self._unsynchronized():
+            is_last = number == accumulated - 1  # processes exchange gradients after this pass alone
+            shared = None if is_last or not isinstance(self.module, DistributedDataParallel) else self.module
+            with nullcontext() if shared is None else shared.no_sync():
                 losses = self._pass(inputs)
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach() / accumulated
@@ -395,7 +390,6 @@ class Training:
         return stopped or (self.processes.count == 1 and bool(received))
 
     def _pass(self, inputs: Sequence[Any]) -> dict[str, Tensor]:
-        """Losses and gradients of a forward and a backward pass."""
         if self._replayed is not None and not self.objective.recipe.runtime.recomputes:
             return self._replayed(inputs)
         with self._autocast():
@@ -511,10 +505,6 @@ class Training:
         self.folder.note("metrics.jsonl", metrics)
         self.on_step(metrics)
 
-    def _unsynchronized(self) -> AbstractContextManager[Any]:
-        """Gradient accumulation: a pass after which processes don't exchange gradients."""
-        return self.module.no_sync() if isinstance(self.module, DistributedDataParallel) else nullcontext()
-
     def _autocast(self) -> AbstractContextManager[Any]:
         kind = AUTOCAST_TYPES[self.recipe.runtime.precision]
         return nullcontext() if kind is None else torch.autocast(self.device.type, kind)
@@ -565,14 +555,18 @@ def fit_memory(
 ) -> None:
     """Before the first step: where `activation_checkpointing` is "auto", store activations on a GPU that has room.
 
-    For the arguments see `stores_activations`; `agreed` maps whether they fit in this process to whether they fit in
-    all.
+    Args:
+        objective: its recipe changes. It runs with random numbers of its own, and its buffers are restored.
+        inputs: those of a step.
+        autocast: the step's autocast.
+        trained: bytes of the trained parameters, whose gradients and moments also have to fit.
+        agreed: maps whether activations fit in this process to whether they fit in all.
     """
     recipe = objective.recipe
     if recipe.runtime.activation_checkpointing != "auto" or next(objective.parameters()).device.type != "cuda":
         return
     objective.recipe = without_recomputation(recipe)
-    if not agreed(stores_activations(objective, inputs, autocast, trained)):
+    if not agreed(_stores_activations(objective, inputs, autocast, trained)):
         objective.recipe = recipe
 
 
@@ -582,17 +576,10 @@ def without_recomputation(recipe: Recipe) -> Recipe:
     return replace(recipe, runtime=runtime)
 
 
-def stores_activations(
+def _stores_activations(
     objective: nn.Module, inputs: Sequence[Any], autocast: AbstractContextManager[Any], trained: int
 ) -> bool:
-    """Whether a GPU's free memory holds the activations of a step, by a forward pass that keeps none of them.
-
-    Args:
-        objective: maps the inputs to losses; it runs with random numbers of its own, and its buffers are restored.
-        inputs: those of a step.
-        autocast: the step's autocast.
-        trained: bytes of the trained parameters, whose gradients and moments also have to fit.
-    """
+    """Whether a GPU's free memory holds the activations of a step, by a forward pass that keeps none of them."""
     device = next(objective.parameters()).device
     buffers = [(buffer, buffer.clone()) for buffer in objective.buffers()]
     torch.cuda.reset_peak_memory_stats(device)
@@ -663,7 +650,8 @@ class StepPasses:
         self.objective, self.autocast, self.scaler, self.trained = objective, autocast, scaler, trained
         self._shapes: list[tuple[object, ...]] = []
         """Shapes of the last steps' inputs."""
-        self._captured: CapturedFunction[Losses] | None = None
+        self.graph: CapturedFunction[Losses] | None = None
+        """The recorded step, of the last steps' shapes."""
         self._gradients: list[Tensor | None] = []
         self.fails = False
         """Whether PyTorch couldn't record a step."""
@@ -677,30 +665,26 @@ class StepPasses:
             self.release()
             self._shapes = [*self._shapes, shapes][-PLAIN_STEPS:]
             return self.plain(*inputs)
-        if self._captured is None and not self._capture(inputs):
+        if self.graph is None:
+            self._capture(inputs)
+        if self.graph is None:
             return self.plain(*inputs)
-        assert self._captured is not None
-        losses = self._captured(*inputs)
+        losses = self.graph(*inputs)
         for parameter, gradient in zip(self.trained, self._gradients, strict=True):
             parameter.grad = gradient
         return losses
 
-    @property
-    def is_recorded(self) -> bool:
-        """Whether a graph of the last steps' shapes exists."""
-        return self._captured is not None
-
     def release(self) -> None:
         """Give up the graph and its memory, for example to validate the network; it is recorded again."""
-        self._captured, self._gradients = None, []
+        self.graph, self._gradients = None, []
 
-    def _capture(self, inputs: Sequence[Tensor]) -> bool:
+    def _capture(self, inputs: Sequence[Tensor]) -> None:
         for parameter in self.trained:
             parameter.grad = None
         kept_casts = torch.is_autocast_cache_enabled()
         torch.set_autocast_cache_enabled(False)  # casts outside of the graph would be missing in it
         try:
-            self._captured = CapturedFunction(self.plain, inputs)
+            self.graph = CapturedFunction(self.plain, inputs)
         except RuntimeError:  # the objective waits for the GPU, or memory has run out
             self.fails = True
         finally:
@@ -708,7 +692,6 @@ class StepPasses:
         self._gradients = [parameter.grad for parameter in self.trained]
         for parameter in self.trained:
             parameter.grad = None
-        return not self.fails
 
     def plain(self, *inputs: Any) -> Losses:
         """Compute both by the code as it is."""

@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from segvoc.data.captions.caption_index import CaptionDataset
 from segvoc.errors import InputError
 from segvoc.evaluation.metrics import Confusion
 from segvoc.evaluation.protocol import evaluation_protocol
-from segvoc.evaluation.runner import TaskSegmenter
-from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask
+from segvoc.evaluation.runner import TaskSegmenter, segment_and_score
+from segvoc.evaluation.task import EvaluationSettings, EvaluationTask, GroundTruth, ImageScore
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.runtime.distributed import Processes
@@ -22,7 +23,7 @@ from segvoc.runtime.hardware import peak_gigabytes
 from segvoc.runtime.progress import Progress, print_line
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.training.callbacks import Callback, CallbackList, RunEvaluation
-from segvoc.training.objectives.losses import TERMS
+from segvoc.training.objectives import TERMS
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 
@@ -90,23 +91,16 @@ class LabeledValidation:
         """Segment this process's share: the confusion counts, and a line per unreadable image."""
         task, protocol = self.task, evaluation_protocol(segmenter, self.task, PREVIEW)
         network, images = TaskSegmenter(segmenter, task, protocol), task.select_images(None)
-        shown = {image.stem for image in images[:SHOWN]}
-        counts, problems = list[Confusion](), list[str]()
+        shown, counts = {image.stem for image in images[:SHOWN]}, list[Confusion]()
+
+        def keep(truth: GroundTruth, result: Segmentation, score: ImageScore) -> None:
+            counts.append(score.confusion)
+            if score.stem in shown:
+                on_segmented(result, score.stem)
+
         # same batches as in an evaluation: the other images of a batch can change the last bits of a result
-        batches = [images[at : at + network.batch] for at in range(0, len(images), network.batch)]
-        for batch in processes.share(batches):
-            good = list[tuple[EvaluationImage, Any]]()
-            for image in batch:
-                try:
-                    good.append((image, image.read(len(task.images.vocabulary))))
-                except InputError as error:
-                    problems.append(str(error))
-            results = network.segment([truth for _, truth in good]) if good else []
-            for (image, truth), result in zip(good, results, strict=True):
-                counts.append(network.score(image, truth, result).confusion)
-                if image.stem in shown:
-                    on_segmented(result, image.stem)
-        return Confusion.total(counts, len(task.classes)), problems
+        failures = segment_and_score(network, processes.share(network.batches(images)), keep)
+        return Confusion.total(counts, len(task.classes)), list(failures.values())
 
 
 @dataclass(frozen=True)
@@ -193,10 +187,12 @@ class Monitor:
         Returns:
             The mean IoU in [0, 1]; None without labels.
         """
-        words = self.validation.classes
-        counts, problems = self.validation.segment(
-            self.segmenter(step), self.processes, lambda result, stem: self._write_overlay(result, stem, step)
-        )
+        words, folder = self.validation.classes, self.folder.path / "images" / f"step_{step:06d}"
+
+        def draw(result: Segmentation, stem: str) -> None:
+            write_atomically(folder / f"{stem}.png", partial(result.overlay().save, format="PNG"))
+
+        counts, problems = self.validation.segment(self.segmenter(step), self.processes, draw)
         gathered = self.processes.gather((counts, problems))
         for problem in (problem for _, problems in gathered for problem in problems):
             self.warn(f"passed over: {problem}")
@@ -207,27 +203,17 @@ class Monitor:
             if scores:
                 self.folder.note("validation.jsonl", {"step": step, **scores})
             self._draw()
-            folder = self._overlays(step)
+            drawn = sorted(folder.rglob("*.png"))
             self.followers.evaluation(
                 RunEvaluation(
                     step=step,
                     scores={name: value for name, value in scores.items() if isinstance(value, float)},
                     # empty without labels
                     iou={w: v for w, v in zip(words, scores.get("iou", ()), strict=False) if v is not None},
-                    images={
-                        path.relative_to(folder).with_suffix("").as_posix(): path
-                        for path in sorted(folder.rglob("*.png"))
-                    },
+                    images={path.relative_to(folder).with_suffix("").as_posix(): path for path in drawn},
                 )
             )
         return scores.get("mean_iou")
-
-    def _overlays(self, step: int) -> Path:
-        return self.folder.path / "images" / f"step_{step:06d}"
-
-    def _write_overlay(self, result: Segmentation, stem: str, step: int) -> None:
-        overlay = result.overlay()
-        write_atomically(self._overlays(step) / f"{stem}.png", lambda file: overlay.save(file, "PNG"))
 
     def _draw(self) -> None:
         if self.processes.first and importlib.util.find_spec("matplotlib") is not None:

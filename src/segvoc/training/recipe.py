@@ -27,7 +27,7 @@ Supervision = Literal["labels", "captions"]
 Method = Literal["network", "words"]
 InitFrom = Literal["encoders", "network"]
 Version = Literal["v3", "v2"]
-"""Version of SynSeg's paper, for its losses (`segvoc.training.objectives.losses`).
+"""Version of SynSeg's paper, for its losses (`segvoc.training.objectives`).
 
 v3: b maps [-1, 1] linearly to [eps, 1 - eps]; cont ignores pairs whose cosine is not above a threshold; back and sep
 sum over ordered pairs j != k, M = N (N - 1). v2: b clips the cosine to [eps, 1 - eps]; all pairs count, M = N².

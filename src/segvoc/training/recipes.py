@@ -4,7 +4,7 @@ Change a recipe with `Recipe.with_settings`, or on the command line with `--set`
 
     torchrun --nproc-per-node N --no-python segvoc train NAME --data ROOT --out RUN
 
-with the options that its entry names. Training takes 80,000 steps unless stated otherwise.
+with the options that its entry names. The scores of a row are in `data/published_scores.json`, under the recipe's name.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ class NamedRecipe:
 
     Args:
         base: the recipe, or the name of the entry that this one changes.
-        about: the row of a paper's table, its scores and hardware, the options of `segvoc train`.
+        about: the row of a paper's table, its hardware, the options of `segvoc train`.
         changes: "model" and "network" replace the base's, all others are settings (`Recipe.with_settings`).
     """
 
@@ -67,16 +67,14 @@ _TABLE = {
             runtime=RuntimeConfig(class_chunk_size=64, activation_checkpointing="auto", num_workers=8),
         ),
         "CAT-Seg, ViT-B/16, as its released code trains it on COCO-Stuff. Row: CVPR 2024, Table 1, CAT-Seg "
-        "(ViT-B/16): A-847 12.0, PC-459 19.0, A-150 31.8, PC-59 57.5, PAS-20 94.6, PAS-20b 77.3 mIoU. Hardware: 4 RTX "
-        "3090; batch 4, one image per GPU, no mixed precision.\n\n"
-        "On a GPU whose memory is too small for all activations (24 GB for several images), they are recomputed in the "
-        "backward pass, chunk by chunk, with the same results.",
+        "(ViT-B/16). Hardware: 4 RTX 3090, one image per GPU, no mixed precision.\n\n"
+        "On a GPU whose memory is too small for all activations (24 GB for several images), they are recomputed in "
+        "the backward pass, chunk by chunk, with the same results.",
     ),
     "cat-seg-l": NamedRecipe(
         "cat-seg-b",
         "CAT-Seg, ViT-L/14 at 336 px: crops of 384 px are resized to 336 px. Row: CVPR 2024, Table 1, CAT-Seg "
-        "(ViT-L/14): A-847 16.0, PC-459 23.8, A-150 37.9, PC-59 63.3, PAS-20 97.0, PAS-20b 82.5 mIoU. Hardware: 4 RTX "
-        "3090; batch 4.",
+        "(ViT-L/14). Hardware: 4 RTX 3090.",
         {"model": "cat-seg-l", "resize_crop_to": 336},
     ),
     "cat-seg-eva-b": NamedRecipe(
@@ -98,22 +96,20 @@ _TABLE = {
     # from exactly that code. The paper doesn't state the learning rate; these are the released configurations'.
     "pca-seg-b": NamedRecipe(
         "cat-seg-eva-b",
-        "PCA-Seg with DeCLIP's EVA02-CLIP-B/16. Row: Table 1, PCA-Seg (ViT-B/16): A-847 16.1, PC-459 22.3, A-150 "
-        "38.1, PC-59 62.2, PAS-20 97.3, PAS-20b 82.7 mIoU. Hardware: 8 A6000; batch 8, one image per GPU. Options: "
-        "--encoder-weights DECLIP-B.pt",
+        "PCA-Seg with DeCLIP's EVA02-CLIP-B/16. Row: Table 1, PCA-Seg (ViT-B/16). Hardware: 8 A6000, one image per "
+        "GPU. Options: --encoder-weights DECLIP-B.pt",
         {"model": "pca-seg-b", "fod_weight": PAPER_FOD},
     ),
     "pca-seg-l": NamedRecipe(
         "cat-seg-eva-l",
-        "PCA-Seg with DeCLIP's EVA02-CLIP-L/14, at 336 px. Row: Table 1, PCA-Seg (ViT-L/14): A-847 18.3, PC-459 26.7, "
-        "A-150 41.5, PC-59 64.7, PAS-20 98.4, PAS-20b 84.4 mIoU. Hardware: 8 A6000; batch 8. Options: "
-        "--encoder-weights DECLIP-L.pt",
+        "PCA-Seg with DeCLIP's EVA02-CLIP-L/14, at 336 px. Row: Table 1, PCA-Seg (ViT-L/14). Hardware: 8 A6000. "
+        "Options: --encoder-weights DECLIP-L.pt",
         {"model": "pca-seg-l", "fod_weight": PAPER_FOD},
     ),
     "pca-seg-b-released": NamedRecipe(
         "pca-seg-b",
-        "PCA-Seg with EVA02-CLIP-B/16 and the released code's FOD loss weight. Row: Table 5d, lambda 0.001: A-150 "
-        "37.4 mIoU. Hardware and options: as for `pca-seg-b`.",
+        "PCA-Seg with EVA02-CLIP-B/16 and the released code's FOD loss weight. Row: Table 5d, lambda 0.001. Hardware "
+        "and options: as for `pca-seg-b`.",
         {"fod_weight": RELEASED_FOD},
     ),
     "pca-seg-l-released": NamedRecipe(
@@ -125,20 +121,19 @@ _TABLE = {
     "pca-seg-clip-b": NamedRecipe(
         "cat-seg-b",
         "PCA-Seg with OpenAI's ViT-B/16, as in the released configuration vitb_384. Row: not published. Hardware: 4 "
-        "GPUs with 24 GB each; batch 4.",
+        "GPUs with 24 GB each.",
         {"model": "pca-seg-clip-b", "fod_weight": PAPER_FOD},
     ),
     "pca-seg-clip-l": NamedRecipe(
         "cat-seg-l",
         "PCA-Seg with OpenAI's ViT-L/14 at 336 px, as in the released configuration vitl_336. Row: not published. "
-        "Hardware: 4 GPUs with 24 GB each; batch 4.",
+        "Hardware: 4 GPUs with 24 GB each.",
         {"model": "pca-seg-clip-l", "fod_weight": PAPER_FOD},
     ),
     "no-aggregation-b": NamedRecipe(
         "pca-seg-b",
         "DeCLIP's EVA02-CLIP-B/16 without aggregation: the logits are the scaled and shifted cosine similarities. "
-        "Row: Table 3, without aggregation: A-847 14.1, PC-459 20.7, A-150 34.4, PC-59 59.3, PAS-20b 79.1 mIoU. "
-        "Hardware: 8 A6000; batch 8. Options: --encoder-weights DECLIP-B.pt",
+        "Row: Table 3, without aggregation. Hardware: 8 A6000. Options: --encoder-weights DECLIP-B.pt",
         {"aggregation": "none", "fod_weight": 0.0},
     ),
     # ERR-Seg (Chen et al.), as its released code trains it.
@@ -151,21 +146,19 @@ _TABLE = {
             runtime=RuntimeConfig(precision="float16", tf32=False, num_workers=2),
         ),
         "ERR-Seg, CLIP-ConvNeXt-B, with image and text encoder fine-tuned. Row: Table 3, ERR-Seg (ConvNeXt-B, Img. "
-        "and Txt.): A-847 13.9, PC-459 20.5, A-150 35.8, PC-59 56.9, PAS-20 95.4 mIoU. Hardware: 4 RTX 3090; batch 4, "
-        "mixed precision, no gradient clipping. Options: --encoder-weights convnext_base_w_320.bin",
+        "and Txt.). Hardware: 4 RTX 3090, mixed precision. Options: --encoder-weights convnext_base_w_320.bin",
     ),
     "err-seg-l": NamedRecipe(
         "err-seg-b",
         "ERR-Seg, CLIP-ConvNeXt-L, trained at 640 px and tested at 768. Row: Table 3, ERR-Seg (ConvNeXt-L, Img. and "
-        "Txt.): A-847 16.9, PC-459 23.9, A-150 38.3, PC-59 60.7, PAS-20 96.6 mIoU. Hardware: 4 RTX 3090; batch 4, "
-        "mixed precision.",
+        "Txt.). Hardware: 4 RTX 3090, mixed precision.",
         {"model": "err-seg-l"},
     ),
     "err-seg-b-frozen": NamedRecipe(
         "err-seg-b",
-        "ERR-Seg, CLIP-ConvNeXt-B with frozen encoders at 384 px, trained and tested. Row: Table 13, ConvNeXt-B: "
-        "A-847 9.7, PC-459 12.5, A-150 26.9, PC-59 49.4, PAS-20 89.9 mIoU. The paper gives no other setting of it; "
-        "these are those of `err-seg-b`. Hardware: 4 RTX 3090. Options: as for `err-seg-b`.",
+        "ERR-Seg, CLIP-ConvNeXt-B with frozen encoders at 384 px, trained and tested. Row: Table 13, ConvNeXt-B. The "
+        "paper gives no other setting of it; these are those of `err-seg-b`. Hardware: 4 RTX 3090. Options: as for "
+        "`err-seg-b`.",
         {
             "network": ErrSegConfig(encoder="convnext_base_w", side=384),
             "trainable": "none",
@@ -175,9 +168,9 @@ _TABLE = {
     ),
     "err-seg-vit-b-frozen": NamedRecipe(
         "err-seg-b-frozen",
-        "ERR-Seg, OpenAI CLIP ViT-B/16 with frozen encoders at 384 px, trained and tested. Row: Table 13, ViT-B/16: "
-        "A-847 7.5, PC-459 13.0, A-150 22.8, PC-59 49.7, PAS-20 91.0 mIoU. The paper doesn't say which maps of a ViT "
-        "guide the aggregation and the decoder; here they are CAT-Seg's. Hardware: 4 RTX 3090.",
+        "ERR-Seg, OpenAI CLIP ViT-B/16 with frozen encoders at 384 px, trained and tested. Row: Table 13, ViT-B/16. "
+        "The paper doesn't say which maps of a ViT guide the aggregation and the decoder; here they are CAT-Seg's. "
+        "Hardware: 4 RTX 3090.",
         {"model": "err-seg-vit-b", "network": None},
     ),
     # PartCATSeg (Choi et al., CVPR 2025) as its released code trains it, and PCA-Seg's part mode. The available copy of
@@ -190,23 +183,19 @@ _TABLE = {
             runtime=RuntimeConfig(class_chunk_size=64, activation_checkpointing="auto"),
         ),
         "PartCATSeg on Pascal-Part-116, or on ADE20K-Part-234 with `--set dataset=ade20k-part-234-train`. Row: "
-        "PCA-Seg, Table 2, PartCATSeg: Pascal-Part-116 Pred-All 52.6 / 40.5 / 45.8, Oracle-Obj 57.5 / 44.9 / 50.4; "
-        "ADE20K-Part-234 38.9 / 17.6 / 24.2 and 53.1 / 47.2 / 50.0 (seen, unseen, harmonic mIoU). Hardware: batch 4; "
-        "20,000 steps for both; no mixed precision.\n\n"
+        "PCA-Seg, Table 2, PartCATSeg. Hardware: no mixed precision.\n\n"
         "CLIP is frozen, and DINOv2 is trained at a hundredth of the learning rate. The released code starts from a "
         "CAT-Seg checkpoint; this recipe starts from the encoders and a randomly initialized aggregation.",
     ),
     "pca-part-b": NamedRecipe(
         "part-cat-seg-b",
-        "PCA-Seg's part mode on Pascal-Part-116, with PartCATSeg's learning rate, weight decay and gradient clipping. "
-        "Row: Table 2, PCA-Seg: Pascal-Part-116 Pred-All 57.2 / 43.5 / 49.3, Oracle-Obj 60.5 / 47.1 / 52.9 (seen, "
-        "unseen, harmonic mIoU). Hardware: 8 A6000; batch 8; 30,000 steps.",
+        "PCA-Seg's part mode on Pascal-Part-116, with PartCATSeg's learning rate, weight decay and gradient "
+        "clipping. Row: Table 2, PCA-Seg. Hardware: 8 A6000.",
         {"model": "pca-part-b", "steps": 30_000, "batch_size": 8, "fod_weight": 0.01},
     ),
     "pca-part-b-ade": NamedRecipe(
         "pca-part-b",
-        "PCA-Seg's part mode on ADE20K-Part-234. Row: Table 2, PCA-Seg: ADE20K-Part-234 Pred-All 40.8 / 19.2 / 26.1, "
-        "Oracle-Obj 56.3 / 48.2 / 51.8. Hardware: 8 A6000; batch 8; 20,000 steps.",
+        "PCA-Seg's part mode on ADE20K-Part-234. Row: Table 2, PCA-Seg. Hardware: 8 A6000.",
         {"steps": 20_000, "dataset": "ade20k-part-234-train"},
     ),
     # The embedded model.

@@ -31,14 +31,14 @@ from segvoc.runtime.version import __version__
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.records import to_json
 from segvoc.training.callbacks import RunStart
-from segvoc.training.caption_task import CaptionFiles
+from segvoc.training.caption_task import CaptionData, CaptionFiles
 from segvoc.training.loop import Training, TrainingTask
 from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import FEATURES, MODEL_FILE, STARTED_FROM, RunFolder, open_together
 from segvoc.training.start import BuiltNetwork, Start, build
 from segvoc.training.trackers import default_callbacks
-from segvoc.training.training_data import CaptionData, LabelData, TrainingImages, TrainKeywords, TrainOptions
+from segvoc.training.training_data import LabelData, TrainingImages, TrainKeywords, TrainOptions
 from segvoc.training.tuning import TUNED_WORDS_FILE, Tuning, open_tuning
 
 
@@ -133,7 +133,10 @@ def train(
         )
         for note in notes:
             monitor.warn(note)
-        with monitor.followers.session(_run_start(folder, config, recipe, state), folder.path / MODEL_FILE):
+        done = 0 if state is None else state["step"]
+        followed = {"steps": recipe.optimizer.steps, "done": done, "kept": folder.kept(), "keep": folder.keep}
+        begun = RunStart(folder=folder.path, config=config, **followed)
+        with monitor.followers.session(begun, folder.path / MODEL_FILE):
             trained = network if tuning is None else tuning.network
             weights = _trained(trained, task, monitor, state, seed)
             if processes.first:
@@ -153,7 +156,6 @@ def train(
 
 
 def _built(recipe: Recipe, options: TrainOptions, seed: int) -> BuiltNetwork:
-    """The network with its initial weights: the recipe's, or a custom one."""
     if options.network is None:
         return build(recipe, options.start or Start(), seed)
     preset = find_preset(recipe.model)
@@ -172,17 +174,6 @@ def _process_group(device: torch.device, recipe: Recipe) -> Iterator[Processes]:
         yield processes
 
 
-def _run_start(folder: RunFolder, config: dict[str, Any], recipe: Recipe, state: dict[str, Any] | None) -> RunStart:
-    return RunStart(
-        folder=folder.path,
-        config=config,
-        steps=recipe.optimizer.steps,
-        done=0 if state is None else state["step"],
-        kept=folder.kept(),
-        keep=folder.keep,
-    )
-
-
 def _tuned(
     tuning: Tuning, weights: dict[str, Tensor], folder: RunFolder, taught: tuple[TaughtWords, ...]
 ) -> tuple[TaughtWords, ...]:
@@ -199,11 +190,9 @@ def _tuned(
 def _compare_in_images(run: Path, best: int) -> None:
     """Write before_after/NAME.png for six validation images: overlays before training and at the best step."""
     before, after = (run / "images" / f"step_{step:06d}" for step in (0, best))
-    for path in sorted(before.rglob("*.png"))[:6]:
-        name = path.relative_to(before)
-        if not (after / name).exists():
-            continue
-        with Image.open(path) as one, Image.open(after / name) as other:
+    names = (path.relative_to(before) for path in sorted(before.rglob("*.png"))[:6])
+    for name in (name for name in names if (after / name).exists()):
+        with Image.open(before / name) as one, Image.open(after / name) as other:
             pair = Image.new("RGB", (one.width + 8 + other.width, max(one.height, other.height)), "white")
             pair.paste(one, (0, 0))
             pair.paste(other, (one.width + 8, 0))

@@ -190,18 +190,14 @@ class RunFolder:
         path = self.path / "config.json"
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{str(self.path)!r} is not a folder; choose another --out")
-        config, others = None, list[str]()
         try:
             # list the folder before checking for config.json, which a starting run writes first
             names = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
-            exists = path.exists()
-            if exists:
-                config = read_json(path)
-            else:
-                others = [name for name in names if name != FEATURES and not name.startswith(".segvoc-")]
+            config = read_json(path) if (exists := path.exists()) else None
         except (OSError, ValueError) as error:
             raise UsageError(f"{str(path)!r} can't be read ({one_line(error)}); choose another folder") from None
-        if others:
+        others = [name for name in names if name != FEATURES and not name.startswith(".segvoc-")]
+        if not exists and others:
             raise UsageError(f"{str(self.path)!r} holds other files ({others[0]}); choose a new folder")
         if not exists:
             return None
@@ -249,19 +245,14 @@ class RunFolder:
         return state
 
 
-def _is_config(config: object) -> bool:
+def _is_config(config: Any) -> bool:
     """Whether a value is the configuration of a run, with its sessions."""
-    if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
+    try:
+        texts, sessions = config.get(OF_CALLBACKS, {}).values(), config.get("sessions", [])
+        groups = [config["recipe"], *(one.get(name, {}) for one in sessions for name in ("changed", "machine"))]
+    except (AttributeError, KeyError, TypeError):
         return False
-    sessions, kept = config.get("sessions", []), config.get(OF_CALLBACKS, {})
-    if not isinstance(kept, dict) or not all(isinstance(value, str) for value in kept.values()):
-        return False
-    return isinstance(sessions, list) and all(
-        isinstance(session, dict)
-        and isinstance(session.get("changed", {}), dict)
-        and isinstance(session.get("machine", {}), dict)
-        for session in sessions
-    )
+    return all(isinstance(group, dict) for group in groups) and all(isinstance(text, str) for text in texts)
 
 
 def open_together(

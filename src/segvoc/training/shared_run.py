@@ -62,10 +62,9 @@ def shareable_run(found: ShareableModel, folder: str | os.PathLike[str], *, imag
 def _chosen(validation: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> int | None:
     """The step whose weights were saved: the best with early stopping, else the last; None without scores."""
     scored = [line for line in validation if line.get("mean_iou") is not None]
-    if not scored:
-        return validation[-1]["step"] if validation else None
-    best = max(scored, key=lambda line: line["mean_iou"]) if recipe["runtime"]["patience"] else scored[-1]
-    return best["step"]
+    if scored and recipe["runtime"]["patience"]:
+        return max(scored, key=lambda line: line["mean_iou"])["step"]
+    return (scored or validation)[-1]["step"] if validation else None
 
 
 def _validation(
@@ -92,9 +91,9 @@ def _percent(share: float | None) -> float | None:
 
 
 def _captioned(captions: Mapping[str, Any]) -> dict[str, Any]:
-    """Model card entries for training on captions."""
-    data = {"captioned images": f"{captions['images']}", "phrases": f"{captions['phrases']}"}
-    return {"made": f"trained from the captions of {captions['images']} images", "data": data}
+    images, phrases = f"{captions['images']}", f"{captions['phrases']}"
+    data = {"captioned images": images, "phrases": phrases}
+    return {"made": f"trained from the captions of {images} images", "data": data}
 
 
 def _labeled(data: Mapping[str, Any], held_out: int) -> dict[str, Any]:
@@ -110,7 +109,6 @@ def _labeled(data: Mapping[str, Any], held_out: int) -> dict[str, Any]:
 
 
 def _training(config: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """How the run was made, in rows."""
     method = {
         "words": "the network is frozen; a small feature pyramid with a classifier per word is trained",
         "network": "the network itself is trained",
@@ -118,21 +116,20 @@ def _training(config: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -
     recipe, machine = config["recipe"], config["sessions"][-1].get("machine", {})
     optimizer, seconds = recipe["optimizer"], sum(line["seconds"] for line in metrics)
     done = metrics[-1]["step"] if metrics else 0
-    rows = {
+    packages = (("segvoc", "segvoc"), ("PyTorch", "torch"), ("Python", "python"))
+    return {
         "method": method[recipe["method"]],
         "steps": f"{done} of {optimizer['steps']}, with {optimizer['batch_size']} images each",
         "learning rate": f"{optimizer['lr']}",
         "loss": f"{recipe['objective']['loss']}",
         "seed": f"{config['seed']}",
         "time": f"{seconds / 60:.1f} minutes of steps on {machine.get('device', 'cpu').replace('cpu', 'a CPU')}",
-        "versions": f"segvoc {machine.get('segvoc', '')}, PyTorch {machine.get('torch', '')}, Python "
-        f"{machine.get('python', '')}",
+        "versions": ", ".join(f"{title} {machine.get(name, '')}" for title, name in packages),
+        "all settings": RECORD,
     }
-    return rows | {"all settings": RECORD}
 
 
 def _images(path: Path, chosen: int | None) -> dict[str, tuple[Path, str]]:
-    """Images of the run, and its curves."""
     pairs = sorted((path / "before_after").rglob("*.png"))[:SHOWN_IMAGES]
     name, caption = "before_after", "A held-out image before training and after it"
     if not pairs and chosen is not None:

@@ -73,7 +73,8 @@ def build(recipe: Recipe, start: Start, seed: int) -> BuiltNetwork:
         UsageError: the model is unknown, required weights are missing, or the crop doesn't fit the network's stride.
         CheckpointError: the weights don't fit the network, or can't be fetched.
     """
-    file, paths = _network_file(recipe, start)
+    file = _network_file(recipe, start)
+    paths = [] if file is None else [file.path]
     recipe = replace(recipe, model=named_preset(file)) if file is not None and is_own_path(recipe.model) else recipe
     preset = find_preset(recipe.model)
     configuration = recipe.network or (preset.configuration if file is None else configuration_of(file, preset))
@@ -108,19 +109,21 @@ def build(recipe: Recipe, start: Start, seed: int) -> BuiltNetwork:
     )
 
 
-def _network_file(recipe: Recipe, start: Start) -> tuple[WeightsFile | None, list[str]]:
-    """The given or fetched weights of the whole network, if any, and the path of their file."""
+def _network_file(recipe: Recipe, start: Start) -> WeightsFile | None:
+    """The given or fetched weights of the whole network, if any."""
     if is_own_path(recipe.model):
         if start.weights is not None:
             raise UsageError(f"{recipe.model!r} is a file of weights, and --weights is given too; give one of them")
-        return read_weights(recipe.model), [recipe.model]
+        return read_weights(recipe.model)
     if start.weights not in (None, "random"):
-        return _with_towers(read_weights(start.weights), start), [start.weights]
+        file = read_weights(start.weights)
+        if start.encoder_weights is not None and is_decoder_alone(file.tensors):
+            file = replace(file, tensors=file.tensors | read_weights(start.encoder_weights).tensors)
+        return file
     published = find_preset(recipe.model).published
     if recipe.init_from == "network" and start == Start() and published is not None:
-        path = str(fetch(published))
-        return read_weights(path), [path]
-    return None, []
+        return read_weights(str(fetch(published)))
+    return None
 
 
 def with_file_configuration(recipe: Recipe, start: Start) -> Recipe:
@@ -158,7 +161,6 @@ def _fetched_encoders(model: str, preset: Preset, configuration: NetworkConfig) 
 
 
 def _origin(path: str) -> dict[str, str]:
-    """A run's record of an initial weights file."""
     digest = file_sha256(path)
     known = known_file(digest)
     return {"filename": os.path.basename(path), "sha256": digest} if known is None else known.record()
@@ -172,13 +174,6 @@ def _check_side(recipe: Recipe, stride: int) -> None:
             f"{name}={side} does not divide into the {stride} px wide cells of {recipe.model}; take "
             f"{max(1, round(side / stride)) * stride}"
         )
-
-
-def _with_towers(file: WeightsFile, start: Start) -> WeightsFile:
-    """Add the encoders from `encoder_weights` to a released decoder without encoders; other files are unchanged."""
-    if start.encoder_weights is None or not is_decoder_alone(file.tensors):
-        return file
-    return replace(file, tensors=file.tensors | read_weights(start.encoder_weights).tensors)
 
 
 def _paths(encoder_weights: str, network: SegmentationNetwork) -> list[str]:
@@ -202,19 +197,14 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
     if file.preset is not None:
         if others:
             raise UsageError(f"{file.path!r} is a segvoc file, which holds all encoders; give only this file")
-        return _with_own_additions(begin_with(file, network), network.state_dict())
+        own, state = network.state_dict(), begin_with(file, network)
+        added = {name: value for name, value in own.items() if ADDITION in name}
+        return added | {name: value for name, value in state.items() if name in own or ADDITION not in name}
     return clip_state(file.tensors, network, *(other.tensors for other in others))
 
 
-_ADDITIONS = (".stride_one.",)
-"""Name parts of parameters that a setting adds to an encoder, learned in training."""
-
-
-def _with_own_additions(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The encoders' weights, with the network's values for its added parameters."""
-    added = {name: value for name, value in own.items() if any(part in name for part in _ADDITIONS)}
-    kept = {name: value for name, value in state.items() if name in own or not any(part in name for part in _ADDITIONS)}
-    return added | kept
+ADDITION = ".stride_one."
+"""Part of the names of parameters that a setting adds to an encoder, learned in training."""
 
 
 def _fill(network: SegmentationNetwork, state: dict[str, Tensor], file: WeightsFile) -> None:

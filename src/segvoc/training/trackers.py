@@ -26,11 +26,9 @@ class _Tracker(Callback):
     """A callback that logs all numbers, and the overlays of validation images."""
 
     def on_step(self, metrics: Mapping[str, Any]) -> None:
-        """Log the step's numbers."""
         self._log(metrics["step"], step_numbers(metrics), {})
 
     def on_evaluation(self, evaluation: RunEvaluation) -> None:
-        """Log scores and overlays."""
         self._log(evaluation.step, evaluation.numbers(), evaluation.images)
 
     def _log(self, step: int, numbers: Mapping[str, float], images: Mapping[str, Path]) -> None:
@@ -44,7 +42,8 @@ class TensorBoard(_Tracker):
     """
 
     def __init__(self) -> None:
-        _require("tensorboard", missing_extra("tensorboard", "train"))
+        if importlib.util.find_spec("tensorboard") is None:
+            raise missing_extra("tensorboard", "train")
         self._writer: Any = None
 
     def on_start(self, run: RunStart) -> None:
@@ -77,7 +76,8 @@ class Wandb(_Tracker):
     """
 
     def __init__(self, project: str | None = None, **options: Any) -> None:
-        _require("wandb", missing_package("wandb"))
+        if importlib.util.find_spec("wandb") is None:
+            raise missing_package("wandb")
         self._project, self._options, self._run = project, options, None
 
     def on_start(self, run: RunStart) -> None:
@@ -131,9 +131,3 @@ def named_tracker(name: str, project: str | None = None) -> Callback:
 def default_callbacks() -> list[Callback]:
     """Default callbacks: TensorBoard, if installed."""
     return [TensorBoard()] if importlib.util.find_spec("tensorboard") is not None else []
-
-
-def _require(package: str, missing: UsageError) -> None:
-    """Raise `UsageError` before training if a tracker's package is missing."""
-    if importlib.util.find_spec(package) is None:
-        raise missing

@@ -11,7 +11,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from segvoc.data.benchmarks import find_benchmark, prepared
-from segvoc.data.captions.caption_index import CaptionDataset
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.augmentations import OwnTransform, Transform
 from segvoc.data.training.training_set import (
@@ -29,16 +28,12 @@ from segvoc.evaluation.task import EvaluationTask
 from segvoc.layers.precision import lowest_precision
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
-from segvoc.networks.syn_seg import SynSeg
-from segvoc.runtime.distributed import Processes
-from segvoc.runtime.progress import print_line
 from segvoc.training.callbacks import Callback
-from segvoc.training.caption_task import CaptionFiles, CaptionTask, frozen_encoders, open_caption_task, open_captions
+from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.loop import ForwardPass
-from segvoc.training.monitor import CaptionedValidation, LabeledValidation
-from segvoc.training.objectives.segmentation import Objective, PartObjective
+from segvoc.training.monitor import LabeledValidation
+from segvoc.training.objectives import Objective, PartObjective
 from segvoc.training.recipe import Recipe, learning_rates
-from segvoc.training.run_folder import FEATURES
 from segvoc.training.start import Start
 from segvoc.vocabulary import Vocabulary
 
@@ -154,16 +149,16 @@ class LabelTask:
     """Embeddings of the class prompts, or their tokens if the text encoder is trained."""
     chosen: int
     """Number of classes per step: those in its images, plus random others (0: all)."""
-    seed: int
-    """Seed for drawing the random classes."""
 
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> Objective | PartObjective:
         """See `TrainingTask`."""
         return PartObjective(network, recipe) if isinstance(network, PartNetwork) else Objective(network, recipe)
 
-    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[TrainingBatch]:
+    def batches(
+        self, sampler: ShardedSampler, workers: int, *, pinned: bool, signals: Sequence[int] = ()
+    ) -> Iterator[TrainingBatch]:
         """See `TrainingTask`."""
-        return read_ahead(self.training_set, sampler, stacked, workers, pinned=pinned)
+        return read_ahead(self.training_set, sampler, stacked, workers, pinned=pinned, signals=signals)
 
     def inputs(
         self, batch: TrainingBatch, number: ForwardPass, device: torch.device
@@ -175,7 +170,7 @@ class LabelTask:
         # copied from pinned memory unchanged, then widened on the device
         labels, words = batch.labels.to(**to).long(), self.words
         if self.chosen and isinstance(words, Tensor):
-            seed = seed_of(self.seed, "words", *number)
+            seed = seed_of(self.training_set.seed, "words", *number)
             chosen = chosen_words(batch.labels, len(words), self.chosen, seed)
             chosen = (chosen.pin_memory() if device.type == "cuda" else chosen).to(**to)
             labels = torch.where(labels < len(words), torch.searchsorted(chosen, labels), labels)
@@ -266,60 +261,6 @@ class LabelData:
             training_set=self.training_set,
             words=words.to(next(network.parameters()).device),
             chosen=self.recipe.objective.num_sampled_classes,
-            seed=self.training_set.seed,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaptionData:
-    """Captioned images to train on; overlays are drawn for the first few."""
-
-    recipe: Recipe
-    dataset: CaptionDataset
-    folder: Path
-    """The folder of the cached features."""
-    seed: int
-    processes: Processes
-    silent: bool
-
-    @classmethod
-    def of(
-        cls, recipe: Recipe, files: CaptionFiles, out: Path, *, seed: int, processes: Processes, silent: bool
-    ) -> "CaptionData":
-        """The data of a run in the folder `out`; see `open_captions`."""
-        folder = files.features or out / FEATURES
-        dataset = open_captions(
-            files, recipe, folder, processes, lambda line: print_line(f"segvoc: warning: {line}"), silent=silent
-        )
-        return cls(recipe=recipe, dataset=dataset, folder=folder, seed=seed, processes=processes, silent=silent)
-
-    @property
-    def validation(self) -> CaptionedValidation:
-        """The images whose overlays are drawn."""
-        return CaptionedValidation(self.dataset)
-
-    def described(self) -> dict[str, Any]:
-        """The data's entries in the configuration of the run: everything its results depend on."""
-        facts = self.dataset.facts
-        return {"captions": {name: facts[name] for name in ("name", "images", "with_phrases", "phrases", "digest")}}
-
-    def metadata(self) -> dict[str, Any]:
-        """The data's entries in the header of the weights file."""
-        return {"captioned_images": len(self.dataset)}
-
-    def task(self, network: SegmentationNetwork, templates: Sequence[str]) -> CaptionTask:
-        """See `LabelData.task`; computes missing features first."""
-        if not isinstance(network, SynSeg):
-            raise UsageError(f"{self.recipe.model} can't be trained on captions; train syn-seg-b, or tiny-syn")
-        network.eval()
-        return open_caption_task(
-            frozen_encoders(network, templates, self.recipe.data.input_size),
-            self.dataset,
-            self.folder,
-            seed=self.seed,
-            mirror=self.recipe.captions.flip,
-            processes=self.processes,
-            silent=self.silent,
         )
 
 

@@ -38,10 +38,11 @@ from segvoc.runtime.distributed import Processes
 from segvoc.runtime.progress import Progress, announced
 from segvoc.runtime.version import __version__
 from segvoc.storage.records import to_json
+from segvoc.training.caption_task import CaptionData
 from segvoc.training.loop import ForwardPass
-from segvoc.training.objectives.losses import TrainingObjective
+from segvoc.training.objectives import TrainingObjective
 from segvoc.training.recipe import Recipe, TunedWordsConfig
-from segvoc.training.training_data import CaptionData, LabelData
+from segvoc.training.training_data import LabelData
 
 CLASSIFIER_DEVIATION = 0.1
 """Standard deviation of the classifiers' initial weights; with zeros, the pyramid learns more slowly."""
@@ -159,18 +160,15 @@ def _encoded(
 
 @dataclass(frozen=True, kw_only=True)
 class _Statistics:
-    """Statistics of the cached views."""
+    """Statistics of the cached views whose images can be read."""
 
     rows: tuple[int, ...]
-    """Rows of the views with readable images."""
     mean: Float32[np.ndarray, " D"]
-    """Mean of each feature, in the classifiers' input order."""
+    """Of each feature, in the order of the classifiers' inputs; `scale` is the standard deviation."""
     scale: Float32[np.ndarray, " D"]
-    """Their standard deviations."""
     cells: Int[np.ndarray, " K1"]
-    """Labeled cells per word, and of none of them."""
+    """Labeled cells of each word, and of none of them; `pixels` are those of words in pixels of augmented images."""
     pixels: Int[np.ndarray, " K"]
-    """The same in pixels of the augmented images."""
     images: Int[np.ndarray, " K"]
     """Images that show each word."""
     image_count: int
@@ -178,10 +176,11 @@ class _Statistics:
 
 
 def _statistics(cache: FeatureCache, channels: dict[str, int], images: TrainingSet, recipe: Recipe) -> _Statistics:
-    kept = [name for name in channels if name != CLASS_LOGITS]
     words, area, rows = len(images.vocabulary), 0, list[int]()
     cells, shown = np.zeros(words + 1, np.int64), np.zeros((len(images.images), words), bool)
-    sums = {name: [np.zeros(channels[name]), np.zeros(channels[name]), 0] for name in kept}
+    ends = dict(zip(channels, np.cumsum(list(channels.values())).tolist(), strict=True))
+    places = {name: slice(end - channels[name], end) for name, end in ends.items() if name != CLASS_LOGITS}
+    total, squares, count = np.zeros((3, sum(channels.values())))
     problem = ""
     for row in range(cache.rows):
         if reason := cache.problem(row):
@@ -195,19 +194,15 @@ def _statistics(cache: FeatureCache, channels: dict[str, int], images: TrainingS
         area = recipe.data.crop_size**2 // labels.numel()
         image = int(epoch_order(len(images.images), images.seed, row // len(images.images))[row % len(images.images)])
         shown[image] |= of_word[:words] > 0
-        for name in kept:
+        for name, place in places.items():
             x = view[name].double().flatten(1).numpy()
-            sums[name][0] += x.sum(axis=1)
-            sums[name][1] += np.square(x).sum(axis=1)
-            sums[name][2] += x.shape[1]
+            total[place] += x.sum(axis=1)
+            squares[place] += np.square(x).sum(axis=1)
+            count[place] += x.shape[1]
     if not cells.any():
         raise InputError(f"no image has usable labels{f'; {problem}' if problem else ''}")
-    mean, scale = np.zeros(sum(channels.values())), np.ones(sum(channels.values()))
-    ends = dict(zip(channels, np.cumsum(list(channels.values())).tolist(), strict=True))
-    for name, (total, squares, count) in sums.items():
-        own = slice(ends[name] - channels[name], ends[name])
-        mean[own] = total / count
-        scale[own] = np.sqrt(np.maximum(squares / count - mean[own] ** 2, 0)) + 1e-3
+    mean, square = total / np.maximum(count, 1), squares / np.maximum(count, 1)
+    scale = np.where(count, np.sqrt(np.maximum(square - mean**2, 0)) + 1e-3, 1.0)
     return _Statistics(
         rows=tuple(rows),
         mean=mean.astype(np.float32),
@@ -242,11 +237,12 @@ class Tuning:
     probe: np.ndarray
     """Mean features of the drawn image that identifies the model."""
 
-    def objective(self, network: SegmentationNetwork, recipe: Recipe) -> TunedWordsObjective:
-        """See `TrainingTask`."""
-        return TunedWordsObjective(network, recipe)
+    objective = TunedWordsObjective
+    """See `TrainingTask`."""
 
-    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[ViewBatch]:
+    def batches(
+        self, sampler: ShardedSampler, workers: int, *, pinned: bool, signals: Sequence[int] = ()
+    ) -> Iterator[ViewBatch]:
         """The batches of a sampler; memory-mapped, so no workers are needed."""
         for positions in sampler:
             views = [self.cache.read(self._row(position)) for position in positions]
@@ -326,7 +322,7 @@ class Tuning:
             scores: the lines of validation.jsonl.
         """
         scored = [line for line in scores if line["mean_iou"] is not None]
-        best = scored[-1]["step"] if scored else scores[-1]["step"]
+        best = (scored or scores)[-1]["step"]
         if self.data.recipe.runtime.patience and scored:
             best = max(scored, key=lambda line: line["mean_iou"])["step"]
             if best == 0:
@@ -437,7 +433,6 @@ def open_tuning(
 
 
 def _view_cache(segmenter: NetworkSegmenter, images: TrainingSet, recipe: Recipe, folder: Path) -> FeatureCache:
-    """The cache of a training set's views."""
     files = images.images.images
     prints = [(one.stem, file_fingerprint(one.image), file_fingerprint(one.labels), one.stamp()) for one in files]
     settings = (

@@ -1,7 +1,6 @@
 """Captioned images that the tests draw, and encoders that are fast."""
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -44,20 +43,16 @@ def dataset_of(folder: Path, count: int) -> CaptionDataset:
     return open_dataset(draw_set(folder / "set", count), folder / "index")
 
 
-@dataclass
-class Encoders:
-    """Two taps: the pixels of the red channel and, of another length and width, their mean; calls are counted."""
+class Encoders(FrozenEncoders):
+    """Two taps: the pixels of the red channel and, of another length and width, their mean; phrases are noted."""
 
-    digest: str = "one"
-    texts: list[str] = field(default_factory=list)
+    def __init__(self, digest: str = "one") -> None:
+        self.digest, self.input_size, self.device, self.encoded = digest, SIDE, torch.device("cpu"), list[str]()
 
     def images(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         red = pixels[:, 0].flatten(1)
         return red[:, :, None].repeat(1, 1, 3), red.mean(1)[:, None, None].repeat(1, 2, 5)
 
-    def embeddings(self, phrases) -> torch.Tensor:
-        self.texts += phrases
+    def texts(self, phrases) -> torch.Tensor:
+        self.encoded += phrases
         return torch.tensor([[float(len(phrase)), float(ord(phrase[-1]))] for phrase in phrases])
-
-    def frozen(self) -> FrozenEncoders:
-        return FrozenEncoders(input_size=SIDE, images=self.images, texts=self.embeddings, digest=self.digest)

@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from segvoc.data.captions.phrases import (
     LONGEST,
     CleaningRules,
-    RulePhrases,
-    SpacyPhrases,
     _third_person,
     noun_chunks,
     phrase_extractor,
+    spacy_extractor,
     without_determiners,
 )
 from segvoc.errors import UsageError
@@ -68,13 +67,13 @@ def spacy(monkeypatch):
 
 def test_of_spacys_chunks_those_with_a_common_noun_count(spacy):
     extractor = phrase_extractor("spacy")
-    assert list(extractor(["one", "two"])) == [["a brown horse"]] * 2
+    assert list(extractor.phrases(["one", "two"])) == [["a brown horse"]] * 2
     assert extractor.identity == "spacy en_core_web_sm 3.8.0"
 
 
 def test_without_spacy_or_its_model_it_says_what_to_install(spacy, monkeypatch):
     with one_line_error(UsageError, "'en_core_web_xl' is not installed", "'rules'"):
-        SpacyPhrases.load("en_core_web_xl")
+        spacy_extractor("en_core_web_xl")
     monkeypatch.setitem(sys.modules, "spacy", None)
     with one_line_error(UsageError, "spaCy is not installed", "spacy download en_core_web_sm", "'rules'"):
         phrase_extractor("spacy")
@@ -127,7 +126,7 @@ def shared(expected, found):
 @pytest.mark.parametrize(("name", "captions"), [("noun_phrases", 60), ("alt_texts", 24)])
 def test_nearly_all_phrases_and_nouns_are_found_and_few_that_are_none(name, captions):
     written = json.loads((WRITTEN / f"{name}.json").read_text())
-    found = [[without_determiners(phrase) for phrase in phrases] for phrases in RulePhrases()(written)]
+    found = [[without_determiners(phrase) for phrase in phrases] for phrases in phrase_extractor().phrases(written)]
     assert len(written) == len(found) == captions
     assert min(shared(written.values(), found)) >= 0.96
     nouns = [[[phrase.split()[-1] for phrase in own] for own in side] for side in (written.values(), found)]

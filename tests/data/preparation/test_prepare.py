@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from segvoc.data.benchmarks import BENCHMARKS, Manifest, find_benchmark, prepared
-from segvoc.data.preparation.prepare import PreparationResult, _check_complete, prepare
+from segvoc.data.preparation.prepare import _check_complete, prepare
 from segvoc.errors import UsageError
 from tests.data.original_files import pack, save_ids
 from tests.data.replicas import IGNORED, Replica, draw, halves, replica
@@ -27,7 +27,7 @@ KINDS = ("a-847", "pc-59", "pas-20", "ade20k-part-234")
 """Benchmarks of the kinds of originals that `make test` tries: an index, masks, maps and parts."""
 
 
-def run(name, root, **options) -> PreparationResult:
+def run(name, root, **options) -> Manifest:
     return prepare(find_benchmark(name), root, **{"allow_missing": True, **options})
 
 
@@ -51,11 +51,10 @@ def assert_prepared(name: str, root, expected: Replica) -> None:
 def test_unpacked_downloads_are_prepared_and_a_second_run_does_nothing(tmp_path, name):
     expected = replica(name, tmp_path)
     first = run(name, tmp_path, on_failure=pytest.fail)
-    assert not first.already
-    assert expected.left_out <= set(first.manifest.left_out)
+    assert expected.left_out <= set(first.left_out)
     assert_prepared(name, tmp_path, expected)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert run(name, tmp_path, on_failure=pytest.fail) == replace(first, already=True)
+    assert run(name, tmp_path, on_failure=pytest.fail) == first
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
@@ -86,7 +85,7 @@ def test_records_of_parts_know_their_objects_and_masks(tmp_path):
 
 def test_the_manifest_lists_missing_and_left_out_images(tmp_path):
     replica("pc-459", tmp_path)
-    manifest = run("pc-459", tmp_path).manifest
+    manifest = run("pc-459", tmp_path)
     content = json.loads(Manifest.path(tmp_path, "pc-459").read_text())
     assert content["images"] == len(manifest.records) == 2
     assert all(value is not None for record in content["records"] for value in record.values())
@@ -120,24 +119,24 @@ DAMAGES = {
 def test_a_damaged_image_is_reported_and_the_others_are_prepared(tmp_path, damage):
     harm, said = DAMAGES[damage]
     whole = replica("a-150", tmp_path / "whole")
-    wanted = run("a-150", tmp_path / "whole").manifest
+    wanted = run("a-150", tmp_path / "whole")
     replica("a-150", tmp_path / "data")
     harm(tmp_path / "data")
     failures: list[str] = []
     result = run("a-150", tmp_path / "data", on_failure=failures.append)
     (message,) = failures
     assert said in message and "ADE_val_00000002" in message and "\n" not in message
-    assert result.manifest.failed == ("ADE_val_00000002",)
-    assert [record.stem for record in result.manifest.records] == ["ADE_val_00000001"]
+    assert result.failed == ("ADE_val_00000002",)
+    assert [record.stem for record in result.records] == ["ADE_val_00000001"]
     assert len(prepared(find_benchmark("a-150"), tmp_path / "data")) == 1
-    replace(result.manifest, partial=False).write(tmp_path / "data")  # as if no image were missing
+    replace(result, partial=False).write(tmp_path / "data")  # as if no image were missing
     with pytest.raises(UsageError, match=r"1 image of A-150 failed when it was prepared, .*'ADE_val_00000002'"):
         prepared(find_benchmark("a-150"), tmp_path / "data")
     # the next call tries the failed image again, and only that one
     label = tmp_path / "data/ADEChallengeData2016/annotations_detectron2/validation/ADE_val_00000001.png"
     before = label.stat().st_mtime_ns
     replica("a-150", tmp_path / "data")
-    assert run("a-150", tmp_path / "data", on_failure=pytest.fail).manifest == wanted
+    assert run("a-150", tmp_path / "data", on_failure=pytest.fail) == wanted
     assert label.stat().st_mtime_ns == before
     assert_prepared("a-150", tmp_path / "data", whole)
 
@@ -153,11 +152,11 @@ def test_a_damaged_file_in_an_archive_is_read_again_after_the_archive_is_replace
     archive.write_bytes(whole.replace(first[100:200], bytes(100), 1))
     failures: list[str] = []
     for _ in range(2):
-        manifest = run("a-150", tmp_path, on_failure=failures.append).manifest
+        manifest = run("a-150", tmp_path, on_failure=failures.append)
         assert manifest.failed == ("ADE_val_00000001",) and len(manifest.records) == 1
     assert len(failures) == 2 and "ADE_val_00000001.jpg' in " in failures[0]
     archive.write_bytes(whole)
-    assert run("a-150", tmp_path, on_failure=pytest.fail).manifest.failed == ()
+    assert run("a-150", tmp_path, on_failure=pytest.fail).failed == ()
     assert_prepared("a-150", tmp_path, expected)
 
 
@@ -189,24 +188,23 @@ def test_a_set_with_too_few_images_is_refused_unless_a_partial_one_is_requested_
     for _ in range(2):
         with pytest.raises(UsageError, match=r"A-150 has 2 images in .* and should have 2000; .*--partial"):
             run("a-150", tmp_path, allow_missing=False)
-        assert len(run("a-150", tmp_path).manifest.records) == 2
+        assert len(run("a-150", tmp_path).records) == 2
     draw(tmp_path / IMAGES / "ADE_val_00000003.jpg")
     save_ids(tmp_path / ANNOTATIONS / "ADE_val_00000003.png", halves(3, 4))
-    result = run("a-150", tmp_path)
-    assert not result.already and len(result.manifest.records) == 3
+    assert len(run("a-150", tmp_path).records) == 3
 
 
 def test_lost_label_maps_are_named_and_made_again(tmp_path):
     expected = replica("coco-object", tmp_path)
     first = run("coco-object", tmp_path)
-    lost = tmp_path / first.manifest.records[1].labels
+    lost = tmp_path / first.records[1].labels
     lost.unlink()
     with pytest.raises(
         UsageError, match=r"1 file of COCO-Object is missing, for example .*instanceTrainIds.*; run `segvoc prepare"
     ):
         prepared(find_benchmark("coco-object"), tmp_path)
     second = run("coco-object", tmp_path)
-    assert not second.already and second.manifest == first.manifest
+    assert second == first
     assert_prepared("coco-object", tmp_path, expected)
 
 

@@ -192,8 +192,8 @@ class Slow(torch.utils.data.Dataset):
 
 def test_sigterm_ends_a_wait_for_data(monkeypatch, capsys):
     monkeypatch.setattr("segvoc.data.training.training_set.LAST_BATCH", 0.5)
-    read = read_ahead(Slow(), [[0]], list, 1, pinned=False)
     with stop_signals() as received, pytest.raises(SystemExit) as left:
+        read = read_ahead(Slow(), [[0]], list, 1, pinned=False, signals=received)
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
         next(read)
     assert (left.value.code, received) == (128 + signal.SIGTERM, [signal.SIGTERM])

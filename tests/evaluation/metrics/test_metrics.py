@@ -227,7 +227,7 @@ def scores_of(network: PartNetwork, task: EvaluationTask) -> list[ImageScore]:
     judge, scores = TaskSegmenter(segmenter, task, evaluation_protocol(segmenter, task, EvaluationSettings())), []
     for image in task.select_images(None):
         truth = image.read(len(task.classes))
-        scores.append(judge.score(image, truth, *judge.segment([truth])))
+        scores.append(judge.score(truth, *judge.segment([truth])))
     return scores
 
 

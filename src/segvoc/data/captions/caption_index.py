@@ -89,8 +89,6 @@ def open_index(path: Path) -> sqlite3.Connection:
 
 def _read_facts(index: Path) -> dict[str, Any] | None:
     """The index's facts about the whole set; None if it is missing or damaged."""
-    if not index.exists():
-        return None
     try:
         with closing(open_index(index)) as connection:
             return {name: json.loads(value) for name, value in connection.execute("SELECT name, value FROM facts")}
@@ -119,12 +117,13 @@ def _extract(chunks: _Chunks, workers: int, *, silent: bool) -> None:
     from segvoc.data.training.training_set import batches_of  # not for workers, which would import torchvision
 
     missing = [position for position, path in enumerate(chunks.paths) if not path.exists()]
+    workers = min(workers, len(missing)) if len(missing) > 1 else 0
     loader = DataLoader(
         chunks,
         batch_size=None,
         sampler=cast(Any, missing),
-        num_workers=min(workers, len(missing)) if len(missing) > 1 else 0,
-        multiprocessing_context=WORKER_START if workers and len(missing) > 1 else None,
+        num_workers=workers,
+        multiprocessing_context=WORKER_START if workers else None,
     )
     unit = "tar" if chunks.chunks[0].tar else "image"
     sizes = [len(chunk.images) or 1 for chunk in chunks.chunks]
@@ -149,7 +148,7 @@ def _write_chunk(chunk: CaptionChunk, path: Path, extractor: PhraseExtractor) ->
             problems.append(problem)
 
     images = list(chunk.read(note))
-    found = extractor(caption for image in images for caption in image.captions)
+    found = extractor.phrases(caption for image in images for caption in image.captions)
     entries = []
     for image in images:
         phrases = [next(found) for _ in image.captions]
@@ -183,8 +182,7 @@ def _merge(
 
     def image_rows() -> Iterator[tuple[int, bytes, int, bytes, int, int, str]]:
         """The row of each image that keeps a phrase, numbered as the chunks are read in turn."""
-        progress = Progress("indexing captions", total=len(paths), unit="file", silent=silent)
-        with progress:
+        with Progress("indexing captions", total=len(paths), unit="file", silent=silent) as progress:
             for chunk, path in progress.over(zip(source.chunks, paths, strict=True)):
                 content = _read_chunk(path)
                 counts["skipped"] += content["skipped"]

@@ -8,11 +8,11 @@ counts as a noun. docs/how_to/captions.md measures how good they are.
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from segvoc.errors import UsageError
 from segvoc.storage.files import read_json
@@ -123,20 +123,6 @@ _VERBS_OR_NOUNS = _WORDS["also_nouns"] | frozenset(map(_third_person, _WORDS["al
 _ADJECTIVE_ENDINGS = ("ful", "ous", "less", "able", "ible", "ish", "like", "-in", "-up", "-down", "-on")
 
 
-class RulePhrases:
-    """Extracts the noun phrases of captions by rules, as written; see the module docstring."""
-
-    @property
-    def identity(self) -> str:
-        """A digest of the rules and their word lists."""
-        sources = (Path(file).read_bytes() for file in (__file__, _LISTS))
-        return f"rules {hashlib.sha256(b''.join(sources)).hexdigest()[:16]}"
-
-    def __call__(self, captions: Iterable[str]) -> Iterator[list[str]]:
-        """The noun phrases of each caption, as written and in order."""
-        return (noun_chunks(caption) for caption in captions)
-
-
 def noun_chunks(caption: str) -> list[str]:
     """The noun phrases of one caption, as written and in order."""
     words = _TOKEN.findall(_PLACEHOLDER.sub(r"\1", _ADDRESS.sub(";", caption)))
@@ -238,50 +224,47 @@ def _is_name(chunk: Sequence[str], words: Sequence[str]) -> bool:
     return words[0] not in nouns and all(word.istitle() for word in nouns)
 
 
-MODEL = "en_core_web_sm"
-
-
-class SpacyPhrases:
-    """Extracts noun chunks that contain a common noun, since names and pronouns alone describe nothing visible."""
-
-    def __init__(self, language: Any) -> None:
-        self.language = language
-
-    @classmethod
-    def load(cls, model: str = MODEL) -> "SpacyPhrases":
-        """Load an installed model, with tagger and parser; `UsageError` if it or spaCy is not installed."""
-        fix = f"install both (pip install spacy; python -m spacy download {model}), or choose the extractor 'rules'"
-        try:
-            import spacy  # pyright: ignore[reportMissingImports]
-        except ImportError:
-            raise UsageError(f"spaCy is not installed; {fix}") from None
-        try:
-            # noun chunks don't depend on entities and lemmas, which take time
-            return cls(spacy.load(model, exclude=["ner", "lemmatizer"]))
-        except OSError:
-            raise UsageError(f"spaCy's model {model!r} is not installed; {fix}") from None
-
-    @property
-    def identity(self) -> str:
-        """Name and version of the model."""
-        return "spacy {lang}_{name} {version}".format_map(self.language.meta)
-
-    def __call__(self, captions: Iterable[str]) -> Iterator[list[str]]:
-        """The noun chunks of each caption in which at least one token has the coarse tag NOUN."""
-        for document in self.language.pipe(captions):
-            yield [chunk.text for chunk in document.noun_chunks if any(token.pos_ == "NOUN" for token in chunk)]
-
-
 Extractor = Literal["rules", "spacy"]
 """Names of the extractors: `spacy` needs spaCy and its model en_core_web_sm, `rules` has no dependencies."""
 
 
-PhraseExtractor = RulePhrases | SpacyPhrases
-"""Takes an iterable of captions, since parsers are faster in batches; `identity` changes whenever its phrases may."""
+class PhraseExtractor(NamedTuple):
+    """Finds the noun phrases of captions."""
+
+    identity: str
+    """Changes whenever the phrases may: a digest of the rules and their word lists, or name and version of a model."""
+    phrases: Callable[[Iterable[str]], Iterator[list[str]]]
+    """The noun phrases of each of many captions, as written and in order; parsers are faster in batches."""
 
 
 def phrase_extractor(name: str = "rules") -> PhraseExtractor:
     """Load an extractor; `UsageError` if the name is unknown, or what it needs is not installed."""
     if name not in get_args(Extractor):
         raise UsageError(f"the phrase extractor {name!r} is unknown; it is one of {', '.join(get_args(Extractor))}")
-    return RulePhrases() if name == "rules" else SpacyPhrases.load()
+    if name == "spacy":
+        return spacy_extractor()
+    sources = (Path(file).read_bytes() for file in (__file__, _LISTS))
+    return PhraseExtractor(f"rules {hashlib.sha256(b''.join(sources)).hexdigest()[:16]}", partial(map, noun_chunks))
+
+
+def spacy_extractor(model: str = "en_core_web_sm") -> PhraseExtractor:
+    """Load an installed model of spaCy, with tagger and parser; `UsageError` if it or spaCy is not installed.
+
+    Its phrases have at least one token with the coarse tag NOUN: names and pronouns alone describe nothing visible.
+    """
+    fix = f"install both (pip install spacy; python -m spacy download {model}), or choose the extractor 'rules'"
+    try:
+        import spacy  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise UsageError(f"spaCy is not installed; {fix}") from None
+    try:
+        # noun chunks don't depend on entities and lemmas, which take time
+        language = spacy.load(model, exclude=["ner", "lemmatizer"])
+    except OSError:
+        raise UsageError(f"spaCy's model {model!r} is not installed; {fix}") from None
+
+    def phrases(captions: Iterable[str]) -> Iterator[list[str]]:
+        for document in language.pipe(captions):
+            yield [chunk.text for chunk in document.noun_chunks if any(token.pos_ == "NOUN" for token in chunk)]
+
+    return PhraseExtractor("spacy {lang}_{name} {version}".format_map(language.meta), phrases)

@@ -146,11 +146,10 @@ class ParsedDataset:
 
         `UsageError` if a class name is invalid, or the maps lack the background.
         """
-        own = list(map(as_word, self.names))
+        own, about = list(map(as_word, self.names)), dict[str, Any]()
         if background is None and self.background in own:
             background = self.background
         background = None if background is None else as_word(background)
-        about: dict[str, Any] = {}
         if background is not None and self.has_outside:
             own += [background] if background not in own else []
             about["outside"] = own.index(background)
@@ -213,17 +212,14 @@ class DatasetSource:
         and of paths from another machine. Returns the first and longest match, or the first candidate; `ValueError` if
         the name points outside the folders, and no end of it matches.
         """
-        folders = folders if self.images is None else [self.images]
-        try:
-            whole, outside = safe_path(name), None
-        except ValueError as error:
-            whole, outside = Path(), error
-        ends = [whole] if outside is None and self.images is None else path_ends(name) or [whole]
-        places = [folder / end for end in ends for folder in folders]
+        folders, ends = folders if self.images is None else [self.images], path_ends(name)
+        if self.images is None:
+            with suppress(ValueError):
+                ends = [safe_path(name)]
+        places = [folder / end for end in ends or [Path()] for folder in folders]
         if (found := next((place for place in places if place.is_file()), None)) is not None:
             return found
-        if outside is not None:
-            raise outside
+        safe_path(name)  # raises the error that it points outside
         return places[0]
 
 

@@ -47,7 +47,6 @@ class _PanopticSegments(Annotation):
 
     @property
     def table_digest(self) -> str:
-        """See `Annotation`."""
         return digest_of(self.labels)
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
@@ -138,15 +137,13 @@ def _read(source: DatasetSource, path: Path, panoptic: bool) -> ParsedDataset:
             return _segments(path, entries, labels, stuff)
         return Shapes.of(entries, lambda entry: _shape(entry, labels, stuff), size=image.size())
 
-    images_read = [
-        annotated(path, stem, partial(source.image, name, folders), partial(annotation, entry))
-        for entry, name, stem in zip(images, names, unique_stems(list(map(inner_path, names))), strict=True)
-    ]
-    # a corrected PNG is told by its time, the JSON by what it says of it
-    images_read = [
-        replace(image, labels=image.annotation.path) if isinstance(image.annotation, _PanopticSegments) else image
-        for image in images_read
-    ]
+    images_read = []
+    for entry, name, stem in zip(images, names, unique_stems(list(map(inner_path, names))), strict=True):
+        image = annotated(path, stem, partial(source.image, name, folders), partial(annotation, entry))
+        if isinstance(image.annotation, _PanopticSegments):
+            # a corrected PNG is told by its time, the JSON by what it says of it
+            image = replace(image, labels=image.annotation.path)
+        images_read.append(image)
     skipped = Counter(kind for image in images_read for kind in image.annotation.skipped)
     if images_read and skipped.total() == len(annotations) > 0:
         kinds = " and ".join(_WITHOUT_MASK[kind] for kind in sorted(skipped))

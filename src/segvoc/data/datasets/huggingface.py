@@ -42,10 +42,10 @@ class _RowImage(AnnotatedImage):
     """A row of a dataset; its paths only serve messages, and its stamps come from the dataset's content."""
 
     dataset: "datasets.Dataset"
-    """The dataset, with image decoding off."""
+    """With image decoding off."""
     row: int
     columns: tuple[str, str]
-    """Names of the image column and the label map column."""
+    """Of the image and of the label map."""
     values: Mapping[int, int]
     """The label of each value; `UNLABELED` for values that mean "no class"."""
 
@@ -170,14 +170,11 @@ def _found_rows(
     plain = dataset.with_format(None).select_columns(list(columns))
     for column in columns:
         plain = plain.cast_column(column, Image(decode=False))
-    images = []
-    for row in range(len(dataset)):
-        place = Path(name) / f"{row:06}"
-        images.append(
-            _RowImage(
-                image=place, labels=place, stem=place.name, dataset=plain, row=row, columns=columns, values=values
-            )
-        )
+    about = {"dataset": plain, "columns": columns, "values": values}
+    places = [Path(name) / f"{row:06}" for row in range(len(dataset))]
+    images = [
+        _RowImage(image=place, labels=place, stem=place.name, row=row, **about) for row, place in enumerate(places)
+    ]
     return ParsedDataset(names=list(by_value.values()), images=images, has_outside=False)
 
 

@@ -52,8 +52,7 @@ def read_labelme(source: DatasetSource) -> ParsedDataset:
     if not entries:
         raise UsageError(f"{str(source.path)!r} has no LabelMe JSON file; check the path")
     file = source.folder / "labels.txt"
-    listed = read_lines(file) if file.is_file() else []
-    if not listed:
+    if not (listed := read_lines(file) if file.is_file() else []):
         shapes = [entry.content["shapes"] for entry in entries if isinstance(entry.content["shapes"], list)]
         labels_used = (shape.get("label") for of_image in shapes for shape in of_image if isinstance(shape, dict))
         listed = sorted({label.strip() for label in labels_used if isinstance(label, str)})

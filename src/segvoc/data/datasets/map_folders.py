@@ -54,13 +54,12 @@ class Naming:
 
     def map_file(self, path: Path, table: LabelTable) -> MapFile:
         """A map, with its object map if there is one."""
-        objects_path = None
+        objects = None
         if self.objects is not None:
-            ending, others = self.objects
-            before, _, after = path.as_posix().rpartition(ending)
-            objects_path = Path(f"{before}{others}{after}")
-            objects_path = objects_path if objects_path.is_file() else None
-        return MapFile(path=path, table=table, objects_path=objects_path, numbers=self.numbers)
+            before, _, after = path.as_posix().rpartition(self.objects[0])
+            objects = Path(f"{before}{self.objects[1]}{after}")
+        objects = objects if objects is not None and objects.is_file() else None
+        return MapFile(path=path, table=table, objects_path=objects, numbers=self.numbers)
 
 
 class _Pair(NamedTuple):
@@ -251,7 +250,7 @@ def _voc_classes(root: Path) -> LabelTable:
         for line in read_lines(file):
             if not line.strip() or line.startswith("#"):
                 continue
-            name, color = [*(part.strip() for part in line.split(":")), ""][:2]
+            name, color = [*map(str.strip, line.split(":")), ""][:2]
             numbers = re.fullmatch(r"(\d{1,3}),(\d{1,3}),(\d{1,3})", color.replace(" ", ""))
             if not name or not (numbers or not color):
                 raise damaged(file, f"the line {line[:60]!r} isn't a name and its color, name:red,green,blue::")

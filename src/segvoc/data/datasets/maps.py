@@ -94,7 +94,6 @@ class MapFile(Annotation):
             return looked_up(values, self.table.indices, lambda value: f"{name!r} has the undefined index {value}")
         if self.table.colors is None:
             raise ValueError(f"{name!r} is a color mask, but the class table has no colors")
-
         return looked_up(
             values.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32),
             self.table.colors,
@@ -230,12 +229,11 @@ def _json_rows(content: Any) -> list[_Row]:
         content = [{"index": index, "name": name} for index, name in content.items()]
     if not isinstance(content, list):
         raise ValueError("it is neither a list nor an object")
-    rows = []
     for number, entry in enumerate(content):
         if not isinstance(entry, str | dict):
             raise ValueError(f"entry {number} is neither a name nor an object")
-        rows.append(_row((entry if isinstance(entry, dict) else {"name": entry}).items(), f"entry {number}"))
-    return rows
+    entries = (entry if isinstance(entry, dict) else {"name": entry} for entry in content)
+    return [_row(entry.items(), f"entry {number}") for number, entry in enumerate(entries)]
 
 
 def _column(title: str) -> str:

@@ -38,16 +38,11 @@ def _table(size: int, labels: Mapping[int, int], ignored: Iterable[int] = ()) ->
 
 
 def _counted(count: int, first_id: int = 0) -> dict[int, int]:
-    """Labels 0, 1, ... of consecutive ids."""
     return {first_id + label: label for label in range(count)}
 
 
 def _listed(class_list: str, id_key: str) -> dict[int, int]:
     return {entry[id_key]: entry["train_id"] for entry in read_class_list(class_list)}
-
-
-def _context_ids() -> list[int]:
-    return read_class_list("pc59_ids")["ids"]
 
 
 _TABLES: Mapping[str, Callable[[], UInt16[np.ndarray, " N"]]] = {
@@ -61,17 +56,15 @@ _TABLES: Mapping[str, Callable[[], UInt16[np.ndarray, " N"]]] = {
     "a-150": lambda: _table(256, _counted(150, 1), (0,)),
     # all values of red / 10 * 256 + green, since ids that aren't among the 847 are ignored
     "a-847": lambda: _table(26 * 256, _listed("ade847_ids", "ade_id"), range(26 * 256)),
-    "pc-59": lambda: _table(460, {id: label for label, id in enumerate(_context_ids()[1:])}, range(460)),
-    "pc-60": lambda: _table(460, {id: label for label, id in enumerate(_context_ids())}, range(460)),
+    "pc-59": lambda: _table(460, {id: n for n, id in enumerate(read_class_list("pc59_ids")["ids"][1:])}, range(460)),
+    "pc-60": lambda: _table(460, {id: n for n, id in enumerate(read_class_list("pc59_ids")["ids"])}, range(460)),
     # the published preparation maps 460 to 459, its ignored label
     "pc-459": lambda: _table(461, _counted(459, 1), (0, 460)),
     "pas-20": lambda: _table(256, _counted(20, 1), (0, 255)),
     "pas-20b": lambda: _table(256, {0: 20} | _counted(20, 1), (255,)),
     "voc-21": lambda: _table(256, _counted(21), (255,)),
     "cityscapes": lambda: _table(
-        256,
-        {int(id): label for id, label in read_class_list("cityscapes19_ids").items()},
-        (*range(34), 255),
+        256, {int(id): label for id, label in read_class_list("cityscapes19_ids").items()}, (*range(34), 255)
     ),
     "pascal-part-116 objects": lambda: _table(256, _counted(20), (255,)),
     "pascal-part-116": lambda: _table(256, _counted(116), (255,)),
@@ -270,11 +263,8 @@ def _read_rgb(path: Path) -> UInt8[np.ndarray, "H W 3"]:
 
 def shrunk_size(height: int, width: int) -> tuple[int, int]:
     """Height and width [px] with a short side of at most `SHORT_SIDE`; the long side is rounded."""
-    if min(height, width) <= SHORT_SIDE:
-        return height, width
-    if width >= height:
-        return SHORT_SIDE, round(width / height * SHORT_SIDE)
-    return round(height / width * SHORT_SIDE), SHORT_SIDE
+    short = min(height, width, SHORT_SIDE)
+    return (short, round(width / height * short)) if width >= height else (round(height / width * short), short)
 
 
 def resized_linear(image: UInt8[np.ndarray, "H W 3"], height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -19,14 +18,6 @@ from segvoc.runtime.process_settings import exit_when_parent_dies
 from segvoc.runtime.progress import Progress
 from segvoc.storage.records import check_amounts, from_json, to_json
 from segvoc.storage.resume import ResumableWork, stamp_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class PreparationResult:
-    """The result of `prepare`."""
-
-    manifest: Manifest
-    already: bool
 
 
 def check_preparation(benchmark: Benchmark, root: Path, *, allow_missing: bool = False) -> Manifest | None:
@@ -50,7 +41,7 @@ def prepare(
     jobs: int = 1,
     allow_missing: bool = False,
     on_failure: Callable[[str], object] = lambda message: None,
-) -> PreparationResult:
+) -> Manifest:
     """Convert the original downloads of a benchmark to label maps, and write a manifest of them.
 
     Files are written atomically, and a journal records the finished images: after a kill, the same call resumes and
@@ -64,7 +55,7 @@ def prepare(
     if (manifest := check_preparation(benchmark, root, allow_missing=allow_missing)) is not None:
         # left by a process killed just after writing the manifest
         _journal_path(root, benchmark).unlink(missing_ok=True)
-        return PreparationResult(manifest=manifest, already=True)
+        return manifest
     damaged: dict[str, str] = {}
     originals = unpack_downloads(benchmark.downloads, root, damaged.__setitem__)
     for message in damaged.values():
@@ -94,7 +85,7 @@ def prepare(
     manifest.write(root)
     if not manifest.failed:
         _journal_path(root, benchmark).unlink(missing_ok=True)
-    return PreparationResult(manifest=manifest, already=False)
+    return manifest
 
 
 def _check_complete(benchmark: Benchmark, root: Path, plan: Plan, missing: Mapping[str, str]) -> None:
@@ -128,12 +119,9 @@ def _converted(
     benchmark: Benchmark, root: Path, plan: Plan, jobs: int, on_failure: Callable[[str], object]
 ) -> tuple[dict[str, ConversionResult], list[str]]:
     """The results by stem, and the failed stems; resumes an earlier call."""
-    failed: list[str] = []
-
-    def decode(value: object) -> ConversionResult:
-        return check_amounts(from_json(ConversionResult, value))
-
-    with ResumableWork(_journal_path(root, benchmark), {"layout": PREPARED_LAYOUT}, decode=decode) as work:
+    failed, key = list[str](), {"layout": PREPARED_LAYOUT}
+    decode = partial(from_json, ConversionResult)
+    with ResumableWork(_journal_path(root, benchmark), key, decode=lambda item: check_amounts(decode(item))) as work:
         recorded = {item.stem: item for _, stamp, item in work.done if stamp == _stamp(root, item)}
         done = {stem: recorded[stem] for stem in plan.originals if stem in recorded}
         rest = {stem: original for stem, original in plan.originals.items() if stem not in done}

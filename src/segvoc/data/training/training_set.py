@@ -5,14 +5,11 @@ import math
 import os
 import re
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from multiprocessing import queues
-from types import FrameType
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -210,11 +207,12 @@ def read_ahead(
     workers: int,
     *,
     pinned: bool,
+    signals: Sequence[int] = (),
 ) -> Iterator[_Batch]:
     """Read the batches of a data set with PyTorch's data loader; `ProcessError` if a worker process is killed.
 
     `sampler` gives the indices of each batch. `workers` processes read them (0: this process). `pinned` copies the
-    batches to pinned memory, for a GPU.
+    batches to pinned memory, for a GPU. For `signals` see `batches_of`.
     """
     if workers:
         _start_forkserver()
@@ -230,26 +228,26 @@ def read_ahead(
         generator=torch.Generator(),
     )
     fix = f"continue the run with --resume, and if it happens again, {_SMALLER} (--set num_workers=0)"
-    return batches_of(loader, "reads training data", fix)
+    return batches_of(loader, "reads training data", fix, signals)
 
 
-def batches_of(loader: DataLoader[Any], what: str, fix: str) -> Iterator[Any]:
+def batches_of(loader: DataLoader[Any], what: str, fix: str, signals: Sequence[int] = ()) -> Iterator[Any]:
     """Start the workers of a data loader now, and iterate over its batches; re-raises workers' errors in one line.
 
-    A killed worker is a `ProcessError`, whose message `what` ("reads images") and `fix` complete. A signal that arrives
-    while the main thread waits for a batch ends the process if no batch comes within `LAST_BATCH` seconds.
+    A killed worker is a `ProcessError`, whose message `what` ("reads images") and `fix` complete. Once `signals`, to
+    which the caller's handlers append, isn't empty, the process ends if no batch comes within `LAST_BATCH` seconds.
     """
     if not loader.num_workers:
         return iter(loader)
     loader.timeout = POLL_SECONDS
-    return _naming_killed_readers(iter(loader), what, fix)
+    return _naming_killed_readers(iter(loader), what, fix, signals)
 
 
-def _naming_killed_readers(batches: Iterator[_Batch], what: str, fix: str) -> Iterator[_Batch]:
+def _naming_killed_readers(batches: Iterator[_Batch], what: str, fix: str, signals: Sequence[int]) -> Iterator[_Batch]:
     try:
         while True:
             try:
-                batch = _next_batch(batches)
+                batch = _next_batch(batches, signals)
             except StopIteration:
                 return
             yield batch
@@ -272,50 +270,19 @@ def _naming_killed_readers(batches: Iterator[_Batch], what: str, fix: str) -> It
         raise ProcessError(f"a process that {what} {how}; {fix}") from None
 
 
-def _next_batch(batches: Iterator[_Batch]) -> _Batch:
-    """Wait for the next batch; ends the process if a signal has arrived and no batch comes."""
-    with _noting_signals() as received:
-        deadline = math.inf
-        while True:
-            try:
-                return next(batches)
-            except RuntimeError as error:
-                if not str(error).startswith("DataLoader timed out"):
-                    raise
-            if received and time.monotonic() > deadline:
-                print_line("segvoc: stopped by a signal while waiting for data; the last checkpoint stays")
-                raise SystemExit(128 + received[0])
-            if received and deadline == math.inf:
-                deadline = time.monotonic() + LAST_BATCH
-
-
-@contextmanager
-def _noting_signals() -> Iterator[list[int]]:
-    """Note the signals that ask the run to stop, which still get the handlers that are set."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    mine: dict[int, object] = {}
-
-    def noting(number: int, handler: Callable[[int, FrameType | None], object]) -> Callable[..., None]:
-        def note(_: int, frame: FrameType | None) -> None:
-            received.append(number)
-            handler(number, frame)
-
-        return note
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number, handler in before.items():
-        if callable(handler):  # otherwise the signal ends the process, or is ignored
-            mine[number] = noting(number, handler)
-            signal.signal(number, mine[number])  # pyright: ignore[reportArgumentType]
-    try:
-        yield received
-    finally:
-        for number, note in mine.items():
-            if signal.getsignal(number) is note:  # a handler may have set another
-                signal.signal(number, before[signal.Signals(number)])
+def _next_batch(batches: Iterator[_Batch], signals: Sequence[int]) -> _Batch:
+    deadline = math.inf
+    while True:
+        try:
+            return next(batches)
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader timed out"):
+                raise
+        if time.monotonic() > deadline:
+            print_line("segvoc: stopped by a signal while waiting for data; the last checkpoint stays")
+            raise SystemExit(128 + signals[0])
+        if signals and deadline == math.inf:
+            deadline = time.monotonic() + LAST_BATCH
 
 
 def _isolate_worker(worker: int) -> None:

@@ -1,1 +1,0 @@
-"""Training objectives: losses for label maps, for parts and for captions."""
