@@ -21,8 +21,9 @@ from segvoc.cli import run_command
 from segvoc.cli.dataset_options import SeveralBenchmarks, data_option, data_root
 from segvoc.cli.output import echo
 from segvoc.encoders.base import ImageEncoder, ImageFeatures, normalized_pixels
-from segvoc.evaluation.report import ModelOrigin, percent
+from segvoc.evaluation.report import ModelOrigin
 from segvoc.evaluation.runner import evaluate
+from segvoc.evaluation.score_tables import percent
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.layers.aggregation import (
     ClassAggregation,

@@ -21,7 +21,7 @@ from segvoc.cli import run_command
 from segvoc.cli.output import echo
 from segvoc.data.benchmarks import BENCHMARKS, SEMANTIC
 from segvoc.errors import InputError, UsageError, one_line
-from segvoc.evaluation.report import percent
+from segvoc.evaluation.score_tables import percent
 from segvoc.runtime.progress import aligned
 from segvoc.runtime.version import __version__
 from segvoc.storage.files import read_json, write_json

@@ -26,8 +26,9 @@ from segvoc.cli.train import train_command
 from segvoc.data.benchmarks import PUBLISHED_ROWS, PublishedRow, counted, find_benchmark
 from segvoc.data.preparation.prepare import check_preparation, prepare
 from segvoc.errors import InputError, UsageError
-from segvoc.evaluation.report import AGREEMENT, comparison, origin_of
+from segvoc.evaluation.report import origin_of
 from segvoc.evaluation.runner import evaluate
+from segvoc.evaluation.score_tables import AGREEMENT, comparison
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.models.loading import load_network
 from segvoc.models.presets import PRESETS, find_preset

@@ -16,7 +16,7 @@ from segvoc.cli import run_command
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
-from segvoc.evaluation.report import percent
+from segvoc.evaluation.score_tables import percent
 from segvoc.runtime.version import __version__
 from segvoc.storage.files import read_json
 

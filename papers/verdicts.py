@@ -8,7 +8,8 @@ from typing import Any
 
 from segvoc.cli.output import echo
 from segvoc.data.benchmarks import counted
-from segvoc.evaluation.report import AGREEMENT, csv_table, percent, write_html
+from segvoc.evaluation.report_page import write_html
+from segvoc.evaluation.score_tables import AGREEMENT, csv_table, percent
 from segvoc.runtime.progress import aligned
 from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import write_json

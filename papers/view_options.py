@@ -39,7 +39,9 @@ class ViewOptions:
         for image in images:
             if Path(image).resolve().parent == self.folder.resolve() and Path(image).suffix.lower() == ".png":
                 raise UsageError(f"results could overwrite {image!r}, which is in {self.out!r}; choose another --out")
-        return vocabulary_of(self.words, self.words_file)
+        if (vocabulary := vocabulary_of(self.words, self.words_file)) is None:
+            raise UsageError('no words are given; give some: --words "cat, sofa, wall" or --words-file FILE')
+        return vocabulary
 
     def load(self) -> NetworkSegmenter:
         """Load the network."""

@@ -18,7 +18,7 @@ from segvoc.encoders.convnext_clip import ConvNextClipConfig, ConvNextClipImageE
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, vit_b16
-from segvoc.evaluation import report
+from segvoc.evaluation import report_page
 from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding, Strides
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.cost_sum import CostSum, NoAggregation
@@ -50,7 +50,7 @@ _SIZES = {"dim": 32, "guidance_dim": 16, "window": 3}
 def use_small_networks() -> None:
     """Put the small networks and the small benchmarks into segvoc's tables, in a separate process."""
     clip_with_dino.DINO_SIDE = DINO_SIDE
-    report.MAX_EXAMPLES = 0
+    report_page.MAX_EXAMPLES = 0
     training_data.LOOKED_AT = 1
     conversions.image_stems = lambda _: tuple(stems_of("pc-459"))
     counts = {name: len(stems_of(name)) for name, benchmark in BENCHMARKS.items() if benchmark.image_count is not None}

@@ -13,7 +13,7 @@ from PIL import Image
 from papers.rehearsal.networks import SHRUNK
 from papers.reproduce import Subject, trained_subject
 from segvoc.data.benchmarks import find_benchmark, prepared
-from segvoc.evaluation.report import percent
+from segvoc.evaluation.score_tables import percent
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.storage.files import read_json
 from segvoc.training.recipe import Recipe

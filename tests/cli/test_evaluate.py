@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import segvoc
-from segvoc.evaluation import report
+from segvoc.evaluation import report_page
 from tests.cli.command import Command
 from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import arguments, draw_set, scores_of
@@ -26,7 +26,7 @@ def drawn(tmp_path: Path) -> Path:
 @pytest.fixture
 def evaluated(segvoc_command: Command, small_tiny: None, monkeypatch: pytest.MonkeyPatch) -> Command:
     """`segvoc evaluate` with a small `tiny`."""
-    monkeypatch.setattr(report, "MAX_EXAMPLES", 1)
+    monkeypatch.setattr(report_page, "MAX_EXAMPLES", 1)
     return lambda *arguments: segvoc_command("evaluate", *arguments)
 
 

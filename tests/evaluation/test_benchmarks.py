@@ -8,7 +8,7 @@ import pytest
 
 import segvoc
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
-from segvoc.evaluation import report
+from segvoc.evaluation import report_page
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
 from segvoc.models import loading
@@ -44,7 +44,7 @@ def results(tiny: NetworkSegmenter, monkeypatch: pytest.MonkeyPatch) -> list[Seg
 
     monkeypatch.setattr(loading, "load_network", lambda name, **rest: tiny)
     monkeypatch.setattr(tiny, "start", recorded)
-    monkeypatch.setattr(report, "MAX_EXAMPLES", 1)
+    monkeypatch.setattr(report_page, "MAX_EXAMPLES", 1)
     return predictions
 
 

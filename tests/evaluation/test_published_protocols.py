@@ -13,7 +13,7 @@ from benchmarks.multiply_adds import err_seg_kept
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.encoders.prompts import IMAGENET_TEMPLATES
-from segvoc.evaluation import report
+from segvoc.evaluation import report_page
 from segvoc.evaluation.protocol import ERR_SEG_KEPT, NO_PAPER, evaluation_protocol, published_protocol
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference import protocols
@@ -38,7 +38,7 @@ KEPT = {"a-150": 32, "pc-59": 24, "a-847": 48, "pc-459": 48, "pas-20": 16, "city
 @pytest.fixture
 def evaluated(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Prepares a replica, and runs `segvoc evaluate` on it with a small network in place of a preset's."""
-    monkeypatch.setattr(report, "MAX_EXAMPLES", 0)
+    monkeypatch.setattr(report_page, "MAX_EXAMPLES", 0)
 
     def run(network: NetworkSegmenter, benchmark: str, *options: str, out: str = "report") -> dict[str, Any]:
         monkeypatch.setattr(loading, "load_network", lambda name, **rest: network)

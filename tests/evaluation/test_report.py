@@ -15,9 +15,10 @@ from PIL import Image
 
 from segvoc.data import benchmarks
 from segvoc.data.benchmarks import BENCHMARKS, PUBLISHED_ROWS
-from segvoc.evaluation import report
-from segvoc.evaluation.report import ModelOrigin, comparison, markdown_rows, score_table
+from segvoc.evaluation import report_page
+from segvoc.evaluation.report import ModelOrigin
 from segvoc.evaluation.runner import evaluate
+from segvoc.evaluation.score_tables import comparison, markdown_rows, score_table
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.models.presets import CLIP_TEMPLATE
 from tests.evaluation.drawn_sets import WORDS, draw_set, task_of
@@ -177,7 +178,7 @@ def test_examples_of_an_earlier_report_are_deleted(tmp_path, monkeypatch):
     evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
     (tmp_path / "out/images/mine.txt").write_text("kept")
     (tmp_path / "out/report.json").unlink()  # a finished one isn't made again
-    monkeypatch.setattr(report, "MAX_EXAMPLES", 1)
+    monkeypatch.setattr(report_page, "MAX_EXAMPLES", 1)
     evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out/images").iterdir())
     assert len(names) == 7 and names[3] == "mine.txt"

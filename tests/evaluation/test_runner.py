@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from segvoc.errors import UsageError
-from segvoc.evaluation import report
+from segvoc.evaluation import report_page
 from segvoc.evaluation.metrics import Confusion
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
@@ -38,7 +38,7 @@ def small() -> NetworkSegmenter:
 
 @pytest.fixture(autouse=True)
 def few_examples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "MAX_EXAMPLES", 1)
+    monkeypatch.setattr(report_page, "MAX_EXAMPLES", 1)
 
 
 def lines(out: Path, rank: int = 0) -> list[str]:

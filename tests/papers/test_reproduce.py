@@ -21,7 +21,7 @@ from papers.tables import find_rows
 from segvoc.checkpoints.published import PUBLISHED
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.errors import UsageError
-from segvoc.evaluation import report as reports
+from segvoc.evaluation import report_page
 from segvoc.evaluation.runner import TaskSegmenter
 from segvoc.models.presets import PRESETS
 from segvoc.training import training_data
@@ -48,7 +48,7 @@ def small_reproduction(hub: LoopbackHub, undrawn: None, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     use_hub(monkeypatch, tmp_path / "home", hub.url)
     use_small_published(hub, monkeypatch, "cat-seg-b")
-    monkeypatch.setattr(reports, "MAX_EXAMPLES", 1)
+    monkeypatch.setattr(report_page, "MAX_EXAMPLES", 1)
     monkeypatch.setattr(training_data, "LOOKED_AT", 1)
     small = PRESETS["cat-seg-b"]
     protocols = small.protocols_of(small.configuration)

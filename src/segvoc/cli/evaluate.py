@@ -131,7 +131,7 @@ def _refuse_writing_among(folders: Sequence[str], out: str) -> None:
 
 def _finish(reports: Mapping[str, Mapping[str, Any]], out: Path, as_json: bool) -> int:
     """Print the scores, write the summary of several benchmarks, and return the exit code."""
-    from segvoc.evaluation.report import score_table, write_summary
+    from segvoc.evaluation.score_tables import score_table, write_summary
 
     whole = write_summary(out, reports) if len(reports) > 1 else next(iter(reports.values()))
     if as_json:

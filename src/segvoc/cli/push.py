@@ -99,7 +99,7 @@ def _with_scores(shared: "ShareableModel", opened: "Segmenter", reports: Sequenc
     if not reports:
         return shared
     from segvoc.checkpoints.origins import content_hash
-    from segvoc.evaluation.report import shared_scores
+    from segvoc.evaluation.score_tables import shared_scores
     from segvoc.models.network_segmenter import NetworkSegmenter
 
     if not isinstance(opened, NetworkSegmenter):
