@@ -52,9 +52,8 @@ def check(name: str) -> None:
         torch.testing.assert_close(steps[1][name], expected, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
 
 
-@pytest.mark.parametrize(
-    "name", ["class", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pca-seg", "cat-seg"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["class", "pca-seg", "cat-seg"])
 def test_a_compiled_step_is_the_plain_one(name: str, pytestconfig: pytest.Config) -> None:
     subprocess.run([sys.executable, "-m", __name__, name], check=True, cwd=pytestconfig.rootpath)
 

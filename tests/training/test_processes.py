@@ -75,14 +75,15 @@ def validate(training: Training, images: Path, out: Path) -> None:
 
 
 def run(images: Path, out: Path, name: str, processes: Processes, **changes) -> None:
-    """A run that is interrupted and resumed; it is named by the folder that it gets."""
+    """A run, named by the folder that it gets; that on captions is interrupted and resumed."""
     training = opened(images, out / name, processes=processes, **changes)
-    if processes.first:  # it alone is told to stop during the first step; all stop, and go on from the checkpoint
-        training.objective.register_forward_pre_hook(lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    with suppress(SystemExit):
-        training.run()
-    assert training.step == 1
-    training = opened(images, out / name, processes=processes, resume=True, **changes)
+    if name == "captions":
+        if processes.first:  # it alone is told to stop during the first step; all stop, and go on from the checkpoint
+            training.objective.register_forward_pre_hook(lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        with suppress(SystemExit):
+            training.run()
+        assert training.step == 1
+        training = opened(images, out / name, processes=processes, resume=True, **changes)
     training.run()
     weights = training.weights()
     if processes.first:

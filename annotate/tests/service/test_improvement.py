@@ -80,7 +80,7 @@ def waiting(project: Project) -> Iterator[Improvement]:
 
 
 def test_images_that_are_done_teach_the_service(project: Project, examples: DrawnExamples) -> None:
-    with client_of(project) as client:
+    with client_of(project, small_segmenter) as client:
         assert client.get(ADDRESS).json()["state"] == "none"
         told = client.post(ADDRESS, json={}, headers={"X-Segvoc-User": "anna"}).json()
         assert (told["state"], told["images"], told["by"]) == ("running", 3, "anna")

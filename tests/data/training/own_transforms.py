@@ -1,6 +1,7 @@
-"""Transforms that the tests hand to training, in a module that other processes can import."""
+"""What the tests hand to training, in a module that other processes can import quickly."""
 
 import numpy as np
+import torch
 
 
 def brighter(image: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -25,3 +26,10 @@ class Failing:
         if self.left < 0:
             labels[0, 0] = 77
         return image, labels
+
+
+class Large(torch.utils.data.Dataset):
+    """Samples that a small shared memory has no room for."""
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.zeros(400_000, dtype=torch.uint8)

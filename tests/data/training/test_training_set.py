@@ -154,17 +154,12 @@ def test_a_reader_that_is_killed_is_told(folder):
         list(read)
 
 
-class Large(torch.utils.data.Dataset):
-    def __getitem__(self, index):
-        return torch.zeros(400_000, dtype=torch.uint8)
-
-
 _READ = """
 from segvoc.errors import ProcessError
 from segvoc.data.training.training_set import read_ahead
-from tests.data.training.test_training_set import Large
+from tests.data.training.own_transforms import Large
 try:
-    print(len(list(read_ahead(Large(), [[n] for n in range(9)], list, 2, pinned=False))))
+    print(len(list(read_ahead(Large(), [[n] for n in range(9)], list, 1, pinned=False))))
 except ProcessError as error:
     print(error)
 """

@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassJaccardIndex
 
 from segvoc.data.benchmarks import BenchmarkParts, PartRecord
 from segvoc.data.labeled_images import LabeledImages, class_names
@@ -40,6 +39,9 @@ def maps(
 
 @pytest.mark.parametrize("absent", [(), (2, 5), (0, 1, 2, 3, 4, 5, 6)])
 def test_torchmetrics_agrees(absent):
+    # here, since it imports SciPy for seconds, which no other test of a process may need
+    from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassJaccardIndex
+
     truth, prediction = maps(2, 9, absent, unlabeled=0)
     confusion = Confusion.count(truth, prediction, 9)
     target, predicted = torch.tensor(truth.astype(np.int64)), torch.tensor(prediction.astype(np.int64))

@@ -34,6 +34,9 @@ def started() -> Iterator[None]:
             patch.setenv(name, os.environ.get(name, ""))  # put back afterwards
             patch.delenv(name)
         patch.setenv("HOME", "/proc/no-home")  # Ray writes nothing there
+        # a cluster of one core: Ray starts an idle worker for each, which takes seconds
+        patch.setattr(engine.process_settings, "cores", lambda: 1)
+        patch.setattr(Batch, "cpus", 1.0)
         engine.connect(ray_batch(Path(), Path()))
         yield
         engine.ray.shutdown()
