@@ -48,6 +48,8 @@ def test_the_temperature_that_the_labels_were_drawn_with_is_fitted_again():
         assert fitted_temperature(cells, lift=0.1) < fitted_temperature(cells) < fitted_temperature(cells, lift=-0.1)
         labels[images == 2] = (labels[images == 2] + 1) % 4  # an image with wrong labels doesn't decide alone
         assert fitted_temperature(cells) == pytest.approx(temperature, rel=0.1)
+        two = LabeledLogits(*(column[(images == 1) | (images == 2)] for column in cells))
+        assert fitted_temperature(two) == pytest.approx(temperature, rel=0.15)  # nor one of two
 
 
 def test_teaching_stores_it_and_it_changes_the_confidence(tmp_path):

@@ -5,6 +5,7 @@ sigmoid of a fine-tuned word's logit is close to 1 nearly everywhere. Temperatur
 arXiv:1706.04599), who fit the cross-entropy.
 """
 
+import statistics
 from typing import NamedTuple
 
 import numpy as np
@@ -56,14 +57,13 @@ def fitted_temperature(cells: LabeledLogits, lift: float = 0.0) -> float:
     """The temperature T at which the mean confidence of cells is the share of them that is right, plus `lift`.
 
     The confidence is the highest probability of softmax(logits / T). Against a fit of the cross-entropy, a few
-    confidently wrong cells don't decide. T is the median over groups of images: often three or four are held out, and
-    a single one with unusual content would decide the mean.
+    confidently wrong cells don't decide. T is the (lower) median over groups of images: often two to four are held out,
+    and a single one with unusual content, which is wrong nearly everywhere, would decide the mean.
     """
     groups = np.array_split(np.unique(cells.images), min(IMAGE_GROUPS, len(np.unique(cells.images))))
-    members = [np.isin(cells.images, group) for group in groups]
-    return round(
-        float(np.median([_matched(LabeledLogits(*(one[rows] for one in cells)), lift) for rows in members])), 3
-    )
+    members = (np.isin(cells.images, group) for group in groups)
+    found = [_matched(LabeledLogits(*(column[rows] for column in cells)), lift) for rows in members]
+    return round(statistics.median_low(found), 3)
 
 
 def _matched(cells: LabeledLogits, lift: float) -> float:
