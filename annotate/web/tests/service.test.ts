@@ -5,7 +5,6 @@ import { test } from "node:test";
 
 import { PageError } from "../src/backend";
 import { readAnswer } from "../src/service/backend";
-import { stateOf } from "../src/session/improvement";
 
 const RESULT = { model: "tiny", dtype: "float16", seconds: 0.5, classes: [{ name: "cat" }, { name: "sofa, couch" }] };
 
@@ -77,16 +76,3 @@ for (const [what, zip, message] of [
     );
   });
 }
-
-test("what a service says of its learning is shown alike", () => {
-  const none = { stage: null, share: null, images: 0, scores: null, message: null, can_finetune: false };
-  assert.deepEqual(stateOf({ ...none, state: "running", share: 0.5 }), { kind: "running", stage: "", share: 0.5 });
-  assert.deepEqual(stateOf({ ...none, state: "failed", message: "a" }), { kind: "failed", message: "a" });
-  const means = (value: number) => ({ miou: value, accuracy: value, words: { cat: value, dog: null } });
-  const scores = { before: means(1), after: means(2), keep_text: ["dog"] };
-  const state = stateOf({ ...none, state: "done", images: 3, scores });
-  assert.deepEqual(state.kind === "done" && state.gains!.words, [
-    { name: "cat", before: 1, after: 2, keepsText: false },
-    { name: "dog", before: null, after: null, keepsText: true },
-  ]);
-});

@@ -4,7 +4,8 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
 import { firstName } from "../labels/synonyms";
-import { FEWEST, type Gains } from "../session/improvement";
+import type { ImprovementProgress } from "../project/api";
+import { FEWEST } from "../session/improvement";
 import { Check } from "./buttons";
 import { type Page, percent, plural } from "./page";
 
@@ -15,9 +16,10 @@ export function Improve({ page: { improvement } }: { page: Page }) {
   const finetune = useSignal(false);
   useEffect(() => void improvement.look(), []);
   if (!improvement.isOffered) return null;
-  const { value: state } = improvement.state;
+  const progress = improvement.progress.value;
+  const { state, stage, message, scores } = progress;
   const { all: done, untouched } = improvement.done.value;
-  const isRunning = state.kind === "running";
+  const isRunning = state === "running";
 
   return (
     <section class="card improve" aria-labelledby="improve">
@@ -30,7 +32,7 @@ export function Improve({ page: { improvement } }: { page: Page }) {
       >
         {done ? `Improve with ${plural(done, "done image")}` : "Improve"}
       </button>
-      {improvement.canFinetune.value && (
+      {progress.can_finetune && (
         <Check
           isChecked={finetune.value}
           isDisabled={isRunning}
@@ -54,26 +56,27 @@ export function Improve({ page: { improvement } }: { page: Page }) {
       )}
       {isRunning && (
         <div class="running">
-          <progress aria-label="Improving" max="1" value={state.share} />
-          <p class="help">{state.stage ? `${state.stage}: ${percent(state.share)}` : "starting"}</p>
+          <progress aria-label="Improving" max="1" value={progress.share ?? 0} />
+          <p class="help">{stage ? `${stage}: ${percent(progress.share ?? 0)}` : "starting"}</p>
           <button type="button" onClick={() => void improvement.cancel()}>
             Cancel
           </button>
         </div>
       )}
-      {state.kind === "failed" && (
+      {state === "failed" && (
         <p class="error" role="alert">
-          {state.message}
+          {message ?? "It failed; the service's log has the reason."}
         </p>
       )}
-      {state.kind === "canceled" && <p class="help">It was canceled; nothing has changed.</p>}
-      {state.kind === "done" && state.message && <p class="help">{state.message}</p>}
-      {state.kind === "done" && state.gains && <Scores gains={state.gains} />}
+      {state === "canceled" && <p class="help">It was canceled; nothing has changed.</p>}
+      {state === "done" && message && <p class="help">{message}</p>}
+      {state === "done" && scores && <Scores images={progress.images} scores={scores} />}
     </section>
   );
 }
 
-function Scores({ gains: { images, before, after, words } }: { gains: Gains }) {
+function Scores({ images, scores }: { images: number; scores: NonNullable<ImprovementProgress["scores"]> }) {
+  const { before, after, keep_text } = scores;
   return (
     <table class="scores">
       <caption>IoU [%] on corrected images that were held out of the {images}</caption>
@@ -85,11 +88,11 @@ function Scores({ gains: { images, before, after, words } }: { gains: Gains }) {
         </tr>
       </thead>
       <tbody>
-        {words.map(({ name, before, after, keepsText }) => (
+        {Object.entries(before.words).map(([name, score]) => (
           <tr key={name}>
             <th scope="row">{firstName(name)}</th>
-            <td>{shown(before)}</td>
-            <td>{keepsText ? "keeps its text" : shown(after)}</td>
+            <td>{shown(score)}</td>
+            <td>{keep_text.includes(name) ? "keeps its text" : shown(after.words[name] ?? null)}</td>
           </tr>
         ))}
       </tbody>

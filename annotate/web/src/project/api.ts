@@ -18,6 +18,27 @@ export interface Changes {
   readonly project?: Project;
 }
 
+/** IoU and right pixels on images that were held out [%]; null: none shows the word. */
+interface Scores {
+  readonly miou: number | null;
+  readonly accuracy: number | null;
+  readonly words: Readonly<Record<string, number | null>>;
+}
+
+/** How far the service is with learning from the images that are done, or how it ended. */
+export interface ImprovementProgress {
+  readonly state: "none" | "running" | "done" | "failed" | "canceled";
+  readonly stage: string | null;
+  /** Of all work, in [0, 1]. */
+  readonly share: number | null;
+  /** Images that words were taught with. */
+  readonly images: number;
+  /** `keep_text`: words that keep their text alone, because examples made them worse; null: there is nothing to gain. */
+  readonly scores: { readonly before: Scores; readonly after: Scores; readonly keep_text: readonly string[] } | null;
+  readonly message: string | null;
+  readonly can_finetune: boolean;
+}
+
 /** What is to be changed has another revision than this page knows. */
 export class ConflictError extends Error {
   constructor(readonly current: unknown) {
@@ -115,16 +136,16 @@ export class ProjectApi {
   }
 
   /** How far learning from the images that are done is. */
-  improvement<Answer>(): Promise<Answer> {
-    return this.json<Answer>("GET", "/improvement");
+  improvement(): Promise<ImprovementProgress> {
+    return this.json("GET", "/improvement");
   }
 
-  improve<Answer>(finetune: boolean): Promise<Answer> {
-    return this.json<Answer>("POST", "/improvement", { body: JSON.stringify({ finetune }) });
+  improve(finetune: boolean): Promise<ImprovementProgress> {
+    return this.json("POST", "/improvement", { body: JSON.stringify({ finetune }) });
   }
 
-  cancelImprovement<Answer>(): Promise<Answer> {
-    return this.json<Answer>("DELETE", "/improvement");
+  cancelImprovement(): Promise<ImprovementProgress> {
+    return this.json("DELETE", "/improvement");
   }
 
   async download(path: string): Promise<Blob> {
