@@ -10,7 +10,7 @@ import type { OpenImage } from "../../../session/open_image";
 import { Check } from "../../buttons";
 import { pixelAt } from "../navigation";
 import type { Pen } from "../painter";
-import { CLICK, type Key, type Press, type Tool } from "../tool";
+import { CLICK, type Key, type Press, Tool } from "../tool";
 import { WordChoice } from "../word_choice";
 import type { Workbench } from "../workbench";
 
@@ -29,22 +29,20 @@ const REST = { time: 150, distance: 4 };
 /** A click that waits for its answer, or a box. */
 type Step = { readonly click: Click } | { readonly box: Box };
 
-export class ClickTool implements Tool {
+export class ClickTool extends Tool {
   readonly icon = "click";
   readonly label = "Click an object";
   readonly key = "c";
   readonly help = "Click an object, or drag a box around it; click what is missing, and right-click what is too much.";
-  readonly keys: readonly Key[] = [
+  override readonly keys: readonly Key[] = [
     ["Right click, Shift click", "take a place out of the object"],
     ["Drag", "begin with a box around the object"],
     ["Space", "click at the cursor"],
     ["Enter", "give the object the word"],
     ["Backspace", "take back the last click"],
   ];
-  readonly pointer = "crosshair";
-  readonly isEditing = true;
-  readonly isReading = false;
-  readonly hasSecondary = true;
+  override readonly isReading = false;
+  override readonly hasSecondary = true;
   /** What was found after each step. */
   private readonly found = signal<readonly Found[]>([]);
   /** A first answer to the step that waits, until a better one comes. */
@@ -62,17 +60,18 @@ export class ClickTool implements Tool {
   private readonly foreseen = signal<{ readonly at: Point; readonly found: Found } | null>(null);
   private resting: ReturnType<typeof setTimeout> | undefined;
   private isForeseeing = false;
-  readonly seen = [this.found, this.first, this.waiting, this.corners, this.foreseen];
+  override readonly seen = [this.found, this.first, this.waiting, this.corners, this.foreseen];
   private image: OpenImage | null = null;
   private idle: ReturnType<typeof setTimeout> | undefined;
   /** Whether no image was looked at yet; a phone waits until the tool is chosen. */
   private isNew = matchMedia("(pointer: fine)").matches;
 
   constructor(
-    private readonly work: Workbench,
+    work: Workbench,
     private readonly clicker: Clicker,
     isChosen: () => boolean,
   ) {
+    super(work);
     effect(() => {
       const { image } = work;
       clearTimeout(this.idle);

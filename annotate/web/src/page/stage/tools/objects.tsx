@@ -10,23 +10,19 @@ import { firstName } from "../../../labels/synonyms";
 import { Select } from "../../buttons";
 import { pixelAt, toStage } from "../navigation";
 import type { Pen } from "../painter";
-import type { Key, Press, Tool } from "../tool";
-import type { Workbench } from "../workbench";
+import { type Key, type Press, Tool } from "../tool";
 
-export class ObjectsTool implements Tool {
+export class ObjectsTool extends Tool {
   readonly icon = "objects";
   readonly label = "Objects";
   readonly key = "o";
   readonly help = "Make objects of a word; click one to choose it, drag a line across objects to divide them.";
-  readonly keys: readonly Key[] = [
+  override readonly keys: readonly Key[] = [
     ["Shift click", "choose several"],
     ["M", "unite what is chosen"],
     ["S", "divide it where it is narrow, or into its regions"],
     ["Delete", "make it no object; it keeps its word"],
   ];
-  readonly pointer = "crosshair";
-  readonly isEditing = true;
-  readonly isReading = true;
   /** Numbers of what is chosen; some may be gone. */
   private readonly picked = signal<readonly number[]>([]);
   private readonly line = signal<readonly Point[]>([]);
@@ -37,14 +33,12 @@ export class ObjectsTool implements Tool {
   /** What was drawn last, and for what. */
   private drawn: { readonly of: readonly unknown[]; readonly layer: OffscreenCanvas } | null = null;
 
-  constructor(private readonly work: Workbench) {}
-
   /** Objects that are chosen, and still there. */
   private readonly chosen = computed(() => {
     const there = new Set(this.work.session.current.value?.objects.value.map(({ number }) => number));
     return this.picked.value.filter((number) => there.has(number));
   });
-  readonly seen = [this.chosen, this.line];
+  override readonly seen = [this.chosen, this.line];
 
   tap(at: Point, press: Press): void {
     const { image } = this.work;

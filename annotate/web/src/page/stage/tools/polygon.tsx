@@ -7,7 +7,7 @@ import { type Point, polygon } from "../../../labels/runs";
 import type { OpenImage } from "../../../session/open_image";
 import { Check } from "../../buttons";
 import type { Pen } from "../painter";
-import type { Key, Press, Tool } from "../tool";
+import { type Key, type Press, Tool } from "../tool";
 import { WordChoice } from "../word_choice";
 import type { Workbench } from "../workbench";
 
@@ -31,12 +31,12 @@ interface Dragged {
   isMoved: boolean;
 }
 
-export class PolygonTool implements Tool {
+export class PolygonTool extends Tool {
   readonly icon = "polygon";
   readonly label = "Polygon";
   readonly key = "p";
   readonly help = "Click the corners of a polygon; its sides follow the edges of the image, and its inside gets the word.";
-  readonly keys: readonly Key[] = [
+  override readonly keys: readonly Key[] = [
     ["Space", "set a corner at the cursor"],
     ["Enter", "close the polygon, which gives its inside the word; so does a click on its first or last corner"],
     ["S", "let sides follow the edges, or be straight; with Alt a single one is straight"],
@@ -44,21 +44,15 @@ export class PolygonTool implements Tool {
     ["Right click", "take away a corner"],
     ["Backspace", "take away the corner that was moved last, or the last one"],
   ];
-  readonly pointer = "crosshair";
-  readonly isEditing = true;
-  readonly isReading = false;
-  readonly hasSecondary = true;
+  override readonly isReading = false;
+  override readonly hasSecondary = true;
   readonly corners = signal<readonly Corner[]>([]);
   readonly isSnapping = signal(true);
   /** The corner that was moved last; null: none. */
   private readonly chosen = signal<number | null>(null);
-  readonly seen = [this.corners, this.isSnapping, this.chosen];
+  override readonly seen = [this.corners, this.isSnapping, this.chosen];
   private dragged: Dragged | null = null;
-  private readonly snapping: Snapping;
-
-  constructor(private readonly work: Workbench) {
-    this.snapping = new Snapping(work);
-  }
+  private readonly snapping = new Snapping(this.work);
 
   tap(at: Point, press: Press): void {
     const { image } = this.work;

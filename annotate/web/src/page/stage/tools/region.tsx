@@ -10,23 +10,18 @@ import { splitWords, withWords } from "../../../words/list";
 import { Dialog } from "../../dialog";
 import { pixelAt, toStage } from "../navigation";
 import type { Pen } from "../painter";
-import type { Tool } from "../tool";
+import { Tool } from "../tool";
 import { choiceOf, optionsOf, WordList } from "../word_choice";
 import type { Workbench } from "../workbench";
 
-export class RegionTool implements Tool {
+export class RegionTool extends Tool {
   readonly icon = "region";
   readonly label = "Give a region another word";
   readonly key = "r";
   readonly help = "Click a region to give it another word.";
-  readonly keys = [];
-  readonly pointer = "pointer";
-  readonly isEditing = true;
-  readonly isReading = true;
+  override readonly pointer = "pointer";
   readonly picked = signal<PickedRegion | null>(null);
-  readonly seen = [this.picked];
-
-  constructor(private readonly work: Workbench) {}
+  override readonly seen = [this.picked];
 
   tap(at: Point): void {
     const { image } = this.work;
