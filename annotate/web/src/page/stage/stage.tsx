@@ -25,13 +25,7 @@ export function Stage({ page, image }: { page: Page; image: OpenImage }) {
   useEffect(() => {
     const ending = new AbortController();
     listen(canvas.current!, control, ending.signal);
-    const observer = new ResizeObserver(
-      ([
-        {
-          contentRect: { width, height },
-        },
-      ]) => control.resize({ width, height }),
-    );
+    const observer = new ResizeObserver(([{ contentRect }]) => control.resize(contentRect));
     observer.observe(frame.current!);
     return () => {
       ending.abort();
@@ -101,22 +95,9 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
       stage = control.size.peek();
     const [width, height] = [Math.round(stage.width * density), Math.round(stage.height * density)];
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const { opacity, hasNames } = session.settings;
-    draw(
-      context,
-      {
-        image: image.bitmap,
-        layers: labeling && !control.isBare.peek() ? layers : null,
-        view: control.view.peek(),
-        stage,
-        opacity: opacity.peek(),
-        places: hasNames.peek() ? places.peek() : [],
-        names: (labeling?.words ?? []).map((word, at) => (shown.peek()[at] ? firstName(word) : null)),
-        cursor: control.cursor.peek(),
-        tool: control.tool.peek(),
-      },
-      density,
-    );
+    const names = labeling?.words.map((word, at) => (shown.peek()[at] ? firstName(word) : null)) ?? [];
+    const labels = { layers, places: session.settings.hasNames.peek() ? places.peek() : [], names };
+    draw(context, control, image.bitmap, labeling && !control.isBare.peek() ? labels : null, density);
   };
 
   const stop = effect(() => {
@@ -124,22 +105,8 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
     const { view, size, isBare, cursor, tool } = control;
     const { radius, seen: drawn } = tool.value;
     const { painted: counted, finished, labeling } = image;
-    const seen = [
-      opacity,
-      hasNames,
-      view,
-      size,
-      isBare,
-      cursor,
-      ...(radius ? [radius] : []),
-      ...drawn,
-      counted,
-      finished,
-      labeling,
-      places,
-      shown,
-    ];
-    for (const one of seen) void one.value;
+    const ofStage = [view, size, isBare, cursor, ...(radius ? [radius] : []), ...drawn];
+    for (const one of [opacity, hasNames, ...ofStage, counted, finished, labeling, places, shown]) void one.value;
     // drawn when the browser is ready, so that what moves fast doesn't queue up
     frame ||= requestAnimationFrame(paint);
   });

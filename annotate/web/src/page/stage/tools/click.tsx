@@ -308,41 +308,24 @@ function boxCorners(of: Step | Guess | undefined): readonly [Point, Point] | nul
 /** Lines around the pixels of a mask. */
 function outline(pen: Pen, runs: Runs): void {
   const { width } = pen.image;
-  const rows = new Map<number, [number, number][]>();
+  const lines: number[] = [];
+  /** Where stretches above or below a line between rows begin and end. */
+  const ends = new Map<number, number[]>();
   for (let at = 0; at < runs.length; at += 2) {
     const y = Math.floor(runs[at] / width),
-      x = runs[at] - y * width;
-    const row = rows.get(y);
-    if (row) row.push([x, x + runs[at + 1]]);
-    else rows.set(y, [[x, x + runs[at + 1]]]);
-  }
-  pen.segments(
-    [...rows].flatMap(([y, spans]) => [
-      ...spans.flatMap(([from, to]) => [
-        [from, y, from, y + 1],
-        [to, y, to, y + 1],
-      ]),
-      ...(["above", "below"] as const).flatMap((side) =>
-        uncovered(spans, rows.get(side === "above" ? y - 1 : y + 1) ?? []).map(([from, to]) => {
-          const line = side === "above" ? y : y + 1;
-          return [from, line, to, line];
-        }),
-      ),
-    ]),
-  );
-}
-
-/** The parts of stretches that others don't cover; both in order. */
-function uncovered(spans: readonly [number, number][], others: readonly [number, number][]): [number, number][] {
-  const result: [number, number][] = [];
-  for (const [start, end] of spans) {
-    let from = start;
-    for (const [first, last] of others) {
-      if (last <= from || first >= end) continue;
-      if (first > from) result.push([from, first]);
-      from = Math.max(from, last);
+      from = runs[at] - y * width;
+    const to = from + runs[at + 1];
+    lines.push(from, y, from, y + 1, to, y, to, y + 1);
+    for (const line of [y, y + 1]) {
+      const known = ends.get(line);
+      if (known) known.push(from, to);
+      else ends.set(line, [from, to]);
     }
-    if (from < end) result.push([from, end]);
   }
-  return result;
+  for (const [y, places] of ends) {
+    // from every second to the next, the mask is on one side of the line alone
+    places.sort((one, other) => one - other);
+    for (let at = 0; at < places.length; at += 2) lines.push(places[at], y, places[at + 1], y);
+  }
+  pen.segments(lines);
 }
