@@ -2,7 +2,7 @@
 
 import type { Pixels } from "../backend";
 import { type Labeling, NONE } from "../labels/labeling";
-import { type Box, type Size, whole } from "../labels/runs";
+import { type Box, grown, type Size, whole } from "../labels/runs";
 import { type Color, NO_COLOR } from "./palette";
 import { halfToEven } from "./resize";
 
@@ -20,11 +20,7 @@ export function borderLines(labels: Uint16Array, { width, height }: Size, box: B
   const thickness = Math.max(1, halfToEven(shorter / 450)),
     edges = 1 + 2 * halfToEven(shorter / 600);
   // lines that begin outside reach into the rectangle
-  const margin = thickness + edges;
-  const left = Math.max(0, box.left - margin),
-    right = Math.min(width, box.right + margin);
-  const top = Math.max(0, box.top - margin),
-    bottom = Math.min(height, box.bottom + margin);
+  const { left, top, right, bottom } = grown(box, thickness + edges, { width, height });
   const around = { width: right - left, height: bottom - top };
   const borders = new Uint8Array(around.width * around.height);
   for (let y = top, to = 0; y < bottom; y++) {

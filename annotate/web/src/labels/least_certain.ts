@@ -1,7 +1,7 @@
 /** Where in an image the model is least certain: what to look at first. */
 
 import type { Labeling } from "./labeling";
-import type { Box, Point } from "./runs";
+import { type Box, grown, type Point } from "./runs";
 
 /** Squares between two places at least, and squares around one that are shown with it. */
 const APART = 3,
@@ -45,12 +45,7 @@ export function doubtfulPlaces(
     return {
       x: Math.floor((left + right) / 2),
       y: Math.floor((top + bottom) / 2),
-      box: {
-        left: Math.max(0, left - AROUND * side),
-        top: Math.max(0, top - AROUND * side),
-        right: Math.min(width, right + AROUND * side),
-        bottom: Math.min(height, bottom + AROUND * side),
-      },
+      box: grown({ left, top, right, bottom }, AROUND * side, { width, height }),
       doubt: doubts[square] / (255 * (right - left) * (bottom - top)),
     };
   };

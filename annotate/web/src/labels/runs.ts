@@ -51,6 +51,37 @@ export function whole({ width, height }: Size): Box {
   return { left: 0, top: 0, right: width, bottom: height };
 }
 
+/** A rectangle with more around it, as far as the image goes. */
+export function grown({ left, top, right, bottom }: Box, by: number, { width, height }: Size): Box {
+  return {
+    left: Math.max(0, left - by),
+    top: Math.max(0, top - by),
+    right: Math.min(width, right + by),
+    bottom: Math.min(height, bottom + by),
+  };
+}
+
+export function forRuns(runs: ArrayLike<number>, visit: (pixel: number) => void): void {
+  for (let at = 0; at < runs.length; at += 2)
+    for (let pixel = runs[at], end = pixel + runs[at + 1]; pixel < end; pixel++) visit(pixel);
+}
+
+export function pixelsOf(runs: Runs): number {
+  return runs.reduce((sum, length, at) => (at % 2 ? sum + length : sum), 0);
+}
+
+export function distance(one: Point, other: Point): number {
+  return Math.hypot(one.x - other.x, one.y - other.y);
+}
+
+/** The place of a straight line that is nearest to another place. */
+export function nearestOn(from: Point, to: Point, at: Point): Point {
+  const [x, y] = [to.x - from.x, to.y - from.y];
+  const along = ((at.x - from.x) * x + (at.y - from.y) * y) / (x * x + y * y || 1);
+  const share = Math.max(0, Math.min(1, along));
+  return { x: from.x + share * x, y: from.y + share * y };
+}
+
 /** Adds the pixels of a row whose centers lie between two places; both may be outside of the image. */
 function addSpan(runs: number[], { width }: Size, y: number, from: number, to: number): void {
   const first = Math.max(0, Math.ceil(from - 0.5)),

@@ -2,6 +2,8 @@
 
 import * as ort from "onnxruntime-web/wasm";
 
+import { regionAt } from "../labels/connected";
+import { forRuns, pixelsOf, type Size } from "../labels/runs";
 import type { Maps } from "./strongest_class";
 
 /** The program, in the folders of models whose features it reads. */
@@ -29,7 +31,7 @@ export async function refined(
 export function withoutIslands(maps: Maps): Maps {
   const { values, classes, rows, columns } = maps;
   const cells = rows * columns;
-  const labels = strongest(maps), { part, sizes } = connected(labels, rows, columns);
+  const labels = strongest(maps), { part, sizes } = connected(labels, { width: columns, height: rows });
   const isSmall = sizes.map((size) => Number(size < ISLAND * cells));
   if (!isSmall.includes(1) || !isSmall.includes(0)) return maps;
   /** By part and word: how often the word is beside it. */
@@ -71,26 +73,13 @@ function strongest({ values, classes, rows, columns }: Maps): Uint16Array {
 }
 
 /** The parts of a label map that are connected by sides of cells, and their sizes. */
-function connected(labels: Uint16Array, rows: number, columns: number): { part: Int32Array; sizes: Int32Array } {
-  const cells = rows * columns;
-  const part = new Int32Array(cells).fill(-1), sizes: number[] = [], ahead = new Int32Array(cells);
-  for (let first = 0; first < cells; first++) {
-    if (part[first] >= 0) continue;
-    let length = 0;
-    const reach = (cell: number) => {
-      if (part[cell] >= 0 || labels[cell] !== labels[first]) return;
-      part[cell] = sizes.length;
-      ahead[length++] = cell;
-    };
-    reach(first);
-    for (let at = 0; at < length; at++) {
-      const cell = ahead[at], column = cell % columns;
-      if (cell >= columns) reach(cell - columns);
-      if (cell + columns < cells) reach(cell + columns);
-      if (column > 0) reach(cell - 1);
-      if (column + 1 < columns) reach(cell + 1);
-    }
-    sizes.push(length);
+function connected(labels: Uint16Array, size: Size): { part: Int32Array; sizes: Int32Array } {
+  const part = new Int32Array(labels.length), isKnown = new Uint8Array(labels.length), sizes: number[] = [];
+  for (const first of labels.keys()) {
+    if (isKnown[first]) continue;
+    const runs = regionAt(labels, size, first, isKnown);
+    forRuns(runs, (cell) => (part[cell] = sizes.length));
+    sizes.push(pixelsOf(runs));
   }
   return { part, sizes: Int32Array.from(sizes) };
 }

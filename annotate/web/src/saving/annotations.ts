@@ -1,5 +1,6 @@
 /** Labels as COCO's annotations, one for each object or word, and as LabelMe's polygons, one for each region. */
 
+import { extents } from "../labels/connected";
 import { type Outline, outlines } from "../labels/contours";
 import { type Labeling, NONE } from "../labels/labeling";
 import { objectMap } from "../labels/objects";
@@ -47,7 +48,7 @@ function masks(labeling: Labeling, shape: Shape) {
   numbers?.forEach((number, at) => number && counted.add(labels[at]));
   // pixels of a word with objects that are in none are left to a mask of their own
   const rest = counted.size ? labels.map((label, at) => (numbers![at] ? NONE : label)) : labels;
-  const ofWords = [...extents(rest, labeling)].map(([label, extent]) => {
+  const ofWords = [...extents(rest, labeling, NONE)].map(([label, extent]) => {
     const isCrowd = counted.has(label);
     // COCO's crowds, of which nobody says how many there are, have no polygons
     const as = isCrowd ? "rle" : shape;
@@ -76,35 +77,6 @@ function masks(labeling: Labeling, shape: Shape) {
               .map(flat)
           : { size: [height, width], counts: compressedCounts(of, labeling, value, box) },
     }));
-}
-
-/** The pixels of each value, and the rectangle around them. */
-function extents(
-  values: Uint16Array,
-  { width, height }: Size,
-  skipped = NONE,
-): Map<number, { area: number; box: Box }> {
-  const found = new Map<number, { area: number; box: { -readonly [side in keyof Box]: Box[side] } }>();
-  for (let y = 0; y < height; y++) {
-    for (let at = y * width, end = at + width; at < end;) {
-      const value = values[at],
-        start = at++;
-      while (at < end && values[at] === value) at++;
-      if (value === skipped) continue;
-      const left = start - y * width,
-        right = left + at - start;
-      const extent = found.get(value);
-      if (!extent) {
-        found.set(value, { area: at - start, box: { left, top: y, right, bottom: y + 1 } });
-        continue;
-      }
-      extent.area += at - start;
-      extent.box.left = Math.min(extent.box.left, left);
-      extent.box.right = Math.max(extent.box.right, right);
-      extent.box.bottom = y + 1;
-    }
-  }
-  return found;
 }
 
 function flat({ points }: Outline): number[] {

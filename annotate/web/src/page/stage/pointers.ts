@@ -1,6 +1,6 @@
 /** What fingers, pens and mice do on the stage: pan, pinch, tap, paint. */
 
-import type { Point } from "../../labels/runs";
+import { distance, type Point } from "../../labels/runs";
 import type { StageControl } from "./control";
 import { toImage } from "./navigation";
 import type { Press, Tool } from "./tool";
@@ -119,10 +119,6 @@ export function listen(element: HTMLElement, control: StageControl, signal: Abor
       if (!event.ctrlKey && event.deltaX) control.pan(-event.deltaX * pixels, 0);
     }
   });
-}
-
-function distance(one: Point, other: Point): number {
-  return Math.hypot(one.x - other.x, one.y - other.y);
 }
 
 function middle(one: Point, other: Point): Point {

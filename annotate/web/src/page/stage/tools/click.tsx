@@ -4,7 +4,7 @@ import { effect, signal } from "@preact/signals";
 
 import { sentence } from "../../../backend";
 import type { Click, Guess } from "../../../clicks/guess";
-import type { Box, Point, Runs } from "../../../labels/runs";
+import { type Box, distance, type Point, type Runs } from "../../../labels/runs";
 import type { Clicker, Found } from "../../../onnx/clicker";
 import type { OpenImage } from "../../../session/open_image";
 import { Check } from "../../buttons";
@@ -205,7 +205,7 @@ export class ClickTool extends Tool {
   private isForeseen(at: Point | null): boolean {
     const { value } = this.foreseen;
     if (!value || !at) return false;
-    return Math.hypot(value.at.x - at.x, value.at.y - at.y) * this.work.view.peek().scale < REST.distance;
+    return distance(value.at, at) * this.work.view.peek().scale < REST.distance;
   }
 
   private rest(image: OpenImage, at: Point): void {

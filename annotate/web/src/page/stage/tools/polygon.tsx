@@ -3,7 +3,7 @@
 import { signal } from "@preact/signals";
 
 import { corners, type Costs, edgeCosts, strongestNear, wayBetween } from "../../../labels/live_wire";
-import { type Point, polygon } from "../../../labels/runs";
+import { nearestOn, type Point, polygon } from "../../../labels/runs";
 import type { OpenImage } from "../../../session/open_image";
 import { Check } from "../../buttons";
 import type { Pen } from "../painter";
@@ -220,14 +220,6 @@ export class PolygonTool extends Tool {
       return line.some((end, place) => place > 0 && this.work.isNear(nearestOn(line[place - 1], end, at), at, press));
     });
   }
-}
-
-/** The place of a straight line that is nearest to another place. */
-function nearestOn(from: Point, to: Point, at: Point): Point {
-  const [x, y] = [to.x - from.x, to.y - from.y];
-  const along = ((at.x - from.x) * x + (at.y - from.y) * y) / (x * x + y * y || 1);
-  const share = Math.max(0, Math.min(1, along));
-  return { x: from.x + share * x, y: from.y + share * y };
 }
 
 /** Sides of the part of the image that is looked at around a place, each way [cells of about a CSS pixel]. */
