@@ -48,23 +48,20 @@ async function start(): Promise<void> {
   const places = Object.keys(backends) as Place[];
 
   const root = document.getElementById("app")!;
-  const key = sessionStorage.getItem(KEY) ?? "";
-  if (service) service.key = key;
-  if (api) Object.assign(api, { key, user: localStorage.getItem(USER) ?? "" });
+  const keep = (key: string) => {
+    for (const one of [service, api]) if (one) one.key = key;
+    sessionStorage.setItem(KEY, key);
+  };
+  keep(sessionStorage.getItem(KEY) ?? "");
+  if (api) api.user = localStorage.getItem(USER) ?? "";
   const database = await Database.open(api ? `segvoc project ${address("").pathname}` : "segvoc");
   const session = new Session(api ? new RemoteStore(api, database, new WorkPacker(address("work.js"))) : new BrowserStore(database));
-  await restored(session, root, (given) => {
-    if (service) service.key = given;
-    if (api) api.key = given;
-    sessionStorage.setItem(KEY, given);
-  });
+  await restored(session, root, keep);
   const { place } = session.settings;
   if (!place.value || !places.includes(place.value)) place.value = places[0] ?? null;
   const labeler = new Labeler(session, backends);
   const useKey = (key: string) => {
-    if (service) service.key = key;
-    if (api) api.key = key;
-    sessionStorage.setItem(KEY, key);
+    keep(key);
     void labeler.load();
   };
   const user = api && {

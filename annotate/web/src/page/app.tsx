@@ -198,29 +198,20 @@ function useDroppedAndPasted(page: Page): boolean {
   const [isOver, setOver] = useState(false);
 
   useEffect(() => {
-    const ending = new AbortController(),
-      { signal } = ending;
-    window.addEventListener("paste", (event) => void (take(page, event.clipboardData) && event.preventDefault()), {
-      signal,
+    const ending = new AbortController();
+    const on = <Kind extends keyof WindowEventMap>(kind: Kind, act: (event: WindowEventMap[Kind]) => void) =>
+      addEventListener(kind, act, { signal: ending.signal });
+    on("paste", (event) => void (take(page, event.clipboardData) && event.preventDefault()));
+    on("drop", (event) => {
+      event.preventDefault();
+      setOver(false);
+      if (!take(page, event.dataTransfer)) page.session.problem.value = "That was no file; drop images from a folder.";
     });
-    window.addEventListener(
-      "drop",
-      (event) => {
-        event.preventDefault();
-        setOver(false);
-        if (!take(page, event.dataTransfer)) page.session.problem.value = "That was no file; drop images from a folder.";
-      },
-      { signal },
-    );
-    window.addEventListener(
-      "dragover",
-      (event) => {
-        event.preventDefault();
-        setOver(true);
-      },
-      { signal },
-    );
-    window.addEventListener("dragleave", (event) => event.relatedTarget || setOver(false), { signal });
+    on("dragover", (event) => {
+      event.preventDefault();
+      setOver(true);
+    });
+    on("dragleave", (event) => event.relatedTarget || setOver(false));
     return () => ending.abort();
   }, []);
 

@@ -1,6 +1,9 @@
 /** The page's icons, and the controls that several parts of it have. */
 
-import type { ComponentChildren, TargetedEvent } from "preact";
+import type { Signal } from "@preact/signals";
+import type { ComponentChildren, InputHTMLAttributes, TargetedEvent } from "preact";
+
+import { css } from "../imaging/palette";
 
 const LINES = {
   look: "M3 12s3.5-6.5 9-6.5S21 12 21 12s-3.5 6.5-9 6.5S3 12 3 12Z M12 9.2a2.8 2.8 0 1 0 0 5.6a2.8 2.8 0 0 0 0-5.6Z",
@@ -108,6 +111,44 @@ export function HoldButton({ icon, label, onHold }: HoldButtonProps) {
       <Icon name={icon} />
     </button>
   );
+}
+
+interface TextFormProps {
+  label: string;
+  text: Signal<string>;
+  /** What the button says. */
+  submit: string;
+  /** Attributes of the field. */
+  field?: InputHTMLAttributes;
+  onSubmit: (text: string) => void;
+  /** What is between the field and the button. */
+  children?: ComponentChildren;
+}
+
+/** A field with a text, and a button that sends it off. */
+export function TextForm({ label, text, submit, onSubmit, field = { type: "text" }, children }: TextFormProps) {
+  const send = (event: Event) => {
+    event.preventDefault();
+    onSubmit(text.value);
+  };
+  const type = ({ currentTarget: { value } }: TargetedEvent<HTMLInputElement>) => (text.value = value);
+  return (
+    <form class="column" onSubmit={send}>
+      <label class="field">
+        {label}
+        <input value={text.value} onInput={type} {...field} />
+      </label>
+      {children}
+      <button type="submit" class="primary">
+        {submit}
+      </button>
+    </form>
+  );
+}
+
+/** The color of a word; null: that of no word. */
+export function Swatch({ color }: { color: readonly number[] | null }) {
+  return <span class={color ? "swatch" : "swatch none"} style={color ? { background: css(color) } : {}} />;
 }
 
 interface CheckProps {

@@ -1,6 +1,9 @@
 /** What is there instead of the page: while the service's project can't be opened, or another tab has the work. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+
+import { TextForm } from "./buttons";
 
 /** How long until it is tried again by itself [ms]. */
 const PAUSE = 3000;
@@ -41,22 +44,14 @@ export function Elsewhere() {
 }
 
 export function KeyForm({ onKey }: { onKey: (key: string) => void }) {
-  const [key, setKey] = useState("");
+  const key = useSignal("");
   return (
-    <form
-      class="column"
-      onSubmit={(event) => {
-        event.preventDefault();
-        onKey(key.trim());
-      }}
-    >
-      <label class="field">
-        API key of the service
-        <input type="password" autocomplete="off" value={key} onInput={(event) => setKey(event.currentTarget.value)} />
-      </label>
-      <button type="submit" class="primary">
-        Use it
-      </button>
-    </form>
+    <TextForm
+      label="API key of the service"
+      text={key}
+      submit="Use it"
+      field={{ type: "password", autocomplete: "off" }}
+      onSubmit={() => onKey(key.value.trim())}
+    />
   );
 }

@@ -1,14 +1,13 @@
 /** The images as a strip, with what became of each: found, counted, put in order. */
 
-import { computed } from "@preact/signals";
+import { useComputed, useSignal } from "@preact/signals";
 import type { RefObject } from "preact";
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
-import { css } from "../imaging/palette";
 import { firstName } from "../labels/synonyms";
 import type { Item } from "../session/item";
 import { EVERYTHING, type Order, type Progress, statistics } from "../session/listing";
-import { FileButton, Icon, IconButton, RemoveButton, Select } from "./buttons";
+import { FileButton, Icon, IconButton, RemoveButton, Select, Swatch, TextForm } from "./buttons";
 import { Dialog, Question } from "./dialog";
 import { type Page, percent, plural } from "./page";
 
@@ -17,18 +16,14 @@ export function Strip({ page }: { page: Page }) {
   const [isAsking, setAsking] = useState(false);
   const [isFinding, setFinding] = useState(false);
   const [hasProgress, setProgress] = useState(false);
-  const counts = useMemo(
-    () =>
-      computed(() => {
-        const items = session.items.value;
-        return {
-          labeled: items.filter((item) => labeler.isLabeled(item)).length,
-          done: items.filter(({ isDone }) => isDone.value).length,
-          failed: items.filter((item) => item.state.value.kind === "failed"),
-        };
-      }),
-    [],
-  );
+  const counts = useComputed(() => {
+    const items = session.items.value;
+    return {
+      labeled: items.filter((item) => labeler.isLabeled(item)).length,
+      done: items.filter(({ isDone }) => isDone.value).length,
+      failed: items.filter((item) => item.state.value.kind === "failed"),
+    };
+  });
   const items = session.items.value;
   const removed = session.removed.value.at(-1);
   if (!items.length && !removed) return null;
@@ -88,8 +83,13 @@ export function Strip({ page }: { page: Page }) {
 /** Ends the work on the open image, or takes it up again. */
 function DoneButton({ page: { session } }: { page: Page }) {
   const [isAsking, setAsking] = useState(false);
-  const [comment, setComment] = useState("");
+  const comment = useSignal("");
   const summary = session.current.value?.item.summary.value;
+  const send = (text: string) => {
+    setAsking(false);
+    comment.value = "";
+    void session.review("sent back", text);
+  };
   if (summary?.done)
     return (
       <>
@@ -109,29 +109,13 @@ function DoneButton({ page: { session } }: { page: Page }) {
         </button>
         {isAsking && (
           <Dialog title={`Send back “${summary.image}”`} onClose={() => setAsking(false)}>
-            <form
-              class="column"
-              onSubmit={(event) => {
-                event.preventDefault();
-                setAsking(false);
-                setComment("");
-                void session.review("sent back", comment);
-              }}
-            >
-              <label class="field">
-                What has to be changed
-                <input
-                  type="text"
-                  required
-                  maxLength={2000}
-                  value={comment}
-                  onInput={({ currentTarget }) => setComment(currentTarget.value)}
-                />
-              </label>
-              <button type="submit" class="primary">
-                Send it back
-              </button>
-            </form>
+            <TextForm
+              label="What has to be changed"
+              text={comment}
+              submit="Send it back"
+              field={{ type: "text", required: true, maxLength: 2000 }}
+              onSubmit={send}
+            />
           </Dialog>
         )}
       </>
@@ -409,7 +393,7 @@ function ProgressDialog({ page: { session }, onClose }: { page: Page; onClose: (
                         onClose();
                       }}
                     >
-                      <span class="swatch" style={{ background: css(word.color) }} /> {firstName(word.name)}
+                      <Swatch color={word.color} /> {firstName(word.name)}
                     </button>
                   </th>
                   <td>{percent(fraction)}</td>

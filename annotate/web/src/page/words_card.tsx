@@ -1,9 +1,9 @@
 /** What is looked for: words as chips, parts of objects, and files of taught words. */
 
+import { useSignal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { sentence, type TaughtFile } from "../backend";
-import { css } from "../imaging/palette";
 import { firstName, names, promoted } from "../labels/synonyms";
 import { colorOf, namesById } from "../project/words";
 import type { Session } from "../session/session";
@@ -19,7 +19,7 @@ import {
   withoutPart,
   withWords,
 } from "../words/list";
-import { Check, FileButton, RemoveButton } from "./buttons";
+import { Check, FileButton, RemoveButton, Swatch, TextForm } from "./buttons";
 import { Dialog, Question } from "./dialog";
 import { type Page, plural } from "./page";
 
@@ -121,7 +121,7 @@ export function WordsField({ page }: { page: Page }) {
             {words.map((word) => (
               <li key={word}>
                 <button type="button" class="name" title="Rename, or add synonyms" onClick={() => setEdited(word)}>
-                  <span class="swatch" style={{ background: css(colorOf(vocabulary.value, word)) }} />
+                  <Swatch color={colorOf(vocabulary.value, word)} />
                   {firstName(word)}
                   {names(word).length > 1 && <span class="more">+{names(word).length - 1}</span>}
                 </button>
@@ -213,28 +213,21 @@ interface WordDialogProps {
 }
 
 function WordDialog({ word, onChange, onClose }: WordDialogProps) {
-  const [text, setText] = useState(typed(word));
-  const all = names(splitWords(text.replaceAll(",", "="))[0] ?? "").filter(Boolean);
+  const text = useSignal(typed(word));
+  const all = names(splitWords(text.value.replaceAll(",", "="))[0] ?? "").filter(Boolean);
 
   return (
     <Dialog title={`Rename “${firstName(word)}”`} onClose={onClose}>
-      <form
-        class="column"
-        onSubmit={(event) => {
-          event.preventDefault();
+      <TextForm
+        label="Name; “=” adds synonyms"
+        text={text}
+        submit="Done"
+        field={{ type: "text", autocapitalize: "none" }}
+        onSubmit={() => {
           onClose();
-          onChange(text);
+          onChange(text.value);
         }}
       >
-        <label class="field">
-          Name; “=” adds synonyms
-          <input
-            type="text"
-            autocapitalize="none"
-            value={text}
-            onInput={(event) => setText(event.currentTarget.value)}
-          />
-        </label>
         {all.length > 1 && (
           <fieldset class="column">
             <legend>First</legend>
@@ -244,7 +237,7 @@ function WordDialog({ word, onChange, onClose }: WordDialogProps) {
                   type="radio"
                   name="name"
                   checked={at === 0}
-                  onChange={() => setText(typed(promoted(all.join(", "), name)))}
+                  onChange={() => (text.value = typed(promoted(all.join(", "), name)))}
                 />
                 {name}
               </label>
@@ -252,10 +245,7 @@ function WordDialog({ word, onChange, onClose }: WordDialogProps) {
           </fieldset>
         )}
         <p class="help">The model looks for the first name. If it finds little, another one may do better.</p>
-        <button type="submit" class="primary">
-          Done
-        </button>
-      </form>
+      </TextForm>
     </Dialog>
   );
 }

@@ -4,11 +4,10 @@ import { computed, effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 
 import { namePlaces } from "../../imaging/names";
-import { css } from "../../imaging/palette";
 import { NONE } from "../../labels/labeling";
 import { firstName } from "../../labels/synonyms";
 import type { OpenImage } from "../../session/open_image";
-import { HoldButton, IconButton } from "../buttons";
+import { HoldButton, IconButton, Swatch } from "../buttons";
 import type { Page } from "../page";
 import type { StageControl } from "./control";
 import { pressStage } from "./keys";
@@ -148,10 +147,7 @@ function Pixel({ labeling, pixel }: { labeling: NonNullable<OpenImage["labeling"
   const confidence = `${Math.round(labeling.confidence(pixel) / 2.55)} %`;
   return (
     <>
-      <span
-        class={label === NONE ? "swatch none" : "swatch"}
-        style={label === NONE ? {} : { background: css(labeling.colors[label]) }}
-      />
+      <Swatch color={label === NONE ? null : labeling.colors[label]} />
       {label === NONE ? "unlabeled" : firstName(labeling.words[label])}
       {part !== NONE && `, ${labeling.found.parts!.names[part].part}`}{" "}
       <span class="confidence">{labeling.isCorrected(pixel) ? "corrected" : confidence}</span>
