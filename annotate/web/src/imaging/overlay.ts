@@ -74,14 +74,12 @@ export function drawnLabel(labeling: Labeling, pixel: number): number {
   return part === NONE ? label : words.length + part;
 }
 
-/** The places of all pixels' colors. */
 export function drawnLabels(labeling: Labeling): Uint16Array {
   const result = new Uint16Array(labeling.labels.length);
   for (let pixel = 0; pixel < result.length; pixel++) result[pixel] = drawnLabel(labeling, pixel);
   return result;
 }
 
-/** RGB of the borders' dark edges. */
 export const EDGE_COLOR: Color = [18, 20, 24];
 
 const WHITE: Color = [255, 255, 255];

@@ -77,13 +77,11 @@ export class Patch {
     this.values = new Uint16Array(this.width * this.height);
   }
 
-  /** Place of a pixel of the image. */
   place(pixel: number): number {
     const x = pixel % this.image;
     return ((pixel - x) / this.image - this.box.top) * this.width + x - this.box.left;
   }
 
-  /** The pixel of the image at a place. */
   pixel(place: number): number {
     const x = place % this.width;
     return ((place - x) / this.width + this.box.top) * this.image + x + this.box.left;

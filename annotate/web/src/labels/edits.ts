@@ -9,7 +9,6 @@ const MOST_HISTORY = 16e6;
 /** What a pixel is given: a word; null, no word; undefined, what the model found. */
 export type Choice = string | null | undefined;
 
-/** What a correction did, for those who follow it. */
 export interface Change {
   /** Where something changed, words or objects. */
   readonly box: Box;
@@ -19,7 +18,6 @@ export interface Change {
   readonly isUndone: boolean;
 }
 
-/** One action. */
 interface Step {
   /** Start, length, what the pixels had before, and what they have after it: four numbers for each stretch. */
   readonly runs: Int32Array;
@@ -29,13 +27,11 @@ interface Step {
 
 const NO_RUNS = new Int32Array();
 
-/** An action that isn't ended. */
 interface OpenStep {
   readonly runs: number[];
   readonly objects: number[];
 }
 
-/** Everything about corrections, as it is stored. */
 export interface SavedEdits {
   readonly layer: PackedLayer;
   readonly names: readonly (string | null)[];
@@ -105,7 +101,6 @@ export class Edits {
     return boxOf(objects.slice(from), this.width, STRETCH);
   }
 
-  /** Whether an action isn't ended. */
   get isBegun(): boolean {
     return this.open !== null;
   }
@@ -175,7 +170,6 @@ export class Edits {
     this.objects.adopt(saved?.objects ?? null);
   }
 
-  /** Know a word by another name from now on. */
   rename(name: string, other: string): void {
     const at = this.names.indexOf(name);
     if (at >= 0) this.names[at] = other;

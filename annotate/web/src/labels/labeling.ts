@@ -4,7 +4,7 @@ import type { Segmentation } from "../backend";
 import { BACKGROUND_COLOR, type Color, wordColor } from "../imaging/palette";
 import type { Change, Edits } from "./edits";
 import type { Size } from "./runs";
-import { firstName, sameClass } from "./synonyms";
+import { sameClass } from "./synonyms";
 
 /** The label of a pixel without a word, or without a part. */
 export const NONE = 65535;
@@ -40,7 +40,6 @@ export class Labeling {
   readonly labels: Uint16Array;
   /** Number of each word, which it keeps while others come and go. */
   readonly ids: readonly number[];
-  /** RGB of each word. */
   readonly colors: readonly Color[];
   readonly tally: Tally;
   private readonly background: number;
@@ -189,7 +188,6 @@ export class Labeling {
   }
 }
 
-/** What the pixels of a word say about it. */
 export interface Figures {
   readonly id: number;
   readonly name: string;
@@ -200,7 +198,6 @@ export interface Figures {
   readonly meanConfidence: number | null;
 }
 
-/** The figures of every word, in the order of the words. */
 export function figures(labeling: Labeling): Figures[] {
   const { words, labels, tally } = labeling;
   return words.map((name, id) => entry(id, name, tally.pixels[id], tally.confidence[id] / 255, labels.length));
@@ -220,11 +217,6 @@ function entry(id: number, name: string, pixels: number, confidence: number, all
   return { id, name, pixels, fraction: pixels / all, meanConfidence: pixels ? confidence / pixels : null };
 }
 
-/** The words as they are shown: the first of their synonyms. */
-export function shownWords(words: readonly string[]): string[] {
-  return words.map(firstName);
-}
-
 /** Side of the squares whose doubt is added up, as a share of the image's shorter side. */
 const SQUARE = 1 / 16;
 
@@ -233,7 +225,6 @@ const PLACES = 65536;
 
 /** All sums are of whole numbers, so that what is taken away leaves nothing behind. */
 class Tally {
-  /** Pixels of each label. */
   readonly pixels = new Float64Array(PLACES);
   /** Confidence of each label's pixels, in [0, 255], added up. */
   readonly confidence = new Float64Array(PLACES);

@@ -18,10 +18,8 @@ const SPLINTER = 1 / 100;
 const OPEN = 65535,
   INSIDE = 65534;
 
-/** What is known of an object. */
 interface ObjectFigures {
   readonly number: number;
-  /** Label of its word. */
   readonly label: number;
   /** Its place among the objects of its word, from 1. */
   readonly rank: number;
@@ -83,7 +81,6 @@ export function objectMap(labeling: Labeling): Uint16Array<ArrayBuffer> | null {
   return isEmpty ? null : numbers;
 }
 
-/** Fewest pixels of a region that becomes an object by itself. */
 function leastPixels({ width, height }: Size): number {
   return Math.max(LEAST.pixels, Math.round(LEAST.share * width * height));
 }

@@ -23,7 +23,6 @@ interface ClickFiles {
 
 type Tensors = Record<string, ort.Tensor>;
 
-/** The features that the network reads. */
 const FEATURES = ["appearance", "tap_0", "tap_1"];
 
 export class ClickModel implements ViewNetwork {
@@ -48,7 +47,6 @@ export class ClickModel implements ViewNetwork {
     return new ClickModel(encoder, await ort.InferenceSession.create(files.get(about.program)!, options), about.protocol);
   }
 
-  /** Look at another image from now on. */
   open(image: Pixels): void {
     this.image = image;
     this.seen = new Recent();
@@ -92,7 +90,6 @@ export class ClickModel implements ViewNetwork {
   }
 }
 
-/** A part of an image. */
 function cut(image: Pixels, { left, top, right, bottom }: Box): Pixels {
   const width = right - left,
     height = bottom - top;

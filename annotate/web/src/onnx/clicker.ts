@@ -6,7 +6,6 @@ import type { Box, Runs } from "../labels/runs";
 import { networkFailure, type Sent, WorkerCalls } from "../worker_calls";
 import type { Asked, ClickFunctions } from "./click_worker";
 
-/** An object, and its pixels. */
 export interface Found {
   readonly guess: Guess;
   readonly runs: Runs;

@@ -9,7 +9,6 @@ import type { Maps } from "./strongest_class";
 /** The program, in the folders of models whose features it reads. */
 export const EDGES = "edges.onnx";
 
-/** What it reads of an image. */
 const FEATURES = ["pixels", "tap_1", "tap_0", "appearance"];
 
 /** Connected cells of one word that are less than this share of the image take the word around them. */

@@ -14,7 +14,6 @@ const FINER = 2;
 /** Added to variances. */
 const EPSILON = 1e-5;
 
-/** The names of a pyramid's weights. */
 export type PyramidName =
   | "coarse"
   | "coarse_norm"

@@ -14,7 +14,6 @@ const VALUES = Float32Array.from({ length: 1 << 16 }, (_, half) => {
   return half >> 15 ? -size : size;
 });
 
-/** Their values. */
 export function float16(numbers: Uint16Array): Float32Array {
   const found = new Float32Array(numbers.length);
   for (let at = 0; at < numbers.length; at++) found[at] = VALUES[numbers[at]];

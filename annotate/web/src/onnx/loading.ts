@@ -59,7 +59,6 @@ function grown(content: Uint8Array<ArrayBuffer>, length: number): Uint8Array<Arr
   return result;
 }
 
-/** The contents of a JSON file. */
 export async function json(address: URL): Promise<unknown> {
   const response = await request(address);
   try {

@@ -112,14 +112,12 @@ export class Model {
     return readMaps(features);
   }
 
-  /** Look at an image. */
   async see(image: Pixels, protocol = this.protocol): Promise<SeenImage> {
     const [height, width] = inputSize(protocol, image.height, image.width);
     const pixels = new ort.Tensor("float32", resizedPlanes(image, height, width), [1, 3, height, width]);
     return { features: { ...(await this.image.run({ pixels })), pixels }, width: image.width, height: image.height };
   }
 
-  /** Label every pixel of an image. */
   async label(
     { features, height, width }: SeenImage,
     { words, synonyms, taught }: Query,
@@ -206,7 +204,6 @@ export class Model {
   }
 }
 
-/** The names by which words are looked for. */
 function lookedFor(words: readonly string[], synonyms: Query["synonyms"]): string[][] {
   return words.map((word) => (synonyms === "average" ? names(word) : [firstName(word)]));
 }
@@ -224,7 +221,6 @@ function digest(content: Uint8Array): string {
   return `${content.length}-${(hash >>> 0).toString(16)}`;
 }
 
-/** The features of an image that classifiers of words read. */
 function readMaps(features: Features): FeatureMap[] {
   return mapsOf(features, readNames(Object.keys(features)));
 }

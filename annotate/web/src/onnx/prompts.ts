@@ -36,7 +36,6 @@ export class Prompts {
     return this.text.templates.map((template) => template.replaceAll("{}", () => name));
   }
 
-  /** Token ids of a prompt. */
   ids(prompt: string): number[] {
     return this.tokenizer.encode(prompt).ids;
   }

@@ -8,13 +8,11 @@ import { float16 } from "./float16";
 /** Key of the entry in the file's metadata. */
 export const HEADER = "segvoc_taught";
 
-/** Version of the file. */
 export const FORMAT = 1;
 
 /** Bytes of the largest header that is read. */
 const LARGEST_HEADER = 1 << 26;
 
-/** Prefix of the arrays of a pyramid. */
 const PYRAMID = "pyramid.";
 
 /** What records may say: of all words, and of each. */

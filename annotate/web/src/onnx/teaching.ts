@@ -24,7 +24,6 @@ export interface Embeddings {
 
 /** What a word's embeddings are mixed with. */
 interface Region {
-  /** Index of the word. */
   readonly index: number;
   /** A direction; 0 leaves the embeddings as they are. */
   readonly toward: Float32Array;
@@ -45,7 +44,6 @@ interface Classifier {
   readonly region: Region | null;
   /** Whether its file's words are better with maps that follow the edges. */
   readonly edges: boolean;
-  /** Its file's temperature. */
   readonly temperature: number;
 }
 
@@ -108,8 +106,9 @@ export class TaughtQuery {
     });
     const result = logits.slice();
     if (!here.length) return result;
-    const files = new Set(here.map(({ tuned }) => tuned));
-    const read = new Map([...files].map((file) => [file, file ? [pyramidFeatures(file, maps)] : maps]));
+    const read = new Map<TaughtWords | null, readonly FeatureMap[]>([[null, maps]]);
+    for (const file of new Set(here.flatMap(({ tuned }) => tuned ?? [])))
+      read.set(file, [pyramidOutput(file.pyramid!, pyramidInputs(maps, file.mean, file.scale))]);
     const highest = { before: new Float32Array(cells).fill(-Infinity), after: new Float32Array(cells).fill(-Infinity) };
     for (const { place, weights, bias, tuned } of here) {
       const scores = scored(read.get(tuned)!, weights, bias, rows, columns);
@@ -181,11 +180,6 @@ function rowOf(values: Float32Array, row: number, rows: number): Float32Array {
   return values.subarray(row * size, (row + 1) * size);
 }
 
-/** The output of a file's pyramid. */
-function pyramidFeatures({ pyramid, mean, scale }: TaughtWords, maps: readonly FeatureMap[]): FeatureMap {
-  return pyramidOutput(pyramid!, pyramidInputs(maps, mean, scale));
-}
-
 /**
  * What all taught words of a cell lose again where words are asked that weren't taught.
  *
@@ -252,7 +246,6 @@ function distance(maps: readonly FeatureMap[], means: Float32Array): number {
   return Math.hypot(...meanFeatures(maps).map((value, at) => value - means[at]));
 }
 
-/** The mean of each feature over an image. */
 export function meanFeatures(maps: readonly FeatureMap[]): number[] {
   return maps.flatMap(({ values, channels }) => {
     const cells = values.length / channels;

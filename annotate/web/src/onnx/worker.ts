@@ -10,7 +10,6 @@ import { prepareRuntime } from "./runtime";
 let model: Model | undefined;
 const seen = new Recent<SeenImage>();
 
-/** What the page asks for. */
 interface Asked {
   readonly id: string;
   /** null: it is still known. */

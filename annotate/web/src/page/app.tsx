@@ -143,7 +143,6 @@ function Welcome({ page }: { page: Page }) {
   );
 }
 
-/** What goes on, and what went wrong. */
 function Status({ page: { session, labeler } }: { page: Page }) {
   const model = session.model.value,
     problem = session.problem.value;
@@ -186,11 +185,7 @@ function status({ session, labeler }: Pick<Page, "session" | "labeler">): string
 
 /** Files with words: one in each line, or a JSON list. */
 const LISTS = /\.(txt|json)$/i;
-
-/** Files of taught words. */
 const TAUGHT = /\.safetensors$/i;
-
-/** A project. */
 const ZIP = /\.zip$/i;
 
 /** Takes what is dropped and pasted; true while a file is dragged over the page. */

@@ -84,7 +84,6 @@ export function IconButton({ icon, label, shortcut, isSkipped, onClick, isPresse
 interface HoldButtonProps {
   icon: IconName;
   label: string;
-  /** It is held, or not any more. */
   onHold: (isHeld: boolean) => void;
 }
 
@@ -118,10 +117,8 @@ interface TextFormProps {
   text: Signal<string>;
   /** What the button says. */
   submit: string;
-  /** Attributes of the field. */
   field?: InputHTMLAttributes;
   onSubmit: (text: string) => void;
-  /** What is between the field and the button. */
   children?: ComponentChildren;
 }
 
@@ -158,7 +155,6 @@ interface CheckProps {
   children: ComponentChildren;
 }
 
-/** A box to check, and what it means. */
 export function Check({ isChecked, isDisabled = false, onChange, children }: CheckProps) {
   const change = ({ currentTarget: { checked } }: TargetedEvent<HTMLInputElement>) => onChange(checked);
   return (
@@ -169,7 +165,6 @@ export function Check({ isChecked, isDisabled = false, onChange, children }: Che
   );
 }
 
-/** Takes something out of a list. */
 export function RemoveButton({ name, onClick }: { name: string; onClick: () => void }) {
   return (
     <button type="button" class="remove" aria-label={`Remove ${name}`} onClick={onClick}>

@@ -90,7 +90,6 @@ interface LegendRowProps {
   session: Session;
   entry: Figures;
   color: Color;
-  /** How many objects the word has. */
   objects: number;
   isShown: boolean;
 }

@@ -13,7 +13,6 @@ import { type Page, plural } from "./page";
 /** Datasets that the service of a project writes (`segvoc project export`). */
 const DATASETS = ["coco-instances", "coco-panoptic", "yolo-seg", "voc", "cvat", "labelme", "label-studio"];
 
-/** Packs images into one file. */
 type Pack = typeof everything;
 
 export function SavePanel({ page }: { page: Page }) {
@@ -140,7 +139,6 @@ export function SavePanel({ page }: { page: Page }) {
 
 interface UnlabeledDialogProps {
   page: Page;
-  /** The images that are saved. */
   onSave: (items: readonly Item[]) => void;
   onClose: () => void;
 }

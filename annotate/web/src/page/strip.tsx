@@ -80,7 +80,6 @@ export function Strip({ page }: { page: Page }) {
   );
 }
 
-/** Ends the work on the open image, or takes it up again. */
 function DoneButton({ page: { session } }: { page: Page }) {
   const [isAsking, setAsking] = useState(false);
   const comment = useSignal("");
@@ -290,7 +289,6 @@ function entryWidth(list: HTMLElement): number {
   return entry ? entry.offsetWidth + Number.parseFloat(getComputedStyle(list).columnGap) : 0;
 }
 
-/** What is chosen from, and how it is shown. */
 const PROGRESS: readonly (readonly [Progress | "open" | "any", string])[] = [
     ["any", "Any state"],
     ["not labeled", "Not labeled"],

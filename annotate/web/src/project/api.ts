@@ -135,7 +135,6 @@ export class ProjectApi {
     await this.ask("POST", `/restored/${encoded(name)}?change=${change}`);
   }
 
-  /** How far learning from the images that are done is. */
   improvement(): Promise<ImprovementProgress> {
     return this.json("GET", "/improvement");
   }

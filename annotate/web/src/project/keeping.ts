@@ -89,7 +89,6 @@ function withPaintable(found: Segmentation, words: readonly string[]): Segmentat
   return all.length > found.words.length ? { ...found, words: all } : found;
 }
 
-/** The words and the rule that hold. */
 export interface Context {
   readonly vocabulary: Vocabulary;
   readonly rule: Rule;
@@ -113,7 +112,6 @@ export function labelingWith(
   return new Labeling(withPaintable(found, [...lookedFor(vocabulary), ...painted]), edits, rule, entryFor(vocabulary), settled);
 }
 
-/** What a model answers that finds nothing anywhere. */
 function nothingFound({ width, height }: Size): Segmentation {
   const labels = new Uint16Array(width * height).fill(NONE),
     confidence = new Uint8Array(width * height);

@@ -35,7 +35,6 @@ const MOST_KNOWN = 8;
 
 const NOTHING: Work = { draft: null, edits: null, settled: null };
 
-/** An image's work on the service. */
 interface Known {
   readonly base: Base;
   readonly work: Work;
@@ -43,7 +42,6 @@ interface Known {
 
 /** A change in the outbox. */
 interface Waiting {
-  /** Its key in the outbox. */
   readonly key: string;
   unsent: Unsent;
   /** The version that may be on the service, since its answer didn't come; it is sent again before any other. */
@@ -62,7 +60,6 @@ export class RemoteStore implements Store {
   readonly waiting = signal(0);
   readonly isAway = signal(false);
   private readonly tab = `${Date.now()}-${Math.random()}`;
-  /** Number of the last id. */
   private last = 0;
   private readonly known = new Map<string, Known>();
   /** Unsent changes of this page and of closed ones, oldest first. */
@@ -228,7 +225,6 @@ export class RemoteStore implements Store {
     this.database.close();
   }
 
-  /** A new id of a change. */
   private id(): string {
     return `${this.tab}-${String(++this.last).padStart(6, "0")}`;
   }
@@ -520,7 +516,6 @@ export class RemoteStore implements Store {
     this.watcher!.context();
   }
 
-  /** Asks for changes of others. */
   private async listen(): Promise<boolean> {
     const { seq, changes, states, project } = await this.api.changes(this.sequence, this.ending.signal);
     if (project) this.takeProject(project);

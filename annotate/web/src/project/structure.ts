@@ -12,7 +12,6 @@ import type { SavedObjects } from "../labels/layer";
 import type { Size } from "../labels/runs";
 import type { Context } from "./keeping";
 
-/** A word of a project. */
 export interface ProjectWord {
   /** Never given to another word. */
   readonly id: number;
@@ -23,7 +22,6 @@ export interface ProjectWord {
   readonly removed: boolean;
 }
 
-/** How images are labeled. */
 interface ProjectOptions {
   readonly model?: string;
   readonly synonyms: "first" | "average";
@@ -173,13 +171,10 @@ export interface Change {
 export interface Watcher {
   /** What labels come to now; what waits to be saved is handed over before it is told. */
   context(): Context;
-  /** Words or options are others now. */
   onProject(project: Project): void;
-  /** An image came. */
   onAdded(entry: ImageEntry): void;
   /** The model knows words by other examples now. */
   onImproved(): void;
-  /** An image was removed. */
   onRemoved(id: string): void;
   /** An image is known to be in another state; `isOther`: somebody else changed it. */
   onState(id: string, state: ImageState, isOther: boolean): void;

@@ -15,7 +15,6 @@ export interface Base {
 }
 
 export interface Unsent extends Change {
-  /** The image's id. */
   readonly id: string;
   readonly base: Base;
   /** Tells the service whether it has this change already, if its answer was lost; another one for other content. */

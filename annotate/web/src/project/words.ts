@@ -48,7 +48,6 @@ export function withName(known: Vocabulary, word: string, name: string): Vocabul
   return known.map((one) => (one === entry ? { ...one, name } : one));
 }
 
-/** The words that are looked for. */
 export function lookedFor(vocabulary: Vocabulary): string[] {
   return vocabulary.filter(({ removed }) => !removed).map(({ name }) => name);
 }
@@ -71,7 +70,6 @@ export function colorsById(vocabulary: Vocabulary): Color[] {
   return colors;
 }
 
-/** The names of ids. */
 export function namesById(vocabulary: Vocabulary): ReadonlyMap<number, string> {
   return new Map(vocabulary.map(({ id, name }) => [id, name]));
 }

@@ -54,7 +54,6 @@ function indexed(map: Uint16Array, skipped: number) {
 /** What the model found as it is in files: it changes less often than all else. */
 const packedDrafts = new WeakMap<KeptDraft, Record<string, Uint8Array>>();
 
-/** The file of an image. */
 export function encodeWork(state: ImageState, work: Work, context: Context): Uint8Array<ArrayBuffer> {
   const labeling = labelingOf(state, work, context);
   const files = { ...workFiles(state, work, labeling), "labels.png": labelsPng(labeling, context.vocabulary) };

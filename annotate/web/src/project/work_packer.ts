@@ -16,7 +16,6 @@ export class WorkPacker {
     this.calls = new WorkerCalls(script);
   }
 
-  /** The file of an image. */
   async pack(state: ImageState, { draft, edits, settled }: Work, context: Context): Promise<Uint8Array<ArrayBuffer>> {
     // the history isn't in the file
     const work = { edits: edits && { ...edits, done: [], undone: [] }, settled };

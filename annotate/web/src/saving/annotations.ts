@@ -40,7 +40,6 @@ export class Coco {
   }
 }
 
-/** The masks of an image, word by word. */
 function masks(labeling: Labeling, shape: Shape) {
   const { labels, width, height } = labeling;
   const numbers = objectMap(labeling);

@@ -28,7 +28,6 @@ export function labelMapPng(
   return encode({ width, height, data, channels: 1, depth: 8, palette }) as Uint8Array<ArrayBuffer>;
 }
 
-/** @param numbers number of each pixel's object. */
 export function objectMapPng(numbers: Uint16Array, { width, height }: Size): Uint8Array<ArrayBuffer> {
   return encode({ width, height, data: numbers, channels: 1, depth: 16 }) as Uint8Array<ArrayBuffer>;
 }

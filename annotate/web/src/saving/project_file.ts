@@ -41,7 +41,6 @@ interface ProjectFile {
   work(name: string): Promise<{ readonly state: ImageState; readonly work: Work } | null>;
 }
 
-/** The whole project. */
 export async function projectZip(
   session: Session,
   items: readonly Item[],

@@ -109,7 +109,6 @@ export class ServiceBackend implements Backend {
   }
 }
 
-/** The error of an answer that isn't good. */
 async function refusal(response: Response): Promise<PageError> {
   if (response.status === 401 || response.status === 403)
     return new KeyError("The service asks for an API key: type the one that you were given.");

@@ -55,7 +55,6 @@ export class Listing {
   }
 }
 
-/** A filter and order of images. */
 export interface Wanted {
   /** A part of the file's name, in any case; empty: any. */
   readonly text: string;
@@ -79,7 +78,6 @@ export function progressOf({ done, review, corrected, source, answers }: ImageSt
   return source !== null || answers !== null ? "labeled" : "not labeled";
 }
 
-/** Whether an image passes the filter. */
 export function isWanted(state: ImageState, { text, progress, word }: Wanted): boolean {
   return (
     state.image.toLowerCase().includes(text.trim().toLowerCase()) &&
@@ -113,11 +111,9 @@ export function ordered<Image>(images: readonly Image[], order: Order, stateOf: 
 
 interface Statistics {
   readonly images: number;
-  /** Number of images by state. */
   readonly progress: Readonly<Record<Progress, number>>;
   /** Share of the labeled images' pixels that a person decided, in [0, 1]; those of images that are done count. */
   readonly decided: number;
-  /** In the order of the words. */
   readonly words: readonly WordStatistics[];
 }
 

@@ -46,7 +46,6 @@ export class OpenImage {
     });
   }
 
-  /** The words' and parts' figures. */
   readonly figures = computed(() => {
     void this.finished.value;
     return this.labeling.value ? figures(this.labeling.value) : [];
@@ -73,7 +72,6 @@ export class OpenImage {
     this.correct((edits) => edits.paint(runs, choice));
   }
 
-  /** Ends an action. */
   finish(): void {
     const labeling = untracked(() => this.labeling.value);
     const counted = new Set(untracked(() => this.objects.value).map(({ label }) => label));
@@ -123,7 +121,6 @@ export class OpenImage {
     });
   }
 
-  /** Renames a word. */
   rename(word: string, name: string): void {
     const changed = (words: readonly string[]) => words.map((one) => (one === word ? name : one));
     const { value: found } = this.found,
@@ -147,7 +144,6 @@ export class OpenImage {
     if (this.correct(act)) this.finished.value++;
   }
 
-  /** Changes corrections; returns false if nothing changed. */
   private correct(act: (edits: Edits) => Change | null): boolean {
     // before it, since labels that are worked out anew know all corrections
     const labeling = untracked(() => this.labeling.value);
@@ -158,7 +154,6 @@ export class OpenImage {
     return true;
   }
 
-  /** Records a change in a rectangle. */
   private show(box: Box | null): void {
     if (!box) return;
     this.changed = joined(this.changed, box);
@@ -195,11 +190,9 @@ export function paintSettled(image: OpenImage, { words, labels }: Settled, isCur
 /** Max size of prefetched images [px]. */
 const LARGEST = 40e6;
 
-/** A decoded image and its work. */
 export interface Prepared {
   readonly bitmap: ImageBitmap;
   readonly work: NamedWork;
-  /** The revision of the image that was read. */
   readonly revision: number;
 }
 

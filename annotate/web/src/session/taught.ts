@@ -5,7 +5,6 @@ import { signal, type Signal } from "@preact/signals";
 import { type Backend, sentence, type TaughtFile } from "../backend";
 import type { Store } from "../project/structure";
 
-/** A file of taught words as it is kept. */
 interface StoredTaught {
   readonly name: string;
   readonly content: Uint8Array;
@@ -14,7 +13,6 @@ interface StoredTaught {
 export class TaughtFiles {
   /** Those that the model took; of two that know a word, the later one counts. */
   readonly files = signal<readonly TaughtFile[]>([]);
-  /** Their contents, by their ids. */
   private readonly contents = new Map<string, StoredTaught>();
 
   constructor(

@@ -8,7 +8,6 @@ import { Item } from "./item";
 import type { Nearby, OpenImage } from "./open_image";
 import { contextOf, type Settings, useProject } from "./settings";
 
-/** A conflict that the user resolves. */
 export interface AskedConflict {
   readonly conflict: Conflict;
   answer(choice: Choice): void;

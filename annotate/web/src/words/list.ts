@@ -100,14 +100,12 @@ export function partsProblem(text: string): string | null {
   return null;
 }
 
-/** A part as it was typed. */
 export interface TypedPart {
   /** "*": every word. */
   readonly object: string;
   readonly part: string;
 }
 
-/** The parts of a text without problems. */
 export function partsOf(text: string): TypedPart[] {
   return text
     .split(";")
@@ -118,7 +116,6 @@ export function partsOf(text: string): TypedPart[] {
     });
 }
 
-/** A text without problems, without one of its parts. */
 export function withoutPart(text: string, { object, part }: TypedPart): string {
   const objects = new Map<string, string[]>();
   for (const one of partsOf(text))
@@ -126,7 +123,6 @@ export function withoutPart(text: string, { object, part }: TypedPart): string {
   return [...objects].map(([owner, parts]) => `${owner}: ${parts.join(", ")}`).join("; ");
 }
 
-/** The objects of a text without problems. */
 export function objectsOf(text: string): string[] {
   return [...new Set(partsOf(text).map(({ object }) => object))].filter((object) => object !== "*");
 }

@@ -30,7 +30,6 @@ export class Navigation {
     else view.value = moved(view.value, 0, 0, item, size);
   }
 
-  /** Whether all of the image is seen. */
   readonly isFitted = computed(() => {
     const item = this.session.current.value?.item;
     return !item || this.view.value.scale <= fitted(item, this.size.value).scale * 1.001;
@@ -41,7 +40,6 @@ export class Navigation {
     if (item) this.view.value = fitted(item, this.size.value);
   }
 
-  /** Look at a rectangle of the image. */
   frame(box: Box): void {
     const item = this.session.current.value?.item;
     if (item) this.view.value = framed(box, item, this.size.value);

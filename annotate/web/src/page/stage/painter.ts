@@ -15,7 +15,6 @@ const LARGE = 3;
 
 type Context = CanvasRenderingContext2D;
 
-/** What is drawn over the image. */
 interface Drawn {
   readonly layers: Layers;
   readonly places: readonly NamePlace[];
@@ -255,7 +254,6 @@ export class Pen {
     this.ring(middle, radius);
   }
 
-  /** Fill pixels with a color. */
   pixels(runs: Runs, color: string): void {
     const { context, image, view } = this;
     context.fillStyle = color;

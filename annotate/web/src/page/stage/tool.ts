@@ -55,7 +55,6 @@ export abstract class Tool {
   /** Begin a drag; false: dragging moves the image. */
   grab?(at: Point, press: Press): boolean;
   drag?(from: Point, to: Point): void;
-  /** The drag has ended. */
   drop?(): void;
   /** Take back what was dragged, since the drag became a pinch. */
   cancel?(): void;

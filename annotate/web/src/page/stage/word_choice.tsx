@@ -76,7 +76,6 @@ export function choiceOf(key: string): Choice {
   return key === FOUND ? undefined : key === NOTHING ? null : key;
 }
 
-/** Something to choose. */
 interface Option {
   readonly key: string;
   readonly text: string;

@@ -97,7 +97,6 @@ export class Workbench extends Navigation {
     if (image) this.session.keepEdits(image);
   }
 
-  /** Take back what was painted since the last action ended. */
   cancelPaint(): void {
     this.image?.cancel();
   }

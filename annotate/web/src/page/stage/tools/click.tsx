@@ -47,7 +47,6 @@ export class ClickTool extends Tool {
   private readonly found = signal<readonly Found[]>([]);
   /** A first answer to the step that waits, until a better one comes. */
   private readonly first = signal<Found | null>(null);
-  /** Steps that wait for their answers. */
   private readonly waiting = signal<readonly Step[]>([]);
   /** The corners of the box that is being drawn: where it began, and where the pointer is. */
   private readonly corners = signal<readonly [Point, Point] | null>(null);
@@ -213,7 +212,6 @@ export class ClickTool extends Tool {
     this.resting = setTimeout(() => void this.foresee(image, at), REST.time);
   }
 
-  /** Show what a click would find. */
   private async foresee(image: OpenImage, at: Point): Promise<void> {
     // a click waits for one answer at most
     if (this.foreseen.value || this.isForeseeing) return;

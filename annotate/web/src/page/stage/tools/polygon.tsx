@@ -19,9 +19,7 @@ interface Corner {
   readonly side: readonly Point[];
 }
 
-/** A corner that is dragged. */
 interface Dragged {
-  /** Where the drag began. */
   readonly at: Point;
   readonly press: Press;
   /** Its place among the corners. */

@@ -31,7 +31,6 @@ export class RegionTool extends Tool {
     this.picked.value = { runs: regionAt(labeling.labels, labeling, pixel), word: labeling.wordAt(pixel), at };
   }
 
-  /** Give the region that was clicked a word. */
   give(choice: Choice): void {
     const picked = this.picked.value;
     this.picked.value = null;
@@ -67,7 +66,6 @@ export class RegionTool extends Tool {
 const WIDTH = 300,
   APART = 24;
 
-/** A region that is about to get another word. */
 interface PickedRegion {
   readonly runs: Runs;
   /** The word that it has; null: none. */
