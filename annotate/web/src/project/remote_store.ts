@@ -3,8 +3,6 @@
  * nor a stopped service loses them. Each has an id by which the service makes it once, however often it is sent.
  */
 
-import { signal } from "@preact/signals";
-
 import { KeyError, PageError, sentence, TransientError } from "../backend";
 import { empty } from "../labels/layer";
 import { ConflictError, MissingError, type ProjectApi } from "./api";
@@ -17,8 +15,7 @@ import {
   newState,
   type OpenedProject,
   type Project,
-  type Setting,
-  type Store,
+  Store,
   type Verdict,
   type Watcher,
   type Work,
@@ -54,11 +51,9 @@ interface Waiting {
   isParked: boolean;
 }
 
-export class RemoteStore implements Store {
+export class RemoteStore extends Store {
   readonly isLasting = true;
   readonly isShared = true;
-  readonly waiting = signal(0);
-  readonly isAway = signal(false);
   private readonly tab = `${Date.now()}-${Math.random()}`;
   private last = 0;
   private readonly known = new Map<string, Known>();
@@ -74,7 +69,6 @@ export class RemoteStore implements Store {
   private served: Project = { name: "", revision: 0, words: [], options: { synonyms: "first", parts: "", threshold: 0, background: null } };
   private wanted: Kept<UnsentProject> | null = null;
   private projectKey = `${this.tab} project`;
-  private watcher: Watcher | null = null;
   private sequence = 0;
   private isSending = false;
   private isFollowing = false;
@@ -82,9 +76,11 @@ export class RemoteStore implements Store {
 
   constructor(
     private readonly api: ProjectApi,
-    private readonly database: Database,
+    database: Database,
     private readonly packer: WorkPacker,
-  ) {}
+  ) {
+    super(database);
+  }
 
   async open(): Promise<OpenedProject> {
     const served = await this.api.get();
@@ -102,8 +98,8 @@ export class RemoteStore implements Store {
     };
   }
 
-  watch(watcher: Watcher): void {
-    this.watcher = watcher;
+  override watch(watcher: Watcher): void {
+    super.watch(watcher);
     void this.send();
     void this.repeat(() => this.listen());
   }
@@ -156,7 +152,7 @@ export class RemoteStore implements Store {
     return withChange(newest.work, this.shown(id)?.unsent);
   }
 
-  hold(id: string | null): void {
+  override hold(id: string | null): void {
     this.held = id;
   }
 
@@ -208,21 +204,13 @@ export class RemoteStore implements Store {
   /** Does nothing: removed images stay in the project's trash. */
   async forget(): Promise<void> {}
 
-  download(path: string): Promise<Blob> {
+  override download(path: string): Promise<Blob> {
     return this.api.download(path);
   }
 
-  get(setting: Setting): Promise<unknown> {
-    return this.database.get("settings", setting);
-  }
-
-  put(setting: Setting, value: unknown): Promise<void> {
-    return this.database.write([{ store: "settings", key: setting, value }]);
-  }
-
-  close(): void {
+  override close(): void {
     this.ending.abort();
-    this.database.close();
+    super.close();
   }
 
   private id(): string {

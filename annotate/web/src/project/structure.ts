@@ -3,13 +3,14 @@
  * whether it is done. Folders, zips, the service and the browser all keep this structure.
  */
 
-import type { ReadonlySignal } from "@preact/signals";
+import { signal } from "@preact/signals";
 
 import type { Segmentation } from "../backend";
 import type { Color } from "../imaging/palette";
 import type { SavedEdits } from "../labels/edits";
 import type { SavedObjects } from "../labels/layer";
 import type { Size } from "../labels/runs";
+import type { Database } from "./database";
 import type { Context } from "./keeping";
 
 export interface ProjectWord {
@@ -202,50 +203,70 @@ export interface Conflict {
 /** What becomes of a conflict; both: the pixels of this page on those of the other version. */
 export type Choice = "mine" | "theirs" | "both";
 
-export interface Store {
+export abstract class Store {
   /** Whether a project is still there when the page is opened again. */
-  readonly isLasting: boolean;
-  /** Changes that are safe in this browser, and wait for the service; a store in the browser has none. */
-  readonly waiting: ReadonlySignal<number>;
-  /** Whether the service can't take them just now. */
-  readonly isAway: ReadonlySignal<boolean>;
+  abstract readonly isLasting: boolean;
   /** Whether others may change the project at the same time. */
-  readonly isShared: boolean;
-  open(): Promise<OpenedProject>;
+  abstract readonly isShared: boolean;
+  /** Changes that are safe in this browser, and wait for the service; a store in the browser has none. */
+  readonly waiting = signal(0);
+  /** Whether the service can't take them just now. */
+  readonly isAway = signal(false);
+  protected watcher: Watcher | null = null;
+
+  constructor(protected readonly database: Database) {}
+
+  abstract open(): Promise<OpenedProject>;
+
   /** Tell the page from now on what others change. */
-  watch(watcher: Watcher): void;
-  saveProject(project: Project): Promise<void>;
+  watch(watcher: Watcher): void {
+    this.watcher = watcher;
+  }
+
+  abstract saveProject(project: Project): Promise<void>;
+
   /**
    * Add an image.
    *
    * @param most most pixels that it may have; a project's service knows that itself.
    * @throws PageError the file isn't an image that can be read.
    */
-  add(file: File, name: string, order: number, most: number): Promise<ImageEntry>;
-  file(id: string): Promise<Blob>;
-  thumbnail(id: string): Promise<Blob>;
-  work(id: string): Promise<Work>;
+  abstract add(file: File, name: string, order: number, most: number): Promise<ImageEntry>;
+  abstract file(id: string): Promise<Blob>;
+  abstract thumbnail(id: string): Promise<Blob>;
+  abstract work(id: string): Promise<Work>;
   /** The image that is open; null: none is. */
-  hold(id: string | null): void;
+  hold(_id: string | null): void {}
   /** Keep a change: once resolved, nothing loses it any more. */
-  save(entry: ImageEntry, change: Change): Promise<void>;
+  abstract save(entry: ImageEntry, change: Change): Promise<void>;
   /** Accept an image that is done, or send it back, so that it isn't done any more. */
-  review(entry: ImageEntry, verdict: Verdict, comment: string): Promise<void>;
+  abstract review(entry: ImageEntry, verdict: Verdict, comment: string): Promise<void>;
   /** Remove an image, or put it back. */
-  saveRemoved(entry: ImageEntry): Promise<void>;
+  abstract saveRemoved(entry: ImageEntry): Promise<void>;
   /** Give the pixels of a word to another one in all images, by their ids, and remove it; `separate` takes it back. */
-  merge(word: number, into: number): Promise<void>;
-  separate(word: number, into: number): Promise<void>;
+  abstract merge(word: number, into: number): Promise<void>;
+  abstract separate(word: number, into: number): Promise<void>;
   /** Delete images for good. */
-  forget(ids: readonly string[]): Promise<void>;
+  abstract forget(ids: readonly string[]): Promise<void>;
+
   /** A zip that the service makes, of the project or of a dataset; null: the page makes it. */
-  download(path: string): Promise<Blob> | null;
-  /** What the page keeps for itself. */
-  get(setting: Setting): Promise<unknown>;
-  put(setting: Setting, value: unknown): Promise<void>;
+  download(_path: string): Promise<Blob> | null {
+    return null;
+  }
+
+  /** What the page keeps for itself: all settings; the image that is open; the files of taught words. */
+  get(setting: Setting): Promise<unknown> {
+    return this.database.get("settings", setting);
+  }
+
+  put(setting: Setting, value: unknown): Promise<void> {
+    return this.database.write([{ store: "settings", key: setting, value }]);
+  }
+
   /** Write nothing any more, once what was begun is written. */
-  close(): void;
+  close(): void {
+    this.database.close();
+  }
 }
 
-/** All settings; the image that is open; the files of taught words. */
-export type Setting = "all" | "current" | "taught";
+type Setting = "all" | "current" | "taught";
