@@ -24,13 +24,8 @@ interface Filter {
  * @returns RGB values in [0, 255], as planes (3, height, width).
  */
 export function resizedPlanes(image: Pixels, height: number, width: number): Float32Array {
-  const rows = width === image.width ? rgb(image) : alongRows(image, width);
+  const rows = alongRows(image, width);
   const result = new Float32Array(3 * height * width);
-  if (height === image.height) {
-    for (let at = 0; at < height * width; at++)
-      for (let channel = 0; channel < 3; channel++) result[channel * height * width + at] = rows[3 * at + channel];
-    return result;
-  }
   const filter = triangle(image.height, height);
   const sums = new Int32Array(3 * width);
   for (let y = 0; y < height; y++) {
@@ -43,16 +38,6 @@ export function resizedPlanes(image: Pixels, height: number, width: number): Flo
     for (let x = 0; x < width; x++)
       for (let channel = 0; channel < 3; channel++)
         result[(channel * height + y) * width + x] = sums[3 * x + channel] >> BITS;
-  }
-  return result;
-}
-
-function rgb({ width, height, data }: Pixels): Uint8Array {
-  const result = new Uint8Array(3 * width * height);
-  for (let at = 0, to = 0; at < data.length; at += 4) {
-    result[to++] = data[at];
-    result[to++] = data[at + 1];
-    result[to++] = data[at + 2];
   }
   return result;
 }
