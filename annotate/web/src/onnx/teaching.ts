@@ -35,16 +35,11 @@ interface Region {
 interface Classifier {
   /** Index of the word among those of the query. */
   readonly index: number;
-  /** Weights on the features as they are, one map after the other; or on the output of the pyramid. */
+  readonly file: TaughtWords;
+  /** Weights on the features as they are, one map after the other; or on the output of the file's pyramid. */
   readonly weights: Float64Array;
   readonly bias: number;
-  /** The file whose pyramid is read; null: the features are. */
-  readonly tuned: TaughtWords | null;
-  /** What the word's embeddings are mixed with. */
   readonly region: Region | null;
-  /** Whether its file's words are better with maps that follow the edges. */
-  readonly edges: boolean;
-  readonly temperature: number;
 }
 
 /** The classifiers of those words of a query that were taught. */
@@ -72,12 +67,12 @@ export class TaughtQuery {
 
   /** Whether maps should follow the edges: they do if that is better for all words. */
   get edges(): boolean {
-    return this.classifiers.every(({ edges }) => edges);
+    return this.classifiers.every(({ file }) => file.edges);
   }
 
   /** Temperature of the query's confidence: the highest of the files'. */
   get temperature(): number {
-    return Math.max(...this.classifiers.map(({ temperature }) => temperature));
+    return Math.max(...this.classifiers.map(({ file }) => file.temperature));
   }
 
   /** The words' embeddings, those of taught words mixed with their regions. */
@@ -106,12 +101,14 @@ export class TaughtQuery {
     });
     const result = logits.slice();
     if (!here.length) return result;
-    const read = new Map<TaughtWords | null, readonly FeatureMap[]>([[null, maps]]);
-    for (const file of new Set(here.flatMap(({ tuned }) => tuned ?? [])))
-      read.set(file, [pyramidOutput(file.pyramid!, pyramidInputs(maps, file.mean, file.scale))]);
+    const read = new Map<TaughtWords, readonly FeatureMap[]>();
+    for (const file of new Set(here.map((one) => one.file))) {
+      const { pyramid, mean, scale } = file;
+      read.set(file, pyramid ? [pyramidOutput(pyramid, pyramidInputs(maps, mean, scale))] : maps);
+    }
     const highest = { before: new Float32Array(cells).fill(-Infinity), after: new Float32Array(cells).fill(-Infinity) };
-    for (const { place, weights, bias, tuned } of here) {
-      const scores = scored(read.get(tuned)!, weights, bias, rows, columns);
+    for (const { place, file, weights, bias } of here) {
+      const scores = scored(read.get(file)!, weights, bias, rows, columns);
       for (let cell = 0, to = place * cells; cell < cells; cell++, to++) {
         highest.before[cell] = Math.max(highest.before[cell], logits[to]);
         result[to] = logits[to] + scores[cell];
@@ -166,13 +163,13 @@ export function mixed(text: Embeddings, regions: readonly Region[]): Embeddings 
 
 /** The classifier at a row of a file, for the word at an index of a query. */
 function classifier(file: TaughtWords, row: number, index: number): Classifier {
-  const { toward, share, pyramid, mean, scale, edges, temperature } = file;
+  const { toward, share, pyramid, mean, scale } = file;
   const region = toward ? { index, toward: rowOf(toward, row, file.words.length), share } : null;
   const own = rowOf(file.weights, row, file.words.length), bias = file.bias[row];
-  if (pyramid) return { index, weights: Float64Array.from(own), bias, tuned: file, region, edges, temperature };
+  if (pyramid) return { index, file, weights: Float64Array.from(own), bias, region };
   const weights = Float64Array.from(own, (weight, at) => weight / scale[at]);
   const shift = weights.reduce((sum, weight, at) => sum + weight * mean[at], 0);
-  return { index, weights, bias: bias - shift, tuned: null, region, edges, temperature };
+  return { index, file, weights, bias: bias - shift, region };
 }
 
 function rowOf(values: Float32Array, row: number, rows: number): Float32Array {

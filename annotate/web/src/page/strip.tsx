@@ -64,7 +64,7 @@ export function Strip({ page }: { page: Page }) {
       {(isFinding || session.listing.isNarrowed.value) && <Finder page={page} />}
       <Entries page={page} />
       {hasProgress && <ProgressDialog page={page} onClose={() => setProgress(false)} />}
-      {!session.isLasting && <p class="help">This window keeps nothing: save your results before you close it.</p>}
+      {!session.store.isLasting && <p class="help">This window keeps nothing: save your results before you close it.</p>}
       {isAsking && (
         <Question
           title="Clear all?"

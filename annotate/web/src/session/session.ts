@@ -75,10 +75,6 @@ export class Session {
     this.taught = new TaughtFiles(store, this.problem, (write) => this.kept(write));
   }
 
-  get isLasting(): boolean {
-    return this.store.isLasting;
-  }
-
   /** Whether each word is shown: all but the hidden ones, or only the isolated one. */
   visible(words: readonly string[]): boolean[] {
     const names = words.map(firstName);
