@@ -28,7 +28,6 @@ test("an image can't be lost by moving it", () => {
   assert.deepEqual(moved(fitted(IMAGE, STAGE), 50, 50, IMAGE, STAGE), fitted(IMAGE, STAGE));
 });
 
-
 test("keys that were changed mean what they were given, and nothing else", () => {
   const keys = { b: "p", "word car": "x" };
   assert.deepEqual(["p", "P", "b", "x", "v"].map((key) => meaningOf(keys, key)), ["b", "B", "", "word car", "v"]);

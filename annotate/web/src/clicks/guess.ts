@@ -85,11 +85,7 @@ export async function clicked(
   return inside(network, first, { clicks, box, view: nearer });
 }
 
-async function inside(
-  network: ViewNetwork,
-  before: Guess | null,
-  next: Omit<Guess, "logits">,
-): Promise<Guess> {
+async function inside(network: ViewNetwork, before: Guess | null, next: Omit<Guess, "logits">): Promise<Guess> {
   const { view, clicks } = next;
   const size = network.size(view);
   const mask = before

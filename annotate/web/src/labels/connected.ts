@@ -180,10 +180,7 @@ export function regionAt(
  *
  * @param visit `before` is -1 outside of the grid.
  */
-export function sweep(
-  { width, height }: Size,
-  visit: (at: number, before: number, isDiagonal: boolean) => void,
-): void {
+export function sweep({ width, height }: Size, visit: (at: number, before: number, isDiagonal: boolean) => void): void {
   const place = (x: number, y: number) => (x < 0 || y < 0 || x >= width || y >= height ? -1 : y * width + x);
   for (const step of [1, -1]) {
     for (let count = 0; count < width * height; count++) {

@@ -109,8 +109,7 @@ export class Labeling {
     const edit = this.corrected[code];
     if (edit >= 0 && !this.settled) labels.fill(edit, start, end);
     else if (!this.settled)
-      for (let at = start; at < end; at++)
-        labels[at] = found.confidence[at] < least ? background : found.labels[at];
+      for (let at = start; at < end; at++) labels[at] = found.confidence[at] < least ? background : found.labels[at];
     this.count(start, end, code, 1);
   }
 

@@ -29,11 +29,7 @@ export interface DoubtfulPlace extends Point {
  *
  * @param least doubt that a place must have at least, in [0, 1]; without any, nothing is a place.
  */
-export function doubtfulPlaces(
-  { tally, width, height }: Labeling,
-  most = MOST,
-  least = LEAST_DOUBT,
-): DoubtfulPlace[] {
+export function doubtfulPlaces({ tally, width, height }: Labeling, most = MOST, least = LEAST_DOUBT): DoubtfulPlace[] {
   const { columns, side } = tally;
   const doubts = tally.doubt;
   const order = [...doubts.keys()].sort((one, other) => doubts[other] - doubts[one] || one - other);

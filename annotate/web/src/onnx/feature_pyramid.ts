@@ -15,14 +15,7 @@ const FINER = 2;
 const EPSILON = 1e-5;
 
 export type PyramidName =
-  | "coarse"
-  | "coarse_norm"
-  | "context"
-  | "context_norm"
-  | "fine"
-  | "sum_norm"
-  | "blend"
-  | "blend_norm";
+  "coarse" | "coarse_norm" | "context" | "context_norm" | "fine" | "sum_norm" | "blend" | "blend_norm";
 
 /** The weights; norms have gains, then offsets. */
 export type FeaturePyramid = Readonly<Record<PyramidName, Float32Array>>;

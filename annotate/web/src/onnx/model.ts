@@ -69,8 +69,7 @@ export class Model {
     const words = wordsProgram(description, description.protocols["auto"]);
     const programs = [description.image, words, text.program, ...(EDGES in description.files ? [EDGES] : [])];
     const ownTaught = description.taught ?? [];
-    const isWeights = (name: string) =>
-      !name.endsWith(".onnx") && name !== text.tokenizer && !ownTaught.includes(name);
+    const isWeights = (name: string) => !name.endsWith(".onnx") && name !== text.tokenizer && !ownTaught.includes(name);
     const weights = Object.keys(description.files).filter(isWeights);
     const names = [text.tokenizer, ...programs, ...weights, ...ownTaught];
     const sizes = Object.fromEntries(names.map((name) => [name, description.files[name].bytes]));

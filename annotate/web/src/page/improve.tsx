@@ -33,11 +33,7 @@ export function Improve({ page: { improvement } }: { page: Page }) {
         {done ? `Improve with ${plural(done, "done image")}` : "Improve"}
       </button>
       {progress.can_finetune && (
-        <Check
-          isChecked={finetune.value}
-          isDisabled={isRunning}
-          onChange={(isChecked) => (finetune.value = isChecked)}
-        >
+        <Check isChecked={finetune.value} isDisabled={isRunning} onChange={(isChecked) => (finetune.value = isChecked)}>
           Fine-tune: takes minutes, and learns from what surrounds a place
         </Check>
       )}

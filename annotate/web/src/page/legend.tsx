@@ -67,9 +67,7 @@ export function Legend({ page: { session } }: { page: Page }) {
           </ul>
         </>
       )}
-      {absent.length > 0 && (
-        <p class="help">Not found: {absent.map(({ name }) => firstName(name)).join(", ")}</p>
-      )}
+      {absent.length > 0 && <p class="help">Not found: {absent.map(({ name }) => firstName(name)).join(", ")}</p>}
       {image.edits.canUndo && session.canCorrect.value && (
         <button
           type="button"

@@ -127,11 +127,7 @@ export function SavePanel({ page }: { page: Page }) {
       )}
       {isBusy && <progress aria-label="Packing" max="1" {...(share > 0 && { value: share })} />}
       {asked && (
-        <UnlabeledDialog
-          page={page}
-          onSave={(chosen) => saveAll(asked.pack, chosen)}
-          onClose={() => setAsked(null)}
-        />
+        <UnlabeledDialog page={page} onSave={(chosen) => saveAll(asked.pack, chosen)} onClose={() => setAsked(null)} />
       )}
     </>
   );

@@ -105,12 +105,7 @@ export function WordsField({ page }: { page: Page }) {
       <div class="heading">
         <label for="words">Words to look for</label>
         {words.length > 1 && (
-          <button
-            type="button"
-            class="link"
-            aria-label="Remove all words"
-            onClick={() => remove(...words)}
-          >
+          <button type="button" class="link" aria-label="Remove all words" onClick={() => remove(...words)}>
             Remove all
           </button>
         )}
@@ -184,11 +179,7 @@ export function WordsField({ page }: { page: Page }) {
         </p>
       )}
       {edited !== null && (
-        <WordDialog
-          word={edited}
-          onChange={(changed) => rename(edited, changed)}
-          onClose={() => setEdited(null)}
-        />
+        <WordDialog word={edited} onChange={(changed) => rename(edited, changed)} onClose={() => setEdited(null)} />
       )}
       {asked && (
         <Question title={asked.title} yes={asked.yes} onYes={asked.act} onClose={() => setAsked(null)}>

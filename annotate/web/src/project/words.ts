@@ -83,8 +83,7 @@ function added(vocabulary: Vocabulary): ProjectWord {
 function freeColor(vocabulary: Vocabulary): Color {
   const used = (words: Vocabulary) => new Set(words.map(({ color }) => color.join()));
   for (const taken of [used(vocabulary), used(vocabulary.filter(({ removed }) => !removed))])
-    for (let place = 0; place <= MOST_WORDS; place++)
-      if (!taken.has(wordColor(place).join())) return wordColor(place);
+    for (let place = 0; place <= MOST_WORDS; place++) if (!taken.has(wordColor(place).join())) return wordColor(place);
   return wordColor(MOST_WORDS);
 }
 

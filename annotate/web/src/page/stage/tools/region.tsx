@@ -89,18 +89,11 @@ function RegionDialog({ work: { session, view }, region, corner, onGive, onClose
   const known = words.value.map((word) => firstName(word).toLowerCase());
   const { x, y } = toStage(view.value, region.at);
   const at = {
-    x: Math.max(
-      0,
-      corner.x + x + APART + WIDTH > innerWidth ? corner.x + x - APART - WIDTH : corner.x + x + APART,
-    ),
+    x: Math.max(0, corner.x + x + APART + WIDTH > innerWidth ? corner.x + x - APART - WIDTH : corner.x + x + APART),
     y: Math.max(0, corner.y + y - 2 * APART),
   };
   return (
-    <Dialog
-      title={has === null ? "Give this region a word" : `Instead of “${has}”`}
-      at={at}
-      onClose={onClose}
-    >
+    <Dialog title={has === null ? "Give this region a word" : `Instead of “${has}”`} at={at} onClose={onClose}>
       <WordList
         label="Find a word, or type another"
         options={optionsOf(session.settings, has, has === null)}
