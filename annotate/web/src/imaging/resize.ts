@@ -5,15 +5,6 @@ import type { Pixels } from "../backend";
 /** Fixed-point weights have this many bits after the point, so that 255 times their sum fits into 32 bits. */
 const BITS = 22;
 
-/** For each pixel of the result: the first pixel of the source that counts, and the weights from there. */
-interface Filter {
-  readonly first: Int32Array;
-  readonly count: Int32Array;
-  readonly weights: Int32Array;
-  /** Weights reserved for each pixel of the result. */
-  readonly stride: number;
-}
-
 /**
  * Resize an image as `Image.resize(size, Resampling.BILINEAR)` does, up to rounding.
  *
@@ -64,7 +55,8 @@ function alongRows(image: Pixels, width: number): Uint8Array {
   return result;
 }
 
-function triangle(source: number, target: number): Filter {
+/** For each pixel of the result the first pixel of the source that counts, how many do, and `stride` places for weights. */
+function triangle(source: number, target: number) {
   const scale = source / target;
   const support = Math.max(1, scale);
   const stride = 2 * Math.ceil(support) + 1;

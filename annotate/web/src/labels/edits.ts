@@ -27,11 +27,6 @@ interface Step {
 
 const NO_RUNS = new Int32Array();
 
-interface OpenStep {
-  readonly runs: number[];
-  readonly objects: number[];
-}
-
 export interface SavedEdits {
   readonly layer: PackedLayer;
   readonly names: readonly (string | null)[];
@@ -47,7 +42,7 @@ export class Edits {
   readonly objects: ObjectLayer;
   private done: Step[] = [];
   private undone: Step[] = [];
-  private open: OpenStep | null = null;
+  private open: { readonly runs: number[]; readonly objects: number[] } | null = null;
 
   constructor(
     private readonly width: number,
@@ -82,10 +77,10 @@ export class Edits {
    */
   paint(runs: Runs, choice: Choice): Change | null {
     const after = this.code(choice);
-    const open = this.begun();
+    this.open ??= { runs: [], objects: [] };
     const changed: number[] = [];
     for (let at = 0; at < runs.length; at += 2) this.codes.fill(runs[at], runs[at] + runs[at + 1], after, changed);
-    for (const number of changed) open.runs.push(number);
+    for (const number of changed) this.open.runs.push(number);
     return this.change({ runs: Int32Array.from(changed), objects: NO_RUNS }, false);
   }
 
@@ -95,7 +90,7 @@ export class Edits {
    * @returns the rectangle in which something changed; null: nothing did.
    */
   assign(runs: Runs, object: number): Box | null {
-    const { objects } = this.begun();
+    const { objects } = (this.open ??= { runs: [], objects: [] });
     const from = objects.length;
     for (let at = 0; at < runs.length; at += 2) this.objects.fill(runs[at], runs[at] + runs[at + 1], object, objects);
     return boxOf(objects.slice(from), this.width, STRETCH);
@@ -115,10 +110,7 @@ export class Edits {
     const { open } = this;
     this.open = null;
     if (!open || !(open.runs.length || open.objects.length)) return false;
-    this.done.push({
-      runs: merged(open.runs, this.width),
-      objects: Int32Array.from(open.objects),
-    });
+    this.done.push({ runs: merged(open.runs, this.width), objects: Int32Array.from(open.objects) });
     this.undone = [];
     let bytes = this.done.reduce((sum, step) => sum + bytesOf(step), 0);
     while (bytes > MOST_HISTORY && this.done.length > 1) bytes -= bytesOf(this.done.shift()!);
@@ -184,10 +176,6 @@ export class Edits {
       undone: [...this.undone],
       objects: this.objects.saved,
     };
-  }
-
-  private begun(): OpenStep {
-    return (this.open ??= { runs: [], objects: [] });
   }
 
   private change({ runs, objects }: Step, isUndone: boolean): Change | null {

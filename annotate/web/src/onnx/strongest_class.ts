@@ -13,20 +13,14 @@ export interface Maps {
   readonly columns: number;
 }
 
-/** The strongest class of each pixel, by its place among the maps, and its logit. */
-export interface Strongest {
-  readonly index: Uint16Array;
-  readonly value: Float32Array;
-}
-
 /**
- * The strongest class of every pixel; the lowest index wins a tie.
+ * The strongest class of every pixel, by its place among the maps, and its logit; the lowest index wins a tie.
  *
  * Maps are interpolated to the image tile by tile (bilinear, corners not aligned). An interpolated value lies between
  * the minimum and maximum of its cells, so a class whose maximum in a tile is below the minimum of another class can't
  * win there, and only the other classes are interpolated.
  */
-export function strongestClass(maps: Maps, height: number, width: number): Strongest {
+export function strongestClass(maps: Maps, height: number, width: number): { index: Uint16Array; value: Float32Array } {
   const index = new Uint16Array(height * width);
   const value = new Float32Array(height * width).fill(-Infinity);
   const along = { rows: axis(maps.rows, height), columns: axis(maps.columns, width) };

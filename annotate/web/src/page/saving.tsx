@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 
 import { sentence } from "../backend";
 import { everything, fileOf, FORMATS, save } from "../saving/files";
-import { loadProject, openProjectFile, projectZip } from "../saving/project_file";
+import { loadProject, projectZip } from "../saving/project_file";
 import type { Item } from "../session/item";
 import { FileButton } from "./buttons";
 import { Dialog, Question } from "./dialog";
@@ -48,7 +48,7 @@ export function SavePanel({ page }: { page: Page }) {
     void busy(async () => {
       session.offered.value = null;
       session.problem.value = null;
-      await loadProject(session, await openProjectFile(file), setShare);
+      await loadProject(session, file, setShare);
     });
 
   return (

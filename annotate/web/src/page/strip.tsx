@@ -212,14 +212,6 @@ const BEYOND = 8;
 /** How many there are before the size of the list is known. */
 const AT_FIRST = 24;
 
-/** A range of entries, and the room of those that are left out [px]. */
-interface Range {
-  readonly first: number;
-  readonly last: number;
-  readonly before: number;
-  readonly after: number;
-}
-
 /** The address of an image's thumbnail, for as long as it is needed; null: not there yet. */
 function useThumbnail(item: Item): string | null {
   const [address, setAddress] = useState<string | null>(null);
@@ -243,11 +235,12 @@ function useThumbnail(item: Item): string | null {
 }
 
 /**
- * Which entries of a list that scrolls sideways are in sight; the chosen one is brought there.
+ * Which entries of a list that scrolls sideways are in sight, and the room of those that are left out [px]; the chosen
+ * one is brought there.
  *
  * @param chosen its place; -1: none is.
  */
-function useVisible(list: RefObject<HTMLElement | null>, count: number, chosen: number): Range {
+function useVisible(list: RefObject<HTMLElement | null>, count: number, chosen: number) {
   const [range, setRange] = useState({ first: 0, last: AT_FIRST, width: 0 });
 
   const look = () => {

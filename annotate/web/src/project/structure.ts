@@ -8,7 +8,7 @@ import { signal } from "@preact/signals";
 import type { Segmentation } from "../backend";
 import type { Color } from "../imaging/palette";
 import type { SavedEdits } from "../labels/edits";
-import type { SavedObjects } from "../labels/layer";
+import type { PackedLayer } from "../labels/layer";
 import type { Size } from "../labels/runs";
 import type { Database } from "./database";
 import type { Context } from "./keeping";
@@ -87,13 +87,11 @@ export interface KeptDraft extends Omit<Segmentation, "words"> {
 export interface KeptEdits extends Pick<SavedEdits, "layer" | "done" | "undone"> {
   /** Ids of words; null: no word. */
   readonly ids: readonly (number | null)[];
-  readonly objects: KeptObjects;
-}
-
-/** Objects as they are kept. */
-interface KeptObjects extends Pick<SavedObjects, "layer"> {
-  /** Ids of the words of the objects 1, 2, ...; null: such an object has no pixels. */
-  readonly ids: readonly (number | null)[];
+  readonly objects: {
+    readonly layer: PackedLayer | null;
+    /** Ids of the words of the objects 1, 2, ...; null: such an object has no pixels. */
+    readonly ids: readonly (number | null)[];
+  };
 }
 
 /** Everything about an image that going on with it needs. */

@@ -8,7 +8,7 @@ import { type Labeling, NONE } from "../labels/labeling";
 import { empty, mapped, packed, type PackedLayer, unpacked } from "../labels/layer";
 import { objectMap } from "../labels/objects";
 import type { Size } from "../labels/runs";
-import { labelMapPng, objectMapPng, savedObjects } from "../saving/maps";
+import { labelMapPng, labelsOfMap, objectMapPng, savedObjects } from "../saving/maps";
 import { type Context, labelingOf, withIds } from "./keeping";
 import type { ImageState, KeptDraft, KeptEdits, Work } from "./structure";
 import { colorsById, type Vocabulary } from "./words";
@@ -173,14 +173,11 @@ function keptObjects(png: Uint8Array | undefined, labels: Uint16Array, size: Siz
   return { layer, ids: words.map((word) => (word ? Number(word) : null)) };
 }
 
-/** Ids of a map with 16 bits, or with 8 of which 255 is none. */
 function plane(png: Uint8Array, { width, height }: Size): Uint16Array<ArrayBuffer> {
   const image = decode(png);
   if (image.channels !== 1 || image.width !== width || image.height !== height)
     throw new Error(`a map isn't one of ${width} × ${height} pixels`);
-  const values = Uint16Array.from(image.data);
-  if (image.depth === 8) for (let at = 0; at < values.length; at++) if (values[at] === 255) values[at] = NONE;
-  return values;
+  return labelsOfMap(image);
 }
 
 function text(content: string): Uint8Array {

@@ -16,7 +16,7 @@ import {
   TransientError,
 } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
-import { NONE } from "../labels/labeling";
+import { labelsOfMap } from "../saving/maps";
 
 /** Addresses of a service, relative to the page. */
 export interface Addresses {
@@ -112,16 +112,10 @@ export class ServiceBackend implements Backend {
 async function refusal(response: Response): Promise<PageError> {
   if (response.status === 401 || response.status === 403)
     return new KeyError("The service asks for an API key: type the one that you were given.");
-  let message = "";
-  try {
-    ({
-      error: { message },
-    } = (await response.json()) as { error: { message: string } });
-  } catch {
-    message = response.statusText;
-  }
+  const content = (await response.json().catch(() => ({}))) as { error?: { message?: string } };
+  const message = content.error?.message || response.statusText || "it doesn't say why";
   const Failure = [429, 502, 503, 504].includes(response.status) ? TransientError : PageError;
-  return new Failure(`The service refuses this (${response.status}): ${message || "it doesn't say why"}.`);
+  return new Failure(`The service refuses this (${response.status}): ${message}.`);
 }
 
 function pause(seconds: number, signal: AbortSignal): Promise<void> {
@@ -170,7 +164,7 @@ function read(files: Readonly<Record<string, Uint8Array>>): Segmentation {
   return {
     width,
     height,
-    labels: labelsOf(map),
+    labels: labelsOfMap(map),
     confidence: new Uint8Array(confidence.data),
     words: report.classes.map(({ name }) => name),
     parts: report.parts ? readParts(report.parts, decode(file(files, "parts.png"))) : null,
@@ -185,15 +179,7 @@ function file(files: Readonly<Record<string, Uint8Array>>, name: string): Uint8A
   return files[name];
 }
 
-/** Labels of a label map: 8 bits with 255 for none, or 16 bits. */
-function labelsOf({ data, depth, channels }: DecodedPng): Uint16Array {
-  if (channels !== 1) throw new Error("a label map has more than one channel");
-  const labels = new Uint16Array(data);
-  if (depth === 8) for (let at = 0; at < labels.length; at++) if (labels[at] === 255) labels[at] = NONE;
-  return labels;
-}
-
 function readParts(names: readonly PartName[], map: DecodedPng): PartMap {
   const gray = [128, 128, 128];
-  return { names, labels: labelsOf(map), colors: names.map((_, index) => map.palette?.[index].slice(0, 3) ?? gray) };
+  return { names, labels: labelsOfMap(map), colors: names.map((_, index) => map.palette?.[index].slice(0, 3) ?? gray) };
 }

@@ -109,26 +109,13 @@ export function ordered<Image>(images: readonly Image[], order: Order, stateOf: 
   return result;
 }
 
-interface Statistics {
-  readonly images: number;
-  readonly progress: Readonly<Record<Progress, number>>;
-  /** Share of the labeled images' pixels that a person decided, in [0, 1]; those of images that are done count. */
-  readonly decided: number;
-  readonly words: readonly WordStatistics[];
-}
-
-interface WordStatistics {
-  readonly word: ProjectWord;
-  /** Images that show it, and those of them that are done. */
-  readonly images: number;
-  readonly done: number;
-  /** Share of the labeled images' pixels, in [0, 1]. */
-  readonly fraction: number;
-  readonly objects: number;
-}
-
-/** @param words those to count; of removed words, those that labels still have. */
-export function statistics(states: readonly ImageState[], words: readonly ProjectWord[]): Statistics {
+/**
+ * Images by state; the share of the labeled images' pixels that a person decided, as which those of images that are done
+ * count; and for each word the images that show it, those of them that are done, its share of the pixels, and its objects.
+ *
+ * @param words those to count; of removed words, those that labels still have.
+ */
+export function statistics(states: readonly ImageState[], words: readonly ProjectWord[]) {
   const progress: Record<Progress, number> = { "not labeled": 0, labeled: 0, corrected: 0, "sent back": 0, done: 0, accepted: 0 };
   const counts = new Map(words.map(({ id }) => [id, { images: 0, done: 0, pixels: 0, objects: 0 }]));
   let all = 0,
@@ -149,7 +136,7 @@ export function statistics(states: readonly ImageState[], words: readonly Projec
     }
   }
   const share = (pixels: number) => (all ? pixels / all : 0);
-  const figures = words.map((word): WordStatistics => {
+  const figures = words.map((word) => {
     const { pixels, ...rest } = counts.get(word.id)!;
     return { word, ...rest, fraction: share(pixels) };
   });

@@ -22,12 +22,10 @@ export class Navigation {
   }
 
   resize(size: Size): void {
-    const { session, view } = this;
-    const item = session.current.value?.item;
     const wasFitted = this.isFitted.value;
     this.size.value = size;
-    if (!item || wasFitted) this.fit();
-    else view.value = moved(view.value, 0, 0, item, size);
+    if (wasFitted) this.fit();
+    else this.pan(0, 0);
   }
 
   readonly isFitted = computed(() => {
@@ -35,14 +33,18 @@ export class Navigation {
     return !item || this.view.value.scale <= fitted(item, this.size.value).scale * 1.001;
   });
 
+  /** Look at the image in another way, if there is one. */
+  private look(how: (view: View, image: Size, stage: Size) => View): void {
+    const image = this.session.current.value?.item;
+    if (image) this.view.value = how(this.view.value, image, this.size.value);
+  }
+
   fit(): void {
-    const item = this.session.current.value?.item;
-    if (item) this.view.value = fitted(item, this.size.value);
+    this.look((_, image, stage) => fitted(image, stage));
   }
 
   frame(box: Box): void {
-    const item = this.session.current.value?.item;
-    if (item) this.view.value = framed(box, item, this.size.value);
+    this.look((_, image, stage) => framed(box, image, stage));
   }
 
   /** The same, or all of the image if it is looked at so already. */
@@ -54,17 +56,14 @@ export class Navigation {
   }
 
   zoom(factor: number, at?: Point): void {
-    const item = this.session.current.value?.item;
-    if (!item) return;
-    const { width, height } = this.size.value;
-    const place =
-      at ?? (this.cursor.value ? toStage(this.view.value, this.cursor.value) : { x: width / 2, y: height / 2 });
-    this.view.value = zoomed(this.view.value, factor, place, item, this.size.value);
+    this.look((view, image, stage) => {
+      const cursor = this.cursor.value && toStage(view, this.cursor.value);
+      return zoomed(view, factor, at ?? cursor ?? { x: stage.width / 2, y: stage.height / 2 }, image, stage);
+    });
   }
 
   pan(right: number, down: number): void {
-    const item = this.session.current.value?.item;
-    if (item) this.view.value = moved(this.view.value, right, down, item, this.size.value);
+    this.look((view, image, stage) => moved(view, right, down, image, stage));
   }
 
   hover(at: Point | null): void {
@@ -82,7 +81,7 @@ export class Navigation {
       y: Math.max(0.5, Math.min(item.height - 0.5, Math.floor(from.y) + 0.5 + down)),
     };
     this.cursor.value = to;
-    this.view.value = showing(this.view.value, to, item, this.size.value);
+    this.look((view, image, stage) => showing(view, to, image, stage));
   }
 
   /** The pixel at the cursor; null: it is outside of the image. */

@@ -47,7 +47,7 @@ export abstract class Tool {
   /** What it draws on the stage depends on these, besides the view and the cursor. */
   readonly seen: readonly ReadonlySignal<unknown>[] = [];
 
-  constructor(protected readonly work: Workbench) {}
+  constructor(readonly work: Workbench) {}
 
   tap?(at: Point, press: Press): void;
   /** A second tap soon after the first, which was told as well. */

@@ -12,7 +12,6 @@ import { pixelAt, toStage } from "../navigation";
 import type { Pen } from "../painter";
 import { Tool } from "../tool";
 import { choiceOf, optionsOf, WordList } from "../word_choice";
-import type { Workbench } from "../workbench";
 
 export class RegionTool extends Tool {
   readonly icon = "region";
@@ -50,15 +49,7 @@ export class RegionTool extends Tool {
   }
 
   panel(corner: Point) {
-    return this.picked.value && (
-        <RegionDialog
-          work={this.work}
-          region={this.picked.value}
-          corner={corner}
-          onGive={(choice) => this.give(choice)}
-          onClose={() => this.leave()}
-        />
-      );
+    return this.picked.value && <RegionDialog tool={this} region={this.picked.value} corner={corner} />;
   }
 }
 
@@ -75,16 +66,16 @@ interface PickedRegion {
 }
 
 interface RegionDialogProps {
-  work: Workbench;
+  tool: RegionTool;
   region: PickedRegion;
   /** Corner of the stage [px of the window]. */
   corner: Point;
-  onGive: (choice: Choice) => void;
-  onClose: () => void;
 }
 
-function RegionDialog({ work: { session, view }, region, corner, onGive, onClose }: RegionDialogProps) {
+function RegionDialog({ tool, region, corner }: RegionDialogProps) {
+  const { session, view } = tool.work;
   const { words } = session.settings;
+  const close = () => void tool.leave();
   const has = region.word && firstName(region.word);
   const known = words.value.map((word) => firstName(word).toLowerCase());
   const { x, y } = toStage(view.value, region.at);
@@ -93,17 +84,17 @@ function RegionDialog({ work: { session, view }, region, corner, onGive, onClose
     y: Math.max(0, corner.y + y - 2 * APART),
   };
   return (
-    <Dialog title={has === null ? "Give this region a word" : `Instead of “${has}”`} at={at} onClose={onClose}>
+    <Dialog title={has === null ? "Give this region a word" : `Instead of “${has}”`} at={at} onClose={close}>
       <WordList
         label="Find a word, or type another"
         options={optionsOf(session.settings, has, has === null)}
         current={has}
         addition={(text) => (known.includes(text.toLowerCase()) ? null : `Add “${text}”`)}
-        onChoose={(key) => onGive(choiceOf(key))}
-        onKeep={onClose}
+        onChoose={(key) => tool.give(choiceOf(key))}
+        onKeep={close}
         onAdd={(text) => {
           words.value = withWords(words.value, splitWords(text)).words;
-          onGive(splitWords(text).map(firstName)[0]);
+          tool.give(splitWords(text).map(firstName)[0]);
         }}
       />
     </Dialog>
