@@ -1,28 +1,22 @@
 /** Labels images inside the page, with a network in a folder beside it. */
 
 import type { Backend, ImageSource, ModelInfo, Progress, Query, Segmentation, TaughtFile } from "../backend";
-import { networkFailure, WorkerCalls } from "../worker_calls";
+import type { WorkerCalls } from "../worker_calls";
 import { Recent } from "./recent";
 import type { NetworkFunctions } from "./worker";
 
 export class OnnxBackend implements Backend {
   readonly atOnce = 1;
-  private readonly calls: WorkerCalls<NetworkFunctions>;
   private loading: Promise<ModelInfo> | null = null;
   private progress: Progress = () => {};
   /** The images of which the worker knows what the network sees. */
   private readonly known = new Recent<true>();
 
-  /**
-   * @param script address of the built worker.
-   * @param folder address of the exported model.
-   */
+  /** @param folder address of the exported model. */
   constructor(
-    script: URL,
+    private readonly calls: WorkerCalls<NetworkFunctions>,
     private readonly folder: URL,
-  ) {
-    this.calls = new WorkerCalls(script, networkFailure);
-  }
+  ) {}
 
   load(progress: Progress): Promise<ModelInfo> {
     this.progress = progress;

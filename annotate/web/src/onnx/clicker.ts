@@ -3,7 +3,7 @@
 import type { ImageSource } from "../backend";
 import type { Click, Guess } from "../clicks/guess";
 import type { Box, Runs } from "../labels/runs";
-import { networkFailure, type Sent, WorkerCalls } from "../worker_calls";
+import type { Sent, WorkerCalls } from "../worker_calls";
 import type { Asked, ClickFunctions } from "./click_worker";
 
 export interface Found {
@@ -12,20 +12,14 @@ export interface Found {
 }
 
 export class Clicker {
-  private readonly calls: WorkerCalls<ClickFunctions>;
   /** Id of the image that the worker has. */
   private known: string | null = null;
 
-  /**
-   * @param script address of the built worker.
-   * @param folder address of the network.
-   */
+  /** @param folder address of the network. */
   constructor(
-    script: URL,
+    private readonly calls: WorkerCalls<ClickFunctions>,
     private readonly folder: URL,
-  ) {
-    this.calls = new WorkerCalls(script, networkFailure);
-  }
+  ) {}
 
   /** See an image before it is clicked, so that the first click is quick, too. */
   look(image: ImageSource): Promise<void> {

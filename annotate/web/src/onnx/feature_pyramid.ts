@@ -14,11 +14,8 @@ const FINER = 2;
 /** Added to variances. */
 const EPSILON = 1e-5;
 
-export type PyramidName =
-  "coarse" | "coarse_norm" | "context" | "context_norm" | "fine" | "sum_norm" | "blend" | "blend_norm";
-
 /** The weights; norms have gains, then offsets. */
-export type FeaturePyramid = Readonly<Record<PyramidName, Float32Array>>;
+export type FeaturePyramid = Readonly<Record<keyof ReturnType<typeof pyramidShapes>, Float32Array>>;
 
 /**
  * The shapes of the weights.
@@ -27,7 +24,7 @@ export type FeaturePyramid = Readonly<Record<PyramidName, Float32Array>>;
  * @param coarse channels of the coarse map.
  * @param fine channels of all finer ones.
  */
-export function pyramidShapes(channels: number, coarse: number, fine: number): Record<PyramidName, readonly number[]> {
+export function pyramidShapes(channels: number, coarse: number, fine: number) {
   const norm = [2, channels], kernels = [channels, channels, 3, 3];
   return {
     coarse: [channels, coarse],

@@ -2,7 +2,8 @@
 
 import * as ort from "onnxruntime-web/wasm";
 
-import { type ModelInfo, PageError, type Pixels, type Query, type Segmentation, type TaughtFile } from "../backend";
+import type { ModelInfo, Pixels, Progress, Query, Segmentation, TaughtFile } from "../backend";
+import { PageError } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
 import { resizedPlanes } from "../imaging/resize";
 import { NONE } from "../labels/labeling";
@@ -20,7 +21,7 @@ import {
 import { EDGES, refined } from "./edges";
 import { type FeatureMap, readNames } from "./feature_maps";
 import { float16 } from "./float16";
-import type { Loader } from "./loading";
+import { readFiles } from "./loading";
 import { Prompts } from "./prompts";
 import { type Maps, strongestClass } from "./strongest_class";
 import { readTaughtWords, type TaughtWords } from "./taught_words";
@@ -63,7 +64,7 @@ export class Model {
    *
    * @param runtime ONNX Runtime, which loads at the same time.
    */
-  static async load(content: unknown, loader: Loader, runtime: Promise<void>): Promise<Model> {
+  static async load(content: unknown, folder: URL, runtime: Promise<void>, progress: Progress): Promise<Model> {
     const description = checkedDescription(content);
     const text = description.text!;
     const words = wordsProgram(description, description.protocols["auto"]);
@@ -73,7 +74,7 @@ export class Model {
     const weights = Object.keys(description.files).filter(isWeights);
     const names = [text.tokenizer, ...programs, ...weights, ...ownTaught];
     const sizes = Object.fromEntries(names.map((name) => [name, description.files[name].bytes]));
-    const [files] = await Promise.all([loader.all(sizes), runtime]);
+    const [files] = await Promise.all([readFiles(folder, sizes, progress), runtime]);
     // programs share files of weights: each takes from them what it refers to
     const externalData = weights.map((path) => ({ path, data: files.get(path)! }));
     const sessions: ort.InferenceSession[] = [];

@@ -2,7 +2,7 @@
 
 import type { ModelInfo, Pixels, Query, Segmentation, TaughtFile } from "../backend";
 import { type Sent, serve } from "../worker_calls";
-import { Loader, json } from "./loading";
+import { json } from "./loading";
 import { Model, type SeenImage } from "./model";
 import { Recent } from "./recent";
 import { prepareRuntime } from "./runtime";
@@ -53,11 +53,10 @@ async function loaded(folder: URL, progress: (share: number) => void): Promise<M
   runtime.catch(() => {});
   const content = await json(new URL("segvoc.json", folder));
   let sent = 0;
-  const files = new Loader(folder, (share) => {
+  return Model.load(content, folder, runtime, (share) => {
     // a message for every chunk would be thousands
     if (share < 1 && share - sent < 0.01) return;
     sent = share;
     progress(share);
   });
-  return Model.load(content, files, runtime);
 }

@@ -1,20 +1,16 @@
 /** Packs and unpacks files of images' work without keeping the page from answering. */
 
-import { WorkerCalls } from "../worker_calls";
+import type { WorkerCalls } from "../worker_calls";
 import type { Context } from "./keeping";
 import type { ImageState, KeptDraft, Work } from "./structure";
 import type { Vocabulary } from "./words";
 import type { WorkFunctions } from "./work_worker";
 
 export class WorkPacker {
-  private readonly calls: WorkerCalls<WorkFunctions>;
   /** The draft that the worker has. */
   private known: KeptDraft | null = null;
 
-  /** @param script address of the built worker. */
-  constructor(script: URL) {
-    this.calls = new WorkerCalls(script);
-  }
+  constructor(private readonly calls: WorkerCalls<WorkFunctions>) {}
 
   async pack(state: ImageState, { draft, edits, settled }: Work, context: Context): Promise<Uint8Array<ArrayBuffer>> {
     // the history isn't in the file

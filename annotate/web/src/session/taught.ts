@@ -12,8 +12,7 @@ interface StoredTaught {
 
 export class TaughtFiles {
   /** Those that the model took; of two that know a word, the later one counts. */
-  readonly files = signal<readonly TaughtFile[]>([]);
-  private readonly contents = new Map<string, StoredTaught>();
+  readonly files = signal<readonly (TaughtFile & StoredTaught)[]>([]);
 
   constructor(
     private readonly store: Store,
@@ -51,15 +50,14 @@ export class TaughtFiles {
   private async tryToGive(backend: Backend, name: string, content: Uint8Array): Promise<void> {
     try {
       const file = await backend.teach!(name, content);
-      this.contents.set(file.id, { name, content });
-      this.files.value = [...this.files.value.filter((other) => other.id !== file.id), file];
+      this.files.value = [...this.files.value.filter((other) => other.id !== file.id), { ...file, name, content }];
     } catch (failure) {
       this.problem.value = sentence(failure);
     }
   }
 
   private keep(): Promise<boolean> {
-    const kept = this.files.value.map(({ id }) => this.contents.get(id)!);
+    const kept = this.files.value.map(({ name, content }): StoredTaught => ({ name, content }));
     return this.kept(() => this.store.put("taught", kept));
   }
 }
