@@ -55,11 +55,7 @@ export async function boxed(network: ViewNetwork, box: Box): Promise<Guess> {
   return { clicks: [], box, view, logits: await network.run(view, inView([middle], view), mask) };
 }
 
-/**
- * The object after one more click.
- *
- * @param onFirst called with what a farther view shows of a small object, before it is looked at closely.
- */
+/** The object after one more click; `onFirst` gets what a farther view shows of a small object before a closer one. */
 export async function clicked(
   network: ViewNetwork,
   before: Guess | null,

@@ -23,12 +23,7 @@ export interface NamePlace {
   readonly halfHeight: number;
 }
 
-/**
- * For each region, the largest rectangle with the shape of a word inside of it; largest first.
- *
- * @param labels label of each pixel.
- * @param skipped a label that has no name.
- */
+/** For each region but those of a skipped label, the largest rectangle of a word's shape in it; largest first. */
 export function namePlaces(labels: Uint16Array, { width, height }: Size, skipped: number): NamePlace[] {
   const rows = Math.min(height, ROWS),
     cellHeight = height / rows;
@@ -92,12 +87,7 @@ interface Mapping {
 
 type Context = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
 
-/**
- * Write each name where its region has room for it, as large as the size or a little smaller.
- *
- * @param names by label; null: not written.
- * @param size height of the letters [px of the canvas].
- */
+/** Write names, by label (null: none), where their regions have room for about this size [px of the canvas]. */
 export function drawNames(
   context: Context,
   places: readonly NamePlace[],

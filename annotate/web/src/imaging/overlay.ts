@@ -10,11 +10,7 @@ import { halfToEven } from "./resize";
 export const LINE = 1,
   EDGE = 2;
 
-/**
- * The lines in a rectangle of an image, row by row.
- *
- * @param labels label of each pixel of the image.
- */
+/** The lines in a rectangle of an image with a label for each pixel, row by row. */
 export function borderLines(labels: Uint16Array, { width, height }: Size, box: Box): Uint8Array {
   const shorter = Math.min(width, height);
   const thickness = Math.max(1, halfToEven(shorter / 450)),

@@ -10,12 +10,7 @@ export interface Connected {
   readonly pixels: number;
 }
 
-/**
- * The connected regions in a rectangle, in the order of their first pixels.
- *
- * @param width that of the image.
- * @param keyOf what the pixels of a region have in common; 0: a pixel is in no region.
- */
+/** The regions of pixels with one key (0: in none) in a box of an image, in the order of their first pixels. */
 export function connected(width: number, box: Box, keyOf: (pixel: number) => number): Connected[] {
   const starts: number[] = [],
     ends: number[] = [],
@@ -140,11 +135,7 @@ export function spread(patch: Patch, open: number): void {
   }
 }
 
-/**
- * The region of a pixel, over edges and not over corners.
- *
- * @param isFound marks the pixels of regions that are known; it is filled in.
- */
+/** The region of a pixel, over edges and not over corners; `isFound` has the pixels of known regions, and is filled. */
 export function regionAt(
   labels: Uint16Array,
   { width, height }: Size,
@@ -175,11 +166,7 @@ export function regionAt(
   return Int32Array.from(runs);
 }
 
-/**
- * Visit all places of a grid row by row, and then back, each with the four places beside it that came before it.
- *
- * @param visit `before` is -1 outside of the grid.
- */
+/** Visit a grid's places row by row, and then back, each with the four beside it that came before it (-1: outside). */
 export function sweep({ width, height }: Size, visit: (at: number, before: number, isDiagonal: boolean) => void): void {
   const place = (x: number, y: number) => (x < 0 || y < 0 || x >= width || y >= height ? -1 : y * width + x);
   for (const step of [1, -1]) {
@@ -201,12 +188,7 @@ export const STRAIGHT = 3,
 
 const FAR = 2 ** 30;
 
-/**
- * For pixels, the labels of the nearest pixels around them.
- *
- * @param labels label of each pixel of the image.
- * @returns the pixels by the labels that they get; nothing if there are no others.
- */
+/** Pixels by the labels of the nearest pixels around them; nothing if there are no others. */
 export function surroundings(labels: Uint16Array, runs: Runs, size: Size): Map<number, Runs> {
   const box = boxOf(runs, size.width);
   if (!box) return new Map();

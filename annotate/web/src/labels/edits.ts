@@ -70,11 +70,7 @@ export class Edits {
     return this.undone.length > 0;
   }
 
-  /**
-   * Give pixels a word, as a part of the action that `finish` ends.
-   *
-   * @returns what changed; null: nothing did.
-   */
+  /** Give pixels a word, as a part of the action that `finish` ends; returns what changed, or null if nothing did. */
   paint(runs: Runs, choice: Choice): Change | null {
     const after = this.code(choice);
     this.open ??= { runs: [], objects: [] };
@@ -84,11 +80,7 @@ export class Edits {
     return this.change({ runs: Int32Array.from(changed), objects: NO_RUNS }, false);
   }
 
-  /**
-   * Give pixels to an object (0: to none), as a part of the action that `finish` ends.
-   *
-   * @returns the rectangle in which something changed; null: nothing did.
-   */
+  /** Give pixels to an object (0: to none), as a part of that action; returns where something changed, or null. */
   assign(runs: Runs, object: number): Box | null {
     const { objects } = (this.open ??= { runs: [], objects: [] });
     const from = objects.length;

@@ -53,11 +53,7 @@ export type Ends = Readonly<Record<"left" | "top" | "right" | "bottom", boolean>
 
 const EVERYWHERE: Ends = { left: true, top: true, right: true, bottom: true };
 
-/**
- * The costs of an image, from how much colors differ around each corner of its cells. Where the image ends is an edge.
- *
- * @param pixels RGBA, row by row.
- */
+/** Costs of RGBA pixels, from how much colors differ around each corner of them; where the image ends is an edge. */
 export function edgeCosts(pixels: Uint8ClampedArray, { width, height }: Size, ends = EVERYWHERE): Costs {
   const strength = new Float32Array((width + 1) * (height + 1));
   // the difference of two rows or columns on each side, the nearer ones counting more

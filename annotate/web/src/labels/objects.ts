@@ -169,11 +169,7 @@ function touches(patch: Patch, { runs }: Connected): boolean {
   return isBeside;
 }
 
-/**
- * Divide an object by itself: into its regions if it has several, or else in two where it is narrow.
- *
- * @returns as `cut`.
- */
+/** Divide an object into its regions if it has several, or else in two where it is narrow; returns as `cut`. */
 export function divide(labeling: Labeling, number: number): { box: Box; pieces: number[] } | null {
   const figures = objectFigures(labeling).find((one) => one.number === number);
   if (!figures) return null;

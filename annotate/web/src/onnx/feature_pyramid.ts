@@ -38,12 +38,7 @@ export function pyramidShapes(channels: number, coarse: number, fine: number) {
   };
 }
 
-/**
- * The maps that a pyramid reads, standardized: all but the logits of known classes.
- *
- * @param mean of each feature of all maps.
- * @param scale their standard deviations.
- */
+/** The maps that a pyramid reads, standardized by each feature's mean and scale: all but the known classes' logits. */
 export function pyramidInputs(maps: readonly FeatureMap[], mean: Float32Array, scale: Float32Array): FeatureMap[] {
   let first = 0;
   return maps.flatMap((map) => {

@@ -59,11 +59,7 @@ export class Model {
     this.protocol = description.protocols["auto"];
   }
 
-  /**
-   * Load all programs of an exported folder, whose `segvoc.json` has been read.
-   *
-   * @param runtime ONNX Runtime, which loads at the same time.
-   */
+  /** Load all programs of an exported folder, whose `segvoc.json` has been read, while the runtime loads. */
   static async load(content: unknown, folder: URL, runtime: Promise<void>, progress: Progress): Promise<Model> {
     const description = checkedDescription(content);
     const text = description.text!;

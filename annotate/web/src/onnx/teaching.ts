@@ -50,11 +50,7 @@ export class TaughtQuery {
     private readonly hasStrangers: boolean,
   ) {}
 
-  /**
-   * The classifiers of some words; null if none of them was taught.
-   *
-   * @param taught of a word that was taught several times, the last counts.
-   */
+  /** The classifiers of words; null if none was taught. Of a word that was taught several times, the last counts. */
   static of(taught: readonly TaughtWords[], words: readonly string[]): TaughtQuery | null {
     const places = new Map(taught.flatMap((one) => one.words.map((word, row) => [word, { one, row }] as const)));
     const shown = new Set(taught.flatMap((one) => one.shown));
@@ -178,13 +174,8 @@ function rowOf(values: Float32Array, row: number, rows: number): Float32Array {
 }
 
 /**
- * What all taught words of a cell lose again where words are asked that weren't taught.
- *
- * Examples of some words say nothing of others: they take cells from an untaught word only where they are surer than by
- * a margin.
- *
- * @param before the highest logit of the taught words by their text.
- * @param after the highest with examples.
+ * What all taught words of a cell lose again where other words are asked, too, of which examples say nothing: the gain of
+ * the highest logit by examples, up to a margin.
  */
 export function withheld(before: number, after: number): number {
   return Math.min(MARGIN, Math.max(0, after - before));
@@ -225,12 +216,7 @@ export function probeImage(): { width: number; height: number; data: Uint8Clampe
   return { width: PROBE_SIDE, height: PROBE_SIDE, data };
 }
 
-/**
- * Check that words were taught to a model.
- *
- * @param model its name.
- * @param maps its features of the drawn image.
- */
+/** Check that words were taught to the model with a name and with these features of the drawn image. */
 export function checkModel(taught: TaughtWords, model: string, maps: readonly FeatureMap[]): void {
   if (fits(taught, maps) && distance(maps, taught.probe) <= TOLERANCE * Math.hypot(...taught.probe)) return;
   throw new PageError(

@@ -7,11 +7,7 @@ import { withIds } from "./keeping";
 import type { KeptDraft, KeptEdits, Work } from "./structure";
 import { correctionsOf, editsOf, FIRST_WORD } from "./work_file";
 
-/**
- * The work in which pixels of a word have another one.
- *
- * @param before work in which the pixels must have the other word to get it; null: all pixels get it.
- */
+/** The work in which pixels of a word have another one: all of them, or those that have the other one in `before`. */
 export function exchanged(work: Work, size: Size, old: number, other: number, before: Work | null = null): Work {
   const exchange = (now: Uint16Array<ArrayBuffer>, earlier: Uint16Array | null | undefined, offset = 0) => {
     if (before && !earlier) return now;

@@ -299,11 +299,7 @@ export class RemoteStore extends Store {
       if (this.known.size > MOST_KNOWN && other !== this.held && !this.shown(other)) this.known.delete(other);
   }
 
-  /**
-   * Repeats a step until it returns false or the page is closed; after a failure it waits, longer each time.
-   *
-   * @param isTold whether the user is told of failures.
-   */
+  /** Repeats a step until it returns false or the page is closed; after failures it waits, longer each time. */
   private async repeat(step: () => Promise<boolean>, isTold = false): Promise<void> {
     let wait = WAIT.first;
     while (!this.ending.signal.aborted) {

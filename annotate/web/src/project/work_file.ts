@@ -111,11 +111,7 @@ function partsOf(png: Uint8Array | undefined, size: Size): PartMap | null {
   }
 }
 
-/**
- * What a file of an image has.
- *
- * @throws Error it isn't such a file.
- */
+/** What a file of an image has. @throws Error it isn't such a file. */
 export function decodeWork(content: Uint8Array, vocabulary: Vocabulary): { state: ImageState; work: Work } {
   const files = unzipSync(content);
   if (!files["state.json"] || !files["labels.png"]) throw new Error("a file of its work is missing");

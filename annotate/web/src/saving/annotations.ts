@@ -86,12 +86,7 @@ function rounded(value: number): number {
   return Math.round(10 * value) / 10;
 }
 
-/**
- * The counts of the pixels with one value, as pycocotools reads them.
- *
- * @param values of each pixel, row by row.
- * @param box where the value is.
- */
+/** The counts of the pixels with one value, all of which are in a box, as pycocotools reads them. */
 export function compressedCounts(values: Uint16Array, { width, height }: Size, value: number, box: Box): string {
   const counts: number[] = [];
   let isInside = false,

@@ -86,12 +86,7 @@ export function isWanted(state: ImageState, { text, progress, word }: Wanted): b
   );
 }
 
-/**
- * Sorts images stably.
- *
- * By certainty, those come first in which the model doubts most, then those that aren't labeled, and those that are done
- * last.
- */
+/** Sorts images stably; by certainty, those with most doubt come first, those without labels next, done ones last. */
 export function ordered<Image>(images: readonly Image[], order: Order, stateOf: (image: Image) => ImageState): Image[] {
   const result = [...images];
   if (order === "name") {

@@ -161,11 +161,7 @@ export class OpenImage {
   }
 }
 
-/**
- * Turns the settled labels that differ from the current ones into corrections, so that no work is lost.
- *
- * @param isCurrent whether the model's labels are up to date; otherwise every pixel keeps its label.
- */
+/** Turns settled labels into corrections: all, or those that differ from the model's if these are up to date. */
 export function paintSettled(image: OpenImage, { words, labels }: Settled, isCurrent: boolean): void {
   const now = image.labeling.value!;
   const index = words.map((word) => now.words.indexOf(word));
