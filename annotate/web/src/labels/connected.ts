@@ -38,7 +38,10 @@ export function connected(width: number, box: Box, keyOf: (pixel: number) => num
       // corners touch, so a stretch that ends where the other begins counts
       while (next < first && ends[next] + width < starts[run]) next++;
       for (let other = next; other < first && starts[other] + width <= ends[run]; other++)
-        if (keys[other] === keys[run]) join(parents, root(other), root(run));
+        if (keys[other] === keys[run]) {
+          const [one, two] = [root(other), root(run)];
+          parents[Math.max(one, two)] = Math.min(one, two);
+        }
     }
     above = first;
   }
@@ -51,10 +54,6 @@ export function connected(width: number, box: Box, keyOf: (pixel: number) => num
     region.pixels += ends[run] - starts[run];
   }
   return [...found.values()];
-}
-
-function join(parents: number[], one: number, other: number): void {
-  parents[Math.max(one, other)] = Math.min(one, other);
 }
 
 /** The pixels of a rectangle, row by row, with a value each. */

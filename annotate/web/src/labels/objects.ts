@@ -2,7 +2,7 @@
 
 import { connected, type Connected, DIAGONAL, Patch, spread, STRAIGHT, sweep } from "./connected";
 import type { Labeling } from "./labeling";
-import { type Box, boxOf, forRuns, grown, joined, pixelsOf, type Point, type Runs, type Size, whole } from "./runs";
+import { type Box, boxOf, forRuns, grown, joined, pixelsOf, type Point, type Runs, whole } from "./runs";
 import { firstName } from "./synonyms";
 
 /** Share of an image's pixels that a region needs to become an object, and fewest pixels. */
@@ -81,16 +81,13 @@ export function objectMap(labeling: Labeling): Uint16Array<ArrayBuffer> | null {
   return isEmpty ? null : numbers;
 }
 
-function leastPixels({ width, height }: Size): number {
-  return Math.max(LEAST.pixels, Math.round(LEAST.share * width * height));
-}
-
 /**
  * Make an object of each connected region of a word that has none yet. Smaller regions join the nearest object of the
  * word, if there is one near, or else stay without one.
  */
-export function makeObjects(labeling: Labeling, label: number, least = leastPixels(labeling)): Box | null {
+export function makeObjects(labeling: Labeling, label: number, fewest?: number): Box | null {
   const { width, labels } = labeling;
+  const least = fewest ?? Math.max(LEAST.pixels, Math.round(LEAST.share * labels.length));
   const regions = connected(width, whole(labeling), (at) => Number(labels[at] === label && !labeling.object(at)));
   let box: Box | null = null;
   const give = ({ runs }: Connected, number: number | null) => {

@@ -21,6 +21,16 @@ export interface Point {
   readonly y: number;
 }
 
+/** The place of a pixel among those of an image; null: it is outside of the image. */
+export function pixelAt({ x, y }: Point, { width, height }: Size): number | null {
+  if (x < 0 || y < 0 || x >= width || y >= height) return null;
+  return Math.floor(y) * width + Math.floor(x);
+}
+
+export function holds({ left, top, right, bottom }: Box, { x, y }: Point): boolean {
+  return left <= x && x < right && top <= y && y < bottom;
+}
+
 /** The smallest rectangle around runs, none of which goes past the end of its row; null without runs. */
 export function boxOf(runs: ArrayLike<number>, width: number, stride = 2): Box | null {
   if (!runs.length) return null;
@@ -111,7 +121,8 @@ export function stroke(from: Point, to: Point, radius: number, size: Size): Runs
     }
     if (crossings.length) addSpan(runs, size, y, Math.min(...crossings), Math.max(...crossings));
   }
-  if (!runs.length) addPixel(runs, to, size);
+  const pixel = pixelAt(to, size);
+  if (!runs.length && pixel !== null) runs.push(pixel, 1);
   return Int32Array.from(runs);
 }
 
@@ -136,9 +147,4 @@ function crossed(points: readonly Point[], y: number): number[] {
     if (one.y <= y !== other.y <= y) result.push(one.x + ((y - one.y) / (other.y - one.y)) * (other.x - one.x));
   }
   return result;
-}
-
-function addPixel(runs: number[], { x, y }: Point, { width, height }: Size): void {
-  const [column, row] = [Math.floor(x), Math.floor(y)];
-  if (column >= 0 && column < width && row >= 0 && row < height) runs.push(row * width + column, 1);
 }

@@ -97,15 +97,11 @@ export class Model {
   /** Take a file of taught words, after a look at the drawn image. */
   async teach(name: string, content: Uint8Array): Promise<TaughtFile> {
     const { file, taught } = described(name, content);
-    checkModel(taught, this.description.name, await (this.probed ??= this.probe()));
+    const { name: model, protocols } = this.description;
+    this.probed ??= this.see(probeImage(), protocols["single"]).then(({ features }) => readMaps(features));
+    checkModel(taught, model, await this.probed);
     this.taught.set(file.id, taught);
     return file;
-  }
-
-  private async probe(): Promise<FeatureMap[]> {
-    const image = probeImage();
-    const { features } = await this.see(image, this.description.protocols["single"]);
-    return readMaps(features);
   }
 
   async see(image: Pixels, protocol = this.protocol): Promise<SeenImage> {
@@ -218,11 +214,7 @@ function digest(content: Uint8Array): string {
 }
 
 function readMaps(features: Features): FeatureMap[] {
-  return mapsOf(features, readNames(Object.keys(features)));
-}
-
-function mapsOf(features: Features, names: readonly string[]): FeatureMap[] {
-  return names.map((name) => {
+  return readNames(Object.keys(features)).map((name) => {
     const { data, dims } = features[name];
     const values = data instanceof Uint16Array ? float16(data) : Float32Array.from(data as Float32Array);
     return { name, values, channels: dims[1], rows: dims[2], columns: dims[3] };

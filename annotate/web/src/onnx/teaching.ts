@@ -174,8 +174,8 @@ function rowOf(values: Float32Array, row: number, rows: number): Float32Array {
 }
 
 /**
- * What all taught words of a cell lose again where other words are asked, too, of which examples say nothing: the gain of
- * the highest logit by examples, up to a margin.
+ * What all taught words of a cell lose again where other words are asked, too, of which examples say nothing: what the
+ * highest logit gained by examples, up to a margin.
  */
 export function withheld(before: number, after: number): number {
   return Math.min(MARGIN, Math.max(0, after - before));

@@ -504,7 +504,11 @@ export class RemoteStore extends Store {
     const { seq, changes, states, project } = await this.api.changes(this.sequence, this.ending.signal);
     if (project) this.takeProject(project);
     if (changes.some(({ what }) => what === "improved")) this.watcher!.onImproved();
-    for (const { what, image } of changes) if (what === "removed" && image && !states[image]) this.takeRemoved(image);
+    for (const { what, image } of changes) {
+      if (what !== "removed" || !image || states[image]) continue;
+      this.states.delete(image);
+      this.watcher!.onRemoved(image);
+    }
     for (const [name, state] of Object.entries(states)) this.takeState(name, state);
     this.sequence = seq;
     void this.follow();
@@ -517,11 +521,6 @@ export class RemoteStore extends Store {
     if (project.revision <= this.served.revision || this.wanted) return;
     this.served = project;
     this.watcher!.onProject(project);
-  }
-
-  private takeRemoved(name: string): void {
-    this.states.delete(name);
-    this.watcher!.onRemoved(name);
   }
 
   private takeState(name: string, state: ImageState): void {

@@ -73,13 +73,9 @@ function masks(labeling: Labeling, shape: Shape) {
         as === "polygons"
           ? outlined(of)
               .filter((border) => border.label === value)
-              .map(flat)
+              .map(({ points }) => points.flatMap(({ x, y }) => [rounded(x), rounded(y)]))
           : { size: [height, width], counts: compressedCounts(of, labeling, value, box) },
     }));
-}
-
-function flat({ points }: Outline): number[] {
-  return points.flatMap(({ x, y }) => [rounded(x), rounded(y)]);
 }
 
 function rounded(value: number): number {

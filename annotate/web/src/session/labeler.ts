@@ -156,6 +156,7 @@ export class Labeler {
       if (ending.signal.aborted) return;
       const isTransient = failure instanceof TransientError;
       item.state.value = { kind: "failed", answers: key, message: sentence(failure), isTransient };
+      const isPassing = ({ state: { value } }: Item) => value.kind === "failed" && value.isTransient;
       if (isTransient) this.later(() => this.retry(this.session.items.value.filter(isPassing)));
       if (failure instanceof KeyError) this.fail(failure);
     } finally {
@@ -178,8 +179,4 @@ export class Labeler {
     this.needsKey.value = failure instanceof KeyError;
     this.tell(sentence(failure));
   }
-}
-
-function isPassing({ state: { value } }: Item): boolean {
-  return value.kind === "failed" && value.isTransient;
 }

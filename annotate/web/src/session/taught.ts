@@ -24,7 +24,7 @@ export class TaughtFiles {
   /** Give the model files; one that was given before counts as the last. */
   async add(backend: Backend, files: readonly File[]): Promise<void> {
     this.problem.value = null;
-    for (const { name, content } of await Promise.all(files.map(stored))) await this.tryToGive(backend, name, content);
+    for (const file of files) await this.tryToGive(backend, file.name, new Uint8Array(await file.arrayBuffer()));
     await this.keep();
   }
 
@@ -60,8 +60,4 @@ export class TaughtFiles {
     const kept = this.files.value.map(({ name, content }): StoredTaught => ({ name, content }));
     return this.kept(() => this.store.put("taught", kept));
   }
-}
-
-async function stored(file: File): Promise<StoredTaught> {
-  return { name: file.name, content: new Uint8Array(await file.arrayBuffer()) };
 }

@@ -4,7 +4,7 @@ import { computed, effect, signal, untracked } from "@preact/signals";
 
 import type { Labeling } from "../../labels/labeling";
 import { type DoubtfulPlace, doubtfulPlaces } from "../../labels/least_certain";
-import type { Box, Point, Size } from "../../labels/runs";
+import { type Box, holds, pixelAt, type Point, type Size } from "../../labels/runs";
 import type { Session } from "../../session/session";
 
 export class Navigation {
@@ -92,12 +92,6 @@ export class Navigation {
   });
 }
 
-/** The place of a pixel among those of an image; null: it is outside of the image. */
-export function pixelAt({ x, y }: Point, { width, height }: Size): number | null {
-  if (x < 0 || y < 0 || x >= width || y >= height) return null;
-  return Math.floor(y) * width + Math.floor(x);
-}
-
 /** From the image to the stage: a place (x, y) of the image is at (scale x + this.x, scale y + this.y) [CSS px]. */
 export interface View {
   readonly scale: number;
@@ -174,7 +168,7 @@ export class Doubts {
     if (labeling !== this.labeling) this.seen = [];
     this.labeling = labeling;
     const places = labeling ? doubtfulPlaces(labeling) : [];
-    const isNew = (place: DoubtfulPlace) => !this.seen.some(({ box }) => isInside(place, box));
+    const isNew = (place: DoubtfulPlace) => !this.seen.some(({ box }) => holds(box, place));
     let place = places.find(isNew);
     if (!place) {
       this.seen = [];
@@ -186,8 +180,4 @@ export class Doubts {
     this.navigation.cursor.value = { x: place.x + 0.5, y: place.y + 0.5 };
     return true;
   }
-}
-
-function isInside({ x, y }: DoubtfulPlace, { left, top, right, bottom }: Box): boolean {
-  return x >= left && x < right && y >= top && y < bottom;
 }

@@ -65,7 +65,7 @@ export function listen(element: HTMLElement, control: StageControl, signal: Abor
     if (mode === "pinch") {
       const other = [...down].find(([id]) => id !== event.pointerId)![1];
       const factor = distance(at, other) / Math.max(1, distance(before, other));
-      control.zoom(factor, middle(before, other));
+      control.zoom(factor, { x: (before.x + other.x) / 2, y: (before.y + other.y) / 2 });
       control.pan((at.x - before.x) / 2, (at.y - before.y) / 2);
     } else if (mode === "drag") {
       let from = before;
@@ -119,8 +119,4 @@ export function listen(element: HTMLElement, control: StageControl, signal: Abor
       if (!event.ctrlKey && event.deltaX) control.pan(-event.deltaX * pixels, 0);
     }
   });
-}
-
-function middle(one: Point, other: Point): Point {
-  return { x: (one.x + other.x) / 2, y: (one.y + other.y) / 2 };
 }

@@ -5,10 +5,10 @@ import { computed, signal } from "@preact/signals";
 import { extents, regionAt } from "../../labels/connected";
 import type { Choice } from "../../labels/edits";
 import { NONE } from "../../labels/labeling";
-import { boxOf, distance, type Point, type Runs } from "../../labels/runs";
+import { boxOf, distance, pixelAt, type Point, type Runs } from "../../labels/runs";
 import { firstName } from "../../labels/synonyms";
 import type { OpenImage } from "../../session/open_image";
-import { Navigation, pixelAt } from "./navigation";
+import { Navigation } from "./navigation";
 import type { Press } from "./tool";
 
 /** How near to something a click or a tap is meant for it [CSS px]. */

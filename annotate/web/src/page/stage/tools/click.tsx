@@ -4,11 +4,10 @@ import { effect, signal } from "@preact/signals";
 
 import { sentence } from "../../../backend";
 import type { Click, Guess } from "../../../clicks/guess";
-import { type Box, distance, type Point, type Runs } from "../../../labels/runs";
+import { type Box, distance, pixelAt, type Point, type Runs } from "../../../labels/runs";
 import type { Clicker, Found } from "../../../onnx/clicker";
 import type { OpenImage } from "../../../session/open_image";
 import { Check } from "../../buttons";
-import { pixelAt } from "../navigation";
 import type { Pen } from "../painter";
 import { CLICK, type Key, type Press, Tool } from "../tool";
 import { WordChoice } from "../word_choice";

@@ -3,9 +3,8 @@
 import { signal } from "@preact/signals";
 
 import { regionAt, surroundings } from "../../../labels/connected";
-import type { Point } from "../../../labels/runs";
+import { pixelAt, type Point } from "../../../labels/runs";
 import { Select } from "../../buttons";
-import { pixelAt } from "../navigation";
 import type { Pen } from "../painter";
 import { type Key, type Press, Tool } from "../tool";
 

@@ -5,10 +5,10 @@ import { computed, signal } from "@preact/signals";
 import { wordColor } from "../../../imaging/palette";
 import type { Labeling } from "../../../labels/labeling";
 import { cut, dissolve, divide, makeObjects, merge } from "../../../labels/objects";
-import type { Box, Point } from "../../../labels/runs";
+import { type Box, pixelAt, type Point } from "../../../labels/runs";
 import { firstName } from "../../../labels/synonyms";
 import { Select } from "../../buttons";
-import { pixelAt, toStage } from "../navigation";
+import { toStage } from "../navigation";
 import type { Pen } from "../painter";
 import { type Key, type Press, Tool } from "../tool";
 

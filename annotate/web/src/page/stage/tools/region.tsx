@@ -4,11 +4,11 @@ import { signal } from "@preact/signals";
 
 import { regionAt } from "../../../labels/connected";
 import type { Choice } from "../../../labels/edits";
-import type { Point, Runs } from "../../../labels/runs";
+import { pixelAt, type Point, type Runs } from "../../../labels/runs";
 import { firstName } from "../../../labels/synonyms";
 import { splitWords, withWords } from "../../../words/list";
 import { Dialog } from "../../dialog";
-import { pixelAt, toStage } from "../navigation";
+import { toStage } from "../navigation";
 import type { Pen } from "../painter";
 import { Tool } from "../tool";
 import { choiceOf, optionsOf, WordList } from "../word_choice";
