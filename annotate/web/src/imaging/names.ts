@@ -78,8 +78,8 @@ function peaks(grid: Uint16Array, room: Uint16Array, size: Size): number[] {
   return result;
 }
 
-/** From the image's pixels to those of the canvas. */
-interface Mapping {
+/** From an image to a canvas: a place (x, y) of the image is at (scale x + this.x, scale y + this.y) of the canvas. */
+export interface View {
   readonly scale: number;
   readonly x: number;
   readonly y: number;
@@ -92,7 +92,7 @@ export function drawNames(
   context: Context,
   places: readonly NamePlace[],
   names: readonly (string | null)[],
-  { scale, x, y }: Mapping,
+  { scale, x, y }: View,
   size: number,
 ): void {
   context.save();

@@ -118,23 +118,21 @@ export class Edits {
   }
 
   undo(): Change | null {
-    this.finish();
-    const step = this.done.pop();
-    if (!step) return null;
-    this.undone.push(step);
-    this.codes.undo(step.runs);
-    this.objects.undo(step.objects);
-    return this.change(step, true);
+    return this.step("done", "undone", "undo");
   }
 
   redo(): Change | null {
+    return this.step("undone", "done", "redo");
+  }
+
+  private step(from: "done" | "undone", to: "done" | "undone", way: "undo" | "redo"): Change | null {
     this.finish();
-    const step = this.undone.pop();
+    const step = this[from].pop();
     if (!step) return null;
-    this.done.push(step);
-    this.codes.redo(step.runs);
-    this.objects.redo(step.objects);
-    return this.change(step, false);
+    this[to].push(step);
+    this.codes[way](step.runs);
+    this.objects[way](step.objects);
+    return this.change(step, way === "undo");
   }
 
   /** Everything as the model found it, without objects, as one action. */

@@ -119,7 +119,10 @@ export class Labeling {
     const edit = this.corrected[code];
     if (found.parts) for (let at = start; at < end; at++) tally.parts[this.part(at)] += sign;
     if (edit >= 0) {
-      tally.addCorrected(edit, sign * (end - start));
+      const pixels = sign * (end - start);
+      tally.pixels[edit] += pixels;
+      tally.confidence[edit] += 255 * pixels;
+      tally.corrected += pixels;
       return;
     }
     const { columns, confidence, doubt, pixels, side, undecided } = tally;
@@ -244,12 +247,5 @@ class Tally {
     const squares = this.columns * Math.ceil(height / this.side);
     this.doubt = new Float64Array(squares);
     this.undecided = new Float64Array(squares);
-  }
-
-  /** Count pixels that a person gave a label. @param count negative: they are taken away. */
-  addCorrected(label: number, count: number): void {
-    this.pixels[label] += count;
-    this.confidence[label] += 255 * count;
-    this.corrected += count;
   }
 }

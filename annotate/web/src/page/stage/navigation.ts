@@ -2,6 +2,7 @@
 
 import { computed, effect, signal, untracked } from "@preact/signals";
 
+import type { View } from "../../imaging/names";
 import type { Labeling } from "../../labels/labeling";
 import { type DoubtfulPlace, doubtfulPlaces } from "../../labels/least_certain";
 import { type Box, holds, pixelAt, type Point, type Size } from "../../labels/runs";
@@ -90,13 +91,6 @@ export class Navigation {
       cursor = this.cursor.value;
     return item && cursor ? pixelAt(cursor, item) : null;
   });
-}
-
-/** From the image to the stage: a place (x, y) of the image is at (scale x + this.x, scale y + this.y) [CSS px]. */
-export interface View {
-  readonly scale: number;
-  readonly x: number;
-  readonly y: number;
 }
 
 /** Largest size of a pixel [CSS px], and room around an image that fits [CSS px]. */

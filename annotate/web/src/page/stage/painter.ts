@@ -1,11 +1,11 @@
 /** Draws the stage: the image, its labels, names, and what is being painted. */
 
-import { drawNames, type NamePlace } from "../../imaging/names";
+import { drawNames, type NamePlace, type View } from "../../imaging/names";
 import { borderLines, drawnColors, drawnLabel, EDGE, EDGE_COLOR, LINE } from "../../imaging/overlay";
 import type { Labeling } from "../../labels/labeling";
 import { type Box, type Point, type Runs, type Size, whole } from "../../labels/runs";
 import type { StageControl } from "./control";
-import { toImage, toStage, type View } from "./navigation";
+import { toImage, toStage } from "./navigation";
 
 /** Size of names on the stage [CSS px]. */
 const NAME_SIZE = 14;

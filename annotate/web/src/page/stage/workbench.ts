@@ -97,10 +97,6 @@ export class Workbench extends Navigation {
     if (image) this.session.keepEdits(image);
   }
 
-  cancelPaint(): void {
-    this.image?.cancel();
-  }
-
   undo(): void {
     this.image?.undo();
     this.end();

@@ -37,7 +37,7 @@ export class BrushTool extends Tool {
   }
 
   cancel(): void {
-    this.work.cancelPaint();
+    this.work.image?.cancel();
   }
 
   press({ key }: KeyboardEvent): boolean {
