@@ -11,7 +11,7 @@ import type { Session } from "../session/session";
 import { contextOf } from "../session/settings";
 import type { AskedConflict } from "../session/watching";
 import { withWords, wordsOfFile } from "../words/list";
-import { IconButton } from "./buttons";
+import { Button, IconButton } from "./buttons";
 import { KeyForm } from "./closed";
 import { Dialog } from "./dialog";
 import { Header } from "./header";
@@ -252,15 +252,9 @@ export function ConflictDialog({ page, asked: { conflict, answer } }: { page: Pa
         <Version page={page} id={id} work={conflict.theirs} title={`Of ${by ?? "somebody else"}`} />
       </div>
       <div class="column">
-        <button type="button" class="primary" onClick={() => answer("both")}>
-          Combine (mine on top)
-        </button>
-        <button type="button" onClick={() => answer("mine")}>
-          Keep mine
-        </button>
-        <button type="button" onClick={() => answer("theirs")}>
-          Take theirs
-        </button>
+        <Button text="Combine (mine on top)" kind="primary" onClick={() => answer("both")} />
+        <Button text="Keep mine" onClick={() => answer("mine")} />
+        <Button text="Take theirs" onClick={() => answer("theirs")} />
       </div>
     </Dialog>
   );

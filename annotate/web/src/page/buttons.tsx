@@ -50,6 +50,29 @@ export function Icon({ name }: { name: IconName }) {
   );
 }
 
+interface ButtonProps {
+  text: string;
+  icon?: IconName;
+  /** The type of the file that it saves. */
+  file?: string;
+  /** Its accessible name, if the text alone doesn't say enough. */
+  label?: string | undefined;
+  title?: string | undefined;
+  kind?: "primary" | "wide" | "link" | "retry";
+  isDisabled?: boolean;
+  onClick: () => unknown;
+}
+
+export function Button({ text, icon, file, label, title, kind, isDisabled = false, onClick }: ButtonProps) {
+  return (
+    <button type="button" class={kind} aria-label={label} title={title} disabled={isDisabled} onClick={() => void onClick()}>
+      {icon && <Icon name={icon} />}
+      {text}
+      {file && <span class="type">{file}</span>}
+    </button>
+  );
+}
+
 interface IconButtonProps {
   icon: IconName;
   /** What it does; it appears beside the pointer, with the key that does the same. */

@@ -3,7 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
-import { TextForm } from "./buttons";
+import { Button, TextForm } from "./buttons";
 
 /** How long until it is tried again by itself [ms]. */
 const PAUSE = 3000;
@@ -36,9 +36,7 @@ export function Elsewhere() {
     <main class="welcome">
       <h2>This work is open in another tab</h2>
       <p>Everything that you did here is kept, and is in the other tab.</p>
-      <button type="button" class="primary" onClick={() => location.reload()}>
-        Continue here
-      </button>
+      <Button text="Continue here" kind="primary" onClick={() => location.reload()} />
     </main>
   );
 }

@@ -6,7 +6,7 @@ import { useEffect } from "preact/hooks";
 import { firstName } from "../labels/synonyms";
 import type { ImprovementProgress } from "../project/api";
 import { FEWEST } from "../session/improvement";
-import { Check } from "./buttons";
+import { Button, Check } from "./buttons";
 import { type Page, percent, plural } from "./page";
 
 /** Images from which on words usually get better. */
@@ -24,14 +24,12 @@ export function Improve({ page: { improvement } }: { page: Page }) {
   return (
     <section class="card improve" aria-labelledby="improve">
       <h2 id="improve">Improve</h2>
-      <button
-        type="button"
-        class="wide"
-        disabled={isRunning || done < FEWEST}
-        onClick={() => void improvement.start(finetune.value)}
-      >
-        {done ? `Improve with ${plural(done, "done image")}` : "Improve"}
-      </button>
+      <Button
+        text={done ? `Improve with ${plural(done, "done image")}` : "Improve"}
+        kind="wide"
+        isDisabled={isRunning || done < FEWEST}
+        onClick={() => improvement.start(finetune.value)}
+      />
       {progress.can_finetune && (
         <Check isChecked={finetune.value} isDisabled={isRunning} onChange={(isChecked) => (finetune.value = isChecked)}>
           Fine-tune: takes minutes, and learns from what surrounds a place
@@ -54,9 +52,7 @@ export function Improve({ page: { improvement } }: { page: Page }) {
         <div class="running">
           <progress aria-label="Improving" max="1" value={progress.share ?? 0} />
           <p class="help">{stage ? `${stage}: ${percent(progress.share ?? 0)}` : "starting"}</p>
-          <button type="button" onClick={() => void improvement.cancel()}>
-            Cancel
-          </button>
+          <Button text="Cancel" onClick={() => improvement.cancel()} />
         </div>
       )}
       {state === "failed" && (

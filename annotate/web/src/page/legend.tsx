@@ -4,7 +4,7 @@ import type { Color } from "../imaging/palette";
 import type { Figures } from "../labels/labeling";
 import { firstName, sameClass } from "../labels/synonyms";
 import type { Session } from "../session/session";
-import { IconButton, Swatch } from "./buttons";
+import { Button, IconButton, Swatch } from "./buttons";
 import { type Page, percent, plural } from "./page";
 
 /** Mean confidence below which none of the words may be in the image: 0.03 to 0.11 on nonsense, 0.24 on photographs. */
@@ -69,16 +69,14 @@ export function Legend({ page: { session } }: { page: Page }) {
       )}
       {absent.length > 0 && <p class="help">Not found: {absent.map(({ name }) => firstName(name)).join(", ")}</p>}
       {image.edits.canUndo && session.canCorrect.value && (
-        <button
-          type="button"
-          class="link"
+        <Button
+          text="Take back all corrections"
+          kind="link"
           onClick={() => {
             image.clear();
             session.keepEdits(image);
           }}
-        >
-          Take back all corrections
-        </button>
+        />
       )}
     </>
   );

@@ -7,7 +7,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { firstName } from "../labels/synonyms";
 import type { Item } from "../session/item";
 import { EVERYTHING, type Order, type Progress, statistics } from "../session/listing";
-import { FileButton, Icon, IconButton, RemoveButton, Select, Swatch, TextForm } from "./buttons";
+import { Button, FileButton, Icon, IconButton, RemoveButton, Select, Swatch, TextForm } from "./buttons";
 import { Dialog, Question } from "./dialog";
 import { type Page, percent, plural } from "./page";
 
@@ -43,23 +43,13 @@ export function Strip({ page }: { page: Page }) {
         )}
         <DoneButton page={page} />
         {failed.length > 1 && (
-          <button type="button" onClick={() => labeler.retry(failed)}>
-            Try {failed.length} images again
-          </button>
+          <Button text={`Try ${failed.length} images again`} onClick={() => labeler.retry(failed)} />
         )}
-        {removed && (
-          <button type="button" onClick={() => void session.putBack()}>
-            Put back {removed.name}
-          </button>
-        )}
+        {removed && <Button text={`Put back ${removed.name}`} onClick={() => session.putBack()} />}
         <IconButton icon="find" label="Find images" isPressed={isFinding} onClick={() => setFinding(!isFinding)} />
         <IconButton icon="chart" label="Progress" onClick={() => setProgress(true)} />
         <AddImages page={page} isCompact />
-        {!session.store.isShared && (
-          <button type="button" class="link" onClick={() => setAsking(true)}>
-            Clear all
-          </button>
-        )}
+        {!session.store.isShared && <Button text="Clear all" kind="link" onClick={() => setAsking(true)} />}
       </div>
       {(isFinding || session.listing.isNarrowed.value) && <Finder page={page} />}
       <Entries page={page} />
@@ -92,20 +82,21 @@ function DoneButton({ page: { session } }: { page: Page }) {
   if (summary?.done)
     return (
       <>
-        <button type="button" title="Let tools change this image again" onClick={() => session.reopen()}>
-          <Icon name="unlock" />
-          Reopen
-        </button>
+        <Button text="Reopen" icon="unlock" title="Let tools change this image again" onClick={() => session.reopen()} />
         {!summary.review && (
-          <button type="button" title="Nothing is left to change" onClick={() => void session.review("accepted")}>
-            <Icon name="accepted" />
-            Accept
-          </button>
+          <Button
+            text="Accept"
+            icon="accepted"
+            title="Nothing is left to change"
+            onClick={() => session.review("accepted")}
+          />
         )}
-        <button type="button" title="Say what has to be changed, and reopen it" onClick={() => setAsking(true)}>
-          <Icon name="undo" />
-          Send back
-        </button>
+        <Button
+          text="Send back"
+          icon="undo"
+          title="Say what has to be changed, and reopen it"
+          onClick={() => setAsking(true)}
+        />
         {isAsking && (
           <Dialog title={`Send back “${summary.image}”`} onClose={() => setAsking(false)}>
             <TextForm
@@ -120,15 +111,13 @@ function DoneButton({ page: { session } }: { page: Page }) {
       </>
     );
   return (
-    <button
-      type="button"
+    <Button
+      text="Done"
+      icon="done"
       title="Lock this image, and go to the next one (N)"
-      disabled={!session.canCorrect.value}
-      onClick={() => void session.finish()}
-    >
-      <Icon name="done" />
-      Done
-    </button>
+      isDisabled={!session.canCorrect.value}
+      onClick={() => session.finish()}
+    />
   );
 }
 
@@ -183,9 +172,7 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
         </span>
       )}
       {kind === "failed" && (
-        <button type="button" class="retry" aria-label={`Try ${item.name} again`} onClick={() => labeler.retry([item])}>
-          Again
-        </button>
+        <Button text="Again" kind="retry" label={`Try ${item.name} again`} onClick={() => labeler.retry([item])} />
       )}
       <RemoveButton name={item.name} onClick={() => void session.remove(item)} />
     </li>
@@ -197,11 +184,7 @@ export function AddImages({ page: { session }, isCompact = false }: { page: Page
   return (
     <>
       <FileButton label={isCompact ? "Add" : "Choose images"} isPrimary={!isCompact} onFiles={add} />
-      {!isCompact && (
-        <button type="button" onClick={() => void session.addExample()}>
-          Try an example
-        </button>
-      )}
+      {!isCompact && <Button text="Try an example" onClick={() => session.addExample()} />}
     </>
   );
 }
@@ -330,11 +313,7 @@ function Finder({ page: { session } }: { page: Page }) {
       <p class="help" role="status">
         {shown < items.value.length ? `${shown} of ${plural(items.value.length, "image")}` : ""}
       </p>
-      {wanted !== EVERYTHING && (
-        <button type="button" class="link" onClick={() => listing.lookForAll()}>
-          Show all
-        </button>
-      )}
+      {wanted !== EVERYTHING && <Button text="Show all" kind="link" onClick={() => listing.lookForAll()} />}
     </div>
   );
 }

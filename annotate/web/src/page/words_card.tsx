@@ -19,7 +19,7 @@ import {
   withoutPart,
   withWords,
 } from "../words/list";
-import { Check, FileButton, RemoveButton, Swatch, TextForm } from "./buttons";
+import { Button, Check, FileButton, RemoveButton, Swatch, TextForm } from "./buttons";
 import { Dialog, Question } from "./dialog";
 import { type Page, plural } from "./page";
 
@@ -105,9 +105,7 @@ export function WordsField({ page }: { page: Page }) {
       <div class="heading">
         <label for="words">Words to look for</label>
         {words.length > 1 && (
-          <button type="button" class="link" aria-label="Remove all words" onClick={() => remove(...words)}>
-            Remove all
-          </button>
+          <Button text="Remove all" kind="link" label="Remove all words" onClick={() => remove(...words)} />
         )}
       </div>
       <div class="box" onClick={(event) => event.target === event.currentTarget && field.current?.focus()}>
@@ -165,16 +163,14 @@ export function WordsField({ page }: { page: Page }) {
         <p class="help" role="status">
           {told.text}{" "}
           {told.undo && (
-            <button
-              type="button"
-              class="link"
+            <Button
+              text="Undo"
+              kind="link"
               onClick={() => {
                 setNote(null);
                 Promise.resolve(told.undo!()).catch((failure) => setNote({ text: sentence(failure) }));
               }}
-            >
-              Undo
-            </button>
+            />
           )}
         </p>
       )}

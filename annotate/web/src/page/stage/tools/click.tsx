@@ -7,7 +7,7 @@ import type { Click, Guess } from "../../../clicks/guess";
 import { type Box, distance, pixelAt, type Point, type Runs } from "../../../labels/runs";
 import type { Clicker, Found } from "../../../onnx/clicker";
 import type { OpenImage } from "../../../session/open_image";
-import { Check } from "../../buttons";
+import { Button, Check } from "../../buttons";
 import type { Pen } from "../painter";
 import { CLICK, type Key, type Press, Tool } from "../tool";
 import { WordChoice } from "../word_choice";
@@ -178,12 +178,8 @@ export class ClickTool extends Tool {
         <Check isChecked={keepsCorrected.value} onChange={(isChecked) => (keepsCorrected.value = isChecked)}>
           Keep corrected
         </Check>
-        <button type="button" disabled={!this.isBegun} onClick={() => this.takeBack()}>
-          Take back
-        </button>
-        <button type="button" disabled={!this.found.value.length} onClick={() => this.give()}>
-          Give the word
-        </button>
+        <Button text="Take back" isDisabled={!this.isBegun} onClick={() => this.takeBack()} />
+        <Button text="Give the word" isDisabled={!this.found.value.length} onClick={() => this.give()} />
         <span class="told" role="status">
           {this.problem.value || (this.waiting.value.length ? "Looking ..." : "")}
         </span>

@@ -7,7 +7,7 @@ import type { Labeling } from "../../../labels/labeling";
 import { cut, dissolve, divide, makeObjects, merge } from "../../../labels/objects";
 import { type Box, pixelAt, type Point } from "../../../labels/runs";
 import { firstName } from "../../../labels/synonyms";
-import { Select } from "../../buttons";
+import { Button, Select } from "../../buttons";
 import { toStage } from "../navigation";
 import type { Pen } from "../painter";
 import { type Key, type Press, Tool } from "../tool";
@@ -136,18 +136,10 @@ export class ObjectsTool extends Tool {
           value={word}
           onChange={(name) => this.work.choose(name)}
         />
-        <button type="button" disabled={!word} onClick={() => this.make(word)}>
-          Make objects of {word}
-        </button>
-        <button type="button" disabled={chosen.length < 2} onClick={() => this.unite()}>
-          Unite
-        </button>
-        <button type="button" disabled={chosen.length !== 1} onClick={() => this.divide()}>
-          Divide
-        </button>
-        <button type="button" disabled={!chosen.length} onClick={() => this.dissolve()}>
-          No object
-        </button>
+        <Button text={`Make objects of ${word ?? ""}`} isDisabled={!word} onClick={() => this.make(word)} />
+        <Button text="Unite" isDisabled={chosen.length < 2} onClick={() => this.unite()} />
+        <Button text="Divide" isDisabled={chosen.length !== 1} onClick={() => this.divide()} />
+        <Button text="No object" isDisabled={!chosen.length} onClick={() => this.dissolve()} />
         <span role="status" class="told">
           {this.told.value || (word && count(word) ? `${word}: ${count(word)} object${count(word) === 1 ? "" : "s"}` : "")}
         </span>

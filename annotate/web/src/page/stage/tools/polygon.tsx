@@ -5,7 +5,7 @@ import { signal } from "@preact/signals";
 import { corners, type Costs, edgeCosts, strongestNear, wayBetween } from "../../../labels/live_wire";
 import { nearestOn, type Point, polygon } from "../../../labels/runs";
 import type { OpenImage } from "../../../session/open_image";
-import { Check } from "../../buttons";
+import { Button, Check } from "../../buttons";
 import type { Pen } from "../painter";
 import { type Key, type Press, Tool } from "../tool";
 import { WordChoice } from "../word_choice";
@@ -136,13 +136,9 @@ export class PolygonTool extends Tool {
         <Check isChecked={this.isSnapping.value} onChange={(isChecked) => (this.isSnapping.value = isChecked)}>
           Snap
         </Check>
-        <button type="button" disabled={this.corners.value.length < 3} onClick={() => this.close()}>
-          Finish
-        </button>
+        <Button text="Finish" isDisabled={this.corners.value.length < 3} onClick={() => this.close()} />
         {this.chosen.value !== null && (
-          <button type="button" onClick={() => this.remove(this.chosen.value!)}>
-            Take corner away
-          </button>
+          <Button text="Take corner away" onClick={() => this.remove(this.chosen.value!)} />
         )}
       </>
     );
