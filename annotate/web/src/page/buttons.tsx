@@ -170,6 +170,15 @@ export function Swatch({ color }: { color: readonly number[] | null }) {
   return <span class={color ? "swatch" : "swatch none"} style={color ? { background: css(color) } : {}} />;
 }
 
+/** A box to check for something that is on or off. */
+export function Toggle({ text, value }: { text: string; value: Signal<boolean> }) {
+  return (
+    <Check isChecked={value.value} onChange={(isChecked) => (value.value = isChecked)}>
+      {text}
+    </Check>
+  );
+}
+
 interface CheckProps {
   isChecked: boolean;
   isDisabled?: boolean;

@@ -46,20 +46,17 @@ export class OpenImage {
     });
   }
 
-  readonly figures = computed(() => {
-    void this.finished.value;
-    return this.labeling.value ? figures(this.labeling.value) : [];
-  });
-  readonly partFigures = computed(() => {
-    void this.finished.value;
-    return this.labeling.value ? partFigures(this.labeling.value) : [];
-  });
-
+  readonly figures = this.counted(figures);
+  readonly partFigures = this.counted(partFigures);
   /** The objects of words, in the order of their numbers. */
-  readonly objects = computed(() => {
-    void this.finished.value;
-    return this.labeling.value ? objectFigures(this.labeling.value) : [];
-  });
+  readonly objects = this.counted(objectFigures);
+
+  private counted<Count>(count: (labeling: Labeling) => Count[]): ReadonlySignal<Count[]> {
+    return computed(() => {
+      void this.finished.value;
+      return this.labeling.value ? count(this.labeling.value) : [];
+    });
+  }
 
   /** The rectangle in which labels changed since the last call. */
   takeChanged(): Box | null {

@@ -227,6 +227,12 @@ export class Pen {
     }, width);
   }
 
+  /** A rectangle between two of its corners. */
+  box(one: Point, other: Point): void {
+    const [from, to] = [toStage(this.view, one), toStage(this.view, other)];
+    this.outlined(() => this.context.rect(from.x, from.y, to.x - from.x, to.y - from.y));
+  }
+
   /** A circle. @param radius [CSS px]. */
   ring(middle: Point, radius: number): void {
     const { x, y } = toStage(this.view, middle);

@@ -7,7 +7,7 @@ import type { Click, Guess } from "../../../clicks/guess";
 import { type Box, distance, pixelAt, type Point, type Runs } from "../../../labels/runs";
 import type { Clicker, Found } from "../../../onnx/clicker";
 import type { OpenImage } from "../../../session/open_image";
-import { Button, Check } from "../../buttons";
+import { Button, Toggle } from "../../buttons";
 import type { Pen } from "../painter";
 import { CLICK, type Key, type Press, Tool } from "../tool";
 import { WordChoice } from "../word_choice";
@@ -153,31 +153,16 @@ export class ClickTool extends Tool {
       outline(pen, last.runs);
     }
     const corners = this.corners.value ?? boxCorners(this.waiting.value[0] ?? last?.guess);
-    if (corners) {
-      const [{ x: left, y: top }, { x: right, y: bottom }] = corners;
-      pen.line([
-        { x: left, y: top },
-        { x: right, y: top },
-        { x: right, y: bottom },
-        { x: left, y: bottom },
-        { x: left, y: top },
-      ]);
-    }
+    if (corners) pen.box(...corners);
     for (const click of this.clicks) pen.dot(click, MARK, click.adds ? "#1a9850" : "#d73027");
   }
 
   options() {
-    const { removes } = this,
-      { keepsCorrected } = this.work.session.settings;
     return (
       <>
         <WordChoice work={this.work} />
-        <Check isChecked={removes.value} onChange={(isChecked) => (removes.value = isChecked)}>
-          Take out
-        </Check>
-        <Check isChecked={keepsCorrected.value} onChange={(isChecked) => (keepsCorrected.value = isChecked)}>
-          Keep corrected
-        </Check>
+        <Toggle text="Take out" value={this.removes} />
+        <Toggle text="Keep corrected" value={this.work.session.settings.keepsCorrected} />
         <Button text="Take back" isDisabled={!this.isBegun} onClick={() => this.takeBack()} />
         <Button text="Give the word" isDisabled={!this.found.value.length} onClick={() => this.give()} />
         <span class="told" role="status">

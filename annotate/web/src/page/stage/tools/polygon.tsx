@@ -5,7 +5,7 @@ import { signal } from "@preact/signals";
 import { corners, type Costs, edgeCosts, strongestNear, wayBetween } from "../../../labels/live_wire";
 import { nearestOn, type Point, polygon } from "../../../labels/runs";
 import type { OpenImage } from "../../../session/open_image";
-import { Button, Check } from "../../buttons";
+import { Button, Toggle } from "../../buttons";
 import type { Pen } from "../painter";
 import { type Key, type Press, Tool } from "../tool";
 import { WordChoice } from "../word_choice";
@@ -133,9 +133,7 @@ export class PolygonTool extends Tool {
     return (
       <>
         <WordChoice work={this.work} />
-        <Check isChecked={this.isSnapping.value} onChange={(isChecked) => (this.isSnapping.value = isChecked)}>
-          Snap
-        </Check>
+        <Toggle text="Snap" value={this.isSnapping} />
         <Button text="Finish" isDisabled={this.corners.value.length < 3} onClick={() => this.close()} />
         {this.chosen.value !== null && (
           <Button text="Take corner away" onClick={() => this.remove(this.chosen.value!)} />
