@@ -4,7 +4,7 @@ import * as ort from "onnxruntime-web/wasm";
 
 import { regionAt } from "../labels/connected";
 import { forRuns, pixelsOf, type Size } from "../labels/runs";
-import type { Maps } from "./strongest_class";
+import { type Maps, strongestClass } from "./strongest_class";
 
 /** The program, in the folders of models whose features it reads. */
 export const EDGES = "edges.onnx";
@@ -30,7 +30,7 @@ export async function refined(
 export function withoutIslands(maps: Maps): Maps {
   const { values, classes, rows, columns } = maps;
   const cells = rows * columns;
-  const labels = strongest(maps), { part, sizes } = connected(labels, { width: columns, height: rows });
+  const { index: labels } = strongestClass(maps, rows, columns), { part, sizes } = connected(labels, { width: columns, height: rows });
   const isSmall = sizes.map((size) => Number(size < ISLAND * cells));
   if (!isSmall.includes(1) || !isSmall.includes(0)) return maps;
   /** By part and word: how often the word is beside it. */
@@ -56,19 +56,6 @@ export function withoutIslands(maps: Maps): Maps {
     [values[to], values[from]] = [values[from], values[to]];
   }
   return maps;
-}
-
-/** The strongest word of each cell, the first of equal ones. */
-function strongest({ values, classes, rows, columns }: Maps): Uint16Array {
-  const cells = rows * columns;
-  const labels = new Uint16Array(cells), best = values.slice(0, cells);
-  for (let word = 1; word < classes; word++)
-    for (let cell = 0, at = word * cells; cell < cells; cell++, at++)
-      if (values[at] > best[cell]) {
-        best[cell] = values[at];
-        labels[cell] = word;
-      }
-  return labels;
 }
 
 /** The parts of a label map that are connected by sides of cells, and their sizes. */

@@ -218,18 +218,15 @@ export function probeImage(): { width: number; height: number; data: Uint8Clampe
 
 /** Check that words were taught to the model with a name and with these features of the drawn image. */
 export function checkModel(taught: TaughtWords, model: string, maps: readonly FeatureMap[]): void {
-  if (fits(taught, maps) && distance(maps, taught.probe) <= TOLERANCE * Math.hypot(...taught.probe)) return;
+  const { probe } = taught;
+  const differences = meanFeatures(maps).map((value, at) => value - probe[at]);
+  if (fits(taught, maps) && Math.hypot(...differences) <= TOLERANCE * Math.hypot(...probe)) return;
   throw new PageError(
     `These words were taught to “${taught.model}”, and the “${model}” of this page has other weights: teach them to it again.`,
   );
 }
 
-/** Length of the difference between the mean features of an image and those of another. */
-function distance(maps: readonly FeatureMap[], means: Float32Array): number {
-  return Math.hypot(...meanFeatures(maps).map((value, at) => value - means[at]));
-}
-
-export function meanFeatures(maps: readonly FeatureMap[]): number[] {
+function meanFeatures(maps: readonly FeatureMap[]): number[] {
   return maps.flatMap(({ values, channels }) => {
     const cells = values.length / channels;
     return Array.from({ length: channels }, (_, channel) => {

@@ -303,25 +303,29 @@ export function TaughtField({ page: { session, labeler } }: { page: Page }) {
   const model = session.model.value;
   if (!model) return null;
   const takesFiles = Boolean(labeler.backend?.teach);
-  const given = takesFiles ? session.taught.files.value : [];
+  const given: readonly TaughtFile[] = takesFiles ? session.taught.files.value : [];
   if (!takesFiles && !model.taught.length) return null;
   const { words } = session.settings;
-  const use = (added: readonly string[]) => (words.value = withWords(words.value, added).words);
 
   return (
     <div class="taught">
       <h3 id="taught">Taught words</h3>
       {model.taught.length + given.length > 0 && (
         <ul aria-labelledby="taught">
-          {model.taught.map((file) => (
-            <li key={`own ${file.id}`}>
-              <About file={file} onUse={use} />
-            </li>
-          ))}
-          {given.map((file) => (
-            <li key={file.id}>
-              <About file={file} onUse={use} />
-              <RemoveButton name={file.name} onClick={() => void session.taught.remove(file)} />
+          {[...model.taught, ...given].map((file) => (
+            <li key={`${given.includes(file)} ${file.id}`}>
+              <button
+                type="button"
+                class="about"
+                title={`Look for ${file.words.join(", ")}`}
+                onClick={() => (words.value = withWords(words.value, file.words).words)}
+              >
+                <span class="file-name">{file.name || file.words.join(", ")}</span>
+                <span class="more">{plural(file.words.length, "word")}</span>
+              </button>
+              {given.includes(file) && (
+                <RemoveButton name={file.name} onClick={() => void session.taught.remove(file)} />
+              )}
             </li>
           ))}
         </ul>
@@ -340,14 +344,5 @@ export function TaughtField({ page: { session, labeler } }: { page: Page }) {
         </p>
       )}
     </div>
-  );
-}
-
-function About({ file: { name, words }, onUse }: { file: TaughtFile; onUse: (words: readonly string[]) => void }) {
-  return (
-    <button type="button" class="about" title={`Look for ${words.join(", ")}`} onClick={() => onUse(words)}>
-      <span class="file-name">{name || words.join(", ")}</span>
-      <span class="more">{plural(words.length, "word")}</span>
-    </button>
   );
 }

@@ -117,10 +117,9 @@ export class BrowserStore extends Store {
   }
 
   private async rewrite(entry: ImageEntry, work: Work): Promise<void> {
-    const { draft, edits, settled } = work;
     const summary = summaryOf(labelingOf(entry.state, work, this.watcher!.context()));
     const state = { ...entry.state, ...summary, revision: entry.state.revision + 1 };
-    await this.save(entry, { state, ...(draft && { draft }), ...(edits && { edits }), settled });
+    await this.save(entry, { state, ...work });
     this.watcher!.onState(entry.id, state, true);
     this.watcher!.onWork(entry.id, work);
   }

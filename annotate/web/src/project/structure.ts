@@ -157,11 +157,11 @@ export interface OpenedProject {
   readonly removed: readonly ImageEntry[];
 }
 
-/** What changed about an image; all of it is kept, or nothing. */
+/** What changed about an image, all of which is kept, or nothing; drafts and edits that are null are as they were. */
 export interface Change {
   readonly state: ImageState;
-  readonly draft?: KeptDraft;
-  readonly edits?: KeptEdits;
+  readonly draft?: KeptDraft | null;
+  readonly edits?: KeptEdits | null;
   /** null: the image isn't done any more. */
   readonly settled?: Uint16Array | null;
 }

@@ -94,11 +94,7 @@ export async function loadProject(session: Session, file: File, progress: (share
       const { width, height } = entry.state;
       const isFitting = known?.state.width === width && known.state.height === height;
       const state = isFitting ? { ...known.state, image: name } : entry.state;
-      if (isFitting) {
-        const { draft, edits, settled } = known.work;
-        const change = { state, ...(draft && { draft }), ...(edits && { edits }), settled };
-        await session.store.save({ ...entry, state }, change);
-      }
+      if (isFitting) await session.store.save({ ...entry, state }, { state, ...known.work });
       session.items.value = [...session.items.value, new Item({ ...entry, state }, session.store)];
     } catch (failure) {
       problems.push(sentence(failure));
