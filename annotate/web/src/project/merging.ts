@@ -1,9 +1,8 @@
 /** Gives the pixels of a word to another one, and back. */
 
-import { NONE } from "../labels/labeling";
 import { unpacked } from "../labels/layer";
 import type { Size } from "../labels/runs";
-import { withIds } from "./keeping";
+import { indexed, withIds } from "./keeping";
 import type { KeptDraft, KeptEdits, Work } from "./structure";
 import { correctionsOf, editsOf, FIRST_WORD } from "./work_file";
 
@@ -16,7 +15,7 @@ export function exchanged(work: Work, size: Size, old: number, other: number, be
   };
   const { draft, edits, settled } = work;
   return {
-    draft: draft && withPlane(draft, exchange(planeOf(draft), before?.draft && planeOf(before.draft))),
+    draft: draft && { ...draft, ...indexed(exchange(planeOf(draft), before?.draft && planeOf(before.draft)), draft.ids) },
     edits: edits && exchangedEdits(edits, before && (before.edits ?? edits)),
     settled: settled && exchange(Uint16Array.from(settled), before?.settled),
   };
@@ -34,11 +33,4 @@ export function exchanged(work: Work, size: Size, old: number, other: number, be
 
 function planeOf({ labels, ids }: KeptDraft): Uint16Array<ArrayBuffer> {
   return withIds(labels, ids);
-}
-
-/** An answer with other ids of its pixels. */
-function withPlane(draft: KeptDraft, plane: Uint16Array): KeptDraft {
-  const ids = [...new Set([...draft.ids, ...plane])].filter((id) => id !== NONE);
-  const places = new Map(ids.map((id, at) => [id, at]));
-  return { ...draft, ids, labels: Uint16Array.from(plane, (id) => places.get(id) ?? NONE) };
 }

@@ -9,7 +9,7 @@ import { empty, mapped, packed, type PackedLayer, unpacked } from "../labels/lay
 import { objectMap } from "../labels/objects";
 import type { Size } from "../labels/runs";
 import { labelMapPng, labelsOfMap, objectMapPng, savedObjects } from "../saving/maps";
-import { type Context, labelingOf, withIds } from "./keeping";
+import { type Context, indexed, labelingOf, withIds } from "./keeping";
 import type { ImageState, KeptDraft, KeptEdits, Work } from "./structure";
 import { colorsById, type Vocabulary } from "./words";
 
@@ -32,23 +32,9 @@ export function correctionsOf(edits: KeptEdits | null, { width, height }: Size):
 
 /** Corrections without a history. */
 export function editsOf(corrections: Uint16Array, objects: KeptEdits["objects"]): KeptEdits {
-  const { index, values } = indexed(corrections, 0);
-  const ids = values.map((value) => (value === NO_WORD ? null : value - FIRST_WORD));
-  return { layer: packed(corrections.map((value) => index[value] + 1)), ids, done: [], undone: [], objects };
-}
-
-/** The values of a map, and the place of each among them; -1 (65535) for one value that isn't counted. */
-function indexed(map: Uint16Array, skipped: number) {
-  const index = new Uint16Array(NONE + 1).fill(NONE);
-  const isKnown = new Uint8Array(NONE + 1);
-  isKnown[skipped] = 1;
-  const values: number[] = [];
-  for (const value of map) {
-    if (isKnown[value]) continue;
-    isKnown[value] = 1;
-    index[value] = values.push(value) - 1;
-  }
-  return { index, values };
+  const { labels, ids: values } = indexed(corrections, [0]);
+  const ids = values.slice(1).map((value) => (value === NO_WORD ? null : value - FIRST_WORD));
+  return { layer: packed(labels), ids, done: [], undone: [], objects };
 }
 
 /** What the model found as it is in files: it changes less often than all else. */
@@ -119,11 +105,12 @@ export function decodeWork(content: Uint8Array, vocabulary: Vocabulary): { state
   const labels = plane(files["labels.png"], state);
   const corrections = files["corrections.png"] ? plane(files["corrections.png"], state) : null;
   const objects = keptObjects(files["objects.png"], labels, state);
+  const edits = corrections && editsOf(corrections, objects);
   return {
     state,
     work: {
-      draft: keptDraft(files, state, vocabulary, corrections),
-      edits: corrections && editsOf(corrections, objects),
+      draft: keptDraft(files, state, vocabulary, edits),
+      edits,
       settled: state.done ? labels : null,
     },
   };
@@ -133,24 +120,20 @@ function keptDraft(
   files: Readonly<Record<string, Uint8Array>>,
   state: ImageState,
   vocabulary: Vocabulary,
-  corrections: Uint16Array | null,
+  edits: KeptEdits | null,
 ): KeptDraft | null {
   if (!files["draft.png"] || !files["confidence.png"]) return null;
   const draft = plane(files["draft.png"], state);
   const confidence = Uint8Array.from(decode(files["confidence.png"]).data);
   // words that were looked for come first, as an answer has them
   const looked = vocabulary.filter(({ removed }) => !removed).map(({ id }) => id);
-  const { values } = indexed(draft, NONE);
+  const { ids, labels } = indexed(draft, looked);
   // without an answer of a model, what is painted are all the words there are
-  const painted = state.answers === null && corrections ? indexed(corrections, 0).values : [];
-  const ids = [...looked, ...values, ...painted.filter((value) => value > NO_WORD).map((value) => value - FIRST_WORD)];
-  const distinct = [...new Set(ids)];
-  const index = new Uint16Array(NONE + 1).fill(NONE);
-  for (const [at, id] of distinct.entries()) index[id] = at;
-  const labels = draft.map((id) => index[id]);
+  const painted = (state.answers === null && edits?.ids) || [];
+  const all = [...new Set([...ids, ...painted.filter((id) => id !== null)])];
   const { width, height } = state;
   const parts = partsOf(files["parts.png"], state);
-  return { width, height, labels, confidence, ids: distinct, parts, model: modelOf(state), dtype: "", seconds: 0 };
+  return { width, height, labels, confidence, ids: all, parts, model: modelOf(state), dtype: "", seconds: 0 };
 }
 
 /** The model that the page asked, of which a work file tells no more than this. */

@@ -45,37 +45,31 @@ function masks(labeling: Labeling, shape: Shape) {
   const numbers = objectMap(labeling);
   const counted = new Set<number>();
   numbers?.forEach((number, at) => number && counted.add(labels[at]));
-  // pixels of a word with objects that are in none are left to a mask of their own
-  const rest = counted.size ? labels.map((label, at) => (numbers![at] ? NONE : label)) : labels;
-  const ofWords = [...extents(rest, labeling, NONE)].map(([label, extent]) => {
-    const isCrowd = counted.has(label);
-    // COCO's crowds, of which nobody says how many there are, have no polygons
-    const as = isCrowd ? "rle" : shape;
-    return { label, ...extent, iscrowd: Number(isCrowd), of: rest, value: label, as } as const;
-  });
-  const ofObjects = [...(numbers ? extents(numbers, labeling, 0) : [])].map(([number, extent]) => {
-    const label = labeling.objectLabel(number);
-    return { label, ...extent, iscrowd: 0, of: numbers!, value: number, as: shape } as const;
-  });
-  const borders = new Map<Uint16Array, Outline[]>();
-  const outlined = (of: Uint16Array) => {
-    if (!borders.has(of)) borders.set(of, outlines(of, labeling, of === numbers ? 0 : NONE));
-    return borders.get(of)!;
+  const masksOf = (values: Uint16Array, skipped: number, labelOf: (value: number) => number) => {
+    const borders = shape === "polygons" ? outlines(values, labeling, skipped) : [];
+    return [...extents(values, labeling, skipped)].map(([value, { area, box }]) => {
+      const label = labelOf(value);
+      // what is in no object of its word is a crowd, of which nobody says how many there are, and which has no polygons
+      const isCrowd = values !== numbers && counted.has(label);
+      const segmentation =
+        shape === "polygons" && !isCrowd
+          ? borders.filter((border) => border.label === value).map(flat)
+          : { size: [height, width], counts: compressedCounts(values, labeling, value, box) };
+      const bbox = [box.left, box.top, box.right - box.left, box.bottom - box.top];
+      return { label, area, bbox, iscrowd: Number(isCrowd), segmentation };
+    });
   };
-  return [...ofWords, ...ofObjects]
-    .sort((one, other) => one.label - other.label || one.iscrowd - other.iscrowd)
-    .map(({ label, area, box, iscrowd, of, value, as }) => ({
-      label,
-      area,
-      bbox: [box.left, box.top, box.right - box.left, box.bottom - box.top],
-      iscrowd,
-      segmentation:
-        as === "polygons"
-          ? outlined(of)
-              .filter((border) => border.label === value)
-              .map(({ points }) => points.flatMap(({ x, y }) => [rounded(x), rounded(y)]))
-          : { size: [height, width], counts: compressedCounts(of, labeling, value, box) },
-    }));
+  const ofWords = masksOf(withoutObjects(labels, numbers), NONE, (label) => label);
+  const ofObjects = numbers ? masksOf(numbers, 0, (number) => labeling.objectLabel(number)) : [];
+  return [...ofWords, ...ofObjects].sort((one, other) => one.label - other.label || one.iscrowd - other.iscrowd);
+}
+
+function withoutObjects(labels: Uint16Array, numbers: Uint16Array | null): Uint16Array {
+  return numbers ? labels.map((label, at) => (numbers[at] ? NONE : label)) : labels;
+}
+
+function flat({ points }: Outline): number[] {
+  return points.flatMap(({ x, y }) => [rounded(x), rounded(y)]);
 }
 
 function rounded(value: number): number {
@@ -125,9 +119,8 @@ const SMALLEST = 4;
 export function labelme(labeling: Labeling, name: string): string {
   const { labels, words, width, height } = labeling;
   const numbers = objectMap(labeling);
-  const ofWords = numbers ? labels.map((label, at) => (numbers[at] ? NONE : label)) : labels;
   const regions = [
-    ...outlines(ofWords, labeling, NONE).map(({ label, points }) => ({ label, points, group: null })),
+    ...outlines(withoutObjects(labels, numbers), labeling, NONE).map(({ label, points }) => ({ label, points, group: null })),
     ...(numbers ? outlines(numbers, labeling, 0) : []).map(({ label: number, points }) => ({
       label: labeling.objectLabel(number),
       points,
