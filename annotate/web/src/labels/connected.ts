@@ -1,6 +1,6 @@
 /** Pixels that touch one another, over edges and corners: regions, and labels that grow into pixels that are open. */
 
-import { type Box, boxOf, grown, joined, type Runs, type Size } from "./runs";
+import { type Box, boxOf, grown, pixelsOf, rowsOf, type Runs, type Size, split } from "./runs";
 
 export interface Connected {
   /** What its pixels have in common. */
@@ -101,17 +101,9 @@ export class Patch {
   }
 
   /** Start and length of all stretches with one value, in the image. */
-  runs(value: number): Int32Array {
-    const found: number[] = [];
-    for (let y = 0; y < this.height; y++) {
-      for (let at = y * this.width, end = at + this.width; at < end;) {
-        const start = at++;
-        const isSame = this.values[start] === value;
-        while (at < end && (this.values[at] === value) === isSame) at++;
-        if (isSame) found.push(this.pixel(start), at - start);
-      }
-    }
-    return Int32Array.from(found);
+  runs(value: number): Runs {
+    const places = split(rowsOf(this), (place) => this.values[place] === value).get(true) ?? new Int32Array();
+    return places.map((number, at) => (at % 2 ? number : this.pixel(number)));
   }
 }
 
@@ -199,44 +191,19 @@ export function surroundings(labels: Uint16Array, runs: Runs, size: Size): Map<n
     const at = patch.place(runs[run]);
     distance.fill(FAR, at, at + runs[run + 1]);
   }
+  if (!distance.includes(0)) return new Map();
   sweep(patch, (at, before, isDiagonal) => {
     const through = before < 0 ? FAR : distance[before] + (isDiagonal ? DIAGONAL : STRAIGHT);
     if (through >= distance[at]) return;
     distance[at] = through;
     nearest[at] = nearest[before];
   });
-  const found = new Map<number, number[]>();
-  for (let run = 0; run < runs.length; run += 2) {
-    const from = patch.place(runs[run]);
-    for (let at = 0; at < runs[run + 1];) {
-      const label = nearest[from + at],
-        first = at;
-      if (distance[from + at] >= FAR) return new Map();
-      while (at < runs[run + 1] && nearest[from + at] === label) at++;
-      if (!found.has(label)) found.set(label, []);
-      found.get(label)!.push(runs[run] + first, at - first);
-    }
-  }
-  return new Map([...found].map(([label, stretches]) => [label, Int32Array.from(stretches)]));
+  return split(runs, (pixel) => nearest[patch.place(pixel)]);
 }
 
 /** The pixels of each value but one, and the rectangle around them. */
-export function extents(
-  values: Uint16Array,
-  { width, height }: Size,
-  skipped = -1,
-): Map<number, { readonly area: number; readonly box: Box }> {
-  const found = new Map<number, { area: number; box: Box }>();
-  for (let y = 0; y < height; y++) {
-    for (let at = y * width, end = at + width; at < end;) {
-      const value = values[at],
-        start = at++;
-      while (at < end && values[at] === value) at++;
-      if (value === skipped) continue;
-      const run = { left: start - y * width, top: y, right: at - y * width, bottom: y + 1 };
-      const { area, box } = found.get(value) ?? { area: 0, box: run };
-      found.set(value, { area: area + at - start, box: joined(box, run)! });
-    }
-  }
-  return found;
+export function extents(values: Uint16Array, size: Size, skipped = -1): Map<number, { area: number; box: Box }> {
+  const found = split(rowsOf(size), (pixel) => values[pixel]);
+  found.delete(skipped);
+  return new Map([...found].map(([value, runs]) => [value, { area: pixelsOf(runs), box: boxOf(runs, size.width)! }]));
 }

@@ -1,7 +1,7 @@
 /** What a person decided in one image, words and objects, with undo and redo. */
 
 import { empty, Layer, mapped, ObjectLayer, type PackedLayer, type SavedObjects, STRETCH } from "./layer";
-import { type Box, boxOf, joined, type Runs } from "./runs";
+import { type Box, boxOf, joined, rowsOf, type Runs } from "./runs";
 
 /** Bytes of history that are kept for an image; older steps can't be undone. */
 const MOST_HISTORY = 16e6;
@@ -45,8 +45,8 @@ export class Edits {
   private open: { readonly runs: number[]; readonly objects: number[] } | null = null;
 
   constructor(
-    private readonly width: number,
-    private readonly height: number,
+    readonly width: number,
+    readonly height: number,
     saved: SavedEdits | null = null,
   ) {
     this.codes = saved ? new Layer(saved.layer) : Layer.empty(width * height);
@@ -137,9 +137,7 @@ export class Edits {
 
   /** Everything as the model found it, without objects, as one action. */
   clear(): Change | null {
-    const rows: number[] = [];
-    for (let start = 0; start < this.layer.length; start += this.width) rows.push(start, this.width);
-    const runs = Int32Array.from(rows);
+    const runs = rowsOf(this);
     this.paint(runs, undefined);
     this.assign(runs, 0);
     return this.finish() ? this.change(this.done.at(-1)!, false) : null;

@@ -2,7 +2,7 @@
 
 import { connected, type Connected, DIAGONAL, Patch, spread, STRAIGHT, sweep } from "./connected";
 import type { Labeling } from "./labeling";
-import { type Box, boxOf, forRuns, grown, joined, pixelsOf, type Point, type Runs, whole } from "./runs";
+import { type Box, boxOf, forRuns, grown, joined, pixelsOf, type Point, rowsOf, type Runs, split, whole } from "./runs";
 import { firstName } from "./synonyms";
 
 /** Share of an image's pixels that a region needs to become an object, and fewest pixels. */
@@ -276,16 +276,10 @@ function newLike(labeling: Labeling, number: number): number | null {
 }
 
 /** Give another object all that is stored as one's, also the pixels that have another word now. */
-function reassigned({ edits, width }: Labeling, number: number, other: number): Box | null {
-  const { layer } = edits.objects;
-  const runs: number[] = [];
-  for (let at = layer ? layer.indexOf(number) : -1; at >= 0; at = layer!.indexOf(number, at)) {
-    const start = at,
-      end = at - (at % width) + width;
-    while (at < end && layer![at] === number) at++;
-    runs.push(start, at - start);
-  }
-  return edits.assign(Int32Array.from(runs), other);
+function reassigned(labeling: Labeling, number: number, other: number): Box | null {
+  const { layer } = labeling.edits.objects;
+  const runs = layer && split(rowsOf(labeling), (pixel) => layer[pixel] === number).get(true);
+  return runs ? labeling.edits.assign(runs, other) : null;
 }
 
 /** Share of a stretch after which it crosses the first edge between pixels. */

@@ -71,6 +71,27 @@ export function grown({ left, top, right, bottom }: Box, by: number, { width, he
   };
 }
 
+/** All rows. */
+export function rowsOf({ width, height }: Size): Runs {
+  return Int32Array.from({ length: 2 * height }, (_, at) => (at % 2 ? width : (at / 2) * width));
+}
+
+/** The parts of runs by what their pixels have in common. */
+export function split<Key>(runs: Runs, keyOf: (pixel: number) => Key): Map<Key, Runs> {
+  const found = new Map<Key, number[]>();
+  for (let run = 0; run < runs.length; run += 2) {
+    for (let at = runs[run], end = at + runs[run + 1]; at < end;) {
+      const start = at++,
+        key = keyOf(start);
+      while (at < end && keyOf(at) === key) at++;
+      const parts = found.get(key);
+      if (parts) parts.push(start, at - start);
+      else found.set(key, [start, at - start]);
+    }
+  }
+  return new Map([...found].map(([key, parts]) => [key, Int32Array.from(parts)]));
+}
+
 export function forRuns(runs: ArrayLike<number>, visit: (pixel: number) => void): void {
   for (let at = 0; at < runs.length; at += 2)
     for (let pixel = runs[at], end = pixel + runs[at + 1]; pixel < end; pixel++) visit(pixel);

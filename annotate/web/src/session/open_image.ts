@@ -6,7 +6,7 @@ import type { Segmentation } from "../backend";
 import { type Change, type Choice, Edits } from "../labels/edits";
 import { figures, type Labeling, NONE, partFigures, type Settled } from "../labels/labeling";
 import { joinTouched, objectFigures } from "../labels/objects";
-import { type Box, joined, type Runs } from "../labels/runs";
+import { type Box, joined, rowsOf, type Runs, split } from "../labels/runs";
 import { firstName } from "../labels/synonyms";
 import { labelingWith, type NamedWork } from "../project/keeping";
 import type { Item } from "./item";
@@ -162,21 +162,10 @@ export class OpenImage {
 export function paintSettled(image: OpenImage, { words, labels }: Settled, isCurrent: boolean): void {
   const now = image.labeling.value!;
   const index = words.map((word) => now.words.indexOf(word));
-  const stretches = new Map<number, number[]>();
-  for (let at = 0; at < labels.length;) {
-    const label = labels[at],
-      first = at;
-    const row = at - (at % image.item.width) + image.item.width;
-    const isSame = (pixel: number) => isCurrent && now.labels[pixel] === (label === NONE ? NONE : index[label]);
-    const isKept = isSame(at);
-    while (at < row && labels[at] === label && isSame(at) === isKept) at++;
-    if (isKept) continue;
-    const runs = stretches.get(label) ?? [];
-    stretches.set(label, runs);
-    runs.push(first, at - first);
-  }
-  for (const [label, runs] of stretches)
-    image.paint(Int32Array.from(runs), label === NONE ? null : firstName(words[label]));
+  const isSame = (pixel: number) =>
+    isCurrent && now.labels[pixel] === (labels[pixel] === NONE ? NONE : index[labels[pixel]]);
+  for (const [label, runs] of split(rowsOf(image.item), (pixel) => (isSame(pixel) ? null : labels[pixel])))
+    if (label !== null) image.paint(runs, label === NONE ? null : firstName(words[label]));
   image.finish();
 }
 

@@ -5,7 +5,7 @@ import { computed, signal } from "@preact/signals";
 import { extents, regionAt } from "../../labels/connected";
 import type { Choice } from "../../labels/edits";
 import { NONE } from "../../labels/labeling";
-import { boxOf, distance, pixelAt, type Point, type Runs } from "../../labels/runs";
+import { boxOf, distance, pixelAt, type Point, type Runs, split } from "../../labels/runs";
 import { firstName } from "../../labels/synonyms";
 import type { OpenImage } from "../../session/open_image";
 import { Navigation } from "./navigation";
@@ -72,16 +72,7 @@ export class Workbench extends Navigation {
   /** The parts of stretches of pixels that nobody decided. */
   undecided(runs: Runs): Runs {
     const labeling = this.image?.labeling.value;
-    const kept: number[] = [];
-    for (let run = 0; labeling && run < runs.length; run += 2) {
-      for (let at = runs[run], end = at + runs[run + 1]; at < end;) {
-        const start = at++,
-          isDecided = labeling.isCorrected(start);
-        while (at < end && labeling.isCorrected(at) === isDecided) at++;
-        if (!isDecided) kept.push(start, at - start);
-      }
-    }
-    return Int32Array.from(kept);
+    return (labeling && split(runs, (pixel) => labeling.isCorrected(pixel)).get(false)) ?? new Int32Array();
   }
 
   /** Give pixels the words of labels, in the same way. */
