@@ -59,7 +59,8 @@ async function start(): Promise<void> {
   keep(sessionStorage.getItem(KEY) ?? "");
   if (api) api.user = localStorage.getItem(USER) ?? "";
   const database = await Database.open(api ? `segvoc project ${address("").pathname}` : "segvoc");
-  const session = new Session(api ? new RemoteStore(api, database, new WorkPacker(new WorkerCalls(address("work.js")))) : new BrowserStore(database));
+  const packer = new WorkPacker(new WorkerCalls(address("work.js")));
+  const session = new Session(api ? new RemoteStore(api, database, packer) : new BrowserStore(database));
   await restored(session, root, keep);
   const { place } = session.settings;
   if (!place.value || !places.includes(place.value)) place.value = places[0] ?? null;

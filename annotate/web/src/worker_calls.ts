@@ -63,9 +63,9 @@ export class WorkerCalls<Offered extends Functions> {
     return result as Promise<ResultOf<Offered[Name]>>;
   }
 
-  private answer(name: string, { value, transfer = [] }: Sent<unknown>, onNews: (news: never) => void): Promise<unknown> {
+  private answer(name: string, { value, transfer = [] }: Sent<unknown>, onNews: (news: never) => void) {
     const worker = (this.worker ??= new Worker(this.script, { type: "module" }));
-    return new Promise((resolve, reject) => {
+    return new Promise<unknown>((resolve, reject) => {
       worker.onmessage = ({ data }: MessageEvent<Reply>) => {
         if (data.kind === "news") onNews(data.value);
         else if (data.kind === "result") resolve(data.value);

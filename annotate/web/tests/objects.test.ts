@@ -3,7 +3,8 @@ import { test } from "node:test";
 
 import { Edits } from "../src/labels/edits";
 import { Labeling, NONE } from "../src/labels/labeling";
-import { cut, dissolve, divide, joinTouched, makeObjects, merge, objectFigures, objectMap } from "../src/labels/objects";
+import { cut, dissolve, divide, joinTouched, makeObjects, merge } from "../src/labels/objects";
+import { objectFigures, objectMap } from "../src/labels/objects";
 import { ALL, found, rows, seeded } from "./labeled";
 
 /** Labels 0 (person), 1 (dog), ... from rows of digits. */

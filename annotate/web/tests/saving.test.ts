@@ -103,8 +103,8 @@ test("COCO's files name words once for all images, and say where each is", () =>
   const segmentation = { size: [3, 4], counts: "02106" };
   const first = { id: 1, image_id: 1, category_id: 1, area: 4, bbox: [0, 0, 2, 2], iscrowd: 0, segmentation };
   assert.deepEqual(masks.annotations[0], first);
-  const places = masks.annotations.map((one: { image_id: number; category_id: number }) => [one.image_id, one.category_id]);
-  assert.deepEqual(places, [[1, 1], [1, 2], [2, 3]]);
+  const place = (one: { image_id: number; category_id: number }) => [one.image_id, one.category_id];
+  assert.deepEqual(masks.annotations.map(place), [[1, 1], [1, 2], [2, 3]]);
   const polygons = JSON.parse(coco(images, "polygons"));
   assert.deepEqual(polygons.annotations[0].segmentation, [[2, 0, 2, 2, 0, 2, 0, 0]]);
 });

@@ -40,7 +40,8 @@ test("label maps with 16 bits are read", () => {
 test("parts have the colors of their map", () => {
   const names = [{ id: 0, object: "cat", part: "head", name: "cat's head" }];
   const result = strToU8(JSON.stringify({ ...RESULT, parts: names }));
-  const { parts } = readAnswer(answer({ "parts.png": row(Uint8Array.of(0, 255, 255), PALETTE), "result.json": result }));
+  const map = row(Uint8Array.of(0, 255, 255), PALETTE);
+  const { parts } = readAnswer(answer({ "parts.png": map, "result.json": result }));
   assert.deepEqual(parts, { names, labels: Uint16Array.of(0, 65535, 65535), colors: [[1, 2, 3]] });
 });
 

@@ -55,7 +55,7 @@ function alongRows(image: Pixels, width: number): Uint8Array {
   return result;
 }
 
-/** For each pixel of the result the first pixel of the source that counts, how many do, and `stride` places for weights. */
+/** For each pixel of the result: the first pixel of the source that counts, how many do, and `stride` weights. */
 function triangle(source: number, target: number) {
   const scale = source / target;
   const support = Math.max(1, scale);

@@ -322,7 +322,8 @@ const LEAST_RISE = 0.15;
 
 /** Distance of each place that is `INSIDE` to the nearest one that isn't [thirds of a pixel]; 0 outside. */
 function distances(patch: Patch): Int32Array {
-  const far = Int32Array.from(patch.values, (value) => (value === INSIDE ? DIAGONAL * (patch.width + patch.height) : 0));
+  const most = DIAGONAL * (patch.width + patch.height);
+  const far = Int32Array.from(patch.values, (value) => (value === INSIDE ? most : 0));
   sweep(patch, (at, before, isDiagonal) => {
     if (far[at]) far[at] = Math.min(far[at], (before < 0 ? 0 : far[before]) + (isDiagonal ? DIAGONAL : STRAIGHT));
   });

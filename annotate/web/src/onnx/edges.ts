@@ -30,7 +30,8 @@ export async function refined(
 export function withoutIslands(maps: Maps): Maps {
   const { values, classes, rows, columns } = maps;
   const cells = rows * columns;
-  const { index: labels } = strongestClass(maps, rows, columns), { part, sizes } = connected(labels, { width: columns, height: rows });
+  const { index: labels } = strongestClass(maps, rows, columns);
+  const { part, sizes } = connected(labels, { width: columns, height: rows });
   const isSmall = sizes.map((size) => Number(size < ISLAND * cells));
   if (!isSmall.includes(1) || !isSmall.includes(0)) return maps;
   /** By part and word: how often the word is beside it. */

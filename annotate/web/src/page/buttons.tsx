@@ -65,7 +65,14 @@ interface ButtonProps {
 
 export function Button({ text, icon, file, label, title, kind, isDisabled = false, onClick }: ButtonProps) {
   return (
-    <button type="button" class={kind} aria-label={label} title={title} disabled={isDisabled} onClick={() => void onClick()}>
+    <button
+      type="button"
+      class={kind}
+      aria-label={label}
+      title={title}
+      disabled={isDisabled}
+      onClick={() => void onClick()}
+    >
       {icon && <Icon name={icon} />}
       {text}
       {file && <span class="type">{file}</span>}

@@ -54,7 +54,9 @@ export function Strip({ page }: { page: Page }) {
       {(isFinding || session.listing.isNarrowed.value) && <Finder page={page} />}
       <Entries page={page} />
       {hasProgress && <ProgressDialog page={page} onClose={() => setProgress(false)} />}
-      {!session.store.isLasting && <p class="help">This window keeps nothing: save your results before you close it.</p>}
+      {!session.store.isLasting && (
+        <p class="help">This window keeps nothing: save your results before you close it.</p>
+      )}
       {isAsking && (
         <Question
           title="Clear all?"
@@ -82,7 +84,12 @@ function DoneButton({ page: { session } }: { page: Page }) {
   if (summary?.done)
     return (
       <>
-        <Button text="Reopen" icon="unlock" title="Let tools change this image again" onClick={() => session.reopen()} />
+        <Button
+          text="Reopen"
+          icon="unlock"
+          title="Let tools change this image again"
+          onClick={() => session.reopen()}
+        />
         {!summary.review && (
           <Button
             text="Accept"

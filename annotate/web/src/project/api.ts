@@ -33,7 +33,7 @@ export interface ImprovementProgress {
   readonly share: number | null;
   /** Images that words were taught with. */
   readonly images: number;
-  /** `keep_text`: words that keep their text alone, because examples made them worse; null: there is nothing to gain. */
+  /** `keep_text`: words that keep their text alone, as examples made them worse; null: there is nothing to gain. */
   readonly scores: { readonly before: Scores; readonly after: Scores; readonly keep_text: readonly string[] } | null;
   readonly message: string | null;
   readonly can_finetune: boolean;

@@ -62,7 +62,8 @@ export function indexed(map: Uint16Array, first: readonly number[] = []): Indexe
   const places = new Int32Array(NONE + 1).fill(-1);
   places[NONE] = NONE;
   for (const [place, id] of ids.entries()) places[id] = place;
-  return { labels: Uint16Array.from(map, (id) => (places[id] < 0 ? (places[id] = ids.push(id) - 1) : places[id])), ids };
+  const placeOf = (id: number) => (places[id] < 0 ? (places[id] = ids.push(id) - 1) : places[id]);
+  return { labels: Uint16Array.from(map, placeOf), ids };
 }
 
 export function namedWork({ draft, edits, settled }: Work, vocabulary: Vocabulary): NamedWork {

@@ -14,8 +14,9 @@ export function exchanged(work: Work, size: Size, old: number, other: number, be
     return now.map((id, at) => (id === from && (!earlier || earlier[at] === to) ? to : id));
   };
   const { draft, edits, settled } = work;
+  const plane = draft && exchange(planeOf(draft), before?.draft && planeOf(before.draft));
   return {
-    draft: draft && { ...draft, ...indexed(exchange(planeOf(draft), before?.draft && planeOf(before.draft)), draft.ids) },
+    draft: draft && { ...draft, ...indexed(plane!, draft.ids) },
     edits: edits && exchangedEdits(edits, before && (before.edits ?? edits)),
     settled: settled && exchange(Uint16Array.from(settled), before?.settled),
   };

@@ -23,7 +23,7 @@ const functions = {
     return { value, transfer: [value.buffer] };
   },
 
-  unpack({ content, vocabulary }: { content: Uint8Array; vocabulary: Vocabulary }): Sent<{ state: ImageState; work: Work }> {
+  unpack({ content, vocabulary }: { content: Uint8Array; vocabulary: Vocabulary }) {
     const value = decodeWork(content, vocabulary);
     const { draft } = value.work;
     return { value, transfer: draft ? [draft.labels.buffer, draft.confidence.buffer] : [] };

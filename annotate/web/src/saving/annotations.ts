@@ -120,7 +120,7 @@ export function labelme(labeling: Labeling, name: string): string {
   const { labels, words, width, height } = labeling;
   const numbers = objectMap(labeling);
   const regions = [
-    ...outlines(withoutObjects(labels, numbers), labeling, NONE).map(({ label, points }) => ({ label, points, group: null })),
+    ...outlines(withoutObjects(labels, numbers), labeling, NONE).map((border) => ({ ...border, group: null })),
     ...(numbers ? outlines(numbers, labeling, 0) : []).map(({ label: number, points }) => ({
       label: labeling.objectLabel(number),
       points,

@@ -105,8 +105,8 @@ export function ordered<Image>(images: readonly Image[], order: Order, stateOf: 
 }
 
 /**
- * Images by state; the share of the labeled images' pixels that a person decided, as which those of images that are done
- * count; and for each word the images that show it, those of them that are done, its share of the pixels, and its objects.
+ * Images by state; the share of the labeled images' pixels that a person decided, as which those of done images count;
+ * and for each word the images that show it, those of them that are done, its share of the pixels, and its objects.
  *
  * @param words those to count; of removed words, those that labels still have.
  */

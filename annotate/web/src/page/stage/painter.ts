@@ -26,7 +26,13 @@ interface Drawn {
  * @param labels null: the image has none yet, or is shown alone.
  * @param density pixels of the canvas for each CSS pixel.
  */
-export function draw(context: Context, control: StageControl, image: ImageBitmap, labels: Drawn | null, density: number): void {
+export function draw(
+  context: Context,
+  control: StageControl,
+  image: ImageBitmap,
+  labels: Drawn | null,
+  density: number,
+): void {
   const [view, stage] = [control.view.peek(), control.size.peek()];
   const [cursor, tool] = [control.cursor.peek(), control.tool.peek()];
   context.setTransform(density, 0, 0, density, 0, 0);
