@@ -3,20 +3,11 @@
 import { decode, type DecodedPng } from "fast-png";
 import { unzipSync } from "fflate";
 
-import {
-  type Backend,
-  type ImageSource,
-  KeyError,
-  type ModelInfo,
-  PageError,
-  type PartMap,
-  type PartName,
-  type Query,
-  type Segmentation,
-  TransientError,
-} from "../backend";
+import { PageError } from "../backend";
+import type { Backend, ImageSource, ModelInfo, PartMap, PartName, Query, Segmentation } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
 import { labelsOfMap } from "../saving/maps";
+import { refusal, refused, send } from "./requests";
 
 /** Addresses of a service, relative to the page. */
 export interface Addresses {
@@ -91,31 +82,15 @@ export class ServiceBackend implements Backend {
   /** Ask, and ask again while the service is busy. */
   private async request(address: string, init: RequestInit, signal: AbortSignal): Promise<Response> {
     for (let tries = 1; ; tries++) {
-      const headers = new Headers(init.headers);
-      if (this.key) headers.set("Authorization", `Bearer ${this.key}`);
-      let response: Response;
-      try {
-        response = await fetch(new URL(address, document.baseURI), { ...init, headers, signal });
-      } catch (error) {
-        if (signal.aborted) throw error;
-        throw new TransientError(
-          "The service can't be reached; it is asked again by itself. Check the connection, and that it still runs.",
-        );
-      }
+      const advice = " Check the connection, and that it still runs.";
+      const response = await send(new URL(address, document.baseURI), this.key, { ...init, signal }, advice);
       if (response.ok) return response;
-      if (![429, 503].includes(response.status) || tries === TRIES) throw await refusal(response);
+      const { status } = response;
+      if (![429, 503].includes(status) || tries === TRIES)
+        throw refusal(response, (await refused(response)).message, [429, 502, 503, 504].includes(status));
       await pause(Math.min(LONGEST_WAIT, Number(response.headers.get("Retry-After")) || 1), signal);
     }
   }
-}
-
-async function refusal(response: Response): Promise<PageError> {
-  if (response.status === 401 || response.status === 403)
-    return new KeyError("The service asks for an API key: type the one that you were given.");
-  const content = (await response.json().catch(() => ({}))) as { error?: { message?: string } };
-  const message = content.error?.message || response.statusText || "it doesn't say why";
-  const Failure = [429, 502, 503, 504].includes(response.status) ? TransientError : PageError;
-  return new Failure(`The service refuses this (${response.status}): ${message}.`);
 }
 
 function pause(seconds: number, signal: AbortSignal): Promise<void> {
