@@ -1,16 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import {
-  type Backend,
-  type ImageSource,
-  KeyError,
-  PageError,
-  type Query,
-  type Segmentation,
-  type TaughtFile,
-  TransientError,
-} from "../src/backend";
+import { KeyError, PageError, TransientError } from "../src/backend";
+import type { Backend, ImageSource, Query, Segmentation, TaughtFile } from "../src/backend";
 import { MOST_WORDS, wordColor } from "../src/imaging/palette";
 import { BrowserStore } from "../src/project/browser_store";
 import { Database } from "../src/project/database";

@@ -8,16 +8,8 @@ import { MOST_PIXELS } from "../imaging/reading";
 import { resizedPlanes } from "../imaging/resize";
 import { NONE } from "../labels/labeling";
 import { firstName, names } from "../labels/synonyms";
-import {
-  type BackgroundWords,
-  checkedDescription,
-  type Description,
-  inputSize,
-  ownSelection,
-  type Protocol,
-  type Selection,
-  wordsProgram,
-} from "./description";
+import { checkedDescription, inputSize, ownSelection, wordsProgram } from "./description";
+import type { BackgroundWords, Description, Protocol, Selection } from "./description";
 import { EDGES, refined } from "./edges";
 import { type FeatureMap, readNames } from "./feature_maps";
 import { float16 } from "./float16";

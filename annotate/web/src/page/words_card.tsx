@@ -8,17 +8,8 @@ import { firstName, names, promoted } from "../labels/synonyms";
 import { colorOf, namesById } from "../project/words";
 import type { Session } from "../session/session";
 import type { Merged } from "../session/settings";
-import {
-  objectsOf,
-  partsOf,
-  partsProblem,
-  splitWords,
-  takenBy,
-  typed,
-  type TypedPart,
-  withoutPart,
-  withWords,
-} from "../words/list";
+import { objectsOf, partsOf, partsProblem, splitWords, takenBy, typed, withoutPart, withWords } from "../words/list";
+import type { TypedPart } from "../words/list";
 import { Button, Check, FileButton, RemoveButton, Swatch, TextForm } from "./buttons";
 import { Dialog, Question } from "./dialog";
 import { type Page, plural } from "./page";

@@ -4,16 +4,8 @@ import { asShown, decodeImage, thumbnail } from "../imaging/reading";
 import { type Entry, OF_IMAGES } from "./database";
 import { labelingOf, summaryOf } from "./keeping";
 import { exchanged } from "./merging";
-import {
-  type Change,
-  type ImageEntry,
-  newState,
-  type OpenedProject,
-  type Project,
-  Store,
-  type Verdict,
-  type Work,
-} from "./structure";
+import { newState, Store } from "./structure";
+import type { Change, ImageEntry, OpenedProject, Project, Verdict, Work } from "./structure";
 
 /** How long removed images can be put back [ms]. */
 const LONGEST_REMOVED = 7 * 24 * 3600e3;
