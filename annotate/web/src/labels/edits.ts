@@ -49,7 +49,7 @@ export class Edits {
     readonly height: number,
     saved: SavedEdits | null = null,
   ) {
-    this.codes = saved ? new Layer(saved.layer) : Layer.empty(width * height);
+    this.codes = new Layer(saved?.layer ?? empty(width * height));
     this.objects = new ObjectLayer(width * height, saved?.objects);
     if (!saved) return;
     this.names.push(...saved.names);

@@ -77,10 +77,6 @@ export class Layer {
     this.bands = [...kept.bands];
   }
 
-  static empty(pixels: number): Layer {
-    return new Layer(empty(pixels));
-  }
-
   /** Fill a stretch of pixels, and write down the parts of it that had something else. */
   fill(start: number, end: number, after: number, changes: number[]): void {
     const { values } = this;
@@ -127,16 +123,15 @@ export interface SavedObjects {
 
 export class ObjectLayer {
   /** null: there was never an object, so that images without any pay nothing. */
-  private numbers: Layer | null;
+  private numbers: Layer | null = null;
   /** The words of the objects 1, 2, ... by name, since the list of words may change; numbers aren't used again. */
-  readonly words: string[];
+  readonly words: string[] = [];
 
   constructor(
     private readonly pixels: number,
     saved: SavedObjects | null = null,
   ) {
-    this.numbers = saved?.layer ? new Layer(saved.layer) : null;
-    this.words = [...(saved?.words ?? [])];
+    this.adopt(saved);
   }
 
   /** Number of each pixel's object, 0 for none; null: there was never one. */
@@ -160,7 +155,7 @@ export class ObjectLayer {
 
   fill(start: number, end: number, after: number, changes: number[]): void {
     if (!this.numbers && !after) return;
-    (this.numbers ??= Layer.empty(this.pixels)).fill(start, end, after, changes);
+    (this.numbers ??= new Layer(empty(this.pixels))).fill(start, end, after, changes);
   }
 
   undo(changes: Int32Array): void {

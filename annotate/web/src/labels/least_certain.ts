@@ -32,7 +32,8 @@ export interface DoubtfulPlace extends Point {
 export function doubtfulPlaces({ tally, width, height }: Labeling, most = MOST, least = LEAST_DOUBT): DoubtfulPlace[] {
   const { columns, side } = tally;
   const doubts = tally.doubt;
-  const order = [...doubts.keys()].sort((one, other) => doubts[other] - doubts[one] || one - other);
+  const order = [...doubts.keys()].filter((square) => doubts[square]);
+  order.sort((one, other) => doubts[other] - doubts[one] || one - other);
   const placeOf = (square: number): DoubtfulPlace => {
     const left = (square % columns) * side,
       top = Math.floor(square / columns) * side;
@@ -45,17 +46,13 @@ export function doubtfulPlaces({ tally, width, height }: Labeling, most = MOST, 
       doubt: doubts[square] / (255 * (right - left) * (bottom - top)),
     };
   };
-  const chosen: number[] = [],
-    places: DoubtfulPlace[] = [];
+  const chosen: number[] = [];
   for (const square of order) {
-    if (places.length === most || !doubts[square]) break;
-    if (chosen.some((other) => distance(square, other, columns) < APART)) continue;
-    const place = placeOf(square);
-    if (place.doubt < least) continue;
-    chosen.push(square);
-    places.push(place);
+    if (chosen.length === most) break;
+    const isApart = chosen.every((other) => distance(square, other, columns) >= APART);
+    if (isApart && placeOf(square).doubt >= least) chosen.push(square);
   }
-  return places;
+  return chosen.map(placeOf);
 }
 
 /** Squares between two squares, along the longer axis. */

@@ -206,19 +206,13 @@ const AT_FIRST = 24;
 function useThumbnail(item: Item): string | null {
   const [address, setAddress] = useState<string | null>(null);
   useEffect(() => {
-    let isGone = false,
-      made: string | null = null;
-    const load = async () => {
-      const content = await item.thumbnail().catch(() => null);
-      if (isGone || !content) return;
-      made = URL.createObjectURL(content);
-      setAddress(made);
-    };
-    void load();
+    let isGone = false;
+    const made = item.thumbnail().then((content) => URL.createObjectURL(content), () => null);
+    void made.then((one) => isGone || setAddress(one));
     return () => {
       isGone = true;
-      if (made) URL.revokeObjectURL(made);
       setAddress(null);
+      void made.then((one) => one && URL.revokeObjectURL(one));
     };
   }, [item]);
   return address;

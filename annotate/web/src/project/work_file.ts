@@ -1,7 +1,7 @@
 /** The file `work/NAME.zip` of an image: its state and PNGs of ids, from which everything else about it is derived. */
 
 import { decode, encode } from "fast-png";
-import { unzipSync, zipSync } from "fflate";
+import { strFromU8, strToU8, unzipSync, zipSync } from "fflate";
 
 import type { PartMap } from "../backend";
 import { type Labeling, NONE } from "../labels/labeling";
@@ -43,7 +43,7 @@ const packedDrafts = new WeakMap<KeptDraft, Record<string, Uint8Array>>();
 export function encodeWork(state: ImageState, work: Work, context: Context): Uint8Array<ArrayBuffer> {
   const labeling = labelingOf(state, work, context);
   const files = { ...workFiles(state, work, labeling), "labels.png": labelsPng(labeling, context.vocabulary) };
-  return zipSync({ "state.json": text(JSON.stringify(state)), ...files }, { level: 0 }) as Uint8Array<ArrayBuffer>;
+  return zipSync({ "state.json": strToU8(JSON.stringify(state)), ...files }, { level: 0 }) as Uint8Array<ArrayBuffer>;
 }
 
 /** The map of ids that other programs read. */
@@ -101,7 +101,7 @@ function partsOf(png: Uint8Array | undefined, size: Size): PartMap | null {
 export function decodeWork(content: Uint8Array, vocabulary: Vocabulary): { state: ImageState; work: Work } {
   const files = unzipSync(content);
   if (!files["state.json"] || !files["labels.png"]) throw new Error("a file of its work is missing");
-  const state = JSON.parse(new TextDecoder().decode(files["state.json"])) as ImageState;
+  const state = JSON.parse(strFromU8(files["state.json"])) as ImageState;
   const labels = plane(files["labels.png"], state);
   const corrections = files["corrections.png"] ? plane(files["corrections.png"], state) : null;
   const objects = keptObjects(files["objects.png"], labels, state);
@@ -157,8 +157,4 @@ function plane(png: Uint8Array, { width, height }: Size): Uint16Array<ArrayBuffe
   if (image.channels !== 1 || image.width !== width || image.height !== height)
     throw new Error(`a map isn't one of ${width} × ${height} pixels`);
   return labelsOfMap(image);
-}
-
-function text(content: string): Uint8Array {
-  return new TextEncoder().encode(content);
 }
