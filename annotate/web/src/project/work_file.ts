@@ -42,23 +42,20 @@ const packedDrafts = new WeakMap<KeptDraft, Record<string, Uint8Array>>();
 
 export function encodeWork(state: ImageState, work: Work, context: Context): Uint8Array<ArrayBuffer> {
   const labeling = labelingOf(state, work, context);
-  const files = { ...workFiles(state, work, labeling), "labels.png": labelsPng(labeling, context.vocabulary) };
-  return zipSync({ "state.json": strToU8(JSON.stringify(state)), ...files }, { level: 0 }) as Uint8Array<ArrayBuffer>;
+  const objects = objectMap(labeling);
+  const files: Record<string, Uint8Array> = {
+    "state.json": strToU8(JSON.stringify(state)),
+    "corrections.png": grayPng(state, unpacked(correctionsOf(work.edits, state)), 16),
+    ...(work.draft && draftFiles(work.draft)),
+    ...(objects && { "objects.png": objectMapPng(objects, state) }),
+    "labels.png": labelsPng(labeling, context.vocabulary),
+  };
+  return zipSync(files, { level: 0 }) as Uint8Array<ArrayBuffer>;
 }
 
 /** The map of ids that other programs read. */
 export function labelsPng(labeling: Labeling, vocabulary: Vocabulary): Uint8Array<ArrayBuffer> {
   return labelMapPng(withIds(labeling.labels, labeling.ids), labeling, colorsById(vocabulary));
-}
-
-function workFiles(state: ImageState, { draft, edits }: Work, labeling: Labeling): Record<string, Uint8Array> {
-  const files: Record<string, Uint8Array> = {
-    "corrections.png": grayPng(state, unpacked(correctionsOf(edits, state)), 16),
-    ...(draft && draftFiles(draft)),
-  };
-  const objects = objectMap(labeling);
-  if (objects) files["objects.png"] = objectMapPng(objects, state);
-  return files;
 }
 
 function draftFiles(draft: KeptDraft): Record<string, Uint8Array> {
