@@ -126,15 +126,8 @@ export class Model {
     const maps = byExamples ? { ...raw, values: softmaxLogits(raw.values, classes, byExamples.temperature) } : raw;
     const size = [height, width] as const;
     const labels = standIns ? rejecting(maps, word[0] === 0, standIns, ...size) : labeled(maps, word, ...size);
-    return {
-      width,
-      height,
-      ...labels,
-      words,
-      parts: null,
-      model: this.description.name,
-      dtype: this.description.dtype,
-    };
+    const { name: model, dtype } = this.description;
+    return { width, height, ...labels, words, parts: null, model, dtype };
   }
 
   private async logits(

@@ -140,8 +140,8 @@ export class Layers {
       if (lines[at] === EDGE && colors[at]) borders[at] = opaque(EDGE_COLOR, EDGE_WEIGHT);
       if (lines[at] === LINE) borders[at] = opaque([255, 255, 255]);
     }
-    put(this.colors, colors, left, top, width);
-    put(this.borders, borders, left, top, width);
+    for (const [canvas, pixels] of [[this.colors, colors], [this.borders, borders]] as const)
+      canvas.getContext("2d")!.putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), width), left, top);
   }
 
   /** The sides between pixels of other labels in a rectangle of the canvases: x, y, x, y of each. */
@@ -195,16 +195,6 @@ export class Layers {
 
 function opaque([red, green, blue]: readonly number[], weight = 255): number {
   return ((weight << 24) | (blue << 16) | (green << 8) | red) >>> 0;
-}
-
-function put(
-  canvas: OffscreenCanvas,
-  pixels: Uint32Array<ArrayBuffer>,
-  left: number,
-  top: number,
-  width: number,
-): void {
-  canvas.getContext("2d")!.putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), width), left, top);
 }
 
 export class Pen {
