@@ -314,7 +314,7 @@ function Finder({ page: { session } }: { page: Page }) {
       <p class="help" role="status">
         {shown < items.value.length ? `${shown} of ${plural(items.value.length, "image")}` : ""}
       </p>
-      {wanted !== EVERYTHING && <Button text="Show all" kind="link" onClick={() => listing.lookForAll()} />}
+      {wanted !== EVERYTHING && <Button text="Show all" kind="link" onClick={() => (listing.wanted.value = EVERYTHING)} />}
     </div>
   );
 }

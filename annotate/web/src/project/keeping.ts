@@ -85,13 +85,6 @@ function namedEdits({ ids, objects, ...edits }: KeptEdits, nameOf: (id: number) 
   return { ...edits, names: names(ids), objects: { layer: objects.layer, words } };
 }
 
-/** An answer with words that came after it, too, so that they can be painted at once. */
-function withPaintable(found: Segmentation, words: readonly string[]): Segmentation {
-  const all = [...found.words];
-  for (const word of words) if (!all.some((known) => sameClass(known, word))) all.push(word);
-  return all.length > found.words.length ? { ...found, words: all } : found;
-}
-
 export interface Context {
   readonly vocabulary: Vocabulary;
   readonly rule: Rule;
@@ -112,7 +105,11 @@ export function labelingWith(
 ): Labeling {
   // words that are gone stay where a person painted them
   const painted = [...edits.names, ...edits.objects.words].filter((name): name is string => Boolean(name));
-  return new Labeling(withPaintable(found, [...lookedFor(vocabulary), ...painted]), edits, rule, entryFor(vocabulary), settled);
+  const words = [...found.words];
+  // words that came after the answer can be painted at once
+  for (const word of [...lookedFor(vocabulary), ...painted])
+    if (!words.some((known) => sameClass(known, word))) words.push(word);
+  return new Labeling({ ...found, words }, edits, rule, entryFor(vocabulary), settled);
 }
 
 function nothingFound({ width, height }: Size): Segmentation {

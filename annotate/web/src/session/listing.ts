@@ -43,10 +43,6 @@ export class Listing {
     this.wanted.value = { ...this.wanted.value, ...change };
   }
 
-  lookForAll(): void {
-    this.wanted.value = EVERYTHING;
-  }
-
   private numberOf(answers: string | null): number {
     const { size } = this.answers;
     const known = this.answers.get(answers);

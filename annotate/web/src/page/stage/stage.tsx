@@ -121,22 +121,18 @@ function Reading({ control, image }: { control: StageControl; image: OpenImage }
     cursor = control.cursor.value;
   void image.painted.value;
   // it would hide what is being painted
-  const isAsked = control.tool.value.isReading;
-  const found =
-    isAsked && labeling && pixel !== null && cursor
-      ? { labeling, pixel, place: toStage(control.view.value, cursor) }
-      : null;
+  const isAsked = control.tool.value.isReading && labeling && pixel !== null;
+  const place = isAsked && cursor ? toStage(control.view.value, cursor) : null;
   const { width, height } = control.size.value;
-  const isBelow = found !== null && found.place.y < height / 5;
-  const across = found ? Math.max(80, Math.min(width - 80, found.place.x)) : 0;
+  const across = place && Math.max(80, Math.min(width - 80, place.x));
   return (
     <output
-      class={isBelow ? "reading below" : "reading"}
+      class={place && place.y < height / 5 ? "reading below" : "reading"}
       aria-live="polite"
-      hidden={!found}
-      style={found ? { left: `${across}px`, top: `${found.place.y}px` } : {}}
+      hidden={!place}
+      style={place ? { left: `${across}px`, top: `${place.y}px` } : {}}
     >
-      {found && <Pixel labeling={found.labeling} pixel={found.pixel} />}
+      {place && <Pixel labeling={labeling!} pixel={pixel!} />}
     </output>
   );
 }
