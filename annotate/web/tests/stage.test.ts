@@ -5,7 +5,6 @@ import { StageControl } from "../src/page/stage/control";
 import { pressStage } from "../src/page/stage/keys";
 import { fitted, moved, toImage, zoomed } from "../src/page/stage/navigation";
 import { chooseWord, meaningOf } from "../src/page/stage/shortcuts";
-
 import { idle, Person, ProjectService, until } from "./project_service";
 
 const IMAGE = { width: 400, height: 200 },

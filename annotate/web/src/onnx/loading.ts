@@ -69,18 +69,12 @@ export async function json(address: URL): Promise<unknown> {
 
 /** The contents of a gzipped file, unpacked while it arrives; some servers unpack such files on their way. */
 export async function unzipped(address: URL): Promise<ArrayBuffer> {
-  const reader = (await request(address)).body!.getReader();
-  const first = await reader.read();
-  const rest = new ReadableStream<Uint8Array<ArrayBuffer>>({
-    start: (stream) => (first.done ? stream.close() : stream.enqueue(first.value)),
-    pull: async (stream) => {
-      const { done, value } = await reader.read();
-      if (done) stream.close();
-      else stream.enqueue(value);
-    },
-  });
-  const isPacked = first.value?.[0] === 0x1f && first.value[1] === 0x8b;
-  return new Response(isPacked ? rest.pipeThrough(new DecompressionStream("gzip")) : rest).arrayBuffer();
+  const [start, content] = (await request(address)).body!.tee();
+  const reader = start.getReader();
+  const { value } = await reader.read();
+  void reader.cancel();
+  const isPacked = value?.[0] === 0x1f && value[1] === 0x8b;
+  return new Response(isPacked ? content.pipeThrough(new DecompressionStream("gzip")) : content).arrayBuffer();
 }
 
 async function request(address: URL): Promise<Response> {

@@ -100,7 +100,6 @@ export function SavePanel({ page }: { page: Page }) {
       {!isShared && (
         <FileButton
           label="Open project"
-          icon="image"
           accept=".zip"
           onFiles={([file]) => (items.length ? (session.offered.value = file) : open(file))}
         />

@@ -156,8 +156,8 @@ export class Doubts {
 
   constructor(private readonly navigation: Navigation) {}
 
-  /** Look at the place with the most doubt that wasn't looked at yet, then again from the first; false: none is left. */
-  next(): boolean {
+  /** Look at the place with the most doubt that wasn't looked at yet, then again from the first. */
+  next(): void {
     const labeling = this.navigation.session.current.value?.labeling.value ?? null;
     if (labeling !== this.labeling) this.seen = [];
     this.labeling = labeling;
@@ -168,10 +168,9 @@ export class Doubts {
       this.seen = [];
       place = places[0];
     }
-    if (!place) return false;
+    if (!place) return;
     this.seen.push(place);
     this.navigation.frame(place.box);
     this.navigation.cursor.value = { x: place.x + 0.5, y: place.y + 0.5 };
-    return true;
   }
 }
