@@ -20,23 +20,19 @@ export class OnnxBackend implements Backend {
 
   load(progress: Progress): Promise<ModelInfo> {
     this.progress = progress;
-    return (this.loading ??= this.loaded());
+    const folder = async () => ({ value: this.folder.href });
+    this.loading ??= this.calls.call("load", folder, (share) => this.progress(share)).catch((error) => {
+      // it is tried again when it is asked for again
+      this.loading = null;
+      throw error;
+    });
+    return this.loading;
   }
 
   /** Begin to load the network, so that it is there when `load` asks for it. */
   prepare(): void {
     // whoever loads it is told what fails
     this.load(this.progress).catch(() => {});
-  }
-
-  private async loaded(): Promise<ModelInfo> {
-    try {
-      return await this.calls.call("load", async () => ({ value: this.folder.href }), (share) => this.progress(share));
-    } catch (error) {
-      // it is tried again when it is asked for again
-      this.loading = null;
-      throw error;
-    }
   }
 
   async segment(image: ImageSource, query: Query, signal: AbortSignal): Promise<Segmentation> {

@@ -1,8 +1,8 @@
 /** The words that were found, largest first, with their shares; each can be hidden, or shown alone. */
 
-import type { Color } from "../imaging/palette";
 import type { Figures } from "../labels/labeling";
 import { firstName, sameClass } from "../labels/synonyms";
+import type { OpenImage } from "../session/open_image";
 import type { Session } from "../session/session";
 import { Button, IconButton, Swatch } from "./buttons";
 import { type Page, percent, plural } from "./page";
@@ -36,8 +36,7 @@ export function Legend({ page: { session } }: { page: Page }) {
               key={entry.id}
               session={session}
               entry={entry}
-              color={labeling.colors[entry.id]}
-              objects={image.objects.value.filter(({ label }) => label === entry.id).length}
+              image={image}
               isShown={isShown[entry.id]}
             />
           ))}
@@ -84,14 +83,14 @@ export function Legend({ page: { session } }: { page: Page }) {
 
 interface LegendRowProps {
   session: Session;
+  image: OpenImage;
   entry: Figures;
-  color: Color;
-  objects: number;
   isShown: boolean;
 }
 
-function LegendRow({ session, entry: { name, fraction, meanConfidence }, color, objects, isShown }: LegendRowProps) {
+function LegendRow({ session, image, entry: { id, name, fraction, meanConfidence }, isShown }: LegendRowProps) {
   const shown = firstName(name);
+  const objects = image.objects.value.filter(({ label }) => label === id).length;
   return (
     <li class={isShown ? "" : "off"}>
       <button
@@ -102,7 +101,7 @@ function LegendRow({ session, entry: { name, fraction, meanConfidence }, color, 
         title="Show it alone"
         onClick={() => session.isolate(shown)}
       >
-        <Swatch color={color} />
+        <Swatch color={image.labeling.value!.colors[id]} />
         {shown}
       </button>
       {objects > 0 && <span class="share objects">{plural(objects, "object")}</span>}

@@ -334,17 +334,13 @@ export class RemoteStore extends Store {
 
   /** Sends a change; false: there is none. */
   private async sendNext(): Promise<boolean> {
-    const waiting = this.next();
+    // the oldest one, since each image's changes keep their order
+    const waiting = this.outbox.find(({ isParked }) => !isParked);
     this.isSending = Boolean(this.wanted ?? waiting);
     if (this.wanted) await this.sendProject(this.wanted);
     else if (waiting) await this.deliver(waiting);
     if (this.isSending) this.reached();
     return this.isSending;
-  }
-
-  /** The oldest change of the images; each image's changes keep their order. */
-  private next(): Waiting | undefined {
-    return this.outbox.find(({ isParked }) => !isParked);
   }
 
   private async sendProject({ sent: before, ...now }: Kept<UnsentProject>): Promise<void> {

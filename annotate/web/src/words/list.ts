@@ -10,19 +10,13 @@ import { firstName, names } from "../labels/synonyms";
  * as in a words file. A JSON list of strings is taken, too. An equals sign separates synonyms anywhere.
  */
 export function splitWords(text: string): string[] {
-  const list = jsonList(text);
-  if (list) return list.map(normal).filter(Boolean);
   const isFile = /[\n\r]/.test(text.trim());
-  return text
-    .split(isFile ? /[\n\r]+/ : ",")
-    .map(normal)
-    .filter(Boolean);
+  return (jsonList(text) ?? text.split(isFile ? /[\n\r]+/ : ",")).map(normal).filter(Boolean);
 }
 
 /** The classes of a file: one in each line, or a JSON list; none if it has something else. */
 export function wordsOfFile(name: string, text: string): string[] {
-  if (/\.json$/i.test(name)) return jsonList(text)?.map(normal).filter(Boolean) ?? [];
-  return splitWords(text);
+  return /\.json$/i.test(name) && !jsonList(text) ? [] : splitWords(text);
 }
 
 /** A class as back ends take it: its names, without the white space around them, separated by ", ". */
