@@ -7,7 +7,6 @@ export interface Pixels {
   readonly data: Uint8ClampedArray;
 }
 
-/** An image to label. */
 export interface ImageSource {
   /** Differs from that of every other image; a back end may keep what it computed for it. */
   readonly id: string;
@@ -15,13 +14,11 @@ export interface ImageSource {
   /** Size of the upright image [px]. */
   readonly width: number;
   readonly height: number;
-  /** The file as it was given. */
   file(): Promise<Blob>;
   /** Decode the file; few images fit into memory at once. */
   pixels(): Promise<Pixels>;
 }
 
-/** What to look for. */
 export interface Query {
   /** One for each class, all different; ", " inside a word separates synonyms. */
   readonly words: readonly string[];
@@ -61,12 +58,10 @@ export interface Segmentation {
   readonly seconds: number;
 }
 
-/** The parts of an image's objects. */
 export interface PartMap {
   readonly names: readonly PartName[];
   /** Index into `names` of each pixel's part; 65535: none. */
   readonly labels: Uint16Array;
-  /** RGB of each part. */
   readonly colors: readonly (readonly number[])[];
 }
 

@@ -4,7 +4,9 @@ import { render } from "preact";
 
 import { type Backend, KeyError, sentence } from "./backend";
 import { OnnxBackend } from "./onnx/backend";
+import type { ClickFunctions } from "./onnx/click_worker";
 import { Clicker } from "./onnx/clicker";
+import type { NetworkFunctions } from "./onnx/worker";
 import { App } from "./page/app";
 import { Closed, Elsewhere } from "./page/closed";
 import { StageControl } from "./page/stage/control";
@@ -18,6 +20,7 @@ import { Improvement } from "./session/improvement";
 import { Labeler } from "./session/labeler";
 import { Session } from "./session/session";
 import type { Place } from "./session/settings";
+import { networkFailure, WorkerCalls } from "./worker_calls";
 
 /** What `backends.json` says. */
 interface Offered {
@@ -38,7 +41,8 @@ async function start(): Promise<void> {
   const offered = await readOffered();
   const service = offered.service && new ServiceBackend(offered.service);
   const address = (path: string) => new URL(path, document.baseURI);
-  const browser = offered.browser && new OnnxBackend(address("worker.js"), address(offered.browser.model));
+  const labeling = new WorkerCalls<NetworkFunctions>(address("worker.js"), networkFailure);
+  const browser = offered.browser && new OnnxBackend(labeling, address(offered.browser.model));
   // what is loaded longest comes first
   if (!service) browser?.prepare();
   const api = service && offered.project ? new ProjectApi(address("v1/project")) : null;
@@ -48,23 +52,21 @@ async function start(): Promise<void> {
   const places = Object.keys(backends) as Place[];
 
   const root = document.getElementById("app")!;
-  const key = sessionStorage.getItem(KEY) ?? "";
-  if (service) service.key = key;
-  if (api) Object.assign(api, { key, user: localStorage.getItem(USER) ?? "" });
+  const keep = (key: string) => {
+    for (const one of [service, api]) if (one) one.key = key;
+    sessionStorage.setItem(KEY, key);
+  };
+  keep(sessionStorage.getItem(KEY) ?? "");
+  if (api) api.user = localStorage.getItem(USER) ?? "";
   const database = await Database.open(api ? `segvoc project ${address("").pathname}` : "segvoc");
-  const session = new Session(api ? new RemoteStore(api, database, new WorkPacker(address("work.js"))) : new BrowserStore(database));
-  await restored(session, root, (given) => {
-    if (service) service.key = given;
-    if (api) api.key = given;
-    sessionStorage.setItem(KEY, given);
-  });
+  const packer = new WorkPacker(new WorkerCalls(address("work.js")));
+  const session = new Session(api ? new RemoteStore(api, database, packer) : new BrowserStore(database));
+  await restored(session, root, keep);
   const { place } = session.settings;
   if (!place.value || !places.includes(place.value)) place.value = places[0] ?? null;
   const labeler = new Labeler(session, backends);
   const useKey = (key: string) => {
-    if (service) service.key = key;
-    if (api) api.key = key;
-    sessionStorage.setItem(KEY, key);
+    keep(key);
     void labeler.load();
   };
   const user = api && {
@@ -77,7 +79,8 @@ async function start(): Promise<void> {
   labeler.start();
   const improvement = new Improvement(session, api);
   const clicks = offered.browser?.clicks;
-  const control = new StageControl(session, clicks ? new Clicker(address("clicks.js"), address(clicks)) : null);
+  const clicking = new WorkerCalls<ClickFunctions>(address("clicks.js"), networkFailure);
+  const control = new StageControl(session, clicks ? new Clicker(clicking, address(clicks)) : null);
   render(<App page={{ session, labeler, improvement, control, places, useKey, user }} />, root);
   // the strip doesn't wait for it
   void session.openLast();

@@ -56,10 +56,7 @@ test("corrected rectangles have the borders of the whole image", () => {
   );
   const all = borderLines(labels, size, { left: 0, top: 0, right: 320, bottom: 310 });
   const part = borderLines(labels, size, { left: 20, top: 30, right: 27, bottom: 33 });
-  assert.deepEqual(
-    Array.from(part),
-    [30, 31, 32].flatMap((y) => Array.from(all.subarray(320 * y + 20, 320 * y + 27))),
-  );
+  assert.deepEqual(Array.from(part), [30, 31, 32].flatMap((y) => Array.from(all.subarray(320 * y + 20, 320 * y + 27))));
 });
 
 test("halves are rounded to the even neighbor", () => {

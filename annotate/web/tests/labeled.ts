@@ -15,19 +15,9 @@ export function map(...rows: readonly string[]): { labels: Uint16Array; width: n
 
 /** What a back end may have answered: confidence is that of all pixels, in [0, 1]. */
 export function found(rows: readonly string[], words: readonly string[], confidence = 0.8): Segmentation {
-  const { labels, width, height } = map(...rows);
-  const certain = new Uint8Array(labels.length).fill(Math.round(255 * confidence));
-  return {
-    width,
-    height,
-    labels,
-    confidence: certain,
-    words,
-    parts: null,
-    model: "tiny",
-    dtype: "float32",
-    seconds: 0.12345,
-  };
+  const image = map(...rows);
+  const certain = new Uint8Array(image.labels.length).fill(Math.round(255 * confidence));
+  return { ...image, confidence: certain, words, parts: null, model: "tiny", dtype: "float32", seconds: 0.12345 };
 }
 
 /** @param ids numbers of the words in the project. */
@@ -35,6 +25,11 @@ export function labeling(rows: readonly string[], words: readonly string[], rule
   const answer = found(rows, words);
   const entry = (_: string, at: number) => ({ id: ids[at], color: wordColor(ids[at]) });
   return new Labeling(answer, new Edits(answer.width, answer.height), rule, entry);
+}
+
+/** Whole numbers below others, the same in each run. */
+export function seeded(seed = 7): (below: number) => number {
+  return (below) => (seed = (seed * 48271) % 2147483647) % below;
 }
 
 /** Labels as rows of digits. */

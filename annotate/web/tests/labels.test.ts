@@ -7,15 +7,9 @@ import { Edits } from "../src/labels/edits";
 import { figures, Labeling, partFigures } from "../src/labels/labeling";
 import { BAND, mapped, packed, unpacked } from "../src/labels/layer";
 import { polygon, stroke } from "../src/labels/runs";
-import { ALL, found, map, rows } from "./labeled";
+import { ALL, found, map, rows, seeded } from "./labeled";
 
 const SIZE = { width: 7, height: 5 };
-
-/** Numbers below others, always the same. */
-function seeded(): (below: number) => number {
-  let seed = 7;
-  return (below) => (seed = (seed * 48271) % 2147483647) % below;
-}
 
 function painted(runs: Int32Array, { width, height } = SIZE): string[] {
   const layer = new Uint16Array(width * height).fill(65535);
@@ -28,12 +22,7 @@ test("a region goes over edges, not over corners, and not around the image", () 
   assert.deepEqual(painted(regionAt(image.labels, image, 0), image), ["11..", ".11.", "....", "...."]);
   assert.deepEqual(painted(regionAt(image.labels, image, 11), image), ["....", "....", "...1", "...1"]);
   const spiral = map("00000", "11110", "00010", "01110", "00000");
-  assert.equal(
-    painted(regionAt(spiral.labels, spiral, 0), spiral)
-      .join("")
-      .match(/1/g)!.length,
-    17,
-  );
+  assert.equal(painted(regionAt(spiral.labels, spiral, 0), spiral).join("").match(/1/g)!.length, 17);
 });
 
 test("a brush paints a disc, or the way between two of them; a small one still the pixel below it", () => {
@@ -67,21 +56,11 @@ test("a brush paints a disc, or the way between two of them; a small one still t
 });
 
 test("a polygon has the pixels whose centers lie inside, by the even-odd rule", () => {
-  const square = [
-    { x: 1, y: 1 },
-    { x: 5, y: 1 },
-    { x: 5, y: 4 },
-    { x: 1, y: 4 },
-  ];
+  const square = [{ x: 1, y: 1 }, { x: 5, y: 1 }, { x: 5, y: 4 }, { x: 1, y: 4 }];
   assert.deepEqual(painted(polygon(square, SIZE)), [".......", ".1111..", ".1111..", ".1111..", "......."]);
   const outside = square.map(({ x, y }) => ({ x: 3 * x - 6, y: 3 * y - 6 }));
   assert.deepEqual(painted(polygon(outside, SIZE)), Array(5).fill("1111111"));
-  const bow = [
-    { x: 0, y: 0 },
-    { x: 6, y: 5 },
-    { x: 6, y: 0 },
-    { x: 0, y: 5 },
-  ];
+  const bow = [{ x: 0, y: 0 }, { x: 6, y: 5 }, { x: 6, y: 0 }, { x: 0, y: 5 }];
   assert.deepEqual(painted(polygon(bow, SIZE)), ["1....1.", "11..11.", "111111.", "11..11.", "1....1."]);
 });
 
@@ -159,10 +138,7 @@ test("unlikely pixels lose their word, or become background; corrections are cer
   const background = labels({ threshold: 0.5, background: "other" });
   assert.deepEqual([background.words, rows(background.labels, 4)], [["cat", "wall", "other"], ["0212"]]);
   assert.deepEqual(background.colors.map((color) => color.join() === "128,128,128"), [false, false, true]);
-  assert.deepEqual(
-    [0, 1, 3].map((pixel) => background.confidence(pixel)),
-    [255, 155, 205],
-  );
+  assert.deepEqual([0, 1, 3].map((pixel) => background.confidence(pixel)), [255, 155, 205]);
   // a word that was looked for can be the background, too
   assert.deepEqual(rows(labels({ threshold: 0.5, background: "wall" }).labels, 4), ["0111"]);
   assert.deepEqual(labels({ threshold: 0, background: "other" }).words, ["cat", "wall"]);
@@ -231,10 +207,7 @@ test("figures count pixels, parts only where the word is still the one that was 
   assert.deepEqual([cat.pixels, cat.fraction, cat.meanConfidence], [2, 0.5, 0.6]);
   assert.deepEqual([wall.pixels, wall.meanConfidence], [2, 0.8]);
   assert.deepEqual([dog.pixels, dog.meanConfidence], [0, null]);
-  assert.deepEqual(
-    partFigures(labeling).map(({ name, pixels }) => [name, pixels]),
-    [["cat's head", 1]],
-  );
+  assert.deepEqual(partFigures(labeling).map(({ name, pixels }) => [name, pixels]), [["cat's head", 1]]);
 });
 
 test("a name stands in the widest place of its region, inside of it", () => {

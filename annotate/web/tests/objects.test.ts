@@ -2,18 +2,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Edits } from "../src/labels/edits";
-import { Labeling } from "../src/labels/labeling";
-import {
-  cut,
-  dissolve,
-  divide,
-  joinTouched,
-  makeObjects,
-  merge,
-  objectFigures,
-  objectMap,
-} from "../src/labels/objects";
-import { ALL, found } from "./labeled";
+import { Labeling, NONE } from "../src/labels/labeling";
+import { cut, dissolve, divide, joinTouched, makeObjects, merge } from "../src/labels/objects";
+import { objectFigures, objectMap } from "../src/labels/objects";
+import { ALL, found, rows, seeded } from "./labeled";
 
 /** Labels 0 (person), 1 (dog), ... from rows of digits. */
 function labeled(...lines: string[]): Labeling {
@@ -23,8 +15,8 @@ function labeled(...lines: string[]): Labeling {
 
 /** Objects as rows of digits; a dot is none. */
 function objects(labeling: Labeling): string[] {
-  const text = Array.from(objectMap(labeling) ?? labeling.labels.map(() => 0), (number) => number || ".").join("");
-  return text.match(new RegExp(`.{${labeling.width}}`, "g"))!;
+  const numbers = objectMap(labeling) ?? labeling.labels.map(() => 0);
+  return rows(numbers.map((number) => number || NONE), labeling.width);
 }
 
 function count(labeling: Labeling, label = 0): number {
@@ -35,20 +27,11 @@ test("each connected region of a word becomes an object, over corners too; speck
   const image = labeled("00...11", ".0...11", "..0....", ".......", "..0..00");
   makeObjects(image, 0, 2);
   assert.deepEqual(objects(image), ["11.....", ".1.....", "..1....", ".......", "..1..22"]);
-  assert.deepEqual(
-    objectFigures(image).map(({ number, label, rank, pixels, box, middle }) => [
-      number,
-      label,
-      rank,
-      pixels,
-      box,
-      middle,
-    ]),
-    [
-      [1, 0, 1, 5, { left: 0, top: 0, right: 3, bottom: 5 }, { x: 1, y: 0.5 }],
-      [2, 0, 2, 2, { left: 5, top: 4, right: 7, bottom: 5 }, { x: 6, y: 4.5 }],
-    ],
-  );
+  const [large, small] = [{ left: 0, top: 0, right: 3, bottom: 5 }, { left: 5, top: 4, right: 7, bottom: 5 }];
+  assert.deepEqual(objectFigures(image), [
+    { number: 1, label: 0, rank: 1, pixels: 5, box: large, middle: { x: 1, y: 0.5 } },
+    { number: 2, label: 0, rank: 2, pixels: 2, box: small, middle: { x: 6, y: 4.5 } },
+  ]);
   // what has an object keeps it, and other words have their own
   makeObjects(image, 0, 2);
   makeObjects(image, 1, 5);
@@ -65,11 +48,7 @@ test("a line across an object divides it, and the line's pixels go to the nearer
   const image = labeled("0000000", "0000000", "0000000", "1111111");
   makeObjects(image, 0, 1);
   makeObjects(image, 1, 1);
-  const line = [
-    { x: 2.5, y: -1 },
-    { x: 2.5, y: 2.5 },
-  ];
-  const result = cut(image, line, null)!;
+  const result = cut(image, [{ x: 2.5, y: -1 }, { x: 2.5, y: 2.5 }], null)!;
   assert.deepEqual(objects(image), ["3331111", "3331111", "3331111", "2222222"]);
   assert.deepEqual([...result.pieces].sort(), [1, 3]);
   // one that ends inside divides nothing, nor does one that is across another object than those chosen
@@ -176,18 +155,8 @@ test("painted pixels join the object that they touch, or the nearer of two; alon
   assert.deepEqual(objects(image)[0], `${left}1.....${right}..3.`);
 });
 
-/** Random numbers from 0 to below 1, the same in each run. */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
-}
-
 test("whatever is done, labels stay, objects keep to their words, and undo leads back exactly", () => {
-  const next = random(11);
-  const below = (most: number) => Math.floor(next() * most);
+  const below = seeded(11);
   for (let round = 0; round < 25; round++) {
     const [width, height] = [12 + below(20), 12 + below(20)];
     const lines = Array.from({ length: height }, () => "2".repeat(width).split(""));
@@ -199,7 +168,7 @@ test("whatever is done, labels stay, objects keep to their words, and undo leads
     }
     const image = labeled(...lines.map((line) => line.join("")));
     const { edits } = image;
-    const point = () => ({ x: next() * (width + 6) - 3, y: next() * (height + 6) - 3 });
+    const point = () => ({ x: below(100 * (width + 6)) / 100 - 3, y: below(100 * (height + 6)) / 100 - 3 });
     const states = [objects(image).join()];
     for (let step = 0; step < 40; step++) {
       const all = objectFigures(image),

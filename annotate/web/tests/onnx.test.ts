@@ -39,11 +39,6 @@ for (const { maps, image, quarters, index, value } of expected.strongest) {
   });
 }
 
-test("the lowest index wins a tie", () => {
-  const values = Float32Array.from([1, 1, 2, 2, 2, 2]);
-  assert.deepEqual(Array.from(strongestClass({ values, classes: 3, rows: 1, columns: 2 }, 2, 3).index), Array(6).fill(1));
-});
-
 test("a single word competes with its surroundings, but not with its synonyms", () => {
   const embeddings = (...vectors: number[][]) =>
     ({ values: Float32Array.from(vectors.flat()), words: vectors.length, prompts: 1, channels: 2 });

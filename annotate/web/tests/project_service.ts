@@ -157,6 +157,9 @@ function missing(): Response {
   return Response.json({ error: { message: "there is none" } }, { status: 404 });
 }
 
+/** Everybody who works on a project. */
+export const people: Person[] = [];
+
 /** Somebody who works on the project with a browser. */
 export class Person {
   session!: Session;
@@ -169,6 +172,7 @@ export class Person {
 
   static async of(service: ProjectService): Promise<Person> {
     const person = new Person(service, await Database.open());
+    people.push(person);
     await person.open();
     return person;
   }

@@ -6,7 +6,7 @@ import { Labeling } from "../src/labels/labeling";
 import { doubtfulPlaces } from "../src/labels/least_certain";
 import { type ImageState, newState } from "../src/project/structure";
 import { EVERYTHING, isWanted, type Order, ordered, progressOf, statistics, type Wanted } from "../src/session/listing";
-import { ALL } from "./labeled";
+import { ALL, found } from "./labeled";
 
 const WIDTH = 96,
   HEIGHT = 64;
@@ -22,18 +22,8 @@ function doubting(): { labeling: Labeling; edits: Edits } {
   // a border is thin
   for (let y = 0; y < HEIGHT; y++) confidence[y * WIDTH + 48] = 130;
   const edits = new Edits(WIDTH, HEIGHT);
-  const answer = {
-    width: WIDTH,
-    height: HEIGHT,
-    labels: new Uint16Array(WIDTH * HEIGHT),
-    confidence,
-    words: ["cat"],
-    parts: null,
-    model: "tiny",
-    dtype: "float32",
-    seconds: 1,
-  };
-  return { labeling: new Labeling(answer, edits, ALL), edits };
+  const answer = found(Array(HEIGHT).fill("0".repeat(WIDTH)), ["cat"]);
+  return { labeling: new Labeling({ ...answer, confidence }, edits, ALL), edits };
 }
 
 function isInside(place: { x: number; y: number }, left: number, top: number, side: number): boolean {
@@ -114,11 +104,12 @@ test("images come as added, by name, or the least certain first with those that 
 });
 
 test("statistics count images by progress, and pixels, images and objects of words", () => {
-  const found = statistics(STATES, [CAT, DOG, GONE]);
-  assert.deepEqual(found.progress, { "not labeled": 1, labeled: 1, corrected: 1, "sent back": 0, done: 1, accepted: 0 });
-  assert.equal(found.images, 4);
-  assert.equal(found.decided, (25 + 100) / 300);
-  assert.deepEqual(found.words, [
+  const counted = statistics(STATES, [CAT, DOG, GONE]);
+  const reviewed = { "sent back": 0, accepted: 0 };
+  assert.deepEqual(counted.progress, { "not labeled": 1, labeled: 1, corrected: 1, done: 1, ...reviewed });
+  assert.equal(counted.images, 4);
+  assert.equal(counted.decided, (25 + 100) / 300);
+  assert.deepEqual(counted.words, [
     { word: CAT, images: 2, done: 0, fraction: 140 / 300, objects: 0 },
     { word: DOG, images: 2, done: 1, fraction: 70 / 300, objects: 3 },
   ]);

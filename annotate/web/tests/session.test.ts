@@ -1,16 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import {
-  type Backend,
-  type ImageSource,
-  KeyError,
-  PageError,
-  type Query,
-  type Segmentation,
-  type TaughtFile,
-  TransientError,
-} from "../src/backend";
+import { KeyError, PageError, TransientError } from "../src/backend";
+import type { Backend, ImageSource, Query, Segmentation, TaughtFile } from "../src/backend";
 import { MOST_WORDS, wordColor } from "../src/imaging/palette";
 import { BrowserStore } from "../src/project/browser_store";
 import { Database } from "../src/project/database";
@@ -81,21 +73,12 @@ const ANSWER = found(["00"], ["cat"]);
 
 test("the chosen image is labeled first, then the others, as many at once as the back end takes", async () => {
   const { session, backend, labeler } = await started("a", "b", "c");
-  assert.deepEqual(
-    backend.asked.map(({ image }) => image.id),
-    ["a", "b"],
-  );
+  assert.deepEqual(backend.asked.map(({ image }) => image.id), ["a", "b"]);
   session.opening.value = session.items.value[2];
   backend.asked[0].answer(ANSWER);
   await pause();
-  assert.deepEqual(
-    backend.asked.map(({ image }) => image.id),
-    ["a", "b", "c"],
-  );
-  assert.deepEqual(
-    session.items.value.map((one) => labeler.isLabeled(one)),
-    [true, false, false],
-  );
+  assert.deepEqual(backend.asked.map(({ image }) => image.id), ["a", "b", "c"]);
+  assert.deepEqual(session.items.value.map((one) => labeler.isLabeled(one)), [true, false, false]);
 });
 
 test("other words end what runs, and are looked for in all images", async () => {
@@ -105,13 +88,7 @@ test("other words end what runs, and are looked for in all images", async () => 
   session.settings.words.value = ["cat", "dog"];
   assert.ok(backend.asked[1].signal.aborted);
   await pause();
-  assert.deepEqual(
-    backend.asked.slice(2).map(({ image, words }) => [image.id, words.length]),
-    [
-      ["a", 2],
-      ["b", 2],
-    ],
-  );
+  assert.deepEqual(backend.asked.slice(2).map(({ image, words }) => [image.id, words.length]), [["a", 2], ["b", 2]]);
   // an answer to what nobody asks any more is dropped
   backend.asked[1].answer(ANSWER);
   await pause();
@@ -257,15 +234,9 @@ test("a failure that may pass holds the others back, and is tried again by itsel
   backend.asked[1].fail(new PageError("No image."));
   await pause();
   assert.equal(backend.asked.length, 2);
-  assert.deepEqual(
-    session.items.value.map(({ state }) => state.value.kind),
-    ["failed", "failed", "waiting"],
-  );
+  assert.deepEqual(session.items.value.map(({ state }) => state.value.kind), ["failed", "failed", "waiting"]);
   await new Promise((resolve) => setTimeout(resolve, 2000));
-  assert.deepEqual(
-    backend.asked.slice(2).map(({ image }) => image.id),
-    ["a", "c"],
-  );
+  assert.deepEqual(backend.asked.slice(2).map(({ image }) => image.id), ["a", "c"]);
 });
 
 test("words keep their ids and colors while others come and go", () => {
@@ -273,10 +244,7 @@ test("words keep their ids and colors while others come and go", () => {
   assert.equal(withLookedFor(first, ["cat", "sofa, couch", "wall"]), first);
   const second = withLookedFor(first, ["wall", "dog", "constructor"], ["couch", "background"]);
   const all = ["cat", "sofa", "wall", "dog", "constructor", "background"];
-  assert.deepEqual(
-    all.map((word) => colorOf(second, word)),
-    all.map((_, at) => wordColor(at)),
-  );
+  assert.deepEqual(all.map((word) => colorOf(second, word)), all.map((_, at) => wordColor(at)));
   assert.deepEqual(second.filter(({ removed }) => !removed).map(({ id }) => id), [2, 3, 4]);
   const renamed = withName(second, "dog", "hound, dog");
   assert.deepEqual([renamed[3].id, renamed[3].name, renamed[3].removed], [3, "hound, dog", false]);

@@ -5,7 +5,6 @@ import { StageControl } from "../src/page/stage/control";
 import { pressStage } from "../src/page/stage/keys";
 import { fitted, moved, toImage, zoomed } from "../src/page/stage/navigation";
 import { chooseWord, meaningOf } from "../src/page/stage/shortcuts";
-
 import { idle, Person, ProjectService, until } from "./project_service";
 
 const IMAGE = { width: 400, height: 200 },
@@ -27,7 +26,6 @@ test("an image can't be lost by moving it", () => {
   assert.deepEqual(moved(view, 1e6, -1e6, IMAGE, STAGE), { scale: 4, x: 12, y: 324 - 800 - 12 });
   assert.deepEqual(moved(fitted(IMAGE, STAGE), 50, 50, IMAGE, STAGE), fitted(IMAGE, STAGE));
 });
-
 
 test("keys that were changed mean what they were given, and nothing else", () => {
   const keys = { b: "p", "word car": "x" };

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { afterEach, test } from "node:test";
 
 import type { Choice } from "../src/project/structure";
 
-import { type Fate, idle, Person, ProjectService, until } from "./project_service";
+import { type Fate, idle, people, Person, ProjectService, until } from "./project_service";
 
 const WORDS = ["floor", "cat", "wall"];
+
+afterEach(() => people.splice(0).forEach((person) => person.close()));
 
 async function street(): Promise<{ service: ProjectService; anna: Person; ben: Person }> {
   const service = new ProjectService("a.png");
@@ -57,7 +59,6 @@ test("three strokes of two people come once each, whatever is lost, in any order
         // strokes that wait together are one change
         if (isWaiting) assert.equal(revisions, 3, told);
         else assert.ok(revisions <= 3, told);
-        for (const person of [anna, ben]) person.close();
       });
 });
 
@@ -85,7 +86,6 @@ test("a done mark is one change, and stays whatever is lost; reopening is one, t
     anna.session.reopen();
     await idle(anna, ben);
     assert.deepEqual([service.states.get("a.png")!.revision, service.states.get("a.png")!.done], [reopened.revision + 2, false]);
-    for (const person of [anna, ben]) person.close();
   });
 });
 
@@ -110,7 +110,6 @@ test("somebody who is done while somebody else paints loses no stroke, and both 
         // who takes the others' version has asked for it; else the stroke is there, and the image waits for a look
         assert.deepEqual([done, isTheirs], answered.size > 1 && choice === "theirs" ? [true, true] : [false, false], `${isFirst} ${choice} ${fates}`);
         assert.deepEqual(anna.labels, ben.labels);
-        for (const person of [anna, ben]) person.close();
       });
 });
 
@@ -125,7 +124,6 @@ test("whatever request for changes fails, all changes of others are shown", asyn
       anna.paint(3, "wall");
       await idle(anna, ben);
       assert.deepEqual(ben.labels, ["floor", "cat", "floor", "wall", "floor", "floor"]);
-      for (const person of [anna, ben]) person.close();
     }
 });
 
@@ -146,7 +144,6 @@ test("a page that is closed at any moment goes on where it was, once", async () 
       await idle(anna, ben);
       const labels = ["floor", "cat", moment > 6 ? "wall" : "floor", "floor", "cat", "floor"];
       assert.deepEqual([service.labels("a.png"), anna.labels, ben.labels], [labels, labels, labels], `${moment} ${fate}`);
-      for (const person of [anna, ben]) person.close();
     });
 });
 
@@ -166,7 +163,6 @@ test("what can be undone survives a reload, unless somebody else went on from it
   await idle(ben);
   await anna.open();
   assert.deepEqual([anna.labels[3], anna.session.current.value!.edits.canUndo], ["wall", false]);
-  for (const person of [anna, ben]) person.close();
 });
 
 test("removing and putting back are sent until the service has them, also by the next page", async () => {
@@ -187,7 +183,6 @@ test("removing and putting back are sent until the service has them, also by the
     await idle(anna, ben);
     await until(() => anna.session.current.value !== null);
     assert.deepEqual([service.trash.size, ben.session.items.value.length, anna.labels[1]], [0, 1, "cat"]);
-    for (const person of [anna, ben]) person.close();
   }
 });
 
@@ -200,7 +195,6 @@ test("a stroke on an image that somebody removed waits until it is put back", as
   assert.match(anna.session.problem.value!, /removed by somebody/);
   await ben.session.putBack();
   await until(() => service.labels("a.png")[1] === "cat");
-  for (const person of [anna, ben]) person.close();
 });
 
 test("words that two people add at once, and strokes with them, survive a lost answer and a reload", async () => {
@@ -217,7 +211,6 @@ test("words that two people add at once, and strokes with them, survive a lost a
     const labels = ["floor", "lamp", "floor", "floor", "door", "floor"];
     assert.deepEqual([service.labels("a.png"), anna.labels, ben.labels], [labels, labels, labels], `${fates}`);
     assert.deepEqual(service.project.words.map(({ name }) => name).sort(), [...WORDS, "door", "lamp"].sort());
-    for (const person of [anna, ben]) person.close();
   });
 });
 
@@ -229,6 +222,5 @@ test("an image whose upload is lost comes once", async () => {
     await idle(anna, ben);
     assert.deepEqual([[...service.states.keys()], anna.session.problem.value], [["a.png", "b.png"], null]);
     assert.deepEqual(ben.session.items.value.map(({ id }) => id), ["a.png", "b.png"]);
-    for (const person of [anna, ben]) person.close();
   }
 });

@@ -1,7 +1,7 @@
 /** What clicks say of an object, and which part of an image is looked at; Python's `segvoc.clicks` does the same. */
 
 import { regionAt } from "../labels/connected";
-import { type Box, joined, type Point, type Size, whole } from "../labels/runs";
+import { type Box, holds, joined, type Point, type Size, whole } from "../labels/runs";
 
 /** A click on an image [px]. */
 export interface Click extends Point {
@@ -55,11 +55,7 @@ export async function boxed(network: ViewNetwork, box: Box): Promise<Guess> {
   return { clicks: [], box, view, logits: await network.run(view, inView([middle], view), mask) };
 }
 
-/**
- * The object after one more click.
- *
- * @param onFirst called with what a farther view shows of a small object, before it is looked at closely.
- */
+/** The object after one more click; `onFirst` gets what a farther view shows of a small object before a closer one. */
 export async function clicked(
   network: ViewNetwork,
   before: Guess | null,
@@ -70,7 +66,7 @@ export async function clicked(
   const clicks = [...(before?.clicks ?? []), click],
     box = before?.box ?? null;
   let view = before?.view ?? image;
-  if (before && !holds(view, click.x, click.y)) {
+  if (before && !holds(view, click)) {
     const point = boxOfPoint(click);
     const wanted = viewAround(joined(boxOfPositive(before.logits, view), point)!, image);
     view = joined(wanted, view)!;
@@ -85,11 +81,7 @@ export async function clicked(
   return inside(network, first, { clicks, box, view: nearer });
 }
 
-async function inside(
-  network: ViewNetwork,
-  before: Guess | null,
-  next: Omit<Guess, "logits">,
-): Promise<Guess> {
+async function inside(network: ViewNetwork, before: Guess | null, next: Omit<Guess, "logits">): Promise<Guess> {
   const { view, clicks } = next;
   const size = network.size(view);
   const mask = before
@@ -106,9 +98,9 @@ export function connectedTo(clicks: readonly Click[], view: Box, logits: Grid): 
   const down = rows / (view.bottom - view.top), across = columns / (view.right - view.left);
   const inside = Uint16Array.from(values, (logit) => Number(logit > 0));
   const isClicked = new Uint8Array(values.length);
-  for (const { x, y, adds } of clicks) {
-    if (!adds || !holds(view, x, y)) continue;
-    const cell = Math.floor((y - view.top) * down) * columns + Math.floor((x - view.left) * across);
+  for (const click of clicks) {
+    if (!click.adds || !holds(view, click)) continue;
+    const cell = Math.floor((click.y - view.top) * down) * columns + Math.floor((click.x - view.left) * across);
     if (inside[cell]) regionAt(inside, { width: columns, height: rows }, cell, isClicked);
   }
   if (!isClicked.includes(1)) return logits;
@@ -120,7 +112,7 @@ function inView(clicks: readonly Click[], view: Box): Float32Array {
   const width = view.right - view.left,
     height = view.bottom - view.top;
   const rows = clicks
-    .filter(({ x, y }) => holds(view, x, y))
+    .filter((click) => holds(view, click))
     .flatMap(({ x, y, adds }) => [(x - view.left) / width, (y - view.top) / height, adds ? 1 : -1]);
   return Float32Array.from(rows.length ? rows : [0.5, 0.5, 0]);
 }
@@ -156,10 +148,6 @@ export interface Grid {
 
 export function area({ left, top, right, bottom }: Box): number {
   return (right - left) * (bottom - top);
-}
-
-export function holds({ left, top, right, bottom }: Box, x: number, y: number): boolean {
-  return left <= x && x < right && top <= y && y < bottom;
 }
 
 export function isEqual(one: Box, other: Box): boolean {

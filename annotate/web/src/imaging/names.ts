@@ -1,6 +1,7 @@
 /** The names of words in their regions: where each has room, and how it is written. */
 
-import type { Size } from "../labels/runs";
+import { regionAt, sweep } from "../labels/connected";
+import { forRuns, type Size } from "../labels/runs";
 
 /** Rows of the grid on which places are looked for. */
 const ROWS = 160;
@@ -22,12 +23,7 @@ export interface NamePlace {
   readonly halfHeight: number;
 }
 
-/**
- * For each region, the largest rectangle with the shape of a word inside of it; largest first.
- *
- * @param labels label of each pixel.
- * @param skipped a label that has no name.
- */
+/** For each region but those of a skipped label, the largest rectangle of a word's shape in it; largest first. */
 export function namePlaces(labels: Uint16Array, { width, height }: Size, skipped: number): NamePlace[] {
   const rows = Math.min(height, ROWS),
     cellHeight = height / rows;
@@ -38,9 +34,10 @@ export function namePlaces(labels: Uint16Array, { width, height }: Size, skipped
     const line = Math.floor((row + 0.5) * cellHeight) * width;
     for (let column = 0; column < columns; column++) grid[at++] = labels[line + Math.floor((column + 0.5) * cellWidth)];
   }
-  const room = distances(grid, rows, columns);
+  const size = { width: columns, height: rows };
+  const room = distances(grid, size);
   const places: NamePlace[] = [];
-  for (const at of peaks(grid, room, rows, columns)) {
+  for (const at of peaks(grid, room, size)) {
     const row = Math.floor(at / columns),
       column = at % columns;
     // the distance to the middle of the nearest cell outside, less half a cell
@@ -53,68 +50,36 @@ export function namePlaces(labels: Uint16Array, { width, height }: Size, skipped
 }
 
 /** For each cell, how far the nearest cell of another label is, diagonally as far as along an axis. */
-function distances(grid: Uint16Array, rows: number, columns: number): Uint16Array {
+function distances(grid: Uint16Array, size: Size): Uint16Array {
   const far = new Uint16Array(grid.length).fill(NEVER);
-  const relax = (at: number, row: number, column: number, steps: readonly (readonly [number, number])[]) => {
-    for (const [down, right] of steps) {
-      const [y, x] = [row + down, column + right];
-      const isInside = y >= 0 && y < rows && x >= 0 && x < columns;
-      const next = isInside ? y * columns + x : -1;
-      const distance = next >= 0 && grid[next] === grid[at] ? far[next] + 1 : 1;
-      if (distance < far[at]) far[at] = distance;
-    }
-  };
-  const before = [
-      [-1, -1],
-      [-1, 0],
-      [-1, 1],
-      [0, -1],
-    ] as const,
-    after = [
-      [1, 1],
-      [1, 0],
-      [1, -1],
-      [0, 1],
-    ] as const;
-  for (let at = 0; at < grid.length; at++) relax(at, Math.floor(at / columns), at % columns, before);
-  for (let at = grid.length - 1; at >= 0; at--) relax(at, Math.floor(at / columns), at % columns, after);
+  sweep(size, (at, before) => {
+    far[at] = Math.min(far[at], before >= 0 && grid[before] === grid[at] ? far[before] + 1 : 1);
+  });
   return far;
 }
 
 const NEVER = 60000;
 
 /** For each region of the grid, the cell with the most room; the one nearest to the region's middle if there are more. */
-function peaks(grid: Uint16Array, room: Uint16Array, rows: number, columns: number): number[] {
+function peaks(grid: Uint16Array, room: Uint16Array, size: Size): number[] {
   const isSeen = new Uint8Array(grid.length);
   const result: number[] = [];
-  for (let start = 0; start < grid.length; start++) {
+  for (const start of grid.keys()) {
     if (isSeen[start]) continue;
-    const cells = [start];
-    isSeen[start] = 1;
-    for (let next = 0; next < cells.length; next++) {
-      const at = cells[next],
-        row = Math.floor(at / columns),
-        column = at % columns;
-      const around = [row > 0 ? at - columns : -1, row + 1 < rows ? at + columns : -1];
-      around.push(column > 0 ? at - 1 : -1, column + 1 < columns ? at + 1 : -1);
-      for (const other of around) {
-        if (other < 0 || isSeen[other] || grid[other] !== grid[start]) continue;
-        isSeen[other] = 1;
-        cells.push(other);
-      }
-    }
+    const cells: number[] = [];
+    forRuns(regionAt(grid, size, start, isSeen), (cell) => cells.push(cell));
     const most = cells.reduce((best, at) => Math.max(best, room[at]), 0);
     const widest = cells.filter((at) => room[at] === most).sort((one, other) => one - other);
-    const middle = widest[widest.length >> 1];
+    const rowOf = (at: number) => Math.floor(at / size.width);
     // of the row of the middle one, the middle cell
-    const inRow = widest.filter((at) => Math.floor(at / columns) === Math.floor(middle / columns));
+    const inRow = widest.filter((at) => rowOf(at) === rowOf(widest[widest.length >> 1]));
     result.push(inRow[inRow.length >> 1]);
   }
   return result;
 }
 
-/** From the image's pixels to those of the canvas. */
-interface Mapping {
+/** From an image to a canvas: a place (x, y) of the image is at (scale x + this.x, scale y + this.y) of the canvas. */
+export interface View {
   readonly scale: number;
   readonly x: number;
   readonly y: number;
@@ -122,17 +87,12 @@ interface Mapping {
 
 type Context = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
 
-/**
- * Write each name where its region has room for it, as large as the size or a little smaller.
- *
- * @param names by label; null: not written.
- * @param size height of the letters [px of the canvas].
- */
+/** Write names, by label (null: none), where their regions have room for about this size [px of the canvas]. */
 export function drawNames(
   context: Context,
   places: readonly NamePlace[],
   names: readonly (string | null)[],
-  { scale, x, y }: Mapping,
+  { scale, x, y }: View,
   size: number,
 ): void {
   context.save();

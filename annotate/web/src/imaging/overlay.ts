@@ -2,7 +2,7 @@
 
 import type { Pixels } from "../backend";
 import { type Labeling, NONE } from "../labels/labeling";
-import { type Box, type Size, whole } from "../labels/runs";
+import { type Box, grown, type Size, whole } from "../labels/runs";
 import { type Color, NO_COLOR } from "./palette";
 import { halfToEven } from "./resize";
 
@@ -10,21 +10,13 @@ import { halfToEven } from "./resize";
 export const LINE = 1,
   EDGE = 2;
 
-/**
- * The lines in a rectangle of an image, row by row.
- *
- * @param labels label of each pixel of the image.
- */
+/** The lines in a rectangle of an image with a label for each pixel, row by row. */
 export function borderLines(labels: Uint16Array, { width, height }: Size, box: Box): Uint8Array {
   const shorter = Math.min(width, height);
   const thickness = Math.max(1, halfToEven(shorter / 450)),
     edges = 1 + 2 * halfToEven(shorter / 600);
   // lines that begin outside reach into the rectangle
-  const margin = thickness + edges;
-  const left = Math.max(0, box.left - margin),
-    right = Math.min(width, box.right + margin);
-  const top = Math.max(0, box.top - margin),
-    bottom = Math.min(height, box.bottom + margin);
+  const { left, top, right, bottom } = grown(box, thickness + edges, { width, height });
   const around = { width: right - left, height: bottom - top };
   const borders = new Uint8Array(around.width * around.height);
   for (let y = top, to = 0; y < bottom; y++) {
@@ -78,14 +70,12 @@ export function drawnLabel(labeling: Labeling, pixel: number): number {
   return part === NONE ? label : words.length + part;
 }
 
-/** The places of all pixels' colors. */
 export function drawnLabels(labeling: Labeling): Uint16Array {
   const result = new Uint16Array(labeling.labels.length);
   for (let pixel = 0; pixel < result.length; pixel++) result[pixel] = drawnLabel(labeling, pixel);
   return result;
 }
 
-/** RGB of the borders' dark edges. */
 export const EDGE_COLOR: Color = [18, 20, 24];
 
 const WHITE: Color = [255, 255, 255];

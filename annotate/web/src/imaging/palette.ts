@@ -19,7 +19,6 @@ export function wordColor(index: number): Color {
   return [0, 2, 4].map((byte) => parseInt(table.colors.slice(at + byte, at + byte + 2), 16)) as unknown as Color;
 }
 
-/** The color as CSS writes it. */
 export function css(color: readonly number[]): string {
   return `rgb(${color.join(" ")})`;
 }

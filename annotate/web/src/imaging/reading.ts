@@ -55,7 +55,6 @@ export function pixelsOf(bitmap: ImageBitmap, name: string): Pixels {
   }
 }
 
-/** A small JPEG of an image. */
 export function thumbnail(bitmap: ImageBitmap): Promise<Blob> {
   const scale = Math.min(1, THUMBNAIL / Math.max(bitmap.width, bitmap.height));
   const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));

@@ -5,15 +5,6 @@ import type { Pixels } from "../backend";
 /** Fixed-point weights have this many bits after the point, so that 255 times their sum fits into 32 bits. */
 const BITS = 22;
 
-/** For each pixel of the result: the first pixel of the source that counts, and the weights from there. */
-interface Filter {
-  readonly first: Int32Array;
-  readonly count: Int32Array;
-  readonly weights: Int32Array;
-  /** Weights reserved for each pixel of the result. */
-  readonly stride: number;
-}
-
 /**
  * Resize an image as `Image.resize(size, Resampling.BILINEAR)` does, up to rounding.
  *
@@ -24,13 +15,8 @@ interface Filter {
  * @returns RGB values in [0, 255], as planes (3, height, width).
  */
 export function resizedPlanes(image: Pixels, height: number, width: number): Float32Array {
-  const rows = width === image.width ? rgb(image) : alongRows(image, width);
+  const rows = alongRows(image, width);
   const result = new Float32Array(3 * height * width);
-  if (height === image.height) {
-    for (let at = 0; at < height * width; at++)
-      for (let channel = 0; channel < 3; channel++) result[channel * height * width + at] = rows[3 * at + channel];
-    return result;
-  }
   const filter = triangle(image.height, height);
   const sums = new Int32Array(3 * width);
   for (let y = 0; y < height; y++) {
@@ -43,16 +29,6 @@ export function resizedPlanes(image: Pixels, height: number, width: number): Flo
     for (let x = 0; x < width; x++)
       for (let channel = 0; channel < 3; channel++)
         result[(channel * height + y) * width + x] = sums[3 * x + channel] >> BITS;
-  }
-  return result;
-}
-
-function rgb({ width, height, data }: Pixels): Uint8Array {
-  const result = new Uint8Array(3 * width * height);
-  for (let at = 0, to = 0; at < data.length; at += 4) {
-    result[to++] = data[at];
-    result[to++] = data[at + 1];
-    result[to++] = data[at + 2];
   }
   return result;
 }
@@ -79,7 +55,8 @@ function alongRows(image: Pixels, width: number): Uint8Array {
   return result;
 }
 
-function triangle(source: number, target: number): Filter {
+/** For each pixel of the result: the first pixel of the source that counts, how many do, and `stride` weights. */
+function triangle(source: number, target: number) {
   const scale = source / target;
   const support = Math.max(1, scale);
   const stride = 2 * Math.ceil(support) + 1;

@@ -1,6 +1,6 @@
 /** Pixels that touch one another, over edges and corners: regions, and labels that grow into pixels that are open. */
 
-import { type Box, boxOf, type Runs, type Size } from "./runs";
+import { type Box, boxOf, grown, pixelsOf, rowsOf, type Runs, type Size, split } from "./runs";
 
 export interface Connected {
   /** What its pixels have in common. */
@@ -10,12 +10,7 @@ export interface Connected {
   readonly pixels: number;
 }
 
-/**
- * The connected regions in a rectangle, in the order of their first pixels.
- *
- * @param width that of the image.
- * @param keyOf what the pixels of a region have in common; 0: a pixel is in no region.
- */
+/** The regions of pixels with one key (0: in none) in a box of an image, in the order of their first pixels. */
 export function connected(width: number, box: Box, keyOf: (pixel: number) => number): Connected[] {
   const starts: number[] = [],
     ends: number[] = [],
@@ -43,7 +38,10 @@ export function connected(width: number, box: Box, keyOf: (pixel: number) => num
       // corners touch, so a stretch that ends where the other begins counts
       while (next < first && ends[next] + width < starts[run]) next++;
       for (let other = next; other < first && starts[other] + width <= ends[run]; other++)
-        if (keys[other] === keys[run]) join(parents, root(other), root(run));
+        if (keys[other] === keys[run]) {
+          const [one, two] = [root(other), root(run)];
+          parents[Math.max(one, two)] = Math.min(one, two);
+        }
     }
     above = first;
   }
@@ -56,10 +54,6 @@ export function connected(width: number, box: Box, keyOf: (pixel: number) => num
     region.pixels += ends[run] - starts[run];
   }
   return [...found.values()];
-}
-
-function join(parents: number[], one: number, other: number): void {
-  parents[Math.max(one, other)] = Math.min(one, other);
 }
 
 /** The pixels of a rectangle, row by row, with a value each. */
@@ -77,13 +71,11 @@ export class Patch {
     this.values = new Uint16Array(this.width * this.height);
   }
 
-  /** Place of a pixel of the image. */
   place(pixel: number): number {
     const x = pixel % this.image;
     return ((pixel - x) / this.image - this.box.top) * this.width + x - this.box.left;
   }
 
-  /** The pixel of the image at a place. */
   pixel(place: number): number {
     const x = place % this.width;
     return ((place - x) / this.width + this.box.top) * this.image + x + this.box.left;
@@ -109,17 +101,9 @@ export class Patch {
   }
 
   /** Start and length of all stretches with one value, in the image. */
-  runs(value: number): Int32Array {
-    const found: number[] = [];
-    for (let y = 0; y < this.height; y++) {
-      for (let at = y * this.width, end = at + this.width; at < end;) {
-        const start = at++;
-        const isSame = this.values[start] === value;
-        while (at < end && (this.values[at] === value) === isSame) at++;
-        if (isSame) found.push(this.pixel(start), at - start);
-      }
-    }
-    return Int32Array.from(found);
+  runs(value: number): Runs {
+    const places = split(rowsOf(this), (place) => this.values[place] === value).get(true) ?? new Int32Array();
+    return places.map((number, at) => (at % 2 ? number : this.pixel(number)));
   }
 }
 
@@ -142,11 +126,7 @@ export function spread(patch: Patch, open: number): void {
   }
 }
 
-/**
- * The region of a pixel, over edges and not over corners.
- *
- * @param isFound marks the pixels of regions that are known; it is filled in.
- */
+/** The region of a pixel, over edges and not over corners; `isFound` has the pixels of known regions, and is filled. */
 export function regionAt(
   labels: Uint16Array,
   { width, height }: Size,
@@ -177,77 +157,53 @@ export function regionAt(
   return Int32Array.from(runs);
 }
 
+/** Visit a grid's places row by row, and then back, each with the four beside it that came before it (-1: outside). */
+export function sweep({ width, height }: Size, visit: (at: number, before: number, isDiagonal: boolean) => void): void {
+  const place = (x: number, y: number) => (x < 0 || y < 0 || x >= width || y >= height ? -1 : y * width + x);
+  for (const step of [1, -1]) {
+    for (let count = 0; count < width * height; count++) {
+      const at = step > 0 ? count : width * height - 1 - count;
+      const x = at % width,
+        y = (at - x) / width;
+      visit(at, place(x - step, y), false);
+      visit(at, place(x, y - step), false);
+      visit(at, place(x - step, y - step), true);
+      visit(at, place(x + step, y - step), true);
+    }
+  }
+}
+
 /** Lengths of a step along an axis and of a diagonal one, by which the nearest pixel is found (Borgefors). */
-const STRAIGHT = 3,
+export const STRAIGHT = 3,
   DIAGONAL = 4;
 
 const FAR = 2 ** 30;
 
-/**
- * For pixels, the labels of the nearest pixels around them.
- *
- * @param labels label of each pixel of the image.
- * @returns the pixels by the labels that they get; nothing if there are no others.
- */
+/** Pixels by the labels of the nearest pixels around them; nothing if there are no others. */
 export function surroundings(labels: Uint16Array, runs: Runs, size: Size): Map<number, Runs> {
   const box = boxOf(runs, size.width);
   if (!box) return new Map();
-  // one pixel around it, even where the image ends, so that every pixel of it has neighbors
-  const left = box.left - 1,
-    top = box.top - 1,
-    width = box.right - box.left + 2,
-    height = box.bottom - box.top + 2;
-  const distance = new Int32Array(width * height).fill(FAR);
-  const nearest = new Uint16Array(width * height);
-  for (let y = Math.max(0, top); y < Math.min(size.height, top + height); y++) {
-    for (let x = Math.max(0, left); x < Math.min(size.width, left + width); x++) {
-      const at = (y - top) * width + x - left;
-      distance[at] = 0;
-      nearest[at] = labels[y * size.width + x];
-    }
-  }
-  const place = (pixel: number) => {
-    const y = Math.floor(pixel / size.width);
-    return (y - top) * width + pixel - y * size.width - left;
-  };
+  const patch = new Patch(size.width, grown(box, 1, size));
+  const { values: nearest } = patch;
+  for (const place of nearest.keys()) nearest[place] = labels[patch.pixel(place)];
+  const distance = new Int32Array(nearest.length);
   for (let run = 0; run < runs.length; run += 2) {
-    const at = place(runs[run]);
+    const at = patch.place(runs[run]);
     distance.fill(FAR, at, at + runs[run + 1]);
   }
-  const relax = (at: number, from: number, step: number) => {
-    if (distance[from] + step >= distance[at]) return;
-    distance[at] = distance[from] + step;
-    nearest[at] = nearest[from];
-  };
-  for (let y = 1; y + 1 < height; y++) {
-    for (let x = 1, at = y * width + 1; x + 1 < width; x++, at++) {
-      if (!distance[at]) continue;
-      relax(at, at - 1, STRAIGHT);
-      relax(at, at - width, STRAIGHT);
-      relax(at, at - width - 1, DIAGONAL);
-      relax(at, at - width + 1, DIAGONAL);
-    }
-  }
-  for (let y = height - 2; y > 0; y--) {
-    for (let x = width - 2, at = y * width + width - 2; x > 0; x--, at--) {
-      if (!distance[at]) continue;
-      relax(at, at + 1, STRAIGHT);
-      relax(at, at + width, STRAIGHT);
-      relax(at, at + width + 1, DIAGONAL);
-      relax(at, at + width - 1, DIAGONAL);
-    }
-  }
-  const found = new Map<number, number[]>();
-  for (let run = 0; run < runs.length; run += 2) {
-    const from = place(runs[run]);
-    for (let at = 0; at < runs[run + 1];) {
-      const label = nearest[from + at],
-        first = at;
-      if (distance[from + at] >= FAR) return new Map();
-      while (at < runs[run + 1] && nearest[from + at] === label) at++;
-      if (!found.has(label)) found.set(label, []);
-      found.get(label)!.push(runs[run] + first, at - first);
-    }
-  }
-  return new Map([...found].map(([label, stretches]) => [label, Int32Array.from(stretches)]));
+  if (!distance.includes(0)) return new Map();
+  sweep(patch, (at, before, isDiagonal) => {
+    const through = before < 0 ? FAR : distance[before] + (isDiagonal ? DIAGONAL : STRAIGHT);
+    if (through >= distance[at]) return;
+    distance[at] = through;
+    nearest[at] = nearest[before];
+  });
+  return split(runs, (pixel) => nearest[patch.place(pixel)]);
+}
+
+/** The pixels of each value but one, and the rectangle around them. */
+export function extents(values: Uint16Array, size: Size, skipped = -1): Map<number, { area: number; box: Box }> {
+  const found = split(rowsOf(size), (pixel) => values[pixel]);
+  found.delete(skipped);
+  return new Map([...found].map(([value, runs]) => [value, { area: pixelsOf(runs), box: boxOf(runs, size.width)! }]));
 }

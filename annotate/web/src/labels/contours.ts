@@ -1,7 +1,7 @@
 /** The outlines of regions as polygons. */
 
 import { regionAt } from "./connected";
-import type { Point, Size } from "./runs";
+import { distance, nearestOn, type Point, type Size } from "./runs";
 
 /** How far a simplified outline may be from the pixels' edges [px]. */
 const TOLERANCE = 1;
@@ -18,6 +18,14 @@ const STEPS = [
   [1, 0],
   [0, 1],
   [-1, 0],
+  [0, -1],
+] as const;
+
+/** From a corner, the pixel on the right of a step in each direction; on its left is that of the direction before. */
+const RIGHT = [
+  [0, 0],
+  [-1, 0],
+  [-1, -1],
   [0, -1],
 ] as const;
 
@@ -73,35 +81,10 @@ function traced(labels: Uint16Array, width: number, height: number, start: numbe
     x += STEPS[direction][0];
     y += STEPS[direction][1];
     // the pixels on the right and left of the next step
-    const [right, left] = ahead(x, y, direction);
-    const turn = !isInside(...right) ? 1 : !isInside(...left) ? 0 : 3;
+    const [right, left] = [direction, direction + 3].map((at) => RIGHT[at % 4]);
+    const turn = !isInside(x + right[0], y + right[1]) ? 1 : !isInside(x + left[0], y + left[1]) ? 0 : 3;
     if (turn) corners.push({ x, y });
     direction = (direction + turn) % 4;
-  }
-}
-
-function ahead(x: number, y: number, direction: number): [[number, number], [number, number]] {
-  switch (direction) {
-    case 0:
-      return [
-        [x, y],
-        [x, y - 1],
-      ];
-    case 1:
-      return [
-        [x - 1, y],
-        [x, y],
-      ];
-    case 2:
-      return [
-        [x - 1, y - 1],
-        [x - 1, y],
-      ];
-    default:
-      return [
-        [x, y - 1],
-        [x - 1, y - 1],
-      ];
   }
 }
 
@@ -119,7 +102,7 @@ export function area(points: readonly Point[]): number {
 function simplified(ring: Point[], tolerance: number): Point[] {
   // the two ends stay: the first point, and the one farthest from it
   let farthest = 0;
-  for (const at of ring.keys()) if (apart(ring[at], ring[0]) > apart(ring[farthest], ring[0])) farthest = at;
+  for (const at of ring.keys()) if (distance(ring[at], ring[0]) > distance(ring[farthest], ring[0])) farthest = at;
   const closed = [...ring, ring[0]];
   const isKept = new Uint8Array(closed.length);
   isKept[0] = isKept[farthest] = 1;
@@ -132,8 +115,8 @@ function simplified(ring: Point[], tolerance: number): Point[] {
     let most = tolerance,
       place = -1;
     for (let at = first + 1; at < last; at++) {
-      const distance = toLine(closed[at], closed[first], closed[last]);
-      if (distance > most) [most, place] = [distance, at];
+      const apart = distance(closed[at], nearestOn(closed[first], closed[last], closed[at]));
+      if (apart > most) [most, place] = [apart, at];
     }
     if (place < 0) continue;
     isKept[place] = 1;
@@ -143,21 +126,9 @@ function simplified(ring: Point[], tolerance: number): Point[] {
   return kept.length > 3 ? kept : ring;
 }
 
-function apart(one: Point, other: Point): number {
-  return Math.hypot(one.x - other.x, one.y - other.y);
-}
-
-/** Distance of a point from a stretch of a line. */
-function toLine(point: Point, from: Point, to: Point): number {
-  const [x, y] = [to.x - from.x, to.y - from.y];
-  const along = ((point.x - from.x) * x + (point.y - from.y) * y) / (x * x + y * y || 1);
-  const clamped = Math.max(0, Math.min(1, along));
-  return apart(point, { x: from.x + clamped * x, y: from.y + clamped * y });
-}
-
 /** A polygon and a hole as one line: there and back over a bridge, which has no inside. */
 function bridged(outer: Point[], hole: Point[]): Point[] {
   let nearest = 0;
-  for (const at of outer.keys()) if (apart(outer[at], hole[0]) < apart(outer[nearest], hole[0])) nearest = at;
+  for (const at of outer.keys()) if (distance(outer[at], hole[0]) < distance(outer[nearest], hole[0])) nearest = at;
   return [...outer.slice(0, nearest + 1), ...hole, hole[0], ...outer.slice(nearest)];
 }

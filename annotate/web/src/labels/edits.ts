@@ -1,7 +1,7 @@
 /** What a person decided in one image, words and objects, with undo and redo. */
 
 import { empty, Layer, mapped, ObjectLayer, type PackedLayer, type SavedObjects, STRETCH } from "./layer";
-import { type Box, boxOf, joined, type Runs } from "./runs";
+import { type Box, boxOf, joined, rowsOf, type Runs } from "./runs";
 
 /** Bytes of history that are kept for an image; older steps can't be undone. */
 const MOST_HISTORY = 16e6;
@@ -9,7 +9,6 @@ const MOST_HISTORY = 16e6;
 /** What a pixel is given: a word; null, no word; undefined, what the model found. */
 export type Choice = string | null | undefined;
 
-/** What a correction did, for those who follow it. */
 export interface Change {
   /** Where something changed, words or objects. */
   readonly box: Box;
@@ -19,7 +18,6 @@ export interface Change {
   readonly isUndone: boolean;
 }
 
-/** One action. */
 interface Step {
   /** Start, length, what the pixels had before, and what they have after it: four numbers for each stretch. */
   readonly runs: Int32Array;
@@ -29,13 +27,6 @@ interface Step {
 
 const NO_RUNS = new Int32Array();
 
-/** An action that isn't ended. */
-interface OpenStep {
-  readonly runs: number[];
-  readonly objects: number[];
-}
-
-/** Everything about corrections, as it is stored. */
 export interface SavedEdits {
   readonly layer: PackedLayer;
   readonly names: readonly (string | null)[];
@@ -51,14 +42,14 @@ export class Edits {
   readonly objects: ObjectLayer;
   private done: Step[] = [];
   private undone: Step[] = [];
-  private open: OpenStep | null = null;
+  private open: { readonly runs: number[]; readonly objects: number[] } | null = null;
 
   constructor(
-    private readonly width: number,
-    private readonly height: number,
+    readonly width: number,
+    readonly height: number,
     saved: SavedEdits | null = null,
   ) {
-    this.codes = saved ? new Layer(saved.layer) : Layer.empty(width * height);
+    this.codes = new Layer(saved?.layer ?? empty(width * height));
     this.objects = new ObjectLayer(width * height, saved?.objects);
     if (!saved) return;
     this.names.push(...saved.names);
@@ -79,33 +70,24 @@ export class Edits {
     return this.undone.length > 0;
   }
 
-  /**
-   * Give pixels a word, as a part of the action that `finish` ends.
-   *
-   * @returns what changed; null: nothing did.
-   */
+  /** Give pixels a word, as a part of the action that `finish` ends; returns what changed, or null if nothing did. */
   paint(runs: Runs, choice: Choice): Change | null {
     const after = this.code(choice);
-    const open = this.begun();
+    this.open ??= { runs: [], objects: [] };
     const changed: number[] = [];
     for (let at = 0; at < runs.length; at += 2) this.codes.fill(runs[at], runs[at] + runs[at + 1], after, changed);
-    for (const number of changed) open.runs.push(number);
+    for (const number of changed) this.open.runs.push(number);
     return this.change({ runs: Int32Array.from(changed), objects: NO_RUNS }, false);
   }
 
-  /**
-   * Give pixels to an object (0: to none), as a part of the action that `finish` ends.
-   *
-   * @returns the rectangle in which something changed; null: nothing did.
-   */
+  /** Give pixels to an object (0: to none), as a part of that action; returns where something changed, or null. */
   assign(runs: Runs, object: number): Box | null {
-    const { objects } = this.begun();
+    const { objects } = (this.open ??= { runs: [], objects: [] });
     const from = objects.length;
     for (let at = 0; at < runs.length; at += 2) this.objects.fill(runs[at], runs[at] + runs[at + 1], object, objects);
     return boxOf(objects.slice(from), this.width, STRETCH);
   }
 
-  /** Whether an action isn't ended. */
   get isBegun(): boolean {
     return this.open !== null;
   }
@@ -120,10 +102,7 @@ export class Edits {
     const { open } = this;
     this.open = null;
     if (!open || !(open.runs.length || open.objects.length)) return false;
-    this.done.push({
-      runs: merged(open.runs, this.width),
-      objects: Int32Array.from(open.objects),
-    });
+    this.done.push({ runs: merged(open.runs, this.width), objects: Int32Array.from(open.objects) });
     this.undone = [];
     let bytes = this.done.reduce((sum, step) => sum + bytesOf(step), 0);
     while (bytes > MOST_HISTORY && this.done.length > 1) bytes -= bytesOf(this.done.shift()!);
@@ -139,30 +118,26 @@ export class Edits {
   }
 
   undo(): Change | null {
-    this.finish();
-    const step = this.done.pop();
-    if (!step) return null;
-    this.undone.push(step);
-    this.codes.undo(step.runs);
-    this.objects.undo(step.objects);
-    return this.change(step, true);
+    return this.step("done", "undone", "undo");
   }
 
   redo(): Change | null {
+    return this.step("undone", "done", "redo");
+  }
+
+  private step(from: "done" | "undone", to: "done" | "undone", way: "undo" | "redo"): Change | null {
     this.finish();
-    const step = this.undone.pop();
+    const step = this[from].pop();
     if (!step) return null;
-    this.done.push(step);
-    this.codes.redo(step.runs);
-    this.objects.redo(step.objects);
-    return this.change(step, false);
+    this[to].push(step);
+    this.codes[way](step.runs);
+    this.objects[way](step.objects);
+    return this.change(step, way === "undo");
   }
 
   /** Everything as the model found it, without objects, as one action. */
   clear(): Change | null {
-    const rows: number[] = [];
-    for (let start = 0; start < this.layer.length; start += this.width) rows.push(start, this.width);
-    const runs = Int32Array.from(rows);
+    const runs = rowsOf(this);
     this.paint(runs, undefined);
     this.assign(runs, 0);
     return this.finish() ? this.change(this.done.at(-1)!, false) : null;
@@ -175,7 +150,6 @@ export class Edits {
     this.objects.adopt(saved?.objects ?? null);
   }
 
-  /** Know a word by another name from now on. */
   rename(name: string, other: string): void {
     const at = this.names.indexOf(name);
     if (at >= 0) this.names[at] = other;
@@ -190,10 +164,6 @@ export class Edits {
       undone: [...this.undone],
       objects: this.objects.saved,
     };
-  }
-
-  private begun(): OpenStep {
-    return (this.open ??= { runs: [], objects: [] });
   }
 
   private change({ runs, objects }: Step, isUndone: boolean): Change | null {

@@ -4,7 +4,7 @@ import type { Segmentation } from "../backend";
 import { BACKGROUND_COLOR, type Color, wordColor } from "../imaging/palette";
 import type { Change, Edits } from "./edits";
 import type { Size } from "./runs";
-import { firstName, sameClass } from "./synonyms";
+import { sameClass } from "./synonyms";
 
 /** The label of a pixel without a word, or without a part. */
 export const NONE = 65535;
@@ -40,7 +40,6 @@ export class Labeling {
   readonly labels: Uint16Array;
   /** Number of each word, which it keeps while others come and go. */
   readonly ids: readonly number[];
-  /** RGB of each word. */
   readonly colors: readonly Color[];
   readonly tally: Tally;
   private readonly background: number;
@@ -110,8 +109,7 @@ export class Labeling {
     const edit = this.corrected[code];
     if (edit >= 0 && !this.settled) labels.fill(edit, start, end);
     else if (!this.settled)
-      for (let at = start; at < end; at++)
-        labels[at] = found.confidence[at] < least ? background : found.labels[at];
+      for (let at = start; at < end; at++) labels[at] = found.confidence[at] < least ? background : found.labels[at];
     this.count(start, end, code, 1);
   }
 
@@ -121,7 +119,10 @@ export class Labeling {
     const edit = this.corrected[code];
     if (found.parts) for (let at = start; at < end; at++) tally.parts[this.part(at)] += sign;
     if (edit >= 0) {
-      tally.addCorrected(edit, sign * (end - start));
+      const pixels = sign * (end - start);
+      tally.pixels[edit] += pixels;
+      tally.confidence[edit] += 255 * pixels;
+      tally.corrected += pixels;
       return;
     }
     const { columns, confidence, doubt, pixels, side, undecided } = tally;
@@ -189,7 +190,6 @@ export class Labeling {
   }
 }
 
-/** What the pixels of a word say about it. */
 export interface Figures {
   readonly id: number;
   readonly name: string;
@@ -200,7 +200,6 @@ export interface Figures {
   readonly meanConfidence: number | null;
 }
 
-/** The figures of every word, in the order of the words. */
 export function figures(labeling: Labeling): Figures[] {
   const { words, labels, tally } = labeling;
   return words.map((name, id) => entry(id, name, tally.pixels[id], tally.confidence[id] / 255, labels.length));
@@ -220,11 +219,6 @@ function entry(id: number, name: string, pixels: number, confidence: number, all
   return { id, name, pixels, fraction: pixels / all, meanConfidence: pixels ? confidence / pixels : null };
 }
 
-/** The words as they are shown: the first of their synonyms. */
-export function shownWords(words: readonly string[]): string[] {
-  return words.map(firstName);
-}
-
 /** Side of the squares whose doubt is added up, as a share of the image's shorter side. */
 const SQUARE = 1 / 16;
 
@@ -233,7 +227,6 @@ const PLACES = 65536;
 
 /** All sums are of whole numbers, so that what is taken away leaves nothing behind. */
 class Tally {
-  /** Pixels of each label. */
   readonly pixels = new Float64Array(PLACES);
   /** Confidence of each label's pixels, in [0, 255], added up. */
   readonly confidence = new Float64Array(PLACES);
@@ -254,12 +247,5 @@ class Tally {
     const squares = this.columns * Math.ceil(height / this.side);
     this.doubt = new Float64Array(squares);
     this.undecided = new Float64Array(squares);
-  }
-
-  /** Count pixels that a person gave a label. @param count negative: they are taken away. */
-  addCorrected(label: number, count: number): void {
-    this.pixels[label] += count;
-    this.confidence[label] += 255 * count;
-    this.corrected += count;
   }
 }

@@ -17,7 +17,6 @@ export function packed(values: Uint16Array): PackedLayer {
   return { pixels: values.length, bands };
 }
 
-/** The values of one band. */
 function packedBand(values: Uint16Array, number: number): Band {
   const from = number * BAND,
     to = Math.min(values.length, from + BAND);
@@ -44,7 +43,6 @@ export function unpacked({ pixels, bands }: PackedLayer): Uint16Array<ArrayBuffe
   return values;
 }
 
-/** The layer with other values. */
 export function mapped({ pixels, bands }: PackedLayer, value: (before: number) => number): PackedLayer {
   return {
     pixels,
@@ -54,7 +52,6 @@ export function mapped({ pixels, bands }: PackedLayer, value: (before: number) =
   };
 }
 
-/** A layer of zeros. */
 export function empty(pixels: number): PackedLayer {
   const bands = Array.from({ length: bandsOf(pixels) }, (_, number) =>
     Uint32Array.of(Math.min(pixels - number * BAND, BAND), 0),
@@ -78,11 +75,6 @@ export class Layer {
   constructor(kept: PackedLayer) {
     this.values = unpacked(kept);
     this.bands = [...kept.bands];
-  }
-
-  /** One of zeros. */
-  static empty(pixels: number): Layer {
-    return new Layer(empty(pixels));
   }
 
   /** Fill a stretch of pixels, and write down the parts of it that had something else. */
@@ -122,7 +114,6 @@ export class Layer {
 /** Most objects that an image can have in its history. */
 const MOST_OBJECTS = 65535;
 
-/** Objects as they are stored. */
 export interface SavedObjects {
   /** Number of each pixel's object, 0 for none; null: there was never an object. */
   readonly layer: PackedLayer | null;
@@ -132,16 +123,15 @@ export interface SavedObjects {
 
 export class ObjectLayer {
   /** null: there was never an object, so that images without any pay nothing. */
-  private numbers: Layer | null;
+  private numbers: Layer | null = null;
   /** The words of the objects 1, 2, ... by name, since the list of words may change; numbers aren't used again. */
-  readonly words: string[];
+  readonly words: string[] = [];
 
   constructor(
     private readonly pixels: number,
     saved: SavedObjects | null = null,
   ) {
-    this.numbers = saved?.layer ? new Layer(saved.layer) : null;
-    this.words = [...(saved?.words ?? [])];
+    this.adopt(saved);
   }
 
   /** Number of each pixel's object, 0 for none; null: there was never one. */
@@ -154,21 +144,18 @@ export class ObjectLayer {
     return this.words.length < MOST_OBJECTS ? this.words.push(word) : null;
   }
 
-  /** Take over the objects of others. */
   adopt(saved: SavedObjects | null): void {
     this.numbers = saved?.layer ? new Layer(saved.layer) : null;
     this.words.splice(0, this.words.length, ...(saved?.words ?? []));
   }
 
-  /** Know a word by another name from now on. */
   rename(word: string, other: string): void {
     for (const [at, name] of this.words.entries()) if (name === word) this.words[at] = other;
   }
 
-  /** Fill a stretch, and write down what changed. */
   fill(start: number, end: number, after: number, changes: number[]): void {
     if (!this.numbers && !after) return;
-    (this.numbers ??= Layer.empty(this.pixels)).fill(start, end, after, changes);
+    (this.numbers ??= new Layer(empty(this.pixels))).fill(start, end, after, changes);
   }
 
   undo(changes: Int32Array): void {

@@ -1,7 +1,7 @@
 /** Where in an image the model is least certain: what to look at first. */
 
 import type { Labeling } from "./labeling";
-import type { Box, Point } from "./runs";
+import { type Box, grown, type Point } from "./runs";
 
 /** Squares between two places at least, and squares around one that are shown with it. */
 const APART = 3,
@@ -29,14 +29,11 @@ export interface DoubtfulPlace extends Point {
  *
  * @param least doubt that a place must have at least, in [0, 1]; without any, nothing is a place.
  */
-export function doubtfulPlaces(
-  { tally, width, height }: Labeling,
-  most = MOST,
-  least = LEAST_DOUBT,
-): DoubtfulPlace[] {
+export function doubtfulPlaces({ tally, width, height }: Labeling, most = MOST, least = LEAST_DOUBT): DoubtfulPlace[] {
   const { columns, side } = tally;
   const doubts = tally.doubt;
-  const order = [...doubts.keys()].sort((one, other) => doubts[other] - doubts[one] || one - other);
+  const order = [...doubts.keys()].filter((square) => doubts[square]);
+  order.sort((one, other) => doubts[other] - doubts[one] || one - other);
   const placeOf = (square: number): DoubtfulPlace => {
     const left = (square % columns) * side,
       top = Math.floor(square / columns) * side;
@@ -45,26 +42,17 @@ export function doubtfulPlaces(
     return {
       x: Math.floor((left + right) / 2),
       y: Math.floor((top + bottom) / 2),
-      box: {
-        left: Math.max(0, left - AROUND * side),
-        top: Math.max(0, top - AROUND * side),
-        right: Math.min(width, right + AROUND * side),
-        bottom: Math.min(height, bottom + AROUND * side),
-      },
+      box: grown({ left, top, right, bottom }, AROUND * side, { width, height }),
       doubt: doubts[square] / (255 * (right - left) * (bottom - top)),
     };
   };
-  const chosen: number[] = [],
-    places: DoubtfulPlace[] = [];
+  const chosen: number[] = [];
   for (const square of order) {
-    if (places.length === most || !doubts[square]) break;
-    if (chosen.some((other) => distance(square, other, columns) < APART)) continue;
-    const place = placeOf(square);
-    if (place.doubt < least) continue;
-    chosen.push(square);
-    places.push(place);
+    if (chosen.length === most) break;
+    const isApart = chosen.every((other) => distance(square, other, columns) >= APART);
+    if (isApart && placeOf(square).doubt >= least) chosen.push(square);
   }
-  return places;
+  return chosen.map(placeOf);
 }
 
 /** Squares between two squares, along the longer axis. */

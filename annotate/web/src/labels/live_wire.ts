@@ -53,11 +53,7 @@ export type Ends = Readonly<Record<"left" | "top" | "right" | "bottom", boolean>
 
 const EVERYWHERE: Ends = { left: true, top: true, right: true, bottom: true };
 
-/**
- * The costs of an image, from how much colors differ around each corner of its cells. Where the image ends is an edge.
- *
- * @param pixels RGBA, row by row.
- */
+/** Costs of RGBA pixels, from how much colors differ around each corner of them; where the image ends is an edge. */
 export function edgeCosts(pixels: Uint8ClampedArray, { width, height }: Size, ends = EVERYWHERE): Costs {
   const strength = new Float32Array((width + 1) * (height + 1));
   // the difference of two rows or columns on each side, the nearer ones counting more
@@ -107,19 +103,11 @@ export function strongestNear({ width, height, values }: Costs, at: Point, dista
   return values[best.y * (width + 1) + best.x] < LEAST + MORE / 2 ? best : at;
 }
 
-/** The corners of the cells that a way between two of them may use, and what each costs. */
-interface Corridor extends Size {
-  readonly left: number;
-  readonly top: number;
-  /** Row by row, (width + 1) x (height + 1); 0: outside of it. */
-  readonly values: Uint16Array;
-}
-
 /**
  * An ellipse around two places, in which costs grow with the distance from the straight line between them: a way may
- * leave it for an edge beside it, but not for a stronger one that is further away.
+ * leave it for an edge beside it, but not for a stronger one that is further away. What is outside of it costs 0.
  */
-function corridor(costs: Costs, from: Point, to: Point): Corridor {
+function corridor(costs: Costs, from: Point, to: Point) {
   const length = Math.hypot(to.x - from.x, to.y - from.y);
   const most = length * (1 + DETOUR) + SPACE;
   const margin = Math.ceil((most - length) / 2 + Math.sqrt(most ** 2 - length ** 2) / 2);

@@ -1,8 +1,8 @@
 /** Objects of words: what makes, divides, unites and counts them. All of it are actions of the history in `Edits`. */
 
-import { connected, type Connected, Patch, spread } from "./connected";
+import { connected, type Connected, DIAGONAL, Patch, spread, STRAIGHT, sweep } from "./connected";
 import type { Labeling } from "./labeling";
-import { type Box, boxOf, joined, type Point, type Runs, whole } from "./runs";
+import { type Box, boxOf, forRuns, grown, joined, pixelsOf, type Point, rowsOf, type Runs, split, whole } from "./runs";
 import { firstName } from "./synonyms";
 
 /** Share of an image's pixels that a region needs to become an object, and fewest pixels. */
@@ -18,10 +18,8 @@ const SPLINTER = 1 / 100;
 const OPEN = 65535,
   INSIDE = 65534;
 
-/** What is known of an object. */
 interface ObjectFigures {
   readonly number: number;
-  /** Label of its word. */
   readonly label: number;
   /** Its place among the objects of its word, from 1. */
   readonly rank: number;
@@ -83,17 +81,13 @@ export function objectMap(labeling: Labeling): Uint16Array<ArrayBuffer> | null {
   return isEmpty ? null : numbers;
 }
 
-/** Fewest pixels of a region that becomes an object by itself. */
-function leastPixels({ width, height }: { width: number; height: number }): number {
-  return Math.max(LEAST.pixels, Math.round(LEAST.share * width * height));
-}
-
 /**
  * Make an object of each connected region of a word that has none yet. Smaller regions join the nearest object of the
  * word, if there is one near, or else stay without one.
  */
-export function makeObjects(labeling: Labeling, label: number, least = leastPixels(labeling)): Box | null {
+export function makeObjects(labeling: Labeling, label: number, fewest?: number): Box | null {
   const { width, labels } = labeling;
+  const least = fewest ?? Math.max(LEAST.pixels, Math.round(LEAST.share * labels.length));
   const regions = connected(width, whole(labeling), (at) => Number(labels[at] === label && !labeling.object(at)));
   let box: Box | null = null;
   const give = ({ runs }: Connected, number: number | null) => {
@@ -172,11 +166,7 @@ function touches(patch: Patch, { runs }: Connected): boolean {
   return isBeside;
 }
 
-/**
- * Divide an object by itself: into its regions if it has several, or else in two where it is narrow.
- *
- * @returns as `cut`.
- */
+/** Divide an object into its regions if it has several, or else in two where it is narrow; returns as `cut`. */
 export function divide(labeling: Labeling, number: number): { box: Box; pieces: number[] } | null {
   const figures = objectFigures(labeling).find((one) => one.number === number);
   if (!figures) return null;
@@ -184,23 +174,13 @@ export function divide(labeling: Labeling, number: number): { box: Box; pieces: 
   // specks that joined the object are no bodies
   const large = regions.filter(({ pixels }) => pixels >= SPLINTER * figures.pixels);
   if (large.length > 1) return apart(labeling, number, large, regions);
-  const patch = patchOf(labeling, figures);
-  const middles = bodies(patch, INSIDE);
-  return middles && flood(labeling, number, patch, middles);
-}
-
-/** Pixels of an object's rectangle: `INSIDE` where it is. */
-function patchOf(labeling: Labeling, { number, box }: ObjectFigures): Patch {
-  const patch = new Patch(labeling.width, box);
-  for (let at = 0; at < patch.values.length; at++)
-    if (labeling.object(patch.pixel(at)) === number) patch.values[at] = INSIDE;
-  return patch;
-}
-
-function flood(labeling: Labeling, number: number, patch: Patch, markers: readonly number[]) {
-  watershed(patch, INSIDE, markers, 1);
-  const runs = markers.map((_, at) => patch.runs(at + 1));
-  return given(labeling, number, runs);
+  const patch = new Patch(labeling.width, figures.box);
+  for (const place of patch.values.keys())
+    if (labeling.object(patch.pixel(place)) === number) patch.values[place] = INSIDE;
+  const middles = bodies(patch);
+  if (!middles) return null;
+  watershed(patch, middles);
+  return given(labeling, number, middles.map((_, at) => patch.runs(at + 1)));
 }
 
 /** Divide an object into its large regions; each of the others goes to the one whose rectangle is nearest. */
@@ -212,11 +192,7 @@ function apart(labeling: Labeling, number: number, large: readonly Connected[], 
     const near = bodies.reduce((best, one) => (gap(one.box, own) < gap(best.box, own) ? one : best));
     for (const value of runs) near.runs.push(value);
   }
-  return given(
-    labeling,
-    number,
-    bodies.map(({ runs }) => Int32Array.from(runs)),
-  );
+  return given(labeling, number, bodies.map(({ runs }) => Int32Array.from(runs)));
 }
 
 /** Squared distance between two rectangles. */
@@ -300,16 +276,10 @@ function newLike(labeling: Labeling, number: number): number | null {
 }
 
 /** Give another object all that is stored as one's, also the pixels that have another word now. */
-function reassigned({ edits, width }: Labeling, number: number, other: number): Box | null {
-  const { layer } = edits.objects;
-  const runs: number[] = [];
-  for (let at = layer ? layer.indexOf(number) : -1; at >= 0; at = layer!.indexOf(number, at)) {
-    const start = at,
-      end = at - (at % width) + width;
-    while (at < end && layer![at] === number) at++;
-    runs.push(start, at - start);
-  }
-  return edits.assign(Int32Array.from(runs), other);
+function reassigned(labeling: Labeling, number: number, other: number): Box | null {
+  const { layer } = labeling.edits.objects;
+  const runs = layer && split(rowsOf(labeling), (pixel) => layer[pixel] === number).get(true);
+  return runs ? labeling.edits.assign(runs, other) : null;
 }
 
 /** Share of a stretch after which it crosses the first edge between pixels. */
@@ -347,75 +317,37 @@ function crossed(line: readonly Point[], { width, height }: Labeling): Set<numbe
   return found;
 }
 
-function grown({ left, top, right, bottom }: Box, by: number, { width, height }: Labeling): Box {
-  return {
-    left: Math.max(0, left - by),
-    top: Math.max(0, top - by),
-    right: Math.min(width, right + by),
-    bottom: Math.min(height, bottom + by),
-  };
-}
-
-function forRuns(runs: readonly number[], visit: (pixel: number) => void): void {
-  for (let at = 0; at < runs.length; at += 2)
-    for (let pixel = runs[at], end = pixel + runs[at + 1]; pixel < end; pixel++) visit(pixel);
-}
-
-function pixelsOf(runs: Runs): number {
-  let sum = 0;
-  for (let at = 1; at < runs.length; at += 2) sum += runs[at];
-  return sum;
-}
-
-/** Distances over an edge and over a corner, in thirds of a pixel, which stay within 8 % of the true ones. */
-const EDGE = 3,
-  CORNER = 4;
-
 /** Share of its height by which a peak has to rise above the pass to a higher one to be a body of its own. */
 const LEAST_RISE = 0.15;
 
-/** Distance of each place with the value `inside` to the nearest one without [thirds of a pixel]; 0 outside. */
-export function distances(patch: Patch, inside: number): Int32Array {
-  const { width, height, values } = patch;
-  const far = Int32Array.from(values, (value) => (value === inside ? CORNER * (width + height) : 0));
-  const at = (x: number, y: number) => (x < 0 || y < 0 || x >= width || y >= height ? 0 : far[y * width + x]);
-  const relax = (x: number, y: number, side: -1 | 1) => {
-    const place = y * width + x;
-    if (!far[place]) return;
-    far[place] = Math.min(
-      far[place],
-      at(x + side, y) + EDGE,
-      at(x, y + side) + EDGE,
-      at(x - 1, y + side) + CORNER,
-      at(x + 1, y + side) + CORNER,
-    );
-  };
-  for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) relax(x, y, -1);
-  for (let y = height - 1; y >= 0; y--) for (let x = width - 1; x >= 0; x--) relax(x, y, 1);
+/** Distance of each place that is `INSIDE` to the nearest one that isn't [thirds of a pixel]; 0 outside. */
+function distances(patch: Patch): Int32Array {
+  const most = DIAGONAL * (patch.width + patch.height);
+  const far = Int32Array.from(patch.values, (value) => (value === INSIDE ? most : 0));
+  sweep(patch, (at, before, isDiagonal) => {
+    if (far[at]) far[at] = Math.min(far[at], (before < 0 ? 0 : far[before]) + (isDiagonal ? DIAGONAL : STRAIGHT));
+  });
   return far;
 }
 
 /**
- * Divide the places with the value `inside` among markers: water rises from them, and where two waters meet, which is
- * where the shape is narrow, they end. Marker n gives its places the value `first` + n; what no water reaches is left.
- *
- * @param markers places, which are inside.
+ * Divide the places that are `INSIDE` among markers: water rises from them, and where two waters meet, which is where
+ * the shape is narrow, they end. Marker n gives its places the value n, from 1; what no water reaches is left.
  */
-function watershed(patch: Patch, inside: number, markers: readonly number[], first: number): void {
-  const far = distances(patch, inside);
+function watershed(patch: Patch, markers: readonly number[]): void {
+  const far = distances(patch);
   const { values } = patch;
   const levels: number[][] = [];
   const push = (place: number, level: number) => (levels[level] ??= []).push(place);
   for (const [at, place] of markers.entries()) {
-    if (values[place] !== inside) continue;
-    values[place] = first + at;
+    values[place] = 1 + at;
     push(place, far[place]);
   }
   for (let level = levels.length - 1; level > 0; level--) {
     // grows while it is gone through
     for (const place of levels[level] ?? [])
       patch.around(place, (beside) => {
-        if (values[beside] !== inside) return;
+        if (values[beside] !== INSIDE) return;
         values[beside] = values[place];
         push(beside, Math.min(level, far[beside]));
       });
@@ -423,9 +355,10 @@ function watershed(patch: Patch, inside: number, markers: readonly number[], fir
 }
 
 /** The middles of the two bodies that are divided most clearly by a neck; null: the shape has no neck. */
-function bodies(patch: Patch, inside: number): [number, number] | null {
-  const far = distances(patch, inside);
-  const order = patch.values.length ? byHeight(far) : [];
+function bodies(patch: Patch): [number, number] | null {
+  const far = distances(patch);
+  const levels: number[][] = [];
+  for (const [place, height] of far.entries()) if (height) (levels[height] ??= []).push(place);
   const parents = new Int32Array(far.length).fill(-1);
   /** The highest place of what is joined at a root. */
   const peaks = new Int32Array(far.length);
@@ -435,7 +368,8 @@ function bodies(patch: Patch, inside: number): [number, number] | null {
   };
   let best: [number, number] | null = null,
     most = 0;
-  for (const place of order) {
+  // the farthest from the border first
+  for (const place of levels.reverse().flat()) {
     parents[place] = place;
     peaks[place] = place;
     patch.around(place, (beside) => {
@@ -452,11 +386,4 @@ function bodies(patch: Patch, inside: number): [number, number] | null {
     });
   }
   return best;
-}
-
-/** The places inside, the farthest from the border first. */
-function byHeight(far: Int32Array): number[] {
-  const levels: number[][] = [];
-  for (let at = 0; at < far.length; at++) if (far[at]) (levels[far[at]] ??= []).push(at);
-  return levels.reverse().flat();
 }

@@ -21,6 +21,16 @@ export interface Point {
   readonly y: number;
 }
 
+/** The place of a pixel among those of an image; null: it is outside of the image. */
+export function pixelAt({ x, y }: Point, { width, height }: Size): number | null {
+  if (x < 0 || y < 0 || x >= width || y >= height) return null;
+  return Math.floor(y) * width + Math.floor(x);
+}
+
+export function holds({ left, top, right, bottom }: Box, { x, y }: Point): boolean {
+  return left <= x && x < right && top <= y && y < bottom;
+}
+
 /** The smallest rectangle around runs, none of which goes past the end of its row; null without runs. */
 export function boxOf(runs: ArrayLike<number>, width: number, stride = 2): Box | null {
   if (!runs.length) return null;
@@ -49,6 +59,58 @@ export function joined(one: Box | null, other: Box | null): Box | null {
 
 export function whole({ width, height }: Size): Box {
   return { left: 0, top: 0, right: width, bottom: height };
+}
+
+/** A rectangle with more around it, as far as the image goes. */
+export function grown({ left, top, right, bottom }: Box, by: number, { width, height }: Size): Box {
+  return {
+    left: Math.max(0, left - by),
+    top: Math.max(0, top - by),
+    right: Math.min(width, right + by),
+    bottom: Math.min(height, bottom + by),
+  };
+}
+
+/** All rows. */
+export function rowsOf({ width, height }: Size): Runs {
+  return Int32Array.from({ length: 2 * height }, (_, at) => (at % 2 ? width : (at / 2) * width));
+}
+
+/** The parts of runs by what their pixels have in common. */
+export function split<Key>(runs: Runs, keyOf: (pixel: number) => Key): Map<Key, Runs> {
+  const found = new Map<Key, number[]>();
+  for (let run = 0; run < runs.length; run += 2) {
+    for (let at = runs[run], end = at + runs[run + 1]; at < end;) {
+      const start = at++,
+        key = keyOf(start);
+      while (at < end && keyOf(at) === key) at++;
+      const parts = found.get(key);
+      if (parts) parts.push(start, at - start);
+      else found.set(key, [start, at - start]);
+    }
+  }
+  return new Map([...found].map(([key, parts]) => [key, Int32Array.from(parts)]));
+}
+
+export function forRuns(runs: ArrayLike<number>, visit: (pixel: number) => void): void {
+  for (let at = 0; at < runs.length; at += 2)
+    for (let pixel = runs[at], end = pixel + runs[at + 1]; pixel < end; pixel++) visit(pixel);
+}
+
+export function pixelsOf(runs: Runs): number {
+  return runs.reduce((sum, length, at) => (at % 2 ? sum + length : sum), 0);
+}
+
+export function distance(one: Point, other: Point): number {
+  return Math.hypot(one.x - other.x, one.y - other.y);
+}
+
+/** The place of a straight line that is nearest to another place. */
+export function nearestOn(from: Point, to: Point, at: Point): Point {
+  const [x, y] = [to.x - from.x, to.y - from.y];
+  const along = ((at.x - from.x) * x + (at.y - from.y) * y) / (x * x + y * y || 1);
+  const share = Math.max(0, Math.min(1, along));
+  return { x: from.x + share * x, y: from.y + share * y };
 }
 
 /** Adds the pixels of a row whose centers lie between two places; both may be outside of the image. */
@@ -80,7 +142,8 @@ export function stroke(from: Point, to: Point, radius: number, size: Size): Runs
     }
     if (crossings.length) addSpan(runs, size, y, Math.min(...crossings), Math.max(...crossings));
   }
-  if (!runs.length) addPixel(runs, to, size);
+  const pixel = pixelAt(to, size);
+  if (!runs.length && pixel !== null) runs.push(pixel, 1);
   return Int32Array.from(runs);
 }
 
@@ -105,9 +168,4 @@ function crossed(points: readonly Point[], y: number): number[] {
     if (one.y <= y !== other.y <= y) result.push(one.x + ((y - one.y) / (other.y - one.y)) * (other.x - one.x));
   }
   return result;
-}
-
-function addPixel(runs: number[], { x, y }: Point, { width, height }: Size): void {
-  const [column, row] = [Math.floor(x), Math.floor(y)];
-  if (column >= 0 && column < width && row >= 0 && row < height) runs.push(row * width + column, 1);
 }

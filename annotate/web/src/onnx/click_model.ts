@@ -7,7 +7,7 @@ import type { Grid, ViewNetwork } from "../clicks/guess";
 import { resizedPlanes } from "../imaging/resize";
 import type { Box } from "../labels/runs";
 import { inputSize, type Protocol } from "./description";
-import { json, Loader } from "./loading";
+import { json, readFiles } from "./loading";
 import { Recent } from "./recent";
 
 /** What `clicks.json` says: addresses relative to it, and how images are given to `tiny`. */
@@ -23,7 +23,6 @@ interface ClickFiles {
 
 type Tensors = Record<string, ort.Tensor>;
 
-/** The features that the network reads. */
 const FEATURES = ["appearance", "tap_0", "tap_1"];
 
 export class ClickModel implements ViewNetwork {
@@ -41,14 +40,13 @@ export class ClickModel implements ViewNetwork {
   static async load(folder: URL): Promise<ClickModel> {
     const about = (await json(new URL("clicks.json", folder))) as ClickFiles;
     const addresses = [about.image, about.program, ...Object.values(about.weights)];
-    const files = await new Loader(folder, () => {}).all(Object.fromEntries(addresses.map((one) => [one, 0])));
+    const files = await readFiles(folder, Object.fromEntries(addresses.map((one) => [one, 0])));
     const externalData = Object.entries(about.weights).map(([path, address]) => ({ path, data: files.get(address)! }));
     const options = { executionProviders: ["wasm"] };
     const encoder = await ort.InferenceSession.create(files.get(about.image)!, { ...options, externalData });
     return new ClickModel(encoder, await ort.InferenceSession.create(files.get(about.program)!, options), about.protocol);
   }
 
-  /** Look at another image from now on. */
   open(image: Pixels): void {
     this.image = image;
     this.seen = new Recent();
@@ -92,7 +90,6 @@ export class ClickModel implements ViewNetwork {
   }
 }
 
-/** A part of an image. */
 function cut(image: Pixels, { left, top, right, bottom }: Box): Pixels {
   const width = right - left,
     height = bottom - top;

@@ -1,38 +1,58 @@
 /** The thread in which objects are clicked: labeling in another one never keeps a click waiting. */
 
-import { boxed, clicked, type Guess, positiveRuns } from "../clicks/guess";
-import { whole } from "../labels/runs";
+import type { Pixels } from "../backend";
+import { boxed, type Click, clicked, type Guess, positiveRuns } from "../clicks/guess";
+import { type Box, whole } from "../labels/runs";
+import { type Sent, serve } from "../worker_calls";
 import { ClickModel } from "./click_model";
-import { type ClickReply, type ClickRequest, failedBy } from "./messages";
+import type { Found } from "./clicker";
 import { prepareRuntime } from "./runtime";
+
+export interface Asked {
+  /** Address of the network's folder. */
+  readonly folder: string;
+  /** null: the image of the last call. */
+  readonly image: Pixels | null;
+}
 
 let model: Promise<ClickModel> | undefined;
 
-self.onmessage = async ({ data }: MessageEvent<ClickRequest>) => {
+async function opened({ folder, image }: Asked): Promise<ClickModel> {
+  model ??= prepareRuntime().then(() => ClickModel.load(new URL(folder)));
   try {
-    model ??= prepareRuntime().then(() => ClickModel.load(new URL(data.folder)));
-    send(await answer(await model, data));
+    const network = await model;
+    if (image) network.open(image);
+    return network;
   } catch (error) {
     // what couldn't be loaded is tried again
-    if (model && (await model.catch(() => null)) === null) model = undefined;
-    send(failedBy(error));
+    model = undefined;
+    throw error;
   }
+}
+
+function found({ image }: ClickModel, guess: Guess): Sent<Found> {
+  const runs = positiveRuns(guess.logits, guess.view, image);
+  return { value: { guess, runs }, transfer: [runs.buffer] };
+}
+
+const functions = {
+  async look(asked: Asked): Promise<Sent<void>> {
+    const network = await opened(asked);
+    return { value: await network.look(whole(network.image)) };
+  },
+
+  /** Tells a first answer, if the network looks more closely. */
+  async click(asked: Asked & { before: Guess | null; click: Click }, tell: (first: Sent<Found>) => void) {
+    const network = await opened(asked);
+    return found(network, await clicked(network, asked.before, asked.click, (first) => tell(found(network, first))));
+  },
+
+  async box(asked: Asked & { box: Box }) {
+    const network = await opened(asked);
+    return found(network, await boxed(network, asked.box));
+  },
 };
 
-function send(reply: ClickReply): void {
-  self.postMessage(reply, { transfer: reply.kind === "guessed" ? [reply.runs.buffer] : [] });
-}
+export type ClickFunctions = typeof functions;
 
-async function answer(network: ClickModel, { image, question }: ClickRequest): Promise<ClickReply> {
-  if (image) network.open(image);
-  if (question.kind === "look") {
-    await network.look(whole(network.image));
-    return { kind: "looked" };
-  }
-  const guessed = (guess: Guess, isFirst: boolean): ClickReply => {
-    return { kind: "guessed", guess, runs: positiveRuns(guess.logits, guess.view, network.image), isFirst };
-  };
-  if (question.kind === "box") return guessed(await boxed(network, question.box), false);
-  const { before, click } = question;
-  return guessed(await clicked(network, before, click, (first) => send(guessed(first, true))), false);
-}
+serve(functions);

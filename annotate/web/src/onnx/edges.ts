@@ -2,12 +2,13 @@
 
 import * as ort from "onnxruntime-web/wasm";
 
-import type { Maps } from "./strongest_class";
+import { regionAt } from "../labels/connected";
+import { forRuns, pixelsOf, type Size } from "../labels/runs";
+import { type Maps, strongestClass } from "./strongest_class";
 
 /** The program, in the folders of models whose features it reads. */
 export const EDGES = "edges.onnx";
 
-/** What it reads of an image. */
 const FEATURES = ["pixels", "tap_1", "tap_0", "appearance"];
 
 /** Connected cells of one word that are less than this share of the image take the word around them. */
@@ -29,7 +30,8 @@ export async function refined(
 export function withoutIslands(maps: Maps): Maps {
   const { values, classes, rows, columns } = maps;
   const cells = rows * columns;
-  const labels = strongest(maps), { part, sizes } = connected(labels, rows, columns);
+  const { index: labels } = strongestClass(maps, rows, columns);
+  const { part, sizes } = connected(labels, { width: columns, height: rows });
   const isSmall = sizes.map((size) => Number(size < ISLAND * cells));
   if (!isSmall.includes(1) || !isSmall.includes(0)) return maps;
   /** By part and word: how often the word is beside it. */
@@ -57,40 +59,14 @@ export function withoutIslands(maps: Maps): Maps {
   return maps;
 }
 
-/** The strongest word of each cell, the first of equal ones. */
-function strongest({ values, classes, rows, columns }: Maps): Uint16Array {
-  const cells = rows * columns;
-  const labels = new Uint16Array(cells), best = values.slice(0, cells);
-  for (let word = 1; word < classes; word++)
-    for (let cell = 0, at = word * cells; cell < cells; cell++, at++)
-      if (values[at] > best[cell]) {
-        best[cell] = values[at];
-        labels[cell] = word;
-      }
-  return labels;
-}
-
 /** The parts of a label map that are connected by sides of cells, and their sizes. */
-function connected(labels: Uint16Array, rows: number, columns: number): { part: Int32Array; sizes: Int32Array } {
-  const cells = rows * columns;
-  const part = new Int32Array(cells).fill(-1), sizes: number[] = [], ahead = new Int32Array(cells);
-  for (let first = 0; first < cells; first++) {
-    if (part[first] >= 0) continue;
-    let length = 0;
-    const reach = (cell: number) => {
-      if (part[cell] >= 0 || labels[cell] !== labels[first]) return;
-      part[cell] = sizes.length;
-      ahead[length++] = cell;
-    };
-    reach(first);
-    for (let at = 0; at < length; at++) {
-      const cell = ahead[at], column = cell % columns;
-      if (cell >= columns) reach(cell - columns);
-      if (cell + columns < cells) reach(cell + columns);
-      if (column > 0) reach(cell - 1);
-      if (column + 1 < columns) reach(cell + 1);
-    }
-    sizes.push(length);
+function connected(labels: Uint16Array, size: Size): { part: Int32Array; sizes: Int32Array } {
+  const part = new Int32Array(labels.length), isKnown = new Uint8Array(labels.length), sizes: number[] = [];
+  for (const first of labels.keys()) {
+    if (isKnown[first]) continue;
+    const runs = regionAt(labels, size, first, isKnown);
+    forRuns(runs, (cell) => (part[cell] = sizes.length));
+    sizes.push(pixelsOf(runs));
   }
   return { part, sizes: Int32Array.from(sizes) };
 }

@@ -49,11 +49,11 @@ export function addInterpolated(
   rows: number,
   columns: number,
 ): void {
-  const down = neighbors(grid.rows, rows), across = neighbors(grid.columns, columns);
+  const down = axis(grid.rows, rows), across = axis(grid.columns, columns);
   for (let row = 0, to = 0; row < rows; row++) {
-    const upper = down[row].lower * grid.columns, lower = down[row].upper * grid.columns, share = down[row].share;
+    const upper = down.lower[row] * grid.columns, lower = down.upper[row] * grid.columns, share = down.share[row];
     for (let column = 0; column < columns; column++, to++) {
-      const { lower: left, upper: right, share: along } = across[column];
+      const left = across.lower[column], right = across.upper[column], along = across.share[column];
       const above = plane[upper + left] * (1 - along) + plane[upper + right] * along;
       const below = plane[lower + left] * (1 - along) + plane[lower + right] * along;
       total[to] += above * (1 - share) + below * share;
@@ -61,11 +61,20 @@ export function addInterpolated(
   }
 }
 
-/** For each pixel of an axis, the two cells between which it lies, and the weight of the upper one. */
-function neighbors(cells: number, pixels: number): { lower: number; upper: number; share: number }[] {
-  return Array.from({ length: pixels }, (_, pixel) => {
-    const place = Math.max(0, (pixel + 0.5) * (cells / pixels) - 0.5);
-    const lower = Math.min(cells - 1, Math.floor(place));
-    return { lower, upper: Math.min(cells - 1, lower + 1), share: place - lower };
-  });
+/** Positions of an axis's pixels among cells: the two between which each lies, and the weight of the upper one. */
+export interface Axis {
+  readonly lower: Int32Array;
+  readonly upper: Int32Array;
+  readonly share: Float32Array;
+}
+
+export function axis(cells: number, pixels: number): Axis {
+  const lower = new Int32Array(pixels), upper = new Int32Array(pixels), share = new Float32Array(pixels);
+  for (let at = 0; at < pixels; at++) {
+    const place = Math.max(0, (at + 0.5) * (cells / pixels) - 0.5);
+    lower[at] = Math.min(cells - 1, Math.floor(place));
+    upper[at] = Math.min(cells - 1, lower[at] + 1);
+    share[at] = place - lower[at];
+  }
+  return { lower, upper, share };
 }

@@ -14,19 +14,8 @@ const FINER = 2;
 /** Added to variances. */
 const EPSILON = 1e-5;
 
-/** The names of a pyramid's weights. */
-export type PyramidName =
-  | "coarse"
-  | "coarse_norm"
-  | "context"
-  | "context_norm"
-  | "fine"
-  | "sum_norm"
-  | "blend"
-  | "blend_norm";
-
 /** The weights; norms have gains, then offsets. */
-export type FeaturePyramid = Readonly<Record<PyramidName, Float32Array>>;
+export type FeaturePyramid = Readonly<Record<keyof ReturnType<typeof pyramidShapes>, Float32Array>>;
 
 /**
  * The shapes of the weights.
@@ -35,7 +24,7 @@ export type FeaturePyramid = Readonly<Record<PyramidName, Float32Array>>;
  * @param coarse channels of the coarse map.
  * @param fine channels of all finer ones.
  */
-export function pyramidShapes(channels: number, coarse: number, fine: number): Record<PyramidName, readonly number[]> {
+export function pyramidShapes(channels: number, coarse: number, fine: number) {
   const norm = [2, channels], kernels = [channels, channels, 3, 3];
   return {
     coarse: [channels, coarse],
@@ -49,12 +38,7 @@ export function pyramidShapes(channels: number, coarse: number, fine: number): R
   };
 }
 
-/**
- * The maps that a pyramid reads, standardized: all but the logits of known classes.
- *
- * @param mean of each feature of all maps.
- * @param scale their standard deviations.
- */
+/** The maps that a pyramid reads, standardized by each feature's mean and scale: all but the known classes' logits. */
 export function pyramidInputs(maps: readonly FeatureMap[], mean: Float32Array, scale: Float32Array): FeatureMap[] {
   let first = 0;
   return maps.flatMap((map) => {

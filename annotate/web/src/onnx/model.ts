@@ -2,25 +2,18 @@
 
 import * as ort from "onnxruntime-web/wasm";
 
-import { type ModelInfo, PageError, type Pixels, type Query, type Segmentation, type TaughtFile } from "../backend";
+import type { ModelInfo, Pixels, Progress, Query, Segmentation, TaughtFile } from "../backend";
+import { PageError } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
 import { resizedPlanes } from "../imaging/resize";
 import { NONE } from "../labels/labeling";
 import { firstName, names } from "../labels/synonyms";
-import {
-  type BackgroundWords,
-  checkedDescription,
-  type Description,
-  inputSize,
-  ownSelection,
-  type Protocol,
-  type Selection,
-  wordsProgram,
-} from "./description";
+import { checkedDescription, inputSize, ownSelection, wordsProgram } from "./description";
+import type { BackgroundWords, Description, Protocol, Selection } from "./description";
 import { EDGES, refined } from "./edges";
 import { type FeatureMap, readNames } from "./feature_maps";
 import { float16 } from "./float16";
-import type { Loader } from "./loading";
+import { readFiles } from "./loading";
 import { Prompts } from "./prompts";
 import { type Maps, strongestClass } from "./strongest_class";
 import { readTaughtWords, type TaughtWords } from "./taught_words";
@@ -58,23 +51,18 @@ export class Model {
     this.protocol = description.protocols["auto"];
   }
 
-  /**
-   * Load all programs of an exported folder, whose `segvoc.json` has been read.
-   *
-   * @param runtime ONNX Runtime, which loads at the same time.
-   */
-  static async load(content: unknown, loader: Loader, runtime: Promise<void>): Promise<Model> {
+  /** Load all programs of an exported folder, whose `segvoc.json` has been read, while the runtime loads. */
+  static async load(content: unknown, folder: URL, runtime: Promise<void>, progress: Progress): Promise<Model> {
     const description = checkedDescription(content);
     const text = description.text!;
     const words = wordsProgram(description, description.protocols["auto"]);
     const programs = [description.image, words, text.program, ...(EDGES in description.files ? [EDGES] : [])];
     const ownTaught = description.taught ?? [];
-    const isWeights = (name: string) =>
-      !name.endsWith(".onnx") && name !== text.tokenizer && !ownTaught.includes(name);
+    const isWeights = (name: string) => !name.endsWith(".onnx") && name !== text.tokenizer && !ownTaught.includes(name);
     const weights = Object.keys(description.files).filter(isWeights);
     const names = [text.tokenizer, ...programs, ...weights, ...ownTaught];
     const sizes = Object.fromEntries(names.map((name) => [name, description.files[name].bytes]));
-    const [files] = await Promise.all([loader.all(sizes), runtime]);
+    const [files] = await Promise.all([readFiles(folder, sizes, progress), runtime]);
     // programs share files of weights: each takes from them what it refers to
     const externalData = weights.map((path) => ({ path, data: files.get(path)! }));
     const sessions: ort.InferenceSession[] = [];
@@ -101,25 +89,19 @@ export class Model {
   /** Take a file of taught words, after a look at the drawn image. */
   async teach(name: string, content: Uint8Array): Promise<TaughtFile> {
     const { file, taught } = described(name, content);
-    checkModel(taught, this.description.name, await (this.probed ??= this.probe()));
+    const { name: model, protocols } = this.description;
+    this.probed ??= this.see(probeImage(), protocols["single"]).then(({ features }) => readMaps(features));
+    checkModel(taught, model, await this.probed);
     this.taught.set(file.id, taught);
     return file;
   }
 
-  private async probe(): Promise<FeatureMap[]> {
-    const image = probeImage();
-    const { features } = await this.see(image, this.description.protocols["single"]);
-    return readMaps(features);
-  }
-
-  /** Look at an image. */
   async see(image: Pixels, protocol = this.protocol): Promise<SeenImage> {
     const [height, width] = inputSize(protocol, image.height, image.width);
     const pixels = new ort.Tensor("float32", resizedPlanes(image, height, width), [1, 3, height, width]);
     return { features: { ...(await this.image.run({ pixels })), pixels }, width: image.width, height: image.height };
   }
 
-  /** Label every pixel of an image. */
   async label(
     { features, height, width }: SeenImage,
     { words, synonyms, taught }: Query,
@@ -144,15 +126,8 @@ export class Model {
     const maps = byExamples ? { ...raw, values: softmaxLogits(raw.values, classes, byExamples.temperature) } : raw;
     const size = [height, width] as const;
     const labels = standIns ? rejecting(maps, word[0] === 0, standIns, ...size) : labeled(maps, word, ...size);
-    return {
-      width,
-      height,
-      ...labels,
-      words,
-      parts: null,
-      model: this.description.name,
-      dtype: this.description.dtype,
-    };
+    const { name: model, dtype } = this.description;
+    return { width, height, ...labels, words, parts: null, model, dtype };
   }
 
   private async logits(
@@ -206,7 +181,6 @@ export class Model {
   }
 }
 
-/** The names by which words are looked for. */
 function lookedFor(words: readonly string[], synonyms: Query["synonyms"]): string[][] {
   return words.map((word) => (synonyms === "average" ? names(word) : [firstName(word)]));
 }
@@ -224,13 +198,8 @@ function digest(content: Uint8Array): string {
   return `${content.length}-${(hash >>> 0).toString(16)}`;
 }
 
-/** The features of an image that classifiers of words read. */
 function readMaps(features: Features): FeatureMap[] {
-  return mapsOf(features, readNames(Object.keys(features)));
-}
-
-function mapsOf(features: Features, names: readonly string[]): FeatureMap[] {
-  return names.map((name) => {
+  return readNames(Object.keys(features)).map((name) => {
     const { data, dims } = features[name];
     const values = data instanceof Uint16Array ? float16(data) : Float32Array.from(data as Float32Array);
     return { name, values, channels: dims[1], rows: dims[2], columns: dims[3] };

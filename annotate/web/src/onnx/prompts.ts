@@ -11,15 +11,6 @@ const LENGTH_STEP = 8;
 /** Prompts that go through the text encoder together. */
 const BATCH = 32;
 
-/** Prompts of one padded length. */
-export interface Batch {
-  /** The places of the prompts among all that were asked for. */
-  readonly places: readonly number[];
-  readonly length: number;
-  /** Token ids, (places, length). */
-  readonly tokens: BigInt64Array;
-}
-
 export class Prompts {
   private readonly tokenizer: Tokenizer;
 
@@ -36,13 +27,12 @@ export class Prompts {
     return this.text.templates.map((template) => template.replaceAll("{}", () => name));
   }
 
-  /** Token ids of a prompt. */
   ids(prompt: string): number[] {
     return this.tokenizer.encode(prompt).ids;
   }
 
-  /** Token ids of all prompts, in batches of equal length. */
-  batches(prompts: readonly string[]): Batch[] {
+  /** Token ids of all prompts, (places, length), in batches of one padded length, with the prompts' places. */
+  batches(prompts: readonly string[]) {
     const ids = prompts.map((prompt) => {
       const found = this.ids(prompt);
       if (found.length > this.text.max_tokens)
@@ -55,7 +45,7 @@ export class Prompts {
       const padded = this.text.whole ? this.text.max_tokens : Math.min(this.text.max_tokens, stepped);
       byLength.set(padded, [...(byLength.get(padded) ?? []), place]);
     }
-    const result: Batch[] = [];
+    const result: { places: number[]; length: number; tokens: BigInt64Array }[] = [];
     for (const [length, all] of byLength) {
       for (let start = 0; start < all.length; start += BATCH) {
         const places = all.slice(start, start + BATCH);

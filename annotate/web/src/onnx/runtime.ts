@@ -16,7 +16,6 @@ const IDENTITY = Uint8Array.from(
   (character) => character.charCodeAt(0),
 );
 
-/** Get ready to run programs. */
 export async function prepareRuntime(): Promise<void> {
   const here = new URL(".", self.location.href);
   ort.env.wasm.wasmPaths = { mjs: new URL("ort-wasm-simd-threaded.mjs", here).href };

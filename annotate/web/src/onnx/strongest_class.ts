@@ -1,5 +1,7 @@
 /** Finds the strongest class of every pixel from coarse maps of any number of classes. */
 
+import { type Axis, axis } from "./feature_maps";
+
 /** Cells of the coarse maps along a tile's side: small enough for a processor's caches. */
 const TILE = 16;
 
@@ -11,20 +13,14 @@ export interface Maps {
   readonly columns: number;
 }
 
-/** The strongest class of each pixel, by its place among the maps, and its logit. */
-export interface Strongest {
-  readonly index: Uint16Array;
-  readonly value: Float32Array;
-}
-
 /**
- * The strongest class of every pixel; the lowest index wins a tie.
+ * The strongest class of every pixel, by its place among the maps, and its logit; the lowest index wins a tie.
  *
  * Maps are interpolated to the image tile by tile (bilinear, corners not aligned). An interpolated value lies between
  * the minimum and maximum of its cells, so a class whose maximum in a tile is below the minimum of another class can't
  * win there, and only the other classes are interpolated.
  */
-export function strongestClass(maps: Maps, height: number, width: number): Strongest {
+export function strongestClass(maps: Maps, height: number, width: number): { index: Uint16Array; value: Float32Array } {
   const index = new Uint16Array(height * width);
   const value = new Float32Array(height * width).fill(-Infinity);
   const along = { rows: axis(maps.rows, height), columns: axis(maps.columns, width) };
@@ -37,30 +33,12 @@ export function strongestClass(maps: Maps, height: number, width: number): Stron
   return { index, value };
 }
 
-/** Positions of an axis's pixels among the cells of the coarse maps. */
-interface Axis {
-  readonly lower: Int32Array;
-  readonly upper: Int32Array;
-  readonly fraction: Float32Array;
-}
-
 /** A range of pixels, and of the cells around them; the ends are not included. */
 interface Range {
   readonly start: number;
   readonly end: number;
   readonly firstCell: number;
   readonly endCell: number;
-}
-
-function axis(cells: number, pixels: number): Axis {
-  const lower = new Int32Array(pixels), upper = new Int32Array(pixels), fraction = new Float32Array(pixels);
-  for (let at = 0; at < pixels; at++) {
-    const place = Math.max(0, (at + 0.5) * (cells / pixels) - 0.5);
-    lower[at] = Math.min(cells - 1, Math.floor(place));
-    upper[at] = Math.min(cells - 1, lower[at] + 1);
-    fraction[at] = place - lower[at];
-  }
-  return { lower, upper, fraction };
 }
 
 function tiles({ lower, upper }: Axis): Range[] {
@@ -106,12 +84,12 @@ function update(
     const start = (number * rows + row) * columns;
     for (let at = x.start; at < x.end; at++) {
       const low = values[start + along.columns.lower[at]], high = values[start + along.columns.upper[at]];
-      lines[to++] = low + along.columns.fraction[at] * (high - low);
+      lines[to++] = low + along.columns.share[at] * (high - low);
     }
   }
   for (let row = y.start; row < y.end; row++) {
     const low = (along.rows.lower[row] - y.firstCell) * across, high = (along.rows.upper[row] - y.firstCell) * across;
-    const fraction = along.rows.fraction[row];
+    const fraction = along.rows.share[row];
     for (let at = 0, to = row * width + x.start; at < across; at++, to++) {
       // rounded to 32 bits before it is compared, as it is when it is stored
       const found = Math.fround(lines[low + at] + fraction * (lines[high + at] - lines[low + at]));

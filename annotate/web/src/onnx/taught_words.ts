@@ -8,13 +8,11 @@ import { float16 } from "./float16";
 /** Key of the entry in the file's metadata. */
 export const HEADER = "segvoc_taught";
 
-/** Version of the file. */
 export const FORMAT = 1;
 
 /** Bytes of the largest header that is read. */
 const LARGEST_HEADER = 1 << 26;
 
-/** Prefix of the arrays of a pyramid. */
 const PYRAMID = "pyramid.";
 
 /** What records may say: of all words, and of each. */
@@ -102,22 +100,11 @@ export function readTaughtWords(name: string, content: Uint8Array): TaughtWords 
   if (!scale.every((value) => value > 0)) throw damaged;
   const ofPyramid = Object.entries(arrays).filter(([key]) => key.startsWith(PYRAMID));
   const pyramid = Object.fromEntries(ofPyramid.map(([key, values]) => [key.slice(PYRAMID.length), values]));
-  return {
-    model: record.model,
-    words: taughtNames(record),
-    shown: record.words.map((word) => word.name),
-    channels: record.channels,
-    weights,
-    bias,
-    mean,
-    scale,
-    probe,
-    share: record.share ?? 0,
-    edges: record.edges ?? false,
-    temperature: record.temperature ?? 1,
-    toward,
-    pyramid: record.pyramid_channels ? (pyramid as FeaturePyramid) : null,
-  };
+  const { model, channels, share = 0, edges = false, temperature = 1 } = record;
+  const words = { words: taughtNames(record), shown: record.words.map(({ name }) => name) };
+  const network = record.pyramid_channels ? (pyramid as FeaturePyramid) : null;
+  const learned = { weights, bias, mean, scale, probe, toward, pyramid: network };
+  return { model, channels, share, edges, temperature, ...words, ...learned };
 }
 
 /** The words that have a classifier. */

@@ -24,7 +24,6 @@ export interface Embeddings {
 
 /** What a word's embeddings are mixed with. */
 interface Region {
-  /** Index of the word. */
   readonly index: number;
   /** A direction; 0 leaves the embeddings as they are. */
   readonly toward: Float32Array;
@@ -36,17 +35,11 @@ interface Region {
 interface Classifier {
   /** Index of the word among those of the query. */
   readonly index: number;
-  /** Weights on the features as they are, one map after the other; or on the output of the pyramid. */
+  readonly file: TaughtWords;
+  /** Weights on the features as they are, one map after the other; or on the output of the file's pyramid. */
   readonly weights: Float64Array;
   readonly bias: number;
-  /** The file whose pyramid is read; null: the features are. */
-  readonly tuned: TaughtWords | null;
-  /** What the word's embeddings are mixed with. */
   readonly region: Region | null;
-  /** Whether its file's words are better with maps that follow the edges. */
-  readonly edges: boolean;
-  /** Its file's temperature. */
-  readonly temperature: number;
 }
 
 /** The classifiers of those words of a query that were taught. */
@@ -57,11 +50,7 @@ export class TaughtQuery {
     private readonly hasStrangers: boolean,
   ) {}
 
-  /**
-   * The classifiers of some words; null if none of them was taught.
-   *
-   * @param taught of a word that was taught several times, the last counts.
-   */
+  /** The classifiers of words; null if none was taught. Of a word that was taught several times, the last counts. */
   static of(taught: readonly TaughtWords[], words: readonly string[]): TaughtQuery | null {
     const places = new Map(taught.flatMap((one) => one.words.map((word, row) => [word, { one, row }] as const)));
     const shown = new Set(taught.flatMap((one) => one.shown));
@@ -74,12 +63,12 @@ export class TaughtQuery {
 
   /** Whether maps should follow the edges: they do if that is better for all words. */
   get edges(): boolean {
-    return this.classifiers.every(({ edges }) => edges);
+    return this.classifiers.every(({ file }) => file.edges);
   }
 
   /** Temperature of the query's confidence: the highest of the files'. */
   get temperature(): number {
-    return Math.max(...this.classifiers.map(({ temperature }) => temperature));
+    return Math.max(...this.classifiers.map(({ file }) => file.temperature));
   }
 
   /** The words' embeddings, those of taught words mixed with their regions. */
@@ -108,11 +97,14 @@ export class TaughtQuery {
     });
     const result = logits.slice();
     if (!here.length) return result;
-    const files = new Set(here.map(({ tuned }) => tuned));
-    const read = new Map([...files].map((file) => [file, file ? [pyramidFeatures(file, maps)] : maps]));
+    const read = new Map<TaughtWords, readonly FeatureMap[]>();
+    for (const file of new Set(here.map((one) => one.file))) {
+      const { pyramid, mean, scale } = file;
+      read.set(file, pyramid ? [pyramidOutput(pyramid, pyramidInputs(maps, mean, scale))] : maps);
+    }
     const highest = { before: new Float32Array(cells).fill(-Infinity), after: new Float32Array(cells).fill(-Infinity) };
-    for (const { place, weights, bias, tuned } of here) {
-      const scores = scored(read.get(tuned)!, weights, bias, rows, columns);
+    for (const { place, file, weights, bias } of here) {
+      const scores = scored(read.get(file)!, weights, bias, rows, columns);
       for (let cell = 0, to = place * cells; cell < cells; cell++, to++) {
         highest.before[cell] = Math.max(highest.before[cell], logits[to]);
         result[to] = logits[to] + scores[cell];
@@ -167,13 +159,13 @@ export function mixed(text: Embeddings, regions: readonly Region[]): Embeddings 
 
 /** The classifier at a row of a file, for the word at an index of a query. */
 function classifier(file: TaughtWords, row: number, index: number): Classifier {
-  const { toward, share, pyramid, mean, scale, edges, temperature } = file;
+  const { toward, share, pyramid, mean, scale } = file;
   const region = toward ? { index, toward: rowOf(toward, row, file.words.length), share } : null;
   const own = rowOf(file.weights, row, file.words.length), bias = file.bias[row];
-  if (pyramid) return { index, weights: Float64Array.from(own), bias, tuned: file, region, edges, temperature };
+  if (pyramid) return { index, file, weights: Float64Array.from(own), bias, region };
   const weights = Float64Array.from(own, (weight, at) => weight / scale[at]);
   const shift = weights.reduce((sum, weight, at) => sum + weight * mean[at], 0);
-  return { index, weights, bias: bias - shift, tuned: null, region, edges, temperature };
+  return { index, file, weights, bias: bias - shift, region };
 }
 
 function rowOf(values: Float32Array, row: number, rows: number): Float32Array {
@@ -181,19 +173,9 @@ function rowOf(values: Float32Array, row: number, rows: number): Float32Array {
   return values.subarray(row * size, (row + 1) * size);
 }
 
-/** The output of a file's pyramid. */
-function pyramidFeatures({ pyramid, mean, scale }: TaughtWords, maps: readonly FeatureMap[]): FeatureMap {
-  return pyramidOutput(pyramid!, pyramidInputs(maps, mean, scale));
-}
-
 /**
- * What all taught words of a cell lose again where words are asked that weren't taught.
- *
- * Examples of some words say nothing of others: they take cells from an untaught word only where they are surer than by
- * a margin.
- *
- * @param before the highest logit of the taught words by their text.
- * @param after the highest with examples.
+ * What all taught words of a cell lose again where other words are asked, too, of which examples say nothing: what the
+ * highest logit gained by examples, up to a margin.
  */
 export function withheld(before: number, after: number): number {
   return Math.min(MARGIN, Math.max(0, after - before));
@@ -234,26 +216,17 @@ export function probeImage(): { width: number; height: number; data: Uint8Clampe
   return { width: PROBE_SIDE, height: PROBE_SIDE, data };
 }
 
-/**
- * Check that words were taught to a model.
- *
- * @param model its name.
- * @param maps its features of the drawn image.
- */
+/** Check that words were taught to the model with a name and with these features of the drawn image. */
 export function checkModel(taught: TaughtWords, model: string, maps: readonly FeatureMap[]): void {
-  if (fits(taught, maps) && distance(maps, taught.probe) <= TOLERANCE * Math.hypot(...taught.probe)) return;
+  const { probe } = taught;
+  const differences = meanFeatures(maps).map((value, at) => value - probe[at]);
+  if (fits(taught, maps) && Math.hypot(...differences) <= TOLERANCE * Math.hypot(...probe)) return;
   throw new PageError(
     `These words were taught to “${taught.model}”, and the “${model}” of this page has other weights: teach them to it again.`,
   );
 }
 
-/** Length of the difference between the mean features of an image and those of another. */
-function distance(maps: readonly FeatureMap[], means: Float32Array): number {
-  return Math.hypot(...meanFeatures(maps).map((value, at) => value - means[at]));
-}
-
-/** The mean of each feature over an image. */
-export function meanFeatures(maps: readonly FeatureMap[]): number[] {
+function meanFeatures(maps: readonly FeatureMap[]): number[] {
   return maps.flatMap(({ values, channels }) => {
     const cells = values.length / channels;
     return Array.from({ length: channels }, (_, channel) => {

@@ -11,7 +11,7 @@ import type { Session } from "../session/session";
 import { contextOf } from "../session/settings";
 import type { AskedConflict } from "../session/watching";
 import { withWords, wordsOfFile } from "../words/list";
-import { IconButton } from "./buttons";
+import { Button, IconButton } from "./buttons";
 import { KeyForm } from "./closed";
 import { Dialog } from "./dialog";
 import { Header } from "./header";
@@ -143,7 +143,6 @@ function Welcome({ page }: { page: Page }) {
   );
 }
 
-/** What goes on, and what went wrong. */
 function Status({ page: { session, labeler } }: { page: Page }) {
   const model = session.model.value,
     problem = session.problem.value;
@@ -186,11 +185,7 @@ function status({ session, labeler }: Pick<Page, "session" | "labeler">): string
 
 /** Files with words: one in each line, or a JSON list. */
 const LISTS = /\.(txt|json)$/i;
-
-/** Files of taught words. */
 const TAUGHT = /\.safetensors$/i;
-
-/** A project. */
 const ZIP = /\.zip$/i;
 
 /** Takes what is dropped and pasted; true while a file is dragged over the page. */
@@ -198,29 +193,20 @@ function useDroppedAndPasted(page: Page): boolean {
   const [isOver, setOver] = useState(false);
 
   useEffect(() => {
-    const ending = new AbortController(),
-      { signal } = ending;
-    window.addEventListener("paste", (event) => void (take(page, event.clipboardData) && event.preventDefault()), {
-      signal,
+    const ending = new AbortController();
+    const on = <Kind extends keyof WindowEventMap>(kind: Kind, act: (event: WindowEventMap[Kind]) => void) =>
+      addEventListener(kind, act, { signal: ending.signal });
+    on("paste", (event) => void (take(page, event.clipboardData) && event.preventDefault()));
+    on("drop", (event) => {
+      event.preventDefault();
+      setOver(false);
+      if (!take(page, event.dataTransfer)) page.session.problem.value = "That was no file; drop images from a folder.";
     });
-    window.addEventListener(
-      "drop",
-      (event) => {
-        event.preventDefault();
-        setOver(false);
-        if (!take(page, event.dataTransfer)) page.session.problem.value = "That was no file; drop images from a folder.";
-      },
-      { signal },
-    );
-    window.addEventListener(
-      "dragover",
-      (event) => {
-        event.preventDefault();
-        setOver(true);
-      },
-      { signal },
-    );
-    window.addEventListener("dragleave", (event) => event.relatedTarget || setOver(false), { signal });
+    on("dragover", (event) => {
+      event.preventDefault();
+      setOver(true);
+    });
+    on("dragleave", (event) => event.relatedTarget || setOver(false));
     return () => ending.abort();
   }, []);
 
@@ -266,15 +252,9 @@ export function ConflictDialog({ page, asked: { conflict, answer } }: { page: Pa
         <Version page={page} id={id} work={conflict.theirs} title={`Of ${by ?? "somebody else"}`} />
       </div>
       <div class="column">
-        <button type="button" class="primary" onClick={() => answer("both")}>
-          Combine (mine on top)
-        </button>
-        <button type="button" onClick={() => answer("mine")}>
-          Keep mine
-        </button>
-        <button type="button" onClick={() => answer("theirs")}>
-          Take theirs
-        </button>
+        <Button text="Combine (mine on top)" kind="primary" onClick={() => answer("both")} />
+        <Button text="Keep mine" onClick={() => answer("mine")} />
+        <Button text="Take theirs" onClick={() => answer("theirs")} />
       </div>
     </Dialog>
   );

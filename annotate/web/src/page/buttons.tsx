@@ -1,6 +1,9 @@
 /** The page's icons, and the controls that several parts of it have. */
 
-import type { ComponentChildren, TargetedEvent } from "preact";
+import type { Signal } from "@preact/signals";
+import type { ComponentChildren, InputHTMLAttributes, TargetedEvent } from "preact";
+
+import { css } from "../imaging/palette";
 
 const LINES = {
   look: "M3 12s3.5-6.5 9-6.5S21 12 21 12s-3.5 6.5-9 6.5S3 12 3 12Z M12 9.2a2.8 2.8 0 1 0 0 5.6a2.8 2.8 0 0 0 0-5.6Z",
@@ -22,8 +25,7 @@ const LINES = {
   image: "M4 5h16v14H4Z M4 16l5-5l4 4l3-3l4 4 M15.5 8.5h.01",
   close: "M6 6l12 12 M18 6L6 18",
   help: "M12 3.5a8.5 8.5 0 1 0 0 17a8.5 8.5 0 0 0 0-17Z M9.7 9.5a2.4 2.4 0 1 1 3.6 2.1c-.9.5-1.3 1-1.3 1.9 M12 16.5h.01",
-  doubt:
-    "M4 8V4h4 M16 4h4v4 M20 16v4h-4 M8 20H4v-4 M9.9 9.8a2.2 2.2 0 1 1 3.3 2c-.8.5-1.2.9-1.2 1.7 M12 16.3h.01",
+  doubt: "M4 8V4h4 M16 4h4v4 M20 16v4h-4 M8 20H4v-4 M9.9 9.8a2.2 2.2 0 1 1 3.3 2c-.8.5-1.2.9-1.2 1.7 M12 16.3h.01",
   chart: "M4 20h16 M7 16v-5 M12 16V6 M17 16v-8",
   light:
     "M12 8a4 4 0 1 0 0 8a4 4 0 0 0 0-8Z M12 2.5v2 M12 19.5v2 M2.5 12h2 M19.5 12h2 M5.3 5.3l1.4 1.4 M17.3 17.3l1.4 1.4 M5.3 18.7l1.4-1.4 M17.3 6.7l1.4-1.4",
@@ -45,6 +47,36 @@ export function Icon({ name }: { name: IconName }) {
     <svg class="icon" viewBox="0 0 24 24" aria-hidden="true">
       <path d={LINES[name]} />
     </svg>
+  );
+}
+
+interface ButtonProps {
+  text: string;
+  icon?: IconName;
+  /** The type of the file that it saves. */
+  file?: string;
+  /** Its accessible name, if the text alone doesn't say enough. */
+  label?: string | undefined;
+  title?: string | undefined;
+  kind?: "primary" | "wide" | "link" | "retry";
+  isDisabled?: boolean;
+  onClick: () => unknown;
+}
+
+export function Button({ text, icon, file, label, title, kind, isDisabled = false, onClick }: ButtonProps) {
+  return (
+    <button
+      type="button"
+      class={kind}
+      aria-label={label}
+      title={title}
+      disabled={isDisabled}
+      onClick={() => void onClick()}
+    >
+      {icon && <Icon name={icon} />}
+      {text}
+      {file && <span class="type">{file}</span>}
+    </button>
   );
 }
 
@@ -81,7 +113,6 @@ export function IconButton({ icon, label, shortcut, isSkipped, onClick, isPresse
 interface HoldButtonProps {
   icon: IconName;
   label: string;
-  /** It is held, or not any more. */
   onHold: (isHeld: boolean) => void;
 }
 
@@ -110,6 +141,51 @@ export function HoldButton({ icon, label, onHold }: HoldButtonProps) {
   );
 }
 
+interface TextFormProps {
+  label: string;
+  text: Signal<string>;
+  /** What the button says. */
+  submit: string;
+  field?: InputHTMLAttributes;
+  onSubmit: (text: string) => void;
+  children?: ComponentChildren;
+}
+
+/** A field with a text, and a button that sends it off. */
+export function TextForm({ label, text, submit, onSubmit, field = { type: "text" }, children }: TextFormProps) {
+  const send = (event: Event) => {
+    event.preventDefault();
+    onSubmit(text.value);
+  };
+  const type = ({ currentTarget: { value } }: TargetedEvent<HTMLInputElement>) => (text.value = value);
+  return (
+    <form class="column" onSubmit={send}>
+      <label class="field">
+        {label}
+        <input value={text.value} onInput={type} {...field} />
+      </label>
+      {children}
+      <button type="submit" class="primary">
+        {submit}
+      </button>
+    </form>
+  );
+}
+
+/** The color of a word; null: that of no word. */
+export function Swatch({ color }: { color: readonly number[] | null }) {
+  return <span class={color ? "swatch" : "swatch none"} style={color ? { background: css(color) } : {}} />;
+}
+
+/** A box to check for something that is on or off. */
+export function Toggle({ text, value }: { text: string; value: Signal<boolean> }) {
+  return (
+    <Check isChecked={value.value} onChange={(isChecked) => (value.value = isChecked)}>
+      {text}
+    </Check>
+  );
+}
+
 interface CheckProps {
   isChecked: boolean;
   isDisabled?: boolean;
@@ -117,7 +193,6 @@ interface CheckProps {
   children: ComponentChildren;
 }
 
-/** A box to check, and what it means. */
 export function Check({ isChecked, isDisabled = false, onChange, children }: CheckProps) {
   const change = ({ currentTarget: { checked } }: TargetedEvent<HTMLInputElement>) => onChange(checked);
   return (
@@ -128,7 +203,6 @@ export function Check({ isChecked, isDisabled = false, onChange, children }: Che
   );
 }
 
-/** Takes something out of a list. */
 export function RemoveButton({ name, onClick }: { name: string; onClick: () => void }) {
   return (
     <button type="button" class="remove" aria-label={`Remove ${name}`} onClick={onClick}>

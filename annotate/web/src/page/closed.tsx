@@ -1,6 +1,9 @@
 /** What is there instead of the page: while the service's project can't be opened, or another tab has the work. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+
+import { Button, TextForm } from "./buttons";
 
 /** How long until it is tried again by itself [ms]. */
 const PAUSE = 3000;
@@ -33,30 +36,20 @@ export function Elsewhere() {
     <main class="welcome">
       <h2>This work is open in another tab</h2>
       <p>Everything that you did here is kept, and is in the other tab.</p>
-      <button type="button" class="primary" onClick={() => location.reload()}>
-        Continue here
-      </button>
+      <Button text="Continue here" kind="primary" onClick={() => location.reload()} />
     </main>
   );
 }
 
 export function KeyForm({ onKey }: { onKey: (key: string) => void }) {
-  const [key, setKey] = useState("");
+  const key = useSignal("");
   return (
-    <form
-      class="column"
-      onSubmit={(event) => {
-        event.preventDefault();
-        onKey(key.trim());
-      }}
-    >
-      <label class="field">
-        API key of the service
-        <input type="password" autocomplete="off" value={key} onInput={(event) => setKey(event.currentTarget.value)} />
-      </label>
-      <button type="submit" class="primary">
-        Use it
-      </button>
-    </form>
+    <TextForm
+      label="API key of the service"
+      text={key}
+      submit="Use it"
+      field={{ type: "password", autocomplete: "off" }}
+      onSubmit={() => onKey(key.value.trim())}
+    />
   );
 }

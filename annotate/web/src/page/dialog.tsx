@@ -4,7 +4,7 @@ import type { ComponentChildren } from "preact";
 import { useId, useLayoutEffect, useRef } from "preact/hooks";
 
 import type { Point } from "../labels/runs";
-import { IconButton } from "./buttons";
+import { Button, IconButton } from "./buttons";
 
 interface DialogProps {
   title: string;
@@ -31,12 +31,8 @@ export function Question({ yes, no = "Cancel", onYes, onClose, children, ...prop
     <Dialog {...props} onClose={onClose}>
       <p>{children}</p>
       <div class="row">
-        <button type="button" class="primary" onClick={act}>
-          {yes}
-        </button>
-        <button type="button" onClick={onClose}>
-          {no}
-        </button>
+        <Button text={yes} kind="primary" onClick={act} />
+        <Button text={no} onClick={onClose} />
       </div>
     </Dialog>
   );

@@ -4,8 +4,9 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
 import { firstName } from "../labels/synonyms";
-import { FEWEST, type Gains } from "../session/improvement";
-import { Check } from "./buttons";
+import type { ImprovementProgress } from "../project/api";
+import { FEWEST } from "../session/improvement";
+import { Button, Check } from "./buttons";
 import { type Page, percent, plural } from "./page";
 
 /** Images from which on words usually get better. */
@@ -15,27 +16,22 @@ export function Improve({ page: { improvement } }: { page: Page }) {
   const finetune = useSignal(false);
   useEffect(() => void improvement.look(), []);
   if (!improvement.isOffered) return null;
-  const { value: state } = improvement.state;
+  const progress = improvement.progress.value;
+  const { state, stage, message, scores } = progress;
   const { all: done, untouched } = improvement.done.value;
-  const isRunning = state.kind === "running";
+  const isRunning = state === "running";
 
   return (
     <section class="card improve" aria-labelledby="improve">
       <h2 id="improve">Improve</h2>
-      <button
-        type="button"
-        class="wide"
-        disabled={isRunning || done < FEWEST}
-        onClick={() => void improvement.start(finetune.value)}
-      >
-        {done ? `Improve with ${plural(done, "done image")}` : "Improve"}
-      </button>
-      {improvement.canFinetune.value && (
-        <Check
-          isChecked={finetune.value}
-          isDisabled={isRunning}
-          onChange={(isChecked) => (finetune.value = isChecked)}
-        >
+      <Button
+        text={done ? `Improve with ${plural(done, "done image")}` : "Improve"}
+        kind="wide"
+        isDisabled={isRunning || done < FEWEST}
+        onClick={() => improvement.start(finetune.value)}
+      />
+      {progress.can_finetune && (
+        <Check isChecked={finetune.value} isDisabled={isRunning} onChange={(isChecked) => (finetune.value = isChecked)}>
           Fine-tune: takes minutes, and learns from what surrounds a place
         </Check>
       )}
@@ -54,26 +50,25 @@ export function Improve({ page: { improvement } }: { page: Page }) {
       )}
       {isRunning && (
         <div class="running">
-          <progress aria-label="Improving" max="1" value={state.share} />
-          <p class="help">{state.stage ? `${state.stage}: ${percent(state.share)}` : "starting"}</p>
-          <button type="button" onClick={() => void improvement.cancel()}>
-            Cancel
-          </button>
+          <progress aria-label="Improving" max="1" value={progress.share ?? 0} />
+          <p class="help">{stage ? `${stage}: ${percent(progress.share ?? 0)}` : "starting"}</p>
+          <Button text="Cancel" onClick={() => improvement.cancel()} />
         </div>
       )}
-      {state.kind === "failed" && (
+      {state === "failed" && (
         <p class="error" role="alert">
-          {state.message}
+          {message ?? "It failed; the service's log has the reason."}
         </p>
       )}
-      {state.kind === "canceled" && <p class="help">It was canceled; nothing has changed.</p>}
-      {state.kind === "done" && state.message && <p class="help">{state.message}</p>}
-      {state.kind === "done" && state.gains && <Scores gains={state.gains} />}
+      {state === "canceled" && <p class="help">It was canceled; nothing has changed.</p>}
+      {state === "done" && message && <p class="help">{message}</p>}
+      {state === "done" && scores && <Scores images={progress.images} scores={scores} />}
     </section>
   );
 }
 
-function Scores({ gains: { images, before, after, words } }: { gains: Gains }) {
+function Scores({ images, scores }: { images: number; scores: NonNullable<ImprovementProgress["scores"]> }) {
+  const { before, after, keep_text } = scores;
   return (
     <table class="scores">
       <caption>IoU [%] on corrected images that were held out of the {images}</caption>
@@ -85,11 +80,11 @@ function Scores({ gains: { images, before, after, words } }: { gains: Gains }) {
         </tr>
       </thead>
       <tbody>
-        {words.map(({ name, before, after, keepsText }) => (
+        {Object.entries(before.words).map(([name, score]) => (
           <tr key={name}>
             <th scope="row">{firstName(name)}</th>
-            <td>{shown(before)}</td>
-            <td>{keepsText ? "keeps its text" : shown(after)}</td>
+            <td>{shown(score)}</td>
+            <td>{keep_text.includes(name) ? "keeps its text" : shown(after.words[name] ?? null)}</td>
           </tr>
         ))}
       </tbody>

@@ -1,9 +1,10 @@
 /** The words that were found, largest first, with their shares; each can be hidden, or shown alone. */
 
-import { type Color, css } from "../imaging/palette";
 import type { Figures } from "../labels/labeling";
 import { firstName, sameClass } from "../labels/synonyms";
-import { IconButton } from "./buttons";
+import type { OpenImage } from "../session/open_image";
+import type { Session } from "../session/session";
+import { Button, IconButton, Swatch } from "./buttons";
 import { type Page, percent, plural } from "./page";
 
 /** Mean confidence below which none of the words may be in the image: 0.03 to 0.11 on nonsense, 0.24 on photographs. */
@@ -33,19 +34,16 @@ export function Legend({ page: { session } }: { page: Page }) {
           .map((entry) => (
             <LegendRow
               key={entry.id}
+              session={session}
               entry={entry}
-              color={labeling.colors[entry.id]}
-              objects={image.objects.value.filter(({ label }) => label === entry.id).length}
+              image={image}
               isShown={isShown[entry.id]}
-              isAlone={session.alone.value === firstName(entry.name)}
-              onIsolate={() => session.isolate(firstName(entry.name))}
-              onToggle={() => session.toggle(firstName(entry.name))}
             />
           ))}
         {unlabeled > 0 && (
           <li>
             <span class="name plain">
-              <span class="swatch none" />
+              <Swatch color={null} />
               unlabeled
             </span>
             <span class="share">{percent(unlabeled / labeling.labels.length)}</span>
@@ -59,7 +57,7 @@ export function Legend({ page: { session } }: { page: Page }) {
             {parts.map(({ id, name, fraction }) => (
               <li key={id}>
                 <span class="name plain">
-                  <span class="swatch" style={{ background: css(labeling.found.parts!.colors[id]) }} />
+                  <Swatch color={labeling.found.parts!.colors[id]} />
                   {name}
                 </span>
                 <span class="share">{percent(fraction)}</span>
@@ -68,58 +66,42 @@ export function Legend({ page: { session } }: { page: Page }) {
           </ul>
         </>
       )}
-      {absent.length > 0 && (
-        <p class="help">Not found: {absent.map(({ name }) => firstName(name)).join(", ")}</p>
-      )}
+      {absent.length > 0 && <p class="help">Not found: {absent.map(({ name }) => firstName(name)).join(", ")}</p>}
       {image.edits.canUndo && session.canCorrect.value && (
-        <button
-          type="button"
-          class="link"
+        <Button
+          text="Take back all corrections"
+          kind="link"
           onClick={() => {
             image.clear();
             session.keepEdits(image);
           }}
-        >
-          Take back all corrections
-        </button>
+        />
       )}
     </>
   );
 }
 
 interface LegendRowProps {
+  session: Session;
+  image: OpenImage;
   entry: Figures;
-  color: Color;
-  /** How many objects the word has. */
-  objects: number;
   isShown: boolean;
-  isAlone: boolean;
-  onIsolate: () => void;
-  onToggle: () => void;
 }
 
-function LegendRow(props: LegendRowProps) {
-  const {
-    entry: { name, fraction, meanConfidence },
-    color,
-    objects,
-    isShown,
-    isAlone,
-    onIsolate,
-    onToggle,
-  } = props;
+function LegendRow({ session, image, entry: { id, name, fraction, meanConfidence }, isShown }: LegendRowProps) {
   const shown = firstName(name);
+  const objects = image.objects.value.filter(({ label }) => label === id).length;
   return (
     <li class={isShown ? "" : "off"}>
       <button
         type="button"
         class="name"
-        aria-pressed={isAlone}
+        aria-pressed={session.alone.value === shown}
         aria-label={`Show ${shown} alone`}
         title="Show it alone"
-        onClick={onIsolate}
+        onClick={() => session.isolate(shown)}
       >
-        <span class="swatch" style={{ background: css(color) }} />
+        <Swatch color={image.labeling.value!.colors[id]} />
         {shown}
       </button>
       {objects > 0 && <span class="share objects">{plural(objects, "object")}</span>}
@@ -130,7 +112,7 @@ function LegendRow(props: LegendRowProps) {
       <IconButton
         icon={isShown ? "look" : "hidden"}
         label={isShown ? `Hide ${shown}` : `Show ${shown}`}
-        onClick={onToggle}
+        onClick={() => session.toggle(shown)}
       />
     </li>
   );

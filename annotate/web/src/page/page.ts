@@ -19,7 +19,6 @@ export interface Page {
   readonly user: { readonly name: string; readonly change: (name: string) => void } | null;
 }
 
-/** A number with its noun. */
 export function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }

@@ -4,16 +4,15 @@ import { useEffect, useState } from "preact/hooks";
 
 import { sentence } from "../backend";
 import { everything, fileOf, FORMATS, save } from "../saving/files";
-import { loadProject, openProjectFile, projectZip } from "../saving/project_file";
+import { loadProject, projectZip } from "../saving/project_file";
 import type { Item } from "../session/item";
-import { FileButton } from "./buttons";
+import { Button, FileButton } from "./buttons";
 import { Dialog, Question } from "./dialog";
 import { type Page, plural } from "./page";
 
 /** Datasets that the service of a project writes (`segvoc project export`). */
 const DATASETS = ["coco-instances", "coco-panoptic", "yolo-seg", "voc", "cvat", "labelme", "label-studio"];
 
-/** Packs images into one file. */
 type Pack = typeof everything;
 
 export function SavePanel({ page }: { page: Page }) {
@@ -49,7 +48,7 @@ export function SavePanel({ page }: { page: Page }) {
     void busy(async () => {
       session.offered.value = null;
       session.problem.value = null;
-      await loadProject(session, await openProjectFile(file), setShare);
+      await loadProject(session, file, setShare);
     });
 
   return (
@@ -59,57 +58,48 @@ export function SavePanel({ page }: { page: Page }) {
       <div class="downloads" role="group" aria-labelledby="save-image">
         {image?.labeling.value &&
           FORMATS.filter(({ isIn }) => !isIn || isIn(image)).map((format) => (
-            <button
+            <Button
               key={format.name}
-              type="button"
+              text={format.name}
+              file={format.ending.split(".").at(-1)!.toUpperCase()}
               title={format.explanation}
-              onClick={() => void busy(async () => save(await fileOf(session, format)))}
-            >
-              {format.name}
-              <span class="type">{format.ending.split(".").at(-1)!.toUpperCase()}</span>
-            </button>
+              onClick={() => busy(async () => save(await fileOf(session, format)))}
+            />
           ))}
       </div>
       <h3 id="save-all">All images</h3>
       <div class="downloads" role="group" aria-labelledby="save-all">
         {isShared &&
           DATASETS.map((format) => (
-            <button
+            <Button
               key={format}
-              type="button"
+              text={format}
+              file="ZIP"
               title="All labeled images"
-              disabled={isBusy}
+              isDisabled={isBusy}
               onClick={() => saveZip(`${session.name.value} ${format}`, `export?format=${format}&all=true`)}
-            >
-              {format}
-              <span class="type">ZIP</span>
-            </button>
+            />
           ))}
         {!isShared && (
-          <button
-            type="button"
+          <Button
+            text="Everything"
+            file="ZIP"
             title="All formats of one image, for each image that is labeled"
-            disabled={!session.isLabeled.value || isBusy}
+            isDisabled={!session.isLabeled.value || isBusy}
             onClick={() => ask(everything)}
-          >
-            Everything
-            <span class="type">ZIP</span>
-          </button>
+          />
         )}
-        <button
-          type="button"
+        <Button
+          text="Save project"
+          file="ZIP"
           title="Images, words, labels and corrections, to go on elsewhere"
-          disabled={!items.length || isBusy}
+          isDisabled={!items.length || isBusy}
           onClick={() => (isShared ? saveZip(session.name.value, "archive") : ask(projectZip))}
-        >
-          Save project
-          <span class="type">ZIP</span>
-        </button>
+        />
       </div>
       {!isShared && (
         <FileButton
           label="Open project"
-          icon="image"
           accept=".zip"
           onFiles={([file]) => (items.length ? (session.offered.value = file) : open(file))}
         />
@@ -128,11 +118,7 @@ export function SavePanel({ page }: { page: Page }) {
       )}
       {isBusy && <progress aria-label="Packing" max="1" {...(share > 0 && { value: share })} />}
       {asked && (
-        <UnlabeledDialog
-          page={page}
-          onSave={(chosen) => saveAll(asked.pack, chosen)}
-          onClose={() => setAsked(null)}
-        />
+        <UnlabeledDialog page={page} onSave={(chosen) => saveAll(asked.pack, chosen)} onClose={() => setAsked(null)} />
       )}
     </>
   );
@@ -140,7 +126,6 @@ export function SavePanel({ page }: { page: Page }) {
 
 interface UnlabeledDialogProps {
   page: Page;
-  /** The images that are saved. */
   onSave: (items: readonly Item[]) => void;
   onClose: () => void;
 }
@@ -152,29 +137,23 @@ function UnlabeledDialog({ page: { session, labeler }, onSave, onClose }: Unlabe
   const open = items.filter((item) => !labeler.isLabeled(item));
   const failed = open.filter(({ state }) => state.value.kind === "failed");
   const labeled = items.filter((item) => !open.includes(item));
+  const isOne = open.length === 1,
+    them = isOne ? "it" : "them";
   useEffect(() => {
     if (isWaiting && !open.length) onSave(items);
   }, [isWaiting, open.length]);
   return (
     <Dialog title={isWaiting ? "Waiting for labels" : "Not everything is labeled"} onClose={onClose}>
       <p>
-        {plural(open.length, "image")} {open.length === 1 ? "isn't" : "aren't"} labeled for the current words: what{" "}
-        {open.length === 1 ? "it has" : "they have"} is older, or nothing.
+        {plural(open.length, "image")} {isOne ? "isn't" : "aren't"} labeled for the current words: what{" "}
+        {isOne ? "it has" : "they have"} is older, or nothing.
         {failed.length > 0 && ` ${failed.length} of them failed.`}
       </p>
       {isWaiting && <progress aria-label="Labeled images" max={items.length} value={labeled.length} />}
       <div class="column">
-        {!isWaiting && (
-          <button type="button" class="primary" onClick={() => setWaiting(true)}>
-            Wait for {open.length === 1 ? "it" : "them"}
-          </button>
-        )}
-        <button type="button" disabled={!labeled.length} onClick={() => onSave(labeled)}>
-          Leave {open.length === 1 ? "it" : "them"} out
-        </button>
-        <button type="button" onClick={() => onSave(items)}>
-          Save {open.length === 1 ? "it as it is" : "them as they are"}
-        </button>
+        {!isWaiting && <Button text={`Wait for ${them}`} kind="primary" onClick={() => setWaiting(true)} />}
+        <Button text={`Leave ${them} out`} isDisabled={!labeled.length} onClick={() => onSave(labeled)} />
+        <Button text={`Save ${them} as ${isOne ? "it is" : "they are"}`} onClick={() => onSave(items)} />
       </div>
     </Dialog>
   );

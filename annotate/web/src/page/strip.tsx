@@ -1,14 +1,13 @@
 /** The images as a strip, with what became of each: found, counted, put in order. */
 
-import { computed } from "@preact/signals";
+import { useComputed, useSignal } from "@preact/signals";
 import type { RefObject } from "preact";
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
-import { css } from "../imaging/palette";
 import { firstName } from "../labels/synonyms";
 import type { Item } from "../session/item";
 import { EVERYTHING, type Order, type Progress, statistics } from "../session/listing";
-import { FileButton, Icon, IconButton, RemoveButton, Select } from "./buttons";
+import { Button, FileButton, Icon, IconButton, RemoveButton, Select, Swatch, TextForm } from "./buttons";
 import { Dialog, Question } from "./dialog";
 import { type Page, percent, plural } from "./page";
 
@@ -17,18 +16,14 @@ export function Strip({ page }: { page: Page }) {
   const [isAsking, setAsking] = useState(false);
   const [isFinding, setFinding] = useState(false);
   const [hasProgress, setProgress] = useState(false);
-  const counts = useMemo(
-    () =>
-      computed(() => {
-        const items = session.items.value;
-        return {
-          labeled: items.filter((item) => labeler.isLabeled(item)).length,
-          done: items.filter(({ isDone }) => isDone.value).length,
-          failed: items.filter((item) => item.state.value.kind === "failed"),
-        };
-      }),
-    [],
-  );
+  const counts = useComputed(() => {
+    const items = session.items.value;
+    return {
+      labeled: items.filter((item) => labeler.isLabeled(item)).length,
+      done: items.filter(({ isDone }) => isDone.value).length,
+      failed: items.filter((item) => item.state.value.kind === "failed"),
+    };
+  });
   const items = session.items.value;
   const removed = session.removed.value.at(-1);
   if (!items.length && !removed) return null;
@@ -48,28 +43,20 @@ export function Strip({ page }: { page: Page }) {
         )}
         <DoneButton page={page} />
         {failed.length > 1 && (
-          <button type="button" onClick={() => labeler.retry(failed)}>
-            Try {failed.length} images again
-          </button>
+          <Button text={`Try ${failed.length} images again`} onClick={() => labeler.retry(failed)} />
         )}
-        {removed && (
-          <button type="button" onClick={() => void session.putBack()}>
-            Put back {removed.name}
-          </button>
-        )}
+        {removed && <Button text={`Put back ${removed.name}`} onClick={() => session.putBack()} />}
         <IconButton icon="find" label="Find images" isPressed={isFinding} onClick={() => setFinding(!isFinding)} />
         <IconButton icon="chart" label="Progress" onClick={() => setProgress(true)} />
         <AddImages page={page} isCompact />
-        {!session.store.isShared && (
-          <button type="button" class="link" onClick={() => setAsking(true)}>
-            Clear all
-          </button>
-        )}
+        {!session.store.isShared && <Button text="Clear all" kind="link" onClick={() => setAsking(true)} />}
       </div>
       {(isFinding || session.listing.isNarrowed.value) && <Finder page={page} />}
       <Entries page={page} />
       {hasProgress && <ProgressDialog page={page} onClose={() => setProgress(false)} />}
-      {!session.isLasting && <p class="help">This window keeps nothing: save your results before you close it.</p>}
+      {!session.store.isLasting && (
+        <p class="help">This window keeps nothing: save your results before you close it.</p>
+      )}
       {isAsking && (
         <Question
           title="Clear all?"
@@ -85,67 +72,59 @@ export function Strip({ page }: { page: Page }) {
   );
 }
 
-/** Ends the work on the open image, or takes it up again. */
 function DoneButton({ page: { session } }: { page: Page }) {
   const [isAsking, setAsking] = useState(false);
-  const [comment, setComment] = useState("");
+  const comment = useSignal("");
   const summary = session.current.value?.item.summary.value;
+  const send = (text: string) => {
+    setAsking(false);
+    comment.value = "";
+    void session.review("sent back", text);
+  };
   if (summary?.done)
     return (
       <>
-        <button type="button" title="Let tools change this image again" onClick={() => session.reopen()}>
-          <Icon name="unlock" />
-          Reopen
-        </button>
+        <Button
+          text="Reopen"
+          icon="unlock"
+          title="Let tools change this image again"
+          onClick={() => session.reopen()}
+        />
         {!summary.review && (
-          <button type="button" title="Nothing is left to change" onClick={() => void session.review("accepted")}>
-            <Icon name="accepted" />
-            Accept
-          </button>
+          <Button
+            text="Accept"
+            icon="accepted"
+            title="Nothing is left to change"
+            onClick={() => session.review("accepted")}
+          />
         )}
-        <button type="button" title="Say what has to be changed, and reopen it" onClick={() => setAsking(true)}>
-          <Icon name="undo" />
-          Send back
-        </button>
+        <Button
+          text="Send back"
+          icon="undo"
+          title="Say what has to be changed, and reopen it"
+          onClick={() => setAsking(true)}
+        />
         {isAsking && (
           <Dialog title={`Send back “${summary.image}”`} onClose={() => setAsking(false)}>
-            <form
-              class="column"
-              onSubmit={(event) => {
-                event.preventDefault();
-                setAsking(false);
-                setComment("");
-                void session.review("sent back", comment);
-              }}
-            >
-              <label class="field">
-                What has to be changed
-                <input
-                  type="text"
-                  required
-                  maxLength={2000}
-                  value={comment}
-                  onInput={({ currentTarget }) => setComment(currentTarget.value)}
-                />
-              </label>
-              <button type="submit" class="primary">
-                Send it back
-              </button>
-            </form>
+            <TextForm
+              label="What has to be changed"
+              text={comment}
+              submit="Send it back"
+              field={{ type: "text", required: true, maxLength: 2000 }}
+              onSubmit={send}
+            />
           </Dialog>
         )}
       </>
     );
   return (
-    <button
-      type="button"
+    <Button
+      text="Done"
+      icon="done"
       title="Lock this image, and go to the next one (N)"
-      disabled={!session.canCorrect.value}
-      onClick={() => void session.finish()}
-    >
-      <Icon name="done" />
-      Done
-    </button>
+      isDisabled={!session.canCorrect.value}
+      onClick={() => session.finish()}
+    />
   );
 }
 
@@ -200,9 +179,7 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
         </span>
       )}
       {kind === "failed" && (
-        <button type="button" class="retry" aria-label={`Try ${item.name} again`} onClick={() => labeler.retry([item])}>
-          Again
-        </button>
+        <Button text="Again" kind="retry" label={`Try ${item.name} again`} onClick={() => labeler.retry([item])} />
       )}
       <RemoveButton name={item.name} onClick={() => void session.remove(item)} />
     </li>
@@ -214,11 +191,7 @@ export function AddImages({ page: { session }, isCompact = false }: { page: Page
   return (
     <>
       <FileButton label={isCompact ? "Add" : "Choose images"} isPrimary={!isCompact} onFiles={add} />
-      {!isCompact && (
-        <button type="button" onClick={() => void session.addExample()}>
-          Try an example
-        </button>
-      )}
+      {!isCompact && <Button text="Try an example" onClick={() => session.addExample()} />}
     </>
   );
 }
@@ -229,42 +202,29 @@ const BEYOND = 8;
 /** How many there are before the size of the list is known. */
 const AT_FIRST = 24;
 
-/** A range of entries, and the room of those that are left out [px]. */
-interface Range {
-  readonly first: number;
-  readonly last: number;
-  readonly before: number;
-  readonly after: number;
-}
-
 /** The address of an image's thumbnail, for as long as it is needed; null: not there yet. */
 function useThumbnail(item: Item): string | null {
   const [address, setAddress] = useState<string | null>(null);
   useEffect(() => {
-    let isGone = false,
-      made: string | null = null;
-    const load = async () => {
-      const content = await item.thumbnail().catch(() => null);
-      if (isGone || !content) return;
-      made = URL.createObjectURL(content);
-      setAddress(made);
-    };
-    void load();
+    let isGone = false;
+    const made = item.thumbnail().then((content) => URL.createObjectURL(content), () => null);
+    void made.then((one) => isGone || setAddress(one));
     return () => {
       isGone = true;
-      if (made) URL.revokeObjectURL(made);
       setAddress(null);
+      void made.then((one) => one && URL.revokeObjectURL(one));
     };
   }, [item]);
   return address;
 }
 
 /**
- * Which entries of a list that scrolls sideways are in sight; the chosen one is brought there.
+ * Which entries of a list that scrolls sideways are in sight, and the room of those that are left out [px]; the chosen
+ * one is brought there.
  *
  * @param chosen its place; -1: none is.
  */
-function useVisible(list: RefObject<HTMLElement | null>, count: number, chosen: number): Range {
+function useVisible(list: RefObject<HTMLElement | null>, count: number, chosen: number) {
   const [range, setRange] = useState({ first: 0, last: AT_FIRST, width: 0 });
 
   const look = () => {
@@ -306,7 +266,6 @@ function entryWidth(list: HTMLElement): number {
   return entry ? entry.offsetWidth + Number.parseFloat(getComputedStyle(list).columnGap) : 0;
 }
 
-/** What is chosen from, and how it is shown. */
 const PROGRESS: readonly (readonly [Progress | "open" | "any", string])[] = [
     ["any", "Any state"],
     ["not labeled", "Not labeled"],
@@ -355,11 +314,7 @@ function Finder({ page: { session } }: { page: Page }) {
       <p class="help" role="status">
         {shown < items.value.length ? `${shown} of ${plural(items.value.length, "image")}` : ""}
       </p>
-      {wanted !== EVERYTHING && (
-        <button type="button" class="link" onClick={() => listing.lookForAll()}>
-          Show all
-        </button>
-      )}
+      {wanted !== EVERYTHING && <Button text="Show all" kind="link" onClick={() => (listing.wanted.value = EVERYTHING)} />}
     </div>
   );
 }
@@ -409,7 +364,7 @@ function ProgressDialog({ page: { session }, onClose }: { page: Page; onClose: (
                         onClose();
                       }}
                     >
-                      <span class="swatch" style={{ background: css(word.color) }} /> {firstName(word.name)}
+                      <Swatch color={word.color} /> {firstName(word.name)}
                     </button>
                   </th>
                   <td>{percent(fraction)}</td>

@@ -2,7 +2,7 @@
 
 import { useState } from "preact/hooks";
 
-import { Check } from "./buttons";
+import { Check, Toggle } from "./buttons";
 import type { Page } from "./page";
 
 export function ViewPanel({ page }: { page: Page }) {
@@ -13,9 +13,7 @@ export function ViewPanel({ page }: { page: Page }) {
   return (
     <div class="column">
       <Slider label="Opacity of the colors" value={opacity.value} onChange={(value) => (opacity.value = value)} />
-      <Check isChecked={hasNames.value} onChange={(isChecked) => (hasNames.value = isChecked)}>
-        Names in the regions
-      </Check>
+      <Toggle text="Names in the regions" value={hasNames} />
       <Slider
         label="Least confidence"
         value={threshold}

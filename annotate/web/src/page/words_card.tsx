@@ -1,25 +1,16 @@
 /** What is looked for: words as chips, parts of objects, and files of taught words. */
 
+import { useSignal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { sentence, type TaughtFile } from "../backend";
-import { css } from "../imaging/palette";
 import { firstName, names, promoted } from "../labels/synonyms";
 import { colorOf, namesById } from "../project/words";
 import type { Session } from "../session/session";
 import type { Merged } from "../session/settings";
-import {
-  objectsOf,
-  partsOf,
-  partsProblem,
-  splitWords,
-  takenBy,
-  typed,
-  type TypedPart,
-  withoutPart,
-  withWords,
-} from "../words/list";
-import { Check, FileButton, RemoveButton } from "./buttons";
+import { objectsOf, partsOf, partsProblem, splitWords, takenBy, typed, withoutPart, withWords } from "../words/list";
+import type { TypedPart } from "../words/list";
+import { Button, Check, FileButton, RemoveButton, Swatch, TextForm } from "./buttons";
 import { Dialog, Question } from "./dialog";
 import { type Page, plural } from "./page";
 
@@ -105,14 +96,7 @@ export function WordsField({ page }: { page: Page }) {
       <div class="heading">
         <label for="words">Words to look for</label>
         {words.length > 1 && (
-          <button
-            type="button"
-            class="link"
-            aria-label="Remove all words"
-            onClick={() => remove(...words)}
-          >
-            Remove all
-          </button>
+          <Button text="Remove all" kind="link" label="Remove all words" onClick={() => remove(...words)} />
         )}
       </div>
       <div class="box" onClick={(event) => event.target === event.currentTarget && field.current?.focus()}>
@@ -121,7 +105,7 @@ export function WordsField({ page }: { page: Page }) {
             {words.map((word) => (
               <li key={word}>
                 <button type="button" class="name" title="Rename, or add synonyms" onClick={() => setEdited(word)}>
-                  <span class="swatch" style={{ background: css(colorOf(vocabulary.value, word)) }} />
+                  <Swatch color={colorOf(vocabulary.value, word)} />
                   {firstName(word)}
                   {names(word).length > 1 && <span class="more">+{names(word).length - 1}</span>}
                 </button>
@@ -170,25 +154,19 @@ export function WordsField({ page }: { page: Page }) {
         <p class="help" role="status">
           {told.text}{" "}
           {told.undo && (
-            <button
-              type="button"
-              class="link"
+            <Button
+              text="Undo"
+              kind="link"
               onClick={() => {
                 setNote(null);
                 Promise.resolve(told.undo!()).catch((failure) => setNote({ text: sentence(failure) }));
               }}
-            >
-              Undo
-            </button>
+            />
           )}
         </p>
       )}
       {edited !== null && (
-        <WordDialog
-          word={edited}
-          onChange={(changed) => rename(edited, changed)}
-          onClose={() => setEdited(null)}
-        />
+        <WordDialog word={edited} onChange={(changed) => rename(edited, changed)} onClose={() => setEdited(null)} />
       )}
       {asked && (
         <Question title={asked.title} yes={asked.yes} onYes={asked.act} onClose={() => setAsked(null)}>
@@ -213,28 +191,21 @@ interface WordDialogProps {
 }
 
 function WordDialog({ word, onChange, onClose }: WordDialogProps) {
-  const [text, setText] = useState(typed(word));
-  const all = names(splitWords(text.replaceAll(",", "="))[0] ?? "").filter(Boolean);
+  const text = useSignal(typed(word));
+  const all = names(splitWords(text.value.replaceAll(",", "="))[0] ?? "").filter(Boolean);
 
   return (
     <Dialog title={`Rename “${firstName(word)}”`} onClose={onClose}>
-      <form
-        class="column"
-        onSubmit={(event) => {
-          event.preventDefault();
+      <TextForm
+        label="Name; “=” adds synonyms"
+        text={text}
+        submit="Done"
+        field={{ type: "text", autocapitalize: "none" }}
+        onSubmit={() => {
           onClose();
-          onChange(text);
+          onChange(text.value);
         }}
       >
-        <label class="field">
-          Name; “=” adds synonyms
-          <input
-            type="text"
-            autocapitalize="none"
-            value={text}
-            onInput={(event) => setText(event.currentTarget.value)}
-          />
-        </label>
         {all.length > 1 && (
           <fieldset class="column">
             <legend>First</legend>
@@ -244,7 +215,7 @@ function WordDialog({ word, onChange, onClose }: WordDialogProps) {
                   type="radio"
                   name="name"
                   checked={at === 0}
-                  onChange={() => setText(typed(promoted(all.join(", "), name)))}
+                  onChange={() => (text.value = typed(promoted(all.join(", "), name)))}
                 />
                 {name}
               </label>
@@ -252,10 +223,7 @@ function WordDialog({ word, onChange, onClose }: WordDialogProps) {
           </fieldset>
         )}
         <p class="help">The model looks for the first name. If it finds little, another one may do better.</p>
-        <button type="submit" class="primary">
-          Done
-        </button>
-      </form>
+      </TextForm>
     </Dialog>
   );
 }
@@ -326,25 +294,29 @@ export function TaughtField({ page: { session, labeler } }: { page: Page }) {
   const model = session.model.value;
   if (!model) return null;
   const takesFiles = Boolean(labeler.backend?.teach);
-  const given = takesFiles ? session.taught.files.value : [];
+  const given: readonly TaughtFile[] = takesFiles ? session.taught.files.value : [];
   if (!takesFiles && !model.taught.length) return null;
   const { words } = session.settings;
-  const use = (added: readonly string[]) => (words.value = withWords(words.value, added).words);
 
   return (
     <div class="taught">
       <h3 id="taught">Taught words</h3>
       {model.taught.length + given.length > 0 && (
         <ul aria-labelledby="taught">
-          {model.taught.map((file) => (
-            <li key={`own ${file.id}`}>
-              <About file={file} onUse={use} />
-            </li>
-          ))}
-          {given.map((file) => (
-            <li key={file.id}>
-              <About file={file} onUse={use} />
-              <RemoveButton name={file.name} onClick={() => void session.taught.remove(file)} />
+          {[...model.taught, ...given].map((file) => (
+            <li key={`${given.includes(file)} ${file.id}`}>
+              <button
+                type="button"
+                class="about"
+                title={`Look for ${file.words.join(", ")}`}
+                onClick={() => (words.value = withWords(words.value, file.words).words)}
+              >
+                <span class="file-name">{file.name || file.words.join(", ")}</span>
+                <span class="more">{plural(file.words.length, "word")}</span>
+              </button>
+              {given.includes(file) && (
+                <RemoveButton name={file.name} onClick={() => void session.taught.remove(file)} />
+              )}
             </li>
           ))}
         </ul>
@@ -363,14 +335,5 @@ export function TaughtField({ page: { session, labeler } }: { page: Page }) {
         </p>
       )}
     </div>
-  );
-}
-
-function About({ file: { name, words }, onUse }: { file: TaughtFile; onUse: (words: readonly string[]) => void }) {
-  return (
-    <button type="button" class="about" title={`Look for ${words.join(", ")}`} onClick={() => onUse(words)}>
-      <span class="file-name">{name || words.join(", ")}</span>
-      <span class="more">{plural(words.length, "word")}</span>
-    </button>
   );
 }

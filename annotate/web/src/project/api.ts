@@ -1,6 +1,7 @@
 /** The addresses of a project that a service has. */
 
-import { KeyError, PageError, TransientError } from "../backend";
+import { PageError } from "../backend";
+import { refusal, refused, send } from "../service/requests";
 import type { ImageState, Project, Verdict } from "./structure";
 
 /** What `v1/project` answers. */
@@ -16,6 +17,27 @@ export interface Changes {
   readonly changes: readonly { readonly what: string; readonly image: string | null; readonly by: string }[];
   readonly states: Readonly<Record<string, ImageState>>;
   readonly project?: Project;
+}
+
+/** IoU and right pixels on images that were held out [%]; null: none shows the word. */
+interface Scores {
+  readonly miou: number | null;
+  readonly accuracy: number | null;
+  readonly words: Readonly<Record<string, number | null>>;
+}
+
+/** How far the service is with learning from the images that are done, or how it ended. */
+export interface ImprovementProgress {
+  readonly state: "none" | "running" | "done" | "failed" | "canceled";
+  readonly stage: string | null;
+  /** Of all work, in [0, 1]. */
+  readonly share: number | null;
+  /** Images that words were taught with. */
+  readonly images: number;
+  /** `keep_text`: words that keep their text alone, as examples made them worse; null: there is nothing to gain. */
+  readonly scores: { readonly before: Scores; readonly after: Scores; readonly keep_text: readonly string[] } | null;
+  readonly message: string | null;
+  readonly can_finetune: boolean;
 }
 
 /** What is to be changed has another revision than this page knows. */
@@ -114,17 +136,16 @@ export class ProjectApi {
     await this.ask("POST", `/restored/${encoded(name)}?change=${change}`);
   }
 
-  /** How far learning from the images that are done is. */
-  improvement<Answer>(): Promise<Answer> {
-    return this.json<Answer>("GET", "/improvement");
+  improvement(): Promise<ImprovementProgress> {
+    return this.json("GET", "/improvement");
   }
 
-  improve<Answer>(finetune: boolean): Promise<Answer> {
-    return this.json<Answer>("POST", "/improvement", { body: JSON.stringify({ finetune }) });
+  improve(finetune: boolean): Promise<ImprovementProgress> {
+    return this.json("POST", "/improvement", { body: JSON.stringify({ finetune }) });
   }
 
-  cancelImprovement<Answer>(): Promise<Answer> {
-    return this.json<Answer>("DELETE", "/improvement");
+  cancelImprovement(): Promise<ImprovementProgress> {
+    return this.json("DELETE", "/improvement");
   }
 
   async download(path: string): Promise<Blob> {
@@ -141,23 +162,17 @@ export class ProjectApi {
    */
   private async ask(method: string, path: string, { revision, body, type, signal }: Options = {}): Promise<Response> {
     const headers = new Headers();
-    if (this.key) headers.set("Authorization", `Bearer ${this.key}`);
     if (this.user) headers.set("X-Segvoc-User", encodeURIComponent(this.user));
     if (revision !== undefined) headers.set("If-Match", `"${revision}"`);
     if (body !== undefined && !(body instanceof FormData)) headers.set("Content-Type", type ?? "application/json");
-    let response: Response;
-    try {
-      response = await fetch(`${this.address.href}${path}`, {
-        method,
-        headers,
-        ...(body !== undefined && { body }),
-        ...(signal && { signal }),
-      });
-    } catch {
-      throw new TransientError("The service can't be reached; it is asked again by itself.");
-    }
+    const init = { method, headers, ...(body !== undefined && { body }), ...(signal && { signal }) };
+    const response = await send(`${this.address.href}${path}`, this.key, init);
     if (response.ok) return response;
-    throw await failureOf(response);
+    const { status } = response;
+    const { message, current } = await refused(response);
+    if (status === 412) throw new ConflictError(current);
+    if (status === 404) throw new MissingError(message);
+    throw refusal(response, message, status === 429 || status >= 500);
   }
 }
 
@@ -166,18 +181,6 @@ interface Options {
   readonly body?: string | FormData | Uint8Array<ArrayBuffer>;
   readonly type?: string;
   readonly signal?: AbortSignal;
-}
-
-async function failureOf(response: Response): Promise<Error> {
-  const { status } = response;
-  const content = (await response.json().catch(() => ({}))) as { error?: { message?: string }; current?: unknown };
-  if (status === 412) return new ConflictError(content.current);
-  if (status === 401 || status === 403)
-    return new KeyError("The service asks for an API key: type the one that you were given.");
-  const message = content.error?.message ?? (response.statusText || "it doesn't say why");
-  if (status === 404) return new MissingError(message);
-  const Failure = status === 429 || status >= 500 ? TransientError : PageError;
-  return new Failure(`The service refuses this (${status}): ${message}.`);
 }
 
 /** A name of an image as a part of an address. */

@@ -1,23 +1,11 @@
 /** A project that lives in the browser. */
 
-import { signal } from "@preact/signals";
-
 import { asShown, decodeImage, thumbnail } from "../imaging/reading";
-import { type Database, type Entry, OF_IMAGES } from "./database";
+import { type Entry, OF_IMAGES } from "./database";
 import { labelingOf, summaryOf } from "./keeping";
 import { exchanged } from "./merging";
-import {
-  type Change,
-  type ImageEntry,
-  newState,
-  type OpenedProject,
-  type Project,
-  type Setting,
-  type Store,
-  type Verdict,
-  type Watcher,
-  type Work,
-} from "./structure";
+import { newState, Store } from "./structure";
+import type { Change, ImageEntry, OpenedProject, Project, Verdict, Work } from "./structure";
 
 /** How long removed images can be put back [ms]. */
 const LONGEST_REMOVED = 7 * 24 * 3600e3;
@@ -25,13 +13,8 @@ const LONGEST_REMOVED = 7 * 24 * 3600e3;
 /** The setting with an image's work from before words were merged. */
 const keyBefore = (id: string) => `merged ${id}`;
 
-export class BrowserStore implements Store {
-  readonly waiting = signal(0);
-  readonly isAway = signal(false);
+export class BrowserStore extends Store {
   readonly isShared = false;
-
-  private watcher: Watcher | null = null;
-  constructor(private readonly database: Database) {}
 
   get isLasting(): boolean {
     return this.database.isLasting;
@@ -49,13 +32,6 @@ export class BrowserStore implements Store {
       removed: removed.filter((entry) => !isOld(entry)),
     };
   }
-
-  /** Nobody else changes it. */
-  watch(watcher: Watcher): void {
-    this.watcher = watcher;
-  }
-
-  hold(): void {}
 
   saveProject(project: Project): Promise<void> {
     return this.database.write([{ store: "settings", key: "project", value: project }]);
@@ -133,10 +109,9 @@ export class BrowserStore implements Store {
   }
 
   private async rewrite(entry: ImageEntry, work: Work): Promise<void> {
-    const { draft, edits, settled } = work;
     const summary = summaryOf(labelingOf(entry.state, work, this.watcher!.context()));
     const state = { ...entry.state, ...summary, revision: entry.state.revision + 1 };
-    await this.save(entry, { state, ...(draft && { draft }), ...(edits && { edits }), settled });
+    await this.save(entry, { state, ...work });
     this.watcher!.onState(entry.id, state, true);
     this.watcher!.onWork(entry.id, work);
   }
@@ -144,21 +119,5 @@ export class BrowserStore implements Store {
   forget(ids: readonly string[]): Promise<void> {
     const kept = ids.map((id) => ({ store: "settings", key: keyBefore(id) }) as const);
     return this.database.write([...kept, ...ids.flatMap((key) => OF_IMAGES.map((store) => ({ store, key })))]);
-  }
-
-  download(): null {
-    return null;
-  }
-
-  get(setting: Setting): Promise<unknown> {
-    return this.database.get("settings", setting);
-  }
-
-  put(setting: Setting, value: unknown): Promise<void> {
-    return this.database.write([{ store: "settings", key: setting, value }]);
-  }
-
-  close(): void {
-    this.database.close();
   }
 }

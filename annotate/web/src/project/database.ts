@@ -72,11 +72,7 @@ export class Database {
     return keys.map((key, at) => [key, values[at]]);
   }
 
-  /**
-   * Write several values: all of them, or none.
-   *
-   * @throws DOMException the disk, or the browser's share of it, is full.
-   */
+  /** Write several values: all of them, or none. @throws DOMException the browser's share of the disk is full. */
   async write(entries: readonly Entry[]): Promise<void> {
     if (!entries.length) return;
     if (!this.database) {

@@ -50,15 +50,32 @@ export function withIds(labels: Uint16Array, ids: readonly number[]): Uint16Arra
   return Uint16Array.from(labels, (label) => table[label]);
 }
 
+interface Indexed {
+  readonly ids: readonly number[];
+  /** Index into `ids` of each pixel's id; 65535: none. */
+  readonly labels: Uint16Array<ArrayBuffer>;
+}
+
+/** A map of ids by their places among some, which those of the map that are others follow. */
+export function indexed(map: Uint16Array, first: readonly number[] = []): Indexed {
+  const ids = [...new Set(first)];
+  const places = new Int32Array(NONE + 1).fill(-1);
+  places[NONE] = NONE;
+  for (const [place, id] of ids.entries()) places[id] = place;
+  const placeOf = (id: number) => (places[id] < 0 ? (places[id] = ids.push(id) - 1) : places[id]);
+  return { labels: Uint16Array.from(map, placeOf), ids };
+}
+
 export function namedWork({ draft, edits, settled }: Work, vocabulary: Vocabulary): NamedWork {
   const names = namesById(vocabulary);
   const nameOf = (id: number) => names.get(id) ?? `${LOST} ${id}`;
+  const named = ({ ids, labels }: Indexed): Settled => ({ words: ids.map(nameOf), labels });
   const { ids: draftIds = [], ...rest } = draft ?? {};
   const found = draft && ({ ...rest, words: draftIds.map(nameOf) } as Segmentation);
   return {
     found,
     saved: edits && namedEdits(edits, nameOf),
-    settled: settled && namedLabels(settled, draftIds, nameOf),
+    settled: settled && named(indexed(settled, draftIds)),
   };
 }
 
@@ -68,28 +85,6 @@ function namedEdits({ ids, objects, ...edits }: KeptEdits, nameOf: (id: number) 
   return { ...edits, names: names(ids), objects: { layer: objects.layer, words } };
 }
 
-function namedLabels(settled: Uint16Array, draftIds: readonly number[], nameOf: (id: number) => string): Settled {
-  const ids = [...draftIds];
-  const table = new Uint16Array(NONE + 1).fill(NONE);
-  for (const [index, id] of ids.entries()) table[id] = index;
-  const isKnown = new Uint8Array(NONE + 1);
-  for (const id of [...ids, NONE]) isKnown[id] = 1;
-  for (const id of settled) {
-    if (isKnown[id]) continue;
-    isKnown[id] = 1;
-    table[id] = ids.push(id) - 1;
-  }
-  return { words: ids.map(nameOf), labels: settled.map((id) => table[id]) };
-}
-
-/** An answer with words that came after it, too, so that they can be painted at once. */
-function withPaintable(found: Segmentation, words: readonly string[]): Segmentation {
-  const all = [...found.words];
-  for (const word of words) if (!all.some((known) => sameClass(known, word))) all.push(word);
-  return all.length > found.words.length ? { ...found, words: all } : found;
-}
-
-/** The words and the rule that hold. */
 export interface Context {
   readonly vocabulary: Vocabulary;
   readonly rule: Rule;
@@ -110,10 +105,13 @@ export function labelingWith(
 ): Labeling {
   // words that are gone stay where a person painted them
   const painted = [...edits.names, ...edits.objects.words].filter((name): name is string => Boolean(name));
-  return new Labeling(withPaintable(found, [...lookedFor(vocabulary), ...painted]), edits, rule, entryFor(vocabulary), settled);
+  const words = [...found.words];
+  // words that came after the answer can be painted at once
+  for (const word of [...lookedFor(vocabulary), ...painted])
+    if (!words.some((known) => sameClass(known, word))) words.push(word);
+  return new Labeling({ ...found, words }, edits, rule, entryFor(vocabulary), settled);
 }
 
-/** What a model answers that finds nothing anywhere. */
 function nothingFound({ width, height }: Size): Segmentation {
   const labels = new Uint16Array(width * height).fill(NONE),
     confidence = new Uint8Array(width * height);

@@ -1,17 +1,12 @@
 /** Gives the pixels of a word to another one, and back. */
 
-import { NONE } from "../labels/labeling";
 import { unpacked } from "../labels/layer";
 import type { Size } from "../labels/runs";
-import { withIds } from "./keeping";
+import { indexed, withIds } from "./keeping";
 import type { KeptDraft, KeptEdits, Work } from "./structure";
 import { correctionsOf, editsOf, FIRST_WORD } from "./work_file";
 
-/**
- * The work in which pixels of a word have another one.
- *
- * @param before work in which the pixels must have the other word to get it; null: all pixels get it.
- */
+/** The work in which pixels of a word have another one: all of them, or those that have the other one in `before`. */
 export function exchanged(work: Work, size: Size, old: number, other: number, before: Work | null = null): Work {
   const exchange = (now: Uint16Array<ArrayBuffer>, earlier: Uint16Array | null | undefined, offset = 0) => {
     if (before && !earlier) return now;
@@ -19,8 +14,9 @@ export function exchanged(work: Work, size: Size, old: number, other: number, be
     return now.map((id, at) => (id === from && (!earlier || earlier[at] === to) ? to : id));
   };
   const { draft, edits, settled } = work;
+  const plane = draft && exchange(planeOf(draft), before?.draft && planeOf(before.draft));
   return {
-    draft: draft && withPlane(draft, exchange(planeOf(draft), before?.draft && planeOf(before.draft))),
+    draft: draft && { ...draft, ...indexed(plane!, draft.ids) },
     edits: edits && exchangedEdits(edits, before && (before.edits ?? edits)),
     settled: settled && exchange(Uint16Array.from(settled), before?.settled),
   };
@@ -38,11 +34,4 @@ export function exchanged(work: Work, size: Size, old: number, other: number, be
 
 function planeOf({ labels, ids }: KeptDraft): Uint16Array<ArrayBuffer> {
   return withIds(labels, ids);
-}
-
-/** An answer with other ids of its pixels. */
-function withPlane(draft: KeptDraft, plane: Uint16Array): KeptDraft {
-  const ids = [...new Set([...draft.ids, ...plane])].filter((id) => id !== NONE);
-  const places = new Map(ids.map((id, at) => [id, at]));
-  return { ...draft, ids, labels: Uint16Array.from(plane, (id) => places.get(id) ?? NONE) };
 }

@@ -3,8 +3,6 @@
  * nor a stopped service loses them. Each has an id by which the service makes it once, however often it is sent.
  */
 
-import { signal } from "@preact/signals";
-
 import { KeyError, PageError, sentence, TransientError } from "../backend";
 import { empty } from "../labels/layer";
 import { ConflictError, MissingError, type ProjectApi } from "./api";
@@ -17,8 +15,7 @@ import {
   newState,
   type OpenedProject,
   type Project,
-  type Setting,
-  type Store,
+  Store,
   type Verdict,
   type Watcher,
   type Work,
@@ -35,7 +32,6 @@ const MOST_KNOWN = 8;
 
 const NOTHING: Work = { draft: null, edits: null, settled: null };
 
-/** An image's work on the service. */
 interface Known {
   readonly base: Base;
   readonly work: Work;
@@ -43,7 +39,6 @@ interface Known {
 
 /** A change in the outbox. */
 interface Waiting {
-  /** Its key in the outbox. */
   readonly key: string;
   unsent: Unsent;
   /** The version that may be on the service, since its answer didn't come; it is sent again before any other. */
@@ -56,13 +51,10 @@ interface Waiting {
   isParked: boolean;
 }
 
-export class RemoteStore implements Store {
+export class RemoteStore extends Store {
   readonly isLasting = true;
   readonly isShared = true;
-  readonly waiting = signal(0);
-  readonly isAway = signal(false);
   private readonly tab = `${Date.now()}-${Math.random()}`;
-  /** Number of the last id. */
   private last = 0;
   private readonly known = new Map<string, Known>();
   /** Unsent changes of this page and of closed ones, oldest first. */
@@ -77,7 +69,6 @@ export class RemoteStore implements Store {
   private served: Project = { name: "", revision: 0, words: [], options: { synonyms: "first", parts: "", threshold: 0, background: null } };
   private wanted: Kept<UnsentProject> | null = null;
   private projectKey = `${this.tab} project`;
-  private watcher: Watcher | null = null;
   private sequence = 0;
   private isSending = false;
   private isFollowing = false;
@@ -85,9 +76,11 @@ export class RemoteStore implements Store {
 
   constructor(
     private readonly api: ProjectApi,
-    private readonly database: Database,
+    database: Database,
     private readonly packer: WorkPacker,
-  ) {}
+  ) {
+    super(database);
+  }
 
   async open(): Promise<OpenedProject> {
     const served = await this.api.get();
@@ -105,8 +98,8 @@ export class RemoteStore implements Store {
     };
   }
 
-  watch(watcher: Watcher): void {
-    this.watcher = watcher;
+  override watch(watcher: Watcher): void {
+    super.watch(watcher);
     void this.send();
     void this.repeat(() => this.listen());
   }
@@ -159,7 +152,7 @@ export class RemoteStore implements Store {
     return withChange(newest.work, this.shown(id)?.unsent);
   }
 
-  hold(id: string | null): void {
+  override hold(id: string | null): void {
     this.held = id;
   }
 
@@ -211,24 +204,15 @@ export class RemoteStore implements Store {
   /** Does nothing: removed images stay in the project's trash. */
   async forget(): Promise<void> {}
 
-  download(path: string): Promise<Blob> {
+  override download(path: string): Promise<Blob> {
     return this.api.download(path);
   }
 
-  get(setting: Setting): Promise<unknown> {
-    return this.database.get("settings", setting);
-  }
-
-  put(setting: Setting, value: unknown): Promise<void> {
-    return this.database.write([{ store: "settings", key: setting, value }]);
-  }
-
-  close(): void {
+  override close(): void {
     this.ending.abort();
-    this.database.close();
+    super.close();
   }
 
-  /** A new id of a change. */
   private id(): string {
     return `${this.tab}-${String(++this.last).padStart(6, "0")}`;
   }
@@ -315,11 +299,7 @@ export class RemoteStore implements Store {
       if (this.known.size > MOST_KNOWN && other !== this.held && !this.shown(other)) this.known.delete(other);
   }
 
-  /**
-   * Repeats a step until it returns false or the page is closed; after a failure it waits, longer each time.
-   *
-   * @param isTold whether the user is told of failures.
-   */
+  /** Repeats a step until it returns false or the page is closed; after failures it waits, longer each time. */
   private async repeat(step: () => Promise<boolean>, isTold = false): Promise<void> {
     let wait = WAIT.first;
     while (!this.ending.signal.aborted) {
@@ -354,17 +334,13 @@ export class RemoteStore implements Store {
 
   /** Sends a change; false: there is none. */
   private async sendNext(): Promise<boolean> {
-    const waiting = this.next();
+    // the oldest one, since each image's changes keep their order
+    const waiting = this.outbox.find(({ isParked }) => !isParked);
     this.isSending = Boolean(this.wanted ?? waiting);
     if (this.wanted) await this.sendProject(this.wanted);
     else if (waiting) await this.deliver(waiting);
     if (this.isSending) this.reached();
     return this.isSending;
-  }
-
-  /** The oldest change of the images; each image's changes keep their order. */
-  private next(): Waiting | undefined {
-    return this.outbox.find(({ isParked }) => !isParked);
   }
 
   private async sendProject({ sent: before, ...now }: Kept<UnsentProject>): Promise<void> {
@@ -520,12 +496,15 @@ export class RemoteStore implements Store {
     this.watcher!.context();
   }
 
-  /** Asks for changes of others. */
   private async listen(): Promise<boolean> {
     const { seq, changes, states, project } = await this.api.changes(this.sequence, this.ending.signal);
     if (project) this.takeProject(project);
     if (changes.some(({ what }) => what === "improved")) this.watcher!.onImproved();
-    for (const { what, image } of changes) if (what === "removed" && image && !states[image]) this.takeRemoved(image);
+    for (const { what, image } of changes) {
+      if (what !== "removed" || !image || states[image]) continue;
+      this.states.delete(image);
+      this.watcher!.onRemoved(image);
+    }
     for (const [name, state] of Object.entries(states)) this.takeState(name, state);
     this.sequence = seq;
     void this.follow();
@@ -538,11 +517,6 @@ export class RemoteStore implements Store {
     if (project.revision <= this.served.revision || this.wanted) return;
     this.served = project;
     this.watcher!.onProject(project);
-  }
-
-  private takeRemoved(name: string): void {
-    this.states.delete(name);
-    this.watcher!.onRemoved(name);
   }
 
   private takeState(name: string, state: ImageState): void {

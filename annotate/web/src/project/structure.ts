@@ -3,16 +3,16 @@
  * whether it is done. Folders, zips, the service and the browser all keep this structure.
  */
 
-import type { ReadonlySignal } from "@preact/signals";
+import { signal } from "@preact/signals";
 
 import type { Segmentation } from "../backend";
 import type { Color } from "../imaging/palette";
 import type { SavedEdits } from "../labels/edits";
-import type { SavedObjects } from "../labels/layer";
+import type { PackedLayer } from "../labels/layer";
 import type { Size } from "../labels/runs";
+import type { Database } from "./database";
 import type { Context } from "./keeping";
 
-/** A word of a project. */
 export interface ProjectWord {
   /** Never given to another word. */
   readonly id: number;
@@ -23,7 +23,6 @@ export interface ProjectWord {
   readonly removed: boolean;
 }
 
-/** How images are labeled. */
 interface ProjectOptions {
   readonly model?: string;
   readonly synonyms: "first" | "average";
@@ -88,13 +87,11 @@ export interface KeptDraft extends Omit<Segmentation, "words"> {
 export interface KeptEdits extends Pick<SavedEdits, "layer" | "done" | "undone"> {
   /** Ids of words; null: no word. */
   readonly ids: readonly (number | null)[];
-  readonly objects: KeptObjects;
-}
-
-/** Objects as they are kept. */
-interface KeptObjects extends Pick<SavedObjects, "layer"> {
-  /** Ids of the words of the objects 1, 2, ...; null: such an object has no pixels. */
-  readonly ids: readonly (number | null)[];
+  readonly objects: {
+    readonly layer: PackedLayer | null;
+    /** Ids of the words of the objects 1, 2, ...; null: such an object has no pixels. */
+    readonly ids: readonly (number | null)[];
+  };
 }
 
 /** Everything about an image that going on with it needs. */
@@ -160,11 +157,11 @@ export interface OpenedProject {
   readonly removed: readonly ImageEntry[];
 }
 
-/** What changed about an image; all of it is kept, or nothing. */
+/** What changed about an image, all of which is kept, or nothing; drafts and edits that are null are as they were. */
 export interface Change {
   readonly state: ImageState;
-  readonly draft?: KeptDraft;
-  readonly edits?: KeptEdits;
+  readonly draft?: KeptDraft | null;
+  readonly edits?: KeptEdits | null;
   /** null: the image isn't done any more. */
   readonly settled?: Uint16Array | null;
 }
@@ -173,13 +170,10 @@ export interface Change {
 export interface Watcher {
   /** What labels come to now; what waits to be saved is handed over before it is told. */
   context(): Context;
-  /** Words or options are others now. */
   onProject(project: Project): void;
-  /** An image came. */
   onAdded(entry: ImageEntry): void;
   /** The model knows words by other examples now. */
   onImproved(): void;
-  /** An image was removed. */
   onRemoved(id: string): void;
   /** An image is known to be in another state; `isOther`: somebody else changed it. */
   onState(id: string, state: ImageState, isOther: boolean): void;
@@ -207,50 +201,70 @@ export interface Conflict {
 /** What becomes of a conflict; both: the pixels of this page on those of the other version. */
 export type Choice = "mine" | "theirs" | "both";
 
-export interface Store {
+export abstract class Store {
   /** Whether a project is still there when the page is opened again. */
-  readonly isLasting: boolean;
-  /** Changes that are safe in this browser, and wait for the service; a store in the browser has none. */
-  readonly waiting: ReadonlySignal<number>;
-  /** Whether the service can't take them just now. */
-  readonly isAway: ReadonlySignal<boolean>;
+  abstract readonly isLasting: boolean;
   /** Whether others may change the project at the same time. */
-  readonly isShared: boolean;
-  open(): Promise<OpenedProject>;
+  abstract readonly isShared: boolean;
+  /** Changes that are safe in this browser, and wait for the service; a store in the browser has none. */
+  readonly waiting = signal(0);
+  /** Whether the service can't take them just now. */
+  readonly isAway = signal(false);
+  protected watcher: Watcher | null = null;
+
+  constructor(protected readonly database: Database) {}
+
+  abstract open(): Promise<OpenedProject>;
+
   /** Tell the page from now on what others change. */
-  watch(watcher: Watcher): void;
-  saveProject(project: Project): Promise<void>;
+  watch(watcher: Watcher): void {
+    this.watcher = watcher;
+  }
+
+  abstract saveProject(project: Project): Promise<void>;
+
   /**
    * Add an image.
    *
    * @param most most pixels that it may have; a project's service knows that itself.
    * @throws PageError the file isn't an image that can be read.
    */
-  add(file: File, name: string, order: number, most: number): Promise<ImageEntry>;
-  file(id: string): Promise<Blob>;
-  thumbnail(id: string): Promise<Blob>;
-  work(id: string): Promise<Work>;
+  abstract add(file: File, name: string, order: number, most: number): Promise<ImageEntry>;
+  abstract file(id: string): Promise<Blob>;
+  abstract thumbnail(id: string): Promise<Blob>;
+  abstract work(id: string): Promise<Work>;
   /** The image that is open; null: none is. */
-  hold(id: string | null): void;
+  hold(_id: string | null): void {}
   /** Keep a change: once resolved, nothing loses it any more. */
-  save(entry: ImageEntry, change: Change): Promise<void>;
+  abstract save(entry: ImageEntry, change: Change): Promise<void>;
   /** Accept an image that is done, or send it back, so that it isn't done any more. */
-  review(entry: ImageEntry, verdict: Verdict, comment: string): Promise<void>;
+  abstract review(entry: ImageEntry, verdict: Verdict, comment: string): Promise<void>;
   /** Remove an image, or put it back. */
-  saveRemoved(entry: ImageEntry): Promise<void>;
+  abstract saveRemoved(entry: ImageEntry): Promise<void>;
   /** Give the pixels of a word to another one in all images, by their ids, and remove it; `separate` takes it back. */
-  merge(word: number, into: number): Promise<void>;
-  separate(word: number, into: number): Promise<void>;
+  abstract merge(word: number, into: number): Promise<void>;
+  abstract separate(word: number, into: number): Promise<void>;
   /** Delete images for good. */
-  forget(ids: readonly string[]): Promise<void>;
+  abstract forget(ids: readonly string[]): Promise<void>;
+
   /** A zip that the service makes, of the project or of a dataset; null: the page makes it. */
-  download(path: string): Promise<Blob> | null;
-  /** What the page keeps for itself. */
-  get(setting: Setting): Promise<unknown>;
-  put(setting: Setting, value: unknown): Promise<void>;
+  download(_path: string): Promise<Blob> | null {
+    return null;
+  }
+
+  /** What the page keeps for itself: all settings; the image that is open; the files of taught words. */
+  get(setting: Setting): Promise<unknown> {
+    return this.database.get("settings", setting);
+  }
+
+  put(setting: Setting, value: unknown): Promise<void> {
+    return this.database.write([{ store: "settings", key: setting, value }]);
+  }
+
   /** Write nothing any more, once what was begun is written. */
-  close(): void;
+  close(): void {
+    this.database.close();
+  }
 }
 
-/** All settings; the image that is open; the files of taught words. */
-export type Setting = "all" | "current" | "taught";
+type Setting = "all" | "current" | "taught";

@@ -15,7 +15,6 @@ export interface Base {
 }
 
 export interface Unsent extends Change {
-  /** The image's id. */
   readonly id: string;
   readonly base: Base;
   /** Tells the service whether it has this change already, if its answer was lost; another one for other content. */
@@ -55,12 +54,9 @@ export function rebasedProject(base: Project, mine: Project, theirs: Project): {
   return { project: { name, words, options, revision: theirs.revision }, moved: movedIds(mine.words, words) };
 }
 
-/** Corrections that two people went on from, and what became of them on this page and elsewhere. */
-type Versions = readonly [base: PackedLayer, mine: PackedLayer, theirs: PackedLayer];
-
 /** Whether two people gave a pixel different words. */
-export function collides(...layers: Versions): boolean {
-  const [base, mine, theirs] = layers.map(unpacked);
+export function collides(...versions: readonly [base: PackedLayer, mine: PackedLayer, theirs: PackedLayer]): boolean {
+  const [base, mine, theirs] = versions.map(unpacked);
   for (let at = 0; at < base.length; at++)
     if (mine[at] !== base[at] && theirs[at] !== base[at] && mine[at] !== theirs[at]) return true;
   return false;
@@ -69,12 +65,6 @@ export function collides(...layers: Versions): boolean {
 function areEqual(one: PackedLayer, other: PackedLayer): boolean {
   const values = unpacked(other);
   return unpacked(one).every((value, at) => value === values[at]);
-}
-
-/** The corrections of both; where they collide, these of this page. */
-function combined(...layers: Versions): Uint16Array<ArrayBuffer> {
-  const [base, mine, theirs] = layers.map(unpacked);
-  return theirs.map((their, at) => (mine[at] !== base[at] ? mine[at] : their));
 }
 
 /**
@@ -98,7 +88,9 @@ export function rebased(change: Unsent, theirs: Work, state: ImageState | null, 
   const isSeen = !settled || areEqual(unsent.base.corrections, their);
   const kept = isSeen ? { ...unsent, base } : { ...others, base, state: { ...others.state, done: false } };
   if (!kept.edits) return isSeen || kept.draft ? kept : null;
-  const both = combined(unsent.base.corrections, correctionsOf(kept.edits, size), their);
+  const [before, mine, now] = [unsent.base.corrections, correctionsOf(kept.edits, size), their].map(unpacked);
+  // where both collide, these of this page
+  const both = now.map((value, at) => (mine[at] !== before[at] ? mine[at] : value));
   const objects = kept.edits.objects.layer ? kept.edits.objects : (theirs.edits?.objects ?? kept.edits.objects);
   return { ...kept, edits: editsOf(both, objects) };
 }

@@ -48,7 +48,6 @@ export function withName(known: Vocabulary, word: string, name: string): Vocabul
   return known.map((one) => (one === entry ? { ...one, name } : one));
 }
 
-/** The words that are looked for. */
 export function lookedFor(vocabulary: Vocabulary): string[] {
   return vocabulary.filter(({ removed }) => !removed).map(({ name }) => name);
 }
@@ -71,7 +70,6 @@ export function colorsById(vocabulary: Vocabulary): Color[] {
   return colors;
 }
 
-/** The names of ids. */
 export function namesById(vocabulary: Vocabulary): ReadonlyMap<number, string> {
   return new Map(vocabulary.map(({ id, name }) => [id, name]));
 }
@@ -85,8 +83,7 @@ function added(vocabulary: Vocabulary): ProjectWord {
 function freeColor(vocabulary: Vocabulary): Color {
   const used = (words: Vocabulary) => new Set(words.map(({ color }) => color.join()));
   for (const taken of [used(vocabulary), used(vocabulary.filter(({ removed }) => !removed))])
-    for (let place = 0; place <= MOST_WORDS; place++)
-      if (!taken.has(wordColor(place).join())) return wordColor(place);
+    for (let place = 0; place <= MOST_WORDS; place++) if (!taken.has(wordColor(place).join())) return wordColor(place);
   return wordColor(MOST_WORDS);
 }
 

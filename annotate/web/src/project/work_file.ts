@@ -1,15 +1,15 @@
 /** The file `work/NAME.zip` of an image: its state and PNGs of ids, from which everything else about it is derived. */
 
 import { decode, encode } from "fast-png";
-import { unzipSync, zipSync } from "fflate";
+import { strFromU8, strToU8, unzipSync, zipSync } from "fflate";
 
 import type { PartMap } from "../backend";
 import { type Labeling, NONE } from "../labels/labeling";
 import { empty, mapped, packed, type PackedLayer, unpacked } from "../labels/layer";
 import { objectMap } from "../labels/objects";
 import type { Size } from "../labels/runs";
-import { labelMapPng, objectMapPng, savedObjects } from "../saving/maps";
-import { type Context, labelingOf, withIds } from "./keeping";
+import { labelMapPng, labelsOfMap, objectMapPng, savedObjects } from "../saving/maps";
+import { type Context, indexed, labelingOf, withIds } from "./keeping";
 import type { ImageState, KeptDraft, KeptEdits, Work } from "./structure";
 import { colorsById, type Vocabulary } from "./words";
 
@@ -32,48 +32,30 @@ export function correctionsOf(edits: KeptEdits | null, { width, height }: Size):
 
 /** Corrections without a history. */
 export function editsOf(corrections: Uint16Array, objects: KeptEdits["objects"]): KeptEdits {
-  const { index, values } = indexed(corrections, 0);
-  const ids = values.map((value) => (value === NO_WORD ? null : value - FIRST_WORD));
-  return { layer: packed(corrections.map((value) => index[value] + 1)), ids, done: [], undone: [], objects };
-}
-
-/** The values of a map, and the place of each among them; -1 (65535) for one value that isn't counted. */
-function indexed(map: Uint16Array, skipped: number) {
-  const index = new Uint16Array(NONE + 1).fill(NONE);
-  const isKnown = new Uint8Array(NONE + 1);
-  isKnown[skipped] = 1;
-  const values: number[] = [];
-  for (const value of map) {
-    if (isKnown[value]) continue;
-    isKnown[value] = 1;
-    index[value] = values.push(value) - 1;
-  }
-  return { index, values };
+  const { labels, ids: values } = indexed(corrections, [0]);
+  const ids = values.slice(1).map((value) => (value === NO_WORD ? null : value - FIRST_WORD));
+  return { layer: packed(labels), ids, done: [], undone: [], objects };
 }
 
 /** What the model found as it is in files: it changes less often than all else. */
 const packedDrafts = new WeakMap<KeptDraft, Record<string, Uint8Array>>();
 
-/** The file of an image. */
 export function encodeWork(state: ImageState, work: Work, context: Context): Uint8Array<ArrayBuffer> {
   const labeling = labelingOf(state, work, context);
-  const files = { ...workFiles(state, work, labeling), "labels.png": labelsPng(labeling, context.vocabulary) };
-  return zipSync({ "state.json": text(JSON.stringify(state)), ...files }, { level: 0 }) as Uint8Array<ArrayBuffer>;
+  const objects = objectMap(labeling);
+  const files: Record<string, Uint8Array> = {
+    "state.json": strToU8(JSON.stringify(state)),
+    "corrections.png": grayPng(state, unpacked(correctionsOf(work.edits, state)), 16),
+    ...(work.draft && draftFiles(work.draft)),
+    ...(objects && { "objects.png": objectMapPng(objects, state) }),
+    "labels.png": labelsPng(labeling, context.vocabulary),
+  };
+  return zipSync(files, { level: 0 }) as Uint8Array<ArrayBuffer>;
 }
 
 /** The map of ids that other programs read. */
 export function labelsPng(labeling: Labeling, vocabulary: Vocabulary): Uint8Array<ArrayBuffer> {
   return labelMapPng(withIds(labeling.labels, labeling.ids), labeling, colorsById(vocabulary));
-}
-
-function workFiles(state: ImageState, { draft, edits }: Work, labeling: Labeling): Record<string, Uint8Array> {
-  const files: Record<string, Uint8Array> = {
-    "corrections.png": grayPng(state, unpacked(correctionsOf(edits, state)), 16),
-    ...(draft && draftFiles(draft)),
-  };
-  const objects = objectMap(labeling);
-  if (objects) files["objects.png"] = objectMapPng(objects, state);
-  return files;
 }
 
 function draftFiles(draft: KeptDraft): Record<string, Uint8Array> {
@@ -112,23 +94,20 @@ function partsOf(png: Uint8Array | undefined, size: Size): PartMap | null {
   }
 }
 
-/**
- * What a file of an image has.
- *
- * @throws Error it isn't such a file.
- */
+/** What a file of an image has. @throws Error it isn't such a file. */
 export function decodeWork(content: Uint8Array, vocabulary: Vocabulary): { state: ImageState; work: Work } {
   const files = unzipSync(content);
   if (!files["state.json"] || !files["labels.png"]) throw new Error("a file of its work is missing");
-  const state = JSON.parse(new TextDecoder().decode(files["state.json"])) as ImageState;
+  const state = JSON.parse(strFromU8(files["state.json"])) as ImageState;
   const labels = plane(files["labels.png"], state);
   const corrections = files["corrections.png"] ? plane(files["corrections.png"], state) : null;
   const objects = keptObjects(files["objects.png"], labels, state);
+  const edits = corrections && editsOf(corrections, objects);
   return {
     state,
     work: {
-      draft: keptDraft(files, state, vocabulary, corrections),
-      edits: corrections && editsOf(corrections, objects),
+      draft: keptDraft(files, state, vocabulary, edits),
+      edits,
       settled: state.done ? labels : null,
     },
   };
@@ -138,24 +117,20 @@ function keptDraft(
   files: Readonly<Record<string, Uint8Array>>,
   state: ImageState,
   vocabulary: Vocabulary,
-  corrections: Uint16Array | null,
+  edits: KeptEdits | null,
 ): KeptDraft | null {
   if (!files["draft.png"] || !files["confidence.png"]) return null;
   const draft = plane(files["draft.png"], state);
   const confidence = Uint8Array.from(decode(files["confidence.png"]).data);
   // words that were looked for come first, as an answer has them
   const looked = vocabulary.filter(({ removed }) => !removed).map(({ id }) => id);
-  const { values } = indexed(draft, NONE);
+  const { ids, labels } = indexed(draft, looked);
   // without an answer of a model, what is painted are all the words there are
-  const painted = state.answers === null && corrections ? indexed(corrections, 0).values : [];
-  const ids = [...looked, ...values, ...painted.filter((value) => value > NO_WORD).map((value) => value - FIRST_WORD)];
-  const distinct = [...new Set(ids)];
-  const index = new Uint16Array(NONE + 1).fill(NONE);
-  for (const [at, id] of distinct.entries()) index[id] = at;
-  const labels = draft.map((id) => index[id]);
+  const painted = (state.answers === null && edits?.ids) || [];
+  const all = [...new Set([...ids, ...painted.filter((id) => id !== null)])];
   const { width, height } = state;
   const parts = partsOf(files["parts.png"], state);
-  return { width, height, labels, confidence, ids: distinct, parts, model: modelOf(state), dtype: "", seconds: 0 };
+  return { width, height, labels, confidence, ids: all, parts, model: modelOf(state), dtype: "", seconds: 0 };
 }
 
 /** The model that the page asked, of which a work file tells no more than this. */
@@ -174,16 +149,9 @@ function keptObjects(png: Uint8Array | undefined, labels: Uint16Array, size: Siz
   return { layer, ids: words.map((word) => (word ? Number(word) : null)) };
 }
 
-/** Ids of a map with 16 bits, or with 8 of which 255 is none. */
 function plane(png: Uint8Array, { width, height }: Size): Uint16Array<ArrayBuffer> {
   const image = decode(png);
   if (image.channels !== 1 || image.width !== width || image.height !== height)
     throw new Error(`a map isn't one of ${width} × ${height} pixels`);
-  const values = Uint16Array.from(image.data);
-  if (image.depth === 8) for (let at = 0; at < values.length; at++) if (values[at] === 255) values[at] = NONE;
-  return values;
-}
-
-function text(content: string): Uint8Array {
-  return new TextEncoder().encode(content);
+  return labelsOfMap(image);
 }

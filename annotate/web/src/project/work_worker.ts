@@ -1,29 +1,35 @@
 /** The thread that packs and unpacks files of images' work, which takes seconds for large images. */
 
-import type { KeptDraft } from "./structure";
+import { type Sent, serve } from "../worker_calls";
+import type { Context } from "./keeping";
+import type { ImageState, KeptDraft, Work } from "./structure";
 import { decodeWork, encodeWork } from "./work_file";
-import type { WorkReply, WorkRequest } from "./work_packer";
+import type { Vocabulary } from "./words";
 
-/** The draft that was packed last: the corrections of an image change more often than what the model found. */
-let draft: KeptDraft | null = null;
+interface Packed {
+  readonly state: ImageState;
+  readonly work: Omit<Work, "draft">;
+  /** "known": the one of the last call, since corrections change more often than what the model found. */
+  readonly draft: KeptDraft | null | "known";
+  readonly context: Context;
+}
 
-self.onmessage = ({ data }: MessageEvent<WorkRequest>) => {
-  const { task } = data;
-  try {
-    if (data.kind === "pack") {
-      if (data.draft !== "known") ({ draft } = data);
-      const content = encodeWork(data.state, { ...data.work, draft }, data.context);
-      send({ task, kind: "packed", content }, [content.buffer]);
-    } else {
-      const { state, work } = decodeWork(data.content, data.vocabulary);
-      const own = work.draft ? [work.draft.labels.buffer, work.draft.confidence.buffer] : [];
-      send({ task, kind: "unpacked", state, work }, own as ArrayBuffer[]);
-    }
-  } catch (error) {
-    send({ task, kind: "failed", message: error instanceof Error ? error.message : String(error) });
-  }
+let last: KeptDraft | null = null;
+
+const functions = {
+  pack({ state, work, draft, context }: Packed): Sent<Uint8Array<ArrayBuffer>> {
+    if (draft !== "known") last = draft;
+    const value = encodeWork(state, { ...work, draft: last }, context);
+    return { value, transfer: [value.buffer] };
+  },
+
+  unpack({ content, vocabulary }: { content: Uint8Array; vocabulary: Vocabulary }) {
+    const value = decodeWork(content, vocabulary);
+    const { draft } = value.work;
+    return { value, transfer: draft ? [draft.labels.buffer, draft.confidence.buffer] : [] };
+  },
 };
 
-function send(reply: WorkReply, transfer: Transferable[] = []): void {
-  self.postMessage(reply, { transfer });
-}
+export type WorkFunctions = typeof functions;
+
+serve(functions);

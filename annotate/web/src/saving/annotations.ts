@@ -1,5 +1,6 @@
 /** Labels as COCO's annotations, one for each object or word, and as LabelMe's polygons, one for each region. */
 
+import { extents } from "../labels/connected";
 import { type Outline, outlines } from "../labels/contours";
 import { type Labeling, NONE } from "../labels/labeling";
 import { objectMap } from "../labels/objects";
@@ -39,72 +40,32 @@ export class Coco {
   }
 }
 
-/** The masks of an image, word by word. */
 function masks(labeling: Labeling, shape: Shape) {
   const { labels, width, height } = labeling;
   const numbers = objectMap(labeling);
   const counted = new Set<number>();
   numbers?.forEach((number, at) => number && counted.add(labels[at]));
-  // pixels of a word with objects that are in none are left to a mask of their own
-  const rest = counted.size ? labels.map((label, at) => (numbers![at] ? NONE : label)) : labels;
-  const ofWords = [...extents(rest, labeling)].map(([label, extent]) => {
-    const isCrowd = counted.has(label);
-    // COCO's crowds, of which nobody says how many there are, have no polygons
-    const as = isCrowd ? "rle" : shape;
-    return { label, ...extent, iscrowd: Number(isCrowd), of: rest, value: label, as } as const;
-  });
-  const ofObjects = [...(numbers ? extents(numbers, labeling, 0) : [])].map(([number, extent]) => {
-    const label = labeling.objectLabel(number);
-    return { label, ...extent, iscrowd: 0, of: numbers!, value: number, as: shape } as const;
-  });
-  const borders = new Map<Uint16Array, Outline[]>();
-  const outlined = (of: Uint16Array) => {
-    if (!borders.has(of)) borders.set(of, outlines(of, labeling, of === numbers ? 0 : NONE));
-    return borders.get(of)!;
+  const masksOf = (values: Uint16Array, skipped: number, labelOf: (value: number) => number) => {
+    const borders = shape === "polygons" ? outlines(values, labeling, skipped) : [];
+    return [...extents(values, labeling, skipped)].map(([value, { area, box }]) => {
+      const label = labelOf(value);
+      // what is in no object of its word is a crowd, of which nobody says how many there are, and which has no polygons
+      const isCrowd = values !== numbers && counted.has(label);
+      const segmentation =
+        shape === "polygons" && !isCrowd
+          ? borders.filter((border) => border.label === value).map(flat)
+          : { size: [height, width], counts: compressedCounts(values, labeling, value, box) };
+      const bbox = [box.left, box.top, box.right - box.left, box.bottom - box.top];
+      return { label, area, bbox, iscrowd: Number(isCrowd), segmentation };
+    });
   };
-  return [...ofWords, ...ofObjects]
-    .sort((one, other) => one.label - other.label || one.iscrowd - other.iscrowd)
-    .map(({ label, area, box, iscrowd, of, value, as }) => ({
-      label,
-      area,
-      bbox: [box.left, box.top, box.right - box.left, box.bottom - box.top],
-      iscrowd,
-      segmentation:
-        as === "polygons"
-          ? outlined(of)
-              .filter((border) => border.label === value)
-              .map(flat)
-          : { size: [height, width], counts: compressedCounts(of, labeling, value, box) },
-    }));
+  const ofWords = masksOf(withoutObjects(labels, numbers), NONE, (label) => label);
+  const ofObjects = numbers ? masksOf(numbers, 0, (number) => labeling.objectLabel(number)) : [];
+  return [...ofWords, ...ofObjects].sort((one, other) => one.label - other.label || one.iscrowd - other.iscrowd);
 }
 
-/** The pixels of each value, and the rectangle around them. */
-function extents(
-  values: Uint16Array,
-  { width, height }: Size,
-  skipped = NONE,
-): Map<number, { area: number; box: Box }> {
-  const found = new Map<number, { area: number; box: { -readonly [side in keyof Box]: Box[side] } }>();
-  for (let y = 0; y < height; y++) {
-    for (let at = y * width, end = at + width; at < end;) {
-      const value = values[at],
-        start = at++;
-      while (at < end && values[at] === value) at++;
-      if (value === skipped) continue;
-      const left = start - y * width,
-        right = left + at - start;
-      const extent = found.get(value);
-      if (!extent) {
-        found.set(value, { area: at - start, box: { left, top: y, right, bottom: y + 1 } });
-        continue;
-      }
-      extent.area += at - start;
-      extent.box.left = Math.min(extent.box.left, left);
-      extent.box.right = Math.max(extent.box.right, right);
-      extent.box.bottom = y + 1;
-    }
-  }
-  return found;
+function withoutObjects(labels: Uint16Array, numbers: Uint16Array | null): Uint16Array {
+  return numbers ? labels.map((label, at) => (numbers[at] ? NONE : label)) : labels;
 }
 
 function flat({ points }: Outline): number[] {
@@ -115,12 +76,7 @@ function rounded(value: number): number {
   return Math.round(10 * value) / 10;
 }
 
-/**
- * The counts of the pixels with one value, as pycocotools reads them.
- *
- * @param values of each pixel, row by row.
- * @param box where the value is.
- */
+/** The counts of the pixels with one value, all of which are in a box, as pycocotools reads them. */
 export function compressedCounts(values: Uint16Array, { width, height }: Size, value: number, box: Box): string {
   const counts: number[] = [];
   let isInside = false,
@@ -163,9 +119,8 @@ const SMALLEST = 4;
 export function labelme(labeling: Labeling, name: string): string {
   const { labels, words, width, height } = labeling;
   const numbers = objectMap(labeling);
-  const ofWords = numbers ? labels.map((label, at) => (numbers[at] ? NONE : label)) : labels;
   const regions = [
-    ...outlines(ofWords, labeling, NONE).map(({ label, points }) => ({ label, points, group: null })),
+    ...outlines(withoutObjects(labels, numbers), labeling, NONE).map((border) => ({ ...border, group: null })),
     ...(numbers ? outlines(numbers, labeling, 0) : []).map(({ label: number, points }) => ({
       label: labeling.objectLabel(number),
       points,

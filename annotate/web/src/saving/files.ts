@@ -4,8 +4,9 @@ import type { Pixels } from "../backend";
 import { drawNames, namePlaces } from "../imaging/names";
 import { drawnColors, drawnLabels, overlay } from "../imaging/overlay";
 import { pixelsOf } from "../imaging/reading";
-import { figures, type Figures, type Labeling, NONE, partFigures, shownWords } from "../labels/labeling";
+import { figures, type Figures, type Labeling, NONE, partFigures } from "../labels/labeling";
 import { objectFigures, objectMap } from "../labels/objects";
+import { firstName } from "../labels/synonyms";
 import { stem } from "../project/structure";
 import { labelsPng } from "../project/work_file";
 import type { Item } from "../session/item";
@@ -16,10 +17,8 @@ import { Coco, labelme, type Shape } from "./annotations";
 import { labelMapPng, objectMapPng } from "./maps";
 import { Archive } from "./zip";
 
-/** What is in a file about an image. */
 type Write = (labeling: Labeling, image: OpenImage, settings: Settings) => Blob | Promise<Blob>;
 
-/** A format in which the labels of an image are saved. */
 export interface Format {
   readonly name: string;
   /** What follows the image's name, without its ending, in the file's name. */
@@ -31,7 +30,6 @@ export interface Format {
   readonly isIn?: (image: OpenImage) => boolean;
 }
 
-/** All formats that the page writes. */
 export const FORMATS: readonly Format[] = [
   {
     name: "Label map",
@@ -79,7 +77,6 @@ export const FORMATS: readonly Format[] = [
   },
 ];
 
-/** A file that is offered to the reader. */
 export interface OfferedFile {
   readonly name: string;
   readonly content: Blob;
@@ -148,13 +145,8 @@ function overlayPng(pixels: Pixels, labeling: Labeling, opacity: number, hasName
   context.putImageData(new ImageData(drawn, width, height), 0, 0);
   if (hasNames) {
     const places = namePlaces(labeling.labels, labeling, NONE);
-    drawNames(
-      context,
-      places,
-      shownWords(labeling.words),
-      { scale: 1, x: 0, y: 0 },
-      Math.max(11, Math.min(width, height) / 30),
-    );
+    const size = Math.max(11, Math.min(width, height) / 30);
+    drawNames(context, places, labeling.words.map(firstName), { scale: 1, x: 0, y: 0 }, size);
   }
   return canvas.convertToBlob({ type: "image/png" });
 }

@@ -1,8 +1,9 @@
 /** Label maps as the command writes them, and objects as gray PNGs with 16 bits, 0 where there is none. */
 
-import { decode, encode } from "fast-png";
+import { decode, type DecodedPng, encode } from "fast-png";
 
 import { NO_COLOR } from "../imaging/palette";
+import { NONE } from "../labels/labeling";
 import { packed, type SavedObjects } from "../labels/layer";
 import type { Size } from "../labels/runs";
 
@@ -28,7 +29,13 @@ export function labelMapPng(
   return encode({ width, height, data, channels: 1, depth: 8, palette }) as Uint8Array<ArrayBuffer>;
 }
 
-/** @param numbers number of each pixel's object. */
+/** Labels of such a map, 65535 where there is none. */
+export function labelsOfMap({ data, depth, channels }: DecodedPng): Uint16Array<ArrayBuffer> {
+  if (channels !== 1) throw new Error("a label map has more than one channel");
+  const labels = Uint16Array.from(data);
+  return depth === 8 ? labels.map((label) => (label === 255 ? NONE : label)) : labels;
+}
+
 export function objectMapPng(numbers: Uint16Array, { width, height }: Size): Uint8Array<ArrayBuffer> {
   return encode({ width, height, data: numbers, channels: 1, depth: 16 }) as Uint8Array<ArrayBuffer>;
 }

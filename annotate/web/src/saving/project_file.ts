@@ -6,8 +6,9 @@ import { PageError, sentence } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
 import { objectMap } from "../labels/objects";
 import { labelingOf } from "../project/keeping";
-import { type ImageState, type Project, stem, type Work } from "../project/structure";
+import { type Project, stem } from "../project/structure";
 import { decodeWork, encodeWork, labelsPng } from "../project/work_file";
+import type { Vocabulary } from "../project/words";
 import { Item } from "../session/item";
 import type { Session } from "../session/session";
 import { contextOf, projectOf, useProject } from "../session/settings";
@@ -32,16 +33,6 @@ const TYPES: Readonly<Record<string, string>> = {
   avif: "image/avif",
 };
 
-/** A project's zip, in which each image is read when it is needed. */
-interface ProjectFile {
-  readonly project: Project;
-  readonly images: readonly string[];
-  image(name: string): Promise<File>;
-  /** null: nothing is known but the image. */
-  work(name: string): Promise<{ readonly state: ImageState; readonly work: Work } | null>;
-}
-
-/** The whole project. */
 export async function projectZip(
   session: Session,
   items: readonly Item[],
@@ -78,55 +69,15 @@ export async function projectZip(
 }
 
 /**
- * Look into a project's zip.
+ * Replace the session's project by that of a file, whose images are read one by one.
  *
- * @throws PageError it is none that this page can read.
+ * @throws PageError it is none that this page can read; nothing has changed then.
  */
-export async function openProjectFile(file: File): Promise<ProjectFile> {
-  const fail = (what: string) => new PageError(`“${file.name}” can't be opened: ${what}.`);
-  let zip: ZipReader;
-  let content: Project & { format?: string; version?: number; images?: string };
-  let top: string;
-  try {
-    zip = await ZipReader.open(file);
-    // it may lie in one folder
-    top = zip.names.find((name) => /^([^/]+\/)?project\.json$/.test(name))?.slice(0, -"project.json".length) ?? "";
-    if (!zip.has(`${top}project.json`)) throw new Error("it has no project.json, so it is no project of segvoc");
-    content = JSON.parse(await zip.text(`${top}project.json`)) as typeof content;
-  } catch (error) {
-    throw fail(error instanceof Error ? error.message : String(error));
-  }
-  const problem = problemOf(content);
-  if (problem) throw fail(problem);
+export async function loadProject(session: Session, file: File, progress: (share: number) => void): Promise<void> {
+  const { zip, top, project } = await opened(file);
   const folder = `${top}images/`;
   const images = zip.names.filter((name) => name.startsWith(folder)).map((name) => name.slice(folder.length));
-  if (!images.length) throw fail("it has no images");
-  const { name, revision, words, options } = content;
-  return {
-    project: { name, revision, words, options },
-    images,
-    async image(image) {
-      const type = TYPES[image.split(".").at(-1)!.toLowerCase()] ?? "";
-      return new File([await zip.read(folder + image)], image, { type });
-    },
-    async work(image) {
-      const path = `${top}work/${stem(image)}.zip`;
-      if (!zip.has(path)) return null;
-      try {
-        return decodeWork(await zip.read(path), words);
-      } catch (error) {
-        throw new PageError(`The labels of “${image}” can't be read (${error instanceof Error ? error.message : error}).`);
-      }
-    },
-  };
-}
-
-/** Replace the session's project by that of a file. */
-export async function loadProject(
-  session: Session,
-  { project, images, image, work }: ProjectFile,
-  progress: (share: number) => void,
-): Promise<void> {
+  if (!images.length) throw refusal(file, "it has no images");
   await session.clear();
   const problems: string[] = [];
   batch(() => {
@@ -136,16 +87,14 @@ export async function loadProject(
   for (const [at, name] of images.entries()) {
     progress(at / images.length);
     try {
-      const entry = await session.store.add(await image(name), name, at + 1, MOST_PIXELS);
-      const known = await work(name);
+      const type = TYPES[name.split(".").at(-1)!.toLowerCase()] ?? "";
+      const image = new File([await zip.read(folder + name)], name, { type });
+      const entry = await session.store.add(image, name, at + 1, MOST_PIXELS);
+      const known = await workOf(zip, `${top}work/${stem(name)}.zip`, name, project.words);
       const { width, height } = entry.state;
       const isFitting = known?.state.width === width && known.state.height === height;
       const state = isFitting ? { ...known.state, image: name } : entry.state;
-      if (isFitting) {
-        const { draft, edits, settled } = known.work;
-        const change = { state, ...(draft && { draft }), ...(edits && { edits }), settled };
-        await session.store.save({ ...entry, state }, change);
-      }
+      if (isFitting) await session.store.save({ ...entry, state }, { state, ...known.work });
       session.items.value = [...session.items.value, new Item({ ...entry, state }, session.store)];
     } catch (failure) {
       problems.push(sentence(failure));
@@ -155,6 +104,35 @@ export async function loadProject(
   // an image may have been opened while others were still being read
   if (first && !session.opening.value) await session.open(first);
   if (problems.length) session.problem.value = problems.slice(0, MOST_LISTED).join("\n");
+}
+
+/** A project's zip, and the folder in it that has the project. */
+async function opened(file: File): Promise<{ zip: ZipReader; top: string; project: Project }> {
+  try {
+    const zip = await ZipReader.open(file);
+    const path = zip.names.find((name) => /^([^/]+\/)?project\.json$/.test(name));
+    if (path === undefined) throw new Error("it has no project.json, so it is no project of segvoc");
+    const project = JSON.parse(await zip.text(path)) as Project;
+    const problem = problemOf(project);
+    if (problem) throw new Error(problem);
+    return { zip, top: path.slice(0, -"project.json".length), project };
+  } catch (error) {
+    throw refusal(file, error instanceof Error ? error.message : String(error));
+  }
+}
+
+function refusal(file: File, problem: string): PageError {
+  return new PageError(`“${file.name}” can't be opened: ${problem}.`);
+}
+
+/** The work on an image; null: nothing is known but the image. */
+async function workOf(zip: ZipReader, path: string, image: string, words: Vocabulary) {
+  if (!zip.has(path)) return null;
+  try {
+    return decodeWork(await zip.read(path), words);
+  } catch (error) {
+    throw new PageError(`The labels of “${image}” can't be read (${error instanceof Error ? error.message : error}).`);
+  }
 }
 
 /** What is wrong with the content of `project.json`; null: nothing. */

@@ -99,7 +99,6 @@ export class ZipReader {
     return new ZipReader(file, directory(await view(file, offset, offset + size)));
   }
 
-  /** The names of all files. */
   get names(): string[] {
     return [...this.entries.keys()];
   }

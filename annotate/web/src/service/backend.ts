@@ -3,20 +3,11 @@
 import { decode, type DecodedPng } from "fast-png";
 import { unzipSync } from "fflate";
 
-import {
-  type Backend,
-  type ImageSource,
-  KeyError,
-  type ModelInfo,
-  PageError,
-  type PartMap,
-  type PartName,
-  type Query,
-  type Segmentation,
-  TransientError,
-} from "../backend";
+import { PageError } from "../backend";
+import type { Backend, ImageSource, ModelInfo, PartMap, PartName, Query, Segmentation } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
-import { NONE } from "../labels/labeling";
+import { labelsOfMap } from "../saving/maps";
+import { refusal, refused, send } from "./requests";
 
 /** Addresses of a service, relative to the page. */
 export interface Addresses {
@@ -91,38 +82,15 @@ export class ServiceBackend implements Backend {
   /** Ask, and ask again while the service is busy. */
   private async request(address: string, init: RequestInit, signal: AbortSignal): Promise<Response> {
     for (let tries = 1; ; tries++) {
-      const headers = new Headers(init.headers);
-      if (this.key) headers.set("Authorization", `Bearer ${this.key}`);
-      let response: Response;
-      try {
-        response = await fetch(new URL(address, document.baseURI), { ...init, headers, signal });
-      } catch (error) {
-        if (signal.aborted) throw error;
-        throw new TransientError(
-          "The service can't be reached; it is asked again by itself. Check the connection, and that it still runs.",
-        );
-      }
+      const advice = " Check the connection, and that it still runs.";
+      const response = await send(new URL(address, document.baseURI), this.key, { ...init, signal }, advice);
       if (response.ok) return response;
-      if (![429, 503].includes(response.status) || tries === TRIES) throw await refusal(response);
+      const { status } = response;
+      if (![429, 503].includes(status) || tries === TRIES)
+        throw refusal(response, (await refused(response)).message, [429, 502, 503, 504].includes(status));
       await pause(Math.min(LONGEST_WAIT, Number(response.headers.get("Retry-After")) || 1), signal);
     }
   }
-}
-
-/** The error of an answer that isn't good. */
-async function refusal(response: Response): Promise<PageError> {
-  if (response.status === 401 || response.status === 403)
-    return new KeyError("The service asks for an API key: type the one that you were given.");
-  let message = "";
-  try {
-    ({
-      error: { message },
-    } = (await response.json()) as { error: { message: string } });
-  } catch {
-    message = response.statusText;
-  }
-  const Failure = [429, 502, 503, 504].includes(response.status) ? TransientError : PageError;
-  return new Failure(`The service refuses this (${response.status}): ${message || "it doesn't say why"}.`);
 }
 
 function pause(seconds: number, signal: AbortSignal): Promise<void> {
@@ -171,7 +139,7 @@ function read(files: Readonly<Record<string, Uint8Array>>): Segmentation {
   return {
     width,
     height,
-    labels: labelsOf(map),
+    labels: labelsOfMap(map),
     confidence: new Uint8Array(confidence.data),
     words: report.classes.map(({ name }) => name),
     parts: report.parts ? readParts(report.parts, decode(file(files, "parts.png"))) : null,
@@ -186,15 +154,7 @@ function file(files: Readonly<Record<string, Uint8Array>>, name: string): Uint8A
   return files[name];
 }
 
-/** Labels of a label map: 8 bits with 255 for none, or 16 bits. */
-function labelsOf({ data, depth, channels }: DecodedPng): Uint16Array {
-  if (channels !== 1) throw new Error("a label map has more than one channel");
-  const labels = new Uint16Array(data);
-  if (depth === 8) for (let at = 0; at < labels.length; at++) if (labels[at] === 255) labels[at] = NONE;
-  return labels;
-}
-
 function readParts(names: readonly PartName[], map: DecodedPng): PartMap {
   const gray = [128, 128, 128];
-  return { names, labels: labelsOf(map), colors: names.map((_, index) => map.palette?.[index].slice(0, 3) ?? gray) };
+  return { names, labels: labelsOfMap(map), colors: names.map((_, index) => map.palette?.[index].slice(0, 3) ?? gray) };
 }

@@ -6,7 +6,6 @@ import type { ImageSource, Pixels } from "../backend";
 import { decodeImage, pixelsOf } from "../imaging/reading";
 import type { ImageEntry, ImageState, Store } from "../project/structure";
 
-/** State of labeling an image. */
 export type State =
   | { readonly kind: "waiting" | "running" }
   /** `answers`: the query and the back end that it was labeled for. */
@@ -25,7 +24,6 @@ export class Item implements ImageSource {
   readonly name: string;
   readonly width: number;
   readonly height: number;
-  /** Place among the images. */
   readonly order: number;
   readonly state = signal<State>({ kind: "waiting" });
   /** The image while it is open; null: it isn't. */
@@ -87,7 +85,6 @@ export class Item implements ImageSource {
     }
   }
 
-  /** The image's entry in the store. */
   entry(): ImageEntry {
     return { id: this.id, order: this.order, removed: this.removed, state: this.summary.value };
   }

@@ -18,7 +18,6 @@ const WAIT = { first: 2, longest: 60 };
 export class Labeler {
   /** Share of the model that is loaded, in [0, 1]. */
   readonly loaded = signal(0);
-  /** Whether the service requires a key. */
   readonly needsKey = signal(false);
   /** What to look for and where; null: nothing, or it isn't known yet. */
   readonly query = computed<Query | null>(() => {
@@ -30,7 +29,6 @@ export class Labeler {
   });
   private readonly running = new Map<Item, AbortController>();
   private timer: ReturnType<typeof setTimeout> | undefined;
-  /** Timers of retries. */
   private again: ReturnType<typeof setTimeout> | undefined;
   private wait = WAIT.first;
   private isStopped = false;
@@ -70,7 +68,6 @@ export class Labeler {
     });
   }
 
-  /** Stops labeling. */
   stop(): void {
     this.isStopped = true;
     clearTimeout(this.again);
@@ -114,7 +111,6 @@ export class Labeler {
     return isDone.value || isImported || (value.kind === "labeled" && value.answers === this.key.value);
   }
 
-  /** Adds files of taught words to the model. */
   async teach(files: readonly File[]): Promise<void> {
     const { backend, session } = this;
     if (!session.model.value) session.problem.value = "The model isn't ready yet; give it taught words when it is.";
@@ -160,6 +156,7 @@ export class Labeler {
       if (ending.signal.aborted) return;
       const isTransient = failure instanceof TransientError;
       item.state.value = { kind: "failed", answers: key, message: sentence(failure), isTransient };
+      const isPassing = ({ state: { value } }: Item) => value.kind === "failed" && value.isTransient;
       if (isTransient) this.later(() => this.retry(this.session.items.value.filter(isPassing)));
       if (failure instanceof KeyError) this.fail(failure);
     } finally {
@@ -182,8 +179,4 @@ export class Labeler {
     this.needsKey.value = failure instanceof KeyError;
     this.tell(sentence(failure));
   }
-}
-
-function isPassing({ state: { value } }: Item): boolean {
-  return value.kind === "failed" && value.isTransient;
 }

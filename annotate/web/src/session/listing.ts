@@ -43,10 +43,6 @@ export class Listing {
     this.wanted.value = { ...this.wanted.value, ...change };
   }
 
-  lookForAll(): void {
-    this.wanted.value = EVERYTHING;
-  }
-
   private numberOf(answers: string | null): number {
     const { size } = this.answers;
     const known = this.answers.get(answers);
@@ -55,7 +51,6 @@ export class Listing {
   }
 }
 
-/** A filter and order of images. */
 export interface Wanted {
   /** A part of the file's name, in any case; empty: any. */
   readonly text: string;
@@ -79,7 +74,6 @@ export function progressOf({ done, review, corrected, source, answers }: ImageSt
   return source !== null || answers !== null ? "labeled" : "not labeled";
 }
 
-/** Whether an image passes the filter. */
 export function isWanted(state: ImageState, { text, progress, word }: Wanted): boolean {
   return (
     state.image.toLowerCase().includes(text.trim().toLowerCase()) &&
@@ -88,12 +82,7 @@ export function isWanted(state: ImageState, { text, progress, word }: Wanted): b
   );
 }
 
-/**
- * Sorts images stably.
- *
- * By certainty, those come first in which the model doubts most, then those that aren't labeled, and those that are done
- * last.
- */
+/** Sorts images stably; by certainty, those with most doubt come first, those without labels next, done ones last. */
 export function ordered<Image>(images: readonly Image[], order: Order, stateOf: (image: Image) => ImageState): Image[] {
   const result = [...images];
   if (order === "name") {
@@ -111,28 +100,13 @@ export function ordered<Image>(images: readonly Image[], order: Order, stateOf: 
   return result;
 }
 
-interface Statistics {
-  readonly images: number;
-  /** Number of images by state. */
-  readonly progress: Readonly<Record<Progress, number>>;
-  /** Share of the labeled images' pixels that a person decided, in [0, 1]; those of images that are done count. */
-  readonly decided: number;
-  /** In the order of the words. */
-  readonly words: readonly WordStatistics[];
-}
-
-interface WordStatistics {
-  readonly word: ProjectWord;
-  /** Images that show it, and those of them that are done. */
-  readonly images: number;
-  readonly done: number;
-  /** Share of the labeled images' pixels, in [0, 1]. */
-  readonly fraction: number;
-  readonly objects: number;
-}
-
-/** @param words those to count; of removed words, those that labels still have. */
-export function statistics(states: readonly ImageState[], words: readonly ProjectWord[]): Statistics {
+/**
+ * Images by state; the share of the labeled images' pixels that a person decided, as which those of done images count;
+ * and for each word the images that show it, those of them that are done, its share of the pixels, and its objects.
+ *
+ * @param words those to count; of removed words, those that labels still have.
+ */
+export function statistics(states: readonly ImageState[], words: readonly ProjectWord[]) {
   const progress: Record<Progress, number> = { "not labeled": 0, labeled: 0, corrected: 0, "sent back": 0, done: 0, accepted: 0 };
   const counts = new Map(words.map(({ id }) => [id, { images: 0, done: 0, pixels: 0, objects: 0 }]));
   let all = 0,
@@ -153,7 +127,7 @@ export function statistics(states: readonly ImageState[], words: readonly Projec
     }
   }
   const share = (pixels: number) => (all ? pixels / all : 0);
-  const figures = words.map((word): WordStatistics => {
+  const figures = words.map((word) => {
     const { pixels, ...rest } = counts.get(word.id)!;
     return { word, ...rest, fraction: share(pixels) };
   });

@@ -6,7 +6,7 @@ import type { Segmentation } from "../backend";
 import { type Change, type Choice, Edits } from "../labels/edits";
 import { figures, type Labeling, NONE, partFigures, type Settled } from "../labels/labeling";
 import { joinTouched, objectFigures } from "../labels/objects";
-import { type Box, joined, type Runs } from "../labels/runs";
+import { type Box, joined, rowsOf, type Runs, split } from "../labels/runs";
 import { firstName } from "../labels/synonyms";
 import { labelingWith, type NamedWork } from "../project/keeping";
 import type { Item } from "./item";
@@ -46,21 +46,17 @@ export class OpenImage {
     });
   }
 
-  /** The words' and parts' figures. */
-  readonly figures = computed(() => {
-    void this.finished.value;
-    return this.labeling.value ? figures(this.labeling.value) : [];
-  });
-  readonly partFigures = computed(() => {
-    void this.finished.value;
-    return this.labeling.value ? partFigures(this.labeling.value) : [];
-  });
-
+  readonly figures = this.counted(figures);
+  readonly partFigures = this.counted(partFigures);
   /** The objects of words, in the order of their numbers. */
-  readonly objects = computed(() => {
-    void this.finished.value;
-    return this.labeling.value ? objectFigures(this.labeling.value) : [];
-  });
+  readonly objects = this.counted(objectFigures);
+
+  private counted<Count>(count: (labeling: Labeling) => Count[]): ReadonlySignal<Count[]> {
+    return computed(() => {
+      void this.finished.value;
+      return this.labeling.value ? count(this.labeling.value) : [];
+    });
+  }
 
   /** The rectangle in which labels changed since the last call. */
   takeChanged(): Box | null {
@@ -73,7 +69,6 @@ export class OpenImage {
     this.correct((edits) => edits.paint(runs, choice));
   }
 
-  /** Ends an action. */
   finish(): void {
     const labeling = untracked(() => this.labeling.value);
     const counted = new Set(untracked(() => this.objects.value).map(({ label }) => label));
@@ -123,7 +118,6 @@ export class OpenImage {
     });
   }
 
-  /** Renames a word. */
   rename(word: string, name: string): void {
     const changed = (words: readonly string[]) => words.map((one) => (one === word ? name : one));
     const { value: found } = this.found,
@@ -147,7 +141,6 @@ export class OpenImage {
     if (this.correct(act)) this.finished.value++;
   }
 
-  /** Changes corrections; returns false if nothing changed. */
   private correct(act: (edits: Edits) => Change | null): boolean {
     // before it, since labels that are worked out anew know all corrections
     const labeling = untracked(() => this.labeling.value);
@@ -158,7 +151,6 @@ export class OpenImage {
     return true;
   }
 
-  /** Records a change in a rectangle. */
   private show(box: Box | null): void {
     if (!box) return;
     this.changed = joined(this.changed, box);
@@ -166,40 +158,23 @@ export class OpenImage {
   }
 }
 
-/**
- * Turns the settled labels that differ from the current ones into corrections, so that no work is lost.
- *
- * @param isCurrent whether the model's labels are up to date; otherwise every pixel keeps its label.
- */
+/** Turns settled labels into corrections: all, or those that differ from the model's if these are up to date. */
 export function paintSettled(image: OpenImage, { words, labels }: Settled, isCurrent: boolean): void {
   const now = image.labeling.value!;
   const index = words.map((word) => now.words.indexOf(word));
-  const stretches = new Map<number, number[]>();
-  for (let at = 0; at < labels.length;) {
-    const label = labels[at],
-      first = at;
-    const row = at - (at % image.item.width) + image.item.width;
-    const isSame = (pixel: number) => isCurrent && now.labels[pixel] === (label === NONE ? NONE : index[label]);
-    const isKept = isSame(at);
-    while (at < row && labels[at] === label && isSame(at) === isKept) at++;
-    if (isKept) continue;
-    const runs = stretches.get(label) ?? [];
-    stretches.set(label, runs);
-    runs.push(first, at - first);
-  }
-  for (const [label, runs] of stretches)
-    image.paint(Int32Array.from(runs), label === NONE ? null : firstName(words[label]));
+  const isSame = (pixel: number) =>
+    isCurrent && now.labels[pixel] === (labels[pixel] === NONE ? NONE : index[labels[pixel]]);
+  for (const [label, runs] of split(rowsOf(image.item), (pixel) => (isSame(pixel) ? null : labels[pixel])))
+    if (label !== null) image.paint(runs, label === NONE ? null : firstName(words[label]));
   image.finish();
 }
 
 /** Max size of prefetched images [px]. */
 const LARGEST = 40e6;
 
-/** A decoded image and its work. */
 export interface Prepared {
   readonly bitmap: ImageBitmap;
   readonly work: NamedWork;
-  /** The revision of the image that was read. */
   readonly revision: number;
 }
 

@@ -30,12 +30,10 @@ const EXAMPLE = { file: "example.jpg", words: ["cup of coffee", "wooden table"] 
 
 export class Session {
   readonly settings = makeSettings();
-  /** Name of the project. */
   readonly name = signal("project");
   readonly items = signal<readonly Item[]>([]);
   /** Removed images, which can be restored; the last removed one is last. */
   readonly removed = signal<readonly Item[]>([]);
-  /** The open image. */
   readonly current = signal<OpenImage | null>(null);
   /** The image that is marked as open; it changes together with what is shown. */
   readonly chosen = signal<Item | null>(null);
@@ -54,7 +52,6 @@ export class Session {
   readonly isClicking = signal(false);
   /** The file of a project that is about to be opened. */
   readonly offered = signal<File | null>(null);
-  /** The error message. */
   readonly problem = signal<string | null>(null);
   readonly taught: TaughtFiles;
   /** Hidden words, and the only word that is shown. */
@@ -76,10 +73,6 @@ export class Session {
 
   constructor(readonly store: Store) {
     this.taught = new TaughtFiles(store, this.problem, (write) => this.kept(write));
-  }
-
-  get isLasting(): boolean {
-    return this.store.isLasting;
   }
 
   /** Whether each word is shown: all but the hidden ones, or only the isolated one. */
@@ -114,7 +107,6 @@ export class Session {
     for (const leaving of ["visibilitychange", "pagehide"]) addEventListener(leaving, () => this.writer.flush(), true);
   }
 
-  /** Opens the image that was open last. */
   async openLast(): Promise<void> {
     const last = await this.store.get("current");
     const item = this.items.value.find(({ id }) => id === last) ?? this.items.value[0];
@@ -197,7 +189,6 @@ export class Session {
     merged.value = null;
   }
 
-  /** Waits until every change is written. */
   private async written(): Promise<void> {
     this.count();
     await this.writer.idle();
@@ -215,7 +206,6 @@ export class Session {
     });
   }
 
-  /** Adds image files and opens the first one. */
   async add(files: readonly File[]): Promise<void> {
     this.problem.value = null;
     const last = this.items.value.at(-1)?.order ?? 0;
@@ -347,7 +337,6 @@ export class Session {
     else this.show(null);
   }
 
-  /** Restores the image that was removed last. */
   async putBack(): Promise<void> {
     const item = this.removed.value.at(-1);
     if (!item) return;
@@ -358,7 +347,6 @@ export class Session {
     await this.open(item);
   }
 
-  /** Deletes all images and words. */
   async clear(): Promise<void> {
     const items = [...this.items.value, ...this.removed.value];
     this.items.value = [];
@@ -374,7 +362,6 @@ export class Session {
     await this.store.forget(items.map(({ id }) => id));
   }
 
-  /** Stores a backend's labels. */
   async take(item: Item, found: Segmentation, answers: string): Promise<void> {
     const isOpen = () => this.current.value?.item === item;
     const work = isOpen() ? null : await this.store.work(item.id);
@@ -404,7 +391,6 @@ export class Session {
     return new OpenImage(item, bitmap, work, this.settings);
   }
 
-  /** An image's saved work. */
   async keptWork(item: Item): Promise<Work> {
     this.count();
     this.writer.flush();
@@ -465,7 +451,6 @@ export class Session {
     return { bitmap, work, revision };
   }
 
-  /** Shows another image, or none. */
   show(image: OpenImage | null): void {
     const before = this.current.value;
     if (before) before.item.bitmap = null;
@@ -534,7 +519,6 @@ type Write = () => Promise<unknown>;
 
 /** Runs one write per key at a time; of those that arrive meanwhile only the last, which contains all others. */
 export class Writer {
-  /** Number of running writes. */
   readonly pending = signal(0);
   private readonly running = new Set<string>();
   private readonly waiting = new Map<string, Write>();
@@ -552,7 +536,6 @@ export class Writer {
     for (const write of waiting) void this.counted(write);
   }
 
-  /** Waits until everything is written. */
   async idle(): Promise<void> {
     for (this.flush(); this.pending.value; ) await new Promise((resolve) => setTimeout(resolve, 20));
   }

@@ -30,7 +30,6 @@ export function makeSettings() {
     rule: signal<Rule>({ threshold: 0, background: null }),
     /** Weight of the words' colors, in [0, 1]. */
     opacity: signal(0.5),
-    /** Whether names are written in the regions. */
     hasNames: signal(true),
     /** Keys that were changed, by what they do. */
     keys: signal<ChangedKeys>({}),
@@ -40,7 +39,6 @@ export function makeSettings() {
     radius: signal(12),
     /** Whether objects that are clicked leave pixels alone that a person decided. */
     keepsCorrected: signal(true),
-    /** Where images are labeled. */
     place: signal<Place | null>(null),
     theme: signal<Theme>("system"),
   };
@@ -57,12 +55,10 @@ export function valuesOf(settings: Settings): Record<string, unknown> {
   return Object.fromEntries(own.map(([name, { value }]) => [name, value]));
 }
 
-/** What an image's labels come to with them. */
 export function contextOf({ vocabulary, rule }: Settings): Context {
   return { vocabulary: vocabulary.value, rule: rule.value };
 }
 
-/** What a project has of them. */
 export function projectOf({ vocabulary, synonyms, parts, rule }: Settings): Pick<Project, "words" | "options"> {
   const { threshold, background } = rule.value;
   return {
@@ -71,7 +67,6 @@ export function projectOf({ vocabulary, synonyms, parts, rule }: Settings): Pick
   };
 }
 
-/** Set what a project has. */
 export function useProject(settings: Settings, { words, options }: Pick<Project, "words" | "options">): void {
   batch(() => {
     settings.vocabulary.value = words;

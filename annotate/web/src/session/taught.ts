@@ -5,7 +5,6 @@ import { signal, type Signal } from "@preact/signals";
 import { type Backend, sentence, type TaughtFile } from "../backend";
 import type { Store } from "../project/structure";
 
-/** A file of taught words as it is kept. */
 interface StoredTaught {
   readonly name: string;
   readonly content: Uint8Array;
@@ -13,9 +12,7 @@ interface StoredTaught {
 
 export class TaughtFiles {
   /** Those that the model took; of two that know a word, the later one counts. */
-  readonly files = signal<readonly TaughtFile[]>([]);
-  /** Their contents, by their ids. */
-  private readonly contents = new Map<string, StoredTaught>();
+  readonly files = signal<readonly (TaughtFile & StoredTaught)[]>([]);
 
   constructor(
     private readonly store: Store,
@@ -27,7 +24,7 @@ export class TaughtFiles {
   /** Give the model files; one that was given before counts as the last. */
   async add(backend: Backend, files: readonly File[]): Promise<void> {
     this.problem.value = null;
-    for (const { name, content } of await Promise.all(files.map(stored))) await this.tryToGive(backend, name, content);
+    for (const file of files) await this.tryToGive(backend, file.name, new Uint8Array(await file.arrayBuffer()));
     await this.keep();
   }
 
@@ -53,19 +50,14 @@ export class TaughtFiles {
   private async tryToGive(backend: Backend, name: string, content: Uint8Array): Promise<void> {
     try {
       const file = await backend.teach!(name, content);
-      this.contents.set(file.id, { name, content });
-      this.files.value = [...this.files.value.filter((other) => other.id !== file.id), file];
+      this.files.value = [...this.files.value.filter((other) => other.id !== file.id), { ...file, name, content }];
     } catch (failure) {
       this.problem.value = sentence(failure);
     }
   }
 
   private keep(): Promise<boolean> {
-    const kept = this.files.value.map(({ id }) => this.contents.get(id)!);
+    const kept = this.files.value.map(({ name, content }): StoredTaught => ({ name, content }));
     return this.kept(() => this.store.put("taught", kept));
   }
-}
-
-async function stored(file: File): Promise<StoredTaught> {
-  return { name: file.name, content: new Uint8Array(await file.arrayBuffer()) };
 }

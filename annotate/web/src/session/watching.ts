@@ -3,33 +3,18 @@
 import type { Signal } from "@preact/signals";
 
 import { namedWork } from "../project/keeping";
-import type { Choice, Conflict, Store, Watcher } from "../project/structure";
+import type { Choice, Conflict, Watcher } from "../project/structure";
 import { Item } from "./item";
-import type { Nearby, OpenImage } from "./open_image";
-import { contextOf, type Settings, useProject } from "./settings";
+import type { Nearby } from "./open_image";
+import type { Session } from "./session";
+import { contextOf, useProject } from "./settings";
 
-/** A conflict that the user resolves. */
 export interface AskedConflict {
   readonly conflict: Conflict;
   answer(choice: Choice): void;
 }
 
-/** The parts of the session that changes of others affect. */
-interface Watched {
-  readonly store: Store;
-  readonly settings: Settings;
-  readonly name: Signal<string>;
-  readonly items: Signal<readonly Item[]>;
-  readonly removed: Signal<readonly Item[]>;
-  readonly current: Signal<OpenImage | null>;
-  readonly problem: Signal<string | null>;
-  readonly conflict: Signal<AskedConflict | null>;
-  readonly improved: Signal<number>;
-  readonly writer: { flush(): void };
-  show(image: OpenImage | null): void;
-}
-
-export function watcherOf(session: Watched, nearby: Nearby): Watcher {
+export function watcherOf(session: Session, nearby: Nearby): Watcher {
   const { current, items, problem, removed, settings } = session;
   const itemOf = (id: string) => items.value.find((item) => item.id === id);
   return {

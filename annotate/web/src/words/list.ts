@@ -10,19 +10,13 @@ import { firstName, names } from "../labels/synonyms";
  * as in a words file. A JSON list of strings is taken, too. An equals sign separates synonyms anywhere.
  */
 export function splitWords(text: string): string[] {
-  const list = jsonList(text);
-  if (list) return list.map(normal).filter(Boolean);
   const isFile = /[\n\r]/.test(text.trim());
-  return text
-    .split(isFile ? /[\n\r]+/ : ",")
-    .map(normal)
-    .filter(Boolean);
+  return (jsonList(text) ?? text.split(isFile ? /[\n\r]+/ : ",")).map(normal).filter(Boolean);
 }
 
 /** The classes of a file: one in each line, or a JSON list; none if it has something else. */
 export function wordsOfFile(name: string, text: string): string[] {
-  if (/\.json$/i.test(name)) return jsonList(text)?.map(normal).filter(Boolean) ?? [];
-  return splitWords(text);
+  return /\.json$/i.test(name) && !jsonList(text) ? [] : splitWords(text);
 }
 
 /** A class as back ends take it: its names, without the white space around them, separated by ", ". */
@@ -100,14 +94,12 @@ export function partsProblem(text: string): string | null {
   return null;
 }
 
-/** A part as it was typed. */
 export interface TypedPart {
   /** "*": every word. */
   readonly object: string;
   readonly part: string;
 }
 
-/** The parts of a text without problems. */
 export function partsOf(text: string): TypedPart[] {
   return text
     .split(";")
@@ -118,7 +110,6 @@ export function partsOf(text: string): TypedPart[] {
     });
 }
 
-/** A text without problems, without one of its parts. */
 export function withoutPart(text: string, { object, part }: TypedPart): string {
   const objects = new Map<string, string[]>();
   for (const one of partsOf(text))
@@ -126,7 +117,6 @@ export function withoutPart(text: string, { object, part }: TypedPart): string {
   return [...objects].map(([owner, parts]) => `${owner}: ${parts.join(", ")}`).join("; ");
 }
 
-/** The objects of a text without problems. */
 export function objectsOf(text: string): string[] {
   return [...new Set(partsOf(text).map(({ object }) => object))].filter((object) => object !== "*");
 }

@@ -5,9 +5,8 @@ import { computed, effect, signal, type Signal, untracked } from "@preact/signal
 import type { Point } from "../../labels/runs";
 import type { Clicker } from "../../onnx/clicker";
 import type { Session } from "../../session/session";
-import { Doubts, toImage } from "./navigation";
-import type { Moves } from "./pointers";
-import { CLICK, type Key, type Press, type Tool } from "./tool";
+import { Doubts } from "./navigation";
+import { CLICK, type Key, Tool } from "./tool";
 import { BrushTool } from "./tools/brush";
 import { ClickTool } from "./tools/click";
 import { EraserTool } from "./tools/eraser";
@@ -16,7 +15,7 @@ import { PolygonTool } from "./tools/polygon";
 import { RegionTool } from "./tools/region";
 import { frameRegion, Workbench } from "./workbench";
 
-export class StageControl extends Workbench implements Moves {
+export class StageControl extends Workbench {
   /** In the order of the toolbar. */
   readonly tools: readonly Tool[];
   private readonly selected: Signal<Tool>;
@@ -67,60 +66,20 @@ export class StageControl extends Workbench implements Moves {
   act(): void {
     if (this.cursor.value) this.tool.value.tap?.(this.cursor.value, CLICK);
   }
-
-  get hasSecondary(): boolean {
-    return this.tool.value.hasSecondary ?? false;
-  }
-
-  tap(at: Point, press: Press): void {
-    this.tool.value.tap?.(this.place(at), press);
-  }
-
-  tapTwice(at: Point, press: Press): void {
-    this.tool.value.tapTwice?.(this.place(at), press);
-  }
-
-  grab(at: Point, press: Press): boolean {
-    return this.tool.value.grab?.(this.place(at), press) ?? false;
-  }
-
-  drag(from: Point, to: Point): void {
-    this.tool.value.drag?.(this.place(from), this.place(to));
-  }
-
-  drop(): void {
-    this.tool.value.drop?.();
-  }
-
-  cancel(): void {
-    this.tool.value.cancel?.();
-  }
-
-  private place(at: Point): Point {
-    return toImage(this.view.value, at);
-  }
 }
 
-class LookTool implements Tool {
+class LookTool extends Tool {
   readonly icon = "look";
   readonly label = "Look";
   readonly key = "v";
   readonly help = "Point at the image to read it.";
-  readonly keys: readonly Key[] = [
+  override readonly keys: readonly Key[] = [
     ["Double click", "show the region as large as it fits; once more: the whole image"],
   ];
-  readonly pointer = "grab";
-  readonly isEditing = false;
-  readonly isReading = true;
-  readonly seen = [];
-
-  constructor(private readonly work: Workbench) {}
+  override readonly pointer = "grab";
+  override readonly isEditing = false;
 
   tapTwice(at: Point): void {
     frameRegion(this.work, at);
-  }
-
-  leave(): boolean {
-    return false;
   }
 }

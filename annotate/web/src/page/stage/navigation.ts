@@ -2,9 +2,10 @@
 
 import { computed, effect, signal, untracked } from "@preact/signals";
 
+import type { View } from "../../imaging/names";
 import type { Labeling } from "../../labels/labeling";
 import { type DoubtfulPlace, doubtfulPlaces } from "../../labels/least_certain";
-import type { Box, Point, Size } from "../../labels/runs";
+import { type Box, holds, pixelAt, type Point, type Size } from "../../labels/runs";
 import type { Session } from "../../session/session";
 
 export class Navigation {
@@ -22,29 +23,29 @@ export class Navigation {
   }
 
   resize(size: Size): void {
-    const { session, view } = this;
-    const item = session.current.value?.item;
     const wasFitted = this.isFitted.value;
     this.size.value = size;
-    if (!item || wasFitted) this.fit();
-    else view.value = moved(view.value, 0, 0, item, size);
+    if (wasFitted) this.fit();
+    else this.pan(0, 0);
   }
 
-  /** Whether all of the image is seen. */
   readonly isFitted = computed(() => {
     const item = this.session.current.value?.item;
     return !item || this.view.value.scale <= fitted(item, this.size.value).scale * 1.001;
   });
 
-  fit(): void {
-    const item = this.session.current.value?.item;
-    if (item) this.view.value = fitted(item, this.size.value);
+  /** Look at the image in another way, if there is one. */
+  private look(how: (view: View, image: Size, stage: Size) => View): void {
+    const image = this.session.current.value?.item;
+    if (image) this.view.value = how(this.view.value, image, this.size.value);
   }
 
-  /** Look at a rectangle of the image. */
+  fit(): void {
+    this.look((_, image, stage) => fitted(image, stage));
+  }
+
   frame(box: Box): void {
-    const item = this.session.current.value?.item;
-    if (item) this.view.value = framed(box, item, this.size.value);
+    this.look((_, image, stage) => framed(box, image, stage));
   }
 
   /** The same, or all of the image if it is looked at so already. */
@@ -56,17 +57,14 @@ export class Navigation {
   }
 
   zoom(factor: number, at?: Point): void {
-    const item = this.session.current.value?.item;
-    if (!item) return;
-    const { width, height } = this.size.value;
-    const place =
-      at ?? (this.cursor.value ? toStage(this.view.value, this.cursor.value) : { x: width / 2, y: height / 2 });
-    this.view.value = zoomed(this.view.value, factor, place, item, this.size.value);
+    this.look((view, image, stage) => {
+      const cursor = this.cursor.value && toStage(view, this.cursor.value);
+      return zoomed(view, factor, at ?? cursor ?? { x: stage.width / 2, y: stage.height / 2 }, image, stage);
+    });
   }
 
   pan(right: number, down: number): void {
-    const item = this.session.current.value?.item;
-    if (item) this.view.value = moved(this.view.value, right, down, item, this.size.value);
+    this.look((view, image, stage) => moved(view, right, down, image, stage));
   }
 
   hover(at: Point | null): void {
@@ -84,7 +82,7 @@ export class Navigation {
       y: Math.max(0.5, Math.min(item.height - 0.5, Math.floor(from.y) + 0.5 + down)),
     };
     this.cursor.value = to;
-    this.view.value = showing(this.view.value, to, item, this.size.value);
+    this.look((view, image, stage) => showing(view, to, image, stage));
   }
 
   /** The pixel at the cursor; null: it is outside of the image. */
@@ -93,19 +91,6 @@ export class Navigation {
       cursor = this.cursor.value;
     return item && cursor ? pixelAt(cursor, item) : null;
   });
-}
-
-/** The place of a pixel among those of an image; null: it is outside of the image. */
-export function pixelAt({ x, y }: Point, { width, height }: Size): number | null {
-  if (x < 0 || y < 0 || x >= width || y >= height) return null;
-  return Math.floor(y) * width + Math.floor(x);
-}
-
-/** From the image to the stage: a place (x, y) of the image is at (scale x + this.x, scale y + this.y) [CSS px]. */
-export interface View {
-  readonly scale: number;
-  readonly x: number;
-  readonly y: number;
 }
 
 /** Largest size of a pixel [CSS px], and room around an image that fits [CSS px]. */
@@ -171,26 +156,21 @@ export class Doubts {
 
   constructor(private readonly navigation: Navigation) {}
 
-  /** Look at the place with the most doubt that wasn't looked at yet, then again from the first; false: none is left. */
-  next(): boolean {
+  /** Look at the place with the most doubt that wasn't looked at yet, then again from the first. */
+  next(): void {
     const labeling = this.navigation.session.current.value?.labeling.value ?? null;
     if (labeling !== this.labeling) this.seen = [];
     this.labeling = labeling;
     const places = labeling ? doubtfulPlaces(labeling) : [];
-    const isNew = (place: DoubtfulPlace) => !this.seen.some(({ box }) => isInside(place, box));
+    const isNew = (place: DoubtfulPlace) => !this.seen.some(({ box }) => holds(box, place));
     let place = places.find(isNew);
     if (!place) {
       this.seen = [];
       place = places[0];
     }
-    if (!place) return false;
+    if (!place) return;
     this.seen.push(place);
     this.navigation.frame(place.box);
     this.navigation.cursor.value = { x: place.x + 0.5, y: place.y + 0.5 };
-    return true;
   }
-}
-
-function isInside({ x, y }: DoubtfulPlace, { left, top, right, bottom }: Box): boolean {
-  return x >= left && x < right && y >= top && y < bottom;
 }

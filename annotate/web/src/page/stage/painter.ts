@@ -1,11 +1,11 @@
 /** Draws the stage: the image, its labels, names, and what is being painted. */
 
-import { drawNames, type NamePlace } from "../../imaging/names";
+import { drawNames, type NamePlace, type View } from "../../imaging/names";
 import { borderLines, drawnColors, drawnLabel, EDGE, EDGE_COLOR, LINE } from "../../imaging/overlay";
 import type { Labeling } from "../../labels/labeling";
 import { type Box, type Point, type Runs, type Size, whole } from "../../labels/runs";
-import { toImage, toStage, type View } from "./navigation";
-import type { Tool } from "./tool";
+import type { StageControl } from "./control";
+import { toImage, toStage } from "./navigation";
 
 /** Size of names on the stage [CSS px]. */
 const NAME_SIZE = 14;
@@ -13,50 +13,43 @@ const NAME_SIZE = 14;
 /** Size of the layers' pixels [CSS px] from which regions have thin lines between them. */
 const LARGE = 3;
 
-interface Scene {
-  readonly image: ImageBitmap;
-  /** null: the image has no labels yet, or is shown alone. */
-  readonly layers: Layers | null;
-  readonly view: View;
-  readonly stage: Size;
-  /** Weight of the colors, in [0, 1]. */
-  readonly opacity: number;
+type Context = CanvasRenderingContext2D;
+
+interface Drawn {
+  readonly layers: Layers;
   readonly places: readonly NamePlace[];
   /** By label; null: not written. */
   readonly names: readonly (string | null)[];
-  /** Where the pointer is, or the keys have moved; null: nowhere. */
-  readonly cursor: Point | null;
-  /** The tool that is chosen. */
-  readonly tool: Tool;
 }
 
-type Context = CanvasRenderingContext2D;
-
-/** @param density pixels of the canvas for each CSS pixel. */
-export function draw(context: Context, scene: Scene, density: number): void {
-  const { image, layers, view, stage, cursor, tool } = scene;
+/**
+ * @param labels null: the image has none yet, or is shown alone.
+ * @param density pixels of the canvas for each CSS pixel.
+ */
+export function draw(
+  context: Context,
+  control: StageControl,
+  image: ImageBitmap,
+  labels: Drawn | null,
+  density: number,
+): void {
+  const [view, stage] = [control.view.peek(), control.size.peek()];
+  const [cursor, tool] = [control.cursor.peek(), control.tool.peek()];
   context.setTransform(density, 0, 0, density, 0, 0);
   context.clearRect(0, 0, stage.width, stage.height);
-  const frame = [view.x, view.y, image.width * view.scale, image.height * view.scale] as const;
   context.imageSmoothingEnabled = view.scale < 2;
   context.imageSmoothingQuality = "medium";
   context.fillStyle = "#fff";
-  context.fillRect(...frame);
-  context.drawImage(image, ...frame);
   const pen = new Pen(context, view, image, cursor);
-  if (layers) drawLabels(context, scene, layers, frame, pen);
+  context.fillRect(...pen.frame);
+  context.drawImage(image, ...pen.frame);
+  if (labels) drawLabels(pen, stage, labels, control.session.settings.opacity.peek());
   tool.draw?.(pen);
   if (cursor) pen.ring(cursor, tool.radius ? Math.max(2, tool.radius.peek() * view.scale) : 4);
 }
 
-function drawLabels(
-  context: Context,
-  scene: Scene,
-  layers: Layers,
-  frame: readonly [number, number, number, number],
-  pen: Pen,
-): void {
-  const { image, view, opacity } = scene;
+function drawLabels(pen: Pen, stage: Size, { layers, places, names }: Drawn, opacity: number): void {
+  const { context, frame, image, view } = pen;
   // the photograph keeps its light and shade, but loses some of its color, which would tint those of the words
   context.globalCompositeOperation = "saturation";
   context.globalAlpha = opacity;
@@ -67,14 +60,16 @@ function drawLabels(
   context.drawImage(layers.colors, ...frame);
   context.globalAlpha = Math.min(1, 2 * opacity);
   context.imageSmoothingEnabled = view.scale < 2;
-  if ((view.scale * image.width) / layers.borders.width < LARGE) context.drawImage(layers.borders, ...frame);
-  else drawEdges(pen, layers.edges(visible(scene, layers)), layers);
+  const across = image.width / layers.borders.width,
+    down = image.height / layers.borders.height;
+  if (view.scale * across < LARGE) context.drawImage(layers.borders, ...frame);
+  else pen.segments(layers.edges(visible(pen, stage, layers)), across, down);
   context.globalAlpha = 1;
-  drawNames(context, scene.places, scene.names, view, NAME_SIZE);
+  drawNames(context, places, names, view, NAME_SIZE);
 }
 
 /** The rectangle of the layers that is seen. */
-function visible({ image, view, stage }: Scene, { borders: { width, height } }: Layers): Box {
+function visible({ image, view }: Pen, stage: Size, { borders: { width, height } }: Layers): Box {
   const from = toImage(view, { x: 0, y: 0 }),
     to = toImage(view, { x: stage.width, y: stage.height });
   const across = width / image.width,
@@ -85,19 +80,6 @@ function visible({ image, view, stage }: Scene, { borders: { width, height } }: 
     right: Math.min(width, Math.ceil(to.x * across)),
     bottom: Math.min(height, Math.ceil(to.y * down)),
   };
-}
-
-/** Thin lines exactly between pixels, which leave them in sight. */
-function drawEdges(pen: Pen, edges: readonly number[], { borders }: Layers): void {
-  const { context, image, view } = pen;
-  const across = (view.scale * image.width) / borders.width,
-    down = (view.scale * image.height) / borders.height;
-  pen.outlined(() => {
-    for (let at = 0; at < edges.length; at += 4) {
-      context.moveTo(view.x + edges[at] * across, view.y + edges[at + 1] * down);
-      context.lineTo(view.x + edges[at + 2] * across, view.y + edges[at + 3] * down);
-    }
-  }, 1);
 }
 
 /** Longer side of the canvases [px]: for larger images, pixels are left out on the screen, never in the labels. */
@@ -158,8 +140,8 @@ export class Layers {
       if (lines[at] === EDGE && colors[at]) borders[at] = opaque(EDGE_COLOR, EDGE_WEIGHT);
       if (lines[at] === LINE) borders[at] = opaque([255, 255, 255]);
     }
-    put(this.colors, colors, left, top, width);
-    put(this.borders, borders, left, top, width);
+    for (const [canvas, pixels] of [[this.colors, colors], [this.borders, borders]] as const)
+      canvas.getContext("2d")!.putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), width), left, top);
   }
 
   /** The sides between pixels of other labels in a rectangle of the canvases: x, y, x, y of each. */
@@ -215,16 +197,6 @@ function opaque([red, green, blue]: readonly number[], weight = 255): number {
   return ((weight << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 }
 
-function put(
-  canvas: OffscreenCanvas,
-  pixels: Uint32Array<ArrayBuffer>,
-  left: number,
-  top: number,
-  width: number,
-): void {
-  canvas.getContext("2d")!.putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), width), left, top);
-}
-
 export class Pen {
   constructor(
     readonly context: CanvasRenderingContext2D,
@@ -233,6 +205,12 @@ export class Pen {
     /** Where the pointer is, or the keys have moved; null: nowhere. */
     readonly cursor: Point | null,
   ) {}
+
+  /** The rectangle of the image on the stage: left, top, width, height. */
+  get frame(): readonly [number, number, number, number] {
+    const { image, view } = this;
+    return [view.x, view.y, image.width * view.scale, image.height * view.scale];
+  }
 
   /** A line that is seen on any ground. */
   line(points: readonly Point[], width = 2): void {
@@ -245,19 +223,25 @@ export class Pen {
     }, width);
   }
 
+  /** A rectangle between two of its corners. */
+  box(one: Point, other: Point): void {
+    const [from, to] = [toStage(this.view, one), toStage(this.view, other)];
+    this.outlined(() => this.context.rect(from.x, from.y, to.x - from.x, to.y - from.y));
+  }
+
   /** A circle. @param radius [CSS px]. */
   ring(middle: Point, radius: number): void {
     const { x, y } = toStage(this.view, middle);
     this.outlined(() => this.context.arc(x, y, radius, 0, 2 * Math.PI));
   }
 
-  /** Separate thin lines: x, y, x, y of each. */
-  segments(lines: readonly (readonly number[])[]): void {
-    const { scale, x, y } = this.view;
+  /** Separate thin lines, which leave pixels in sight: x, y, x, y of each, in cells of a size [px of the image]. */
+  segments(lines: readonly number[], across = 1, down = 1): void {
+    const { context, view } = this;
     this.outlined(() => {
-      for (const [left, top, right, bottom] of lines) {
-        this.context.moveTo(x + scale * left, y + scale * top);
-        this.context.lineTo(x + scale * right, y + scale * bottom);
+      for (let at = 0; at < lines.length; at += 4) {
+        context.moveTo(view.x + view.scale * across * lines[at], view.y + view.scale * down * lines[at + 1]);
+        context.lineTo(view.x + view.scale * across * lines[at + 2], view.y + view.scale * down * lines[at + 3]);
       }
     }, 1);
   }
@@ -272,7 +256,6 @@ export class Pen {
     this.ring(middle, radius);
   }
 
-  /** Fill pixels with a color. */
   pixels(runs: Runs, color: string): void {
     const { context, image, view } = this;
     context.fillStyle = color;
@@ -288,7 +271,7 @@ export class Pen {
   }
 
   /** Draw a path in CSS pixels of the stage as a line that is seen on any ground. */
-  outlined(path: () => void, width = 2): void {
+  private outlined(path: () => void, width = 2): void {
     const { context } = this;
     context.beginPath();
     path();

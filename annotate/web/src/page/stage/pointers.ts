@@ -1,25 +1,9 @@
 /** What fingers, pens and mice do on the stage: pan, pinch, tap, paint. */
 
-import type { Point } from "../../labels/runs";
-import type { Press } from "./tool";
-
-export interface Moves {
-  pan(right: number, down: number): void;
-  zoom(factor: number, at: Point): void;
-  /** The pointer is there, or nowhere. */
-  hover(at: Point | null): void;
-  /** Whether the right button is used. */
-  readonly hasSecondary: boolean;
-  tap(at: Point, press: Press): void;
-  /** A second tap soon after the first, which was told as well. */
-  tapTwice(at: Point, press: Press): void;
-  /** Begin a drag; false: dragging moves the image. */
-  grab(at: Point, press: Press): boolean;
-  drag(from: Point, to: Point): void;
-  drop(): void;
-  /** Take back what was dragged, since the drag became a pinch. */
-  cancel(): void;
-}
+import { distance, type Point } from "../../labels/runs";
+import type { StageControl } from "./control";
+import { toImage } from "./navigation";
+import type { Press, Tool } from "./tool";
 
 /** A finger that moved less than this has tapped [CSS px]. */
 const STILL = 6;
@@ -30,8 +14,8 @@ const TWICE = { time: 350, distance: 24 };
 /** How fast a wheel zooms, for each of its pixels. */
 const WHEEL = 0.0015;
 
-/** Listen to an element until the signal ends it; places are relative to the element. */
-export function listen(element: HTMLElement, moves: Moves, signal: AbortSignal): void {
+/** Listen to the stage until the signal ends it; places are relative to it, but for tools, which work on the image. */
+export function listen(element: HTMLElement, control: StageControl, signal: AbortSignal): void {
   const down = new Map<number, Point>();
   let mode: "none" | "tap" | "pan" | "drag" | "pinch" = "none";
   let start: Point = { x: 0, y: 0 };
@@ -44,70 +28,73 @@ export function listen(element: HTMLElement, moves: Moves, signal: AbortSignal):
     return { x: clientX - left, y: clientY - top };
   };
 
+  const tool = (): Tool => control.tool.value;
+  const inImage = (at: Point) => toImage(control.view.value, at);
+
   const on = <Kind extends keyof HTMLElementEventMap>(
     kind: Kind,
     handler: (event: HTMLElementEventMap[Kind]) => void,
   ) => element.addEventListener(kind, handler, { signal, passive: false });
 
   on("pointerdown", (event) => {
-    if (event.button > (moves.hasSecondary ? 2 : 1) || down.size === 2) return;
+    if (event.button > (tool().hasSecondary ? 2 : 1) || down.size === 2) return;
     const at = place(event);
     element.setPointerCapture(event.pointerId);
     down.set(event.pointerId, at);
     if (down.size === 2) {
-      if (mode === "drag") moves.cancel();
+      if (mode === "drag") tool().cancel?.();
       mode = "pinch";
-      moves.hover(null);
+      control.hover(null);
       return;
     }
     start = at;
     const { altKey, button, pointerType, shiftKey } = event;
     press = { isSecondary: button === 2, isTouch: pointerType === "touch", shiftKey, altKey };
-    moves.hover(at);
+    control.hover(at);
     if (button === 1) mode = "pan";
-    else mode = moves.grab(at, press) ? "drag" : "tap";
+    else mode = tool().grab?.(inImage(at), press) ? "drag" : "tap";
   });
 
   on("pointermove", (event) => {
     const at = place(event),
       before = down.get(event.pointerId);
     if (!before) {
-      moves.hover(at);
+      control.hover(at);
       return;
     }
     if (mode === "pinch") {
       const other = [...down].find(([id]) => id !== event.pointerId)![1];
       const factor = distance(at, other) / Math.max(1, distance(before, other));
-      moves.zoom(factor, middle(before, other));
-      moves.pan((at.x - before.x) / 2, (at.y - before.y) / 2);
+      control.zoom(factor, { x: (before.x + other.x) / 2, y: (before.y + other.y) / 2 });
+      control.pan((at.x - before.x) / 2, (at.y - before.y) / 2);
     } else if (mode === "drag") {
       let from = before;
       // browsers tell several movements at once
       const all = event.getCoalescedEvents?.() ?? [];
       for (const one of all.length ? all : [event]) {
         const to = place(one);
-        moves.drag(from, to);
+        tool().drag?.(inImage(from), inImage(to));
         from = to;
       }
-      moves.hover(at);
+      control.hover(at);
     } else {
       if (mode === "tap" && distance(at, start) > STILL) mode = "pan";
-      if (mode === "pan") moves.pan(at.x - before.x, at.y - before.y);
-      moves.hover(at);
+      if (mode === "pan") control.pan(at.x - before.x, at.y - before.y);
+      control.hover(at);
     }
     down.set(event.pointerId, at);
   });
 
   const tap = (time: number) => {
-    moves.tap(start, press);
+    tool().tap?.(inImage(start), press);
     const isSecond = time - last.time < TWICE.time && distance(start, last.at) < TWICE.distance;
-    if (isSecond) moves.tapTwice(start, press);
+    if (isSecond) tool().tapTwice?.(inImage(start));
     // a third tap is the first of another two
     last = { at: start, time: isSecond ? -Infinity : time };
   };
   const up = (event: PointerEvent) => {
     if (!down.delete(event.pointerId)) return;
-    if (mode === "drag") moves.drop();
+    if (mode === "drag") tool().drop?.();
     if (mode === "tap" && event.type === "pointerup") tap(event.timeStamp);
     // the finger that stays after a pinch does nothing
     mode = "none";
@@ -115,29 +102,21 @@ export function listen(element: HTMLElement, moves: Moves, signal: AbortSignal):
   on("pointerup", up);
   on("pointercancel", up);
   on("pointerleave", (event) => {
-    if (event.pointerType === "mouse" && !down.size) moves.hover(null);
+    if (event.pointerType === "mouse" && !down.size) control.hover(null);
   });
   on("contextmenu", (event) => {
-    if (moves.hasSecondary) event.preventDefault();
+    if (tool().hasSecondary) event.preventDefault();
   });
   on("wheel", (event) => {
     event.preventDefault();
     // a line of a wheel is about 16 pixels
     const pixels = event.deltaMode ? 16 : 1;
-    if (event.shiftKey) moves.pan(-(event.deltaX || event.deltaY) * pixels, 0);
+    if (event.shiftKey) control.pan(-(event.deltaX || event.deltaY) * pixels, 0);
     else {
       // a trackpad's pinch has small steps
       const speed = event.ctrlKey ? 6 * WHEEL : WHEEL;
-      moves.zoom(Math.exp(-event.deltaY * pixels * speed), place(event));
-      if (!event.ctrlKey && event.deltaX) moves.pan(-event.deltaX * pixels, 0);
+      control.zoom(Math.exp(-event.deltaY * pixels * speed), place(event));
+      if (!event.ctrlKey && event.deltaX) control.pan(-event.deltaX * pixels, 0);
     }
   });
-}
-
-function distance(one: Point, other: Point): number {
-  return Math.hypot(one.x - other.x, one.y - other.y);
-}
-
-function middle(one: Point, other: Point): Point {
-  return { x: (one.x + other.x) / 2, y: (one.y + other.y) / 2 };
 }

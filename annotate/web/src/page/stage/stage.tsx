@@ -4,11 +4,10 @@ import { computed, effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 
 import { namePlaces } from "../../imaging/names";
-import { css } from "../../imaging/palette";
 import { NONE } from "../../labels/labeling";
 import { firstName } from "../../labels/synonyms";
 import type { OpenImage } from "../../session/open_image";
-import { HoldButton, IconButton } from "../buttons";
+import { HoldButton, IconButton, Swatch } from "../buttons";
 import type { Page } from "../page";
 import type { StageControl } from "./control";
 import { pressStage } from "./keys";
@@ -25,13 +24,7 @@ export function Stage({ page, image }: { page: Page; image: OpenImage }) {
   useEffect(() => {
     const ending = new AbortController();
     listen(canvas.current!, control, ending.signal);
-    const observer = new ResizeObserver(
-      ([
-        {
-          contentRect: { width, height },
-        },
-      ]) => control.resize({ width, height }),
-    );
+    const observer = new ResizeObserver(([{ contentRect }]) => control.resize(contentRect));
     observer.observe(frame.current!);
     return () => {
       ending.abort();
@@ -101,22 +94,9 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
       stage = control.size.peek();
     const [width, height] = [Math.round(stage.width * density), Math.round(stage.height * density)];
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const { opacity, hasNames } = session.settings;
-    draw(
-      context,
-      {
-        image: image.bitmap,
-        layers: labeling && !control.isBare.peek() ? layers : null,
-        view: control.view.peek(),
-        stage,
-        opacity: opacity.peek(),
-        places: hasNames.peek() ? places.peek() : [],
-        names: (labeling?.words ?? []).map((word, at) => (shown.peek()[at] ? firstName(word) : null)),
-        cursor: control.cursor.peek(),
-        tool: control.tool.peek(),
-      },
-      density,
-    );
+    const names = labeling?.words.map((word, at) => (shown.peek()[at] ? firstName(word) : null)) ?? [];
+    const labels = { layers, places: session.settings.hasNames.peek() ? places.peek() : [], names };
+    draw(context, control, image.bitmap, labeling && !control.isBare.peek() ? labels : null, density);
   };
 
   const stop = effect(() => {
@@ -124,22 +104,8 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
     const { view, size, isBare, cursor, tool } = control;
     const { radius, seen: drawn } = tool.value;
     const { painted: counted, finished, labeling } = image;
-    const seen = [
-      opacity,
-      hasNames,
-      view,
-      size,
-      isBare,
-      cursor,
-      ...(radius ? [radius] : []),
-      ...drawn,
-      counted,
-      finished,
-      labeling,
-      places,
-      shown,
-    ];
-    for (const one of seen) void one.value;
+    const ofStage = [view, size, isBare, cursor, ...(radius ? [radius] : []), ...drawn];
+    for (const one of [opacity, hasNames, ...ofStage, counted, finished, labeling, places, shown]) void one.value;
     // drawn when the browser is ready, so that what moves fast doesn't queue up
     frame ||= requestAnimationFrame(paint);
   });
@@ -155,22 +121,18 @@ function Reading({ control, image }: { control: StageControl; image: OpenImage }
     cursor = control.cursor.value;
   void image.painted.value;
   // it would hide what is being painted
-  const isAsked = control.tool.value.isReading;
-  const found =
-    isAsked && labeling && pixel !== null && cursor
-      ? { labeling, pixel, place: toStage(control.view.value, cursor) }
-      : null;
+  const isAsked = control.tool.value.isReading && labeling && pixel !== null;
+  const place = isAsked && cursor ? toStage(control.view.value, cursor) : null;
   const { width, height } = control.size.value;
-  const isBelow = found !== null && found.place.y < height / 5;
-  const across = found ? Math.max(80, Math.min(width - 80, found.place.x)) : 0;
+  const across = place && Math.max(80, Math.min(width - 80, place.x));
   return (
     <output
-      class={isBelow ? "reading below" : "reading"}
+      class={place && place.y < height / 5 ? "reading below" : "reading"}
       aria-live="polite"
-      hidden={!found}
-      style={found ? { left: `${across}px`, top: `${found.place.y}px` } : {}}
+      hidden={!place}
+      style={place ? { left: `${across}px`, top: `${place.y}px` } : {}}
     >
-      {found && <Pixel labeling={found.labeling} pixel={found.pixel} />}
+      {place && <Pixel labeling={labeling!} pixel={pixel!} />}
     </output>
   );
 }
@@ -181,10 +143,7 @@ function Pixel({ labeling, pixel }: { labeling: NonNullable<OpenImage["labeling"
   const confidence = `${Math.round(labeling.confidence(pixel) / 2.55)} %`;
   return (
     <>
-      <span
-        class={label === NONE ? "swatch none" : "swatch"}
-        style={label === NONE ? {} : { background: css(labeling.colors[label]) }}
-      />
+      <Swatch color={label === NONE ? null : labeling.colors[label]} />
       {label === NONE ? "unlabeled" : firstName(labeling.words[label])}
       {part !== NONE && `, ${labeling.found.parts!.names[part].part}`}{" "}
       <span class="confidence">{labeling.isCorrected(pixel) ? "corrected" : confidence}</span>

@@ -6,6 +6,7 @@ import type { ComponentChildren } from "preact";
 import type { Point } from "../../labels/runs";
 import type { IconName } from "../buttons";
 import type { Pen } from "./painter";
+import type { Workbench } from "./workbench";
 
 /** How a click or a drag was begun. */
 export interface Press {
@@ -24,42 +25,45 @@ export const CLICK: Press = { isSecondary: false, isTouch: false, shiftKey: fals
 export type Key = readonly [string, string];
 
 /** Places are in pixels of the image, and may lie outside of it. */
-export interface Tool {
-  readonly icon: IconName;
-  /** Its name. */
-  readonly label: string;
+export abstract class Tool {
+  abstract readonly icon: IconName;
+  abstract readonly label: string;
   /** The key that chooses it: a small letter. */
-  readonly key: string;
+  abstract readonly key: string;
   /** What it does, in one sentence. */
-  readonly help: string;
+  abstract readonly help: string;
   /** What else can be done with it. */
-  readonly keys: readonly Key[];
+  readonly keys: readonly Key[] = [];
   /** How the pointer looks on the image. */
-  readonly pointer: "grab" | "pointer" | "crosshair";
+  readonly pointer: "grab" | "pointer" | "crosshair" = "crosshair";
   /** Whether it changes labels, so that it can't be used where they are locked. */
-  readonly isEditing: boolean;
+  readonly isEditing: boolean = true;
   /** Whether the word below the pointer is told. */
-  readonly isReading: boolean;
+  readonly isReading: boolean = true;
   /** Whether it has a use for the right button of the mouse. */
-  readonly hasSecondary?: boolean;
+  readonly hasSecondary: boolean = false;
   /** Radius of the ring around the pointer [px of the image]; without it, the ring is small at any zoom. */
   readonly radius?: ReadonlySignal<number>;
   /** What it draws on the stage depends on these, besides the view and the cursor. */
-  readonly seen: readonly ReadonlySignal<unknown>[];
+  readonly seen: readonly ReadonlySignal<unknown>[] = [];
+
+  constructor(readonly work: Workbench) {}
 
   tap?(at: Point, press: Press): void;
-  tapTwice?(at: Point, press: Press): void;
+  /** A second tap soon after the first, which was told as well. */
+  tapTwice?(at: Point): void;
   /** Begin a drag; false: dragging moves the image. */
   grab?(at: Point, press: Press): boolean;
   drag?(from: Point, to: Point): void;
-  /** The drag has ended. */
   drop?(): void;
   /** Take back what was dragged, since the drag became a pinch. */
   cancel?(): void;
   /** Do what a key means while the tool is chosen, before it means anything else; false: it means nothing. */
   press?(event: KeyboardEvent): boolean;
   /** Forget what was begun, since Escape was pressed, or another tool or image chosen; false: there was nothing. */
-  leave(): boolean;
+  leave(): boolean {
+    return false;
+  }
   /** Draw over the image with its labels. */
   draw?(pen: Pen): void;
   /** Its settings, in the toolbar. */

@@ -3,12 +3,12 @@
 import { type Signal, useSignal } from "@preact/signals";
 import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 
-import { type Color, css } from "../../imaging/palette";
+import type { Color } from "../../imaging/palette";
 import type { Choice } from "../../labels/edits";
 import { firstName, names } from "../../labels/synonyms";
 import { colorOf } from "../../project/words";
 import type { Settings } from "../../session/settings";
-import { IconButton, Select } from "../buttons";
+import { IconButton, Select, Swatch } from "../buttons";
 import { Dialog } from "../dialog";
 import type { Page } from "../page";
 import type { Workbench } from "./workbench";
@@ -76,7 +76,6 @@ export function choiceOf(key: string): Choice {
   return key === FOUND ? undefined : key === NOTHING ? null : key;
 }
 
-/** Something to choose. */
 interface Option {
   readonly key: string;
   readonly text: string;
@@ -172,12 +171,7 @@ export function WordList({ label, typed: begun, options, addition, onChoose, onA
             onPointerMove={() => setAt(place)}
             onClick={() => choose(option)}
           >
-            {option.color !== undefined && (
-              <span
-                class={option.color ? "swatch" : "swatch none"}
-                style={option.color ? { background: css(option.color) } : {}}
-              />
-            )}
+            {option.color !== undefined && <Swatch color={option.color} />}
             {option.text}
           </li>
         ))}

@@ -2,13 +2,13 @@
 
 import { computed, signal } from "@preact/signals";
 
-import { regionAt } from "../../labels/connected";
+import { extents, regionAt } from "../../labels/connected";
 import type { Choice } from "../../labels/edits";
 import { NONE } from "../../labels/labeling";
-import { type Box, boxOf, type Point, type Runs } from "../../labels/runs";
+import { boxOf, distance, pixelAt, type Point, type Runs, split } from "../../labels/runs";
 import { firstName } from "../../labels/synonyms";
 import type { OpenImage } from "../../session/open_image";
-import { Navigation, pixelAt, toStage } from "./navigation";
+import { Navigation } from "./navigation";
 import type { Press } from "./tool";
 
 /** How near to something a click or a tap is meant for it [CSS px]. */
@@ -72,16 +72,7 @@ export class Workbench extends Navigation {
   /** The parts of stretches of pixels that nobody decided. */
   undecided(runs: Runs): Runs {
     const labeling = this.image?.labeling.value;
-    const kept: number[] = [];
-    for (let run = 0; labeling && run < runs.length; run += 2) {
-      for (let at = runs[run], end = at + runs[run + 1]; at < end;) {
-        const start = at++,
-          isDecided = labeling.isCorrected(start);
-        while (at < end && labeling.isCorrected(at) === isDecided) at++;
-        if (!isDecided) kept.push(start, at - start);
-      }
-    }
-    return Int32Array.from(kept);
+    return (labeling && split(runs, (pixel) => labeling.isCorrected(pixel)).get(false)) ?? new Int32Array();
   }
 
   /** Give pixels the words of labels, in the same way. */
@@ -97,11 +88,6 @@ export class Workbench extends Navigation {
     if (image) this.session.keepEdits(image);
   }
 
-  /** Take back what was painted since the last action ended. */
-  cancelPaint(): void {
-    this.image?.cancel();
-  }
-
   undo(): void {
     this.image?.undo();
     this.end();
@@ -114,8 +100,7 @@ export class Workbench extends Navigation {
 
   /** Whether two places of the image are so near on the screen that a press at one is meant for the other. */
   isNear(one: Point, other: Point, press: Pick<Press, "isTouch">): boolean {
-    const [from, to] = [toStage(this.view.value, one), toStage(this.view.value, other)];
-    return Math.hypot(from.x - to.x, from.y - to.y) < (press.isTouch ? NEAR.finger : NEAR.mouse);
+    return distance(one, other) * this.view.value.scale < (press.isTouch ? NEAR.finger : NEAR.mouse);
   }
 }
 
@@ -137,24 +122,6 @@ export function frameChosen(work: Workbench): void {
   const labeling = work.session.current.value?.labeling.value,
     name = work.choice.value;
   const label = labeling && typeof name === "string" ? labeling.words.map(firstName).indexOf(name) : -1;
-  const box = labeling && label >= 0 ? boxOfLabel(labeling.labels, labeling.width, label) : null;
-  if (box) work.frameOrFit(box);
-}
-
-function boxOfLabel(labels: Uint16Array, width: number, label: number): Box | null {
-  const first = labels.indexOf(label);
-  if (first < 0) return null;
-  const last = labels.lastIndexOf(label);
-  const [top, bottom] = [Math.floor(first / width), Math.floor(last / width) + 1];
-  let [left, right] = [width, 0];
-  for (let y = top; y < bottom; y++) {
-    const row = y * width;
-    let x = 0;
-    while (x < left && labels[row + x] !== label) x++;
-    left = Math.min(left, x);
-    x = width;
-    while (x > right && labels[row + x - 1] !== label) x--;
-    right = Math.max(right, x);
-  }
-  return { left, top, right, bottom };
+  const extent = labeling && extents(labeling.labels, labeling).get(label);
+  if (extent) work.frameOrFit(extent.box);
 }

@@ -1,30 +1,20 @@
 /** Paints a word with a round brush. */
 
-import type { Signal } from "@preact/signals";
-
 import { type Point, stroke } from "../../../labels/runs";
-import type { Key, Tool } from "../tool";
+import { type Key, Tool } from "../tool";
 import { WordChoice } from "../word_choice";
-import type { Workbench } from "../workbench";
 
 /** Radii of the brush [px of the image]. */
 const RADII = { least: 1, most: 200 };
 
-export class BrushTool implements Tool {
+export class BrushTool extends Tool {
   readonly icon = "brush";
   readonly label = "Brush";
   readonly key = "b";
   readonly help = "Drag over pixels to give them the word.";
-  readonly keys: readonly Key[] = [["[ ]", "smaller or larger brush"]];
-  readonly pointer = "crosshair";
-  readonly isEditing = true;
-  readonly isReading = false;
-  readonly seen = [];
-  readonly radius: Signal<number>;
-
-  constructor(private readonly work: Workbench) {
-    this.radius = work.session.settings.radius;
-  }
+  override readonly keys: readonly Key[] = [["[ ]", "smaller or larger brush"]];
+  override readonly isReading = false;
+  override readonly radius = this.work.session.settings.radius;
 
   tap(at: Point): void {
     this.drag(at, at);
@@ -47,11 +37,7 @@ export class BrushTool implements Tool {
   }
 
   cancel(): void {
-    this.work.cancelPaint();
-  }
-
-  leave(): boolean {
-    return false;
+    this.work.image?.cancel();
   }
 
   press({ key }: KeyboardEvent): boolean {

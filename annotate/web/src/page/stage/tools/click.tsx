@@ -4,13 +4,12 @@ import { effect, signal } from "@preact/signals";
 
 import { sentence } from "../../../backend";
 import type { Click, Guess } from "../../../clicks/guess";
-import type { Box, Point, Runs } from "../../../labels/runs";
+import { type Box, distance, pixelAt, type Point, type Runs } from "../../../labels/runs";
 import type { Clicker, Found } from "../../../onnx/clicker";
 import type { OpenImage } from "../../../session/open_image";
-import { Check } from "../../buttons";
-import { pixelAt } from "../navigation";
+import { Button, Toggle } from "../../buttons";
 import type { Pen } from "../painter";
-import { CLICK, type Key, type Press, type Tool } from "../tool";
+import { CLICK, type Key, type Press, Tool } from "../tool";
 import { WordChoice } from "../word_choice";
 import type { Workbench } from "../workbench";
 
@@ -29,27 +28,24 @@ const REST = { time: 150, distance: 4 };
 /** A click that waits for its answer, or a box. */
 type Step = { readonly click: Click } | { readonly box: Box };
 
-export class ClickTool implements Tool {
+export class ClickTool extends Tool {
   readonly icon = "click";
   readonly label = "Click an object";
   readonly key = "c";
   readonly help = "Click an object, or drag a box around it; click what is missing, and right-click what is too much.";
-  readonly keys: readonly Key[] = [
+  override readonly keys: readonly Key[] = [
     ["Right click, Shift click", "take a place out of the object"],
     ["Drag", "begin with a box around the object"],
     ["Space", "click at the cursor"],
     ["Enter", "give the object the word"],
     ["Backspace", "take back the last click"],
   ];
-  readonly pointer = "crosshair";
-  readonly isEditing = true;
-  readonly isReading = false;
-  readonly hasSecondary = true;
+  override readonly isReading = false;
+  override readonly hasSecondary = true;
   /** What was found after each step. */
   private readonly found = signal<readonly Found[]>([]);
   /** A first answer to the step that waits, until a better one comes. */
   private readonly first = signal<Found | null>(null);
-  /** Steps that wait for their answers. */
   private readonly waiting = signal<readonly Step[]>([]);
   /** The corners of the box that is being drawn: where it began, and where the pointer is. */
   private readonly corners = signal<readonly [Point, Point] | null>(null);
@@ -62,17 +58,18 @@ export class ClickTool implements Tool {
   private readonly foreseen = signal<{ readonly at: Point; readonly found: Found } | null>(null);
   private resting: ReturnType<typeof setTimeout> | undefined;
   private isForeseeing = false;
-  readonly seen = [this.found, this.first, this.waiting, this.corners, this.foreseen];
+  override readonly seen = [this.found, this.first, this.waiting, this.corners, this.foreseen];
   private image: OpenImage | null = null;
   private idle: ReturnType<typeof setTimeout> | undefined;
   /** Whether no image was looked at yet; a phone waits until the tool is chosen. */
   private isNew = matchMedia("(pointer: fine)").matches;
 
   constructor(
-    private readonly work: Workbench,
+    work: Workbench,
     private readonly clicker: Clicker,
     isChosen: () => boolean,
   ) {
+    super(work);
     effect(() => {
       const { image } = work;
       clearTimeout(this.idle);
@@ -156,37 +153,18 @@ export class ClickTool implements Tool {
       outline(pen, last.runs);
     }
     const corners = this.corners.value ?? boxCorners(this.waiting.value[0] ?? last?.guess);
-    if (corners) {
-      const [{ x: left, y: top }, { x: right, y: bottom }] = corners;
-      pen.line([
-        { x: left, y: top },
-        { x: right, y: top },
-        { x: right, y: bottom },
-        { x: left, y: bottom },
-        { x: left, y: top },
-      ]);
-    }
+    if (corners) pen.box(...corners);
     for (const click of this.clicks) pen.dot(click, MARK, click.adds ? "#1a9850" : "#d73027");
   }
 
   options() {
-    const { removes } = this,
-      { keepsCorrected } = this.work.session.settings;
     return (
       <>
         <WordChoice work={this.work} />
-        <Check isChecked={removes.value} onChange={(isChecked) => (removes.value = isChecked)}>
-          Take out
-        </Check>
-        <Check isChecked={keepsCorrected.value} onChange={(isChecked) => (keepsCorrected.value = isChecked)}>
-          Keep corrected
-        </Check>
-        <button type="button" disabled={!this.isBegun} onClick={() => this.takeBack()}>
-          Take back
-        </button>
-        <button type="button" disabled={!this.found.value.length} onClick={() => this.give()}>
-          Give the word
-        </button>
+        <Toggle text="Take out" value={this.removes} />
+        <Toggle text="Keep corrected" value={this.work.session.settings.keepsCorrected} />
+        <Button text="Take back" isDisabled={!this.isBegun} onClick={() => this.takeBack()} />
+        <Button text="Give the word" isDisabled={!this.found.value.length} onClick={() => this.give()} />
         <span class="told" role="status">
           {this.problem.value || (this.waiting.value.length ? "Looking ..." : "")}
         </span>
@@ -206,7 +184,7 @@ export class ClickTool implements Tool {
   private isForeseen(at: Point | null): boolean {
     const { value } = this.foreseen;
     if (!value || !at) return false;
-    return Math.hypot(value.at.x - at.x, value.at.y - at.y) * this.work.view.peek().scale < REST.distance;
+    return distance(value.at, at) * this.work.view.peek().scale < REST.distance;
   }
 
   private rest(image: OpenImage, at: Point): void {
@@ -214,7 +192,6 @@ export class ClickTool implements Tool {
     this.resting = setTimeout(() => void this.foresee(image, at), REST.time);
   }
 
-  /** Show what a click would find. */
   private async foresee(image: OpenImage, at: Point): Promise<void> {
     // a click waits for one answer at most
     if (this.foreseen.value || this.isForeseeing) return;
@@ -309,41 +286,24 @@ function boxCorners(of: Step | Guess | undefined): readonly [Point, Point] | nul
 /** Lines around the pixels of a mask. */
 function outline(pen: Pen, runs: Runs): void {
   const { width } = pen.image;
-  const rows = new Map<number, [number, number][]>();
+  const lines: number[] = [];
+  /** Where stretches above or below a line between rows begin and end. */
+  const ends = new Map<number, number[]>();
   for (let at = 0; at < runs.length; at += 2) {
     const y = Math.floor(runs[at] / width),
-      x = runs[at] - y * width;
-    const row = rows.get(y);
-    if (row) row.push([x, x + runs[at + 1]]);
-    else rows.set(y, [[x, x + runs[at + 1]]]);
-  }
-  pen.segments(
-    [...rows].flatMap(([y, spans]) => [
-      ...spans.flatMap(([from, to]) => [
-        [from, y, from, y + 1],
-        [to, y, to, y + 1],
-      ]),
-      ...(["above", "below"] as const).flatMap((side) =>
-        uncovered(spans, rows.get(side === "above" ? y - 1 : y + 1) ?? []).map(([from, to]) => {
-          const line = side === "above" ? y : y + 1;
-          return [from, line, to, line];
-        }),
-      ),
-    ]),
-  );
-}
-
-/** The parts of stretches that others don't cover; both in order. */
-function uncovered(spans: readonly [number, number][], others: readonly [number, number][]): [number, number][] {
-  const result: [number, number][] = [];
-  for (const [start, end] of spans) {
-    let from = start;
-    for (const [first, last] of others) {
-      if (last <= from || first >= end) continue;
-      if (first > from) result.push([from, first]);
-      from = Math.max(from, last);
+      from = runs[at] - y * width;
+    const to = from + runs[at + 1];
+    lines.push(from, y, from, y + 1, to, y, to, y + 1);
+    for (const line of [y, y + 1]) {
+      const known = ends.get(line);
+      if (known) known.push(from, to);
+      else ends.set(line, [from, to]);
     }
-    if (from < end) result.push([from, end]);
   }
-  return result;
+  for (const [y, places] of ends) {
+    // from every second to the next, the mask is on one side of the line alone
+    places.sort((one, other) => one - other);
+    for (let at = 0; at < places.length; at += 2) lines.push(places[at], y, places[at + 1], y);
+  }
+  pen.segments(lines);
 }

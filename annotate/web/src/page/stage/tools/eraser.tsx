@@ -3,12 +3,10 @@
 import { signal } from "@preact/signals";
 
 import { regionAt, surroundings } from "../../../labels/connected";
-import type { Point } from "../../../labels/runs";
+import { pixelAt, type Point } from "../../../labels/runs";
 import { Select } from "../../buttons";
-import { pixelAt } from "../navigation";
 import type { Pen } from "../painter";
-import type { Key, Press, Tool } from "../tool";
-import type { Workbench } from "../workbench";
+import { type Key, type Press, Tool } from "../tool";
 
 /** What comes in place of a region. */
 const WAYS = [
@@ -17,20 +15,15 @@ const WAYS = [
   ["nothing", "no word"],
 ] as const;
 
-export class EraserTool implements Tool {
+export class EraserTool extends Tool {
   readonly icon = "eraser";
   readonly label = "Magic eraser";
   readonly key = "e";
   readonly help =
     "Click a region to take it away: the words around it grow into its place, each pixel gets the nearest one.";
-  readonly keys: readonly Key[] = [["Shift with a click", "what the model found comes back instead"]];
-  readonly pointer = "pointer";
-  readonly isEditing = true;
-  readonly isReading = true;
+  override readonly keys: readonly Key[] = [["Shift with a click", "what the model found comes back instead"]];
+  override readonly pointer = "pointer";
   readonly way = signal<(typeof WAYS)[number][0]>("around");
-  readonly seen = [];
-
-  constructor(private readonly work: Workbench) {}
 
   tap(at: Point, { shiftKey }: Press): void {
     const { image } = this.work;
@@ -42,10 +35,6 @@ export class EraserTool implements Tool {
     if (way === "around") this.work.paintLabels(surroundings(labeling.labels, runs, labeling));
     else this.work.paint(runs, way === "found" ? undefined : null);
     this.work.end();
-  }
-
-  leave(): boolean {
-    return false;
   }
 
   /** What a click takes away. */

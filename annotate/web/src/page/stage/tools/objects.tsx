@@ -5,28 +5,24 @@ import { computed, signal } from "@preact/signals";
 import { wordColor } from "../../../imaging/palette";
 import type { Labeling } from "../../../labels/labeling";
 import { cut, dissolve, divide, makeObjects, merge } from "../../../labels/objects";
-import type { Box, Point } from "../../../labels/runs";
+import { type Box, pixelAt, type Point } from "../../../labels/runs";
 import { firstName } from "../../../labels/synonyms";
-import { Select } from "../../buttons";
-import { pixelAt, toStage } from "../navigation";
+import { Button, Select } from "../../buttons";
+import { toStage } from "../navigation";
 import type { Pen } from "../painter";
-import type { Key, Press, Tool } from "../tool";
-import type { Workbench } from "../workbench";
+import { type Key, type Press, Tool } from "../tool";
 
-export class ObjectsTool implements Tool {
+export class ObjectsTool extends Tool {
   readonly icon = "objects";
   readonly label = "Objects";
   readonly key = "o";
   readonly help = "Make objects of a word; click one to choose it, drag a line across objects to divide them.";
-  readonly keys: readonly Key[] = [
+  override readonly keys: readonly Key[] = [
     ["Shift click", "choose several"],
     ["M", "unite what is chosen"],
     ["S", "divide it where it is narrow, or into its regions"],
     ["Delete", "make it no object; it keeps its word"],
   ];
-  readonly pointer = "crosshair";
-  readonly isEditing = true;
-  readonly isReading = true;
   /** Numbers of what is chosen; some may be gone. */
   private readonly picked = signal<readonly number[]>([]);
   private readonly line = signal<readonly Point[]>([]);
@@ -37,14 +33,12 @@ export class ObjectsTool implements Tool {
   /** What was drawn last, and for what. */
   private drawn: { readonly of: readonly unknown[]; readonly layer: OffscreenCanvas } | null = null;
 
-  constructor(private readonly work: Workbench) {}
-
   /** Objects that are chosen, and still there. */
   private readonly chosen = computed(() => {
     const there = new Set(this.work.session.current.value?.objects.value.map(({ number }) => number));
     return this.picked.value.filter((number) => there.has(number));
   });
-  readonly seen = [this.chosen, this.line];
+  override readonly seen = [this.chosen, this.line];
 
   tap(at: Point, press: Press): void {
     const { image } = this.work;
@@ -142,18 +136,10 @@ export class ObjectsTool implements Tool {
           value={word}
           onChange={(name) => this.work.choose(name)}
         />
-        <button type="button" disabled={!word} onClick={() => this.make(word)}>
-          Make objects of {word}
-        </button>
-        <button type="button" disabled={chosen.length < 2} onClick={() => this.unite()}>
-          Unite
-        </button>
-        <button type="button" disabled={chosen.length !== 1} onClick={() => this.divide()}>
-          Divide
-        </button>
-        <button type="button" disabled={!chosen.length} onClick={() => this.dissolve()}>
-          No object
-        </button>
+        <Button text={`Make objects of ${word ?? ""}`} isDisabled={!word} onClick={() => this.make(word)} />
+        <Button text="Unite" isDisabled={chosen.length < 2} onClick={() => this.unite()} />
+        <Button text="Divide" isDisabled={chosen.length !== 1} onClick={() => this.divide()} />
+        <Button text="No object" isDisabled={!chosen.length} onClick={() => this.dissolve()} />
         <span role="status" class="told">
           {this.told.value || (word && count(word) ? `${word}: ${count(word)} object${count(word) === 1 ? "" : "s"}` : "")}
         </span>

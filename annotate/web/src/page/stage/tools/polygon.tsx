@@ -3,11 +3,11 @@
 import { signal } from "@preact/signals";
 
 import { corners, type Costs, edgeCosts, strongestNear, wayBetween } from "../../../labels/live_wire";
-import { type Point, polygon } from "../../../labels/runs";
+import { nearestOn, type Point, polygon } from "../../../labels/runs";
 import type { OpenImage } from "../../../session/open_image";
-import { Check } from "../../buttons";
+import { Button, Toggle } from "../../buttons";
 import type { Pen } from "../painter";
-import type { Key, Press, Tool } from "../tool";
+import { type Key, type Press, Tool } from "../tool";
 import { WordChoice } from "../word_choice";
 import type { Workbench } from "../workbench";
 
@@ -19,9 +19,7 @@ interface Corner {
   readonly side: readonly Point[];
 }
 
-/** A corner that is dragged. */
 interface Dragged {
-  /** Where the drag began. */
   readonly at: Point;
   readonly press: Press;
   /** Its place among the corners. */
@@ -31,12 +29,12 @@ interface Dragged {
   isMoved: boolean;
 }
 
-export class PolygonTool implements Tool {
+export class PolygonTool extends Tool {
   readonly icon = "polygon";
   readonly label = "Polygon";
   readonly key = "p";
   readonly help = "Click the corners of a polygon; its sides follow the edges of the image, and its inside gets the word.";
-  readonly keys: readonly Key[] = [
+  override readonly keys: readonly Key[] = [
     ["Space", "set a corner at the cursor"],
     ["Enter", "close the polygon, which gives its inside the word; so does a click on its first or last corner"],
     ["S", "let sides follow the edges, or be straight; with Alt a single one is straight"],
@@ -44,21 +42,15 @@ export class PolygonTool implements Tool {
     ["Right click", "take away a corner"],
     ["Backspace", "take away the corner that was moved last, or the last one"],
   ];
-  readonly pointer = "crosshair";
-  readonly isEditing = true;
-  readonly isReading = false;
-  readonly hasSecondary = true;
+  override readonly isReading = false;
+  override readonly hasSecondary = true;
   readonly corners = signal<readonly Corner[]>([]);
   readonly isSnapping = signal(true);
   /** The corner that was moved last; null: none. */
   private readonly chosen = signal<number | null>(null);
-  readonly seen = [this.corners, this.isSnapping, this.chosen];
+  override readonly seen = [this.corners, this.isSnapping, this.chosen];
   private dragged: Dragged | null = null;
-  private readonly snapping: Snapping;
-
-  constructor(private readonly work: Workbench) {
-    this.snapping = new Snapping(work);
-  }
+  private readonly snapping = new Snapping(this.work);
 
   tap(at: Point, press: Press): void {
     const { image } = this.work;
@@ -141,16 +133,10 @@ export class PolygonTool implements Tool {
     return (
       <>
         <WordChoice work={this.work} />
-        <Check isChecked={this.isSnapping.value} onChange={(isChecked) => (this.isSnapping.value = isChecked)}>
-          Snap
-        </Check>
-        <button type="button" disabled={this.corners.value.length < 3} onClick={() => this.close()}>
-          Finish
-        </button>
+        <Toggle text="Snap" value={this.isSnapping} />
+        <Button text="Finish" isDisabled={this.corners.value.length < 3} onClick={() => this.close()} />
         {this.chosen.value !== null && (
-          <button type="button" onClick={() => this.remove(this.chosen.value!)}>
-            Take corner away
-          </button>
+          <Button text="Take corner away" onClick={() => this.remove(this.chosen.value!)} />
         )}
       </>
     );
@@ -226,14 +212,6 @@ export class PolygonTool implements Tool {
       return line.some((end, place) => place > 0 && this.work.isNear(nearestOn(line[place - 1], end, at), at, press));
     });
   }
-}
-
-/** The place of a straight line that is nearest to another place. */
-function nearestOn(from: Point, to: Point, at: Point): Point {
-  const [x, y] = [to.x - from.x, to.y - from.y];
-  const along = ((at.x - from.x) * x + (at.y - from.y) * y) / (x * x + y * y || 1);
-  const share = Math.max(0, Math.min(1, along));
-  return { x: from.x + share * x, y: from.y + share * y };
 }
 
 /** Sides of the part of the image that is looked at around a place, each way [cells of about a CSS pixel]. */

@@ -4,29 +4,23 @@ import { signal } from "@preact/signals";
 
 import { regionAt } from "../../../labels/connected";
 import type { Choice } from "../../../labels/edits";
-import type { Point, Runs } from "../../../labels/runs";
+import { pixelAt, type Point, type Runs } from "../../../labels/runs";
 import { firstName } from "../../../labels/synonyms";
 import { splitWords, withWords } from "../../../words/list";
 import { Dialog } from "../../dialog";
-import { pixelAt, toStage } from "../navigation";
+import { toStage } from "../navigation";
 import type { Pen } from "../painter";
-import type { Tool } from "../tool";
+import { Tool } from "../tool";
 import { choiceOf, optionsOf, WordList } from "../word_choice";
-import type { Workbench } from "../workbench";
 
-export class RegionTool implements Tool {
+export class RegionTool extends Tool {
   readonly icon = "region";
   readonly label = "Give a region another word";
   readonly key = "r";
   readonly help = "Click a region to give it another word.";
-  readonly keys = [];
-  readonly pointer = "pointer";
-  readonly isEditing = true;
-  readonly isReading = true;
+  override readonly pointer = "pointer";
   readonly picked = signal<PickedRegion | null>(null);
-  readonly seen = [this.picked];
-
-  constructor(private readonly work: Workbench) {}
+  override readonly seen = [this.picked];
 
   tap(at: Point): void {
     const { image } = this.work;
@@ -36,7 +30,6 @@ export class RegionTool implements Tool {
     this.picked.value = { runs: regionAt(labeling.labels, labeling, pixel), word: labeling.wordAt(pixel), at };
   }
 
-  /** Give the region that was clicked a word. */
   give(choice: Choice): void {
     const picked = this.picked.value;
     this.picked.value = null;
@@ -56,15 +49,7 @@ export class RegionTool implements Tool {
   }
 
   panel(corner: Point) {
-    return this.picked.value && (
-        <RegionDialog
-          work={this.work}
-          region={this.picked.value}
-          corner={corner}
-          onGive={(choice) => this.give(choice)}
-          onClose={() => this.leave()}
-        />
-      );
+    return this.picked.value && <RegionDialog tool={this} region={this.picked.value} corner={corner} />;
   }
 }
 
@@ -72,7 +57,6 @@ export class RegionTool implements Tool {
 const WIDTH = 300,
   APART = 24;
 
-/** A region that is about to get another word. */
 interface PickedRegion {
   readonly runs: Runs;
   /** The word that it has; null: none. */
@@ -82,42 +66,35 @@ interface PickedRegion {
 }
 
 interface RegionDialogProps {
-  work: Workbench;
+  tool: RegionTool;
   region: PickedRegion;
   /** Corner of the stage [px of the window]. */
   corner: Point;
-  onGive: (choice: Choice) => void;
-  onClose: () => void;
 }
 
-function RegionDialog({ work: { session, view }, region, corner, onGive, onClose }: RegionDialogProps) {
+function RegionDialog({ tool, region, corner }: RegionDialogProps) {
+  const { session, view } = tool.work;
   const { words } = session.settings;
+  const close = () => void tool.leave();
   const has = region.word && firstName(region.word);
   const known = words.value.map((word) => firstName(word).toLowerCase());
   const { x, y } = toStage(view.value, region.at);
   const at = {
-    x: Math.max(
-      0,
-      corner.x + x + APART + WIDTH > innerWidth ? corner.x + x - APART - WIDTH : corner.x + x + APART,
-    ),
+    x: Math.max(0, corner.x + x + APART + WIDTH > innerWidth ? corner.x + x - APART - WIDTH : corner.x + x + APART),
     y: Math.max(0, corner.y + y - 2 * APART),
   };
   return (
-    <Dialog
-      title={has === null ? "Give this region a word" : `Instead of “${has}”`}
-      at={at}
-      onClose={onClose}
-    >
+    <Dialog title={has === null ? "Give this region a word" : `Instead of “${has}”`} at={at} onClose={close}>
       <WordList
         label="Find a word, or type another"
         options={optionsOf(session.settings, has, has === null)}
         current={has}
         addition={(text) => (known.includes(text.toLowerCase()) ? null : `Add “${text}”`)}
-        onChoose={(key) => onGive(choiceOf(key))}
-        onKeep={onClose}
+        onChoose={(key) => tool.give(choiceOf(key))}
+        onKeep={close}
         onAdd={(text) => {
           words.value = withWords(words.value, splitWords(text)).words;
-          onGive(splitWords(text).map(firstName)[0]);
+          tool.give(splitWords(text).map(firstName)[0]);
         }}
       />
     </Dialog>

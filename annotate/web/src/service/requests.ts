@@ -1,0 +1,29 @@
+/** Requests to a service, which may ask for a key. */
+
+import { KeyError, PageError, TransientError } from "../backend";
+
+/** @throws TransientError the service can't be reached; `advice` says what to do about that. */
+export async function send(address: URL | string, key: string, init: RequestInit, advice = ""): Promise<Response> {
+  const headers = new Headers(init.headers);
+  if (key) headers.set("Authorization", `Bearer ${key}`);
+  try {
+    return await fetch(address, { ...init, headers });
+  } catch (error) {
+    if (init.signal?.aborted) throw error;
+    throw new TransientError(`The service can't be reached; it is asked again by itself.${advice}`);
+  }
+}
+
+/** The error of an answer that isn't good. */
+export function refusal({ status }: Response, message: string, isTransient: boolean): PageError {
+  if (status === 401 || status === 403)
+    return new KeyError("The service asks for an API key: type the one that you were given.");
+  const Failure = isTransient ? TransientError : PageError;
+  return new Failure(`The service refuses this (${status}): ${message}.`);
+}
+
+/** What an answer that isn't good has. */
+export async function refused(response: Response): Promise<{ message: string; current: unknown }> {
+  const content = (await response.json().catch(() => ({}))) as { error?: { message?: string }; current?: unknown };
+  return { message: content.error?.message || response.statusText || "it doesn't say why", current: content.current };
+}
