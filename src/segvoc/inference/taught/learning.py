@@ -351,9 +351,10 @@ class _HeldOutCells:
         self.fold, indices = np.nonzero(np.stack(held))
         self.labels, self.weights, self.text = cells.labels[indices], cells.weights[indices], cells.zero_shot[indices]
         self.images = cells.images[indices]
-        self.logits = cells.mixed[share - 1][indices] if share else self.text.copy()
+        self.logits = cells.mixed[share - 1][indices] if share else self.text
         self.added = np.zeros(self.text.shape, np.float32)
         self.taught = np.zeros((len(held), self.text.shape[1]), bool)
+        self.fallen = np.zeros(self.text.shape[1], bool)  # back to their text
         for fold, (classifiers, components) in enumerate(fitted):
             self.taught[fold, classifiers.words] = True
             self.added[np.ix_(self.fold == fold, classifiers.words)] = classifiers.scores(components[held[fold]])
@@ -370,8 +371,9 @@ class _HeldOutCells:
     def _scored(self, rows: Int[np.ndarray, " R"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """For some cells: all words' logits, and the taught words' highest logits by text and examples."""
         fold = self.fold[rows]
-        before, taught = self.logits[rows].astype(np.float32), self.taught[fold]
-        after = before + self.added[rows]
+        taught = self.taught[fold]
+        before = np.where(self.fallen, self.text[rows], self.logits[rows]).astype(np.float32)
+        after = before + np.where(self.fallen, 0, self.added[rows])
         by_text, by_examples = (np.where(taught, one, LOWEST).max(axis=1) for one in (before, after))
         after -= taught * (self.has_strangers[fold] * withheld(by_text, by_examples))[:, None]
         return after, by_text, by_examples
@@ -388,8 +390,8 @@ class _HeldOutCells:
         was_strongest = (predicted == word) | (logits >= by_text) | (logits + added >= by_examples)
         rows = np.flatnonzero(was_strongest | (text >= highest))
         other = copy(self)
-        other.logits, other.added, other.taught = self.logits.copy(), self.added.copy(), self.taught.copy()
-        other.logits[:, word], other.added[:, word], other.taught[:, word] = text, 0.0, False
+        other.fallen, other.taught = self.fallen.copy(), self.taught.copy()
+        other.fallen[word], other.taught[:, word] = True, False
         other.current = [one.copy() for one in self.current]
         for one, values in zip(other.current, other._labeled(rows), strict=True):
             one[rows] = values
