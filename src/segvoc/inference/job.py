@@ -282,8 +282,8 @@ def read_in_batches(
                 yield failed
 
         reads = started()
-        ahead = deque(islice(reads, 2 * batch))
         try:
+            ahead = deque(islice(reads, 2 * batch))
             while ahead:
                 next_batch = [ahead.popleft() for _ in range(min(batch, len(ahead)))]
                 ahead.extend(islice(reads, 2 * batch - len(ahead)))  # while the caller works
