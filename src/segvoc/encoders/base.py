@@ -6,10 +6,9 @@ from typing import Protocol
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from segvoc.encoders.word_encoder import Tokenizer
 from segvoc.runtime.arrays import numbered_names
 
 IMAGENET_STATISTICS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -139,15 +138,4 @@ class TokenEncoder(_PixelTower, Protocol):
 
     def tokens(self, image: Float[Tensor, "B 3 H W"], *, dense: bool) -> TokenFeatures:
         """Encode RGB pixels in [0, 255]; `dense` adds the dense maps."""
-        ...
-
-
-class TextEncoder(Tower, Tokenizer, Protocol):
-    """An encoder from prompts to embeddings; its token ids are a tensor."""
-
-    unit_length: bool
-    """Whether embeddings have unit length; if not, their lengths carry meaning and are kept."""
-
-    def __call__(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
-        """Embeddings, differentiable."""
         ...

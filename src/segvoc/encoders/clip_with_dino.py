@@ -91,7 +91,6 @@ def dino_txt_text() -> ClipTextConfig:
     return ClipTextConfig(channels=1024, width=1280, layers=24, heads=20, quick_gelu=False, fine_tuned="qv")
 
 
-_BACKBONE_MARK = "storage_tokens"
 _UNUSED = re.compile(r"mask_token|rope_embed\.periods|.*\.bias_mask|blocks\..*qkv\.bias|local_cls_norm\..*")
 _IMAGE = (
     (r"^visual_model\.head\.blocks\.", "image.head."),
@@ -120,7 +119,7 @@ def dino_txt_states(official: Mapping[str, Tensor], image_encoder: nn.Module, te
 
     It reads the names of both of Meta's files together: DINOv3, and dino.txt's head with its text encoder.
     """
-    if _BACKBONE_MARK not in official:
+    if "storage_tokens" not in official:
         raise CheckpointError(
             f"these are dino.txt's head and text encoder alone; name DINOv3's file too: {BOTH_DINO_FILES}"
         )
@@ -147,9 +146,6 @@ def _rename_dino_txt(name: str, value: Tensor) -> Renamed:
 
 DINO_SIDE = 448
 """Side of the square images that DINOv2 reads [pixels]."""
-
-POSITION_OFFSET = 0.1
-"""Added to the grid's size when the position table is interpolated, as in DINOv2's own code."""
 
 
 class DinoTokens(nn.Module):
@@ -178,13 +174,13 @@ class DinoTokens(nn.Module):
         return rearrange(x[:, 1:], "b (h w) c -> b c h w", h=rows)
 
     def positions(self, rows: int, columns: int) -> Float[Tensor, "1 L C"]:
-        """The position table for a grid, interpolated as in DINOv2's own code (with an offset in the scale)."""
+        """The position table for a grid, interpolated as in DINOv2's own code (with an offset of 0.1 in the scale)."""
         table = cast(Tensor, self.tower.pos_embed)
         side = round((table.shape[1] - 1) ** 0.5)
         if (rows, columns) == (side, side):
             return table
         maps = rearrange(table[:, 1:], "1 (h w) c -> 1 c h w", h=side)
-        scale = ((rows + POSITION_OFFSET) / side, (columns + POSITION_OFFSET) / side)
+        scale = ((rows + 0.1) / side, (columns + 0.1) / side)
         maps = F.interpolate(maps, scale_factor=scale, mode="bicubic")
         return torch.cat((table[:, :1], rearrange(maps, "1 c h w -> 1 (h w) c")), dim=1)
 
@@ -204,18 +200,16 @@ _FROM_TRANSFORMERS = (
     (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
     (r"^layernorm\.", "norm."),
 )
-_MASK_TOKEN = "mask_token"
-"""The embedding for masked patches, which only DINOv2's own training uses."""
 
 
 def dino_state(official: Mapping[str, Tensor], dino: nn.Module) -> dict[str, Tensor]:
-    """State dict for a `DinoTokens`; a classifier on top of the tower is ignored."""
+    """State dict for a `DinoTokens`; a classifier and the embedding of masked patches are ignored."""
     refuse_other_origins(official, "DINOv2")
     has_classifier = any(name.startswith(_CLASSIFIER) for name in official)
     weights = (
         (name, f"tower.{ours}", value)
         for name, value in official.items()
-        if (ours := renamed(name.removeprefix(_CLASSIFIER), _FROM_TRANSFORMERS)) != _MASK_TOKEN
+        if (ours := renamed(name.removeprefix(_CLASSIFIER), _FROM_TRANSFORMERS)) != "mask_token"
         and not (has_classifier and re.fullmatch(r"classifier\.(weight|bias)", name))
     )
     return fit_thirds(weights, shapes_of(dino), "DINOv2", _PACKED)

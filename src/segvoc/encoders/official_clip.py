@@ -51,10 +51,8 @@ class PublishedTower(nn.Module):
     ) -> TowerStates:
         """State dicts of this encoder and its text encoder from a CLIP, in any format that the family's map reads.
 
-        `companion` has the weights of the image encoder's other part.
-
-        Raises:
-            CheckpointError: The weights belong to another family (the message names its presets) or don't fit.
+        `companion` has the weights of the image encoder's other part. `CheckpointError`: the weights belong to another
+        family (the message names its presets) or don't fit.
         """
         if companion is not None and self.companion is None:
             raise CheckpointError("these weights contain CLIP and DINOv2; load them as part-cat-seg-b")

@@ -48,11 +48,9 @@ class VocabularyEncoder(PromptedWordEncoder):
 
     def has_changed(self) -> bool:
         """Whether the text encoder's weights have changed since the last call."""
-        before, self._weights = self._weights, _weights_of(self.text_encoder)
-        same = before is None or (
-            self._weights.stamps == before.stamps and torch.equal(self._weights.sums, before.sums)
-        )
-        return not same
+        before, now = self._weights, _weights_of(self.text_encoder)
+        self._weights = now
+        return before is not None and not (now.stamps == before.stamps and torch.equal(now.sums, before.sums))
 
     @property
     def batch(self) -> int:

@@ -27,7 +27,7 @@ _QUOTED = 3
 
 
 def warn_of_unknown_words(unknown: Sequence[str]) -> None:
-    """Warn, in one line, of words that a text encoder probably doesn't know (`TextEncoder.unknown_words`)."""
+    """Warn, in one line, of words that a text encoder probably doesn't know (`Tokenizer.unknown_words`)."""
     if not unknown:
         return
     quoted = [f'"{word}"' for word in unknown[:_QUOTED]]

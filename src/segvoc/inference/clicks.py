@@ -305,10 +305,11 @@ def click(
     clicked, guess = ClickedImage(pixels), None
     if corners is not None:
         guess = clicked.boxed(_view_of(corners, width, height))
-    # without a box, the first click has to be on the object
-    ordered = sorted(zip(places, on_object, strict=True), key=lambda point: not point[1]) if guess is None else None
-    for (x, y), adds in ordered or zip(places, on_object, strict=True):
-        guess = clicked.clicked(Click(x, y, adds), guess)
+    clicks = [Click(x, y, adds) for (x, y), adds in zip(places, on_object, strict=True)]
+    if guess is None:  # without a box, the first click has to be on the object
+        clicks.sort(key=lambda one: not one.adds)
+    for one in clicks:
+        guess = clicked.clicked(one, guess)
     assert isinstance(guess, Guess)
     return clicked.mask(guess)
 

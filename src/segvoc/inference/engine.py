@@ -71,25 +71,15 @@ class Engine(ABC):
 
     @abstractmethod
     def run(self, pixels: Float32[Array, "N 3 H W"], text: EncodedWords, protocol: Protocol) -> Maps:
-        """Run the network on views of images.
+        """Run the network on N views, RGB in [0, 255], with words encoded by `Segmenter.encode_words`.
 
-        Args:
-            pixels: N views, RGB with values in [0, 255].
-            text: the words, encoded by `Segmenter.encode_words`.
-            protocol: how class aggregation pools, and which classes are selected.
-
-        Returns:
-            The maps, and which classes they are of; see `Maps`.
+        The protocol says how class aggregation pools, and which classes are selected.
         """
 
     def find_features(self, pixels: Float32[Array, "N 3 H W"]) -> FeatureArrays:
-        """Run the image encoder on views of images: the first half of `run`.
+        """Run the image encoder, the first half of `run`; raises `UsageError` for part networks.
 
-        Returns:
-            The feature maps that taught words read, and the inputs of `compare`.
-
-        Raises:
-            UsageError: the network is a part network.
+        The result has the feature maps that taught words read, and the inputs of `compare`.
         """
         raise UsageError(
             f"words can't be taught to {self.name!r}, a network of objects and parts; teach another model, such as tiny"

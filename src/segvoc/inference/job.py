@@ -176,8 +176,10 @@ class LabelingJob:
     def _result(
         self, image: ReadImage, output: ViewLogits, search: Callable[[], ClassLabels] | None, network_seconds: float
     ) -> Segmentation:
-        start, query = time.perf_counter(), self.query
-        output, job = self._smoothed(output, image.pixels)
+        start, query, job = time.perf_counter(), self.query, self
+        if self.smoothing is not None:
+            output = self.smoothing(output, self.protocol, image.pixels)
+            job = replace(self, protocol=replace(self.protocol, sliding=None))
         classes = (search or job._search(image, output))()
         part_labels = part_confidence = group_labels = None
         if query.parts is not None:
@@ -192,7 +194,7 @@ class LabelingJob:
             confidence=classes.confidence,
             probabilities=classes.probabilities,
             group_labels=group_labels,
-            selected=selected_classes(output, query),
+            selected=selected_classes(None if output.kept is None else output.kept_anywhere().tolist(), query),
             image=image.pixels,
             seconds=image.seconds + network_seconds + time.perf_counter() - start,
             source=image.source,
@@ -202,13 +204,6 @@ class LabelingJob:
             part_confidence=part_confidence,
             **self.about,
         )
-
-    def _smoothed(self, output: ViewLogits, image: UInt8[np.ndarray, "H W 3"]) -> "tuple[ViewLogits, LabelingJob]":
-        """The smoothed output of a frame, and the job to label it with."""
-        if self.smoothing is None:
-            return output, self
-        mean = self.smoothing(output, self.protocol, image)
-        return mean, replace(self, protocol=replace(self.protocol, sliding=None))
 
     def view_logits(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[ViewLogits]:
         """The network's logits for all views of several images; views of equal size form one batch."""
@@ -275,24 +270,23 @@ def read_in_batches(
     that is no image, the images before it come first.
     """
     names = (f"image {number}" for number in count(1)) if places is None else places
-    sources, failures = zip(images, names, strict=False), list[Exception]()
     with ThreadPoolExecutor(min(batch, 4), thread_name_prefix="segvoc-reader") as reader:
-        ahead: deque[Future[ReadImage | InputError]] = deque()
 
-        def read_ahead() -> None:
-            if failures:
-                return
+        def started() -> Iterator[Future[ReadImage | InputError]]:
             try:
-                for source, place in islice(sources, 2 * batch - len(ahead)):
-                    ahead.append(reader.submit(_outcome, source, stretch, place))
+                for source, place in zip(images, names, strict=False):
+                    yield reader.submit(_outcome, source, stretch, place)
             except Exception as error:
-                failures.append(error)
+                failed = Future[ReadImage | InputError]()
+                failed.set_exception(error)
+                yield failed
 
+        reads = started()
         try:
-            read_ahead()
+            ahead = deque(islice(reads, 2 * batch))
             while ahead:
                 next_batch = [ahead.popleft() for _ in range(min(batch, len(ahead)))]
-                read_ahead()  # while the caller works
+                ahead.extend(islice(reads, 2 * batch - len(ahead)))  # while the caller works
                 outcomes = list[ReadImage | InputError]()
                 try:
                     for future in next_batch:
@@ -302,8 +296,6 @@ def read_in_batches(
                         yield outcomes
                     raise
                 yield outcomes
-            if failures:
-                raise failures[0]
         finally:
             reader.shutdown(wait=False, cancel_futures=True)
 

@@ -223,11 +223,7 @@ class LabelOptions:
 
     @classmethod
     def of(cls, options: "LabelOptions | None", changes: LabelKeywords) -> "LabelOptions":
-        """Apply changes to options (None: the defaults), for functions that take both.
-
-        Raises:
-            UsageError: an option is unknown, or a value is out of range.
-        """
+        """Apply changes to options (None: the defaults), with the errors of `LabelOptions`, or of an unknown name."""
         if unknown := [name for name in changes if name not in LabelKeywords.__annotations__]:
             known = (*LabelKeywords.__annotations__, "options", "parts", "groups")
             raise UsageError(f"there is no option {unknown[0]!r}{argument_meant(unknown[0], ('words', *known))}")

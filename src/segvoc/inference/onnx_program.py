@@ -97,12 +97,10 @@ def _unfit_output(outputs: Mapping[str, np.ndarray]) -> str:
 
 
 class WordsApart:
-    """Runs both halves as a single program.
+    """Runs both halves as a single program: `shared` selects the classes, and computes what they share.
 
-    Args:
-        shared: selects the classes, and computes what they share.
-        each: computes the logits of some classes; called by several threads, so it should use only one.
-        threads: number of calling threads; 0: `onnx_threads`, or one per core.
+    `each` computes the logits of a class; it is called by `threads` threads (0: `onnx_threads`, or one per core), so it
+    should use only one.
     """
 
     def __init__(self, shared: RunProgram, each: RunProgram, threads: int) -> None:
@@ -119,8 +117,6 @@ class WordsApart:
             return self._each(found | parts)["logits"]
 
         numbers, threads = range(kept.shape[1]), min(self._threads or onnx_threads() or cores(), kept.shape[1])
-        if threads == 1:
-            return {"logits": np.concatenate([logits(number) for number in numbers], axis=1), "kept": kept}
         # a pool per call: a persistent pool's threads would be missing after a fork
         with ThreadPoolExecutor(threads) as pool:
             return {"logits": np.concatenate(list(pool.map(logits, numbers)), axis=1), "kept": kept}

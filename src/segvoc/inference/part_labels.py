@@ -59,14 +59,10 @@ class Candidate:
 def beside_parts(
     vocabulary: Vocabulary, parts: PartVocabulary, none: str | None = None, stand_ins: Sequence[str] = ()
 ) -> tuple[Vocabulary, tuple[Candidate, ...]]:
-    """Add the parts of the requested words, except of the background and its stand-ins, to the query.
+    """Add the words of parts ("dog's head"; a part of any object has one per object) to the requested words.
 
-    Returns:
-        The requested words, followed by the words of parts ("dog's head"; a part of any object has one per object);
-        and the candidates, grouped by object in ascending order of their parts.
-
-    Raises:
-        UsageError: a part's word is also a requested word, an object is the background, or there are too many words.
+    The background and its stand-ins have no parts. Candidates are grouped by object, in ascending order of their parts.
+    `UsageError`: a part's word is also a requested word, an object is the background, or there are too many words.
     """
     places = {word: place for place, word in enumerate(vocabulary.words)}
     for name in parts.objects:
@@ -96,14 +92,9 @@ def label_parts(
 ) -> tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
     """Label the part at each pixel: its index or 65535, and its probability (0 without a part).
 
-    Args:
-        candidates: the candidates of `beside_parts`.
-        output: the network's logits for the whole query.
-        labels: the word at each pixel, or 65535; only the parts of this word are considered there.
-        objects: the network's score for that word: a logit or, with `sigmoid_first`, a probability.
-        label_of: the label of each requested word, without stand-ins of the background.
-        against: the rule by which a pixel gets a part.
-        protocol: the protocol that the image was segmented with.
+    Only the parts of a pixel's word (`labels`, or 65535) are considered there; `objects` is the score of that word, a
+    logit or, with `sigmoid_first`, a probability. `output` has the logits of the whole query, and `label_of` the label
+    of each requested word, without stand-ins of the background.
     """
     xp, where = array_namespace(objects), device(objects)
     place_of = np.full(UNLABELED + 1, -1, np.int32)

@@ -105,14 +105,11 @@ def _probability(scores: Float32[Array, "H W"], protocol: Protocol) -> Float32[A
     return scores if protocol.sigmoid_first else sigmoid(scores)
 
 
-def selected_classes(output: ViewLogits, query: ClassQuery) -> Bool[np.ndarray, " K"]:
-    """Classes that class selection kept in any view; a thresholded background always counts as kept."""
-    selected = np.ones(len(query.words), dtype=bool)
-    if output.kept is None:
-        return selected
-    selected[query.asked_indices] = False
-    kept = to_numpy(output.kept_anywhere())
-    selected[np.array(query.asked_indices)[kept[kept < len(query.asked_indices)]]] = True
+def selected_classes(kept: Sequence[int] | None, query: ClassQuery) -> Bool[np.ndarray, " K"]:
+    """Classes that class selection kept (None: all), of the queried ones; a thresholded background is always kept."""
+    selected, asked = np.ones(len(query.words), dtype=bool), query.asked_indices
+    if kept is not None:
+        selected[asked] = np.isin(range(len(asked)), kept)
     return selected
 
 

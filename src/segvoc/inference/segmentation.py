@@ -52,9 +52,6 @@ if TYPE_CHECKING:
 REPR_WORDS = 5
 """Maximum number of words in a result's `repr`."""
 
-NOTEBOOK_PIXELS = 200_000
-"""Maximum number of pixels of the overlay in a notebook, which stores its outputs."""
-
 
 class ObjectBox(NamedTuple):
     """The bounding box of an object or connected component [px]; x1 and y1 are exclusive."""
@@ -136,9 +133,8 @@ class Segmentation:
         return f"<Segmentation {source}{self.width} x {self.height}: {told}>"
 
     def _repr_jpeg_(self) -> bytes:
-        """The overlay, as the value of a notebook's cell."""
         content = io.BytesIO()
-        self.overlay(max_pixels=NOTEBOOK_PIXELS).save(content, "JPEG", quality=85)
+        self.overlay(max_pixels=200_000).save(content, "JPEG", quality=85)  # small: a notebook stores its outputs
         return content.getvalue()
 
     @property

@@ -50,13 +50,9 @@ class StrongestClass:
         self.update_piece(slice(0, height), slice(0, width), [Layer.whole(maps, height, width)], indices)
 
     def update_piece(self, rows: slice, columns: slice, layers: "Sequence[Layer]", indices: Int[Array, " K"]) -> None:
-        """Update a piece of the image, covered by the same tiles throughout, with more classes.
+        """Update a piece of the image, covered by the same tiles throughout, with more classes, as `update` does.
 
-        Args:
-            rows: rows of the piece.
-            columns: columns of the piece.
-            layers: one per tile, with maps of the same classes.
-            indices: indices of the classes, as for `update`.
+        There is a layer per tile, all with maps of the same classes.
         """
         for y, x in _blocks(rows.stop - rows.start, columns.stop - columns.start, layers[0]):
             value, index = _strongest(layers, y, x, indices)
@@ -72,12 +68,9 @@ class StrongestClass:
 
 
 class StrongestOfOwner(StrongestClass):
-    """The strongest class of every pixel among those of the pixel's owner, for example the parts of its object.
+    """The strongest class of every pixel among those of the pixel's owner (from -1), such as the parts of its object.
 
-    The result is exact, and a block only considers classes whose owner has pixels in it.
-
-    Args:
-        owner: owner of each pixel, from -1. Where the owner has no classes, the value is -inf.
+    The result is exact, and a block only considers classes whose owner has pixels in it. Without any it is -inf.
     """
 
     def __init__(self, owner: Int[Array, "H W"]) -> None:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from array_api_compat import device
-from jaxtyping import Bool, Float32, UInt8, UInt16
+from jaxtyping import Float32, UInt8, UInt16
 
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import ArrayImage, WindowedImage
 from segvoc.inference.job import LabelingJob, Outcomes, ReadImage, not_finite_error
-from segvoc.inference.pixel_labels import decide
+from segvoc.inference.pixel_labels import decide, selected_classes
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.reports import LabelStatistics
 from segvoc.inference.segmentation import Segmentation
@@ -74,29 +74,13 @@ class TiledLabeling:
             kept.update(to_numpy(output.kept_anywhere()).tolist())
         return tuple(sorted(kept)) if len(kept) < number else None
 
-    def selected(self, classes: Classes | None) -> Bool[np.ndarray, " K"]:
-        """Which words `select` has kept; a thresholded background always counts as kept."""
-        query = self.job.query
-        if classes is None:
-            return np.ones(len(query.words), bool)
-        kept, asked = set(classes), {index: place for place, index in enumerate(query.asked_indices)}
-        return np.array([index not in asked or asked[index] in kept for index in range(len(query.words))])
-
     def cells(
         self, image: WindowedImage, classes: Classes | None, *, first_row: int = 0, name: str = "the image"
     ) -> Generator[LabeledCell, None, None]:
-        """Label an image; a thread prefetches the next tile during each forward pass.
+        """Label an image with the classes of `select`, from a row of tiles on, whose cells are those of a full run.
 
-        Memory holds the tiles being read, the coarse logits of two rows of tiles, and a cell.
-
-        Args:
-            image: the image.
-            classes: the result of `select`.
-            first_row: the row of tiles to start at; its cells are the same as in a full run.
-            name: name of the image in errors.
-
-        Raises:
-            InputError: the image is damaged, or the network's output for it is not finite.
+        A thread prefetches the next tile during each forward pass. Memory holds the tiles being read, the coarse logits
+        of two rows of tiles, and a cell. `InputError`: the image is damaged, or the network's output isn't finite.
         """
         rows, columns = self.tiling.rows(image.height), self.tiling.columns(image.width)
         protocol = replace(self.job.protocol, selection=None if classes is None else Listed(classes))
@@ -159,7 +143,7 @@ class TiledLabeling:
         return Segmentation(
             labels=labels,
             confidence=confidence,
-            selected=self.selected(classes),
+            selected=selected_classes(classes, self.job.query),
             image=image.pixels,
             seconds=image.seconds + time.perf_counter() - start,
             source=image.source,
@@ -184,24 +168,22 @@ class TiledLabeling:
         """Prefetch tiles in a thread; None for a tile without valid pixels."""
         with ThreadPoolExecutor(1, thread_name_prefix="segvoc-tiles") as reader:
             ahead = reader.submit(_tile, image, places[0], size)
-            for number in range(len(places)):
-                pixels = ahead.result()
-                if number + 1 < len(places):
-                    ahead = reader.submit(_tile, image, places[number + 1], size)
+            for place in places[1:]:
+                pixels, ahead = ahead.result(), reader.submit(_tile, image, place, size)
                 yield pixels
+            yield ahead.result()
 
     def _outputs(
         self, tiles: Sequence[UInt8[np.ndarray, "h w 3"] | None], protocol: Protocol, name: str
     ) -> list[ViewLogits | None]:
-        found: list[ViewLogits | None] = [None] * len(tiles)
-        seen = {place: pixels for place, pixels in enumerate(tiles) if pixels is not None}
-        job = replace(self.job, protocol=protocol)
-        for place, output in zip(seen, job.view_logits([*seen.values()]) if seen else (), strict=True):
+        seen = [pixels for pixels in tiles if pixels is not None]
+        outputs = replace(self.job, protocol=protocol).view_logits(seen) if seen else []
+        for output in outputs:
             xp = array_namespace(output.logits)
             if not bool(xp.all(xp.isfinite(output.logits))):
                 raise not_finite_error(name)
-            found[place] = output
-        return found
+        found = iter(outputs)
+        return [None if pixels is None else next(found) for pixels in tiles]
 
     def _cell(self, image: WindowedImage, cover: "_Cover", row: int, column: int, protocol: Protocol) -> LabeledCell:
         down, across = cover.rows.cell(row), cover.columns.cell(column)
@@ -210,7 +192,7 @@ class TiledLabeling:
         pieces = cover.pieces(down, across)
         if not pieces or (valid is not None and not valid.any()):
             return LabeledCell(row, down, across, np.full(size, UNLABELED, np.uint16), np.zeros(size, np.float32))
-        like = pieces[0].outputs[0].logits
+        like = pieces[0].tiles[0][0].logits
         xp, where, query = array_namespace(like), device(like), self.job.query
         indices = xp.asarray(query.asked_indices, device=where)
         best, stand_in = StrongestClass(*size, like), StrongestClass(*size, like)
@@ -226,12 +208,11 @@ class TiledLabeling:
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """A piece of a cell, covered by the same tiles throughout, with the shares of each tile in rows and columns."""
+    """A piece of a cell, covered by the same tiles throughout: the output of each, and its shares along both axes."""
 
     rows: slice
     columns: slice
-    outputs: list[ViewLogits]
-    shares: list[tuple[Share, Share]]
+    tiles: list[tuple[ViewLogits, Share, Share]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,15 +229,15 @@ class _Cover:
         found = []
         for rows, vertical in self.rows.shares(down):
             for columns, horizontal in self.columns.shares(across):
-                outputs, shares = [], []
-                for share_y, share_x in itertools.product(vertical, horizontal):
-                    if (output := self.outputs[share_y.tile][share_x.tile]) is not None:
-                        outputs.append(output)
-                        shares.append((share_y, share_x))
-                if outputs:
+                tiles = [
+                    (output, share_y, share_x)
+                    for share_y, share_x in itertools.product(vertical, horizontal)
+                    if (output := self.outputs[share_y.tile][share_x.tile]) is not None
+                ]
+                if tiles:
                     y = slice(rows.start - down.start, rows.stop - down.start)
                     x = slice(columns.start - across.start, columns.stop - across.start)
-                    found.append(_Piece(y, x, outputs, shares))
+                    found.append(_Piece(y, x, tiles))
         return found
 
     def update(
@@ -264,7 +245,7 @@ class _Cover:
     ) -> None:
         """Search some classes in all pieces of a cell; `indices` are their labels."""
         size = self.rows.size, self.columns.size
-        outputs = list({id(output): output for piece in pieces for output in piece.outputs}.values())
+        outputs = list({id(output): output for piece in pieces for output, _, _ in piece.tiles}.values())
         streams = [output.maps(protocol, size, classes=classes) for output in outputs]
         # all tiles have the same classes, so their maps are aligned
         for step in zip(*streams, strict=True):
@@ -272,10 +253,7 @@ class _Cover:
             first, chosen = step[0]
             axes = PixelAxis(first.shape[1], size[0], first), PixelAxis(first.shape[2], size[1], first)
             for piece in pieces:
-                layers = [
-                    Layer(maps[id(output)], *axes, down, across)
-                    for output, (down, across) in zip(piece.outputs, piece.shares, strict=True)
-                ]
+                layers = [Layer(maps[id(output)], *axes, down, across) for output, down, across in piece.tiles]
                 best.update_piece(piece.rows, piece.columns, layers, indices[chosen])
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Float32, Int, UInt8
 from PIL import Image
 
 from segvoc.inference.protocols import Protocol, Sliding, Strides, Tiles
+from segvoc.inference.tile_grid import TileAxis
 from segvoc.layers.selection_rules import DROPPED
 from segvoc.runtime.arrays import Array, array_namespace, bilinear, interpolated, sigmoid
 
@@ -26,12 +27,9 @@ MEAN_COLOR = (122.7709383, 116.7460125, 104.09373615)
 def views(
     image: UInt8[np.ndarray, "h w 3"], protocol: Protocol, to_device: ToDevice = np.asarray
 ) -> Float32[Array, "V 3 H W"]:
-    """Prepare the network's input: one view, or all windows followed by the whole image.
+    """Prepare the network's input: one view, or all windows followed by the whole image (but for `Strides`).
 
-    `Strides` has no view of the whole image.
-
-    Returns:
-        V views of equal size, with values in [0, 255], in the library and on the device of `to_device`'s result.
+    Views have equal sizes and values in [0, 255], in the library and on the device of `to_device`'s result.
     """
     seen = _views(image, protocol, to_device)
     found = _zeros(seen[0], len(seen), 3, *seen[0].shape[:2])
@@ -134,11 +132,7 @@ def _corners(sliding: Sliding) -> list[tuple[int, int]]:
     return [(y, x) for y in starts for x in starts]
 
 
-Place = tuple[slice, slice]
-"""Rows and columns of a window in an image."""
-
-
-def _tiles(height: int, width: int, tiles: Tiles) -> list[Place]:
+def _tiles(height: int, width: int, tiles: Tiles) -> list[tuple[slice, slice]]:
     """Tiles that differ in size by at most one pixel; tiles overlap if the image has too few pixels."""
 
     def cut(side: int, count: int) -> list[slice]:
@@ -156,13 +150,12 @@ def _stitched(views: Float[Array, "V K h w"], tiles: Tiles) -> Float[Array, "K Y
     return tiled
 
 
-def _strides(size: tuple[int, ...], strides: Strides) -> list[Place]:
+def _strides(size: tuple[int, ...], strides: Strides) -> list[tuple[slice, slice]]:
     """Windows at every stride; the last are moved back to end at the image's border."""
 
     def cut(side: int) -> list[slice]:
-        count = max(0, -(-(side - strides.window) // strides.stride)) + 1
-        starts = (min(number * strides.stride, max(0, side - strides.window)) for number in range(count))
-        return [slice(start, min(start + strides.window, side)) for start in starts]
+        axis = TileAxis(side=side, tile=strides.window, overlap=strides.window - strides.stride)
+        return [slice(start, start + axis.size) for start in axis.starts]
 
     return [(rows, columns) for rows in cut(size[0]) for columns in cut(size[1])]
 
@@ -175,9 +168,6 @@ def _overlaid(views: Float[Array, "V K h w"], strides: Strides, size: tuple[int,
         count[rows, columns] += 1
     return total / count
 
-
-ClassIndices = Int[Array, " M"] | range
-"""Indices of classes, ascending."""
 
 MERGED_CLASSES = 32
 """Number of classes per chunk when sliding windows are merged."""
@@ -201,7 +191,11 @@ class ViewLogits:
         return xp.sort(xp.unique_values(self.kept))
 
     def maps(
-        self, protocol: Protocol, size: tuple[int, int] | None = None, *, classes: ClassIndices | None = None
+        self,
+        protocol: Protocol,
+        size: tuple[int, int] | None = None,
+        *,
+        classes: Int[Array, " M"] | range | None = None,
     ) -> Iterator[tuple[Float[Array, "N y x"], Int[Array, " N"]]]:
         """Yield the merged maps of classes that were kept in any view, several at a time, and their indices.
 

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from segvoc.checkpoints.files import FORMAT, WeightsFile, read_weights, write_weights
@@ -17,8 +19,9 @@ from segvoc.encoders.official_clip import is_plain_clip
 from segvoc.errors import CheckpointError, UsageError, checked_call
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.cost_sum import NoAggregation
+from segvoc.layers.precision import lowest_precision
 from segvoc.models.builders import NetworkConfig, weightless
-from segvoc.models.headers import configuration_of, configuration_record, write_network
+from segvoc.models.headers import CUSTOM, configuration_of, configuration_record, is_custom, taught_tensors
 from segvoc.models.network_segmenter import require_network
 from segvoc.models.presets import Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
@@ -58,7 +61,26 @@ def save(
         raise UsageError(
             f"{os.fspath(path)!r} doesn't end in .safetensors, the format that is written; use that suffix"
         )
-    write_network(path, model.name, model.network, model.origin, model.taught, origin=origin, license=license)
+    name, network, built = model.name, model.network, model.origin
+    if "preset" not in built:
+        raise UsageError(f"the preset of {name!r} is unknown; save a model that segvoc.load made")
+    kind = lowest_precision(network)
+    if kind.itemsize < torch.float32.itemsize:
+        rounded = str(kind).removeprefix("torch.")
+        raise UsageError(f"the weights of {name!r} were rounded to {rounded}; save it loaded with dtype='float32'")
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "origin": origin,
+        "license": license,
+        "version": __version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **built,
+    }
+    if is_custom(network, built):
+        record[CUSTOM] = True
+    preset = str(record.pop("preset"))
+    tensors, words = taught_tensors(model.taught)
+    write_weights(path, network.state_dict() | tensors, preset, **record, **words)
 
 
 @dataclass(frozen=True, kw_only=True)

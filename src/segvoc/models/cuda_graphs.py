@@ -5,7 +5,6 @@ computes them. A recorded graph is launched in one call. It reads and writes fix
 outputs out of it, and weights are read where they were when it was recorded.
 """
 
-import copy
 import gc
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -31,18 +30,12 @@ LARGEST_SHARE = 0.25
 
 
 class CapturedFunction(Generic[Outputs]):
-    """A function of tensors as a CUDA graph.
+    """A function of tensors as a CUDA graph; `RuntimeError` if PyTorch can't record it.
 
     The function must have run before, so that libraries are set up; it must not wait for the GPU, copy from or to main
-    memory, or depend on anything but its inputs and tensors that stay where they are.
-
-    Args:
-        function: maps tensors to outputs, which live in the graph and change with each call.
-        inputs: example inputs of the shapes that all calls have.
-        pool: memory that several graphs share, if none of them runs while the outputs of another are in use.
-
-    Raises:
-        RuntimeError: PyTorch can't record the function.
+    memory, or depend on anything but its inputs and tensors that stay where they are. Its outputs live in the graph and
+    change with each call. `inputs` are examples of the shapes that all calls have. Several graphs may share the memory
+    of a `pool`, if none of them runs while the outputs of another are in use.
     """
 
     def __init__(self, function: Callable[..., Outputs], inputs: Sequence[Tensor], pool: Any = None) -> None:
@@ -128,20 +121,10 @@ class NetworkGraphs:
         self._lock = threading.Lock()
         self._idle: torch.cuda.Event | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle without the graphs, which belong to this process."""
-        return {"network": self.network}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Begin without graphs."""
-        self.__init__(state["network"])  # pyright: ignore[reportIncompatibleUnannotatedOverride]
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "NetworkGraphs":
-        """A copy for the copied network, without graphs."""
-        return NetworkGraphs(copy.deepcopy(self.network, memo))
+    def __reduce__(self) -> tuple[object, ...]:
+        return NetworkGraphs, (self.network,)  # copies begin without graphs, which belong to this process
 
     def __len__(self) -> int:
-        """Number of recorded graphs."""
         return len(self._graphs)
 
     def __call__(self, image: Images, text: Float[Tensor, "T P C"], options: ForwardOptions) -> SelectedLogits:

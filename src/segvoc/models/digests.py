@@ -48,17 +48,15 @@ def model_device(model: Segmenter) -> str:
 
 
 def enable_word_cache(model: Segmenter) -> None:
-    """Enable the on-disk word cache of a loaded model (`PromptedWordEncoder.digest`).
-
-    The encoder gets no reference to the model: a cycle would keep the weights in memory long after their last use.
-    """
+    """Enable the on-disk word cache of a loaded model (`PromptedWordEncoder.digest`)."""
     encoder = model.encode_words
     if isinstance(encoder, PartWordEncoder):
         encoder = encoder.encode
     if not isinstance(encoder, PromptedWordEncoder):
         return  # the words of an exported model may be fixed
+    # no reference to the model: a cycle would keep the weights in memory long after their last use
     if isinstance(model, ExportedSegmenter):
-        encoder.digest = partial(_exported_words, digest_of(digest_of(model.manifest.to_json()), _engine(model)))
+        encoder.digest = partial(_exported_words, digest_of(weights_digest(model), _engine(model)))
     else:
         encoder.digest = _network_words
 

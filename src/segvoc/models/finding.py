@@ -198,54 +198,40 @@ def _shared(name: str, shared: SharedModel, get: Get) -> FoundModel:
     return FoundModel(name=name, model=model, taught=taught, words=shared.words, background=shared.background)
 
 
-_CLIPS = {(768, 16, 224): "clip-b", (1024, 14, 336): "clip-l"}
-"""Presets of CLIP by the image encoder's width, the side of its patches [px], and that of its images [px]."""
-
-_CLIP = {"hidden_size": 768, "patch_size": 32, "image_size": 224}
-"""transformers' defaults, which a configuration may leave out."""
+_SAVED = {
+    "clip": {(768, 16, 224): "clip-b", (1024, 14, 336): "clip-l"},
+    "siglip": {(768, 16, 256000): "siglip2-b", (1024, 16, 256000): "siglip2-l", (1152, 16, 256000): "siglip2-so400m"},
+}
+"""Presets by transformers' type of a model, the image encoder's width, the side of its patches [px], and of CLIP the
+side of its images [px], of SigLIP 2 the number of tokens that the text encoder knows."""
 
 
 def _transformers_preset(config: Mapping[str, Any], name: str) -> str | None:
-    """The preset for a model saved by transformers; None if there is none."""
+    """The preset for a model saved by transformers, whose defaults a configuration may leave out; None without any."""
     kind = config.get("model_type")
     if kind == "clipseg":
         return "clipseg" if config.get("use_complex_transposed_convolution") else "clipseg-rd64"
-    if kind == "siglip":
-        return _siglip_preset(config, name)
-    if kind != "clip":
+    if kind not in ("clip", "siglip"):
         return None
-    vision = _sizes_in(config, "vision_config", _CLIP)
-    width, patch, side = (vision[key] for key in _CLIP)
-    preset = next((preset for size, preset in _CLIPS.items() if size == (width, patch, side)), None)
+    vision, text = (_sizes_in(config, part) for part in ("vision_config", "text_config"))
+    width, patch = vision.get("hidden_size", 768), vision.get("patch_size", 32 if kind == "clip" else 16)
+    sizes = f"{width} channels, patches of {patch} px"
+    if kind == "clip":
+        last = vision.get("image_size", 224)
+        model, advice = f"CLIP with {sizes} and images of {last} px", "ViT-B/16 at 224 px or ViT-L/14 at 336 px"
+    else:
+        last = text.get("vocab_size", 32000)
+        model = f"SigLIP with {sizes} and {last} tokens"
+        advice = "a SigLIP 2 ViT-B/16, ViT-L/16 or So400m/16 of fixed resolution"
+    preset = next((preset for known, preset in _SAVED[kind].items() if known == (width, patch, last)), None)
     if preset is None:
-        raise CheckpointError(
-            f"{name!r} is a CLIP with {width} channels, patches of {patch} px and images of {side} px, for which "
-            "segvoc has no preset; take ViT-B/16 at 224 px or ViT-L/14 at 336 px"
-        )
+        raise CheckpointError(f"{name!r} is a {model}, for which segvoc has no preset; take {advice}")
     return preset
 
 
-_SIGLIPS = {(768, 16): "siglip2-b", (1024, 16): "siglip2-l", (1152, 16): "siglip2-so400m"}
-"""Presets of SigLIP 2 by the width of the image encoder and the side of its patches."""
-
-
-def _siglip_preset(config: Mapping[str, Any], name: str) -> str:
-    """The preset for a SigLIP saved by transformers."""
-    vision, text = (_sizes_in(config, part, {}) for part in ("vision_config", "text_config"))
-    width, patch, words = vision.get("hidden_size", 768), vision.get("patch_size", 16), text.get("vocab_size", 32000)
-    preset = _SIGLIPS.get((width, patch))
-    if preset is None or words != 256000:
-        raise CheckpointError(
-            f"{name!r} is a SigLIP with {width} channels, patches of {patch} px and {words} tokens, for which segvoc "
-            "has no preset; take a SigLIP 2 ViT-B/16, ViT-L/16 or So400m/16 of fixed resolution"
-        )
-    return preset
-
-
-def _sizes_in(config: Mapping[str, Any], part: str, defaults: Mapping[str, int]) -> dict[str, Any]:
-    """The sizes in part of a transformers configuration, with defaults filled in."""
+def _sizes_in(config: Mapping[str, Any], part: str) -> Mapping[str, Any]:
     sizes = config.get(part)
-    return {**defaults, **sizes} if isinstance(sizes, Mapping) else dict(defaults)
+    return sizes if isinstance(sizes, Mapping) else {}
 
 
 def _open_clip_preset(get: Get, name: str) -> str | None:
@@ -266,15 +252,14 @@ def _open_clip_preset(get: Get, name: str) -> str | None:
 
 def _architecture(model: Mapping[str, Any]) -> tuple[object, ...]:
     """What distinguishes open_clip models, apart from the input size."""
-    vision, text = (_sizes_in(model, part, {}) for part in ("vision_cfg", "text_cfg"))
+    vision, text = (_sizes_in(model, part) for part in ("vision_cfg", "text_cfg"))
     timms = re.sub(r"_\d+$", "", str(vision.get("timm_model_name")))
     return timms, model.get("embed_dim"), text.get("vocab_size"), text.get("width"), text.get("layers")
 
 
 def _transformers_options(config: Mapping[str, Any]) -> Mapping[str, object]:
     """Preset settings from a transformers configuration: a CLIP's activation, if it isn't OpenAI's."""
-    vision = config.get("vision_config")
-    gelu = isinstance(vision, Mapping) and vision.get("hidden_act") == "gelu"
+    gelu = _sizes_in(config, "vision_config").get("hidden_act") == "gelu"
     return {"activation": "gelu"} if config.get("model_type") == "clip" and gelu else {}
 
 

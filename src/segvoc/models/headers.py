@@ -1,26 +1,22 @@
 """Weights files of segvoc: configuration and taught words (tensors taught.N.NAME) in the header; shipped weights."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segvoc.checkpoints.files import FORMAT, WeightsFile, read_weights, write_weights
+from segvoc.checkpoints.files import WeightsFile, read_weights
 from segvoc.checkpoints.origins import TOKENIZER
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.taught.taught_words import TaughtWords, is_half
-from segvoc.layers.precision import lowest_precision
 from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.presets import PRESETS, Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
-from segvoc.runtime.version import __version__
 from segvoc.storage.files import SHIPPED
 from segvoc.storage.records import from_json, to_json
 
@@ -62,41 +58,6 @@ def configuration_of(file: WeightsFile, preset: Preset) -> NetworkConfig:
         if same and file.record.get("parts") == list(TOWERS):
             return replace(ours, encoder=configuration.encoder)
     return ours
-
-
-def write_network(
-    path: str | os.PathLike[str],
-    name: str,
-    network: SegmentationNetwork,
-    built: Mapping[str, object],
-    taught: Sequence[TaughtWords],
-    *,
-    origin: str,
-    license: str,
-) -> None:
-    """Write a network's weights, with everything that `segvoc.load` needs to rebuild it.
-
-    See `segvoc.save` for arguments and errors; `built` is `Segmenter.origin`.
-    """
-    if "preset" not in built:
-        raise UsageError(f"the preset of {name!r} is unknown; save a model that segvoc.load made")
-    kind = lowest_precision(network)
-    if kind.itemsize < torch.float32.itemsize:
-        rounded = str(kind).removeprefix("torch.")
-        raise UsageError(f"the weights of {name!r} were rounded to {rounded}; save it loaded with dtype='float32'")
-    record: dict[str, Any] = {
-        "format": FORMAT,
-        "origin": origin,
-        "license": license,
-        "version": __version__,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **built,
-    }
-    if is_custom(network, built):
-        record[CUSTOM] = True
-    preset = str(record.pop("preset"))
-    tensors, words = taught_tensors(taught)
-    write_weights(path, network.state_dict() | tensors, preset, **record, **words)
 
 
 def is_custom(network: SegmentationNetwork, built: Mapping[str, object]) -> bool:
@@ -144,11 +105,6 @@ def taught_words_of(file: WeightsFile) -> tuple[TaughtWords, ...]:
         halves = {name: array.astype(np.float16) for name, array in arrays.items() if is_half(name)}
         taught.append(TaughtWords.of(file.path, record, arrays | halves))
     return tuple(taught)
-
-
-def without_taught(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of the network alone."""
-    return {name: value for name, value in tensors.items() if not name.startswith(f"{TAUGHT}.")}
 
 
 def shipped_weights(name: str, preset: Preset) -> WeightsFile:

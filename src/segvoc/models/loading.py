@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple, get_args
 
 import torch
@@ -10,10 +11,9 @@ from torch import Tensor
 from segvoc.checkpoints.fetching import fetch
 from segvoc.checkpoints.files import WeightsFile, read_header, read_weights
 from segvoc.checkpoints.hub import Token
-from segvoc.checkpoints.strict import check_values, fit_exactly
+from segvoc.checkpoints.strict import check_values, fit_exactly, shapes_of
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError, checked_call
-from segvoc.inference.engine import ModelTraits
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.builders import NetworkConfig, weightless
@@ -22,12 +22,12 @@ from segvoc.models.digests import enable_word_cache
 from segvoc.models.finding import FoundModel, find_model
 from segvoc.models.headers import (
     CUSTOM,
+    TAUGHT,
     TRAINING,
     configuration_of,
     configuration_record,
     shipped_weights,
     taught_words_of,
-    without_taught,
 )
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name, votes_of
@@ -119,13 +119,12 @@ def segmenter_of(
         network=network,
         protocols=preset.protocols_of(configuration),
         templates=preset.templates_of(configuration),
-        traits=ModelTraits(
-            own_selection=preset.own_selection,
+        traits=replace(
+            preset.traits,
             votes=votes_of(configuration),
-            parts_against="half" if network.has_background else preset.parts_against,
-            background_words=None if trained else preset.background_words,
+            parts_against="half" if network.has_background else preset.traits.parts_against,
+            background_words=None if trained else preset.traits.background_words,
             refines_edges=preset.refines_edges_of(configuration),
-            unsure_below=preset.unsure_below,
         ),
         optimize=optimize,
         origin=origin,
@@ -203,8 +202,7 @@ def state_of(name: str, preset: Preset, network: SegmentationNetwork, file: Weig
         state = preset.from_official(file.tensors, network)
     else:
         tensors = _own_tensors(name, preset, network, file)
-        expected = {key: value.shape for key, value in ours.items()}
-        state = fit_exactly(((key, key, value) for key, value in tensors.items()), expected, name)
+        state = fit_exactly(((key, key, value) for key, value in tensors.items()), shapes_of(network), name)
     check_values(state, ours)
     return state
 
@@ -214,11 +212,11 @@ def _own_tensors(name: str, preset: Preset, network: SegmentationNetwork, file: 
     if "parts" not in file.record:
         if file.preset is not None and PRESETS.get(file.preset) is not preset:
             raise CheckpointError(f"these weights are for {file.preset!r}, not for {name}; load them under that name")
-        own = without_taught(file.tensors)
-        return begin_with(file, network) if isinstance(network.aggregation, NoAggregation) else own
+        if isinstance(network.aggregation, NoAggregation):
+            return begin_with(file, network)
+        return {key: value for key, value in file.tensors.items() if not key.startswith(f"{TAUGHT}.")}
     if file.record["parts"] != list(TOWERS):
         raise CheckpointError("its header names modules unknown to this segvoc; install a newer segvoc")
-
     return file.tensors | cosine_state(network.aggregation, preset.cosine_logits)
 
 

@@ -124,11 +124,7 @@ def load_to_label(
 def load_exported(folder: str | os.PathLike[str]) -> ExportedSegmenter:
     """Load a folder written by `segvoc export`; it runs on the CPU.
 
-    Args:
-        folder: the folder.
-
-    Raises:
-        CheckpointError: the folder isn't an exported model or is damaged, or its words were taught to another model.
+    `CheckpointError`: it isn't an exported model or is damaged, or its words were taught to another model.
     """
     return _ready(ExportedSegmenter(folder))
 

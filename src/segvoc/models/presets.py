@@ -12,11 +12,11 @@ from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, 
 from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from segvoc.encoders.vit import TIMM_CLIPS, TimmClipName, clip_seg_b16, vit_b16, vit_l14
 from segvoc.inference import protocols
-from segvoc.inference.part_labels import PartsAgainst
+from segvoc.inference.engine import PLAIN, ModelTraits
 from segvoc.inference.prepared_vocabulary import STUFF, BackgroundWords
 from segvoc.inference.protocols import Protocols
 from segvoc.layers.cost_sum import COSINES, CosineLogits
-from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnSelection, OwnShare, Votes
+from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnShare, Votes
 from segvoc.models import builders
 from segvoc.models.catalog import unknown_model
 from segvoc.networks.base import SegmentationNetwork
@@ -93,9 +93,6 @@ CLIP_TEMPLATE = "A photo of a {} in the scene"
 Family = Literal["PCA-Seg", "CAT-Seg", "ERR-Seg", "SynSeg", "PartCATSeg", "PCA-Seg for parts"]
 """The papers' networks; all sizes share a test protocol."""
 
-KeyMap = Callable[[Mapping[str, Tensor], SegmentationNetwork], dict[str, Tensor]]
-"""Maps a released checkpoint's tensors to a network's state dict."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
@@ -110,15 +107,11 @@ class Preset:
     templates_of: Callable[[Any], tuple[str, ...]]
     """Prompt templates for such a configuration; `{}` stands for the word."""
     protocols_of: Callable[[Any], Protocols]
-    own_selection: OwnSelection | None = None
-    """Default class selection; None: the protocol's."""
-    background_words: BackgroundWords | None = None
-    """Words that stand for the background. A fine-tuned network drops them: it learns where none of its classes is."""
-    parts_against: PartsAgainst = "object"
+    traits: ModelTraits = PLAIN
+    """What the configuration doesn't decide. A fine-tuned network drops the words that stand for the background: it
+    learns where none of its classes is."""
     refines_edges_of: Callable[[Any], bool] = lambda configuration: False
     """Whether the edge refiner was trained on the features of a network with such a configuration."""
-    unsure_below: float | None = None
-    """Mean confidence below which perhaps none of the words is in an image; None: not known."""
     keeps_labels_in_bfloat16: bool = False
     """Whether bfloat16 gives at least 99.5 % of the pixels of photographs the same labels as float32, with the shipped
     weights. Not verified for published networks' or users' weights."""
@@ -133,8 +126,8 @@ class Preset:
     """Published encoders that training starts from, in the order of `--encoder-weights`."""
     how_to_get: str = ""
     """Explains where to get weights if none ship with segvoc and none are published."""
-    from_official: KeyMap | None = None
-    """Maps the keys of released checkpoints to segvoc's."""
+    from_official: Callable[[Mapping[str, Tensor], SegmentationNetwork], dict[str, Tensor]] | None = None
+    """Maps a released checkpoint's tensors to a network's state dict."""
     fit_to_official: Callable[[Mapping[str, Tensor], Any], Any] | None = None
     """The configuration for a released checkpoint, from its tensors and the preset's; None: the preset's."""
     start_from_towers: Callable[[SegmentationNetwork], None] | None = None
@@ -223,8 +216,7 @@ def _frozen_preset(
         build=builders.build_clip_network,
         templates_of=_clip_templates,
         protocols_of=lambda configuration: protocols.frozen_clip_protocols(configuration.encoder.input_size),
-        background_words=FROZEN_BACKGROUND,
-        parts_against="contrast",
+        traits=ModelTraits(background_words=FROZEN_BACKGROUND, parts_against="contrast"),
         cosine_logits=FROZEN_LOGITS,
         published=published,
         encoders=(file,),
@@ -266,7 +258,7 @@ def _err_preset(
         build=builders.build_err_seg,
         templates_of=lambda configuration: (CLIP_TEMPLATE,),
         protocols_of=lambda configuration: protocols.err_protocols(configuration.side),
-        own_selection=OWN_SELECTION,
+        traits=ModelTraits(own_selection=OWN_SELECTION),
         encoders=(encoders,),
         how_to_get=(
             f"{_none_published(None if is_vit else UNCONFIRMED['err-seg'])}; train them, or give a checkpoint of its "
@@ -296,7 +288,7 @@ def _clip_seg_preset(file: PublishedFile, head: Head) -> Preset:
         build=builders.build_syn_seg,
         templates_of=_syn_templates,
         protocols_of=lambda configuration: protocols.clip_seg_protocols(),
-        parts_against="half",
+        traits=ModelTraits(parts_against="half"),
         published=file,
         encoders=(PUBLISHED["openai-clip-b"],),
         from_official=syn_seg_state,
@@ -329,11 +321,6 @@ def _part_preset(
     )
 
 
-UNSURE_BELOW = 0.12
-"""Mean confidence of `tiny` below which perhaps none of the words is in an image. On 66 photos of ten datasets,
-nonsense words have 0.007 to 0.118, and the datasets' words 0.076 to 0.76, below 0.12 on four."""
-
-
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(
         summary="ships with segvoc: EfficientNet-Lite2 and MiniLM, for any photograph and any words, on a laptop",
@@ -341,11 +328,15 @@ PRESETS: dict[str, Preset] = {
         build=builders.build_tiny,
         templates_of=lambda configuration: ("{}",),
         protocols_of=lambda configuration: protocols.tiny_protocols(),
-        own_selection=TINY_SELECTION,
-        background_words=BackgroundWords(words=(*STUFF, "bed"), margin=0.5),  # pets on beds lie on no sofa
-        parts_against="contrast",
+        traits=ModelTraits(
+            own_selection=TINY_SELECTION,
+            background_words=BackgroundWords(words=(*STUFF, "bed"), margin=0.5),  # pets on beds lie on no sofa
+            parts_against="contrast",
+            # on 66 photos of ten datasets, nonsense words have 0.007 to 0.118, and the datasets' words 0.076 to 0.76,
+            # below 0.12 on four
+            unsure_below=0.12,
+        ),
         refines_edges_of=lambda configuration: type(configuration.aggregation) is TinyAggregationConfig,
-        unsure_below=UNSURE_BELOW,
         start_from_towers=builders.start_tiny_from_towers,
         shipped=("minilm_l6.safetensors", "tiny.safetensors"),
         keeps_labels_in_bfloat16=True,

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
     from segvoc.models.network_segmenter import NetworkSegmenter
 
-LICENSE = "that of the weights it started from and of its training data"
-"""Default license in a file's header."""
-
 TINY = "the network `tiny` of segvoc (EfficientNet-Lite2 and MiniLM)"
 SHIPPED_WEIGHTS = "the weights of `tiny`, which ship with segvoc"
 
@@ -210,7 +207,8 @@ def shareable(model: Segmenter, *, weights: bool | None = None) -> ShareableMode
 
 def _shareable_network(model: "NetworkSegmenter", weights: bool | None) -> ShareableModel:
     """A network's files: taught words without weights are checked against the published ones when loaded."""
-    from segvoc.models.headers import TRAINING, has_shipped_weights, is_custom, write_network
+    from segvoc.models.conversion import save
+    from segvoc.models.headers import TRAINING, has_shipped_weights, is_custom
     from segvoc.models.presets import find_preset
 
     built, taught = model.origin, model.taught
@@ -222,8 +220,7 @@ def _shareable_network(model: "NetworkSegmenter", weights: bool | None) -> Share
     base = str(built["preset"])
     preset, shipped, write = find_preset(base), has_shipped_weights(base, model.network), None
     if not shipped if weights is None else weights:
-        options = {"origin": "shared from segvoc", "license": LICENSE}
-        write = partial(write_network, name=model.name, network=model.network, built=built, taught=taught, **options)
+        write = partial(save, model, origin="shared from segvoc")
     elif not shipped and not (taught and preset.published):
         raise UsageError(f"{model.name!r} has unpublished weights, or no taught words; share its weights too")
     training = built.get(TRAINING)

@@ -139,7 +139,7 @@ class SegmentationNetwork(Float32Parts):
 
         Args:
             image_encoder: an `ImageEncoder`.
-            text_encoder: a `TextEncoder`.
+            text_encoder: a `Tower` that is a `Tokenizer` too, from token ids to embeddings.
             aggregation: computes logits from the features of both.
             average_prompts: whether a class has a single embedding, the mean over the prompt templates.
         """

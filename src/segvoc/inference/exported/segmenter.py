@@ -19,9 +19,7 @@ from segvoc.inference.exported.manifest import MANIFEST, ExportManifest, TextPar
 from segvoc.inference.onnx_program import OnnxProgram, RunProgram, WordsApart
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
-from segvoc.inference.taught.features import FeatureArrays, read_features
-from segvoc.inference.taught.taught_words import TaughtWords, probe_image
-from segvoc.inference.windows import views
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.selection_rules import Listed, MostSimilar, SelectionRule, Voted, VotedShare, WithParts
 from segvoc.storage.files import SHIPPED
 from segvoc.vocabulary import Vocabulary
@@ -110,15 +108,8 @@ class ExportedSegmenter(Segmenter):
         # ONNX Runtime's integers are C's `long long`, NumPy's are `long`
         return outputs["logits"], None if protocol.selection is None else outputs["kept"].view(np.int64)
 
-    def probed_features(self) -> FeatureArrays:
-        """See `Segmenter.probed_features`; words, which may be fixed, don't matter here."""
-        return read_features(self._image({"pixels": views(probe_image(), self.protocols["single"])[:1]}))
-
     def check_taught(self) -> None:
-        """Raise `CheckpointError` if the folder's words were taught to another model.
-
-        This runs the image program, so only `load_exported` calls it.
-        """
+        """Raise `CheckpointError` if the folder's words were taught to another model; runs the image program."""
         if self.taught:
             features = self.probed_features()
             for taught in self.taught:

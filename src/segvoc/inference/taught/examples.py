@@ -126,10 +126,8 @@ def sampled_cells(
 SHARES = (0.25, 0.5)
 """Candidate shares of regions in the words' embeddings, besides 0."""
 
-
 FEW_IMAGES = 10
 """Number of images from which networks with known classes only learn classifiers."""
-
 
 WordRegions = Mapping[int, Float32[np.ndarray, " C"]]
 """For each word in an image, by index: the direction of its cells in the words' embedding space."""
@@ -187,13 +185,9 @@ def mixed(
     toward: Float[np.ndarray, "T C"],
     shares: Float[np.ndarray, " T"],
 ) -> Float[Array, "K P C"]:
-    """Mix regions into the embeddings of some words: e' = |e| unit((1 - a) unit(e) + a u).
+    """Mix regions into the embeddings e of some words, by index: e' = |e| unit((1 - a) unit(e) + a u).
 
-    Args:
-        text: prompt embeddings of all K words, which keep their lengths.
-        words: indices of the words to mix.
-        toward: u for each of them; 0 leaves the embedding unchanged.
-        shares: a for each of them.
+    `toward` has u for each of them, where 0 leaves the embedding unchanged, and `shares` a.
     """
     xp, where = array_namespace(text), device(text)
     places = xp.asarray(words, device=where)

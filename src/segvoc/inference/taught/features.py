@@ -32,14 +32,11 @@ FeatureArrays = Mapping[str, Array]
 
 
 def read_features(features: FeatureArrays) -> dict[str, Array]:
-    """The maps that classifiers read, in order.
+    """The maps that classifiers read, in order; `UsageError` if the network has none of them.
 
     These are the map that guides the aggregation (the encoder's last stages, or its dense map), the logits of the
     encoder's known classes, and the maps that guide the decoder. tiny's class logits are a linear function of its
     trunk's head, so a linear classifier on them is equivalent to one on the head.
-
-    Raises:
-        UsageError: the network has none of these maps.
     """
     taps = numbered_names("tap", features)
     names = [name for name in (first_map(features), CLASS_LOGITS, *taps) if name in features]
@@ -107,13 +104,9 @@ def scored(
     """
     total: Array = 0.0
     for one, weight in zip(features.values(), weights, strict=True):
-        xp, maps = array_namespace(one), as_float32(one)
-        count, channels, height, width = maps.shape
-        flat = xp.reshape(maps, (count, channels, height * width))
-        scores = xp.reshape(
-            xp.matmul(xp.asarray(weight, device=device(maps)), flat), (count, len(weight), height, width)
-        )
-        total = total + bilinear(scores, grid)
+        maps = as_float32(one)
+        weight = array_namespace(maps).asarray(weight, device=device(maps))
+        total = total + bilinear(_pointwise(maps, weight), grid)
     xp = array_namespace(total)
     return total + xp.asarray(bias, device=device(total))[None, :, None, None]
 
@@ -128,10 +121,8 @@ def as_float32(maps: Array) -> Array:
 DILATIONS = (1, 2, 4)
 """Dilations of the convolutions on the coarse map, with a growing receptive field."""
 
-
 GROUPS = 8
 """Number of groups of group normalization; divides the pyramid's channels."""
-
 
 FINER = 2
 """Cells of the output per cell of the coarse map, along each axis."""
@@ -177,9 +168,7 @@ class FeaturePyramid:
     ) -> Float[Array, "N C H W"]:
         """Compute the output, on a grid with twice the coarse map's rows and columns.
 
-        Args:
-            maps: standardized feature maps in float32, the coarse map first; the others may have any grids.
-            drop: dropout in training.
+        Maps are standardized and in float32, the coarse one first, the others on any grids; `drop` is dropout.
         """
         coarse, *finer = maps
         size = (FINER * int(coarse.shape[2]), FINER * int(coarse.shape[3]))

@@ -4,8 +4,8 @@ Cross-validation on held-out images chooses how far they are trusted.
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -242,17 +242,9 @@ def learn(
     The penalty is chosen with the text alone; then each share of regions is tried with this penalty, and has to improve
     the classifiers. The regions in a cell's logits come from images of other folds, also in fitting.
 
-    Args:
-        cells: labeled cells of at least two images.
-        vocabulary: the words.
-        pixels: number of labeled pixels of each word.
-        images: number of images with each word.
-        parts: the folds (default: `held_out_parts` of the cells' images).
-        seed: random seed.
-        keep_worse: use the examples of a word even if it gets worse with them.
-        on_fit: called after each fit (`fits_of`).
-
-    Raises: UsageError: there are fewer than two labeled images or words.
+    `pixels` and `images` count the labeled pixels of each word, and the images with it; `parts` are the folds (default:
+    `held_out_parts` of the cells' images). With `keep_worse`, words that get worse use their examples too. `on_fit` is
+    called after each fit (`fits_of`). `UsageError`: there are fewer than two labeled images or words.
     """
     shown = np.unique(cells.labels)
     if len(shown) < 2:
@@ -263,19 +255,16 @@ def learn(
     components = Components.of(cells)
     reduced = components(cells)
     held = _folds(cells, held_out_parts(cells.images, seed) if parts is None else parts)
-    folds = _Folds(cells, reduced, held, shown, seed, on_fit)
+    folds = _Folds(cells, reduced, held, seed, on_fit)
     before = _HeldOutCells(cells, held).scores()
-    penalty, share, fitted, after = folds.best(before)
+    penalty, share, held_out, after = folds.best(before)
     taught = shown
     worse = [] if keep_worse else [index for index in shown.tolist() if after.iou[index] < before.iou[index]]
-    held_out = folds.labeled(fitted, share)
     for index in sorted(worse, key=lambda index: after.iou[index] - before.iou[index]):
-        undo = held_out.keep_text(index)
-        without = held_out.scores()
-        if without.iou[index] > after.iou[index]:
-            taught, after = taught[taught != index], without
-        else:
-            undo()
+        without = held_out.with_text(index)
+        scores = without.scores()
+        if scores.iou[index] > after.iou[index]:
+            taught, held_out, after = taught[taught != index], without, scores
     if after.value(before) <= 0 and not keep_worse:
         taught, after = taught[:0], before
     share = share if len(taught) else 0
@@ -300,11 +289,11 @@ def learn(
 
 
 class _Tried(NamedTuple):
-    """Classifiers of each fold, and their scores."""
+    """The held-out cells, labeled with a penalty and a share, and their scores."""
 
     penalty: Penalty
     share: int
-    fitted: list[Classifiers]
+    held_out: "_HeldOutCells"
     after: HeldOutScores
 
 
@@ -316,22 +305,17 @@ class _Folds:
     reduced: np.ndarray
     held: Sequence[np.ndarray]
     """For each fold, the mask of held-out cells."""
-    shown: np.ndarray
     seed: int
     on_fit: Callable[[], None]
 
     def tried(self, penalty: Penalty, share: int) -> _Tried:
-        """Fit the classifiers of all words."""
         cells, fitted = self.cells.with_share(share), []
         for held in self.held:
             words, random = np.unique(cells.labels[~held]), np.random.default_rng(self.seed)
-            fitted.append(fit(self.reduced[~held], cells.only(~held), words, penalty, random))
+            fitted.append((fit(self.reduced[~held], cells.only(~held), words, penalty, random), self.reduced))
             self.on_fit()
-        return _Tried(penalty, share, fitted, self.labeled(fitted, share).scores())
-
-    def labeled(self, fitted: Sequence[Classifiers], share: int) -> "_HeldOutCells":
-        """Label the held-out cells."""
-        return _HeldOutCells(self.cells, self.held, share, [(one, self.reduced) for one in fitted])
+        held_out = _HeldOutCells(self.cells, self.held, share, fitted)
+        return _Tried(penalty, share, held_out, held_out.scores())
 
     def best(self, before: HeldOutScores) -> _Tried:
         """The best penalty by text alone, and the best share with that penalty."""
@@ -352,8 +336,8 @@ class _Folds:
 class _HeldOutCells:
     """All held-out cells, each labeled by the classifiers that were fitted without its image (see `TaughtQuery`).
 
-    A word that falls back to its text changes few cells, and only these are labeled again, so that trying every word
-    takes time linear in their number.
+    A word that falls back to its text changes few cells, and only these are labeled again: labeling all of them anew
+    for every word would take most of the time.
     """
 
     def __init__(
@@ -367,9 +351,10 @@ class _HeldOutCells:
         self.fold, indices = np.nonzero(np.stack(held))
         self.labels, self.weights, self.text = cells.labels[indices], cells.weights[indices], cells.zero_shot[indices]
         self.images = cells.images[indices]
-        self.logits = cells.mixed[share - 1][indices] if share else self.text.copy()
+        self.logits = cells.mixed[share - 1][indices] if share else self.text
         self.added = np.zeros(self.text.shape, np.float32)
         self.taught = np.zeros((len(held), self.text.shape[1]), bool)
+        self.fallen = np.zeros(self.text.shape[1], bool)  # back to their text
         for fold, (classifiers, components) in enumerate(fitted):
             self.taught[fold, classifiers.words] = True
             self.added[np.ix_(self.fold == fold, classifiers.words)] = classifiers.scores(components[held[fold]])
@@ -386,8 +371,9 @@ class _HeldOutCells:
     def _scored(self, rows: Int[np.ndarray, " R"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """For some cells: all words' logits, and the taught words' highest logits by text and examples."""
         fold = self.fold[rows]
-        before, taught = self.logits[rows].astype(np.float32), self.taught[fold]
-        after = before + self.added[rows]
+        taught = self.taught[fold]
+        before = np.where(self.fallen, self.text[rows], self.logits[rows]).astype(np.float32)
+        after = before + np.where(self.fallen, 0, self.added[rows])
         by_text, by_examples = (np.where(taught, one, LOWEST).max(axis=1) for one in (before, after))
         after -= taught * (self.has_strangers[fold] * withheld(by_text, by_examples))[:, None]
         return after, by_text, by_examples
@@ -397,31 +383,21 @@ class _HeldOutCells:
         rows = np.arange(0, len(self.labels), -(-len(self.labels) // CALIBRATION_CELLS))
         return LabeledLogits(self._scored(rows)[0], self.labels[rows], self.images[rows], self.weights[rows])
 
-    def keep_text(self, word: int) -> Callable[[], None]:
-        """Let a word fall back to its text; returns what undoes it."""
+    def with_text(self, word: int) -> "_HeldOutCells":
+        """A copy in which a word falls back to its text."""
         predicted, highest, by_text, by_examples = self.current
-        text, logits, added = (one[:, word].copy() for one in (self.text, self.logits, self.added))
+        text, logits, added = (one[:, word] for one in (self.text, self.logits, self.added))
         was_strongest = (predicted == word) | (logits >= by_text) | (logits + added >= by_examples)
         rows = np.flatnonzero(was_strongest | (text >= highest))
-        columns = logits, added, self.taught[:, word].copy()
-        undo = partial(self._set, word, columns, rows, [one[rows] for one in self.current])
-        self._set(word, (text, 0.0, False), rows)
-        return undo
-
-    def _set(
-        self,
-        word: int,
-        columns: tuple[np.ndarray, np.ndarray | float, np.ndarray | bool],
-        rows: Int[np.ndarray, " R"],
-        labeled: Sequence[np.ndarray] | None = None,
-    ) -> None:
-        """Replace a word's logits, added scores, and whether folds know it, and the labels of some cells."""
-        self.logits[:, word], self.added[:, word], self.taught[:, word] = columns
-        for one, values in zip(self.current, self._labeled(rows) if labeled is None else labeled, strict=True):
+        other = copy(self)
+        other.fallen, other.taught = self.fallen.copy(), self.taught.copy()
+        other.fallen[word], other.taught[:, word] = True, False
+        other.current = [one.copy() for one in self.current]
+        for one, values in zip(other.current, other._labeled(rows), strict=True):
             one[rows] = values
+        return other
 
     def scores(self) -> HeldOutScores:
-        """The scores of the current labels."""
         return HeldOutScores.of(pixel_counts(self.labels, self.current[0], self.text.shape[1], self.weights))
 
 

@@ -44,7 +44,6 @@ _TYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, object], dict[str, np.ndarray]]:
-    """Read the record and the arrays of a file."""
     name = os.fspath(path)
     try:
         content = Path(path).read_bytes()
@@ -306,7 +305,6 @@ class _Source:
 
     @classmethod
     def of(cls, taught: TaughtWords, places: Sequence[int], rows: Sequence[int]) -> "_Source":
-        """Select classifiers by rows of a file."""
         weights, bias = taught.weights[list(rows)].astype(np.float32), taught.bias[list(rows)]
         if taught.pyramid is not None:
             return cls(places=tuple(places), weights=(weights,), bias=bias, tuned=taught)
@@ -315,7 +313,6 @@ class _Source:
         return cls(places=tuple(places), weights=tuple(parts), bias=bias - raw @ taught.mean, tuned=None)
 
     def scores(self, features: FeatureArrays, grid: tuple[int, int]) -> Float[Array, "N T h w"]:
-        """The scores that examples add to the words' logits."""
         if self.tuned is not None:
             features = {PYRAMID: self.tuned.pyramid_features(features)}
         return scored(features, self.weights, self.bias, grid)
