@@ -127,7 +127,7 @@ def test_pixels_where_no_word_is_likely_stay_unlabeled(words, background, thresh
     )()
     assert found.labels.tolist() == [labels]
     assert found.probabilities is not None and len(found.probabilities) == len(query.words) == len(prepared.words)
-    assert selected_classes(output, query).tolist() == [True] * len(query.words)
+    assert selected_classes(None, query).tolist() == [True] * len(query.words)
 
 
 def test_a_learned_background_rejects_words_without_a_threshold() -> None:
