@@ -1,6 +1,6 @@
 /** The names of words in their regions: where each has room, and how it is written. */
 
-import { regionAt, sweep } from "../labels/connected";
+import { regionAt } from "../labels/connected";
 import { forRuns, type Size } from "../labels/runs";
 
 /** Rows of the grid on which places are looked for. */
@@ -52,9 +52,20 @@ export function namePlaces(labels: Uint16Array, { width, height }: Size, skipped
 /** For each cell, how far the nearest cell of another label is, diagonally as far as along an axis. */
 function distances(grid: Uint16Array, size: Size): Uint16Array {
   const far = new Uint16Array(grid.length).fill(NEVER);
-  sweep(size, (at, before) => {
-    far[at] = Math.min(far[at], before >= 0 && grid[before] === grid[at] ? far[before] + 1 : 1);
-  });
+  const { width, height } = size;
+  const reach = (at: number, x: number, y: number) => {
+    const isSame = x >= 0 && y >= 0 && x < width && y < height && grid[y * width + x] === grid[at];
+    far[at] = Math.min(far[at], isSame ? far[y * width + x] + 1 : 1);
+  };
+  // first those beside a cell that come before it, and then, on the way back, those that come after it
+  for (const step of [1, -1])
+    for (let count = 0; count < far.length; count++) {
+      const at = step > 0 ? count : far.length - 1 - count;
+      const x = at % width,
+        y = (at - x) / width;
+      reach(at, x - step, y);
+      for (const column of [x - 1, x, x + 1]) reach(at, column, y - step);
+    }
   return far;
 }
 

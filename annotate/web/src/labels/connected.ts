@@ -1,6 +1,6 @@
 /** Pixels that touch one another, over edges and corners: regions, and labels that grow into pixels that are open. */
 
-import { type Box, boxOf, grown, pixelsOf, rowsOf, type Runs, type Size, split } from "./runs";
+import { type Box, boxOf, pixelsOf, rowsOf, type Runs, type Size, split } from "./runs";
 
 export interface Connected {
   /** What its pixels have in common. */
@@ -157,22 +157,6 @@ export function regionAt(
   return Int32Array.from(runs);
 }
 
-/** Visit a grid's places row by row, and then back, each with the four beside it that came before it (-1: outside). */
-export function sweep({ width, height }: Size, visit: (at: number, before: number, isDiagonal: boolean) => void): void {
-  const place = (x: number, y: number) => (x < 0 || y < 0 || x >= width || y >= height ? -1 : y * width + x);
-  for (const step of [1, -1]) {
-    for (let count = 0; count < width * height; count++) {
-      const at = step > 0 ? count : width * height - 1 - count;
-      const x = at % width,
-        y = (at - x) / width;
-      visit(at, place(x - step, y), false);
-      visit(at, place(x, y - step), false);
-      visit(at, place(x - step, y - step), true);
-      visit(at, place(x + step, y - step), true);
-    }
-  }
-}
-
 /** Lengths of a step along an axis and of a diagonal one, by which the nearest pixel is found (Borgefors). */
 export const STRAIGHT = 3,
   DIAGONAL = 4;
@@ -183,22 +167,53 @@ const FAR = 2 ** 30;
 export function surroundings(labels: Uint16Array, runs: Runs, size: Size): Map<number, Runs> {
   const box = boxOf(runs, size.width);
   if (!box) return new Map();
-  const patch = new Patch(size.width, grown(box, 1, size));
-  const { values: nearest } = patch;
-  for (const place of nearest.keys()) nearest[place] = labels[patch.pixel(place)];
-  const distance = new Int32Array(nearest.length);
+  // one pixel around it, even where the image ends, so that every pixel of it has neighbors
+  const left = box.left - 1,
+    top = box.top - 1,
+    width = box.right - box.left + 2,
+    height = box.bottom - box.top + 2;
+  const distance = new Int32Array(width * height).fill(FAR);
+  const nearest = new Uint16Array(width * height);
+  for (let y = Math.max(0, top); y < Math.min(size.height, top + height); y++) {
+    for (let x = Math.max(0, left); x < Math.min(size.width, left + width); x++) {
+      const at = (y - top) * width + x - left;
+      distance[at] = 0;
+      nearest[at] = labels[y * size.width + x];
+    }
+  }
+  const place = (pixel: number) => {
+    const y = Math.floor(pixel / size.width);
+    return (y - top) * width + pixel - y * size.width - left;
+  };
   for (let run = 0; run < runs.length; run += 2) {
-    const at = patch.place(runs[run]);
+    const at = place(runs[run]);
     distance.fill(FAR, at, at + runs[run + 1]);
   }
-  if (!distance.includes(0)) return new Map();
-  sweep(patch, (at, before, isDiagonal) => {
-    const through = before < 0 ? FAR : distance[before] + (isDiagonal ? DIAGONAL : STRAIGHT);
-    if (through >= distance[at]) return;
-    distance[at] = through;
-    nearest[at] = nearest[before];
-  });
-  return split(runs, (pixel) => nearest[patch.place(pixel)]);
+  const relax = (at: number, from: number, step: number) => {
+    if (distance[from] + step >= distance[at]) return;
+    distance[at] = distance[from] + step;
+    nearest[at] = nearest[from];
+  };
+  for (let y = 1; y + 1 < height; y++) {
+    for (let x = 1, at = y * width + 1; x + 1 < width; x++, at++) {
+      if (!distance[at]) continue;
+      relax(at, at - 1, STRAIGHT);
+      relax(at, at - width, STRAIGHT);
+      relax(at, at - width - 1, DIAGONAL);
+      relax(at, at - width + 1, DIAGONAL);
+    }
+  }
+  for (let y = height - 2; y > 0; y--) {
+    for (let x = width - 2, at = y * width + width - 2; x > 0; x--, at--) {
+      if (!distance[at]) continue;
+      relax(at, at + 1, STRAIGHT);
+      relax(at, at + width, STRAIGHT);
+      relax(at, at + width + 1, DIAGONAL);
+      relax(at, at + width - 1, DIAGONAL);
+    }
+  }
+  if (distance[place(runs[0])] >= FAR) return new Map();
+  return split(runs, (pixel) => nearest[place(pixel)]);
 }
 
 /** The pixels of each value but one, and the rectangle around them. */

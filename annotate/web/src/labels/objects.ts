@@ -1,6 +1,6 @@
 /** Objects of words: what makes, divides, unites and counts them. All of it are actions of the history in `Edits`. */
 
-import { connected, type Connected, DIAGONAL, Patch, spread, STRAIGHT, sweep } from "./connected";
+import { connected, type Connected, DIAGONAL, Patch, spread, STRAIGHT } from "./connected";
 import type { Labeling } from "./labeling";
 import { type Box, boxOf, forRuns, grown, joined, pixelsOf, type Point, rowsOf, type Runs, split, whole } from "./runs";
 import { firstName } from "./synonyms";
@@ -322,11 +322,22 @@ const LEAST_RISE = 0.15;
 
 /** Distance of each place that is `INSIDE` to the nearest one that isn't [thirds of a pixel]; 0 outside. */
 function distances(patch: Patch): Int32Array {
-  const most = DIAGONAL * (patch.width + patch.height);
-  const far = Int32Array.from(patch.values, (value) => (value === INSIDE ? most : 0));
-  sweep(patch, (at, before, isDiagonal) => {
-    if (far[at]) far[at] = Math.min(far[at], (before < 0 ? 0 : far[before]) + (isDiagonal ? DIAGONAL : STRAIGHT));
-  });
+  const { width, height, values } = patch;
+  const far = Int32Array.from(values, (value) => (value === INSIDE ? DIAGONAL * (width + height) : 0));
+  const at = (x: number, y: number) => (x < 0 || y < 0 || x >= width || y >= height ? 0 : far[y * width + x]);
+  const relax = (x: number, y: number, side: -1 | 1) => {
+    const place = y * width + x;
+    if (!far[place]) return;
+    far[place] = Math.min(
+      far[place],
+      at(x + side, y) + STRAIGHT,
+      at(x, y + side) + STRAIGHT,
+      at(x - 1, y + side) + DIAGONAL,
+      at(x + 1, y + side) + DIAGONAL,
+    );
+  };
+  for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) relax(x, y, -1);
+  for (let y = height - 1; y >= 0; y--) for (let x = width - 1; x >= 0; x--) relax(x, y, 1);
   return far;
 }
 
