@@ -20,12 +20,9 @@ from segvoc.inference.exported.manifest import ExportManifest
 from segvoc.inference.exported.segmenter import TINY_MANIFEST
 from segvoc.storage.files import SHIPPED
 from tools.clicks.network import ClickNetwork
-from tools.clicks.views import SIZE
+from tools.clicks.views import FEATURES, SIZE
 from tools.shipped_networks import parsed, photographs, write_record
 from tools.tiny.photos import DATA_SETS
-
-FEATURES = ("appearance", "tap_0", "tap_1")
-"""What the network reads of a view beside its pixels."""
 
 
 class ClickProgram(nn.Module):
@@ -47,17 +44,14 @@ def program_of(network: ClickNetwork) -> Program:
     cells = SIZE // 16
     # two sizes that differ, so that none is taken for another
     rows, columns = cells, cells - 4
+    cells_of = {name: (count, 16 // stride) for name, (count, stride) in FEATURES.items()} | {"pixels": (3, 16)}
     inputs = {
-        "appearance": torch.rand(1, 472, rows, columns),
-        "tap_0": torch.rand(1, 48, 2 * rows, 2 * columns),
-        "tap_1": torch.rand(1, 24, 4 * rows, 4 * columns),
-        "pixels": 255 * torch.rand(1, 3, 16 * rows, 16 * columns),
+        **{name: torch.rand(1, count, size * rows, size * columns) for name, (count, size) in cells_of.items()},
         "clicks": torch.tensor([[0.5, 0.5, 1.0], [0.2, 0.3, -1.0], [0.7, 0.3, -1.0]]),
         "mask": torch.rand(8 * rows, 8 * columns),
     }
     row, column = Dim("rows", min=4, max=256), Dim("columns", min=4, max=256)
-    strides = {"appearance": 1, "tap_0": 2, "tap_1": 4, "pixels": 16}
-    free = {name: {2: cells * row, 3: cells * column} for name, cells in strides.items()}
+    free = {name: {2: size * row, 3: size * column} for name, (_, size) in cells_of.items()}
     free |= {"clicks": {0: Dim("count", min=1, max=1024)}, "mask": {0: 8 * row, 1: 8 * column}}
     return Program(module=ClickProgram(network).eval(), inputs=inputs, free=free)
 

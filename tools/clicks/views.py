@@ -26,10 +26,11 @@ SIZE = 448
 LABEL_STRIDE = 2
 """The labels and colors of a view are so many pixels apart."""
 
+FEATURES = {"appearance": (472, 16), "tap_0": (48, 8), "tap_1": (24, 4)}
+"""What the network reads of a view beside its pixels: channels and stride."""
+
 SHAPES = {
-    "appearance": ((472, SIZE // 16, SIZE // 16), np.float16),
-    "tap_0": ((48, SIZE // 8, SIZE // 8), np.float16),
-    "tap_1": ((24, SIZE // 4, SIZE // 4), np.float16),
+    **{name: ((count, SIZE // stride, SIZE // stride), np.float16) for name, (count, stride) in FEATURES.items()},
     "colors": ((3, SIZE // LABEL_STRIDE, SIZE // LABEL_STRIDE), np.uint8),
     "labels": ((SIZE // LABEL_STRIDE, SIZE // LABEL_STRIDE), np.uint8),
 }
@@ -100,11 +101,6 @@ def views_of(photo: Photo, random: np.random.Generator) -> Iterator[View]:
             yield View(photo, left, top, right, bottom)
 
 
-def squashed(image: Image.Image, size: int) -> np.ndarray:
-    """An image in a square."""
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-
-
 def all_views(folders: Folders, seed: int = 0) -> list[View]:
     """All views to learn from, shuffled."""
     random = np.random.default_rng(seed)
@@ -134,9 +130,9 @@ def fill(folder: Path, views: Sequence[View]) -> None:
     for at in tqdm(range(done, len(views)), miniters=100, maxinterval=60):
         view = views[at]
         box = (view.left, view.top, view.right, view.bottom)
-        pixels = squashed(view.photo.pixels().crop(box), SIZE)
+        pixels = np.asarray(view.photo.pixels().crop(box).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
         found = model.find_features(pixels.transpose(2, 0, 1)[None].astype(np.float32))
-        for name in ("appearance", "tap_0", "tap_1"):
+        for name in FEATURES:
             arrays[name][at] = found[name][0]
         cells = SIZE // LABEL_STRIDE
         arrays["colors"][at] = pixels.reshape(cells, 2, cells, 2, 3).mean((1, 3)).round().transpose(2, 0, 1)
