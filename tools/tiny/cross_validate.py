@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from segvoc.inference.prepared_vocabulary import STUFF
 from tools.tiny.build import read_training_data
-from tools.tiny.model import SHIPPED, Model, Stages, TrainingData, train
+from tools.tiny.features import TrainingData
+from tools.tiny.model import SHIPPED, Model, Stages, train
 from tools.tiny.photos import DATA_SETS, MORE, Folders, Photo
 from tools.tiny.scoring import calibrate, counts, label_map, scores
 
@@ -160,7 +161,7 @@ def report(data: TrainingData, folds: Sequence[int], seed: int) -> dict[str, Any
     for number in folds:
         fold = Fold(data, number, seed)
         depends_on = ([photo.key for photo in data.features.photos], seed, number, SHIPPED)
-        stored = stages.computed("scores", depends_on, lambda *_, f=fold: f.scored(f.model()))
+        stored = stages.computed("scores", depends_on, lambda _, f=fold: f.scored(f.model()))
         for benchmark, rows in stored["pixels"].items():
             found.setdefault(benchmark, []).append(rows)
         fitted.append(calibrate(*stored["pairs"].unbind(dim=1)))

@@ -76,7 +76,7 @@ def _prefixed(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def packed(model: Model, scale: float, bias: float) -> dict[str, Tensor]:
     """Weights of all but the text tower, as they ship; calibrates the model in place."""
     rescale(model.aggregation, scale, scale, bias)
-    tower = model.tower
+    tower = model.data.tower
     model.projections.write_to(tower, 0)
     # depthwise kernels are few numbers whose rows are whole filters: fp16 costs 0.1 MB
     depthwise = [name for name in tower.state_dict() if "conv_dw" in name or "conv_stem" in name]

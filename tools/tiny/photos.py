@@ -4,6 +4,7 @@ import json
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -14,9 +15,31 @@ NO_WORD = "background"
 MORE = ("more-voc", "more-cats", "more-contours", "more-meals")
 """Data sets that `shared/tools/more_photos.py` makes out of public repositories; each has one folder in its output."""
 
-DATA_SETS = (
-    "coco-panoptic", "coco-things", "clothing", "voc", "coco-minis", "lvis", "caltech", "pantry", "indoor", *MORE,
-)  # fmt: skip
+
+class Shares(NamedTuple):
+    """How often a data set's cells or photographs are drawn in each stage of training, relative to the others'."""
+
+    projections: float
+    trunk: float
+    aggregation: float
+
+
+SHARES = {
+    "coco-panoptic": Shares(0.35, 0.35, 0.36),
+    "coco-things": Shares(0.2, 0.2, 0.1),
+    "clothing": Shares(0.1, 0.1, 0.12),
+    "voc": Shares(0.03, 0.05, 0.08),
+    "coco-minis": Shares(0.15, 0.15, 0.12),
+    "lvis": Shares(0.3, 0.3, 0.02),
+    "caltech": Shares(0.02, 0.03, 0.05),
+    "pantry": Shares(0.1, 0.12, 0.07),
+    "indoor": Shares(0.02, 0.02, 0.02),
+    "more-voc": Shares(0.06, 0.03, 0.14),
+    "more-cats": Shares(0.012, 0.004, 0.01),
+    "more-contours": Shares(0.016, 0.005, 0.01),
+    "more-meals": Shares(0.15, 0.04, 0.02),
+}
+DATA_SETS = tuple(SHARES)
 """Labeled data sets, all of which the shipped weights are trained on."""
 
 
