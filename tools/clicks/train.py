@@ -6,7 +6,6 @@ Each step is one simulated click for each view of a batch, on the middle of the 
 learns after every click.
 """
 
-import argparse
 import copy
 import math
 import time
@@ -25,7 +24,7 @@ from tools.clicks.clicker import connected, largest_error, middle
 from tools.clicks.network import ClickNetwork
 from tools.clicks.views import FEATURES, UNLABELED, all_views, fill, open_cache
 from tools.tiny.optimization import Optimization
-from tools.tiny.photos import Folders, Photo
+from tools.tiny.photos import Folders, Photo, command
 
 BATCH = 8
 MOST_CLICKS = 8
@@ -117,10 +116,8 @@ class Region:
         else:
             places = np.flatnonzero(inside)
             y, x = divmod(int(self.random.choice(places)), inside.shape[1])
-        size = inside.shape[0]
-        self.clicks.append(
-            ((x + self.random.random()) / size, (y + self.random.random()) / size, 1.0 if adds else -1.0)
-        )
+        place = ((pixel + self.random.random()) / inside.shape[0] for pixel in (x, y))
+        self.clicks.append((*place, 1.0 if adds else -1.0))
 
     def correct(self, probability: np.ndarray) -> None:
         """Click on the largest error, and keep the mask."""
@@ -267,9 +264,7 @@ def train(
 
 def main() -> None:
     """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    Folders.add_arguments(parser)
-    parser.add_argument("--cache", type=Path, default=Path("build/clicks"))
+    parser = command(__doc__, Path("build/clicks"))
     parser.add_argument("--out", type=Path, default=Path("build/clicks/network.pt"))
     parser.add_argument("--start", type=Path, help="weights or an exported program to go on from")
     parser.add_argument("--rate", type=float, default=RATE, help="highest learning rate")

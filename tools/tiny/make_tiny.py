@@ -6,7 +6,6 @@
 photographs that the models had not seen. The same photographs, seed and machine give the same bytes.
 """
 
-import argparse
 import hashlib
 import json
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from segvoc.networks.tiny import TinyConfig
 from tools.tiny.build import read_training_data
 from tools.tiny.model import SHIPPED, Model, train
 from tools.tiny.packages import write_tokenizer
-from tools.tiny.photos import Folders
+from tools.tiny.photos import Folders, command
 from tools.tiny.quantize import pack_text_tower
 from tools.tiny.refinement import AGGREGATION, rescale
 from tools.tiny.words import imagenet_names
@@ -88,10 +87,8 @@ def packed(model: Model, scale: float, bias: float) -> dict[str, Tensor]:
 
 def main() -> None:
     """Parse the command line, train, write the weights and their record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    Folders.add_arguments(parser)
+    parser = command(__doc__, Path("build/tiny"))
     parser.add_argument("--scores", type=Path, required=True, help="JSON file of cross_validate --out")
-    parser.add_argument("--cache", type=Path, default=Path("build/tiny"), help="folder of stages, to go on from")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     arguments = parser.parse_args()
     figures = json.loads(arguments.scores.read_text())

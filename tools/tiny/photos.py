@@ -1,7 +1,7 @@
 """Labeled photographs: folders of images/*.jpg, labels/*.png and classes.json."""
 
 import json
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -45,12 +45,10 @@ DATA_SETS = tuple(SHARES)
 
 @dataclass(frozen=True, kw_only=True)
 class Folders:
-    """Where the data sets are."""
+    """Where the data sets are: those in `MORE`, and the others."""
 
     photos: Path
-    """Folder of the data sets that aren't in `MORE`."""
     more: Path
-    """Folder of those that are."""
 
     def __getitem__(self, data_set: str) -> Path:
         """The folder of a data set."""
@@ -61,23 +59,23 @@ class Folders:
         """What a command was given."""
         return cls(photos=chosen.photos, more=chosen.more)
 
-    @staticmethod
-    def add_arguments(parser: ArgumentParser) -> None:
-        """Add `--photos` and `--more` to a command."""
-        parser.add_argument("--photos", type=Path, required=True, help="folder of the data sets")
-        parser.add_argument("--more", type=Path, required=True, help="folder that more_photos.py wrote")
+
+def command(description: str | None, cache: Path) -> ArgumentParser:
+    """The command line of a training: `--photos` and `--more`, as `Folders.of` takes them, and `--cache`."""
+    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--more", type=Path, required=True, help="folder that more_photos.py wrote")
+    parser.add_argument("--cache", type=Path, default=cache, help="folder of what is computed, to go on from")
+    return parser
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Photo:
-    """One photograph of a data set."""
+    """One photograph of a data set, and its label map."""
 
     data_set: str
-    """Name of the data set."""
     image_file: Path
-    """The image."""
     label_file: Path
-    """Its label map."""
     words: tuple[str | None, ...]
     """Names of the values of the label map (None: none of the data set's words)."""
 
@@ -110,6 +108,6 @@ def read_photos(folder: Path, data_set: str) -> list[Photo]:
     names = json.loads((folder / "classes.json").read_text())
     words = tuple(None if name == NO_WORD else name for name in names)
     return [
-        Photo(data_set=data_set, image_file=image, label_file=folder / "labels" / f"{image.stem}.png", words=words)
+        Photo(data_set, image, folder / "labels" / f"{image.stem}.png", words)
         for image in sorted((folder / "images").glob("*.jpg"))
     ]
