@@ -21,7 +21,7 @@ from segvoc.inference.exported.segmenter import TINY_MANIFEST
 from segvoc.storage.files import SHIPPED
 from tools.clicks.network import ClickNetwork
 from tools.clicks.views import FEATURES, SIZE
-from tools.shipped_networks import parsed, photographs, write_record
+from tools.shipped_networks import OF_TINY, parsed, photographs, write_record
 from tools.tiny.photos import DATA_SETS
 
 
@@ -79,12 +79,13 @@ def main() -> None:
     network = ClickNetwork()
     out, date = parsed(__doc__, network, Path("build/clicks"), PROGRAM)
     write_onnx(program_of(network), out, ())
-    out.with_name(IMAGE_PROGRAM).write_bytes(cut_tiny())
-    origin = {
+    image = out.with_name(IMAGE_PROGRAM)
+    image.write_bytes(cut_tiny())
+    origin = OF_TINY | {
         "photographs": {name: photographs()[name] for name in DATA_SETS if name != "indoor"},
         "held_out": "a fifth of the photographs, by tools/clicks/views.py; all of indoor and car-parts",
     }
-    write_record("clicks", date, {name: out.with_name(name).read_bytes() for name in (out.name, IMAGE_PROGRAM)}, origin)
+    write_record("clicks", date, [out, image], origin)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from segvoc.exporting.programs import Program
 from segvoc.inference.edges import EDGES
 from tools.edges.maps import COUNTS, HELD_OUT, TAUGHT
 from tools.edges.network import FEATURES, EdgeNetwork
-from tools.shipped_networks import parsed, photographs, write_record
+from tools.shipped_networks import OF_TINY, parsed, photographs, write_record
 
 
 class EdgeProgram(nn.Module):
@@ -53,7 +53,7 @@ def main() -> None:
     licenses, data_set = {**photographs(), **facades}, {name: name.partition(":")[0] for name in COUNTS | TAUGHT}
     counts = {name: count for name, count in (COUNTS | TAUGHT).items() if data_set[name] not in HELD_OUT}
     seen = {name: f"{count} of {licenses[data_set[name]]}" for name, count in counts.items()}
-    write_record("edges", date, {EDGES: out.read_bytes()}, {"photographs": seen})
+    write_record("edges", date, [out], OF_TINY | {"photographs": seen})
 
 
 if __name__ == "__main__":

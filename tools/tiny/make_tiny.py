@@ -6,7 +6,6 @@
 photographs that the models had not seen. The same photographs, seed and machine give the same bytes.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from segvoc.checkpoints.files import pack_int8_rows, write_weights
 from segvoc.models.headers import configuration_record
 from segvoc.networks.tiny import TinyConfig
+from tools.shipped_networks import write_record
 from tools.tiny.build import read_training_data
 from tools.tiny.model import SHIPPED, Model, train
 from tools.tiny.packages import write_tokenizer
@@ -104,18 +104,8 @@ def main() -> None:
     )
     write_tokenizer(arguments.out / "minilm_l6_tokenizer.json")
     files = ("tiny.safetensors", "minilm_l6.safetensors", "minilm_l6_tokenizer.json")
-    written = {name: arguments.out / name for name in files}
-    record = {
-        "origin": ORIGIN,
-        "license": "Apache-2.0",
-        "command": "make tiny",
-        "date": date.today().isoformat(),
-        "sha256": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in written.items()},
-        "bytes": {name: path.stat().st_size for name, path in written.items()},
-        "scores": figures,
-    }
-    (arguments.out / "tiny.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    print(f"{sum(record['bytes'].values()) / 1e6:.1f} MB in {arguments.out}")
+    today = date.today().isoformat()
+    write_record("tiny", today, [arguments.out / name for name in files], ORIGIN, scores=figures)
 
 
 def _configuration(model: Model) -> dict[str, Any]:
