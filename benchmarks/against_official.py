@@ -34,18 +34,18 @@ exact rows of one machine that have the most words. Measure on an otherwise idle
 """
 
 import argparse
-import json
 import os
 import re
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 
@@ -57,9 +57,9 @@ from benchmarks.official_code import find_model, official_file
 from segvoc.errors import SegvocError, UsageError
 from segvoc.runtime.hardware import Optimize, bfloat16_instructions, peak_gigabytes
 from segvoc.runtime.process_settings import float32_products, keep_freed_memory
-from segvoc.storage.files import file_sha256
+from segvoc.storage.files import file_sha256, read_json
+from tools.make_tables import markdown
 
-ROOT = Path(__file__).resolve().parents[1]
 NAME = "against_official"
 START, END = re.compile(r"<!-- against-official(?:: ([\w-]+))? -->"), "<!-- /against-official -->"
 """Marks before and after the table on a page."""
@@ -74,6 +74,7 @@ BATCH = 4
 """Images of a step of training on a GPU."""
 
 Side = Literal["official", "ours"]
+Result = TypeVar("Result")
 Line = dict[str, object]
 """A measured row."""
 
@@ -107,16 +108,9 @@ def settings_of(model: str, options: argparse.Namespace) -> list[Setting]:
         kinds = [kind for kind in kinds if kind != "training"]
     if not kinds:
         raise UsageError(f"{model} has no such rows as {', '.join(options.rows)}; choose network")
+    several = {"training": BATCH} if on_gpu else {}
     return [
-        Setting(
-            model,
-            words,
-            kind,
-            options.keep,
-            options.device,
-            BATCH if on_gpu and kind == "training" else 1,
-            options.optimize,
-        )
+        Setting(model, words, kind, options.keep, options.device, several.get(kind, 1), options.optimize)
         for kind in kinds
         for words in options.words or WORDS[kind][model]
     ]
@@ -234,26 +228,24 @@ def peak_memory(folder: Path, setting: Setting, dtype: Dtype, side: Side) -> flo
     return peak_gigabytes()
 
 
-def in_process(folder: Path, setting: Setting, *options: str) -> str:
-    """The last line that this command prints for one row in a process of its own; its errors are shown."""
-    command = [sys.executable, "-m", "benchmarks.against_official", "--official", str(folder), *options]
-    environment = {"GOMP_SPINCOUNT": "1000"} | os.environ  # as the command line sets it
-    run = subprocess.run(
-        [*command, "--one", json.dumps(asdict(setting))], stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
-    )
-    if run.returncode:
-        raise SystemExit(run.returncode)
-    return run.stdout.splitlines()[-1]
+def alone(work: Callable[..., Result], *arguments: object, keeps_memory: bool = True) -> Result:
+    """What a function returns in a process of its own."""
+    settings = (keeps_memory,)
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=_set_up, initargs=settings) as process:
+        return process.submit(work, *arguments).result()
+
+
+def _set_up(keeps_memory: bool) -> None:
+    torch.set_num_threads(THREADS)
+    if keeps_memory:
+        keep_freed_memory()  # as our command line does; with one process for both, the official code profits as well
 
 
 def with_earlier(rows: list[Line], earlier: Path, described: Mapping[str, object]) -> list[Line]:
     """Rows, and those of other settings in an earlier file, if the machine was the same; ordered by setting."""
-    known: list[Line] = []
-    if earlier.is_file():
-        before = json.loads(earlier.read_text(encoding="utf-8"))
-        if all(before["machine"].get(fact) == value for fact, value in described.items()):
-            known = before["rows"]
-    merged = {tuple(row.get(key, "auto") for key in KEY): row for row in (*known, *rows)}
+    before = read_json(earlier) if earlier.is_file() else {"machine": {}, "rows": []}
+    is_same = described.items() <= before["machine"].items()
+    merged = {tuple(row.get(key, "auto") for key in KEY): row for row in (*(before["rows"] if is_same else ()), *rows)}
     return sorted(merged.values(), key=_place)
 
 
@@ -275,8 +267,9 @@ def save(rows: list[Line]) -> None:
 def table(rows: Sequence[Line]) -> str:
     """The rows as Markdown: ratios first, seconds beside them."""
     quantities = ("seconds", "GB", "% of peak")
-    heads = ("", "words", "times as fast", *(f"{quantity}: segvoc, official" for quantity in quantities))
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    lines: list[tuple[object, ...]] = [
+        ("", "words", "times as fast", *(f"{quantity}: segvoc, official" for quantity in quantities))
+    ]
     for row in rows:
         label = f"`{row['model']}`{LABELS[str(row['kind'])]}" + (f", {row['keep']} kept" if row["keep"] else "")
         label += f" of {row['images']} images" if row.get("images", 1) != 1 else ""
@@ -285,9 +278,8 @@ def table(rows: Sequence[Line]) -> str:
         label += ", one turn" if row["repeats"] == 1 else ""
         pairs = [f"{row[key]:.3g}, {row[f'official_{key}']:.3g}" for key in ("seconds", "gigabytes") if key in row]
         pairs += ["-"] * (2 - len(pairs)) + [f"{row['share']:.0%}, {row['official_share']:.0%}"]
-        cells = [label, str(row["words"]), f"**{row['ratio']:.1f}**", *pairs]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        lines.append((label, row["words"], f"**{row['ratio']:.1f}**", *pairs))
+    return markdown(iter(lines)) + "\n"
 
 
 def about(results: Mapping[str, Any]) -> str:
@@ -329,9 +321,8 @@ def show(machines: Sequence[Mapping[str, Any]], page: Path) -> None:
         rows = [row for row in results["rows"] if not spreads(row)]
         if start[1] == results["machine"].get("gpu", results["machine"]["instructions"]):
             rows = [row for row in rows if row["kind"] in ("network", "training") and not row["keep"]]
-            most = {
-                (row["model"], row["kind"], row["dtype"], row.get("optimize")): row for row in rows
-            }  # sorted by their words
+            # the last ones have the most words
+            most = {(row["model"], row["kind"], row["dtype"], row.get("optimize")): row for row in rows}
             tables = [table(list(most.values()))]
         elif rows and not start[1]:
             tables.append(table(rows) + about(results))
@@ -352,8 +343,6 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where both codes compute")
     parser.add_argument("--optimize", choices=get_args(Optimize), default="auto", help="as segvoc.load takes it")
     parser.add_argument("--page", type=Path, nargs="+", default=(), help="write the table between the marks on these")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--memory", choices=("official", "ours"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if min(options.repeats, *(options.words or [1])) < 1 or options.keep < 0:
         parser.error("--repeats and --words have to be 1 or more, --keep can't be negative")
@@ -362,23 +351,11 @@ def main() -> None:
     try:
         if options.before:
             side_by_side.compare(options.before, options.repeats)
-        elif options.one:
-            measure_one(options.official[0], Setting(**json.loads(options.one)), options)
         else:
+            os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line sets it
             measure_all([folder.resolve() for folder in options.official], options)
     except SegvocError as error:
         raise SystemExit(f"{parser.prog}: {error}") from None
-
-
-def measure_one(folder: Path, setting: Setting, options: argparse.Namespace) -> None:
-    """Print what is measured of one row in this process."""
-    torch.set_num_threads(THREADS)
-    if options.memory != "official":
-        keep_freed_memory()  # as our command line does; with one process for both, the official code profits as well
-    if options.memory:
-        print(json.dumps(peak_memory(folder, setting, options.dtype, options.memory)))
-    else:
-        print(json.dumps(measured(folder, setting, options.dtype, options.repeats)))
 
 
 def measure_all(folders: Sequence[Path], options: argparse.Namespace) -> None:
@@ -386,17 +363,16 @@ def measure_all(folders: Sequence[Path], options: argparse.Namespace) -> None:
     models = [(folder, find_model(folder)) for folder in folders]
     chosen = [(folder, row) for folder, model in models for row in settings_of(model, options)]
     for folder, setting in chosen:
-        shared = ("--dtype", options.dtype, "--repeats", str(options.repeats))
-        line: Line = json.loads(in_process(folder, setting, *shared))
-        alone = setting.kind != "aggregation" and setting.device == "cpu"
-        sides = (("official_", "official"), ("", "ours")) if alone else ()
-        for prefix, side in sides:
-            line[f"{prefix}gigabytes"] = float(in_process(folder, setting, *shared, "--memory", side))
+        line = alone(measured, folder, setting, options.dtype, options.repeats)
+        if setting.kind != "aggregation" and setting.device == "cpu":
+            for prefix, side in (("official_", "official"), ("", "ours")):
+                call = (peak_memory, folder, setting, options.dtype, side)
+                line[f"{prefix}gigabytes"] = alone(*call, keeps_memory=side == "ours")
         print(line, file=sys.stderr)
         save([line])  # after every row, so that nothing is lost when a long run is stopped
-    files = sorted(machine.RESULTS.glob(f"{NAME}_*.json"))
+    machines = [read_json(file) for file in sorted(machine.RESULTS.glob(f"{NAME}_*.json"))]
     for page in options.page:
-        show([json.loads(file.read_text(encoding="utf-8")) for file in files], page)
+        show(machines, page)
 
 
 if __name__ == "__main__":

@@ -84,10 +84,8 @@ def annotated(model: segvoc.Segmenter, images: segvoc.LabeledImages, place: int)
     first, clicked = work.miou, ClickedImage(pixels)
     while not work.is_done:
         work.correct(clicked)
-    print(
-        f"{images.images[place].identity}: {first:.2f} by words, {work.miou:.2f} after {work.actions} actions",
-        flush=True,
-    )
+    gained = f"{first:.2f} by words, {work.miou:.2f} after {work.actions} actions"
+    print(f"{images.images[place].identity}: {gained}", flush=True)
     return work.actions
 
 

@@ -20,9 +20,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -42,13 +42,12 @@ MORE_TO_DO = 3
 State = Literal["finished", "unfinished", "missing", "failed"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
+class Run(NamedTuple):
     """A call of `papers.reproduce` that takes hours."""
 
     name: str
     """Folder of its report."""
-    words: tuple[str, ...]
+    words: str
     """The call, without --data, --out and --device; "FILES/" stands for the folder of files."""
     purpose: str
     """What it would prove."""
@@ -58,55 +57,41 @@ class Run:
 
 RUNS = (
     Run(
-        name="cat-seg-b",
-        words=("cat-seg-b",),
-        purpose="published weights give the published scores: preparation, network and protocol are right",
+        "cat-seg-b",
+        "cat-seg-b",
+        "published weights give the published scores: preparation, network and protocol are right",
     ),
+    Run("err-seg", "err-seg-b --weights FILES/err-seg-b.pth", "the same of ERR-Seg, with P for each benchmark"),
     Run(
-        name="err-seg",
-        words=("err-seg-b", "--weights", "FILES/err-seg-b.pth"),
-        purpose="the same of ERR-Seg, with P for each benchmark",
-    ),
-    Run(
-        name="cat-seg-b-trained",
-        words=("cat-seg-b", "--train"),
-        purpose="80,000 steps give the published score, 31.8 on A-150: training is right",
+        "cat-seg-b-trained",
+        "cat-seg-b --train",
+        "80,000 steps give the published score, 31.8 on A-150: training is right",
         batch=4,
     ),
     Run(
-        name="serial",
-        words=("cat-seg-eva-b", "--train", "--encoder-weights", "FILES/declip-b.pt"),
-        purpose="with `parallel`: PCA-Seg is better than its serial baseline, as its Table 1 says",
+        "serial",
+        "cat-seg-eva-b --train --encoder-weights FILES/declip-b.pt",
+        "with `parallel`: PCA-Seg is better than its serial baseline, as its Table 1 says",
         batch=8,
     ),
+    Run("parallel", "pca-seg-b --train --encoder-weights FILES/declip-b.pt", "see `serial`", batch=8),
     Run(
-        name="parallel",
-        words=("pca-seg-b", "--train", "--encoder-weights", "FILES/declip-b.pt"),
-        purpose="see `serial`",
-        batch=8,
-    ),
-    Run(
-        name="pca-part-b",
-        words=("pca-part-b", "--train"),
-        purpose="PCA-Seg's part mode, for which no code was released, gives Table 2",
+        "pca-part-b",
+        "pca-part-b --train",
+        "PCA-Seg's part mode, for which no code was released, gives Table 2",
         batch=8,
     ),
 )
 """All runs, the cheapest first."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a run has come."""
+class Progress(NamedTuple):
+    """How far a run has come: the state of its last piece, the time of all [s], and what the last one said."""
 
     state: State = "unfinished"
-    """Of the last piece."""
     seconds: float = 0.0
-    """Time of all its pieces."""
     pieces: int = 0
-    """Number of its pieces."""
-    told: tuple[str, ...] = ()
-    """What its last piece said: the results, or what is missing or wrong."""
+    told: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,21 +110,19 @@ class Place:
     """Number of GPUs, which trainings share."""
     program: tuple[str, ...] = ("-m", "papers.reproduce")
     """What Python runs."""
-    more: tuple[str, ...] = ()
-    """Further options of each call."""
 
     def command(self, run: Run) -> list[str]:
         """The command of a run; a training on several GPUs that divide its batch is started by torchrun."""
         python = [sys.executable]
         if run.batch and self.gpus > 1 and run.batch % self.gpus == 0:
             python += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.gpus)]
-        words = [word.replace("FILES/", f"{self.files}/") for word in run.words]
+        words = [word.replace("FILES/", f"{self.files}/") for word in run.words.split()]
         places = ["--data", str(self.data), "--out", str(self.out / run.name), "--device", self.device]
-        return [*python, *self.program, *words, *self.more, *places]
+        return [*python, *self.program, *words, *places]
 
     def lacking(self, run: Run) -> str:
         """A line about the first file that a run needs, isn't there and can't be fetched; empty if there is none."""
-        for word in run.words:
+        for word in run.words.split():
             name = word.removeprefix("FILES/")
             if name != word and not (self.files / name).is_file():
                 file = UNCONFIRMED[FILES[name]]
@@ -148,19 +131,9 @@ class Place:
 
 
 def run_piece(run: Run, place: Place, is_over: Callable[[], bool], before: Progress) -> Progress:
-    """Begin a run, or go on with it, until it ends or the time is over.
-
-    Args:
-        run: the run.
-        place: its files.
-        is_over: whether to stop it now; asked several times a second.
-        before: its progress so far.
-
-    Returns:
-        Its progress after this piece.
-    """
+    """Begin a run, or go on with it, until it ends or the time `is_over`, which is asked several times a second."""
     if lacking := place.lacking(run):
-        return replace(before, state="missing", told=(lacking,))
+        return before._replace(state="missing", told=(lacking,))
     place.out.mkdir(parents=True, exist_ok=True)
     log, start, stopped = place.out / f"{run.name}.log", time.monotonic(), 0.0
     before_size = log.stat().st_size if log.exists() else 0
@@ -173,51 +146,35 @@ def run_piece(run: Run, place: Place, is_over: Callable[[], bool], before: Progr
                 process.kill()
             time.sleep(0.1)
     said = log.read_bytes()[before_size:].decode(errors="replace")
-    known = replace(before, seconds=before.seconds + time.monotonic() - start, pieces=before.pieces + 1)
-    results = _results(place.out / run.name)
-    errors = [line for line in said.splitlines() if line.startswith("segvoc: error: ")]
-    if results and process.returncode in (0, 1):
-        return replace(known, state="finished", told=tuple(results))
+    known = Progress("failed", before.seconds + time.monotonic() - start, before.pieces + 1)
+    if process.returncode in (0, 1) and (results := _results(place.out / run.name / "report.json")):
+        return known._replace(state="finished", told=results)
     if stopped:
-        return replace(known, state="unfinished", told=())
-    told = errors[-1].removeprefix("segvoc: error: ") if errors else f"it ended with exit code {process.returncode}"
-    return replace(known, state="missing" if process.returncode == 2 else "failed", told=(told,))
+        return known._replace(state="unfinished")
+    errors = [line.removeprefix("segvoc: error: ") for line in said.splitlines() if line.startswith("segvoc: error: ")]
+    told = (errors or [f"it ended with exit code {process.returncode}"])[-1:]
+    return known._replace(state="missing" if process.returncode == 2 else "failed", told=told)
 
 
 def _results(report: Path) -> list[str]:
     """A line for each network of a whole report; none if a benchmark waits for its turn."""
-    path = report / "report.json"
-    if not path.exists():
-        return []
-    content = read_json(path)
+    content = read_json(report) if report.exists() else {"models": [], "means": []}
     entries = (*content["models"], *content["means"])
-    if any(row["verdict"] == "waiting" for entry in entries for row in entry["benchmarks"]):
-        return []
-    return [f"{title(entry)}: {entry['result']}" for entry in entries]
+    waits = any(row["verdict"] == "waiting" for entry in entries for row in entry["benchmarks"])
+    return [] if waits else [f"{title(entry)}: {entry['result']}" for entry in entries]
 
 
 def work(runs: Sequence[Run], place: Place, minutes: float) -> dict[str, Progress]:
     """Give minutes to the runs that aren't finished, in order; their progress is kept after each piece."""
     path, end = place.out / "progress.json", time.monotonic() + 60 * minutes
-    known = {run.name: Progress() for run in runs}
-    if path.exists():
-        content = read_json(path)
-        known |= {name: Progress(**{**content[name], "told": tuple(content[name]["told"])}) for name in content}
+    content = read_json(path) if path.exists() else {}
+    known = {run.name: Progress() for run in runs} | {name: Progress(**one) for name, one in content.items()}
     for run in runs:
         if known[run.name].state == "finished" or time.monotonic() >= end:
             continue
         known[run.name] = run_piece(run, place, lambda: time.monotonic() >= end, known[run.name])
-        write_json(path, {name: asdict(progress) for name, progress in known.items()})
+        write_json(path, {name: progress._asdict() for name, progress in known.items()})
     return {run.name: known[run.name] for run in runs}
-
-
-def lines(known: Mapping[str, Progress]) -> list[str]:
-    """A line or more for each run."""
-    shown = []
-    for name, progress in known.items():
-        spent = f"{progress.seconds / 3600:.2f} h in {progress.pieces} pieces"
-        shown += [f"{name}: {progress.state}, {spent}" + "".join(f"; {text}" for text in progress.told)]
-    return shown
 
 
 def main() -> None:
@@ -236,7 +193,7 @@ def main() -> None:
         sys.exit(f"run {unknown[0]!r} is unknown; there are {', '.join(run.name for run in RUNS)}")
     runs = [run for run in RUNS if run.name in chosen or not chosen]
     if arguments.lists:
-        print("\n".join(f"{run.name}: papers.reproduce {' '.join(run.words)}: {run.purpose}" for run in runs))
+        print("\n".join(f"{run.name}: papers.reproduce {run.words}: {run.purpose}" for run in runs))
         return
     if arguments.data is None:
         sys.exit("the data folder is missing; name it with --data ROOT")
@@ -250,7 +207,9 @@ def main() -> None:
         gpus=max(1, torch.cuda.device_count()),
     )
     known = work(runs, place, arguments.minutes)
-    print("\n".join(lines(known)))
+    for name, progress in known.items():
+        spent = f"{progress.seconds / 3600:.2f} h in {progress.pieces} pieces"
+        print("; ".join([f"{name}: {progress.state}, {spent}", *progress.told]))
     states = {progress.state for progress in known.values()}
     sys.exit(MORE_TO_DO if "unfinished" in states else 0 if states == {"finished"} else 1)
 

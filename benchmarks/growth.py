@@ -16,9 +16,7 @@ machine.
 
 import argparse
 import json
-import math
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -35,7 +33,7 @@ from PIL import Image
 from tqdm import tqdm
 
 import segvoc
-from benchmarks.machine import update
+from benchmarks.machine import RESULTS, update
 from segvoc.cli.segment import summary_line
 from segvoc.imaging.result_paths import ResultPaths, image_paths, plan_files
 from segvoc.inference.label_options import LabelOptions
@@ -45,8 +43,9 @@ from segvoc.labeling.big_images import label_big_image
 from segvoc.labeling.labeling import Labeling, Output, image_work, label_images
 from segvoc.runtime import process_settings
 from segvoc.runtime.hardware import cpu_name, peak_gigabytes
-from segvoc.storage.atomic_writes import write_bytes
+from segvoc.storage.files import read_json
 from segvoc.vocabulary import Vocabulary
+from tools.make_tables import markdown, with_block
 
 ROOT = Path(__file__).parents[1]
 LINKS = 50_000
@@ -62,28 +61,22 @@ POINTS: dict[str, tuple[int, ...]] = {
 LAST = 3
 """Points of a curve that its exponents are taken from."""
 
-START, END = "<!-- growth -->", "<!-- /growth -->"
-
 
 def word_list(number: int) -> list[str]:
     """As many words as asked for, all different."""
     return [f"thing number {index}" for index in range(number)]
 
 
-def label_words(number: int) -> None:
-    """One photograph, so many words."""
-    segvoc.load("tiny", device="cpu").segment(PHOTO, word_list(number))
-
-
 def label_side(number: int) -> None:
     """One image of so many pixels a side, in tiles."""
     with Image.open(PHOTO) as opened:
         photo = np.array(opened.convert("RGB"))
-    repeats = (math.ceil(number / photo.shape[0]), math.ceil(number / photo.shape[1]), 1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "image.png")
-        Image.fromarray(np.tile(photo, repeats)[:number, :number]).save(path, compress_level=1)
-        del photo
+        places = np.arange(number)
+        square = photo[places % photo.shape[0]][:, places % photo.shape[1]]
+        Image.fromarray(square).save(path, compress_level=1)
+        del photo, square
         model = segvoc.load("tiny", device="cpu")
         options = LabelOptions(tile=1024, overlap=64)
         label_big_image(model, path, word_list(20), Output(Path(folder, "out")), options=options)
@@ -143,13 +136,12 @@ def point(curve: str, number: int) -> None:
     """Measure in this process, and print what was found."""
     segvoc.load("tiny", device="cpu").segment(PHOTO, word_list(10))  # imports, and what the first call makes
     start = time.perf_counter()
-    match curve:
-        case "words":
-            label_words(number)
-        case "side":
-            label_side(number)
-        case _:
-            label_folder(number, simulated=curve == "simulated images")
+    if curve == "words":
+        segvoc.load("tiny", device="cpu").segment(PHOTO, word_list(number))
+    elif curve == "side":
+        label_side(number)
+    else:
+        label_folder(number, simulated=curve == "simulated images")
     print(json.dumps({"seconds": round(time.perf_counter() - start, 3), "gigabytes": round(peak_gigabytes(), 3)}))
 
 
@@ -165,19 +157,16 @@ def exponents(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The table of a page: each curve from its first to its last point, and its exponents."""
-    lines = ["| of | from | to | time | exponent | memory | exponent |", "|---|---|---|---|---|---|---|"]
+    lines: list[tuple[object, ...]] = [("of", "from", "to", "time", "exponent", "memory", "exponent")]
     for curve in POINTS:
-        own = sorted((row for row in rows if row["curve"] == curve), key=lambda row: row["number"])
-        if own:
+        if own := sorted((row for row in rows if row["curve"] == curve), key=lambda row: row["number"]):
             first, last, found = own[0], own[-1], exponents(own)
             of = {"side": "pixels (by side)", "simulated images": "images without the network"}.get(curve, curve)
-            cells = (
-                *(of, f"{first['number']:,}", f"{last['number']:,}"),
-                *(f"{first['seconds']:.2g} to {last['seconds']:.3g} s", found["seconds"]),
-                *(f"{first['gigabytes']:.2f} to {last['gigabytes']:.2f} GB", found["gigabytes"]),
-            )
-            lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join((*lines, "", f"{cpu_name()}, two threads, `tiny`."))
+            time_span = f"{first['seconds']:.2g} to {last['seconds']:.3g} s"
+            memory_span = f"{first['gigabytes']:.2f} to {last['gigabytes']:.2f} GB"
+            ends = (f"{first['number']:,}", f"{last['number']:,}")
+            lines.append((of, *ends, time_span, found["seconds"], memory_span, found["gigabytes"]))
+    return f"{markdown(iter(lines))}\n\n{cpu_name()}, two threads, `tiny`."
 
 
 def main() -> None:
@@ -196,13 +185,11 @@ def main() -> None:
     chosen = [one for one in chosen if not one[0].endswith("images") or one[1] <= arguments.most_images]
     rows = [measure(*one) for one in tqdm(chosen, unit="point")]
     update(NAME, rows, ("curve", "number"))
-    stored = json.loads((ROOT / "benchmarks" / "results" / f"{NAME}.json").read_text(encoding="utf-8"))["rows"]
-    print(table(stored))
+    shown = table(read_json(RESULTS / f"{NAME}.json")["rows"])
+    print(shown)
     if arguments.page is not None:
-        text = arguments.page.read_text(encoding="utf-8")
-        marks = re.compile(f"{START}.*?{END}", re.DOTALL)
-        new = f"{START}\n{table(stored)}\n{END}"
-        write_bytes(arguments.page, marks.sub(lambda found: new, text).encode())
+        text = with_block(arguments.page.read_text(encoding="utf-8"), NAME, shown)
+        arguments.page.write_text(text, encoding="utf-8")
     return None
 
 

@@ -77,7 +77,7 @@ def official_code(folder: Path) -> Iterator[Callable[[str], Any]]:
         package = ModuleType(name)
         package.__path__ = [str(folder / place)]
         sys.modules[name] = package
-    finder = StandInFinder((*REPLACED, *missing))
+    finder = _StandInFinder((*REPLACED, *missing))
     sys.meta_path.insert(0, finder)
     try:
         with warnings.catch_warnings(), redirect_stdout(sys.stderr):
@@ -94,29 +94,26 @@ def _inside(name: str, packages: Sequence[str]) -> bool:
     return name.partition(".")[0] in packages
 
 
-class StandInFinder(MetaPathFinder, Loader):
+class _StandInFinder(MetaPathFinder, Loader):
     """Provides stand-ins for some libraries and all of their modules."""
 
     def __init__(self, libraries: Sequence[str]) -> None:
         self.libraries = libraries
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """A package for every name inside these libraries."""
         return ModuleSpec(name, self, is_package=True) if _inside(name, self.libraries) else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """The stand-in."""
-        return StandIn(spec.name)
+        return _StandIn(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing is left to do."""
+        pass
 
 
-class StandIn(ModuleType):
+class _StandIn(ModuleType):
     """A module in the place of a library; its names can be imported, but only those in `USED` can be called."""
 
     def __getattr__(self, name: str) -> Any:
-        """What the official code uses, or else a function that says which library is missing."""
         if name.startswith("__"):
             raise AttributeError(name)
 

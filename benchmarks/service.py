@@ -28,14 +28,13 @@ Fails unless every photograph has one row in each result. A worker has one core.
 
 import argparse
 import contextlib
-import http.client
 import io
+import itertools
 import json
 import os
 import re
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -48,6 +47,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import numpy as np
 from PIL import Image
 
@@ -55,7 +55,6 @@ from benchmarks.machine import keep, update
 
 SAMPLES = sorted((Path(__file__).parents[1] / "samples").glob("*.jpg"))
 WORDS = ["cat", "person", "cup", "table", "rocket", "sky", "wall", "flag", "spoon", "grass"]
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 ALONE = """
 import sys, time
@@ -103,17 +102,10 @@ def alone(device: str, dtype: str, seconds: float) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def memory(process: subprocess.Popen[str]) -> float:
-    """Resident memory [MB]."""
-    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * PAGE / 1e6
-
-
-def form(image: bytes) -> bytes:
-    """An image and the words as a form."""
-    return (
-        b'--b\r\nContent-Disposition: form-data; name="words"\r\n\r\n' + ", ".join(WORDS).encode() + b"\r\n"
-        b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n' + image + b"\r\n--b--\r\n"
-    )
+def memory(process: subprocess.Popen[str], kind: str) -> float:
+    """Resident memory of a process now ("VmRSS") or at its highest so far ("VmHWM") [MB]."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.findall(rf"{kind}:\s+(\d+) kB", status)[0]) / 1e3
 
 
 REFUSED = -1
@@ -122,45 +114,35 @@ REFUSED = -1
 
 def ask(
     address: str,
-    body: bytes | None = None,
+    image: bytes | None = None,
     *,
-    path: str = "/v1/segment",
     accept: str = "application/json",
     source: str = "127.0.0.1",
     patience: float = 600.0,
 ) -> tuple[int, float]:
     """The status of a request from one of loopback's addresses, and the time in Retry-After [s].
 
-    The status is 0 if there is no answer within `patience` [s]. With a body it is a POST.
+    The status is 0 if there is no answer within `patience` [s]. Without an image it asks whether the service lives.
     """
-    place = urlsplit(address)
-    how: dict[str, Any] = {"timeout": patience, "source_address": (source, 0)}
-    if place.scheme == "https":
-        how["context"] = ssl._create_unverified_context()
-    kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
-    with contextlib.closing(kind(place.hostname or "", place.port, **how)) as connection:
+    form: dict[str, Any] = {"data": {"words": ", ".join(WORDS)}, "files": {"image": image}}
+    method, path, content = ("GET", "/healthz", {}) if image is None else ("POST", "/v1/segment", form)
+    transport = httpx2.HTTPTransport(verify=False, local_address=source)
+    with httpx2.Client(transport=transport, timeout=patience, headers={"Accept": accept}) as client:
         try:
-            connection.connect()
-        except ConnectionRefusedError:
-            return REFUSED, 0.2
-        except OSError:
-            return 0, 0.0
-        try:
-            method, headers = "GET" if body is None else "POST", {"Accept": accept, "Content-Type": CONTENT_TYPE}
-            connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            answer.read()
-            return answer.status, float(answer.getheader("Retry-After", "0"))
-        except (OSError, http.client.HTTPException):
+            answer = client.request(method, f"{address}{path}", **content)
+            return answer.status_code, float(answer.headers.get("Retry-After", "0"))
+        except httpx2.ConnectError as error:
+            return (REFUSED, 0.2) if "refused" in str(error) else (0, 0.0)
+        except httpx2.TransportError:
             return 0, 0.0
 
 
-def client(address: str, body: bytes, accept: str, end: threading.Event) -> list[tuple[int, float, float]]:
+def client(address: str, image: bytes, accept: str, end: threading.Event) -> list[tuple[int, float, float]]:
     """Call until the end, and come back when the service says; status, begin and end of each call."""
     calls = []
     while not end.is_set():
         begin = time.perf_counter()
-        status, wait = ask(address, body, accept=accept)
+        status, wait = ask(address, image, accept=accept)
         calls.append((status, begin, time.perf_counter()))
         end.wait(wait)
     return calls
@@ -173,16 +155,13 @@ def load(arguments: argparse.Namespace) -> int:
     before = alone(arguments.device, arguments.dtype, each)
     options = [*chosen, "--queue", str(arguments.queue), *arguments.options]
     with service(options) as (process, address), ThreadPoolExecutor(arguments.clients) as threads:
-        bodies = [form(path.read_bytes()) for path in SAMPLES]
+        images = itertools.islice(itertools.cycle(path.read_bytes() for path in SAMPLES), arguments.clients)
         begin = time.perf_counter()
-        running = [
-            threads.submit(client, address, bodies[number % len(bodies)], arguments.accept, end)
-            for number in range(arguments.clients)
-        ]
+        running = [threads.submit(client, address, image, arguments.accept, end) for image in images]
         time.sleep(min(60.0, arguments.seconds / 2))
-        early = memory(process)
+        early = memory(process, "VmRSS")
         time.sleep(max(0.0, begin + arguments.seconds - time.perf_counter()))
-        late = memory(process)
+        late = memory(process, "VmRSS")
         process.send_signal(signal.SIGTERM)
         stopping = time.perf_counter()
         code = process.wait(600)
@@ -230,8 +209,11 @@ def counted(statuses: Counter[int]) -> dict[str, int]:
 
 TEMPLATE = Path(__file__).parents[1] / "deploy" / "nginx" / "segvoc.conf.template"
 HALF_OPEN, SLOW, ASKED, BURST = 70, 300, 16, 60
-CONTENT_TYPE = "multipart/form-data; boundary=b"
-HEAD = f"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: {CONTENT_TYPE}\r\n".encode()
+UPLOAD = b"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+UPLOAD += (
+    b'Content-Length: 1000000\r\n\r\n--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
+)
+"""The beginning of an upload."""
 
 
 @contextlib.contextmanager
@@ -257,7 +239,7 @@ def behind_nginx(address: str, *, tls: bool = False) -> Iterator[str]:
         free.close()
         process = subprocess.Popen(["nginx", "-e", f"{folder}/errors", "-c", f"{folder}/nginx.conf"])
         try:
-            while ask(f"{scheme}://127.0.0.1:{port}", path="/healthz")[0] != 200:
+            while ask(f"{scheme}://127.0.0.1:{port}")[0] != 200:
                 assert process.poll() is None, Path(folder, "errors").read_text()
                 time.sleep(0.05)
             yield f"{scheme}://127.0.0.1:{port}"
@@ -266,31 +248,41 @@ def behind_nginx(address: str, *, tls: bool = False) -> Iterator[str]:
             process.wait()
 
 
-@contextlib.contextmanager
-def misused(address: str, upload: bytes) -> Iterator[None]:
-    """Half-open uploads and slow headers from 127.0.0.2; those that the server closes are opened again."""
-    place, end = urlsplit(address), threading.Event()
-    half = HEAD + b"Content-Length: %d\r\n\r\n" % len(upload) + upload[:1000]
-    sent = [half] * HALF_OPEN + [b"GET / HTTP/1.1\r\nX: "] * SLOW
+def opened(address: str, begun: bytes) -> socket.socket:
+    """A connection from 127.0.0.2 with a request that doesn't go on."""
+    place, connection = urlsplit(address), socket.socket()
+    connection.settimeout(5)
+    with contextlib.suppress(OSError):
+        connection.bind(("127.0.0.2", 0))
+        connection.connect((place.hostname, place.port))
+        connection.sendall(begun)
+    connection.setblocking(False)
+    return connection
 
-    def opened(begun: bytes) -> socket.socket:
-        connection = socket.socket()
-        connection.settimeout(5)
-        with contextlib.suppress(OSError):
-            connection.bind(("127.0.0.2", 0))
-            connection.connect((place.hostname, place.port))
-            connection.sendall(begun)
-        connection.setblocking(False)
-        return connection
+
+def is_open(connection: socket.socket) -> bool:
+    """Whether a connection that doesn't block is still open."""
+    try:
+        return bool(connection.recv(4096))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def misused(address: str) -> Iterator[None]:
+    """Half-open uploads and slow headers; those that the server closes are opened again."""
+    end, sent = threading.Event(), [UPLOAD] * HALF_OPEN + [b"GET / HTTP/1.1\r\nX: "] * SLOW
+    connections = [opened(address, begun) for begun in sent]
 
     def keep_open() -> None:
         while not end.wait(0.5):
             for number, begun in enumerate(sent):
-                if not _is_open(connections[number]):
+                if not is_open(connections[number]):
                     connections[number].close()
-                    connections[number] = opened(begun)
+                    connections[number] = opened(address, begun)
 
-    connections = [opened(begun) for begun in sent]
     with ThreadPoolExecutor(1) as thread:
         thread.submit(keep_open)
         try:
@@ -301,31 +293,22 @@ def misused(address: str, upload: bytes) -> Iterator[None]:
         connection.close()
 
 
-def _is_open(connection: socket.socket) -> bool:
-    try:
-        return bool(connection.recv(4096))
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-
-
 def answered(address: str) -> int:
     """How many of a few requests of another address are answered while the service is misused."""
-    upload = form(SAMPLES[0].read_bytes())
-    with misused(address, upload):
+    image = SAMPLES[0].read_bytes()
+    with misused(address):
         time.sleep(1)
-        calls = [ask(address, upload, source="127.0.0.3", patience=60) for _ in range(ASKED)]
+        calls = [ask(address, image, source="127.0.0.3", patience=60) for _ in range(ASKED)]
     return [status for status, _ in calls].count(200)
 
 
 def burst(address: str) -> Counter[int]:
     """The answers to connections that one address opens at once, by status; 0: none."""
-    ready, upload = threading.Barrier(BURST), form(SAMPLES[0].read_bytes())
+    ready, image = threading.Barrier(BURST), SAMPLES[0].read_bytes()
 
     def call(_: int) -> int:
         ready.wait()
-        return ask(address, upload, source="127.0.0.4")[0]
+        return ask(address, image, source="127.0.0.4")[0]
 
     with ThreadPoolExecutor(BURST) as threads:
         return Counter(threads.map(call, range(BURST)))
@@ -347,12 +330,12 @@ MOST_MEMORY_MB, MIXED_CLIENTS = 1500, 8
 ACCEPTED = ("application/json", "image/png", "application/zip")
 
 
-def mixed_bodies() -> tuple[list[bytes], bytes]:
-    """Forms of photographs of several sizes, small ones more often, and the form of one of 100 megapixels."""
-    photo, bodies = Image.open(SAMPLES[0]).convert("RGB"), []
+def mixed_images() -> tuple[list[bytes], bytes]:
+    """Photographs of several sizes, small ones more often, and one of 100 megapixels."""
+    photo, images = Image.open(SAMPLES[0]).convert("RGB"), []
     for size, times in (((640, 480), 8), ((1600, 1200), 4), ((4000, 3000), 3), ((6000, 4000), 1)):
-        bodies += [form(_jpeg(photo.resize(size)))] * times
-    return bodies, form(_jpeg(photo.resize((12_500, 8_000))))
+        images += [_jpeg(photo.resize(size))] * times
+    return images, _jpeg(photo.resize((12_500, 8_000)))
 
 
 def _jpeg(image: Image.Image) -> bytes:
@@ -363,16 +346,16 @@ def _jpeg(image: Image.Image) -> bytes:
 
 def most_memory(arguments: argparse.Namespace) -> int:
     """Send mixed requests and keep the peak of the service's memory; the exit code."""
-    bodies, large = mixed_bodies()
+    images, large = mixed_images()
     # each type of answer to each size
-    calls = [(bodies[number % 16], ACCEPTED[number // 16 % 3]) for number in range(arguments.requests)]
+    calls = [(images[number % 16], ACCEPTED[number // 16 % 3]) for number in range(arguments.requests)]
     options = ["--device", arguments.device, "--dtype", arguments.dtype, *arguments.options]
     with service(options, arguments.model) as (process, address), ThreadPoolExecutor(MIXED_CLIENTS) as threads:
-        begin, base = time.perf_counter(), memory(process)
+        begin, base = time.perf_counter(), memory(process, "VmRSS")
         statuses = Counter(threads.map(lambda call: patiently(address, *call), calls))
-        mixed = peak_memory(process)
+        mixed = memory(process, "VmHWM")
         statuses.update(patiently(address, large, accept) for accept in ACCEPTED)
-        peak, seconds = peak_memory(process), time.perf_counter() - begin
+        peak, seconds = memory(process, "VmHWM"), time.perf_counter() - begin
     row = {
         "model": Path(arguments.model).name,
         "options": " ".join(arguments.options),
@@ -388,17 +371,11 @@ def most_memory(arguments: argparse.Namespace) -> int:
     return int(peak > MOST_MEMORY_MB or set(statuses) != {200})
 
 
-def patiently(address: str, body: bytes, accept: str) -> int:
+def patiently(address: str, image: bytes, accept: str) -> int:
     """The status of a request that comes back after the time in Retry-After."""
-    while (answer := ask(address, body, accept=accept))[0] in (429, 503):
+    while (answer := ask(address, image, accept=accept))[0] in (429, 503):
         time.sleep(answer[1])
     return answer[0]
-
-
-def peak_memory(process: subprocess.Popen[str]) -> float:
-    """Highest resident memory of a process so far [MB]."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1e3
 
 
 def guard(_arguments: argparse.Namespace) -> int:

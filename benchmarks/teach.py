@@ -20,7 +20,8 @@ import numpy as np
 
 import segvoc
 from benchmarks.machine import update
-from segvoc.data.labeled_images import ImageAndLabels, LabeledImages
+from segvoc.data.labeled_images import LabeledImages
+from segvoc.evaluation.metrics import Confusion
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmenter import Segmenter
 from segvoc.runtime import process_settings
@@ -32,76 +33,59 @@ WITH_BACKGROUND = ("car-parts",)
 """Sets whose background is scored as a word, as issue 36 does it."""
 
 
-class Examples:
-    """Labeled photographs, of which only some words are given."""
-
-    def __init__(self, images: LabeledImages, words: Sequence[str]) -> None:
-        self.images, self.vocabulary = images, Vocabulary(words)
-        places = {word: index for index, word in enumerate(words)}
-        self._places = np.full(UNLABELED + 1, UNLABELED, np.uint16)
-        for index, word in enumerate(images.vocabulary.words):
-            self._places[index] = places.get(word, UNLABELED)
-
-    def __len__(self) -> int:
-        """Number of photographs."""
-        return len(self.images)
-
-    def read(self, index: int) -> ImageAndLabels:
-        """A photograph, with the labels of the given words."""
-        image, labels = self.images.read(index)
-        return ImageAndLabels(image, self._places[labels])
-
-
 BINS = 15
 """Of the expected calibration error."""
 
 
-def scores(model: Segmenter, examples: Examples) -> tuple[np.ndarray, float, float]:
+def with_words(images: LabeledImages, words: Sequence[str]) -> LabeledImages:
+    """The same photographs, in which only pixels of some words are labeled."""
+    table = tuple(words.index(word) if word in words else UNLABELED for word in images.vocabulary.words)
+    changed = tuple(replace(image, new_labels=table) for image in images.images)
+    return replace(images, vocabulary=Vocabulary(words), images=changed)
+
+
+def scores(model: Segmenter, images: LabeledImages) -> tuple[np.ndarray, float, float]:
     """IoU of each word and pixel accuracy [%], and the expected calibration error in [0, 1]."""
-    words = len(examples.vocabulary)
-    confusion, gaps = np.zeros((words, words), np.int64), np.zeros(BINS)
-    for index in range(len(examples)):
-        image, labels = examples.read(index)
-        result, labeled = model.segment(image, examples.vocabulary), labels != UNLABELED
-        pairs = labels[labeled].astype(np.int64) * words + result.labels[labeled]
-        confusion += np.bincount(pairs, minlength=words * words).reshape(words, words)
+    confusions, gaps, pixels = list[Confusion](), np.zeros(BINS), 0
+    for index in range(len(images)):
+        image, labels = images.read(index)
+        result, labeled = model.segment(image, images.vocabulary), labels != UNLABELED
+        confusions.append(Confusion.count(labels, result.labels, len(images.vocabulary)))
         confidence, is_right = result.confidence[labeled], result.labels[labeled] == labels[labeled]
         bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
         gaps += np.bincount(bins, confidence - is_right, BINS)
-    right, shown = np.diag(confusion), confusion.sum(axis=1)
-    union = np.maximum(shown + confusion.sum(axis=0) - right, 1)
-    pixels = max(confusion.sum(), 1)
-    return np.where(shown > 0, 100 * right / union, np.nan), 100 * right.sum() / pixels, np.abs(gaps).sum() / pixels
+        pixels += labeled.sum()
+    found = Confusion.total(confusions, len(images.vocabulary)).scores()
+    return found.iou, found.pixel_accuracy, np.abs(gaps).sum() / max(pixels, 1)
 
 
 def rows_of(model: Segmenter, images: LabeledImages, held_out: int, seed: int) -> list[dict[str, object]]:
     """The rows of one set."""
     order = np.random.default_rng(seed).permutation(len(images)).tolist()
     words = [word for word in images.vocabulary.words if word != "background" or images.name in WITH_BACKGROUND]
-    test = Examples(images.only(sorted(order[max(COUNTS) :][:held_out])), words)
+    images = with_words(images, words)
+    test = images.only(sorted(order[max(COUNTS) :][:held_out]))
     iou, accuracy, error = scores(model, test)
     base: dict[str, object] = {"set": images.name, "words": len(words), "held_out": len(test), "seed": seed}
     rows = [row(base, 0, iou, accuracy, error)]
     for count in COUNTS:
-        shown = images.only(sorted(order[:count]))
-        rows.append(taught_row(base, model, Examples(shown, words), test, count))
+        rows.append(taught_row(base, model, images.only(sorted(order[:count])), test))
         print(rows[-1], flush=True)
     if images.name == "coco-panoptic":
-        common = commonest(images.only(order[: max(COUNTS)]), 50)
+        shown = images.only(sorted(order[: max(COUNTS)]))
+        common = commonest(shown, 50)
         others = [index for index, word in enumerate(words) if word not in common]
         base = base | {"set": f"{images.name}, 50 words"}
         rows.append(row(base, 0, iou, accuracy, error) | {"untaught": mean(iou[others])})
-        examples = Examples(images.only(sorted(order[: max(COUNTS)])), common)
-        rows.append(taught_row(base, model, examples, test, max(COUNTS), others))
+        rows.append(taught_row(base, model, with_words(shown, common), test, others))
     return rows
 
 
 def taught_row(
     base: dict[str, object],
     model: Segmenter,
-    examples: Examples,
-    test: Examples,
-    count: int,
+    examples: LabeledImages,
+    test: LabeledImages,
     others: Sequence[int] = (),
 ) -> dict[str, object]:
     """The row of words taught by some photographs."""
@@ -111,7 +95,7 @@ def taught_row(
     with tempfile.TemporaryDirectory() as folder:
         taught.save(file := Path(folder) / "taught")
         size = file.stat().st_size
-    return row(base, count, *(found := scores(model.with_taught(taught), test))) | {
+    return row(base, len(examples), *(found := scores(model.with_taught(taught), test))) | {
         "untaught": mean(found[0][list(others)]) if others else None,
         "taught_words": len(taught.words),
         "keep_text": len(taught.record.words) - len(taught.words),

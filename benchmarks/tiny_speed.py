@@ -8,6 +8,7 @@ memory. `--light` is the Python of an environment with `pip install segvoc` alon
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -40,17 +41,15 @@ def main() -> None:
     model, programs = segvoc.load("tiny"), open_tiny()
     photos = sorted((ROOT / "samples").glob("*.jpg"))
     rows: list[dict[str, object]] = []
-    for photo in photos:
-        seconds = fastest(partial(model.segment, photo, words), repeats)
-        rows.append({"what": f"{photo.name}, {len(words)} words", "seconds": seconds})
-    for photo in photos:
-        seconds = fastest(partial(programs.segment, photo, words), repeats)
-        rows.append({"what": f"{photo.name}, {len(words)} words, without PyTorch", "seconds": seconds})
-    fresh = [0]
+    for one, how in ((model, ""), (programs, ", without PyTorch")):
+        for photo in photos:
+            seconds = fastest(partial(one.segment, photo, words), repeats)
+            rows.append({"what": f"{photo.name}, {len(words)} words{how}", "seconds": seconds})
+    numbers = itertools.count()
 
     def new_words() -> None:
-        fresh[0] += 1
-        model.segment(photos[0], [f"{word} {fresh[0]}" for word in words])
+        number = next(numbers)
+        model.segment(photos[0], [f"{word} {number}" for word in words])
 
     rows.append({"what": f"{photos[0].name}, {len(words)} new words", "seconds": fastest(new_words, repeats)})
     rows = [{**row, "peak_gb": "-"} for row in rows]

@@ -14,9 +14,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -28,16 +27,12 @@ PATIENCE = 120
 """Time that a call may take [s]."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ending:
-    """How a child ended."""
+class Ending(NamedTuple):
+    """How a child ended: exit code (negative for a signal), standard error, and number of writes that it made."""
 
     code: int
-    """Exit code; negative for a signal."""
     said: str
-    """Its standard error."""
     calls: int = 0
-    """Writes, flushes and renames that it made."""
 
     @property
     def is_killed(self) -> bool:
@@ -48,13 +43,9 @@ class Ending:
 def run(work: Work, fault: Fault | None = None, after: float | None = None) -> Ending:
     """Call a work in a forked child, in the working folder.
 
-    Args:
-        work: the work.
-        fault: what happens to it at one of its writes.
-        after: time after which SIGKILL comes from outside [s].
+    A fault happens at one of its writes, or SIGKILL comes from outside `after` some time [s].
     """
     fault = fault or Fault(kind="", moment=0)
-    fault.below = ""
     pid = os.fork()
     if pid == 0:
         _child(work, fault)
@@ -66,14 +57,11 @@ def run(work: Work, fault: Fault | None = None, after: float | None = None) -> E
         if time.monotonic() > end:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            return Ending(code=-signal.SIGALRM, said=f"unexpected: it takes more than {PATIENCE} s")
+            return Ending(-signal.SIGALRM, f"unexpected: it takes more than {PATIENCE} s")
         time.sleep(0.002)
-    status = waited[1]
-    code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-    counted = Path("calls")
-    calls = int(counted.read_text() or 0) if counted.exists() else 0
-    said = Path("said")  # not there if it was killed before it began
-    return Ending(code=code, said=said.read_text(errors="replace") if said.exists() else "", calls=calls)
+    # neither file is there if it was killed before it began
+    said, calls = (file.read_text(errors="replace") if file.exists() else "" for file in (Path("said"), Path("calls")))
+    return Ending(os.waitstatus_to_exitcode(waited[1]), said, int(calls or 0))
 
 
 def _child(work: Work, fault: Fault) -> None:
@@ -99,8 +87,7 @@ def _child(work: Work, fault: Fault) -> None:
         os.write(2, f"unexpected {type(error).__name__}: {error}\n".encode())
     finally:
         sys.stderr.flush()
-        descriptor = os.open("calls", os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-        os.write(descriptor, str(fault.calls).encode())
+        Path("calls").write_text(str(fault.calls))
         os._exit(code)
 
 
@@ -109,9 +96,14 @@ def torn(result: Mapping[str, Any], whole: Mapping[str, Any]) -> list[str]:
     return [name for name, value in result.items() if name != "weights" and value != whole.get(name)]
 
 
-def changed(expected: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
-    """A few of the names whose results differ."""
-    return sorted(name for name in {**expected, **result} if expected.get(name) != result.get(name))[:3]
+def goes_on(work: Work, expected: Mapping[str, Any]) -> str:
+    """Let a work go on undisturbed; what is wrong then, or nothing."""
+    ending = run(work)
+    if ending.code:
+        return f"can't go on: {ending.said[-300:]}"
+    result = work.result()
+    different = sorted(name for name in {**expected, **result} if expected.get(name) != result.get(name))
+    return f"another result: {different[:3]}" if different else ""
 
 
 def unbroken(work: Work, folder: Path) -> tuple[dict[str, Any], int, float]:
@@ -156,11 +148,7 @@ def kill(work: Work, whole: tuple[dict[str, Any], int, float], folder: Path, rng
                 return killed, f"torn after {ending.code}: {lost[:3]}"
             if rng.random() < 0.25:
                 jump_clock(inputs, rng.choice((-1, 1)) * rng.choice((3600, 86400, 3650 * 86400)))
-        ending = run(work)
-        if ending.code:
-            return killed, f"can't go on: {ending.said[-300:]}"
-        different = changed(expected, work.result())
-        return killed, f"another result: {different}" if different else ""
+        return killed, goes_on(work, expected)
 
 
 def fail(work: Work, whole: tuple[dict[str, Any], int, float], folder: Path, rng: random.Random) -> tuple[int, str]:
@@ -170,17 +158,15 @@ def fail(work: Work, whole: tuple[dict[str, Any], int, float], folder: Path, rng
         work.set_up()
         kind, moment = rng.choice(sorted(ERRORS)), rng.randrange(1, writes + 1)
         ending = run(work, Fault(kind=kind, moment=moment, lasts=rng.random() < 0.5))
+        problem = ""
         if ending.code < 0 or "unexpected" in ending.said or "Traceback" in ending.said:
-            return 1, f"{kind} at {moment} of {writes}: ends with {ending.code}, says {ending.said[-300:]}"
-        if ending.code and "error: " not in ending.said:
-            return 1, f"{kind} at {moment} of {writes}: exit code {ending.code}, and no error says why"
-        if lost := torn(work.result(), expected):
-            return 1, f"{kind} at {moment} of {writes}: torn: {lost[:3]}"
-        ending = run(work)
-        if ending.code:
-            return 1, f"{kind} at {moment} of {writes}: can't go on: {ending.said[-300:]}"
-        different = changed(expected, work.result())
-        return 1, f"{kind} at {moment} of {writes}: another result: {different}" if different else ""
+            problem = f"ends with {ending.code}, says {ending.said[-300:]}"
+        elif ending.code and "error: " not in ending.said:
+            problem = f"exit code {ending.code}, and no error says why"
+        elif lost := torn(work.result(), expected):
+            problem = f"torn: {lost[:3]}"
+        problem = problem or goes_on(work, expected)
+        return 1, f"{kind} at {moment} of {writes}: {problem}" if problem else ""
 
 
 def trials(

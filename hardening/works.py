@@ -7,18 +7,18 @@ import signal
 import socket
 import sys
 import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import requests
 import torch
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from segvoc.checkpoints.files import write_weights
 from segvoc.cli import main
@@ -107,11 +107,7 @@ def _prepared() -> dict[str, Any]:
     return {name: one for name, one in _files("root").items() if not name.endswith((".journal", ".unpacking", ".zip"))}
 
 
-FOUR_STEPS: Mapping[str, Any] = {
-    "steps": 4,
-    "save_every": 1,
-    "batch_size": 2,
-}
+FOUR_STEPS: Mapping[str, Any] = {"steps": 4, "save_every": 1, "batch_size": 2}
 """Settings of a short run."""
 
 
@@ -167,23 +163,16 @@ def _prepare_service() -> None:
 
 def _answered(port: int, path: Path) -> bytes:
     """The label map that the service answers an image with, once it takes requests."""
-    body = (
-        b'--b\r\nContent-Disposition: form-data; name="words"\r\n\r\ncat, sofa, wall\r\n'
-        b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
-        + path.read_bytes()
-        + b"\r\n--b--\r\n"
-    )
-    headers = {"Content-Type": "multipart/form-data; boundary=b", "Accept": "image/png"}
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/segment", body, headers)
-    end = time.monotonic() + 60
-    while True:
-        try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
-                return answer.read()
-        except urllib.error.URLError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.02)
+    with requests.Session() as session:
+        session.mount(
+            "http://", HTTPAdapter(max_retries=Retry(total=None, connect=2000, backoff_factor=0.02, backoff_max=0.03))
+        )
+        form = {"files": {"image": path.read_bytes()}, "data": {"words": "cat, sofa, wall"}}
+        answer = session.post(
+            f"http://127.0.0.1:{port}/v1/segment", **form, headers={"Accept": "image/png"}, timeout=120
+        )
+        answer.raise_for_status()
+        return answer.content
 
 
 def _serve() -> None:
@@ -268,12 +257,13 @@ def _of_project() -> dict[str, Any]:
 
 def import_all() -> None:
     """Import what the works need, so that their children needn't."""
-    for name in ("cli.batch", "cli.segment", "cli.evaluate", "cli.prepare", "evaluation.runner", "labeling.labeling"):
-        import_module(f"segvoc.{name}")
-    for name in ("cli.project", "projects.importing", "projects.exporting", "projects.project"):
-        import_module(f"segvoc_annotate.{name}")
-    for name in ("data.preparation.prepare", "evaluation.report", "imaging.overlay"):
-        import_module(f"segvoc.{name}")
+    for name in (
+        *(f"segvoc.cli.{command}" for command in ("batch", "segment", "evaluate", "prepare")),
+        *("segvoc.data.preparation.prepare", "segvoc.evaluation.report", "segvoc.evaluation.runner"),
+        *("segvoc.imaging.overlay", "segvoc.labeling.labeling", "segvoc_annotate.cli.project"),
+        *(f"segvoc_annotate.projects.{part}" for part in ("importing", "exporting", "project")),
+    ):
+        import_module(name)
 
 
 WORKS = (
@@ -338,11 +328,9 @@ WORKS = (
 @contextmanager
 def inside(folder: Path) -> Iterator[None]:
     """Work in a new folder, which goes in the end."""
-    before = os.getcwd()
     folder.mkdir()
-    os.chdir(folder)
     try:
-        yield
+        with chdir(folder):
+            yield
     finally:
-        os.chdir(before)
         shutil.rmtree(folder)

@@ -37,20 +37,11 @@ MADE = {
 
 
 def problems(root: Path) -> Iterator[str]:
-    """A line for each file that a wheel of this folder would lack, with the command that makes it.
-
-    Args:
-        root: the folder of pyproject.toml: a clone, or an unpacked source archive.
-    """
-    package = root / PACKAGE
-    for command, names in MADE.items():
-        for name in names:
-            if not (package / name).is_file():
-                yield f"{PACKAGE}/{name} is missing: run '{command}'"
-    made = {f"{PACKAGE}/{name}" for names in MADE.values() for name in names}
-    for name in deleted(root):
-        if name not in made:
-            yield f"{name} is missing: run 'git restore {name}'"
+    """A line for each file that a wheel of a clone or source archive would lack, with the command that makes it."""
+    made = {f"{PACKAGE}/{name}": command for command, names in MADE.items() for name in names}
+    missing = [*(name for name in made if not (root / name).is_file()), *sorted({*deleted(root)} - made.keys())]
+    for name in missing:
+        yield f"{name} is missing: run '{made.get(name, f'git restore {name}')}'"
 
 
 def deleted(root: Path) -> list[str]:

@@ -10,9 +10,9 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 from packaging.markers import Marker
 from packaging.utils import canonicalize_name
@@ -54,15 +54,13 @@ NVIDIA = "NVIDIA's license: PyTorch's CUDA wheels ask for it, and segvoc doesn't
 _LOCKED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>\S+)(?:\s*;\s*(?P<marker>[^\\]+))?")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Licensed:
-    """A locked package."""
+class Licensed(NamedTuple):
+    """A locked package, and why it may be used although its license isn't in the list, if so."""
 
     name: str
     version: str
     license: str
     reason: str
-    """Why it may be used although its license isn't in the list; "" otherwise."""
 
     @property
     def accepted(self) -> bool:
@@ -96,16 +94,17 @@ def licensed(lock: str) -> Iterator[Licensed]:
         name = canonicalize_name(locked["name"])
         found = license_of(metadata.metadata(name))
         reason = EXCEPTIONS.get(name, NVIDIA if name.startswith("nvidia-") and "NVIDIA" in found else "")
-        yield Licensed(name=name, version=locked["version"], license=found, reason=reason)
+        yield Licensed(name, locked["version"], found, reason)
 
 
 def license_of(about: metadata.PackageMetadata) -> str:
     """A package's license as an SPDX expression if it can be told: its own, its classifiers', or its field's."""
-    fields = {name: about.get_all(name) or [] for name in ("License-Expression", "License", "Classifier")}
-    if fields["License-Expression"]:
-        return fields["License-Expression"][0]
-    classified = [line.split("::")[-1].strip() for line in fields["Classifier"] if "License ::" in line]
-    first_line = "".join(fields["License"]).strip().partition("\n")[0]
+    if "License-Expression" in about:
+        return about["License-Expression"]
+    classified = [
+        line.rpartition("::")[2].strip() for line in about.get_all("Classifier") or () if "License ::" in line
+    ]
+    first_line = "".join(about.get_all("License") or ()).strip().partition("\n")[0]
     # the field is often more precise than the classifier, and often the whole text
     names = [SPDX.get(name) or name for name in (first_line, *classified) if name]
     return next(filter(is_accepted, names), names[0] if names else "unknown")
@@ -119,8 +118,8 @@ def is_accepted(expression: str) -> bool:
 
 def table(found: Sequence[Licensed]) -> str:
     """The packages as a Markdown table."""
-    rows = [f"| {one.name} | {one.version} | {one.license} | {one.reason} |" for one in found]
-    return "\n".join(["| package | version | license | why it may be used |", "|---|---|---|---|", *rows, ""])
+    rows = [f"| {' | '.join(one)} |\n" for one in found]
+    return "".join(["| package | version | license | why it may be used |\n", "|---|---|---|---|\n", *rows])
 
 
 if __name__ == "__main__":

@@ -17,23 +17,12 @@ CODE_FOLDERS = ("src", "annotate", "papers", "tests", "tools", "benchmarks", "ex
 CODE_SUFFIXES = (".py", ".sh", ".toml", ".yaml", ".yml", ".cff")
 
 # Assembled here, so that this file doesn't contain what it searches for.
-INDEX_HOSTS = tuple(
-    ".".join(host) for host in (("pypi", "org"), ("pythonhosted", "org"), ("download", "pytorch", "org"))
-)
+INDEX_HOSTS = tuple(f"{name}.org" for name in ("pypi", "pythonhosted", "download.pytorch"))
 INDEX_OPTIONS = re.compile(r"^\s*(--(extra-)?index-url|-i|--find-links|-f|--trusted-host)\b|://", re.MULTILINE)
 POSTPONED = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "X" * 3)) + r")\b")
 
-COMMAND = "a command has the name of the library function that it calls"
-SHARED_NAMES = {
-    "convert": COMMAND,
-    "export": COMMAND,
-    "evaluate": COMMAND,
-    "fetch": COMMAND,
-    "prepare": COMMAND,
-    "sweep": COMMAND,
-    "train": COMMAND,
-}
-"""Public names that two modules may define, each with the reason."""
+SHARED_NAMES = ("convert", "export", "evaluate", "fetch", "prepare", "sweep", "train")
+"""Public names that two modules may define: a command has the name of the library function that it calls."""
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -43,10 +32,10 @@ def tracked_files(root: Path) -> list[Path]:
     command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listing = subprocess.run(command, capture_output=True, text=True, check=False) if shutil.which("git") else None
     if listing is not None and listing.returncode == 0:
-        names = [root / name for name in listing.stdout.split("\0") if name]
+        paths = {root / name for name in listing.stdout.split("\0") if name}
     else:
-        names = [path for path in root.rglob("*") if not any(name[0] == "." for name in path.relative_to(root).parts)]
-    return sorted({path for path in names if path.is_file()})
+        paths = {path for path in root.rglob("*") if not any(name[0] == "." for name in path.relative_to(root).parts)}
+    return sorted(filter(Path.is_file, paths))
 
 
 def long_files(paths: list[Path]) -> Iterator[str]:
@@ -104,17 +93,11 @@ def ambiguous_names(paths: list[Path]) -> Iterator[str]:
                 yield f"{other}: {name} is also defined in {first}; give them different names, or move one"
 
 
-def is_dataclass(node: ast.ClassDef) -> bool:
-    """Whether a class is decorated with `dataclass`."""
-    names = [decorator.func if isinstance(decorator, ast.Call) else decorator for decorator in node.decorator_list]
-    return any(ast.unparse(name).split(".")[-1] == "dataclass" for name in names)
-
-
 def fields_in_prose(paths: list[Path]) -> Iterator[str]:
     """Find dataclasses whose docstring explains a field as "field: ..."; that belongs below the field."""
     for path in paths:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not (isinstance(node, ast.ClassDef) and is_dataclass(node)):
+            if not isinstance(node, ast.ClassDef) or "dataclass" not in "".join(map(ast.unparse, node.decorator_list)):
                 continue
             docstring = ast.get_docstring(node) or ""
             for entry in node.body:
@@ -129,7 +112,7 @@ def check(root: Path) -> list[str]:
     python = [path for path in files if path.suffix == ".py" and path.relative_to(root).parts[0] in CODE_FOLDERS]
     package = [path for path in python if path.relative_to(root).parts[0] == "src"]
     code = [
-        path for path in files if path.suffix in CODE_SUFFIXES or path.name == "Makefile" or path.parent.name == ".ci"
+        path for path in files if path.suffix in CODE_SUFFIXES or "Makefile" in path.name or path.parent.name == ".ci"
     ]
     return [
         *long_files(python),

@@ -67,10 +67,8 @@ def draw_teaching() -> None:
             photo = Image.fromarray(test.read(number).image)
             # by text, the sky has a word, too: a fair start
             asked = [[*test.vocabulary.words, "sky"], test.vocabulary, test.vocabulary]
-            overlays = [
-                one.segment(photo, words).overlay(legend=False)
-                for one, words in zip(models.values(), asked, strict=True)
-            ]
+            results = (one.segment(photo, words) for one, words in zip(models.values(), asked, strict=True))
+            overlays = [result.overlay(legend=False) for result in results]
             for column, image in enumerate((photo, *overlays)):
                 sheet.paste(image.resize((side, side)), (column * (side + GAP), LINE + row * (side + GAP)))
     sheet.save(TARGET / "teach.jpg", quality=60, optimize=True, progressive=True)

@@ -29,13 +29,8 @@ def run(path: Path) -> nbformat.NotebookNode:
     """
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
-        client = NotebookClient(
-            notebook,
-            timeout=SECONDS,
-            startup_timeout=SECONDS,
-            kernel_name="python3",
-            resources={"metadata": {"path": folder}},
-        )
+        options = {"timeout": SECONDS, "startup_timeout": SECONDS, "resources": {"metadata": {"path": folder}}}
+        client = NotebookClient(notebook, kernel_name="python3", **options)
         return client.execute(env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
@@ -47,11 +42,8 @@ def trimmed(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             continue
         cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
         for output in cell.outputs:
-            data = output.get("data", {})
-            best = next((form for form in KEPT if form in data), None)
-            for form in list(data):
-                if form != best:
-                    del data[form]
+            if data := output.get("data"):
+                output.data = dict([(form, data[form]) for form in KEPT if form in data][:1])
     notebook.metadata.pop("widgets", None)
     return notebook
 

@@ -1,9 +1,9 @@
-"""What `tools.edges.export` and `tools.clicks.export` share: their command line, and the record of what they write."""
+"""What makes shipped networks: the command line of edges and clicks, and the record of the files that are written."""
 
 import argparse
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +24,28 @@ def parsed(description: str | None, network: nn.Module, folder: Path, program: s
     return chosen.out, chosen.date
 
 
+OF_TINY = {"features": "tiny, frozen; see tiny.json"}
+
+
 def photographs() -> dict[str, str]:
     """The photographs that `tiny` learned from with their license, by data set."""
     return json.loads((SHIPPED / "tiny.json").read_text(encoding="utf-8"))["origin"]["photographs"]
 
 
-def write_record(name: str, date: str | None, files: Mapping[str, bytes], origin: Mapping[str, Any]) -> None:
-    """Print the sizes of shipped files, and record where they come from, if the day of training is known."""
-    print({file: len(content) for file, content in files.items()}, "bytes")
+def write_record(name: str, date: str | None, files: Sequence[Path], origin: Mapping[str, Any], **more: Any) -> None:
+    """Print the sizes of shipped files, and beside them where they come from, if the day of training is known."""
+    contents = {file.name: file.read_bytes() for file in files}
+    sizes = {name: len(content) for name, content in contents.items()}
+    print(sizes, "bytes")
     record = {
-        "origin": {"features": "tiny, frozen; see tiny.json", **origin},
+        "origin": origin,
         "license": "Apache-2.0",
         "command": f"make {name}",
         "date": date,
-        "sha256": {file: hashlib.sha256(content).hexdigest() for file, content in files.items()},
-        "bytes": {file: len(content) for file, content in files.items()},
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+        "bytes": sizes,
+        **more,
     }
     if date is not None:
-        (SHIPPED / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+        files[0].with_name(f"{name}.json").write_text(text, encoding="utf-8")

@@ -126,7 +126,9 @@ def test_the_memory_of_one_code_is_that_of_its_process(side: against_official.Si
     assert not any(name.startswith(("cat_seg", "detectron2")) for name in sys.modules)
 
 
-SMALL = "batch_size=2 crop_size=96 short_sides=96 num_sampled_classes=8 num_workers=0 eval_every=0 save_every=1000"
+SMALL = (
+    "steps=12 batch_size=2 crop_size=96 short_sides=96 num_sampled_classes=8 num_workers=0 eval_every=0 save_every=1000"
+)
 ENDED = "import sys; print('segvoc: error: {}', file=sys.stderr); sys.exit({})"
 
 
@@ -152,9 +154,8 @@ def test_a_piece_that_is_cut_off_goes_on(place: Place, monkeypatch: pytest.Monke
     monkeypatch.setenv("PYTHONPATH", f"{root}:{root / 'src'}")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     write_originals(["coco-stuff-train", "coco-stuff", "pas-20"], place.data)
-    words = ("cat-seg-b", "--train", "--benchmark", "pas-20", "--set", "steps=12", "--weights", "random")
-    settings = tuple(part for setting in SMALL.split() for part in ("--set", setting))
-    run = Run(name="small", words=(*words, *settings, "--jobs", "1"), purpose="")
+    words = "cat-seg-b --train --benchmark pas-20 --weights random --jobs 1"
+    run = Run("small", " --set ".join((words, *SMALL.split())), "")
     small = Place(**{**vars(place), "program": ("-m", "papers.rehearsal.networks")})
     metrics = place.out / "small/seed-0/run/metrics.jsonl"
     first = run_piece(run, small, lambda: metrics.exists() and metrics.read_bytes().count(b"\n") >= 2, Progress())
@@ -173,7 +174,7 @@ def test_what_a_run_lacks_is_a_line_and_the_others_go_on(place, monkeypatch, cap
     lacking = Place(**{**vars(place), "program": ending("the training needs coco-stuff-train: put it there", 2)})
     by_name = work(RUNS, lacking, minutes=5)
     assert [progress.state for progress in by_name.values()] == ["missing"] * len(RUNS)
-    assert by_name["cat-seg-b"].told == ("the training needs coco-stuff-train: put it there",)
+    assert by_name["cat-seg-b"].told == ["the training needs coco-stuff-train: put it there"]
     (line,) = by_name["err-seg"].told
     assert "err-seg-b.pth' is missing" in line and "https://huggingface.co/lchen1019/ERR-Seg" in line
     kept = json.loads((place.out / "progress.json").read_text())

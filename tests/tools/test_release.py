@@ -16,11 +16,11 @@ from tools.release import files
 def clone(tmp_path: Path) -> Path:
     """A repository with a version, its changes, and a package of a few files and what is made."""
     package = tmp_path / PACKAGE
-    own = ("version.py", "vocabulary.py", "data/classes/voc20.json")
+    own = ("runtime/version.py", "vocabulary.py", "data/classes/voc20.json")
     for name in (*own, *(name for names in MADE.values() for name in names)):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).touch()
-    (package / "version.py").write_text('"""Version."""\n\n__version__ = "1.2.0"\n')
+    (tmp_path / files.VERSION).write_text('"""Version."""\n\n__version__ = "1.2.0"\n')
     (tmp_path / "annotate").mkdir()
     (tmp_path / "annotate/pyproject.toml").write_text('[project]\nversion = "1.2.0"\n')
     (tmp_path / "CHANGELOG.md").write_text("# Changes\n\n## [Unreleased]\n\n## [1.2.0] - 2026-12-01\n\n- New.\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 import torch
+from onnx.utils import Extractor
 from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn import functional as F
@@ -20,12 +21,9 @@ from segvoc.inference.exported.manifest import ExportManifest
 from segvoc.inference.exported.segmenter import TINY_MANIFEST
 from segvoc.storage.files import SHIPPED
 from tools.clicks.network import ClickNetwork
-from tools.clicks.views import SIZE
-from tools.shipped_networks import parsed, photographs, write_record
+from tools.clicks.views import FEATURES, SIZE
+from tools.shipped_networks import OF_TINY, parsed, photographs, write_record
 from tools.tiny.photos import DATA_SETS
-
-FEATURES = ("appearance", "tap_0", "tap_1")
-"""What the network reads of a view beside its pixels."""
 
 
 class ClickProgram(nn.Module):
@@ -47,17 +45,14 @@ def program_of(network: ClickNetwork) -> Program:
     cells = SIZE // 16
     # two sizes that differ, so that none is taken for another
     rows, columns = cells, cells - 4
+    cells_of = {name: (count, 16 // stride) for name, (count, stride) in FEATURES.items()} | {"pixels": (3, 16)}
     inputs = {
-        "appearance": torch.rand(1, 472, rows, columns),
-        "tap_0": torch.rand(1, 48, 2 * rows, 2 * columns),
-        "tap_1": torch.rand(1, 24, 4 * rows, 4 * columns),
-        "pixels": 255 * torch.rand(1, 3, 16 * rows, 16 * columns),
+        **{name: torch.rand(1, count, size * rows, size * columns) for name, (count, size) in cells_of.items()},
         "clicks": torch.tensor([[0.5, 0.5, 1.0], [0.2, 0.3, -1.0], [0.7, 0.3, -1.0]]),
         "mask": torch.rand(8 * rows, 8 * columns),
     }
     row, column = Dim("rows", min=4, max=256), Dim("columns", min=4, max=256)
-    strides = {"appearance": 1, "tap_0": 2, "tap_1": 4, "pixels": 16}
-    free = {name: {2: cells * row, 3: cells * column} for name, cells in strides.items()}
+    free = {name: {2: size * row, 3: size * column} for name, (_, size) in cells_of.items()}
     free |= {"clicks": {0: Dim("count", min=1, max=1024)}, "mask": {0: 8 * row, 1: 8 * column}}
     return Program(module=ClickProgram(network).eval(), inputs=inputs, free=free)
 
@@ -65,19 +60,10 @@ def program_of(network: ClickNetwork) -> Program:
 def cut_tiny() -> bytes:
     """The program from pixels to features: that of `tiny` without the heads for words, a third of its time."""
     model = onnx.load(SHIPPED / ExportManifest.read(SHIPPED / TINY_MANIFEST).image, load_external_data=False)
-    graph, wanted = model.graph, set[str](FEATURES)
-    outputs = [one for one in graph.output if one.name in wanted]
-    nodes: list[onnx.NodeProto] = []
-    for node in reversed(graph.node):
-        if wanted.intersection(node.output):
-            nodes.insert(0, node)
-            wanted.update(node.input)
-    weights = [one for one in graph.initializer if one.name in wanted]
-    for own, kept in ((graph.node, nodes), (graph.output, outputs), (graph.initializer, weights)):
-        del own[:]
-        own.extend(kept)  # pyright: ignore[reportArgumentType]
-    del graph.value_info[:]
-    return model.SerializeToString(deterministic=True)
+    outputs = [one.name for one in model.graph.output if one.name in FEATURES]
+    cut = Extractor(model).extract_model([one.name for one in model.graph.input], outputs)
+    del cut.graph.value_info[:]
+    return cut.SerializeToString(deterministic=True)
 
 
 def main() -> None:
@@ -85,12 +71,13 @@ def main() -> None:
     network = ClickNetwork()
     out, date = parsed(__doc__, network, Path("build/clicks"), PROGRAM)
     write_onnx(program_of(network), out, ())
-    out.with_name(IMAGE_PROGRAM).write_bytes(cut_tiny())
-    origin = {
+    image = out.with_name(IMAGE_PROGRAM)
+    image.write_bytes(cut_tiny())
+    origin = OF_TINY | {
         "photographs": {name: photographs()[name] for name in DATA_SETS if name != "indoor"},
         "held_out": "a fifth of the photographs, by tools/clicks/views.py; all of indoor and car-parts",
     }
-    write_record("clicks", date, {name: out.with_name(name).read_bytes() for name in (out.name, IMAGE_PROGRAM)}, origin)
+    write_record("clicks", date, [out, image], origin)
 
 
 if __name__ == "__main__":

@@ -27,11 +27,6 @@ HINTS = 2 * (1 + len(REACHES)) + 1
 """Channels that say where clicks and the mask so far are."""
 
 
-def norm(channels: int) -> nn.BatchNorm2d:
-    """Batch normalization, which is folded into convolutions when the network is exported."""
-    return nn.BatchNorm2d(channels)
-
-
 class Residual(nn.Module):
     """x + relu(norm(conv(x)))."""
 
@@ -39,7 +34,7 @@ class Residual(nn.Module):
         """Build."""
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False)
-        self.norm = norm(channels)
+        self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply."""
@@ -55,7 +50,7 @@ class Level(nn.Module):
         self.own = nn.Conv2d(own, channels, 1, bias=False)
         self.hints = nn.Conv2d(hints, channels, 3, padding=1)
         self.below = nn.Conv2d(below, channels, 1, bias=False) if below else None
-        self.norm = norm(channels)
+        self.norm = nn.BatchNorm2d(channels)
         self.blocks = nn.Sequential(*(Residual(channels, dilation) for dilation in dilations))
 
     def forward(self, below: Tensor | None, own: Tensor, hints: Tensor) -> Tensor:
@@ -80,7 +75,7 @@ class ClickNetwork(nn.Module):
         self.fine = Level(MIDDLE, 24, HINTS + 2 + 3, FINE, (1, 2))
         self.finest = Level(FINE, 3, HINTS + 2, FINEST, ())
         self.last = nn.Sequential(nn.Conv2d(FINEST, LAST, 3, padding=1), nn.ReLU(), nn.Conv2d(LAST, 1, 3, padding=1))
-        self.coarse_norm, self.middle_norm, self.fine_norm = norm(472), norm(48), norm(24)
+        self.coarse_norm, self.middle_norm, self.fine_norm = (nn.BatchNorm2d(count) for count in (472, 48, 24))
 
     def forward(
         self,

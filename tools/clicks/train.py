@@ -6,7 +6,6 @@ Each step is one simulated click for each view of a batch, on the middle of the 
 learns after every click.
 """
 
-import argparse
 import copy
 import math
 import time
@@ -19,21 +18,17 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.hooks import RemovableHandle
 
 from segvoc.runtime.hardware import bfloat16_instructions
 from tools.clicks.clicker import connected, largest_error, middle
-from tools.clicks.network import ClickNetwork, Residual
-from tools.clicks.views import LABEL_STRIDE, SIZE, UNLABELED, all_views, fill, open_cache
+from tools.clicks.network import ClickNetwork
+from tools.clicks.views import FEATURES, UNLABELED, all_views, fill, open_cache
 from tools.tiny.optimization import Optimization
-from tools.tiny.photos import Folders, Photo
+from tools.tiny.photos import Folders, Photo, command
 
 BATCH = 8
 MOST_CLICKS = 8
 """Simulated clicks on a region; the first batches have fewer."""
-
-ROOM = 16
-"""Clicks that a batch has room for."""
 
 LEAST_PIXELS = 120
 """Pixels of a region at stride 2 at least."""
@@ -121,20 +116,16 @@ class Region:
         else:
             places = np.flatnonzero(inside)
             y, x = divmod(int(self.random.choice(places)), inside.shape[1])
-        size = inside.shape[0]
-        self.clicks.append(
-            ((x + self.random.random()) / size, (y + self.random.random()) / size, 1.0 if adds else -1.0)
-        )
+        place = ((pixel + self.random.random()) / inside.shape[0] for pixel in (x, y))
+        self.clicks.append((*place, 1.0 if adds else -1.0))
 
     def correct(self, probability: np.ndarray) -> None:
         """Click on the largest error, and keep the mask."""
         self.mask = probability
         # every second pixel is enough
         maps = (one[::2, ::2] for one in (probability > 0.5, self.wanted, self.known))
-        largest = largest_error(*maps)
-        if largest is None or len(self.clicks) >= ROOM:
-            return
-        self._add(*largest, self.random.random() < 0.8)
+        if (largest := largest_error(*maps)) is not None:
+            self._add(*largest, self.random.random() < 0.8)
 
 
 def batches(views: dict[str, np.ndarray], photos: Sequence[Photo], seed: int) -> Iterator[list[Region]]:
@@ -152,15 +143,19 @@ def batches(views: dict[str, np.ndarray], photos: Sequence[Photo], seed: int) ->
         yield batch
 
 
+def stacked(arrays: Sequence[np.ndarray]) -> Tensor:
+    """Arrays as a batch in float32."""
+    return torch.from_numpy(np.stack(arrays).astype(np.float32))
+
+
 def features_of(views: dict[str, np.ndarray], batch: list[Region], random: np.random.Generator) -> list[Tensor]:
     """What the network reads of the views, but clicks and masks."""
     found: list[Tensor] = []
-    for name in ("appearance", "tap_0", "tap_1", "colors"):
-        rows = [views[name][one.at] for one in batch]
-        rows = [row[:, :, ::-1] if one.is_flipped else row for row, one in zip(rows, batch, strict=True)]
-        found.append(torch.from_numpy(np.stack(rows).astype(np.float32)).contiguous(memory_format=torch.channels_last))
-    gains = torch.from_numpy(random.uniform(0.8, 1.2, (len(batch), 3, 1, 1)).astype(np.float32))
-    offsets = torch.from_numpy(random.uniform(-20, 20, (len(batch), 1, 1, 1)).astype(np.float32))
+    for name in (*FEATURES, "colors"):
+        rows = [views[name][one.at][:, :, :: -1 if one.is_flipped else 1] for one in batch]
+        found.append(stacked(rows).contiguous(memory_format=torch.channels_last))
+    gains = stacked([*random.uniform(0.8, 1.2, (len(batch), 3, 1, 1))])
+    offsets = stacked([*random.uniform(-20, 20, (len(batch), 1, 1, 1))])
     found[3] = (found[3] * gains + offsets).clamp(0, 255)
     return found
 
@@ -168,12 +163,10 @@ def features_of(views: dict[str, np.ndarray], batch: list[Region], random: np.ra
 def loss_of(logits: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
     """Cross-entropy, of which hard pixels have more, and 1 - IoU."""
     each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    right = torch.exp(-each.detach())
+    right, pixels = torch.exp(-each.detach()), known[0].numel()
     weight = (1 - right).square() * known
-    weight = (
-        weight / weight.sum((1, 2), keepdim=True).clamp(min=1e-3) * known.sum((1, 2), keepdim=True) / known[0].numel()
-    )
-    focal = (each * (0.5 * weight + 0.5 * known / known[0].numel())).sum((1, 2))
+    weight = weight / weight.sum((1, 2), keepdim=True).clamp(min=1e-3) * known.sum((1, 2), keepdim=True) / pixels
+    focal = (each * (0.5 * weight + 0.5 * known / pixels)).sum((1, 2))
     probability = torch.sigmoid(logits) * known
     wanted = wanted * known
     both = (probability * wanted).sum((1, 2))
@@ -181,20 +174,12 @@ def loss_of(logits: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
     return (focal.clamp(max=10) + 1 - (both + 1) / (union + 1)).mean()
 
 
-def clicks_of(batch: "list[Region]") -> tuple[torch.Tensor, int]:
-    """The clicks of a batch, filled up with zeros, and how many there are at most (at least 1)."""
-    clicks = torch.zeros(len(batch), ROOM, 3)
-    for row, one in enumerate(batch):
-        if one.clicks:
-            clicks[row, : len(one.clicks)] = torch.tensor(one.clicks)
-    return clicks, max(1, max(len(one.clicks) for one in batch))
-
-
 def predicted(network: ClickNetwork, inputs: list[Tensor], batch: list[Region]) -> Tensor:
-    """Logits of the masks of a batch (B H W) for the clicks so far."""
-    clicks, most = clicks_of(batch)
-    mask = torch.from_numpy(np.stack([one.mask for one in batch]))[:, None]
-    return network(*inputs, clicks[:, :most], mask)[:, 0]
+    """Logits of the masks of a batch (B H W) for the clicks so far, filled up with zeros."""
+    clicks = torch.zeros(len(batch), max(1, *(len(one.clicks) for one in batch)), 3)
+    for row, one in zip(clicks, batch, strict=True):
+        row[: len(one.clicks)] = torch.tensor(one.clicks).view(-1, 3)
+    return network(*inputs, clicks, stacked([one.mask for one in batch])[:, None])[:, 0]
 
 
 @torch.no_grad()
@@ -206,37 +191,13 @@ def follow(average: nn.Module, network: nn.Module, keep: float) -> None:
         own.copy_(new) if own.ndim == 0 else own.lerp_(new, 1 - keep)
 
 
-@torch.no_grad()
-def load_weights(network: ClickNetwork, file: Path, views: dict[str, np.ndarray], batch: list[Region]) -> None:
-    """Go on from weights, or from an exported program, whose residual blocks have norms folded into convolutions.
-
-    These norms get the means and variances of a batch, so that the function stays the program's.
-    """
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """The weights in a file of this program, or in an exported program."""
     if file.suffix != ".onnx":
-        network.load_state_dict(torch.load(file))
-        return
+        return torch.load(file)
     stored = {one.name.removeprefix("network."): one for one in onnx.load(file).graph.initializer}
-    arrays = {name: torch.from_numpy(numpy_helper.to_array(one).copy()) for name, one in stored.items()}
-    network.load_state_dict({name: arrays.get(name, value) for name, value in network.state_dict().items()})
-    network.eval()
-
-    def unfold(norm: nn.BatchNorm2d, bias: Tensor, outputs: Tensor) -> None:
-        mean, variance = outputs.mean((0, 2, 3)), outputs.var((0, 2, 3))
-        norm.running_mean, norm.running_var = mean, variance
-        norm.weight.copy_((variance + norm.eps).sqrt())
-        norm.bias.copy_(bias + mean)
-
-    def unfolds(name: str, block: Residual) -> RemovableHandle:
-        def hook(_conv: nn.Module, _inputs: object, outputs: Tensor) -> None:
-            unfold(block.norm, arrays[f"{name}.conv.weight_bias"], outputs)
-
-        return block.conv.register_forward_hook(hook)
-
-    hooks = [unfolds(name, block) for name, block in network.named_modules() if isinstance(block, Residual)]
-    predicted(network, features_of(views, batch, np.random.default_rng(0)), batch)
-    for hook in hooks:
-        hook.remove()
-    network.train()
+    names = ClickNetwork().state_dict().keys() & stored
+    return {name: torch.from_numpy(numpy_helper.to_array(stored[name]).copy()) for name in names}
 
 
 def save(average: nn.Module, before: Mapping[str, Tensor], out: Path) -> None:
@@ -257,7 +218,8 @@ def train(
     views = open_cache(cache, len(plan), "r")
     network = ClickNetwork().to(memory_format=torch.channels_last)
     if start:
-        load_weights(network, start, views, next(batches(views, photos, seed + 1)))
+        # programs don't have the number of batches, which an average of a fixed share doesn't need
+        network.load_state_dict(network.state_dict() | read_weights(start))
     average, before = copy.deepcopy(network), copy.deepcopy(network.state_dict()) if start else {}
     random, began = np.random.default_rng(seed), time.process_time()
 
@@ -274,8 +236,7 @@ def train(
         if (share := passed()) >= 1:
             break
         inputs = features_of(views, batch, random)
-        wanted = torch.from_numpy(np.stack([one.wanted for one in batch]).astype(np.float32))
-        known = torch.from_numpy(np.stack([one.known for one in batch]).astype(np.float32))
+        wanted, known = stacked([one.wanted for one in batch]), stacked([one.known for one in batch])
         rounds = int(random.integers(1, MOST_CLICKS + 1))
         for number in range(rounds):
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_instructions() is not None):
@@ -303,9 +264,7 @@ def train(
 
 def main() -> None:
     """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    Folders.add_arguments(parser)
-    parser.add_argument("--cache", type=Path, default=Path("build/clicks"))
+    parser = command(__doc__, Path("build/clicks"))
     parser.add_argument("--out", type=Path, default=Path("build/clicks/network.pt"))
     parser.add_argument("--start", type=Path, help="weights or an exported program to go on from")
     parser.add_argument("--rate", type=float, default=RATE, help="highest learning rate")
@@ -314,7 +273,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    assert SIZE % LABEL_STRIDE == 0
     train(chosen.cache, chosen.out, Folders.of(chosen), chosen.minutes, chosen.start, chosen.rate, chosen.seed)
 
 

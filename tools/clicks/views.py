@@ -7,9 +7,8 @@ tiny hasn't seen either.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -26,10 +25,11 @@ SIZE = 448
 LABEL_STRIDE = 2
 """The labels and colors of a view are so many pixels apart."""
 
+FEATURES = {"appearance": (472, 16), "tap_0": (48, 8), "tap_1": (24, 4)}
+"""What the network reads of a view beside its pixels: channels and stride."""
+
 SHAPES = {
-    "appearance": ((472, SIZE // 16, SIZE // 16), np.float16),
-    "tap_0": ((48, SIZE // 8, SIZE // 8), np.float16),
-    "tap_1": ((24, SIZE // 4, SIZE // 4), np.float16),
+    **{name: ((count, SIZE // stride, SIZE // stride), np.float16) for name, (count, stride) in FEATURES.items()},
     "colors": ((3, SIZE // LABEL_STRIDE, SIZE // LABEL_STRIDE), np.uint8),
     "labels": ((SIZE // LABEL_STRIDE, SIZE // LABEL_STRIDE), np.uint8),
 }
@@ -53,15 +53,11 @@ def is_held_out(photo: Photo) -> bool:
     return hashlib.sha256(photo.group.encode()).digest()[0] % 5 == 0
 
 
-@dataclass(frozen=True)
-class View:
-    """A rectangle of a photograph [px]."""
+class View(NamedTuple):
+    """A rectangle of a photograph: left, top, right and bottom [px]."""
 
     photo: Photo
-    left: int
-    top: int
-    right: int
-    bottom: int
+    box: tuple[int, int, int, int]
 
 
 def regions_of(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -77,32 +73,24 @@ def views_of(photo: Photo, random: np.random.Generator) -> Iterator[View]:
     """The whole photograph, and parts of it around regions."""
     labels = photo.labels()
     height, width = labels.shape
-    yield View(photo, 0, 0, width, height)
+    yield View(photo, (0, 0, width, height))
     named = [value for value, word in enumerate(photo.words) if word is not None]
     inside = [region for value, region in regions_of(labels) if value in named]
     inside = [region for region in inside if LEAST_AREA < region.mean() < 0.4]
     random.shuffle(inside)
     for region in inside[: PARTS.get(photo.data_set, MOST_PARTS)]:
         rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
-        sides = [rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1]
-        enlarged = [max(LEAST_SIDE, side * random.uniform(1.2, 2.4)) for side in sides]
-        enlarged = [max(side, max(enlarged) / 2) for side in enlarged]
+        spans = [(rows[0], rows[-1] + 1, height), (columns[0], columns[-1] + 1, width)]
+        enlarged = [max(LEAST_SIDE, (stop - start) * random.uniform(1.2, 2.4)) for start, stop, _ in spans]
         ends: list[tuple[int, int]] = []
-        for side, first, last, most in zip(
-            enlarged, (rows[0], columns[0]), (rows[-1], columns[-1]), (height, width), strict=True
-        ):
-            side = min(round(side), most)
-            start = round((first + last + 1 - side) / 2 + random.uniform(-0.1, 0.1) * side)
-            start = max(0, min(most - side, start))
-            ends.append((start, start + side))
+        for side, (start, stop, most) in zip(enlarged, spans, strict=True):
+            side = min(round(max(side, max(enlarged) / 2)), most)
+            first = round((start + stop - side) / 2 + random.uniform(-0.1, 0.1) * side)
+            first = max(0, min(most - side, first))
+            ends.append((first, first + side))
         (top, bottom), (left, right) = ends
         if (bottom - top) * (right - left) < 0.7 * height * width:
-            yield View(photo, left, top, right, bottom)
-
-
-def squashed(image: Image.Image, size: int) -> np.ndarray:
-    """An image in a square."""
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+            yield View(photo, (left, top, right, bottom))
 
 
 def all_views(folders: Folders, seed: int = 0) -> list[View]:
@@ -132,15 +120,14 @@ def fill(folder: Path, views: Sequence[View]) -> None:
     arrays = open_cache(folder, len(views), "r+" if done else "w+")
     model = open_tiny()
     for at in tqdm(range(done, len(views)), miniters=100, maxinterval=60):
-        view = views[at]
-        box = (view.left, view.top, view.right, view.bottom)
-        pixels = squashed(view.photo.pixels().crop(box), SIZE)
+        photo, box = views[at]
+        pixels = np.asarray(photo.pixels().crop(box).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
         found = model.find_features(pixels.transpose(2, 0, 1)[None].astype(np.float32))
-        for name in ("appearance", "tap_0", "tap_1"):
+        for name in FEATURES:
             arrays[name][at] = found[name][0]
         cells = SIZE // LABEL_STRIDE
         arrays["colors"][at] = pixels.reshape(cells, 2, cells, 2, 3).mean((1, 3)).round().transpose(2, 0, 1)
-        labels = Image.fromarray(view.photo.labels()).crop(box)
+        labels = Image.fromarray(photo.labels()).crop(box)
         arrays["labels"][at] = np.asarray(labels.resize((cells, cells), Image.Resampling.NEAREST))
         if at % 50 == 49 or at == len(views) - 1:
             progress.write_text(str(at + 1))

@@ -6,7 +6,6 @@ The network's only input is the image, so it learns which cells belong together,
 are augmented with noise and shifts, since `tiny`'s maps are worse on photographs outside its training set.
 """
 
-import argparse
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from tqdm import tqdm
 from tools.edges.maps import COUNTS, HELD_OUT, NONE, TAUGHT, UNLABELED, near_edges, places, seen_photographs
 from tools.edges.network import FEATURES, EdgeNetwork
 from tools.tiny.optimization import Optimization
-from tools.tiny.photos import Folders
+from tools.tiny.photos import Folders, command
 from tools.tiny.scoring import counts_of_labels, scores
 
 WINDOW = 56
@@ -125,9 +124,7 @@ def report(network: EdgeNetwork, data_set: str, photos: Sequence[Photo]) -> None
 
 def main() -> None:
     """Parse the command line, train, save and score."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    Folders.add_arguments(parser)
-    parser.add_argument("--cache", type=Path, default=Path("build/edges"), help="folder of maps, to go on from")
+    parser = command(__doc__, Path("build/edges"))
     parser.add_argument("--held-out", nargs="+", default=HELD_OUT, help="data sets that are only scored")
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--seed", type=int, default=1)

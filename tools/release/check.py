@@ -14,6 +14,7 @@ the source archive. The checks, in this order:
 
 import argparse
 import json
+import math
 import os
 import platform
 import shlex
@@ -21,7 +22,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tools.release import files
@@ -46,73 +47,54 @@ class Checks:
     def __init__(self) -> None:
         self.failures = 0
 
-    def report(self, what: str, ended: Ended, *, most_seconds: float | None = None, also: str | None = None) -> bool:
-        """Print a line for a command that has ended, and of one that failed what it wrote.
-
-        Args:
-            what: what was checked.
-            ended: the command.
-            most_seconds: how long it may take [s].
-            also: something else that is wrong.
-        """
-        if most_seconds is not None and ended.seconds > most_seconds:
-            also = f"it may take {most_seconds:g} s"
-        good = ended.code == 0 and also is None
-        self.failures += not good
-        print(
-            f"{'ok' if good else 'FAILED'}: {what} ({ended.seconds:.1f} s){'' if also is None else f': {also}'}",
-            flush=True,
-        )
-        if ended.code:
-            print(f"exit code {ended.code}\n{ended.text}", flush=True)
-        return good
-
-    def say(self, what: str, problems: Sequence[str]) -> None:
-        """Print a line for something that was looked at, and a line for each problem."""
+    def say(self, what: str, problems: Sequence[str] = ()) -> bool:
+        """Print a line for something that was looked at, and a line for each problem; whether there is none."""
         self.failures += bool(problems)
         print("\n  ".join([f"{'FAILED' if problems else 'ok'}: {what}", *problems]), flush=True)
+        return not problems
 
-    def tool(self, what: str, module: str, *arguments: object) -> None:
-        """Run a tool of this environment."""
+    def report(self, what: str, ended: Ended, *, most_seconds: float = math.inf, also: Sequence[str] = ()) -> bool:
+        """Print a line for a command that has ended, and of one that failed what it wrote, and what `also` is wrong."""
+        problems = [f"exit code {ended.code}", *ended.text.splitlines()] if ended.code else []
+        slow = [f"it may take {most_seconds:g} s"] if ended.seconds > most_seconds else []
+        return self.say(f"{what} ({ended.seconds:.1f} s)", [*also, *slow, *problems])
+
+    def tool(self, what: str, module: str, *arguments: object) -> subprocess.CompletedProcess[str] | None:
+        """Run a tool of this environment; None: it isn't there, which is a failure."""
         program = shutil.which(module, path=str(Path(sys.executable).parent))
         if program is None:
             self.say(what, [f"{module} isn't installed here: run 'make release-tools'"])
-            return
-        ended = subprocess.run(
-            [program, *map(str, arguments)], capture_output=True, text=True, encoding="utf-8", check=False
-        )
-        self.say(what, (ended.stdout + ended.stderr).splitlines() if ended.returncode else [])
+            return None
+        return subprocess.run([program, *map(str, arguments)], capture_output=True, encoding="utf-8", check=False)
+
+    def lint(self, what: str, module: str, *arguments: object) -> None:
+        """Run a tool that ends with 0 if all is well."""
+        if (ended := self.tool(what, module, *arguments)) is not None:
+            self.say(what, (ended.stdout + ended.stderr).splitlines() if ended.returncode else [])
 
 
-def archives(checks: Checks, dist: Path) -> None:
+def archives(checks: Checks, dist: Path, _: Path) -> None:
     """Look into the wheel and the source archive."""
     (wheel,), (source,) = dist.glob("segvoc-*.whl"), dist.glob("segvoc-*.tar.gz")
-    for archive in (wheel, source):
-        checks.tool(f"twine check {archive.name}", "twine", "check", "--strict", archive)
-    checks.say(f"{wheel.name} has all files, {wheel.stat().st_size / 1e6:.1f} MB", list(files.wheel_problems(wheel)))
-    checks.say(
-        f"{source.name} has all files, {source.stat().st_size / 1e6:.1f} MB", list(files.source_problems(source))
-    )
+    for archive, problems in ((wheel, files.wheel_problems(wheel)), (source, files.source_problems(source))):
+        checks.lint(f"twine check {archive.name}", "twine", "check", "--strict", archive)
+        checks.say(f"{archive.name} has all files, {archive.stat().st_size / 1e6:.1f} MB", list(problems))
     checks.say("the source archive gives the same wheel", list(files.same_wheel_problems(wheel, source)))
 
 
-def workflows(checks: Checks) -> None:
+def workflows(checks: Checks, *_: Path) -> None:
     """Check the workflows, without asking anyone."""
     found = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-    checks.tool("GitHub's schema", "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *found)
-    checks.tool("zizmor", "zizmor", "--offline", "--quiet", "--no-progress", *found)
+    checks.lint("GitHub's schema", "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *found)
+    checks.lint("zizmor", "zizmor", "--offline", "--quiet", "--no-progress", *found)
 
 
-def audit(checks: Checks) -> None:
+def audit(checks: Checks, *_: Path) -> None:
     """Ask the database of vulnerabilities for all locked packages."""
-    program = shutil.which("pip-audit", path=str(Path(sys.executable).parent))
-    if program is None:
-        checks.say("audit", ["pip-audit isn't installed here: run 'make release-tools'"])
+    options = ("--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off")
+    ended = checks.tool("audit", "pip-audit", "--requirement", ROOT / "requirements.lock", *options)
+    if ended is None:
         return
-    command = [program, "--requirement", str(ROOT / "requirements.lock"), "--no-deps", "--disable-pip"]
-    ended = subprocess.run(
-        [*command, "--format", "json", "--progress-spinner", "off"], capture_output=True, text=True, check=False
-    )
     try:
         packages = json.loads(ended.stdout)["dependencies"]
     except (ValueError, KeyError):
@@ -135,7 +117,7 @@ def light(checks: Checks, dist: Path, folder: Path) -> None:
     installation, work = Installation(folder, dist), prepared(folder / "work")
     ended = installation.run("pip install segvoc", work, {"PIP_NO_CACHE_DIR": "1"})
     size = installation.bytes() - installation.empty
-    much = f"{size / 1e6:.0f} MB, and {LIGHT_BYTES / 1e6:.0f} are allowed" if size > LIGHT_BYTES else None
+    much = [f"{LIGHT_BYTES / 1e6:.0f} MB are allowed"] if size > LIGHT_BYTES else []
     if not checks.report(f"pip install segvoc: {size / 1e6:.0f} MB", ended, most_seconds=LIGHT_SECONDS, also=much):
         return
     first = 'segvoc segment photo.jpg --words "cat, blanket, wall"'
@@ -150,10 +132,8 @@ def light(checks: Checks, dist: Path, folder: Path) -> None:
         "segvoc page tiny site",
     ):
         checks.report(command, installation.run(command, work))
-    missing = {"index.html", "app.js", "worker.js", "licenses.txt", "model", "clicks"} - {
-        path.name for path in (work / "site").iterdir()
-    }
-    checks.say("the page is whole", sorted(missing))
+    wanted = ("index.html", "app.js", "worker.js", "licenses.txt", "model", "clicks")
+    checks.say("the page is whole", [f"{name} is missing" for name in wanted if not (work / "site" / name).exists()])
     checks.report("segvoc serve", installation.serve("segvoc serve", work, lambda: ask_for_labels(work / "photo.jpg")))
 
 
@@ -171,9 +151,8 @@ def pages(checks: Checks, dist: Path, folder: Path) -> None:
 def run_step(checks: Checks, installation: Installation, work: Path, page: str, step: Step) -> None:
     """Do one thing that a page says."""
     if step.kind == "python":
-        script = work / "script.py"
-        script.write_text(step.text, encoding="utf-8")
-        checks.report(f"{page}: the script below {step.heading!r}", installation.run(["python", "script.py"], work))
+        (work / "script.py").write_text(step.text, encoding="utf-8")
+        checks.report(f"{page}: the script below {step.heading!r}", installation.run("python script.py", work))
         return
     words = shlex.split(step.text)
     if words[:2] == ["segvoc", "serve"]:
@@ -183,8 +162,8 @@ def run_step(checks: Checks, installation: Installation, work: Path, page: str, 
     fetched = words[words.index("--model") + 1] if "--model" in words else ""
     if ended.code and names_weights(ended.text, fetched) and not hub_answers():
         print(f"skipped: {page}: {step.text}: the hub can't be reached here, and it says so: {last_line(ended.text)}")
-        return
-    checks.report(f"{page}: {step.text}", ended)
+    else:
+        checks.report(f"{page}: {step.text}", ended)
 
 
 def names_weights(text: str, model: str) -> bool:
@@ -205,24 +184,21 @@ def hub_answers() -> bool:
 
 def prepared(work: Path) -> Path:
     """A folder with what a reader has: photographs, a list of words, and labeled photographs."""
+    samples = ROOT / "samples"
+    shutil.copytree(samples / "facades" / "train", work)  # images and labels
     (work / "photos" / "more").mkdir(parents=True)
-    shutil.copy(ROOT / "samples" / "chelsea.jpg", work / "photo.jpg")
-    shutil.copy(ROOT / "samples" / "coffee.jpg", work / "photos")
-    shutil.copy(ROOT / "samples" / "rocket.jpg", work / "photos" / "more")
-    for kind in ("images", "labels"):
-        shutil.copytree(ROOT / "samples" / "facades" / "train" / kind, work / kind)
-    shutil.copy(ROOT / "samples" / "facades" / "classes.json", work)
+    for name, copy in (
+        ("chelsea.jpg", "photo.jpg"),
+        ("coffee.jpg", "photos"),
+        ("rocket.jpg", "photos/more"),
+        ("facades/classes.json", ""),
+    ):
+        shutil.copy(samples / name, work / copy)
     (work / "words.txt").write_text("cup\ntable\nsky\nrocket\n", encoding="utf-8")
     return work
 
 
-CHECKS: dict[str, Callable[[Checks, Path, Path], None]] = {
-    "archives": lambda checks, dist, _: archives(checks, dist),
-    "workflows": lambda checks, _, __: workflows(checks),
-    "audit": lambda checks, _, __: audit(checks),
-    "light": light,
-    "pages": pages,
-}
+CHECKS = {check.__name__: check for check in (archives, workflows, audit, light, pages)}
 """The checks by name, each with the folder of the archives and one of its own."""
 
 
@@ -233,10 +209,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=CHECKS, default=list(CHECKS))
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "release", help="for environments and results")
     arguments = parser.parse_args()
-    print(
-        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        flush=True,
-    )
+    print(f"Python {platform.python_version()}, {platform.platform(terse=True)}, {os.cpu_count()} cores", flush=True)
     checks = Checks()
     for name in arguments.only:
         CHECKS[name](checks, arguments.dist, (arguments.folder / name).resolve())

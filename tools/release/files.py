@@ -23,32 +23,18 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTICES = ("LICENSE", "NOTICE")
 """Licenses and notices, which stand in the wheel's metadata too."""
 
+VERSION = f"{PACKAGE}/runtime/version.py"
+"""Where the version is, also for pyproject.toml."""
+
 LARGEST = 100_000_000
 """What a package index takes without being asked [bytes]."""
 
 
-def version(root: Path = ROOT) -> str:
-    """The version of a clone.
-
-    Raises:
-        ValueError: there is none.
-    """
-    text = (root / PACKAGE / "version.py").read_text(encoding="utf-8")
-    if match := re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE):
-        return match[1]
-    raise ValueError(f"{PACKAGE}/version.py has no line '__version__ = \"X.Y.Z\"'")
-
-
 def release_problems(tag: str, root: Path = ROOT) -> Iterator[str]:
-    """A line for each thing that keeps a tag from being a release.
-
-    Args:
-        tag: the tag, or what would be one: `v1.2.3`.
-        root: the clone.
-    """
-    number = version(root)
+    """A line for each thing that keeps a tag (`v1.2.3`) from being a release of a clone."""
+    (number,) = re.findall(r'^__version__ = "(.+)"$', (root / VERSION).read_text(encoding="utf-8"), re.MULTILINE)
     if tag != f"v{number}":
-        yield f"the tag is {tag}, but {PACKAGE}/version.py says {number}: set the version, or tag v{number}"
+        yield f"the tag is {tag}, but {VERSION} says {number}: set the version, or tag v{number}"
     if f'\nversion = "{number}"' not in (root / "annotate" / "pyproject.toml").read_text(encoding="utf-8"):
         yield f"annotate/pyproject.toml has another version than {number}: set that"
     changes = (root / "CHANGELOG.md").read_text(encoding="utf-8")

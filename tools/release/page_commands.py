@@ -6,9 +6,8 @@ Lines of `make` and `git`, and the `cd` that belongs to them, are for a clone, a
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,17 +17,14 @@ OF_A_CLONE = ("make", "git", "cd")
 _BLOCK = re.compile(r"^```(?P<kind>[^\n`]*)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
 _SNIPPET = re.compile(r'^--8<-- "(?P<name>[\w.]+)"$', re.MULTILINE)
 _CODE = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'#][^\s"']*|\s)*""")
-_HEADING = re.compile(r"^#+ (?P<title>.*)", re.MULTILINE)
+_HEADING = re.compile(r"^#+ (.*)", re.MULTILINE)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """Something that a reader of a page types."""
+class Step(NamedTuple):
+    """Something that a reader of a page types: a line for a shell without its comment, or a script."""
 
     kind: Literal["command", "python"]
-    """A line for a shell, or a script."""
     text: str
-    """The line without its comment, or the script."""
     heading: str
     """What it stands below."""
 
@@ -36,22 +32,17 @@ class Step:
 def steps(page: str) -> Iterator[Step]:
     """What a page in Markdown tells its reader to type, in order."""
     for block in _BLOCK.finditer(page):
-        above = [heading["title"] for heading in _HEADING.finditer(_without_blocks(page[: block.start()]))]
-        heading = above[-1] if above else ""
+        heading = ["", *_HEADING.findall(_BLOCK.sub("", page[: block.start()]))][-1]
         kind = block["kind"].strip("{ .}")
         if kind in ("", "sh", "bash", "console"):
             for line in re.sub(r"\s*\\\n\s*", " ", block["text"]).splitlines():
                 if (command := _without_comment(line)) and shlex.split(command)[0] not in OF_A_CLONE:
-                    yield Step(kind="command", text=command, heading=heading)
+                    yield Step("command", command, heading)
         elif kind == "python":
             script = _SNIPPET.sub(
                 lambda found: (ROOT / "examples" / found["name"]).read_text(encoding="utf-8"), block["text"]
             )
-            yield Step(kind="python", text=script, heading=heading)
-
-
-def _without_blocks(text: str) -> str:
-    return _BLOCK.sub("", text)
+            yield Step("python", script, heading)
 
 
 def _without_comment(line: str) -> str:

@@ -10,8 +10,7 @@ from torch import Tensor
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.encoders.minilm import MiniLM
 from segvoc.runtime.process_settings import keep_freed_memory
-from tools.tiny.features import read_features
-from tools.tiny.model import TrainingData
+from tools.tiny.features import TrainingData, read_features
 from tools.tiny.packages import text_tower, trunk_state, write_tokenizer
 from tools.tiny.photos import DATA_SETS, Folders, Photo, read_photos
 from tools.tiny.words import center_of_names, class_embeddings, sentence_embeddings

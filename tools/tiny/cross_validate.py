@@ -8,13 +8,11 @@ words of each data set. Every pixel of a photograph gets one of its data set's w
 are standard errors over photographs.
 """
 
-import argparse
 import json
 import random
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +23,9 @@ from tqdm import tqdm
 
 from segvoc.inference.prepared_vocabulary import STUFF
 from tools.tiny.build import read_training_data
-from tools.tiny.model import SHIPPED, Model, Stages, TrainingData, train
-from tools.tiny.photos import DATA_SETS, MORE, Folders, Photo
+from tools.tiny.features import TrainingData
+from tools.tiny.model import SHIPPED, Model, Stages, train
+from tools.tiny.photos import DATA_SETS, MORE, Folders, Photo, command
 from tools.tiny.scoring import calibrate, counts, label_map, scores
 
 FOLDS = 3
@@ -160,7 +159,7 @@ def report(data: TrainingData, folds: Sequence[int], seed: int) -> dict[str, Any
     for number in folds:
         fold = Fold(data, number, seed)
         depends_on = ([photo.key for photo in data.features.photos], seed, number, SHIPPED)
-        stored = stages.computed("scores", depends_on, lambda *_, f=fold: f.scored(f.model()))
+        stored = stages.computed("scores", depends_on, lambda _, f=fold: f.scored(f.model()))
         for benchmark, rows in stored["pixels"].items():
             found.setdefault(benchmark, []).append(rows)
         fitted.append(calibrate(*stored["pairs"].unbind(dim=1)))
@@ -171,7 +170,7 @@ def report(data: TrainingData, folds: Sequence[int], seed: int) -> dict[str, Any
         print(f"{benchmark:22} {score}")
         kind = "unseen_words" if benchmark.endswith(" unseen") else "held_out"
         figures[kind][benchmark.removesuffix(" unseen")] = {
-            name: round(value, 2) for name, value in asdict(score).items()
+            name: round(value, 2) for name, value in score._asdict().items()
         }
     scale, bias = (statistics.median(values) for values in zip(*fitted, strict=True))
     print(f"calibration: scale {scale:.3f}, bias {bias:.3f}; {time.monotonic() - started:.0f} s")
@@ -188,9 +187,7 @@ def _protocol(folds: Sequence[int]) -> str:
 
 def main() -> None:
     """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    Folders.add_arguments(parser)
-    parser.add_argument("--cache", type=Path, default=Path("build/tiny"), help="folder of stages, to go on from")
+    parser = command(__doc__, Path("build/tiny"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)), help="only some of the folds")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")

@@ -51,6 +51,26 @@ class Features:
         return self.middle.device
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """What every model is trained on."""
+
+    tower: EfficientNetLite
+    """The trunk of ImageNet; its class embeddings are not centered."""
+    words: Sequence[str]
+    """All words."""
+    text: Tensor
+    """Their embeddings (T C)."""
+    features: Features
+    """Of all photographs."""
+    cache: Path
+    """Folder of unfinished and finished stages."""
+
+    def known(self, unseen: Sequence[str] = ()) -> Tensor:
+        """Which words (T) are not `unseen`."""
+        return torch.tensor([word not in unseen for word in self.words], device=self.text.device)
+
+
 def read_features(
     tower: EfficientNetLite, photos: Sequence[Photo], words: Sequence[str], cache: Path, seed: int = 0
 ) -> Features:

@@ -6,8 +6,6 @@
 photographs that the models had not seen. The same photographs, seed and machine give the same bytes.
 """
 
-import argparse
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,10 +19,11 @@ from torch import Tensor, nn
 from segvoc.checkpoints.files import pack_int8_rows, write_weights
 from segvoc.models.headers import configuration_record
 from segvoc.networks.tiny import TinyConfig
+from tools.shipped_networks import write_record
 from tools.tiny.build import read_training_data
 from tools.tiny.model import SHIPPED, Model, train
 from tools.tiny.packages import write_tokenizer
-from tools.tiny.photos import Folders
+from tools.tiny.photos import Folders, command
 from tools.tiny.quantize import pack_text_tower
 from tools.tiny.refinement import AGGREGATION, rescale
 from tools.tiny.words import imagenet_names
@@ -76,7 +75,7 @@ def _prefixed(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def packed(model: Model, scale: float, bias: float) -> dict[str, Tensor]:
     """Weights of all but the text tower, as they ship; calibrates the model in place."""
     rescale(model.aggregation, scale, scale, bias)
-    tower = model.tower
+    tower = model.data.tower
     model.projections.write_to(tower, 0)
     # depthwise kernels are few numbers whose rows are whole filters: fp16 costs 0.1 MB
     depthwise = [name for name in tower.state_dict() if "conv_dw" in name or "conv_stem" in name]
@@ -88,10 +87,8 @@ def packed(model: Model, scale: float, bias: float) -> dict[str, Tensor]:
 
 def main() -> None:
     """Parse the command line, train, write the weights and their record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    Folders.add_arguments(parser)
+    parser = command(__doc__, Path("build/tiny"))
     parser.add_argument("--scores", type=Path, required=True, help="JSON file of cross_validate --out")
-    parser.add_argument("--cache", type=Path, default=Path("build/tiny"), help="folder of stages, to go on from")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     arguments = parser.parse_args()
     figures = json.loads(arguments.scores.read_text())
@@ -107,18 +104,8 @@ def main() -> None:
     )
     write_tokenizer(arguments.out / "minilm_l6_tokenizer.json")
     files = ("tiny.safetensors", "minilm_l6.safetensors", "minilm_l6_tokenizer.json")
-    written = {name: arguments.out / name for name in files}
-    record = {
-        "origin": ORIGIN,
-        "license": "Apache-2.0",
-        "command": "make tiny",
-        "date": date.today().isoformat(),
-        "sha256": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in written.items()},
-        "bytes": {name: path.stat().st_size for name, path in written.items()},
-        "scores": figures,
-    }
-    (arguments.out / "tiny.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    print(f"{sum(record['bytes'].values()) / 1e6:.1f} MB in {arguments.out}")
+    today = date.today().isoformat()
+    write_record("tiny", today, [arguments.out / name for name in files], ORIGIN, scores=figures)
 
 
 def _configuration(model: Model) -> dict[str, Any]:

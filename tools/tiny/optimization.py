@@ -1,6 +1,7 @@
 """The loop that the trainings of tiny, edges and clicks share: one optimizer step after another, which can go on."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,11 +9,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from tqdm import tqdm
 
-Progress = Callable[[dict[str, Any]], object]
-"""Takes what an unfinished training can go on from."""
+from segvoc.storage.atomic_writes import write_atomically
 
 SAVE_EVERY = 100
-"""Steps between two calls of `Progress`."""
+"""Steps after which an unfinished training is saved."""
 
 
 class Optimization:
@@ -27,8 +27,7 @@ class Optimization:
         *,
         rate: Callable[[int], float] | None = None,
         decay: float | None = None,
-        progress: Progress | None = None,
-        resumed: dict[str, Any] | None = None,
+        unfinished: Path | None = None,
     ) -> None:
         """Start, or continue where another one was stopped.
 
@@ -39,10 +38,9 @@ class Optimization:
             random: the generator of all random choices from the first step on.
             rate: the learning rate of a step, relative to its peak; None for the cycle.
             decay: weight decay, apart from the gradient (AdamW); None for Adam.
-            progress: called every `SAVE_EVERY` steps with what a later one can go on from, as `resumed`.
-            resumed: as given to `progress`.
+            unfinished: the file that an unfinished training is saved to, and goes on from if it is there.
         """
-        self.name, self.total, self.random, self.progress = name, steps, random, progress
+        self.name, self.total, self.random, self.unfinished = name, steps, random, unfinished
         self.parameters = nn.ParameterList(parameter for group in groups for parameter in group["params"])
         optimizer = torch.optim.Adam(groups) if decay is None else torch.optim.AdamW(groups, weight_decay=decay)
         peaks = [group["lr"] for group in groups]
@@ -52,7 +50,8 @@ class Optimization:
             if rate is None
             else LambdaLR(optimizer, rate)
         )
-        if resumed:
+        if unfinished and unfinished.exists():
+            resumed = torch.load(unfinished, weights_only=True)
             self.parameters.load_state_dict(resumed["parameters"])
             self.optimizer.load_state_dict(resumed["optimizer"])
             self.schedule.load_state_dict(resumed["schedule"])
@@ -72,7 +71,7 @@ class Optimization:
             nn.utils.clip_grad_norm_(self.parameters, clip_norm)
         self.optimizer.step()
         self.schedule.step()
-        if self.progress and (number + 1) % SAVE_EVERY == 0:
+        if self.unfinished and (number + 1) % SAVE_EVERY == 0:
             state = {"parameters": self.parameters.state_dict(), "optimizer": self.optimizer.state_dict()}
             state |= {"schedule": self.schedule.state_dict(), "random": self.random.get_state(), "step": number + 1}
-            self.progress(state)
+            write_atomically(self.unfinished, lambda stream: torch.save(state, stream))

@@ -6,7 +6,6 @@ Images are drawn by a seed from the photographs of the first fold of cross-valid
 which `cross_validate` left in the cache. They show label maps only: the photographs' licenses differ.
 """
 
-import argparse
 import json
 import random
 import statistics
@@ -31,7 +30,7 @@ from tools.tiny.build import read_training_data
 from tools.tiny.cross_validate import Fold
 from tools.tiny.make_tiny import WEIGHTS
 from tools.tiny.model import Model
-from tools.tiny.photos import NO_WORD, Folders, Photo
+from tools.tiny.photos import NO_WORD, Folders, Photo, command
 
 PAGE = Path("docs/explanation/what_tiny_can_do.md")
 IMAGES = Path("docs/images/tiny")
@@ -180,9 +179,7 @@ def gallery(drawn: Sequence[Drawn]) -> str:
 
 def main() -> None:
     """Parse the command line, label, and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    Folders.add_arguments(parser)
-    parser.add_argument("--cache", type=Path, default=Path("build/tiny"), help="folder of cross_validate")
+    parser = command(__doc__, Path("build/tiny"))
     chosen = parser.parse_args()
     data, _ = read_training_data(Folders.of(chosen), chosen.cache)
     fold = Fold(data, 0, 0)

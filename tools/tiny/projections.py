@@ -3,7 +3,7 @@
 A model needs several fits, each without some photographs and some words.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import torch
@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from segvoc.encoders.efficientnet import EfficientNetLite, smoothed
 from segvoc.inference.prepared_vocabulary import STUFF
-from tools.tiny.features import Features
+from tools.tiny.features import Features, TrainingData
 from tools.tiny.optimization import Optimization
-from tools.tiny.photos import DATA_SETS, MORE, Photo
+from tools.tiny.photos import DATA_SETS, MORE, SHARES
 
 CENTERED = 0.9
 """Share of an average cell's ConSE that is taken from every class embedding: else a few words are close to all cells.
@@ -41,21 +41,7 @@ class ProjectionRecipe:
     """Of the squared weights."""
     rarity: float = 0.5
     """A cell weighs (frequency of its word) ** -rarity."""
-    shares: tuple[tuple[str, float], ...] = (
-        ("coco-panoptic", 0.35),
-        ("coco-things", 0.2),
-        ("clothing", 0.1),
-        ("voc", 0.03),
-        ("coco-minis", 0.15),
-        ("lvis", 0.3),
-        ("caltech", 0.02),
-        ("pantry", 0.1),
-        ("indoor", 0.02),
-        ("more-voc", 0.06),
-        ("more-cats", 0.012),
-        ("more-contours", 0.016),
-        ("more-meals", 0.15),
-    )
+    shares: tuple[tuple[str, float], ...] = tuple((name, one.projections) for name, one in SHARES.items())
     """How often a cell of each data set is drawn, relative to the others."""
     seed: int = 0
     """Of all random choices."""
@@ -69,10 +55,6 @@ class Fits:
     """Photographs (F N)."""
     words: Tensor
     """Words (F T)."""
-
-    def part(self, start: int, count: int) -> "Fits":
-        """Some of them."""
-        return Fits(photos=self.photos[start : start + count], words=self.words[start : start + count])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,15 +115,6 @@ def cell_shares(labels: Tensor, words: int) -> Tensor:
     return shares.scatter_add_(2, cells, torch.ones_like(cells, dtype=shares.dtype))[..., :-1] / cells.shape[2]
 
 
-def vocabularies(photos: Sequence[Photo], words: Sequence[str], device: torch.device) -> Tensor:
-    """Words that a cell of each data set chooses from (data sets, words)."""
-    allowed = torch.zeros(len(DATA_SETS), len(words), dtype=torch.bool)
-    place = {word: number for number, word in enumerate(words)}
-    for photo in {photo.data_set: photo for photo in photos}.values():
-        allowed[DATA_SETS.index(photo.data_set), [place[word] for word in photo.words if word is not None]] = True
-    return allowed.to(device)
-
-
 class Alternatives:
     """What a cell of each data set chooses from, and what "none of the words" may stand for.
 
@@ -155,18 +128,18 @@ class Alternatives:
         none: what "none of the words" may stand for, itself included (data sets, words+1).
     """
 
-    def __init__(self, photos: Sequence[Photo], words: Sequence[str], known: Tensor) -> None:
+    def __init__(self, data: TrainingData, known: Tensor) -> None:
         """Take the data sets' words, as far as they are `known` (T)."""
-        own = vocabularies(photos, words, known.device)
-        place = {word: number for number, word in enumerate(words)}
-        stuff = torch.zeros(len(words), dtype=torch.bool, device=known.device)
+        place = {word: number for number, word in enumerate(data.words)}
+        own = torch.zeros(len(DATA_SETS), len(place), dtype=torch.bool, device=known.device)
+        stuff, says_none = torch.zeros_like(own[0]), torch.zeros_like(own[:, :1])
+        for photo in {photo.data_set: photo for photo in data.features.photos}.values():
+            data_set = DATA_SETS.index(photo.data_set)
+            own[data_set, [place[word] for word in photo.words if word is not None]] = True
+            says_none[data_set] = None in photo.words
         stuff[[place[word] for word in STUFF if word in place]] = True
-        says_none = torch.tensor(
-            [any(photo.data_set == name and None in photo.words for photo in photos) for name in DATA_SETS],
-            device=known.device,
-        )
         self.own = F.pad(own & known, (0, 1), value=True)
-        self.none = F.pad(says_none[:, None] & stuff & ~own & known, (0, 1), value=True)
+        self.none = F.pad(says_none & stuff & ~own & known, (0, 1), value=True)
 
     def entropy(self, logits: Tensor, shares: Tensor, data_set: Tensor) -> Tensor:
         """Cross-entropy (... L) of cells' logits (... L words+1) with their shares (... L words+1).
@@ -202,14 +175,7 @@ class Rarity:
 
 
 @torch.no_grad()
-def fit_projections(
-    tower: EfficientNetLite,
-    features: Features,
-    words: Sequence[str],
-    text: Tensor,
-    fits: Fits,
-    recipe: ProjectionRecipe,
-) -> Projections:
+def fit_projections(data: TrainingData, fits: Fits, recipe: ProjectionRecipe) -> Projections:
     """Projections of all fits.
 
     Softmax cross-entropy of (c1 + c2) · text against the words of each cell, over the `Alternatives` of the cell's data
@@ -218,23 +184,18 @@ def fit_projections(
     the photographs do not ask for stays zero. Random weights of usual size fit the training cells as well, and give 10
     points less accuracy on other photographs.
 
-    Args:
-        tower: its class embeddings are not centered.
-        features: of all photographs.
-        words: names of the target columns.
-        text: their embeddings (T C).
-        fits: what each learns from: pixels of other words count as unlabeled, and these are no alternatives either.
-        recipe: how.
+    Pixels of words that a fit doesn't learn from count as unlabeled, and these are no alternatives either.
     """
-    cells = _Cells(tower, features, len(words), recipe)
-    parts = [_fit(cells, fits.part(i, 1), features, words, text, tower, recipe) for i in range(len(fits.photos))]
+    cells = _Cells(data, recipe)
+    parts = [_fit(cells, data, photos, known, recipe) for photos, known in zip(fits.photos, fits.words, strict=True)]
     return Projections(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Projections)})
 
 
 class _Cells:
     """Some labeled cells of whole images as rows, and moments of each photograph's stages and probabilities."""
 
-    def __init__(self, tower: EfficientNetLite, features: Features, words: int, recipe: ProjectionRecipe) -> None:
+    def __init__(self, data: TrainingData, recipe: ProjectionRecipe) -> None:
+        tower, features, words = data.tower, data.features, len(data.words)
         device, random = features.device, torch.Generator().manual_seed(recipe.seed)
         count = len(features.photos)
         head, stages, targets, photo = [], [], [], []
@@ -263,16 +224,8 @@ class _Cells:
 
 
 @torch.enable_grad()
-def _fit(
-    cells: _Cells,
-    fit: Fits,
-    features: Features,
-    words: Sequence[str],
-    text: Tensor,
-    tower: EfficientNetLite,
-    recipe: ProjectionRecipe,
-) -> Projections:
-    device, photos, known = cells.photo.device, fit.photos[0], fit.words[0]
+def _fit(cells: _Cells, data: TrainingData, photos: Tensor, known: Tensor, recipe: ProjectionRecipe) -> Projections:
+    text, device = data.text, cells.photo.device
     random = torch.Generator().manual_seed(recipe.seed)
     weight = photos.float()
     weight = weight / weight.sum()
@@ -283,7 +236,7 @@ def _fit(
     pool = photos[cells.photo] * shares[cells.data_set] * ((cells.targets * known_or_none).sum(dim=1) > 64)
     rows = pool.nonzero()[:, 0]
     bounds = pool[rows].double().cpu().cumsum(dim=0)
-    rarity = Rarity(features, photos, len(known), dict(recipe.shares), recipe.rarity)
+    rarity = Rarity(data.features, photos, len(known), dict(recipe.shares), recipe.rarity)
     channels = text.shape[1]
     shapes = ((cells.head.shape[1], channels), (cells.stages.shape[1], channels), (channels,), (len(DATA_SETS),))
     head, stages, bias, none = (nn.Parameter(torch.zeros(shape, device=device)) for shape in shapes)
@@ -292,7 +245,7 @@ def _fit(
         {"params": [none], "lr": 50 * recipe.learning_rate},
     ]
     training = Optimization("", groups, recipe.steps, random)
-    alternatives = Alternatives(features.photos, words, known)
+    alternatives = Alternatives(data, known)
     for step in training.steps():
         place = torch.rand(recipe.cells, generator=random, dtype=torch.double) * bounds[-1]
         index = rows[torch.searchsorted(bounds, place).to(device)]
@@ -316,5 +269,5 @@ def _fit(
             stages_bias=(bias - mean @ scaled)[None],
             none=none.detach()[None],
             std=std[None],
-            shift=(CENTERED * (weight @ cells.probabilities @ tower.class_embeddings))[None],
+            shift=(CENTERED * (weight @ cells.probabilities @ data.tower.class_embeddings))[None],
         )

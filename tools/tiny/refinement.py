@@ -8,7 +8,7 @@ look like. It never learns a word by its name: the guidance by text is off.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +21,9 @@ from segvoc.layers.cost_sum import all_costs
 from segvoc.layers.selection_rules import PUBLISHED_VOTES
 from segvoc.networks.base import CostAggregation
 from segvoc.networks.tiny import MAPS, TinyAggregationConfig
-from tools.tiny.features import Features
-from tools.tiny.optimization import Optimization, Progress
-from tools.tiny.photos import DATA_SETS
+from tools.tiny.features import TrainingData
+from tools.tiny.optimization import Optimization
+from tools.tiny.photos import DATA_SETS, SHARES
 from tools.tiny.projections import Alternatives, Fits, Projections
 
 MASKED = -1e4
@@ -62,21 +62,7 @@ class RefinementRecipe:
     """Shares of words that projections don't know; each view is seen with each of them equally often."""
     whole_vocabulary: float = 0.5
     """Share of the views that choose from their data set's whole vocabulary."""
-    shares: tuple[tuple[str, float], ...] = (
-        ("coco-panoptic", 0.36),
-        ("coco-things", 0.1),
-        ("clothing", 0.12),
-        ("voc", 0.08),
-        ("coco-minis", 0.12),
-        ("lvis", 0.02),
-        ("caltech", 0.05),
-        ("pantry", 0.07),
-        ("indoor", 0.02),
-        ("more-voc", 0.14),
-        ("more-cats", 0.01),
-        ("more-contours", 0.01),
-        ("more-meals", 0.02),
-    )
+    shares: tuple[tuple[str, float], ...] = tuple((name, one.aggregation) for name, one in SHARES.items())
     """Of the data sets among the views."""
     seed: int = 0
     """Of all random choices."""
@@ -125,11 +111,10 @@ def cost_weights(text: Tensor, known: Tensor, recipe: RefinementRecipe) -> Tenso
     return weights + novelty * of_novelty
 
 
-def new_aggregation(
-    tower: EfficientNetLite, features: Features, familiar: Tensor, recipe: RefinementRecipe
-) -> CostAggregation:
+def new_aggregation(data: TrainingData, known: Tensor, recipe: RefinementRecipe) -> CostAggregation:
     """The aggregation before training: it adds nothing to the sum. Its convolutions see maps of like size."""
     torch.manual_seed(recipe.seed)
+    tower, features, familiar = data.tower, data.features, data.text[known]
     config = replace(AGGREGATION, familiar_words=len(familiar))
     channels, taps = familiar.shape[1], EfficientNetLite.tap_channels
     aggregation = CostAggregation(config, channels, taps).to(familiar.device)
@@ -179,15 +164,7 @@ def _vote(costs: Tensor, vocabulary: Tensor) -> Tensor:
 
 @torch.enable_grad()
 def train_aggregation(
-    tower: EfficientNetLite,
-    features: Features,
-    words: Sequence[str],
-    text: Tensor,
-    cross_fit: CrossFit,
-    projections: Projections,
-    recipe: RefinementRecipe,
-    progress: Progress | None = None,
-    resumed: dict[str, Any] | None = None,
+    data: TrainingData, cross_fit: CrossFit, projections: Projections, recipe: RefinementRecipe, unfinished: Path
 ) -> CostAggregation:
     """An aggregation that refines the costs of the model whose fits these are, in evaluation mode.
 
@@ -195,19 +172,16 @@ def train_aggregation(
     any kind of stuff may stand for where it is offered: in half of the views.
 
     Args:
-        tower: of the model; its class embeddings are not centered.
-        features: of all photographs.
-        words: all words.
-        text: their embeddings (T C).
+        data: with the tower of the model.
         cross_fit: the model's fits.
         projections: their results, in the same order.
         recipe: how.
-        progress: called now and then with what a later call can go on from, as `resumed`.
-        resumed: as given to `progress`.
+        unfinished: see `Optimization`.
     """
+    tower, features, words, text = data.tower, data.features, data.words, data.text
     device, may_learn = features.device, cross_fit.fits.words[0]
     random = torch.Generator(device).manual_seed(recipe.seed)
-    aggregation = new_aggregation(tower, features, text[may_learn], recipe).train()
+    aggregation = new_aggregation(data, may_learn, recipe).train()
     learned = [p for p in aggregation.parameters() if p.requires_grad]
     scale = nn.Parameter(torch.tensor(10.0, device=device))
     none = nn.Parameter(torch.zeros(1, device=device))  # of all data sets, so that one threshold suits all
@@ -222,13 +196,13 @@ def train_aggregation(
     many = (recipe.steps, recipe.views)
     drawn = own[torch.multinomial(chance, recipe.steps * recipe.views, replacement=True, generator=random)].view(many)
     hidden = torch.randint(len(recipe.hidden), many, device=device, generator=random)
-    alternatives = Alternatives(features.photos, words, may_learn)
+    alternatives = Alternatives(data, may_learn)
     rarity = _PixelRarity(_without(features.labels[own], may_learn), data_set[own], len(words), recipe.rarity)
     weights = cost_weights(text, cross_fit.fits.words, recipe)
     context = AggregationContext((2, 2), None, recipe.classes)
     # after all choices for the whole training, which a resumed one makes again
     training = Optimization(
-        "aggregation", groups, recipe.steps, random, decay=recipe.weight_decay, progress=progress, resumed=resumed
+        "aggregation", groups, recipe.steps, random, decay=recipe.weight_decay, unfinished=unfinished
     )
     for step in training.steps():
         views, sets = drawn[step], data_set[drawn[step]]

@@ -1,7 +1,7 @@
 """Hits, truths and guesses of each photograph at full size; mIoU, pixel accuracy, their errors; calibration."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,24 +39,18 @@ def counts_of_labels(guess: Tensor, truth: Tensor, words: int) -> Tensor:
     return torch.stack([torch.bincount(part, minlength=words) for part in parts])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """Scores in percent with their standard errors over photographs."""
+class Score(NamedTuple):
+    """In percent, with standard errors over photographs: mean IoU of the words in the truth, right pixels of those."""
 
     miou: float
-    """Mean IoU of the words that occur in the truth."""
     miou_error: float
-    """Its standard error."""
     pixel_accuracy: float
-    """Right pixels of those words."""
     pixel_accuracy_error: float
-    """Its standard error."""
 
     def __str__(self) -> str:
         """One cell of a report."""
-        return (
-            f"{self.miou:5.2f} ± {self.miou_error:.2f} / {self.pixel_accuracy:5.2f} ± {self.pixel_accuracy_error:.2f}"
-        )
+        accuracy = f"{self.pixel_accuracy:5.2f} ± {self.pixel_accuracy_error:.2f}"
+        return f"{self.miou:5.2f} ± {self.miou_error:.2f} / {accuracy}"
 
 
 def _both(pixels: Tensor) -> Tensor:
@@ -64,31 +58,18 @@ def _both(pixels: Tensor) -> Tensor:
     hits, truth, guesses = pixels.double().unbind(dim=-2)
     present = truth > 0
     iou = (hits / (truth + guesses - hits).clamp(min=1)) * present
-    return 100 * torch.stack(
-        [iou.sum(-1) / present.sum(-1).clamp(min=1), (hits * present).sum(-1) / truth.sum(-1).clamp(min=1)], dim=-1
-    )
+    accuracy = (hits * present).sum(-1) / truth.sum(-1).clamp(min=1)
+    return 100 * torch.stack([iou.sum(-1) / present.sum(-1).clamp(min=1), accuracy], dim=-1)
 
 
 def scores(pixels: Tensor) -> Score:
     """Scores of counts of photographs (N 3 K); counts of words that don't take part in a photograph are zero."""
-    return _score(_both(pixels.sum(dim=0)), _both(_resampled(pixels)))
-
-
-def _resampled(pixels: Tensor) -> Tensor:
     drawn = torch.randint(len(pixels), (RESAMPLES, len(pixels)), generator=torch.Generator().manual_seed(0))
     times = torch.zeros(RESAMPLES, len(pixels), dtype=torch.double)
     times.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.double))
-    return (times @ pixels.double().flatten(1)).view(RESAMPLES, *pixels.shape[1:])
-
-
-def _score(both: Tensor, resampled: Tensor) -> Score:
-    error = resampled.std(dim=0)
-    return Score(
-        miou=both[0].item(),
-        miou_error=error[0].item(),
-        pixel_accuracy=both[1].item(),
-        pixel_accuracy_error=error[1].item(),
-    )
+    resampled = (times @ pixels.double().flatten(1)).view(RESAMPLES, *pixels.shape[1:])
+    both = torch.stack([_both(pixels.sum(dim=0)), _both(resampled).std(dim=0)], dim=1)
+    return Score(*both.flatten().tolist())
 
 
 def calibrate(logits: Tensor, targets: Tensor) -> tuple[float, float]:

@@ -4,8 +4,8 @@ The lower stages are frozen, so training starts from their cached outputs. Depth
 few, and their gradients take longer on a CPU than all others together.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.encoders.efficientnet import UPPER, EfficientNetLite, InvertedResidual
-from tools.tiny.features import CELLS, Features
-from tools.tiny.optimization import Optimization, Progress
-from tools.tiny.photos import DATA_SETS
+from tools.tiny.features import CELLS, Features, TrainingData
+from tools.tiny.optimization import Optimization
+from tools.tiny.photos import DATA_SETS, SHARES
 from tools.tiny.projections import Alternatives, Projections, Rarity, cell_shares, smoothed
 
 
@@ -45,21 +45,7 @@ class TrunkRecipe:
     """A cell weighs (frequency of its word) ** -rarity."""
     whole: float = 0.35
     """Share of whole images among the labeled views; the others are crops."""
-    shares: tuple[tuple[str, float], ...] = (
-        ("coco-panoptic", 0.35),
-        ("coco-things", 0.2),
-        ("clothing", 0.1),
-        ("voc", 0.05),
-        ("coco-minis", 0.15),
-        ("lvis", 0.3),
-        ("caltech", 0.03),
-        ("pantry", 0.12),
-        ("indoor", 0.02),
-        ("more-voc", 0.03),
-        ("more-cats", 0.004),
-        ("more-contours", 0.005),
-        ("more-meals", 0.04),
-    )
+    shares: tuple[tuple[str, float], ...] = tuple((name, one.trunk) for name, one in SHARES.items())
     """How often a photograph of each data set is drawn, relative to the others."""
     seed: int = 0
     """Of all random choices."""
@@ -147,37 +133,22 @@ class UpperTrunk(nn.Module):
 
 
 def tune(
-    tower: EfficientNetLite,
-    features: Features,
-    words: Sequence[str],
-    text: Tensor,
-    photos: Tensor,
-    known: Tensor,
-    start: Projections,
-    recipe: TrunkRecipe,
-    progress: Progress | None = None,
-    resumed: dict[str, Any] | None = None,
+    data: TrainingData, photos: Tensor, known: Tensor, start: Projections, recipe: TrunkRecipe, unfinished: Path
 ) -> Projections:
-    """Train the last stages of `tower` in place, together with one pair of projections.
+    """Train the last stages of the data's tower in place, together with one pair of projections, which are returned.
 
     The loss is that of `fit_projections` plus the Kullback-Leibler divergence between the ImageNet probabilities of
     before and now.
 
     Args:
-        tower: an own copy, whose class embeddings are not centered.
-        features: of all photographs.
-        words: all words.
-        text: their embeddings (T C).
+        data: with an own copy of the tower.
         photos: which photographs (N) may be learned from.
         known: which words (T) may be learned.
         start: projections fitted on the trunk as it was, one fit.
         recipe: how.
-        progress: called now and then with what a later call can go on from, as `resumed`.
-        resumed: as given to `progress`.
-
-    Returns:
-        The projections.
+        unfinished: see `Optimization`.
     """
+    tower, features, words, text = data.tower, data.features, data.words, data.text
     device = features.device
     random = torch.Generator().manual_seed(recipe.seed)
     upper, before = UpperTrunk(tower).to(device), UpperTrunk(tower).to(device).requires_grad_(False)
@@ -189,10 +160,10 @@ def tune(
     trunk = [p for p in upper.parameters() if p.requires_grad]
     rates = [recipe.learning_rate, recipe.projection_rate, recipe.none_rate]
     groups = [{"params": params, "lr": lr} for params, lr in zip((trunk, learned, [none]), rates, strict=True)]
-    training = Optimization("trunk", groups, recipe.steps, random, progress=progress, resumed=resumed)
+    training = Optimization("trunk", groups, recipe.steps, random, unfinished=unfinished)
     draw = _Draw(features, photos, recipe, random)
     rarity = Rarity(features, photos, len(words), dict(recipe.shares), recipe.rarity)
-    alternatives = Alternatives(features.photos, words, known)
+    alternatives = Alternatives(data, known)
     known_or_none = F.pad(known, (0, 1), value=True)
     for step in training.steps():
         middle, labels, sets = draw()

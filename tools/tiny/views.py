@@ -4,7 +4,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,8 +32,7 @@ LARGEST_ZOOM, SMALLEST_ZOOM = 2.0, 0.75
 GRAY = 127.5
 
 
-@dataclass(frozen=True, kw_only=True)
-class View:
+class View(NamedTuple):
     """An image of `SIZE` pixels and what it shows."""
 
     photo: int
