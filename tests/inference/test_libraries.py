@@ -14,8 +14,8 @@ import torch
 from segvoc.inference.engine import ModelTraits
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.prepared_vocabulary import BackgroundWords
-from segvoc.inference.protocols import WINDOWS, Protocol, Window
-from tests.inference.numpy_engine import NumpySegmenter
+from segvoc.inference.protocols import Protocol, Window
+from tests.inference.numpy_engine import PROTOCOLS, NumpySegmenter
 
 REPOSITORY = Path(__file__).parents[2]
 WORDS = [f"word {number}" for number in range(40)]
@@ -40,7 +40,7 @@ class TorchSegmenter(NumpySegmenter):
         pytest.param("contrast", None, marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("window", PROTOCOLS)
 def test_both_libraries_label_alike(window: Window, against: PartsAgainst, keep: int | None) -> None:
     results = []
     for engine in (NumpySegmenter, TorchSegmenter):
@@ -92,7 +92,7 @@ for name in {modules!r}:
 
 LABEL = """
 import numpy as np
-from tests.inference.numpy_engine import NumpySegmenter
+from tests.inference.numpy_engine import PROTOCOLS, NumpySegmenter
 result = NumpySegmenter().segment({photo!r}, ["cat", "sofa", "wall"], parts={{"cat": ["head"]}}, background="none")
 result.save({out!r})
 """
