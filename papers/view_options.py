@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, label_options, model_options, vocabulary_of, word_options
+from segvoc.cli import options
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelOptions
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -26,7 +26,7 @@ class ViewOptions:
     words_file: str | None
     model: str
     out: str
-    chosen: ModelOptions
+    chosen: options.ModelOptions
     labels: LabelOptions
 
     @property
@@ -39,8 +39,8 @@ class ViewOptions:
         for image in images:
             if Path(image).resolve().parent == self.folder.resolve() and Path(image).suffix.lower() == ".png":
                 raise UsageError(f"results could overwrite {image!r}, which is in {self.out!r}; choose another --out")
-        if (vocabulary := vocabulary_of(self.words, self.words_file)) is None:
-            raise UsageError('no words are given; give some: --words "cat, sofa, wall" or --words-file FILE')
+        if (vocabulary := options.vocabulary_of(self.words, self.words_file)) is None:
+            raise UsageError(options.NO_WORDS)
         return vocabulary
 
     def load(self) -> NetworkSegmenter:
@@ -75,7 +75,7 @@ def view_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., An
             return function(**given, view=view)
 
         model = click.option("--model", default="tiny", metavar="NAME", help="A preset, or a segvoc .safetensors file.")
-        of_network = model_options(*NETWORK_OPTIONS)(label_options(*names)(with_options))
-        return word_options(model(out_option(of_network)))
+        of_network = options.model_options(*options.NETWORK_OPTIONS)(options.label_options(*names)(with_options))
+        return options.word_options(model(out_option(of_network)))
 
     return add

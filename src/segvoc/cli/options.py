@@ -87,6 +87,9 @@ def parts_of(parts: str | None, parts_file: str | None) -> PartVocabulary | None
     return None if parts is None else PartVocabulary(parts)
 
 
+NO_WORDS = 'no words are given; give some: --words "cat, sofa, wall" or --words-file FILE'
+
+
 def words_or_own(
     vocabulary: Vocabulary | None, model: "Segmenter", labels: LabelOptions
 ) -> tuple[Vocabulary, LabelOptions]:
@@ -94,7 +97,7 @@ def words_or_own(
     if vocabulary is not None:
         return vocabulary, labels
     if not (known := model.own_words):
-        raise UsageError('no words are given; give some: --words "cat, sofa, wall" or --words-file FILE')
+        raise UsageError(NO_WORDS)
     print_line(f"segvoc: the words of {model.name}: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}")
     return Vocabulary(known), replace(labels, background=labels.background or model.own_background)
 

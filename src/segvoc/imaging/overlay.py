@@ -90,8 +90,14 @@ def draw_overlay(
 ) -> Image.Image:
     """Blend the colors of the regions over an image, and draw outlines, white with dark edges: visible on any color.
 
-    Pixels without a class (65535) are unchanged. `max_pixels` is the caller's; an `alpha` outside [0, 1] is a
-    `UsageError`. `notes` are further lines of the legend, with which the result may be larger than the image.
+    Args:
+        image: the image, RGB.
+        regions: the regions; pixels without a class (65535) are unchanged.
+        style: the settings; `max_pixels` is the caller's. An `alpha` outside [0, 1] is a `UsageError`.
+        notes: further lines of the legend.
+
+    Returns:
+        An RGB image, of the size of `image` unless the legend is outside.
     """
     if not 0 <= style.alpha <= 1:
         raise UsageError(f"alpha={style.alpha} is not the weight of the colors; give a number from 0 to 1")

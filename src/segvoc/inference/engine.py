@@ -71,15 +71,25 @@ class Engine(ABC):
 
     @abstractmethod
     def run(self, pixels: Float32[Array, "N 3 H W"], text: EncodedWords, protocol: Protocol) -> Maps:
-        """Run the network on N views, RGB in [0, 255], with words encoded by `Segmenter.encode_words`.
+        """Run the network on views of images.
 
-        The protocol says how class aggregation pools, and which classes are selected.
+        Args:
+            pixels: N views, RGB with values in [0, 255].
+            text: the words, encoded by `Segmenter.encode_words`.
+            protocol: how class aggregation pools, and which classes are selected.
+
+        Returns:
+            The maps, and which classes they are of; see `Maps`.
         """
 
     def find_features(self, pixels: Float32[Array, "N 3 H W"]) -> FeatureArrays:
-        """Run the image encoder, the first half of `run`; raises `UsageError` for part networks.
+        """Run the image encoder on views of images: the first half of `run`.
 
-        The result has the feature maps that taught words read, and the inputs of `compare`.
+        Returns:
+            The feature maps that taught words read, and the inputs of `compare`.
+
+        Raises:
+            UsageError: the network is a part network.
         """
         raise UsageError(
             f"words can't be taught to {self.name!r}, a network of objects and parts; teach another model, such as tiny"

@@ -59,9 +59,11 @@ class Frame:
 
 
 class OpenVideo(AbstractContextManager["OpenVideo"]):
-    """A video open for reading; use it in a `with` block, in one thread at a time. Needs PyAV (`UsageError`).
+    """A video open for reading; use it in a `with` block, in one thread at a time.
 
-    `InputError` if the file is missing, damaged, not a video, or has no video stream, no frames, or huge frames.
+    Raises:
+        InputError: the file is missing, damaged, not a video, or has no video stream, no frames, or huge frames.
+        UsageError: PyAV isn't installed.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -111,9 +113,12 @@ class OpenVideo(AbstractContextManager["OpenVideo"]):
         return 1 / Fraction(shape) if self._turns % 2 else Fraction(shape)
 
     def frames(self, wanted: Callable[[int], bool] = lambda number: True) -> Iterator[Frame]:
-        """Yield all frames in order, with the pixels of the `wanted` ones by number; call only once.
+        """Yield all frames in order; call only once.
 
         A damaged video is read as far as possible; `damage` then says why it ends, or what is missing.
+
+        Args:
+            wanted: whether the pixels of the frame with this number are needed.
         """
         last, number = None, -1
         for number, frame in enumerate(self._decoded):

@@ -168,8 +168,11 @@ def create_app(
 ) -> FastAPI:
     """Create the service as an ASGI application.
 
-    `open_model` opens its model, `more` further ones, which requests choose by name; all at startup unless `models` has
-    them already.
+    Args:
+        open_model: opens its model, or the first of several.
+        settings: its settings.
+        more: open further models, which requests choose by name.
+        models: all of them, if they are open already; otherwise they are opened at startup.
     """
     if settings.traces:
         send_traces()
@@ -358,10 +361,19 @@ def run(
     metrics_port: int | None = None,
     told: Mapping[str, object] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then finish accepted requests; SIGHUP opens the models again (see `create_app`).
+    """Serve until SIGTERM or SIGINT, then finish accepted requests; SIGHUP opens the models again.
 
-    The metrics are at `metrics_port`, too, without a key; None: not. `told` are settings for the first line of the log;
-    none may be secret. `UsageError` if an address can't be used.
+    Args:
+        open_model: opens the model; see `create_app`, also for `more`.
+        settings: the settings.
+        host: the address to listen on.
+        port: its port.
+        more: open further models.
+        metrics_port: a port of the same address that has the metrics without a key; None: there is none.
+        told: settings for the first line of the log; none may be secret.
+
+    Raises:
+        UsageError: an address can't be used.
     """
     logging.config.dictConfig(log_settings())
     logging.captureWarnings(True)

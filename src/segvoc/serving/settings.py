@@ -48,8 +48,9 @@ class KeyHolder(NamedTuple):
 class ServiceSettings:
     """Settings of the service; `segvoc serve` has options for the first few.
 
-    `UsageError` if a number is not positive, an API key is too short or not printable ASCII, or the API key file can't
-    be read.
+    Raises:
+        UsageError: a number is not positive, an API key is too short or not printable ASCII, or the API key file can't
+            be read.
     """
 
     queue: int = 16

@@ -27,9 +27,14 @@ class BatchRun(AbstractContextManager["BatchRun"]):
     Images that can't be read get a result with an error. Shards are written atomically, with names derived from their
     content, so killing workers, nodes or the run loses and duplicates nothing.
 
-    Iterating yields each finished shard, and one line per unreadable shard. `UsageError` if the source, words or
-    options conflict, the results are of other settings, or Ray isn't installed; `OutputError` if results can't be
-    written, `UnavailableError` if a storage doesn't respond, `ProcessError` if the workers fail.
+    Iterating yields each finished shard, and one line per unreadable shard; it raises `OutputError` if results can't be
+    written, and `ProcessError` if the workers fail.
+
+    Raises:
+        UsageError: the source, words or options conflict, the results are of other settings, or Ray isn't installed.
+        OutputError: results can't be written.
+        UnavailableError: a storage doesn't respond.
+        ProcessError: the workers failed.
     """
 
     def __init__(self, batch: Batch) -> None:

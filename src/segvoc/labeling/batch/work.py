@@ -36,7 +36,11 @@ WAITING_TO_ENCODE = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """The source, settings, workers and output folder of a run; `UsageError` if a number isn't positive."""
+    """The source, settings, workers and output folder of a run.
+
+    Raises:
+        UsageError: a number isn't positive.
+    """
 
     source: str
     """A folder or a file: a path, or a URL such as s3://bucket/folder."""
