@@ -12,7 +12,7 @@ from PIL import Image
 
 import segvoc
 from segvoc.errors import UsageError
-from segvoc.models.opening import load_tiny
+from segvoc.inference.exported.segmenter import open_tiny
 from tests.cli.command import Command, make_command
 
 PHOTO = Path(__file__).resolve().parents[1] / "samples/coffee.jpg"
@@ -72,12 +72,12 @@ FUNCTIONS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("load", (), {"device": 99}, "'cuda:99' is not available"),
     ("click", (PIXELS,), {"point": [(1, 1)]}, "did you mean points"),
     ("teach", ("tiny", "images/"), {}, "teach: model is 'tiny'; give a model of segvoc.load"),
-    ("teach", (load_tiny(), "images/"), {}, "teach: images is 'images/'; give images of segvoc.read_dataset"),
-    ("evaluate", (load_tiny(), "images/", "out"), {}, "task is 'images/'; give an EvaluationTask or images of segvoc."),
-    ("evaluate", (load_tiny(),), {}, "missing a required argument: 'task'; it takes model, task, out"),
-    ("train", (load_tiny(), "images/", "out"), {}, "give a recipe, such as segvoc.recipes.finetune"),
-    ("save", ("a.safetensors", load_tiny()), {}, "model is 'a.safetensors'; give a model"),
-    ("push", ("me/model", load_tiny()), {}, "model is 'me/model'; give a model"),
+    ("teach", (open_tiny(), "images/"), {}, "teach: images is 'images/'; give images of segvoc.read_dataset"),
+    ("evaluate", (open_tiny(), "images/", "out"), {}, "task is 'images/'; give an EvaluationTask or images of segvoc."),
+    ("evaluate", (open_tiny(),), {}, "missing a required argument: 'task'; it takes model, task, out"),
+    ("train", (open_tiny(), "images/", "out"), {}, "give a recipe, such as segvoc.recipes.finetune"),
+    ("save", ("a.safetensors", open_tiny()), {}, "model is 'a.safetensors'; give a model"),
+    ("push", ("me/model", open_tiny()), {}, "model is 'me/model'; give a model"),
 ]
 
 METHODS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
@@ -118,14 +118,14 @@ COMMANDS = [
 
 @pytest.fixture(scope="module")
 def result() -> segvoc.Segmentation:
-    return load_tiny().segment(PIXELS[..., ::-1], "cup, table")
+    return open_tiny().segment(PIXELS[..., ::-1], "cup, table")
 
 
 @pytest.mark.parametrize(("kind", "names"), [("segvoc", OF_PACKAGE), ("model", OF_MODEL), ("result", OF_RESULT)])
 def test_a_name_of_other_libraries_works_or_is_answered_with_ours(
     kind: str, names: str, result: segvoc.Segmentation
 ) -> None:
-    thing = {"segvoc": segvoc, "model": load_tiny(), "result": result}[kind]
+    thing = {"segvoc": segvoc, "model": open_tiny(), "result": result}[kind]
     for name in names.split():
         if name in dir(thing):
             continue
@@ -137,12 +137,12 @@ def test_a_name_of_other_libraries_works_or_is_answered_with_ours(
 def test_arguments_of_other_libraries_are_answered_with_ours(result: segvoc.Segmentation) -> None:
     for arguments, said in CALLS:
         with pytest.raises(UsageError, match=said):
-            load_tiny().segment(PIXELS, **arguments)
+            open_tiny().segment(PIXELS, **arguments)
     for image, said in IMAGES:
         with pytest.raises(UsageError, match=said):
-            load_tiny().segment(image, "cup")
+            open_tiny().segment(image, "cup")
     with pytest.raises(UsageError, match="give a list"):
-        load_tiny().segment_many(PIXELS, "cup")  # pyright: ignore[reportArgumentType, reportCallIssue]
+        open_tiny().segment_many(PIXELS, "cup")  # pyright: ignore[reportArgumentType, reportCallIssue]
     for kind, calls in ((segvoc, FUNCTIONS), (result, METHODS)):
         for name, given, named, said in calls:
             with pytest.raises(UsageError, match=said):
@@ -160,7 +160,7 @@ def test_arguments_of_other_libraries_are_answered_with_ours(result: segvoc.Segm
 
 
 def test_images_of_opencv_are_a_view_away(result: segvoc.Segmentation) -> None:
-    same = load_tiny().segment(PIXELS[..., ::-1].copy(), "cup, table")
+    same = open_tiny().segment(PIXELS[..., ::-1].copy(), "cup, table")
     assert np.array_equal(result.labels, same.labels)
     bgr = PIXELS[..., ::-1].copy()
     assert np.array_equal(segvoc.click(bgr[..., ::-1], [(120, 80)]), segvoc.click(PIXELS, [(120, 80)]))

@@ -41,7 +41,7 @@ def small_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         return small_segmenter() if plain else load(name, weights=weights, **rest)
 
     monkeypatch.setattr(loading, "load_network", quick_load)
-    monkeypatch.setattr(opening, "load_tiny", small_segmenter)
+    monkeypatch.setattr(opening, "open_tiny", small_segmenter)
 
 
 @pytest.fixture

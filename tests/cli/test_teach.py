@@ -22,7 +22,7 @@ def command(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command
     """`segvoc` with a small random network in place of `tiny`'s."""
     small = small_segmenter()
     monkeypatch.setattr(loading, "load_network", lambda name, **rest: small)
-    monkeypatch.setattr(opening, "load_tiny", lambda: small)
+    monkeypatch.setattr(opening, "open_tiny", lambda: small)
     return segvoc_command
 
 

@@ -13,7 +13,7 @@ import segvoc
 from segvoc.cli.output import unquoted_hint
 from segvoc.errors import UsageError
 from segvoc.imaging.overlay import SAVED_OVERLAY
-from segvoc.models.opening import load_tiny
+from segvoc.inference.exported.segmenter import open_tiny
 from tests.cli.command import Command, draw_photos
 
 PHOTO = Path(__file__).resolve().parents[2] / "samples/coffee.jpg"
@@ -72,7 +72,7 @@ def test_what_was_seen_is_said(segvoc_command: Command) -> None:
 
 @pytest.fixture(scope="module")
 def result() -> segvoc.Segmentation:
-    return load_tiny().segment(PHOTO, ["cup", "floor, ground"])
+    return open_tiny().segment(PHOTO, ["cup", "floor, ground"])
 
 
 def test_result_shows_itself_and_gives_masks(result: segvoc.Segmentation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Embeddings of a vocabulary: computed once, in memory and on disk, and never stale."""
 
 import copy
+import os
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -171,7 +172,7 @@ def _encoder(
     tower: Letters, digest: str = "weights", templates: tuple[str, ...] = ("{}",), *, average: bool = False
 ) -> VocabularyEncoder:
     encoder = VocabularyEncoder(tower, templates, average=average)
-    encoder.digest = lambda _: digest
+    encoder.on_disk, encoder.digest = True, lambda: digest
     return encoder
 
 
@@ -181,29 +182,29 @@ def test_words_are_encoded_once(tower: Letters, cache: Path, average: bool) -> N
     first = _encoder(tower, templates=templates, average=average)(MANY)
     assert torch.equal(first, VocabularyEncoder(tower, templates, average=average)(MANY))
     tower.calls.clear()
-    more = Vocabulary(["dog", *MANY.words])
-    again = _encoder(tower, templates=templates, average=average)(more)
+    again = _encoder(tower, templates=templates, average=average)
+    assert torch.equal(again(MANY), first) and not tower.calls
+    assert torch.equal(again(Vocabulary(["dog", *MANY.words]))[1:], first)
     assert len(tower.calls) <= 3  # "dog", in a batch for each length
-    assert torch.equal(again[1:], first)
-    assert len(list(cache.rglob("*.sqlite"))) == 1
+    assert len(list(cache.rglob("*.embeddings"))) == 1
 
 
-def test_a_list_that_is_stopped_halfway_goes_on(tower: Letters, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(word_encoder, "PROMPTS_AT_ONCE", 32)
-    encoder, plain = _encoder(tower), VocabularyEncoder.embed
+def test_damage_anywhere_is_encoded_again(tower: Letters, cache: Path) -> None:
+    first = _encoder(tower)(MANY)
+    (path,) = cache.rglob("*.embeddings")
+    whole = path.read_bytes()
+    for start in range(0, len(whole), max(1, len(whole) // 40)):
+        for damaged in (whole[:start], whole[:start] + os.urandom(24) + whole[start + 24 :]):
+            path.write_bytes(damaged)
+            assert torch.equal(_encoder(tower)(MANY), first)
+    assert path.read_bytes() == whole
 
-    def stopped(self: VocabularyEncoder, tokens: np.ndarray) -> torch.Tensor:
-        if len(tower.calls) == 5:
-            raise KeyboardInterrupt
-        return plain(self, tokens)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(VocabularyEncoder, "embed", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            encoder(MANY)
-    tower.calls.clear()
-    assert torch.equal(_encoder(tower)(MANY), _fresh(tower, MANY))
-    assert 0 < len(tower.calls) - 7 < 7  # seven batches are those of the second encoder
+def test_cache_above_the_maximum_size_starts_over(tower, cache, monkeypatch):
+    _encoder(tower)(MANY)
+    monkeypatch.setattr(word_encoder, "LARGEST_CACHE", 1)
+    _encoder(tower, "other weights")(MANY)
+    assert len(list(cache.rglob("*.embeddings"))) == 1
 
 
 def test_what_changes_embeddings_is_told_apart(tower: Letters, cache: Path) -> None:
@@ -225,7 +226,7 @@ def test_weights_that_were_changed_after_loading_are_not_kept(tower: Letters, ca
     with torch.no_grad():
         tower.table.weight.add_(0.5)
     assert torch.equal(encoder(MANY), _fresh(tower, MANY))
-    assert encoder.digest is None
+    assert not encoder.on_disk
     tower.calls.clear()
     _fresh(tower, MANY)
     assert tower.calls
@@ -235,7 +236,7 @@ def test_weights_that_were_changed_after_loading_are_not_kept(tower: Letters, ca
 def test_nothing_is_kept_unless_it_may_be(tower, cache, monkeypatch, setting):
     encoder = _encoder(tower)
     if setting is None:
-        encoder.digest = None
+        encoder.on_disk = False
     else:
         monkeypatch.setenv("SEGVOC_CACHE", setting)
     encoder(MANY)

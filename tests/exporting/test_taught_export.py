@@ -11,7 +11,7 @@ import segvoc
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.exporting import export as exporting
 from segvoc.exporting.export import compare_with_export, export
-from segvoc.models.opening import load_exported
+from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.vocabulary import Vocabulary
 from tests.exporting.small_export import small_cat_seg
 from tests.inference.taught.drawn_examples import drawn_examples
@@ -27,7 +27,7 @@ def test_a_model_tuned_with_the_network_of_tiny_has_the_programs_that_ship(tiny_
     monkeypatch.setattr(exporting._Folder, "write", None)
     assert export(tuned, tmp_path / "out", taught=[taught]).equal_labels > 0.999
     assert tuned.taught == ()
-    exported = load_exported(tmp_path / "out")
+    exported = ExportedSegmenter(tmp_path / "out")
     assert exported.origin["training"] == {"steps": 1}
     assert [one.digest for one in exported.taught] == [taught.digest]
     one, other = (model.segment(UNSEEN, WORDS) for model in (tiny_network.with_taught(taught), exported))
@@ -37,7 +37,7 @@ def test_a_model_tuned_with_the_network_of_tiny_has_the_programs_that_ship(tiny_
 def test_the_comparison_is_about_taught_words_too(model, folder, monkeypatch):
     monkeypatch.setattr(exporting, "SIZES", ((96, 128),))
     taught, words = segvoc.teach(model, drawn_examples(4)), Vocabulary(["cat", "grass", "wall"])
-    exported, better = load_exported(folder), model.with_taught(taught)
+    exported, better = ExportedSegmenter(folder), model.with_taught(taught)
     assert compare_with_export(better, exported.with_taught(taught), "float32", words).agrees
     changed = replace(taught, bias=taught.bias + np.float32(0.1))
     assert not compare_with_export(better, exported.with_taught(changed), "float32", words).agrees
@@ -61,7 +61,7 @@ def test_programs_have_them(model, tmp_path, untyped):
     words = Vocabulary(["grass", "brick", "cat"])  # "sky" isn't asked for
     found = export(model, tmp_path / "out", vocabulary=words, taught=[taught])
     assert found.agrees and found.equal_labels > 0.999
-    exported = load_exported(tmp_path / "out")
+    exported = ExportedSegmenter(tmp_path / "out")
     one, other = (each.segment(UNSEEN, words.words) for each in (model.with_taught(taught), exported))
     assert (one.labels == other.labels).mean() > 0.999
     assert len(list(Path(tmp_path / "out").glob("*.words.safetensors"))) == 1

@@ -9,9 +9,9 @@ import segvoc
 from segvoc.cli.output import flag
 from segvoc.data.labeled_images import class_names
 from segvoc.errors import LabelingWarning
+from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.word_hints import model_hints, word_hints
-from segvoc.models.opening import load_tiny
 from tests.cli.command import Command, make_command
 
 PHOTO = Path(__file__).resolve().parents[2] / "samples/coffee.jpg"
@@ -61,7 +61,7 @@ def warned(words: object, calls: int = 1, **options: object) -> list[str]:
     """What a new model's calls warn of."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
-        model = load_tiny()
+        model = open_tiny()
         for _ in range(calls):
             list(model.segment_many([PHOTO] * calls, words, **options))  # pyright: ignore
     assert all(one.category is LabelingWarning for one in caught)
@@ -87,7 +87,7 @@ def test_words_that_leave_out_most_of_the_image_hint_at_the_background(
     assert "background='auto' leaves it unlabeled" in hint
     assert not [line for line in warned("dog, tree", parts="dog: tail") if "looks like none" in line]
     for quiet in (LabelOptions(background="auto"), LabelOptions(threshold=0.0), LabelOptions(tile=512)):
-        assert load_tiny().share_of_surroundings(PHOTO, ["dog", "tree"], quiet) == 0.0
+        assert open_tiny().share_of_surroundings(PHOTO, ["dog", "tree"], quiet) == 0.0
     monkeypatch.chdir(tmp_path)
     command: Command = make_command(monkeypatch, capfd)
     done = command("segment", PHOTO, "--words", "dog, tree").ok()
@@ -97,6 +97,6 @@ def test_words_that_leave_out_most_of_the_image_hint_at_the_background(
 
 
 def test_results_know_their_notes() -> None:
-    result = load_tiny().segment(PHOTO, "cup, table, submarine")
+    result = open_tiny().segment(PHOTO, "cup, table, submarine")
     assert isinstance(result, segvoc.Segmentation)
     assert result.notes()[1] == "not found: submarine" and "not found: submarine" in repr(result)

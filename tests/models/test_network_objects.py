@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.precision import float32_tensors, reduce_precision
 from segvoc.models.builders import weightless
-from segvoc.models.digests import enable_word_cache, model_record
+from segvoc.models.digests import model_record
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
@@ -38,7 +39,6 @@ def _same(model: NetworkSegmenter, other: NetworkSegmenter) -> bool:
 @pytest.mark.parametrize("duplicate", [lambda model: pickle.loads(pickle.dumps(model)), copy.deepcopy])
 def test_a_copy_labels_alike_and_has_weights_of_its_own(duplicate: Callable[..., NetworkSegmenter]) -> None:
     model = small_segmenter()
-    enable_word_cache(model)
     before = model.segment(IMAGE, WORDS)
     other = duplicate(model)
     assert _same(model, other)
@@ -127,7 +127,7 @@ def _words_of(model: NetworkSegmenter) -> torch.Tensor:
 def test_a_copy_with_other_weights_has_their_words(tmp_path, monkeypatch, is_used):
     monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path))
     first = small_segmenter()
-    enable_word_cache(first)
+    cast(VocabularyEncoder, first.encode_words).on_disk = True
     if is_used:
         first.encode(THINGS)
     second = copy.deepcopy(first)
@@ -145,9 +145,7 @@ def test_equal_weights_with_another_activation_have_other_words(tmp_path, monkey
         torch.manual_seed(0)
         tower = ClipTextEncoder(replace(text, layers=1, width=64, heads=1))
         encode = VocabularyEncoder(tower, ("{}",))
-        model = small_segmenter()
-        model.encode_words = encode
-        enable_word_cache(model)
+        encode.on_disk = True
         found.append(encode(Vocabulary(THINGS)))
         assert torch.equal(found[-1], VocabularyEncoder(tower, ("{}",))(Vocabulary(THINGS)))
     assert not torch.equal(*found)

@@ -1,6 +1,7 @@
 """Embeds vocabularies with a PyTorch text encoder and notices changed weights; the cache is in `word_encoder`."""
 
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -8,7 +9,9 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 
+from segvoc.checkpoints.origins import content_hash
 from segvoc.encoders.word_encoder import CPU_BATCH, PromptedWordEncoder, Tokenizer
+from segvoc.storage.files import digest_of
 
 GPU_BATCH = 256
 """Prompts in each batch on a GPU."""
@@ -45,6 +48,10 @@ class VocabularyEncoder(PromptedWordEncoder):
     def device(self) -> torch.device:
         """Device of the text encoder."""
         return next(self.text_encoder.parameters()).device
+
+    def digest(self) -> str:
+        """See `PromptedWordEncoder.digest`; only the modules show that equal weights have other activations."""
+        return digest_of(content_hash(self.text_encoder), str(self.text_encoder), f"torch {version('torch')}")
 
     def has_changed(self) -> bool:
         """Whether the text encoder's weights have changed since the last call."""

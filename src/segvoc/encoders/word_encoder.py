@@ -1,24 +1,24 @@
 """Encodes vocabularies, whatever library runs the text encoder: each prompt once, cached in memory and on disk."""
 
 import hashlib
-import sqlite3
+import shutil
 import unicodedata
 import warnings
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cache
-from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from segvoc.errors import UnknownWordWarning
+from segvoc.errors import OutputError, UnknownWordWarning
 from segvoc.runtime.arrays import Array, array_namespace, normalized, to_numpy
 from segvoc.runtime.version import __version__
+from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import cache_folder, digest_of
 from segvoc.vocabulary import Vocabulary
 
@@ -79,11 +79,14 @@ CACHED_EMBEDDINGS = 50_000
 KEPT_FROM = 64
 """Min new prompts per call to cache on disk: fewer take less time than the digest of the text encoder's weights."""
 
-KEPT_FORMAT = 2
+KEPT_FORMAT = 3
 """Version of the on-disk cache."""
 
+LARGEST_CACHE = 4 << 30
+"""Maximum size of the on-disk cache, which then starts over [bytes]."""
+
 PROMPTS_AT_ONCE = 4096
-"""Prompts to encode before averaging and storing: 8 MB with 512 channels."""
+"""Prompts to encode before averaging: 8 MB with 512 channels."""
 
 ClassPrompts = tuple[tuple[str, ...], ...]
 """The prompts of a class: for each template, one per synonym."""
@@ -128,98 +131,20 @@ class Tokenizer(Protocol):
         ...
 
 
-LARGEST_FILE = 4 << 30
-"""Maximum size of the cache file, which then starts over [bytes]."""
-
-_WAIT = 10.0
-"""Timeout for other writers [s]."""
-
-_AT_ONCE = 500
-"""Maximum number of keys per query."""
-
-_TABLE = "create table if not exists kept (key text primary key, shape text, content blob, checksum blob)"
-
-
-class ArrayCache:
-    """Cache of float32 arrays in an SQLite file.
-
-    Safe for concurrent processes and kills. Damaged, unreadable or unwritable data counts as a cache miss; a damaged
-    file is removed. The file is created with its folder if needed.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read(self, keys: Iterable[str]) -> dict[str, Float32[np.ndarray, "..."]]:
-        """The cached arrays among the keys."""
-        found: dict[str, np.ndarray] = {}
-        pending = iter(keys)
-
-        def look_up(database: sqlite3.Connection) -> None:
-            while batch := list(islice(pending, _AT_ONCE)):
-                marks = ", ".join("?" * len(batch))
-                for key, shape, content, checksum in database.execute(
-                    f"select key, shape, content, checksum from kept where key in ({marks})", batch
-                ):
-                    if checksum == _checksum(key, shape, content):
-                        sides = [int(side) for side in shape.split()]
-                        found[key] = np.frombuffer(content, "<f4").reshape(sides).copy()
-
-        if self.path.is_file():
-            self._attempt(look_up)
-        return found
-
-    def add(self, arrays: Mapping[str, Float32[np.ndarray, "..."]]) -> None:
-        """Add arrays in a single transaction."""
-        rows = []
-        for key, array in arrays.items():
-            shape, content = " ".join(map(str, array.shape)), array.astype("<f4").tobytes()
-            rows.append((key, shape, content, _checksum(key, shape, content)))
-
-        def insert(database: sqlite3.Connection) -> None:
-            with database:
-                database.execute(_TABLE)
-                database.executemany("insert or replace into kept values (?, ?, ?, ?)", rows)
-
-        self._attempt(insert)
-
-    def _attempt(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.is_file() and self.path.stat().st_size > LARGEST_FILE:
-                self._remove()
-            with closing(sqlite3.connect(self.path, timeout=_WAIT)) as database:
-                work(database)
-        except (OSError, sqlite3.OperationalError):
-            pass  # no space, no permission, or a timeout
-        except (sqlite3.DatabaseError, TypeError, ValueError, AttributeError):
-            self._remove()
-
-    def _remove(self) -> None:
-        # the journal too, which SQLite would apply to the next file of this name
-        with suppress(OSError):
-            for path in (self.path, self.path.with_name(f"{self.path.name}-journal")):
-                path.unlink(missing_ok=True)
-
-
-def _checksum(key: str, shape: str, content: bytes) -> bytes:
-    return hashlib.blake2b(f"{key} {shape} ".encode() + content, digest_size=8).digest()
-
-
 class PromptedWordEncoder(ABC):
     """Computes word embeddings with prompt templates and a text encoder.
 
     A prompt's embedding depends only on the prompt and the text encoder, to the last bit: each prompt is encoded in a
     batch of fixed size, padded to a length that follows from its own number of tokens. Embeddings of words are cached
-    in memory, and if the text encoder's `digest` is known, those of longer lists on disk (`cache_folder`). With
-    `average` a class has one embedding, the mean over the prompt templates (P = 1), instead of one for each.
+    in memory, and those of longer lists `on_disk` (`cache_folder`). With `average` a class has one embedding, the mean
+    over the prompt templates (P = 1), instead of one for each.
     """
 
     unit_length = True
     """Whether embeddings have unit length; if not, their lengths carry meaning and are kept."""
 
-    digest: Callable[[Self], str] | None = None
-    """Digest of everything that the embeddings depend on, the key of the on-disk cache; None disables the cache."""
+    on_disk = False
+    """Whether embeddings of longer lists are also cached on disk, by a `digest` that the encoder has then."""
 
     def __init__(self, templates: Sequence[str], *, average: bool = False) -> None:
         self.templates = tuple(templates)
@@ -245,6 +170,10 @@ class PromptedWordEncoder(ABC):
     @abstractmethod
     def embed(self, tokens: Int[np.ndarray, "N L"]) -> Float[Array, "N C"]:
         """Run the text encoder on the token ids of N prompts (`batch` of them)."""
+
+    def digest(self) -> str:
+        """Digest of everything that the embeddings depend on, the key of the on-disk cache."""
+        raise NotImplementedError
 
     def restored(self, embeddings: Float32[np.ndarray, "P C"]) -> Float[Array, "P C"]:
         """Embeddings from disk, as an array of the text encoder's library on its device."""
@@ -275,7 +204,7 @@ class PromptedWordEncoder(ABC):
     def _embeddings(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
         if self.has_changed():
             self._cache.clear()
-            self.digest = None  # the weights are being trained and will change again
+            self.on_disk = False  # the weights are being trained and will change again
         # other threads may change the cache: each step reads it once
         embeddings = {prompts: known for prompts in classes if (known := self._cache.get(prompts)) is not None}
         embeddings |= self._cached_or_encoded([prompts for prompts in classes if prompts not in embeddings])
@@ -287,27 +216,33 @@ class PromptedWordEncoder(ABC):
         return embeddings
 
     def _cached_or_encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
-        """Load the embeddings of classes from disk, or compute them."""
-        store = self._store() if len(classes) * len(self.templates) >= KEPT_FROM else None
-        keys = {prompts: digest_of(prompts, self.average) for prompts in classes} if store else {}
-        stored = store.read(keys.values()) if store else {}
-        embeddings = {prompts: self.restored(stored[key]) for prompts, key in keys.items() if key in stored}
-        missing = [prompts for prompts in classes if prompts not in embeddings]
+        """Load the embeddings of classes from disk, where damaged files count as missing, or compute them."""
+        file = self._file(classes) if len(classes) * len(self.templates) >= KEPT_FROM else None
+        if file is not None:
+            with suppress(OSError):
+                stored = file.read_bytes()
+                if hashlib.sha256(stored[32:]).digest() == stored[:32]:
+                    each = 1 if self.average else len(self.templates)
+                    rows = np.frombuffer(stored, "<f4", offset=32).reshape(len(classes), each, -1)
+                    return {prompts: self.restored(row.copy()) for prompts, row in zip(classes, rows, strict=True)}
+        embeddings: dict[ClassPrompts, Float[Array, "P C"]] = {}
         step = max(1, PROMPTS_AT_ONCE // len(self.templates))
-        for start in range(0, len(missing), step):
-            encoded = self._encoded(missing[start : start + step])
-            if store and str(next(iter(encoded.values())).dtype).endswith("float32"):
-                store.add({keys[prompts]: to_numpy(vectors) for prompts, vectors in encoded.items()})
-            embeddings |= encoded
+        for start in range(0, len(classes), step):
+            embeddings |= self._encoded(classes[start : start + step])
+        if file is not None and str(next(iter(embeddings.values())).dtype).endswith("float32"):
+            with suppress(OSError, OutputError):
+                if file.parent.is_dir() and sum(one.stat().st_size for one in file.parent.iterdir()) > LARGEST_CACHE:
+                    shutil.rmtree(file.parent)
+                content = np.stack([to_numpy(vectors) for vectors in embeddings.values()]).astype("<f4").tobytes()
+                write_bytes(file, hashlib.sha256(content).digest() + content)
         return embeddings
 
-    def _store(self) -> ArrayCache | None:
+    def _file(self, classes: Sequence[ClassPrompts]) -> Path | None:
         folder = cache_folder()
-        if folder is None or self.digest is None:
+        if folder is None or not self.on_disk:
             return None
-        if self._key is None:
-            self._key = self.digest(self)
-        return ArrayCache(folder / "words" / f"{digest_of(KEPT_FORMAT, __version__, self._key)}.sqlite")
+        self._key = self._key or self.digest()
+        return folder / "words" / f"{digest_of(KEPT_FORMAT, __version__, self._key, classes, self.average)}.embeddings"
 
     def _encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
         """Compute the embeddings of classes; shared prompts are encoded once."""

@@ -1,11 +1,7 @@
-"""Digests of everything that a model's results depend on, to cache words on disk and resume runs."""
+"""Digests of everything that a model's results depend on, to resume runs."""
 
-from functools import partial
 from importlib.metadata import version
-from typing import cast
 
-from segvoc.encoders.prompts import PartWordEncoder
-from segvoc.encoders.word_encoder import PromptedWordEncoder
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.segmenter import Segmenter
 from segvoc.storage.files import digest_of
@@ -21,7 +17,8 @@ def model_record(model: Segmenter) -> dict[str, str]:
         record["taught"] = " ".join(words.digest for words in model.taught)
     weights = weights_digest(model)
     assert weights is not None
-    record |= {"weights": weights, "engine": _engine(model)}
+    engine = "onnxruntime" if isinstance(model, ExportedSegmenter) else "torch"
+    record |= {"weights": weights, "engine": f"{engine} {version(engine)}"}
     if isinstance(model, ExportedSegmenter):
         return record
     # equal weights give other labels with another activation or dense mode
@@ -45,35 +42,3 @@ def model_device(model: Segmenter) -> str:
     """The kind of device that a model runs on: "cpu", "cuda", ..."""
     device = getattr(model, "device", None)
     return "cpu" if device is None else device.type
-
-
-def enable_word_cache(model: Segmenter) -> None:
-    """Enable the on-disk word cache of a loaded model (`PromptedWordEncoder.digest`)."""
-    encoder = model.encode_words
-    if isinstance(encoder, PartWordEncoder):
-        encoder = encoder.encode
-    if not isinstance(encoder, PromptedWordEncoder):
-        return  # the words of an exported model may be fixed
-    # no reference to the model: a cycle would keep the weights in memory long after their last use
-    if isinstance(model, ExportedSegmenter):
-        encoder.digest = partial(_exported_words, digest_of(weights_digest(model), _engine(model)))
-    else:
-        encoder.digest = _network_words
-
-
-def _exported_words(digest: str, encoder: PromptedWordEncoder) -> str:
-    return digest  # the files of an exported model don't change
-
-
-def _network_words(encoder: PromptedWordEncoder) -> str:
-    from segvoc.checkpoints.origins import content_hash
-    from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
-
-    tower = cast(VocabularyEncoder, encoder).text_encoder
-    # equal weights give other embeddings with other activations, which only the modules show
-    return digest_of(content_hash(tower), str(tower), f"torch {version('torch')}")
-
-
-def _engine(model: Segmenter) -> str:
-    package = "onnxruntime" if isinstance(model, ExportedSegmenter) else "torch"
-    return f"{package} {version(package)}"

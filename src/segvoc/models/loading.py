@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple, get_args
+from typing import NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor
@@ -13,12 +13,13 @@ from segvoc.checkpoints.files import WeightsFile, read_header, read_weights
 from segvoc.checkpoints.hub import Token
 from segvoc.checkpoints.strict import check_values, fit_exactly, shapes_of
 from segvoc.encoders.base import TOWERS
+from segvoc.encoders.prompts import PartWordEncoder
+from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import CheckpointError, UsageError, checked_call
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.catalog import is_own_path
-from segvoc.models.digests import enable_word_cache
 from segvoc.models.finding import FoundModel, find_model
 from segvoc.models.headers import (
     CUSTOM,
@@ -95,7 +96,8 @@ def load_network(
             classes = file.record.get("classes", ())  # of a file written by `segvoc train`
             segmenter.taught = taught_words_of(file)
             segmenter.known_words = tuple(map(str, classes)) if isinstance(classes, list) else ()
-        enable_word_cache(segmenter)
+        encoder = segmenter.encode_words
+        cast(VocabularyEncoder, encoder.encode if isinstance(encoder, PartWordEncoder) else encoder).on_disk = True
         return found.named(segmenter)
 
 

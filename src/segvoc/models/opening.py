@@ -10,7 +10,6 @@ from segvoc.errors import UsageError, checked_call, naming_torch
 from segvoc.inference.exported.segmenter import ExportedSegmenter, open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.catalog import check_name_without_torch
-from segvoc.models.digests import enable_word_cache
 from segvoc.models.finding import ExportedFolder, resolve
 from segvoc.runtime.hardware import DtypeName, Optimize, device_name, may_have_gpu
 
@@ -79,7 +78,7 @@ def load(
                 raise UsageError(f"{path!r} is an exported model with fixed weights and settings; leave out {setting}")
         if device not in ("auto", "cpu"):
             raise UsageError(f"an exported model runs on the CPU here, not on {device!r}; load the preset for that")
-        model = load_exported(path)
+        model = ExportedSegmenter(path)
         if kind not in ("auto", model.dtype):
             raise UsageError(f"{path!r} was exported in {model.dtype}; leave out dtype, or load the preset with it")
         return model
@@ -90,7 +89,7 @@ def load(
                 f"without PyTorch, tiny computes in float32, not in {kind!r}; leave out dtype, or pip install "
                 '"segvoc[torch]"'
             )
-        return found.named(load_tiny())
+        return found.named(open_tiny())
     check_name_without_torch(found.model)
     with naming_torch():
         from segvoc.models.loading import load_network  # here, since PyTorch takes seconds to import
@@ -117,24 +116,5 @@ def load_to_label(
     on_cpu = device == "cpu" or (device == "auto" and not may_have_gpu())
     is_plain = weights is None and not options and network is None
     if name == "tiny" and is_plain and on_cpu and dtype in ("auto", "float32"):
-        return load_tiny()
+        return open_tiny()
     return load(name, weights=weights, device=device, dtype=dtype, options=options, network=network)
-
-
-def load_exported(folder: str | os.PathLike[str]) -> ExportedSegmenter:
-    """Load a folder written by `segvoc export`; it runs on the CPU.
-
-    `CheckpointError`: it isn't an exported model or is damaged, or its words were taught to another model.
-    """
-    return _ready(ExportedSegmenter(folder))
-
-
-def load_tiny() -> ExportedSegmenter:
-    """Load `tiny` as its shipped exported programs, without PyTorch; on the CPU, in float32."""
-    return _ready(open_tiny())
-
-
-def _ready(model: ExportedSegmenter) -> ExportedSegmenter:
-    enable_word_cache(model)
-    model.check_taught()
-    return model

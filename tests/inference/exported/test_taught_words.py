@@ -15,7 +15,6 @@ from segvoc.inference.exported.manifest import MANIFEST, ExportManifest, add_tau
 from segvoc.inference.exported.segmenter import ExportedSegmenter, copy_tiny, open_tiny
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.digests import model_record
-from segvoc.models.opening import load_exported
 from tests.inference.taught.drawn_examples import drawn_examples
 
 WORDS = ["grass", "sky", "brick", "cat"]
@@ -35,7 +34,7 @@ def whole(taught: TaughtWords, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def opened(whole: Path) -> ExportedSegmenter:
-    return load_exported(whole)
+    return ExportedSegmenter(whole)
 
 
 @pytest.fixture
@@ -78,16 +77,15 @@ def test_damaged_and_foreign_files_are_refused(folder):
     (folder / FIRST).write_bytes(content[:-4])
     ExportManifest.read(folder / MANIFEST).write(folder)  # fits the files, as somebody may make it who changes one
     with pytest.raises(CheckpointError, match=rf"{FIRST}' are cut off or damaged"):
-        load_exported(folder)
+        ExportedSegmenter(folder)
     manifest = ExportManifest.read(folder / MANIFEST)
     (folder / MANIFEST).write_text(replace(manifest, taught=("../a.words.safetensors",)).to_json(), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"names '\.\./a\.words\.safetensors', a file outside of it"):
-        load_exported(folder)
+        ExportedSegmenter(folder)
 
 
 def test_words_of_another_model_are_refused(folder, taught):
     replace(taught, probe=taught.probe + 1, record=replace(taught.record, model="theirs")).save(folder / FIRST)
     ExportManifest.read(folder / MANIFEST).write(folder)
     with pytest.raises(CheckpointError, match="were taught to 'theirs', and 'tiny' has other weights"):
-        load_exported(folder)
-    assert ExportedSegmenter(folder).taught  # opening alone runs nothing
+        ExportedSegmenter(folder)

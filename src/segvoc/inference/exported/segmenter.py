@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.selection_rules import Listed, MostSimilar, SelectionRule, Voted, VotedShare, WithParts
-from segvoc.storage.files import SHIPPED
+from segvoc.storage.files import SHIPPED, digest_of
 from segvoc.vocabulary import Vocabulary
 
 
@@ -34,7 +35,7 @@ class ExportedSegmenter(Segmenter):
         threads: number of threads of ONNX Runtime; 0: OMP_NUM_THREADS, or one per core.
 
     Raises:
-        CheckpointError: the folder is damaged.
+        CheckpointError: the folder is damaged, or its words were taught to another model.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, manifest: str = MANIFEST, threads: int = 0) -> None:
@@ -52,6 +53,10 @@ class ExportedSegmenter(Segmenter):
             origin=about.origin,
         )
         self.taught = tuple(TaughtWords.load(self.folder / name) for name in about.taught)
+        if self.taught:
+            features = self.probed_features()
+            for taught in self.taught:
+                taught.check_model(self.name, features)
         self.known_words, self.known_background = about.known_words, about.known_background
 
     @property
@@ -108,13 +113,6 @@ class ExportedSegmenter(Segmenter):
         # ONNX Runtime's integers are C's `long long`, NumPy's are `long`
         return outputs["logits"], None if protocol.selection is None else outputs["kept"].view(np.int64)
 
-    def check_taught(self) -> None:
-        """Raise `CheckpointError` if the folder's words were taught to another model; runs the image program."""
-        if self.taught:
-            features = self.probed_features()
-            for taught in self.taught:
-                taught.check_model(self.name, features)
-
     def _opened(self, file: str) -> RunProgram:
         return OnnxProgram(self.folder / file, self._threads)
 
@@ -128,7 +126,9 @@ class ExportedSegmenter(Segmenter):
         about = self.manifest
         if about.text is None:
             return FixedWords(about.vocabulary, self.folder / cast(str, about.embeddings))
-        encoder = ExportedWordEncoder(self._opened(about.text.program), self.folder / about.text.tokenizer, about.text)
+        program, tokenizer = self._opened(about.text.program), self.folder / about.text.tokenizer
+        digest = digest_of(about.to_json(), f"onnxruntime {version('onnxruntime')}")
+        encoder = ExportedWordEncoder(program, tokenizer, about.text, digest)
         return PartWordEncoder(encoder) if about.has_parts else encoder
 
 
@@ -157,10 +157,12 @@ def selection_inputs(rule: SelectionRule | None, words: int) -> dict[str, Any]:
 class ExportedWordEncoder(PromptedWordEncoder):
     """Computes word embeddings with an exported text encoder and the tokenizer's file."""
 
-    def __init__(self, program: RunProgram, tokenizer: Path, part: TextPart) -> None:
+    on_disk = True
+
+    def __init__(self, program: RunProgram, tokenizer: Path, part: TextPart, digest: str) -> None:
         super().__init__(part.templates, average=part.average)
         self.unit_length = part.unit_length
-        self._program = program
+        self._program, self._digest = program, digest
         self._tokenizer = PromptTokenizer(
             tokenizer, max_tokens=part.max_tokens, padding=part.padding, unknown_by=part.unknown_by, whole=part.whole
         )
@@ -169,6 +171,10 @@ class ExportedWordEncoder(PromptedWordEncoder):
     def tokenizer(self) -> PromptTokenizer:
         """The text encoder's tokenizer."""
         return self._tokenizer
+
+    def digest(self) -> str:
+        """See `PromptedWordEncoder.digest`; the files of an exported model don't change."""
+        return self._digest
 
     def embed(self, tokens: Int64[np.ndarray, "N L"]) -> Float32[np.ndarray, "N C"]:
         """Run the text encoder on the token ids of N prompts."""
