@@ -319,7 +319,10 @@ class _Folder:
             WordsProgram(pooling=pooling, program=program, apart=files_apart(program) if self._in_halves else None)
             for pooling, program in self.word_programs.items()
         )
+        # stand-ins are words, which a fixed vocabulary doesn't include
+        traits = model.traits if vocabulary is None else replace(model.traits, background_words=None)
         ExportManifest(
+            **vars(traits),
             name=model.name,
             dtype=self.dtype,
             image="image.onnx",
@@ -330,16 +333,7 @@ class _Folder:
             vocabulary=() if vocabulary is None else vocabulary.words,
             embeddings=None if vocabulary is None else "words.npz",
             protocols=model.protocols,
-            selects=model.traits.selects,
             has_parts=isinstance(network, PartNetwork),
-            has_background=model.traits.has_background,
-            own_selection=model.traits.own_selection,
-            votes=model.traits.votes,
-            parts_against=model.traits.parts_against,
-            # stand-ins are words, which a fixed vocabulary doesn't include
-            background_words=model.traits.background_words if vocabulary is None else None,
-            refines_edges=model.traits.refines_edges,
-            unsure_below=model.traits.unsure_below,
             origin={**model.origin, **({"record": record} if record else {})},
             files={},
             known_words=model.known_words,

@@ -12,11 +12,9 @@ from typing import Any, Literal
 from segvoc.encoders.prompt_tokenizer import UnknownBy
 from segvoc.errors import CheckpointError, UsageError, one_line
 from segvoc.inference.engine import ModelTraits
-from segvoc.inference.part_labels import PartsAgainst
-from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocols
 from segvoc.inference.taught.taught_words import TaughtWords
-from segvoc.layers.selection_rules import MostSimilar, OwnQuarter, OwnShare, Votes
+from segvoc.layers.selection_rules import MostSimilar
 from segvoc.storage.atomic_writes import folder_in_the_making
 from segvoc.storage.files import file_sha256
 from segvoc.storage.records import check_amounts, from_json, leaves, to_json
@@ -70,7 +68,7 @@ class WordsProgram:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportManifest:
+class ExportManifest(ModelTraits):
     """Everything about an exported model except its programs."""
 
     name: str
@@ -90,21 +88,8 @@ class ExportManifest:
     embeddings: str | None
     """File of the fixed vocabulary's embeddings (NumPy's .npz)."""
     protocols: Protocols
-    selects: bool
-    """Whether the programs select classes."""
     has_parts: bool
     """Whether to sort words into objects and parts first."""
-    has_background: bool
-    """Whether the network predicts a map for "none of the words"."""
-    own_selection: OwnShare | OwnQuarter | None
-    """Default class selection; None: the protocol's."""
-    votes: Votes
-    parts_against: PartsAgainst
-    background_words: BackgroundWords | None
-    refines_edges: bool
-    """Whether the edge refiner was trained on its features."""
-    unsure_below: float | None
-    """Mean confidence below which perhaps none of the words is in an image; None: not known."""
     origin: Mapping[str, Any]
     """Origin of the weights: the preset and its configuration; for shipped weights also sources and licenses."""
     files: Mapping[str, Mapping[str, Any]]
@@ -115,20 +100,6 @@ class ExportManifest:
     """Words that the model was trained on, if its file or repository lists them."""
     known_background: str | None = None
     """The word among them that means "none of the others"."""
-
-    @property
-    def traits(self) -> ModelTraits:
-        """What the model can do."""
-        return ModelTraits(
-            has_background=self.has_background,
-            selects=self.selects,
-            own_selection=self.own_selection,
-            votes=self.votes,
-            parts_against=self.parts_against,
-            background_words=self.background_words,
-            refines_edges=self.refines_edges,
-            unsure_below=self.unsure_below,
-        )
 
     @property
     def program_files(self) -> tuple[str, ...]:

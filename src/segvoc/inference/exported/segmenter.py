@@ -49,7 +49,7 @@ class ExportedSegmenter(Segmenter):
             name=about.name,
             protocols=about.protocols,
             encode_words=self._encoder(),
-            traits=about.traits,
+            traits=about,
             origin=about.origin,
         )
         self.taught = tuple(TaughtWords.load(self.folder / name) for name in about.taught)
