@@ -42,7 +42,8 @@ class ResidualAggregation(nn.Module):
 def with_new_aggregation() -> segvoc.NetworkSegmenter:
     """The encoders of tiny with an untrained aggregation."""
     model = segvoc.load_network("tiny", dtype="float32")  # all bits of the weights, to train and save them
-    costs = model.aggregation_inputs().cost_maps
+    maps = model.network.encoded(torch.zeros(1, 3, 64, 64)).maps
+    costs = len(maps) * len(model.templates)  # of each word: one for each map and prompt
     model.network.aggregation = ResidualAggregation(costs).to(model.device)
     return model
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -10,7 +10,6 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from segvoc.encoders.base import ImageEncoder, ImageFeatures
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import UsageError
 from segvoc.inference.engine import PLAIN, ModelTraits
@@ -24,43 +23,6 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.arrays import Array
 from segvoc.runtime.hardware import Optimize
 from segvoc.runtime.process_settings import check_fork
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureSize:
-    """The size of one feature map."""
-
-    channels: int
-    stride: int
-    """Pixels per cell along each axis."""
-
-    def __str__(self) -> str:
-        return f"{self.channels} channels at stride {self.stride}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class AggregationInputs:
-    """Sizes of an aggregation's inputs, independent of batch, words and image size."""
-
-    maps: tuple[FeatureSize, ...]
-    """Feature maps in the text embedding space."""
-    prompts: int
-    """Prompts per word (P)."""
-    guidance: tuple[FeatureSize, ...]
-    """Guidance feature maps: the first map's size, then finer."""
-
-    @property
-    def cost_maps(self) -> int:
-        """Cost maps per word: one per map and prompt."""
-        return len(self.maps) * self.prompts
-
-    def __str__(self) -> str:
-        return (
-            f"maps: {'; '.join(map(str, self.maps))}\n"
-            f"cost maps of a word: {self.cost_maps} ({len(self.maps)} maps x {self.prompts} prompts)\n"
-            f"guidance: {'; '.join(map(str, self.guidance))}"
-        )
-
 
 COMPILED_CLASSES = 256
 """Chunk size in classes of compiled networks: a chunk is a copy of the code, and fused steps need less memory."""
@@ -128,24 +90,6 @@ class NetworkSegmenter(Segmenter):
     def dtype(self) -> str:
         """Dtype of most weights; some parts of a network stay in float32 (`Float32Parts`)."""
         return str(lowest_precision(self.network)).removeprefix("torch.")
-
-    @torch.inference_mode()
-    def aggregation_inputs(self) -> AggregationInputs:
-        """Probe what the encoders pass to the aggregation, for building a custom one; `UsageError` without any."""
-        network = self.network
-        if network.features_type is not ImageFeatures:
-            raise UsageError(f"a {type(network).__name__} has no aggregation to replace")
-        side = 8 * cast(ImageEncoder, network.image_encoder).stride
-        found = network.encoded(torch.zeros(1, 3, side, side, device=self.device))
-
-        def size(features: Tensor) -> FeatureSize:
-            return FeatureSize(channels=features.shape[1], stride=round(side / features.shape[-1]))
-
-        return AggregationInputs(
-            maps=tuple(map(size, found.maps)),
-            prompts=1 if network.average_prompts else len(self.templates),
-            guidance=tuple(map(size, found.guidance)),
-        )
 
     def prepare_to_run(self) -> None:
         """Raise `UsageError` where PyTorch would hang or raise an obscure error: after a fork, or without weights."""
