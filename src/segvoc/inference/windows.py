@@ -61,7 +61,10 @@ def _views(image: UInt8[np.ndarray, "h w 3"], protocol: Protocol, to_device: ToD
         return [_interpolated(window, protocol.input_size(protocol.size, protocol.size)) for window in seen]
     seen = [pixels]
     if protocol.sliding is not None:
-        seen = _windows(pixels, protocol.sliding)
+        canvas = _interpolated(pixels, (protocol.sliding.canvas, protocol.sliding.canvas))
+        places = _strides(canvas.shape[:2], protocol.sliding)
+        seen = [canvas[rows, columns] for rows, columns in places]
+        seen.append(_interpolated(pixels, (protocol.sliding.window, protocol.sliding.window)))
     elif protocol.pad_to > 1:
         seen = [_padded(pixels, protocol.pad_to)]
     return [_interpolated(view, protocol.input_size(height, width)) for view in seen] if protocol.size else seen
@@ -107,29 +110,14 @@ def _padded(pixels: Rgb, multiple: int) -> Rgb:
     return padded + mean
 
 
-def _windows(pixels: Rgb, sliding: Sliding) -> list[Rgb]:
-    canvas = _interpolated(pixels, (sliding.canvas, sliding.canvas))
-    side = sliding.window
-    return [canvas[y : y + side, x : x + side] for y, x in _corners(sliding)] + [_interpolated(pixels, (side, side))]
-
-
 def _averaged(logits: Float[Array, "V K h w"], sliding: Sliding) -> Float[Array, "K Y X"]:
-    side, canvas = sliding.window, sliding.canvas
-    *crops, whole = sigmoid(bilinear(logits, (side, side)))
-    total, count = _zeros(logits, logits.shape[1], canvas, canvas), _zeros(logits, canvas, canvas)
-    for crop, (y, x) in zip(crops, _corners(sliding), strict=True):
-        total[:, y : y + side, x : x + side] += crop
-        count[y : y + side, x : x + side] += 1
-    return (total / count + bilinear(whole[None, ...], (canvas, canvas))[0, ...]) / 2
+    size = (sliding.canvas, sliding.canvas)
+    maps = sigmoid(bilinear(logits, (sliding.window, sliding.window)))
+    return (_overlaid(maps[:-1, ...], sliding, size) + bilinear(maps[-1:, ...], size)[0, ...]) / 2
 
 
 def _zeros(like: Array, *shape: int) -> Array:
     return array_namespace(like).zeros(shape, dtype=like.dtype, device=device(like))
-
-
-def _corners(sliding: Sliding) -> list[tuple[int, int]]:
-    starts = range(0, sliding.canvas - sliding.window + 1, sliding.stride)
-    return [(y, x) for y in starts for x in starts]
 
 
 def _tiles(height: int, width: int, tiles: Tiles) -> list[tuple[slice, slice]]:
@@ -150,7 +138,7 @@ def _stitched(views: Float[Array, "V K h w"], tiles: Tiles) -> Float[Array, "K Y
     return tiled
 
 
-def _strides(size: tuple[int, ...], strides: Strides) -> list[tuple[slice, slice]]:
+def _strides(size: tuple[int, ...], strides: Strides | Sliding) -> list[tuple[slice, slice]]:
     """Windows at every stride; the last are moved back to end at the image's border."""
 
     def cut(side: int) -> list[slice]:
@@ -160,7 +148,9 @@ def _strides(size: tuple[int, ...], strides: Strides) -> list[tuple[slice, slice
     return [(rows, columns) for rows in cut(size[0]) for columns in cut(size[1])]
 
 
-def _overlaid(views: Float[Array, "V K h w"], strides: Strides, size: tuple[int, int]) -> Float[Array, "K Y X"]:
+def _overlaid(
+    views: Float[Array, "V K h w"], strides: Strides | Sliding, size: tuple[int, int]
+) -> Float[Array, "K Y X"]:
     total, count = _zeros(views, views.shape[1], *size), _zeros(views, *size)
     for view, (rows, columns) in zip(views, _strides(size, strides), strict=True):
         window = (rows.stop - rows.start, columns.stop - columns.start)
