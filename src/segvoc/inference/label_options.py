@@ -1,11 +1,11 @@
 """Labeling options: a single value, passed unchanged by the command line, service, batches and evaluation.
 
-To add an option, add a documented field to `LabelOptions` and an entry to `LabelKeywords`. Commands, the service's
-fields and the keys for resuming are derived from the fields.
+To add an option, add a documented field to `LabelOptions` and an entry to `LabelKeywords` and `OPTION_TEXTS`. Commands,
+the service's fields and the keys for resuming are derived from them.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypedDict
 
 import numpy as np
@@ -41,7 +41,7 @@ class OptionText:
     """The text form of an option, on the command line and over HTTP."""
 
     help: str
-    parse: Callable[[str], Any] | None
+    parse: Callable[[str], Any] | None = None
     """Parses a text (ValueError: invalid); None for an on/off switch."""
     has_opposite: bool = False
     """Whether a switch can also be turned off; if not given, the model decides."""
@@ -59,14 +59,6 @@ AUTO = "auto"
 """As the background: pixels where no word is likely enough are unlabeled."""
 
 
-def _text(help: str, parse: Callable[[str], Any] | None = None, **about: Any) -> dict[str, OptionText]:
-    return {"text": OptionText(help=help, parse=parse, **about)}
-
-
-def _kept(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text  # `LabelOptions` validates other texts
-
-
 @dataclass(frozen=True, kw_only=True)
 class LabelOptions:
     """Options for labeling images; the model, words and parts are separate arguments.
@@ -77,90 +69,39 @@ class LabelOptions:
         UsageError: a value is out of range.
     """
 
-    window: Window = field(default="auto", metadata=_text("How images are cut and resized.", str, choices=WINDOWS))
+    window: Window = "auto"
     """The protocol; see `segvoc.inference.protocols`."""
-    keep_classes: KeepClasses | None = field(
-        default=None,
-        metadata=_text("Refine only the P words with the most votes; or auto, or all.", _kept, metavar="P", minimum=1),
-    )
+    keep_classes: KeepClasses | None = None
     """Refine only this many words per image (or window), by votes of its cells; "auto": as many as the votes suggest;
     "all": every word, even in the official windows; None: the network's default rule. Dropped words get no pixels and
     probability 0. Parts don't count: a kept object keeps all of its parts."""
-    background: str | None = field(
-        default=None,
-        metadata=_text(
-            "The word for pixels where no other word is likely enough; auto: unlabeled, the default for a single word.",
-            str,
-            metavar="NAME",
-        ),
-    )
+    background: str | None = None
     """The word for pixels where no other word reaches the threshold; it isn't queried, and is added to the words if
     missing. "auto" leaves these pixels unlabeled; so does None with a single word, which would fill the image, unless
     there is a threshold. Pixels where no word beats all of `ModelTraits.background_words` (`tiny` has some: wall,
     sky, ...) by their margin are background too. A network trained with "none of the words"
     (`ModelTraits.has_background`) predicts the background, unless a threshold is given."""
-    threshold: float | None = field(
-        default=None,
-        metadata=_text(
-            "Leave pixels below this probability unlabeled (or background).", float, metavar="T", minimum=0, maximum=1
-        ),
-    )
+    threshold: float | None = None
     """Probability in [0, 1] below which a pixel is unlabeled, or background (by default 0.5, or that of
     `ModelTraits.background_words`)."""
-    edges: bool | None = field(
-        default=None,
-        metadata=_text(
-            "Let masks follow the edges in the image; on by default for tiny, but not for parts, and for taught words "
-            "only if it scored better.",
-            has_opposite=True,
-        ),
-    )
+    edges: bool | None = None
     """Refine the maps of up to 512 words so that masks follow the image (`segvoc.inference.edges`); None: for `tiny` in
     its own windows, without parts, of which small ones would get lost, and with taught words if they scored better with
     refined maps."""
     return_probabilities: bool = False
     """Keep the probability of every class at every pixel in the result."""
-    tile: int | None = field(
-        default=None,
-        metadata=_text(
-            f"Label big images in tiles of N x N pixels; {DEFAULT_TILE} if only other tile options are given.",
-            int,
-            metavar="N",
-            use="tiles",
-        ),
-    )
+    tile: int | None = None
     """Cut images into tiles of this side [px], each with its own forward pass, for images much larger than the
     network's input; excludes parts, probabilities and groups. Words are selected once for the whole image
     (`TiledLabeling.select`). `segvoc.labeling.big_images` labels files that don't fit into memory."""
-    overlap: int | None = field(
-        default=None,
-        metadata=_text("Overlap over which tiles are blended [px]; N/8 by default.", int, metavar="N", use="tiles"),
-    )
+    overlap: int | None = None
     """Overlap over which tiles are blended [px] (default: an eighth of the side)."""
-    wrap: bool = field(
-        default=False, metadata=_text("Panoramas: the right edge continues at the left edge.", use="tiles")
-    )
+    wrap: bool = False
     """Whether the image wraps around horizontally, as 360-degree panoramas do."""
-    smooth: float = field(
-        default=0.0,
-        metadata=_text(
-            "Videos: weight of earlier frames in labels, from 0 (none) to below 1; reduces flicker.",
-            float,
-            metavar="A",
-            use="video",
-        ),
-    )
+    smooth: float = 0.0
     """For frames of a video: weight of earlier frames in a moving average of the probabilities, from 0 (none) to below
     1 (`Smoothing`); excludes parts, groups and tiles."""
-    stretch: str | None = field(
-        default=None,
-        metadata=_text(
-            "Values of 16-bit images and TIFFs to map to black and white: 0,4095 or 2%,98%.",
-            str,
-            metavar="B,W",
-            use="files",
-        ),
-    )
+    stretch: str | None = None
     """Values of gray images of more than 8 bits, and of TIFFs in tiles, to map to black and white: "0,4095" or
     "2%,98%" (percentiles); None: see `segvoc.imaging.reading.read_image`. 8-bit images are unchanged."""
 
@@ -230,8 +171,55 @@ class LabelOptions:
         return replace(options or cls(), **changes)
 
 
+def _kept(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text  # `LabelOptions` validates other texts
+
+
 OPTION_TEXTS: Mapping[str, OptionText] = {
-    one.name: one.metadata["text"] for one in fields(LabelOptions) if "text" in one.metadata
+    "window": OptionText(help="How images are cut and resized.", parse=str, choices=WINDOWS),
+    "keep_classes": OptionText(
+        help="Refine only the P words with the most votes; or auto, or all.", parse=_kept, metavar="P", minimum=1
+    ),
+    "background": OptionText(
+        help="The word for pixels where no other word is likely enough; auto: unlabeled, the default for a single "
+        "word.",
+        parse=str,
+        metavar="NAME",
+    ),
+    "threshold": OptionText(
+        help="Leave pixels below this probability unlabeled (or background).",
+        parse=float,
+        metavar="T",
+        minimum=0,
+        maximum=1,
+    ),
+    "edges": OptionText(
+        help="Let masks follow the edges in the image; on by default for tiny, but not for parts, and for taught words "
+        "only if it scored better.",
+        has_opposite=True,
+    ),
+    "tile": OptionText(
+        help=f"Label big images in tiles of N x N pixels; {DEFAULT_TILE} if only other tile options are given.",
+        parse=int,
+        metavar="N",
+        use="tiles",
+    ),
+    "overlap": OptionText(
+        help="Overlap over which tiles are blended [px]; N/8 by default.", parse=int, metavar="N", use="tiles"
+    ),
+    "wrap": OptionText(help="Panoramas: the right edge continues at the left edge.", use="tiles"),
+    "smooth": OptionText(
+        help="Videos: weight of earlier frames in labels, from 0 (none) to below 1; reduces flicker.",
+        parse=float,
+        metavar="A",
+        use="video",
+    ),
+    "stretch": OptionText(
+        help="Values of 16-bit images and TIFFs to map to black and white: 0,4095 or 2%,98%.",
+        parse=str,
+        metavar="B,W",
+        use="files",
+    ),
 }
 """Options with a text form, for commands and settings."""
 
