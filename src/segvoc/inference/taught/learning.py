@@ -255,9 +255,8 @@ def learn(
     components = Components.of(cells)
     reduced = components(cells)
     held = _folds(cells, held_out_parts(cells.images, seed) if parts is None else parts)
-    folds = _Folds(cells, reduced, held, seed, on_fit)
     before = _HeldOutCells(cells, held).scores()
-    penalty, share, held_out, after = folds.best(before)
+    penalty, share, held_out, after = _best(cells, reduced, held, before, seed, on_fit)
     taught = shown
     worse = [] if keep_worse else [index for index in shown.tolist() if after.iou[index] < before.iou[index]]
     for index in sorted(worse, key=lambda index: after.iou[index] - before.iou[index]):
@@ -297,40 +296,37 @@ class _Tried(NamedTuple):
     after: HeldOutScores
 
 
-@dataclass(frozen=True)
-class _Folds:
-    """Experiments with the cells of each fold held out."""
+def _best(
+    cells: Cells,
+    reduced: Float32[np.ndarray, "M C"],
+    held: Sequence[Bool[np.ndarray, " M"]],
+    before: HeldOutScores,
+    seed: int,
+    on_fit: Callable[[], None],
+) -> _Tried:
+    """The best penalty by text alone, and the best share with that penalty, each fold held out in turn."""
 
-    cells: Cells
-    reduced: np.ndarray
-    held: Sequence[np.ndarray]
-    """For each fold, the mask of held-out cells."""
-    seed: int
-    on_fit: Callable[[], None]
-
-    def tried(self, penalty: Penalty, share: int) -> _Tried:
-        cells, fitted = self.cells.with_share(share), []
-        for held in self.held:
-            words, random = np.unique(cells.labels[~held]), np.random.default_rng(self.seed)
-            fitted.append((fit(self.reduced[~held], cells.only(~held), words, penalty, random), self.reduced))
-            self.on_fit()
-        held_out = _HeldOutCells(self.cells, self.held, share, fitted)
+    def tried(penalty: Penalty, share: int) -> _Tried:
+        shared, fitted = cells.with_share(share), []
+        for fold in held:
+            words, random = np.unique(shared.labels[~fold]), np.random.default_rng(seed)
+            fitted.append((fit(reduced[~fold], shared.only(~fold), words, penalty, random), reduced))
+            on_fit()
+        held_out = _HeldOutCells(cells, held, share, fitted)
         return _Tried(penalty, share, held_out, held_out.scores())
 
-    def best(self, before: HeldOutScores) -> _Tried:
-        """The best penalty by text alone, and the best share with that penalty."""
-        best = self.tried(PENALTIES[0], 0)
-        for penalty in PENALTIES[1:]:
-            other = self.tried(penalty, 0)
-            if other.after.value(before) > best.after.value(before) + BETTER:
-                best = other
-            elif other.after.value(before) < best.after.value(before) - HOPELESS:
-                break
-        for share in range(1, 1 + len(self.cells.mixed)):
-            other = self.tried(best.penalty, share)
-            if other.after.value(before) > best.after.value(before) + BETTER:
-                best = other
-        return best
+    best = tried(PENALTIES[0], 0)
+    for penalty in PENALTIES[1:]:
+        other = tried(penalty, 0)
+        if other.after.value(before) > best.after.value(before) + BETTER:
+            best = other
+        elif other.after.value(before) < best.after.value(before) - HOPELESS:
+            break
+    for share in range(1, 1 + len(cells.mixed)):
+        other = tried(best.penalty, share)
+        if other.after.value(before) > best.after.value(before) + BETTER:
+            best = other
+    return best
 
 
 class _HeldOutCells:
