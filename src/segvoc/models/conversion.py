@@ -68,19 +68,17 @@ def save(
     if kind.itemsize < torch.float32.itemsize:
         rounded = str(kind).removeprefix("torch.")
         raise UsageError(f"the weights of {name!r} were rounded to {rounded}; save it loaded with dtype='float32'")
-    record: dict[str, Any] = {
-        "format": FORMAT,
-        "origin": origin,
-        "license": license,
-        "version": __version__,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **built,
-    }
+    record = _record(origin, license) | built
     if is_custom(network, built):
         record[CUSTOM] = True
     preset = str(record.pop("preset"))
     tensors, words = taught_tensors(model.taught)
     write_weights(path, network.state_dict() | tensors, preset, **record, **words)
+
+
+def _record(origin: str, license: str) -> dict[str, Any]:
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"format": FORMAT, "origin": origin, "license": license, "version": __version__, "date": date}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,15 +132,8 @@ def convert(
         raise
     digest = file_sha256(official)
     published = known_file(digest)
-    record: dict[str, object] = {
-        "format": FORMAT,
-        "origin": Path(official).name,
-        "sha256": digest,
-        "license": "unknown; the original file's" if published is None else published.license,
-        "version": __version__,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **configuration_record(configuration),
-    }
+    record = _record(Path(official).name, "unknown; the original file's" if published is None else published.license)
+    record |= {"sha256": digest, **configuration_record(configuration)}
     if published is not None:
         record["published"] = published.record()
     if parts:

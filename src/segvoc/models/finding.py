@@ -23,20 +23,15 @@ RUN_ENTRY = "recipe"
 """Key that identifies the `config.json` of a run."""
 
 
-@dataclass(frozen=True)
-class ExportedFolder:
-    """A folder written by `segvoc export`."""
-
-    path: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class FoundModel:
-    """A preset or a file, or the parts of a model in a folder or a repository."""
+    """A preset, a file or an exported folder, or the parts of a model in another folder or a repository."""
 
     name: str
     model: str
-    """The preset, or the path of a file of segvoc."""
+    """The preset, or the path of a file of segvoc or of a folder written by `segvoc export`."""
+    is_exported: bool = False
+    """Whether it is such a folder."""
     weights: str | None = None
     """A folder of another library's weights for the preset; None: the weights of the preset or file."""
     options: Mapping[str, object] = field(default_factory=dict)
@@ -70,7 +65,7 @@ class FoundModel:
         return model
 
 
-def resolve(name: str | os.PathLike[str], *, token: Token = None) -> FoundModel | ExportedFolder:
+def resolve(name: str | os.PathLike[str], *, token: Token = None) -> FoundModel:
     """Resolve what `segvoc.load` takes: a preset, a file, a folder, or a repository, whose files are then fetched.
 
     See there for the token and the errors; an unknown name is refused when its preset is looked up.
@@ -81,7 +76,7 @@ def resolve(name: str | os.PathLike[str], *, token: Token = None) -> FoundModel 
         if token is not None:
             raise UsageError(f"{name!r} is not a repository of the hub; leave out the token")
         return FoundModel(name=name, model=name)
-    return ExportedFolder(name) if is_exported(name) else _in_place(name, *place)
+    return FoundModel(name=name, model=name, is_exported=True) if is_exported(name) else _in_place(name, *place)
 
 
 def _in_place(name: str, get: "Get", listed: Callable[[], list[str]]) -> FoundModel:
@@ -116,9 +111,9 @@ def _in_place(name: str, get: "Get", listed: Callable[[], list[str]]) -> FoundMo
 def find_model(name: str | os.PathLike[str], *, token: Token = None) -> FoundModel:
     """Resolve a model with a network; raises the errors of `resolve`, and `UsageError` for an exported folder."""
     found = resolve(name, token=token)
-    if isinstance(found, ExportedFolder):
+    if found.is_exported:
         raise UsageError(
-            f"{found.path!r} is an exported model, which only labels images (segvoc.load, --model); name the preset, "
+            f"{found.name!r} is an exported model, which only labels images (segvoc.load, --model); name the preset, "
             "file or run that it was exported from"
         )
     return found

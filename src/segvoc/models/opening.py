@@ -10,7 +10,7 @@ from segvoc.errors import UsageError, checked_call, naming_torch
 from segvoc.inference.exported.segmenter import ExportedSegmenter, open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.catalog import check_name_without_torch
-from segvoc.models.finding import ExportedFolder, resolve
+from segvoc.models.finding import resolve
 from segvoc.runtime.hardware import DtypeName, Optimize, device_name, may_have_gpu
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def load(
     """
     device, kind = device_name(device), str(dtype).removeprefix("torch.")
     found = resolve(name, token=token)
-    if isinstance(found, ExportedFolder):
-        path = found.path
+    if found.is_exported:
+        path = found.name
         for setting, value in {"weights": weights, "options": options, "network": network}.items():
             if value:
                 raise UsageError(f"{path!r} is an exported model with fixed weights and settings; leave out {setting}")
