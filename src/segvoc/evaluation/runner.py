@@ -17,7 +17,9 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import InputError, checked_call
 from segvoc.evaluation.metrics import Confusion, guided_parts
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
-from segvoc.evaluation.report import EvaluationResult, ModelOrigin, Report, write_report
+from segvoc.evaluation.report import EvaluationResult, ModelOrigin, Report, build_report
+from segvoc.evaluation.report_page import write_examples, write_html
+from segvoc.evaluation.score_tables import csv_table, encoded, markdown_rows
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask, GroundTruth, ImageScore
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
@@ -28,6 +30,8 @@ from segvoc.runtime.hardware import peak_gigabytes
 from segvoc.runtime.process_settings import float32_products
 from segvoc.runtime.progress import Progress, print_line, printable
 from segvoc.runtime.version import __version__
+from segvoc.storage.atomic_writes import write_bytes
+from segvoc.storage.files import write_json
 from segvoc.storage.resume import DoneItems, Key, ResumableWork, read_done
 
 _T = TypeVar("_T")
@@ -140,7 +144,12 @@ def evaluate(
                 resumed=len(done),
                 seconds=time.perf_counter() - start,
             )
-            content = write_report(report, task, origin, result, fingerprint, protocol, segmenter.segment, bar)
+            content = build_report(task, origin, result, fingerprint, protocol)
+            content |= write_examples(report, task, images, result.scores, segmenter.segment, bar)
+            write_bytes(report / "classes.csv", csv_table(content["classes"]))
+            write_bytes(report / "row.md", encoded(markdown_rows([content])))
+            write_html(report / "index.html", "report.html", {**content, "report": content})
+            write_json(report / "report.json", content)  # last, so its presence means that the report is complete
     return processes.gather(content)[0]
 
 
