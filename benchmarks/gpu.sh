@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# usage: benchmarks/gpu.sh [tests] [training] [evaluation] [goldens] [speed] [official]
+# usage: benchmarks/gpu.sh [tests] [training] [evaluation] [goldens] [official]
 # All that needs a GPU, or only the steps that are named. On an H200 the tests took one minute, the training four, and a
 # row of "official" half a minute. Needs the packages of requirements.lock; "official" also needs
 # OFFICIAL="FOLDER ...", checkouts of the official repositories.
 # Results go to benchmarks/results/; the exit code is 1 if anything failed.
-# DEVICE=cpu tries the script on a machine without a GPU (no speed is measured then).
+# DEVICE=cpu tries the script on a machine without a GPU.
 #
 # usage: benchmarks/gpu.sh runs --data ROOT [gpu_runs' options, such as --minutes 10 --only cat-seg-b]
 # The runs of the papers that would give most trust, which take GPU hours to days: one piece of ten minutes. The exit code
@@ -27,7 +27,7 @@ step() {
   "$@" || { echo "FAILED: $*" && status=1; }
 }
 
-steps=" ${*:-tests training evaluation goldens speed official} "
+steps=" ${*:-tests training evaluation goldens official} "
 wants() { [[ $steps == *" $1 "* ]]; }
 
 if wants tests; then
@@ -41,11 +41,6 @@ if wants evaluation; then
 fi
 if wants goldens; then
   step "goldens on the CPU" timeout 240 "${pytest[@]}" -n 4 tests/networks -k "golden and compact"
-fi
-if wants speed && [ "$device" = cuda ]; then
-  for dtype in float32 bfloat16; do
-    step "speed, $dtype" timeout 120 "$python" -m segvoc bench pca-seg-b --weights random --device cuda --dtype "$dtype"
-  done
 fi
 if wants official && [ -n "${OFFICIAL:-}" ]; then
   for dtype in float32 bfloat16; do

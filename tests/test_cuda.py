@@ -20,7 +20,7 @@ from segvoc.models.cuda_graphs import NetworkGraphs
 from segvoc.runtime.distributed import Processes, wrap_distributed
 from segvoc.runtime.process_settings import float32_products
 from segvoc.training.loop import Training, fit_memory
-from segvoc.training.objectives import OrthogonalityLoss, StreamSimilarity, masked_segmentation_loss
+from segvoc.training.objectives import StreamSimilarity, masked_segmentation_loss, orthogonality_loss
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.evaluation.test_runner import in_force
@@ -77,14 +77,14 @@ def test_logits_of_the_official_code(family):
 def test_a_training_step_has_the_cpus_gradients():
     """In float64, where no rounding flips a ReLU; at another size timm resizes the positions, in float32."""
     torch.manual_seed(0)
-    network, orthogonality = small().double().train(), OrthogonalityLoss()
+    network = small().double().train()
     image, text, labels = make_image(2, 64, 64).double(), words(4, 1, 32).double(), torch.randint(0, 4, (2, 64, 64))
     gradients = {}
     for device in ("cpu", "cuda"):
         network.to(device).zero_grad()
         streams = StreamSimilarity()
         logits = network(image.to(device), text.to(device), observe=streams.observe)
-        (masked_segmentation_loss(logits, labels.to(device)) + orthogonality(streams.means())).backward()
+        (masked_segmentation_loss(logits, labels.to(device)) + orthogonality_loss(streams.means())).backward()
         gradients[device] = {n: p.grad.cpu().clone() for n, p in network.named_parameters() if p.grad is not None}
     assert gradients["cpu"].keys() == gradients["cuda"].keys()
     largest = max(gradient.abs().max().item() for gradient in gradients["cpu"].values())

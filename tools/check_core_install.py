@@ -52,7 +52,6 @@ CHECKS: dict[str, dict[str, str]] = {
         f'python -c "{DRAW}"': "",
         f'segvoc evaluate tiny {SET} --out report && grep "miou.: [0-9]" report/report.json': "",
         f"segvoc train finetune --model tiny {SET} {SHORT} --out run && {SEGMENT} --model run/model.safetensors": "",
-        "segvoc bench --words 4 --size 64x48 --repeat 1": "",
         "segvoc export tiny exported": "onnxscript segvoc[export]",
         "segvoc serve": "FastAPI segvoc[serve]",
     },

@@ -1,4 +1,4 @@
-"""The command as a whole: help, version, errors, shared options, and what `models`, `info`, `doctor`, `bench` tell."""
+"""The command as a whole: help, version, errors, shared options, and what `models`, `info` and `doctor` tell."""
 
 import json
 import os
@@ -99,11 +99,6 @@ def test_every_command_has_help_with_an_example_that_parses(segvoc_command: Comm
         (["convert", "a.pth"], "OUT"),
         (["convert", "a.pth", "b.safetensors"], "--model"),
         (["models", "tiny"], "tiny"),
-        (["bench", "--words", "20,many"], "--words '20,many' is invalid"),
-        (["bench", "--words", "0"], "give numbers from 1"),
-        (["bench", "--size", "640"], "--size '640' is not a width and a height"),
-        (["bench", "--size", "640x0"], "--size '640x0' is invalid"),
-        (["bench", "no-model"], "no-model"),
     ],
 )
 def test_wrong_call_is_one_line_and_exit_code_2(segvoc_command: Command, arguments: list[str], said: str) -> None:
@@ -235,16 +230,3 @@ def test_doctor_ends_with_1_where_the_model_does_not_run(
     monkeypatch.setattr(segmenter, "open_tiny", broken)
     done = segvoc_command("doctor")
     assert done.code == 1 and "can't label an image (ValueError: bad)" in done.out
-
-
-def test_bench_gives_times_and_memory_of_each_vocabulary(segvoc_command, small_preset, monkeypatch, tmp_path):
-    monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path / "cache"))
-    call = ("bench", "small", "--weights", "random", "--words", "200,150,200", "--size", "40x30", "--repeat", "2")
-    about, loaded, empty, head, *rows = segvoc_command(*call).ok().out.splitlines()
-    assert about.startswith("small, float32, ") and "40x30" in loaded and not empty
-    assert head.split() == ["words", "encode", "s", "image", "s", "from", "-", "to", "peak", "GB"]
-    cells = [row.replace("-", " ").split() for row in rows]
-    assert [row[0] for row in cells] == ["150", "200"]
-    for _, encoding, middle, shortest, longest, peak in (map(float, row) for row in cells):
-        assert encoding > 0 and 0 < shortest <= middle <= longest and 0.05 < peak < 50
-    assert not (tmp_path / "cache").exists()  # encoding was timed, not reading from disk

@@ -101,7 +101,6 @@ def test_a_run_goes_there_with_its_record_and_back(command, hub, monkeypatch):
     assert command("push", "run", "lab/street", "--out", "look", "--no-images").code == 0
     assert Path("look", CARD).exists() and not Path("look/card").exists()
     command("push", "run", "lab/street", "--out", "look").refused("'look' exists already")
-    command("push", "run", "lab/street", "--report", "run").refused("not a segvoc evaluate report")
     command("push", "run", "lab/street", "--model", "tiny").refused("--model is for files of taught words")
     Path("run", SHARED_WEIGHTS).unlink()
     command("push", "run", "lab/street").refused("isn't finished")

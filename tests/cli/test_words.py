@@ -132,6 +132,6 @@ def test_names_are_checked_before_pytorch_is_asked_for(
 ) -> None:
     for module in ("models.catalog", "models.opening", "cli.info"):
         monkeypatch.setattr(f"segvoc.{module}.find_spec", lambda name: None)
-    for command in (["segment", PHOTO, "--words", "cup", "--model"], ["info"], ["bench"]):
+    for command in (["segment", PHOTO, "--words", "cup", "--model"], ["info"]):
         segvoc_command(*command, "tinny").refused("model 'tinny' is unknown; the nearest are tiny, ")
     assert json.loads(segvoc_command("info", "tiny", "--json").out)["weights"]["status"] == "shipped"

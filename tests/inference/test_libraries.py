@@ -119,7 +119,11 @@ def test_the_base_imports_and_labels_without_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "call", ["import segvoc; segvoc.train", "import sys; from segvoc.cli import main; sys.argv[1:] = ['bench']; main()"]
+    "call",
+    [
+        "import segvoc; segvoc.train",
+        "import sys; from segvoc.cli import main; sys.argv[1:] = ['convert', 'a', 'b', '--model', 'tiny']; main()",
+    ],
 )
 def test_what_needs_torch_says_so_in_one_line(call: str) -> None:
     done = _without_torch(call)

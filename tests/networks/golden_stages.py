@@ -28,8 +28,8 @@ from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.official_weights import aggregation_state, aggregator_name, network_state
 from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.training.objectives import (
-    OrthogonalityLoss,
     StreamSimilarity,
+    orthogonality_loss,
     released_segmentation_loss,
     stream_cosine,
 )
@@ -212,7 +212,7 @@ def aggregator_training(name: str) -> tuple[CostAggregation, Tensor, Tensor, lis
         cosines.append((cosine.square().mean().item(), cosine.mean().item()))
 
     logits, _ = module([image], text, guidance, AggregationContext((2, 2), None, 5, observe, recompute=True))
-    fod = OrthogonalityLoss(RELEASED_WEIGHT)(streams.means())
+    fod = orthogonality_loss(streams.means(), RELEASED_WEIGHT)
     (logits.square().mean() + (1000 * fod if name == "pca" else 0)).backward()
     return module, logits.detach(), fod.detach(), cosines
 
@@ -355,7 +355,7 @@ def tiny_training(name: str) -> tuple[SegmentationNetwork, Tensor, dict[str, flo
     logits = network(images("image384_u8", "train.image1_u8"), text, observe=streams.observe)
     losses = {"loss_sem_seg": released_segmentation_loss(logits, labels)}
     if name == "pca":
-        losses["loss_organ"] = OrthogonalityLoss(RELEASED_WEIGHT)(streams.means())
+        losses["loss_organ"] = orthogonality_loss(streams.means(), RELEASED_WEIGHT)
     torch.stack(tuple(losses.values())).sum().backward()
     return network, logits.detach(), {kind: loss.item() for kind, loss in losses.items()}
 

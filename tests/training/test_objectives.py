@@ -82,4 +82,4 @@ def test_blocks_without_two_streams_are_refused(setting):
         network = built("err-seg-b")
     with pytest.raises(UsageError, match="don't have two streams"):
         Objective(network, Recipe(model="err-seg-b").with_settings([setting]))
-    assert Objective(network, Recipe(model="err-seg-b")).blocks == 0
+    assert Objective(network, Recipe(model="err-seg-b")).two_streams is False

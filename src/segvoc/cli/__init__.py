@@ -23,7 +23,6 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 COMMANDS = {
     "batch": "Label large image collections on one machine or a cluster.",
-    "bench": "Measure a model's latency and memory on this machine.",
     "click": "Segment the object under a click or in a box.",
     "convert": "Convert an official checkpoint to a segvoc file.",
     "doctor": "Print what a bug report needs.",
@@ -57,7 +56,6 @@ _MEANT = {
     **dict.fromkeys(("finetune", "fine-tune", "fit"), "train"),
     **dict.fromkeys(("download", "pull"), "fetch"),
     **dict.fromkeys(("upload", "share"), "push"),
-    "benchmark": "bench",
     "list": "models",
 }
 """Names of commands in other tools."""

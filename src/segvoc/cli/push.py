@@ -1,7 +1,6 @@
 """`segvoc push`: shares a model on the Hugging Face hub."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,12 +10,11 @@ import click
 
 from segvoc.checkpoints.hub import WORDS_SUFFIX
 from segvoc.cli.output import echo, example
-from segvoc.errors import UsageError, missing_extra
+from segvoc.errors import UsageError
 from segvoc.models.sharing import push, shareable
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
-    from segvoc.models.sharing import ShareableModel
 
 
 @click.command("push", epilog=example("segvoc push run my-name/facades --private"))
@@ -25,9 +23,6 @@ if TYPE_CHECKING:
 @click.option("--private/--public", default=None, help="Whether a new repository is private.")
 @click.option("--revision", metavar="BRANCH", help="Branch to write to, created if missing; by default main.")
 @click.option("--license", metavar="SPDX", help="The model's license, such as apache-2.0.")
-@click.option(
-    "--report", "reports", multiple=True, metavar="DIR", help="A report of segvoc evaluate, for the card; repeatable."
-)
 @click.option(
     "--weights/--words-alone",
     default=None,
@@ -44,7 +39,6 @@ def push_command(
     private: bool | None,
     revision: str | None,
     license: str | None,
-    reports: Sequence[str],
     weights: bool | None,
     data: str | None,
     model: str | None,
@@ -57,13 +51,11 @@ def push_command(
     SOURCE is a run folder, a segvoc .safetensors file, or a file of taught words. Others load it by its name:
     segvoc segment photo.jpg --model OWNER/NAME. Log in once with `hf auth login`, or set HF_TOKEN.
     """
-    opened = _opened(source, model)
-    shared = shareable(opened, weights=weights)
+    shared = shareable(_opened(source, model), weights=weights)
     if os.path.isdir(source) and find_spec("torch") is not None:
         from segvoc.training.shared_run import is_run, shareable_run
 
         shared = shareable_run(shared, source, images=not no_images) if is_run(source) else shared
-    shared = _with_scores(shared, opened, reports)
     shared = replace(shared, data={**({"source": data} if data else {}), **shared.data})
     if out is not None:
         if Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
@@ -92,18 +84,3 @@ def _opened(source: str, model: str | None) -> "Segmenter":
 
     taught = TaughtWords.load(source)
     return load(model or taught.record.model, device="cpu", dtype="float32").with_taught(taught)
-
-
-def _with_scores(shared: "ShareableModel", opened: "Segmenter", reports: Sequence[str]) -> "ShareableModel":
-    """Add the scores of reports to the model's card, before those of its run."""
-    if not reports:
-        return shared
-    from segvoc.checkpoints.origins import content_hash
-    from segvoc.evaluation.score_tables import shared_scores
-    from segvoc.models.network_segmenter import NetworkSegmenter
-
-    if not isinstance(opened, NetworkSegmenter):
-        raise missing_extra("PyTorch", "torch")
-    weights, taught = content_hash(opened.network), [words.digest for words in opened.taught]
-    tables = [shared_scores(report, weights, taught) for report in reports]
-    return replace(shared, scores=(*tables, *shared.scores))

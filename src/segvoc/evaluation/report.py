@@ -5,7 +5,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,11 @@ import PIL
 from segvoc.data.labeled_images import absence_line
 from segvoc.evaluation.metrics import Confusion, PartProtocol, Scores, part_scores
 from segvoc.evaluation.protocol import EvaluationProtocol
-from segvoc.evaluation.report_page import SegmentBatch, write_examples, write_html
-from segvoc.evaluation.score_tables import PLAIN_COLUMNS, csv_table, encoded, markdown_rows, verdict
+from segvoc.evaluation.score_tables import PLAIN_COLUMNS, verdict
 from segvoc.evaluation.task import EvaluationImage, EvaluationTask, ImageScore
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.selection_rules import VotedShare
 from segvoc.models.presets import PRESETS
-from segvoc.runtime.progress import Progress
-from segvoc.storage.atomic_writes import write_bytes
-from segvoc.storage.files import write_json
 
 RULE = (
     "detectron2's: only classes with a true pixel count; pixels without a true class count nowhere; an unlabeled "
@@ -77,30 +72,6 @@ Report = dict[str, Any]
 """The content of `report.json`: plain values, None where a score is not defined."""
 
 
-def write_report(
-    folder: Path,
-    task: EvaluationTask,
-    origin: ModelOrigin,
-    result: EvaluationResult,
-    fingerprint: Mapping[str, object],
-    protocol: EvaluationProtocol,
-    segment: SegmentBatch,
-    progress: Progress,
-) -> Report:
-    """Write `report.json` (its content is returned), `classes.csv`, `row.md`, `index.html` and `images/` atomically.
-
-    The files of an earlier report are replaced. `segment` segments the examples, which `progress` counts.
-    """
-    report = build_report(task, origin, result, fingerprint, protocol)
-    report |= write_examples(folder, task, result.images, result.scores, segment, progress)
-    write_bytes(folder / "classes.csv", csv_table(report["classes"]))
-    write_bytes(folder / "row.md", encoded(markdown_rows([report])))
-    write_html(folder / "index.html", "report.html", {**report, "report": report})
-    # written last, so its presence means that the report is complete
-    write_json(folder / "report.json", report)
-    return report
-
-
 def build_report(
     task: EvaluationTask,
     origin: ModelOrigin,
@@ -108,7 +79,7 @@ def build_report(
     fingerprint: Mapping[str, object],
     protocol: EvaluationProtocol,
 ) -> Report:
-    """The report without its examples."""
+    """The content of `report.json` but for its examples."""
     classes = len(task.classes)
     confusion = Confusion.total((score.confusion for score in result.scores), classes)
     scores = confusion.scores()

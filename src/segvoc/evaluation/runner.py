@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -16,7 +17,9 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import InputError, checked_call
 from segvoc.evaluation.metrics import Confusion, guided_parts
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
-from segvoc.evaluation.report import EvaluationResult, ModelOrigin, Report, write_report
+from segvoc.evaluation.report import EvaluationResult, ModelOrigin, Report, build_report
+from segvoc.evaluation.report_page import write_examples, write_html
+from segvoc.evaluation.score_tables import csv_table, encoded, markdown_rows
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask, GroundTruth, ImageScore
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
@@ -27,7 +30,12 @@ from segvoc.runtime.hardware import peak_gigabytes
 from segvoc.runtime.process_settings import float32_products
 from segvoc.runtime.progress import Progress, print_line, printable
 from segvoc.runtime.version import __version__
+from segvoc.storage.atomic_writes import write_bytes
+from segvoc.storage.files import write_json
 from segvoc.storage.resume import DoneItems, Key, ResumableWork, read_done
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 READER_THREADS = 4
 
@@ -136,7 +144,12 @@ def evaluate(
                 resumed=len(done),
                 seconds=time.perf_counter() - start,
             )
-            content = write_report(report, task, origin, result, fingerprint, protocol, segmenter.segment, bar)
+            content = build_report(task, origin, result, fingerprint, protocol)
+            content |= write_examples(report, task, images, result.scores, segmenter.segment, bar)
+            write_bytes(report / "classes.csv", csv_table(content["classes"]))
+            write_bytes(report / "row.md", encoded(markdown_rows([content])))
+            write_html(report / "index.html", "report.html", {**content, "report": content})
+            write_json(report / "report.json", content)  # last, so its presence means that the report is complete
     return processes.gather(content)[0]
 
 
@@ -207,56 +220,38 @@ def segment_and_score(
     `keep` is called with the truth, the prediction and the score of each, in a thread; `on_result` as in `evaluate`.
     """
     failures: dict[str, str] = {}
-    begun: deque[tuple[list[GroundTruth], Callable[[], list[Segmentation]]]] = deque()
-    scoring: deque[Future[None]] = deque()
-    scorer = ThreadPoolExecutor(1, "scorer")
+    classes = len(segmenter.task.images.vocabulary)
+
+    def readable(batch: Sequence[tuple[EvaluationImage, Future[GroundTruth]]]) -> Iterator[GroundTruth]:
+        for image, truth in batch:
+            try:
+                yield truth.result()
+            except InputError as error:
+                failures[image.stem] = str(error)
+                on_result(image, str(error))
 
     def score(truths: Sequence[GroundTruth], results: Sequence[Segmentation]) -> None:
         for truth, result in zip(truths, results, strict=True):
             keep(truth, result, segmenter.score(truth, result))
             on_result(truth.source, None)
 
-    def finish() -> None:
-        truths, predictions = begun.popleft()
-        scoring.append(scorer.submit(score, truths, predictions()))
-        while len(scoring) > BATCHES_BEHIND:
-            scoring.popleft().result()
-
-    try:
-        for truths in _readable(batches, len(segmenter.task.images.vocabulary), failures, on_result):
-            begun.append((truths, segmenter.start(truths)))
-            while len(begun) > segmenter.segmenter.batches_ahead:
-                finish()
-        while begun:
-            finish()
-        for future in scoring:
-            future.result()
-    finally:
-        scorer.shutdown(cancel_futures=True)
+    with ThreadPoolExecutor(READER_THREADS, "reader") as readers, ThreadPoolExecutor(1, "scorer") as scorer:
+        read = _ahead(batches, lambda batch: [(one, readers.submit(one.read, classes)) for one in batch], BATCHES_AHEAD)
+        truths = filter(None, (list(readable(batch)) for batch in read))
+        begun = _ahead(truths, lambda batch: (batch, segmenter.start(batch)), segmenter.segmenter.batches_ahead)
+        for scored in _ahead(begun, lambda one: scorer.submit(score, one[0], one[1]()), BATCHES_BEHIND):
+            scored.result()
     return failures
 
 
-def _readable(
-    batches: Sequence[Sequence[EvaluationImage]], classes: int, failures: dict[str, str], on_result: OnResult
-) -> Iterator[list[GroundTruth]]:
-    """Batches of the images that can be read; the errors of the others go into `failures`."""
-    readers = ThreadPoolExecutor(READER_THREADS, "reader")
-    reading: deque[list[tuple[EvaluationImage, Future[GroundTruth]]]] = deque()
-    try:
-        for number in range(len(batches)):
-            for batch in batches[number + len(reading) : number + 1 + BATCHES_AHEAD]:
-                reading.append([(image, readers.submit(image.read, classes)) for image in batch])
-            truths = list[GroundTruth]()
-            for image, truth in reading.popleft():
-                try:
-                    truths.append(truth.result())
-                except InputError as error:
-                    failures[image.stem] = str(error)
-                    on_result(image, str(error))
-            if truths:
-                yield truths
-    finally:
-        readers.shutdown(cancel_futures=True)
+def _ahead(items: Iterable[_T], start: Callable[[_T], _R], number: int) -> Iterator[_R]:
+    """What `start` begins for each item, in order; so many of the next ones are begun before one is handed out."""
+    begun: deque[_R] = deque()
+    for item in items:
+        begun.append(start(item))
+        if len(begun) > number:
+            yield begun.popleft()
+    yield from begun
 
 
 def _current_scores(done: DoneItems[ImageScore], images: Sequence[EvaluationImage]) -> dict[str, ImageScore]:

@@ -1,18 +1,15 @@
-"""The scores of reports as tables: for a terminal, Markdown, CSV and model cards; and beside published scores."""
+"""The scores of reports as tables: for a terminal, Markdown and CSV; and beside published scores."""
 
 import csv
 import io
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segvoc.errors import UsageError, one_line
-from segvoc.models.sharing import ScoreTable
 from segvoc.runtime.progress import aligned, printable
 from segvoc.storage.atomic_writes import write_bytes
-from segvoc.storage.files import read_json, write_json
+from segvoc.storage.files import write_json
 
 PLAIN_COLUMNS = (
     ("mIoU", "miou"),
@@ -189,31 +186,3 @@ def csv_table(rows: Sequence[Mapping[str, Any]]) -> bytes:
 def encoded(text: str) -> bytes:
     """Text as UTF-8; bytes of a file name that are not Unicode become escapes."""
     return text.encode("utf-8", "backslashreplace")
-
-
-def shared_scores(folder: str | os.PathLike[str], weights: str, taught: Sequence[str]) -> ScoreTable:
-    """Read a model's `segvoc evaluate` report from a folder; `UsageError` if there is none, or one of another model.
-
-    `weights` is the digest of the weights of its network (`content_hash`), `taught` those of its taught words.
-    """
-    path = Path(folder) / "report.json"
-    try:
-        report = read_json(path)
-        same = report["model"]["weights_digest"] == weights and report["protocol"].get("taught", []) == list(taught)
-        data, classes = report["data"], report["classes"]
-        words = {str(entry["name"]): (None, entry["iou"]) for entry in classes if entry["pixels"]}
-        images, title = int(data["evaluated"]), str(data["title"])
-        table = ScoreTable(
-            title=f"Measured with `segvoc evaluate` on {images} images of *{title}*",
-            data=title,
-            miou=(None, report["miou"]),
-            accuracy=(None, report["pixel_accuracy"]),
-            words=words,
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{str(path)!r} is not a segvoc evaluate report ({one_line(error)}); name one") from None
-    if not same:
-        raise UsageError(
-            f"{str(path)!r} is the report of another model; evaluate the shared model, and name its report"
-        )
-    return table

@@ -65,27 +65,13 @@ def not_finite(
     The forward passes, as many in every process, are repeated without gradients, in the network's mode, so they change
     running statistics. They run under the caller's autocast: float16 may overflow where float32 doesn't.
     """
-    parameters = dict(network.named_parameters())
-    gradients = {name: value.grad for name, value in parameters.items() if value.grad is not None}
-    found = {
-        "losses": [f"{name} ({value})" for name, value in losses.items() if not math.isfinite(value)],
-        "weights": [name for name, value in parameters.items() if not _finite(value)],
-        "outputs of": _first_module(network, passes, autocast),
-        "gradients of": [name for name, value in gradients.items() if not _finite(value)],
-    }
-    return "; ".join(f"{kind} {_some(names)}" for kind, names in found.items() if names)
-
-
-def _first_module(
-    network: nn.Module, passes: Sequence[tuple[Any, ...]], autocast: Callable[[], AbstractContextManager[Any]]
-) -> list[str]:
+    outputs: list[str] = []
     """The first module with finite inputs but a non-finite output; inner modules come first."""
-    found: list[str] = []
     names = {module: name for name, module in network.named_modules()}
 
     def look(module: nn.Module, given: object, named: object, result: object) -> None:
-        if not found and not _finite(result) and _finite(given) and _finite(named):
-            found.append(names[module])
+        if not outputs and not _finite(result) and _finite(given) and _finite(named):
+            outputs.append(names[module])
 
     handles = [module.register_forward_hook(look, with_kwargs=True) for module in names]
     try:
@@ -95,7 +81,15 @@ def _first_module(
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    parameters = dict(network.named_parameters())
+    gradients = {name: value.grad for name, value in parameters.items() if value.grad is not None}
+    found = {
+        "losses": [f"{name} ({value})" for name, value in losses.items() if not math.isfinite(value)],
+        "weights": [name for name, value in parameters.items() if not _finite(value)],
+        "outputs of": outputs,
+        "gradients of": [name for name, value in gradients.items() if not _finite(value)],
+    }
+    return "; ".join(f"{kind} {_some(names)}" for kind, names in found.items() if names)
 
 
 def _finite(value: object) -> bool:

@@ -29,6 +29,9 @@ from segvoc.training.recipe import Loss, Recipe, Version
 class TrainingObjective(nn.Module):
     """A network and its losses: maps the inputs of a batch to losses by name, of which training minimizes "loss"."""
 
+    two_streams = False
+    """Whether the network's blocks have two streams, whose similarity is observed."""
+
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.recipe = recipe
@@ -39,6 +42,31 @@ class TrainingObjective(nn.Module):
         `forward` then takes the divisor of its sums as its last input. None: a pass averages by itself.
         """
         return None
+
+    def streams(self) -> "StreamSimilarity | None":
+        """The collector of a forward pass; None if neither the loss nor the log needs one."""
+        objective = self.recipe.objective
+        needed = self.two_streams and (objective.fod_weight > 0 or objective.log_stream_similarity)
+        return StreamSimilarity(gradients=objective.fod_weight > 0) if needed else None
+
+    def with_streams(self, losses: dict[str, Tensor], streams: "StreamSimilarity | None") -> dict[str, Tensor]:
+        """Losses by name, with each block's squared (fod_1, ...) and signed cosine; a weight adds "fod" to "loss"."""
+        if streams is None:
+            return losses
+        means, weight = streams.means(), self.recipe.objective.fod_weight
+        if weight > 0:
+            weighted = orthogonality_loss(means, weight)
+            losses = losses | {"loss": losses["loss"] + weighted, "fod": weighted.detach()}
+        named = (("fod", means.squared.detach()), ("cosine", means.cosine))
+        return losses | {f"{name}_{number}": mean for name, row in named for number, mean in enumerate(row, 1)}
+
+    def class_options(self, streams: "StreamSimilarity | None") -> ClassOptions:
+        """Options of a forward pass: class chunks, recomputation, and the stream observer."""
+        return {
+            "chunk": self.recipe.runtime.class_chunk_size or None,
+            "recompute": self.recipe.runtime.recomputes,
+            "observe": None if streams is None else streams.observe,
+        }
 
 
 PixelLoss = Callable[[Logits, Int[Tensor, "B H W"]], Float[Tensor, "B H W"]]
@@ -349,48 +377,17 @@ class StreamSimilarity:
         return StreamMeans(torch.stack(squared), torch.stack(cosine))
 
 
-class OrthogonalityLoss(nn.Module):
+def orthogonality_loss(means: StreamMeans, weight: float = 0.01) -> Float[Tensor, ""]:
     """Feature orthogonalization decoupling (FOD): pushes the spatial and the class stream apart (PCA-Seg, Eqs. 7-10).
 
         streams = StreamSimilarity()
         logits = network(image, text, observe=streams.observe)
-        loss = segmentation_loss(logits, labels) + orthogonality(streams.means())
+        loss = segmentation_loss(logits, labels) + orthogonality_loss(streams.means())
 
-    Args:
-        weight: lambda of Eq. 10; 0.01 in the paper, 0.001 in the released code.
+    It is `weight` times the mean squared cosine over all blocks, classes and cells; lambda of Eq. 10 is 0.01 in the
+    paper, 0.001 in the released code.
     """
-
-    def __init__(self, weight: float = 0.01) -> None:
-        super().__init__()
-        self.weight = weight
-
-    def forward(self, means: StreamMeans) -> Float[Tensor, ""]:
-        """`weight` times the mean squared cosine over all blocks, classes and cells (Eq. 10)."""
-        return self.weight * means.squared.mean()
-
-    def similarity(self, *, log: bool) -> StreamSimilarity | None:
-        """The collector for a forward pass: None without a weight, unless the similarity is logged (detached)."""
-        return StreamSimilarity(gradients=self.weight > 0) if self.weight > 0 or log else None
-
-    def add_to(self, losses: dict[str, Tensor], streams: StreamSimilarity | None) -> dict[str, Tensor]:
-        """Losses by name, with each block's squared (fod_1, ...) and signed cosine; a weight adds "fod" to "loss"."""
-        if streams is None:
-            return losses
-        means = streams.means()
-        if self.weight > 0:
-            weighted = self(means)
-            losses = losses | {"loss": losses["loss"] + weighted, "fod": weighted.detach()}
-        named = (("fod", means.squared.detach()), ("cosine", means.cosine))
-        return losses | {f"{name}_{number}": mean for name, row in named for number, mean in enumerate(row, 1)}
-
-
-def class_options(recipe: Recipe, streams: StreamSimilarity | None) -> ClassOptions:
-    """Options of a forward pass: class chunks, recomputation, and the stream observer."""
-    return {
-        "chunk": recipe.runtime.class_chunk_size or None,
-        "recompute": recipe.runtime.recomputes,
-        "observe": None if streams is None else streams.observe,
-    }
+    return weight * means.squared.mean()
 
 
 # ---- networks with their losses
@@ -450,7 +447,6 @@ class PartObjective(TrainingObjective):
         # a part network's "none of them" is a class of its own in both
         competing = recipe.objective.loss in ("competing", "cross-entropy")
         self.of_pixels = competing_loss if competing else binary_loss
-        self.orthogonality = OrthogonalityLoss(recipe.objective.fod_weight)
 
     def counted(self, images: Tensor, labels: Int[Tensor, "B 2 H W"], words: PartWords) -> Int[Tensor, "3"] | None:
         """The numbers of pixels that the losses average over (`PartTargets.counted`).
@@ -470,11 +466,9 @@ class PartObjective(TrainingObjective):
             words: the encoded classes; at least one is a part of an object.
             counts: divisors of the sums over pixels; None: the numbers of these pixels (`counted`).
         """
-        recipe, side = self.recipe, self.recipe.data.input_size
-        log = recipe.objective.log_stream_similarity
-        streams = self.orthogonality.similarity(log=log) if self.two_streams else None
+        side, streams = self.recipe.data.input_size, self.streams()
         pixels = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
-        first, second = self.network.levels(pixels, words, **class_options(recipe, streams))
+        first, second = self.network.levels(pixels, words, **self.class_options(streams))
         if second is None:
             raise UsageError('none of the classes is a part of an object; name parts as "car\'s door" (--object car)')
         targets = self._targets(labels, words, counts)
@@ -487,7 +481,7 @@ class PartObjective(TrainingObjective):
         total = torch.stack(list(losses.values())).sum()
         detached = {name: value.detach() for name, value in losses.items()}
         losses = {"loss": total, **detached, "segmentation": total.detach()}
-        return self.orthogonality.add_to(losses, streams)
+        return self.with_streams(losses, streams)
 
     @staticmethod
     def _targets(
@@ -530,12 +524,12 @@ class Objective(TrainingObjective):
         super().__init__(recipe)
         self.network = network
         blocks = cast(nn.ModuleList, getattr(network.aggregation, "blocks", ()))
-        self.blocks = any(isinstance(block, ParallelBlock) for block in blocks)
-        if len(blocks) and not self.blocks and (recipe.objective.fod_weight or recipe.objective.log_stream_similarity):
+        self.two_streams = any(isinstance(block, ParallelBlock) for block in blocks)
+        observed = recipe.objective.fod_weight or recipe.objective.log_stream_similarity
+        if len(blocks) and not self.two_streams and observed:
             raise UsageError(
                 f"the blocks of {recipe.model} don't have two streams; leave fod_weight and log_stream_similarity off"
             )
-        self.orthogonality = OrthogonalityLoss(recipe.objective.fod_weight)
 
     def counted(self, images: Tensor, labels: Int[Tensor, "B H W"], words: WordTensor) -> Int[Tensor, ""] | None:
         """The number of labeled pixels that the loss averages over; None: over all pixels."""
@@ -561,16 +555,15 @@ class Objective(TrainingObjective):
         if recipe.objective.num_kept_classes:
             voted = Voted(recipe.objective.num_kept_classes)
             selection = GroundTruthFirst(labels, voted, IGNORED, recipe.objective.fill_classes)
-        streams = self.orthogonality.similarity(log=recipe.objective.log_stream_similarity) if self.blocks else None
+        streams = self.streams()
         # up to three times as fast for the encoders' convolutions, especially depthwise ones in the backward pass
         images = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
-        options = class_options(recipe, streams)
-        logits = self.network(images, text, selection=selection, **options)
+        logits = self.network(images, text, selection=selection, **self.class_options(streams))
         chunk = recipe.runtime.class_chunk_size if recipe.runtime.recomputes else 0
         divisor = {} if pixels is None else {"pixels": pixels}
         loss = SEGMENTATION_LOSSES[recipe.objective.loss](logits, labels, IGNORED, chunk or None, **divisor)
         losses = {"loss": loss, "segmentation": loss.detach()}
-        return self.orthogonality.add_to(losses, streams)
+        return self.with_streams(losses, streams)
 
     def _embedded(self, tokens: Int[Tensor, "T P L"]) -> Float[Tensor, "T P C"]:
         encoder, rows = self.network.text_encoder, rearrange(tokens, "t p l -> (t p) l")

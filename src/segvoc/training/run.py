@@ -22,7 +22,6 @@ from segvoc.errors import UsageError, checked_call
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.headers import CUSTOM, TRAINING, configuration_record, taught_tensors
 from segvoc.models.loading import find_device
-from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.distributed import Processes, join_processes
 from segvoc.runtime.process_settings import float32_products
@@ -36,9 +35,9 @@ from segvoc.training.loop import Training, TrainingTask
 from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import FEATURES, MODEL_FILE, STARTED_FROM, RunFolder, open_together
-from segvoc.training.start import BuiltNetwork, Start, build
+from segvoc.training.start import Start, build
 from segvoc.training.trackers import default_callbacks
-from segvoc.training.training_data import LabelData, TrainingImages, TrainKeywords, TrainOptions
+from segvoc.training.training_data import LabelData, TrainingImages, TrainOptions, check_options
 from segvoc.training.tuning import TUNED_WORDS_FILE, Tuning, open_tuning
 
 
@@ -56,7 +55,7 @@ class TrainingResult:
 
 @checked_call
 def train(
-    recipe: Recipe, images: TrainingImages, out: str | os.PathLike[str], **options: Unpack[TrainKeywords]
+    recipe: Recipe, images: TrainingImages, out: str | os.PathLike[str], **options: Unpack[TrainOptions]
 ) -> TrainingResult:
     """Train a network with a recipe and write it to `model.safetensors` in the run folder.
 
@@ -80,25 +79,25 @@ def train(
         OutputError: a file can't be written, for example because the disk is full.
         SystemExit: the process received SIGTERM or SIGINT; the run can be resumed.
     """
-    chosen = TrainOptions(**options)
-    chosen.check(recipe)
+    check_options(options, recipe)
+    start, own, progress = options.get("start") or Start(), options.get("network"), options.get("progress", True)
+    resume, seed, callbacks = options.get("resume", False), options.get("seed"), options.get("callbacks")
     captioned = isinstance(images, CaptionFiles)
     if (recipe.supervision == "captions") != captioned:
         raise UsageError(f"this recipe learns from {recipe.supervision}; pass images with {recipe.supervision}")
-    seed = recipe.seeds[0] if chosen.seed is None else chosen.seed
-    silent = not (chosen.progress and Processes.from_environment().first)
-    with announced(f"building {recipe.model} and reading its weights", silent=silent or chosen.network is not None):
-        built = _built(recipe, chosen, seed)
+    seed = recipe.seeds[0] if seed is None else seed
+    silent = not (progress and Processes.from_environment().first)
+    with announced(f"building {recipe.model} and reading its weights", silent=silent or own is not None):
+        built = build(recipe, start, seed, own)
     recipe, network = built.recipe, built.network
-    device = find_device(Processes.from_environment().own_device(chosen.device))
+    device = find_device(Processes.from_environment().own_device(options.get("device", "auto")))
     with _process_group(device, recipe) as processes, ExitStack() as opened:
-        RunFolder.check(out, to_json(recipe) if chosen.resume else None)
+        RunFolder.check(out, to_json(recipe) if resume else None)
         with announced("reading what the network learns from", silent=silent):
             if captioned:
                 data = CaptionData.of(recipe, images, Path(out), seed=seed, processes=processes, silent=silent)
             else:
-                data = LabelData.of(recipe, images, network, chosen, seed=seed)
-        start = chosen.start or Start()
+                data = LabelData.of(recipe, images, network, options, seed=seed)
         # everything that the run's results depend on
         config = {
             "recipe": to_json(recipe),
@@ -110,7 +109,7 @@ def train(
         }
         network.to(device)
         session = {**config, "session": _session(processes, device)}
-        folder, state = open_together(processes, out, session, resume=chosen.resume)
+        folder, state = open_together(processes, out, session, resume=resume)
         opened.enter_context(folder)
         record = {key: config[key] for key in ("recipe", "seed", "start", STARTED_FROM)}
         model = partial(built.segmenter, record)
@@ -121,14 +120,14 @@ def train(
         else:
             with announced("encoding the classes' names", silent=silent or captioned):
                 task = data.task(network, built.preset.templates_of(recipe.network_config()))
-        callbacks = default_callbacks() if chosen.callbacks is None else chosen.callbacks
+        callbacks = default_callbacks() if callbacks is None else callbacks
         monitor = Monitor(
             folder=folder,
             recipe=recipe,
             segmenter=model if tuning is None else tuning.segmenter,
             validation=data.validation,
             processes=processes,
-            progress=chosen.progress,
+            progress=progress,
             callbacks=callbacks if processes.first else (),
         )
         for note in notes:
@@ -144,7 +143,7 @@ def train(
                 if tuning is not None:
                     taught, weights = _tuned(tuning, weights, folder, taught), network.state_dict()
                 tensors, header = taught_tensors(taught)
-                metadata = data.metadata() | header | ({} if chosen.network is None else {CUSTOM: True})
+                metadata = data.metadata() | header | ({} if own is None else {CUSTOM: True})
                 _write_model(folder, recipe, weights | tensors, metadata | {TRAINING: record})
         processes.gather(None)  # no process returns before the file exists
     metrics, validations = (folder.read_lines(name)[-1:] for name in ("metrics.jsonl", "validation.jsonl"))
@@ -153,13 +152,6 @@ def train(
     return TrainingResult(
         weights=folder.path / MODEL_FILE, metrics=metrics[0], validation=validations[0] if validations else None
     )
-
-
-def _built(recipe: Recipe, options: TrainOptions, seed: int) -> BuiltNetwork:
-    if options.network is None:
-        return build(recipe, options.start or Start(), seed)
-    preset = find_preset(recipe.model)
-    return BuiltNetwork(recipe=recipe, preset=preset, network=options.network, started_from=(), taught=())
 
 
 @contextmanager

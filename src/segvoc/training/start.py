@@ -66,13 +66,16 @@ class BuiltNetwork:
         return found
 
 
-def build(recipe: Recipe, start: Start, seed: int) -> BuiltNetwork:
-    """Build the network with its initial weights, fetching published weights as needed.
+def build(recipe: Recipe, start: Start, seed: int, own: SegmentationNetwork | None = None) -> BuiltNetwork:
+    """Build the network with its initial weights, fetching published weights as needed; or take a custom network.
 
     Raises:
         UsageError: the model is unknown, required weights are missing, or the crop doesn't fit the network's stride.
         CheckpointError: the weights don't fit the network, or can't be fetched.
     """
+    if own is not None:
+        preset = find_preset(recipe.model)
+        return BuiltNetwork(recipe=recipe, preset=preset, network=own, started_from=(), taught=())
     file = _network_file(recipe, start)
     paths = [] if file is None else [file.path]
     recipe = replace(recipe, model=named_preset(file)) if file is not None and is_own_path(recipe.model) else recipe

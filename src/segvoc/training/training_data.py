@@ -79,65 +79,52 @@ def recipe_data(recipe: Recipe, root: str | Path) -> tuple[LabeledImages, Evalua
     return sets[learned], replace(EvaluationTask.of_benchmark(find_benchmark(validation), root), images=first)
 
 
-class TrainKeywords(TypedDict, total=False):
-    """The fields of `TrainOptions` as keyword arguments."""
+class TrainOptions(TypedDict, total=False):
+    """Options of a run."""
 
     network: SegmentationNetwork | None
-    start: Start | None
-    validation: LabeledImages | EvaluationTask | None
-    object_maps: LabeledImages | None
-    transform: Transform | None
-    seed: int | None
-    device: str
-    resume: bool
-    progress: bool
-    callbacks: Sequence[Callback] | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """Options of a run, which may all be left out."""
-
-    network: SegmentationNetwork | None = None
     """A custom network with its weights, used instead of the recipe's model; for example, a preset with a different
     aggregation. It is trained in place and is in evaluation mode afterwards. Image sizes and prompts are those of the
     recipe's model. `segvoc.load(..., network=...)` loads the result."""
-    start: Start | None = None
+    start: Start | None
     """The initial weights; omit it if you pass `network`."""
-    validation: LabeledImages | EvaluationTask | None = None
+    validation: LabeledImages | EvaluationTask | None
     """The validation set, scored as in `segvoc evaluate`. None: `recipe.data.num_val_images` of the images, or a few of
     the training images."""
-    object_maps: LabeledImages | None = None
+    object_maps: LabeledImages | None
     """Label maps of the objects, for a part network whose part label maps don't imply the object."""
-    transform: Transform | None = None
+    transform: Transform | None
     """A custom transform, `image, labels = transform(image, labels, rng)`, applied to training images before the
     recipe's augmentation; see `segvoc.data.training.augmentations`."""
-    seed: int | None = None
+    seed: int | None
     """Seed of all random numbers; None: the recipe's first."""
-    device: str = "auto"
-    """"auto", "cpu", "cuda", ...; under `torchrun` each process uses its own GPU."""
-    resume: bool = False
+    device: str
+    """"auto" (default), "cpu", "cuda", ...; under `torchrun` each process uses its own GPU."""
+    resume: bool
     """Continue from the last checkpoint, or start a new run if there is none."""
-    progress: bool = True
-    """Whether to show progress: a bar on a terminal, otherwise an occasional line."""
-    callbacks: Sequence[Callback] | None = None
+    progress: bool
+    """Whether to show progress (default): a bar on a terminal, otherwise an occasional line."""
+    callbacks: Sequence[Callback] | None
     """`segvoc.training.trackers`, or your own `segvoc.Callback`. None: TensorBoard files in the run folder, if the
     package is installed."""
 
-    def check(self, recipe: Recipe) -> None:
-        """Raise `UsageError` if they don't fit together."""
-        if os.environ.get("OMP_DYNAMIC", "").strip().lower() in ("1", "true"):
-            # oneDNN kernels wait forever for threads that OpenMP hasn't started
-            raise UsageError("OMP_DYNAMIC makes training hang; unset it before Python starts")
-        if self.network is not None and self.start is not None:
+
+def check_options(options: TrainOptions, recipe: Recipe) -> None:
+    """Raise `UsageError` if they don't fit together."""
+    if os.environ.get("OMP_DYNAMIC", "").strip().lower() in ("1", "true"):
+        # oneDNN kernels wait forever for threads that OpenMP hasn't started
+        raise UsageError("OMP_DYNAMIC makes training hang; unset it before Python starts")
+    if (network := options.get("network")) is not None:
+        if options.get("start") is not None:
             raise UsageError("a custom network already has weights; leave out `start`")
-        if self.network is not None and lowest_precision(self.network).itemsize < torch.float32.itemsize:
-            kind = str(lowest_precision(self.network)).removeprefix("torch.")
+        if (precision := lowest_precision(network)).itemsize < torch.float32.itemsize:
+            kind = str(precision).removeprefix("torch.")
             raise UsageError(f"the network's weights were rounded to {kind}; train it loaded with dtype='float32'")
-        if self.transform is not None and recipe.supervision == "captions":
+    if (transform := options.get("transform")) is not None:
+        if recipe.supervision == "captions":
             raise UsageError("a recipe that learns from captions takes no transform; leave it out")
-        if self.transform is not None and recipe.runtime.num_workers:
-            OwnTransform(function=self.transform).check_sendable()
+        if recipe.runtime.num_workers:
+            OwnTransform(function=transform).check_sendable()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,14 +193,15 @@ class LabelData:
 
         Raises: UsageError: there are too few images, or the network isn't trained on objects.
         """
-        validation, transform, held_out = options.validation, options.transform, recipe.data.num_val_images
+        validation, transform = options.get("validation"), options.get("transform")
+        held_out = recipe.data.num_val_images
         of_parts = isinstance(network, PartNetwork)
-        if options.object_maps is not None:
+        if (object_maps := options.get("object_maps")) is not None:
             if not of_parts:
                 raise UsageError(
                     f"{recipe.model} is not trained on separate objects; leave out the label maps of objects"
                 )
-            images = replace(images, object_maps=options.object_maps)
+            images = replace(images, object_maps=object_maps)
         if validation is None:
             if held_out >= len(images):
                 raise UsageError(
