@@ -47,7 +47,7 @@ def click_command(
         raise UsageError(f"the overlay {overlay!r} is a PNG, a JPEG or a WebP; name it so")
     places = [(_numbers(text, "X,Y"), True) for text in points] + [(_numbers(text, "X,Y"), False) for text in beside]
     rectangle = None if box is None else _numbers(box, "X0,Y0,X1,Y1")
-    pixels = read_given(image)
+    pixels, _ = read_given(image)
     mask = find_object(pixels, [place for place, _ in places], [label for _, label in places], rectangle)
     write_atomically(out, lambda file: Image.fromarray(mask.astype(np.uint8) * 255).save(file, "PNG"))
     if overlay is not None:

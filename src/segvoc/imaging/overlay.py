@@ -103,26 +103,41 @@ def draw_overlay(
         raise UsageError(f"alpha={style.alpha} is not the weight of the colors; give a number from 0 to 1")
     paint = Paint.of(regions)
     overlay = paint.over(image, style.alpha)
-    shorter, longer = sorted(overlay.size)
-    # for panoramas, the longer side decides, since it has to fit on a screen
-    size, size_of_names = (
-        max(_SMALLEST_TEXT, round(shorter / share), round(longer / 2.35 / share)) for share in (34, 24)
-    )
-    panel, corner = None, (0, 0)
+    panel, corner, size = None, (0, 0), text_sizes(*overlay.size)[1]
     if style.legend and len(regions.entries) <= _MOST_INSIDE:
         has_room = overlay.width >= 30 * size and overlay.height >= 22 * size
         limits = round(overlay.width * _WIDTH_SHARE), round(overlay.height * _HEIGHT_SHARE)
         panel = draw_legend(regions.entries, *limits, size, notes=notes, shorten=has_room)
     if panel is not None:
-        corner = _free_corner(panel, paint.borders, margin=max(4, round(shorter / 60)))
-    if style.names:
-        covered = (0, 0, 0, 0) if panel is None else (*corner, corner[0] + panel.width, corner[1] + panel.height)
-        draw_names(overlay, regions, (size_of_names, size), covered)
-    if panel is not None:
-        overlay.paste(panel, corner, panel)
-    elif style.legend:
+        corner = _free_corner(panel, paint.borders, margin_of(overlay))
+    finish_overlay(overlay, regions, style, panel, corner)
+    if panel is None and style.legend:
         overlay = _with_legend_outside(overlay, regions.entries, notes, size)
     return overlay
+
+
+def text_sizes(width: int, height: int) -> tuple[int, int]:
+    """Sizes of the text of names and of legends, in an overlay of this size [px]."""
+    shorter, longer = sorted((width, height))
+    # for panoramas, the longer side decides, since it has to fit on a screen
+    names, legend = (max(_SMALLEST_TEXT, round(shorter / share), round(longer / 2.35 / share)) for share in (24, 34))
+    return names, legend
+
+
+def margin_of(overlay: Image.Image) -> int:
+    """Distance of a legend inside from the edges [px]."""
+    return max(4, round(min(overlay.size) / 60))
+
+
+def finish_overlay(
+    overlay: Image.Image, regions: Regions, style: OverlayStyle, panel: Image.Image | None, corner: tuple[int, int]
+) -> None:
+    """Write names into the regions, and put a legend's panel on it, with this left upper corner."""
+    if style.names:
+        covered = (0, 0, 0, 0) if panel is None else (*corner, corner[0] + panel.width, corner[1] + panel.height)
+        draw_names(overlay, regions, text_sizes(*overlay.size), covered)
+    if panel is not None:
+        overlay.paste(panel, corner, panel)
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,17 +81,11 @@ class BinaryFile(Protocol):
 class ImageTensor(Protocol):
     """A PyTorch tensor, recognized by its members to avoid importing PyTorch."""
 
-    shape: Any
-    dtype: Any
-
     def detach(self) -> Any:
         """The tensor without its gradient."""
 
     def cpu(self) -> Any:
         """The tensor in main memory."""
-
-    def numpy(self) -> Any:
-        """The tensor as an array."""
 
 
 ImageSource = (
@@ -167,36 +161,24 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
     )
 
 
-def read_given(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
+def read_given(source: ImageSource, stretch: Stretch | None = None) -> tuple[UInt8[np.ndarray, "H W 3"], bytes | None]:
     """Read an image named by the user: as `read_image`, or a URL (http or https), or "-" for standard input.
 
-    For names from files, use `read_image`, so that no file can trigger a download.
+    Returns the pixels, and the file's bytes of what is no file: from a URL or standard input. For names from files, use
+    `read_image`, so that no file can trigger a download.
     """
-    return decode_given(content_of(source), source, None)
-
-
-def content_of(source: ImageSource) -> bytes | None:
-    """The file's bytes of an image named by the user that is no file: from a URL or standard input; else None.
-
-    `InputError` if they can't be fetched or read.
-    """
-    if not isinstance(source, str | os.PathLike):
-        return None
-    if (url := web_address(source)) is not None:
-        return _fetched(url)
-    if os.fspath(source) == STANDARD_INPUT and not os.path.lexists(STANDARD_INPUT):
-        if sys.stdin is None:
-            raise InputError("standard input is closed; give the image's path")
-        return sys.stdin.buffer.read()
-    return None
-
-
-def decode_given(content: bytes | None, source: ImageSource, stretch: Stretch | None) -> UInt8[np.ndarray, "H W 3"]:
-    """Decode the result of `content_of` for the same source."""
+    name, content = image_name(source), None
+    if isinstance(source, str | os.PathLike):
+        if (url := web_address(source)) is not None:
+            content = _fetched(url)
+        elif os.fspath(source) == STANDARD_INPUT and not os.path.lexists(STANDARD_INPUT):
+            if sys.stdin is None:
+                raise InputError("standard input is closed; give the image's path")
+            content = sys.stdin.buffer.read()
     if content is None:
-        return read_image(source, stretch)
-    name = image_name(source)
-    return decode_image(content, "standard input" if name == STANDARD_INPUT else repr(name), stretch=stretch)
+        return read_image(source, stretch), None
+    shown = "standard input" if name == STANDARD_INPUT else repr(name)
+    return decode_image(content, shown, stretch=stretch), content
 
 
 def web_address(path: str | os.PathLike[str]) -> str | None:
@@ -355,7 +337,7 @@ def _content(file: BinaryFile) -> bytes:
     return content
 
 
-def _from_tensor(tensor: ImageTensor) -> UInt8[np.ndarray, "H W 3"]:
+def _from_tensor(tensor: Any) -> UInt8[np.ndarray, "H W 3"]:
     shape = tuple(tensor.shape)
     if len(shape) != 3 or shape[0] != 3 or 0 in shape or str(tensor.dtype) != "torch.uint8":
         fix = "scale it to three bands of 8 bits: (255 * tensor).to(torch.uint8) if its values are from 0 to 1"
@@ -436,21 +418,24 @@ def _array_fix(array: np.ndarray) -> str:
 
 
 def _upright_rgb(image: Image.Image, stretch: Stretch | None, *, is_placed: bool = False) -> UInt8[np.ndarray, "H W 3"]:
-    _load(image)
-    if is_placed:
-        rgb = _placed_rgb(image)
-    else:
-        if stretch is None and _is_16_bit(image):
-            warn_if_dark(np.asarray(image))
-        rgb = image.convert("RGB") if _has_spare_band(image) else _to_rgb(image, stretch)
-    return np.array(_turned(rgb, image))
+    return np.array(_to_rgb(_decoded(image, stretch, is_placed=is_placed)))
 
 
-def _load(image: Image.Image) -> None:
+def _decoded(image: Image.Image, stretch: Stretch | None, *, is_placed: bool) -> Image.Image:
+    """The upright image in a mode of which `_to_rgb` converts any window as it converts the whole."""
     image.load()
     if image.mode in ("P", "PA") and image.palette is None:
         # a PNG with a misplaced palette; with transparency, Pillow would make it all black
         raise ValueError("its palette is missing")
+    if is_placed:
+        return _turned(_placed_rgb(image), image)
+    if stretch is None and _is_16_bit(image):
+        warn_if_dark(np.asarray(image))
+    if _has_spare_band(image):
+        return _turned(image.convert("RGB"), image)
+    # their range depends on the whole image, or on its format
+    is_scaled = image.mode in ("F", "I") or (stretch is not None and image.mode.startswith("I"))
+    return _turned(_measured_rgb(image, stretch) if is_scaled else image, image)
 
 
 def _has_spare_band(image: Image.Image) -> bool:
@@ -544,9 +529,9 @@ def orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image, stretch: Stretch | None = None) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _measured_rgb(image, stretch)
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        return _measured_rgb(image, None)
     if image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.upper())
     if image.has_transparency_data:
@@ -562,7 +547,7 @@ def _is_16_bit(image: Image.Image) -> bool:
     return image.mode.startswith("I;") or (image.mode == "I" and image.format == "PPM")
 
 
-def _measured_rgb(image: Image.Image, stretch: Stretch | None = None) -> Image.Image:
+def _measured_rgb(image: Image.Image, stretch: Stretch | None) -> Image.Image:
     """Scale grays of more than 8 bits to [0, 255], rounded.
 
     16-bit modes hold [0, 65535]. Other modes, of 32-bit integers and floats, are measurements, stretched by their
@@ -639,15 +624,7 @@ class DecodedImage(ArrayImage):
             if content is not None:
                 _refuse_slow(image, content, repr(os.fsdecode(path)))
             _warn_of_other_frames(image, repr(os.fsdecode(path)))
-            _load(image)
-            # their range depends on the whole image, not on a window
-            is_scaled = image.mode in ("F", "I") or (stretch is not None and image.mode.startswith("I"))
-            whole = _measured_rgb(image, stretch) if is_scaled else image
-            if stretch is None and _is_16_bit(image):
-                warn_if_dark(np.asarray(image))
-            if _has_place(image, path):
-                whole = _placed_rgb(image)
-            self._image = _turned(whole, image)
+            self._image = _decoded(image, stretch, is_placed=_has_place(image, path))
         self.width, self.height = self._image.size
 
     def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:

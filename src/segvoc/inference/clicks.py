@@ -295,7 +295,7 @@ def click(
         raise UsageError(f"there are {len(places)} points and {len(on_object)} labels; give one label for each point")
     if corners is None and not any(on_object):
         raise UsageError("there is neither a box nor a point on the object; give one")
-    pixels = read_given(image)
+    pixels, _ = read_given(image)
     height, width = pixels.shape[:2]
     for x, y in places:
         if not (0 <= x < width and 0 <= y < height):

@@ -17,7 +17,7 @@ from jaxtyping import Float32, UInt8
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import InputError, LabelingWarning, UsageError
 from segvoc.imaging.rasters import Stretch
-from segvoc.imaging.reading import ImageSource, content_of, decode_given, image_name
+from segvoc.imaging.reading import ImageSource, image_name, read_given
 from segvoc.inference.edges import MOST_WORDS, refined, without_islands
 from segvoc.inference.engine import Engine, Maps
 from segvoc.inference.label_options import LabelOptions
@@ -50,8 +50,7 @@ class ReadImage:
     def of(cls, source: ImageSource, stretch: Stretch | None, place: str) -> "ReadImage":
         """Read an image, which is named by its place if it has no file name; raises `InputError`."""
         start = time.perf_counter()
-        content, name = content_of(source), image_name(source)
-        pixels = decode_given(content, source, stretch)
+        name, (pixels, content) = image_name(source), read_given(source, stretch)
         return cls(pixels, name, place if name is None else repr(name), time.perf_counter() - start, content)
 
     @property

@@ -1,6 +1,7 @@
 """Labeling a list of images, in one or several processes, with concurrent reading, inference and writing."""
 
 import json
+import math
 import os
 import warnings
 from collections import deque
@@ -15,6 +16,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Lock
+from typing import TypeVar
 
 from segvoc.errors import (
     InputError,
@@ -174,20 +176,46 @@ def label_images(
 
     results = model.segment_many(paths(), labeling.encoded(model), options=labeling.options, yield_errors=True)
 
+    def calls() -> Iterator[tuple[Callable[[], str | SegvocError], int]]:
+        for (path, files), result in zip(images, results, strict=True):
+            pixels = 0 if isinstance(result, InputError) else result.labels.size
+            yield partial(_written, labeling, work, path, files, stamps.popleft(), result), pixels
+            del result  # the writer thread holds the last reference
+
     def lines() -> Generator[str | SegvocError, None, None]:
         # leaving the block waits for pending writes, also after Ctrl-C
         with ThreadPoolExecutor(WRITERS, thread_name_prefix="segvoc-writer") as pool:
-            waiting: deque[_Waiting] = deque()
-            for (path, files), result in zip(images, results, strict=True):
-                pixels = 0 if isinstance(result, InputError) else result.labels.size
-                waiting.append((pool.submit(_written, labeling, work, path, files, stamps.popleft(), result), pixels))
-                del result  # the writer thread holds the last reference
-                while waiting and (_too_many(waiting) or waiting[0][0].done()):
-                    yield waiting.popleft()[0].result()
-            while waiting:
-                yield waiting.popleft()[0].result()
+            yield from in_order(pool, calls(), WAITING_RESULTS, WAITING_PIXELS)
 
     return lines()
+
+
+_Outcome = TypeVar("_Outcome")
+
+
+def in_order(
+    pool: ThreadPoolExecutor,
+    calls: Iterable[tuple[Callable[[], _Outcome], int]],
+    most: int,
+    most_size: float = math.inf,
+) -> Iterator[_Outcome]:
+    """Run calls, each given with a size, in a pool, and yield their outcomes in order as soon as they are there.
+
+    It doesn't take the next call while more than `most` are unfinished, or more than `most_size` together.
+    """
+    waiting: deque[tuple[Future[_Outcome], int]] = deque()
+
+    def are_too_many() -> bool:
+        unfinished = [size for future, size in waiting if not future.done()]
+        return len(unfinished) > most or sum(unfinished) > most_size
+
+    for call, size in calls:
+        waiting.append((pool.submit(call), size))
+        del call
+        while waiting and (are_too_many() or waiting[0][0].done()):
+            yield waiting.popleft()[0].result()
+    while waiting:
+        yield waiting.popleft()[0].result()
 
 
 def dataset_words(labeling: Labeling, model: Segmenter) -> Sequence[str]:
@@ -217,10 +245,6 @@ def finish_dataset(dataset: Dataset | None, words: Sequence[str], settings: Key 
             dataset.finish(words, images.values())
 
 
-_Waiting = tuple[Future[str | SegvocError], int]
-"""The line of an image whose results are being written, and its pixels."""
-
-
 def _written(
     labeling: Labeling,
     work: FolderWork | None,
@@ -239,11 +263,6 @@ def _written(
     except SegvocError as error:
         return error
     return line
-
-
-def _too_many(waiting: Iterable[_Waiting]) -> bool:
-    unfinished = [pixels for line, pixels in waiting if not line.done()]
-    return len(unfinished) > WAITING_RESULTS or sum(unfinished) > WAITING_PIXELS
 
 
 def _listed(settings: Mapping[str, object]) -> str:

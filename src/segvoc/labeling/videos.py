@@ -9,10 +9,11 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import partial as partial_call
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from PIL import Image
 from segvoc.errors import InputError, OutputError, UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED, label_map_image, nearest, read_label_map
 from segvoc.imaging.legend import LegendEntry, draw_legend
-from segvoc.imaging.overlay import OverlayStyle, Paint, Regions, class_regions, draw_names
+from segvoc.imaging.overlay import OverlayStyle, Paint, class_regions, finish_overlay, margin_of, text_sizes
 from segvoc.imaging.palette import word_colors
 from segvoc.imaging.result_paths import PathLike, ResultPaths, refuse_overwriting
 from segvoc.inference.label_options import LabelOptions
@@ -34,7 +35,7 @@ from segvoc.inference.reports import SUMMARY, LabeledFile, LabelStatistics, json
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.smoothing import Smoothing, SmoothingState
-from segvoc.labeling.labeling import Output
+from segvoc.labeling.labeling import Output, in_order
 from segvoc.labeling.video_reading import Frame, OpenVideo, frames_ahead, open_container, require_av
 from segvoc.models.digests import model_record
 from segvoc.storage.atomic_writes import check_names, write_atomically, writing
@@ -155,7 +156,7 @@ def segment_frames(
         options: labeling options (default: `LabelOptions()`).
         smoothing: the mean to continue at the frame `first` (default: a new one, by the options).
         first: the frame to start at.
-        on_frame: called in another thread with each frame that is read, labeled or not.
+        on_frame: called in another thread with each frame that is read from `first` on, labeled or not.
 
     Yields:
         Each labeled frame, and its labels.
@@ -169,7 +170,8 @@ def segment_frames(
 
     def read() -> Iterator[Frame]:
         for frame in video.frames(lambda number: number >= first and number % every == 0):
-            on_frame(frame)
+            if frame.number >= first:
+                on_frame(frame)
             if frame.pixels is not None:
                 yield frame
 
@@ -234,8 +236,7 @@ def label_video(
     stamp = stamp_of(path)
     with OpenVideo(path) as video, PartialVideo(output, paths.stem, settings, stamp) as partial:
         if not partial.is_complete:
-            with closing(_FrameLabeler(video, prepared, every, output.overlay, partial)) as labeler:
-                labeler.label(model, prepared, how, progress)
+            _label_frames(model, video, prepared, how, every, output.overlay, partial, progress)
         result = VideoResult(
             source=str(path),
             height=video.height,
@@ -263,108 +264,51 @@ def label_video(
     return result
 
 
-class _FrameLabeler:
-    """Labels frames; a thread stores them and draws the overlay video, from the earlier call's label maps on."""
+def _label_frames(
+    model: Segmenter,
+    video: OpenVideo,
+    words: PreparedVocabulary,
+    options: LabelOptions,
+    every: int,
+    style: OverlayStyle | None,
+    partial: "PartialVideo",
+    progress: Callable[[int, int | None], object],
+) -> None:
+    """Label the frames that an earlier call left; a thread stores them and draws the overlay video, from the start."""
+    first, total, smoothing = len(partial.times), video.expected_frames, partial.smoothing(options.smooth)
+    colors, times = word_colors(words.words, words.background), partial.times[:]
 
-    def __init__(
-        self,
-        video: OpenVideo,
-        vocabulary: PreparedVocabulary,
-        every: int,
-        style: OverlayStyle | None,
-        partial: "PartialVideo",
-    ) -> None:
-        self._video, self._every, self._piece = video, every, every * max(1, PIECE // every)
-        self._partial, self._colors = partial, word_colors(vocabulary.words, vocabulary.background)
-        self.times = partial.times[:]  # of all frames read so far
-        self._overlay: OverlayVideo | None = None
-        if style is not None:
-            self._overlay = OverlayVideo(partial.overlay, video.path, vocabulary.words, self._colors, style)
-        self._most = max(2, WAITING_FRAME_PIXELS // (video.width * video.height))
-        self._entries: list[dict[str, Any]] = []
-        self._state: SmoothingState | None = None
-        self._start = time.perf_counter()
-        self._waiting: deque[Future[None]] = deque()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="segvoc-video-writer")
+    def store(number: int, result: Segmentation, state: SmoothingState | None) -> None:
+        if number % (every * max(1, PIECE // every)) == 0:
+            partial.end_piece(times[:number])
+        partial.add_frame(number, result, colors, state)
+        if overlay is not None:
+            overlay.show(result.labels, every)
 
-    def label(
-        self,
-        model: Segmenter,
-        words: PreparedVocabulary,
-        options: LabelOptions,
-        progress: Callable[[int, int | None], object],
-    ) -> None:
-        """Label the frames that an earlier call left, and write them all."""
-        video, every, first, smoothing = self._video, self._every, len(self._partial.times), None
-        if options.smooth:
-            smoothing = Smoothing(options.smooth)
-            if (state := self._partial.state()) is not None:
-                smoothing.restore(state)
-
-        def note(frame: Frame) -> None:
-            if frame.number >= first:
-                self.times.append(frame.time)
-
-        total = video.expected_frames
-        progress(first, total)
-        for number in range(0, first, every):
-            self._show(number)
-        how = {"every": every, "options": options, "smoothing": smoothing, "first": first, "on_frame": note}
-        with closing(segment_frames(model, video, words, **how)) as results:
+    def calls() -> Iterator[tuple[Callable[[], object], int]]:
+        if overlay is not None:
+            for number in range(0, first, every):
+                yield partial_call(overlay.show, read_label_map(partial.label_map(number)), every), 1
+        how = {"every": every, "options": options, "smoothing": smoothing, "first": first}
+        results = segment_frames(model, video, words, **how, on_frame=lambda frame: times.append(frame.time))
+        with closing(results):
             for frame, result in results:
-                self._submit(self._add, frame.number, result, None if smoothing is None else smoothing.state)
-                progress(min(frame.number + every, len(self.times)), total)
-        self._finish()
-        progress(len(self._partial.times), len(self._partial.times))
+                yield partial_call(store, frame.number, result, None if smoothing is None else smoothing.state), 1
+                progress(min(frame.number + every, len(times)), total)
 
-    def close(self) -> None:
-        """Stop; an unfinished chunk is lost."""
-        self._thread.shutdown(cancel_futures=True)
-        if self._overlay is not None:
-            self._overlay.close()
-
-    def _show(self, number: int) -> None:
-        """Draw a frame labeled by an earlier call."""
-        if (overlay := self._overlay) is not None:
-            labels = self._partial.label_map(number)
-            self._submit(lambda: overlay.show(read_label_map(labels), self._every))
-
-    def _finish(self) -> None:
-        """Wait for all frames, and record the end of the video."""
-        self._wait(0)
-        if len(self.times) > len(self._partial.times):
-            self._finish_piece(len(self.times))
-        if self._overlay is not None:
-            self._overlay.finish()
-        self._partial.complete(self._video.damage, [] if self._overlay is None else self._overlay.sound)
-
-    def _submit(self, work: Callable[..., None], *arguments: object) -> None:
-        self._waiting.append(self._thread.submit(work, *arguments))
-        self._wait(self._most)
-
-    def _wait(self, most: int) -> None:
-        while self._waiting and (len(self._waiting) > most or self._waiting[0].done()):
-            self._waiting.popleft().result()
-
-    def _add(self, number: int, result: Segmentation, state: SmoothingState | None) -> None:
-        if number % self._piece == 0 and self._entries:
-            self._finish_piece(number)
-        image = label_map_image(result.labels, self._colors)
-        # run-length compression suits label maps: a tenth of the default's time, at about the same size
-        write_atomically(
-            self._partial.label_map(number), lambda file: image.save(file, "PNG", compress_level=1, compress_type=Z_RLE)
-        )
-        labels = LabelStatistics.of(result.labels, result.confidence).by_label()
-        self._entries.append({"number": number, "labels": labels})
-        self._state = state
-        if self._overlay is not None:
-            self._overlay.show(result.labels, self._every)
-
-    def _finish_piece(self, stop: int) -> None:
-        now = time.perf_counter()
-        times = list(self.times[len(self._partial.times) : stop])
-        self._partial.add_piece(times, self._entries, self._state, now - self._start)
-        self._entries, self._start = [], now
+    about = partial.overlay, video.path, words.words, colors
+    with ExitStack() as stack:
+        overlay = None if style is None else stack.enter_context(closing(OverlayVideo(*about, style)))
+        thread = ThreadPoolExecutor(1, thread_name_prefix="segvoc-video-writer")
+        stack.callback(thread.shutdown, cancel_futures=True)
+        progress(first, total)
+        for _ in in_order(thread, calls(), most=max(2, WAITING_FRAME_PIXELS // (video.width * video.height))):
+            pass
+        partial.end_piece(times)
+        if overlay is not None:
+            overlay.finish()
+        partial.complete(video.damage, [] if overlay is None else overlay.sound)
+    progress(len(partial.times), len(partial.times))
 
 
 def _publish(result: VideoResult, partial: "PartialVideo", *, compact: bool) -> None:
@@ -419,30 +363,49 @@ class PartialVideo(StepwiseWork):
         self.sound: list[Sound] = []
         self.damage: str | None = None
         self.is_complete = False
+        self._new, self._mean, self._start = list[dict[str, Any]](), None, time.perf_counter()
         super().__init__(self.folder, settings, video, out=output.folder, resume=output.resume)
 
     def label_map(self, number: int) -> Path:
         """Path of a frame's label map."""
         return self.folder / "frames" / _frame_name(number)
 
-    def state(self) -> SmoothingState | None:
-        """The mean after the last chunk; None without smoothing or chunks."""
-        path = self._state(self.pieces - 1)
-        if not path.is_file():
-            return None
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return SmoothingState(arrays["classes"], arrays["probabilities"], arrays["frame"])
-        except (OSError, ValueError, KeyError) as error:
-            raise OutputError(f"{str(path)!r} can't be read ({error}); label the video without --resume") from None
+    def smoothing(self, weight: float) -> Smoothing | None:
+        """The mean after the last chunk, to go on with; None without smoothing."""
+        smoothing, path = Smoothing(weight) if weight else None, self._state(self.pieces - 1)
+        if smoothing is not None and path.is_file():
+            try:
+                with np.load(path, allow_pickle=False) as arrays:
+                    state = SmoothingState(arrays["classes"], arrays["probabilities"], arrays["frame"])
+            except (OSError, ValueError, KeyError) as error:
+                problem = f"{str(path)!r} can't be read ({error}); label the video without --resume"
+                raise OutputError(problem) from None
+            smoothing.restore(state)
+        return smoothing
 
-    def add_piece(
-        self, times: list[int], frames: list[dict[str, Any]], state: SmoothingState | None, seconds: float
+    def add_frame(
+        self, number: int, result: Segmentation, colors: UInt8[np.ndarray, "K 3"], state: SmoothingState | None
     ) -> None:
-        """Record the next chunk, whose label maps are written: the times of all its frames, and its labeled frames."""
-        if state is not None:
-            write_atomically(self._state(self.pieces), lambda file: np.savez(file, **vars(state)))
-        self.add({"times": times, "frames": frames, "seconds": seconds, "state": state is not None})
+        """Store the labels of the next labeled frame, and the mean after it; they count from the end of the chunk."""
+        image = label_map_image(result.labels, colors)
+        # run-length compression suits label maps: a tenth of the default's time, at about the same size
+        options = {"compress_level": 1, "compress_type": Z_RLE}
+        write_atomically(self.label_map(number), lambda file: image.save(file, "PNG", **options))
+        labels = LabelStatistics.of(result.labels, result.confidence).by_label()
+        self._new.append({"number": number, "labels": labels})
+        self._mean = state
+
+    def end_piece(self, times: array[int]) -> None:
+        """Record the frames since the last chunk as one, given the times of all frames of the video so far."""
+        if len(times) == len(self.times):
+            return
+        if self._mean is not None:
+            state = vars(self._mean)
+            write_atomically(self._state(self.pieces), lambda file: np.savez(file, **state))
+        now = time.perf_counter()
+        piece = {"times": list(times[len(self.times) :]), "frames": self._new, "seconds": now - self._start}
+        self.add({**piece, "state": self._mean is not None})
+        self._new, self._start = [], now
         self._state(self.pieces - 2).unlink(missing_ok=True)
 
     def complete(self, damage: str | None, sound: Sequence[Sound]) -> None:
@@ -492,9 +455,6 @@ BT709, LIMITED_RANGE = 1, 1
 SMALLEST_LISTED = 0.001
 """Minimum share of a frame for a class to be in the legend, so that flickering pixels don't move its lines."""
 
-_SMALLEST_TEXT = 11
-"""Minimum size of readable text [px]."""
-
 
 def require_encoder() -> None:
     """Raise `UsageError` if PyAV isn't installed, or its FFmpeg can't encode H.264."""
@@ -510,7 +470,9 @@ def require_encoder() -> None:
 class OverlayVideo:
     """Reads a source, and draws and encodes its overlay video; not thread-safe. Call `close`.
 
-    Frames keep their times. Odd sides are padded by a pixel, since H.264 halves the resolution of color.
+    Frames keep their times. Odd sides are padded by a pixel, since H.264 halves the resolution of color. The legend in
+    the lower left corner lists the classes of a frame in the order of the vocabulary, without shares, which would
+    change in every frame. It is omitted from videos without enough room.
     """
 
     def __init__(
@@ -520,9 +482,12 @@ class OverlayVideo:
         self.path, self._video, self._heard = path, OpenVideo(source), open_container(source)
         self.sound: list[Sound] = []
         self._frames = self._video.frames()
-        self._painter = VideoPainter((self._video.height, self._video.width), words, colors, style)
-        height, width = self._painter.size
-        self._odd = height % 2, width % 2
+        self._words, self._colors, self._style = words, colors, style
+        height, width = self._video.height, self._video.width
+        if (scale := math.sqrt((style.max_pixels or math.inf) / (height * width))) < 1:
+            height, width = max(2, round(height * scale)), max(2, round(width * scale))
+        self._size, self._odd = (height, width), (height % 2, width % 2)
+        self._legend: tuple[list[int], Image.Image | None] = [], None
         with self._writing():
             self._container = av.open(str(path), "w", format="mp4", container_options={"movflags": "faststart"})
             self._stream = stream = self._container.add_stream(ENCODER, rate=self._video.rate, options=X264_OPTIONS)
@@ -537,10 +502,22 @@ class OverlayVideo:
 
     def show(self, labels: UInt16[np.ndarray, "H W"], frames: int) -> None:
         """Draw a label map over the next `frames` frames, or all that remain."""
-        av, layer = require_av(), self._painter.layer(labels)
+        av = require_av()
+        regions = class_regions(nearest(labels, self._size), self._words, self._colors)
+        paint = Paint.of(regions)
         for read in islice(self._frames, frames):
             assert read.pixels is not None
-            pixels = self._painter.draw(read.pixels, layer)
+            pixels = read.pixels
+            if pixels.shape[:2] != self._size:
+                pixels = np.asarray(
+                    Image.fromarray(pixels).resize((self._size[1], self._size[0]), Image.Resampling.BOX)
+                )
+            overlay = paint.over(pixels, self._style.alpha)
+            panel = self._panel(regions.entries) if self._style.legend else None
+            margin = margin_of(overlay)
+            corner = (margin, 0 if panel is None else overlay.height - panel.height - margin)
+            finish_overlay(overlay, regions, self._style, panel, corner)
+            pixels = np.asarray(overlay)
             if any(self._odd):
                 pixels = np.pad(pixels, ((0, self._odd[0]), (0, self._odd[1]), (0, 0)), mode="edge")
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
@@ -549,6 +526,17 @@ class OverlayVideo:
             with self._writing():
                 self._play(float(read.time * self._video.time_base))
                 self._container.mux(self._stream.encode(frame))
+
+    def _panel(self, entries: Sequence[LegendEntry]) -> Image.Image | None:
+        """The legend, redrawn only when it changes."""
+        listed = [entry for entry in entries if entry.fraction >= SMALLEST_LISTED]
+        listed.sort(key=lambda entry: (entry.region == UNLABELED, entry.region))
+        shown = [entry.region for entry in listed]
+        if shown != self._legend[0]:
+            height, width = self._size
+            size = text_sizes(width, height)[1]
+            self._legend = shown, draw_legend(listed, round(0.4 * width), round(0.6 * height), size, shares=False)
+        return self._legend[1]
 
     def finish(self) -> None:
         """Finish the file on disk."""
@@ -604,52 +592,3 @@ class OverlayVideo:
         except require_av().error.FFmpegError as error:
             why = getattr(error, "strerror", None) or one_line(error)
             raise OutputError(f"{str(self.path)!r} can't be written: {why}; check the disk") from None
-
-
-class VideoPainter:
-    """Draws the frames of an overlay video.
-
-    The legend in the lower left corner lists the classes of a frame in the order of the vocabulary, without shares,
-    which would change in every frame. It is omitted from videos without enough room.
-    """
-
-    def __init__(
-        self, size: tuple[int, int], words: Sequence[str], colors: UInt8[np.ndarray, "K 3"], style: OverlayStyle
-    ) -> None:
-        self.words, self.colors, self.style = words, colors, style
-        scale = min(1.0, math.sqrt((style.max_pixels or math.inf) / (size[0] * size[1])))
-        self.size = size if scale == 1 else (max(2, round(size[0] * scale)), max(2, round(size[1] * scale)))
-        self._legend: tuple[list[int], Image.Image | None] = [], None
-
-    def layer(self, labels: UInt16[np.ndarray, "H W"]) -> tuple[Regions, Paint]:
-        """Prepare a label map for any number of frames: its regions, and their colors and outlines."""
-        regions = class_regions(nearest(labels, self.size), self.words, self.colors)
-        return regions, Paint.of(regions)
-
-    def draw(self, pixels: UInt8[np.ndarray, "H W 3"], layer: tuple[Regions, Paint]) -> UInt8[np.ndarray, "h w 3"]:
-        """A frame of the overlay video, of the size `size`."""
-        if pixels.shape[:2] != self.size:
-            pixels = np.asarray(Image.fromarray(pixels).resize((self.size[1], self.size[0]), Image.Resampling.BOX))
-        regions, paint = layer
-        overlay = paint.over(pixels, self.style.alpha)
-        shorter = min(self.size)
-        size, size_of_names = (max(_SMALLEST_TEXT, round(shorter / share)) for share in (34, 24))
-        panel = self._panel(regions.entries, size) if self.style.legend else None
-        margin = max(4, round(shorter / 60))
-        corner = (margin, 0 if panel is None else overlay.height - panel.height - margin)
-        if self.style.names:
-            covered = (0, 0, 0, 0) if panel is None else (*corner, corner[0] + panel.width, corner[1] + panel.height)
-            draw_names(overlay, regions, (size_of_names, size), covered)
-        if panel is not None:
-            overlay.paste(panel, corner, panel)
-        return np.asarray(overlay)
-
-    def _panel(self, entries: Sequence[LegendEntry], size: int) -> Image.Image | None:
-        """The legend, redrawn only when it changes."""
-        listed = [entry for entry in entries if entry.fraction >= SMALLEST_LISTED]
-        listed.sort(key=lambda entry: (entry.region == UNLABELED, entry.region))
-        shown = [entry.region for entry in listed]
-        if shown != self._legend[0]:
-            panel = draw_legend(listed, round(0.4 * self.size[1]), round(0.6 * self.size[0]), size, shares=False)
-            self._legend = shown, panel
-        return self._legend[1]

@@ -11,11 +11,15 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from typing import TypeVar
 
-from segvoc.errors import UsageError
+from segvoc.errors import SegvocError, UsageError
+
+_Item = TypeVar("_Item")
+_Outcome = TypeVar("_Outcome")
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # parameters of glibc's mallopt
 _LARGEST_TENSORS = 32 << 20  # bytes; glibc refuses more
@@ -121,6 +125,29 @@ def exit_when_parent_dies() -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def map_in_processes(
+    function: Callable[[_Item], _Outcome], items: Sequence[_Item], workers: int, killed: SegvocError
+) -> Iterator[_Outcome]:
+    """Map a picklable function over items, in order and in several processes, or in this one for a single worker.
+
+    If a process is killed, it raises the error `killed`.
+    """
+    from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor  # here, since it takes a moment
+
+    if workers < 2 or len(items) < 2:
+        yield from map(function, items)
+        return
+    # spawn, since a fork would copy locks held by the parent's threads
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(min(workers, len(items)), context, exit_when_parent_dies)
+    try:
+        yield from executor.map(function, items, chunksize=max(1, min(16, len(items) // (4 * workers))))
+    except BrokenProcessPool:
+        raise killed from None
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 def onnx_threads() -> int:

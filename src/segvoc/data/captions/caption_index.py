@@ -16,16 +16,14 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from torch.utils.data import DataLoader, Dataset
-
-from segvoc.data.captions.phrases import CleaningRules, PhraseExtractor, phrase_extractor
+from segvoc.data.captions.phrases import CleaningRules, phrase_extractor
 from segvoc.data.captions.sources import CaptionChunk, CaptionSource, ImageLocation, OnProblem
-from segvoc.errors import InputError, OutputError, SegvocError, UsageError, one_line
-from segvoc.runtime.process_settings import WORKER_START
+from segvoc.errors import InputError, OutputError, ProcessError, UsageError, one_line
+from segvoc.runtime.process_settings import map_in_processes
 from segvoc.runtime.progress import Progress
 from segvoc.storage.atomic_writes import write_bytes, write_path_atomically
 from segvoc.storage.files import digest_of
@@ -72,7 +70,7 @@ def build_index(
     index = folder / f"index-{digest[:24]}.sqlite"
     facts = _read_facts(index)
     if facts is None:
-        _extract(_Chunks(source.chunks, paths, extractor), workers, silent=silent)
+        _extract(source.chunks, paths, extractor, workers, silent=silent)
         facts = _merge(source, paths, rules, index, silent=silent)
     for problem in facts["problems"]:
         on_problem(problem)
@@ -96,48 +94,29 @@ def _read_facts(index: Path) -> dict[str, Any] | None:
         return None
 
 
-@dataclass(frozen=True)
-class _Chunks(Dataset[str]):
-    """Chunks by position; getting one writes its file and returns the error, if any."""
-
-    chunks: Sequence[CaptionChunk]
-    paths: Sequence[Path]
-    extractor: str
-
-    def __getitem__(self, position: int) -> str:
-        try:
-            extractor = phrase_extractor(self.extractor)
-            _write_chunk(self.chunks[position], self.paths[position], extractor)
-        except SegvocError as error:
-            return str(error)  # an exception that leaves a worker loses its type and drags its traceback along
-        return ""
-
-
-def _extract(chunks: _Chunks, workers: int, *, silent: bool) -> None:
-    from segvoc.data.training.training_set import batches_of  # not for workers, which would import torchvision
-
-    missing = [position for position, path in enumerate(chunks.paths) if not path.exists()]
-    workers = min(workers, len(missing)) if len(missing) > 1 else 0
-    loader = DataLoader(
-        chunks,
-        batch_size=None,
-        sampler=cast(Any, missing),
-        num_workers=workers,
-        multiprocessing_context=WORKER_START if workers else None,
+def _extract(
+    chunks: Sequence[CaptionChunk], paths: Sequence[Path], extractor: str, workers: int, *, silent: bool
+) -> None:
+    missing = [(chunk, path) for chunk, path in zip(chunks, paths, strict=True) if not path.exists()]
+    total = sum(map(_size, chunks))
+    done = total - sum(_size(chunk) for chunk, _ in missing)
+    unit = "tar" if chunks[0].tar else "image"
+    killed = ProcessError(
+        "a process that extracts noun phrases was killed, probably because memory ran out; run the same call again, "
+        "with fewer workers if it happens again"
     )
-    unit = "tar" if chunks.chunks[0].tar else "image"
-    sizes = [len(chunk.images) or 1 for chunk in chunks.chunks]
-    total = sum(sizes)
-    done = total - sum(sizes[position] for position in missing)
     with Progress("extracting noun phrases", total=total, unit=unit, done=done, silent=silent) as progress:
-        fix = "run the same call again, with fewer workers if it happens again"
-        for position, error in zip(missing, batches_of(loader, "extracts noun phrases", fix), strict=True):
-            if error:
-                raise OutputError(error)
-            progress.update(sizes[position])
+        written = map_in_processes(partial(_write_chunk, extractor), missing, workers, killed)
+        for (chunk, _), _ in zip(missing, written, strict=True):
+            progress.update(_size(chunk))
 
 
-def _write_chunk(chunk: CaptionChunk, path: Path, extractor: PhraseExtractor) -> None:
+def _size(chunk: CaptionChunk) -> int:
+    return len(chunk.images) or 1
+
+
+def _write_chunk(extractor: str, item: tuple[CaptionChunk, Path]) -> None:
+    chunk, path = item
     problems: list[str] = []
     skipped = 0
 
@@ -148,7 +127,7 @@ def _write_chunk(chunk: CaptionChunk, path: Path, extractor: PhraseExtractor) ->
             problems.append(problem)
 
     images = list(chunk.read(note))
-    found = extractor.phrases(caption for image in images for caption in image.captions)
+    found = phrase_extractor(extractor).phrases(caption for image in images for caption in image.captions)
     entries = []
     for image in images:
         phrases = [next(found) for _ in image.captions]

@@ -1,11 +1,8 @@
 """Prepares a benchmark: converts its original downloads to label maps, resumably."""
 
 import hashlib
-import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +11,7 @@ from segvoc.data.benchmarks import PREPARATION_FOLDER, PREPARED_LAYOUT, Benchmar
 from segvoc.data.preparation.conversions import ConversionResult, LabelConversion, Original, Plan, plan_preparation
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpack_downloads
 from segvoc.errors import InputError, OutputError, UsageError
-from segvoc.runtime.process_settings import exit_when_parent_dies
+from segvoc.runtime.process_settings import map_in_processes
 from segvoc.runtime.progress import Progress
 from segvoc.storage.records import check_amounts, from_json, to_json
 from segvoc.storage.resume import ResumableWork, stamp_of
@@ -120,13 +117,17 @@ def _converted(
 ) -> tuple[dict[str, ConversionResult], list[str]]:
     """The results by stem, and the failed stems; resumes an earlier call."""
     failed, key = list[str](), {"layout": PREPARED_LAYOUT}
+    killed = OutputError(
+        "a conversion worker was killed, perhaps because memory ran out; run the same command again with fewer --jobs"
+    )
     decode = partial(from_json, ConversionResult)
     with ResumableWork(_journal_path(root, benchmark), key, decode=lambda item: check_amounts(decode(item))) as work:
         recorded = {item.stem: item for _, stamp, item in work.done if stamp == _stamp(root, item)}
         done = {stem: recorded[stem] for stem in plan.originals if stem in recorded}
         rest = {stem: original for stem, original in plan.originals.items() if stem not in done}
         with Progress(f"preparing {benchmark.title}", total=len(plan.originals), done=len(done)) as progress:
-            for stem, result in zip(rest, _results(plan.convert, list(rest.values()), root, jobs), strict=True):
+            results = map_in_processes(partial(_run, root, plan.convert), list(rest.values()), jobs, killed)
+            for stem, result in zip(rest, results, strict=True):
                 progress.update()
                 if isinstance(result, str):
                     failed.append(stem)
@@ -143,27 +144,6 @@ def _journal_path(root: Path, benchmark: Benchmark) -> Path:
 
 def _stamp(root: Path, item: ConversionResult) -> list[object]:
     return [list(stamp_of(root / name) or ()) for name in item.sha256]
-
-
-def _results(
-    convert: LabelConversion, originals: Sequence[Original], root: Path, jobs: int
-) -> Iterator[ConversionResult | str]:
-    work = partial(_run, root, convert)
-    if jobs == 1 or len(originals) < 2:
-        yield from map(work, originals)
-        return
-    # spawn, since a fork would copy locks held by the parent's threads
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(min(jobs, len(originals)), mp_context=context, initializer=exit_when_parent_dies)
-    try:
-        yield from executor.map(work, originals, chunksize=max(1, min(16, len(originals) // (4 * jobs))))
-    except BrokenProcessPool:
-        raise OutputError(
-            "a conversion worker was killed, perhaps because memory ran out; run the same command again "
-            "with fewer --jobs"
-        ) from None
-    finally:
-        executor.shutdown(cancel_futures=True)
 
 
 def _run(root: Path, convert: LabelConversion, original: Original) -> ConversionResult | str:

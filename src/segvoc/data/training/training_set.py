@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from multiprocessing import queues
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -45,8 +45,6 @@ LAST_BATCH = 10.0
 
 _NO_SHARED_MEMORY = 28
 """Exit code of a worker whose batch doesn't fit into shared memory."""
-
-_SMALLER = "give a container more shared memory (docker run --shm-size=8g), or read in the process that trains"
 
 
 class TrainingSample(NamedTuple):
@@ -211,8 +209,9 @@ def read_ahead(
 ) -> Iterator[_Batch]:
     """Read the batches of a data set with PyTorch's data loader; `ProcessError` if a worker process is killed.
 
-    `sampler` gives the indices of each batch. `workers` processes read them (0: this process). `pinned` copies the
-    batches to pinned memory, for a GPU. For `signals` see `batches_of`.
+    `sampler` gives the indices of each batch. `workers` processes read them (0: this process); they start now, and
+    their errors are raised again in one line. `pinned` copies the batches to pinned memory, for a GPU. Once `signals`,
+    to which the caller's handlers append, isn't empty, the process ends if no batch comes within `LAST_BATCH` seconds.
     """
     if workers:
         _start_forkserver()
@@ -227,23 +226,13 @@ def read_ahead(
         # for the workers' seeds: drawing them from the global generator would change dropout after a resume
         generator=torch.Generator(),
     )
-    fix = f"continue the run with --resume, and if it happens again, {_SMALLER} (--set num_workers=0)"
-    return batches_of(loader, "reads training data", fix, signals)
-
-
-def batches_of(loader: DataLoader[Any], what: str, fix: str, signals: Sequence[int] = ()) -> Iterator[Any]:
-    """Start the workers of a data loader now, and iterate over its batches; re-raises workers' errors in one line.
-
-    A killed worker is a `ProcessError`, whose message `what` ("reads images") and `fix` complete. Once `signals`, to
-    which the caller's handlers append, isn't empty, the process ends if no batch comes within `LAST_BATCH` seconds.
-    """
-    if not loader.num_workers:
+    if not workers:
         return iter(loader)
     loader.timeout = POLL_SECONDS
-    return _naming_killed_readers(iter(loader), what, fix, signals)
+    return _naming_killed_readers(iter(loader), signals)
 
 
-def _naming_killed_readers(batches: Iterator[_Batch], what: str, fix: str, signals: Sequence[int]) -> Iterator[_Batch]:
+def _naming_killed_readers(batches: Iterator[_Batch], signals: Sequence[int]) -> Iterator[_Batch]:
     try:
         while True:
             try:
@@ -267,7 +256,11 @@ def _naming_killed_readers(batches: Iterator[_Batch], what: str, fix: str, signa
             if _NO_SHARED_MEMORY in ends
             else "was killed, probably because memory ran out"
         )
-        raise ProcessError(f"a process that {what} {how}; {fix}") from None
+        raise ProcessError(
+            f"a process that reads training data {how}; continue the run with --resume, and if it happens again, give "
+            "a container more shared memory (docker run --shm-size=8g), or read in the process that trains "
+            "(--set num_workers=0)"
+        ) from None
 
 
 def _next_batch(batches: Iterator[_Batch], signals: Sequence[int]) -> _Batch:

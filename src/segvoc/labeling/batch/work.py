@@ -8,8 +8,9 @@ import io
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from segvoc.errors import LongNameError, SegvocError, UnavailableError, UsageError
@@ -20,7 +21,7 @@ from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.batch.sources import BatchImage, BatchSource, Unit, folder_at
-from segvoc.labeling.labeling import Labeling, Output
+from segvoc.labeling.labeling import Labeling, Output, in_order
 from segvoc.models.digests import model_record
 from segvoc.models.opening import load
 from segvoc.runtime import process_settings
@@ -136,17 +137,18 @@ class ShardLabeler:
         Decodes images, runs the network and encodes results at the same time.
         """
         encode, write = (_row, self._write_table) if self.batch.sink == "parquet" else (_files, self._write_files)
-        results, failed, waiting = list[Any](), list[tuple[str, str]](), deque[Future[Any]]()
+        failed = list[tuple[str, str]]()
+
+        def calls() -> Iterator[tuple[Callable[[], Any], int]]:
+            for image, result in self._results(shard):
+                if isinstance(result, str):
+                    failed.append((image.address, result))
+                yield partial(encode, image, result), 1
+                del result  # the encoder thread holds the last reference
+
         try:
             with ThreadPoolExecutor(4) as encoders:
-                for image, result in self._results(shard):
-                    if isinstance(result, str):
-                        failed.append((image.address, result))
-                    waiting.append(encoders.submit(encode, image, result))
-                    del result  # the encoder thread holds the last reference
-                    if len(waiting) > WAITING_TO_ENCODE:
-                        results.append(waiting.popleft().result())
-                results.extend(future.result() for future in waiting)
+                results = list(in_order(encoders, calls(), WAITING_TO_ENCODE))
         except UnavailableError as error:
             return str(error)
         written = write(shard.key, results, failed)
