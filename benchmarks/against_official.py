@@ -2,8 +2,7 @@
 
     git clone https://github.com/cvlab-kaist/CAT-Seg /tmp/CAT-Seg    # or PixelSegTech/PCA-Seg, lchen1019/ERR-Seg
     python -m benchmarks.against_official --official /tmp/CAT-Seg [--rows KIND ...] [--words N ...] [--keep N]
-        [--repeats N] [--dtype bfloat16] [--device cuda] [--optimize compile]
-        [--page docs/explanation/speed.md]
+        [--repeats N] [--dtype bfloat16] [--device cuda] [--page docs/explanation/speed.md]
 
 Both codes have the same random weights and inputs and take turns call by call, with 2 threads. Before that, their
 float32 results have to agree to 1e-4 of the largest value. The official code computes in float32, ours in --dtype.
@@ -13,7 +12,6 @@ Kinds of rows:
   pooling (1, 1)), with cached words
 - training: forward and backward pass of a 384x384 image, which trains what the recipes train, text encoder included;
   all gradients have to agree. PCA-Seg's released step fails; it is measured with its two wrong calls fixed
-- aggregation: from the image encoder's features to logits
 --keep lets our network refine only that many words, which is not exact.
 
 "ratio" is the median over the turns of official time by ours, "spread" the range of a code's times by their median.
@@ -26,11 +24,9 @@ On a GPU (--device cuda) both codes multiply in TF32, as the official programs d
 call allocates.
 
 Rows are added to `results/against_official_INSTRUCTIONS.json`, a file for each set of instructions or each GPU, in the
-place of earlier ones of the same setting, unless those were measured on another machine. --page writes the tables of
-all files between the marks on a page; `<!-- against-official: AMX -->` as the first mark asks for a short one, with the
+place of earlier ones of the same setting. --page, also without --official, writes the tables of all files between the
+marks on a page; `<!-- against-official: AMX -->` as the first mark asks for a short one, with the
 exact rows of one machine that have the most words. Measure on an otherwise idle machine.
-
-`--before FOLDER` compares `segment` with that of another checkout of segvoc instead (side_by_side.py).
 """
 
 import argparse
@@ -49,13 +45,13 @@ from typing import Any, Literal, TypeVar, get_args
 
 import torch
 
-from benchmarks import machine, side_by_side
+from benchmarks import machine
 from benchmarks.compared_calls import OFFICIAL, OURS, RECIPE, Call, Dtype, Kind, Setting, difference, equal_labels
 from benchmarks.machine import matrix_rate
 from benchmarks.multiply_adds import multiply_adds_of
 from benchmarks.official_code import find_model, official_file
 from segvoc.errors import SegvocError, UsageError
-from segvoc.runtime.hardware import Optimize, bfloat16_instructions, peak_gigabytes
+from segvoc.runtime.hardware import bfloat16_instructions, peak_gigabytes
 from segvoc.runtime.process_settings import float32_products, keep_freed_memory
 from segvoc.storage.files import file_sha256, read_json
 from tools.make_tables import markdown
@@ -78,21 +74,14 @@ Result = TypeVar("Result")
 Line = dict[str, object]
 """A measured row."""
 
-FEW_AND_MANY = {"cat-seg-b": (20, 59, 171), "pca-seg-b": (20, 59, 171), "err-seg-b": (150, 847)}
 WORDS: dict[Kind, dict[str, tuple[int, ...]]] = {
-    "network": FEW_AND_MANY,
+    "network": {"cat-seg-b": (20, 59, 171), "pca-seg-b": (20, 59, 171), "err-seg-b": (150, 847)},
     "protocol": dict.fromkeys(RECIPE, (171,)),
     "training": dict.fromkeys(RECIPE, (59,)),
-    "aggregation": FEW_AND_MANY,
 }
 """Numbers of words, by the kind of row and the model."""
-LABELS: dict[str, str] = {
-    "network": "",
-    "protocol": ", published test protocol",
-    "training": ", training step",
-    "aggregation": ", aggregation alone",
-}
-KEY = ("model", "kind", "words", "keep", "dtype", "optimize")
+LABELS: dict[str, str] = {"network": "", "protocol": ", published test protocol", "training": ", training step"}
+KEY = ("model", "kind", "words", "keep", "dtype")
 """What tells rows apart."""
 
 
@@ -110,7 +99,7 @@ def settings_of(model: str, options: argparse.Namespace) -> list[Setting]:
         raise UsageError(f"{model} has no such rows as {', '.join(options.rows)}; choose network")
     several = {"training": BATCH} if on_gpu else {}
     return [
-        Setting(model, words, kind, options.keep, options.device, several.get(kind, 1), options.optimize)
+        Setting(model, words, kind, options.keep, options.device, several.get(kind, 1))
         for kind in kinds
         for words in options.words or WORDS[kind][model]
     ]
@@ -134,7 +123,7 @@ def measured(folder: Path, setting: Setting, dtype: Dtype, repeats: int) -> Line
             f"{setting.model}, {setting.kind}, {setting.words} words: our results differ from the official ones by "
             f"{apart:.1e} of the largest, which is more than {LARGEST_DIFFERENCE:.0e}; make them agree before measuring"
         )
-    if dtype != "float32" or setting.keep or setting.optimize == "compile":
+    if dtype != "float32" or setting.keep:
         ours = OURS[setting.kind](setting, dtype)
         ours.take(official)
         count = multiply_adds_of(ours.plainly) if setting.keep else count
@@ -241,27 +230,18 @@ def _set_up(keeps_memory: bool) -> None:
         keep_freed_memory()  # as our command line does; with one process for both, the official code profits as well
 
 
-def with_earlier(rows: list[Line], earlier: Path, described: Mapping[str, object]) -> list[Line]:
-    """Rows, and those of other settings in an earlier file, if the machine was the same; ordered by setting."""
-    before = read_json(earlier) if earlier.is_file() else {"machine": {}, "rows": []}
-    is_same = described.items() <= before["machine"].items()
-    merged = {tuple(row.get(key, "auto") for key in KEY): row for row in (*(before["rows"] if is_same else ()), *rows)}
-    return sorted(merged.values(), key=_place)
-
-
 def _place(row: Line) -> tuple[int, ...]:
     """Where a row stands in the table."""
-    model, kind = list(FEW_AND_MANY).index(str(row["model"])), list(LABELS).index(str(row["kind"]))
-    dtype = 2 * (row["dtype"] != "float32") + (row.get("optimize") == "compile")
-    return dtype, kind, model, int(str(row["keep"])), int(str(row["words"]))
+    model, kind = list(WORDS["network"]).index(str(row["model"])), list(LABELS).index(str(row["kind"]))
+    return int(row["dtype"] != "float32"), kind, model, int(str(row["keep"])), int(str(row["words"]))
 
 
-def save(rows: list[Line]) -> None:
-    """Add rows to the results of machines with these instructions, or of this GPU."""
-    device = str(rows[0]["device"])
+def save(row: Line) -> None:
+    """Add a row to the results of machines with these instructions, or of this GPU."""
+    device = str(row["device"])
     described = machine.described(device)
     name = f"{NAME}_{str(described.get('gpu', described['instructions'])).lower().replace(' ', '-')}"
-    machine.save(name, with_earlier(rows, machine.RESULTS / f"{name}.json", described), device)
+    machine.update(name, [row], KEY, device)
 
 
 def table(rows: Sequence[Line]) -> str:
@@ -270,11 +250,10 @@ def table(rows: Sequence[Line]) -> str:
     lines: list[tuple[object, ...]] = [
         ("", "words", "times as fast", *(f"{quantity}: segvoc, official" for quantity in quantities))
     ]
-    for row in rows:
+    for row in sorted(rows, key=_place):
         label = f"`{row['model']}`{LABELS[str(row['kind'])]}" + (f", {row['keep']} kept" if row["keep"] else "")
         label += f" of {row['images']} images" if row.get("images", 1) != 1 else ""
         label += "" if row["dtype"] == "float32" else f", {row['dtype']}"
-        label += ", compiled" if row.get("optimize") == "compile" else ""
         label += ", one turn" if row["repeats"] == 1 else ""
         pairs = [f"{row[key]:.3g}, {row[f'official_{key}']:.3g}" for key in ("seconds", "gigabytes") if key in row]
         pairs += ["-"] * (2 - len(pairs)) + [f"{row['share']:.0%}, {row['official_share']:.0%}"]
@@ -322,7 +301,7 @@ def show(machines: Sequence[Mapping[str, Any]], page: Path) -> None:
         if start[1] == results["machine"].get("gpu", results["machine"]["instructions"]):
             rows = [row for row in rows if row["kind"] in ("network", "training") and not row["keep"]]
             # the last ones have the most words
-            most = {(row["model"], row["kind"], row["dtype"], row.get("optimize")): row for row in rows}
+            most = {(row["model"], row["kind"], row["dtype"]): row for row in sorted(rows, key=_place)}
             tables = [table(list(most.values()))]
         elif rows and not start[1]:
             tables.append(table(rows) + about(results))
@@ -334,26 +313,19 @@ def main() -> None:
     """Measure the rows of each checkout; print and save the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--official", type=Path, nargs="+", default=(), help="checkouts of the official code")
-    parser.add_argument("--before", type=Path, help="a checkout of segvoc to compare with instead")
     parser.add_argument("--rows", nargs="+", choices=tuple(WORDS), default=tuple(WORDS), help="kinds of rows")
     parser.add_argument("--words", type=int, nargs="+", help="numbers of classes")
     parser.add_argument("--keep", type=int, default=0, help="number of classes that our network refines")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="that of our network")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where both codes compute")
-    parser.add_argument("--optimize", choices=get_args(Optimize), default="auto", help="as segvoc.load takes it")
     parser.add_argument("--page", type=Path, nargs="+", default=(), help="write the table between the marks on these")
     options = parser.parse_args()
     if min(options.repeats, *(options.words or [1])) < 1 or options.keep < 0:
         parser.error("--repeats and --words have to be 1 or more, --keep can't be negative")
-    if bool(options.official) == bool(options.before):
-        parser.error("give either --official or --before")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line sets it
     try:
-        if options.before:
-            side_by_side.compare(options.before, options.repeats)
-        else:
-            os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line sets it
-            measure_all([folder.resolve() for folder in options.official], options)
+        measure_all([folder.resolve() for folder in options.official], options)
     except SegvocError as error:
         raise SystemExit(f"{parser.prog}: {error}") from None
 
@@ -369,7 +341,7 @@ def measure_all(folders: Sequence[Path], options: argparse.Namespace) -> None:
                 call = (peak_memory, folder, setting, options.dtype, side)
                 line[f"{prefix}gigabytes"] = alone(*call, keeps_memory=side == "ours")
         print(line, file=sys.stderr)
-        save([line])  # after every row, so that nothing is lost when a long run is stopped
+        save(line)  # after every row, so that nothing is lost when a long run is stopped
     machines = [read_json(file) for file in sorted(machine.RESULTS.glob(f"{NAME}_*.json"))]
     for page in options.page:
         show(machines, page)

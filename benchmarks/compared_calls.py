@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 from unittest import mock
 
 import numpy as np
@@ -19,13 +19,11 @@ import segvoc
 from benchmarks.multiply_adds import err_seg_kept
 from benchmarks.official_code import LONGEST, build_official
 from segvoc.encoders.word_encoder import EncodedWords
-from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all
 from segvoc.layers.selection_rules import DROPPED, MostSimilar, Voted
 from segvoc.models.builders import weightless
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.runtime.hardware import Optimize
 from segvoc.training.loop import StepPasses, fit_memory
 from segvoc.training.objectives import Objective
 from segvoc.training.recipe import freeze_others, learning_rates
@@ -33,7 +31,7 @@ from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build
 from segvoc.vocabulary import Vocabulary
 
-Kind = Literal["network", "protocol", "training", "aggregation"]
+Kind = Literal["network", "protocol", "training"]
 Dtype = Literal["float32", "bfloat16"]
 RECIPE = {"cat-seg-b": "cat-seg-b", "pca-seg-b": "pca-seg-b-released"}
 """Our recipes that train as the official code does."""
@@ -57,8 +55,6 @@ class Setting:
     """Where both compute."""
     images: int = 1
     """Batch size of a step of training: the same image so many times."""
-    optimize: Optimize = "auto"
-    """How a GPU runs our network: `segvoc.load`."""
 
     @property
     def kept(self) -> int:
@@ -68,34 +64,9 @@ class Setting:
         return min(self.words, LONGEST)
 
     @property
-    def pooling(self) -> int:
-        """Cells over which class aggregation pools along each axis."""
-        return 1 if self.kind == "protocol" else 2
-
-    @property
     def names(self) -> list[str]:
         """The words."""
         return [f"word {number}" for number in range(self.words)]
-
-
-class Inputs:
-    """Random inputs, the same for both codes: an image, labels of its pixels, words, features of an image encoder."""
-
-    def __init__(self, setting: Setting) -> None:
-        preset, draw = find_preset(setting.model), torch.Generator().manual_seed(0)
-        side = {"protocol": 640, "network": preset.protocols["single"].size}.get(setting.kind, 384)
-        self.image = torch.randint(256, (3, side, side), dtype=torch.uint8, generator=draw).to(setting.device)
-        self.labels = torch.randint(setting.words, (side, side), generator=draw).to(setting.device)
-        encoder = cast(Any, meta_network(setting.model).image_encoder)
-        text = torch.randn(setting.words, 1, encoder.channels, generator=draw)
-        self.text = F.normalize(text, dim=-1).to(setting.device)
-        self.maps, self.taps = [], []
-        if setting.kind == "aggregation":
-            side = preset.protocols["single"].size
-            with torch.device("meta"):
-                shapes = encoder(torch.empty(1, 3, side, side))
-            self.maps = [(torch.randn(one.shape, generator=draw) + 0.5).to(setting.device) for one in shapes.maps]
-            self.taps = [torch.randn(tap.shape, generator=draw).to(setting.device) for tap in shapes.taps]
 
 
 def meta_network(model: str) -> SegmentationNetwork:
@@ -105,7 +76,7 @@ def meta_network(model: str) -> SegmentationNetwork:
         return preset.build(preset.configuration).eval()
 
 
-def clear_words(map_: Tensor, setting: Setting) -> Tensor:
+def clear_words(map_: Tensor, words: int, kept: int) -> Tensor:
     """Embeddings (T 1 C) of which only the first `kept` get votes, by a dense map (1 C H W).
 
     With independent ones many words would have about equally many votes, and each code might keep others. These
@@ -113,23 +84,27 @@ def clear_words(map_: Tensor, setting: Setting) -> Tensor:
     """
     cells, draw = map_[0].flatten(1).T, torch.Generator().manual_seed(0)
     mean = cells.mean(dim=0)
-    own = cells[torch.linspace(0, len(cells) - 1, setting.kept).long()] - mean
-    noise = torch.randn(setting.words - setting.kept, len(mean), generator=draw).to(mean.device)
+    own = cells[torch.linspace(0, len(cells) - 1, kept).long()] - mean
+    noise = torch.randn(words - kept, len(mean), generator=draw).to(mean.device)
     return F.normalize(torch.cat((own, noise * mean.norm() / len(mean) ** 0.5 - mean)), dim=-1)[:, None]
 
 
 class Call(ABC):
-    """One code's half of a comparison."""
+    """One code's half of a comparison, on the same random image, labels of its pixels, and words."""
 
     network: Any
-    """The network."""
 
     def __init__(self, setting: Setting) -> None:
-        self.setting, self.inputs = setting, Inputs(setting)
-        self.text = self.inputs.text
+        self.setting, draw = setting, torch.Generator().manual_seed(0)
+        sides = {"protocol": 640, "network": find_preset(setting.model).protocols["single"].size, "training": 384}
+        side = sides[setting.kind]
+        self.image = torch.randint(256, (3, side, side), dtype=torch.uint8, generator=draw).to(setting.device)
+        self.truth = torch.randint(setting.words, (side, side), generator=draw).to(setting.device)
+        channels = cast(Any, meta_network(setting.model).image_encoder).channels
+        self.text = F.normalize(torch.randn(setting.words, 1, channels, generator=draw), dim=-1).to(setting.device)
         """Embeddings of the words (T 1 C)."""
-        self.logits = torch.empty(0)
-        """Logits of the last call (B T h w)."""
+        self.logits = self.found = torch.empty(0)
+        """Logits of the last call (B T h w), and the labels of the protocol (H W)."""
 
     @abstractmethod
     def __call__(self) -> None:
@@ -144,8 +119,13 @@ class Call(ABC):
         return self.logits
 
     def labels(self) -> Tensor:
-        """The labels that the last call has found."""
-        return self.logits.argmax(dim=1)
+        """Labels of the image's pixels, or of the logits' cells."""
+        return self.found if self.setting.kind == "protocol" else self.logits.argmax(dim=1)
+
+    def gradients(self) -> dict[str, Tensor]:
+        """The gradients of all weights by name, zeros for those that have none."""
+        state = {name: torch.zeros_like(value) for name, value in self.network.state_dict().items()}
+        return state | {name: one.grad for name, one in self.network.named_parameters() if one.grad is not None}
 
 
 class OfficialCall(Call):
@@ -153,7 +133,7 @@ class OfficialCall(Call):
 
     def __init__(self, folder: Path, setting: Setting) -> None:
         super().__init__(setting)
-        self.network = build_official(folder, kept=setting.kept, pooling=setting.pooling).to(setting.device)
+        self.network = build_official(folder, setting.kept, 1 if setting.kind == "protocol" else 2).to(setting.device)
         if setting.kind != "training":
             self.network.requires_grad_(False)
         self.head = self.network.sem_seg_head
@@ -167,15 +147,14 @@ class OfficialNetwork(OfficialCall):
         super().__init__(folder, setting)
         self.head.register_forward_hook(self._note)
         if setting.model.startswith("err-seg"):
-            pixels = (self.inputs.image - self.network.clip_pixel_mean) / self.network.clip_pixel_std
+            pixels = (self.image - self.network.clip_pixel_mean) / self.network.clip_pixel_std
             with torch.no_grad():
                 features = self.head.clip_model.encode_image(pixels[None], dense=True)
-            self.text = clear_words(features["os16_dense"], setting)
+            self.text = clear_words(features["os16_dense"], setting.words, setting.kept)
         self.predictor.cache = self.text
-        side = self.inputs.image.shape[-1] // (1 if setting.kind == "protocol" else 4)
-        self.request = [{"image": self.inputs.image, "height": side, "width": side}]
+        side = self.image.shape[-1] // (1 if setting.kind == "protocol" else 4)
+        self.request = [{"image": self.image, "height": side, "width": side}]
         self.network.sliding_window = setting.kind == "protocol"
-        self.found = torch.empty(0)
 
     def __call__(self) -> None:
         """Run the meta-architecture's inference; detectron2's evaluator takes the largest probability."""
@@ -186,10 +165,6 @@ class OfficialNetwork(OfficialCall):
 
     def _note(self, module: nn.Module, inputs: object, logits: Tensor) -> None:
         self.logits = logits
-
-    def labels(self) -> Tensor:
-        """Labels of the logits' cells, or of the image's pixels."""
-        return self.found if self.setting.kind == "protocol" else super().labels()
 
 
 class OfficialTraining(OfficialCall):
@@ -208,7 +183,7 @@ class OfficialTraining(OfficialCall):
                 layer.forward = partial(layer.forward, need_loss=True)
         tokens = cast(Any, meta_network(setting.model).text_encoder).tokenize(prompts(setting))
         self.predictor.tokens = F.pad(tokens, (0, CONTEXT - tokens.shape[1])).to(setting.device)
-        self.request = [{"image": self.inputs.image, "sem_seg": self.inputs.labels}] * setting.images
+        self.request = [{"image": self.image, "sem_seg": self.truth}] * setting.images
 
     def __call__(self) -> None:
         """Run the meta-architecture's training."""
@@ -217,29 +192,7 @@ class OfficialTraining(OfficialCall):
 
     def result(self) -> Tensor:
         """All gradients, under our names."""
-        state = {name: torch.zeros_like(value) for name, value in self.network.state_dict().items()}
-        state |= gradients(self.network)
-        return flat(our_state(self.setting.model, state))
-
-
-class OfficialAggregation(OfficialCall):
-    """From the image encoder's features to logits."""
-
-    def __init__(self, folder: Path, setting: Setting) -> None:
-        super().__init__(folder, setting)
-        if setting.model.startswith("err-seg"):
-            self.text = clear_words(self.inputs.maps[0], setting)
-
-    def __call__(self) -> None:
-        """Run the aggregator; with CAT-Seg and PCA-Seg also the layers before it that the meta-architecture has."""
-        network, inputs, text = self.network, self.inputs, self.text[None]
-        with torch.no_grad(), countable_votes():
-            if self.setting.model.startswith("err-seg"):
-                self.logits = self.head.decoder(list(inputs.maps), text, list(inputs.taps), None)
-                return
-            finer = [network.upsample1(inputs.taps[0]), network.upsample2(inputs.taps[1])]
-            image = (None,) if self.setting.model.startswith("pca-seg") else ()  # which PCA-Seg's takes for drawings
-            self.logits = self.predictor.transformer(inputs.maps[0], text, [inputs.maps[0], *finer], *image)
+        return flat(our_state(self.setting.model, self.gradients()))
 
 
 def countable_votes() -> AbstractContextManager[object]:
@@ -255,6 +208,7 @@ class OurCall(Call):
 
     def __init__(self, setting: Setting, dtype: Dtype = "float32") -> None:
         super().__init__(setting)
+        self.dtype = dtype
 
     def take(self, official: OfficialCall) -> None:
         """Take the weights of the official network and the embeddings of its words."""
@@ -267,52 +221,44 @@ class OurNetwork(OurCall):
 
     def __init__(self, setting: Setting, dtype: Dtype = "float32") -> None:
         super().__init__(setting, dtype)
-        self.segmenter = segvoc.load_network(
-            setting.model, weights="random", device=setting.device, dtype=dtype, optimize=setting.optimize
-        )
+        self.segmenter = segvoc.load_network(setting.model, weights="random", device=setting.device, dtype=dtype)
         self.network = self.segmenter.network
-        self.selection: ClassSelection | None = None
+        selection: ClassSelection | None = None
         if setting.keep or setting.model.startswith("err-seg"):
-            self.selection = Voted(setting.keep or setting.kept)
+            selection = Voted(setting.keep or setting.kept)
         elif setting.kept < setting.words:
-            self.selection = MostSimilar(setting.kept)
+            selection = MostSimilar(setting.kept)
+        self.protocol = replace(self.segmenter.protocols["single"], selection=selection)
 
     def __call__(self) -> None:
         """Run the network as `segment` does."""
-        protocol = self.segmenter.protocols["single"]
-        protocol = replace(protocol, pooling=(self.setting.pooling,) * 2, selection=self.selection)
-        logits, kept = self.segmenter.run(self.inputs.image[None].float(), cast(EncodedWords, self.text), protocol)
+        logits, kept = self.segmenter.run(self.image[None].float(), cast(EncodedWords, self.text), self.protocol)
         self.logits = scatter_to_all(logits, kept, self.setting.words)
 
     def plainly(self) -> None:
         """Run the network's code as it is."""
         with torch.inference_mode():
             self.network(
-                self.inputs.image[None].float(),
+                self.image[None].float(),
                 self.text,
-                pooling=(self.setting.pooling,) * 2,
-                selection=self.selection,
+                pooling=self.protocol.pooling,
+                selection=self.protocol.selection,
                 chunk=self.segmenter.class_chunk,
             )
 
 
-class OurAggregation(OurNetwork):
-    """From the image encoder's features to logits."""
+class _GivenWords(NamedTuple):
+    """Gives these embeddings (T 1 C) to any words."""
 
-    def __call__(self) -> None:
-        """Run the aggregation."""
-        dtype, inputs = getattr(torch, self.segmenter.dtype), self.inputs
-        maps, taps = ([one.to(dtype) for one in some] for some in (inputs.maps, inputs.taps))
-        context = AggregationContext((2, 2), self.selection, self.segmenter.class_chunk)
-        with torch.inference_mode():
-            logits, kept = self.network.aggregation(maps, self.text[None], (maps[0], *taps), context)
-        self.logits = scatter_to_all(logits.float(), kept, self.setting.words)
+    embeddings: Tensor
+    templates: Sequence[str] = ()
+
+    def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> EncodedWords:
+        return cast(EncodedWords, self.embeddings)
 
 
 class OurProtocol(OurNetwork):
     """From an image to labels, by the published test protocol."""
-
-    found: np.ndarray
 
     def __init__(self, setting: Setting, dtype: Dtype = "float32") -> None:
         super().__init__(setting, dtype)
@@ -322,31 +268,17 @@ class OurProtocol(OurNetwork):
     def __call__(self) -> None:
         """Label the image."""
         self.views.clear()
-        self.segmenter.encode_words = GivenWords(self.text)
-        image, keep = self.inputs.image.permute(1, 2, 0).cpu().numpy(), self.setting.keep or None
+        self.segmenter.encode_words = _GivenWords(self.text)
+        image, keep = self.image.permute(1, 2, 0).cpu().numpy(), self.setting.keep or None
         result = self.segmenter.segment(image, self.setting.names, window="official", keep_classes=keep)
-        self.found, self.logits = result.labels, torch.cat(self.views)
+        self.found, self.logits = torch.from_numpy(result.labels.astype(np.int64)), torch.cat(self.views)
+
+    def plainly(self) -> None:
+        """Label the image."""
+        self()
 
     def _note(self, module: nn.Module, inputs: object, output: SelectedLogits) -> None:
         self.views.append(scatter_to_all(*output, self.setting.words).float())
-
-    def labels(self) -> Tensor:
-        """Labels of the image's pixels."""
-        return torch.from_numpy(self.found.astype(np.int64))
-
-
-@dataclass(frozen=True)
-class GivenWords:
-    """Gives these embeddings to any words."""
-
-    embeddings: Tensor
-    """One for each word (T 1 C)."""
-    templates: Sequence[str] = ()
-    """No prompts are made."""
-
-    def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> EncodedWords:
-        """The embeddings."""
-        return cast(EncodedWords, self.embeddings)
 
 
 class OurTraining(OurCall):
@@ -356,7 +288,7 @@ class OurTraining(OurCall):
         super().__init__(setting, dtype)
         settings = ("class_chunk_size=16", "activation_checkpointing=true") if setting.device == "cpu" else ()
         built = build(RECIPES[RECIPE[setting.model]]().with_settings(settings), Start(weights="random"), 0)
-        self.network, self.dtype = built.network.to(setting.device), dtype
+        self.network = built.network.to(setting.device)
         freeze_others(self.network, learning_rates(self.network, built.recipe))
         self.objective = Objective(self.network, built.recipe).train()
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
@@ -381,28 +313,25 @@ class OurTraining(OurCall):
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
         count = self.setting.images
-        return torch.stack([self.inputs.image] * count), torch.stack([self.inputs.labels] * count), self.tokens
+        return torch.stack([self.image] * count), torch.stack([self.truth] * count), self.tokens
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self.setting.device, torch.bfloat16, enabled=self.dtype == "bfloat16")
 
     def result(self) -> Tensor:
         """All gradients."""
-        state = {name: torch.zeros_like(value) for name, value in self.network.state_dict().items()}
-        return flat(state | gradients(self.network))
+        return flat(self.gradients())
 
 
 OFFICIAL: dict[Kind, type[OfficialCall]] = {
     "network": OfficialNetwork,
     "protocol": OfficialNetwork,
     "training": OfficialTraining,
-    "aggregation": OfficialAggregation,
 }
 OURS: dict[Kind, type[OurCall]] = {
     "network": OurNetwork,
     "protocol": OurProtocol,
     "training": OurTraining,
-    "aggregation": OurAggregation,
 }
 
 
@@ -417,11 +346,6 @@ def our_state(model: str, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
     convert = find_preset(model).from_official
     assert convert is not None
     return convert(official, meta_network(model))
-
-
-def gradients(network: nn.Module) -> dict[str, Tensor]:
-    """The gradients of all parameters that have one."""
-    return {name: value.grad for name, value in network.named_parameters() if value.grad is not None}
 
 
 def flat(state: Mapping[str, Tensor]) -> Tensor:

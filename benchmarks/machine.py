@@ -62,12 +62,14 @@ def save(name: str, rows: list[dict[str, object]], device: str = "cpu", **facts:
     (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
 
 
-def update(name: str, rows: Sequence[Mapping[str, object]], key: Sequence[str], **facts: str) -> None:
+def update(
+    name: str, rows: Sequence[Mapping[str, object]], key: Sequence[str], device: str = "cpu", **facts: str
+) -> None:
     """Save rows in place of those of earlier runs that have the same values in the columns of a key."""
     file = RESULTS / f"{name}.json"
     before = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.exists() else []
     merged = {tuple(row[column] for column in key): dict(row) for row in (*before, *rows)}
-    save(name, list(merged.values()), **facts)
+    save(name, list(merged.values()), device, **facts)
 
 
 def described(device: str = "cpu") -> dict[str, object]:

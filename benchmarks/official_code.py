@@ -197,7 +197,7 @@ PIXELS = {
 """Means and standard deviations in the configurations of CAT-Seg and PCA-Seg, [0..255]."""
 
 
-def build_official(folder: Path, *, kept: int, pooling: int) -> Any:
+def build_official(folder: Path, kept: int, pooling: int) -> Any:
     """The whole official network with random weights, in the classes that detectron2 would build.
 
     Sizes and settings are those of configs/vitb_384.yaml (CAT-Seg), configs/eva_vitb_384.yaml (PCA-Seg) and

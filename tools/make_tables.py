@@ -13,6 +13,7 @@ from segvoc.data.benchmarks import BENCHMARKS, Download
 from segvoc.evaluation.protocol import PUBLISHED_PROTOCOLS
 from segvoc.layers.selection_rules import MostSimilar
 from segvoc.models.presets import PRESETS
+from segvoc.storage.files import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[1]
 Rows = Iterator[tuple[object, ...]]
@@ -63,17 +64,27 @@ MEASURED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
 }
 """By page, the tables of benchmarks/results: their columns, and what a row has there."""
 
+SHOWS = {
+    "caltech": "one animal or thing, often on plain ground",
+    "voc": "common things, animals and vehicles",
+    "coco-panoptic": "everyday scenes; things and surfaces",
+    "pantry": "foods, many of them alike",
+    "clothing": "garments on people in the street",
+}
+"""Data sets that `tiny` is scored on."""
+
 
 def pages() -> Iterator[tuple[Path, str]]:
     """Each page, and its text with the tables as code and results have them."""
     tables = {"benchmarks": benchmarks(), "downloads": downloads(), "sources": sources(), "protocols": protocols()}
-    yield _page("benchmarks", {**tables, "scores": scores(), "scores of parts": scores(parts=True)})
+    yield _page("how_to/benchmarks", {**tables, "scores": scores(), "scores of parts": scores(parts=True)})
+    yield _page("explanation/what_tiny_can_do", {kind: scores_of_tiny(kind) for kind in ("held_out", "unseen_words")})
     for page, measured in MEASURED.items():
-        yield _page(page, {name: results(name, columns) for name, columns in measured.items()})
+        yield _page(f"how_to/{page}", {name: results(name, columns) for name, columns in measured.items()})
 
 
 def _page(name: str, tables: Mapping[str, Rows]) -> tuple[Path, str]:
-    path = ROOT / "docs" / "how_to" / f"{name}.md"
+    path = ROOT / "docs" / f"{name}.md"
     text = path.read_text(encoding="utf-8")
     for name, table in tables.items():
         text = with_block(text, name, markdown(table))
@@ -153,6 +164,15 @@ def scores(*, parts: bool = False) -> Rows:
     titles = [one.title for one in BENCHMARKS.values() if any(one.title in row for row in rows.values())]
     yield "network", "score", *titles, "from"
     yield from ((*key[:2], *(row.get(title, "") for title in titles), key[2]) for key, row in rows.items())
+
+
+def scores_of_tiny(kind: str) -> Rows:
+    """The scores of cross-validation in percent, with their standard errors, the best first."""
+    yield "dataset", "what it shows", "mIoU", "pixel accuracy"
+    found = json.loads((SHIPPED / "tiny.json").read_text(encoding="utf-8"))["scores"][kind]
+    for name, row in sorted(found.items(), key=lambda item: -item[1]["pixel_accuracy"]):
+        texts = (f"{row[score]:.1f} ± {row[f'{score}_error']:.1f}" for score in ("miou", "pixel_accuracy"))
+        yield f"`{name}`", SHOWS[name], *texts
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""Benchmarks against the official code, and the runs of the papers on a GPU, in small."""
+"""Benchmarks against the official code, in small."""
 
-import json
 import math
 import sys
 from pathlib import Path
@@ -8,10 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import against_official, gpu_runs, machine
+from benchmarks import against_official, machine
 from benchmarks.against_official import WORDS, measured, peak_memory
-from benchmarks.compared_calls import Inputs, Kind, Setting, clear_words, difference, equal_labels
-from benchmarks.gpu_runs import RUNS, Place, Progress, Run, run_piece, work
+from benchmarks.compared_calls import Kind, Setting, clear_words, difference, equal_labels
 from benchmarks.official_code import CLIP_FILE, ERR_FILE, USED, find_model, official_code, official_file
 from segvoc.errors import SegvocError, UsageError
 from segvoc.layers.aggregation import cost_volume
@@ -19,7 +17,6 @@ from segvoc.layers.class_selection import count_votes
 from segvoc.layers.selection_rules import DROPPED, PUBLISHED_VOTES
 from segvoc.models.presets import PRESETS
 from tests.benchmarks.official_stand_in import make_checkout
-from tests.data.scene_originals import write_originals
 from tests.official_checkpoints import small_preset
 
 
@@ -75,12 +72,10 @@ def test_dropped_words_count_only_if_one_code_kept_them():
 
 
 def test_clear_words_leave_no_doubt_which_are_kept():
-    setting = Setting("err-seg-b", 60, "aggregation")
-    maps = Inputs(setting).maps
-    votes = count_votes(cost_volume(maps[0], clear_words(maps[0], setting)[None]), PUBLISHED_VOTES)[0]
-    assert setting.kept == 16
+    kept, map_ = Setting("err-seg-b", 60).kept, torch.randn(1, 640, 40, 40) + 0.5
+    votes = count_votes(cost_volume(map_, clear_words(map_, 60, kept)[None]), PUBLISHED_VOTES)[0]
+    assert kept == 16
     assert votes[:16].min() > 10 * votes[16:].max()
-    assert [tuple(one.shape) for one in maps] == [(1, 640, 40, 40), (1, 640, 20, 20)]
 
 
 @pytest.fixture
@@ -124,62 +119,3 @@ def test_what_is_not_exact_is_checked_before_it_is_chosen(tmp_path: Path, steady
 def test_the_memory_of_one_code_is_that_of_its_process(side: against_official.Side, tmp_path: Path, small: None):
     assert peak_memory(make_checkout(tmp_path), Setting("cat-seg-b", 2), "float32", side) > 0.1
     assert not any(name.startswith(("cat_seg", "detectron2")) for name in sys.modules)
-
-
-SMALL = (
-    "steps=12 batch_size=2 crop_size=96 short_sides=96 num_sampled_classes=8 num_workers=0 eval_every=0 save_every=1000"
-)
-ENDED = "import sys; print('segvoc: error: {}', file=sys.stderr); sys.exit({})"
-
-
-def never() -> bool:
-    return False
-
-
-def ending(said: str, code: int) -> tuple[str, ...]:
-    """A program that says something and ends."""
-    return "-c", ENDED.format(said, code)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    (tmp_path / "data").mkdir()
-    return Place(data=tmp_path / "data", files=tmp_path / "files", out=tmp_path / "out", device="cpu")
-
-
-# starts two processes that train a small network: nothing less shows that a piece goes on with the last one's step
-@pytest.mark.slow
-def test_a_piece_that_is_cut_off_goes_on(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = Path(gpu_runs.__file__).parents[1]
-    monkeypatch.setenv("PYTHONPATH", f"{root}:{root / 'src'}")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    write_originals(["coco-stuff-train", "coco-stuff", "pas-20"], place.data)
-    words = "cat-seg-b --train --benchmark pas-20 --weights random --jobs 1"
-    run = Run("small", " --set ".join((words, *SMALL.split())), "")
-    small = Place(**{**vars(place), "program": ("-m", "papers.rehearsal.networks")})
-    metrics = place.out / "small/seed-0/run/metrics.jsonl"
-    first = run_piece(run, small, lambda: metrics.exists() and metrics.read_bytes().count(b"\n") >= 2, Progress())
-    steps = metrics.read_bytes().count(b"\n")
-    assert (first.state, first.pieces) == ("unfinished", 1) and 2 <= steps < 12
-    second = run_piece(run, small, never, first)
-    assert (second.state, second.pieces) == ("finished", 2) and second.seconds > first.seconds > 0
-    assert "0 of 1 benchmark within 0.1 mIoU" in second.told[0]
-    found = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
-    assert found == list(range(1, 13))
-    sessions = json.loads((metrics.parent / "config.json").read_text())["sessions"]
-    assert len(sessions) == 2
-
-
-def test_what_a_run_lacks_is_a_line_and_the_others_go_on(place, monkeypatch, capsys):
-    lacking = Place(**{**vars(place), "program": ending("the training needs coco-stuff-train: put it there", 2)})
-    by_name = work(RUNS, lacking, minutes=5)
-    assert [progress.state for progress in by_name.values()] == ["missing"] * len(RUNS)
-    assert by_name["cat-seg-b"].told == ["the training needs coco-stuff-train: put it there"]
-    (line,) = by_name["err-seg"].told
-    assert "err-seg-b.pth' is missing" in line and "https://huggingface.co/lchen1019/ERR-Seg" in line
-    kept = json.loads((place.out / "progress.json").read_text())
-    assert kept["cat-seg-b"]["pieces"] == 1 and kept["err-seg"]["pieces"] == 0
-    failing = Place(**{**vars(place), "program": ending("the disk is full", 1)})
-    assert work(RUNS[:1], failing, minutes=5)["cat-seg-b"].state == "failed"
-    # the time is over before anything begins
-    assert work(RUNS[2:3], failing, minutes=0)["cat-seg-b-trained"].state == "missing"
