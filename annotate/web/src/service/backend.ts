@@ -88,19 +88,12 @@ export class ServiceBackend implements Backend {
       const { status } = response;
       if (![429, 503].includes(status) || tries === TRIES)
         throw refusal(response, (await refused(response)).message, [429, 502, 503, 504].includes(status));
-      await pause(Math.min(LONGEST_WAIT, Number(response.headers.get("Retry-After")) || 1), signal);
+      const wait = Math.min(LONGEST_WAIT, Number(response.headers.get("Retry-After")) || 1);
+      const end = AbortSignal.any([signal, AbortSignal.timeout(1000 * wait)]);
+      await new Promise((resolve) => end.addEventListener("abort", resolve));
+      signal.throwIfAborted();
     }
   }
-}
-
-function pause(seconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, 1000 * seconds);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    });
-  });
 }
 
 async function asPng(image: ImageSource): Promise<Blob> {
