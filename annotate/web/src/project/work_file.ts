@@ -106,11 +106,7 @@ export async function decodeWork(content: Uint8Array, vocabulary: Vocabulary): P
   const edits = corrections && editsOf(corrections, objects);
   return {
     state,
-    work: {
-      draft: keptDraft(files, state, vocabulary, edits),
-      edits,
-      settled: state.done ? labels : null,
-    },
+    work: { draft: keptDraft(files, state, vocabulary, edits), edits, settled: state.done ? labels : null },
   };
 }
 

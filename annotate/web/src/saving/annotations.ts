@@ -25,12 +25,7 @@ export class Coco {
     this.images.push({ id: image, file_name: name, width, height });
     for (const [label, word] of words.entries()) this.categories.set(ids[label] + 1, firstName(word));
     for (const { label, ...mask } of masks(labeling, this.shape))
-      this.annotations.push({
-        id: this.annotations.length + 1,
-        image_id: image,
-        category_id: ids[label] + 1,
-        ...mask,
-      });
+      this.annotations.push({ id: this.annotations.length + 1, image_id: image, category_id: ids[label] + 1, ...mask });
     return this;
   }
 

@@ -38,7 +38,6 @@ export class Listing {
   look(change: Partial<Wanted>): void {
     this.wanted.value = { ...this.wanted.value, ...change };
   }
-
 }
 
 export interface Wanted {
