@@ -25,25 +25,10 @@ function answer(changes: Parameters<typeof zip>[0] = {}) {
   });
 }
 
-test("the zip of the service is read", async () => {
-  const { labels, confidence, ...rest } = await readAnswer(await answer());
-  assert.deepEqual([Array.from(labels), Array.from(confidence)], [[0, 1, 65535], [0, 128, 255]]);
-  const model = { model: "tiny", dtype: "float16", seconds: 0.5 };
-  assert.deepEqual(rest, { width: 3, height: 1, words: ["cat", "sofa, couch"], parts: null, ...model });
-});
-
 test("label maps with 16 bits are read", async () => {
   const data = Uint16Array.of(0, 300, 65535);
   const { labels } = await readAnswer(await answer({ "labels.png": row(data, { depth: 16 }) }));
   assert.deepEqual(labels, data);
-});
-
-test("parts have the colors of their map", async () => {
-  const names = [{ id: 0, object: "cat", part: "head", name: "cat's head" }];
-  const result = JSON.stringify({ ...RESULT, parts: names });
-  const map = row(Uint8Array.of(0, 255, 255), PALETTE);
-  const { parts } = await readAnswer(await answer({ "parts.png": map, "result.json": result }));
-  assert.deepEqual(parts, { names, labels: Uint16Array.of(0, 65535, 65535), colors: [[1, 2, 3]] });
 });
 
 for (const [what, content, message] of [
