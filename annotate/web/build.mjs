@@ -65,13 +65,13 @@ function packageOf(name) {
 
 /** The licenses of all packages whose code is in the built files, and of what ONNX Runtime is compiled from. */
 function licenses() {
-  const bundled = ["@huggingface/tokenizers", "@preact/signals", "@preact/signals-core", "fast-png", "fflate", "idb", "iobuffer", "onnxruntime-common", "onnxruntime-web", "preact"];
+  const bundled = ["@huggingface/tokenizers", "@preact/signals", "@preact/signals-core", "client-zip", "fast-png", "fflate", "idb", "iobuffer", "onnxruntime-common", "onnxruntime-web", "preact", "unzipit"];
   const texts = bundled.map((name) => {
     const { version, license } = packageOf(name);
     // the packages of ONNX Runtime name their license, but lack its text
     const file = name.startsWith("onnxruntime")
       ? new URL("licenses/onnxruntime.txt", import.meta.url)
-      : new URL(`${name}/LICENSE`, packages);
+      : new URL(`${name}/${readdirSync(new URL(name, packages)).find((one) => one.startsWith("LICENSE"))}`, packages);
     return `${name} ${version} (${license})\n${"=".repeat(60)}\n${readFileSync(file, "utf8").trim()}\n`;
   });
   // ThirdPartyNotices.txt of the wheel of onnxruntime of the same version: npm's package has none

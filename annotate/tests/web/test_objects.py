@@ -113,7 +113,7 @@ def test_the_zip_has_everything_of_all_images(corrected: Site):
     labels["coffee"] = corrected.labels()
     path = corrected.saved("Everything")
     assert path.name == "segvoc.zip"
-    endings = (".png", ".overlay.png", ".json", ".labelme.json")
+    endings = (".png", ".overlay.png", ".json")
     with zipfile.ZipFile(path) as archive:
         expected = {f"{stem}{ending}" for stem in labels for ending in endings}
         assert set(archive.namelist()) == expected | {"coco-rle.json", "coco-polygons.json"}

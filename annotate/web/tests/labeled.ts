@@ -4,6 +4,7 @@ import type { Segmentation } from "../src/backend";
 import { wordColor } from "../src/imaging/palette";
 import { Edits } from "../src/labels/edits";
 import { Labeling, NONE, type Rule } from "../src/labels/labeling";
+import { type ZippedFile, zipped } from "../src/saving/zip";
 
 export const ALL: Rule = { threshold: 0, background: null };
 
@@ -36,4 +37,10 @@ export function seeded(seed = 7): (below: number) => number {
 export function rows(labels: Uint16Array, width: number): string[] {
   const text = Array.from(labels, (label) => (label === NONE ? "." : String(label))).join("");
   return text.match(new RegExp(`.{${width}}`, "g")) ?? [];
+}
+
+/** The bytes of a zip. */
+export async function zip(files: Readonly<Record<string, ZippedFile["input"]>>): Promise<Uint8Array<ArrayBuffer>> {
+  const content = await zipped(Object.entries(files).map(([name, input]) => ({ name, input })));
+  return new Uint8Array(await content.arrayBuffer());
 }

@@ -26,33 +26,15 @@ test("a region goes over edges, not over corners, and not around the image", () 
 });
 
 test("a brush paints a disc, or the way between two of them; a small one still the pixel below it", () => {
-  assert.deepEqual(painted(stroke({ x: 2.5, y: 2.5 }, { x: 2.5, y: 2.5 }, 1.2, SIZE)), [
-    ".......",
-    "..1....",
-    ".111...",
-    "..1....",
-    ".......",
-  ]);
-  assert.deepEqual(painted(stroke({ x: 1.5, y: 1.5 }, { x: 5.5, y: 1.5 }, 0.6, SIZE)), [
-    ".......",
-    ".11111.",
-    ".......",
-    ".......",
-    ".......",
-  ]);
-  assert.deepEqual(painted(stroke({ x: 3.1, y: 4.9 }, { x: 3.1, y: 4.9 }, 0.1, SIZE)), [
-    ".......",
-    ".......",
-    ".......",
-    ".......",
-    "...1...",
-  ]);
+  const brush = (from: number[], to: number[], radius: number) =>
+    painted(stroke({ x: from[0], y: from[1] }, { x: to[0], y: to[1] }, radius, SIZE));
+  const none = ".......";
+  assert.deepEqual(brush([2.5, 2.5], [2.5, 2.5], 1.2), [none, "..1....", ".111...", "..1....", none]);
+  assert.deepEqual(brush([1.5, 1.5], [5.5, 1.5], 0.6), [none, ".11111.", none, none, none]);
+  assert.deepEqual(brush([3.1, 4.9], [3.1, 4.9], 0.1), [none, none, none, none, "...1..."]);
   assert.equal(stroke({ x: -9, y: -9 }, { x: -9, y: -9 }, 1, SIZE).length, 0);
   // the way along a diagonal has no gaps
-  assert.equal(
-    painted(stroke({ x: 0.5, y: 0.5 }, { x: 4.5, y: 4.5 }, 0.9, SIZE)).every((row, y) => row[y] === "1"),
-    true,
-  );
+  assert.ok(brush([0.5, 0.5], [4.5, 4.5], 0.9).every((row, y) => row[y] === "1"));
 });
 
 test("a polygon has the pixels whose centers lie inside, by the even-odd rule", () => {

@@ -60,13 +60,7 @@ test("a line across an object divides it, and the line's pixels go to the nearer
 });
 
 test("an object divides itself into its regions, or where it is narrow", () => {
-  const image = labeled(
-    "..000.....000..",
-    ".00000...00000.",
-    "000000000000000",
-    ".00000...00000.",
-    "..000.....000..",
-  );
+  const image = labeled("..000.....000..", ".00000...00000.", "000000000000000", ".00000...00000.", "..000.....000..");
   makeObjects(image, 0, 1);
   assert.ok(divide(image, 1));
   assert.equal(count(image), 2);

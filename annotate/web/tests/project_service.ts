@@ -1,7 +1,6 @@
 /** A service with a project in memory, which loses requests and answers, and people who work on it. */
 
 import { decode } from "fast-png";
-import { strToU8, unzipSync, zipSync } from "fflate";
 
 import { ProjectApi } from "../src/project/api";
 import { Database } from "../src/project/database";
@@ -9,8 +8,9 @@ import { RemoteStore } from "../src/project/remote_store";
 import { type ImageState, newState, type Project } from "../src/project/structure";
 import { decodeWork, encodeWork } from "../src/project/work_file";
 import type { WorkPacker } from "../src/project/work_packer";
+import { type Unzipped, unzipped } from "../src/saving/zip";
 import { Session } from "../src/session/session";
-import { found } from "./labeled";
+import { found, zip } from "./labeled";
 
 /** What becomes of a request: it doesn't arrive, or its answer doesn't. */
 export type Fate = "answered" | "lost" | "unanswered";
@@ -43,7 +43,7 @@ export class ProjectService {
   readonly states = new Map<string, ImageState>();
   readonly trash = new Map<string, ImageState>();
   readonly history: Line[] = [];
-  readonly content = new Map<string, Uint8Array>();
+  readonly work = new Map<string, Unzipped>();
   project: Project = { name: "street", revision: 1, words: [], options: { synonyms: "first", parts: "", threshold: 0, background: null } };
   /** Decides what becomes of a request. */
   fate: (method: string, path: string) => Fate = () => "answered";
@@ -68,28 +68,28 @@ export class ProjectService {
     if (fate === "lost") throw new TypeError("lost");
     const revision = Number(new Headers(headers).get("If-Match")?.replaceAll('"', ""));
     if (path === "/changes") await this.change(Number(address.searchParams.get("after")), signal!);
-    const answer = this.answer(method, path, address.searchParams, revision, body);
+    const files = body instanceof Uint8Array ? await unzipped(body) : {};
+    const answer = this.answer(method, path, address.searchParams, revision, files, body);
     await new Promise((resolve) => waits(resolve));
     if (fate === "unanswered") throw new TypeError("lost");
     return answer;
   }
 
-  private answer(method: string, path: string, query: URLSearchParams, revision: number, body: unknown): Response {
+  private answer(method: string, path: string, query: URLSearchParams, revision: number, files: Unzipped, body: unknown): Response | Promise<Response> {
     const [, kind, image] = path.split("/");
     const change = query.get("change")!,
       isMade = this.made.has(change);
     const state = this.states.get(image);
     if (method === "GET" && kind === "changes") return Response.json(this.changes(Number(query.get("after"))));
     if (method === "GET" && kind === "images") return new Response("image");
-    if (method === "GET" && kind === "work") return this.content.has(image) ? new Response(this.content.get(image) as BodyInit) : missing();
+    if (method === "GET" && kind === "work") return this.work.has(image) ? zip(this.work.get(image)!).then((content) => new Response(content)) : missing();
     if (method === "PUT" && kind === "work") {
       if (!state) return missing();
       if (isMade) return Response.json(state);
       if (revision !== state.revision) return Response.json({ current: state }, { status: 412 });
-      const { state: sent } = decodeWork(body as Uint8Array, this.project.words);
+      const sent = JSON.parse(new TextDecoder().decode(files["state.json"])) as ImageState;
       const next = { ...sent, revision: revision + 1, done: query.get("done") === "true" };
-      const files = unzipSync(body as Uint8Array);
-      this.content.set(image, zipSync({ ...files, "state.json": strToU8(JSON.stringify(next)) }));
+      this.work.set(image, { ...files, "state.json": new TextEncoder().encode(JSON.stringify(next)) });
       this.states.set(image, next);
       this.made.add(change);
       this.append("labels", image);
@@ -148,7 +148,7 @@ export class ProjectService {
 
   /** The words of an image's pixels. */
   labels(image: string): string[] {
-    const { data } = decode(unzipSync(this.content.get(image)!)["labels.png"]);
+    const { data } = decode(this.work.get(image)!["labels.png"]);
     return Array.from(data, (id) => this.project.words.find((word) => word.id === id)!.name);
   }
 }
@@ -179,11 +179,8 @@ export class Person {
 
   /** Opens the page, again after `close`. */
   async open(): Promise<void> {
-    const packer = {
-      pack: async (...all: Parameters<typeof encodeWork>) => encodeWork(...all),
-      unpack: async (...all: Parameters<typeof decodeWork>) => decodeWork(...all),
-    };
-    this.store = new RemoteStore(new ProjectApi(new URL(`http://${this.service.host}/v1/project`)), this.database, packer as unknown as WorkPacker);
+    const packer = { pack: encodeWork, unpack: decodeWork } as unknown as WorkPacker;
+    this.store = new RemoteStore(new ProjectApi(new URL(`http://${this.service.host}/v1/project`)), this.database, packer);
     this.session = new Session(this.store);
     await this.session.restore();
     await this.session.openLast();

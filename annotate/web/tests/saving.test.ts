@@ -8,7 +8,7 @@ import { type Labeling, NONE } from "../src/labels/labeling";
 import { unpacked } from "../src/labels/layer";
 import { makeObjects, merge, objectMap } from "../src/labels/objects";
 import { boxOf, polygon, whole } from "../src/labels/runs";
-import { Coco, compressedCounts, labelme, type Shape } from "../src/saving/annotations";
+import { Coco, compressedCounts, type Shape } from "../src/saving/annotations";
 import { report } from "../src/saving/files";
 import { labelMapPng, objectMapPng, savedObjects } from "../src/saving/maps";
 import { ALL, labeling, map, rows } from "./labeled";
@@ -109,17 +109,9 @@ test("COCO's files name words once for all images, and say where each is", () =>
   assert.deepEqual(polygons.annotations[0].segmentation, [[2, 0, 2, 2, 0, 2, 0, 0]]);
 });
 
-test("LabelMe's file has a polygon for each region", () => {
-  const content = JSON.parse(labelme(labeling(["00110", "00110", "11110"], ["cat", "sofa, couch"]), "a.jpg"));
-  assert.deepEqual([content.imagePath, content.imageWidth, content.imageHeight], ["a.jpg", 5, 3]);
-  assert.deepEqual(content.shapes.map(({ label }: { label: string }) => label), ["cat", "sofa"]);
-  assert.deepEqual(content.shapes[0].points, [[2, 0], [2, 2], [0, 2], [0, 0]]);
-});
-
 test("objects are annotations of their own, and what is left of their word is a crowd", () => {
   const image = labeling(["0000.000111", "0000.000111", ".........11", "0.0......11"], ["person", "wall"]);
   makeObjects(image, 0, 4);
-  const [first, second] = [1, 2];
   const annotations = (shape: "rle" | "polygons") =>
     JSON.parse(coco([{ name: "a.jpg", labeling: image }], shape)).annotations;
   const brief = (entry: { category_id: number; area: number; bbox: number[]; iscrowd: number }) =>
@@ -133,11 +125,7 @@ test("objects are annotations of their own, and what is left of their word is a 
   const isPolygon = ({ segmentation }: { segmentation: object }) => Array.isArray(segmentation);
   assert.deepEqual(polygons.map(isPolygon), [true, true, false, true]);
   assert.deepEqual(polygons[1].segmentation, [[8, 0, 8, 2, 5, 2, 5, 0]]);
-  const group = (shape: { group_id: number | null }) => shape.group_id;
-  const groups = () => JSON.parse(labelme(image, "a.jpg")).shapes.map(group);
-  assert.deepEqual(groups(), [null, first, second]);
-  merge(image, [first, second]);
-  assert.deepEqual(groups(), [null, first, first]);
+  merge(image, [1, 2]);
   assert.equal(annotations("rle").length, 3);
   const classes = JSON.parse(report(image, "a.jpg")).classes;
   assert.deepEqual(classes.map(({ objects }: { objects: number }) => objects), [1, 0]);

@@ -1,56 +1,42 @@
 import { encode } from "fast-png";
-import { strToU8, zipSync } from "fflate";
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { PageError } from "../src/backend";
 import { readAnswer } from "../src/service/backend";
+import { zip } from "./labeled";
 
 const RESULT = { model: "tiny", dtype: "float16", seconds: 0.5, classes: [{ name: "cat" }, { name: "sofa, couch" }] };
 
 const PALETTE = { palette: Array(256).fill([1, 2, 3]) };
 
 /** A map of one row. */
-function row(data: Uint8Array | Uint16Array, more: object = {}): Uint8Array {
-  return encode({ width: data.length, height: 1, data, channels: 1, ...more });
+function row(data: Uint8Array | Uint16Array, more: object = {}) {
+  return encode({ width: data.length, height: 1, data, channels: 1, ...more }) as Uint8Array<ArrayBuffer>;
 }
 
-function answer(changes: Record<string, Uint8Array> = {}): Uint8Array {
-  return zipSync({
+function answer(changes: Parameters<typeof zip>[0] = {}) {
+  return zip({
     "labels.png": row(Uint8Array.of(0, 1, 255), PALETTE),
     "confidence.png": row(Uint8Array.of(0, 128, 255)),
     "overlay.png": new Uint8Array(4),
-    "result.json": strToU8(JSON.stringify(RESULT)),
+    "result.json": JSON.stringify(RESULT),
     ...changes,
   });
 }
 
-test("the zip of the service is read", () => {
-  const { labels, confidence, ...rest } = readAnswer(answer());
-  assert.deepEqual([Array.from(labels), Array.from(confidence)], [[0, 1, 65535], [0, 128, 255]]);
-  const model = { model: "tiny", dtype: "float16", seconds: 0.5 };
-  assert.deepEqual(rest, { width: 3, height: 1, words: ["cat", "sofa, couch"], parts: null, ...model });
-});
-
-test("label maps with 16 bits are read", () => {
+test("label maps with 16 bits are read", async () => {
   const data = Uint16Array.of(0, 300, 65535);
-  assert.deepEqual(readAnswer(answer({ "labels.png": row(data, { depth: 16 }) })).labels, data);
+  const { labels } = await readAnswer(await answer({ "labels.png": row(data, { depth: 16 }) }));
+  assert.deepEqual(labels, data);
 });
 
-test("parts have the colors of their map", () => {
-  const names = [{ id: 0, object: "cat", part: "head", name: "cat's head" }];
-  const result = strToU8(JSON.stringify({ ...RESULT, parts: names }));
-  const map = row(Uint8Array.of(0, 255, 255), PALETTE);
-  const { parts } = readAnswer(answer({ "parts.png": map, "result.json": result }));
-  assert.deepEqual(parts, { names, labels: Uint16Array.of(0, 65535, 65535), colors: [[1, 2, 3]] });
-});
-
-for (const [what, zip, message] of [
-  ["no zip", strToU8("oops"), /can't be read/],
-  ["a zip without labels", zipSync({ "result.json": strToU8("{}") }), /labels\.png is missing/],
+for (const [what, content, message] of [
+  ["no zip", Promise.resolve(new TextEncoder().encode("oops")), /can't be read/],
+  ["a zip without labels", zip({ "result.json": "{}" }), /labels\.png is missing/],
   ["maps of two sizes", answer({ "confidence.png": row(Uint8Array.of(1)) }), /differ in size/],
 ] as const) {
-  test(`${what} is refused in one sentence`, () => {
-    assert.throws(() => readAnswer(zip), (error: unknown) => error instanceof PageError && message.test(error.message));
+  test(`${what} is refused in one sentence`, async () => {
+    await assert.rejects(readAnswer(await content), (error: unknown) => error instanceof PageError && message.test(error.message));
   });
 }

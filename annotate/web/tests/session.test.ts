@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { KeyError, PageError, TransientError } from "../src/backend";
-import type { Backend, ImageSource, Query, Segmentation, TaughtFile } from "../src/backend";
+import { type Backend, type ImageSource, type Segmentation, TransientError } from "../src/backend";
 import { MOST_WORDS, wordColor } from "../src/imaging/palette";
 import { BrowserStore } from "../src/project/browser_store";
 import { Database } from "../src/project/database";
@@ -26,22 +25,19 @@ interface Asked {
   readonly words: readonly string[];
   readonly signal: AbortSignal;
   readonly answer: (found: Segmentation) => void;
-  readonly fail: (error: Error) => void;
 }
 
 /** A back end that answers when the test says so. */
 class Slow implements Backend {
   readonly atOnce = 2;
   readonly asked: Asked[] = [];
-  refusal: Error | null = null;
 
   async load() {
-    if (this.refusal) throw this.refusal;
     return { name: "slow", hasParts: false, place: "", taught: [], mostPixels: 1e6 };
   }
 
   segment(image: ImageSource, { words }: { words: readonly string[] }, signal: AbortSignal): Promise<Segmentation> {
-    return new Promise((answer, fail) => this.asked.push({ image, words, signal, answer, fail }));
+    return new Promise((answer) => this.asked.push({ image, words, signal, answer }));
   }
 }
 
@@ -95,74 +91,6 @@ test("other words end what runs, and are looked for in all images", async () => 
   assert.ok(!labeler.isLabeled(session.items.value[1]));
 });
 
-test("what failed says why, and is tried again only when it is asked for", async () => {
-  const { session, backend, labeler } = await started("a");
-  backend.asked[0].fail(new PageError("Too large."));
-  await pause();
-  const { state } = session.items.value[0];
-  assert.deepEqual([state.value.kind, state.value.kind === "failed" && state.value.message], ["failed", "Too large."]);
-  await pause();
-  assert.equal(backend.asked.length, 1);
-  labeler.retry([session.items.value[0]]);
-  assert.equal(backend.asked.length, 2);
-});
-
-test("a service that wants a key is asked again with it", async () => {
-  const { session, backend, labeler } = await started("a");
-  backend.asked[0].fail(new KeyError("A key, please."));
-  await pause();
-  assert.ok(labeler.needsKey.value);
-  await labeler.load();
-  await pause();
-  assert.ok(!labeler.needsKey.value && session.problem.value === null);
-  assert.equal(backend.asked.length, 2);
-});
-
-/** A back end that learns, except from files that are named "wrong". */
-class Teachable extends Slow {
-  readonly queries: (readonly string[])[] = [];
-
-  async teach(name: string, content: Uint8Array): Promise<TaughtFile> {
-    if (name === "wrong") throw new PageError("Another model's.");
-    return { id: `id ${content[0]}`, name, words: ["cat"] };
-  }
-
-  override segment(image: ImageSource, query: Query, signal: AbortSignal): Promise<Segmentation> {
-    this.queries.push(query.taught);
-    return super.segment(image, query, signal);
-  }
-}
-
-test("images are labeled again when taught words come and go, and files are kept for the next time", async () => {
-  const store = await opened(), backend = new Teachable();
-  const start = async () => {
-    const session = new Session(store), labeler = new Labeler(session, { browser: backend });
-    session.items.value = [item("a", store)];
-    session.settings.place.value = "browser";
-    session.settings.words.value = ["cat"];
-    labeler.start();
-    await pause();
-    return { session, labeler };
-  };
-  const file = (name: string, first: number) => new File([new Uint8Array([first])], name);
-  const { session, labeler } = await start();
-  await labeler.teach([file("one", 1), file("two", 2), file("wrong", 3)]);
-  assert.equal(session.problem.value, "Another model's.");
-  await labeler.teach([file("one again", 1)]);
-  assert.equal(session.problem.value, null);
-  await pause();
-  assert.deepEqual(backend.queries.at(-1), ["id 2", "id 1"]);
-  assert.deepEqual(session.taught.files.value.map(({ name }) => name), ["two", "one again"]);
-
-  const { session: next } = await start();
-  assert.deepEqual(backend.queries.at(-1), ["id 2", "id 1"]);
-  await next.taught.remove(next.taught.files.value[0]);
-  await pause();
-  assert.deepEqual(backend.queries.at(-1), ["id 1"]);
-  await next.clear();
-  assert.deepEqual((await start()).session.taught.files.value, []);
-});
-
 test("only a full browser empties the trash; what fails is written again, and told until then", async () => {
   const store = await opened(), session = new Session(store);
   const forgotten: string[] = [];
@@ -190,20 +118,6 @@ test("only a full browser empties the trash; what fails is written again, and to
   assert.deepEqual([saved, forgotten, session.removed.value], [2, ["a", "b"], []]);
 });
 
-test("words are hidden, or shown alone", async () => {
-  const session = new Session(await opened());
-  const words = ["cat", "sofa, couch", "wall"];
-  session.toggle("sofa");
-  assert.deepEqual(session.visible(words), [true, false, true]);
-  session.isolate("wall");
-  assert.deepEqual(session.visible(words), [false, false, true]);
-  // a word that is gone hides nothing
-  assert.deepEqual(session.visible(["cat", "dog"]), [true, true]);
-  session.isolate("wall");
-  session.toggle("sofa");
-  assert.deepEqual(session.visible(words), [true, true, true]);
-});
-
 test("changes are written at once, one after the other, and what waits is begun when the page is left", async () => {
   const writer = new Writer();
   const begun: string[] = [],
@@ -226,17 +140,6 @@ test("changes are written at once, one after the other, and what waits is begun 
   for (const end of ends) end();
   await pause();
   assert.equal(begun.length, 4);
-});
-
-test("a failure that may pass holds the others back, and is tried again by itself", async () => {
-  const { session, backend } = await started("a", "b", "c");
-  backend.asked[0].fail(new TransientError("The service can't be reached."));
-  backend.asked[1].fail(new PageError("No image."));
-  await pause();
-  assert.equal(backend.asked.length, 2);
-  assert.deepEqual(session.items.value.map(({ state }) => state.value.kind), ["failed", "failed", "waiting"]);
-  await new Promise((resolve) => setTimeout(resolve, 2000));
-  assert.deepEqual(backend.asked.slice(2).map(({ image }) => image.id), ["a", "c"]);
 });
 
 test("words keep their ids and colors while others come and go", () => {

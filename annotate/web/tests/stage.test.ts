@@ -2,10 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { StageControl } from "../src/page/stage/control";
-import { pressStage } from "../src/page/stage/keys";
 import { fitted, moved, toImage, zoomed } from "../src/page/stage/navigation";
 import { chooseWord, meaningOf } from "../src/page/stage/shortcuts";
-import { idle, Person, ProjectService, until } from "./project_service";
+import { Person, ProjectService, until } from "./project_service";
 
 const IMAGE = { width: 400, height: 200 },
   STAGE = { width: 224, height: 324 };
@@ -39,29 +38,6 @@ test("digits that follow each other choose a word beyond the ninth", () => {
   const press = (key: string, time: number) => chooseWord(control, key, time);
   assert.deepEqual([press("1", 1000), press("2", 1300), press("3", 1500), press("4", 3000), press("0", 9000)], [true, true, true, true, false]);
   assert.deepEqual(chosen, ["word 1", "word 12", "word 3", "word 4"]);
-});
-
-test("keys after W find a word, from the same event on", async () => {
-  const person = await Person.of(new ProjectService("a.png"));
-  await person.label("brown cow", "notes", "river, no");
-  await idle(person);
-  const control = new StageControl(person.session, null);
-  const press = (...keys: string[]) => {
-    for (const key of keys) assert.ok(pressStage(control, { key, shiftKey: false } as KeyboardEvent), key);
-  };
-  const look = control.tool.value;
-  press("w", "n", "o", "t", "b", "Backspace", "e", "PageDown", "Enter");
-  assert.deepEqual([control.choice.value, control.finding.value], ["notes", null]);
-  press("/", "r", "b", "o", "Escape");
-  assert.deepEqual([control.choice.value, control.finding.value], ["notes", null]);
-  press("W", " ", "n", "o");
-  assert.equal(control.finding.value, " no");
-  press("Enter");
-  assert.equal(control.choice.value, "river");
-  assert.ok(control.tool.value === look && !person.session.current.value!.item.isDone.value);
-  press("b");
-  assert.notEqual(control.tool.value, look);
-  person.close();
 });
 
 test("the mark of the open image changes together with the stage, and paging goes on from what is loading", async () => {

@@ -1,7 +1,8 @@
 /** What clicks say of an object, and which part of an image is looked at; Python's `segvoc.clicks` does the same. */
 
-import { regionAt } from "../labels/connected";
-import { type Box, holds, joined, type Point, type Size, whole } from "../labels/runs";
+import { Patch, regionAt } from "../labels/connected";
+import { type Box, boxOf, holds, joined, type Point, rowsOf, type Runs, type Size, split, whole } from "../labels/runs";
+import { addInterpolated, axis } from "../onnx/feature_maps";
 
 /** A click on an image [px]. */
 export interface Click extends Point {
@@ -187,86 +188,38 @@ export function nextView(view: Box, found: Box, image: Box): Box {
 
 /** The rectangle around the cells of a view that are positive; null: none is. */
 export function boxOfPositive({ values, rows, columns }: Grid, view: Box): Box | null {
-  let [left, top, right, bottom] = [columns, rows, -1, -1];
-  for (let row = 0, at = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++, at++) {
-      if (values[at] <= 0) continue;
-      left = Math.min(left, column);
-      right = Math.max(right, column);
-      top = Math.min(top, row);
-      bottom = row;
-    }
-  }
-  if (right < 0) return null;
+  const positive = split(rowsOf({ width: columns, height: rows }), (cell) => values[cell] > 0).get(true);
+  if (!positive) return null;
+  const { left, top, right, bottom } = boxOf(positive, columns)!;
   const down = (view.bottom - view.top) / rows,
     across = (view.right - view.left) / columns;
   return {
     left: view.left + across * left,
     top: view.top + down * top,
-    right: view.left + across * (right + 1),
-    bottom: view.top + down * (bottom + 1),
+    right: view.left + across * right,
+    bottom: view.top + down * bottom,
   };
 }
 
 /** The values of one view on the grid of another, interpolated bilinearly; `outside` where the first has none. */
-export function resampled(grid: Grid, of: Box, to: Box, size: Omit<Grid, "values">, outside: number): Grid {
-  const down = cells(grid.rows, of.top, of.bottom, to.top, to.bottom, size.rows);
-  const across = cells(grid.columns, of.left, of.right, to.left, to.right, size.columns);
-  const values = new Float32Array(size.rows * size.columns).fill(outside);
-  for (let row = 0; row < size.rows; row++) {
-    if (!down.isInside[row]) continue;
-    const line = interpolatedRow(grid, down.lower[row], down.share[row]);
-    for (let column = 0, at = row * size.columns; column < size.columns; column++, at++) {
-      if (!across.isInside[column]) continue;
-      const first = across.lower[column];
-      values[at] = line[first] + (line[Math.min(first + 1, grid.columns - 1)] - line[first]) * across.share[column];
-    }
-  }
-  return { ...size, values };
+export function resampled(grid: Grid, of: Box, to: Box, { rows, columns }: Omit<Grid, "values">, outside: number): Grid {
+  const along = (cells: number, pixels: number, from: keyof Box, until: keyof Box) => {
+    const scale = cells / (of[until] - of[from]);
+    return axis(cells, pixels, (to[from] - of[from]) * scale, ((to[until] - to[from]) / pixels) * scale);
+  };
+  const down = along(grid.rows, rows, "top", "bottom"),
+    across = along(grid.columns, columns, "left", "right");
+  const values = new Float32Array(rows * columns);
+  addInterpolated(values, grid.values, grid, rows, columns, down, across);
+  const isInside = (at: number) => down.isInside[Math.floor(at / columns)] && across.isInside[at % columns];
+  return { rows, columns, values: values.map((value, at) => (isInside(at) ? value : outside)) };
 }
 
 /** Start and length of the stretches of pixels of an image where the values of a view, interpolated, are positive. */
-export function positiveRuns(grid: Grid, view: Box, { width }: Size): Int32Array {
-  const runs: number[] = [];
-  const [rows, columns] = [view.bottom - view.top, view.right - view.left];
-  const down = cells(grid.rows, view.top, view.bottom, view.top, view.bottom, rows);
-  const across = cells(grid.columns, view.left, view.right, view.left, view.right, columns);
-  for (let row = 0; row < rows; row++) {
-    const line = interpolatedRow(grid, down.lower[row], down.share[row]);
-    const start = (view.top + row) * width + view.left;
-    let first = -1;
-    for (let column = 0; column < columns; column++) {
-      const from = line[across.lower[column]], next = line[Math.min(across.lower[column] + 1, grid.columns - 1)];
-      const isInside = from + (next - from) * across.share[column] > 0;
-      if (isInside && first < 0) first = column;
-      if (!isInside && first >= 0) {
-        runs.push(start + first, column - first);
-        first = -1;
-      }
-    }
-    if (first >= 0) runs.push(start + first, columns - first);
-  }
-  return Int32Array.from(runs);
-}
-
-/** A row between two of a grid. */
-function interpolatedRow({ values, rows, columns }: Grid, lower: number, share: number): Float32Array {
-  const line = values.slice(lower * columns, (lower + 1) * columns);
-  const next = Math.min(lower + 1, rows - 1) * columns;
-  for (let column = 0; column < columns; column++) line[column] += (values[next + column] - line[column]) * share;
-  return line;
-}
-
-/** For each cell of a new axis: the cell of the old one before it, the share of the next one, and whether it is inside. */
-function cells(count: number, from: number, to: number, start: number, end: number, size: number) {
-  const lower = new Int32Array(size), share = new Float32Array(size), isInside = new Uint8Array(size);
-  for (let at = 0; at < size; at++) {
-    const place = start + (at + 0.5) * ((end - start) / size);
-    const cell = (place - from) * (count / (to - from)) - 0.5;
-    const kept = Math.max(0, Math.min(count - 1, cell));
-    lower[at] = Math.floor(kept);
-    share[at] = kept - lower[at];
-    isInside[at] = Number(cell > -1 && cell < count);
-  }
-  return { lower, share, isInside };
+export function positiveRuns(grid: Grid, view: Box, { width }: Size): Runs {
+  const patch = new Patch(width, view);
+  const values = new Float32Array(patch.values.length);
+  addInterpolated(values, grid.values, grid, patch.height, patch.width);
+  for (const [at, value] of values.entries()) patch.values[at] = Number(value > 0);
+  return patch.runs(1);
 }

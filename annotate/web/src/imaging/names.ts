@@ -1,6 +1,6 @@
 /** The names of words in their regions: where each has room, and how it is written. */
 
-import { regionAt } from "../labels/connected";
+import { distances, regions } from "../labels/connected";
 import { forRuns, type Size } from "../labels/runs";
 
 /** Rows of the grid on which places are looked for. */
@@ -35,7 +35,8 @@ export function namePlaces(labels: Uint16Array, { width, height }: Size, skipped
     for (let column = 0; column < columns; column++) grid[at++] = labels[line + Math.floor((column + 0.5) * cellWidth)];
   }
   const size = { width: columns, height: rows };
-  const room = distances(grid, size);
+  // diagonally as far as along an axis
+  const room = distances(grid, size, 1, 1);
   const places: NamePlace[] = [];
   for (const at of peaks(grid, room, size)) {
     const row = Math.floor(at / columns),
@@ -49,36 +50,12 @@ export function namePlaces(labels: Uint16Array, { width, height }: Size, skipped
   return places.sort((one, other) => other.halfWidth - one.halfWidth);
 }
 
-/** For each cell, how far the nearest cell of another label is, diagonally as far as along an axis. */
-function distances(grid: Uint16Array, size: Size): Uint16Array {
-  const far = new Uint16Array(grid.length).fill(NEVER);
-  const { width, height } = size;
-  const reach = (at: number, x: number, y: number) => {
-    const isSame = x >= 0 && y >= 0 && x < width && y < height && grid[y * width + x] === grid[at];
-    far[at] = Math.min(far[at], isSame ? far[y * width + x] + 1 : 1);
-  };
-  // first those beside a cell that come before it, and then, on the way back, those that come after it
-  for (const step of [1, -1])
-    for (let count = 0; count < far.length; count++) {
-      const at = step > 0 ? count : far.length - 1 - count;
-      const x = at % width,
-        y = (at - x) / width;
-      reach(at, x - step, y);
-      for (const column of [x - 1, x, x + 1]) reach(at, column, y - step);
-    }
-  return far;
-}
-
-const NEVER = 60000;
-
 /** For each region of the grid, the cell with the most room; the one nearest to the region's middle if there are more. */
 function peaks(grid: Uint16Array, room: Uint16Array, size: Size): number[] {
-  const isSeen = new Uint8Array(grid.length);
   const result: number[] = [];
-  for (const start of grid.keys()) {
-    if (isSeen[start]) continue;
+  for (const runs of regions(grid, size)) {
     const cells: number[] = [];
-    forRuns(regionAt(grid, size, start, isSeen), (cell) => cells.push(cell));
+    forRuns(runs, (cell) => cells.push(cell));
     const most = cells.reduce((best, at) => Math.max(best, room[at]), 0);
     const widest = cells.filter((at) => room[at] === most).sort((one, other) => one - other);
     const rowOf = (at: number) => Math.floor(at / size.width);

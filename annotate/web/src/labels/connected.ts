@@ -5,55 +5,19 @@ import { type Box, boxOf, pixelsOf, rowsOf, type Runs, type Size, split } from "
 export interface Connected {
   /** What its pixels have in common. */
   readonly key: number;
-  /** Start and length of its stretches, row by row. */
-  readonly runs: readonly number[];
+  /** Start and length of its stretches. */
+  readonly runs: Runs;
   readonly pixels: number;
 }
 
-/** The regions of pixels with one key (0: in none) in a box of an image, in the order of their first pixels. */
+/** The regions of pixels with one key (0: in none), over edges and corners, in the order of their first pixels. */
 export function connected(width: number, box: Box, keyOf: (pixel: number) => number): Connected[] {
-  const starts: number[] = [],
-    ends: number[] = [],
-    keys: number[] = [],
-    parents: number[] = [];
-  const root = (run: number): number => {
-    while (parents[run] !== run) run = parents[run] = parents[parents[run]];
-    return run;
-  };
-  let above = 0;
-  for (let y = box.top; y < box.bottom; y++) {
-    const first = starts.length;
-    for (let at = y * width + box.left, end = y * width + box.right; at < end;) {
-      const key = keyOf(at),
-        start = at++;
-      while (at < end && keyOf(at) === key) at++;
-      if (!key) continue;
-      parents.push(starts.length);
-      starts.push(start);
-      ends.push(at);
-      keys.push(key);
-    }
-    let next = above;
-    for (let run = first; run < starts.length; run++) {
-      // corners touch, so a stretch that ends where the other begins counts
-      while (next < first && ends[next] + width < starts[run]) next++;
-      for (let other = next; other < first && starts[other] + width <= ends[run]; other++)
-        if (keys[other] === keys[run]) {
-          const [one, two] = [root(other), root(run)];
-          parents[Math.max(one, two)] = Math.min(one, two);
-        }
-    }
-    above = first;
-  }
-  const found = new Map<number, { key: number; runs: number[]; pixels: number }>();
-  for (let run = 0; run < starts.length; run++) {
-    const of = root(run);
-    if (!found.has(of)) found.set(of, { key: keys[run], runs: [], pixels: 0 });
-    const region = found.get(of)!;
-    region.runs.push(starts[run], ends[run] - starts[run]);
-    region.pixels += ends[run] - starts[run];
-  }
-  return [...found.values()];
+  const patch = new Patch(width, box);
+  for (const place of patch.values.keys()) patch.values[place] = keyOf(patch.pixel(place));
+  return [...regions(patch.values, patch, 1)].flatMap((places) => {
+    const key = patch.values[places[0]];
+    return key ? [{ key, runs: patch.inImage(places), pixels: pixelsOf(places) }] : [];
+  });
 }
 
 /** The pixels of a rectangle, row by row, with a value each. */
@@ -102,7 +66,11 @@ export class Patch {
 
   /** Start and length of all stretches with one value, in the image. */
   runs(value: number): Runs {
-    const places = split(rowsOf(this), (place) => this.values[place] === value).get(true) ?? new Int32Array();
+    return this.inImage(split(rowsOf(this), (place) => this.values[place]).get(value) ?? new Int32Array());
+  }
+
+  /** Stretches of its places as those of the image. */
+  inImage(places: Runs): Runs {
     return places.map((number, at) => (at % 2 ? number : this.pixel(number)));
   }
 }
@@ -126,12 +94,23 @@ export function spread(patch: Patch, open: number): void {
   }
 }
 
-/** The region of a pixel, over edges and not over corners; `isFound` has the pixels of known regions, and is filled. */
+/** All regions, in the order of their first pixels, as `regionAt` finds them. */
+export function* regions(labels: Uint16Array, size: Size, corners: 0 | 1 = 0): Generator<Runs> {
+  const isFound = new Uint8Array(labels.length);
+  for (let at = 0; at < labels.length; at++) if (!isFound[at]) yield regionAt(labels, size, at, isFound, corners);
+}
+
+/**
+ * The region of a pixel, over edges, and over corners if these are 1.
+ *
+ * @param isFound whether a pixel is in a known region; what is found is added.
+ */
 export function regionAt(
   labels: Uint16Array,
   { width, height }: Size,
   start: number,
   isFound = new Uint8Array(labels.length),
+  corners: 0 | 1 = 0,
 ): Runs {
   const label = labels[start];
   const runs: number[] = [];
@@ -149,9 +128,11 @@ export function regionAt(
     runs.push(first, last - first + 1);
     for (const step of [-width, width]) {
       if (first + step < 0 || first + step >= width * height) continue;
-      for (let at = first + step; at <= last + step; at++)
+      const from = Math.max(row, first - corners) + step,
+        to = Math.min(end - 1, last + corners) + step;
+      for (let at = from; at <= to; at++)
         // one seed for each stretch
-        if (labels[at] === label && !isFound[at] && (at === first + step || labels[at - 1] !== label)) open.push(at);
+        if (labels[at] === label && !isFound[at] && (at === from || labels[at - 1] !== label)) open.push(at);
     }
   }
   return Int32Array.from(runs);
@@ -160,6 +141,29 @@ export function regionAt(
 /** Lengths of a step along an axis and of a diagonal one, by which the nearest pixel is found (Borgefors). */
 export const STRAIGHT = 3,
   DIAGONAL = 4;
+
+/** Longer than any distance in a map that is measured. */
+const NEVER = 60_000;
+
+/** How far each place is from the nearest one with another value, or from the border. */
+export function distances(values: Uint16Array, { width, height }: Size, straight: number, diagonal: number): Uint16Array {
+  const far = new Uint16Array(values.length).fill(NEVER);
+  const reach = (at: number, x: number, y: number, step: number) => {
+    const isSame = x >= 0 && y >= 0 && x < width && y < height && values[y * width + x] === values[at];
+    far[at] = Math.min(far[at], isSame ? far[y * width + x] + step : step);
+  };
+  // first from those beside a place that come before it, and then, on the way back, from those that come after it
+  for (const way of [1, -1])
+    for (let count = 0; count < far.length; count++) {
+      const at = way > 0 ? count : far.length - 1 - count;
+      const x = at % width,
+        y = (at - x) / width;
+      reach(at, x - way, y, straight);
+      reach(at, x, y - way, straight);
+      for (const column of [x - 1, x + 1]) reach(at, column, y - way, diagonal);
+    }
+  return far;
+}
 
 const FAR = 2 ** 30;
 

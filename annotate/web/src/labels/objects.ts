@@ -1,6 +1,6 @@
 /** Objects of words: what makes, divides, unites and counts them. All of it are actions of the history in `Edits`. */
 
-import { connected, type Connected, DIAGONAL, Patch, spread, STRAIGHT } from "./connected";
+import { connected, type Connected, DIAGONAL, distances, Patch, regionAt, spread, STRAIGHT } from "./connected";
 import type { Labeling } from "./labeling";
 import { type Box, boxOf, forRuns, grown, joined, pixelsOf, type Point, rowsOf, type Runs, split, whole } from "./runs";
 import { firstName } from "./synonyms";
@@ -14,9 +14,8 @@ const REACH = 1 / 50;
 /** Share of an object's pixels below which a piece is a splinter, which stays with its neighbor. */
 const SPLINTER = 1 / 100;
 
-/** Values of pixels that are about to get a number of an object. */
-const OPEN = 65535,
-  INSIDE = 65534;
+/** Value of pixels that are about to get a number of an object. */
+const OPEN = 65535;
 
 interface ObjectFigures {
   readonly number: number;
@@ -31,54 +30,30 @@ interface ObjectFigures {
 
 /** All objects that have pixels, in the order of their numbers. */
 export function objectFigures(labeling: Labeling): ObjectFigures[] {
-  const { height, labels, width } = labeling;
+  const { labels, width } = labeling;
   const { layer } = labeling.edits.objects;
-  const found = new Map<number, { pixels: number; box: Box; middle: Point; longest: number }>();
   if (!layer) return [];
-  for (let y = 0; y < height; y++) {
-    for (let at = y * width, end = at + width; at < end;) {
-      const start = at++,
-        number = layer[start];
-      if (!number) continue;
-      const label = labeling.objectLabel(number),
-        isOwn = labels[start] === label;
-      while (at < end && layer[at] === number && (labels[at] === label) === isOwn) at++;
-      if (!isOwn) continue;
-      const before = found.get(number),
-        length = at - start,
-        left = start - y * width;
-      const isLonger = length > (before?.longest ?? 0);
-      const run: Box = { left, top: y, right: left + length, bottom: y + 1 };
-      found.set(number, {
-        pixels: (before?.pixels ?? 0) + length,
-        box: joined(before?.box ?? null, run)!,
-        middle: isLonger ? { x: left + length / 2, y: y + 0.5 } : before!.middle,
-        longest: isLonger ? length : before!.longest,
-      });
-    }
-  }
   const ranks = new Map<number, number>();
-  return [...found]
-    .sort(([one], [other]) => one - other)
-    .map(([number, { pixels, box, middle }]) => {
-      const label = labeling.objectLabel(number);
-      const rank = (ranks.get(label) ?? 0) + 1;
-      ranks.set(label, rank);
-      return { number, label, rank, pixels, box, middle };
-    });
+  const stored = [...split(rowsOf(labeling), (pixel) => layer[pixel])].sort(([one], [other]) => one - other);
+  return stored.flatMap(([number, all]) => {
+    const label = labeling.objectLabel(number);
+    const runs = split(all, (pixel) => labels[pixel] === label).get(true);
+    if (!runs) return [];
+    const rank = (ranks.get(label) ?? 0) + 1;
+    ranks.set(label, rank);
+    let longest = 0;
+    for (let at = 2; at < runs.length; at += 2) if (runs[at + 1] > runs[longest + 1]) longest = at;
+    const y = Math.floor(runs[longest] / width);
+    const middle = { x: runs[longest] - y * width + runs[longest + 1] / 2, y: y + 0.5 };
+    return [{ number, label, rank, pixels: pixelsOf(runs), box: boxOf(runs, width)!, middle }];
+  });
 }
 
 /** The number of each pixel's object; null: there are no objects. */
 export function objectMap(labeling: Labeling): Uint16Array<ArrayBuffer> | null {
   const { layer } = labeling.edits.objects;
-  if (!layer) return null;
-  const numbers = new Uint16Array(layer.length);
-  let isEmpty = true;
-  for (let at = 0; at < numbers.length; at++) {
-    numbers[at] = labeling.object(at);
-    isEmpty &&= !numbers[at];
-  }
-  return isEmpty ? null : numbers;
+  const numbers = layer && Uint16Array.from(layer, (_, pixel) => labeling.object(pixel));
+  return numbers?.some(Boolean) ? numbers : null;
 }
 
 /**
@@ -91,7 +66,7 @@ export function makeObjects(labeling: Labeling, label: number, fewest?: number):
   const regions = connected(width, whole(labeling), (at) => Number(labels[at] === label && !labeling.object(at)));
   let box: Box | null = null;
   const give = ({ runs }: Connected, number: number | null) => {
-    if (number) box = joined(box, labeling.edits.assign(Int32Array.from(runs), number));
+    if (number) box = joined(box, labeling.edits.assign(runs, number));
   };
   const name = firstName(labeling.words[label]);
   for (const region of regions) if (region.pixels >= least) give(region, labeling.edits.objects.create(name));
@@ -175,12 +150,8 @@ export function divide(labeling: Labeling, number: number): { box: Box; pieces: 
   const large = regions.filter(({ pixels }) => pixels >= SPLINTER * figures.pixels);
   if (large.length > 1) return apart(labeling, number, large, regions);
   const patch = new Patch(labeling.width, figures.box);
-  for (const place of patch.values.keys())
-    if (labeling.object(patch.pixel(place)) === number) patch.values[place] = INSIDE;
-  const middles = bodies(patch);
-  if (!middles) return null;
-  watershed(patch, middles);
-  return given(labeling, number, middles.map((_, at) => patch.runs(at + 1)));
+  for (const { runs } of regions) patch.fill(runs, OPEN);
+  return divideAtNeck(patch) ? given(labeling, number, [patch.runs(1), patch.runs(2)]) : null;
 }
 
 /** Divide an object into its large regions; each of the others goes to the one whose rectangle is nearest. */
@@ -260,7 +231,7 @@ export function joinTouched(labeling: Labeling, counted: ReadonlySet<number>): B
     );
     if (isAlone) {
       const number = labeling.edits.objects.create(firstName(labeling.words[label]));
-      if (number) box = joined(box, labeling.edits.assign(Int32Array.from(region.runs), number));
+      if (number) box = joined(box, labeling.edits.assign(region.runs, number));
       continue;
     }
     spread(patch, OPEN);
@@ -320,56 +291,11 @@ function crossed(line: readonly Point[], { width, height }: Labeling): Set<numbe
 /** Share of its height by which a peak has to rise above the pass to a higher one to be a body of its own. */
 const LEAST_RISE = 0.15;
 
-/** Distance of each place that is `INSIDE` to the nearest one that isn't [thirds of a pixel]; 0 outside. */
-function distances(patch: Patch): Int32Array {
-  const { width, height, values } = patch;
-  const far = Int32Array.from(values, (value) => (value === INSIDE ? DIAGONAL * (width + height) : 0));
-  const at = (x: number, y: number) => (x < 0 || y < 0 || x >= width || y >= height ? 0 : far[y * width + x]);
-  const relax = (x: number, y: number, side: -1 | 1) => {
-    const place = y * width + x;
-    if (!far[place]) return;
-    far[place] = Math.min(
-      far[place],
-      at(x + side, y) + STRAIGHT,
-      at(x, y + side) + STRAIGHT,
-      at(x - 1, y + side) + DIAGONAL,
-      at(x + 1, y + side) + DIAGONAL,
-    );
-  };
-  for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) relax(x, y, -1);
-  for (let y = height - 1; y >= 0; y--) for (let x = width - 1; x >= 0; x--) relax(x, y, 1);
-  return far;
-}
-
-/**
- * Divide the places that are `INSIDE` among markers: water rises from them, and where two waters meet, which is where
- * the shape is narrow, they end. Marker n gives its places the value n, from 1; what no water reaches is left.
- */
-function watershed(patch: Patch, markers: readonly number[]): void {
-  const far = distances(patch);
-  const { values } = patch;
+/** Divide the open places in two, 1 and 2, at the clearest neck of their shape; false: it has none. */
+function divideAtNeck(patch: Patch): boolean {
+  const far = distances(patch.values, patch, STRAIGHT, DIAGONAL);
   const levels: number[][] = [];
-  const push = (place: number, level: number) => (levels[level] ??= []).push(place);
-  for (const [at, place] of markers.entries()) {
-    values[place] = 1 + at;
-    push(place, far[place]);
-  }
-  for (let level = levels.length - 1; level > 0; level--) {
-    // grows while it is gone through
-    for (const place of levels[level] ?? [])
-      patch.around(place, (beside) => {
-        if (values[beside] !== INSIDE) return;
-        values[beside] = values[place];
-        push(beside, Math.min(level, far[beside]));
-      });
-  }
-}
-
-/** The middles of the two bodies that are divided most clearly by a neck; null: the shape has no neck. */
-function bodies(patch: Patch): [number, number] | null {
-  const far = distances(patch);
-  const levels: number[][] = [];
-  for (const [place, height] of far.entries()) if (height) (levels[height] ??= []).push(place);
+  for (const [place, value] of patch.values.entries()) if (value) (levels[far[place]] ??= []).push(place);
   const parents = new Int32Array(far.length).fill(-1);
   /** The highest place of what is joined at a root. */
   const peaks = new Int32Array(far.length);
@@ -377,10 +303,12 @@ function bodies(patch: Patch): [number, number] | null {
     while (parents[place] !== place) place = parents[place] = parents[parents[place]];
     return place;
   };
-  let best: [number, number] | null = null,
+  let middles: [number, number] | null = null,
+    pass = 0,
     most = 0;
   // the farthest from the border first
-  for (const place of levels.reverse().flat()) {
+  const order = levels.reverse().flat();
+  for (const [at, place] of order.entries()) {
     parents[place] = place;
     peaks[place] = place;
     patch.around(place, (beside) => {
@@ -391,10 +319,18 @@ function bodies(patch: Patch): [number, number] | null {
       const rise = far[peaks[low]] - far[place];
       if (rise > most && rise >= LEAST_RISE * far[peaks[low]]) {
         most = rise;
-        best = [peaks[high], peaks[low]];
+        pass = at;
+        middles = [peaks[high], peaks[low]];
       }
       parents[low] = high;
     });
   }
-  return best;
+  if (!middles) return false;
+  // the bodies are what is higher than the pass between them; what is lower goes to the nearest
+  const higher = new Uint16Array(far.length);
+  for (const place of order.slice(0, pass)) higher[place] = 1;
+  for (const [at, middle] of (middles as [number, number]).entries())
+    patch.fill(patch.inImage(regionAt(higher, patch, middle, undefined, 1)), 1 + at);
+  spread(patch, OPEN);
+  return true;
 }

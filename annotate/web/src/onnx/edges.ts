@@ -2,7 +2,7 @@
 
 import * as ort from "onnxruntime-web/wasm";
 
-import { regionAt } from "../labels/connected";
+import { regions } from "../labels/connected";
 import { forRuns, pixelsOf, type Size } from "../labels/runs";
 import { type Maps, strongestClass } from "./strongest_class";
 
@@ -61,10 +61,8 @@ export function withoutIslands(maps: Maps): Maps {
 
 /** The parts of a label map that are connected by sides of cells, and their sizes. */
 function connected(labels: Uint16Array, size: Size): { part: Int32Array; sizes: Int32Array } {
-  const part = new Int32Array(labels.length), isKnown = new Uint8Array(labels.length), sizes: number[] = [];
-  for (const first of labels.keys()) {
-    if (isKnown[first]) continue;
-    const runs = regionAt(labels, size, first, isKnown);
+  const part = new Int32Array(labels.length), sizes: number[] = [];
+  for (const runs of regions(labels, size)) {
     forRuns(runs, (cell) => (part[cell] = sizes.length));
     sizes.push(pixelsOf(runs));
   }

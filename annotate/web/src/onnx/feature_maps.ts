@@ -48,8 +48,9 @@ export function addInterpolated(
   grid: { readonly rows: number; readonly columns: number },
   rows: number,
   columns: number,
+  down = axis(grid.rows, rows),
+  across = axis(grid.columns, columns),
 ): void {
-  const down = axis(grid.rows, rows), across = axis(grid.columns, columns);
   for (let row = 0, to = 0; row < rows; row++) {
     const upper = down.lower[row] * grid.columns, lower = down.upper[row] * grid.columns, share = down.share[row];
     for (let column = 0; column < columns; column++, to++) {
@@ -61,20 +62,25 @@ export function addInterpolated(
   }
 }
 
-/** Positions of an axis's pixels among cells: the two between which each lies, and the weight of the upper one. */
+/** Positions of an axis's pixels among cells: the two between which each lies, the weight of the upper one, and whether it is beside one. */
 export interface Axis {
   readonly lower: Int32Array;
   readonly upper: Int32Array;
   readonly share: Float32Array;
+  readonly isInside: Uint8Array;
 }
 
-export function axis(cells: number, pixels: number): Axis {
+/** @param first where the first pixel begins [cells]. @param step the length of a pixel [cells]. */
+export function axis(cells: number, pixels: number, first = 0, step = cells / pixels): Axis {
   const lower = new Int32Array(pixels), upper = new Int32Array(pixels), share = new Float32Array(pixels);
+  const isInside = new Uint8Array(pixels);
   for (let at = 0; at < pixels; at++) {
-    const place = Math.max(0, (at + 0.5) * (cells / pixels) - 0.5);
-    lower[at] = Math.min(cells - 1, Math.floor(place));
+    const place = first + (at + 0.5) * step - 0.5;
+    isInside[at] = Number(place > -1 && place < cells);
+    const kept = Math.max(0, Math.min(cells - 1, place));
+    lower[at] = Math.floor(kept);
     upper[at] = Math.min(cells - 1, lower[at] + 1);
-    share[at] = place - lower[at];
+    share[at] = kept - lower[at];
   }
-  return { lower, upper, share };
+  return { lower, upper, share, isInside };
 }

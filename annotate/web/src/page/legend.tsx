@@ -32,13 +32,7 @@ export function Legend({ page: { session } }: { page: Page }) {
         {all
           .filter(({ pixels }) => pixels)
           .map((entry) => (
-            <LegendRow
-              key={entry.id}
-              session={session}
-              entry={entry}
-              image={image}
-              isShown={isShown[entry.id]}
-            />
+            <LegendRow key={entry.id} session={session} entry={entry} image={image} isShown={isShown[entry.id]} />
           ))}
         {unlabeled > 0 && (
           <li>

@@ -72,11 +72,7 @@ export function namedWork({ draft, edits, settled }: Work, vocabulary: Vocabular
   const named = ({ ids, labels }: Indexed): Settled => ({ words: ids.map(nameOf), labels });
   const { ids: draftIds = [], ...rest } = draft ?? {};
   const found = draft && ({ ...rest, words: draftIds.map(nameOf) } as Segmentation);
-  return {
-    found,
-    saved: edits && namedEdits(edits, nameOf),
-    settled: settled && named(indexed(settled, draftIds)),
-  };
+  return { found, saved: edits && namedEdits(edits, nameOf), settled: settled && named(indexed(settled, draftIds)) };
 }
 
 function namedEdits({ ids, objects, ...edits }: KeptEdits, nameOf: (id: number) => string): SavedEdits {

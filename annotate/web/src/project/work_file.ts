@@ -1,7 +1,6 @@
 /** The file `work/NAME.zip` of an image: its state and PNGs of ids, from which everything else about it is derived. */
 
 import { decode, encode } from "fast-png";
-import { strFromU8, strToU8, unzipSync, zipSync } from "fflate";
 
 import type { PartMap } from "../backend";
 import { type Labeling, NONE } from "../labels/labeling";
@@ -9,6 +8,7 @@ import { empty, mapped, packed, type PackedLayer, unpacked } from "../labels/lay
 import { objectMap } from "../labels/objects";
 import type { Size } from "../labels/runs";
 import { labelMapPng, labelsOfMap, objectMapPng, savedObjects } from "../saving/maps";
+import { type Unzipped, unzipped, zipped } from "../saving/zip";
 import { type Context, indexed, labelingOf, withIds } from "./keeping";
 import type { ImageState, KeptDraft, KeptEdits, Work } from "./structure";
 import { colorsById, type Vocabulary } from "./words";
@@ -38,19 +38,20 @@ export function editsOf(corrections: Uint16Array, objects: KeptEdits["objects"])
 }
 
 /** What the model found as it is in files: it changes less often than all else. */
-const packedDrafts = new WeakMap<KeptDraft, Record<string, Uint8Array>>();
+const packedDrafts = new WeakMap<KeptDraft, Unzipped>();
 
-export function encodeWork(state: ImageState, work: Work, context: Context): Uint8Array<ArrayBuffer> {
+export async function encodeWork(state: ImageState, work: Work, context: Context): Promise<Uint8Array<ArrayBuffer>> {
   const labeling = labelingOf(state, work, context);
   const objects = objectMap(labeling);
-  const files: Record<string, Uint8Array> = {
-    "state.json": strToU8(JSON.stringify(state)),
+  const files = {
+    "state.json": JSON.stringify(state),
     "corrections.png": grayPng(state, unpacked(correctionsOf(work.edits, state)), 16),
     ...(work.draft && draftFiles(work.draft)),
     ...(objects && { "objects.png": objectMapPng(objects, state) }),
     "labels.png": labelsPng(labeling, context.vocabulary),
   };
-  return zipSync(files, { level: 0 }) as Uint8Array<ArrayBuffer>;
+  const zip = await zipped(Object.entries(files).map(([name, input]) => ({ name, input })));
+  return new Uint8Array(await zip.arrayBuffer());
 }
 
 /** The map of ids that other programs read. */
@@ -58,7 +59,7 @@ export function labelsPng(labeling: Labeling, vocabulary: Vocabulary): Uint8Arra
   return labelMapPng(withIds(labeling.labels, labeling.ids), labeling, colorsById(vocabulary));
 }
 
-function draftFiles(draft: KeptDraft): Record<string, Uint8Array> {
+function draftFiles(draft: KeptDraft): Unzipped {
   const known = packedDrafts.get(draft);
   if (known) return known;
   const files = {
@@ -70,16 +71,16 @@ function draftFiles(draft: KeptDraft): Record<string, Uint8Array> {
   return files;
 }
 
-function grayPng({ width, height }: Size, data: Uint16Array | Uint8Array, depth: 8 | 16): Uint8Array {
-  return encode({ width, height, data, channels: 1, depth }, FAST);
+function grayPng({ width, height }: Size, data: Uint16Array | Uint8Array, depth: 8 | 16): Uint8Array<ArrayBuffer> {
+  return encode({ width, height, data, channels: 1, depth }, FAST) as Uint8Array<ArrayBuffer>;
 }
 
 /** The index of each pixel's part, with what the parts are as JSON in a text of the PNG. */
-function partsPng({ labels, names, colors }: PartMap, { width, height }: Size): Uint8Array {
+function partsPng({ labels, names, colors }: PartMap, { width, height }: Size): Uint8Array<ArrayBuffer> {
   // such texts have no letters beyond Latin ones
   const escaped = (letter: string) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`;
   const about = JSON.stringify({ names, colors }).replace(/[\u0080-\uffff]/g, escaped);
-  return encode({ width, height, data: labels, channels: 1, depth: 16, text: { [PARTS]: about } }, FAST);
+  return encode({ width, height, data: labels, channels: 1, depth: 16, text: { [PARTS]: about } }, FAST) as Uint8Array<ArrayBuffer>;
 }
 
 /** Parts of such a file; null: it has none, or is of no use. */
@@ -95,26 +96,22 @@ function partsOf(png: Uint8Array | undefined, size: Size): PartMap | null {
 }
 
 /** What a file of an image has. @throws Error it isn't such a file. */
-export function decodeWork(content: Uint8Array, vocabulary: Vocabulary): { state: ImageState; work: Work } {
-  const files = unzipSync(content);
+export async function decodeWork(content: Uint8Array, vocabulary: Vocabulary): Promise<{ state: ImageState; work: Work }> {
+  const files = await unzipped(content);
   if (!files["state.json"] || !files["labels.png"]) throw new Error("a file of its work is missing");
-  const state = JSON.parse(strFromU8(files["state.json"])) as ImageState;
+  const state = JSON.parse(new TextDecoder().decode(files["state.json"])) as ImageState;
   const labels = plane(files["labels.png"], state);
   const corrections = files["corrections.png"] ? plane(files["corrections.png"], state) : null;
   const objects = keptObjects(files["objects.png"], labels, state);
   const edits = corrections && editsOf(corrections, objects);
   return {
     state,
-    work: {
-      draft: keptDraft(files, state, vocabulary, edits),
-      edits,
-      settled: state.done ? labels : null,
-    },
+    work: { draft: keptDraft(files, state, vocabulary, edits), edits, settled: state.done ? labels : null },
   };
 }
 
 function keptDraft(
-  files: Readonly<Record<string, Uint8Array>>,
+  files: Unzipped,
   state: ImageState,
   vocabulary: Vocabulary,
   edits: KeptEdits | null,

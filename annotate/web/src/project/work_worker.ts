@@ -17,14 +17,14 @@ interface Packed {
 let last: KeptDraft | null = null;
 
 const functions = {
-  pack({ state, work, draft, context }: Packed): Sent<Uint8Array<ArrayBuffer>> {
+  async pack({ state, work, draft, context }: Packed): Promise<Sent<Uint8Array<ArrayBuffer>>> {
     if (draft !== "known") last = draft;
-    const value = encodeWork(state, { ...work, draft: last }, context);
+    const value = await encodeWork(state, { ...work, draft: last }, context);
     return { value, transfer: [value.buffer] };
   },
 
-  unpack({ content, vocabulary }: { content: Uint8Array; vocabulary: Vocabulary }) {
-    const value = decodeWork(content, vocabulary);
+  async unpack({ content, vocabulary }: { content: Uint8Array; vocabulary: Vocabulary }) {
+    const value = await decodeWork(content, vocabulary);
     const { draft } = value.work;
     return { value, transfer: draft ? [draft.labels.buffer, draft.confidence.buffer] : [] };
   },

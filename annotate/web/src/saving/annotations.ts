@@ -1,4 +1,4 @@
-/** Labels as COCO's annotations, one for each object or word, and as LabelMe's polygons, one for each region. */
+/** Labels as COCO's annotations, one for each object or word. */
 
 import { extents } from "../labels/connected";
 import { type Outline, outlines } from "../labels/contours";
@@ -25,12 +25,7 @@ export class Coco {
     this.images.push({ id: image, file_name: name, width, height });
     for (const [label, word] of words.entries()) this.categories.set(ids[label] + 1, firstName(word));
     for (const { label, ...mask } of masks(labeling, this.shape))
-      this.annotations.push({
-        id: this.annotations.length + 1,
-        image_id: image,
-        category_id: ids[label] + 1,
-        ...mask,
-      });
+      this.annotations.push({ id: this.annotations.length + 1, image_id: image, category_id: ids[label] + 1, ...mask });
     return this;
   }
 
@@ -59,13 +54,10 @@ function masks(labeling: Labeling, shape: Shape) {
       return { label, area, bbox, iscrowd: Number(isCrowd), segmentation };
     });
   };
-  const ofWords = masksOf(withoutObjects(labels, numbers), NONE, (label) => label);
+  const alone = numbers ? labels.map((label, at) => (numbers[at] ? NONE : label)) : labels;
+  const ofWords = masksOf(alone, NONE, (label) => label);
   const ofObjects = numbers ? masksOf(numbers, 0, (number) => labeling.objectLabel(number)) : [];
   return [...ofWords, ...ofObjects].sort((one, other) => one.label - other.label || one.iscrowd - other.iscrowd);
-}
-
-function withoutObjects(labels: Uint16Array, numbers: Uint16Array | null): Uint16Array {
-  return numbers ? labels.map((label, at) => (numbers[at] ? NONE : label)) : labels;
 }
 
 function flat({ points }: Outline): number[] {
@@ -110,47 +102,4 @@ function compressed(counts: readonly number[]): string {
     }
   }
   return bytes.join("");
-}
-
-/** Fewest pixels of a region that becomes a polygon. */
-const SMALLEST = 4;
-
-/** @param name file name of the image, which LabelMe looks for beside the JSON file. */
-export function labelme(labeling: Labeling, name: string): string {
-  const { labels, words, width, height } = labeling;
-  const numbers = objectMap(labeling);
-  const regions = [
-    ...outlines(withoutObjects(labels, numbers), labeling, NONE).map((border) => ({ ...border, group: null })),
-    ...(numbers ? outlines(numbers, labeling, 0) : []).map(({ label: number, points }) => ({
-      label: labeling.objectLabel(number),
-      points,
-      group: number,
-    })),
-  ];
-  const shapes = regions
-    .filter(({ points }) => extent(points.map(({ x }) => x)) * extent(points.map(({ y }) => y)) >= SMALLEST)
-    .map(({ label, points, group }) => ({
-      label: firstName(words[label]),
-      points: points.map(({ x, y }) => [x, y]),
-      group_id: group,
-      description: "",
-      shape_type: "polygon",
-      flags: {},
-    }));
-  const content = {
-    version: "5.5.0",
-    flags: {},
-    shapes,
-    imagePath: name,
-    imageData: null,
-    imageHeight: height,
-    imageWidth: width,
-  };
-  return `${JSON.stringify(content)}\n`;
-}
-
-function extent(values: readonly number[]): number {
-  return (
-    values.reduce((most, value) => Math.max(most, value)) - values.reduce((least, value) => Math.min(least, value))
-  );
 }

@@ -13,9 +13,9 @@ import type { Item } from "../session/item";
 import type { OpenImage } from "../session/open_image";
 import type { Session } from "../session/session";
 import type { Settings } from "../session/settings";
-import { Coco, labelme, type Shape } from "./annotations";
+import { Coco, type Shape } from "./annotations";
 import { labelMapPng, objectMapPng } from "./maps";
-import { Archive } from "./zip";
+import { zipped, type ZippedFile } from "./zip";
 
 type Write = (labeling: Labeling, image: OpenImage, settings: Settings) => Blob | Promise<Blob>;
 
@@ -69,12 +69,6 @@ export const FORMATS: readonly Format[] = [
   },
   { name: "COCO masks", ending: ".coco-rle.json", explanation: "A mask for each word, as run lengths", content: "rle" },
   { name: "COCO polygons", ending: ".coco-polygons.json", explanation: "Polygons for each word", content: "polygons" },
-  {
-    name: "LabelMe",
-    ending: ".labelme.json",
-    explanation: "A polygon for each region",
-    content: (labeling, { item }) => json(labelme(labeling, item.name)),
-  },
 ];
 
 export interface OfferedFile {
@@ -101,23 +95,25 @@ export async function everything(
   items: readonly Item[],
   progress: (share: number) => void,
 ): Promise<OfferedFile> {
-  const archive = new Archive();
-  const cocos = new Map<string, Coco>();
   const stems: string[] = [];
-  for (const [at, item] of items.entries()) {
-    progress(at / items.length);
-    const image = await session.opened(item);
-    const labeling = image.labeling.value,
-      name = stem(item.name);
-    if (labeling) stems.push(name);
-    for (const { content, ending, isIn } of labeling ? FORMATS : []) {
-      if (typeof content === "string") cocos.set(ending, (cocos.get(ending) ?? new Coco(content)).add(item.name, labeling!));
-      else if (!isIn || isIn(image)) await archive.addBlob(name + ending, await content(labeling!, image, session.settings));
+  async function* files(): AsyncGenerator<ZippedFile> {
+    const cocos = new Map<string, Coco>();
+    for (const [at, item] of items.entries()) {
+      progress(at / items.length);
+      const image = await session.opened(item);
+      const labeling = image.labeling.value,
+        name = stem(item.name);
+      if (labeling) stems.push(name);
+      for (const { content, ending, isIn } of labeling ? FORMATS : []) {
+        if (typeof content === "string") cocos.set(ending, (cocos.get(ending) ?? new Coco(content)).add(item.name, labeling!));
+        else if (!isIn || isIn(image)) yield { name: name + ending, input: await content(labeling!, image, session.settings) };
+      }
+      if (image !== session.current.value) image.close();
     }
-    if (image !== session.current.value) image.close();
+    for (const [ending, coco] of cocos) yield { name: ending.slice(1), input: coco.text() };
   }
-  for (const [ending, coco] of cocos) archive.addText(ending.slice(1), coco.text());
-  return { name: stems.length === 1 ? `${stems[0]}.zip` : "segvoc.zip", content: archive.finish() };
+  const content = await zipped(files());
+  return { name: stems.length === 1 ? `${stems[0]}.zip` : "segvoc.zip", content };
 }
 
 /** Hand a file to the browser, which saves it. */

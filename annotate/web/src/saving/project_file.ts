@@ -1,6 +1,7 @@
 /** A project as one zip: as the page and the service save it, and as `segvoc annotate` opens it. */
 
 import { batch } from "@preact/signals";
+import { unzip, type ZipEntry, type ZipInfo } from "unzipit";
 
 import { PageError, sentence } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
@@ -14,7 +15,7 @@ import type { Session } from "../session/session";
 import { contextOf, projectOf, useProject } from "../session/settings";
 import type { OfferedFile } from "./files";
 import { objectMapPng } from "./maps";
-import { Archive, ZipReader } from "./zip";
+import { zipped, type ZippedFile } from "./zip";
 
 /** Most images whose problems are told. */
 const MOST_LISTED = 8;
@@ -38,34 +39,34 @@ export async function projectZip(
   items: readonly Item[],
   progress: (share: number) => void,
 ): Promise<OfferedFile> {
-  const archive = new Archive();
+  return { name: `${session.name.value}.zip`, content: await zipped(projectFiles(session, items, progress)) };
+}
+
+async function* projectFiles(
+  session: Session,
+  items: readonly Item[],
+  progress: (share: number) => void,
+): AsyncGenerator<ZippedFile> {
   const context = contextOf(session.settings);
   const name = session.name.value;
   const options = { model: session.model.value?.name ?? "tiny", ...projectOf(session.settings).options, taught: [] };
-  archive.addText(
-    "project.json",
-    JSON.stringify(
-      { format: FORMAT, version: VERSION, name, revision: 1, images: "images", words: context.vocabulary, options },
-      null,
-      1,
-    ),
-  );
+  const project = { format: FORMAT, version: VERSION, name, revision: 1, images: "images", words: context.vocabulary, options };
+  yield { name: "project.json", input: JSON.stringify(project, null, 1) };
   for (const [at, item] of items.entries()) {
     progress(at / items.length);
-    await archive.addBlob(`images/${item.name}`, await item.file());
+    yield { name: `images/${item.name}`, input: await item.file() };
     const work = await session.keptWork(item);
     // fractions of a second are more than other programs read
     const state = { ...item.summary.value, at: item.summary.value.at?.replace(/\.\d+Z$/, "Z") ?? null };
     if (!state.revision) continue;
     const labeling = labelingOf(item, work, context);
     const own = stem(item.name);
-    archive.add(`work/${own}.zip`, encodeWork(state, work, context));
-    archive.add(`labels/${own}.png`, labelsPng(labeling, context.vocabulary));
+    yield { name: `work/${own}.zip`, input: await encodeWork(state, work, context) };
+    yield { name: `labels/${own}.png`, input: labelsPng(labeling, context.vocabulary) };
     const objects = objectMap(labeling);
-    if (objects) archive.add(`objects/${own}.png`, objectMapPng(objects, item));
-    archive.addText(`states/${own}.json`, JSON.stringify(state));
+    if (objects) yield { name: `objects/${own}.png`, input: objectMapPng(objects, item) };
+    yield { name: `states/${own}.json`, input: JSON.stringify(state) };
   }
-  return { name: `${name}.zip`, content: archive.finish() };
 }
 
 /**
@@ -74,9 +75,9 @@ export async function projectZip(
  * @throws PageError it is none that this page can read; nothing has changed then.
  */
 export async function loadProject(session: Session, file: File, progress: (share: number) => void): Promise<void> {
-  const { zip, top, project } = await opened(file);
+  const { entries, top, project } = await opened(file);
   const folder = `${top}images/`;
-  const images = zip.names.filter((name) => name.startsWith(folder)).map((name) => name.slice(folder.length));
+  const images = Object.keys(entries).filter((name) => name.startsWith(folder) && name !== folder).map((name) => name.slice(folder.length));
   if (!images.length) throw refusal(file, "it has no images");
   await session.clear();
   const problems: string[] = [];
@@ -88,9 +89,9 @@ export async function loadProject(session: Session, file: File, progress: (share
     progress(at / images.length);
     try {
       const type = TYPES[name.split(".").at(-1)!.toLowerCase()] ?? "";
-      const image = new File([await zip.read(folder + name)], name, { type });
+      const image = new File([await entries[folder + name].blob()], name, { type });
       const entry = await session.store.add(image, name, at + 1, MOST_PIXELS);
-      const known = await workOf(zip, `${top}work/${stem(name)}.zip`, name, project.words);
+      const known = await workOf(entries[`${top}work/${stem(name)}.zip`], name, project.words);
       const { width, height } = entry.state;
       const isFitting = known?.state.width === width && known.state.height === height;
       const state = isFitting ? { ...known.state, image: name } : entry.state;
@@ -107,15 +108,17 @@ export async function loadProject(session: Session, file: File, progress: (share
 }
 
 /** A project's zip, and the folder in it that has the project. */
-async function opened(file: File): Promise<{ zip: ZipReader; top: string; project: Project }> {
+async function opened(file: File): Promise<Pick<ZipInfo, "entries"> & { top: string; project: Project }> {
   try {
-    const zip = await ZipReader.open(file);
-    const path = zip.names.find((name) => /^([^/]+\/)?project\.json$/.test(name));
+    const { entries } = await unzip(file).catch(() => {
+      throw new Error("it is no zip");
+    });
+    const path = Object.keys(entries).find((name) => /^([^/]+\/)?project\.json$/.test(name));
     if (path === undefined) throw new Error("it has no project.json, so it is no project of segvoc");
-    const project = JSON.parse(await zip.text(path)) as Project;
+    const project = (await entries[path].json()) as Project;
     const problem = problemOf(project);
     if (problem) throw new Error(problem);
-    return { zip, top: path.slice(0, -"project.json".length), project };
+    return { entries, top: path.slice(0, -"project.json".length), project };
   } catch (error) {
     throw refusal(file, error instanceof Error ? error.message : String(error));
   }
@@ -126,10 +129,9 @@ function refusal(file: File, problem: string): PageError {
 }
 
 /** The work on an image; null: nothing is known but the image. */
-async function workOf(zip: ZipReader, path: string, image: string, words: Vocabulary) {
-  if (!zip.has(path)) return null;
+async function workOf(file: ZipEntry | undefined, image: string, words: Vocabulary) {
   try {
-    return decodeWork(await zip.read(path), words);
+    return file ? await decodeWork(new Uint8Array(await file.arrayBuffer()), words) : null;
   } catch (error) {
     throw new PageError(`The labels of “${image}” can't be read (${error instanceof Error ? error.message : error}).`);
   }

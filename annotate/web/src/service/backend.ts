@@ -1,12 +1,12 @@
 /** Labels images by asking a segvoc service. */
 
 import { decode, type DecodedPng } from "fast-png";
-import { unzipSync } from "fflate";
 
 import { PageError } from "../backend";
 import type { Backend, ImageSource, ModelInfo, PartMap, PartName, Query, Segmentation } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
 import { labelsOfMap } from "../saving/maps";
+import { type Unzipped, unzipped } from "../saving/zip";
 import { refusal, refused, send } from "./requests";
 
 /** Addresses of a service, relative to the page. */
@@ -73,7 +73,7 @@ export class ServiceBackend implements Backend {
     if (parts) form.append("parts", parts);
     const headers = { Accept: "application/zip" };
     const response = await this.request(this.addresses.segment, { method: "POST", headers, body: form }, signal);
-    const found = readAnswer(new Uint8Array(await response.arrayBuffer()));
+    const found = await readAnswer(new Uint8Array(await response.arrayBuffer()));
     if (found.width !== width || found.height !== height)
       throw new PageError(`The service reads “${name}” as ${found.width} × ${found.height} pixels; save it as PNG.`);
     return found;
@@ -88,19 +88,12 @@ export class ServiceBackend implements Backend {
       const { status } = response;
       if (![429, 503].includes(status) || tries === TRIES)
         throw refusal(response, (await refused(response)).message, [429, 502, 503, 504].includes(status));
-      await pause(Math.min(LONGEST_WAIT, Number(response.headers.get("Retry-After")) || 1), signal);
+      const wait = Math.min(LONGEST_WAIT, Number(response.headers.get("Retry-After")) || 1);
+      const end = AbortSignal.any([signal, AbortSignal.timeout(1000 * wait)]);
+      await new Promise((resolve) => end.addEventListener("abort", resolve));
+      signal.throwIfAborted();
     }
   }
-}
-
-function pause(seconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, 1000 * seconds);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    });
-  });
 }
 
 async function asPng(image: ImageSource): Promise<Blob> {
@@ -120,16 +113,16 @@ interface Report {
 }
 
 /** @throws PageError the answer isn't what this page knows. */
-export function readAnswer(zip: Uint8Array): Segmentation {
+export async function readAnswer(zip: Uint8Array): Promise<Segmentation> {
   try {
-    return read(unzipSync(zip));
+    return read(await unzipped(zip));
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new PageError(`The service's answer can't be read (${reason}); its version may differ from the page's.`);
   }
 }
 
-function read(files: Readonly<Record<string, Uint8Array>>): Segmentation {
+function read(files: Unzipped): Segmentation {
   const report = JSON.parse(new TextDecoder().decode(file(files, "result.json"))) as Report;
   const map = decode(file(files, "labels.png"));
   const { width, height } = map;
@@ -149,7 +142,7 @@ function read(files: Readonly<Record<string, Uint8Array>>): Segmentation {
   };
 }
 
-function file(files: Readonly<Record<string, Uint8Array>>, name: string): Uint8Array {
+function file(files: Unzipped, name: string): Uint8Array {
   if (!files[name]) throw new Error(`${name} is missing`);
   return files[name];
 }

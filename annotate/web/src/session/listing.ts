@@ -7,8 +7,6 @@ import type { Item } from "./item";
 
 export class Listing {
   readonly wanted = signal<Wanted>(EVERYTHING);
-  /** Numbers of all answers that images ever had. */
-  private readonly answers = new Map<string | null, number>();
 
   constructor(
     private readonly items: ReadonlySignal<readonly Item[]>,
@@ -19,9 +17,7 @@ export class Listing {
   readonly isNarrowed = computed(() => this.wanted.value !== EVERYTHING);
 
   /** Changes whenever the model labels an image, and not when a person corrects one. */
-  private readonly labeled = computed(() =>
-    this.items.value.map(({ summary }) => this.numberOf(summary.value.answers)).join(),
-  );
+  private readonly labeled = computed(() => this.items.value.map(({ summary }) => summary.value.answers).join("\n"));
 
   /** All images, sorted; corrections don't move an image. */
   private readonly inOrder = computed(() => {
@@ -41,13 +37,6 @@ export class Listing {
 
   look(change: Partial<Wanted>): void {
     this.wanted.value = { ...this.wanted.value, ...change };
-  }
-
-  private numberOf(answers: string | null): number {
-    const { size } = this.answers;
-    const known = this.answers.get(answers);
-    if (known === undefined) this.answers.set(answers, size);
-    return known ?? size;
   }
 }
 

@@ -61,10 +61,7 @@ export function contextOf({ vocabulary, rule }: Settings): Context {
 
 export function projectOf({ vocabulary, synonyms, parts, rule }: Settings): Pick<Project, "words" | "options"> {
   const { threshold, background } = rule.value;
-  return {
-    words: vocabulary.value,
-    options: { synonyms: synonyms.value, parts: parts.value, threshold, background },
-  };
+  return { words: vocabulary.value, options: { synonyms: synonyms.value, parts: parts.value, threshold, background } };
 }
 
 export function useProject(settings: Settings, { words, options }: Pick<Project, "words" | "options">): void {
