@@ -189,6 +189,21 @@ def test_words_are_encoded_once(tower: Letters, cache: Path, average: bool) -> N
     assert len(list(cache.rglob("*.embeddings"))) == 1
 
 
+def test_a_kill_loses_one_step_and_a_new_word_costs_one(tower, cache, monkeypatch):
+    longer = Vocabulary([*MANY.words, "dog"])
+    fresh = _fresh(tower, longer)
+    monkeypatch.setattr(word_encoder, "PROMPTS_AT_ONCE", 40)
+    killed = _encoder(tower)
+    steps = iter([killed._encoded, killed._encoded])
+    monkeypatch.setattr(killed, "_encoded", lambda classes: next(steps)(classes))
+    with pytest.raises(StopIteration):
+        killed(MANY)
+    tower.calls.clear()
+    assert torch.equal(_encoder(tower)(longer), fresh)
+    assert len(tower.calls) <= 4  # 21 of 101 words, in batches of equal length
+    assert len(list(cache.rglob("*.embeddings"))) == 3
+
+
 def test_damage_anywhere_is_encoded_again(tower: Letters, cache: Path) -> None:
     first = _encoder(tower)(MANY)
     (path,) = cache.rglob("*.embeddings")

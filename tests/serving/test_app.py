@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -159,6 +160,28 @@ def test_probes_have_labels_of_their_own_in_metrics():
     assert 'segvoc_requests_total{method="HEAD",route="/readyz",status="200"} 1.0' in text
 
 
+def test_traces_are_sent_with_the_parents_of_requests(monkeypatch):
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="comes with Ray")
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    spans, providers = InMemorySpanExporter(), []
+    monkeypatch.setattr(trace, "set_tracer_provider", providers.append)
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: (providers or [trace.ProxyTracerProvider()])[0])
+    monkeypatch.setattr("opentelemetry.exporter.otlp.proto.http.trace_exporter.OTLPSpanExporter", lambda: spans)
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    for settings, names in (({}, set()), ({"traces": True}, {"GET /v1/models"})):
+        with in_process(**settings) as client:
+            client.get("/v1/models", headers={"traceparent": parent})
+        for provider in providers:
+            provider.force_flush()
+        requests = [span for span in spans.get_finished_spans() if span.kind is trace.SpanKind.SERVER]
+        assert {span.name for span in requests} == names
+    assert requests[0].parent.span_id == 0xB7AD6B7169203331
+    assert requests[0].resource.attributes["service.name"] == "segvoc"
+    providers[0].shutdown()
+
+
 def named(name):
     model = NumpySegmenter()
     model.name = name
@@ -273,3 +296,9 @@ def test_more_requests_than_allowed_are_refused():
             assert second.headers["retry-after"] == "1"
             assert first.result().status_code == 200
         assert segment(client).status_code == 200
+
+
+def test_traces_without_the_exporter_are_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    with pytest.raises(UsageError, match="pip install opentelemetry-exporter-otlp-proto-http"), in_process(traces=True):
+        pass

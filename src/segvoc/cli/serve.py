@@ -61,6 +61,7 @@ naming_fastapi = partial(
 )
 @click.option("--metrics-port", type=click.IntRange(1, 65_535), help="Serve /metrics without a key at this port, too.")
 @click.option("--log-probes", is_flag=True, help="Log the requests of probes and of Prometheus, too.")
+@click.option("--traces", is_flag=True, help="Send OpenTelemetry traces where OTEL_EXPORTER_OTLP_ENDPOINT says.")
 def serve_command(
     models: tuple[str, ...],
     named: tuple[str, ...],

@@ -86,7 +86,7 @@ LARGEST_CACHE = 4 << 30
 """Maximum size of the on-disk cache, which then starts over [bytes]."""
 
 PROMPTS_AT_ONCE = 4096
-"""Prompts to encode before averaging: 8 MB with 512 channels."""
+"""Prompts to encode before averaging and storing: 8 MB with 512 channels."""
 
 ClassPrompts = tuple[tuple[str, ...], ...]
 """The prompts of a class: for each template, one per synonym."""
@@ -216,33 +216,33 @@ class PromptedWordEncoder(ABC):
         return embeddings
 
     def _cached_or_encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
-        """Load the embeddings of classes from disk, where damaged files count as missing, or compute them."""
-        file = self._file(classes) if len(classes) * len(self.templates) >= KEPT_FROM else None
-        if file is not None:
-            with suppress(OSError):
-                stored = file.read_bytes()
-                if hashlib.sha256(stored[32:]).digest() == stored[:32]:
-                    each = 1 if self.average else len(self.templates)
-                    rows = np.frombuffer(stored, "<f4", offset=32).reshape(len(classes), each, -1)
-                    return {prompts: self.restored(row.copy()) for prompts, row in zip(classes, rows, strict=True)}
-        embeddings: dict[ClassPrompts, Float[Array, "P C"]] = {}
+        """Load the embeddings of classes from disk, or compute and store them, in steps that a kill doesn't lose."""
+        folder = cache_folder() if self.on_disk and len(classes) * len(self.templates) >= KEPT_FROM else None
         step = max(1, PROMPTS_AT_ONCE // len(self.templates))
+        embeddings: dict[ClassPrompts, Float[Array, "P C"]] = {}
         for start in range(0, len(classes), step):
-            embeddings |= self._encoded(classes[start : start + step])
-        if file is not None and str(next(iter(embeddings.values())).dtype).endswith("float32"):
-            with suppress(OSError, OutputError):
-                if file.parent.is_dir() and sum(one.stat().st_size for one in file.parent.iterdir()) > LARGEST_CACHE:
-                    shutil.rmtree(file.parent)
-                content = np.stack([to_numpy(vectors) for vectors in embeddings.values()]).astype("<f4").tobytes()
-                write_bytes(file, hashlib.sha256(content).digest() + content)
+            some = classes[start : start + step]
+            embeddings |= self._encoded(some) if folder is None else self._stored(folder / "words", some)
         return embeddings
 
-    def _file(self, classes: Sequence[ClassPrompts]) -> Path | None:
-        folder = cache_folder()
-        if folder is None or not self.on_disk:
-            return None
+    def _stored(self, folder: Path, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
+        """Load classes from their file, or compute and write it; a damaged file counts as missing."""
         self._key = self._key or self.digest()
-        return folder / "words" / f"{digest_of(KEPT_FORMAT, __version__, self._key, classes, self.average)}.embeddings"
+        file = folder / f"{digest_of(KEPT_FORMAT, __version__, self._key, classes, self.average)}.embeddings"
+        with suppress(OSError):
+            stored = file.read_bytes()
+            if hashlib.sha256(stored[32:]).digest() == stored[:32]:
+                each = 1 if self.average else len(self.templates)
+                rows = np.frombuffer(stored, "<f4", offset=32).reshape(len(classes), each, -1)
+                return {prompts: self.restored(row.copy()) for prompts, row in zip(classes, rows, strict=True)}
+        embeddings = self._encoded(classes)
+        if str(next(iter(embeddings.values())).dtype).endswith("float32"):
+            with suppress(OSError, OutputError):
+                if folder.is_dir() and sum(one.stat().st_size for one in folder.iterdir()) > LARGEST_CACHE:
+                    shutil.rmtree(folder)
+                content = np.stack([to_numpy(embeddings[prompts]) for prompts in classes]).astype("<f4").tobytes()
+                write_bytes(file, hashlib.sha256(content).digest() + content)
+        return embeddings
 
     def _encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
         """Compute the embeddings of classes; shared prompts are encoded once."""

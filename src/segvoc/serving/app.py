@@ -45,6 +45,7 @@ from segvoc.serving.middleware import (
     ServiceMetrics,
     failure_response,
     log_settings,
+    send_traces,
 )
 from segvoc.serving.settings import ServiceSettings
 
@@ -173,6 +174,8 @@ def create_app(
         more: open further models, which requests choose by name.
         models: all of them, if they are open already; otherwise they are opened at startup.
     """
+    if settings.traces:
+        send_traces()
     metrics = ServiceMetrics()
     service = Service((open_model, *more), settings, metrics)
 

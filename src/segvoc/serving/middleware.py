@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from segvoc.errors import missing_package
 from segvoc.serving.answers import JSON, ServiceFailure
 from segvoc.serving.settings import ROLES, KeyHolder, ServiceSettings
 
@@ -121,6 +122,25 @@ class ServiceMetrics:
 def failure_response(failure: ServiceFailure) -> Response:
     """The response to a failed request."""
     return Response(failure.body(REQUEST_ID.get()), failure.status, failure.headers, JSON)
+
+
+def send_traces() -> None:
+    """Send the spans that FastAPI makes of every request where OTEL_EXPORTER_OTLP_ENDPOINT says.
+
+    A provider that is set already, as by `opentelemetry-instrument`, stays. Raises a `UsageError` without the exporter.
+    """
+    try:
+        from opentelemetry import trace
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ModuleNotFoundError:
+        raise missing_package("opentelemetry-exporter-otlp-proto-http") from None
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        provider = TracerProvider(resource=Resource({SERVICE_NAME: "segvoc"}).merge(OTELResourceDetector().detect()))
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        trace.set_tracer_provider(provider)
 
 
 class Observation:

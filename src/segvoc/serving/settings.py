@@ -91,6 +91,8 @@ class ServiceSettings:
     """Time to finish accepted requests after SIGTERM [s]."""
     log_probes: bool = False
     """Log the requests of probes and of Prometheus even if they succeed."""
+    traces: bool = False
+    """Send FastAPI's OpenTelemetry spans (`segvoc.serving.middleware.send_traces`)."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
