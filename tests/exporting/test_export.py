@@ -12,10 +12,11 @@ from tokenizers import Tokenizer
 
 import segvoc
 from segvoc.data.labeled_images import class_names
+from segvoc.encoders.clip_text import clip_tokenizer
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.exporting import export as exporting
 from segvoc.exporting import onnx_files
-from segvoc.exporting.export import Comparison, clip_tokenizer, export
+from segvoc.exporting.export import Comparison, export
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary

@@ -7,7 +7,6 @@ CLIP: Radford et al., arXiv:2103.00020; EVA02-CLIP: Sun et al., arXiv:2303.15389
 import math
 import re
 import string
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -17,16 +16,15 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from open_clip import get_model_config
-from open_clip.tokenizer import SimpleTokenizer
+from open_clip.tokenizer import SimpleTokenizer, basic_clean
 from open_clip.transformer import LayerNorm, QuickGELU, TextTransformer
-from tokenizers import Regex, Tokenizer, normalizers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor, nn
 
 from segvoc.checkpoints.origins import TOKENIZER
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
 from segvoc.encoders.vit import projection_weights, separate_projections
-from segvoc.encoders.word_encoder import in_another_script
-from segvoc.errors import CheckpointError, PromptTruncatedWarning, UsageError, one_line
+from segvoc.errors import CheckpointError, UsageError, one_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +103,9 @@ def _config(channels: int, *, layers: int, quick_gelu: bool = False, fine_tuned:
 class ClipTextEncoder(nn.Module):
     """Encodes a prompt as the projected state of its end token (largest id) or last position, optionally normalized."""
 
+    clean = staticmethod(basic_clean)
+    """What is done to a prompt before it is tokenized: wrongly decoded text and HTML entities are repaired."""
+
     def __init__(self, config: ClipTextConfig) -> None:
         super().__init__()
         self.config = config
@@ -133,24 +134,22 @@ class ClipTextEncoder(nn.Module):
         projections, others = projection_weights(self, self.config.fine_tuned), self.config.also_fine_tuned
         return tuple(name for name, _ in self.named_parameters() if name in projections or name.endswith(others))
 
+    def own_tokenizer(self) -> Tokenizer:
+        """The tokenizer of raw prompts."""
+        return clip_tokenizer()
+
+    def prompt_tokenizer(self) -> PromptTokenizer:
+        """The tokenizer of prompts, which are padded to `context_length` if tokens attend to the padding."""
+        return _clip_prompts(self.config.context_length, not self.config.causal)
+
     def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int[Tensor, "N L"]:
-        """See `Tokenizer.tokenize`; if tokens attend to the padding, L is always `context_length`."""
-        tokenizer, room = _tokenizer(), self.config.context_length - 2
-        rows = []
-        for prompt in prompts:
-            ids = tokenizer.encode(prompt)
-            if len(ids) > room:
-                message = f'"{prompt}" is too long: the model reads {room} of its {len(ids)} tokens; shorten it'
-                warnings.warn(message, PromptTruncatedWarning, stacklevel=2)
-            rows.append(torch.tensor([tokenizer.sot_token_id, *ids[:room], tokenizer.eot_token_id]))
-        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        length = min(-(-tokens.shape[1] // multiple) * multiple, self.config.context_length)
-        length = length if self.config.causal else self.config.context_length
-        return F.pad(tokens, (0, length - tokens.shape[1]))
+        """See `Tokenizer.tokenize`."""
+        cleaned = [self.clean(prompt) for prompt in prompts]
+        return torch.from_numpy(self.prompt_tokenizer().tokenize(cleaned, multiple=multiple))
 
     def unknown_words(self, words: Sequence[str]) -> list[str]:
-        """Words in other scripts than Latin: CLIP was trained on English captions."""
-        return [word for word in words if in_another_script(word)]
+        """Words in other scripts than Latin, since CLIP was trained on English captions; of a SigLIP none."""
+        return self.prompt_tokenizer().unknown_words(words)
 
     def forward(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
         """Embed N rows of token ids; with causal attention, padding after the end token has no influence."""
@@ -158,9 +157,45 @@ class ClipTextEncoder(nn.Module):
         return F.normalize(embeddings, dim=-1) if self.unit_length else embeddings
 
 
+_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+"""The pieces of a text in which CLIP's tokenizer looks for byte pairs (OpenAI's clip/simple_tokenizer.py)."""
+
+_PLAIN = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'} | {
+    "\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl",
+}  # fmt: skip
+"""Quotation marks and ligatures that open_clip's tokenizer writes plainly (by ftfy)."""
+
+
 @cache
-def _tokenizer() -> SimpleTokenizer:
-    return SimpleTokenizer()
+def clip_tokenizer() -> Tokenizer:
+    """CLIP's tokenizer: lower case, byte pairs with an end-of-word mark, and the start and end of the text.
+
+    Wrongly decoded text and HTML entities are taken literally; see `ClipTextEncoder.clean`.
+    """
+    original = SimpleTokenizer()
+    merges = cast(list[tuple[str, str]], sorted(original.bpe_ranks, key=original.bpe_ranks.__getitem__))
+    tokenizer = Tokenizer(
+        models.BPE(vocab=dict(original.encoder), merges=merges, end_of_word_suffix="</w>", fuse_unk=False)
+    )
+    plain = [normalizers.Replace(mark, to) for mark, to in _PLAIN.items()]
+    spaces = normalizers.Replace(Regex(r"\s+"), " ")
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), *plain, spaces, normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PIECES), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    start, end = ((original.decoder[token], token) for token in (original.sot_token_id, original.eot_token_id))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start[0]} $A {end[0]}", special_tokens=[start, end]
+    )
+    return tokenizer
+
+
+@cache
+def _clip_prompts(max_tokens: int, whole: bool) -> PromptTokenizer:
+    return PromptTokenizer(clip_tokenizer(), max_tokens=max_tokens, unknown_by="script", whole=whole)
 
 
 _CANONICAL = (
@@ -177,6 +212,7 @@ class SiglipTextEncoder(ClipTextEncoder):
     """Encodes a prompt, in lower case and without punctuation, as the projected state of its last position."""
 
     tokenizer: UInt8[Tensor, " N"]
+    clean = staticmethod(str)
 
     def __init__(self, config: ClipTextConfig) -> None:
         super().__init__(config)
@@ -184,16 +220,12 @@ class SiglipTextEncoder(ClipTextEncoder):
         self._prompts: PromptTokenizer | None = None
         self.register_load_state_dict_pre_hook(_make_room)
 
-    def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int[Tensor, "N L"]:
-        """Token ids, padded to `context_length` (L), since tokens attend to the padding; see `own_tokenizer`."""
+    def prompt_tokenizer(self) -> PromptTokenizer:
+        """See `ClipTextEncoder.prompt_tokenizer`; of `own_tokenizer`."""
         if self._prompts is None:
             tokenizer, length = self.own_tokenizer(), self.config.context_length
             self._prompts = PromptTokenizer(tokenizer, max_tokens=length, unknown_by="never", whole=True)
-        return torch.from_numpy(self._prompts.tokenize(prompts, multiple=multiple))
-
-    def unknown_words(self, words: Sequence[str]) -> list[str]:
-        """None: SigLIP 2 was trained on captions of 109 languages."""
-        return []
+        return self._prompts
 
     def own_tokenizer(self) -> Tokenizer:
         """The tokenizer of raw prompts, which is among the weights."""

@@ -6,18 +6,16 @@ import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from open_clip.tokenizer import SimpleTokenizer
 from packaging.version import Version
 from PIL import Image
 from safetensors.torch import save
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
 from segvoc.checkpoints.files import pack_int8_rows, unpack_int8_rows
@@ -305,9 +303,7 @@ class _Folder:
             if isinstance(encoder, MiniLM):
                 shutil.copyfile(TOKENIZER_FILE, self.path / text.tokenizer)
             else:
-                siglip = isinstance(encoder, SiglipTextEncoder)
-                tokenizer = encoder.own_tokenizer() if siglip else clip_tokenizer()
-                (self.path / text.tokenizer).write_text(tokenizer.to_str(), encoding="utf-8")
+                (self.path / text.tokenizer).write_text(encoder.own_tokenizer().to_str(), encoding="utf-8")
 
     def write_manifest(self) -> None:
         """Write the manifest."""
@@ -388,41 +384,3 @@ def _in_dtype(network: SegmentationNetwork, dtype: ExportDtype) -> SegmentationN
         return network
     network.load_state_dict(unpack_int8_rows(_packed(network.state_dict())))
     return network
-
-
-# ---- tokenizers
-
-_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-"""The pieces of a text in which CLIP's tokenizer looks for byte pairs (OpenAI's clip/simple_tokenizer.py)."""
-
-_PLAIN = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'} | {
-    "\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl",
-}  # fmt: skip
-"""Quotation marks and ligatures that open_clip's tokenizer writes plainly (by ftfy)."""
-
-
-@cache
-def clip_tokenizer() -> Tokenizer:
-    """CLIP's tokenizer: lower case, byte pairs with an end-of-word mark, and the start and end of the text.
-
-    open_clip's tokenizer also repairs wrongly decoded text and HTML entities; this one takes them literally.
-    """
-    original = SimpleTokenizer()
-    merges = cast(list[tuple[str, str]], sorted(original.bpe_ranks, key=original.bpe_ranks.__getitem__))
-    tokenizer = Tokenizer(
-        models.BPE(vocab=dict(original.encoder), merges=merges, end_of_word_suffix="</w>", fuse_unk=False)
-    )
-    plain = [normalizers.Replace(mark, to) for mark, to in _PLAIN.items()]
-    spaces = normalizers.Replace(Regex(r"\s+"), " ")
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), *plain, spaces, normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_PIECES), behavior="removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    start, end = ((original.decoder[token], token) for token in (original.sot_token_id, original.eot_token_id))
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{start[0]} $A {end[0]}", special_tokens=[start, end]
-    )
-    return tokenizer
