@@ -1,8 +1,6 @@
 """A result goes to other programs' types, which their own libraries read."""
 
-import base64
 import dataclasses
-import io
 import json
 import sys
 import warnings
@@ -11,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 from pycocotools.coco import COCO
 
 from segvoc.errors import UsageError
@@ -67,21 +64,3 @@ def test_pycocotools_takes_a_result_as_data_set_and_as_predictions(
     crowds = [one for one in content["annotations"] if one["iscrowd"]]
     assert [one["category_id"] for one in crowds] == [1] and isinstance(crowds[0]["segmentation"], dict)
     assert len(coco.loadRes([one for one in content["annotations"] if not one["iscrowd"]]).anns) > 5
-
-
-def test_labelme_gets_a_file_beside_the_image_or_the_image_in_it(tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
-    photo = tmp_path / "photos" / "ü.png"
-    result = dataclasses.replace(drawn_result(), source=str(photo))
-    Image.fromarray(result.image).save(photo)
-    assert result.to_labelme()["imagePath"] == "ü.png"
-    result.to_labelme(tmp_path / "ü.json")
-    content = json.loads((tmp_path / "ü.json").read_text(encoding="utf-8"))
-    assert content["imagePath"] == "photos/ü.png" and content["imageData"] is None
-    assert {shape["label"] for shape in content["shapes"]} == set(WORDS)
-    embedded = drawn_result().to_labelme()["imageData"]
-    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(base64.b64decode(embedded)))), drawn_result().image)
-    before = photo.read_bytes()
-    with pytest.raises(UsageError, match="image itself"):
-        result.to_labelme(photo)
-    assert photo.read_bytes() == before
