@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-from jaxtyping import Float
-
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import AUTO, checked_background
@@ -52,16 +50,12 @@ class BackgroundWords:
         others = [word for word in self.words if word.casefold() not in taken]
         if not others:
             return ()
-        theirs, ours = (_directions(encode(vocabulary)) for vocabulary in (requested, Vocabulary(others)))
-        nearest = array_namespace(ours).max(ours @ theirs.T, axis=1)
+        # unit vectors of words: the mean of the embeddings (T P C) of their prompts
+        encoded = [cast(Array, encode(vocabulary)) for vocabulary in (requested, Vocabulary(others))]
+        xp = array_namespace(encoded[0])
+        theirs, ours = (normalized(xp.mean(xp.astype(prompts, xp.float32), axis=1)) for prompts in encoded)
+        nearest = xp.max(ours @ theirs.T, axis=1)
         return tuple(word for word, similar in zip(others, nearest.tolist(), strict=True) if similar <= self.similarity)
-
-
-def _directions(encoded: object) -> Float[Array, "T C"]:
-    """Unit vectors of words: the mean of the embeddings (T P C) of their prompts."""
-    prompts = cast(Array, encoded)
-    xp = array_namespace(prompts)
-    return normalized(xp.mean(xp.astype(prompts, xp.float32), axis=1))
 
 
 Parts = str | Mapping[str, Sequence[str]] | PartVocabulary

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from segvoc.encoders.base import ImageEncoder, TokenEncoder
-from segvoc.encoders.vit import TIMM_CLIPS
+from segvoc.encoders.vit import TIMM_CLIPS, vit_b16
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.choices import DECODERS, FeatureAggregation
@@ -34,11 +34,17 @@ def input_size_of(config: NetworkConfig | None) -> int:
 
 def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
     """Build PCA-Seg, CAT-Seg, one of their baselines, or a CLIP alone."""
-    from segvoc.encoders.clip_text import ClipTextEncoder, eva_text, openai_text
+    from segvoc.encoders.clip_text import ClipTextEncoder, SiglipTextEncoder, eva_text, open_clip_text_of, openai_text
 
     encoders = config.encoder
     if isinstance(encoders, TimmEncoders):
-        image_encoder, text_encoder = _timm_encoders(encoders)
+        from segvoc.encoders.clip_with_dino import build_dino_txt, dino_txt_text
+        from segvoc.encoders.timm_clip import build_timm_clip
+
+        sizes = replace(TIMM_CLIPS[encoders.kind], input_size=encoders.input_size)
+        image_encoder = build_dino_txt(sizes) if sizes.model is None else build_timm_clip(sizes)
+        text = dino_txt_text() if sizes.model is None else open_clip_text_of(sizes.model)
+        text_encoder = SiglipTextEncoder(text) if text.siglip else ClipTextEncoder(text)
     elif isinstance(encoders, EvaEncoders):
         from segvoc.encoders.eva_clip import EvaClipImageEncoder
 
@@ -51,18 +57,6 @@ def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
         quick_gelu = encoders.activation == "quick_gelu"
         text_encoder = ClipTextEncoder(openai_text(encoders.vit.channels, quick_gelu=quick_gelu))
     return clip_segmentation_network(config, image_encoder, text_encoder)
-
-
-def _timm_encoders(config: TimmEncoders) -> tuple[nn.Module, nn.Module]:
-    from segvoc.encoders.clip_text import ClipTextEncoder, SiglipTextEncoder, open_clip_text_of
-    from segvoc.encoders.clip_with_dino import build_dino_txt, dino_txt_text
-    from segvoc.encoders.timm_clip import build_timm_clip
-
-    sizes = replace(TIMM_CLIPS[config.kind], input_size=config.input_size)
-    if sizes.model is None:
-        return build_dino_txt(sizes), ClipTextEncoder(dino_txt_text())
-    text = open_clip_text_of(sizes.model)
-    return build_timm_clip(sizes), SiglipTextEncoder(text) if text.siglip else ClipTextEncoder(text)
 
 
 def clip_segmentation_network(
@@ -91,38 +85,30 @@ def build_aggregation(config: CostAggregationConfig, image_encoder: nn.Module) -
 
 def build_err_seg(config: ErrSegConfig) -> SegmentationNetwork:
     """Build ERR-Seg."""
+    from segvoc.encoders.clip_text import ClipTextEncoder, convnext_text, openai_text
+
     is_vit = config.encoder == "vit_b16"
-    image, text = _vit_of_err_seg(config) if is_vit else _convnext_of_err_seg(config)
     costs = 2 if config.maps == "hierarchical" else 1
+    if is_vit:  # a plain CLIP (Table 13)
+        from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+
+        image = OpenAIClipImageEncoder(replace(vit_b16(), input_size=config.side))
+        text = ClipTextEncoder(openai_text(image.channels))
+    else:
+        from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder, convnext_base_w, convnext_large_d
+
+        sizes, layers = (convnext_base_w(), 12) if config.encoder == "convnext_base_w" else (convnext_large_d(), 16)
+        sizes = replace(sizes, input_size=config.side, stage_4_gradient=config.stage_4_gradient)
+        image = ConvNextClipImageEncoder(replace(sizes, hierarchical=config.maps == "hierarchical"))
+        text = ClipTextEncoder(convnext_text(image.channels, layers))
     if config.aggregation.kind == "none":
         return SegmentationNetwork(image, text, NoAggregation(CostSum(costs)))
-    channels, guides = cast(ImageEncoder, image).channels, cast(ImageEncoder, image).tap_channels
-    lifts, taps = (), guides[1:]
+    lifts, guides, taps = (), image.tap_channels, image.tap_channels[1:]
     if is_vit:  # its dense map and taps guide as in CAT-Seg; the paper doesn't say which maps do
-        guides, lifts, taps = (channels, *guides), VIT_LIFTS, (channels, *VIT_TAPS)
-    sizes = replace(config.aggregation.decoder_sizes, lifts=lifts, taps=taps)
-    aggregation = ErrAggregation(replace(config.aggregation, decoder_sizes=sizes), channels, guides, costs)
+        guides, lifts, taps = (image.channels, *guides), VIT_LIFTS, (image.channels, *VIT_TAPS)
+    decoder = replace(config.aggregation.decoder_sizes, lifts=lifts, taps=taps)
+    aggregation = ErrAggregation(replace(config.aggregation, decoder_sizes=decoder), image.channels, guides, costs)
     return SegmentationNetwork(image, text, aggregation)
-
-
-def _convnext_of_err_seg(config: ErrSegConfig) -> tuple[nn.Module, nn.Module]:
-    from segvoc.encoders.clip_text import ClipTextEncoder, convnext_text
-    from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder, convnext_base_w, convnext_large_d
-
-    sizes, layers = (convnext_base_w(), 12) if config.encoder == "convnext_base_w" else (convnext_large_d(), 16)
-    hierarchical = config.maps == "hierarchical"
-    sizes = replace(sizes, input_size=config.side, hierarchical=hierarchical, stage_4_gradient=config.stage_4_gradient)
-    return ConvNextClipImageEncoder(sizes), ClipTextEncoder(convnext_text(sizes.channels, layers))
-
-
-def _vit_of_err_seg(config: ErrSegConfig) -> tuple[nn.Module, nn.Module]:
-    """A plain CLIP (Table 13)."""
-    from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
-    from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-    from segvoc.encoders.vit import vit_b16
-
-    sizes = replace(vit_b16(), input_size=config.side)
-    return OpenAIClipImageEncoder(sizes), ClipTextEncoder(openai_text(sizes.channels))
 
 
 def build_part_network(config: PartNetworkConfig) -> SegmentationNetwork:
@@ -203,20 +189,17 @@ class _NoDraws(TorchFunctionMode):
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         named = kwargs or {}
-        if func in _DRAWS:
-            return args[0] if args else named["tensor"]
-        if func in _STEPS_OF_DRAWS and args[0].is_meta:
-            return args[0]
+        filled = args[0] if args else named.get("tensor")
+        if func in _FILLS and isinstance(filled, Tensor) and filled.is_meta:
+            return filled
         if func in _RANDOM_TENSORS:
             return torch.empty(*args, **{name: value for name, value in named.items() if name != "generator"})
         return func(*args, **named)
 
 
-_DRAWS = frozenset((nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_, Tensor.normal_, Tensor.uniform_))
-"""Random fills of a tensor, which the functions of `torch.nn.init` call."""
-
-_STEPS_OF_DRAWS = frozenset((Tensor.erfinv_, Tensor.mul_, Tensor.add_, Tensor.clamp_, Tensor.fill_, Tensor.zero_))
-"""In-place operations that libraries chain to draw from other distributions or fill tensors."""
+_DRAWS = {nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_, Tensor.normal_, Tensor.uniform_}
+_FILLS = _DRAWS | {Tensor.erfinv_, Tensor.mul_, Tensor.add_, Tensor.clamp_, Tensor.fill_, Tensor.zero_}
+"""Random fills of a tensor, and operations in place that libraries chain to draw from other distributions."""
 
 _RANDOM_TENSORS = frozenset((torch.rand, torch.randn))
 """Functions that create random tensors, with the arguments of `torch.empty`."""
