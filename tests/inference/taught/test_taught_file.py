@@ -67,7 +67,7 @@ def test_scores_are_of_standardized_features():
     query, features = TaughtQuery.of([words], ["zebra"], 1), np.random.default_rng(0).random((1, 3, 2, 2), np.float32)
     standardized = (features - mean[:, None, None]) / scale[:, None, None]
     expected = np.einsum("tc,nchw->nthw", weights.astype(np.float32), standardized) + 0.5
-    np.testing.assert_allclose(query.sources[0].scores({"map_0": features}, (2, 2)), expected, atol=1e-5)
+    np.testing.assert_allclose(query.scores[0]({"map_0": features}, (2, 2)), expected, atol=1e-5)
 
 
 def test_regions_are_tried_where_few_images_or_no_known_classes_are():

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -291,31 +291,19 @@ class TaughtWords:
         return {name: array for name, array in arrays.items() if array is not None}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Source:
-    """The classifiers from one file for words of a query."""
+WordScores = Callable[[FeatureArrays, tuple[int, int]], Float[Array, "N T h w"]]
+"""The scores of T classifiers at the cells of a grid, by the maps that classifiers read."""
 
-    places: tuple[int, ...]
-    """Indices of the words among the query's taught words."""
-    weights: tuple[Float32[np.ndarray, "T _"], ...]
-    """For each feature map, the weights on its raw values; or the weights on the pyramid's output."""
-    bias: Float32[np.ndarray, " T"]
-    tuned: TaughtWords | None
-    """The file with the pyramid, if any."""
 
-    @classmethod
-    def of(cls, taught: TaughtWords, places: Sequence[int], rows: Sequence[int]) -> "_Source":
-        weights, bias = taught.weights[list(rows)].astype(np.float32), taught.bias[list(rows)]
-        if taught.pyramid is not None:
-            return cls(places=tuple(places), weights=(weights,), bias=bias, tuned=taught)
-        raw = weights / taught.scale
-        parts = np.split(raw, np.cumsum(list(taught.record.channels.values()))[:-1], axis=1)
-        return cls(places=tuple(places), weights=tuple(parts), bias=bias - raw @ taught.mean, tuned=None)
-
-    def scores(self, features: FeatureArrays, grid: tuple[int, int]) -> Float[Array, "N T h w"]:
-        if self.tuned is not None:
-            features = {PYRAMID: self.tuned.pyramid_features(features)}
-        return scored(features, self.weights, self.bias, grid)
+def _scores_of(taught: TaughtWords, rows: Sequence[int]) -> WordScores:
+    """The scores of some classifiers of a file, from its pyramid's output or the raw features."""
+    weights, bias = taught.weights[list(rows)].astype(np.float32), taught.bias[list(rows)]
+    if taught.pyramid is not None:
+        return lambda features, grid: scored({PYRAMID: taught.pyramid_features(features)}, (weights,), bias, grid)
+    raw = weights / taught.scale
+    parts = np.split(raw, np.cumsum(list(taught.record.channels.values()))[:-1], axis=1)
+    bias = bias - raw @ taught.mean
+    return lambda features, grid: scored(features, parts, bias, grid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -326,7 +314,10 @@ class TaughtQuery:
     """Whether the query has untaught words."""
     indices: Int[np.ndarray, " T"]
     """Indices of the taught words in the query."""
-    sources: tuple[_Source, ...]
+    places: Int[np.ndarray, " T"]
+    """Indices among the taught words, in the order of the scores."""
+    scores: tuple[WordScores, ...]
+    """Those of each file."""
     shares: Float32[np.ndarray, " T"]
     """Shares of the regions in the embeddings."""
     toward: tuple[Float16[np.ndarray, " C"], ...]
@@ -358,12 +349,12 @@ class TaughtQuery:
             if (by := taught[number].toward) is not None:
                 shares[place] = taught[number].record.share
                 toward.append(by[row])
-        classifiers = tuple(_Source.of(taught[number], *zip(*rows, strict=True)) for number, rows in sources.items())
         records = [taught[number].record for number in sources]
         return cls(
             has_strangers=len(known.intersection(words)) < asked,
             indices=np.array(found),
-            sources=classifiers,
+            places=np.array([place for rows in sources.values() for place, _ in rows]),
+            scores=tuple(_scores_of(taught[number], [row for _, row in rows]) for number, rows in sources.items()),
             shares=shares,
             toward=tuple(toward),
             edges=all(record.edges for record in records),
@@ -391,9 +382,8 @@ class TaughtQuery:
         """
         features, grid = read_features(features), (logits.shape[2], logits.shape[3])
         xp, where = array_namespace(logits), device(logits)
-        scores = xp.concat([source.scores(features, grid) for source in self.sources], axis=1)
-        order = np.argsort(np.concatenate([source.places for source in self.sources]))
-        scores = scores[:, xp.asarray(order, device=where)]
+        scores = xp.concat([of_file(features, grid) for of_file in self.scores], axis=1)
+        scores = scores[:, xp.asarray(np.argsort(self.places), device=where)]
         if kept is None:
             return self._added(logits, xp.asarray(self.indices, device=where), scores)
         views: list[Array] = []
