@@ -1,7 +1,7 @@
 """Programs refer to weights in .safetensors files, and select with tensors as settings what the rules do."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from segvoc.checkpoints.files import pack_int8_rows, unpack_int8_rows
 from segvoc.exporting.onnx_files import refer_to
-from segvoc.exporting.programs import TracedSelection
+from segvoc.exporting.programs import traced_selection
 from segvoc.inference.exported.segmenter import selection_inputs
 from segvoc.layers.class_selection import kept_classes
 from segvoc.layers.selection_rules import MostSimilar, SelectionRule, Voted, VotedShare, WithParts
@@ -85,9 +85,8 @@ RULES: list[SelectionRule | None] = [
 ]
 
 
-def _traced(rule: SelectionRule | None) -> TracedSelection:
-    given: dict[str, Any] = {name: torch.as_tensor(value) for name, value in selection_inputs(rule, CLASSES).items()}
-    return TracedSelection(**given)
+def _traced(rule: SelectionRule | None) -> Callable[[torch.Tensor], torch.Tensor]:
+    return traced_selection({name: torch.as_tensor(value) for name, value in selection_inputs(rule, CLASSES).items()})
 
 
 @pytest.mark.parametrize(("images", "prompts"), [(1, 1), (3, 2)])

@@ -6,12 +6,12 @@ a second implementation.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
@@ -34,67 +34,57 @@ from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.networks.syn_seg import SynSeg
 
 
-@dataclass(frozen=True)
-class TracedSelection:
-    """Class selection with tensors as settings; see `segvoc.layers.class_selection` for the rules in Python."""
+def traced_selection(inputs: Mapping[str, Tensor], votes: Votes = PUBLISHED_VOTES) -> Callable[[CostVolume], Kept]:
+    """Class selection with tensors as settings; see `segvoc.layers.class_selection` for the rules in Python.
 
-    least: Int64[Tensor, ""]
-    """Minimum number of objects to keep."""
-    share: Float64[Tensor, ""]
-    """Share of the votes that the kept objects hold, in [0, 1]."""
-    by_similarity: Bool[Tensor, ""]
-    """Score by the maximum similarity at any cell instead of by votes."""
-    objects: Int64[Tensor, ""]
-    """Number of objects, which are the first classes. The others are parts, which are kept with their objects."""
-    part: Int64[Tensor, " M"]
-    """Classes that are parts; one that is an object has no effect."""
-    owner: Int64[Tensor, " M"]
-    """For each part, an object that it is kept with, in all images if any image keeps the object."""
-    votes: Votes = PUBLISHED_VOTES
-    """How cells vote; constant in the program."""
+    Args:
+        inputs: "least", the minimum number of objects to keep; "share" of the votes that the kept objects hold, in
+            [0, 1]; "by_similarity": score by the maximum similarity at any cell instead of by votes; "objects": number
+            of objects, which are the first classes. The others are parts, which are kept with their objects: "part" (M)
+            are classes that are parts (one that is an object has no effect), "owner" (M) for each an object that it is
+            kept with, in all images if any image keeps the object.
+        votes: how cells vote; constant in the program.
 
-    @classmethod
-    def of(cls, inputs: Mapping[str, Tensor], votes: Votes) -> "TracedSelection":
-        """The rule in a program's inputs."""
-        return cls(
-            **{setting.name: inputs[setting.name] for setting in fields(cls) if setting.name != "votes"}, votes=votes
-        )
+    Returns:
+        The function that selects classes, in ascending order.
+    """
 
-    @staticmethod
-    def example() -> tuple[dict[str, Tensor], dict[str, dict[int, Any]]]:
-        """Inputs for tracing (all classes are objects, one is listed as its own part), and their dynamic axes."""
-        pairs = Dim("parts", min=1, max=1 << 20)
-        inputs = {
-            "least": torch.tensor(5),
-            "share": torch.tensor(0.9, dtype=torch.float64),
-            "by_similarity": torch.tensor(False),
-            "objects": torch.tensor(1 << 30),
-            "part": torch.zeros(2, dtype=torch.int64),
-            "owner": torch.zeros(2, dtype=torch.int64),
-        }
-        return inputs, {name: {0: pairs} if name in ("part", "owner") else {} for name in inputs}
+    def kept_objects(cost: CostVolume, is_object: Bool[Tensor, " T"]) -> Bool[Tensor, "B T"]:
+        counted = count_votes(cost, votes).double() * is_object
+        held = counted.sort(dim=1, descending=True).values.cumsum(dim=1)
+        needed = 1 + (held < inputs["share"] * held[:, -1:]).sum(dim=1).amax(dim=0)
+        score = torch.where(inputs["by_similarity"], cost.amax(dim=(1, 3, 4)).double(), counted)
+        score = score.masked_fill(~is_object, -torch.inf)
+        rank = score.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        return (rank < torch.maximum(inputs["least"], needed)) & is_object
 
-    def __call__(self, cost: CostVolume) -> Kept:
-        """Select classes, in ascending order."""
-        is_object = torch.arange(cost.shape[2], device=cost.device) < self.objects
+    def select(cost: CostVolume) -> Kept:
+        is_object = torch.arange(cost.shape[2], device=cost.device) < inputs["objects"]
         cost = cost.masked_fill(~is_object[:, None, None], -torch.inf)
-        kept = self._kept_objects(cost, is_object)
-        owner_kept = kept.any(dim=0)[self.owner].float()
-        with_owner = owner_kept.new_zeros(cost.shape[2]).scatter_add(0, self.part, owner_kept)
+        kept = kept_objects(cost, is_object)
+        owner_kept = kept.any(dim=0)[inputs["owner"]].float()
+        with_owner = owner_kept.new_zeros(cost.shape[2]).scatter_add(0, inputs["part"], owner_kept)
         kept = kept | ((with_owner > 0) & ~is_object)
         count = cast(int, kept[0].sum().item())
         torch._check(count >= 1)
         torch._check(count <= kept.shape[1])
         return kept.int().argsort(dim=1, descending=True, stable=True)[:, :count]
 
-    def _kept_objects(self, cost: CostVolume, is_object: Bool[Tensor, " T"]) -> Bool[Tensor, "B T"]:
-        votes = count_votes(cost, self.votes).double() * is_object
-        held = votes.sort(dim=1, descending=True).values.cumsum(dim=1)
-        needed = 1 + (held < self.share * held[:, -1:]).sum(dim=1).amax(dim=0)
-        score = torch.where(self.by_similarity, cost.amax(dim=(1, 3, 4)).double(), votes)
-        score = score.masked_fill(~is_object, -torch.inf)
-        rank = score.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-        return (rank < torch.maximum(self.least, needed)) & is_object
+    return select
+
+
+def _example_of_selection() -> tuple[dict[str, Tensor], dict[str, dict[int, Any]]]:
+    """Inputs for tracing (all classes are objects, one is listed as its own part), and their dynamic axes."""
+    inputs = {
+        "least": torch.tensor(5),
+        "share": torch.tensor(0.9, dtype=torch.float64),
+        "by_similarity": torch.tensor(False),
+        "objects": torch.tensor(1 << 30),
+        "part": torch.zeros(2, dtype=torch.int64),
+        "owner": torch.zeros(2, dtype=torch.int64),
+    }
+    pairs = {0: Dim("parts", min=1, max=1 << 20)}
+    return inputs, {name: pairs if name in ("part", "owner") else {} for name in inputs}
 
 
 EXAMPLE_CELLS = (30, 34)
@@ -172,7 +162,7 @@ class WordProgram(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The logits of the selected words, and their indices."""
-        selection = None if self.votes is None else TracedSelection.of(inputs, self.votes)
+        selection = None if self.votes is None else traced_selection(inputs, self.votes)
         context = AggregationContext(self.pooling, selection, None, class_logits=inputs.get(CLASS_LOGITS))
         maps = numbered("map", inputs)
         words = inputs["words"].expand(inputs["tap_0" if self.reads_tokens else "map_0"].shape[0], -1, -1, -1)
@@ -250,7 +240,7 @@ def word_program(
     words = {"words": torch.randn(EXAMPLE_CLASSES, prompts, _channels(network))}
     free["words"] = {0: _axis("classes")}
     if network.selects:
-        selection, of_selection = TracedSelection.example()
+        selection, of_selection = _example_of_selection()
         words, free = words | selection, free | of_selection
     module = WordProgram(network, pooling, votes).eval()
     return Program(module=module, inputs=features | words, free=free)
@@ -337,7 +327,7 @@ class SharedByClasses(nn.Module):
         """The inputs of `OfEachClass`, by name, and the selected classes; see `CostAggregation.forward`."""
         whole = self.aggregation
         block, decoder = cast(ParallelBlock, whole.blocks[0]), cast(UpsamplingDecoder, whole.decoder)
-        selection = TracedSelection.of(inputs, self.votes)
+        selection = traced_selection(inputs, self.votes)
         maps = numbered("map", inputs)
         text = inputs["words"].expand(maps[0].shape[0], -1, -1, -1)
         cost, by = all_costs(maps, text, whole.synthesized, inputs.get(CLASS_LOGITS)), None
