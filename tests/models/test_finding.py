@@ -103,7 +103,7 @@ def test_the_activation_of_a_clip_is_known(act: str | None, options: dict[str, s
     saved("clip", {"logit_scale": torch.zeros(1)}, {"model_type": "clip", "vision_config": vision})
     found = find_model("clip")
     assert found is not None and (found.model, dict(found.options)) == ("clip-b", options)
-    configuration = named_model("clip").configuration
+    configuration = named_model("clip")[2]
     assert isinstance(configuration, ClipNetworkConfig) and isinstance(configuration.encoder, OpenAIEncoders)
     assert configuration.encoder.activation == options.get("activation", "quick_gelu")
 

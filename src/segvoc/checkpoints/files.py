@@ -17,7 +17,7 @@ from torch import Tensor
 
 from segvoc.checkpoints.origins import TOKENIZER, clip_family
 from segvoc.checkpoints.published import IN_FOLDERS, file_of_weights
-from segvoc.checkpoints.torchscript import is_torchscript, read_torchscript
+from segvoc.checkpoints.torchscript import read_torchscript
 from segvoc.errors import CheckpointError, one_line
 from segvoc.storage.atomic_writes import write_bytes
 
@@ -163,8 +163,8 @@ def _read(path: str, name: str) -> WeightsFile:
     start, is_safetensors = _start(path)
     if is_safetensors:
         return _read_safetensors(path, name)
-    if start.startswith(b"PK") and is_torchscript(path):
-        return WeightsFile(path=path, tensors=read_torchscript(path))
+    if start.startswith(b"PK") and (tensors := read_torchscript(path)) is not None:
+        return WeightsFile(path=path, tensors=tensors)
     if start.startswith((b"PK", b"\x80")):
         return _read_pickle(path, name)
     raise CheckpointError(f"the weights' file {name} {_describe_invalid(start)}")

@@ -31,49 +31,39 @@ _STEPS = frozenset(
 )
 
 
-def is_torchscript(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a TorchScript archive; False for a damaged zip."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            return _prefix(file.namelist()) is not None
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):
-        return False
-
-
-def read_torchscript(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Parameters, buffers and other tensors of the modules by name, on the CPU.
+def read_torchscript(path: str | os.PathLike[str]) -> dict[str, Tensor] | None:
+    """Parameters, buffers and other tensors of the modules by name, on the CPU; None for other files and damaged zips.
 
     `CheckpointError` if the archive is damaged, lacks records, needs more than tensors and plain values, or declares
     sizes that don't match its contents.
     """
     name = repr(os.fspath(path))
     try:
-        with zipfile.ZipFile(path) as file:
-            archive = _Archive(file)
+        file = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        return None
+    with file:
+        marks = (one for one in file.namelist() if one.endswith(_MARK) and one.count("/") == 1)
+        if (mark := next(marks, None)) is None:
+            return None
+        try:
+            archive = _Archive(file, mark.removesuffix(_MARK))
             return dict(_named_tensors(_read_tree(archive.read_pickle()), archive))
-    except CheckpointError as error:
-        raise CheckpointError(f"the TorchScript archive {name} {error}") from None
-    except Exception as error:
-        # zipfile and pickle raise a dozen exception types on damaged data
-        raise CheckpointError(
-            f"the TorchScript archive {name} is damaged ({one_line(error)}); fetch it again"
-        ) from None
-
-
-def _prefix(records: list[str]) -> str | None:
-    """The folder that contains all records of a TorchScript archive."""
-    return next((name[: -len(_MARK)] for name in records if name.endswith(_MARK) and name.count("/") == 1), None)
+        except CheckpointError as error:
+            raise CheckpointError(f"the TorchScript archive {name} {error}") from None
+        except Exception as error:
+            # zipfile and pickle raise a dozen exception types on damaged data
+            raise CheckpointError(
+                f"the TorchScript archive {name} is damaged ({one_line(error)}); fetch it again"
+            ) from None
 
 
 class _Archive:
     """Checked access to the records of an archive, which never unpacks more than the file size justifies."""
 
-    def __init__(self, file: zipfile.ZipFile) -> None:
-        prefix = _prefix(file.namelist())
-        if prefix is None:
-            raise CheckpointError(f"has no record {_MARK[1:]}, so it isn't TorchScript; give another file")
+    def __init__(self, file: zipfile.ZipFile, folder: str) -> None:
         self.file = file
-        self.records = {info.filename.removeprefix(f"{prefix}/"): info for info in file.infolist()}
+        self.records = {info.filename.removeprefix(f"{folder}/"): info for info in file.infolist()}
         self.values: dict[str, Tensor] = {}
 
     def _record(self, name: str) -> zipfile.ZipInfo:

@@ -34,10 +34,8 @@ Classes = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class LabeledCell:
-    """The final labels from the corner of a tile to the corners of its neighbors."""
+    """The final labels from the corner of a tile to the corners of its neighbors; cells are yielded row by row."""
 
-    row: int
-    """Row of the tile; cells are yielded row by row."""
     rows: slice
     columns: slice
     labels: UInt16[np.ndarray, "h w"]
@@ -191,7 +189,7 @@ class TiledLabeling:
         valid = image.valid(down, across)
         pieces = cover.pieces(down, across)
         if not pieces or (valid is not None and not valid.any()):
-            return LabeledCell(row, down, across, np.full(size, UNLABELED, np.uint16), np.zeros(size, np.float32))
+            return LabeledCell(down, across, np.full(size, UNLABELED, np.uint16), np.zeros(size, np.float32))
         like = pieces[0].tiles[0][0].logits
         xp, where, query = array_namespace(like), device(like), self.job.query
         indices = xp.asarray(query.asked_indices, device=where)
@@ -203,7 +201,7 @@ class TiledLabeling:
         labels, confidence = decide(best, stand_in, query, protocol, self.job.threshold)()
         if valid is not None:
             labels[~valid], confidence[~valid] = UNLABELED, 0
-        return LabeledCell(row, down, across, labels, confidence)
+        return LabeledCell(down, across, labels, confidence)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple, cast, get_args
+from typing import cast, get_args
 
 import torch
 from torch import Tensor
@@ -133,22 +133,19 @@ def segmenter_of(
     )
 
 
-class NamedModel(NamedTuple):
-    """A model's header (None for a preset) and configuration, before any weights are read."""
+def named_model(
+    model: str, changes: Mapping[str, object] | None = None
+) -> tuple[WeightsFile | None, Preset, NetworkConfig]:
+    """Look up a preset, or read the header of a segvoc file or a shared model; `changes` override network settings.
 
-    file: WeightsFile | None
-    preset: Preset
-    configuration: NetworkConfig
-
-
-def named_model(model: str, changes: Mapping[str, object] | None = None) -> NamedModel:
-    """Look up a preset, or read the header of a segvoc file or a shared model; `changes` override network settings."""
+    Returns the header (None for a preset), the preset and the configuration, before any weights are read.
+    """
     found = find_model(model)
     model, changes = found.model, {**found.options, **(changes or {})}
     file = read_header(model) if is_own_path(model) else None
     preset = find_preset(model if file is None else named_preset(file))
     configuration = preset.configuration if file is None else configuration_of(file, preset)
-    return NamedModel(file, preset, with_settings(configuration, changes, model))
+    return file, preset, with_settings(configuration, changes, model)
 
 
 def named_preset(file: WeightsFile) -> str:
