@@ -44,9 +44,6 @@ from segvoc.training.objectives import TrainingObjective
 from segvoc.training.recipe import Recipe, TunedWordsConfig
 from segvoc.training.training_data import LabelData
 
-CLASSIFIER_DEVIATION = 0.1
-"""Standard deviation of the classifiers' initial weights; with zeros, the pyramid learns more slowly."""
-
 
 class TunedWords(nn.Module):
     """The pyramid and the classifiers, in place of the aggregation during training."""
@@ -66,7 +63,8 @@ class TunedWords(nn.Module):
                 for one in value if name == "context" else (value,):
                     nn.init.kaiming_uniform_(one, a=5**0.5)
             self.weights[name] = nn.Parameter(value)
-        self.classifiers = nn.Parameter(CLASSIFIER_DEVIATION * torch.randn(words, config.pyramid_channels))
+        # with zeros, the pyramid learns more slowly
+        self.classifiers = nn.Parameter(0.1 * torch.randn(words, config.pyramid_channels))
         self.bias = nn.Parameter(torch.zeros(words))
         self.register_buffer("frequency", torch.ones(words + 1))
 
@@ -113,11 +111,6 @@ class TunedWordsObjective(TrainingObjective):
         loss = F.cross_entropy(logits, labels, weight, ignore_index=IGNORED, reduction="sum") / cells
         return {"loss": loss, "segmentation": loss.detach()}
 
-
-VIEWS_LAYOUT = 1
-"""Version of the cached features; other versions are recomputed."""
-
-VIEWS_PER_SHARD = 8
 
 ZERO_SHOT, LABELS = "zero_shot", "labels"
 """Names in the cache, besides the feature maps."""
@@ -436,7 +429,7 @@ def _view_cache(segmenter: NetworkSegmenter, images: TrainingSet, recipe: Recipe
     files = images.images.images
     prints = [(one.stem, file_fingerprint(one.image), file_fingerprint(one.labels), one.stamp()) for one in files]
     settings = (
-        VIEWS_LAYOUT,
+        1,  # version of the cached features; other versions are recomputed
         to_json(recipe.data),
         list(images.vocabulary.words),
         images.images.background,
@@ -446,7 +439,7 @@ def _view_cache(segmenter: NetworkSegmenter, images: TrainingSet, recipe: Recipe
         segmenter.dtype,
     )
     rows = ((row, prints) for row in range(len(files) * recipe.words.views))
-    return FeatureCache.of(folder, "views", rows, VIEWS_PER_SHARD, *settings)
+    return FeatureCache.of(folder, "views", rows, 8, *settings)
 
 
 def _array(value: Tensor) -> np.ndarray:
