@@ -105,8 +105,8 @@ class EvaluationProtocol:
     """Number of classes in the forward pass, without the background but with up to all of its stand-ins."""
     templates: tuple[str, ...]
     substring_guide: bool
-    published: PublishedProtocol | None
-    """The published protocol of the benchmark (`NO_PAPER` if there is none); None for your own images."""
+    published: PublishedProtocol
+    """The published protocol of the benchmark (`NO_PAPER` if there is none); without a source for your own images."""
     deviations: tuple[str, ...] = ()
     """What differs from `published`, each in a few words."""
 
@@ -133,8 +133,7 @@ class EvaluationProtocol:
 
     def origin(self) -> dict[str, object]:
         """The paper of the protocol, what it leaves open, and the deviations from it."""
-        published = self.published or PublishedProtocol()
-        return {"source": published.source, "chosen": published.chosen, "deviations": list(self.deviations)}
+        return {"source": self.published.source, "chosen": self.published.chosen, "deviations": list(self.deviations)}
 
 
 def evaluation_protocol(
@@ -151,14 +150,15 @@ def evaluation_protocol(
         UsageError: the network doesn't have the window, or the background differs from the images' background.
     """
     preset = preset or str(segmenter.origin.get("preset", segmenter.name))
-    published = None if task.benchmark is None else published_protocol(preset, task.benchmark.name)
-    default = published or PublishedProtocol(options=LabelOptions())
+    published = PublishedProtocol(options=LabelOptions())
+    if task.benchmark is not None:
+        published = published_protocol(preset, task.benchmark.name)
     words, background = task.images.vocabulary.words, task.asked_background(segmenter.traits.has_background)
     asked = len(words)
     if background is not None and not segmenter.traits.has_background:
         stand_ins = () if segmenter.traits.background_words is None else segmenter.traits.background_words.words
         asked += len(stand_ins) - (background in words)
-    options = LabelOptions.of(default.options, settings.options)
+    options = LabelOptions.of(published.options, settings.options)
     if options.background not in (None, task.images.background):
         raise UsageError(
             f"background={options.background!r} isn't that of the labeled images; name it where they are read"
@@ -169,10 +169,10 @@ def evaluation_protocol(
         steps=segmenter.protocol(options, asked),
         classes=asked,
         templates=tuple(segmenter.templates),
-        substring_guide=default.substring_guide if settings.substring_guide is None else settings.substring_guide,
+        substring_guide=published.substring_guide if settings.substring_guide is None else settings.substring_guide,
         published=published,
     )
-    if published is None:
+    if task.benchmark is None:
         return protocol
     usual = replace(published.options, background=background)
     same_window = replace(options, keep_classes=usual.keep_classes)
@@ -185,7 +185,7 @@ def _deviations(
     protocol: EvaluationProtocol, as_published: EvaluationProtocol, settings: EvaluationSettings, segmenter: Segmenter
 ) -> Iterator[str]:
     """What differs from the published protocol; class selection is compared within the same window."""
-    own, published = "the network's own", protocol.published or NO_PAPER
+    own, published = "the network's own", protocol.published
     unset = {"keep_classes": f"{own} rule", "threshold": own if protocol.options.background else "none"}
     usual = as_published.options.record()
     for name, value in protocol.options.record().items():
@@ -207,14 +207,11 @@ def _of_network(segmenter: Segmenter) -> Iterator[str]:
     record, preset = segmenter.origin.get(CONFIGURATION), PRESETS.get(str(segmenter.origin.get("preset")))
     if record is None or preset is None:
         return
-    configuration = from_json(type(preset.configuration), record)
-    changes = [
-        f"{name}={value}"
-        for name, value in differences(configuration, preset.configuration).items()
-        if name != "prompts"
-    ]
+    changes = differences(from_json(type(preset.configuration), record), preset.configuration)
+    changes.pop("prompts", None)
     if changes:
-        yield f"the network differs from the preset: {', '.join(changes)}"
+        listed = ", ".join(f"{name}={value}" for name, value in changes.items())
+        yield f"the network differs from the preset: {listed}"
 
 
 def _listed(templates: tuple[str, ...]) -> str:

@@ -244,27 +244,22 @@ def with_settings(
     Settings are values by name, typed or as text ("2", "true", "384,512"); `fixed` fields can't be set. `UsageError` if
     a name is unknown or ambiguous, or a value has the wrong type or is out of range.
     """
-    names: dict[_Path, str] = {}
-    values: dict[_Path, object] = {}
     # kinds are set first, because they determine which fields exist
-    for sets_kinds in (True, False):
-        for name, value in settings.items():
-            known = _settings(configuration, fixed)
-            path = _find(known, name)
-            if path is None and sets_kinds:
-                continue
-            if path is None:
-                raise UsageError(f"{what} has no setting {name[:100]!r}; {_suggestion(known, name)}")
-            annotation, old = known[path]
-            if sets_kinds and dataclasses.is_dataclass(old):
-                configuration = _with_values(configuration, {path: _of_kind(annotation, old, value, name)})
-            elif not sets_kinds:
-                if path in names:
-                    raise UsageError(f"{names[path]!r} and {name!r} are the same setting; set it once")
-                names[path] = name
-                if not dataclasses.is_dataclass(old):
-                    typed = parse(annotation, value) if isinstance(value, str) else value
-                    values[path] = field_value(annotation, typed, path[-1])
+    for name, value in settings.items():
+        known = _settings(configuration, fixed)
+        path = _find(known, name)
+        if path is not None and dataclasses.is_dataclass(known[path][1]):
+            configuration = _with_values(configuration, {path: _of_kind(*known[path], value, name)})
+    known, names, values = _settings(configuration, fixed), dict[_Path, str](), dict[_Path, object]()
+    for name, value in settings.items():
+        if (path := _find(known, name)) is None:
+            raise UsageError(f"{what} has no setting {name[:100]!r}; {_suggestion(known, name)}")
+        if path in names:
+            raise UsageError(f"{names[path]!r} and {name!r} are the same setting; set it once")
+        names[path], (annotation, old) = name, known[path]
+        if not dataclasses.is_dataclass(old):
+            typed = parse(annotation, value) if isinstance(value, str) else value
+            values[path] = field_value(annotation, typed, path[-1])
     return _with_values(configuration, values)
 
 
@@ -367,15 +362,11 @@ def _changes(configuration: Any, base: Any, above: _Path) -> dict[_Path, Any]:
     changed: dict[_Path, Any] = {}
     for name in field_types(type(configuration)):
         ours, theirs, path = getattr(configuration, name), getattr(base, name), (*above, name)
-        if name == KIND or ours == theirs:
-            continue
-        if not dataclasses.is_dataclass(ours) or not dataclasses.is_dataclass(theirs):
+        if dataclasses.is_dataclass(ours) and dataclasses.is_dataclass(theirs):
+            kind = getattr(ours, KIND, None)
+            if kind != getattr(theirs, KIND, None):
+                changed[path] = kind
+            changed |= _changes(ours, theirs if type(ours) is type(theirs) else _new(type(ours), kind, theirs), path)
+        elif ours != theirs and name != KIND:
             changed[path] = ours
-            continue
-        kind = getattr(ours, KIND, None)
-        if kind != getattr(theirs, KIND, None):
-            changed[path] = kind
-        if type(ours) is not type(theirs):
-            theirs = _new(type(ours), kind, theirs)
-        changed |= _changes(ours, theirs, path)
     return changed

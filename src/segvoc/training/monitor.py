@@ -64,9 +64,6 @@ def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], validation: Seque
     write_atomically(path, lambda file: FigureCanvasAgg(figure).print_png(file))
 
 
-PREVIEW = EvaluationSettings(options={"window": "auto"})
-"""Window of the validation: a single view, since published protocols may take several times as long."""
-
 SHOWN = 8
 """Number of validation images with an overlay; scores use all."""
 
@@ -89,7 +86,9 @@ class LabeledValidation:
         self, segmenter: Segmenter, processes: Processes, on_segmented: OnSegmented
     ) -> tuple[Confusion, list[str]]:
         """Segment this process's share: the confusion counts, and a line per unreadable image."""
-        task, protocol = self.task, evaluation_protocol(segmenter, self.task, PREVIEW)
+        # a single view, since published protocols may take several times as long
+        settings = EvaluationSettings(options={"window": "auto"})
+        task, protocol = self.task, evaluation_protocol(segmenter, self.task, settings)
         network, images = TaskSegmenter(segmenter, task, protocol), task.select_images(None)
         shown, counts = {image.stem for image in images[:SHOWN]}, list[Confusion]()
 

@@ -35,7 +35,6 @@ sum over ordered pairs j != k, M = N (N - 1). v2: b clips the cosine to [eps, 1 
 
 
 _COUNT: tuple[float, float] = (1, math.inf)
-_AMOUNT: tuple[float, float] = (0, math.inf)
 _FRACTION: tuple[float, float] = (0, 1)
 
 
@@ -48,7 +47,7 @@ class _Group:
 
     def __post_init__(self) -> None:
         numbers = [field.name for field in dataclasses.fields(self) if field.type in (int, float)]
-        check_range(self, {**dict.fromkeys(numbers, _AMOUNT), **self._LIMITS})
+        check_range(self, {**dict.fromkeys(numbers, (0, math.inf)), **self._LIMITS})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,9 +319,6 @@ class Recipe:
 
 # ---- which parameters are trained, with which learning rate and weight decay
 
-UNDECAYED = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.Embedding)
-"""Modules whose direct parameters have no weight decay, as in detectron2's defaults."""
-
 
 def learning_rates(network: SegmentationNetwork, recipe: Recipe) -> dict[str, float]:
     """The learning rate of every trained parameter, by name: all of the aggregation, some of the encoders."""
@@ -366,7 +362,7 @@ def parameter_groups(network: nn.Module, rates: dict[str, float], weight_decay: 
     undecayed = {
         f"{place}.{name}"
         for place, module in network.named_modules()
-        if isinstance(module, UNDECAYED)
+        if isinstance(module, nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm | nn.Embedding)
         for name, _ in module.named_parameters(recurse=False)
     }
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}

@@ -38,7 +38,7 @@ from segvoc.training.run_folder import FEATURES, MODEL_FILE, STARTED_FROM, RunFo
 from segvoc.training.start import Start, build
 from segvoc.training.trackers import default_callbacks
 from segvoc.training.training_data import LabelData, TrainingImages, TrainOptions, check_options
-from segvoc.training.tuning import TUNED_WORDS_FILE, Tuning, open_tuning
+from segvoc.training.tuning import TUNED_WORDS_FILE, Tuning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ def train(
         model = partial(built.segmenter, record)
         notes, tuning = [*folder.notes], None
         if recipe.method == "words":
-            tuning = open_tuning(model, data, folder.path / FEATURES, processes, notes.append, silent=silent)
+            tuning = Tuning(model, data, folder.path / FEATURES, processes, notes.append, silent=silent)
             task = tuning
         else:
             with announced("encoding the classes' names", silent=silent or captioned):

@@ -26,7 +26,7 @@ import torch
 
 from segvoc.errors import CheckpointError, UsageError, one_line
 from segvoc.runtime.distributed import Processes
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.atomic_writes import write_atomically, write_bytes
 from segvoc.storage.files import read_json, strict_json, write_json
 from segvoc.storage.journal import Journal, lock_folder, read_journal
 from segvoc.storage.records import flattened
@@ -94,29 +94,27 @@ class RunFolder:
             raise UsageError(f"another process trains in {str(path)!r}; wait, or choose another --out") from None
         with ExitStack() as stack:
             stack.enter_context(lock)
-            state = folder._begin(config, session, resume=resume)
+            known = folder._config()
+            if known is None or not folder._begun():
+                write_json(folder.path / "config.json", {**config, "sessions": [session]})
+            elif not resume:
+                message = f"{str(path)!r} already holds a run; continue it with --resume, or choose another folder"
+                raise UsageError(message)
+            else:
+                folder._continue(known, config, session)
+            state = folder.state() if resume else None
+            if resume and known is not None and state is None:
+                folder.notes.append(f"{str(path)!r} has no checkpoint yet: the run restarts at step 1")
+            folder._cut_back(0 if state is None else state["step"])
             folder._lock = stack.pop_all()
         return folder, state
 
-    def _begin(self, config: Mapping[str, Any], session: Mapping[str, Any], *, resume: bool) -> dict[str, Any] | None:
-        """Write the configuration, and take back what follows the checkpoint, which is returned; see `open`."""
-        known, path = self._config(), str(self.path)
-        if known is None or not self._begun():
-            write_json(self.path / "config.json", {**config, "sessions": [session]})
-        elif not resume:
-            raise UsageError(f"{path!r} already holds a run; continue it with --resume, or choose another folder")
-        else:
-            self._refuse_changes(known, config)
-            self._continue(known, config, session)
-        state = self.state() if resume else None
-        if resume and known is not None and state is None:
-            self.notes.append(f"{path!r} has no checkpoint yet: the run restarts at step 1")
+    def _cut_back(self, last: int) -> None:
+        """Take back what the journals have of steps after the last one of the checkpoint."""
         for name in ("metrics.jsonl", "validation.jsonl"):
-            last = 0 if state is None else state["step"]
             if (journal := self.path / name).exists():
                 kept = "".join(f"{strict_json(line)}\n" for line in self.read_lines(name) if line["step"] <= last)
-                write_atomically(journal, lambda file, kept=kept: file.write(kept.encode()))
-        return state
+                write_bytes(journal, kept.encode())
 
     @classmethod
     def check(cls, path: str | os.PathLike[str], recipe: Mapping[str, Any] | None = None) -> None:
@@ -214,10 +212,11 @@ class RunFolder:
             )
 
     def _continue(self, known: dict[str, Any], config: Mapping[str, Any], session: Mapping[str, Any]) -> None:
-        """Add a session to the configuration, with the settings that differ from the first session."""
+        """Add a session to the configuration, with the settings that differ from the first session; others may not."""
+        self._refuse_changes(known, config)
         sessions: list[dict[str, Any]] = known.pop("sessions", [])
-        last = flattened(known) | (sessions[-1].get("changed", {}) if sessions else {})
-        before = last | flattened({"machine": sessions[-1].get("machine", {}) if sessions else {}})
+        last = sessions[-1] if sessions else {}
+        before = flattened(known) | last.get("changed", {}) | flattened({"machine": last.get("machine", {})})
         now = flattened(config) | flattened({"machine": session.get("machine", {})})
         rounding = ({key: value for key, value in one.items() if key.startswith(ROUNDING)} for one in (before, now))
         if changes := difference(*rounding):

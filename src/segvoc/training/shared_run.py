@@ -37,44 +37,47 @@ def shareable_run(found: ShareableModel, folder: str | os.PathLike[str], *, imag
     path = Path(folder)
     config = read_json(path / "config.json")
     validation = list(read_journal(path / "validation.jsonl", is_whole=lambda line: "step" in line))
-    metrics = list(read_journal(path / "metrics.jsonl", is_whole=lambda line: "seconds" in line))
-    data = config.get("images", {})
-    held_out = len(data["validation"]) if data and config["recipe"]["data"]["num_val_images"] else 0
-    chosen = _chosen(validation, config["recipe"])
-    table = _validation(data, validation, chosen, held_out)
+    data, recipe = config.get("images", {}), config["recipe"]
+    held_out = len(data["validation"]) if data and recipe["data"]["num_val_images"] else 0
+    # the step whose weights were saved: the best with early stopping, else the last
+    scored = [line for line in validation if line.get("mean_iou") is not None]
+    saved = (scored or validation or [{}])[-1]
+    if scored and recipe["runtime"]["patience"]:
+        saved = max(scored, key=lambda line: line["mean_iou"])
     # without commands, which contain local paths
     sessions = [{key: value for key, value in one.items() if key != "command"} for one in config["sessions"]]
-    record = {**config, "sessions": sessions, "scores": validation}
     copy = partial(write_path_atomically, write=partial(shutil.copyfile, path / MODEL_FILE))
+    if data:
+        made = f"fine-tuned on {data['count']} labeled images of {len(data['classes'])} classes"
+        rows = {
+            "images to learn from": f"{data['count']}",
+            "images held out": f"{held_out or ''}",
+            "classes": ", ".join(data["classes"]),
+            "none of the others": data.get("background") or "",
+        }
+    else:
+        captions = config["captions"]
+        made = f"trained from the captions of {captions['images']} images"
+        rows = {"captioned images": f"{captions['images']}", "phrases": f"{captions['phrases']}"}
     return replace(
         found,
+        made=made,
+        data={what: value for what, value in rows.items() if value},
         write_weights=None if found.write_weights is None else copy,
-        records={RECORD: record},
+        records={RECORD: {**config, "sessions": sessions, "scores": validation}},
         words=tuple(data.get("classes", found.words)),
         background=data.get("background"),
-        scores=found.scores if table is None else (table,),
-        training=_training(config, metrics),
-        shown=_images(path, chosen) if images else {},
-        **(_captioned(config["captions"]) if "captions" in config else _labeled(data, held_out)),
+        scores=(_scores(data, scored, saved, held_out),) if held_out and scored else found.scores,
+        training=_training(config, path),
+        shown=_images(path, saved.get("step")) if images else {},
     )
 
 
-def _chosen(validation: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> int | None:
-    """The step whose weights were saved: the best with early stopping, else the last; None without scores."""
-    scored = [line for line in validation if line.get("mean_iou") is not None]
-    if scored and recipe["runtime"]["patience"]:
-        return max(scored, key=lambda line: line["mean_iou"])["step"]
-    return (scored or validation)[-1]["step"] if validation else None
-
-
-def _validation(
-    data: Mapping[str, Any], validation: Sequence[Mapping[str, Any]], chosen: int | None, held_out: int
-) -> ScoreTable | None:
-    """Scores on the held-out images, before and after; None without them."""
-    by_step = {line["step"]: line for line in validation if line.get("mean_iou") is not None}
-    after, before = by_step.get(chosen), by_step.get(0, {})
-    if not held_out or after is None:
-        return None
+def _scores(
+    data: Mapping[str, Any], scored: Sequence[Mapping[str, Any]], after: Mapping[str, Any], held_out: int
+) -> ScoreTable:
+    """Scores on the held-out images, before and after."""
+    before = scored[0] if scored[0]["step"] == 0 else {}
     pairs = zip(data["classes"], before.get("iou", [None] * len(data["classes"])), after["iou"], strict=True)
     return ScoreTable(
         title=f"Measured on {held_out} of the images, which were held out from training",
@@ -90,25 +93,8 @@ def _percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
-def _captioned(captions: Mapping[str, Any]) -> dict[str, Any]:
-    images, phrases = f"{captions['images']}", f"{captions['phrases']}"
-    data = {"captioned images": images, "phrases": phrases}
-    return {"made": f"trained from the captions of {images} images", "data": data}
-
-
-def _labeled(data: Mapping[str, Any], held_out: int) -> dict[str, Any]:
-    """Model card entries for training on labeled images."""
-    rows = {
-        "images to learn from": f"{data['count']}",
-        "images held out": f"{held_out or ''}",
-        "classes": ", ".join(data["classes"]),
-        "none of the others": data.get("background") or "",
-    }
-    made = f"fine-tuned on {data['count']} labeled images of {len(data['classes'])} classes"
-    return {"made": made, "data": {what: value for what, value in rows.items() if value}}
-
-
-def _training(config: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _training(config: Mapping[str, Any], path: Path) -> dict[str, str]:
+    metrics = list(read_journal(path / "metrics.jsonl", is_whole=lambda line: "seconds" in line))
     method = {
         "words": "the network is frozen; a small feature pyramid with a classifier per word is trained",
         "network": "the network itself is trained",

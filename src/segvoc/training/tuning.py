@@ -1,13 +1,13 @@
 """Runs that tune words (`method=words`): data, validated model, and output."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -44,9 +44,6 @@ from segvoc.training.objectives import TrainingObjective
 from segvoc.training.recipe import Recipe, TunedWordsConfig
 from segvoc.training.training_data import LabelData
 
-CLASSIFIER_DEVIATION = 0.1
-"""Standard deviation of the classifiers' initial weights; with zeros, the pyramid learns more slowly."""
-
 
 class TunedWords(nn.Module):
     """The pyramid and the classifiers, in place of the aggregation during training."""
@@ -66,7 +63,8 @@ class TunedWords(nn.Module):
                 for one in value if name == "context" else (value,):
                     nn.init.kaiming_uniform_(one, a=5**0.5)
             self.weights[name] = nn.Parameter(value)
-        self.classifiers = nn.Parameter(CLASSIFIER_DEVIATION * torch.randn(words, config.pyramid_channels))
+        # with zeros, the pyramid learns more slowly
+        self.classifiers = nn.Parameter(0.1 * torch.randn(words, config.pyramid_channels))
         self.bias = nn.Parameter(torch.zeros(words))
         self.register_buffer("frequency", torch.ones(words + 1))
 
@@ -114,11 +112,6 @@ class TunedWordsObjective(TrainingObjective):
         return {"loss": loss, "segmentation": loss.detach()}
 
 
-VIEWS_LAYOUT = 1
-"""Version of the cached features; other versions are recomputed."""
-
-VIEWS_PER_SHARD = 8
-
 ZERO_SHOT, LABELS = "zero_shot", "labels"
 """Names in the cache, besides the feature maps."""
 
@@ -158,87 +151,106 @@ def _encoded(
     return kept | {ZERO_SHOT: bilinear(logits, grid)[0].half().cpu(), LABELS: labels}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Statistics:
-    """Statistics of the cached views whose images can be read."""
-
-    rows: tuple[int, ...]
-    mean: Float32[np.ndarray, " D"]
-    """Of each feature, in the order of the classifiers' inputs; `scale` is the standard deviation."""
-    scale: Float32[np.ndarray, " D"]
-    cells: Int[np.ndarray, " K1"]
-    """Labeled cells of each word, and of none of them; `pixels` are those of words in pixels of augmented images."""
-    pixels: Int[np.ndarray, " K"]
-    images: Int[np.ndarray, " K"]
-    """Images that show each word."""
-    image_count: int
-    """Number of images with labels."""
-
-
-def _statistics(cache: FeatureCache, channels: dict[str, int], images: TrainingSet, recipe: Recipe) -> _Statistics:
-    words, area, rows = len(images.vocabulary), 0, list[int]()
-    cells, shown = np.zeros(words + 1, np.int64), np.zeros((len(images.images), words), bool)
-    ends = dict(zip(channels, np.cumsum(list(channels.values())).tolist(), strict=True))
-    places = {name: slice(end - channels[name], end) for name, end in ends.items() if name != CLASS_LOGITS}
-    total, squares, count = np.zeros((3, sum(channels.values())))
-    problem = ""
-    for row in range(cache.rows):
-        if reason := cache.problem(row):
-            problem = reason
-            continue
-        view = cache.read(row)
-        labels = view[LABELS]
-        of_word = np.bincount(labels[labels != IGNORED].numpy(), minlength=words + 1)
-        rows.append(row)
-        cells += of_word
-        area = recipe.data.crop_size**2 // labels.numel()
-        image = int(epoch_order(len(images.images), images.seed, row // len(images.images))[row % len(images.images)])
-        shown[image] |= of_word[:words] > 0
-        for name, place in places.items():
-            x = view[name].double().flatten(1).numpy()
-            total[place] += x.sum(axis=1)
-            squares[place] += np.square(x).sum(axis=1)
-            count[place] += x.shape[1]
-    if not cells.any():
-        raise InputError(f"no image has usable labels{f'; {problem}' if problem else ''}")
-    mean, square = total / np.maximum(count, 1), squares / np.maximum(count, 1)
-    scale = np.where(count, np.sqrt(np.maximum(square - mean**2, 0)) + 1e-3, 1.0)
-    return _Statistics(
-        rows=tuple(rows),
-        mean=mean.astype(np.float32),
-        scale=scale.astype(np.float32),
-        cells=cells,
-        pixels=cells[:words] * area,
-        images=shown.sum(axis=0),
-        image_count=int(shown.any(axis=1).sum()),
-    )
-
-
 TUNED_WORDS_FILE = "tuned.words.safetensors"
 """File of only the tuned words in the run folder, for --taught."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Tuning:
     """A run that tunes words: its training task (see `TrainingTask`), the current model, and the tuned words."""
 
-    plain: Callable[[int], NetworkSegmenter]
-    """Maps a number of steps to the model without tuned words."""
-    data: LabelData
-    cache: FeatureCache
-    """Their cached views."""
-    statistics: _Statistics
-    network: SegmentationNetwork
-    """The trained network: `tuned` behind the frozen encoders."""
-    tuned: TunedWords
-    """The tuned words, updated by the loop."""
-    channels: dict[str, int]
-    """Channels of each feature map."""
-    probe: np.ndarray
-    """Mean features of the drawn image that identifies the model."""
-
     objective = TunedWordsObjective
     """See `TrainingTask`."""
+
+    def __init__(
+        self,
+        plain: Callable[[int], NetworkSegmenter],
+        data: LabelData | CaptionData,
+        folder: Path,
+        processes: Processes,
+        warn: Callable[[str], None],
+        *,
+        silent: bool,
+    ) -> None:
+        """Compute the missing features of the images, shared by all processes, and build the trained parts.
+
+        `plain` maps a number of steps to the model without tuned words.
+
+        Raises:
+            UsageError: the network can't be taught words, or the images have captions.
+            InputError: no image can be read.
+        """
+        if isinstance(data, CaptionData):
+            raise UsageError("tuning words needs label maps rather than captions; leave out method=words")
+        segmenter, images, recipe = plain(0), data.training_set, data.recipe
+        with announced("encoding the classes' names", silent=silent):
+            text = segmenter.encode_words(images.vocabulary)
+            probed = segmenter.probed_features()
+        self.plain, self.data, self.probe, self.channels = plain, data, mean_features(probed), channels_of(probed)
+        self.cache = _view_cache(segmenter, images, recipe, folder)
+
+        def encode(rows: range, progress: Progress) -> tuple[dict[str, Tensor], dict[int, str]]:
+            views, problems = dict[int, dict[str, Tensor]](), dict[int, str]()
+            for place, row in enumerate(rows):
+                view = _encoded(segmenter, text, images, row, recipe)
+                if isinstance(view, str):
+                    problems[place] = view
+                else:
+                    views[place] = view
+                progress.update()
+            for problem in problems.values():
+                warn(f"passed over: {problem}")
+            some = next(iter(views.values()), {LABELS: torch.empty(0)})
+            blank = {name: torch.zeros_like(value) for name, value in some.items()}
+            every = [views.get(place, blank) for place in range(len(rows))]
+            return {name: torch.stack([view[name] for view in every]) for name in blank}, problems
+
+        self.cache.fill(encode, processes, "encoding views", silent=silent)
+        cells = self._measure_views()
+        coarse, *fine = (size for name, size in self.channels.items() if name != CLASS_LOGITS)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed_of(images.seed, "weights"))
+            tuned = TunedWords(recipe.words, coarse, sum(fine), len(images.vocabulary))
+        # unlabeled words have no classifier; their weight is irrelevant
+        tuned.frequency.copy_(torch.from_numpy(np.maximum(cells, cells.sum() * 1e-4)))
+        self.tuned = tuned.to(segmenter.device)
+        # the trained network: `tuned` behind the frozen encoders
+        self.network = SegmentationNetwork(segmenter.network.image_encoder, segmenter.network.text_encoder, self.tuned)
+
+    def _measure_views(self) -> Int[np.ndarray, " K1"]:
+        """Measure the views that can be read; returns the number of labeled cells of each word, and of none of them."""
+        cache, images = self.cache, self.data.training_set
+        words, area, rows = len(images.vocabulary), 0, list[int]()
+        cells, shown = np.zeros(words + 1, np.int64), np.zeros((len(images.images), words), bool)
+        ends = dict(zip(self.channels, np.cumsum(list(self.channels.values())).tolist(), strict=True))
+        places = {name: slice(end - self.channels[name], end) for name, end in ends.items() if name != CLASS_LOGITS}
+        total, squares, count = np.zeros((3, sum(self.channels.values())))
+        problem = ""
+        for row in range(cache.rows):
+            if reason := cache.problem(row):
+                problem = f"; {reason}"
+                continue
+            view = cache.read(row)
+            labels = view[LABELS]
+            of_word = np.bincount(labels[labels != IGNORED].numpy(), minlength=words + 1)
+            rows.append(row)
+            cells += of_word
+            area = self.data.recipe.data.crop_size**2 // labels.numel()
+            order = epoch_order(len(images.images), images.seed, row // len(images.images))
+            shown[int(order[row % len(images.images)])] |= of_word[:words] > 0
+            for name, place in places.items():
+                x = view[name].double().flatten(1).numpy()
+                total[place] += x.sum(axis=1)
+                squares[place] += np.square(x).sum(axis=1)
+                count[place] += x.shape[1]
+        if not cells.any():
+            raise InputError(f"no image has usable labels{problem}")
+        mean, square = total / np.maximum(count, 1), squares / np.maximum(count, 1)
+        scale = np.where(count, np.sqrt(np.maximum(square - mean**2, 0)) + 1e-3, 1.0)
+        # of each feature, in the order of the classifiers' inputs
+        self.mean, self.scale = mean.astype(np.float32), scale.astype(np.float32)
+        # pixels of each word in augmented images, and the images that show it
+        self.rows, self.pixels, self.shown = rows, cells[:words] * area, shown
+        return cells
 
     def batches(
         self, sampler: ShardedSampler, workers: int, *, pinned: bool, signals: Sequence[int] = ()
@@ -251,9 +263,8 @@ class Tuning:
 
     def _row(self, position: int) -> int:
         """Each epoch shuffles all views."""
-        rows = self.statistics.rows
-        epoch, place = divmod(position, len(rows))
-        return rows[int(epoch_order(len(rows), self.data.training_set.seed, epoch)[place])]
+        epoch, place = divmod(position, len(self.rows))
+        return self.rows[int(epoch_order(len(self.rows), self.data.training_set.seed, epoch)[place])]
 
     def inputs(
         self, batch: ViewBatch, number: ForwardPass, device: torch.device
@@ -262,7 +273,7 @@ class Tuning:
         to = {"device": device, "non_blocking": True}
         named = {name: one.to(**to).float() for name, one in batch.maps.items()}
         whole = {name: named.get(name, torch.empty(1, size, 0, 0)) for name, size in self.channels.items()}
-        maps = pyramid_inputs(whole, self.statistics.mean, self.statistics.scale)
+        maps = pyramid_inputs(whole, self.mean, self.scale)
         return batch.zero_shot.to(**to).float(), batch.labels.to(**to).long(), tuple(maps)
 
     def segmenter(self, step: int) -> NetworkSegmenter:
@@ -272,25 +283,25 @@ class Tuning:
 
     def words(self, validation: Sequence[dict[str, Any]]) -> TaughtWords:
         """Export the current tuned words, with the scores before and after, lines of validation.jsonl, if known."""
-        statistics, tuned = self.statistics, self.tuned
+        tuned, images = self.tuned, self.shown.sum(axis=0)
         held_out = bool(validation and self.data.recipe.data.num_val_images)
         before, after = (validation[0], validation[-1]) if held_out else ({}, {})
-        shown = np.flatnonzero(statistics.images).tolist()
+        shown = np.flatnonzero(images).tolist()
         vocabulary = self.data.training_set.vocabulary.words
         record = TeachingRecord(
             model=str(self.plain(0).origin["preset"]),
             words=tuple(
                 TaughtWord(
                     name=vocabulary[index],
-                    images=int(statistics.images[index]),
-                    pixels=int(statistics.pixels[index]),
+                    images=int(images[index]),
+                    pixels=int(self.pixels[index]),
                     before=self._iou(before, vocabulary[index]),
                     after=self._iou(after, vocabulary[index]),
                 )
                 for index in shown
             ),
             channels=self.channels,
-            images=statistics.image_count,
+            images=int(self.shown.any(axis=1).sum()),
             penalty=None,
             miou_before=_percent(before.get("mean_iou")),
             miou=_percent(after.get("mean_iou")),
@@ -303,8 +314,8 @@ class Tuning:
             record=record,
             weights=_array(tuned.classifiers)[shown].astype(np.float16),
             bias=_array(tuned.bias)[shown],
-            mean=statistics.mean,
-            scale=statistics.scale,
+            mean=self.mean,
+            scale=self.scale,
             probe=self.probe,
             pyramid=FeaturePyramid(**{name: _array(value).astype(np.float16) for name, value in tuned.weights.items()}),
         )
@@ -367,76 +378,11 @@ def held_out_temperature(model: NetworkSegmenter, words: TaughtWords, images: La
     return fitted_temperature(LabeledLogits(logits, cells.labels, cells.images, cells.weights))
 
 
-def open_tuning(
-    plain: Callable[[int], NetworkSegmenter],
-    data: LabelData | CaptionData,
-    folder: Path,
-    processes: Processes,
-    warn: Callable[[str], None],
-    *,
-    silent: bool,
-) -> Tuning:
-    """Compute the missing features of a run's images, shared by all processes, and build the trained parts.
-
-    `plain` maps a number of steps to the model without tuned words.
-
-    Raises:
-        UsageError: the network can't be taught words, or the images have captions.
-        InputError: no image can be read.
-    """
-    if isinstance(data, CaptionData):
-        raise UsageError("tuning words needs label maps rather than captions; leave out method=words")
-    recipe = data.recipe
-    segmenter = plain(0)
-    with announced("encoding the classes' names", silent=silent):
-        images = data.training_set
-        text = segmenter.encode_words(images.vocabulary)
-        probed = segmenter.probed_features()
-    cache = _view_cache(segmenter, images, recipe, folder)
-
-    def encode(rows: range, progress: Progress) -> tuple[dict[str, Tensor], dict[int, str]]:
-        views, problems = dict[int, dict[str, Tensor]](), dict[int, str]()
-        for place, row in enumerate(rows):
-            view = _encoded(segmenter, text, images, row, recipe)
-            if isinstance(view, str):
-                problems[place] = view
-            else:
-                views[place] = view
-            progress.update()
-        for problem in problems.values():
-            warn(f"passed over: {problem}")
-        some = next(iter(views.values()), {LABELS: torch.empty(0)})
-        blank = {name: torch.zeros_like(value) for name, value in some.items()}
-        every = [views.get(place, blank) for place in range(len(rows))]
-        return {name: torch.stack([view[name] for view in every]) for name in blank}, problems
-
-    cache.fill(encode, processes, "encoding views", silent=silent)
-    channels = channels_of(probed)
-    statistics = _statistics(cache, channels, images, recipe)
-    coarse, *fine = (size for name, size in channels.items() if name != CLASS_LOGITS)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed_of(images.seed, "weights"))
-        tuned = TunedWords(recipe.words, coarse, sum(fine), len(images.vocabulary))
-    # unlabeled words have no classifier; their weight is irrelevant
-    tuned.frequency.copy_(torch.from_numpy(np.maximum(statistics.cells, statistics.cells.sum() * 1e-4)))
-    tuned = tuned.to(segmenter.device)
-    return Tuning(
-        plain=plain,
-        data=data,
-        cache=cache,
-        statistics=statistics,
-        network=SegmentationNetwork(segmenter.network.image_encoder, segmenter.network.text_encoder, tuned),
-        tuned=tuned,
-        channels=channels,
-        probe=mean_features(probed),
-    )
-
-
 def _view_cache(segmenter: NetworkSegmenter, images: TrainingSet, recipe: Recipe, folder: Path) -> FeatureCache:
     files = images.images.images
     prints = [(one.stem, file_fingerprint(one.image), file_fingerprint(one.labels), one.stamp()) for one in files]
     settings = (
-        VIEWS_LAYOUT,
+        1,  # version of the cached features; other versions are recomputed
         to_json(recipe.data),
         list(images.vocabulary.words),
         images.images.background,
@@ -446,7 +392,7 @@ def _view_cache(segmenter: NetworkSegmenter, images: TrainingSet, recipe: Recipe
         segmenter.dtype,
     )
     rows = ((row, prints) for row in range(len(files) * recipe.words.views))
-    return FeatureCache.of(folder, "views", rows, VIEWS_PER_SHARD, *settings)
+    return FeatureCache.of(folder, "views", rows, 8, *settings)
 
 
 def _array(value: Tensor) -> np.ndarray:
