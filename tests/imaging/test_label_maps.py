@@ -1,5 +1,6 @@
 """Label maps as files, and the colors of classes."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from segvoc.errors import InputError
 from segvoc.imaging.label_maps import UNLABELED, read_label_map, write_label_map
-from segvoc.imaging.palette import _palette, class_colors, oklab
+from segvoc.imaging.palette import class_colors
 from tests.images import one_line_error
 
 
@@ -83,21 +84,4 @@ def test_colors_are_the_same_in_every_version():
     assert class_colors(3).tolist() == [[238, 52, 18], [49, 65, 205], [255, 184, 46]]
     later = [[132, 252, 0], [144, 96, 204], [0, 24, 208], [8, 136, 192]]
     assert class_colors(1000)[[20, 255, 256, 999]].tolist() == later
-
-
-def test_no_color_hangs_on_the_rounding_of_a_processor(monkeypatch):
-    # in float32 two candidates were equally far, and AMD and Intel chose different ones
-    colors, random = class_colors(2000), np.random.default_rng(0)
-
-    def rounded_otherwise(rgb):
-        exact = oklab(rgb)
-        return exact * (1 + 1e-9 * random.standard_normal(exact.shape))
-
-    monkeypatch.setattr("segvoc.imaging.palette.oklab", rounded_otherwise)
-    assert np.array_equal(_palette.__wrapped__()[:2000], colors)
-
-
-def test_the_first_colors_are_far_apart() -> None:
-    colors = oklab(class_colors(20))
-    distances = np.linalg.norm((colors[:, None] - colors) * (0.6, 1, 1), axis=-1)
-    assert distances[np.triu_indices(20, 1)].min() > 0.1
+    assert sha256(class_colors(23_664).tobytes()).hexdigest()[:16] == "4fd0d65fc2f3c5d1"

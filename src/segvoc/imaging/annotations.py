@@ -34,13 +34,12 @@ def stuff_classes(words: Sequence[str], background: str | None) -> frozenset[int
 
     The last word of the first synonym is in `STUFF_NAMES`, in singular or plural.
     """
-    return frozenset(index for index, word in enumerate(words) if word == background or _is_stuff(word))
-
-
-def _is_stuff(word: str) -> bool:
-    parts = word.split(",")[0].replace("-", " ").replace("_", " ").lower().split()
-    last = parts[-1] if parts else ""
-    return last in STUFF_NAMES or last.removesuffix("s") in STUFF_NAMES
+    found = set()
+    for index, word in enumerate(words):
+        last = (re.sub("[-_]", " ", word.split(",")[0]).lower().split() or [""])[-1]
+        if word == background or last in STUFF_NAMES or last.removesuffix("s") in STUFF_NAMES:
+            found.add(index)
+    return frozenset(found)
 
 
 MaskForm = Literal["rle", "polygons"]
@@ -66,18 +65,13 @@ def region_annotations(
             # COCO's tools ignore polygons of less than three points; an outline has at least four
             shape: object = [polygon_of(piece).round(2).ravel().tolist() for piece in pieces_of(region)]
         else:
+            with naming_extra("pycocotools", "data"):
+                from pycocotools.mask import encode
             mask[region.place] = region.inside
-            shape = _run_lengths(mask)
+            runs: Any = encode(mask)
+            shape = {"size": list(size), "counts": runs["counts"].decode("ascii")}
             mask[region.place] = 0
         yield region, {"segmentation": shape, **region_facts(region)}
-
-
-def _run_lengths(mask: UInt8[np.ndarray, "H W"]) -> dict[str, Any]:
-    """A binary mask as compressed run lengths, {"size": [H, W], "counts": "..."}."""
-    with naming_extra("pycocotools", "data"):
-        from pycocotools.mask import encode
-    runs: Any = encode(np.asfortranarray(mask))
-    return {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
 
 
 def categories(words: Sequence[str], stuff: Set[int]) -> Iterator[dict[str, Any]]:
@@ -106,11 +100,13 @@ def coco_mask(segmentation: CocoSegmentation, height: int, width: int) -> Bool[n
         from pycocotools import mask as coco
     if isinstance(segmentation, Mapping):
         return _run_length_mask(coco, segmentation, height, width)
-    polygons: Any = [
-        _checked_corners(polygon) for polygon in segmentation if len(polygon) >= 6 and len(polygon) % 2 == 0
-    ]
+    polygons: Any = [np.asarray(flat, np.float64) for flat in segmentation if len(flat) >= 6 and len(flat) % 2 == 0]
+    # written so that NaN fails as well
+    if not all((np.abs(corners) <= COORDINATE_LIMIT).all() for corners in polygons):
+        raise ValueError("a corner of its polygon lies far outside its image")
     if not polygons:
         return np.zeros((height, width), bool)
+    polygons = [corners.tolist() for corners in polygons]
     return coco.decode(coco.merge(coco.frPyObjects(polygons, height, width))).astype(bool)
 
 
@@ -140,14 +136,6 @@ def _fits(coco: Any, text: bytes, pixels: int) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _checked_corners(polygon: Sequence[float | int]) -> list[float]:
-    corners = np.asarray(polygon, np.float64)
-    # written so that NaN fails as well
-    if not (np.abs(corners) <= COORDINATE_LIMIT).all():
-        raise ValueError("a corner of its polygon lies far outside its image")
-    return corners.tolist()
 
 
 def coco_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[dict[str, Any]]:
@@ -311,25 +299,23 @@ def packed_runs(changes: Integer[np.ndarray, " R"], pixels: int) -> UInt8[np.nda
     pieces = -(-lengths // _LONGEST)
     last = np.cumsum(pieces) - 1
     values = np.repeat(values, pieces)
-    pieces_of = np.full(values.size, _LONGEST)
-    pieces_of[last] = lengths - (pieces - 1) * _LONGEST
+    rest = lengths - (pieces - 1) * _LONGEST
+    lengths = np.full(values.size, _LONGEST)
+    lengths[last] = rest
+    index = np.searchsorted(1 << _WIDTHS, lengths)
+    width = _WIDTHS[index]
     header = [(pixels * _CHANNELS, 32), (_VALUE_BITS - 1, 5), *((width - 1, 4) for width in _WIDTHS)]
     left = np.concatenate([_bits(np.array([number]), np.array([size])) for number, size in header])
     packed = []
     for start in range(0, values.size, _BLOCK):
-        bits = np.concatenate((left, _run_bits(pieces_of[start : start + _BLOCK], values[start : start + _BLOCK])))
+        some, number = slice(start, start + _BLOCK), index[start : start + _BLOCK]
+        codes = (((0b100 | number) << width[some] | (lengths[some] - 1)) << _VALUE_BITS) | values[some]
+        bits = np.concatenate((left, _bits(codes, 3 + width[some] + _VALUE_BITS)))
         whole = bits.size - bits.size % 8
         packed.append(np.packbits(bits[:whole]))
         left = bits[whole:]
     # the missing bits of the last byte are 0
     return np.concatenate((*packed, np.packbits(left)))
-
-
-def _run_bits(lengths: Integer[np.ndarray, " R"], values: Integer[np.ndarray, " R"]) -> UInt8[np.ndarray, " N"]:
-    number = np.searchsorted(1 << _WIDTHS, lengths)
-    width = _WIDTHS[number]
-    codes = (((0b100 | number) << width | (lengths - 1)) << _VALUE_BITS) | values
-    return _bits(codes, 3 + width + _VALUE_BITS)
 
 
 def _bits(numbers: Integer[np.ndarray, " R"], sizes: Integer[np.ndarray, " R"]) -> UInt8[np.ndarray, " N"]:

@@ -4,7 +4,7 @@ A polygon follows the outline of its region and includes holes: in the first row
 goes around it and returns on the same path. Even-odd and winding fill rules both exclude the hole.
 """
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -90,18 +90,13 @@ def segments(
     for label, same in groupby(connected_regions(labels, classes, objects), lambda region: region.label):
         regions = list(same)
         if label in stuff and regions[0].number is None:
-            yield _united(regions, labels)
+            rows, columns = (
+                slice(min(place.start for place in places), max(place.stop for place in places))
+                for places in zip(*(region.place for region in regions), strict=True)
+            )
+            yield Region(label, columns.start, rows.start, labels[rows, columns] == label)
         else:
             yield from regions
-
-
-def _united(regions: Sequence[Region], labels: UInt16[np.ndarray, "H W"]) -> Region:
-    rows, columns = (
-        slice(min(place.start for place in places), max(place.stop for place in places))
-        for places in zip(*(region.place for region in regions), strict=True)
-    )
-    label = regions[0].label
-    return Region(label, columns.start, rows.start, labels[rows, columns] == label)
 
 
 def pieces_of(region: Region) -> list[Region]:

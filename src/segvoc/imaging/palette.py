@@ -3,9 +3,11 @@
 import colorsys
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8, UInt32
+from jaxtyping import UInt8, UInt32
+from PIL import Image
 
 from segvoc.vocabulary import Part, folded, parts_by_object
 
@@ -15,40 +17,21 @@ UNLABELED_COLOR = (0, 0, 0)
 BACKGROUND_COLOR = (128, 128, 128)
 """Gray, reserved for the background, so that it never stands out."""
 
-_FIRST_COLORS = (
-    *((238, 52, 18), (49, 65, 205), (255, 184, 46), (5, 251, 191), (161, 158, 255), (0, 141, 122), (231, 83, 203)),
-    *((130, 72, 6), (172, 5, 83), (154, 80, 232), (106, 81, 148), (196, 229, 144), (254, 186, 255), (185, 114, 160)),
-    *((12, 150, 217), (255, 144, 129), (93, 127, 7), (3, 194, 103), (31, 209, 213), (172, 171, 16)),
-)
-"""Twenty colors that are distinguishable on photos, the most distinct first.
+_TABLE = Path(__file__).with_name("class_colors.png")
+"""The colors of classes, row by row, as `class_colors` describes them.
 
-Optimized by simulated annealing to maximize the smallest distance between any two, also under simulated red-green and
-blue color blindness (Machado, Oliveira and Fernandes 2009).
+The first twenty were optimized by simulated annealing to maximize the smallest distance between any two, also under
+simulated red-green and blue color blindness (Machado, Oliveira and Fernandes 2009). Up to 256, each is the farthest
+from all before it in OKLab, where distances match perceived differences (Ottosson 2020). None is dark, pale or grayish.
 """
-
-_RGB_TO_CONES = np.array(
-    [
-        [0.41222147, 0.53633254, 0.05144599],
-        [0.21190350, 0.68069955, 0.10739696],
-        [0.08830246, 0.28171884, 0.62997870],
-    ]
-)
-
-_CONES_TO_OKLAB = np.array(
-    [
-        [0.21045426, 0.79361779, -0.00407205],
-        [1.97799850, -2.42859221, 0.45059371],
-        [0.02590404, 0.78277177, -0.80867577],
-    ]
-)
 
 
 def class_colors(n: int) -> UInt8[np.ndarray, "n 3"]:
     """RGB colors of n classes, never black, white or gray.
 
     The color of class i is the same for every n > i, so a word keeps its color in all images of a vocabulary. The first
-    20 are all distinguishable. Up to 256, each color is the farthest in OKLab from all before it. The rest follow in
-    shuffled order. The first 19,000 colors are all different; after that they repeat.
+    20 are all distinguishable, also on photos, and the most distinct come first. The first 19,000 colors are all
+    different; after that they repeat.
     """
     palette = _palette()
     return palette[np.arange(n) % len(palette)]
@@ -63,42 +46,8 @@ def word_colors(words: Sequence[str], background: str | None = None) -> UInt8[np
 
 @functools.cache
 def _palette() -> UInt8[np.ndarray, "n 3"]:
-    coarse, fine = _vivid_colors(step=12), _vivid_colors(step=8)
-    chosen = [np.array(color, np.uint8) for color in _FIRST_COLORS]
-    candidates = oklab(coarse)
-    nearest = np.full(len(candidates), np.inf)
-    for index in range(256):
-        if index >= len(chosen):
-            chosen.append(coarse[nearest.argmax()])
-        distances = np.square(candidates - oklab(chosen[index][None])).sum(axis=1)
-        nearest = np.minimum(nearest, distances)
-    # A stride coprime to their number visits all of them, and separates neighboring colors.
-    rest = fine[np.arange(len(fine)) * 7919 % len(fine)]
-    everything = np.concatenate([np.stack(chosen), rest])
-    _, first = np.unique(everything, axis=0, return_index=True)
-    palette = everything[np.sort(first)]
-    palette.flags.writeable = False
-    return palette
-
-
-def _vivid_colors(step: int) -> UInt8[np.ndarray, "n 3"]:
-    """The colors of an RGB grid, except dark, pale, grayish and glaring colors."""
-    axis = np.arange(0, 256, step, dtype=np.uint8)
-    grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
-    lightness, a, b = oklab(grid).T
-    chroma = np.hypot(a, b)
-    return grid[(lightness > 0.4) & (lightness < 0.9) & (chroma > 0.08) & (chroma < 0.26)]
-
-
-def oklab(rgb: UInt8[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-    """OKLab, where distances match perceived differences (Ottosson 2020, bottosson.github.io/posts/oklab).
-
-    Lightness in [0, 1], and the opponent axes green-red and blue-yellow. Computed in float64: in float32, candidates
-    for a palette's next color can tie within rounding, and processors would choose different colors.
-    """
-    srgb = rgb.astype(np.float64) / 255
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    return np.cbrt(linear @ _RGB_TO_CONES.T) @ _CONES_TO_OKLAB.T
+    with Image.open(_TABLE) as table:
+        return np.asarray(table).reshape(-1, 3)
 
 
 def packed(colors: UInt8[np.ndarray, "*n 3"] | tuple[int, int, int]) -> UInt32[np.ndarray, "*n"]:

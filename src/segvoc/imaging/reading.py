@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -149,7 +149,13 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
     if isinstance(source, BinaryFile):
         name = image_name(source)
         name = "the file given as an image" if name is None else repr(name)
-        return decode_image(_content(source), name, stretch=stretch)
+        # the position of a file that was just written is at its end
+        if getattr(source, "seekable", bool)():
+            source.seek(0)  # pyright: ignore[reportAttributeAccessIssue]
+        content = None if isinstance(source, io.TextIOBase) else source.read()
+        if not isinstance(content, bytes):
+            raise UsageError("the file given as an image is open for text; open it in binary mode: open(path, 'rb')")
+        return decode_image(content, name, stretch=stretch)
     if isinstance(source, ImageTensor):
         return _from_tensor(source)
     fix = "give a list of images, or call segment_many" if isinstance(source, Iterator) else "convert it"
@@ -327,16 +333,6 @@ def _damage_named(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS, i
         raise damaged_image(name, image.format or "image", error) from None
 
 
-def _content(file: BinaryFile) -> bytes:
-    # the position of a file that was just written is at its end
-    if getattr(file, "seekable", bool)():
-        file.seek(0)  # pyright: ignore[reportAttributeAccessIssue]
-    content = None if isinstance(file, io.TextIOBase) else file.read()
-    if not isinstance(content, bytes):
-        raise UsageError("the file given as an image is open for text; open it in binary mode: open(path, 'rb')")
-    return content
-
-
 def _from_tensor(tensor: Any) -> UInt8[np.ndarray, "H W 3"]:
     shape = tuple(tensor.shape)
     if len(shape) != 3 or shape[0] != 3 or 0 in shape or str(tensor.dtype) != "torch.uint8":
@@ -443,12 +439,9 @@ def _has_spare_band(image: Image.Image) -> bool:
     return image.format == "TIFF" and image.mode == "RGBA" and 338 not in image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
 
 
-_MASKED_MODES = ("L", "RGB", "LA", "La", "RGBA", "RGBa")
-
-
 def _has_place(image: Image.Image, path: str | os.PathLike[str] | None = None) -> bool:
     """Whether an image is a TIFF with coordinates (in its tags or a world file), of bands that may be masked."""
-    if image.format != "TIFF" or image.mode not in _MASKED_MODES:
+    if image.format != "TIFF" or image.mode not in ("L", "RGB", "LA", "La", "RGBA", "RGBa"):
         return False
     tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
     return not tags.keys().isdisjoint((*PLACE_TAGS, RPC)) or (path is not None and world_file(path) is not None)
@@ -487,37 +480,24 @@ def upright_size(path: str | os.PathLike[str], content: bytes | None = None) -> 
     """Upright height and width of an image [px], from its header; the arguments and errors are `opened_image`'s."""
     with opened_image(path, content=content) as image:
         # Pillow's sizes of TIFFs are upright
-        is_sideways = image.format != "TIFF" and stored_orientation(image) in _SIDEWAYS
+        is_sideways = image.format != "TIFF" and stored_orientation(image) >= 5
         return (image.width, image.height) if is_sideways else (image.height, image.width)
-
-
-_SIDEWAYS = (5, 6, 7, 8)
-"""EXIF orientations that swap width and height."""
-
-_ORIENTING = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
-"""Pillow's metadata keys that may hold an orientation."""
 
 
 def stored_orientation(image: Image.Image) -> int:
     """The `orientation` of an image that isn't decoded yet, without decoding it."""
+    may_hold_it = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
     # Pillow would decode a whole PNG to look for EXIF data after the pixels
-    if isinstance(image, PngImageFile) and image.fp and not _ORIENTING & image.info.keys():
-        place = image.fp.tell()
-        has_orientation = _has_chunk(image.fp, b"eXIf", b"iTXt")
-        image.fp.seek(place)
-        if not has_orientation:
+    if isinstance(image, PngImageFile) and image.fp and not may_hold_it & image.info.keys():
+        file, place, kinds = image.fp, image.fp.tell(), set[bytes]()
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            kinds.add(head[4:])
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+        file.seek(place)
+        if not kinds & {b"eXIf", b"iTXt"}:
             return 1
     return orientation(image)
-
-
-def _has_chunk(file: IO[bytes], *kinds: bytes) -> bool:
-    """Whether a PNG has a chunk of any of these kinds."""
-    file.seek(8)
-    while len(head := file.read(8)) == 8:
-        if head[4:] in kinds:
-            return True
-        file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
-    return False
 
 
 def orientation(image: Image.Image) -> int:

@@ -25,7 +25,6 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.reports import LabeledFile, LabelStatistics, json_text
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.tile_grid import Tiling
-from segvoc.inference.tiled import TiledLabeling
 from segvoc.labeling.labeling import Output
 from segvoc.models.digests import model_record
 from segvoc.storage.atomic_writes import check_names, write_atomically, write_path_atomically, writing
@@ -104,10 +103,18 @@ def label_big_image(
     check_names(paths)
     stamp = stamp_of(path)
     with _opened(path, bands, how.value_range, max_pixels) as image:
-        reading = time.perf_counter() - start
         size, classes = (image.height, image.width), len(tiled.words)
         with PartialLabels(output, paths.stem, settings, stamp, size=size, classes=classes) as labels:
-            _label_rows(image, tiled, labels, progress, name=repr(str(path)), before=reading)
+            rows = tiled.tiling.rows(image.height)
+            if labels.is_new:
+                labels.begin(tiled.select(image))
+            progress(labels.rows, len(rows))
+            found = tiled.rows(image, labels.selected, first_row=labels.rows, name=repr(str(path)))
+            for place, row, statistics in found if labels.rows < len(rows) else ():
+                now = time.perf_counter()
+                labels.add_row(place.stop, row, statistics, now - start)
+                start = now
+                progress(labels.rows, len(rows))
             result = BigResult(
                 source=str(path),
                 height=image.height,
@@ -139,34 +146,16 @@ def _opened(
     return nullcontext(DecodedImage(path, max_pixels, stretch))
 
 
-def _label_rows(
-    image: WindowedImage,
-    tiled: TiledLabeling,
-    labels: "PartialLabels",
-    progress: Callable[[int, int], object],
-    *,
-    name: str,
-    before: float,
-) -> None:
-    start, rows = time.perf_counter() - before, tiled.tiling.rows(image.height)
-    if labels.is_new:
-        labels.begin(tiled.select(image))
-    progress(labels.rows, len(rows))
-    if labels.rows == len(rows):
-        return
-    for place, row, statistics in tiled.rows(image, labels.selected, first_row=labels.rows, name=name):
-        now = time.perf_counter()
-        labels.add_row(place.stop, row, statistics, now - start)
-        start = now
-        progress(labels.rows, len(rows))
-
-
 def _write(result: BigResult, image: WindowedImage, labels: "PartialLabels", output: Output) -> None:
     """Write the results; the report comes last."""
     if isinstance(image, RasterImage):
         _write_geotiff(result, labels, image)
     else:
-        _write_png(result, labels)
+        # like `write_label_map`; holds it in memory once
+        label_map = Image.fromarray(labels.read(slice(0, labels.height)))
+        if labels.dtype == np.uint8:
+            label_map.putpalette(label_palette(result.colors).tobytes())
+        write_atomically(result.label_map, lambda file: label_map.save(file, "PNG", compress_level=4))
     if result.overlay is not None and output.overlay is not None:
         drawn = reduced_overlay(image, labels.reduced, result, output.overlay)
         write_atomically(result.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
@@ -262,12 +251,9 @@ class PartialLabels(StepwiseWork):
 
     def read(self, rows: slice) -> Integer[np.ndarray, "h W"]:
         """Read rows of the image, as stored."""
-        width, count = self.width, rows.stop - rows.start
+        count, offset = rows.stop - rows.start, rows.start * self.width * self.dtype.itemsize
         try:
-            with self.labels.open("rb") as file:
-                file.seek(rows.start * width * self.dtype.itemsize)
-                content = file.read(count * width * self.dtype.itemsize)
-            return np.frombuffer(content, self.dtype).reshape(count, width)
+            return np.fromfile(self.labels, self.dtype, count * self.width, offset=offset).reshape(count, self.width)
         except (OSError, ValueError) as error:
             raise OutputError(f"{str(self.labels)!r} can't be read ({error}); label the image again") from None
 
@@ -301,14 +287,6 @@ class PartialLabels(StepwiseWork):
         self.statistics.add(value["labels"])
         self.rows, self._stop = self.rows + 1, value["stop"]
         self.seconds += value["seconds"]
-
-
-def _write_png(result: BigResult, labels: PartialLabels) -> None:
-    """Write a label map like `segvoc.imaging.label_maps.write_label_map`; holds it in memory once."""
-    image = Image.fromarray(labels.read(slice(0, labels.height)))
-    if labels.dtype == np.uint8:
-        image.putpalette(label_palette(result.colors).tobytes())
-    write_atomically(result.label_map, lambda file: image.save(file, "PNG", compress_level=4))
 
 
 def _write_geotiff(result: BigResult, labels: PartialLabels, raster: RasterImage) -> None:

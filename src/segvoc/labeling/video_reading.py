@@ -120,12 +120,24 @@ class OpenVideo(AbstractContextManager["OpenVideo"]):
         Args:
             wanted: whether the pixels of the frame with this number are needed.
         """
-        last, number = None, -1
+        step, time = max(1, round(1 / (self.rate * self.time_base))), 0
+        width, height = self._size
         for number, frame in enumerate(self._decoded):
-            time = self._time(frame, last)
-            last = time
-            yield Frame(number, time, self._upright(frame) if wanted(number) else None)
-        self._check_end(number + 1, last or 0)
+            if frame.pts is None or self._has_no_times:
+                time += step if number else 0
+            else:
+                time = max(time + 1 if number else 0, frame.pts - self._begin_time)
+            pixels = None
+            if wanted(number):
+                pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
+                pixels = np.ascontiguousarray(np.rot90(pixels, self._turns)) if self._turns else pixels
+            yield Frame(number, time, pixels)
+        declared = self._declared_seconds()
+        if self.damage is None and declared is not None:
+            first = (self._stream.start_time or 0) * self.time_base
+            reached = float((time + self._begin_time) * self.time_base - first) + float(1 / self.rate)
+            if reached < declared - max(0.5, 2 / float(self.rate)):
+                self.damage = f"it ends after {reached:.1f} of {declared:.1f} s"
 
     def _video(self) -> Any:
         av = require_av()
@@ -189,18 +201,6 @@ class OpenVideo(AbstractContextManager["OpenVideo"]):
                     self.damage = "a damaged frame"
                 yield frame
 
-    def _time(self, frame: Any, last: int | None) -> int:
-        least = 0 if last is None else last + 1
-        if frame.pts is None or self._has_no_times:
-            step = max(1, round(1 / (self.rate * self.time_base)))
-            return 0 if last is None else last + step
-        return max(least, frame.pts - self._begin_time)
-
-    def _upright(self, frame: Any) -> UInt8[np.ndarray, "H W 3"]:
-        width, height = self._size
-        pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
-        return np.ascontiguousarray(np.rot90(pixels, self._turns)) if self._turns else pixels
-
     def _declared_seconds(self) -> float | None:
         """Duration of the video stream by the file's header [s]."""
         if self._stream.duration:
@@ -214,15 +214,6 @@ class OpenVideo(AbstractContextManager["OpenVideo"]):
         if self._container.duration and len(self._container.streams) == 1:
             return self._container.duration / 10**6
         return None
-
-    def _check_end(self, frames: int, last: int) -> None:
-        """Record damage if the video ends before the duration in its header."""
-        declared = self._declared_seconds()
-        if self.damage is None and declared is not None:
-            first = (self._stream.start_time or 0) * self.time_base
-            reached = float((last + self._begin_time) * self.time_base - first) + float(1 / self.rate)
-            if reached < declared - max(0.5, 2 / float(self.rate)):
-                self.damage = f"it ends after {reached:.1f} of {declared:.1f} s"
 
 
 def open_container(path: Path) -> Any:

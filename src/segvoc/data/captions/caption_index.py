@@ -68,8 +68,10 @@ def build_index(
     tars = [chunk.tar for chunk in source.chunks]
     digest = digest_of(INDEX_FORMAT, source.name, [path.name for path in paths], tars, rules)
     index = folder / f"index-{digest[:24]}.sqlite"
-    facts = _read_facts(index)
-    if facts is None:
+    try:
+        with closing(open_index(index)) as connection:
+            facts = {name: json.loads(value) for name, value in connection.execute("SELECT name, value FROM facts")}
+    except (sqlite3.Error, ValueError):  # missing or damaged
         _extract(source.chunks, paths, extractor, workers, silent=silent)
         facts = _merge(source, paths, rules, index, silent=silent)
     for problem in facts["problems"]:
@@ -83,15 +85,6 @@ def open_index(path: Path) -> sqlite3.Connection:
     """Open an index for reading; `sqlite3.Error` if it is missing or damaged."""
     # nothing writes to it, so it needs no locks, which network file systems lack
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
-
-
-def _read_facts(index: Path) -> dict[str, Any] | None:
-    """The index's facts about the whole set; None if it is missing or damaged."""
-    try:
-        with closing(open_index(index)) as connection:
-            return {name: json.loads(value) for name, value in connection.execute("SELECT name, value FROM facts")}
-    except (sqlite3.Error, ValueError):
-        return None
 
 
 def _extract(
@@ -138,14 +131,6 @@ def _write_chunk(extractor: str, item: tuple[CaptionChunk, Path]) -> None:
     write_bytes(path, content)
 
 
-def _read_chunk(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        path.unlink(missing_ok=True)
-        raise OutputError(f"{str(path)!r} is damaged ({one_line(error)}); run the same command again") from None
-
-
 def _bytes(text: str) -> bytes:
     """A name as SQLite can store it; names of files may hold bytes that are not UTF-8, as surrogates."""
     return text.encode(errors="surrogatepass")
@@ -163,7 +148,12 @@ def _merge(
         """The row of each image that keeps a phrase, numbered as the chunks are read in turn."""
         with Progress("indexing captions", total=len(paths), unit="file", silent=silent) as progress:
             for chunk, path in progress.over(zip(source.chunks, paths, strict=True)):
-                content = _read_chunk(path)
+                try:
+                    content = json.loads(path.read_bytes())
+                except (OSError, ValueError) as error:
+                    path.unlink(missing_ok=True)
+                    damage = f"{str(path)!r} is damaged ({one_line(error)}); run the same command again"
+                    raise OutputError(damage) from None
                 counts["skipped"] += content["skipped"]
                 problems.extend(content["problems"][: PROBLEMS_KEPT - len(problems)])
                 for name, file, member, offset, size, found in content["images"]:

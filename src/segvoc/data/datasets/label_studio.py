@@ -45,13 +45,22 @@ def read_label_studio(source: DatasetSource) -> ParsedDataset:
     If an image has several annotations, the last uncancelled counts. The classes are the labels in
     `label_config.xml`, or else all labels that occur, in alphabetical order.
     """
-    path = source.path if source.path.is_file() else _export_in(source.path)
+    path = source.path
+    if not path.is_file():
+        found = find_exports(path)
+        if len(found) > 1:
+            names = ", ".join(export.name for export in found[:5])
+            raise UsageError(f"{str(path)!r} has several exports of Label Studio ({names}); give one of these files")
+        path = found[0] if found else path / "tasks.json"
     with naming_damage(path):
         content = json_content(path)
         if not isinstance(content, list):
             raise ValueError("it is not a list of tasks")
         tasks = [Entry(task, f"task {number}") for number, task in enumerate(content)]
-        labels = _configured(path.parent / "label_config.xml")
+        labels, config = dict[str, str](), path.parent / "label_config.xml"
+        for label in read_xml(config).iter("Label") if config.is_file() else ():
+            value, alias = label.get("value", "").strip(), label.get("alias", "").strip()
+            labels |= {name: alias or value for name in (value, alias) if name}  # exports have the alias, if any
         if not labels:
             words = {word for task in tasks for region in _regions(task) or () for word in _words(region)}
             labels = {word: word for word in sorted(words)}
@@ -91,23 +100,6 @@ def _is_export(path: Path) -> bool:
             start = file.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n")
         return start.startswith(b"[") and start[1:].lstrip().startswith(b"{") and is_export(json_content(path))
     return False
-
-
-def _export_in(folder: Path) -> Path:
-    found = find_exports(folder)
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found[:5])
-        raise UsageError(f"{str(folder)!r} has several exports of Label Studio ({names}); give one of these files")
-    return found[0] if found else folder / "tasks.json"
-
-
-def _configured(config: Path) -> dict[str, str]:
-    """The labels of the labeling interface, with their exported names (the alias, if any)."""
-    labels: dict[str, str] = {}
-    for label in read_xml(config).iter("Label") if config.is_file() else ():
-        value, alias = label.get("value", "").strip(), label.get("alias", "").strip()
-        labels |= {name: alias or value for name in (value, alias) if name}
-    return labels
 
 
 def _address(data: Entry) -> str:

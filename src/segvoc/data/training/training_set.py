@@ -213,8 +213,12 @@ def read_ahead(
     their errors are raised again in one line. `pinned` copies the batches to pinned memory, for a GPU. Once `signals`,
     to which the caller's handlers append, isn't empty, the process ends if no batch comes within `LAST_BATCH` seconds.
     """
-    if workers:
-        _start_forkserver()
+    if workers and WORKER_START == "forkserver":
+        from multiprocessing import forkserver  # not for Windows
+
+        # the workers' fork server ignores SIGTERM; they exit with it
+        with interrupts_ignored(signal.SIGTERM):
+            forkserver.ensure_running()
     loader = DataLoader(
         dataset,
         batch_sampler=cast(list, sampler),
@@ -279,29 +283,17 @@ def _next_batch(batches: Iterator[_Batch], signals: Sequence[int]) -> _Batch:
 
 
 def _isolate_worker(worker: int) -> None:
-    """Move a worker to its own process group, so that a signal to the run's group doesn't kill it mid-step.
+    """Move a worker to its own process group, so that a signal to the run's group doesn't kill it mid-step."""
 
-    A batch that can't be put into shared memory ends it: Python would print the error and drop the batch, for which the
-    run would wait forever.
-    """
-    queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)  # pyright: ignore[reportAttributeAccessIssue]
+    def end(error: BaseException, _: object) -> None:
+        os._exit(_NO_SHARED_MEMORY if "No space left" in str(error) else 1)
+
+    # Python would print that a batch doesn't fit into shared memory, and drop it; the run would wait for it forever
+    queues.Queue._on_queue_feeder_error = staticmethod(end)  # pyright: ignore[reportAttributeAccessIssue]
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(os, "setpgid"):  # Windows has no such groups
         os.setpgid(0, 0)
     exit_when_parent_dies()
-
-
-def _end_worker(error: BaseException, _: object) -> None:
-    os._exit(_NO_SHARED_MEMORY if "No space left" in str(error) else 1)
-
-
-def _start_forkserver() -> None:
-    """Start the fork server of the workers, which ignores SIGTERM; workers exit with it."""
-    if WORKER_START == "forkserver":
-        from multiprocessing import forkserver  # not for Windows
-
-        with interrupts_ignored(signal.SIGTERM):
-            forkserver.ensure_running()
 
 
 @lru_cache(maxsize=4)
