@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,17 +84,15 @@ def training(given: argparse.Namespace) -> None:
 
 
 def photographs(root: Path, count: int, words: Sequence[str]) -> LabeledImages:
-    """Drawn photographs of ADE20K's usual size, of rectangles with noise."""
+    """Noise of ADE20K's usual size, in labeled rectangles."""
     for folder in ("images", "labels"):
         (root / folder).mkdir()
-    generator = np.random.default_rng(0)
+    generator, size = np.random.default_rng(0), (683, 512)
     for number in range(count):
-        labels = generator.integers(0, len(words), (8, 8)).astype(np.uint8)
-        labels = np.asarray(Image.fromarray(labels).resize((683, 512), Image.Resampling.NEAREST))
-        colors = generator.integers(0, 200, (len(words), 3))
-        pixels = (colors[labels] + generator.integers(0, 55, (512, 683, 3))).astype(np.uint8)
-        Image.fromarray(pixels).save(root / f"images/{number}.jpg")
-        Image.fromarray(labels).save(root / f"labels/{number}.png")
+        cells = Image.fromarray(generator.integers(0, len(words), (8, 8)).astype(np.uint8))
+        cells.resize(size, Image.Resampling.NEAREST).save(root / f"labels/{number}.png")
+        noise = generator.integers(0, 256, (size[1], size[0], 3)).astype(np.uint8)
+        Image.fromarray(noise).save(root / f"images/{number}.jpg")
     (root / "classes.json").write_text(json.dumps(words), encoding="utf-8")
     return LabeledImages.from_folders(root / "images", root / "labels", root / "classes.json")
 
@@ -135,23 +133,21 @@ def evaluation(given: argparse.Namespace) -> None:
     keep("gpu_evaluation", [row], given.device)
 
 
+WORK: Mapping[str, Callable[[argparse.Namespace], None]] = {"training": training, "evaluation": evaluation}
+
+
 def main() -> None:
     """Run one of both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True)
-    for work in (training, evaluation):
-        command = commands.add_parser(work.__name__)
-        command.set_defaults(work=work)
-        command.add_argument("--device", default="cuda")
-        if work is training:
-            command.add_argument("--recipe", default="pca-seg-b-released")
-            command.add_argument("--steps", type=int, default=200)
-            command.add_argument("--set", dest="settings", action="append", default=[])
-        else:
-            command.add_argument("--model", default="pca-seg-b")
-            command.add_argument("--images", type=int, default=200)
+    parser.add_argument("what", choices=WORK)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--recipe", default="pca-seg-b-released")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--set", dest="settings", action="append", default=[])
+    parser.add_argument("--model", default="pca-seg-b")
+    parser.add_argument("--images", type=int, default=200)
     given = parser.parse_args()
-    given.work(given)
+    WORK[given.what](given)
 
 
 if __name__ == "__main__":
