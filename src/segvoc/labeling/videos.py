@@ -395,7 +395,7 @@ class PartialVideo(StepwiseWork):
         self._new.append({"number": number, "labels": labels})
         self._mean = state
 
-    def end_piece(self, times: array[int]) -> None:
+    def end_piece(self, times: "array[int]") -> None:
         """Record the frames since the last chunk as one, given the times of all frames of the video so far."""
         if len(times) == len(self.times):
             return
