@@ -72,7 +72,7 @@ checks: install  ## our own rules: tools/check_source.py
 	$(BIN)/python tools/house_size.py
 
 licenses: install  ## refuse packages whose licenses users can't accept
-	$(BIN)/python tools/check_licenses.py --table build/licenses.md
+	$(BIN)/python tools/check_licenses.py
 
 fuzz: install  ## send the service 5,000 requests made from its description, and 2,000 hostile ones
 	SEGVOC_FUZZ_CASES=1250 SEGVOC_HOSTILE_REQUESTS=2000 $(BIN)/python -m pytest --hypothesis-profile default \

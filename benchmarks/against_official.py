@@ -36,12 +36,10 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -52,7 +50,7 @@ from benchmarks.multiply_adds import multiply_adds_of
 from benchmarks.official_code import find_model, official_file
 from segvoc.errors import SegvocError, UsageError
 from segvoc.runtime.hardware import bfloat16_instructions, peak_gigabytes
-from segvoc.runtime.process_settings import float32_products, keep_freed_memory
+from segvoc.runtime.process_settings import float32_products
 from segvoc.storage.files import file_sha256, read_json
 from tools.make_tables import markdown
 
@@ -63,14 +61,12 @@ DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 LARGEST_DIFFERENCE = 1e-4
 LARGEST_SPREAD = 0.25
 """Rows of which either code's times spread by more aren't shown."""
-THREADS = 2
 WARM_UPS = 5
 """Calls of ours on a GPU before they are measured, which record graphs."""
 BATCH = 4
 """Images of a step of training on a GPU."""
 
 Side = Literal["official", "ours"]
-Result = TypeVar("Result")
 Line = dict[str, object]
 """A measured row."""
 
@@ -217,19 +213,6 @@ def peak_memory(folder: Path, setting: Setting, dtype: Dtype, side: Side) -> flo
     return peak_gigabytes()
 
 
-def alone(work: Callable[..., Result], *arguments: object, keeps_memory: bool = True) -> Result:
-    """What a function returns in a process of its own."""
-    settings = (keeps_memory,)
-    with ProcessPoolExecutor(1, get_context("spawn"), initializer=_set_up, initargs=settings) as process:
-        return process.submit(work, *arguments).result()
-
-
-def _set_up(keeps_memory: bool) -> None:
-    torch.set_num_threads(THREADS)
-    if keeps_memory:
-        keep_freed_memory()  # as our command line does; with one process for both, the official code profits as well
-
-
 def _place(row: Line) -> tuple[int, ...]:
     """Where a row stands in the table."""
     model, kind = list(WORDS["network"]).index(str(row["model"])), list(LABELS).index(str(row["kind"]))
@@ -335,11 +318,11 @@ def measure_all(folders: Sequence[Path], options: argparse.Namespace) -> None:
     models = [(folder, find_model(folder)) for folder in folders]
     chosen = [(folder, row) for folder, model in models for row in settings_of(model, options)]
     for folder, setting in chosen:
-        line = alone(measured, folder, setting, options.dtype, options.repeats)
+        line = machine.alone(measured, folder, setting, options.dtype, options.repeats)
         if setting.kind != "aggregation" and setting.device == "cpu":
             for prefix, side in (("official_", "official"), ("", "ours")):
                 call = (peak_memory, folder, setting, options.dtype, side)
-                line[f"{prefix}gigabytes"] = alone(*call, keeps_memory=side == "ours")
+                line[f"{prefix}gigabytes"] = machine.alone(*call, keeps_memory=side == "ours")
         print(line, file=sys.stderr)
         save(line)  # after every row, so that nothing is lost when a long run is stopped
     machines = [read_json(file) for file in sorted(machine.RESULTS.glob(f"{NAME}_*.json"))]

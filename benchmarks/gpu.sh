@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# usage: benchmarks/gpu.sh [tests] [training] [evaluation] [goldens] [official]
-# All that needs a GPU, or only the steps that are named. On an H200 the tests took one minute, the training four, and a
+# usage: benchmarks/gpu.sh [tests] [evaluation] [goldens] [official]
+# All that needs a GPU, or only the steps that are named. On an H200 the tests took one minute, and a
 # row of "official" half a minute. Needs the packages of requirements.lock; "official" also needs
 # OFFICIAL="FOLDER ...", checkouts of the official repositories.
 # Results go to benchmarks/results/; the exit code is 1 if anything failed.
@@ -48,17 +48,14 @@ step() {
   "$@" || { echo "FAILED: $*" && status=1; }
 }
 
-steps=" ${*:-tests training evaluation goldens official} "
+steps=" ${*:-tests evaluation goldens official} "
 wants() { [[ $steps == *" $1 "* ]]; }
 
 if wants tests; then
   step "the CPU's answers on the GPU" timeout 240 "${pytest[@]}" -n 4 tests/test_cuda.py
 fi
-if wants training; then
-  step "a training, killed and resumed" timeout 300 "$python" -m benchmarks.gpu_work training --device "$device"
-fi
 if wants evaluation; then
-  step "an evaluation" timeout 300 "$python" -m benchmarks.gpu_work evaluation --device "$device"
+  step "an evaluation" timeout 300 "$python" -m benchmarks.gpu_evaluation --device "$device"
 fi
 if wants goldens; then
   step "goldens on the CPU" timeout 240 "${pytest[@]}" -n 4 tests/networks -k "golden and compact"
@@ -68,9 +65,6 @@ if wants official && [ -n "${OFFICIAL:-}" ]; then
     # shellcheck disable=SC2086 # several folders
     step "beside the official code, $dtype" timeout 300 "$python" -m benchmarks.against_official --official $OFFICIAL \
       --device "$device" --dtype "$dtype" --rows network training --repeats 5
-    # shellcheck disable=SC2086
-    step "the same, compiled" timeout 300 "$python" -m benchmarks.against_official --official $OFFICIAL \
-      --device "$device" --dtype "$dtype" --rows network --optimize compile --words 171 --repeats 5
   done
 fi
 exit "$status"

@@ -5,13 +5,20 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from segvoc.runtime.hardware import bfloat16_instructions
+from segvoc.runtime.process_settings import keep_freed_memory
 
+Result = TypeVar("Result")
+
+THREADS = 2
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -20,6 +27,19 @@ def matrix_rate(dtype: torch.dtype = torch.float32, device: str = "cpu") -> floa
     side = 2048 if device == "cpu" else 8192
     a = torch.randn(side, side, device=device).to(dtype)
     return 2 * side**3 / fastest(lambda: (torch.mm(a, a), synchronize()), 5) / 1e9
+
+
+def alone(work: Callable[..., Result], *arguments: object, keeps_memory: bool = True) -> Result:
+    """What a function returns in a process of its own, with two threads and, if asked to, our settings of memory."""
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=_set_up, initargs=(keeps_memory,)) as process:
+        return process.submit(work, *arguments).result()
+
+
+def _set_up(keeps_memory: bool) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(THREADS)  # of ONNX Runtime
+    torch.set_num_threads(THREADS)
+    if keeps_memory:
+        keep_freed_memory()  # as our command line does
 
 
 def synchronize() -> None:

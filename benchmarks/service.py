@@ -27,6 +27,7 @@ Fails unless every photograph has one row in each result. A worker has one core.
 """
 
 import argparse
+import asyncio
 import contextlib
 import io
 import itertools
@@ -51,28 +52,12 @@ import httpx2
 import numpy as np
 from PIL import Image
 
-from benchmarks.machine import keep, update
+from benchmarks.machine import alone, keep, update
+from segvoc.cli.options import ModelOptions
+from segvoc.runtime.hardware import DtypeName
 
 SAMPLES = sorted((Path(__file__).parents[1] / "samples").glob("*.jpg"))
 WORDS = ["cat", "person", "cup", "table", "rocket", "sky", "wall", "flag", "spoon", "grass"]
-
-ALONE = """
-import sys, time
-from segvoc.runtime import process_settings
-process_settings.for_own_process()
-from segvoc.cli.options import ModelOptions
-device, dtype, seconds, *images = sys.argv[1:]
-model = ModelOptions(device=device, dtype=dtype).open_light("tiny")
-words = model.encode({words!r})
-contents = [open(image, "rb").read() for image in images]
-model.segment(contents[0], words)
-begin, done = time.perf_counter(), 0
-for result in model.segment_many(iter(lambda: contents[done % len(contents)], None), words):
-    done += 1
-    if time.perf_counter() - begin > float(seconds):
-        break
-print(done / (time.perf_counter() - begin))
-"""
 
 
 @contextlib.contextmanager
@@ -96,10 +81,16 @@ def service(options: Sequence[str], model: str = "tiny") -> Iterator[tuple[subpr
         process.wait()
 
 
-def alone(device: str, dtype: str, seconds: float) -> float:
+def labeled_a_second(device: str, dtype: DtypeName, seconds: float) -> float:
     """Images that the model labels in a second, without a service."""
-    command = [sys.executable, "-c", ALONE.format(words=WORDS), device, dtype, str(seconds), *map(str, SAMPLES)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    model = ModelOptions(device=device, dtype=dtype).open_light("tiny")
+    words, images = model.encode(WORDS), itertools.cycle([path.read_bytes() for path in SAMPLES])
+    model.segment(next(images), words)
+    begin = time.perf_counter()
+    for done, _ in enumerate(model.segment_many(images, words), start=1):
+        if time.perf_counter() - begin > seconds:
+            return done / (time.perf_counter() - begin)
+    raise AssertionError("the images never end")
 
 
 def memory(process: subprocess.Popen[str], kind: str) -> float:
@@ -152,7 +143,7 @@ def load(arguments: argparse.Namespace) -> int:
     """Call the service, and stop it while it is called; the exit code."""
     chosen, end = ["--device", arguments.device, "--dtype", arguments.dtype], threading.Event()
     each = max(5.0, min(60.0, arguments.seconds / 10))
-    before = alone(arguments.device, arguments.dtype, each)
+    before = alone(labeled_a_second, arguments.device, arguments.dtype, each)
     options = [*chosen, "--queue", str(arguments.queue), *arguments.options]
     with service(options) as (process, address), ThreadPoolExecutor(arguments.clients) as threads:
         images = itertools.islice(itertools.cycle(path.read_bytes() for path in SAMPLES), arguments.clients)
@@ -168,7 +159,7 @@ def load(arguments: argparse.Namespace) -> int:
         stop_seconds = time.perf_counter() - stopping
         end.set()
         calls = [call for thread in running for call in thread.result()]
-    after = alone(arguments.device, arguments.dtype, each)
+    after = alone(labeled_a_second, arguments.device, arguments.dtype, each)
     latencies = [until - since for status, since, until in calls if status == 200 and until <= stopping]
     statuses = Counter(status for status, *_ in calls)
     refused = statuses.pop(REFUSED, 0)
@@ -248,49 +239,35 @@ def behind_nginx(address: str, *, tls: bool = False) -> Iterator[str]:
             process.wait()
 
 
-def opened(address: str, begun: bytes) -> socket.socket:
-    """A connection from 127.0.0.2 with a request that doesn't go on."""
-    place, connection = urlsplit(address), socket.socket()
-    connection.settimeout(5)
-    with contextlib.suppress(OSError):
-        connection.bind(("127.0.0.2", 0))
-        connection.connect((place.hostname, place.port))
-        connection.sendall(begun)
-    connection.setblocking(False)
-    return connection
-
-
-def is_open(connection: socket.socket) -> bool:
-    """Whether a connection that doesn't block is still open."""
-    try:
-        return bool(connection.recv(4096))
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-
-
 @contextlib.contextmanager
 def misused(address: str) -> Iterator[None]:
-    """Half-open uploads and slow headers; those that the server closes are opened again."""
-    end, sent = threading.Event(), [UPLOAD] * HALF_OPEN + [b"GET / HTTP/1.1\r\nX: "] * SLOW
-    connections = [opened(address, begun) for begun in sent]
+    """Half-open uploads and slow headers from 127.0.0.2; those that the server closes are opened again."""
+    end, place = threading.Event(), urlsplit(address)
 
-    def keep_open() -> None:
-        while not end.wait(0.5):
-            for number, begun in enumerate(sent):
-                if not is_open(connections[number]):
-                    connections[number].close()
-                    connections[number] = opened(address, begun)
+    async def keep_open(begun: bytes) -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                reader, writer = await asyncio.open_connection(place.hostname, place.port, local_addr=("127.0.0.2", 0))
+                try:
+                    writer.write(begun)
+                    while await reader.read(4096):
+                        pass
+                finally:
+                    writer.close()
+            await asyncio.sleep(0.5)
+
+    async def misuse() -> None:
+        begun = [UPLOAD] * HALF_OPEN + [b"GET / HTTP/1.1\r\nX: "] * SLOW
+        _tasks = [asyncio.create_task(keep_open(one)) for one in begun]  # which end with this one
+        while not end.is_set():
+            await asyncio.sleep(0.1)
 
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(keep_open)
+        thread.submit(asyncio.run, misuse())
         try:
             yield
         finally:
             end.set()
-    for connection in connections:
-        connection.close()
 
 
 def answered(address: str) -> int:

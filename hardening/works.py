@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,6 @@ import torch
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from segvoc.checkpoints.files import write_weights
 from segvoc.cli import main
 from segvoc.cli.options import ModelOptions
 from segvoc.data.datasets.maps import is_project
@@ -30,7 +29,6 @@ from segvoc.inference.exported.segmenter import copy_tiny
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.labeling.batch import run
 from segvoc.models.presets import PRESETS
-from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.serving.app import run as serve
 from segvoc.serving.settings import ServiceSettings
 from segvoc.storage.atomic_writes import write_atomically
@@ -46,7 +44,6 @@ from tests.inference.small_network import SMALL_PRESET, small_segmenter
 from tests.labeling.batch.runs import Loop
 from tests.labeling.videos.videos import write_video
 from tests.training.runs import RECIPE, drawn_images, losses, open_run
-from tests.training.small_runs import drawn_parts, open_captions, open_parts
 
 VARYING = {"seconds", "latency_seconds", "peak_memory_gb", "run", "sessions", "read", "written", "generated", "date"}
 """Entries of JSON files that tell how a call went, not what it gave."""
@@ -74,7 +71,6 @@ def command(*words: str) -> None:
 
 
 WORDS = ("--words", "cat, sofa, wall")
-PREPARE = ("prepare", "coco-stuff", "--data", "root", "--partial", "--jobs", "1")
 
 
 def _files(folder: str, *hidden: str) -> dict[str, Any]:
@@ -98,17 +94,8 @@ def _scores() -> dict[str, Any]:
     return {name: one for name, one in _files("out", "journal").items() if name.endswith("report.json")}
 
 
-def _draw_benchmark() -> None:
-    replica("coco-stuff", Path("root"))
-    pack("coco-stuff", Path("root"))
-
-
 def _prepared() -> dict[str, Any]:
     return {name: one for name, one in _files("root").items() if not name.endswith((".journal", ".unpacking", ".zip"))}
-
-
-FOUR_STEPS: Mapping[str, Any] = {"steps": 4, "save_every": 1, "batch_size": 2}
-"""Settings of a short run."""
 
 
 def _drawn(count: int) -> LabeledImages:
@@ -163,14 +150,12 @@ def _prepare_service() -> None:
 
 def _answered(port: int, path: Path) -> bytes:
     """The label map that the service answers an image with, once it takes requests."""
+    form = {"files": {"image": path.read_bytes()}, "data": {"words": "cat, sofa, wall"}}
+    retries = Retry(total=None, connect=2000, backoff_factor=0.02, backoff_max=0.03)
     with requests.Session() as session:
-        session.mount(
-            "http://", HTTPAdapter(max_retries=Retry(total=None, connect=2000, backoff_factor=0.02, backoff_max=0.03))
-        )
-        form = {"files": {"image": path.read_bytes()}, "data": {"words": "cat, sofa, wall"}}
-        answer = session.post(
-            f"http://127.0.0.1:{port}/v1/segment", **form, headers={"Accept": "image/png"}, timeout=120
-        )
+        session.mount("http://", HTTPAdapter(max_retries=retries))
+        address, headers = f"http://127.0.0.1:{port}/v1/segment", {"Accept": "image/png"}
+        answer = session.post(address, **form, headers=headers, timeout=120)
         answer.raise_for_status()
         return answer.content
 
@@ -200,12 +185,6 @@ def _serve() -> None:
         raise KeyboardInterrupt
     if done[0] is not None:
         raise done[0]
-
-
-def _convert() -> None:
-    # what `segvoc convert` writes; reading real checkpoints takes gigabytes
-    tensors = {f"t{number}": torch.full((64, 64), float(number)) for number in range(40)}
-    write_weights("out/model.safetensors", tensors, "tiny", origin="a test")
 
 
 def _export() -> None:
@@ -274,12 +253,6 @@ WORKS = (
         result=lambda: _files("out", ".segvoc"),
     ),
     Work(
-        name="tiles",
-        set_up=lambda: draw_photos("in/a.png", "in/b.jpg"),
-        call=partial(command, "segment", "in", *WORDS, "--tile", "32", "--overlap", "8", "--resume"),
-        result=lambda: _files("out", ".segvoc"),
-    ),
-    Work(
         name="video",
         set_up=lambda: (Path("in").mkdir(), write_video(Path("in/video.mkv"), 130, codec="ffv1")),
         call=partial(command, "segment", "in/video.mkv", *WORDS, "--every", "20", "--smooth", "0.5", "--resume"),
@@ -291,26 +264,19 @@ WORKS = (
         call=lambda: command("evaluate", "tiny", *arguments(Path("set")), "--out", "out", "--device", "cpu"),
         result=_scores,
     ),
-    Work(name="prepare", set_up=_draw_benchmark, call=partial(command, *PREPARE), result=_prepared),
+    Work(
+        name="prepare",
+        set_up=lambda: (replica("coco-stuff", Path("root")), pack("coco-stuff", Path("root"))),
+        call=partial(command, "prepare", "coco-stuff", "--data", "root", "--partial", "--jobs", "1"),
+        result=_prepared,
+    ),
     Work(
         name="train",
         set_up=lambda: _drawn(2),
-        call=lambda: open_run(_drawn(2), Path("out"), resume=True, **FOUR_STEPS).run(),
+        call=lambda: open_run(_drawn(2), Path("out"), resume=True, steps=4, save_every=1, batch_size=2).run(),
         result=_trained,
     ),
     Work(name="finetune", set_up=lambda: _drawn(4), call=_finetune, result=_finetuned),
-    Work(
-        name="train captions",
-        set_up=lambda: Path("in").mkdir(),
-        call=lambda: open_captions(Path("out"), resume=True, steps=4, save_every=1).run(),
-        result=_trained,
-    ),
-    Work(
-        name="train parts",
-        set_up=lambda: drawn_parts(Path("drawn"), count=2),
-        call=lambda: open_parts(drawn_parts(Path("drawn")), Path("out"), PART_CAT_SEG, resume=True, **FOUR_STEPS).run(),
-        result=_trained,
-    ),
     Work(
         name="batch",
         set_up=lambda: draw_photos("in/a.png", "in/b.jpg", "in/sub/c.png"),
@@ -319,10 +285,9 @@ WORKS = (
     ),
     Work(name="serve", set_up=_prepare_service, call=_serve, result=lambda: _files("out")),
     Work(name="project", set_up=lambda: draw_set(Path("set"), 3), call=_project, result=_of_project),
-    Work(name="convert", set_up=lambda: Path("in").mkdir(), call=_convert, result=lambda: _files("out")),
     Work(name="export", set_up=lambda: Path("in").mkdir(), call=_export, result=_exported),
 )
-"""All works. `convert` and `export` are their last steps, where they write."""
+"""All works. `export` is its last step, where it writes."""
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.loopback_hub import loopback_hub
 from tests.processes import printed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -88,19 +87,6 @@ def test_teach(tmp_path: Path) -> None:
 def test_labeled_images(tmp_path, labeled, script: str, settings: list[str], said: str, made: list[str]) -> None:
     assert said in run(script, *labeled, tmp_path / "run", *settings)
     assert all((tmp_path / "run" / name).exists() for name in made)
-
-
-@pytest.mark.slow
-def test_train_and_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
-    with loopback_hub() as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        monkeypatch.setenv("HF_TOKEN", hub.repositories.token)
-        settings = ("steps=10", "views=1", "crop_size=64")
-        lines = run("train_and_share.py", CHELSEA, tmp_path / "run", "lab/cats", *settings)
-        assert "step 10: loss " in lines and "finished after 10 steps" in lines
-        assert hub.repositories.known["lab/cats"].private
 
 
 def test_every_example_is_short_and_is_tested() -> None:

@@ -1,15 +1,14 @@
 """List the license of every locked package, and refuse those that a user of segvoc couldn't accept.
 
-    python tools/check_licenses.py [LOCK ...] [--table FILE]
+    python tools/check_licenses.py [LOCK ...]
 
 Licenses are what the installed packages say of themselves. Programs that only developers call may be under the GPL.
 Prints a line for each package that may not be used, and exits with 1 if there is one.
 """
 
-import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -49,40 +48,16 @@ EXCEPTIONS = {
 }
 """Packages that may be used although their license isn't in the list, each with the reason."""
 
-NVIDIA = "NVIDIA's license: PyTorch's CUDA wheels ask for it, and segvoc doesn't ship it"
-
 _LOCKED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>\S+)(?:\s*;\s*(?P<marker>[^\\]+))?")
 
 
 class Licensed(NamedTuple):
-    """A locked package, and why it may be used although its license isn't in the list, if so."""
+    """A locked package, and whether segvoc may depend on it."""
 
     name: str
     version: str
     license: str
-    reason: str
-
-    @property
-    def accepted(self) -> bool:
-        """Whether segvoc may depend on it."""
-        return bool(self.reason) or is_accepted(self.license)
-
-
-def main() -> None:
-    """Check, and write the table if it is wanted."""
-    parser = argparse.ArgumentParser(description="List the license of every locked package.")
-    parser.add_argument("locks", nargs="*", type=Path, default=[ROOT / "requirements.lock"])
-    parser.add_argument("--table", type=Path, help="write a Markdown table")
-    arguments = parser.parse_args()
-    found = [package for lock in arguments.locks for package in licensed(lock.read_text(encoding="utf-8"))]
-    if arguments.table:
-        arguments.table.parent.mkdir(parents=True, exist_ok=True)
-        arguments.table.write_text(table(found), encoding="utf-8")
-    refused = [package for package in found if not package.accepted]
-    for package in refused:
-        print(f"{package.name} {package.version}: license {package.license!r} isn't among those that are accepted")
-    print(f"licenses: {len(found)} packages, {len(refused)} refused")
-    sys.exit(bool(refused))
+    accepted: bool
 
 
 def licensed(lock: str) -> Iterator[Licensed]:
@@ -93,8 +68,9 @@ def licensed(lock: str) -> Iterator[Licensed]:
             continue
         name = canonicalize_name(locked["name"])
         found = license_of(metadata.metadata(name))
-        reason = EXCEPTIONS.get(name, NVIDIA if name.startswith("nvidia-") and "NVIDIA" in found else "")
-        yield Licensed(name, locked["version"], found, reason)
+        # PyTorch's CUDA wheels ask for NVIDIA's libraries, and segvoc doesn't ship them
+        is_excepted = name in EXCEPTIONS or (name.startswith("nvidia-") and "NVIDIA" in found)
+        yield Licensed(name, locked["version"], found, is_excepted or is_accepted(found))
 
 
 def license_of(about: metadata.PackageMetadata) -> str:
@@ -116,10 +92,15 @@ def is_accepted(expression: str) -> bool:
     return any(all(name.strip(" ()") in ALLOWED for name in one.split(" AND ")) for one in alternatives)
 
 
-def table(found: Sequence[Licensed]) -> str:
-    """The packages as a Markdown table."""
-    rows = [f"| {' | '.join(one)} |\n" for one in found]
-    return "".join(["| package | version | license | why it may be used |\n", "|---|---|---|---|\n", *rows])
+def main() -> None:
+    """Check the lock files that are given."""
+    locks = [Path(name) for name in sys.argv[1:]] or [ROOT / "requirements.lock"]
+    found = [package for lock in locks for package in licensed(lock.read_text(encoding="utf-8"))]
+    refused = [package for package in found if not package.accepted]
+    for package in refused:
+        print(f"{package.name} {package.version}: license {package.license!r} isn't among those that are accepted")
+    print(f"licenses: {len(found)} packages, {len(refused)} refused")
+    sys.exit(bool(refused))
 
 
 if __name__ == "__main__":

@@ -93,19 +93,6 @@ def ambiguous_names(paths: list[Path]) -> Iterator[str]:
                 yield f"{other}: {name} is also defined in {first}; give them different names, or move one"
 
 
-def fields_in_prose(paths: list[Path]) -> Iterator[str]:
-    """Find dataclasses whose docstring explains a field as "field: ..."; that belongs below the field."""
-    for path in paths:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.ClassDef) or "dataclass" not in "".join(map(ast.unparse, node.decorator_list)):
-                continue
-            docstring = ast.get_docstring(node) or ""
-            for entry in node.body:
-                field = entry.target if isinstance(entry, ast.AnnAssign) else None
-                if isinstance(field, ast.Name) and re.search(rf"(^|[.;,]\s){field.id}(, \w+)*: ", docstring, re.M):
-                    yield f"{path}:{node.lineno}: {node.name} explains {field.id} in its docstring, not below it"
-
-
 def check(root: Path) -> list[str]:
     """All violations below a root folder."""
     files = tracked_files(root)
@@ -117,7 +104,6 @@ def check(root: Path) -> list[str]:
     return [
         *long_files(python),
         *ambiguous_names(package),
-        *fields_in_prose(package),
         *index_addresses(files),
         *postponed_work(code),
     ]

@@ -36,7 +36,7 @@ def kills(*arguments: str) -> list[dict[str, Any]]:
     "names",
     [
         "segment",
-        pytest.param("tiles,video,train captions,train parts,batch,serve,convert", marks=pytest.mark.slow),
+        pytest.param("video,finetune,batch,serve", marks=pytest.mark.slow),
         pytest.param("evaluate,prepare,train,project,export", marks=pytest.mark.slow),
     ],
 )

@@ -21,7 +21,6 @@ def test_every_locked_package_may_be_used() -> None:
         pytest.skip(f"this environment isn't the locked one: {error}")
     assert {"torch", "numpy", "click"} <= {package.name for package in found}
     assert [package for package in found if not package.accepted] == []
-    assert all(f"| {package.name} | {package.version} | " in check_licenses.table(found) for package in found)
 
 
 def test_tables_have_what_the_code_says_and_what_was_measured() -> None:
