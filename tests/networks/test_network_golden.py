@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
-from tests.encoders.image_tower_contract import TINY_VIT
 from tests.golden_sets import GRADIENT_TOLERANCE, TOLERANCE, cases_of, compact_case, full_case
 from tests.networks.golden_stages import (
     FAMILIES,
     FULL_WORDS,
+    TINY_VIT,
     full_stages,
     images,
     tiny,
