@@ -1,6 +1,5 @@
 """CLIP with DINOv2 beside it, and DINOv3 with dino.txt: features are Meta's, whatever form the weights have."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from segvoc.models.conversion import convert
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PartAggregation, none_vector, part_aggregation_state
 from tests.built import loaded
 from tests.dino_txt import IMAGES, TOKENS, WIDTH, both_dino_files, dino_txt_case, dino_txt_weights, small_dino_txt
-from tests.golden_sets import TOLERANCE
+from tests.golden_sets import TOLERANCE, err_record
 from tests.images import one_line_error
 from tests.networks.contract import assert_alike, make_image
 from tests.networks.golden_stages import TINY_VIT
@@ -149,7 +148,7 @@ def test_every_name_and_shape_of_the_published_size_fits():
 
 @pytest.mark.golden
 def test_the_list_of_part_cat_segs_keys_fits_exactly(golden: Path) -> None:
-    listed = json.loads((golden / "err_part_syn" / "part_aggregator_keys.json").read_text())
+    listed = err_record(golden, "part_aggregator_keys")
     keys = {name: torch.Size(shape) for name, shape in listed.items()}
     module = PartAggregation(PART_CAT_SEG, 512, (384, 384))
     state = part_aggregation_state({name: torch.zeros(shape) for name, shape in keys.items()}, module)

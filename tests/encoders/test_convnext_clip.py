@@ -18,8 +18,7 @@ from segvoc.encoders.convnext_clip import (
     convnext_large_d,
 )
 from segvoc.models.builders import weightless
-from tests.err_goldens import err_case, err_clip
-from tests.golden_sets import TOLERANCE
+from tests.golden_sets import TOLERANCE, err_case, err_record
 from tests.networks.contract import make_image
 
 TINY = ConvNextClipConfig(channels=40, widths=(16, 32, 64, 128), depths=(1, 1, 2, 2), input_size=96)
@@ -116,14 +115,14 @@ def test_it_computes_what_open_clip_computes(head):
     ],
 )
 def test_exactly_the_published_parameters_are_trained(golden, model, image, text):
-    lists = err_clip(golden, model)
+    shapes, trained = (err_record(golden, f"err_clip_{model}_{part}") for part in ("keys", "trainable"))
     with torch.device("meta"):
         ours = ConvNextClipImageEncoder(image), ClipTextEncoder(text)
     # the map keeps dtypes, which tell what becomes of the trained ones
     official = {
-        name: torch.empty(shape, device="meta", dtype=torch.float64 if name in lists.trained else torch.float32)
-        for name, shape in lists.shapes.items()
+        name: torch.empty(shape, device="meta", dtype=torch.float64 if name in trained else torch.float32)
+        for name, shape in shapes.items()
     }
     for tower, state in zip(ours, convnext_clip_states(official, *ours), strict=True):
-        trained = {name for name, value in state.items() if value.dtype == torch.float64}
-        assert set(tower.fine_tuned_parameters()) == trained
+        ours_trained = {name for name, value in state.items() if value.dtype == torch.float64}
+        assert set(tower.fine_tuned_parameters()) == ours_trained

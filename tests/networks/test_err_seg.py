@@ -1,6 +1,5 @@
 """The contract of networks for a small sibling of ERR-Seg, its switches, and its published sizes."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +23,7 @@ from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, PaperS
 from segvoc.storage.records import parse_settings
 from tests.built import built
 from tests.encoders.test_convnext_clip import TINY
-from tests.err_goldens import FOLDER, err_clip
+from tests.golden_sets import err_record
 from tests.networks.aggregation_contract import VALUES_ALONE, VIT, SelectionContract, text_tower
 from tests.networks.contract import PaperContract, assert_alike
 
@@ -132,11 +131,13 @@ def test_the_voting_map_is_the_released_or_the_papers(voting_map, kept):
 @pytest.mark.golden
 @pytest.mark.parametrize(("size", "clip"), [("B", "convnext_base_w_320"), ("L", "convnext_large_d_320")])
 def test_the_key_lists_of_the_released_models_fit(golden, size, clip):
-    names = json.loads((golden / FOLDER / f"err_decoder_{size}_keys.json").read_text())
-    shapes = {"clip_model.": err_clip(golden, clip).shapes, "decoder.": names}
+    lists = {"clip_model.": f"err_clip_{clip}_keys", "decoder.": f"err_decoder_{size}_keys"}
     with torch.device("meta"):
         network = built(f"err-seg-{size.lower()}")
-        states = {part: {name: torch.empty(shape) for name, shape in of.items()} for part, of in shapes.items()}
+        states = {
+            part: {name: torch.empty(shape) for name, shape in err_record(golden, keys).items()}
+            for part, keys in lists.items()
+        }
     official = with_prefixes({f"sem_seg_head.{part}": state for part, state in states.items()})
     assert err_seg_state(official, network).keys() == network.state_dict().keys()
     with pytest.raises(CheckpointError, match="weights aren't from ERR-Seg"):

@@ -1,7 +1,5 @@
 """ERR-Seg's head at real size, stage by stage against the official code."""
 
-import json
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,8 +12,7 @@ from segvoc.layers.class_selection import scatter_to_all
 from segvoc.layers.selection_rules import Voted
 from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, err_head_state, err_seg_name
 from segvoc.training.objectives import GroundTruthFirst, released_segmentation_loss
-from tests.err_goldens import FOLDER, err_case
-from tests.golden_sets import TOLERANCE
+from tests.golden_sets import ERR_FOLDER, TOLERANCE, err_case, err_record
 from tests.networks.golden_stages import gradient, record
 
 pytestmark = pytest.mark.golden
@@ -28,7 +25,7 @@ def case(golden):
 
 def filled(golden, **options) -> ErrAggregation:
     module = ErrAggregation(ErrAggregationConfig(**options), 640, (1024, 512, 256, 128))
-    weights = load_file(golden / FOLDER / "err_decoder_B_weights_fp16.safetensors")
+    weights = load_file(golden / ERR_FOLDER / "err_decoder_B_weights_fp16.safetensors")
     official = {name.removeprefix("decoder."): value.float() for name, value in weights.items()}
     module.load_state_dict(err_head_state(official, module))
     return module
@@ -142,7 +139,7 @@ def test_gradients_of_inputs_and_parameters_and_the_norms_of_all(golden, case, s
     assert len(stored) == 5
     for name in stored:
         assert case.error(f"grad.param.{name}", gradient(step[0], err_seg_name(name))) <= TOLERANCE, name
-    norms = json.loads((golden / FOLDER / "err_decoder_B_meta.json").read_text())["grad_norms"]
+    norms = err_record(golden, "err_decoder_B_meta")["grad_norms"]
     for name, norm in norms.items():
         ours = gradient(step[0], err_seg_name(name.removeprefix("decoder."))).norm().item()
         assert ours == pytest.approx(norm, rel=5e-4, abs=1e-7), name

@@ -1,6 +1,5 @@
 """The losses against their definitions and the official code: SynSeg's and PartCATSeg's."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +21,7 @@ from segvoc.training.objectives import (
     specific_loss,
 )
 from tests.device_waits import NoDeviceWaits
-from tests.err_goldens import FOLDER, err_case
-from tests.golden_sets import TOLERANCE
+from tests.golden_sets import TOLERANCE, err_case, err_record
 
 OWNER = [0, 0, 0, 1, 2, 2]
 IMAGES = 4
@@ -124,7 +122,7 @@ INPUTS = ("part_obj_cost", "part_obj_logits", "specific_cost", "specific_logits"
 @pytest.mark.golden
 def test_every_term_and_the_gradient_of_their_sum(golden: Path):
     case = err_case(golden, "part_loss")
-    record = json.loads((golden / FOLDER / "part_loss.json").read_text())
+    record = err_record(golden, "part_loss")
     case, stored = replace(case, record=case.record | record), case.tensors
     table = torch.full((256,), NONE)  # the released map of objects: "boat" has no parts, 255 is no object
     for place, name in enumerate(record["obj_classes"]):
