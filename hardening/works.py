@@ -45,8 +45,7 @@ from tests.inference.numpy_engine import NumpySegmenter
 from tests.inference.small_network import SMALL_PRESET, small_segmenter
 from tests.labeling.batch.runs import Loop
 from tests.labeling.videos.videos import write_video
-from tests.training.runs import RECIPE, drawn_images, losses, open_run
-from tests.training.small_runs import drawn_parts, open_captions, open_parts
+from tests.training.runs import RECIPE, drawn_images, drawn_parts, losses, open_captions, open_parts, open_run
 
 VARYING = {"seconds", "latency_seconds", "peak_memory_gb", "run", "sessions", "read", "written", "generated", "date"}
 """Entries of JSON files that tell how a call went, not what it gave."""
