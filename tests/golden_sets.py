@@ -100,3 +100,18 @@ def full_case(folder: Path, case: str) -> GoldenCase:
     path = folder / "cat_pca" / f"{case}_outputs.json"
     path = path if path.exists() else folder / "cat_pca" / f"{case}.json"
     return GoldenCase(load_file(path.with_suffix(".safetensors")), json.loads(path.read_text()), case)
+
+
+ERR_FOLDER = "err_part_syn"
+"""Of the full set: ERR-Seg, PartCATSeg and CLIPSeg's decoder."""
+
+
+def err_case(folder: Path, name: str) -> GoldenCase:
+    """All tensors of `name`.safetensors under their own names: inputs "in.", weights "w.", stages "mid." and "out."."""
+    tensors = load_file(folder / ERR_FOLDER / f"{name}.safetensors")
+    return GoldenCase(tensors, {"tensors": {stage: [list(value.shape)] for stage, value in tensors.items()}}, name)
+
+
+def err_record(folder: Path, name: str) -> Any:
+    """What `name`.json holds."""
+    return json.loads((folder / ERR_FOLDER / f"{name}.json").read_text())

@@ -14,10 +14,9 @@ from segvoc.models.builders import build_aggregation
 from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
-from tests.encoders.image_tower_contract import TINY_VIT
 from tests.golden_rules import golden_parameter
 from tests.golden_sets import compact_case
-from tests.networks.golden_stages import CLIP, FAMILIES, SMALL, tiny_network
+from tests.networks.golden_stages import CLIP, FAMILIES, SMALL, TINY_VIT, tiny_network
 
 KINDS = {
     "cat-seg-b": ("cat", "cat"),

@@ -15,8 +15,8 @@ import torch
 from segvoc.cli import command_line
 from segvoc.layers.selection_rules import MostSimilar
 from tests.networks.contract import NetworkContract
-from tests.networks.test_cat_seg import TestOpenAI as OpenAIContract
-from tests.networks.test_pca_seg import TestEva as EvaContract
+from tests.networks.test_aggregations import TestCatSeg as OpenAIContract
+from tests.networks.test_aggregations import TestPcaSeg as EvaContract
 from tests.training.runs import drawn_images
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -31,8 +31,7 @@ from tests.networks import test_err_seg
 from tests.networks.aggregation_contract import small
 from tests.networks.contract import assert_alike, make_image, words
 from tests.networks.golden_stages import FAMILIES, embed, filled_tiny, images
-from tests.training.runs import RECIPE, drawn_images, losses
-from tests.training.small_runs import RUNS
+from tests.training.runs import RECIPE, RUNS, drawn_images, losses
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 

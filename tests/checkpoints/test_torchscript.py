@@ -23,7 +23,7 @@ from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.official_clip import towers_state
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError
-from tests.encoders.image_tower_contract import TINY_VIT
+from tests.networks.golden_stages import TINY_VIT
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
 

@@ -25,7 +25,7 @@ ELSEWHERE = {
     "docs/explanation/clicks.md": "tests/inference/test_clicks.py",
     "docs/how_to/batch.md": "tests/labeling/batch run batches, and read their tables with pycocotools",
     "docs/how_to/teach.md": "tests/inference/taught teach, save and combine words",
-    "docs/how_to/viewers.md": "tests/inference/test_viewers.py",
+    "docs/how_to/viewers.md": "tests/inference/test_segmentation.py",
     "docs/how_to/triton.md": "there is no Triton server here",
 }
 

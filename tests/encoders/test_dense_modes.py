@@ -10,7 +10,7 @@ from segvoc.encoders.dense_modes import SELF_SIMILARITIES, DenseMode, OpenAIDens
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig
-from tests.encoders.image_tower_contract import make_image
+from tests.networks.contract import make_image
 
 VIT = VitConfig(channels=8, width=16, layers=2, heads=2, patch_size=16, pretrained_size=64, input_size=64, taps=(0,))
 GRID = (3, 4)

@@ -68,19 +68,8 @@ def test_packaged_words_are_all_that_open_clip_reads_as_one_token() -> None:
 
 def test_a_name_is_known_if_a_word_of_it_is_one_token() -> None:
     tokenizer = SimpleTokenizer()
-    for name in (
-        "giraffe",
-        "Sushi",
-        "candlesticks",
-        "Katze",
-        "hotel room",
-        "straßenbahn",
-        "a",
-        "2",
-        "sofa,",
-        "don't",
-        "",
-    ):
+    names = "giraffe Sushi candlesticks Katze straßenbahn a 2 sofa, don't".split()
+    for name in (*names, "hotel room", ""):
         assert is_known_to_clip(name) == any(len(tokenizer.encode(word)) == 1 for word in name.split()), name
 
 

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from dataclasses import replace
 
 import open_clip
 import pytest
@@ -13,47 +15,79 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from segvoc.encoders.base import CLIP_STATISTICS, ImageFeatures, normalized_pixels
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, openai_text
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
-from segvoc.encoders.official_clip import eva_clip_states, openai_clip_states
+from segvoc.encoders.official_clip import towers_state
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, positions_on_grid, vit_b16, vit_l14
 from segvoc.errors import UsageError
-from tests.encoders.image_tower_contract import TINY_VIT, ImageTowerContract, make_image
 from tests.golden_rules import golden_clip_weights, relative_error
 from tests.golden_sets import TOLERANCE, full_case
+from tests.networks.contract import make_image
+from tests.networks.golden_stages import TINY_VIT
+
+TINY_OPENAI = ClipTextConfig(channels=64, width=64, layers=2, heads=2, quick_gelu=True, fine_tuned="qv")
+TINY_EVA = replace(TINY_OPENAI, quick_gelu=False, fine_tuned="qkv")
+UNUSED = {
+    OpenAIClipImageEncoder: r"tower\.transformer\.resblocks\.8\.attn\.[qk]_proj\.",
+    EvaClipImageEncoder: r"tower\.blocks\.8\.(norm2|mlp)\.",  # the csa reading stops after the attention
+}
+"""What names of parameters that the dense reading never touches begin with, as a regular expression."""
 
 
-class TestOpenAIClipImageEncoder(ImageTowerContract):
-    build = OpenAIClipImageEncoder
-    unused = r"tower\.transformer\.resblocks\.8\.attn\.[qk]_proj\."
+@pytest.fixture(params=UNUSED)
+def tower(request):
+    torch.manual_seed(0)
+    return request.param(TINY_VIT).eval()
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(24, 24), (14, 14), (3, 7), (9, 1)])
+def test_any_grid_gives_maps_of_that_grid(tower, rows, columns):
+    features = tower(make_image(1, 16 * rows, 16 * columns))
+    assert [tuple(x.shape) for x in features.maps] == [(1, tower.channels, rows, columns)]
+    assert [tuple(x.shape) for x in features.taps] == [(1, c, rows, columns) for c in tower.tap_channels]
+
+
+def test_a_image_between_two_grids_is_refused(tower):
+    with pytest.raises(ValueError, match="100x64"):
+        tower(make_image(1, 100, 64))
+
+
+def test_changed_positions_show_at_once(tower):
+    image, positions = make_image(1, 96, 64), next(p for n, p in tower.named_parameters() if "pos" in n)
+    with torch.no_grad():
+        before = tower(image).maps[0]
+        positions.mul_(-3)
+        after = tower(image).maps[0]
+    assert not torch.allclose(before, after, atol=1e-3)
+
+
+def test_gradients_reach_the_pixels_and_every_parameter_in_use(tower):
+    image = make_image(1, 64, 48).requires_grad_()
+    features = tower(image)
+    torch.stack([x.square().sum() + x.sum() for x in (*features.maps, *features.taps)]).sum().backward()
+    assert image.grad is not None and image.grad.abs().sum() > 0
+    for name, parameter in tower.named_parameters():
+        assert (parameter.grad is None) == bool(re.match(UNUSED[type(tower)], name)), name
 
 
 @pytest.mark.golden
 def test_the_whole_tower_still_embeds_a_image(golden):
     """The dense reading leaves the last block's queries and keys out; this one needs them."""
     case, tower = full_case(golden, "tiny_cat_openai"), OpenAIClipImageEncoder(TINY_VIT).eval()
-    text = ClipTextConfig(channels=64, width=64, layers=2, heads=2, quick_gelu=True, fine_tuned="qv")
     with torch.device("meta"):
-        text_encoder = ClipTextEncoder(text)
-    tower.load_state_dict(openai_clip_states(golden_clip_weights(golden, "tiny_cat_openai"), tower, text_encoder)[0])
+        text_encoder = ClipTextEncoder(TINY_OPENAI)
+    tower.load_state_dict(towers_state(golden_clip_weights(golden, "tiny_cat_openai"), tower, text_encoder)[0])
     pixels = normalized_pixels(case.tensors["image384_u8"][None].float(), CLIP_STATISTICS)
     with torch.no_grad():
         embedding = tower.tower(F.interpolate(pixels, size=224, mode="bilinear"))
     assert case.error("image_embed_224", embedding) <= TOLERANCE
 
 
-@pytest.mark.parametrize(("name", "config"), [("ViT-B-16-quickgelu", vit_b16()), ("ViT-L-14-336-quickgelu", vit_l14())])
-def test_sizes_are_those_of_open_clip(name, config):
-    published = open_clip.get_model_config(name)
-    assert published is not None and published["quick_gelu"]
-    vision = published["vision_cfg"]
-    ours = (config.channels, config.width, config.layers, config.patch_size, config.pretrained_size, config.heads)
-    theirs = (published["embed_dim"], *(vision[key] for key in ("width", "layers", "patch_size", "image_size")))
-    assert ours == (*theirs, vision["width"] // 64)
-
-
-class TestEvaClipImageEncoder(ImageTowerContract):
-    build = EvaClipImageEncoder
-    unused = r"tower\.blocks\.8\.(norm2|mlp)\."  # the csa reading stops after the attention
+@pytest.mark.parametrize(("name", "vit"), [("ViT-B-16-quickgelu", vit_b16()), ("ViT-L-14-336-quickgelu", vit_l14())])
+def test_heads_and_activation_are_those_of_open_clip(name, vit):
+    """What no shape of a weight shows."""
+    published, text = open_clip.get_model_config(name), openai_text(vit.channels)
+    assert published is not None and published["quick_gelu"] and text.quick_gelu
+    assert (vit.heads, text.heads) == (published["vision_cfg"]["width"] // 64, published["text_cfg"]["heads"])
 
 
 @pytest.mark.golden
@@ -68,25 +102,18 @@ def test_rotary_angles_are_the_stored_table_on_the_native_grid(golden):
     torch.testing.assert_close(seen["rope"], torch.cat([sine, cosine], dim=-1), rtol=0, atol=1e-5)
 
 
-TINY_OPENAI = ClipTextConfig(channels=64, width=64, layers=2, heads=2, quick_gelu=True, fine_tuned="qv")
-TINY_EVA = ClipTextConfig(channels=64, width=64, layers=2, heads=2, quick_gelu=False, fine_tuned="qkv")
-
-
-@pytest.fixture(scope="module", params=["tiny_cat_openai", "tiny_pca_eva"])
-def case(request, golden):
-    if request.param == "tiny_cat_openai":
-        config, image, states = TINY_OPENAI, OpenAIClipImageEncoder(TINY_VIT), openai_clip_states
-    else:
-        config, image, states = TINY_EVA, EvaClipImageEncoder(TINY_VIT), eva_clip_states
-    encoder = ClipTextEncoder(config)
-    encoder.load_state_dict(states(golden_clip_weights(golden, request.param), image, encoder)[1])
-    files = (load_file(golden / "cat_pca" / f"{request.param}_{part}.safetensors") for part in ("weights", "outputs"))
-    return encoder.eval(), *files
-
-
 @pytest.mark.golden
-def test_tokens_and_embeddings_of_the_prompts_whatever_the_padding(case, golden):
-    encoder, stored, outputs = case
+@pytest.mark.parametrize(
+    ("case", "config", "tower"),
+    [
+        ("tiny_cat_openai", TINY_OPENAI, OpenAIClipImageEncoder),
+        ("tiny_pca_eva", TINY_EVA, EvaClipImageEncoder),
+    ],
+)
+def test_tokens_and_embeddings_of_the_prompts_whatever_the_padding(golden, case, config, tower):
+    encoder = ClipTextEncoder(config).eval()
+    encoder.load_state_dict(towers_state(golden_clip_weights(golden, case), tower(TINY_VIT), encoder)[1])
+    stored, outputs = (load_file(golden / "cat_pca" / f"{case}_{part}.safetensors") for part in ("weights", "outputs"))
     classes = json.loads((golden / "cat_pca" / "tiny_classes.json").read_text())
     tokens = encoder.tokenize([f"A photo of a {name.split(', ')[0]} in the scene" for name in classes])
     assert torch.equal(tokens, stored["@tokens"][:, : tokens.shape[1]])
@@ -126,11 +153,3 @@ def test_taps_that_no_block_gives_are_refused(taps: tuple[int, ...]) -> None:
     vit = VitConfig(layers=3, taps=(0, 1), **sizes)
     encoder = OpenAIClipImageEncoder(vit)
     assert len(encoder(torch.zeros(1, 3, 16, 16)).taps) == len(encoder.tap_channels) == 2
-
-
-@pytest.mark.parametrize(("model", "vit"), [("ViT-B-16", vit_b16()), ("ViT-L-14", vit_l14())])
-def test_the_text_encoder_of_open_clips_vits_has_its_size(model: str, vit: VitConfig) -> None:
-    ours, theirs = openai_text(vit.channels, quick_gelu=False), open_clip.get_model_config(model)
-    sizes = {name: getattr(ours, name) for name in ("context_length", "width", "heads", "layers")}
-    assert theirs is not None and theirs["embed_dim"] == ours.channels and not ours.quick_gelu
-    assert {name: theirs["text_cfg"][name] for name in sizes} == sizes

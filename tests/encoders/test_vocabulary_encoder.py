@@ -1,6 +1,5 @@
 """Embeddings of a vocabulary: computed once, in memory and on disk, and never stale."""
 
-import copy
 import os
 import random
 from collections.abc import Callable
@@ -10,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from segvoc.encoders import vocabulary_encoder, word_encoder
@@ -53,16 +50,6 @@ def test_averages_of_synonyms_have_unit_length_and_lie_between(tower: Letters) -
     single = _fresh(tower, Vocabulary(["sofa", "couch", "settee"]))[:, 0]
     assert text.norm().item() == pytest.approx(1)
     assert torch.allclose(text, nn.functional.normalize(single.mean(0), dim=0), atol=1e-6)
-
-
-@given(st.permutations(["cat", "sofa", "wall", "a very long word", "猫", "dog", "x"]))
-@settings(max_examples=20, deadline=None)
-def test_order_of_the_words_changes_no_bit(order: list[str]) -> None:
-    torch.manual_seed(0)
-    tower = Letters()
-    words = sorted(order)
-    plain, mixed = _fresh(tower, Vocabulary(words)), _fresh(tower, Vocabulary(order))
-    assert torch.equal(mixed, plain[[words.index(word) for word in order]])
 
 
 @pytest.mark.parametrize(
@@ -144,16 +131,6 @@ def test_words_that_another_call_drops_from_the_cache_meanwhile_are_still_there(
     monkeypatch.setattr(VocabularyEncoder, "embed", with_another_call)
     both = Vocabulary(["cat", "dog"])
     assert torch.equal(encode(both), _fresh(tower, both))
-
-
-def test_a_copy_begins_without_what_the_original_has_computed(tower: Letters) -> None:
-    encode = VocabularyEncoder(tower, ("{}",))
-    before = encode(WORDS)
-    tower.calls.clear()
-    other = copy.deepcopy(encode)
-    other.text_encoder.load_state_dict({name: x.flip(0) for name, x in tower.state_dict().items()})
-    assert not torch.allclose(other(WORDS), before, atol=1e-4)
-    assert torch.equal(encode(WORDS), before) and not tower.calls
 
 
 # ---- on disk

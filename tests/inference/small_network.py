@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -11,7 +12,8 @@ from torch.nn import functional as F
 
 from segvoc.encoders.base import ImageFeatures
 from segvoc.encoders.vit import vit_b16
-from segvoc.inference.protocols import WINDOWS, Protocols, Window, clip_protocols
+from segvoc.inference import windows
+from segvoc.inference.protocols import WINDOWS, Protocol, Protocols, Window, clip_protocols
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.models.builders import build_aggregation
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -123,3 +125,8 @@ SMALL_PRESET = Preset(
     protocols_of=lambda configuration: small_protocols(),
 )
 """The network as a preset, for analyses that train by name."""
+
+
+def views(image: np.ndarray, protocol: Protocol) -> Tensor:
+    """Views of an image as a tensor, as a PyTorch network gets them."""
+    return torch.from_numpy(windows.views(image, protocol))

@@ -18,8 +18,7 @@ from segvoc.layers.selection_rules import KeepClasses, MostSimilar, OwnQuarter, 
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
-from tests.inference.small_network import COMMON_WINDOWS, small_protocols, small_segmenter
-from tests.inference.tensor_views import views
+from tests.inference.small_network import COMMON_WINDOWS, small_protocols, small_segmenter, views
 
 WORDS = tuple(f"word {number}" for number in range(40))
 GRID = 16 * 16  # cells of the small network's answer to a square

@@ -16,7 +16,7 @@ from segvoc.inference.strongest_class import StrongestClass
 from segvoc.inference.windows import merged
 from segvoc.networks.base import SegmentationNetwork
 from tests.golden_sets import TOLERANCE, cases_of, compact_case, full_case
-from tests.inference.tensor_views import views
+from tests.inference.small_network import views
 from tests.networks.golden_stages import FAMILIES, FULL_WORDS, embed, full_network, tiny
 
 pytestmark = pytest.mark.golden

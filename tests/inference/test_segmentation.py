@@ -1,8 +1,13 @@
-"""The result of labeling one image, with and without parts: what it reports, shows and writes."""
+"""The result of one image: what it reports, shows and writes, and other programs' types, which their libraries read."""
 
+import base64
+import dataclasses
+import io
 import json
 import os
 import re
+import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.coco import COCO
 
 from segvoc.errors import UsageError
 from segvoc.imaging import legend
@@ -18,8 +24,10 @@ from segvoc.imaging.overlay import class_regions, with_object_borders, with_part
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.reading import read_image
 from segvoc.inference.segmentation import Segmentation
+from segvoc.labeling.formats.objects import with_objects
 from segvoc.vocabulary import PartVocabulary
-from tests.labeling.formats.drawn_results import drawn_result
+from tests.labeling.formats.drawn_results import WORDS as DRAWN_WORDS
+from tests.labeling.formats.drawn_results import drawn_result, hard_labels, outline_differences
 
 PART_WORDS = ("wall", "cat", "dog")
 PARTS = PartVocabulary("cat: head, tail; dog: head; *: edge")
@@ -326,3 +334,70 @@ def test_legend_lists_parts_below_their_object() -> None:
     for entry in regions.entries:
         assert (overlay == entry.color).all(axis=-1).any()
     assert 0.01 < (overlay != plain).any(axis=-1).mean() < 0.3
+
+
+def test_supervision_gets_words_or_their_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    with warnings.catch_warnings(action="ignore"):  # it says that OpenCV isn't there, where that is so
+        import supervision
+    ramp = np.linspace(0, 1, 48 * 64, dtype=np.float32).reshape(48, 64)
+    result = dataclasses.replace(drawn_result(), confidence=ramp)
+    found = result.to_supervision()
+    assert isinstance(found, supervision.Detections) and found.class_id is not None and found.mask is not None
+    assert found.data["class_name"].tolist() == [DRAWN_WORDS[index] for index in found.class_id]
+    assert sorted(found.class_id) == list(range(len(DRAWN_WORDS)))
+    for index, (box, mask, confidence, label, _, _) in enumerate(found):
+        assert confidence == pytest.approx(ramp[hard_labels() == label].mean())
+        np.testing.assert_array_equal(found.mask[index], hard_labels() == label)
+        np.testing.assert_array_equal(box, supervision.mask_to_xyxy(mask[None])[0] + [0, 0, 1, 1])
+    counted = with_objects(result, ["cat"], least=30)
+    assert counted.objects is not None
+    several = counted.to_supervision()
+    cats = several[several.class_id == 0]
+    assert len(cats) == counted.objects.max() and len(several) == len(cats) + len(DRAWN_WORDS) - 1
+    np.testing.assert_array_equal(np.any(np.asarray(cats.mask), axis=0), counted.objects > 0)
+    shown = supervision.MaskAnnotator().annotate(result.image.copy(), several)
+    assert (shown != result.image).any()
+    nothing = drawn_result(np.full((4, 5), UNLABELED, np.uint16)).to_supervision()
+    assert nothing.is_empty() and nothing["class_name"].shape == (0,)
+    monkeypatch.setitem(sys.modules, "supervision", None)  # as where it isn't installed
+    with pytest.raises(UsageError, match="pip install supervision"):
+        result.to_supervision()
+
+
+@pytest.mark.parametrize(("masks", "of_call", "background"), [("rle", "road", None), ("polygons", None, "road")])
+def test_pycocotools_takes_a_result_as_data_set_and_as_predictions(
+    masks: Any, of_call: str | None, background: str | None, tmp_path: Path
+) -> None:
+    result = dataclasses.replace(with_objects(drawn_result(), ["cat"], least=30), background=of_call)
+    content = result.to_coco(masks=masks, background=background, image_id=7)
+    (tmp_path / "coco.json").write_text(json.dumps(content), encoding="utf-8")
+    coco = COCO(tmp_path / "coco.json")
+    labels = np.full((48, 64), UNLABELED, np.uint16)
+    for entry in sorted(coco.loadAnns(coco.getAnnIds(imgIds=[7])), key=lambda entry: -entry["area"]):
+        assert entry["score"] == 0.5
+        labels[coco.annToMask(entry).astype(bool)] = entry["category_id"] - 1
+    assert outline_differences(hard_labels(), labels)[1] == 0
+    if masks == "rle":
+        np.testing.assert_array_equal(labels, hard_labels())
+    assert {one["name"] for one in coco.cats.values() if not one["isthing"]} == {"stone wall", "road"}
+    crowds = [one for one in content["annotations"] if one["iscrowd"]]
+    assert [one["category_id"] for one in crowds] == [1] and isinstance(crowds[0]["segmentation"], dict)
+    assert len(coco.loadRes([one for one in content["annotations"] if not one["iscrowd"]]).anns) > 5
+
+
+def test_labelme_gets_a_file_beside_the_image_or_the_image_in_it(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    photo = tmp_path / "photos" / "ü.png"
+    result = dataclasses.replace(drawn_result(), source=str(photo))
+    Image.fromarray(result.image).save(photo)
+    assert result.to_labelme()["imagePath"] == "ü.png"
+    result.to_labelme(tmp_path / "ü.json")
+    content = json.loads((tmp_path / "ü.json").read_text(encoding="utf-8"))
+    assert content["imagePath"] == "photos/ü.png" and content["imageData"] is None
+    assert {shape["label"] for shape in content["shapes"]} == set(DRAWN_WORDS)
+    embedded = drawn_result().to_labelme()["imageData"]
+    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(base64.b64decode(embedded)))), drawn_result().image)
+    before = photo.read_bytes()
+    with pytest.raises(UsageError, match="image itself"):
+        result.to_labelme(photo)
+    assert photo.read_bytes() == before

@@ -1,4 +1,4 @@
-"""The way of an image to a network and back: sizes, views (windows, tiles, strides) and how they are put together."""
+"""The way of an image to a network and back: sizes, views (windows, tiles, strides), how they are put together."""
 
 import numpy as np
 import pytest
@@ -10,11 +10,11 @@ from PIL import Image
 from segvoc.encoders.vit import TIMM_CLIPS
 from segvoc.inference import windows
 from segvoc.inference.protocols import LoaderResize, Protocol, Strides, Tiles, clip_protocols
+from segvoc.inference.smoothing import FORGOTTEN, Smoothing
 from segvoc.inference.windows import MEAN_COLOR, ViewLogits, merged
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
-from tests.inference.small_network import COMMON_WINDOWS, small_segmenter
-from tests.inference.tensor_views import views
+from tests.inference.small_network import COMMON_WINDOWS, small_segmenter, views
 from tests.networks.contract import assert_alike
 from tests.networks.small_syn_seg import small_syn_seg
 
@@ -167,3 +167,20 @@ def test_maps_of_some_classes_are_theirs_where_none_was_dropped() -> None:
     ((whole, _),) = output.maps(protocol)
     ((some, classes),) = output.maps(protocol, classes=np.array([1, 3]))
     assert classes.tolist() == [1, 3] and np.array_equal(some, whole[[1, 3]])
+
+
+def test_a_dropped_class_is_forgotten_once_it_is_improbable_in_all_cells() -> None:
+    """Classes 0 and 2 of the first frame, and 1 of the later ones, which class selection keeps alone."""
+    smoothing, image, protocol = Smoothing(0.5), np.full((4, 8, 3), 100, np.uint8), Protocol(size=1)
+    first = np.array([[[[0.0, -20.0]], [[-6.0, -6.0]]]], np.float32)  # probabilities 1/2 and 0, and 0.0025 twice
+    smoothing(ViewLogits(first, np.array([[0, 2]]), 3), protocol, image)
+    remembered = []
+    for _ in range(10):
+        output = ViewLogits(np.full((1, 1, 1, 2), -9.0, np.float32), np.array([[1]]), 3)
+        smoothed = smoothing(output, protocol, image)
+        assert smoothing.state is not None and smoothed.kept is not None
+        assert smoothed.kept[0].tolist() == smoothing.state.classes.tolist()
+        remembered.append(smoothed.kept[0].tolist())
+    # the mean halves with each frame: 1/2 falls below `FORGOTTEN` with the ninth, 0.0025 with the second
+    assert 0.5**9 > FORGOTTEN > 0.5**10 and 0.0025 / 2 > FORGOTTEN > 0.0025 / 4
+    assert remembered == [[0, 1, 2], *[[0, 1]] * 7, [1], [1]]

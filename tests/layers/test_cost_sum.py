@@ -1,7 +1,5 @@
 """Classes: costs and their sum from the logits of known classes, and which classes go on."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -12,6 +10,7 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import count_votes, gather_classes, kept_classes, scatter_to_all, select_classes
 from segvoc.layers.cost_sum import CostSum, NoAggregation, SynthesizedClassifiers, all_costs
 from segvoc.layers.selection_rules import DROPPED, MostSimilar, Voted, VotedShare, Votes
+from tests.golden_sets import ERR_FOLDER, err_record
 
 
 def unit(*vectors: tuple[float, ...]) -> torch.Tensor:
@@ -80,9 +79,8 @@ def costs(*cells: list[float]) -> torch.Tensor:
 @pytest.mark.golden
 @pytest.mark.parametrize("number", range(8))
 def test_votes_and_kept_classes_are_the_official_ones(golden, number):
-    folder = golden / "err_part_syn"
-    facts = next(case for case in json.loads((folder / "err_phi.json").read_text()) if case["case"] == number)
-    arrays = np.load(folder / "err_phi.npz")
+    facts = next(case for case in err_record(golden, "err_phi") if case["case"] == number)
+    arrays = np.load(golden / ERR_FOLDER / "err_phi.npz")
     cost = torch.from_numpy(arrays[f"c{number}_corr"]).float()[None, None]
     score, kept = (torch.from_numpy(arrays[f"c{number}_{name}"]) for name in ("score", "kept"))
     moved = (count_votes(cost, Votes())[0] - score).abs().sum()

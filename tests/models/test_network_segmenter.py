@@ -1,11 +1,32 @@
-"""The PyTorch engine: batches that don't fit into a GPU's memory, and ways to run a network."""
+"""The PyTorch engine: batches that don't fit into memory; copied, pickled, converted, freed; words kept on disk."""
+
+import copy
+import gc
+import pickle
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+import segvoc
+from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
+from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
+from segvoc.errors import UsageError
+from segvoc.inference.exported.segmenter import open_tiny
+from segvoc.inference.segmenter import Segmenter
+from segvoc.layers.precision import float32_tensors, reduce_precision
 from segvoc.layers.selection_rules import VotedShare
+from segvoc.models.builders import weightless
 from segvoc.models.cuda_graphs import NetworkGraphs
+from segvoc.models.digests import model_record
+from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.vocabulary import Vocabulary
 from tests.images import squares
 from tests.inference.small_network import small_segmenter
 
@@ -72,3 +93,125 @@ def test_streams_that_start_batches_ahead_give_the_same_results_in_order(monkeyp
     assert [type(one) for one in found] == [type(one) for one in expected] and "missing.png" in str(found[3])
     for ours, theirs in zip(found[:3] + found[4:], expected[:3] + expected[4:], strict=True):
         np.testing.assert_array_equal(ours.labels, theirs.labels)
+
+
+IMAGE = squares(60, 90, 0)
+
+
+def _same(model: NetworkSegmenter, other: NetworkSegmenter) -> bool:
+    return np.array_equal(model.segment(IMAGE, WORDS).confidence, other.segment(IMAGE, WORDS).confidence)
+
+
+@pytest.mark.parametrize("duplicate", [lambda model: pickle.loads(pickle.dumps(model)), copy.deepcopy])
+def test_a_copy_labels_alike_and_has_weights_of_its_own(duplicate: Callable[..., NetworkSegmenter]) -> None:
+    model = small_segmenter()
+    before = model.segment(IMAGE, WORDS)
+    other = duplicate(model)
+    assert _same(model, other)
+    with torch.no_grad():
+        other.network.text_encoder.get_parameter("table.weight").mul_(torch.linspace(-1, 1, 12))
+        other.network.image_encoder.get_parameter("project.bias").add_(0.5)
+    assert not _same(model, other)
+    np.testing.assert_array_equal(model.segment(IMAGE, WORDS).confidence, before.confidence)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_converted_network_keeps_parts_in_float32(dtype: torch.dtype) -> None:
+    model = small_segmenter()
+    exact, before = model.segment(IMAGE, WORDS), copy.deepcopy(model.network.state_dict())
+    kept = {name for name, _ in float32_tensors(model.network)}
+    reduce_precision(model.network, dtype)
+    for name, value in model.network.state_dict().items():
+        expected = before[name].to(dtype) if value.is_floating_point() and name not in kept else before[name]
+        assert value.dtype == expected.dtype and torch.equal(value, expected), name
+    np.testing.assert_allclose(model.segment(IMAGE, WORDS).confidence, exact.confidence, atol=0.05)
+
+
+def test_a_network_without_weights_is_refused_in_one_line() -> None:
+    model = small_segmenter()
+    model.network.to("meta")
+    for call in (lambda: model.segment(IMAGE, WORDS), lambda: model.encode(WORDS)):
+        with pytest.raises(UsageError, match="has no weights"):
+            call()
+
+
+def test_modules_take_no_memory_and_draw_no_numbers() -> None:
+    before = torch.get_rng_state()
+    with weightless():
+        modules = nn.ModuleList((nn.Linear(3, 4), nn.Conv2d(3, 4, 1), nn.Embedding(5, 6), nn.MultiheadAttention(8, 2)))
+        filled = nn.init.normal_(tensor=torch.empty(2, 3), std=0.1)
+        random = torch.randn(4, 5, generator=torch.Generator())
+    assert random.is_meta and random.shape == (4, 5)
+    assert all(parameter.is_meta for parameter in modules.parameters())
+    assert [tuple(parameter.shape) for parameter in modules[0].parameters()] == [(4, 3), (4,)]
+    assert filled.is_meta and filled.shape == (2, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+THINGS = [f"thing number {number}" for number in range(64)]
+
+
+def test_equal_models_have_equal_records() -> None:
+    one, other = small_segmenter(), small_segmenter()
+    assert model_record(one) == model_record(other)
+    next(other.network.image_encoder.parameters()).data.add_(1)
+    assert {name for name, value in model_record(one).items() if model_record(other)[name] != value} == {"weights"}
+
+
+def test_loaded_network_keeps_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path))
+    first = segvoc.load("tiny", device="cpu", dtype="float32").encode(THINGS).query(None)[1]
+    again = segvoc.load("tiny", device="cpu", dtype="float32")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("words were encoded again")
+
+    monkeypatch.setattr(type(again.encode_words), "embed", refuse)
+    assert again.encode(THINGS).query(None)[1].equal(first)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("load", [lambda: segvoc.load("tiny", weights="random", device="cpu"), open_tiny])
+def test_a_model_is_freed_with_its_last_reference(load: Callable[[], Segmenter]) -> None:
+    """Not whenever Python looks for cycles the next time: networks take gigabytes."""
+    gc.disable()
+    try:
+        model = load()
+        model.encode(["cat"])
+        freed = weakref.ref(model)
+        del model
+        assert freed() is None
+    finally:
+        gc.enable()
+
+
+def _words_of(model: NetworkSegmenter) -> torch.Tensor:
+    """What its text encoder computes, without any cache."""
+    return VocabularyEncoder(model.network.text_encoder, model.templates)(Vocabulary(THINGS))
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+def test_a_copy_with_other_weights_has_their_words(tmp_path, monkeypatch, is_used):
+    monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path))
+    first = small_segmenter()
+    cast(VocabularyEncoder, first.encode_words).on_disk = True
+    if is_used:
+        first.encode(THINGS)
+    second = copy.deepcopy(first)
+    state = {name: value.flip(0) for name, value in second.network.text_encoder.state_dict().items()}
+    second.network.text_encoder.load_state_dict(state)
+    first.encode(THINGS)
+    assert torch.equal(second.encode(THINGS).query(None)[1], _words_of(second))  # type: ignore[arg-type]
+    assert torch.equal(first.encode(THINGS).query(None)[1], _words_of(first))  # type: ignore[arg-type]
+
+
+def test_equal_weights_with_another_activation_have_other_words(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path))
+    found = []
+    for text in (openai_text(512), openai_text(512, quick_gelu=False)):
+        torch.manual_seed(0)
+        tower = ClipTextEncoder(replace(text, layers=1, width=64, heads=1))
+        encode = VocabularyEncoder(tower, ("{}",))
+        encode.on_disk = True
+        found.append(encode(Vocabulary(THINGS)))
+        assert torch.equal(found[-1], VocabularyEncoder(tower, ("{}",))(Vocabulary(THINGS)))
+    assert not torch.equal(*found)

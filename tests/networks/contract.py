@@ -294,8 +294,8 @@ class PaperContract:
     def test_it_is_built_and_runs_on_the_meta_device(self):
         with torch.device("meta"):
             network = self.build()
-            text = torch.empty(3, self.prompts, network.image_encoder.channels)
-            logits = network(torch.empty(2, 3, *self.size(network, 4, 6)), text)
+        image, text = (x.to(torch.device("meta")) for x in self.inputs(network, batch=2, rows=4, columns=6))
+        logits = network(image, text)
         assert logits.is_meta and logits.shape == (2, 3, 4 * self.finer, 6 * self.finer)
         assert all(parameter.is_meta for parameter in network.parameters())
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from segvoc.encoders.vit import VitConfig
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import scatter_to_all
@@ -34,10 +35,12 @@ from segvoc.training.objectives import (
     stream_cosine,
 )
 from tests.built import built
-from tests.encoders.image_tower_contract import TINY_VIT
 from tests.golden_rules import golden_input, golden_parameter
 from tests.golden_sets import compact_case
 
+TINY_VIT = VitConfig(
+    channels=64, width=128, layers=9, heads=2, patch_size=16, pretrained_size=224, input_size=384, taps=(3, 7)
+)
 RELEASED_WEIGHT = 0.001
 CLIP = "sem_seg_head.predictor.clip_model."
 AGGREGATOR = "sem_seg_head.predictor.transformer."

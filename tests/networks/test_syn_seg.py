@@ -8,8 +8,7 @@ from torch.nn import functional as F
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.selection_rules import MostSimilar
 from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig, decoder_state
-from tests.err_goldens import err_case
-from tests.golden_sets import TOLERANCE
+from tests.golden_sets import TOLERANCE, err_case
 from tests.networks.contract import NetworkContract, PaperContract, assert_alike, make_image, words
 from tests.networks.small_syn_seg import small_syn_seg, small_with_costs
 

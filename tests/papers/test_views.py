@@ -20,7 +20,7 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.layers.selection_rules import Voted
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
-from tests.inference.tensor_views import views
+from tests.inference.small_network import views
 from tests.labeling.formats.drawn_results import drawn_result
 from tests.networks.contract import assert_alike
 from tests.networks.test_err_seg import small

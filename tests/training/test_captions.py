@@ -16,8 +16,8 @@ from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set
 from tests.images import one_line_error
-from tests.training.small_runs import CAPTIONS, CaptionsInMemory
-from tests.training.small_runs import open_captions as open_run
+from tests.training.runs import CAPTIONS, CaptionsInMemory
+from tests.training.runs import open_captions as open_run
 
 
 def test_a_step_minimizes_the_weighted_sum_and_trains_the_decoder_alone(tmp_path):

@@ -1,10 +1,11 @@
-"""The loop on a small network: steps, resuming, what goes wrong."""
+"""The loop on small networks: steps, resuming, what goes wrong; parts and timm's encoders in it."""
 
 import errno
 import json
 import os
 import signal
 from contextlib import suppress
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -12,17 +13,33 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import IGNORED, TrainingBatch
 from segvoc.errors import InputError, OutputError, TrainingError, UsageError
+from segvoc.inference.protocols import Protocol
+from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART
 from segvoc.runtime.distributed import Processes
 from segvoc.runtime.process_settings import float32_products
 from segvoc.training import run_folder
 from segvoc.training.loop import BestWeights, Training
+from segvoc.training.objectives import PartObjective
 from segvoc.training.run_folder import RunFolder
 from tests.device_waits import NoDeviceWaits
 from tests.images import one_line_error
 from tests.inference.small_network import small_network
-from tests.training.runs import Killed, drawn_images, kill, losses, open_run
+from tests.timm_clips import ALL, small_network_on
+from tests.training.runs import (
+    RECIPE,
+    Killed,
+    drawn_images,
+    drawn_parts,
+    kill,
+    losses,
+    open_parts,
+    open_run,
+    part_network,
+)
 
 
 @pytest.fixture(scope="module")
@@ -83,15 +100,11 @@ def test_one_step_is_what_the_papers_equations_say(images, tmp_path):
     training._one_step(iter([batch]))
     training.folder.close()
     ours = dict(training.network.named_parameters())
-    for name, value in expected.items():
-        torch.testing.assert_close(ours[name], value, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close({name: ours[name] for name in expected}, expected, rtol=1e-6, atol=1e-6)
     (line,) = training.folder.read_lines("metrics.jsonl")
-    assert line["loss"] == pytest.approx((segmentation + fod).item(), rel=1e-5)
-    assert line["segmentation"] == pytest.approx(segmentation.item(), rel=1e-5)
-    assert line["fod"] == pytest.approx(fod.item(), rel=1e-4)
-    assert line["fod_2"] == pytest.approx(streams[1].square().mean().item(), rel=1e-4)
-    assert line["cosine_2"] == pytest.approx(streams[1].mean().item(), rel=1e-4)
-    assert line["gradient_norm"] == pytest.approx(norm.item(), rel=1e-4)
+    numbers = {"loss": segmentation + fod, "segmentation": segmentation, "fod": fod, "gradient_norm": norm}
+    numbers |= {"fod_2": streams[1].square().mean(), "cosine_2": streams[1].mean()}
+    assert {name: line[name] for name in numbers} == pytest.approx({n: x.item() for n, x in numbers.items()}, rel=1e-4)
 
 
 @pytest.mark.parametrize("step", [1, 4, 5])
@@ -219,37 +232,17 @@ def test_passes_and_clipping_wait_for_no_device(images, tmp_path, monkeypatch):
     training.folder.close()
 
 
-def test_a_step_meets_the_other_processes_once(images, tmp_path, monkeypatch):
-    """Each meeting waits for the device; only the checkpoint has one of its own."""
-    training, met = open_run(images, tmp_path / "run", steps=3, save_every=100), []
-    own = Processes.mean
-    monkeypatch.setattr(Processes, "mean", lambda self, values: met.append(list(values)) or own(self, values))
-    training.run()
-    assert len(met) == 4 and met[-1] == ["spoilt"] and met[0] == met[2]
-
-
-def test_a_image_that_can_not_be_read_is_passed_over_named_and_counted(tmp_path):
+def test_images_that_cant_be_read_are_passed_over_named_and_counted_and_all_of_them_end_the_run(tmp_path):
     images, told = drawn_images(tmp_path), []
     (tmp_path / "images/3.png").write_bytes(b"no image")
     open_run(images, tmp_path / "run", warn=told.append, steps=3).run()
     assert len(told) == 1 and "passed over" in told[0] and "images/3.png" in told[0]
     lines = RunFolder(tmp_path / "run").read_lines("metrics.jsonl")
     assert len(lines) == 3 and lines[-1]["unreadable_images"] == 1
-
-
-def test_images_none_of_which_can_be_read_end_the_run(tmp_path):
-    images = drawn_images(tmp_path, 2)
     for path in (tmp_path / "images").iterdir():
         path.write_bytes(b"no image")
-    with one_line_error(InputError, match=r"none of the 2 images can be read; .*images/"):
-        open_run(images, tmp_path / "run").run()
-
-
-def test_a_few_steps_learn(images, tmp_path):
-    changes = {"lr": 0.05, "encoder_lr_scale": 1.0, "max_grad_norm": 1.0, "save_every": 100}
-    open_run(images, tmp_path / "run", network=small_network(0), fod_weight=0.0, steps=60, **changes).run()
-    seen = [loss for _, loss, _ in losses(tmp_path / "run")]
-    assert sum(seen[-5:]) < 0.8 * sum(seen[:5]), seen
+    with one_line_error(InputError, match=r"none of the 5 images can be read; .*images/"):
+        open_run(images, tmp_path / "none").run()
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -321,3 +314,69 @@ def test_unevenly_labeled_passes_add_up_to_the_batch(images, tmp_path, loss):
     assert found[1] == pytest.approx(found[0], rel=1e-6)
     with pytest.raises(UsageError, match="batch_size=4 does not divide into 1 processes with grad_accum_steps=3"):
         open_run(images, tmp_path / "3", grad_accum_steps=3)
+
+
+@pytest.fixture
+def part_images(tmp_path):
+    return drawn_parts(tmp_path / "set")
+
+
+TERMS = {"loss", "segmentation", "specific", "part", "object", "compositional"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("config", "loss"), [(PART_CAT_SEG, "released"), (PCA_PART, "competing")])
+def test_the_loss_falls_and_every_term_is_told(part_images, tmp_path, config, loss):
+    changes = {"steps": 60, "batch_size": 2, "lr": 5e-3, "max_grad_norm": 1.0, "loss": loss}
+    training = open_parts(part_images, tmp_path / "run", config, fod_weight=0.01 * (config is PCA_PART), **changes)
+    training.run()
+    lines = RunFolder(tmp_path / "run").read_lines("metrics.jsonl")
+    told = {name for name in lines[0] if name in TERMS or name.startswith(("fod", "cosine"))}
+    assert told == TERMS | ({"fod", "fod_1", "fod_2", "cosine_1", "cosine_2"} if config is PCA_PART else set())
+    for line in lines[:3]:
+        parts = sum(line[name] for name in TERMS - {"loss", "segmentation"})
+        assert line["segmentation"] == pytest.approx(parts, rel=1e-4)
+        assert line["loss"] == pytest.approx(line["segmentation"] + line.get("fod", 0), rel=1e-4)
+    first, last = (sum(line["segmentation"] for line in part) / 5 for part in (lines[:5], lines[-5:]))
+    assert last < 0.95 * first
+
+
+def test_its_own_rule_takes_the_background(part_images, tmp_path):
+    """A network that has learned where no part is needs no threshold; with one, that counts."""
+    training = open_parts(part_images, tmp_path / "run", PART_CAT_SEG, steps=1)
+    training.run()
+    own = NetworkSegmenter(
+        name="own", network=training.network, protocols={"auto": Protocol(size=64)}, templates=("{}",)
+    )
+    image = part_images.read(0).image
+    with torch.no_grad():
+        training.network.aggregation.none.fill_(1)
+    result = own.segment(image, part_images.vocabulary, background="ground", return_probabilities=True)
+    assert result.words == part_images.vocabulary.words
+    assert (result.probabilities.argmax(0) == result.labels).all()
+    never = own.segment(image, part_images.vocabulary, background="ground", threshold=0.0)
+    assert not (never.labels == 0).any()
+    added = own.segment(image, ["sign's red disc", "sign's blue disc"], background="nothing")
+    assert added.words == ("sign's red disc", "sign's blue disc", "nothing")
+
+
+def test_chosen_classes_and_classes_without_any_part_are_refused(part_images, tmp_path):
+    for name in ("num_sampled_classes", "num_kept_classes"):
+        with pytest.raises(UsageError, match="at 0"):
+            PartObjective(part_network(PART_CAT_SEG), RECIPE.with_settings(**{name: 2}))
+    plain = LabeledImages.from_folders(tmp_path / "set/images", tmp_path / "set/labels", tmp_path / "set/classes.json")
+    with pytest.raises(UsageError, match="none of the classes is a part of an object"):
+        open_parts(plain, tmp_path / "run", PART_CAT_SEG).run()
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(family, marks=pytest.mark.slow if place else ()) for place, family in enumerate(ALL)]
+)
+def test_what_is_published_as_fine_tuned_learns_and_nothing_else_of_an_encoder(family: str, tmp_path: Path) -> None:
+    network, before = small_network_on(family), small_network_on(family).state_dict()
+    images, changes = drawn_images(tmp_path / "data", 3), {"steps": 2, "batch_size": 2, "fod_weight": 0.0}
+    changes |= {"crop_size": 64, "short_sides": (64,), "trainable": "published", "trainable_encoders": "both"}
+    open_run(images, tmp_path / "run", network=network, **changes).run()
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    tuned = {f"image_encoder.{name}" for name in network.image_encoder.fine_tuned_parameters()}
+    assert {name for name in changed if name.startswith("image_encoder.")} == tuned

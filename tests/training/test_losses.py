@@ -1,6 +1,5 @@
-"""The losses against their definitions and the official code: SynSeg's and PartCATSeg's."""
+"""The losses against their definitions and the official code: of pixels, SynSeg's and PartCATSeg's."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,18 +11,83 @@ from torch import Tensor
 from segvoc.data.training.training_set import IGNORED, NONE
 from segvoc.encoders.prompts import PartNames
 from segvoc.training.objectives import (
+    SEGMENTATION_LOSSES,
     TERMS,
     PartTargets,
     SynergyLosses,
     competing_loss,
+    competing_segmentation_loss,
     compositional_loss,
+    cross_entropy_segmentation_loss,
+    masked_segmentation_loss,
     object_loss,
     part_loss,
+    released_segmentation_loss,
     specific_loss,
 )
 from tests.device_waits import NoDeviceWaits
-from tests.err_goldens import FOLDER, err_case
-from tests.golden_sets import TOLERANCE
+from tests.golden_sets import TOLERANCE, err_case, err_record
+
+
+@pytest.mark.parametrize("loss", SEGMENTATION_LOSSES.values())
+def test_a_loss_in_chunks_is_the_loss(loss):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 5, 6, 6, generator=generator, dtype=torch.float64)
+    labels = torch.randint(6, (2, 13, 11), generator=generator)
+    labels[labels == 4] = 255
+    results = []
+    for chunk in (None, 1, 2, 5, 9):
+        leaf = logits.clone().requires_grad_(True)
+        value = loss(leaf, labels, 255, chunk)
+        value.backward()
+        results.append((value.detach(), leaf.grad))
+    for result in results[1:]:
+        torch.testing.assert_close(result, results[0])
+
+
+def test_the_released_loss_counts_pixels_without_a_label_as_no_class_and_the_masked_one_leaves_them_out():
+    logits = torch.tensor([[[[2.0, 2.0]], [[-1.0, 3.0]]]])
+    labels = torch.tensor([[[0, 255]]])
+    softplus = torch.nn.functional.softplus
+    known = softplus(torch.tensor(-2.0)) + softplus(torch.tensor(-1.0))
+    unknown = softplus(torch.tensor(2.0)) + softplus(torch.tensor(3.0))
+    torch.testing.assert_close(released_segmentation_loss(logits, labels), (known + unknown) / 4)
+    torch.testing.assert_close(masked_segmentation_loss(logits, labels), known / 2)
+    none = masked_segmentation_loss(logits, torch.full_like(labels, 255))
+    assert none == 0
+
+
+def test_classes_compete_with_each_other_and_with_none_of_them():
+    logits = torch.randn(1, 3, 1, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[[2, 0, 3, 255]]])
+    with_none = torch.cat([logits, torch.zeros(1, 1, 1, 4)], dim=1)
+    expected = torch.nn.functional.cross_entropy(with_none, labels, ignore_index=255)
+    torch.testing.assert_close(competing_segmentation_loss(logits, labels), expected)
+    assert competing_segmentation_loss(logits, torch.full_like(labels, 255)) == 0
+
+
+@pytest.mark.parametrize("name", ["masked", "competing", "cross-entropy"])
+def test_a_batch_without_labels_has_no_loss_and_a_single_label_a_whole_one(name):
+    logits = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+    loss, nothing = SEGMENTATION_LOSSES[name], torch.full((2, 4, 4), 255)
+    value = loss(logits, nothing)
+    value.backward()
+    assert value == 0 and (logits.grad == 0).all()
+    single = nothing.clone()
+    single[0, 1, 2] = 1
+    alone = loss(logits[:1, :, 1:2, 2:3], single[:1, 1:2, 2:3], pixels=torch.ones(()))
+    assert alone > 0
+    torch.testing.assert_close(loss(logits, single), alone)
+
+
+def test_cross_entropy_is_pytorchs_and_leaves_out_what_is_no_class():
+    logits = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(3, (2, 9, 8), generator=torch.Generator().manual_seed(1))
+    labels[:, :2], labels[:, 2] = 65535, 3  # unlabeled, and the background's
+    scores = torch.nn.functional.interpolate(logits, size=(9, 8), mode="bilinear")
+    expected = torch.nn.functional.cross_entropy(scores, labels.where(labels < 3, -100))
+    torch.testing.assert_close(cross_entropy_segmentation_loss(logits, labels, 65535, 2), expected)
+
 
 OWNER = [0, 0, 0, 1, 2, 2]
 IMAGES = 4
@@ -124,7 +188,7 @@ INPUTS = ("part_obj_cost", "part_obj_logits", "specific_cost", "specific_logits"
 @pytest.mark.golden
 def test_every_term_and_the_gradient_of_their_sum(golden: Path):
     case = err_case(golden, "part_loss")
-    record = json.loads((golden / FOLDER / "part_loss.json").read_text())
+    record = err_record(golden, "part_loss")
     case, stored = replace(case, record=case.record | record), case.tensors
     table = torch.full((256,), NONE)  # the released map of objects: "boat" has no parts, 255 is no object
     for place, name in enumerate(record["obj_classes"]):

@@ -28,8 +28,7 @@ from segvoc.training.monitor import LabeledValidation, Monitor
 from segvoc.training.run_folder import RunFolder
 from tests.inference.small_network import small_protocols
 from tests.processes import free_port, printed
-from tests.training.runs import drawn_images, losses, open_run
-from tests.training.small_runs import open_captions
+from tests.training.runs import drawn_images, losses, open_captions, open_run
 
 TIMEOUT = timedelta(seconds=1)
 """PyTorch's default in these processes."""

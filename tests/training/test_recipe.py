@@ -72,24 +72,6 @@ def test_what_is_no_setting_is_refused_in_one_line(text, said):
         Recipe(model="tiny").with_settings([text])
 
 
-@pytest.mark.parametrize(("name", "clip", "head"), [("err-seg-b", 119.06e6, 7.369e6), ("err-seg-l", 259.4e6, 9.251e6)])
-def test_as_many_numbers_of_err_seg_learn_as_in_the_released_code(name, clip, head):
-    recipe = RECIPES[name]()
-    network = on_meta(recipe)
-    rates = learning_rates(network, recipe)
-    towers = [p.numel() for n, p in network.named_parameters() if n in rates and "_encoder." in n]
-    assert sum(towers) == pytest.approx(clip, rel=5e-4)
-    assert trained_numbers(network, recipe) - sum(towers) == pytest.approx(head, rel=5e-4)
-
-
-def test_frozen_encoders_of_err_seg_are_those_of_table_13():
-    for name, learn in (("err-seg-b-frozen", 7_368_825), ("err-seg-vit-b-frozen", 7_339_769)):
-        recipe = RECIPES[name]()
-        network = on_meta(recipe)
-        assert (recipe.data.input_size, network.image_encoder.input_size) == (384, 384)
-        assert trained_numbers(network, recipe) == learn == sum(p.numel() for p in network.aggregation.parameters())
-
-
 def test_groups_have_the_published_rates_and_norms_and_embeddings_do_not_decay():
     recipe = RECIPES["cat-seg-b"]()
     network = on_meta(recipe)
@@ -132,17 +114,25 @@ def test_which_parameters_of_the_towers_learn_is_a_setting(settings, endings):
         # OpenAI's towers train nothing but queries and values anyway
         *((name, count, count) for name, count in (("cat-seg-b", 25_115_873), ("cat-seg-l", 70_270_177))),
         *((name, count, count) for name, count in (("pca-seg-clip-b", 27_866_997), ("pca-seg-clip-l", 73_021_301))),
+        # of ERR-Seg, the CLIP and the head; with frozen encoders (Table 13) the head alone
+        ("err-seg-b", 126_432_633, None),
+        ("err-seg-l", 268_653_049, None),
+        ("err-seg-b-frozen", 7_368_825, None),
+        ("err-seg-vit-b-frozen", 7_339_769, None),
     ],
 )
-def test_queries_and_values_alone_learn_where_the_paper_is_taken_at_its_word(name, published, queries_and_values):
+def test_as_many_numbers_learn_as_in_the_released_code_or_where_the_paper_is_taken_at_its_word(
+    name, published, queries_and_values
+):
     """The released code trains the keys of EVA's text tower too, since they lie in one matrix with the others."""
     recipe = RECIPES[name]()
     network = on_meta(recipe)
     assert trained_numbers(network, recipe) == published
-    literal = recipe.with_settings(["trainable=qv"])
-    assert trained_numbers(network, literal) == queries_and_values
-    tuned = [key for key in learning_rates(network, literal) if "_encoder." in key]
-    assert all(key.endswith((".q_proj.weight", ".v_proj.weight")) for key in tuned)
+    if queries_and_values is not None:
+        literal = recipe.with_settings(["trainable=qv"])
+        assert trained_numbers(network, literal) == queries_and_values
+        tuned = [key for key in learning_rates(network, literal) if "_encoder." in key]
+        assert all(key.endswith((".q_proj.weight", ".v_proj.weight")) for key in tuned)
 
 
 def test_the_recipe_of_syn_seg_is_the_papers_and_other_choices_are_settings():
@@ -150,20 +140,17 @@ def test_the_recipe_of_syn_seg_is_the_papers_and_other_choices_are_settings():
     decoder = recipe.network_config().decoder
     assert (recipe.seeds[0], len(recipe.seeds)) == (42, 5)
     captions, optimizer = recipe.captions, recipe.optimizer
-    assert (captions.extractor, captions.match) == ("spacy", "substring")
-    assert (captions.active_threshold, captions.loss_version) == (0.1, "v3")
-    assert (optimizer.steps, optimizer.batch_size, recipe.data.crop_size) == (10_000, 256, 224)
-    assert optimizer.trainable == "none"
+    terms = (captions.extractor, captions.match, captions.active_threshold, captions.loss_version)
+    assert terms == ("spacy", "substring", 0.1, "v3")
+    steps = (optimizer.steps, optimizer.batch_size, recipe.data.crop_size, optimizer.trainable)
+    assert steps == (10_000, 256, 224, "none")
     assert (decoder.film, decoder.pooled, decoder.head) == ("mlp", "conditional", "plain")
     ours = recipe.with_settings(["seeds=0", "match=word", "film=linear", "excluded_words=background,pair"])
     assert (ours.seeds, ours.captions.match, ours.captions.excluded_words) == ((0,), "word", ("background", "pair"))
     assert ours.network_config().decoder.film == "linear"
-
-
-@pytest.mark.parametrize("seeds", [(), (1, 1)])
-def test_seeds_differ(seeds):
-    with pytest.raises(UsageError, match="are not distinct"):
-        Recipe(model="tiny", seeds=seeds)
+    for seeds in ((), (1, 1)):
+        with pytest.raises(UsageError, match="are not distinct"):
+            Recipe(model="tiny", seeds=seeds)
 
 
 def test_tiny_learns_its_projections_and_its_trunk_where_that_has_a_rate():

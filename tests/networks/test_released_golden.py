@@ -1,21 +1,32 @@
-"""The aggregators of CAT-Seg and PCA-Seg at real size, stage by stage against the official code."""
+"""CAT-Seg and PCA-Seg against the official code, stage by stage: aggregators at real size, whole networks."""
+
+from functools import cache
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.networks.official_weights import aggregator_name
 from tests.golden_rules import golden_input
 from tests.golden_sets import GRADIENT_TOLERANCE, TOLERANCE, GoldenCase, cases_of, compact_case, full_case
 from tests.networks.golden_stages import (
     FAMILIES,
+    FULL_WORDS,
+    TINY_VIT,
     VARIANTS,
     aggregator_gradient,
     aggregator_inputs,
     aggregator_stages,
     aggregator_training,
     aggregator_variant,
+    full_stages,
+    images,
     released_value,
+    tiny,
+    tiny_gradient,
+    tiny_stages,
+    tiny_training,
 )
 
 pytestmark = pytest.mark.golden
@@ -25,7 +36,7 @@ STAGES = {"cat": [*COMMON, "layer0.swin.block_1", *FAMILIES["cat"].streams], "pc
 
 
 training_step = pytest.mark.slow
-"""In float64 it takes a minute; `test_network_golden.py` compares that of tiny networks of the same layers."""
+"""In float64 it takes a minute; that of tiny networks of the same layers is compared below."""
 
 
 def each(names: dict[str, list[str]]) -> list[tuple[str, str]]:
@@ -109,3 +120,67 @@ def test_the_rule_gives_the_stored_inputs(golden):
         case: GoldenCase = full_case(golden, family.aggregator)
         assert torch.equal(golden_input("txt6", (2, 6, 1, 512)), case.tensors["trunc.text_feats"])
         assert torch.equal(golden_input("txt300", (1, 300, 1, 512)), case.tensors["c300.text_feats"])
+
+
+NETWORK_STAGES = "text img_feats res3 res4_in res5_in res4_s2 res5_s4 layer0 layer1 logits sem_seg_s4".split()
+
+
+@pytest.fixture(scope="module", params=["compact", "full"])
+def tiny_of(request):
+    """The tiny network's case of a family, of either set."""
+    return cases_of(request, lambda family: FAMILIES[family].tiny)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+class TestTinyNetwork:
+    @pytest.mark.parametrize("stage", NETWORK_STAGES)
+    def test_evaluation(self, tiny_of, family, stage):
+        assert tiny_of(family).error(f"eval384.{stage}", tiny_stages(family)[f"eval384.{stage}"]) <= TOLERANCE
+
+    def test_training_logits_and_losses(self, tiny_of, family):
+        assert tiny_of(family).error("train.logits", tiny_training(family)[1]) <= TOLERANCE
+        golden, ours = tiny_of(family).record["train_losses"], tiny_training(family)[2]
+        assert golden.keys() == ours.keys()
+        for name, loss in ours.items():
+            assert tiny_of(family).scalar_error("train_losses", loss, name) <= TOLERANCE
+
+    def test_the_norms_of_all_gradients(self, tiny_of, family):
+        norms = tiny_of(family).record["grad_norm"]
+        ours = {name: sum(part.square().sum() for part in tiny_gradient(family, name)).sqrt().item() for name in norms}
+        assert tiny_of(family).norms_error(ours) <= GRADIENT_TOLERANCE
+
+    def test_what_is_trained(self, tiny_of, family):
+        """Just what gets a gradient in the official training step, and what that step leaves at none."""
+        network, record = tiny(family), compact_case(FAMILIES[family].tiny).record
+        ours = sum(network.get_parameter(name).numel() for name in network.trainable_parameters())
+        assert ours == sum(torch.Size(record["weights"][name]).numel() for name in record["trainable"])
+        assert set(tiny_of(family).record["grad_norm"]) <= set(record["trainable"])
+
+
+@pytest.mark.parametrize("mode", ["csa", "qq", "kk", "vv", "all", "maskclip", "vanilla"])
+def test_dense_mode_of_the_eva_tower(tiny_of, mode):
+    tower = EvaClipImageEncoder(TINY_VIT, dense=mode).eval()
+    tower.load_state_dict(tiny("pca").image_encoder.state_dict())
+    with torch.no_grad():
+        dense = tower(images("image384_u8")).maps[0].flatten(2).mT
+    assert tiny_of("pca").error(f"dense_{mode}", dense) <= TOLERANCE
+
+
+@pytest.fixture(scope="module")
+def stages(golden):
+    return cache(lambda family: full_stages(golden, family, images("image384_u8"), FULL_WORDS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+class TestFullNetwork:
+    @pytest.mark.parametrize(
+        ("stage", "step"), [("text", 1), ("img_feats", 4), ("res4", 8), ("res5", 16), ("logits", 4), ("sem_seg", 8)]
+    )
+    def test_stage(self, golden, stages, family, stage, step):
+        case, value = full_case(golden, FAMILIES[family].full), stages(family)[stage]
+        name, value = ("text", value) if step == 1 else (f"{stage}_s{step}", value[..., ::step, ::step])
+        assert case.error(f"eval384.{name}", value) <= TOLERANCE
+        if stage in ("logits", "sem_seg"):
+            theirs = case.tensors[f"eval384.{name}"].argmax(-3)
+            assert case.agreement(f"eval384.{name}", value.argmax(-3), theirs) >= 0.999

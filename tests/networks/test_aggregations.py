@@ -1,4 +1,4 @@
-"""The papers' baselines and the choices between paper and code: each is a network that keeps the contract."""
+"""The contract of networks for small siblings of CAT-Seg, PCA-Seg and tiny, and for the choices of their papers."""
 
 from dataclasses import replace
 
@@ -7,15 +7,83 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from segvoc.encoders.efficientnet import IMAGENET_CLASSES
 from segvoc.errors import UsageError
-from segvoc.models.builders import build_aggregation
+from segvoc.models.builders import build_aggregation, build_tiny
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG, LastStream
 from segvoc.networks.choices import FUSIONS, fusion_of
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
-from tests.networks.aggregation_contract import AggregationContract, SelectionContract, ThreeMaps, small, text_tower
-from tests.networks.contract import assert_alike
+from segvoc.networks.tiny import MAPS, TWO_BLOCKS, TinyAggregationConfig, TinyConfig
+from tests.built import built
+from tests.networks.aggregation_contract import (
+    SMALL,
+    SMALL_DECODER,
+    VALUES_ALONE,
+    AggregationContract,
+    SelectionContract,
+    ThreeMaps,
+    small,
+    text_tower,
+)
+from tests.networks.contract import PaperContract, assert_alike
+
+slow = pytest.mark.slow
+
+
+class TestCatSeg(AggregationContract, PaperContract):
+    build = staticmethod(lambda: small(CAT_SEG, eva=False))
+    idle = frozenset({VALUES_ALONE})
+
+
+@slow
+class TestCatSegOnEva(AggregationContract):
+    build = staticmethod(lambda: small(CAT_SEG))
+
+
+def test_one_option_turns_it_into_the_parallel_network():
+    with torch.device("meta"):
+        parallel = built("cat-seg-eva-b", order="parallel", fusion="experts", blocks=4)
+        pca = built("pca-seg-b")
+    shapes = [{name: value.shape for name, value in network.state_dict().items()} for network in (parallel, pca)]
+    assert shapes[0] == shapes[1]
+
+
+@slow
+class TestWithoutGuidance(AggregationContract):
+    """Table 2, V."""
+
+    build = staticmethod(lambda: small(CAT_SEG, eva=False, guidance_dim=0))
+    idle = frozenset({VALUES_ALONE})
+
+
+class TestPcaSeg(AggregationContract, PaperContract):
+    build = staticmethod(small)
+
+
+@slow
+class TestPcaSegOnOpenAI(AggregationContract):
+    build = staticmethod(lambda: small(eva=False))
+    idle = frozenset({VALUES_ALONE})
+
+
+@slow
+class TestThreeMaps(AggregationContract):
+    def build(self) -> nn.Module:
+        sizes = replace(SMALL_DECODER, lifts=())
+        config = replace(PCA_SEG, **(SMALL | {"decoder_sizes": sizes}), blocks=2, costs=3)
+        return SegmentationNetwork(ThreeMaps(), text_tower("qv"), build_aggregation(config, ThreeMaps()))
+
+
+def test_the_sizes_of_one_parallel_block_are_those_published():
+    with torch.device("meta"):
+        network = built("pca-seg-b")
+    block = network.aggregation.blocks[0]
+    sizes = [
+        sum(weight.numel() for weight in part.parameters()) for part in (block.spatial, block.semantic, block.fuse)
+    ]
+    assert sizes == [462_336, 214_784, 349_221]
 
 
 def choice(config: CostAggregationConfig = PCA_SEG, **options: object) -> type[AggregationContract]:
@@ -23,7 +91,6 @@ def choice(config: CostAggregationConfig = PCA_SEG, **options: object) -> type[A
     return type("Choice", (AggregationContract,), {"build": lambda self: small(config, blocks=1, **options)})
 
 
-slow = pytest.mark.slow
 TestPaperExperts = choice(fusion="experts-paper")
 TestBilinearDecoder = slow(choice(CAT_SEG, decoder="bilinear"))  # CAT-Seg, arXiv v1
 TestExpertsOnASerialBlock = slow(choice(CAT_SEG, fusion="experts"))  # PCA-Seg, Table 5b
@@ -133,3 +200,29 @@ def test_a_line_in_the_table_of_fusions_is_all_that_a_new_one_needs(monkeypatch)
     assert isinstance(small(fusion="new").aggregation.blocks[0].fuse, LastStream)
     with pytest.raises(UsageError, match=r"fusion=nothing is unknown; it is one of experts, .*, last, new"):
         small(fusion="nothing")
+
+
+WITH_CLASSES = {"costs": MAPS + 1, "known_classes": IMAGENET_CLASSES}
+
+
+@pytest.mark.parametrize(
+    "aggregation",
+    [TinyAggregationConfig(), TWO_BLOCKS, replace(TWO_BLOCKS, kind="none")],
+    ids=["own", "two blocks", "none"],
+)
+@torch.inference_mode()
+def test_known_classes_add_a_cost_that_counts(aggregation: TinyAggregationConfig) -> None:
+    torch.manual_seed(0)
+    network = build_tiny(TinyConfig(aggregation=replace(aggregation, **WITH_CLASSES))).eval()
+    image, text = 255 * torch.rand(1, 3, 64, 96), torch.randn(5, 1, 384)
+    logits = network(image, text)
+    assert logits.shape[:2] == (1, 5) and logits.isfinite().all()
+    network.aggregation.get_submodule("synthesized").get_buffer("anchors").normal_()
+    assert not torch.allclose(network(image, text), logits)
+
+
+@torch.inference_mode()
+def test_without_known_classes_there_is_no_such_cost() -> None:
+    network = build_tiny(TinyConfig(aggregation=TinyAggregationConfig(costs=MAPS, known_classes=0)))
+    assert not any("synthesized" in name for name in network.state_dict())
+    assert len(network.image_encoder(torch.rand(1, 3, 64, 64)).maps) == MAPS
