@@ -95,6 +95,13 @@ def test_addresses_may_be_in_capitals_and_end_in_a_slash(segment: Command, root:
     ]
 
 
+def test_labelme_embeds_what_is_no_file(root: str, photo: bytes) -> None:
+    result = segvoc.load("tiny").segment(f"{root}/a/street.jpg", ["cat", "wall"])
+    assert result.content == photo
+    content = result.to_labelme("out/street.json")
+    assert content["imageData"] and json.loads(Path("out/street.json").read_text()) == content
+
+
 @pytest.mark.parametrize(
     ("images", "closed"),
     [

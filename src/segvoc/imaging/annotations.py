@@ -192,6 +192,7 @@ def labelme_content(
     objects: UInt16[np.ndarray, "H W"] | None,
     *,
     path: str,
+    data: str | None = None,
 ) -> dict[str, Any]:
     """The content of LabelMe's file of an image; the polygons of an object have its number as their group.
 
@@ -200,6 +201,7 @@ def labelme_content(
         words: the words.
         objects: the number of each pixel's object, 0 for none; None: connected regions are the objects.
         path: path of the image, relative to the file.
+        data: the image file in base64; None: LabelMe reads it from `path`.
     """
     regions = [piece for region in connected_regions(labels, len(words), objects) for piece in pieces_of(region)]
     # LabelMe draws outlines too, so a region in a hole has to come after the region around it
@@ -222,7 +224,7 @@ def labelme_content(
             for region in regions
         ],
         "imagePath": path,
-        "imageData": None,  # LabelMe reads it from `path`
+        "imageData": data,
         "imageHeight": height,
         "imageWidth": width,
     }

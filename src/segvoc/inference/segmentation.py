@@ -1,5 +1,6 @@
 """The result of labeling one image."""
 
+import base64
 import functools
 import io
 import math
@@ -20,6 +21,7 @@ from segvoc.imaging.annotations import (
     MaskForm,
     categories,
     detections,
+    labelme_content,
     region_annotations,
     stuff_classes,
 )
@@ -40,6 +42,7 @@ from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.inference.reports import LabelStatistics, json_text, report_fields, summary_notes
 from segvoc.runtime.progress import print_line
 from segvoc.storage.atomic_writes import check_names, write_atomically
+from segvoc.storage.files import write_json
 from segvoc.vocabulary import Part, folded
 
 if TYPE_CHECKING:
@@ -389,6 +392,36 @@ class Segmentation:
             "categories": list(categories(self.words, stuff - counted)),
         }
 
+    def to_labelme(self, file: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+        """Convert to a LabelMe annotation: a polygon per connected component.
+
+            result.to_labelme("photo.json")  # then: labelme photo.json
+
+        Args:
+            file: also write it to this file, atomically.
+
+        Returns:
+            The content of the file. "imagePath" is the image's path relative to it (without a file: the image's name);
+            an image that is no file is embedded.
+
+        Raises:
+            UsageError: scikit-image isn't installed, or the file would overwrite the image.
+            OutputError: the file can't be written.
+        """
+        data, path = None, "image.png"
+        if self.source is None or self.content is not None:
+            content = io.BytesIO()
+            Image.fromarray(self.image).save(content, "PNG")
+            data = base64.b64encode(content.getvalue()).decode("ascii")
+        else:
+            path = Path(self.source).name if file is None else _seen_from(os.fspath(file), self.source)
+        annotation = labelme_content(self.labels, self.words, self.objects, path=path, data=data)
+        if file is not None:
+            if self.source is not None and os.path.realpath(file) == os.path.realpath(self.source):
+                raise UsageError(f"{os.fspath(file)!r} is the image itself; give a name that ends with .json")
+            write_json(Path(file), annotation)
+        return annotation
+
     @property
     def is_unsure(self) -> bool:
         """Whether perhaps none of the words is in the image: "unsure" of `report`."""
@@ -495,3 +528,11 @@ class Segmentation:
                 problem = f"{str(left)!r} of an earlier run can't be removed: {error.strerror}; remove it yourself"
                 raise OutputError(problem) from None
         return paths
+
+
+def _seen_from(file: str, image: str) -> str:
+    """The path of an image relative to the folder of a file, with slashes."""
+    try:
+        return Path(os.path.relpath(image, os.path.dirname(file) or ".")).as_posix()
+    except ValueError:  # on another drive of Windows
+        return Path(image).absolute().as_posix()
