@@ -5,9 +5,11 @@ import subprocess
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tools import make_tables
+from segvoc.imaging.palette import class_colors
+from tools import make_palette, make_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 1 << 30
@@ -21,6 +23,11 @@ def test_every_locked_package_may_be_used() -> None:
         pytest.skip(f"this environment isn't the locked one: {error}")
     assert {"torch", "numpy", "click"} <= {package.name for package in found}
     assert [package for package in found if not package.accepted] == []
+
+
+def test_shipped_colors_are_those_that_the_tool_computes() -> None:
+    colors = make_palette.palette()
+    assert np.array_equal(colors, class_colors(len(colors)))
 
 
 def test_tables_have_what_the_code_says_and_what_was_measured() -> None:

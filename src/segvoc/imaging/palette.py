@@ -18,7 +18,7 @@ BACKGROUND_COLOR = (128, 128, 128)
 """Gray, reserved for the background, so that it never stands out."""
 
 _TABLE = Path(__file__).with_name("class_colors.png")
-"""The colors of classes, row by row, as `class_colors` describes them.
+"""The colors of classes, row by row, as `class_colors` describes them (tools/make_palette.py computes them).
 
 The first twenty were optimized by simulated annealing to maximize the smallest distance between any two, also under
 simulated red-green and blue color blindness (Machado, Oliveira and Fernandes 2009). Up to 256, each is the farthest
