@@ -24,7 +24,7 @@ def test_a_model_tuned_with_the_network_of_tiny_has_the_programs_that_ship(tiny_
     tuned = copy.copy(tiny_network)
     tuned.origin = {**tiny_network.origin, "training": {"steps": 1}}
     monkeypatch.setattr(exporting, "SIZES", ((96, 128),))
-    monkeypatch.setattr(exporting._Folder, "write", None)
+    monkeypatch.setattr(exporting, "_write_programs", None)
     assert export(tuned, tmp_path / "out", taught=[taught]).equal_labels > 0.999
     assert tuned.taught == ()
     exported = ExportedSegmenter(tmp_path / "out")

@@ -23,7 +23,7 @@ from segvoc.checkpoints.origins import BOTH_DINO_FILES, refuse_other_origins
 from segvoc.checkpoints.strict import fit_thirds, renamed, shapes_of, third, with_prefixes
 from segvoc.encoders.base import ImageFeatures, normalized_pixels
 from segvoc.encoders.clip_text import ClipTextConfig
-from segvoc.encoders.official_clip import ClipFamily, PublishedTower, Renamed, TowerStates, map_towers, split_packed
+from segvoc.encoders.official_clip import PublishedTower, Renamed, TowerStates, map_towers, split_packed
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.timm_clip import TimmClipImageEncoder
 from segvoc.encoders.vit import TimmClipSizes, VitConfig, patch_grid, projection_weights
@@ -63,7 +63,7 @@ class DinoTxtImageEncoder(TimmClipImageEncoder):
     def __init__(self, tower: Eva, *, heads: int, taps: tuple[int, ...], input_size: int) -> None:
         """Build the head, whose blocks have so many attention heads, with random weights on timm's DINOv3."""
         super().__init__(tower, taps=taps, input_size=input_size)
-        self.family = ClipFamily("DINOv3", dino_txt_states)
+        self.family, self.states = "DINOv3", dino_txt_states
         tower.rope = DinoRotations(cast(int, tower.embed_dim) // cast(Any, tower.blocks)[0].attn.num_heads)
         norm = partial(LayerNorm, eps=1e-5)
         sizes: dict[str, Any] = {"mlp_ratio": 8 / 3, "swiglu_mlp": True, "swiglu_align_to": 64, "init_values": 1e-5}

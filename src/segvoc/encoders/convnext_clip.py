@@ -18,7 +18,7 @@ from torch.func import functional_call
 
 from segvoc.checkpoints.strict import inside, renamed
 from segvoc.encoders.base import IMAGENET_STATISTICS, ImageFeatures, normalized_pixels
-from segvoc.encoders.official_clip import ClipFamily, PublishedTower, Renamed, TowerStates, map_towers, rename_openai
+from segvoc.encoders.official_clip import PublishedTower, Renamed, TowerStates, map_towers, rename_openai
 from segvoc.encoders.vit import patch_grid
 
 StageFourGradient = Literal["both", "stride_16", "stride_32"]
@@ -136,7 +136,7 @@ class ConvNextClipImageEncoder(PublishedTower):
     released.
     """
 
-    family = ClipFamily("ConvNeXt-CLIP", convnext_clip_states)
+    family, states = "ConvNeXt-CLIP", staticmethod(convnext_clip_states)
     stride = 32
 
     def __init__(self, config: ConvNextClipConfig) -> None:

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from segvoc.encoders.base import CLIP_STATISTICS, ImageFeatures, normalized_pixels
 from segvoc.encoders.dense_modes import SELF_SIMILARITIES, DenseMode, mix_values
-from segvoc.encoders.official_clip import ClipFamily, PublishedTower, eva_clip_states
+from segvoc.encoders.official_clip import PublishedTower, eva_clip_states
 from segvoc.encoders.vit import VitConfig, patch_grid, positions_on_grid, projection_weights
 
 
 class EvaClipImageEncoder(PublishedTower):
     """One dense map of unit vectors in the space shared with the text, and taps of intermediate blocks."""
 
-    family = ClipFamily("EVA02-CLIP", eva_clip_states)
+    family, states = "EVA02-CLIP", staticmethod(eva_clip_states)
 
     def __init__(self, vit: VitConfig, *, dense: DenseMode = "csa") -> None:
         super().__init__()

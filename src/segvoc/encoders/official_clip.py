@@ -14,7 +14,6 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -30,19 +29,13 @@ TowerStates = tuple[dict[str, Tensor], dict[str, Tensor]]
 """State dicts of the image encoder and of the text encoder."""
 
 
-class ClipFamily(NamedTuple):
-    """A family of published CLIPs."""
-
-    name: str
-    """Its name in `CLIP_FAMILIES`."""
-    states: Callable[[Mapping[str, Tensor], nn.Module, nn.Module], TowerStates]
-    """The key map of the image encoder and its text encoder."""
-
-
 class PublishedTower(nn.Module):
     """An image encoder with published weights."""
 
-    family: ClipFamily
+    family: str
+    """Its family's name in `CLIP_FAMILIES`."""
+    states: Callable[[Mapping[str, Tensor], nn.Module, nn.Module], TowerStates]
+    """The key map of the image encoder and its text encoder."""
     companion: str | None = None
     """The part with a separate weights file, besides CLIP's."""
 
@@ -59,11 +52,11 @@ class PublishedTower(nn.Module):
         official = {**clip, **(companion or {})}
         name = clip_family(official)
         if name is None:
-            refuse_other_origins(official, "CLIP", *(("ERR-Seg",) if self.family.name == "ConvNeXt-CLIP" else ()))
-        elif name != self.family.name:
-            raise CheckpointError(f"these are {name} weights, for towers of {self.family.name}; {_use_of(name)}")
+            refuse_other_origins(official, "CLIP", *(("ERR-Seg",) if self.family == "ConvNeXt-CLIP" else ()))
+        elif name != self.family:
+            raise CheckpointError(f"these are {name} weights, for towers of {self.family}; {_use_of(name)}")
         _warn_of_activation(official, self)
-        return self.family.states(official, self, text_encoder)
+        return self.states(official, self, text_encoder)
 
 
 def towers_state(

@@ -26,7 +26,6 @@ from segvoc.checkpoints.strict import renamed
 from segvoc.encoders.base import ImageFeatures, normalized_pixels
 from segvoc.encoders.clip_text import SiglipTextEncoder
 from segvoc.encoders.official_clip import (
-    ClipFamily,
     PublishedTower,
     Renamed,
     TowerStates,
@@ -62,8 +61,8 @@ class TimmClipImageEncoder(PublishedTower):
 
     def __init__(self, tower: nn.Module, *, taps: Sequence[int], input_size: int) -> None:
         super().__init__()
-        name = "PE-Core" if isinstance(tower, Eva) else "MobileCLIP" if isinstance(tower, FastVit) else "SigLIP"
-        self.family = ClipFamily(name, timm_clip_states)
+        self.states = timm_clip_states
+        self.family = "PE-Core" if isinstance(tower, Eva) else "MobileCLIP" if isinstance(tower, FastVit) else "SigLIP"
         self.tower, self.taps, self.input_size = cast(Any, tower), tuple(taps), input_size
         stages = self.tower.feature_info
         self.stride: int = stages[-1]["reduction"]

@@ -1,13 +1,13 @@
 """Encodes vocabularies, whatever library runs the text encoder: each prompt once, cached in memory and on disk."""
 
 import hashlib
-import shutil
+import sqlite3
 import unicodedata
 import warnings
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,10 +15,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from segvoc.errors import OutputError, UnknownWordWarning
+from segvoc.errors import UnknownWordWarning
 from segvoc.runtime.arrays import Array, array_namespace, normalized, to_numpy
 from segvoc.runtime.version import __version__
-from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import cache_folder, digest_of
 from segvoc.vocabulary import Vocabulary
 
@@ -82,8 +81,8 @@ KEPT_FROM = 64
 KEPT_FORMAT = 3
 """Version of the on-disk cache."""
 
-LARGEST_CACHE = 4 << 30
-"""Maximum size of the on-disk cache, which then starts over [bytes]."""
+LARGEST_FILE = 4 << 30
+"""Maximum size of a file of that cache, which then starts over [bytes]."""
 
 PROMPTS_AT_ONCE = 4096
 """Prompts to encode before averaging and storing: 8 MB with 512 channels."""
@@ -129,6 +128,32 @@ class Tokenizer(Protocol):
     def unknown_words(self, words: Sequence[str]) -> list[str]:
         """Find words that the encoder probably doesn't know, such as words of another language."""
         ...
+
+
+def _in_database(path: Path, statement: str, rows: Iterable[Sequence[object]]) -> list[Any]:
+    """Execute a statement of SQLite for each row; in one transaction, safe from other processes and kills.
+
+    Without space, permission or a lock in time, and in a damaged or too large file, which is removed, nothing happens.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file() and path.stat().st_size > LARGEST_FILE:
+            raise sqlite3.DatabaseError
+        with closing(sqlite3.connect(path, timeout=10.0)) as database, database:
+            database.execute("create table if not exists kept (key text primary key, content blob, checksum blob)")
+            return [found for row in rows for found in database.execute(statement, row)]
+    except (OSError, sqlite3.OperationalError):
+        return []
+    except sqlite3.DatabaseError:
+        # the journal too, which SQLite would apply to the next file of this name
+        with suppress(OSError):
+            for file in (path, path.with_name(f"{path.name}-journal")):
+                file.unlink(missing_ok=True)
+        return []
+
+
+def _checksum(key: str, content: object) -> bytes:
+    return hashlib.blake2b(f"{key} ".encode() + content, digest_size=8).digest() if isinstance(content, bytes) else b""
 
 
 class PromptedWordEncoder(ABC):
@@ -216,33 +241,36 @@ class PromptedWordEncoder(ABC):
         return embeddings
 
     def _cached_or_encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
-        """Load the embeddings of classes from disk, or compute and store them, in steps that a kill doesn't lose."""
-        folder = cache_folder() if self.on_disk and len(classes) * len(self.templates) >= KEPT_FROM else None
+        """Load the embeddings of classes from disk, or compute them."""
+        file = self._file() if len(classes) * len(self.templates) >= KEPT_FROM else None
+        keys = {prompts: digest_of(prompts, self.average) for prompts in classes} if file else {}
+        found = (
+            _in_database(file, "select * from kept where key = ?", [(key,) for key in keys.values()]) if file else []
+        )
+        each = 1 if self.average else len(self.templates)
+        stored = {
+            key: np.frombuffer(content, "<f4").reshape(each, -1).copy()
+            for key, content, checksum in found
+            if checksum == _checksum(key, content)
+        }
+        embeddings = {prompts: self.restored(stored[key]) for prompts, key in keys.items() if key in stored}
+        missing = [prompts for prompts in classes if prompts not in embeddings]
         step = max(1, PROMPTS_AT_ONCE // len(self.templates))
-        embeddings: dict[ClassPrompts, Float[Array, "P C"]] = {}
-        for start in range(0, len(classes), step):
-            some = classes[start : start + step]
-            embeddings |= self._encoded(some) if folder is None else self._stored(folder / "words", some)
+        for start in range(0, len(missing), step):
+            encoded = self._encoded(missing[start : start + step])
+            if file and str(next(iter(encoded.values())).dtype).endswith("float32"):
+                rows = [(keys[prompts], to_numpy(rows).astype("<f4").tobytes()) for prompts, rows in encoded.items()]
+                checked = [(*row, _checksum(*row)) for row in rows]
+                _in_database(file, "insert or replace into kept values (?, ?, ?)", checked)
+            embeddings |= encoded
         return embeddings
 
-    def _stored(self, folder: Path, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
-        """Load classes from their file, or compute and write it; a damaged file counts as missing."""
+    def _file(self) -> Path | None:
+        folder = cache_folder()
+        if folder is None or not self.on_disk:
+            return None
         self._key = self._key or self.digest()
-        file = folder / f"{digest_of(KEPT_FORMAT, __version__, self._key, classes, self.average)}.embeddings"
-        with suppress(OSError):
-            stored = file.read_bytes()
-            if hashlib.sha256(stored[32:]).digest() == stored[:32]:
-                each = 1 if self.average else len(self.templates)
-                rows = np.frombuffer(stored, "<f4", offset=32).reshape(len(classes), each, -1)
-                return {prompts: self.restored(row.copy()) for prompts, row in zip(classes, rows, strict=True)}
-        embeddings = self._encoded(classes)
-        if str(next(iter(embeddings.values())).dtype).endswith("float32"):
-            with suppress(OSError, OutputError):
-                if folder.is_dir() and sum(one.stat().st_size for one in folder.iterdir()) > LARGEST_CACHE:
-                    shutil.rmtree(folder)
-                content = np.stack([to_numpy(embeddings[prompts]) for prompts in classes]).astype("<f4").tobytes()
-                write_bytes(file, hashlib.sha256(content).digest() + content)
-        return embeddings
+        return folder / "words" / f"{digest_of(KEPT_FORMAT, __version__, self._key)}.sqlite"
 
     def _encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
         """Compute the embeddings of classes; shared prompts are encoded once."""

@@ -25,7 +25,6 @@ from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
 from segvoc.encoders.prompt_tokenizer import UnknownBy
 from segvoc.errors import UsageError, checked_call, missing_extra
 from segvoc.exporting.programs import (
-    Program,
     comes_apart,
     image_program,
     programs_apart,
@@ -202,15 +201,17 @@ def export(
             "Triton runs programs alone, which know nothing of taught words; export without them, and give them "
             "where the folder labels images: segvoc segment --model OUT --taught FILE"
         )
+    # programs for words are also split in two, which is faster on CPUs
+    splits = format == "onnx" and dtype != "float16" and comes_apart(model.network)
+    copies = (format, dtype, vocabulary) == ("onnx", "float32", None) and not afresh and _has_shipped_network(model)
     with export_in_the_making(Path(out)) as folder:
-        made = _Folder(model=model, path=folder, format=format, dtype=dtype, vocabulary=vocabulary, say=say)
-        if (format, dtype, vocabulary) == ("onnx", "float32", None) and not afresh and _has_shipped_network(model):
+        if copies:
             say("copying the programs that ship")
             copy_tiny(folder)
-            if not is_tiny(model.origin):  # words were learned with it
-                made.write_manifest()
         else:
-            made.write()
+            _write_programs(model, folder, dtype, vocabulary, splits, say)
+        if not copies or not is_tiny(model.origin):  # words were learned with it
+            _manifest(model, dtype, vocabulary, splits).write(folder)
         add_taught(folder, model.taught)
         if format == "triton":
             from segvoc.exporting.triton_repository import make_repository  # here, since it needs the extra
@@ -234,107 +235,96 @@ def _has_shipped_network(model: NetworkSegmenter) -> bool:
     return has_shipped_weights("tiny", model.network)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Folder:
-    """The folder of an export in the making; see `export` for the settings."""
+def _word_programs(model: NetworkSegmenter) -> dict[tuple[int, int], str]:
+    """Files of the programs for words, by pooling."""
+    poolings = sorted({protocol.pooling for protocol in model.protocols.values()}, reverse=True)
+    return {pooling: f"words_{pooling[0]}x{pooling[1]}.onnx" for pooling in poolings} | {poolings[0]: "words.onnx"}
 
-    model: NetworkSegmenter
-    path: Path
-    format: ExportFormat
-    dtype: ExportDtype
-    vocabulary: Vocabulary | None
-    say: Callable[[str], object]
 
-    @property
-    def _in_halves(self) -> bool:
-        """Whether to also split programs for words in two, which is faster on CPUs."""
-        return self.format == "onnx" and self.dtype != "float16" and comes_apart(self.model.network)
+def _write_programs(
+    model: NetworkSegmenter,
+    folder: Path,
+    dtype: ExportDtype,
+    vocabulary: Vocabulary | None,
+    splits: bool,
+    say: Callable[[str], object],
+) -> None:
+    """Write weights, programs and fixed words; see `export` for the settings."""
+    try:
+        from segvoc.exporting.onnx_files import write_onnx  # here, since it needs the extra
+    except ImportError:
+        raise missing_extra("onnxscript", "export") from None
+    network = _in_dtype(model.network, dtype)
+    write = partial(write_onnx, weights=_write_weights(model, network, folder, dtype, free=vocabulary is None))
+    say("writing the program for images")
+    write(image_program(network), folder / "image.onnx")
+    prompts = 1 if network.average_prompts else len(model.templates)
+    for pooling, name in _word_programs(model).items():
+        say(f"writing the program for words ({name})")
+        whole = word_program(network, pooling, prompts, model.traits.votes)
+        write(whole, folder / name)
+        if splits:
+            halves = programs_apart(whole, network, pooling, model.traits.votes)
+            for half, file in zip(halves, files_apart(name), strict=True):
+                write(half, folder / file)
+    if vocabulary is not None:
+        say("encoding the words")
+        np.savez(folder / "words.npz", embeddings=to_numpy(model.encode_words(vocabulary)))
+        return
+    say("writing the program for text")
+    encoder, text = cast(ClipTextEncoder | MiniLM, network.text_encoder), _text_part(model)
+    tokens = encoder.tokenize(EXAMPLE_PROMPTS, multiple=text.max_tokens)
+    write(text_program(network, torch.as_tensor(tokens)), folder / text.program)
+    if isinstance(encoder, MiniLM):
+        shutil.copyfile(TOKENIZER_FILE, folder / text.tokenizer)
+    else:
+        (folder / text.tokenizer).write_text(encoder.own_tokenizer().to_str(), encoding="utf-8")
 
-    @property
-    def word_programs(self) -> dict[tuple[int, int], str]:
-        """Files of the programs for words, by pooling."""
-        poolings = sorted({protocol.pooling for protocol in self.model.protocols.values()}, reverse=True)
-        return {pooling: f"words_{pooling[0]}x{pooling[1]}.onnx" for pooling in poolings} | {poolings[0]: "words.onnx"}
 
-    def write(self) -> None:
-        """Write weights, programs, fixed words and the manifest."""
-        try:
-            from segvoc.exporting.onnx_files import write_onnx  # here, since it needs the extra
-        except ImportError:
-            raise missing_extra("onnxscript", "export") from None
-        network = _in_dtype(self.model.network, self.dtype)
-        self._write_programs(network, partial(write_onnx, weights=self._write_weights(network)))
-        if self.vocabulary is not None:
-            self.say("encoding the words")
-            np.savez(self.path / "words.npz", embeddings=to_numpy(self.model.encode_words(self.vocabulary)))
-        self.write_manifest()
+def _write_weights(
+    model: NetworkSegmenter, network: SegmentationNetwork, folder: Path, dtype: ExportDtype, *, free: bool
+) -> list[Path]:
+    """Write the weights, or copy the shipped file: the same weights, in fewer bits; `free`: words aren't fixed."""
+    preset = str(model.origin.get("preset"))
+    if dtype == "float32" and free and preset in PRESETS and has_shipped_weights(preset, network):
+        return [Path(shutil.copy(SHIPPED / file, folder)) for file in PRESETS[preset].shipped]
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    if not free:
+        state = {name: value for name, value in state.items() if not name.startswith("text_encoder.")}
+    packed = _packed(state) if dtype == "int8" else state
+    (folder / WEIGHTS_FILE).write_bytes(save(packed))  # `save_file` creates a file that only its owner can read
+    return [folder / WEIGHTS_FILE]
 
-    def _write_weights(self, network: SegmentationNetwork) -> list[Path]:
-        """Write the weights, or copy the shipped file: the same weights, in fewer bits."""
-        preset, free = str(self.model.origin.get("preset")), self.vocabulary is None
-        if self.dtype == "float32" and free and preset in PRESETS and has_shipped_weights(preset, network):
-            return [Path(shutil.copy(SHIPPED / file, self.path)) for file in PRESETS[preset].shipped]
-        state = {name: value.contiguous() for name, value in network.state_dict().items()}
-        if not free:
-            state = {name: value for name, value in state.items() if not name.startswith("text_encoder.")}
-        packed = _packed(state) if self.dtype == "int8" else state
-        (self.path / WEIGHTS_FILE).write_bytes(save(packed))  # `save_file` creates a file that only its owner can read
-        return [self.path / WEIGHTS_FILE]
 
-    def _write_programs(self, network: SegmentationNetwork, write: Callable[[Program, Path], None]) -> None:
-        model = self.model
-        self.say("writing the program for images")
-        write(image_program(network), self.path / "image.onnx")
-        prompts = 1 if network.average_prompts else len(model.templates)
-        for pooling, name in self.word_programs.items():
-            self.say(f"writing the program for words ({name})")
-            whole = word_program(network, pooling, prompts, model.traits.votes)
-            write(whole, self.path / name)
-            if self._in_halves:
-                halves = programs_apart(whole, network, pooling, model.traits.votes)
-                for half, file in zip(halves, files_apart(name), strict=True):
-                    write(half, self.path / file)
-        if self.vocabulary is None:
-            self.say("writing the program for text")
-            encoder = cast(ClipTextEncoder | MiniLM, network.text_encoder)
-            text = _text_part(model)
-            tokens = encoder.tokenize(EXAMPLE_PROMPTS, multiple=text.max_tokens)
-            write(text_program(network, torch.as_tensor(tokens)), self.path / text.program)
-            if isinstance(encoder, MiniLM):
-                shutil.copyfile(TOKENIZER_FILE, self.path / text.tokenizer)
-            else:
-                (self.path / text.tokenizer).write_text(encoder.own_tokenizer().to_str(), encoding="utf-8")
-
-    def write_manifest(self) -> None:
-        """Write the manifest."""
-        model, vocabulary = self.model, self.vocabulary
-        network, preset = model.network, PRESETS.get(str(model.origin.get("preset")))
-        stride = cast(ImageEncoder, network.image_encoder).stride
-        record = {} if preset is None or model.origin.get("training") else preset.read_record()
-        programs = (
-            WordsProgram(pooling=pooling, program=program, apart=files_apart(program) if self._in_halves else None)
-            for pooling, program in self.word_programs.items()
-        )
-        # stand-ins are words, which a fixed vocabulary doesn't include
-        traits = model.traits if vocabulary is None else replace(model.traits, background_words=None)
-        ExportManifest(
-            **vars(traits),
-            name=model.name,
-            dtype=self.dtype,
-            image="image.onnx",
-            stride=stride,
-            smallest=stride * smallest_grid(network),
-            words=tuple(programs),
-            text=_text_part(model) if vocabulary is None else None,
-            vocabulary=() if vocabulary is None else vocabulary.words,
-            embeddings=None if vocabulary is None else "words.npz",
-            protocols=model.protocols,
-            has_parts=isinstance(network, PartNetwork),
-            origin={**model.origin, **({"record": record} if record else {})},
-            files={},
-            known_words=model.known_words,
-            known_background=model.known_background,
-        ).write(self.path)
+def _manifest(
+    model: NetworkSegmenter, dtype: ExportDtype, vocabulary: Vocabulary | None, splits: bool
+) -> ExportManifest:
+    network, preset = model.network, PRESETS.get(str(model.origin.get("preset")))
+    stride = cast(ImageEncoder, network.image_encoder).stride
+    record = {} if preset is None or model.origin.get("training") else preset.read_record()
+    # stand-ins are words, which a fixed vocabulary doesn't include
+    traits = model.traits if vocabulary is None else replace(model.traits, background_words=None)
+    return ExportManifest(
+        **vars(traits),
+        name=model.name,
+        dtype=dtype,
+        image="image.onnx",
+        stride=stride,
+        smallest=stride * smallest_grid(network),
+        words=tuple(
+            WordsProgram(pooling=pooling, program=program, apart=files_apart(program) if splits else None)
+            for pooling, program in _word_programs(model).items()
+        ),
+        text=_text_part(model) if vocabulary is None else None,
+        vocabulary=() if vocabulary is None else vocabulary.words,
+        embeddings=None if vocabulary is None else "words.npz",
+        protocols=model.protocols,
+        has_parts=isinstance(network, PartNetwork),
+        origin={**model.origin, **({"record": record} if record else {})},
+        files={},
+        known_words=model.known_words,
+        known_background=model.known_background,
+    )
 
 
 def files_apart(words: str) -> tuple[str, str]:
