@@ -23,7 +23,7 @@ from segvoc.training.monitor import draw_curves
 from segvoc.training.recipes import finetune
 from segvoc.training.run import train
 from segvoc.training.start import Start
-from segvoc.training.trackers import TRACKERS, TensorBoard, default_callbacks, named_tracker
+from segvoc.training.trackers import TRACKERS, TensorBoard, Wandb
 from tests.inference.small_network import small_network
 from tests.training.runs import RECIPE, drawn_images
 
@@ -149,7 +149,7 @@ def test_wandb_has_one_run_with_all_numbers_and_images(tmp_path, monkeypatch):
         finish(run, exit_code=exit_code)
 
     monkeypatch.setattr(wandb.Run, "finish", ended)
-    tracked(tmp_path, lambda: named_tracker("wandb", "discs"))
+    tracked(tmp_path, lambda: Wandb("discs"))
     wandb.teardown()
     losses = [(row["step"], row["train/loss"]) for row in rows if "train/loss" in row]
     assert losses == [(1, 1), (2, 0.5), (2, 0.5), (3, pytest.approx(1 / 3))]
@@ -167,7 +167,7 @@ def test_who_is_not_logged_in_at_wandb_is_told_so_and_not_asked(tmp_path, monkey
     monkeypatch.setattr(wandb, "login", lambda *, prompt: prompt)
     warnings = list[str]()
     start = RunStart(folder=tmp_path, config=CONFIG, steps=1, done=0)
-    with CallbackList([named_tracker("wandb")], warnings.append).session(start, tmp_path):
+    with CallbackList([Wandb()], warnings.append).session(start, tmp_path):
         pass
     assert warnings == [
         "Wandb is disabled (not logged in to W&B: run `wandb login`, or set WANDB_MODE=offline); training continues"
@@ -176,11 +176,10 @@ def test_who_is_not_logged_in_at_wandb_is_told_so_and_not_asked(tmp_path, monkey
 
 def test_what_a_missing_tracker_needs_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert default_callbacks() == []
     for name in TRACKERS:
         command = r'pip install "segvoc\[train\]"' if name == "tensorboard" else f"pip install {name}"
         with pytest.raises(UsageError, match=command):
-            named_tracker(name)
+            TRACKERS[name]()
 
 
 pytestmark = pytest.mark.usefixtures("small_preset", "undrawn")

@@ -24,7 +24,7 @@ from segvoc.evaluation.task import EvaluationTask
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.runtime.distributed import Processes, join_processes
 from segvoc.training.loop import Training
-from segvoc.training.monitor import LabeledValidation, Monitor
+from segvoc.training.monitor import Monitor
 from segvoc.training.run_folder import RunFolder
 from tests.inference.small_network import small_protocols
 from tests.processes import free_port, printed
@@ -57,7 +57,7 @@ def monitor(training: Training, images: Path, folder: RunFolder, processes: Proc
         folder=folder,
         recipe=training.recipe,
         segmenter=lambda _: segmenter,
-        validation=LabeledValidation(EvaluationTask.of_images(drawn_images(images))),
+        validation=EvaluationTask.of_images(drawn_images(images)),
         processes=processes,
         progress=False,
     )

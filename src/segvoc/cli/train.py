@@ -12,7 +12,7 @@ from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError, did_you_mean
 from segvoc.models.catalog import catalog
 from segvoc.storage.records import parse_settings
-from segvoc.training.trackers import TRACKERS, named_tracker
+from segvoc.training.trackers import TRACKERS, Wandb
 
 if TYPE_CHECKING:
     from segvoc.data.labeled_images import LabeledImages
@@ -178,7 +178,9 @@ def _callbacks(trackers: Sequence[str], project: str | None) -> "list[Callback] 
         raise UsageError(f"--track {NO_TRACKER} leaves all out; give it alone, or leave it out")
     if project is not None and "wandb" not in chosen:
         raise UsageError("--track-project is for W&B; name it: --track wandb")
-    return [named_tracker(name, project) for name in chosen if name != NO_TRACKER] if chosen else None
+    if not chosen:
+        return None
+    return [Wandb(project) if name == "wandb" else TRACKERS[name]() for name in chosen if name != NO_TRACKER]
 
 
 def _recipe(name: str, model: str | None, of_own_images: dict[str, Any]) -> "Recipe":

@@ -55,9 +55,9 @@ class Confusion:
             raise ValueError(f"cannot add confusion matrices of different sizes; all need {classes} classes")
         pairs = [confusion.truth * (classes + 1) + confusion.prediction for confusion in confusions]
         codes, places = np.unique(np.concatenate([np.zeros(0, np.int64), *pairs]), return_inverse=True)
-        pixels = np.zeros(len(codes), np.int64)
-        np.add.at(pixels, places, np.concatenate([np.zeros(0, np.int64), *(entry.pixels for entry in confusions)]))
-        return cls._of(codes, pixels, classes, sum(confusion.ignored for confusion in confusions))
+        pixels = np.concatenate([np.zeros(0, np.int64), *(entry.pixels for entry in confusions)])
+        ignored = sum(confusion.ignored for confusion in confusions)
+        return cls._of(codes, _summed(places, pixels, len(codes)), classes, ignored)
 
     @classmethod
     def _of(cls, codes: np.ndarray, pixels: np.ndarray, classes: int, ignored: int) -> "Confusion":
@@ -121,10 +121,7 @@ def _counted(codes: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _summed(classes: np.ndarray, pixels: np.ndarray, number: int) -> np.ndarray:
-    # `bincount` with weights would count in floats
-    sums = np.zeros(number, np.int64)
-    np.add.at(sums, classes, pixels)
-    return sums
+    return np.bincount(classes, pixels, number).astype(np.int64)  # floats count exactly up to 2**53
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

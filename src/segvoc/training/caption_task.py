@@ -28,7 +28,6 @@ from segvoc.runtime.distributed import Processes, available_cores
 from segvoc.runtime.progress import Progress, print_line
 from segvoc.storage.files import digest_of
 from segvoc.training.loop import ForwardPass
-from segvoc.training.monitor import CaptionedValidation
 from segvoc.training.objectives import TERMS, SynergyLosses, TrainingObjective
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import FEATURES
@@ -221,9 +220,9 @@ class CaptionData:
         return cls(recipe=recipe, dataset=dataset, folder=folder, seed=seed, processes=processes, silent=silent)
 
     @property
-    def validation(self) -> CaptionedValidation:
+    def validation(self) -> CaptionDataset:
         """The images whose overlays are drawn."""
-        return CaptionedValidation(self.dataset)
+        return self.dataset
 
     def described(self) -> dict[str, Any]:
         """The data's entries in the configuration of the run: everything its results depend on."""

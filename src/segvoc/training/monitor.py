@@ -71,56 +71,38 @@ OnSegmented = Callable[[Segmentation, str], None]
 """Called with the results of a few images, and their stems."""
 
 
-@dataclass(frozen=True)
-class LabeledValidation:
-    """Validation images with scoring rules."""
+def _segment_labeled(
+    task: EvaluationTask, segmenter: Segmenter, processes: Processes, on_segmented: OnSegmented
+) -> tuple[Confusion, list[str]]:
+    """Segment this process's share: the confusion counts, and a line per unreadable image."""
+    # a single view, since published protocols may take several times as long
+    protocol = evaluation_protocol(segmenter, task, EvaluationSettings(options={"window": "auto"}))
+    network, images = TaskSegmenter(segmenter, task, protocol), task.select_images(None)
+    shown, counts = {image.stem for image in images[:SHOWN]}, list[Confusion]()
 
-    task: EvaluationTask
+    def keep(truth: GroundTruth, result: Segmentation, score: ImageScore) -> None:
+        counts.append(score.confusion)
+        if score.stem in shown:
+            on_segmented(result, score.stem)
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The scored classes."""
-        return self.task.classes
-
-    def segment(
-        self, segmenter: Segmenter, processes: Processes, on_segmented: OnSegmented
-    ) -> tuple[Confusion, list[str]]:
-        """Segment this process's share: the confusion counts, and a line per unreadable image."""
-        # a single view, since published protocols may take several times as long
-        settings = EvaluationSettings(options={"window": "auto"})
-        task, protocol = self.task, evaluation_protocol(segmenter, self.task, settings)
-        network, images = TaskSegmenter(segmenter, task, protocol), task.select_images(None)
-        shown, counts = {image.stem for image in images[:SHOWN]}, list[Confusion]()
-
-        def keep(truth: GroundTruth, result: Segmentation, score: ImageScore) -> None:
-            counts.append(score.confusion)
-            if score.stem in shown:
-                on_segmented(result, score.stem)
-
-        # same batches as in an evaluation: the other images of a batch can change the last bits of a result
-        failures = segment_and_score(network, processes.share(network.batches(images)), keep)
-        return Confusion.total(counts, len(task.classes)), list(failures.values())
+    # same batches as in an evaluation: the other images of a batch can change the last bits of a result
+    failures = segment_and_score(network, processes.share(network.batches(images)), keep)
+    return Confusion.total(counts, len(task.classes)), list(failures.values())
 
 
-@dataclass(frozen=True)
-class CaptionedValidation:
-    """Captioned images, of which the first few are segmented by their phrases."""
-
-    dataset: CaptionDataset
-    classes: tuple[str, ...] = ()
-    """No classes are scored, since there are no labels."""
-
-    def segment(self, segmenter: Segmenter, processes: Processes, on_segmented: OnSegmented) -> tuple[None, list[str]]:
-        """See `LabeledValidation.segment`; there is nothing to count."""
-        problems: list[str] = []
-        for entry in processes.share(list(self.dataset.entries(0, SHOWN))):
-            try:
-                image = entry.location.read()
-            except InputError as error:
-                problems.append(str(error))
-                continue
-            on_segmented(segmenter.segment(image, self.dataset.phrases(entry), threshold=0.5), entry.name)
-        return None, problems
+def _segment_captioned(
+    dataset: CaptionDataset, segmenter: Segmenter, processes: Processes, on_segmented: OnSegmented
+) -> tuple[None, list[str]]:
+    """Segment the first few images by their phrases; there is nothing to count."""
+    problems: list[str] = []
+    for entry in processes.share(list(dataset.entries(0, SHOWN))):
+        try:
+            image = entry.location.read()
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        on_segmented(segmenter.segment(image, dataset.phrases(entry), threshold=0.5), entry.name)
+    return None, problems
 
 
 _NOT_LOSSES = ("step", "loss", "seconds", "learning_rate", "learning_rates", "gradient_norm", "gigabytes", "problem")
@@ -134,7 +116,8 @@ class Monitor:
     recipe: Recipe
     segmenter: Callable[[int], Segmenter]
     """Returns a segmenter with the network's current weights; its argument is the number of steps so far."""
-    validation: LabeledValidation | CaptionedValidation
+    validation: EvaluationTask | CaptionDataset
+    """Labeled images, which are scored, or captioned ones, of which the first few are segmented by their phrases."""
     processes: Processes
     progress: bool
     callbacks: Sequence[Callback] = ()
@@ -186,13 +169,16 @@ class Monitor:
         Returns:
             The mean IoU in [0, 1]; None without labels.
         """
-        words, folder = self.validation.classes, self.folder.path / "images" / f"step_{step:06d}"
+        validation, folder = self.validation, self.folder.path / "images" / f"step_{step:06d}"
 
         def draw(result: Segmentation, stem: str) -> None:
             write_atomically(folder / f"{stem}.png", partial(result.overlay().save, format="PNG"))
 
-        counts, problems = self.validation.segment(self.segmenter(step), self.processes, draw)
-        gathered = self.processes.gather((counts, problems))
+        if isinstance(validation, EvaluationTask):
+            words, result = validation.classes, _segment_labeled(validation, self.segmenter(step), self.processes, draw)
+        else:
+            words, result = (), _segment_captioned(validation, self.segmenter(step), self.processes, draw)
+        gathered = self.processes.gather(result)
         for problem in (problem for _, problems in gathered for problem in problems):
             self.warn(f"passed over: {problem}")
         scores: dict[str, Any] = {}

@@ -1,5 +1,6 @@
 """`segvoc train`: trains a network with a recipe and writes the results to a run folder."""
 
+import importlib.util
 import os
 import platform
 import sys
@@ -36,7 +37,7 @@ from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import FEATURES, MODEL_FILE, STARTED_FROM, RunFolder, open_together
 from segvoc.training.start import Start, build
-from segvoc.training.trackers import default_callbacks
+from segvoc.training.trackers import TensorBoard
 from segvoc.training.training_data import LabelData, TrainingImages, TrainOptions, check_options
 from segvoc.training.tuning import TUNED_WORDS_FILE, Tuning
 
@@ -120,7 +121,8 @@ def train(
         else:
             with announced("encoding the classes' names", silent=silent or captioned):
                 task = data.task(network, built.preset.templates_of(recipe.network_config()))
-        callbacks = default_callbacks() if callbacks is None else callbacks
+        if callbacks is None:
+            callbacks = [TensorBoard()] if importlib.util.find_spec("tensorboard") is not None else []
         monitor = Monitor(
             folder=folder,
             recipe=recipe,

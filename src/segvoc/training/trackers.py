@@ -16,10 +16,7 @@ from typing import Any
 from segvoc.errors import UsageError, missing_extra, missing_package
 from segvoc.training.callbacks import Callback, RunEnd, RunEvaluation, RunStart, step_numbers
 
-__all__ = ["TRACKERS", "TensorBoard", "Wandb", "default_callbacks", "named_tracker"]
-
-TRACKERS = ("tensorboard", "wandb")
-"""Tracker names on the command line."""
+__all__ = ["TRACKERS", "TensorBoard", "Wandb"]
 
 
 class _Tracker(Callback):
@@ -120,14 +117,5 @@ class Wandb(_Tracker):
             self._run.finish(exit_code={"finished": 0, "stopped": 130, "failed": 1}[end.status])
 
 
-def named_tracker(name: str, project: str | None = None) -> Callback:
-    """Create one of `TRACKERS`; only W&B has projects.
-
-    Raises: UsageError: its package isn't installed.
-    """
-    return TensorBoard() if name == "tensorboard" else Wandb(project)
-
-
-def default_callbacks() -> list[Callback]:
-    """Default callbacks: TensorBoard, if installed."""
-    return [TensorBoard()] if importlib.util.find_spec("tensorboard") is not None else []
+TRACKERS = {"tensorboard": TensorBoard, "wandb": Wandb}
+"""The trackers by their names on the command line."""

@@ -31,7 +31,6 @@ from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.training.callbacks import Callback
 from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.loop import ForwardPass
-from segvoc.training.monitor import LabeledValidation
 from segvoc.training.objectives import Objective, PartObjective
 from segvoc.training.recipe import Recipe, learning_rates
 from segvoc.training.start import Start
@@ -183,7 +182,7 @@ class LabelData:
 
     recipe: Recipe
     training_set: TrainingSet
-    validation: LabeledValidation
+    validation: EvaluationTask
 
     @classmethod
     def of(
@@ -219,7 +218,7 @@ class LabelData:
             seed=seed,
             transform=None if transform is None else OwnTransform(function=transform),
         )
-        return cls(recipe=recipe, training_set=training_set, validation=LabeledValidation(validation))
+        return cls(recipe=recipe, training_set=training_set, validation=validation)
 
     def described(self) -> dict[str, Any]:
         """The data's entries in the configuration of the run: everything its results depend on."""
@@ -230,7 +229,7 @@ class LabelData:
             "background": images.background,
             "count": len(images),
             "learned_digest": f"{seed_of(*(image.identity for image in images.images)):x}",
-            "validation": [image.stem for image in self.validation.task.images.images],
+            "validation": [image.stem for image in self.validation.images.images],
         }
         if images.object_maps is not None:
             facts["objects"] = list(images.object_maps.vocabulary.words)

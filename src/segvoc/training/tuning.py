@@ -341,7 +341,7 @@ class Tuning:
         prefix = "aggregation."
         self.tuned.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
         words = self.words([line for line in scored if line["step"] in (0, best)])
-        validation, learned = self.data.validation.task.images, self.data.training_set.images
+        validation, learned = self.data.validation.images, self.data.training_set.images
         if {one.identity for one in validation.images}.isdisjoint(one.identity for one in learned.images):
             temperature = held_out_temperature(self.plain(best), words, validation)
             words = replace(words, record=replace(words.record, temperature=temperature))
