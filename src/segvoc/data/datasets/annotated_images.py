@@ -205,8 +205,8 @@ class DatasetSource:
         """The dataset's folder, or the folder of its file."""
         return self.path.parent if self.path.is_file() else self.path
 
-    def image(self, name: str, folders: Sequence[Path]) -> Path:
-        """Find an image by its path in the dataset, below candidate folders, the likeliest first.
+    def image(self, name: str, folders: Sequence[Path], others: Sequence[str] = ()) -> Path:
+        """Find an image by its path in the dataset, or by `others`, below candidate folders, the likeliest first.
 
         If given, only `images` is searched, also for the end of the path. The folders are searched for the end of URLs
         and of paths from another machine. Returns the first and longest match, or the first candidate; `ValueError` if
@@ -216,7 +216,7 @@ class DatasetSource:
         if self.images is None:
             with suppress(ValueError):
                 ends = [safe_path(name)]
-        places = [folder / end for end in ends or [Path()] for folder in folders]
+        places = [folder / end for end in (*(ends or [Path()]), *others) for folder in folders]
         if (found := next((place for place in places if place.is_file()), None)) is not None:
             return found
         safe_path(name)  # raises the error that it points outside
