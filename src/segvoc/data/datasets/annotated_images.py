@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 from jaxtyping import UInt16
 
-from segvoc.data.labeled_images import LabeledImage, LabeledImages
+from segvoc.data.labeled_images import LabeledImage, LabeledImages, distinct_names
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.result_paths import distinct_stems, equal_names
@@ -161,11 +161,8 @@ class ParsedDataset:
             about["new_labels"] = tuple(map(vocabulary.words.index, own))
         usable = [image for image in self.images if image.embedded is None and image.problem is None]
         files = Counter(image.image for image in usable if image.exists())
-        stems: Counter[str] = Counter()
-        images = []
-        for image in sorted(self.images, key=lambda image: (image.stem, image.image)):
-            stems[image.stem] += 1
-            stem = image.stem if stems[image.stem] == 1 else f"{image.stem}-{stems[image.stem]}"
+        ordered, images = sorted(self.images, key=lambda image: (image.stem, image.image)), []
+        for image, stem in zip(ordered, distinct_names([image.stem for image in ordered]), strict=True):
             if files[image.image] > 1 and image.embedded is None and image.problem is None:
                 twice = ValueError(f"it has {files[image.image]} entries of the image {str(image.image)!r}")
                 image = broken(image.labels, stem, twice)
