@@ -246,7 +246,7 @@ class LabeledImages:
             )
         label_of = {word: label for label, word in enumerate(words)}
         images = []
-        for one, prefix in zip(sets, _distinct_names([one.name for one in sets]), strict=True):
+        for one, prefix in zip(sets, distinct_names([one.name for one in sets]), strict=True):
             table = [UNLABELED if word in drop else label_of[rename.get(word, word)] for word in one.vocabulary.words]
             # one tuple for all images with the same labels so far
             new_labels: dict[tuple[int, ...] | None, tuple[int, ...]] = {None: tuple(table)}
@@ -315,15 +315,15 @@ class LabeledImages:
         return self.images[index].read_objects(size, stuff_classes(self.vocabulary.words, self.background))
 
 
-def _distinct_names(names: Sequence[str]) -> list[str]:
+def distinct_names(names: Sequence[str]) -> list[str]:
     """The names, those that are taken with the next free number: "val", "val-3", "val-2" for "val", "val", "val-2"."""
-    taken, found = set(names), list[str]()
+    taken, found = set(names), dict[str, None]()
     for name in names:
         number, free = 2, name
         while free in found or (free != name and free in taken):
             free, number = f"{name}-{number}", number + 1
-        found.append(free)
-    return found
+        found[free] = None
+    return list(found)
 
 
 def absence_line(names: Sequence[str], classes: int, unlabeled: int, pixels: int, where: str = "") -> str | None:

@@ -196,12 +196,9 @@ def labelme_content(
 ) -> dict[str, Any]:
     """The content of LabelMe's file of an image; the polygons of an object have its number as their group.
 
-    Args:
-        labels: the index of each pixel's word; indices without a word (65535: unlabeled) have no polygon.
-        words: the words.
-        objects: the number of each pixel's object, 0 for none; None: connected regions are the objects.
-        path: path of the image, relative to the file.
-        data: the image file in base64; None: LabelMe reads it from `path`.
+    Labels without a word (65535: unlabeled) have no polygon. `objects` has the number of each pixel's object, 0 for
+    none; without it, connected regions are the objects. `path` is that of the image, relative to the file; LabelMe
+    reads it from there unless `data` has the image file in base64.
     """
     regions = [piece for region in connected_regions(labels, len(words), objects) for piece in pieces_of(region)]
     # LabelMe draws outlines too, so a region in a hole has to come after the region around it
@@ -236,13 +233,10 @@ def detections(
     confidence: Float32[np.ndarray, "H W"],
     objects: UInt16[np.ndarray, "H W"] | None = None,
 ) -> "supervision.Detections":
-    """A detection for each word that has pixels, or for each of its objects.
+    """A detection for each word that has pixels, or for each of its objects, with the mean `confidence` in [0, 1].
 
-    Args:
-        labels: the index of each pixel's word; indices without a word (65535: unlabeled) are in no detection.
-        words: the words.
-        confidence: the probability of each pixel's word, in [0, 1]; a detection has the mean over its pixels.
-        objects: the number of each pixel's object, 0 for none; other pixels of a word with objects are in no detection.
+    Pixels without a word (65535: unlabeled) are in no detection, nor are those of a word with objects that are in none
+    of these (0 in `objects`).
     """
     try:
         from supervision import Detections

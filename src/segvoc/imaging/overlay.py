@@ -1,6 +1,5 @@
 """The overlay: classes as colors over the image, with names (in any script) and a legend."""
 
-import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,20 +30,6 @@ class Regions:
     """Lines of the legend, largest region first; parts follow their object."""
     objects: list[tuple[int, str, str]] = field(default_factory=list)
     """Objects drawn as separate regions: the region, its name with its number ("cat 2"), and the number alone."""
-
-    @property
-    def cell_size(self) -> int:
-        """Width and height of a cell of the coarse map [pixels]."""
-        return math.ceil(max(self.labels.shape) / _CELLS)
-
-    @functools.cached_property
-    def cells(self) -> Integer[np.ndarray, "h w"]:
-        """The coarse map: the center pixel of each cell.
-
-        Steps that don't need every pixel use it, so their time doesn't depend on the image's size.
-        """
-        start = self.cell_size // 2
-        return self.labels[start :: self.cell_size, start :: self.cell_size]
 
 
 _WIDTH_SHARE, _HEIGHT_SHARE = 0.4, 0.6
@@ -88,16 +73,11 @@ SAVED_OVERLAY = OverlayStyle(max_pixels=4_000_000)
 def draw_overlay(
     image: UInt8[np.ndarray, "H W 3"], regions: Regions, style: OverlayStyle, notes: Sequence[str] = ()
 ) -> Image.Image:
-    """Blend the colors of the regions over an image, and draw outlines, white with dark edges: visible on any color.
+    """Blend the colors of regions over an RGB image, with outlines, names and a legend, to which `notes` are added.
 
-    Args:
-        image: the image, RGB.
-        regions: the regions; pixels without a class (65535) are unchanged.
-        style: the settings; `max_pixels` is the caller's. An `alpha` outside [0, 1] is a `UsageError`.
-        notes: further lines of the legend.
-
-    Returns:
-        An RGB image, of the size of `image` unless the legend is outside.
+    Pixels without a class (65535) are unchanged. Outlines are white with dark edges: visible on any color. The result
+    has the image's size, unless the legend is outside; `max_pixels` is the caller's. `UsageError` for an `alpha`
+    outside [0, 1].
     """
     if not 0 <= style.alpha <= 1:
         raise UsageError(f"alpha={style.alpha} is not the weight of the colors; give a number from 0 to 1")
@@ -300,7 +280,9 @@ def draw_names(overlay: Image.Image, regions: Regions, sizes: Sequence[int], cov
     If it doesn't fit, try two lines, then the next size of `sizes` [px], then (for an object) the number alone;
     otherwise leave it out.
     """
-    cells, step = regions.cells, regions.cell_size
+    # the center pixel of each cell of a coarse map, so that the time doesn't depend on the image's size
+    step = math.ceil(max(regions.labels.shape) / _CELLS)
+    cells = regions.labels[step // 2 :: step, step // 2 :: step]
     free = np.ones(cells.shape, bool)
     left, top, right, bottom = (edge / step for edge in covered)
     free[int(top) : math.ceil(bottom), int(left) : math.ceil(right)] = False

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 from jaxtyping import UInt16
 
-from segvoc.data.labeled_images import LabeledImage, LabeledImages
+from segvoc.data.labeled_images import LabeledImage, LabeledImages, distinct_names
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.result_paths import distinct_stems, equal_names
@@ -161,11 +161,8 @@ class ParsedDataset:
             about["new_labels"] = tuple(map(vocabulary.words.index, own))
         usable = [image for image in self.images if image.embedded is None and image.problem is None]
         files = Counter(image.image for image in usable if image.exists())
-        stems: Counter[str] = Counter()
-        images = []
-        for image in sorted(self.images, key=lambda image: (image.stem, image.image)):
-            stems[image.stem] += 1
-            stem = image.stem if stems[image.stem] == 1 else f"{image.stem}-{stems[image.stem]}"
+        ordered, images = sorted(self.images, key=lambda image: (image.stem, image.image)), []
+        for image, stem in zip(ordered, distinct_names([image.stem for image in ordered]), strict=True):
             if files[image.image] > 1 and image.embedded is None and image.problem is None:
                 twice = ValueError(f"it has {files[image.image]} entries of the image {str(image.image)!r}")
                 image = broken(image.labels, stem, twice)
@@ -205,8 +202,8 @@ class DatasetSource:
         """The dataset's folder, or the folder of its file."""
         return self.path.parent if self.path.is_file() else self.path
 
-    def image(self, name: str, folders: Sequence[Path]) -> Path:
-        """Find an image by its path in the dataset, below candidate folders, the likeliest first.
+    def image(self, name: str, folders: Sequence[Path], others: Sequence[str] = ()) -> Path:
+        """Find an image by its path in the dataset, or by `others`, below candidate folders, the likeliest first.
 
         If given, only `images` is searched, also for the end of the path. The folders are searched for the end of URLs
         and of paths from another machine. Returns the first and longest match, or the first candidate; `ValueError` if
@@ -216,7 +213,7 @@ class DatasetSource:
         if self.images is None:
             with suppress(ValueError):
                 ends = [safe_path(name)]
-        places = [folder / end for end in ends or [Path()] for folder in folders]
+        places = [folder / end for end in (*(ends or [Path()]), *others) for folder in folders]
         if (found := next((place for place in places if place.is_file()), None)) is not None:
             return found
         safe_path(name)  # raises the error that it points outside

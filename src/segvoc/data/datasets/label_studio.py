@@ -120,19 +120,10 @@ def _file_name(address: str) -> str:
 
 
 def _image(source: DatasetSource, folder: Path, name: str) -> Path:
-    places = [folder, folder / "images"]
     base = inner_path(name).name
     # uploaded files have a random prefix: "data/upload/1/0a1b2c3d-photo.jpg"
     others = (base, re.sub(r"^[0-9a-f]{8}-", "", base)) if "upload/" in name.replace("\\", "/") else ()
-    candidates = [place / other for other in others for place in ([source.images] if source.images else places)]
-    existing = next((file for file in candidates if file.is_file()), None)
-    try:
-        exact = source.image(name, places)
-        return exact if existing is None or exact.is_file() else existing
-    except ValueError:
-        if existing is None:
-            raise
-        return existing
+    return source.image(name, [folder, folder / "images"], others)
 
 
 def _regions(task: Entry) -> Sequence[Any] | None:

@@ -152,9 +152,7 @@ def unpack_downloads(
 ) -> tuple[str, ...]:
     """Unpack the downloads that are still archives, skipping hidden files; returns all locations below the data folder.
 
-    A marker file exists until unpacking is complete. If the process is killed or an archived file is damaged, the
-    marker remains, and the next call resumes with the same or a newly downloaded archive.
-
+    A marker file exists until all is whole: the next call resumes, with the same or a newly downloaded archive.
     `on_failure` is called for each damaged file in an archive, with its path below the data folder and the error.
     `InputError` if a whole archive is damaged, `UsageError` if it lacks files or a path in it points outside its
     folder.

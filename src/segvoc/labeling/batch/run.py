@@ -13,7 +13,7 @@ from typing import Any
 
 from segvoc.errors import UsageError, missing_extra
 from segvoc.labeling.batch.sources import BatchSource, Folder, find_source, folder_at
-from segvoc.labeling.batch.work import Batch, Record, Sink
+from segvoc.labeling.batch.work import Batch, Record
 from segvoc.storage.files import strict_json
 from segvoc.storage.journal import lock_folder
 from segvoc.storage.resume import RESUME_FOLDER, Key, difference
@@ -41,11 +41,11 @@ class BatchRun(AbstractContextManager["BatchRun"]):
         out, place = folder_at(batch.out), folder_at(batch.source)
         if place.root.startswith(out.root):
             raise UsageError(f"the results would go into the source folder {batch.out!r}; give another --out")
-        self.batch = batch
+        self.batch, self._out = batch, out
         self.source = source = find_source(batch.source, column=batch.image_column, skip=out.root)
         self._engine = _ray(batch)
         self._facts = self._engine.facts()
-        settings = {
+        self._settings: Key = {
             "source": place.root,
             "source kind": source.kind,
             "image column": source.column,
@@ -56,8 +56,8 @@ class BatchRun(AbstractContextManager["BatchRun"]):
         with ExitStack() as stack:
             if out.is_local:
                 stack.enter_context(lock_folder(f"{out.path}/{RESUME_FOLDER}"))
-            self._manifest = _Manifest(out, batch.sink, settings)
-            self._shards = self._manifest.left(source, batch.shard_images, retry_failed=batch.retry_failed)
+            self._records = self._finished()
+            self._shards = self._left()
             self._lock = stack.pop_all()
         self.before = self.images
         """Images done by earlier runs."""
@@ -74,78 +74,68 @@ class BatchRun(AbstractContextManager["BatchRun"]):
     def __iter__(self) -> Iterator[Record | str]:
         try:
             for outcome in self._engine.run(self._shards, self._facts) if self._shards else ():
-                if isinstance(outcome, Record):
-                    self._manifest.add(outcome)
-                else:
+                if isinstance(outcome, str):
                     self.problems.append(outcome)
+                else:
+                    self._records[outcome.key] = outcome
+                    if time.monotonic() > self._due:
+                        self._save()
                 yield outcome
         finally:
-            self._manifest.save()
+            self._save()
 
     @property
     def images(self) -> int:
         """Number of images with results or an error, of this and earlier runs."""
-        return sum(record.images for record in self._manifest.records.values())
+        return sum(record.images for record in self._records.values())
 
     @property
     def failed(self) -> list[tuple[str, str]]:
         """Sources and problems of failed images, of all runs."""
-        return [failure for record in self._manifest.records.values() for failure in record.failed]
+        return [failure for record in self._records.values() for failure in record.failed]
 
-
-class _Manifest:
-    """The finished work in an output folder; only a single run may use it at a time."""
-
-    def __init__(self, out: Folder, sink: Sink, settings: Key) -> None:
-        self._out, self._settings = out, settings
-        self._due = 0.0
-        entries = {path: size for path, size, _ in out.files()}
-        tables = [path for path in entries if sink == "parquet" and path.lower().endswith(".parquet")]
+    def _finished(self) -> dict[str, Record]:
+        """The shards by key that the output folder's manifest says are finished, and whose files are whole."""
+        out, sizes = self._out, {path: size for path, size, _ in self._out.files()}
+        tables = [path for path in sizes if self.batch.sink == "parquet" and path.lower().endswith(".parquet")]
         records = list[Record]()
-        if BATCH_MANIFEST in entries:
+        if BATCH_MANIFEST in sizes:
             before, records = _read(out) or (None, [])
-            changes = "a manifest that can't be read" if before is None else difference(before, settings)
+            changes = "a manifest that can't be read" if before is None else difference(before, self._settings)
             if changes:
                 raise UsageError(f"{out.address!r} has results of another call ({changes}); give another --out")
         elif tables:
             raise UsageError(
                 f"{out.address!r} has files that aren't of segvoc batch ({tables[0]!r}); give another --out"
             )
-        whole = [record for record in records if all(entries.get(name) == size for name, size in record.files)]
-        self.records = {record.key: record for record in whole}
-        """The finished shards, by key."""
+        whole = [record for record in records if all(sizes.get(name) == size for name, size in record.files)]
         # files that a killed run has written for shards missing from the manifest
         for path in {*tables} - {name for record in whole for name, _ in record.files}:
             if path.startswith("part-"):
                 out.delete(path)
+        return {record.key: record for record in whole}
 
-    def left(self, source: BatchSource, shard_images: int, *, retry_failed: bool = False) -> list[BatchSource]:
-        """The remaining shards of a source, also those with changed files, or with failed images if `retry_failed`."""
-        now = {unit[0]: unit for unit in source.units}
+    def _left(self) -> list[BatchSource]:
+        """The remaining shards of the source; those with changed files, or with failed images on request, are again."""
+        now, retry = {unit[0]: unit for unit in self.source.units}, self.batch.retry_failed
         again = [
             record
-            for record in self.records.values()
-            if any(now.get(unit[0], unit) != unit for unit in record.units) or (retry_failed and record.failed)
+            for record in self._records.values()
+            if any(now.get(unit[0], unit) != unit for unit in record.units) or (retry and record.failed)
         ]
         for record in again:
-            del self.records[record.key]
-        self.save()
+            del self._records[record.key]
+        self._save()
         for record in again:
             for name, _ in record.files:
                 self._out.delete(name)
-        done = {unit for record in self.records.values() for unit in record.units}
-        return list(source.shards(done, shard_images))
+        done = {unit for record in self._records.values() for unit in record.units}
+        return list(self.source.shards(done, self.batch.shard_images))
 
-    def add(self, record: Record) -> None:
-        """Add a finished shard; it is saved within seconds."""
-        self.records[record.key] = record
-        if time.monotonic() > self._due:
-            self.save()
-
-    def save(self) -> None:
-        """Write the manifest."""
+    def _save(self) -> None:
+        """Write the manifest; the next one is due in seconds."""
         start = time.monotonic()
-        content = {"settings": self._settings, "shards": [asdict(record) for record in self.records.values()]}
+        content = {"settings": self._settings, "shards": [asdict(record) for record in self._records.values()]}
         self._out.write(BATCH_MANIFEST, strict_json(content).encode())
         self._due = time.monotonic() + max(2.0, 20 * (time.monotonic() - start))
 

@@ -5,7 +5,6 @@ Any number of processes may write images to the folder; at the end, each builds 
 """
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -156,22 +155,14 @@ class _Pieces:
 def _copy_image(result: Segmentation, target: Path) -> None:
     """Copy the image; applies the EXIF orientation, which few programs support."""
     source, content = result.source, result.content
-    kinds = Image.registered_extensions()
-    kind = kinds.get(target.suffix.lower(), "PNG")
-    if source is not None and content is not None:
+    kind = Image.registered_extensions().get(target.suffix.lower(), "PNG")
+    if source is not None:
         with suppress(InputError), opened_image(source, content=content) as image:
-            if image.format in (kind, "MPO" if kind == "JPEG" else kind) and orientation(image) == 1:
-                write_bytes(target, content)
+            is_kind = image.format == kind or (kind, image.format) == ("JPEG", "MPO")
+            is_named_so = content is None and target.suffix == os.path.splitext(source)[1]
+            if orientation(image) == 1 and (is_kind or is_named_so):
+                write_bytes(target, Path(source).read_bytes() if content is None else content)
                 return
-    elif source is not None:
-        suffix = os.path.splitext(source)[1]
-        is_upright = target.suffix == suffix or kinds.get(suffix.lower()) == kind
-        with suppress(InputError), opened_image(source) as image:
-            is_upright = is_upright and orientation(image) == 1
-        if is_upright:
-            with open(source, "rb") as file:
-                write_atomically(target, lambda written: shutil.copyfileobj(file, written))
-            return
     image = Image.fromarray(result.image)
     options = {"quality": 95, "subsampling": 0} if kind in ("JPEG", "MPO") else {}
     try:
