@@ -130,13 +130,13 @@ tiny: install  ## cross-validate the embedded model and make its weights again
 # Maps take a quarter of an hour and are kept in build/edges; training takes ten minutes of two cores.
 edges: install  ## train the edge refiner again, on the maps of tiny, and score it
 	$(BIN)/python -m tools.edges.train --photos $(PHOTOS) --more $(MORE) --cache build/edges $(ARGS)
-	$(BIN)/python -m tools.edges.export --date $$(date +%F)
+	$(BIN)/python -m tools.shipped_networks edges --date $$(date +%F)
 
 # Each step is kept in build/clicks: views take 12 GB. The shipped network went on from the one before, and was stopped after
 # 92 minutes of one core: ARGS="--start src/segvoc/weights/clicks.onnx --rate 1.5e-3 --minutes 110".
 clicks: install  ## train the network of clicks again, on the features of tiny
 	$(BIN)/python -m tools.clicks.train --photos $(PHOTOS) --more $(MORE) --cache build/clicks --out build/clicks/network.pt $(ARGS)
-	$(BIN)/python -m tools.clicks.export --network build/clicks/network.pt
+	$(BIN)/python -m tools.shipped_networks clicks
 
 tiny-programs: install  ## export the embedded model again, as programs that run without PyTorch
 	$(BIN)/python tools/make_tiny_programs.py

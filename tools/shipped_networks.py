@@ -1,35 +1,110 @@
-"""What makes shipped networks: the command line of edges and clicks, and the record of the files that are written."""
+"""Write the programs of edges and clicks that ship with segvoc, and records of where shipped networks come from.
+
+    python -m tools.shipped_networks edges [--network build/edges/network.pt] [--date 2026-11-28]
+
+Without the day of training no record is written. Tracing takes two minutes.
+"""
 
 import argparse
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
-from torch import nn
+from onnx.utils import Extractor
+from torch import Tensor, nn
+from torch.export import Dim
+from torch.nn import functional as F
 
+from segvoc.exporting.onnx_files import write_onnx
+from segvoc.exporting.programs import Program
+from segvoc.inference.clicks import PROGRAM
+from segvoc.inference.edges import EDGES, IMAGE_PROGRAM
+from segvoc.inference.exported.manifest import ExportManifest
+from segvoc.inference.exported.segmenter import TINY_MANIFEST
 from segvoc.storage.files import SHIPPED
+from tools.clicks import views as click_views
+from tools.clicks.network import ClickNetwork
+from tools.edges.maps import COUNTS, HELD_OUT, TAUGHT
+from tools.edges.network import FEATURES, EdgeNetwork
+from tools.tiny.photos import DATA_SETS
+
+Named = Mapping[str, Tensor]
+
+PROGRAMS = {"edges": EDGES, "clicks": PROGRAM}
 
 
-def parsed(description: str | None, network: nn.Module, folder: Path, program: str) -> tuple[Path, str | None]:
-    """Parse the command line and load trained weights; the path of the program to write, and the day of training."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", type=Path, default=folder / "network.pt")
-    parser.add_argument("--out", type=Path, default=SHIPPED / program, help="the program")
-    parser.add_argument("--date", help="the day on which it was trained; without it no record is written")
-    chosen = parser.parse_args()
-    network.load_state_dict(torch.load(chosen.network))
-    return chosen.out, chosen.date
+class _Named(nn.Module):
+    """A network on named inputs, which gives a named output."""
+
+    def __init__(self, network: nn.Module, output: str, call: Callable[[Any, Named], Tensor]) -> None:
+        super().__init__()
+        self.network, self.output, self.call = network, output, call
+
+    def forward(self, inputs: Named) -> dict[str, Tensor]:
+        return {self.output: self.call(self.network, inputs)}
 
 
-OF_TINY = {"features": "tiny, frozen; see tiny.json"}
+def edge_program(network: nn.Module) -> Program:
+    """The edge refiner on views; gives "refined"."""
+    # sizes that differ, so that none is taken for another
+    views, words, rows, columns = 2, 5, 28, 24
+    shapes = {"maps": (words, 4), "pixels": (3, 16)}
+    shapes |= {name: (FEATURES[name], cells) for name, cells in zip(FEATURES, (4, 2, 1), strict=True)}
+    inputs = {name: torch.rand(views, count, rows * cells, columns * cells) for name, (count, cells) in shapes.items()}
+    view, row, column = Dim("views"), Dim("rows", min=4, max=256), Dim("columns", min=4, max=256)
+    free = {name: {0: view, 2: cells * row, 3: cells * column} for name, (_, cells) in shapes.items()}
+    free["maps"][1] = Dim("words")
+    module = _Named(network, "refined", lambda network, named: network(**named))
+    return Program(module=module.eval(), inputs=inputs, free=free)
 
 
-def photographs() -> dict[str, str]:
-    """The photographs that `tiny` learned from with their license, by data set."""
-    return json.loads((SHIPPED / "tiny.json").read_text(encoding="utf-8"))["origin"]["photographs"]
+def _clicked(network: ClickNetwork, named: Named) -> Tensor:
+    features, colors = [named[name] for name in click_views.FEATURES], F.avg_pool2d(named["pixels"], 2)
+    return network(*features, colors, named["clicks"][None], named["mask"][None, None])[0, 0]
+
+
+def click_program(network: nn.Module) -> Program:
+    """The network of clicks on one view; gives "logits" at every second pixel (h w)."""
+    rows = click_views.SIZE // 16
+    columns = rows - 4  # another size, so that none is taken for the other
+    shapes = {name: (count, 16 // stride) for name, (count, stride) in click_views.FEATURES.items()}
+    shapes |= {"pixels": (3, 16)}
+    inputs = {
+        **{name: torch.rand(1, count, cells * rows, cells * columns) for name, (count, cells) in shapes.items()},
+        "clicks": torch.tensor([[0.5, 0.5, 1.0], [0.2, 0.3, -1.0], [0.7, 0.3, -1.0]]),
+        "mask": torch.rand(8 * rows, 8 * columns),
+    }
+    row, column = Dim("rows", min=4, max=256), Dim("columns", min=4, max=256)
+    free = {name: {2: cells * row, 3: cells * column} for name, (_, cells) in shapes.items()}
+    free |= {"clicks": {0: Dim("count", min=1, max=1024)}, "mask": {0: 8 * row, 1: 8 * column}}
+    return Program(module=_Named(network, "logits", _clicked).eval(), inputs=inputs, free=free)
+
+
+def cut_tiny() -> bytes:
+    """The program from pixels to features: that of `tiny` without the heads for words, a third of its time."""
+    model = onnx.load(SHIPPED / ExportManifest.read(SHIPPED / TINY_MANIFEST).image, load_external_data=False)
+    outputs = [one.name for one in model.graph.output if one.name in click_views.FEATURES]
+    cut = Extractor(model).extract_model([one.name for one in model.graph.input], outputs)
+    del cut.graph.value_info[:]
+    return cut.SerializeToString(deterministic=True)
+
+
+def origin(name: str) -> dict[str, Any]:
+    """What edges or clicks learned from."""
+    tiny = json.loads((SHIPPED / "tiny.json").read_text(encoding="utf-8"))["origin"]["photographs"]
+    features = {"features": "tiny, frozen; see tiny.json"}
+    if name == "clicks":
+        held_out = "a fifth of the photographs, by tools/clicks/views.py; all of indoor and car-parts"
+        photographs = {data_set: tiny[data_set] for data_set in DATA_SETS if data_set != "indoor"}
+        return features | {"photographs": photographs, "held_out": held_out}
+    licenses = tiny | {"facade-demo/train": "30 photographs of a-hwang/building-facade-segmentation; CC BY 4.0"}
+    counts = {(whole, whole.partition(":")[0]): count for whole, count in (COUNTS | TAUGHT).items()}
+    seen = {whole: f"{count} of {licenses[data]}" for (whole, data), count in counts.items() if data not in HELD_OUT}
+    return features | {"photographs": seen}
 
 
 def write_record(name: str, date: str | None, files: Sequence[Path], origin: Mapping[str, Any], **more: Any) -> None:
@@ -49,3 +124,25 @@ def write_record(name: str, date: str | None, files: Sequence[Path], origin: Map
     if date is not None:
         text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
         files[0].with_name(f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """Parse the command line, load the trained weights, and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=PROGRAMS)
+    parser.add_argument("--network", type=Path, help="trained weights; by default build/NAME/network.pt")
+    parser.add_argument("--out", type=Path, help="the program; by default the one that ships")
+    parser.add_argument("--date", help="the day on which it was trained")
+    chosen = parser.parse_args()
+    network = EdgeNetwork() if chosen.name == "edges" else ClickNetwork()
+    network.load_state_dict(torch.load(chosen.network or Path("build", chosen.name, "network.pt")))
+    files = [chosen.out or SHIPPED / PROGRAMS[chosen.name]]
+    write_onnx(edge_program(network) if chosen.name == "edges" else click_program(network), files[0], ())
+    if chosen.name == "clicks":
+        files.append(files[0].with_name(IMAGE_PROGRAM))
+        files[1].write_bytes(cut_tiny())
+    write_record(chosen.name, chosen.date, files, origin(chosen.name))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,1 @@
-"""Trains the edge refiner (`segvoc.inference.edges`), and writes its program."""
+"""Trains the edge refiner (`segvoc.inference.edges`)."""

@@ -2,7 +2,7 @@
 
 For each cell, it predicts weights of the neighboring cells, at several distances in sequence, then of the neighbors of
 each of the four cells that it is upsampled to. All words share the weights, so any number of words works and none is
-favored. `tools.edges` trains it and writes its program.
+favored. `tools.edges` trains it.
 """
 
 from collections.abc import Mapping
