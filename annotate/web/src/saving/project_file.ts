@@ -23,17 +23,6 @@ const MOST_LISTED = 8;
 const FORMAT = "segvoc project",
   VERSION = 1;
 
-/** Types of images by the endings of their names. */
-const TYPES: Readonly<Record<string, string>> = {
-  jpg: "image/jpeg",
-  jpeg: "image/jpeg",
-  png: "image/png",
-  webp: "image/webp",
-  gif: "image/gif",
-  bmp: "image/bmp",
-  avif: "image/avif",
-};
-
 export async function projectZip(
   session: Session,
   items: readonly Item[],
@@ -88,7 +77,7 @@ export async function loadProject(session: Session, file: File, progress: (share
   for (const [at, name] of images.entries()) {
     progress(at / images.length);
     try {
-      const type = TYPES[name.split(".").at(-1)!.toLowerCase()] ?? "";
+      const type = `image/${name.split(".").at(-1)!.toLowerCase().replace("jpg", "jpeg")}`;
       const image = new File([await entries[folder + name].blob()], name, { type });
       const entry = await session.store.add(image, name, at + 1, MOST_PIXELS);
       const known = await workOf(entries[`${top}work/${stem(name)}.zip`], name, project.words);

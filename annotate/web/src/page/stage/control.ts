@@ -9,10 +9,9 @@ import { Doubts } from "./navigation";
 import { CLICK, type Key, Tool } from "./tool";
 import { BrushTool } from "./tools/brush";
 import { ClickTool } from "./tools/click";
-import { EraserTool } from "./tools/eraser";
 import { ObjectsTool } from "./tools/objects";
 import { PolygonTool } from "./tools/polygon";
-import { RegionTool } from "./tools/region";
+import { EraserTool, RegionTool } from "./tools/region";
 import { frameRegion, Workbench } from "./workbench";
 
 export class StageControl extends Workbench {
