@@ -166,16 +166,15 @@ export class Labeling {
 
   /** Number of a pixel's object; 0: it has none, or another word than its object. */
   object(pixel: number): number {
-    const { layer } = this.edits.objects;
+    const { objectLayer: layer } = this.edits;
     const number = layer ? layer[pixel] : 0;
     return number && this.objectLabel(number) === this.labels[pixel] ? number : 0;
   }
 
   /** Label of the word of an object; -1: the word isn't looked for any more. */
   objectLabel(number: number): number {
-    const { owners } = this,
-      { words } = this.edits.objects;
-    while (owners.length <= number) owners.push(this.indexOf(words[owners.length - 1]));
+    const { owners } = this;
+    while (owners.length <= number) owners.push(this.indexOf(this.edits.owners[owners.length - 1]));
     return owners[number];
   }
 

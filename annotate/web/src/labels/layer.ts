@@ -111,62 +111,9 @@ export class Layer {
   }
 }
 
-/** Most objects that an image can have in its history. */
-const MOST_OBJECTS = 65535;
-
 export interface SavedObjects {
   /** Number of each pixel's object, 0 for none; null: there was never an object. */
   readonly layer: PackedLayer | null;
   /** The words of the objects 1, 2, ... */
   readonly words: readonly string[];
-}
-
-export class ObjectLayer {
-  /** null: there was never an object, so that images without any pay nothing. */
-  private numbers: Layer | null = null;
-  /** The words of the objects 1, 2, ... by name, since the list of words may change; numbers aren't used again. */
-  readonly words: string[] = [];
-
-  constructor(
-    private readonly pixels: number,
-    saved: SavedObjects | null = null,
-  ) {
-    this.adopt(saved);
-  }
-
-  /** Number of each pixel's object, 0 for none; null: there was never one. */
-  get layer(): Uint16Array | null {
-    return this.numbers?.values ?? null;
-  }
-
-  /** The number of a new object of a word; null: there are none left. */
-  create(word: string): number | null {
-    return this.words.length < MOST_OBJECTS ? this.words.push(word) : null;
-  }
-
-  adopt(saved: SavedObjects | null): void {
-    this.numbers = saved?.layer ? new Layer(saved.layer) : null;
-    this.words.splice(0, this.words.length, ...(saved?.words ?? []));
-  }
-
-  rename(word: string, other: string): void {
-    for (const [at, name] of this.words.entries()) if (name === word) this.words[at] = other;
-  }
-
-  fill(start: number, end: number, after: number, changes: number[]): void {
-    if (!this.numbers && !after) return;
-    (this.numbers ??= new Layer(empty(this.pixels))).fill(start, end, after, changes);
-  }
-
-  undo(changes: Int32Array): void {
-    this.numbers?.undo(changes);
-  }
-
-  redo(changes: Int32Array): void {
-    this.numbers?.redo(changes);
-  }
-
-  get saved(): SavedObjects {
-    return { layer: this.numbers?.packed ?? null, words: this.words };
-  }
 }

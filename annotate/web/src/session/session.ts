@@ -400,8 +400,7 @@ export class Session {
   /** Saves an image's corrections, and what was changed with them. */
   keepEdits(image: OpenImage, change: Omit<Change, "state"> = {}): void {
     if (image.item.isDone.value) return;
-    const { names, objects } = image.edits;
-    this.know(this.settings.words.value, [...names, ...objects.words].filter((name): name is string => Boolean(name)));
+    this.know(this.settings.words.value, image.edits.painted);
     const edits = keptEdits(image.edits.saved, this.settings.vocabulary.value);
     // corrected or not, imported labels are listed as imported
     const source = image.item.isImported ? "import" : "person";
