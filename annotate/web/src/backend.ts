@@ -71,13 +71,11 @@ export interface PartName {
 
 export interface ModelInfo {
   readonly name: string;
-  /** Whether parts of objects can be asked for. */
   readonly hasParts: boolean;
   /** Where and how it runs, in a few words for the reader. */
   readonly place: string;
   /** The words that it was taught before the reader came. */
   readonly taught: readonly TaughtFile[];
-  /** Most pixels that an image may have. */
   readonly mostPixels: number;
 }
 

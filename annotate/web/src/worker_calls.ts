@@ -25,7 +25,6 @@ type Reply =
   /** `isPlain`: the message is a sentence for the reader of the page. */
   | { readonly kind: "failure"; readonly value: { readonly message: string; readonly isPlain: boolean } };
 
-/** Answer the page's calls, in a worker. */
 export function serve(functions: Functions): void {
   self.onmessage = async ({ data: { name, argument } }: MessageEvent<Call>) => {
     const send = (kind: Reply["kind"], { value, transfer = [] }: Sent<unknown>) =>
@@ -81,7 +80,6 @@ export class WorkerCalls<Offered extends Functions> {
   }
 }
 
-/** The error of a network that failed in its worker. */
 export function networkFailure(message: string): PageError {
   return new PageError(`The network failed (${message.split("\n")[0]}); reload the page, or try a smaller image.`);
 }

@@ -5,7 +5,6 @@ import { type Box, boxOf, pixelsOf, rowsOf, type Runs, type Size, split } from "
 export interface Connected {
   /** What its pixels have in common. */
   readonly key: number;
-  /** Start and length of its stretches. */
   readonly runs: Runs;
   readonly pixels: number;
 }

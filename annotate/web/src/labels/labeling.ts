@@ -17,7 +17,6 @@ export interface Rule {
   readonly background: string | null;
 }
 
-/** What a word has beside its name. */
 export interface WordEntry {
   readonly id: number;
   readonly color: Color;
@@ -83,7 +82,6 @@ export class Labeling {
     }
   }
 
-  /** Follow a correction. */
   take({ runs, isUndone }: Change): void {
     this.knowNames();
     const all = runs.length / 4;
@@ -231,7 +229,6 @@ class Tally {
   readonly confidence = new Float64Array(PLACES);
   /** Pixels of each part; without parts, nothing is counted. */
   readonly parts = new Float64Array(PLACES);
-  /** Pixels that a person decided. */
   corrected = 0;
   /** Side of the squares [px], and how many there are in a row. */
   readonly side: number;

@@ -132,7 +132,6 @@ export function cut(
   return box && { box, pieces };
 }
 
-/** Whether a region touches an open pixel. */
 function touches(patch: Patch, { runs }: Connected): boolean {
   let isBeside = false;
   for (let at = 0; at < runs.length && !isBeside; at += 2)

@@ -12,7 +12,6 @@ export class OnnxBackend implements Backend {
   /** The images of which the worker knows what the network sees. */
   private readonly known = new Recent<true>();
 
-  /** @param folder address of the exported model. */
   constructor(
     private readonly calls: WorkerCalls<NetworkFunctions>,
     private readonly folder: URL,

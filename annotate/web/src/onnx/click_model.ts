@@ -36,7 +36,6 @@ export class ClickModel implements ViewNetwork {
     private readonly protocol: Protocol,
   ) {}
 
-  /** @param folder address of the folder of `clicks.json`. */
   static async load(folder: URL): Promise<ClickModel> {
     const about = (await json(new URL("clicks.json", folder))) as ClickFiles;
     const addresses = [about.image, about.program, ...Object.values(about.weights)];

@@ -9,7 +9,6 @@ import type { Found } from "./clicker";
 import { prepareRuntime } from "./runtime";
 
 export interface Asked {
-  /** Address of the network's folder. */
   readonly folder: string;
   /** null: the image of the last call. */
   readonly image: Pixels | null;

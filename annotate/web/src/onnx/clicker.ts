@@ -15,7 +15,6 @@ export class Clicker {
   /** Id of the image that the worker has. */
   private known: string | null = null;
 
-  /** @param folder address of the network. */
   constructor(
     private readonly calls: WorkerCalls<ClickFunctions>,
     private readonly folder: URL,

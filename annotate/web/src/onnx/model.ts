@@ -185,7 +185,6 @@ function lookedFor(words: readonly string[], synonyms: Query["synonyms"]): strin
   return words.map((word) => (synonyms === "average" ? names(word) : [firstName(word)]));
 }
 
-/** Taught words with what the page says of their file. */
 function described(name: string, content: Uint8Array): { file: TaughtFile; taught: TaughtWords } {
   const taught = readTaughtWords(name, content);
   return { file: { id: digest(content), name, words: taught.words }, taught };

@@ -5,12 +5,10 @@ import { CLASS_LOGITS, firstName } from "./feature_maps";
 import { GROUPS, pyramidShapes, type FeaturePyramid } from "./feature_pyramid";
 import { float16 } from "./float16";
 
-/** Key of the entry in the file's metadata. */
 export const HEADER = "segvoc_taught";
 
 export const FORMAT = 1;
 
-/** Bytes of the largest header that is read. */
 const LARGEST_HEADER = 1 << 26;
 
 const PYRAMID = "pyramid.";
@@ -28,13 +26,11 @@ const FIELDS = {
  * Fine-tuned words have a network of their own on the standardized features: s = W p(x) + b.
  */
 export interface TaughtWords {
-  /** Name of the model that they were taught to. */
   readonly model: string;
   /** The words that have a classifier. */
   readonly words: readonly string[];
   /** All words that the images show, with those that keep their text alone. */
   readonly shown: readonly string[];
-  /** Channels of the feature maps that the classifiers read. */
   readonly channels: Readonly<Record<string, number>>;
   readonly weights: Float32Array;
   readonly bias: Float32Array;

@@ -18,7 +18,6 @@ interface Asked {
 }
 
 const functions = {
-  /** @param folder address of the exported model. */
   async load(folder: string, tell: (share: Sent<number>) => void): Promise<Sent<ModelInfo>> {
     model ??= await loaded(new URL(folder), (value) => tell({ value }));
     return { value: model.info };

@@ -21,7 +21,6 @@ export function Icon({ name }: { name: IconName }) {
 interface ButtonProps {
   text: string;
   icon?: IconName;
-  /** The type of the file that it saves. */
   file?: string;
   /** Its accessible name, if the text alone doesn't say enough. */
   label?: string | undefined;
@@ -112,14 +111,12 @@ export function HoldButton({ icon, label, onHold }: HoldButtonProps) {
 interface TextFormProps {
   label: string;
   text: Signal<string>;
-  /** What the button says. */
   submit: string;
   field?: InputHTMLAttributes;
   onSubmit: (text: string) => void;
   children?: ComponentChildren;
 }
 
-/** A field with a text, and a button that sends it off. */
 export function TextForm({ label, text, submit, onSubmit, field = { type: "text" }, children }: TextFormProps) {
   const send = (event: Event) => {
     event.preventDefault();
@@ -145,7 +142,6 @@ export function Swatch({ color }: { color: readonly number[] | null }) {
   return <span class={color ? "swatch" : "swatch none"} style={color ? { background: css(color) } : {}} />;
 }
 
-/** A box to check for something that is on or off. */
 export function Toggle({ text, value }: { text: string; value: Signal<boolean> }) {
   return (
     <Check isChecked={value.value} onChange={(isChecked) => (value.value = isChecked)}>
@@ -181,7 +177,6 @@ export function RemoveButton({ name, onClick }: { name: string; onClick: () => v
 
 interface SelectProps<Value extends string> {
   label: string;
-  /** Values, and what is shown of them. */
   options: readonly (readonly [Value, string])[];
   value: Value | undefined;
   onChange: (value: Value) => void;
@@ -203,7 +198,6 @@ interface FileButtonProps {
   label: string;
   isPrimary?: boolean;
   icon?: IconName;
-  /** Types or endings of the files. */
   accept?: string;
   onFiles: (files: readonly File[]) => void;
 }

@@ -45,7 +45,6 @@ export function Header({ page }: { page: Page }) {
   );
 }
 
-/** The name under which changes of a shared project are written down. */
 function UserField({ page: { user } }: { page: Page }) {
   return (
     <label class="user">

@@ -12,7 +12,6 @@ import { correctionsOf, editsOf, FIRST_WORD } from "./work_file";
 /** How long removed images can be put back [ms]. */
 const LONGEST_REMOVED = 7 * 24 * 3600e3;
 
-/** The setting with an image's work from before words were merged. */
 const keyBefore = (id: string) => `merged ${id}`;
 
 export class BrowserStore extends Store {

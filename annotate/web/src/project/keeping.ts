@@ -17,7 +17,6 @@ const LOST = "lost word";
 export interface NamedWork {
   readonly found: Segmentation | null;
   readonly saved: SavedEdits | null;
-  /** The labels of an image that is done. */
   readonly settled: Settled | null;
 }
 

@@ -37,13 +37,11 @@ interface Known {
   readonly work: Work;
 }
 
-/** A change in the outbox. */
 interface Waiting {
   readonly key: string;
   unsent: Unsent;
   /** The version that may be on the service, since its answer didn't come; it is sent again before any other. */
   sent: Unsent | null;
-  /** Ends when the outbox has it. */
   written: Promise<void>;
   /** Whether the page shows it, so that what is painted next includes it. */
   readonly isShown: boolean;
@@ -195,7 +193,6 @@ export class RemoteStore extends Store {
     this.takeProject(await this.api.separate(word, into));
   }
 
-  /** Waits until the service has everything. */
   private async sent(): Promise<void> {
     for (; this.wanted || this.waiting.value; await pause(50))
       if (this.isAway.value) throw new PageError("The service can't be reached; try again when it can.");
@@ -217,7 +214,6 @@ export class RemoteStore extends Store {
     return `${this.tab}-${String(++this.last).padStart(6, "0")}`;
   }
 
-  /** The change of an image that the page shows. */
   private shown(id: string): Waiting | undefined {
     return this.outbox.find(({ isShown, unsent }) => isShown && unsent.id === id);
   }
@@ -318,7 +314,6 @@ export class RemoteStore extends Store {
     }
   }
 
-  /** Clears the offline message. */
   private reached(): void {
     if (!this.isAway.value) return;
     this.isAway.value = false;
@@ -459,7 +454,6 @@ export class RemoteStore extends Store {
     this.outbox = [...this.outbox.filter((one) => !isOf(one)), ...this.outbox.filter(isOf)];
   }
 
-  /** Merges a change with changes of others. */
   private async resolve(waiting: Waiting): Promise<void> {
     const { id, edits, settled, state: size, base } = waiting.unsent;
     const theirs = await this.read(id, true);

@@ -28,7 +28,6 @@ export class WorkPacker {
     }
   }
 
-  /** What such a file has. @throws Error it isn't such a file. */
   unpack(content: Uint8Array<ArrayBuffer>, vocabulary: Vocabulary): Promise<{ state: ImageState; work: Work }> {
     return this.calls.call("unpack", async () => ({ value: { content, vocabulary }, transfer: [content.buffer] }));
   }

@@ -17,7 +17,6 @@ import type { OfferedFile } from "./files";
 import { objectMapPng } from "./maps";
 import { zipped, type ZippedFile } from "./zip";
 
-/** Most images whose problems are told. */
 const MOST_LISTED = 8;
 
 const FORMAT = "segvoc project",

@@ -17,7 +17,6 @@ import { contextOf, makeSettings, type Merged, projectOf, restore, useProject, v
 import { TaughtFiles } from "./taught";
 import { type AskedConflict, teller, watcherOf } from "./watching";
 
-/** Max files whose problems are listed. */
 const MOST_LISTED = 8;
 
 /** Delay between an edit and counting the image's pixels, and before a failed write is tried again [ms]. */
@@ -39,18 +38,15 @@ export class Session {
   readonly chosen = signal<Item | null>(null);
   /** The image that was opened last, which may still be loading. */
   readonly opening = signal<Item | null>(null);
-  /** The images in the strip, filtered and sorted. */
   readonly listing = new Listing(this.items, this.chosen);
   readonly model = signal<ModelInfo | null>(null);
   /** Key of the current words and options: labels with another key are outdated; null: there is nothing to label yet. */
   readonly asked = signal<string | null>(null);
-  /** Number of improvements of the service's model. */
   readonly improved = signal(0);
   /** Incremented when an image may need labeling again though neither words nor images changed. */
   readonly reopened = signal(0);
   /** Whether a click waits for its mask; no image is labeled meanwhile. */
   readonly isClicking = signal(false);
-  /** The file of a project that is about to be opened. */
   readonly offered = signal<File | null>(null);
   readonly problem = signal<string | null>(null);
   readonly taught: TaughtFiles;
@@ -61,10 +57,8 @@ export class Session {
   /** Whether the open image can be corrected: it is labeled and not done. */
   readonly canCorrect = computed(() => this.isLabeled.value && !this.current.value!.item.isDone.value);
   readonly writer = new Writer();
-  /** Conflicting versions of an image; the user chooses. */
   readonly conflict = signal<AskedConflict | null>(null);
   private readonly nearby = new Nearby((item) => this.prepare(item));
-  /** Unsaved changes by image. */
   private readonly changes = new Map<string, Omit<Change, "state">>();
   private readonly tellOfWrites = teller(this.problem);
   private readonly tellOfOpening = teller(this.problem);
@@ -82,12 +76,10 @@ export class Session {
     return names.map((name) => (only === null ? !this.hidden.value.has(name) : name === only));
   }
 
-  /** Show a word alone, or all again. */
   isolate(name: string): void {
     this.alone.value = this.alone.value === name ? null : name;
   }
 
-  /** Hide a word, or show it again. */
   toggle(name: string): void {
     const changed = new Set(this.hidden.value);
     if (!changed.delete(name)) changed.add(name);
@@ -132,7 +124,6 @@ export class Session {
     this.store.watch(watcherOf(this, this.nearby));
   }
 
-  /** Assigns an id and a color to each new word. */
   private keepWords(): void {
     const { rule, vocabulary, words } = this.settings;
     effect(() => {
@@ -179,7 +170,6 @@ export class Session {
     merged.value = { word: from, into: to };
   }
 
-  /** Takes the last merge back. */
   async separate({ word, into }: Merged): Promise<void> {
     const { merged, vocabulary, words } = this.settings;
     await this.written();
@@ -397,7 +387,6 @@ export class Session {
     return this.store.work(item.id);
   }
 
-  /** Saves an image's corrections, and what was changed with them. */
   keepEdits(image: OpenImage, change: Omit<Change, "state"> = {}): void {
     if (image.item.isDone.value) return;
     this.know(this.settings.words.value, image.edits.painted);
@@ -410,7 +399,6 @@ export class Session {
     this.counting = { image, timer: setTimeout(() => this.count(), PAUSE) };
   }
 
-  /** Counts the pixels of the image corrected last. */
   private count(): void {
     const { counting } = this;
     this.counting = null;

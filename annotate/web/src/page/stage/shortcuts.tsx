@@ -49,7 +49,6 @@ export function chooseWord(control: StageControl, meaning: string, time: number)
   return Number(number) > 0;
 }
 
-/** The keys, each of which can be pressed anew. */
 export function Shortcuts({ page: { control, session } }: { page: Page }) {
   const { keys, words } = session.settings;
   const [note, setNote] = useState("");

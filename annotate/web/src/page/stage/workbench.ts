@@ -59,7 +59,6 @@ export class Workbench extends Navigation {
     return this.below.runs;
   }
 
-  /** The image, if it can be corrected. */
   get image(): OpenImage | null {
     return this.session.canCorrect.value ? this.session.current.value : null;
   }

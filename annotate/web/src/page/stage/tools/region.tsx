@@ -60,7 +60,6 @@ const WIDTH = 300,
 
 interface PickedRegion {
   readonly runs: Runs;
-  /** The word that it has; null: none. */
   readonly word: string | null;
   /** Where it was clicked [px of the image]. */
   readonly at: Point;
@@ -69,7 +68,6 @@ interface PickedRegion {
 interface RegionDialogProps {
   tool: RegionTool;
   region: PickedRegion;
-  /** Corner of the stage [px of the window]. */
   corner: Point;
 }
 
@@ -131,7 +129,6 @@ export class EraserTool extends Tool {
     this.work.end();
   }
 
-  /** What a click takes away. */
   draw(pen: Pen): void {
     const runs = this.work.regionBelow();
     if (runs) pen.pixels(runs, "rgb(255 255 255 / 45%)");
