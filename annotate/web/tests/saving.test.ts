@@ -137,9 +137,9 @@ test("objects come back from their file", () => {
   const numbers = objectMap(image)!;
   const file = objectMapPng(numbers, image);
   assert.deepEqual(decode(file).depth, 16);
-  const saved = savedObjects(file, image, (pixel) => image.wordAt(pixel));
-  assert.deepEqual([unpacked(saved.layer!), saved.words], [numbers, ["wall", "person", "person"]]);
+  const saved = savedObjects(file, image.labels, image);
+  assert.deepEqual([unpacked(saved.layer!), saved.ids], [numbers, [1, 0, 0]]);
   const empty = objectMapPng(numbers.fill(0), image);
-  assert.deepEqual(savedObjects(empty, image, () => null), { layer: null, words: [] });
-  assert.throws(() => savedObjects(file, { width: 2, height: 1 }, () => null), /gray map of 2 × 1/);
+  assert.deepEqual(savedObjects(empty, image.labels, image), { layer: null, ids: [] });
+  assert.throws(() => savedObjects(file, image.labels, { width: 2, height: 1 }), /gray map of 2 × 1/);
 });

@@ -1,6 +1,6 @@
 /** What a person decided in one image, words and objects, with undo and redo. */
 
-import { empty, Layer, mapped, type PackedLayer, type SavedObjects, STRETCH } from "./layer";
+import { empty, Layer, mapped, type PackedLayer, STRETCH } from "./layer";
 import { type Box, boxOf, joined, rowsOf, type Runs } from "./runs";
 
 /** Bytes of history that are kept for an image; older steps can't be undone. */
@@ -37,7 +37,12 @@ export interface SavedEdits {
   readonly names: readonly (string | null)[];
   readonly done: readonly Step[];
   readonly undone: readonly Step[];
-  readonly objects: SavedObjects;
+  readonly objects: {
+    /** Number of each pixel's object, 0 for none; null: there was never an object. */
+    readonly layer: PackedLayer | null;
+    /** The words of the objects 1, 2, ... */
+    readonly words: readonly string[];
+  };
 }
 
 export class Edits {

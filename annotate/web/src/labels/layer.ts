@@ -110,10 +110,3 @@ export class Layer {
     for (let number = Math.floor(start / BAND); number * BAND < start + length; number++) this.bands[number] = null;
   }
 }
-
-export interface SavedObjects {
-  /** Number of each pixel's object, 0 for none; null: there was never an object. */
-  readonly layer: PackedLayer | null;
-  /** The words of the objects 1, 2, ... */
-  readonly words: readonly string[];
-}

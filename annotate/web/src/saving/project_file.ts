@@ -11,13 +11,11 @@ import { type Project, stem } from "../project/structure";
 import { decodeWork, encodeWork, labelsPng } from "../project/work_file";
 import type { Vocabulary } from "../project/words";
 import { Item } from "../session/item";
-import type { Session } from "../session/session";
+import { listed, type Session } from "../session/session";
 import { contextOf, projectOf, useProject } from "../session/settings";
 import type { OfferedFile } from "./files";
 import { objectMapPng } from "./maps";
 import { zipped, type ZippedFile } from "./zip";
-
-const MOST_LISTED = 8;
 
 const FORMAT = "segvoc project",
   VERSION = 1;
@@ -92,7 +90,7 @@ export async function loadProject(session: Session, file: File, progress: (share
   const [first] = session.items.value.filter(({ isDone }) => !isDone.value).concat(session.items.value);
   // an image may have been opened while others were still being read
   if (first && !session.opening.value) await session.open(first);
-  if (problems.length) session.problem.value = problems.slice(0, MOST_LISTED).join("\n");
+  if (problems.length) session.problem.value = listed(problems);
 }
 
 /** A project's zip, and the folder in it that has the project. */

@@ -90,8 +90,30 @@ export class Session {
   /** Restores the saved state and autosaves; the image that was open is still to be opened. */
   async restore(): Promise<void> {
     restore(this.settings, await this.store.get("all"));
-    await this.restoreProject();
-    this.keepWords();
+    const { project, images, removed } = await this.store.open();
+    let revision = project?.revision ?? 0;
+    if (project) useProject(this.settings, project);
+    this.name.value = project?.name ?? this.name.value;
+    this.items.value = images.map((entry) => new Item(entry, this.store));
+    this.removed.value = removed.map((entry) => new Item(entry, this.store));
+    let isFirst = true;
+    effect(() => {
+      const content = { name: this.name.value, ...projectOf(this.settings) };
+      if (!isFirst)
+        this.writer.write("project", () => this.kept(() => this.store.saveProject({ ...content, revision: ++revision })));
+      isFirst = false;
+    });
+    this.store.watch(watcherOf(this, this.nearby));
+    const { rule, vocabulary, words } = this.settings;
+    effect(() => {
+      // each new word gets an id and a color
+      const objects = this.current.value?.found.value?.words ?? [];
+      const { background } = rule.value;
+      this.know(words.value, [...objects, ...(background === null ? [] : [background])]);
+      // a word that was added again returns to its place
+      const ordered = lookedFor(untracked(() => vocabulary.value));
+      if (ordered.join("\n") !== words.value.join("\n")) words.value = ordered;
+    });
     effect(() => {
       const values = valuesOf(this.settings);
       this.writer.write("settings", () => this.kept(() => this.store.put("all", values)));
@@ -103,37 +125,6 @@ export class Session {
     const last = await this.store.get("current");
     const item = this.items.value.find(({ id }) => id === last) ?? this.items.value[0];
     if (item && !this.opening.value) await this.open(item);
-  }
-
-  private async restoreProject(): Promise<void> {
-    const { project, images, removed } = await this.store.open();
-    let revision = project?.revision ?? 0;
-    if (project) useProject(this.settings, project);
-    this.name.value = project?.name ?? this.name.value;
-    this.items.value = images.map((entry) => new Item(entry, this.store));
-    this.removed.value = removed.map((entry) => new Item(entry, this.store));
-    let isFirst = true;
-    effect(() => {
-      const content = { name: this.name.value, ...projectOf(this.settings) };
-      if (!isFirst)
-        this.writer.write("project", () =>
-          this.kept(() => this.store.saveProject({ ...content, revision: ++revision })),
-        );
-      isFirst = false;
-    });
-    this.store.watch(watcherOf(this, this.nearby));
-  }
-
-  private keepWords(): void {
-    const { rule, vocabulary, words } = this.settings;
-    effect(() => {
-      const objects = this.current.value?.found.value?.words ?? [];
-      const { background } = rule.value;
-      this.know(words.value, [...objects, ...(background === null ? [] : [background])]);
-      // a word that was added again returns to its place
-      const ordered = lookedFor(untracked(() => vocabulary.value));
-      if (ordered.join("\n") !== words.value.join("\n")) words.value = ordered;
-    });
   }
 
   private know(words: readonly string[], others: readonly string[]): void {
@@ -269,11 +260,8 @@ export class Session {
     const settled = { words, labels: labels.slice() };
     batch(() => {
       image.settled.value = settled;
-      this.keep(
-        image.item,
-        { settled: keptSettled(settled, this.settings.vocabulary.value) },
-        { done: true, review: null, ...summaryOf(image.labeling.value!) },
-      );
+      const change = { settled: keptSettled(settled, this.settings.vocabulary.value) };
+      this.keep(image.item, change, { done: true, review: null, ...summaryOf(image.labeling.value!) });
     });
   }
 
@@ -497,7 +485,7 @@ function isFull(failure: unknown): boolean {
 }
 
 /** One problem per line, and the number of further ones. */
-function listed(problems: readonly string[]): string {
+export function listed(problems: readonly string[]): string {
   const more = problems.length - MOST_LISTED;
   return [...problems.slice(0, MOST_LISTED), ...(more > 0 ? [`${more} more of the files weren't added.`] : [])].join("\n");
 }
