@@ -3,7 +3,7 @@
 import type { Segmentation } from "../backend";
 import { BACKGROUND_COLOR, type Color, wordColor } from "../imaging/palette";
 import type { Change, Edits } from "./edits";
-import type { Size } from "./runs";
+import { rowsOf, type Size, split } from "./runs";
 import { sameClass } from "./synonyms";
 
 /** The label of a pixel without a word, or without a part. */
@@ -70,16 +70,8 @@ export class Labeling {
     this.labels = settled?.labels ?? new Uint16Array(found.labels.length);
     this.tally = new Tally(found);
     this.knowNames();
-    const { layer } = edits;
-    const { width } = this;
-    for (let row = 0; row < layer.length; row += width) {
-      for (let at = row, end = row + width; at < end;) {
-        const code = layer[at],
-          start = at;
-        while (at < end && layer[at] === code) at++;
-        this.label(start, at, code);
-      }
-    }
+    for (const [code, runs] of split(rowsOf(this), (pixel) => edits.layer[pixel]))
+      for (let at = 0; at < runs.length; at += 2) this.label(runs[at], runs[at] + runs[at + 1], code);
   }
 
   take({ runs, isUndone }: Change): void {

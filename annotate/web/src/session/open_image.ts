@@ -92,16 +92,9 @@ export class OpenImage {
     this.correct((edits) => edits.cancel());
   }
 
-  undo(): void {
-    this.step((edits) => edits.undo());
-  }
-
-  redo(): void {
-    this.step((edits) => edits.redo());
-  }
-
-  clear(): void {
-    this.step((edits) => edits.clear());
+  /** Takes an action back or does it again, or reverts all corrections as one action. */
+  step(way: "undo" | "redo" | "clear"): void {
+    if (this.correct((edits) => edits[way]())) this.finished.value++;
   }
 
   /** Applies changes of others; actions on this page can still be undone. */
@@ -131,10 +124,6 @@ export class OpenImage {
 
   close(): void {
     this.bitmap.close();
-  }
-
-  private step(act: (edits: Edits) => Change | null): void {
-    if (this.correct(act)) this.finished.value++;
   }
 
   private correct(act: (edits: Edits) => Change | null): boolean {

@@ -91,8 +91,8 @@ export function pressAnywhere(
   const isText = target instanceof HTMLInputElement && ["text", "password"].includes(target.type);
   if (isText || !(ctrlKey || metaKey)) return false;
   const letter = key.toLowerCase();
-  if (letter === "y" || (letter === "z" && shiftKey)) control.redo();
-  else if (letter === "z") control.undo();
+  if (letter === "y" || (letter === "z" && shiftKey)) control.retrace("redo");
+  else if (letter === "z") control.retrace("undo");
   else return false;
   return true;
 }

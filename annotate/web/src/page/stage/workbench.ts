@@ -87,13 +87,8 @@ export class Workbench extends Navigation {
     if (image) this.session.keepEdits(image);
   }
 
-  undo(): void {
-    this.image?.undo();
-    this.end();
-  }
-
-  redo(): void {
-    this.image?.redo();
+  retrace(way: "undo" | "redo"): void {
+    this.image?.step(way);
     this.end();
   }
 
