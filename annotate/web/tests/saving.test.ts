@@ -31,16 +31,6 @@ test("the label map has a palette for up to 255 words, then 16 bits of gray", ()
   }
 });
 
-test("the report has the fields of segvoc's, and its pixels add up", () => {
-  const content = JSON.parse(report(labeling(["001", "01."], ["cat", "sofa, couch", "dog"]), "photo.jpg"));
-  const { classes, ...rest } = content;
-  const model = { model: "tiny", dtype: "float32" };
-  assert.deepEqual(rest, { image: "photo.jpg", width: 3, height: 2, ...model, unlabeled: 1, seconds: 0.123 });
-  const figures = { pixels: 2, fraction: 0.333333, mean_confidence: 0.8 };
-  assert.deepEqual(classes[1], { id: 1, name: "sofa, couch", color: [...wordColor(1)], ...figures });
-  assert.deepEqual([classes[2].pixels, classes[2].mean_confidence], [0, null]);
-});
-
 test("run lengths are those of pycocotools", () => {
   // pycocotools.mask.encode of the same masks
   for (const [rows, counts] of [

@@ -21,10 +21,9 @@ export interface Change {
   readonly isUndone: boolean;
 }
 
+/** Stretches of words and of objects, four numbers each as in a `Change`. */
 interface Step {
-  /** Start, length, what the pixels had before, and what they have after it: four numbers for each stretch. */
   readonly runs: Int32Array;
-  /** Start, length, the object that the pixels had before, and the one they have after it: four numbers each. */
   readonly objects: Int32Array;
 }
 

@@ -51,11 +51,6 @@ export class ClickModel implements ViewNetwork {
     this.seen = new Recent();
   }
 
-  /** See a view before it is clicked. */
-  async look(view: Box): Promise<void> {
-    await this.features(view);
-  }
-
   size(view: Box): Omit<Grid, "values"> {
     const [height, width] = this.inputSize(view);
     return { rows: height / 2, columns: width / 2 };
@@ -74,7 +69,8 @@ export class ClickModel implements ViewNetwork {
     return inputSize(this.protocol, bottom - top, right - left);
   }
 
-  private features(view: Box): Promise<Tensors> {
+  /** What is seen in a view, which may be asked before it is clicked. */
+  features(view: Box): Promise<Tensors> {
     const key = [view.left, view.top, view.right, view.bottom].join();
     const found = this.seen.get(key) ?? this.see(view);
     this.seen.set(key, found);

@@ -7,7 +7,7 @@ import { boxed, type Click, clicked, type Guess, positiveRuns } from "../clicks/
 import { type Box, whole } from "../labels/runs";
 import { ClickModel } from "./click_model";
 import type { Found } from "./clicker";
-import { prepareRuntime } from "./runtime";
+import { prepareRuntime } from "./loading";
 
 export interface Asked {
   readonly folder: string;
@@ -38,7 +38,7 @@ function found({ image }: ClickModel, guess: Guess): Found {
 const functions = {
   async look(asked: Asked): Promise<void> {
     const network = await opened(asked);
-    await network.look(whole(network.image));
+    await network.features(whole(network.image));
   },
 
   /** @param tell gets a first answer, if the network looks more closely. */

@@ -3,10 +3,9 @@
 import { expose, transfer } from "comlink";
 
 import type { ModelInfo, Pixels, Progress, Query, Segmentation, TaughtFile } from "../backend";
-import { json } from "./loading";
+import { json, prepareRuntime } from "./loading";
 import { Model, type SeenImage } from "./model";
 import { Recent } from "./recent";
-import { prepareRuntime } from "./runtime";
 
 let model: Model | undefined;
 const seen = new Recent<SeenImage>();

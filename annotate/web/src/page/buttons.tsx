@@ -77,14 +77,10 @@ export function IconButton({ icon, label, shortcut, isSkipped, onClick, isPresse
   );
 }
 
-interface HoldButtonProps {
-  icon: IconName;
-  label: string;
-  onHold: (isHeld: boolean) => void;
-}
+type OnHold = (isHeld: boolean) => void;
 
 /** A button that acts as long as it is held, with a pointer or with keys. */
-export function HoldButton({ icon, label, onHold }: HoldButtonProps) {
+export function HoldButton({ icon, label, onHold }: { icon: IconName; label: string; onHold: OnHold }) {
   const end = () => onHold(false);
   return (
     <button

@@ -65,13 +65,8 @@ interface PickedRegion {
   readonly at: Point;
 }
 
-interface RegionDialogProps {
-  tool: RegionTool;
-  region: PickedRegion;
-  corner: Point;
-}
-
-function RegionDialog({ tool, region, corner }: RegionDialogProps) {
+/** @param corner that of the stage [px of the window]. */
+function RegionDialog({ tool, region, corner }: { tool: RegionTool; region: PickedRegion; corner: Point }) {
   const { session, view } = tool.work;
   const { words } = session.settings;
   const close = () => void tool.leave();
