@@ -1,19 +1,17 @@
 /** What labels images for the page: a network in the page itself, or a service. The page knows only this. */
 
+import type { Size } from "./labels/runs";
+
 /** An image: upright, opaque RGBA in [0, 255], row by row. */
-export interface Pixels {
-  readonly width: number;
-  readonly height: number;
+export interface Pixels extends Size {
   readonly data: Uint8ClampedArray;
 }
 
-export interface ImageSource {
+/** An image file; its size is that of the upright image [px]. */
+export interface ImageSource extends Size {
   /** Differs from that of every other image; a back end may keep what it computed for it. */
   readonly id: string;
   readonly name: string;
-  /** Size of the upright image [px]. */
-  readonly width: number;
-  readonly height: number;
   file(): Promise<Blob>;
   /** Decode the file; few images fit into memory at once. */
   pixels(): Promise<Pixels>;
@@ -40,9 +38,7 @@ export interface TaughtFile {
 }
 
 /** A labeled image; the arrays have one value for each pixel, row by row. */
-export interface Segmentation {
-  readonly width: number;
-  readonly height: number;
+export interface Segmentation extends Size {
   /** Index into `words` of each pixel's word; 65535: none. */
   readonly labels: Uint16Array;
   /** Probability of that word: 255 is 1. */
@@ -75,13 +71,11 @@ export interface PartName {
 
 export interface ModelInfo {
   readonly name: string;
-  /** Whether parts of objects can be asked for. */
   readonly hasParts: boolean;
   /** Where and how it runs, in a few words for the reader. */
   readonly place: string;
   /** The words that it was taught before the reader came. */
   readonly taught: readonly TaughtFile[];
-  /** Most pixels that an image may have. */
   readonly mostPixels: number;
 }
 

@@ -34,7 +34,6 @@ interface Offered {
 /** Where the key of the service is kept, until the window is closed. */
 const KEY = "segvoc key";
 
-/** Where the name of the reader is kept. */
 const USER = "segvoc user";
 
 async function start(): Promise<void> {

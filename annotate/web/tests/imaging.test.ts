@@ -4,7 +4,7 @@ import { test } from "node:test";
 
 import { borderLines, overlay } from "../src/imaging/overlay";
 import { NO_COLOR, wordColor } from "../src/imaging/palette";
-import { halfToEven, resizedPlanes } from "../src/imaging/resize";
+import { resizedPlanes } from "../src/imaging/resize";
 import { bytes, expected, pixels } from "./expected";
 
 for (const { source, target, image, resized } of expected.resized) {
@@ -59,6 +59,3 @@ test("corrected rectangles have the borders of the whole image", () => {
   assert.deepEqual(Array.from(part), [30, 31, 32].flatMap((y) => Array.from(all.subarray(320 * y + 20, 320 * y + 27))));
 });
 
-test("halves are rounded to the even neighbor", () => {
-  assert.deepEqual([0.5, 1.5, 2.5, 2.51, 2.49, 14].map(halfToEven), [0, 2, 2, 3, 2, 14]);
-});

@@ -31,16 +31,6 @@ test("the label map has a palette for up to 255 words, then 16 bits of gray", ()
   }
 });
 
-test("the report has the fields of segvoc's, and its pixels add up", () => {
-  const content = JSON.parse(report(labeling(["001", "01."], ["cat", "sofa, couch", "dog"]), "photo.jpg"));
-  const { classes, ...rest } = content;
-  const model = { model: "tiny", dtype: "float32" };
-  assert.deepEqual(rest, { image: "photo.jpg", width: 3, height: 2, ...model, unlabeled: 1, seconds: 0.123 });
-  const figures = { pixels: 2, fraction: 0.333333, mean_confidence: 0.8 };
-  assert.deepEqual(classes[1], { id: 1, name: "sofa, couch", color: [...wordColor(1)], ...figures });
-  assert.deepEqual([classes[2].pixels, classes[2].mean_confidence], [0, null]);
-});
-
 test("run lengths are those of pycocotools", () => {
   // pycocotools.mask.encode of the same masks
   for (const [rows, counts] of [
@@ -137,9 +127,9 @@ test("objects come back from their file", () => {
   const numbers = objectMap(image)!;
   const file = objectMapPng(numbers, image);
   assert.deepEqual(decode(file).depth, 16);
-  const saved = savedObjects(file, image, (pixel) => image.wordAt(pixel));
-  assert.deepEqual([unpacked(saved.layer!), saved.words], [numbers, ["wall", "person", "person"]]);
+  const saved = savedObjects(file, image.labels, image);
+  assert.deepEqual([unpacked(saved.layer!), saved.ids], [numbers, [1, 0, 0]]);
   const empty = objectMapPng(numbers.fill(0), image);
-  assert.deepEqual(savedObjects(empty, image, () => null), { layer: null, words: [] });
-  assert.throws(() => savedObjects(file, { width: 2, height: 1 }, () => null), /gray map of 2 × 1/);
+  assert.deepEqual(savedObjects(empty, image.labels, image), { layer: null, ids: [] });
+  assert.throws(() => savedObjects(file, image.labels, { width: 2, height: 1 }), /gray map of 2 × 1/);
 });

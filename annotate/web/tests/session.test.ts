@@ -3,10 +3,9 @@ import { test } from "node:test";
 
 import { type Backend, type ImageSource, type Segmentation, TransientError } from "../src/backend";
 import { MOST_WORDS, wordColor } from "../src/imaging/palette";
-import { BrowserStore } from "../src/project/browser_store";
+import { BrowserStore, exchanged } from "../src/project/browser_store";
 import { Database } from "../src/project/database";
 import { labelingWith } from "../src/project/keeping";
-import { exchanged } from "../src/project/merging";
 import { newState, type Work } from "../src/project/structure";
 import { correctionsOf, editsOf } from "../src/project/work_file";
 import { colorOf, withLookedFor, withName } from "../src/project/words";

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { StageControl } from "../src/page/stage/control";
+import { chooseWord, meaningOf } from "../src/page/stage/keys";
 import { fitted, moved, toImage, zoomed } from "../src/page/stage/navigation";
-import { chooseWord, meaningOf } from "../src/page/stage/shortcuts";
 import { Person, ProjectService, until } from "./project_service";
 
 const IMAGE = { width: 400, height: 200 },

@@ -154,7 +154,7 @@ test("what can be undone survives a reload, unless somebody else went on from it
   await idle(anna, ben);
   anna.close();
   await anna.open();
-  anna.session.current.value!.undo();
+  anna.session.current.value!.step("undo");
   anna.session.keepEdits(anna.session.current.value!);
   await idle(anna, ben);
   assert.deepEqual([anna.labels, ben.labels].map((labels) => labels.slice(1, 3)), [["cat", "floor"], ["cat", "floor"]]);

@@ -3,34 +3,26 @@ import { test } from "node:test";
 
 import { MOST_WORDS } from "../src/imaging/palette";
 import { promoted, sameClass } from "../src/labels/synonyms";
-import {
-  objectsOf,
-  partsOf,
-  partsProblem,
-  renamed,
-  splitWords,
-  typed,
-  withoutPart,
-  withWords,
-  wordsOfFile,
-} from "../src/words/list";
+import { objectsOf, partsOf, partsProblem, renamed, splitWords, typed } from "../src/words/list";
+import { withoutPart, withWords, wordsOfFile } from "../src/words/list";
 
-test("commas separate words, and equals signs synonyms", () => {
-  assert.deepEqual(splitWords(" cat, traffic light ,wall,,"), ["cat", "traffic light", "wall"]);
-  assert.deepEqual(splitWords("sofa = couch=settee, wall ="), ["sofa, couch, settee", "wall"]);
-  assert.deepEqual(splitWords(" , "), []);
-});
+for (const [text, words] of [
+  [" cat, traffic light ,wall,,", ["cat", "traffic light", "wall"]],
+  ["sofa = couch=settee, wall =", ["sofa, couch, settee", "wall"]],
+  [" , ", []],
+  // several lines are a words file: a class each, with synonyms between commas
+  ["cat\nsofa, couch\r\n\nwall", ["cat", "sofa, couch", "wall"]],
+  ["cat,\ndog,", ["cat", "dog"]],
+  ["cat, dog\n", ["cat", "dog"]],
+  // what only begins like a JSON list is a word
+  ['["cat", "sofa, couch", ""]', ["cat", "sofa, couch"]],
+  ["[cat", ["[cat"]],
+  ["[1]", ["[1]"]],
+] as const) {
+  test(`${JSON.stringify(text)} has ${words.length} words`, () => assert.deepEqual(splitWords(text), words));
+}
 
-test("several lines are a words file: a class each, with synonyms between commas", () => {
-  assert.deepEqual(splitWords("cat\nsofa, couch\r\n\nwall"), ["cat", "sofa, couch", "wall"]);
-  assert.deepEqual(splitWords("cat,\ndog,"), ["cat", "dog"]);
-  assert.deepEqual(splitWords("cat, dog\n"), ["cat", "dog"]);
-});
-
-test("a JSON list is taken, and what only begins like one is a word", () => {
-  assert.deepEqual(splitWords('["cat", "sofa, couch", ""]'), ["cat", "sofa, couch"]);
-  assert.deepEqual(splitWords("[cat"), ["[cat"]);
-  assert.deepEqual(splitWords("[1]"), ["[1]"]);
+test("a file has a list of words, or none", () => {
   assert.deepEqual(wordsOfFile("a.json", '["cat"]'), ["cat"]);
   assert.deepEqual(wordsOfFile("a.json", '{"cat": 1}'), []);
   assert.deepEqual(wordsOfFile("a.txt", "cat\ndog"), ["cat", "dog"]);

@@ -10,12 +10,10 @@ export interface Click extends Point {
   readonly adds: boolean;
 }
 
-/** What clicks say of an object so far. */
 export interface Guess {
   readonly clicks: readonly Click[];
   /** The box in which the object was drawn; null: it began with a click. */
   readonly box: Box | null;
-  /** The part of the image that was looked at. */
   readonly view: Box;
   /** Of every second pixel of the view as the network sees it; positive: in the mask. */
   readonly logits: Grid;

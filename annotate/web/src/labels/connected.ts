@@ -1,11 +1,10 @@
 /** Pixels that touch one another, over edges and corners: regions, and labels that grow into pixels that are open. */
 
-import { type Box, boxOf, pixelsOf, rowsOf, type Runs, type Size, split } from "./runs";
+import { type Box, boxOf, grown, pixelsOf, rowsOf, type Runs, type Size, split } from "./runs";
 
 export interface Connected {
   /** What its pixels have in common. */
   readonly key: number;
-  /** Start and length of its stretches. */
   readonly runs: Runs;
   readonly pixels: number;
 }
@@ -169,28 +168,21 @@ const FAR = 2 ** 30;
 
 /** Pixels by the labels of the nearest pixels around them; nothing if there are no others. */
 export function surroundings(labels: Uint16Array, runs: Runs, size: Size): Map<number, Runs> {
-  const box = boxOf(runs, size.width);
-  if (!box) return new Map();
+  const around = boxOf(runs, size.width);
+  if (!around) return new Map();
+  const { left, top, right, bottom } = around;
   // one pixel around it, even where the image ends, so that every pixel of it has neighbors
-  const left = box.left - 1,
-    top = box.top - 1,
-    width = box.right - box.left + 2,
-    height = box.bottom - box.top + 2;
+  const patch = new Patch(size.width, { left: left - 1, top: top - 1, right: right + 1, bottom: bottom + 1 });
+  const { width, height, values: nearest } = patch;
   const distance = new Int32Array(width * height).fill(FAR);
-  const nearest = new Uint16Array(width * height);
-  for (let y = Math.max(0, top); y < Math.min(size.height, top + height); y++) {
-    for (let x = Math.max(0, left); x < Math.min(size.width, left + width); x++) {
-      const at = (y - top) * width + x - left;
-      distance[at] = 0;
-      nearest[at] = labels[y * size.width + x];
-    }
+  const inside = grown(around, 1, size);
+  for (let y = inside.top; y < inside.bottom; y++) {
+    const [from, to] = [inside.left, inside.right].map((x) => y * size.width + x);
+    nearest.set(labels.subarray(from, to), patch.place(from));
+    distance.fill(0, patch.place(from), patch.place(from) + to - from);
   }
-  const place = (pixel: number) => {
-    const y = Math.floor(pixel / size.width);
-    return (y - top) * width + pixel - y * size.width - left;
-  };
   for (let run = 0; run < runs.length; run += 2) {
-    const at = place(runs[run]);
+    const at = patch.place(runs[run]);
     distance.fill(FAR, at, at + runs[run + 1]);
   }
   const relax = (at: number, from: number, step: number) => {
@@ -198,26 +190,18 @@ export function surroundings(labels: Uint16Array, runs: Runs, size: Size): Map<n
     distance[at] = distance[from] + step;
     nearest[at] = nearest[from];
   };
-  for (let y = 1; y + 1 < height; y++) {
-    for (let x = 1, at = y * width + 1; x + 1 < width; x++, at++) {
-      if (!distance[at]) continue;
-      relax(at, at - 1, STRAIGHT);
-      relax(at, at - width, STRAIGHT);
-      relax(at, at - width - 1, DIAGONAL);
-      relax(at, at - width + 1, DIAGONAL);
-    }
-  }
-  for (let y = height - 2; y > 0; y--) {
-    for (let x = width - 2, at = y * width + width - 2; x > 0; x--, at--) {
-      if (!distance[at]) continue;
-      relax(at, at + 1, STRAIGHT);
-      relax(at, at + width, STRAIGHT);
-      relax(at, at + width + 1, DIAGONAL);
-      relax(at, at + width - 1, DIAGONAL);
-    }
-  }
-  if (distance[place(runs[0])] >= FAR) return new Map();
-  return split(runs, (pixel) => nearest[place(pixel)]);
+  // from those before a pixel, and then, on the way back, from those after it
+  for (const way of [1, -1])
+    for (let y = way > 0 ? 1 : height - 2; y > 0 && y + 1 < height; y += way)
+      for (let x = way > 0 ? 1 : width - 2, at = y * width + x; x > 0 && x + 1 < width; x += way, at += way) {
+        if (!distance[at]) continue;
+        relax(at, at - way, STRAIGHT);
+        relax(at, at - way * width, STRAIGHT);
+        relax(at, at - way * (width + 1), DIAGONAL);
+        relax(at, at - way * (width - 1), DIAGONAL);
+      }
+  if (distance[patch.place(runs[0])] >= FAR) return new Map();
+  return split(runs, (pixel) => nearest[patch.place(pixel)]);
 }
 
 /** The pixels of each value but one, and the rectangle around them. */

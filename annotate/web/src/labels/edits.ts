@@ -1,10 +1,13 @@
 /** What a person decided in one image, words and objects, with undo and redo. */
 
-import { empty, Layer, mapped, ObjectLayer, type PackedLayer, type SavedObjects, STRETCH } from "./layer";
+import { empty, Layer, mapped, type PackedLayer, STRETCH } from "./layer";
 import { type Box, boxOf, joined, rowsOf, type Runs } from "./runs";
 
 /** Bytes of history that are kept for an image; older steps can't be undone. */
 const MOST_HISTORY = 16e6;
+
+/** Most objects that an image can have in its history. */
+const MOST_OBJECTS = 65535;
 
 /** What a pixel is given: a word; null, no word; undefined, what the model found. */
 export type Choice = string | null | undefined;
@@ -18,30 +21,39 @@ export interface Change {
   readonly isUndone: boolean;
 }
 
+/** Stretches of words and of objects, four numbers each as in a `Change`. */
 interface Step {
-  /** Start, length, what the pixels had before, and what they have after it: four numbers for each stretch. */
   readonly runs: Int32Array;
-  /** Start, length, the object that the pixels had before, and the one they have after it: four numbers each. */
   readonly objects: Int32Array;
 }
 
 const NO_RUNS = new Int32Array();
+
+const NOTHING = { names: [], objects: { layer: null, words: [] }, done: [], undone: [] };
 
 export interface SavedEdits {
   readonly layer: PackedLayer;
   readonly names: readonly (string | null)[];
   readonly done: readonly Step[];
   readonly undone: readonly Step[];
-  readonly objects: SavedObjects;
+  readonly objects: {
+    /** Number of each pixel's object, 0 for none; null: there was never an object. */
+    readonly layer: PackedLayer | null;
+    /** The words of the objects 1, 2, ... */
+    readonly words: readonly string[];
+  };
 }
 
 export class Edits {
   private codes: Layer;
   /** Words by name, since the list of words may change; null: no word. */
-  readonly names: (string | null)[] = [];
-  readonly objects: ObjectLayer;
-  private done: Step[] = [];
-  private undone: Step[] = [];
+  readonly names: (string | null)[];
+  /** null: there was never an object, so that images without any pay nothing. */
+  private numbers: Layer | null;
+  /** The words of the objects 1, 2, ... by name; numbers aren't used again. */
+  readonly owners: string[];
+  private done: Step[];
+  private undone: Step[];
   private open: { readonly runs: number[]; readonly objects: number[] } | null = null;
 
   constructor(
@@ -49,17 +61,28 @@ export class Edits {
     readonly height: number,
     saved: SavedEdits | null = null,
   ) {
-    this.codes = new Layer(saved?.layer ?? empty(width * height));
-    this.objects = new ObjectLayer(width * height, saved?.objects);
-    if (!saved) return;
-    this.names.push(...saved.names);
-    this.done = [...saved.done];
-    this.undone = [...saved.undone];
+    const { layer, names, objects, done, undone } = saved ?? { ...NOTHING, layer: empty(width * height) };
+    this.codes = new Layer(layer);
+    this.names = [...names];
+    this.numbers = objects.layer && new Layer(objects.layer);
+    this.owners = [...objects.words];
+    this.done = [...done];
+    this.undone = [...undone];
   }
 
   /** For each pixel 0, or the place of its word in `names`, counted from 1. */
   get layer(): Uint16Array {
     return this.codes.values;
+  }
+
+  /** Number of each pixel's object, 0 for none; null: there was never one. */
+  get objectLayer(): Uint16Array | null {
+    return this.numbers?.values ?? null;
+  }
+
+  /** The words that pixels or objects were given. */
+  get painted(): string[] {
+    return [...this.names, ...this.owners].filter((name): name is string => Boolean(name));
   }
 
   get canUndo(): boolean {
@@ -80,11 +103,17 @@ export class Edits {
     return this.change({ runs: Int32Array.from(changed), objects: NO_RUNS }, false);
   }
 
+  /** The number of a new object of a word; null: there are none left. */
+  createObject(word: string): number | null {
+    return this.owners.length < MOST_OBJECTS ? this.owners.push(word) : null;
+  }
+
   /** Give pixels to an object (0: to none), as a part of that action; returns where something changed, or null. */
   assign(runs: Runs, object: number): Box | null {
     const { objects } = (this.open ??= { runs: [], objects: [] });
     const from = objects.length;
-    for (let at = 0; at < runs.length; at += 2) this.objects.fill(runs[at], runs[at] + runs[at + 1], object, objects);
+    if (object) this.numbers ??= new Layer(empty(this.width * this.height));
+    for (let at = 0; at < runs.length; at += 2) this.numbers?.fill(runs[at], runs[at] + runs[at + 1], object, objects);
     return boxOf(objects.slice(from), this.width, STRETCH);
   }
 
@@ -131,7 +160,7 @@ export class Edits {
     if (!step) return null;
     this[to].push(step);
     this.codes[way](step.runs);
-    this.objects[way](step.objects);
+    this.numbers?.[way](step.objects);
     return this.change(step, way === "undo");
   }
 
@@ -147,13 +176,14 @@ export class Edits {
   adopt(saved: SavedEdits | null): void {
     const codes = [0, ...(saved?.names ?? []).map((name) => this.code(name))];
     this.codes = new Layer(saved ? mapped(saved.layer, (code) => codes[code]) : empty(this.width * this.height));
-    this.objects.adopt(saved?.objects ?? null);
+    const { layer, words } = saved?.objects ?? NOTHING.objects;
+    this.numbers = layer && new Layer(layer);
+    this.owners.splice(0, this.owners.length, ...words);
   }
 
   rename(name: string, other: string): void {
-    const at = this.names.indexOf(name);
-    if (at >= 0) this.names[at] = other;
-    this.objects.rename(name, other);
+    for (const all of [this.names, this.owners])
+      for (const [at, one] of all.entries()) if (one === name) all[at] = other;
   }
 
   get saved(): SavedEdits {
@@ -162,7 +192,7 @@ export class Edits {
       names: [...this.names],
       done: [...this.done],
       undone: [...this.undone],
-      objects: this.objects.saved,
+      objects: { layer: this.numbers?.packed ?? null, words: [...this.owners] },
     };
   }
 

@@ -3,7 +3,7 @@
 import type { Segmentation } from "../backend";
 import { BACKGROUND_COLOR, type Color, wordColor } from "../imaging/palette";
 import type { Change, Edits } from "./edits";
-import type { Size } from "./runs";
+import { rowsOf, type Size, split } from "./runs";
 import { sameClass } from "./synonyms";
 
 /** The label of a pixel without a word, or without a part. */
@@ -17,7 +17,6 @@ export interface Rule {
   readonly background: string | null;
 }
 
-/** What a word has beside its name. */
 export interface WordEntry {
   readonly id: number;
   readonly color: Color;
@@ -71,19 +70,10 @@ export class Labeling {
     this.labels = settled?.labels ?? new Uint16Array(found.labels.length);
     this.tally = new Tally(found);
     this.knowNames();
-    const { layer } = edits;
-    const { width } = this;
-    for (let row = 0; row < layer.length; row += width) {
-      for (let at = row, end = row + width; at < end;) {
-        const code = layer[at],
-          start = at;
-        while (at < end && layer[at] === code) at++;
-        this.label(start, at, code);
-      }
-    }
+    for (const [code, runs] of split(rowsOf(this), (pixel) => edits.layer[pixel]))
+      for (let at = 0; at < runs.length; at += 2) this.label(runs[at], runs[at] + runs[at + 1], code);
   }
 
-  /** Follow a correction. */
   take({ runs, isUndone }: Change): void {
     this.knowNames();
     const all = runs.length / 4;
@@ -166,16 +156,15 @@ export class Labeling {
 
   /** Number of a pixel's object; 0: it has none, or another word than its object. */
   object(pixel: number): number {
-    const { layer } = this.edits.objects;
+    const { objectLayer: layer } = this.edits;
     const number = layer ? layer[pixel] : 0;
     return number && this.objectLabel(number) === this.labels[pixel] ? number : 0;
   }
 
   /** Label of the word of an object; -1: the word isn't looked for any more. */
   objectLabel(number: number): number {
-    const { owners } = this,
-      { words } = this.edits.objects;
-    while (owners.length <= number) owners.push(this.indexOf(words[owners.length - 1]));
+    const { owners } = this;
+    while (owners.length <= number) owners.push(this.indexOf(this.edits.owners[owners.length - 1]));
     return owners[number];
   }
 
@@ -232,7 +221,6 @@ class Tally {
   readonly confidence = new Float64Array(PLACES);
   /** Pixels of each part; without parts, nothing is counted. */
   readonly parts = new Float64Array(PLACES);
-  /** Pixels that a person decided. */
   corrected = 0;
   /** Side of the squares [px], and how many there are in a row. */
   readonly side: number;

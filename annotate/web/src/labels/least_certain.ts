@@ -13,7 +13,6 @@ const MOST = 30;
 /** The mean doubt from which there is something to look at, in [0, 1]. */
 const LEAST_DOUBT = 0.2;
 
-/** A place of an image in doubt. */
 export interface DoubtfulPlace extends Point {
   /** What to show of the image [px]. */
   readonly box: Box;

@@ -31,7 +31,7 @@ interface ObjectFigures {
 /** All objects that have pixels, in the order of their numbers. */
 export function objectFigures(labeling: Labeling): ObjectFigures[] {
   const { labels, width } = labeling;
-  const { layer } = labeling.edits.objects;
+  const { objectLayer: layer } = labeling.edits;
   if (!layer) return [];
   const ranks = new Map<number, number>();
   const stored = [...split(rowsOf(labeling), (pixel) => layer[pixel])].sort(([one], [other]) => one - other);
@@ -51,7 +51,7 @@ export function objectFigures(labeling: Labeling): ObjectFigures[] {
 
 /** The number of each pixel's object; null: there are no objects. */
 export function objectMap(labeling: Labeling): Uint16Array<ArrayBuffer> | null {
-  const { layer } = labeling.edits.objects;
+  const { objectLayer: layer } = labeling.edits;
   const numbers = layer && Uint16Array.from(layer, (_, pixel) => labeling.object(pixel));
   return numbers?.some(Boolean) ? numbers : null;
 }
@@ -69,7 +69,7 @@ export function makeObjects(labeling: Labeling, label: number, fewest?: number):
     if (number) box = joined(box, labeling.edits.assign(runs, number));
   };
   const name = firstName(labeling.words[label]);
-  for (const region of regions) if (region.pixels >= least) give(region, labeling.edits.objects.create(name));
+  for (const region of regions) if (region.pixels >= least) give(region, labeling.edits.createObject(name));
   const specks = regions.filter(({ pixels }) => pixels < least);
   // found first, so that no chains of specks join
   for (const [speck, number] of specks.map((one) => [one, nearest(labeling, one, label)] as const)) give(speck, number);
@@ -132,7 +132,6 @@ export function cut(
   return box && { box, pieces };
 }
 
-/** Whether a region touches an open pixel. */
 function touches(patch: Patch, { runs }: Connected): boolean {
   let isBeside = false;
   for (let at = 0; at < runs.length && !isBeside; at += 2)
@@ -230,7 +229,7 @@ export function joinTouched(labeling: Labeling, counted: ReadonlySet<number>): B
       }),
     );
     if (isAlone) {
-      const number = labeling.edits.objects.create(firstName(labeling.words[label]));
+      const number = labeling.edits.createObject(firstName(labeling.words[label]));
       if (number) box = joined(box, labeling.edits.assign(region.runs, number));
       continue;
     }
@@ -243,12 +242,12 @@ export function joinTouched(labeling: Labeling, counted: ReadonlySet<number>): B
 
 /** A new object of the same word; null: there are none left. */
 function newLike(labeling: Labeling, number: number): number | null {
-  return labeling.edits.objects.create(firstName(labeling.words[labeling.objectLabel(number)]));
+  return labeling.edits.createObject(firstName(labeling.words[labeling.objectLabel(number)]));
 }
 
 /** Give another object all that is stored as one's, also the pixels that have another word now. */
 function reassigned(labeling: Labeling, number: number, other: number): Box | null {
-  const { layer } = labeling.edits.objects;
+  const { objectLayer: layer } = labeling.edits;
   const runs = layer && split(rowsOf(labeling), (pixel) => layer[pixel] === number).get(true);
   return runs ? labeling.edits.assign(runs, other) : null;
 }

@@ -71,7 +71,6 @@ export function grown({ left, top, right, bottom }: Box, by: number, { width, he
   };
 }
 
-/** All rows. */
 export function rowsOf({ width, height }: Size): Runs {
   return Int32Array.from({ length: 2 * height }, (_, at) => (at % 2 ? width : (at / 2) * width));
 }

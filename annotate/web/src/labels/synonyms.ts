@@ -1,6 +1,5 @@
 /** Synonyms: a class "sofa, couch" is looked for and shown as "sofa". */
 
-/** All names of a class. */
 export function names(word: string): string[] {
   return word.split(", ").map((name) => name.trim());
 }

@@ -1,5 +1,7 @@
 /** Labels images inside the page, with a network in a folder beside it. */
 
+import { proxy, transfer } from "comlink";
+
 import type { Backend, ImageSource, ModelInfo, Progress, Query, Segmentation, TaughtFile } from "../backend";
 import type { WorkerCalls } from "../worker_calls";
 import { Recent } from "./recent";
@@ -12,7 +14,6 @@ export class OnnxBackend implements Backend {
   /** The images of which the worker knows what the network sees. */
   private readonly known = new Recent<true>();
 
-  /** @param folder address of the exported model. */
   constructor(
     private readonly calls: WorkerCalls<NetworkFunctions>,
     private readonly folder: URL,
@@ -20,8 +21,8 @@ export class OnnxBackend implements Backend {
 
   load(progress: Progress): Promise<ModelInfo> {
     this.progress = progress;
-    const folder = async () => ({ value: this.folder.href });
-    this.loading ??= this.calls.call("load", folder, (share) => this.progress(share)).catch((error) => {
+    const tell = proxy((share: number) => this.progress(share));
+    this.loading ??= this.calls.call((worker) => worker.load(this.folder.href, tell)).catch((error) => {
       // it is tried again when it is asked for again
       this.loading = null;
       throw error;
@@ -37,16 +38,15 @@ export class OnnxBackend implements Backend {
 
   async segment(image: ImageSource, query: Query, signal: AbortSignal): Promise<Segmentation> {
     let isSent = false;
-    const asked = async () => {
-      signal.throwIfAborted();
-      const pixels = this.known.get(image.id) ? null : await image.pixels();
-      // from here on, the worker remembers and forgets the same
-      this.known.set(image.id, true);
-      isSent = true;
-      return { value: { id: image.id, image: pixels, query }, transfer: pixels ? [pixels.data.buffer] : [] };
-    };
     try {
-      return await this.calls.call("segment", asked);
+      return await this.calls.call(async (worker) => {
+        signal.throwIfAborted();
+        const pixels = this.known.get(image.id) ? null : await image.pixels();
+        // from here on, the worker remembers and forgets the same
+        this.known.set(image.id, true);
+        isSent = true;
+        return worker.segment(image.id, pixels && transfer(pixels, [pixels.data.buffer]), query);
+      });
     } catch (error) {
       if (isSent) this.known.delete(image.id);
       throw error;
@@ -54,6 +54,6 @@ export class OnnxBackend implements Backend {
   }
 
   teach(name: string, content: Uint8Array): Promise<TaughtFile> {
-    return this.calls.call("teach", async () => ({ value: { name, content } }));
+    return this.calls.call((worker) => worker.teach(name, content));
   }
 }

@@ -36,7 +36,6 @@ export class ClickModel implements ViewNetwork {
     private readonly protocol: Protocol,
   ) {}
 
-  /** @param folder address of the folder of `clicks.json`. */
   static async load(folder: URL): Promise<ClickModel> {
     const about = (await json(new URL("clicks.json", folder))) as ClickFiles;
     const addresses = [about.image, about.program, ...Object.values(about.weights)];
@@ -50,11 +49,6 @@ export class ClickModel implements ViewNetwork {
   open(image: Pixels): void {
     this.image = image;
     this.seen = new Recent();
-  }
-
-  /** See a view before it is clicked. */
-  async look(view: Box): Promise<void> {
-    await this.features(view);
   }
 
   size(view: Box): Omit<Grid, "values"> {
@@ -75,7 +69,8 @@ export class ClickModel implements ViewNetwork {
     return inputSize(this.protocol, bottom - top, right - left);
   }
 
-  private features(view: Box): Promise<Tensors> {
+  /** What is seen in a view, which may be asked before it is clicked. */
+  features(view: Box): Promise<Tensors> {
     const key = [view.left, view.top, view.right, view.bottom].join();
     const found = this.seen.get(key) ?? this.see(view);
     this.seen.set(key, found);

@@ -1,15 +1,15 @@
 /** The thread in which objects are clicked: labeling in another one never keeps a click waiting. */
 
+import { expose, transfer } from "comlink";
+
 import type { Pixels } from "../backend";
 import { boxed, type Click, clicked, type Guess, positiveRuns } from "../clicks/guess";
 import { type Box, whole } from "../labels/runs";
-import { type Sent, serve } from "../worker_calls";
 import { ClickModel } from "./click_model";
 import type { Found } from "./clicker";
-import { prepareRuntime } from "./runtime";
+import { prepareRuntime } from "./loading";
 
 export interface Asked {
-  /** Address of the network's folder. */
   readonly folder: string;
   /** null: the image of the last call. */
   readonly image: Pixels | null;
@@ -30,29 +30,29 @@ async function opened({ folder, image }: Asked): Promise<ClickModel> {
   }
 }
 
-function found({ image }: ClickModel, guess: Guess): Sent<Found> {
+function found({ image }: ClickModel, guess: Guess): Found {
   const runs = positiveRuns(guess.logits, guess.view, image);
-  return { value: { guess, runs }, transfer: [runs.buffer] };
+  return transfer({ guess, runs }, [runs.buffer]);
 }
 
 const functions = {
-  async look(asked: Asked): Promise<Sent<void>> {
+  async look(asked: Asked): Promise<void> {
     const network = await opened(asked);
-    return { value: await network.look(whole(network.image)) };
+    await network.features(whole(network.image));
   },
 
-  /** Tells a first answer, if the network looks more closely. */
-  async click(asked: Asked & { before: Guess | null; click: Click }, tell: (first: Sent<Found>) => void) {
+  /** @param tell gets a first answer, if the network looks more closely. */
+  async click(asked: Asked, before: Guess | null, click: Click, tell: (first: Found) => void): Promise<Found> {
     const network = await opened(asked);
-    return found(network, await clicked(network, asked.before, asked.click, (first) => tell(found(network, first))));
+    return found(network, await clicked(network, before, click, (first) => tell(found(network, first))));
   },
 
-  async box(asked: Asked & { box: Box }) {
+  async box(asked: Asked, box: Box): Promise<Found> {
     const network = await opened(asked);
-    return found(network, await boxed(network, asked.box));
+    return found(network, await boxed(network, box));
   },
 };
 
 export type ClickFunctions = typeof functions;
 
-serve(functions);
+expose(functions);

@@ -1,9 +1,11 @@
 /** Finds objects by clicks inside the page, in a worker of its own. */
 
+import { proxy, type Remote, transfer } from "comlink";
+
 import type { ImageSource } from "../backend";
 import type { Click, Guess } from "../clicks/guess";
 import type { Box, Runs } from "../labels/runs";
-import type { Sent, WorkerCalls } from "../worker_calls";
+import type { WorkerCalls } from "../worker_calls";
 import type { Asked, ClickFunctions } from "./click_worker";
 
 export interface Found {
@@ -15,7 +17,6 @@ export class Clicker {
   /** Id of the image that the worker has. */
   private known: string | null = null;
 
-  /** @param folder address of the network. */
   constructor(
     private readonly calls: WorkerCalls<ClickFunctions>,
     private readonly folder: URL,
@@ -23,7 +24,7 @@ export class Clicker {
 
   /** See an image before it is clicked, so that the first click is quick, too. */
   look(image: ImageSource): Promise<void> {
-    return this.checked(this.calls.call("look", () => this.asked(image, {})));
+    return this.ask(image, (worker, asked) => worker.look(asked));
   }
 
   /**
@@ -33,26 +34,28 @@ export class Clicker {
    * @throws PageError one sentence that says what is wrong and how to fix it.
    */
   click(image: ImageSource, before: Guess | null, click: Click, onFirst: (found: Found) => void): Promise<Found> {
-    return this.checked(this.calls.call("click", () => this.asked(image, { before, click }), onFirst));
+    return this.ask(image, (worker, asked) => worker.click(asked, before, click, proxy(onFirst)));
   }
 
   /** The object in a box; fails as `click` does. */
   box(image: ImageSource, box: Box): Promise<Found> {
-    return this.checked(this.calls.call("box", () => this.asked(image, { box })));
+    return this.ask(image, (worker, asked) => worker.box(asked, box));
   }
 
-  private async asked<Question>(image: ImageSource, question: Question): Promise<Sent<Asked & Question>> {
-    const pixels = this.known === image.id ? null : await image.pixels();
-    this.known = image.id;
-    const value = { folder: this.folder.href, image: pixels, ...question };
-    return { value, transfer: pixels ? [pixels.data.buffer] : [] };
-  }
-
-  /** After a failure it isn't known which image the worker has. */
-  private checked<Result>(answer: Promise<Result>): Promise<Result> {
-    return answer.catch((error) => {
+  private async ask<Result>(
+    image: ImageSource,
+    act: (worker: Remote<ClickFunctions>, asked: Asked) => Promise<Result>,
+  ): Promise<Result> {
+    try {
+      return await this.calls.call(async (worker) => {
+        const pixels = this.known === image.id ? null : await image.pixels();
+        this.known = image.id;
+        return act(worker, transfer({ folder: this.folder.href, image: pixels }, pixels ? [pixels.data.buffer] : []));
+      });
+    } catch (error) {
+      // which image the worker has isn't known any more
       this.known = null;
       throw error;
-    });
+    }
   }
 }

@@ -50,7 +50,6 @@ export interface Text {
   readonly max_tokens: number;
   /** Whether short prompts are always filled to `max_tokens`; missing in files of older versions: they aren't. */
   readonly whole?: boolean;
-  /** Id of the token that fills up short prompts. */
   readonly padding: number;
   /** Prompts for a word, in which "{}" stands for it. */
   readonly templates: readonly string[];
@@ -76,7 +75,6 @@ export interface Protocol {
 
 /** How the program of the words selects those that are worth refining. */
 export interface Selection {
-  /** Words to keep at least. */
   readonly least: number;
   /** Share of the votes that the kept words hold, in [0, 1]. */
   readonly share: number;

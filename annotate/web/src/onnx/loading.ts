@@ -1,4 +1,6 @@
-/** Reads files of a page. */
+/** Reads files of a page, and starts ONNX Runtime in a worker. */
+
+import * as ort from "onnxruntime-web/wasm";
 
 import { PageError, type Progress } from "../backend";
 
@@ -55,7 +57,7 @@ export async function json(address: URL): Promise<unknown> {
 }
 
 /** The contents of a gzipped file, unpacked while it arrives; some servers unpack such files on their way. */
-export async function unzipped(address: URL): Promise<ArrayBuffer> {
+async function unzipped(address: URL): Promise<ArrayBuffer> {
   const [start, content] = (await request(address)).body!.tee();
   const reader = start.getReader();
   const { value } = await reader.read();
@@ -78,4 +80,26 @@ async function request(address: URL): Promise<Response> {
   if (!response.ok)
     throw new PageError(`The file ${address.pathname} is missing (${response.status}); export the page again.`);
   return response;
+}
+
+/** ONNX Runtime's WebAssembly file, beside this script. */
+const FILE = "ort-wasm-simd-threaded.wasm.gz";
+
+/** More threads hardly help a small network. */
+const MOST_THREADS = 4;
+
+/** A program that returns its input, y = x. */
+const IDENTITY = Uint8Array.from(
+  atob("CAgSADo3ChAKAXgSAXkiCElkZW50aXR5EgFnWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQEQ=="),
+  (character) => character.charCodeAt(0),
+);
+
+export async function prepareRuntime(): Promise<void> {
+  const here = new URL(".", self.location.href);
+  ort.env.wasm.wasmPaths = { mjs: new URL("ort-wasm-simd-threaded.mjs", here).href };
+  ort.env.wasm.wasmBinary = await unzipped(new URL(FILE, here));
+  // threads share memory, which browsers allow only to pages that are isolated from other origins
+  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(MOST_THREADS, self.navigator.hardwareConcurrency) : 1;
+  // opening a program compiles the WebAssembly and starts threads, for which the network's files needn't be there
+  await (await ort.InferenceSession.create(IDENTITY, { executionProviders: ["wasm"] })).release();
 }

@@ -124,8 +124,7 @@ export class Model {
     const coarse = { values, classes, rows, columns };
     const raw = this.edges && byExamples?.edges !== false ? await refined(this.edges, features, coarse) : coarse;
     const maps = byExamples ? { ...raw, values: softmaxLogits(raw.values, classes, byExamples.temperature) } : raw;
-    const size = [height, width] as const;
-    const labels = standIns ? rejecting(maps, word[0] === 0, standIns, ...size) : labeled(maps, word, ...size);
+    const labels = standIns ? rejecting(maps, word[0] === 0, standIns, height, width) : labeled(maps, word, height, width);
     const { name: model, dtype } = this.description;
     return { width, height, ...labels, words, parts: null, model, dtype };
   }
@@ -185,7 +184,6 @@ function lookedFor(words: readonly string[], synonyms: Query["synonyms"]): strin
   return words.map((word) => (synonyms === "average" ? names(word) : [firstName(word)]));
 }
 
-/** Taught words with what the page says of their file. */
 function described(name: string, content: Uint8Array): { file: TaughtFile; taught: TaughtWords } {
   const taught = readTaughtWords(name, content);
   return { file: { id: digest(content), name, words: taught.words }, taught };

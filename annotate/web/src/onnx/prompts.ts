@@ -14,7 +14,6 @@ const BATCH = 32;
 export class Prompts {
   private readonly tokenizer: Tokenizer;
 
-  /** @param tokenizer the contents of `tokenizer.json`. */
   constructor(
     tokenizer: object,
     private readonly text: Text,

@@ -5,12 +5,10 @@ import { CLASS_LOGITS, firstName } from "./feature_maps";
 import { GROUPS, pyramidShapes, type FeaturePyramid } from "./feature_pyramid";
 import { float16 } from "./float16";
 
-/** Key of the entry in the file's metadata. */
 export const HEADER = "segvoc_taught";
 
 export const FORMAT = 1;
 
-/** Bytes of the largest header that is read. */
 const LARGEST_HEADER = 1 << 26;
 
 const PYRAMID = "pyramid.";
@@ -27,27 +25,17 @@ const FIELDS = {
  *
  * Fine-tuned words have a network of their own on the standardized features: s = W p(x) + b.
  */
-export interface TaughtWords {
-  /** Name of the model that they were taught to. */
-  readonly model: string;
+export interface TaughtWords extends Required<Pick<TeachingRecord, "model" | "channels" | "share" | "edges" | "temperature">> {
   /** The words that have a classifier. */
   readonly words: readonly string[];
   /** All words that the images show, with those that keep their text alone. */
   readonly shown: readonly string[];
-  /** Channels of the feature maps that the classifiers read. */
-  readonly channels: Readonly<Record<string, number>>;
   readonly weights: Float32Array;
   readonly bias: Float32Array;
   readonly mean: Float32Array;
   readonly scale: Float32Array;
   /** Mean features of a drawn image, by which a model is recognized. */
   readonly probe: Float32Array;
-  /** Share of the regions in the words' embeddings, in [0, 1). */
-  readonly share: number;
-  /** Whether maps that follow the edges scored better. */
-  readonly edges: boolean;
-  /** Temperature of the softmax that gives their confidence. */
-  readonly temperature: number;
   /** What the words' embeddings are mixed with, in rows; null without a share. */
   readonly toward: Float32Array | null;
   /** The network on the features; null: there is none. */
@@ -59,10 +47,14 @@ interface TeachingRecord {
   readonly format?: number;
   readonly model: string;
   readonly words: readonly { readonly name: string; readonly keeps_text?: boolean }[];
+  /** Of the feature maps that the classifiers read. */
   readonly channels: Readonly<Record<string, number>>;
   readonly pyramid_channels?: number;
+  /** Share of the regions in the words' embeddings, in [0, 1). */
   readonly share?: number;
+  /** Whether maps that follow the edges scored better. */
   readonly edges?: boolean;
+  /** Temperature of the softmax that gives their confidence. */
   readonly temperature?: number;
 }
 

@@ -1,40 +1,33 @@
 /** The thread that runs the network, so that the page stays responsive. */
 
-import type { ModelInfo, Pixels, Query, Segmentation, TaughtFile } from "../backend";
-import { type Sent, serve } from "../worker_calls";
-import { json } from "./loading";
+import { expose, transfer } from "comlink";
+
+import type { ModelInfo, Pixels, Progress, Query, Segmentation, TaughtFile } from "../backend";
+import { json, prepareRuntime } from "./loading";
 import { Model, type SeenImage } from "./model";
 import { Recent } from "./recent";
-import { prepareRuntime } from "./runtime";
 
 let model: Model | undefined;
 const seen = new Recent<SeenImage>();
 
-interface Asked {
-  readonly id: string;
-  /** null: it is still known. */
-  readonly image: Pixels | null;
-  readonly query: Query;
-}
-
 const functions = {
-  /** @param folder address of the exported model. */
-  async load(folder: string, tell: (share: Sent<number>) => void): Promise<Sent<ModelInfo>> {
-    model ??= await loaded(new URL(folder), (value) => tell({ value }));
-    return { value: model.info };
+  async load(folder: string, progress: Progress): Promise<ModelInfo> {
+    model ??= await loaded(new URL(folder), progress);
+    return model.info;
   },
 
-  async teach({ name, content }: { name: string; content: Uint8Array }): Promise<Sent<TaughtFile>> {
-    return { value: await model!.teach(name, content) };
+  teach(name: string, content: Uint8Array): Promise<TaughtFile> {
+    return model!.teach(name, content);
   },
 
-  async segment({ id, image, query }: Asked): Promise<Sent<Segmentation>> {
+  /** @param image null: it is still known. */
+  async segment(id: string, image: Pixels | null, query: Query): Promise<Segmentation> {
     const start = performance.now();
     try {
       if (image) seen.set(id, await model!.see(image));
       const labeled = await model!.label(seen.get(id)!, query);
       const value = { ...labeled, seconds: (performance.now() - start) / 1000 };
-      return { value, transfer: [value.labels.buffer, value.confidence.buffer] };
+      return transfer(value, [value.labels.buffer, value.confidence.buffer]);
     } catch (error) {
       seen.delete(id);
       throw error;
@@ -44,9 +37,9 @@ const functions = {
 
 export type NetworkFunctions = typeof functions;
 
-serve(functions);
+expose(functions);
 
-async function loaded(folder: URL, progress: (share: number) => void): Promise<Model> {
+async function loaded(folder: URL, progress: Progress): Promise<Model> {
   // at the same time as the model's files
   const runtime = prepareRuntime();
   // a failure is told below

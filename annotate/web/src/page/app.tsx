@@ -11,7 +11,7 @@ import type { Session } from "../session/session";
 import { contextOf } from "../session/settings";
 import type { AskedConflict } from "../session/watching";
 import { withWords, wordsOfFile } from "../words/list";
-import { Button, IconButton } from "./buttons";
+import { Button, Check, FileButton, IconButton, Toggle } from "./buttons";
 import { KeyForm } from "./closed";
 import { Dialog } from "./dialog";
 import { Header } from "./header";
@@ -21,8 +21,7 @@ import { type Page, plural } from "./page";
 import { SavePanel } from "./saving";
 import { pressAnywhere } from "./stage/keys";
 import { Stage, Toolbar } from "./stage/stage";
-import { AddImages, Strip } from "./strip";
-import { ViewPanel } from "./view_panel";
+import { Strip } from "./strip";
 import { PartsField, TaughtField, WordsField } from "./words_card";
 
 export function App({ page }: { page: Page }) {
@@ -126,16 +125,17 @@ function Title({ page: { control, session } }: { page: Page }) {
   );
 }
 
-function Welcome({ page }: { page: Page }) {
+function Welcome({ page: { session } }: { page: Page }) {
   return (
     <div class="welcome">
       <h2>Label every pixel with words of your own</h2>
       <p>Drop images here, or paste one.</p>
       <div class="row">
-        <AddImages page={page} />
+        <FileButton label="Choose images" isPrimary onFiles={(files) => void session.add(files)} />
+        <Button text="Try an example" onClick={() => session.addExample()} />
       </div>
       <p class="help">
-        {page.session.settings.place.value === "service"
+        {session.settings.place.value === "service"
           ? "Images are sent to the service that this page comes from, and nowhere else."
           : "Images stay on this device."}
       </p>
@@ -181,6 +181,62 @@ function status({ session, labeler }: Pick<Page, "session" | "labeler">): string
   if (!labeler.isLabeled(image.item)) return image.item.state.value.kind === "failed" ? "" : "Labeling the image…";
   const { width, height, words, seconds, model: name } = image.found.value!;
   return `${name} labeled ${width} × ${height} pixels with ${plural(words.length, "word")}${seconds ? ` in ${seconds.toFixed(1)} s` : ""} ${model.place}.`;
+}
+
+/** How the result is shown, and which pixels keep their word: nothing here asks the model again. */
+function ViewPanel({ page }: { page: Page }) {
+  const { opacity, hasNames, rule } = page.session.settings;
+  const [name, setName] = useState(rule.value.background ?? "background");
+  const { threshold, background } = rule.value;
+
+  return (
+    <div class="column">
+      <Slider label="Opacity of the colors" value={opacity.value} onChange={(value) => (opacity.value = value)} />
+      <Toggle text="Names in the regions" value={hasNames} />
+      <Slider
+        label="Least confidence"
+        value={threshold}
+        onChange={(value) => (rule.value = { threshold: value, background })}
+      />
+      <Check
+        isChecked={background !== null}
+        onChange={(isChecked) =>
+          (rule.value = { threshold: isChecked && !threshold ? 0.5 : threshold, background: isChecked ? name : null })
+        }
+      >
+        Pixels below it are background
+      </Check>
+      {background !== null && (
+        <label class="field">
+          Name of the background
+          <input
+            type="text"
+            value={name}
+            onInput={({ currentTarget: { value } }) => {
+              setName(value);
+              if (value.trim()) page.session.nameBackground(value.trim());
+            }}
+          />
+        </label>
+      )}
+    </div>
+  );
+}
+
+function Slider({ label, value, onChange }: { label: string; value: number; onChange: (value: number) => void }) {
+  return (
+    <label class="slider">
+      <span>{label}</span>
+      <span class="value">{Math.round(100 * value)} %</span>
+      <input
+        type="range"
+        min="0"
+        max="100"
+        value={Math.round(100 * value)}
+        onInput={(event) => onChange(Number(event.currentTarget.value) / 100)}
+      />
+    </label>
+  );
 }
 
 /** Files with words: one in each line, or a JSON list. */

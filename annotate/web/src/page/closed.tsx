@@ -8,14 +8,8 @@ import { Button, TextForm } from "./buttons";
 /** How long until it is tried again by itself [ms]. */
 const PAUSE = 3000;
 
-interface ClosedProps {
-  problem: string;
-  needsKey: boolean;
-  /** Try again, with a key if one is asked for. */
-  onTry: (key: string) => void;
-}
-
-export function Closed({ problem, needsKey, onTry }: ClosedProps) {
+/** @param onTry again, with a key if one is asked for. */
+export function Closed({ problem, needsKey, onTry }: { problem: string; needsKey: boolean; onTry: (key: string) => void }) {
   useEffect(() => {
     if (needsKey) return;
     const timer = setTimeout(() => onTry(""), PAUSE);

@@ -15,13 +15,11 @@ interface DialogProps {
 }
 
 interface QuestionProps extends Omit<DialogProps, "at"> {
-  /** What the buttons say. */
   yes: string;
   no?: string;
   onYes: () => void;
 }
 
-/** A dialog that asks before something is done. */
 export function Question({ yes, no = "Cancel", onYes, onClose, children, ...props }: QuestionProps) {
   const act = () => {
     onClose();

@@ -4,8 +4,7 @@ import type { Place, Theme } from "../session/settings";
 import { IconButton } from "./buttons";
 import { Dialog } from "./dialog";
 import { type Page, plural } from "./page";
-import { KEYS } from "./stage/keys";
-import { Shortcuts } from "./stage/shortcuts";
+import { KEYS, Shortcuts } from "./stage/keys";
 import type { Key } from "./stage/tool";
 
 const PLACES: Readonly<Record<Place, string>> = { browser: "On this device", service: "Service" };
@@ -45,7 +44,6 @@ export function Header({ page }: { page: Page }) {
   );
 }
 
-/** The name under which changes of a shared project are written down. */
 function UserField({ page: { user } }: { page: Page }) {
   return (
     <label class="user">

@@ -66,7 +66,7 @@ export function Legend({ page: { session } }: { page: Page }) {
           text="Take back all corrections"
           kind="link"
           onClick={() => {
-            image.clear();
+            image.step("clear");
             session.keepEdits(image);
           }}
         />

@@ -11,9 +11,7 @@ export interface Page {
   readonly labeler: Labeler;
   readonly improvement: Improvement;
   readonly control: StageControl;
-  /** The back ends that there are. */
   readonly places: readonly Place[];
-  /** Give the service a key, and ask it again. */
   readonly useKey: (key: string) => void;
   /** The name of who labels, for the service's project; null: the project is this browser's. */
   readonly user: { readonly name: string; readonly change: (name: string) => void } | null;

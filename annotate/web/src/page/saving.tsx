@@ -26,7 +26,6 @@ export function SavePanel({ page }: { page: Page }) {
   const image = session.current.value,
     items = session.items.value,
     offered = session.offered.value;
-  /** Do what takes a while, and tell what goes wrong. */
   const busy = async (act: () => Promise<void>) => {
     setShare(0);
     try {

@@ -48,7 +48,7 @@ export function Strip({ page }: { page: Page }) {
         {removed && <Button text={`Put back ${removed.name}`} onClick={() => session.putBack()} />}
         <IconButton icon="find" label="Find images" isPressed={isFinding} onClick={() => setFinding(!isFinding)} />
         <IconButton icon="chart" label="Progress" onClick={() => setProgress(true)} />
-        <AddImages page={page} isCompact />
+        <FileButton label="Add" onFiles={(files) => void session.add(files)} />
         {!session.store.isShared && <Button text="Clear all" kind="link" onClick={() => setAsking(true)} />}
       </div>
       {(isFinding || session.listing.isNarrowed.value) && <Finder page={page} />}
@@ -183,16 +183,6 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
       )}
       <RemoveButton name={item.name} onClick={() => void session.remove(item)} />
     </li>
-  );
-}
-
-export function AddImages({ page: { session }, isCompact = false }: { page: Page; isCompact?: boolean }) {
-  const add = (files: readonly File[]) => void session.add(files);
-  return (
-    <>
-      <FileButton label={isCompact ? "Add" : "Choose images"} isPrimary={!isCompact} onFiles={add} />
-      {!isCompact && <Button text="Try an example" onClick={() => session.addExample()} />}
-    </>
   );
 }
 

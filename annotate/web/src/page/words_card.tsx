@@ -14,13 +14,11 @@ import { Button, Check, FileButton, RemoveButton, Swatch, TextForm } from "./but
 import { Dialog, Question } from "./dialog";
 import { type Page, plural } from "./page";
 
-/** What came of the last change of the words. */
 interface Note {
   readonly text: string;
   readonly undo?: () => unknown;
 }
 
-/** A change of the words that has to be confirmed. */
 interface Asked {
   readonly title: string;
   readonly text: string;

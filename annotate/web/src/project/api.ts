@@ -4,14 +4,12 @@ import { PageError } from "../backend";
 import { refusal, refused, send } from "../service/requests";
 import type { ImageState, Project, Verdict } from "./structure";
 
-/** What `v1/project` answers. */
 interface ServedProject extends Project {
   readonly seq: number;
   readonly images: readonly ImageState[];
   readonly removed: readonly string[];
 }
 
-/** What `v1/project/changes` answers. */
 export interface Changes {
   readonly seq: number;
   readonly changes: readonly { readonly what: string; readonly image: string | null; readonly by: string }[];
@@ -56,9 +54,7 @@ export class MissingError extends PageError {
 const WAIT = 25;
 
 export class ProjectApi {
-  /** What the service knows the reader by; empty: nothing. */
   key = "";
-  /** The name of who labels; empty: not told. */
   user = "";
 
   /** @param address of `v1/project`. */
@@ -74,7 +70,6 @@ export class ProjectApi {
     return this.json<ServedProject>("PUT", `?change=${change}`, { revision, body });
   }
 
-  /** Give the pixels of a word to another one, by their ids. */
   merge(word: number, into: number): Promise<ServedProject> {
     return this.json<ServedProject>("POST", "/merged", { body: JSON.stringify({ word, into }) });
   }
@@ -183,7 +178,6 @@ interface Options {
   readonly signal?: AbortSignal;
 }
 
-/** A name of an image as a part of an address. */
 function encoded(name: string): string {
   return name.split("/").map(encodeURIComponent).join("/");
 }

@@ -1,16 +1,17 @@
 /** A project that lives in the browser. */
 
 import { asShown, decodeImage, thumbnail } from "../imaging/reading";
+import { unpacked } from "../labels/layer";
+import type { Size } from "../labels/runs";
 import { type Entry, OF_IMAGES } from "./database";
-import { labelingOf, summaryOf } from "./keeping";
-import { exchanged } from "./merging";
+import { indexed, labelingOf, summaryOf, withIds } from "./keeping";
 import { newState, Store } from "./structure";
-import type { Change, ImageEntry, OpenedProject, Project, Verdict, Work } from "./structure";
+import type { Change, ImageEntry, KeptDraft, KeptEdits, OpenedProject, Project, Verdict, Work } from "./structure";
+import { correctionsOf, editsOf, FIRST_WORD } from "./work_file";
 
 /** How long removed images can be put back [ms]. */
 const LONGEST_REMOVED = 7 * 24 * 3600e3;
 
-/** The setting with an image's work from before words were merged. */
 const keyBefore = (id: string) => `merged ${id}`;
 
 export class BrowserStore extends Store {
@@ -119,5 +120,32 @@ export class BrowserStore extends Store {
   forget(ids: readonly string[]): Promise<void> {
     const kept = ids.map((id) => ({ store: "settings", key: keyBefore(id) }) as const);
     return this.database.write([...kept, ...ids.flatMap((key) => OF_IMAGES.map((store) => ({ store, key })))]);
+  }
+}
+
+/** The work in which pixels of a word have another one: all of them, or those that have the other one in `before`. */
+export function exchanged(work: Work, size: Size, old: number, other: number, before: Work | null = null): Work {
+  const exchange = (now: Uint16Array<ArrayBuffer>, earlier: Uint16Array | null | undefined, offset = 0) => {
+    if (before && !earlier) return now;
+    const [from, to] = [old + offset, other + offset];
+    return now.map((id, at) => (id === from && (!earlier || earlier[at] === to) ? to : id));
+  };
+  const { draft, edits, settled } = work;
+  const planeOf = ({ labels, ids }: KeptDraft) => withIds(labels, ids);
+  const plane = draft && exchange(planeOf(draft), before?.draft && planeOf(before.draft));
+  return {
+    draft: draft && { ...draft, ...indexed(plane!, draft.ids) },
+    edits: edits && exchangedEdits(edits, before && (before.edits ?? edits)),
+    settled: settled && exchange(Uint16Array.from(settled), before?.settled),
+  };
+
+  function exchangedEdits(now: KeptEdits, earlier: KeptEdits | null): KeptEdits {
+    const ids = (all: KeptEdits["ids"], places?: KeptEdits["ids"]) =>
+      all.map((id, at) => (id === old && (!places || places[at] === other) ? other : id));
+    const objects = { ...now.objects, ids: ids(now.objects.ids, earlier?.objects.ids) };
+    // the history stays where all pixels change alike
+    if (!earlier) return { ...now, ids: ids(now.ids), objects };
+    const [layer, layerBefore] = [now, earlier].map((one) => unpacked(correctionsOf(one, size)));
+    return editsOf(exchange(layer, layerBefore, FIRST_WORD), objects);
   }
 }

@@ -17,7 +17,6 @@ const LOST = "lost word";
 export interface NamedWork {
   readonly found: Segmentation | null;
   readonly saved: SavedEdits | null;
-  /** The labels of an image that is done. */
   readonly settled: Settled | null;
 }
 
@@ -99,11 +98,9 @@ export function labelingWith(
   settled: Settled | null,
   { rule, vocabulary }: Context,
 ): Labeling {
-  // words that are gone stay where a person painted them
-  const painted = [...edits.names, ...edits.objects.words].filter((name): name is string => Boolean(name));
   const words = [...found.words];
-  // words that came after the answer can be painted at once
-  for (const word of [...lookedFor(vocabulary), ...painted])
+  // words that came after the answer can be painted at once, and those that are gone stay where a person painted them
+  for (const word of [...lookedFor(vocabulary), ...edits.painted])
     if (!words.some((known) => sameClass(known, word))) words.push(word);
   return new Labeling({ ...found, words }, edits, rule, entryFor(vocabulary), settled);
 }

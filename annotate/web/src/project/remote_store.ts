@@ -37,13 +37,11 @@ interface Known {
   readonly work: Work;
 }
 
-/** A change in the outbox. */
 interface Waiting {
   readonly key: string;
   unsent: Unsent;
   /** The version that may be on the service, since its answer didn't come; it is sent again before any other. */
   sent: Unsent | null;
-  /** Ends when the outbox has it. */
   written: Promise<void>;
   /** Whether the page shows it, so that what is painted next includes it. */
   readonly isShown: boolean;
@@ -90,12 +88,13 @@ export class RemoteStore extends Store {
     for (const state of served.images) this.states.set(state.image, state);
     const gone = new Map(this.outbox.map(({ unsent: { id, isRemoved } }) => [id, isRemoved]));
     const isGone = ({ image }: ImageState) => gone.get(image) === true;
-    const removed = [...served.removed, ...served.images.filter(isGone).map(({ image }) => image)];
-    return {
-      project: this.wanted?.project ?? served,
-      images: served.images.filter((state) => !isGone(state)).map(entryOf),
-      removed: removed.map(removedEntry),
-    };
+    // of an image in the trash only the name is known
+    const removed = [...served.removed, ...served.images.filter(isGone).map(({ image }) => image)].map((name, order) => {
+      const state = newState(name, { width: 1, height: 1 });
+      return { ...entryOf(state, Number.MAX_SAFE_INTEGER), removed: order + 1 };
+    });
+    const images = served.images.filter((state) => !isGone(state)).map(entryOf);
+    return { project: this.wanted?.project ?? served, images, removed };
   }
 
   override watch(watcher: Watcher): void {
@@ -195,7 +194,6 @@ export class RemoteStore extends Store {
     this.takeProject(await this.api.separate(word, into));
   }
 
-  /** Waits until the service has everything. */
   private async sent(): Promise<void> {
     for (; this.wanted || this.waiting.value; await pause(50))
       if (this.isAway.value) throw new PageError("The service can't be reached; try again when it can.");
@@ -217,7 +215,6 @@ export class RemoteStore extends Store {
     return `${this.tab}-${String(++this.last).padStart(6, "0")}`;
   }
 
-  /** The change of an image that the page shows. */
   private shown(id: string): Waiting | undefined {
     return this.outbox.find(({ isShown, unsent }) => isShown && unsent.id === id);
   }
@@ -318,7 +315,6 @@ export class RemoteStore extends Store {
     }
   }
 
-  /** Clears the offline message. */
   private reached(): void {
     if (!this.isAway.value) return;
     this.isAway.value = false;
@@ -393,8 +389,16 @@ export class RemoteStore extends Store {
       // what was refused isn't there
       if (!isPassing(failure)) waiting.sent = null;
       if (failure instanceof ConflictError) return this.resolve(waiting);
-      if (failure instanceof MissingError) return this.park(waiting);
-      if (!isPassing(failure)) this.postpone(id);
+      if (failure instanceof MissingError) {
+        // it waits until its image is put back
+        waiting.isParked = true;
+        this.count();
+        this.reached();
+        return this.watcher!.onProblem(`“${id}” was removed by somebody; put it back to go on with it.`);
+      }
+      const isOf = ({ unsent }: Waiting) => unsent.id === id;
+      // what was refused, and what follows it in the image, comes last
+      if (!isPassing(failure)) this.outbox = [...this.outbox.filter((one) => !isOf(one)), ...this.outbox.filter(isOf)];
       throw failure;
     }
     this.watcher!.context();
@@ -439,27 +443,12 @@ export class RemoteStore extends Store {
     await this.over(waiting);
   }
 
-  /** A change of a removed image waits until the image is put back. */
-  private park(waiting: Waiting): void {
-    waiting.isParked = true;
-    this.count();
-    this.reached();
-    this.watcher!.onProblem(`“${waiting.unsent.id}” was removed by somebody; put it back to go on with it.`);
-  }
-
   private unpark(id: string): void {
     for (const waiting of this.outbox) waiting.isParked &&= waiting.unsent.id !== id;
     this.count();
     void this.send();
   }
 
-  /** Moves a refused change, and what follows it in the image, to the end of the queue. */
-  private postpone(id: string): void {
-    const isOf = ({ unsent }: Waiting) => unsent.id === id;
-    this.outbox = [...this.outbox.filter((one) => !isOf(one)), ...this.outbox.filter(isOf)];
-  }
-
-  /** Merges a change with changes of others. */
   private async resolve(waiting: Waiting): Promise<void> {
     const { id, edits, settled, state: size, base } = waiting.unsent;
     const theirs = await this.read(id, true);
@@ -576,12 +565,6 @@ function withChange(work: Work, { draft, edits, settled }: Partial<Change> = {})
 
 function entryOf(state: ImageState, order: number): ImageEntry {
   return { id: state.image, order, removed: null, state };
-}
-
-/** An image in the trash; only its name is known. */
-function removedEntry(name: string, order: number): ImageEntry {
-  const size = { width: 1, height: 1 };
-  return { id: name, order: Number.MAX_SAFE_INTEGER, removed: order + 1, state: newState(name, size) };
 }
 
 function entryOfOutbox({ key, unsent, sent }: Waiting): Entry {

@@ -52,7 +52,6 @@ export interface Review {
 
 /** What there is to know of an image without opening it: `states/NAME.json`. */
 export interface ImageState extends Size {
-  /** Its file's name. */
   readonly image: string;
   /** Grows by one with every change; 0: nothing is known but the image. */
   readonly revision: number;
@@ -65,7 +64,6 @@ export interface ImageState extends Size {
   readonly source: "model" | "person" | "import" | null;
   /** What its labels by the model answer; null: there are none. */
   readonly answers: string | null;
-  /** Pixels that a person decided. */
   readonly corrected: number;
   /** Pixels of each word, by the words' ids. */
   readonly pixels: Readonly<Record<string, number>>;
@@ -94,7 +92,6 @@ export interface KeptEdits extends Pick<SavedEdits, "layer" | "done" | "undone">
   };
 }
 
-/** Everything about an image that going on with it needs. */
 export interface Work {
   readonly draft: KeptDraft | null;
   readonly edits: KeptEdits | null;
@@ -102,7 +99,6 @@ export interface Work {
   readonly settled: Uint16Array | null;
 }
 
-/** The state of an image that just came. */
 export function newState(image: string, { width, height }: Size): ImageState {
   return {
     image,
@@ -139,16 +135,13 @@ export function uniqueName(name: string, others: Iterable<string>): string {
 
 /** An image of a project, without its file. */
 export interface ImageEntry {
-  /** Differs from that of every other image. */
   readonly id: string;
-  /** Place among the images. */
   readonly order: number;
   /** When it was removed [ms since 1970]; null: it wasn't. */
   readonly removed: number | null;
   readonly state: ImageState;
 }
 
-/** A project as it is opened. */
 export interface OpenedProject {
   /** null: it is new. */
   readonly project: Project | null;
@@ -172,7 +165,6 @@ export interface Watcher {
   context(): Context;
   onProject(project: Project): void;
   onAdded(entry: ImageEntry): void;
-  /** The model knows words by other examples now. */
   onImproved(): void;
   onRemoved(id: string): void;
   /** An image is known to be in another state; `isOther`: somebody else changed it. */
@@ -190,9 +182,7 @@ export interface Watcher {
 /** Two versions of an image that can't be put together without losing something. */
 export interface Conflict {
   readonly id: string;
-  /** Who made the other one. */
   readonly by: string | null;
-  /** Whether the other one is done. */
   readonly isDone: boolean;
   readonly mine: Work;
   readonly theirs: Work;
@@ -216,7 +206,6 @@ export abstract class Store {
 
   abstract open(): Promise<OpenedProject>;
 
-  /** Tell the page from now on what others change. */
   watch(watcher: Watcher): void {
     this.watcher = watcher;
   }
@@ -233,18 +222,15 @@ export abstract class Store {
   abstract file(id: string): Promise<Blob>;
   abstract thumbnail(id: string): Promise<Blob>;
   abstract work(id: string): Promise<Work>;
-  /** The image that is open; null: none is. */
   hold(_id: string | null): void {}
   /** Keep a change: once resolved, nothing loses it any more. */
   abstract save(entry: ImageEntry, change: Change): Promise<void>;
   /** Accept an image that is done, or send it back, so that it isn't done any more. */
   abstract review(entry: ImageEntry, verdict: Verdict, comment: string): Promise<void>;
-  /** Remove an image, or put it back. */
   abstract saveRemoved(entry: ImageEntry): Promise<void>;
   /** Give the pixels of a word to another one in all images, by their ids, and remove it; `separate` takes it back. */
   abstract merge(word: number, into: number): Promise<void>;
   abstract separate(word: number, into: number): Promise<void>;
-  /** Delete images for good. */
   abstract forget(ids: readonly string[]): Promise<void>;
 
   /** A zip that the service makes, of the project or of a dataset; null: the page makes it. */

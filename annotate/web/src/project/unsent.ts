@@ -6,9 +6,7 @@ import type { Change, Choice, ImageState, Project, Work } from "./structure";
 import { movedIds, rebasedWords } from "./words";
 import { correctionsOf, editsOf } from "./work_file";
 
-/** What a change goes on from. */
 export interface Base {
-  /** Revision of the image on the service. */
   readonly revision: number;
   /** Its corrections, as `correctionsOf` has them. */
   readonly corrections: PackedLayer;

@@ -102,7 +102,7 @@ export async function decodeWork(content: Uint8Array, vocabulary: Vocabulary): P
   const state = JSON.parse(new TextDecoder().decode(files["state.json"])) as ImageState;
   const labels = plane(files["labels.png"], state);
   const corrections = files["corrections.png"] ? plane(files["corrections.png"], state) : null;
-  const objects = keptObjects(files["objects.png"], labels, state);
+  const objects = files["objects.png"] ? savedObjects(files["objects.png"], labels, state) : { layer: null, ids: [] };
   const edits = corrections && editsOf(corrections, objects);
   return {
     state,
@@ -138,12 +138,6 @@ function modelOf({ answers }: ImageState): string {
   } catch {
     return "";
   }
-}
-
-function keptObjects(png: Uint8Array | undefined, labels: Uint16Array, size: Size): KeptEdits["objects"] {
-  if (!png) return { layer: null, ids: [] };
-  const { layer, words } = savedObjects(png, size, (at) => (labels[at] === NONE ? null : String(labels[at])));
-  return { layer, ids: words.map((word) => (word ? Number(word) : null)) };
 }
 
 function plane(png: Uint8Array, { width, height }: Size): Uint16Array<ArrayBuffer> {

@@ -1,5 +1,7 @@
 /** Packs and unpacks files of images' work without keeping the page from answering. */
 
+import { transfer } from "comlink";
+
 import type { WorkerCalls } from "../worker_calls";
 import type { Context } from "./keeping";
 import type { ImageState, KeptDraft, Work } from "./structure";
@@ -15,21 +17,19 @@ export class WorkPacker {
   async pack(state: ImageState, { draft, edits, settled }: Work, context: Context): Promise<Uint8Array<ArrayBuffer>> {
     // the history isn't in the file
     const work = { edits: edits && { ...edits, done: [], undone: [] }, settled };
-    const asked = async () => {
-      const isKnown = draft !== null && draft === this.known;
-      this.known = draft;
-      return { value: { state, work, draft: isKnown ? "known" : draft, context } as const };
-    };
     try {
-      return await this.calls.call("pack", asked);
+      return await this.calls.call((worker) => {
+        const isKnown = draft !== null && draft === this.known;
+        this.known = draft;
+        return worker.pack({ state, work, draft: isKnown ? "known" : draft, context });
+      });
     } catch (error) {
       this.known = null;
       throw error;
     }
   }
 
-  /** What such a file has. @throws Error it isn't such a file. */
   unpack(content: Uint8Array<ArrayBuffer>, vocabulary: Vocabulary): Promise<{ state: ImageState; work: Work }> {
-    return this.calls.call("unpack", async () => ({ value: { content, vocabulary }, transfer: [content.buffer] }));
+    return this.calls.call((worker) => worker.unpack(transfer(content, [content.buffer]), vocabulary));
   }
 }

@@ -1,6 +1,7 @@
 /** The thread that packs and unpacks files of images' work, which takes seconds for large images. */
 
-import { type Sent, serve } from "../worker_calls";
+import { expose, transfer } from "comlink";
+
 import type { Context } from "./keeping";
 import type { ImageState, KeptDraft, Work } from "./structure";
 import { decodeWork, encodeWork } from "./work_file";
@@ -17,19 +18,19 @@ interface Packed {
 let last: KeptDraft | null = null;
 
 const functions = {
-  async pack({ state, work, draft, context }: Packed): Promise<Sent<Uint8Array<ArrayBuffer>>> {
+  async pack({ state, work, draft, context }: Packed): Promise<Uint8Array<ArrayBuffer>> {
     if (draft !== "known") last = draft;
     const value = await encodeWork(state, { ...work, draft: last }, context);
-    return { value, transfer: [value.buffer] };
+    return transfer(value, [value.buffer]);
   },
 
-  async unpack({ content, vocabulary }: { content: Uint8Array; vocabulary: Vocabulary }) {
+  async unpack(content: Uint8Array, vocabulary: Vocabulary) {
     const value = await decodeWork(content, vocabulary);
     const { draft } = value.work;
-    return { value, transfer: draft ? [draft.labels.buffer, draft.confidence.buffer] : [] };
+    return transfer(value, draft ? [draft.labels.buffer, draft.confidence.buffer] : []);
   },
 };
 
 export type WorkFunctions = typeof functions;
 
-serve(functions);
+expose(functions);

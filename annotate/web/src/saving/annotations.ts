@@ -18,7 +18,6 @@ export class Coco {
 
   constructor(private readonly shape: Shape) {}
 
-  /** @param name file name of the image. */
   add(name: string, labeling: Labeling): this {
     const { words, ids, width, height } = labeling;
     const image = this.images.length + 1;

@@ -76,7 +76,6 @@ export interface OfferedFile {
   readonly content: Blob;
 }
 
-/** The open image in one format. */
 export async function fileOf({ current, settings }: Session, { content, ending }: Format): Promise<OfferedFile> {
   const image = current.value!;
   const labeling = image.labeling.value!,
@@ -132,7 +131,6 @@ function json(text: string): Blob {
   return new Blob([text], { type: "application/json" });
 }
 
-/** The words as colors over the image, with their names. */
 function overlayPng(pixels: Pixels, labeling: Labeling, opacity: number, hasNames: boolean): Promise<Blob> {
   const { width, height } = pixels;
   const canvas = new OffscreenCanvas(width, height);

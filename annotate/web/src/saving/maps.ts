@@ -4,8 +4,9 @@ import { decode, type DecodedPng, encode } from "fast-png";
 
 import { NO_COLOR } from "../imaging/palette";
 import { NONE } from "../labels/labeling";
-import { packed, type SavedObjects } from "../labels/layer";
+import { packed } from "../labels/layer";
 import type { Size } from "../labels/runs";
+import type { KeptEdits } from "../project/structure";
 
 /** Most words for which a label map has 8 bits. */
 const MOST_8_BIT = 255;
@@ -41,30 +42,23 @@ export function objectMapPng(numbers: Uint16Array, { width, height }: Size): Uin
 }
 
 /**
- * Objects from such a file; 8 bits do as well. An object has the word of most of its pixels.
+ * Objects from such a file; 8 bits do as well. Numbers stay: an object has the label of most of its pixels, or null if
+ * none has one.
  *
- * @param wordAt the word of a pixel; null: none.
  * @throws Error the file isn't such a map, or has another size than the image.
  */
-export function savedObjects(
-  png: Uint8Array,
-  { width, height }: Size,
-  wordAt: (pixel: number) => string | null,
-): SavedObjects {
+export function savedObjects(png: Uint8Array, labels: Uint16Array, { width, height }: Size): KeptEdits["objects"] {
   const image = decode(png);
   if (image.channels !== 1 || image.width !== width || image.height !== height)
     throw new Error(`it isn't a gray map of ${width} × ${height} pixels`);
   const layer = Uint16Array.from(image.data);
-  const counts = new Map<number, Map<string, number>>();
-  for (let at = 0; at < layer.length; at++) {
-    const word = layer[at] ? wordAt(at) : null;
-    if (word === null) continue;
-    const of = counts.get(layer[at]) ?? new Map<string, number>();
-    counts.set(layer[at], of.set(word, (of.get(word) ?? 0) + 1));
+  const counts = new Map<number, number>();
+  for (const [at, number] of layer.entries()) {
+    const key = number * (NONE + 1) + labels[at];
+    if (number && labels[at] !== NONE) counts.set(key, (counts.get(key) ?? 0) + 1);
   }
-  // numbers stay, and those that no pixel with a word has are of no word
-  const words = Array.from({ length: layer.reduce((most, number) => Math.max(most, number), 0) }, () => "");
-  for (const [number, of] of counts)
-    words[number - 1] = [...of].reduce((most, other) => (other[1] > most[1] ? other : most))[0];
-  return { layer: words.length ? packed(layer) : null, words };
+  const ids = new Array<number | null>(layer.reduce((most, number) => Math.max(most, number), 0)).fill(null);
+  // the most frequent comes last, and so is kept
+  for (const [key] of [...counts].sort(([, few], [, many]) => few - many)) ids[Math.floor(key / (NONE + 1)) - 1] = key % (NONE + 1);
+  return { layer: ids.length ? packed(layer) : null, ids };
 }

@@ -11,28 +11,14 @@ import { type Project, stem } from "../project/structure";
 import { decodeWork, encodeWork, labelsPng } from "../project/work_file";
 import type { Vocabulary } from "../project/words";
 import { Item } from "../session/item";
-import type { Session } from "../session/session";
+import { listed, type Session } from "../session/session";
 import { contextOf, projectOf, useProject } from "../session/settings";
 import type { OfferedFile } from "./files";
 import { objectMapPng } from "./maps";
 import { zipped, type ZippedFile } from "./zip";
 
-/** Most images whose problems are told. */
-const MOST_LISTED = 8;
-
 const FORMAT = "segvoc project",
   VERSION = 1;
-
-/** Types of images by the endings of their names. */
-const TYPES: Readonly<Record<string, string>> = {
-  jpg: "image/jpeg",
-  jpeg: "image/jpeg",
-  png: "image/png",
-  webp: "image/webp",
-  gif: "image/gif",
-  bmp: "image/bmp",
-  avif: "image/avif",
-};
 
 export async function projectZip(
   session: Session,
@@ -88,7 +74,7 @@ export async function loadProject(session: Session, file: File, progress: (share
   for (const [at, name] of images.entries()) {
     progress(at / images.length);
     try {
-      const type = TYPES[name.split(".").at(-1)!.toLowerCase()] ?? "";
+      const type = `image/${name.split(".").at(-1)!.toLowerCase().replace("jpg", "jpeg")}`;
       const image = new File([await entries[folder + name].blob()], name, { type });
       const entry = await session.store.add(image, name, at + 1, MOST_PIXELS);
       const known = await workOf(entries[`${top}work/${stem(name)}.zip`], name, project.words);
@@ -104,7 +90,7 @@ export async function loadProject(session: Session, file: File, progress: (share
   const [first] = session.items.value.filter(({ isDone }) => !isDone.value).concat(session.items.value);
   // an image may have been opened while others were still being read
   if (first && !session.opening.value) await session.open(first);
-  if (problems.length) session.problem.value = problems.slice(0, MOST_LISTED).join("\n");
+  if (problems.length) session.problem.value = listed(problems);
 }
 
 /** A project's zip, and the folder in it that has the project. */

@@ -36,7 +36,6 @@ interface Models {
 
 export class ServiceBackend implements Backend {
   readonly atOnce = 2;
-  /** What the service knows the reader by; empty: nothing. */
   key = "";
   private limits: NonNullable<Models["limits"]> = {};
 

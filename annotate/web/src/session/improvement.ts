@@ -43,7 +43,6 @@ export class Improvement {
     return this.api !== null && this.session.model.value !== null;
   }
 
-  /** Show what the service does already. */
   async look(): Promise<void> {
     try {
       if (this.api) await this.follow(this.api.improvement());
@@ -77,7 +76,6 @@ export class Improvement {
     }
   }
 
-  /** Wait until the service has what was marked as done last. */
   private async sent(): Promise<void> {
     const { store, writer } = this.session;
     writer.flush();

@@ -30,9 +30,7 @@ export class Item implements ImageSource {
   bitmap: ImageBitmap | null = null;
   /** When it was removed [ms since 1970]; null: it wasn't. */
   removed: number | null;
-  /** The state of its labels, known without opening it. */
   readonly summary: Signal<ImageState>;
-  /** Whether it is done: its labels are locked. */
   readonly isDone = computed(() => this.summary.value.done);
 
   constructor(

@@ -16,7 +16,6 @@ const PAUSE = 50;
 const WAIT = { first: 2, longest: 60 };
 
 export class Labeler {
-  /** Share of the model that is loaded, in [0, 1]. */
   readonly loaded = signal(0);
   readonly needsKey = signal(false);
   /** What to look for and where; null: nothing, or it isn't known yet. */
@@ -98,7 +97,6 @@ export class Labeler {
     }
   }
 
-  /** Tries the failed ones of some images again. */
   retry(items: readonly Item[]): void {
     clearTimeout(this.again);
     this.again = undefined;
@@ -165,7 +163,6 @@ export class Labeler {
     }
   }
 
-  /** Pauses before the next try, longer each time. */
   private later(action: () => void): void {
     if (this.again !== undefined || this.isStopped) return;
     this.again = setTimeout(() => {

@@ -27,7 +27,6 @@ export class Listing {
     return untracked(() => ordered(items, order, ({ summary }) => summary.value));
   });
 
-  /** The images that pass the filter, and always the chosen one. */
   readonly listed = computed(() => {
     const wanted = this.wanted.value,
       chosen = this.chosen.value;

@@ -14,9 +14,7 @@ import type { Settings } from "./settings";
 
 export class OpenImage {
   readonly edits: Edits;
-  /** The backend's result; null: none yet. */
   readonly found: Signal<Segmentation | null>;
-  /** The labels of an image that is done. */
   readonly settled: Signal<Settled | null>;
   /** Every pixel's word in the end; a new object when another answer or rule holds. */
   readonly labeling: ReadonlySignal<Labeling | null>;
@@ -94,17 +92,9 @@ export class OpenImage {
     this.correct((edits) => edits.cancel());
   }
 
-  undo(): void {
-    this.step((edits) => edits.undo());
-  }
-
-  redo(): void {
-    this.step((edits) => edits.redo());
-  }
-
-  /** Reverts all corrections, as one action. */
-  clear(): void {
-    this.step((edits) => edits.clear());
+  /** Takes an action back or does it again, or reverts all corrections as one action. */
+  step(way: "undo" | "redo" | "clear"): void {
+    if (this.correct((edits) => edits[way]())) this.finished.value++;
   }
 
   /** Applies changes of others; actions on this page can still be undone. */
@@ -127,7 +117,6 @@ export class OpenImage {
     if (settled) this.settled.value = { ...settled, words: changed(settled.words) };
   }
 
-  /** What opening it again needs. */
   get prepared(): Prepared {
     const work = { found: this.found.value, saved: this.edits.saved, settled: this.settled.value };
     return { bitmap: this.bitmap, work, revision: this.item.summary.value.revision };
@@ -135,10 +124,6 @@ export class OpenImage {
 
   close(): void {
     this.bitmap.close();
-  }
-
-  private step(act: (edits: Edits) => Change | null): void {
-    if (this.correct(act)) this.finished.value++;
   }
 
   private correct(act: (edits: Edits) => Change | null): boolean {
@@ -214,7 +199,6 @@ export class Nearby {
     }
   }
 
-  /** Drops a cached image that changed. */
   drop(item: Item): void {
     const reading = this.kept.get(item);
     this.kept.delete(item);

@@ -17,7 +17,6 @@ import { contextOf, makeSettings, type Merged, projectOf, restore, useProject, v
 import { TaughtFiles } from "./taught";
 import { type AskedConflict, teller, watcherOf } from "./watching";
 
-/** Max files whose problems are listed. */
 const MOST_LISTED = 8;
 
 /** Delay between an edit and counting the image's pixels, and before a failed write is tried again [ms]. */
@@ -39,18 +38,15 @@ export class Session {
   readonly chosen = signal<Item | null>(null);
   /** The image that was opened last, which may still be loading. */
   readonly opening = signal<Item | null>(null);
-  /** The images in the strip, filtered and sorted. */
   readonly listing = new Listing(this.items, this.chosen);
   readonly model = signal<ModelInfo | null>(null);
   /** Key of the current words and options: labels with another key are outdated; null: there is nothing to label yet. */
   readonly asked = signal<string | null>(null);
-  /** Number of improvements of the service's model. */
   readonly improved = signal(0);
   /** Incremented when an image may need labeling again though neither words nor images changed. */
   readonly reopened = signal(0);
   /** Whether a click waits for its mask; no image is labeled meanwhile. */
   readonly isClicking = signal(false);
-  /** The file of a project that is about to be opened. */
   readonly offered = signal<File | null>(null);
   readonly problem = signal<string | null>(null);
   readonly taught: TaughtFiles;
@@ -61,10 +57,8 @@ export class Session {
   /** Whether the open image can be corrected: it is labeled and not done. */
   readonly canCorrect = computed(() => this.isLabeled.value && !this.current.value!.item.isDone.value);
   readonly writer = new Writer();
-  /** Conflicting versions of an image; the user chooses. */
   readonly conflict = signal<AskedConflict | null>(null);
   private readonly nearby = new Nearby((item) => this.prepare(item));
-  /** Unsaved changes by image. */
   private readonly changes = new Map<string, Omit<Change, "state">>();
   private readonly tellOfWrites = teller(this.problem);
   private readonly tellOfOpening = teller(this.problem);
@@ -82,12 +76,10 @@ export class Session {
     return names.map((name) => (only === null ? !this.hidden.value.has(name) : name === only));
   }
 
-  /** Show a word alone, or all again. */
   isolate(name: string): void {
     this.alone.value = this.alone.value === name ? null : name;
   }
 
-  /** Hide a word, or show it again. */
   toggle(name: string): void {
     const changed = new Set(this.hidden.value);
     if (!changed.delete(name)) changed.add(name);
@@ -98,8 +90,30 @@ export class Session {
   /** Restores the saved state and autosaves; the image that was open is still to be opened. */
   async restore(): Promise<void> {
     restore(this.settings, await this.store.get("all"));
-    await this.restoreProject();
-    this.keepWords();
+    const { project, images, removed } = await this.store.open();
+    let revision = project?.revision ?? 0;
+    if (project) useProject(this.settings, project);
+    this.name.value = project?.name ?? this.name.value;
+    this.items.value = images.map((entry) => new Item(entry, this.store));
+    this.removed.value = removed.map((entry) => new Item(entry, this.store));
+    let isFirst = true;
+    effect(() => {
+      const content = { name: this.name.value, ...projectOf(this.settings) };
+      if (!isFirst)
+        this.writer.write("project", () => this.kept(() => this.store.saveProject({ ...content, revision: ++revision })));
+      isFirst = false;
+    });
+    this.store.watch(watcherOf(this, this.nearby));
+    const { rule, vocabulary, words } = this.settings;
+    effect(() => {
+      // each new word gets an id and a color
+      const objects = this.current.value?.found.value?.words ?? [];
+      const { background } = rule.value;
+      this.know(words.value, [...objects, ...(background === null ? [] : [background])]);
+      // a word that was added again returns to its place
+      const ordered = lookedFor(untracked(() => vocabulary.value));
+      if (ordered.join("\n") !== words.value.join("\n")) words.value = ordered;
+    });
     effect(() => {
       const values = valuesOf(this.settings);
       this.writer.write("settings", () => this.kept(() => this.store.put("all", values)));
@@ -111,38 +125,6 @@ export class Session {
     const last = await this.store.get("current");
     const item = this.items.value.find(({ id }) => id === last) ?? this.items.value[0];
     if (item && !this.opening.value) await this.open(item);
-  }
-
-  private async restoreProject(): Promise<void> {
-    const { project, images, removed } = await this.store.open();
-    let revision = project?.revision ?? 0;
-    if (project) useProject(this.settings, project);
-    this.name.value = project?.name ?? this.name.value;
-    this.items.value = images.map((entry) => new Item(entry, this.store));
-    this.removed.value = removed.map((entry) => new Item(entry, this.store));
-    let isFirst = true;
-    effect(() => {
-      const content = { name: this.name.value, ...projectOf(this.settings) };
-      if (!isFirst)
-        this.writer.write("project", () =>
-          this.kept(() => this.store.saveProject({ ...content, revision: ++revision })),
-        );
-      isFirst = false;
-    });
-    this.store.watch(watcherOf(this, this.nearby));
-  }
-
-  /** Assigns an id and a color to each new word. */
-  private keepWords(): void {
-    const { rule, vocabulary, words } = this.settings;
-    effect(() => {
-      const objects = this.current.value?.found.value?.words ?? [];
-      const { background } = rule.value;
-      this.know(words.value, [...objects, ...(background === null ? [] : [background])]);
-      // a word that was added again returns to its place
-      const ordered = lookedFor(untracked(() => vocabulary.value));
-      if (ordered.join("\n") !== words.value.join("\n")) words.value = ordered;
-    });
   }
 
   private know(words: readonly string[], others: readonly string[]): void {
@@ -179,7 +161,6 @@ export class Session {
     merged.value = { word: from, into: to };
   }
 
-  /** Takes the last merge back. */
   async separate({ word, into }: Merged): Promise<void> {
     const { merged, vocabulary, words } = this.settings;
     await this.written();
@@ -279,11 +260,8 @@ export class Session {
     const settled = { words, labels: labels.slice() };
     batch(() => {
       image.settled.value = settled;
-      this.keep(
-        image.item,
-        { settled: keptSettled(settled, this.settings.vocabulary.value) },
-        { done: true, review: null, ...summaryOf(image.labeling.value!) },
-      );
+      const change = { settled: keptSettled(settled, this.settings.vocabulary.value) };
+      this.keep(image.item, change, { done: true, review: null, ...summaryOf(image.labeling.value!) });
     });
   }
 
@@ -397,11 +375,9 @@ export class Session {
     return this.store.work(item.id);
   }
 
-  /** Saves an image's corrections, and what was changed with them. */
   keepEdits(image: OpenImage, change: Omit<Change, "state"> = {}): void {
     if (image.item.isDone.value) return;
-    const { names, objects } = image.edits;
-    this.know(this.settings.words.value, [...names, ...objects.words].filter((name): name is string => Boolean(name)));
+    this.know(this.settings.words.value, image.edits.painted);
     const edits = keptEdits(image.edits.saved, this.settings.vocabulary.value);
     // corrected or not, imported labels are listed as imported
     const source = image.item.isImported ? "import" : "person";
@@ -411,7 +387,6 @@ export class Session {
     this.counting = { image, timer: setTimeout(() => this.count(), PAUSE) };
   }
 
-  /** Counts the pixels of the image corrected last. */
   private count(): void {
     const { counting } = this;
     this.counting = null;
@@ -510,7 +485,7 @@ function isFull(failure: unknown): boolean {
 }
 
 /** One problem per line, and the number of further ones. */
-function listed(problems: readonly string[]): string {
+export function listed(problems: readonly string[]): string {
   const more = problems.length - MOST_LISTED;
   return [...problems.slice(0, MOST_LISTED), ...(more > 0 ? [`${more} more of the files weren't added.`] : [])].join("\n");
 }

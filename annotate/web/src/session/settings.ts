@@ -10,7 +10,6 @@ import { lookedFor, type Vocabulary } from "../project/words";
 
 /** Keys by what they do: what another key does without changes, or a word. */
 export type ChangedKeys = Readonly<Record<string, string>>;
-/** Words that were merged, by their ids. */
 export interface Merged {
   readonly word: number;
   readonly into: number;
@@ -25,13 +24,11 @@ export function makeSettings() {
     /** These words, and those that were removed, with their ids and colors. */
     vocabulary: signal<Vocabulary>([]),
     synonyms: signal<Query["synonyms"]>("first"),
-    /** Parts of objects, as they were typed. */
     parts: signal(""),
     rule: signal<Rule>({ threshold: 0, background: null }),
     /** Weight of the words' colors, in [0, 1]. */
     opacity: signal(0.5),
     hasNames: signal(true),
-    /** Keys that were changed, by what they do. */
     keys: signal<ChangedKeys>({}),
     /** The merge that can be taken back; null: there is none. */
     merged: signal<Merged | null>(null),
@@ -49,7 +46,6 @@ export type Settings = ReturnType<typeof makeSettings>;
 /** Settings that belong to the project, and are kept with it. */
 const OF_PROJECT: readonly string[] = ["words", "vocabulary", "synonyms", "parts", "rule"] satisfies (keyof Settings)[];
 
-/** The values of the settings that belong to the reader. */
 export function valuesOf(settings: Settings): Record<string, unknown> {
   const own = Object.entries(settings).filter(([name]) => !OF_PROJECT.includes(name));
   return Object.fromEntries(own.map(([name, { value }]) => [name, value]));

@@ -67,7 +67,6 @@ export function renamed(words: readonly string[], word: string, text: string): r
   return other && !takenBy(words, word, text) ? words.map((one) => (one === word ? other : one)) : words;
 }
 
-/** A class as it is typed: names between equals signs. */
 export function typed(word: string): string {
   return names(word).join(" = ");
 }

@@ -9,14 +9,12 @@ import { Doubts } from "./navigation";
 import { CLICK, type Key, Tool } from "./tool";
 import { BrushTool } from "./tools/brush";
 import { ClickTool } from "./tools/click";
-import { EraserTool } from "./tools/eraser";
 import { ObjectsTool } from "./tools/objects";
 import { PolygonTool } from "./tools/polygon";
-import { RegionTool } from "./tools/region";
+import { EraserTool, RegionTool } from "./tools/region";
 import { frameRegion, Workbench } from "./workbench";
 
 export class StageControl extends Workbench {
-  /** In the order of the toolbar. */
   readonly tools: readonly Tool[];
   private readonly selected: Signal<Tool>;
   /** The tool that is chosen; where labels are locked, the first instead of one that changes them. */
@@ -24,7 +22,6 @@ export class StageControl extends Workbench {
     const tool = this.selected.value;
     return tool.isEditing && !this.image ? this.tools[0] : tool;
   });
-  /** Whether the list of keys is open. */
   readonly help = signal(false);
   /** Whether the image is shown alone, while a key or a button is held. */
   readonly isBare = signal(false);
@@ -62,7 +59,6 @@ export class StageControl extends Workbench {
     return this.selected.value.leave();
   }
 
-  /** Do at the cursor what a click does there. */
   act(): void {
     if (this.cursor.value) this.tool.value.tap?.(this.cursor.value, CLICK);
   }

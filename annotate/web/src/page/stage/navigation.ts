@@ -71,7 +71,6 @@ export class Navigation {
     this.cursor.value = at && toImage(this.view.value, at);
   }
 
-  /** Move the cursor with keys [px of the image]. */
   step(right: number, down: number): void {
     const item = this.session.current.value?.item;
     if (!item) return;
@@ -151,7 +150,6 @@ function centered({ scale, x, y }: View, image: Size, stage: Size): View {
 
 export class Doubts {
   private labeling: Labeling | null = null;
-  /** Places that were looked at. */
   private seen: DoubtfulPlace[] = [];
 
   constructor(private readonly navigation: Navigation) {}

@@ -7,7 +7,6 @@ import { type Box, type Point, type Runs, type Size, whole } from "../../labels/
 import type { StageControl } from "./control";
 import { toImage, toStage } from "./navigation";
 
-/** Size of names on the stage [CSS px]. */
 const NAME_SIZE = 14;
 
 /** Size of the layers' pixels [CSS px] from which regions have thin lines between them. */
@@ -107,7 +106,6 @@ export class Layers {
     this.drawn = new Uint16Array(width * height);
   }
 
-  /** Draw all labels again. */
   repaint(labeling: Labeling, isShown: readonly boolean[]): void {
     this.labeling = labeling;
     const { words, found } = labeling;
@@ -120,12 +118,10 @@ export class Layers {
     this.draw(whole(this.size));
   }
 
-  /** Draw the labels in a rectangle of the image again. */
   update(box: Box): void {
     if (this.labeling) this.draw(this.look(box));
   }
 
-  /** Draw a rectangle of the canvases. */
   private draw({ left, top, right, bottom }: Box): void {
     const { drawn, size, table } = this;
     const width = right - left;
@@ -223,7 +219,6 @@ export class Pen {
     }, width);
   }
 
-  /** A rectangle between two of its corners. */
   box(one: Point, other: Point): void {
     const [from, to] = [toStage(this.view, one), toStage(this.view, other)];
     this.outlined(() => this.context.rect(from.x, from.y, to.x - from.x, to.y - from.y));

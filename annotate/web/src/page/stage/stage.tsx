@@ -191,8 +191,8 @@ export function Toolbar({ page }: { page: Page }) {
         )}
       </div>
       <div class="group">
-        <IconButton icon="undo" label="Undo" isDisabled={!image?.edits.canUndo || !session.canCorrect.value} onClick={() => control.undo()} />
-        <IconButton icon="redo" label="Redo" isDisabled={!image?.edits.canRedo || !session.canCorrect.value} onClick={() => control.redo()} />
+        <IconButton icon="undo" label="Undo" isDisabled={!image?.edits.canUndo || !session.canCorrect.value} onClick={() => control.retrace("undo")} />
+        <IconButton icon="redo" label="Redo" isDisabled={!image?.edits.canRedo || !session.canCorrect.value} onClick={() => control.retrace("redo")} />
       </div>
       <div class="group">
         <HoldButton

@@ -8,7 +8,6 @@ import type { IconName } from "../buttons";
 import type { Pen } from "./painter";
 import type { Workbench } from "./workbench";
 
-/** How a click or a drag was begun. */
 export interface Press {
   /** Whether it is the right button of the mouse. */
   readonly isSecondary: boolean;
@@ -28,13 +27,9 @@ export type Key = readonly [string, string];
 export abstract class Tool {
   abstract readonly icon: IconName;
   abstract readonly label: string;
-  /** The key that chooses it: a small letter. */
   abstract readonly key: string;
-  /** What it does, in one sentence. */
   abstract readonly help: string;
-  /** What else can be done with it. */
   readonly keys: readonly Key[] = [];
-  /** How the pointer looks on the image. */
   readonly pointer: "grab" | "pointer" | "crosshair" = "crosshair";
   /** Whether it changes labels, so that it can't be used where they are locked. */
   readonly isEditing: boolean = true;
@@ -64,9 +59,7 @@ export abstract class Tool {
   leave(): boolean {
     return false;
   }
-  /** Draw over the image with its labels. */
   draw?(pen: Pen): void;
-  /** Its settings, in the toolbar. */
   options?(): ComponentChildren;
   /** What it shows over the stage, whose corner is at a place of the window [CSS px]. */
   panel?(corner: Point): ComponentChildren;

@@ -79,7 +79,6 @@ export function choiceOf(key: string): Choice {
 interface Option {
   readonly key: string;
   readonly text: string;
-  /** Other names by which it is found. */
   readonly names: readonly string[];
   /** null: that of no word; undefined: it has none. */
   readonly color?: Color | null;
@@ -102,7 +101,6 @@ interface WordListProps {
   current?: string | null;
 }
 
-/** Key of what is typed, as an option. */
 const NEW = "new ";
 
 export function WordList({ label, typed: begun, options, addition, onChoose, onAdd, onKeep, current }: WordListProps) {

@@ -59,7 +59,6 @@ export class Workbench extends Navigation {
     return this.below.runs;
   }
 
-  /** The image, if it can be corrected. */
   get image(): OpenImage | null {
     return this.session.canCorrect.value ? this.session.current.value : null;
   }
@@ -88,13 +87,8 @@ export class Workbench extends Navigation {
     if (image) this.session.keepEdits(image);
   }
 
-  undo(): void {
-    this.image?.undo();
-    this.end();
-  }
-
-  redo(): void {
-    this.image?.redo();
+  retrace(way: "undo" | "redo"): void {
+    this.image?.step(way);
     this.end();
   }
 

@@ -4,7 +4,6 @@ import { type Point, stroke } from "../../../labels/runs";
 import { type Key, Tool } from "../tool";
 import { WordChoice } from "../word_choice";
 
-/** Radii of the brush [px of the image]. */
 const RADII = { least: 1, most: 200 };
 
 export class BrushTool extends Tool {

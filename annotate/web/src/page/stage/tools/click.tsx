@@ -42,7 +42,6 @@ export class ClickTool extends Tool {
   ];
   override readonly isReading = false;
   override readonly hasSecondary = true;
-  /** What was found after each step. */
   private readonly found = signal<readonly Found[]>([]);
   /** A first answer to the step that waits, until a better one comes. */
   private readonly first = signal<Found | null>(null);
@@ -220,7 +219,6 @@ export class ClickTool extends Tool {
     if (this.waiting.value.length === 1) void this.answer();
   }
 
-  /** Answer the steps that wait, one after the other. */
   private async answer(): Promise<void> {
     for (let step = this.waiting.value[0]; step; step = this.waiting.value[0]) {
       const { item } = this.image!;
@@ -249,7 +247,6 @@ export class ClickTool extends Tool {
     else this.found.value = this.found.value.slice(0, -1);
   }
 
-  /** Give the object the word, as one action. */
   private give(): void {
     const last = this.found.value.at(-1),
       { image } = this.work;
@@ -283,7 +280,6 @@ function boxCorners(of: Step | Guess | undefined): readonly [Point, Point] | nul
   return box && [{ x: box.left, y: box.top }, { x: box.right, y: box.bottom }];
 }
 
-/** Lines around the pixels of a mask. */
 function outline(pen: Pen, runs: Runs): void {
   const { width } = pen.image;
   const lines: number[] = [];

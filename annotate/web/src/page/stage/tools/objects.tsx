@@ -26,14 +26,11 @@ export class ObjectsTool extends Tool {
   /** Numbers of what is chosen; some may be gone. */
   private readonly picked = signal<readonly number[]>([]);
   private readonly line = signal<readonly Point[]>([]);
-  /** What came of the last action. */
   private readonly told = signal("");
-  /** How the line was begun. */
   private begun: Press | null = null;
   /** What was drawn last, and for what. */
   private drawn: { readonly of: readonly unknown[]; readonly layer: OffscreenCanvas } | null = null;
 
-  /** Objects that are chosen, and still there. */
   private readonly chosen = computed(() => {
     const there = new Set(this.work.session.current.value?.objects.value.map(({ number }) => number));
     return this.picked.value.filter((number) => there.has(number));
@@ -147,7 +144,6 @@ export class ObjectsTool extends Tool {
     );
   }
 
-  /** Make objects of all of a word that is in none. */
   private make(word: string): void {
     this.change((labeling) => {
       const label = labeling.words.findIndex((name) => firstName(name) === word);
@@ -209,7 +205,6 @@ const LONGEST = 1024;
 const CHOSEN = 190,
   OTHER = 105;
 
-/** @param chosen numbers of the objects that stand out. */
 function objectLayer(labeling: Labeling, chosen: readonly number[]): OffscreenCanvas {
   const scale = Math.min(1, LONGEST / Math.max(labeling.width, labeling.height));
   const [width, height] = [labeling.width, labeling.height].map((side) => Math.max(1, Math.round(side * scale)));

@@ -22,7 +22,6 @@ interface Corner {
 interface Dragged {
   readonly at: Point;
   readonly press: Press;
-  /** Its place among the corners. */
   readonly number: number;
   /** Whether it comes out of a side, as soon as it is moved. */
   readonly isNew: boolean;
@@ -46,7 +45,6 @@ export class PolygonTool extends Tool {
   override readonly hasSecondary = true;
   readonly corners = signal<readonly Corner[]>([]);
   readonly isSnapping = signal(true);
-  /** The corner that was moved last; null: none. */
   private readonly chosen = signal<number | null>(null);
   override readonly seen = [this.corners, this.isSnapping, this.chosen];
   private dragged: Dragged | null = null;

@@ -1,16 +1,17 @@
-/** Gives a whole region another word. */
+/** Gives a whole region another word, or takes it away. */
 
 import { signal } from "@preact/signals";
 
-import { regionAt } from "../../../labels/connected";
+import { regionAt, surroundings } from "../../../labels/connected";
 import type { Choice } from "../../../labels/edits";
 import { pixelAt, type Point, type Runs } from "../../../labels/runs";
 import { firstName } from "../../../labels/synonyms";
 import { splitWords, withWords } from "../../../words/list";
+import { Select } from "../../buttons";
 import { Dialog } from "../../dialog";
 import { toStage } from "../navigation";
 import type { Pen } from "../painter";
-import { Tool } from "../tool";
+import { type Key, type Press, Tool } from "../tool";
 import { choiceOf, optionsOf, WordList } from "../word_choice";
 
 export class RegionTool extends Tool {
@@ -59,20 +60,13 @@ const WIDTH = 300,
 
 interface PickedRegion {
   readonly runs: Runs;
-  /** The word that it has; null: none. */
   readonly word: string | null;
   /** Where it was clicked [px of the image]. */
   readonly at: Point;
 }
 
-interface RegionDialogProps {
-  tool: RegionTool;
-  region: PickedRegion;
-  /** Corner of the stage [px of the window]. */
-  corner: Point;
-}
-
-function RegionDialog({ tool, region, corner }: RegionDialogProps) {
+/** @param corner that of the stage [px of the window]. */
+function RegionDialog({ tool, region, corner }: { tool: RegionTool; region: PickedRegion; corner: Point }) {
   const { session, view } = tool.work;
   const { words } = session.settings;
   const close = () => void tool.leave();
@@ -99,4 +93,48 @@ function RegionDialog({ tool, region, corner }: RegionDialogProps) {
       />
     </Dialog>
   );
+}
+
+/** What comes in place of a region. */
+const WAYS = [
+  ["around", "the words around it"],
+  ["found", "what the model found"],
+  ["nothing", "no word"],
+] as const;
+
+export class EraserTool extends Tool {
+  readonly icon = "eraser";
+  readonly label = "Magic eraser";
+  readonly key = "e";
+  readonly help =
+    "Click a region to take it away: the words around it grow into its place, each pixel gets the nearest one.";
+  override readonly keys: readonly Key[] = [["Shift with a click", "what the model found comes back instead"]];
+  override readonly pointer = "pointer";
+  readonly way = signal<(typeof WAYS)[number][0]>("around");
+
+  tap(at: Point, { shiftKey }: Press): void {
+    const { image } = this.work;
+    const pixel = image && pixelAt(at, image.item);
+    if (!image || pixel === null) return;
+    const labeling = image.labeling.value!;
+    const runs = regionAt(labeling.labels, labeling, pixel);
+    const way = shiftKey ? "found" : this.way.value;
+    if (way === "around") this.work.paintLabels(surroundings(labeling.labels, runs, labeling));
+    else this.work.paint(runs, way === "found" ? undefined : null);
+    this.work.end();
+  }
+
+  draw(pen: Pen): void {
+    const runs = this.work.regionBelow();
+    if (runs) pen.pixels(runs, "rgb(255 255 255 / 45%)");
+  }
+
+  options() {
+    return (
+      <label class="row">
+        <span>Fill with</span>
+        <Select label="Fill with" options={WAYS} value={this.way.value} onChange={(way) => (this.way.value = way)} />
+      </label>
+    );
+  }
 }
