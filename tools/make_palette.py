@@ -56,7 +56,7 @@ def vivid_colors(step: int) -> UInt8[np.ndarray, "n 3"]:
 
 
 def oklab(rgb: UInt8[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
-    """OKLab (Ottosson 2020): lightness in [0, 1], and the axes green-red and blue-yellow; in float32, candidates tie."""
+    """OKLab (Ottosson 2020): lightness in [0, 1], axes green-red and blue-yellow; in float32, candidates tie."""
     srgb = rgb.astype(np.float64) / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     return np.cbrt(linear @ np.array(RGB_TO_CONES).T) @ np.array(CONES_TO_OKLAB).T
