@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import segvoc
 from segvoc.checkpoints.files import WeightsFile, write_weights
-from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile
+from segvoc.checkpoints.published import PUBLISHED, PublishedFile
 from segvoc.cli.info import describe
 from segvoc.encoders.vit import TIMM_CLIPS
 from segvoc.errors import CheckpointError, UsageError
@@ -25,7 +25,7 @@ from segvoc.models import loading
 from segvoc.models.headers import configuration_of, configuration_record
 from segvoc.models.loading import find_dtype, load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.presets import PRESETS, _frozen_timm_preset
+from segvoc.models.presets import PRESETS
 from tests.built import configured
 from tests.images import one_line_error
 from tests.inference.small_network import SMALL_PRESET
@@ -161,12 +161,6 @@ def test_preset_without_weights_says_which_to_get(name: str) -> None:
     message = _refused(name, "none that are published", "--weights", name=name)
     named = ("DeCLIP", "OpenAI's ViT-", "open_clip's ", *(sizes.title for sizes in TIMM_CLIPS.values()))
     assert [towers in message for towers in named].count(True) == 1
-
-
-def test_encoder_without_an_entry_in_the_manifest_says_what_to_add(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(UNCONFIRMED, "pe-core-b")
-    with pytest.raises(LookupError, match=r"^published\.json has no entry 'pe-core-b' .*; add it as 'Add an encoder'"):
-        _frozen_timm_preset("pe-core-b")
 
 
 @pytest.mark.parametrize("name", ["cat-seg-b", "cat-seg-l"])

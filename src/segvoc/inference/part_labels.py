@@ -1,7 +1,8 @@
 """Part labels: parts are queried along with the words and lie within their objects."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -110,7 +111,7 @@ def label_parts(
     found = best.value > (half if against == "half" else objects)
     winner, score = best.index, best.value
     if against == "contrast" and (missing := _missing(chosen, winner[found], owner)):
-        maps = replace(maps, candidates=tuple(chosen[number] for number in missing))
+        maps = _CandidateMaps([chosen[number] for number in missing], output, protocol)
         lift = maps.lift_to_object(owner, objects)
         lifted = maps.strongest(xp.where(found, -1, owner), lift)
         more = lifted.value > objects
@@ -138,21 +139,21 @@ def _missing(chosen: Sequence[Candidate], found: Int[Array, " N"], owner: Int[Ar
     ]
 
 
-@dataclass(frozen=True)
 class _CandidateMaps:
     """The maps of some candidates in the output for an image, which is for the whole query."""
 
-    candidates: tuple[Candidate, ...]
-    output: ViewLogits
-    protocol: Protocol
+    def __init__(self, candidates: Sequence[Candidate], output: ViewLogits, protocol: Protocol) -> None:
+        self.output, self.protocol = output, protocol
+        indices = partial(array_namespace(output.logits).asarray, device=device(output.logits))
+        self.owners: Int[Array, " M"] = indices([candidate.owner for candidate in candidates])
+        self.places: Int[Array, " M"] = indices([candidate.place for candidate in candidates])
 
     def strongest(self, owner: Int[Array, "H W"], lift: Float[Array, " M"] | None = None) -> StrongestOfOwner:
         """The strongest candidate of its object at each pixel; `lift` has a value per candidate, added to its map."""
         best = StrongestOfOwner(owner)
-        owners = self._owners()
         for maps, numbers in self._read(owner.shape):
             raised = maps if lift is None else maps + lift[numbers, None, None]
-            best.update_of(raised, numbers, owners[numbers])
+            best.update_of(raised, numbers, self.owners[numbers])
         return best
 
     def lift_to_object(self, owner: Int[Array, "H W"], objects: Float[Array, "H W"]) -> Float[Array, " M"]:
@@ -161,27 +162,19 @@ class _CandidateMaps:
         All objects of the candidates are in the image; `objects` is the score of a pixel's object.
         """
         xp = array_namespace(objects)
-        lift = xp.zeros(len(self.candidates), dtype=xp.float32, device=device(objects))
-        owners = self._owners()
+        lift = xp.zeros(len(self.owners), dtype=xp.float32, device=device(objects))
         for maps, numbers in self._read(owner.shape):
-            for present in xp.unique_values(owners[numbers]):
-                here, of_owner = owner == present, owners[numbers] == present
+            owners = self.owners[numbers]
+            for present in xp.unique_values(owners):
+                here, of_owner = owner == present, owners == present
                 means = xp.sum(maps[of_owner, ...] * mean_weights(here, maps.shape[1], maps.shape[2]), axis=(1, 2))
                 lift[numbers[of_owner]] = xp.mean(objects[here]) - means
         return lift
 
-    def _owners(self) -> Int[Array, " M"]:
-        return self._indices(candidate.owner for candidate in self.candidates)
-
     def _read(self, size: Sequence[int]) -> Iterator[tuple[Float[Array, "N y x"], Int[Array, " N"]]]:
         """Maps of candidates that class selection kept, several at a time, and their indices among the candidates."""
-        xp = array_namespace(self.output.logits)
-        places = self._indices(candidate.place for candidate in self.candidates)
-        asked = xp.sort(xp.unique_values(places))
+        xp = array_namespace(self.places)
+        asked = xp.sort(xp.unique_values(self.places))
         for maps, classes in self.output.maps(self.protocol, (size[0], size[1]), classes=asked):
-            numbers = xp.nonzero(xp.isin(places, classes))[0]
-            yield xp.take(maps, xp.searchsorted(classes, places[numbers]), axis=0), numbers
-
-    def _indices(self, numbers: Iterable[int]) -> Int[Array, " _"]:
-        logits = self.output.logits
-        return array_namespace(logits).asarray(list(numbers), device=device(logits))
+            numbers = xp.nonzero(xp.isin(self.places, classes))[0]
+            yield xp.take(maps, xp.searchsorted(classes, self.places[numbers]), axis=0), numbers

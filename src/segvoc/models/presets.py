@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile
 from segvoc.encoders.prompts import IMAGENET_TEMPLATES
-from segvoc.encoders.vit import TIMM_CLIPS, TimmClipName, clip_seg_b16, vit_b16, vit_l14
+from segvoc.encoders.vit import TIMM_CLIPS, clip_seg_b16, vit_b16, vit_l14
 from segvoc.inference import protocols
 from segvoc.inference.engine import PLAIN, ModelTraits
 from segvoc.inference.prepared_vocabulary import STUFF, BackgroundWords
@@ -179,7 +179,9 @@ def _clip_preset(
         configuration=ClipNetworkConfig(encoder=towers.encoders, aggregation=aggregation),
         build=builders.build_clip_network,
         templates_of=_clip_templates,
-        protocols_of=_clip_protocols,
+        protocols_of=lambda configuration: protocols.clip_protocols(
+            configuration.encoder.input_size, configuration.encoder.stride
+        ),
         published=published,
         encoders=(towers.file,),
         how_to_get=(
@@ -229,18 +231,6 @@ def _frozen_vit_preset(title: str, encoder: EvaEncoders | OpenAIEncoders, file: 
     """A ViT CLIP alone, in NACLIP's dense mode; see `dense_modes.py`."""
     vit = replace(encoder.vit, input_size=encoder.vit.pretrained_size)
     return _frozen_preset(title, replace(encoder, vit=vit, dense="naclip"), file)
-
-
-def _frozen_timm_preset(name: TimmClipName) -> Preset:
-    sizes = TIMM_CLIPS[name]
-    if name not in UNCONFIRMED:
-        entry = f"published.json has no entry {name!r} in its list 'unconfirmed', but TIMM_CLIPS has this encoder"
-        raise LookupError(f"{entry}; add it as 'Add an encoder' in docs/dev/extending.md says")
-    return _frozen_preset(sizes.title, TimmEncoders(kind=name, side=sizes.pretrained_size), UNCONFIRMED[name])
-
-
-def _clip_protocols(configuration: ClipNetworkConfig) -> Protocols:
-    return protocols.clip_protocols(configuration.encoder.input_size, configuration.encoder.stride)
 
 
 def _err_preset(
@@ -382,7 +372,10 @@ PRESETS: dict[str, Preset] = {
     "clip-l": _frozen_vit_preset("OpenAI CLIP ViT-L/14", OPENAI_L.encoders, PUBLISHED["openai-clip-l"]),
     "eva-clip-b": _frozen_vit_preset("EVA02-CLIP-B/16", EVA_B.encoders, PUBLISHED["eva02-clip-b"]),
     "eva-clip-l": _frozen_vit_preset("EVA02-CLIP-L/14", EVA_L.encoders, PUBLISHED["eva02-clip-l"]),
-    **{name: _frozen_timm_preset(name) for name in TIMM_CLIPS},
+    **{
+        name: _frozen_preset(sizes.title, TimmEncoders(kind=name, side=sizes.pretrained_size), UNCONFIRMED[name])
+        for name, sizes in TIMM_CLIPS.items()
+    },
 }
 
 
