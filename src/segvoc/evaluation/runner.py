@@ -37,12 +37,8 @@ from segvoc.storage.resume import DoneItems, Key, ResumableWork, read_done
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-READER_THREADS = 4
-
-BATCHES_AHEAD = 2
-
-BATCHES_BEHIND = 2
-"""Size of the scoring queue, in batches; bounds memory."""
+BATCHES_AHEAD, BATCHES_BEHIND = 2, 2
+"""Batches that are read before the network needs them, and that wait for their scores; bounds memory."""
 
 TF32 = False
 """Whether float32 products use TF32 on a GPU, regardless of the process-wide setting."""
@@ -235,7 +231,7 @@ def segment_and_score(
             keep(truth, result, segmenter.score(truth, result))
             on_result(truth.source, None)
 
-    with ThreadPoolExecutor(READER_THREADS, "reader") as readers, ThreadPoolExecutor(1, "scorer") as scorer:
+    with ThreadPoolExecutor(4, "reader") as readers, ThreadPoolExecutor(1, "scorer") as scorer:
         read = _ahead(batches, lambda batch: [(one, readers.submit(one.read, classes)) for one in batch], BATCHES_AHEAD)
         truths = filter(None, (list(readable(batch)) for batch in read))
         begun = _ahead(truths, lambda batch: (batch, segmenter.start(batch)), segmenter.segmenter.batches_ahead)
