@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +18,7 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import InputError, checked_call
 from segvoc.evaluation.metrics import Confusion, guided_parts
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
-from segvoc.evaluation.report import EvaluationResult, ModelOrigin, Report, build_report
+from segvoc.evaluation.report import ModelOrigin, Report, build_report
 from segvoc.evaluation.report_page import write_examples, write_html
 from segvoc.evaluation.score_tables import csv_table, encoded, markdown_rows
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask, GroundTruth, ImageScore
@@ -111,11 +112,11 @@ def evaluate(
 
     start = time.perf_counter()
     fingerprint = _fingerprint(model, origin, task, images, settings, protocol)
-    path, scored = report / _JOURNALS / f"rank-{processes.rank}.jsonl", ImageScore.from_json
+    path, decode = report / _JOURNALS / f"rank-{processes.rank}.jsonl", ImageScore.from_json
     title = f"evaluating on {printable(task.title)}"
     with (
         Progress(title, silent=not (progress and processes.first), early=True) as bar,
-        ResumableWork(path, fingerprint, writers="rank-*.jsonl", decode=scored) as work,
+        ResumableWork(path, fingerprint, writers="rank-*.jsonl", decode=decode) as work,
     ):
         work.done.require_key(report, "give another --out, or delete that folder")
         done = _current_scores(work.done, images)
@@ -129,19 +130,19 @@ def evaluate(
         gathered = processes.gather((failures, peak_memory(model.device)))
         content = Report()
         if processes.first:
-            scores = _current_scores(read_done(path.parent.glob("rank-*.jsonl"), fingerprint, scored), images)
+            scores = _current_scores(read_done(path.parent.glob("rank-*.jsonl"), fingerprint, decode), images)
             errors = {stem: error for failures, _ in gathered for stem, error in failures.items()}
-            result = EvaluationResult(
-                images=images,
-                scores=[scores[image.stem] for image in images if image.stem in scores],
-                failures={image.stem: errors[image.stem] for image in images if image.stem in errors},
-                peak_memory=max(memory for _, memory in gathered),
-                processes=processes.count,
-                resumed=len(done),
-                seconds=time.perf_counter() - start,
-            )
-            content = build_report(task, origin, result, fingerprint, protocol)
-            content |= write_examples(report, task, images, result.scores, segmenter.segment, bar)
+            scored = [scores[image.stem] for image in images if image.stem in scores]
+            failures = {image.stem: errors[image.stem] for image in images if image.stem in errors}
+            content = build_report(task, origin, fingerprint, protocol, images, scored, failures)
+            content["peak_memory_gb"] = round(max(memory for _, memory in gathered), 3)
+            content["run"] = {
+                "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+                "processes": processes.count,
+                "resumed_images": len(done),
+                "seconds": round(time.perf_counter() - start, 3),
+            }
+            content |= write_examples(report, task, images, scored, segmenter.segment, bar)
             write_bytes(report / "classes.csv", csv_table(content["classes"]))
             write_bytes(report / "row.md", encoded(markdown_rows([content])))
             write_html(report / "index.html", "report.html", {**content, "report": content})
