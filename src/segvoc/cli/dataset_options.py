@@ -57,25 +57,19 @@ def refuse_twice(benchmarks: Sequence[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetOptions:
-    """The labeled images that a call names: folders with label maps, or datasets of other tools."""
+    """The labeled images that a call names: folders with label maps, or datasets of other tools (see `_OPTIONS`)."""
 
     images: str | None
-    """Folder of the images: with `labels` and `classes`, or those of a dataset if they are elsewhere."""
     labels: str | None
     classes: str | None
-    """File of the class names in label order."""
     paths: tuple[str, ...]
-    """Folders or files of the datasets; empty if none is given."""
     formats: tuple[DatasetName, ...]
-    """The format of all, or one for each; empty: detect them."""
+    """The format of all datasets, or one for each; empty: detect them."""
     splits: tuple[str, ...]
-    """The split of all, or one for each ("": no split)."""
+    """The split of all datasets, or one for each ("": no split)."""
     rename: tuple[str, ...]
-    """New names of classes, "sofa=couch"."""
     drop: tuple[str, ...]
-    """Classes whose pixels become unlabeled, comma-separated."""
     stretch: str | None
-    """Values of 16-bit images to map to black and white."""
 
     @property
     def named(self) -> bool:

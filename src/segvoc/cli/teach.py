@@ -14,7 +14,7 @@ from segvoc.storage.files import strict_json
 from segvoc.storage.records import to_json
 
 if TYPE_CHECKING:
-    from segvoc.inference.taught.taught_words import TaughtWord, TeachingRecord
+    from segvoc.inference.taught.taught_words import TeachingRecord
 
 
 @click.command("teach", epilog=example("segvoc teach --dataset labeled --out facades.words.safetensors"))
@@ -55,7 +55,11 @@ def teach_command(
     kept = [word.name for word in taught.record.words if word.keeps_text]
     if kept:
         echo(f"segvoc: no better with examples, so they keep their text: {', '.join(kept)}", err=True)
-    worse = [word.name for word in taught.record.words if _got_worse(word)]
+    worse = [
+        word.name
+        for word in taught.record.words
+        if not word.keeps_text and word.before is not None and word.after is not None and word.after < word.before
+    ]
     if worse:
         echo(f"segvoc: worse, also by their text beside the others: {', '.join(worse)}", err=True)
     echo(f"-> {out}")
@@ -84,10 +88,6 @@ def _table(record: "TeachingRecord") -> list[str]:
     rows += [["mean IoU", "", "", *means], ["pixels right", "", "", *right]]
     title = f"IoU of {len(record.words)} words on images that were held out [%], learned from {record.images} images"
     return [title, *aligned(rows)]
-
-
-def _got_worse(word: "TaughtWord") -> bool:
-    return not word.keeps_text and word.before is not None and word.after is not None and word.after < word.before
 
 
 def _percent(score: float | None) -> str:

@@ -4,7 +4,6 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -51,23 +50,6 @@ def origin_of(model: Segmenter, weights: str | None = None, options: Mapping[str
     return ModelOrigin(preset=preset, weights=weights or usual, published=published, options=options or {})
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluationResult:
-    """The scores of all images, and facts about the run."""
-
-    images: Sequence[EvaluationImage]
-    scores: Sequence[ImageScore]
-    """Scores of the images that could be read, in order."""
-    failures: Mapping[str, str]
-    """The errors of the others, by stem, in order."""
-    peak_memory: float
-    """Peak memory of the largest process [GB]."""
-    processes: int
-    resumed: int
-    seconds: float
-    """Duration of this run [s]."""
-
-
 Report = dict[str, Any]
 """The content of `report.json`: plain values, None where a score is not defined."""
 
@@ -75,15 +57,20 @@ Report = dict[str, Any]
 def build_report(
     task: EvaluationTask,
     origin: ModelOrigin,
-    result: EvaluationResult,
     fingerprint: Mapping[str, object],
     protocol: EvaluationProtocol,
+    images: Sequence[EvaluationImage],
+    scored: Sequence[ImageScore],
+    failures: Mapping[str, str],
 ) -> Report:
-    """The content of `report.json` but for its examples."""
+    """The content of `report.json` but for facts about the run and examples.
+
+    `scored` has those of the images that could be read, in order, `failures` the errors of the others, by stem.
+    """
     classes = len(task.classes)
-    confusion = Confusion.total((score.confusion for score in result.scores), classes)
+    confusion = Confusion.total((score.confusion for score in scored), classes)
     scores = confusion.scores()
-    oracle = Confusion.total((score.oracle for score in result.scores if score.oracle is not None), classes)
+    oracle = Confusion.total((score.oracle for score in scored if score.oracle is not None), classes)
     report: Report = {
         "model": {
             "name": fingerprint["model"],
@@ -95,9 +82,9 @@ def build_report(
         "data": {
             "name": task.name,
             "title": task.title,
-            "images": len(result.images),
-            "evaluated": len(result.scores),
-            "failed": len(result.failures),
+            "images": len(images),
+            "evaluated": len(scored),
+            "failed": len(failures),
             "labeled_pixels": int(confusion.pixels.sum()),
             "ignored_pixels": confusion.ignored,
             "unlabeled_predictions": confusion.unlabeled(),
@@ -105,28 +92,21 @@ def build_report(
             "source": dict(task.source),
         },
         **{name: defined(getattr(scores, name)) for _, name in PLAIN_COLUMNS},
-        "classes_per_image": _classes_per_image([score.confusion for score in result.scores]),
+        "classes_per_image": _classes_per_image([score.confusion for score in scored]),
         "classes": _classes(task, confusion, scores, oracle.scores().iou),
         "parts": _parts(task, confusion, oracle),
         "published": task.published_for(origin.preset),
         "confusions": _confusions(task, confusion),
-        "failures": [{"stem": stem, "error": error} for stem, error in result.failures.items()],
+        "failures": [{"stem": stem, "error": error} for stem, error in failures.items()],
         "protocol": {
             "rule": RULE,
             **fingerprint,
-            "kept_classes": _kept_classes(protocol, task, result),
+            "kept_classes": _kept_classes(protocol, len(task.images.vocabulary), scored),
             **protocol.origin(),
         },
         "versions": {name: fingerprint[name] for name in ("segvoc", "torch")}
         | {"numpy": np.__version__, "pillow": PIL.__version__},
-        "latency_seconds": _latency([score.seconds for score in result.scores]),
-        "peak_memory_gb": round(result.peak_memory, 3),
-        "run": {
-            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            "processes": result.processes,
-            "resumed_images": result.resumed,
-            "seconds": round(result.seconds, 3),
-        },
+        "latency_seconds": _latency([score.seconds for score in scored]),
     }
     report["verdict"] = "" if task.benchmark is None else verdict(report, published_weights=origin.published)
     return report
@@ -141,12 +121,12 @@ def _absent(task: EvaluationTask, confusion: Confusion) -> str | None:
     return absence_line(names, len(task.classes), confusion.ignored, int(confusion.pixels.sum()) + confusion.ignored)
 
 
-def _kept_classes(protocol: EvaluationProtocol, task: EvaluationTask, result: EvaluationResult) -> int | float | None:
+def _kept_classes(protocol: EvaluationProtocol, words: int, scored: Sequence[ImageScore]) -> int | float | None:
     """(Mean) number of classes kept per image; None: all."""
     if not isinstance(protocol.selection, VotedShare):
         return protocol.kept_classes
-    kept = [score.kept_classes for score in result.scores]
-    return None if not kept or min(kept) >= len(task.images.vocabulary) else round(statistics.fmean(kept), 2)
+    kept = [score.kept_classes for score in scored]
+    return None if not kept or min(kept) >= words else round(statistics.fmean(kept), 2)
 
 
 def _classes(task: EvaluationTask, confusion: Confusion, scores: Scores, oracle: np.ndarray) -> list[dict[str, Any]]:

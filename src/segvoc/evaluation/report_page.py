@@ -38,15 +38,13 @@ EXAMPLE_SIDE = 720
 
 MAX_CLASSES_LISTED = 8
 
-SegmentBatch = Callable[[Sequence[GroundTruth]], list[Segmentation]]
-
 
 def write_examples(
     folder: Path,
     task: EvaluationTask,
     images: Sequence[EvaluationImage],
     scores: Sequence[ImageScore],
-    segment: SegmentBatch,
+    segment: Callable[[Sequence[GroundTruth]], list[Segmentation]],
     progress: Progress,
 ) -> dict[str, Any]:
     """Write the images with the lowest and the highest mIoU, their true labels and their predictions.

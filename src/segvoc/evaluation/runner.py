@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +18,7 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import InputError, checked_call
 from segvoc.evaluation.metrics import Confusion, guided_parts
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
-from segvoc.evaluation.report import EvaluationResult, ModelOrigin, Report, build_report
+from segvoc.evaluation.report import ModelOrigin, Report, build_report
 from segvoc.evaluation.report_page import write_examples, write_html
 from segvoc.evaluation.score_tables import csv_table, encoded, markdown_rows
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask, GroundTruth, ImageScore
@@ -37,12 +38,8 @@ from segvoc.storage.resume import DoneItems, Key, ResumableWork, read_done
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-READER_THREADS = 4
-
-BATCHES_AHEAD = 2
-
-BATCHES_BEHIND = 2
-"""Size of the scoring queue, in batches; bounds memory."""
+BATCHES_AHEAD, BATCHES_BEHIND = 2, 2
+"""Batches that are read before the network needs them, and that wait for their scores; bounds memory."""
 
 TF32 = False
 """Whether float32 products use TF32 on a GPU, regardless of the process-wide setting."""
@@ -115,11 +112,11 @@ def evaluate(
 
     start = time.perf_counter()
     fingerprint = _fingerprint(model, origin, task, images, settings, protocol)
-    path, scored = report / _JOURNALS / f"rank-{processes.rank}.jsonl", ImageScore.from_json
+    path, decode = report / _JOURNALS / f"rank-{processes.rank}.jsonl", ImageScore.from_json
     title = f"evaluating on {printable(task.title)}"
     with (
         Progress(title, silent=not (progress and processes.first), early=True) as bar,
-        ResumableWork(path, fingerprint, writers="rank-*.jsonl", decode=scored) as work,
+        ResumableWork(path, fingerprint, writers="rank-*.jsonl", decode=decode) as work,
     ):
         work.done.require_key(report, "give another --out, or delete that folder")
         done = _current_scores(work.done, images)
@@ -133,19 +130,19 @@ def evaluate(
         gathered = processes.gather((failures, peak_memory(model.device)))
         content = Report()
         if processes.first:
-            scores = _current_scores(read_done(path.parent.glob("rank-*.jsonl"), fingerprint, scored), images)
+            scores = _current_scores(read_done(path.parent.glob("rank-*.jsonl"), fingerprint, decode), images)
             errors = {stem: error for failures, _ in gathered for stem, error in failures.items()}
-            result = EvaluationResult(
-                images=images,
-                scores=[scores[image.stem] for image in images if image.stem in scores],
-                failures={image.stem: errors[image.stem] for image in images if image.stem in errors},
-                peak_memory=max(memory for _, memory in gathered),
-                processes=processes.count,
-                resumed=len(done),
-                seconds=time.perf_counter() - start,
-            )
-            content = build_report(task, origin, result, fingerprint, protocol)
-            content |= write_examples(report, task, images, result.scores, segmenter.segment, bar)
+            scored = [scores[image.stem] for image in images if image.stem in scores]
+            failures = {image.stem: errors[image.stem] for image in images if image.stem in errors}
+            content = build_report(task, origin, fingerprint, protocol, images, scored, failures)
+            content["peak_memory_gb"] = round(max(memory for _, memory in gathered), 3)
+            content["run"] = {
+                "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+                "processes": processes.count,
+                "resumed_images": len(done),
+                "seconds": round(time.perf_counter() - start, 3),
+            }
+            content |= write_examples(report, task, images, scored, segmenter.segment, bar)
             write_bytes(report / "classes.csv", csv_table(content["classes"]))
             write_bytes(report / "row.md", encoded(markdown_rows([content])))
             write_html(report / "index.html", "report.html", {**content, "report": content})
@@ -235,7 +232,7 @@ def segment_and_score(
             keep(truth, result, segmenter.score(truth, result))
             on_result(truth.source, None)
 
-    with ThreadPoolExecutor(READER_THREADS, "reader") as readers, ThreadPoolExecutor(1, "scorer") as scorer:
+    with ThreadPoolExecutor(4, "reader") as readers, ThreadPoolExecutor(1, "scorer") as scorer:
         read = _ahead(batches, lambda batch: [(one, readers.submit(one.read, classes)) for one in batch], BATCHES_AHEAD)
         truths = filter(None, (list(readable(batch)) for batch in read))
         begun = _ahead(truths, lambda batch: (batch, segmenter.start(batch)), segmenter.segmenter.batches_ahead)

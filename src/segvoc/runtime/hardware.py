@@ -42,11 +42,9 @@ def may_have_gpu() -> bool:
     """Whether there may be a GPU, judged by driver files because importing PyTorch takes a second."""
     if sys.platform == "win32":
         return Path(os.environ.get("SystemRoot", r"C:\Windows"), "System32", "nvcuda.dll").exists()
-    return any(map(os.path.exists, _GPU_DEVICES))
-
-
-_GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvhost-ctrl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
-"""Device files of NVIDIA cards, NVIDIA Jetson (two), Windows Subsystem for Linux, and AMD cards."""
+    # NVIDIA cards, NVIDIA Jetson (two), Windows Subsystem for Linux, and AMD cards
+    devices = ("/dev/nvidiactl", "/dev/nvhost-ctrl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
+    return any(map(os.path.exists, devices))
 
 
 @cache

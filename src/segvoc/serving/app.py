@@ -54,9 +54,6 @@ _T = TypeVar("_T")
 MODEL_HEADER = "X-Segvoc-Model"
 """Header with the identity of the model that answered: tiny; weights=...; segvoc=..."""
 
-LONGEST_HEADERS = 16_384
-"""Maximum size of a request's first line and headers [bytes]."""
-
 
 class Service:
     """State shared by the routes."""
@@ -447,7 +444,7 @@ def service_server(app: FastAPI, settings: ServiceSettings) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         backlog=128,
-        h11_max_incomplete_event_size=LONGEST_HEADERS,
+        h11_max_incomplete_event_size=16_384,  # of a request's first line and headers
         timeout_graceful_shutdown=round(settings.stop_seconds),
     )
     app.state.service.server = server = uvicorn.Server(config)
