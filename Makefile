@@ -152,9 +152,8 @@ web-check:  ## prove that the built page is what annotate/web gives, and run the
 	for page in annotate/src/segvoc_annotate/web build/web/page; do gzip -cd $$page/*.wasm.gz | sha256sum; done | uniq | wc -l | grep -qx 1
 	diff -rq -x '*.wasm.gz' annotate/src/segvoc_annotate/web build/web/page || (echo "run 'make web', and commit what it writes"; exit 1)
 
-images: install  ## draw the images of the README and the tutorial again, and measure the tutorial's scores
+images: install  ## draw the images of the README and the tutorial again
 	$(BIN)/python tools/make_images.py
-	$(BIN)/python -m tools.make_tutorial
 
 notebooks: install  ## run the notebooks of examples/notebooks, and keep what they show
 	$(BIN)/python tools/run_notebooks.py

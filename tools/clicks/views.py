@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from segvoc.inference.exported.segmenter import open_tiny
 from tools.clicks.clicker import connected
-from tools.tiny.build import photos_of
 from tools.tiny.photos import UNLABELED, Folders, Photo
+from tools.tiny.towers import photos_of
 
 SIZE = 448
 """Side of a view [px]."""

@@ -22,11 +22,11 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from segvoc.inference.prepared_vocabulary import STUFF
-from tools.tiny.build import read_training_data
 from tools.tiny.features import TrainingData
 from tools.tiny.model import SHIPPED, Model, Stages, train
 from tools.tiny.photos import DATA_SETS, MORE, Folders, Photo, command
 from tools.tiny.scoring import calibrate, counts, label_map, scores
+from tools.tiny.towers import read_training_data
 
 FOLDS = 3
 

@@ -20,13 +20,11 @@ from segvoc.checkpoints.files import pack_int8_rows, write_weights
 from segvoc.models.headers import configuration_record
 from segvoc.networks.tiny import TinyConfig
 from tools.shipped_networks import write_record
-from tools.tiny.build import read_training_data
 from tools.tiny.model import SHIPPED, Model, train
-from tools.tiny.packages import write_tokenizer
 from tools.tiny.photos import Folders, command
 from tools.tiny.quantize import pack_text_tower
 from tools.tiny.refinement import AGGREGATION, rescale
-from tools.tiny.words import imagenet_names
+from tools.tiny.towers import imagenet_names, read_training_data, write_tokenizer
 
 WEIGHTS = Path("src/segvoc/weights")
 

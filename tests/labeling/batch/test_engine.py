@@ -108,7 +108,10 @@ def test_the_example_for_kubernetes_is_a_job_of_this_command() -> None:
 
 
 @pytest.mark.slow
-def test_a_driver_that_is_killed_goes_on_when_called_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", ["driver", "worker"])
+def test_a_driver_that_is_killed_goes_on_when_called_again_and_a_worker_is_replaced(
+    tmp_path: Path, killed: str
+) -> None:
     import psutil  # here, since it comes with Ray
 
     names = [f"{number:02}.jpg" for number in range(24)]
@@ -133,10 +136,14 @@ def test_a_driver_that_is_killed_goes_on_when_called_again(tmp_path: Path) -> No
             assert driver.poll() is None and time.monotonic() < end
             time.sleep(0.05)
         children = psutil.Process(driver.pid).children(recursive=True)
-        driver.kill()
-        driver.wait()
+        if killed == "worker":
+            next(child for child in children if "_Label" in " ".join(child.cmdline())).kill()
+            assert driver.wait(300) == 0
+        else:
+            driver.kill()
+            driver.wait()
         before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.parquet")}
-        assert 3 <= len(before) < 12
+        assert (killed == "worker") == (len(before) == 12)
         done = subprocess.run(call, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         assert "24 images ->" in done.stdout
