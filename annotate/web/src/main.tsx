@@ -42,8 +42,8 @@ async function start(): Promise<void> {
   const address = (path: string) => new URL(path, document.baseURI);
   const labeling = new WorkerCalls<NetworkFunctions>(address("worker.js"), networkFailure);
   const browser = offered.browser && new OnnxBackend(labeling, address(offered.browser.model));
-  // what is loaded longest comes first
-  if (!service) browser?.prepare();
+  // what is loaded longest comes first; the labeler is told what fails
+  if (!service) browser?.load(() => {}).catch(() => {});
   const api = service && offered.project ? new ProjectApi(address("v1/project")) : null;
   // everyone who works on a project of a service labels with the same model
   const isInside = browser && !api;

@@ -32,7 +32,17 @@ export function Header({ page }: { page: Page }) {
       )}
       <SavedState page={page} />
       <span class="gap" />
-      {page.user && <UserField page={page} />}
+      {page.user && (
+        <label class="user">
+          <span>Your name</span>
+          <input
+            type="text"
+            autocomplete="name"
+            value={page.user.name}
+            onChange={({ currentTarget: { value } }) => page.user!.change(value.trim())}
+          />
+        </label>
+      )}
       <IconButton
         icon={theme.value}
         label={`Colors: ${theme.value}`}
@@ -41,20 +51,6 @@ export function Header({ page }: { page: Page }) {
       <IconButton icon="help" label="Help" onClick={() => (help.value = true)} />
       {help.value && <Help page={page} onClose={() => (help.value = false)} />}
     </header>
-  );
-}
-
-function UserField({ page: { user } }: { page: Page }) {
-  return (
-    <label class="user">
-      <span>Your name</span>
-      <input
-        type="text"
-        autocomplete="name"
-        value={user!.name}
-        onChange={({ currentTarget: { value } }) => user!.change(value.trim())}
-      />
-    </label>
   );
 }
 

@@ -493,7 +493,7 @@ export function listed(problems: readonly string[]): string {
 type Write = () => Promise<unknown>;
 
 /** Runs one write per key at a time; of those that arrive meanwhile only the last, which contains all others. */
-export class Writer {
+class Writer {
   readonly pending = signal(0);
   private readonly running = new Set<string>();
   private readonly waiting = new Map<string, Write>();
