@@ -2,8 +2,7 @@
 
 import type { Segmentation } from "../backend";
 import { Edits, type SavedEdits } from "../labels/edits";
-import { Labeling, NONE, type Rule, type Settled } from "../labels/labeling";
-import { doubtfulPlaces } from "../labels/least_certain";
+import { doubtfulPlaces, Labeling, NONE, type Rule, type Settled } from "../labels/labeling";
 import { objectFigures } from "../labels/objects";
 import type { Size } from "../labels/runs";
 import { firstName, sameClass } from "../labels/synonyms";
