@@ -85,20 +85,13 @@ async function start(): Promise<void> {
   void session.openLast();
   // a service keeps what several tabs do apart
   if (api) return;
-  takeOver(() => {
-    labeler.stop();
-    session.close();
-    render(<Elsewhere />, root);
-  });
-}
-
-/** Take the browser's work over from other tabs, of which it has one; `onLost` is called when a later one does so. */
-function takeOver(onLost: () => void): void {
-  // a channel doesn't hear itself
+  // one tab has the browser's work: the last that was opened; a channel doesn't hear itself
   const channel = new BroadcastChannel("segvoc");
   channel.onmessage = () => {
     channel.close();
-    onLost();
+    labeler.stop();
+    session.close();
+    render(<Elsewhere />, root);
   };
   channel.postMessage("opened");
 }

@@ -104,19 +104,12 @@ function KeyList({ keys }: { keys: readonly Key[] }) {
 function SavedState({ page: { session } }: { page: Page }) {
   const { store, writer } = session;
   const waiting = store.waiting.value;
-  const isWriting = writer.pending.value > 0;
-  const told =
-    isWriting || (waiting && !store.isAway.value)
-    ? "Saving…"
-    : waiting
-      ? `${plural(waiting, "change")} ${waiting === 1 ? "waits" : "wait"} for the service`
-      : "All changes are saved";
+  const state = writer.pending.value > 0 ? "saving" : waiting ? "waiting" : "saved";
+  const isAway = waiting > 0 && store.isAway.value;
+  const waits = `${plural(waiting, "change")} ${waiting === 1 ? "waits" : "wait"} for the service`;
   return (
-    <span
-      class={waiting && store.isAway.value ? "saved away" : "saved"}
-      data-state={isWriting ? "saving" : waiting ? "waiting" : "saved"}
-    >
-      {told}
+    <span class={isAway ? "saved away" : "saved"} data-state={state}>
+      {state === "saved" ? "All changes are saved" : state === "waiting" && isAway ? waits : "Saving…"}
     </span>
   );
 }

@@ -84,13 +84,11 @@ export interface Context {
   readonly rule: Rule;
 }
 
-/** An image's labels, from what is kept of it. */
 export function labelingOf(size: Size, work: Work, context: Context): Labeling {
   const { found, saved, settled } = namedWork(work, context.vocabulary);
   return labelingWith(found ?? nothingFound(size), new Edits(size.width, size.height, saved), settled, context);
 }
 
-/** An image's labels, which follow the corrections. */
 export function labelingWith(
   found: Segmentation,
   edits: Edits,

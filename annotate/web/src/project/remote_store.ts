@@ -219,7 +219,6 @@ export class RemoteStore extends Store {
     return this.outbox.find(({ isShown, unsent }) => isShown && unsent.id === id);
   }
 
-  /** Takes over what closed pages left in the outbox. */
   private async takeLeft(): Promise<void> {
     const open = await openTabs(this.tab, this.ending.signal);
     const left = (await this.database.getEntries("outbox")).filter(([key]) => !open.has(key.split(" ")[0]));

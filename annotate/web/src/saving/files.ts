@@ -115,7 +115,6 @@ export async function everything(
   return { name: stems.length === 1 ? `${stems[0]}.zip` : "segvoc.zip", content };
 }
 
-/** Hand a file to the browser, which saves it. */
 export function save({ name, content }: OfferedFile): void {
   const address = URL.createObjectURL(content);
   Object.assign(document.createElement("a"), { href: address, download: name }).click();

@@ -208,7 +208,6 @@ export class Session {
     }
   }
 
-  /** Adds the page's example image, and words for it if there are none. */
   async addExample(): Promise<void> {
     try {
       const content = await (await fetch(EXAMPLE.file)).blob();
